@@ -1,0 +1,150 @@
+"""The nouns of the package, as frozen dataclasses. No maths, no files.
+
+Axes: V variants of a block (M of all), N samples, J columns of a design, K covariates with the intercept.
+A *block* is a run of consecutive variants.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+IntArray = np.ndarray
+FloatArray = np.ndarray
+TextArray = np.ndarray  # of dtype object, holding str
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Variant table in file order; `effect_allele` is the counted one (PLINK1: column 5 of the bim).
+
+    chromosome, id, effect_allele, other_allele: (M,) object arrays of str; position: (M,) int64, base pairs.
+    """
+
+    chromosome: TextArray
+    position: IntArray
+    id: TextArray
+    effect_allele: TextArray
+    other_allele: TextArray
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def take(self, index: IntArray | slice) -> Variants:
+        return Variants(
+            self.chromosome[index], self.position[index], self.id[index],
+            self.effect_allele[index], self.other_allele[index],
+        )  # fmt: skip
+
+    def digest(self) -> str:
+        """SHA-256 over every field of every variant, in order."""
+        h = hashlib.sha256()
+        for row in zip(self.chromosome, self.position, self.id, self.effect_allele, self.other_allele, strict=True):
+            h.update("\t".join(map(str, row)).encode() + b"\n")
+        return h.hexdigest()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Sample table in file order. fid, iid: (N,) object arrays of str; founder: (N,) bool (no parent is named)."""
+
+    fid: TextArray
+    iid: TextArray
+    founder: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.iid)
+
+    def take(self, index: IntArray | slice) -> Samples:
+        return Samples(self.fid[index], self.iid[index], self.founder[index])
+
+
+@dataclass(frozen=True)
+class GenotypeBlock:
+    """Dosages of consecutive variants.
+
+    dosage: (V, N) int8 or int16, copies of the effect allele × the reader's dosage grid, 0 where missing;
+    missing: (V, N) bool, or None when nothing is missing; start: index of the first variant.
+    """
+
+    start: int
+    dosage: IntArray
+    missing: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.dosage)
+
+
+class GenotypeReader(Protocol):
+    """What every genotype format offers. Reading a block never needs more memory than that block."""
+
+    @property
+    def samples(self) -> Samples: ...
+    @property
+    def variants(self) -> Variants: ...
+    @property
+    def dosage_grid(self) -> int: ...
+    def read(self, start: int, stop: int) -> GenotypeBlock: ...
+
+
+def iterate_blocks(reader: GenotypeReader, size: int) -> Iterator[GenotypeBlock]:
+    """Yield the cohort of `reader` in blocks of `size` variants (the last may be shorter)."""
+    for start in range(0, len(reader.variants), size):
+        yield reader.read(start, min(start + size, len(reader.variants)))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The integer design columns an engine sums over.
+
+    names: J names; values: (N, J) int64, zero for samples that are not analysed; squared: J flags, True where
+    Σ g² x is needed beside Σ g x (and Σ m x, m = 1 where the genotype is missing, which is always summed).
+    """
+
+    names: tuple[str, ...]
+    values: IntArray
+    squared: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        assert self.values.ndim == 2 and self.values.dtype == np.int64
+        assert self.values.shape[1] == len(self.names) == len(self.squared)
+
+    @property
+    def squared_index(self) -> list[int]:
+        return [j for j, flag in enumerate(self.squared) if flag]
+
+    def is_ones(self, j: int) -> bool:
+        """True when column j is 1 for every stored sample, so that it may be public."""
+        return bool((self.values[:, j] == 1).all())
+
+    @staticmethod
+    def concatenate(parts: list[Columns]) -> Columns:
+        names = tuple(n for p in parts for n in p.names)
+        return Columns(names, np.concatenate([p.values for p in parts], axis=1), sum((p.squared for p in parts), ()))
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Exact integer sums of one block of V variants over samples.
+
+    g: (V, J) int64, Σ_i g_ij x_ik; m: (V, J) int64, Σ_i m_ij x_ik; q: (V, Jq) int64, Σ_i g_ij² x_ik for the Jq columns
+    flagged `squared`, in order; mm: (V, J(J+1)/2) int64, Σ_i m_ij x_ik x_il for k <= l row by row, or None where the
+    engine does not sum it.
+    """
+
+    start: int
+    g: IntArray
+    m: IntArray
+    q: IntArray
+    mm: IntArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.g)
+
+    def select(self, columns: slice, squares: slice) -> Sums:
+        """The sums of a part of the columns (a test that shared its pass with others)."""
+        return Sums(self.start, self.g[:, columns], self.m[:, columns], self.q[:, squares])
