@@ -3,8 +3,9 @@
 One function for every engine, so that their tables are equal text. A released sum has six significant digits by
 default, and the average is taken from the released sum, so that it says nothing more. Exact scores of few variants
 give the genotypes away (Nikitin and Gürsoy 2025): a model is refused when its genotypes have fewer combinations than
-its released numbers can tell apart, unless it is allowed by name. That is a floor, not a proof: who knows the allele
-frequencies, or receives several scores on the same variants, learns more; `minimum` raises it.
+its released numbers can tell apart, unless it is allowed by name. That is a floor, not a proof: significant digits
+resolve a score near zero more finely, and who knows allele frequencies, or receives several scores on the same
+variants, learns more. `minimum` raises it.
 """
 
 from __future__ import annotations
@@ -79,12 +80,14 @@ def release(sums: ScoreSums, *, digits: int = DIGITS) -> ScoreTable:
 
 
 def minimum_variants(scores: int = 1, digits: int = DIGITS) -> int:
-    """Fewest variants whose 3^V genotypes outnumber the 10^digits values of each of the released scores.
+    """Fewest variants whose 3^V genotypes outnumber the 10^(digits + 1) values of each of the released scores.
+
+    The digit more is for scores ten times smaller than the largest.
 
     >>> minimum_variants(), minimum_variants(digits=17)
-    (13, 36)
+    (15, 38)
     """
-    return math.ceil(scores * digits * math.log(10) / math.log(3))
+    return math.ceil(scores * (digits + 1) * math.log(10) / math.log(3))
 
 
 def refuse_small_models(
