@@ -15,6 +15,7 @@ Who learns what: a plan holds weights and, for mean imputation, rounded cohort m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,8 +26,8 @@ import numpy as np
 
 from securegen.errors import InputError, PlanError, UsageError
 from securegen.io.scoring import ADDITIVE, DOMINANT, DOSAGE, RECESSIVE
-from securegen.match import Match
-from securegen.model import IntArray
+from securegen.match import FLIPPED_SWAPPED, SWAPPED, Match
+from securegen.model import IntArray, TextArray
 
 DEFAULT_BITS: Final = 20
 MINIMUM_BITS: Final = 16
@@ -123,43 +124,42 @@ def scale_exponent(largest: Fraction, bits: int) -> int:
     return bits - 1 - floor_log2
 
 
-def _copy_weights(match: Match, rows: IntArray, s: int) -> list[tuple[Fraction, Fraction, Fraction]]:
-    """Weights of 0, 1 and 2 copies of the effect allele, for these rows of one score."""
-    file, out = match.scoring, []
-    for r in rows:
-        if file.effect_type[r] == DOSAGE:
-            assert file.dosage_weight is not None
-            w0, w1, w2 = (exact(text) for text in file.dosage_weight[r])
-        else:
-            w = exact(file.weight[r, s])
-            w0, w1, w2 = (c * w for c in COPIES[file.effect_type[r]])
-        out.append((w0, w1, w2))
-    return out
+def _round_scaled(weight: Decimal, exponent: int) -> tuple[int, float]:
+    """weight·2^exponent rounded half up, and how far that moved it."""
+    p, q = weight.as_integer_ratio()
+    p, q = (p << exponent, q) if exponent >= 0 else (p, q << -exponent)
+    integer = (2 * p + q) // (2 * q)
+    return integer, abs(integer * q - p) / q
 
 
-def _quantise(
-    copies: list[tuple[Fraction, Fraction, Fraction]], types: np.ndarray, name: str, bits: int
-) -> tuple[int, IntArray, Fraction]:
-    """Exponent, (K, 3) integers of 0, 1 and 2 copies, and Σ over rows of the largest rounding error of a row.
+def _quantise(match: Match, rows: IntArray, s: int, bits: int) -> tuple[int, IntArray, float]:
+    """Exponent, (K, 3) integers of 0, 1 and 2 copies of the effect allele, and Σ of what rounding can change a row by.
 
-    An additive weight is rounded once, so that its two copies count twice its integer.
+    A weight is rounded once, so that two copies of an additive one count twice its integer.
     """
-    largest = max(max(abs(w1 - w0), abs(w0), abs(w2) / 2) for w0, w1, w2 in copies)
+    file = match.scoring
+    texts = [
+        tuple(file.dosage_weight[r]) if file.dosage_weight is not None and file.effect_type[r] == DOSAGE
+        else (file.weight[r, s],)
+        for r in rows
+    ]  # fmt: skip
+    weights = [tuple(Decimal(text) for text in row) for row in texts]
+    largest = max(w.copy_abs() for row in weights for w in row)
     if largest == 0:
-        raise InputError(f"score {name}: every weight of the variants matched is zero")
-    exponent = scale_exponent(largest, bits)
-    scale = Fraction(2) ** exponent
-    out = np.zeros((len(copies), 3), np.int64)
-    off = Fraction(0)
-    for r, weights in enumerate(copies):
-        if types[r] == ADDITIVE:
-            step = round(weights[1] * scale)
-            integers = (0, step, 2 * step)
+        raise InputError(f"score {file.names[s]}: every weight of the variants matched is zero")
+    exponent = scale_exponent(Fraction(*largest.as_integer_ratio()), bits)
+    out = np.zeros((len(rows), 3), np.int64)
+    moved = []
+    for k, (r, row) in enumerate(zip(rows, weights, strict=True)):
+        rounded = [_round_scaled(w, exponent) for w in row]
+        if len(row) == 3:
+            out[k] = [integer for integer, _ in rounded]
+            moved.append(max(error for _, error in rounded))
         else:
-            integers = tuple(round(w * scale) for w in weights)  # type: ignore[assignment]
-        out[r] = integers
-        off += max(abs(q - w * scale) for q, w in zip(integers, weights, strict=True))
-    return exponent, out, off / scale
+            copies, (integer, error) = COPIES[file.effect_type[r]], rounded[0]
+            out[k] = [c * integer for c in copies]
+            moved.append(copies[2] * error)
+    return exponent, out, math.fsum(moved) * (1 + 2.0**-40)  # the factor covers float64 division
 
 
 def used_variants(matches: Sequence[Match]) -> IntArray:
@@ -168,30 +168,29 @@ def used_variants(matches: Sequence[Match]) -> IntArray:
 
 
 def _imputed(
-    match: Match, rows: IntArray, q: IntArray, imputation: Imputation, counts: AlleleCounts | None, grid: int
-) -> tuple[list[int], int]:
-    """D·2^k times the imputed value of each used row, rounded; and how many of them were rounded."""
+    match: Match, rows: IntArray, q: IntArray, *, imputation: Imputation, counts: AlleleCounts | None, grid: int
+) -> tuple[TextArray, int]:
+    """D·2^k times the imputed value of each used row as Python integers, and how many of them were rounded."""
+    wide = q.astype(object)
+    q0, slope, bend = wide[:, 0], wide[:, 1] - wide[:, 0], wide[:, 2] - 2 * wide[:, 1] + wide[:, 0]
     if imputation == "none":
-        return [0] * len(rows), 0
-    out: list[int] = []
-    rounded = 0
-    for k, r in enumerate(rows):
-        q0, q1, q2 = (int(v) for v in q[k])
-        if imputation == "cohort":
-            assert counts is not None
-            at = int(np.searchsorted(counts.variant, match.candidate[r]))
-            n, g, t = int(counts.called[at]), int(counts.dosage[at]), int(counts.second[at])
-            if match.word[r] in ("swapped", "flipped_swapped"):
-                g, t = 2 * grid * n - g, grid * n - g + t
-            total = n * grid * q0 + (q1 - q0) * g + (q2 - 2 * q1 + q0) * t
-            rounded += n < counts.samples
-        else:
-            p = exact(match.scoring.frequency[r])  # type: ignore[index]
-            mean = q0 * (1 - p) ** 2 + 2 * q1 * p * (1 - p) + q2 * p**2  # Hardy–Weinberg; linear where additive
-            total, n = mean.numerator * grid, mean.denominator
-            rounded += 1
-        out.append((2 * total + n) // (2 * n))
-    return out, rounded
+        return 0 * q0, 0
+    if imputation == "cohort":
+        assert counts is not None
+        at = np.searchsorted(counts.variant, match.candidate[rows])
+        n, g, t = (x[at].astype(object) for x in (counts.called, counts.dosage, counts.second))
+        swapped = np.isin(match.word[rows], (SWAPPED, FLIPPED_SWAPPED))
+        g, t = np.where(swapped, 2 * grid * n - g, g), np.where(swapped, grid * n - g + t, t)
+        total, rounded = n * grid * q0 + slope * g + bend * t, int((counts.called[at] < counts.samples).sum())
+    else:
+        assert match.scoring.frequency is not None
+        p = np.empty(len(rows), dtype=object)
+        p[:] = [exact(text) for text in match.scoring.frequency[rows]]
+        mean = grid * (q0 + slope * 2 * p + bend * p * p)  # Hardy–Weinberg; the allele frequency alone where additive
+        total, n = np.empty(len(rows), dtype=object), np.empty(len(rows), dtype=object)
+        total[:], n[:] = [Fraction(m).numerator for m in mean], [Fraction(m).denominator for m in mean]
+        rounded = len(rows)
+    return (2 * total + n) // (2 * n), rounded
 
 
 def _check_frequencies(match: Match) -> None:
@@ -266,20 +265,18 @@ def plan_scores(
         u[at[fresh & swapped], named] = -2 * grid
         constant[named] += 2 * grid * int((fresh & swapped).sum())
         seen[at] = True
-        for column, name in enumerate(match.scoring.names):
+        for column in range(len(match.scoring.names)):
             s = len(exponents)
-            copies = _copy_weights(match, rows, column)
-            exponent, q, error = _quantise(copies, match.scoring.effect_type[rows], name, bits)
+            exponent, q, error = _quantise(match, rows, column, bits)
             slope, bend = q[:, 1] - q[:, 0], q[:, 2] - 2 * q[:, 1] + q[:, 0]
             a[at, s] = np.where(swapped, -slope - bend, slope)
             b[at, s] = bend
             base = grid * np.where(swapped, q[:, 2], q[:, 0])
-            imputed, rounded = _imputed(match, rows, q, imputation, counts, grid)
-            u[at, s] = np.array(imputed, np.int64) - base
+            imputed, rounded = _imputed(match, rows, q, imputation=imputation, counts=counts, grid=grid)
+            u[at, s] = imputed.astype(np.int64) - base
             constant[s] = sum(int(v) for v in base)
             exponents.append(exponent)
-            error += Fraction(rounded, 2 * grid) / Fraction(2) ** exponent
-            errors.append(float(np.nextafter(float(error), np.inf)) if error else 0.0)
+            errors.append(math.ldexp(error + rounded / (2 * grid), -exponent) * (1 + 2.0**-50))
     bound = tuple(
         abs(constant[c]) + 2 * grid * _magnitude(a[:, c]) + grid * _magnitude(b[:, c]) + _magnitude(u[:, c])
         for c in range(width)
