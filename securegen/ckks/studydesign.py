@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from securegen.ckks import artefact, cohort, codec, verify
+from securegen.ckks import artefact, codec, cohort, verify
 from securegen.ckks.cohort import CohortInfo, OwnerState, Progress, chunks, ciphertext_shape, no_progress
 from securegen.ckks.encryption import Ciphertexts, Encryptor
 from securegen.ckks.keys import PublicKey, SecretKey

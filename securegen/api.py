@@ -1,0 +1,197 @@
+"""The steps of a study as Python functions: open, plan, generate a key, encrypt, associate, decrypt, compare.
+
+>>> import securegen as sg, tempfile
+>>> study = sg.open_study("examples/cohort", pheno="examples/cohort.pheno.tsv", pheno_name=("QT",),
+...                       covar="examples/cohort.covar.tsv")                        # doctest: +SKIP
+>>> key = sg.generate_key(sg.plan(study))                                           # doctest: +SKIP
+>>> encrypted = sg.encrypt(study, key, folder)                                      # doctest: +SKIP
+>>> results = sg.associate(encrypted.cohort, encrypted.design, folder / "results")  # the server: no key
+...                                                                                 # doctest: +SKIP
+>>> sg.decrypt(results, key, encrypted.owner).equals(sg.run_plain(study))           # doctest: +SKIP
+True
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from securegen.design import Analysis, Design
+from securegen.model import GenotypeReader, Sums, Variants
+from securegen.stats.tables import Summary, complete_case_blocks, write_tables
+from securegen.study import Inputs, Log, build_design, open_genotypes, silent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from securegen.ckks.cohort import Progress
+    from securegen.ckks.encryption import Encryptor
+    from securegen.ckks.keys import SecretKey
+    from securegen.ckks.planner import Plan
+
+
+@dataclass(frozen=True)
+class Study:
+    """Genotypes (read later, block by block) and the integer design of every phenotype."""
+
+    inputs: Inputs
+    reader: GenotypeReader
+    design: Design
+
+
+def open_study(bfile: str | os.PathLike[str], *, log: Log = silent, **options) -> Study:
+    """Open genotypes and build the design. options: the fields of `study.Inputs` (pheno, pheno_name, covar, …).
+
+    Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
+    """
+    inputs = Inputs(str(bfile), **options)
+    reader = open_genotypes(inputs, log)
+    return Study(inputs, reader, build_design(inputs, reader, log))
+
+
+def plan(study: Study, *, squares: bool = False) -> Plan:
+    """CKKS parameters for this study. Only counts, precision and the dosage grid enter. Raises PlanError."""
+    from securegen.ckks.planner import Workload, choose
+
+    columns = study.design.columns
+    bits = max(a.model.bits for a in study.design.analyses)
+    encrypted = sum(not columns.is_ones(j) for j in range(len(columns.names)))
+    return choose(
+        Workload(
+            len(study.reader.samples), len(study.reader.variants), max(encrypted, 1), bits,
+            streams=2 + squares, grid=study.reader.dosage_grid, squares=squares,
+        )
+    )  # fmt: skip
+
+
+def generate_key(plan: Plan) -> SecretKey:
+    """A fresh secret key for a plan. It stays with the owner."""
+    from securegen.ckks import keys
+
+    return keys.generate(plan.parameters)
+
+
+@dataclass(frozen=True)
+class Encrypted:
+    """Folders of an encrypted study: `cohort` and `design` go to the server, `owner` stays with the key."""
+
+    cohort: Path
+    design: Path
+    owner: Path
+
+
+def encrypted_paths(prefix: str | os.PathLike[str]) -> Encrypted:
+    return Encrypted(*(Path(f"{os.fspath(prefix)}.{part}") for part in ("cohort", "design", "owner")))
+
+
+def make_encryptor(name: str, key: SecretKey) -> Encryptor:
+    """The encryptor of that name."""
+    from securegen.ckks.encryption import SealEncryptor
+
+    return {"seal": SealEncryptor}[name](key)
+
+
+def encrypt(
+    study: Study,
+    key: SecretKey,
+    prefix: str | os.PathLike[str],
+    *,
+    encryptor: str = "seal",
+    squares: bool = False,
+    progress: Progress | None = None,
+) -> Encrypted:
+    """Encrypt cohort and design into PREFIX.cohort and PREFIX.design; PREFIX.owner keeps what verification needs."""
+    from securegen.ckks import cohort, studydesign
+
+    paths = encrypted_paths(prefix)
+    state = cohort.OwnerState(paths.owner, key)
+    make = make_encryptor(encryptor, key)
+    report = progress or cohort.no_progress
+    info = cohort.encrypt_cohort(
+        study.reader, key, paths.cohort, state, encryptor=make, squares=squares, progress=report
+    )
+    studydesign.encrypt_design(study.design, key, info, state, paths.design, encryptor=make, reader=study.reader)
+    return paths
+
+
+def associate(
+    cohort: str | os.PathLike[str],
+    design: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+) -> Path:
+    """The server's step: encrypted sums of an encrypted cohort and design, without any key. Returns the folder."""
+    from securegen.ckks import gwas
+    from securegen.ckks.cohort import no_progress, open_cohort
+    from securegen.ckks.studydesign import open_design
+
+    opened = open_cohort(Path(cohort))
+    gwas.associate(opened, open_design(Path(design), opened.public), Path(out), progress=progress or no_progress)
+    return Path(out)
+
+
+def decrypt_tables(
+    results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str], out: str, *, digits: int = 17
+) -> list[Summary]:
+    """Decrypt, verify and write OUT.<PHENO>.<TEST> for every analysis.
+
+    Raises VerificationError, and writes nothing, when a result was not computed from this cohort and design; the caller
+    then retires the key (`ckks.keys.retire`).
+    """
+    from securegen.ckks import cohort, decrypt, studydesign
+
+    state = cohort.OwnerState(Path(owner), key)
+    info, secrets = cohort.read_info(state), studydesign.read_secrets(state)
+    blocks = decrypt.decrypt(Path(results), key, info, secrets)
+    return write_tables(out, info.variants, blocks, secrets.analyses, grid=info.dosage_grid, digits=digits)
+
+
+def plain_tables(study: Study, out: str, *, digits: int = 17) -> list[Summary]:
+    """The plain engine: the same tables from genotypes in the clear."""
+    from securegen.engines import plain
+
+    variants, grid = study.reader.variants, study.reader.dosage_grid
+    if study.inputs.missing == "complete":
+        tables = []
+        for a in study.design.analyses:
+            alone = Analysis(a.test, a.phenotype, tuple(range(len(a.columns))), (0,), a.model)
+            blocks = complete_case_blocks(study.reader, a, study.design.columns)
+            tables += write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)
+        return tables
+    blocks = plain.sums(study.reader, study.design.columns)
+    return write_tables(out, variants, blocks, study.design.analyses, grid=grid, digits=digits)
+
+
+def _frame(write, *arguments) -> pd.DataFrame:
+    import pandas as pd
+
+    with tempfile.TemporaryDirectory() as folder:
+        tables = write(*arguments, f"{folder}/t")
+        frames = {t.analysis.phenotype: pd.read_csv(t.path, sep="\t", na_values="NA") for t in tables}
+    return frames[next(iter(frames))] if len(frames) == 1 else pd.concat(frames, names=["PHENO"])
+
+
+def decrypt(results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str]) -> pd.DataFrame:
+    """Verified result table as a pandas frame (several phenotypes: first index level PHENO)."""
+    return _frame(decrypt_tables, results, key, owner)
+
+
+def run_plain(study: Study) -> pd.DataFrame:
+    """Result table of the plain engine as a pandas frame."""
+    return _frame(plain_tables, study)
+
+
+def plain_sums(study: Study) -> Iterable[Sums]:
+    """The exact integers of the plain engine, block by block."""
+    from securegen.engines import plain
+
+    return plain.sums(study.reader, study.design.columns)
+
+
+__all__ = ["Study", "Encrypted", "Variants", "associate", "decrypt", "decrypt_tables", "encrypt", "generate_key"]
+__all__ += ["open_study", "plan", "plain_sums", "plain_tables", "run_plain", "encrypted_paths"]
