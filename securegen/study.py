@@ -65,7 +65,7 @@ class Inputs:
 
     def files(self) -> dict[str, Path]:
         """Every input file by the name it has in run.json."""
-        out = {e: Path(f"{self.bfile}.{e}") for e in ("bed", "bim", "fam")}
+        out = {e: Path(f"{self.bfile}.{e}") for e in ("bed", "bim", "fam") if self.bfile}
         for name in ("pheno", "covar", "keep", "remove", "extract", "exclude"):
             if getattr(self, name):
                 out[name] = Path(getattr(self, name))

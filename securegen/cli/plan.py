@@ -32,7 +32,7 @@ def describe(plan, design, log) -> None:
 @opt.qc_options
 @click.option("--squares", is_flag=True, help="Plan a stream of squared dosages, for designs that come later.")
 @opt.run_options
-def command(out: str, threads: int | None, quiet: bool, squares: bool, **options) -> None:
+def command(out: str, threads: int | None, memory: int | None, quiet: bool, squares: bool, **options) -> None:
     """Choose parameters and print time, bytes and precision before anything is encrypted.
 
     Writes OUT.plan.json, which is public: counts, precision and parameters, no data.

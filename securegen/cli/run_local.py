@@ -138,9 +138,6 @@ def _serve(server: Path, log: RunLog) -> dict:
 
 
 ENGINE = click.option("--engine", type=click.Choice(["plain", "ckks"]), required=True, help="How sums are computed.")
-ENCRYPTOR = click.option(
-    "--encryptor", type=click.Choice(["seal"]), default="seal", show_default=True, help="Who encrypts (ckks)."
-)
 DIGITS = click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
 KEEP = click.option("--keep-files", is_flag=True, help="Keep the encrypted files (the key is deleted all the same).")
 
@@ -154,12 +151,12 @@ KEEP = click.option("--keep-files", is_flag=True, help="Keep the encrypted files
 @opt.design_options()
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
-@ENCRYPTOR
+@opt.encryptor_option
 @DIGITS
 @KEEP
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
-def gwas(engine, encryptor, digits, keep_files, compare_plain, out, threads, quiet, **options) -> None:
+def gwas(engine, encryptor, digits, keep_files, compare_plain, out, threads, memory, quiet, **options) -> None:
     """Association with every role as its own process, through the files of a deployment.
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.
@@ -183,10 +180,10 @@ def gwas(engine, encryptor, digits, keep_files, compare_plain, out, threads, qui
 @opt.genotype_options()
 @click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls.")
 @click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
-@ENCRYPTOR
+@opt.encryptor_option
 @KEEP
 @opt.run_options
-def qc(engine, encryptor, keep_files, out, threads, quiet, **options) -> None:
+def qc(engine, encryptor, keep_files, out, threads, memory, quiet, **options) -> None:
     """Allele frequencies, missingness and Hardy–Weinberg tests, in the clear or encrypted."""
     opt.use_threads(threads)
     inputs = opt.inputs_from(options, qc=True)
