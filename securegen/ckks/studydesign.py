@@ -26,11 +26,12 @@ from securegen.ckks.encryption import Ciphertexts, Encryptor
 from securegen.ckks.keys import PublicKey, SecretKey
 from securegen.ckks.parameters import Parameters
 from securegen.design import Analysis, Design, LinearModel
+from securegen.design_binary import CountModel, QcModel, ScoreModel
 from securegen.errors import DesignError, UsageError
 from securegen.kernels.integer_sums import squared_sums
 from securegen.model import GenotypeReader, iterate_blocks
 
-MODELS = {"LinearModel": LinearModel}
+MODELS = {m.__name__: m for m in (LinearModel, ScoreModel, CountModel, QcModel)}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from securegen.cli import options as opt
-from securegen.cli.plan import _without_bfile
 from securegen.cli.progress import progress
 from securegen.provenance import RunLog, folder_bytes
 
@@ -17,6 +16,7 @@ from securegen.provenance import RunLog, folder_bytes
 @opt.passphrase_options
 @opt.genotype_options()
 @opt.design_options()
+@opt.qc_options
 @click.option("--squares", is_flag=True, help="Also a stream of squared dosages, for designs that come later.")
 @click.option("--encryptor", type=click.Choice(["seal"]), default="seal", show_default=True, help="Who encrypts.")
 @opt.run_options
@@ -36,9 +36,9 @@ def command(key_file: str, passphrase_file: str | None, squares: bool, encryptor
     with log.stage("encrypt"):
         key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))
         inputs = opt.inputs_from(options)
-        study = api.open_study(**_without_bfile(inputs), bfile=inputs.bfile, log=log)
+        study = opt.open_study(inputs, log)
         with progress("encrypting", quiet=quiet) as report:
-            paths = api.encrypt(study, key, out, encryptor=encryptor, squares=squares, progress=report)
+            paths = api.encrypt(study, key, out, encryptor=encryptor, squares=squares or None, progress=report)
     sizes = {"cohort": folder_bytes(paths.cohort), "design": folder_bytes(paths.design)}
     log(
         f"{paths.cohort} ({sizes['cohort'] / 1e6:.1f} MB) and {paths.design} ({sizes['design'] / 1e6:.1f} MB) may travel"

@@ -18,6 +18,8 @@ from securegen.provenance import RunLog, folder_bytes
 @click.option("--public", metavar="FILE", help="KEY.public of the owner: refuse a cohort signed by anybody else.")
 @opt.genotype_options(required=False)
 @opt.design_options(required=False)
+@opt.filter_options
+@click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
 @click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
 @opt.run_options
 def command(cohort, design, public, digits, out, threads, quiet, **options) -> None:
@@ -56,4 +58,5 @@ def _plain(options: dict, out: str, digits: int, log: RunLog) -> None:
 
     if not options["pheno"]:
         raise UsageError("--bfile needs --pheno")
-    run_plain(opt.inputs_from(options), out, digits, log)
+    filters = opt.filters_from(options)
+    run_plain(opt.inputs_from(options, qc=filters.active), out, digits, log, filters)
