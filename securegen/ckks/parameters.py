@@ -96,8 +96,9 @@ class Ring:
         special_bits = min(30, STANDARD_128[n] - 30 * count)
         if special_bits < 18:
             raise PlanError(f"{count} primes of 30 bits do not fit ring dimension {n} at 128-bit security")
-        primes = ntt_primes(n, 30, count + 1)
-        special = primes[count] if special_bits == 30 else ntt_primes(n, special_bits, 1)[0]
+        # SEAL's order: ascending, the last one for keys
+        primes = ntt_primes(n, 30, count + (special_bits == 30))[::-1]
+        special = primes[-1] if special_bits == 30 else ntt_primes(n, special_bits, 1)[0]
         return Ring(n, primes[:count], special)
 
 

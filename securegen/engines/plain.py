@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from securegen.kernels.integer_sums import integer_sums, pair_sums, squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, iterate_blocks
-
-import numpy as np
 
 BLOCK = 512
 
