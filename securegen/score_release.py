@@ -2,7 +2,7 @@
 
 One function for every engine, so that their tables are equal text. A released sum has six significant digits by
 default, and the average is taken from the released sum, so that it says nothing more. Exact scores of few variants
-give the genotypes away (Nikitin and Gürsoy 2025): a model is refused when its genotypes have fewer combinations than
+give the genotypes away (Nikitin and Gürsoy): a model is refused when its genotypes have fewer combinations than
 its released numbers can tell apart, unless it is allowed by name. That is a floor, not a proof: significant digits
 resolve a score near zero more finely, and who knows allele frequencies, or receives several scores on the same
 variants, learns more. `minimum` raises it.

@@ -45,7 +45,7 @@ def model(score_file, array_reader):
 
 
 def genotypes_with_score(plan, released: float, digits: int) -> list[np.ndarray]:
-    """Every genotype whose released score is this one: meet in the middle over 3^V (Nikitin and Gürsoy 2025)."""
+    """Every genotype whose released score is this one: meet in the middle over 3^V (Nikitin and Gürsoy)."""
     weights = np.ldexp(plan.dosage_weight[:, 0].astype(float), -plan.exponent[0])
     half = len(weights) // 2
     left, right = (np.array(list(itertools.product(range(3), repeat=k))) for k in (half, len(weights) - half))
