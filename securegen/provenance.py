@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,10 @@ class RunLog:
         self.lines.append(line)
         if not self.quiet:
             print(line, file=sys.stderr)
+
+    def note(self, lines: Iterable[str]) -> None:
+        """Lines for PREFIX.log only."""
+        self.lines += lines
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -16,6 +16,7 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.summary import print_summaries, print_top, promises
 from securegen.errors import SecuregenError, UsageError
+from securegen.governance.receipt import outsourced_receipt, plain_receipt
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
@@ -57,7 +58,9 @@ def run_plain(
             for path in api.plain_qc(study, out):
                 log(f"wrote {path}")
     print_summaries(tables, log, filters)
+    receipt = plain_receipt([t.path for t in tables])
     log.write(
+        receipt=receipt.to_json(),
         engine="plain", parameters={"bits": max(a.model.bits for a in study.design.analyses)}, bytes={},
         planned_noise_margin_bits=None, promise=promises(tables), **record_of(study),
     )  # fmt: skip
@@ -106,7 +109,10 @@ def run_ckks(
         sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
         sizes["public_key"] = (owner / "key.public").stat().st_size
         log.seconds["gwas"] = served["seconds"]["gwas"]
+        receipt = outsourced_receipt([*(t.path for t in tables), *paths], encryptor)
+        log.note(receipt.lines())
         log.write(
+            receipt=receipt.to_json(),
             engine="ckks", parameters=key.public.parameters.to_json() | {"bits": plan.workload.bits}, bytes=sizes,
             planned_noise_margin_bits=plan.parameters.margin_bits, promise=promises(tables),
             peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]),
