@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange, uint64
 
-from securegen.kernels.panel import CIPHERTEXT, PLAINTEXT, panel, words
+from securegen.kernels.emit import words
+from securegen.kernels.panel import CIPHERTEXT, PLAINTEXT, panel
 
 LANES_MULTIPLE = 16  # a vector of 8 words, 2 lanes a word
 RUN = 16  # groups whose genotype residues stay in the first cache for all columns; also how far ahead is prefetched
