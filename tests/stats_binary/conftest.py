@@ -52,7 +52,20 @@ def gold():
     """(cohort, file without .gz) -> frame of reference results, indexed by variant id."""
 
     def read(name: str, file: str) -> pd.DataFrame:
-        return pd.read_csv(DATA / name / "gold" / f"{file}.gz", sep="\t", na_values="NA", dtype={"ID": str}).set_index("ID")
+        return pd.read_csv(DATA / name / "gold" / f"{file}.gz", sep="\t", na_values="NA", dtype={"ID": str}).set_index(
+            "ID"
+        )
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def plink19():
+    """(cohort, file without .gz) -> frame of a table of plink 1.9, indexed by variant id."""
+
+    def read(name: str, file: str) -> pd.DataFrame:
+        path = DATA / name / "gold" / f"{file}.gz"
+        return pd.read_csv(path, sep=r"\s+", na_values="NA", dtype={"SNP": str, "AFF": str}).set_index("SNP")
 
     return read
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
 import pytest
 
 from securegen import api
@@ -15,7 +16,7 @@ def extract(tmp_path):
     """Path of an --extract file of the first variants of a study."""
 
     def write(base: str) -> str:
-        names = [line.split()[1] for line in open(f"{base}.bim")][:SOME_VARIANTS]
+        names = [line.split()[1] for line in Path(f"{base}.bim").read_text().splitlines()][:SOME_VARIANTS]
         path = tmp_path / "extract.txt"
         path.write_text("\n".join(names) + "\n")
         return str(path)
