@@ -89,7 +89,9 @@ def read_frame(fill: Callable[[memoryview], None], *, max_payload: int = MAX_PAY
     for axis in shape:
         count *= axis
     if count * DTYPES[code].itemsize != size or size > max_payload:
-        raise ProtocolError(f"announced {size} bytes for shape {shape} of {DTYPES[code]}; at most {max_payload} allowed")
+        raise ProtocolError(
+            f"announced {size} bytes for shape {shape} of {DTYPES[code]}; at most {max_payload} allowed"
+        )
     step = take(name_size).decode("utf-8", "replace")
     payload = np.empty(shape, DTYPES[code])
     if size:

@@ -138,7 +138,11 @@ def write_parties(path: Path, parties: Parties) -> None:
     """Write `parties` so that `read_parties` gives them back. Overwrites nothing."""
     lines = [f"study = {json.dumps(parties.study)}", f"timeout_seconds = {parties.timeout:g}"]
     for p in parties.party:
-        lines += ["", "[[party]]", *(f'{field} = "{getattr(p, field)}"' for field in ("name", "role", "address", "pin"))]
+        lines += [
+            "",
+            "[[party]]",
+            *(f'{field} = "{getattr(p, field)}"' for field in ("name", "role", "address", "pin")),
+        ]
     text = "\n".join(lines) + "\n"
     try:
         with open(path, "x", encoding="utf-8") as file:

@@ -67,6 +67,14 @@ class Session:
         """The next array of `source`, checked against step, shape and dtype (see Mesh.receive)."""
         return self.mesh.receive(source, step, shape=shape, dtype=dtype)
 
+    def send_json(self, to: str, step: str, value: object) -> None:
+        """Queue a JSON object for party `to`."""
+        self.mesh.send_json(to, step, value)
+
+    def receive_json(self, source: str, step: str) -> object:
+        """The next JSON object of `source`, of this step. What is in it is the caller's to check."""
+        return self.mesh.receive_json(source, step)
+
     def send_key(self, to: str, step: str, key: bytes) -> None:
         """Send a 128-bit key."""
         self.send(to, step, np.frombuffer(key, np.uint8))
@@ -99,9 +107,7 @@ class Session:
             raise
 
 
-def open_session(
-    parties: Parties, identity: Identity, *, protocol: str, dimensions: Mapping[str, Scalar]
-) -> Session:
+def open_session(parties: Parties, identity: Identity, *, protocol: str, dimensions: Mapping[str, Scalar]) -> Session:
     """Connect to every party and agree on what is run.
 
     protocol: name and version of the protocol; dimensions: public numbers and choices on which all must agree.

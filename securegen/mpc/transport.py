@@ -20,7 +20,18 @@ from numpy.typing import DTypeLike
 
 from securegen.errors import PeerError, ProtocolError, SecuregenError
 from securegen.mpc.connect import Links, fill_from
-from securegen.mpc.frames import ABORT, ARRAY, GOODBYE, JSON, NO_SESSION, WAITING, Frame, encode_json, header, read_frame
+from securegen.mpc.frames import (
+    ABORT,
+    ARRAY,
+    GOODBYE,
+    JSON,
+    NO_SESSION,
+    WAITING,
+    Frame,
+    encode_json,
+    header,
+    read_frame,
+)
 
 _BUFFER = 48 << 20  # bytes in flight a peer and direction: flat memory, enough to overlap
 _CHUNK = 1 << 18
@@ -56,7 +67,7 @@ class Mesh:
     def __init__(self, me: str, links: Links, *, timeout: float) -> None:
         self.me, self.timeout = me, timeout
         self.session = NO_SESSION
-        self.traffic = Traffic({name: 0 for name in links.outgoing})
+        self.traffic = Traffic(dict.fromkeys(links.outgoing, 0))
         self._links, self._closing, self._waiting = links, False, True
         self._failure: SecuregenError | None = None
         self._peers = {name: _Peer() for name in links.outgoing}
@@ -88,7 +99,9 @@ class Mesh:
         """
         frame = self._next(source, step, ARRAY)
         found = frame.payload
-        if (shape is not None and found.shape != tuple(shape)) or (dtype is not None and found.dtype != np.dtype(dtype)):
+        if (shape is not None and found.shape != tuple(shape)) or (
+            dtype is not None and found.dtype != np.dtype(dtype)
+        ):
             want = f"{np.dtype(dtype) if dtype is not None else 'any'} of {shape}"
             raise self._fail(ProtocolError(f"party {source!r} sent {found.dtype} of {found.shape} in step {step!r}, "
                                            f"expected {want}: the parties are desynchronised"))  # fmt: skip
@@ -238,6 +251,9 @@ class Mesh:
                 self._fail(PeerError(f"party {name!r} {reason}"))
         finally:
             connection.close()
+            with self._changed:
+                peer.outbox.clear()  # nothing more can be sent: do not let anybody wait for it
+                self._changed.notify_all()
 
     def _read(self, name: str) -> None:
         peer, connection = self._peers[name], self._links.incoming[name]

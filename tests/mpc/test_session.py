@@ -13,9 +13,12 @@ TRIO = ("ada", "bob", "cyd")
 
 
 def test_arrays_of_every_dtype_and_shape_arrive(study):
-    arrays = [
-        np.arange(6, dtype=d).reshape(2, 3) for d in ("u1", "i1", "i2", "i4", "i8", "u4", "u8", "f4", "f8")
-    ] + [np.array([True, False]), np.empty((0, 4), np.int64), np.array(5, np.uint64), np.asfortranarray(np.eye(3))]
+    arrays = [np.arange(6, dtype=d).reshape(2, 3) for d in ("u1", "i1", "i2", "i4", "i8", "u4", "u8", "f4", "f8")] + [
+        np.array([True, False]),
+        np.empty((0, 4), np.int64),
+        np.array(5, np.uint64),
+        np.asfortranarray(np.eye(3)),
+    ]
 
     def ada(s):
         for number, array in enumerate(arrays):
@@ -39,7 +42,7 @@ def test_traffic_counts_payload_and_rounds(study):
         return s.traffic
 
     s = study(TRIO)
-    traffic = results(s.run({n: party for n in TRIO}))
+    traffic = results(s.run(dict.fromkeys(TRIO, party)))
     for name in TRIO:
         assert traffic[name].rounds == 3 + 1  # and one to agree
         for other in set(TRIO) - {name}:
