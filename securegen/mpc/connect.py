@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from securegen.errors import KeyFileError, PeerError, ProtocolError, SecuregenError
 from securegen.mpc.certs import RANK_URI, Identity, pin, pin_of_der
@@ -185,8 +186,8 @@ class _Attempt:
     def _verify(self, connection: ssl.SSLSocket, expected: str | None) -> str:
         """The name that the peer's certificate proves, after comparing rank and pin with parties.toml."""
         subject = connection.getpeercert() or {}
-        names = [v for k, v in subject.get("subjectAltName", ()) if k == "DNS"]  # type: ignore[misc]
-        uris = [v for k, v in subject.get("subjectAltName", ()) if k == "URI"]  # type: ignore[misc]
+        alternatives: Any = subject.get("subjectAltName", ())
+        names, uris = ([v for k, v in alternatives if k == kind] for kind in ("DNS", "URI"))
         name = names[0] if len(names) == 1 else None
         if name not in self.peers or (expected and name != expected):
             raise PeerError(f"party {expected or 'unknown'!r} showed a wrong certificate: it belongs to {names}")

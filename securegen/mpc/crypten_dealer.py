@@ -1,4 +1,4 @@
-"""CrypTen's correlated randomness (triples, squares, wraps, shared bits) from a dealer in a process of its own.
+"""CrypTen's correlated randomness (triples, squares, wraps, bits, truncation) from a dealer in a process of its own.
 
 Every computing party shares a 128-bit key with the dealer. For request n all of them draw their shares from the stream
 named by n and the request itself, so that parties which disagree about a request get unrelated words; the first party
@@ -20,7 +20,8 @@ from securegen.mpc.ring import matmul_ring
 from securegen.mpc.session import Session
 
 PRODUCTS = ("mul", "matmul", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d")
-OPERATIONS = (*PRODUCTS, "square", "and", "wraps", "bit")
+OPERATIONS = (*PRODUCTS, "square", "and", "wraps", "bit", "truncation")
+_ONE_FACTOR = ("square", "wraps", "bit", "truncation")
 _KWARGS = {"stride", "padding", "dilation", "groups", "output_padding"}
 _MAX_WORDS = 1 << 27
 
@@ -41,7 +42,9 @@ def product(op: str, a: torch.Tensor, b: torch.Tensor, **kwargs) -> torch.Tensor
 def _product_size(request: dict) -> list[int]:
     """The shape of the product, without computing it. ValueError or RuntimeError when the sizes do not fit."""
     op, sizes = request["op"], request["sizes"]
-    if op in ("square", "wraps", "bit"):
+    if op == "truncation":
+        return [2, *sizes[0]]
+    if op in _ONE_FACTOR:
         return sizes[0]
     a, b = sizes
     if op in ("and", "mul"):
@@ -120,6 +123,11 @@ class DealerProvider:
         bit, arithmetic = self._request("bit", size)
         return _arithmetic(arithmetic), _binary(bit & 1)
 
+    def truncation(self, size, divisor: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Shares of a uniform r, of r // divisor and of the top bit of r (r unsigned): see crypten_exact."""
+        r, (quotient, top) = self._request("truncation", size, divisor=divisor)
+        return r, quotient, top
+
     def trace(self, tracing: bool = True) -> None:
         raise PolicyError("tuple caches are pickle files and can be used twice; they are not offered")
 
@@ -155,6 +163,10 @@ def _missing(request: dict, keys: list[bytes], number: int) -> torch.Tensor:
         return functools.reduce(torch.bitwise_xor, rest, xor[0] & xor[1])
     if op == "bit":
         whole = functools.reduce(torch.bitwise_xor, factors[0]) & 1
+    elif op == "truncation":
+        r = functools.reduce(torch.add, factors[0]).numpy().view(np.uint64)
+        parts = r // np.uint64(request["kwargs"]["divisor"]), r >> np.uint64(63)
+        whole = torch.from_numpy(np.stack(parts).view(np.int64))
     elif op == "wraps":
         whole = count_wraps(factors[0])
     else:
@@ -183,10 +195,9 @@ def _checked(request: object, sender: str) -> dict:
         op, sizes, kwargs = request["op"], request["sizes"], request["kwargs"]
         if op == "end":
             return request
-        count = 1 if op in ("square", "wraps", "bit") else 2
+        count = 1 if op in _ONE_FACTOR else 2
         sized = isinstance(sizes, list) and len(sizes) == count and all(_is_size(s) for s in sizes)
-        optional = isinstance(kwargs, dict) and set(kwargs) <= _KWARGS and all(_is_option(v) for v in kwargs.values())
-        if op in OPERATIONS and sized and optional and (not kwargs or op.startswith("conv")):
+        if op in OPERATIONS and sized and isinstance(kwargs, dict) and _are_options(op, kwargs):
             try:
                 if np.prod(_product_size(request), dtype=np.float64) <= _MAX_WORDS:
                     return request
@@ -199,13 +210,17 @@ def _is_size(value: object) -> bool:
     return (
         isinstance(value, list)
         and all(type(v) is int and v >= 0 for v in value)
-        and np.prod(value, dtype=np.float64) <= _MAX_WORDS
+        and bool(np.prod(value, dtype=np.float64) <= _MAX_WORDS)
     )
 
 
-def _is_option(value: object) -> bool:
-    values = value if isinstance(value, list) else [value]
-    return all(type(v) is int and 0 <= v < 1 << 16 for v in values)
+def _are_options(op: str, kwargs: dict) -> bool:
+    if op == "truncation":
+        divisor = kwargs.get("divisor")
+        return len(kwargs) == 1 and type(divisor) is int and 2 <= divisor < 1 << 62
+    values = [v for value in kwargs.values() for v in (value if isinstance(value, list) else [value])]
+    small = all(type(v) is int and 0 <= v < 1 << 16 for v in values)
+    return not kwargs or (op.startswith("conv") and set(kwargs) <= _KWARGS and small)
 
 
 def _plain(kwargs: dict) -> dict:

@@ -6,12 +6,14 @@
 
 Within the block an unchanged CrypTen program runs at every computing party, and `serve_crypten(session)` at the dealer.
 Replaced: the communicator (mutual TLS, no pickle), every draw of random words (AES-CTR), the provider (a dealer in its
-own process) and, for speed, products of integer matrices. Refused: one party alone (its share is the plaintext),
-replicated sharing, differential-privacy layers (their noise is a Mersenne Twister's), seeds, tuple caches.
+own process), division by public integers and decoding (crypten_exact) and, for speed, products of integer matrices.
+Refused: one party alone (its share is the plaintext), replicated sharing, differential-privacy layers (their noise is a
+Mersenne Twister's), seeds, tuple caches.
 
 Who learns what: the parties what the program opens, and the sizes and operations; the dealer sizes and operations.
-Semi-honest parties, not all of them colluding, and a dealer that colludes with none. Fixed-point results keep CrypTen's
-own error: with two parties a division by 2^16 of x fails with probability about |x| / 2^63 for the raw integer x.
+Semi-honest parties, not all of them colluding, and a dealer that colludes with none. Every truncation is right to
+within two units in the last place as long as the integer before it is below 2^62; approximations (exp, reciprocal,
+sigmoid) keep CrypTen's own error.
 """
 
 from __future__ import annotations
@@ -46,11 +48,14 @@ def hardened(session: Session) -> Iterator[ModuleType]:
         raise PolicyError(f"CrypTen's protocol {crypten.cfg.mpc.protocol!r} is not hardened; use beaver")
     from securegen.mpc.crypten_communicator import MeshCommunicator
     from securegen.mpc.crypten_dealer import DealerProvider
+    from securegen.mpc.crypten_exact import decode, divide_in_place
 
     key = fresh_key()
     session.send_key(dealer, "crypten/dealer key", key)
     communicator = MeshCommunicator(session)
     provider = DealerProvider(session, dealer, key)
+    arithmetic = crypten.mpc.primitives.arithmetic
+    shipped_division = arithmetic.ArithmeticSharedTensor.div_
     with contextlib.ExitStack() as undo:
         _replace_generators(undo, crypten, _agree_generators(session, names))
         _replace_draws(undo, crypten)
@@ -63,7 +68,9 @@ def hardened(session: Session) -> Iterator[ModuleType]:
             (comm, "uninit", lambda: None),
             (mpc, "get_default_provider", lambda: provider),
             (mpc, "ttp_required", lambda: False),
-            (mpc.primitives.arithmetic, "replicated", _Refused("replicated sharing")),
+            (arithmetic.ArithmeticSharedTensor, "div_", divide_in_place(shipped_division, provider, communicator)),
+            (crypten.encoder.FixedPointEncoder, "decode", decode),
+            (arithmetic, "replicated", _Refused("replicated sharing")),
             (split.DPSplitModel, "__init__", _Refused("a differential-privacy layer with Mersenne Twister noise")),
         ):
             _patch(undo, owner, name, value)

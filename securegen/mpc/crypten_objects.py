@@ -8,6 +8,7 @@ refused: build the network at every party and encrypt it from one (`model.encryp
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,9 +70,9 @@ def _array(array: np.ndarray) -> list:
     return [array.dtype.name, list(array.shape), data]
 
 
-def _restored(body: object) -> np.ndarray:
+def _restored(body: Any) -> np.ndarray:
     try:
-        name, shape, data = body  # type: ignore[misc]
+        name, shape, data = body
         return np.frombuffer(base64.b64decode(data, validate=True), _NAMES[name]).reshape(shape).copy()
     except (TypeError, ValueError, KeyError) as error:
         raise ProtocolError("a peer sent an array that is none") from error

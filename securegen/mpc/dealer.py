@@ -105,7 +105,6 @@ def sum_of_words(keys: list[bytes], domain: str, shape: tuple[int, ...], dtype: 
 
 def _sizes(value: object, count: int, sender: str) -> list[int]:
     """`count` sizes, each small enough to be one frame's axis."""
-    ok = isinstance(value, list) and len(value) == count
-    if not (ok and all(type(v) is int and 0 <= v < 1 << 32 for v in value)):  # type: ignore[union-attr]
-        raise ProtocolError(f"party {sender!r} announced sizes {value!r}")
-    return list(value)  # type: ignore[call-overload]
+    if isinstance(value, list) and len(value) == count and all(type(v) is int and 0 <= v < 1 << 32 for v in value):
+        return value
+    raise ProtocolError(f"party {sender!r} announced sizes {value!r}")

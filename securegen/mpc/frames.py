@@ -27,7 +27,7 @@ import numpy as np
 from securegen.errors import ProtocolError
 
 ARRAY, JSON, ABORT, GOODBYE, WAITING = 1, 2, 3, 4, 5
-DTYPES = {
+DTYPES: dict[int, np.dtype] = {
     1: np.dtype(np.uint8), 2: np.dtype(np.int8), 3: np.dtype(np.int16), 4: np.dtype(np.int32), 5: np.dtype(np.int64),
     6: np.dtype(np.uint32), 7: np.dtype(np.uint64), 8: np.dtype(np.float32), 9: np.dtype(np.float64),
     10: np.dtype(np.bool_),
@@ -95,5 +95,5 @@ def read_frame(fill: Callable[[memoryview], None], *, max_payload: int = MAX_PAY
     step = take(name_size).decode("utf-8", "replace")
     payload = np.empty(shape, DTYPES[code])
     if size:
-        fill(memoryview(payload.reshape(-1)).cast("B"))
+        fill(payload.reshape(-1).data.cast("B"))
     return Frame(kind, session, sequence, step, payload)

@@ -11,7 +11,7 @@ import numpy as np
 from securegen.errors import PlanError
 from securegen.mpc.prg import words
 
-RINGS = {64: np.dtype(np.uint64), 32: np.dtype(np.uint32)}
+RINGS: dict[int, np.dtype] = {64: np.dtype(np.uint64), 32: np.dtype(np.uint32)}
 
 
 def ring_dtype(bits: int) -> np.dtype:

@@ -34,7 +34,7 @@ def digest_array(array: np.ndarray) -> str:
     False
     """
     h = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    h.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    h.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return h.hexdigest()
 
 
@@ -55,7 +55,7 @@ class OwnerState:
         return derive_key(bytes.fromhex(secret), f"{place}/{digest}")
 
     def claim(self, use: str, digest: str) -> None:
-        """Record that the one-time mask `use` covers `digest`. PolicyError when it was used before, even for the same."""
+        """Record that the one-time mask `use` covers `digest`; PolicyError when it was used before, whatever for."""
         with self._update() as state:
             if use in state["claims"]:
                 raise PolicyError(f"{self.path}: the mask {use!r} was used before; start a new session")
@@ -68,7 +68,7 @@ class OwnerState:
             if total > limit:
                 raise PolicyError(
                     f"{self.path}: {what} has answered {total - amount} of at most {limit}; {amount} more are refused, "
-                    "because enough exact answers reconstruct the data. Raise the limit in the owner's policy if that is acceptable"
+                    "because enough exact answers reconstruct the data. Raise the limit if the owner accepts that"
                 )
             state["spent"][what] = total
         return total

@@ -147,7 +147,7 @@ class Mesh:
                 return
             self._failure = self._failure or PeerError(f"this party ended the session: {reason}")
             payload = encode_json({"party": self.me, "reason": reason[:1000]})
-            for name, peer in self._peers.items():
+            for peer in self._peers.values():
                 head = header(ABORT, self.session, peer.send_sequence, "abort", payload)
                 peer.outbox.clear()
                 peer.outbox.append((head, payload))
@@ -234,7 +234,7 @@ class Mesh:
                         return
                     head, payload = peer.outbox[0]
                 connection.sendall(head)
-                view = memoryview(payload.reshape(-1)).cast("B") if payload.nbytes else memoryview(b"")
+                view = payload.reshape(-1).data.cast("B") if payload.nbytes else memoryview(b"")
                 for start in range(0, len(view), _CHUNK):
                     connection.sendall(view[start : start + _CHUNK])
                 with self._changed:

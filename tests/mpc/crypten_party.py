@@ -39,8 +39,8 @@ def poisoned():
     places = [
         (torch, "Generator"), (torch, "randint"), (torch, "rand"), (torch, "randn"), (torch, "randperm"),
         (torch, "bernoulli"), (torch, "multinomial"), (torch, "save"), (torch, "load"), (np.random, "default_rng"),
-        (np.random, "RandomState"), (random, "random"), (random, "choice"), (pickle, "loads"), (pickle, "load"), (pickle, "dumps"),
-        (pickle, "dump"), (torch.distributed, "init_process_group"),
+        (np.random, "RandomState"), (random, "random"), (random, "choice"), (pickle, "loads"),
+        (pickle, "load"), (pickle, "dumps"), (pickle, "dump"), (torch.distributed, "init_process_group"),
     ]  # fmt: skip
     one = np.ones((1, 1), np.uint64)
     matmul_ring(one, one)  # Numba reads its own cache file, with pickle, when the kernel is first used
@@ -116,8 +116,14 @@ def arithmetic(session):
             crypten.cryptensor(torch.ones(1, 1, 4, 4), src=0),
             crypten.cryptensor(torch.ones(1, 1, 2, 2), src=1),
         )
+        numbers = torch.tensor([-(1 << 61), -41, -40, -1, 0, 39, 40, (1 << 61) + 7])
+        quotients = crypten.cryptensor(numbers, src=2, precision=0).div(40).get_plain_text()
+        decoded = crypten.cryptensor(torch.tensor([-9 + 2.0**-16, -9.0, -9 - 2.0**-16, 2.5]), src=0).get_plain_text()
         random = crypten.rand(500).get_plain_text()
         return {
+            "numbers": numbers.tolist(),
+            "quotients": quotients.tolist(),
+            "decoded": decoded.tolist(),
             "product": (x * y).get_plain_text().tolist(),
             "square": x.square().get_plain_text().tolist(),
             "matmul": x.matmul(y).get_plain_text().tolist(),

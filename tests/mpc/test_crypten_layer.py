@@ -118,6 +118,8 @@ def test_three_parties_use_every_kind_of_correlated_randomness(tmp_path):
     one = out["ada"]
     for name, want in (("product", -a * a), ("square", a * a), ("matmul", -a @ a)):
         np.testing.assert_allclose(one[name], want, rtol=0, atol=3 * ULP, err_msg=name)  # a product of exact values
+    assert np.abs(np.array(one["quotients"]) - np.array(one["numbers"]) // 40).max() <= 2
+    assert one["decoded"] == [-9 + 2**-16, -9.0, -9 - 2**-16, 2.5]
     wide = np.array([[3, -4], [1 << 40, 5]], dtype=np.int64)
     np.testing.assert_array_equal(one["exact"], wide @ wide)
     np.testing.assert_array_equal(one["larger"], a > -a)
@@ -205,6 +207,8 @@ def test_one_party_alone_and_replicated_sharing_are_refused():
         {"op": "matmul", "sizes": [[1 << 14, 1], [1, 1 << 14]], "kwargs": {}},
         {"op": "matmul", "sizes": [[2, 3], [2, 3]], "kwargs": {}},
         {"op": "mul", "sizes": [[1], [1]], "kwargs": {"out": 1}},
+        {"op": "truncation", "sizes": [[1]], "kwargs": {}},
+        {"op": "truncation", "sizes": [[1]], "kwargs": {"divisor": 0}},
         {"op": "conv2d", "sizes": [[1, 1, 4, 4], [1, 1, 2, 2]], "kwargs": {"stride": 1 << 40}},
         ["mul"],
     ],
@@ -244,6 +248,40 @@ def test_wraps_are_those_of_python_integers():
     wrapped = (shares[0] + shares[1] + shares[2]).tolist()
     exact = [sum(t) for t in zip(*(s.tolist() for s in shares), strict=True)]
     assert [(e - w) // 2**64 for e, w in zip(exact, wrapped, strict=True)] == count_wraps(shares).tolist()
+
+
+def test_shipped_truncation_fails_on_large_numbers_ours_never():
+    """Local truncation of shares of x is wrong with probability |x| / 2^64: 64 times expected here, the formula never."""
+    from securegen.mpc.crypten_dealer import _draw, _missing
+    from securegen.mpc.crypten_exact import divide_share
+
+    count, divisor, keys = 1 << 17, 1 << 20, [bytes(16), bytes(15) + b"1"]
+    x = torch.from_numpy(np.random.default_rng(1).integers(-(1 << 55), 1 << 55, count))
+    mask = _draw(b"0" * 16, 0, {}, "t", [count])
+    shares = [x - mask, mask]
+    local = sum(s.div(divisor, rounding_mode="trunc") for s in shares)
+    assert ((local - x // divisor).abs() > 2).sum() >= 1
+
+    request = {"op": "truncation", "sizes": [[count]], "kwargs": {"divisor": divisor}}
+    products = [_missing(request, keys, 0), _draw(keys[1], 0, request, "product", [2, count])]
+    masks = [_draw(k, 0, request, "factor 0", [count]) for k in keys]
+
+    class Provider:
+        def __init__(self, rank):
+            self.rank = rank
+
+        def truncation(self, size, divisor):
+            return masks[self.rank], *products[self.rank]
+
+    class Communicator(Provider):
+        def get_rank(self):
+            return self.rank
+
+        def all_reduce(self, mine):
+            return sum(s + m for s, m in zip(shares, masks, strict=True)) + (1 << 62)
+
+    exact = sum(divide_share(shares[i], divisor, provider=Provider(i), communicator=Communicator(i)) for i in range(2))
+    assert (exact - x // divisor).abs().max() <= 2
 
 
 def test_parties_that_ask_for_different_products_get_unrelated_words():
