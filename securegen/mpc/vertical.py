@@ -64,6 +64,15 @@ class BlockShares:
     streams: dict[str, np.ndarray]
 
 
+def block_size(samples: int, bits: int = 64) -> int:
+    """Variants a block so that a masked block has about 16 MiB: it overlaps well and its memory is used again.
+
+    >>> block_size(10_000), block_size(500_000)
+    (209, 4)
+    """
+    return max(1, (1 << 24) // (samples * bits // 8))
+
+
 def genotype_side(
     session: Session, roles: Roles, blocks: Iterable[Block], *, samples: int, columns: int, cohort: str,
     state: OwnerState, column_limit: int | None = None, bits: int = 64, resend: bool = True, threads: int = 1,

@@ -251,7 +251,7 @@ def test_wraps_are_those_of_python_integers():
 
 
 def test_shipped_truncation_fails_on_large_numbers_ours_never():
-    """Local truncation of shares of x is wrong with probability |x| / 2^64: 64 times expected here, the formula never."""
+    """Local truncation of shares of x is wrong with probability |x| / 2^64, here about 128 times; ours never."""
     from securegen.mpc.crypten_dealer import _draw, _missing
     from securegen.mpc.crypten_exact import divide_share
 
