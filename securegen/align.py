@@ -1,0 +1,154 @@
+"""Joining people: phenotype and covariate rows to the samples of a genotype file, with counts of what was dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from securegen.errors import DesignError, InputError
+from securegen.io.tables import Table, parse_numbers
+from securegen.model import Samples
+from securegen.vocabulary import MISSING_INPUT
+
+
+@dataclass(frozen=True)
+class Join:
+    """row: (N,) row of the table for each sample, −1 where it has none; unknown: rows whose person has no genotype."""
+
+    row: np.ndarray
+    unknown: int
+
+
+def _lookup(samples: Samples, with_fid: bool, path: str) -> dict[tuple[str, ...], int]:
+    keys = zip(samples.fid, samples.iid, strict=True) if with_fid else zip(samples.iid, strict=True)
+    out: dict[tuple[str, ...], int] = {}
+    for i, key in enumerate(keys):
+        if key in out:
+            raise InputError(
+                f"{path} has no FID column, but IID {key[-1]} belongs to more than one sample of the genotype file"
+            )
+        out[key] = i
+    return out
+
+
+def join(samples: Samples, table: Table) -> Join:
+    """Match table rows to samples on (FID, IID), or on IID where the table has no FID column.
+
+    A genotype file without family ids (FID 0, or ids written FID_IID as in a VCF) matches on IID or on FID_IID.
+    Raises InputError when nobody matches or an IID alone is not unique.
+    """
+    row = np.full(len(samples), -1, np.int64)
+    with_fid = table.fid is not None and not (samples.fid == "0").all()
+    lookup = _lookup(samples, with_fid, table.path)
+    fids = table.fid if table.fid is not None else [""] * len(table.iid)
+    unknown = 0
+    for r, (fid, iid) in enumerate(zip(fids, table.iid, strict=True)):
+        where = lookup.get((fid, iid) if with_fid else (iid,))
+        if where is None and not with_fid:
+            where = lookup.get((f"{fid}_{iid}",))
+        if where is None:
+            unknown += 1
+        elif row[where] >= 0:
+            raise InputError(f"{table.path}: sample {samples.iid[where]} is matched by more than one row")
+        else:
+            row[where] = r
+    if (row < 0).all():
+        raise InputError(
+            f"{table.path}: none of its {len(table.iid)} people is in the genotype file (first here: "
+            f"{' '.join(filter(None, (fids[0], table.iid[0])))}; there: {samples.fid[0]} {samples.iid[0]})"
+        )
+    return Join(row, unknown)
+
+
+def column_values(samples: Samples, table: Table, name: str, joined: Join) -> np.ndarray:
+    """(N,) float64 of one numeric column in sample order, NaN where missing."""
+    values = parse_numbers(table, name)
+    return np.where(joined.row >= 0, values[np.maximum(joined.row, 0)], np.nan)
+
+
+def category_columns(samples: Samples, table: Table, name: str, joined: Join) -> dict[str, np.ndarray]:
+    """Indicator columns of a covariate of categories, by name NAME=LEVEL: (N,) float64, NaN where it is missing.
+
+    The first level in alphabetical order is the reference and has no column; only levels of matched samples count.
+    """
+    text = table.columns[name]
+    values = np.array([text[r] if r >= 0 and text[r] not in MISSING_INPUT else None for r in joined.row], dtype=object)
+    missing = np.array([v is None for v in values], bool)
+    levels = sorted({v for v in values if v is not None})
+    return {f"{name}={level}": np.where(missing, np.nan, (values == level).astype(float)) for level in levels[1:]}
+
+
+def match_people(samples: Samples, ids: Iterable[tuple[str, ...]]) -> np.ndarray:
+    """(N,) bool: sample is named by a (FID, IID) or (IID,) row."""
+    wanted = set(ids)
+    return np.array(
+        [(f, i) in wanted or (i,) in wanted for f, i in zip(samples.fid, samples.iid, strict=True)], dtype=bool
+    )
+
+
+@dataclass(frozen=True)
+class Phenotype:
+    """One phenotype over all samples. values: (N,) float64, NaN where missing; binary: coded 0 = control, 1 = case."""
+
+    name: str
+    values: np.ndarray
+    binary: bool
+
+
+def interpret_phenotype(name: str, values: np.ndarray, *, force_01: bool = False) -> Phenotype:
+    """Decide case/control or quantitative by the values over the genotyped samples (NaN = missing).
+
+    {1, 2} with 0 = missing: 1 control, 2 case. {0, 1}: control, case. Only one value, {1} or {0, 2}: DesignError.
+    force_01 reads 0/1 although only one of them occurs. Anything else is quantitative.
+    """
+    seen = set(np.unique(values[~np.isnan(values)]).tolist())
+    if force_01 and seen <= {0.0, 1.0} and seen:
+        return Phenotype(name, values, True)
+    if {1.0, 2.0} <= seen <= {0.0, 1.0, 2.0}:
+        return Phenotype(name, np.where(values == 0, np.nan, values - 1), True)
+    if seen == {0.0, 1.0}:
+        return Phenotype(name, values, True)
+    if not seen:
+        raise DesignError(f"phenotype {name} is missing for every genotyped sample")
+    if len(seen) == 1 or seen <= {0.0, 1.0, 2.0}:
+        found = ", ".join(f"{v:g}" for v in sorted(seen))
+        raise DesignError(
+            f"phenotype {name} takes only the value(s) {found}: expected cases and controls as 1/2 (0 missing) or 0/1, "
+            "or a quantitative trait; --1 reads 0/1 by force"
+        )
+    return Phenotype(name, values, False)
+
+
+@dataclass(frozen=True)
+class DropCounts:
+    """Why samples of the genotype file are not analysed for one phenotype, and table rows nobody matched."""
+
+    stored: int
+    no_phenotype: int
+    no_covariate: int
+    analysed: int
+    unknown_phenotype_rows: int
+    unknown_covariate_rows: int
+
+
+def analysed_samples(
+    phenotype: np.ndarray, covariates: np.ndarray, unknown: tuple[int, int] = (0, 0)
+) -> tuple[np.ndarray, DropCounts]:
+    """(N,) bool of samples with this phenotype and every covariate, and the counts of the others.
+
+    phenotype: (N,) and covariates: (N, K−1), NaN where missing.
+    """
+    has_y, has_c = ~np.isnan(phenotype), ~np.isnan(covariates).any(axis=1)
+    both = has_y & has_c
+    counts = DropCounts(len(both), int((~has_y).sum()), int((has_y & ~has_c).sum()), int(both.sum()), *unknown)
+    return both, counts
+
+
+def group_by_samples(masks: Sequence[np.ndarray]) -> list[list[int]]:
+    """Indices of equal masks together, in order of first appearance."""
+    groups: dict[bytes, list[int]] = {}
+    for i, mask in enumerate(masks):
+        groups.setdefault(mask.tobytes(), []).append(i)
+    return list(groups.values())

@@ -1,0 +1,292 @@
+"""The encrypted cohort: what the owner writes for the server, and the owner's local state beside the key.
+
+PREFIX.cohort/ (to the server): manifest and ciphertexts of every block of variants, streams g (dosage), m (missing, only
+for blocks where something is) and, on request, q (dosage²), in chunks of groups of samples.
+PREFIX.owner/ (stays): the check of every block (see `verify`) and the variant table, encrypted under the key's master.
+
+Who learns what: the server learns N, M, which blocks have missing calls, and nothing about a genotype (RLWE, 128 bits).
+A killed run resumes: a block whose files and data are unchanged is kept, anything else is encrypted again, freshly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securegen.ckks import artefact, codec, verify
+from securegen.ckks.encryption import Ciphertexts, Encryptor
+from securegen.ckks.keys import PublicKey, SecretKey, canonical
+from securegen.ckks.parameters import Parameters
+from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
+from securegen.io.output import atomic, write_array
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
+
+CHUNK_GROUPS = 64
+Progress = Callable[[int, int], None]
+
+
+def no_progress(done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def chunks(parameters: Parameters) -> list[tuple[int, int]]:
+    """(first group, groups) of every chunk; cohort and design use the same."""
+    return [(g, min(CHUNK_GROUPS, parameters.groups - g)) for g in range(0, parameters.groups, CHUNK_GROUPS)]
+
+
+def ciphertext_shape(parameters: Parameters, *middle: int) -> tuple[int, ...]:
+    ring = parameters.ring
+    return (len(ring.primes), ring.tiles, *middle, ring.lanes)
+
+
+def write_ciphertexts(folder: Path, name: str, block: Ciphertexts, shape: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Write NAME.c0.npy (and NAME.c1.npy where it is stored); returns their manifest entries."""
+    out = []
+    for half, array in (("c0", block.c0), ("c1", block.c1)):
+        if array is not None:
+            write_array(folder / f"{name}.{half}.npy", array.reshape(shape))
+            entry = artefact.entry_for(folder, f"{name}.{half}.npy", block.seed if half == "c0" else None)
+            out.append(vars(entry))
+    return out
+
+
+def read_ciphertexts(folder: Path, entries: list[dict[str, Any]], shape: tuple[int, ...], expand) -> Ciphertexts:
+    """Both halves of a chunk as (k, T, …, L) uint32. expand(seed, shape) redraws the half that is not stored."""
+    c0 = artefact.load_array(folder, entries[0], shape)
+    if len(entries) == 2:
+        return Ciphertexts(c0, artefact.load_array(folder, entries[1], shape))
+    return Ciphertexts(c0, expand(bytes.fromhex(entries[0]["seed"]), shape))
+
+
+class OwnerState:
+    """The owner's files for one cohort: encrypted and authenticated under the key, named by block."""
+
+    def __init__(self, folder: Path, key: SecretKey) -> None:
+        self.folder, self._key = folder, key
+
+    def _label(self, name: str) -> str:
+        return f"{self._key.public.fingerprint}/{name}"
+
+    def write(self, name: str, header: Any, arrays: dict[str, np.ndarray] | None = None) -> None:
+        stream = io.BytesIO()
+        head = canonical(header)
+        stream.write(len(head).to_bytes(8, "little") + head)
+        np.savez(stream, allow_pickle=False, **(arrays or {}))
+        with atomic(self.folder / f"{name}.box", mode=0o600) as out:
+            out.write(self._key.seal_box(self._label(name), stream.getvalue()))
+
+    def read(self, name: str) -> tuple[Any, dict[str, np.ndarray]]:
+        """Raises ArtefactError when the file is absent, altered or under another key."""
+        try:
+            raw = (self.folder / f"{name}.box").read_bytes()
+        except OSError as error:
+            raise ArtefactError(f"the owner's file {self.folder / name}.box cannot be read: {error.strerror}") from None
+        stream = io.BytesIO(self._key.open_box(self._label(name), raw))
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        with np.load(stream, allow_pickle=False) as arrays:
+            return header, {k: arrays[k] for k in arrays.files}
+
+    def mac(self, data: bytes) -> str:
+        """A digest of genotypes that says nothing to whoever lacks the key."""
+        return hmac.new(self._key.derive("resume"), data, hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True)
+class CohortInfo:
+    """What the owner knows of its encrypted cohort: digest of the manifest, id, people, variants and streams.
+
+    It stands for the genotypes when a design is made later: samples, variants and grid, but no dosages to read.
+    """
+
+    digest: str
+    cohort_id: str
+    samples: Samples
+    variants: Variants
+    dosage_grid: int
+    missing_blocks: tuple[int, ...]
+    squares: bool
+
+    def read(self, start: int, stop: int) -> GenotypeBlock:
+        raise UsageError("only the encrypted genotypes are here: give --bfile as well")
+
+
+def _block_name(index: int) -> str:
+    return f"{index:06d}"
+
+
+def _make_folder(folder: Path, mode: int) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.chmod(folder, mode)
+    except OSError as error:
+        raise StorageError(f"cannot make the folder {folder}: {error.strerror}") from None
+
+
+def _encrypt_one(
+    block: GenotypeBlock, index: int, key: SecretKey, encryptor: Encryptor, folder: Path, squares: bool
+) -> dict[str, Any]:
+    """Encrypt the streams of one block; returns its manifest part."""
+    p = key.public.parameters
+    streams = {"g": block.dosage}
+    if block.missing is not None:
+        streams["m"] = block.missing.view(np.int8)
+    if squares:
+        streams["q"] = block.dosage.astype(np.int16) ** 2
+    part: dict[str, Any] = {"variants": len(block), "streams": {}}
+    for stream, stored in streams.items():
+        part["streams"][stream] = [
+            write_ciphertexts(
+                folder, f"{stream}-{_block_name(index)}-{c:04d}",
+                encryptor(codec.genotype_messages(stored, first, count, p), p.genotype_scale),
+                ciphertext_shape(p, count),
+            )
+            for c, (first, count) in enumerate(chunks(p))
+        ]  # fmt: skip
+    return part
+
+
+def _still_valid(folder: Path, part: dict[str, Any]) -> bool:
+    for stream in part["streams"].values():
+        for entry in (e for chunk in stream for e in chunk):
+            path = folder / entry["name"]
+            if not path.is_file() or path.stat().st_size != entry["size"]:
+                return False
+            if artefact.sha256_file(path) != entry["sha256"]:
+                return False
+    return True
+
+
+def encrypt_cohort(
+    reader: GenotypeReader,
+    key: SecretKey,
+    folder: Path,
+    state: OwnerState,
+    *,
+    encryptor: Encryptor,
+    squares: bool = False,
+    progress: Progress = no_progress,
+) -> CohortInfo:
+    """Encrypt every genotype of `reader` into `folder` and keep the checks in `state`.
+
+    Raises DesignError when the cohort is not the one that was planned (samples, dosage range).
+    """
+    p = key.public.parameters
+    stored_max = (2 * reader.dosage_grid) ** 2 if squares else 2 * reader.dosage_grid
+    if len(reader.samples) != p.samples or stored_max > p.dosage_max:
+        raise DesignError(
+            f"the key was planned for {p.samples} samples and stored values up to {p.dosage_max}; this cohort has "
+            f"{len(reader.samples)} and {stored_max}: plan again"
+        )
+    _make_folder(folder, 0o755)
+    _make_folder(state.folder, 0o700)
+    (folder / artefact.MANIFEST).unlink(missing_ok=True)
+    for left_by_a_kill in (*folder.glob(".*.npy.*"), *state.folder.glob(".*.box.*")):
+        left_by_a_kill.unlink()
+    cohort_id = hashlib.sha256(canonical([key.public.fingerprint, reader.variants.digest(), squares])).hexdigest()
+    total = -(-len(reader.variants) // p.block_variants)
+    parts = []
+    for index, block in enumerate(iterate_blocks(reader, p.block_variants)):
+        missing = b"" if block.missing is None else block.missing.tobytes()
+        identity = state.mac(canonical([cohort_id, index]) + block.dosage.tobytes() + b"|" + missing)
+        part = _resume(state, folder, index, identity)
+        if part is None:
+            for stale in folder.glob(f"?-{_block_name(index)}-*"):
+                stale.unlink()
+            part = _encrypt_one(block, index, key, encryptor, folder, squares)
+            r = verify.block_secrets(key, cohort_id, index, len(block))
+            h = verify.block_check(r, block.dosage, block.missing, squares)
+            state.write(f"block-{_block_name(index)}", {"identity": identity, "part": part}, {"h": h})
+        parts.append(part)
+        progress(index + 1, total)
+    body = {
+        "key": key.public.fingerprint, "public": key.public.to_json(), "cohort_id": cohort_id, "samples": p.samples,
+        "variants": len(reader.variants), "dosage_grid": reader.dosage_grid, "squares": squares,
+        "encryptor": encryptor.name, "blocks": parts,
+    }  # fmt: skip
+    digest = artefact.write_manifest(folder, "cohort", body, key)
+    with_missing = [i for i, part in enumerate(parts) if "m" in part["streams"]]
+    v = reader.variants
+    header = {
+        "digest": digest, "cohort_id": cohort_id, "dosage_grid": reader.dosage_grid, "missing": with_missing,
+        "squares": squares,
+    }  # fmt: skip
+    text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
+    people = {"fid": reader.samples.fid.astype(str), "iid": reader.samples.iid.astype(str)}
+    state.write("cohort", header, {"position": v.position, "founder": reader.samples.founder, **text, **people})
+    return CohortInfo(digest, cohort_id, reader.samples, v, reader.dosage_grid, tuple(with_missing), squares)
+
+
+def _resume(state: OwnerState, folder: Path, index: int, identity: str) -> dict[str, Any] | None:
+    if not (state.folder / f"block-{_block_name(index)}.box").exists():
+        return None
+    try:
+        header, _ = state.read(f"block-{_block_name(index)}")
+    except ArtefactError:
+        return None
+    return header["part"] if header["identity"] == identity and _still_valid(folder, header["part"]) else None
+
+
+def read_info(state: OwnerState) -> CohortInfo:
+    """The owner's record of a cohort encrypted earlier."""
+    header, a = state.read("cohort")
+    text = lambda name: a[name].astype(object)  # noqa: E731
+    variants = Variants(
+        text("chromosome"), a["position"], text("id"), text("effect_allele"), text("other_allele")
+    )  # fmt: skip
+    samples = Samples(text("fid"), text("iid"), a["founder"])
+    return CohortInfo(
+        header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"], tuple(header["missing"]),
+        header["squares"],
+    )  # fmt: skip
+
+
+def block_check(state: OwnerState, index: int) -> np.ndarray:
+    """h of one block, (3, N) uint64."""
+    return state.read(f"block-{_block_name(index)}")[1]["h"]
+
+
+@dataclass(frozen=True)
+class EncryptedCohort:
+    """Server side: a checked, signed cohort. There is no way from here to a secret key."""
+
+    folder: Path
+    body: dict[str, Any]
+    public: PublicKey
+    digest: str
+
+    @property
+    def parameters(self) -> Parameters:
+        return self.public.parameters
+
+    @property
+    def blocks(self) -> list[dict[str, Any]]:
+        return self.body["blocks"]
+
+    def read(self, block: int, stream: str, chunk: int, expand) -> Ciphertexts:
+        """Ciphertexts of one chunk of one block, (k, T, G, L) each half."""
+        _, count = chunks(self.parameters)[chunk]
+        entries = self.blocks[block]["streams"][stream][chunk]
+        return read_ciphertexts(self.folder, entries, ciphertext_shape(self.parameters, count), expand)
+
+    def stored(self) -> Iterator[dict[str, Any]]:
+        for part in self.blocks:
+            for stream in part["streams"].values():
+                for chunk in stream:
+                    yield from chunk
+
+
+def open_cohort(folder: Path) -> EncryptedCohort:
+    """Open a folder that an owner sent. Raises ArtefactError unless it is complete, whole and signed."""
+    body = artefact.read_manifest(folder, "cohort", None)
+    public = PublicKey.from_json(body.get("public"))
+    body = artefact.read_manifest(folder, "cohort", public)
+    return EncryptedCohort(folder, body, public, artefact.manifest_digest(folder))

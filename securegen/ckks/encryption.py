@@ -1,0 +1,72 @@
+"""Encrypting blocks of coefficient messages under the secret key, by SEAL.
+
+SEAL encrypts zero; we add NTT(2^scale · message). The randomness is SEAL's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from securegen.ckks import seal
+from securegen.ckks.codec import to_tiles
+from securegen.ckks.keys import SecretKey
+from securegen.ckks.parameters import Ring
+from securegen.kernels.ntt import NttTables, forward, ntt_tables
+
+
+@dataclass(frozen=True)
+class Ciphertexts:
+    """C ciphertexts in tiles. c0: (k, T, C, L) uint32; c1: the same, or None when it is expanded from `seed`."""
+
+    c0: np.ndarray
+    c1: np.ndarray | None
+    seed: bytes | None = None
+
+    def halves(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both halves; c1 must have been stored or expanded."""
+        assert self.c1 is not None
+        return self.c0, self.c1
+
+
+class Encryptor(Protocol):
+    """Encrypts (C, n) int64 messages at a scale of 2^scale_log2, freshly at every call."""
+
+    name: str
+
+    def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts: ...
+
+
+def ring_tables(ring: Ring) -> tuple[NttTables, ...]:
+    return tuple(ntt_tables(ring.n, p) for p in ring.primes)
+
+
+def scaled_residues(messages: np.ndarray, scale_log2: int, ring: Ring) -> np.ndarray:
+    """(C, n) int64 -> (C, k, n) uint64 residues of 2^scale · message, in NTT form."""
+    out = np.empty((len(messages), len(ring.primes), ring.n), np.uint64)
+    for i, p in enumerate(ring.primes):
+        # message mod p and 2^scale mod p are below 2^31, so their product fits
+        out[:, i] = (messages % p) * pow(2, scale_log2, p) % p
+    forward(out, ring_tables(ring))
+    return out
+
+
+class SealEncryptor:
+    """Encryption by SEAL's symmetric encryption of zero; both halves of the ciphertext are stored."""
+
+    name = "seal"
+
+    def __init__(self, key: SecretKey) -> None:
+        self._ring = key.public.parameters.ring
+        self._zero = seal.ZeroEncryptor(self._ring, key.seal_stream)
+
+    def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
+        ring = self._ring
+        both = np.empty((2, len(messages), len(ring.primes), ring.n), np.uint64)
+        for i in range(len(messages)):
+            both[:, i] = self._zero()
+        modulus = np.array(ring.primes, np.uint64)[:, None]
+        both[0] = (both[0] + scaled_residues(messages, scale_log2, ring)) % modulus
+        return Ciphertexts(to_tiles(both[0], ring), to_tiles(both[1], ring))

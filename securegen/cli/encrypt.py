@@ -1,0 +1,70 @@
+"""securegen encrypt"""
+
+from __future__ import annotations
+
+import click
+
+from securegen.cli import options as opt
+from securegen.cli.progress import progress
+from securegen.errors import UsageError
+from securegen.provenance import RunLog, folder_bytes
+
+
+@click.command(
+    epilog="Example:  securegen encrypt --key study-key.secret --bfile cohort --pheno p.tsv --pheno-name QT --out enc"
+)
+@click.option("--key", "key_file", required=True, metavar="FILE", help="KEY.secret of securegen keygen.")
+@opt.passphrase_options
+@opt.genotype_options(required=False)
+@opt.design_options(required=False)
+@opt.qc_options
+@click.option("--owner", metavar="FOLDER", help="Add a design to the cohort encrypted earlier with this OUT.owner.")
+@click.option("--squares", is_flag=True, help="Also a stream of squared dosages, for designs that come later.")
+@opt.encryptor_option
+@opt.run_options
+def command(key_file, passphrase_file, owner, squares, encryptor, out, threads, memory, quiet, **options) -> None:
+    """Encrypt a cohort and its design (the owner's side).
+
+    OUT.cohort and OUT.design go to the server; OUT.owner stays with the key. Without --pheno only the cohort is
+    encrypted; with --owner only a design, for a cohort encrypted earlier. A killed run goes on where it stopped: run the
+    same command again.
+    """
+    from securegen import api
+    from securegen.ckks import keys
+
+    if not options["bfile"] and not owner:
+        raise UsageError("give --bfile, or --owner to add a design to a cohort encrypted earlier")
+    keys.lock_down_process()
+    opt.use_threads(threads)
+    log = RunLog(out, "encrypt", quiet=quiet)
+    inputs = opt.inputs_from(options)
+    paths = api.encrypted_paths(out)
+    with log.stage("encrypt"):
+        key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))
+        if owner:
+            study = opt.open_later(inputs, owner, key, log)
+            written = [api.encrypt_design(study, key, owner, paths.design, encryptor=encryptor)]
+        elif not inputs.pheno and not inputs.qc:
+            with progress("encrypting", quiet=quiet) as report:
+                reader = api.open_genotypes(inputs, log)
+                api.encrypt_cohort(reader, key, out, encryptor=encryptor, squares=squares, progress=report)
+            written = [paths.cohort]
+        else:
+            study = opt.open_study(inputs, log, qc_only=not inputs.pheno)
+            with progress("encrypting", quiet=quiet) as report:
+                api.encrypt(study, key, out, encryptor=encryptor, squares=squares or None, progress=report)
+            written = [paths.cohort, paths.design]
+    sizes = {path.suffix[1:]: folder_bytes(path) for path in written}
+    log(" and ".join(f"{p} ({sizes[p.suffix[1:]] / 1e6:.1f} MB)" for p in written) + " may travel to the server")
+    log(f"{owner or paths.owner} stays with the key; next, on the server: securegen gwas --cohort … --design … --out …")
+    log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint)
+
+
+def _passphrase(key_file: str, passphrase_file: str | None) -> bytes | None:
+    """Ask for a passphrase only when the key file is protected."""
+    try:
+        with open(key_file, "rb") as stream:
+            protected = b'"protection":"none"' not in stream.readline(1 << 16)
+    except OSError:
+        protected = False  # read_secret says what is wrong with the file
+    return opt.passphrase(passphrase_file) if protected else None

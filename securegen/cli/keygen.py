@@ -1,0 +1,53 @@
+"""securegen keygen"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from securegen.cli import options as opt
+from securegen.errors import InputError
+from securegen.provenance import RunLog
+
+
+def read_plan(path: str):
+    """A plan file. Raises InputError when it cannot be read, ArtefactError when it is not a plan."""
+    from securegen.ckks.planner import Plan
+
+    try:
+        return Plan.from_json(json.loads(Path(path).read_text()))
+    except OSError as error:
+        raise InputError(f"cannot read the plan {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path} is not a plan: {error}") from None
+
+
+@click.command(epilog="Example:  securegen keygen --plan study.plan.json --out study-key --passphrase-file pass.txt")
+@click.option("--plan", "plan_file", required=True, metavar="FILE", help="OUT.plan.json of securegen plan.")
+@opt.passphrase_options
+@click.option("--plain-secret-key", is_flag=True, help="Store the secret key without a passphrase (mode 0600 only).")
+@click.option("--out", required=True, metavar="KEY", help="Writes KEY.secret and KEY.public.")
+@click.option("--quiet", is_flag=True, help="Nothing on stderr but errors.")
+def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool, out: str, quiet: bool) -> None:
+    """Make a key for a plan.
+
+    KEY.secret stays with the owner (mode 0600, encrypted with the passphrase); KEY.public holds no secret. Existing keys
+    are never overwritten.
+    """
+    from securegen import api
+    from securegen.ckks import keys
+
+    keys.lock_down_process()
+    log = RunLog(out, "keygen", quiet=quiet)
+    with log.stage("keygen"):
+        plan = read_plan(plan_file)
+        secret = None if plain_secret_key else opt.passphrase(passphrase_file, confirm=True)
+        key = api.generate_key(plan)
+        keys.write_secret(f"{out}.secret", key, passphrase=secret)
+        keys.write_public(f"{out}.public", key.public)
+    if plain_secret_key:
+        log(f"{out}.secret is NOT encrypted: whoever reads the file reads the genotypes")
+    log(f"key {key.public.fingerprint[:16]}: {out}.secret (keep), {out}.public (may travel)")
+    log.write(key=key.public.fingerprint)

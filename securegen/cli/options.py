@@ -1,0 +1,176 @@
+"""Options that several commands share, in plink2's words, and what is done with them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from securegen.errors import InputError, UsageError
+from securegen.stats.qc import Filters
+from securegen.study import Inputs
+from securegen.vocabulary import MODELS
+
+STUDY_FIELDS = tuple(f.name for f in fields(Inputs))
+
+
+def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
+    names = tuple(n for part in value for n in part.replace(" ", ",").split(",") if n)
+    return names or None
+
+
+def genotype_options(required: bool = True) -> Callable:
+    """--bfile and the filters of samples and variants."""
+    options = [
+        click.option("--bfile", required=required, metavar="PREFIX", help="PLINK1 fileset PREFIX.bed, .bim, .fam."),
+        click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line)."),
+        click.option("--remove", metavar="FILE", help="Without these samples."),
+        click.option("--extract", metavar="FILE", help="Only these variant ids."),
+        click.option("--exclude", metavar="FILE", help="Without these variant ids."),
+        click.option("--chr", multiple=True, callback=_names, metavar="A,B", help="Only these chromosomes."),
+        click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
+        click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
+    ]
+    return _apply(options)
+
+
+def design_options(required: bool = True) -> Callable:
+    """Phenotypes, covariates and how they are analysed."""
+    options = [
+        click.option("--pheno", required=required, metavar="FILE", help="Phenotypes (#FID IID …, #IID … or FID IID …)."),
+        click.option(
+            "--pheno-name", multiple=True, callback=_names, metavar="A,B", help="Columns to analyse [all of them]."
+        ),
+        click.option("--covar", metavar="FILE", help="Covariates, in the same form."),
+        click.option("--covar-name", multiple=True, callback=_names, metavar="A,B", help="Covariates to use [all]."),
+        click.option(
+            "--covar-categorical", multiple=True, callback=_names, metavar="A,B",
+            help="Covariates that are categories: expanded to indicators.",
+        ),
+        click.option(
+            "--model", type=click.Choice(MODELS),
+            help="Test [linear for a quantitative trait, logistic (score test) for cases and controls].",
+        ),
+        click.option("--apply-rint", is_flag=True, help="Rank-based inverse normal transform of quantitative traits."),
+        click.option(
+            "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True,
+            help="Missing genotypes: mean dosage (as regenie) or complete cases (as plink; plain engine).",
+        ),
+        click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound]."),
+        click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
+    ]  # fmt: skip
+    return _apply(options)
+
+
+def filter_options(command: Callable) -> Callable:
+    """Filters by quality: applied where the sums may be seen, by whoever writes the table."""
+    return _apply(
+        [
+            click.option("--maf", type=click.FloatRange(0, 0.5), metavar="F", help="Smallest minor allele frequency."),
+            click.option("--mac", type=click.FloatRange(0), metavar="N", help="Smallest minor allele count."),
+            click.option("--geno", type=click.FloatRange(0, 1), metavar="F", help="Largest share of missing calls."),
+            click.option("--hwe", type=click.FloatRange(0, 1), metavar="P", help="Smallest Hardy–Weinberg p-value."),
+        ]
+    )(command)
+
+
+def filters_from(options: dict[str, Any]) -> Filters:
+    """Take the filters out of the options of a command."""
+    return Filters(*(options.pop(name) for name in ("maf", "mac", "geno", "hwe")))
+
+
+def qc_options(command: Callable) -> Callable:
+    return _apply(
+        [
+            click.option("--qc", is_flag=True, help="Also sum what quality control and its filters need."),
+            click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only."),
+        ]
+    )(command)
+
+
+def open_later(inputs: Inputs, owner: str, key, log: Callable[[str], None]):
+    """A design for a cohort that was encrypted earlier."""
+    from securegen import api
+
+    named = {f: getattr(inputs, f) for f in STUDY_FIELDS if f != "bfile"}
+    return api.open_later_study(owner, key, log=log, **named)
+
+
+def encryptor_option(command: Callable) -> Callable:
+    """Which implementation encrypts."""
+    choice = click.Choice(["seal"])
+    return click.option("--encryptor", type=choice, default="seal", show_default=True, help="Who encrypts.")(command)
+
+
+def run_options(command: Callable) -> Callable:
+    """--out, --threads, --memory, --quiet."""
+    return _apply(
+        [
+            click.option("--out", default="securegen", show_default=True, metavar="PREFIX", help="Prefix of what is written."),
+            click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads [all cores]."),
+            click.option("--memory", type=click.IntRange(64), metavar="MB", help="Working memory of the kernels [256]."),
+            click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
+        ]
+    )(command)  # fmt: skip
+
+
+def passphrase_options(command: Callable) -> Callable:
+    return _apply(
+        [
+            click.option(
+                "--passphrase-file", metavar="FILE",
+                help="First line is the key's passphrase [else SECUREGEN_PASSPHRASE, else asked].",
+            )
+        ]
+    )(command)  # fmt: skip
+
+
+def _apply(options: list[Callable]) -> Callable:
+    def decorate(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def inputs_from(options: dict[str, Any], **more: Any) -> Inputs:
+    return Inputs(**{name: options[name] for name in STUDY_FIELDS if name in options} | more)
+
+
+def open_study(inputs: Inputs, log: Callable[[str], None], *, qc_only: bool = False):
+    """Open the study that the options name."""
+    from securegen import api
+
+    named = {f: getattr(inputs, f) for f in STUDY_FIELDS if f != "bfile"}
+    return (api.open_qc if qc_only else api.open_study)(inputs.bfile, log=log, **named)
+
+
+def use_threads(threads: int | None) -> None:
+    """Limit the kernels' threads."""
+    if threads is not None:
+        import numba
+
+        numba.set_num_threads(min(threads, numba.get_num_threads()))
+
+
+def passphrase(passphrase_file: str | None, *, confirm: bool = False) -> bytes:
+    """The passphrase from a file, the environment or the terminal. Raises UsageError where none can be asked."""
+    if passphrase_file:
+        try:
+            lines = Path(passphrase_file).read_text().splitlines()
+        except OSError as error:
+            raise InputError(f"cannot read {passphrase_file}: {error.strerror}") from None
+        if not lines or not lines[0]:
+            raise InputError(f"{passphrase_file} is empty: its first line must be the passphrase")
+        return lines[0].encode()
+    if os.environ.get("SECUREGEN_PASSPHRASE"):
+        return os.environ["SECUREGEN_PASSPHRASE"].encode()
+    if sys.stdin.isatty():
+        return click.prompt("Passphrase of the key", hide_input=True, confirmation_prompt=confirm).encode()
+    raise UsageError("no passphrase: give --passphrase-file, set SECUREGEN_PASSPHRASE, or run in a terminal")

@@ -1,0 +1,57 @@
+"""securegen plan"""
+
+from __future__ import annotations
+
+import math
+
+import click
+
+from securegen.cli import options as opt
+from securegen.design import LinearModel
+from securegen.io.output import write_json
+from securegen.provenance import RunLog
+from securegen.stats.linear import expected_t_error, planned_t_error
+
+
+def describe(plan, design, log) -> None:
+    """Print a plan: ring, layout, precision, time and bytes."""
+    p, w = plan.parameters, plan.workload
+    modulus = math.log2(p.ring.modulus)
+    log(f"ring n = {p.ring.n}, {len(p.ring.primes)} primes of 30 bits ({modulus:.0f} bits), 128-bit security")
+    log(
+        f"{p.pack} samples × {p.block_variants} variants a ciphertext, {plan.blocks} blocks, {p.groups} groups of samples"
+    )
+    log(f"{w.columns} encrypted columns of {w.bits} bits, {design.sample_sets} sample set(s)")
+    log(f"noise: 15 standard deviations stay {p.margin_bits:.1f} bits below 1/2; every sum is exact")
+    for model in (a.model for a in design.analyses if isinstance(a.model, LinearModel)):
+        log(
+            f"precision of T for {model.phenotype}: certain {planned_t_error(model):.1e}·(1 + T²/df) as planned, expected "
+            f"within {expected_t_error(model):.1e}"
+        )
+    size, time = plan.bytes(), plan.seconds()
+    log("estimate: " + ", ".join(f"{k} {v / 1e6:.1f} MB" for k, v in size.items()))
+    log("estimate: " + ", ".join(f"{k} {v:.1f} s" for k, v in time.items()))
+
+
+@click.command(epilog="Example:  securegen plan --bfile cohort --pheno p.tsv --pheno-name QT --covar c.tsv --out study")
+@opt.genotype_options()
+@opt.design_options()
+@opt.qc_options
+@click.option("--squares", is_flag=True, help="Plan a stream of squared dosages, for designs that come later.")
+@opt.run_options
+def command(out: str, threads: int | None, memory: int | None, quiet: bool, squares: bool, **options) -> None:
+    """Choose parameters and print time, bytes and precision before anything is encrypted.
+
+    Writes OUT.plan.json, which is public: counts, precision and parameters, no data.
+    """
+    from securegen import api
+
+    opt.use_threads(threads)
+    log = RunLog(out, "plan", quiet=quiet)
+    with log.stage("plan"):
+        study = opt.open_study(opt.inputs_from(options), log)
+        plan = api.plan(study, squares=squares or None)
+        describe(plan, study.design, log)
+        write_json(f"{out}.plan.json", plan.to_json())
+    log(f"wrote {out}.plan.json; next: securegen keygen --plan {out}.plan.json --out KEY")
+    log.write(parameters=plan.parameters.to_json(), planned_noise_margin_bits=plan.parameters.margin_bits)

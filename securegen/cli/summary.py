@@ -1,0 +1,45 @@
+"""What a finished run prints: tables, codes, precision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from securegen.provenance import RunLog
+from securegen.stats.qc import Filters
+from securegen.stats.tables import Summary
+from securegen.vocabulary import OK
+
+
+def print_summaries(tables: Sequence[Summary], log: RunLog, filters: Filters | None = None) -> None:
+    """One line a table, its precision and inflation; what filters left out and who knows it."""
+    if filters and filters.active:
+        log(f"filters {filters}: applied after decryption; the server does not learn which variants passed, a reader of "
+            "the tables does")  # fmt: skip
+    for t in tables:
+        odd = ", ".join(f"{n} {code}" for code, n in sorted(t.codes.items()) if code != OK)
+        left_out = f", {t.dropped} left out by filters" if t.dropped else ""
+        log(f"wrote {t.path}: {t.variants} variants{left_out}{f' ({odd})' if odd else ''}; λ_GC {t.lambda_gc:.4f}")
+        if "dt_certain" in t.promise:
+            log(
+                f"  precision of T: certain within {t.promise['dt_certain']:.1e}·(1 + T²/df), expected within "
+                f"{t.promise['dt_expected']:.1e}; promised {t.promise['dt_promised']:.0e}·(1 + T²/df)"
+            )
+
+
+def print_top(table: Summary, log: RunLog, count: int = 5) -> None:
+    """The hits with the smallest p-values."""
+    log(f"top hits of {table.analysis.phenotype}:")
+    log(f"  {'ID':<20} {'CHROM':>5} {'POS':>10} A1 {'BETA':>10} {'SE':>9} {'LOG10_P':>8}")
+    for row in table.top[:count]:
+        log(
+            f"  {row['ID']!s:<20} {row['#CHROM']!s:>5} {row['POS']:>10} {row['A1']!s:<2} {row.get('BETA', float('nan')):>10.4g} "
+            f"{row.get('SE', float('nan')):>9.3g} {row['LOG10_P']:>8.2f}"
+        )
+
+
+def promises(tables: Sequence[Summary]) -> dict[str, Any]:
+    """Printed error bounds: of the table when there is one, else by phenotype."""
+    if len(tables) == 1:
+        return tables[0].promise
+    return {t.analysis.phenotype: t.promise for t in tables}

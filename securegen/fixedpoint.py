@@ -1,0 +1,211 @@
+"""Reals to integers and back, exactly and the same way in every engine.
+
+A column is read as decimals × 10^digits. Its scale is the power of two ≥ its standard deviation and its centre is the
+mean rounded to scale/16, both from the exact sums Σx and Σx². A design column is then an integer in units of
+5·scale/2^bits. Everything that decides a digit is integer or rational arithmetic on those sums, so that sites which
+hold different people, and machines with different floating-point units, agree on every integer.
+
+`SumOverSites` is how the same function serves one owner (`pooled`, the identity) and many sites (an opened sum).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from securegen.errors import DesignError, PlanError
+
+SumOverSites = Callable[[Sequence[int]], list[int]]
+
+DIGITS = 6
+MORE_DIGITS = (9, 12)  # tried in turn where the standard deviation has fewer than five digits
+DEFAULT_BITS = 16
+MINIMUM_BITS = 14
+MAXIMUM_BITS = 24
+PRECISE_BITS = 30  # of the columns in which y is regressed on the covariates
+COEFFICIENT_BITS = 24
+MAXIMUM_CONDITION = 1e8
+TARGET_ERROR = 1e-3  # of T, at T = 0
+
+
+def pooled(values: Sequence[int]) -> list[int]:
+    """The sum over sites when there is one site: the identity."""
+    return list(values)
+
+
+def round_half_up(numerator: int, denominator: int) -> int:
+    return (2 * numerator + denominator) // (2 * denominator)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Public affine map of one column: x = centre_16th·2^exponent/16 + 2^exponent·(unit value).
+
+    exponent: log2 of the scale; centre_16th: centre in sixteenths of the scale; grid: what the input integers are
+    multiples of is 1/grid (10^digits for columns read as decimals).
+    """
+
+    grid: int
+    exponent: int
+    centre_16th: int
+
+    def integers(self, x: np.ndarray, numerator: int, denominator: int = 1) -> np.ndarray:
+        """(N,) int64: (x/grid − centre)/scale × numerator/denominator, rounded half up. Raises DesignError at 2^40."""
+        up, down = max(self.exponent, 0), max(-self.exponent, 0)
+        top = (x.astype(object) * (16 << down) - self.centre_16th * (self.grid << up)) * (2 * numerator)
+        bottom = 16 * (self.grid << up) * denominator
+        out = (top + bottom) // (2 * bottom)
+        if len(out) and max(out.max(), -out.min()) >= 1 << 40:
+            raise DesignError("a value lies more than a thousand standard deviations from the mean: check the column")
+        return np.asarray(out, dtype=np.int64)
+
+    @property
+    def scale(self) -> float:
+        return 2.0**self.exponent
+
+    @property
+    def centre(self) -> float:
+        return self.centre_16th * self.scale / 16
+
+
+def to_decimals(values: np.ndarray, digits: int, name: str) -> np.ndarray:
+    """(N,) float64 -> (N,) int64 of x·10^digits, rounded half to even. Raises DesignError above 2^53."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = np.rint(values * float(10**digits))
+    if not (np.abs(scaled) < 2.0**53).all():
+        raise DesignError(
+            f"{name}: values up to {np.abs(values).max():g} are too large to be read with {digits} decimals; "
+            "subtract a constant or divide the column by a power of ten"
+        )
+    return scaled.astype(np.int64)
+
+
+def moments(decimals: np.ndarray, total: SumOverSites) -> tuple[int, int, int]:
+    """N, Σx and Σx² over the sites, exactly."""
+    wide = decimals.astype(object)
+    n, s1, s2 = total([len(wide), int(wide.sum()) if len(wide) else 0, int((wide * wide).sum()) if len(wide) else 0])
+    return n, s1, s2
+
+
+def scale_of(n: int, s1: int, s2: int, grid: int) -> Scaling | None:
+    """Scaling from N, Σx and Σx² (x in units of 1/grid); None when the column is constant."""
+    variance = n * s2 - s1 * s1  # n²·grid² times the variance
+    if variance <= 0:
+        return None
+    target = Fraction(variance, (n * grid) ** 2)
+    exponent = (target.numerator.bit_length() - target.denominator.bit_length()) // 2 - 1
+    while Fraction(4) ** exponent < target:
+        exponent += 1
+    centre = Fraction(s1, n * grid) * 16 / Fraction(2) ** exponent
+    return Scaling(grid, exponent, round_half_up(centre.numerator, centre.denominator))
+
+
+def fit_scaling(values: np.ndarray, name: str, total: SumOverSites = pooled) -> tuple[Scaling, np.ndarray]:
+    """Scaling of a column of finite float64 values, and the column as decimals (int64).
+
+    Six decimals are read; nine or twelve where the standard deviation would otherwise have fewer than five digits.
+    Raises DesignError naming the column when it is constant.
+    """
+    for digits in (DIGITS, *MORE_DIGITS):
+        decimals = to_decimals(values, digits, name)
+        n, s1, s2 = moments(decimals, total)
+        if n and (n * s2 - s1 * s1) >= 10**10 * n * n:
+            break
+    scaling = scale_of(n, s1, s2, 10**digits) if n else None
+    if scaling is None:
+        raise DesignError(f"{name} is constant over the {n} analysed samples: leave it out")
+    return scaling, decimals
+
+
+def column_integers(scaling: Scaling, decimals: np.ndarray, bits: int) -> np.ndarray:
+    """The integers an engine sums: 2^bits/5 per scale."""
+    return scaling.integers(decimals, 1 << bits, 5)
+
+
+def exact_gram(x: np.ndarray, y: np.ndarray) -> list[list[int]]:
+    """xᵀy of int64 matrices (N, A) and (N, B) with |entries| <= 2^40, exactly, as Python integers.
+
+    Split in 20-bit halves so that int64 never overflows for N < 2^22.
+    """
+    assert max(int(np.abs(x).max(initial=0)), int(np.abs(y).max(initial=0))) <= 1 << 40 and len(x) < 1 << 22
+    (xh, xl), (yh, yl) = ((a >> 20, a & ((1 << 20) - 1)) for a in (x, y))
+    high, low = xh.T @ yh, xl.T @ yl
+    middle = (xh.T @ yl).astype(object) + (xl.T @ yh).astype(object)
+    result = high.astype(object) * (1 << 40) + middle * (1 << 20) + low.astype(object)
+    return [[int(v) for v in row] for row in result.reshape(x.shape[1], y.shape[1])]
+
+
+def sum_matrix(matrix: list[list[int]], total: SumOverSites) -> list[list[int]]:
+    """Sum a matrix of integers over the sites."""
+    width = len(matrix[0]) if matrix else 0
+    flat = total([v for row in matrix for v in row])
+    return [flat[i * width : (i + 1) * width] for i in range(len(matrix))]
+
+
+def solve_exactly(a: list[list[int]], b: list[list[int]]) -> list[list[Fraction]]:
+    """A⁻¹B over the rationals (Gauss–Jordan with pivoting on non-zero). Raises ZeroDivisionError when A is singular."""
+    k = len(a)
+    rows = [[Fraction(v) for v in (*a[i], *b[i])] for i in range(k)]
+    for i in range(k):
+        pivot = next((r for r in range(i, k) if rows[r][i] != 0), None)
+        if pivot is None:
+            raise ZeroDivisionError("singular matrix")
+        rows[i], rows[pivot] = rows[pivot], rows[i]
+        inverse = 1 / rows[i][i]
+        rows[i] = [v * inverse for v in rows[i]]
+        for r in range(k):
+            if r != i and rows[r][i] != 0:
+                factor = rows[r][i]
+                rows[r] = [v - factor * w for v, w in zip(rows[r], rows[i], strict=True)]
+    return [row[k:] for row in rows]
+
+
+def refuse_collinear(gram: list[list[int]], names: Sequence[str]) -> float:
+    """Smallest eigenvalue of the correlation matrix of the covariates; the first row and column are the intercept.
+
+    Raises DesignError naming the columns when the scaled condition number exceeds 1e8.
+    """
+    k = len(gram)
+    if k == 1:
+        return 1.0
+    n = gram[0][0]
+    centred = [[n * gram[i][j] - gram[0][i] * gram[0][j] for j in range(1, k)] for i in range(1, k)]
+    for i in range(k - 1):
+        if centred[i][i] <= 0:
+            raise DesignError(f"covariate {names[i + 1]} is constant over the {n} analysed samples: leave it out")
+    root = [math.sqrt(centred[i][i]) for i in range(k - 1)]
+    scaled = np.array([[centred[i][j] / (root[i] * root[j]) for j in range(k - 1)] for i in range(k - 1)])
+    values, vectors = np.linalg.eigh(scaled)
+    if values[0] <= values[-1] / MAXIMUM_CONDITION:
+        guilty = [names[i + 1] for i in range(k - 1) if abs(vectors[i, 0]) > 0.05]
+        raise DesignError(
+            f"covariates {', '.join(guilty)} are collinear (scaled condition number "
+            f"{'infinite' if values[0] <= 0 else format(values[-1] / values[0], '.1e')}, the limit is 1e8): "
+            "leave one of them out"
+        )
+    return float(values[0])
+
+
+def bits_for(df: int, residual_share: float, covariates: int) -> int:
+    """Bits a column needs so that the certain bound of T at T = 0 stays at or below 1e-3.
+
+    residual_share: residual standard deviation over its scale, in (1/2, 1]; covariates: without intercept. The share
+    of the covariates in the bound is planned as √covariates; the bound printed after the run uses the variant's own.
+    """
+    need = planned_error(df, residual_share, covariates, 0) / TARGET_ERROR
+    return min(max(DEFAULT_BITS, math.ceil(math.log2(need))), MAXIMUM_BITS)
+
+
+def planned_error(df: int, residual_share: float, covariates: int, bits: int) -> float:
+    """The certain bound of T at T = 0 as `bits_for` plans it."""
+    return math.sqrt(max(df, 1)) * 2.5 * (1 / residual_share + math.sqrt(covariates)) * 2.0**-bits
+
+
+def check_sum_bound(bound: int, what: str) -> None:
+    """Raise PlanError unless every |sum| ≤ bound fits a signed 64-bit integer."""
+    if bound >= 1 << 63:
+        raise PlanError(f"{what} could reach 2^{bound.bit_length()}: use fewer bits (--bits) or fewer samples a run")

@@ -1,0 +1,153 @@
+"""Linear regression of one phenotype on each variant, from exact integer sums (Frisch, Waugh and Lovell).
+
+With g the dosage, C the covariates and y the phenotype, and everything centred: v = g̃ᵀg̃, u = g̃ᵀỹ after projecting on C;
+β = u/v, σ² = (ỹᵀỹ − u²/v)/df, SE = √(σ²/v), t = β/SE with df = N − K − 1.
+
+Missing genotypes. `mean`: ḡ = Σg/n_called in their place (as regenie); substituting shows that every centred product is
+(n Σgx − Σg Σ_called x)/n with n = n_called, so nothing is rounded. `complete` (as plink): each variant over its called
+samples, df = n_called − K − 1; needs Σ m x x beside the other sums.
+
+Means are subtracted in integers, the Gram matrix is scaled by its diagonal and factored (never inverted).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from securegen import vocabulary as voc
+from securegen.design import LinearModel
+from securegen.fixedpoint import planned_error
+from securegen.model import Sums
+from securegen.stats import algebra
+from securegen.stats.pvalue import student_t
+
+CORRELATED = 0.002  # smallest share of a variant's variance that may be left after projecting on the covariates
+HIGH_VIF = 1 / 50
+
+
+def centred_cross(g_sum: np.ndarray, gx: np.ndarray, x_total: int, mx: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Σ (g − ḡ)(x − x̄) over samples, missing g at its mean: (n Σgx − Σg (Σx − Σmx))/n, exact until the division."""
+    return (n * gx - g_sum * (x_total - mx)) / np.maximum(n, 1)
+
+
+def centre_exactly(total: int, a: int, b: int, n: int) -> float:
+    """Σ(x − x̄)(y − ȳ) from Σxy, Σx, Σy and n: exact integers, one division."""
+    return (n * total - a * b) / n
+
+
+def linear(sums: Sums, model: LinearModel, *, grid: int = 1) -> dict[str, np.ndarray]:
+    """Columns of the result table for the V variants of `sums` (named as in vocabulary.LINEAR_COLUMNS).
+
+    sums.g and sums.m: (V, K+1) over intercept, covariates and phenotype; sums.q: (V, 1), Σg². With sums.mm given,
+    complete cases; else mean imputation. grid: dosage units a copy. BETA and SE are per copy of A1, in phenotype units.
+    `DT_BOUND` is the certain error of T_STAT that quantisation allows (docs/precision.md).
+    """
+    k = len(model.gram)
+    assert sums.g.shape[1] == sums.m.shape[1] == k + 1 and sums.q.shape[1] == 1
+    n = model.samples - sums.m[:, 0]
+    g_sum = sums.g[:, 0]
+    variance = (n * sums.q[:, 0] - g_sum * g_sum) / np.maximum(n, 1)
+    s = [centred_cross(g_sum, sums.g[:, j], model.gram[0][j], sums.m[:, j], n) for j in range(1, k)]
+    gy = centred_cross(g_sum, sums.g[:, k], model.cty[0], sums.m[:, k], n)
+    a, cy, yy, used = _centred_design(sums, model, n)
+    lower, scale, regular = algebra.cholesky(a)
+    z = algebra.forward(lower, scale, s)
+    zy = algebra.forward(lower, scale, cy)
+    v = variance - algebra.dot(z, z)
+    u = gy - algebra.dot(z, zy)
+    y_left = yy - algebra.dot(zy, zy)
+    df = used - k - 1
+
+    code = np.full(len(n), voc.OK, dtype=object)
+    code[v < HIGH_VIF * variance] = voc.VIF_TOO_HIGH
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rss = np.maximum(y_left - u * u / v, 0.0)
+        # rounding of y_left is all that is left of an exact fit
+        code[rss <= 1e-13 * y_left] = voc.PERFECT_FIT
+        code[~(regular & (v > CORRELATED * variance))] = voc.CORR_TOO_HIGH
+        code[df <= 0] = voc.TOO_FEW_SAMPLES
+        code[variance <= 0] = voc.CONST_OMITTED_ALLELE
+        code[n == 0] = voc.ALL_MISSING
+        ok = (code == voc.OK) | (code == voc.VIF_TOO_HIGH)
+        beta_raw = u / v
+        se_raw = np.sqrt(rss / df / v)
+        t = beta_raw / se_raw
+        p, log10p = student_t(np.where(ok, t, 0.0), np.maximum(df, 1))
+        beta, se = beta_raw * (model.unit * grid), se_raw * (model.unit * grid)
+        freq = np.where(n > 0, g_sum / (2.0 * grid * np.maximum(n, 1)), np.nan)
+        bound = t_error_bound(t, df, v, y_left, algebra.backward(lower, scale, z), a, model, used)
+    hide = lambda x: np.where(ok, x, np.nan)  # noqa: E731
+    return {
+        "A1_FREQ": freq,
+        "TEST": np.full(len(n), "ADD", dtype=object),
+        "OBS_CT": np.broadcast_to(used, n.shape).astype(np.int64),
+        "BETA": hide(beta),
+        "SE": hide(se),
+        "L95": hide(beta - voc.Z95 * se),
+        "U95": hide(beta + voc.Z95 * se),
+        "T_STAT": hide(t),
+        "P": hide(p),
+        "LOG10_P": hide(log10p),
+        "ERRCODE": code,
+        "DT_BOUND": hide(bound),
+    }
+
+
+def _centred_design(sums: Sums, model: LinearModel, n: np.ndarray):
+    """Centred Gram matrix of the covariates, their products with y, yᵀy, and the samples used: numbers for mean
+    imputation, (V,) arrays for complete cases."""
+    k = len(model.gram)
+    if sums.mm is None:
+        count, c0 = model.samples, model.gram[0]
+        a = [[centre_exactly(model.gram[i][j], c0[i], c0[j], count) for j in range(1, k)] for i in range(1, k)]
+        cy = [centre_exactly(model.cty[i], c0[i], model.cty[0], count) for i in range(1, k)]
+        return a, cy, centre_exactly(model.yty, model.cty[0], model.cty[0], count), np.int64(count)
+    full = [[*model.gram[i], model.cty[i]] for i in range(k)] + [[*model.cty, model.yty]]
+    pair = {}
+    column = 0
+    for i in range(k + 1):
+        for j in range(i, k + 1):
+            pair[i, j] = pair[j, i] = full[i][j] - sums.mm[:, column]
+            column += 1
+    assert column == sums.mm.shape[1]
+    count = np.maximum(n, 1)
+    centred = lambda i, j: pair[i, j] - pair[0, i] * (pair[0, j] / count)  # noqa: E731
+    a = [[centred(i, j) for j in range(1, k)] for i in range(1, k)]
+    return a, [centred(i, k) for i in range(1, k)], centred(k, k), n
+
+
+def t_error_bound(t, df, v, y_left, gamma, a, model: LinearModel, used) -> np.ndarray:
+    """Certain bound of |ΔT| against exact reals, for every variant (docs/precision.md has the proof).
+
+    With δ the quantisation errors, η_y = δy and η_g = Σ|γ_k| δc_k: T = √df tan θ and θ moves by at most
+    asin(‖η_y‖/‖ỹ‖) + asin(‖η_g‖/‖g̃‖) + 3τ²√(1 + T²/df), τ = ‖δC‖ / √λ_min(C̃ᵀC̃).
+    """
+    root_n = np.sqrt(np.asarray(used, np.float64))
+    eta_y = model.y_rounding * root_n / np.sqrt(y_left)
+    eta_g = algebra.dot([np.abs(g) for g in gamma], [r * root_n for r in model.rounding]) / np.sqrt(v)
+    x = np.abs(t) / np.sqrt(df)
+    if gamma and model.covariates and np.ndim(a[0][0]) == 0:
+        smallest = np.linalg.eigvalsh(np.array(a, dtype=np.float64))[0]
+        tau_squared = sum(r * r for r in model.rounding) * root_n**2 / max(smallest, 1e-300)
+    else:
+        tau_squared = np.float64(0.0)
+    angle = np.arcsin(np.minimum(eta_y, 1)) + np.arcsin(np.minimum(eta_g, 1)) + 3 * tau_squared * np.sqrt(1 + x * x)
+    tangent = np.tan(np.minimum(angle, 1.5))
+    room = np.maximum(1 - x * tangent, 1e-9)
+    return np.sqrt(df) * (1 + x * x) * tangent / room + 1e-9
+
+
+def _residual_norm_squared(model: LinearModel) -> float:
+    return centre_exactly(model.yty, model.cty[0], model.cty[0], model.samples)
+
+
+def expected_t_error(model: LinearModel) -> float:
+    """Six standard deviations of ΔT at T = 0 for uniform rounding of y: 6·√(df/12)/‖ỹ‖ (an average, not a bound)."""
+    df = max(model.samples - len(model.gram) - 1, 1)
+    return 6 * float(np.sqrt(df / 12 / _residual_norm_squared(model)))
+
+
+def planned_t_error(model: LinearModel) -> float:
+    """The certain bound of T at T = 0 before any variant is seen, for a variant the covariates explain as planned."""
+    share = float(np.sqrt(_residual_norm_squared(model) / model.samples)) * 5 / 2.0**model.bits
+    return planned_error(model.samples - len(model.gram) - 1, share, len(model.covariates), model.bits)
