@@ -100,9 +100,12 @@ def phenotype_owner(
 
 def server(
     session: Session, roles: OutsourcedRoles, *, samples: int, columns: int, bits: int = 64,
-    store: MaskedStore | None = None, resend: bool = True, threads: int = 1,
+    store: MaskedStore | None = None, resend: bool = True, opened: dict[str, list[int]] | None = None, threads: int = 1,
 ) -> None:  # fmt: skip
-    """A server's part: multiply block by block and send its share of the sums to the receiver."""
+    """A server's part: multiply block by block and send its share of the sums to the receiver.
+
+    opened: for each stream the columns that the receiver gets (default: all).
+    """
     dtype = ring_dtype(bits)
     first = session.me == roles.servers[0]
     shape = (samples, columns)
@@ -133,12 +136,19 @@ def server(
                 z += words(key_c, CORRELATION, number=number, shape=z.shape, dtype=dtype)
             else:
                 z += session.receive(roles.dealer, f"dealer/c/{number}", shape=z.shape, dtype=dtype)
-            session.send(roles.receiver, f"outsourced/z/{number}", z)
+            session.send(roles.receiver, f"outsourced/z/{number}", z[:, opened[name]] if opened else z)
             number += 1
 
 
-def receive_sums(session: Session, roles: OutsourcedRoles, *, columns: int, bits: int = 64) -> Iterator[Block]:
-    """The receiver's part: yields blocks whose streams are (V, K) int64 sums."""
+def receive_sums(
+    session: Session,
+    roles: OutsourcedRoles,
+    *,
+    columns: int,
+    opened: dict[str, list[int]] | None = None,
+    bits: int = 64,
+) -> Iterator[Block]:
+    """The receiver's part: yields blocks whose streams are (V, K) int64 sums; opened: as the servers have it."""
     dtype = ring_dtype(bits)
     number = 0
     while True:
@@ -151,7 +161,8 @@ def receive_sums(session: Session, roles: OutsourcedRoles, *, columns: int, bits
         sums = {}
         for name, _ in marks:
             step = f"outsourced/z/{number}"
-            z = [session.receive(s, step, shape=(width, columns), dtype=dtype) for s in roles.servers]
+            shape = (width, len(opened[name]) if opened else columns)
+            z = [session.receive(s, step, shape=shape, dtype=dtype) for s in roles.servers]
             sums[name] = from_ring(z[0] + z[1])
             number += 1
         yield Block(start, sums)
