@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 Genotypes = str | os.PathLike[str] | ArrayReader | PlinkReader
-DEFAULT_ENCRYPTOR = "seal"
+DEFAULT_ENCRYPTOR = "own"
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ def encrypted_paths(prefix: str | os.PathLike[str]) -> Encrypted:
 
 
 def make_encryptor(name: str, key: SecretKey) -> Encryptor:
-    """The encryptor of that name."""
-    from securegen.ckks.encryption import SealEncryptor
+    """The encryptor of that name: own (docs/encryptor.md) or seal."""
+    from securegen.ckks.encryption import ENCRYPTORS
 
-    return {"seal": SealEncryptor}[name](key)
+    return ENCRYPTORS[name](key)
 
 
 def encrypt(
