@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 
 from securegen.design import Design
 from securegen.errors import UsageError
+from securegen.io.arrays import ArrayReader
+from securegen.io.plink1 import PlinkReader
 from securegen.model import GenotypeReader, Sums
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, complete_case_blocks, qc_analysis, write_qc, write_tables
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from securegen.ckks.planner import Plan
 
 
+Genotypes = str | os.PathLike[str] | ArrayReader | PlinkReader
 DEFAULT_ENCRYPTOR = "seal"
 
 
@@ -48,14 +51,22 @@ class Study:
     design: Design
 
 
-def open_study(bfile: str | os.PathLike[str], *, log: Log = silent, **options) -> Study:
-    """Open genotypes and build the design. options: the fields of `study.Inputs` (pheno, pheno_name, covar, …).
+def open_study(genotypes: Genotypes, *, log: Log = silent, **options) -> Study:
+    """Open genotypes and build the design. genotypes: prefix of a PLINK1 fileset, or a reader (`from_arrays`); options:
+    the fields of `study.Inputs` (pheno, pheno_name, covar, …).
 
     Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
     """
-    inputs = Inputs(str(bfile), **options)
-    reader = open_genotypes(inputs, log)
+    inputs, reader = _opened(genotypes, log, options)
     return Study(inputs, reader, build_design(inputs, reader, log))
+
+
+def _opened(genotypes: Genotypes, log: Log, options: dict) -> tuple[Inputs, GenotypeReader]:
+    if isinstance(genotypes, str | os.PathLike):
+        inputs = Inputs(os.fspath(genotypes), **options)
+        return inputs, open_genotypes(inputs, log)
+    inputs = Inputs("", **options)
+    return inputs, open_genotypes(inputs, log, genotypes)
 
 
 def plan(study: Study, *, squares: bool | None = None) -> Plan:
@@ -260,10 +271,9 @@ def plain_qc(study: Study, out: str) -> list[str]:
     return write_qc(out, study.reader.variants, blocks, analysis, grid=study.reader.dosage_grid)
 
 
-def open_qc(bfile: str | os.PathLike[str], *, log: Log = silent, **options) -> Study:
+def open_qc(genotypes: Genotypes, *, log: Log = silent, **options) -> Study:
     """Open genotypes for quality control alone; options as `open_study`, phenotypes only for hwe_controls."""
-    inputs = Inputs(str(bfile), **options)
-    reader = open_genotypes(inputs, log)
+    inputs, reader = _opened(genotypes, log, options)
     phenotypes = read_traits(inputs, reader).phenotypes if inputs.pheno else ()
     return Study(inputs, reader, build_qc(inputs, reader, phenotypes=phenotypes))
 

@@ -140,7 +140,7 @@ def _encrypt_one(
     if block.missing is not None:
         streams["m"] = block.missing.view(np.int8)
     if squares:
-        streams["q"] = block.dosage.astype(np.int16) ** 2
+        streams["q"] = block.dosage.astype(np.int32) ** 2  # 4D² needs 28 bits
     part: dict[str, Any] = {"variants": len(block), "streams": {}}
     for stream, stored in streams.items():
         part["streams"][stream] = [

@@ -9,7 +9,7 @@ P61 = (1 << 61) - 1
 
 
 def weighted_sums(dosage: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """Σ_j r_j g_ji mod 2^61−1: (V, N) int8 or int16, non-negative, and (V,) uint64 -> (N,) uint64."""
+    """Σ_j r_j g_ji mod 2^61−1: (V, N) int8, int16 or int32, non-negative, and (V,) uint64 -> (N,) uint64."""
     return _weighted(dosage, r)
 
 
