@@ -13,7 +13,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 .PHONY: help demo demo-mpc test lint bench clean check-prerequisites
 help:
 	@echo "make demo      encrypted association on the example cohort (no torch), results in $(OUT)/"
-	@echo "make demo-mpc  the same cohort by secret sharing, and CrypTen programs (installs torch)"
+	@echo "make demo-mpc  the same cohort by secret sharing between parties"
 	@echo "make test      install every extra, ruff, mypy and the whole test suite"
 	@echo "make lint      ruff and mypy only"
 	@echo "make bench     benchmarks against peers, a table of ratios in bench-out/"
@@ -50,7 +50,7 @@ demo: $(VENV)/kernels.stamp
 	@mkdir -p $(OUT)
 	$(RUN) -m securegen run-local gwas --engine ckks $(COHORT) --pheno-name QT --compare-plain --out $(OUT)/encrypted
 
-demo-mpc: $(VENV)/all.stamp $(VENV)/kernels.stamp
+demo-mpc: $(VENV)/kernels.stamp
 	@mkdir -p $(OUT)
 	$(RUN) -m securegen run-local gwas --engine plain $(COHORT) --pheno-name QT --out $(OUT)/plain --quiet
 	$(RUN) protocols/two_party_gwas.py $(COHORT) --pheno-name QT --consent-aggregates --column-limit 8 --out $(OUT)/two-party
@@ -58,7 +58,6 @@ demo-mpc: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	@for table in two-party two-servers; do \
 	  cmp -s $(OUT)/$$table.QT.glm.linear $(OUT)/plain.QT.glm.linear && same=yes || same=no; \
 	  echo "$$table: identical to the plain engine: $$same"; [ $$same = yes ] || exit 1; done
-	$(RUN) protocols/two_party_crypten.py
 
 lint: $(VENV)/all.stamp
 	$(RUN) -m ruff check .
