@@ -122,9 +122,12 @@ def write_tables(
 ) -> list[Summary]:
     """Write one table an analysis while the blocks stream by; no table appears before the last block was read.
 
-    filters: rows to leave out, by the sums of the design's quality control. Raises UsageError when it has none.
+    filters: rows to leave out, by the sums of the design's quality control. Raises UsageError when it has none, or for
+    --hwe on fractional dosages.
     """
     qc = qc_analysis(analyses) if filters and filters.active else None
+    if filters:
+        filters.check(grid)
     if filters and filters.active and qc is None:
         raise UsageError("these filters need the sums of quality control: encrypt with --qc")
     collectors = [_Collector(a) for a in analyses if a.test != "qc"]
@@ -156,8 +159,8 @@ def write_qc(
     grid: int = 1,
     digits: int = FULL_DIGITS,
 ) -> list[str]:
-    """Write PREFIX.afreq, .vmiss and .hardy; returns their paths."""
-    paths = {name: f"{prefix}.{name}" for name in voc.QC_COLUMNS}
+    """Write PREFIX.afreq, .vmiss and, for hard calls, .hardy; returns their paths."""
+    paths = {name: f"{prefix}.{name}" for name in voc.QC_COLUMNS if name != "hardy" or grid == 1}
     with contextlib.ExitStack() as stack:
         streams = {name: stack.enter_context(atomic(path)) for name, path in paths.items()}
         for name, stream in streams.items():
