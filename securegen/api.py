@@ -274,6 +274,8 @@ def plain_qc(study: Study, out: str) -> list[str]:
 def open_qc(genotypes: Genotypes, *, log: Log = silent, **options) -> Study:
     """Open genotypes for quality control alone; options as `open_study`, phenotypes only for hwe_controls."""
     inputs, reader = _opened(genotypes, log, options)
+    if reader.dosage_grid > 1:
+        log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
     phenotypes = read_traits(inputs, reader).phenotypes if inputs.pheno else ()
     return Study(inputs, reader, build_qc(inputs, reader, phenotypes=phenotypes))
 
