@@ -11,11 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support import Cohort, simulate
 
 import securegen as sg
 
 REFERENCE = Path(os.environ.get("SECUREGEN_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+settings.register_profile("tests", deadline=None, print_blob=True)  # a shared machine has no deadlines
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")
