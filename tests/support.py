@@ -191,3 +191,27 @@ class Sites:
         if errors:
             raise errors[0]
         return results
+
+
+def coefficients(residues: np.ndarray, ring) -> np.ndarray:
+    """(k, n) uint64 residues in NTT form -> (n,) Python integers in (−q/2, q/2], by the textbook Chinese remainder."""
+    from securegen.ckks.encryption import ring_tables
+    from securegen.kernels.ntt import inverse
+
+    plain = np.ascontiguousarray(residues[None].astype(np.uint64))
+    inverse(plain, ring_tables(ring))
+    q = ring.modulus
+    value = sum(plain[0, i].astype(object) * (q // p * pow(q // p, -1, p)) for i, p in enumerate(map(int, ring.primes)))
+    value = value % q
+    return np.where(value > q // 2, value - q, value)
+
+
+def decrypted(ciphertext: np.ndarray, key) -> np.ndarray:
+    """(2 or 3, k, n) uint64 -> (n,) Python integers: the message with its noise, c0 + c1·s + c2·s²."""
+    ring = key.public.parameters.ring
+    modulus = np.array(ring.primes, np.uint64)[:, None]
+    power, total = np.ones_like(key.residues), np.zeros_like(key.residues)
+    for part in ciphertext:
+        total = (total + part * power % modulus) % modulus
+        power = power * key.residues % modulus
+    return coefficients(total, ring)
