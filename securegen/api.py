@@ -26,7 +26,7 @@ from securegen.io.arrays import ArrayReader
 from securegen.io.plink1 import PlinkReader
 from securegen.model import GenotypeReader, Sums
 from securegen.stats.qc import Filters
-from securegen.stats.tables import Summary, complete_case_blocks, qc_analysis, write_qc, write_tables
+from securegen.stats.tables import Summary, qc_analysis, write_qc, write_tables
 from securegen.study import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def plain_tables(study: Study, out: str, *, digits: int = 17, filters: Filters |
             )
         return [
             write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
-            for alone, blocks in (complete_case_blocks(study.reader, a, design) for a in design.analyses)
+            for alone, blocks in (plain.complete_case_sums(study.reader, design.columns, a) for a in design.analyses)
         ]
     blocks = plain.sums(study.reader, design.columns)
     return write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
