@@ -10,6 +10,7 @@ import numpy as np
 from securegen.errors import DesignError, InputError
 from securegen.io.tables import Table, parse_numbers
 from securegen.model import Samples
+from securegen.vocabulary import MISSING_INPUT
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,18 @@ def column_values(samples: Samples, table: Table, name: str, joined: Join) -> np
     """(N,) float64 of one numeric column in sample order, NaN where missing."""
     values = parse_numbers(table, name)
     return np.where(joined.row >= 0, values[np.maximum(joined.row, 0)], np.nan)
+
+
+def category_columns(samples: Samples, table: Table, name: str, joined: Join) -> dict[str, np.ndarray]:
+    """Indicator columns of a covariate of categories, by name NAME=LEVEL: (N,) float64, NaN where it is missing.
+
+    The first level in alphabetical order is the reference and has no column; only levels of matched samples count.
+    """
+    text = table.columns[name]
+    values = np.array([text[r] if r >= 0 and text[r] not in MISSING_INPUT else None for r in joined.row], dtype=object)
+    missing = np.array([v is None for v in values], bool)
+    levels = sorted({v for v in values if v is not None})
+    return {f"{name}={level}": np.where(missing, np.nan, (values == level).astype(float)) for level in levels[1:]}
 
 
 def match_people(samples: Samples, ids: Iterable[tuple[str, ...]]) -> np.ndarray:

@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from securegen.design import Analysis, Design
-from securegen.model import GenotypeReader, Sums, Variants
-from securegen.stats.tables import Summary, complete_case_blocks, write_tables
-from securegen.study import Inputs, Log, build_design, open_genotypes, silent
+from securegen.design import Design
+from securegen.errors import UsageError
+from securegen.model import GenotypeReader, Sums
+from securegen.stats.qc import Filters
+from securegen.stats.tables import Summary, complete_case_blocks, qc_analysis, write_qc, write_tables
+from securegen.study import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from securegen.ckks.encryption import Encryptor
     from securegen.ckks.keys import SecretKey
     from securegen.ckks.planner import Plan
+
+
+DEFAULT_ENCRYPTOR = "seal"
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,15 @@ def open_study(bfile: str | os.PathLike[str], *, log: Log = silent, **options) -
     return Study(inputs, reader, build_design(inputs, reader, log))
 
 
-def plan(study: Study, *, squares: bool = False) -> Plan:
-    """CKKS parameters for this study. Only counts, precision and the dosage grid enter. Raises PlanError."""
+def plan(study: Study, *, squares: bool | None = None) -> Plan:
+    """CKKS parameters for this study. Only counts, precision and the dosage grid enter. Raises PlanError.
+
+    squares: store a stream of squared dosages; None when the design needs it (weights that differ by sample).
+    """
     from securegen.ckks.planner import Workload, choose
 
     columns = study.design.columns
+    squares = study.design.weights_squared if squares is None else squares
     bits = max(a.model.bits for a in study.design.analyses)
     encrypted = sum(not columns.is_ones(j) for j in range(len(columns.names)))
     return choose(
@@ -100,22 +109,66 @@ def encrypt(
     key: SecretKey,
     prefix: str | os.PathLike[str],
     *,
-    encryptor: str = "seal",
+    encryptor: str = DEFAULT_ENCRYPTOR,
+    squares: bool | None = None,
+    progress: Progress | None = None,
+) -> Encrypted:
+    """Encrypt cohort and design into PREFIX.cohort and PREFIX.design; PREFIX.owner keeps what verification needs.
+
+    squares: as in `plan`.
+    """
+    squares = study.design.weights_squared if squares is None else squares
+    paths = encrypt_cohort(study.reader, key, prefix, encryptor=encryptor, squares=squares, progress=progress)
+    encrypt_design(study, key, paths.owner, paths.design, encryptor=encryptor)
+    return paths
+
+
+def encrypt_cohort(
+    reader: GenotypeReader,
+    key: SecretKey,
+    prefix: str | os.PathLike[str],
+    *,
+    encryptor: str = DEFAULT_ENCRYPTOR,
     squares: bool = False,
     progress: Progress | None = None,
 ) -> Encrypted:
-    """Encrypt cohort and design into PREFIX.cohort and PREFIX.design; PREFIX.owner keeps what verification needs."""
-    from securegen.ckks import cohort, studydesign
+    """Encrypt the genotypes alone into PREFIX.cohort; designs may come later (with squares, without the genotypes)."""
+    from securegen.ckks import cohort
 
     paths = encrypted_paths(prefix)
     state = cohort.OwnerState(paths.owner, key)
     make = make_encryptor(encryptor, key)
     report = progress or cohort.no_progress
-    info = cohort.encrypt_cohort(
-        study.reader, key, paths.cohort, state, encryptor=make, squares=squares, progress=report
-    )
-    studydesign.encrypt_design(study.design, key, info, state, paths.design, encryptor=make, reader=study.reader)
+    cohort.encrypt_cohort(reader, key, paths.cohort, state, encryptor=make, squares=squares, progress=report)
     return paths
+
+
+def encrypt_design(
+    study: Study,
+    key: SecretKey,
+    owner: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    encryptor: str = DEFAULT_ENCRYPTOR,
+) -> Path:
+    """Encrypt the design of `study` into `folder`, for the cohort whose owner's folder is `owner`."""
+    from securegen.ckks import cohort, studydesign
+
+    state = cohort.OwnerState(Path(owner), key)
+    info = cohort.read_info(state)
+    reader = None if isinstance(study.reader, cohort.CohortInfo) else study.reader
+    make = make_encryptor(encryptor, key)
+    studydesign.encrypt_design(study.design, key, info, state, Path(folder), encryptor=make, reader=reader)
+    return Path(folder)
+
+
+def open_later_study(owner: str | os.PathLike[str], key: SecretKey, *, log: Log = silent, **options) -> Study:
+    """A study on a cohort encrypted earlier, from the owner's folder: people and variants, no genotypes."""
+    from securegen.ckks import cohort
+
+    info = cohort.read_info(cohort.OwnerState(Path(owner), key))
+    inputs = Inputs("", **options)
+    return Study(inputs, info, build_design(inputs, info, log))
 
 
 def associate(
@@ -124,6 +177,7 @@ def associate(
     out: str | os.PathLike[str],
     *,
     progress: Progress | None = None,
+    memory_bytes: int | None = None,
 ) -> Path:
     """The server's step: encrypted sums of an encrypted cohort and design, without any key. Returns the folder."""
     from securegen.ckks import gwas
@@ -131,12 +185,24 @@ def associate(
     from securegen.ckks.studydesign import open_design
 
     opened = open_cohort(Path(cohort))
-    gwas.associate(opened, open_design(Path(design), opened.public), Path(out), progress=progress or no_progress)
+    gwas.associate(
+        opened,
+        open_design(Path(design), opened.public),
+        Path(out),
+        progress=progress or no_progress,
+        batch_bytes=min(memory_bytes or gwas.BATCH_BYTES, gwas.BATCH_BYTES),
+    )
     return Path(out)
 
 
 def decrypt_tables(
-    results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str], out: str, *, digits: int = 17
+    results: str | os.PathLike[str],
+    key: SecretKey,
+    owner: str | os.PathLike[str],
+    out: str,
+    *,
+    digits: int = 17,
+    filters: Filters | None = None,
 ) -> list[Summary]:
     """Decrypt, verify and write OUT.<PHENO>.<TEST> for every analysis.
 
@@ -146,25 +212,60 @@ def decrypt_tables(
     from securegen.ckks import cohort, decrypt, studydesign
 
     state = cohort.OwnerState(Path(owner), key)
-    info, secrets = cohort.read_info(state), studydesign.read_secrets(state)
+    info, secrets = cohort.read_info(state), studydesign.read_secrets(state, Path(results))
     blocks = decrypt.decrypt(Path(results), key, info, secrets)
-    return write_tables(out, info.variants, blocks, secrets.analyses, grid=info.dosage_grid, digits=digits)
+    return write_tables(
+        out, info.variants, blocks, secrets.analyses, grid=info.dosage_grid, digits=digits, filters=filters
+    )
 
 
-def plain_tables(study: Study, out: str, *, digits: int = 17) -> list[Summary]:
+def decrypt_qc(results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str], out: str) -> list[str]:
+    """Decrypt, verify and write OUT.afreq, OUT.vmiss and OUT.hardy. Raises UsageError when the design has no QC sums."""
+    from securegen.ckks import cohort, decrypt, studydesign
+
+    state = cohort.OwnerState(Path(owner), key)
+    info, secrets = cohort.read_info(state), studydesign.read_secrets(state, Path(results))
+    analysis = qc_analysis(secrets.analyses)
+    if analysis is None:
+        raise UsageError("this design has no sums for quality control: encrypt with --qc")
+    blocks = decrypt.decrypt(Path(results), key, info, secrets)
+    return write_qc(out, info.variants, blocks, analysis, grid=info.dosage_grid)
+
+
+def plain_tables(study: Study, out: str, *, digits: int = 17, filters: Filters | None = None) -> list[Summary]:
     """The plain engine: the same tables from genotypes in the clear."""
     from securegen.engines import plain
 
-    variants, grid = study.reader.variants, study.reader.dosage_grid
-    if study.inputs.missing == "complete":
-        tables = []
-        for a in study.design.analyses:
-            alone = Analysis(a.test, a.phenotype, tuple(range(len(a.columns))), (0,), a.model)
-            blocks = complete_case_blocks(study.reader, a, study.design.columns)
-            tables += write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)
-        return tables
+    variants, grid, design = study.reader.variants, study.reader.dosage_grid, study.design
+    if study.inputs.missing == "complete" and any(a.test == "linear" for a in design.analyses):
+        if filters and filters.active:
+            raise UsageError(
+                "the filters of quality control need --missing mean; filter the variants first (--extract)"
+            )
+        return [
+            write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
+            for alone, blocks in (complete_case_blocks(study.reader, a, design) for a in design.analyses)
+        ]
+    blocks = plain.sums(study.reader, design.columns)
+    return write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
+
+
+def plain_qc(study: Study, out: str) -> list[str]:
+    """Quality control on genotypes in the clear: OUT.afreq, OUT.vmiss and OUT.hardy."""
+    from securegen.engines import plain
+
+    analysis = qc_analysis(study.design.analyses)
+    assert analysis is not None
     blocks = plain.sums(study.reader, study.design.columns)
-    return write_tables(out, variants, blocks, study.design.analyses, grid=grid, digits=digits)
+    return write_qc(out, study.reader.variants, blocks, analysis, grid=study.reader.dosage_grid)
+
+
+def open_qc(bfile: str | os.PathLike[str], *, log: Log = silent, **options) -> Study:
+    """Open genotypes for quality control alone; options as `open_study`, phenotypes only for hwe_controls."""
+    inputs = Inputs(str(bfile), **options)
+    reader = open_genotypes(inputs, log)
+    phenotypes = read_traits(inputs, reader).phenotypes if inputs.pheno else ()
+    return Study(inputs, reader, build_qc(inputs, reader, phenotypes=phenotypes))
 
 
 def _frame(write, *arguments) -> pd.DataFrame:
@@ -191,7 +292,3 @@ def plain_sums(study: Study) -> Iterable[Sums]:
     from securegen.engines import plain
 
     return plain.sums(study.reader, study.design.columns)
-
-
-__all__ = ["Study", "Encrypted", "Variants", "associate", "decrypt", "decrypt_tables", "encrypt", "generate_key"]
-__all__ += ["open_study", "plan", "plain_sums", "plain_tables", "run_plain", "encrypted_paths"]

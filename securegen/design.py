@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class Analysis:
     phenotype: str
     columns: tuple[int, ...]
     squares: tuple[int, ...]
-    model: LinearModel
+    model: Any
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class Design:
 
     columns: Columns
     analyses: tuple[Analysis, ...]
+
+    @property
+    def weights_squared(self) -> bool:
+        """Whether Σ g² is needed with weights, not only over a set of samples."""
+        return bool((self.columns.values[:, self.columns.squared_index] > 1).any())
 
     @property
     def sample_sets(self) -> int:

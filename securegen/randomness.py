@@ -36,7 +36,7 @@ def keystream(key: bytes, nonce: int, size: int, offset: int = 0) -> np.ndarray:
     counter = nonce.to_bytes(8, "big") + (offset // 16).to_bytes(8, "big")
     encryptor = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
     out = np.empty(size + 16, np.uint8)  # update_into asks for one spare block
-    view = memoryview(out)
+    view = memoryview(out.data)
     for start in range(0, size, _CHUNK):
         n = min(_CHUNK, size - start)
         encryptor.update_into(_ZEROS[:n], view[start : start + n + 16])

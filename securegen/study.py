@@ -6,17 +6,23 @@ Both the command line and Python start here, so that they read the same samples 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.special import ndtri
+from scipy.stats import rankdata
 
 from securegen import align
+from securegen import fixedpoint as fp
 from securegen.design import Design, combine, linear_design
+from securegen.design_binary import contingency_design, logistic_design, qc_design
 from securegen.errors import DesignError, UsageError
 from securegen.io.plink1 import PlinkReader, read_plink
 from securegen.io.tables import read_ids, read_names, read_table
+from securegen.model import GenotypeReader, Variants
+from securegen.vocabulary import SEX_AND_MITOCHONDRIAL
 
 Log = Callable[[str], None]
 
@@ -30,7 +36,10 @@ class Inputs:
     """What names a study. Paths are text; pheno_name and covar_name None mean every column of the file.
 
     model: linear, logistic, trend, allelic, or None to choose by the phenotype; missing: mean or complete;
-    bits: of a design column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent.
+    bits: of a design column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent;
+    covar_categorical: covariates that are categories; apply_rint: rank-based inverse normal transform of quantitative
+    traits; chr, from_bp, to_bp: where variants lie; qc: also sum what quality control needs; hwe_controls:
+    Hardy–Weinberg over controls of the first binary phenotype only.
     """
 
     bfile: str
@@ -44,12 +53,19 @@ class Inputs:
     remove: str | None = None
     extract: str | None = None
     exclude: str | None = None
+    chr: tuple[str, ...] | None = None
+    from_bp: int | None = None
+    to_bp: int | None = None
     bits: int | None = None
     force_01: bool = False
+    covar_categorical: tuple[str, ...] | None = None
+    apply_rint: bool = False
+    qc: bool = False
+    hwe_controls: bool = False
 
     def files(self) -> dict[str, Path]:
         """Every input file by the name it has in run.json."""
-        out = {e: Path(f"{self.bfile}.{e}") for e in ("bed", "bim", "fam")}
+        out = {e: Path(f"{self.bfile}.{e}") for e in ("bed", "bim", "fam") if self.bfile}
         for name in ("pheno", "covar", "keep", "remove", "extract", "exclude"):
             if getattr(self, name):
                 out[name] = Path(getattr(self, name))
@@ -84,11 +100,46 @@ def open_genotypes(inputs: Inputs, log: Log = silent) -> PlinkReader:
         names = set(read_names(inputs.exclude))
         wanted &= np.array([v not in names for v in reader.variants.id], bool)
         log(f"--exclude: {int(wanted.sum())} variants remain")
+    wanted &= _in_range(inputs, reader.variants, log)
+    wanted &= _supported(reader.variants, wanted, log)
     if not keep.any() or not wanted.any():
         raise UsageError(f"the filters leave {int(keep.sum())} samples and {int(wanted.sum())} variants")
     if keep.all() and wanted.all():
         return reader
     return reader.select(np.flatnonzero(keep), np.flatnonzero(wanted))
+
+
+def _bare(chromosome: str) -> str:
+    return chromosome[3:].upper() if chromosome.lower().startswith("chr") else chromosome.upper()
+
+
+def _in_range(inputs: Inputs, variants: Variants, log: Log) -> np.ndarray:
+    """(M,) bool: chromosome and position filters."""
+    wanted = np.ones(len(variants), bool)
+    if inputs.chr:
+        names = {_bare(c) for c in inputs.chr}
+        wanted &= np.array([_bare(c) in names for c in variants.chromosome], bool)
+    if inputs.from_bp is not None or inputs.to_bp is not None:
+        if not inputs.chr or len(inputs.chr) != 1:
+            raise UsageError("--from-bp and --to-bp need --chr with one chromosome")
+        low = inputs.from_bp if inputs.from_bp is not None else 0
+        high = inputs.to_bp if inputs.to_bp is not None else np.iinfo(np.int64).max
+        wanted &= (variants.position >= low) & (variants.position <= high)
+    if not wanted.all():
+        log(f"--chr, --from-bp, --to-bp: {int(wanted.sum())} variants remain")
+    return wanted
+
+
+def _supported(variants: Variants, wanted: np.ndarray, log: Log) -> np.ndarray:
+    """(M,) bool: autosomal and with two alleles; the others are counted aloud."""
+    sex = np.array([_bare(c) in SEX_AND_MITOCHONDRIAL for c in variants.chromosome], bool)
+    many = np.array(
+        ["," in a or "," in b for a, b in zip(variants.effect_allele, variants.other_allele, strict=True)], bool
+    )
+    for what, which in (("on X, Y or MT", sex), ("with more than two alleles", many)):
+        if (which & wanted).any():
+            log(f"WARNING: {int((which & wanted).sum())} variants {what} are left out: not supported yet")
+    return ~(sex | many)
 
 
 @dataclass(frozen=True)
@@ -102,7 +153,7 @@ class Traits:
     unknown: tuple[int, int]
 
 
-def read_traits(inputs: Inputs, reader: PlinkReader) -> Traits:
+def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Traits:
     """Read and join the phenotype and covariate tables."""
     if inputs.pheno is None:
         raise UsageError("--pheno is needed")
@@ -116,45 +167,118 @@ def read_traits(inputs: Inputs, reader: PlinkReader) -> Traits:
         )
         for name in table.columns
     )
-    names: tuple[str, ...] = ()
-    covariates = np.empty((len(reader.samples), 0))
+    names: list[str] = []
+    columns: list[np.ndarray] = []
     unknown = 0
     if inputs.covar:
         table = read_table(inputs.covar).select(inputs.covar_name)
         covar_join = align.join(reader.samples, table)
-        names, unknown = tuple(table.columns), covar_join.unknown
-        if names:
-            columns = [align.column_values(reader.samples, table, n, covar_join) for n in names]
-            covariates = np.stack(columns, axis=1)
-    elif inputs.covar_name:
-        raise UsageError("--covar-name needs --covar")
-    return Traits(phenotypes, covariates, names, (joined.unknown, unknown))
+        unknown = covar_join.unknown
+        categorical = set(inputs.covar_categorical or ())
+        if categorical - set(table.columns):
+            raise UsageError(f"--covar-categorical: no covariate {', '.join(sorted(categorical - set(table.columns)))}")
+        for name in table.columns:
+            if name in categorical:
+                expanded = align.category_columns(reader.samples, table, name, covar_join)
+                log(f"covariate {name}: categories, {len(expanded)} indicator columns ({', '.join(expanded)})")
+                names += expanded
+                columns += expanded.values()
+            else:
+                names.append(name)
+                columns.append(align.column_values(reader.samples, table, name, covar_join))
+    elif inputs.covar_name or inputs.covar_categorical:
+        raise UsageError("--covar-name and --covar-categorical need --covar")
+    covariates = np.stack(columns, axis=1) if columns else np.empty((len(reader.samples), 0))
+    return Traits(phenotypes, covariates, tuple(names), (joined.unknown, unknown))
 
 
-def build_design(inputs: Inputs, reader: PlinkReader, log: Log = silent) -> Design:
-    """The design of every phenotype; those with the same analysed samples share their columns."""
-    traits = read_traits(inputs, reader)
-    masks = []
+def build_design(
+    inputs: Inputs, reader: GenotypeReader, log: Log = silent, total: fp.SumOverSites = fp.pooled
+) -> Design:
+    """The design of every phenotype; quantitative ones with the same analysed samples share their columns."""
+    traits = read_traits(inputs, reader, log)
+    linear: list[tuple[align.Phenotype, np.ndarray]] = []
+    parts: list[Design] = []
     for phenotype in traits.phenotypes:
-        mask, counts = align.analysed_samples(phenotype.values, traits.covariates, traits.unknown)
-        log(
-            f"phenotype {phenotype.name} ({'case/control' if phenotype.binary else 'quantitative'}): {counts.analysed} "
-            f"samples analysed; dropped {counts.no_phenotype} without phenotype, {counts.no_covariate} without a "
-            f"covariate; rows of people without genotypes: {counts.unknown_phenotype_rows} phenotype, "
-            f"{counts.unknown_covariate_rows} covariate"
-        )
-        if not counts.analysed:
+        test = inputs.model or ("logistic" if phenotype.binary else "linear")
+        if test != "linear" and not phenotype.binary:
+            raise DesignError(f"--model {test} needs cases and controls; phenotype {phenotype.name} is quantitative")
+        contingency = test in ("trend", "allelic")
+        covariates = np.empty((len(reader.samples), 0)) if contingency else traits.covariates
+        mask, counts = align.analysed_samples(phenotype.values, covariates, traits.unknown)
+        _log_counts(phenotype, counts, log)
+        if not mask.any():
             raise DesignError(f"no sample has phenotype {phenotype.name} and every covariate")
-        masks.append(mask)
-    parts = []
-    for group in align.group_by_samples(masks):
-        members = [traits.phenotypes[i] for i in group]
-        mask = masks[group[0]]
-        values = np.stack([m.values[mask] for m in members], axis=1)
+        if test == "linear":
+            linear.append((phenotype, mask))
+        elif test == "logistic":
+            if inputs.missing == "complete":
+                raise UsageError("the score test needs --missing mean: its null model would differ for each variant")
+            cases = phenotype.values[mask]
+            parts.append(
+                logistic_design(
+                    mask, covariates[mask], traits.covariate_names, cases, phenotype.name, total=total, bits=inputs.bits
+                )
+            )
+        else:
+            if inputs.covar or inputs.missing != "mean":
+                log(f"WARNING: --model {test} uses called genotypes of everybody with {phenotype.name}; --covar and "
+                    "--missing are not used")  # fmt: skip
+            parts.append(contingency_design(mask, phenotype.values == 1, phenotype.name, test, total=total))
+    for group in align.group_by_samples([mask for _, mask in linear]):
+        members, mask = [linear[i][0] for i in group], linear[group[0]][1]
+        values = np.stack([_transformed(m.values[mask], inputs, m.name, log) for m in members], axis=1)
         parts.append(
             linear_design(
-                mask, traits.covariates[mask], traits.covariate_names, values, [m.name for m in members],
+                mask, traits.covariates[mask], traits.covariate_names, values, [m.name for m in members], total=total,
                 bits=inputs.bits,
             )
         )  # fmt: skip
-    return combine(parts)
+    if inputs.qc:
+        parts.append(build_qc(inputs, reader, total, traits.phenotypes))
+    return _in_order(combine(parts), [p.name for p in traits.phenotypes])
+
+
+def _log_counts(phenotype: align.Phenotype, counts: align.DropCounts, log: Log) -> None:
+    log(
+        f"phenotype {phenotype.name} ({'case/control' if phenotype.binary else 'quantitative'}): {counts.analysed} "
+        f"samples analysed; dropped {counts.no_phenotype} without phenotype, {counts.no_covariate} without a "
+        f"covariate; rows of people without genotypes: {counts.unknown_phenotype_rows} phenotype, "
+        f"{counts.unknown_covariate_rows} covariate"
+    )
+
+
+def _transformed(values: np.ndarray, inputs: Inputs, name: str, log: Log) -> np.ndarray:
+    if not inputs.apply_rint:
+        return values
+    log(f"phenotype {name}: rank-based inverse normal transform (Blom), units are standard deviations")
+    return rank_inverse_normal(values)
+
+
+def rank_inverse_normal(values: np.ndarray) -> np.ndarray:
+    """Φ⁻¹((rank − 3/8)/(n + 1/4)), ties at their mean rank (Blom 1958; regenie's --apply-rint)."""
+    return ndtri((rankdata(values) - 0.375) / (len(values) + 0.25))
+
+
+def build_qc(
+    inputs: Inputs,
+    reader: GenotypeReader,
+    total: fp.SumOverSites = fp.pooled,
+    phenotypes: Sequence[align.Phenotype] = (),
+) -> Design:
+    """The design of quality control: founders, everybody, and who is in the Hardy–Weinberg test."""
+    founders = reader.samples.founder
+    tested = founders
+    if inputs.hwe_controls:
+        binary = next((p for p in phenotypes if p.binary), None)
+        if binary is None:
+            raise UsageError("--hwe-controls needs a binary phenotype (--pheno)")
+        tested = founders & (binary.values == 0)
+    return qc_design(founders, tested, total=total)
+
+
+def _in_order(design: Design, names: Sequence[str]) -> Design:
+    """Analyses in the order of the phenotype file; quality control last."""
+    position = {name: i for i, name in enumerate(names)}
+    analyses = sorted(design.analyses, key=lambda a: len(names) if a.test == "qc" else position[a.phenotype])
+    return Design(design.columns, tuple(analyses))

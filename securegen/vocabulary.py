@@ -36,6 +36,17 @@ TABLE_COLUMNS: Final = {
 }
 MODELS: Final = tuple(TABLE_SUFFIX)
 
+# Quality control files (plink2's names and columns) and the files they go to.
+QC_COLUMNS: Final = {
+    "afreq": ("#CHROM", "ID", "REF", "ALT", "ALT_FREQS", "OBS_CT"),
+    "vmiss": ("#CHROM", "ID", "MISSING_CT", "OBS_CT", "F_MISS"),
+    "hardy": (
+        "#CHROM", "ID", "A1", "AX", "HOM_A1_CT", "HET_A1_CT", "TWO_AX_CT", "O(HET_A1)", "E(HET_A1)", "P",
+    ),
+}  # fmt: skip
+# Chromosomes on which the dosage of a male means something else; they are counted and left out.
+SEX_AND_MITOCHONDRIAL: Final = frozenset({"X", "Y", "XY", "M", "MT", "23", "24", "25", "26", "PAR1", "PAR2"})
+
 # Error codes of a row. The first three words are plink2's; docs/tables.md explains each.
 OK: Final = "."
 ALL_MISSING: Final = "ALL_MISSING"

@@ -25,6 +25,11 @@ class Ciphertexts:
     c1: np.ndarray | None
     seed: bytes | None = None
 
+    def halves(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both halves; c1 must have been stored or expanded."""
+        assert self.c1 is not None
+        return self.c0, self.c1
+
 
 class Encryptor(Protocol):
     """Encrypts (C, n) int64 messages at a scale of 2^scale_log2, freshly at every call."""

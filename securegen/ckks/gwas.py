@@ -17,6 +17,7 @@ import numpy as np
 
 from securegen.ckks import artefact
 from securegen.ckks.cohort import EncryptedCohort, Progress, _make_folder, chunks, no_progress
+from securegen.ckks.encryption import Ciphertexts
 from securegen.ckks.studydesign import EncryptedDesign, Output
 from securegen.errors import ArtefactError
 from securegen.io.output import write_array
@@ -59,16 +60,19 @@ def associate(
         sums = {b: _accumulators(wanted[b], ring) for b in batch}
         for c in range(len(chunks(cohort.parameters))):
             columns = design.read_columns(c, expand) if design.encrypted else None
+            prepared: dict[str, Ciphertexts | None] = {}
             for b in batch:
                 for stream in streams[b]:
-                    _accumulate(cohort.read(b, stream, c, expand), columns, wanted[b], stream, design, ring, sums[b])
+                    if stream not in prepared:
+                        prepared[stream] = _columns_for(stream, columns, wanted[b], design)
+                    _accumulate(cohort.read(b, stream, c, expand), prepared[stream], wanted[b], stream, ring, sums[b])
                 done += 1
                 progress(done, len(streams) * len(chunks(cohort.parameters)))
         for b in batch:
             if any(o.kind == "owner" for o in wanted[b]):
                 own = design.read_squares(b, expand)
                 for i, o in enumerate(o for o in wanted[b] if o.kind == "owner"):
-                    sums[b][o] = np.stack([own.c0[:, :, i], own.c1[:, :, i]], 2)
+                    sums[b][o] = np.stack([own.c0[:, :, i], own.halves()[1][:, :, i]], 2)
             flat = np.concatenate([sums[b][o].astype(np.uint32) for o in wanted[b]], axis=2)
             name = f"block-{b:06d}.npy"
             write_array(folder / name, flat)
@@ -96,19 +100,37 @@ def _accumulators(wanted: Sequence[Output], ring) -> dict[Output, np.ndarray]:
     return out
 
 
-def _accumulate(g, columns, wanted, stream, design, ring, sums: dict[Output, np.ndarray]) -> None:
+def _columns_for(
+    stream: str, columns: Ciphertexts | None, wanted: Sequence[Output], design: EncryptedDesign
+) -> Ciphertexts | None:
+    """The encrypted columns that a stream is multiplied with."""
+    products = [o for o in wanted if o.stream == stream and o.kind == "product"]
+    if columns is None or not products:
+        return None
+    position = np.cumsum([not one for one in design.body["public_ones"]]) - 1
+    index = [int(position[o.column]) for o in products]
+    if index == list(range(columns.c0.shape[3])):
+        return columns
+    c0, c1 = (np.ascontiguousarray(half[:, :, :, index]) for half in columns.halves())
+    return Ciphertexts(c0, c1)
+
+
+def _accumulate(
+    g: Ciphertexts,
+    columns: Ciphertexts | None,
+    wanted: Sequence[Output],
+    stream: str,
+    ring,
+    sums: dict[Output, np.ndarray],
+) -> None:
     primes = np.array(ring.primes, np.uint64)
     products = [o for o in wanted if o.stream == stream and o.kind == "product"]
-    if products:
-        position = np.cumsum([not one for one in design.body["public_ones"]]) - 1
-        index = [int(position[o.column]) for o in products]
-        whole = index == list(range(columns.c0.shape[3]))
-        c0, c1 = (h if whole else np.ascontiguousarray(h[:, :, :, index]) for h in (columns.c0, columns.c1))
-        mac_parts(g.c0, g.c1, c0, c1, primes, sums[products[0]].base)
+    if products and columns is not None:
+        mac_parts(g.c0, g.c1, columns.c0, columns.c1, primes, sums[products[0]].base)
     additions = [o for o in wanted if o.stream == stream and o.kind == "addition"]
     if additions:
         add_parts(g.c0, g.c1, primes, sums[additions[0]])
-        for other in additions[1:]:  # several sample sets of everybody: the same number
+        for other in additions[1:]:  # several columns of ones: the same number
             sums[other][...] = sums[additions[0]]
 
 

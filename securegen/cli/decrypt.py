@@ -21,9 +21,24 @@ from securegen.provenance import RunLog
 @click.option("--owner", required=True, metavar="FOLDER", help="OUT.owner of securegen encrypt.")
 @click.option("--results", required=True, metavar="FOLDER", help="What the server returned.")
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
+@opt.filter_options
+@click.option("--qc-tables", is_flag=True, help="Also write OUT.afreq, OUT.vmiss and OUT.hardy (encrypt --qc).")
 @click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
 @opt.run_options
-def command(key_file, passphrase_file, owner, results, key_still_trusted, digits, out, threads, quiet) -> None:
+def command(
+    key_file,
+    passphrase_file,
+    owner,
+    results,
+    key_still_trusted,
+    digits,
+    qc_tables,
+    out,
+    threads,
+    memory,
+    quiet,
+    **options,
+):
     """Decrypt, verify and write the tables (the owner's side).
 
     Nothing is written before every block is verified. If one fails, the key is retired: docs/verification.md.
@@ -37,11 +52,15 @@ def command(key_file, passphrase_file, owner, results, key_still_trusted, digits
     keys.refuse_retired(key_file, still_trusted=key_still_trusted)
     with log.stage("decrypt"):
         key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))
+        filters = opt.filters_from(options)
         try:
-            tables = api.decrypt_tables(results, key, owner, out, digits=digits)
+            tables = api.decrypt_tables(results, key, owner, out, digits=digits, filters=filters)
+            paths = api.decrypt_qc(results, key, owner, out) if qc_tables else []
         except VerificationError:
             keys.retire(key_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {results} failed verification")
             raise
-    print_summaries(tables, log)
+    print_summaries(tables, log, filters)
+    for path in paths:
+        log(f"wrote {path}")
     margin = key.public.parameters.margin_bits
     log.write(engine="ckks", planned_noise_margin_bits=margin, promise=promises(tables))

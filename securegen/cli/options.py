@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from securegen.errors import InputError, UsageError
+from securegen.stats.qc import Filters
 from securegen.study import Inputs
+from securegen.vocabulary import MODELS
 
-STUDY_FIELDS = (
-    "bfile", "pheno", "pheno_name", "covar", "covar_name", "model", "missing", "keep", "remove", "extract", "exclude",
-    "bits", "force_01",
-)  # fmt: skip
+STUDY_FIELDS = tuple(f.name for f in fields(Inputs))
 
 
 def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -32,6 +32,9 @@ def genotype_options(required: bool = True) -> Callable:
         click.option("--remove", metavar="FILE", help="Without these samples."),
         click.option("--extract", metavar="FILE", help="Only these variant ids."),
         click.option("--exclude", metavar="FILE", help="Without these variant ids."),
+        click.option("--chr", multiple=True, callback=_names, metavar="A,B", help="Only these chromosomes."),
+        click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
+        click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
     ]
     return _apply(options)
 
@@ -45,7 +48,15 @@ def design_options(required: bool = True) -> Callable:
         ),
         click.option("--covar", metavar="FILE", help="Covariates, in the same form."),
         click.option("--covar-name", multiple=True, callback=_names, metavar="A,B", help="Covariates to use [all]."),
-        click.option("--model", type=click.Choice(["linear"]), help="Test [linear for a quantitative trait]."),
+        click.option(
+            "--covar-categorical", multiple=True, callback=_names, metavar="A,B",
+            help="Covariates that are categories: expanded to indicators.",
+        ),
+        click.option(
+            "--model", type=click.Choice(MODELS),
+            help="Test [linear for a quantitative trait, logistic (score test) for cases and controls].",
+        ),
+        click.option("--apply-rint", is_flag=True, help="Rank-based inverse normal transform of quantitative traits."),
         click.option(
             "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True,
             help="Missing genotypes: mean dosage (as regenie) or complete cases (as plink; plain engine).",
@@ -56,12 +67,53 @@ def design_options(required: bool = True) -> Callable:
     return _apply(options)
 
 
+def filter_options(command: Callable) -> Callable:
+    """Filters by quality: applied where the sums may be seen, by whoever writes the table."""
+    return _apply(
+        [
+            click.option("--maf", type=click.FloatRange(0, 0.5), metavar="F", help="Smallest minor allele frequency."),
+            click.option("--mac", type=click.FloatRange(0), metavar="N", help="Smallest minor allele count."),
+            click.option("--geno", type=click.FloatRange(0, 1), metavar="F", help="Largest share of missing calls."),
+            click.option("--hwe", type=click.FloatRange(0, 1), metavar="P", help="Smallest Hardy–Weinberg p-value."),
+        ]
+    )(command)
+
+
+def filters_from(options: dict[str, Any]) -> Filters:
+    """Take the filters out of the options of a command."""
+    return Filters(*(options.pop(name) for name in ("maf", "mac", "geno", "hwe")))
+
+
+def qc_options(command: Callable) -> Callable:
+    return _apply(
+        [
+            click.option("--qc", is_flag=True, help="Also sum what quality control and its filters need."),
+            click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only."),
+        ]
+    )(command)
+
+
+def open_later(inputs: Inputs, owner: str, key, log: Callable[[str], None]):
+    """A design for a cohort that was encrypted earlier."""
+    from securegen import api
+
+    named = {f: getattr(inputs, f) for f in STUDY_FIELDS if f != "bfile"}
+    return api.open_later_study(owner, key, log=log, **named)
+
+
+def encryptor_option(command: Callable) -> Callable:
+    """Which implementation encrypts."""
+    choice = click.Choice(["seal"])
+    return click.option("--encryptor", type=choice, default="seal", show_default=True, help="Who encrypts.")(command)
+
+
 def run_options(command: Callable) -> Callable:
     """--out, --threads, --memory, --quiet."""
     return _apply(
         [
             click.option("--out", default="securegen", show_default=True, metavar="PREFIX", help="Prefix of what is written."),
             click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads [all cores]."),
+            click.option("--memory", type=click.IntRange(64), metavar="MB", help="Working memory of the kernels [256]."),
             click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
         ]
     )(command)  # fmt: skip
@@ -87,8 +139,16 @@ def _apply(options: list[Callable]) -> Callable:
     return decorate
 
 
-def inputs_from(options: dict[str, Any]) -> Inputs:
-    return Inputs(**{name: options[name] for name in STUDY_FIELDS if name in options})
+def inputs_from(options: dict[str, Any], **more: Any) -> Inputs:
+    return Inputs(**{name: options[name] for name in STUDY_FIELDS if name in options} | more)
+
+
+def open_study(inputs: Inputs, log: Callable[[str], None], *, qc_only: bool = False):
+    """Open the study that the options name."""
+    from securegen import api
+
+    named = {f: getattr(inputs, f) for f in STUDY_FIELDS if f != "bfile"}
+    return (api.open_qc if qc_only else api.open_study)(inputs.bfile, log=log, **named)
 
 
 def use_threads(threads: int | None) -> None:
@@ -96,7 +156,7 @@ def use_threads(threads: int | None) -> None:
     if threads is not None:
         import numba
 
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        numba.set_num_threads(min(threads, numba.get_num_threads()))
 
 
 def passphrase(passphrase_file: str | None, *, confirm: bool = False) -> bytes:

@@ -29,9 +29,10 @@ def describe(plan, design, log) -> None:
 @click.command(epilog="Example:  securegen plan --bfile cohort --pheno p.tsv --pheno-name QT --covar c.tsv --out study")
 @opt.genotype_options()
 @opt.design_options()
+@opt.qc_options
 @click.option("--squares", is_flag=True, help="Plan a stream of squared dosages, for designs that come later.")
 @opt.run_options
-def command(out: str, threads: int | None, quiet: bool, squares: bool, **options) -> None:
+def command(out: str, threads: int | None, memory: int | None, quiet: bool, squares: bool, **options) -> None:
     """Choose parameters and print time, bytes and precision before anything is encrypted.
 
     Writes OUT.plan.json, which is public: counts, precision and parameters, no data.
@@ -41,14 +42,9 @@ def command(out: str, threads: int | None, quiet: bool, squares: bool, **options
     opt.use_threads(threads)
     log = RunLog(out, "plan", quiet=quiet)
     with log.stage("plan"):
-        inputs = opt.inputs_from(options)
-        study = api.open_study(**_without_bfile(inputs), bfile=inputs.bfile, log=log)
-        plan = api.plan(study, squares=squares)
+        study = opt.open_study(opt.inputs_from(options), log)
+        plan = api.plan(study, squares=squares or None)
         describe(plan, study.design, log)
         write_json(f"{out}.plan.json", plan.to_json())
     log(f"wrote {out}.plan.json; next: securegen keygen --plan {out}.plan.json --out KEY")
     log.write(parameters=plan.parameters.to_json(), planned_noise_margin_bits=plan.parameters.margin_bits)
-
-
-def _without_bfile(inputs) -> dict:
-    return {name: getattr(inputs, name) for name in opt.STUDY_FIELDS if name != "bfile"}

@@ -17,6 +17,8 @@ from securegen.cli import options as opt
 from securegen.cli.summary import print_summaries, print_top, promises
 from securegen.errors import SecuregenError, UsageError
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
+from securegen.stats.qc import Filters
+from securegen.stats.tables import Summary
 from securegen.study import Inputs
 
 
@@ -27,34 +29,34 @@ def command() -> None:
 
 def record_of(study) -> dict:
     """The keys of run.json that describe the study, whatever the engine."""
-    design = study.design
+    tests = [a for a in study.design.analyses if a.test != "qc"] or study.design.analyses
     return {
         "inputs": study.inputs.digests(),
-        "samples": max(a.model.samples for a in design.analyses),
+        "samples": max(a.model.samples for a in tests),
         "samples_stored": len(study.reader.samples),
         "variants": len(study.reader.variants),
-        "covariates": max(len(a.model.covariates) for a in design.analyses),
-        "phenotypes": [a.phenotype for a in design.analyses],
+        "covariates": max(len(a.model.covariates) for a in tests),
+        "phenotypes": [a.phenotype for a in tests if a.test != "qc"],
         "missing": study.inputs.missing,
     }
 
 
-def _open(inputs: Inputs, log: RunLog):
-    from securegen import api
-
-    named = {f: getattr(inputs, f) for f in opt.STUDY_FIELDS if f != "bfile"}
-    return api.open_study(inputs.bfile, log=log, **named)
-
-
-def run_plain(inputs: Inputs, out: str, digits: int, log: RunLog):
+def run_plain(
+    inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, qc_only: bool = False
+):
     """The plain engine, with its log and record."""
     from securegen import api
 
     with log.stage("plan"):
-        study = _open(inputs, log)
+        study = opt.open_study(inputs, log, qc_only=qc_only)
+    tables: list[Summary] = []
     with log.stage("gwas"):
-        tables = api.plain_tables(study, out, digits=digits)
-    print_summaries(tables, log)
+        if not qc_only:
+            tables = api.plain_tables(study, out, digits=digits, filters=filters)
+        if qc_only:
+            for path in api.plain_qc(study, out):
+                log(f"wrote {path}")
+    print_summaries(tables, log, filters)
     log.write(
         engine="plain", parameters={"bits": max(a.model.bits for a in study.design.analyses)}, bytes={},
         planned_noise_margin_bits=None, promise=promises(tables), **record_of(study),
@@ -62,7 +64,10 @@ def run_plain(inputs: Inputs, out: str, digits: int, log: RunLog):
     return tables
 
 
-def run_ckks(inputs: Inputs, out: str, digits: int, log: RunLog, *, encryptor: str, keep_files: bool):
+def run_ckks(
+    inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, encryptor: str, keep_files: bool,
+    qc_only: bool = False,
+):  # fmt: skip
     """Owner in this process, server in another that is given two folders and no key."""
     from securegen import api
     from securegen.ckks import keys
@@ -78,7 +83,7 @@ def run_ckks(inputs: Inputs, out: str, digits: int, log: RunLog, *, encryptor: s
     server.mkdir()
     try:
         with log.stage("plan"):
-            study = _open(inputs, log)
+            study = opt.open_study(inputs, log, qc_only=qc_only)
             plan = api.plan(study)
             describe(plan, study.design, log)
         with log.stage("keygen"):
@@ -92,8 +97,12 @@ def run_ckks(inputs: Inputs, out: str, digits: int, log: RunLog, *, encryptor: s
                 folder.rename(server / folder.name)
         served = _serve(server, log)
         with log.stage("decrypt"):
-            tables = api.decrypt_tables(server / "study.results", key, made.owner, out, digits=digits)
-        print_summaries(tables, log)
+            results = server / "study.results"
+            tables = api.decrypt_tables(results, key, made.owner, out, digits=digits, filters=filters)
+            paths = api.decrypt_qc(results, key, made.owner, out) if qc_only else []
+        print_summaries(tables, log, filters)
+        for path in paths:
+            log(f"wrote {path}")
         sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
         sizes["public_key"] = (owner / "key.public").stat().st_size
         log.seconds["gwas"] = served["seconds"]["gwas"]
@@ -128,48 +137,70 @@ def _serve(server: Path, log: RunLog) -> dict:
     return json.loads((server / "study.run.json").read_text())
 
 
+ENGINE = click.option("--engine", type=click.Choice(["plain", "ckks"]), required=True, help="How sums are computed.")
+DIGITS = click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
+KEEP = click.option("--keep-files", is_flag=True, help="Keep the encrypted files (the key is deleted all the same).")
+
+
 @command.command(
     epilog="Example:  securegen run-local gwas --engine ckks --bfile cohort --pheno p.tsv --pheno-name QT "
     "--covar c.tsv --out result"
 )
-@click.option("--engine", type=click.Choice(["plain", "ckks"]), required=True, help="How the sums are computed.")
+@ENGINE
 @opt.genotype_options()
 @opt.design_options()
-@click.option(
-    "--encryptor", type=click.Choice(["seal"]), default="seal", show_default=True, help="Who encrypts (ckks)."
-)
-@click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
-@click.option("--keep-files", is_flag=True, help="Keep the encrypted files (the key is deleted all the same).")
-@click.option(
-    "--compare-plain", is_flag=True, help="Also run the plain engine and say whether the tables are identical."
-)
+@opt.filter_options
+@click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
+@opt.encryptor_option
+@DIGITS
+@KEEP
+@click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
-def gwas(engine, encryptor, digits, keep_files, compare_plain, out, threads, quiet, **options) -> None:
+def gwas(engine, encryptor, digits, keep_files, compare_plain, out, threads, memory, quiet, **options) -> None:
     """Association with every role as its own process, through the files of a deployment.
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.
     """
     opt.use_threads(threads)
-    inputs = opt.inputs_from(options)
+    filters = opt.filters_from(options)
+    inputs = opt.inputs_from(options, qc=filters.active)
     log = RunLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
     if engine == "plain":
-        run_plain(inputs, out, digits, log)
+        run_plain(inputs, out, digits, log, filters)
         return
-    if inputs.missing == "complete":
+    if inputs.missing == "complete" and inputs.model not in ("trend", "allelic"):
         raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
-    tables = run_ckks(inputs, out, digits, log, encryptor=encryptor, keep_files=keep_files)
+    tables = run_ckks(inputs, out, digits, log, filters, encryptor=encryptor, keep_files=keep_files)
     if compare_plain:
-        _compare(inputs, tables, digits, log)
+        _compare(inputs, tables, digits, log, filters)
 
 
-def _compare(inputs: Inputs, tables, digits: int, log: RunLog) -> None:
+@command.command(epilog="Example:  securegen run-local qc --engine ckks --bfile cohort --out quality")
+@ENGINE
+@opt.genotype_options()
+@click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls.")
+@click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
+@opt.encryptor_option
+@KEEP
+@opt.run_options
+def qc(engine, encryptor, keep_files, out, threads, memory, quiet, **options) -> None:
+    """Allele frequencies, missingness and Hardy–Weinberg tests, in the clear or encrypted."""
+    opt.use_threads(threads)
+    inputs = opt.inputs_from(options, qc=True)
+    log = RunLog(out, f"run-local qc --engine {engine}", quiet=quiet)
+    if engine == "plain":
+        run_plain(inputs, out, 17, log, qc_only=True)
+    else:
+        run_ckks(inputs, out, 17, log, encryptor=encryptor, keep_files=keep_files, qc_only=True)
+
+
+def _compare(inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters | None) -> None:
     """Run the plain engine beside and compare the tables byte for byte. Raises SecuregenError when they differ."""
     from securegen import api
 
     with tempfile.TemporaryDirectory() as folder:
-        plain = api.plain_tables(
-            _open(inputs, RunLog(f"{folder}/p", "compare", quiet=True)), f"{folder}/p", digits=digits
-        )
+        study = opt.open_study(inputs, RunLog(f"{folder}/p", "compare", quiet=True))
+        plain = api.plain_tables(study, f"{folder}/p", digits=digits, filters=filters)
         same = all(Path(a.path).read_bytes() == Path(b.path).read_bytes() for a, b in zip(tables, plain, strict=True))
     for table in tables:
         print_top(table, log)

@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from securegen.provenance import RunLog
+from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
 from securegen.vocabulary import OK
 
 
-def print_summaries(tables: Sequence[Summary], log: RunLog) -> None:
+def print_summaries(tables: Sequence[Summary], log: RunLog, filters: Filters | None = None) -> None:
+    """One line a table, its precision and inflation; what filters left out and who knows it."""
+    if filters and filters.active:
+        log(f"filters {filters}: applied after decryption; the server does not learn which variants passed, a reader of "
+            "the tables does")  # fmt: skip
     for t in tables:
         odd = ", ".join(f"{n} {code}" for code, n in sorted(t.codes.items()) if code != OK)
-        log(f"wrote {t.path}: {t.variants} variants{f' ({odd})' if odd else ''}")
+        left_out = f", {t.dropped} left out by filters" if t.dropped else ""
+        log(f"wrote {t.path}: {t.variants} variants{left_out}{f' ({odd})' if odd else ''}; λ_GC {t.lambda_gc:.4f}")
         if "dt_certain" in t.promise:
             log(
                 f"  precision of T: certain within {t.promise['dt_certain']:.1e}·(1 + T²/df), expected within "

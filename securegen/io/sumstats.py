@@ -45,7 +45,7 @@ def table_rows(
         if name == "P":
             text.append(p_text(columns["P"], columns["LOG10_P"], digits))
         else:
-            text.append(format_column(own[name] if name in own else columns[name], digits))
+            text.append(format_column(columns[name] if name in columns else own[name], digits))
         assert len(text[-1]) == len(variants), name
     for row in zip(*text, strict=True):
         yield "\t".join(row) + "\n"

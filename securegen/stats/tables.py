@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design import Analysis, LinearModel
+from securegen.design import Analysis, Design, LinearModel
+from securegen.errors import UsageError
 from securegen.io.output import atomic
 from securegen.io.sumstats import FULL_DIGITS, table_rows
-from securegen.model import Sums, Variants
+from securegen.model import Columns, GenotypeReader, Sums, Variants
+from securegen.stats.contingency import allelic, trend
 from securegen.stats.linear import expected_t_error, linear
+from securegen.stats.qc import Filters, lambda_gc, qc_tables, quality
+from securegen.stats.score_test import score_test
+
+TESTS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
+    "linear": linear, "logistic": score_test, "trend": trend, "allelic": allelic, "qc": quality,
+}  # fmt: skip
 
 
 def result_columns(analysis: Analysis, sums: Sums, *, grid: int = 1) -> dict[str, np.ndarray]:
     """Result columns of one analysis for one block. sums: of the whole design; pairs only where one analysis is run."""
     part = Sums(
-        sums.start, sums.g[:, analysis.columns], sums.m[:, analysis.columns], sums.q[:, analysis.squares], sums.mm
+        sums.start,
+        sums.g[:, list(analysis.columns)],
+        sums.m[:, list(analysis.columns)],
+        sums.q[:, list(analysis.squares)],
+        sums.mm,
     )
-    assert isinstance(analysis.model, LinearModel)
-    return linear(part, analysis.model, grid=grid)
+    return TESTS[analysis.test](part, analysis.model, grid=grid)
 
 
 @dataclass
 class Summary:
-    """What a finished table says of itself. promise: printed error bounds; top: rows of the smallest p-values."""
+    """What a finished table says of itself. dropped: rows a named filter left out; promise: printed error bounds;
+    lambda_gc: genomic inflation; top: rows of the smallest p-values."""
 
     analysis: Analysis
     path: str
     variants: int
+    dropped: int
     codes: dict[str, int]
     promise: dict[str, float]
+    lambda_gc: float
     top: list[dict[str, object]]
 
 
@@ -45,11 +59,13 @@ class _Collector:
     def __init__(self, analysis: Analysis) -> None:
         self.analysis = analysis
         self.codes: dict[str, int] = {}
-        self.certain, self.variants = 0.0, 0
+        self.certain, self.variants, self.dropped = 0.0, 0, 0
+        self.p: list[np.ndarray] = []
         self.top: list[tuple[float, dict[str, object]]] = []
 
     def add(self, variants: Variants, columns: dict[str, np.ndarray]) -> None:
         self.variants += len(variants)
+        self.p.append(columns["P"].astype(np.float32))
         for code, count in zip(*np.unique(columns["ERRCODE"].astype(str), return_counts=True), strict=True):
             self.codes[str(code)] = self.codes.get(str(code), 0) + int(count)
         if "DT_BOUND" in columns:
@@ -66,16 +82,22 @@ class _Collector:
         self.top = sorted(self.top, key=lambda t: -t[0])[: self.TOP]
 
     def summary(self, path: str) -> Summary:
-        promise = {}
+        promise: dict[str, float] = {}
         if isinstance(self.analysis.model, LinearModel):
             promise = {
                 "dt_promised": 1e-3, "dt_certain": self.certain, "dt_expected": expected_t_error(self.analysis.model),
             }  # fmt: skip
-        return Summary(self.analysis, path, self.variants, self.codes, promise, [row for _, row in self.top])
+        inflation = lambda_gc(np.concatenate(self.p).astype(np.float64)) if self.p else float("nan")
+        top = [row for _, row in self.top]
+        return Summary(self.analysis, path, self.variants, self.dropped, self.codes, promise, inflation, top)
 
 
 def table_path(prefix: str, analysis: Analysis) -> str:
     return f"{prefix}.{analysis.phenotype}.{voc.TABLE_SUFFIX[analysis.test]}"
+
+
+def qc_analysis(analyses: Sequence[Analysis]) -> Analysis | None:
+    return next((a for a in analyses if a.test == "qc"), None)
 
 
 def write_tables(
@@ -86,34 +108,78 @@ def write_tables(
     *,
     grid: int = 1,
     digits: int = FULL_DIGITS,
+    filters: Filters | None = None,
 ) -> list[Summary]:
-    """Write one table an analysis while the blocks stream by; no table appears before the last block was read."""
-    collectors = [_Collector(a) for a in analyses]
+    """Write one table an analysis while the blocks stream by; no table appears before the last block was read.
+
+    filters: rows to leave out, by the sums of the design's quality control. Raises UsageError when it has none.
+    """
+    qc = qc_analysis(analyses) if filters and filters.active else None
+    if filters and filters.active and qc is None:
+        raise UsageError("these filters need the sums of quality control: encrypt with --qc")
+    collectors = [_Collector(a) for a in analyses if a.test != "qc"]
     with contextlib.ExitStack() as stack:
-        streams = [stack.enter_context(atomic(table_path(prefix, a))) for a in analyses]
-        for stream, a in zip(streams, analyses, strict=True):
-            stream.write(("\t".join(voc.TABLE_COLUMNS[a.test]) + "\n").encode())
-        seen = 0
-        for sums in blocks:
-            here = variants.take(slice(sums.start, sums.start + len(sums)))
-            assert sums.start == seen
-            seen += len(sums)
+        streams = [stack.enter_context(atomic(table_path(prefix, c.analysis))) for c in collectors]
+        for stream, c in zip(streams, collectors, strict=True):
+            stream.write(("\t".join(voc.TABLE_COLUMNS[c.analysis.test]) + "\n").encode())
+        for sums, here in _with_variants(blocks, variants):
+            keep = None
+            if qc is not None and filters is not None:
+                keep = np.flatnonzero(filters.keep(result_columns(qc, sums, grid=grid)))
             for stream, collector in zip(streams, collectors, strict=True):
-                columns = result_columns(collector.analysis, sums, grid=grid)
-                collector.add(here, columns)
+                columns, rows = result_columns(collector.analysis, sums, grid=grid), here
+                if keep is not None:
+                    collector.dropped += len(here) - len(keep)
+                    columns, rows = {n: c[keep] for n, c in columns.items()}, here.take(keep)
+                collector.add(rows, columns)
                 names = voc.TABLE_COLUMNS[collector.analysis.test]
-                stream.write("".join(table_rows(here, columns, names, digits)).encode())
-        assert seen == len(variants)
+                stream.write("".join(table_rows(rows, columns, names, digits)).encode())
     return [c.summary(table_path(prefix, c.analysis)) for c in collectors]
 
 
-def complete_case_blocks(reader, analysis: Analysis, columns) -> Iterable[Sums]:
-    """Sums with pairs for one analysis alone, from genotypes in the clear (complete cases)."""
-    from securegen.engines import plain
-    from securegen.model import Columns
+def write_qc(
+    prefix: str,
+    variants: Variants,
+    blocks: Iterable[Sums],
+    analysis: Analysis,
+    *,
+    grid: int = 1,
+    digits: int = FULL_DIGITS,
+) -> list[str]:
+    """Write PREFIX.afreq, .vmiss and .hardy; returns their paths."""
+    paths = {name: f"{prefix}.{name}" for name in voc.QC_COLUMNS}
+    with contextlib.ExitStack() as stack:
+        streams = {name: stack.enter_context(atomic(path)) for name, path in paths.items()}
+        for name, stream in streams.items():
+            stream.write(("\t".join(voc.QC_COLUMNS[name]) + "\n").encode())
+        for sums, here in _with_variants(blocks, variants):
+            tables = qc_tables(here, result_columns(analysis, sums, grid=grid))
+            for name, stream in streams.items():
+                stream.write("".join(table_rows(here, tables[name], voc.QC_COLUMNS[name], digits)).encode())
+    return list(paths.values())
 
-    own = Columns(
-        tuple(columns.names[j] for j in analysis.columns), np.ascontiguousarray(columns.values[:, analysis.columns]),
-        tuple(columns.squared[j] for j in analysis.columns),
+
+def _with_variants(blocks: Iterable[Sums], variants: Variants) -> Iterator[tuple[Sums, Variants]]:
+    seen = 0
+    for sums in blocks:
+        assert sums.start == seen
+        seen += len(sums)
+        yield sums, variants.take(slice(sums.start, seen))
+    assert seen == len(variants)
+
+
+def complete_case_blocks(reader: GenotypeReader, analysis: Analysis, design: Design) -> tuple[Analysis, Iterable[Sums]]:
+    """One analysis alone with the sums that complete cases need, from genotypes in the clear."""
+    from securegen.engines import plain
+
+    index = list(analysis.columns)
+    columns = Columns(
+        tuple(design.columns.names[j] for j in index), np.ascontiguousarray(design.columns.values[:, index]),
+        tuple(design.columns.squared[j] for j in index),
     )  # fmt: skip
-    return plain.sums(reader, own, pairs=True)
+    alone = Analysis(analysis.test, analysis.phenotype, tuple(range(len(index))), (0,), analysis.model)
+    if analysis.test != "linear":
+        return Analysis(alone.test, alone.phenotype, alone.columns, analysis.squares and (0,), alone.model), plain.sums(
+            reader, columns
+        )
+    return alone, plain.sums(reader, columns, pairs=True)

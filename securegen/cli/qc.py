@@ -1,0 +1,25 @@
+"""securegen qc"""
+
+from __future__ import annotations
+
+import click
+
+from securegen.cli import options as opt
+from securegen.provenance import RunLog
+
+
+@click.command(epilog="Example:  securegen qc --bfile cohort --out quality   (encrypted: securegen run-local qc)")
+@opt.genotype_options()
+@click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls.")
+@click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
+@opt.run_options
+def command(out: str, threads: int | None, memory: int | None, quiet: bool, **options) -> None:
+    """Allele frequencies, missingness and Hardy–Weinberg tests of your own genotypes, in the clear.
+
+    Writes OUT.afreq, OUT.vmiss and OUT.hardy in plink2's columns. Under encryption: encrypt --qc, then decrypt
+    --qc-tables; or securegen run-local qc --engine ckks.
+    """
+    from securegen.cli.run_local import run_plain
+
+    opt.use_threads(threads)
+    run_plain(opt.inputs_from(options, qc=True), out, 17, RunLog(out, "qc", quiet=quiet), qc_only=True)

@@ -1,0 +1,105 @@
+"""Variant quality control from sums: allele frequency, missingness, Hardy–Weinberg; and the filters that use them.
+
+Frequencies are over founders, missingness over everybody, Hardy–Weinberg over founders (or controls among them), as in
+plink2. From hard calls: heterozygotes = 2Σg − Σg², homozygotes of A1 = (Σg² − Σg)/2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from securegen.design_binary import QcModel
+from securegen.errors import UsageError
+from securegen.kernels.hwe import exact_test
+from securegen.model import Sums, Variants
+
+_LN10 = np.log(10.0)
+
+
+def quality(sums: Sums, model: QcModel, *, grid: int = 1) -> dict[str, np.ndarray]:
+    """Counts and p-values for V variants: ALT_FREQS, OBS_CT (alleles), MAC, MISSING_CT, F_MISS, genotype counts, P.
+
+    sums.g, sums.m: (V, 3) over founders, everybody, tested; sums.q: (V, 1), Σg² over tested. Fractional dosages have no
+    genotype counts: the Hardy–Weinberg columns are then NaN.
+    """
+    assert sums.g.shape[1] == 3 and sums.q.shape[1] == 1
+    founders = model.founders - sums.m[:, 0]
+    alleles = 2 * founders
+    count = sums.g[:, 0] / grid
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freq = np.where(founders > 0, count / np.maximum(alleles, 1), np.nan)
+    tested = model.tested - sums.m[:, 2]
+    s, q = sums.g[:, 2], sums.q[:, 0]
+    out = {
+        "ALT_FREQS": freq,
+        "OBS_CT": alleles,
+        "MAC": np.minimum(count, alleles - count),
+        "MISSING_CT": sums.m[:, 1],
+        "SAMPLE_CT": np.full(len(s), model.samples, np.int64),
+        "F_MISS": sums.m[:, 1] / model.samples,
+    }
+    if grid > 1:
+        return out | {name: np.full(len(s), np.nan) for name in ("HET", "HOM_ALT", "HOM_REF", "P", "LOG10_P")}
+    het, hom_alt = 2 * s - q, (q - s) // 2
+    hom_ref = tested - het - hom_alt
+    log_p = exact_test(het, hom_alt, hom_ref)
+    return out | {"HET": het, "HOM_ALT": hom_alt, "HOM_REF": hom_ref, "P": np.exp(log_p), "LOG10_P": -log_p / _LN10}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Bounds on a variant's quality; None leaves a filter out. maf, mac: minor allele frequency and count over founders;
+    geno: largest share of missing calls; hwe: smallest Hardy–Weinberg p."""
+
+    maf: float | None = None
+    mac: float | None = None
+    geno: float | None = None
+    hwe: float | None = None
+
+    @property
+    def active(self) -> bool:
+        return any(v is not None for v in (self.maf, self.mac, self.geno, self.hwe))
+
+    def keep(self, q: dict[str, np.ndarray]) -> np.ndarray:
+        """(V,) bool of variants that pass. Raises UsageError for --hwe on fractional dosages."""
+        out = np.ones(len(q["OBS_CT"]), bool)
+        if self.maf is not None:
+            # NaN (nobody called) fails, as in plink2
+            out &= np.minimum(q["ALT_FREQS"], 1 - q["ALT_FREQS"]) >= self.maf * (1 - 1e-12)
+        if self.mac is not None:
+            out &= q["MAC"] >= self.mac
+        if self.geno is not None:
+            out &= q["F_MISS"] <= self.geno * (1 + 1e-12)
+        if self.hwe is not None:
+            if np.isnan(q["P"]).all() and len(out):
+                raise UsageError("--hwe needs hard calls; these are fractional dosages")
+            out &= q["P"] >= self.hwe
+        return out
+
+
+def qc_tables(variants: Variants, q: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Columns of the files afreq, vmiss and hardy (vocabulary.QC_COLUMNS). hardy: A1 is the reference allele, as plink2."""
+    shared = {"#CHROM": variants.chromosome, "ID": variants.id}
+    total = np.maximum(q["HOM_REF"] + q["HET"] + q["HOM_ALT"], 1)
+    called = q["HOM_REF"] + q["HET"] + q["HOM_ALT"] > 0
+    reference = (2 * q["HOM_REF"] + q["HET"]) / (2 * total)
+    none = np.nan
+    return {
+        "afreq": {**shared, "REF": variants.other_allele, "ALT": variants.effect_allele, **q},
+        "vmiss": {**shared, "MISSING_CT": q["MISSING_CT"], "OBS_CT": q["SAMPLE_CT"], "F_MISS": q["F_MISS"]},
+        "hardy": {
+            **shared, "A1": variants.other_allele, "AX": variants.effect_allele, "HOM_A1_CT": q["HOM_REF"],
+            "HET_A1_CT": q["HET"], "TWO_AX_CT": q["HOM_ALT"], "O(HET_A1)": np.where(called, q["HET"] / total, none),
+            "E(HET_A1)": np.where(called, 2 * reference * (1 - reference), none), "P": q["P"], "LOG10_P": q["LOG10_P"],
+        },
+    }  # fmt: skip
+
+
+def lambda_gc(p: np.ndarray) -> float:
+    """Genomic inflation: median χ² of the p-values over the median of χ² with one degree of freedom; NaN without any."""
+    from scipy.special import chdtri
+
+    good = p[np.isfinite(p)]
+    return float(np.median(chdtri(1.0, good)) / chdtri(1.0, 0.5)) if len(good) else float("nan")

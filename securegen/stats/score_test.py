@@ -1,0 +1,88 @@
+"""Rao's score test of a binary trait for each variant, from exact integer sums.
+
+r = y − μ and w = μ(1−μ) under the null model; U = Σ g r − (Σ g w c)(CᵀWC)⁻¹Cᵀr, V = Σ w g² − (Σ g w c)(CᵀWC)⁻¹(Σ g w c)ᵀ;
+χ² = U²/V with one degree of freedom; one-step β = U/V, SE = 1/√V (Sikorska et al. 2013). Finite under separation, where
+Wald's test is not. No saddlepoint or Firth correction: they need more than sums, so LOW_MAC marks where the normal
+approximation is not to be trusted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from securegen import vocabulary as voc
+from securegen.design_binary import ScoreModel
+from securegen.model import Sums
+from securegen.stats import algebra
+from securegen.stats.linear import CORRELATED, HIGH_VIF
+from securegen.stats.pvalue import chisq_1
+
+FEWEST_CASE_ALLELES = 10
+
+
+def score_test(sums: Sums, model: ScoreModel, *, grid: int = 1) -> dict[str, np.ndarray]:
+    """Columns of the result table (vocabulary.SCORE_TEST_COLUMNS) for V variants.
+
+    sums.g and sums.m: (V, 3 + K) over indicator, case, r, w and each w·c; sums.q: (V, 1), Σ w g². Missing genotypes take
+    the mean over called samples. U, V, BETA and SE are per copy of A1.
+    """
+    k = len(model.weight_units)
+    assert sums.g.shape[1] == sums.m.shape[1] == 3 + k and sums.q.shape[1] == 1
+    n = model.samples - sums.m[:, 0]
+    called = np.maximum(n, 1)
+    mean = sums.g[:, 0] / called
+    imputed = lambda j: sums.g[:, j] + mean * sums.m[:, j]  # noqa: E731
+    s = [imputed(3 + i) * (unit / grid) for i, unit in enumerate(model.weight_units)]
+    w_unit = model.weight_units[0] / grid**2
+    square = (sums.q[:, 0] + mean * mean * sums.m[:, 3]) * w_unit
+    lower, scale, regular = algebra.cholesky(model.weight_gram)
+    z = algebra.forward(lower, scale, s)
+    zr = algebra.forward(lower, scale, list(model.residual_cross))
+    u = imputed(2) * (model.residual_unit / grid) - algebra.dot(z, zr)
+    weighted_variance = square - z[0] * z[0]
+    v = square - algebra.dot(z, z)
+    freq = np.where(n > 0, sums.g[:, 0] / (2.0 * grid * called), np.nan)
+    cases_called = model.cases - sums.m[:, 1]
+    in_cases = sums.g[:, 1] // grid if grid == 1 else sums.g[:, 1] / grid
+    minor = np.where(sums.g[:, 0] > grid * n, 2 * cases_called - in_cases, in_cases)
+
+    code = np.full(len(n), voc.OK, dtype=object)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = 2 * np.minimum(freq, 1 - freq) * model.cases
+        code[expected < FEWEST_CASE_ALLELES] = voc.LOW_MAC
+        code[v < HIGH_VIF * weighted_variance] = voc.VIF_TOO_HIGH
+        code[~(regular & (v > CORRELATED * weighted_variance))] = voc.CORR_TOO_HIGH
+        if model.samples <= k:
+            code[:] = voc.TOO_FEW_SAMPLES
+        code[_constant(sums, model)] = voc.CONST_OMITTED_ALLELE
+        code[n == 0] = voc.ALL_MISSING
+        ok = (code == voc.OK) | (code == voc.LOW_MAC) | (code == voc.VIF_TOO_HIGH)
+        root = np.sqrt(np.where(ok, v, 1.0))
+        zstat = u / root
+        chisq = zstat * zstat
+        p, log10p = chisq_1(np.where(ok, chisq, 0.0))
+    hide = lambda x: np.where(ok, x, np.nan)  # noqa: E731
+    return {
+        "A1_FREQ": freq,
+        "TEST": np.full(len(n), "ADD", dtype=object),
+        "OBS_CT": np.full(len(n), model.samples, np.int64),
+        "CASE_CT": np.full(len(n), model.cases, np.int64),
+        "MAC_CASE": minor,
+        "U": hide(u),
+        "V": hide(v),
+        "BETA": hide(u / np.where(ok, v, 1.0)),
+        "SE": hide(1 / root),
+        "CHISQ": hide(chisq),
+        "Z_STAT": hide(zstat),
+        "P": hide(p),
+        "LOG10_P": hide(log10p),
+        "WALD_LIKE_Z": hide(zstat / np.sqrt(1 + chisq / model.samples)),
+        "ERRCODE": code,
+    }
+
+
+def _constant(sums: Sums, model: ScoreModel) -> np.ndarray:
+    """Whether every called sample has the same dosage: Σw Σwg² = (Σwg)² over called samples, to rounding."""
+    weight = (model.weight_total - sums.m[:, 3]).astype(np.float64)
+    left, right = weight * sums.q[:, 0], sums.g[:, 3].astype(np.float64) ** 2
+    return left - right <= 1e-10 * left
