@@ -133,7 +133,9 @@ class Board:
                 return {s.name: found[s.name] for s in self.study.sites}
             for site in absent:
                 if (stopped := self.read(site, STOPPED)) is not None:
-                    raise PeerError(f"site {site.name} stopped with {stopped.body.get('reason')}: ask there, then run again")
+                    raise PeerError(
+                        f"site {site.name} stopped with {stopped.body.get('reason')}: ask there, then run again"
+                    )
             if time.monotonic() >= patience:
                 names = ", ".join(s.name for s in absent)
                 raise PeerError(f"waiting for {step} of site {names}: nothing is lost, run the same command again")

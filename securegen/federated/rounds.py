@@ -77,9 +77,7 @@ class Session:
         self.transcript = sha256(self.transcript.encode(), step.encode(), canonical(seen))
         return messages
 
-    def commit_then_open(
-        self, name: str, make: Callable[[], tuple[dict[str, Any], list[str]]]
-    ) -> dict[str, Message]:
+    def commit_then_open(self, name: str, make: Callable[[], tuple[dict[str, Any], list[str]]]) -> dict[str, Message]:
         """All sites commit, then all open. make() gives the own value and the names of its arrays in the state; it is
         called once, and what it gave is on disk before anything is sent. Returns the checked openings."""
 
@@ -130,13 +128,13 @@ def _residues(message: Message, index: int, shape: tuple[int, ...], parameters) 
 class SecureSum:
     """Sums over the sites, opened by all of them together.
 
-    opened: (name, rows, fields) of every sum so far, for the receipt.
+    opened: name -> (rows, fields) of every sum so far, for the receipt.
     """
 
     def __init__(self, session: Session, key: threshold.JointKey) -> None:
         self._session, self._key = session, key
         self._steps = 0
-        self.opened: list[tuple[str, int, int]] = []
+        self.opened: dict[str, tuple[int, int]] = {}
 
     def total(self, values: Sequence[int]) -> list[int]:
         """Exact sums of Python integers (below 2^239) over the sites: the `SumOverSites` of a federated study."""
@@ -152,18 +150,20 @@ class SecureSum:
         Raises ProtocolError (names the site), PeerError (names the silent ones), PolicyError (the study's ciphertexts
         are used up), PlanError (a field is too wide).
         """
-        self.opened.append((name, count, len(widths)))
+        repeated = name in self.opened
+        self.opened[name] = (count, len(widths))
         session, state = self._session, self._session.state
         layout = Layout(self._key.parameters, count, tuple(widths))
         known = state.read_array(f"total.{name}")
         if known is not None and known.shape == (count, len(widths)):
-            session.transcript = state.remember(f"done.{name}", lambda: session.transcript)
+            if not repeated:
+                session.transcript = state.remember(f"done.{name}", lambda: session.transcript)
             return known
         if not layout.ciphertexts:
             return np.zeros((count, len(widths)), np.int64)
         openings = session.commit_then_open(name, lambda: self._encrypt(name, layout, make))
         sums = self._add(layout, openings)
-        digest = sha256(*(hashlib.sha256(np.ascontiguousarray(s)).digest() for s in sums))
+        digest = sha256(*(hashlib.sha256(s.tobytes()).digest() for s in sums))
         state.claim(name, digest, layout.ciphertexts, self._key.parameters.ciphertexts)
         files = []
         for batch, total in enumerate(sums):
@@ -200,9 +200,13 @@ class SecureSum:
         sizes = self._batches(layout)
         for site, message in openings.items():
             if message.body["value"] != {"rows": layout.rows, "widths": list(layout.widths)}:
-                raise ProtocolError(f"site {site} sums other numbers in {message.step} than this site: {message.body['value']}")
+                raise ProtocolError(
+                    f"site {site} sums other numbers in {message.step} than this site: {message.body['value']}"
+                )
             if len(message.body["arrays"]) != len(sizes):
-                raise ProtocolError(f"site {site} sent {len(message.body['arrays'])} arrays in {message.step}, not {len(sizes)}")
+                raise ProtocolError(
+                    f"site {site} sent {len(message.body['arrays'])} arrays in {message.step}, not {len(sizes)}"
+                )
         out = []
         for batch, size in enumerate(sizes):
             shape = (size, 2, *parameters.shape)

@@ -88,11 +88,15 @@ class SiteState:
         path = self.folder / f"slot.{slot}.json"
         if path.is_file():
             if json.loads(path.read_text())["sum"] != digest:
-                raise ProtocolError(f"{slot} was opened for another sum before: this site opens one sum a step, and no second")
+                raise ProtocolError(
+                    f"{slot} was opened for another sum before: this site opens one sum a step, and no second"
+                )
             return
         used = sum(json.loads(p.read_text())["ciphertexts"] for p in self.folder.glob("slot.*.json"))
         if used + ciphertexts > most:
-            raise PolicyError(f"the study allows {most} opened ciphertexts, {used} are used and {slot} needs {ciphertexts}")
+            raise PolicyError(
+                f"the study allows {most} opened ciphertexts, {used} are used and {slot} needs {ciphertexts}"
+            )
         write_json(path, {"sum": digest, "ciphertexts": ciphertexts}, mode=0o600, overwrite=False)
 
     def opened(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 from securegen.ckks.threshold import ThresholdParameters
 from securegen.errors import ArtefactError, PolicyError, StorageError, UsageError
-from securegen.federated.identity import Identity, canonical, check_name, sha256, verifies
+from securegen.federated.identity import Identity, check_name, sha256, verifies
 from securegen.io.output import write_json, write_text
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
@@ -60,6 +60,7 @@ class Study:
     bits: int | None
     site_indicators: bool
     components: int
+    qc: bool
     minimum_cohort: int
     two_sites_learn_each_other: bool
     variants: int
@@ -124,11 +125,14 @@ def render(study: Study, opened: list[str]) -> str:
     top = {
         "format": FORMAT, "name": study.name, "study_id": study.study_id, "model": study.model or "by phenotype",
         "missing": study.missing, "bits": study.bits or 0, "covariates": list(study.covariates),
-        "site_indicators": study.site_indicators, "components": study.components,
+        "site_indicators": study.site_indicators, "components": study.components, "qc": study.qc,
         "minimum_cohort": study.minimum_cohort, "two_sites_learn_each_other": study.two_sites_learn_each_other,
         "ciphertexts": study.ciphertexts, "opened": opened,
     }  # fmt: skip
-    out = ["# A federated study of securegen: see docs/federated.md. Changing a byte makes it another study.", *_lines(top)]
+    out = [
+        "# A federated study of securegen: see docs/federated.md. Changing a byte makes it another study.",
+        *_lines(top),
+    ]
     out += ["", "[coordinator]", *_lines({"verify_key": study.coordinator.hex()})]
     variants = {"file": VARIANTS, "count": study.variants, "sha256": study.variants_digest}
     out += ["", "[variants]", *_lines(variants)]
@@ -148,15 +152,26 @@ def parse(text: str, where: str) -> Study:
         if value["format"] != FORMAT:
             raise ArtefactError(f"{where} was written by another version of securegen (format {value['format']})")
         return Study(
-            sha256(b"securegen study", text.encode()), str(value["name"]), str(value["study_id"]),
-            tuple(Site(str(s["name"]), bytes.fromhex(s["verify_key"])) for s in value["site"]),
-            bytes.fromhex(value["coordinator"]["verify_key"]),
-            tuple(TraitColumn(str(p["name"]), str(p["kind"])) for p in value["phenotype"]),
-            tuple(map(str, value["covariates"])), None if value["model"] == "by phenotype" else str(value["model"]),
-            str(value["missing"]), int(value["bits"]) or None, bool(value["site_indicators"]), int(value["components"]),
-            int(value["minimum_cohort"]), bool(value["two_sites_learn_each_other"]), int(value["variants"]["count"]),
-            str(value["variants"]["sha256"]), str(value.get("loadings", {}).get("sha256", "")), int(value["ciphertexts"]),
-        )  # fmt: skip
+            digest=sha256(b"securegen study", text.encode()),
+            name=str(value["name"]),
+            study_id=str(value["study_id"]),
+            sites=tuple(Site(str(s["name"]), bytes.fromhex(s["verify_key"])) for s in value["site"]),
+            coordinator=bytes.fromhex(value["coordinator"]["verify_key"]),
+            phenotypes=tuple(TraitColumn(str(p["name"]), str(p["kind"])) for p in value["phenotype"]),
+            covariates=tuple(map(str, value["covariates"])),
+            model=None if value["model"] == "by phenotype" else str(value["model"]),
+            missing=str(value["missing"]),
+            bits=int(value["bits"]) or None,
+            site_indicators=bool(value["site_indicators"]),
+            components=int(value["components"]),
+            qc=bool(value["qc"]),
+            minimum_cohort=int(value["minimum_cohort"]),
+            two_sites_learn_each_other=bool(value["two_sites_learn_each_other"]),
+            variants=int(value["variants"]["count"]),
+            variants_digest=str(value["variants"]["sha256"]),
+            loadings_digest=str(value.get("loadings", {}).get("sha256", "")),
+            ciphertexts=int(value["ciphertexts"]),
+        )
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise ArtefactError(f"{where} is not a study file: {error}") from None
 
@@ -170,6 +185,8 @@ def opened_by(study: Study) -> list[str]:
         out += ["gradient and Hessian of each Newton step of the null model"]
     out += ["for every variant Σg, Σg², Σ g × each column, missing calls"]
     out += ["where calls are missing, the sums of each column over the people who miss the call"]
+    if study.qc:
+        out += ["for every variant, counts over founders for frequencies, missingness and Hardy–Weinberg tests"]
     if study.missing == "complete":
         out += ["where calls are missing, the products of columns over the people who miss the call"]
     return out
@@ -218,7 +235,3 @@ def read_study(path: Path) -> Study:
 def fingerprint(verify_key: bytes) -> str:
     """What people compare by telephone."""
     return sha256(b"fingerprint", verify_key)[:16]
-
-
-__all__ = ["Study", "Site", "TraitColumn", "canonical", "fingerprint", "new_study_id", "opened_by", "parse"]
-__all__ += ["plan_ciphertexts", "read_study", "render", "write_study"]

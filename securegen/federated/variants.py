@@ -28,7 +28,12 @@ def write_variants(path: str | Path, variants: Variants) -> None:
     with atomic(path) as stream:
         stream.write(("\t".join(HEADER) + "\n").encode())
         for row in zip(
-            variants.chromosome, variants.position, variants.id, variants.effect_allele, variants.other_allele, strict=True
+            variants.chromosome,
+            variants.position,
+            variants.id,
+            variants.effect_allele,
+            variants.other_allele,
+            strict=True,
         ):
             stream.write(("\t".join(map(str, row)) + "\n").encode())
 
@@ -82,7 +87,11 @@ def compare(effect: str, other: str, wanted_effect: str, wanted_other: str) -> t
 
 def _key(variants: Variants, j: int) -> tuple[str, int, str]:
     chromosome = str(variants.chromosome[j])
-    return chromosome[3:] if chromosome.lower().startswith("chr") else chromosome, int(variants.position[j]), variants.id[j]
+    return (
+        chromosome[3:] if chromosome.lower().startswith("chr") else chromosome,
+        int(variants.position[j]),
+        variants.id[j],
+    )
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,9 @@ def align_variants(own: Variants, study: Variants, site: str) -> Alignment:
         candidates = places.get(_key(study, j), [])
         verdicts = []
         for at, c in enumerate(candidates):
-            kind, swap = compare(own.effect_allele[c], own.other_allele[c], study.effect_allele[j], study.other_allele[j])
+            kind, swap = compare(
+                own.effect_allele[c], own.other_allele[c], study.effect_allele[j], study.other_allele[j]
+            )
             verdicts.append(kind)
             if kind in ("same", "strand"):
                 index[j], swapped[j] = candidates.pop(at), swap
@@ -144,6 +155,10 @@ def _problem(study: Variants, j: int, own: Variants, candidates: list[int], verd
     return f"{name} has alleles {alleles}, not {wanted}"
 
 
+def _matches(variants: Variants, j: int, effect: str, other: str) -> bool:
+    return compare(variants.effect_allele[j], variants.other_allele[j], effect, other)[0] in ("same", "strand")
+
+
 def common_variants(lists: Sequence[Variants]) -> tuple[Variants, int]:
     """Variants that every list has, aligned and in the order of the first; and how many of the first were left out."""
     first = lists[0]
@@ -152,16 +167,14 @@ def common_variants(lists: Sequence[Variants]) -> tuple[Variants, int]:
         places: dict[tuple[str, int, str], list[int]] = {}
         for j in range(len(other)):
             places.setdefault(_key(other, j), []).append(j)
-        for j in np.flatnonzero(keep):
+        for j in np.flatnonzero(keep).tolist():
             alleles = (first.effect_allele[j], first.other_allele[j])
-            found = [
-                at for at, c in enumerate(candidates := places.get(_key(first, j), []))
-                if compare(other.effect_allele[c], other.other_allele[c], *alleles)[0] in ("same", "strand")
-            ]  # fmt: skip
-            if found:
-                candidates.pop(found[0])
-            else:
+            candidates = places.get(_key(first, j), [])
+            found = next((c for c in candidates if _matches(other, c, *alleles)), None)
+            if found is None:
                 keep[j] = False
+            else:
+                candidates.remove(found)
     return first.take(np.flatnonzero(keep)), int((~keep).sum())
 
 
