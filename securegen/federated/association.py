@@ -21,7 +21,7 @@ from securegen.model import Columns, GenotypeReader, Sums
 
 READ = 512  # variants read at a time
 MOST_VARIANTS = 65536  # of a segment
-CELLS = 1 << 22  # integers of a segment in memory
+CELLS = 1 << 21  # integers of a segment in memory
 
 
 def _local(reader: GenotypeReader, columns: Columns, start: int, stop: int, pairs: bool) -> tuple[Sums, np.ndarray]:
