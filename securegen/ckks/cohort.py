@@ -189,6 +189,8 @@ def encrypt_cohort(
     _make_folder(folder, 0o755)
     _make_folder(state.folder, 0o700)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
+    for left_by_a_kill in (*folder.glob(".*.npy.*"), *state.folder.glob(".*.box.*")):
+        left_by_a_kill.unlink()
     cohort_id = hashlib.sha256(canonical([key.public.fingerprint, reader.variants.digest(), squares])).hexdigest()
     total = -(-len(reader.variants) // p.block_variants)
     parts = []
