@@ -84,6 +84,11 @@ class ThresholdParameters:
         return self.largest_error / 2.0**self.scale
 
     @property
+    def margin_bits(self) -> float:
+        """log2 of ½ over the largest error: a certain bound, nothing is left to chance."""
+        return math.log2(0.5 / self.error_share)
+
+    @property
     def message_bits(self) -> int:
         """Sums m with |m| < 2^message_bits are recovered exactly."""
         return ((self.ring.modulus // 2 - self.largest_error) >> self.scale).bit_length() - 1

@@ -86,7 +86,8 @@ def run(folder, study_file, state, wait, digits, out, threads, memory, quiet, **
             study_file=Path(study_file) if study_file else None, wait=wait, digits=digits, filters=filters, log=log,
         )  # fmt: skip
     print_summaries(result.tables, log, filters)
-    log(f"wrote {out}.receipt.json: what was opened, and who learned it")
+    for path in result.quality:
+        log(f"wrote {path}")
     tests = [a for a in result.design.analyses if a.test != "qc"]
     log.write(
         engine="threshold", study=result.study.digest, site=result.site, bytes={"sent": {result.site: result.bytes}},
@@ -94,7 +95,8 @@ def run(folder, study_file, state, wait, digits, out, threads, memory, quiet, **
         samples=max(a.model.samples for a in tests), samples_stored=len(result.design.columns.values),
         variants=result.study.variants, covariates=max(len(a.model.covariates) for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),
-        summaries=[summary_json(t) for t in result.tables],
+        planned_noise_margin_bits=result.study.parameters.margin_bits, receipt=result.receipt.to_json(),
+        opened=result.opened, summaries=[summary_json(t) for t in result.tables],
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 The site sums its own people in the clear, encrypts the sums under the joint key, adds what all sites encrypted and helps
 to open that sum. It ends with the result tables of the pooled cohort, the same at every site. What it learns: the opened
-sums (listed in its receipt). What it gives away: that it takes part, and the opened sums.
+sums (`SiteResult.opened` lists the rounds). What it gives away: that it takes part, and the opened sums.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from securegen.federated.rounds import SecureSum, Session, agree_on_key
 from securegen.federated.state import SiteState, open_state
 from securegen.federated.studyfile import LOADINGS, Study, opened_by
 from securegen.federated.variants import AlignedReader, align_reader, describe
-from securegen.io.output import write_json
+from securegen.governance.receipt import FULL_TABLE, Party, Receipt
 from securegen.model import Columns
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, write_qc, write_tables
@@ -35,14 +35,16 @@ from securegen.study import Inputs, Log, open_genotypes, silent
 
 @dataclass(frozen=True)
 class SiteResult:
-    """tables: of the pooled cohort; receipt: what was opened; design: for the run's record; bytes: posted by this site."""
+    """tables, quality: of the pooled cohort; opened: every round and its numbers; design: of this site's rows; bytes:
+    posted by this site."""
 
     study: Study
     site: str
     design: Design
     tables: list[Summary]
     quality: list[str]
-    receipt: dict[str, Any]
+    receipt: Receipt
+    opened: dict[str, Any]
     bytes: int
 
 
@@ -59,7 +61,7 @@ def run_site(
     filters: Filters | None = None,
     log: Log = silent,
 ) -> SiteResult:
-    """Take part as the site that `identity` signs for; write OUT.<PHENO>.<TEST> and OUT.receipt.json when all is opened.
+    """Take part as the site that `identity` signs for; write OUT.<PHENO>.<TEST> when all is opened.
 
     Of `inputs`, the files and the filters of samples count; phenotypes, covariates and the model are the study's.
     Raises PeerError when another site is not there yet (run again: nothing is lost) or has stopped, ProtocolError naming
@@ -95,12 +97,15 @@ def _take_part(board, site, identity, memory: SiteState, inputs, variants, out, 
     log("the joint key is made")
     design = federated_design(study, site, traits, reader.samples, secure.total, log)
     tables, quality = _tables(study, design, secure, aligned, out, digits, filters)
-    receipt = _receipt(study, site, secure, memory)
-    write_json(f"{out}.receipt.json", receipt)
+    opened = {
+        "rounds": [{"name": n, "rows": rows, "numbers": rows * fields} for n, (rows, fields) in secure.opened.items()],
+        "ciphertexts": memory.opened(), "most_ciphertexts": study.ciphertexts,
+    }  # fmt: skip
     text = memory.remember_text("sent.finished.json", lambda: sign_message(study, site, FINISHED, {}, identity))
     board.post(site, FINISHED, text)
     posted = sum(p.stat().st_size for p in (board.folder / site).iterdir() if p.is_file())
-    return SiteResult(study, site, design, tables, quality, receipt, posted)
+    receipt = _receipt(study, [t.path for t in tables])
+    return SiteResult(study, site, design, tables, quality, receipt, opened, posted)
 
 
 def _same_inputs(memory: SiteState, inputs: Inputs) -> None:
@@ -163,15 +168,21 @@ def _alone(analysis: Analysis, columns: Columns) -> tuple[Analysis, Columns]:
     return Analysis(analysis.test, analysis.phenotype, tuple(range(len(index))), squares, analysis.model), part
 
 
-def _receipt(study: Study, site: str, secure: SecureSum, memory: SiteState) -> dict[str, Any]:
-    """Who learned what: for the site's own records."""
-    hidden = "each site's own sums, and everything about a person beyond the pooled sums"
+def _receipt(study: Study, tables: list[str]) -> Receipt:
+    """Who learned what."""
+    sums = "the pooled sums: " + "; ".join(opened_by(study))
+    parties = [Party(f"site {s.name}", "its own data in the clear, a share of the key", sums) for s in study.sites]
+    parties.append(Party("hub", "the shared folder, no key", f"{sums}; who takes part, sizes and times"))
+    warnings = [FULL_TABLE]
     if len(study.sites) == 2:
-        hidden = "nothing between the two sites: each subtracts its own sums from the totals"
-    return {
-        "study": study.digest, "site": site, "sites": [s.name for s in study.sites], "opened": opened_by(study),
-        "rounds": [{"name": n, "rows": rows, "numbers": rows * fields} for n, (rows, fields) in secure.opened.items()],
-        "opened_ciphertexts": memory.opened(), "most_ciphertexts": study.ciphertexts,
-        "learned_by": {"every site": "the opened sums", "hub": "the opened sums, who takes part, sizes and times"},
-        "hidden": hidden, "assumed": "sites follow the protocol, and one of them does not collude",
-    }  # fmt: skip
+        warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
+    return Receipt(
+        "federated, threshold CKKS",
+        tuple(parties),
+        (
+            "the sites follow the protocol and one of them does not collude: all but one together see its sums",
+            "ring learning with errors at 128 bits; smudging within 2^-40 for the whole study",
+        ),
+        (*tables, "the tables, to every site"),
+        tuple(warnings),
+    )
