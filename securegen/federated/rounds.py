@@ -27,6 +27,7 @@ from securegen.federated.board import Board, Message, sign_message
 from securegen.federated.identity import Identity, canonical, sha256
 from securegen.federated.packing import LIMB_BITS, LIMBS, Layout, from_limbs, limbs_of
 from securegen.federated.state import SiteState
+from securegen.federated.studyfile import Study
 
 BATCH = 32  # ciphertexts an array
 
@@ -98,15 +99,22 @@ class Session:
         return opened
 
 
+def common_polynomial(study: Study, nonces: dict[str, Message]) -> np.ndarray:
+    """`a` of the joint key, from every site's opened nonce. Raises ProtocolError naming a site without one."""
+    said = []
+    for site, message in nonces.items():
+        nonce = str(message.body["value"].get("nonce"))
+        if len(nonce) != 64:
+            raise ProtocolError(f"site {site} sent no nonce of 256 bits")
+        said.append(f"{site}:{nonce}".encode())
+    return threshold.expand_public(bytes.fromhex(sha256(study.digest.encode(), *said)), study.parameters.ring)
+
+
 def agree_on_key(session: Session) -> threshold.JointKey:
     """The joint key of a study: `a` from everybody's nonce, then the public shares, each committed to before it is shown."""
     parameters = session.study.parameters
     nonces = session.commit_then_open("key-nonce", lambda: ({"nonce": secrets.token_hex(32)}, []))
-    for site, message in nonces.items():
-        if len(str(message.body["value"].get("nonce"))) != 64:
-            raise ProtocolError(f"site {site} sent no nonce of 256 bits")
-    said = [f"{site}:{m.body['value']['nonce']}".encode() for site, m in nonces.items()]
-    a = threshold.expand_public(bytes.fromhex(sha256(session.study.digest.encode(), *said)), parameters.ring)
+    a = common_polynomial(session.study, nonces)
 
     def own_share() -> tuple[dict[str, Any], list[str]]:
         b = threshold.public_share(parameters, session.state.share, a)
