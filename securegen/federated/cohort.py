@@ -88,14 +88,22 @@ def _group(masks: Sequence[np.ndarray], total: fp.SumOverSites) -> list[list[int
     return groups
 
 
-def federated_design(
-    study: Study, site: str, traits: SiteTraits, samples: Samples, total: fp.SumOverSites, log: Log
-) -> Design:
-    """The integer design of the pooled cohort, this site's rows. The same calls of `total`, in the same order, everywhere.
+@dataclass(frozen=True)
+class Planned:
+    """One phenotype of the study at this site: its test and (N,) bool, who is analysed."""
 
-    Raises PolicyError when this site has fewer people than the study's minimum, DesignError as `build_design` does.
+    phenotype: align.Phenotype
+    test: str
+    mask: np.ndarray
+
+
+def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples, log: Log) -> list[Planned]:
+    """Choose tests and samples from this site's data alone, before anything is sent.
+
+    Raises PolicyError when this site has fewer people than the study's minimum, DesignError and UsageError for a model
+    that does not fit a phenotype.
     """
-    tests, masks = [], []
+    out = []
     for phenotype in traits.phenotypes:
         test = study.model or ("logistic" if phenotype.binary else "linear")
         if test != "linear" and not phenotype.binary:
@@ -110,22 +118,31 @@ def federated_design(
                 f"takes no site with fewer than {study.minimum_cohort}"
             )
         log(f"phenotype {phenotype.name}: {counts.analysed} samples analysed at this site")
-        tests.append(test)
-        masks.append(mask)
+        out.append(Planned(phenotype, test, mask))
+    return out
+
+
+def federated_design(
+    study: Study, planned: Sequence[Planned], traits: SiteTraits, samples: Samples, total: fp.SumOverSites
+) -> Design:
+    """The integer design of the pooled cohort, this site's rows. The same calls of `total`, in the same order, everywhere.
+
+    Raises DesignError as `study.build_design` does, at every site alike.
+    """
     parts: list[Design] = []
-    for phenotype, test, mask in zip(traits.phenotypes, tests, masks, strict=True):
-        if test == "logistic":
+    for p in planned:
+        if p.test == "logistic":
             parts.append(
                 logistic_design(
-                    mask, traits.covariates[mask], traits.names, phenotype.values[mask], phenotype.name, total=total,
-                    bits=study.bits,
+                    p.mask, traits.covariates[p.mask], traits.names, p.phenotype.values[p.mask], p.phenotype.name,
+                    total=total, bits=study.bits,
                 )
             )  # fmt: skip
-        elif test != "linear":
-            parts.append(contingency_design(mask, phenotype.values == 1, phenotype.name, test, total=total))
-    linear = [i for i, test in enumerate(tests) if test == "linear"]
-    for group in _group([masks[i] for i in linear], total):
-        members, mask = [traits.phenotypes[linear[i]] for i in group], masks[linear[group[0]]]
+        elif p.test != "linear":
+            parts.append(contingency_design(p.mask, p.phenotype.values == 1, p.phenotype.name, p.test, total=total))
+    linear = [p for p in planned if p.test == "linear"]
+    for group in _group([p.mask for p in linear], total):
+        members, mask = [linear[i].phenotype for i in group], linear[group[0]].mask
         values = np.stack([m.values[mask] for m in members], axis=1)
         parts.append(
             linear_design(
@@ -136,6 +153,6 @@ def federated_design(
     if study.qc:
         parts.append(qc_design(samples.founder, samples.founder, total=total))
     design = combine(parts)
-    order = {p.name: i for i, p in enumerate(traits.phenotypes)}
+    order = {p.phenotype.name: i for i, p in enumerate(planned)}
     analyses = sorted(design.analyses, key=lambda a: len(order) if a.test == "qc" else order[a.phenotype])
     return Design(design.columns, tuple(analyses))

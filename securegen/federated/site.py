@@ -18,7 +18,7 @@ from securegen.design import Analysis, Design
 from securegen.errors import ArtefactError, PeerError, ProtocolError, SecuregenError, UsageError
 from securegen.federated.association import federated_sums
 from securegen.federated.board import Board, sign_message
-from securegen.federated.cohort import federated_design, read_traits
+from securegen.federated.cohort import federated_design, plan_analyses, read_traits
 from securegen.federated.hub import ACCEPT, FINISHED, open_folder
 from securegen.federated.identity import Identity, canonical
 from securegen.federated.projection import project, read_loadings
@@ -89,13 +89,14 @@ def _take_part(board, site, identity, memory: SiteState, inputs, variants, out, 
     for line in describe(alignment):
         log(line)
     traits = read_traits(study, site, inputs, reader.samples, _components(board.folder, study, reader, site))
+    planned = plan_analyses(study, site, traits, reader.samples, log)
     for name, message in board.collect(ACCEPT).items():
         if message.body.get("accepts") != study.digest:
             raise ProtocolError(f"site {name} has accepted another study")
     session = Session(board, site, identity, memory)
     secure = SecureSum(session, agree_on_key(session))
     log("the joint key is made")
-    design = federated_design(study, site, traits, reader.samples, secure.total, log)
+    design = federated_design(study, planned, traits, reader.samples, secure.total)
     tables, quality = _tables(study, design, secure, aligned, out, digits, filters)
     opened = {
         "rounds": [{"name": n, "rows": rows, "numbers": rows * fields} for n, (rows, fields) in secure.opened.items()],

@@ -75,11 +75,13 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     trait = 0.4 * age + np.where(dosage[3] == 3, 0, dosage[3]) + rng.normal(0, 3, n)
     disease = 1 + (rng.random(n) < 0.4)
     rows = [
-        (p, f"{t:.4f}" if i % 17 else "NA", d) for i, (p, t, d) in enumerate(zip(people, trait, disease, strict=True))
+        (p, f"{t:.4f}" if i % 24 else "NA", d) for i, (p, t, d) in enumerate(zip(people, trait, disease, strict=True))
     ]
     pheno, covar = folder / "pheno.tsv", folder / "covar.tsv"
     pheno.write_text("#IID\tQT\tCC\n" + "".join(f"{p}\t{t}\t{d}\n" for p, t, d in rows))
-    covar.write_text("#IID\tAGE\tSEX\n" + "".join(f"{p}\t{a:.3f}\t{s}\n" for p, a, s in zip(people, age, sex, strict=True)))
+    covar.write_text(
+        "#IID\tAGE\tSEX\n" + "".join(f"{p}\t{a:.3f}\t{s}\n" for p, a, s in zip(people, age, sex, strict=True))
+    )
     return Cohort(bfile, str(pheno), str(covar), dosage, variants, people)
 
 

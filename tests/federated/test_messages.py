@@ -105,7 +105,13 @@ def test_a_message_of_another_step_study_or_site_is_refused(trio, tmp_path):
     folder = trio.folder / "bert"
     folder.mkdir()
     for field, value in (("step", "key-share.commit"), ("study", "00" * 32), ("site", "cora")):
-        full = {"commitment": "00" * 32, "study": trio.study.digest, "site": "bert", "step": "key-nonce.commit", field: value}
+        full = {
+            "commitment": "00" * 32,
+            "study": trio.study.digest,
+            "site": "bert",
+            "step": "key-nonce.commit",
+            field: value,
+        }
         signature = trio.identities["bert"].sign(b"securegen federated message " + identity.canonical(full))
         (folder / "key-nonce.commit.json").write_text(json.dumps({"body": full, "signature": signature.hex()}))
         with pytest.raises(ProtocolError, match="site bert: .* another study, site or step"):

@@ -71,7 +71,11 @@ def test_two_sites_need_to_be_told(keys):
 @pytest.mark.parametrize(
     ("changes", "error", "match"),
     [
-        ({"sites": (Site("../x", b"1" * 32), Site("b", b"2" * 32), Site("c", b"3" * 32))}, UsageError, "not a site name"),
+        (
+            {"sites": (Site("../x", b"1" * 32), Site("b", b"2" * 32), Site("c", b"3" * 32))},
+            UsageError,
+            "not a site name",
+        ),
         ({"sites": (Site("b", b"1" * 32), Site("b", b"2" * 32), Site("c", b"3" * 32))}, UsageError, "same name"),
         ({"sites": (Site("a", b"1" * 32), Site("b", b"1" * 32), Site("c", b"3" * 32))}, UsageError, "same key"),
         ({"model": "cox"}, UsageError, "not known"),
