@@ -26,7 +26,9 @@ CENTRE = 21
 PIECE = 128  # ciphertexts whose error bits are in memory at a time
 
 
-def encrypt_block(key_residues: np.ndarray, messages: np.ndarray, scale_log2: int, ring: Ring) -> tuple[bytes, np.ndarray]:
+def encrypt_block(
+    key_residues: np.ndarray, messages: np.ndarray, scale_log2: int, ring: Ring
+) -> tuple[bytes, np.ndarray]:
     """Encrypt (C, n) int64 coefficients at 2^scale_log2 under a fresh seed.
 
     key_residues: (k, n) uint64, the secret key modulo the primes, NTT form. Returns the public seed and c0,
