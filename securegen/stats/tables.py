@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design import Analysis, Design, LinearModel
+from securegen.design import Analysis, LinearModel
 from securegen.design_binary import ScoreModel
 from securegen.errors import UsageError
 from securegen.io.output import atomic
 from securegen.io.sumstats import FULL_DIGITS, table_rows
-from securegen.model import Columns, GenotypeReader, Sums, Variants
+from securegen.model import Sums, Variants
 from securegen.stats.contingency import allelic, trend
 from securegen.stats.linear import expected_t_error, linear
 from securegen.stats.qc import Filters, lambda_gc, qc_tables, quality
@@ -179,20 +179,3 @@ def _with_variants(blocks: Iterable[Sums], variants: Variants) -> Iterator[tuple
         seen += len(sums)
         yield sums, variants.take(slice(sums.start, seen))
     assert seen == len(variants)
-
-
-def complete_case_blocks(reader: GenotypeReader, analysis: Analysis, design: Design) -> tuple[Analysis, Iterable[Sums]]:
-    """One analysis alone with the sums that complete cases need, from genotypes in the clear."""
-    from securegen.engines import plain
-
-    index = list(analysis.columns)
-    columns = Columns(
-        tuple(design.columns.names[j] for j in index), np.ascontiguousarray(design.columns.values[:, index]),
-        tuple(design.columns.squared[j] for j in index),
-    )  # fmt: skip
-    alone = Analysis(analysis.test, analysis.phenotype, tuple(range(len(index))), (0,), analysis.model)
-    if analysis.test != "linear":
-        return Analysis(alone.test, alone.phenotype, alone.columns, analysis.squares and (0,), alone.model), plain.sums(
-            reader, columns
-        )
-    return alone, plain.sums(reader, columns, pairs=True)
