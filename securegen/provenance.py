@@ -64,4 +64,8 @@ class RunLog:
         self.record.setdefault("peak_rss_bytes", peak_rss_bytes())
         self.record["machine"] = {"python": platform.python_version(), "system": platform.system()}
         write_json(f"{self.out}.run.json", self.record)
+        self.save_lines()
+
+    def save_lines(self) -> None:
+        """Write PREFIX.log as it is now."""
         write_text(f"{self.out}.log", "\n".join(self.lines) + "\n")

@@ -218,16 +218,17 @@ class EncryptedDesign:
     def outputs(self, streams: Sequence[str]) -> list[Output]:
         return outputs(self.body["public_ones"], self.body["squared"], streams)
 
-    def read_columns(self, chunk: int, expand) -> Ciphertexts:
+    def read_columns(self, chunk: int) -> Ciphertexts:
         """Both halves of the columns of one chunk, (k, T, G, J, L)."""
         p = self.public.parameters
         shape = ciphertext_shape(p, chunks(p)[chunk][1], self.encrypted)
-        return cohort.read_ciphertexts(self.folder, self.body["columns"][chunk], shape, expand)
+        return cohort.read_ciphertexts(self.folder, self.body["columns"][chunk], shape, p.ring)
 
-    def read_squares(self, block: int, expand) -> Ciphertexts:
+    def read_squares(self, block: int) -> Ciphertexts:
         """The owner's Σ g² of one block, (k, T, S, L)."""
-        shape = ciphertext_shape(self.public.parameters, sum(self.body["squared"]))
-        return cohort.read_ciphertexts(self.folder, self.body["squares"][block], shape, expand)
+        p = self.public.parameters
+        shape = ciphertext_shape(p, sum(self.body["squared"]))
+        return cohort.read_ciphertexts(self.folder, self.body["squares"][block], shape, self.public.parameters.ring)
 
 
 def open_design(folder: Path, public: PublicKey) -> EncryptedDesign:

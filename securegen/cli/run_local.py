@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -69,7 +70,7 @@ def run_plain(
 
 def run_ckks(
     inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, encryptor: str, keep_files: bool,
-    qc_only: bool = False,
+    qc_only: bool = False, limits: Sequence[str] = (),
 ):  # fmt: skip
     """Owner in this process, server in another that is given two folders and no key."""
     from securegen import api
@@ -98,7 +99,7 @@ def run_ckks(
             made = api.encrypt(study, key, owner / "study", encryptor=encryptor, progress=report)
             for folder in (made.cohort, made.design):
                 folder.rename(server / folder.name)
-        served = _serve(server, log)
+        served = _serve(server, limits)
         with log.stage("decrypt"):
             results = server / "study.results"
             tables = api.decrypt_tables(results, key, made.owner, out, digits=digits, filters=filters)
@@ -127,13 +128,13 @@ def run_ckks(
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _serve(server: Path, log: RunLog) -> dict:
+def _serve(server: Path, limits: Sequence[str]) -> dict:
     """Run the server as its own process in its own folder, with no key and nothing of the owner's environment."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SECUREGEN_")}
     environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
     call = [sys.executable, "-m", "securegen", "gwas", "--cohort", "study.cohort", "--design", "study.design"]
     run = subprocess.run(
-        [*call, "--out", "study", "--quiet"], cwd=server, env=environment, stdin=subprocess.DEVNULL,
+        [*call, "--out", "study", "--quiet", *limits], cwd=server, env=environment, stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     if run.returncode:
@@ -148,35 +149,62 @@ DIGITS = click.option("--digits", type=click.IntRange(3, 17), default=17, show_d
 KEEP = click.option("--keep-files", is_flag=True, help="Keep the encrypted files (the key is deleted all the same).")
 
 
+def _limits(threads: int | None, memory: int | None) -> list[str]:
+    """The same limits for the server process."""
+    given = (("--threads", threads), ("--memory", memory))
+    return [part for flag, value in given if value is not None for part in (flag, str(value))]
+
+
 @command.command(
     epilog="Example:  securegen run-local gwas --engine ckks --bfile cohort --pheno p.tsv --pheno-name QT "
     "--covar c.tsv --out result"
 )
-@ENGINE
-@opt.genotype_options()
+@click.option(
+    "--engine", type=click.Choice(["plain", "ckks", "threshold"]), required=True, help="How the sums are computed."
+)
+@opt.genotype_options(several=True)
 @opt.design_options()
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
+@click.option("--sites", type=click.IntRange(2), metavar="S", help="Sites the samples are dealt to (threshold) [3].")
+@click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
 @opt.encryptor_option
 @DIGITS
 @KEEP
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
-def gwas(engine, encryptor, digits, keep_files, compare_plain, out, threads, memory, quiet, **options) -> None:
+def gwas(engine, sites, two_sites_learn_each_other, encryptor, digits, keep_files, compare_plain, out, threads, memory,
+         quiet, bfile, **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.
     """
     opt.use_threads(threads)
     filters = opt.filters_from(options)
-    inputs = opt.inputs_from(options, qc=filters.active)
+    inputs = opt.inputs_from(options, bfile=bfile[0], qc=filters.active)
+    if engine != "threshold" and (len(bfile) > 1 or sites):
+        raise UsageError(f"several --bfile and --sites are for sites that share no data, not for --engine {engine}")
+    if compare_plain and len(bfile) > 1:
+        raise UsageError("--compare-plain needs the pooled cohort as one --bfile")
     log = RunLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
+    if engine == "threshold":
+        from securegen.cli.run_threshold import run_threshold
+
+        tables = run_threshold(
+            inputs, bfile, sites, out, digits, log, filters, keep_files=keep_files,
+            two_sites_learn_each_other=two_sites_learn_each_other,
+        )  # fmt: skip
+        if compare_plain:
+            _compare(inputs, tables, digits, log, filters)
+        return
     if engine == "plain":
         run_plain(inputs, out, digits, log, filters)
         return
     if inputs.missing == "complete" and inputs.model not in ("trend", "allelic"):
         raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
-    tables = run_ckks(inputs, out, digits, log, filters, encryptor=encryptor, keep_files=keep_files)
+    tables = run_ckks(
+        inputs, out, digits, log, filters, encryptor=encryptor, keep_files=keep_files, limits=_limits(threads, memory)
+    )
     if compare_plain:
         _compare(inputs, tables, digits, log, filters)
 
@@ -197,7 +225,8 @@ def qc(engine, encryptor, keep_files, out, threads, memory, quiet, **options) ->
     if engine == "plain":
         run_plain(inputs, out, 17, log, qc_only=True)
     else:
-        run_ckks(inputs, out, 17, log, encryptor=encryptor, keep_files=keep_files, qc_only=True)
+        limits = _limits(threads, memory)
+        run_ckks(inputs, out, 17, log, encryptor=encryptor, keep_files=keep_files, qc_only=True, limits=limits)
 
 
 def _compare(inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters | None) -> None:
@@ -214,7 +243,9 @@ def _compare(inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters 
     for stage, seconds in log.seconds.items():
         log(f"  {stage:<8} {seconds:8.2f} s")
     for what, size in log.record["bytes"].items():
-        log(f"  {what:<10} {size / 1e6:10.3f} MB")
+        for name, count in (size if isinstance(size, dict) else {what: size}).items():
+            log(f"  {name:<10} {count / 1e6:10.3f} MB")
     log("wrote " + ", ".join([*(t.path for t in tables), f"{log.out}.run.json", f"{log.out}.log"]))
+    log.save_lines()
     if not same:
         raise SecuregenError("the encrypted and the plain table differ: this must never happen, please report it")
