@@ -118,7 +118,8 @@ def encrypt_design(
         own = None
         if parts is not None:
             own = squared_sums(next(parts).dosage, columns.values[:, columns.squared_index]).T
-            block = encryptor(codec.value_messages(own, p), p.result_scale)
+            # at the scale of one factor: a sum of weighted squares may exceed what a product is planned for
+            block = encryptor(codec.value_messages(own, p), p.genotype_scale)
             squares.append(
                 cohort.write_ciphertexts(folder, f"squares-{index:06d}", block, ciphertext_shape(p, len(own)))
             )
