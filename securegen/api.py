@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 
 from securegen.design import Design
 from securegen.errors import UsageError
+from securegen.io.arrays import ArrayReader
+from securegen.io.plink1 import PlinkReader
 from securegen.model import GenotypeReader, Sums
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, complete_case_blocks, qc_analysis, write_qc, write_tables
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from securegen.ckks.planner import Plan
 
 
+Genotypes = str | os.PathLike[str] | ArrayReader | PlinkReader
+DEFAULT_ENCRYPTOR = "seal"
+
+
 @dataclass(frozen=True)
 class Study:
     """Genotypes (read later, block by block) and the integer design of every phenotype."""
@@ -45,14 +51,22 @@ class Study:
     design: Design
 
 
-def open_study(bfile: str | os.PathLike[str], *, log: Log = silent, **options) -> Study:
-    """Open genotypes and build the design. options: the fields of `study.Inputs` (pheno, pheno_name, covar, …).
+def open_study(genotypes: Genotypes, *, log: Log = silent, **options) -> Study:
+    """Open genotypes and build the design. genotypes: prefix of a PLINK1 fileset, or a reader (`from_arrays`); options:
+    the fields of `study.Inputs` (pheno, pheno_name, covar, …).
 
     Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
     """
-    inputs = Inputs(str(bfile), **options)
-    reader = open_genotypes(inputs, log)
+    inputs, reader = _opened(genotypes, log, options)
     return Study(inputs, reader, build_design(inputs, reader, log))
+
+
+def _opened(genotypes: Genotypes, log: Log, options: dict) -> tuple[Inputs, GenotypeReader]:
+    if isinstance(genotypes, str | os.PathLike):
+        inputs = Inputs(os.fspath(genotypes), **options)
+        return inputs, open_genotypes(inputs, log)
+    inputs = Inputs("", **options)
+    return inputs, open_genotypes(inputs, log, genotypes)
 
 
 def plan(study: Study, *, squares: bool | None = None) -> Plan:
@@ -106,7 +120,7 @@ def encrypt(
     key: SecretKey,
     prefix: str | os.PathLike[str],
     *,
-    encryptor: str = "seal",
+    encryptor: str = DEFAULT_ENCRYPTOR,
     squares: bool | None = None,
     progress: Progress | None = None,
 ) -> Encrypted:
@@ -115,17 +129,57 @@ def encrypt(
     squares: as in `plan`.
     """
     squares = study.design.weights_squared if squares is None else squares
-    from securegen.ckks import cohort, studydesign
+    paths = encrypt_cohort(study.reader, key, prefix, encryptor=encryptor, squares=squares, progress=progress)
+    encrypt_design(study, key, paths.owner, paths.design, encryptor=encryptor)
+    return paths
+
+
+def encrypt_cohort(
+    reader: GenotypeReader,
+    key: SecretKey,
+    prefix: str | os.PathLike[str],
+    *,
+    encryptor: str = DEFAULT_ENCRYPTOR,
+    squares: bool = False,
+    progress: Progress | None = None,
+) -> Encrypted:
+    """Encrypt the genotypes alone into PREFIX.cohort; designs may come later (with squares, without the genotypes)."""
+    from securegen.ckks import cohort
 
     paths = encrypted_paths(prefix)
     state = cohort.OwnerState(paths.owner, key)
     make = make_encryptor(encryptor, key)
     report = progress or cohort.no_progress
-    info = cohort.encrypt_cohort(
-        study.reader, key, paths.cohort, state, encryptor=make, squares=squares, progress=report
-    )
-    studydesign.encrypt_design(study.design, key, info, state, paths.design, encryptor=make, reader=study.reader)
+    cohort.encrypt_cohort(reader, key, paths.cohort, state, encryptor=make, squares=squares, progress=report)
     return paths
+
+
+def encrypt_design(
+    study: Study,
+    key: SecretKey,
+    owner: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    encryptor: str = DEFAULT_ENCRYPTOR,
+) -> Path:
+    """Encrypt the design of `study` into `folder`, for the cohort whose owner's folder is `owner`."""
+    from securegen.ckks import cohort, studydesign
+
+    state = cohort.OwnerState(Path(owner), key)
+    info = cohort.read_info(state)
+    reader = None if isinstance(study.reader, cohort.CohortInfo) else study.reader
+    make = make_encryptor(encryptor, key)
+    studydesign.encrypt_design(study.design, key, info, state, Path(folder), encryptor=make, reader=reader)
+    return Path(folder)
+
+
+def open_later_study(owner: str | os.PathLike[str], key: SecretKey, *, log: Log = silent, **options) -> Study:
+    """A study on a cohort encrypted earlier, from the owner's folder: people and variants, no genotypes."""
+    from securegen.ckks import cohort
+
+    info = cohort.read_info(cohort.OwnerState(Path(owner), key))
+    inputs = Inputs("", **options)
+    return Study(inputs, info, build_design(inputs, info, log))
 
 
 def associate(
@@ -134,6 +188,7 @@ def associate(
     out: str | os.PathLike[str],
     *,
     progress: Progress | None = None,
+    memory_bytes: int | None = None,
 ) -> Path:
     """The server's step: encrypted sums of an encrypted cohort and design, without any key. Returns the folder."""
     from securegen.ckks import gwas
@@ -141,7 +196,13 @@ def associate(
     from securegen.ckks.studydesign import open_design
 
     opened = open_cohort(Path(cohort))
-    gwas.associate(opened, open_design(Path(design), opened.public), Path(out), progress=progress or no_progress)
+    gwas.associate(
+        opened,
+        open_design(Path(design), opened.public),
+        Path(out),
+        progress=progress or no_progress,
+        batch_bytes=min(memory_bytes or gwas.BATCH_BYTES, gwas.BATCH_BYTES),
+    )
     return Path(out)
 
 
@@ -162,7 +223,7 @@ def decrypt_tables(
     from securegen.ckks import cohort, decrypt, studydesign
 
     state = cohort.OwnerState(Path(owner), key)
-    info, secrets = cohort.read_info(state), studydesign.read_secrets(state)
+    info, secrets = cohort.read_info(state), studydesign.read_secrets(state, Path(results))
     blocks = decrypt.decrypt(Path(results), key, info, secrets)
     return write_tables(
         out, info.variants, blocks, secrets.analyses, grid=info.dosage_grid, digits=digits, filters=filters
@@ -174,7 +235,7 @@ def decrypt_qc(results: str | os.PathLike[str], key: SecretKey, owner: str | os.
     from securegen.ckks import cohort, decrypt, studydesign
 
     state = cohort.OwnerState(Path(owner), key)
-    info, secrets = cohort.read_info(state), studydesign.read_secrets(state)
+    info, secrets = cohort.read_info(state), studydesign.read_secrets(state, Path(results))
     analysis = qc_analysis(secrets.analyses)
     if analysis is None:
         raise UsageError("this design has no sums for quality control: encrypt with --qc")
@@ -210,10 +271,9 @@ def plain_qc(study: Study, out: str) -> list[str]:
     return write_qc(out, study.reader.variants, blocks, analysis, grid=study.reader.dosage_grid)
 
 
-def open_qc(bfile: str | os.PathLike[str], *, log: Log = silent, **options) -> Study:
+def open_qc(genotypes: Genotypes, *, log: Log = silent, **options) -> Study:
     """Open genotypes for quality control alone; options as `open_study`, phenotypes only for hwe_controls."""
-    inputs = Inputs(str(bfile), **options)
-    reader = open_genotypes(inputs, log)
+    inputs, reader = _opened(genotypes, log, options)
     phenotypes = read_traits(inputs, reader).phenotypes if inputs.pheno else ()
     return Study(inputs, reader, build_qc(inputs, reader, phenotypes=phenotypes))
 

@@ -196,8 +196,13 @@ def bits_for(df: int, residual_share: float, covariates: int) -> int:
     residual_share: residual standard deviation over its scale, in (1/2, 1]; covariates: without intercept. The share
     of the covariates in the bound is planned as √covariates; the bound printed after the run uses the variant's own.
     """
-    need = math.sqrt(max(df, 1)) * 2.5 * (1 / residual_share + math.sqrt(covariates)) / TARGET_ERROR
+    need = planned_error(df, residual_share, covariates, 0) / TARGET_ERROR
     return min(max(DEFAULT_BITS, math.ceil(math.log2(need))), MAXIMUM_BITS)
+
+
+def planned_error(df: int, residual_share: float, covariates: int, bits: int) -> float:
+    """The certain bound of T at T = 0 as `bits_for` plans it."""
+    return math.sqrt(max(df, 1)) * 2.5 * (1 / residual_share + math.sqrt(covariates)) * 2.0**-bits
 
 
 def check_sum_bound(bound: int, what: str) -> None:

@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,10 @@ class RunLog:
         if not self.quiet:
             print(line, file=sys.stderr)
 
+    def note(self, lines: Iterable[str]) -> None:
+        """Lines for PREFIX.log only."""
+        self.lines += lines
+
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time one stage into `seconds`."""
@@ -60,4 +64,8 @@ class RunLog:
         self.record.setdefault("peak_rss_bytes", peak_rss_bytes())
         self.record["machine"] = {"python": platform.python_version(), "system": platform.system()}
         write_json(f"{self.out}.run.json", self.record)
+        self.save_lines()
+
+    def save_lines(self) -> None:
+        """Write PREFIX.log as it is now."""
         write_text(f"{self.out}.log", "\n".join(self.lines) + "\n")

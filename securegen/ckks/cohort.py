@@ -26,9 +26,9 @@ from securegen.ckks import artefact, codec, verify
 from securegen.ckks.encryption import Ciphertexts, Encryptor
 from securegen.ckks.keys import PublicKey, SecretKey, canonical
 from securegen.ckks.parameters import Parameters
-from securegen.errors import ArtefactError, DesignError, StorageError
+from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
 from securegen.io.output import atomic, write_array
-from securegen.model import GenotypeBlock, GenotypeReader, Variants, iterate_blocks
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
 
 CHUNK_GROUPS = 64
 Progress = Callable[[int, int], None]
@@ -102,14 +102,21 @@ class OwnerState:
 
 @dataclass(frozen=True)
 class CohortInfo:
-    """What the owner knows of its encrypted cohort: digest of the manifest, id, variants and which streams exist."""
+    """What the owner knows of its encrypted cohort: digest of the manifest, id, people, variants and streams.
+
+    It stands for the genotypes when a design is made later: samples, variants and grid, but no dosages to read.
+    """
 
     digest: str
     cohort_id: str
+    samples: Samples
     variants: Variants
     dosage_grid: int
     missing_blocks: tuple[int, ...]
     squares: bool
+
+    def read(self, start: int, stop: int) -> GenotypeBlock:
+        raise UsageError("only the encrypted genotypes are here: give --bfile as well")
 
 
 def _block_name(index: int) -> str:
@@ -133,7 +140,7 @@ def _encrypt_one(
     if block.missing is not None:
         streams["m"] = block.missing.view(np.int8)
     if squares:
-        streams["q"] = block.dosage.astype(np.int16) ** 2
+        streams["q"] = block.dosage.astype(np.int32) ** 2  # 4D² needs 28 bits
     part: dict[str, Any] = {"variants": len(block), "streams": {}}
     for stream, stored in streams.items():
         part["streams"][stream] = [
@@ -182,6 +189,8 @@ def encrypt_cohort(
     _make_folder(folder, 0o755)
     _make_folder(state.folder, 0o700)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
+    for left_by_a_kill in (*folder.glob(".*.npy.*"), *state.folder.glob(".*.box.*")):
+        left_by_a_kill.unlink()
     cohort_id = hashlib.sha256(canonical([key.public.fingerprint, reader.variants.digest(), squares])).hexdigest()
     total = -(-len(reader.variants) // p.block_variants)
     parts = []
@@ -211,8 +220,9 @@ def encrypt_cohort(
         "squares": squares,
     }  # fmt: skip
     text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
-    state.write("cohort", header, {"position": v.position, **text})
-    return CohortInfo(digest, cohort_id, v, reader.dosage_grid, tuple(with_missing), squares)
+    people = {"fid": reader.samples.fid.astype(str), "iid": reader.samples.iid.astype(str)}
+    state.write("cohort", header, {"position": v.position, "founder": reader.samples.founder, **text, **people})
+    return CohortInfo(digest, cohort_id, reader.samples, v, reader.dosage_grid, tuple(with_missing), squares)
 
 
 def _resume(state: OwnerState, folder: Path, index: int, identity: str) -> dict[str, Any] | None:
@@ -232,8 +242,9 @@ def read_info(state: OwnerState) -> CohortInfo:
     variants = Variants(
         text("chromosome"), a["position"], text("id"), text("effect_allele"), text("other_allele")
     )  # fmt: skip
+    samples = Samples(text("fid"), text("iid"), a["founder"])
     return CohortInfo(
-        header["digest"], header["cohort_id"], variants, header["dosage_grid"], tuple(header["missing"]),
+        header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"], tuple(header["missing"]),
         header["squares"],
     )  # fmt: skip
 

@@ -126,12 +126,19 @@ def _accumulate(
     primes = np.array(ring.primes, np.uint64)
     products = [o for o in wanted if o.stream == stream and o.kind == "product"]
     if products and columns is not None:
-        mac_parts(g.c0, g.c1, columns.c0, columns.c1, primes, sums[products[0]].base)
+        mac_parts(*g.halves(), *columns.halves(), primes, _shared(sums, products))
     additions = [o for o in wanted if o.stream == stream and o.kind == "addition"]
     if additions:
-        add_parts(g.c0, g.c1, primes, sums[additions[0]])
+        add_parts(*g.halves(), primes, sums[additions[0]])
         for other in additions[1:]:  # several columns of ones: the same number
             sums[other][...] = sums[additions[0]]
+
+
+def _shared(sums: dict[Output, np.ndarray], products: list[Output]) -> np.ndarray:
+    """The one array (k, T, J, 3, L) that the accumulators of a stream's products are views of."""
+    whole = sums[products[0]].base
+    assert whole is not None
+    return whole
 
 
 def open_results(folder: Path) -> dict[str, Any]:

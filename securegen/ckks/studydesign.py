@@ -27,7 +27,7 @@ from securegen.ckks.keys import PublicKey, SecretKey
 from securegen.ckks.parameters import Parameters
 from securegen.design import Analysis, Design, LinearModel
 from securegen.design_binary import CountModel, QcModel, ScoreModel
-from securegen.errors import DesignError, UsageError
+from securegen.errors import ArtefactError, DesignError, UsageError
 from securegen.kernels.integer_sums import squared_sums
 from securegen.model import GenotypeReader, iterate_blocks
 
@@ -85,11 +85,10 @@ def encrypt_design(
     folder: Path,
     *,
     encryptor: Encryptor,
-    name: str = "design",
     reader: GenotypeReader | None = None,
     progress: Progress = no_progress,
 ) -> DesignSecrets:
-    """Encrypt the columns of `design` into `folder`; keep what reads the results in `state` under `name`.
+    """Encrypt the columns of `design` into `folder`; keep what reads the results in `state`.
 
     reader: the genotypes, needed where Σ g² is and the cohort was encrypted without squares.
     Raises DesignError when the columns do not fit the planned parameters.
@@ -134,7 +133,7 @@ def encrypt_design(
     hidden = DesignSecrets(
         digest, info.digest, nonce, design.analyses, ones, columns.squared, np.abs(columns.values).sum(0), checks
     )
-    _save(state, name, hidden)
+    _save(state, hidden)
     return hidden
 
 
@@ -162,22 +161,31 @@ def _expected(key, info, state, index, values, ones, squared, own, p) -> np.ndar
     return np.array([owner[o.column] if o.kind == "owner" else per_stream[o.stream][o.column] for o in wanted], "u8")
 
 
-def _save(state: OwnerState, name: str, s: DesignSecrets) -> None:
+def _state_name(digest: str) -> str:
+    return f"design-{digest[:32]}"
+
+
+def _save(state: OwnerState, s: DesignSecrets) -> None:
     analyses = [{**asdict(a), "kind": type(a.model).__name__} for a in s.analyses]
     header = {
         "digest": s.digest, "cohort": s.cohort_digest, "nonce": s.nonce, "analyses": analyses,
         "public_ones": list(s.public_ones), "squared": list(s.squared), "blocks": [len(c) for c in s.checks],
     }  # fmt: skip
-    state.write(name, header, {"sum_abs": s.sum_abs, "checks": np.concatenate(s.checks).astype(np.uint64)})
+    state.write(
+        _state_name(s.digest), header, {"sum_abs": s.sum_abs, "checks": np.concatenate(s.checks).astype(np.uint64)}
+    )
 
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
-def read_secrets(state: OwnerState, name: str = "design") -> DesignSecrets:
-    """The owner's record of a design encrypted earlier."""
-    header, a = state.read(name)
+def read_secrets(state: OwnerState, results: Path) -> DesignSecrets:
+    """The owner's record of the design that a results folder names. Raises ArtefactError when there is none."""
+    digest = str(artefact.read_manifest(results, "results", None).get("design"))
+    if not (digest.isalnum() and (state.folder / f"{_state_name(digest)}.box").is_file()):
+        raise ArtefactError(f"{results} was computed from another cohort or design than those encrypted here")
+    header, a = state.read(_state_name(digest))
     analyses = tuple(
         Analysis(
             x["test"], x["phenotype"], tuple(x["columns"]), tuple(x["squares"]),

@@ -26,7 +26,18 @@ from securegen.provenance import RunLog
 @click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
 @opt.run_options
 def command(
-    key_file, passphrase_file, owner, results, key_still_trusted, digits, qc_tables, out, threads, quiet, **options
+    key_file,
+    passphrase_file,
+    owner,
+    results,
+    key_still_trusted,
+    digits,
+    qc_tables,
+    out,
+    threads,
+    memory,
+    quiet,
+    **options,
 ):
     """Decrypt, verify and write the tables (the owner's side).
 

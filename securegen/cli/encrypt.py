@@ -6,6 +6,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.progress import progress
+from securegen.errors import UsageError
 from securegen.provenance import RunLog, folder_bytes
 
 
@@ -14,37 +15,48 @@ from securegen.provenance import RunLog, folder_bytes
 )
 @click.option("--key", "key_file", required=True, metavar="FILE", help="KEY.secret of securegen keygen.")
 @opt.passphrase_options
-@opt.genotype_options()
-@opt.design_options()
+@opt.genotype_options(required=False)
+@opt.design_options(required=False)
 @opt.qc_options
+@click.option("--owner", metavar="FOLDER", help="Add a design to the cohort encrypted earlier with this OUT.owner.")
 @click.option("--squares", is_flag=True, help="Also a stream of squared dosages, for designs that come later.")
-@click.option("--encryptor", type=click.Choice(["seal"]), default="seal", show_default=True, help="Who encrypts.")
+@opt.encryptor_option
 @opt.run_options
-def command(key_file: str, passphrase_file: str | None, squares: bool, encryptor: str, out: str, threads: int | None,
-            quiet: bool, **options) -> None:  # fmt: skip
+def command(key_file, passphrase_file, owner, squares, encryptor, out, threads, memory, quiet, **options) -> None:
     """Encrypt a cohort and its design (the owner's side).
 
-    OUT.cohort and OUT.design go to the server; OUT.owner stays with the key. A killed run goes on where it stopped:
-    run the same command again.
+    OUT.cohort and OUT.design go to the server; OUT.owner stays with the key. Without --pheno only the cohort is
+    encrypted; with --owner only a design, for a cohort encrypted earlier. A killed run goes on where it stopped: run the
+    same command again.
     """
     from securegen import api
     from securegen.ckks import keys
 
+    if not options["bfile"] and not owner:
+        raise UsageError("give --bfile, or --owner to add a design to a cohort encrypted earlier")
     keys.lock_down_process()
     opt.use_threads(threads)
     log = RunLog(out, "encrypt", quiet=quiet)
+    inputs = opt.inputs_from(options)
+    paths = api.encrypted_paths(out)
     with log.stage("encrypt"):
         key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))
-        inputs = opt.inputs_from(options)
-        study = opt.open_study(inputs, log)
-        with progress("encrypting", quiet=quiet) as report:
-            paths = api.encrypt(study, key, out, encryptor=encryptor, squares=squares or None, progress=report)
-    sizes = {"cohort": folder_bytes(paths.cohort), "design": folder_bytes(paths.design)}
-    log(
-        f"{paths.cohort} ({sizes['cohort'] / 1e6:.1f} MB) and {paths.design} ({sizes['design'] / 1e6:.1f} MB) may travel"
-    )
-    log(f"{paths.owner} stays with the key; next, on the server: securegen gwas --cohort {paths.cohort} "
-        f"--design {paths.design} --out RESULTS")  # fmt: skip
+        if owner:
+            study = opt.open_later(inputs, owner, key, log)
+            written = [api.encrypt_design(study, key, owner, paths.design, encryptor=encryptor)]
+        elif not inputs.pheno and not inputs.qc:
+            with progress("encrypting", quiet=quiet) as report:
+                reader = api.open_genotypes(inputs, log)
+                api.encrypt_cohort(reader, key, out, encryptor=encryptor, squares=squares, progress=report)
+            written = [paths.cohort]
+        else:
+            study = opt.open_study(inputs, log, qc_only=not inputs.pheno)
+            with progress("encrypting", quiet=quiet) as report:
+                api.encrypt(study, key, out, encryptor=encryptor, squares=squares or None, progress=report)
+            written = [paths.cohort, paths.design]
+    sizes = {path.suffix[1:]: folder_bytes(path) for path in written}
+    log(" and ".join(f"{p} ({sizes[p.suffix[1:]] / 1e6:.1f} MB)" for p in written) + " may travel to the server")
+    log(f"{owner or paths.owner} stays with the key; next, on the server: securegen gwas --cohort … --design … --out …")
     log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint)
 
 

@@ -22,7 +22,7 @@ from securegen.provenance import RunLog, folder_bytes
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
 @click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
 @opt.run_options
-def command(cohort, design, public, digits, out, threads, quiet, **options) -> None:
+def command(cohort, design, public, digits, out, threads, memory, quiet, **options) -> None:
     """Association: on --bfile in the clear, on an encrypted cohort as the server.
 
     As the server it reads --cohort and --design, needs no key and can use none, and writes OUT.results for the owner.
@@ -34,20 +34,20 @@ def command(cohort, design, public, digits, out, threads, quiet, **options) -> N
         raise UsageError("--cohort needs --design")
     log = RunLog(out, "gwas", quiet=quiet)
     if cohort:
-        _serve(cohort, design, public, out, log, quiet)
+        _serve(cohort, design, public, out, log, memory)
     else:
         _plain(options, out, digits, log)
 
 
-def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, quiet: bool) -> None:
+def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, memory: int | None) -> None:
     from securegen import api
 
     if public:
         from securegen.ckks import artefact, keys
 
         artefact.read_manifest(Path(cohort), "cohort", keys.read_public(public))
-    with log.stage("gwas"), progress("associating", unit="chunks", quiet=quiet) as report:
-        results = api.associate(cohort, design, f"{out}.results", progress=report)
+    with log.stage("gwas"), progress("associating", unit="chunks", quiet=log.quiet) as report:
+        results = api.associate(cohort, design, f"{out}.results", progress=report, memory_bytes=memory and memory << 20)
     size = folder_bytes(results)
     log(f"wrote {results} ({size / 1e6:.1f} MB) for the owner: securegen decrypt --results {results} …")
     log.write(engine="ckks", role="server", bytes={"results": size})

@@ -93,12 +93,27 @@ def qc_options(command: Callable) -> Callable:
     )(command)
 
 
+def open_later(inputs: Inputs, owner: str, key, log: Callable[[str], None]):
+    """A design for a cohort that was encrypted earlier."""
+    from securegen import api
+
+    named = {f: getattr(inputs, f) for f in STUDY_FIELDS if f != "bfile"}
+    return api.open_later_study(owner, key, log=log, **named)
+
+
+def encryptor_option(command: Callable) -> Callable:
+    """Which implementation encrypts."""
+    choice = click.Choice(["seal"])
+    return click.option("--encryptor", type=choice, default="seal", show_default=True, help="Who encrypts.")(command)
+
+
 def run_options(command: Callable) -> Callable:
     """--out, --threads, --memory, --quiet."""
     return _apply(
         [
             click.option("--out", default="securegen", show_default=True, metavar="PREFIX", help="Prefix of what is written."),
             click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads [all cores]."),
+            click.option("--memory", type=click.IntRange(64), metavar="MB", help="Working memory of the kernels [256]."),
             click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
         ]
     )(command)  # fmt: skip

@@ -7,8 +7,10 @@ import math
 import click
 
 from securegen.cli import options as opt
+from securegen.design import LinearModel
 from securegen.io.output import write_json
 from securegen.provenance import RunLog
+from securegen.stats.linear import expected_t_error, planned_t_error
 
 
 def describe(plan, design, log) -> None:
@@ -21,6 +23,11 @@ def describe(plan, design, log) -> None:
     )
     log(f"{w.columns} encrypted columns of {w.bits} bits, {design.sample_sets} sample set(s)")
     log(f"noise: 15 standard deviations stay {p.margin_bits:.1f} bits below 1/2; every sum is exact")
+    for model in (a.model for a in design.analyses if isinstance(a.model, LinearModel)):
+        log(
+            f"precision of T for {model.phenotype}: certain {planned_t_error(model):.1e}·(1 + T²/df) as planned, expected "
+            f"within {expected_t_error(model):.1e}"
+        )
     size, time = plan.bytes(), plan.seconds()
     log("estimate: " + ", ".join(f"{k} {v / 1e6:.1f} MB" for k, v in size.items()))
     log("estimate: " + ", ".join(f"{k} {v:.1f} s" for k, v in time.items()))
@@ -32,7 +39,7 @@ def describe(plan, design, log) -> None:
 @opt.qc_options
 @click.option("--squares", is_flag=True, help="Plan a stream of squared dosages, for designs that come later.")
 @opt.run_options
-def command(out: str, threads: int | None, quiet: bool, squares: bool, **options) -> None:
+def command(out: str, threads: int | None, memory: int | None, quiet: bool, squares: bool, **options) -> None:
     """Choose parameters and print time, bytes and precision before anything is encrypted.
 
     Writes OUT.plan.json, which is public: counts, precision and parameters, no data.

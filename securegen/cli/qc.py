@@ -13,7 +13,7 @@ from securegen.provenance import RunLog
 @click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls.")
 @click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
 @opt.run_options
-def command(out: str, threads: int | None, quiet: bool, **options) -> None:
+def command(out: str, threads: int | None, memory: int | None, quiet: bool, **options) -> None:
     """Allele frequencies, missingness and Hardy–Weinberg tests of your own genotypes, in the clear.
 
     Writes OUT.afreq, OUT.vmiss and OUT.hardy in plink2's columns. Under encryption: encrypt --qc, then decrypt

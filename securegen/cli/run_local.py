@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.summary import print_summaries, print_top, promises
 from securegen.errors import SecuregenError, UsageError
+from securegen.governance.receipt import outsourced_receipt, plain_receipt
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
@@ -57,7 +59,9 @@ def run_plain(
             for path in api.plain_qc(study, out):
                 log(f"wrote {path}")
     print_summaries(tables, log, filters)
+    receipt = plain_receipt([t.path for t in tables])
     log.write(
+        receipt=receipt.to_json(),
         engine="plain", parameters={"bits": max(a.model.bits for a in study.design.analyses)}, bytes={},
         planned_noise_margin_bits=None, promise=promises(tables), **record_of(study),
     )  # fmt: skip
@@ -66,7 +70,7 @@ def run_plain(
 
 def run_ckks(
     inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, encryptor: str, keep_files: bool,
-    qc_only: bool = False,
+    qc_only: bool = False, limits: Sequence[str] = (),
 ):  # fmt: skip
     """Owner in this process, server in another that is given two folders and no key."""
     from securegen import api
@@ -95,7 +99,7 @@ def run_ckks(
             made = api.encrypt(study, key, owner / "study", encryptor=encryptor, progress=report)
             for folder in (made.cohort, made.design):
                 folder.rename(server / folder.name)
-        served = _serve(server, log)
+        served = _serve(server, limits)
         with log.stage("decrypt"):
             results = server / "study.results"
             tables = api.decrypt_tables(results, key, made.owner, out, digits=digits, filters=filters)
@@ -106,7 +110,10 @@ def run_ckks(
         sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
         sizes["public_key"] = (owner / "key.public").stat().st_size
         log.seconds["gwas"] = served["seconds"]["gwas"]
+        receipt = outsourced_receipt([*(t.path for t in tables), *paths], encryptor)
+        log.note(receipt.lines())
         log.write(
+            receipt=receipt.to_json(),
             engine="ckks", parameters=key.public.parameters.to_json() | {"bits": plan.workload.bits}, bytes=sizes,
             planned_noise_margin_bits=plan.parameters.margin_bits, promise=promises(tables),
             peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]),
@@ -121,13 +128,13 @@ def run_ckks(
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _serve(server: Path, log: RunLog) -> dict:
+def _serve(server: Path, limits: Sequence[str]) -> dict:
     """Run the server as its own process in its own folder, with no key and nothing of the owner's environment."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SECUREGEN_")}
     environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
     call = [sys.executable, "-m", "securegen", "gwas", "--cohort", "study.cohort", "--design", "study.design"]
     run = subprocess.run(
-        [*call, "--out", "study", "--quiet"], cwd=server, env=environment, stdin=subprocess.DEVNULL,
+        [*call, "--out", "study", "--quiet", *limits], cwd=server, env=environment, stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     if run.returncode:
@@ -138,11 +145,14 @@ def _serve(server: Path, log: RunLog) -> dict:
 
 
 ENGINE = click.option("--engine", type=click.Choice(["plain", "ckks"]), required=True, help="How sums are computed.")
-ENCRYPTOR = click.option(
-    "--encryptor", type=click.Choice(["seal"]), default="seal", show_default=True, help="Who encrypts (ckks)."
-)
 DIGITS = click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
 KEEP = click.option("--keep-files", is_flag=True, help="Keep the encrypted files (the key is deleted all the same).")
+
+
+def _limits(threads: int | None, memory: int | None) -> list[str]:
+    """The same limits for the server process."""
+    given = (("--threads", threads), ("--memory", memory))
+    return [part for flag, value in given if value is not None for part in (flag, str(value))]
 
 
 @command.command(
@@ -154,12 +164,12 @@ KEEP = click.option("--keep-files", is_flag=True, help="Keep the encrypted files
 @opt.design_options()
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
-@ENCRYPTOR
+@opt.encryptor_option
 @DIGITS
 @KEEP
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
-def gwas(engine, encryptor, digits, keep_files, compare_plain, out, threads, quiet, **options) -> None:
+def gwas(engine, encryptor, digits, keep_files, compare_plain, out, threads, memory, quiet, **options) -> None:
     """Association with every role as its own process, through the files of a deployment.
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.
@@ -173,7 +183,9 @@ def gwas(engine, encryptor, digits, keep_files, compare_plain, out, threads, qui
         return
     if inputs.missing == "complete" and inputs.model not in ("trend", "allelic"):
         raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
-    tables = run_ckks(inputs, out, digits, log, filters, encryptor=encryptor, keep_files=keep_files)
+    tables = run_ckks(
+        inputs, out, digits, log, filters, encryptor=encryptor, keep_files=keep_files, limits=_limits(threads, memory)
+    )
     if compare_plain:
         _compare(inputs, tables, digits, log, filters)
 
@@ -183,10 +195,10 @@ def gwas(engine, encryptor, digits, keep_files, compare_plain, out, threads, qui
 @opt.genotype_options()
 @click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls.")
 @click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
-@ENCRYPTOR
+@opt.encryptor_option
 @KEEP
 @opt.run_options
-def qc(engine, encryptor, keep_files, out, threads, quiet, **options) -> None:
+def qc(engine, encryptor, keep_files, out, threads, memory, quiet, **options) -> None:
     """Allele frequencies, missingness and Hardy–Weinberg tests, in the clear or encrypted."""
     opt.use_threads(threads)
     inputs = opt.inputs_from(options, qc=True)
@@ -194,7 +206,8 @@ def qc(engine, encryptor, keep_files, out, threads, quiet, **options) -> None:
     if engine == "plain":
         run_plain(inputs, out, 17, log, qc_only=True)
     else:
-        run_ckks(inputs, out, 17, log, encryptor=encryptor, keep_files=keep_files, qc_only=True)
+        limits = _limits(threads, memory)
+        run_ckks(inputs, out, 17, log, encryptor=encryptor, keep_files=keep_files, qc_only=True, limits=limits)
 
 
 def _compare(inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters | None) -> None:
@@ -213,5 +226,6 @@ def _compare(inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters 
     for what, size in log.record["bytes"].items():
         log(f"  {what:<10} {size / 1e6:10.3f} MB")
     log("wrote " + ", ".join([*(t.path for t in tables), f"{log.out}.run.json", f"{log.out}.log"]))
+    log.save_lines()
     if not same:
         raise SecuregenError("the encrypted and the plain table differ: this must never happen, please report it")

@@ -7,18 +7,19 @@ from numba import int64, njit, prange, uint64
 
 P61 = (1 << 61) - 1
 LIMB = 31  # bits of the lower part of r; the upper one has 30
-ROWS = 1 << 15  # rows between two reductions: 2^15 · 2^15 · 2^31 < 2^63
 WIDTH = 1024
 
 
 def weighted_sums(dosage: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """Σ_j r_j g_ji mod 2^61−1: (V, N) int8 or int16 and (V,) uint64 below the modulus -> (N,) uint64.
+    """Σ_j r_j g_ji mod 2^61−1: (V, N) int8, int16 or int32 and (V,) uint64 below the modulus -> (N,) uint64.
 
     >>> weighted_sums(np.array([[2, 0], [1, 1]], np.int8), np.array([P61 - 1, 3], np.uint64)).tolist()
     [1, 3]
     """
-    assert dosage.dtype in (np.int8, np.int16) and r.dtype == np.uint64 and len(r) == len(dosage)
-    return _weighted(dosage, r)
+    assert dosage.dtype in (np.int8, np.int16, np.int32) and r.dtype == np.uint64 and len(r) == len(dosage)
+    largest = max(int(dosage.max(initial=0)), -int(dosage.min(initial=0)))
+    # rows·largest·2^31 < 2^63 between two reductions
+    return _weighted(dosage, r, 1 << (63 - LIMB - largest.bit_length()))
 
 
 def dot(a: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -61,14 +62,14 @@ def _signed(x):
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _weighted(dosage, r):
+def _weighted(dosage, r, rows):
     variants, samples = dosage.shape
     out = np.zeros(samples, np.uint64)
     for part in prange((samples + WIDTH - 1) // WIDTH):
         lo, hi = part * WIDTH, min(samples, part * WIDTH + WIDTH)
-        for first in range(0, variants, ROWS):
+        for first in range(0, variants, rows):
             low, high = np.zeros(hi - lo, np.int64), np.zeros(hi - lo, np.int64)
-            for j in range(first, min(first + ROWS, variants)):
+            for j in range(first, min(first + rows, variants)):
                 r0, r1 = int64(r[j] & uint64((1 << LIMB) - 1)), int64(r[j] >> uint64(LIMB))
                 g = dosage[j, lo:hi]
                 for i in range(len(g)):

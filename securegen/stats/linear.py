@@ -16,6 +16,7 @@ import numpy as np
 
 from securegen import vocabulary as voc
 from securegen.design import LinearModel
+from securegen.fixedpoint import planned_error
 from securegen.model import Sums
 from securegen.stats import algebra
 from securegen.stats.pvalue import student_t
@@ -136,8 +137,17 @@ def t_error_bound(t, df, v, y_left, gamma, a, model: LinearModel, used) -> np.nd
     return np.sqrt(df) * (1 + x * x) * tangent / room + 1e-9
 
 
+def _residual_norm_squared(model: LinearModel) -> float:
+    return centre_exactly(model.yty, model.cty[0], model.cty[0], model.samples)
+
+
 def expected_t_error(model: LinearModel) -> float:
     """Six standard deviations of ΔT at T = 0 for uniform rounding of y: 6·√(df/12)/‖ỹ‖ (an average, not a bound)."""
-    c0 = model.cty[0]
-    y_left = centre_exactly(model.yty, c0, c0, model.samples)
-    return 6 * float(np.sqrt(max(model.samples - len(model.gram) - 1, 1) / 12 / y_left))
+    df = max(model.samples - len(model.gram) - 1, 1)
+    return 6 * float(np.sqrt(df / 12 / _residual_norm_squared(model)))
+
+
+def planned_t_error(model: LinearModel) -> float:
+    """The certain bound of T at T = 0 before any variant is seen, for a variant the covariates explain as planned."""
+    share = float(np.sqrt(_residual_norm_squared(model) / model.samples)) * 5 / 2.0**model.bits
+    return planned_error(model.samples - len(model.gram) - 1, share, len(model.covariates), model.bits)

@@ -1,0 +1,72 @@
+# make demo: encrypted association on the example cohort.  make test: install everything, lint, type-check, test.
+# PYTHON names the interpreter (3.11 or later), TORCH the torch that the MPC engine and the tests install.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+RUN := $(VENV)/bin/python
+OUT := demo-out
+COHORT := --bfile examples/cohort --pheno examples/cohort.pheno.tsv --covar examples/cohort.covar.tsv
+PIP := $(RUN) -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo demo-mpc test lint bench clean check-prerequisites
+help:
+	@echo "make demo      encrypted association on the example cohort (no torch), results in $(OUT)/"
+	@echo "make demo-mpc  the same cohort split between three parties (installs torch)"
+	@echo "make test      install every extra, ruff, mypy and the whole test suite"
+	@echo "make lint      ruff and mypy only"
+	@echo "make bench     benchmarks against peers, a table of ratios in bench-out/"
+	@echo "make clean     remove $(VENV), $(OUT), bench-out and caches"
+
+check-prerequisites:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "securegen needs Python 3.11 or later as $(PYTHON) (another one: make PYTHON=python3.12 …)."; \
+	    echo "On Debian or Ubuntu, as root: apt-get install -y make python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make virtual environments. As root: apt-get install -y make python3-venv"; exit 1; }
+
+$(VENV)/bin/python: | check-prerequisites
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/core.stamp: pyproject.toml | $(VENV)/bin/python
+	@echo "installing securegen into $(VENV) (about a minute)"
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/kernels.stamp: $(VENV)/core.stamp $(wildcard securegen/kernels/*.py)
+	@echo "compiling the kernels once (under a minute)"
+	$(RUN) examples/compile_kernels.py
+	@touch $@
+
+# A pinned torch first: the version range of the extra could otherwise bring a build with gigabytes of GPU libraries.
+$(VENV)/all.stamp: pyproject.toml | $(VENV)/bin/python
+	@echo "installing securegen with every extra into $(VENV) (a few minutes)"
+	$(PIP) install '$(TORCH)'
+	$(PIP) install --editable '.[all]'
+	@touch $(VENV)/core.stamp $@
+
+demo: $(VENV)/kernels.stamp
+	@mkdir -p $(OUT)
+	$(RUN) -m securegen run-local gwas --engine ckks $(COHORT) --pheno-name QT --compare-plain --out $(OUT)/encrypted
+
+demo-mpc: $(VENV)/all.stamp
+	@mkdir -p $(OUT)
+	$(RUN) -m securegen run-local gwas --engine mpc --split horizontal $(COHORT) --pheno-name QT --out $(OUT)/mpc
+
+lint: $(VENV)/all.stamp
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+test: lint $(VENV)/kernels.stamp
+	$(RUN) -m pytest -q -rs
+
+bench: $(VENV)/all.stamp $(VENV)/kernels.stamp
+	@mkdir -p bench-out
+	$(RUN) -m pytest -q benchmarks --benchmark-json=bench-out/benchmarks.json
+	$(RUN) benchmarks/table.py bench-out/benchmarks.json | tee bench-out/benchmarks.md
+
+clean:
+	rm -rf $(VENV) $(OUT) bench-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	find securegen tests examples protocols benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

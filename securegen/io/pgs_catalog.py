@@ -1,0 +1,61 @@
+"""What the PGS Catalog adds to a table of weights: header lines, genome builds, rows that are not one variant.
+
+Format: Lambert et al. 2021 (Nature Genetics 53:420), versions 1 (`# PGS ID = …`) and 2 (`#pgs_id=…`), as downloaded or
+harmonised (`hm_chr`, `hm_pos`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+BUILDS: Final = {
+    "ncbi36": "NCBI36", "hg18": "NCBI36",
+    "grch37": "GRCh37", "hg19": "GRCh37", "b37": "GRCh37", "hs37d5": "GRCh37",
+    "grch38": "GRCh38", "hg38": "GRCh38", "b38": "GRCh38",
+}  # fmt: skip
+TRUE: Final = frozenset({"true", "1", "t", "yes"})
+
+# Column of the file that marks a row as something else than one variant -> the word it is refused with.
+FLAGS: Final = {"is_haplotype": "haplotype", "is_diplotype": "diplotype", "is_interaction": "interaction"}
+
+
+def normalise_build(name: str | None) -> str | None:
+    """The Genome Reference Consortium's name of a build; None where a file does not report one.
+
+    >>> normalise_build("hg19"), normalise_build("NR")
+    ('GRCh37', None)
+    """
+    if name is None or name.strip().lower() in ("", "nr", "na", "not reported"):
+        return None
+    return BUILDS.get(name.strip().lower(), name.strip())
+
+
+def parse_header(lines: Sequence[str]) -> dict[str, str]:
+    """Keys (lower case, blanks as `_`) and values of the comment lines of a scoring file, version 1 or 2.
+
+    >>> parse_header(["#pgs_id=PGS000001", "# Original Genome Build = hg19"])
+    {'pgs_id': 'PGS000001', 'genome_build': 'hg19'}
+    """
+    header: dict[str, str] = {}
+    for line in lines:
+        key, equals, value = line.strip().lstrip("#").partition("=")
+        if equals:
+            name = "_".join(key.split()).lower()
+            header["genome_build" if name == "original_genome_build" else name] = value.strip()
+    return header
+
+
+def refusal(row: Mapping[str, str]) -> str | None:
+    """The word a row is refused with, or None for a row about one variant. row: lower-case column -> text."""
+    variant_type = row.get("variant_type", "").upper()
+    labels = (row.get("effect_allele", "").upper(), row.get("rsid", "").upper(), variant_type)
+    for column, word in FLAGS.items():
+        if row.get(column, "").strip().lower() in TRUE:
+            return "HLA" if any(label.startswith("HLA") for label in labels) else word
+    for word in ("HLA", "APOE"):
+        if any(label.startswith(word) for label in labels):
+            return word
+    if variant_type.startswith(("CNV", "HAPLOTYPE", "DIPLOTYPE", "INTERACTION")):
+        return variant_type.lower()
+    return None
