@@ -18,6 +18,8 @@ COMMANDS = {
     "gwas": "Association: on --bfile in the clear, on an encrypted cohort as the server.",
     "decrypt": "Decrypt, verify and write the tables (the owner's side).",
     "qc": "Allele frequencies, missingness and Hardy–Weinberg tests in the clear.",
+    "study": "A federated study: set it up, accept it, see how far it is.",
+    "site": "Take part in a federated study as one site.",
     "run-local": "Run every role of a study on this machine, each as a process of its own.",
 }
 
