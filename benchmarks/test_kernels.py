@@ -51,7 +51,7 @@ def cases(*implementations: str, middle: tuple[str, ...] = ("",)):
 
 def rounds(implementation: str) -> dict[str, int]:
     slow = implementation == "tenseal_ckkstensor"
-    return {"rounds": 1 if slow else 3 if implementation != "securegen" else 15, "warmup_rounds": 0 if slow else 1}
+    return {"rounds": 1 if slow else 3 if implementation != "securegen" else 40, "warmup_rounds": 0 if slow else 1}
 
 
 @cases("seal", "seal_2x45", "tenseal_ckkstensor", "openfhe", "securegen", middle=("K1", "K4", "K13"))
