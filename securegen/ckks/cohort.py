@@ -29,6 +29,7 @@ from securegen.ckks.parameters import Parameters, Ring
 from securegen.ckks.uniform import expand_uniform
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
 from securegen.io.output import atomic
+from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
 
 CHUNK_GROUPS = 64
@@ -146,17 +147,18 @@ def _encrypt_one(
         streams["m"] = block.missing.view(np.int8)
     if squares:
         streams["q"] = block.dosage.astype(np.int32) ** 2  # 4D² needs 28 bits
-    part: dict[str, Any] = {"variants": len(block), "streams": {}}
-    for stream, stored in streams.items():
-        part["streams"][stream] = [
-            write_ciphertexts(
-                folder, f"{stream}-{_block_name(index)}-{c:04d}",
-                encryptor(codec.genotype_messages(stored, first, count, p), p.genotype_scale),
-                ciphertext_shape(p, count),
-            )
-            for c, (first, count) in enumerate(chunks(p))
-        ]  # fmt: skip
-    return part
+
+    def encrypt(job: tuple[str, int]) -> list[dict[str, Any]]:
+        stream, c = job
+        first, count = chunks(p)[c]
+        made = encryptor(codec.genotype_messages(streams[stream], first, count, p), p.genotype_scale)
+        return write_ciphertexts(folder, f"{stream}-{_block_name(index)}-{c:04d}", made, ciphertext_shape(p, count))
+
+    jobs = [(stream, c) for stream in streams for c in range(len(chunks(p)))]
+    written: dict[str, list[Any]] = {stream: [] for stream in streams}
+    for (stream, _), entries in zip(jobs, in_threads(encrypt, jobs), strict=True):
+        written[stream].append(entries)
+    return {"variants": len(block), "streams": written}
 
 
 def _still_valid(folder: Path, part: dict[str, Any]) -> bool:

@@ -5,6 +5,7 @@ SEAL encrypts zero with its own randomness; we add NTT(2^scale · message). Both
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,12 +76,14 @@ class SealEncryptor:
     def __init__(self, key: SecretKey) -> None:
         self._ring = key.public.parameters.ring
         self._zero = seal.ZeroEncryptor(self._ring, key.seal_stream)
+        self._one_at_a_time = threading.Lock()  # SEAL fills one object of ours
 
     def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
         ring = self._ring
         both = np.empty((2, len(messages), len(ring.primes), ring.n), np.uint64)
-        for i in range(len(messages)):
-            both[:, i] = self._zero()
+        with self._one_at_a_time:
+            for i in range(len(messages)):
+                both[:, i] = self._zero()
         modulus = np.array(ring.primes, np.uint64)[:, None]
         both[0] = (both[0] + scaled_residues(messages, scale_log2, ring)) % modulus
         return Ciphertexts(to_tiles(both[0], ring), to_tiles(both[1], ring))

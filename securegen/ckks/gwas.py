@@ -22,8 +22,9 @@ from securegen.ckks import artefact
 from securegen.ckks.cohort import CHUNK_GROUPS, EncryptedCohort, Progress, _make_folder, chunks, no_progress
 from securegen.ckks.encryption import Ciphertexts
 from securegen.ckks.studydesign import EncryptedDesign
-from securegen.ckks.team import Team
+from securegen.ckks.team import Buffers, Team
 from securegen.errors import ArtefactError
+from securegen.kernels.threads import in_threads
 
 BATCH_BYTES = 256 << 20
 AHEAD_BYTES = 192 << 20  # columns of a chunk that are small enough to be in memory twice
@@ -55,19 +56,18 @@ def associate(
     threads = get_num_threads()
     done = _Counter(len(streams) * len(chunks(cohort.parameters)), progress)
     entries: list[dict[str, Any]] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for first in range(0, len(streams), step):
-            last = min(first + step, len(streams))
-            width = min(TEAM, -(-(last - first) // threads))
-            teams = [Team(range(b, min(b + width, last)), streams, wanted, ring) for b in range(first, last, width)]
-            _sum_chunks(teams, cohort, design, pool, done)
+    for first in range(0, len(streams), step):
+        last = min(first + step, len(streams))
+        width = min(TEAM, -(-(last - first) // threads))
+        teams = [Team(range(b, min(b + width, last)), streams, wanted, ring) for b in range(first, last, width)]
+        _sum_chunks(teams, cohort, design, threads, done)
 
-            def write(team: Team) -> list[dict[str, Any]]:
-                results = team.results(wanted, design)
-                return [vars(artefact.write_entry(folder, f"block-{b:06d}.npy", flat)) for b, flat in results]
+        def write(team: Team) -> list[dict[str, Any]]:
+            results = team.results(wanted, design)
+            return [vars(artefact.write_entry(folder, f"block-{b:06d}.npy", flat)) for b, flat in results]
 
-            for written in pool.map(write, teams):
-                entries += written
+        for written in in_threads(write, teams, threads=threads):
+            entries += written
     body = {
         "key": cohort.public.fingerprint, "cohort": cohort.digest, "design": design.digest,
         "nonce": design.body["nonce"], "streams": [list(s) for s in streams], "blocks": entries,
@@ -76,13 +76,12 @@ def associate(
 
 
 def _sum_chunks(
-    teams: list[Team], cohort: EncryptedCohort, design: EncryptedDesign, pool: ThreadPoolExecutor, done: _Counter
+    teams: list[Team], cohort: EncryptedCohort, design: EncryptedDesign, threads: int, done: _Counter
 ) -> None:
     """Add every chunk to every team, a chunk at a time; the columns of the next are read meanwhile if they are small."""
-    buffers = threading.local()
-    count = len(chunks(cohort.parameters))
-    ring = cohort.parameters.ring
-    small = CHUNK_GROUPS * design.encrypted * len(ring.primes) * ring.n * 8 <= AHEAD_BYTES
+    ring, count = cohort.parameters.ring, len(chunks(cohort.parameters))
+    buffers = Buffers(ring)
+    early = threads > 1 and CHUNK_GROUPS * design.encrypted * len(ring.primes) * ring.n * 8 <= AHEAD_BYTES
 
     def columns(chunk: int) -> dict[str, Ciphertexts]:
         return _columns_by_stream(design.read_columns(chunk), design) if design.encrypted else {}
@@ -91,15 +90,15 @@ def _sum_chunks(
         ahead = reader.submit(columns, 0)
         for chunk in range(count):
             present = ahead.result()
-            if small and chunk + 1 < count:
+            if early and chunk + 1 < count:
                 ahead = reader.submit(columns, chunk + 1)
 
             def add(team: Team, chunk: int = chunk, present: dict[str, Ciphertexts] = present) -> None:
                 team.add(chunk, cohort, present, buffers)
                 done.add(len(team.members))
 
-            list(pool.map(add, teams))
-            if not small and chunk + 1 < count:
+            in_threads(add, teams, threads=threads)
+            if not early and chunk + 1 < count:
                 del present, add
                 ahead = reader.submit(columns, chunk + 1)
 

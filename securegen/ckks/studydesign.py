@@ -29,6 +29,7 @@ from securegen.design import Analysis, Design, LinearModel
 from securegen.design_binary import CountModel, QcModel, ScoreModel
 from securegen.errors import ArtefactError, DesignError, UsageError
 from securegen.kernels.integer_sums import squared_sums
+from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeReader, iterate_blocks
 
 MODELS = {m.__name__: m for m in (LinearModel, ScoreModel, CountModel, QcModel)}
@@ -104,13 +105,14 @@ def encrypt_design(
     owner_squares = any(columns.squared) and not info.squares
     if owner_squares and reader is None:
         raise UsageError("the cohort was encrypted without --squares: give the genotypes (--bfile) with the design")
-    entries = []
-    if encrypted:
-        for c, (first, count) in enumerate(chunks(p)):
-            block = encryptor(codec.design_messages(columns.values[:, encrypted], first, count, p), p.design_scale)
-            shape = ciphertext_shape(p, count, len(encrypted))
-            entries.append(cohort.write_ciphertexts(folder, f"columns-{c:04d}", block, shape))
-            progress(c + 1, len(chunks(p)))
+
+    def encrypt(c: int) -> list[dict[str, Any]]:
+        first, count = chunks(p)[c]
+        block = encryptor(codec.design_messages(columns.values[:, encrypted], first, count, p), p.design_scale)
+        return cohort.write_ciphertexts(folder, f"columns-{c:04d}", block, ciphertext_shape(p, count, len(encrypted)))
+
+    entries = in_threads(encrypt, range(len(chunks(p)))) if encrypted else []
+    progress(len(entries), len(chunks(p)))
     squares, checks = [], []
     blocks = -(-len(info.variants) // p.block_variants)
     parts = iterate_blocks(reader, p.block_variants) if owner_squares and reader is not None else None

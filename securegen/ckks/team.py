@@ -1,17 +1,18 @@
 """Server side: the accumulators of a few blocks, and the chunks of genotypes that are added to them.
 
 Blocks are summed together so that a tile of the design in a core's cache serves them all; a thread works for one team at
-a time and keeps its buffers.
+a time.
 """
 
 from __future__ import annotations
 
-import threading
+import contextlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from securegen.ckks.cohort import CHUNK_GROUPS, EncryptedCohort, chunks
+from securegen.ckks.cohort import EncryptedCohort, chunks
 from securegen.ckks.encryption import Ciphertexts
 from securegen.ckks.parameters import Ring
 from securegen.ckks.studydesign import EncryptedDesign, Output
@@ -42,20 +43,18 @@ class Team:
             if "addition" in kinds:
                 self.additions[stream] = np.zeros((len(blocks), *shape, 2, ring.lanes), np.uint64)
 
-    def add(
-        self, chunk: int, cohort: EncryptedCohort, columns: dict[str, Ciphertexts], buffers: threading.local
-    ) -> None:
+    def add(self, chunk: int, cohort: EncryptedCohort, columns: dict[str, Ciphertexts], buffers: Buffers) -> None:
         """Read one chunk of every block and add its products with the columns of each stream, and its sum."""
         primes = np.array(self._ring.primes, np.uint64)
         for stream, blocks in self.blocks.items():
-            g0, g1 = _halves(buffers, len(blocks), self._ring, chunks(cohort.parameters)[chunk][1])
-            for i, b in enumerate(blocks):
-                cohort.read_into(b, stream, chunk, g0[i], g1[i])
-            if stream in self.products:
-                mac_blocks(g0, g1, *columns[stream].halves(), primes, self.products[stream], threads=1)
-            if stream in self.additions:
-                for i in range(len(blocks)):
-                    add_parts(g0[i], g1[i], primes, self.additions[stream][i], threads=1)
+            with buffers.lend(len(blocks), chunks(cohort.parameters)[chunk][1]) as (g0, g1):
+                for i, b in enumerate(blocks):
+                    cohort.read_into(b, stream, chunk, g0[i], g1[i])
+                if stream in self.products:
+                    mac_blocks(g0, g1, *columns[stream].halves(), primes, self.products[stream], threads=1)
+                if stream in self.additions:
+                    for i in range(len(blocks)):
+                        add_parts(g0[i], g1[i], primes, self.additions[stream][i], threads=1)
 
     def results(self, wanted: Sequence[list[Output]], design: EncryptedDesign) -> Iterator[tuple[int, np.ndarray]]:
         """(block, its results (k, T, polynomials, L) uint32 in the order of its outputs)."""
@@ -82,13 +81,23 @@ class Team:
             yield b, flat
 
 
-def _halves(buffers: threading.local, blocks: int, ring: Ring, groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """This thread's two buffers as (blocks, k, T, groups, L) uint32."""
-    polynomial = len(ring.primes) * ring.n
-    size = blocks * polynomial * groups
-    if getattr(buffers, "size", 0) < size:
-        buffers.size = blocks * polynomial * max(groups, CHUNK_GROUPS)
-        buffers.halves = np.empty((2, buffers.size), np.uint32)
-    shape = (blocks, len(ring.primes), ring.tiles, groups, ring.lanes)
-    first, second = buffers.halves
-    return first[:size].reshape(shape), second[:size].reshape(shape)
+class Buffers:
+    """Memory for chunks that are read, lent to one thread at a time and kept."""
+
+    def __init__(self, ring: Ring) -> None:
+        self._ring, self._free = ring, deque[np.ndarray]()
+
+    @contextlib.contextmanager
+    def lend(self, blocks: int, groups: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Both halves of a chunk of some blocks, (blocks, k, T, groups, L) uint32 each, holding anything."""
+        shape = (blocks, len(self._ring.primes), self._ring.tiles, groups, self._ring.lanes)
+        size = int(np.prod(shape))
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            memory = np.empty((2, 0), np.uint32)
+        if memory.shape[1] < size:
+            memory = np.empty((2, size), np.uint32)
+        first, second = memory
+        yield first[:size].reshape(shape), second[:size].reshape(shape)
+        self._free.append(memory)

@@ -1,23 +1,40 @@
-"""Sharing a range of work between threads, for kernels that release the interpreter lock.
+"""Sharing work between threads, for kernels that release the interpreter lock.
 
-Unlike Numba's parallel loops, threads of one call do not spin while they wait, calls from several threads may overlap,
-and a process that used it can fork.
+Unlike Numba's parallel loops, these threads do not spin while they wait, calls from several threads may overlap, and a
+process that used them can fork. Within one of them a kernel works alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
-from numba import get_num_threads
+from numba import get_num_threads, set_num_threads
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 PIECES = 8  # a thread, so that a slow core does not hold up the others
 
 
-def over_range(count: int, work: Callable[[int, int], object], *, threads: int | None = None, least: int = 1) -> None:
-    """Call work(first, last) for pieces that cover range(count), each at least `least` long.
+def in_threads(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int | None = None) -> list[Result]:
+    """work(item) for every item, in order. threads: how many at once; None for Numba's number (`set_num_threads`).
 
-    threads: how many work at once; None for Numba's number (`numba.set_num_threads`). What `work` raises is raised here.
+    What `work` raises is raised here.
+
+    >>> in_threads(lambda x: x + 1, [1, 2, 3], threads=2)
+    [2, 3, 4]
+    """
+    items = list(items)
+    threads = min(get_num_threads() if threads is None else threads, len(items))
+    if threads <= 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads, initializer=set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(work, items))
+
+
+def over_range(count: int, work: Callable[[int, int], object], *, threads: int | None = None, least: int = 1) -> None:
+    """Call work(first, last) for pieces that cover range(count), each at least `least` long; threads as `in_threads`.
 
     >>> seen = []
     >>> over_range(5, lambda first, last: seen.append((first, last)), threads=1)
@@ -25,11 +42,5 @@ def over_range(count: int, work: Callable[[int, int], object], *, threads: int |
     [(0, 5)]
     """
     threads = get_num_threads() if threads is None else threads
-    step = max(least, -(-count // (threads * PIECES)))
-    if threads == 1 or count <= step:
-        if count:
-            work(0, count)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda first: work(first, min(first + step, count)), range(0, count, step)):
-            pass
+    step = max(1, count) if threads <= 1 else max(least, -(-count // (threads * PIECES)))
+    in_threads(lambda first: work(first, min(first + step, count)), range(0, count, step), threads=threads)
