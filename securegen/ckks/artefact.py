@@ -54,10 +54,13 @@ def _read_json(folder: Path) -> Any:
     try:
         if path.stat().st_size > 1 << 30:
             raise ArtefactError(f"{path} is too large to be a manifest")
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if not (isinstance(content, dict) and isinstance(content.get("body"), dict)):
+            raise ValueError("no body")
+        return content
     except FileNotFoundError:
         raise ArtefactError(f"{folder} has no manifest: it is not complete, or not a securegen artefact") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path} cannot be read as a manifest: {error}") from None
 
 
@@ -93,18 +96,21 @@ def read_manifest(folder: Path, role: str, key: PublicKey | None) -> dict[str, A
 
 def load_array(folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4") -> np.ndarray:
     """Read a .npy file after checking size and SHA-256, and its shape and dtype. Raises ArtefactError naming it."""
-    name = entry["name"]
-    if os.path.basename(name) != name:
+    try:
+        name, expected_size, digest = entry["name"], entry["size"], entry["sha256"]
+    except (KeyError, TypeError):
+        raise ArtefactError(f"{folder}: the manifest names a file without name, size or SHA-256") from None
+    if not isinstance(name, str) or os.path.basename(name) != name or "\0" in name:
         raise ArtefactError(f"{folder}: {name!r} is not a file name")
     path = folder / name
     try:
         size = path.stat().st_size
-        if size != entry["size"]:
-            raise ArtefactError(f"{path} has {size} bytes, its manifest says {entry['size']}: truncated or replaced")
+        if size != expected_size:
+            raise ArtefactError(f"{path} has {size} bytes, its manifest says {expected_size}: truncated or replaced")
         raw = path.read_bytes()
-    except OSError as error:
-        raise ArtefactError(f"{path} cannot be read: {error.strerror}") from None
-    if hashlib.sha256(raw).hexdigest() != entry["sha256"]:
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from None
+    if hashlib.sha256(raw).hexdigest() != digest:
         raise ArtefactError(f"{path} does not have the SHA-256 its manifest names: it was altered")
     return parse_array(raw, path, shape, dtype)
 

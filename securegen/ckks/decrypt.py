@@ -108,9 +108,11 @@ def decrypt(folder: Path, key: SecretKey, info: CohortInfo, secrets: DesignSecre
     # the cohort as it is now: results of an earlier version of it are old, although its design is still known
     if bound_to != (info.digest, secrets.digest, secrets.nonce):
         raise ArtefactError(f"{folder} was computed from another cohort or design than the one encrypted here")
-    if len(body["blocks"]) != len(secrets.checks) or len(body["streams"]) != len(secrets.checks):
-        raise ArtefactError(f"{folder} has {len(body['blocks'])} blocks, {len(secrets.checks)} expected")
-    for index, entry in enumerate(body["blocks"]):
+    blocks = body.get("blocks")
+    if not isinstance(blocks, list) or len(blocks) != len(secrets.checks):
+        found = len(blocks) if isinstance(blocks, list) else "no"
+        raise ArtefactError(f"{folder} has {found} blocks, {len(secrets.checks)} expected")
+    for index, entry in enumerate(blocks):
         streams = ["g", *(["m"] if index in info.missing_blocks else []), *(["q"] if info.squares else [])]
         width = sum(o.size for o in outputs(secrets.public_ones, secrets.squared, streams))
         tiles = artefact.load_array(folder, entry, ciphertext_shape(p, width))
