@@ -178,10 +178,12 @@ def parse(text: str, where: str) -> Study:
 
 def opened_by(study: Study) -> list[str]:
     """What every site, and whoever can read the shared folder, learns of the pooled cohort."""
-    out = ["counts of analysed samples; Σx and Σx² of every phenotype and covariate"]
-    if study.model in (None, "linear", "logistic"):
-        out += ["products of phenotype and covariate columns, summed over everybody"]
-    if study.model in (None, "logistic"):
+    kinds = {p.kind for p in study.phenotypes}
+    tests = {study.model or ("linear" if kind == QUANTITATIVE else "logistic") for kind in kinds}
+    out = ["counts of analysed samples"]
+    if tests & {"linear", "logistic"}:
+        out += ["Σx and Σx² of every phenotype and covariate, and their products summed over everybody"]
+    if "logistic" in tests:
         out += ["gradient and Hessian of each Newton step of the null model"]
     out += ["for every variant Σg, Σg², Σ g × each column, missing calls"]
     out += ["where calls are missing, the sums of each column over the people who miss the call"]
