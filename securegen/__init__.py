@@ -14,6 +14,7 @@ from securegen.api import (
     plan,
     run_plain,
 )
+from securegen.io.arrays import from_arrays
 from securegen.version import VERSION as __version__
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "decrypt",
     "decrypt_tables",
     "encrypt",
+    "from_arrays",
     "generate_key",
     "open_study",
     "plain_sums",

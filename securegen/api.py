@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING
 
 from securegen.design import Design
 from securegen.errors import UsageError
+from securegen.io.arrays import ArrayReader
+from securegen.io.plink1 import PlinkReader
 from securegen.model import GenotypeReader, Sums
 from securegen.stats.qc import Filters
-from securegen.stats.tables import Summary, complete_case_blocks, qc_analysis, write_qc, write_tables
+from securegen.stats.tables import Summary, qc_analysis, write_qc, write_tables
 from securegen.study import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from securegen.ckks.planner import Plan
 
 
-DEFAULT_ENCRYPTOR = "seal"
+Genotypes = str | os.PathLike[str] | ArrayReader | PlinkReader
+DEFAULT_ENCRYPTOR = "own"
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,22 @@ class Study:
     design: Design
 
 
-def open_study(bfile: str | os.PathLike[str], *, log: Log = silent, **options) -> Study:
-    """Open genotypes and build the design. options: the fields of `study.Inputs` (pheno, pheno_name, covar, …).
+def open_study(genotypes: Genotypes, *, log: Log = silent, **options) -> Study:
+    """Open genotypes and build the design. genotypes: prefix of a PLINK1 fileset, or a reader (`from_arrays`); options:
+    the fields of `study.Inputs` (pheno, pheno_name, covar, …).
 
     Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
     """
-    inputs = Inputs(str(bfile), **options)
-    reader = open_genotypes(inputs, log)
+    inputs, reader = _opened(genotypes, log, options)
     return Study(inputs, reader, build_design(inputs, reader, log))
+
+
+def _opened(genotypes: Genotypes, log: Log, options: dict) -> tuple[Inputs, GenotypeReader]:
+    if isinstance(genotypes, str | os.PathLike):
+        inputs = Inputs(os.fspath(genotypes), **options)
+        return inputs, open_genotypes(inputs, log)
+    inputs = Inputs("", **options)
+    return inputs, open_genotypes(inputs, log, genotypes)
 
 
 def plan(study: Study, *, squares: bool | None = None) -> Plan:
@@ -98,10 +109,10 @@ def encrypted_paths(prefix: str | os.PathLike[str]) -> Encrypted:
 
 
 def make_encryptor(name: str, key: SecretKey) -> Encryptor:
-    """The encryptor of that name."""
-    from securegen.ckks.encryption import SealEncryptor
+    """The encryptor of that name: own (docs/encryptor.md) or seal."""
+    from securegen.ckks.encryption import ENCRYPTORS
 
-    return {"seal": SealEncryptor}[name](key)
+    return ENCRYPTORS[name](key)
 
 
 def encrypt(
@@ -244,7 +255,7 @@ def plain_tables(study: Study, out: str, *, digits: int = 17, filters: Filters |
             )
         return [
             write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
-            for alone, blocks in (complete_case_blocks(study.reader, a, design) for a in design.analyses)
+            for alone, blocks in (plain.complete_case_sums(study.reader, design.columns, a) for a in design.analyses)
         ]
     blocks = plain.sums(study.reader, design.columns)
     return write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
@@ -260,10 +271,11 @@ def plain_qc(study: Study, out: str) -> list[str]:
     return write_qc(out, study.reader.variants, blocks, analysis, grid=study.reader.dosage_grid)
 
 
-def open_qc(bfile: str | os.PathLike[str], *, log: Log = silent, **options) -> Study:
+def open_qc(genotypes: Genotypes, *, log: Log = silent, **options) -> Study:
     """Open genotypes for quality control alone; options as `open_study`, phenotypes only for hwe_controls."""
-    inputs = Inputs(str(bfile), **options)
-    reader = open_genotypes(inputs, log)
+    inputs, reader = _opened(genotypes, log, options)
+    if reader.dosage_grid > 1:
+        log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
     phenotypes = read_traits(inputs, reader).phenotypes if inputs.pheno else ()
     return Study(inputs, reader, build_qc(inputs, reader, phenotypes=phenotypes))
 

@@ -74,15 +74,30 @@ class Design:
 
 
 def combine(designs: Sequence[Design]) -> Design:
-    """One design whose columns are those of all parts, so that they share one pass over the cohort."""
-    analyses, width, squares = [], 0, 0
+    """One design for one pass over the cohort: the columns of all parts, equal ones once (a shared sample set is)."""
+    where: dict[bytes, int] = {}
+    names: list[str] = []
+    kept: list[np.ndarray] = []
+    squared: list[bool] = []
+    placed = []
     for part in designs:
+        c = part.columns
+        index = [where.setdefault(c.values[:, j].tobytes(), len(where)) for j in range(len(c.names))]
+        for j, at in enumerate(index):
+            if at == len(names):
+                names.append(c.names[j])
+                kept.append(c.values[:, j])
+                squared.append(False)
+            squared[at] |= c.squared[j]
+        placed.append(index)
+    order = {column: i for i, column in enumerate(j for j, flag in enumerate(squared) if flag)}
+    analyses = []
+    for part, index in zip(designs, placed, strict=True):
+        squares = [order[index[j]] for j in part.columns.squared_index]
         for a in part.analyses:
-            columns = tuple(j + width for j in a.columns)
-            analyses.append(Analysis(a.test, a.phenotype, columns, tuple(j + squares for j in a.squares), a.model))
-        width += len(part.columns.names)
-        squares += len(part.columns.squared_index)
-    return Design(Columns.concatenate([p.columns for p in designs]), tuple(analyses))
+            columns, own = tuple(index[j] for j in a.columns), tuple(squares[i] for i in a.squares)
+            analyses.append(Analysis(a.test, a.phenotype, columns, own, a.model))
+    return Design(Columns(tuple(names), np.stack(kept, axis=1), tuple(squared)), tuple(analyses))
 
 
 def scatter(values: np.ndarray, analysed: np.ndarray) -> np.ndarray:

@@ -121,11 +121,6 @@ class Columns:
         """True when column j is 1 for every stored sample, so that it may be public."""
         return bool((self.values[:, j] == 1).all())
 
-    @staticmethod
-    def concatenate(parts: list[Columns]) -> Columns:
-        names = tuple(n for p in parts for n in p.names)
-        return Columns(names, np.concatenate([p.values for p in parts], axis=1), sum((p.squared for p in parts), ()))
-
 
 @dataclass(frozen=True)
 class Sums:

@@ -19,6 +19,7 @@ from securegen import fixedpoint as fp
 from securegen.design import Design, combine, linear_design
 from securegen.design_binary import contingency_design, logistic_design, qc_design
 from securegen.errors import DesignError, UsageError
+from securegen.io.arrays import ArrayReader
 from securegen.io.plink1 import PlinkReader, read_plink
 from securegen.io.tables import read_ids, read_names, read_table
 from securegen.model import GenotypeReader, Variants
@@ -80,10 +81,15 @@ class Inputs:
         return out
 
 
-def open_genotypes(inputs: Inputs, log: Log = silent) -> PlinkReader:
-    """Open the genotypes and apply the sample and variant filters. Raises UsageError when nothing is left."""
-    reader = read_plink(inputs.bfile)
-    log(f"{inputs.bfile}: {len(reader.samples)} samples, {len(reader.variants)} variants")
+def open_genotypes(
+    inputs: Inputs, log: Log = silent, opened: ArrayReader | PlinkReader | None = None
+) -> ArrayReader | PlinkReader:
+    """Open the genotypes (or take a reader) and apply the sample and variant filters.
+
+    Raises UsageError when nothing is left.
+    """
+    reader = opened if opened is not None else read_plink(inputs.bfile)
+    log(f"{inputs.bfile or 'genotypes in memory'}: {len(reader.samples)} samples, {len(reader.variants)} variants")
     keep = np.ones(len(reader.samples), bool)
     if inputs.keep:
         keep &= align.match_people(reader.samples, read_ids(inputs.keep))

@@ -25,7 +25,8 @@ import numpy as np
 from securegen.ckks import artefact, codec, verify
 from securegen.ckks.encryption import Ciphertexts, Encryptor
 from securegen.ckks.keys import PublicKey, SecretKey, canonical
-from securegen.ckks.parameters import Parameters
+from securegen.ckks.parameters import Parameters, Ring
+from securegen.ckks.uniform import expand
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
 from securegen.io.output import atomic, write_array
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
@@ -59,12 +60,12 @@ def write_ciphertexts(folder: Path, name: str, block: Ciphertexts, shape: tuple[
     return out
 
 
-def read_ciphertexts(folder: Path, entries: list[dict[str, Any]], shape: tuple[int, ...], expand) -> Ciphertexts:
-    """Both halves of a chunk as (k, T, …, L) uint32. expand(seed, shape) redraws the half that is not stored."""
+def read_ciphertexts(folder: Path, entries: list[dict[str, Any]], shape: tuple[int, ...], ring: Ring) -> Ciphertexts:
+    """Both halves of a chunk as (k, T, …, L) uint32; the second is read, or expanded from its seed."""
     c0 = artefact.load_array(folder, entries[0], shape)
     if len(entries) == 2:
         return Ciphertexts(c0, artefact.load_array(folder, entries[1], shape))
-    return Ciphertexts(c0, expand(bytes.fromhex(entries[0]["seed"]), shape))
+    return Ciphertexts(c0, expand(bytes.fromhex(entries[0]["seed"]), shape, ring))
 
 
 class OwnerState:
@@ -140,7 +141,7 @@ def _encrypt_one(
     if block.missing is not None:
         streams["m"] = block.missing.view(np.int8)
     if squares:
-        streams["q"] = block.dosage.astype(np.int16) ** 2
+        streams["q"] = block.dosage.astype(np.int32) ** 2  # 4D² needs 28 bits
     part: dict[str, Any] = {"variants": len(block), "streams": {}}
     for stream, stored in streams.items():
         part["streams"][stream] = [
@@ -271,11 +272,11 @@ class EncryptedCohort:
     def blocks(self) -> list[dict[str, Any]]:
         return self.body["blocks"]
 
-    def read(self, block: int, stream: str, chunk: int, expand) -> Ciphertexts:
+    def read(self, block: int, stream: str, chunk: int) -> Ciphertexts:
         """Ciphertexts of one chunk of one block, (k, T, G, L) each half."""
         _, count = chunks(self.parameters)[chunk]
         entries = self.blocks[block]["streams"][stream][chunk]
-        return read_ciphertexts(self.folder, entries, ciphertext_shape(self.parameters, count), expand)
+        return read_ciphertexts(self.folder, entries, ciphertext_shape(self.parameters, count), self.parameters.ring)
 
     def stored(self) -> Iterator[dict[str, Any]]:
         for part in self.blocks:

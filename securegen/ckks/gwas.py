@@ -26,17 +26,11 @@ from securegen.kernels.residue_mac import add_parts, mac_parts
 BATCH_BYTES = 256 << 20
 
 
-def refuse_seed(seed: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """Stands where a format stores both halves."""
-    raise ArtefactError("this artefact stores seeds, which this reader does not expand")
-
-
 def associate(
     cohort: EncryptedCohort,
     design: EncryptedDesign,
     folder: Path,
     *,
-    expand=refuse_seed,
     progress: Progress = no_progress,
     batch_bytes: int = BATCH_BYTES,
 ) -> str:
@@ -59,18 +53,18 @@ def associate(
         batch = range(first, min(first + step, len(streams)))
         sums = {b: _accumulators(wanted[b], ring) for b in batch}
         for c in range(len(chunks(cohort.parameters))):
-            columns = design.read_columns(c, expand) if design.encrypted else None
+            columns = design.read_columns(c) if design.encrypted else None
             prepared: dict[str, Ciphertexts | None] = {}
             for b in batch:
                 for stream in streams[b]:
                     if stream not in prepared:
                         prepared[stream] = _columns_for(stream, columns, wanted[b], design)
-                    _accumulate(cohort.read(b, stream, c, expand), prepared[stream], wanted[b], stream, ring, sums[b])
+                    _accumulate(cohort.read(b, stream, c), prepared[stream], wanted[b], stream, ring, sums[b])
                 done += 1
                 progress(done, len(streams) * len(chunks(cohort.parameters)))
         for b in batch:
             if any(o.kind == "owner" for o in wanted[b]):
-                own = design.read_squares(b, expand)
+                own = design.read_squares(b)
                 for i, o in enumerate(o for o in wanted[b] if o.kind == "owner"):
                     sums[b][o] = np.stack([own.c0[:, :, i], own.halves()[1][:, :, i]], 2)
             flat = np.concatenate([sums[b][o].astype(np.uint32) for o in wanted[b]], axis=2)
@@ -126,12 +120,19 @@ def _accumulate(
     primes = np.array(ring.primes, np.uint64)
     products = [o for o in wanted if o.stream == stream and o.kind == "product"]
     if products and columns is not None:
-        mac_parts(g.c0, g.c1, columns.c0, columns.c1, primes, sums[products[0]].base)
+        mac_parts(*g.halves(), *columns.halves(), primes, _shared(sums, products))
     additions = [o for o in wanted if o.stream == stream and o.kind == "addition"]
     if additions:
-        add_parts(g.c0, g.c1, primes, sums[additions[0]])
+        add_parts(*g.halves(), primes, sums[additions[0]])
         for other in additions[1:]:  # several columns of ones: the same number
             sums[other][...] = sums[additions[0]]
+
+
+def _shared(sums: dict[Output, np.ndarray], products: list[Output]) -> np.ndarray:
+    """The one array (k, T, J, 3, L) that the accumulators of a stream's products are views of."""
+    whole = sums[products[0]].base
+    assert whole is not None
+    return whole
 
 
 def open_results(folder: Path) -> dict[str, Any]:

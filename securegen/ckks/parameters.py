@@ -121,6 +121,8 @@ class Parameters:
     def __post_init__(self) -> None:
         if self.pack < 1 or self.ring.n % self.pack:
             raise PlanError(f"{self.pack} samples a ciphertext do not divide ring dimension {self.ring.n}")
+        if self.samples < 1 or self.dosage_max < 1 or not self.norm > 0:
+            raise PlanError("a plan needs samples, a largest dosage and a norm of the columns that are not zero")
         self.check_exact()
 
     @property

@@ -41,8 +41,12 @@ class Workload:
 
     @property
     def norm(self) -> float:
-        """2-norm bound of a design column: N samples within scale ≥ SD, centre within scale/32, rounding 1/2."""
-        return math.sqrt(self.samples) * (2.0**self.bits / 5 * math.hypot(1, 1 / 32) + 0.5)
+        """2-norm bound of a design column: N samples within scale ≥ SD, centre within scale/32, rounding 1/2.
+
+        At least 2D·√N, so that indicator columns fit and 2D·√N·norm also bounds the owner's Σ g².
+        """
+        scaled = 2.0**self.bits / 5 * math.hypot(1, 1 / 32) + 0.5
+        return math.sqrt(self.samples) * max(scaled, 2 * self.grid)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def block_check(r: np.ndarray, dosage: np.ndarray, missing: np.ndarray | None, s
     if missing is not None:
         out[1] = weighted_sums(missing.view(np.int8), r)
     if squares:
-        out[2] = weighted_sums(dosage.astype(np.int16) ** 2, r)
+        out[2] = weighted_sums(dosage.astype(np.int32) ** 2, r)
     return out
 
 

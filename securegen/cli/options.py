@@ -107,8 +107,9 @@ def open_later(inputs: Inputs, owner: str, key, log: Callable[[str], None]):
 
 def encryptor_option(command: Callable) -> Callable:
     """Which implementation encrypts."""
-    choice = click.Choice(["seal"])
-    return click.option("--encryptor", type=choice, default="seal", show_default=True, help="Who encrypts.")(command)
+    choice = click.Choice(["own", "seal"])
+    text = "Who encrypts: own (a seed replaces half of the bytes) or Microsoft SEAL."
+    return click.option("--encryptor", type=choice, default="own", show_default=True, help=text)(command)
 
 
 def run_options(command: Callable) -> Callable:

@@ -25,6 +25,11 @@ def print_summaries(tables: Sequence[Summary], log: RunLog, filters: Filters | N
                 f"  precision of T: certain within {t.promise['dt_certain']:.1e}·(1 + T²/df), expected within "
                 f"{t.promise['dt_expected']:.1e}; promised {t.promise['dt_promised']:.0e}·(1 + T²/df)"
             )
+        if "dchisq_certain" in t.promise:
+            log(
+                f"  precision of χ²: certain within {t.promise['dchisq_certain']:.1e}·max(1, χ²), expected within "
+                f"{t.promise['dchisq_expected']:.1e}; promised {t.promise['dchisq_promised']:.0e}·max(1, χ²)"
+            )
 
 
 def print_top(table: Summary, log: RunLog, count: int = 5) -> None:

@@ -1,7 +1,7 @@
 """Number-theoretic transform modulo primes below 2^31, in SEAL's order.
 
-Output j is the polynomial at ψ^(2·bitreverse(j)+1), ψ the smallest primitive 2n-th root of unity. Multiplications by
-roots use a precomputed quotient (Shoup); butterflies are lazy, values stay below 4q until the last pass (Harvey 2014).
+Output j is the polynomial at ψ^(2·bitreverse(j)+1), ψ the smallest primitive 2n-th root of unity, so the pointwise product
+of two transforms is the transform of the product modulo X^n + 1. (Longa and Naehrig 2016; butterflies in `butterfly`.)
 """
 
 from __future__ import annotations
@@ -12,117 +12,118 @@ from functools import lru_cache
 import numpy as np
 from numba import njit, prange, uint64
 
+from securegen.kernels import butterfly
+from securegen.kernels.emit import words
+
+SMALLEST = 16  # two vectors of 8 words
+
 
 @dataclass(frozen=True, eq=False)
 class NttTables:
-    """n, q, and (n,) uint64 arrays of roots and their Shoup quotients floor(root·2^32/q)."""
+    """n, q, and roots for both directions: (n,) uint64, w + 2^32·floor(w·2^32/q); n_inverse likewise, one number."""
 
     n: int
     q: int
     roots: np.ndarray
-    roots_shoup: np.ndarray
     inverse_roots: np.ndarray
-    inverse_roots_shoup: np.ndarray
     n_inverse: int
 
 
 @lru_cache(maxsize=64)
 def ntt_tables(n: int, q: int) -> NttTables:
-    """Tables for ring dimension n (a power of two) and prime q, 1 mod 2n, below 2^31."""
-    assert q < 1 << 31 and q % (2 * n) == 1 and n & (n - 1) == 0
-    generator = next(x for x in range(2, q) if pow(x, (q - 1) // 2, q) == q - 1)
+    """Tables for ring dimension n (a power of two, at least 16) and prime q, 1 mod 2n, below 2^31.
+
+    >>> tables = ntt_tables(16, 97)
+    >>> a = np.arange(16, dtype=np.uint64).reshape(1, 1, 16)
+    >>> forward(a, (tables,)); inverse(a, (tables,))
+    >>> a.ravel().tolist() == list(range(16))
+    True
+    """
+    assert q < 1 << 31 and q % (2 * n) == 1 and n & (n - 1) == 0 and n >= SMALLEST
+    generator = next(x for x in range(2, q) if pow(x, n * ((q - 1) // (2 * n)), q) == q - 1)
     root = pow(generator, (q - 1) // (2 * n), q)
-    assert pow(root, n, q) == q - 1
     square, candidate, psi = root * root % q, root, root
     for _ in range(n - 1):
         candidate = candidate * square % q
         psi = min(psi, candidate)
     bits = n.bit_length() - 1
-    order = [int(format(i, f"0{bits}b")[::-1], 2) if bits else 0 for i in range(n)]
+    order = [int(format(i, f"0{bits}b")[::-1], 2) for i in range(n)]
+    with_quotient = lambda w: w | (w << 32) // q << 32
 
-    def powers(base: int) -> tuple[np.ndarray, np.ndarray]:
+    def powers(base: int) -> np.ndarray:
         table = [1] * n
         for i in range(1, n):
             table[i] = table[i - 1] * base % q
-        values = [table[i] for i in order]
-        return np.array(values, np.uint64), np.array([(v << 32) // q for v in values], np.uint64)
+        return np.array([with_quotient(table[i]) for i in order], np.uint64)
 
-    return NttTables(n, q, *powers(psi), *powers(pow(psi, -1, q)), pow(n, -1, q))
+    return NttTables(n, q, powers(psi), powers(pow(psi, -1, q)), with_quotient(pow(n, -1, q)))
 
 
-def _stack(tables: tuple[NttTables, ...], inverse: bool) -> tuple[np.ndarray, ...]:
-    q = np.array([t.q for t in tables], np.uint64)
-    if inverse:
-        roots = np.stack([t.inverse_roots for t in tables])
-        shoup = np.stack([t.inverse_roots_shoup for t in tables])
-        last = np.array([(t.n_inverse, (t.n_inverse << 32) // t.q) for t in tables], np.uint64)
-        return roots, shoup, q, last
-    return np.stack([t.roots for t in tables]), np.stack([t.roots_shoup for t in tables]), q
+@lru_cache(maxsize=16)
+def stack_tables(tables: tuple[NttTables, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """primes (k,), roots (k, n), inverse roots (k, n) and n⁻¹ (k,) of several tables, uint64."""
+    return (
+        np.array([t.q for t in tables], np.uint64), np.stack([t.roots for t in tables]),
+        np.stack([t.inverse_roots for t in tables]), np.array([t.n_inverse for t in tables], np.uint64),
+    )  # fmt: skip
 
 
 def forward(a: np.ndarray, tables: tuple[NttTables, ...]) -> None:
     """Transform (R, k, n) uint64 in place, row (r, p) modulo tables[p].q; canonical residues in and out."""
-    assert a.dtype == np.uint64 and a.ndim == 3 and a.shape[1] == len(tables) and a.flags.c_contiguous
-    _forward(a, *_stack(tables, inverse=False))
+    _check(a, tables)
+    primes, roots, _, _ = stack_tables(tables)
+    _forward(a, primes, roots)
 
 
 def inverse(a: np.ndarray, tables: tuple[NttTables, ...]) -> None:
     """Inverse of `forward`, in place."""
-    assert a.dtype == np.uint64 and a.ndim == 3 and a.shape[1] == len(tables) and a.flags.c_contiguous
-    _inverse(a, *_stack(tables, inverse=True))
+    _check(a, tables)
+    primes, _, roots, factors = stack_tables(tables)
+    _inverse(a, primes, roots, factors)
 
 
-@njit(inline="always")
-def _shoup(x, w, quotient, q):
-    """x·w mod q up to one q too large, for x < 2^32."""
-    return x * w - ((x * quotient) >> uint64(32)) * q
+def _check(a: np.ndarray, tables: tuple[NttTables, ...]) -> None:
+    assert a.dtype == np.uint64 and a.ndim == 3 and a.shape[1:] == (len(tables), tables[0].n) and a.flags.c_contiguous
+
+
+@njit(nogil=True)
+def forward_row(x, roots, q):
+    """Transform one row, (n,) uint64, in place: values below 2q in, canonical residues out."""
+    n = len(x)
+    base, table, vector = uint64(x.ctypes.data), uint64(roots.ctypes.data), words()
+    t, m = n >> 1, 1
+    while t >= vector:
+        for i in range(m):
+            butterfly.forward_stage(base + uint64(16 * i * t), uint64(t), roots[m + i], q)
+        t, m = t >> 1, m << 1
+    butterfly.forward_short_stages(base, uint64(n), table, q)
+
+
+@njit(nogil=True)
+def inverse_row(x, roots, factor, q):
+    """Inverse transform of one row, in place: values below 2q in, canonical residues out."""
+    n = len(x)
+    base, table, vector = uint64(x.ctypes.data), uint64(roots.ctypes.data), words()
+    butterfly.inverse_short_stages(base, uint64(n), table, q)
+    t, m = vector, n // (2 * vector)
+    while m >= 1:
+        for i in range(m):
+            butterfly.inverse_stage(base + uint64(16 * i * t), uint64(t), roots[m + i], q)
+        t, m = t << 1, m >> 1
+    butterfly.scale(base, uint64(n), factor, q)
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _forward(a, roots, shoup, primes):
-    rows, k, n = a.shape
+def _forward(a, primes, roots):
+    rows, k, _ = a.shape
     for row in prange(rows * k):
-        x, p = a[row // k, row % k], row % k
-        q = primes[p]
-        two_q = q + q
-        t, m = n, 1
-        while m < n:
-            t >>= 1
-            for i in range(m):
-                w, ws = roots[p, m + i], shoup[p, m + i]
-                start = 2 * i * t
-                for j in range(start, start + t):
-                    u, v = x[j], _shoup(x[j + t], w, ws, q)
-                    u = u - two_q if u >= two_q else u
-                    x[j], x[j + t] = u + v, u + two_q - v
-            m <<= 1
-        for j in range(n):
-            u = x[j]
-            u = u - two_q if u >= two_q else u
-            x[j] = u - q if u >= q else u
+        p = row % k
+        forward_row(a[row // k, p], roots[p], primes[p])
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _inverse(a, roots, shoup, primes, last):
-    rows, k, n = a.shape
+def _inverse(a, primes, roots, factors):
+    rows, k, _ = a.shape
     for row in prange(rows * k):
-        x, p = a[row // k, row % k], row % k
-        q = primes[p]
-        two_q = q + q
-        t, m = 1, n
-        while m > 1:
-            h = m >> 1
-            start = 0
-            for i in range(h):
-                w, ws = roots[p, h + i], shoup[p, h + i]
-                for j in range(start, start + t):
-                    u, v = x[j], x[j + t]
-                    s = u + v
-                    x[j] = s - two_q if s >= two_q else s
-                    x[j + t] = _shoup(u + two_q - v, w, ws, q)
-                start += 2 * t
-            t <<= 1
-            m = h
-        for j in range(n):
-            u = _shoup(x[j], last[p, 0], last[p, 1], q)
-            x[j] = u - q if u >= q else u
+        p = row % k
+        inverse_row(a[row // k, p], roots[p], factors[p], primes[p])

@@ -1,60 +1,215 @@
-"""Fused multiply-accumulate of CKKS ciphertexts in residues."""
+"""Fused multiply-accumulate of CKKS ciphertexts in residues: the server's inner loop.
+
+Arrays lie as [prime, tile, group, column, lane]: a tile is `lanes` consecutive coefficients (in NTT form, so every lane is
+on its own), and a group is one ciphertext of the sum. Each tile of the columns is used for all blocks while it is in the
+cache; each genotype residue is read from memory once for all columns. Nothing here is secret: both factors are
+ciphertexts, or a ciphertext and a public plaintext.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import float64, int64, njit, prange, uint64
+from numba import njit, prange, uint64
+
+from securegen.kernels.emit import words
+from securegen.kernels.panel import CIPHERTEXT, PLAINTEXT, panel
+
+LANES_MULTIPLE = 16  # a vector of 8 words, 2 lanes a word
+RUN = 16  # groups whose genotype residues stay in the first cache for all columns; also how far ahead is prefetched
+PRIME_LIMIT = 1 << 30
 
 
-def mac_parts(g0, g1, c0, c1, primes, out) -> None:
-    """out += Σ_groups (g0, g1) × (c0, c1), size-3 products modulo each prime.
+def mac_blocks(
+    g0: np.ndarray, g1: np.ndarray, c0: np.ndarray, c1: np.ndarray, primes: np.ndarray, out: np.ndarray
+) -> None:
+    """out[b] += Σ_groups (g0[b], g1[b]) × (c0, c1): size-3 products modulo each prime.
 
-    g0, g1: (k, T, G, L) uint32; c0, c1: (k, T, G, J, L) uint32; primes: (k,) uint64 below 2^30;
-    out: (k, T, J, 3, L) uint64, canonical residues in and out.
+    g0, g1: (B, k, T, G, L) uint32, blocks; c0, c1: (k, T, G, J, L) uint32, columns; primes: (k,) uint64, below 2^30;
+    out: (B, k, T, J, 3, L) uint64. Residues are canonical in and out. L must be a multiple of 16. Views are fine where
+    the lanes are contiguous. Threads share the tiles.
     """
-    _mac(g0, g1, c0, c1, primes, out)
+    blocks, k, tiles, groups, lanes = g0.shape
+    columns = c0.shape[3]
+    assert g1.shape == g0.shape and c0.shape == c1.shape == (k, tiles, groups, columns, lanes)
+    assert out.shape == (blocks, k, tiles, columns, 3, lanes) and g1.strides == g0.strides and c1.strides == c0.strides
+    _check(primes, out, lanes, g0, g1, c0, c1)
+    if groups:
+        _mac(g0, g1, c0, c1, primes, _constants(primes), out)
 
 
-def add_parts(g0, g1, primes, out) -> None:
-    """out += Σ_groups (g0, g1). out: (k, T, 2, L) uint64, canonical residues."""
-    for i, half in enumerate((g0, g1)):
-        total = out[:, :, i] + half.sum(axis=2, dtype=np.uint64)
-        out[:, :, i] = total % primes[:, None, None]
+def mac_parts(
+    g0: np.ndarray, g1: np.ndarray, c0: np.ndarray, c1: np.ndarray, primes: np.ndarray, out: np.ndarray
+) -> None:
+    """`mac_blocks` for one block: g0, g1 (k, T, G, L), out (k, T, J, 3, L)."""
+    mac_blocks(g0[None], g1[None], c0, c1, primes, out[None])
+
+
+def mac(g: np.ndarray, c: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
+    """`mac_parts` for ciphertexts stored whole: g (k, T, G, 2, L), c (k, T, G, J, 2, L)."""
+    mac_parts(g[:, :, :, 0], g[:, :, :, 1], c[:, :, :, :, 0], c[:, :, :, :, 1], primes, out)
+
+
+def mac_plain(g: np.ndarray, p: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
+    """out += Σ_groups g × p, p a plaintext polynomial. g: (k, T, G, 2, L), p: (k, T, G, J, L), out: (k, T, J, 2, L)."""
+    mac_plain_parts(g[:, :, :, 0], g[:, :, :, 1], p, primes, out)
+
+
+def mac_plain_parts(g0: np.ndarray, g1: np.ndarray, p: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
+    """`mac_plain` for a ciphertext in halves: g0, g1 (k, T, G, L) uint32."""
+    k, tiles, groups, lanes = g0.shape
+    assert g1.shape == g0.shape and g1.strides == g0.strides and p.shape == (k, tiles, groups, p.shape[3], lanes)
+    assert out.shape == (k, tiles, p.shape[3], 2, lanes)
+    _check(primes, out, lanes, g0, g1, p)
+    if groups:
+        _mac_plain(g0, g1, p, primes, _constants(primes), out)
+
+
+def add(g: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
+    """out += Σ_groups g. g: (k, T, G, 2, L) uint32, out: (k, T, 2, L) uint64, canonical residues."""
+    add_parts(g[:, :, :, 0], g[:, :, :, 1], primes, out)
+
+
+def add_parts(g0: np.ndarray, g1: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
+    """`add` for a ciphertext in halves: g0, g1 (k, T, G, L) uint32."""
+    k, tiles, _, lanes = g0.shape
+    assert g1.shape == g0.shape and out.shape == (k, tiles, 2, lanes) and out.dtype == np.uint64
+    _add(g0, g1, primes, out)
+
+
+def _check(primes: np.ndarray, out: np.ndarray, lanes: int, *factors: np.ndarray) -> None:
+    assert lanes % LANES_MULTIPLE == 0, f"{lanes} lanes are not a multiple of {LANES_MULTIPLE}"
+    assert out.dtype == np.uint64 and int(primes.max()) < PRIME_LIMIT
+    assert all(f.dtype == np.uint32 and (f.strides[-1] == 4 or not f.size) for f in factors)
+
+
+def _constants(primes: np.ndarray) -> np.ndarray:
+    """(k, 3) uint64: 2^32 mod q, and the quotients floor(w·2^32/q) of w = 2^32 mod q and w = 1."""
+    rows = [(r := (1 << 32) % q, (r << 32) // q, (1 << 32) // q) for q in map(int, primes)]
+    return np.array(rows, np.uint64)
+
+
+@njit(inline="always")
+def _reduce(high, low, q, r, r_quotient, one_quotient):
+    """(high·2^32 + low) mod q for any high and low < 2^32.
+
+    The estimated quotients are floors, so never too large: a product x·w − floor(x·floor(w·2^32/q)/2^32)·q lies in
+    [0, 2q) for every x < 2^32 (Shoup), and nothing wraps below zero.
+    """
+    s, m = uint64(32), uint64(0xFFFFFFFF)
+    h1, h0 = high >> s, high & m
+    x = h1 * r - ((h1 * r_quotient) >> s) * q + h0 - ((h0 * one_quotient) >> s) * q  # below 4q
+    y = x * r - ((x * r_quotient) >> s) * q + low - ((low * one_quotient) >> s) * q
+    y = y - uint64(2) * q if y >= uint64(2) * q else y
+    return y - q if y >= q else y
+
+
+@njit(inline="always")
+def _finish(high, low, q, constants, out):
+    """out (J, terms, L) += accumulators (J, terms, 2, L/2)."""
+    columns, terms, _, half = low.shape
+    r, r_quotient, one_quotient = constants
+    for j in range(columns):
+        for i in range(terms):
+            for parity in range(2):
+                for l in range(half):
+                    x = _reduce(high[j, i, parity, l], low[j, i, parity, l], q, r, r_quotient, one_quotient)
+                    x += out[j, i, 2 * l + parity]
+                    out[j, i, 2 * l + parity] = x - q if x >= q else x
+
+
+_pair_1, _pair_2, _pair_3, _pair_4 = (panel(CIPHERTEXT, j) for j in (1, 2, 3, 4))
+_plain_1, _plain_2, _plain_4 = (panel(PLAINTEXT, j) for j in (1, 2, 4))
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _mac(g0, g1, c0, c1, primes, out):
-    k, tiles, groups, lanes = g0.shape
+def _mac(g0, g1, c0, c1, primes, constants, out):
+    blocks, k, tiles, groups, lanes = g0.shape
     columns = c0.shape[3]
+    vector = words() * 8
+    g_group, c_group, c_column = uint64(g0.strides[3]), uint64(c0.strides[2]), uint64(c0.strides[3])
+    row = uint64(lanes * 4)  # bytes of an accumulator: lanes/2 words
     for task in prange(k * tiles):
         p, t = task // tiles, task % tiles
-        q = primes[p]
-        inv = (2.0 - 2.0**-39) / float64(q)  # biased down: a quotient one too large would wrap below zero
-        for j in range(columns):
-            a0 = out[p, t, j, 0].copy()
-            a1 = out[p, t, j, 1].copy()
-            a2 = out[p, t, j, 2].copy()
-            whole = groups - groups % 4
-            for i in range(0, whole, 4):
-                for l in range(lanes):
-                    s0, s1, s2 = a0[l], a1[l], a2[l]
-                    for u in range(4):
-                        x0, x1 = uint64(g0[p, t, i + u, l]), uint64(g1[p, t, i + u, l])
-                        y0, y1 = uint64(c0[p, t, i + u, j, l]), uint64(c1[p, t, i + u, j, l])
-                        s0 += x0 * y0
-                        s1 += x0 * y1 + x1 * y0
-                        s2 += x1 * y1
-                    a0[l] = s0 - uint64(int64(float64(int64(s0 >> uint64(1))) * inv)) * q
-                    a1[l] = s1 - uint64(int64(float64(int64(s1 >> uint64(1))) * inv)) * q
-                    a2[l] = s2 - uint64(int64(float64(int64(s2 >> uint64(1))) * inv)) * q
-            for i in range(whole, groups):
-                for l in range(lanes):
-                    x0, x1 = uint64(g0[p, t, i, l]), uint64(g1[p, t, i, l])
-                    y0, y1 = uint64(c0[p, t, i, j, l]), uint64(c1[p, t, i, j, l])
-                    a0[l] = (a0[l] + x0 * y0) % q
-                    a1[l] = (a1[l] + x0 * y1 + x1 * y0) % q
-                    a2[l] = (a2[l] + x1 * y1) % q
+        low = np.empty((columns, 3, 2, lanes // 2), np.uint64)
+        high = np.empty((columns, 3, 2, lanes // 2), np.uint64)
+        lows, highs = uint64(low.ctypes.data), uint64(high.ctypes.data)
+        columns0, columns1 = uint64(c0[p, t].ctypes.data), uint64(c1[p, t].ctypes.data)
+        for b in range(blocks):
+            low[:] = 0
+            high[:] = 0
+            block0, block1 = uint64(g0[b, p, t].ctypes.data), uint64(g1[b, p, t].ctypes.data)
+            for first in range(0, groups, RUN):
+                n = uint64(min(RUN, groups - first))
+                x0, x1 = block0 + uint64(first) * g_group, block1 + uint64(first) * g_group
+                g_ahead = uint64(RUN) * g_group
+                if first + RUN >= groups and b + 1 < blocks:
+                    g_ahead = uint64(g0[b + 1, p, t].ctypes.data) - x0
+                c_ahead = uint64(RUN) * c_group
+                for j in range(0, columns, 4):
+                    shift = uint64(first) * c_group + uint64(j) * c_column
+                    y0, y1 = columns0 + shift, columns1 + shift
+                    at = uint64(j * 6) * row
+                    width = min(columns - j, 4)
+                    for lane in range(0, lanes * 4, vector):
+                        o = uint64(lane)
+                        a, b1, c, d, lo, hi = x0 + o, x1 + o, y0 + o, y1 + o, lows + at + o, highs + at + o
+                        if width == 4:
+                            _pair_4(a, b1, c, d, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
+                        elif width == 3:
+                            _pair_3(a, b1, c, d, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
+                        elif width == 2:
+                            _pair_2(a, b1, c, d, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
+                        else:
+                            _pair_1(a, b1, c, d, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
+            _finish(high, low, primes[p], constants[p], out[b, p, t])
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _mac_plain(g0, g1, plain, primes, constants, out):
+    k, tiles, groups, lanes = g0.shape
+    columns = plain.shape[3]
+    vector = words() * 8
+    g_group, c_group, c_column = uint64(g0.strides[2]), uint64(plain.strides[2]), uint64(plain.strides[3])
+    row = uint64(lanes * 4)
+    for task in prange(k * tiles):
+        p, t = task // tiles, task % tiles
+        low = np.zeros((columns, 2, 2, lanes // 2), np.uint64)
+        high = np.zeros((columns, 2, 2, lanes // 2), np.uint64)
+        lows, highs = uint64(low.ctypes.data), uint64(high.ctypes.data)
+        block0, block1 = uint64(g0[p, t].ctypes.data), uint64(g1[p, t].ctypes.data)
+        factors = uint64(plain[p, t].ctypes.data)
+        for first in range(0, groups, RUN):
+            n = uint64(min(RUN, groups - first))
+            x0, x1 = block0 + uint64(first) * g_group, block1 + uint64(first) * g_group
+            g_ahead, c_ahead = uint64(RUN) * g_group, uint64(RUN) * c_group
+            j = 0
+            while j < columns:
+                y = factors + uint64(first) * c_group + uint64(j) * c_column
+                at = uint64(j * 4) * row
+                width = 4 if columns - j >= 4 else 2 if columns - j >= 2 else 1
+                for lane in range(0, lanes * 4, vector):
+                    o = uint64(lane)
+                    a, b, c, lo, hi = x0 + o, x1 + o, y + o, lows + at + o, highs + at + o
+                    if width == 4:
+                        _plain_4(a, b, c, c, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
+                    elif width == 2:
+                        _plain_2(a, b, c, c, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
+                    else:
+                        _plain_1(a, b, c, c, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
+                j += width
+        _finish(high, low, primes[p], constants[p], out[p, t])
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _add(g0, g1, primes, out):
+    k, tiles, groups, lanes = g0.shape
+    for task in prange(k * tiles):
+        p, t = task // tiles, task % tiles
+        total = np.zeros((2, lanes), np.uint64)
+        for i in range(groups):
             for l in range(lanes):
-                out[p, t, j, 0, l] = a0[l] % q
-                out[p, t, j, 1, l] = a1[l] % q
-                out[p, t, j, 2, l] = a2[l] % q
+                total[0, l] += uint64(g0[p, t, i, l])
+                total[1, l] += uint64(g1[p, t, i, l])
+        for half in range(2):
+            for l in range(lanes):
+                out[p, t, half, l] = (out[p, t, half, l] + total[half, l]) % primes[p]

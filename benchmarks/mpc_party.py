@@ -1,0 +1,188 @@
+"""One party of an MPC benchmark in its own process: DIRECTORY NAME TASK OPTIONS(JSON).
+
+Says "ready" once connected, then for every line on its input does the task once and says "done" with the bytes it
+sent. Implementations: `securegen` (our protocols), `hardened` (CrypTen on our layer), `crypten` (CrypTen as shipped,
+plaintext gloo, its own dealer).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from securegen.mpc import outsourced, vertical
+from securegen.mpc.dealer import block_dealer, server_dealer
+from securegen.mpc.insecure_crypten import insecure_crypten
+from securegen.mpc.local import identity
+from securegen.mpc.masked_store import MaskedStore
+from securegen.mpc.parties import read_parties
+from securegen.mpc.secure_sum import PairwiseMasks, secure_sum
+from securegen.mpc.session import open_session
+from securegen.mpc.state import OwnerState
+
+CRYPTEN_BLOCK = 500  # variants; fastest of 100, 250, 500 and 1000
+
+
+def cohort(samples, variants, columns):
+    """The same made-up genotypes (samples, variants) and phenotypes at every party."""
+    generator = np.random.default_rng(5)
+    g = generator.integers(0, 3, (samples, variants), dtype=np.int8)
+    return g, generator.integers(-(1 << 16), 1 << 16, (samples, columns))
+
+
+def blocks(g, bits=64):
+    size = vertical.block_size(len(g), bits)
+    return [vertical.Block(i, {"g": np.ascontiguousarray(g[:, i : i + size].T)}) for i in range(0, g.shape[1], size)]
+
+
+def check(sums, g, y):
+    """The last variants against NumPy."""
+    np.testing.assert_array_equal(sums[-20:], g[:, -20:].T.astype(np.int64) @ y)
+
+
+def vertical_task(session, directory, o):
+    g, y = cohort(o["samples"], o["variants"], o["columns"])
+    roles = vertical.Roles("gen", "phe", "deal")
+    parts, bits = blocks(g, o["bits"]), o["bits"]
+
+    def once(number):
+        if session.me == "deal":
+            block_dealer(session, left="gen", right="phe", bits=bits)
+            return
+        state = OwnerState(directory / f"{session.me}-{number}.json")
+        if session.me == "gen":
+            sides = vertical.genotype_side(
+                session, roles, parts, samples=len(g), columns=y.shape[1], cohort="c", state=state,
+                column_limit=1 << 30, bits=bits,
+            )  # fmt: skip
+        else:
+            sides = vertical.phenotype_side(session, roles, y, state=state, bits=bits)
+        opened = [
+            vertical.reveal(session, s.streams["g"], step=f"open/{s.start}", between=("gen", "phe"), to="phe")
+            for s in sides
+        ]
+        if session.me == "phe":
+            check(np.concatenate(opened), g, y)
+
+    return once
+
+
+def outsourced_task(session, directory, o):
+    """The second batch: what is timed sends no genotypes; the first round (a warm-up) does."""
+    g, y = cohort(o["samples"], o["variants"], o["columns"])
+    roles = outsourced.OutsourcedRoles("gen", "phe", ("s-one", "s-two"), "deal", "phe")
+    parts, sizes = blocks(g), {"samples": len(g), "columns": y.shape[1]}
+
+    def once(number):
+        state, again = OwnerState(directory / f"{session.me}.json"), number > 0
+        if session.me == "deal":
+            server_dealer(session, left="gen", right="phe", servers=roles.servers)
+        elif session.me == "gen":
+            outsourced.genotype_owner(
+                session, roles, parts, cohort="c", state=state, column_limit=1 << 30, resend=not again, **sizes
+            )
+        elif session.me == "phe":
+            state = OwnerState(directory / f"phe-{number}.json")
+            outsourced.phenotype_owner(session, roles, y, state=state)
+            sums = [b.streams["g"] for b in outsourced.receive_sums(session, roles, columns=y.shape[1])]
+            check(np.concatenate(sums), g, y)
+        else:
+            outsourced.server(session, roles, store=MaskedStore(directory / session.me), resend=not again, **sizes)
+
+    return once
+
+
+def sum_task(session, directory, o):
+    masks = PairwiseMasks.agree(session)
+    values = np.arange(o["numbers"])
+
+    def once(number):
+        total = secure_sum(session, masks, values, step=f"sum/{number}")
+        assert (total == 3 * values).all()
+
+    return once
+
+
+SECUREGEN = {"vertical": vertical_task, "outsourced_batch": outsourced_task, "secure_sum": sum_task}
+
+
+def crypten_task(crypten, task, o):
+    """The same work as CrypTen does it, shipped or hardened."""
+    import torch
+
+    if task == "secure_sum":
+        values = torch.arange(o["numbers"])
+
+        def once():
+            total = sum(crypten.cryptensor(values, src=i, precision=0) for i in range(3)).get_plain_text()
+            assert torch.equal(total.long(), 3 * values)
+    elif task in ("vertical", "outsourced_batch"):
+        g, y = cohort(o["samples"], o["variants"], o["columns"])
+        starts = range(0, g.shape[1], CRYPTEN_BLOCK)
+        parts = [torch.from_numpy(g[:, i : i + CRYPTEN_BLOCK].astype(np.int64)) for i in starts]
+        shared = [crypten.cryptensor(p, src=0, precision=0) for p in parts] if task == "outsourced_batch" else None
+
+        def once():
+            phenotypes = crypten.cryptensor(torch.from_numpy(y), src=1, precision=0)
+            out = []
+            for i, part in enumerate(parts):
+                x = shared[i] if shared else crypten.cryptensor(part, src=0, precision=0)
+                out.append(x.t().matmul(phenotypes).get_plain_text())
+            check(torch.cat(out).long().numpy(), g, y)
+    else:
+        x = crypten.cryptensor(torch.linspace(1, 50, o["numbers"]), src=0)
+
+        def once():
+            (x.reciprocal() if task == "reciprocal" else x > 25).get_plain_text()
+
+    return once
+
+
+def serve(once, sent=lambda: 0):
+    print("ready", flush=True)
+    before = sent()
+    for number, _ in enumerate(sys.stdin):
+        once(number)
+        print(json.dumps({"sent": sent() - before}), flush=True)
+        before = sent()
+
+
+def main():
+    directory, name, task, o = Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
+    implementation = o["implementation"]
+    if implementation == "crypten":
+        import torch
+
+        torch.set_num_threads(1)
+        world = o["world"]
+        with insecure_crypten(rank=int(name), world_size=world, port=o["port"], provider=o["provider"]) as crypten:
+            if crypten is not None:
+                once = crypten_task(crypten, task, o)
+                serve(lambda number: once())
+        return
+    with open_session(
+        read_parties(directory / "parties.toml"), identity(directory, name), protocol=task, dimensions={}
+    ) as s:
+        if implementation == "securegen":
+            once = SECUREGEN[task](s, directory, o)
+            serve(once, lambda: s.traffic.total)
+            return
+        import torch
+
+        from securegen.mpc.crypten_dealer import serve_crypten
+        from securegen.mpc.crypten_layer import hardened
+
+        torch.set_num_threads(1)
+        if name == "deal":
+            serve_crypten(s)
+            return
+        with hardened(s) as crypten:
+            once = crypten_task(crypten, task, o)
+            serve(lambda number: once(), lambda: s.traffic.total)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""A GWAS by two servers that see nothing, for a hospital with genotypes and a registry with phenotypes.
+
+`python outsourced_gwas.py --bfile COHORT --pheno P.tsv --covar C.tsv --out RESULT` makes keys for five parties in a
+temporary directory and starts each as its own process; with `--directory D --party NAME` it is one of them.
+
+| message | from | to |
+|---|---|---|
+| who and which variants are genotyped | hospital | registry |
+| masked genotypes, and a key of half of each mask | hospital | both servers |
+| masked phenotypes and covariates, and a key of half of the mask | registry | both servers |
+| keys of all masks, sizes | hospital, registry | dealer |
+| correlation: a key; a matrix | dealer | server one; server two |
+| shares of the sums | both servers | registry |
+
+The registry learns every sum and writes the tables; the hospital the number of columns; servers and dealer sizes. Any
+two of {server one, server two, dealer} together can read everything; one alone nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from securegen.mpc.association import outsourced_genotype_run, outsourced_phenotype_run, outsourced_server_run
+from securegen.mpc.dealer import server_dealer
+from securegen.mpc.local import identity, local_study
+from securegen.mpc.outsourced import OutsourcedRoles
+from securegen.mpc.parties import read_parties
+from securegen.mpc.session import open_session
+from securegen.mpc.state import OwnerState
+from securegen.study import Inputs, open_genotypes
+
+PARTIES = {
+    "hospital": "genotypes", "registry": "phenotypes", "server-one": "server", "server-two": "server",
+    "dealer": "dealer",
+}  # fmt: skip
+ROLES = OutsourcedRoles("hospital", "registry", ("server-one", "server-two"), "dealer", "registry")
+
+
+def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
+    """One party, with only its own files."""
+    parties = read_parties(directory / "parties.toml")
+    state = OwnerState(directory / f"{name}.state.json")
+    with open_session(parties, identity(directory, name), protocol="outsourced gwas/1", dimensions={}) as session:
+        if name == "dealer":
+            server_dealer(session, left="hospital", right="registry", servers=ROLES.servers)
+        elif name == "hospital":
+            reader = open_genotypes(Inputs(a.bfile))
+            outsourced_genotype_run(session, ROLES, reader, cohort="cohort", state=state, column_limit=a.column_limit)
+        elif name == "registry":
+            inputs = Inputs(
+                "", pheno=a.pheno, pheno_name=a.pheno_name and tuple(a.pheno_name.split(",")), covar=a.covar
+            )
+            for table in outsourced_phenotype_run(session, ROLES, inputs, a.out, state=state):
+                print(table.path)
+        else:
+            outsourced_server_run(session, ROLES)
+
+
+def main() -> None:
+    """Start every party, or be the one named by --party."""
+    parser = argparse.ArgumentParser(description="GWAS by two servers on data of two owners")
+    for flag in ("--bfile", "--pheno", "--pheno-name", "--covar", "--out"):
+        parser.add_argument(flag)
+    parser.add_argument("--column-limit", type=int, help="columns the hospital answers in a cohort's life")
+    parser.add_argument("--directory", type=Path)
+    parser.add_argument("--party", choices=list(PARTIES))
+    arguments = parser.parse_args()
+    if arguments.party:
+        run_party(arguments.directory, arguments.party, arguments)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        local_study(Path(directory), PARTIES)
+        command = [sys.executable, __file__, *sys.argv[1:], "--directory", directory, "--party"]
+        children = [subprocess.Popen([*command, name]) for name in PARTIES]
+        codes = [child.wait() for child in children]  # of every party, also after one has failed
+        if any(codes):
+            raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Three unchanged CrypTen programs between a hospital and a registry, on the hardened layer.
+
+`python two_party_crypten.py` makes keys for three parties in a temporary directory and starts each as its own process;
+`python two_party_crypten.py --directory D --party NAME` is one of them.
+
+| party | holds | learns |
+|---|---|---|
+| hospital (rank 0) | features of people; a network | the trained coefficients, the k best, the predictions |
+| registry (rank 1) | outcomes; scores; inputs of the network | the same |
+| dealer | nothing | operations and sizes |
+
+Semi-honest parties and a dealer that colludes with neither. Messages: shares of inputs (none: zero shares come from
+keys), masked factors of every product both ways, the missing share of every triple from the dealer to the hospital.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from securegen.mpc.local import identity, local_study
+from securegen.mpc.parties import read_parties
+from securegen.mpc.session import open_session
+
+ROLES = {"hospital": "compute", "registry": "compute", "dealer": "dealer"}
+STEPS, RATE, BEST = 5, 1.0, 3
+
+
+def demonstration_data() -> dict[str, np.ndarray]:
+    """Made-up data of 40 people; a real party would read its own part from its own disk."""
+    generator = np.random.default_rng(5)
+    x = generator.uniform(-1, 1, (40, 3))
+    y = (x @ [1.0, -2.0, 0.5] + generator.normal(0, 0.5, 40) > 0).astype(np.float64)
+    return {"features": x, "outcomes": y[:, None], "scores": generator.permutation(12) / 8.0 - 0.7}
+
+
+def network(torch, seed: int):
+    """A small risk network of covariates and scores: 3 inputs, 4 hidden units, one logit."""
+    torch.manual_seed(seed)  # public: every party builds the same architecture, the weights are replaced on encryption
+    return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
+
+
+def train(crypten, features, outcomes):
+    """Logistic regression by gradient descent on shared data; opens the coefficients."""
+    x, y = crypten.cryptensor(features, src=0), crypten.cryptensor(outcomes, src=1)
+    w = crypten.cryptensor(features.new_zeros(features.shape[1], 1), src=0)
+    for _ in range(STEPS):
+        gradient = x.t().matmul((x.matmul(w)).sigmoid() - y) / len(features)
+        w = w - gradient * RATE
+    return w.get_plain_text()
+
+
+def top_k(crypten, scores, k):
+    """Which k are largest: every pair compared on shares, only the k flags opened."""
+    x = crypten.cryptensor(scores, src=1)
+    rank = (x.unsqueeze(0) > x.unsqueeze(1)).sum(1)  # how many are larger
+    return (rank < k).get_plain_text()
+
+
+def predict(crypten, model, inputs):
+    """Inference of the hospital's network on the registry's inputs; opens the logits."""
+    private = crypten.nn.from_pytorch(model, inputs[:1]).encrypt(src=0)
+    return private(crypten.cryptensor(inputs, src=1)).get_plain_text()
+
+
+def compute(session) -> dict:
+    """A computing party: the three programs in turn."""
+    import torch
+
+    from securegen.mpc.crypten_layer import hardened
+
+    torch.set_num_threads(1)
+    data = {name: torch.from_numpy(array).float() for name, array in demonstration_data().items()}
+    mine = ("features",) if session.me == "hospital" else ("outcomes", "scores")
+    known = {n: t if n in mine else torch.zeros_like(t) for n, t in data.items()}  # of the rest only the shape
+    model = network(torch, seed=1 if session.me == "hospital" else 2)
+    with hardened(session) as crypten:
+        crypten.init()
+        return {
+            "coefficients": train(crypten, known["features"], known["outcomes"]).tolist(),
+            "best": top_k(crypten, known["scores"], BEST).tolist(),
+            "logits": predict(crypten, model, known["outcomes"].expand(-1, 3)).tolist(),
+        }
+
+
+def run_party(directory: Path, name: str) -> dict:
+    """Run party `name` of the study in `directory`; returns what it learnt."""
+    parties = read_parties(directory / "parties.toml")
+    with open_session(parties, identity(directory, name), protocol="crypten programs/1", dimensions={}) as session:
+        if name == "dealer":
+            from securegen.mpc.crypten_dealer import serve_crypten
+
+            return {"requests served": serve_crypten(session)}
+        return compute(session)
+
+
+def main() -> None:
+    """Start every party, or be the one named by --party."""
+    parser = argparse.ArgumentParser(description="three CrypTen programs on the hardened layer")
+    parser.add_argument("--directory", type=Path)
+    parser.add_argument("--party", choices=list(ROLES))
+    arguments = parser.parse_args()
+    if arguments.party:
+        print(json.dumps(run_party(arguments.directory, arguments.party)))
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        local_study(Path(directory), ROLES)
+        command = [sys.executable, __file__, "--directory", directory, "--party"]
+        children = {n: subprocess.Popen([*command, n], stdout=subprocess.PIPE, text=True) for n in ROLES}
+        for name, child in children.items():
+            print(name, child.communicate()[0].strip())
+
+
+if __name__ == "__main__":
+    main()

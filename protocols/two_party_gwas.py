@@ -1,0 +1,88 @@
+"""A linear or logistic GWAS between a hospital that has genotypes and a registry that has phenotypes.
+
+`python two_party_gwas.py --bfile COHORT --pheno P.tsv --covar C.tsv --out RESULT` makes keys for three parties in a
+temporary directory and starts each as its own process; with `--directory D --party NAME` it is one of them.
+
+| message | from | to |
+|---|---|---|
+| who and which variants are genotyped | hospital | registry |
+| how many columns, and which are opened | registry | hospital |
+| keys of masks, sizes | hospital, registry | dealer |
+| correlation: a key; a matrix | dealer | hospital; registry |
+| masked phenotypes and covariates | registry | hospital |
+| masked genotypes | hospital | registry |
+| shares of the sums | hospital | registry |
+
+The registry learns every sum and writes the tables; by choosing phenotypes it could read genotypes, so the hospital
+must say --consent-aggregates, and its state counts the columns it has answered. The hospital learns the number of
+columns. The dealer learns sizes. Semi-honest parties; the dealer colludes with nobody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from securegen.mpc.association import genotype_run, phenotype_run
+from securegen.mpc.dealer import block_dealer
+from securegen.mpc.local import identity, local_study
+from securegen.mpc.parties import read_parties
+from securegen.mpc.session import open_session
+from securegen.mpc.state import OwnerState
+from securegen.mpc.vertical import Roles
+from securegen.study import Inputs, open_genotypes
+
+PARTIES = {"hospital": "genotypes", "registry": "phenotypes", "dealer": "dealer"}
+ROLES = Roles("hospital", "registry", "dealer")
+
+
+def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
+    """One party, with only its own files."""
+    parties = read_parties(directory / "parties.toml")
+    state = OwnerState(directory / f"{name}.state.json")
+    with open_session(parties, identity(directory, name), protocol="two-party gwas/1", dimensions={}) as session:
+        if name == "dealer":
+            block_dealer(session, left="hospital", right="registry", bits=64)
+        elif name == "hospital":
+            reader = open_genotypes(Inputs(a.bfile))
+            genotype_run(
+                session, ROLES, reader, cohort="cohort", state=state, consent_aggregates=a.consent_aggregates,
+                column_limit=a.column_limit,
+            )  # fmt: skip
+        else:
+            inputs = Inputs(
+                "", pheno=a.pheno, pheno_name=a.pheno_name and tuple(a.pheno_name.split(",")), covar=a.covar
+            )
+            for table in phenotype_run(
+                session, ROLES, inputs, a.out, state=state, consent_aggregates=a.consent_aggregates
+            ):
+                print(table.path)
+
+
+def main() -> None:
+    """Start every party, or be the one named by --party."""
+    parser = argparse.ArgumentParser(description="GWAS between a genotype and a phenotype owner")
+    for flag in ("--bfile", "--pheno", "--pheno-name", "--covar", "--out"):
+        parser.add_argument(flag)
+    parser.add_argument("--column-limit", type=int, help="columns the hospital answers in a cohort's life")
+    parser.add_argument("--consent-aggregates", action="store_true", help="both owners agree to open all sums")
+    parser.add_argument("--directory", type=Path)
+    parser.add_argument("--party", choices=list(PARTIES))
+    arguments = parser.parse_args()
+    if arguments.party:
+        run_party(arguments.directory, arguments.party, arguments)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        local_study(Path(directory), PARTIES)
+        command = [sys.executable, __file__, *sys.argv[1:], "--directory", directory, "--party"]
+        children = [subprocess.Popen([*command, name]) for name in PARTIES]
+        codes = [child.wait() for child in children]  # of every party, also after one has failed
+        if any(codes):
+            raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

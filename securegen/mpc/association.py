@@ -1,0 +1,201 @@
+"""A whole association run for one party: its files in, its result tables out, everybody else through a session.
+
+The tables are those of the plain engine, text for text (`--reveal aggregates`). What the parties first tell each other
+is public to them: in a vertical or outsourced split the genotype party sends its lists of samples and variants, so the
+phenotype party learns who is genotyped; sites of a horizontal split compare a digest of their variants, and open the
+counts and sums by which covariates and phenotypes are scaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from securegen.design import Design
+from securegen.errors import ProtocolError, UsageError
+from securegen.io.tables import read_table
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, Sums, Variants, iterate_blocks
+from securegen.mpc import gwas, outsourced, vertical
+from securegen.mpc.secure_sum import PairwiseMasks
+from securegen.mpc.session import Session
+from securegen.mpc.state import OwnerState
+from securegen.stats.tables import Summary, write_tables
+from securegen.study import Inputs, Log, build_design, silent
+
+SITE_BLOCK = 512
+_TEXT = ("chromosome", "id", "effect_allele", "other_allele")
+
+
+@dataclass(frozen=True)
+class AnnouncedCohort:
+    """Samples and variants of a cohort whose genotypes are elsewhere; `read` refuses."""
+
+    samples: Samples
+    variants: Variants
+    dosage_grid: int
+
+    def read(self, start: int, stop: int) -> GenotypeBlock:
+        raise UsageError("the genotypes are with another party")
+
+
+def announce_cohort(session: Session, to: str, reader: GenotypeReader) -> None:
+    """Send who and what is genotyped, not how."""
+    s, v = reader.samples, reader.variants
+    people = {"fid": list(s.fid), "iid": list(s.iid), "founder": [bool(f) for f in s.founder]}
+    sites: dict[str, list] = {name: [str(x) for x in getattr(v, name)] for name in _TEXT}
+    sites["position"] = [int(p) for p in v.position]
+    session.send_json(to, "cohort", {"samples": people, "variants": sites, "grid": reader.dosage_grid})
+
+
+def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
+    """The cohort that `source` announces. ProtocolError when its lists do not fit together."""
+    value = session.receive_json(source, "cohort")
+    try:
+        people, sites, grid = value["samples"], value["variants"], value["grid"]  # type: ignore[index,call-overload]
+        fid, iid = (np.array([str(x) for x in people[n]], object) for n in ("fid", "iid"))
+        founder = np.array(people["founder"], bool)
+        text = {n: np.array([str(x) for x in sites[n]], object) for n in _TEXT}
+        position = np.array(sites["position"], np.int64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProtocolError(f"party {source!r} announced a cohort that is none") from error
+    if len({len(fid), len(iid), len(founder)}) != 1 or {len(x) for x in text.values()} != {len(position)}:
+        raise ProtocolError(f"party {source!r} announced lists of different lengths")
+    if type(grid) is not int or not 1 <= grid <= 1 << 14:
+        raise ProtocolError(f"party {source!r} announced the dosage grid {grid!r}")
+    return AnnouncedCohort(Samples(fid, iid, founder), Variants(position=position, **text), grid)
+
+
+def site_run(
+    session: Session, inputs: Inputs, reader: GenotypeReader, out: str, *, two_sites_learn_each_other: bool = False,
+    log: Log = silent, digits: int = 17,
+) -> list[Summary]:  # fmt: skip
+    """A site of a horizontal split: writes the pooled tables, the same at every site, one phenotype at a time."""
+    _only_mean(inputs)
+    _same_everywhere(session, {"variants": reader.variants.digest(), "grid": reader.dosage_grid, "model": inputs.model})
+    masks = PairwiseMasks.agree(session, two_sites_learn_each_other=two_sites_learn_each_other)
+    total = gwas.sum_over_sites(session, masks)
+    summaries = []
+    for name in _phenotypes(session, inputs):
+        design = build_design(replace(inputs, pheno_name=(name,)), reader, log, total)
+        blocks = gwas.horizontal_sums(session, masks, iterate_blocks(reader, SITE_BLOCK), design.columns)
+        summaries += write_tables(
+            out, reader.variants, blocks, design.analyses, grid=reader.dosage_grid, digits=digits
+        )  # fmt: skip
+    return summaries
+
+
+def genotype_run(
+    session: Session, roles: vertical.Roles, reader: GenotypeReader, *, cohort: str, state: OwnerState,
+    consent_aggregates: bool, column_limit: int | None = None, threads: int = 1,
+) -> None:  # fmt: skip
+    """The genotype party of a vertical split: announces its cohort, helps, learns nothing but the number of columns."""
+    announce_cohort(session, roles.right, reader)
+    opened = _agreed_columns(session.receive_json(roles.right, "columns"), roles.right)
+    size = vertical.block_size(len(reader.samples))
+    gwas.vertical_genotypes(
+        session, roles, iterate_blocks(reader, size), samples=len(reader.samples), columns=len(opened["m"]),
+        opened=opened, cohort=cohort, state=state, consent_aggregates=consent_aggregates, column_limit=column_limit,
+        threads=threads,
+    )  # fmt: skip
+
+
+def phenotype_run(
+    session: Session, roles: vertical.Roles, inputs: Inputs, out: str, *, state: OwnerState, consent_aggregates: bool,
+    log: Log = silent, digits: int = 17, threads: int = 1,
+) -> list[Summary]:  # fmt: skip
+    """The phenotype party of a vertical split: writes the tables."""
+    _only_mean(inputs)
+    cohort = receive_cohort(session, roles.left)
+    design = build_design(inputs, cohort, log)
+    session.send_json(roles.left, "columns", gwas.opened_columns(design.columns, pairs=False))
+    blocks = gwas.vertical_phenotypes(
+        session, roles, design.columns, state=state, grid=cohort.dosage_grid, consent_aggregates=consent_aggregates,
+        threads=threads,
+    )  # fmt: skip
+    return _tables(out, cohort, blocks, design, digits)
+
+
+def outsourced_genotype_run(
+    session: Session, roles: outsourced.OutsourcedRoles, reader: GenotypeReader, *, cohort: str, state: OwnerState,
+    column_limit: int | None = None,
+) -> None:  # fmt: skip
+    """The genotype owner of an outsourced run."""
+    announce_cohort(session, roles.right, reader)
+    opened = _agreed_columns(session.receive_json(roles.right, "columns"), roles.right)
+    blocks = iterate_blocks(reader, vertical.block_size(len(reader.samples)))
+    outsourced.genotype_owner(
+        session, roles, (gwas.genotype_streams(b, squares=bool(opened["q"])) for b in blocks),
+        samples=len(reader.samples), columns=len(opened["m"]), cohort=cohort, state=state, column_limit=column_limit,
+    )  # fmt: skip
+
+
+def outsourced_phenotype_run(
+    session: Session, roles: outsourced.OutsourcedRoles, inputs: Inputs, out: str, *, state: OwnerState,
+    log: Log = silent, digits: int = 17,
+) -> list[Summary]:  # fmt: skip
+    """The phenotype owner of an outsourced run, who also receives the sums and writes the tables."""
+    _only_mean(inputs)
+    cohort = receive_cohort(session, roles.left)
+    design = build_design(inputs, cohort, log)
+    opened = gwas.opened_columns(design.columns, pairs=False)
+    sizes = {"samples": len(cohort.samples), "opened": opened}
+    session.send_json(roles.left, "columns", opened)
+    for server in roles.servers:
+        session.send_json(server, "sizes", sizes)
+    outsourced.phenotype_owner(session, roles, design.columns.values, state=state)
+    return _tables(out, cohort, gwas.outsourced_sums(session, roles, design.columns), design, digits)
+
+
+def outsourced_server_run(session: Session, roles: outsourced.OutsourcedRoles, *, threads: int = 1) -> None:
+    """A server of an outsourced run."""
+    sizes = session.receive_json(roles.right, "sizes")
+    if not isinstance(sizes, dict) or type(sizes.get("samples")) is not int or sizes["samples"] < 1:
+        raise ProtocolError(f"party {roles.right!r} announced sizes {str(sizes)[:200]}")
+    opened = _agreed_columns(sizes.get("opened"), roles.right)
+    outsourced.server(
+        session, roles, samples=sizes["samples"], columns=len(opened["m"]), opened=opened, threads=threads
+    )  # fmt: skip
+
+
+def _tables(out: str, cohort: GenotypeReader, blocks: Iterable[Sums], design: Design, digits: int) -> list[Summary]:
+    return write_tables(out, cohort.variants, blocks, design.analyses, grid=cohort.dosage_grid, digits=digits)
+
+
+def _only_mean(inputs: Inputs) -> None:
+    if inputs.missing != "mean":
+        raise UsageError("--engine mpc runs --missing mean; complete cases need --engine plain")
+
+
+def _phenotypes(session: Session, inputs: Inputs) -> list[str]:
+    """The phenotypes of this run, which every site must name alike."""
+    if inputs.pheno is None:
+        raise UsageError("--pheno is needed")
+    names = list(read_table(inputs.pheno).select(inputs.pheno_name).columns)
+    _same_everywhere(session, {"phenotypes": names})
+    return names
+
+
+def _same_everywhere(session: Session, mine: dict[str, object]) -> None:
+    for other in session.parties.computing:
+        if other != session.me:
+            session.send_json(other, "same", mine)
+    for other in session.parties.computing:
+        if other != session.me:
+            theirs = session.receive_json(other, "same")
+            if theirs != mine:
+                which = [k for k in mine if not isinstance(theirs, dict) or theirs.get(k) != mine[k]]
+                raise ProtocolError(f"party {other!r} has another {which[0] if which else 'study'} than {session.me!r}")
+
+
+def _agreed_columns(value: object, sender: str) -> dict[str, list[int]]:
+    """Which columns are opened for each stream, as the phenotype party says: no more of g and q than of m."""
+    if isinstance(value, dict) and set(value) == {"g", "q", "m"}:
+        lists = list(value.values())
+        numbers = all(isinstance(v, list) and all(type(i) is int and i >= 0 for i in v) for v in lists)
+        width = len(value["m"]) if numbers else 0
+        inside = numbers and all(i < width for i in [*value["g"], *value["q"]])
+        if inside and 0 < width <= 10_000 and value["m"] == list(range(width)):
+            return value
+    raise ProtocolError(f"party {sender!r} asked for columns that are none")

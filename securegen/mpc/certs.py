@@ -1,0 +1,169 @@
+"""Keys and certificates of the parties: one study authority, one certificate a party, bound to name and rank.
+
+The private key of a party never leaves its machine: `request` makes it there together with a signing request, the
+authority signs that. The certificate says the party's name (DNS name) and rank (a URI); the transport compares both,
+and the SHA-256 of the public key with the pin in parties.toml, so that an authority cannot stand in for a party.
+Keys are ECDSA over P-256; certificates last a year.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from securegen.errors import InputError, KeyFileError
+from securegen.mpc.parties import NAME
+
+RANK_URI = "urn:securegen:rank:"
+_PEM = serialization.Encoding.PEM
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a party needs to prove who it is: its name and three PEM files."""
+
+    name: str
+    certificate: Path
+    key: Path
+    authority: Path
+
+    @staticmethod
+    def in_directory(directory: Path, name: str) -> Identity:
+        """The files as `init_ca`, `request` and `issue` write them: ca.pem, NAME.pem, NAME.key."""
+        d = Path(directory)
+        return Identity(name, d / f"{name}.pem", d / f"{name}.key", d / "ca.pem")
+
+
+def pin_of_der(certificate: bytes) -> str:
+    """The pin of a DER certificate: sha256 of its SubjectPublicKeyInfo, as parties.toml writes it."""
+    public = x509.load_der_x509_certificate(certificate).public_key()
+    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return "sha256:" + hashlib.sha256(der).hexdigest()
+
+
+def pin(certificate: Path) -> str:
+    """The pin of a PEM certificate file."""
+    return pin_of_der(_load_certificate(certificate).public_bytes(serialization.Encoding.DER))
+
+
+def init_ca(directory: Path, *, days: int = 365) -> Path:
+    """Make the study authority: `ca.pem` (for every party) and `ca.key` (0600, stays here). Returns ca.pem."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name("securegen study authority")
+    certificate = (
+        _builder(name, name, key.public_key(), days)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    _write_key(directory / "ca.key", key)
+    _write_new(directory / "ca.pem", certificate.public_bytes(_PEM), 0o644)
+    return directory / "ca.pem"
+
+
+def request(directory: Path, name: str) -> Path:
+    """Make a party's key `NAME.key` (0600) and its signing request `NAME.csr`, which goes to the authority."""
+    _check_name(name)
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    csr = x509.CertificateSigningRequestBuilder().subject_name(_name(name)).sign(key, hashes.SHA256())
+    _write_key(directory / f"{name}.key", key)
+    _write_new(directory / f"{name}.csr", csr.public_bytes(_PEM), 0o644)
+    return directory / f"{name}.csr"
+
+
+def issue(ca: Path, csr: Path, *, name: str, rank: int, out: Path | None = None, days: int = 365) -> Path:
+    """Sign the request `csr` with the authority in directory `ca`, for party `name` of `rank`. Returns NAME.pem.
+
+    Raises InputError when the request is for another name or its signature is wrong, KeyFileError when a file exists.
+    """
+    _check_name(name)
+    asked = _load(x509.load_pem_x509_csr, csr, "certificate signing request")
+    if asked.subject != _name(name) or not asked.is_signature_valid:
+        raise InputError(f"{csr}: is not a valid request of party {name!r}; it says {asked.subject.rfc4514_string()}")
+    authority = _load_certificate(Path(ca) / "ca.pem")
+    ca_key = _load(lambda b: serialization.load_pem_private_key(b, None), Path(ca) / "ca.key", "private key")
+    names: list[x509.GeneralName] = [x509.DNSName(name), x509.UniformResourceIdentifier(f"{RANK_URI}{rank}")]
+    certificate = (
+        _builder(_name(name), authority.subject, asked.public_key(), days)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    path = Path(out) if out else Path(ca) / f"{name}.pem"
+    _write_new(path, certificate.public_bytes(_PEM), 0o644)
+    return path
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: object, days: int) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)  # type: ignore[arg-type]
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + datetime.timedelta(days=days))
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates, key_cert_sign=signs_certificates, crl_sign=signs_certificates,
+        content_commitment=False, key_encipherment=False, data_encipherment=False, key_agreement=False,
+        encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise InputError(f"party name {name!r} must be lower-case letters, digits and hyphens, at most 31")
+
+
+def _load(parse, path: Path, what: str):
+    try:
+        return parse(Path(path).read_bytes())
+    except FileNotFoundError as error:
+        raise KeyFileError(f"{path}: no such file; make it with `securegen certs`") from error
+    except (OSError, ValueError) as error:
+        raise KeyFileError(f"{path}: cannot be read as a {what}: {error}") from error
+
+
+def _load_certificate(path: Path) -> x509.Certificate:
+    return _load(x509.load_pem_x509_certificate, path, "certificate")
+
+
+def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    data = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    _write_new(path, data, 0o600)
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError as error:
+        raise KeyFileError(f"{path} exists already and is never overwritten; remove it by hand first") from error
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)

@@ -1,0 +1,250 @@
+"""Connections between parties: mutual TLS 1.3, each peer checked by name, rank and pinned public key.
+
+Each pair has two connections, one a direction, made by the party that writes on it: OpenSSL does not allow one thread
+to read and another to write on the same connection. A stranger who reaches the port and cannot prove to be a party
+is turned away and remembered for the error message; only the deadline, or a configured peer that is not who it should
+be, ends the attempt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from securegen.errors import KeyFileError, PeerError, ProtocolError, SecuregenError
+from securegen.mpc.certs import RANK_URI, Identity, pin, pin_of_der
+from securegen.mpc.frames import ABORT, JSON, NO_SESSION, Frame, encode_json, header, read_frame
+from securegen.mpc.parties import Parties
+
+_HELLO_BYTES = 1 << 16
+
+
+@dataclass
+class Links:
+    """The connections of one party. outgoing: written by us; incoming: read by us; both keyed by the peer's name."""
+
+    outgoing: dict[str, ssl.SSLSocket] = field(default_factory=dict)
+    incoming: dict[str, ssl.SSLSocket] = field(default_factory=dict)
+
+
+def tls_context(identity: Identity, *, server: bool) -> ssl.SSLContext:
+    """TLS 1.3 only; both sides show a certificate of the study authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_cert_chain(identity.certificate, identity.key)
+        context.load_verify_locations(identity.authority)
+    except (OSError, ssl.SSLError) as error:
+        raise KeyFileError(f"certificate files of party {identity.name!r} cannot be used: {error}") from error
+    context.verify_mode = ssl.CERT_REQUIRED
+    if server:
+        context.num_tickets = 0  # a ticket would sit unread on a connection that only we read
+    return context
+
+
+def connect_all(parties: Parties, identity: Identity) -> Links:
+    """Connect to every other party, within parties.timeout seconds.
+
+    Raises PeerError naming the party that could not be reached or is not who it should be, KeyFileError when our own
+    certificate is not the one that parties.toml pins.
+    """
+    own = pin(identity.certificate)
+    if own != parties[identity.name].pin:
+        raise KeyFileError(f"{identity.certificate} has key {own}; parties.toml pins {parties[identity.name].pin}")
+    return _Attempt(parties, identity).run()
+
+
+class _Attempt:
+    def __init__(self, parties: Parties, identity: Identity) -> None:
+        self.parties, self.me = parties, identity.name
+        self.peers = [n for n in parties.names if n != self.me]
+        self.deadline = time.monotonic() + parties.timeout
+        self.server, self.client = tls_context(identity, server=True), tls_context(identity, server=False)
+        self.links = Links()
+        self.turned_away: list[str] = []
+        self.error: SecuregenError | None = None
+        self.changed = threading.Condition()
+
+    def run(self) -> Links:
+        listener = self._listen()
+        acceptor = threading.Thread(target=self._accept, args=(listener,), daemon=True)
+        acceptor.start()
+        for peer in self.peers:
+            threading.Thread(target=self._dial, args=(peer,), daemon=True).start()
+        with self.changed:
+            self.changed.wait_for(lambda: self.error or self._complete(), self.deadline - time.monotonic())
+            if not self._complete():
+                self.error = self.error or self._nobody_came()
+        if self.error:
+            time.sleep(min(1.0, self._left()))  # whoever is still dialling us is told the reason
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # wakes accept(), which would keep the port
+        acceptor.join()
+        listener.close()
+        if self.error:
+            self._tell_and_close(self.error)
+            raise self.error
+        return self.links
+
+    def _complete(self) -> bool:
+        return len(self.links.outgoing) == len(self.links.incoming) == len(self.peers)
+
+    def _nobody_came(self) -> PeerError:
+        out = [p for p in self.peers if p not in self.links.outgoing]
+        absent = out or [p for p in self.peers if p not in self.links.incoming]
+        where = ", ".join(f"{p!r} at {self.parties[p].address}" for p in absent)
+        why = "could not be reached" if out else "did not connect to us"
+        away = f"; turned away: {'; '.join(self.turned_away[-3:])}" if self.turned_away else ""
+        return PeerError(f"party {where} {why} within {self.parties.timeout:g} s{away}")
+
+    def _listen(self) -> socket.socket:
+        address = self.parties[self.me]
+        try:
+            return socket.create_server((address.host, address.port), backlog=16)
+        except OSError as error:
+            raise PeerError(f"party {self.me!r} cannot listen on {address.address}: {error}") from error
+
+    def _left(self) -> float:
+        return max(self.deadline - time.monotonic(), 0.01)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                raw, address = listener.accept()
+            except OSError:  # closed: the attempt is over
+                return
+            threading.Thread(target=self._welcome, args=(raw, str(address[0])), daemon=True).start()
+
+    def _welcome(self, raw: socket.socket, address: str) -> None:
+        connection = None
+        try:
+            raw.settimeout(self._left())
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = self.server.wrap_socket(raw, server_side=True)
+            name = self._verify(connection, None)
+            hello = _receive(connection).json()
+            if hello != {"from": name, "to": self.me, "study": self.parties.digest()}:
+                raise PeerError(f"party {name!r} has another parties.toml (study, names, roles or pins differ)")
+            with self.changed:
+                if self.error or name in self.links.incoming:
+                    raise self.error or PeerError(f"party {name!r} connected twice")
+                _send(connection, JSON, {"welcome": self.me})
+                connection.settimeout(None)
+                self.links.incoming[name] = connection
+                self.changed.notify_all()
+        except (OSError, SecuregenError) as error:  # ssl.SSLError is an OSError
+            if isinstance(error, SecuregenError) and connection is not None:
+                _try_send(connection, ABORT, {"party": self.me, "reason": str(error)})
+            self.turned_away.append(f"{address} ({_plain(error)})")
+            (connection or raw).close()
+
+    def _dial(self, peer: str) -> None:
+        try:
+            connection = self._reach(peer)
+            if connection is None:
+                return
+            with self.changed:
+                self.links.outgoing[peer] = connection
+                self.changed.notify_all()
+        except SecuregenError as error:
+            with self.changed:
+                self.error = self.error or error
+                self.changed.notify_all()
+
+    def _reach(self, peer: str) -> ssl.SSLSocket | None:
+        target = self.parties[peer]
+        where = f"party {peer!r} at {target.address}"
+        while time.monotonic() < self.deadline and not self.error:
+            try:
+                raw = socket.create_connection((target.host, target.port), timeout=self._left())
+            except OSError:  # not there yet
+                time.sleep(0.05)
+                continue
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                connection = self.client.wrap_socket(raw, server_hostname=peer)
+                self._verify(connection, peer)
+                _send(connection, JSON, {"from": self.me, "to": peer, "study": self.parties.digest()})
+                answer = _receive(connection)
+            except ssl.SSLCertVerificationError as error:
+                raise PeerError(f"{where} showed a wrong certificate: {error.verify_message}") from error
+            except ssl.SSLError as error:
+                raise PeerError(f"{where} refused our certificate or is no TLS 1.3 party: {_plain(error)}") from error
+            except OSError as error:
+                raise PeerError(f"{where} broke off while connecting: {_plain(error)}") from error
+            if answer.kind != JSON:
+                raise PeerError(f"{where} refused us: {_reason(answer)}")
+            connection.settimeout(self.parties.timeout)
+            return connection
+        return None
+
+    def _verify(self, connection: ssl.SSLSocket, expected: str | None) -> str:
+        """The name that the peer's certificate proves, after comparing rank and pin with parties.toml."""
+        subject = connection.getpeercert() or {}
+        alternatives: Any = subject.get("subjectAltName", ())
+        names, uris = ([v for k, v in alternatives if k == kind] for kind in ("DNS", "URI"))
+        name = names[0] if len(names) == 1 else None
+        if name not in self.peers or (expected and name != expected):
+            raise PeerError(f"party {expected or 'unknown'!r} showed a wrong certificate: it belongs to {names}")
+        found, wanted = pin_of_der(connection.getpeercert(binary_form=True) or b""), self.parties[name].pin
+        if found != wanted:
+            raise PeerError(f"party {name!r} showed a wrong certificate: key {found}, parties.toml pins {wanted}")
+        if uris != [f"{RANK_URI}{self.parties.rank(name)}"]:
+            raise PeerError(f"party {name!r} showed a wrong certificate: {uris} is not rank {self.parties.rank(name)}")
+        return name
+
+    def _tell_and_close(self, error: SecuregenError) -> None:
+        for connection in self.links.outgoing.values():
+            _try_send(connection, ABORT, {"party": self.me, "reason": str(error)})
+        for connection in [*self.links.outgoing.values(), *self.links.incoming.values()]:
+            connection.close()
+
+
+def fill_from(connection: ssl.SSLSocket, view: memoryview) -> None:
+    """Fill `view` from the connection; EOFError when the peer closes first."""
+    done = 0
+    while done < len(view):
+        got = connection.recv_into(view[done : done + (1 << 18)])
+        if got == 0:
+            raise EOFError
+        done += got
+
+
+def _send(connection: ssl.SSLSocket, kind: int, value: object) -> None:
+    payload = encode_json(value)
+    connection.sendall(header(kind, NO_SESSION, 0, "connect", payload) + payload.tobytes())
+
+
+def _try_send(connection: ssl.SSLSocket, kind: int, value: object) -> None:
+    try:
+        connection.settimeout(1)
+        _send(connection, kind, value)
+    except OSError:  # the peer is gone; it finds out for itself
+        return
+
+
+def _receive(connection: ssl.SSLSocket) -> Frame:
+    try:
+        return read_frame(lambda view: fill_from(connection, view), max_payload=_HELLO_BYTES)
+    except EOFError as error:
+        raise OSError("the connection was closed") from error
+    except ProtocolError as error:
+        raise OSError(str(error)) from error
+
+
+def _reason(answer: Frame) -> str:
+    try:
+        value = answer.json()
+    except ProtocolError:
+        return "no reason given"
+    return str(value.get("reason", "no reason given"))[:500] if isinstance(value, dict) else "no reason given"
+
+
+def _plain(error: BaseException) -> str:
+    reason = getattr(error, "reason", None)
+    return str(reason).lower().replace("_", " ") if isinstance(reason, str) else str(error) or type(error).__name__

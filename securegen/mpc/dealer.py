@@ -1,0 +1,110 @@
+"""The dealer: makes correlated randomness from keys and sizes, and never sees data, masked or not.
+
+For a cross product gᵀy the owner of g has a mask a, the owner of y a mask b, and c = aᵀb is split between them. The
+dealer regenerates a and b from the 16-byte keys that the owners drew, computes c, and sends one owner a key and the
+other the rest. It learns the sizes of the blocks. It must not collude with anybody: together with whoever received a
+masked matrix it can unmask it.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from securegen.errors import ProtocolError
+from securegen.mpc.prg import words
+from securegen.mpc.ring import matmul_ring
+from securegen.mpc.session import Session
+from securegen.mpc.shares import ring_dtype
+from securegen.randomness import fresh_key
+
+LEFT_MASK, RIGHT_MASK, CORRELATION = "left mask", "right mask", "correlation"
+
+
+def block_dealer(session: Session, *, left: str, right: str, bits: int, threads: int = 1) -> float:
+    """Serve `vertical`: for every block announced by `left`, c = aᵀb; c − words goes to `right`.
+
+    Returns the seconds spent computing (the offline part of the run).
+    """
+    dtype = ring_dtype(bits)
+    samples, columns = _sizes(session.receive_json(left, "dealer/sizes"), 2, left)
+    key_right = session.receive_key(right, "dealer/key")
+    key_c = fresh_key()
+    session.send_key(left, "dealer/correlation key", key_c)
+    b = words(key_right, RIGHT_MASK, number=0, shape=(samples, columns), dtype=dtype)
+    busy, number = 0.0, 0
+    while True:
+        (width,) = _sizes(session.receive_json(left, f"dealer/block/{number}"), 1, left)
+        if width == 0:
+            return busy
+        key_left = session.receive_key(left, f"dealer/block key/{number}")
+        start = time.perf_counter()
+        a = words(key_left, LEFT_MASK, number=0, shape=(samples, width), dtype=dtype)
+        c = matmul_ring(a, b, threads=threads)
+        c -= words(key_c, CORRELATION, number=number, shape=c.shape, dtype=dtype)
+        busy += time.perf_counter() - start
+        session.send(right, f"dealer/c/{number}", c)
+        number += 1
+
+
+def score_dealer(session: Session, *, left: str, right: str, bits: int = 64, threads: int = 1) -> float:
+    """Serve `scores`: one c = Σ_blocks aᵀb for all blocks together. Returns the seconds spent computing."""
+    dtype = ring_dtype(bits)
+    people, scores = _sizes(session.receive_json(left, "dealer/sizes"), 2, left)
+    key_left, key_right = session.receive_key(left, "dealer/key"), session.receive_key(right, "dealer/key")
+    c = np.zeros((people, scores), dtype)
+    busy, number = 0.0, 0
+    while True:
+        (width,) = _sizes(session.receive_json(left, f"dealer/block/{number}"), 1, left)
+        if width == 0:
+            break
+        start = time.perf_counter()
+        a = words(key_left, LEFT_MASK, number=number, shape=(width, people), dtype=dtype)
+        b = words(key_right, RIGHT_MASK, number=number, shape=(width, scores), dtype=dtype)
+        c += matmul_ring(a, b, threads=threads)
+        busy += time.perf_counter() - start
+        number += 1
+    key_c = fresh_key()
+    session.send_key(left, "dealer/correlation key", key_c)
+    session.send(right, "dealer/c", c - words(key_c, CORRELATION, number=0, shape=c.shape, dtype=dtype))
+    return busy
+
+
+def server_dealer(
+    session: Session, *, left: str, right: str, servers: tuple[str, str], bits: int = 64, threads: int = 1
+) -> float:
+    """Serve `outsourced`: both masks are sums of two server masks; c is split between the servers."""
+    dtype = ring_dtype(bits)
+    samples, columns = _sizes(session.receive_json(left, "dealer/sizes"), 2, left)
+    keys_right = [session.receive_key(right, f"dealer/key/{i}") for i in range(2)]
+    key_c = fresh_key()
+    session.send_key(servers[0], "dealer/correlation key", key_c)
+    b = sum_of_words(keys_right, RIGHT_MASK, (samples, columns), dtype)
+    busy, number = 0.0, 0
+    while True:
+        (width,) = _sizes(session.receive_json(left, f"dealer/block/{number}"), 1, left)
+        if width == 0:
+            return busy
+        keys_left = [session.receive_key(left, f"dealer/block key/{number}/{i}") for i in range(2)]
+        start = time.perf_counter()
+        c = matmul_ring(sum_of_words(keys_left, LEFT_MASK, (samples, width), dtype), b, threads=threads)
+        c -= words(key_c, CORRELATION, number=number, shape=c.shape, dtype=dtype)
+        busy += time.perf_counter() - start
+        session.send(servers[1], f"dealer/c/{number}", c)
+        number += 1
+
+
+def sum_of_words(keys: list[bytes], domain: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Σ over `keys` of array 0 of their stream."""
+    total = words(keys[0], domain, number=0, shape=shape, dtype=dtype)
+    for key in keys[1:]:
+        total += words(key, domain, number=0, shape=shape, dtype=dtype)
+    return total
+
+
+def _sizes(value: object, count: int, sender: str) -> list[int]:
+    """`count` sizes, each small enough to be one frame's axis."""
+    if isinstance(value, list) and len(value) == count and all(type(v) is int and 0 <= v < 1 << 32 for v in value):
+        return value
+    raise ProtocolError(f"party {sender!r} announced sizes {value!r}")

@@ -1,0 +1,174 @@
+"""Association sums under MPC: the same `Sums` as the plain engine, bit for bit, for each way the data is split.
+
+| split | parties | who gets the sums | what that tells them |
+|---|---|---|---|
+| horizontal | sites with different people | every site | pooled sums; with two sites, each other's |
+| vertical | genotypes, phenotypes, dealer | the phenotype party | it can read genotypes by choosing phenotypes |
+| outsourced | two owners, two servers, dealer | the receiver | the same, if it is one of the owners |
+
+These open every sum (`--reveal aggregates`), so both owners must have agreed to it: the functions ask for that by name.
+Genotype streams: g, q = g² where a column needs it, m (missing calls) only in blocks that have any, which the other
+party sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from securegen.engines.plain import block_sums
+from securegen.errors import PlanError, PolicyError
+from securegen.fixedpoint import check_sum_bound
+from securegen.model import Columns, GenotypeBlock, Sums
+from securegen.mpc import outsourced, vertical
+from securegen.mpc.secure_sum import PairwiseMasks, secure_sum
+from securegen.mpc.session import Session
+from securegen.mpc.state import OwnerState
+
+_LIMBS = 8  # Python integers are summed mod 2^512
+
+
+def sum_over_sites(session: Session, masks: PairwiseMasks) -> Callable[[Sequence[int]], list[int]]:
+    """The `fixedpoint.SumOverSites` of a horizontal split: Python integers below 2^511, added under masks.
+
+    Every site learns the totals: counts, ΣC, ΣC², CᵀC, Cᵀy and yᵀy, which the aggregates reveal anyway.
+    """
+    calls = iter(range(1 << 62))
+
+    def total(values: Sequence[int]) -> list[int]:
+        step, modulus = f"scaling/{next(calls)}", 1 << (64 * _LIMBS)
+        if any(abs(v) >= modulus >> 8 for v in values):
+            raise PlanError("a sum over one site's samples exceeds 2^504")
+        covered = list(values)
+        for sign, stream in masks.streams.values():
+            mask = stream.draw((len(values), _LIMBS))
+            covered = [(c + sign * _integer(row)) % modulus for c, row in zip(covered, mask, strict=True)]
+        words = np.array([_limbs(v) for v in covered], np.uint64).reshape(len(values), _LIMBS)
+        for other in masks.streams:
+            session.send(other, step, words)
+        for other in masks.streams:
+            theirs = session.receive(other, step, shape=words.shape, dtype=np.uint64)
+            covered = [(c + _integer(t)) % modulus for c, t in zip(covered, theirs, strict=True)]
+        return [c - modulus if c >> (64 * _LIMBS - 1) else c for c in covered]
+
+    return total
+
+
+def horizontal_sums(
+    session: Session, masks: PairwiseMasks, blocks: Iterable[GenotypeBlock], columns: Columns, *, pairs: bool = False
+) -> Iterator[Sums]:
+    """Pooled sums of every block, at every site. columns: this site's rows, scaled with `sum_over_sites`."""
+    for block in blocks:
+        own = block_sums(block, columns, pairs=pairs)
+        parts = [own.g, own.m, own.q, *([own.mm] if own.mm is not None else [])]
+        total = secure_sum(session, masks, np.concatenate(parts, axis=1), step=f"sums/{block.start}")
+        assert total is not None
+        ends = np.cumsum([p.shape[1] for p in parts])[:-1]
+        yield Sums(block.start, *np.split(total, ends, axis=1))
+
+
+def genotype_streams(block: GenotypeBlock, *, squares: bool) -> vertical.Block:
+    """The streams of one block: g, m where calls are missing, q where some column needs Σ g² x."""
+    streams = {"g": block.dosage}
+    if squares:
+        wide: np.ndarray = block.dosage.astype(np.int16 if block.dosage.dtype == np.int8 else np.int64)
+        streams["q"] = wide * wide
+    if block.missing is not None:
+        streams["m"] = block.missing.astype(np.int8)
+    return vertical.Block(block.start, streams)
+
+
+def shared_columns(columns: Columns, *, pairs: bool) -> np.ndarray:
+    """(N, J) integers to multiply with; with pairs also the J(J+1)/2 products of columns, for complete cases."""
+    x = columns.values
+    if not pairs:
+        return x
+    k, l = np.triu_indices(x.shape[1])
+    largest = int(np.abs(x).max(initial=0))
+    check_sum_bound(largest * largest * len(x), "Σ m x x")
+    return np.concatenate([x, x[:, k] * x[:, l]], axis=1)
+
+
+def opened_columns(columns: Columns, *, pairs: bool) -> dict[str, list[int]]:
+    """Which columns of `shared_columns` are opened for each stream: no more than `Sums` holds."""
+    width = columns.values.shape[1]
+    last = width + (width * (width + 1) // 2 if pairs else 0)
+    return {"g": list(range(width)), "q": columns.squared_index, "m": list(range(last))}
+
+
+def vertical_genotypes(
+    session: Session, roles: vertical.Roles, blocks: Iterable[GenotypeBlock], *, samples: int, columns: int,
+    opened: dict[str, list[int]], cohort: str, state: OwnerState, consent_aggregates: bool = False,
+    column_limit: int | None = None, threads: int = 1,
+) -> None:  # fmt: skip
+    """The genotype party: help with every sum, learn none. opened: `opened_columns`, a public agreement.
+
+    Raises PolicyError unless `consent_aggregates`, or when the cohort has answered its limit of columns.
+    """
+    _ask(consent_aggregates)
+    squares = bool(opened["q"])
+    sides = vertical.genotype_side(
+        session, roles, (genotype_streams(b, squares=squares) for b in blocks), samples=samples, columns=columns,
+        cohort=cohort, state=state, column_limit=column_limit, threads=threads,
+    )  # fmt: skip
+    for side in sides:
+        _open(session, roles, side, opened)
+
+
+def vertical_phenotypes(
+    session: Session, roles: vertical.Roles, columns: Columns, *, state: OwnerState, grid: int = 1, pairs: bool = False,
+    consent_aggregates: bool = False, threads: int = 1,
+) -> Iterator[Sums]:  # fmt: skip
+    """The phenotype party: yields the sums. columns: rows in the genotype party's sample order."""
+    _ask(consent_aggregates)
+    values, opened = shared_columns(columns, pairs=pairs), opened_columns(columns, pairs=pairs)
+    check_sum_bound(4 * grid * grid * int(np.abs(columns.values).max(initial=0)) * len(values), "a sum")
+    for side in vertical.phenotype_side(session, roles, values, state=state, threads=threads):
+        yield _sums(side.start, _open(session, roles, side, opened), columns, pairs=pairs)
+
+
+def outsourced_sums(
+    session: Session, roles: outsourced.OutsourcedRoles, columns: Columns, *, pairs: bool = False
+) -> Iterator[Sums]:
+    """The receiver of an outsourced run: yields the sums. Servers open what `opened_columns` says."""
+    opened = opened_columns(columns, pairs=pairs)
+    for block in outsourced.receive_sums(session, roles, columns=len(opened["m"]), opened=opened):
+        yield _sums(block.start, block.streams, columns, pairs=pairs)
+
+
+def _ask(consent: bool) -> None:
+    if not consent:
+        raise PolicyError(
+            "opening all sums lets their receiver read genotypes by choosing phenotypes, and whoever holds the genotypes "
+            "solve for phenotypes: both owners must agree with --consent-aggregates"
+        )
+
+
+def _open(session: Session, roles: vertical.Roles, side: vertical.BlockShares, opened: dict[str, list[int]]) -> dict:
+    between = (roles.left, roles.right)
+    return {
+        name: vertical.reveal(
+            session, np.ascontiguousarray(share[:, opened[name]]), step=f"open/{side.start}/{name}", between=between,
+            to=roles.right,
+        )
+        for name, share in side.streams.items()
+    }  # fmt: skip
+
+
+def _sums(start: int, streams: dict[str, np.ndarray], columns: Columns, *, pairs: bool) -> Sums:
+    g = streams["g"]
+    width = columns.values.shape[1]
+    m = streams.get("m")
+    if m is None:  # nothing is missing in this block
+        m = np.zeros((len(g), len(opened_columns(columns, pairs=pairs)["m"])), np.int64)
+    q = streams.get("q", np.zeros((len(g), 0), np.int64))
+    return Sums(start, g, m[:, :width], q, m[:, width:] if pairs else None)
+
+
+def _limbs(value: int) -> list[int]:
+    return [(value >> (64 * i)) & ((1 << 64) - 1) for i in range(_LIMBS)]
+
+
+def _integer(words: np.ndarray) -> int:
+    return int.from_bytes(words.astype("<u8").tobytes(), "little")

@@ -1,0 +1,54 @@
+"""Masked genotype blocks kept on disk by whoever received them, so that they are sent once in a cohort's life.
+
+A masked block is uniform and tells its holder nothing without the mask. Plain .npy files, written whole or not at all,
+named by stream, first variant and a hash of the mask's key: a block whose mask changed is not found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from securegen.errors import ProtocolError, StorageError
+
+
+@dataclass(frozen=True)
+class MaskedStore:
+    """A directory of masked blocks, made on first use."""
+
+    directory: Path
+
+    def put(self, stream: str, start: int, mark: str, block: np.ndarray) -> None:
+        """Keep one block; `mark` names its mask."""
+        path = self._path(stream, start, mark)
+        part = path.with_name(path.name + ".part")
+        try:
+            Path(self.directory).mkdir(parents=True, exist_ok=True)
+            with open(part, "wb") as file:
+                np.save(file, block, allow_pickle=False)
+            os.replace(part, path)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written: {error}") from error
+
+    def get(self, stream: str, start: int, mark: str, *, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """The block kept before, memory-mapped; ProtocolError when there is none of this mask, shape and dtype."""
+        path = self._path(stream, start, mark)
+        try:
+            block = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ProtocolError(
+                f"{path}: the masked block of stream {stream!r} at variant {start} was not kept, or has another mask; "
+                "ask the genotype party to send it again (resend)"
+            ) from error
+        if block.shape != tuple(shape) or block.dtype != dtype:
+            raise ProtocolError(f"{path} holds {block.dtype} {block.shape}, expected {dtype} {tuple(shape)}")
+        return block
+
+    def _path(self, stream: str, start: int, mark: str) -> Path:
+        # the names come from a peer: hashed, they cannot leave the directory
+        name = hashlib.sha256(f"{stream}\0{start}\0{mark}".encode()).hexdigest()[:40]
+        return Path(self.directory) / f"masked-{start:09d}-{name}.npy"

@@ -1,0 +1,151 @@
+"""`parties.toml`: who takes part in a study, where they listen, and the public key each is pinned by.
+
+Every party keeps its own copy and compares the pins with the others by another channel (telephone, paper) before the
+first run; the certificate authority that signed the certificates is then trusted for nothing but a second opinion.
+
+    study = "height-2024"
+    timeout_seconds = 60
+
+    [[party]]
+    name = "hospital"
+    role = "genotypes"
+    address = "10.0.0.1:7001"
+    pin = "sha256:…"            # `securegen certs pin hospital.pem`
+
+The order of the parties is their rank.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from securegen.errors import InputError, UsageError
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")  # a DNS label, because TLS compares it with the certificate
+PIN = re.compile(r"sha256:[0-9a-f]{64}")
+ROLES = ("genotypes", "phenotypes", "site", "server", "owner", "analyst", "model", "dealer", "compute")
+DEALER = "dealer"
+
+
+@dataclass(frozen=True)
+class Party:
+    """One line of the study. address: host:port it listens on; pin: sha256 of its SubjectPublicKeyInfo."""
+
+    name: str
+    role: str
+    address: str
+    pin: str
+
+    @property
+    def host(self) -> str:
+        return self.address.rsplit(":", 1)[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rsplit(":", 1)[1])
+
+
+@dataclass(frozen=True)
+class Parties:
+    """The parties of a study in order of rank. timeout: longest silence of a peer, in seconds."""
+
+    study: str
+    party: tuple[Party, ...]
+    timeout: float = 60.0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(p.name for p in self.party)
+
+    def __getitem__(self, name: str) -> Party:
+        for p in self.party:
+            if p.name == name:
+                return p
+        raise UsageError(f"no party is called {name!r}; the study {self.study!r} has {', '.join(self.names)}")
+
+    def rank(self, name: str) -> int:
+        return self.party.index(self[name])
+
+    def with_role(self, role: str) -> tuple[str, ...]:
+        """The names of the parties with `role`, in order of rank."""
+        return tuple(p.name for p in self.party if p.role == role)
+
+    def only(self, role: str) -> str:
+        """The one party with `role`; UsageError when there is none or more than one."""
+        names = self.with_role(role)
+        if len(names) != 1:
+            raise UsageError(f"this protocol needs one party with the role {role!r}; the study has {len(names)}")
+        return names[0]
+
+    @property
+    def computing(self) -> tuple[str, ...]:
+        """Every party but the dealer."""
+        return tuple(p.name for p in self.party if p.role != DEALER)
+
+    def digest(self) -> str:
+        """SHA-256 over study, names, roles and pins in order: parties that differ in it are not in the same study."""
+        lines = [self.study, *(f"{p.name}\t{p.role}\t{p.pin}" for p in self.party)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def read_parties(path: Path) -> Parties:
+    """Read and check `parties.toml`. Raises InputError that names file, party and what is wrong."""
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as TOML: {error}") from error
+    unknown = set(data) - {"study", "timeout_seconds", "party"}
+    if unknown:
+        raise InputError(f"{path}: unknown key {sorted(unknown)[0]!r}; known are study, timeout_seconds and [[party]]")
+    rows = data.get("party")
+    if not isinstance(data.get("study"), str) or not isinstance(rows, list) or len(rows) < 2:
+        raise InputError(f"{path}: needs a study name (text) and at least two [[party]] tables")
+    timeout = data.get("timeout_seconds", 60)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 1 <= timeout <= 86400:
+        raise InputError(f"{path}: timeout_seconds must be between 1 and 86400, found {timeout!r}")
+    parties = tuple(_party(path, number, row) for number, row in enumerate(rows, 1))
+    for field in ("name", "pin", "address"):
+        values = [getattr(p, field) for p in parties]
+        twice = next((v for v in values if values.count(v) > 1), None)
+        if twice is not None:
+            raise InputError(f"{path}: two parties have the same {field} {twice!r}")
+    return Parties(data["study"], parties, float(timeout))
+
+
+def _party(path: Path, number: int, row: object) -> Party:
+    where = f"{path}: party {number}"
+    fields = ("name", "role", "address", "pin")
+    if not isinstance(row, dict) or set(row) != set(fields) or not all(isinstance(row[f], str) for f in fields):
+        raise InputError(f"{where}: needs exactly the text fields {', '.join(fields)}")
+    if not NAME.fullmatch(row["name"]):
+        raise InputError(f"{where}: name {row['name']!r} must be lower-case letters, digits and hyphens, at most 31")
+    if row["role"] not in ROLES:
+        raise InputError(f"{where} ({row['name']}): role {row['role']!r} is none of {', '.join(ROLES)}")
+    if not PIN.fullmatch(row["pin"]):
+        raise InputError(f"{where} ({row['name']}): pin must be sha256: and 64 hexadecimal digits")
+    host, colon, port = row["address"].rpartition(":")
+    if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
+        raise InputError(f"{where} ({row['name']}): address {row['address']!r} must be host:port")
+    return Party(**row)
+
+
+def write_parties(path: Path, parties: Parties) -> None:
+    """Write `parties` so that `read_parties` gives them back. Overwrites nothing."""
+    lines = [f"study = {json.dumps(parties.study)}", f"timeout_seconds = {parties.timeout:g}"]
+    for p in parties.party:
+        lines += [
+            "",
+            "[[party]]",
+            *(f'{field} = "{getattr(p, field)}"' for field in ("name", "role", "address", "pin")),
+        ]
+    text = "\n".join(lines) + "\n"
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise UsageError(f"{path} exists already; remove it or choose another name") from error

@@ -1,0 +1,121 @@
+"""What an owner must remember between sessions: which mask covers which data, and how much was already asked.
+
+A mask that covers two different secrets gives away their difference, so a mask key is bound to the digest of the data
+it covers: `mask_key` derives it from an owner's secret and the digest (other data, other mask, even if this file is
+lost), and `claim` refuses a second use *before* anything is sent. `spend` counts what others have asked of a cohort or
+model over its lifetime, because every exact sum is an equation in the data. One JSON file, readable by the owner only,
+replaced whole under a lock and synced before the answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from securegen.errors import PolicyError, StorageError
+from securegen.mpc.prg import derive_key
+from securegen.randomness import fresh_key
+
+_FORMAT = "securegen mpc state 1"
+
+
+def digest_array(array: np.ndarray) -> str:
+    """SHA-256 over dtype, shape and values.
+
+    >>> digest_array(np.zeros(2, np.int8)) == digest_array(np.zeros(2, np.int16))
+    False
+    """
+    h = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    h.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return h.hexdigest()
+
+
+@dataclass(frozen=True)
+class OwnerState:
+    """The state file of one owner; made on first use, mode 0600."""
+
+    path: Path
+
+    def mask_key(self, cohort: str, place: str, digest: str) -> bytes:
+        """The mask key of one piece of data: bound to cohort, place in it, and the data's digest.
+
+        Raises PolicyError when other data already used this place: a cohort that changed is another cohort.
+        """
+        with self._update() as state:
+            secret = state["secrets"].setdefault(cohort, fresh_key().hex())
+            _bind(state, f"{cohort}/{place}", digest, "the same cohort name now has other genotypes: use a new name")
+        return derive_key(bytes.fromhex(secret), f"{place}/{digest}")
+
+    def claim(self, use: str, digest: str) -> None:
+        """Record that the one-time mask `use` covers `digest`; PolicyError when it was used before, whatever for."""
+        with self._update() as state:
+            if use in state["claims"]:
+                raise PolicyError(f"{self.path}: the mask {use!r} was used before; start a new session")
+            state["claims"][use] = digest
+
+    def spend(self, what: str, amount: int, *, limit: int) -> int:
+        """Count `amount` more asked of `what` and return the total; PolicyError, nothing counted, above `limit`."""
+        with self._update() as state:
+            total = state["spent"].get(what, 0) + amount
+            if total > limit:
+                raise PolicyError(
+                    f"{self.path}: {what} has answered {total - amount} of at most {limit}; {amount} more are refused, "
+                    "because enough exact answers reconstruct the data. Raise the limit if the owner accepts that"
+                )
+            state["spent"][what] = total
+        return total
+
+    @contextlib.contextmanager
+    def _update(self) -> Iterator[dict]:
+        path = Path(self.path)
+        try:
+            lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot keep the owner's state here: {error}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = self._read()
+            yield state
+            _replace(path, json.dumps(state, indent=1, sort_keys=True).encode())
+        finally:
+            os.close(lock)
+
+    def _read(self) -> dict:
+        try:
+            state = json.loads(Path(self.path).read_bytes())
+        except FileNotFoundError:
+            return {"format": _FORMAT, "secrets": {}, "claims": {}, "spent": {}}
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{self.path}: the owner's state cannot be read: {error}") from error
+        if not isinstance(state, dict) or state.get("format") != _FORMAT:
+            raise StorageError(f"{self.path} is not a state file of this version")
+        return state
+
+
+def _bind(state: dict, use: str, digest: str, advice: str) -> None:
+    known = state["claims"].setdefault(use, digest)
+    if known != digest:
+        raise PolicyError(f"the mask {use!r} covers other data (sha256 {known[:16]}…, now {digest[:16]}…); {advice}")
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    except OSError as error:
+        raise StorageError(f"{path}: the owner's state cannot be written: {error}") from error

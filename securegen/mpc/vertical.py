@@ -1,0 +1,184 @@
+"""Cross products gᵀy of genotypes at one party and phenotypes at another, as additive shares.
+
+Beaver's multiplication for matrices, with the genotypes masked once: the genotype party opens ε = g − a to the
+phenotype party, which opens δ = y − b; then gᵀy = gᵀδ + εᵀb + c with c = aᵀb from the dealer. ε serves every
+phenotype: a further column costs 8 bytes of δ a sample, and 8 bytes of c and 8 of the opened result a variant; a later
+session with other phenotypes reuses the stored ε.
+
+| message | from | to | bytes |
+|---|---|---|---|
+| sizes, and a key a block | genotypes | dealer | 16 a block |
+| key of b | phenotypes | dealer | 16 |
+| key of the c share | dealer | genotypes | 16 |
+| the other c share | dealer | phenotypes | 8 a variant and column |
+| δ = y − b | phenotypes | genotypes | 8 a sample and column |
+| ε = g − a (once in the life of a cohort) | genotypes | phenotypes | 8 a sample and variant |
+
+Each party learns the sizes, and which blocks have which streams (a block without missing calls has no stream m);
+nothing else until somebody opens the shares. In a 32-bit ring the bytes halve. Semi-honest parties; the dealer must
+not collude with either. What is opened afterwards is a separate decision: whoever gets as many exact sums as there are
+samples, and knows the other factor, solves for it (docs/threat-model-mpc.md), so the genotype party counts columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from securegen.errors import ProtocolError
+from securegen.mpc.dealer import CORRELATION, LEFT_MASK, RIGHT_MASK
+from securegen.mpc.masked_store import MaskedStore
+from securegen.mpc.prg import words
+from securegen.mpc.ring import matmul_ring
+from securegen.mpc.session import Session
+from securegen.mpc.shares import from_ring, ring_dtype, to_ring
+from securegen.mpc.state import OwnerState, digest_array
+from securegen.randomness import fresh_key
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Who is who: left holds the genotypes (or dosages), right the phenotypes (or weights)."""
+
+    left: str
+    right: str
+    dealer: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive variants from `start`. streams: name to (V, N) integers, such as g, m (missing) and q (g²)."""
+
+    start: int
+    streams: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class BlockShares:
+    """One party's share of every stream's product: name to (V, K) ring elements."""
+
+    start: int
+    streams: dict[str, np.ndarray]
+
+
+def block_size(samples: int, bits: int = 64) -> int:
+    """Variants a block so that a masked block has about 16 MiB: it overlaps well and its memory is used again.
+
+    >>> block_size(10_000), block_size(500_000)
+    (209, 4)
+    """
+    return max(1, (1 << 24) // (samples * bits // 8))
+
+
+def genotype_side(
+    session: Session, roles: Roles, blocks: Iterable[Block], *, samples: int, columns: int, cohort: str,
+    state: OwnerState, column_limit: int | None = None, bits: int = 64, resend: bool = True, threads: int = 1,
+) -> Iterator[BlockShares]:  # fmt: skip
+    """The genotype party's part: yields its shares block by block, as fast as blocks come.
+
+    cohort: the name under which `state` keeps the masks; column_limit: lifetime number of phenotype columns answered
+    for this cohort (default samples/100, at least 1). resend=False when the phenotype party kept ε from an earlier
+    session. Raises PolicyError before anything is sent when the limit is reached or masked data has changed.
+    """
+    limit = max(1, samples // 100) if column_limit is None else column_limit
+    state.spend(f"columns of cohort {cohort}", columns, limit=limit)
+    dtype = ring_dtype(bits)
+    session.send_json(roles.dealer, "dealer/sizes", [samples, columns])
+    key_c = session.receive_key(roles.dealer, "dealer/correlation key")
+    delta = session.receive(roles.right, "vertical/delta", shape=(samples, columns), dtype=dtype)
+    number = 0
+    for block in blocks:
+        names = list(block.streams)
+        width = len(block.streams[names[0]])
+        keys = {n: state.mask_key(cohort, f"{n}/{block.start}/{bits}", digest_array(block.streams[n])) for n in names}
+        marks = {n: hashlib.sha256(key).hexdigest()[:32] for n, key in keys.items()}
+        session.send_json(
+            roles.right, "vertical/block", {"start": block.start, "width": width, "streams": list(marks.items())}
+        )
+        shares = {}
+        for name in names:
+            g = np.ascontiguousarray(block.streams[name].T)
+            assert g.shape == (samples, width)
+            session.send_json(roles.dealer, f"dealer/block/{number}", [width])
+            session.send_key(roles.dealer, f"dealer/block key/{number}", keys[name])
+            if resend:
+                session.send(roles.right, f"vertical/epsilon/{number}", cover(g, keys[name], dtype))
+            shares[name] = matmul_ring(g, delta, threads=threads)
+            shares[name] += words(key_c, CORRELATION, number=number, shape=shares[name].shape, dtype=dtype)
+            number += 1
+        yield BlockShares(block.start, shares)
+    session.send_json(roles.dealer, f"dealer/block/{number}", [0])
+    session.send_json(roles.right, "vertical/block", {"start": 0, "width": 0, "streams": []})
+
+
+def phenotype_side(
+    session: Session, roles: Roles, y: np.ndarray, *, state: OwnerState, bits: int = 64,
+    store: MaskedStore | None = None, resend: bool = True, threads: int = 1,
+) -> Iterator[BlockShares]:  # fmt: skip
+    """The phenotype party's part. y: (N, K) integers; yields its shares block by block.
+
+    store keeps ε for later sessions (8 bytes a genotype on disk); with resend=False ε comes from it. Raises
+    ProtocolError when the genotype party announces a block that the store does not hold.
+    """
+    dtype = ring_dtype(bits)
+    samples, columns = y.shape
+    key = fresh_key()
+    state.claim(f"phenotypes/{session.id.hex()}", digest_array(y))
+    b = words(key, RIGHT_MASK, number=0, shape=(samples, columns), dtype=dtype)
+    session.send_key(roles.dealer, "dealer/key", key)
+    session.send(roles.left, "vertical/delta", to_ring(y, bits) - b)
+    number = 0
+    while True:
+        start, width, marks = announced(session.receive_json(roles.left, "vertical/block"), roles.left)
+        if width == 0:
+            return
+        shares = {}
+        for name, mark in marks:
+            shape = (samples, width)
+            if resend:
+                epsilon = session.receive(roles.left, f"vertical/epsilon/{number}", shape=shape, dtype=dtype)
+                if store:
+                    store.put(name, start, mark, epsilon)
+            else:
+                assert store is not None, "resend=False needs the store of an earlier session"
+                epsilon = store.get(name, start, mark, shape=shape, dtype=dtype)
+            shares[name] = matmul_ring(epsilon, b, threads=threads)
+            shares[name] += session.receive(roles.dealer, f"dealer/c/{number}", shape=(width, columns), dtype=dtype)
+            number += 1
+        yield BlockShares(start, shares)
+
+
+def cover(g: np.ndarray, key: bytes, dtype: np.dtype) -> np.ndarray:
+    """g − a in the ring, a the left mask of `key`. g: (N, V) integers."""
+    mask = words(key, LEFT_MASK, number=0, shape=g.shape, dtype=dtype)
+    np.subtract(g, mask, out=mask, dtype=dtype, casting="unsafe")
+    return mask
+
+
+def reveal(
+    session: Session, share: np.ndarray, *, step: str, between: tuple[str, str], to: str | None
+) -> np.ndarray | None:
+    """Open a share of two parties to `to` (None: to both). Returns int64, or None at a party that does not learn it."""
+    other = between[1] if session.me == between[0] else between[0]
+    if to in (None, other):
+        session.send(other, step, share)
+    if to not in (None, session.me):
+        return None
+    return from_ring(share + session.receive(other, step, shape=share.shape, dtype=share.dtype))
+
+
+def announced(value: object, sender: str) -> tuple[int, int, list[tuple[str, str]]]:
+    """start, width and (stream, mask mark) pairs of the block that `sender` announced; width 0 is the end."""
+    if isinstance(value, dict) and set(value) == {"start", "width", "streams"}:
+        start, width, marks = value["start"], value["width"], value["streams"]
+        sized = type(start) is int and type(width) is int and start >= 0 and 0 <= width < 1 << 32
+        if sized and isinstance(marks, list) and all(_is_pair(m) for m in marks):
+            return start, width, [(name, mark) for name, mark in marks]
+    raise ProtocolError(f"party {sender!r} announced a block that is none: {str(value)[:200]}")
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(v, str) and len(v) <= 64 for v in value)

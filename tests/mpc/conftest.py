@@ -1,0 +1,64 @@
+"""Parties of a test: threads in this process that speak real mutual TLS over loopback."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from securegen.mpc.local import identity, local_study
+from securegen.mpc.session import open_session
+
+
+class Study:
+    """A local study whose parties run as threads; `run` returns each party's result or exception."""
+
+    def __init__(self, directory: Path, roles: dict[str, str], timeout: float) -> None:
+        self.directory = directory
+        self.parties = local_study(directory, roles, timeout=timeout)
+
+    def open(self, name, *, protocol="test/1", dimensions=None, parties=None):
+        return open_session(
+            parties or self.parties, identity(self.directory, name), protocol=protocol, dimensions=dimensions or {}
+        )
+
+    def run(self, programs, **terms):
+        """programs: name to a function of the session (or of nothing when marked by `raw`)."""
+        out = {}
+
+        def body(name):
+            try:
+                with self.open(name, **terms) as session:
+                    out[name] = programs[name](session)
+            except BaseException as error:
+                out[name] = error
+
+        return self.threads({name: (lambda name=name: body(name)) for name in programs}, out)
+
+    def threads(self, bodies, out):
+        workers = [threading.Thread(target=body, daemon=True) for body in bodies.values()]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(self.parties.timeout * 4 + 20)
+        assert not any(w.is_alive() for w in workers), "a party did not end"
+        return out
+
+
+@pytest.fixture
+def study(tmp_path):
+    def make(roles, timeout=10.0):
+        if not isinstance(roles, dict):
+            roles = dict.fromkeys(roles, "site")
+        return Study(tmp_path / "study", roles, timeout)
+
+    return make
+
+
+def results(out):
+    """The results, after raising the first exception of any party."""
+    for value in out.values():
+        if isinstance(value, BaseException):
+            raise value
+    return out

@@ -1,0 +1,128 @@
+"""Whole runs from files to tables: every split writes the plain engine's tables, text for text."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bed_reader import to_bed
+
+from securegen import api
+from securegen.errors import PolicyError, ProtocolError, UsageError
+from securegen.mpc.association import site_run
+from securegen.study import Inputs, open_genotypes
+
+from .conftest import results
+
+ROOT = Path(__file__).parents[2]
+SITES = ("ada", "bob", "cyd")
+N, M = 240, 90
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """A cohort with missing calls, people without phenotype, a quantitative and a case/control trait."""
+    folder = tmp_path_factory.mktemp("cohort")
+    draw = np.random.default_rng(31)
+    g = draw.binomial(2, draw.uniform(0.05, 0.5, M), (N, M)).astype(np.float64)
+    g[draw.random((N, M)) < 0.02] = np.nan
+    g[:, 30:60] = np.nan_to_num(g[:, 30:60])
+    ids = [f"p{i}" for i in range(N)]
+    age = draw.normal(50, 10, N).round(1)
+    sex = draw.integers(1, 3, N)
+    qt = (0.03 * age + 0.4 * np.nan_to_num(g[:, 5]) + draw.normal(size=N)).round(4)
+    cc = 1 + (qt > np.median(qt)).astype(int)
+    names = {
+        "fid": ids, "iid": ids, "sid": [f"rs{j}" for j in range(M)], "chromosome": ["1"] * M,
+        "bp_position": list(range(1, M + 1)), "allele_1": ["A"] * M, "allele_2": ["G"] * M,
+    }  # fmt: skip
+    for rank in (None, 0, 1, 2):
+        rows = np.arange(N)[slice(None) if rank is None else slice(rank, None, 3)]
+        own = {n: [v[i] for i in rows] if n in ("fid", "iid") else v for n, v in names.items()}
+        to_bed(folder / f"site{rank}.bed" if rank is not None else folder / "all.bed", g[rows], properties=own)
+    lines = [
+        f"{i}\t{i}\t{'NA' if k % 17 == 3 else q}\t{c}" for k, (i, q, c) in enumerate(zip(ids, qt, cc, strict=True))
+    ]
+    (folder / "pheno.tsv").write_text("#FID\tIID\tQT\tCC\n" + "\n".join(lines) + "\n")
+    lines = [f"{i}\t{i}\t{a}\t{s}" for i, a, s in zip(ids, age, sex, strict=True)]
+    (folder / "covar.tsv").write_text("#FID\tIID\tage\tsex\n" + "\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(cohort):
+    """The plain engine's tables: name to text."""
+    study = api.open_study(cohort / "all", pheno=str(cohort / "pheno.tsv"), covar=str(cohort / "covar.tsv"))
+    api.plain_tables(study, str(cohort / "plain"))
+    tables = {p.name.removeprefix("plain."): p.read_text() for p in cohort.glob("plain.*.glm.*")}
+    assert set(tables) == {"QT.glm.linear", "CC.glm.logistic.score"}
+    return tables
+
+
+def assert_same_tables(folder, prefix, plain):
+    found = {p.name.removeprefix(f"{prefix}."): p.read_text() for p in folder.glob(f"{prefix}.*.glm.*")}
+    assert found == plain
+
+
+def inputs(cohort, rank):
+    return Inputs(str(cohort / f"site{rank}"), pheno=str(cohort / "pheno.tsv"), covar=str(cohort / "covar.tsv"))
+
+
+def test_three_sites_write_the_pooled_tables(study, cohort, plain, tmp_path):
+    def site(s):
+        own = inputs(cohort, s.rank)
+        site_run(s, own, open_genotypes(own), str(tmp_path / s.me))
+
+    results(study(SITES, timeout=30).run(dict.fromkeys(SITES, site)))
+    for name in SITES:
+        assert_same_tables(tmp_path, name, plain)
+
+
+def test_sites_with_other_variants_are_told(study, cohort, tmp_path):
+    (tmp_path / "some").write_text("rs1\nrs2\n")
+
+    def site(s):
+        own = Inputs(**{**inputs(cohort, s.rank).__dict__, "extract": str(tmp_path / "some") if s.rank == 1 else None})
+        site_run(s, own, open_genotypes(own), str(tmp_path / s.me))
+
+    out = study(SITES).run(dict.fromkeys(SITES, site))
+    assert any(isinstance(e, ProtocolError) and "another variants" in str(e) for e in out.values()), out
+
+
+def test_two_sites_and_complete_cases_are_refused(study, cohort, tmp_path):
+    def site(s):
+        own = inputs(cohort, s.rank)
+        site_run(s, own, open_genotypes(own), str(tmp_path / s.me))
+
+    out = study(("ada", "bob")).run(dict.fromkeys(("ada", "bob"), site))
+    assert any(isinstance(e, PolicyError) for e in out.values()), out
+    with pytest.raises(UsageError, match="complete"):
+        site_run(None, Inputs("x", missing="complete"), None, "out")
+
+
+def script(name, cohort, out, *more):
+    files = ["--bfile", cohort / "all", "--pheno", cohort / "pheno.tsv", "--covar", cohort / "covar.tsv", "--out", out]
+    return subprocess.run(
+        [sys.executable, str(ROOT / "protocols" / name), *map(str, files), *more], capture_output=True, text=True,
+        timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("two_party_gwas.py", ["--consent-aggregates"]), ("outsourced_gwas.py", [])]
+)
+def test_each_party_as_a_process_gives_the_plain_tables(cohort, plain, tmp_path, name, more):
+    run = script(name, cohort, tmp_path / "out", "--column-limit", "100", *more)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert_same_tables(tmp_path, "out", plain)
+
+
+def test_without_consent_or_above_the_limit_no_table_appears(cohort, tmp_path):
+    for more, message in ((["--column-limit", "100"], "--consent-aggregates"), (["--consent-aggregates"], "at most")):
+        run = script("two_party_gwas.py", cohort, tmp_path / "out", *more)
+        assert run.returncode and message in run.stderr
+        assert not list(tmp_path.glob("out*"))

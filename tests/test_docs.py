@@ -1,0 +1,165 @@
+"""The documentation is run: examples execute, tables equal the code, links resolve."""
+
+import doctest
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from securegen import errors, vocabulary
+from securegen.cli.main import main
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+WITH_EXAMPLES = [p for p in PAGES if ">>> " in p.read_text()]
+ABOUT_ASSOCIATION = [
+    ROOT / "README.md", ROOT / "SECURITY.md",
+    *(ROOT / "docs" / f"{name}.md" for name in (
+        "files-and-formats", "tables", "precision", "scaling", "verification", "threat-model", "linear", "score-test",
+        "contingency", "quality-control",
+    )),
+]  # fmt: skip
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """An empty working directory that sees the repository's examples."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
+def test_examples_of_a_page_run(page, repository):
+    failed, attempted = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert attempted and not failed
+
+
+def test_pages_with_examples_are_found():
+    assert {"docs/python-api.md", "docs/noise.md", "docs/scaling.md"} <= set(map(name_of, WITH_EXAMPLES))
+
+
+def test_python_example_of_the_readme_runs(repository):
+    (code,) = blocks(ROOT / "README.md", "python")
+    exec(compile(code, "README.md", "exec"), {})
+    assert (repository / "study.results" / "manifest.json").is_file()
+
+
+def run_line(line: str, folder: Path) -> None:
+    words = shlex.split(line)
+    if words[0] == "securegen":
+        words = [sys.executable, "-m", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+def test_shell_steps_of_the_readme_run(tmp_path):
+    """The walk of the README in an owner's and a server's folder, on a part of the example cohort."""
+    folders = {name: tmp_path / name for name in ("owner", "server")}
+    for folder in folders.values():
+        folder.mkdir()
+    for file in (ROOT / "examples").glob("cohort.*"):
+        shutil.copy(file, folders["owner"])
+    (folders["owner"] / "pass.txt").write_text("correct horse battery staple\n")
+    steps = 0
+    for block in blocks(ROOT / "README.md", "sh"):
+        first, *lines = block.splitlines()
+        folder = folders[re.fullmatch(r"# in the (\w+)'s folder", first).group(1)]
+        for line in lines:
+            run_line(f"{line} --chr 1 --to-bp 300000" if "--bfile" in line else line, folder)
+            steps += 1
+    assert steps == 10
+    table = (folders["owner"] / "result.QT.glm.linear").read_bytes()
+    assert table == (folders["owner"] / "plain.QT.glm.linear").read_bytes()
+    assert not list(folders["server"].rglob("*.secret")) and not list(folders["server"].rglob("*.box"))
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help", "--version"}
+
+
+def all_options(command: click.Command, context: click.Context) -> set[str]:
+    found = options_of(command)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found |= all_options(command.get_command(context, name), context)
+    return found
+
+
+@pytest.mark.parametrize("page", ABOUT_ASSOCIATION, ids=name_of)
+def test_flags_named_in_prose_exist(page):
+    """A flag in backquotes is one of the command line's."""
+    known = all_options(main, click.Context(main))
+    named = set(re.findall(r"`(?:[\w ]+ )?(--[a-z0-9-]+)[^`]*`", page.read_text()))
+    assert named <= known, f"{name_of(page)}: {sorted(named - known)}"
+
+
+def test_exit_code_table_is_that_of_the_code():
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.SecuregenError)]
+    expected = [
+        (str(c.exit_code), c.__name__, c.__doc__.splitlines()[0]) for c in sorted(classes, key=lambda c: c.exit_code)
+    ]
+    text = (ROOT / "docs" / "exit-codes.md").read_text()
+    assert re.findall(r"^\| (\d+) \| `(\w+)` \| (.*) \|$", text, re.MULTILINE) == expected
+    assert len({code for code, _, _ in expected}) == len(expected)
+
+
+def test_every_column_and_error_code_is_explained():
+    text = (ROOT / "docs" / "tables.md").read_text()
+    words = set(re.findall(r"`([^`]+)`", text))
+    columns = {c for names in vocabulary.TABLE_COLUMNS.values() for c in names}
+    codes = {
+        vocabulary.OK, vocabulary.ALL_MISSING, vocabulary.CONST_OMITTED_ALLELE, vocabulary.CORR_TOO_HIGH,
+        vocabulary.VIF_TOO_HIGH, vocabulary.TOO_FEW_SAMPLES, vocabulary.PERFECT_FIT, vocabulary.ZERO_CELL,
+        vocabulary.LOW_MAC,
+    }  # fmt: skip
+    assert columns | codes <= words
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_relative_links_resolve(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (page.parent / file).resolve() if file else page
+        assert there.is_file() and there.is_relative_to(ROOT), f"{name_of(page)}: {target}"
+        assert not anchor or anchor in anchors(there), f"{name_of(page)}: {target}"
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    seen, queue = set(), [ROOT / "README.md"]
+    while queue:
+        page = queue.pop()
+        if page not in seen and page.suffix == ".md":
+            seen.add(page)
+            targets = re.findall(r"\]\(([^)\s:#]+)(?:#[^)]*)?\)", page.read_text())
+            queue += [(page.parent / t).resolve() for t in targets if not t.startswith("http")]
+    unreached = set((ROOT / "docs").glob("*.md")) - seen
+    assert not unreached, f"not linked: {sorted(map(name_of, unreached))}"
+
+
+def test_commands_of_the_readme_are_make_targets():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^    make (\w+)$", (ROOT / "README.md").read_text(), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
