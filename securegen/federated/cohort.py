@@ -14,12 +14,12 @@ import numpy as np
 
 from securegen import align
 from securegen import fixedpoint as fp
-from securegen.design import Design, combine, linear_design
+from securegen.design import Analysis, Design, linear_design
 from securegen.design_binary import contingency_design, logistic_design, qc_design
 from securegen.errors import DesignError, InputError, PolicyError, UsageError
 from securegen.federated.studyfile import CASE_CONTROL_12, QUANTITATIVE, Study, TraitColumn
 from securegen.io.tables import read_table
-from securegen.model import Samples
+from securegen.model import Columns, Samples
 from securegen.study import Inputs, Log
 
 
@@ -122,6 +122,23 @@ def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples,
     return out
 
 
+def _side_by_side(parts: Sequence[Design]) -> Design:
+    """One design with the columns of all parts. Columns that are equal here need not be equal at another site, so none
+    are merged, unlike `design.combine`."""
+    analyses: list[Analysis] = []
+    width = squares = 0
+    for part in parts:
+        for a in part.analyses:
+            columns, own = tuple(j + width for j in a.columns), tuple(j + squares for j in a.squares)
+            analyses.append(Analysis(a.test, a.phenotype, columns, own, a.model))
+        width += len(part.columns.names)
+        squares += len(part.columns.squared_index)
+    names = tuple(n for p in parts for n in p.columns.names)
+    squared = tuple(flag for p in parts for flag in p.columns.squared)
+    values = np.concatenate([p.columns.values for p in parts], axis=1)
+    return Design(Columns(names, values, squared), tuple(analyses))
+
+
 def federated_design(
     study: Study, planned: Sequence[Planned], traits: SiteTraits, samples: Samples, total: fp.SumOverSites
 ) -> Design:
@@ -152,7 +169,7 @@ def federated_design(
         )  # fmt: skip
     if study.qc:
         parts.append(qc_design(samples.founder, samples.founder, total=total))
-    design = combine(parts)
+    design = _side_by_side(parts)
     order = {p.phenotype.name: i for i, p in enumerate(planned)}
     analyses = sorted(design.analyses, key=lambda a: len(order) if a.test == "qc" else order[a.phenotype])
     return Design(design.columns, tuple(analyses))
