@@ -26,7 +26,7 @@ from securegen.ckks import artefact, codec, verify
 from securegen.ckks.encryption import Ciphertexts, Encryptor
 from securegen.ckks.keys import PublicKey, SecretKey, canonical
 from securegen.ckks.parameters import Parameters, Ring
-from securegen.ckks.uniform import expand
+from securegen.ckks.uniform import expand_uniform
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
 from securegen.io.output import atomic, write_array
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
@@ -65,7 +65,8 @@ def read_ciphertexts(folder: Path, entries: list[dict[str, Any]], shape: tuple[i
     c0 = artefact.load_array(folder, entries[0], shape)
     if len(entries) == 2:
         return Ciphertexts(c0, artefact.load_array(folder, entries[1], shape))
-    return Ciphertexts(c0, expand(bytes.fromhex(entries[0]["seed"]), shape, ring))
+    c1 = expand_uniform(bytes.fromhex(entries[0]["seed"]), int(np.prod(shape[2:-1])), ring)
+    return Ciphertexts(c0, c1.reshape(shape))
 
 
 class OwnerState:

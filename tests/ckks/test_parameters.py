@@ -123,6 +123,8 @@ def test_parameters_that_could_round_wrongly_are_refused():
         dataclasses.replace(p, design_scale=p.design_scale + 20)
     with pytest.raises(PlanError, match="do not divide ring dimension"):
         dataclasses.replace(p, pack=24)
+    with pytest.raises(PlanError, match="64-bit integers"):
+        Parameters(Ring.standard(8192, 6), 16, 58, 45, dosage_max=2048, norm=2.0**50, samples=200)
 
 
 @pytest.mark.parametrize("field", ["ring", "pack", "genotype_scale", "norm", "samples"])
