@@ -16,7 +16,7 @@ from securegen import align
 from securegen import fixedpoint as fp
 from securegen.design import Analysis, Design, linear_design
 from securegen.design_binary import contingency_design, logistic_design, qc_design
-from securegen.errors import DesignError, InputError, PolicyError, UsageError
+from securegen.errors import InputError, PolicyError, UsageError
 from securegen.federated.studyfile import CASE_CONTROL_12, QUANTITATIVE, Study, TraitColumn
 from securegen.io.tables import read_table
 from securegen.model import Columns, Samples
@@ -100,16 +100,11 @@ class Planned:
 def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples, log: Log) -> list[Planned]:
     """Choose tests and samples from this site's data alone, before anything is sent.
 
-    Raises PolicyError when this site has fewer people than the study's minimum, DesignError and UsageError for a model
-    that does not fit a phenotype.
+    Raises PolicyError when this site has fewer people than the study's minimum.
     """
     out = []
-    for phenotype in traits.phenotypes:
-        test = study.model or ("logistic" if phenotype.binary else "linear")
-        if test != "linear" and not phenotype.binary:
-            raise DesignError(f"model {test} needs cases and controls; phenotype {phenotype.name} is quantitative")
-        if test == "logistic" and study.missing == "complete":
-            raise UsageError("the score test needs missing = mean: its null model would differ for each variant")
+    for trait, phenotype in zip(study.phenotypes, traits.phenotypes, strict=True):
+        test = study.test_of(trait)
         covariates = np.empty((len(samples), 0)) if test in ("trend", "allelic") else traits.covariates
         mask, counts = align.analysed_samples(phenotype.values, covariates, traits.unknown)
         if counts.analysed < study.minimum_cohort:
