@@ -16,6 +16,7 @@ COMMANDS = {
     "keygen": "Make a key for a plan.",
     "encrypt": "Encrypt a cohort and its design (the owner's side).",
     "gwas": "Association: on --bfile in the clear, on an encrypted cohort as the server.",
+    "prs": "Polygenic scores in the clear.",
     "decrypt": "Decrypt, verify and write the tables (the owner's side).",
     "qc": "Allele frequencies, missingness and Hardy–Weinberg tests in the clear.",
     "run-local": "Run every role of a study on this machine, each as a process of its own.",
