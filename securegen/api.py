@@ -26,7 +26,7 @@ from securegen.io.arrays import ArrayReader
 from securegen.io.plink1 import PlinkReader
 from securegen.model import GenotypeReader, Sums
 from securegen.stats.qc import Filters
-from securegen.stats.tables import Summary, complete_case_blocks, qc_analysis, write_qc, write_tables
+from securegen.stats.tables import Summary, qc_analysis, write_qc, write_tables
 from securegen.study import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 Genotypes = str | os.PathLike[str] | ArrayReader | PlinkReader
-DEFAULT_ENCRYPTOR = "seal"
+DEFAULT_ENCRYPTOR = "own"
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ def encrypted_paths(prefix: str | os.PathLike[str]) -> Encrypted:
 
 
 def make_encryptor(name: str, key: SecretKey) -> Encryptor:
-    """The encryptor of that name."""
-    from securegen.ckks.encryption import SealEncryptor
+    """The encryptor of that name: own (docs/encryptor.md) or seal."""
+    from securegen.ckks.encryption import ENCRYPTORS
 
-    return {"seal": SealEncryptor}[name](key)
+    return ENCRYPTORS[name](key)
 
 
 def encrypt(
@@ -253,9 +253,10 @@ def plain_tables(study: Study, out: str, *, digits: int = 17, filters: Filters |
             raise UsageError(
                 "the filters of quality control need --missing mean; filter the variants first (--extract)"
             )
+        tests = [a for a in design.analyses if a.test != "qc"]
         return [
             write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
-            for alone, blocks in (complete_case_blocks(study.reader, a, design) for a in design.analyses)
+            for alone, blocks in (plain.complete_case_sums(study.reader, design.columns, a) for a in tests)
         ]
     blocks = plain.sums(study.reader, design.columns)
     return write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
@@ -274,6 +275,8 @@ def plain_qc(study: Study, out: str) -> list[str]:
 def open_qc(genotypes: Genotypes, *, log: Log = silent, **options) -> Study:
     """Open genotypes for quality control alone; options as `open_study`, phenotypes only for hwe_controls."""
     inputs, reader = _opened(genotypes, log, options)
+    if reader.dosage_grid > 1:
+        log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
     phenotypes = read_traits(inputs, reader).phenotypes if inputs.pheno else ()
     return Study(inputs, reader, build_qc(inputs, reader, phenotypes=phenotypes))
 

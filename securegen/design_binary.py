@@ -25,7 +25,7 @@ class ScoreModel:
 
     samples, cases: people analysed; weight_gram: K × K float64, CᵀWC with the intercept's row from the quantised columns;
     residual_cross: K float64, Cᵀr of the quantised r; residual_unit, weight_units: value of one integer of r, and of w
-    and each w·c; weight_total: Σ of the integer w; bits: of the columns.
+    and each w·c; weight_total: Σ of the integer w; covariate_gram: (K−1) × (K−1), CᵀC; bits: of the columns.
     """
 
     phenotype: str
@@ -37,6 +37,7 @@ class ScoreModel:
     residual_unit: float
     weight_units: tuple[float, ...]
     weight_total: int
+    covariate_gram: tuple[tuple[float, ...], ...]
     bits: int
 
 
@@ -99,7 +100,8 @@ def logistic_design(
     null = fit_null_model(cases, x, (INTERCEPT, *c.names), phenotype, total)
     residual, weight = cases - null.mean, null.mean * (1.0 - null.mean)
     if bits is None:
-        bits = fp.bits_for(count - k, 0.5, k - 1)
+        # as for T, and √3 more: χ² doubles the error of z, and its bound does not know Σg²
+        bits = fp.bits_for(3 * (count - k), 0.5, k - 1)
     sums = total([int(np.rint(weight * x[:, i] * UNIT).sum()) for i in range(k)])
     shift = [0]
     for i in range(1, k):
@@ -129,7 +131,7 @@ def logistic_design(
             gram[i][j] = gram[j][i] = next(rest) / UNIT
     model = ScoreModel(
         phenotype, c.names, count, case_count, tuple(map(tuple, gram)), tuple(v / UNIT * r_unit for v in cross), r_unit,
-        tuple(units), column_sums[0], bits,
+        tuple(units), column_sums[0], _centred_gram(c.gram, shift), bits,
     )  # fmt: skip
     values = np.stack([np.ones(len(cases), np.int64), cases.astype(np.int64), r, *columns], axis=1)
     names: tuple[str, ...] = (INTERCEPT, f"{phenotype}:case", f"{phenotype}:residual", f"{phenotype}:weight")
@@ -138,6 +140,19 @@ def logistic_design(
     fp.check_sum_bound(8 * count << bits, f"the sums of {phenotype}")
     analysis = Analysis("logistic", phenotype, tuple(range(len(names))), (0,), model)
     return Design(Columns(names, scatter(values, analysed), squared), (analysis,))
+
+
+def _centred_gram(gram: list[list[int]], shift: list[int]) -> tuple[tuple[float, ...], ...]:
+    """Σ (c_k − s_k)(c_l − s_l) of the covariates in scales, from exact sums at 2^-30 (the first column is the intercept)."""
+    n = gram[0][0] >> (2 * fp.PRECISE_BITS)
+    first = [v >> fp.PRECISE_BITS for v in gram[0]]
+    size = range(1, len(gram))
+    return tuple(
+        tuple(
+            (gram[i][j] - shift[j] * first[i] - shift[i] * first[j] + n * shift[i] * shift[j]) / UNIT**2 for j in size
+        )
+        for i in size
+    )
 
 
 def contingency_design(

@@ -48,8 +48,7 @@ def insecure_decrypt_unverified(
             message += c[2] * s % modulus * s % modulus
         message = (message % modulus)[None]
         inverse(message, ring_tables(ring))
-        # additions carry the genotype scale, everything else the product's
-        scale = p.genotype_scale if o.kind == "addition" else p.result_scale
+        scale = p.result_scale if o.kind == "product" else p.genotype_scale
         used = message[0] if o.kind == "addition" else codec.read_products(message[0], p)
         values, distance = round_residues(np.ascontiguousarray(used), ring.primes, scale)
         noise[i] = distance.max(initial=0.0)

@@ -1,6 +1,6 @@
-"""Encrypting blocks of coefficient messages under the secret key, by SEAL.
+"""Encrypting blocks of coefficient messages under the secret key: by `encryptor` (the default) or by SEAL.
 
-SEAL encrypts zero; we add NTT(2^scale · message). The randomness is SEAL's.
+SEAL encrypts zero with its own randomness; we add NTT(2^scale · message). Both kinds decrypt alike.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from securegen.ckks import seal
 from securegen.ckks.codec import to_tiles
+from securegen.ckks.encryptor import encrypt_block
 from securegen.ckks.keys import SecretKey
 from securegen.ckks.parameters import Ring
 from securegen.kernels.ntt import NttTables, forward, ntt_tables
@@ -19,7 +20,7 @@ from securegen.kernels.ntt import NttTables, forward, ntt_tables
 
 @dataclass(frozen=True)
 class Ciphertexts:
-    """C ciphertexts in tiles. c0: (k, T, C, L) uint32; c1: the same, or None when it is expanded from `seed`."""
+    """C ciphertexts in tiles. c0: (k, T, C, L) uint32; c1: the same, or None when `uniform` expands it from `seed`."""
 
     c0: np.ndarray
     c1: np.ndarray | None
@@ -53,6 +54,19 @@ def scaled_residues(messages: np.ndarray, scale_log2: int, ring: Ring) -> np.nda
     return out
 
 
+class OwnEncryptor:
+    """`encryptor.encrypt_block`; a seed is stored for the second half of the ciphertexts."""
+
+    name = "own"
+
+    def __init__(self, key: SecretKey) -> None:
+        self._ring, self._residues = key.public.parameters.ring, key.residues
+
+    def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
+        seed, c0 = encrypt_block(self._residues, messages, scale_log2, self._ring)
+        return Ciphertexts(c0, None, seed)
+
+
 class SealEncryptor:
     """Encryption by SEAL's symmetric encryption of zero; both halves of the ciphertext are stored."""
 
@@ -70,3 +84,6 @@ class SealEncryptor:
         modulus = np.array(ring.primes, np.uint64)[:, None]
         both[0] = (both[0] + scaled_residues(messages, scale_log2, ring)) % modulus
         return Ciphertexts(to_tiles(both[0], ring), to_tiles(both[1], ring))
+
+
+ENCRYPTORS: dict[str, type[OwnEncryptor] | type[SealEncryptor]] = {"own": OwnEncryptor, "seal": SealEncryptor}

@@ -121,6 +121,8 @@ class Parameters:
     def __post_init__(self) -> None:
         if self.pack < 1 or self.ring.n % self.pack:
             raise PlanError(f"{self.pack} samples a ciphertext do not divide ring dimension {self.ring.n}")
+        if self.samples < 1 or self.dosage_max < 1 or not self.norm > 0:
+            raise PlanError("a plan needs samples, a largest dosage and a norm of the columns that are not zero")
         self.check_exact()
 
     @property
@@ -165,6 +167,8 @@ class Parameters:
         need = 1 + math.log2(self.sum_bound + 1) + self.result_scale
         if need >= math.log2(self.ring.modulus):
             raise PlanError(f"sums need {need:.1f} bits, the modulus has {math.log2(self.ring.modulus):.1f}")
+        if self.sum_bound >= 2.0**63:
+            raise PlanError(f"sums could reach 2^{math.log2(self.sum_bound):.1f}, they are 64-bit integers")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

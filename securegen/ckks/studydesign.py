@@ -118,7 +118,8 @@ def encrypt_design(
         own = None
         if parts is not None:
             own = squared_sums(next(parts).dosage, columns.values[:, columns.squared_index]).T
-            block = encryptor(codec.value_messages(own, p), p.result_scale)
+            # at the scale of one factor: a sum of weighted squares may exceed what a product is planned for
+            block = encryptor(codec.value_messages(own, p), p.genotype_scale)
             squares.append(
                 cohort.write_ciphertexts(folder, f"squares-{index:06d}", block, ciphertext_shape(p, len(own)))
             )
@@ -217,16 +218,19 @@ class EncryptedDesign:
     def outputs(self, streams: Sequence[str]) -> list[Output]:
         return outputs(self.body["public_ones"], self.body["squared"], streams)
 
-    def read_columns(self, chunk: int, expand) -> Ciphertexts:
+    def read_columns(self, chunk: int) -> Ciphertexts:
         """Both halves of the columns of one chunk, (k, T, G, J, L)."""
-        p = self.public.parameters
-        shape = ciphertext_shape(p, chunks(p)[chunk][1], self.encrypted)
-        return cohort.read_ciphertexts(self.folder, self.body["columns"][chunk], shape, expand)
+        return self._read(self.body["columns"][chunk], chunks(self.public.parameters)[chunk][1], self.encrypted)
 
-    def read_squares(self, block: int, expand) -> Ciphertexts:
+    def read_squares(self, block: int) -> Ciphertexts:
         """The owner's Σ g² of one block, (k, T, S, L)."""
-        shape = ciphertext_shape(self.public.parameters, sum(self.body["squared"]))
-        return cohort.read_ciphertexts(self.folder, self.body["squares"][block], shape, expand)
+        return self._read(self.body["squares"][block], sum(self.body["squared"]))
+
+    def _read(self, entries: list[dict[str, Any]], *middle: int) -> Ciphertexts:
+        p = self.public.parameters
+        c0, c1 = np.empty((2, *ciphertext_shape(p, *middle)), np.uint32)
+        cohort.read_ciphertexts(self.folder, entries, p.ring, c0, c1)
+        return Ciphertexts(c0, c1)
 
 
 def open_design(folder: Path, public: PublicKey) -> EncryptedDesign:

@@ -20,6 +20,8 @@ COMMANDS = {
     "prs-step": "One party's step of encrypted scores.",
     "decrypt": "Decrypt, verify and write the tables (the owner's side).",
     "qc": "Allele frequencies, missingness and Hardy–Weinberg tests in the clear.",
+    "study": "A federated study: set it up, accept it, see how far it is.",
+    "site": "Take part in a federated study as one site.",
     "run-local": "Run every role of a study on this machine, each as a process of its own.",
 }
 

@@ -24,10 +24,14 @@ def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tup
     return names or None
 
 
-def genotype_options(required: bool = True) -> Callable:
-    """--bfile and the filters of samples and variants."""
+def genotype_options(required: bool = True, *, several: bool = False) -> Callable:
+    """--bfile and the filters of samples and variants. several: --bfile may be repeated, one a site."""
+    more = " Several: one a site." if several else ""
     options = [
-        click.option("--bfile", required=required, metavar="PREFIX", help="PLINK1 fileset PREFIX.bed, .bim, .fam."),
+        click.option(
+            "--bfile", required=required, multiple=several, metavar="PREFIX",
+            help=f"PLINK1 fileset PREFIX.bed, .bim, .fam.{more}",
+        ),
         click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line)."),
         click.option("--remove", metavar="FILE", help="Without these samples."),
         click.option("--extract", metavar="FILE", help="Only these variant ids."),
@@ -35,7 +39,7 @@ def genotype_options(required: bool = True) -> Callable:
         click.option("--chr", multiple=True, callback=_names, metavar="A,B", help="Only these chromosomes."),
         click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
-    ]
+    ]  # fmt: skip
     return _apply(options)
 
 
@@ -103,8 +107,9 @@ def open_later(inputs: Inputs, owner: str, key, log: Callable[[str], None]):
 
 def encryptor_option(command: Callable) -> Callable:
     """Which implementation encrypts."""
-    choice = click.Choice(["seal"])
-    return click.option("--encryptor", type=choice, default="seal", show_default=True, help="Who encrypts.")(command)
+    choice = click.Choice(["own", "seal"])
+    text = "Who encrypts: own (a seed replaces half of the bytes) or Microsoft SEAL."
+    return click.option("--encryptor", type=choice, default="own", show_default=True, help=text)(command)
 
 
 def run_options(command: Callable) -> Callable:

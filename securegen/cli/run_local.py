@@ -163,25 +163,44 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
     epilog="Example:  securegen run-local gwas --engine ckks --bfile cohort --pheno p.tsv --pheno-name QT "
     "--covar c.tsv --out result"
 )
-@ENGINE
-@opt.genotype_options()
+@click.option(
+    "--engine", type=click.Choice(["plain", "ckks", "threshold"]), required=True, help="How the sums are computed."
+)
+@opt.genotype_options(several=True)
 @opt.design_options()
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
+@click.option("--sites", type=click.IntRange(2), metavar="S", help="Sites the samples are dealt to (threshold) [3].")
+@click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
 @opt.encryptor_option
 @DIGITS
 @KEEP
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
-def gwas(engine, encryptor, digits, keep_files, compare_plain, out, threads, memory, quiet, **options) -> None:
+def gwas(engine, sites, two_sites_learn_each_other, encryptor, digits, keep_files, compare_plain, out, threads, memory,
+         quiet, bfile, **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.
     """
     opt.use_threads(threads)
     filters = opt.filters_from(options)
-    inputs = opt.inputs_from(options, qc=filters.active)
+    inputs = opt.inputs_from(options, bfile=bfile[0], qc=filters.active)
+    if engine != "threshold" and (len(bfile) > 1 or sites):
+        raise UsageError(f"several --bfile and --sites are for sites that share no data, not for --engine {engine}")
+    if compare_plain and len(bfile) > 1:
+        raise UsageError("--compare-plain needs the pooled cohort as one --bfile")
     log = RunLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
+    if engine == "threshold":
+        from securegen.cli.run_threshold import run_threshold
+
+        tables = run_threshold(
+            inputs, bfile, sites, out, digits, log, filters, keep_files=keep_files,
+            two_sites_learn_each_other=two_sites_learn_each_other,
+        )  # fmt: skip
+        if compare_plain:
+            _compare(inputs, tables, digits, log, filters)
+        return
     if engine == "plain":
         run_plain(inputs, out, digits, log, filters)
         return
@@ -228,7 +247,8 @@ def _compare(inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters 
     for stage, seconds in log.seconds.items():
         log(f"  {stage:<8} {seconds:8.2f} s")
     for what, size in log.record["bytes"].items():
-        log(f"  {what:<10} {size / 1e6:10.3f} MB")
+        for name, count in (size if isinstance(size, dict) else {what: size}).items():
+            log(f"  {name:<10} {count / 1e6:10.3f} MB")
     log("wrote " + ", ".join([*(t.path for t in tables), f"{log.out}.run.json", f"{log.out}.log"]))
     log.save_lines()
     if not same:

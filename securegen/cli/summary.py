@@ -14,8 +14,8 @@ from securegen.vocabulary import OK
 def print_summaries(tables: Sequence[Summary], log: RunLog, filters: Filters | None = None) -> None:
     """One line a table, its precision and inflation; what filters left out and who knows it."""
     if filters and filters.active:
-        log(f"filters {filters}: applied after decryption; the server does not learn which variants passed, a reader of "
-            "the tables does")  # fmt: skip
+        log(f"{filters}: applied to the finished sums where the tables are written; a server of encrypted data does not "
+            "learn which variants passed, a reader of the tables does")  # fmt: skip
     for t in tables:
         odd = ", ".join(f"{n} {code}" for code, n in sorted(t.codes.items()) if code != OK)
         left_out = f", {t.dropped} left out by filters" if t.dropped else ""
@@ -24,6 +24,11 @@ def print_summaries(tables: Sequence[Summary], log: RunLog, filters: Filters | N
             log(
                 f"  precision of T: certain within {t.promise['dt_certain']:.1e}·(1 + T²/df), expected within "
                 f"{t.promise['dt_expected']:.1e}; promised {t.promise['dt_promised']:.0e}·(1 + T²/df)"
+            )
+        if "dchisq_certain" in t.promise:
+            log(
+                f"  precision of χ²: certain within {t.promise['dchisq_certain']:.1e}·max(1, χ²), expected within "
+                f"{t.promise['dchisq_expected']:.1e}; promised {t.promise['dchisq_promised']:.0e}·max(1, χ²)"
             )
 
 

@@ -6,9 +6,11 @@ Who learns what: whoever runs it sees everything. Use it on your own data.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
+from securegen.design import Analysis
 from securegen.kernels.integer_sums import integer_sums, pair_sums, squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, iterate_blocks
 
@@ -38,3 +40,15 @@ def sums(reader: GenotypeReader, columns: Columns, *, block: int = BLOCK, pairs:
     assert len(columns.values) == len(reader.samples)
     for part in iterate_blocks(reader, block):
         yield block_sums(part, columns, pairs=pairs)
+
+
+def complete_case_sums(reader: GenotypeReader, columns: Columns, analysis: Analysis) -> tuple[Analysis, Iterator[Sums]]:
+    """One analysis alone, with the sums that complete cases of linear regression need."""
+    index = list(analysis.columns)
+    squared = {columns.squared_index[i] for i in analysis.squares}
+    part = Columns(
+        tuple(columns.names[j] for j in index), np.ascontiguousarray(columns.values[:, index]),
+        tuple(j in squared for j in index),
+    )  # fmt: skip
+    alone = replace(analysis, columns=tuple(range(len(index))), squares=tuple(range(len(part.squared_index))))
+    return alone, sums(reader, part, pairs=analysis.test == "linear")

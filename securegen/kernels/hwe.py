@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 TIE = 1 + 1e-11  # configurations this close to the observed one count as equally likely
+STEP = 1e200
 
 
 def exact_test(het: np.ndarray, hom_a: np.ndarray, hom_b: np.ndarray) -> np.ndarray:
@@ -27,12 +28,10 @@ def _exact(het, hom_a, hom_b):
         rare = 2 * min(hom_a[j], hom_b[j]) + het[j]
         if n == 0 or rare == 0:
             continue
-        observed = het[j]
-        # probabilities relative to the observed configuration, outward from it, in both directions
-        total, tail = 1.0, 1.0
-        log_scale = 0.0  # total and tail are times e^log_scale
+        # probabilities over that of the observed configuration, outward from it, as p·10^(200 exponent)
+        total, top, tail = 1.0, 0, 1.0
         for direction in (-1, 1):
-            p, h = math.exp(-log_scale), observed
+            p, exponent, h = 1.0, 0, het[j]
             a, b = (rare - h) // 2, n - h - (rare - h) // 2
             while True:
                 if direction < 0:
@@ -45,13 +44,20 @@ def _exact(het, hom_a, hom_b):
                         break
                     p *= 4.0 * a * b / ((h + 2.0) * (h + 1.0))
                     h, a, b = h + 2, a - 1, b - 1
-                total += p
-                if p <= math.exp(-log_scale) * TIE:
+                if p > STEP:
+                    p, exponent = p / STEP, exponent + 1
+                elif exponent > 0 and p < 1.0:
+                    p, exponent = p * STEP, exponent - 1
+                if exponent > top:
+                    total, top = total / STEP, exponent
+                if exponent == top:
+                    total += p
+                elif exponent == top - 1:
+                    total += p / STEP
+                if exponent == 0 and p <= TIE:
                     tail += p
-                if total > 1e200:
-                    total, tail, p = total * 1e-200, tail * 1e-200, p * 1e-200
-                    log_scale += 200 * math.log(10.0)
-                if p <= tail * 1e-18:  # past the mode and past every tie
+                # past the mode and past every tie
+                if exponent == 0 and p <= tail * 1e-18:
                     break
-        out[j] = min(math.log(tail) - math.log(total), 0.0) if tail > 0.0 else -log_scale - math.log(total)
+        out[j] = min(math.log(tail) - math.log(total) - top * math.log(STEP), 0.0)
     return out

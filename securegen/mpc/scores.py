@@ -59,10 +59,11 @@ def people_side(
 
 def model_side(
     session: Session, roles: Roles, weights: Iterable[np.ndarray], *, people: int, scores: int, model: str,
-    state: OwnerState, reply_limit: int, bits: int = 64, threads: int = 1,
+    state: OwnerState, reply_limit: int, constant: np.ndarray | None = None, bits: int = 64, threads: int = 1,
 ) -> None:  # fmt: skip
     """The model owner's part: blocks of (V, scores) integer weights, in the blocks of the genotype party.
 
+    constant: (scores,) integers added to every person's scores.
     model: the name under which `state` counts; reply_limit: scores it may ever answer to this peer. Raises PolicyError
     before anything is sent when people × scores would exceed it.
     """
@@ -71,6 +72,8 @@ def model_side(
     key = fresh_key()
     session.send_key(roles.dealer, "dealer/key", key)
     total = np.zeros((people, scores), dtype)
+    if constant is not None:
+        total += to_ring(constant, bits)
     for number, w in enumerate(weights):
         assert w.shape[1] == scores
         b = words(key, RIGHT_MASK, number=number, shape=w.shape, dtype=dtype)

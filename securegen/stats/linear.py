@@ -62,20 +62,23 @@ def linear(sums: Sums, model: LinearModel, *, grid: int = 1) -> dict[str, np.nda
     code[v < HIGH_VIF * variance] = voc.VIF_TOO_HIGH
     with np.errstate(divide="ignore", invalid="ignore"):
         rss = np.maximum(y_left - u * u / v, 0.0)
-        # rounding of y_left is all that is left of an exact fit
-        code[rss <= 1e-13 * y_left] = voc.PERFECT_FIT
+        beta_raw = u / v
+        rounded_g, rounded_y = (_rounding(algebra.backward(lower, scale, x), model, used) for x in (z, zy))
+        rounded_y = rounded_y + model.y_rounding * np.sqrt(used)
+        # of an exact fit, the rounding of its columns is all that is left
+        code[np.sqrt(rss) <= rounded_y + np.abs(beta_raw) * rounded_g + 1e-7 * np.sqrt(y_left)] = voc.PERFECT_FIT
         code[~(regular & (v > CORRELATED * variance))] = voc.CORR_TOO_HIGH
         code[df <= 0] = voc.TOO_FEW_SAMPLES
         code[variance <= 0] = voc.CONST_OMITTED_ALLELE
         code[n == 0] = voc.ALL_MISSING
         ok = (code == voc.OK) | (code == voc.VIF_TOO_HIGH)
-        beta_raw = u / v
         se_raw = np.sqrt(rss / df / v)
         t = beta_raw / se_raw
         p, log10p = student_t(np.where(ok, t, 0.0), np.maximum(df, 1))
         beta, se = beta_raw * (model.unit * grid), se_raw * (model.unit * grid)
         freq = np.where(n > 0, g_sum / (2.0 * grid * np.maximum(n, 1)), np.nan)
-        bound = t_error_bound(t, df, v, y_left, algebra.backward(lower, scale, z), a, model, used)
+        turn = rounded_y / np.sqrt(y_left), rounded_g / np.sqrt(v)
+        bound = t_error_bound(t, df, turn, _tau_squared(lower, scale, model, used))
     hide = lambda x: np.where(ok, x, np.nan)  # noqa: E731
     return {
         "A1_FREQ": freq,
@@ -116,25 +119,30 @@ def _centred_design(sums: Sums, model: LinearModel, n: np.ndarray):
     return a, [centred(i, k) for i in range(1, k)], centred(k, k), n
 
 
-def t_error_bound(t, df, v, y_left, gamma, a, model: LinearModel, used) -> np.ndarray:
+def _rounding(coefficients, model: LinearModel, used) -> np.ndarray:
+    """Largest norm of Σ_k coefficient_k·δc_k over the samples used."""
+    return algebra.dot([np.abs(c) for c in coefficients], model.rounding) * np.sqrt(used)
+
+
+def _tau_squared(lower, scale, model: LinearModel, used) -> np.ndarray:
+    """Bound of (‖δC‖/σ_min(C̃))²: N Σ r_k² tr (C̃ᵀC̃)⁻¹, the trace from the Cholesky factor."""
+    k = len(scale)
+    unit = ([1.0 if i == j else 0.0 for i in range(k)] for j in range(k))
+    trace = sum(algebra.dot(z, z) for z in (algebra.forward(lower, scale, e) for e in unit))
+    return used * sum(r * r for r in model.rounding) * trace
+
+
+def t_error_bound(t, df, turn, tau_squared) -> np.ndarray:
     """Certain bound of |ΔT| against exact reals, for every variant (docs/precision.md has the proof).
 
-    With δ the quantisation errors, η_y = δy and η_g = Σ|γ_k| δc_k: T = √df tan θ and θ moves by at most
-    asin(‖η_y‖/‖ỹ‖) + asin(‖η_g‖/‖g̃‖) + 3τ²√(1 + T²/df), τ = ‖δC‖ / √λ_min(C̃ᵀC̃).
+    turn: ‖η_y‖/‖ỹ‖ and ‖η_g‖/‖g̃‖, η = δ + Σ|γ_k| δc_k with δ the rounding of the column itself and γ its coefficients on
+    C: T = √df tan θ, and θ moves by at most asin of both and 3τ²√(1 + T²/df). Infinite where θ could reach π/2.
     """
-    root_n = np.sqrt(np.asarray(used, np.float64))
-    eta_y = model.y_rounding * root_n / np.sqrt(y_left)
-    eta_g = algebra.dot([np.abs(g) for g in gamma], [r * root_n for r in model.rounding]) / np.sqrt(v)
     x = np.abs(t) / np.sqrt(df)
-    if gamma and model.covariates and np.ndim(a[0][0]) == 0:
-        smallest = np.linalg.eigvalsh(np.array(a, dtype=np.float64))[0]
-        tau_squared = sum(r * r for r in model.rounding) * root_n**2 / max(smallest, 1e-300)
-    else:
-        tau_squared = np.float64(0.0)
-    angle = np.arcsin(np.minimum(eta_y, 1)) + np.arcsin(np.minimum(eta_g, 1)) + 3 * tau_squared * np.sqrt(1 + x * x)
+    angle = sum(np.arcsin(np.minimum(r, 1)) for r in turn) + 3 * tau_squared * np.sqrt(1 + x * x)
     tangent = np.tan(np.minimum(angle, 1.5))
-    room = np.maximum(1 - x * tangent, 1e-9)
-    return np.sqrt(df) * (1 + x * x) * tangent / room + 1e-9
+    room = 1 - x * tangent
+    return np.where((angle < 1.5) & (room > 0), np.sqrt(df) * (1 + x * x) * tangent / room, np.inf) + 1e-9
 
 
 def _residual_norm_squared(model: LinearModel) -> float:

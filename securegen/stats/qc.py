@@ -62,8 +62,13 @@ class Filters:
     def active(self) -> bool:
         return any(v is not None for v in (self.maf, self.mac, self.geno, self.hwe))
 
+    def check(self, grid: int) -> None:
+        """Raise UsageError for --hwe on fractional dosages, which have no genotype counts."""
+        if self.hwe is not None and grid > 1:
+            raise UsageError(f"--hwe needs hard calls; these are fractional dosages, in steps of 1/{grid}")
+
     def keep(self, q: dict[str, np.ndarray]) -> np.ndarray:
-        """(V,) bool of variants that pass. Raises UsageError for --hwe on fractional dosages."""
+        """(V,) bool of variants that pass."""
         out = np.ones(len(q["OBS_CT"]), bool)
         if self.maf is not None:
             # NaN (nobody called) fails, as in plink2
@@ -73,8 +78,6 @@ class Filters:
         if self.geno is not None:
             out &= q["F_MISS"] <= self.geno * (1 + 1e-12)
         if self.hwe is not None:
-            if np.isnan(q["P"]).all() and len(out):
-                raise UsageError("--hwe needs hard calls; these are fractional dosages")
             out &= q["P"] >= self.hwe
         return out
 

@@ -18,13 +18,16 @@ from securegen.stats.linear import CORRELATED, HIGH_VIF
 from securegen.stats.pvalue import chisq_1
 
 FEWEST_CASE_ALLELES = 10
+PROMISED = 1e-3  # of χ², relative to max(1, χ²)
+NULL_MODEL = 2.0**-20  # share of χ² left for the rounding of β to 2^-24 while Σ|c_k| stays below 16 scales
 
 
 def score_test(sums: Sums, model: ScoreModel, *, grid: int = 1) -> dict[str, np.ndarray]:
     """Columns of the result table (vocabulary.SCORE_TEST_COLUMNS) for V variants.
 
     sums.g and sums.m: (V, 3 + K) over indicator, case, r, w and each w·c; sums.q: (V, 1), Σ w g². Missing genotypes take
-    the mean over called samples. U, V, BETA and SE are per copy of A1.
+    the mean over called samples. U, V, BETA and SE are per copy of A1. `DCHISQ_BOUND` is the certain error of CHISQ that
+    quantisation allows (docs/score-test.md).
     """
     k = len(model.weight_units)
     assert sums.g.shape[1] == sums.m.shape[1] == 3 + k and sums.q.shape[1] == 1
@@ -61,6 +64,7 @@ def score_test(sums: Sums, model: ScoreModel, *, grid: int = 1) -> dict[str, np.
         zstat = u / root
         chisq = zstat * zstat
         p, log10p = chisq_1(np.where(ok, chisq, 0.0))
+        bound = chisq_error_bound(u, v, mean * model.samples / grid, algebra.backward(lower, scale, z), model)
     hide = lambda x: np.where(ok, x, np.nan)  # noqa: E731
     return {
         "A1_FREQ": freq,
@@ -78,7 +82,44 @@ def score_test(sums: Sums, model: ScoreModel, *, grid: int = 1) -> dict[str, np.
         "LOG10_P": hide(log10p),
         "WALD_LIKE_Z": hide(zstat / np.sqrt(1 + chisq / model.samples)),
         "ERRCODE": code,
+        "DCHISQ_BOUND": hide(bound),
     }
+
+
+def chisq_error_bound(
+    u: np.ndarray, v: np.ndarray, g_sum: np.ndarray, gamma: list[np.ndarray], model: ScoreModel
+) -> np.ndarray:
+    """Certain bound of |Δχ²| for every variant, from sums alone (docs/score-test.md has the proof).
+
+    g_sum: Σ g in copies, imputed ones included; gamma: coefficients of g on the covariates under W. ρ is the largest
+    rounding error of a column. With e = g − γ₀, ‖e‖² ≤ E = 2(1 − γ₀)Σg + Nγ₀² since g² ≤ 2g:
+    |ΔU| ≤ ρ_r √N (√E + √(γᵀCᵀCγ)), |ΔV| ≤ ρ_w E + 2√(NE) Σ|γ_k|ρ_k + remainder.
+    """
+    n, k = model.samples, len(gamma)
+    rho = [0.5 * unit + 2.0**-31 for unit in model.weight_units]
+    e2 = np.maximum(2 * (1 - gamma[0]) * g_sum + n * gamma[0] ** 2, 0.0)
+    e1 = np.sqrt(n * e2)
+    inner = sum(
+        (gamma[i] * gamma[j] * model.covariate_gram[i - 1][j - 1] for i in range(1, k) for j in range(1, k)), 0.0
+    )
+    spill = sum((np.abs(gamma[i]) * rho[i] for i in range(1, k)), 0.0)
+    du = (0.5 * model.residual_unit + 2.0**-31) * np.sqrt(n) * (np.sqrt(e2) + np.sqrt(np.maximum(inner, 0.0)))
+    # γ itself moves: a quadratic form, bounded through the smallest eigenvalue of the scaled CᵀWC
+    gram = np.array(model.weight_gram)
+    diagonal = np.diag(gram)
+    smallest = np.linalg.eigvalsh(gram / np.sqrt(np.outer(diagonal, diagonal)))[0]
+    moved = [rho[0] * e1 + n * spill] + [rho[i] * e1 for i in range(1, k)]
+    remainder = sum(m * m / d for m, d in zip(moved, diagonal, strict=True)) / max(smallest, 1e-12)
+    dv = rho[0] * e2 + 2 * e1 * spill + remainder
+    left = np.where(v > dv, v - dv, np.nan)
+    bound = (np.abs(u) + du) ** 2 / left - u * u / v + NULL_MODEL * (1 + u * u / v)
+    return np.where(np.isnan(left), np.inf, bound)
+
+
+def expected_chisq_error(model: ScoreModel) -> float:
+    """Six standard deviations of Δχ² at χ² = 1 for uniform rounding of r: 12·unit·√(N/(12 Σw)) (an average)."""
+    weight = model.weight_total * model.weight_units[0]
+    return 12 * model.residual_unit * float(np.sqrt(model.samples / (12 * weight)))
 
 
 def _constant(sums: Sums, model: ScoreModel) -> np.ndarray:

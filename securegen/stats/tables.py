@@ -9,19 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design import Analysis, Design, LinearModel
+from securegen.design import Analysis, LinearModel
+from securegen.design_binary import ScoreModel
 from securegen.errors import UsageError
 from securegen.io.output import atomic
 from securegen.io.sumstats import FULL_DIGITS, table_rows
-from securegen.model import Columns, GenotypeReader, Sums, Variants
+from securegen.model import Sums, Variants
 from securegen.stats.contingency import allelic, trend
 from securegen.stats.linear import expected_t_error, linear
 from securegen.stats.qc import Filters, lambda_gc, qc_tables, quality
-from securegen.stats.score_test import score_test
+from securegen.stats.score_test import PROMISED, expected_chisq_error, score_test
 
 TESTS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
     "linear": linear, "logistic": score_test, "trend": trend, "allelic": allelic, "qc": quality,
 }  # fmt: skip
+BOUNDS = ("DT_BOUND", "DCHISQ_BOUND")  # columns that are not printed
 
 
 def result_columns(analysis: Analysis, sums: Sums, *, grid: int = 1) -> dict[str, np.ndarray]:
@@ -73,11 +75,14 @@ class _Collector:
             df = np.maximum(columns["OBS_CT"] - len(model.gram) - 1, 1)
             scaled = columns["DT_BOUND"] / (1 + columns["T_STAT"] ** 2 / df)
             self.certain = max(self.certain, float(np.nanmax(scaled, initial=0.0)))
+        elif "DCHISQ_BOUND" in columns:
+            scaled = columns["DCHISQ_BOUND"] / np.maximum(columns["CHISQ"], 1)
+            self.certain = max(self.certain, float(np.nanmax(scaled, initial=0.0)))
         score = np.nan_to_num(columns["LOG10_P"], nan=-1.0)
         for j in np.argsort(-score, kind="stable")[: self.TOP]:
             if score[j] >= 0:
                 row = {"ID": variants.id[j], "#CHROM": variants.chromosome[j], "POS": int(variants.position[j])}
-                row |= {"A1": variants.effect_allele[j], **{n: columns[n][j] for n in columns if n != "DT_BOUND"}}
+                row |= {"A1": variants.effect_allele[j], **{n: columns[n][j] for n in columns if n not in BOUNDS}}
                 self.top.append((float(score[j]), row))
         self.top = sorted(self.top, key=lambda t: -t[0])[: self.TOP]
 
@@ -86,6 +91,11 @@ class _Collector:
         if isinstance(self.analysis.model, LinearModel):
             promise = {
                 "dt_promised": 1e-3, "dt_certain": self.certain, "dt_expected": expected_t_error(self.analysis.model),
+            }  # fmt: skip
+        elif isinstance(self.analysis.model, ScoreModel):
+            promise = {
+                "dchisq_promised": PROMISED, "dchisq_certain": self.certain,
+                "dchisq_expected": expected_chisq_error(self.analysis.model),
             }  # fmt: skip
         inflation = lambda_gc(np.concatenate(self.p).astype(np.float64)) if self.p else float("nan")
         top = [row for _, row in self.top]
@@ -112,9 +122,12 @@ def write_tables(
 ) -> list[Summary]:
     """Write one table an analysis while the blocks stream by; no table appears before the last block was read.
 
-    filters: rows to leave out, by the sums of the design's quality control. Raises UsageError when it has none.
+    filters: rows to leave out, by the sums of the design's quality control. Raises UsageError when it has none, or for
+    --hwe on fractional dosages.
     """
     qc = qc_analysis(analyses) if filters and filters.active else None
+    if filters:
+        filters.check(grid)
     if filters and filters.active and qc is None:
         raise UsageError("these filters need the sums of quality control: encrypt with --qc")
     collectors = [_Collector(a) for a in analyses if a.test != "qc"]
@@ -146,8 +159,8 @@ def write_qc(
     grid: int = 1,
     digits: int = FULL_DIGITS,
 ) -> list[str]:
-    """Write PREFIX.afreq, .vmiss and .hardy; returns their paths."""
-    paths = {name: f"{prefix}.{name}" for name in voc.QC_COLUMNS}
+    """Write PREFIX.afreq, .vmiss and, for hard calls, .hardy; returns their paths."""
+    paths = {name: f"{prefix}.{name}" for name in voc.QC_COLUMNS if name != "hardy" or grid == 1}
     with contextlib.ExitStack() as stack:
         streams = {name: stack.enter_context(atomic(path)) for name, path in paths.items()}
         for name, stream in streams.items():
@@ -166,20 +179,3 @@ def _with_variants(blocks: Iterable[Sums], variants: Variants) -> Iterator[tuple
         seen += len(sums)
         yield sums, variants.take(slice(sums.start, seen))
     assert seen == len(variants)
-
-
-def complete_case_blocks(reader: GenotypeReader, analysis: Analysis, design: Design) -> tuple[Analysis, Iterable[Sums]]:
-    """One analysis alone with the sums that complete cases need, from genotypes in the clear."""
-    from securegen.engines import plain
-
-    index = list(analysis.columns)
-    columns = Columns(
-        tuple(design.columns.names[j] for j in index), np.ascontiguousarray(design.columns.values[:, index]),
-        tuple(design.columns.squared[j] for j in index),
-    )  # fmt: skip
-    alone = Analysis(analysis.test, analysis.phenotype, tuple(range(len(index))), (0,), analysis.model)
-    if analysis.test != "linear":
-        return Analysis(alone.test, alone.phenotype, alone.columns, analysis.squares and (0,), alone.model), plain.sums(
-            reader, columns
-        )
-    return alone, plain.sums(reader, columns, pairs=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -114,6 +117,35 @@ def test_online_bytes_a_variant_and_a_further_phenotype(study, tmp_path):
         sent[columns] = out["gen"]["phe"] + out["phe"]["gen"] - delta
     assert sent[1] / 200 <= 8.1 * 2000
     assert (sent[5] - sent[1]) / 4 / 200 <= 100
+
+
+def test_memory_does_not_grow_with_variants(study, tmp_path):
+    """320 MiB of masked genotypes stream through two buffers of 48 MiB, whoever is slower; blocks are 3.2 MiB."""
+    block = DATA.integers(0, 3, (200, 2000)).astype(np.int8)
+    y = DATA.integers(-1000, 1000, (2000, 1))
+
+    def gen(s):
+        stream = (Block(i, {"g": block}) for i in range(100))
+        sides = vertical.genotype_side(
+            s, ROLES, stream, samples=2000, columns=1, cohort="c", state=OwnerState(tmp_path / "g"), column_limit=1
+        )
+        return sum(1 for _ in sides)
+
+    def phe(s):
+        time.sleep(1)  # the slower party: everything waits in the buffers
+        return sum(1 for _ in vertical.phenotype_side(s, ROLES, y, state=OwnerState(tmp_path / "p")))
+
+    s = study(PARTIES, timeout=60)
+    tracemalloc.start()
+    try:
+        out = results(
+            s.run({"gen": gen, "phe": phe, "deal": lambda x: block_dealer(x, left="gen", right="phe", bits=64)})
+        )
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert out["gen"] == out["phe"] == 100
+    assert peak < (2 * 48 + 12 * 3.2) * 2**20
 
 
 def test_second_phenotypes_send_no_genotypes(study, tmp_path):

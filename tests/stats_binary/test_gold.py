@@ -61,7 +61,7 @@ def test_contingency_chi_square(model, binary_cohort, table, gold):
 def test_plink19(model, binary_cohort, table, plink19):
     """plink 1.9 --model, a second independent reference: every digit it prints (four), and its counts."""
     ours, reference = table(binary_cohort, model), plink19(binary_cohort, "cc_model.model")
-    reference = reference[model.upper() == reference.TEST]
+    reference = reference[reference.TEST.eq(model.upper())]
     assert list(ours.index) == list(reference.index)
     known = reference.CHISQ.notna() & ours.CHISQ.notna()
     assert known.sum() > 0.5 * len(ours)

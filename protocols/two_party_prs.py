@@ -1,0 +1,78 @@
+"""Polygenic scores of a hospital's people with a vendor's weights: neither shows the other what it has.
+
+`python two_party_prs.py --bfile COHORT --score WEIGHTS --out RESULT` makes keys for three parties in a temporary
+directory and starts each as its own process; with `--directory D --party NAME` it is one of them.
+
+| message | from | to |
+|---|---|---|
+| samples, variants, allele frequencies | hospital | vendor |
+| score names, scales, number of variants | vendor | hospital |
+| keys of masks, sizes | hospital, vendor | dealer |
+| correlation: a key; a matrix | dealer | hospital; vendor |
+| masked genotypes | hospital | vendor |
+| masked weights | vendor | hospital |
+| share of the scores | vendor | hospital |
+
+The hospital learns the exact scores of its people, each a linear equation in the weights: the vendor's state counts
+them, and a model needs twenty times as many weights as people are asked. The vendor learns who is genotyped where.
+Semi-honest parties; the dealer colludes with nobody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from securegen.mpc.dealer import score_dealer
+from securegen.mpc.local import identity, local_study
+from securegen.mpc.parties import read_parties
+from securegen.mpc.score_run import model_run, people_run
+from securegen.mpc.session import open_session
+from securegen.mpc.state import OwnerState
+from securegen.mpc.vertical import Roles
+from securegen.study import Inputs, open_genotypes
+
+PARTIES = {"hospital": "genotypes", "vendor": "model", "dealer": "dealer"}
+ROLES = Roles("hospital", "vendor", "dealer")
+
+
+def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
+    """One party, with only its own files."""
+    parties = read_parties(directory / "parties.toml")
+    with open_session(parties, identity(directory, name), protocol="two-party scores/1", dimensions={}) as session:
+        if name == "dealer":
+            score_dealer(session, left="hospital", right="vendor")
+        elif name == "hospital":
+            print(people_run(session, ROLES, open_genotypes(Inputs(a.bfile, keep=a.keep)), a.out))
+        else:
+            state = OwnerState(directory / "vendor.state.json")
+            model_run(session, ROLES, a.score, model="model", state=state, reply_limit=a.reply_limit)
+
+
+def main() -> None:
+    """Start every party, or be the one named by --party."""
+    parser = argparse.ArgumentParser(description="scores of private genotypes with private weights")
+    for flag in ("--bfile", "--keep", "--out"):
+        parser.add_argument(flag)
+    parser.add_argument("--score", nargs="+", help="scoring files of the vendor")
+    parser.add_argument("--reply-limit", type=int, default=1000, help="scores the vendor answers in a model's life")
+    parser.add_argument("--directory", type=Path)
+    parser.add_argument("--party", choices=list(PARTIES))
+    arguments = parser.parse_args()
+    if arguments.party:
+        run_party(arguments.directory, arguments.party, arguments)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        local_study(Path(directory), PARTIES)
+        command = [sys.executable, __file__, *sys.argv[1:], "--directory", directory, "--party"]
+        children = [subprocess.Popen([*command, name]) for name in PARTIES]
+        codes = [child.wait() for child in children]  # of every party, also after one has failed
+        if any(codes):
+            raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""run-local with --engine threshold: every site of a federated study as a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from securegen.cli.summary import print_summaries, promises
+from securegen.design import Analysis
+from securegen.errors import UsageError
+from securegen.federated import rehearsal
+from securegen.provenance import RunLog
+from securegen.stats.qc import Filters
+from securegen.stats.tables import Summary
+from securegen.study import Inputs, open_genotypes
+
+SITES = 3
+
+
+def run_threshold(
+    inputs: Inputs, bfiles: Sequence[str], sites: int | None, out: str, digits: int, log: RunLog, filters: Filters, *,
+    keep_files: bool, two_sites_learn_each_other: bool,
+) -> list[Summary]:  # fmt: skip
+    """Deal one cohort to sites, or take a fileset a site, and let them run the study through a shared folder."""
+    if len(bfiles) > 1 and sites not in (None, len(bfiles)):
+        raise UsageError(f"--sites {sites} with {len(bfiles)} filesets: one fileset is one site")
+    base = Path(f"{out}.sites")
+    base.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"{base.name}.", dir=base.parent))
+    try:
+        with log.stage("plan"):
+            if len(bfiles) > 1:
+                members = [rehearsal.LocalSite(f"site{i + 1}", bfile, None) for i, bfile in enumerate(bfiles)]
+            else:
+                members = rehearsal.deal(open_genotypes(inputs), inputs.bfile, sites or SITES)
+            study = rehearsal.set_up(
+                work, inputs, members, log, two_sites_learn_each_other=two_sites_learn_each_other
+            )  # fmt: skip
+            log(
+                f"{len(members)} sites, {study.parameters.message_bits} bits a sum, {study.ciphertexts} ciphertexts at most"
+            )
+        with log.stage("gwas"):
+            rehearsal.run_sites(
+                [[*rehearsal.site_command(work, inputs, m, filters), "--digits", str(digits)] for m in members]
+            )
+        records = rehearsal.results(work, members)
+        tables = []
+        for s in records[0]["summaries"]:
+            path = out + s["path"].removeprefix(str(work / members[0].name / "result"))
+            shutil.copyfile(s["path"], path)
+            analysis = Analysis(s["test"], s["phenotype"], (), (), None)
+            fields = (s["variants"], s["dropped"], s["codes"], s["promise"], s["lambda_gc"], s["top"])
+            tables.append(Summary(analysis, path, *fields))
+        print_summaries(tables, log, filters)
+        own = ("parameters", "samples", "variants", "covariates", "phenotypes", "missing", "planned_noise_margin_bits")
+        log.write(
+            engine="threshold", inputs=inputs.digests(), samples_stored=sum(r["samples_stored"] for r in records),
+            bytes={"sent": {m.name: r["bytes"]["sent"][m.name] for m, r in zip(members, records, strict=True)}},
+            promise=promises(tables), receipt=records[0]["receipt"], opened=records[0]["opened"], sites=len(members),
+            peak_rss_bytes=max(r["peak_rss_bytes"] for r in records), **{name: records[0][name] for name in own},
+        )  # fmt: skip
+        return tables
+    finally:
+        if keep_files:
+            log(f"kept {work}")
+        else:
+            shutil.rmtree(work, ignore_errors=True)

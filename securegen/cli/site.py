@@ -1,0 +1,108 @@
+"""securegen site"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from securegen.cli import options as opt
+from securegen.cli.summary import print_summaries, promises
+from securegen.provenance import RunLog
+
+IDENTITY = "site.secret"
+
+
+@click.group()
+def command() -> None:
+    """Take part in a federated study as one site: its key, its variant list, its run."""
+
+
+@command.command(epilog="Example:  securegen site keygen --state private --out uppsala.public")
+@click.option("--state", required=True, metavar="FOLDER", help="The site's private folder; the key is written there.")
+@click.option("--out", required=True, metavar="FILE", help="Public half, for the coordinator.")
+def keygen(state: str, out: str) -> None:
+    """Make this site's signing key. Its fingerprint is what the coordinator compares by telephone."""
+    from securegen.federated import identity
+    from securegen.federated.studyfile import fingerprint
+
+    made = identity.generate()
+    identity.write_identity(Path(state) / IDENTITY, made)
+    identity.write_verify_key(out, made)
+    click.echo(
+        f"fingerprint {fingerprint(made.verify_key)}: {Path(state) / IDENTITY} (keep), {out} (for the coordinator)"
+    )
+
+
+@command.command(epilog="Example:  securegen site variants --bfile cohort --out uppsala.variants.tsv")
+@opt.genotype_options()
+@click.option("--out", required=True, metavar="FILE", help="Variant list to write.")
+def variants(out: str, **options: Any) -> None:
+    """Write the variants of a genotype file (ids, positions, alleles; nothing of a person) for the coordinator."""
+    from securegen.federated.variants import write_variants
+    from securegen.study import open_genotypes
+
+    reader = open_genotypes(opt.inputs_from(options), lambda line: click.echo(line, err=True))
+    write_variants(out, reader.variants)
+    click.echo(f"wrote {out}: {len(reader.variants)} variants")
+
+
+@command.command(
+    epilog="Example:  securegen site run --study shared/study.toml --dir shared --state private --bfile cohort "
+    "--pheno p.tsv --covar c.tsv --wait 3600 --out result"
+)
+@click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
+@click.option("--study", "study_file", metavar="FILE", help="The study file [FOLDER/study.toml].")
+@click.option("--state", required=True, metavar="FOLDER", help="This site's private folder.")
+@click.option("--bfile", required=True, metavar="PREFIX", help="PLINK1 fileset of this site's people.")
+@click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line).")
+@click.option("--remove", metavar="FILE", help="Without these samples.")
+@click.option("--pheno", required=True, metavar="FILE", help="This site's phenotypes.")
+@click.option("--covar", metavar="FILE", help="This site's covariates.")
+@click.option(
+    "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for a silent site [0]."
+)
+@click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
+@opt.filter_options
+@opt.run_options
+def run(folder, study_file, state, wait, digits, out, threads, memory, quiet, **options) -> None:
+    """Go as far in the study as the other sites allow, and to the end when they are there.
+
+    Run it again whenever it says that it waits for a site: it never repeats a step, and a killed run goes on.
+    """
+    from securegen.ckks.keys import lock_down_process
+    from securegen.federated.identity import read_identity
+    from securegen.federated.site import run_site
+
+    lock_down_process()
+    opt.use_threads(threads)
+    filters = opt.filters_from(options)
+    log = RunLog(out, "site run", quiet=quiet)
+    with log.stage("gwas"):
+        result = run_site(
+            Path(folder), Path(state), read_identity(Path(state) / IDENTITY), opt.inputs_from(options), out,
+            study_file=Path(study_file) if study_file else None, wait=wait, digits=digits, filters=filters, log=log,
+        )  # fmt: skip
+    print_summaries(result.tables, log, filters)
+    for path in result.quality:
+        log(f"wrote {path}")
+    tests = [a for a in result.design.analyses if a.test != "qc"]
+    log.write(
+        engine="threshold", study=result.study.digest, site=result.site, bytes={"sent": {result.site: result.bytes}},
+        parameters=asdict(result.study.parameters) | {"bits": max(a.model.bits for a in tests)},
+        samples=max(a.model.samples for a in tests), samples_stored=len(result.design.columns.values),
+        variants=result.study.variants, covariates=max(len(a.model.covariates) for a in tests),
+        phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),
+        planned_noise_margin_bits=result.study.parameters.margin_bits, receipt=result.receipt.to_json(),
+        opened=result.opened, summaries=[summary_json(t) for t in result.tables],
+    )  # fmt: skip
+
+
+def summary_json(table) -> dict[str, Any]:
+    """What run-local prints of a site's table."""
+    plain = lambda v: v.item() if hasattr(v, "item") else v  # noqa: E731
+    top = [{k: plain(v) for k, v in row.items()} for row in table.top]
+    own = {k: getattr(table, k) for k in ("path", "variants", "dropped", "codes", "promise", "lambda_gc")}
+    return {**own, "top": top, "test": table.analysis.test, "phenotype": table.analysis.phenotype}

@@ -1,0 +1,107 @@
+"""Who signs: the Ed25519 key of a site or of the coordinator, and the file in which its public half travels.
+
+The private file (mode 0600, never overwritten) has no passphrase: it lies on the machine that holds the site's genotypes
+in the clear, and it decrypts nothing. Whoever takes it can sign as the site, not read what the site encrypted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from securegen.errors import ArtefactError, KeyFileError, UsageError
+from securegen.io.output import write_json
+
+SECRET_MAGIC = "securegen signing key 1"
+PUBLIC_MAGIC = "securegen verify key 1"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+
+
+def canonical(value: Any) -> bytes:
+    """The JSON bytes that are signed and digested."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def sha256(*parts: bytes) -> str:
+    """Hex SHA-256 of length-prefixed parts."""
+    h = hashlib.sha256()
+    for part in parts:
+        h.update(len(part).to_bytes(8, "little") + part)
+    return h.hexdigest()
+
+
+def check_name(name: str) -> str:
+    """Raises UsageError unless the name can stand in a file name and a table."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is not a site name: letters, digits, _ and -, 32 at most")
+    return name
+
+
+def verifies(verify_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether `signature` is that key's on `message`."""
+    try:
+        Ed25519PublicKey.from_public_bytes(verify_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+@dataclass(frozen=True, repr=False)
+class Identity:
+    """A private signing key. verify_key: its 32 public bytes."""
+
+    signing_key: bytes = field(repr=False)
+    verify_key: bytes
+
+    def sign(self, message: bytes) -> bytes:
+        return Ed25519PrivateKey.from_private_bytes(self.signing_key).sign(message)
+
+
+def generate() -> Identity:
+    """A fresh key of the operating system's randomness."""
+    key = Ed25519PrivateKey.generate()
+    return Identity(key.private_bytes_raw(), key.public_key().public_bytes_raw())
+
+
+def write_identity(path: str | Path, identity: Identity) -> None:
+    """Write the private file. Raises StorageError when it exists."""
+    write_json(path, {"magic": SECRET_MAGIC, "key": identity.signing_key.hex()}, mode=0o600, overwrite=False)
+
+
+def write_verify_key(path: str | Path, identity: Identity) -> None:
+    """Write what the coordinator or the sites need to check this key's signatures."""
+    write_json(path, {"magic": PUBLIC_MAGIC, "key": identity.verify_key.hex()}, overwrite=False)
+
+
+def _read(path: Path, magic: str, what: str) -> bytes:
+    try:
+        value = json.loads(path.read_text())
+        raw = bytes.fromhex(value["key"])
+    except OSError as error:
+        raise KeyFileError(f"cannot read the {what} {path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ArtefactError(f"{path} is not a securegen {what}") from None
+    if value.get("magic") != magic or len(raw) != 32:
+        raise ArtefactError(f"{path} is not a securegen {what}")
+    return raw
+
+
+def read_identity(path: str | Path) -> Identity:
+    """Raises KeyFileError when the file is absent or readable by others, ArtefactError when it is something else."""
+    path = Path(path)
+    raw = _read(path, SECRET_MAGIC, "signing key")
+    if path.stat().st_mode & 0o077:
+        raise KeyFileError(f"{path} can be read by others: chmod 600 {path}")
+    return Identity(raw, Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw())
+
+
+def read_verify_key(path: str | Path) -> bytes:
+    """32 public bytes. Raises KeyFileError or ArtefactError."""
+    return _read(Path(path), PUBLIC_MAGIC, "verify key")

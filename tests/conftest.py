@@ -1,0 +1,73 @@
+"""Cohorts: a simulated one that every test can use, and the reference data where it is on the machine.
+
+SECUREGEN_DATA names the reference data; without it, `shared/data` beside the repository is looked for.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from support import Cohort, simulate
+
+import securegen as sg
+
+REFERENCE = Path(os.environ.get("SECUREGEN_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+settings.register_profile("tests", deadline=None, print_blob=True)  # a shared machine has no deadlines
+settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory) -> Callable[[str], Cohort]:
+    """A cohort of the reference data by name, unpacked to a temporary folder; skips where the data is absent."""
+    opened: dict[str, Cohort] = {}
+
+    def get(name: str) -> Cohort:
+        source = REFERENCE / name
+        if not source.is_dir():
+            pytest.skip(f"needs the reference results of cohort {name}; set SECUREGEN_DATA to their folder")
+        if name not in opened:
+            folder = tmp_path_factory.mktemp(name)
+            for suffix in ("bed", "bim"):
+                packed = (source / f"{name}.{suffix}.gz").read_bytes()
+                (folder / f"{name}.{suffix}").write_bytes(gzip.decompress(packed))
+            (folder / f"{name}.fam").write_bytes((source / f"{name}.fam").read_bytes())
+            pheno, covar = source / f"{name}.pheno.tsv", source / f"{name}.covar.tsv"
+            opened[name] = Cohort(str(folder / name), str(pheno), str(covar), source / "gold")
+        return opened[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory) -> Cohort:
+    """A simulated cohort of 90 people and 1300 variants."""
+    return simulate(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def small_study(small) -> sg.Study:
+    """The simulated cohort with the traits QT and QT2."""
+    return sg.open_study(small.bfile, pheno=small.pheno, pheno_name=("QT", "QT2"), covar=small.covar)
+
+
+@pytest.fixture(scope="session")
+def small_key(small_study):
+    return sg.generate_key(sg.plan(small_study))
+
+
+@pytest.fixture(scope="session")
+def small_encrypted(small_study, small_key, tmp_path_factory) -> sg.Encrypted:
+    """Encrypted cohort, design and owner's folder of `small_study`. Copy what a test changes."""
+    return sg.encrypt(small_study, small_key, tmp_path_factory.mktemp("encrypted") / "study")
+
+
+@pytest.fixture(scope="session")
+def small_results(small_encrypted, tmp_path_factory) -> Path:
+    """What the honest server returned for `small_encrypted`."""
+    return sg.associate(small_encrypted.cohort, small_encrypted.design, tmp_path_factory.mktemp("served") / "results")

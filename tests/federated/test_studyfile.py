@@ -1,0 +1,128 @@
+"""The study file: what it refuses, that it survives writing and reading, that nobody can change it; signing keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from securegen.errors import (
+    ArtefactError,
+    KeyFileError,
+    PlanError,
+    PolicyError,
+    ProtocolError,
+    StorageError,
+    UsageError,
+)
+from securegen.federated import hub, identity, studyfile
+from securegen.federated.studyfile import STUDY, Site, TraitColumn
+from securegen.federated.variants import write_variants
+
+from .conftest import make_study, variant_list
+
+
+@pytest.fixture
+def keys():
+    return {name: identity.generate() for name in ("anna", "bert", "cora")}
+
+
+def test_study_survives_writing_and_reading(tmp_path, keys):
+    coordinator = identity.generate()
+    study = make_study(
+        keys, coordinator, name='a "quoted" näme', covariates=("AGE", "B M I"), model="linear", missing="complete",
+        bits=18, site_indicators=True, qc=True, minimum_cohort=40,
+        phenotypes=(TraitColumn("QT", "quantitative"), TraitColumn("CC", "case-control-12")),
+    )  # fmt: skip
+    written = studyfile.write_study(tmp_path, study, coordinator)
+    read = studyfile.read_study(tmp_path / STUDY)
+    assert read == written and replace(read, digest="") == study
+    with pytest.raises(StorageError, match="exists and is not overwritten"):
+        studyfile.write_study(tmp_path, study, coordinator)
+
+
+def test_altered_study_is_refused(tmp_path, keys):
+    coordinator = identity.generate()
+    studyfile.write_study(tmp_path, make_study(keys, coordinator, minimum_cohort=40), coordinator)
+    path = tmp_path / STUDY
+    path.write_text(path.read_text().replace("minimum_cohort = 40", "minimum_cohort = 1"))
+    with pytest.raises(ArtefactError, match="not signed by the coordinator"):
+        studyfile.read_study(path)
+    path.write_text("format = 1\n")
+    with pytest.raises(ArtefactError, match="is not a study file"):
+        studyfile.read_study(path)
+
+
+def test_study_signed_by_somebody_else_is_refused(tmp_path, keys):
+    studyfile.write_study(tmp_path, make_study(keys, identity.generate()), identity.generate())
+    with pytest.raises(ArtefactError, match="not signed by the coordinator"):
+        studyfile.read_study(tmp_path / STUDY)
+
+
+def test_two_sites_need_to_be_told(keys):
+    two = {name: keys[name] for name in ("anna", "bert")}
+    with pytest.raises(PolicyError, match="each subtracts its own sums.*--two-sites-learn-each-other"):
+        make_study(two, identity.generate())
+    assert make_study(two, identity.generate(), two_sites_learn_each_other=True).parameters.sites == 2
+    with pytest.raises(PolicyError, match="three sites or more, not 1"):
+        make_study({"anna": keys["anna"]}, identity.generate(), two_sites_learn_each_other=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "match"),
+    [
+        (
+            {"sites": (Site("../x", b"1" * 32), Site("b", b"2" * 32), Site("c", b"3" * 32))},
+            UsageError,
+            "not a site name",
+        ),
+        ({"sites": (Site("b", b"1" * 32), Site("b", b"2" * 32), Site("c", b"3" * 32))}, UsageError, "same name"),
+        ({"sites": (Site("a", b"1" * 32), Site("b", b"1" * 32), Site("c", b"3" * 32))}, UsageError, "same key"),
+        ({"model": "cox"}, UsageError, "not known"),
+        ({"phenotypes": ()}, UsageError, "needs phenotypes"),
+        ({"minimum_cohort": 0}, UsageError, "must be positive"),
+        ({"components": 2}, UsageError, "need a file of loadings"),
+        ({"ciphertexts": 1 << 60}, PlanError, "bits for a sum"),
+    ],
+)
+def test_studies_that_do_not_fit_together_are_refused(keys, changes, error, match):
+    with pytest.raises(error, match=match):
+        make_study(keys, identity.generate(), **changes)
+
+
+def test_a_stranger_cannot_join_and_an_altered_variant_list_is_refused(tmp_path, keys):
+    coordinator = identity.generate()
+    studyfile.write_study(tmp_path, make_study(keys, coordinator), coordinator)
+    write_variants(tmp_path / studyfile.VARIANTS, variant_list(1))
+    assert hub.join(tmp_path, keys["bert"]) == "bert"
+    with pytest.raises(PolicyError, match="signing key of this site is not in the study"):
+        hub.join(tmp_path, identity.generate())
+    write_variants(tmp_path / studyfile.VARIANTS, variant_list(1, ("G", "A")))
+    with pytest.raises(ProtocolError, match="not the variant list that the study names"):
+        hub.join(tmp_path, keys["anna"])
+
+
+def test_signing_keys_are_private_files(tmp_path):
+    key = identity.generate()
+    identity.write_identity(tmp_path / "k", key)
+    identity.write_verify_key(tmp_path / "k.public", key)
+    assert identity.read_identity(tmp_path / "k").signing_key == key.signing_key
+    assert identity.read_verify_key(tmp_path / "k.public") == key.verify_key
+    assert (tmp_path / "k").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(StorageError, match="exists"):
+        identity.write_identity(tmp_path / "k", key)
+    with pytest.raises(ArtefactError, match="not a securegen verify key"):
+        identity.read_verify_key(tmp_path / "k")
+    (tmp_path / "k").chmod(0o644)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        identity.read_identity(tmp_path / "k")
+    with pytest.raises(KeyFileError, match="cannot read"):
+        identity.read_identity(tmp_path / "absent")
+
+
+def test_the_planned_ciphertexts_are_enough():
+    """For every kind of sum at its widest: one field a coefficient."""
+    for variants, columns in ((10, 4), (100_000, 7), (1_000_000, 40)):
+        for complete in (False, True):
+            fields = 2 * columns + 3 + (columns * (columns + 1) // 2 if complete else 0)
+            assert studyfile.plan_ciphertexts(variants, columns, complete=complete) >= 2 * variants * fields / 8192 + 64

@@ -1,0 +1,133 @@
+"""Products of residues against Python integers: no wrong integer, also where every residue is the largest."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from securegen.ckks.parameters import ntt_primes
+from securegen.kernels import reference
+from securegen.kernels.residue_mac import add, mac, mac_blocks, mac_parts, mac_plain
+
+PRIMES = np.array(ntt_primes(4096, 30, 3), np.uint64)
+ODD_PRIMES = np.array([(1 << 30) - 35, 786433, 97], np.uint64)  # the largest below 2^30, and small ones
+
+shapes = st.tuples(
+    st.integers(1, 3), st.integers(1, 2), st.integers(0, 40), st.integers(1, 9), st.sampled_from([16, 32, 64])
+)
+
+
+def residues(rng, primes, *shape, largest=False):
+    columns = [np.full(shape, q - 1) if largest else rng.integers(0, int(q), shape) for q in primes]
+    return np.stack(columns).astype(np.uint32)
+
+
+@settings(deadline=None, max_examples=40)
+@given(shapes, st.booleans(), st.integers(0, 2**32), st.booleans())
+def test_products_are_exact(shape, largest, seed, odd):
+    k, tiles, groups, columns, lanes = shape
+    rng = np.random.default_rng(seed)
+    primes = (ODD_PRIMES if odd else PRIMES)[:k]
+    g = residues(rng, primes, tiles, groups, 2, lanes, largest=largest)
+    c = residues(rng, primes, tiles, groups, columns, 2, lanes, largest=largest)
+    p = residues(rng, primes, tiles, groups, columns, lanes, largest=largest)
+    start = residues(rng, primes, tiles, columns, 3, lanes, largest=largest).astype(np.uint64)
+    for kernel, twin, factors, out in (
+        (mac, reference.mac, (g, c), start),
+        (mac_plain, reference.mac_plain, (g, p), start[:, :, :, :2]),
+        (add, reference.add, (g,), start[:, :, 0, :2]),
+    ):
+        got, want = out.copy(), out.copy()
+        kernel(*factors, primes, got)
+        twin(*factors, primes, want)
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("groups", [1, 7, 8, 9, 16, 17, 250, 4096])
+def test_largest_residues_at_every_length(groups):
+    primes = np.array([(1 << 30) - 35], np.uint64)
+    q = int(primes[0])
+    g = np.full((1, 1, groups, 2, 16), q - 1, np.uint32)
+    c = np.full((1, 1, groups, 5, 2, 16), q - 1, np.uint32)
+    out = np.full((1, 1, 5, 3, 16), q - 1, np.uint64)
+    mac(g, c, primes, out)
+    # (q−1)² = 1 modulo q
+    for term, times in enumerate((1, 2, 1)):
+        assert (out[:, :, :, term] == (q - 1 + times * groups) % q).all()
+
+
+def test_millions_of_random_products_without_one_wrong():
+    """Against 128-bit sums in two halves: 3 · 4096 · 96 · 7 · 4 = 33 million products."""
+    rng = np.random.default_rng(11)
+    k, tiles, groups, columns, lanes = 3, 64, 96, 7, 64
+    g, c = residues(rng, PRIMES, tiles, groups, 2, lanes), residues(rng, PRIMES, tiles, groups, columns, 2, lanes)
+    out = np.zeros((k, tiles, columns, 3, lanes), np.uint64)
+    mac(g, c, PRIMES, out)
+    q = PRIMES[:, None, None, None]
+    want = np.zeros_like(out)
+    for i in range(groups):  # every product below 2^60, reduced at once
+        x0, x1 = (g[:, :, i, h][:, :, None].astype(np.uint64) for h in (0, 1))
+        y0, y1 = (c[:, :, i, :, h].astype(np.uint64) for h in (0, 1))
+        for term, value in enumerate((x0 * y0, x0 * y1 + x1 * y0, x1 * y1)):
+            want[:, :, :, term] += value % q
+    np.testing.assert_array_equal(out, want % q[..., None])
+
+
+def test_blocks_and_stored_halves_agree_with_one_array():
+    rng = np.random.default_rng(3)
+    blocks, tiles, groups, columns, lanes = 3, 2, 21, 6, 64
+    g = np.stack([residues(rng, PRIMES, tiles, groups, 2, lanes) for _ in range(blocks)])
+    c = residues(rng, PRIMES, tiles, groups, columns, 2, lanes)
+    want = np.zeros((blocks, 3, tiles, columns, 3, lanes), np.uint64)
+    for b in range(blocks):
+        mac(g[b], c, PRIMES, want[b])
+    g0, g1 = (np.ascontiguousarray(g[:, :, :, :, h]) for h in (0, 1))
+    c0, c1 = (np.ascontiguousarray(c[:, :, :, :, h]) for h in (0, 1))
+    together, apart = np.zeros_like(want), np.zeros_like(want)
+    mac_blocks(g0, g1, c0, c1, PRIMES, together)
+    for b in range(blocks):
+        mac_parts(g0[b], g1[b], c0, c1, PRIMES, apart[b])
+    np.testing.assert_array_equal(together, want)
+    np.testing.assert_array_equal(apart, want)
+
+
+def test_accumulating_in_two_calls_is_the_same():
+    rng = np.random.default_rng(4)
+    g, c = residues(rng, PRIMES, 2, 30, 2, 32), residues(rng, PRIMES, 2, 30, 3, 2, 32)
+    once, twice = np.zeros((3, 2, 3, 3, 32), np.uint64), np.zeros((3, 2, 3, 3, 32), np.uint64)
+    mac(g, c, PRIMES, once)
+    mac(g[:, :, :13], c[:, :, :13], PRIMES, twice)
+    mac(g[:, :, 13:], c[:, :, 13:], PRIMES, twice)
+    np.testing.assert_array_equal(once, twice)
+
+
+def test_refuses_what_could_overflow():
+    g, c = np.zeros((1, 1, 1, 2, 16), np.uint32), np.zeros((1, 1, 1, 1, 2, 16), np.uint32)
+    out = np.zeros((1, 1, 1, 3, 16), np.uint64)
+    with pytest.raises(AssertionError):
+        mac(g, c, np.array([(1 << 30) + 3], np.uint64), out)
+    with pytest.raises(AssertionError, match="lanes"):
+        mac(g[..., :8], c[..., :8], np.array([97], np.uint64), out[..., :8])
+
+
+@pytest.mark.parametrize("features", ["+avx2,+avx,+sse4.2,+bmi,+bmi2,+fma", "+sse2"])
+def test_machines_without_avx512_compute_the_same(features, tmp_path):
+    """The same tests in a process that compiles for a machine without AVX-512, or with nothing but SSE2."""
+    environment = dict(os.environ, NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES=features, NUMBA_CACHE_DIR=str(tmp_path))
+    program = (
+        "import tests.kernels.test_residue_mac as m, tests.kernels.test_ntt as n, securegen.kernels.emit as e\n"
+        "assert e.vector_words() == 4\n"
+        "m.test_blocks_and_stored_halves_agree_with_one_array()\n"
+        "m.test_largest_residues_at_every_length(17)\n"
+        "n.test_pointwise_product_is_the_negacyclic_product()\n"
+        "n.test_is_evaluation_at_odd_powers_in_bit_reversed_order(16, 31)\n"
+    )
+    if os.uname().machine != "x86_64":
+        pytest.skip("names features of x86-64")
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=600)

@@ -1,0 +1,79 @@
+"""The development cohorts, where they are: tables of every split equal the plain engine's, text for text."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from securegen import api
+from securegen.mpc import vertical
+from securegen.mpc.association import genotype_run, phenotype_run, site_run
+from securegen.mpc.dealer import block_dealer
+from securegen.mpc.state import OwnerState
+from securegen.study import Inputs, open_genotypes
+
+from .conftest import results
+
+DATA = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).parents[3] / "shared" / "data"))
+COHORTS = ("cineca", "hail_1kg", "regenie_example", "fastlmm_toydata", "sim_500x5k", "edge")
+SITES = ("ada", "bob", "cyd")
+
+
+@pytest.fixture(params=COHORTS)
+def cohort(request, tmp_path):
+    """The cohort unpacked, its inputs and the plain tables."""
+    folder, name = DATA / request.param, request.param
+    if not folder.is_dir():
+        pytest.skip("the reference data is not on this machine (set SECUREGEN_DATA)")
+    for suffix in ("bed", "bim"):
+        with gzip.open(folder / f"{name}.{suffix}.gz") as packed, open(tmp_path / f"{name}.{suffix}", "wb") as out:
+            shutil.copyfileobj(packed, out)
+    shutil.copy(folder / f"{name}.fam", tmp_path)
+    inputs = Inputs(
+        str(tmp_path / name), pheno=str(folder / f"{name}.pheno.tsv"), covar=str(folder / f"{name}.covar.tsv")
+    )
+    options = {k: v for k, v in inputs.__dict__.items() if k in ("pheno", "covar")}
+    api.plain_tables(api.open_study(inputs.bfile, **options), str(tmp_path / "plain"))
+    return tmp_path, inputs
+
+
+def tables(folder, prefix):
+    return {p.name.removeprefix(f"{prefix}."): p.read_text() for p in folder.glob(f"{prefix}.*.glm.*")}
+
+
+def test_two_parties_write_the_plain_tables(study, cohort):
+    folder, inputs = cohort
+    reader = open_genotypes(inputs)
+    roles = vertical.Roles("gen", "phe", "deal")
+    programs = {
+        "gen": lambda s: genotype_run(
+            s, roles, reader, cohort="c", state=OwnerState(folder / "g"), consent_aggregates=True, column_limit=1000
+        ),
+        "phe": lambda s: phenotype_run(
+            s, roles, inputs, str(folder / "vertical"), state=OwnerState(folder / "p"), consent_aggregates=True
+        ),
+        "deal": lambda s: block_dealer(s, left="gen", right="phe", bits=64),
+    }
+    results(study({"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}, timeout=60).run(programs))
+    plain = tables(folder, "plain")
+    assert plain and tables(folder, "vertical") == plain
+
+
+def test_three_sites_write_the_plain_tables(study, cohort):
+    folder, inputs = cohort
+    reader = open_genotypes(inputs)
+    every = np.arange(len(reader.variants))
+
+    def site(s):
+        own = reader.select(np.arange(s.rank, len(reader.samples), 3), every)
+        site_run(s, inputs, own, str(folder / s.me))
+
+    results(study(SITES, timeout=60).run(dict.fromkeys(SITES, site)))
+    plain = tables(folder, "plain")
+    for name in SITES:
+        assert plain and tables(folder, name) == plain

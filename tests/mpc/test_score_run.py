@@ -1,0 +1,106 @@
+"""Scores with private weights from files to .sscore: the plain engine's numbers, and models too small to be private."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bed_reader import to_bed
+
+from securegen.errors import PolicyError
+from securegen.io.scoring import read_scorings
+from securegen.io.sscore import sscore_text
+from securegen.match import match_variants
+from securegen.mpc.dealer import score_dealer
+from securegen.mpc.score_run import model_run, people_run
+from securegen.mpc.state import OwnerState
+from securegen.mpc.vertical import Roles
+from securegen.score_plan import plan_scores, used_variants
+from securegen.score_release import release
+from securegen.scores import count_alleles, plain_scores
+from securegen.study import Inputs, open_genotypes
+
+from .conftest import results
+
+ROOT = Path(__file__).parents[2]
+PEOPLE, M = 9, 400
+ROLES = Roles("gen", "mod", "deal")
+PARTIES = {"gen": "genotypes", "mod": "model", "deal": "dealer"}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Nine people with missing calls; weights for most variants, some on the other allele."""
+    folder = tmp_path_factory.mktemp("scores")
+    draw = np.random.default_rng(41)
+    g = draw.binomial(2, 0.4, (PEOPLE, M)).astype(np.float64)
+    g[draw.random((PEOPLE, M)) < 0.02] = np.nan
+    ids = [f"p{i}" for i in range(PEOPLE)]
+    properties = {
+        "fid": ids, "iid": ids, "sid": [f"rs{j}" for j in range(M)], "chromosome": ["1"] * M,
+        "bp_position": list(range(1, M + 1)), "allele_1": ["A"] * M, "allele_2": ["G"] * M,
+    }  # fmt: skip
+    to_bed(folder / "people.bed", g, properties=properties)
+    rows = [f"rs{j}\t{'A' if j % 3 else 'G'}\t{'G' if j % 3 else 'A'}\t{draw.normal():.6f}" for j in range(0, M, 2)]
+    (folder / "weights.tsv").write_text("ID\tA1\tA2\tWEIGHT\n" + "\n".join(rows) + "\n")
+    (folder / "small.tsv").write_text("ID\tA1\tA2\tWEIGHT\n" + "\n".join(rows[:20]) + "\n")
+    return folder
+
+
+def plain_text(folder):
+    """The plain engine's .sscore, without the counts."""
+    reader = open_genotypes(Inputs(str(folder / "people")))
+    matches = [match_variants(s, reader.variants) for s in read_scorings([folder / "weights.tsv"])]
+    plan = plan_scores(matches, counts=count_alleles(reader, used_variants(matches)))
+    table = sscore_text(reader.samples, release(plain_scores(reader, plan)))
+    rows = [line.split("\t") for line in table.splitlines()]
+    return "\n".join("\t".join([*r[:2], *(["NA", "NA"] if i else r[2:4]), *r[4:]]) for i, r in enumerate(rows)) + "\n"
+
+
+def run(study, folder, out, *, score="weights.tsv", limit=PEOPLE):
+    reader = open_genotypes(Inputs(str(folder / "people")))
+    return study.run({
+        "gen": lambda s: people_run(s, ROLES, reader, str(out / "r")),
+        "mod": lambda s: model_run(
+            s, ROLES, [str(folder / score)], model="m", state=OwnerState(out / "state"), reply_limit=limit
+        ),
+        "deal": lambda s: score_dealer(s, left="gen", right="mod"),
+    })  # fmt: skip
+
+
+def test_scores_are_those_of_the_plain_engine_and_replies_are_counted(study, files, tmp_path):
+    s = study(PARTIES)
+    out = results(run(s, files, tmp_path))
+    assert Path(out["gen"]).read_text() == plain_text(files)
+    again = run(s, files, tmp_path)
+    assert isinstance(again["mod"], PolicyError) and "9 of at most 9" in str(again["mod"])
+
+
+def test_a_model_with_few_weights_for_the_people_asked_is_refused(study, files, tmp_path):
+    out = run(study(PARTIES), files, tmp_path, score="small.tsv")
+    assert isinstance(out["mod"], PolicyError) and "20 weights" in str(out["mod"])
+    assert not list(tmp_path.glob("*.sscore"))
+
+
+def test_without_that_rule_as_many_people_as_weights_solve_for_them():
+    """Why: the attack on exact scores of 20 weights, which needs 20 people; with 19 it fails."""
+    draw = np.random.default_rng(2)
+    g, w = draw.binomial(2, 0.4, (20, 20)).astype(float), draw.integers(-1000, 1000, 20)
+    assert np.linalg.matrix_rank(g) == 20
+    np.testing.assert_array_equal(np.rint(np.linalg.solve(g, g @ w)), w)
+    short, *_ = np.linalg.lstsq(g[:19], g[:19] @ w, rcond=None)
+    assert not np.array_equal(np.rint(short), w)
+
+
+def test_the_demonstration_runs_every_party_as_a_process(files, tmp_path):
+    call = ["--bfile", files / "people", "--score", files / "weights.tsv", "--out", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "protocols" / "two_party_prs.py"), *map(str, call)], capture_output=True, text=True,
+        timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "out.sscore").read_text() == plain_text(files)
