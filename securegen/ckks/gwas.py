@@ -68,6 +68,7 @@ def associate(
 
         for written in in_threads(write, teams, threads=threads):
             entries += written
+        teams.clear()  # before the next batch takes its memory
     body = {
         "key": cohort.public.fingerprint, "cohort": cohort.digest, "design": design.digest,
         "nonce": design.body["nonce"], "streams": [list(s) for s in streams], "blocks": entries,
