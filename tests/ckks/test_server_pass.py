@@ -1,0 +1,111 @@
+"""The server's pass: the same results however the work is shared and cut, and memory that does not grow with it."""
+
+from __future__ import annotations
+
+import weakref
+
+import numba
+import numpy as np
+import pytest
+from support import MemoryReader
+
+from securegen.ckks import artefact, cohort, gwas, studydesign, team
+from securegen.ckks.encryption import OwnEncryptor
+from securegen.ckks.keys import generate
+from securegen.ckks.planner import Workload, choose
+from securegen.design import Design
+from securegen.model import Columns
+
+SAMPLES, BLOCKS = 70, 7
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory):
+    """Seven blocks, two of them with missing calls, and three columns, one of them public."""
+    folder = tmp_path_factory.mktemp("encrypted")
+    key = generate(choose(Workload(SAMPLES, 1000, 3, 10, squares=True)).parameters)
+    width = key.public.parameters.block_variants
+    rng = np.random.default_rng(1)
+    dosage = rng.integers(0, 3, (BLOCKS * width - 3, SAMPLES)).astype(np.int8)
+    dosage[2 * width : 4 * width, 5] = -1
+    values = np.column_stack([np.ones(SAMPLES, np.int64), rng.integers(-200, 200, (SAMPLES, 2))])
+    columns = Columns(("one", "a", "b"), values, (True, False, True))
+    state, encryptor = cohort.OwnerState(folder / "owner", key), OwnEncryptor(key)
+    reader = MemoryReader(dosage)
+    info = cohort.encrypt_cohort(reader, key, folder / "cohort", state, encryptor=encryptor, squares=True)
+    design = Design(columns, ())
+    studydesign.encrypt_design(design, key, info, state, folder / "design", encryptor=encryptor, reader=reader)
+    opened = cohort.open_cohort(folder / "cohort")
+    return opened, studydesign.open_design(folder / "design", opened.public)
+
+
+def digests(folder) -> list[str]:
+    return [entry["sha256"] for entry in gwas.open_results(folder)["blocks"]]
+
+
+def test_results_do_not_depend_on_threads_or_batches(encrypted, tmp_path):
+    """The ciphertexts that are returned are equal in every bit."""
+    reports = []
+    gwas.associate(*encrypted, tmp_path / "whole", progress=lambda done, total: reports.append((done, total)))
+    want = digests(tmp_path / "whole")
+    assert len(set(want)) == BLOCKS and reports[-1] == (BLOCKS, BLOCKS)
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        gwas.associate(*encrypted, tmp_path / "one thread")
+    finally:
+        numba.set_num_threads(before)
+    assert digests(tmp_path / "one thread") == want
+    for size in (1, 3 << 20):
+        gwas.associate(*encrypted, tmp_path / f"batches {size}", batch_bytes=size)
+        assert digests(tmp_path / f"batches {size}") == want
+
+
+def test_a_batch_is_given_back_before_the_next(encrypted, tmp_path, monkeypatch):
+    """With a batch of one block no accumulators but its own exist."""
+    alive: weakref.WeakSet = weakref.WeakSet()
+
+    class Counted(team.Team):
+        def __init__(self, *arguments) -> None:
+            assert not alive, "accumulators of an earlier batch are still in memory"
+            super().__init__(*arguments)
+            alive.add(self)
+
+    monkeypatch.setattr(gwas, "Team", Counted)
+    gwas.associate(*encrypted, tmp_path / "results", batch_bytes=1)
+    assert len(digests(tmp_path / "results")) == BLOCKS
+
+
+def test_buffers_are_lent_to_one_at_a_time(encrypted):
+    ring = encrypted[0].parameters.ring
+    buffers = team.Buffers(ring)
+    with buffers.lend(1, 2) as (a, b), buffers.lend(1, 2) as (c, d):
+        arrays = (a, b, c, d)
+        assert not any(np.shares_memory(x, y) for i, x in enumerate(arrays) for y in arrays[:i])
+    with buffers.lend(1, 1) as (e, _):
+        assert e.shape == (1, len(ring.primes), ring.tiles, 1, ring.lanes)
+        assert any(np.shares_memory(e, x) for x in arrays)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "header", "absent"])
+def test_damage_found_by_a_thread_stops_the_run(damage, encrypted, tmp_path):
+    """A file is checked as it is read: nothing is returned."""
+    opened, design = encrypted
+    entry = opened.blocks[3]["streams"]["g"][0][0]
+    path = opened.folder / entry["name"]
+    whole = path.read_bytes()
+    try:
+        if damage == "absent":
+            path.unlink()
+        else:
+            changed = {
+                "flipped": whole[:-1] + bytes([whole[-1] ^ 1]),
+                "truncated": whole[:-4],
+                "header": whole[:20] + b"X" + whole[21:],
+            }
+            path.write_bytes(changed[damage])
+        with pytest.raises(artefact.ArtefactError, match=entry["name"]):
+            gwas.associate(opened, design, tmp_path / "results")
+        assert not (tmp_path / "results" / artefact.MANIFEST).exists()
+    finally:
+        path.write_bytes(whole)
