@@ -28,7 +28,7 @@ from securegen.kernels.threads import in_threads
 
 BATCH_BYTES = 256 << 20
 AHEAD_BYTES = 192 << 20  # columns of a chunk that are small enough to be in memory twice
-TEAM = 5  # blocks that a thread sums together at most
+TEAM = 10  # blocks that a thread sums together at most
 
 
 def associate(
@@ -58,7 +58,7 @@ def associate(
     entries: list[dict[str, Any]] = []
     for first in range(0, len(streams), step):
         last = min(first + step, len(streams))
-        width = min(TEAM, -(-(last - first) // threads))
+        width = _width(last - first, threads)
         teams = [Team(range(b, min(b + width, last)), streams, wanted, ring) for b in range(first, last, width)]
         _sum_chunks(teams, cohort, design, threads, done)
 
@@ -74,6 +74,12 @@ def associate(
         "nonce": design.body["nonce"], "streams": [list(s) for s in streams], "blocks": entries,
     }  # fmt: skip
     return artefact.write_manifest(folder, "results", body, None)
+
+
+def _width(blocks: int, threads: int) -> int:
+    """Blocks of a team: at most TEAM, and the same number of teams for every thread."""
+    rounds = -(-blocks // (threads * TEAM))
+    return -(-blocks // (threads * rounds))
 
 
 def _sum_chunks(
