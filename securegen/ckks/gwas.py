@@ -21,10 +21,14 @@ from numba import get_num_threads
 from securegen.ckks import artefact
 from securegen.ckks.cohort import CHUNK_GROUPS, EncryptedCohort, Progress, _make_folder, chunks, no_progress
 from securegen.ckks.encryption import Ciphertexts
+from securegen.ckks.parameters import Ring
 from securegen.ckks.studydesign import EncryptedDesign
 from securegen.ckks.team import Buffers, Team
+from securegen.ckks.uniform import expand_uniform
 from securegen.errors import ArtefactError
+from securegen.kernels.residue_mac import add_parts, mac_blocks
 from securegen.kernels.threads import in_threads
+from securegen.randomness import KEY_BYTES
 
 BATCH_BYTES = 256 << 20
 AHEAD_BYTES = 192 << 20  # columns of a chunk that are small enough to be in memory twice
@@ -74,6 +78,18 @@ def associate(
         "nonce": design.body["nonce"], "streams": [list(s) for s in streams], "blocks": entries,
     }  # fmt: skip
     return artefact.write_manifest(folder, "results", body, None)
+
+
+def load_kernels() -> None:
+    """Load, or the first time compile, the kernels of `associate`: part of starting a server's process."""
+    ring = Ring.standard(4096, 3)
+    g = np.zeros((1, len(ring.primes), ring.tiles, 1, ring.lanes), np.uint32)
+    primes = np.array(ring.primes, np.uint64)
+    expand_uniform(bytes(KEY_BYTES), 1, ring, out=g[0], threads=1)
+    mac_blocks(
+        g, g, g[0][:, :, :, None], g[0][:, :, :, None], primes, np.zeros((*g.shape[:-1], 3, ring.lanes), np.uint64)
+    )
+    add_parts(g[0], g[0], primes, np.zeros((*g.shape[1:3], 2, ring.lanes), np.uint64))
 
 
 def _width(blocks: int, threads: int) -> int:

@@ -41,11 +41,13 @@ def command(cohort, design, public, digits, out, threads, memory, quiet, **optio
 
 def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, memory: int | None) -> None:
     from securegen import api
+    from securegen.ckks.gwas import load_kernels
 
     if public:
         from securegen.ckks import artefact, keys
 
         artefact.read_manifest(Path(cohort), "cohort", keys.read_public(public))
+    load_kernels()
     with log.stage("gwas"), progress("associating", unit="chunks", quiet=log.quiet) as report:
         results = api.associate(cohort, design, f"{out}.results", progress=report, memory_bytes=memory and memory << 20)
     size = folder_bytes(results)
