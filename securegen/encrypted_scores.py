@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from securegen.api import DEFAULT_ENCRYPTOR, make_encryptor
-from securegen.ckks import prs_parameters, prs_public
+from securegen.ckks import prs_model, prs_parameters, prs_public, prs_server
 from securegen.ckks.cohort import OwnerState, Progress, encrypt_cohort, no_progress, open_cohort, read_info
-from securegen.ckks.gwas import refuse_seed
 from securegen.ckks.keys import SecretKey, generate
 from securegen.ckks.parameters import Parameters
 from securegen.ckks.prs_weights import cohort_weights, score_reader, stored_weights
@@ -72,7 +71,7 @@ def encrypt_scores(
         reader, key, paths.cohort, state, encryptor=make_encryptor(encryptor, key), progress=progress
     )  # fmt: skip
     prs_public.write_checks(reader, key, state, info)
-    _keep(state, prs_public.write_model(study.plan, paths.model, key))
+    _keep(state, prs_model.write_model(study.plan, paths.model, key))
     return paths
 
 
@@ -91,15 +90,15 @@ def add_model(
     weights = cohort_weights(study.plan, len(info.variants))
     prs_parameters.check_exact(key.public.parameters, norm=weights.norm, sum_bound=weights.sum_bound)
     prs_public.write_checks(study.reader, key, state, info)
-    _keep(state, prs_public.write_model(study.plan, Path(model), key, cohort_variants=len(info.variants)))
+    _keep(state, prs_model.write_model(study.plan, Path(model), key, cohort_variants=len(info.variants)))
     return Path(model)
 
 
-def _keep(state: OwnerState, model: prs_public.Model) -> None:
+def _keep(state: OwnerState, model: prs_model.Model) -> None:
     header = {
-        "digest": model.digest, "plan": prs_public.plan_header(model.plan), "cohort_variants": model.cohort_variants,
+        "digest": model.digest, "plan": prs_model.plan_header(model.plan), "cohort_variants": model.cohort_variants,
     }  # fmt: skip
-    state.write(MODEL, header, prs_public.plan_arrays(model.plan))
+    state.write(MODEL, header, prs_model.plan_arrays(model.plan))
 
 
 def score_encrypted(
@@ -111,7 +110,7 @@ def score_encrypted(
 ) -> Path:
     """The server's step, without any key: encrypted scores of every sample. Returns the folder."""
     opened = open_cohort(Path(cohort))
-    prs_public.score(opened, Path(model), Path(out), expand=refuse_seed, progress=progress)
+    prs_server.score(opened, Path(model), Path(out), progress=progress)
     return Path(out)
 
 
@@ -124,6 +123,6 @@ def decrypt_scores(
     """
     state = OwnerState(Path(owner), key)
     header, arrays = state.read(MODEL)
-    plan, info = prs_public.restore_plan(header["plan"], arrays), read_info(state)
-    model = prs_public.Model(plan, header["cohort_variants"], header["digest"])
+    plan, info = prs_model.restore_plan(header["plan"], arrays), read_info(state)
+    model = prs_model.Model(plan, header["cohort_variants"], header["digest"])
     return info.samples, prs_public.decrypt(Path(results), key, info, state, model)

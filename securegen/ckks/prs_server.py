@@ -6,21 +6,24 @@ Blocks whose weights are all zero are not read. Memory: a batch of blocks and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from securegen.ckks import artefact
 from securegen.ckks.codec import to_tiles
-from securegen.ckks.cohort import EncryptedCohort, Progress, chunks, no_progress
+from securegen.ckks.cohort import EncryptedCohort, Progress, _make_folder, chunks, ciphertext_shape, no_progress
+from securegen.ckks.prs_model import read_model
+from securegen.ckks.prs_parameters import check_exact
 from securegen.ckks.prs_weights import StoredWeights, weight_polynomials
 from securegen.errors import ArtefactError
 from securegen.kernels.residue_mac import mac_plain_parts
+from securegen.kernels.threads import over_range
 
 BATCH = 8  # blocks a pass
 WINDOW_BYTES = 96 << 20
-
-Expand = Callable[[bytes, tuple[int, ...]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,6 @@ def encrypted_scores(
     cohort: EncryptedCohort,
     weights: StoredWeights,
     *,
-    expand: Expand,
     progress: Progress = no_progress,
     window_bytes: int = WINDOW_BYTES,
 ) -> Iterator[tuple[int, np.ndarray]]:
@@ -80,11 +82,38 @@ def encrypted_scores(
                 axis=2,
             )
             for c in window:
-                halves = [cohort.read(t.block, t.stream, c, expand).halves() for t in batch]
-                c0, c1 = (np.stack([h[i] for h in halves], axis=2) for i in (0, 1))
+                c0, c1 = _read(cohort, batch, c)
                 for g in range(parts[c][1]):
                     mac_plain_parts(c0[:, :, :, g], c1[:, :, :, g], polynomials, primes, sums[c][g])
                 done += 1
                 progress(done, total)
         for c in window:
             yield c, sums.pop(c)
+
+
+def _read(cohort: EncryptedCohort, batch: list[Term], chunk: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both halves of a chunk of some blocks, (k, T, R, G, L) uint32 views: the blocks are what is summed over."""
+    _, groups = chunks(cohort.parameters)[chunk]
+    c0, c1 = (np.empty((len(batch), *ciphertext_shape(cohort.parameters, groups)), np.uint32) for _ in range(2))
+
+    def read(first: int, last: int) -> None:
+        for r in range(first, last):
+            cohort.read_into(batch[r].block, batch[r].stream, chunk, c0[r], c1[r])
+
+    over_range(len(batch), read)
+    return np.moveaxis(c0, 0, 2), np.moveaxis(c1, 0, 2)
+
+
+def score(cohort: EncryptedCohort, model: Path, folder: Path, *, progress: Progress = no_progress) -> str:
+    """The server's step: write the encrypted scores of every sample into `folder`; returns its digest."""
+    opened = read_model(model, cohort.public)
+    weights = opened.weights()
+    check_exact(cohort.parameters, norm=weights.norm, sum_bound=weights.sum_bound)
+    _make_folder(folder, 0o755)
+    (folder / artefact.MANIFEST).unlink(missing_ok=True)
+    entries = []
+    for c, sums in encrypted_scores(cohort, weights, progress=progress):
+        tiles = np.moveaxis(sums, 0, 2).reshape(*sums.shape[1:3], -1, sums.shape[-1]).astype(np.uint32)
+        entries.append(vars(artefact.write_entry(folder, f"scores-{c:04d}.npy", tiles)))
+    body = {"key": cohort.public.fingerprint, "cohort": cohort.digest, "model": opened.digest, "chunks": entries}
+    return artefact.write_manifest(folder, "scores", body, None)

@@ -16,6 +16,7 @@ from securegen.ckks.encryption import ring_tables
 from securegen.ckks.keys import generate
 from securegen.ckks.planner import Workload
 from securegen.ckks.planner import choose as plan_association
+from securegen.ckks.prs_model import read_model, write_model
 from securegen.ckks.prs_parameters import choose, noise_bound, store_parameters
 from securegen.ckks.prs_server import terms
 from securegen.ckks.prs_weights import cohort_weights, stored_weights, weight_polynomials
@@ -45,7 +46,7 @@ def run(study, tmp_path_factory):
     """(folder, key, what was sent, results) of one honest run."""
     folder = tmp_path_factory.mktemp("run")
     key = generate_score_key(study.plan, len(study.reader.samples))
-    sent = encrypt_scores(study, key, folder / "e", encryptor="seal")
+    sent = encrypt_scores(study, key, folder / "e")
     return folder, key, sent, score_encrypted(sent.cohort, sent.model, folder / "r")
 
 
@@ -64,7 +65,7 @@ def test_every_layout_gives_the_same_integers(study, tmp_path, samples, pack):
     planned = score_parameters(few.plan, samples)
     p = store_parameters(planned.ring, pack, planned.genotype_scale, dosage_max=2, samples=samples)
     key = generate(p)
-    sent = encrypt_scores(few, key, tmp_path / "e", encryptor="seal")
+    sent = encrypt_scores(few, key, tmp_path / "e")
     _, sums = decrypt_scores(score_encrypted(sent.cohort, sent.model, tmp_path / "r"), key, sent.owner)
     assert np.array_equal(sums.values, plain_scores(few.reader, few.plan).values)
 
@@ -77,7 +78,7 @@ def test_fractional_dosages(small, tmp_path):
     reader = from_arrays(dosage, list("abcde"), variants=whole.reader.variants)
     study = open_scores(Inputs(""), ScoreInputs((small.score,)), opened=reader)
     key = generate_score_key(study.plan, 5)
-    sent = encrypt_scores(study, key, tmp_path / "e", encryptor="seal")
+    sent = encrypt_scores(study, key, tmp_path / "e")
     _, sums = decrypt_scores(score_encrypted(sent.cohort, sent.model, tmp_path / "r"), key, sent.owner)
     assert reader.dosage_grid == 256
     assert np.array_equal(sums.values, plain_scores(reader, study.plan).values)
@@ -128,8 +129,7 @@ def with_scores(results: Path, folder: Path, change) -> Path:
     entries = []
     for entry in body["chunks"]:
         tiles = np.load(results / entry["name"])
-        np.save(folder / entry["name"], change(tiles))
-        entries.append(vars(artefact.entry_for(folder, entry["name"])))
+        entries.append(vars(artefact.write_entry(folder, entry["name"], change(tiles))))
     artefact.write_manifest(
         folder, "scores", {**{k: body[k] for k in ("key", "cohort", "model")}, "chunks": entries}, None
     )
@@ -155,7 +155,7 @@ def spelling_the_key(key, columns: int):
 def test_a_result_that_spells_the_key_is_refused(run, tmp_path):
     """Without verification the scores are the secret key's coefficients; with it nothing is shown."""
     _, key, sent, results = run
-    columns = len(prs_public.read_model(sent.model, key.public).plan.constant)
+    columns = len(read_model(sent.model, key.public).plan.constant)
     crafted = with_scores(results, tmp_path / "crafted", spelling_the_key(key, columns))
     tiles = np.load(next(crafted.glob("scores-*.npy")))
     values, distance = prs_public.insecure_decrypt_unverified(tiles, key, columns)
@@ -194,12 +194,12 @@ def test_one_integer_off_by_one_is_refused(run, tmp_path):
 def test_a_result_of_another_model_is_refused(study, run, tmp_path):
     _, key, sent, _ = run
     other = replace(study.plan, dosage_weight=study.plan.dosage_weight[::-1].copy())
-    prs_public.write_model(other, tmp_path / "model", key)
+    write_model(other, tmp_path / "model", key)
     replayed = score_encrypted(sent.cohort, tmp_path / "model", tmp_path / "r")
     with pytest.raises(ArtefactError, match="another cohort, model or key"):
         decrypt_scores(replayed, key, sent.owner)
     # the same result relabelled as that of the model that was sent
-    digest = prs_public.read_model(sent.model, key.public).digest
+    digest = read_model(sent.model, key.public).digest
     relabelled = with_scores(replayed, tmp_path / "relabelled", lambda tiles: tiles)
     body = artefact.read_manifest(relabelled, "scores", None)
     artefact.write_manifest(
@@ -220,7 +220,7 @@ def test_blocks_without_weight_are_not_read(study, tmp_path):
         plan, dosage_weight=plan.dosage_weight * keep, missing_weight=plan.missing_weight * keep, second_weight=None
     )
     narrow = replace(study, plan=sparse)
-    sent = encrypt_scores(narrow, key, tmp_path / "e", encryptor="seal")
+    sent = encrypt_scores(narrow, key, tmp_path / "e")
     cohort = open_cohort(sent.cohort)
     assert {t.block for t in terms(cohort, stored_weights(sparse))} == {0} and len(cohort.blocks) > 1
     for path in sent.cohort.glob("?-000001-*"):
@@ -235,7 +235,7 @@ def test_parameters_are_proven_and_a_store_that_is_too_coarse_is_refused(study, 
     assert noise_bound(p, weights.norm) <= 0.5
     coarse = store_parameters(p.ring, 1, 18, dosage_max=2, samples=14)
     key = generate(coarse)
-    sent = encrypt_scores(study, key, tmp_path / "e", encryptor="seal")
+    sent = encrypt_scores(study, key, tmp_path / "e")
     with pytest.raises(PlanError, match="--weight-bits"):
         score_encrypted(sent.cohort, sent.model, tmp_path / "r")
     with pytest.raises(PlanError, match="--weight-bits"):
@@ -259,7 +259,7 @@ def test_the_store_of_an_association_serves_scores(additive, tmp_path):
     score.write_text("\n".join(lines[:1] + lines[3::2]) + "\n")
     study = open_scores(Inputs(additive.bfile), ScoreInputs((str(score),)))
     key = generate(plan_association(Workload(additive.samples, additive.variants, 12, 16)).parameters)
-    paths = api.encrypt_cohort(study.reader, key, tmp_path / "e", encryptor="seal")
+    paths = api.encrypt_cohort(study.reader, key, tmp_path / "e")
     model = add_model(study, key, paths.owner, tmp_path / "model")
     _, sums = decrypt_scores(score_encrypted(paths.cohort, model, tmp_path / "r"), key, paths.owner)
     assert len(study.plan.variant) < additive.variants
