@@ -1,8 +1,9 @@
 """The server's whole pass of an encrypted linear GWAS beside plink2 --glm and NumPy on the same genotypes in the clear.
 
-2,000 samples × 20,000 variants × 12 covariates and an intercept, two threads (NumPy: as many as its BLAS takes),
-files in the page cache. `complete` has every call; `missing` has half a percent absent: every block then has a second
-stream, and plink2 solves a system of equations a variant. Ids: implementation, data unless complete, threads. extra_info["work"] counts genotypes × columns.
+2,000 samples × 20,000 variants × 12 covariates and an intercept, two threads (NumPy: as many as its BLAS takes), files in
+the page cache. `complete` has every call; `missing` has half a percent absent: every block then has a second stream, and
+plink2 solves a system of equations a variant. Ids: implementation, data unless complete, threads. extra_info["work"]
+counts genotypes × columns.
 """
 
 from __future__ import annotations

@@ -40,6 +40,12 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def entry_for(folder: Path, name: str) -> FileEntry:
+    """The entry of a file that is there already."""
+    raw = (folder / name).read_bytes()
+    return FileEntry(name, hashlib.sha256(raw).hexdigest(), len(raw))
+
+
 def write_entry(folder: Path, name: str, array: np.ndarray, seed: bytes | None = None) -> FileEntry:
     """Write an array as .npy, whole or not at all, and return its entry."""
     array = np.ascontiguousarray(array)
