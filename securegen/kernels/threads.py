@@ -7,7 +7,7 @@ process that used them can fork. Within one of them a kernel works alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from typing import TypeVar
 
 from numba import get_num_threads, set_num_threads
@@ -29,8 +29,32 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], *, threads
     threads = min(get_num_threads() if threads is None else threads, len(items))
     if threads <= 1:
         return [work(item) for item in items]
-    with ThreadPoolExecutor(threads, initializer=set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(work, items))
+    out: dict[int, Result] = {}
+    failures: list[BaseException] = []
+    places = iter(range(len(items)))  # shared: the interpreter lock makes taking the next one step
+
+    def take() -> None:
+        before = get_num_threads()
+        set_num_threads(1)
+        try:
+            for place in places:
+                out[place] = work(items[place])
+        except BaseException as error:
+            failures.append(error)
+            for _ in places:  # leave nothing to the others
+                pass
+        finally:
+            set_num_threads(before)
+
+    helpers = [Thread(target=take) for _ in range(threads - 1)]
+    for helper in helpers:
+        helper.start()
+    take()
+    for helper in helpers:
+        helper.join()
+    if failures:
+        raise failures[0]
+    return [out[place] for place in range(len(items))]
 
 
 def over_range(count: int, work: Callable[[int, int], object], *, threads: int | None = None, least: int = 1) -> None:
