@@ -9,8 +9,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit, prange, uint64
+from numba import njit, uint64
 
+from securegen.kernels.threads import over_range
+
+LEAST = 1024  # numbers worth a thread
 LIMBS = 10  # of 32 bits, enough for ten primes below 2^31
 
 
@@ -30,26 +33,27 @@ def round_residues(residues: np.ndarray, primes: Sequence[int], scale_log2: int)
     q = math.prod(primes)
     value = np.empty(residues.shape[1], np.int64)
     distance = np.empty(residues.shape[1], np.float64)
-    _round(
+    arguments = (
         np.ascontiguousarray(residues), np.array(primes, np.uint64), inverses, limbs(q), limbs(q // 2),
         limbs((1 << scale_log2) >> 1), scale_log2, value, distance,
     )  # fmt: skip
+    over_range(len(value), lambda first, last: _round(*arguments, first, last), least=LEAST)
     return value, distance
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _round(residues, primes, inverses, q, half_q, half, scale, value, distance):
-    k, count = residues.shape
+@njit(cache=True, nogil=True)
+def _round(residues, primes, inverses, q, half_q, half, scale, value, distance, first, last):
+    k = len(residues)
     mask = uint64(0xFFFFFFFF)
-    for x in prange(count):
-        digits = np.empty(k, np.uint64)
+    digits, limb = np.empty(k, np.uint64), np.empty(LIMBS, np.uint64)
+    for x in range(first, last):
         for i in range(k):  # mixed-radix digits
             p = primes[i]
             d = residues[i, x] % p
             for j in range(i):
                 d = (d + p - digits[j] % p) % p * inverses[j, i] % p
             digits[i] = d
-        limb = np.zeros(LIMBS, np.uint64)
+        limb[:] = 0
         for i in range(k - 1, -1, -1):  # Horner
             carry = digits[i]
             for m in range(LIMBS):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from securegen.kernels.threads import over_range
+
+LEAST = 16  # variants worth a thread
 
 
 def integer_sums(dosage: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -12,37 +16,41 @@ def integer_sums(dosage: np.ndarray, x: np.ndarray) -> np.ndarray:
     >>> integer_sums(np.array([[0, 1, 2]], np.int8), np.array([[5, 1], [7, 1], [-9, 1]])).tolist()
     [[-11, 3]]
     """
-    return _sums(_stored(dosage, x), _transposed(x), False)
+    return _threaded(dosage, x, False)
 
 
 def squared_sums(dosage: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Σ_i g_ji² x_ik, shapes as `integer_sums`."""
-    return _sums(_stored(dosage, x), _transposed(x), True)
+    return _threaded(dosage, x, True)
 
 
 def pair_sums(missing: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Σ_i m_ji x_ik x_il for k <= l, row by row: (V, N) bool and (N, J) int64 -> (V, J(J+1)/2) int64."""
     assert missing.dtype == bool and x.dtype == np.int64 and missing.shape[1] == len(x)
-    return _pairs(missing, np.ascontiguousarray(x))
+    x = np.ascontiguousarray(x)
+    out = np.zeros((len(missing), x.shape[1] * (x.shape[1] + 1) // 2), np.int64)
+    over_range(len(missing), lambda first, last: _pairs(missing[first:last], x, out[first:last]), least=LEAST)
+    return out
 
 
-def _stored(dosage: np.ndarray, x: np.ndarray) -> np.ndarray:
+def _threaded(dosage: np.ndarray, x: np.ndarray, square: bool) -> np.ndarray:
     assert dosage.dtype in (np.int8, np.int16, bool) and x.dtype == np.int64 and dosage.shape[1] == len(x)
-    return dosage.view(np.int8) if dosage.dtype == bool else dosage
-
-
-def _transposed(x: np.ndarray) -> np.ndarray:
-    """(J, N); 32 bits where they hold every value, which halves what the loop reads."""
+    stored = dosage.view(np.int8) if dosage.dtype == bool else dosage
+    # 32 bits where they hold every value: half as much to read
     small = x.size == 0 or (x.min() >= -(1 << 31) and x.max() < 1 << 31)
-    return np.ascontiguousarray(x.T, dtype=np.int32 if small else np.int64)
+    columns = np.ascontiguousarray(x.T, dtype=np.int32 if small else np.int64)
+    out = np.empty((len(dosage), x.shape[1]), np.int64)
+    over_range(
+        len(out), lambda first, last: _sums(stored[first:last], columns, square, out[first:last]), least=LEAST
+    )  # fmt: skip
+    return out
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _sums(dosage, xt, square):
+@njit(cache=True, nogil=True)
+def _sums(dosage, xt, square, out):
     variants, samples = dosage.shape
     columns = xt.shape[0]
-    out = np.zeros((variants, columns), np.int64)
-    for v in prange(variants):
+    for v in range(variants):
         g = dosage[v]
         for k in range(columns):
             x = xt[k]
@@ -54,15 +62,13 @@ def _sums(dosage, xt, square):
                 for i in range(samples):
                     total += np.int64(g[i]) * np.int64(x[i])
             out[v, k] = total
-    return out
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _pairs(missing, x):
+@njit(cache=True, nogil=True)
+def _pairs(missing, x, out):
     variants, samples = missing.shape
     columns = x.shape[1]
-    out = np.zeros((variants, columns * (columns + 1) // 2), np.int64)
-    for v in prange(variants):
+    for v in range(variants):
         for i in range(samples):
             if missing[v, i]:
                 at = 0
@@ -70,4 +76,3 @@ def _pairs(missing, x):
                     for l in range(k, columns):
                         out[v, at] += x[i, k] * x[i, l]
                         at += 1
-    return out

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import int64, njit, prange, uint64
+from numba import int64, njit, uint64
+
+from securegen.kernels.threads import over_range
 
 P61 = (1 << 61) - 1
 LIMB = 31  # bits of the lower part of r; the upper one has 30
-WIDTH = 1024
+WIDTH = 1024  # samples whose accumulators stay in the first cache
 
 
 def weighted_sums(dosage: np.ndarray, r: np.ndarray) -> np.ndarray:
@@ -19,7 +21,10 @@ def weighted_sums(dosage: np.ndarray, r: np.ndarray) -> np.ndarray:
     assert dosage.dtype in (np.int8, np.int16, np.int32) and r.dtype == np.uint64 and len(r) == len(dosage)
     largest = max(int(dosage.max(initial=0)), -int(dosage.min(initial=0)))
     # rows·largest·2^31 < 2^63 between two reductions
-    return _weighted(dosage, r, 1 << (63 - LIMB - largest.bit_length()))
+    rows = 1 << (63 - LIMB - largest.bit_length())
+    out = np.zeros(dosage.shape[1], np.uint64)
+    over_range(len(out), lambda first, last: _weighted(dosage, r, rows, first, last, out), least=WIDTH)
+    return out
 
 
 def dot(a: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -61,12 +66,11 @@ def _signed(x):
     return uint64(P61) - negative if negative else negative
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _weighted(dosage, r, rows):
-    variants, samples = dosage.shape
-    out = np.zeros(samples, np.uint64)
-    for part in prange((samples + WIDTH - 1) // WIDTH):
-        lo, hi = part * WIDTH, min(samples, part * WIDTH + WIDTH)
+@njit(cache=True, nogil=True)
+def _weighted(dosage, r, rows, first_sample, last_sample, out):
+    variants = len(dosage)
+    for lo in range(first_sample, last_sample, WIDTH):
+        hi = min(last_sample, lo + WIDTH)
         for first in range(0, variants, rows):
             low, high = np.zeros(hi - lo, np.int64), np.zeros(hi - lo, np.int64)
             for j in range(first, min(first + rows, variants)):
@@ -78,7 +82,6 @@ def _weighted(dosage, r, rows):
             for i in range(hi - lo):
                 x = _signed(low[i]) + _multiply(_signed(high[i]), uint64(1 << LIMB))
                 out[lo + i] = _fold(out[lo + i] + x)
-    return out
 
 
 @njit(cache=True, nogil=True)

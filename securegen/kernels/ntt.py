@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numba import njit, prange, uint64
+from numba import njit, uint64
 
 from securegen.kernels import butterfly
 from securegen.kernels.emit import words
+from securegen.kernels.threads import over_range
 
 SMALLEST = 16  # two vectors of 8 words
+LEAST = 24  # rows worth a thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +74,14 @@ def forward(a: np.ndarray, tables: tuple[NttTables, ...]) -> None:
     """Transform (R, k, n) uint64 in place, row (r, p) modulo tables[p].q; canonical residues in and out."""
     _check(a, tables)
     primes, roots, _, _ = stack_tables(tables)
-    _forward(a, primes, roots)
+    over_range(a.shape[0] * a.shape[1], lambda i, j: _forward(a, primes, roots, i, j), least=LEAST)
 
 
 def inverse(a: np.ndarray, tables: tuple[NttTables, ...]) -> None:
     """Inverse of `forward`, in place."""
     _check(a, tables)
     primes, _, roots, factors = stack_tables(tables)
-    _inverse(a, primes, roots, factors)
+    over_range(a.shape[0] * a.shape[1], lambda i, j: _inverse(a, primes, roots, factors, i, j), least=LEAST)
 
 
 def _check(a: np.ndarray, tables: tuple[NttTables, ...]) -> None:
@@ -113,17 +115,17 @@ def inverse_row(x, roots, factor, q):
     butterfly.scale(base, uint64(n), factor, q)
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _forward(a, primes, roots):
-    rows, k, _ = a.shape
-    for row in prange(rows * k):
+@njit(cache=True, nogil=True)
+def _forward(a, primes, roots, first, last):
+    k = a.shape[1]
+    for row in range(first, last):
         p = row % k
         forward_row(a[row // k, p], roots[p], primes[p])
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _inverse(a, primes, roots, factors):
-    rows, k, _ = a.shape
-    for row in prange(rows * k):
+@njit(cache=True, nogil=True)
+def _inverse(a, primes, roots, factors, first, last):
+    k = a.shape[1]
+    for row in range(first, last):
         p = row % k
         inverse_row(a[row // k, p], roots[p], factors[p], primes[p])
