@@ -6,10 +6,10 @@ to accumulators that stay in the first cache; threads take strips as they get fr
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from numba import njit
+
+from securegen.kernels.threads import over_range
 
 STRIP = 256
 
@@ -36,18 +36,15 @@ def _matmul(g: np.ndarray, y: np.ndarray, ring: np.dtype, threads: int) -> np.nd
     y = np.ascontiguousarray(y).view(signed)
     variants = g.shape[1]
     out = np.zeros((variants, y.shape[1]), signed)
-    starts = range(0, variants, STRIP)
-    if threads <= 1 or len(starts) < 2:
-        _strip(g, y, out, 0, variants)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(lambda start: _strip(g, y, out, start, min(start + STRIP, variants)), starts):
-                pass
+    strips = -(-variants // STRIP)
+    over_range(
+        strips, lambda a, z: _strips(g, y, out, a * STRIP, min(z * STRIP, variants)), threads=threads
+    )  # fmt: skip
     return out.view(ring)
 
 
 @njit(cache=True, nogil=True)
-def _strip(g, y, out, first, last):
+def _strips(g, y, out, first, last):
     samples, columns = y.shape
     whole = samples - samples % 4
     for start in range(first, last, STRIP):
