@@ -242,7 +242,7 @@ def build_design(
         )  # fmt: skip
     if inputs.qc:
         parts.append(build_qc(inputs, reader, total, traits.phenotypes))
-    design = combine(parts)
+    design = combine(parts, share=total is fp.pooled)
     if reader.dosage_grid > 1:
         _check_grid(design, reader.dosage_grid)
     return _in_order(design, [p.name for p in traits.phenotypes])
