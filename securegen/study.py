@@ -90,6 +90,8 @@ def open_genotypes(
     """
     reader = opened if opened is not None else read_plink(inputs.bfile)
     log(f"{inputs.bfile or 'genotypes in memory'}: {len(reader.samples)} samples, {len(reader.variants)} variants")
+    if reader.dosage_grid > 1:
+        log(f"dosages are rounded to 1/{reader.dosage_grid}; the printed precision is that of everything else")
     keep = np.ones(len(reader.samples), bool)
     if inputs.keep:
         keep &= align.match_people(reader.samples, read_ids(inputs.keep))
