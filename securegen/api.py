@@ -51,13 +51,13 @@ class Study:
     design: Design
 
 
-def open_study(genotypes: Genotypes, *, log: Log = silent, **options) -> Study:
-    """Open genotypes and build the design. genotypes: prefix of a PLINK1 fileset, or a reader (`from_arrays`); options:
+def open_study(bfile: Genotypes, *, log: Log = silent, **options) -> Study:
+    """Open genotypes and build the design. bfile: prefix of a PLINK1 fileset, or a reader (`from_arrays`); options:
     the fields of `study.Inputs` (pheno, pheno_name, covar, …).
 
     Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
     """
-    inputs, reader = _opened(genotypes, log, options)
+    inputs, reader = _opened(bfile, log, options)
     return Study(inputs, reader, build_design(inputs, reader, log))
 
 
@@ -272,9 +272,9 @@ def plain_qc(study: Study, out: str) -> list[str]:
     return write_qc(out, study.reader.variants, blocks, analysis, grid=study.reader.dosage_grid)
 
 
-def open_qc(genotypes: Genotypes, *, log: Log = silent, **options) -> Study:
+def open_qc(bfile: Genotypes, *, log: Log = silent, **options) -> Study:
     """Open genotypes for quality control alone; options as `open_study`, phenotypes only for hwe_controls."""
-    inputs, reader = _opened(genotypes, log, options)
+    inputs, reader = _opened(bfile, log, options)
     if reader.dosage_grid > 1:
         log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
     phenotypes = read_traits(inputs, reader).phenotypes if inputs.pheno else ()

@@ -73,16 +73,21 @@ class Design:
         return len({self.columns.values[:, j].tobytes() for j in first})
 
 
-def combine(designs: Sequence[Design]) -> Design:
-    """One design for one pass over the cohort: the columns of all parts, equal ones once (a shared sample set is)."""
-    where: dict[bytes, int] = {}
+def combine(designs: Sequence[Design], *, share: bool = False) -> Design:
+    """One design for one pass over the cohort: the columns of all parts.
+
+    share: equal columns are stored and summed once (the indicator of equal sample sets). Not for one site of several:
+    columns that are equal there may differ elsewhere.
+    """
+    where: dict[bytes | tuple[int, int], int] = {}
     names: list[str] = []
     kept: list[np.ndarray] = []
     squared: list[bool] = []
     placed = []
-    for part in designs:
+    for number, part in enumerate(designs):
         c = part.columns
-        index = [where.setdefault(c.values[:, j].tobytes(), len(where)) for j in range(len(c.names))]
+        keys = [c.values[:, j].tobytes() if share else (number, j) for j in range(len(c.names))]
+        index = [where.setdefault(key, len(where)) for key in keys]
         for j, at in enumerate(index):
             if at == len(names):
                 names.append(c.names[j])

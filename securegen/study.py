@@ -90,6 +90,8 @@ def open_genotypes(
     """
     reader = opened if opened is not None else read_plink(inputs.bfile)
     log(f"{inputs.bfile or 'genotypes in memory'}: {len(reader.samples)} samples, {len(reader.variants)} variants")
+    if reader.dosage_grid > 1:
+        log(f"dosages are rounded to 1/{reader.dosage_grid}; the printed precision is that of everything else")
     keep = np.ones(len(reader.samples), bool)
     if inputs.keep:
         keep &= align.match_people(reader.samples, read_ids(inputs.keep))
@@ -242,7 +244,7 @@ def build_design(
         )  # fmt: skip
     if inputs.qc:
         parts.append(build_qc(inputs, reader, total, traits.phenotypes))
-    design = combine(parts)
+    design = combine(parts, share=total is fp.pooled)
     if reader.dosage_grid > 1:
         _check_grid(design, reader.dosage_grid)
     return _in_order(design, [p.name for p in traits.phenotypes])

@@ -8,9 +8,11 @@ import click
 
 from securegen.cli import options as opt
 from securegen.design import LinearModel
+from securegen.design_binary import ScoreModel
 from securegen.io.output import write_json
 from securegen.provenance import RunLog
 from securegen.stats.linear import expected_t_error, planned_t_error
+from securegen.stats.score_test import expected_chisq_error
 
 
 def describe(plan, design, log) -> None:
@@ -28,6 +30,8 @@ def describe(plan, design, log) -> None:
             f"precision of T for {model.phenotype}: certain {planned_t_error(model):.1e}·(1 + T²/df) as planned, expected "
             f"within {expected_t_error(model):.1e}"
         )
+    for model in (a.model for a in design.analyses if isinstance(a.model, ScoreModel)):
+        log(f"precision of χ² for {model.phenotype}: expected within {expected_chisq_error(model):.1e}·max(1, χ²)")
     size, time = plan.bytes(), plan.seconds()
     log("estimate: " + ", ".join(f"{k} {v / 1e6:.1f} MB" for k, v in size.items()))
     log("estimate: " + ", ".join(f"{k} {v:.1f} s" for k, v in time.items()))

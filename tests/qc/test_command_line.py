@@ -72,6 +72,8 @@ def test_filtered_association_of_both_engines(small, tmp_path):
 
 def test_without_filters_nothing_is_said_of_them(small, tmp_path):
     base, options = small
-    run("run-local", "gwas", "--engine", "plain", *options, "--pheno", f"{base}.pheno.tsv", "--out", str(tmp_path / "p"))
+    run(
+        "run-local", "gwas", "--engine", "plain", *options, "--pheno", f"{base}.pheno.tsv", "--out", str(tmp_path / "p")
+    )
     log = (tmp_path / "p.log").read_text()
     assert "Filters(" not in log and "left out by filters" not in log and "150 variants;" in log

@@ -87,7 +87,7 @@ def together():
     """Studies of one cohort -> one study with the designs of all, so that a single encryption serves every test."""
 
     def combined(*studies: api.Study) -> api.Study:
-        return replace(studies[0], design=combine([s.design for s in studies]))
+        return replace(studies[0], design=combine([s.design for s in studies], share=True))
 
     return combined
 
