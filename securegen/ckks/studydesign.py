@@ -227,15 +227,17 @@ class EncryptedDesign:
 
     def read_columns(self, chunk: int) -> Ciphertexts:
         """Both halves of the columns of one chunk, (k, T, G, J, L)."""
-        p = self.public.parameters
-        shape = ciphertext_shape(p, chunks(p)[chunk][1], self.encrypted)
-        return cohort.read_ciphertexts(self.folder, self.body["columns"][chunk], shape, p.ring)
+        return self._read(self.body["columns"][chunk], chunks(self.public.parameters)[chunk][1], self.encrypted)
 
     def read_squares(self, block: int) -> Ciphertexts:
         """The owner's Σ g² of one block, (k, T, S, L)."""
+        return self._read(self.body["squares"][block], sum(self.body["squared"]))
+
+    def _read(self, entries: list[dict[str, Any]], *middle: int) -> Ciphertexts:
         p = self.public.parameters
-        shape = ciphertext_shape(p, sum(self.body["squared"]))
-        return cohort.read_ciphertexts(self.folder, self.body["squares"][block], shape, self.public.parameters.ring)
+        c0, c1 = np.empty((2, *ciphertext_shape(p, *middle)), np.uint32)
+        cohort.read_ciphertexts(self.folder, entries, p.ring, c0, c1)
+        return Ciphertexts(c0, c1)
 
 
 def open_design(folder: Path, public: PublicKey) -> EncryptedDesign:
