@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 from support import Cohort, securegen
 
-import securegen.api as api
+from securegen import api
 
 
 @pytest.fixture
@@ -30,31 +32,47 @@ def edit(path: str, change) -> None:
     Path(path).write_bytes(change(Path(path).read_bytes()))
 
 
-def swap_header(raw: bytes, old: bytes, new: bytes) -> bytes:
-    head, rest = raw.split(b"\n", 1)
-    return head.replace(old, new) + b"\n" + rest
-
-
 def duplicate(raw: bytes) -> bytes:
     return raw + raw.splitlines(keepends=True)[3]
 
 
+def text_for_a_number(raw: bytes) -> bytes:
+    return raw.replace(b"I9999\t1", b"I9999\tone")
+
+
+def nobody_known(raw: bytes) -> bytes:
+    return raw.replace(b"\tI", b"\tJ").replace(b"\tJID", b"\tIID")
+
+
+def no_such_trait(raw: bytes) -> bytes:
+    return raw.replace(b"QT\t", b"BMI\t", 1)
+
+
+def one_sex(raw: bytes) -> bytes:
+    return raw.replace(b"\t2\t", b"\t1\t")
+
+
+def same_person_twice(raw: bytes) -> bytes:
+    return raw.replace(b"F7 I7 ", b"F8 I8 ").replace(b"F7\tI7\t", b"F8\tI8\t")
+
+
+# exit code, file, change, message
 FAILURES = {
-    "duplicate ids in the phenotypes": (3, "pheno", duplicate, r"pheno.tsv: F\d+ I\d+ is on line 4 and again on line 93"),
-    "duplicate ids in the covariates": (3, "covar", duplicate, r"covar.tsv: F\d+ I\d+ is on line 4 and again"),
+    "duplicate phenotypes": (3, "pheno", duplicate, r"pheno.tsv: F\d+ I\d+ is on line 4 and again on line 93"),
+    "duplicate covariates": (3, "covar", duplicate, r"covar.tsv: F\d+ I\d+ is on line 4 and again on line 93"),
     "ragged phenotypes": (3, "pheno", lambda b: b + b"F1 I1\n", "pheno.tsv, line 93: 2 fields, the header has 5"),
-    "text among numbers": (3, "covar", lambda b: b.replace(b"I9999\t1", b"I9999\tone"), "covar.tsv, line 92: column AGE holds 'one'"),
+    "text among numbers": (3, "covar", text_for_a_number, "covar.tsv, line 92: column AGE holds 'one'"),
     "no header": (3, "pheno", lambda b: b.split(b"\n", 1)[1], "pheno.tsv, line 1: the header must start with"),
     "empty phenotypes": (3, "pheno", lambda b: b"", "pheno.tsv is empty"),
     "binary phenotypes": (3, "pheno", lambda b: b"\xff\xfe" * 50, "pheno.tsv cannot be read"),
-    "nobody in common": (3, "pheno", lambda b: b.replace(b"\tI", b"\tJ"), "pheno.tsv: none of its 91 people is in the genotype file"),
-    "unknown phenotype": (2, "pheno", lambda b: swap_header(b, b"QT\t", b"BMI\t"), "pheno.tsv has no column QT; it has BMI, CC, QT2"),
-    "constant covariate": (4, "covar", lambda b: b.replace(b"\t2\t", b"\t1\t"), "covariate SEX is constant over the 84 analysed samples"),
-    "truncated bed": (3, "bed", lambda b: b[:-7], r"c.bed has 29896 bytes, 29903 expected for 90 samples × 1300 variants"),
+    "nobody in common": (3, "pheno", nobody_known, "pheno.tsv: none of its 91 people is in the genotype file"),
+    "unknown phenotype": (2, "pheno", no_such_trait, "pheno.tsv has no column QT; it has BMI, CC, QT2"),
+    "constant covariate": (4, "covar", one_sex, "covariate SEX is constant over the 85 analysed samples"),
+    "truncated bed": (3, "bed", lambda b: b[:-7], "c.bed has 29896 bytes, 29903 expected for 90 samples × 1300"),
     "another file as bed": (3, "bed", lambda b: b"\x89PNG" + b[4:], "c.bed is not a variant-major PLINK1 bed file"),
     "broken bim": (3, "bim", lambda b: b.replace(b"\t1000\t", b"\t"), "c.bim, line 1: 5 fields, a bim file has 6"),
-    "duplicate people in the fam": (3, "fam", lambda b: b.replace(b"F7 I7 ", b"F8 I8 ").replace(b"F7\tI7\t", b"F8\tI8\t"), "c.fam: F8 I8 appears more than once"),
-}  # fmt: skip
+    "duplicate people": (3, "fam", same_person_twice, "c.fam: F8 I8 appears more than once"),
+}
 
 
 @pytest.mark.parametrize("engine", ["plain", "ckks"])
@@ -66,12 +84,8 @@ def test_bad_input_is_one_clear_line(name, engine, mine, tmp_path):
     out.mkdir()
     done = securegen("run-local", "gwas", "--engine", engine, *mine.options(), "--quiet", "--out", out / "run")
     assert done.code == code, done.err
-    pytest.importorskip("re")
     (line,) = done.err.splitlines()
-    assert line.startswith("Error: ")
-    import re
-
-    assert re.search(message, line), line
+    assert line.startswith("Error: ") and re.search(message, line), line
     assert done.out == "" and list(out.iterdir()) == []
 
 
@@ -164,14 +178,12 @@ def test_a_plan_that_is_none(tmp_path):
         else:
             plan.write_text(content)
         done = securegen("keygen", "--plan", plan, "--plain-secret-key", "--out", tmp_path / "k", "--quiet")
-        assert done.code == code and "p.json" in done.err or "not a plan" in done.err, done.err
+        assert done.code == code and ("p.json" in done.err or "not a plan" in done.err), done.err
         assert [p.name for p in tmp_path.iterdir() if p != plan] == []
 
 
 def test_a_plan_made_less_secure_is_refused(steps, tmp_path):
     """Four primes at n = 4096, or scales without margin: the plan is checked again when it is read."""
-    import json
-
     plan = json.loads((steps.owner / "study.plan.json").read_text())
     for change in ({"ring": plan["parameters"]["ring"] | {"special": 1073741789}}, {"design_scale": 8}):
         weak = {**plan, "parameters": plan["parameters"] | change}
@@ -222,7 +234,7 @@ def test_results_cannot_be_written(steps, small, tmp_path):
     """A file where a folder is needed, a folder where the table goes."""
     (tmp_path / "file").write_text("")
     done = securegen(*decrypt(steps, tmp_path / "file" / "t"), *steps.key)
-    assert done.code == 9 and "cannot write" in done.err and len(done.err.splitlines()) == 1
+    assert (done.code, done.err) == (9, f"Error: cannot make the folder {tmp_path / 'file'}: a file is in the way\n")
     (tmp_path / "t.QT.glm.linear").mkdir()
     done = securegen(*decrypt(steps, tmp_path / "t"), *steps.key)
     assert done.code == 9 and "t.QT.glm.linear: Is a directory" in done.err
@@ -251,8 +263,8 @@ def test_a_full_disk_while_encrypting_and_decrypting(steps, small, tmp_path):
     assert done.stderr.startswith("Error: cannot write ") and done.stderr.endswith(": File too large\n")
     assert not (tmp_path / "e.cohort" / "manifest.json").exists() and not list(tmp_path.rglob(".*"))
     done = in_little_space(40_000, *decrypt(steps, tmp_path / "t"), *steps.key)
-    assert done.returncode == 9 and "t.QT.glm.linear: File too large" in done.stderr
-    assert [p.name for p in tmp_path.iterdir()] == ["e.cohort", "e.owner"] or not list(tmp_path.glob("t*"))
+    assert done.returncode == 9 and re.search("t.QT2?.glm.linear: File too large", done.stderr), done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["e.cohort", "e.owner"]
     assert not Path(f"{steps.owner / 'key.secret'}.retired").exists()
 
 
@@ -267,7 +279,6 @@ def test_a_disk_that_is_full_for_the_second_table_only(steps, tmp_path, monkeypa
         stream = original(descriptor, mode)
         if opened == 2:
             write = stream.write
-            monkeypatch.setattr(api, "opened", opened, raising=False)
 
             class Full:
                 def __enter__(self):
