@@ -125,7 +125,9 @@ def load_array(
         with path.open("rb", buffering=0) as stream:
             size = os.fstat(stream.fileno()).st_size
             if size != expected_size:
-                raise ArtefactError(f"{path} has {size} bytes, its manifest says {expected_size}: truncated or replaced")
+                raise ArtefactError(
+                    f"{path} has {size} bytes, its manifest says {expected_size}: truncated or replaced"
+                )
             if size != len(header) + len(body):
                 raise ArtefactError(f"{path} is not a {array.dtype} array of shape {tuple(shape)}")
             for part in (memoryview(header), body):
