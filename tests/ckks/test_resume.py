@@ -152,7 +152,12 @@ def test_the_owners_record_says_nothing_about_genotypes(reader, key, tmp_path):
     assert "P19" not in manifest and '"v0"' not in manifest
     for box in (tmp_path / "owner").iterdir():
         raw = box.read_bytes()
-        assert b"P19" not in raw and reader.dosage[0].tobytes() not in raw and b"identity" not in raw
+        # NumPy stores text as four bytes a letter
+        for word in ("P19".encode("utf-32-le"), "rs".encode("utf-32-le"), reader.dosage[0].tobytes(), b'"identity"'):
+            assert word not in raw
+    state = cohort.OwnerState(tmp_path / "owner", key)
+    assert state.read("cohort")[1]["iid"].tobytes().count("P19".encode("utf-32-le")) == 1  # the words are right
+    assert state.read("block-000000")[0]["identity"]
     assert (tmp_path / "owner").stat().st_mode & 0o777 == 0o700
 
 
