@@ -1,14 +1,15 @@
 """The steps of a study as Python functions: open, plan, generate a key, encrypt, associate, decrypt, compare.
 
 >>> import securegen as sg, tempfile
+>>> folder = tempfile.TemporaryDirectory()
 >>> study = sg.open_study("examples/cohort", pheno="examples/cohort.pheno.tsv", pheno_name=("QT",),
-...                       covar="examples/cohort.covar.tsv")                        # doctest: +SKIP
->>> key = sg.generate_key(sg.plan(study))                                           # doctest: +SKIP
->>> encrypted = sg.encrypt(study, key, folder)                                      # doctest: +SKIP
->>> results = sg.associate(encrypted.cohort, encrypted.design, folder / "results")  # the server: no key
-...                                                                                 # doctest: +SKIP
->>> sg.decrypt(results, key, encrypted.owner).equals(sg.run_plain(study))           # doctest: +SKIP
+...                       covar="examples/cohort.covar.tsv", chr=("1",), to_bp=400_000)
+>>> key = sg.generate_key(sg.plan(study))
+>>> encrypted = sg.encrypt(study, key, f"{folder.name}/study")
+>>> results = sg.associate(encrypted.cohort, encrypted.design, f"{folder.name}/results")  # the server: no key
+>>> sg.decrypt(results, key, encrypted.owner).equals(sg.run_plain(study))
 True
+>>> folder.cleanup()
 """
 
 from __future__ import annotations

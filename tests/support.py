@@ -103,7 +103,7 @@ def simulate(folder: Path, samples: int = 90, variants: int = 1300, seed: int = 
         rng.integers(1, 3, samples),
     )
     effect = np.where(dosage[variants // 2] < 0, 1, dosage[variants // 2])
-    qt = (170 + 0.3 * age + 4 * effect + 6 * rng.normal(size=samples)).round(3)
+    qt = (170 + 0.3 * age + 9 * effect + 6 * rng.normal(size=samples)).round(3)
     case = 1 + (rng.normal(size=samples) + 0.5 * effect > 0.5)
     people = [(f"F{i}", f"I{i}") for i in range(samples)]
     hide = lambda values, every: ["NA" if i % every == 3 else v for i, v in enumerate(values)]  # noqa: E731

@@ -28,7 +28,7 @@ from securegen.ckks.keys import PublicKey, SecretKey, canonical
 from securegen.ckks.parameters import Parameters, Ring
 from securegen.ckks.uniform import expand_uniform
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
-from securegen.io.output import atomic
+from securegen.io.output import atomic, make_folder
 from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
 
@@ -130,11 +130,11 @@ def _block_name(index: int) -> str:
 
 
 def _make_folder(folder: Path, mode: int) -> None:
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         os.chmod(folder, mode)
     except OSError as error:
-        raise StorageError(f"cannot make the folder {folder}: {error.strerror}") from None
+        raise StorageError(f"cannot change the mode of {folder}: {error.strerror}") from None
 
 
 def _encrypt_one(

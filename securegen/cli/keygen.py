@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
 
 from securegen.cli import options as opt
-from securegen.errors import InputError
+from securegen.errors import InputError, StorageError
 from securegen.provenance import RunLog
 
 
@@ -43,6 +44,9 @@ def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool,
     log = RunLog(out, "keygen", quiet=quiet)
     with log.stage("keygen"):
         plan = read_plan(plan_file)
+        for path in (f"{out}.secret", f"{out}.public"):  # neither half is left alone
+            if os.path.lexists(path):
+                raise StorageError(f"{path} exists and is not overwritten: choose another name or remove it")
         secret = None if plain_secret_key else opt.passphrase(passphrase_file, confirm=True)
         key = api.generate_key(plan)
         keys.write_secret(f"{out}.secret", key, passphrase=secret)

@@ -56,7 +56,11 @@ def main() -> None:
 def entry() -> None:
     """Run the command line; never a traceback for an error that securegen knows."""
     try:
-        main(prog_name="securegen")
+        code = main(prog_name="securegen", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except SecuregenError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -66,6 +70,6 @@ def entry() -> None:
     except MemoryError:
         print("Error: out of memory: use fewer threads or smaller blocks", file=sys.stderr)
         sys.exit(SecuregenError.exit_code)
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
         print("Interrupted; what was written whole is kept, run the command again to go on", file=sys.stderr)
         sys.exit(130)

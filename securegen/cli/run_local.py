@@ -19,6 +19,7 @@ from securegen.cli.run_local_prs import prs
 from securegen.cli.summary import print_summaries, print_top, promises
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
+from securegen.io.output import make_working_folder
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
@@ -83,9 +84,7 @@ def run_ckks(
     from securegen.cli.progress import progress
 
     keys.lock_down_process()
-    base = Path(f"{out}.parties")
-    base.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f"{base.name}.", dir=base.parent))
+    work = make_working_folder(f"{out}.parties")
     owner, server = work / "owner", work / "server"
     owner.mkdir(mode=0o700)
     server.mkdir()

@@ -9,7 +9,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from securegen.cli.prs import SMALL_MODELS, run_plain
 from securegen.cli.score_options import ScoreCommand, score_inputs, score_options
 from securegen.errors import SecuregenError
 from securegen.governance.receipt import Party, Receipt
+from securegen.io.output import make_working_folder
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.score_study import ScoreInputs, open_scores, write_match, write_scores
 from securegen.study import Inputs
@@ -30,9 +30,7 @@ from securegen.study import Inputs
 @contextlib.contextmanager
 def parties(out: str, *names: str, keep: bool, log: RunLog) -> Iterator[dict[str, Path]]:
     """A folder for each party beside OUT, removed at the end; secret keys are removed in any case."""
-    base = Path(f"{out}.parties")
-    base.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f"{base.name}.", dir=base.parent))
+    work = make_working_folder(f"{out}.parties")
     folders = {name: work / name for name in names}
     for folder in folders.values():
         folder.mkdir(mode=0o700)

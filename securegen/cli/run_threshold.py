@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from securegen.cli.summary import print_summaries, promises
 from securegen.design import Analysis
 from securegen.errors import UsageError
 from securegen.federated import rehearsal
+from securegen.io.output import make_working_folder
 from securegen.provenance import RunLog
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
@@ -26,9 +25,7 @@ def run_threshold(
     """Deal one cohort to sites, or take a fileset a site, and let them run the study through a shared folder."""
     if len(bfiles) > 1 and sites not in (None, len(bfiles)):
         raise UsageError(f"--sites {sites} with {len(bfiles)} filesets: one fileset is one site")
-    base = Path(f"{out}.sites")
-    base.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f"{base.name}.", dir=base.parent))
+    work = make_working_folder(f"{out}.sites")
     try:
         with log.stage("plan"):
             if len(bfiles) > 1:

@@ -15,6 +15,25 @@ import numpy as np
 from securegen.errors import StorageError
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents. Raises StorageError naming it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = "a file is in the way" if isinstance(error, FileExistsError) else error.strerror or error
+        raise StorageError(f"cannot make the folder {folder}: {why}") from None
+
+
+def make_working_folder(prefix: str) -> Path:
+    """A new folder PREFIX.xxxxxxxx for one run, mode 0700. Raises StorageError naming its parent."""
+    base = Path(prefix)
+    make_folder(base.parent)
+    try:
+        return Path(tempfile.mkdtemp(prefix=f"{base.name}.", dir=base.parent))
+    except OSError as error:
+        raise StorageError(f"cannot make a folder in {base.parent}: {error.strerror or error}") from None
+
+
 @contextlib.contextmanager
 def atomic(path: str | Path, *, mode: int = 0o644, overwrite: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary neighbour for writing; rename it to `path` when the block ends well, delete it when it does not.
@@ -23,8 +42,8 @@ def atomic(path: str | Path, *, mode: int = 0o644, overwrite: bool = True) -> It
     """
     path = Path(path)
     temporary = None
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as stream:
             yield stream

@@ -93,18 +93,12 @@ def read_table(path: str | Path) -> Table:
 
 def read_ids(path: str | Path) -> list[tuple[str, ...]]:
     """Rows of a `--keep` or `--remove` file: (FID, IID) or (IID,); a header line starting with # is skipped."""
-    out = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        fields = line.split()
-        if not fields or line.startswith("##"):
-            continue
-        if number == 1 and fields[0].lstrip("#").upper() in ("FID", "IID"):
-            wide = fields[0].lstrip("#").upper() == "FID"
-            continue
-        if number == 1:
-            wide = len(fields) > 1
-        out.append(tuple(fields[: 2 if wide else 1]))
-    return out
+    rows = [line.split() for line in read_text(path).splitlines() if line.strip() and not line.startswith("##")]
+    if not rows:
+        return []
+    header = rows[0][0].lstrip("#").upper()
+    wide = header == "FID" or (header != "IID" and len(rows[0]) > 1)
+    return [tuple(fields[: 2 if wide else 1]) for fields in (rows[1:] if header in ("FID", "IID") else rows)]
 
 
 def read_names(path: str | Path) -> list[str]:
@@ -120,6 +114,8 @@ def parse_numbers(table: Table, name: str) -> np.ndarray:
             out[i] = np.nan
             continue
         try:
+            if "_" in text:  # Python's own notation
+                raise ValueError
             out[i] = float(text)
         except ValueError:
             hint = "; use --covar-categorical for a column of categories" if not text[:1].isdigit() else ""

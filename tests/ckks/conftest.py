@@ -12,7 +12,6 @@ import pytest
 from ckks_tools import rewrite_manifest
 
 from securegen.ckks import artefact, keys
-from securegen.io.output import write_array
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -45,8 +44,7 @@ def dishonest(small_results, tmp_path) -> Callable[..., Path]:
         for index, entry in enumerate(entries):
             tiles = np.load(folder / entry["name"], allow_pickle=False)
             change(index, tiles)
-            write_array(folder / entry["name"], tiles)
-            entries[index] = vars(artefact.entry_for(folder, entry["name"]))
+            entries[index] = vars(artefact.write_entry(folder, entry["name"], tiles))
         rewrite_manifest(folder, blocks=entries)
         return folder
 
