@@ -12,12 +12,12 @@ process of its own in its party's folder, and prints every message with its byte
 | message | from → to | content | bytes |
 |---|---|---|---|
 | public key | owner → server | parameters and the key that verifies signatures; no evaluation keys | below 1 kB |
-| cohort | owner → server | signed encryptions of every stream of every block | at most B·S·G·2·4kn |
-| design | owner → server | signed encryptions of J columns, and of Σ g² of every block | J·G·2·4kn + B·2·4kn |
+| cohort | owner → server | signed encryptions of every stream of every block | at most B·S·G·4kn |
+| design | owner → server | signed encryptions of J columns, and of Σ g² of every block | J·G·4kn + B·4kn |
 | results | server → owner | B·S·J sums of three polynomials (a column of ones: two), and Σ g² | at most B·(3SJ+2)·4kn |
 
 k primes, n coefficients, G groups of samples, B blocks of variants, J columns, S streams (two where calls are missing).
-An encryptor that redraws half of a ciphertext from a public seed halves cohort and design.
+Half of each ciphertext is redrawn from a public seed, which halves cohort and design; `--encryptor seal` stores both.
 
 Trust: the server may do anything and is trusted for availability only. The owner refuses a result that was not computed
 from this cohort and design (`securegen.ckks.verify`), before one number of it is shown. The server refuses a cohort that

@@ -154,8 +154,8 @@ def test_outsourced_scenario(tmp_path):
     columns, streams, slack = len(study.design.columns.names), 2, 50_000  # manifests and array headers
     size = {m.name: m.size for m in messages}
     assert size["key.public"] < 1000
-    assert size["study.cohort"] <= blocks * streams * p.groups * 2 * polynomial + slack
-    assert size["study.design"] <= (columns * p.groups + blocks) * 2 * polynomial + slack
+    assert size["study.cohort"] <= blocks * streams * p.groups * polynomial + slack
+    assert size["study.design"] <= (columns * p.groups + blocks) * polynomial + slack
     assert size["study.results"] <= blocks * (streams * columns * 3 + 2) * polynomial + slack
 
     secret = (root / "owner" / "key.secret").read_bytes()
