@@ -81,6 +81,11 @@ class Blinding:
         return 2 * (self.flooding + self.noise) < 1 << self.scale
 
     @property
+    def margin_bits(self) -> float:
+        """log2 of ½ over the largest flooding and noise, in units of the score."""
+        return self.scale - 1 - math.log2(self.flooding + self.noise)
+
+    @property
     def deviation(self) -> int:
         """Largest difference between the decrypted integer and the score."""
         rounded = (2 * (self.flooding + self.noise) + (1 << self.scale)) >> (self.scale + 1)

@@ -19,8 +19,8 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.progress import progress
 from securegen.cli.prs import SMALL_MODELS, run_plain
-from securegen.cli.score_options import ScoreCommand, score_inputs, score_options
-from securegen.errors import SecuregenError
+from securegen.cli.score_options import ScoreCommand, privacy_options, score_inputs, score_options, score_words
+from securegen.errors import SecuregenError, UsageError
 from securegen.governance.receipt import Party, Receipt
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.score_study import ScoreInputs, open_scores, write_match, write_scores
@@ -124,6 +124,96 @@ def run_public(
         )  # fmt: skip
 
 
+def privacy_words(rules: dict[str, Any]) -> list[str]:
+    """The model owner's decisions for its process. Without --ledger, this rehearsal counts from zero."""
+    out = ["--client", rules["client"], "--ledger", str(Path(rules["ledger"] or "ledger.json").absolute())]
+    if not rules["ledger"]:
+        out[-1] = "ledger.json"
+    out += [word for name in rules["allow_model"] for word in ("--allow-small-model", name)]
+    return out if rules["reply_cap"] is None else [*out, "--reply-cap", str(rules["reply_cap"])]
+
+
+def run_private(
+    genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog, *, encryptor: str, keep_files: bool,
+    rules: dict[str, Any],
+) -> None:  # fmt: skip
+    """Genotype owner in this process, model owner in others that are given the scoring file and no key."""
+    from securegen import private_scores as steps
+    from securegen.ckks import keys
+    from securegen.ckks.prs_messages import make_request, read_invitation, write_request
+    from securegen.score_study import write_table
+    from securegen.study import open_genotypes
+
+    keys.lock_down_process()
+    score, privacy = score_words(inputs), privacy_words(rules)
+    with parties(out, "owner", "modeller", keep=keep_files, log=log) as at:
+        with log.stage("match"):
+            reader = open_genotypes(genotypes, log)
+            write_request(make_request(reader, inputs.imputation), at["modeller"] / "study.request")
+            run_party(
+                at["modeller"], "prs-step", "invite", "--request", "study.request", *score, *privacy, "--out", "study"
+            )
+        invitation = read_invitation(at["modeller"] / "study.invitation")
+        log(steps.describe(invitation))
+        with log.stage("keygen"):
+            passphrase = secrets.token_bytes(32).hex().encode()
+        with log.stage("encrypt"), progress("encrypting", quiet=log.quiet) as report:
+            prefix = at["owner"] / "study"
+            key = steps.encrypt_for(invitation, reader, prefix, encryptor=encryptor, progress=report)
+            keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
+            for part in ("cohort", "publickey"):
+                Path(f"{prefix}.{part}").rename(at["modeller"] / f"study.{part}")
+        served = run_party(
+            at["modeller"], "prs-step", "reply", "--cohort", "study.cohort", "--publickey", "study.publickey",
+            "--private", "study.private", *score, *privacy, "--out", "study",
+        )  # fmt: skip
+        with log.stage("decrypt"):
+            replies = at["modeller"] / "study.replies"
+            table = steps.open_scores_for(invitation, replies, key, at["owner"] / "study.owner", reader)
+        write_table(out, reader.samples, table, inputs, log)
+        names = ("request", "invitation", "cohort", "publickey", "replies")
+        sizes = {n: folder_bytes(at["modeller"] / f"study.{n}") for n in names}
+        log.seconds["score"] = served["seconds"]["score"]
+        counted = "allele counts of the cohort, " if (at["modeller"] / "study.request" / "counts.npy").exists() else ""
+        receipt = Receipt(
+            "scores, CKKS, private model",
+            (
+                Party("genotype owner", "the secret key and genotypes",
+                      "its scores, which variants and how many replies the model has; no weight, no direction"),
+                Party("model owner", "weights and ciphertexts",
+                      f"the cohort's variants, {counted}which blocks have missing calls; no genotype, no score"),
+            ),
+            ("ring learning with errors at 128 bits", "the model owner computes the score it promised: the genotype "
+             "owner cannot verify it, and sends nothing decrypted back", f"encryption by {encryptor}"),
+            (f"{out}.sscore",), (SMALL_MODELS, CAPPED.format(invitation.cap)),
+        )  # fmt: skip
+        _finish(log, receipt, sizes, served, key.public.parameters, inputs, invitation, reader, genotypes, encryptor)
+
+
+CAPPED = "each score is an equation in the weights: {} replies to one client is the cap of this model"
+
+
+def _finish(
+    log: RunLog, receipt: Receipt, sizes: dict[str, int], served: dict[str, Any], parameters, inputs: ScoreInputs,
+    invitation, reader, genotypes: Inputs, encryptor: str,
+) -> None:  # fmt: skip
+    """PREFIX.log and PREFIX.run.json of a run whose model the genotype owner does not know."""
+    for name, size in sizes.items():
+        log(f"  {name:<12} {size / 1e6:10.3f} MB")
+    log.note(receipt.lines())
+    blinding = invitation.blinding
+    log.write(
+        receipt=receipt.to_json(), engine="ckks", bytes=sizes, encryptor=encryptor, covariates=0, phenotypes=[],
+        parameters=parameters.to_json() | {"bits": inputs.bits, "digits": inputs.digits},
+        # of ½ over the largest flooding where it rounds away, else none: the integer is released to within `deviation`
+        planned_noise_margin_bits=blinding.margin_bits if blinding.exact else None,
+        inputs=genotypes.digests() | inputs.digests(), samples=len(reader.samples), samples_stored=len(reader.samples),
+        variants=len(invitation.variant), missing=invitation.imputation, scores=list(invitation.names),
+        promise={"deviation_units": blinding.deviation, "exponent": list(invitation.exponent)}, cap=invitation.cap,
+        peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]),
+    )  # fmt: skip
+
+
 @click.command(
     cls=ScoreCommand,
     epilog="Example:  securegen run-local prs --engine ckks --bfile cohort --score weights.tsv --out result",
@@ -131,18 +221,26 @@ def run_public(
 @click.option("--engine", type=click.Choice(["plain", "ckks"]), required=True, help="How sums are computed.")
 @opt.genotype_options()
 @score_options()
+@click.option("--private-model", is_flag=True, help="The weights stay with the model owner; the replies are capped.")
+@privacy_options
 @opt.encryptor_option
 @click.option("--keep-files", is_flag=True, help="Keep the encrypted files (keys are deleted all the same).")
 @opt.run_options
-def prs(engine, encryptor, keep_files, out, threads, memory, quiet, **options) -> None:
+def prs(engine, private_model, client, ledger, allow_model, reply_cap, encryptor, keep_files, out, threads, memory, quiet,
+        **options) -> None:  # fmt: skip
     """Polygenic scores with every role as its own process, through the files of a deployment.
 
     It never prompts: keys are its own, under random passphrases, and deleted at the end.
     """
     opt.use_threads(threads)
     inputs, genotypes = score_inputs(options), opt.inputs_from(options)
-    log = RunLog(out, f"run-local prs --engine {engine}", quiet=quiet)
+    if private_model and engine != "ckks":
+        raise UsageError("--private-model needs --engine ckks")
+    log = RunLog(out, f"run-local prs --engine {engine}{' --private-model' if private_model else ''}", quiet=quiet)
     if engine == "plain":
         run_plain(genotypes, inputs, out, log)
+    elif private_model:
+        rules = {"client": client, "ledger": ledger, "allow_model": allow_model, "reply_cap": reply_cap}
+        run_private(genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files, rules=rules)
     else:
         run_public(genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files)
