@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +26,8 @@ from securegen.ckks.cohort import (
     read_info,
 )
 from securegen.ckks.keys import SecretKey, generate
-from securegen.ckks.prs_blinding import ModelSize, choose_blinded, refuse_few_weights
+from securegen.ckks.parameters import Parameters
+from securegen.ckks.prs_blinding import Blinding, ModelSize, choose_blinded, refuse_few_weights
 from securegen.ckks.prs_ledger import Ledger
 from securegen.ckks.prs_messages import Invitation, Request
 from securegen.ckks.prs_weights import ScoreReader, StoredWeights, second_rows, stored_weights
@@ -106,15 +106,31 @@ def invite(
         replace_cap(size, cap), samples=request.samples, rows=len(weights.dosage), columns=weights.columns,
         dosage_max=2 * request.dosage_grid,
     )  # fmt: skip
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    return finish_invitation(parameters, blinding, nonce, plan, size, cap, inputs.digits, folder, private, log)
+
+
+def finish_invitation(
+    parameters: Parameters, blinding: Blinding, nonce: bytes, plan: ScorePlan, size: ModelSize, cap: int, digits: int,
+    folder: Path, private: Path, log: Log,
+) -> Invitation:  # fmt: skip
+    """Write the invitation, and the model owner's own copy of it and of the plan."""
     invitation = Invitation(
-        parameters, blinding, secrets.token_bytes(NONCE_BYTES), plan.variant, second_rows(plan), plan.names,
-        plan.exponent, plan.imputation, inputs.digits, size.sum_bound, cap,
+        parameters, blinding, nonce, plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, digits,
+        size.sum_bound, cap,
     )  # fmt: skip
     prs_messages.write_invitation(invitation, folder)
     log(describe(invitation))
     keep_plan(plan, private)
     prs_messages.write_invitation(invitation, private / "invitation")
     return invitation
+
+
+def spend(private: Path, invitation: Invitation, plan: ScorePlan, inputs: ScoreInputs, rules: PrivacyRules) -> None:
+    """Charge the replies of an invitation, which is answered once: its nonce is spent. Raises PolicyError at the cap."""
+    (private / "invitation" / artefact.MANIFEST).unlink()
+    caps = dict.fromkeys(model_names(inputs, plan), invitation.cap)
+    Ledger(rules.ledger).charge(caps, rules.client, invitation.parameters.samples)
 
 
 def replace_cap(size: ModelSize, cap: int) -> ModelSize:
@@ -196,7 +212,6 @@ def reply(
     folder: Path,
     *,
     progress: Progress = no_progress,
-    charged: Callable[[], None] = lambda: None,
 ) -> None:
     """Model owner: charge the replies, then compute and write them. An invitation is answered once.
 
@@ -207,10 +222,7 @@ def reply(
     cohort = checked_cohort(cohort_folder, invitation)
     key = prs_reply.read_encryption_key(publickey, cohort.public, invitation.nonce)
     weights = score_weights(plan)
-    (private / "invitation" / artefact.MANIFEST).unlink()  # the nonce is spent
-    caps = dict.fromkeys(model_names(inputs, plan), invitation.cap)
-    Ledger(rules.ledger).charge(caps, rules.client, invitation.parameters.samples)
-    charged()
+    spend(private, invitation, plan, inputs, rules)
     prs_reply.write_replies(cohort, weights, key, invitation.blinding, folder, progress=progress)
 
 

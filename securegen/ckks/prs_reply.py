@@ -59,18 +59,26 @@ def blind(
     assert both.shape == (groups, columns, 2, k, ring.n)
     both = both.reshape(groups * columns, 2, k, ring.n)
     both = (both + encrypt_zeros(key, len(both))) % q[:, None]
-    c0 = np.ascontiguousarray(both[:, 0])
+    return finish_blinding(both[:, 0], groups, first_group, constant, blinding, p), both[:, 1].astype(np.uint32)
+
+
+def finish_blinding(
+    c0: np.ndarray, groups: int, first_group: int, constant: np.ndarray, blinding: Blinding, p: Parameters
+) -> np.ndarray:
+    """(G·C, k, n) uint64 first halves, NTT form -> (k, G·b, C) uint32: the people's coefficients, flooded and blurred."""
+    ring, columns = p.ring, len(constant)
+    c0 = np.ascontiguousarray(c0)
     inverse(c0, ring_tables(ring))
-    used = read_scores(c0, p).reshape(groups, columns, k, p.pack)
-    out = np.zeros((k, groups, p.pack, columns), np.uint32)
+    used = read_scores(c0, p).reshape(groups, columns, len(ring.primes), p.pack)
+    out = np.zeros((len(ring.primes), groups, p.pack, columns), np.uint32)
     for g in range(groups):
         count = people_of(first_group + g, p)
         for c in range(columns):
             added = offsets(int(constant[c]), blinding, count)
             for i, prime in enumerate(ring.primes):
                 residues = np.array([v % prime for v in added], np.uint64)
-                out[i, g, :count, c] = (used[g, c, i, :count] + residues) % q[i]
-    return out.reshape(k, groups * p.pack, columns), both[:, 1].astype(np.uint32)
+                out[i, g, :count, c] = (used[g, c, i, :count] + residues) % np.uint64(prime)
+    return out.reshape(len(ring.primes), groups * p.pack, columns)
 
 
 def replies(
@@ -106,7 +114,7 @@ def write_encryption_key(key: EncryptionKey, folder: Path, sign) -> None:
     """What the genotype owner sends beside the cohort: b, signed. sign: its secret key."""
     _make_folder(folder, 0o755)
     entry = vars(artefact.write_entry(folder, "b.npy", key.b.astype("<u4")))
-    body = {"key": sign.public.fingerprint, "nonce": key.nonce.hex(), "b": entry}
+    body = {"key": sign.public.fingerprint, "public": sign.public.to_json(), "nonce": key.nonce.hex(), "b": entry}
     artefact.write_manifest(folder, "encryption key", body, sign)
 
 

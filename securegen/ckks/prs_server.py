@@ -82,7 +82,7 @@ def encrypted_scores(
                 axis=2,
             )
             for c in window:
-                c0, c1 = _read(cohort, batch, c)
+                c0, c1 = read_batch(cohort, batch, c)
                 for g in range(parts[c][1]):
                     mac_plain_parts(c0[:, :, :, g], c1[:, :, :, g], polynomials, primes, sums[c][g])
                 done += 1
@@ -91,7 +91,7 @@ def encrypted_scores(
             yield c, sums.pop(c)
 
 
-def _read(cohort: EncryptedCohort, batch: list[Term], chunk: int) -> tuple[np.ndarray, np.ndarray]:
+def read_batch(cohort: EncryptedCohort, batch: list[Term], chunk: int) -> tuple[np.ndarray, np.ndarray]:
     """Both halves of a chunk of some blocks, (k, T, R, G, L) uint32 views: the blocks are what is summed over."""
     _, groups = chunks(cohort.parameters)[chunk]
     c0, c1 = (np.empty((len(batch), *ciphertext_shape(cohort.parameters, groups)), np.uint32) for _ in range(2))

@@ -126,17 +126,23 @@ def request(imputation, out, threads, memory, quiet, **options) -> None:
 
 @command.command(cls=ScoreCommand)
 @_folder("request", "What the genotype owner sent.")
+@click.option("--challenge", metavar="FILE", help="The evaluator's, where the model is to be encrypted.")
 @score_options()
 @privacy_options
 @opt.run_options
-def invite(request, out, threads, memory, quiet, **options) -> None:
-    """Model owner, private model: OUT.invitation for the genotype owner; OUT.private stays."""
+def invite(request, challenge, out, threads, memory, quiet, **options) -> None:
+    """Model owner, private or encrypted model: OUT.invitation for the genotype owner; OUT.private stays."""
+    from securegen.encrypted_model_scores import invite_product
     from securegen.private_scores import invite as make
 
     log = RunLog(out, "prs-step invite", quiet=quiet)
     rules, inputs = _rules(options), score_inputs(options)
     with log.stage("match"):
-        made = make(Path(request), inputs, rules, Path(f"{out}.invitation"), Path(f"{out}.private"), log)
+        folders = (Path(f"{out}.invitation"), Path(f"{out}.private"))
+        if challenge:
+            made = invite_product(Path(request), Path(challenge), inputs, rules, *folders, log)
+        else:
+            made = make(Path(request), inputs, rules, *folders, log)
     p = made.parameters
     log.write(engine="ckks", parameters=p.to_json(), cap=made.cap, deviation=made.blinding.deviation)
 
@@ -214,3 +220,50 @@ def open_(key_file, passphrase_file, owner, invitation, replies, out, threads, m
             raise
     write_table(out, reader.samples, table, ScoreInputs(()), log)
     log.write(engine="ckks", scores=list(table.names))
+
+
+@command.command()
+@opt.run_options
+def challenge(out, threads, memory, quiet) -> None:
+    """Evaluator, encrypted model: OUT.challenge, for the model owner; keep it for `evaluate`."""
+    from securegen.encrypted_model_scores import challenge as draw
+
+    log = RunLog(out, "prs-step challenge", quiet=quiet)
+    draw(Path(f"{out}.challenge"))
+    log.write(engine="ckks")
+
+
+@command.command("encrypt-model", cls=ScoreCommand)
+@_folder("publickey", "The genotype owner's encryption key.")
+@_folder("private", "OUT.private of prs-step invite.")
+@score_options()
+@privacy_options
+@opt.run_options
+def encrypt_model(publickey, private, out, threads, memory, quiet, **options) -> None:
+    """Model owner, encrypted model: charge the replies, then write OUT.encmodel for the evaluator."""
+    from securegen.encrypted_model_scores import encrypt_model_for
+
+    opt.use_threads(threads)
+    log = RunLog(out, "prs-step encrypt-model", quiet=quiet)
+    rules, inputs = _rules(options), score_inputs(options)
+    with log.stage("encrypt"):
+        encrypt_model_for(Path(publickey), Path(private), inputs, rules, Path(f"{out}.encmodel"))
+    log.write(engine="ckks", role="model owner")
+
+
+@command.command()
+@_folder("cohort", "Encrypted genotypes.")
+@_folder("publickey", "The encryption key that came with them.")
+@_folder("model", "OUT.encmodel of prs-step encrypt-model.")
+@click.option("--challenge", required=True, metavar="FILE", help="This evaluator's, of this run.")
+@opt.run_options
+def evaluate(cohort, publickey, model, challenge, out, threads, memory, quiet) -> None:
+    """Evaluator, encrypted model: multiply, blind, and write OUT.replies for the genotype owner."""
+    from securegen.encrypted_model_scores import evaluate as multiply
+
+    opt.use_threads(threads)
+    log = RunLog(out, "prs-step evaluate", quiet=quiet)
+    folder = Path(f"{out}.replies")
+    with log.stage("score"), progress("scoring", unit="chunks", quiet=quiet) as report:
+        multiply(Path(cohort), Path(publickey), Path(model), Path(challenge), folder, progress=report)
+    log.write(engine="ckks", role="evaluator", bytes={"replies": folder_bytes(folder)})

@@ -174,20 +174,93 @@ def run_private(
         names = ("request", "invitation", "cohort", "publickey", "replies")
         sizes = {n: folder_bytes(at["modeller"] / f"study.{n}") for n in names}
         log.seconds["score"] = served["seconds"]["score"]
-        counted = "allele counts of the cohort, " if (at["modeller"] / "study.request" / "counts.npy").exists() else ""
         receipt = Receipt(
             "scores, CKKS, private model",
             (
                 Party("genotype owner", "the secret key and genotypes",
                       "its scores, which variants and how many replies the model has; no weight, no direction"),
                 Party("model owner", "weights and ciphertexts",
-                      f"the cohort's variants, {counted}which blocks have missing calls; no genotype, no score"),
+                      f"the cohort's variants{counts_sent(at['modeller'])}, which blocks have missing calls; no genotype, no score"),
             ),
             ("ring learning with errors at 128 bits", "the model owner computes the score it promised: the genotype "
              "owner cannot verify it, and sends nothing decrypted back", f"encryption by {encryptor}"),
             (f"{out}.sscore",), (SMALL_MODELS, CAPPED.format(invitation.cap)),
         )  # fmt: skip
         _finish(log, receipt, sizes, served, key.public.parameters, inputs, invitation, reader, genotypes, encryptor)
+
+
+def run_encrypted_model(
+    genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog, *, encryptor: str, keep_files: bool,
+    rules: dict[str, Any],
+) -> None:  # fmt: skip
+    """Genotype owner in this process; model owner and evaluator each in others, in folders of their own."""
+    from securegen import private_scores as steps
+    from securegen.ckks import keys
+    from securegen.ckks.prs_messages import make_request, read_invitation, write_request
+    from securegen.score_study import write_table
+    from securegen.study import open_genotypes
+
+    keys.lock_down_process()
+    score, privacy = score_words(inputs), privacy_words(rules)
+    with parties(out, "owner", "modeller", "evaluator", keep=keep_files, log=log) as at:
+        modeller, evaluator = at["modeller"], at["evaluator"]
+        with log.stage("match"):
+            reader = open_genotypes(genotypes, log)
+            write_request(make_request(reader, inputs.imputation), modeller / "study.request")
+            run_party(evaluator, "prs-step", "challenge", "--out", "study")
+            shutil.copy(evaluator / "study.challenge", modeller)
+            run_party(
+                modeller, "prs-step", "invite", "--request", "study.request", "--challenge", "study.challenge", *score,
+                *privacy, "--out", "study",
+            )  # fmt: skip
+        invitation = read_invitation(modeller / "study.invitation")
+        log(steps.describe(invitation))
+        with log.stage("keygen"):
+            passphrase = secrets.token_bytes(32).hex().encode()
+        with log.stage("encrypt"), progress("encrypting", quiet=log.quiet) as report:
+            prefix = at["owner"] / "study"
+            key = steps.encrypt_for(invitation, reader, prefix, encryptor=encryptor, progress=report)
+            keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
+            shutil.copytree(f"{prefix}.publickey", modeller / "study.publickey")
+            for part in ("cohort", "publickey"):
+                Path(f"{prefix}.{part}").rename(evaluator / f"study.{part}")
+            run_party(
+                modeller, "prs-step", "encrypt-model", "--publickey", "study.publickey", "--private", "study.private",
+                *score, *privacy, "--out", "study",
+            )  # fmt: skip
+            (modeller / "study.encmodel").rename(evaluator / "study.encmodel")
+        served = run_party(
+            evaluator, "prs-step", "evaluate", "--cohort", "study.cohort", "--publickey", "study.publickey", "--model",
+            "study.encmodel", "--challenge", "study.challenge", "--out", "study",
+        )  # fmt: skip
+        with log.stage("decrypt"):
+            table = steps.open_scores_for(
+                invitation, evaluator / "study.replies", key, at["owner"] / "study.owner", reader
+            )  # fmt: skip
+        write_table(out, reader.samples, table, inputs, log)
+        sizes = {n: folder_bytes(modeller / f"study.{n}") for n in ("request", "invitation")}
+        sizes |= {n: folder_bytes(evaluator / f"study.{n}") for n in ("cohort", "publickey", "encmodel", "replies")}
+        log.seconds["score"] = served["seconds"]["score"]
+        receipt = Receipt(
+            "scores, CKKS, encrypted model",
+            (
+                Party("genotype owner", "the secret key and genotypes",
+                      "its scores, which variants and how many replies the model has; no weight, no direction"),
+                Party("model owner", "weights", f"the cohort's variants{counts_sent(modeller)}; no genotype, no score"),
+                Party("evaluator", "ciphertexts of both",
+                      "numbers of samples and variants, bounds, which blocks have missing calls"),
+            ),
+            ("ring learning with errors at 128 bits", "evaluator and genotype owner do not collude: together they hold "
+             "the encrypted weights and the key", "the evaluator computes the product it promised: nobody can verify it",
+             f"encryption by {encryptor}"),
+            (f"{out}.sscore",), (SMALL_MODELS, CAPPED.format(invitation.cap)),
+        )  # fmt: skip
+        _finish(log, receipt, sizes, served, key.public.parameters, inputs, invitation, reader, genotypes, encryptor)
+
+
+def counts_sent(modeller: Path) -> str:
+    """What the request told about the cohort beside its variants."""
+    return ", their allele counts" if (modeller / "study.request" / "counts.npy").exists() else ""
 
 
 CAPPED = "each score is an equation in the weights: {} replies to one client is the cap of this model"
@@ -222,11 +295,12 @@ def _finish(
 @opt.genotype_options()
 @score_options()
 @click.option("--private-model", is_flag=True, help="The weights stay with the model owner; the replies are capped.")
+@click.option("--encrypted-model", is_flag=True, help="Private, and encrypted for an evaluator that sees neither side.")
 @privacy_options
 @opt.encryptor_option
 @click.option("--keep-files", is_flag=True, help="Keep the encrypted files (keys are deleted all the same).")
 @opt.run_options
-def prs(engine, private_model, client, ledger, allow_model, reply_cap, encryptor, keep_files, out, threads, memory, quiet,
+def prs(engine, private_model, encrypted_model, client, ledger, allow_model, reply_cap, encryptor, keep_files, out, threads, memory, quiet,
         **options) -> None:  # fmt: skip
     """Polygenic scores with every role as its own process, through the files of a deployment.
 
@@ -234,13 +308,16 @@ def prs(engine, private_model, client, ledger, allow_model, reply_cap, encryptor
     """
     opt.use_threads(threads)
     inputs, genotypes = score_inputs(options), opt.inputs_from(options)
-    if private_model and engine != "ckks":
-        raise UsageError("--private-model needs --engine ckks")
-    log = RunLog(out, f"run-local prs --engine {engine}{' --private-model' if private_model else ''}", quiet=quiet)
+    settings = {"--private-model": private_model, "--encrypted-model": encrypted_model}
+    chosen = [flag for flag, given in settings.items() if given]
+    if len(chosen) > 1 or (chosen and engine != "ckks"):
+        raise UsageError(f"{' and '.join(chosen)}: one of them at a time, with --engine ckks")
+    log = RunLog(out, " ".join(["run-local prs --engine", engine, *chosen]), quiet=quiet)
     if engine == "plain":
         run_plain(genotypes, inputs, out, log)
-    elif private_model:
+    elif chosen:
+        run = {"--private-model": run_private, "--encrypted-model": run_encrypted_model}[chosen[0]]
         rules = {"client": client, "ledger": ledger, "allow_model": allow_model, "reply_cap": reply_cap}
-        run_private(genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files, rules=rules)
+        run(genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files, rules=rules)
     else:
         run_public(genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files)
