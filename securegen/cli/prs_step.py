@@ -8,9 +8,17 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
+from securegen.cli import prs_step_parties
 from securegen.cli.progress import progress
-from securegen.cli.score_options import ScoreCommand, privacy_options, score_inputs, score_options
-from securegen.errors import UsageError, VerificationError
+from securegen.cli.score_options import (
+    ScoreCommand,
+    folder_option,
+    privacy_options,
+    rules_from,
+    score_inputs,
+    score_options,
+)
+from securegen.errors import VerificationError
 from securegen.provenance import RunLog, folder_bytes
 
 
@@ -86,20 +94,6 @@ def decrypt(key_file, passphrase_file, owner, results, key_still_trusted, digits
     log.write(engine="ckks", scores=list(sums.plan.names))
 
 
-def _folder(name: str, text: str):
-    return click.option(f"--{name}", required=True, metavar="FOLDER", help=text)
-
-
-def _rules(options: dict):
-    """What the model owner decides, from the options."""
-    from securegen.private_scores import PrivacyRules
-
-    ledger, client = options.pop("ledger"), options.pop("client")
-    if not ledger:
-        raise UsageError("--ledger FILE is needed: the replies of a private model are counted there")
-    return PrivacyRules(Path(ledger), client, options.pop("allow_model"), options.pop("reply_cap"))
-
-
 @command.command()
 @opt.genotype_options()
 @click.option(
@@ -125,7 +119,7 @@ def request(imputation, out, threads, memory, quiet, **options) -> None:
 
 
 @command.command(cls=ScoreCommand)
-@_folder("request", "What the genotype owner sent.")
+@folder_option("request", "What the genotype owner sent.")
 @click.option("--challenge", metavar="FILE", help="The evaluator's, where the model is to be encrypted.")
 @score_options()
 @privacy_options
@@ -136,7 +130,7 @@ def invite(request, challenge, out, threads, memory, quiet, **options) -> None:
     from securegen.private_scores import invite as make
 
     log = RunLog(out, "prs-step invite", quiet=quiet)
-    rules, inputs = _rules(options), score_inputs(options)
+    rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("match"):
         folders = (Path(f"{out}.invitation"), Path(f"{out}.private"))
         if challenge:
@@ -148,7 +142,7 @@ def invite(request, challenge, out, threads, memory, quiet, **options) -> None:
 
 
 @command.command()
-@_folder("invitation", "What the model owner sent.")
+@folder_option("invitation", "What the model owner sent.")
 @opt.genotype_options()
 @opt.encryptor_option
 @opt.passphrase_options
@@ -172,9 +166,9 @@ def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, 
 
 
 @command.command(cls=ScoreCommand)
-@_folder("cohort", "Encrypted genotypes.")
-@_folder("publickey", "The encryption key that came with them.")
-@_folder("private", "OUT.private of prs-step invite.")
+@folder_option("cohort", "Encrypted genotypes.")
+@folder_option("publickey", "The encryption key that came with them.")
+@folder_option("private", "OUT.private of prs-step invite.")
 @score_options()
 @privacy_options
 @opt.run_options
@@ -184,7 +178,7 @@ def reply(cohort, publickey, private, out, threads, memory, quiet, **options) ->
 
     opt.use_threads(threads)
     log = RunLog(out, "prs-step reply", quiet=quiet)
-    rules, inputs = _rules(options), score_inputs(options)
+    rules, inputs = rules_from(options), score_inputs(options)
     folder = Path(f"{out}.replies")
     with log.stage("score"), progress("scoring", unit="chunks", quiet=quiet) as report:
         answer(Path(cohort), Path(publickey), Path(private), inputs, rules, folder, progress=report)
@@ -194,9 +188,9 @@ def reply(cohort, publickey, private, out, threads, memory, quiet, **options) ->
 @command.command("open")
 @click.option("--key", "key_file", required=True, metavar="FILE", help="OUT.secret of prs-step accept.")
 @opt.passphrase_options
-@_folder("owner", "OUT.owner of prs-step accept.")
-@_folder("invitation", "What the model owner sent first.")
-@_folder("replies", "What it sent last.")
+@folder_option("owner", "OUT.owner of prs-step accept.")
+@folder_option("invitation", "What the model owner sent first.")
+@folder_option("replies", "What it sent last.")
 @opt.genotype_options()
 @opt.run_options
 def open_(key_file, passphrase_file, owner, invitation, replies, out, threads, memory, quiet, **options) -> None:
@@ -222,48 +216,5 @@ def open_(key_file, passphrase_file, owner, invitation, replies, out, threads, m
     log.write(engine="ckks", scores=list(table.names))
 
 
-@command.command()
-@opt.run_options
-def challenge(out, threads, memory, quiet) -> None:
-    """Evaluator, encrypted model: OUT.challenge, for the model owner; keep it for `evaluate`."""
-    from securegen.encrypted_model_scores import challenge as draw
-
-    log = RunLog(out, "prs-step challenge", quiet=quiet)
-    draw(Path(f"{out}.challenge"))
-    log.write(engine="ckks")
-
-
-@command.command("encrypt-model", cls=ScoreCommand)
-@_folder("publickey", "The genotype owner's encryption key.")
-@_folder("private", "OUT.private of prs-step invite.")
-@score_options()
-@privacy_options
-@opt.run_options
-def encrypt_model(publickey, private, out, threads, memory, quiet, **options) -> None:
-    """Model owner, encrypted model: charge the replies, then write OUT.encmodel for the evaluator."""
-    from securegen.encrypted_model_scores import encrypt_model_for
-
-    opt.use_threads(threads)
-    log = RunLog(out, "prs-step encrypt-model", quiet=quiet)
-    rules, inputs = _rules(options), score_inputs(options)
-    with log.stage("encrypt"):
-        encrypt_model_for(Path(publickey), Path(private), inputs, rules, Path(f"{out}.encmodel"))
-    log.write(engine="ckks", role="model owner")
-
-
-@command.command()
-@_folder("cohort", "Encrypted genotypes.")
-@_folder("publickey", "The encryption key that came with them.")
-@_folder("model", "OUT.encmodel of prs-step encrypt-model.")
-@click.option("--challenge", required=True, metavar="FILE", help="This evaluator's, of this run.")
-@opt.run_options
-def evaluate(cohort, publickey, model, challenge, out, threads, memory, quiet) -> None:
-    """Evaluator, encrypted model: multiply, blind, and write OUT.replies for the genotype owner."""
-    from securegen.encrypted_model_scores import evaluate as multiply
-
-    opt.use_threads(threads)
-    log = RunLog(out, "prs-step evaluate", quiet=quiet)
-    folder = Path(f"{out}.replies")
-    with log.stage("score"), progress("scoring", unit="chunks", quiet=quiet) as report:
-        multiply(Path(cohort), Path(publickey), Path(model), Path(challenge), folder, progress=report)
-    log.write(engine="ckks", role="evaluator", bytes={"replies": folder_bytes(folder)})
+for _more in prs_step_parties.COMMANDS:
+    command.add_command(_more)

@@ -19,7 +19,7 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.progress import progress
 from securegen.cli.prs import SMALL_MODELS, run_plain
-from securegen.cli.score_options import ScoreCommand, privacy_options, score_inputs, score_options, score_words
+from securegen.cli.score_options import ScoreCommand, privacy_options, score_inputs, score_options
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.receipt import Party, Receipt
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
@@ -124,169 +124,6 @@ def run_public(
         )  # fmt: skip
 
 
-def privacy_words(rules: dict[str, Any]) -> list[str]:
-    """The model owner's decisions for its process. Without --ledger, this rehearsal counts from zero."""
-    out = ["--client", rules["client"], "--ledger", str(Path(rules["ledger"] or "ledger.json").absolute())]
-    if not rules["ledger"]:
-        out[-1] = "ledger.json"
-    out += [word for name in rules["allow_model"] for word in ("--allow-small-model", name)]
-    return out if rules["reply_cap"] is None else [*out, "--reply-cap", str(rules["reply_cap"])]
-
-
-def run_private(
-    genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog, *, encryptor: str, keep_files: bool,
-    rules: dict[str, Any],
-) -> None:  # fmt: skip
-    """Genotype owner in this process, model owner in others that are given the scoring file and no key."""
-    from securegen import private_scores as steps
-    from securegen.ckks import keys
-    from securegen.ckks.prs_messages import make_request, read_invitation, write_request
-    from securegen.score_study import write_table
-    from securegen.study import open_genotypes
-
-    keys.lock_down_process()
-    score, privacy = score_words(inputs), privacy_words(rules)
-    with parties(out, "owner", "modeller", keep=keep_files, log=log) as at:
-        with log.stage("match"):
-            reader = open_genotypes(genotypes, log)
-            write_request(make_request(reader, inputs.imputation), at["modeller"] / "study.request")
-            run_party(
-                at["modeller"], "prs-step", "invite", "--request", "study.request", *score, *privacy, "--out", "study"
-            )
-        invitation = read_invitation(at["modeller"] / "study.invitation")
-        log(steps.describe(invitation))
-        with log.stage("keygen"):
-            passphrase = secrets.token_bytes(32).hex().encode()
-        with log.stage("encrypt"), progress("encrypting", quiet=log.quiet) as report:
-            prefix = at["owner"] / "study"
-            key = steps.encrypt_for(invitation, reader, prefix, encryptor=encryptor, progress=report)
-            keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
-            for part in ("cohort", "publickey"):
-                Path(f"{prefix}.{part}").rename(at["modeller"] / f"study.{part}")
-        served = run_party(
-            at["modeller"], "prs-step", "reply", "--cohort", "study.cohort", "--publickey", "study.publickey",
-            "--private", "study.private", *score, *privacy, "--out", "study",
-        )  # fmt: skip
-        with log.stage("decrypt"):
-            replies = at["modeller"] / "study.replies"
-            table = steps.open_scores_for(invitation, replies, key, at["owner"] / "study.owner", reader)
-        write_table(out, reader.samples, table, inputs, log)
-        names = ("request", "invitation", "cohort", "publickey", "replies")
-        sizes = {n: folder_bytes(at["modeller"] / f"study.{n}") for n in names}
-        log.seconds["score"] = served["seconds"]["score"]
-        receipt = Receipt(
-            "scores, CKKS, private model",
-            (
-                Party("genotype owner", "the secret key and genotypes",
-                      "its scores, which variants and how many replies the model has; no weight, no direction"),
-                Party("model owner", "weights and ciphertexts",
-                      f"the cohort's variants{counts_sent(at['modeller'])}, which blocks have missing calls; no genotype, no score"),
-            ),
-            ("ring learning with errors at 128 bits", "the model owner computes the score it promised: the genotype "
-             "owner cannot verify it, and sends nothing decrypted back", f"encryption by {encryptor}"),
-            (f"{out}.sscore",), (SMALL_MODELS, CAPPED.format(invitation.cap)),
-        )  # fmt: skip
-        _finish(log, receipt, sizes, served, key.public.parameters, inputs, invitation, reader, genotypes, encryptor)
-
-
-def run_encrypted_model(
-    genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog, *, encryptor: str, keep_files: bool,
-    rules: dict[str, Any],
-) -> None:  # fmt: skip
-    """Genotype owner in this process; model owner and evaluator each in others, in folders of their own."""
-    from securegen import private_scores as steps
-    from securegen.ckks import keys
-    from securegen.ckks.prs_messages import make_request, read_invitation, write_request
-    from securegen.score_study import write_table
-    from securegen.study import open_genotypes
-
-    keys.lock_down_process()
-    score, privacy = score_words(inputs), privacy_words(rules)
-    with parties(out, "owner", "modeller", "evaluator", keep=keep_files, log=log) as at:
-        modeller, evaluator = at["modeller"], at["evaluator"]
-        with log.stage("match"):
-            reader = open_genotypes(genotypes, log)
-            write_request(make_request(reader, inputs.imputation), modeller / "study.request")
-            run_party(evaluator, "prs-step", "challenge", "--out", "study")
-            shutil.copy(evaluator / "study.challenge", modeller)
-            run_party(
-                modeller, "prs-step", "invite", "--request", "study.request", "--challenge", "study.challenge", *score,
-                *privacy, "--out", "study",
-            )  # fmt: skip
-        invitation = read_invitation(modeller / "study.invitation")
-        log(steps.describe(invitation))
-        with log.stage("keygen"):
-            passphrase = secrets.token_bytes(32).hex().encode()
-        with log.stage("encrypt"), progress("encrypting", quiet=log.quiet) as report:
-            prefix = at["owner"] / "study"
-            key = steps.encrypt_for(invitation, reader, prefix, encryptor=encryptor, progress=report)
-            keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
-            shutil.copytree(f"{prefix}.publickey", modeller / "study.publickey")
-            for part in ("cohort", "publickey"):
-                Path(f"{prefix}.{part}").rename(evaluator / f"study.{part}")
-            run_party(
-                modeller, "prs-step", "encrypt-model", "--publickey", "study.publickey", "--private", "study.private",
-                *score, *privacy, "--out", "study",
-            )  # fmt: skip
-            (modeller / "study.encmodel").rename(evaluator / "study.encmodel")
-        served = run_party(
-            evaluator, "prs-step", "evaluate", "--cohort", "study.cohort", "--publickey", "study.publickey", "--model",
-            "study.encmodel", "--challenge", "study.challenge", "--out", "study",
-        )  # fmt: skip
-        with log.stage("decrypt"):
-            table = steps.open_scores_for(
-                invitation, evaluator / "study.replies", key, at["owner"] / "study.owner", reader
-            )  # fmt: skip
-        write_table(out, reader.samples, table, inputs, log)
-        sizes = {n: folder_bytes(modeller / f"study.{n}") for n in ("request", "invitation")}
-        sizes |= {n: folder_bytes(evaluator / f"study.{n}") for n in ("cohort", "publickey", "encmodel", "replies")}
-        log.seconds["score"] = served["seconds"]["score"]
-        receipt = Receipt(
-            "scores, CKKS, encrypted model",
-            (
-                Party("genotype owner", "the secret key and genotypes",
-                      "its scores, which variants and how many replies the model has; no weight, no direction"),
-                Party("model owner", "weights", f"the cohort's variants{counts_sent(modeller)}; no genotype, no score"),
-                Party("evaluator", "ciphertexts of both",
-                      "numbers of samples and variants, bounds, which blocks have missing calls"),
-            ),
-            ("ring learning with errors at 128 bits", "evaluator and genotype owner do not collude: together they hold "
-             "the encrypted weights and the key", "the evaluator computes the product it promised: nobody can verify it",
-             f"encryption by {encryptor}"),
-            (f"{out}.sscore",), (SMALL_MODELS, CAPPED.format(invitation.cap)),
-        )  # fmt: skip
-        _finish(log, receipt, sizes, served, key.public.parameters, inputs, invitation, reader, genotypes, encryptor)
-
-
-def counts_sent(modeller: Path) -> str:
-    """What the request told about the cohort beside its variants."""
-    return ", their allele counts" if (modeller / "study.request" / "counts.npy").exists() else ""
-
-
-CAPPED = "each score is an equation in the weights: {} replies to one client is the cap of this model"
-
-
-def _finish(
-    log: RunLog, receipt: Receipt, sizes: dict[str, int], served: dict[str, Any], parameters, inputs: ScoreInputs,
-    invitation, reader, genotypes: Inputs, encryptor: str,
-) -> None:  # fmt: skip
-    """PREFIX.log and PREFIX.run.json of a run whose model the genotype owner does not know."""
-    for name, size in sizes.items():
-        log(f"  {name:<12} {size / 1e6:10.3f} MB")
-    log.note(receipt.lines())
-    blinding = invitation.blinding
-    log.write(
-        receipt=receipt.to_json(), engine="ckks", bytes=sizes, encryptor=encryptor, covariates=0, phenotypes=[],
-        parameters=parameters.to_json() | {"bits": inputs.bits, "digits": inputs.digits},
-        # of ½ over the largest flooding where it rounds away, else none: the integer is released to within `deviation`
-        planned_noise_margin_bits=blinding.margin_bits if blinding.exact else None,
-        inputs=genotypes.digests() | inputs.digests(), samples=len(reader.samples), samples_stored=len(reader.samples),
-        variants=len(invitation.variant), missing=invitation.imputation, scores=list(invitation.names),
-        promise={"deviation_units": blinding.deviation, "exponent": list(invitation.exponent)}, cap=invitation.cap,
-        peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]),
-    )  # fmt: skip
-
-
 @click.command(
     cls=ScoreCommand,
     epilog="Example:  securegen run-local prs --engine ckks --bfile cohort --score weights.tsv --out result",
@@ -296,19 +133,22 @@ def _finish(
 @score_options()
 @click.option("--private-model", is_flag=True, help="The weights stay with the model owner; the replies are capped.")
 @click.option("--encrypted-model", is_flag=True, help="Private, and encrypted for an evaluator that sees neither side.")
+@click.option("--vendor-key", is_flag=True, help="A vendor encrypts the model; the genotypes stay in the clear here.")
 @privacy_options
 @opt.encryptor_option
 @click.option("--keep-files", is_flag=True, help="Keep the encrypted files (keys are deleted all the same).")
 @opt.run_options
-def prs(engine, private_model, encrypted_model, client, ledger, allow_model, reply_cap, encryptor, keep_files, out, threads, memory, quiet,
-        **options) -> None:  # fmt: skip
+def prs(
+    engine, private_model, encrypted_model, vendor_key, client, ledger, allow_model, reply_cap, encryptor, keep_files, out,
+    threads, memory, quiet, **options,
+) -> None:  # fmt: skip
     """Polygenic scores with every role as its own process, through the files of a deployment.
 
     It never prompts: keys are its own, under random passphrases, and deleted at the end.
     """
     opt.use_threads(threads)
     inputs, genotypes = score_inputs(options), opt.inputs_from(options)
-    settings = {"--private-model": private_model, "--encrypted-model": encrypted_model}
+    settings = {"--private-model": private_model, "--encrypted-model": encrypted_model, "--vendor-key": vendor_key}
     chosen = [flag for flag, given in settings.items() if given]
     if len(chosen) > 1 or (chosen and engine != "ckks"):
         raise UsageError(f"{' and '.join(chosen)}: one of them at a time, with --engine ckks")
@@ -316,8 +156,9 @@ def prs(engine, private_model, encrypted_model, client, ledger, allow_model, rep
     if engine == "plain":
         run_plain(genotypes, inputs, out, log)
     elif chosen:
-        run = {"--private-model": run_private, "--encrypted-model": run_encrypted_model}[chosen[0]]
+        from securegen.cli.run_local_private import SETTINGS
+
         rules = {"client": client, "ledger": ledger, "allow_model": allow_model, "reply_cap": reply_cap}
-        run(genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files, rules=rules)
+        SETTINGS[chosen[0]](genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files, rules=rules)
     else:
         run_public(genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files)

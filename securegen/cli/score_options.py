@@ -131,3 +131,18 @@ def score_words(inputs: ScoreInputs) -> list[str]:
         *out, "--match-by", inputs.match_by, "--min-overlap", str(inputs.min_overlap), "--imputation",
         inputs.imputation, "--weight-bits", str(inputs.bits), "--digits", str(inputs.digits),
     ]  # fmt: skip
+
+
+def folder_option(name: str, text: str) -> Callable:
+    """A folder that another step wrote."""
+    return click.option(f"--{name}", required=True, metavar="FOLDER", help=text)
+
+
+def rules_from(options: dict[str, Any]):
+    """What the model owner decides, from the options."""
+    from securegen.private_scores import PrivacyRules
+
+    ledger, client = options.pop("ledger"), options.pop("client")
+    if not ledger:
+        raise UsageError("--ledger FILE is needed: the replies of a private model are counted there")
+    return PrivacyRules(Path(ledger), client, options.pop("allow_model"), options.pop("reply_cap"))
