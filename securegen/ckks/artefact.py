@@ -63,10 +63,13 @@ def _read_json(folder: Path) -> Any:
     try:
         if path.stat().st_size > 1 << 30:
             raise ArtefactError(f"{path} is too large to be a manifest")
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if not (isinstance(content, dict) and isinstance(content.get("body"), dict)):
+            raise ValueError("no body")
+        return content
     except FileNotFoundError:
         raise ArtefactError(f"{folder} has no manifest: it is not complete, or not a securegen artefact") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path} cannot be read as a manifest: {error}") from None
 
 
@@ -107,8 +110,11 @@ def load_array(
 
     out: a contiguous array of that shape to read into; it holds anything when an error is raised.
     """
-    name = entry["name"]
-    if os.path.basename(name) != name:
+    try:
+        name, expected_size, digest = entry["name"], entry["size"], entry["sha256"]
+    except (KeyError, TypeError):
+        raise ArtefactError(f"{folder}: the manifest names a file without name, size or SHA-256") from None
+    if not isinstance(name, str) or os.path.basename(name) != name or "\0" in name:
         raise ArtefactError(f"{folder}: {name!r} is not a file name")
     path = folder / name
     array = np.empty(shape, dtype) if out is None else out
@@ -118,20 +124,18 @@ def load_array(
     try:
         with path.open("rb", buffering=0) as stream:
             size = os.fstat(stream.fileno()).st_size
-            if size != entry["size"]:
-                raise ArtefactError(
-                    f"{path} has {size} bytes, its manifest says {entry['size']}: truncated or replaced"
-                )
+            if size != expected_size:
+                raise ArtefactError(f"{path} has {size} bytes, its manifest says {expected_size}: truncated or replaced")
             if size != len(header) + len(body):
                 raise ArtefactError(f"{path} is not a {array.dtype} array of shape {tuple(shape)}")
             for part in (memoryview(header), body):
                 while part and (got := stream.readinto(part)):
                     part = part[got:]
-    except OSError as error:
-        raise ArtefactError(f"{path} cannot be read: {error.strerror}") from None
-    digest = hashlib.sha256(header)
-    digest.update(body)
-    if digest.hexdigest() != entry["sha256"]:
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from None
+    found = hashlib.sha256(header)
+    found.update(body)
+    if found.hexdigest() != digest:
         raise ArtefactError(f"{path} does not have the SHA-256 its manifest names: it was altered")
     if header != wanted:
         raise ArtefactError(f"{path} is not a {array.dtype} array of shape {tuple(shape)}")
