@@ -45,6 +45,7 @@ from securegen.ckks.prs_weights import StoredWeights, weight_polynomials
 from securegen.ckks.publickey import EncryptionKey, encrypt, encrypt_zeros, noise_certain, noise_sd
 from securegen.errors import ArtefactError, PlanError
 from securegen.kernels.residue_mac import mac_parts
+from securegen.kernels.threads import over_range
 
 RINGS = ((8192, 6), (16384, 7), (16384, 8), (16384, 9))
 BATCH = 8  # blocks a pass
@@ -224,8 +225,12 @@ def products(
             batch = used[start : start + BATCH]
             w0, w1 = model.tiles(batch)
             g0, g1 = read_batch(cohort, batch, c)
-            for g in range(groups):
-                mac_parts(g0[:, :, :, g], g1[:, :, :, g], w0, w1, primes, sums[g])
+
+            def work(first: int, last: int, g0=g0, g1=g1, w0=w0, w1=w1, sums=sums) -> None:
+                for g in range(first, last):
+                    mac_parts(g0[:, :, :, g], g1[:, :, :, g], w0, w1, primes, sums[g], threads=1)
+
+            over_range(groups, work)
         progress(c + 1, len(chunks(p)))
         yield c, sums
 

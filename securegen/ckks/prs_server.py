@@ -83,12 +83,21 @@ def encrypted_scores(
             )
             for c in window:
                 c0, c1 = read_batch(cohort, batch, c)
-                for g in range(parts[c][1]):
-                    mac_plain_parts(c0[:, :, :, g], c1[:, :, :, g], polynomials, primes, sums[c][g])
+                _multiply(c0, c1, polynomials, primes, sums[c])
                 done += 1
                 progress(done, total)
         for c in window:
             yield c, sums.pop(c)
+
+
+def _multiply(c0: np.ndarray, c1: np.ndarray, polynomials: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
+    """out (G, k, T, C, 2, L) += Σ over blocks; threads share the groups."""
+
+    def work(first: int, last: int) -> None:
+        for g in range(first, last):
+            mac_plain_parts(c0[:, :, :, g], c1[:, :, :, g], polynomials, primes, out[g], threads=1)
+
+    over_range(len(out), work)
 
 
 def read_batch(cohort: EncryptedCohort, batch: list[Term], chunk: int) -> tuple[np.ndarray, np.ndarray]:
