@@ -16,6 +16,7 @@ import numpy as np
 from securegen.api import DEFAULT_ENCRYPTOR, make_encryptor
 from securegen.ckks import artefact, keys, prs_messages, prs_vendor
 from securegen.ckks.cohort import _make_folder, ciphertext_shape, read_ciphertexts, write_ciphertexts
+from securegen.ckks.prs_blinding import Blinding
 from securegen.ckks.prs_ledger import Ledger
 from securegen.ckks.prs_messages import Invitation
 from securegen.ckks.prs_reply import read_encryption_key, write_encryption_key
@@ -106,10 +107,11 @@ def read_offer(folder: Path) -> tuple[dict[str, Any], VendorParameters, Invitati
             name: artefact.load_array(folder, body["files"][name], tuple(body["files"][name]["shape"]), "<i8")
             for name in ("variant", "second")
         }
+        blinding = Blinding(vendor.delta.bit_length() - 1, vendor.flooding, vendor.blur, vendor.noise)
         about = Invitation(
-            vendor.key, prs_messages.Blinding(vendor.delta.bit_length() - 1, vendor.flooding, vendor.blur, vendor.noise), b"", arrays["variant"],
-            arrays["second"], tuple(body["names"]), tuple(int(e) for e in body["exponent"]), body["imputation"],
-            int(body["digits"]), int(body["bound"]), int(body["cap"]),
+            vendor.key, blinding, b"", arrays["variant"], arrays["second"], tuple(body["names"]),
+            tuple(int(e) for e in body["exponent"]), body["imputation"], int(body["digits"]), int(body["bound"]),
+            int(body["cap"]),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise ArtefactError(f"{folder} is not a score offer: {error}") from None

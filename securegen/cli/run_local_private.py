@@ -48,12 +48,12 @@ def run_private(
             )
         invitation = read_invitation(at["modeller"] / "study.invitation")
         log(steps.describe(invitation))
-        with log.stage("keygen"):
-            passphrase = secrets.token_bytes(32).hex().encode()
+        passphrase = secrets.token_hex(32).encode()
         with log.stage("encrypt"), progress("encrypting", quiet=log.quiet) as report:
             prefix = at["owner"] / "study"
             key = steps.encrypt_for(invitation, reader, prefix, encryptor=encryptor, progress=report)
-            keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
+            with log.stage("keygen"):  # the key itself is made with the first ciphertexts
+                keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
             for part in ("cohort", "publickey"):
                 Path(f"{prefix}.{part}").rename(at["modeller"] / f"study.{part}")
         served = run_party(
@@ -103,12 +103,12 @@ def run_encrypted_model(
             )  # fmt: skip
         invitation = read_invitation(modeller / "study.invitation")
         log(steps.describe(invitation))
-        with log.stage("keygen"):
-            passphrase = secrets.token_bytes(32).hex().encode()
+        passphrase = secrets.token_hex(32).encode()
         with log.stage("encrypt"), progress("encrypting", quiet=log.quiet) as report:
             prefix = at["owner"] / "study"
             key = steps.encrypt_for(invitation, reader, prefix, encryptor=encryptor, progress=report)
-            keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
+            with log.stage("keygen"):  # the key itself is made with the first ciphertexts
+                keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
             shutil.copytree(f"{prefix}.publickey", modeller / "study.publickey")
             for part in ("cohort", "publickey"):
                 Path(f"{prefix}.{part}").rename(evaluator / f"study.{part}")
