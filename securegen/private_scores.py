@@ -191,7 +191,7 @@ def encrypt_for(
         stored, key, Path(f"{os.fspath(prefix)}.cohort"), state, encryptor=make_encryptor(encryptor, key),
         progress=progress,
     )  # fmt: skip
-    prs_reply.write_encryption_key(publish(key, invitation.nonce), Path(f"{os.fspath(prefix)}.publickey"), key)
+    prs_open.write_encryption_key(publish(key, invitation.nonce), Path(f"{os.fspath(prefix)}.publickey"), key)
     return key
 
 

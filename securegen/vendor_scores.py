@@ -19,7 +19,8 @@ from securegen.ckks.cohort import _make_folder, ciphertext_shape, read_ciphertex
 from securegen.ckks.prs_blinding import Blinding
 from securegen.ckks.prs_ledger import Ledger
 from securegen.ckks.prs_messages import Invitation
-from securegen.ckks.prs_reply import read_encryption_key, write_encryption_key
+from securegen.ckks.prs_open import write_encryption_key
+from securegen.ckks.prs_reply import read_encryption_key
 from securegen.ckks.prs_vendor import VendorParameters
 from securegen.ckks.prs_weights import ScoreReader, second_rows
 from securegen.ckks.publickey import publish

@@ -61,7 +61,7 @@ class ModelSize:
         """Replies of a model to one client, in its life.
 
         >>> ModelSize(norm=2.0**27, sum_bound=2**36, nonzero=110258, bits=20, digits=6).cap
-        6446
+        6358
         """
         return int(self.nonzero * self.bits / (CAP_SHARE * self.released_bits))
 

@@ -1,4 +1,4 @@
-"""The key holder opens blinded replies: one integer for each person and score.
+"""The key holder of blinded replies: it sends an encryption key, and opens one integer for each person and score.
 
 Who learns what: the key holder learns its scores. It cannot verify them, because it does not know the weights: the
 sender of the reply is trusted to have computed the score. Scores beyond the announced bound are refused, and nothing
@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from securegen.ckks import artefact
-from securegen.ckks.cohort import chunks
+from securegen.ckks.cohort import _make_folder, chunks
 from securegen.ckks.encryption import ring_tables
 from securegen.ckks.keys import SecretKey
 from securegen.ckks.prs_blinding import Blinding
 from securegen.ckks.prs_weights import read_scores
+from securegen.ckks.publickey import EncryptionKey
 from securegen.errors import ArtefactError, VerificationError
 from securegen.kernels.crt import round_residues
 from securegen.kernels.ntt import inverse
@@ -76,3 +77,11 @@ def open_replies(
     if not (in_range and far <= tolerated * (1 + 2.0**-20)):
         raise VerificationError
     return scores
+
+
+def write_encryption_key(key: EncryptionKey, folder: Path, sign: SecretKey) -> None:
+    """What the genotype owner sends beside the cohort: b, signed. sign: its secret key."""
+    _make_folder(folder, 0o755)
+    entry = vars(artefact.write_entry(folder, "b.npy", key.b.astype("<u4")))
+    body = {"key": sign.public.fingerprint, "public": sign.public.to_json(), "nonce": key.nonce.hex(), "b": entry}
+    artefact.write_manifest(folder, "encryption key", body, sign)

@@ -110,14 +110,6 @@ def write_replies(
     artefact.write_manifest(folder, "score replies", body, None)
 
 
-def write_encryption_key(key: EncryptionKey, folder: Path, sign) -> None:
-    """What the genotype owner sends beside the cohort: b, signed. sign: its secret key."""
-    _make_folder(folder, 0o755)
-    entry = vars(artefact.write_entry(folder, "b.npy", key.b.astype("<u4")))
-    body = {"key": sign.public.fingerprint, "public": sign.public.to_json(), "nonce": key.nonce.hex(), "b": entry}
-    artefact.write_manifest(folder, "encryption key", body, sign)
-
-
 def read_encryption_key(folder: Path, public: PublicKey, nonce: bytes) -> EncryptionKey:
     """The encryption key made for this nonce. Raises ArtefactError when it is for another one or not its owner's."""
     body, ring = artefact.read_manifest(folder, "encryption key", public), public.parameters.ring

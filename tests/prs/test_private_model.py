@@ -153,7 +153,7 @@ def attack_chosen_upload(x: Exchange, key: EncryptionKey) -> float:
 
 def test_a_key_whose_a_the_client_chose_hides_nothing(exchange, monkeypatch, tmp_path):
     assert attack_chosen_upload(exchange, exchange.encryption_key) < 0.01
-    prs_reply.write_encryption_key(exchange.encryption_key, tmp_path / "k", exchange.key)
+    prs_open.write_encryption_key(exchange.encryption_key, tmp_path / "k", exchange.key)
     with pytest.raises(ArtefactError, match="nonce of this invitation"):
         prs_reply.read_encryption_key(tmp_path / "k", exchange.key.public, b"n" * 32)
     monkeypatch.setattr(publickey, "expand_a", lambda nonce, ring: np.zeros((len(ring.primes), ring.n), np.uint64))
