@@ -40,7 +40,7 @@ from securegen.ckks.planner import PACKS
 from securegen.ckks.prs_blinding import Blinding, ModelSize, flooding_for
 from securegen.ckks.prs_parameters import estimate_seconds, store_parameters
 from securegen.ckks.prs_reply import finish_blinding
-from securegen.ckks.prs_server import Term, read_batch
+from securegen.ckks.prs_server import Buffers, Term
 from securegen.ckks.prs_weights import StoredWeights, weight_polynomials
 from securegen.ckks.publickey import EncryptionKey, encrypt, encrypt_zeros, noise_certain, noise_sd
 from securegen.errors import ArtefactError, PlanError
@@ -48,7 +48,6 @@ from securegen.kernels.residue_mac import mac_parts
 from securegen.kernels.threads import over_range
 
 RINGS = ((8192, 6), (16384, 7), (16384, 8), (16384, 9))
-BATCH = 8  # blocks a pass
 
 
 @dataclass(frozen=True)
@@ -219,12 +218,12 @@ def products(
     used = [
         Term(stream, b) for b, part in enumerate(cohort.blocks) for stream in ("g", "m") if stream in part["streams"]
     ]
+    buffers = Buffers(cohort)
     for c, (_, groups) in enumerate(chunks(p)):
         sums = np.zeros((groups, *ciphertext_shape(p, model.columns, 3)), np.uint64)
-        for start in range(0, len(used), BATCH):
-            batch = used[start : start + BATCH]
+        for batch in buffers.batches(used):
             w0, w1 = model.tiles(batch)
-            g0, g1 = read_batch(cohort, batch, c)
+            g0, g1 = buffers.read(batch, c)
 
             def work(first: int, last: int, g0=g0, g1=g1, w0=w0, w1=w1, sums=sums) -> None:
                 for g in range(first, last):

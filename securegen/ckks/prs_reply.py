@@ -28,6 +28,7 @@ from securegen.ckks.prs_blinding import Blinding
 from securegen.ckks.prs_server import encrypted_scores
 from securegen.ckks.prs_weights import StoredWeights, read_scores
 from securegen.ckks.publickey import EncryptionKey, encrypt_zeros
+from securegen.ckks.threshold import _once
 from securegen.errors import ArtefactError
 from securegen.kernels.ntt import inverse
 
@@ -58,7 +59,7 @@ def blind(
     both = codec.from_tiles(np.moveaxis(sums, 0, 2), ring)  # (G, C, 2, k, n)
     assert both.shape == (groups, columns, 2, k, ring.n)
     both = both.reshape(groups * columns, 2, k, ring.n)
-    both = (both + encrypt_zeros(key, len(both))) % q[:, None]
+    both = _once(both + encrypt_zeros(key, len(both)), q[:, None])
     return finish_blinding(both[:, 0], groups, first_group, constant, blinding, p), both[:, 1].astype(np.uint32)
 
 

@@ -18,8 +18,9 @@ import numpy as np
 from securegen.ckks.encryption import ring_tables
 from securegen.ckks.keys import SecretKey
 from securegen.ckks.parameters import ERROR_MAX, ERROR_SD, Ring
-from securegen.ckks.threshold import centred_binomial, expand_public, ternary
+from securegen.ckks.threshold import _once, _quotient, _times, centred_binomial, expand_public, ternary
 from securegen.kernels.ntt import forward
+from securegen.kernels.threads import over_range
 from securegen.randomness import fresh_key
 
 NONCE_BYTES = 32
@@ -75,15 +76,19 @@ def publish(key: SecretKey, nonce: bytes) -> EncryptionKey:
 def encrypt(key: EncryptionKey, messages: np.ndarray) -> np.ndarray:
     """(C, k, n) residues in NTT form -> (C, 2, k, n) uint64, NTT form, each with randomness of its own."""
     ring, count = key.ring, len(messages)
-    q = np.array(ring.primes, np.uint64)[:, None]
-    stream = fresh_key()
-    u = _residues(np.stack([ternary(stream, 3 * c, ring.n) for c in range(count)]), ring)
-    e0, e1 = (
-        _residues(np.stack([centred_binomial(stream, 3 * c + i, ring.n) for c in range(count)]), ring) for i in (1, 2)
-    )
+    q, a, stream = np.array(ring.primes, np.uint64)[:, None], key.a, fresh_key()
+    a_quotient, b_quotient = _quotient(a, q), _quotient(key.b, q)
     out = np.empty((count, 2, len(ring.primes), ring.n), np.uint64)
-    out[:, 0] = (key.b * u % q + e0 + messages) % q
-    out[:, 1] = (key.a * u % q + e1) % q
+
+    def work(first: int, last: int) -> None:
+        for c in range(first, last):
+            u = ternary(stream, 3 * c, ring.n)
+            e0, e1 = (centred_binomial(stream, 3 * c + i, ring.n) for i in (1, 2))
+            u_ntt, e0_ntt, e1_ntt = _residues(np.stack([u, e0, e1]), ring)
+            out[c, 0] = _once(_once(_times(u_ntt, key.b, b_quotient, q) + e0_ntt, q) + messages[c], q)
+            out[c, 1] = _once(_times(u_ntt, a, a_quotient, q) + e1_ntt, q)
+
+    over_range(count, work)
     return out
 
 
