@@ -62,26 +62,37 @@ def served(data, tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("threads", [1, 2], ids=["t1", "t2"])
-@pytest.mark.parametrize("setting", ["public", "private"])
-def test_securegen(benchmark, served, setting, threads):
-    cohort, weights, key, blinding = served(setting)
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+CASES = [
+    ("securegen", "public", 1), ("securegen", "public", 2), ("securegen", "private", 1), ("securegen", "private", 2),
+    ("tenseal_ckksvector", "public", 1), ("seal_bfv_rotate_and_sum", "public", 1),
+]  # fmt: skip
 
+
+@pytest.mark.parametrize(("implementation", "setting", "threads"), CASES, ids=[f"{i}-{s}-t{t}" for i, s, t in CASES])
+def test_prs_person(benchmark, request, data, implementation, setting, threads):
+    benchmark.extra_info["work"] = VARIANTS * PEOPLE
+    if implementation == "securegen":
+        before = numba.get_num_threads()
+        numba.set_num_threads(min(threads, before))
+        run_securegen(benchmark, setting, *request.getfixturevalue("served")(setting))
+        numba.set_num_threads(before)
+    else:
+        {"tenseal_ckksvector": run_ckksvector, "seal_bfv_rotate_and_sum": run_bfv}[implementation](benchmark, *data)
+
+
+def run_securegen(benchmark, setting, cohort, weights, key, blinding):
     def run():
         if setting == "private":
             return list(prs_reply.replies(cohort, weights, key, blinding))
         return list(encrypted_scores(cohort, weights))
 
-    benchmark.extra_info["work"] = VARIANTS * PEOPLE
     benchmark.extra_info["bytes_a_person"] = folder_bytes(cohort.folder) // PEOPLE
     benchmark.pedantic(run, warmup_rounds=1, rounds=5)
 
 
-def test_tenseal_ckksvector(benchmark, data):
+def run_ckksvector(benchmark, genotypes, w):
     import tenseal as ts
 
-    genotypes, w = data
     context = ts.context(ts.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[60, 40, 60], n_threads=1)
     context.global_scale = 2**40
     context.generate_galois_keys()
@@ -101,18 +112,16 @@ def test_tenseal_ckksvector(benchmark, data):
             out.append(total)
         return out
 
-    benchmark.extra_info["work"] = VARIANTS * PEOPLE
     benchmark.extra_info["bytes_a_person"] = sum(len(c.serialize()) for c in people[0])
     scores = benchmark.pedantic(run, rounds=1)
     expected = genotypes.T.astype(float) @ (w / 2.0**BITS)
     assert np.allclose([s.decrypt()[0] for s in scores], expected, atol=1e-2)
 
 
-def test_seal_bfv_rotate_and_sum(benchmark, data):
+def run_bfv(benchmark, genotypes, w):
     """Variants in the 2 × n/2 slots of a batched plaintext; products are added, then rotated log2(n) times and added."""
     import tenseal.sealapi as seal
 
-    genotypes, w = data
     parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
     parameters.set_poly_modulus_degree(BFV_N)
     parameters.set_coeff_modulus(seal.CoeffModulus.Create(BFV_N, BFV_PRIMES))
@@ -168,7 +177,6 @@ def test_seal_bfv_rotate_and_sum(benchmark, data):
             out.append(total)
         return out
 
-    benchmark.extra_info["work"] = VARIANTS * PEOPLE
     scores = benchmark.pedantic(run, rounds=2)
     decryptor = seal.Decryptor(context, generator.secret_key())
     for total, expected in zip(scores, genotypes.T.astype(np.int64) @ w, strict=True):
