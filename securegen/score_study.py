@@ -161,16 +161,19 @@ def extra_columns(inputs: ScoreInputs, table: ScoreTable) -> dict[str, FloatArra
     return out
 
 
-def write_scores(out: str, samples: Samples, sums: ScoreSums, inputs: ScoreInputs, log: Log = silent) -> ScoreTable:
+def write_scores(out: str, samples: Samples, sums: ScoreSums, inputs: ScoreInputs, log: Log = silent) -> None:
     """Round, compare with the reference and write OUT.sscore. The last step of every engine."""
-    table = release(sums, digits=inputs.digits)
+    write_table(out, samples, release(sums, digits=inputs.digits), inputs, log)
+
+
+def write_table(out: str, samples: Samples, table: ScoreTable, inputs: ScoreInputs, log: Log = silent) -> None:
+    """Write OUT.sscore of released scores, with the columns that compare them with a reference."""
     path = f"{out}.sscore"
     write_sscore(path, samples, table, extra_columns(inputs, table))
     for s, name in enumerate(table.names):
         column = table.total[:, s]
         log(f"{name}: mean {np.mean(column):.4g}, from {np.min(column):.4g} to {np.max(column):.4g}")
-    log(f"wrote {path}: {len(samples)} samples, {len(table.names)} scores, {inputs.digits} significant digits")
-    return table
+    log(f"wrote {path}: {len(samples)} samples, {len(table.names)} scores, {table.digits} significant digits")
 
 
 def write_match(out: str, matches: Sequence[Match], variants: Variants, log: Log = silent) -> None:

@@ -6,6 +6,7 @@ Blocks whose weights are all zero are not read. Memory: a batch of blocks and th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ from securegen.errors import ArtefactError
 from securegen.kernels.residue_mac import mac_plain_parts
 from securegen.kernels.threads import over_range
 
-BATCH = 8  # blocks a pass
+BATCH = 32  # blocks a pass, where they fit
+BATCH_BYTES = 192 << 20
 WINDOW_BYTES = 96 << 20
 
 
@@ -65,13 +67,12 @@ def encrypted_scores(
     shape = (len(ring.primes), ring.tiles, weights.columns, 2, ring.lanes)
     parts = chunks(p)
     per_window = max(1, window_bytes // (parts[0][1] * int(np.prod(shape)) * 8))
-    total = -(-len(used) // BATCH) * len(parts)
-    done = 0
+    done, buffers = 0, Buffers(cohort)
+    total = len(buffers.batches(used)) * len(parts)
     for first in range(0, len(parts), per_window):
         window = range(first, min(first + per_window, len(parts)))
         sums = {c: np.zeros((parts[c][1], *shape), np.uint64) for c in window}
-        for start in range(0, len(used), BATCH):
-            batch = used[start : start + BATCH]
+        for batch in buffers.batches(used):
             polynomials = np.stack(
                 [
                     to_tiles(
@@ -82,26 +83,49 @@ def encrypted_scores(
                 axis=2,
             )
             for c in window:
-                c0, c1 = _read(cohort, batch, c)
-                for g in range(parts[c][1]):
-                    mac_plain_parts(c0[:, :, :, g], c1[:, :, :, g], polynomials, primes, sums[c][g])
+                c0, c1 = buffers.read(batch, c)
+                _multiply(c0, c1, polynomials, primes, sums[c])
                 done += 1
                 progress(done, total)
         for c in window:
             yield c, sums.pop(c)
 
 
-def _read(cohort: EncryptedCohort, batch: list[Term], chunk: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both halves of a chunk of some blocks, (k, T, R, G, L) uint32 views: the blocks are what is summed over."""
-    _, groups = chunks(cohort.parameters)[chunk]
-    c0, c1 = (np.empty((len(batch), *ciphertext_shape(cohort.parameters, groups)), np.uint32) for _ in range(2))
+def _multiply(c0: np.ndarray, c1: np.ndarray, polynomials: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
+    """out (G, k, T, C, 2, L) += Σ over blocks; threads share the groups."""
 
-    def read(first: int, last: int) -> None:
-        for r in range(first, last):
-            cohort.read_into(batch[r].block, batch[r].stream, chunk, c0[r], c1[r])
+    def work(first: int, last: int) -> None:
+        for g in range(first, last):
+            mac_plain_parts(c0[:, :, :, g], c1[:, :, :, g], polynomials, primes, out[g], threads=1)
 
-    over_range(len(batch), read)
-    return np.moveaxis(c0, 0, 2), np.moveaxis(c1, 0, 2)
+    over_range(len(out), work)
+
+
+class Buffers:
+    """Memory for the two halves of a batch of blocks, used again for every chunk."""
+
+    def __init__(self, cohort: EncryptedCohort) -> None:
+        p = cohort.parameters
+        self._cohort, self._parts = cohort, chunks(p)
+        size = len(p.ring.primes) * p.ring.n * self._parts[0][1]
+        self.blocks = max(1, min(BATCH, len(cohort.blocks) * 2, BATCH_BYTES // (8 * size)))
+        self._halves = np.empty((2, self.blocks * size), np.uint32)
+
+    def batches(self, used: list[Term]) -> list[list[Term]]:
+        """The terms in runs that fit."""
+        return [used[start : start + self.blocks] for start in range(0, len(used), self.blocks)]
+
+    def read(self, batch: list[Term], chunk: int) -> tuple[np.ndarray, np.ndarray]:
+        """Both halves of a chunk of some blocks, (k, T, R, G, L) uint32 views: the blocks are what is summed over."""
+        shape = (len(batch), *ciphertext_shape(self._cohort.parameters, self._parts[chunk][1]))
+        c0, c1 = (half[: math.prod(shape)].reshape(shape) for half in self._halves)
+
+        def read(first: int, last: int) -> None:
+            for r in range(first, last):
+                self._cohort.read_into(batch[r].block, batch[r].stream, chunk, c0[r], c1[r])
+
+        over_range(len(batch), read)
+        return np.moveaxis(c0, 0, 2), np.moveaxis(c1, 0, 2)
 
 
 def score(cohort: EncryptedCohort, model: Path, folder: Path, *, progress: Progress = no_progress) -> str:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import click
 
 from securegen.cli import options as opt
+from securegen.cli import prs_step_parties
 from securegen.cli.progress import progress
-from securegen.cli.score_options import ScoreCommand, score_inputs, score_options
+from securegen.cli.score_options import (
+    ScoreCommand,
+    folder_option,
+    privacy_options,
+    rules_from,
+    score_inputs,
+    score_options,
+)
 from securegen.errors import VerificationError
-from securegen.provenance import RunLog
+from securegen.provenance import RunLog, folder_bytes
 
 
 @click.group()
@@ -83,3 +92,129 @@ def decrypt(key_file, passphrase_file, owner, results, key_still_trusted, digits
         refuse_small_models(sums.plan, digits=digits)
     write_scores(out, samples, sums, ScoreInputs((), digits=digits), log)
     log.write(engine="ckks", scores=list(sums.plan.names))
+
+
+@command.command()
+@opt.genotype_options()
+@click.option(
+    "--imputation",
+    type=click.Choice(["cohort", "file", "none"]),
+    default="cohort",
+    show_default=True,
+    help="Missing calls; the cohort's means need allele counts of 50 people or more.",
+)
+@opt.run_options
+def request(imputation, out, threads, memory, quiet, **options) -> None:
+    """Genotype owner, private model: OUT.request, the variants of the cohort, for the model owner."""
+    from securegen.ckks.prs_messages import make_request, write_request
+    from securegen.study import open_genotypes
+
+    log = RunLog(out, "prs-step request", quiet=quiet)
+    with log.stage("match"):
+        made = make_request(open_genotypes(opt.inputs_from(options), log), imputation)
+        write_request(made, Path(f"{out}.request"))
+    sent = "and their allele counts" if made.counts is not None else "and no genotypes"
+    log(f"for the model owner: {out}.request: {len(made.variants)} variants, {made.samples} people, {sent}")
+    log.write(engine="ckks")
+
+
+@command.command(cls=ScoreCommand)
+@folder_option("request", "What the genotype owner sent.")
+@click.option("--challenge", metavar="FILE", help="The evaluator's, where the model is to be encrypted.")
+@score_options()
+@privacy_options
+@opt.run_options
+def invite(request, challenge, out, threads, memory, quiet, **options) -> None:
+    """Model owner, private or encrypted model: OUT.invitation for the genotype owner; OUT.private stays."""
+    from securegen.encrypted_model_scores import invite_product
+    from securegen.private_scores import invite as make
+
+    log = RunLog(out, "prs-step invite", quiet=quiet)
+    rules, inputs = rules_from(options), score_inputs(options)
+    with log.stage("match"):
+        folders = (Path(f"{out}.invitation"), Path(f"{out}.private"))
+        if challenge:
+            made = invite_product(Path(request), Path(challenge), inputs, rules, *folders, log)
+        else:
+            made = make(Path(request), inputs, rules, *folders, log)
+    p = made.parameters
+    log.write(engine="ckks", parameters=p.to_json(), cap=made.cap, deviation=made.blinding.deviation)
+
+
+@command.command()
+@folder_option("invitation", "What the model owner sent.")
+@opt.genotype_options()
+@opt.encryptor_option
+@opt.passphrase_options
+@opt.run_options
+def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
+    """Genotype owner, private model: a fresh key; OUT.cohort and OUT.publickey for the model owner."""
+    from securegen.ckks import keys
+    from securegen.ckks.prs_messages import read_invitation
+    from securegen.private_scores import encrypt_for
+    from securegen.study import open_genotypes
+
+    keys.lock_down_process()
+    opt.use_threads(threads)
+    log = RunLog(out, "prs-step accept", quiet=quiet)
+    with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
+        reader = open_genotypes(opt.inputs_from(options), log)
+        key = encrypt_for(read_invitation(Path(invitation)), reader, out, encryptor=encryptor, progress=report)
+        keys.write_secret(f"{out}.secret", key, passphrase=opt.passphrase(passphrase_file, confirm=True))
+    log(f"for the model owner: {out}.cohort, {out}.publickey; keep {out}.secret and {out}.owner")
+    log.write(engine="ckks", parameters=key.public.parameters.to_json())
+
+
+@command.command(cls=ScoreCommand)
+@folder_option("cohort", "Encrypted genotypes.")
+@folder_option("publickey", "The encryption key that came with them.")
+@folder_option("private", "OUT.private of prs-step invite.")
+@score_options()
+@privacy_options
+@opt.run_options
+def reply(cohort, publickey, private, out, threads, memory, quiet, **options) -> None:
+    """Model owner, private model: charge the replies, then write OUT.replies for the genotype owner."""
+    from securegen.private_scores import reply as answer
+
+    opt.use_threads(threads)
+    log = RunLog(out, "prs-step reply", quiet=quiet)
+    rules, inputs = rules_from(options), score_inputs(options)
+    folder = Path(f"{out}.replies")
+    with log.stage("score"), progress("scoring", unit="chunks", quiet=quiet) as report:
+        answer(Path(cohort), Path(publickey), Path(private), inputs, rules, folder, progress=report)
+    log.write(engine="ckks", role="model owner", bytes={"replies": folder_bytes(folder)})
+
+
+@command.command("open")
+@click.option("--key", "key_file", required=True, metavar="FILE", help="OUT.secret of prs-step accept.")
+@opt.passphrase_options
+@folder_option("owner", "OUT.owner of prs-step accept.")
+@folder_option("invitation", "What the model owner sent first.")
+@folder_option("replies", "What it sent last.")
+@opt.genotype_options()
+@opt.run_options
+def open_(key_file, passphrase_file, owner, invitation, replies, out, threads, memory, quiet, **options) -> None:
+    """Genotype owner, private model: decrypt the scores and write OUT.sscore."""
+    from securegen.ckks import keys
+    from securegen.ckks.prs_messages import read_invitation
+    from securegen.private_scores import open_scores_for
+    from securegen.score_study import ScoreInputs, write_table
+    from securegen.study import open_genotypes
+
+    keys.lock_down_process()
+    log = RunLog(out, "prs-step open", quiet=quiet)
+    keys.refuse_retired(key_file)
+    with log.stage("decrypt"):
+        key = keys.read_secret(key_file, passphrase=opt.passphrase(passphrase_file))
+        reader = open_genotypes(opt.inputs_from(options), log)
+        try:
+            table = open_scores_for(read_invitation(Path(invitation)), Path(replies), key, Path(owner), reader)
+        except VerificationError:
+            keys.retire(key_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {replies} failed verification")
+            raise
+    write_table(out, reader.samples, table, ScoreInputs(()), log)
+    log.write(engine="ckks", scores=list(table.names))
+
+
+for _more in prs_step_parties.COMMANDS:
+    command.add_command(_more)

@@ -18,8 +18,8 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.progress import progress
 from securegen.cli.prs import SMALL_MODELS, run_plain
-from securegen.cli.score_options import ScoreCommand, score_inputs, score_options
-from securegen.errors import SecuregenError
+from securegen.cli.score_options import ScoreCommand, privacy_options, score_inputs, score_options
+from securegen.errors import SecuregenError, UsageError
 from securegen.governance.receipt import Party, Receipt
 from securegen.io.output import make_working_folder
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
@@ -129,18 +129,34 @@ def run_public(
 @click.option("--engine", type=click.Choice(["plain", "ckks"]), required=True, help="How sums are computed.")
 @opt.genotype_options()
 @score_options()
+@click.option("--private-model", is_flag=True, help="The weights stay with the model owner; the replies are capped.")
+@click.option("--encrypted-model", is_flag=True, help="Private, and encrypted for an evaluator that sees neither side.")
+@click.option("--vendor-key", is_flag=True, help="A vendor encrypts the model; the genotypes stay in the clear here.")
+@privacy_options
 @opt.encryptor_option
 @click.option("--keep-files", is_flag=True, help="Keep the encrypted files (keys are deleted all the same).")
 @opt.run_options
-def prs(engine, encryptor, keep_files, out, threads, memory, quiet, **options) -> None:
+def prs(
+    engine, private_model, encrypted_model, vendor_key, client, ledger, allow_model, reply_cap, encryptor, keep_files, out,
+    threads, memory, quiet, **options,
+) -> None:  # fmt: skip
     """Polygenic scores with every role as its own process, through the files of a deployment.
 
     It never prompts: keys are its own, under random passphrases, and deleted at the end.
     """
     opt.use_threads(threads)
     inputs, genotypes = score_inputs(options), opt.inputs_from(options)
-    log = RunLog(out, f"run-local prs --engine {engine}", quiet=quiet)
+    settings = {"--private-model": private_model, "--encrypted-model": encrypted_model, "--vendor-key": vendor_key}
+    chosen = [flag for flag, given in settings.items() if given]
+    if len(chosen) > 1 or (chosen and engine != "ckks"):
+        raise UsageError(f"{' and '.join(chosen)}: one of them at a time, with --engine ckks")
+    log = RunLog(out, " ".join(["run-local prs --engine", engine, *chosen]), quiet=quiet)
     if engine == "plain":
         run_plain(genotypes, inputs, out, log)
+    elif chosen:
+        from securegen.cli.run_local_private import SETTINGS
+
+        rules = {"client": client, "ledger": ledger, "allow_model": allow_model, "reply_cap": reply_cap}
+        SETTINGS[chosen[0]](genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files, rules=rules)
     else:
         run_public(genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
@@ -95,3 +96,53 @@ def score_inputs(options: dict[str, Any]) -> ScoreInputs:
     if not values["score"]:
         raise UsageError("no scoring file was given: --score FILE")
     return ScoreInputs(**values)
+
+
+def privacy_options(command: Callable) -> Callable:
+    """What the owner of a private model decides."""
+    return _apply(
+        [
+            click.option("--client", default="client", show_default=True, metavar="NAME",
+                         help="The model owner's name for who asks; replies are counted by it."),
+            click.option("--ledger", metavar="FILE", help="The model owner's file of replies."),
+            click.option("--allow-small-model", "allow_model", multiple=True, metavar="NAME",
+                         help="Answer for this score with fewer than 20 non-zero weights a person."),
+            click.option("--reply-cap", type=click.IntRange(1), metavar="N",
+                         help="Replies in the model's life [non-zero weights × bits / (10 × bits of a score)]."),
+        ]
+    )(command)  # fmt: skip
+
+
+def score_words(inputs: ScoreInputs) -> list[str]:
+    """The options that give another process the same scores. Paths become absolute."""
+    out = [word for path in inputs.score for word in ("--score", str(Path(path).resolve()))]
+    if inputs.columns:
+        out += ["--score-col-nums", ",".join(map(str, inputs.columns))]
+    if inputs.genome_build:
+        out += ["--genome-build", inputs.genome_build]
+    if inputs.keep_ambiguous:
+        out.append("--keep-ambiguous")
+    if not inputs.strand_flips:
+        out.append("--no-strand-flips")
+    if inputs.minimum is not None:
+        out += ["--min-variants", str(inputs.minimum)]
+    out += [word for name in inputs.allow for word in ("--allow-small-score", name)]
+    return [
+        *out, "--match-by", inputs.match_by, "--min-overlap", str(inputs.min_overlap), "--imputation",
+        inputs.imputation, "--weight-bits", str(inputs.bits), "--digits", str(inputs.digits),
+    ]  # fmt: skip
+
+
+def folder_option(name: str, text: str) -> Callable:
+    """A folder that another step wrote."""
+    return click.option(f"--{name}", required=True, metavar="FOLDER", help=text)
+
+
+def rules_from(options: dict[str, Any]):
+    """What the model owner decides, from the options."""
+    from securegen.private_scores import PrivacyRules
+
+    ledger, client = options.pop("ledger"), options.pop("client")
+    if not ledger:
+        raise UsageError("--ledger FILE is needed: the replies of a private model are counted there")
+    return PrivacyRules(Path(ledger), client, options.pop("allow_model"), options.pop("reply_cap"))

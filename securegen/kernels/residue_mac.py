@@ -49,10 +49,17 @@ def mac_blocks(
 
 
 def mac_parts(
-    g0: np.ndarray, g1: np.ndarray, c0: np.ndarray, c1: np.ndarray, primes: np.ndarray, out: np.ndarray
+    g0: np.ndarray,
+    g1: np.ndarray,
+    c0: np.ndarray,
+    c1: np.ndarray,
+    primes: np.ndarray,
+    out: np.ndarray,
+    *,
+    threads: int | None = None,
 ) -> None:
     """`mac_blocks` for one block: g0, g1 (k, T, G, L), out (k, T, J, 3, L)."""
-    mac_blocks(g0[None], g1[None], c0, c1, primes, out[None])
+    mac_blocks(g0[None], g1[None], c0, c1, primes, out[None], threads=threads)
 
 
 def mac(g: np.ndarray, c: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
@@ -65,7 +72,9 @@ def mac_plain(g: np.ndarray, p: np.ndarray, primes: np.ndarray, out: np.ndarray)
     mac_plain_parts(g[:, :, :, 0], g[:, :, :, 1], p, primes, out)
 
 
-def mac_plain_parts(g0: np.ndarray, g1: np.ndarray, p: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
+def mac_plain_parts(
+    g0: np.ndarray, g1: np.ndarray, p: np.ndarray, primes: np.ndarray, out: np.ndarray, *, threads: int | None = None
+) -> None:
     """`mac_plain` for a ciphertext in halves: g0, g1 (k, T, G, L) uint32."""
     k, tiles, groups, lanes = g0.shape
     assert g1.shape == g0.shape and g1.strides == g0.strides and p.shape == (k, tiles, groups, p.shape[3], lanes)
@@ -73,7 +82,7 @@ def mac_plain_parts(g0: np.ndarray, g1: np.ndarray, p: np.ndarray, primes: np.nd
     _check(primes, out, lanes, g0, g1, p)
     if groups:
         constants = _constants(primes)
-        over_range(k * tiles, lambda a, z: _mac_plain(g0, g1, p, primes, constants, out, a, z))
+        over_range(k * tiles, lambda a, z: _mac_plain(g0, g1, p, primes, constants, out, a, z), threads=threads)
 
 
 def add(g: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:

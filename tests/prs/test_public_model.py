@@ -107,21 +107,6 @@ def test_text_equals_plain_on_the_reference_data(securegen, fileset, reference_d
     assert not list(Path().glob("*.parties*"))
 
 
-def test_steps_in_separate_folders(securegen, small, monkeypatch):
-    monkeypatch.setenv("SECUREGEN_PASSPHRASE", "correct horse")
-    steps = [
-        ("prs-step", "encrypt", "--bfile", small.bfile, "--score", small.score, "--out", "enc"),
-        ("prs", "--cohort", "enc.cohort", "--model", "enc.model", "--out", "server"),
-        ("prs-step", "decrypt", "--key", "enc.secret", "--owner", "enc.owner", "--results", "server.results",
-         "--out", "result"),
-        ("prs", "--bfile", small.bfile, "--score", small.score, "--out", "plain"),
-    ]  # fmt: skip
-    for words in steps:
-        done = securegen(*words)
-        assert done.exit_code == 0, done.exception
-    assert Path("result.sscore").read_bytes() == Path("plain.sscore").read_bytes()
-
-
 def with_scores(results: Path, folder: Path, change) -> Path:
     """A copy of a results folder in which change(tiles) was applied and the digests made right."""
     body = artefact.read_manifest(results, "scores", None)

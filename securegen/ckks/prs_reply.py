@@ -1,0 +1,122 @@
+"""The model owner's reply: encrypted genotypes × its own weights, blinded so that the key holder learns scores only.
+
+Of each group of people and score the reply holds
+    c1 + a·u + e₁              a whole polynomial: the encryption of zero makes it look random to the key holder
+    c0[i] + (b·u + e₀)[i] + Δ(constant + h) + f     for the coefficients of real people; no other one is sent
+with (u, e₀, e₁), the blur h and the flooding f fresh. `prs_blinding` says how large they are and what they cost.
+
+Who learns what: the model owner sees ciphertexts and the request; the key holder learns, for each person and score, one
+integer: the score to within the blur. It cannot check it: the model owner is trusted to compute what it promised.
+Without the encryption of zero, c1 = Σ w(X)·a(X) gives the weights; without the mask (all of c0) n equations a reply do;
+without the cap, V replies do: the tests run these attacks.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from securegen.ckks import artefact, codec
+from securegen.ckks.cohort import EncryptedCohort, Progress, _make_folder, chunks, no_progress
+from securegen.ckks.encryption import ring_tables
+from securegen.ckks.keys import PublicKey
+from securegen.ckks.parameters import Parameters
+from securegen.ckks.prs_blinding import Blinding
+from securegen.ckks.prs_server import encrypted_scores
+from securegen.ckks.prs_weights import StoredWeights, read_scores
+from securegen.ckks.publickey import EncryptionKey, encrypt_zeros
+from securegen.ckks.threshold import _once
+from securegen.errors import ArtefactError
+from securegen.kernels.ntt import inverse
+
+
+def uniform_integers(limit: int, count: int) -> list[int]:
+    """`count` integers uniform in [−limit, limit], from the operating system."""
+    return [secrets.randbelow(2 * limit + 1) - limit for _ in range(count)]
+
+
+def offsets(constant: int, blinding: Blinding, count: int) -> list[int]:
+    """What is added to `count` coefficients: Δ(constant + h) + f."""
+    blur, flooding = uniform_integers(blinding.blur, count), uniform_integers(blinding.flooding, count)
+    return [((constant + h) << blinding.scale) + f for h, f in zip(blur, flooding, strict=True)]
+
+
+def people_of(group: int, parameters: Parameters) -> int:
+    """How many of a group's b coefficients belong to people; the others are padding and never sent."""
+    return min(parameters.pack, parameters.samples - group * parameters.pack)
+
+
+def blind(
+    sums: np.ndarray, first_group: int, constant: np.ndarray, key: EncryptionKey, blinding: Blinding, p: Parameters
+) -> tuple[np.ndarray, np.ndarray]:
+    """(G, k, T, C, 2, L) sums of a chunk -> (k, G·b, C) uint32 residues of the people's coefficients of c0, zero for
+    padding, and (G·C, k, n) uint32 residues of c1, NTT form."""
+    ring, (groups, k, _, columns, _, _) = p.ring, sums.shape
+    q = np.array(ring.primes, np.uint64)
+    both = codec.from_tiles(np.moveaxis(sums, 0, 2), ring)  # (G, C, 2, k, n)
+    assert both.shape == (groups, columns, 2, k, ring.n)
+    both = both.reshape(groups * columns, 2, k, ring.n)
+    both = _once(both + encrypt_zeros(key, len(both)), q[:, None])
+    return finish_blinding(both[:, 0], groups, first_group, constant, blinding, p), both[:, 1].astype(np.uint32)
+
+
+def finish_blinding(
+    c0: np.ndarray, groups: int, first_group: int, constant: np.ndarray, blinding: Blinding, p: Parameters
+) -> np.ndarray:
+    """(G·C, k, n) uint64 first halves, NTT form -> (k, G·b, C) uint32: the people's coefficients, flooded and blurred."""
+    ring, columns = p.ring, len(constant)
+    c0 = np.ascontiguousarray(c0)
+    inverse(c0, ring_tables(ring))
+    used = read_scores(c0, p).reshape(groups, columns, len(ring.primes), p.pack)
+    out = np.zeros((len(ring.primes), groups, p.pack, columns), np.uint32)
+    for g in range(groups):
+        count = people_of(first_group + g, p)
+        for c in range(columns):
+            added = offsets(int(constant[c]), blinding, count)
+            for i, prime in enumerate(ring.primes):
+                residues = np.array([v % prime for v in added], np.uint64)
+                out[i, g, :count, c] = (used[g, c, i, :count] + residues) % np.uint64(prime)
+    return out.reshape(len(ring.primes), groups * p.pack, columns)
+
+
+def replies(
+    cohort: EncryptedCohort, weights: StoredWeights, key: EncryptionKey, blinding: Blinding, *,
+    progress: Progress = no_progress,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+    """Yield the two parts of `blind` for every chunk of groups."""
+    p = cohort.parameters
+    for chunk, sums in encrypted_scores(cohort, weights, progress=progress):
+        yield blind(sums, chunks(p)[chunk][0], weights.constant, key, blinding, p)
+
+
+def write_replies(
+    cohort: EncryptedCohort, weights: StoredWeights, key: EncryptionKey, blinding: Blinding, folder: Path, *,
+    progress: Progress = no_progress,
+) -> None:  # fmt: skip
+    """Write the replies for every person. The caller has charged them (`prs_ledger`)."""
+    _make_folder(folder, 0o755)
+    (folder / artefact.MANIFEST).unlink(missing_ok=True)
+    entries = []
+    for i, parts in enumerate(replies(cohort, weights, key, blinding, progress=progress)):
+        entries.append(
+            [vars(artefact.write_entry(folder, f"reply-{i:04d}.c{h}.npy", part)) for h, part in enumerate(parts)]
+        )
+    body = {
+        "key": cohort.public.fingerprint, "cohort": cohort.digest, "nonce": key.nonce.hex(), "chunks": entries,
+        "columns": weights.columns,
+    }  # fmt: skip
+    artefact.write_manifest(folder, "score replies", body, None)
+
+
+def read_encryption_key(folder: Path, public: PublicKey, nonce: bytes) -> EncryptionKey:
+    """The encryption key made for this nonce. Raises ArtefactError when it is for another one or not its owner's."""
+    body, ring = artefact.read_manifest(folder, "encryption key", public), public.parameters.ring
+    if body.get("nonce") != nonce.hex():
+        raise ArtefactError(f"{folder} was not made for the nonce of this invitation")
+    b = artefact.load_array(folder, body["b"], (len(ring.primes), ring.n)).astype(np.uint64)
+    if (b >= np.array(ring.primes, np.uint64)[:, None]).any():
+        raise ArtefactError(f"{folder} holds residues that are not below their prime")
+    return EncryptionKey(ring, nonce, b)

@@ -1,0 +1,217 @@
+"""A vendor's encrypted model on a hospital's plain genotypes; the vendor holds the key and returns one blinded integer.
+
+The vendor encrypts w(X) = Σ_j w_j X^j for every n rows, scaled by Δ = ⌊q/P⌋. The hospital multiplies with
+x(X) = Σ_j x_j X^(n−1−j): coefficient n−1 of the sum over blocks is Δ·S + noise. It sends
+
+    c1 + a·u + e₁     and     (c0 + b·u + e₀)[n−1] + Δ·R + f,     R uniform modulo P, f uniform in [−F, F]
+
+and the vendor answers y = round(v/Δ) + constant + h modulo P, and nothing else of v. The hospital takes R away. P is a
+power of two above 2|S|, and q − ΔP < P, so a wrap around q moves v by less than P and y is exact.
+
+Who learns what: the hospital its scores, which variants and how many replies the model has; the vendor the cohort's
+variants and the number of people: y is uniform, and v minus y·Δ is flooded (its distance from something that
+depends on nothing is 2^-40 for all people of a run together). Neither can verify the other.
+
+The vendor is a decryption oracle for the hospital, and cannot see what it decrypts: (0, Δ·Σ 3^i X^i) in place of a reply
+returns log2(P)/log2(3) coefficients of the key, and Enc(w)·X^i a weight. So a key, with a model encrypted afresh, serves
+n/(10·log2 P) people, which leaves nine tenths of the key's coefficients unknown, and the ledger caps the replies of the
+model's life at a tenth of its bits (`prs_blinding`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from securegen.ckks.codec import from_tiles, to_tiles
+from securegen.ckks.encryption import Ciphertexts, Encryptor, ring_tables, scaled_residues
+from securegen.ckks.keys import SecretKey
+from securegen.ckks.parameters import ERROR_MAX, ERROR_SD, Parameters, Ring
+from securegen.ckks.prs_blinding import ModelSize, flooding_for
+from securegen.ckks.prs_parameters import store_parameters
+from securegen.ckks.prs_reply import uniform_integers
+from securegen.ckks.prs_weights import ScoreReader, StoredWeights
+from securegen.ckks.publickey import EncryptionKey, encrypt_zeros, noise_certain, noise_sd
+from securegen.errors import ArtefactError, PlanError, ProtocolError
+from securegen.kernels.ntt import inverse
+from securegen.kernels.residue_mac import mac_plain_parts
+from securegen.model import IntArray
+
+KEY_SHARE = 10
+STREAMS = ("g", "m")
+RINGS = ((8192, 4), (8192, 5), (8192, 6))
+
+
+@dataclass(frozen=True)
+class VendorParameters:
+    """key: of the ring; plain_bits: log2 of P; flooding: F; noise: largest honest noise; blur: H; batch: people a key."""
+
+    key: Parameters
+    plain_bits: int
+    flooding: int
+    noise: int
+    blur: int
+
+    def __post_init__(self) -> None:
+        if 2 * (self.flooding + self.noise + self.modulus) >= self.delta:
+            raise PlanError(f"replies of {self.plain_bits} bits do not fit {math.log2(self.key.ring.modulus):.0f} bits")
+
+    @property
+    def modulus(self) -> int:
+        """P."""
+        return 1 << self.plain_bits
+
+    @property
+    def delta(self) -> int:
+        return self.key.ring.modulus // self.modulus
+
+    @property
+    def batch(self) -> int:
+        """People a key serves."""
+        return max(1, self.key.ring.n // (KEY_SHARE * self.plain_bits))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "key": self.key.to_json(), "plain_bits": self.plain_bits, "flooding": str(self.flooding),
+            "noise": str(self.noise), "blur": self.blur,
+        }  # fmt: skip
+
+    @staticmethod
+    def from_json(value: Any) -> VendorParameters:
+        try:
+            return VendorParameters(
+                Parameters.from_json(value["key"]), int(value["plain_bits"]), int(value["flooding"]),
+                int(value["noise"]), int(value["blur"]),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, PlanError) as error:
+            raise ArtefactError(f"the parameters are not valid: {error}") from None
+
+
+def choose_vendor(size: ModelSize, *, samples: int, rows: int, columns: int, dosage_max: int) -> VendorParameters:
+    """The smallest ring that holds the replies. Raises PlanError when none does."""
+    plain_bits = (2 * (size.sum_bound + size.blur) + 1).bit_length()
+    for n, count in RINGS:
+        ring = Ring.standard(n, count)
+        deviation = math.hypot(ERROR_SD * dosage_max * math.sqrt(2 * rows), noise_sd(ring))
+        noise = 2 * rows * dosage_max * ERROR_MAX + noise_certain(ring)
+        flooding = flooding_for(deviation, samples * columns)
+        try:
+            # the scale of these key parameters is not used: Δ is not a power of two
+            key = store_parameters(ring, 1, 16, dosage_max=dosage_max, samples=samples)
+            return VendorParameters(key, plain_bits, flooding, noise, size.blur)
+        except PlanError:
+            continue
+    raise PlanError(f"no parameters hold replies of {plain_bits} bits: use fewer bits a weight (--weight-bits)")
+
+
+def batch_nonce(nonce: bytes, batch: int) -> bytes:
+    """The hospital's nonce for the encryption key of one batch."""
+    return hashlib.sha256(b"securegen batch" + batch.to_bytes(8, "big") + nonce).digest()
+
+
+def encrypt_weights(
+    weights: StoredWeights, key: SecretKey, vendor: VendorParameters, encryptor: Encryptor
+) -> Ciphertexts:
+    """Vendor: both streams of every n rows, all columns: R·C ciphertexts in the order (stream, block, column)."""
+    ring = vendor.key.ring
+    blocks = -(-len(weights.dosage) // ring.n)
+    messages = np.zeros((len(STREAMS), blocks * ring.n, weights.columns), np.int64)
+    for i, stream in enumerate(STREAMS):
+        messages[i, : len(weights.dosage)] = weights.stream(stream)
+    flat = messages.reshape(-1, ring.n, weights.columns).transpose(0, 2, 1).reshape(-1, ring.n)
+    zeros = encryptor(np.zeros_like(flat), 0)
+    scaled = scaled_residues(np.ascontiguousarray(flat), 0, ring)
+    q = np.array(ring.primes, np.uint64)[:, None]
+    scaled = scaled * np.array([vendor.delta % p for p in ring.primes], np.uint64)[:, None] % q
+    tiles = to_tiles(scaled, ring).astype(np.uint64) + zeros.c0
+    return Ciphertexts((tiles % q[:, None, None]).astype(np.uint32), zeros.c1, zeros.seed)
+
+
+def people_polynomials(reader: ScoreReader, people: IntArray, ring: Ring) -> Iterator[np.ndarray]:
+    """Hospital: (k, T, people, L) uint32 of x(X) for every n rows of g, then of m."""
+    chosen = ScoreReader(reader.used.select(samples=people), reader.second)
+    rows = len(chosen.variants)
+    for stream in STREAMS:
+        for start in range(0, rows, ring.n):
+            block = chosen.read(start, min(start + ring.n, rows))
+            values = block.dosage if stream == "g" else block.missing
+            messages = np.zeros((len(people), ring.n), np.int64)
+            if values is not None:
+                messages[:, ring.n - len(block) :] = values[::-1].T
+            yield to_tiles(scaled_residues(messages, 0, ring), ring)
+
+
+def multiply(
+    model: tuple[np.ndarray, np.ndarray], polynomials: Iterator[np.ndarray], columns: int, ring: Ring
+) -> np.ndarray:
+    """Hospital: Σ over blocks and streams, (people, C, 2, k, n) uint64, NTT form. model: halves (k, T, R·C, L) uint32."""
+    primes = np.array(ring.primes, np.uint64)
+    out: np.ndarray | None = None
+    for r, x in enumerate(polynomials):
+        people = x.shape[2]
+        if out is None:
+            out = np.zeros((columns, len(primes), ring.tiles, people, 2, ring.lanes), np.uint64)
+        if not x.any():
+            continue
+        for c in range(columns):
+            g0, g1 = (half[:, :, r * columns + c, None] for half in model)
+            mac_plain_parts(g0, g1, x[:, :, None], primes, out[c])
+    assert out is not None
+    return np.stack([from_tiles(np.ascontiguousarray(part), ring) for part in out], axis=1)
+
+
+def blind(sums: np.ndarray, key: EncryptionKey, vendor: VendorParameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hospital: (people, C, 2, k, n) -> coefficient n−1 of c0, (k, people, C) uint32; c1, (people·C, k, n) uint32; and the
+    masks R, (people, C) object integers, which stay."""
+    ring = vendor.key.ring
+    q = np.array(ring.primes, np.uint64)
+    people, columns = sums.shape[:2]
+    both = sums.reshape(-1, *sums.shape[2:])
+    both = (both + encrypt_zeros(key, len(both))) % q[:, None]
+    c0 = np.ascontiguousarray(both[:, 0])
+    inverse(c0, ring_tables(ring))
+    masks = [secrets.randbelow(vendor.modulus) for _ in both]
+    floods = uniform_integers(vendor.flooding, len(both))
+    added = [vendor.delta * r + f for r, f in zip(masks, floods, strict=True)]
+    top = np.empty((len(q), len(both)), np.uint32)
+    for i, p in enumerate(ring.primes):
+        top[i] = (c0[:, i, -1] + np.array([v % p for v in added], np.uint64)) % q[i]
+    kept = np.array(masks, dtype=object).reshape(people, columns)
+    return top.reshape(len(q), people, columns), both[:, 1].astype(np.uint32), kept
+
+
+def round_reply(
+    top: np.ndarray, c1: np.ndarray, key: SecretKey, vendor: VendorParameters, constant: IntArray
+) -> np.ndarray:
+    """Vendor: y of every person and score, (people, C) int64 in [0, P): all that it may return of what it decrypts.
+
+    Raises ProtocolError for more people than a key serves.
+    """
+    ring, (_, people, columns) = vendor.key.ring, top.shape
+    if people > vendor.batch:
+        raise ProtocolError(f"the hospital sent {people} people under one key, which serves {vendor.batch}")
+    q = np.array(ring.primes, np.uint64)[:, None]
+    rest = np.ascontiguousarray(c1.astype(np.uint64) * key.residues % q)
+    inverse(rest, ring_tables(ring))
+    residues = (top.reshape(len(ring.primes), -1).astype(np.uint64) + rest[:, :, -1].T) % q
+    modulus = ring.modulus
+    basis = [(modulus // p) * pow(modulus // p, -1, p) for p in ring.primes]
+    blur = uniform_integers(vendor.blur, residues.shape[1])
+    out = np.empty(residues.shape[1], np.int64)
+    for i in range(residues.shape[1]):
+        v = sum(int(r) * m for r, m in zip(residues[:, i], basis, strict=True)) % modulus
+        y = (2 * v + vendor.delta) // (2 * vendor.delta)
+        out[i] = (y + int(constant[i % columns]) + blur[i]) % vendor.modulus
+    return out.reshape(people, columns)
+
+
+def unmask(y: np.ndarray, masks: np.ndarray, vendor: VendorParameters) -> IntArray:
+    """Hospital: (people, C) int64 scores."""
+    half = vendor.modulus // 2
+    return np.array((y.astype(object) - masks + half) % vendor.modulus - half, dtype=np.int64)

@@ -1,0 +1,152 @@
+"""Steps of encrypted models (evaluator) and of vendors' keys, for securegen prs-step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from securegen.cli import options as opt
+from securegen.cli.progress import progress
+from securegen.cli.score_options import (
+    ScoreCommand,
+    folder_option,
+    privacy_options,
+    rules_from,
+    score_inputs,
+    score_options,
+)
+from securegen.provenance import RunLog, folder_bytes
+
+
+@click.command()
+@opt.run_options
+def challenge(out, threads, memory, quiet) -> None:
+    """Evaluator, or hospital of a vendor's model: OUT.challenge, a nonce for the other party; keep it."""
+    from securegen.encrypted_model_scores import challenge as draw
+
+    log = RunLog(out, "prs-step challenge", quiet=quiet)
+    draw(Path(f"{out}.challenge"))
+    log.write(engine="ckks")
+
+
+@click.command("encrypt-model", cls=ScoreCommand)
+@folder_option("publickey", "The genotype owner's encryption key.")
+@folder_option("private", "OUT.private of prs-step invite.")
+@score_options()
+@privacy_options
+@opt.run_options
+def encrypt_model(publickey, private, out, threads, memory, quiet, **options) -> None:
+    """Model owner, encrypted model: charge the replies, then write OUT.encmodel for the evaluator."""
+    from securegen.encrypted_model_scores import encrypt_model_for
+
+    opt.use_threads(threads)
+    log = RunLog(out, "prs-step encrypt-model", quiet=quiet)
+    rules, inputs = rules_from(options), score_inputs(options)
+    with log.stage("encrypt"):
+        encrypt_model_for(Path(publickey), Path(private), inputs, rules, Path(f"{out}.encmodel"))
+    log.write(engine="ckks", role="model owner")
+
+
+@click.command()
+@folder_option("cohort", "Encrypted genotypes.")
+@folder_option("publickey", "The encryption key that came with them.")
+@folder_option("model", "OUT.encmodel of prs-step encrypt-model.")
+@click.option("--challenge", required=True, metavar="FILE", help="This evaluator's, of this run.")
+@opt.run_options
+def evaluate(cohort, publickey, model, challenge, out, threads, memory, quiet) -> None:
+    """Evaluator, encrypted model: multiply, blind, and write OUT.replies for the genotype owner."""
+    from securegen.encrypted_model_scores import evaluate as multiply
+
+    opt.use_threads(threads)
+    log = RunLog(out, "prs-step evaluate", quiet=quiet)
+    folder = Path(f"{out}.replies")
+    with log.stage("score"), progress("scoring", unit="chunks", quiet=quiet) as report:
+        multiply(Path(cohort), Path(publickey), Path(model), Path(challenge), folder, progress=report)
+    log.write(engine="ckks", role="evaluator", bytes={"replies": folder_bytes(folder)})
+
+
+@click.command(cls=ScoreCommand)
+@folder_option("request", "What the hospital sent.")
+@click.option("--challenge", required=True, metavar="FILE", help="The hospital's.")
+@score_options()
+@privacy_options
+@opt.encryptor_option
+@opt.passphrase_options
+@opt.run_options
+def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
+    """Vendor: OUT.offer, the model encrypted under a fresh key for every batch of people; OUT.private stays."""
+    from securegen.ckks import keys
+    from securegen.vendor_scores import offer as make
+
+    keys.lock_down_process()
+    opt.use_threads(threads)
+    log = RunLog(out, "prs-step offer", quiet=quiet)
+    rules, inputs = rules_from(options), score_inputs(options)
+    with log.stage("keygen"):
+        make(
+            Path(request), Path(challenge), inputs, rules, Path(f"{out}.offer"), Path(f"{out}.private"),
+            passphrase=opt.passphrase(passphrase_file, confirm=True), encryptor=encryptor, log=log,
+        )  # fmt: skip
+    log.write(engine="ckks", role="vendor")
+
+
+@click.command()
+@folder_option("offer", "What the vendor sent.")
+@click.option("--challenge", required=True, metavar="FILE", help="This hospital's.")
+@opt.genotype_options()
+@opt.run_options
+def blind(offer, challenge, out, threads, memory, quiet, **options) -> None:
+    """Hospital: OUT.blinded for the vendor; OUT.masks stays."""
+    from securegen.study import open_genotypes
+    from securegen.vendor_scores import blind_scores
+
+    opt.use_threads(threads)
+    log = RunLog(out, "prs-step blind", quiet=quiet)
+    reader = open_genotypes(opt.inputs_from(options), log)
+    with log.stage("score"):
+        blind_scores(Path(offer), Path(challenge), reader, Path(f"{out}.blinded"), Path(f"{out}.masks"))
+    log.write(engine="ckks", role="hospital")
+
+
+@click.command(cls=ScoreCommand)
+@folder_option("blinded", "What the hospital sent.")
+@folder_option("private", "OUT.private of prs-step offer.")
+@score_options()
+@privacy_options
+@opt.passphrase_options
+@opt.run_options
+def answer(blinded, private, passphrase_file, out, threads, memory, quiet, **options) -> None:
+    """Vendor: charge the replies, round one coefficient a person into OUT.rounded, forget the keys."""
+    from securegen.ckks import keys
+    from securegen.vendor_scores import answer as reply
+
+    keys.lock_down_process()
+    log = RunLog(out, "prs-step answer", quiet=quiet)
+    rules, inputs = rules_from(options), score_inputs(options)
+    with log.stage("decrypt"):
+        secret = opt.passphrase(passphrase_file)
+        reply(Path(blinded), Path(private), inputs, rules, Path(f"{out}.rounded"), passphrase=secret)
+    log.write(engine="ckks", role="vendor")
+
+
+@click.command()
+@folder_option("rounded", "What the vendor sent last.")
+@folder_option("offer", "What it sent first.")
+@folder_option("masks", "OUT.masks of prs-step blind.")
+@opt.genotype_options()
+@opt.run_options
+def unmask(rounded, offer, masks, out, threads, memory, quiet, **options) -> None:
+    """Hospital: take the masks away and write OUT.sscore."""
+    from securegen.score_study import ScoreInputs, write_table
+    from securegen.study import open_genotypes
+    from securegen.vendor_scores import unmask_scores
+
+    log = RunLog(out, "prs-step unmask", quiet=quiet)
+    reader = open_genotypes(opt.inputs_from(options), log)
+    table = unmask_scores(Path(rounded), Path(offer), Path(masks), reader)
+    write_table(out, reader.samples, table, ScoreInputs(()), log)
+    log.write(engine="ckks", scores=list(table.names))
+
+
+COMMANDS = (challenge, encrypt_model, evaluate, offer, blind, answer, unmask)
