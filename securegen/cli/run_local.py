@@ -160,20 +160,28 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
     "--covar c.tsv --out result"
 )
 @click.option(
-    "--engine", type=click.Choice(["plain", "ckks", "threshold"]), required=True, help="How the sums are computed."
+    "--engine",
+    type=click.Choice(["plain", "ckks", "threshold", "mpc"]),
+    required=True,
+    help="How the sums are computed.",
 )
 @opt.genotype_options(several=True)
 @opt.design_options()
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
-@click.option("--sites", type=click.IntRange(2), metavar="S", help="Sites the samples are dealt to (threshold) [3].")
+@click.option(
+    "--sites", type=click.IntRange(2), metavar="S", help="Sites the samples are dealt to (threshold, mpc) [3]."
+)
+@click.option("--split", type=click.Choice(["horizontal", "vertical", "outsourced"]), help="Who holds what (mpc).")
+@click.option("--reveal", type=click.Choice(["aggregates"]), help="What a vertical split opens (mpc).")
+@click.option("--consent-aggregates", is_flag=True, help="Both owners agree to open all sums (mpc).")
 @click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
 @opt.encryptor_option
 @DIGITS
 @KEEP
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
-def gwas(engine, sites, two_sites_learn_each_other, encryptor, digits, keep_files, compare_plain, out, threads, memory,
+def gwas(engine, sites, split, reveal, consent_aggregates, two_sites_learn_each_other, encryptor, digits, keep_files, compare_plain, out, threads, memory,
          quiet, bfile, **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
 
@@ -182,8 +190,10 @@ def gwas(engine, sites, two_sites_learn_each_other, encryptor, digits, keep_file
     opt.use_threads(threads)
     filters = opt.filters_from(options)
     inputs = opt.inputs_from(options, bfile=bfile[0], qc=filters.active)
-    if engine != "threshold" and (len(bfile) > 1 or sites):
+    if engine not in ("threshold", "mpc") and (len(bfile) > 1 or sites):
         raise UsageError(f"several --bfile and --sites are for sites that share no data, not for --engine {engine}")
+    if engine != "mpc" and (split or reveal or consent_aggregates):
+        raise UsageError("--split, --reveal and --consent-aggregates are for --engine mpc")
     if compare_plain and len(bfile) > 1:
         raise UsageError("--compare-plain needs the pooled cohort as one --bfile")
     log = RunLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
@@ -194,6 +204,16 @@ def gwas(engine, sites, two_sites_learn_each_other, encryptor, digits, keep_file
             inputs, bfile, sites, out, digits, log, filters, keep_files=keep_files,
             two_sites_learn_each_other=two_sites_learn_each_other,
         )  # fmt: skip
+        if compare_plain:
+            _compare(inputs, tables, digits, log, filters)
+        return
+    if engine == "mpc":
+        from securegen.cli.run_mpc import Choices, run_mpc
+
+        choices = Choices(
+            split, sites, reveal, consent_aggregates, two_sites_learn_each_other, threads or os.cpu_count() or 1
+        )
+        tables = run_mpc(inputs, bfile, choices, out, digits, log, filters, keep_files=keep_files)
         if compare_plain:
             _compare(inputs, tables, digits, log, filters)
         return
@@ -243,6 +263,9 @@ def _compare(inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters 
     for stage, seconds in log.seconds.items():
         log(f"  {stage:<8} {seconds:8.2f} s")
     for what, size in log.record["bytes"].items():
+        if what == "rounds":
+            log(f"  {what:<10} {size:10d}")
+            continue
         for name, count in (size if isinstance(size, dict) else {what: size}).items():
             log(f"  {name:<10} {count / 1e6:10.3f} MB")
     log("wrote " + ", ".join([*(t.path for t in tables), f"{log.out}.run.json", f"{log.out}.log"]))

@@ -1,0 +1,51 @@
+"""The receipt of a run of the multi-party protocols: who held what, who learned what, what had to be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from securegen.governance.receipt import FULL_TABLE, Party, Receipt
+from securegen.mpc.deployment import HORIZONTAL, VERTICAL
+
+_CHOOSE = "the phenotype owner can read genotypes by choosing phenotypes; the genotype owner counts columns"
+
+
+def receipt(
+    split: str, parties: Sequence[str], tables: Sequence[str], *, reveal: str, column_limit: int | None
+) -> Receipt:
+    """parties: the names of the computing parties; column_limit: what the genotype owner answers in a cohort's life."""
+    if split == HORIZONTAL:
+        return _horizontal(parties, tables)
+    limit = "a hundredth of the samples" if column_limit is None else str(column_limit)
+    warnings = (f"{_CHOOSE} (limit in the life of this cohort: {limit})", FULL_TABLE)
+    owners = (
+        Party("genotype owner", "genotypes", "numbers of samples, columns and blocks"),
+        Party(
+            "phenotype owner", "phenotypes and covariates", "who is genotyped for which variants; every sum; the tables"
+        ),
+    )
+    dealer = Party("dealer", "keys of masks", "sizes")
+    if split == VERTICAL:
+        assumed = ("semi-honest parties; the dealer colludes with nobody",)
+        return Receipt(
+            f"vertical, secret sharing, reveal {reveal}", (*owners, dealer),
+            (*assumed, "both owners agreed to open all sums"), tuple(tables), warnings,
+        )  # fmt: skip
+    servers = Party("each server", "masked data and shares, uniform", "sizes")
+    return Receipt(
+        "outsourced, secret sharing between two servers", (*owners, servers, dealer),
+        ("semi-honest parties; no two of server one, server two and the dealer collude",), tuple(tables), warnings,
+    )  # fmt: skip
+
+
+def _horizontal(sites: Sequence[str], tables: Sequence[str]) -> Receipt:
+    warnings = [FULL_TABLE]
+    if len(sites) == 2:
+        warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
+    return Receipt(
+        "sites with different people, secret sharing",
+        tuple(Party(s, "its own people's data in the clear", "the pooled sums, also those by which columns are scaled") for s in sites),
+        ("semi-honest sites of which one does not collude: all but one together learn its sums",),
+        tuple([*tables, "the tables, to every site"]),
+        tuple(warnings),
+    )  # fmt: skip

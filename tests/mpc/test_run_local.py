@@ -1,0 +1,83 @@
+"""run-local and the commands of a deployment: each party a process; tables, records and refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from securegen.cli.main import main
+from securegen.errors import PolicyError, SecuregenError, UsageError
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+COHORT = [
+    "--bfile", EXAMPLES / "cohort", "--pheno", EXAMPLES / "cohort.pheno.tsv", "--covar", EXAMPLES / "cohort.covar.tsv",
+    "--chr", "1",
+]  # fmt: skip
+AGREED = ["--reveal", "aggregates", "--consent-aggregates"]
+SPLITS = {"horizontal": [], "vertical": AGREED, "outsourced": []}
+
+
+def run(*words):
+    result = CliRunner().invoke(main, [str(w) for w in words])
+    if result.exception is not None:
+        raise result.exception
+    return result
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_tables_equal_plain_and_the_record_is_whole(tmp_path, split):
+    out = tmp_path / "r"
+    run("run-local", "gwas", "--engine", "mpc", "--split", split, *SPLITS[split], *COHORT, "--threads", "2",
+        "--compare-plain", "--quiet", "--out", out)  # fmt: skip
+    assert "identical to the plain engine: yes" in Path(f"{out}.log").read_text()
+    record = json.loads(Path(f"{out}.run.json").read_text())
+    assert {"plan", "offline", "online", "total"} <= record["seconds"].keys()
+    assert record["split"] == split and record["phenotypes"] == ["QT", "CC"] and record["samples_stored"] == 500
+    sent = record["bytes"]["sent"]
+    assert set(sent) == {
+        "horizontal": {"site1", "site2", "site3"}, "vertical": {"genotypes", "phenotypes"},
+        "outsourced": {"genotypes", "phenotypes", "server-one", "server-two"},
+    }[split]  # fmt: skip
+    assert all(sent.values()) and record["bytes"]["rounds"] > 0
+    assert (record["bytes"]["dealer"] > 0) == (split != "horizontal")
+    assert record["receipt"]["parties"] and any("phenotypes" in w for w in record["receipt"]["warnings"])
+    assert not list(tmp_path.glob("*.parties*")), "keys were left behind"
+
+
+@pytest.mark.parametrize("model", ["trend", "allelic"])
+def test_contingency_tables_over_sites_equal_plain(tmp_path, model):
+    run("run-local", "gwas", "--engine", "mpc", "--split", "horizontal", "--model", model, "--pheno-name", "CC", *COHORT,
+        "--compare-plain", "--quiet", "--out", tmp_path / "r")  # fmt: skip
+    assert "identical to the plain engine: yes" in (tmp_path / "r.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "text"),
+    [
+        (["--split", "vertical"], UsageError, "--consent-aggregates"),
+        ([], UsageError, "needs --split"),
+        (["--split", "horizontal", "--missing", "complete"], UsageError, "--engine plain"),
+        (["--split", "horizontal", "--maf", "0.1"], UsageError, "filters"),
+        (["--split", "vertical", *AGREED, "--sites", "3"], UsageError, "--split horizontal"),
+        (["--split", "horizontal", "--sites", "2"], SecuregenError, "--two-sites-learn-each-other"),
+        (["--split", "horizontal", "--apply-rint"], SecuregenError, "not a sum over sites"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused_and_nothing_is_written(tmp_path, more, error, text):
+    with pytest.raises(error, match=text) as caught:
+        run("run-local", "gwas", "--engine", "mpc", *more, *COHORT, "--quiet", "--out", tmp_path / "r")
+    if error is SecuregenError:  # from a party's process, with its exit code
+        assert caught.value.exit_code in (UsageError.exit_code, PolicyError.exit_code)
+    assert not list(tmp_path.iterdir())
+
+
+def test_certificates_of_a_deployment_by_command(tmp_path):
+    ca, keys = tmp_path / "authority", tmp_path / "keys"
+    run("certs", "init-ca", "--dir", ca)
+    run("certs", "request", "--dir", keys, "--name", "hospital")
+    said = run("certs", "issue", "--ca", ca, "--csr", keys / "hospital.csr", "--name", "hospital", "--rank", "0").output
+    assert run("certs", "pin", ca / "hospital.pem").output.strip() in said
+    assert (keys / "hospital.key").stat().st_mode & 0o777 == (ca / "ca.key").stat().st_mode & 0o777 == 0o600
