@@ -53,16 +53,23 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @click.option("--state", metavar="FILE", help="Our memory of masks and limits [KEYS/NAME.state.json]; keep it.")
 @click.option("--cohort", default="cohort", show_default=True, help="Name of our genotypes in the state file.")
 @click.option("--column-limit", type=click.IntRange(1), metavar="N", help="Columns ever answered [samples/100].")
-@click.option("--reveal", type=click.Choice(["aggregates"]), help="What a vertical split opens to the phenotype owner.")
+@click.option(
+    "--reveal",
+    type=click.Choice(["hits", "uv", "aggregates"]),
+    default="hits",
+    show_default=True,
+    help="What a vertical split opens to the phenotype owner.",
+)
+@click.option("--threshold", type=float, default=5e-8, show_default=True, metavar="P", help="p-value of a hit.")
 @click.option("--consent-aggregates", is_flag=True, help="We agree to open all sums.")
 @click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
 @click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
 @opt.run_options
-def command(config, role, name, keys, state, cohort, column_limit, reveal, consent_aggregates,
+def command(config, role, name, keys, state, cohort, column_limit, reveal, threshold, consent_aggregates,
             two_sites_learn_each_other, digits, out, threads, memory, quiet, **options) -> None:  # fmt: skip
     """Be one party of an association run with others, over mutual TLS; every party starts within the timeout."""
     from securegen.mpc.certs import Identity
-    from securegen.mpc.deployment import Task, run_party, split_of
+    from securegen.mpc.deployment import AGGREGATES, VERTICAL, Task, run_party, split_of
     from securegen.mpc.receipts import receipt
     from securegen.mpc.state import OwnerState
 
@@ -77,7 +84,7 @@ def command(config, role, name, keys, state, cohort, column_limit, reveal, conse
     log = RunLog(out, f"party {me}", quiet=quiet)
     task = Task(
         inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
-        reveal=reveal or "aggregates", consent_aggregates=consent_aggregates, column_limit=column_limit,
+        reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, column_limit=column_limit,
         two_sites_learn_each_other=two_sites_learn_each_other, digits=digits, threads=threads or os.cpu_count() or 1,
     )  # fmt: skip
     outcome = run_party(parties, Identity.in_directory(folder, me), task, log)
@@ -85,7 +92,8 @@ def command(config, role, name, keys, state, cohort, column_limit, reveal, conse
     split = split_of(parties)
     computing = [n for n in parties.names if parties[n].role != DEALER]
     wrote = [t.path for t in outcome.tables]
-    made = receipt(split, computing, wrote, reveal=task.reveal, column_limit=column_limit)
+    reveal = task.reveal if split == VERTICAL else AGGREGATES
+    made = receipt(split, computing, wrote, reveal=reveal, threshold=threshold, column_limit=column_limit)
     log.note(made.lines())
     tests = [t.analysis for t in outcome.tables]
     sizes = {
@@ -95,6 +103,6 @@ def command(config, role, name, keys, state, cohort, column_limit, reveal, conse
         "parameters": {"bits": max(a.model.bits for a in tests)},
     } if tests else {}  # fmt: skip
     write_record(
-        log, me, outcome, inputs=inputs.digests(), split=split, reveal=task.reveal, receipt=made.to_json(),
+        log, me, outcome, inputs=inputs.digests(), split=split, reveal=reveal, receipt=made.to_json(),
         samples_stored=outcome.samples_stored, summaries=[summary_json(t) for t in outcome.tables], **sizes,
     )  # fmt: skip

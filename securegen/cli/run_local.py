@@ -173,7 +173,12 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
     "--sites", type=click.IntRange(2), metavar="S", help="Sites the samples are dealt to (threshold, mpc) [3]."
 )
 @click.option("--split", type=click.Choice(["horizontal", "vertical", "outsourced"]), help="Who holds what (mpc).")
-@click.option("--reveal", type=click.Choice(["aggregates"]), help="What a vertical split opens (mpc).")
+@click.option(
+    "--reveal",
+    type=click.Choice(["hits", "uv", "aggregates"]),
+    help="What a vertical split opens to the phenotype owner (mpc) [hits]; uv also for the plain engine.",
+)
+@click.option("--threshold", type=float, metavar="P", help="p-value of a hit (--reveal hits) [5e-8].")
 @click.option("--consent-aggregates", is_flag=True, help="Both owners agree to open all sums (mpc).")
 @click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
 @opt.encryptor_option
@@ -181,8 +186,8 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @KEEP
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
-def gwas(engine, sites, split, reveal, consent_aggregates, two_sites_learn_each_other, encryptor, digits, keep_files, compare_plain, out, threads, memory,
-         quiet, bfile, **options) -> None:  # fmt: skip
+def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_learn_each_other, encryptor, digits,
+         keep_files, compare_plain, out, threads, memory, quiet, bfile, **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.
@@ -192,8 +197,10 @@ def gwas(engine, sites, split, reveal, consent_aggregates, two_sites_learn_each_
     inputs = opt.inputs_from(options, bfile=bfile[0], qc=filters.active)
     if engine not in ("threshold", "mpc") and (len(bfile) > 1 or sites):
         raise UsageError(f"several --bfile and --sites are for sites that share no data, not for --engine {engine}")
-    if engine != "mpc" and (split or reveal or consent_aggregates):
-        raise UsageError("--split, --reveal and --consent-aggregates are for --engine mpc")
+    if engine != "mpc" and (split or threshold or consent_aggregates or reveal not in (None, "uv")):
+        raise UsageError("--split, --reveal, --threshold and --consent-aggregates are for --engine mpc")
+    if reveal == "uv" and engine not in ("plain", "mpc"):
+        raise UsageError(f"--reveal uv does not go with --engine {engine}")
     if compare_plain and len(bfile) > 1:
         raise UsageError("--compare-plain needs the pooled cohort as one --bfile")
     log = RunLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
@@ -211,7 +218,13 @@ def gwas(engine, sites, split, reveal, consent_aggregates, two_sites_learn_each_
         from securegen.cli.run_mpc import Choices, run_mpc
 
         choices = Choices(
-            split, sites, reveal, consent_aggregates, two_sites_learn_each_other, threads or os.cpu_count() or 1
+            split,
+            sites,
+            reveal,
+            threshold,
+            consent_aggregates,
+            two_sites_learn_each_other,
+            threads or os.cpu_count() or 1,
         )
         tables = run_mpc(inputs, bfile, choices, out, digits, log, filters, keep_files=keep_files)
         if compare_plain:

@@ -20,7 +20,10 @@ from securegen.errors import PeerError, ProtocolError, SecuregenError, UsageErro
 from securegen.federated.rehearsal import deal, start
 from securegen.io.output import write_text
 from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, VERTICAL, party_names
+from securegen.mpc.gwas import ask_consent
 from securegen.mpc.local import local_study
+from securegen.mpc.projected import HITS
+from securegen.mpc.projected_run import check_linear
 from securegen.provenance import RunLog
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
@@ -40,6 +43,7 @@ class Choices:
     split: str | None
     sites: int | None = None
     reveal: str | None = None
+    threshold: float | None = None
     consent_aggregates: bool = False
     two_sites_learn_each_other: bool = False
     threads: int = 1
@@ -60,7 +64,13 @@ def run_mpc(
             if split == HORIZONTAL:
                 calls = _site_calls(work, inputs, bfiles, choices)
             else:
-                limit = len(opt.open_study(inputs, log).design.columns.names)
+                design = opt.open_study(inputs, log).design
+                limit = len(design.columns.names)
+                if split == VERTICAL and choices.reveal == AGGREGATES:
+                    ask_consent(choices.consent_aggregates)
+                elif split == VERTICAL:
+                    check_linear(design)
+                    limit = sum(len(a.model.gram) for a in design.analyses)
                 calls = _owner_calls(inputs, choices, split, limit)
             local_study(work, party_names(split, list(calls)), timeout=TIMEOUT)
         with log.stage("gwas"):
@@ -92,11 +102,8 @@ def _check(inputs: Inputs, bfiles: Sequence[str], choices: Choices, filters: Fil
         raise UsageError(f"--reveal {choices.reveal} is for --split {VERTICAL}")
     if len(bfiles) > 1 and choices.sites not in (None, len(bfiles)):
         raise UsageError(f"--sites {choices.sites} with {len(bfiles)} filesets: one fileset is one site")
-    if split == VERTICAL and not (choices.reveal == AGGREGATES and choices.consent_aggregates):
-        raise UsageError(
-            "a vertical split opens every sum to the phenotype owner, who could read genotypes by choosing phenotypes: "
-            "say --reveal aggregates --consent-aggregates when both owners agree"
-        )
+    if choices.threshold is not None and (split != VERTICAL or choices.reveal not in (None, HITS)):
+        raise UsageError(f"--threshold is for --split {VERTICAL} --reveal {HITS}")
     return split
 
 
@@ -135,6 +142,7 @@ def _site_calls(work: Path, inputs: Inputs, bfiles: Sequence[str], choices: Choi
 def _owner_calls(inputs: Inputs, choices: Choices, split: str, limit: int) -> dict[str, list[str]]:
     agreed = ["--consent-aggregates"] * choices.consent_aggregates
     agreed += ["--reveal", choices.reveal] if choices.reveal else []
+    agreed += ["--threshold", repr(choices.threshold)] if choices.threshold is not None else []
     share = str(max(1, choices.threads // 2))
     calls = {
         "genotypes": ["party", "--role", "genotypes", "--column-limit", str(limit), *_flags(inputs, _GENOTYPES)],

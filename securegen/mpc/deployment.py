@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from securegen.errors import ProtocolError, UsageError
-from securegen.mpc import association, dealer
+from securegen.mpc import association, dealer, projected_run
 from securegen.mpc.certs import Identity
 from securegen.mpc.gwas import ask_consent
 from securegen.mpc.outsourced import OutsourcedRoles
 from securegen.mpc.parties import DEALER, Parties
+from securegen.mpc.projected import HITS, UV, deal_passes
 from securegen.mpc.session import Session, open_session
 from securegen.mpc.state import OwnerState
 from securegen.mpc.transport import Traffic
@@ -33,6 +34,8 @@ ROLES = {
     },
 }  # fmt: skip
 AGGREGATES = "aggregates"
+REVEALS = (HITS, UV, AGGREGATES)  # the first is the default of a vertical split
+GENOME_WIDE = 5e-8
 PROTOCOL = "association/1"
 
 
@@ -41,7 +44,8 @@ class Task:
     """What one party brings to an association run and agrees to.
 
     inputs: its own files; out: prefix of what it writes; cohort and state: the name and file under which the owner's
-    masks and limits are kept; reveal: what is opened of a vertical split; column_limit: lifetime number of phenotype
+    masks and limits are kept; reveal: what is opened of a vertical split (see `projected`); threshold: p-value of a hit;
+    column_limit: lifetime number of phenotype
     columns that the genotype owner answers (None: a hundredth of the samples).
     """
 
@@ -49,7 +53,8 @@ class Task:
     out: str
     state: OwnerState
     cohort: str = "cohort"
-    reveal: str = AGGREGATES
+    reveal: str = HITS
+    threshold: float = GENOME_WIDE
     consent_aggregates: bool = False
     column_limit: int | None = None
     two_sites_learn_each_other: bool = False
@@ -102,7 +107,10 @@ def run_dealer(parties: Parties, identity: Identity, *, threads: int = 1) -> Out
     with _session(parties, identity, outcome) as session:
         if split == VERTICAL:
             r = vertical_roles(parties)
-            offline = dealer.block_dealer(session, left=r.left, right=r.right, bits=64, threads=threads)
+            if session.receive_json(r.left, "dealer/reveal") == AGGREGATES:
+                offline = dealer.block_dealer(session, left=r.left, right=r.right, bits=64, threads=threads)
+            else:
+                offline = deal_passes(session, r, threads=threads)
         else:
             o = outsourced_roles(parties)
             offline = dealer.server_dealer(session, left=o.left, right=o.right, servers=o.servers, threads=threads)
@@ -120,7 +128,7 @@ def run_party(parties: Parties, identity: Identity, task: Task, log: Log = silen
     if role == DEALER:
         raise UsageError(f"party {identity.name!r} is the dealer: start it with `securegen dealer`")
     _refuse(task, split)
-    if role != "server" and task.reveal == AGGREGATES and not task.consent_aggregates and split == VERTICAL:
+    if split == VERTICAL and task.reveal == AGGREGATES:
         ask_consent(task.consent_aggregates)
     outcome = Outcome()
     started = time.perf_counter()
@@ -143,18 +151,36 @@ def run_party(parties: Parties, identity: Identity, task: Task, log: Log = silen
 
 
 def _vertical(session: Session, roles: Roles, task: Task, outcome: Outcome, reader, log: Log) -> None:
+    _agree(session, roles.left if reader is None else roles.right, task)
     if reader is not None:
-        _agree(session, roles.right, task)
+        session.send_json(roles.dealer, "dealer/reveal", task.reveal)
+    if task.reveal != AGGREGATES:
+        _projected(session, roles, task, outcome, reader, log)
+        return
+    if reader is not None:
         association.genotype_run(
             session, roles, reader, cohort=task.cohort, state=task.state, consent_aggregates=task.consent_aggregates,
             column_limit=task.column_limit, threads=task.threads,
         )  # fmt: skip
         return
-    _agree(session, roles.left, task)
     outcome.tables = association.phenotype_run(
         session, roles, task.inputs, task.out, state=task.state, consent_aggregates=task.consent_aggregates, log=log,
         digits=task.digits, threads=task.threads,
     )  # fmt: skip
+
+
+def _projected(session: Session, roles: Roles, task: Task, outcome: Outcome, reader, log: Log) -> None:
+    threshold = task.threshold if task.reveal == HITS else None
+    if reader is not None:
+        projected_run.genotype_run(
+            session, roles, reader, cohort=task.cohort, state=task.state, threshold=threshold,
+            column_limit=task.column_limit, threads=task.threads,
+        )  # fmt: skip
+    else:
+        outcome.tables = projected_run.phenotype_run(
+            session, roles, task.inputs, task.out, state=task.state, threshold=threshold, log=log, digits=task.digits,
+            threads=task.threads,
+        )  # fmt: skip
 
 
 def _outsourced(session: Session, roles: OutsourcedRoles, task: Task, outcome: Outcome, reader, log: Log) -> None:
@@ -172,13 +198,16 @@ def _outsourced(session: Session, roles: OutsourcedRoles, task: Task, outcome: O
 
 def _agree(session: Session, other: str, task: Task) -> None:
     """Both owners name what is opened; the first difference ends the session."""
-    session.send_json(other, "reveal", task.reveal)
+    mine = f"hits below {task.threshold!r}" if task.reveal == HITS else task.reveal
+    session.send_json(other, "reveal", mine)
     theirs = session.receive_json(other, "reveal")
-    if theirs != task.reveal:
-        raise ProtocolError(f"party {other!r} wants to reveal {theirs!r}, party {session.me!r} {task.reveal!r}")
+    if theirs != mine:
+        raise ProtocolError(f"party {other!r} wants to reveal {theirs!r}, party {session.me!r} {mine!r}")
 
 
 def _refuse(task: Task, split: str) -> None:
+    if not 0 < task.threshold < 0.5:
+        raise UsageError(f"--threshold {task.threshold:g} is no p-value of a hit: choose one below 0.5, such as 5e-8")
     if split != HORIZONTAL:
         return
     for flag, given, why in (

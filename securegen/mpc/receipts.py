@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from securegen.governance.receipt import FULL_TABLE, Party, Receipt
-from securegen.mpc.deployment import HORIZONTAL, VERTICAL
+from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, VERTICAL
+from securegen.mpc.projected import HITS
 
 _CHOOSE = "the phenotype owner can read genotypes by choosing phenotypes; the genotype owner counts columns"
 
 
 def receipt(
-    split: str, parties: Sequence[str], tables: Sequence[str], *, reveal: str, column_limit: int | None
+    split: str,
+    parties: Sequence[str],
+    tables: Sequence[str],
+    *,
+    reveal: str,
+    threshold: float,
+    column_limit: int | None,
 ) -> Receipt:
-    """parties: the names of the computing parties; column_limit: what the genotype owner answers in a cohort's life."""
+    """parties: the names of the computing parties; reveal: of a vertical split, hits below `threshold`; column_limit: what
+    the genotype owner answers in a cohort's life."""
     if split == HORIZONTAL:
         return _horizontal(parties, tables)
     limit = "a hundredth of the samples" if column_limit is None else str(column_limit)
@@ -25,6 +33,8 @@ def receipt(
         ),
     )
     dealer = Party("dealer", "keys of masks", "sizes")
+    if split == VERTICAL and reveal != AGGREGATES:
+        return _projected(tables, dealer, reveal, threshold, limit)
     if split == VERTICAL:
         assumed = ("semi-honest parties; the dealer colludes with nobody",)
         return Receipt(
@@ -38,14 +48,32 @@ def receipt(
     )  # fmt: skip
 
 
+def _projected(tables: Sequence[str], dealer: Party, reveal: str, threshold: float, limit: str) -> Receipt:
+    opened, warnings = f"u and v of variants with p <= {threshold:g}, not of others", [
+        f"one threshold a phenotype: repeated ones would bisect p (limit of columns in the life of this cohort: {limit})",
+        "whoever chooses phenotypes can make chosen genotypes a hit: the genotype owner counts columns",
+    ]  # fmt: skip
+    if reveal != HITS:
+        opened, warnings = "two numbers of every variant, u and v", [f"{_CHOOSE} (limit: {limit})", FULL_TABLE]
+    return Receipt(
+        f"vertical, secret sharing, reveal {reveal}",
+        (
+            Party("genotype owner", "genotypes", "who is analysed; numbers of covariates and blocks; no result"),
+            Party("phenotype owner", "phenotypes and covariates", f"who is genotyped for which variants; {opened}"),
+            dealer,
+        ),
+        ("semi-honest parties; the dealer colludes with nobody",), tuple(tables), tuple(warnings),
+    )  # fmt: skip
+
+
 def _horizontal(sites: Sequence[str], tables: Sequence[str]) -> Receipt:
     warnings = [FULL_TABLE]
     if len(sites) == 2:
         warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
     return Receipt(
         "sites with different people, secret sharing",
-        tuple(Party(s, "its own people's data in the clear", "the pooled sums, also those by which columns are scaled") for s in sites),
+        tuple(Party(s, "its own people's data", "the pooled sums, also those by which columns are scaled") for s in sites),
         ("semi-honest sites of which one does not collude: all but one together learn its sums",),
-        tuple([*tables, "the tables, to every site"]),
+        (*tables, "the tables, to every site"),
         tuple(warnings),
     )  # fmt: skip

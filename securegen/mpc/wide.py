@@ -75,6 +75,17 @@ def total(x: np.ndarray) -> np.ndarray:
     return out
 
 
+def total_of_squares(x: np.ndarray) -> np.ndarray:
+    """Σ x² over the last axis of (V, N) int64 with |x| < 2^31.5: (V, 2), exact for N < 2^32.
+
+    >>> integers(total_of_squares(np.full((1, 8), 1 << 31)))[0] == 2**65
+    True
+    """
+    square = (x * x).view(np.uint64)
+    low, high = (square & _LOW).sum(axis=-1), (square >> _HALF).sum(axis=-1)
+    return add(widen(low), pair(high << _HALF, high >> _HALF))
+
+
 def integers(x: np.ndarray):
     """Signed Python integers: an object array, or one integer for a (2,) array."""
     high = x[..., 1].astype(np.int64).astype(object)

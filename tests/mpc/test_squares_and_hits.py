@@ -49,7 +49,9 @@ def test_lifted_values_and_squares_are_exact(study):
     def party(s):
         return lift_and_square(s, share[s.me], between=BETWEEN, dealer="dan", step="t")
 
-    out = results(study(ROLES).run({"ada": party, "bob": party, "dan": lambda s: deal_squares(s, *BETWEEN, x.shape, "t")}))
+    out = results(
+        study(ROLES).run({"ada": party, "bob": party, "dan": lambda s: deal_squares(s, *BETWEEN, x.shape, "t")})
+    )
     lifted = wide.integers(wide.add(out["ada"].x, out["bob"].x))
     squared = wide.integers(wide.add(out["ada"].square, out["bob"].square))
     assert (lifted == x.astype(object)).all() and (squared == x.astype(object) ** 2).all()
