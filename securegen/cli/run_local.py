@@ -44,8 +44,9 @@ def record_of(study) -> dict:
 
 
 def run_plain(
-    inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, qc_only: bool = False
-):
+    inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, qc_only: bool = False,
+    uv: bool = False,
+):  # fmt: skip
     """The plain engine, with its log and record."""
     from securegen import api
 
@@ -53,7 +54,11 @@ def run_plain(
         study = opt.open_study(inputs, log, qc_only=qc_only)
     tables: list[Summary] = []
     with log.stage("gwas"):
-        if not qc_only:
+        if uv:
+            from securegen.stats.projected_tables import plain_uv
+
+            tables = plain_uv(study.reader, study.design, out, digits=digits)
+        elif not qc_only:
             tables = api.plain_tables(study, out, digits=digits, filters=filters)
         if qc_only:
             for path in api.plain_qc(study, out):
@@ -226,12 +231,14 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
             two_sites_learn_each_other,
             threads or os.cpu_count() or 1,
         )
+        if compare_plain and split == "vertical" and reveal in (None, "hits"):
+            raise UsageError("--compare-plain compares whole tables; hits are a part of one")
         tables = run_mpc(inputs, bfile, choices, out, digits, log, filters, keep_files=keep_files)
         if compare_plain:
-            _compare(inputs, tables, digits, log, filters)
+            _compare(inputs, tables, digits, log, filters, uv=reveal == "uv")
         return
     if engine == "plain":
-        run_plain(inputs, out, digits, log, filters)
+        run_plain(inputs, out, digits, log, filters, uv=reveal == "uv")
         return
     if inputs.missing == "complete" and inputs.model not in ("trend", "allelic"):
         raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
@@ -262,13 +269,20 @@ def qc(engine, encryptor, keep_files, out, threads, memory, quiet, **options) ->
         run_ckks(inputs, out, 17, log, encryptor=encryptor, keep_files=keep_files, qc_only=True, limits=limits)
 
 
-def _compare(inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters | None) -> None:
+def _compare(
+    inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters | None, *, uv: bool = False
+) -> None:  # fmt: skip
     """Run the plain engine beside and compare the tables byte for byte. Raises SecuregenError when they differ."""
     from securegen import api
 
     with tempfile.TemporaryDirectory() as folder:
         study = opt.open_study(inputs, RunLog(f"{folder}/p", "compare", quiet=True))
-        plain = api.plain_tables(study, f"{folder}/p", digits=digits, filters=filters)
+        if uv:
+            from securegen.stats.projected_tables import plain_uv
+
+            plain = plain_uv(study.reader, study.design, f"{folder}/p", digits=digits)
+        else:
+            plain = api.plain_tables(study, f"{folder}/p", digits=digits, filters=filters)
         same = all(Path(a.path).read_bytes() == Path(b.path).read_bytes() for a, b in zip(tables, plain, strict=True))
     for table in tables:
         print_top(table, log)

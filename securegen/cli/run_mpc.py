@@ -23,8 +23,8 @@ from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, VERTICA
 from securegen.mpc.gwas import ask_consent
 from securegen.mpc.local import local_study
 from securegen.mpc.projected import HITS
-from securegen.mpc.projected_run import check_linear
 from securegen.provenance import RunLog
+from securegen.stats.projected_tables import check_linear
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
 from securegen.study import Inputs, open_genotypes

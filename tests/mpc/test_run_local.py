@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -47,6 +48,28 @@ def test_tables_equal_plain_and_the_record_is_whole(tmp_path, split):
     assert not list(tmp_path.glob("*.parties*")), "keys were left behind"
 
 
+def test_hits_by_default_and_the_receipt_says_what_was_opened(tmp_path):
+    out = tmp_path / "r"
+    run("run-local", "gwas", "--engine", "mpc", "--split", "vertical", *COHORT, "--pheno-name", "QT", "--threshold",
+        "1e-5", "--quiet", "--out", out)  # fmt: skip
+    run("run-local", "gwas", "--engine", "plain", *COHORT, "--pheno-name", "QT", "--quiet", "--out", tmp_path / "plain")
+    plain = pd.read_csv(tmp_path / "plain.QT.glm.linear", sep="\t")
+    hits = pd.read_csv(f"{out}.QT.hits", sep="\t")
+    assert hits["ID"].tolist() == plain.loc[plain["P"] <= 1e-5, "ID"].tolist() and len(hits) > 2
+    record = json.loads(Path(f"{out}.run.json").read_text())
+    assert record["reveal"] == "hits" and "not of others" in record["receipt"]["parties"][1]["learns"]
+    assert record["promise"]["dchisq_promised"] == 1e-6
+
+
+def test_uv_equal_the_plain_engines_table(tmp_path):
+    run("run-local", "gwas", "--engine", "mpc", "--split", "vertical", "--reveal", "uv", *COHORT, "--pheno-name", "QT",
+        "--compare-plain", "--quiet", "--out", tmp_path / "r")  # fmt: skip
+    assert "identical to the plain engine: yes" in (tmp_path / "r.log").read_text()
+    run("run-local", "gwas", "--engine", "plain", "--reveal", "uv", *COHORT, "--pheno-name", "QT", "--quiet", "--out",
+        tmp_path / "p")  # fmt: skip
+    assert (tmp_path / "p.QT.uv").read_bytes() == (tmp_path / "r.QT.uv").read_bytes()
+
+
 @pytest.mark.parametrize("model", ["trend", "allelic"])
 def test_contingency_tables_over_sites_equal_plain(tmp_path, model):
     run("run-local", "gwas", "--engine", "mpc", "--split", "horizontal", "--model", model, "--pheno-name", "CC", *COHORT,
@@ -57,7 +80,10 @@ def test_contingency_tables_over_sites_equal_plain(tmp_path, model):
 @pytest.mark.parametrize(
     ("more", "error", "text"),
     [
-        (["--split", "vertical"], UsageError, "--consent-aggregates"),
+        (["--split", "vertical", "--reveal", "aggregates"], PolicyError, "--consent-aggregates"),
+        (["--split", "vertical"], UsageError, "CC has the test logistic"),
+        (["--split", "vertical", "--reveal", "uv", "--threshold", "1e-6"], UsageError, "--threshold"),
+        (["--split", "outsourced", "--reveal", "hits"], UsageError, "--split vertical"),
         ([], UsageError, "needs --split"),
         (["--split", "horizontal", "--missing", "complete"], UsageError, "--engine plain"),
         (["--split", "horizontal", "--maf", "0.1"], UsageError, "filters"),
