@@ -65,7 +65,7 @@ lint: $(VENV)/all.stamp
 	$(RUN) -m mypy
 
 test: lint $(VENV)/kernels.stamp
-	$(RUN) -m pytest -q -rs
+	$(RUN) -m pytest -q -rfEs
 
 bench: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	@mkdir -p bench-out

@@ -253,9 +253,10 @@ def plain_tables(study: Study, out: str, *, digits: int = 17, filters: Filters |
             raise UsageError(
                 "the filters of quality control need --missing mean; filter the variants first (--extract)"
             )
+        tests = [a for a in design.analyses if a.test != "qc"]
         return [
             write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
-            for alone, blocks in (plain.complete_case_sums(study.reader, design.columns, a) for a in design.analyses)
+            for alone, blocks in (plain.complete_case_sums(study.reader, design.columns, a) for a in tests)
         ]
     blocks = plain.sums(study.reader, design.columns)
     return write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)

@@ -242,7 +242,18 @@ def build_design(
         )  # fmt: skip
     if inputs.qc:
         parts.append(build_qc(inputs, reader, total, traits.phenotypes))
-    return _in_order(combine(parts), [p.name for p in traits.phenotypes])
+    design = combine(parts)
+    if reader.dosage_grid > 1:
+        _check_grid(design, reader.dosage_grid)
+    return _in_order(design, [p.name for p in traits.phenotypes])
+
+
+def _check_grid(design: Design, grid: int) -> None:
+    """Raise PlanError unless n·Σgx and n·Σg² fit 64 bits for dosages in steps of 1/grid."""
+    samples, top = len(design.columns.values), 2 * grid
+    sums = [int(v) for v in np.abs(design.columns.values).sum(0)]
+    bound = samples * top * max(*sums, samples * top)
+    fp.check_sum_bound(bound, f"the sums over dosages in steps of 1/{grid}")
 
 
 def _log_counts(phenotype: align.Phenotype, counts: align.DropCounts, log: Log) -> None:

@@ -8,6 +8,7 @@ computed from (its truth is established by verification, see `verify`).
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 
 from securegen.ckks.keys import PublicKey, SecretKey, canonical
 from securegen.errors import ArtefactError
-from securegen.io.output import write_json
+from securegen.io.output import atomic, write_json
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
@@ -39,9 +40,17 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def entry_for(folder: Path, name: str, seed: bytes | None = None) -> FileEntry:
-    path = folder / name
-    return FileEntry(name, sha256_file(path), path.stat().st_size, seed.hex() if seed else "")
+def write_entry(folder: Path, name: str, array: np.ndarray, seed: bytes | None = None) -> FileEntry:
+    """Write an array as .npy, whole or not at all, and return its entry."""
+    array = np.ascontiguousarray(array)
+    header = _npy_header(array.shape, array.dtype)
+    body = array.reshape(-1).view(np.uint8).data
+    with atomic(folder / name) as stream:
+        stream.write(header)
+        stream.write(body)
+    digest = hashlib.sha256(header)
+    digest.update(body)
+    return FileEntry(name, digest.hexdigest(), len(header) + len(body), seed.hex() if seed else "")
 
 
 def manifest_digest(folder: Path) -> str:
@@ -54,10 +63,13 @@ def _read_json(folder: Path) -> Any:
     try:
         if path.stat().st_size > 1 << 30:
             raise ArtefactError(f"{path} is too large to be a manifest")
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if not (isinstance(content, dict) and isinstance(content.get("body"), dict)):
+            raise ValueError("no body")
+        return content
     except FileNotFoundError:
         raise ArtefactError(f"{folder} has no manifest: it is not complete, or not a securegen artefact") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path} cannot be read as a manifest: {error}") from None
 
 
@@ -91,34 +103,56 @@ def read_manifest(folder: Path, role: str, key: PublicKey | None) -> dict[str, A
         raise ArtefactError(f"{folder / MANIFEST} is not a securegen manifest: {error}") from None
 
 
-def load_array(folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4") -> np.ndarray:
-    """Read a .npy file after checking size and SHA-256, and its shape and dtype. Raises ArtefactError naming it."""
-    name = entry["name"]
-    if os.path.basename(name) != name:
+def load_array(
+    folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4", *, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Read a .npy file after checking size, and check its SHA-256, shape and dtype. Raises ArtefactError naming it.
+
+    out: a contiguous array of that shape to read into; it holds anything when an error is raised.
+    """
+    try:
+        name, expected_size, digest = entry["name"], entry["size"], entry["sha256"]
+    except (KeyError, TypeError):
+        raise ArtefactError(f"{folder}: the manifest names a file without name, size or SHA-256") from None
+    if not isinstance(name, str) or os.path.basename(name) != name or "\0" in name:
         raise ArtefactError(f"{folder}: {name!r} is not a file name")
     path = folder / name
+    array = np.empty(shape, dtype) if out is None else out
+    assert array.shape == tuple(shape) and array.dtype == np.dtype(dtype) and array.flags.c_contiguous
+    wanted = _npy_header(shape, array.dtype)
+    header, body = bytearray(len(wanted)), array.reshape(-1).view(np.uint8).data
     try:
-        size = path.stat().st_size
-        if size != entry["size"]:
-            raise ArtefactError(f"{path} has {size} bytes, its manifest says {entry['size']}: truncated or replaced")
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ArtefactError(f"{path} cannot be read: {error.strerror}") from None
-    if hashlib.sha256(raw).hexdigest() != entry["sha256"]:
+        with path.open("rb", buffering=0) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size != expected_size:
+                raise ArtefactError(f"{path} has {size} bytes, its manifest says {expected_size}: truncated or replaced")
+            if size != len(header) + len(body):
+                raise ArtefactError(f"{path} is not a {array.dtype} array of shape {tuple(shape)}")
+            for part in (memoryview(header), body):
+                while part and (got := stream.readinto(part)):
+                    part = part[got:]
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from None
+    found = hashlib.sha256(header)
+    found.update(body)
+    if found.hexdigest() != digest:
         raise ArtefactError(f"{path} does not have the SHA-256 its manifest names: it was altered")
-    return parse_array(raw, path, shape, dtype)
+    if header != wanted:
+        raise ArtefactError(f"{path} is not a {array.dtype} array of shape {tuple(shape)}")
+    return array
+
+
+def _npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+    stream = io.BytesIO()
+    description = {"descr": dtype.str, "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(stream, description)
+    return stream.getvalue()
 
 
 def parse_array(raw: bytes, path: Path | str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """A .npy image of known shape and dtype, without pickling and without a copy."""
     expected = np.dtype(dtype)
-    count = int(np.prod(shape))
-    offset = len(raw) - count * expected.itemsize
-    header = {"descr": expected.str, "fortran_order": False, "shape": tuple(shape)}
-    import io
-
-    stream = io.BytesIO()
-    np.lib.format.write_array_header_1_0(stream, header)
-    if offset < 0 or raw[:offset] != stream.getvalue():
+    header, count = _npy_header(shape, expected), int(np.prod(shape))
+    if len(raw) != len(header) + count * expected.itemsize or raw[: len(header)] != header:
         raise ArtefactError(f"{path} is not a {expected} array of shape {tuple(shape)}")
-    return np.frombuffer(raw, expected, count, offset).reshape(shape)
+    return np.frombuffer(raw, expected, count, len(header)).reshape(shape)

@@ -26,9 +26,9 @@ from securegen.ckks import artefact, codec, verify
 from securegen.ckks.encryption import Ciphertexts, Encryptor
 from securegen.ckks.keys import PublicKey, SecretKey, canonical
 from securegen.ckks.parameters import Parameters, Ring
-from securegen.ckks.uniform import expand
+from securegen.ckks.uniform import expand_uniform
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
-from securegen.io.output import atomic, write_array
+from securegen.io.output import atomic
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
 
 CHUNK_GROUPS = 64
@@ -54,18 +54,22 @@ def write_ciphertexts(folder: Path, name: str, block: Ciphertexts, shape: tuple[
     out = []
     for half, array in (("c0", block.c0), ("c1", block.c1)):
         if array is not None:
-            write_array(folder / f"{name}.{half}.npy", array.reshape(shape))
-            entry = artefact.entry_for(folder, f"{name}.{half}.npy", block.seed if half == "c0" else None)
-            out.append(vars(entry))
+            seed = block.seed if half == "c0" else None
+            out.append(vars(artefact.write_entry(folder, f"{name}.{half}.npy", array.reshape(shape), seed)))
     return out
 
 
-def read_ciphertexts(folder: Path, entries: list[dict[str, Any]], shape: tuple[int, ...], ring: Ring) -> Ciphertexts:
-    """Both halves of a chunk as (k, T, …, L) uint32; the second is read, or expanded from its seed."""
-    c0 = artefact.load_array(folder, entries[0], shape)
+def read_ciphertexts(
+    folder: Path, entries: list[dict[str, Any]], ring: Ring, c0: np.ndarray, c1: np.ndarray, threads: int | None = 1
+) -> None:
+    """Fill both halves of a chunk, (k, T, …, L) uint32; the second is read, or expanded from its seed."""
+    artefact.load_array(folder, entries[0], c0.shape, out=c0)
     if len(entries) == 2:
-        return Ciphertexts(c0, artefact.load_array(folder, entries[1], shape))
-    return Ciphertexts(c0, expand(bytes.fromhex(entries[0]["seed"]), shape, ring))
+        artefact.load_array(folder, entries[1], c1.shape, out=c1)
+        return
+    k, tiles, *middle, lanes = c1.shape
+    flat = c1.reshape(k, tiles, -1, lanes)
+    expand_uniform(bytes.fromhex(entries[0]["seed"]), flat.shape[2], ring, out=flat, threads=threads)
 
 
 class OwnerState:
@@ -272,11 +276,10 @@ class EncryptedCohort:
     def blocks(self) -> list[dict[str, Any]]:
         return self.body["blocks"]
 
-    def read(self, block: int, stream: str, chunk: int) -> Ciphertexts:
-        """Ciphertexts of one chunk of one block, (k, T, G, L) each half."""
-        _, count = chunks(self.parameters)[chunk]
+    def read_into(self, block: int, stream: str, chunk: int, c0: np.ndarray, c1: np.ndarray) -> None:
+        """Ciphertexts of one chunk of one block into two arrays (k, T, G, L) uint32."""
         entries = self.blocks[block]["streams"][stream][chunk]
-        return read_ciphertexts(self.folder, entries, ciphertext_shape(self.parameters, count), self.parameters.ring)
+        read_ciphertexts(self.folder, entries, self.parameters.ring, c0, c1)
 
     def stored(self) -> Iterator[dict[str, Any]]:
         for part in self.blocks:

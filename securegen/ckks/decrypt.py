@@ -37,25 +37,29 @@ def insecure_decrypt_unverified(
     polynomials = codec.from_tiles(tiles, ring)
     if (polynomials >= modulus).any():
         raise ArtefactError("a result holds residues that are not below their prime")
-    s = key.residues
-    sums, noise = np.empty((len(wanted), variants), np.int64), np.empty(len(wanted))
+    s, k = key.residues, len(ring.primes)
+    messages = np.empty((len(wanted), k, ring.n), np.uint64)
     at = 0
     for i, o in enumerate(wanted):
         c = polynomials[at : at + o.size]
         at += o.size
-        message = c[0] + c[1] * s % modulus
+        messages[i] = c[0] + c[1] * s % modulus
         if o.size == 3:
-            message += c[2] * s % modulus * s % modulus
-        message = (message % modulus)[None]
-        inverse(message, ring_tables(ring))
-        scale = p.result_scale if o.kind == "product" else p.genotype_scale
-        used = message[0] if o.kind == "addition" else codec.read_products(message[0], p)
-        values, distance = round_residues(np.ascontiguousarray(used), ring.primes, scale)
-        noise[i] = distance.max(initial=0.0)
-        whole = codec.read_additions(values, p) if o.kind == "addition" else values
-        if whole[variants:].any():  # padding
-            noise[i] = 1.0
-        sums[i] = whole[:variants]
+            messages[i] += c[2] * s % modulus * s % modulus
+    messages %= modulus
+    inverse(messages, ring_tables(ring))
+    sums, noise = np.empty((len(wanted), variants), np.int64), np.empty(len(wanted))
+    for kind in ("product", "addition", "owner"):
+        rows = [i for i, o in enumerate(wanted) if o.kind == kind]
+        if not rows:
+            continue
+        used = messages[rows] if kind == "addition" else codec.read_products(messages[rows], p)
+        flat = np.ascontiguousarray(used.transpose(1, 0, 2)).reshape(k, -1)
+        scale = p.result_scale if kind == "product" else p.genotype_scale
+        values, distance = (x.reshape(len(rows), -1) for x in round_residues(flat, ring.primes, scale))
+        whole = codec.read_additions(values, p) if kind == "addition" else values
+        noise[rows] = np.where(whole[:, variants:].any(axis=1), 1.0, distance.max(axis=1))  # padding must be zero
+        sums[rows] = whole[:, :variants]
     return sums, noise
 
 
@@ -101,11 +105,14 @@ def decrypt(folder: Path, key: SecretKey, info: CohortInfo, secrets: DesignSecre
     if body.get("key") != key.public.fingerprint:
         raise ArtefactError(f"{folder} belongs to another key")
     bound_to = (body.get("cohort"), body.get("design"), body.get("nonce"))
-    if bound_to != (secrets.cohort_digest, secrets.digest, secrets.nonce):
+    # the cohort as it is now: results of an earlier version of it are old, although its design is still known
+    if bound_to != (info.digest, secrets.digest, secrets.nonce):
         raise ArtefactError(f"{folder} was computed from another cohort or design than the one encrypted here")
-    if len(body["blocks"]) != len(secrets.checks) or len(body["streams"]) != len(secrets.checks):
-        raise ArtefactError(f"{folder} has {len(body['blocks'])} blocks, {len(secrets.checks)} expected")
-    for index, entry in enumerate(body["blocks"]):
+    blocks = body.get("blocks")
+    if not isinstance(blocks, list) or len(blocks) != len(secrets.checks):
+        found = len(blocks) if isinstance(blocks, list) else "no"
+        raise ArtefactError(f"{folder} has {found} blocks, {len(secrets.checks)} expected")
+    for index, entry in enumerate(blocks):
         streams = ["g", *(["m"] if index in info.missing_blocks else []), *(["q"] if info.squares else [])]
         width = sum(o.size for o in outputs(secrets.public_ones, secrets.squared, streams))
         tiles = artefact.load_array(folder, entry, ciphertext_shape(p, width))

@@ -14,19 +14,22 @@ The error is centred binomial with 21 + 21 bits: standard deviation √10.5 = 3.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange, uint16, uint32, uint64
+from numba import njit, uint16, uint32, uint64
 
 from securegen.ckks.parameters import Ring
 from securegen.ckks.uniform import expand_uniform
 from securegen.kernels.ntt import forward_row, ntt_tables, stack_tables
+from securegen.kernels.threads import over_range
 from securegen.randomness import fresh_key, keystream
 
 ERROR_BYTES = 6  # a coefficient: 42 of 48 bits
 CENTRE = 21
-PIECE = 128  # ciphertexts whose error bits are in memory at a time
+PIECE = 16  # ciphertexts whose error bits are in memory at a time
 
 
-def encrypt_block(key_residues: np.ndarray, messages: np.ndarray, scale_log2: int, ring: Ring) -> tuple[bytes, np.ndarray]:
+def encrypt_block(
+    key_residues: np.ndarray, messages: np.ndarray, scale_log2: int, ring: Ring
+) -> tuple[bytes, np.ndarray]:
     """Encrypt (C, n) int64 coefficients at 2^scale_log2 under a fresh seed.
 
     key_residues: (k, n) uint64, the secret key modulo the primes, NTT form. Returns the public seed and c0,
@@ -48,14 +51,18 @@ def _encrypt_with(
     out = expand_uniform(seed, count, ring)
     primes, roots, _, _ = stack_tables(tuple(ntt_tables(n, p) for p in ring.primes))
     constants = np.array([_constants(p, scale_log2) for p in ring.primes], np.uint64)
-    for first in range(0, count, PIECE):
-        part = messages[first : first + PIECE]
-        size = ERROR_BYTES * n * len(part)
-        bits = keystream(error_key, 0, size, offset=ERROR_BYTES * n * first)
-        wide = bits[: 4 * n * len(part)].view("<u4").reshape(len(part), n)
-        narrow = bits[4 * n * len(part) :].view("<u2").reshape(len(part), n)
-        _encrypt(part, wide, narrow, key_residues, primes, roots, constants, out[:, :, first : first + PIECE])
-        bits[:] = 0
+
+    def encrypt(first: int, last: int) -> None:
+        for start in range(first, last, PIECE):
+            stop = min(start + PIECE, last)
+            size = ERROR_BYTES * n * (stop - start)
+            bits = keystream(error_key, 0, size, offset=ERROR_BYTES * n * start)
+            wide = bits[: size // 3 * 2].view("<u4").reshape(-1, n)
+            narrow = bits[size // 3 * 2 :].view("<u2").reshape(-1, n)
+            _encrypt(messages[start:stop], wide, narrow, key_residues, primes, roots, constants, out, start)
+            bits[:] = 0
+
+    over_range(count, encrypt, least=PIECE)
     return out
 
 
@@ -92,32 +99,37 @@ def _ones(x):
     return uint32(x * uint32(0x01010101)) >> uint32(24)
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _encrypt(messages, wide, narrow, key, primes, roots, constants, out):
-    """out: a (k, T, C, L) uint32 -> c0, in place. wide, narrow: (C, n) uint32 and uint16 of random bits."""
+@njit(cache=True, nogil=True)
+def _encrypt(messages, wide, narrow, key, primes, roots, constants, out, first):
+    """out: a (k, T, C, L) uint32 -> c0, in place, for the ciphertexts from `first` on.
+
+    messages: (c, n) int64; wide, narrow: (c, n) uint32 and uint16 of random bits.
+    """
     count, n = messages.shape
     k, tiles, _, lanes = out.shape
     low_half = uint64(0xFFFFFFFF)
-    for c in prange(count):
-        error = np.empty(n, np.uint32)
-        row = np.empty(n, np.uint64)
+    error = np.empty(n, np.uint32)
+    row = np.empty(n, np.uint64)
+    for c in range(count):
+        wide_bits, narrow_bits, message = wide[c], narrow[c], messages[c]
         for j in range(n):  # 42 coins: their sum less 21 is a sum of 21 minus a sum of 21
-            error[j] = _ones(wide[c, j]) + _ones(uint32(narrow[c, j] & uint16(0x3FF)))
+            error[j] = _ones(wide_bits[j]) + _ones(uint32(narrow_bits[j] & uint16(0x3FF)))
         for p in range(k):
             q = primes[p]
             w1, w1_quotient, w0, w0_quotient = constants[p, 0], constants[p, 1], constants[p, 2], constants[p, 3]
             constant, bits, factor = constants[p, 4], constants[p, 5], constants[p, 6]
             for j in range(n):
-                x = uint64(messages[c, j]) + uint64(1 << 63)
+                x = uint64(message[j]) + uint64(1 << 63)
                 high, low = x >> uint64(32), x & low_half
                 y = _times(high, w1, w1_quotient, q) + _times(low, w0, w0_quotient, q) + constant + uint64(error[j])
                 row[j] = _less_once(_less_once(y, uint64(4) * q), uint64(2) * q)  # y is below 6q
             forward_row(row, roots[p], q)
             down, up = bits - uint64(1), bits + uint64(1)
             for t in range(tiles):
+                a, s, r = out[p, t, first + c], key[p, t * lanes : (t + 1) * lanes], row[t * lanes : (t + 1) * lanes]
                 for l in range(lanes):
-                    x = uint64(out[p, t, c, l]) * (key[p, t * lanes + l] & low_half)
+                    x = uint64(a[l]) * (s[l] & low_half)
                     # Barrett's quotient is at most 2 too small (Menezes et al. 1996, 14.42)
                     x -= (((x >> down) * factor) >> up) * q
                     x = _less_once(_less_once(x, uint64(2) * q), q)
-                    out[p, t, c, l] = uint32(_less_once(row[t * lanes + l] + q - x, q))
+                    a[l] = uint32(_less_once(r[l] + q - x, q))

@@ -3,27 +3,31 @@
 Who learns what: the server sees ciphertexts and the public shape of the study. It is trusted for availability only: what
 it returns is verified by the owner before anything is shown (see `verify`).
 
-Each chunk of the design is read (and its seeds expanded) once for a batch of blocks; accumulators of the batch stay in
-memory, so memory does not grow with N or M.
+Work and memory. Each chunk of the design is read (and its seed expanded) once for a batch of blocks whose accumulators
+stay in memory, while the chunk before is summed. A thread takes a few blocks of the batch at a time (see `team`).
+So memory grows with the number of columns, not with N or M.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numba import get_num_threads
 
 from securegen.ckks import artefact
-from securegen.ckks.cohort import EncryptedCohort, Progress, _make_folder, chunks, no_progress
+from securegen.ckks.cohort import CHUNK_GROUPS, EncryptedCohort, Progress, _make_folder, chunks, no_progress
 from securegen.ckks.encryption import Ciphertexts
-from securegen.ckks.studydesign import EncryptedDesign, Output
+from securegen.ckks.studydesign import EncryptedDesign
+from securegen.ckks.team import Team
 from securegen.errors import ArtefactError
-from securegen.io.output import write_array
-from securegen.kernels.residue_mac import add_parts, mac_parts
 
 BATCH_BYTES = 256 << 20
+AHEAD_BYTES = 192 << 20  # columns of a chunk that are small enough to be in memory twice
+TEAM = 5  # blocks that a thread sums together at most
 
 
 def associate(
@@ -36,6 +40,7 @@ def associate(
 ) -> str:
     """Sum every stream of every block against every column; write the results folder and return its digest.
 
+    batch_bytes: of accumulators at a time. The threads are as many as Numba may use (`numba.set_num_threads`).
     Raises ArtefactError when the design was not made for this cohort or a file was altered.
     """
     if design.body["cohort"] != cohort.digest:
@@ -45,33 +50,24 @@ def associate(
     ring = cohort.parameters.ring
     streams = [tuple(part["streams"]) for part in cohort.blocks]
     wanted = [design.outputs(s) for s in streams]
-    polynomial = len(ring.primes) * ring.n * 8
-    size = max(sum(o.size for o in w) for w in wanted) * polynomial
+    size = max(sum(o.size for o in w) for w in wanted) * len(ring.primes) * ring.n * 8
     step = max(1, batch_bytes // size)
-    done, entries = 0, []
-    for first in range(0, len(streams), step):
-        batch = range(first, min(first + step, len(streams)))
-        sums = {b: _accumulators(wanted[b], ring) for b in batch}
-        for c in range(len(chunks(cohort.parameters))):
-            columns = design.read_columns(c) if design.encrypted else None
-            prepared: dict[str, Ciphertexts | None] = {}
-            for b in batch:
-                for stream in streams[b]:
-                    if stream not in prepared:
-                        prepared[stream] = _columns_for(stream, columns, wanted[b], design)
-                    _accumulate(cohort.read(b, stream, c), prepared[stream], wanted[b], stream, ring, sums[b])
-                done += 1
-                progress(done, len(streams) * len(chunks(cohort.parameters)))
-        for b in batch:
-            if any(o.kind == "owner" for o in wanted[b]):
-                own = design.read_squares(b)
-                for i, o in enumerate(o for o in wanted[b] if o.kind == "owner"):
-                    sums[b][o] = np.stack([own.c0[:, :, i], own.halves()[1][:, :, i]], 2)
-            flat = np.concatenate([sums[b][o].astype(np.uint32) for o in wanted[b]], axis=2)
-            name = f"block-{b:06d}.npy"
-            write_array(folder / name, flat)
-            entries.append(vars(artefact.entry_for(folder, name)))
-            del sums[b]
+    threads = get_num_threads()
+    done = _Counter(len(streams) * len(chunks(cohort.parameters)), progress)
+    entries: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, len(streams), step):
+            last = min(first + step, len(streams))
+            width = min(TEAM, -(-(last - first) // threads))
+            teams = [Team(range(b, min(b + width, last)), streams, wanted, ring) for b in range(first, last, width)]
+            _sum_chunks(teams, cohort, design, pool, done)
+
+            def write(team: Team) -> list[dict[str, Any]]:
+                results = team.results(wanted, design)
+                return [vars(artefact.write_entry(folder, f"block-{b:06d}.npy", flat)) for b, flat in results]
+
+            for written in pool.map(write, teams):
+                entries += written
     body = {
         "key": cohort.public.fingerprint, "cohort": cohort.digest, "design": design.digest,
         "nonce": design.body["nonce"], "streams": [list(s) for s in streams], "blocks": entries,
@@ -79,60 +75,62 @@ def associate(
     return artefact.write_manifest(folder, "results", body, None)
 
 
-def _accumulators(wanted: Sequence[Output], ring) -> dict[Output, np.ndarray]:
-    """Zeros (k, T, size, L) for every output; products of one stream are views of one array."""
-    out: dict[Output, np.ndarray] = {}
-    k, t, lanes = len(ring.primes), ring.tiles, ring.lanes
-    for stream in ("g", "m", "q"):
-        products = [o for o in wanted if o.stream == stream and o.kind == "product"]
-        block = np.zeros((k, t, len(products), 3, lanes), np.uint64)
-        for i, o in enumerate(products):
-            out[o] = block[:, :, i]
-        for o in wanted:
-            if o.stream == stream and o.kind == "addition":
-                out[o] = np.zeros((k, t, 2, lanes), np.uint64)
-    return out
-
-
-def _columns_for(
-    stream: str, columns: Ciphertexts | None, wanted: Sequence[Output], design: EncryptedDesign
-) -> Ciphertexts | None:
-    """The encrypted columns that a stream is multiplied with."""
-    products = [o for o in wanted if o.stream == stream and o.kind == "product"]
-    if columns is None or not products:
-        return None
-    position = np.cumsum([not one for one in design.body["public_ones"]]) - 1
-    index = [int(position[o.column]) for o in products]
-    if index == list(range(columns.c0.shape[3])):
-        return columns
-    c0, c1 = (np.ascontiguousarray(half[:, :, :, index]) for half in columns.halves())
-    return Ciphertexts(c0, c1)
-
-
-def _accumulate(
-    g: Ciphertexts,
-    columns: Ciphertexts | None,
-    wanted: Sequence[Output],
-    stream: str,
-    ring,
-    sums: dict[Output, np.ndarray],
+def _sum_chunks(
+    teams: list[Team], cohort: EncryptedCohort, design: EncryptedDesign, pool: ThreadPoolExecutor, done: _Counter
 ) -> None:
-    primes = np.array(ring.primes, np.uint64)
-    products = [o for o in wanted if o.stream == stream and o.kind == "product"]
-    if products and columns is not None:
-        mac_parts(*g.halves(), *columns.halves(), primes, _shared(sums, products))
-    additions = [o for o in wanted if o.stream == stream and o.kind == "addition"]
-    if additions:
-        add_parts(*g.halves(), primes, sums[additions[0]])
-        for other in additions[1:]:  # several columns of ones: the same number
-            sums[other][...] = sums[additions[0]]
+    """Add every chunk to every team, a chunk at a time; the columns of the next are read meanwhile if they are small."""
+    buffers = threading.local()
+    count = len(chunks(cohort.parameters))
+    ring = cohort.parameters.ring
+    small = CHUNK_GROUPS * design.encrypted * len(ring.primes) * ring.n * 8 <= AHEAD_BYTES
+
+    def columns(chunk: int) -> dict[str, Ciphertexts]:
+        return _columns_by_stream(design.read_columns(chunk), design) if design.encrypted else {}
+
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(columns, 0)
+        for chunk in range(count):
+            present = ahead.result()
+            if small and chunk + 1 < count:
+                ahead = reader.submit(columns, chunk + 1)
+
+            def add(team: Team, chunk: int = chunk, present: dict[str, Ciphertexts] = present) -> None:
+                team.add(chunk, cohort, present, buffers)
+                done.add(len(team.members))
+
+            list(pool.map(add, teams))
+            if not small and chunk + 1 < count:
+                del present, add
+                ahead = reader.submit(columns, chunk + 1)
 
 
-def _shared(sums: dict[Output, np.ndarray], products: list[Output]) -> np.ndarray:
-    """The one array (k, T, J, 3, L) that the accumulators of a stream's products are views of."""
-    whole = sums[products[0]].base
-    assert whole is not None
-    return whole
+class _Counter:
+    """Progress of several threads."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self._lock, self._done, self._total, self._progress = threading.Lock(), 0, total, progress
+
+    def add(self, steps: int) -> None:
+        with self._lock:
+            self._done += steps
+            self._progress(self._done, self._total)
+
+
+def _columns_by_stream(columns: Ciphertexts | None, design: EncryptedDesign) -> dict[str, Ciphertexts]:
+    """Stream -> the encrypted columns that it is multiplied with, where there are any."""
+    out: dict[str, Ciphertexts] = {}
+    if columns is None:
+        return out
+    position = np.cumsum([not one for one in design.body["public_ones"]]) - 1
+    for stream in ("g", "m", "q"):
+        products = [o for o in design.outputs(("g", "m", "q")) if o.stream == stream and o.kind == "product"]
+        index = [int(position[o.column]) for o in products]
+        if index == list(range(columns.c0.shape[3])):
+            out[stream] = columns
+        elif index:
+            c0, c1 = (np.ascontiguousarray(half[:, :, :, index]) for half in columns.halves())
+            out[stream] = Ciphertexts(c0, c1)
+    return out
 
 
 def open_results(folder: Path) -> dict[str, Any]:

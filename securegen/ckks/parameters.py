@@ -167,6 +167,8 @@ class Parameters:
         need = 1 + math.log2(self.sum_bound + 1) + self.result_scale
         if need >= math.log2(self.ring.modulus):
             raise PlanError(f"sums need {need:.1f} bits, the modulus has {math.log2(self.ring.modulus):.1f}")
+        if self.sum_bound >= 2.0**63:
+            raise PlanError(f"sums could reach 2^{math.log2(self.sum_bound):.1f}, they are 64-bit integers")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -12,6 +12,7 @@ Who learns what: the server learns how many columns there are, and which are 1 f
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -97,8 +98,8 @@ def encrypt_design(
     columns = design.columns
     _check_columns(columns.values, p)
     cohort._make_folder(folder, 0o755)
-    for stale in folder.glob("*.npy"):
-        stale.unlink()
+    for stale in (folder / artefact.MANIFEST, *folder.glob("*.npy"), *folder.glob(".*.npy.*")):
+        stale.unlink(missing_ok=True)
     ones = tuple(columns.is_ones(j) for j in range(len(columns.names)))
     encrypted = [j for j, public in enumerate(ones) if not public]
     owner_squares = any(columns.squared) and not info.squares
@@ -134,7 +135,7 @@ def encrypt_design(
     hidden = DesignSecrets(
         digest, info.digest, nonce, design.analyses, ones, columns.squared, np.abs(columns.values).sum(0), checks
     )
-    _save(state, hidden)
+    _save(state, hidden, str(folder.resolve()))
     return hidden
 
 
@@ -166,12 +167,18 @@ def _state_name(digest: str) -> str:
     return f"design-{digest[:32]}"
 
 
-def _save(state: OwnerState, s: DesignSecrets) -> None:
+def _save(state: OwnerState, s: DesignSecrets, folder: str) -> None:
+    """Keep the record of a design; the one that was in the same folder before is forgotten, and so are its results."""
     analyses = [{**asdict(a), "kind": type(a.model).__name__} for a in s.analyses]
     header = {
         "digest": s.digest, "cohort": s.cohort_digest, "nonce": s.nonce, "analyses": analyses,
         "public_ones": list(s.public_ones), "squared": list(s.squared), "blocks": [len(c) for c in s.checks],
+        "folder": folder,
     }  # fmt: skip
+    for box in state.folder.glob("design-*.box"):
+        with contextlib.suppress(ArtefactError):  # of an earlier key
+            if state.read(box.stem)[0]["folder"] == folder:
+                box.unlink()
     state.write(
         _state_name(s.digest), header, {"sum_abs": s.sum_abs, "checks": np.concatenate(s.checks).astype(np.uint64)}
     )
@@ -220,15 +227,17 @@ class EncryptedDesign:
 
     def read_columns(self, chunk: int) -> Ciphertexts:
         """Both halves of the columns of one chunk, (k, T, G, J, L)."""
-        p = self.public.parameters
-        shape = ciphertext_shape(p, chunks(p)[chunk][1], self.encrypted)
-        return cohort.read_ciphertexts(self.folder, self.body["columns"][chunk], shape, p.ring)
+        return self._read(self.body["columns"][chunk], chunks(self.public.parameters)[chunk][1], self.encrypted)
 
     def read_squares(self, block: int) -> Ciphertexts:
         """The owner's Σ g² of one block, (k, T, S, L)."""
+        return self._read(self.body["squares"][block], sum(self.body["squared"]))
+
+    def _read(self, entries: list[dict[str, Any]], *middle: int) -> Ciphertexts:
         p = self.public.parameters
-        shape = ciphertext_shape(p, sum(self.body["squared"]))
-        return cohort.read_ciphertexts(self.folder, self.body["squares"][block], shape, self.public.parameters.ring)
+        c0, c1 = np.empty((2, *ciphertext_shape(p, *middle)), np.uint32)
+        cohort.read_ciphertexts(self.folder, entries, p.ring, c0, c1)
+        return Ciphertexts(c0, c1)
 
 
 def open_design(folder: Path, public: PublicKey) -> EncryptedDesign:

@@ -9,15 +9,14 @@ cells whose budget does not suffice go on in a stream of their own, 1 + their nu
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
-from numba import get_num_threads, njit, uint32
+from numba import njit, uint32
 
 from securegen.ckks.parameters import Ring
+from securegen.kernels.threads import over_range
 from securegen.randomness import KEY_BYTES, keystream
 
-PIECE_BYTES = 1 << 20  # of stream a thread draws at a time, so that it is still in the second cache when it is read
+PIECE_BYTES = 1 << 19  # of stream drawn at a time, so that it is in the second cache when it is read
 
 
 def budget(lanes: int) -> int:
@@ -25,10 +24,18 @@ def budget(lanes: int) -> int:
     return lanes + max(4, -(-lanes // 64) * 4)
 
 
-def expand_uniform(seed: bytes, ciphertexts: int, ring: Ring, *, tile: int | None = None) -> np.ndarray:
+def expand_uniform(
+    seed: bytes,
+    ciphertexts: int,
+    ring: Ring,
+    *,
+    tile: int | None = None,
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
     """The second half of `ciphertexts` ciphertexts: (k, T, C, L) uint32 residues, uniform modulo each prime.
 
-    tile: only this one, (k, 1, C, L). The threads are Numba's (`numba.set_num_threads`).
+    tile: only this one, (k, 1, C, L). out: a contiguous array to fill. threads: None for as many as Numba may use.
 
     >>> ring = Ring.standard(4096, 3)
     >>> whole = expand_uniform(bytes(16), 2, ring)
@@ -37,36 +44,30 @@ def expand_uniform(seed: bytes, ciphertexts: int, ring: Ring, *, tile: int | Non
     """
     assert tile is None or 0 <= tile < ring.tiles
     tiles = range(ring.tiles) if tile is None else range(tile, tile + 1)
-    return _expand(seed, ciphertexts, ring.primes, ring.tiles, tiles, ring.lanes)
-
-
-def expand(seed: bytes, shape: tuple[int, ...], ring: Ring) -> np.ndarray:
-    """`expand_uniform` in the shape (k, T, …, L) of a stored half."""
-    assert shape[:2] == (len(ring.primes), ring.tiles) and shape[-1] == ring.lanes
-    return expand_uniform(seed, int(np.prod(shape[2:-1])), ring).reshape(shape)
+    if out is None:
+        out = np.empty((len(ring.primes), len(tiles), ciphertexts, ring.lanes), np.uint32)
+    _expand(seed, ring.primes, ring.tiles, tiles, out, threads)
+    return out
 
 
 def _expand(
-    seed: bytes, ciphertexts: int, primes: tuple[int, ...], all_tiles: int, tiles: range, lanes: int
-) -> np.ndarray:
-    assert len(seed) == KEY_BYTES and lanes % 4 == 0
-    out = np.empty((len(primes), len(tiles), ciphertexts, lanes), np.uint32)
-    at_once = max(1, PIECE_BYTES // (4 * budget(lanes) * max(ciphertexts, 1)))
-    pieces = [(p, t, min(t + at_once, len(tiles))) for p in range(len(primes)) for t in range(0, len(tiles), at_once)]
+    seed: bytes, primes: tuple[int, ...], all_tiles: int, tiles: range, out: np.ndarray, threads: int | None
+) -> None:
+    """Fill (k, len(tiles), C, L) with these tiles of `all_tiles`."""
+    k, wanted, ciphertexts, lanes = out.shape
+    assert len(seed) == KEY_BYTES and lanes % 4 == 0 and out.dtype == np.uint32 and out.flags.c_contiguous
+    assert (k, wanted) == (len(primes), len(tiles))
+    least = max(1, PIECE_BYTES // (4 * budget(lanes) * max(ciphertexts, 1)))
 
-    def draw(piece: tuple[int, int, int]) -> None:
-        p, start, stop = piece
-        first = (p * all_tiles + tiles[start]) * ciphertexts
-        _draw_cells(seed, first, primes[p], out[p, start:stop].reshape(-1, lanes))
+    def draw(first: int, last: int) -> None:
+        """Rows (prime, tile) from first to last, a piece of one prime at a time."""
+        while first < last:
+            p, t = divmod(first, wanted)
+            stop = min(t + least, wanted, t + last - first)
+            _draw_cells(seed, (p * all_tiles + tiles[t]) * ciphertexts, primes[p], out[p, t:stop].reshape(-1, lanes))
+            first += stop - t
 
-    threads = get_num_threads()
-    if threads == 1 or len(pieces) == 1:
-        for piece in pieces:
-            draw(piece)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(draw, pieces))
-    return out
+    over_range(k * wanted, draw, threads=threads, least=least)
 
 
 def _draw_cells(seed: bytes, first: int, prime: int, out: np.ndarray) -> None:

@@ -16,6 +16,8 @@ COMMANDS = {
     "keygen": "Make a key for a plan.",
     "encrypt": "Encrypt a cohort and its design (the owner's side).",
     "gwas": "Association: on --bfile in the clear, on an encrypted cohort as the server.",
+    "prs": "Polygenic scores: on --bfile in the clear, on an encrypted cohort as the server.",
+    "prs-step": "One party's step of encrypted scores.",
     "decrypt": "Decrypt, verify and write the tables (the owner's side).",
     "qc": "Allele frequencies, missingness and Hardy–Weinberg tests in the clear.",
     "study": "A federated study: set it up, accept it, see how far it is.",

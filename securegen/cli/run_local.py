@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.run_local_prs import prs
 from securegen.cli.summary import print_summaries, print_top, promises
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
@@ -27,6 +28,9 @@ from securegen.study import Inputs
 @click.group()
 def command() -> None:
     """Run every role of a study on this machine, each as a process of its own."""
+
+
+command.add_command(prs)
 
 
 def record_of(study) -> dict:

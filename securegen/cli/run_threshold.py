@@ -56,7 +56,7 @@ def run_threshold(
         print_summaries(tables, log, filters)
         own = ("parameters", "samples", "variants", "covariates", "phenotypes", "missing", "planned_noise_margin_bits")
         log.write(
-            engine="threshold", inputs=inputs.digests(), samples_stored=sum(r["samples_stored"] for r in records),
+            engine="threshold", inputs=_digests(inputs, bfiles), samples_stored=sum(r["samples_stored"] for r in records),
             bytes={"sent": {m.name: r["bytes"]["sent"][m.name] for m, r in zip(members, records, strict=True)}},
             promise=promises(tables), receipt=records[0]["receipt"], opened=records[0]["opened"], sites=len(members),
             peak_rss_bytes=max(r["peak_rss_bytes"] for r in records), **{name: records[0][name] for name in own},
@@ -67,3 +67,16 @@ def run_threshold(
             log(f"kept {work}")
         else:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def _digests(inputs: Inputs, bfiles: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of every input file; with a fileset a site, under the site's name."""
+    if len(bfiles) == 1:
+        return inputs.digests()
+    out: dict[str, str] = {}
+    for i, bfile in enumerate(bfiles):
+        own = Inputs(**{**vars(inputs), "bfile": bfile}).digests()
+        out |= {
+            f"site{i + 1}.{name}" if name in ("bed", "bim", "fam") else name: digest for name, digest in own.items()
+        }
+    return out

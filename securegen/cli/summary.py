@@ -14,8 +14,8 @@ from securegen.vocabulary import OK
 def print_summaries(tables: Sequence[Summary], log: RunLog, filters: Filters | None = None) -> None:
     """One line a table, its precision and inflation; what filters left out and who knows it."""
     if filters and filters.active:
-        log(f"filters {filters}: applied after decryption; the server does not learn which variants passed, a reader of "
-            "the tables does")  # fmt: skip
+        log(f"{filters}: applied to the finished sums where the tables are written; a server of encrypted data does not "
+            "learn which variants passed, a reader of the tables does")  # fmt: skip
     for t in tables:
         odd = ", ".join(f"{n} {code}" for code, n in sorted(t.codes.items()) if code != OK)
         left_out = f", {t.dropped} left out by filters" if t.dropped else ""

@@ -45,9 +45,10 @@ def sums(reader: GenotypeReader, columns: Columns, *, block: int = BLOCK, pairs:
 def complete_case_sums(reader: GenotypeReader, columns: Columns, analysis: Analysis) -> tuple[Analysis, Iterator[Sums]]:
     """One analysis alone, with the sums that complete cases of linear regression need."""
     index = list(analysis.columns)
+    squared = {columns.squared_index[i] for i in analysis.squares}
     part = Columns(
         tuple(columns.names[j] for j in index), np.ascontiguousarray(columns.values[:, index]),
-        tuple(columns.squared[j] for j in index),
+        tuple(j in squared for j in index),
     )  # fmt: skip
     alone = replace(analysis, columns=tuple(range(len(index))), squares=tuple(range(len(part.squared_index))))
     return alone, sums(reader, part, pairs=analysis.test == "linear")

@@ -112,6 +112,8 @@ class Board:
         if named != (self.study.digest, site.name, step):
             raise ProtocolError(f"site {site.name}: {path} is a message of another study, site or step")
         arrays = body.get("arrays", [])
+        if not isinstance(arrays, list):
+            raise ProtocolError(f"site {site.name}: {path} is malformed")
         if not all((path.parent / f"{step}.{i:04d}.npy").is_file() for i in range(len(arrays))):
             return None
         return Message(site.name, step, body, sha256(canonical(body)), path.parent)

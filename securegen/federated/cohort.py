@@ -14,12 +14,12 @@ import numpy as np
 
 from securegen import align
 from securegen import fixedpoint as fp
-from securegen.design import Design, combine, linear_design
+from securegen.design import Analysis, Design, linear_design
 from securegen.design_binary import contingency_design, logistic_design, qc_design
-from securegen.errors import DesignError, InputError, PolicyError, UsageError
+from securegen.errors import InputError, PolicyError, UsageError
 from securegen.federated.studyfile import CASE_CONTROL_12, QUANTITATIVE, Study, TraitColumn
 from securegen.io.tables import read_table
-from securegen.model import Samples
+from securegen.model import Columns, Samples
 from securegen.study import Inputs, Log
 
 
@@ -100,16 +100,11 @@ class Planned:
 def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples, log: Log) -> list[Planned]:
     """Choose tests and samples from this site's data alone, before anything is sent.
 
-    Raises PolicyError when this site has fewer people than the study's minimum, DesignError and UsageError for a model
-    that does not fit a phenotype.
+    Raises PolicyError when this site has fewer people than the study's minimum.
     """
     out = []
-    for phenotype in traits.phenotypes:
-        test = study.model or ("logistic" if phenotype.binary else "linear")
-        if test != "linear" and not phenotype.binary:
-            raise DesignError(f"model {test} needs cases and controls; phenotype {phenotype.name} is quantitative")
-        if test == "logistic" and study.missing == "complete":
-            raise UsageError("the score test needs missing = mean: its null model would differ for each variant")
+    for trait, phenotype in zip(study.phenotypes, traits.phenotypes, strict=True):
+        test = study.test_of(trait)
         covariates = np.empty((len(samples), 0)) if test in ("trend", "allelic") else traits.covariates
         mask, counts = align.analysed_samples(phenotype.values, covariates, traits.unknown)
         if counts.analysed < study.minimum_cohort:
@@ -120,6 +115,23 @@ def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples,
         log(f"phenotype {phenotype.name}: {counts.analysed} samples analysed at this site")
         out.append(Planned(phenotype, test, mask))
     return out
+
+
+def _side_by_side(parts: Sequence[Design]) -> Design:
+    """One design with the columns of all parts. Columns that are equal here need not be equal at another site, so none
+    are merged, unlike `design.combine`."""
+    analyses: list[Analysis] = []
+    width = squares = 0
+    for part in parts:
+        for a in part.analyses:
+            columns, own = tuple(j + width for j in a.columns), tuple(j + squares for j in a.squares)
+            analyses.append(Analysis(a.test, a.phenotype, columns, own, a.model))
+        width += len(part.columns.names)
+        squares += len(part.columns.squared_index)
+    names = tuple(n for p in parts for n in p.columns.names)
+    squared = tuple(flag for p in parts for flag in p.columns.squared)
+    values = np.concatenate([p.columns.values for p in parts], axis=1)
+    return Design(Columns(names, values, squared), tuple(analyses))
 
 
 def federated_design(
@@ -152,7 +164,7 @@ def federated_design(
         )  # fmt: skip
     if study.qc:
         parts.append(qc_design(samples.founder, samples.founder, total=total))
-    design = combine(parts)
+    design = _side_by_side(parts)
     order = {p.phenotype.name: i for i, p in enumerate(planned)}
     analyses = sorted(design.analyses, key=lambda a: len(order) if a.test == "qc" else order[a.phenotype])
     return Design(design.columns, tuple(analyses))

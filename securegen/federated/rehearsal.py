@@ -140,6 +140,8 @@ def start(call: Sequence[str]) -> subprocess.Popen:
     """Start one site, with nothing of this process's environment that concerns securegen."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SECUREGEN_")}
     environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    # several sites share these processors: idle threads of one must not spin against the work of another
+    environment |= {"NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(call, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

@@ -94,6 +94,8 @@ class Session:
         opened = self.exchange(f"{name}.open", own, files)
         for site, message in opened.items():
             check_opening(self.study.digest, name, commits[site], message)
+            if not isinstance(message.body.get("value"), dict):
+                raise ProtocolError(f"site {site} sent something malformed in {message.step}")
         if opened[self.site].body["arrays"] != own["arrays"]:
             raise ProtocolError(f"the own contribution of site {self.site} to {name} is not in the folder")
         return opened

@@ -171,9 +171,10 @@ def _alone(analysis: Analysis, columns: Columns) -> tuple[Analysis, Columns]:
 
 def _receipt(study: Study, tables: list[str]) -> Receipt:
     """Who learned what."""
-    sums = "the pooled sums: " + "; ".join(opened_by(study))
-    parties = [Party(f"site {s.name}", "its own data in the clear, a share of the key", sums) for s in study.sites]
-    parties.append(Party("hub", "the shared folder, no key", f"{sums}; who takes part, sizes and times"))
+    parties = [
+        Party(f"site {s.name}", "its own data in the clear, a share of the key", "the pooled sums") for s in study.sites
+    ]
+    parties.append(Party("hub", "the shared folder, no key", "the pooled sums; who takes part, sizes and times"))
     warnings = [FULL_TABLE]
     if len(study.sites) == 2:
         warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
@@ -184,6 +185,6 @@ def _receipt(study: Study, tables: list[str]) -> Receipt:
             "the sites follow the protocol and one of them does not collude: all but one together see its sums",
             "ring learning with errors at 128 bits; smudging within 2^-40 for the whole study",
         ),
-        (*tables, "the tables, to every site"),
+        (*(f"pooled, to every site and the hub: {what}" for what in opened_by(study)), *tables),
         tuple(warnings),
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.ckks.threshold import ThresholdParameters
-from securegen.errors import ArtefactError, PolicyError, StorageError, UsageError
+from securegen.errors import ArtefactError, DesignError, PolicyError, StorageError, UsageError
 from securegen.federated.identity import Identity, check_name, sha256, verifies
 from securegen.io.output import write_json, write_text
 
@@ -45,7 +45,7 @@ class Study:
     """The contents of study.toml. digest: SHA-256 of the file, which names the study; see `write_study` for the rest.
 
     Raises PolicyError for fewer than three sites (two need two_sites_learn_each_other), UsageError for anything that
-    does not fit together, PlanError when the parameters hold no sums.
+    does not fit together, DesignError for a model that does not fit a phenotype, PlanError when the parameters hold no sums.
     """
 
     digest: str
@@ -83,6 +83,13 @@ class Study:
             raise UsageError(f"model {self.model!r} or missing {self.missing!r} is not known")
         if not self.phenotypes or any(p.kind not in KINDS for p in self.phenotypes):
             raise UsageError(f"a study needs phenotypes, each of a kind among {', '.join(KINDS)}")
+        quantitative = [p.name for p in self.phenotypes if p.kind == QUANTITATIVE]
+        if quantitative and self.model not in (None, "linear"):
+            raise DesignError(
+                f"--model {self.model} needs cases and controls; phenotype {quantitative[0]} is quantitative"
+            )
+        if "logistic" in map(self.test_of, self.phenotypes) and self.missing == "complete":
+            raise UsageError("the score test needs --missing mean: its null model would differ for each variant")
         if self.minimum_cohort < 1 or self.variants < 1:
             raise UsageError("the minimum cohort and the number of variants must be positive")
         if self.components and not self.loadings_digest:
@@ -92,6 +99,10 @@ class Study:
     @property
     def parameters(self) -> ThresholdParameters:
         return ThresholdParameters.standard(len(self.sites), self.ciphertexts)
+
+    def test_of(self, trait: TraitColumn) -> str:
+        """The test of a phenotype: the study's model, or by its kind."""
+        return self.model or ("linear" if trait.kind == QUANTITATIVE else "logistic")
 
     def site(self, name: str) -> Site:
         """Raises UsageError when the study has no such site."""
@@ -178,10 +189,11 @@ def parse(text: str, where: str) -> Study:
 
 def opened_by(study: Study) -> list[str]:
     """What every site, and whoever can read the shared folder, learns of the pooled cohort."""
-    out = ["counts of analysed samples; Σx and Σx² of every phenotype and covariate"]
-    if study.model in (None, "linear", "logistic"):
-        out += ["products of phenotype and covariate columns, summed over everybody"]
-    if study.model in (None, "logistic"):
+    tests = {study.test_of(p) for p in study.phenotypes}
+    out = ["counts of analysed samples"]
+    if tests & {"linear", "logistic"}:
+        out += ["Σx and Σx² of every phenotype and covariate, and their products summed over everybody"]
+    if "logistic" in tests:
         out += ["gradient and Hessian of each Newton step of the null model"]
     out += ["for every variant Σg, Σg², Σ g × each column, missing calls"]
     out += ["where calls are missing, the sums of each column over the people who miss the call"]

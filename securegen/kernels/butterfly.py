@@ -39,7 +39,8 @@ class _Butterfly(Emitter):
     def regroup(self, pair: list, labels: list[int], wanted: list[int]) -> list:
         """Two vectors whose lanes hold the elements `labels` -> the same elements in the order `wanted`."""
         lanes = [labels.index(label) for label in wanted]
-        return [self.shuffle(*pair, lanes[: self.width]), self.shuffle(*pair, lanes[self.width :])]
+        x, y = pair
+        return [self.shuffle(x, y, lanes[: self.width]), self.shuffle(x, y, lanes[self.width :])]
 
 
 def _halves(width: int, t: int) -> list[int]:
@@ -95,7 +96,8 @@ def _short_stages(inverse: bool):
                     first = b.add(b.udiv(n, WORD(2 * t)), b.udiv(done, WORD(2 * t)))
                     some = e.load(b.add(roots, b.mul(first, WORD(8))), per_pair)
                     w = e.shuffle(some, some, [i // t for i in range(width)])
-                    pair = list((e.inverse if inverse else e.forward)(*pair, w))
+                    u, v = pair
+                    pair = list((e.inverse if inverse else e.forward)(u, v, w))
                     labels = wanted
                 pair = e.regroup(pair, labels, natural)
                 if not inverse:

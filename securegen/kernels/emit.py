@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import llvmlite.binding as llvm
-import numba
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.extending import intrinsic
 
 WORD = ir.IntType(64)
@@ -23,7 +22,7 @@ _BYTE = ir.IntType(8).as_pointer()
 
 def vector_words() -> int:
     """64-bit words in a vector register of the machine that is compiled for: 8 with AVX-512, else 4."""
-    named = numba.config.CPU_FEATURES
+    named = config.CPU_FEATURES  # type: ignore[attr-defined]  # Numba sets its options at run time
     features = named if named is not None else llvm.get_host_cpu_features().flatten()
     return 8 if "+avx512f" in features else 4
 

@@ -7,7 +7,6 @@ from numba import int64, njit, prange, uint64
 
 P61 = (1 << 61) - 1
 LIMB = 31  # bits of the lower part of r; the upper one has 30
-ROWS = 1 << 15  # rows between two reductions: 2^15 · 2^15 · 2^31 < 2^63
 WIDTH = 1024
 
 
@@ -18,8 +17,9 @@ def weighted_sums(dosage: np.ndarray, r: np.ndarray) -> np.ndarray:
     [1, 3]
     """
     assert dosage.dtype in (np.int8, np.int16, np.int32) and r.dtype == np.uint64 and len(r) == len(dosage)
-    # 31-bit dosages leave room for a single product of 62 bits between two reductions
-    return _weighted(dosage, r, 1 if dosage.dtype == np.int32 else ROWS)
+    largest = max(int(dosage.max(initial=0)), -int(dosage.min(initial=0)))
+    # rows·largest·2^31 < 2^63 between two reductions
+    return _weighted(dosage, r, 1 << (63 - LIMB - largest.bit_length()))
 
 
 def dot(a: np.ndarray, s: np.ndarray) -> np.ndarray:

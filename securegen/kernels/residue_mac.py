@@ -9,10 +9,11 @@ ciphertexts, or a ciphertext and a public plaintext.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange, uint64
+from numba import njit, uint64
 
 from securegen.kernels.emit import words
 from securegen.kernels.panel import CIPHERTEXT, PLAINTEXT, panel
+from securegen.kernels.threads import over_range
 
 LANES_MULTIPLE = 16  # a vector of 8 words, 2 lanes a word
 RUN = 16  # groups whose genotype residues stay in the first cache for all columns; also how far ahead is prefetched
@@ -20,13 +21,20 @@ PRIME_LIMIT = 1 << 30
 
 
 def mac_blocks(
-    g0: np.ndarray, g1: np.ndarray, c0: np.ndarray, c1: np.ndarray, primes: np.ndarray, out: np.ndarray
+    g0: np.ndarray,
+    g1: np.ndarray,
+    c0: np.ndarray,
+    c1: np.ndarray,
+    primes: np.ndarray,
+    out: np.ndarray,
+    *,
+    threads: int | None = None,
 ) -> None:
     """out[b] += Σ_groups (g0[b], g1[b]) × (c0, c1): size-3 products modulo each prime.
 
     g0, g1: (B, k, T, G, L) uint32, blocks; c0, c1: (k, T, G, J, L) uint32, columns; primes: (k,) uint64, below 2^30;
     out: (B, k, T, J, 3, L) uint64. Residues are canonical in and out. L must be a multiple of 16. Views are fine where
-    the lanes are contiguous. Threads share the tiles.
+    the lanes are contiguous. Threads (None: as many as Numba may use) share the tiles.
     """
     blocks, k, tiles, groups, lanes = g0.shape
     columns = c0.shape[3]
@@ -34,7 +42,10 @@ def mac_blocks(
     assert out.shape == (blocks, k, tiles, columns, 3, lanes) and g1.strides == g0.strides and c1.strides == c0.strides
     _check(primes, out, lanes, g0, g1, c0, c1)
     if groups:
-        _mac(g0, g1, c0, c1, primes, _constants(primes), out)
+        constants = _constants(primes)
+        over_range(
+            k * tiles, lambda a, z: _mac(g0, g1, c0, c1, primes, constants, out, a, z), threads=threads
+        )  # fmt: skip
 
 
 def mac_parts(
@@ -61,7 +72,8 @@ def mac_plain_parts(g0: np.ndarray, g1: np.ndarray, p: np.ndarray, primes: np.nd
     assert out.shape == (k, tiles, p.shape[3], 2, lanes)
     _check(primes, out, lanes, g0, g1, p)
     if groups:
-        _mac_plain(g0, g1, p, primes, _constants(primes), out)
+        constants = _constants(primes)
+        over_range(k * tiles, lambda a, z: _mac_plain(g0, g1, p, primes, constants, out, a, z))
 
 
 def add(g: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
@@ -69,11 +81,13 @@ def add(g: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
     add_parts(g[:, :, :, 0], g[:, :, :, 1], primes, out)
 
 
-def add_parts(g0: np.ndarray, g1: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
+def add_parts(
+    g0: np.ndarray, g1: np.ndarray, primes: np.ndarray, out: np.ndarray, *, threads: int | None = None
+) -> None:
     """`add` for a ciphertext in halves: g0, g1 (k, T, G, L) uint32."""
     k, tiles, _, lanes = g0.shape
     assert g1.shape == g0.shape and out.shape == (k, tiles, 2, lanes) and out.dtype == np.uint64
-    _add(g0, g1, primes, out)
+    over_range(k * tiles, lambda a, z: _add(g0, g1, primes, out, a, z), threads=threads)
 
 
 def _check(primes: np.ndarray, out: np.ndarray, lanes: int, *factors: np.ndarray) -> None:
@@ -121,14 +135,14 @@ _pair_1, _pair_2, _pair_3, _pair_4 = (panel(CIPHERTEXT, j) for j in (1, 2, 3, 4)
 _plain_1, _plain_2, _plain_4 = (panel(PLAINTEXT, j) for j in (1, 2, 4))
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _mac(g0, g1, c0, c1, primes, constants, out):
+@njit(cache=True, nogil=True)
+def _mac(g0, g1, c0, c1, primes, constants, out, first_task, last_task):
     blocks, k, tiles, groups, lanes = g0.shape
     columns = c0.shape[3]
     vector = words() * 8
     g_group, c_group, c_column = uint64(g0.strides[3]), uint64(c0.strides[2]), uint64(c0.strides[3])
     row = uint64(lanes * 4)  # bytes of an accumulator: lanes/2 words
-    for task in prange(k * tiles):
+    for task in range(first_task, last_task):
         p, t = task // tiles, task % tiles
         low = np.empty((columns, 3, 2, lanes // 2), np.uint64)
         high = np.empty((columns, 3, 2, lanes // 2), np.uint64)
@@ -164,14 +178,14 @@ def _mac(g0, g1, c0, c1, primes, constants, out):
             _finish(high, low, primes[p], constants[p], out[b, p, t])
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _mac_plain(g0, g1, plain, primes, constants, out):
+@njit(cache=True, nogil=True)
+def _mac_plain(g0, g1, plain, primes, constants, out, first_task, last_task):
     k, tiles, groups, lanes = g0.shape
     columns = plain.shape[3]
     vector = words() * 8
     g_group, c_group, c_column = uint64(g0.strides[2]), uint64(plain.strides[2]), uint64(plain.strides[3])
     row = uint64(lanes * 4)
-    for task in prange(k * tiles):
+    for task in range(first_task, last_task):
         p, t = task // tiles, task % tiles
         low = np.zeros((columns, 2, 2, lanes // 2), np.uint64)
         high = np.zeros((columns, 2, 2, lanes // 2), np.uint64)
@@ -200,10 +214,10 @@ def _mac_plain(g0, g1, plain, primes, constants, out):
         _finish(high, low, primes[p], constants[p], out[p, t])
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _add(g0, g1, primes, out):
+@njit(cache=True, nogil=True)
+def _add(g0, g1, primes, out, first_task, last_task):
     k, tiles, groups, lanes = g0.shape
-    for task in prange(k * tiles):
+    for task in range(first_task, last_task):
         p, t = task // tiles, task % tiles
         total = np.zeros((2, lanes), np.uint64)
         for i in range(groups):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support import MemoryReader
 
 from securegen.ckks import cohort, decrypt, gwas, keys, studydesign
-from securegen.ckks.encryption import SealEncryptor
+from securegen.ckks.encryption import ENCRYPTORS
 from securegen.ckks.planner import Workload, choose
 from securegen.design import Design
 from securegen.engines import plain
@@ -26,10 +26,10 @@ def key_for(samples: int, grid: int = 1, squares: bool = False):
     return keys.generate(choose(Workload(samples, 100, 4, 16, grid=grid, squares=squares)).parameters)
 
 
-def through_ckks(reader: MemoryReader, columns: Columns, key, *, squares: bool = False, batch_bytes: int = 1 << 28):
+def through_ckks(reader: MemoryReader, columns: Columns, key, *, squares=False, encryptor="own", batch_bytes=1 << 28):
     """The sums of every block, encrypted, computed by the server from its folders, verified and decrypted."""
     with tempfile.TemporaryDirectory() as name:
-        folder, encryptor = Path(name), SealEncryptor(key)
+        folder, encryptor = Path(name), ENCRYPTORS[encryptor](key)
         state = cohort.OwnerState(folder / "owner", key)
         info = cohort.encrypt_cohort(reader, key, folder / "cohort", state, encryptor=encryptor, squares=squares)
         made = studydesign.encrypt_design(
@@ -79,10 +79,10 @@ def studies(draw):
 
 
 @settings(max_examples=25)
-@given(studies())
-def test_encrypted_sums_equal_plain_sums(study):
+@given(studies(), st.sampled_from(sorted(ENCRYPTORS)))
+def test_encrypted_sums_equal_plain_sums(study, encryptor):
     reader, columns = study
-    assert_equal_to_plain(reader, columns, key_for(len(columns.values)))
+    assert_equal_to_plain(reader, columns, key_for(len(columns.values)), encryptor=encryptor)
 
 
 @pytest.mark.parametrize("grid", [1, 8])

@@ -14,7 +14,7 @@ from support import MemoryReader, decrypted
 
 from securegen.ckks import cohort, gwas, keys, seal, studydesign
 from securegen.ckks.codec import from_tiles
-from securegen.ckks.encryption import SealEncryptor
+from securegen.ckks.encryption import ENCRYPTORS
 from securegen.ckks.parameters import STANDARD_128, Parameters, Ring, is_prime, ntt_primes
 from securegen.ckks.planner import Plan, Workload, choose
 from securegen.design import Design
@@ -123,6 +123,8 @@ def test_parameters_that_could_round_wrongly_are_refused():
         dataclasses.replace(p, design_scale=p.design_scale + 20)
     with pytest.raises(PlanError, match="do not divide ring dimension"):
         dataclasses.replace(p, pack=24)
+    with pytest.raises(PlanError, match="64-bit integers"):
+        Parameters(Ring.standard(8192, 6), 16, 58, 45, dosage_max=2048, norm=2.0**50, samples=200)
 
 
 @pytest.mark.parametrize("field", ["ring", "pack", "genotype_scale", "norm", "samples"])
@@ -147,8 +149,8 @@ def tight(p: Parameters) -> Parameters:
     return p
 
 
-@pytest.mark.parametrize(("pack", "grid"), [(8, 1), (64, 1), (8, 16)])
-def test_measured_noise_stays_within_the_bound_at_the_largest_data(pack, grid, tmp_path):
+@pytest.mark.parametrize(("pack", "grid", "name"), [(8, 1, "own"), (8, 1, "seal"), (64, 1, "own"), (8, 16, "own")])
+def test_measured_noise_stays_within_the_bound_at_the_largest_data(pack, grid, name, tmp_path):
     """Every dosage at its maximum, columns at their norm, scales as small as the bound allows: the standard deviation
     over all sums is near the formula's, none is above 7 of them, and every integer is right."""
     samples, columns = 96, 12
@@ -163,7 +165,7 @@ def test_measured_noise_stays_within_the_bound_at_the_largest_data(pack, grid, t
     values[::2, 1::3] *= -1
     dosage = np.full((width, samples), 2 * grid, np.int8)
     reader = MemoryReader(dosage, dosage_grid=grid)
-    state, encryptor = cohort.OwnerState(tmp_path / "owner", key), SealEncryptor(key)
+    state, encryptor = cohort.OwnerState(tmp_path / "owner", key), ENCRYPTORS[name](key)
     info = cohort.encrypt_cohort(reader, key, tmp_path / "cohort", state, encryptor=encryptor)
     design = Design(Columns(tuple("abcdefghijkl"), values, (False,) * columns), ())
     studydesign.encrypt_design(design, key, info, state, tmp_path / "design", encryptor=encryptor)
@@ -179,7 +181,7 @@ def test_measured_noise_stays_within_the_bound_at_the_largest_data(pack, grid, t
         noise.append(error.astype(float) / 2.0**p.result_scale)
     sd = p.noise_bound / 15
     measured = float(np.sqrt(np.mean(np.square(noise))))
-    print(f"pack {pack}, grid {grid}: measured / planned standard deviation {measured / sd:.2f}")
+    print(f"{name}, pack {pack}, grid {grid}: measured / planned standard deviation {measured / sd:.2f}")
     assert np.abs(noise).max() <= 7 * sd
     # the sums of a column share most of their error, so that this is a mean of no more than 12 independent squares:
     # outside with chance 1e-5

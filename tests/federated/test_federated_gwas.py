@@ -30,9 +30,9 @@ from .conftest import SHARED, make_study, write_cohort
 NAMES = ("site1", "site2", "site3")
 
 
-def plain_text(folder: Path, **options) -> dict[str, bytes]:
+def plain_text(folder: Path, bfile: str, **options) -> dict[str, bytes]:
     """Tables of the plain engine by phenotype."""
-    study = api.open_study(**options)
+    study = api.open_study(bfile, **options)
     return {t.analysis.phenotype: Path(t.path).read_bytes() for t in api.plain_tables(study, str(folder / "plain"))}
 
 
@@ -49,22 +49,52 @@ def federated_text(work: Path, inputs: Inputs, sites) -> dict[str, bytes]:
     return {t["phenotype"]: Path(t["path"]).read_bytes() for t in records[0]["summaries"]}
 
 
+def test_three_sites_write_the_tables_of_the_pooled_cohort(tmp_path, cohort):
+    """Linear and logistic in one study, mean imputation, every site a process."""
+    inputs, sites, _ = prepare(tmp_path, cohort)
+    expected = plain_text(tmp_path, cohort.bfile, pheno=cohort.pheno, covar=cohort.covar)
+    assert federated_text(tmp_path, inputs, sites) == expected and len(expected) == 2
+
+
+def test_a_fileset_a_site_and_complete_cases_by_the_command_line(tmp_path, cohort):
+    parts = split_cohort(tmp_path, cohort)
+    filesets = [word for part in parts for word in ("--bfile", part)]
+    run(
+        "run-local", "gwas", "--engine", "threshold", *filesets, "--pheno", cohort.pheno, "--pheno-name", "QT",
+        "--covar", cohort.covar, "--missing", "complete", "--out", tmp_path / "out",
+    )  # fmt: skip
+    options = {"pheno": cohort.pheno, "covar": cohort.covar, "pheno_name": ("QT",), "missing": "complete"}
+    assert (tmp_path / "out.QT.glm.linear").read_bytes() == plain_text(tmp_path, cohort.bfile, **options)["QT"]
+    record = json.loads((tmp_path / "out.run.json").read_text())
+    assert record["sites"] == 3 and record["samples_stored"] == 96 and set(record["bytes"]["sent"]) == set(NAMES)
+    assert {"site1.bed", "site3.bim", "pheno"} <= set(record["inputs"])
+    assert not list(tmp_path.glob("out.sites*"))
+
+
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"missing": "complete", "pheno_name": ("QT",)}],
-    ids=["linear and logistic, mean", "linear, complete"],
+    ("more", "match"),
+    [
+        (["--engine", "threshold", "--sites", "2"], "--two-sites-learn-each-other"),
+        (["--engine", "threshold", "--sites", "97"], "96 samples cannot be dealt to 97 sites"),
+        (["--engine", "threshold", "--apply-rint"], "ranks over all people are not a sum"),
+        (["--engine", "threshold", "--missing", "complete"], "score test needs --missing mean"),
+        (["--engine", "plain", "--sites", "3"], "--sites are for sites that share no data"),
+        (["--engine", "threshold", "--bfile", "other", "--compare-plain"], "needs the pooled cohort as one --bfile"),
+        (["--engine", "threshold", "--bfile", "other", "--sites", "3"], "one fileset is one site"),
+    ],
 )
-def test_three_sites_write_the_tables_of_the_pooled_cohort(tmp_path, cohort, options):
-    inputs, sites, _ = prepare(tmp_path, cohort, **options)
-    expected = plain_text(tmp_path, bfile=cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, **options)
-    assert federated_text(tmp_path, inputs, sites) == expected and expected
+def test_what_does_not_go_together_is_refused(tmp_path, cohort, more, match):
+    words = ["run-local", "gwas", "--bfile", cohort.bfile, "--pheno", cohort.pheno, "--covar", cohort.covar]
+    with pytest.raises(SecuregenError, match=match):
+        CliRunner().invoke(main, [*words, *more, "--out", str(tmp_path / "out")], catch_exceptions=False)
+    assert not list(tmp_path.glob("*.glm*")) and not list(tmp_path.glob("*.sites*"))
 
 
 @pytest.mark.parametrize("model", ["trend", "allelic"])
 def test_counts_of_cases_and_controls_are_pooled(tmp_path, cohort, model):
     inputs, sites, _ = prepare(tmp_path, cohort, model=model, pheno_name=("CC",))
     take_turns(tmp_path, inputs, sites)
-    expected = plain_text(tmp_path, bfile=cohort.bfile, pheno=cohort.pheno, pheno_name=("CC",), model=model)
+    expected = plain_text(tmp_path, cohort.bfile, pheno=cohort.pheno, pheno_name=("CC",), model=model)
     assert all((tmp_path / s.name / f"result.CC.{model}").read_bytes() == expected["CC"] for s in sites)
 
 
@@ -87,7 +117,7 @@ def test_a_killed_site_resumes(tmp_path, cohort):
             process.kill()
     records = rehearsal.results(tmp_path, sites)
     expected = plain_text(
-        tmp_path, bfile=cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",)
+        tmp_path, cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",)
     )  # fmt: skip
     assert {t["phenotype"]: Path(t["path"]).read_bytes() for t in records[0]["summaries"]} == expected
 
@@ -154,8 +184,7 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
         at = call.index("--keep")
         calls.append(call[:at] + call[at + 2 :])
     rehearsal.run_sites(calls)
-    options = {"bfile": cohort.bfile, "pheno": cohort.pheno, "covar": cohort.covar, "pheno_name": ("QT",), "qc": True}
-    study = api.open_study(**options)
+    study = api.open_study(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",), qc=True)
     api.plain_tables(study, str(tmp_path / "plain"), filters=Filters(maf=0.05, hwe=1e-5))
     api.plain_qc(study, str(tmp_path / "plain"))
     for suffix in ("QT.glm.linear", "afreq", "vmiss", "hardy"):
@@ -230,7 +259,7 @@ def test_site_indicators_and_components_are_covariates(tmp_path, cohort):
         out.append("\t".join([*row, *(f"{c:.17g}" for c in components[i]), str(int(i % 3 == 1)), str(int(i % 3 == 2))]))
     (tmp_path / "covar.tsv").write_text("\n".join(out) + "\n")
     expected = plain_text(
-        tmp_path, bfile=cohort.bfile, pheno=cohort.pheno, covar=str(tmp_path / "covar.tsv"), pheno_name=("QT",)
+        tmp_path, cohort.bfile, pheno=cohort.pheno, covar=str(tmp_path / "covar.tsv"), pheno_name=("QT",)
     )  # fmt: skip
     assert (tmp_path / "site1" / "result.QT.glm.linear").read_bytes() == expected["QT"]
 

@@ -8,6 +8,7 @@ import pytest
 
 from securegen.errors import (
     ArtefactError,
+    DesignError,
     KeyFileError,
     PlanError,
     PolicyError,
@@ -79,6 +80,8 @@ def test_two_sites_need_to_be_told(keys):
         ({"sites": (Site("b", b"1" * 32), Site("b", b"2" * 32), Site("c", b"3" * 32))}, UsageError, "same name"),
         ({"sites": (Site("a", b"1" * 32), Site("b", b"1" * 32), Site("c", b"3" * 32))}, UsageError, "same key"),
         ({"model": "cox"}, UsageError, "not known"),
+        ({"model": "trend"}, DesignError, "phenotype QT is quantitative"),
+        ({"missing": "complete", "phenotypes": (TraitColumn("CC", "case-control-01"),)}, UsageError, "--missing mean"),
         ({"phenotypes": ()}, UsageError, "needs phenotypes"),
         ({"minimum_cohort": 0}, UsageError, "must be positive"),
         ({"components": 2}, UsageError, "need a file of loadings"),

@@ -66,7 +66,7 @@ def test_weighted_sums_and_dot(size, seed, largest):
     variants, samples, columns = size
     rng = np.random.default_rng(seed)
     r = np.full(variants, P61 - 1, np.uint64) if largest else rng.integers(0, P61, variants, dtype=np.uint64)
-    for dtype in (np.int8, np.int16):
+    for dtype in (np.int8, np.int16, np.int32):
         limits = np.iinfo(dtype)
         g = rng.integers(limits.min, limits.max, (variants, samples), dtype=dtype, endpoint=True)
         want = reference.dot61(r, g).astype(np.uint64)
@@ -77,9 +77,10 @@ def test_weighted_sums_and_dot(size, seed, largest):
 
 
 def test_weighted_sums_do_not_overflow_in_a_large_block():
-    g = np.full((40_000, 3), -(2**15), np.int16)
-    r = np.full(40_000, P61 - 1, np.uint64)  # −1
-    assert modmath61.weighted_sums(g, r).tolist() == [40_000 * 2**15] * 3
+    r = np.full(200_000, P61 - 1, np.uint64)  # −1
+    for dtype, largest in ((np.int16, 2**15), (np.int32, 2**31)):
+        g = np.full((200_000, 3), -largest, dtype)
+        assert modmath61.weighted_sums(g, r).tolist() == [200_000 * largest] * 3
 
 
 @settings(deadline=None, max_examples=60)

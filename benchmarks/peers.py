@@ -1,0 +1,243 @@
+"""The same sums of products Σ_i g_ij c_ik of encrypted numbers, as other libraries compute them.
+
+Every class is made from (V, N) dosages and (N, K) columns, encrypts them outside the measured time, computes with
+`run()`, and returns the decrypted (V, K) sums from `result()`.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import zstandard
+
+from securegen.ckks import codec, seal
+from securegen.ckks.encryptor import encrypt_block
+from securegen.ckks.parameters import Parameters, Ring
+from securegen.ckks.uniform import expand_uniform
+from securegen.kernels.crt import round_residues
+from securegen.kernels.ntt import inverse, ntt_tables
+from securegen.kernels.residue_mac import mac_blocks
+
+GENOTYPE_SCALE, DESIGN_SCALE = 33, 24  # log2; exact for the sizes of these benchmarks
+
+
+class Packed:
+    """Ciphertexts of `pack` samples × n/pack variants, and their decryption; what securegen and SEAL share."""
+
+    def __init__(self, g: np.ndarray, c: np.ndarray, ring: Ring, pack: int) -> None:
+        variants, samples = g.shape
+        norm = float(np.sqrt((c.astype(float) ** 2).sum(0).max()))
+        self.ring, self.columns = ring, c.shape[1]
+        self.parameters = p = Parameters(ring, pack, GENOTYPE_SCALE, DESIGN_SCALE, int(g.max()), norm, samples)
+        self.key_stream, self.key = seal.new_secret_key(ring)
+        width = p.block_variants
+        self.blocks = [
+            self.encrypt(codec.genotype_messages(g[v : v + width], 0, p.groups, p), GENOTYPE_SCALE)
+            for v in range(0, variants, width)
+        ]
+        self.design = self.encrypt(codec.design_messages(c, 0, p.groups, p), DESIGN_SCALE)
+
+    def encrypt(self, messages: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
+        """Both halves, (k, T, C, L)."""
+        seed, c0 = encrypt_block(self.key, messages, scale, self.ring)
+        return c0, expand_uniform(seed, len(messages), self.ring)
+
+    def decrypt(self, products: np.ndarray) -> np.ndarray:
+        """(J, 3, k, n) residues of one block -> (n/pack, J) integers."""
+        primes = np.array(self.ring.primes, np.uint64)[:, None]
+        c0, c1, c2 = products.astype(np.uint64).transpose(1, 0, 2, 3)
+        m = (c0 + (c1 + c2 * self.key % primes) % primes * self.key) % primes
+        inverse(m, tuple(ntt_tables(self.ring.n, q) for q in self.ring.primes))
+        sums = [
+            codec.read_products(round_residues(row, self.ring.primes, self.parameters.result_scale)[0], self.parameters)
+            for row in m
+        ]
+        return np.stack(sums, axis=1)
+
+
+class Securegen(Packed):
+    def __init__(self, g: np.ndarray, c: np.ndarray, ring: Ring, pack: int) -> None:
+        super().__init__(g, c, ring, pack)
+        k, t, lanes, groups = len(ring.primes), ring.tiles, ring.lanes, self.parameters.groups
+        self.g0, self.g1 = (np.stack([b[h] for b in self.blocks]) for h in (0, 1))
+        self.c0, self.c1 = (h.reshape(k, t, groups, self.columns, lanes) for h in self.design)
+        self.primes = np.array(ring.primes, np.uint64)
+        self.out = np.zeros((len(self.blocks), k, t, self.columns, 3, lanes), np.uint64)
+
+    def run(self) -> None:
+        self.out[:] = 0
+        mac_blocks(self.g0, self.g1, self.c0, self.c1, self.primes, self.out)
+
+    def result(self) -> np.ndarray:
+        return np.concatenate([self.decrypt(codec.from_tiles(block, self.ring)) for block in self.out])
+
+
+class Seal(Packed):
+    """SEAL's multiply and add, through TenSEAL's sealapi, on the same ciphertexts."""
+
+    def __init__(self, g: np.ndarray, c: np.ndarray, ring: Ring, pack: int) -> None:
+        import tenseal.sealapi as api
+
+        super().__init__(g, c, ring, pack)
+        self.context, self.api = seal.context(ring), api
+        zero = api.Ciphertext()
+        key = seal.load(api.SecretKey(), self.context, self.key_stream)
+        api.Encryptor(self.context, key).encrypt_zero_symmetric(self.context.first_parms_id(), zero)
+        self.template = seal.dump(zero)
+        self.left = [self.objects(*block) for block in self.blocks]
+        columns = self.objects(*self.design)
+        self.right = [columns[i : i + self.columns] for i in range(0, len(columns), self.columns)]
+        self.sums: list[list] = []
+
+    def objects(self, c0: np.ndarray, c1: np.ndarray) -> list:
+        """SEAL's ciphertexts of tiled halves: SEAL's own stream of one, uncompressed, with other residues."""
+        body = zstandard.ZstdDecompressor().decompressobj().decompress(self.template[16:])
+        residues = np.stack([codec.from_tiles(c0, self.ring), codec.from_tiles(c1, self.ring)], axis=1)
+        size = residues[0].nbytes
+        head = self.template[:5] + b"\0" + self.template[6:8] + struct.pack("<Q", 16 + len(body))
+        out = []
+        for one in residues:
+            stream = head + body[:-size] + one.astype("<u8").tobytes()
+            out.append(seal.load(self.api.Ciphertext(), self.context, stream))
+        return out
+
+    def run(self) -> None:
+        self.sums = multiply_and_add(self.api, self.context, self.left, self.right)
+
+    def result(self) -> np.ndarray:
+        k, n = len(self.ring.primes), self.ring.n
+        return np.concatenate([self.decrypt(np.stack([seal.residues(s, 3, k, n) for s in b])) for b in self.sums])
+
+
+def multiply_and_add(api, context, left: list, right: list) -> list:
+    """[block][group] × [group][column] -> [block][column], size-3 ciphertexts."""
+    evaluator, product, out = api.Evaluator(context), api.Ciphertext(), []
+    for block in left:
+        sums = [api.Ciphertext() for _ in right[0]]
+        for x, row in zip(block, right, strict=True):
+            for total, column in zip(sums, row, strict=True):
+                if x is block[0]:
+                    evaluator.multiply(x, column, total)
+                else:
+                    evaluator.multiply(x, column, product)
+                    evaluator.add_inplace(total, product)
+        out.append(sums)
+    return out
+
+
+class SealTwoPrimes:
+    """SEAL with the primes that suit it best: 90 bits in two words. As many products as `Seal`: 4096 variants lie in
+    the real and imaginary parts of 2048 slots, a sample a ciphertext."""
+
+    def __init__(self, g: np.ndarray, c: np.ndarray) -> None:
+        import tenseal.sealapi as api
+
+        n, self.api = 4096, api
+        parameters = api.EncryptionParameters(api.SCHEME_TYPE.CKKS)
+        parameters.set_poly_modulus_degree(n)
+        parameters.set_coeff_modulus(api.CoeffModulus.Create(n, [45, 45, 19]))
+        self.context = api.SEALContext(parameters, True, api.SEC_LEVEL_TYPE.TC128)
+        key = api.KeyGenerator(self.context).secret_key()
+        self.encoder, self.decryptor = api.CKKSEncoder(self.context), api.Decryptor(self.context, key)
+        encryptor = api.Encryptor(self.context, key)
+
+        def encrypt(values) -> object:
+            plain, out = api.Plaintext(), api.Ciphertext()
+            self.encoder.encode(values, 2.0**30, plain)
+            encryptor.encrypt_symmetric(plain, out)
+            return out
+
+        blocks = [g[v : v + n].astype(float) for v in range(0, len(g), n)]
+        self.left = [[encrypt((column[: n // 2] + 1j * column[n // 2 :]).tolist()) for column in b.T] for b in blocks]
+        self.right = [[encrypt(float(value)) for value in row] for row in c]
+
+    def run(self) -> None:
+        self.sums = multiply_and_add(self.api, self.context, self.left, self.right)
+
+    def result(self) -> np.ndarray:
+        def read(ciphertext) -> np.ndarray:
+            plain = self.api.Plaintext()
+            self.decryptor.decrypt(ciphertext, plain)
+            slots = np.array(self.encoder.decode_complex(plain))
+            return np.concatenate([slots.real, slots.imag])
+
+        return np.concatenate([np.stack([read(s) for s in block], axis=1) for block in self.sums])
+
+
+class TensealCkksTensor:
+    """TenSEAL's CKKSTensor with its tutorial's parameters, variants in the batch: mm, or for one column mul and sum.
+
+    (A batched tensor whose last axis is 1 does not decrypt to its input, so one column does not go through mm.)
+    """
+
+    def __init__(self, g: np.ndarray, c: np.ndarray) -> None:
+        import tenseal as ts
+
+        context = ts.context(ts.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[60, 40, 40, 60])
+        context.global_scale = 2.0**40
+        variants, samples = g.shape
+        self.columns = c.shape[1]
+
+        def tensor(values: np.ndarray, shape: list[int]):
+            return ts.ckks_tensor(context, ts.plain_tensor(values.astype(float).ravel().tolist(), shape), batch=True)
+
+        if self.columns == 1:
+            self.g = tensor(g, [variants, samples])
+            self.c = tensor(np.broadcast_to(c[:, 0], (variants, samples)), [variants, samples])
+        else:
+            self.g = tensor(g, [variants, 1, samples])
+            self.c = tensor(np.broadcast_to(c, (variants, *c.shape)), [variants, *c.shape])
+
+    def run(self) -> None:
+        self.sums = (self.g * self.c).sum(1) if self.columns == 1 else self.g.mm(self.c)
+
+    def result(self) -> np.ndarray:
+        return np.array(self.sums.decrypt().tolist()).reshape(-1, self.columns)
+
+
+class OpenFhe:
+    """OpenFHE's EvalMultNoRelin and EvalAdd: CKKS with variants in the slots, n = 4096, no rescaling."""
+
+    def __init__(self, g: np.ndarray, c: np.ndarray) -> None:
+        import openfhe as fhe
+
+        parameters = fhe.CCParamsCKKSRNS()
+        parameters.SetMultiplicativeDepth(1)
+        parameters.SetScalingTechnique(fhe.ScalingTechnique.FIXEDMANUAL)
+        parameters.SetFirstModSize(50)
+        parameters.SetScalingModSize(40)  # two words, as suits a 64-bit implementation best
+        parameters.SetSecurityLevel(fhe.SecurityLevel.HEStd_NotSet)
+        parameters.SetRingDim(4096)
+        parameters.SetBatchSize(2048)
+        self.context = context = fhe.GenCryptoContext(parameters)
+        context.Enable(fhe.PKESchemeFeature.PKE)
+        context.Enable(fhe.PKESchemeFeature.LEVELEDSHE)
+        self.keys = context.KeyGen()
+        # the secret squared is decrypted without a relinearisation key from its own evaluation key
+        context.EvalMultKeyGen(self.keys.secretKey)
+
+        def encrypt(values: np.ndarray):
+            return context.Encrypt(self.keys.publicKey, context.MakeCKKSPackedPlaintext(values.astype(float).tolist()))
+
+        self.variants, self.columns = len(g), c.shape[1]
+        starts = range(0, len(g), 2048)
+        self.left = [[encrypt(column) for column in g[v : v + 2048].T] for v in starts]
+        self.right = [[encrypt(np.full(2048, value)) for value in row] for row in c]
+
+    def run(self) -> None:
+        multiply, add = self.context.EvalMultNoRelin, self.context.EvalAdd
+        self.sums = []
+        for block in self.left:
+            sums = [multiply(block[0], right) for right in self.right[0]]
+            for x, row in zip(block[1:], self.right[1:], strict=True):
+                sums = [add(s, multiply(x, right)) for s, right in zip(sums, row, strict=True)]
+            self.sums.append(sums)
+
+    def result(self) -> np.ndarray:
+        def read(ciphertext) -> list[float]:
+            plain = self.context.Decrypt(ciphertext, self.keys.secretKey)
+            plain.SetLength(2048)
+            return plain.GetRealPackedValue()
+
+        return np.concatenate([np.array([read(s) for s in block]).T for block in self.sums])[: self.variants]

@@ -1,0 +1,69 @@
+"""securegen prs"""
+
+from __future__ import annotations
+
+import click
+
+from securegen.cli import options as opt
+from securegen.cli.progress import progress
+from securegen.cli.score_options import ScoreCommand, score_inputs, score_options
+from securegen.errors import UsageError
+from securegen.governance.receipt import Party, Receipt
+from securegen.provenance import RunLog, folder_bytes
+from securegen.score_study import ScoreInputs, open_scores, write_match, write_scores
+from securegen.study import Inputs
+
+SMALL_MODELS = "scores of few variants give the genotypes away to whoever knows the weights"
+
+
+@click.command(cls=ScoreCommand, epilog="Example:  securegen prs --bfile cohort --score weights.tsv 1 2 4 --out result")
+@click.option("--cohort", metavar="FOLDER", help="Encrypted cohort (server side).")
+@click.option("--model", metavar="FOLDER", help="Public model for it (server side).")
+@opt.genotype_options(required=False)
+@score_options(required=False)
+@opt.run_options
+def command(cohort, model, out, threads, memory, quiet, **options) -> None:
+    """Polygenic scores: on --bfile in the clear, on an encrypted cohort as the server.
+
+    In the clear it writes OUT.sscore in plink2's columns and OUT.match.tsv with a word for every row of the scoring
+    files. As the server it reads --cohort and --model, needs no key and can use none, and writes OUT.results.
+    """
+    opt.use_threads(threads)
+    if bool(cohort) == bool(options["bfile"]) or bool(cohort) != bool(model):
+        raise UsageError("give either --bfile and --score (in the clear) or --cohort and --model (as the server)")
+    log = RunLog(out, "prs", quiet=quiet)
+    if cohort:
+        if options["score"]:
+            raise UsageError("the server reads the weights from --model, not from --score")
+        serve(cohort, model, out, log)
+    else:
+        run_plain(opt.inputs_from(options), score_inputs(options), out, log)
+
+
+def serve(cohort: str, model: str, out: str, log: RunLog) -> None:
+    """The server's side, with its log and record."""
+    from securegen.encrypted_scores import score_encrypted
+
+    with log.stage("score"), progress("scoring", unit="chunks", quiet=log.quiet) as report:
+        results = score_encrypted(cohort, model, f"{out}.results", progress=report)
+    size = folder_bytes(results)
+    log(f"wrote {results} ({size / 1e6:.1f} MB) for the owner: securegen prs-step decrypt --results {results} …")
+    log.write(engine="ckks", role="server", bytes={"results": size})
+
+
+def run_plain(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog) -> None:
+    """The plain engine, with its log and record."""
+    from securegen.scores import plain_scores
+
+    with log.stage("match"):
+        study = open_scores(genotypes, inputs, log=log)
+        write_match(out, study.matches, study.reader.variants, log)
+    with log.stage("score"):
+        sums = plain_scores(study.reader, study.plan)
+    write_scores(out, study.reader.samples, sums, inputs, log)
+    owner = Party("owner", "genotypes and weights", "everything")
+    receipt = Receipt("scores in the clear", (owner,), (), (f"{out}.sscore",), (SMALL_MODELS,))
+    log.write(
+        receipt=receipt.to_json(), engine="plain", parameters={"bits": inputs.bits, "digits": inputs.digits}, bytes={},
+        planned_noise_margin_bits=None, **study.record(),
+    )  # fmt: skip

@@ -1,0 +1,148 @@
+"""securegen run-local prs: every role of a score run on this machine, through the files of a deployment."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from securegen.cli import options as opt
+from securegen.cli.progress import progress
+from securegen.cli.prs import SMALL_MODELS, run_plain
+from securegen.cli.score_options import ScoreCommand, score_inputs, score_options
+from securegen.errors import SecuregenError
+from securegen.governance.receipt import Party, Receipt
+from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
+from securegen.score_study import ScoreInputs, open_scores, write_match, write_scores
+from securegen.study import Inputs
+
+
+@contextlib.contextmanager
+def parties(out: str, *names: str, keep: bool, log: RunLog) -> Iterator[dict[str, Path]]:
+    """A folder for each party beside OUT, removed at the end; secret keys are removed in any case."""
+    base = Path(f"{out}.parties")
+    base.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"{base.name}.", dir=base.parent))
+    folders = {name: work / name for name in names}
+    for folder in folders.values():
+        folder.mkdir(mode=0o700)
+    try:
+        yield folders
+    finally:
+        if keep:
+            log(f"kept {work}")
+            for path in work.rglob("*.secret"):
+                path.unlink()
+        else:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def run_party(folder: Path, *words: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
+    """Run a command as its own process in a party's folder, with nothing of this process's environment but the path.
+
+    Returns what it wrote to its run.json (--out party). Raises SecuregenError with its message and exit code.
+    """
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("SECUREGEN_")}
+    inherited["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    run = subprocess.run(
+        [sys.executable, "-m", "securegen", *words, "--quiet"], cwd=folder, env=inherited | (environment or {}),
+        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    if run.returncode:
+        message = run.stderr.strip().removeprefix("Error: ")
+        error = SecuregenError(f"the {folder.name} process: {message}")
+        error.exit_code = run.returncode if run.returncode > 0 else 1
+        raise error
+    out = words[words.index("--out") + 1]
+    return json.loads((folder / f"{out}.run.json").read_text())
+
+
+def run_public(
+    genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog, *, encryptor: str, keep_files: bool
+) -> None:
+    """Owner in this process, server in another that is given two folders and no key."""
+    from securegen import encrypted_scores as steps
+    from securegen.ckks import keys
+    from securegen.ckks.prs_parameters import margin_bits
+    from securegen.ckks.prs_weights import stored_weights
+
+    keys.lock_down_process()
+    with parties(out, "owner", "server", keep=keep_files, log=log) as at:
+        with log.stage("match"):
+            study = open_scores(genotypes, inputs, log=log)
+            write_match(out, study.matches, study.reader.variants, log)
+        with log.stage("keygen"):
+            passphrase = secrets.token_bytes(32).hex().encode()
+            key = steps.generate_score_key(study.plan, len(study.reader.samples))
+            keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
+            keys.write_public(at["owner"] / "key.public", key.public)
+        p, norm = key.public.parameters, stored_weights(study.plan).norm
+        log(
+            f"ring dimension {p.ring.n}, {len(p.ring.primes)} primes, {p.pack} samples × {p.block_variants} rows a "
+            f"ciphertext; planned noise margin {margin_bits(p, norm):.1f} bits"
+        )
+        with log.stage("encrypt"), progress("encrypting", quiet=log.quiet) as report:
+            sent = steps.encrypt_scores(study, key, at["owner"] / "study", encryptor=encryptor, progress=report)
+            for folder in (sent.cohort, sent.model):
+                folder.rename(at["server"] / folder.name)
+        served = run_party(
+            at["server"], "prs", "--cohort", "study.cohort", "--model", "study.model", "--out", "study"
+        )  # fmt: skip
+        with log.stage("decrypt"):
+            _, sums = steps.decrypt_scores(at["server"] / "study.results", key, sent.owner)
+        write_scores(out, study.reader.samples, sums, inputs, log)
+        sizes = {n: folder_bytes(at["server"] / f"study.{n}") for n in ("cohort", "model", "results")}
+        sizes["public_key"] = (at["owner"] / "key.public").stat().st_size
+        log.seconds["score"] = served["seconds"]["score"]
+        receipt = Receipt(
+            "outsourced scores, CKKS, public model",
+            (
+                Party("owner", "the secret key, genotypes and weights", "the scores, after verification"),
+                Party("server", "ciphertexts and weights",
+                      "numbers of samples and variants, which blocks have missing calls; no genotype, no score"),
+            ),
+            ("ring learning with errors at 128 bits; nothing of the server but availability",
+             f"encryption by {encryptor}"),
+            (f"{out}.sscore",), (SMALL_MODELS,),
+        )  # fmt: skip
+        log.note(receipt.lines())
+        log.write(
+            receipt=receipt.to_json(), engine="ckks", bytes=sizes, encryptor=encryptor,
+            parameters=p.to_json() | {"bits": inputs.bits, "digits": inputs.digits},
+            planned_noise_margin_bits=margin_bits(p, norm),
+            peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]), **study.record(),
+        )  # fmt: skip
+
+
+@click.command(
+    cls=ScoreCommand,
+    epilog="Example:  securegen run-local prs --engine ckks --bfile cohort --score weights.tsv --out result",
+)
+@click.option("--engine", type=click.Choice(["plain", "ckks"]), required=True, help="How sums are computed.")
+@opt.genotype_options()
+@score_options()
+@opt.encryptor_option
+@click.option("--keep-files", is_flag=True, help="Keep the encrypted files (keys are deleted all the same).")
+@opt.run_options
+def prs(engine, encryptor, keep_files, out, threads, memory, quiet, **options) -> None:
+    """Polygenic scores with every role as its own process, through the files of a deployment.
+
+    It never prompts: keys are its own, under random passphrases, and deleted at the end.
+    """
+    opt.use_threads(threads)
+    inputs, genotypes = score_inputs(options), opt.inputs_from(options)
+    log = RunLog(out, f"run-local prs --engine {engine}", quiet=quiet)
+    if engine == "plain":
+        run_plain(genotypes, inputs, out, log)
+    else:
+        run_public(genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files)

@@ -1,0 +1,97 @@
+"""Options of the score commands, in plink2's words: --score FILE [i j k] takes column numbers after the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from securegen.cli.options import _apply
+from securegen.errors import UsageError
+from securegen.score_study import ScoreInputs
+
+FIELDS = tuple(f.name for f in fields(ScoreInputs))
+HEADER_WORDS = ("header", "header-read")  # a header is recognised by itself
+
+
+class ScoreCommand(click.Command):
+    """Rewrites `--score FILE 1 2 4 no-mean-imputation` to options that click can parse."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        out: list[str] = []
+        at = 0
+        while at < len(args):
+            out.append(args[at])
+            at += 1
+            if out[-1] != "--score" or at == len(args):
+                continue
+            out.append(args[at])
+            at += 1
+            numbers = []
+            while at < len(args) and not args[at].startswith("-"):
+                word = args[at]
+                if word.isdecimal():
+                    numbers.append(word)
+                elif word == "no-mean-imputation":
+                    out += ["--imputation", "none"]
+                elif word not in HEADER_WORDS:
+                    raise click.UsageError(f"--score FILE is followed by column numbers, not by {word!r}", ctx)
+                at += 1
+            if numbers:
+                out += ["--score-col-nums", ",".join(numbers)]
+        return super().parse_args(ctx, out)
+
+
+def _numbers(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> tuple[int, ...] | None:
+    if len(set(value)) > 1:
+        raise click.UsageError("every --score takes the same column numbers, or none", ctx)
+    if not value:
+        return None
+    try:
+        return tuple(int(n) for n in value[0].replace(" ", ",").split(","))
+    except ValueError:
+        raise click.UsageError(f"--score-col-nums takes numbers separated by commas, not {value[0]!r}", ctx) from None
+
+
+def score_options(required: bool = True) -> Callable:
+    """Scoring files, matching, integers, release."""
+    options = [
+        click.option(
+            "--score", multiple=True, required=required, metavar="FILE [i j k]",
+            help="Scoring file; i j k: columns of id, effect allele, weight (more weights: more scores).",
+        ),
+        click.option("--score-col-nums", "columns", multiple=True, callback=_numbers, metavar="i,j,k", help="The same."),
+        click.option("--genome-build", metavar="BUILD", help="Build of the cohort: refuse scoring files on another."),
+        click.option("--match-by", type=click.Choice(["auto", "id", "position"]), default="auto", show_default=True,
+                     help="How variants are found."),
+        click.option("--keep-ambiguous", is_flag=True, help="Use A/T and C/G found by position, as labelled."),
+        click.option("--strand-flips/--no-strand-flips", default=True, show_default=True,
+                     help="Read alleles on the other strand where only that fits."),
+        click.option("--min-overlap", type=click.FloatRange(0, 1), default=0.75, show_default=True,
+                     help="Smallest share of a file's rows that must be scored."),
+        click.option("--imputation", type=click.Choice(["cohort", "file", "none"]), default="cohort",
+                     show_default=True, help="Missing calls: the cohort's mean, the file's frequency, or nothing."),
+        click.option("--weight-bits", "bits", type=click.IntRange(16, 40), default=20, show_default=True,
+                     help="Bits of a score's largest weight."),
+        click.option("--digits", type=click.IntRange(1, 17), default=6, show_default=True,
+                     help="Significant digits that are released."),
+        click.option("--min-variants", "minimum", type=click.IntRange(1), metavar="N",
+                     help="Fewest variants of a score [3^N above 10^(digits + 1)]."),
+        click.option("--allow-small-score", "allow", multiple=True, metavar="NAME",
+                     help="Release this score although it has fewer variants."),
+        click.option("--reference", metavar="FILE", help="A .sscore file: add percentiles and z-scores against it."),
+        click.option("--risk-intercept", "intercept", type=float, metavar="X",
+                     help="Add 1/(1 + exp(-(X + slope * score)))."),
+        click.option("--risk-slope", "slope", type=float, default=1.0, show_default=True, metavar="X"),
+    ]  # fmt: skip
+    return _apply(options)
+
+
+def score_inputs(options: dict[str, Any]) -> ScoreInputs:
+    """Take the score options out of the options of a command."""
+    values = {name: options.pop(name) for name in FIELDS if name in options}
+    if not values["score"]:
+        raise UsageError("no scoring file was given: --score FILE")
+    return ScoreInputs(**values)

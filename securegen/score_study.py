@@ -1,0 +1,179 @@
+"""Scores as their user names them: genotypes, scoring files, matching rules -> a plan; integers -> PREFIX.sscore.
+
+The same steps serve every engine, so that tables are equal text. Who learns what: whoever opens a score study sees the
+variants, the weights and, for mean imputation with the cohort's frequencies, allele counts of the genotypes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securegen.errors import UsageError
+from securegen.io.arrays import ArrayReader
+from securegen.io.plink1 import PlinkReader
+from securegen.io.scoring import read_scorings
+from securegen.io.sscore import read_reference, write_match_log, write_sscore
+from securegen.match import MIN_OVERLAP, Match, match_variants
+from securegen.model import FloatArray, Samples, Variants
+from securegen.score_plan import DEFAULT_BITS, AlleleCounts, ScorePlan, plan_scores, used_variants
+from securegen.score_release import (
+    DIGITS,
+    ScoreTable,
+    against_reference,
+    logistic_risk,
+    reference_distribution,
+    refuse_small_models,
+    release,
+)
+from securegen.scores import ScoreSums, count_alleles
+from securegen.study import Inputs, Log, open_genotypes, silent
+
+
+@dataclass(frozen=True)
+class ScoreInputs:
+    """What names a score run.
+
+    score: scoring files; columns: 1-based numbers of id, effect allele and weights, or None to go by header names;
+    match_by: auto, id or position; imputation: cohort, file or none; bits: of a score's largest weight; digits:
+    significant digits released; minimum: fewest variants of a score, None for `minimum_variants`; allow: scores
+    that may have fewer; reference: a .sscore file to compare with; intercept, slope: of the logistic link, where
+    risks are wanted.
+    """
+
+    score: tuple[str, ...]
+    columns: tuple[int, ...] | None = None
+    genome_build: str | None = None
+    match_by: str = "auto"
+    keep_ambiguous: bool = False
+    strand_flips: bool = True
+    min_overlap: float = MIN_OVERLAP
+    imputation: str = "cohort"
+    bits: int = DEFAULT_BITS
+    digits: int = DIGITS
+    minimum: int | None = None
+    allow: tuple[str, ...] = ()
+    reference: str | None = None
+    intercept: float | None = None
+    slope: float = 1.0
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every file, by the name it has in run.json."""
+        files = {"score" if len(self.score) == 1 else f"score{i}": p for i, p in enumerate(self.score, 1)}
+        if self.reference:
+            files["reference"] = self.reference
+        out = {}
+        for name, path in files.items():
+            with Path(path).open("rb") as stream:
+                out[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+        return out
+
+
+@dataclass(frozen=True)
+class ScoreStudy:
+    """Genotypes (read later, block by block), where the weights go, and the integers they became."""
+
+    genotypes: Inputs
+    inputs: ScoreInputs
+    reader: ArrayReader | PlinkReader
+    matches: tuple[Match, ...]
+    plan: ScorePlan
+
+    def record(self) -> dict[str, Any]:
+        """The keys of run.json that describe the study, whatever the engine."""
+        plan = self.plan
+        return {
+            "inputs": (self.genotypes.digests() if self.genotypes.bfile else {}) | self.inputs.digests(),
+            "samples": len(self.reader.samples),
+            "samples_stored": len(self.reader.samples),
+            "variants": len(plan.variant),
+            "covariates": 0,
+            "phenotypes": [],
+            "scores": {name: plan.score_variants(s) for s, name in enumerate(plan.names)},
+            "match": {m.scoring.path: m.counts() for m in self.matches},
+            "missing": plan.imputation,
+            "promise": promise(plan),
+        }
+
+
+def promise(plan: ScorePlan) -> dict[str, Any]:
+    """Printed error bounds: of the sums, in weight units, against weights that are not rounded."""
+    return {name: {"sum_error": plan.error[s], "exponent": plan.exponent[s]} for s, name in enumerate(plan.names)}
+
+
+def match_scores(inputs: ScoreInputs, variants: Variants, log: Log = silent) -> tuple[Match, ...]:
+    """Read the scoring files and find their variants. Raises InputError or UsageError, naming file and line."""
+    matches = tuple(
+        match_variants(
+            scoring, variants, by=inputs.match_by, keep_ambiguous=inputs.keep_ambiguous,  # type: ignore[arg-type]
+            strand_flips=inputs.strand_flips, min_overlap=inputs.min_overlap,
+        )
+        for scoring in read_scorings(inputs.score, inputs.columns, genome_build=inputs.genome_build)
+    )  # fmt: skip
+    for match in matches:
+        log(match.summary())
+    return matches
+
+
+def make_plan(
+    inputs: ScoreInputs, matches: Sequence[Match], counts: AlleleCounts | None, *, grid: int = 1, log: Log = silent
+) -> ScorePlan:
+    """Integer weights of every score; refuses models that are too small to be released (PolicyError)."""
+    plan = plan_scores(matches, dosage_grid=grid, imputation=inputs.imputation, counts=counts, bits=inputs.bits)  # type: ignore[arg-type]
+    for line in plan.describe():
+        log(line)
+    if plan.left_out:
+        log(f"WARNING: {plan.left_out} variants have no called genotype and are left out")
+    refuse_small_models(plan, digits=inputs.digits, minimum=inputs.minimum, allow=inputs.allow)
+    return plan
+
+
+def open_scores(
+    genotypes: Inputs, inputs: ScoreInputs, *, log: Log = silent, opened: ArrayReader | PlinkReader | None = None
+) -> ScoreStudy:
+    """Open genotypes and scoring files, match them, turn weights into integers.
+
+    opened: genotypes in memory in place of genotypes.bfile. Allele counts are taken over all samples that are scored.
+    Raises InputError, UsageError, PlanError or PolicyError, each saying which file, line or score and what to do.
+    """
+    reader = open_genotypes(genotypes, log, opened)
+    matches = match_scores(inputs, reader.variants, log)
+    plan = make_plan(inputs, matches, count_alleles(reader, used_variants(matches)), grid=reader.dosage_grid, log=log)
+    return ScoreStudy(genotypes, inputs, reader, matches, plan)
+
+
+def extra_columns(inputs: ScoreInputs, table: ScoreTable) -> dict[str, FloatArray]:
+    """Percentile and z-score against the reference, and risk, where they are asked for: name -> (N,) float64."""
+    out: dict[str, FloatArray] = {}
+    if inputs.intercept is None and inputs.slope != 1.0:
+        raise UsageError("--risk-slope needs --risk-intercept: no scoring file carries it")
+    for s, name in enumerate(table.names):
+        if inputs.reference:
+            reference = reference_distribution(read_reference(inputs.reference, name))
+            out[f"{name}_PERCENTILE"], out[f"{name}_Z"] = against_reference(table.total[:, s], reference)
+        if inputs.intercept is not None:
+            out[f"{name}_RISK"] = logistic_risk(table.total[:, s], intercept=inputs.intercept, slope=inputs.slope)
+    return out
+
+
+def write_scores(out: str, samples: Samples, sums: ScoreSums, inputs: ScoreInputs, log: Log = silent) -> ScoreTable:
+    """Round, compare with the reference and write OUT.sscore. The last step of every engine."""
+    table = release(sums, digits=inputs.digits)
+    path = f"{out}.sscore"
+    write_sscore(path, samples, table, extra_columns(inputs, table))
+    for s, name in enumerate(table.names):
+        column = table.total[:, s]
+        log(f"{name}: mean {np.mean(column):.4g}, from {np.min(column):.4g} to {np.max(column):.4g}")
+    log(f"wrote {path}: {len(samples)} samples, {len(table.names)} scores, {inputs.digits} significant digits")
+    return table
+
+
+def write_match(out: str, matches: Sequence[Match], variants: Variants, log: Log = silent) -> None:
+    """Write OUT.match.tsv, a word for every row of the scoring files."""
+    write_match_log(f"{out}.match.tsv", matches, variants)
+    log(f"wrote {out}.match.tsv")
