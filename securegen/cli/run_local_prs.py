@@ -128,7 +128,7 @@ def run_public(
     cls=ScoreCommand,
     epilog="Example:  securegen run-local prs --engine ckks --bfile cohort --score weights.tsv --out result",
 )
-@click.option("--engine", type=click.Choice(["plain", "ckks"]), required=True, help="How sums are computed.")
+@click.option("--engine", type=click.Choice(["plain", "ckks", "mpc"]), required=True, help="How sums are computed.")
 @opt.genotype_options()
 @score_options()
 @opt.encryptor_option
@@ -144,5 +144,9 @@ def prs(engine, encryptor, keep_files, out, threads, memory, quiet, **options) -
     log = RunLog(out, f"run-local prs --engine {engine}", quiet=quiet)
     if engine == "plain":
         run_plain(genotypes, inputs, out, log)
+    elif engine == "mpc":
+        from securegen.cli.run_mpc_prs import run_mpc_scores
+
+        run_mpc_scores(genotypes, inputs, out, log, keep_files=keep_files)
     else:
         run_public(genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files)

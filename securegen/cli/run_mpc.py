@@ -31,7 +31,7 @@ from securegen.study import Inputs, open_genotypes
 
 SITES = 3
 TIMEOUT = 600.0  # the longest silence of a party, in seconds
-_GENOTYPES = ("bfile", "keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp")
+GENOTYPE_FLAGS = ("bfile", "keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp")
 _DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical")
 _FILES = ("bfile", "keep", "remove", "extract", "exclude", "pheno", "covar")
 
@@ -74,7 +74,7 @@ def run_mpc(
                 calls = _owner_calls(inputs, choices, split, limit)
             local_study(work, party_names(split, list(calls)), timeout=TIMEOUT)
         with log.stage("gwas"):
-            records = _run(work, calls, digits)
+            records = run_parties(work, calls, digits)
         writers = list(calls) if split == HORIZONTAL else ["phenotypes"]
         tables = _tables(work, writers, records, out)
         _finish(inputs, split, choices, tables, writers, records, log)
@@ -107,7 +107,8 @@ def _check(inputs: Inputs, bfiles: Sequence[str], choices: Choices, filters: Fil
     return split
 
 
-def _flags(inputs: Inputs, names: Sequence[str]) -> list[str]:
+def flags_of(inputs: Inputs, names: Sequence[str]) -> list[str]:
+    """The options of `securegen party` that give it these fields of `inputs`."""
     out = []
     for name in names:
         value = getattr(inputs, name)
@@ -125,16 +126,16 @@ def _site_calls(work: Path, inputs: Inputs, bfiles: Sequence[str], choices: Choi
     count = len(bfiles) if len(bfiles) > 1 else choices.sites or SITES
     names = [f"site{i + 1}" for i in range(count)]
     two = ["--two-sites-learn-each-other"] * choices.two_sites_learn_each_other
-    common = ["party", "--role", "site", *two, *_flags(inputs, _DESIGN)]
+    common = ["party", "--role", "site", *two, *flags_of(inputs, _DESIGN)]
     if len(bfiles) > 1:
-        own = _flags(inputs, _GENOTYPES[1:])
+        own = flags_of(inputs, GENOTYPE_FLAGS[1:])
         return {n: [*common, *own, "--bfile", os.path.abspath(b)] for n, b in zip(names, bfiles, strict=True)}
     calls = {}
     for site in deal(open_genotypes(inputs), inputs.bfile, count):
         assert site.keep is not None
         rows = "".join(f"{f}\t{p}\n" for f, p in zip(site.keep.fid, site.keep.iid, strict=True))
         write_text(work / f"{site.name}.keep.txt", "#FID\tIID\n" + rows, mode=0o600)
-        own = _flags(inputs, [n for n in _GENOTYPES if n not in ("keep", "remove")])
+        own = flags_of(inputs, [n for n in GENOTYPE_FLAGS if n not in ("keep", "remove")])
         calls[site.name] = [*common, *own, "--keep", str((work / f"{site.name}.keep.txt").absolute())]
     return calls
 
@@ -145,8 +146,8 @@ def _owner_calls(inputs: Inputs, choices: Choices, split: str, limit: int) -> di
     agreed += ["--threshold", repr(choices.threshold)] if choices.threshold is not None else []
     share = str(max(1, choices.threads // 2))
     calls = {
-        "genotypes": ["party", "--role", "genotypes", "--column-limit", str(limit), *_flags(inputs, _GENOTYPES)],
-        "phenotypes": ["party", "--role", "phenotypes", "--column-limit", str(limit), *_flags(inputs, _DESIGN)],
+        "genotypes": ["party", "--role", "genotypes", "--column-limit", str(limit), *flags_of(inputs, GENOTYPE_FLAGS)],
+        "phenotypes": ["party", "--role", "phenotypes", "--column-limit", str(limit), *flags_of(inputs, _DESIGN)],
     }
     for call in calls.values():
         call += agreed
@@ -157,7 +158,7 @@ def _owner_calls(inputs: Inputs, choices: Choices, split: str, limit: int) -> di
     return {name: [*call, "--threads", share] for name, call in calls.items()}
 
 
-def _run(work: Path, calls: dict[str, list[str]], digits: int) -> dict[str, dict[str, Any]]:
+def run_parties(work: Path, calls: dict[str, list[str]], digits: int) -> dict[str, dict[str, Any]]:
     """Every party's run.json. Raises the error of the party that failed first of itself, with its exit code."""
     running: dict[str, subprocess.Popen] = {}
     try:

@@ -1,7 +1,7 @@
 """What a party of a deployment does, from its role in parties.toml: one session, one split, its own files.
 
 The roles of a study decide the split: sites only (horizontal), genotypes + phenotypes + dealer (vertical), the same with
-two servers (outsourced). Who learns what is in the receipt, which every party writes for itself.
+two servers (outsourced), genotypes + model + dealer (scores). Who learns what is in the receipt that every party writes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from securegen.errors import ProtocolError, UsageError
-from securegen.mpc import association, dealer, projected_run
+from securegen.mpc import association, dealer, projected_run, score_run
 from securegen.mpc.certs import Identity
 from securegen.mpc.gwas import ask_consent
 from securegen.mpc.outsourced import OutsourcedRoles
@@ -24,14 +24,14 @@ from securegen.mpc.vertical import Roles
 from securegen.stats.tables import Summary
 from securegen.study import Inputs, Log, open_genotypes, silent
 
-HORIZONTAL, VERTICAL, OUTSOURCED = "horizontal", "vertical", "outsourced"
-SPLITS = (HORIZONTAL, VERTICAL, OUTSOURCED)
+HORIZONTAL, VERTICAL, OUTSOURCED, SCORES = "horizontal", "vertical", "outsourced", "scores"
 ROLES = {
     VERTICAL: {"genotypes": "genotypes", "phenotypes": "phenotypes", "dealer": "dealer"},
     OUTSOURCED: {
         "genotypes": "genotypes", "phenotypes": "phenotypes", "server-one": "server", "server-two": "server",
         "dealer": "dealer",
     },
+    SCORES: {"genotypes": "genotypes", "model": "model", "dealer": "dealer"},
 }  # fmt: skip
 AGGREGATES = "aggregates"
 REVEALS = (HITS, UV, AGGREGATES)  # the first is the default of a vertical split
@@ -40,12 +40,24 @@ PROTOCOL = "association/1"
 
 
 @dataclass(frozen=True)
+class ScoreTask:
+    """What the parties of a score run bring. digits: significant digits released; of the model's owner, files and columns:
+    as plink2 takes them; allow: scores whose weights may become known; reply_limit: scores answered in a model's life."""
+
+    files: tuple[str, ...] = ()
+    columns: tuple[int, ...] | None = None
+    allow: tuple[str, ...] = ()
+    digits: int = score_run.DIGITS
+    reply_limit: int = 1000
+
+
+@dataclass(frozen=True)
 class Task:
-    """What one party brings to an association run and agrees to.
+    """What one party brings to a run and agrees to.
 
     inputs: its own files; out: prefix of what it writes; cohort and state: the name and file under which the owner's
     masks and limits are kept; reveal: what is opened of a vertical split (see `projected`); threshold: p-value of a hit;
-    column_limit: lifetime number of phenotype
+    score: for score runs; column_limit: lifetime number of phenotype
     columns that the genotype owner answers (None: a hundredth of the samples).
     """
 
@@ -53,6 +65,7 @@ class Task:
     out: str
     state: OwnerState
     cohort: str = "cohort"
+    score: ScoreTask | None = None
     reveal: str = HITS
     threshold: float = GENOME_WIDE
     consent_aggregates: bool = False
@@ -67,6 +80,7 @@ class Outcome:
     """What a run leaves at one party: its tables, seconds by stage, bytes sent and rounds."""
 
     tables: list[Summary] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
     samples_stored: int = 0
@@ -91,6 +105,11 @@ def vertical_roles(parties: Parties) -> Roles:
     return Roles(parties.only("genotypes"), parties.only("phenotypes"), parties.only(DEALER))
 
 
+def score_roles(parties: Parties) -> Roles:
+    """Names by role for a score run."""
+    return Roles(parties.only("genotypes"), parties.only("model"), parties.only(DEALER))
+
+
 def outsourced_roles(parties: Parties) -> OutsourcedRoles:
     """Names by role for an outsourced run; the phenotype owner receives the sums."""
     one, two = parties.with_role("server")
@@ -111,6 +130,9 @@ def run_dealer(parties: Parties, identity: Identity, *, threads: int = 1) -> Out
                 offline = dealer.block_dealer(session, left=r.left, right=r.right, bits=64, threads=threads)
             else:
                 offline = deal_passes(session, r, threads=threads)
+        elif split == SCORES:
+            r = score_roles(parties)
+            offline = dealer.score_dealer(session, left=r.left, right=r.right, threads=threads)
         else:
             o = outsourced_roles(parties)
             offline = dealer.server_dealer(session, left=o.left, right=o.right, servers=o.servers, threads=threads)
@@ -145,6 +167,8 @@ def run_party(parties: Parties, identity: Identity, task: Task, log: Log = silen
             )  # fmt: skip
         elif split == VERTICAL:
             _vertical(session, vertical_roles(parties), task, outcome, reader, log)
+        elif split == SCORES:
+            _scores(session, score_roles(parties), task, outcome, reader)
         else:
             _outsourced(session, outsourced_roles(parties), task, outcome, reader, log)
     return outcome
@@ -193,6 +217,19 @@ def _outsourced(session: Session, roles: OutsourcedRoles, task: Task, outcome: O
     else:
         outcome.tables = association.outsourced_phenotype_run(
             session, roles, task.inputs, task.out, state=task.state, log=log, digits=task.digits
+        )  # fmt: skip
+
+
+def _scores(session: Session, roles: Roles, task: Task, outcome: Outcome, reader) -> None:
+    own = task.score or ScoreTask()
+    if reader is not None:
+        outcome.files = [
+            score_run.people_run(session, roles, reader, task.out, digits=own.digits, threads=task.threads)
+        ]  # fmt: skip
+    else:
+        score_run.model_run(
+            session, roles, own.files, model=task.cohort, state=task.state, reply_limit=own.reply_limit,
+            columns=own.columns, allow=own.allow, digits=own.digits, threads=task.threads,
         )  # fmt: skip
 
 

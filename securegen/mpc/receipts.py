@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from securegen.governance.receipt import FULL_TABLE, Party, Receipt
-from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, VERTICAL
+from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, SCORES, VERTICAL
 from securegen.mpc.projected import HITS
 
 _CHOOSE = "the phenotype owner can read genotypes by choosing phenotypes; the genotype owner counts columns"
@@ -24,6 +24,8 @@ def receipt(
     the genotype owner answers in a cohort's life."""
     if split == HORIZONTAL:
         return _horizontal(parties, tables)
+    if split == SCORES:
+        return _scores(tables)
     limit = "a hundredth of the samples" if column_limit is None else str(column_limit)
     warnings = (f"{_CHOOSE} (limit in the life of this cohort: {limit})", FULL_TABLE)
     owners = (
@@ -76,4 +78,17 @@ def _horizontal(sites: Sequence[str], tables: Sequence[str]) -> Receipt:
         ("semi-honest sites of which one does not collude: all but one together learn its sums",),
         (*tables, "the tables, to every site"),
         tuple(warnings),
+    )  # fmt: skip
+
+
+def _scores(files: Sequence[str]) -> Receipt:
+    return Receipt(
+        "scores with private weights, secret sharing",
+        (
+            Party("genotype owner", "genotypes", "the scores; number of weights that scored; nothing of which ones"),
+            Party("model owner", "weights", "samples, variants, calls and allele frequencies; no genotype, no score"),
+            Party("dealer", "keys of masks", "sizes"),
+        ),
+        ("semi-honest parties; the dealer colludes with nobody",), tuple(files),
+        ("every exact score is one linear equation in the weights: the model owner counts replies",),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,8 @@ from click.testing import CliRunner
 
 from securegen.cli.main import main
 from securegen.errors import PolicyError, SecuregenError, UsageError
+from securegen.federated.rehearsal import start
+from securegen.mpc.local import free_ports
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COHORT = [
@@ -68,6 +71,68 @@ def test_uv_equal_the_plain_engines_table(tmp_path):
     run("run-local", "gwas", "--engine", "plain", "--reveal", "uv", *COHORT, "--pheno-name", "QT", "--quiet", "--out",
         tmp_path / "p")  # fmt: skip
     assert (tmp_path / "p.QT.uv").read_bytes() == (tmp_path / "r.QT.uv").read_bytes()
+
+
+def test_private_weights_give_the_plain_scores_and_small_models_need_a_name(tmp_path):
+    cohort = ["--bfile", EXAMPLES / "cohort", "--score", EXAMPLES / "cohort.score.tsv", "--quiet"]
+    named = ["--allow-small-score", "SCORE1"]
+    for engine in ("plain", "mpc"):
+        run("run-local", "prs", "--engine", engine, *cohort, *named, "--out", tmp_path / engine)
+    plain, mpc = (pd.read_csv(tmp_path / f"{e}.sscore", sep="\t", dtype=str) for e in ("plain", "mpc"))
+    for column in ("#FID", "IID", "SCORE1_AVG", "SCORE1_SUM"):
+        assert plain[column].tolist() == mpc[column].tolist()
+    assert mpc["NAMED_ALLELE_DOSAGE_SUM"].isna().all()  # it would tell which variants have weights
+    record = json.loads((tmp_path / "mpc.run.json").read_text())
+    assert set(record["bytes"]["sent"]) == {"genotypes", "model"} and record["seconds"]["online"] > 0
+    with pytest.raises(SecuregenError, match="--allow-small-score SCORE1") as caught:
+        run("run-local", "prs", "--engine", "mpc", *cohort, "--out", tmp_path / "refused")
+    assert caught.value.exit_code == PolicyError.exit_code and not list(tmp_path.glob("refused*"))
+
+
+def test_a_deployment_by_hand_three_commands_and_one_file(tmp_path):
+    """Certificates, parties.toml and the three commands of docs/mpc.md, each party with a folder of its own."""
+    names = ["hospital", "registry", "dealer"]
+    run("certs", "init-ca", "--dir", tmp_path / "ca")
+    ports, rows = free_ports(3), []
+    for rank, (name, role) in enumerate(zip(names, ("genotypes", "phenotypes", "dealer"), strict=True)):
+        keys = tmp_path / name
+        run("certs", "request", "--dir", keys, "--name", name)
+        out = keys / f"{name}.pem"
+        issue = ["--ca", tmp_path / "ca", "--csr", keys / f"{name}.csr", "--name", name, "--rank", rank, "--out", out]
+        pin = run("certs", "issue", *issue).output.split("pin ")[1].strip()
+        (keys / "ca.pem").write_bytes((tmp_path / "ca" / "ca.pem").read_bytes())
+        rows.append(
+            f'[[party]]\nname = "{name}"\nrole = "{role}"\naddress = "127.0.0.1:{ports[rank]}"\npin = "{pin}"\n'
+        )
+    for name in names:
+        (tmp_path / name / "parties.toml").write_text('study = "by hand"\ntimeout_seconds = 60\n\n' + "\n".join(rows))
+    files = {COHORT[i]: str(COHORT[i + 1]) for i in range(0, len(COHORT), 2)}
+    own = {
+        "hospital": ["party", "--role", "genotypes", "--column-limit", "9", *words(files, "--bfile", "--chr")],
+        "registry": ["party", "--role", "phenotypes", "--pheno-name", "QT", *words(files, "--pheno", "--covar")],
+        "dealer": ["dealer"],
+    }
+    calls = {}
+    for name in names:
+        config = [
+            "--config",
+            str(tmp_path / name / "parties.toml"),
+            "--out",
+            str(tmp_path / name / "result"),
+            "--quiet",
+        ]
+        reveal = ["--reveal", "uv"] if name != "dealer" else []
+        calls[name] = start([sys.executable, "-m", "securegen", *own[name], *reveal, *config])
+    said = {name: call.communicate(timeout=100)[1] for name, call in calls.items()}
+    assert not any(call.returncode for call in calls.values()), said
+    run("run-local", "gwas", "--engine", "plain", "--reveal", "uv", *COHORT, "--pheno-name", "QT", "--quiet", "--out",
+        tmp_path / "p")  # fmt: skip
+    assert (tmp_path / "p.QT.uv").read_bytes() == (tmp_path / "registry" / "result.QT.uv").read_bytes()
+    assert (tmp_path / "hospital" / "hospital.state.json").stat().st_mode & 0o777 == 0o600
+
+
+def words(files, *flags):
+    return [part for flag in flags for part in (flag, files[flag])]
 
 
 @pytest.mark.parametrize("model", ["trend", "allelic"])
