@@ -40,7 +40,7 @@ def write_projected(
     scale = np.maximum(columns["CHISQ"], 1)
     worst = {f"dchisq_{n.lower()}": columns[f"DCHISQ_{n}"] / scale for n in ("BOUND", "EXPECTED")}
     promise = {
-        "dchisq_promised": projection.PROMISED,
+        "dchisq_promised": projection.planned_chisq_error(a.model.samples, scales),
         "dchisq_certain": float(np.nanmax(worst["dchisq_bound"], initial=0.0)),
         "dchisq_expected": float(np.nanmax(worst["dchisq_expected"], initial=0.0)),
     }

@@ -30,7 +30,8 @@ UV_COLUMNS = (
 )  # fmt: skip
 _LOW = np.uint64((1 << 32) - 1)
 ROOM = 61.99  # log2 of the largest sum: lifting needs less than 2^62
-PROMISED = 1e-6  # of χ², relative to max(1, χ²), for rounding that is independent of the genotypes
+TARGET = 1e-6  # of χ², relative to max(1, χ²)
+RARE = 0.02  # variance of a dosage for which the error is planned: an allele frequency of 1 %
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def choose_scales(samples: int, df: int, *, threshold: float | None = None) -> S
     lead = math.sqrt(1 + df / threshold) if threshold else 1.0
     lead_bits = math.ceil(math.log2(lead))
     together = math.floor(ROOM - half) - max(lead_bits - 1, 0)
-    dosage = math.floor((together - half) / 2)
+    dosage = math.floor((together - half) / 2) + 1
     basis = together - dosage
     if dosage < 12:
         raise PlanError(f"{samples} samples leave {dosage} bits for a dosage in 64-bit sums; at least 12 are needed")
@@ -169,6 +170,17 @@ def _noise(v: np.ndarray, model: LinearModel, scales: Scales) -> tuple[np.ndarra
     v = np.clip(v, 0, n)
     dv = 2 * np.sqrt(v) * e1 + e1**2 + 2 * math.sqrt(k * n) * e2 * np.sqrt(n - v) + k * e2**2 * n
     return np.full(len(v), du), dv
+
+
+def planned_chisq_error(samples: int, scales: Scales) -> float:
+    """Six standard deviations of Δχ² at χ² = 1 before any variant is seen, for a variance of RARE: first order in u and v.
+
+    >>> [f"{planned_chisq_error(n, choose_scales(n, n - 10)):.0e}" for n in (500, 10_000, 500_000)]
+    ['3e-07', '1e-06', '9e-06']
+    """
+    six = 6 / math.sqrt(12)
+    e1, e2 = six * 2.0**-scales.dosage_bits, six * 2.0**-scales.basis_bits * 2.0**scales.lead_bits / scales.lead
+    return 2 * math.hypot(e1, math.sqrt(10 * RARE * samples) * e2) / math.sqrt(RARE)
 
 
 def _expected_noise(v: np.ndarray, model: LinearModel, scales: Scales) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from securegen.mpc.dealer import block_dealer
 from securegen.mpc.projected import deal_passes
 from securegen.mpc.state import OwnerState
 from securegen.stats.projected_tables import plain_uv
-from securegen.stats.projection import PROMISED
+from securegen.stats.projection import TARGET
 from securegen.study import Inputs, build_design, open_genotypes
 
 from .conftest import results
@@ -91,7 +91,7 @@ def test_two_numbers_a_variant_are_those_of_the_plain_engine(study, cohort):
         found = pd.read_csv(made.path, sep="\t")
         squared, ok = plain["T_STAT"] ** 2, found["ERRCODE"] == "."
         error = (found["CHISQ"] - squared).abs() / np.maximum(1, squared)
-        assert error[ok].max() <= max(made.promise["dchisq_expected"], PROMISED)
+        assert error[ok].max() <= max(made.promise["dchisq_expected"], TARGET)
 
 
 def test_three_sites_write_the_plain_tables(study, cohort):

@@ -95,7 +95,7 @@ def test_chisq_from_uv_is_that_of_all_sums_within_the_printed_bound(cohort):
             ok = found["ERRCODE"] == "."
             np.testing.assert_array_equal(found["ERRCODE"], plain["ERRCODE"].to_numpy())
             assert (error[ok] <= found["DCHISQ_BOUND"][ok]).all()
-            assert (error[ok] <= projection.PROMISED * np.maximum(1, squared[ok])).all()
+            assert (error[ok] <= projection.TARGET * np.maximum(1, squared[ok])).all()
             assert (found["DCHISQ_EXPECTED"][ok] < found["DCHISQ_BOUND"][ok]).all()
 
 

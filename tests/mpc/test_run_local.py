@@ -61,7 +61,7 @@ def test_hits_by_default_and_the_receipt_says_what_was_opened(tmp_path):
     assert hits["ID"].tolist() == plain.loc[plain["P"] <= 1e-5, "ID"].tolist() and len(hits) > 2
     record = json.loads(Path(f"{out}.run.json").read_text())
     assert record["reveal"] == "hits" and "not of others" in record["receipt"]["parties"][1]["learns"]
-    assert record["promise"]["dchisq_promised"] == 1e-6
+    assert record["promise"]["dchisq_promised"] <= 1e-6
 
 
 def test_uv_equal_the_plain_engines_table(tmp_path):
