@@ -22,6 +22,9 @@ COMMANDS = {
     "qc": "Allele frequencies, missingness and Hardy–Weinberg tests in the clear.",
     "study": "A federated study: set it up, accept it, see how far it is.",
     "site": "Take part in a federated study as one site.",
+    "party": "Be one party of a multi-party run.",
+    "dealer": "Deal correlated randomness to the parties of a multi-party run.",
+    "certs": "Keys and certificates of the parties of a multi-party run.",
     "run-local": "Run every role of a study on this machine, each as a process of its own.",
 }
 

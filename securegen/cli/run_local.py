@@ -49,8 +49,9 @@ def record_of(study) -> dict:
 
 
 def run_plain(
-    inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, qc_only: bool = False
-):
+    inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, qc_only: bool = False,
+    uv: bool = False,
+):  # fmt: skip
     """The plain engine, with its log and record."""
     from securegen import api
 
@@ -58,7 +59,11 @@ def run_plain(
         study = opt.open_study(inputs, log, qc_only=qc_only)
     tables: list[Summary] = []
     with log.stage("gwas"):
-        if not qc_only:
+        if uv:
+            from securegen.stats.projected_tables import plain_uv
+
+            tables = plain_uv(study.reader, study.design, out, digits=digits)
+        elif not qc_only:
             tables = api.plain_tables(study, out, digits=digits, filters=filters)
         if qc_only:
             for path in api.plain_qc(study, out):
@@ -163,21 +168,34 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
     "--covar c.tsv --out result"
 )
 @click.option(
-    "--engine", type=click.Choice(["plain", "ckks", "threshold"]), required=True, help="How the sums are computed."
+    "--engine",
+    type=click.Choice(["plain", "ckks", "threshold", "mpc"]),
+    required=True,
+    help="How the sums are computed.",
 )
 @opt.genotype_options(several=True)
 @opt.design_options()
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
-@click.option("--sites", type=click.IntRange(2), metavar="S", help="Sites the samples are dealt to (threshold) [3].")
+@click.option(
+    "--sites", type=click.IntRange(2), metavar="S", help="Sites the samples are dealt to (threshold, mpc) [3]."
+)
+@click.option("--split", type=click.Choice(["horizontal", "vertical", "outsourced"]), help="Who holds what (mpc).")
+@click.option(
+    "--reveal",
+    type=click.Choice(["hits", "uv", "aggregates"]),
+    help="What a vertical split opens to the phenotype owner (mpc) [hits]; uv also for the plain engine.",
+)
+@click.option("--threshold", type=float, metavar="P", help="p-value of a hit (--reveal hits) [5e-8].")
+@click.option("--consent-aggregates", is_flag=True, help="Both owners agree to open all sums (mpc).")
 @click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
 @opt.encryptor_option
 @DIGITS
 @KEEP
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
-def gwas(engine, sites, two_sites_learn_each_other, encryptor, digits, keep_files, compare_plain, out, threads, memory,
-         quiet, bfile, **options) -> None:  # fmt: skip
+def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_learn_each_other, encryptor, digits,
+         keep_files, compare_plain, out, threads, memory, quiet, bfile, **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.
@@ -185,8 +203,12 @@ def gwas(engine, sites, two_sites_learn_each_other, encryptor, digits, keep_file
     opt.use_threads(threads)
     filters = opt.filters_from(options)
     inputs = opt.inputs_from(options, bfile=bfile[0], qc=filters.active)
-    if engine != "threshold" and (len(bfile) > 1 or sites):
+    if engine not in ("threshold", "mpc") and (len(bfile) > 1 or sites):
         raise UsageError(f"several --bfile and --sites are for sites that share no data, not for --engine {engine}")
+    if engine != "mpc" and (split or threshold or consent_aggregates or reveal not in (None, "uv")):
+        raise UsageError("--split, --reveal, --threshold and --consent-aggregates are for --engine mpc")
+    if reveal == "uv" and engine not in ("plain", "mpc"):
+        raise UsageError(f"--reveal uv does not go with --engine {engine}")
     if compare_plain and len(bfile) > 1:
         raise UsageError("--compare-plain needs the pooled cohort as one --bfile")
     log = RunLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
@@ -200,8 +222,26 @@ def gwas(engine, sites, two_sites_learn_each_other, encryptor, digits, keep_file
         if compare_plain:
             _compare(inputs, tables, digits, log, filters)
         return
+    if engine == "mpc":
+        from securegen.cli.run_mpc import Choices, run_mpc
+
+        choices = Choices(
+            split,
+            sites,
+            reveal,
+            threshold,
+            consent_aggregates,
+            two_sites_learn_each_other,
+            threads or os.cpu_count() or 1,
+        )
+        if compare_plain and split == "vertical" and reveal in (None, "hits"):
+            raise UsageError("--compare-plain compares whole tables; hits are a part of one")
+        tables = run_mpc(inputs, bfile, choices, out, digits, log, filters, keep_files=keep_files)
+        if compare_plain:
+            _compare(inputs, tables, digits, log, filters, uv=reveal == "uv")
+        return
     if engine == "plain":
-        run_plain(inputs, out, digits, log, filters)
+        run_plain(inputs, out, digits, log, filters, uv=reveal == "uv")
         return
     if inputs.missing == "complete" and inputs.model not in ("trend", "allelic"):
         raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
@@ -232,13 +272,20 @@ def qc(engine, encryptor, keep_files, out, threads, memory, quiet, **options) ->
         run_ckks(inputs, out, 17, log, encryptor=encryptor, keep_files=keep_files, qc_only=True, limits=limits)
 
 
-def _compare(inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters | None) -> None:
+def _compare(
+    inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters | None, *, uv: bool = False
+) -> None:  # fmt: skip
     """Run the plain engine beside and compare the tables byte for byte. Raises SecuregenError when they differ."""
     from securegen import api
 
     with tempfile.TemporaryDirectory() as folder:
         study = opt.open_study(inputs, RunLog(f"{folder}/p", "compare", quiet=True))
-        plain = api.plain_tables(study, f"{folder}/p", digits=digits, filters=filters)
+        if uv:
+            from securegen.stats.projected_tables import plain_uv
+
+            plain = plain_uv(study.reader, study.design, f"{folder}/p", digits=digits)
+        else:
+            plain = api.plain_tables(study, f"{folder}/p", digits=digits, filters=filters)
         same = all(Path(a.path).read_bytes() == Path(b.path).read_bytes() for a, b in zip(tables, plain, strict=True))
     for table in tables:
         print_top(table, log)
@@ -246,6 +293,9 @@ def _compare(inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters 
     for stage, seconds in log.seconds.items():
         log(f"  {stage:<8} {seconds:8.2f} s")
     for what, size in log.record["bytes"].items():
+        if what == "rounds":
+            log(f"  {what:<10} {size:10d}")
+            continue
         for name, count in (size if isinstance(size, dict) else {what: size}).items():
             log(f"  {name:<10} {count / 1e6:10.3f} MB")
     log("wrote " + ", ".join([*(t.path for t in tables), f"{log.out}.run.json", f"{log.out}.log"]))

@@ -126,7 +126,7 @@ def run_public(
     cls=ScoreCommand,
     epilog="Example:  securegen run-local prs --engine ckks --bfile cohort --score weights.tsv --out result",
 )
-@click.option("--engine", type=click.Choice(["plain", "ckks"]), required=True, help="How sums are computed.")
+@click.option("--engine", type=click.Choice(["plain", "ckks", "mpc"]), required=True, help="How sums are computed.")
 @opt.genotype_options()
 @score_options()
 @click.option("--private-model", is_flag=True, help="The weights stay with the model owner; the replies are capped.")
@@ -158,5 +158,9 @@ def prs(
 
         rules = {"client": client, "ledger": ledger, "allow_model": allow_model, "reply_cap": reply_cap}
         SETTINGS[chosen[0]](genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files, rules=rules)
+    elif engine == "mpc":
+        from securegen.cli.run_mpc_prs import run_mpc_scores
+
+        run_mpc_scores(genotypes, inputs, out, log, keep_files=keep_files)
     else:
         run_public(genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files)

@@ -106,7 +106,7 @@ def vertical_genotypes(
 
     Raises PolicyError unless `consent_aggregates`, or when the cohort has answered its limit of columns.
     """
-    _ask(consent_aggregates)
+    ask_consent(consent_aggregates)
     squares = bool(opened["q"])
     sides = vertical.genotype_side(
         session, roles, (genotype_streams(b, squares=squares) for b in blocks), samples=samples, columns=columns,
@@ -121,7 +121,7 @@ def vertical_phenotypes(
     consent_aggregates: bool = False, threads: int = 1,
 ) -> Iterator[Sums]:  # fmt: skip
     """The phenotype party: yields the sums. columns: rows in the genotype party's sample order."""
-    _ask(consent_aggregates)
+    ask_consent(consent_aggregates)
     values, opened = shared_columns(columns, pairs=pairs), opened_columns(columns, pairs=pairs)
     check_sum_bound(4 * grid * grid * int(np.abs(columns.values).max(initial=0)) * len(values), "a sum")
     for side in vertical.phenotype_side(session, roles, values, state=state, threads=threads):
@@ -137,7 +137,8 @@ def outsourced_sums(
         yield _sums(block.start, block.streams, columns, pairs=pairs)
 
 
-def _ask(consent: bool) -> None:
+def ask_consent(consent: bool) -> None:
+    """Raise PolicyError unless the owner agreed by name to opening all sums."""
     if not consent:
         raise PolicyError(
             "opening all sums lets their receiver read genotypes by choosing phenotypes, and whoever holds the genotypes "

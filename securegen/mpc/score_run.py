@@ -48,9 +48,10 @@ def people_run(
 
 def model_run(
     session: Session, roles: Roles, paths: Sequence[str], *, model: str, state: OwnerState, reply_limit: int,
-    digits: int = DIGITS, threads: int = 1,
+    columns: Sequence[int] | None = None, allow: Sequence[str] = (), digits: int = DIGITS, threads: int = 1,
 ) -> None:  # fmt: skip
-    """The model owner: scoring files in, nothing out. model: the name under which replies are counted.
+    """The model owner: scoring files in, nothing out. model: the name under which replies are counted; columns: numbers
+    of id, effect allele and weights (None: by header names); allow: scores whose weights may become known.
 
     Raises PolicyError when a score uses so few variants that its people's scores would give the weights away, or when
     the limit of replies is reached; InputError and PlanError as for plain scores.
@@ -58,12 +59,12 @@ def model_run(
     cohort = receive_cohort(session, roles.left)
     size = len(cohort.variants)
     sums = session.receive(roles.left, "allele counts", shape=(3, size), dtype=np.int64)
-    matches = [match_variants(s, cohort.variants) for s in read_scorings([*paths])]
+    matches = [match_variants(s, cohort.variants) for s in read_scorings([*paths], columns)]
     wanted = used_variants(matches)
     dosage, second, called = (row[wanted] for row in sums)
     counts = AlleleCounts(wanted, dosage, second, called, len(cohort.samples))
     plan = plan_scores(matches, dosage_grid=cohort.dosage_grid, counts=counts)
-    _refuse_revealing(plan, len(cohort.samples), digits)
+    _refuse_revealing(plan, len(cohort.samples), digits, allow)
     session.send_json(roles.left, "scores/plan", {
         "names": list(plan.names), "exponent": list(plan.exponent), "file_of": list(plan.file_of),
         "variants_of": list(plan.variants_of), "second": plan.second_weight is not None,
@@ -76,14 +77,15 @@ def model_run(
     )  # fmt: skip
 
 
-def _refuse_revealing(plan: ScorePlan, people: int, digits: int) -> None:
+def _refuse_revealing(plan: ScorePlan, people: int, digits: int, allow: Sequence[str]) -> None:
     """N exact scores are N equations in the weights: refuse models with fewer weights than 20 times the people asked."""
     for s, name in enumerate(plan.names):
         weights, floor = plan.score_variants(s), max(20 * people, minimum_variants(1, digits))
-        if weights < floor:
+        if weights < floor and name not in allow:
             raise PolicyError(
                 f"score {name} has {weights} weights on this cohort; {people} exact scores could be solved for them "
-                f"(at least {floor} are needed). Ask for fewer people a model, or share the model"
+                f"(at least {floor} are needed). Ask for fewer people a model, share the model, or name it: "
+                f"--allow-small-score {name}"
             )
 
 

@@ -54,6 +54,13 @@ class OwnerState:
             _bind(state, f"{cohort}/{place}", digest, "the same cohort name now has other genotypes: use a new name")
         return derive_key(bytes.fromhex(secret), f"{place}/{digest}")
 
+    def bind(self, what: str, value: str, advice: str) -> None:
+        """Remember `value` for `what`; PolicyError, with `advice`, when another value was used before."""
+        with self._update() as state:
+            known = state["claims"].setdefault(what, value)
+            if known != value:
+                raise PolicyError(f"{self.path}: the {what} was {known} before, now {value}: {advice}")
+
     def claim(self, use: str, digest: str) -> None:
         """Record that the one-time mask `use` covers `digest`; PolicyError when it was used before, whatever for."""
         with self._update() as state:

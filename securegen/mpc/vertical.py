@@ -116,9 +116,10 @@ def genotype_side(
 
 def phenotype_side(
     session: Session, roles: Roles, y: np.ndarray, *, state: OwnerState, bits: int = 64,
-    store: MaskedStore | None = None, resend: bool = True, threads: int = 1,
+    store: MaskedStore | None = None, resend: bool = True, use: str = "", threads: int = 1,
 ) -> Iterator[BlockShares]:  # fmt: skip
-    """The phenotype party's part. y: (N, K) integers; yields its shares block by block.
+    """The phenotype party's part. y: (N, K) integers; yields its shares block by block. use: a name of this batch where
+    a session has several.
 
     store keeps ε for later sessions (8 bytes a genotype on disk); with resend=False ε comes from it. Raises
     ProtocolError when the genotype party announces a block that the store does not hold.
@@ -126,7 +127,7 @@ def phenotype_side(
     dtype = ring_dtype(bits)
     samples, columns = y.shape
     key = fresh_key()
-    state.claim(f"phenotypes/{session.id.hex()}", digest_array(y))
+    state.claim(f"phenotypes/{session.id.hex()}{use and '/'}{use}", digest_array(y))
     b = words(key, RIGHT_MASK, number=0, shape=(samples, columns), dtype=dtype)
     session.send_key(roles.dealer, "dealer/key", key)
     session.send(roles.left, "vertical/delta", to_ring(y, bits) - b)

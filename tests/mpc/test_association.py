@@ -13,7 +13,10 @@ from bed_reader import to_bed
 
 from securegen import api
 from securegen.errors import PolicyError, ProtocolError, UsageError
-from securegen.mpc.association import site_run
+from securegen.mpc.association import genotype_run, phenotype_run, site_run
+from securegen.mpc.dealer import block_dealer
+from securegen.mpc.state import OwnerState
+from securegen.mpc.vertical import Roles
 from securegen.study import Inputs, open_genotypes
 
 from .conftest import results
@@ -121,8 +124,24 @@ def test_each_party_as_a_process_gives_the_plain_tables(cohort, plain, tmp_path,
     assert_same_tables(tmp_path, "out", plain)
 
 
-def test_without_consent_or_above_the_limit_no_table_appears(cohort, tmp_path):
-    for more, message in ((["--column-limit", "100"], "--consent-aggregates"), (["--consent-aggregates"], "at most")):
-        run = script("two_party_gwas.py", cohort, tmp_path / "out", *more)
-        assert run.returncode and message in run.stderr
-        assert not list(tmp_path.glob("out*"))
+@pytest.mark.parametrize(
+    ("consent", "limit", "message"), [(False, 100, "--consent-aggregates"), (True, 3, "at most 3")]
+)
+def test_without_consent_or_above_the_limit_no_table_appears(study, cohort, tmp_path, consent, limit, message):
+    roles = {"ada": "genotypes", "bob": "phenotypes", "dan": "dealer"}
+    names = Roles(*roles)
+    own = Inputs("", pheno=str(cohort / "pheno.tsv"), covar=str(cohort / "covar.tsv"))
+
+    def ada(s):
+        genotype_run(
+            s, names, open_genotypes(Inputs(str(cohort / "all"))), cohort="c", state=OwnerState(tmp_path / "a.state"),
+            consent_aggregates=consent, column_limit=limit,
+        )  # fmt: skip
+
+    def bob(s):
+        state = OwnerState(tmp_path / "b.state")
+        phenotype_run(s, names, own, str(tmp_path / "out"), state=state, consent_aggregates=True)
+
+    out = study(roles).run({"ada": ada, "bob": bob, "dan": lambda s: block_dealer(s, left="ada", right="bob", bits=64)})
+    assert isinstance(out["ada"], PolicyError) and message in str(out["ada"])
+    assert not list(tmp_path.glob("out*"))

@@ -51,8 +51,9 @@ def design(x, y, total=None):
 def columns_with_weights(cohort):
     """The linear design and one more column for which Σ g² w is needed too."""
     columns = design(*cohort[2:]).columns
-    weight = Columns(("w",), DATA.integers(-1000, 1000, (N, 1)), (True,))
-    return Columns.concatenate([columns, weight])
+    weight = DATA.integers(-1000, 1000, (N, 1))
+    values = np.concatenate([columns.values, weight], axis=1)
+    return Columns((*columns.names, "w"), values, (*columns.squared, True))
 
 
 def assert_equal_sums(found, wanted):

@@ -5,17 +5,22 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from securegen import api
-from securegen.mpc import vertical
+from securegen.mpc import projected_run, vertical
 from securegen.mpc.association import genotype_run, phenotype_run, site_run
 from securegen.mpc.dealer import block_dealer
+from securegen.mpc.projected import deal_passes
 from securegen.mpc.state import OwnerState
-from securegen.study import Inputs, open_genotypes
+from securegen.stats.projected_tables import plain_uv
+from securegen.stats.projection import TARGET
+from securegen.study import Inputs, build_design, open_genotypes
 
 from .conftest import results
 
@@ -62,6 +67,31 @@ def test_two_parties_write_the_plain_tables(study, cohort):
     results(study({"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}, timeout=60).run(programs))
     plain = tables(folder, "plain")
     assert plain and tables(folder, "vertical") == plain
+
+
+def test_two_numbers_a_variant_are_those_of_the_plain_engine(study, cohort):
+    folder, inputs = cohort
+    linear = replace(inputs, model="linear")
+    reader, roles = open_genotypes(inputs), vertical.Roles("gen", "phe", "deal")
+    programs = {
+        "gen": lambda s: projected_run.genotype_run(
+            s, roles, reader, cohort="c", state=OwnerState(folder / "g"), threshold=None, column_limit=1000
+        ),
+        "phe": lambda s: projected_run.phenotype_run(
+            s, roles, linear, str(folder / "vertical"), state=OwnerState(folder / "p"), threshold=None
+        ),
+        "deal": lambda s: deal_passes(s, roles),
+    }
+    results(study({"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}, timeout=60).run(programs))
+    opened = api.Study(linear, reader, build_design(linear, reader))
+    for made in plain_uv(reader, opened.design, str(folder / "oracle")):
+        name = made.analysis.phenotype
+        assert (folder / f"vertical.{name}.uv").read_bytes() == (folder / f"oracle.{name}.uv").read_bytes()
+        plain = api.run_plain(replace(opened, design=replace(opened.design, analyses=(made.analysis,))))
+        found = pd.read_csv(made.path, sep="\t")
+        squared, ok = plain["T_STAT"] ** 2, found["ERRCODE"] == "."
+        error = (found["CHISQ"] - squared).abs() / np.maximum(1, squared)
+        assert error[ok].max() <= max(made.promise["dchisq_expected"], TARGET)
 
 
 def test_three_sites_write_the_plain_tables(study, cohort):

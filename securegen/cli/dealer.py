@@ -1,0 +1,36 @@
+"""securegen dealer"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from securegen.cli import options as opt
+from securegen.cli.party import CONFIG, KEYS, NAME, who, write_record
+from securegen.provenance import RunLog
+
+
+@click.command(epilog="Example:  securegen dealer --config parties.toml --out dealer")
+@CONFIG
+@NAME
+@KEYS
+@opt.run_options
+def command(config, name, keys, out, threads, memory, quiet) -> None:
+    """Hand out correlated randomness for one session. A dealer has keys and sizes, never data.
+
+    It must collude with nobody: run it where neither owner has access.
+    """
+    from securegen.mpc.certs import Identity
+    from securegen.mpc.deployment import run_dealer
+    from securegen.mpc.parties import DEALER, read_parties
+
+    opt.use_threads(threads)
+    parties = read_parties(config)
+    me = who(parties, DEALER, name)
+    log = RunLog(out, f"dealer {me}", quiet=quiet)
+    identity = Identity.in_directory(Path(keys or Path(config).parent), me)
+    outcome = run_dealer(parties, identity, threads=threads or os.cpu_count() or 1)
+    log(f"dealt {outcome.traffic.total} bytes in {outcome.seconds['offline']:.2f} s of computing")
+    write_record(log, me, outcome)

@@ -1,0 +1,122 @@
+"""securegen party"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from securegen.cli import options as opt
+from securegen.cli.score_options import ScoreCommand
+from securegen.cli.score_options import _numbers as numbers
+from securegen.cli.site import summary_json
+from securegen.cli.summary import print_summaries, promises
+from securegen.errors import UsageError
+from securegen.mpc.parties import DEALER, Parties, read_parties
+from securegen.provenance import RunLog
+from securegen.score_release import DIGITS
+
+CONFIG = click.option("--config", required=True, metavar="FILE", help="parties.toml, the same at every party.")
+KEYS = click.option(
+    "--keys", metavar="FOLDER", help="Folder of NAME.pem, NAME.key and ca.pem [the folder of --config]."
+)
+NAME = click.option("--name", metavar="NAME", help="Which party, where several have the role.")
+
+
+def who(parties: Parties, role: str, name: str | None) -> str:
+    """The party of `role`, by name where there are several. Raises UsageError."""
+    if name is None:
+        return parties.only(role)
+    if parties[name].role != role:
+        raise UsageError(f"party {name!r} has the role {parties[name].role!r}, not {role!r}")
+    return name
+
+
+def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
+    """run.json of one party."""
+    log.seconds |= outcome.seconds
+    sent = {"sent": {name: outcome.traffic.total}, "rounds": outcome.traffic.rounds}
+    log.write(engine="mpc", party=name, bytes=sent, **record)
+
+
+@click.command(
+    cls=ScoreCommand,
+    epilog="Example:  securegen party --config parties.toml --role phenotypes --pheno p.tsv --covar c.tsv "
+    "--reveal aggregates --consent-aggregates --out result",
+)
+@CONFIG
+@click.option(
+    "--role", type=click.Choice(["genotypes", "phenotypes", "server", "site", "model"]), required=True, help="Our role."
+)
+@NAME
+@KEYS
+@opt.genotype_options(required=False)
+@opt.design_options(required=False)
+@click.option("--state", metavar="FILE", help="Our memory of masks and limits [KEYS/NAME.state.json]; keep it.")
+@click.option(
+    "--cohort", default="cohort", show_default=True, help="Name of our genotypes, or model, in the state file."
+)
+@click.option("--column-limit", type=click.IntRange(1), metavar="N", help="Columns ever answered [samples/100].")
+@click.option(
+    "--reveal",
+    type=click.Choice(["hits", "uv", "aggregates"]),
+    default="hits",
+    show_default=True,
+    help="What a vertical split opens to the phenotype owner.",
+)
+@click.option("--threshold", type=float, default=5e-8, show_default=True, metavar="P", help="p-value of a hit.")
+@click.option("--consent-aggregates", is_flag=True, help="We agree to open all sums.")
+@click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
+@click.option("--score", multiple=True, metavar="FILE [i j k]", help="Our scoring files (--role model).")
+@click.option("--score-col-nums", "columns", multiple=True, callback=numbers, metavar="i,j,k", help="The same numbers.")
+@click.option("--allow-small-score", "allow", multiple=True, metavar="NAME", help="Weights of this score may be found.")
+@click.option("--reply-limit", type=click.IntRange(1), default=1000, show_default=True, help="Scores ever answered.")
+@click.option("--digits", type=click.IntRange(1, 17), help="Significant digits [17 of tables, 6 of scores].")
+@opt.run_options
+def command(config, role, name, keys, state, cohort, column_limit, reveal, threshold, consent_aggregates,
+            two_sites_learn_each_other, score, columns, allow, reply_limit, digits, out, threads, memory, quiet,
+            **options) -> None:  # fmt: skip
+    """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
+    from securegen.mpc.certs import Identity
+    from securegen.mpc.deployment import AGGREGATES, VERTICAL, ScoreTask, Task, run_party, split_of
+    from securegen.mpc.receipts import receipt
+    from securegen.mpc.state import OwnerState
+
+    opt.use_threads(threads)
+    parties = read_parties(config)
+    me = who(parties, role, name)
+    folder = Path(keys or Path(config).parent)
+    for flag, needed in (
+        ("bfile", role in ("genotypes", "site")), ("pheno", role in ("phenotypes", "site")), ("score", role == "model"),
+    ):  # fmt: skip
+        if needed and not (score if flag == "score" else options[flag]):
+            raise UsageError(f"--role {role} needs --{flag}")
+    inputs = opt.inputs_from(options, bfile=options["bfile"] or "")
+    log = RunLog(out, f"party {me}", quiet=quiet)
+    task = Task(
+        inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
+        reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, column_limit=column_limit,
+        two_sites_learn_each_other=two_sites_learn_each_other, digits=digits or 17, threads=threads or os.cpu_count() or 1,
+        score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),
+    )  # fmt: skip
+    outcome = run_party(parties, Identity.in_directory(folder, me), task, log)
+    print_summaries(outcome.tables, log)
+    split = split_of(parties)
+    computing = [n for n in parties.names if parties[n].role != DEALER]
+    wrote = [*outcome.files, *(t.path for t in outcome.tables)]
+    reveal = task.reveal if split == VERTICAL else AGGREGATES
+    made = receipt(split, computing, wrote, reveal=reveal, threshold=threshold, column_limit=column_limit)
+    log.note(made.lines())
+    tests = [t.analysis for t in outcome.tables]
+    sizes = {
+        "samples": max(a.model.samples for a in tests), "variants": outcome.tables[0].variants,
+        "covariates": max(len(a.model.covariates) for a in tests), "phenotypes": [a.phenotype for a in tests],
+        "promise": promises(outcome.tables), "missing": inputs.missing,
+        "parameters": {"bits": max(a.model.bits for a in tests)},
+    } if tests else {}  # fmt: skip
+    write_record(
+        log, me, outcome, inputs=inputs.digests(), split=split, reveal=reveal, receipt=made.to_json(),
+        samples_stored=outcome.samples_stored, files=outcome.files, summaries=[summary_json(t) for t in outcome.tables], **sizes,
+    )  # fmt: skip

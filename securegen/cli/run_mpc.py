@@ -1,0 +1,226 @@
+"""run-local with --engine mpc: every party a process of its own, over mutual TLS on the loopback interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from securegen.cli import options as opt
+from securegen.cli.summary import print_summaries, promises
+from securegen.design import Analysis
+from securegen.errors import PeerError, ProtocolError, SecuregenError, UsageError
+from securegen.federated.rehearsal import deal, start
+from securegen.io.output import write_text
+from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, VERTICAL, party_names
+from securegen.mpc.gwas import ask_consent
+from securegen.mpc.local import local_study
+from securegen.mpc.projected import HITS
+from securegen.provenance import RunLog
+from securegen.stats.projected_tables import check_linear
+from securegen.stats.qc import Filters
+from securegen.stats.tables import Summary
+from securegen.study import Inputs, open_genotypes
+
+SITES = 3
+TIMEOUT = 600.0  # the longest silence of a party, in seconds
+GENOTYPE_FLAGS = ("bfile", "keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp")
+_DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical")
+_FILES = ("bfile", "keep", "remove", "extract", "exclude", "pheno", "covar")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The options of `--engine mpc`."""
+
+    split: str | None
+    sites: int | None = None
+    reveal: str | None = None
+    threshold: float | None = None
+    consent_aggregates: bool = False
+    two_sites_learn_each_other: bool = False
+    threads: int = 1
+
+
+def run_mpc(
+    inputs: Inputs, bfiles: Sequence[str], choices: Choices, out: str, digits: int, log: RunLog, filters: Filters, *,
+    keep_files: bool,
+) -> list[Summary]:  # fmt: skip
+    """Make keys and parties.toml for this run, start every party, gather tables and records."""
+    split = _check(inputs, bfiles, choices, filters)
+    base = Path(f"{out}.parties")
+    base.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"{base.name}.", dir=base.parent))
+    try:
+        with log.stage("plan"):
+            calls: dict[str, list[str]] = {}
+            if split == HORIZONTAL:
+                calls = _site_calls(work, inputs, bfiles, choices)
+            else:
+                design = opt.open_study(inputs, log).design
+                limit = len(design.columns.names)
+                if split == VERTICAL and choices.reveal == AGGREGATES:
+                    ask_consent(choices.consent_aggregates)
+                elif split == VERTICAL:
+                    check_linear(design)
+                    limit = sum(len(a.model.gram) for a in design.analyses)
+                calls = _owner_calls(inputs, choices, split, limit)
+            local_study(work, party_names(split, list(calls)), timeout=TIMEOUT)
+        with log.stage("gwas"):
+            records = run_parties(work, calls, digits)
+        writers = list(calls) if split == HORIZONTAL else ["phenotypes"]
+        tables = _tables(work, writers, records, out)
+        _finish(inputs, split, choices, tables, writers, records, log)
+        return tables
+    finally:
+        if keep_files:
+            log(f"kept {work}")
+            for key in work.glob("*.key"):
+                key.unlink()
+        else:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _check(inputs: Inputs, bfiles: Sequence[str], choices: Choices, filters: Filters) -> str:
+    split = choices.split
+    if split is None:
+        raise UsageError(f"--engine mpc needs --split {HORIZONTAL}, {VERTICAL} or {OUTSOURCED}")
+    if filters.active:
+        raise UsageError("the filters of quality control do not go with --engine mpc; filter variants by --extract")
+    if inputs.missing != "mean" and inputs.model not in ("trend", "allelic"):
+        raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
+    if split != HORIZONTAL and (len(bfiles) > 1 or choices.sites):
+        raise UsageError(f"several --bfile and --sites are for --split {HORIZONTAL}")
+    if split != VERTICAL and choices.reveal not in (None, AGGREGATES):
+        raise UsageError(f"--reveal {choices.reveal} is for --split {VERTICAL}")
+    if len(bfiles) > 1 and choices.sites not in (None, len(bfiles)):
+        raise UsageError(f"--sites {choices.sites} with {len(bfiles)} filesets: one fileset is one site")
+    if choices.threshold is not None and (split != VERTICAL or choices.reveal not in (None, HITS)):
+        raise UsageError(f"--threshold is for --split {VERTICAL} --reveal {HITS}")
+    return split
+
+
+def flags_of(inputs: Inputs, names: Sequence[str]) -> list[str]:
+    """The options of `securegen party` that give it these fields of `inputs`."""
+    out = []
+    for name in names:
+        value = getattr(inputs, name)
+        if value is None:
+            continue
+        if name in _FILES:
+            value = os.path.abspath(value)
+        out += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, tuple) else str(value)]
+    if "pheno" in names:
+        out += ["--1"] * inputs.force_01 + ["--apply-rint"] * inputs.apply_rint
+    return out
+
+
+def _site_calls(work: Path, inputs: Inputs, bfiles: Sequence[str], choices: Choices) -> dict[str, list[str]]:
+    count = len(bfiles) if len(bfiles) > 1 else choices.sites or SITES
+    names = [f"site{i + 1}" for i in range(count)]
+    two = ["--two-sites-learn-each-other"] * choices.two_sites_learn_each_other
+    common = ["party", "--role", "site", *two, *flags_of(inputs, _DESIGN)]
+    if len(bfiles) > 1:
+        own = flags_of(inputs, GENOTYPE_FLAGS[1:])
+        return {n: [*common, *own, "--bfile", os.path.abspath(b)] for n, b in zip(names, bfiles, strict=True)}
+    calls = {}
+    for site in deal(open_genotypes(inputs), inputs.bfile, count):
+        assert site.keep is not None
+        rows = "".join(f"{f}\t{p}\n" for f, p in zip(site.keep.fid, site.keep.iid, strict=True))
+        write_text(work / f"{site.name}.keep.txt", "#FID\tIID\n" + rows, mode=0o600)
+        own = flags_of(inputs, [n for n in GENOTYPE_FLAGS if n not in ("keep", "remove")])
+        calls[site.name] = [*common, *own, "--keep", str((work / f"{site.name}.keep.txt").absolute())]
+    return calls
+
+
+def _owner_calls(inputs: Inputs, choices: Choices, split: str, limit: int) -> dict[str, list[str]]:
+    agreed = ["--consent-aggregates"] * choices.consent_aggregates
+    agreed += ["--reveal", choices.reveal] if choices.reveal else []
+    agreed += ["--threshold", repr(choices.threshold)] if choices.threshold is not None else []
+    share = str(max(1, choices.threads // 2))
+    calls = {
+        "genotypes": ["party", "--role", "genotypes", "--column-limit", str(limit), *flags_of(inputs, GENOTYPE_FLAGS)],
+        "phenotypes": ["party", "--role", "phenotypes", "--column-limit", str(limit), *flags_of(inputs, _DESIGN)],
+    }
+    for call in calls.values():
+        call += agreed
+    for name, role in party_names(split, []).items():
+        if role == "server":
+            calls[name] = ["party", "--role", "server"]
+    calls["dealer"] = ["dealer"]
+    return {name: [*call, "--threads", share] for name, call in calls.items()}
+
+
+def run_parties(work: Path, calls: dict[str, list[str]], digits: int) -> dict[str, dict[str, Any]]:
+    """Every party's run.json. Raises the error of the party that failed first of itself, with its exit code."""
+    running: dict[str, subprocess.Popen] = {}
+    try:
+        for name, call in calls.items():
+            more = ["--digits", str(digits)] if call[0] == "party" else []
+            place = ["--config", str(work / "parties.toml"), "--name", name, "--out", str(work / name)]
+            running[name] = start([sys.executable, "-m", "securegen", *call, *more, *place, "--quiet"])
+        said = {name: process.communicate()[1] for name, process in running.items()}
+    finally:
+        for process in running.values():
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+    failed = [n for n in running if running[n].returncode]
+    others = (PeerError.exit_code, ProtocolError.exit_code)  # of parties that only heard of it
+    failed.sort(key=lambda n: running[n].returncode in others)
+    if failed:
+        code = running[failed[0]].returncode
+        error = SecuregenError(said[failed[0]].strip().removeprefix("Error: "))
+        error.exit_code = code if code > 0 else 1
+        raise error
+    return {name: json.loads((work / f"{name}.run.json").read_text()) for name in calls}
+
+
+def _tables(work: Path, writers: Sequence[str], records: dict[str, dict[str, Any]], out: str) -> list[Summary]:
+    """Copy the tables here. Raises SecuregenError when two writers have different ones."""
+    tables = []
+    for rows in zip(*(records[w]["summaries"] for w in writers), strict=True):
+        if len({Path(row["path"]).read_bytes() for row in rows}) > 1:
+            raise SecuregenError("two parties wrote different tables: this must never happen, please report it")
+        s = rows[0]
+        path = out + s["path"].removeprefix(str(work / writers[0]))
+        shutil.copyfile(s["path"], path)
+        fields = (s["variants"], s["dropped"], s["codes"], s["promise"], s["lambda_gc"], s["top"])
+        tables.append(Summary(Analysis(s["test"], s["phenotype"], (), (), None), path, *fields))
+    return tables
+
+
+def _finish(
+    inputs: Inputs, split: str, choices: Choices, tables: Sequence[Summary], writers: Sequence[str],
+    records: dict[str, dict[str, Any]], log: RunLog,
+) -> None:  # fmt: skip
+    print_summaries(tables, log)
+    first = records[writers[0]]
+    receipt = first["receipt"] | {"released": [t.path for t in tables]}
+    sent = {name: record["bytes"]["sent"][name] for name, record in records.items()}
+    dealt = sent.pop("dealer", 0)
+    rounds = max(record["bytes"]["rounds"] for record in records.values())
+    log(
+        f"sent {sum(sent.values()) / 1e6:.3f} MB between {len(sent)} parties, dealer {dealt / 1e6:.3f} MB, {rounds} rounds"
+    )
+    log.seconds["offline"] = records["dealer"]["seconds"]["offline"] if "dealer" in records else 0.0
+    log.seconds["online"] = max(records[w]["seconds"]["online"] for w in writers)
+    log.note([f"who learned what ({receipt['scenario']}):"])
+    log.note(f"  {p['name']}: holds {p['holds']}; learns {p['learns']}" for p in receipt["parties"])
+    log.note(f"  assumed: {a}" for a in receipt["assumptions"])
+    log.note(f"  WARNING: {w}" for w in receipt["warnings"])
+    stored = [r["samples_stored"] for r in records.values() if "samples_stored" in r]
+    own = ("samples", "variants", "covariates", "phenotypes", "missing", "parameters", "reveal")
+    log.write(
+        engine="mpc", split=split, inputs=inputs.digests(), samples_stored=sum(stored),
+        sites=len(writers) if split == HORIZONTAL else None, planned_noise_margin_bits=None,
+        bytes={"sent": sent, "dealer": dealt, "rounds": rounds}, promise=promises(tables), receipt=receipt,
+        peak_rss_bytes=max(r["peak_rss_bytes"] for r in records.values()), **{name: first[name] for name in own},
+    )  # fmt: skip

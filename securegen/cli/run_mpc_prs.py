@@ -1,0 +1,74 @@
+"""run-local prs with --engine mpc: people, the model's owner and a dealer, each a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+
+from securegen.cli.run_mpc import GENOTYPE_FLAGS, TIMEOUT, flags_of, run_parties
+from securegen.errors import UsageError
+from securegen.mpc.deployment import SCORES, party_names
+from securegen.mpc.local import local_study
+from securegen.provenance import RunLog
+from securegen.score_study import ScoreInputs
+from securegen.study import Inputs
+
+TAKEN = ("score", "columns", "allow", "digits")
+
+
+def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog, *, keep_files: bool) -> None:
+    """Make keys and parties.toml for this run, start every party, gather scores and records."""
+    defaults = ScoreInputs(inputs.score)
+    odd = [
+        f.name for f in fields(inputs) if f.name not in TAKEN and getattr(inputs, f.name) != getattr(defaults, f.name)
+    ]
+    if odd:
+        raise UsageError(
+            f"{odd[0].replace('_', ' ')} cannot be chosen with --engine mpc: the model's owner does not see genotypes"
+        )
+    base = Path(f"{out}.parties")
+    base.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"{base.name}.", dir=base.parent))
+    model = ["party", "--role", "model", "--reply-limit", str(1 << 40)]
+    for path in inputs.score:
+        model += ["--score", os.path.abspath(path)]
+    if inputs.columns:
+        model += ["--score-col-nums", ",".join(map(str, inputs.columns))]
+    for name in inputs.allow:
+        model += ["--allow-small-score", name]
+    calls = {"genotypes": ["party", "--role", "genotypes", *flags_of(genotypes, GENOTYPE_FLAGS)], "model": model}
+    calls["dealer"] = ["dealer"]
+    try:
+        local_study(work, party_names(SCORES, []), timeout=TIMEOUT)
+        records = run_parties(work, calls, inputs.digits)
+        (made,) = records["genotypes"]["files"]
+        shutil.copyfile(made, f"{out}.sscore")
+    finally:
+        if keep_files:
+            log(f"kept {work}")
+            for key in work.glob("*.key"):
+                key.unlink()
+        else:
+            shutil.rmtree(work, ignore_errors=True)
+    log(f"wrote {out}.sscore")
+    sent = {name: record["bytes"]["sent"][name] for name, record in records.items()}
+    dealt = sent.pop("dealer")
+    log.seconds["offline"] = records["dealer"]["seconds"]["offline"]
+    log.seconds["online"] = log.seconds["score"] = records["genotypes"]["seconds"]["online"]
+    receipt = records["genotypes"]["receipt"] | {"released": [f"{out}.sscore"]}
+    receipt["warnings"] = [
+        *receipt["warnings"],
+        "the limit of replies is lifted for this run alone, whose model lives as long",
+    ]
+    log.note(f"  {p['name']}: holds {p['holds']}; learns {p['learns']}" for p in receipt["parties"])
+    log.note(f"  WARNING: {w}" for w in receipt["warnings"])
+    log.write(
+        engine="mpc", split=SCORES, inputs=genotypes.digests() | inputs.digests(), receipt=receipt,
+        samples=records["genotypes"]["samples_stored"], samples_stored=records["genotypes"]["samples_stored"],
+        bytes={"sent": sent, "dealer": dealt, "rounds": max(r["bytes"]["rounds"] for r in records.values())},
+        parameters={"bits": inputs.bits, "digits": inputs.digits}, planned_noise_margin_bits=None,
+        peak_rss_bytes=max(r["peak_rss_bytes"] for r in records.values()),
+    )  # fmt: skip

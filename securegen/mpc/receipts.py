@@ -1,0 +1,94 @@
+"""The receipt of a run of the multi-party protocols: who held what, who learned what, what had to be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from securegen.governance.receipt import FULL_TABLE, Party, Receipt
+from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, SCORES, VERTICAL
+from securegen.mpc.projected import HITS
+
+_CHOOSE = "the phenotype owner can read genotypes by choosing phenotypes; the genotype owner counts columns"
+
+
+def receipt(
+    split: str,
+    parties: Sequence[str],
+    tables: Sequence[str],
+    *,
+    reveal: str,
+    threshold: float,
+    column_limit: int | None,
+) -> Receipt:
+    """parties: the names of the computing parties; reveal: of a vertical split, hits below `threshold`; column_limit: what
+    the genotype owner answers in a cohort's life."""
+    if split == HORIZONTAL:
+        return _horizontal(parties, tables)
+    if split == SCORES:
+        return _scores(tables)
+    limit = "a hundredth of the samples" if column_limit is None else str(column_limit)
+    warnings = (f"{_CHOOSE} (limit in the life of this cohort: {limit})", FULL_TABLE)
+    owners = (
+        Party("genotype owner", "genotypes", "numbers of samples, columns and blocks"),
+        Party(
+            "phenotype owner", "phenotypes and covariates", "who is genotyped for which variants; every sum; the tables"
+        ),
+    )
+    dealer = Party("dealer", "keys of masks", "sizes")
+    if split == VERTICAL and reveal != AGGREGATES:
+        return _projected(tables, dealer, reveal, threshold, limit)
+    if split == VERTICAL:
+        assumed = ("semi-honest parties; the dealer colludes with nobody",)
+        return Receipt(
+            f"vertical, secret sharing, reveal {reveal}", (*owners, dealer),
+            (*assumed, "both owners agreed to open all sums"), tuple(tables), warnings,
+        )  # fmt: skip
+    servers = Party("each server", "masked data and shares, uniform", "sizes")
+    return Receipt(
+        "outsourced, secret sharing between two servers", (*owners, servers, dealer),
+        ("semi-honest parties; no two of server one, server two and the dealer collude",), tuple(tables), warnings,
+    )  # fmt: skip
+
+
+def _projected(tables: Sequence[str], dealer: Party, reveal: str, threshold: float, limit: str) -> Receipt:
+    opened, warnings = f"u and v of variants with p <= {threshold:g}, not of others", [
+        f"one threshold a phenotype: repeated ones would bisect p (limit of columns in the life of this cohort: {limit})",
+        "whoever chooses phenotypes can make chosen genotypes a hit: the genotype owner counts columns",
+    ]  # fmt: skip
+    if reveal != HITS:
+        opened, warnings = "two numbers of every variant, u and v", [f"{_CHOOSE} (limit: {limit})", FULL_TABLE]
+    return Receipt(
+        f"vertical, secret sharing, reveal {reveal}",
+        (
+            Party("genotype owner", "genotypes", "who is analysed; numbers of covariates and blocks; no result"),
+            Party("phenotype owner", "phenotypes and covariates", f"who is genotyped for which variants; {opened}"),
+            dealer,
+        ),
+        ("semi-honest parties; the dealer colludes with nobody",), tuple(tables), tuple(warnings),
+    )  # fmt: skip
+
+
+def _horizontal(sites: Sequence[str], tables: Sequence[str]) -> Receipt:
+    warnings = [FULL_TABLE]
+    if len(sites) == 2:
+        warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
+    return Receipt(
+        "sites with different people, secret sharing",
+        tuple(Party(s, "its own people's data", "the pooled sums, also those by which columns are scaled") for s in sites),
+        ("semi-honest sites of which one does not collude: all but one together learn its sums",),
+        (*tables, "the tables, to every site"),
+        tuple(warnings),
+    )  # fmt: skip
+
+
+def _scores(files: Sequence[str]) -> Receipt:
+    return Receipt(
+        "scores with private weights, secret sharing",
+        (
+            Party("genotype owner", "genotypes", "the scores; number of weights that scored; nothing of which ones"),
+            Party("model owner", "weights", "samples, variants, calls and allele frequencies; no genotype, no score"),
+            Party("dealer", "keys of masks", "sizes"),
+        ),
+        ("semi-honest parties; the dealer colludes with nobody",), tuple(files),
+        ("every exact score is one linear equation in the weights: the model owner counts replies",),
+    )  # fmt: skip

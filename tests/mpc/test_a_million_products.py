@@ -1,0 +1,61 @@
+"""No wrong integer in a million products as large as those of 500,000 people, where truncating protocols fail."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from securegen.mpc import vertical, wide
+from securegen.mpc.dealer import block_dealer
+from securegen.mpc.squares import deal_squares, lift_and_square
+from securegen.mpc.state import OwnerState
+
+from .conftest import results
+
+PEOPLE = 500_000
+N, M, K = 40, 125_000, 8
+ROLES = {"ada": "genotypes", "bob": "phenotypes", "dan": "dealer"}
+NAMES = vertical.Roles(*ROLES)
+
+
+def test_a_million_sums_of_biobank_magnitude_are_exact(study, tmp_path):
+    """Forty people with columns 12,500 times larger: Σ g y is as large as over 500,000 people at 16 bits."""
+    draw = np.random.default_rng(8)
+    g = draw.integers(0, 3, (M, N)).astype(np.int8)
+    y = draw.integers(-(1 << 16) * PEOPLE // N, (1 << 16) * PEOPLE // N, (N, K))
+    step = 1 << 14
+    blocks = [vertical.Block(s, {"g": g[s : s + step]}) for s in range(0, M, step)]
+
+    def ada(s):
+        sides = vertical.genotype_side(
+            s, NAMES, blocks, samples=N, columns=K, cohort="c", state=OwnerState(tmp_path / "a"), column_limit=K
+        )
+        return [side.streams["g"] for side in sides]
+
+    def bob(s):
+        return [side.streams["g"] for side in vertical.phenotype_side(s, NAMES, y, state=OwnerState(tmp_path / "b"))]
+
+    out = results(
+        study(ROLES, timeout=30).run(
+            {"ada": ada, "bob": bob, "dan": lambda s: block_dealer(s, left="ada", right="bob", bits=64)}
+        )
+    )
+    found = (np.concatenate(out["ada"]) + np.concatenate(out["bob"])).view(np.int64)
+    wanted = g.astype(np.int64) @ y
+    assert found.size == 1_000_000 and np.abs(wanted).max() > 1 << 32
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_million_squares_are_exact(study):
+    draw = np.random.default_rng(9)
+    x = draw.integers(1 - (1 << 62), 1 << 62, 1_000_000)
+    own = draw.integers(0, 1 << 64, x.shape, np.uint64)
+    share = {"ada": own, "bob": x.view(np.uint64) - own}
+
+    def party(s):
+        return lift_and_square(s, share[s.me], between=("ada", "bob"), dealer="dan", step="t")
+
+    deal = lambda s: deal_squares(s, "ada", "bob", x.shape, "t")  # noqa: E731
+    out = results(study(ROLES, timeout=30).run({"ada": party, "bob": party, "dan": deal}))
+    size = np.abs(x).view(np.uint64)
+    np.testing.assert_array_equal(wide.add(out["ada"].square, out["bob"].square), wide.product(size, size))
+    np.testing.assert_array_equal(wide.add(out["ada"].x, out["bob"].x)[..., 0], x.view(np.uint64))
