@@ -25,13 +25,14 @@ def describe(plan, design, log) -> None:
     )
     log(f"{w.columns} encrypted columns of {w.bits} bits, {design.sample_sets} sample set(s)")
     log(f"noise: 15 standard deviations stay {p.margin_bits:.1f} bits below 1/2; every sum is exact")
-    for model in (a.model for a in design.analyses if isinstance(a.model, LinearModel)):
-        log(
-            f"precision of T for {model.phenotype}: certain {planned_t_error(model):.1e}·(1 + T²/df) as planned, expected "
-            f"within {expected_t_error(model):.1e}"
-        )
-    for model in (a.model for a in design.analyses if isinstance(a.model, ScoreModel)):
-        log(f"precision of χ² for {model.phenotype}: expected within {expected_chisq_error(model):.1e}·max(1, χ²)")
+    for model in (a.model for a in design.analyses):
+        if isinstance(model, LinearModel):
+            log(
+                f"precision of T for {model.phenotype}: certain {planned_t_error(model):.1e}·(1 + T²/df) as planned, "
+                f"expected within {expected_t_error(model):.1e}"
+            )
+        elif isinstance(model, ScoreModel):
+            log(f"precision of χ² for {model.phenotype}: expected within {expected_chisq_error(model):.1e}·max(1, χ²)")
     size, time = plan.bytes(), plan.seconds()
     log("estimate: " + ", ".join(f"{k} {v / 1e6:.1f} MB" for k, v in size.items()))
     log("estimate: " + ", ".join(f"{k} {v:.1f} s" for k, v in time.items()))
