@@ -29,18 +29,17 @@ from securegen.model import GenotypeReader, Sums
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, qc_analysis, write_qc, write_tables
 from securegen.study import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
+from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from securegen.ckks.cohort import Progress
-    from securegen.ckks.encryption import Encryptor
     from securegen.ckks.keys import SecretKey
     from securegen.ckks.planner import Plan
 
 
 Genotypes = str | os.PathLike[str] | ArrayReader | PlinkReader
-DEFAULT_ENCRYPTOR = "own"
 
 
 @dataclass(frozen=True)
@@ -109,13 +108,6 @@ def encrypted_paths(prefix: str | os.PathLike[str]) -> Encrypted:
     return Encrypted(*(Path(f"{os.fspath(prefix)}.{part}") for part in ("cohort", "design", "owner")))
 
 
-def make_encryptor(name: str, key: SecretKey) -> Encryptor:
-    """The encryptor of that name: own (docs/encryptor.md) or seal."""
-    from securegen.ckks.encryption import ENCRYPTORS
-
-    return ENCRYPTORS[name](key)
-
-
 def encrypt(
     study: Study,
     key: SecretKey,
@@ -146,6 +138,7 @@ def encrypt_cohort(
 ) -> Encrypted:
     """Encrypt the genotypes alone into PREFIX.cohort; designs may come later (with squares, without the genotypes)."""
     from securegen.ckks import cohort
+    from securegen.ckks.encryption import make_encryptor
 
     paths = encrypted_paths(prefix)
     state = cohort.OwnerState(paths.owner, key)
@@ -165,6 +158,7 @@ def encrypt_design(
 ) -> Path:
     """Encrypt the design of `study` into `folder`, for the cohort whose owner's folder is `owner`."""
     from securegen.ckks import cohort, studydesign
+    from securegen.ckks.encryption import make_encryptor
 
     state = cohort.OwnerState(Path(owner), key)
     info = cohort.read_info(state)

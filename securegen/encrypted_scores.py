@@ -13,9 +13,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from securegen.api import DEFAULT_ENCRYPTOR, make_encryptor
 from securegen.ckks import prs_model, prs_parameters, prs_public, prs_server
 from securegen.ckks.cohort import OwnerState, Progress, encrypt_cohort, no_progress, open_cohort, read_info
+from securegen.ckks.encryption import make_encryptor
 from securegen.ckks.keys import SecretKey, generate
 from securegen.ckks.parameters import Parameters
 from securegen.ckks.prs_weights import cohort_weights, score_reader, stored_weights
@@ -24,6 +24,7 @@ from securegen.model import Samples
 from securegen.score_plan import ScorePlan
 from securegen.score_study import ScoreStudy
 from securegen.scores import ScoreSums
+from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 MODEL = "score-model"
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.api import DEFAULT_ENCRYPTOR, make_encryptor
 from securegen.ckks import artefact, prs_messages, prs_model, prs_open, prs_reply
 from securegen.ckks.cohort import (
     EncryptedCohort,
@@ -25,6 +24,7 @@ from securegen.ckks.cohort import (
     open_cohort,
     read_info,
 )
+from securegen.ckks.encryption import make_encryptor
 from securegen.ckks.keys import SecretKey, generate
 from securegen.ckks.parameters import Parameters
 from securegen.ckks.prs_blinding import Blinding, ModelSize, choose_blinded, refuse_few_weights
@@ -42,6 +42,7 @@ from securegen.score_plan import ScorePlan, used_variants
 from securegen.score_release import ScoreTable, release
 from securegen.score_study import ScoreInputs, make_plan, match_scores
 from securegen.study import Log, silent
+from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 INVITED = "invited"
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from securegen.api import DEFAULT_ENCRYPTOR, make_encryptor
 from securegen.ckks import artefact, keys, prs_messages, prs_vendor
 from securegen.ckks.cohort import _make_folder, ciphertext_shape, read_ciphertexts, write_ciphertexts
+from securegen.ckks.encryption import make_encryptor
 from securegen.ckks.prs_blinding import Blinding
 from securegen.ckks.prs_ledger import Ledger
 from securegen.ckks.prs_messages import Invitation
@@ -41,6 +41,7 @@ from securegen.private_scores import (
 from securegen.score_release import ScoreTable, release
 from securegen.score_study import ScoreInputs
 from securegen.study import Log, silent
+from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 BATCHES = "batches.json"
 

@@ -61,3 +61,4 @@ LOW_MAC: Final = "LOW_MAC"
 MISSING_TEXT: Final = "NA"
 MISSING_INPUT: Final = frozenset({"NA", "na", "Na", "nan", "NaN", "NAN", "-nan", ".", "", "-9"})
 Z95: Final = 1.959964  # of L95 and U95
+DEFAULT_ENCRYPTOR: Final = "own"  # docs/encryptor.md; the other is "seal"

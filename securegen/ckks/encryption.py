@@ -90,3 +90,8 @@ class SealEncryptor:
 
 
 ENCRYPTORS: dict[str, type[OwnEncryptor] | type[SealEncryptor]] = {"own": OwnEncryptor, "seal": SealEncryptor}
+
+
+def make_encryptor(name: str, key: SecretKey) -> Encryptor:
+    """The encryptor of that name: own (docs/encryptor.md) or seal."""
+    return ENCRYPTORS[name](key)
