@@ -37,7 +37,7 @@ class PlanError(SecuregenError):
 
 
 class KeyFileError(SecuregenError):
-    """A key file is missing, exists already, belongs to something else, has another passphrase, or is retired."""
+    """A key file is missing, belongs to something else, has another passphrase, or is retired."""
 
     exit_code = 6
 
