@@ -81,7 +81,7 @@ def offer(
         keys.write_secret(private / f"batch-{i:04d}.secret", key, passphrase=passphrase)
         model = prs_vendor.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
         name = f"batch-{i:04d}"
-        entries.append(write_ciphertexts(folder, name, model, model.c0.shape))
+        entries.append(write_ciphertexts(folder, name, model))
         publickey = publish(key, prs_vendor.batch_nonce(nonce, i))
         write_encryption_key(publickey, folder / f"{name}.publickey", key)
         keys.write_public(folder / f"{name}.public", key.public)

@@ -8,18 +8,26 @@ from securegen.ckks.parameters import Parameters, Ring
 
 
 def genotype_messages(stored: np.ndarray, first_group: int, groups: int, parameters: Parameters) -> np.ndarray:
-    """(V, N) stored values of one block -> (groups, n) int64 coefficients: sample i of a group, variant j at i + bj."""
-    b, width = parameters.pack, parameters.block_variants
+    """(V, N) stored values of one block -> (groups, strands, n) int64 coefficients: sample i of a group at i + bj of the
+    strand that has the variant, j its place there. As many strands as the variants need."""
+    b, width = parameters.pack, parameters.strand_variants
     variants, samples = stored.shape
-    assert variants <= width and samples == parameters.samples
-    padded = np.zeros((width, groups * b), np.int64)
+    strands = strands_of(variants, parameters)
+    assert strands <= parameters.strands and samples == parameters.samples
     part = stored[:, first_group * b : min((first_group + groups) * b, samples)]
+    padded = np.zeros((strands * width, groups * b), np.int64)
     padded[:variants, : part.shape[1]] = part
-    return np.ascontiguousarray(padded.reshape(width, groups, b).transpose(1, 0, 2)).reshape(groups, parameters.ring.n)
+    out = padded.reshape(strands, width, groups, b).transpose(2, 0, 1, 3)
+    return np.ascontiguousarray(out).reshape(groups, strands, parameters.ring.n)
+
+
+def strands_of(variants: int, parameters: Parameters) -> int:
+    """Strands that hold so many variants."""
+    return -(-variants // parameters.strand_variants)
 
 
 def design_messages(values: np.ndarray, first_group: int, groups: int, parameters: Parameters) -> np.ndarray:
-    """(N, J) columns -> (groups·J, n) int64 coefficients: sample i of a group at b−1−i."""
+    """(N, J) columns -> (groups, J, n) int64 coefficients: sample i of a group at b−1−i."""
     b = parameters.pack
     samples, width = values.shape
     assert samples == parameters.samples
@@ -28,24 +36,22 @@ def design_messages(values: np.ndarray, first_group: int, groups: int, parameter
     padded[: len(part)] = part
     out = np.zeros((groups, width, parameters.ring.n), np.int64)
     out[:, :, :b] = padded.reshape(groups, b, width)[:, ::-1].transpose(0, 2, 1)
-    return out.reshape(groups * width, parameters.ring.n)
-
-
-def value_messages(values: np.ndarray, parameters: Parameters) -> np.ndarray:
-    """(S, V) integers -> (S, n): value of variant j where a product has it, at bj+b−1."""
-    out = np.zeros((len(values), parameters.ring.n), np.int64)
-    out[:, parameters.pack - 1 :: parameters.pack][:, : values.shape[1]] = values
     return out
 
 
-def read_products(coefficients: np.ndarray, parameters: Parameters) -> np.ndarray:
-    """(…, n) integers -> (…, n/b): the sum of variant j from coefficient bj+b−1."""
-    return coefficients[..., parameters.pack - 1 :: parameters.pack]
+def ones_message(parameters: Parameters) -> np.ndarray:
+    """(n,) int64: the column that is 1 for every sample of a group, as `design_messages` has it."""
+    out = np.zeros(parameters.ring.n, np.int64)
+    out[: parameters.pack] = 1
+    return out
 
 
-def read_additions(coefficients: np.ndarray, parameters: Parameters) -> np.ndarray:
-    """(…, n) integers -> (…, n/b): the sum over the b samples of a group of variant j."""
-    return coefficients.reshape(*coefficients.shape[:-1], parameters.block_variants, parameters.pack).sum(-1)
+def value_messages(values: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """(S, V) integers -> (C, n) int64: all of them one after the other, n a ciphertext."""
+    n = parameters.ring.n
+    out = np.zeros((-(-values.size // n), n), np.int64)
+    out.reshape(-1)[: values.size] = values.reshape(-1)
+    return out
 
 
 def to_tiles(residues: np.ndarray, ring: Ring) -> np.ndarray:

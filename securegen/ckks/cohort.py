@@ -1,7 +1,8 @@
 """The encrypted cohort: what the owner writes for the server, and the owner's local state beside the key.
 
 PREFIX.cohort/ (to the server): manifest and ciphertexts of every block of variants, streams g (dosage), m (missing, only
-for blocks where something is) and, on request, q (dosage²), in chunks of groups of samples.
+for blocks where something is) and, on request, q (dosage²), in chunks of groups of samples. A chunk is (groups, strands)
+ciphertexts; with the own encryptor the strands of a group share their public half.
 PREFIX.owner/ (stays): the check of every block (see `verify`) and the variant table, encrypted under the key's master.
 
 Who learns what: the server learns N, M, which blocks have missing calls, and nothing about a genotype (RLWE, 128 bits).
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from securegen.ckks import artefact, codec, verify
-from securegen.ckks.encryption import Ciphertexts, Encryptor
+from securegen.ckks.encryption import ENCRYPTORS, Ciphertexts, Encryptor, shares_public_half
 from securegen.ckks.keys import PublicKey, SecretKey, canonical
 from securegen.ckks.parameters import Parameters, Ring
 from securegen.ckks.uniform import expand_uniform
@@ -50,20 +51,21 @@ def ciphertext_shape(parameters: Parameters, *middle: int) -> tuple[int, ...]:
     return (len(ring.primes), ring.tiles, *middle, ring.lanes)
 
 
-def write_ciphertexts(folder: Path, name: str, block: Ciphertexts, shape: tuple[int, ...]) -> list[dict[str, Any]]:
+def write_ciphertexts(folder: Path, name: str, block: Ciphertexts) -> list[dict[str, Any]]:
     """Write NAME.c0.npy (and NAME.c1.npy where it is stored); returns their manifest entries."""
     out = []
     for half, array in (("c0", block.c0), ("c1", block.c1)):
         if array is not None:
             seed = block.seed if half == "c0" else None
-            out.append(vars(artefact.write_entry(folder, f"{name}.{half}.npy", array.reshape(shape), seed)))
+            out.append(vars(artefact.write_entry(folder, f"{name}.{half}.npy", array, seed)))
     return out
 
 
 def read_ciphertexts(
     folder: Path, entries: list[dict[str, Any]], ring: Ring, c0: np.ndarray, c1: np.ndarray, threads: int | None = 1
 ) -> None:
-    """Fill both halves of a chunk, (k, T, …, L) uint32; the second is read, or expanded from its seed."""
+    """Fill both halves of a chunk, (k, T, …, L) uint32; the second, which may have fewer ciphertexts, is read or expanded
+    from its seed."""
     artefact.load_array(folder, entries[0], c0.shape, out=c0)
     if len(entries) == 2:
         artefact.load_array(folder, entries[1], c1.shape, out=c1)
@@ -120,6 +122,11 @@ class CohortInfo:
     dosage_grid: int
     missing_blocks: tuple[int, ...]
     squares: bool
+    encryptor: str
+
+    def streams(self, block: int) -> list[str]:
+        """Streams that a block stores."""
+        return ["g", *(["m"] if block in self.missing_blocks else []), *(["q"] if self.squares else [])]
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
         raise UsageError("only the encrypted genotypes are here: give --bfile as well")
@@ -151,8 +158,8 @@ def _encrypt_one(
     def encrypt(job: tuple[str, int]) -> list[dict[str, Any]]:
         stream, c = job
         first, count = chunks(p)[c]
-        made = encryptor(codec.genotype_messages(streams[stream], first, count, p), p.genotype_scale)
-        return write_ciphertexts(folder, f"{stream}-{_block_name(index)}-{c:04d}", made, ciphertext_shape(p, count))
+        made = encryptor.strands(codec.genotype_messages(streams[stream], first, count, p), p.genotype_scale)
+        return write_ciphertexts(folder, f"{stream}-{_block_name(index)}-{c:04d}", made)
 
     jobs = [(stream, c) for stream in streams for c in range(len(chunks(p)))]
     written: dict[str, list[Any]] = {stream: [] for stream in streams}
@@ -224,12 +231,14 @@ def encrypt_cohort(
     v = reader.variants
     header = {
         "digest": digest, "cohort_id": cohort_id, "dosage_grid": reader.dosage_grid, "missing": with_missing,
-        "squares": squares,
+        "squares": squares, "encryptor": encryptor.name,
     }  # fmt: skip
     text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
     people = {"fid": reader.samples.fid.astype(str), "iid": reader.samples.iid.astype(str)}
     state.write("cohort", header, {"position": v.position, "founder": reader.samples.founder, **text, **people})
-    return CohortInfo(digest, cohort_id, reader.samples, v, reader.dosage_grid, tuple(with_missing), squares)
+    return CohortInfo(
+        digest, cohort_id, reader.samples, v, reader.dosage_grid, tuple(with_missing), squares, encryptor.name
+    )  # fmt: skip
 
 
 def _resume(state: OwnerState, folder: Path, index: int, identity: str) -> dict[str, Any] | None:
@@ -252,7 +261,7 @@ def read_info(state: OwnerState) -> CohortInfo:
     samples = Samples(text("fid"), text("iid"), a["founder"])
     return CohortInfo(
         header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"], tuple(header["missing"]),
-        header["squares"],
+        header["squares"], header["encryptor"],
     )  # fmt: skip
 
 
@@ -278,10 +287,25 @@ class EncryptedCohort:
     def blocks(self) -> list[dict[str, Any]]:
         return self.body["blocks"]
 
+    @property
+    def shared(self) -> bool:
+        """Whether the strands of a group share their public half."""
+        return shares_public_half(self.body["encryptor"])
+
+    def strands(self, block: int) -> int:
+        """How many strands a block has: the last may have fewer than the others."""
+        return codec.strands_of(self.blocks[block]["variants"], self.parameters)
+
     def read_into(self, block: int, stream: str, chunk: int, c0: np.ndarray, c1: np.ndarray) -> None:
-        """Ciphertexts of one chunk of one block into two arrays (k, T, G, L) uint32."""
+        """Ciphertexts of one chunk of one block into arrays c0 (k, T, G, S, L) and c1 (k, T, G, 1 or S, L) uint32.
+
+        With one strand the axis S may be left out.
+        """
+        p, strands = self.parameters, self.strands(block)
+        shape = ciphertext_shape(p, chunks(p)[chunk][1], strands)
+        public = ciphertext_shape(p, chunks(p)[chunk][1], 1 if self.shared else strands)
         entries = self.blocks[block]["streams"][stream][chunk]
-        read_ciphertexts(self.folder, entries, self.parameters.ring, c0, c1)
+        read_ciphertexts(self.folder, entries, p.ring, c0.reshape(shape), c1.reshape(public))
 
     def stored(self) -> Iterator[dict[str, Any]]:
         for part in self.blocks:
@@ -290,9 +314,16 @@ class EncryptedCohort:
                     yield from chunk
 
 
+def check_encryptor(folder: Path, body: dict[str, Any]) -> None:
+    """Raise ArtefactError unless the manifest names an encryptor that is known."""
+    if body.get("encryptor") not in ENCRYPTORS:
+        raise ArtefactError(f"{folder} was encrypted by {body.get('encryptor')!r}, known are {', '.join(ENCRYPTORS)}")
+
+
 def open_cohort(folder: Path) -> EncryptedCohort:
     """Open a folder that an owner sent. Raises ArtefactError unless it is complete, whole and signed."""
     body = artefact.read_manifest(folder, "cohort", None)
     public = PublicKey.from_json(body.get("public"))
     body = artefact.read_manifest(folder, "cohort", public)
+    check_encryptor(folder, body)
     return EncryptedCohort(folder, body, public, artefact.manifest_digest(folder))

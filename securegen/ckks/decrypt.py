@@ -13,65 +13,113 @@ from typing import Any
 
 import numpy as np
 
-from securegen.ckks import artefact, codec, verify
-from securegen.ckks.cohort import CohortInfo, ciphertext_shape
-from securegen.ckks.encryption import ring_tables
+from securegen.ckks import artefact, verify
+from securegen.ckks.cohort import CohortInfo
+from securegen.ckks.encryption import ring_tables, shares_public_half, strand_keys
 from securegen.ckks.keys import SecretKey
-from securegen.ckks.studydesign import DesignSecrets, Output, outputs
+from securegen.ckks.layout import BlockLayout, Output, block_layout, outputs, products
+from securegen.ckks.parameters import Parameters
+from securegen.ckks.studydesign import DesignSecrets
 from securegen.errors import ArtefactError, VerificationError
 from securegen.kernels.crt import round_residues
+from securegen.kernels.fold import open_products
 from securegen.kernels.ntt import inverse
 from securegen.model import Sums
 
 
+def results_layout(
+    key: SecretKey, info: CohortInfo, secrets: DesignSecrets, index: int
+) -> tuple[list[Output], BlockLayout]:
+    """The outputs of a block and where they lie in its file."""
+    p = key.public.parameters
+    wanted = outputs(secrets.public_ones, secrets.squared, info.streams(index))
+    variants = min(p.block_variants, len(info.variants) - index * p.block_variants)
+    return wanted, block_layout(
+        p, wanted, variants, shared_genotypes=shares_public_half(info.encryptor),
+        shared_columns=shares_public_half(secrets.encryptor),
+    )  # fmt: skip
+
+
 def insecure_decrypt_unverified(
-    tiles: np.ndarray, wanted: list[Output], key: SecretKey, variants: int
+    array: np.ndarray, key: SecretKey, info: CohortInfo, secrets: DesignSecrets, index: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decrypt the results of one block WITHOUT verification: (outputs, V) int64 sums, and (outputs,) largest noise.
 
-    tiles: (k, T, Σ sizes, L). A crafted result makes these numbers spell the secret key: never let them leave.
+    array: (k, words) as `layout` has it. A crafted result makes these numbers spell the secret key: never let them leave.
     """
     p = key.public.parameters
-    ring = p.ring
-    modulus = np.array(ring.primes, np.uint64)[:, None]
-    polynomials = codec.from_tiles(tiles, ring)
-    if (polynomials >= modulus).any():
+    if (array >= np.array(p.ring.primes, np.uint32)[:, None]).any():
         raise ArtefactError("a result holds residues that are not below their prime")
-    s, k = key.residues, len(ring.primes)
-    messages = np.empty((len(wanted), k, ring.n), np.uint64)
-    at = 0
-    for i, o in enumerate(wanted):
-        c = polynomials[at : at + o.size]
-        at += o.size
-        messages[i] = c[0] + c[1] * s % modulus
-        if o.size == 3:
-            messages[i] += c[2] * s % modulus * s % modulus
-    messages %= modulus
-    inverse(messages, ring_tables(ring))
-    sums, noise = np.empty((len(wanted), variants), np.int64), np.empty(len(wanted))
-    for kind in ("product", "addition", "owner"):
-        rows = [i for i, o in enumerate(wanted) if o.kind == kind]
-        if not rows:
+    wanted, layout = results_layout(key, info, secrets, index)
+    parts = layout.split(array)
+    variants = min(p.block_variants, len(info.variants) - index * p.block_variants)
+    found: dict[tuple[str, int], tuple[np.ndarray, float]] = {}
+    for stream in ("g", "m", "q"):
+        if (stream, "sums") not in parts:
             continue
-        used = messages[rows] if kind == "addition" else codec.read_products(messages[rows], p)
-        flat = np.ascontiguousarray(used.transpose(1, 0, 2)).reshape(k, -1)
-        scale = p.result_scale if kind == "product" else p.genotype_scale
-        values, distance = (x.reshape(len(rows), -1) for x in round_residues(flat, ring.primes, scale))
-        whole = codec.read_additions(values, p) if kind == "addition" else values
-        noise[rows] = np.where(whole[:, variants:].any(axis=1), 1.0, distance.max(axis=1))  # padding must be zero
-        sums[rows] = whole[:, :variants]
-    return sums, noise
+        hidden = products(wanted, stream)
+        sums, right, left, both = (parts[stream, name] for name in ("sums", "right", "left", "both"))
+        strands, columns = sums.shape[1:3]
+        strand_keys_, column_keys = strand_keys(info.encryptor, key, strands), _column_keys(key, secrets, hidden)
+        opened = open_products(
+            sums, right, left, both, strand_keys_, column_keys, p.pack, p.ring.primes
+        )  # (S, J, k, n/b)
+        scales = [p.result_scale] * len(hidden) + [p.genotype_scale] * (columns - len(hidden))
+        for j, scale in enumerate(scales):
+            values, noise = _rounded(opened[:, j], scale, p, variants)
+            used = (
+                [hidden[j]]
+                if j < len(hidden)
+                else [o.column for o in wanted if (o.stream, o.kind) == (stream, "addition")]
+            )
+            found |= {(stream, column): (values, noise) for column in used}
+    if ("o", "values") in parts:
+        owner = [o.column for o in wanted if o.kind == "owner"]
+        values, noise = _open_values(parts["o", "values"], parts["o", "halves"], key, secrets, len(owner) * variants)
+        found |= {
+            ("o", column): (row, noise) for column, row in zip(owner, values.reshape(len(owner), -1), strict=True)
+        }
+    values = np.array([found[o.stream, o.column][0] for o in wanted], np.int64).reshape(len(wanted), variants)
+    return values, np.array([found[o.stream, o.column][1] for o in wanted])
+
+
+def _column_keys(key: SecretKey, secrets: DesignSecrets, columns: list[int]) -> np.ndarray:
+    """Keys of these columns of the design, (J, k, n): a column's strand is its place among the encrypted ones."""
+    place = np.cumsum([not one for one in secrets.public_ones]) - 1
+    keys = strand_keys(secrets.encryptor, key, int(place[-1]) + 1 if len(place) else 0)
+    return np.ascontiguousarray(keys[[int(place[j]) for j in columns]])
+
+
+def _rounded(messages: np.ndarray, scale: int, p: Parameters, used: int) -> tuple[np.ndarray, float]:
+    """(C, k, X) residues of coefficients -> the first `used` of C·X integers, and the largest noise; 1 if the rest is
+    not zero."""
+    flat = np.ascontiguousarray(messages.transpose(1, 0, 2)).reshape(len(p.ring.primes), -1)
+    values, distance = round_residues(flat, p.ring.primes, scale)
+    return values[:used], 1.0 if values[used:].any() else float(distance.max(initial=0))
+
+
+def _open_values(
+    values: np.ndarray, halves: np.ndarray, key: SecretKey, secrets: DesignSecrets, used: int
+) -> tuple[np.ndarray, float]:
+    """The owner's own ciphertexts, (k, C, n) and (k, A, n) -> integers, one after the other."""
+    p = key.public.parameters
+    modulus = np.array(p.ring.primes, np.uint64)[:, None]
+    keys = strand_keys(secrets.encryptor, key, values.shape[1])
+    c0, c1 = (np.moveaxis(part, 0, 1).astype(np.uint64) for part in (values, halves))
+    messages = np.ascontiguousarray((c0 + c1 * keys % modulus) % modulus)
+    inverse(messages, ring_tables(p.ring))
+    return _rounded(messages, p.genotype_scale, p, used)
 
 
 def decrypt_block(
-    tiles: np.ndarray, index: int, streams: list[str], key: SecretKey, info: CohortInfo, secrets: DesignSecrets
-) -> Sums:
+    array: np.ndarray, index: int, key: SecretKey, info: CohortInfo, secrets: DesignSecrets
+) -> Sums:  # fmt: skip
     """Verified sums of one block. Raises VerificationError (fixed text) when any check fails."""
     p = key.public.parameters
-    wanted = outputs(secrets.public_ones, secrets.squared, streams)
+    wanted = outputs(secrets.public_ones, secrets.squared, info.streams(index))
     start = index * p.block_variants
-    variants = min(p.block_variants, len(info.variants) - start)
-    sums, noise = insecure_decrypt_unverified(tiles, wanted, key, variants)
+    sums, noise = insecure_decrypt_unverified(array, key, info, secrets, index)
+    variants = sums.shape[1]
     largest = np.array([_bound(o, secrets, info) for o in wanted], dtype=object)
     in_range = all(
         -top <= int(row.min(initial=0)) and int(row.max(initial=0)) <= top
@@ -101,7 +149,6 @@ def decrypt(folder: Path, key: SecretKey, info: CohortInfo, secrets: DesignSecre
     a block fails verification.
     """
     body: dict[str, Any] = artefact.read_manifest(folder, "results", None)
-    p = key.public.parameters
     if body.get("key") != key.public.fingerprint:
         raise ArtefactError(f"{folder} belongs to another key")
     bound_to = (body.get("cohort"), body.get("design"), body.get("nonce"))
@@ -113,7 +160,5 @@ def decrypt(folder: Path, key: SecretKey, info: CohortInfo, secrets: DesignSecre
         found = len(blocks) if isinstance(blocks, list) else "no"
         raise ArtefactError(f"{folder} has {found} blocks, {len(secrets.checks)} expected")
     for index, entry in enumerate(blocks):
-        streams = ["g", *(["m"] if index in info.missing_blocks else []), *(["q"] if info.squares else [])]
-        width = sum(o.size for o in outputs(secrets.public_ones, secrets.squared, streams))
-        tiles = artefact.load_array(folder, entry, ciphertext_shape(p, width))
-        yield decrypt_block(tiles, index, streams, key, info, secrets)
+        _, layout = results_layout(key, info, secrets, index)
+        yield decrypt_block(artefact.load_array(folder, entry, layout.shape), index, key, info, secrets)

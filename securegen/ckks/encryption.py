@@ -13,15 +13,17 @@ import numpy as np
 
 from securegen.ckks import seal
 from securegen.ckks.codec import to_tiles
-from securegen.ckks.encryptor import encrypt_block
+from securegen.ckks.encryptor import encrypt_block, encrypt_strands
 from securegen.ckks.keys import SecretKey
 from securegen.ckks.parameters import Ring
+from securegen.ckks.strands import strand_secrets
 from securegen.kernels.ntt import NttTables, forward, ntt_tables
 
 
 @dataclass(frozen=True)
 class Ciphertexts:
-    """C ciphertexts in tiles. c0: (k, T, C, L) uint32; c1: the same, or None when `uniform` expands it from `seed`."""
+    """Ciphertexts in tiles. c0: (k, T, C, L) uint32, or (k, T, G, S, L) of S strands; c1: the same, or with one row where
+    the strands share it, (k, T, G, 1, L); or None when `uniform` expands it from `seed`."""
 
     c0: np.ndarray
     c1: np.ndarray | None
@@ -34,11 +36,14 @@ class Ciphertexts:
 
 
 class Encryptor(Protocol):
-    """Encrypts (C, n) int64 messages at a scale of 2^scale_log2, freshly at every call."""
+    """Encrypts int64 messages at a scale of 2^scale_log2, freshly at every call: (C, n) under the key itself, or
+    (G, S, n) as S strands under the secret keys that `strand_keys` has for them."""
 
     name: str
 
     def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts: ...
+
+    def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts: ...
 
 
 def ring_tables(ring: Ring) -> tuple[NttTables, ...]:
@@ -56,15 +61,23 @@ def scaled_residues(messages: np.ndarray, scale_log2: int, ring: Ring) -> np.nda
 
 
 class OwnEncryptor:
-    """`encryptor.encrypt_block`; a seed is stored for the second half of the ciphertexts."""
+    """`encryptor`; a seed is stored for the second half of the ciphertexts, which the strands of a group share."""
 
     name = "own"
 
     def __init__(self, key: SecretKey) -> None:
-        self._ring, self._residues = key.public.parameters.ring, key.residues
+        self._ring, self._key = key.public.parameters.ring, key
+        self._secrets: np.ndarray | None = None
 
     def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
-        seed, c0 = encrypt_block(self._residues, messages, scale_log2, self._ring)
+        seed, c0 = encrypt_block(self._key.residues, messages, scale_log2, self._ring)
+        return Ciphertexts(c0, None, seed)
+
+    def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
+        count = messages.shape[1]
+        if self._secrets is None or len(self._secrets) < count:
+            self._secrets = strand_keys(self.name, self._key, count)
+        seed, c0 = encrypt_strands(self._secrets[:count], messages, scale_log2, self._ring)
         return Ciphertexts(c0, None, seed)
 
 
@@ -87,6 +100,25 @@ class SealEncryptor:
         modulus = np.array(ring.primes, np.uint64)[:, None]
         both[0] = (both[0] + scaled_residues(messages, scale_log2, ring)) % modulus
         return Ciphertexts(to_tiles(both[0], ring), to_tiles(both[1], ring))
+
+    def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
+        groups, count, n = messages.shape
+        made = self(messages.reshape(groups * count, n), scale_log2)
+        shape = (*made.c0.shape[:2], groups, count, self._ring.lanes)
+        c0, c1 = (half.reshape(shape) for half in made.halves())
+        return Ciphertexts(c0, c1)
+
+
+def shares_public_half(encryptor: str) -> bool:
+    """Whether strands of this encryptor share one public half; else each has its own."""
+    return encryptor == OwnEncryptor.name
+
+
+def strand_keys(encryptor: str, key: SecretKey, count: int) -> np.ndarray:
+    """Secret keys of `count` strands of this encryptor, (count, k, n) uint64 residues in NTT form."""
+    if shares_public_half(encryptor):
+        return strand_secrets(key, count)
+    return np.broadcast_to(key.residues, (count, *key.residues.shape))
 
 
 ENCRYPTORS: dict[str, type[OwnEncryptor] | type[SealEncryptor]] = {"own": OwnEncryptor, "seal": SealEncryptor}

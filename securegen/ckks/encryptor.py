@@ -3,8 +3,9 @@
 Trust model. Who has (seed, c0) and not s learns nothing about m (RLWE, 128 bits by the ring), on three conditions:
 1. The error is drawn from a key of its own, which the operating system gives for this call and which nobody keeps.
    Were it drawn from the public seed, c0 would be a linear equation for s.
-2. No seed is used for two blocks. It is drawn afresh at every call, from the operating system, never from a key, a
-   counter or the data: two blocks with equal `a` would have the difference of their messages in the clear, up to e.
+2. No seed is used for two messages under one key. It is drawn afresh at every call, from the operating system, never
+   from a key, a counter or the data: two messages with equal `a` and s would have their difference in the clear, up to e. Strands
+   share `a` and have different s (see `strands`).
 3. Time does not depend on m, e or s: no branch, no division and no table is addressed by them.
 
 The error is centred binomial with 21 + 21 bits: standard deviation √10.5 = 3.24 and at most 21, as SEAL's.
@@ -36,21 +37,33 @@ def encrypt_block(
     (k, T, C, L) uint32; c1 is `uniform.expand_uniform(seed, C, ring)`. A message m stands for m·2^scale modulo the
     product of the primes, for every int64. The threads are Numba's.
     """
+    seed, c0 = encrypt_strands(key_residues[None], messages[:, None], scale_log2, ring)
+    return seed, c0[:, :, :, 0]
+
+
+def encrypt_strands(secrets: np.ndarray, messages: np.ndarray, scale_log2: int, ring: Ring) -> tuple[bytes, np.ndarray]:
+    """Encrypt (G, S, n) int64 coefficients under a fresh seed, the S strands of a group with one `a` (see `strands`).
+
+    secrets: (S, k, n) uint64, different keys. Returns the public seed and c0, (k, T, G, S, L) uint32; `a` is
+    `uniform.expand_uniform(seed, G, ring)`.
+    """
     seed, error_key = fresh_key(), fresh_key()
-    return seed, _encrypt_with(seed, error_key, key_residues, messages, scale_log2, ring)
+    return seed, _encrypt_with(seed, error_key, secrets, messages, scale_log2, ring)
 
 
 def _encrypt_with(
-    seed: bytes, error_key: bytes, key_residues: np.ndarray, messages: np.ndarray, scale_log2: int, ring: Ring
+    seed: bytes, error_key: bytes, secrets: np.ndarray, messages: np.ndarray, scale_log2: int, ring: Ring
 ) -> np.ndarray:
-    """c0 for given keys: for known-answer vectors and attack tests. Everything else calls `encrypt_block`."""
-    count, n = messages.shape
+    """c0 for given keys: for known-answer vectors and attack tests. Everything else calls `encrypt_strands`."""
+    groups, strands, n = messages.shape
     k = len(ring.primes)
     assert n == ring.n and messages.dtype == np.int64 and scale_log2 >= 0
-    assert key_residues.shape == (k, n) and key_residues.dtype == np.uint64
-    out = expand_uniform(seed, count, ring)
+    assert secrets.shape == (strands, k, n) and secrets.dtype == np.uint64
+    a = expand_uniform(seed, groups, ring)
+    out = np.empty((*a.shape[:3], strands, ring.lanes), np.uint32)
     primes, roots, _, _ = stack_tables(tuple(ntt_tables(n, p) for p in ring.primes))
     constants = np.array([_constants(p, scale_log2) for p in ring.primes], np.uint64)
+    flat = messages.reshape(groups * strands, n)
 
     def encrypt(first: int, last: int) -> None:
         for start in range(first, last, PIECE):
@@ -59,10 +72,10 @@ def _encrypt_with(
             bits = keystream(error_key, 0, size, offset=ERROR_BYTES * n * start)
             wide = bits[: size // 3 * 2].view("<u4").reshape(-1, n)
             narrow = bits[size // 3 * 2 :].view("<u2").reshape(-1, n)
-            _encrypt(messages[start:stop], wide, narrow, key_residues, primes, roots, constants, out, start)
+            _encrypt(flat[start:stop], wide, narrow, secrets, primes, roots, constants, a, out, start)
             bits[:] = 0
 
-    over_range(count, encrypt, least=PIECE)
+    over_range(len(flat), encrypt, least=PIECE)
     return out
 
 
@@ -100,18 +113,21 @@ def _ones(x):
 
 
 @njit(cache=True, nogil=True)
-def _encrypt(messages, wide, narrow, key, primes, roots, constants, out, first):
-    """out: a (k, T, C, L) uint32 -> c0, in place, for the ciphertexts from `first` on.
+def _encrypt(messages, wide, narrow, secrets, primes, roots, constants, public, out, first):
+    """Write c0 into out, (k, T, G, S, L) uint32, for the ciphertexts from number `first` on; c is strand c mod S of
+    group c div S.
 
-    messages: (c, n) int64; wide, narrow: (c, n) uint32 and uint16 of random bits.
+    messages: (c, n) int64; wide, narrow: (c, n) uint32 and uint16 of random bits; public: (k, T, G, L) uint32.
     """
     count, n = messages.shape
-    k, tiles, _, lanes = out.shape
+    k, tiles, _, strands, lanes = out.shape
     low_half = uint64(0xFFFFFFFF)
     error = np.empty(n, np.uint32)
     row = np.empty(n, np.uint64)
     for c in range(count):
         wide_bits, narrow_bits, message = wide[c], narrow[c], messages[c]
+        group, strand = (first + c) // strands, (first + c) % strands
+        key = secrets[strand]
         for j in range(n):  # 42 coins: their sum less 21 is a sum of 21 minus a sum of 21
             error[j] = _ones(wide_bits[j]) + _ones(uint32(narrow_bits[j] & uint16(0x3FF)))
         for p in range(k):
@@ -126,10 +142,11 @@ def _encrypt(messages, wide, narrow, key, primes, roots, constants, out, first):
             forward_row(row, roots[p], q)
             down, up = bits - uint64(1), bits + uint64(1)
             for t in range(tiles):
-                a, s, r = out[p, t, first + c], key[p, t * lanes : (t + 1) * lanes], row[t * lanes : (t + 1) * lanes]
+                a, s, r = public[p, t, group], key[p, t * lanes : (t + 1) * lanes], row[t * lanes : (t + 1) * lanes]
+                result = out[p, t, group, strand]
                 for l in range(lanes):
                     x = uint64(a[l]) * (s[l] & low_half)
                     # Barrett's quotient is at most 2 too small (Menezes et al. 1996, 14.42)
                     x -= (((x >> down) * factor) >> up) * q
                     x = _less_once(_less_once(x, uint64(2) * q), q)
-                    a[l] = uint32(_less_once(r[l] + q - x, q))
+                    result[l] = uint32(_less_once(r[l] + q - x, q))

@@ -4,8 +4,9 @@ Who learns what: the server sees ciphertexts and the public shape of the study. 
 it returns is verified by the owner before anything is shown (see `verify`).
 
 Work and memory. Each chunk of the design is read (and its seed expanded) once for a batch of blocks whose accumulators
-stay in memory, while the chunk before is summed. A thread takes a few blocks of the batch at a time (see `team`).
-So memory grows with the number of columns, not with N or M.
+stay in memory, while the chunk before is summed. A thread takes a few blocks of the batch at a time (see `team`), every
+block being a small matrix of polynomials, its strands, times the matrix of the columns. So memory grows with the number
+of columns, not with N or M.
 """
 
 from __future__ import annotations
@@ -18,21 +19,23 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads
 
-from securegen.ckks import artefact
+from securegen.ckks import artefact, codec
 from securegen.ckks.cohort import CHUNK_GROUPS, EncryptedCohort, Progress, _make_folder, chunks, no_progress
-from securegen.ckks.encryption import Ciphertexts
+from securegen.ckks.encryption import scaled_residues
+from securegen.ckks.layout import has_ones, products
 from securegen.ckks.parameters import Ring
 from securegen.ckks.studydesign import EncryptedDesign
-from securegen.ckks.team import Buffers, Team
+from securegen.ckks.team import Buffers, Halves, Team
 from securegen.ckks.uniform import expand_uniform
 from securegen.errors import ArtefactError
-from securegen.kernels.residue_mac import add_parts, mac_blocks
+from securegen.kernels.fold import fold_tiles
+from securegen.kernels.residue_matmul import matmul_residues
 from securegen.kernels.threads import in_threads
 from securegen.randomness import KEY_BYTES
 
 BATCH_BYTES = 256 << 20
 AHEAD_BYTES = 192 << 20  # columns of a chunk that are small enough to be in memory twice
-TEAM = 10  # blocks that a thread sums together at most
+TEAM = 2  # blocks that a thread sums together at most
 
 
 def associate(
@@ -52,23 +55,18 @@ def associate(
         raise ArtefactError("the design was made for another cohort, or for another version of this one")
     _make_folder(folder, 0o755)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
-    ring = cohort.parameters.ring
     streams = [tuple(part["streams"]) for part in cohort.blocks]
     wanted = [design.outputs(s) for s in streams]
-    size = max(sum(o.size for o in w) for w in wanted) * len(ring.primes) * ring.n * 8
-    step = max(1, batch_bytes // size)
+    columns = Columns(design)
     threads = get_num_threads()
     done = _Counter(len(streams) * len(chunks(cohort.parameters)), progress)
     entries: list[dict[str, Any]] = []
-    for first in range(0, len(streams), step):
-        last = min(first + step, len(streams))
-        width = _width(last - first, threads)
-        teams = [Team(range(b, min(b + width, last)), streams, wanted, ring) for b in range(first, last, width)]
-        _sum_chunks(teams, cohort, design, threads, done)
+    for first, last in _batches(cohort, columns, batch_bytes):
+        teams = [Team(members, cohort, wanted, columns.count) for members in _teams(cohort, first, last, threads)]
+        _sum_chunks(teams, cohort, columns, threads, done)
 
         def write(team: Team) -> list[dict[str, Any]]:
-            results = team.results(wanted, design)
-            return [vars(artefact.write_entry(folder, f"block-{b:06d}.npy", flat)) for b, flat in results]
+            return [vars(artefact.write_entry(folder, f"block-{b:06d}.npy", flat)) for b, flat in team.results(design)]
 
         for written in in_threads(write, teams, threads=threads):
             entries += written
@@ -83,47 +81,103 @@ def associate(
 def load_kernels() -> None:
     """Load, or the first time compile, the kernels of `associate`: part of starting a server's process."""
     ring = Ring.standard(4096, 3)
-    g = np.zeros((1, len(ring.primes), ring.tiles, 1, ring.lanes), np.uint32)
-    primes = np.array(ring.primes, np.uint64)
-    expand_uniform(bytes(KEY_BYTES), 1, ring, out=g[0], threads=1)
-    mac_blocks(
-        g, g, g[0][:, :, :, None], g[0][:, :, :, None], primes, np.zeros((*g.shape[:-1], 3, ring.lanes), np.uint64)
-    )
-    add_parts(g[0], g[0], primes, np.zeros((*g.shape[1:3], 2, ring.lanes), np.uint64))
+    row = np.zeros((len(ring.primes), ring.tiles, 1, 1, ring.lanes), np.uint32)
+    out = np.zeros_like(row)[None]
+    expand_uniform(bytes(KEY_BYTES), 1, ring, out=row[:, :, :, 0], threads=1)
+    matmul_residues([[row]], [row], np.array(ring.primes, np.uint64), out, threads=1)
+    fold_tiles(out[0], 1, ring.primes)
 
 
-def _width(blocks: int, threads: int) -> int:
-    """Blocks of a team: at most TEAM, and the same number of teams for every thread."""
-    rounds = -(-blocks // (threads * TEAM))
-    return -(-blocks // (threads * rounds))
+class Columns:
+    """The columns of a design as each stream is multiplied with them.
+
+    count: stream -> polynomials: the public halves, the columns, and the column of ones if the stream needs it.
+    """
+
+    def __init__(self, design: EncryptedDesign) -> None:
+        self._design = design
+        p = design.public.parameters
+        wanted = design.outputs(("g", "m", "q"))
+        position = np.cumsum([not one for one in design.body["public_ones"]]) - 1
+        self._index = {s: [int(position[j]) for j in products(wanted, s)] for s in ("g", "m", "q")}
+        self._ones = {s: has_ones(wanted, s) for s in ("g", "m", "q")}
+        self.count = {
+            s: (min(len(i), 1) if design.shared else len(i)) + len(i) + self._ones[s] for s, i in self._index.items()
+        }
+        ones = codec.to_tiles(scaled_residues(codec.ones_message(p)[None], 0, p.ring), p.ring)
+        self._one = ones[:, :, :, None]
+
+    def read(self, chunk: int) -> dict[str, Halves]:
+        """The polynomials of one chunk for every stream that has some, arrays (k, T, G, columns, L) uint32."""
+        p = self._design.public.parameters
+        one = np.broadcast_to(self._one, (*self._one.shape[:2], chunks(p)[chunk][1], *self._one.shape[3:]))
+        stored = self._design.read_columns(chunk) if self._design.encrypted else None
+        out = {}
+        for stream, index in self._index.items():
+            halves: Halves = (one,) if self._ones[stream] else ()
+            if index and stored is not None:
+                b, a = stored.halves()
+                if len(index) < b.shape[3]:
+                    b, a = b[:, :, :, index], a if a.shape[3] == 1 else a[:, :, :, index]
+                halves = (a, b, *halves)
+            if halves:
+                out[stream] = halves
+        return out
+
+    def bytes(self, groups: int) -> int:
+        """Memory of the polynomials of so many groups."""
+        ring = self._design.public.parameters.ring
+        return groups * (self._design.encrypted + 1) * len(ring.primes) * ring.n * 4
 
 
-def _sum_chunks(
-    teams: list[Team], cohort: EncryptedCohort, design: EncryptedDesign, threads: int, done: _Counter
-) -> None:
+def _batches(cohort: EncryptedCohort, columns: Columns, batch_bytes: int) -> list[tuple[int, int]]:
+    """(first, last) blocks whose accumulators fit."""
+    ring = cohort.parameters.ring
+    polynomial = len(ring.primes) * ring.n * 4
+    out, start, size = [], 0, 0
+    for b, part in enumerate(cohort.blocks):
+        rows = cohort.strands(b) + (1 if cohort.shared else cohort.strands(b))
+        need = sum(rows * columns.count[s] for s in part["streams"]) * polynomial
+        if size and size + need > batch_bytes:
+            out.append((start, b))
+            start, size = b, 0
+        size += need
+    return [*out, (start, len(cohort.blocks))]
+
+
+def _teams(cohort: EncryptedCohort, first: int, last: int, threads: int) -> list[range]:
+    """Runs of at most TEAM blocks of equally many strands, enough of them for every thread."""
+    width = max(1, min(TEAM, (last - first) // threads))
+    out: list[range] = []
+    for b in range(first, last):
+        run = out[-1] if out else range(0)
+        if run and len(run) < width and cohort.strands(run[0]) == cohort.strands(b):
+            out[-1] = range(run.start, b + 1)
+        else:
+            out.append(range(b, b + 1))
+    return out
+
+
+def _sum_chunks(teams: list[Team], cohort: EncryptedCohort, columns: Columns, threads: int, done: _Counter) -> None:
     """Add every chunk to every team, a chunk at a time; the columns of the next are read meanwhile if they are small."""
-    ring, count = cohort.parameters.ring, len(chunks(cohort.parameters))
-    buffers = Buffers(ring)
-    early = threads > 1 and CHUNK_GROUPS * design.encrypted * len(ring.primes) * ring.n * 8 <= AHEAD_BYTES
-
-    def columns(chunk: int) -> dict[str, Ciphertexts]:
-        return _columns_by_stream(design.read_columns(chunk), design) if design.encrypted else {}
-
+    count = len(chunks(cohort.parameters))
+    buffers = Buffers(cohort.parameters)
+    early = threads > 1 and columns.bytes(CHUNK_GROUPS) <= AHEAD_BYTES
     with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(columns, 0)
+        ahead = reader.submit(columns.read, 0)
         for chunk in range(count):
             present = ahead.result()
             if early and chunk + 1 < count:
-                ahead = reader.submit(columns, chunk + 1)
+                ahead = reader.submit(columns.read, chunk + 1)
 
-            def add(team: Team, chunk: int = chunk, present: dict[str, Ciphertexts] = present) -> None:
-                team.add(chunk, cohort, present, buffers)
+            def add(team: Team, chunk: int = chunk, present: dict[str, Halves] = present) -> None:
+                team.add(chunk, present, buffers)
                 done.add(len(team.members))
 
             in_threads(add, teams, threads=threads)
             if not early and chunk + 1 < count:
                 del present, add
-                ahead = reader.submit(columns, chunk + 1)
+                ahead = reader.submit(columns.read, chunk + 1)
 
 
 class _Counter:
@@ -136,23 +190,6 @@ class _Counter:
         with self._lock:
             self._done += steps
             self._progress(self._done, self._total)
-
-
-def _columns_by_stream(columns: Ciphertexts | None, design: EncryptedDesign) -> dict[str, Ciphertexts]:
-    """Stream -> the encrypted columns that it is multiplied with, where there are any."""
-    out: dict[str, Ciphertexts] = {}
-    if columns is None:
-        return out
-    position = np.cumsum([not one for one in design.body["public_ones"]]) - 1
-    for stream in ("g", "m", "q"):
-        products = [o for o in design.outputs(("g", "m", "q")) if o.stream == stream and o.kind == "product"]
-        index = [int(position[o.column]) for o in products]
-        if index == list(range(columns.c0.shape[3])):
-            out[stream] = columns
-        elif index:
-            c0, c1 = (np.ascontiguousarray(half[:, :, :, index]) for half in columns.halves())
-            out[stream] = Ciphertexts(c0, c1)
-    return out
 
 
 def open_results(folder: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Coefficient encoding. A ciphertext holds b samples × n/b variants: g(X) = Σ g_ij X^(i+bj) over i < b, and a design column
 c(X) = Σ c_i X^(b−1−i). Coefficient bj+b−1 of the product is Σ_i g_ij c_i; products add up over groups of b samples.
-Nothing rotates or relinearises, so no evaluation keys exist.
+Nothing rotates or relinearises, so no evaluation keys exist. A block of variants is a few such ciphertexts, its strands,
+which share their public half and have a secret key each (see `strands`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ ERROR_SD = math.sqrt(10.5)  # centred binomial of 21 + 21 bits
 ERROR_MAX = 21
 SIGMAS = 15  # wrong rounding below 2^-128 in a whole run
 LANES = 64
+MAX_STRANDS = 64
 
 
 def is_prime(value: int) -> bool:
@@ -107,7 +109,8 @@ class Parameters:
     """Public parameters of one encrypted study.
 
     ring; pack: b, samples a ciphertext; genotype_scale, design_scale: log2 of Δ_g and Δ_c; dosage_max: largest stored
-    value of any stream; norm: bound of the 2-norm of a design column; samples: N stored.
+    value of any stream; norm: bound of the 2-norm of a design column; samples: N stored; strands: ciphertexts of a block
+    for one group of samples.
     """
 
     ring: Ring
@@ -117,8 +120,11 @@ class Parameters:
     dosage_max: int
     norm: float
     samples: int
+    strands: int = 1
 
     def __post_init__(self) -> None:
+        if not 1 <= self.strands <= MAX_STRANDS:
+            raise PlanError(f"{self.strands} strands a block, expected 1 to {MAX_STRANDS}")
         if self.pack < 1 or self.ring.n % self.pack:
             raise PlanError(f"{self.pack} samples a ciphertext do not divide ring dimension {self.ring.n}")
         if self.samples < 1 or self.dosage_max < 1 or not self.norm > 0:
@@ -126,8 +132,12 @@ class Parameters:
         self.check_exact()
 
     @property
-    def block_variants(self) -> int:
+    def strand_variants(self) -> int:
         return self.ring.n // self.pack
+
+    @property
+    def block_variants(self) -> int:
+        return self.strand_variants * self.strands
 
     @property
     def groups(self) -> int:
@@ -181,7 +191,7 @@ class Parameters:
             return Parameters(
                 Ring(int(ring["n"]), tuple(int(p) for p in ring["primes"]), int(ring["special"]), int(ring["lanes"])),
                 int(value["pack"]), int(value["genotype_scale"]), int(value["design_scale"]),
-                int(value["dosage_max"]), float(value["norm"]), int(value["samples"]),
+                int(value["dosage_max"]), float(value["norm"]), int(value["samples"]), int(value["strands"]),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, PlanError) as error:
             raise ArtefactError(f"the parameters are not valid: {error}") from None

@@ -15,11 +15,15 @@ from securegen.errors import ArtefactError, PlanError
 RINGS = ((4096, (3,)), (8192, (3, 4, 5, 6)))
 PACKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-# Weights of the choice between plans, seconds on one core: encrypting one residue polynomial, multiplying one pair of
-# coefficients in one prime, decrypting one result.
+STRANDS = 8  # of a block: nine rows of products fill whole squares of the kernel
+
+# Seconds on one core that the choice between plans and the estimates rest on (docs/benchmarks.md): encrypting one residue
+# polynomial of 4096 coefficients, with its file; multiplying one pair of residues; the same for the server's reading of a
+# polynomial; opening and rounding one sum polynomial.
 ENCRYPT_SECONDS = {"seal": 0.7e-3, "own": 0.06e-3}
-MULTIPLY_SECONDS = 1.1e-9
-DECRYPT_SECONDS = 0.25e-3
+MULTIPLY_SECONDS = 0.25e-9
+READ_SECONDS = 12e-6
+DECRYPT_SECONDS = 0.12e-3
 
 
 @dataclass(frozen=True)
@@ -60,41 +64,53 @@ class Plan:
     def blocks(self) -> int:
         return -(-self.workload.variants // self.parameters.block_variants)
 
+    @property
+    def strands(self) -> int:
+        """Of all blocks."""
+        return -(-self.workload.variants // self.parameters.strand_variants)
+
+    @property
+    def polynomials(self) -> dict[str, int]:
+        """Residue polynomials (n coefficients, one prime) of the encrypted cohort, design and results, all streams."""
+        p, w, k = self.parameters, self.workload, len(self.parameters.ring.primes)
+        results = (self.strands * (w.columns / p.pack + 1) + self.blocks * (w.columns + 1)) * w.streams
+        return {
+            "cohort": self.strands * p.groups * w.streams * k, "design": p.groups * w.columns * k,
+            "results": math.ceil(results) * k,
+        }  # fmt: skip
+
     def bytes(self) -> dict[str, int]:
         """Bytes of the encrypted cohort, design and results, streams all stored."""
+        return {name: count * self.parameters.ring.n * 4 for name, count in self.polynomials.items()}
+
+    @property
+    def products(self) -> int:
+        """Pairs of residues that the server multiplies: strands and their public half × columns and theirs."""
         p, w = self.parameters, self.workload
-        polynomial = len(p.ring.primes) * p.ring.n * 4
-        return {
-            "cohort": self.blocks * p.groups * w.streams * polynomial,
-            "design": p.groups * w.columns * polynomial,
-            "results": self.blocks * w.columns * w.streams * 3 * polynomial,
-        }
+        rows = self.strands + self.blocks
+        return rows * (w.columns + 2) * p.groups * w.streams * len(p.ring.primes) * p.ring.n
 
     def cost(self) -> float:
         """Processor seconds that depend on ring and pack, to choose between plans."""
-        p, w, size = self.parameters, self.workload, self.bytes()
-        polynomial = p.ring.n * 4
-        products = self.blocks * p.groups * w.streams * w.columns * len(p.ring.primes) * p.ring.n
-        encrypt = (size["cohort"] + size["design"]) / polynomial * ENCRYPT_SECONDS["own"] * p.ring.n / 4096
-        decrypt = size["results"] / polynomial / len(p.ring.primes) / 3 * DECRYPT_SECONDS
-        return (encrypt + products * MULTIPLY_SECONDS) / 2 + decrypt
+        p, w, size, unit = self.parameters, self.workload, self.polynomials, self.parameters.ring.n / 4096
+        encrypt = (size["cohort"] + size["design"]) * ENCRYPT_SECONDS["own"] * unit
+        server = self.products * MULTIPLY_SECONDS + (size["cohort"] + size["design"]) * READ_SECONDS * unit
+        decrypt = self.strands * w.columns * w.streams * len(p.ring.primes) * DECRYPT_SECONDS / 3 * unit
+        return encrypt + server + decrypt
 
     def seconds(self, cores: int = 2, encryptor: str = "own") -> dict[str, float]:
         """Estimated wall seconds of encryption, the server's pass and decryption, files included.
 
         Fitted to runs of 500 × 5,000 to 10,000 × 50,000 on two cores; every block is counted with its missing stream.
         """
-        p, w, size = self.parameters, self.workload, self.bytes()
-        size_factor = p.ring.n / 4096
-        polynomials = (size["cohort"] + size["design"]) / (p.ring.n * 4)
-        stored = size["cohort"] / (p.ring.n * 4)
-        products = self.blocks * p.groups * w.streams * w.columns * len(p.ring.primes) * p.ring.n
-        outputs = self.blocks * w.columns * w.streams
+        w, size, unit = self.workload, self.polynomials, self.parameters.ring.n / 4096
+        stored = size["cohort"] + size["design"]
         each = {"own": 0.14e-3, "seal": ENCRYPT_SECONDS["seal"]}[encryptor]
+        outputs = self.strands * w.columns * w.streams
         return {
-            "encrypt": 0.2 + polynomials * each * size_factor / cores,
-            "gwas": 0.3 + (products * 0.72e-9 + stored * 24e-6 * size_factor) / cores,
-            "decrypt": 0.1 + outputs * 0.5e-3 * size_factor + w.variants * 10e-6,
+            "encrypt": 0.2 + stored * each * unit / cores,
+            "gwas": 0.3 + (self.products * MULTIPLY_SECONDS + stored * READ_SECONDS * unit) / cores,
+            "decrypt": 0.1 + outputs * DECRYPT_SECONDS * unit + w.variants * 10e-6,
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -121,10 +137,22 @@ def _fit(ring: Ring, pack: int, w: Workload) -> Parameters | None:
         return None
     try:
         return Parameters(
-            ring, pack, genotype_scale + slack // 2, design_scale + slack - slack // 2, w.dosage_max, w.norm, w.samples
+            ring,
+            pack,
+            genotype_scale + slack // 2,
+            design_scale + slack - slack // 2,
+            w.dosage_max,
+            w.norm,
+            w.samples,
+            _strands(w.variants, ring.n // pack),
         )
     except PlanError:
         return None
+
+
+def _strands(variants: int, width: int) -> int:
+    """Strands of a block: STRANDS, or fewer, so that there are two blocks at least."""
+    return max(1, min(STRANDS, -(-variants // width) // 2))
 
 
 def choose(workload: Workload) -> Plan:

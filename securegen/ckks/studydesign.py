@@ -4,8 +4,9 @@ PREFIX.design/ goes to the server: ciphertexts of the columns, and of Σ g² whe
 cohort has no g² stream. Its manifest is signed and names the cohort and a nonce. What the sums mean (scales, Gram
 matrix, expected checks) stays with the owner.
 
-Outputs. The server returns, for every block, the results listed by `outputs`: products of a stream and a column (size
-3), additions of a stream where a column is 1 for every stored sample (size 2, public), and the owner's own Σ g² (size 2).
+The columns of a group of samples are strands (see `strands`): with the own encryptor they share their public half. What
+the server returns for every block is in `layout`: products of a stream and a column, additions of a stream where a column
+is 1 for every stored sample (public), and the owner's own Σ g², as they were sent.
 
 Who learns what: the server learns how many columns there are, and which are 1 for everybody; nothing about a value.
 """
@@ -23,8 +24,9 @@ import numpy as np
 
 from securegen.ckks import artefact, codec, cohort, verify
 from securegen.ckks.cohort import CohortInfo, OwnerState, Progress, chunks, ciphertext_shape, no_progress
-from securegen.ckks.encryption import Ciphertexts, Encryptor
+from securegen.ckks.encryption import Ciphertexts, Encryptor, shares_public_half
 from securegen.ckks.keys import PublicKey, SecretKey
+from securegen.ckks.layout import Output, outputs
 from securegen.ckks.parameters import Parameters
 from securegen.design import Analysis, Design, LinearModel
 from securegen.design_binary import CountModel, QcModel, ScoreModel
@@ -34,32 +36,6 @@ from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeReader, iterate_blocks
 
 MODELS = {m.__name__: m for m in (LinearModel, ScoreModel, CountModel, QcModel)}
-
-
-@dataclass(frozen=True)
-class Output:
-    """One result of a block: `stream` g, m, q or o (the owner's Σ g²); column of the design; how it was made."""
-
-    stream: str
-    column: int
-    kind: str  # product | addition | owner
-
-    @property
-    def size(self) -> int:
-        """Polynomials of the result ciphertext."""
-        return 3 if self.kind == "product" else 2
-
-
-def outputs(public_ones: Sequence[bool], squared: Sequence[bool], streams: Sequence[str]) -> list[Output]:
-    """Results of a block that has these streams. With squared columns and no q stream, Σ g² comes from the owner."""
-    out = []
-    for stream in ("g", "m", "q"):
-        if stream in streams:
-            wanted = [j for j, s in enumerate(squared) if s or stream != "q"]
-            out += [Output(stream, j, "addition" if public_ones[j] else "product") for j in wanted]
-    if "q" not in streams:
-        out += [Output("o", j, "owner") for j, s in enumerate(squared) if s]
-    return out
 
 
 @dataclass(frozen=True)
@@ -77,6 +53,7 @@ class DesignSecrets:
     squared: tuple[bool, ...]
     sum_abs: np.ndarray
     checks: list[np.ndarray]
+    encryptor: str
 
 
 def encrypt_design(
@@ -109,8 +86,8 @@ def encrypt_design(
 
     def encrypt(c: int) -> list[dict[str, Any]]:
         first, count = chunks(p)[c]
-        block = encryptor(codec.design_messages(columns.values[:, encrypted], first, count, p), p.design_scale)
-        return cohort.write_ciphertexts(folder, f"columns-{c:04d}", block, ciphertext_shape(p, count, len(encrypted)))
+        block = encryptor.strands(codec.design_messages(columns.values[:, encrypted], first, count, p), p.design_scale)
+        return cohort.write_ciphertexts(folder, f"columns-{c:04d}", block)
 
     entries = in_threads(encrypt, range(len(chunks(p)))) if encrypted else []
     progress(len(entries), len(chunks(p)))
@@ -122,10 +99,8 @@ def encrypt_design(
         if parts is not None:
             own = squared_sums(next(parts).dosage, columns.values[:, columns.squared_index]).T
             # at the scale of one factor: a sum of weighted squares may exceed what a product is planned for
-            block = encryptor(codec.value_messages(own, p), p.genotype_scale)
-            squares.append(
-                cohort.write_ciphertexts(folder, f"squares-{index:06d}", block, ciphertext_shape(p, len(own)))
-            )
+            block = encryptor.strands(codec.value_messages(own, p)[None], p.genotype_scale)
+            squares.append(cohort.write_ciphertexts(folder, f"squares-{index:06d}", block))
         checks.append(_expected(key, info, state, index, columns.values, ones, columns.squared, own, p))
     nonce = secrets.token_hex(16)
     body = {
@@ -135,8 +110,9 @@ def encrypt_design(
     }  # fmt: skip
     digest = artefact.write_manifest(folder, "design", body, key)
     hidden = DesignSecrets(
-        digest, info.digest, nonce, design.analyses, ones, columns.squared, np.abs(columns.values).sum(0), checks
-    )
+        digest, info.digest, nonce, design.analyses, ones, columns.squared, np.abs(columns.values).sum(0), checks,
+        encryptor.name,
+    )  # fmt: skip
     _save(state, hidden, str(folder.resolve()))
     return hidden
 
@@ -155,13 +131,12 @@ def _check_columns(values: np.ndarray, p: Parameters) -> None:
 def _expected(key, info, state, index, values, ones, squared, own, p) -> np.ndarray:
     """Check of every output of one block, (outputs,) uint64."""
     h = cohort.block_check(state, index)
-    streams = ["g", *(["m"] if index in info.missing_blocks else []), *(["q"] if info.squares else [])]
     per_stream = {s: verify.expected_check(h[i], values) for i, s in enumerate(("g", "m", "q"))}
     if own is not None:
         size = own.shape[1]
         r = verify.block_secrets(key, info.cohort_id, index, size)
         owner = dict(zip((j for j, s in enumerate(squared) if s), verify.dot(r, own.T.copy()), strict=True))
-    wanted = outputs(ones, squared, streams)
+    wanted = outputs(ones, squared, info.streams(index))
     return np.array([owner[o.column] if o.kind == "owner" else per_stream[o.stream][o.column] for o in wanted], "u8")
 
 
@@ -175,7 +150,7 @@ def _save(state: OwnerState, s: DesignSecrets, folder: str) -> None:
     header = {
         "digest": s.digest, "cohort": s.cohort_digest, "nonce": s.nonce, "analyses": analyses,
         "public_ones": list(s.public_ones), "squared": list(s.squared), "blocks": [len(c) for c in s.checks],
-        "folder": folder,
+        "folder": folder, "encryptor": s.encryptor,
     }  # fmt: skip
     for box in state.folder.glob("design-*.box"):
         with contextlib.suppress(ArtefactError):  # of an earlier key
@@ -206,7 +181,7 @@ def read_secrets(state: OwnerState, results: Path) -> DesignSecrets:
     ends = np.cumsum(header["blocks"])[:-1]
     return DesignSecrets(
         header["digest"], header["cohort"], header["nonce"], analyses, tuple(header["public_ones"]),
-        tuple(header["squared"]), a["sum_abs"], np.split(a["checks"], ends),
+        tuple(header["squared"]), a["sum_abs"], np.split(a["checks"], ends), header["encryptor"],
     )  # fmt: skip
 
 
@@ -227,17 +202,23 @@ class EncryptedDesign:
     def outputs(self, streams: Sequence[str]) -> list[Output]:
         return outputs(self.body["public_ones"], self.body["squared"], streams)
 
+    @property
+    def shared(self) -> bool:
+        """Whether the columns of a group share their public half."""
+        return shares_public_half(self.body["encryptor"])
+
     def read_columns(self, chunk: int) -> Ciphertexts:
-        """Both halves of the columns of one chunk, (k, T, G, J, L)."""
+        """Both halves of the columns of one chunk, (k, T, G, J, L) and (k, T, G, 1 or J, L)."""
         return self._read(self.body["columns"][chunk], chunks(self.public.parameters)[chunk][1], self.encrypted)
 
-    def read_squares(self, block: int) -> Ciphertexts:
-        """The owner's Σ g² of one block, (k, T, S, L)."""
-        return self._read(self.body["squares"][block], sum(self.body["squared"]))
+    def read_squares(self, block: int, count: int) -> Ciphertexts:
+        """The owner's Σ g² of one block, `count` ciphertexts: (k, T, 1, C, L) and (k, T, 1, 1 or C, L)."""
+        return self._read(self.body["squares"][block], 1, count)
 
-    def _read(self, entries: list[dict[str, Any]], *middle: int) -> Ciphertexts:
+    def _read(self, entries: list[dict[str, Any]], groups: int, count: int) -> Ciphertexts:
         p = self.public.parameters
-        c0, c1 = np.empty((2, *ciphertext_shape(p, *middle)), np.uint32)
+        c0 = np.empty(ciphertext_shape(p, groups, count), np.uint32)
+        c1 = np.empty(ciphertext_shape(p, groups, 1 if self.shared else count), np.uint32)
         cohort.read_ciphertexts(self.folder, entries, p.ring, c0, c1)
         return Ciphertexts(c0, c1)
 
@@ -245,4 +226,5 @@ class EncryptedDesign:
 def open_design(folder: Path, public: PublicKey) -> EncryptedDesign:
     """Open a design that the cohort's owner sent. Raises ArtefactError unless it is whole and signed by that key."""
     body = artefact.read_manifest(folder, "design", public)
+    cohort.check_encryptor(folder, body)
     return EncryptedDesign(folder, body, public, artefact.manifest_digest(folder))

@@ -1,4 +1,4 @@
-"""Server side: the accumulators of a few blocks, and the chunks of genotypes that are added to them.
+"""Server side: the accumulators of a few blocks, and the chunks of genotypes that are multiplied into them.
 
 Blocks are summed together so that a tile of the design in a core's cache serves them all; a thread works for one team at
 a time.
@@ -13,91 +13,102 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from securegen.ckks.cohort import EncryptedCohort, chunks
-from securegen.ckks.encryption import Ciphertexts
-from securegen.ckks.parameters import Ring
-from securegen.ckks.studydesign import EncryptedDesign, Output
-from securegen.kernels.residue_mac import add_parts, mac_blocks
+from securegen.ckks.layout import Output, block_layout
+from securegen.ckks.parameters import Parameters
+from securegen.ckks.studydesign import EncryptedDesign
+from securegen.kernels.fold import fold_tiles
+from securegen.kernels.residue_matmul import matmul_residues
+
+Halves = tuple[np.ndarray, ...]  # of the columns: a_c, b_c and the column of ones, those that there are
 
 
 class Team:
-    """Consecutive blocks of a cohort that are summed together.
+    """Consecutive blocks of a cohort, of equally many strands, that are summed together.
 
-    streams, wanted: of every block of the cohort. products: stream -> (B, k, T, J, 3, L) uint64, additions: stream ->
-    (B, k, T, 2, L) uint64, for the B blocks of the team that have the stream.
+    wanted: outputs of every block of the cohort; columns: stream -> how many polynomials it is multiplied with. sums:
+    stream -> (B, k, T, A_g + S, columns, L) uint32, for the B blocks of the team that have the stream.
     """
 
     def __init__(
-        self, members: range, streams: Sequence[tuple[str, ...]], wanted: Sequence[list[Output]], ring: Ring
+        self, members: range, cohort: EncryptedCohort, wanted: Sequence[list[Output]], columns: dict[str, int]
     ) -> None:
-        self.members, self._ring = members, ring
-        present = sorted({s for b in members for s in streams[b]})
-        self.blocks = {s: [b for b in members if s in streams[b]] for s in present}
-        self.products: dict[str, np.ndarray] = {}
-        self.additions: dict[str, np.ndarray] = {}
-        shape = len(ring.primes), ring.tiles
-        for stream, blocks in self.blocks.items():
-            kinds = [o.kind for o in wanted[blocks[0]] if o.stream == stream]
-            if "product" in kinds:
-                rows = kinds.count("product")
-                self.products[stream] = np.zeros((len(blocks), *shape, rows, 3, ring.lanes), np.uint64)
-            if "addition" in kinds:
-                self.additions[stream] = np.zeros((len(blocks), *shape, 2, ring.lanes), np.uint64)
+        self.members, self._cohort, self._wanted = members, cohort, wanted
+        ring, strands = cohort.parameters.ring, cohort.strands(members[0])
+        assert all(cohort.strands(b) == strands for b in members)
+        self._rows = (1 if cohort.shared else strands, strands)
+        present = sorted({s for b in members for s in cohort.blocks[b]["streams"] if columns[s]})
+        self.blocks = {s: [b for b in members if s in cohort.blocks[b]["streams"]] for s in present}
+        self.sums = {
+            s: np.zeros((len(blocks), len(ring.primes), ring.tiles, sum(self._rows), columns[s], ring.lanes), np.uint32)
+            for s, blocks in self.blocks.items()
+        }
 
-    def add(self, chunk: int, cohort: EncryptedCohort, columns: dict[str, Ciphertexts], buffers: Buffers) -> None:
-        """Read one chunk of every block and add its products with the columns of each stream, and its sum."""
-        primes = np.array(self._ring.primes, np.uint64)
+    def add(self, chunk: int, columns: dict[str, Halves], buffers: Buffers) -> None:
+        """Read one chunk of every block and add its products with the columns of each stream."""
+        p = self._cohort.parameters
+        primes = np.array(p.ring.primes, np.uint64)
         for stream, blocks in self.blocks.items():
-            with buffers.lend(len(blocks), chunks(cohort.parameters)[chunk][1]) as (g0, g1):
-                for i, b in enumerate(blocks):
-                    cohort.read_into(b, stream, chunk, g0[i], g1[i])
-                if stream in self.products:
-                    mac_blocks(g0, g1, *columns[stream].halves(), primes, self.products[stream], threads=1)
-                if stream in self.additions:
-                    for i in range(len(blocks)):
-                        add_parts(g0[i], g1[i], primes, self.additions[stream][i], threads=1)
+            with buffers.lend(len(blocks), chunks(p)[chunk][1], self._rows) as rows:
+                for (halves, strands), b in zip(rows, blocks, strict=True):
+                    self._cohort.read_into(b, stream, chunk, strands, halves)
+                matmul_residues(rows, columns[stream], primes, self.sums[stream], threads=1)
 
-    def results(self, wanted: Sequence[list[Output]], design: EncryptedDesign) -> Iterator[tuple[int, np.ndarray]]:
-        """(block, its results (k, T, polynomials, L) uint32 in the order of its outputs)."""
+    def results(self, design: EncryptedDesign) -> Iterator[tuple[int, np.ndarray]]:
+        """(block, its results (k, words) uint32 as `layout` has them)."""
         for b in self.members:
-            own = design.read_squares(b) if any(o.kind == "owner" for o in wanted[b]) else None
-            row = dict.fromkeys([*self.blocks, "o"], 0)
-            pieces = []
-            for o in wanted[b]:
-                if o.kind == "owner":
-                    assert own is not None
-                    pieces.append(np.stack([half[:, :, row["o"]] for half in own.halves()], 2))
-                elif o.kind == "product":
-                    pieces.append(self.products[o.stream][self.blocks[o.stream].index(b), :, :, row[o.stream]])
-                else:  # every column of ones: the same sum
-                    pieces.append(self.additions[o.stream][self.blocks[o.stream].index(b)])
-                    continue
-                row[o.stream] += 1
-            flat = np.empty((*pieces[0].shape[:2], sum(o.size for o in wanted[b]), self._ring.lanes), np.uint32)
-            at = 0
-            for piece in pieces:
-                flat[:, :, at : at + piece.shape[2]] = piece
-                at += piece.shape[2]
-            assert at == flat.shape[2]
-            yield b, flat
+            yield b, self._block(b, design)
+
+    def _block(self, b: int, design: EncryptedDesign) -> np.ndarray:
+        p, wanted, variants = self._cohort.parameters, self._wanted[b], self._cohort.blocks[b]["variants"]
+        layout = block_layout(
+            p, wanted, variants, shared_genotypes=self._cohort.shared, shared_columns=design.shared
+        )  # fmt: skip
+        out = np.empty(layout.shape, np.uint32)
+        parts = layout.split(out)
+        for stream, blocks in self.blocks.items():
+            if b not in blocks:
+                continue
+            tiles = self.sums[stream][blocks.index(b)]
+            row, column = self._rows[0], parts[stream, "right"].shape[2]
+            parts[stream, "sums"][:] = fold_tiles(tiles[:, :, row:, column:], p.pack, p.ring.primes)
+            parts[stream, "right"][:] = _in_order(tiles[:, :, row:, :column])
+            parts[stream, "left"][:] = _in_order(tiles[:, :, :row, column:])
+            parts[stream, "both"][:] = _in_order(tiles[:, :, :row, :column])
+        if ("o", "values") in parts:
+            own = design.read_squares(b, parts["o", "values"].shape[1])
+            for name, half in zip(("values", "halves"), own.halves(), strict=True):
+                parts["o", name][:] = _in_order(half)[:, 0]
+        return out
+
+
+def _in_order(tiles: np.ndarray) -> np.ndarray:
+    """(k, T, R, Q, L) -> (k, R, Q, n)."""
+    k, count, rows, columns, lanes = tiles.shape
+    return tiles.transpose(0, 2, 3, 1, 4).reshape(k, rows, columns, count * lanes)
 
 
 class Buffers:
     """Memory for chunks that are read, lent to one thread at a time and kept."""
 
-    def __init__(self, ring: Ring) -> None:
-        self._ring, self._free = ring, deque[np.ndarray]()
+    def __init__(self, parameters: Parameters) -> None:
+        self._ring, self._free = parameters.ring, deque[np.ndarray]()
 
     @contextlib.contextmanager
-    def lend(self, blocks: int, groups: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Both halves of a chunk of some blocks, (blocks, k, T, groups, L) uint32 each, holding anything."""
-        shape = (blocks, len(self._ring.primes), self._ring.tiles, groups, self._ring.lanes)
-        size = int(np.prod(shape))
+    def lend(self, blocks: int, groups: int, rows: tuple[int, int]) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+        """For every block two arrays (k, T, groups, rows, L) uint32, of rows[0] and rows[1] rows, holding anything."""
+        ring = self._ring
+        shapes = [(len(ring.primes), ring.tiles, groups, r, ring.lanes) for r in rows]
+        sizes = [int(np.prod(s)) for s in shapes]
         try:
             memory = self._free.pop()
         except IndexError:
-            memory = np.empty((2, 0), np.uint32)
-        if memory.shape[1] < size:
-            memory = np.empty((2, size), np.uint32)
-        first, second = memory
-        yield first[:size].reshape(shape), second[:size].reshape(shape)
+            memory = np.empty(0, np.uint32)
+        if len(memory) < blocks * sum(sizes):
+            memory = np.empty(blocks * sum(sizes), np.uint32)
+        out = []
+        for i in range(blocks):
+            at = i * sum(sizes)
+            first, second = memory[at : at + sizes[0]], memory[at + sizes[0] : at + sum(sizes)]
+            out.append((first.reshape(shapes[0]), second.reshape(shapes[1])))
+        yield out
         self._free.append(memory)

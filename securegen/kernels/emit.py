@@ -72,6 +72,10 @@ class Emitter:
         function = self.b.module.declare_intrinsic("llvm.prefetch", [_BYTE], signature)
         self.b.call(function, [self.b.inttoptr(address, _BYTE), _I32(0), _I32(2), _I32(1)])
 
+    def halves(self, x: ir.Value) -> ir.Value:
+        """A vector as 32-bit words."""
+        return self.b.bitcast(x, ir.VectorType(_I32, 2 * self.width))
+
     def low(self, x: ir.Value) -> ir.Value:
         return self.b.and_(x, self.low_half)
 

@@ -1,0 +1,137 @@
+"""Keeping only the coefficients that hold sums: polynomials of n values in NTT form -> n/b values.
+
+Write P(X) = Σ_m X^m P_m(X^b). The sums are the coefficients of P_(b−1). The b values of P at the roots ζ with one value
+of ζ^b stand side by side in SEAL's order, and P_(b−1)(ζ^b) = (1/b) Σ P(ζ) ζ^(1−b): a weighted sum of neighbours, linear,
+so that ciphertexts fold as their messages do.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numba import njit, uint64
+
+from securegen.kernels.ntt import forward, inverse, ntt_tables
+from securegen.kernels.residue_mac import reduce_wide, wide_constants
+from securegen.kernels.threads import over_range
+
+
+@lru_cache(maxsize=8)
+def fold_factors(n: int, pack: int, primes: tuple[int, ...]) -> np.ndarray:
+    """(k, n) uint64: ζ^(1−b)/b modulo each prime, in SEAL's order."""
+    out = np.zeros((1, len(primes), n), np.uint64)
+    for i, q in enumerate(primes):
+        inverse_pack = pow(pack, -1, q)
+        if pack == 1:
+            out[0, i, 0] = inverse_pack
+        else:  # X^(1−b) = −X^(n+1−b)
+            out[0, i, n + 1 - pack] = q - inverse_pack
+    forward(out, tuple(ntt_tables(n, q) for q in primes))
+    return out[0]
+
+
+def fold_tiles(tiles: np.ndarray, pack: int, primes: tuple[int, ...]) -> np.ndarray:
+    """(k, T, R, Q, L) uint32 canonical residues -> (k, R, Q, n/b) uint32."""
+    k, count, rows, columns, lanes = tiles.shape
+    n = count * lanes
+    out = np.empty((k, rows, columns, n // pack), np.uint32)
+    moduli = np.array(primes, np.uint64)
+    if out.size:
+        _fold_tiles(tiles, fold_factors(n, pack, primes), moduli, wide_constants(moduli), out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _fold_row(x, factors, q, constants, out):
+    """out (n/b,) = weighted sums of b neighbours of x (n,); x and factors canonical."""
+    pack = len(x) // len(out)
+    r, r_quotient, one_quotient = constants
+    m, s = uint64(0xFFFFFFFF), uint64(32)
+    for u in range(len(out)):
+        low, high = uint64(0), uint64(0)
+        for v in range(u * pack, (u + 1) * pack):
+            product = uint64(x[v]) * factors[v]
+            low += product & m
+            high += product >> s
+        out[u] = reduce_wide(high + (low >> s), low & m, q, r, r_quotient, one_quotient)
+
+
+@njit(cache=True, nogil=True)
+def _fold_tiles(tiles, factors, primes, constants, out):
+    k, count, rows, columns, lanes = tiles.shape
+    row = np.empty(count * lanes, np.uint32)
+    for p in range(k):
+        for i in range(rows):
+            for j in range(columns):
+                for t in range(count):
+                    for l in range(lanes):
+                        row[t * lanes + l] = tiles[p, t, i, j, l]
+                _fold_row(row, factors[p], primes[p], constants[p], out[p, i, j])
+
+
+def open_products(
+    sums: np.ndarray,
+    right: np.ndarray,
+    left: np.ndarray,
+    both: np.ndarray,
+    strand_keys: np.ndarray,
+    column_keys: np.ndarray,
+    pack: int,
+    primes: tuple[int, ...],
+) -> np.ndarray:
+    """The key holder's half of a product of strands and columns: fold(b_g b_c + b_g a_c s' + a_g b_c s + a_g a_c s s').
+
+    sums: (k, S, J, n/b) uint32, b_g b_c folded; right: (k, S, A_c, n), b_g a_c; left: (k, A_g, J, n), a_g b_c; both:
+    (k, A_g, A_c, n), a_g a_c; where A_g is S, or 1 if the strands share a_g, and A_c likewise for the columns.
+    strand_keys: (S, k, n) uint64; column_keys: (J', k, n): columns from J' on are public, without an `a`. Returns
+    coefficients, (S, J, k, n/b) uint64.
+    """
+    k, strands, columns, width = sums.shape
+    n = width * pack
+    hidden = len(column_keys)
+    assert right.shape == (k, strands, right.shape[2], n) and left.shape == (k, left.shape[1], columns, n)
+    assert both.shape == (k, left.shape[1], right.shape[2], n) and hidden <= columns and strand_keys.shape[0] == strands
+    assert left.shape[1] in (1, strands) and (right.shape[2] in (1, hidden) or not hidden)
+    out = np.empty((strands * columns, k, n), np.uint64)
+    moduli = np.array(primes, np.uint64)
+    arguments = (
+        sums, right, left, both, strand_keys, column_keys, fold_factors(n, pack, primes), moduli,
+        wide_constants(moduli), out,
+    )  # fmt: skip
+    over_range(strands, lambda first, last: _open(*arguments, first, last))
+    inverse(out, tuple(ntt_tables(n, q) for q in primes))  # of P_(b−1)(X^b)
+    return out.reshape(strands, columns, k, width, pack)[..., 0]
+
+
+@njit(cache=True, nogil=True)
+def _open(sums, right, left, both, strand_keys, column_keys, factors, primes, constants, out, first, last):
+    k, _, columns, width = sums.shape
+    n, hidden = right.shape[3], len(column_keys)
+    pack = n // width
+    s, m = uint64(32), uint64(0xFFFFFFFF)
+    row, total = np.empty(n, np.uint32), np.empty(width, np.uint64)
+    for strand in range(first, last):
+        own = strand if left.shape[1] > 1 else 0
+        for p in range(k):
+            q, key = primes[p], strand_keys[strand, p]
+            r, r_quotient, one_quotient = constants[p]
+            for j in range(columns):
+                line = left[p, own, j]
+                for i in range(n):
+                    x = uint64(line[i]) * key[i]
+                    row[i] = reduce_wide(x >> s, x & m, q, r, r_quotient, one_quotient)
+                if j < hidden:
+                    a = j if right.shape[2] > 1 else 0
+                    beside, corner, column_key = right[p, strand, a], both[p, own, a], column_keys[j, p]
+                    for i in range(n):
+                        x = uint64(corner[i]) * key[i] + uint64(beside[i])
+                        y = reduce_wide(x >> s, x & m, q, r, r_quotient, one_quotient) * column_key[i] + uint64(row[i])
+                        row[i] = reduce_wide(y >> s, y & m, q, r, r_quotient, one_quotient)
+                _fold_row(row, factors[p], q, constants[p], total)
+                target = out[strand * columns + j, p]
+                for u in range(width):
+                    x = total[u] + uint64(sums[p, strand, j, u])
+                    x = x - q if x >= q else x
+                    for v in range(u * pack, (u + 1) * pack):
+                        target[v] = x
