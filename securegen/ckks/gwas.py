@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ from securegen.ckks.encryption import scaled_residues
 from securegen.ckks.layout import has_ones, products
 from securegen.ckks.parameters import Ring
 from securegen.ckks.studydesign import EncryptedDesign
-from securegen.ckks.team import Buffers, Halves, Team
+from securegen.ckks.team import Buffers, Team
 from securegen.ckks.uniform import expand_uniform
 from securegen.errors import ArtefactError
 from securegen.kernels.fold import fold_tiles
-from securegen.kernels.residue_matmul import matmul_residues
+from securegen.kernels.residue_matmul import LANES, PackedColumns, matmul_residues, pack_columns
 from securegen.kernels.threads import in_threads
 from securegen.randomness import KEY_BYTES
 
@@ -53,6 +54,10 @@ def associate(
     """
     if design.body["cohort"] != cohort.digest:
         raise ArtefactError("the design was made for another cohort, or for another version of this one")
+    if cohort.parameters.ring.lanes != LANES:
+        raise ArtefactError(
+            f"{cohort.folder} is stored for scores, not for association: encrypt it by an association plan"
+        )
     _make_folder(folder, 0o755)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
     streams = [tuple(part["streams"]) for part in cohort.blocks]
@@ -80,11 +85,11 @@ def associate(
 
 def load_kernels() -> None:
     """Load, or the first time compile, the kernels of `associate`: part of starting a server's process."""
-    ring = Ring.standard(4096, 3)
+    ring = replace(Ring.standard(4096, 3), lanes=LANES)
     row = np.zeros((len(ring.primes), ring.tiles, 1, 1, ring.lanes), np.uint32)
     out = np.zeros_like(row)[None]
     expand_uniform(bytes(KEY_BYTES), 1, ring, out=row[:, :, :, 0], threads=1)
-    matmul_residues([[row]], [row], np.array(ring.primes, np.uint64), out, threads=1)
+    matmul_residues([[row]], pack_columns([row]), np.array(ring.primes, np.uint64), out, threads=1)
     fold_tiles(out[0], 1, ring.primes)
 
 
@@ -107,21 +112,23 @@ class Columns:
         ones = codec.to_tiles(scaled_residues(codec.ones_message(p)[None], 0, p.ring), p.ring)
         self._one = ones[:, :, :, None]
 
-    def read(self, chunk: int) -> dict[str, Halves]:
-        """The polynomials of one chunk for every stream that has some, arrays (k, T, G, columns, L) uint32."""
+    def read(self, chunk: int) -> dict[str, PackedColumns]:
+        """The polynomials of one chunk for every stream that has some."""
         p = self._design.public.parameters
         one = np.broadcast_to(self._one, (*self._one.shape[:2], chunks(p)[chunk][1], *self._one.shape[3:]))
         stored = self._design.read_columns(chunk) if self._design.encrypted else None
-        out = {}
+        out: dict[str, PackedColumns] = {}
         for stream, index in self._index.items():
-            halves: Halves = (one,) if self._ones[stream] else ()
+            halves = [one] if self._ones[stream] else []
             if index and stored is not None:
                 b, a = stored.halves()
                 if len(index) < b.shape[3]:
                     b, a = b[:, :, :, index], a if a.shape[3] == 1 else a[:, :, :, index]
-                halves = (a, b, *halves)
-            if halves:
-                out[stream] = halves
+                halves = [a, b, *halves]
+            if halves and index == self._index["g"] and stream != "g":
+                out[stream] = out["g"]
+            elif halves:
+                out[stream] = pack_columns(halves)
         return out
 
     def bytes(self, groups: int) -> int:
@@ -170,7 +177,7 @@ def _sum_chunks(teams: list[Team], cohort: EncryptedCohort, columns: Columns, th
             if early and chunk + 1 < count:
                 ahead = reader.submit(columns.read, chunk + 1)
 
-            def add(team: Team, chunk: int = chunk, present: dict[str, Halves] = present) -> None:
+            def add(team: Team, chunk: int = chunk, present: dict[str, PackedColumns] = present) -> None:
                 team.add(chunk, present, buffers)
                 done.add(len(team.members))
 

@@ -6,11 +6,12 @@ Everything the plan reads and writes is public: counts, precision, grid. It is m
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from securegen.ckks.parameters import ERROR_SD, SIGMAS, Parameters, Ring
 from securegen.errors import ArtefactError, PlanError
+from securegen.kernels.residue_matmul import LANES
 
 RINGS = ((4096, (3,)), (8192, (3, 4, 5, 6)))
 PACKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -160,7 +161,7 @@ def choose(workload: Workload) -> Plan:
     best: tuple[float, Plan] | None = None
     for n, counts in RINGS:
         for count in counts:
-            ring = Ring.standard(n, count)
+            ring = replace(Ring.standard(n, count), lanes=LANES)
             for pack in PACKS:
                 parameters = _fit(ring, pack, workload)
                 if parameters is None:

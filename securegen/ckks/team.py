@@ -17,9 +17,7 @@ from securegen.ckks.layout import Output, block_layout
 from securegen.ckks.parameters import Parameters
 from securegen.ckks.studydesign import EncryptedDesign
 from securegen.kernels.fold import fold_tiles
-from securegen.kernels.residue_matmul import matmul_residues
-
-Halves = tuple[np.ndarray, ...]  # of the columns: a_c, b_c and the column of ones, those that there are
+from securegen.kernels.residue_matmul import PackedColumns, matmul_residues
 
 
 class Team:
@@ -43,7 +41,7 @@ class Team:
             for s, blocks in self.blocks.items()
         }
 
-    def add(self, chunk: int, columns: dict[str, Halves], buffers: Buffers) -> None:
+    def add(self, chunk: int, columns: dict[str, PackedColumns], buffers: Buffers) -> None:
         """Read one chunk of every block and add its products with the columns of each stream."""
         p = self._cohort.parameters
         primes = np.array(p.ring.primes, np.uint64)

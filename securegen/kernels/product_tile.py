@@ -26,20 +26,20 @@ def square_side() -> int:
     return 5 if vector_words() == 8 else 3
 
 
-def product_tile(side: int) -> Any:
-    """A Numba intrinsic: out_ij += Σ_groups x_i · y_j modulo q, for i, j < side, on one vector of lanes.
+def product_tile(side: int, lanes: int) -> Any:
+    """A Numba intrinsic: out_ij += Σ_groups x_i · y_j modulo q, for i, j < side, on `lanes` lanes.
 
-    Arguments, all uint64: addresses of x and y, which lie as [group][side][vector] of uint32; of `scratch`, side² vectors;
-    of out_00, and its strides of a row and a column; how many rows and columns of out there are; how many groups, at least
-    1; q, 2^32 mod q =: r, and the quotients floor(w·2^32/q) of w = r and w = 1.
+    Arguments, all uint64: addresses of x and y, which lie as [group][side][lanes] of uint32; of `scratch`, side² vectors;
+    of out_00, and its strides of a row and a column, in bytes; how many rows and columns of out there are; how many groups,
+    at least 1; q, 2^32 mod q =: r, and the quotients floor(w·2^32/q) of w = r and w = 1.
     """
 
     @intrinsic
-    def run(
-        typing_context, x, y, scratch, out, row, column, rows, columns, groups, q, r, r_quotient, one_quotient
-    ):  # fmt: skip
+    def run(typing_context, x, y, scratch, out, row, column, rows, columns, groups, q, r, r_quotient, one_quotient):
         def generate(context, builder, signature, arguments):
-            _emit(Emitter(builder, vector_words()), side, arguments)
+            e = Emitter(builder, vector_words())
+            for offset in range(0, 4 * lanes, 8 * e.width):
+                _emit(e, side, 4 * lanes, offset, arguments)
             return context.get_dummy_value()
 
         return types.void(*[types.uint64] * 13), generate
@@ -47,33 +47,36 @@ def product_tile(side: int) -> Any:
     return run
 
 
-def _emit(e: Emitter, side: int, arguments: list[ir.Value]) -> None:
+def _emit(e: Emitter, side: int, size: int, offset: int, arguments: list[ir.Value]) -> None:
     x, y, scratch, out, row, column, rows, columns, groups, *constants = arguments
     b, count = e.b, side * side
     q, r, r_quotient, one_quotient = (e.splat(c) for c in constants)
-    results = []
-    place = [b.add(out, b.add(b.mul(row, WORD(i // side)), b.mul(column, WORD(i % side)))) for i in range(count)]
+    x, y = b.add(x, WORD(offset)), b.add(y, WORD(offset))
+    place = [
+        b.add(out, b.add(WORD(offset), b.add(b.mul(row, WORD(i // side)), b.mul(column, WORD(i % side)))))
+        for i in range(count)
+    ]
     for address in place:
         e.prefetch(address)
+    results = []
     for parity in (0, 1):
-        low, high = _sums(e, side, parity, x, y, scratch, groups)
+        low, high = _sums(e, side, size, parity, x, y, scratch, groups)
         results.append([_reduce(e, h, l, q, r, r_quotient, one_quotient) for h, l in zip(high, low, strict=True)])
     modulus = e.halves(b.or_(q, b.shl(q, e.half)))
-    for i in range(count):
-        inside = b.and_(
-            b.icmp_unsigned("<", WORD(i // side), rows), b.icmp_unsigned("<", WORD(i % side), columns)
-        )  # fmt: skip
+    for i, address in enumerate(place):
+        inside = b.and_(b.icmp_unsigned("<", WORD(i // side), rows), b.icmp_unsigned("<", WORD(i % side), columns))
         with b.if_then(inside):
-            address = place[i]
             new = e.halves(b.or_(results[0][i], b.shl(results[1][i], e.half)))
             e.store(e.subtract_once(b.add(e.halves(e.load(address)), new), modulus), address)
 
 
-def _sums(e: Emitter, side: int, parity: int, x, y, scratch, groups) -> tuple[list[ir.Value], list[ir.Value]]:
+def _sums(
+    e: Emitter, side: int, size: int, parity: int, x: ir.Value, y: ir.Value, scratch: ir.Value, groups: ir.Value
+) -> tuple[list[ir.Value], list[ir.Value]]:
     """Lower and upper halves of the side² sums over the lanes of one parity."""
-    b, size, count = e.b, 8 * e.width, side * side
-    step, zero = WORD(side * size), e.constant(0)
-    places = [b.add(scratch, WORD(i * size)) for i in range(count)]
+    b, count = e.b, side * side
+    zero, step = e.constant(0), WORD(side * size)
+    places = [b.add(scratch, WORD(i * 8 * e.width)) for i in range(count)]
     lanes = lambda address: e.high(e.load(address)) if parity else e.low(e.load(address))  # noqa: E731
 
     def one_group(state: list, _: ir.Value) -> list:
@@ -118,13 +121,17 @@ def _reduce(e: Emitter, high, low, q, r, r_quotient, one_quotient) -> ir.Value:
     return e.subtract_once(e.subtract_once(total, b.add(q, q)), q)
 
 
-@intrinsic
-def copy_vector(typing_context, destination, source):
-    """Copy one vector of residues between two addresses (uint64)."""
+def copy_line(lanes: int) -> Any:
+    """A Numba intrinsic that copies `lanes` residues between two addresses, destination first."""
 
-    def generate(context, builder, signature, arguments):
-        e = Emitter(builder, vector_words())
-        e.store(e.load(arguments[1]), arguments[0])
-        return context.get_dummy_value()
+    @intrinsic
+    def run(typing_context, destination, source):
+        def generate(context, builder, signature, arguments):
+            e = Emitter(builder, vector_words())
+            for offset in range(0, 4 * lanes, 8 * e.width):
+                e.store(e.load(builder.add(arguments[1], WORD(offset))), builder.add(arguments[0], WORD(offset)))
+            return context.get_dummy_value()
 
-    return types.void(types.uint64, types.uint64), generate
+        return types.void(types.uint64, types.uint64), generate
+
+    return run
