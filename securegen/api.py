@@ -25,7 +25,7 @@ from securegen.design import Design
 from securegen.errors import UsageError
 from securegen.io.arrays import ArrayReader
 from securegen.io.plink1 import PlinkReader
-from securegen.model import GenotypeReader, Sums
+from securegen.model import GenotypeReader, Sums, variants_with_missing
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, qc_analysis, write_qc, write_tables
 from securegen.study import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
@@ -70,7 +70,8 @@ def _opened(genotypes: Genotypes, log: Log, options: dict) -> tuple[Inputs, Geno
 
 
 def plan(study: Study, *, squares: bool | None = None) -> Plan:
-    """CKKS parameters for this study. Only counts, precision and the dosage grid enter. Raises PlanError.
+    """CKKS parameters for this study. Counts, precision and the dosage grid enter, and how many blocks of variants have
+    missing calls, which the encrypted cohort shows too. Raises PlanError.
 
     squares: store a stream of squared dosages; None when the design needs it (weights that differ by sample).
     """
@@ -82,9 +83,10 @@ def plan(study: Study, *, squares: bool | None = None) -> Plan:
     encrypted = sum(not columns.is_ones(j) for j in range(len(columns.names)))
     return choose(
         Workload(
-            len(study.reader.samples), len(study.reader.variants), max(encrypted, 1), bits,
-            streams=2 + squares, grid=study.reader.dosage_grid, squares=squares,
-        )
+            len(study.reader.samples), len(study.reader.variants), max(encrypted, 1), bits, streams=1 + squares,
+            grid=study.reader.dosage_grid, squares=squares,
+        ),
+        variants_with_missing(study.reader),
     )  # fmt: skip
 
 

@@ -97,6 +97,15 @@ def iterate_blocks(reader: GenotypeReader, size: int) -> Iterator[GenotypeBlock]
         yield reader.read(start, min(start + size, len(reader.variants)))
 
 
+def variants_with_missing(reader: GenotypeReader, block: int = 1024) -> np.ndarray:
+    """(M,) bool: which variants have a missing call, in one pass over the genotypes."""
+    out = np.zeros(len(reader.variants), bool)
+    for part in iterate_blocks(reader, block):
+        if part.missing is not None:
+            out[part.start : part.start + len(part)] = part.missing.any(axis=1)
+    return out
+
+
 @dataclass(frozen=True)
 class Columns:
     """The integer design columns an engine sums over.

@@ -1,21 +1,25 @@
 """Folders that travel between parties: a signed manifest and .npy files, checked before they are parsed.
 
-The manifest names every file with its SHA-256 and holds parameters, shapes and fingerprints, never ids. What the owner
+The manifest names every file with its BLAKE3 digest and holds parameters, shapes and fingerprints, never ids. What the owner
 sends is signed with the owner's Ed25519 key; what a server returns is digested and bound to the digests of what it was
 computed from (its truth is established by verification, see `verify`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import mmap
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 
 from securegen.ckks.keys import PublicKey, SecretKey, canonical
 from securegen.errors import ArtefactError
@@ -30,20 +34,19 @@ class FileEntry:
     """One file of an artefact. seed: public seed of the half of the ciphertext that is not stored, hex, or ''."""
 
     name: str
-    sha256: str
+    blake3: str
     size: int
     seed: str = ""
 
 
-def sha256_file(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def digest_file(path: Path) -> str:
+    return blake3().update_mmap(path).hexdigest()
 
 
 def entry_for(folder: Path, name: str) -> FileEntry:
     """The entry of a file that is there already."""
     raw = (folder / name).read_bytes()
-    return FileEntry(name, hashlib.sha256(raw).hexdigest(), len(raw))
+    return FileEntry(name, blake3(raw).hexdigest(), len(raw))
 
 
 def write_entry(folder: Path, name: str, array: np.ndarray, seed: bytes | None = None) -> FileEntry:
@@ -54,7 +57,7 @@ def write_entry(folder: Path, name: str, array: np.ndarray, seed: bytes | None =
     with atomic(folder / name) as stream:
         stream.write(header)
         stream.write(body)
-    digest = hashlib.sha256(header)
+    digest = blake3(header)
     digest.update(body)
     return FileEntry(name, digest.hexdigest(), len(header) + len(body), seed.hex() if seed else "")
 
@@ -112,42 +115,70 @@ def read_manifest(folder: Path, role: str, key: PublicKey | None) -> dict[str, A
 def load_array(
     folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4", *, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Read a .npy file after checking size, and check its SHA-256, shape and dtype. Raises ArtefactError naming it.
+    """Read a .npy file after checking size, and check its digest, shape and dtype. Raises ArtefactError naming it.
 
     out: a contiguous array of that shape to read into; it holds anything when an error is raised.
     """
-    try:
-        name, expected_size, digest = entry["name"], entry["size"], entry["sha256"]
-    except (KeyError, TypeError):
-        raise ArtefactError(f"{folder}: the manifest names a file without name, size or SHA-256") from None
-    if not isinstance(name, str) or os.path.basename(name) != name or "\0" in name:
-        raise ArtefactError(f"{folder}: {name!r} is not a file name")
-    path = folder / name
     array = np.empty(shape, dtype) if out is None else out
     assert array.shape == tuple(shape) and array.dtype == np.dtype(dtype) and array.flags.c_contiguous
     wanted = _npy_header(shape, array.dtype)
     header, body = bytearray(len(wanted)), array.reshape(-1).view(np.uint8).data
+    path = _path_of(folder, entry)
+    with _opened(path, entry, len(header) + len(body), array) as stream:
+        for part in (memoryview(header), body):
+            while part and (got := stream.readinto(part)):
+                part = part[got:]
+    _check(path, entry, bytes(header), body, wanted, array)
+    return array
+
+
+def map_array(folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4") -> np.ndarray:
+    """As `load_array`, but the file is mapped, not copied: read-only, and unmapped with the last reference."""
+    like = np.broadcast_to(np.zeros((), dtype), shape)
+    wanted = _npy_header(shape, like.dtype)
+    path = _path_of(folder, entry)
+    with _opened(path, entry, len(wanted) + like.size * like.itemsize, like) as stream:
+        flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
+        memory = mmap.mmap(stream.fileno(), 0, flags=flags, prot=mmap.PROT_READ)
+    array = np.frombuffer(memory, like.dtype, like.size, len(wanted)).reshape(shape)
+    _check(path, entry, memory[: len(wanted)], array.reshape(-1).view(np.uint8).data, wanted, array)
+    return array
+
+
+def _path_of(folder: Path, entry: dict[str, Any]) -> Path:
+    try:
+        name, _, _ = entry["name"], entry["size"], entry["blake3"]
+    except (KeyError, TypeError):
+        raise ArtefactError(f"{folder}: the manifest names a file without name, size or digest") from None
+    if not isinstance(name, str) or os.path.basename(name) != name or "\0" in name:
+        raise ArtefactError(f"{folder}: {name!r} is not a file name")
+    return folder / name
+
+
+@contextlib.contextmanager
+def _opened(path: Path, entry: dict[str, Any], size: int, like: np.ndarray) -> Iterator[io.FileIO]:
+    """The file, which must have the size of its entry and of an array like this one."""
     try:
         with path.open("rb", buffering=0) as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if size != expected_size:
+            found = os.fstat(stream.fileno()).st_size
+            if found != entry["size"]:
                 raise ArtefactError(
-                    f"{path} has {size} bytes, its manifest says {expected_size}: truncated or replaced"
+                    f"{path} has {found} bytes, its manifest says {entry['size']}: truncated or replaced"
                 )
-            if size != len(header) + len(body):
-                raise ArtefactError(f"{path} is not a {array.dtype} array of shape {tuple(shape)}")
-            for part in (memoryview(header), body):
-                while part and (got := stream.readinto(part)):
-                    part = part[got:]
+            if found != size:
+                raise ArtefactError(f"{path} is not a {like.dtype} array of shape {like.shape}")
+            yield stream
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from None
-    found = hashlib.sha256(header)
-    found.update(body)
-    if found.hexdigest() != digest:
-        raise ArtefactError(f"{path} does not have the SHA-256 its manifest names: it was altered")
+
+
+def _check(path: Path, entry: dict[str, Any], header: bytes, body: Any, wanted: bytes, like: np.ndarray) -> None:
+    digest = blake3(header)
+    digest.update(body)
+    if digest.hexdigest() != entry["blake3"]:
+        raise ArtefactError(f"{path} does not have the digest its manifest names: it was altered")
     if header != wanted:
-        raise ArtefactError(f"{path} is not a {array.dtype} array of shape {tuple(shape)}")
-    return array
+        raise ArtefactError(f"{path} is not a {like.dtype} array of shape {like.shape}")
 
 
 def _npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:

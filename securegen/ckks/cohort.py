@@ -174,7 +174,7 @@ def _still_valid(folder: Path, part: dict[str, Any]) -> bool:
             path = folder / entry["name"]
             if not path.is_file() or path.stat().st_size != entry["size"]:
                 return False
-            if artefact.sha256_file(path) != entry["sha256"]:
+            if artefact.digest_file(path) != entry["blake3"]:
                 return False
     return True
 
@@ -306,6 +306,19 @@ class EncryptedCohort:
         public = ciphertext_shape(p, chunks(p)[chunk][1], 1 if self.shared else strands)
         entries = self.blocks[block]["streams"][stream][chunk]
         read_ciphertexts(self.folder, entries, p.ring, c0.reshape(shape), c1.reshape(public))
+
+    def rows(self, block: int, stream: str, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+        """What one chunk of one block is multiplied as: public halves (k, T, G, 1 or S, L), strands (k, T, G, S, L).
+
+        Read-only maps of the files, where there are files.
+        """
+        p, strands = self.parameters, self.strands(block)
+        groups, entries = chunks(p)[chunk][1], self.blocks[block]["streams"][stream][chunk]
+        c0 = artefact.map_array(self.folder, entries[0], ciphertext_shape(p, groups, strands))
+        if len(entries) == 2:
+            return artefact.map_array(self.folder, entries[1], c0.shape), c0
+        a = expand_uniform(bytes.fromhex(entries[0]["seed"]), groups, p.ring, threads=1)
+        return a[:, :, :, None], c0
 
     def stored(self) -> Iterator[dict[str, Any]]:
         for part in self.blocks:

@@ -12,7 +12,7 @@ of columns, not with N or M.
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from securegen.ckks.encryption import scaled_residues
 from securegen.ckks.layout import has_ones, products
 from securegen.ckks.parameters import Ring
 from securegen.ckks.studydesign import EncryptedDesign
-from securegen.ckks.team import Buffers, Team
+from securegen.ckks.team import Team
 from securegen.ckks.uniform import expand_uniform
 from securegen.errors import ArtefactError
 from securegen.kernels.fold import fold_tiles
@@ -36,7 +36,7 @@ from securegen.randomness import KEY_BYTES
 
 BATCH_BYTES = 256 << 20
 AHEAD_BYTES = 192 << 20  # columns of a chunk that are small enough to be in memory twice
-TEAM = 2  # blocks that a thread sums together at most
+TEAM = 5  # blocks that a thread sums together at most
 
 
 def associate(
@@ -168,22 +168,21 @@ def _teams(cohort: EncryptedCohort, first: int, last: int, threads: int) -> list
 def _sum_chunks(teams: list[Team], cohort: EncryptedCohort, columns: Columns, threads: int, done: _Counter) -> None:
     """Add every chunk to every team, a chunk at a time; the columns of the next are read meanwhile if they are small."""
     count = len(chunks(cohort.parameters))
-    buffers = Buffers(cohort.parameters)
     early = threads > 1 and columns.bytes(CHUNK_GROUPS) <= AHEAD_BYTES
     with ThreadPoolExecutor(1) as reader:
         ahead = reader.submit(columns.read, 0)
         for chunk in range(count):
-            present = ahead.result()
+            present = ahead
             if early and chunk + 1 < count:
                 ahead = reader.submit(columns.read, chunk + 1)
 
-            def add(team: Team, chunk: int = chunk, present: dict[str, PackedColumns] = present) -> None:
-                team.add(chunk, present, buffers)
+            def add(team: Team, chunk: int = chunk, present: Future[dict[str, PackedColumns]] = present) -> None:
+                team.add(chunk, present)
                 done.add(len(team.members))
 
             in_threads(add, teams, threads=threads)
             if not early and chunk + 1 < count:
-                del present, add
+                del present, add, ahead
                 ahead = reader.submit(columns.read, chunk + 1)
 
 

@@ -9,6 +9,8 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from securegen.ckks.parameters import ERROR_SD, SIGMAS, Parameters, Ring
 from securegen.errors import ArtefactError, PlanError
 from securegen.kernels.residue_matmul import LANES
@@ -20,23 +22,25 @@ STRANDS = 8  # of a block: nine rows of products fill whole squares of the kerne
 
 # Seconds on one core that the choice between plans and the estimates rest on (docs/benchmarks.md): encrypting one residue
 # polynomial of 4096 coefficients, with its file; multiplying one pair of residues; the same for the server's reading of a
-# polynomial; opening and rounding one sum polynomial.
+# polynomial; opening one polynomial of sums in one prime; sending a byte at 8 Gbit/s.
 ENCRYPT_SECONDS = {"seal": 0.7e-3, "own": 0.06e-3}
-MULTIPLY_SECONDS = 0.25e-9
-READ_SECONDS = 12e-6
-DECRYPT_SECONDS = 0.12e-3
+MULTIPLY_SECONDS = 0.15e-9
+READ_SECONDS = 8e-6
+DECRYPT_SECONDS = 0.06e-3
+SEND_SECONDS = 1e-9
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is to be summed. columns: encrypted design columns; bits: of a column; streams: stored streams a genotype
-    (1, +1 where calls are missing, +1 with squares); grid: dosage units a copy; squares: a g² stream is stored."""
+    """What is to be summed. columns: encrypted design columns; bits: of a column; streams: stored streams a genotype, on
+    average (1, +1 in blocks where calls are missing, +1 with squares); grid: dosage units a copy; squares: a g² stream is
+    stored."""
 
     samples: int
     variants: int
     columns: int
     bits: int
-    streams: int = 2
+    streams: float = 2
     grid: int = 1
     squares: bool = False
 
@@ -76,7 +80,7 @@ class Plan:
         p, w, k = self.parameters, self.workload, len(self.parameters.ring.primes)
         results = (self.strands * (w.columns / p.pack + 1) + self.blocks * (w.columns + 1)) * w.streams
         return {
-            "cohort": self.strands * p.groups * w.streams * k, "design": p.groups * w.columns * k,
+            "cohort": math.ceil(self.strands * p.groups * w.streams) * k, "design": p.groups * w.columns * k,
             "results": math.ceil(results) * k,
         }  # fmt: skip
 
@@ -85,7 +89,7 @@ class Plan:
         return {name: count * self.parameters.ring.n * 4 for name, count in self.polynomials.items()}
 
     @property
-    def products(self) -> int:
+    def products(self) -> float:
         """Pairs of residues that the server multiplies: strands and their public half × columns and theirs."""
         p, w = self.parameters, self.workload
         rows = self.strands + self.blocks
@@ -96,13 +100,13 @@ class Plan:
         p, w, size, unit = self.parameters, self.workload, self.polynomials, self.parameters.ring.n / 4096
         encrypt = (size["cohort"] + size["design"]) * ENCRYPT_SECONDS["own"] * unit
         server = self.products * MULTIPLY_SECONDS + (size["cohort"] + size["design"]) * READ_SECONDS * unit
-        decrypt = self.strands * w.columns * w.streams * len(p.ring.primes) * DECRYPT_SECONDS / 3 * unit
-        return encrypt + server + decrypt
+        decrypt = self.strands * w.columns * w.streams * len(p.ring.primes) * DECRYPT_SECONDS * unit
+        return encrypt + server + decrypt + sum(self.bytes().values()) * SEND_SECONDS
 
     def seconds(self, cores: int = 2, encryptor: str = "own") -> dict[str, float]:
         """Estimated wall seconds of encryption, the server's pass and decryption, files included.
 
-        Fitted to runs of 500 × 5,000 to 10,000 × 50,000 on two cores; every block is counted with its missing stream.
+        Fitted to runs of 500 × 5,000 to 10,000 × 50,000 on two cores.
         """
         w, size, unit = self.workload, self.polynomials, self.parameters.ring.n / 4096
         stored = size["cohort"] + size["design"]
@@ -111,7 +115,7 @@ class Plan:
         return {
             "encrypt": 0.2 + stored * each * unit / cores,
             "gwas": 0.3 + (self.products * MULTIPLY_SECONDS + stored * READ_SECONDS * unit) / cores,
-            "decrypt": 0.1 + outputs * DECRYPT_SECONDS * unit + w.variants * 10e-6,
+            "decrypt": 0.1 + outputs * len(self.parameters.ring.primes) * DECRYPT_SECONDS * unit + w.variants * 10e-6,
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -156,8 +160,17 @@ def _strands(variants: int, width: int) -> int:
     return max(1, min(STRANDS, -(-variants // width) // 2))
 
 
-def choose(workload: Workload) -> Plan:
-    """The cheapest plan by estimated time. Raises PlanError when no ring holds the sums at 128-bit security."""
+def _with_missing(workload: Workload, missing: np.ndarray, block: int) -> Workload:
+    """The streams that blocks of so many variants have."""
+    some = np.add.reduceat(missing, range(0, len(missing), block)) > 0
+    return replace(workload, streams=workload.streams + float(some.mean()))
+
+
+def choose(workload: Workload, missing: np.ndarray | None = None) -> Plan:
+    """The cheapest plan by estimated time. Raises PlanError when no ring holds the sums at 128-bit security.
+
+    missing: (M,) bool, variants with missing calls; their stream is then added to those of the workload.
+    """
     best: tuple[float, Plan] | None = None
     for n, counts in RINGS:
         for count in counts:
@@ -166,7 +179,8 @@ def choose(workload: Workload) -> Plan:
                 parameters = _fit(ring, pack, workload)
                 if parameters is None:
                     continue
-                plan = Plan(parameters, workload)
+                w = workload if missing is None else _with_missing(workload, missing, parameters.block_variants)
+                plan = Plan(parameters, w)
                 cost = plan.cost()
                 if best is None or cost < best[0]:
                     best = cost, plan

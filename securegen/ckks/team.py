@@ -6,15 +6,13 @@ a time.
 
 from __future__ import annotations
 
-import contextlib
-from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 
 import numpy as np
 
-from securegen.ckks.cohort import EncryptedCohort, chunks
+from securegen.ckks.cohort import EncryptedCohort
 from securegen.ckks.layout import Output, block_layout
-from securegen.ckks.parameters import Parameters
 from securegen.ckks.studydesign import EncryptedDesign
 from securegen.kernels.fold import fold_tiles
 from securegen.kernels.residue_matmul import PackedColumns, matmul_residues
@@ -41,15 +39,12 @@ class Team:
             for s, blocks in self.blocks.items()
         }
 
-    def add(self, chunk: int, columns: dict[str, PackedColumns], buffers: Buffers) -> None:
-        """Read one chunk of every block and add its products with the columns of each stream."""
-        p = self._cohort.parameters
-        primes = np.array(p.ring.primes, np.uint64)
+    def add(self, chunk: int, columns: Future[dict[str, PackedColumns]]) -> None:
+        """Read one chunk of every block and add its products with the columns of each stream, once these are there."""
+        primes = np.array(self._cohort.parameters.ring.primes, np.uint64)
         for stream, blocks in self.blocks.items():
-            with buffers.lend(len(blocks), chunks(p)[chunk][1], self._rows) as rows:
-                for (halves, strands), b in zip(rows, blocks, strict=True):
-                    self._cohort.read_into(b, stream, chunk, strands, halves)
-                matmul_residues(rows, columns[stream], primes, self.sums[stream], threads=1)
+            rows = [self._cohort.rows(b, stream, chunk) for b in blocks]
+            matmul_residues(rows, columns.result()[stream], primes, self.sums[stream], threads=1)
 
     def results(self, design: EncryptedDesign) -> Iterator[tuple[int, np.ndarray]]:
         """(block, its results (k, words) uint32 as `layout` has them)."""
@@ -83,30 +78,3 @@ def _in_order(tiles: np.ndarray) -> np.ndarray:
     """(k, T, R, Q, L) -> (k, R, Q, n)."""
     k, count, rows, columns, lanes = tiles.shape
     return tiles.transpose(0, 2, 3, 1, 4).reshape(k, rows, columns, count * lanes)
-
-
-class Buffers:
-    """Memory for chunks that are read, lent to one thread at a time and kept."""
-
-    def __init__(self, parameters: Parameters) -> None:
-        self._ring, self._free = parameters.ring, deque[np.ndarray]()
-
-    @contextlib.contextmanager
-    def lend(self, blocks: int, groups: int, rows: tuple[int, int]) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-        """For every block two arrays (k, T, groups, rows, L) uint32, of rows[0] and rows[1] rows, holding anything."""
-        ring = self._ring
-        shapes = [(len(ring.primes), ring.tiles, groups, r, ring.lanes) for r in rows]
-        sizes = [int(np.prod(s)) for s in shapes]
-        try:
-            memory = self._free.pop()
-        except IndexError:
-            memory = np.empty(0, np.uint32)
-        if len(memory) < blocks * sum(sizes):
-            memory = np.empty(blocks * sum(sizes), np.uint32)
-        out = []
-        for i in range(blocks):
-            at = i * sum(sizes)
-            first, second = memory[at : at + sizes[0]], memory[at + sizes[0] : at + sum(sizes)]
-            out.append((first.reshape(shapes[0]), second.reshape(shapes[1])))
-        yield out
-        self._free.append(memory)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from securegen.ckks import threshold
-from securegen.ckks.artefact import sha256_file
+from securegen.ckks.artefact import digest_file
 from securegen.errors import ProtocolError
 from securegen.federated.board import Board, Message, sign_message
 from securegen.federated.identity import Identity, canonical, sha256
@@ -60,7 +60,7 @@ class Session:
         """
         paths = [self.state.array_path(a) for a in arrays]
         if "arrays" not in body:
-            body = {**body, "arrays": [sha256_file(p) for p in paths]}
+            body = {**body, "arrays": [digest_file(p) for p in paths]}
         body = {**body, "after": self.transcript}
         text = self.state.remember_text(
             f"sent.{step}.json", lambda: sign_message(self.study, self.site, step, body, self._identity)
@@ -84,7 +84,7 @@ class Session:
 
         def opening() -> dict[str, Any]:
             value, names = make()
-            digests = [sha256_file(self.state.array_path(a)) for a in names]
+            digests = [digest_file(self.state.array_path(a)) for a in names]
             return {"salt": secrets.token_hex(32), "value": value, "arrays": digests, "files": names}
 
         own = self.state.remember(f"opening.{name}", opening)

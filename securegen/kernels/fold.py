@@ -93,22 +93,21 @@ def open_products(
     assert right.shape == (k, strands, right.shape[2], n) and left.shape == (k, left.shape[1], columns, n)
     assert both.shape == (k, left.shape[1], right.shape[2], n) and hidden <= columns and strand_keys.shape[0] == strands
     assert left.shape[1] in (1, strands) and (right.shape[2] in (1, hidden) or not hidden)
-    out = np.empty((strands * columns, k, n), np.uint64)
+    out = np.empty((strands * columns, k, width), np.uint64)
     moduli = np.array(primes, np.uint64)
     arguments = (
         sums, right, left, both, strand_keys, column_keys, fold_factors(n, pack, primes), moduli,
         wide_constants(moduli), out,
     )  # fmt: skip
     over_range(strands, lambda first, last: _open(*arguments, first, last))
-    inverse(out, tuple(ntt_tables(n, q) for q in primes))  # of P_(b−1)(X^b)
-    return out.reshape(strands, columns, k, width, pack)[..., 0]
+    inverse(out, tuple(ntt_tables(width, q, pack) for q in primes))
+    return out.reshape(strands, columns, k, width)
 
 
 @njit(cache=True, nogil=True)
 def _open(sums, right, left, both, strand_keys, column_keys, factors, primes, constants, out, first, last):
     k, _, columns, width = sums.shape
     n, hidden = right.shape[3], len(column_keys)
-    pack = n // width
     s, m = uint64(32), uint64(0xFFFFFFFF)
     row, total = np.empty(n, np.uint32), np.empty(width, np.uint64)
     for strand in range(first, last):
@@ -129,9 +128,6 @@ def _open(sums, right, left, both, strand_keys, column_keys, factors, primes, co
                         y = reduce_wide(x >> s, x & m, q, r, r_quotient, one_quotient) * column_key[i] + uint64(row[i])
                         row[i] = reduce_wide(y >> s, y & m, q, r, r_quotient, one_quotient)
                 _fold_row(row, factors[p], q, constants[p], total)
-                target = out[strand * columns + j, p]
                 for u in range(width):
                     x = total[u] + uint64(sums[p, strand, j, u])
-                    x = x - q if x >= q else x
-                    for v in range(u * pack, (u + 1) * pack):
-                        target[v] = x
+                    out[strand * columns + j, p, u] = x - q if x >= q else x

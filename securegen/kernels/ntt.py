@@ -32,8 +32,11 @@ class NttTables:
 
 
 @lru_cache(maxsize=64)
-def ntt_tables(n: int, q: int) -> NttTables:
+def ntt_tables(n: int, q: int, pack: int = 1) -> NttTables:
     """Tables for ring dimension n (a power of two, at least 16) and prime q, 1 mod 2n, below 2^31.
+
+    pack: the root is the power `pack` of ψ for the ring dimension n·pack, so that the transform is that of
+    polynomials in X^pack of the larger ring.
 
     >>> tables = ntt_tables(16, 97)
     >>> a = np.arange(16, dtype=np.uint64).reshape(1, 1, 16)
@@ -42,12 +45,19 @@ def ntt_tables(n: int, q: int) -> NttTables:
     True
     """
     assert q < 1 << 31 and q % (2 * n) == 1 and n & (n - 1) == 0 and n >= SMALLEST
+    if pack > 1:
+        psi = pow(int(ntt_tables(n * pack, q).roots[n * pack // 2]) & 0xFFFFFFFF, pack, q)
+        return _tables(n, q, psi)
     generator = next(x for x in range(2, q) if pow(x, n * ((q - 1) // (2 * n)), q) == q - 1)
     root = pow(generator, (q - 1) // (2 * n), q)
     square, candidate, psi = root * root % q, root, root
     for _ in range(n - 1):
         candidate = candidate * square % q
         psi = min(psi, candidate)
+    return _tables(n, q, psi)
+
+
+def _tables(n: int, q: int, psi: int) -> NttTables:
     bits = n.bit_length() - 1
     order = [int(format(i, f"0{bits}b")[::-1], 2) for i in range(n)]
     with_quotient = lambda w: w | (w << 32) // q << 32

@@ -37,9 +37,11 @@ def product_tile(side: int, lanes: int) -> Any:
     @intrinsic
     def run(typing_context, x, y, scratch, out, row, column, rows, columns, groups, q, r, r_quotient, one_quotient):
         def generate(context, builder, signature, arguments):
-            e = Emitter(builder, vector_words())
-            for offset in range(0, 4 * lanes, 8 * e.width):
-                _emit(e, side, 4 * lanes, offset, arguments)
+            function = _function(builder.module, side, lanes)
+            for offset in range(0, 4 * lanes, 8 * vector_words()):
+                at = WORD(offset)
+                x, y, scratch, out, *rest = arguments
+                builder.call(function, [builder.add(x, at), builder.add(y, at), scratch, builder.add(out, at), *rest])
             return context.get_dummy_value()
 
         return types.void(*[types.uint64] * 13), generate
@@ -47,21 +49,31 @@ def product_tile(side: int, lanes: int) -> Any:
     return run
 
 
-def _emit(e: Emitter, side: int, size: int, offset: int, arguments: list[ir.Value]) -> None:
+def _function(module: ir.Module, side: int, lanes: int) -> ir.Function:
+    """The square on one vector as a function of its own: inlined, it would have to share the registers with its caller."""
+    name = f"securegen_square_{side}_{lanes}"
+    if name in module.globals:
+        return module.globals[name]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [WORD] * 13), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    builder = ir.IRBuilder(function.append_basic_block())
+    _emit(Emitter(builder, vector_words()), side, 4 * lanes, list(function.args))
+    builder.ret_void()
+    return function
+
+
+def _emit(e: Emitter, side: int, size: int, arguments: list[ir.Value]) -> None:
     x, y, scratch, out, row, column, rows, columns, groups, *constants = arguments
     b, count = e.b, side * side
-    q, r, r_quotient, one_quotient = (e.splat(c) for c in constants)
-    x, y = b.add(x, WORD(offset)), b.add(y, WORD(offset))
-    place = [
-        b.add(out, b.add(WORD(offset), b.add(b.mul(row, WORD(i // side)), b.mul(column, WORD(i % side)))))
-        for i in range(count)
-    ]
+    place = [b.add(out, b.add(b.mul(row, WORD(i // side)), b.mul(column, WORD(i % side)))) for i in range(count)]
     for address in place:
         e.prefetch(address)
-    results = []
-    for parity in (0, 1):
-        low, high = _sums(e, side, size, parity, x, y, scratch, groups)
-        results.append([_reduce(e, h, l, q, r, r_quotient, one_quotient) for h, l in zip(high, low, strict=True)])
+    sums = [_sums(e, side, size, parity, x, y, scratch, groups) for parity in (0, 1)]
+    q, r, r_quotient, one_quotient = (e.splat(c) for c in constants)
+    results = [
+        [_reduce(e, h, l, q, r, r_quotient, one_quotient) for h, l in zip(high, low, strict=True)] for low, high in sums
+    ]
     modulus = e.halves(b.or_(q, b.shl(q, e.half)))
     for i, address in enumerate(place):
         inside = b.and_(b.icmp_unsigned("<", WORD(i // side), rows), b.icmp_unsigned("<", WORD(i % side), columns))

@@ -8,6 +8,7 @@ blocks, the rows a tile at a time. Nothing here is secret: both factors are halv
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,9 +35,16 @@ def pack_columns(columns: Sequence[np.ndarray], *, threads: int | None = None) -
     """Arrays (k, T, G, Q_i, L) uint32, taken one after the other as Q = Σ Q_i columns, for `matmul_residues`."""
     k, tiles, groups = columns[0].shape[:3]
     y = _places(columns, (k, tiles, groups))
-    squares = np.zeros((k, tiles, -(-len(y) // _SIDE), groups, _SIDE, LANES), np.uint32)
+    squares = _aligned((k, tiles, -(-len(y) // _SIDE), groups, _SIDE, LANES))
     over_range(k * tiles, lambda a, z: _pack_all(y, squares, a, z), threads=threads)
     return PackedColumns(squares, len(y))
+
+
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros that begin at a cache line."""
+    memory = np.zeros(math.prod(shape) + LANES, np.uint32)
+    start = -memory.ctypes.data // 4 % LANES
+    return memory[start : start + math.prod(shape)].reshape(shape)
 
 
 def matmul_residues(
@@ -110,7 +118,10 @@ def _pack_all(y, squares, first_task, last_task):
 def _matmul(x, squares, primes, constants, out, first_task, last_task):
     blocks, k, tiles, rows, columns, lanes = out.shape
     groups, side = squares.shape[3], _SIDE
-    left = np.zeros((-(-rows // side), min(groups, GROUPS_AT_ONCE), side, lanes), np.uint32)
+    shape = (-(-rows // side), min(groups, GROUPS_AT_ONCE), side, lanes)
+    memory = np.zeros(shape[0] * shape[1] * side * lanes + lanes, np.uint32)
+    start = int(-memory.ctypes.data // 4 % lanes)
+    left = memory[start : start + shape[0] * shape[1] * side * lanes].reshape(shape)
     scratch, at = np.empty((side * side, 16), np.uint32), np.empty((3, rows), np.uint64)
     row, column = uint64(out.strides[3]), uint64(out.strides[4])
     beside, above, group = uint64(left.strides[0]), uint64(squares.strides[2]), uint64(squares.strides[3])

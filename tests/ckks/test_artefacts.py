@@ -48,7 +48,7 @@ def test_an_altered_byte_is_found(travelled, tmp_path, which):
     raw = bytearray(block.read_bytes())
     raw[-9] ^= 1
     block.write_bytes(raw)
-    with pytest.raises(ArtefactError, match=f"{block.name} does not have the SHA-256"):
+    with pytest.raises(ArtefactError, match=f"{block.name} does not have the digest"):
         serve(travelled, tmp_path)
 
 
@@ -201,7 +201,7 @@ def test_an_invented_manifest_is_refused_and_never_crashes(
         shutil.copytree(small_results, folder)
     body = artefact.read_manifest(small_results, "results", None)
     keys_of = sorted(body)
-    where = data.draw(st.sampled_from([*keys_of, "blocks/0", "blocks/1/name", "blocks/0/size", "blocks/2/sha256", "-"]))
+    where = data.draw(st.sampled_from([*keys_of, "blocks/0", "blocks/1/name", "blocks/0/size", "blocks/2/blake3", "-"]))
     value = data.draw(JSON)
     if where == "-":
         del body[data.draw(st.sampled_from(keys_of))]

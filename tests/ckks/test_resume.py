@@ -132,7 +132,7 @@ def test_a_damaged_block_is_encrypted_again(reader, key, tmp_path, damage):
     after = files(tmp_path)
     assert {block_of(n) for n in after if after[n] != before[n]} == {1}
     opened = cohort.open_cohort(tmp_path / "cohort")
-    assert all(artefact.sha256_file(opened.folder / e["name"]) == e["sha256"] for e in opened.stored())
+    assert all(artefact.digest_file(opened.folder / e["name"]) == e["blake3"] for e in opened.stored())
 
 
 def test_another_key_encrypts_everything_again(reader, key, tmp_path):

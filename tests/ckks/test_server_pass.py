@@ -40,7 +40,7 @@ def encrypted(tmp_path_factory):
 
 
 def digests(folder) -> list[str]:
-    return [entry["sha256"] for entry in gwas.open_results(folder)["blocks"]]
+    return [entry["blake3"] for entry in gwas.open_results(folder)["blocks"]]
 
 
 def test_results_do_not_depend_on_threads_or_batches(encrypted, tmp_path):
