@@ -76,17 +76,6 @@ def test_a_batch_is_given_back_before_the_next(encrypted, tmp_path, monkeypatch)
     assert len(digests(tmp_path / "results")) == BLOCKS
 
 
-def test_buffers_are_lent_to_one_at_a_time(encrypted):
-    ring = encrypted[0].parameters.ring
-    buffers = team.Buffers(ring)
-    with buffers.lend(1, 2) as (a, b), buffers.lend(1, 2) as (c, d):
-        arrays = (a, b, c, d)
-        assert not any(np.shares_memory(x, y) for i, x in enumerate(arrays) for y in arrays[:i])
-    with buffers.lend(1, 1) as (e, _):
-        assert e.shape == (1, len(ring.primes), ring.tiles, 1, ring.lanes)
-        assert any(np.shares_memory(e, x) for x in arrays)
-
-
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "header", "absent"])
 def test_damage_found_by_a_thread_stops_the_run(damage, encrypted, tmp_path):
     """A file is checked as it is read: nothing is returned."""
