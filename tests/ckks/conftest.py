@@ -35,7 +35,7 @@ def key_file(small_key, tmp_path) -> KeyOnDisk:
 
 @pytest.fixture
 def dishonest(small_results, tmp_path) -> Callable[..., Path]:
-    """Copy the honest results, change tiles of blocks in place, and make the manifest fit. change(index, tiles)."""
+    """Copy the honest results, change arrays of blocks in place, and make the manifest fit. change(index, array)."""
 
     def make(change: Callable[[int, np.ndarray], object], results: Path = small_results) -> Path:
         folder = tmp_path / "dishonest.results"
