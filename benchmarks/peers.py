@@ -7,23 +7,28 @@ Every class is made from (V, N) dosages and (N, K) columns, encrypts them outsid
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import zstandard
 
 from securegen.ckks import codec, seal
-from securegen.ckks.encryptor import encrypt_block
+from securegen.ckks.encryptor import encrypt_block, encrypt_strands
+from securegen.ckks.keys import generate
 from securegen.ckks.parameters import Parameters, Ring
+from securegen.ckks.planner import STRANDS
+from securegen.ckks.strands import strand_secrets
 from securegen.ckks.uniform import expand_uniform
 from securegen.kernels.crt import round_residues
+from securegen.kernels.fold import fold_tiles, open_products
 from securegen.kernels.ntt import inverse, ntt_tables
-from securegen.kernels.residue_mac import mac_blocks
+from securegen.kernels.residue_matmul import LANES, matmul_residues, pack_columns
 
 GENOTYPE_SCALE, DESIGN_SCALE = 33, 24  # log2; exact for the sizes of these benchmarks
 
 
 class Packed:
-    """Ciphertexts of `pack` samples × n/pack variants, and their decryption; what securegen and SEAL share."""
+    """Ciphertexts of `pack` samples × n/pack variants, and their decryption, for SEAL."""
 
     def __init__(self, g: np.ndarray, c: np.ndarray, ring: Ring, pack: int) -> None:
         variants, samples = g.shape
@@ -33,10 +38,10 @@ class Packed:
         self.key_stream, self.key = seal.new_secret_key(ring)
         width = p.block_variants
         self.blocks = [
-            self.encrypt(codec.genotype_messages(g[v : v + width], 0, p.groups, p), GENOTYPE_SCALE)
+            self.encrypt(codec.genotype_messages(g[v : v + width], 0, p.groups, p)[:, 0], GENOTYPE_SCALE)
             for v in range(0, variants, width)
         ]
-        self.design = self.encrypt(codec.design_messages(c, 0, p.groups, p), DESIGN_SCALE)
+        self.design = self.encrypt(codec.design_messages(c, 0, p.groups, p).reshape(-1, ring.n), DESIGN_SCALE)
 
     def encrypt(self, messages: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
         """Both halves, (k, T, C, L)."""
@@ -50,27 +55,57 @@ class Packed:
         m = (c0 + (c1 + c2 * self.key % primes) % primes * self.key) % primes
         inverse(m, tuple(ntt_tables(self.ring.n, q) for q in self.ring.primes))
         sums = [
-            codec.read_products(round_residues(row, self.ring.primes, self.parameters.result_scale)[0], self.parameters)
+            round_residues(row, self.ring.primes, self.parameters.result_scale)[0][
+                self.parameters.pack - 1 :: self.parameters.pack
+            ]
             for row in m
         ]
         return np.stack(sums, axis=1)
 
 
-class Securegen(Packed):
+class Securegen:
+    """As the server has them: blocks of strands and the columns with their public halves, one matrix product a block."""
+
     def __init__(self, g: np.ndarray, c: np.ndarray, ring: Ring, pack: int) -> None:
-        super().__init__(g, c, ring, pack)
-        k, t, lanes, groups = len(ring.primes), ring.tiles, ring.lanes, self.parameters.groups
-        self.g0, self.g1 = (np.stack([b[h] for b in self.blocks]) for h in (0, 1))
-        self.c0, self.c1 = (h.reshape(k, t, groups, self.columns, lanes) for h in self.design)
+        ring = replace(ring, lanes=LANES)
+        samples, self.columns = c.shape
+        strands = min(STRANDS, len(g) * pack // ring.n)
+        norm = float(np.sqrt((c.astype(float) ** 2).sum(0).max()))
+        self.parameters = p = Parameters(
+            ring, pack, GENOTYPE_SCALE, DESIGN_SCALE, int(g.max()), norm, samples, strands
+        )  # fmt: skip
+        self.key = generate(p)
+        width = p.block_variants
+        parts = [codec.genotype_messages(g[v : v + width], 0, p.groups, p) for v in range(0, len(g), width)]
+        self.blocks = [self.encrypt(m, GENOTYPE_SCALE) for m in parts]
+        self.design = self.encrypt(codec.design_messages(c, 0, p.groups, p), DESIGN_SCALE)
         self.primes = np.array(ring.primes, np.uint64)
-        self.out = np.zeros((len(self.blocks), k, t, self.columns, 3, lanes), np.uint64)
+        shape = (len(ring.primes), ring.tiles, strands + 1, self.columns + 1, ring.lanes)
+        self.out = np.zeros((len(self.blocks), *shape), np.uint32)
+
+    def encrypt(self, messages: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
+        """Public halves (k, T, G, 1, L), and strands (k, T, G, S, L)."""
+        ring, keys = self.parameters.ring, strand_secrets(self.key, messages.shape[1])
+        seed, c0 = encrypt_strands(keys, messages, scale, ring)
+        return expand_uniform(seed, len(messages), ring)[:, :, :, None], c0
 
     def run(self) -> None:
         self.out[:] = 0
-        mac_blocks(self.g0, self.g1, self.c0, self.c1, self.primes, self.out)
+        matmul_residues(self.blocks, pack_columns(self.design), self.primes, self.out)
 
     def result(self) -> np.ndarray:
-        return np.concatenate([self.decrypt(codec.from_tiles(block, self.ring)) for block in self.out])
+        p, columns = self.parameters, []
+        keys = strand_secrets(self.key, max(p.strands, self.columns))
+        for tiles in self.out:
+            sums = fold_tiles(tiles[:, :, 1:, 1:], p.pack, p.ring.primes)
+            whole = tiles.transpose(0, 2, 3, 1, 4).reshape(*sums.shape[:1], *tiles.shape[2:4], p.ring.n)
+            opened = open_products(
+                sums, whole[:, 1:, :1], whole[:, :1, 1:], whole[:, :1, :1], keys[: p.strands], keys[: self.columns],
+                p.pack, p.ring.primes,
+            )  # fmt: skip
+            flat = np.ascontiguousarray(opened.transpose(2, 0, 3, 1)).reshape(len(p.ring.primes), -1)
+            columns.append(round_residues(flat, p.ring.primes, p.result_scale)[0].reshape(-1, self.columns))
+        return np.concatenate(columns)
 
 
 class Seal(Packed):
