@@ -18,6 +18,7 @@ from securegen.kernels.residue_matmul import LANES
 RINGS = ((4096, (3,)), (8192, (3, 4, 5, 6)))
 PACKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
+BLOCK_GENOTYPES = 1 << 26  # of a block at most, in memory where it is encrypted
 STRANDS = 8  # of a block: nine rows of products fill whole squares of the kernel
 
 # Seconds on one core that the choice between plans and the estimates rest on (docs/benchmarks.md): encrypting one residue
@@ -149,15 +150,15 @@ def _fit(ring: Ring, pack: int, w: Workload) -> Parameters | None:
             w.dosage_max,
             w.norm,
             w.samples,
-            _strands(w.variants, ring.n // pack),
+            _strands(w, ring.n // pack),
         )
     except PlanError:
         return None
 
 
-def _strands(variants: int, width: int) -> int:
-    """Strands of a block: STRANDS, or fewer, so that there are two blocks at least."""
-    return max(1, min(STRANDS, -(-variants // width) // 2))
+def _strands(w: Workload, width: int) -> int:
+    """Strands of a block: STRANDS, or fewer, so that there are two blocks at least and the owner can hold a few."""
+    return max(1, min(STRANDS, -(-w.variants // width) // 2, BLOCK_GENOTYPES // (w.samples * width)))
 
 
 def _with_missing(workload: Workload, missing: np.ndarray, block: int) -> Workload:
