@@ -16,20 +16,20 @@ from securegen.provenance import RunLog, folder_bytes
 @click.option("--cohort", metavar="FOLDER", help="Encrypted cohort (server side).")
 @click.option("--design", metavar="FOLDER", help="Encrypted design for it.")
 @click.option("--public", metavar="FILE", help="KEY.public of the owner: refuse a cohort signed by anybody else.")
-@opt.genotype_options(required=False)
+@opt.genotype_options()
 @opt.design_options(required=False)
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
 @click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
 @opt.run_options
 def command(cohort, design, public, digits, out, threads, memory, quiet, **options) -> None:
-    """Association: on --bfile in the clear, on an encrypted cohort as the server.
+    """Association: on genotypes in the clear, on an encrypted cohort as the server.
 
     As the server it reads --cohort and --design, needs no key and can use none, and writes OUT.results for the owner.
     """
     opt.use_threads(threads)
-    if bool(cohort) == bool(options["bfile"]):
-        raise UsageError("give either --bfile (in the clear) or --cohort and --design (as the server)")
+    if bool(cohort) == opt.genotypes_given(options):
+        raise UsageError("give either genotypes (--bfile …: in the clear) or --cohort and --design (as the server)")
     if cohort and not design:
         raise UsageError("--cohort needs --design")
     log = RunLog(out, "gwas", quiet=quiet)
@@ -59,6 +59,6 @@ def _plain(options: dict, out: str, digits: int, log: RunLog) -> None:
     from securegen.cli.run_local import run_plain
 
     if not options["pheno"]:
-        raise UsageError("--bfile needs --pheno")
+        raise UsageError("association needs --pheno")
     filters = opt.filters_from(options)
     run_plain(opt.inputs_from(options, qc=filters.active), out, digits, log, filters)

@@ -52,7 +52,7 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 )
 @NAME
 @KEYS
-@opt.genotype_options(required=False)
+@opt.genotype_options()
 @opt.design_options(required=False)
 @click.option("--state", metavar="FILE", help="Our memory of masks and limits [KEYS/NAME.state.json]; keep it.")
 @click.option(
@@ -88,12 +88,13 @@ def command(config, role, name, keys, state, cohort, column_limit, reveal, thres
     parties = read_parties(config)
     me = who(parties, role, name)
     folder = Path(keys or Path(config).parent)
-    for flag, needed in (
-        ("bfile", role in ("genotypes", "site")), ("pheno", role in ("phenotypes", "site")), ("score", role == "model"),
+    for flag, needed, value in (
+        ("bfile, --pfile, --vcf or --bgen", role in ("genotypes", "site"), opt.genotypes_given(options)),
+        ("pheno", role in ("phenotypes", "site"), options["pheno"]), ("score", role == "model", score),
     ):  # fmt: skip
-        if needed and not (score if flag == "score" else options[flag]):
+        if needed and not value:
             raise UsageError(f"--role {role} needs --{flag}")
-    inputs = opt.inputs_from(options, bfile=options["bfile"] or "")
+    inputs = opt.inputs_from(options)
     log = RunLog(out, f"party {me}", quiet=quiet)
     task = Task(
         inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,

@@ -195,28 +195,32 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
 def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_learn_each_other, encryptor, digits,
-         keep_files, compare_plain, out, threads, memory, quiet, bfile, **options) -> None:  # fmt: skip
+         keep_files, compare_plain, out, threads, memory, quiet, **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.
     """
     opt.use_threads(threads)
     filters = opt.filters_from(options)
-    inputs = opt.inputs_from(options, bfile=bfile[0], qc=filters.active)
-    if engine not in ("threshold", "mpc") and (len(bfile) > 1 or sites):
-        raise UsageError(f"several --bfile and --sites are for sites that share no data, not for --engine {engine}")
+    cohorts = opt.cohorts_from(options)
+    inputs = opt.inputs_from(options | cohorts[0], qc=filters.active)
+    members = [opt.inputs_from(options | c, qc=filters.active) for c in cohorts]
+    if engine not in ("threshold", "mpc") and (len(members) > 1 or sites):
+        raise UsageError(
+            f"several files of genotypes and --sites are for sites that share no data, not for --engine {engine}"
+        )
     if engine != "mpc" and (split or threshold or consent_aggregates or reveal not in (None, "uv")):
         raise UsageError("--split, --reveal, --threshold and --consent-aggregates are for --engine mpc")
     if reveal == "uv" and engine not in ("plain", "mpc"):
         raise UsageError(f"--reveal uv does not go with --engine {engine}")
-    if compare_plain and len(bfile) > 1:
-        raise UsageError("--compare-plain needs the pooled cohort as one --bfile")
+    if compare_plain and len(members) > 1:
+        raise UsageError("--compare-plain needs the pooled cohort as one file of genotypes")
     log = RunLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
     if engine == "threshold":
         from securegen.cli.run_threshold import run_threshold
 
         tables = run_threshold(
-            inputs, bfile, sites, out, digits, log, filters, keep_files=keep_files,
+            members, sites, out, digits, log, filters, keep_files=keep_files,
             two_sites_learn_each_other=two_sites_learn_each_other,
         )  # fmt: skip
         if compare_plain:
@@ -236,7 +240,7 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
         )
         if compare_plain and split == "vertical" and reveal in (None, "hits"):
             raise UsageError("--compare-plain compares whole tables; hits are a part of one")
-        tables = run_mpc(inputs, bfile, choices, out, digits, log, filters, keep_files=keep_files)
+        tables = run_mpc(members, choices, out, digits, log, filters, keep_files=keep_files)
         if compare_plain:
             _compare(inputs, tables, digits, log, filters, uv=reveal == "uv")
         return

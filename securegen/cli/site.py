@@ -56,7 +56,7 @@ def variants(out: str, **options: Any) -> None:
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
 @click.option("--study", "study_file", metavar="FILE", help="The study file [FOLDER/study.toml].")
 @click.option("--state", required=True, metavar="FOLDER", help="This site's private folder.")
-@click.option("--bfile", required=True, metavar="PREFIX", help="PLINK1 fileset of this site's people.")
+@opt.site_genotypes
 @click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line).")
 @click.option("--remove", metavar="FILE", help="Without these samples.")
 @click.option("--pheno", required=True, metavar="FILE", help="This site's phenotypes.")

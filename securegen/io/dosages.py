@@ -88,11 +88,7 @@ class DosageReader:
             step = RESOLUTION // self.dosage_grid
             return (units + np.uint16(step // 2)) // np.uint16(step)
         if (units % RESOLUTION).any():
-            j, i = np.argwhere(units % RESOLUTION)[0]
-            raise InputError(
-                f"{self._place(first + j, i)}: dosage {units[j, i] / RESOLUTION:.4f} is not a hard call; choose a dosage "
-                "grid above 1"
-            )
+            raise InputError(f"{self.source.path} has fractional dosages: choose a grid first (on_grid)")
         return units // np.uint16(RESOLUTION)
 
     def _place(self, variant: int, sample: int) -> str:
@@ -108,11 +104,19 @@ class DosageReader:
         return out
 
     def on_grid(self, grid: int | None) -> DosageReader:
-        """The same cohort in steps of 1/grid. None reads until the first fractional dosage: 256 if there is one, else 1."""
-        if grid is None:
-            grid = DEFAULT_GRID if self.source.fractional and self._has_fractions() else 1
-        check_grid(grid)
-        return replace(self, dosage_grid=grid)
+        """The same cohort in steps of 1/grid. None reads until the first fractional dosage: 256 if there is one, else 1.
+
+        Raises InputError for a grid of 1 and fractional dosages.
+        """
+        check_grid(grid or 1)
+        if (grid or 1) == 1 and self.source.fractional and self._has_fractions():
+            if grid == 1:
+                raise InputError(
+                    f"{self.source.path} has fractional dosages, a dosage grid of 1 is for hard calls: choose another, such "
+                    f"as --dosage-grid {DEFAULT_GRID}"
+                )
+            grid = DEFAULT_GRID
+        return replace(self, dosage_grid=grid or 1)
 
     def _has_fractions(self) -> bool:
         blocks = self._units(0, len(self.variants))
