@@ -22,7 +22,7 @@ from securegen.errors import DesignError, UsageError
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.tables import Table, read_ids, read_names, read_table
 from securegen.model import GenotypeReader, SelectableReader, Variants
-from securegen.vocabulary import SEX_AND_MITOCHONDRIAL
+from securegen.vocabulary import SEX_AND_MITOCHONDRIAL, bare_chromosome
 
 Log = Callable[[str], None]
 
@@ -133,16 +133,12 @@ def open_genotypes(inputs: Inputs, log: Log = silent, opened: SelectableReader |
     return reader
 
 
-def _bare(chromosome: str) -> str:
-    return chromosome[3:].upper() if chromosome.lower().startswith("chr") else chromosome.upper()
-
-
 def _in_range(inputs: Inputs, variants: Variants, log: Log) -> np.ndarray:
     """(M,) bool: chromosome and position filters."""
     wanted = np.ones(len(variants), bool)
     if inputs.chr:
-        names = {_bare(c) for c in inputs.chr}
-        wanted &= np.array([_bare(c) in names for c in variants.chromosome], bool)
+        names = {bare_chromosome(c) for c in inputs.chr}
+        wanted &= np.array([bare_chromosome(c) in names for c in variants.chromosome], bool)
     if inputs.from_bp is not None or inputs.to_bp is not None:
         if not inputs.chr or len(inputs.chr) != 1:
             raise UsageError("--from-bp and --to-bp need --chr with one chromosome")
@@ -156,7 +152,7 @@ def _in_range(inputs: Inputs, variants: Variants, log: Log) -> np.ndarray:
 
 def _supported(variants: Variants, wanted: np.ndarray, log: Log) -> np.ndarray:
     """(M,) bool: autosomal and with two alleles; the others are counted aloud."""
-    sex = np.array([_bare(c) in SEX_AND_MITOCHONDRIAL for c in variants.chromosome], bool)
+    sex = np.array([bare_chromosome(c) in SEX_AND_MITOCHONDRIAL for c in variants.chromosome], bool)
     many = np.array(
         ["," in a or "," in b for a, b in zip(variants.effect_allele, variants.other_allele, strict=True)], bool
     )

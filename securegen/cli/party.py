@@ -13,6 +13,7 @@ from securegen.cli.score_options import ScoreCommand
 from securegen.cli.score_options import _numbers as numbers
 from securegen.cli.site import summary_json
 from securegen.cli.summary import print_summaries, promises
+from securegen.cli.table_form import convert, form_from, format_options
 from securegen.errors import UsageError
 from securegen.mpc.parties import DEALER, Parties, read_parties
 from securegen.provenance import RunLog
@@ -74,6 +75,7 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @click.option("--allow-small-score", "allow", multiple=True, metavar="NAME", help="Weights of this score may be found.")
 @click.option("--reply-limit", type=click.IntRange(1), default=1000, show_default=True, help="Scores ever answered.")
 @click.option("--digits", type=click.IntRange(1, 17), help="Significant digits [17 of tables, 6 of scores].")
+@format_options
 @opt.run_options
 def command(config, role, name, keys, state, cohort, column_limit, reveal, threshold, consent_aggregates,
             two_sites_learn_each_other, score, columns, allow, reply_limit, digits, out, threads, memory, quiet,
@@ -95,14 +97,17 @@ def command(config, role, name, keys, state, cohort, column_limit, reveal, thres
         if needed and not value:
             raise UsageError(f"--role {role} needs --{flag}")
     inputs = opt.inputs_from(options)
+    form = form_from(options, digits or 17)
+    form.check(options["model"], projected=role == "phenotypes" and reveal != "aggregates")
     log = RunLog(out, f"party {me}", quiet=quiet)
     task = Task(
         inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
         reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, column_limit=column_limit,
-        two_sites_learn_each_other=two_sites_learn_each_other, digits=digits or 17, threads=threads or os.cpu_count() or 1,
+        two_sites_learn_each_other=two_sites_learn_each_other, digits=form.digits, threads=threads or os.cpu_count() or 1,
         score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),
     )  # fmt: skip
     outcome = run_party(parties, Identity.in_directory(folder, me), task, log)
+    convert(outcome.tables, out, form, log)
     print_summaries(outcome.tables, log)
     split = split_of(parties)
     computing = [n for n in parties.names if parties[n].role != DEALER]

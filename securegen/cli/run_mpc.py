@@ -15,6 +15,7 @@ from typing import Any
 
 from securegen.cli import options as opt
 from securegen.cli.summary import print_summaries, promises
+from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.design import Analysis
 from securegen.errors import PeerError, ProtocolError, SecuregenError, UsageError
 from securegen.federated.rehearsal import deal, start
@@ -50,7 +51,7 @@ class Choices:
 
 
 def run_mpc(
-    members: Sequence[Inputs], choices: Choices, out: str, digits: int, log: RunLog, filters: Filters, *,
+    members: Sequence[Inputs], choices: Choices, out: str, form: TableForm, log: RunLog, filters: Filters, *,
     keep_files: bool,
 ) -> list[Summary]:  # fmt: skip
     """Make keys and parties.toml for this run, start every party, gather tables and records."""
@@ -75,9 +76,10 @@ def run_mpc(
                 calls = _owner_calls(inputs, choices, split, limit)
             local_study(work, party_names(split, list(calls)), timeout=TIMEOUT)
         with log.stage("gwas"):
-            records = run_parties(work, calls, digits)
+            records = run_parties(work, calls, form.digits)
         writers = list(calls) if split == HORIZONTAL else ["phenotypes"]
         tables = _tables(work, writers, records, out)
+        convert(tables, out, form, log, covariates=covariates_of(inputs))
         _finish(inputs, split, choices, tables, writers, records, log)
         return tables
     finally:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 
 from securegen.cli.summary import print_summaries, promises
+from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.design import Analysis
 from securegen.errors import UsageError
 from securegen.federated import rehearsal
@@ -19,7 +20,7 @@ SITES = 3
 
 
 def run_threshold(
-    members: Sequence[Inputs], sites: int | None, out: str, digits: int, log: RunLog, filters: Filters, *,
+    members: Sequence[Inputs], sites: int | None, out: str, form: TableForm, log: RunLog, filters: Filters, *,
     keep_files: bool, two_sites_learn_each_other: bool,
 ) -> list[Summary]:  # fmt: skip
     """Deal one cohort to sites, or take a cohort a site, and let them run the study through a shared folder."""
@@ -41,7 +42,7 @@ def run_threshold(
             )
         with log.stage("gwas"):
             rehearsal.run_sites(
-                [[*rehearsal.site_command(work, inputs, m, filters), "--digits", str(digits)] for m in local]
+                [[*rehearsal.site_command(work, inputs, m, filters), "--digits", str(form.digits)] for m in local]
             )
         records = rehearsal.results(work, local)
         tables = []
@@ -51,6 +52,7 @@ def run_threshold(
             analysis = Analysis(s["test"], s["phenotype"], (), (), None)
             fields = (s["variants"], s["dropped"], s["codes"], s["promise"], s["lambda_gc"], s["top"])
             tables.append(Summary(analysis, path, *fields))
+        convert(tables, out, form, log, covariates=covariates_of(inputs))
         print_summaries(tables, log, filters)
         own = ("parameters", "samples", "variants", "covariates", "phenotypes", "missing", "planned_noise_margin_bits")
         log.write(

@@ -80,7 +80,10 @@ def test_a_fileset_a_site_and_complete_cases_by_the_command_line(tmp_path, cohor
         (["--engine", "threshold", "--apply-rint"], "ranks over all people are not a sum"),
         (["--engine", "threshold", "--missing", "complete"], "score test needs --missing mean"),
         (["--engine", "plain", "--sites", "3"], "--sites are for sites that share no data"),
-        (["--engine", "threshold", "--bfile", "other", "--compare-plain"], "needs the pooled cohort as one file of genotypes"),
+        (
+            ["--engine", "threshold", "--bfile", "other", "--compare-plain"],
+            "needs the pooled cohort as one file of genotypes",
+        ),
         (["--engine", "threshold", "--bfile", "other", "--sites", "3"], "one fileset is one site"),
     ],
 )
