@@ -108,8 +108,8 @@ class DosageReader:
 
         Raises InputError for a grid of 1 and fractional dosages.
         """
-        check_grid(grid or 1)
-        if (grid or 1) == 1 and self.source.fractional and self._has_fractions():
+        check_grid(1 if grid is None else grid)
+        if grid in (None, 1) and self.source.fractional and self._has_fractions():
             if grid == 1:
                 raise InputError(
                     f"{self.source.path} has fractional dosages, a dosage grid of 1 is for hard calls: choose another, such "

@@ -71,7 +71,7 @@ class PlinkReader:
 
     def on_grid(self, grid: int | None) -> PlinkReader:
         """The same cohort in steps of 1/grid (None: 1), to be summed with others that have fractional dosages."""
-        check_grid(grid or 1)
+        check_grid(1 if grid is None else grid)
         return replace(self, dosage_grid=grid or 1)
 
 
