@@ -104,7 +104,7 @@ def _check(members: Sequence[Inputs], choices: Choices, filters: Filters) -> str
     if split != VERTICAL and choices.reveal not in (None, AGGREGATES):
         raise UsageError(f"--reveal {choices.reveal} is for --split {VERTICAL}")
     if len(members) > 1 and choices.sites not in (None, len(members)):
-        raise UsageError(f"--sites {choices.sites} with {len(members)} files of genotypes: one is one site")
+        raise UsageError(f"--sites {choices.sites} with {len(members)} filesets: one fileset is one site")
     if choices.threshold is not None and (split != VERTICAL or choices.reveal not in (None, HITS)):
         raise UsageError(f"--threshold is for --split {VERTICAL} --reveal {HITS}")
     return split

@@ -25,7 +25,7 @@ def run_threshold(
 ) -> list[Summary]:  # fmt: skip
     """Deal one cohort to sites, or take a cohort a site, and let them run the study through a shared folder."""
     if len(members) > 1 and sites not in (None, len(members)):
-        raise UsageError(f"--sites {sites} with {len(members)} files of genotypes: one is one site")
+        raise UsageError(f"--sites {sites} with {len(members)} filesets: one fileset is one site")
     inputs = members[0]
     work = make_working_folder(f"{out}.sites")
     try:

@@ -6,6 +6,7 @@ itself does not say. People come from a .sample file or from the BGEN. Extra: `p
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from securegen.io.tables import read_text, unique_samples
 from securegen.model import IntArray, Samples, Variants
 
 STEPS: Final = 65535  # probabilities of 1, 2, 4, 8 and 16 bits are multiples of 1/65535
-_BROKEN = (ValueError, RuntimeError, IndexError, OverflowError, OSError, UnicodeDecodeError)
 
 
 @dataclass
@@ -43,10 +43,8 @@ class BgenSource:
         return out
 
     def _units(self, record: Any) -> np.ndarray:
-        try:
+        with _complaints(self.path, f"variant {record.rsid}"):
             dosage, ploidy = record.alt_dosage.astype(np.float64), record.ploidy
-        except _BROKEN as error:
-            raise InputError(f"{self.path}, variant {record.rsid}: {error}") from None
         if ploidy.max(initial=0) > 2:
             raise InputError(f"{self.path}, variant {record.rsid}: a genotype of more than two alleles")
         steps = dosage * STEPS
@@ -62,21 +60,30 @@ def _open(path: Path) -> Any:
         raise MissingExtraError("bgen", "bgen") from None
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    try:
+    with _complaints(path, "header"):
         return bgen.BgenReader(str(path), delay_parsing=True)
-    except _BROKEN as error:
-        raise InputError(f"{path} is not a BGEN file: {error}") from None
+
+
+@contextlib.contextmanager
+def _complaints(path: Path, where: str) -> Iterator[None]:
+    """What the package bgen raises as InputError with the place."""
+    try:
+        yield
+    except (ValueError, RuntimeError, IndexError, OverflowError, OSError) as error:
+        raise InputError(f"{path}, {where}: {error}") from None
 
 
 def _records(path: Path) -> Iterator[Any]:
     opened = _open(path)
     number = 0
     try:
-        for record in opened:
+        while True:
+            with _complaints(path, f"after {number} variants"):
+                record = next(opened, None)
+            if record is None:
+                return
             number += 1
             yield record
-    except _BROKEN as error:
-        raise InputError(f"{path}, after {number} variants: {error}") from None
     finally:
         opened.close()
 
@@ -109,7 +116,8 @@ def read_bgen(
     """
     where = Path(path)
     opened = _open(where)
-    header, names = opened.header, opened.samples
+    with _complaints(where, "header"):
+        header, names = opened.header, opened.samples
     opened.close()
     if sample is not None:
         samples = read_sample(sample)
@@ -127,13 +135,15 @@ def read_bgen(
 
 def _variants(path: Path, count: int, ref_last: bool) -> Variants:
     """One pass over the records, no genotype is decoded."""
-    rows = []
+    rows: list[tuple[str, int, str, str, str]] = []
     for record in _records(path):
-        first, *others = ("0" if a == "." else a for a in record.alleles)
+        with _complaints(path, f"variant {len(rows) + 1}"):
+            first, *others = ("0" if a == "." else a for a in record.alleles)
+            name = record.rsid or record.varid or "."
+            chromosome = record.chrom.lstrip("0") if record.chrom.isdecimal() else record.chrom
         if ref_last and len(others) == 1:
             first, others = others[0], [first]
-        chromosome = record.chrom.lstrip("0") if record.chrom.isdecimal() else record.chrom
-        rows.append((chromosome or "0", record.pos, record.rsid or record.varid or ".", ",".join(others) or "0", first))
+        rows.append((chromosome or "0", record.pos, name, ",".join(others) or "0", first))
     if len(rows) != count or not rows:
         raise InputError(f"{path} has {len(rows)} variants, its header says {count}: it is truncated")
     chromosomes, position, ids, alt, ref = zip(*rows, strict=True)
