@@ -83,8 +83,17 @@ def read_pvar(path: Path) -> Variants:
     return Variants(chromosomes, np.array(positions, np.int64), ids, alts, refs)
 
 
-def may_be_fractional(path: Path) -> bool:
-    """False when the pgen's header says that no record can hold dosages. Raises InputError for another file."""
+@dataclass(frozen=True)
+class Header:
+    """samples, variants: counts, None in PLINK1's layout; fractional: False where no record can hold dosages."""
+
+    samples: int | None
+    variants: int | None
+    fractional: bool
+
+
+def read_header(path: Path) -> Header:
+    """The first bytes of a pgen. Raises InputError for another file."""
     try:
         with path.open("rb") as stream:
             head = stream.read(12)
@@ -92,9 +101,11 @@ def may_be_fractional(path: Path) -> bool:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     if len(head) < 12 or head[:2] != MAGIC:
         raise InputError(f"{path} is not a pgen file (its first bytes are {head[:3].hex()})")
-    if head[2] == VARIABLE:
-        return head[11] & 15 >= 4  # 4-bit record types have no room for dosages
-    return head[2] not in HARD_CALL_MODES
+    if head[2] == HARD_CALL_MODES[0]:
+        return Header(None, None, False)
+    # 4-bit record types have no room for dosages
+    fractional = head[11] & 15 >= 4 if head[2] == VARIABLE else head[2] not in HARD_CALL_MODES
+    return Header(int.from_bytes(head[7:11], "little"), int.from_bytes(head[3:7], "little"), fractional)
 
 
 @dataclass
@@ -166,11 +177,14 @@ def read_pfile(prefix: str | os.PathLike[str]) -> DosageReader:
     base = os.fspath(prefix).removesuffix(".pgen")
     _pgenlib()
     pgen = Path(base + ".pgen")
-    fractional = may_be_fractional(pgen)
+    header = read_header(pgen)
     samples, variants = read_psam(beside(base + ".psam")), read_pvar(beside(base + ".pvar"))
+    for what, held, listed in (("samples", header.samples, len(samples)), ("variants", header.variants, len(variants))):
+        if held not in (None, listed):
+            raise InputError(f"{pgen} has {held} {what}, the table beside it has {listed}")
     alleles = np.zeros(len(variants) + 1, np.int64)
     np.cumsum([2 + alt.count(",") for alt in variants.effect_allele], out=alleles[1:])
-    source = PgenSource(pgen, fractional, len(samples), alleles)
+    source = PgenSource(pgen, header.fractional, len(samples), alleles)
     reader = DosageReader(source, samples, variants, np.arange(len(samples)), np.arange(len(variants)))
     source.read(np.arange(1), np.arange(1))  # says now what does not fit together
     return reader

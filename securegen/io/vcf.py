@@ -72,6 +72,8 @@ def _genotypes(record: Any) -> tuple[np.ndarray | None, np.ndarray]:
     ploidy, known = (alleles != -2).sum(1), (alleles >= 0).sum(1)
     if ploidy.max(initial=0) > 2:
         raise InputError("a genotype of more than two alleles")
+    if alleles.max(initial=0) > max(len(record.ALT), 1):
+        raise InputError(f"a genotype names allele {alleles.max()}, the record has {len(record.ALT)} ALT")
     copies = (alleles == 1).sum(1) * np.where(ploidy == 1, 2.0, 1.0)
     return np.where(known == ploidy, copies, np.nan), (ploidy == 1) & (known == 1)
 
@@ -116,6 +118,8 @@ def _records(path: Path) -> Iterator[Any]:
                     record = next(opened)
                 except StopIteration:
                     return
+                if record.end < record.POS:  # other properties of a record without alleles would end the process
+                    raise InputError("an empty or broken line")
             number, place = number + 1, f"{record.CHROM}:{record.POS} (record {number + 1})"
             yield record
     finally:
