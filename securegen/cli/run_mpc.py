@@ -64,7 +64,7 @@ def run_mpc(
         with log.stage("plan"):
             calls: dict[str, list[str]] = {}
             if split == HORIZONTAL:
-                calls = _site_calls(work, members, choices)
+                calls = _site_calls(work, members, choices, log)
             else:
                 design = opt.open_study(inputs, log).design
                 limit = len(design.columns.names)
@@ -130,7 +130,7 @@ def genotype_flags(inputs: Inputs) -> list[str]:
     return [*inputs.genotypes.words(), *flags_of(inputs, GENOTYPE_FILTERS)]
 
 
-def _site_calls(work: Path, members: Sequence[Inputs], choices: Choices) -> dict[str, list[str]]:
+def _site_calls(work: Path, members: Sequence[Inputs], choices: Choices, log: RunLog) -> dict[str, list[str]]:
     inputs = members[0]
     count = len(members) if len(members) > 1 else choices.sites or SITES
     names = [f"site{i + 1}" for i in range(count)]
@@ -139,7 +139,7 @@ def _site_calls(work: Path, members: Sequence[Inputs], choices: Choices) -> dict
     if len(members) > 1:
         return {n: [*common, *genotype_flags(m)] for n, m in zip(names, members, strict=True)}
     calls = {}
-    reader = open_genotypes(inputs)
+    reader = open_genotypes(inputs, log)
     # the grid of everybody's dosages: a part of the people may have hard calls only
     same = genotype_flags(replace(inputs, keep=None, remove=None, dosage_grid=reader.dosage_grid))
     for site in deal(reader, inputs.genotypes, count):

@@ -48,8 +48,10 @@ class BgenSource:
         if ploidy.max(initial=0) > 2:
             raise InputError(f"{self.path}, variant {record.rsid}: a genotype of more than two alleles")
         steps = dosage * STEPS
-        exact = np.where(np.abs(steps - np.rint(steps)) < 0.1, np.rint(steps) / STEPS, dosage)  # float32 -> as stored
-        dosage = np.where(ploidy == 1, 2 * exact, exact)
+        whole = np.rint(steps)
+        dosage = np.where(np.abs(steps - whole) < 0.1, whole / STEPS, dosage)  # float32 -> as stored
+        if (ploidy == 1).any():
+            dosage = np.where(ploidy == 1, 2 * dosage, dosage)
         return to_units(2 - dosage if self.ref_last else dosage)
 
 

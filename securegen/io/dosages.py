@@ -29,8 +29,10 @@ def to_units(dosage: np.ndarray) -> np.ndarray:
     >>> to_units(np.array([0.0, 0.25, 2.0, np.nan])).tolist()
     [0, 4096, 32768, 65535]
     """
-    units = np.floor(np.nan_to_num(dosage, nan=0.0) * RESOLUTION + 0.5)
-    return np.where(np.isnan(dosage), MISSING, units.astype(np.uint16))
+    missing = np.isnan(dosage)
+    units = np.floor(np.where(missing, 0.0, dosage) * RESOLUTION + 0.5).astype(np.uint16)
+    units[missing] = MISSING
+    return units
 
 
 def hard_units(dosage: np.ndarray, missing: np.ndarray) -> np.ndarray:

@@ -138,9 +138,7 @@ class PgenSource:
                     self._reader.read_dosages_list(rows, dosage)
                     units = to_units(np.where(dosage < 0, np.nan, dosage.astype(np.float64)))
             except (RuntimeError, OSError) as error:
-                raise InputError(
-                    f"{self.path} cannot be read ({str(error).strip()}): truncated, damaged or not of this .pvar and .psam"
-                ) from None
+                raise InputError(f"{self.path} cannot be read, it is truncated or damaged ({error})") from None
         return units if columns is None else units[:, columns]
 
     def _open(self) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from securegen.errors import InputError, MissingExtraError, SecuregenError
-from securegen.io.dosages import DosageReader, ForwardFile, to_units
+from securegen.io.dosages import DosageReader, ForwardFile, hard_units, to_units
 from securegen.io.tables import unique_samples
 from securegen.model import IntArray, Variants
 
@@ -49,39 +49,45 @@ class VcfSource:
 
     def _units(self, record: Any) -> np.ndarray:
         with _complaints(self.path, f"{record.CHROM}:{record.POS}"):
-            called, haploid = _genotypes(record)
-            dosage = _dosages(record) if self.use_dosages or called is None else None
-        if called is None and dosage is None:
-            raise InputError(f"{self.path}, {record.CHROM}:{record.POS}: the record has neither GT nor DS")
-        if dosage is None:
-            assert called is not None
-            return to_units(called)
-        if called is not None:
-            dosage = np.where(haploid, 2 * dosage, dosage)
-            dosage = np.where(np.isnan(dosage), called, dosage)
-        if not ((dosage >= 0) & (dosage <= 2) | np.isnan(dosage)).all():
-            raise InputError(f"{self.path}, {record.CHROM}:{record.POS}: a DS outside [0, 2]")
-        return to_units(dosage)
+            calls = _genotypes(record) if "GT" in record.FORMAT else None
+            dosage = _dosages(record) if self.use_dosages or calls is None else None
+            if dosage is None:
+                if calls is None:
+                    raise InputError("the record has neither GT nor DS")
+                return hard_units(calls.copies, calls.missing)
+            if calls is not None:
+                dosage = np.where(calls.haploid & ~calls.missing, 2 * dosage, dosage)
+                dosage = np.where(np.isnan(dosage) & ~calls.missing, calls.copies, dosage)
+            if not ((dosage >= 0) & (dosage <= 2) | np.isnan(dosage)).all():
+                raise InputError("a DS outside [0, 2]")
+            return to_units(dosage)
 
 
-def _genotypes(record: Any) -> tuple[np.ndarray | None, np.ndarray]:
-    """(N,) float64 copies of the first ALT, NaN where missing (None where the record has no GT); (N,) bool, called haploid."""
-    if "GT" not in record.FORMAT:
-        return None, np.zeros(0, bool)
+@dataclass(frozen=True)
+class Calls:
+    """GT of one record, each (N,): copies of the first ALT (0 where missing), missing, haploid."""
+
+    copies: np.ndarray
+    missing: np.ndarray
+    haploid: np.ndarray
+
+
+def _genotypes(record: Any) -> Calls:
     alleles = record.genotype.array()[:, :-1]  # -1 missing, -2 past the sample's ploidy; the last column is phase
-    ploidy, known = (alleles != -2).sum(1), (alleles >= 0).sum(1)
-    if ploidy.max(initial=0) > 2:
+    if (alleles[:, 2:] != -2).any():
         raise InputError("a genotype of more than two alleles")
     if alleles.max(initial=0) > max(len(record.ALT), 1):
         raise InputError(f"a genotype names allele {alleles.max()}, the record has {len(record.ALT)} ALT")
-    copies = (alleles == 1).sum(1) * np.where(ploidy == 1, 2.0, 1.0)
-    return np.where(known == ploidy, copies, np.nan), (ploidy == 1) & (known == 1)
+    first = alleles[:, 0]
+    second = alleles[:, 1] if alleles.shape[1] > 1 else np.full_like(first, -2)
+    haploid, missing = second == -2, (first < 0) | (second == -1)
+    copies = (first == 1).astype(np.int8) + (second == 1)
+    copies = np.where(haploid, 2 * copies, copies)
+    return Calls(np.where(missing, np.int8(0), copies), missing, haploid)
 
 
 def _dosages(record: Any) -> np.ndarray | None:
-    if "DS" not in record.FORMAT:
-        return None
-    values = record.format("DS")
+    values = record.format("DS") if "DS" in record.FORMAT else None
     return None if values is None else np.round(values[:, 0].astype(np.float64), DECIMALS)
 
 
