@@ -7,7 +7,7 @@ converted from one format to another gives the same integers. Hard calls come as
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -145,9 +145,10 @@ class ForwardFile:
     _next: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def visit(self, wanted: Sequence[int] | IntArray, use: Callable[[int, Any], None]) -> None:
-        """Call use(k, record number wanted[k]) in the order of the file. Raises InputError."""
-        order = np.argsort(np.asarray(wanted), kind="stable")
+    def read(self, wanted: IntArray, samples: IntArray, units: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """(V, N) uint16: units(record) of the records numbered `wanted`, in the columns `samples`. Raises InputError."""
+        order = np.argsort(wanted, kind="stable")
+        out = np.empty((len(wanted), len(samples)), np.uint16)
         with self._lock:
             for k in order.tolist():
                 if self._records is None or int(wanted[k]) < self._next:
@@ -160,4 +161,5 @@ class ForwardFile:
                             f"{self.path} ends after {self._next} variants, {self.count} were there when it was opened"
                         ) from None
                     self._next += 1
-                use(k, record)
+                out[k] = units(record)[samples]
+        return out

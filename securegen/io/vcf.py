@@ -39,13 +39,7 @@ class VcfSource:
 
     def read(self, variants: IntArray, samples: IntArray) -> np.ndarray:
         """See `DosageSource.read`."""
-        out = np.empty((len(variants), len(samples)), np.uint16)
-
-        def take(row: int, record: Any) -> None:
-            out[row] = self._units(record)[samples]
-
-        self.records.visit(variants, take)
-        return out
+        return self.records.read(variants, samples, self._units)
 
     def _units(self, record: Any) -> np.ndarray:
         with _complaints(self.path, f"{record.CHROM}:{record.POS}"):
