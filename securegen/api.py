@@ -23,9 +23,7 @@ from typing import TYPE_CHECKING
 
 from securegen.design import Design
 from securegen.errors import UsageError
-from securegen.io.arrays import ArrayReader
-from securegen.io.plink1 import PlinkReader
-from securegen.model import GenotypeReader, Sums, variants_with_missing
+from securegen.model import GenotypeReader, SelectableReader, Sums, variants_with_missing
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, qc_analysis, write_qc, write_tables
 from securegen.study import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
     from securegen.ckks.planner import Plan
 
 
-Genotypes = str | os.PathLike[str] | ArrayReader | PlinkReader
+Genotypes = str | os.PathLike[str] | SelectableReader
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,9 @@ class Study:
     design: Design
 
 
-def open_study(bfile: Genotypes, *, log: Log = silent, **options) -> Study:
-    """Open genotypes and build the design. bfile: prefix of a PLINK1 fileset, or a reader (`from_arrays`); options:
-    the fields of `study.Inputs` (pheno, pheno_name, covar, …).
+def open_study(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
+    """Open genotypes and build the design. bfile: prefix of a PLINK1 fileset, or a reader (`from_arrays`, `read_vcf`, …);
+    options: the fields of `study.Inputs` (pheno, pheno_name, covar, …; pfile, vcf or bgen in place of bfile).
 
     Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
     """
@@ -269,7 +267,7 @@ def plain_qc(study: Study, out: str) -> list[str]:
     return write_qc(out, study.reader.variants, blocks, analysis, grid=study.reader.dosage_grid)
 
 
-def open_qc(bfile: Genotypes, *, log: Log = silent, **options) -> Study:
+def open_qc(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
     """Open genotypes for quality control alone; options as `open_study`, phenotypes only for hwe_controls."""
     inputs, reader = _opened(bfile, log, options)
     if reader.dosage_grid > 1:

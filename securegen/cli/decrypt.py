@@ -9,6 +9,7 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.encrypt import _passphrase
 from securegen.cli.summary import print_summaries, promises
+from securegen.cli.table_form import convert, form_from, table_options
 from securegen.errors import VerificationError
 from securegen.provenance import RunLog
 
@@ -23,7 +24,7 @@ from securegen.provenance import RunLog
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
 @opt.filter_options
 @click.option("--qc-tables", is_flag=True, help="Also write OUT.afreq, OUT.vmiss and OUT.hardy (encrypt --qc).")
-@click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
+@table_options
 @opt.run_options
 def command(
     key_file,
@@ -31,7 +32,6 @@ def command(
     owner,
     results,
     key_still_trusted,
-    digits,
     qc_tables,
     out,
     threads,
@@ -48,13 +48,15 @@ def command(
 
     keys.lock_down_process()
     opt.use_threads(threads)
+    form = form_from(options)
     log = RunLog(out, "decrypt", quiet=quiet)
     keys.refuse_retired(key_file, still_trusted=key_still_trusted)
     with log.stage("decrypt"):
         key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))
         filters = opt.filters_from(options)
         try:
-            tables = api.decrypt_tables(results, key, owner, out, digits=digits, filters=filters)
+            tables = api.decrypt_tables(results, key, owner, out, digits=form.digits, filters=filters)
+            convert(tables, out, form, log)
             paths = api.decrypt_qc(results, key, owner, out) if qc_tables else []
         except VerificationError:
             keys.retire(key_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {results} failed verification")

@@ -15,7 +15,7 @@ from securegen.provenance import RunLog, folder_bytes
 )
 @click.option("--key", "key_file", required=True, metavar="FILE", help="KEY.secret of securegen keygen.")
 @opt.passphrase_options
-@opt.genotype_options(required=False)
+@opt.genotype_options()
 @opt.design_options(required=False)
 @opt.qc_options
 @click.option("--owner", metavar="FOLDER", help="Add a design to the cohort encrypted earlier with this OUT.owner.")
@@ -32,8 +32,8 @@ def command(key_file, passphrase_file, owner, squares, encryptor, out, threads, 
     from securegen import api
     from securegen.ckks import keys
 
-    if not options["bfile"] and not owner:
-        raise UsageError("give --bfile, or --owner to add a design to a cohort encrypted earlier")
+    if not opt.genotypes_given(options) and not owner:
+        raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
     keys.lock_down_process()
     opt.use_threads(threads)
     log = RunLog(out, "encrypt", quiet=quiet)

@@ -13,6 +13,7 @@ from securegen.cli.score_options import ScoreCommand
 from securegen.cli.score_options import _numbers as numbers
 from securegen.cli.site import summary_json
 from securegen.cli.summary import print_summaries, promises
+from securegen.cli.table_form import convert, form_from, format_options
 from securegen.errors import UsageError
 from securegen.mpc.parties import DEALER, Parties, read_parties
 from securegen.provenance import RunLog
@@ -52,7 +53,7 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 )
 @NAME
 @KEYS
-@opt.genotype_options(required=False)
+@opt.genotype_options()
 @opt.design_options(required=False)
 @click.option("--state", metavar="FILE", help="Our memory of masks and limits [KEYS/NAME.state.json]; keep it.")
 @click.option(
@@ -74,6 +75,7 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @click.option("--allow-small-score", "allow", multiple=True, metavar="NAME", help="Weights of this score may be found.")
 @click.option("--reply-limit", type=click.IntRange(1), default=1000, show_default=True, help="Scores ever answered.")
 @click.option("--digits", type=click.IntRange(1, 17), help="Significant digits [17 of tables, 6 of scores].")
+@format_options
 @opt.run_options
 def command(config, role, name, keys, state, cohort, column_limit, reveal, threshold, consent_aggregates,
             two_sites_learn_each_other, score, columns, allow, reply_limit, digits, out, threads, memory, quiet,
@@ -88,20 +90,24 @@ def command(config, role, name, keys, state, cohort, column_limit, reveal, thres
     parties = read_parties(config)
     me = who(parties, role, name)
     folder = Path(keys or Path(config).parent)
-    for flag, needed in (
-        ("bfile", role in ("genotypes", "site")), ("pheno", role in ("phenotypes", "site")), ("score", role == "model"),
+    for flag, needed, value in (
+        ("bfile, --pfile, --vcf or --bgen", role in ("genotypes", "site"), opt.genotypes_given(options)),
+        ("pheno", role in ("phenotypes", "site"), options["pheno"]), ("score", role == "model", score),
     ):  # fmt: skip
-        if needed and not (score if flag == "score" else options[flag]):
+        if needed and not value:
             raise UsageError(f"--role {role} needs --{flag}")
-    inputs = opt.inputs_from(options, bfile=options["bfile"] or "")
+    inputs = opt.inputs_from(options)
+    form = form_from(options, digits or 17)
+    form.check(options["model"], projected=role == "phenotypes" and reveal != "aggregates")
     log = RunLog(out, f"party {me}", quiet=quiet)
     task = Task(
         inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
         reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, column_limit=column_limit,
-        two_sites_learn_each_other=two_sites_learn_each_other, digits=digits or 17, threads=threads or os.cpu_count() or 1,
+        two_sites_learn_each_other=two_sites_learn_each_other, digits=form.digits, threads=threads or os.cpu_count() or 1,
         score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),
     )  # fmt: skip
     outcome = run_party(parties, Identity.in_directory(folder, me), task, log)
+    convert(outcome.tables, out, form, log)
     print_summaries(outcome.tables, log)
     split = split_of(parties)
     computing = [n for n in parties.names if parties[n].role != DEALER]

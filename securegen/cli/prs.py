@@ -19,18 +19,20 @@ SMALL_MODELS = "scores of few variants give the genotypes away to whoever knows 
 @click.command(cls=ScoreCommand, epilog="Example:  securegen prs --bfile cohort --score weights.tsv 1 2 4 --out result")
 @click.option("--cohort", metavar="FOLDER", help="Encrypted cohort (server side).")
 @click.option("--model", metavar="FOLDER", help="Public model for it (server side).")
-@opt.genotype_options(required=False)
+@opt.genotype_options()
 @score_options(required=False)
 @opt.run_options
 def command(cohort, model, out, threads, memory, quiet, **options) -> None:
-    """Polygenic scores: on --bfile in the clear, on an encrypted cohort as the server.
+    """Polygenic scores: on genotypes in the clear, on an encrypted cohort as the server.
 
     In the clear it writes OUT.sscore in plink2's columns and OUT.match.tsv with a word for every row of the scoring
     files. As the server it reads --cohort and --model, needs no key and can use none, and writes OUT.results.
     """
     opt.use_threads(threads)
-    if bool(cohort) == bool(options["bfile"]) or bool(cohort) != bool(model):
-        raise UsageError("give either --bfile and --score (in the clear) or --cohort and --model (as the server)")
+    if bool(cohort) == opt.genotypes_given(options) or bool(cohort) != bool(model):
+        raise UsageError(
+            "give either genotypes (--bfile …) and --score (in the clear) or --cohort and --model (as the server)"
+        )
     log = RunLog(out, "prs", quiet=quiet)
     if cohort:
         if options["score"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.table_form import TableForm
 from securegen.provenance import RunLog
 
 
@@ -22,4 +23,4 @@ def command(out: str, threads: int | None, memory: int | None, quiet: bool, **op
     from securegen.cli.run_local import run_plain
 
     opt.use_threads(threads)
-    run_plain(opt.inputs_from(options, qc=True), out, 17, RunLog(out, "qc", quiet=quiet), qc_only=True)
+    run_plain(opt.inputs_from(options, qc=True), out, TableForm(), RunLog(out, "qc", quiet=quiet), qc_only=True)

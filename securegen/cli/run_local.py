@@ -17,13 +17,14 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.run_local_prs import prs
 from securegen.cli.summary import print_summaries, print_top, promises
+from securegen.cli.table_form import TableForm, convert, form_from, table_options
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
 from securegen.io.output import make_working_folder
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
-from securegen.study import Inputs
+from securegen.study import Inputs, silent
 
 
 @click.group()
@@ -49,7 +50,7 @@ def record_of(study) -> dict:
 
 
 def run_plain(
-    inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, qc_only: bool = False,
+    inputs: Inputs, out: str, form: TableForm, log: RunLog, filters: Filters | None = None, *, qc_only: bool = False,
     uv: bool = False,
 ):  # fmt: skip
     """The plain engine, with its log and record."""
@@ -62,9 +63,10 @@ def run_plain(
         if uv:
             from securegen.stats.projected_tables import plain_uv
 
-            tables = plain_uv(study.reader, study.design, out, digits=digits)
+            tables = plain_uv(study.reader, study.design, out, digits=form.digits)
         elif not qc_only:
-            tables = api.plain_tables(study, out, digits=digits, filters=filters)
+            tables = api.plain_tables(study, out, digits=form.digits, filters=filters)
+            convert(tables, out, form, log)
         if qc_only:
             for path in api.plain_qc(study, out):
                 log(f"wrote {path}")
@@ -79,7 +81,7 @@ def run_plain(
 
 
 def run_ckks(
-    inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, encryptor: str, keep_files: bool,
+    inputs: Inputs, out: str, form: TableForm, log: RunLog, filters: Filters | None = None, *, encryptor: str, keep_files: bool,
     qc_only: bool = False, limits: Sequence[str] = (),
 ):  # fmt: skip
     """Owner in this process, server in another that is given two folders and no key."""
@@ -110,7 +112,8 @@ def run_ckks(
         served = _serve(server, limits)
         with log.stage("decrypt"):
             results = server / "study.results"
-            tables = api.decrypt_tables(results, key, made.owner, out, digits=digits, filters=filters)
+            tables = api.decrypt_tables(results, key, made.owner, out, digits=form.digits, filters=filters)
+            convert(tables, out, form, log)
             paths = api.decrypt_qc(results, key, made.owner, out) if qc_only else []
         print_summaries(tables, log, filters)
         for path in paths:
@@ -153,7 +156,6 @@ def _serve(server: Path, limits: Sequence[str]) -> dict:
 
 
 ENGINE = click.option("--engine", type=click.Choice(["plain", "ckks"]), required=True, help="How sums are computed.")
-DIGITS = click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
 KEEP = click.option("--keep-files", is_flag=True, help="Keep the encrypted files (the key is deleted all the same).")
 
 
@@ -190,37 +192,42 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @click.option("--consent-aggregates", is_flag=True, help="Both owners agree to open all sums (mpc).")
 @click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
 @opt.encryptor_option
-@DIGITS
+@table_options
 @KEEP
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
-def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_learn_each_other, encryptor, digits,
-         keep_files, compare_plain, out, threads, memory, quiet, bfile, **options) -> None:  # fmt: skip
+def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_learn_each_other, encryptor,
+         keep_files, compare_plain, out, threads, memory, quiet, **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.
     """
     opt.use_threads(threads)
-    filters = opt.filters_from(options)
-    inputs = opt.inputs_from(options, bfile=bfile[0], qc=filters.active)
-    if engine not in ("threshold", "mpc") and (len(bfile) > 1 or sites):
-        raise UsageError(f"several --bfile and --sites are for sites that share no data, not for --engine {engine}")
+    filters, form = opt.filters_from(options), form_from(options)
+    form.check(options["model"], projected=reveal == "uv" or (split == "vertical" and reveal != "aggregates"))
+    cohorts = opt.cohorts_from(options)
+    inputs = opt.inputs_from(options | cohorts[0], qc=filters.active)
+    members = [opt.inputs_from(options | c, qc=filters.active) for c in cohorts]
+    if engine not in ("threshold", "mpc") and (len(members) > 1 or sites):
+        raise UsageError(
+            f"several files of genotypes and --sites are for sites that share no data, not for --engine {engine}"
+        )
     if engine != "mpc" and (split or threshold or consent_aggregates or reveal not in (None, "uv")):
         raise UsageError("--split, --reveal, --threshold and --consent-aggregates are for --engine mpc")
     if reveal == "uv" and engine not in ("plain", "mpc"):
         raise UsageError(f"--reveal uv does not go with --engine {engine}")
-    if compare_plain and len(bfile) > 1:
-        raise UsageError("--compare-plain needs the pooled cohort as one --bfile")
+    if compare_plain and len(members) > 1:
+        raise UsageError("--compare-plain needs the pooled cohort as one file of genotypes")
     log = RunLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
     if engine == "threshold":
         from securegen.cli.run_threshold import run_threshold
 
         tables = run_threshold(
-            inputs, bfile, sites, out, digits, log, filters, keep_files=keep_files,
+            members, sites, out, form, log, filters, keep_files=keep_files,
             two_sites_learn_each_other=two_sites_learn_each_other,
         )  # fmt: skip
         if compare_plain:
-            _compare(inputs, tables, digits, log, filters)
+            _compare(inputs, tables, form, log, filters)
         return
     if engine == "mpc":
         from securegen.cli.run_mpc import Choices, run_mpc
@@ -236,20 +243,20 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
         )
         if compare_plain and split == "vertical" and reveal in (None, "hits"):
             raise UsageError("--compare-plain compares whole tables; hits are a part of one")
-        tables = run_mpc(inputs, bfile, choices, out, digits, log, filters, keep_files=keep_files)
+        tables = run_mpc(members, choices, out, form, log, filters, keep_files=keep_files)
         if compare_plain:
-            _compare(inputs, tables, digits, log, filters, uv=reveal == "uv")
+            _compare(inputs, tables, form, log, filters, uv=reveal == "uv")
         return
     if engine == "plain":
-        run_plain(inputs, out, digits, log, filters, uv=reveal == "uv")
+        run_plain(inputs, out, form, log, filters, uv=reveal == "uv")
         return
     if inputs.missing == "complete" and inputs.model not in ("trend", "allelic"):
         raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
     tables = run_ckks(
-        inputs, out, digits, log, filters, encryptor=encryptor, keep_files=keep_files, limits=_limits(threads, memory)
+        inputs, out, form, log, filters, encryptor=encryptor, keep_files=keep_files, limits=_limits(threads, memory)
     )
     if compare_plain:
-        _compare(inputs, tables, digits, log, filters)
+        _compare(inputs, tables, form, log, filters)
 
 
 @command.command(epilog="Example:  securegen run-local qc --engine ckks --bfile cohort --out quality")
@@ -266,14 +273,14 @@ def qc(engine, encryptor, keep_files, out, threads, memory, quiet, **options) ->
     inputs = opt.inputs_from(options, qc=True)
     log = RunLog(out, f"run-local qc --engine {engine}", quiet=quiet)
     if engine == "plain":
-        run_plain(inputs, out, 17, log, qc_only=True)
+        run_plain(inputs, out, TableForm(), log, qc_only=True)
     else:
         limits = _limits(threads, memory)
-        run_ckks(inputs, out, 17, log, encryptor=encryptor, keep_files=keep_files, qc_only=True, limits=limits)
+        run_ckks(inputs, out, TableForm(), log, encryptor=encryptor, keep_files=keep_files, qc_only=True, limits=limits)
 
 
 def _compare(
-    inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters | None, *, uv: bool = False
+    inputs: Inputs, tables, form: TableForm, log: RunLog, filters: Filters | None, *, uv: bool = False
 ) -> None:  # fmt: skip
     """Run the plain engine beside and compare the tables byte for byte. Raises SecuregenError when they differ."""
     from securegen import api
@@ -283,9 +290,10 @@ def _compare(
         if uv:
             from securegen.stats.projected_tables import plain_uv
 
-            plain = plain_uv(study.reader, study.design, f"{folder}/p", digits=digits)
+            plain = plain_uv(study.reader, study.design, f"{folder}/p", digits=form.digits)
         else:
-            plain = api.plain_tables(study, f"{folder}/p", digits=digits, filters=filters)
+            plain = api.plain_tables(study, f"{folder}/p", digits=form.digits, filters=filters)
+            convert(plain, f"{folder}/p", form, silent)
         same = all(Path(a.path).read_bytes() == Path(b.path).read_bytes() for a, b in zip(tables, plain, strict=True))
     for table in tables:
         print_top(table, log)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.summary import print_summaries, promises
+from securegen.cli.table_form import convert, form_from, table_options
 from securegen.provenance import RunLog
 
 IDENTITY = "site.secret"
@@ -56,7 +57,7 @@ def variants(out: str, **options: Any) -> None:
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
 @click.option("--study", "study_file", metavar="FILE", help="The study file [FOLDER/study.toml].")
 @click.option("--state", required=True, metavar="FOLDER", help="This site's private folder.")
-@click.option("--bfile", required=True, metavar="PREFIX", help="PLINK1 fileset of this site's people.")
+@opt.site_genotypes
 @click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line).")
 @click.option("--remove", metavar="FILE", help="Without these samples.")
 @click.option("--pheno", required=True, metavar="FILE", help="This site's phenotypes.")
@@ -64,10 +65,10 @@ def variants(out: str, **options: Any) -> None:
 @click.option(
     "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for a silent site [0]."
 )
-@click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
+@table_options
 @opt.filter_options
 @opt.run_options
-def run(folder, study_file, state, wait, digits, out, threads, memory, quiet, **options) -> None:
+def run(folder, study_file, state, wait, out, threads, memory, quiet, **options) -> None:
     """Go as far in the study as the other sites allow, and to the end when they are there.
 
     Run it again whenever it says that it waits for a site: it never repeats a step, and a killed run goes on.
@@ -78,13 +79,17 @@ def run(folder, study_file, state, wait, digits, out, threads, memory, quiet, **
 
     lock_down_process()
     opt.use_threads(threads)
-    filters = opt.filters_from(options)
+    filters, form = opt.filters_from(options), form_from(options)
     log = RunLog(out, "site run", quiet=quiet)
     with log.stage("gwas"):
         result = run_site(
             Path(folder), Path(state), read_identity(Path(state) / IDENTITY), opt.inputs_from(options), out,
-            study_file=Path(study_file) if study_file else None, wait=wait, digits=digits, filters=filters, log=log,
+            study_file=Path(study_file) if study_file else None, wait=wait, digits=form.digits, filters=filters, log=log,
         )  # fmt: skip
+    written = [t.path for t in result.tables]
+    convert(result.tables, out, form, log)
+    renamed = dict(zip(written, (t.path for t in result.tables), strict=True))
+    receipt = replace(result.receipt, released=tuple(renamed.get(r, r) for r in result.receipt.released))
     print_summaries(result.tables, log, filters)
     for path in result.quality:
         log(f"wrote {path}")
@@ -95,7 +100,7 @@ def run(folder, study_file, state, wait, digits, out, threads, memory, quiet, **
         samples=max(a.model.samples for a in tests), samples_stored=len(result.design.columns.values),
         variants=result.study.variants, covariates=max(len(a.model.covariates) for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),
-        planned_noise_margin_bits=result.study.parameters.margin_bits, receipt=result.receipt.to_json(),
+        planned_noise_margin_bits=result.study.parameters.margin_bits, receipt=receipt.to_json(),
         opened=result.opened, summaries=[summary_json(t) for t in result.tables],
     )  # fmt: skip
 

@@ -47,6 +47,10 @@ def _pairs(values: tuple[str, ...], what: str) -> list[tuple[str, str]]:
     "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True, help="Missing calls."
 )
 @click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound].")
+@click.option(
+    "--dosage-grid", type=click.IntRange(1), default=1, show_default=True, metavar="D",
+    help="Every site's dosages in steps of 1/D; 1 is for hard calls.",
+)  # fmt: skip
 @click.option("--site-indicators", is_flag=True, help="A covariate for each site but the first.")
 @click.option("--loadings", metavar="FILE", help="Public loadings: every site projects its own people.")
 @click.option("--components", type=click.IntRange(0), default=0, help="How many of them are covariates.")
@@ -55,8 +59,8 @@ def _pairs(values: tuple[str, ...], what: str) -> list[tuple[str, str]]:
     "--minimum-cohort", type=click.IntRange(1), default=20, show_default=True, help="Smallest site that takes part."
 )
 @click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
-def init(folder, key, name, sites, lists, traits, covariates, model, missing, bits, site_indicators, loadings, components,
-         qc, minimum_cohort, two_sites_learn_each_other) -> None:  # fmt: skip
+def init(folder, key, name, sites, lists, traits, covariates, model, missing, bits, dosage_grid, site_indicators, loadings,
+         components, qc, minimum_cohort, two_sites_learn_each_other) -> None:  # fmt: skip
     """Write study.toml, its signature and the variant list into the shared folder."""
     from securegen.federated import identity, studyfile, variants
     from securegen.io.output import atomic
@@ -83,7 +87,7 @@ def init(folder, key, name, sites, lists, traits, covariates, model, missing, bi
             tuple(studyfile.TraitColumn(*pair) for pair in kinds), tuple(covariates), model, missing, bits, site_indicators,
             components, qc, minimum_cohort, two_sites_learn_each_other, len(common), common.digest(),
             hashlib.sha256(raw).hexdigest() if loadings else "",
-            studyfile.plan_ciphertexts(len(common), columns, complete=missing == "complete"),
+            studyfile.plan_ciphertexts(len(common), columns, complete=missing == "complete"), dosage_grid,
         ),
         coordinator,
     )  # fmt: skip
