@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +11,11 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.run_local_prs import prs
 from securegen.cli.summary import print_summaries, print_top, promises
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
-from securegen.io.output import make_working_folder
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
@@ -89,11 +85,8 @@ def run_ckks(
     from securegen.cli.progress import progress
 
     keys.lock_down_process()
-    work = make_working_folder(f"{out}.parties")
-    owner, server = work / "owner", work / "server"
-    owner.mkdir(mode=0o700)
-    server.mkdir()
-    try:
+    with parties(out, "owner", "server", keep=keep_files, log=log) as at:
+        owner, server = at["owner"], at["server"]
         with log.stage("plan"):
             study = opt.open_study(inputs, log, qc_only=qc_only)
             plan = api.plan(study)
@@ -107,7 +100,9 @@ def run_ckks(
             made = api.encrypt(study, key, owner / "study", encryptor=encryptor, progress=report)
             for folder in (made.cohort, made.design):
                 folder.rename(server / folder.name)
-        served = _serve(server, limits)
+        served = run_party(
+            server, "gwas", "--cohort", "study.cohort", "--design", "study.design", "--out", "study", *limits
+        )
         with log.stage("decrypt"):
             results = server / "study.results"
             tables = api.decrypt_tables(results, key, made.owner, out, digits=digits, filters=filters)
@@ -128,28 +123,6 @@ def run_ckks(
             encryptor=encryptor, **record_of(study),
         )  # fmt: skip
         return tables
-    finally:
-        if keep_files:
-            log(f"kept {work}")
-            (owner / "key.secret").unlink(missing_ok=True)
-        else:
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def _serve(server: Path, limits: Sequence[str]) -> dict:
-    """Run the server as its own process in its own folder, with no key and nothing of the owner's environment."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SECUREGEN_")}
-    environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-    call = [sys.executable, "-m", "securegen", "gwas", "--cohort", "study.cohort", "--design", "study.design"]
-    run = subprocess.run(
-        [*call, "--out", "study", "--quiet", *limits], cwd=server, env=environment, stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    if run.returncode:
-        error = SecuregenError(f"the server process failed: {run.stderr.strip().removeprefix('Error: ')}")
-        error.exit_code = run.returncode if run.returncode > 0 else 1
-        raise error
-    return json.loads((server / "study.run.json").read_text())
 
 
 ENGINE = click.option("--engine", type=click.Choice(["plain", "ckks"]), required=True, help="How sums are computed.")
