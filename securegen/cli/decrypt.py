@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal
 from securegen.cli.encrypt import _passphrase
+from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, promises
-from securegen.errors import VerificationError
-from securegen.provenance import RunLog
+from securegen.errors import ArtefactError, VerificationError
 
 
-@click.command(
-    epilog="Example:  securegen decrypt --key study-key.secret --owner enc.owner --results results.results --out mystudy"
-)
+@click.command()
 @click.option("--key", "key_file", required=True, metavar="FILE", help="KEY.secret.")
 @opt.passphrase_options
 @click.option("--owner", required=True, metavar="FOLDER", help="OUT.owner of securegen encrypt.")
@@ -25,6 +25,7 @@ from securegen.provenance import RunLog
 @click.option("--qc-tables", is_flag=True, help="Also write OUT.afreq, OUT.vmiss and OUT.hardy (encrypt --qc).")
 @click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
 @opt.run_options
+@rehearses
 def command(
     key_file,
     passphrase_file,
@@ -48,11 +49,14 @@ def command(
 
     keys.lock_down_process()
     opt.use_threads(threads)
-    log = RunLog(out, "decrypt", quiet=quiet)
+    log = CommandLog(out, "decrypt", quiet=quiet)
     keys.refuse_retired(key_file, still_trusted=key_still_trusted)
     with log.stage("decrypt"):
         key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))
         filters = opt.filters_from(options)
+        if dry_run():
+            _check(Path(results), Path(owner), key.public.fingerprint)
+            stop_rehearsal([f"{out}.<PHENO>.<TEST>", *log.files])
         try:
             tables = api.decrypt_tables(results, key, owner, out, digits=digits, filters=filters)
             paths = api.decrypt_qc(results, key, owner, out) if qc_tables else []
@@ -64,3 +68,14 @@ def command(
         log(f"wrote {path}")
     margin = key.public.parameters.margin_bits
     log.write(engine="ckks", planned_noise_margin_bits=margin, promise=promises(tables))
+
+
+def _check(results: Path, owner: Path, fingerprint: str) -> None:
+    """Whole results of this key, and an owner's folder. Raises ArtefactError or InputError."""
+    from securegen.ckks.artefact import read_manifest
+
+    check_input(results)
+    check_input(owner)
+    theirs = str(read_manifest(results, "results", None).get("key"))
+    if theirs != fingerprint:
+        raise ArtefactError(f"{results} belongs to key {theirs[:16]}, not to {fingerprint[:16]}")

@@ -6,23 +6,27 @@ import os
 import secrets
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import Group, dry_run, rehearses, stop_rehearsal
 from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.run_local_prs import prs
+from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, print_top, promises
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.stats.qc import Filters
-from securegen.stats.tables import Summary
+from securegen.stats.tables import Summary, table_path
 from securegen.study import Inputs
+from securegen.vocabulary import QC_COLUMNS
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Run every role of a study on this machine, each as a process of its own."""
 
@@ -44,6 +48,13 @@ def record_of(study) -> dict:
     }
 
 
+def _rehearsed(study, out: str, log: RunLog) -> None:
+    """End a dry run here, with the names of the tables."""
+    analyses = study.design.analyses
+    tables = [table_path(out, a) for a in analyses if a.test != "qc"] or [f"{out}.{n}" for n in QC_COLUMNS]
+    stop_rehearsal([*tables, f"{out}.log", f"{out}.run.json"], **record_of(study))
+
+
 def run_plain(
     inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, qc_only: bool = False,
     uv: bool = False,
@@ -53,6 +64,7 @@ def run_plain(
 
     with log.stage("plan"):
         study = opt.open_study(inputs, log, qc_only=qc_only)
+    _rehearsed(study, out, log)
     tables: list[Summary] = []
     with log.stage("gwas"):
         if uv:
@@ -85,12 +97,13 @@ def run_ckks(
     from securegen.cli.progress import progress
 
     keys.lock_down_process()
+    with log.stage("plan"):
+        study = opt.open_study(inputs, log, qc_only=qc_only)
+        plan = api.plan(study)
+        describe(plan, study.design, log)
+    _rehearsed(study, out, log)
     with parties(out, "owner", "server", keep=keep_files, log=log) as at:
         owner, server = at["owner"], at["server"]
-        with log.stage("plan"):
-            study = opt.open_study(inputs, log, qc_only=qc_only)
-            plan = api.plan(study)
-            describe(plan, study.design, log)
         with log.stage("keygen"):
             passphrase = secrets.token_bytes(32).hex().encode()
             keys.write_secret(owner / "key.secret", api.generate_key(plan), passphrase=passphrase)
@@ -136,10 +149,7 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
     return [part for flag, value in given if value is not None for part in (flag, str(value))]
 
 
-@command.command(
-    epilog="Example:  securegen run-local gwas --engine ckks --bfile cohort --pheno p.tsv --pheno-name QT "
-    "--covar c.tsv --out result"
-)
+@command.command()
 @click.option(
     "--engine",
     type=click.Choice(["plain", "ckks", "threshold", "mpc"]),
@@ -167,6 +177,7 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @KEEP
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
+@rehearses
 def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_learn_each_other, encryptor, digits,
          keep_files, compare_plain, out, threads, memory, quiet, bfile, **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
@@ -184,7 +195,11 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
         raise UsageError(f"--reveal uv does not go with --engine {engine}")
     if compare_plain and len(bfile) > 1:
         raise UsageError("--compare-plain needs the pooled cohort as one --bfile")
-    log = RunLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
+    log = CommandLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
+    if dry_run() and engine in ("threshold", "mpc"):
+        for path in bfile:
+            study = opt.open_study(replace(inputs, bfile=path), log)
+        _rehearsed(study, out, log)
     if engine == "threshold":
         from securegen.cli.run_threshold import run_threshold
 
@@ -225,7 +240,7 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
         _compare(inputs, tables, digits, log, filters)
 
 
-@command.command(epilog="Example:  securegen run-local qc --engine ckks --bfile cohort --out quality")
+@command.command()
 @ENGINE
 @opt.genotype_options()
 @click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls.")
@@ -233,11 +248,12 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
 @opt.encryptor_option
 @KEEP
 @opt.run_options
+@rehearses
 def qc(engine, encryptor, keep_files, out, threads, memory, quiet, **options) -> None:
     """Allele frequencies, missingness and Hardy–Weinberg tests, in the clear or encrypted."""
     opt.use_threads(threads)
     inputs = opt.inputs_from(options, qc=True)
-    log = RunLog(out, f"run-local qc --engine {engine}", quiet=quiet)
+    log = CommandLog(out, f"run-local qc --engine {engine}", quiet=quiet)
     if engine == "plain":
         run_plain(inputs, out, 17, log, qc_only=True)
     else:

@@ -7,9 +7,11 @@ import secrets
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.progress import progress
 from securegen.cli.prs import SMALL_MODELS, run_plain
 from securegen.cli.run_local_parties import parties, run_party
+from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand, privacy_options, score_inputs, score_options
 from securegen.errors import UsageError
 from securegen.governance.receipt import Party, Receipt
@@ -75,10 +77,7 @@ def run_public(
         )  # fmt: skip
 
 
-@click.command(
-    cls=ScoreCommand,
-    epilog="Example:  securegen run-local prs --engine ckks --bfile cohort --score weights.tsv --out result",
-)
+@click.command(cls=ScoreCommand)
 @click.option("--engine", type=click.Choice(["plain", "ckks", "mpc"]), required=True, help="How sums are computed.")
 @opt.genotype_options()
 @score_options()
@@ -89,6 +88,7 @@ def run_public(
 @opt.encryptor_option
 @click.option("--keep-files", is_flag=True, help="Keep the encrypted files (keys are deleted all the same).")
 @opt.run_options
+@rehearses
 def prs(
     engine, private_model, encrypted_model, vendor_key, client, ledger, allow_model, reply_cap, encryptor, keep_files, out,
     threads, memory, quiet, **options,
@@ -103,7 +103,10 @@ def prs(
     chosen = [flag for flag, given in settings.items() if given]
     if len(chosen) > 1 or (chosen and engine != "ckks"):
         raise UsageError(f"{' and '.join(chosen)}: one of them at a time, with --engine ckks")
-    log = RunLog(out, " ".join(["run-local prs --engine", engine, *chosen]), quiet=quiet)
+    log = CommandLog(out, " ".join(["run-local prs --engine", engine, *chosen]), quiet=quiet)
+    if dry_run():
+        open_scores(genotypes, inputs, log=log)
+        stop_rehearsal([f"{out}.sscore", *log.files])
     if engine == "plain":
         run_plain(genotypes, inputs, out, log)
     elif chosen:
