@@ -43,6 +43,11 @@ class RunLog:
         self._clock = time.perf_counter()
         self(f"securegen {VERSION} {command}, {time.strftime('%Y-%m-%d %H:%M:%S')}")
 
+    @property
+    def files(self) -> tuple[str, str]:
+        """What `write` writes."""
+        return f"{self.out}.log", f"{self.out}.run.json"
+
     def __call__(self, line: str) -> None:
         self.lines.append(line)
         if not self.quiet:

@@ -182,6 +182,7 @@ def common_options(function: Callable, *, config: str = "--config") -> Callable:
         if value:
             ctx.meta[DRY_RUN] = True
 
+    made: Callable = command
     for option in (
         click.option(
             "--dry-run", is_flag=True, expose_value=False, callback=remember,
@@ -193,8 +194,8 @@ def common_options(function: Callable, *, config: str = "--config") -> Callable:
         ),
         json_option,
     ):  # fmt: skip
-        command = option(command)
-    return command
+        made = option(made)
+    return made
 
 
 def json_option(function: Callable) -> Callable:

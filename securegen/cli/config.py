@@ -83,11 +83,11 @@ def _value(path: str, key: str, value: Any, option: click.Option) -> Any:
 
 
 def options_of(ctx: click.Context) -> dict[str, Any]:
-    """Every option of the running command that has a value, by flag; defaults too."""
+    """Every option of the running command that has a value and decides what comes out, by flag; defaults too."""
     out: dict[str, Any] = {}
     for flag, option in _options(ctx.command).items():
         value = ctx.params.get(str(option.name))
-        if value is None or value == () or (value is False and not option.secondary_opts):
+        if flag == "quiet" or value is None or value == () or (value is False and not option.secondary_opts):
             continue
         if isinstance(value, tuple):
             value = ",".join(map(str, value)) if option.callback else list(value)

@@ -12,7 +12,7 @@ from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsa
 from securegen.cli.encrypt import _passphrase
 from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, promises
-from securegen.errors import ArtefactError, VerificationError
+from securegen.errors import VerificationError
 
 
 @click.command()
@@ -55,8 +55,7 @@ def command(
         key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))
         filters = opt.filters_from(options)
         if dry_run():
-            _check(Path(results), Path(owner), key.public.fingerprint)
-            stop_rehearsal([f"{out}.<PHENO>.<TEST>", *log.files])
+            stop_rehearsal([*_tables(Path(results), Path(owner), key, out), *log.files])
         try:
             tables = api.decrypt_tables(results, key, owner, out, digits=digits, filters=filters)
             paths = api.decrypt_qc(results, key, owner, out) if qc_tables else []
@@ -70,12 +69,12 @@ def command(
     log.write(engine="ckks", planned_noise_margin_bits=margin, promise=promises(tables))
 
 
-def _check(results: Path, owner: Path, fingerprint: str) -> None:
-    """Whole results of this key, and an owner's folder. Raises ArtefactError or InputError."""
-    from securegen.ckks.artefact import read_manifest
+def _tables(results: Path, owner: Path, key, out: str) -> list[str]:
+    """The tables that these results give. Raises ArtefactError when a folder is not whole, or of another key or design."""
+    from securegen.ckks.cohort import OwnerState
+    from securegen.ckks.studydesign import read_secrets
+    from securegen.stats.tables import table_path
 
     check_input(results)
-    check_input(owner)
-    theirs = str(read_manifest(results, "results", None).get("key"))
-    if theirs != fingerprint:
-        raise ArtefactError(f"{results} belongs to key {theirs[:16]}, not to {fingerprint[:16]}")
+    analyses = read_secrets(OwnerState(owner, key), results).analyses
+    return [table_path(out, a) for a in analyses if a.test != "qc"]

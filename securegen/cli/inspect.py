@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from securegen.cli.command import json_option, report
-from securegen.errors import ArtefactError
+from securegen.errors import ArtefactError, SecuregenError
 
 
 @click.command()
@@ -21,11 +21,17 @@ def command(paths: tuple[str, ...], public: str | None, no_digests: bool) -> Non
     in them is shown. Exit code 7 when something does not hold.
     """
     from securegen.ckks.keys import read_public
-    from securegen.inspection import inspect
+    from securegen.inspection import Inspection, inspect
 
     key = read_public(public) if public else None
-    found = [inspect(path, public=key, digests=not no_digests) for path in paths]
+    found: list[Inspection] = []
+    failed: list[SecuregenError] = []
+    for path in paths:
+        try:
+            found.append(inspect(path, public=key, digests=not no_digests))
+        except SecuregenError as error:
+            failed.append(error)
     report([line for one in found for line in one.lines()], found=[one.to_json() for one in found])
-    bad = [one for one in found if one.problems]
-    if bad:
-        raise ArtefactError(f"{bad[0].path}: {bad[0].problems[0]}")
+    failed += [ArtefactError(f"{one.path}: {one.problems[0]}") for one in found if one.problems]
+    if failed:
+        raise failed[0]

@@ -16,11 +16,6 @@ from securegen.provenance import RunLog
 class CommandLog(RunLog):
     """RunLog of the command that is running; under --dry-run it writes nothing."""
 
-    @property
-    def files(self) -> tuple[str, str]:
-        """What `write` writes."""
-        return f"{self.out}.log", f"{self.out}.run.json"
-
     def write(self, **record: Any) -> None:
         """Write PREFIX.log and PREFIX.run.json with the options, and what the command wrote."""
         ctx = click.get_current_context()

@@ -4,7 +4,6 @@ signature hold. Nothing secret is returned, also of files that are secret: of th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from securegen.ckks.artefact import MANIFEST
 from securegen.ckks.keys import PublicKey
 from securegen.errors import InputError
-from securegen.inspection.files import describe_file, first_bytes, is_secret, key_fingerprint
+from securegen.inspection.files import describe_file, is_secret, key_fingerprint
 from securegen.inspection.folders import describe_boxes, describe_manifest, describe_study_folder
 
 __all__ = ["Inspection", "inspect", "is_secret", "key_fingerprint"]
@@ -74,7 +73,7 @@ def inspect(path: str | Path, *, public: PublicKey | None = None, digests: bool 
     except OSError as error:
         raise InputError(f"cannot read {error.filename or path}: {error.strerror}") from None
     if found is None:
-        raise InputError(f"{path} is nothing that securegen writes{_begins(path)}; it knows {KNOWN}")
+        raise InputError(f"{path} is nothing that securegen writes{_about(path)}; it knows {KNOWN}")
     return Inspection(str(path), **found)
 
 
@@ -85,8 +84,8 @@ def _neighbours(path: Path) -> str:
     return f"; did you mean {', '.join(names)}?" if names else ""
 
 
-def _begins(path: Path) -> str:
+def _about(path: Path) -> str:
     if path.is_dir():
         names = sorted(p.name for p in path.iterdir())[:5]
         return f" (it has no manifest.json; in it: {', '.join(names) or 'nothing'})"
-    return f" (it begins with {json.dumps(first_bytes(path, 16).decode('latin-1'))})"
+    return f" ({path.stat().st_size} bytes)"  # not its first words: it may be somebody's passphrase

@@ -73,7 +73,7 @@ def _brief(value: Any) -> Any:
         return value[:16] + "…"
     if isinstance(value, list) and value:
         if any(isinstance(v, list | dict) for v in value):
-            return f"{len(value)}"
+            return f"{len(value)} entries"
         return value if len(value) <= 12 else f"{len(value)}: {', '.join(map(str, value[:6]))}, …"
     return value
 
