@@ -40,8 +40,6 @@ def ring_of(context: Any) -> Ring:
     """
     data = context.seal_context().data.key_context_data().parms()
     primes = tuple(int(m.value()) for m in data.coeff_modulus())
-    if len(primes) < 2:
-        raise PlanError("a TenSEAL context with one prime has no data level: give two coeff_mod_bit_sizes or more")
     if max(primes[:-1]) >= 1 << 31:
         raise PlanError(
             f"data primes of {max(primes[:-1]).bit_length()} bits do not fit securegen's kernels (31 at most): make the "
@@ -200,9 +198,10 @@ def to_ckks_vector(ciphertexts: np.ndarray, context: Any, *, scale: float, sizes
 
 
 def dosages_from_tenseal(rows: Iterable[Any], *, grid: int = 1) -> np.ndarray:
-    """Owner: TenSEAL vectors or tensors of dosages on a private context, one a variant -> (M, N) int8 in units of 1/grid.
+    """Owner: TenSEAL vectors or tensors of dosages on a private context, one a variant -> (M, N) dosages in [0, 2].
 
-    They go on as `securegen.from_arrays(...)` and are encrypted afresh. Raises InputError for what is no dosage.
+    grid: steps of 1/grid; int8 for 1, else float64. They go on to `securegen.from_arrays(…, grid=grid)` and are encrypted
+    afresh. Raises InputError for what is no dosage.
     """
     return np.stack(list(_dosages(rows, grid)))
 
@@ -216,4 +215,4 @@ def _dosages(rows: Iterable[Any], grid: int) -> Iterator[np.ndarray]:
         if far.max(initial=0) > SLOT_TOLERANCE or whole.min(initial=0) < 0 or whole.max(initial=0) > 2 * grid:
             i = int(np.argmax(np.where((whole < 0) | (whole > 2 * grid), np.inf, far)))
             raise InputError(f"row {j}, sample {i}: {values[i] / grid:.4f} is no dosage in steps of 1/{grid}")
-        yield whole.astype(np.int8)
+        yield whole.astype(np.int8) if grid == 1 else whole / grid

@@ -6,6 +6,7 @@ COHORT = "--bfile cohort"
 STUDY = f"{COHORT} --pheno cohort.pheno.tsv --pheno-name QT --covar cohort.covar.tsv"
 SCORE = "--score cohort.score.tsv"
 LEDGER = "--ledger ledger.json"
+PATIENTS = f"{COHORT} --keep patients.txt"  # a private model answers few people a client
 PASS = "--passphrase-file pass.txt"
 
 EXAMPLES = {
@@ -24,13 +25,13 @@ EXAMPLES = {
     "prs-step": f"prs-step encrypt {COHORT} {SCORE} {PASS} --out enc",
     "prs-step encrypt": f"prs-step encrypt {COHORT} {SCORE} {PASS} --out enc",
     "prs-step decrypt": f"prs-step decrypt --key enc.secret {PASS} --owner enc.owner --results enc.results --out scores",
-    "prs-step request": f"prs-step request {COHORT} --out mine",
+    "prs-step request": f"prs-step request {PATIENTS} --imputation none --out mine",
     "prs-step invite": f"prs-step invite --request mine.request {SCORE} {LEDGER} --out model",
-    "prs-step accept": f"prs-step accept --invitation model.invitation {COHORT} {PASS} --out mine",
+    "prs-step accept": f"prs-step accept --invitation model.invitation {PATIENTS} {PASS} --out mine",
     "prs-step reply": "prs-step reply --cohort mine.cohort --publickey mine.publickey --private model.private "
     f"{SCORE} {LEDGER} --out model",
     "prs-step open": f"prs-step open --key mine.secret {PASS} --owner mine.owner --invitation model.invitation "
-    f"--replies model.replies {COHORT} --out scores",
+    f"--replies model.replies {PATIENTS} --out scores",
     "prs-step challenge": "prs-step challenge --out evaluator",
     "prs-step encrypt-model": "prs-step encrypt-model --publickey person.publickey --private hidden.private "
     f"{SCORE} {LEDGER} --out hidden",
@@ -38,11 +39,11 @@ EXAMPLES = {
     "--model hidden.encmodel --challenge evaluator.challenge --out evaluator",
     "prs-step offer": "prs-step offer --request mine.request --challenge hospital.challenge "
     f"{SCORE} {LEDGER} {PASS} --out vendor",
-    "prs-step blind": f"prs-step blind --offer vendor.offer --challenge hospital.challenge {COHORT} --out hospital",
+    "prs-step blind": f"prs-step blind --offer vendor.offer --challenge hospital.challenge {PATIENTS} --out hospital",
     "prs-step answer": "prs-step answer --blinded hospital.blinded --private vendor.private "
     f"{SCORE} {LEDGER} {PASS} --out vendor",
-    "prs-step unmask": f"prs-step unmask --rounded vendor.rounded --offer vendor.offer --masks hospital.masks {COHORT} "
-    "--out scores",
+    "prs-step unmask": f"prs-step unmask --rounded vendor.rounded --offer vendor.offer --masks hospital.masks "
+    f"{PATIENTS} --out scores",
     "site": "site keygen --state private --out uppsala.public",
     "site keygen": "site keygen --state private --out uppsala.public",
     "site variants": f"site variants {COHORT} --out uppsala.variants.tsv",

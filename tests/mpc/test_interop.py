@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from securegen.errors import PolicyError, UsageError
+from securegen.mpc import interop
+from securegen.mpc.crypten_import import import_crypten
+from securegen.mpc.local import local_study
 from securegen.mpc.prg import words
 from securegen.mpc.shares import combine, split
 
 pytest.importorskip("torch", reason="the extra [mpc] is not installed")
-pytest.importorskip("securegen.mpc.crypten_import").import_crypten()
-
-from securegen.mpc import interop
-from securegen.mpc.local import local_study
+import_crypten()
 
 HERE = Path(__file__).parent
 KEY = bytes(range(16))
