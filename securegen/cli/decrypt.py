@@ -10,6 +10,7 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal
 from securegen.cli.encrypt import _passphrase
+from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, promises
 from securegen.errors import VerificationError
@@ -57,7 +58,8 @@ def command(
         if dry_run():
             stop_rehearsal([*_tables(Path(results), Path(owner), key, out), *log.files])
         try:
-            tables = api.decrypt_tables(results, key, owner, out, digits=digits, filters=filters)
+            with progress("decrypting", unit="variants", quiet=quiet) as report:
+                tables = api.decrypt_tables(results, key, owner, out, digits=digits, filters=filters, progress=report)
             paths = api.decrypt_qc(results, key, owner, out) if qc_tables else []
         except VerificationError:
             keys.retire(key_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {results} failed verification")

@@ -13,6 +13,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import Group, dry_run, rehearses, stop_rehearsal
+from securegen.cli.progress import progress
 from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.run_local_prs import prs
 from securegen.cli.runlog import CommandLog
@@ -72,7 +73,8 @@ def run_plain(
 
             tables = plain_uv(study.reader, study.design, out, digits=digits)
         elif not qc_only:
-            tables = api.plain_tables(study, out, digits=digits, filters=filters)
+            with progress("associating", unit="variants", quiet=log.quiet) as report:
+                tables = api.plain_tables(study, out, digits=digits, filters=filters, progress=report)
         if qc_only:
             for path in api.plain_qc(study, out):
                 log(f"wrote {path}")
@@ -94,7 +96,6 @@ def run_ckks(
     from securegen import api
     from securegen.ckks import keys
     from securegen.cli.plan import describe
-    from securegen.cli.progress import progress
 
     keys.lock_down_process()
     with log.stage("plan"):
