@@ -17,7 +17,6 @@ from pathlib import Path
 from securegen.version import VERSION
 
 OK, ADVICE, BROKEN = "ok", "advice", "BROKEN"
-CORE = ("numpy", "numba", "scipy", "pandas", "tenseal", "cryptography", "zstandard", "bed_reader", "click", "rich")
 LEAST_MEMORY = 1 << 30
 LEAST_DISK = 1 << 30
 SCALE = 36  # log2, of the self test
@@ -57,12 +56,23 @@ def _versions() -> list[Check]:
     ]
 
 
+def requirements() -> dict[str, list[str]]:
+    """Extra -> its packages, from the installed metadata; '' is the core."""
+    out: dict[str, list[str]] = {}
+    for line in metadata.requires("securegen") or []:
+        name = re.match(r"[A-Za-z0-9._-]+", line)
+        extra = re.search(r"extra\s*==\s*[\"']([^\"']+)[\"']", line)
+        if name and name[0] != "securegen":
+            out.setdefault(extra[1] if extra else "", []).append(name[0])
+    return out
+
+
 def _core() -> list[Check]:
     found, missing = [], []
-    for package in CORE:
+    for package in requirements().get("", []):
         try:
-            importlib.import_module(package)
-            found.append(f"{package} {metadata.version(package.replace('_', '-'))}")
+            importlib.import_module(package.replace("-", "_"))
+            found.append(f"{package} {metadata.version(package)}")
         except Exception as error:
             missing.append(f"{package} ({type(error).__name__}: {error})")
     if missing:
@@ -71,19 +81,11 @@ def _core() -> list[Check]:
     return [Check("packages", OK, ", ".join(found))]
 
 
-def requirements() -> dict[str, list[str]]:
-    """Extra -> its packages, from the installed metadata."""
-    out: dict[str, list[str]] = {}
-    for line in metadata.requires("securegen") or []:
-        match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?[^;]*;.*extra\s*==\s*[\"']([^\"']+)[\"']", line)
-        if match and match[1] != "securegen" and match[2] != "all":
-            out.setdefault(match[2], []).append(match[1])
-    return out
-
-
 def _extras() -> list[Check]:
     out = []
     for extra, packages in sorted(requirements().items()):
+        if not extra:
+            continue
         absent = [p for p in packages if not _installed(p)]
         if absent:
             advice = f"pip install 'securegen[{extra}]'"

@@ -38,7 +38,10 @@ def workflow(small, tmp_path):
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        environment |= {"PATH": f"{commands}{os.pathsep}{environment['PATH']}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        environment |= {
+            "PATH": f"{commands}{os.pathsep}{environment['PATH']}",
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        }
         return subprocess.run(
             [SNAKEMAKE, "--snakefile", str(ROOT / "examples/snakemake/Snakefile"), "--directory", str(work), "--cores", "2",
              *arguments], env=environment, capture_output=True, text=True, timeout=600,

@@ -81,7 +81,7 @@ def json_text(value: Any) -> str:
 
 
 def print_record(ctx: click.Context, error: BaseException | None = None) -> None:
-    """The one object that --json prints: the record of the run, or what went wrong."""
+    """The one object that --json prints: the record of the run, and what went wrong."""
     record = ctx.meta.get(RECORD)
     if error is not None:
         kind, code, text = type(error).__name__, getattr(error, "exit_code", 1), str(error)
@@ -89,7 +89,7 @@ def print_record(ctx: click.Context, error: BaseException | None = None) -> None
             kind, text = "UsageError", error.format_message()
         elif isinstance(error, KeyboardInterrupt | click.Abort):
             kind, code, text = "Interrupted", 130, "interrupted"
-        record = {"error": {"class": kind, "exit_code": code, "message": text}}
+        record = {**(record or {}), "error": {"class": kind, "exit_code": code, "message": text}}
     if record is not None:
         click.echo(json_text(record))
 

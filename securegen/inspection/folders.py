@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from securegen.ckks.artefact import MANIFEST, manifest_digest, read_manifest, sha256_file
+from securegen.ckks.artefact import MANIFEST, entry_for, manifest_digest, read_manifest
 from securegen.ckks.keys import PublicKey
 from securegen.ckks.parameters import ERROR_MAX, STANDARD_128, Parameters
 from securegen.errors import ArtefactError, SecuregenError
 
+DIGESTS = ("blake3", "sha256")
 WHO = {
     "cohort": ("encrypted cohort", "owner → server"),
     "design": ("encrypted design", "owner → server"),
@@ -55,9 +56,9 @@ def public_key_facts(public: PublicKey) -> dict[str, Any]:
 
 
 def entries(value: Any, name: str = "") -> Iterator[dict[str, Any]]:
-    """Every {name, sha256, size} in a manifest, wherever it stands."""
+    """Every {name, digest, size} in a manifest, wherever it stands."""
     if isinstance(value, dict):
-        if "sha256" in value and isinstance(value.get("name", name), str):
+        if set(DIGESTS) & set(value) and isinstance(value.get("name", name), str):
             yield {"name": name, **value}
             return
         for key, inner in value.items():
@@ -156,8 +157,8 @@ def _digests(folder: Path, listed: list[dict[str, Any]], problems: list[str]) ->
             problem = f"{folder / name} is missing"
         elif "size" in entry and path.stat().st_size != entry["size"]:
             problem = f"{path} has {path.stat().st_size} bytes, its manifest says {entry['size']}"
-        elif sha256_file(path) != entry["sha256"]:
-            problem = f"{path} does not have the SHA-256 its manifest names: it was altered"
+        elif any(f in entry and entry[f] != d for f, d in vars(entry_for(folder, path.name)).items() if f in DIGESTS):
+            problem = f"{path} does not have the digest its manifest names: it was altered"
         else:
             continue
         bad += 1

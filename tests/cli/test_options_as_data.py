@@ -174,13 +174,13 @@ def test_a_dry_run_of_the_parties_steps(steps, small, tmp_path, monkeypatch):
 def test_a_dry_run_finds_what_the_run_would_find(steps, small, place, tmp_path):
     damaged = tmp_path / "study.cohort"
     shutil.copytree(steps.server / "study.cohort", damaged)
-    file = next(damaged.glob("g-*.npy"))
+    file = next(damaged.glob("*.npy"))
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     Path("wrong.txt").write_text("wrong\n")
     key = ["--key", steps.owner / "key.secret", "--passphrase-file", "wrong.txt"]
     results = steps.server / "study.results"
     for call, code, words in (
-        (["gwas", "--cohort", damaged, "--design", steps.server / "study.design"], 7, "does not have the SHA-256"),
+        (["gwas", "--cohort", damaged, "--design", steps.server / "study.design"], 7, "does not have the digest"),
         (["decrypt", *key, "--owner", steps.owner / "study.owner", "--results", results], 6, "wrong passphrase"),
         (["plan", *STUDY[:-1], "nowhere.tsv"], 3, "nowhere.tsv"),
         (["encrypt", *steps.key, *STUDY, "--keep", "few.txt"], 4, "planned for 90 samples, this cohort has 60"),
