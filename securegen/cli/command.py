@@ -165,6 +165,15 @@ def check_input(path: Path) -> None:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
+def there(path: Path, what: str) -> Path:
+    """The path of a folder that another step wrote. Raises ArtefactError saying what lies beside it where it is absent."""
+    if not path.is_dir():
+        from securegen.inspection import neighbours
+
+        raise ArtefactError(f"there is no {what} {path}{neighbours(path)}")
+    return path
+
+
 def common_options(function: Callable, *, config: str = "--config") -> Callable:
     """--json, --config, --dry-run."""
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
-from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal
+from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.encrypt import _passphrase
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, promises
-from securegen.errors import VerificationError
+from securegen.errors import ArtefactError, VerificationError
 
 
 @click.command()
@@ -51,6 +51,9 @@ def command(
     keys.lock_down_process()
     opt.use_threads(threads)
     log = CommandLog(out, "decrypt", quiet=quiet)
+    there(Path(results), "results")
+    if not list(there(Path(owner), "owner's folder").glob("*.box")):
+        raise ArtefactError(f"{owner} is not an owner's folder: give OUT.owner of securegen encrypt")
     keys.refuse_retired(key_file, still_trusted=key_still_trusted)
     with log.stage("decrypt"):
         key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))

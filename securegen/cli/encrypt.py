@@ -8,7 +8,7 @@ from securegen.cli import options as opt
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
-from securegen.errors import DesignError, UsageError
+from securegen.errors import DesignError, KeyFileError, UsageError
 from securegen.provenance import folder_bytes
 
 
@@ -78,7 +78,10 @@ def _passphrase(key_file: str, passphrase_file: str | None) -> bytes | None:
     """Ask for a passphrase only when the key file is protected."""
     try:
         with open(key_file, "rb") as stream:
-            protected = b'"protection":"none"' not in stream.readline(1 << 16)
+            start = stream.read(1 << 16)
+        protected = b'"protection":"none"' not in start.partition(b"\n")[0]
     except OSError:
-        protected = False  # read_secret says what is wrong with the file
+        return None  # read_secret says what is wrong with the file
+    if b'"magic": "securegen public key' in start[:200]:
+        raise KeyFileError(f"{key_file} is the public half of a key: give KEY.secret")
     return opt.passphrase(passphrase_file) if protected else None

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
-from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal
+from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import ArtefactError, UsageError
@@ -46,6 +46,8 @@ def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, 
     from securegen import api
     from securegen.ckks.gwas import load_kernels
 
+    there(Path(cohort), "cohort")
+    there(Path(design), "design")
     if public:
         from securegen.ckks import artefact, keys
 

@@ -21,9 +21,9 @@ def read_plan(path: str):
     try:
         return Plan.from_json(json.loads(Path(path).read_text()))
     except OSError as error:
-        raise InputError(f"cannot read the plan {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not a plan: {error}") from None
+        raise InputError(f"cannot read the plan {path}: {error.strerror}; securegen plan makes one") from None
+    except ValueError:
+        raise InputError(f"{path} is not a plan: give OUT.plan.json of securegen plan") from None
 
 
 @click.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
-from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal
+from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand, score_inputs, score_options
@@ -49,6 +49,8 @@ def serve(cohort: str, model: str, out: str, log: RunLog) -> None:
     """The server's side, with its log and record."""
     from securegen.encrypted_scores import score_encrypted
 
+    there(Path(cohort), "cohort")
+    there(Path(model), "model")
     if dry_run():
         check_input(Path(cohort))
         check_input(Path(model))

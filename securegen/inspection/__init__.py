@@ -15,7 +15,7 @@ from securegen.errors import InputError
 from securegen.inspection.files import describe_file, is_secret, key_fingerprint
 from securegen.inspection.folders import describe_boxes, describe_manifest, describe_study_folder
 
-__all__ = ["Inspection", "inspect", "is_secret", "key_fingerprint"]
+__all__ = ["Inspection", "inspect", "is_secret", "key_fingerprint", "neighbours"]
 
 KNOWN = (
     "encrypted cohorts, designs, results and score messages (folders), owner's folders, keys, plans, run.json, result "
@@ -62,7 +62,7 @@ def inspect(path: str | Path, *, public: PublicKey | None = None, digests: bool 
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"there is no file or folder {path}{_neighbours(path)}")
+        raise InputError(f"there is no file or folder {path}{neighbours(path)}")
     try:
         if not path.is_dir():
             found = describe_file(path)
@@ -77,7 +77,7 @@ def inspect(path: str | Path, *, public: PublicKey | None = None, digests: bool 
     return Inspection(str(path), **found)
 
 
-def _neighbours(path: Path) -> str:
+def neighbours(path: Path) -> str:
     """Artefacts that begin with the same name: PREFIX is easily given for PREFIX.cohort."""
     near: Iterable[Path] = sorted(path.parent.glob(f"{path.name}.*")) if path.parent.is_dir() and path.name else ()
     names = [str(p) for p in near][:8]
