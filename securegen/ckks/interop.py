@@ -38,6 +38,8 @@ def ring_of(context: Any) -> Ring:
     >>> ring_of(ts.context(ts.SCHEME_TYPE.CKKS, 4096, coeff_mod_bit_sizes=[30, 30, 30, 19])) == Ring.standard(4096, 3)
     True
     """
+    import tenseal.sealapi  # noqa: F401  # registers the types that are read here
+
     data = context.seal_context().data.key_context_data().parms()
     primes = tuple(int(m.value()) for m in data.coeff_modulus())
     if max(primes[:-1]) >= 1 << 31:
