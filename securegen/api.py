@@ -209,6 +209,7 @@ def decrypt_tables(
     *,
     digits: int = 17,
     filters: Filters | None = None,
+    progress: Progress | None = None,
 ) -> list[Summary]:
     """Decrypt, verify and write OUT.<PHENO>.<TEST> for every analysis.
 
@@ -219,7 +220,7 @@ def decrypt_tables(
 
     state = cohort.OwnerState(Path(owner), key)
     info, secrets = cohort.read_info(state), studydesign.read_secrets(state, Path(results))
-    blocks = decrypt.decrypt(Path(results), key, info, secrets)
+    blocks = _counted(decrypt.decrypt(Path(results), key, info, secrets), len(info.variants), progress)
     return write_tables(
         out, info.variants, blocks, secrets.analyses, grid=info.dosage_grid, digits=digits, filters=filters
     )
@@ -238,7 +239,19 @@ def decrypt_qc(results: str | os.PathLike[str], key: SecretKey, owner: str | os.
     return write_qc(out, info.variants, blocks, analysis, grid=info.dosage_grid)
 
 
-def plain_tables(study: Study, out: str, *, digits: int = 17, filters: Filters | None = None) -> list[Summary]:
+def _counted(blocks: Iterable[Sums], variants: int, progress: Progress | None) -> Iterable[Sums]:
+    """The same blocks, with progress in variants."""
+    done = 0
+    for sums in blocks:
+        yield sums
+        done += len(sums)
+        if progress is not None:
+            progress(done, variants)
+
+
+def plain_tables(
+    study: Study, out: str, *, digits: int = 17, filters: Filters | None = None, progress: Progress | None = None
+) -> list[Summary]:
     """The plain engine: the same tables from genotypes in the clear."""
     from securegen.engines import plain
 
@@ -253,7 +266,7 @@ def plain_tables(study: Study, out: str, *, digits: int = 17, filters: Filters |
             write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
             for alone, blocks in (plain.complete_case_sums(study.reader, design.columns, a) for a in tests)
         ]
-    blocks = plain.sums(study.reader, design.columns)
+    blocks = _counted(plain.sums(study.reader, design.columns), len(variants), progress)
     return write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
 
 

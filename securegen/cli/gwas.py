@@ -7,13 +7,15 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.progress import progress
+from securegen.cli.runlog import CommandLog
 from securegen.cli.table_form import TableForm, form_from, table_options
-from securegen.errors import UsageError
+from securegen.errors import ArtefactError, UsageError
 from securegen.provenance import RunLog, folder_bytes
 
 
-@click.command(epilog="Example:  securegen gwas --cohort enc.cohort --design enc.design --out results   (server)")
+@click.command()
 @click.option("--cohort", metavar="FOLDER", help="Encrypted cohort (server side).")
 @click.option("--design", metavar="FOLDER", help="Encrypted design for it.")
 @click.option("--public", metavar="FILE", help="KEY.public of the owner: refuse a cohort signed by anybody else.")
@@ -23,6 +25,7 @@ from securegen.provenance import RunLog, folder_bytes
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
 @table_options
 @opt.run_options
+@rehearses
 def command(cohort, design, public, out, threads, memory, quiet, **options) -> None:
     """Association: on genotypes in the clear, on an encrypted cohort as the server.
 
@@ -33,7 +36,7 @@ def command(cohort, design, public, out, threads, memory, quiet, **options) -> N
         raise UsageError("give either genotypes (--bfile …: in the clear) or --cohort and --design (as the server)")
     if cohort and not design:
         raise UsageError("--cohort needs --design")
-    log = RunLog(out, "gwas", quiet=quiet)
+    log = CommandLog(out, "gwas", quiet=quiet)
     if cohort:
         _serve(cohort, design, public, out, log, memory)
     else:
@@ -44,16 +47,33 @@ def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, 
     from securegen import api
     from securegen.ckks.gwas import load_kernels
 
+    there(Path(cohort), "cohort")
+    there(Path(design), "design")
     if public:
         from securegen.ckks import artefact, keys
 
         artefact.read_manifest(Path(cohort), "cohort", keys.read_public(public))
+    if dry_run():
+        _check(Path(cohort), Path(design))
+        stop_rehearsal([f"{out}.results", *log.files])
     load_kernels()
     with log.stage("gwas"), progress("associating", unit="chunks", quiet=log.quiet) as report:
         results = api.associate(cohort, design, f"{out}.results", progress=report, memory_bytes=memory and memory << 20)
     size = folder_bytes(results)
     log(f"wrote {results} ({size / 1e6:.1f} MB) for the owner: securegen decrypt --results {results} …")
     log.write(engine="ckks", role="server", bytes={"results": size})
+
+
+def _check(cohort: Path, design: Path) -> None:
+    """Whole folders that belong together. Raises ArtefactError."""
+    from securegen.ckks.cohort import open_cohort
+    from securegen.ckks.studydesign import open_design
+
+    check_input(cohort)
+    check_input(design)
+    opened = open_cohort(cohort)
+    if open_design(design, opened.public).body["cohort"] != opened.digest:
+        raise ArtefactError("the design was made for another cohort, or for another version of this one")
 
 
 def _plain(options: dict, out: str, form: TableForm, log: RunLog) -> None:

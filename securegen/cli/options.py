@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from securegen.cli.command import common_options
 from securegen.errors import InputError, UsageError
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.vcf import FIELDS as VCF_FIELDS
@@ -154,8 +155,8 @@ def encryptor_option(command: Callable) -> Callable:
     return click.option("--encryptor", type=choice, default="own", show_default=True, help=text)(command)
 
 
-def run_options(command: Callable) -> Callable:
-    """--out, --threads, --memory, --quiet."""
+def run_options(command: Callable, *, config: str = "--config") -> Callable:
+    """--out, --threads, --memory, --quiet, and what every command has. config: the flag of the file of options."""
     return _apply(
         [
             click.option("--out", default="securegen", show_default=True, metavar="PREFIX", help="Prefix of what is written."),
@@ -163,7 +164,12 @@ def run_options(command: Callable) -> Callable:
             click.option("--memory", type=click.IntRange(64), metavar="MB", help="Working memory of the kernels [256]."),
             click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
         ]
-    )(command)  # fmt: skip
+    )(common_options(command, config=config))  # fmt: skip
+
+
+def run_options_beside_parties(command: Callable) -> Callable:
+    """As `run_options` where --config is taken by parties.toml."""
+    return run_options(command, config="--run-config")
 
 
 def passphrase_options(command: Callable) -> Callable:

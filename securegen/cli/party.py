@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import writes
+from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand
 from securegen.cli.score_options import _numbers as numbers
 from securegen.cli.site import summary_json
@@ -19,9 +21,11 @@ from securegen.mpc.parties import DEALER, Parties, read_parties
 from securegen.provenance import RunLog
 from securegen.score_release import DIGITS
 
-CONFIG = click.option("--config", required=True, metavar="FILE", help="parties.toml, the same at every party.")
+CONFIG = click.option(
+    "--parties", "--config", "config", required=True, metavar="FILE", help="parties.toml, the same at every party."
+)
 KEYS = click.option(
-    "--keys", metavar="FOLDER", help="Folder of NAME.pem, NAME.key and ca.pem [the folder of --config]."
+    "--keys", metavar="FOLDER", help="Folder of NAME.pem, NAME.key and ca.pem [the folder of --parties]."
 )
 NAME = click.option("--name", metavar="NAME", help="Which party, where several have the role.")
 
@@ -42,11 +46,7 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
     log.write(engine="mpc", party=name, bytes=sent, **record)
 
 
-@click.command(
-    cls=ScoreCommand,
-    epilog="Example:  securegen party --config parties.toml --role phenotypes --pheno p.tsv --covar c.tsv "
-    "--reveal aggregates --consent-aggregates --out result",
-)
+@click.command(cls=ScoreCommand)
 @CONFIG
 @click.option(
     "--role", type=click.Choice(["genotypes", "phenotypes", "server", "site", "model"]), required=True, help="Our role."
@@ -76,7 +76,8 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @click.option("--reply-limit", type=click.IntRange(1), default=1000, show_default=True, help="Scores ever answered.")
 @click.option("--digits", type=click.IntRange(1, 17), help="Significant digits [17 of tables, 6 of scores].")
 @format_options
-@opt.run_options
+@opt.run_options_beside_parties
+@writes("{out}.<PHENO>.<TEST> or {out}.sscore, of the party that learns the result", "{out}.log", "{out}.run.json")
 def command(config, role, name, keys, state, cohort, column_limit, reveal, threshold, consent_aggregates,
             two_sites_learn_each_other, score, columns, allow, reply_limit, digits, out, threads, memory, quiet,
             **options) -> None:  # fmt: skip
@@ -99,7 +100,7 @@ def command(config, role, name, keys, state, cohort, column_limit, reveal, thres
     inputs = opt.inputs_from(options)
     form = form_from(options, digits or 17)
     form.check(options["model"], projected=role == "phenotypes" and reveal != "aggregates")
-    log = RunLog(out, f"party {me}", quiet=quiet)
+    log = CommandLog(out, f"party {me}", quiet=quiet)
     task = Task(
         inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
         reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, column_limit=column_limit,

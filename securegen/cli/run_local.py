@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,19 +11,23 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import Group, dry_run, rehearses, stop_rehearsal
+from securegen.cli.progress import progress
+from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.run_local_prs import prs
+from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, print_top, promises
 from securegen.cli.table_form import TableForm, convert, form_from, table_options
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
-from securegen.io.output import make_working_folder
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.stats.qc import Filters
-from securegen.stats.tables import Summary
+from securegen.stats.tables import Summary, table_path
 from securegen.study import Inputs, silent
+from securegen.vocabulary import QC_COLUMNS
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Run every role of a study on this machine, each as a process of its own."""
 
@@ -49,6 +49,13 @@ def record_of(study) -> dict:
     }
 
 
+def _rehearsed(study, out: str, log: RunLog) -> None:
+    """End a dry run here, with the names of the tables."""
+    analyses = study.design.analyses
+    tables = [table_path(out, a) for a in analyses if a.test != "qc"] or [f"{out}.{n}" for n in QC_COLUMNS]
+    stop_rehearsal([*tables, f"{out}.log", f"{out}.run.json"], **record_of(study))
+
+
 def run_plain(
     inputs: Inputs, out: str, form: TableForm, log: RunLog, filters: Filters | None = None, *, qc_only: bool = False,
     uv: bool = False,
@@ -58,6 +65,7 @@ def run_plain(
 
     with log.stage("plan"):
         study = opt.open_study(inputs, log, qc_only=qc_only)
+    _rehearsed(study, out, log)
     tables: list[Summary] = []
     with log.stage("gwas"):
         if uv:
@@ -65,7 +73,8 @@ def run_plain(
 
             tables = plain_uv(study.reader, study.design, out, digits=form.digits)
         elif not qc_only:
-            tables = api.plain_tables(study, out, digits=form.digits, filters=filters)
+            with progress("associating", unit="variants", quiet=log.quiet) as report:
+                tables = api.plain_tables(study, out, digits=form.digits, filters=filters, progress=report)
             convert(tables, out, form, log)
         if qc_only:
             for path in api.plain_qc(study, out):
@@ -88,18 +97,15 @@ def run_ckks(
     from securegen import api
     from securegen.ckks import keys
     from securegen.cli.plan import describe
-    from securegen.cli.progress import progress
 
     keys.lock_down_process()
-    work = make_working_folder(f"{out}.parties")
-    owner, server = work / "owner", work / "server"
-    owner.mkdir(mode=0o700)
-    server.mkdir()
-    try:
-        with log.stage("plan"):
-            study = opt.open_study(inputs, log, qc_only=qc_only)
-            plan = api.plan(study)
-            describe(plan, study.design, log)
+    with log.stage("plan"):
+        study = opt.open_study(inputs, log, qc_only=qc_only)
+        plan = api.plan(study)
+        describe(plan, study.design, log)
+    _rehearsed(study, out, log)
+    with parties(out, "owner", "server", keep=keep_files, log=log) as at:
+        owner, server = at["owner"], at["server"]
         with log.stage("keygen"):
             passphrase = secrets.token_bytes(32).hex().encode()
             keys.write_secret(owner / "key.secret", api.generate_key(plan), passphrase=passphrase)
@@ -109,7 +115,9 @@ def run_ckks(
             made = api.encrypt(study, key, owner / "study", encryptor=encryptor, progress=report)
             for folder in (made.cohort, made.design):
                 folder.rename(server / folder.name)
-        served = _serve(server, limits)
+        served = run_party(
+            server, "gwas", "--cohort", "study.cohort", "--design", "study.design", "--out", "study", *limits
+        )
         with log.stage("decrypt"):
             results = server / "study.results"
             tables = api.decrypt_tables(results, key, made.owner, out, digits=form.digits, filters=filters)
@@ -131,28 +139,6 @@ def run_ckks(
             encryptor=encryptor, **record_of(study),
         )  # fmt: skip
         return tables
-    finally:
-        if keep_files:
-            log(f"kept {work}")
-            (owner / "key.secret").unlink(missing_ok=True)
-        else:
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def _serve(server: Path, limits: Sequence[str]) -> dict:
-    """Run the server as its own process in its own folder, with no key and nothing of the owner's environment."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SECUREGEN_")}
-    environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-    call = [sys.executable, "-m", "securegen", "gwas", "--cohort", "study.cohort", "--design", "study.design"]
-    run = subprocess.run(
-        [*call, "--out", "study", "--quiet", *limits], cwd=server, env=environment, stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    if run.returncode:
-        error = SecuregenError(f"the server process failed: {run.stderr.strip().removeprefix('Error: ')}")
-        error.exit_code = run.returncode if run.returncode > 0 else 1
-        raise error
-    return json.loads((server / "study.run.json").read_text())
 
 
 ENGINE = click.option("--engine", type=click.Choice(["plain", "ckks"]), required=True, help="How sums are computed.")
@@ -165,10 +151,7 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
     return [part for flag, value in given if value is not None for part in (flag, str(value))]
 
 
-@command.command(
-    epilog="Example:  securegen run-local gwas --engine ckks --bfile cohort --pheno p.tsv --pheno-name QT "
-    "--covar c.tsv --out result"
-)
+@command.command()
 @click.option(
     "--engine",
     type=click.Choice(["plain", "ckks", "threshold", "mpc"]),
@@ -196,6 +179,7 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @KEEP
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
+@rehearses
 def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_learn_each_other, encryptor,
          keep_files, compare_plain, out, threads, memory, quiet, **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
@@ -218,7 +202,11 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
         raise UsageError(f"--reveal uv does not go with --engine {engine}")
     if compare_plain and len(members) > 1:
         raise UsageError("--compare-plain needs the pooled cohort as one file of genotypes")
-    log = RunLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
+    log = CommandLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
+    if dry_run() and engine in ("threshold", "mpc"):
+        for member in members:
+            study = opt.open_study(member, log)
+        _rehearsed(study, out, log)
     if engine == "threshold":
         from securegen.cli.run_threshold import run_threshold
 
@@ -259,7 +247,7 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
         _compare(inputs, tables, form, log, filters)
 
 
-@command.command(epilog="Example:  securegen run-local qc --engine ckks --bfile cohort --out quality")
+@command.command()
 @ENGINE
 @opt.genotype_options()
 @click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls.")
@@ -267,11 +255,12 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
 @opt.encryptor_option
 @KEEP
 @opt.run_options
+@rehearses
 def qc(engine, encryptor, keep_files, out, threads, memory, quiet, **options) -> None:
     """Allele frequencies, missingness and Hardy–Weinberg tests, in the clear or encrypted."""
     opt.use_threads(threads)
     inputs = opt.inputs_from(options, qc=True)
-    log = RunLog(out, f"run-local qc --engine {engine}", quiet=quiet)
+    log = CommandLog(out, f"run-local qc --engine {engine}", quiet=quiet)
     if engine == "plain":
         run_plain(inputs, out, TableForm(), log, qc_only=True)
     else:

@@ -9,21 +9,24 @@ from typing import Any
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import Group, common_options, report, writes
+from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, promises
 from securegen.cli.table_form import convert, form_from, table_options
-from securegen.provenance import RunLog
 
 IDENTITY = "site.secret"
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Take part in a federated study as one site: its key, its variant list, its run."""
 
 
-@command.command(epilog="Example:  securegen site keygen --state private --out uppsala.public")
+@command.command()
 @click.option("--state", required=True, metavar="FOLDER", help="The site's private folder; the key is written there.")
 @click.option("--out", required=True, metavar="FILE", help="Public half, for the coordinator.")
+@common_options
+@writes("{state}/site.secret", "{out}")
 def keygen(state: str, out: str) -> None:
     """Make this site's signing key. Its fingerprint is what the coordinator compares by telephone."""
     from securegen.federated import identity
@@ -32,14 +35,19 @@ def keygen(state: str, out: str) -> None:
     made = identity.generate()
     identity.write_identity(Path(state) / IDENTITY, made)
     identity.write_verify_key(out, made)
-    click.echo(
-        f"fingerprint {fingerprint(made.verify_key)}: {Path(state) / IDENTITY} (keep), {out} (for the coordinator)"
+    mark = fingerprint(made.verify_key)
+    report(
+        f"fingerprint {mark}: {Path(state) / IDENTITY} (keep), {out} (for the coordinator)",
+        fingerprint=mark,
+        public=out,
     )
 
 
-@command.command(epilog="Example:  securegen site variants --bfile cohort --out uppsala.variants.tsv")
+@command.command()
 @opt.genotype_options()
 @click.option("--out", required=True, metavar="FILE", help="Variant list to write.")
+@common_options
+@writes("{out}")
 def variants(out: str, **options: Any) -> None:
     """Write the variants of a genotype file (ids, positions, alleles; nothing of a person) for the coordinator."""
     from securegen.federated.variants import write_variants
@@ -47,13 +55,10 @@ def variants(out: str, **options: Any) -> None:
 
     reader = open_genotypes(opt.inputs_from(options), lambda line: click.echo(line, err=True))
     write_variants(out, reader.variants)
-    click.echo(f"wrote {out}: {len(reader.variants)} variants")
+    report(f"wrote {out}: {len(reader.variants)} variants", variants=len(reader.variants), file=out)
 
 
-@command.command(
-    epilog="Example:  securegen site run --study shared/study.toml --dir shared --state private --bfile cohort "
-    "--pheno p.tsv --covar c.tsv --wait 3600 --out result"
-)
+@command.command()
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
 @click.option("--study", "study_file", metavar="FILE", help="The study file [FOLDER/study.toml].")
 @click.option("--state", required=True, metavar="FOLDER", help="This site's private folder.")
@@ -68,6 +73,7 @@ def variants(out: str, **options: Any) -> None:
 @table_options
 @opt.filter_options
 @opt.run_options
+@writes("{out}.<PHENO>.<TEST>", "{out}.log", "{out}.run.json")
 def run(folder, study_file, state, wait, out, threads, memory, quiet, **options) -> None:
     """Go as far in the study as the other sites allow, and to the end when they are there.
 
@@ -80,7 +86,7 @@ def run(folder, study_file, state, wait, out, threads, memory, quiet, **options)
     lock_down_process()
     opt.use_threads(threads)
     filters, form = opt.filters_from(options), form_from(options)
-    log = RunLog(out, "site run", quiet=quiet)
+    log = CommandLog(out, "site run", quiet=quiet)
     with log.stage("gwas"):
         result = run_site(
             Path(folder), Path(state), read_identity(Path(state) / IDENTITY), opt.inputs_from(options), out,
