@@ -166,13 +166,13 @@ def test_own_strands_share_a_seed_and_seals_share_nothing(key, ring):
 
 @pytest.mark.parametrize("name", ENCRYPTORS)
 def test_strand_keys_open_what_the_encryptor_made(name, key, ring):
-    """In any order of calls: few strands first, then more, then few."""
+    """In any order of calls: few strands first, then more, then few; more ciphertexts than a piece of `encryptor`."""
     make = ENCRYPTORS[name](key)
     modulus = np.array(ring.primes, np.uint64)[:, None]
     for count in (2, 5, 1):
-        messages = some_messages(ring, 2, count)
+        messages = some_messages(ring, 7, count)
         made = make.strands(messages, SCALE)
-        c1 = made.c1 if made.c1 is not None else uniform.expand_uniform(made.seed, 2, ring)[:, :, :, None]
+        c1 = made.c1 if made.c1 is not None else uniform.expand_uniform(made.seed, 7, ring)[:, :, :, None]
         opened = (from_tiles(made.c0, ring) + from_tiles(c1, ring) * strand_keys(name, key, count) % modulus) % modulus
         np.testing.assert_array_equal(
             rounded(opened.reshape(-1, *opened.shape[2:]), ring).reshape(messages.shape), messages
