@@ -79,7 +79,9 @@ class Plan:
     def polynomials(self) -> dict[str, int]:
         """Residue polynomials (n coefficients, one prime) of the encrypted cohort, design and results, all streams."""
         p, w, k = self.parameters, self.workload, len(self.parameters.ring.primes)
-        results = (self.strands * (w.columns / p.pack + 1) + self.blocks * (w.columns + 1)) * w.streams
+        ones = 1  # the intercept, which is public
+        sums, halves = (w.columns + ones) / p.pack + 1, w.columns + ones + 1
+        results = (self.strands * sums + self.blocks * halves) * w.streams
         return {
             "cohort": math.ceil(self.strands * p.groups * w.streams) * k, "design": p.groups * w.columns * k,
             "results": math.ceil(results) * k,
@@ -161,10 +163,12 @@ def _strands(w: Workload, width: int) -> int:
     return max(1, min(STRANDS, -(-w.variants // width) // 2, BLOCK_GENOTYPES // (w.samples * width)))
 
 
-def _with_missing(workload: Workload, missing: np.ndarray, block: int) -> Workload:
-    """The streams that blocks of so many variants have."""
-    some = np.add.reduceat(missing, range(0, len(missing), block)) > 0
-    return replace(workload, streams=workload.streams + float(some.mean()))
+def _with_missing(workload: Workload, missing: np.ndarray, p: Parameters) -> Workload:
+    """The streams that the strands of these blocks have."""
+    starts = np.arange(0, len(missing), p.block_variants)
+    strands = -(-np.minimum(p.block_variants, len(missing) - starts) // p.strand_variants)
+    some = np.logical_or.reduceat(missing, starts)
+    return replace(workload, streams=workload.streams + float(np.average(some, weights=strands)))
 
 
 def choose(workload: Workload, missing: np.ndarray | None = None) -> Plan:
@@ -180,7 +184,7 @@ def choose(workload: Workload, missing: np.ndarray | None = None) -> Plan:
                 parameters = _fit(ring, pack, workload)
                 if parameters is None:
                     continue
-                w = workload if missing is None else _with_missing(workload, missing, parameters.block_variants)
+                w = workload if missing is None else _with_missing(workload, missing, parameters)
                 plan = Plan(parameters, w)
                 cost = plan.cost()
                 if best is None or cost < best[0]:
