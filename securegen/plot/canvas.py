@@ -10,9 +10,11 @@ import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securegen.errors import MissingExtraError
+from securegen.errors import MissingExtraError, UsageError
+from securegen.io.output import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,3 +105,16 @@ def shorten(text: str, length: int = 24) -> str:
     '1:12345:ACG…'
     """
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def write(path: str | Path, figure: Figure, *, scale: float = 1.0) -> None:
+    """Write a picture in the format that the file's name says, whole or not at all.
+
+    Raises UsageError for another ending, StorageError when the file system refuses.
+    """
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise UsageError(f"{path}: a picture ends in .{', .'.join(FORMATS)}")
+    content = encode(figure, kind, scale=scale)
+    with atomic(path) as stream:
+        stream.write(content)

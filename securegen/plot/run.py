@@ -153,7 +153,7 @@ def noise_margin(record: Mapping[str, Any], *, width: int = 1000, height: int | 
         axes.set_xlim(floor, right)
         axes.set_ylim(-0.72, 0.75)
         step = 2 if -floor < 16 else 4 if -floor < 32 else 8
-        ticks = [t for t in range(-1, int(floor), -step)]
+        ticks = list(range(-1, int(floor), -step))
         axes.set_xticks(ticks, ["½" if t == -1 else "2" + str(t).translate(_RAISED) for t in ticks])
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
