@@ -10,6 +10,7 @@ from securegen.cli import options as opt
 from securegen.cli.encrypt import _passphrase
 from securegen.cli.summary import print_summaries, promises
 from securegen.errors import VerificationError
+from securegen.governance.receipt import outsourced_receipt
 from securegen.provenance import RunLog
 
 
@@ -63,4 +64,9 @@ def command(
     for path in paths:
         log(f"wrote {path}")
     margin = key.public.parameters.margin_bits
-    log.write(engine="ckks", planned_noise_margin_bits=margin, promise=promises(tables))
+    receipt = outsourced_receipt([*(t.path for t in tables), *paths], "the encryptor of the encrypt step")
+    log.note(receipt.lines())
+    log.write(
+        engine="ckks", planned_noise_margin_bits=margin, promise=promises(tables), receipt=receipt.to_json(),
+        parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
+    )  # fmt: skip

@@ -159,7 +159,8 @@ def _name(axes: Axes, hits: list[tuple[float, float, str]], x: FloatArray, y: Fl
             text.set_in_layout(False)
             box = text.get_window_extent(renderer)
             covered = int(((points > box.min) & (points < box.max)).all(axis=1).sum())
-            inside = box.x0 >= frame.x0 and box.x1 <= frame.x1 + 2 and box.y1 <= frame.y1 + 6
+            box = box.padded(3)
+            inside = box.x0 >= frame.x0 - 3 and box.x1 <= frame.x1 + 5 and box.y1 <= frame.y1 + 9
             if inside and not any(box.overlaps(other) for other in taken):
                 tried.append((covered, len(tried), text, box))
             else:
