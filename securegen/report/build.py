@@ -81,7 +81,8 @@ def _tiles(run: Run) -> Markup:
     if run.people or record.get("samples"):
         tiles.append((f"{run.people or int(record['samples']):,}", "people" if run.scores else "people analysed"))
     if run.results:
-        tiles.append((f"{max(len(r.table) for r in run.results):,}", "variants"))
+        rows = f"{max(len(r.table) for r in run.results):,}"
+        tiles.append((rows, "variants" if any(r.whole for r in run.results) else "variants opened"))
         tiles.append((", ".join(f"{loci(r):,}" for r in run.results[:3]), "loci at p < 5e-8"))
         inflation = [f"{r.tests().inflation:.3f}" for r in run.results[:3] if r.whole]
         tiles += [(", ".join(inflation), "λ_GC")] if inflation else []

@@ -15,11 +15,12 @@ OPENING = {
     "ckks": "The numbers were computed on encrypted data, by a party that could read neither the genotypes nor the results.",
     "threshold": "Each site kept its people's data. The sites added up encrypted sums that no single site can open; what was "
     "opened are totals over all sites.",
-    "mpc": "The data were split into random shares. No party saw another party's data; the numbers listed below were opened.",
+    "mpc": "Each party kept its data. What crossed the network were random shares or masked sums; no party saw another's "
+    "genotypes or phenotypes, only the numbers listed below were opened.",
 }  # fmt: skip
 ENCRYPTORS = {
-    "encryption by own": "this program's own encryptor drew keys of error and mask as its documentation says",
-    "encryption by seal": "Microsoft SEAL drew the errors",
+    "encryption by own": "the encryptor of this program does what its documentation says (SEAL's can be chosen in its place)",
+    "encryption by seal": "Microsoft SEAL's encryption is right",
 }
 SCORES_PRIVATE = "Genotypes and weights belong to different parties, and neither saw the other's."
 
@@ -64,7 +65,7 @@ def _released(entry: Any) -> Content:
 
 def _plainer(warning: str, samples: int, variants: int) -> Content:
     if warning != FULL_TABLE or not samples or not variants:
-        return warning
+        return f"{warning[:1].upper()}{warning[1:]}."
     if variants >= samples:
         return (
             f"The table has {variants:,} variants, at least as many as people ({samples:,}). Whoever holds the genotypes of "
