@@ -11,6 +11,7 @@ import click
 
 from securegen.cli.options import _apply
 from securegen.errors import UsageError
+from securegen.provenance import RunLog
 from securegen.score_study import ScoreInputs
 
 FIELDS = tuple(f.name for f in fields(ScoreInputs))
@@ -112,13 +113,14 @@ def plot_option(command: Callable) -> Callable:
     return click.option("--plot", is_flag=True, callback=_with_matplotlib, help=text)(command)
 
 
-def plot_scores(out: str, inputs: ScoreInputs, log: Callable[[str], None]) -> None:
+def plot_scores(out: str, inputs: ScoreInputs, log: RunLog) -> None:
     """Density of every score of a finished run, over the reference's where there is one."""
     from securegen.cli.plot import draw_all
     from securegen.report.gather import open_run
 
     for path in draw_all(open_run(out, reference=inputs.reference), out, chosen=("density",)):
         log(f"wrote {path}")
+    log.save_lines()
 
 
 def privacy_options(command: Callable) -> Callable:

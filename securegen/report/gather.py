@@ -70,6 +70,8 @@ def open_run(
     if Path(prefix).is_file() and not prefix.endswith(".run.json"):
         return _lone(prefix, pheno, pheno_name, reference)
     prefix = prefix.removesuffix(".run.json")
+    if not Path(f"{prefix}.run.json").exists():
+        raise InputError(f"{prefix}.run.json: no such file; name what a finished run was given as --out, or a table")
     try:
         record = json.loads(read_text(f"{prefix}.run.json"))
     except json.JSONDecodeError as error:
@@ -96,16 +98,17 @@ def find_tables(prefix: str, record: dict[str, Any]) -> list[tuple[str, str, str
 
 
 def _lone(path: str, pheno: str | None, pheno_name: Sequence[str] | None, reference: str | None) -> Run:
-    """A run of which only one file is known."""
+    """A run of which only one file is known: its prefix is the path without the ending of its kind."""
     if path.endswith(".sscore"):
         scores, people = _scores(path, pheno, pheno_name, reference)
-        return Run(path, {}, (), scores, people)
-    name = Path(path).name
-    for packed in _PACKED[1:]:
-        name = name.removesuffix(packed)
-    suffix = next((s for s in SUFFIXES if name.endswith(f".{s}")), "")
-    stem = name.removesuffix(f".{suffix}")
-    return Run(path, {}, (Result(stem.rpartition(".")[2] if suffix else stem, path, suffix, read_results(path)),))
+        return Run(path.removesuffix(".sscore"), {}, (), scores, people)
+    base = next((path.removesuffix(packed) for packed in _PACKED[1:] if path.endswith(packed)), path)
+    suffix = next((s for s in SUFFIXES if base.endswith(f".{s}")), "")
+    base = base.removesuffix(f".{suffix}") if suffix else base
+    folder, name = str(Path(base).parent), Path(base).name
+    prefix, _, phenotype = name.rpartition(".") if suffix else ("", "", name)
+    result = Result(phenotype, path, suffix, read_results(path))
+    return Run(str(Path(folder) / (prefix or name)), {}, (result,))
 
 
 def _scores(
