@@ -66,7 +66,8 @@ def _log10p_axis(axes: Axes, top: float, observed: str) -> None:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.axhline(KNEE, color=FAINT, lw=0.8, zorder=0)
         axes.set_ylabel(f"{observed}  (log scale above {KNEE:g})")
-    axes.set_ylim(0, _uncompress(compress(np.array(max(top, 1.0))) * 1.14) if top > STEEP else max(top * 1.14, 1.0))
+    highest = _uncompress(compress(np.array(top)) * 1.14) if top > STEEP else max(top * 1.14, 1.0)
+    axes.set_ylim(0, float(highest))
 
 
 def _lines(axes: Axes, narrow: bool) -> None:
@@ -105,10 +106,10 @@ def manhattan(tests: Tests, *, width: int = 1600, height: int | None = None) -> 
                 axis.x[shown][part], y[shown][part], s=area, c=paint_with, linewidths=0, rasterized=True, zorder=3
             )
         _lines(axes, narrow)
-        span = float(axis.stop[-1]) if len(axis.stop) else 1.0
+        span = max(float(axis.stop[-1]) if len(axis.stop) else 1.0, 1.0)
         axes.set_xlim(-0.012 * span, 1.012 * span)
         _chromosome_ticks(axes, axis, narrow)
-        axes.set_title(canvas.shorten(tests.phenotype, 30 if narrow else 60), parse_math=False)
+        axes.set_title(canvas.shorten(tests.phenotype, 30 if narrow else 60))
         leads = lead_variants(axis.index, tests.position[kept], y, count=4 if narrow else 10)
         _name(
             axes,
@@ -122,7 +123,15 @@ def manhattan(tests: Tests, *, width: int = 1600, height: int | None = None) -> 
 
 
 def _chromosome_ticks(axes: Axes, axis: Any, narrow: bool) -> None:
-    """One tick a chromosome, its name where there is room."""
+    """One tick a chromosome, its name where there is room; positions where there is only one."""
+    if len(axis.names) == 1:
+        from matplotlib.ticker import MaxNLocator
+
+        low, high = axis.first[0] / 1e6, (axis.first[0] + axis.stop[0]) / 1e6
+        ticks = [t for t in MaxNLocator(5 if narrow else 9).tick_values(low, high) if low <= t <= high]
+        axes.set_xticks([1e6 * (t - low) for t in ticks], [f"{t:.6g}" for t in ticks])
+        axes.set_xlabel(f"position on chromosome {canvas.shorten(axis.names[0], 20)} (Mb)")
+        return
     span = max(float(axis.stop[-1]) if len(axis.stop) else 1.0, 1.0)
     need, last, names = (0.06 if narrow else 0.018) * span, -np.inf, []
     for name, centre in zip(axis.names, axis.centre, strict=True):
@@ -130,7 +139,7 @@ def _chromosome_ticks(axes: Axes, axis: Any, narrow: bool) -> None:
         room = centre - last >= need * max(1, len(bare) / 2)
         names.append(canvas.shorten(bare, 8) if room else "")
         last = centre if room else last
-    axes.set_xticks(axis.centre, names, parse_math=False)
+    axes.set_xticks(axis.centre, names)
     axes.tick_params(axis="x", length=0)
     axes.set_xlabel("chromosome")
 
@@ -139,9 +148,9 @@ def _name(axes: Axes, hits: list[tuple[float, float, str]], x: FloatArray, y: Fl
     """Write ids beside their points, each where it covers no other label and, if it can, no point (x, y)."""
     from matplotlib.patheffects import withStroke
 
-    figure = axes.figure
-    figure.draw_without_rendering()  # type: ignore[union-attr]
-    renderer = figure.canvas.get_renderer()  # type: ignore[union-attr]
+    figure: Any = axes.figure
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
     points = axes.transData.transform(np.column_stack([x, y]))
     frame = axes.get_window_extent(renderer)
     halo = [withStroke(linewidth=2.5, foreground="white")]
@@ -149,11 +158,11 @@ def _name(axes: Axes, hits: list[tuple[float, float, str]], x: FloatArray, y: Fl
               (14, 18, "left"), (-14, 18, "right"), (0, 30, "center")]  # fmt: skip
     taken: list[Any] = []
     for at_x, at_y, label in hits:
-        tried = []
+        tried: list[tuple[int, int, Any, Any]] = []
         for dx, dy, align in places:
             text = axes.annotate(
                 canvas.shorten(label, 18 if narrow else 26), (at_x, at_y), xytext=(dx, dy), textcoords="offset points",
-                ha=align, va="bottom" if dy else "center", fontsize="small", color=INK, zorder=7, parse_math=False,
+                ha=align, va="bottom" if dy else "center", fontsize="small", color=INK, zorder=7,
                 path_effects=halo, arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6} if dy > 5 else None,
             )  # fmt: skip
             text.set_in_layout(False)
@@ -191,8 +200,10 @@ def qq(tests: Tests, *, width: int = 700, height: int | None = None) -> Figure:
         )  # fmt: skip
         axes.set_xlim(0, edge)
         axes.set_xlabel("expected −log₁₀ P")
-        axes.set_title(canvas.shorten(tests.phenotype, 22 if narrow else 40), parse_math=False)
+        axes.set_title(canvas.shorten(tests.phenotype, 22 if narrow else 40))
         handles, labels = axes.get_legend_handles_labels()
-        axes.legend(handles, labels, loc="upper left", title=f"λ$_{{GC}}$ = {tests.inflation:.3f}", alignment="left")
+        legend = axes.legend(handles, labels, loc="upper left", alignment="left")
+        legend.set_title(f"λ$_{{GC}}$ = {tests.inflation:.3f}")
+        legend.get_title().set_parse_math(True)
 
     return canvas.draw(paint, width=width, height=height or width)

@@ -47,13 +47,14 @@ def style(width: int) -> Iterator[None]:
     import matplotlib
 
     size = 9 + 3.2 * min(max((width - 400) / 1200, 0), 1.5)
-    text = {
+    text: Any = {
         "font.family": ["DejaVu Sans"], "font.size": size, "axes.titlesize": size * 1.12, "axes.labelsize": size,
         "xtick.labelsize": size * 0.92, "ytick.labelsize": size * 0.92, "legend.fontsize": size * 0.92,
         "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlepad": size * 0.9,
-        "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GREY, "xtick.color": INK, "ytick.color": INK,
+        "text.color": INK, "text.parse_math": False, "axes.labelcolor": INK, "axes.edgecolor": GREY,
+        "xtick.color": INK, "ytick.color": INK,
     }  # fmt: skip
-    lines = {
+    lines: Any = {
         "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "xtick.major.width": 0.8,
         "ytick.major.width": 0.8, "legend.frameon": False, "lines.linewidth": 1.3, "figure.facecolor": "white",
         "svg.hashsalt": "securegen", "svg.fonttype": "path", "pdf.fonttype": 42, "savefig.facecolor": "white",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.model import FloatArray, IntArray
+from securegen.model import FloatArray, IntArray, TextArray
 
 GENOME_WIDE = 5e-8
 SUGGESTIVE = 1e-5
@@ -27,13 +27,14 @@ def chromosome_order(name: str) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class GenomeAxis:
-    """x: (M,) float64 place of each variant on one axis, in base pairs; names, start, stop: (C,) chromosomes in natural
-    order with the places where they begin and end; index: (M,) chromosome of each variant."""
+    """x: (M,) float64 place of each variant on one axis, in base pairs; names, start, stop, first: (C,) chromosomes in
+    natural order, the places where they begin and end, their smallest positions; index: (M,) chromosome of each variant."""
 
     x: FloatArray
     names: tuple[str, ...]
     start: FloatArray
     stop: FloatArray
+    first: IntArray
     index: IntArray
 
     @property
@@ -41,7 +42,7 @@ class GenomeAxis:
         return (self.start + self.stop) / 2
 
 
-def genome_axis(chromosome: Sequence[str], position: IntArray, *, gap: float = 0.005) -> GenomeAxis:
+def genome_axis(chromosome: Sequence[str] | TextArray, position: IntArray, *, gap: float = 0.005) -> GenomeAxis:
     """Lay chromosomes side by side, each from its first to its last variant, with `gap` of the genome between two.
 
     chromosome, position: (M,), in any order.
@@ -63,7 +64,7 @@ def genome_axis(chromosome: Sequence[str], position: IntArray, *, gap: float = 0
     space = gap * max(float(length.sum()), 1.0)
     start = np.concatenate([[0.0], np.cumsum(length + space)[:-1]]) if len(labels) else np.empty(0)
     x = start[index] + (position - first[index])
-    return GenomeAxis(x, tuple(str(labels[i]) for i in order), start, start + length, index)
+    return GenomeAxis(x, tuple(str(labels[i]) for i in order), start, start + length, first, index)
 
 
 def thin(x: FloatArray, y: FloatArray, columns: int = 2000, rows: int = 1000) -> IntArray:

@@ -36,5 +36,7 @@ def qq_quantiles(log10p: FloatArray, *, points: int = 4000, level: float = 0.95)
         rank = np.unique(np.concatenate([rank[:few], np.geomspace(few, m, points - few).round().astype(np.int64)]))
     tail = (1 - level) / 2
     smallest, largest = (special.betaincinv(rank, m - rank + 1.0, q) for q in (tail, 1 - tail))
-    columns = (-np.log10((rank - 0.5) / m), observed[rank - 1], -np.log10(largest), -np.log10(smallest))
-    return Quantiles(*(c[::-1] for c in columns), m)
+    expected = -np.log10((rank - 0.5) / m)
+    return Quantiles(
+        expected[::-1], observed[rank - 1][::-1], -np.log10(largest)[::-1], -np.log10(smallest)[::-1], m
+    )  # fmt: skip

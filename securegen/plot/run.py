@@ -103,7 +103,7 @@ def _bars(axes: Axes, title: str, bars: list[tuple[str, float, str]], colour: st
     top = max(value for _, value, _ in bars) or 1.0
     tints = [LIGHT if name in WITHIN else colour for name, _, _ in bars]
     axes.barh(range(len(bars)), [value for _, value, _ in bars], color=tints, height=0.62)
-    axes.set_yticks(range(len(bars)), names, parse_math=False)
+    axes.set_yticks(range(len(bars)), names)
     axes.set_ylim(rows - 0.5, -0.5)
     axes.set_xlim(0, top * 1.3)
     axes.set_xticks([])

@@ -72,12 +72,12 @@ def score_density(scores: Scores, *, width: int = 1000, height: int | None = Non
         room = 1.14 + 0.11 * len(drawn) if narrow else 1.28
         axes.set_ylim(0, room * max(float(c.y.max()) for c in drawn))
         _percentiles(axes, marked, 1.04 / room, narrow)
-        axes.set_xlabel(f"{canvas.shorten(scores.name, 30)} (sum)", parse_math=False)
+        axes.set_xlabel(f"{canvas.shorten(scores.name, 30)} (sum)")
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_ylabel("density")
         axes.legend(loc="upper right" if not narrow else "upper left", ncols=1, handlelength=1.6)
-        axes.set_title(canvas.shorten(scores.name, 18 if narrow else 40), parse_math=False)
+        axes.set_title(canvas.shorten(scores.name, 18 if narrow else 40))
         axes.set_title(
             f"percentiles of the {'reference' if reference else 'cohort'}", loc="right", color=GREY, fontsize="x-small",
             fontweight="normal",
@@ -133,9 +133,9 @@ def calibration(scores: Scores, *, width: int = 800, height: int | None = None) 
                 va="center", fontsize="small", color=GREY,
             )  # fmt: skip
             axes.set_xticks(x)
-            axes.set_xlabel(f"tenth of {canvas.shorten(scores.name, 24)}", parse_math=False)
-        axes.set_ylabel(f"share of cases ({trait})" if t.binary else f"mean {trait}", parse_math=False)
+            axes.set_xlabel(f"tenth of {canvas.shorten(scores.name, 24)}")
+        axes.set_ylabel(f"share of cases ({trait})" if t.binary else f"mean {trait}")
         n = int(t.people.sum())
-        axes.set_title(f"{canvas.shorten(scores.name, 24)}, n = {n:,}", parse_math=False, color=INK)
+        axes.set_title(f"{canvas.shorten(scores.name, 24)}, n = {n:,}", color=INK)
 
     return canvas.draw(paint, width=width, height=height or int(width * (0.9 if width < canvas.NARROW else 0.7)))
