@@ -23,7 +23,7 @@ KNEE = 15.0
 
 
 @dataclass(frozen=True)
-class Tests:
+class Associations:
     """M tests of one phenotype: chromosome and id, (M,) text; position, (M,) int64; log10p, (M,) float64 −log10 p, NaN
     where there is none, never infinite."""
 
@@ -84,7 +84,7 @@ def _lines(axes: Axes, narrow: bool) -> None:
         )  # fmt: skip
 
 
-def manhattan(tests: Tests, *, width: int = 1600, height: int | None = None) -> Figure:
+def manhattan(tests: Associations, *, width: int = 1600, height: int | None = None) -> Figure:
     """−log10 p along the genome: chromosomes in natural order, lines at 5e-8 and 1e-5, the strongest loci by id.
 
     width, height: pixels at 100 an inch; height by default 0.42 of a wide picture, 0.8 of a narrow one. Raises
@@ -181,7 +181,7 @@ def _name(axes: Axes, hits: list[tuple[float, float, str]], x: FloatArray, y: Fl
                 taken.append(box)
 
 
-def qq(tests: Tests, *, width: int = 700, height: int | None = None) -> Figure:
+def qq(tests: Associations, *, width: int = 700, height: int | None = None) -> Figure:
     """Observed against expected −log10 p with the 95 % band of uniform p-values, and λ_GC.
 
     width, height: pixels; a square by default. Raises MissingExtraError without matplotlib.

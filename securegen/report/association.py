@@ -26,7 +26,7 @@ TESTS = {
     "uv": "Linear regression from two opened numbers a variant",
     "hits": "Linear regression; only variants below the threshold were opened",
 }
-ADDITIVE = ("glm.linear", "glm.logistic.score", "uv", "hits")
+CONTINGENCY = ("trend", "allelic")
 MISSING = {
     "mean": "at the variant's mean dosage, as in regenie",
     "complete": "left out: each variant is tested in the people called for it, as in plink2",
@@ -84,7 +84,7 @@ def result_section(
     ]  # fmt: skip
     if result.whole:
         facts.append(("λ_GC", f"{tests.inflation:.3f} (1 without inflation)"))
-    if missing in MISSING and result.test in ADDITIVE:
+    if missing in MISSING and result.test not in CONTINGENCY:
         facts.append(("missing genotypes", MISSING[missing]))
     parts.append(pairs(facts))
     if result.whole and np.isfinite(tests.log10p).any():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from securegen.io.results import read_results
 from securegen.io.sscore import read_reference
 from securegen.io.tables import read_table, read_text
 from securegen.model import Samples
-from securegen.plot.association import Tests
+from securegen.plot.association import Associations
 from securegen.plot.scores import Scores
 from securegen.vocabulary import TABLE_SUFFIX
 
 SUFFIXES = (*TABLE_SUFFIX.values(), "uv", "hits")
+# What stands before and after the phenotype's name, in this program's own columns and in other formats.
+NAMES = (*((".", suffix) for suffix in SUFFIXES), ("_", "regenie"), (".", "gwas-ssf.tsv"))
 _PACKED = ("", ".gz", ".zst")
 
 
@@ -39,9 +41,9 @@ class Result:
     def whole(self) -> bool:
         return self.test != "hits"
 
-    def tests(self) -> Tests:
+    def tests(self) -> Associations:
         t = self.table
-        return Tests(
+        return Associations(
             self.phenotype, t["#CHROM"].to_numpy(str), t["POS"].to_numpy(np.int64), t["ID"].to_numpy(str),
             t["LOG10_P"].to_numpy(np.float64),
         )  # fmt: skip
@@ -49,14 +51,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """record: of PREFIX.run.json, {} for a lone table; results: tables of associations; scores: of a score run."""
+    """record: of PREFIX.run.json, {} for a lone table; results: tables of associations; scores: of a score run, and of
+    how many people."""
 
     prefix: str
     record: dict[str, Any]
     results: tuple[Result, ...] = ()
     scores: tuple[Scores, ...] = ()
     people: int = 0
-    notes: tuple[str, ...] = field(default=())
 
 
 def open_run(
@@ -88,10 +90,10 @@ def find_tables(prefix: str, record: dict[str, Any]) -> list[tuple[str, str, str
     """(phenotype, path, suffix) of every table under a prefix: those of the record's phenotypes, else by their names."""
     out = []
     named = [str(p) for p in record.get("phenotypes") or []]
-    for suffix in SUFFIXES:
+    for before, suffix in NAMES:
         for packed in _PACKED:
-            end = f".{suffix}{packed}"
-            paths = [f"{prefix}.{name}{end}" for name in named] or sorted(glob.glob(f"{glob.escape(prefix)}.*{end}"))
+            start, end = prefix + before, f".{suffix}{packed}"
+            paths = [f"{start}{name}{end}" for name in named] or sorted(glob.glob(f"{glob.escape(start)}*{end}"))
             out += [(p[len(prefix) + 1 : -len(end)], p, suffix) for p in paths if Path(p).is_file()]
     order = {name: i for i, name in enumerate(named)}
     return sorted(out, key=lambda found: order.get(found[0], len(order)))
@@ -103,10 +105,10 @@ def _lone(path: str, pheno: str | None, pheno_name: Sequence[str] | None, refere
         scores, people = _scores(path, pheno, pheno_name, reference)
         return Run(path.removesuffix(".sscore"), {}, (), scores, people)
     base = next((path.removesuffix(packed) for packed in _PACKED[1:] if path.endswith(packed)), path)
-    suffix = next((s for s in SUFFIXES if base.endswith(f".{s}")), "")
+    before, suffix = next(((b, s) for b, s in NAMES if base.endswith(f".{s}")), ("", ""))
     base = base.removesuffix(f".{suffix}") if suffix else base
     folder, name = str(Path(base).parent), Path(base).name
-    prefix, _, phenotype = name.rpartition(".") if suffix else ("", "", name)
+    prefix, _, phenotype = name.rpartition(before) if suffix else ("", "", name)
     result = Result(phenotype, path, suffix, read_results(path))
     return Run(str(Path(folder) / (prefix or name)), {}, (result,))
 
