@@ -3,7 +3,7 @@
 A variant is the same when chromosome, position and the two alleles are; if its tested alleles differ between the
 tables, the second one's effect is turned round (β → −β, frequency → 1 − frequency) before anything is compared.
 
-Differences are in units in which one tolerance serves every column: Δβ and ΔSE over the standard error, ΔT over
+Differences are in units in which one tolerance serves every column: Δβ over max(SE, |β|), ΔSE over SE, ΔT over
 max(1, |T|), Δlog10 p over max(1, −log10 p), frequencies as they are. The default is the promised precision of T
 (docs/precision.md).
 """
@@ -153,11 +153,12 @@ def _quantities(frame: pd.DataFrame, turned: np.ndarray) -> dict[str, FloatArray
 
 def _unit(name: str, a: dict[str, FloatArray], b: dict[str, FloatArray]) -> FloatArray:
     """(R,) what one of the tolerance is worth."""
-    if name in ("BETA", "SE"):
-        return np.fmax(a["SE"], b["SE"]) if "SE" in a and "SE" in b else np.fmax(1.0, np.abs(a[name]))
+    largest = np.fmax(np.abs(a[name]), np.abs(b[name]))
+    if name in ("BETA", "SE") and "SE" in a and "SE" in b:
+        return np.fmax(largest, np.fmax(a["SE"], b["SE"]))
     if name == "A1_FREQ":
-        return np.ones_like(a[name])
-    return np.fmax(1.0, np.fmax(np.abs(a[name]), np.abs(b[name])))
+        return np.ones_like(largest)
+    return np.fmax(1.0, largest)
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TOP, worst: int = 5) -> Concordance:

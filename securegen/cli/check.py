@@ -24,7 +24,7 @@ from securegen.io.tables import read_text
     default=TOLERANCE,
     show_default=True,
     metavar="X",
-    help="Largest difference, in standard errors (BETA, SE) or relative to max(1, value) (statistic, LOG10_P).",
+    help="Largest difference: of BETA over max(SE, |BETA|), of SE over SE, of the statistic and LOG10_P over max(1, value).",
 )
 @click.option(
     "--match",

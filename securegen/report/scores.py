@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from securegen.match import USED
 from securegen.plot.distribution import MARKS
 from securegen.plot.scores import Scores, calibration, groups_of, score_density
 from securegen.report.association import both
-from securegen.report.html import Content, Markup, element, join, pairs, table
+from securegen.report.html import NOTHING, Content, Markup, element, join, pairs, table
 
 
 def score_section(scores: Scores, record: dict[str, Any]) -> Markup:
@@ -49,6 +50,11 @@ def score_section(scores: Scores, record: dict[str, Any]) -> Markup:
 def match_table(record: dict[str, Any]) -> Markup:
     """What became of the rows of each scoring file."""
     found = record.get("match") or {}
-    words = sorted({w for counts in found.values() for w in counts})
-    rows = [[path.rpartition("/")[2], *(f"{counts.get(w, 0):,}" for w in words)] for path, counts in found.items()]
-    return table(["scoring file", *words], rows, numbers=range(1, 1 + len(words))) if rows else Markup("")
+    words = sorted({w for counts in found.values() for w in counts}, key=lambda w: (w not in USED, w))
+    rows = []
+    for path, counts in found.items():
+        total, scored = sum(counts.values()), sum(n for w, n in counts.items() if w in USED)
+        share = f"{100 * scored / total:.1f} %" if total else "NA"
+        rows.append([path.rpartition("/")[2], f"{total:,}", share, *(f"{counts.get(w, 0):,}" for w in words)])
+    head = ["scoring file", "rows", "scored", *(w.replace("_", " ") for w in words)]
+    return table(head, rows, numbers=range(1, len(head))) if rows else NOTHING

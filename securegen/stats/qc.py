@@ -105,7 +105,7 @@ def lambda_gc(log10p: np.ndarray) -> float:
     """Genomic inflation: median χ² of −log10 p-values over the median of χ² with one degree of freedom; NaN without any.
 
     >>> lambda_gc(np.array([0.1, -np.log10(0.5), 9.9, np.nan])), round(lambda_gc(np.array([400.0])))
-    (1.0, 4027)
+    (1.0, 4032)
     """
     good = log10p[np.isfinite(log10p)]
     median = chisq_1_inverse(np.array([np.log10(2.0)]))[0]
