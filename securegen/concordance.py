@@ -42,15 +42,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Concordance:
-    """Two tables side by side. names: (R,) ids of matched rows; only_a, only_b: rows without a partner; repeated: rows
-    left out because their variant occurs twice; flipped: matched rows with the other tested allele; one_sided:
-    quantity -> rows where one table has a number and the other NA; top: hits compared; shared: of them in both
-    tables; spearman: rank correlation of −log10 p."""
+    """Two tables side by side. names: (R,) ids of matched rows; only_a, only_b: rows without a partner; flipped: matched
+    rows with the other tested allele; one_sided: quantity -> rows where one table has a number and the other NA; top:
+    hits compared; shared: of them in both tables; spearman: rank correlation of −log10 p."""
 
     names: np.ndarray
     only_a: int
     only_b: int
-    repeated: int
     flipped: int
     differences: tuple[Difference, ...]
     one_sided: dict[str, int]
@@ -69,7 +67,7 @@ class Concordance:
     def to_json(self) -> dict[str, Any]:
         """For machines: everything but the values themselves."""
         return {
-            "matched": len(self.names), "only_a": self.only_a, "only_b": self.only_b, "repeated": self.repeated,
+            "matched": len(self.names), "only_a": self.only_a, "only_b": self.only_b,
             "flipped": self.flipped, "one_sided": self.one_sided, "top": self.top, "top_shared": self.shared,
             "spearman": None if np.isnan(self.spearman) else self.spearman,
             "differences": {
@@ -85,16 +83,20 @@ def _bare(chromosome: pd.Series) -> pd.Series:
 
 
 def _keys(frame: pd.DataFrame, by: str) -> pd.Series:
-    """A key of each row: id, or chromosome, position and the alleles in alphabetical order."""
-    if by == "id":
-        return frame["ID"].astype(str)
+    """A key of each row: id, or chromosome, position and the alleles in alphabetical order; and how often it came before."""
+    keys = frame["ID"].astype(str) if by == "id" else _places(frame)
+    before = keys.groupby(keys, sort=False).cumcount()
+    return keys.where(before == 0, keys + " " + before.astype(str))
+
+
+def _places(frame: pd.DataFrame) -> pd.Series:
     ref, alt = frame["REF"].astype(str), frame["ALT"].astype(str)
     first, second = np.where(ref <= alt, ref, alt), np.where(ref <= alt, alt, ref)
     return _bare(frame["#CHROM"]) + ":" + frame["POS"].astype(str) + ":" + first + ":" + second
 
 
-def match_rows(a: pd.DataFrame, b: pd.DataFrame, by: str = "auto") -> tuple[np.ndarray, np.ndarray, int]:
-    """Indices of matched rows of both tables and how many rows were left out as repeated.
+def match_rows(a: pd.DataFrame, b: pd.DataFrame, by: str = "auto") -> tuple[np.ndarray, np.ndarray]:
+    """Indices of matched rows of both tables; where a variant has several, the first with the first, and so on.
 
     by: position (with alleles), id, or auto: position where both tables have alleles and anything matches, else id.
     Raises InputError when nothing matches.
@@ -105,11 +107,9 @@ def match_rows(a: pd.DataFrame, b: pd.DataFrame, by: str = "auto") -> tuple[np.n
         raise InputError("matching by position needs #CHROM, POS, REF and ALT in both tables; --match id goes by id")
     for way in ways:
         keys = [_keys(f, way) for f in (a, b)]
-        twice = [k.duplicated(keep=False).to_numpy() for k in keys]
-        rows = [pd.Series(np.flatnonzero(~t), index=k[~t]) for k, t in zip(keys, twice, strict=True)]
-        shared = rows[0].index.intersection(rows[1].index, sort=False)
-        if len(shared):
-            return rows[0][shared].to_numpy(), rows[1][shared].to_numpy(), int(twice[0].sum() + twice[1].sum())
+        partner = pd.Index(keys[1]).get_indexer(pd.Index(keys[0]))
+        if (partner >= 0).any():
+            return np.flatnonzero(partner >= 0), partner[partner >= 0]
     raise InputError(f"no variant is in both tables, by {' or by '.join(ways)}: are they of one genome build?")
 
 
@@ -167,7 +167,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
     by: auto, position or id; top: hits whose membership is compared; worst: rows named for each quantity. Raises
     InputError when no row matches or no quantity is in both.
     """
-    rows_a, rows_b, repeated = match_rows(a, b, by)
+    rows_a, rows_b = match_rows(a, b, by)
     left, right = a.iloc[rows_a].reset_index(drop=True), b.iloc[rows_b].reset_index(drop=True)
     turned = np.zeros(len(left), bool)
     if "A1" in left and "A1" in right:
@@ -207,7 +207,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
     both = np.isfinite(ranks[0]) & np.isfinite(ranks[1])
     varies = both.sum() > 2 and all(np.ptp(r[both]) > 0 for r in ranks)
     return Concordance(
-        names, len(a) - len(left), len(b) - len(right), repeated, int(turned.sum()), tuple(found), one_sided, count,
+        names, len(a) - len(left), len(b) - len(right), int(turned.sum()), tuple(found), one_sided, count,
         len(heads[0] & heads[1]), float(spearmanr(ranks[0][both], ranks[1][both]).statistic) if varies else float("nan"),
     )  # fmt: skip
 

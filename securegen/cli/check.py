@@ -73,8 +73,8 @@ def command(a, b, exact, tolerance, by, common, top, plot, as_json) -> None:
 def lines(result: Concordance) -> list[str]:
     """The comparison for people."""
     out = [f"{len(result.names)} variants matched ({result.flipped} with the other tested allele)"]
-    if result.only_a or result.only_b or result.repeated:
-        out[0] += f"; {result.only_a} only in A, {result.only_b} only in B, {result.repeated} rows of repeated variants"
+    if result.only_a or result.only_b:
+        out[0] += f"; {result.only_a} only in A, {result.only_b} only in B"
     out.append(f"{'':<10} {'rows':>9} {'median |A-B|':>13} {'max |A-B|':>12} {'in tolerance units':>19}")
     for d in result.differences:
         out.append(f"{d.name:<10} {d.rows:>9} {d.median:>13.3g} {d.largest:>12.3g} {d.scaled:>19.3g}")

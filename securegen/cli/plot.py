@@ -21,7 +21,7 @@ def pictures(run, chosen: tuple[str, ...], width: int | None) -> Iterator[tuple[
     for result in (r for r in run.results if r.whole):
         for kind, draw in (("manhattan", manhattan), ("qq", qq)):
             if kind in chosen:
-                yield f"{result.phenotype}.{kind}", lambda draw=draw, result=result: draw(result.tests(), **size)
+                yield f"{result.phenotype}.{kind}", lambda draw=draw, result=result: draw(result.tests, **size)
     for score in run.scores:
         for kind, draw_score in (("density", score_density), ("calibration", calibration)):
             if kind in chosen and (kind == "density" or score.outcome is not None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from securegen.model import FloatArray, IntArray
 from securegen.plot import canvas
 from securegen.plot.canvas import DARK, FAINT, GREY, INK, LIGHT, VERMILION
-from securegen.plot.genome import GENOME_WIDE, SUGGESTIVE, genome_axis, lead_variants, thin
+from securegen.plot.genome import GENOME_WIDE, SUGGESTIVE, GenomeAxis, genome_axis, lead_variants, thin
 from securegen.plot.quantiles import qq_quantiles
 from securegen.stats.qc import lambda_gc
 
@@ -33,9 +34,17 @@ class Associations:
     id: np.ndarray
     log10p: FloatArray
 
-    @property
+    @cached_property
     def inflation(self) -> float:
         return lambda_gc(self.log10p)
+
+    @cached_property
+    def axis(self) -> GenomeAxis:
+        return genome_axis(self.chromosome, self.position)
+
+    def leads(self, *, threshold: float = SUGGESTIVE, count: int = 10) -> list[int]:
+        """`lead_variants` of these tests."""
+        return lead_variants(self.axis.index, self.position, self.log10p, threshold=threshold, count=count)
 
 
 def compress(y: FloatArray) -> FloatArray:
@@ -91,33 +100,27 @@ def manhattan(tests: Associations, *, width: int = 1600, height: int | None = No
     MissingExtraError without matplotlib.
     """
     height = height or int(width * (0.8 if width < canvas.NARROW else 0.42))
-    kept = np.flatnonzero(np.isfinite(tests.log10p))
-    axis = genome_axis(tests.chromosome[kept], tests.position[kept])
-    y, top = tests.log10p[kept], float(tests.log10p[kept].max(initial=8.0))
+    axis, kept = tests.axis, np.flatnonzero(np.isfinite(tests.log10p))
+    x, y, chromosome = axis.x[kept], tests.log10p[kept], axis.index[kept]
+    top = float(y.max(initial=8.0))
 
     def paint(axes: Axes, narrow: bool) -> None:
         _log10p_axis(axes, max(top, 8.0), "−log₁₀ P")
         size = (5 if narrow else 9) if len(kept) < 50_000 else (3 if narrow else 5)
-        shown = thin(axis.x, compress(y) if top > STEEP else y, columns=2 * width, rows=2 * height)
+        shown = thin(x, compress(y) if top > STEEP else y, columns=2 * width, rows=2 * height)
         hit = y[shown] >= -np.log10(GENOME_WIDE)
-        colour = np.where(axis.index[shown] % 2 == 0, DARK, LIGHT)
+        colour = np.where(chromosome[shown] % 2 == 0, DARK, LIGHT)
         for part, paint_with, area in ((~hit, colour[~hit], size), (hit, VERMILION, 2 * size)):
-            axes.scatter(
-                axis.x[shown][part], y[shown][part], s=area, c=paint_with, linewidths=0, rasterized=True, zorder=3
-            )
+            axes.scatter(x[shown][part], y[shown][part], s=area, c=paint_with, linewidths=0, rasterized=True, zorder=3)
         _lines(axes, narrow)
         span = max(float(axis.stop[-1]) if len(axis.stop) else 1.0, 1.0)
         axes.set_xlim(-0.012 * span, 1.012 * span)
         _chromosome_ticks(axes, axis, narrow)
         axes.set_title(canvas.shorten(tests.phenotype, 30 if narrow else 60))
-        leads = lead_variants(axis.index, tests.position[kept], y, count=4 if narrow else 10)
-        _name(
-            axes,
-            [(float(axis.x[i]), float(y[i]), str(tests.id[kept][i])) for i in leads],
-            axis.x[shown],
-            y[shown],
-            narrow,
-        )
+        named = [
+            (float(axis.x[i]), float(tests.log10p[i]), str(tests.id[i])) for i in tests.leads(count=4 if narrow else 10)
+        ]
+        _name(axes, named, x[shown], y[shown], narrow)
 
     return canvas.draw(paint, width=width, height=height)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from securegen.model import FloatArray, IntArray, TextArray
 
@@ -51,7 +52,7 @@ def genome_axis(chromosome: Sequence[str] | TextArray, position: IntArray, *, ga
     >>> axis.names, axis.x.tolist(), axis.start.tolist()
     (('2', '10'), [0.0, 300.0, 200.0], [0.0, 300.0])
     """
-    labels, inverse = np.unique(np.asarray(chromosome, dtype=str), return_inverse=True)
+    inverse, labels = pd.factorize(np.asarray(chromosome, dtype=object))
     order = sorted(range(len(labels)), key=lambda i: chromosome_order(str(labels[i])))
     rank = np.empty(len(labels), np.int64)
     rank[order] = np.arange(len(labels))

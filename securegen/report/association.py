@@ -10,7 +10,7 @@ import pandas as pd
 from securegen import vocabulary as voc
 from securegen.plot import canvas
 from securegen.plot.association import manhattan, qq
-from securegen.plot.genome import GENOME_WIDE, SUGGESTIVE, genome_axis, lead_variants
+from securegen.plot.genome import GENOME_WIDE, SUGGESTIVE
 from securegen.report.gather import Result
 from securegen.report.html import NOTHING, Content, Markup, element, join, pairs, picture, table
 
@@ -61,10 +61,8 @@ def p_text(log10p: float) -> str:
 
 def loci(result: Result, *, threshold: float = GENOME_WIDE) -> int:
     """How many loci have p below `threshold`."""
-    t = result.tests()
-    axis = genome_axis(t.chromosome, t.position)
-    leads = lead_variants(axis.index, t.position, t.log10p, threshold=threshold, count=1000)
-    return sum(t.log10p[i] >= -np.log10(threshold) for i in leads)
+    leads = result.tests.leads(threshold=threshold, count=1000)
+    return sum(result.tests.log10p[i] >= -np.log10(threshold) for i in leads)
 
 
 def result_section(
@@ -72,7 +70,7 @@ def result_section(
 ) -> Markup:
     """Pictures and tables of one phenotype. missing: what stood for missing genotypes; annotations: variant id ->
     further columns, called `names`."""
-    tests, t = result.tests(), result.table
+    tests, t = result.tests, result.table
     people = _largest(t, "OBS_CT") or _largest(t, "CASE_CT") + _largest(t, "CTRL_CT")
     parts: list[Content] = [element("h3", result.phenotype)]
     kind, file = TESTS.get(result.test, "Association"), element("code", result.path.rpartition("/")[2])
@@ -118,9 +116,8 @@ def _people(t: pd.DataFrame, people: int) -> str:
 
 def hits_table(result: Result, annotations: Annotations, names: tuple[str, ...]) -> Markup:
     """The strongest variant of each locus."""
-    tests, t = result.tests(), result.table
-    axis = genome_axis(tests.chromosome, tests.position)
-    leads = lead_variants(axis.index, tests.position, tests.log10p, count=HITS)
+    tests, t = result.tests, result.table
+    leads = tests.leads(count=HITS)
     if not leads:
         return element("p", "No variant has a p-value.")
     effect = next((n for n in ("BETA", "OR") if n in t), None)

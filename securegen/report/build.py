@@ -84,7 +84,7 @@ def _tiles(run: Run) -> Markup:
         rows = f"{max(len(r.table) for r in run.results):,}"
         tiles.append((rows, "variants" if any(r.whole for r in run.results) else "variants opened"))
         tiles.append((", ".join(f"{loci(r):,}" for r in run.results[:3]), "loci at p < 5e-8"))
-        inflation = [f"{r.tests().inflation:.3f}" for r in run.results[:3] if r.whole]
+        inflation = [f"{r.tests.inflation:.3f}" for r in run.results[:3] if r.whole]
         tiles += [(", ".join(inflation), "λ_GC")] if inflation else []
     elif record.get("variants"):
         tiles.append((f"{int(record['variants']):,}", "variants"))

@@ -6,6 +6,7 @@ import glob
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,11 @@ class Result:
     def whole(self) -> bool:
         return self.test != "hits"
 
+    @cached_property
     def tests(self) -> Associations:
         t = self.table
         return Associations(
-            self.phenotype, t["#CHROM"].to_numpy(str), t["POS"].to_numpy(np.int64), t["ID"].to_numpy(str),
+            self.phenotype, t["#CHROM"].to_numpy(object), t["POS"].to_numpy(np.int64), t["ID"].to_numpy(object),
             t["LOG10_P"].to_numpy(np.float64),
         )  # fmt: skip
 
