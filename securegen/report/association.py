@@ -12,7 +12,7 @@ from securegen.plot import canvas
 from securegen.plot.association import manhattan, qq
 from securegen.plot.genome import GENOME_WIDE, SUGGESTIVE
 from securegen.report.gather import Result
-from securegen.report.html import NOTHING, Content, Markup, element, join, pairs, picture, table
+from securegen.report.html import NOTHING, Content, Markup, breakable, element, join, pairs, picture, table
 
 WIDE, NARROW, HALF = 1000, 350, 560
 HITS = 15
@@ -127,12 +127,13 @@ def hits_table(result: Result, annotations: Annotations, names: tuple[str, ...])
     for i in leads:
         row = t.iloc[i]
         other = row["REF"] if row["A1"] != row["REF"] else row["ALT"]
-        cells: list[Content] = [row["ID"], f"{row['#CHROM']}:{int(row['POS']):,}", f"{row['A1']} / {other}"]
+        place = f"{row['#CHROM']}:{int(row['POS']):,}"
+        cells: list[Content] = [breakable(str(row["ID"])), place, breakable(f"{row['A1']} / {other}", 9)]
         if "A1_FREQ" in t:
             cells.append(f"{row['A1_FREQ']:.3f}")
         cells.append(_effect(row, effect) if effect else f"{row['CHISQ']:.2f}")
         cells += [p_text(float(row["LOG10_P"])), row.get("ERRCODE", voc.OK)]
-        rows.append([*cells, *annotations.get(str(row["ID"]), ("",) * len(names))])
+        rows.append([*cells, *map(breakable, annotations.get(str(row["ID"]), ("",) * len(names)))])
     some = "Strongest variant of each locus (500 kb), p < 1e-5"
     strongest = float(tests.log10p[leads[0]])
     text = some if strongest >= -np.log10(SUGGESTIVE) else "No locus reaches p < 1e-5; the strongest variant"

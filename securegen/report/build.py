@@ -66,7 +66,8 @@ def report(run: Run, *, annotations: str | None = None) -> str:
     links = join(element("a", name, href=f"#{identity}") for identity, name, _ in sections)
     version = f"securegen {record['version']}" if "version" in record else "securegen"
     engine = ENGINES.get(str(record.get("engine")), "")
-    scenario = (record.get("receipt") or {}).get("scenario", "")
+    scenario = str((record.get("receipt") or {}).get("scenario", ""))
+    scenario = "" if scenario in engine else scenario
     under = ". ".join(filter(None, [engine.capitalize(), f"{scenario[:1].upper()}{scenario[1:]}", f"{version}."]))
     return page(
         title, element("header", element("h1", title), element("p", under), element("nav", links)), _tiles(run),

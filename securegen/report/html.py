@@ -45,6 +45,11 @@ def element(tag: str, *content: Content, **attributes: str) -> Markup:
     return Markup(f"<{tag}{words}>{join(content).html}</{tag}>")
 
 
+def breakable(text: str, length: int = 20) -> Content:
+    """Text that may be broken anywhere if one of its words is longer than `length` characters."""
+    return element("span", text, class_="long") if max(map(len, text.split()), default=0) > length else text
+
+
 def section(identity: str, title: str, *content: Content) -> Markup:
     return element("section", element("h2", title), *content, id=identity)
 
@@ -93,6 +98,7 @@ header{border-bottom:3px solid var(--brand);padding:28px 0 14px;margin-bottom:20
 h1{font-size:1.75rem;line-height:1.2;margin:0 0 6px;overflow-wrap:anywhere}
 h2{font-size:1.3rem;margin:44px 0 10px;padding-bottom:4px;border-bottom:1px solid var(--line)}
 h3{font-size:1.05rem;margin:28px 0 8px;overflow-wrap:anywhere}
+h4{margin:22px 0 6px}
 p{margin:8px 0;max-width:46em}
 header p,.soft,figcaption{color:var(--soft)}
 nav{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:.92rem;margin:10px 0 0}
@@ -109,18 +115,18 @@ figure.half{max-width:560px}
 figcaption{font-size:.9rem;margin-top:4px;max-width:50em}
 table{border-collapse:collapse;width:100%;font-size:.92rem;margin:10px 0;font-variant-numeric:tabular-nums}
 th{text-align:left;font-weight:600;color:var(--soft);border-bottom:2px solid var(--line)}
-th,td{padding:6px 9px;vertical-align:top;overflow-wrap:anywhere}
+th,td{padding:6px 9px;vertical-align:top}
+.long{overflow-wrap:anywhere}
 th:first-child,td:first-child{padding-left:0}
 td{border-bottom:1px solid var(--line)}
-.n{text-align:right}
+.n{text-align:right;white-space:nowrap}
+th.n{white-space:normal}
 table.words td{min-width:7em}
 dl{display:grid;grid-template-columns:minmax(9em,auto) 1fr;gap:5px 18px;margin:10px 0;font-size:.94rem}
 dt{color:var(--soft)}
 dd{margin:0;overflow-wrap:anywhere}
 code{font:.88em/1.5 ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}
 ul{padding-left:1.2em;max-width:46em}
-details{margin:10px 0}
-summary{cursor:pointer;color:var(--brand)}
 footer{margin-top:48px;border-top:1px solid var(--line);padding-top:10px;font-size:.88rem;color:var(--soft)}
 @media (max-width:640px){
  h1{font-size:1.4rem}
@@ -130,6 +136,7 @@ footer{margin-top:48px;border-top:1px solid var(--line);padding-top:10px;font-si
  table,tbody,tr,td{display:block;width:100%}
  tr{border:1px solid var(--line);border-radius:8px;padding:6px 12px;margin:0 0 10px}
  td,td.n{display:flex;justify-content:space-between;gap:16px;text-align:right;padding:3px 0;border:0}
+ td:empty{display:none!important}
  td::before{content:attr(data-label);color:var(--soft);text-align:left;flex:0 0 auto}
  table.words td{display:block;text-align:left}
  table.words td::before{display:block;font-size:.85rem}
@@ -139,10 +146,11 @@ footer{margin-top:48px;border-top:1px solid var(--line);padding-top:10px;font-si
  body{font-size:10.5pt}
  main{max-width:none;padding:0}
  nav,footer a{display:none}
- h2,h3{break-after:avoid}
+ h2,h3,h4{break-after:avoid}
+ figure.half{max-width:85mm}
+ table{font-size:8.5pt}
  tr,.tile,.plain{break-inside:avoid}
  .tile,.plain{border:1px solid var(--line)}
- details>*{display:block}
 }
 """
 

@@ -35,7 +35,7 @@ def security(record: dict[str, Any]) -> tuple[str, str]:
         )
     ring = parameters.get("ring")
     if not isinstance(ring, dict):
-        plain = "none: in the clear" if engine == "plain" else "not recorded"
+        plain = "none" if engine == "plain" else "not recorded"
         return plain, "No encryption was used." if engine == "plain" else "This step's record names no parameters."
     try:
         checked = Ring(int(ring["n"]), tuple(int(p) for p in ring["primes"]), int(ring["special"]), int(ring["lanes"]))
