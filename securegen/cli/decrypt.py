@@ -65,7 +65,6 @@ def command(
         log(f"wrote {path}")
     margin = key.public.parameters.margin_bits
     receipt = outsourced_receipt([*(t.path for t in tables), *paths], "the encryptor of the encrypt step")
-    log.note(receipt.lines())
     log.write(
         engine="ckks", planned_noise_margin_bits=margin, promise=promises(tables), receipt=receipt.to_json(),
         parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
