@@ -12,7 +12,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo demo-mpc test lint docs bench clean check-prerequisites
 help:
-	@echo "make demo      encrypted association on the example cohort (no torch), results in $(OUT)/"
+	@echo "make demo      encrypted association on the example cohort (no torch), table, plots and report in $(OUT)/"
 	@echo "make demo-mpc  the same cohort by secret sharing between parties"
 	@echo "make test      install every extra, ruff, mypy and the whole test suite"
 	@echo "make lint      ruff and mypy only"
@@ -32,7 +32,7 @@ $(VENV)/bin/python: | check-prerequisites
 
 $(VENV)/core.stamp: pyproject.toml | $(VENV)/bin/python
 	@echo "installing securegen into $(VENV) (about a minute)"
-	$(PIP) install --editable .
+	$(PIP) install --editable '.[plot]'
 	@touch $@
 
 $(VENV)/kernels.stamp: $(VENV)/core.stamp $(wildcard securegen/kernels/*.py)
@@ -50,6 +50,9 @@ $(VENV)/all.stamp: pyproject.toml | $(VENV)/bin/python
 demo: $(VENV)/kernels.stamp
 	@mkdir -p $(OUT)
 	$(RUN) -m securegen run-local gwas --engine ckks $(COHORT) --pheno-name QT --compare-plain --out $(OUT)/encrypted
+	@echo "Manhattan and QQ plots, and a report with who learned what:"
+	@$(RUN) -m securegen plot $(OUT)/encrypted --only manhattan --only qq
+	@$(RUN) -m securegen report $(OUT)/encrypted
 
 demo-mpc: $(VENV)/kernels.stamp
 	@mkdir -p $(OUT)

@@ -44,6 +44,8 @@ ALLOWED = {
     "mpc": ENGINE | {"engines", "governance", "study"},
     "federated": ENGINE | {"ckks", "engines", "governance", "study"},
     "governance": NOUNS | {"io", "randomness", "provenance"},
+    "concordance": NOUNS,
+    "plot": NOUNS | {"io", "stats", "concordance"},
 }
 
 

@@ -24,7 +24,7 @@ ABOUT_ASSOCIATION = [
     ROOT / "README.md", ROOT / "SECURITY.md",
     *(ROOT / "docs" / f"{name}.md" for name in (
         "files-and-formats", "tables", "precision", "scaling", "verification", "threat-model", "linear", "score-test",
-        "trend", "allelic", "quality-control", "phenotypes", "missing-genotypes", "low-mac",
+        "trend", "allelic", "quality-control", "phenotypes", "missing-genotypes", "low-mac", "report",
     )),
 ]  # fmt: skip
 

@@ -15,6 +15,7 @@ from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, promises
 from securegen.cli.table_form import convert, form_from, table_options
 from securegen.errors import ArtefactError, VerificationError
+from securegen.governance.receipt import outsourced_receipt
 
 
 @click.command()
@@ -75,7 +76,11 @@ def command(
     for path in paths:
         log(f"wrote {path}")
     margin = key.public.parameters.margin_bits
-    log.write(engine="ckks", planned_noise_margin_bits=margin, promise=promises(tables))
+    receipt = outsourced_receipt([*(t.path for t in tables), *paths], "the encryptor of the encrypt step")
+    log.write(
+        engine="ckks", planned_noise_margin_bits=margin, promise=promises(tables), receipt=receipt.to_json(),
+        parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
+    )  # fmt: skip
 
 
 def _tables(results: Path, owner: Path, key, out: str) -> list[str]:

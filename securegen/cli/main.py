@@ -39,6 +39,9 @@ SECTIONS = {
         "dealer": "Deal correlated randomness to the parties of a multi-party run.",
     },
     "Looking at it, and doing it again": {
+        "report": "A report of a finished run as one HTML file: results, precision, cost, who learned what.",
+        "plot": "Pictures of a finished run: Manhattan, QQ, scores, cost, planned noise.",
+        "check": "Compare two tables of results.",
         "inspect": "Say what a file or folder is, without any key.",
         "rerun": "Run again what a PREFIX.run.json records.",
         "doctor": "Examine this installation.",

@@ -22,7 +22,8 @@ def describe(plan, design, log) -> None:
     modulus = math.log2(p.ring.modulus)
     log(f"ring n = {p.ring.n}, {len(p.ring.primes)} primes of 30 bits ({modulus:.0f} bits), 128-bit security")
     log(
-        f"{p.pack} samples × {p.strand_variants} variants a ciphertext, {p.strands} of them a block, {plan.blocks} blocks, {p.groups} groups of samples"
+        f"{p.pack} samples × {p.strand_variants} variants a ciphertext, {p.strands} of them a block, {plan.blocks} blocks, "
+        f"{p.groups} groups of samples"
     )
     log(f"{w.columns} encrypted columns of {w.bits} bits, {design.sample_sets} sample set(s)")
     log(f"noise: 15 standard deviations stay {p.margin_bits:.1f} bits below 1/2; every sum is exact")

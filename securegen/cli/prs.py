@@ -10,7 +10,7 @@ from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
-from securegen.cli.score_options import ScoreCommand, score_inputs, score_options
+from securegen.cli.score_options import ScoreCommand, plot_option, plot_scores, score_inputs, score_options
 from securegen.errors import UsageError
 from securegen.governance.receipt import Party, Receipt
 from securegen.provenance import RunLog, folder_bytes
@@ -25,9 +25,10 @@ SMALL_MODELS = "scores of few variants give the genotypes away to whoever knows 
 @click.option("--model", metavar="FOLDER", help="Public model for it (server side).")
 @opt.genotype_options()
 @score_options(required=False)
+@plot_option
 @opt.run_options
 @rehearses
-def command(cohort, model, out, threads, memory, quiet, **options) -> None:
+def command(cohort, model, plot, out, threads, memory, quiet, **options) -> None:
     """Polygenic scores: on genotypes in the clear, on an encrypted cohort as the server.
 
     In the clear it writes OUT.sscore in plink2's columns and OUT.match.tsv with a word for every row of the scoring
@@ -40,11 +41,14 @@ def command(cohort, model, out, threads, memory, quiet, **options) -> None:
         )
     log = CommandLog(out, "prs", quiet=quiet)
     if cohort:
-        if options["score"]:
-            raise UsageError("the server reads the weights from --model, not from --score")
+        if options["score"] or plot:
+            raise UsageError("the server reads the weights from --model, not from --score, and sees no score to --plot")
         serve(cohort, model, out, log)
     else:
-        run_plain(opt.inputs_from(options), score_inputs(options), out, log)
+        inputs = score_inputs(options)
+        run_plain(opt.inputs_from(options), inputs, out, log)
+        if plot:
+            plot_scores(out, inputs, log)
 
 
 def serve(cohort: str, model: str, out: str, log: RunLog) -> None:

@@ -12,7 +12,14 @@ from securegen.cli.progress import progress
 from securegen.cli.prs import SMALL_MODELS, run_plain
 from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.runlog import CommandLog
-from securegen.cli.score_options import ScoreCommand, privacy_options, score_inputs, score_options
+from securegen.cli.score_options import (
+    ScoreCommand,
+    plot_option,
+    plot_scores,
+    privacy_options,
+    score_inputs,
+    score_options,
+)
 from securegen.errors import UsageError
 from securegen.governance.receipt import Party, Receipt
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
@@ -87,11 +94,12 @@ def run_public(
 @privacy_options
 @opt.encryptor_option
 @click.option("--keep-files", is_flag=True, help="Keep the encrypted files (keys are deleted all the same).")
+@plot_option
 @opt.run_options
 @rehearses
 def prs(
-    engine, private_model, encrypted_model, vendor_key, client, ledger, allow_model, reply_cap, encryptor, keep_files, out,
-    threads, memory, quiet, **options,
+    engine, private_model, encrypted_model, vendor_key, client, ledger, allow_model, reply_cap, encryptor, keep_files, plot,
+    out, threads, memory, quiet, **options,
 ) -> None:  # fmt: skip
     """Polygenic scores with every role as its own process, through the files of a deployment.
 
@@ -120,3 +128,5 @@ def prs(
         run_mpc_scores(genotypes, inputs, out, log, keep_files=keep_files)
     else:
         run_public(genotypes, inputs, out, log, encryptor=encryptor, keep_files=keep_files)
+    if plot:
+        plot_scores(out, inputs, log)

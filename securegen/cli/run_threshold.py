@@ -54,11 +54,13 @@ def run_threshold(
             tables.append(Summary(analysis, path, *fields))
         convert(tables, out, form, log, covariates=covariates_of(inputs))
         print_summaries(tables, log, filters)
+        said, there = records[0]["receipt"], {s["path"] for s in records[0]["summaries"]}
+        receipt = said | {"released": [*(r for r in said["released"] if r not in there), *(t.path for t in tables)]}
         own = ("parameters", "samples", "variants", "covariates", "phenotypes", "missing", "planned_noise_margin_bits")
         log.write(
             engine="threshold", inputs=_digests(members), samples_stored=sum(r["samples_stored"] for r in records),
             bytes={"sent": {m.name: r["bytes"]["sent"][m.name] for m, r in zip(local, records, strict=True)}},
-            promise=promises(tables), receipt=records[0]["receipt"], opened=records[0]["opened"], sites=len(local),
+            promise=promises(tables), receipt=receipt, opened=records[0]["opened"], sites=len(local),
             peak_rss_bytes=max(r["peak_rss_bytes"] for r in records), **{name: records[0][name] for name in own},
         )  # fmt: skip
         return tables

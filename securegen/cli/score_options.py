@@ -11,6 +11,7 @@ import click
 
 from securegen.cli.options import _apply
 from securegen.errors import UsageError
+from securegen.provenance import RunLog
 from securegen.score_study import ScoreInputs
 
 FIELDS = tuple(f.name for f in fields(ScoreInputs))
@@ -96,6 +97,30 @@ def score_inputs(options: dict[str, Any]) -> ScoreInputs:
     if not values["score"]:
         raise UsageError("no scoring file was given: --score FILE")
     return ScoreInputs(**values)
+
+
+def _with_matplotlib(_: click.Context, __: click.Parameter, value: bool) -> bool:
+    if value:  # before anything is computed
+        from securegen.plot.canvas import require_matplotlib
+
+        require_matplotlib()
+    return value
+
+
+def plot_option(command: Callable) -> Callable:
+    """--plot"""
+    text = "Also draw OUT.<SCORE>.density.png (needs securegen[plot])."
+    return click.option("--plot", is_flag=True, callback=_with_matplotlib, help=text)(command)
+
+
+def plot_scores(out: str, inputs: ScoreInputs, log: RunLog) -> None:
+    """Density of every score of a finished run, over the reference's where there is one."""
+    from securegen.cli.plot import draw_all
+    from securegen.report.gather import open_run
+
+    for path in draw_all(open_run(out, reference=inputs.reference), out, chosen=("density",)):
+        log(f"wrote {path}")
+    log.save_lines()
 
 
 def privacy_options(command: Callable) -> Callable:

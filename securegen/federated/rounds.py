@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 
 from securegen.ckks import threshold
-from securegen.ckks.artefact import digest_file
 from securegen.errors import ProtocolError
 from securegen.federated.board import Board, Message, sign_message
-from securegen.federated.identity import Identity, canonical, sha256
+from securegen.federated.identity import Identity, canonical, sha256, sha256_file
 from securegen.federated.packing import LIMB_BITS, LIMBS, Layout, from_limbs, limbs_of
 from securegen.federated.state import SiteState
 from securegen.federated.studyfile import Study
@@ -60,7 +59,7 @@ class Session:
         """
         paths = [self.state.array_path(a) for a in arrays]
         if "arrays" not in body:
-            body = {**body, "arrays": [digest_file(p) for p in paths]}
+            body = {**body, "arrays": [sha256_file(p) for p in paths]}
         body = {**body, "after": self.transcript}
         text = self.state.remember_text(
             f"sent.{step}.json", lambda: sign_message(self.study, self.site, step, body, self._identity)
@@ -84,7 +83,7 @@ class Session:
 
         def opening() -> dict[str, Any]:
             value, names = make()
-            digests = [digest_file(self.state.array_path(a)) for a in names]
+            digests = [sha256_file(self.state.array_path(a)) for a in names]
             return {"salt": secrets.token_hex(32), "value": value, "arrays": digests, "files": names}
 
         own = self.state.remember(f"opening.{name}", opening)

@@ -54,7 +54,7 @@ def write_projected(
             top.append(
                 row | {"A1": here.effect_allele[j], **{n: columns[n][j] for n in ("BETA", "SE", "P", "LOG10_P")}}
             )
-    inflation = lambda_gc(columns["P"]) if suffix == UV_SUFFIX else float("nan")
+    inflation = lambda_gc(columns["LOG10_P"]) if suffix == UV_SUFFIX else float("nan")
     return Summary(a, path, len(here), 0, codes, promise, inflation, top)
 
 

@@ -56,3 +56,12 @@ def _log_incomplete_beta(a: np.ndarray, odds: np.ndarray) -> np.ndarray:
         d, c = 1 / (1 + step * d), 1 + step / c
         h = h * d * c
     return log_front + np.log(h)
+
+
+def chisq_1_inverse(log10p: np.ndarray) -> np.ndarray:
+    """χ² with one degree of freedom whose upper tail is 10^−log10p, also where that underflows. Inverse of `chisq_1`.
+
+    >>> chisq_1_inverse(np.array([1.3010299956639813, 21717.32239477])).round(2).tolist()
+    [3.84, 100000.0]
+    """
+    return special.ndtri_exp(-np.asarray(log10p, np.float64) * _LN10 - np.log(2.0)) ** 2

@@ -14,6 +14,7 @@ from securegen.design_binary import QcModel
 from securegen.errors import UsageError
 from securegen.kernels.hwe import exact_test
 from securegen.model import Sums, Variants
+from securegen.stats.pvalue import chisq_1_inverse
 
 _LN10 = np.log(10.0)
 
@@ -100,9 +101,12 @@ def qc_tables(variants: Variants, q: dict[str, np.ndarray]) -> dict[str, dict[st
     }  # fmt: skip
 
 
-def lambda_gc(p: np.ndarray) -> float:
-    """Genomic inflation: median χ² of the p-values over the median of χ² with one degree of freedom; NaN without any."""
-    from scipy.special import chdtri
+def lambda_gc(log10p: np.ndarray) -> float:
+    """Genomic inflation: median χ² of −log10 p-values over the median of χ² with one degree of freedom; NaN without any.
 
-    good = p[np.isfinite(p)]
-    return float(np.median(chdtri(1.0, good)) / chdtri(1.0, 0.5)) if len(good) else float("nan")
+    >>> lambda_gc(np.array([0.1, -np.log10(0.5), 9.9, np.nan])), round(lambda_gc(np.array([400.0])))
+    (1.0, 4032)
+    """
+    good = log10p[np.isfinite(log10p)]
+    median = chisq_1_inverse(np.array([np.log10(2.0)]))[0]
+    return float(np.median(chisq_1_inverse(good)) / median) if len(good) else float("nan")

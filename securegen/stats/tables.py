@@ -62,12 +62,12 @@ class _Collector:
         self.analysis = analysis
         self.codes: dict[str, int] = {}
         self.certain, self.variants, self.dropped = 0.0, 0, 0
-        self.p: list[np.ndarray] = []
+        self.log10p: list[np.ndarray] = []
         self.top: list[tuple[float, dict[str, object]]] = []
 
     def add(self, variants: Variants, columns: dict[str, np.ndarray]) -> None:
         self.variants += len(variants)
-        self.p.append(columns["P"].astype(np.float32))
+        self.log10p.append(columns["LOG10_P"].astype(np.float32))
         for code, count in zip(*np.unique(columns["ERRCODE"].astype(str), return_counts=True), strict=True):
             self.codes[str(code)] = self.codes.get(str(code), 0) + int(count)
         if "DT_BOUND" in columns:
@@ -97,7 +97,7 @@ class _Collector:
                 "dchisq_promised": PROMISED, "dchisq_certain": self.certain,
                 "dchisq_expected": expected_chisq_error(self.analysis.model),
             }  # fmt: skip
-        inflation = lambda_gc(np.concatenate(self.p).astype(np.float64)) if self.p else float("nan")
+        inflation = lambda_gc(np.concatenate(self.log10p).astype(np.float64)) if self.log10p else float("nan")
         top = [row for _, row in self.top]
         return Summary(self.analysis, path, self.variants, self.dropped, self.codes, promise, inflation, top)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from securegen.ckks import threshold as th
-from securegen.ckks.artefact import digest_file
 from securegen.errors import PeerError, PolicyError, ProtocolError
 from securegen.federated import rounds
+from securegen.federated.identity import sha256_file
 from securegen.federated.packing import Layout
 from securegen.federated.rounds import SecureSum, Session, agree_on_key
 from securegen.federated.state import open_state
@@ -69,7 +69,7 @@ class RushingSession(Session):
         path = self.state.array_path("crafted")
         if not path.is_file():
             write_array(path, array)
-        body = {"salt": "00", "value": value, "arrays": [digest_file(path)]}
+        body = {"salt": "00", "value": value, "arrays": [sha256_file(path)]}
         return self.exchange(f"{name}.open", body, ["crafted"])
 
 

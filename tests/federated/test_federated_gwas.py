@@ -69,6 +69,7 @@ def test_a_fileset_a_site_and_complete_cases_by_the_command_line(tmp_path, cohor
     record = json.loads((tmp_path / "out.run.json").read_text())
     assert record["sites"] == 3 and record["samples_stored"] == 96 and set(record["bytes"]["sent"]) == set(NAMES)
     assert {"site1.bed", "site3.bim", "pheno"} <= set(record["inputs"])
+    assert record["receipt"]["released"][-1] == str(tmp_path / "out.QT.glm.linear"), "the table that stays"
     assert not list(tmp_path.glob("out.sites*"))
 
 

@@ -1,0 +1,87 @@
+"""securegen check"""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from securegen.concordance import TOLERANCE, TOP, Concordance, compare, first_difference
+from securegen.errors import SecuregenError, UsageError
+from securegen.io.results import read_results
+from securegen.io.tables import read_text
+
+
+@click.command(
+    epilog="Example:  securegen check encrypted.QT.glm.linear plink2.QT.glm.linear --tolerance 1e-3 --plot check.png"
+)
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.option("--exact", is_flag=True, help="Compare the text: every character must be equal.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=TOLERANCE,
+    show_default=True,
+    metavar="X",
+    help="Largest difference: of BETA over max(SE, |BETA|), of SE over SE, of the statistic and LOG10_P over max(1, value).",
+)
+@click.option(
+    "--match",
+    "by",
+    type=click.Choice(["auto", "position", "id"]),
+    default="auto",
+    show_default=True,
+    help="Match rows by position and alleles, or by id.",
+)
+@click.option("--common", is_flag=True, help="Variants that only one table has are no difference.")
+@click.option(
+    "--top", type=click.IntRange(1), default=TOP, show_default=True, help="Hits whose membership is compared."
+)
+@click.option("--plot", metavar="FILE", help="Scatter plot of both tables (.png, .svg or .pdf).")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def command(a, b, exact, tolerance, by, common, top, plot, as_json) -> None:
+    """Compare two tables of results: are they the same, and if not, where?
+
+    A and B may list other variants, in another order, with the tested allele turned round. The exit code is 0 when no
+    difference is beyond the tolerance, 1 when one is.
+    """  # fmt: skip
+    if exact:
+        if plot or as_json:
+            raise UsageError("--exact compares text: it goes without --plot and --json")
+        where = first_difference(read_text(a), read_text(b))
+        if where:
+            raise SecuregenError(f"{a} and {b} differ: {where}")
+        click.echo("identical")
+        return
+    result = compare(read_results(a), read_results(b), by=by, top=top)
+    reasons = result.reasons(tolerance, common=common)
+    if plot:
+        from securegen.plot.canvas import write
+        from securegen.plot.comparison import scatter
+
+        write(plot, scatter(result))
+    if as_json:
+        click.echo(json.dumps(result.to_json() | {"tolerance": tolerance, "agree": not reasons}, indent=1))
+    else:
+        for line in lines(result):
+            click.echo(line)
+    if reasons:
+        raise SecuregenError(f"{a} and {b} differ beyond {tolerance:g}: {'; '.join(reasons)}")
+
+
+def lines(result: Concordance) -> list[str]:
+    """The comparison for people."""
+    out = [f"{len(result.names)} variants matched ({result.flipped} with the other tested allele)"]
+    if result.only_a or result.only_b:
+        out[0] += f"; {result.only_a} only in A, {result.only_b} only in B"
+    out.append(f"{'':<10} {'rows':>9} {'median |A-B|':>13} {'max |A-B|':>12} {'in tolerance units':>19}")
+    for d in result.differences:
+        out.append(f"{d.name:<10} {d.rows:>9} {d.median:>13.3g} {d.largest:>12.3g} {d.scaled:>19.3g}")
+    ranks = "" if result.spearman != result.spearman else f"; Spearman correlation of LOG10_P {result.spearman:.6f}"
+    out.append(f"top {result.top} hits: {result.shared} in both{ranks}")
+    for d in result.differences:
+        if d.worst:
+            rows = ", ".join(f"{result.names[i]} ({d.a[i]:.6g}, {d.b[i]:.6g})" for i in d.worst[:3])
+            out.append(f"largest differences of {d.name}: {rows}")
+    return out

@@ -1,0 +1,44 @@
+"""securegen report"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from securegen.cli.options import _apply, _names
+
+
+def outcome_options(command: Callable) -> Callable:
+    """What the pictures of scores are drawn against."""
+    return _apply(
+        [
+            click.option("--pheno", metavar="FILE", help="Scores: phenotypes, for cases and controls and calibration."),
+            click.option(
+                "--pheno-name", multiple=True, callback=_names, metavar="Y", help="Scores: the phenotype to use."
+            ),
+            click.option("--reference", metavar="FILE", help="Scores: a .sscore file of a reference panel."),
+        ]
+    )(command)
+
+
+@click.command()
+@click.argument("prefix", metavar="PREFIX")
+@outcome_options
+@click.option(
+    "--annotate", metavar="FILE", help="Columns to show beside hits: a table whose first column is the variant id."
+)
+@click.option("--out", metavar="FILE", help="The file to write [PREFIX.report.html].")
+def command(prefix, pheno, pheno_name, reference, annotate, out) -> None:
+    """A report of a finished run as one HTML file that loads nothing.
+
+    PREFIX is what the run was given as --out (or one table). The page has results, precision, cost, parameters, and who
+    learned what. It needs the extra securegen[plot].
+    """
+    from securegen.report.build import write_report
+    from securegen.report.gather import open_run
+
+    run = open_run(prefix, pheno=pheno, pheno_name=pheno_name, reference=reference)
+    path = out or f"{run.prefix}.report.html"
+    write_report(path, run, annotations=annotate)
+    click.echo(path)

@@ -1,0 +1,230 @@
+"""Concordance of two result tables: rows matched by position and alleles or by id, differences, ranks of the top hits.
+
+A variant is the same when chromosome, position and the two alleles are; if its tested alleles differ between the
+tables, the second one's effect is turned round (β → −β, frequency → 1 − frequency) before anything is compared.
+
+Differences are in units in which one tolerance serves every column: Δβ over max(SE, |β|), ΔSE over SE, ΔT over
+max(1, |T|), Δlog10 p over max(1, −log10 p), frequencies as they are. The default is the promised precision of T
+(docs/precision.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from securegen.errors import InputError
+from securegen.model import FloatArray
+
+TOLERANCE = 1e-3
+TOP = 20
+_STATISTICS = ("T_STAT", "Z_STAT", "Z_OR_F_STAT", "T_OR_F_STAT")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One quantity over the rows where both tables have it. largest, median: of |a − b|; scaled: largest in the units of
+    the tolerance; worst: rows of the matched tables, largest scaled difference first; a, b: (R,) values."""
+
+    name: str
+    rows: int
+    largest: float
+    median: float
+    scaled: float
+    worst: tuple[int, ...]
+    a: FloatArray
+    b: FloatArray
+
+
+@dataclass(frozen=True)
+class Concordance:
+    """Two tables side by side. names: (R,) ids of matched rows; only_a, only_b: rows without a partner; flipped: matched
+    rows with the other tested allele; one_sided: quantity -> rows where one table has a number and the other NA; top:
+    hits compared; shared: of them in both tables; spearman: rank correlation of −log10 p."""
+
+    names: np.ndarray
+    only_a: int
+    only_b: int
+    flipped: int
+    differences: tuple[Difference, ...]
+    one_sided: dict[str, int]
+    top: int
+    shared: int
+    spearman: float
+
+    def reasons(self, tolerance: float, *, common: bool = False) -> list[str]:
+        """Why the tables differ beyond the tolerance; empty when they do not. common: only rows of both tables count."""
+        out = [f"{d.name} by {d.scaled:.2g}" for d in self.differences if not d.scaled <= tolerance]
+        out += [f"{name} is NA in one table only for {n} variants" for name, n in self.one_sided.items() if n]
+        if (self.only_a or self.only_b) and not common:
+            out.append(f"{self.only_a} variants are in the first table only, {self.only_b} in the second")
+        return out
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines: everything but the values themselves."""
+        return {
+            "matched": len(self.names), "only_a": self.only_a, "only_b": self.only_b,
+            "flipped": self.flipped, "one_sided": self.one_sided, "top": self.top, "top_shared": self.shared,
+            "spearman": None if np.isnan(self.spearman) else self.spearman,
+            "differences": {
+                d.name: {"rows": d.rows, "max": d.largest, "median": d.median, "scaled_max": d.scaled,
+                         "worst": [str(self.names[i]) for i in d.worst]}
+                for d in self.differences
+            },
+        }  # fmt: skip
+
+
+def _bare(chromosome: pd.Series) -> pd.Series:
+    return chromosome.astype(str).str.replace(r"^(?i:chr)", "", regex=True).str.upper()
+
+
+def _keys(frame: pd.DataFrame, by: str) -> pd.Series:
+    """A key of each row: id, or chromosome, position and the alleles in alphabetical order; and how often it came before."""
+    keys = frame["ID"].astype(str) if by == "id" else _places(frame)
+    before = keys.groupby(keys, sort=False).cumcount()
+    return keys.where(before == 0, keys + " " + before.astype(str))
+
+
+def _places(frame: pd.DataFrame) -> pd.Series:
+    ref, alt = frame["REF"].astype(str), frame["ALT"].astype(str)
+    first, second = np.where(ref <= alt, ref, alt), np.where(ref <= alt, alt, ref)
+    return _bare(frame["#CHROM"]) + ":" + frame["POS"].astype(str) + ":" + first + ":" + second
+
+
+def match_rows(a: pd.DataFrame, b: pd.DataFrame, by: str = "auto") -> tuple[np.ndarray, np.ndarray]:
+    """Indices of matched rows of both tables; where a variant has several, the first with the first, and so on.
+
+    by: position (with alleles), id, or auto: position where both tables have alleles and anything matches, else id.
+    Raises InputError when nothing matches.
+    """
+    has_alleles = all({"REF", "ALT", "#CHROM", "POS"} <= set(f.columns) for f in (a, b))
+    ways = {"auto": ["position", "id"] if has_alleles else ["id"]}.get(by, [by])
+    if by == "position" and not has_alleles:
+        raise InputError("matching by position needs #CHROM, POS, REF and ALT in both tables; --match id goes by id")
+    for way in ways:
+        keys = [_keys(f, way) for f in (a, b)]
+        partner = pd.Index(keys[1]).get_indexer(pd.Index(keys[0]))
+        if (partner >= 0).any():
+            return np.flatnonzero(partner >= 0), partner[partner >= 0]
+    raise InputError(f"no variant is in both tables, by {' or by '.join(ways)}: are they of one genome build?")
+
+
+def statistic(frame: pd.DataFrame) -> FloatArray | None:
+    """(M,) signed statistic T or z of a table; from β and SE, or √χ² with the sign of β, where it has no such column."""
+    for name in _STATISTICS:
+        if name in frame:
+            return frame[name].to_numpy(np.float64)
+    if {"BETA", "SE"} <= set(frame.columns):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (frame["BETA"] / frame["SE"]).to_numpy(np.float64)
+    if {"BETA", "CHISQ"} <= set(frame.columns):
+        return (np.sign(frame["BETA"]) * np.sqrt(frame["CHISQ"])).to_numpy(np.float64)
+    return None
+
+
+def _quantities(frame: pd.DataFrame, turned: np.ndarray) -> dict[str, FloatArray]:
+    """What can be compared, by name; turned: (R,) bool of rows whose effect is of the other allele."""
+    sign = np.where(turned, -1.0, 1.0)
+    out: dict[str, FloatArray] = {}
+    if "A1_FREQ" in frame:
+        freq = frame["A1_FREQ"].to_numpy(np.float64)
+        out["A1_FREQ"] = np.where(turned, 1 - freq, freq)
+    effect = frame["BETA"].to_numpy(np.float64) if "BETA" in frame else None
+    if effect is None and "OR" in frame:
+        with np.errstate(divide="ignore"):
+            effect = np.log(frame["OR"].to_numpy(np.float64))
+    if effect is not None:
+        out["BETA"] = sign * effect
+    for name in ("SE", "LOG(OR)_SE"):
+        if name in frame:
+            out["SE"] = frame[name].to_numpy(np.float64)
+    t = statistic(frame)
+    if t is not None:
+        out["STATISTIC"] = sign * t
+    elif "CHISQ" in frame:
+        out["CHISQ"] = frame["CHISQ"].to_numpy(np.float64)
+    out["LOG10_P"] = frame["LOG10_P"].to_numpy(np.float64)
+    return out
+
+
+def _unit(name: str, a: dict[str, FloatArray], b: dict[str, FloatArray]) -> FloatArray:
+    """(R,) what one of the tolerance is worth."""
+    largest = np.fmax(np.abs(a[name]), np.abs(b[name]))
+    if name in ("BETA", "SE") and "SE" in a and "SE" in b:
+        return np.fmax(largest, np.fmax(a["SE"], b["SE"]))
+    if name == "A1_FREQ":
+        return np.ones_like(largest)
+    return np.fmax(1.0, largest)
+
+
+def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TOP, worst: int = 5) -> Concordance:
+    """Match and compare two tables as `io.results.read_results` reads them.
+
+    by: auto, position or id; top: hits whose membership is compared; worst: rows named for each quantity. Raises
+    InputError when no row matches or no quantity is in both.
+    """
+    rows_a, rows_b = match_rows(a, b, by)
+    left, right = a.iloc[rows_a].reset_index(drop=True), b.iloc[rows_b].reset_index(drop=True)
+    turned = np.zeros(len(left), bool)
+    if "A1" in left and "A1" in right:
+        turned = (left["A1"].astype(str) != right["A1"].astype(str)).to_numpy()
+        if {"REF", "ALT"} <= set(right.columns):  # an id alone may be of other alleles
+            known = (left["A1"] == right["REF"]) | (left["A1"] == right["ALT"])
+            if not known.all():
+                keep = known.to_numpy()
+                left, right, turned = (
+                    left[keep].reset_index(drop=True),
+                    right[keep].reset_index(drop=True),
+                    turned[keep],
+                )
+    first, second = _quantities(left, np.zeros(len(left), bool)), _quantities(right, turned)
+    found: list[Difference] = []
+    one_sided: dict[str, int] = {}
+    for name in (n for n in first if n in second):
+        x, y = first[name], second[name]
+        both = np.isfinite(x) & np.isfinite(y)
+        one_sided[name] = int((np.isnan(x) != np.isnan(y)).sum())
+        same = (x == y) | both  # infinities of one sign are equal
+        gap = np.where(both, np.abs(x - y), np.where(same | np.isnan(x) | np.isnan(y), 0.0, np.inf))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scaled = np.where(gap == 0, 0.0, gap / _unit(name, first, second))
+        order = np.argsort(-scaled, kind="stable")[:worst]
+        rows = int(both.sum())
+        found.append(
+            Difference(
+                name, rows, float(gap.max(initial=0)), float(np.median(gap[both])) if rows else float("nan"),
+                float(scaled.max(initial=0)), tuple(int(i) for i in order if scaled[i] > 0), x, y,
+            )
+        )  # fmt: skip
+    names = (left["ID"].astype(str)).to_numpy()
+    ranks = (first["LOG10_P"], second["LOG10_P"])
+    count = min(top, len(names))
+    heads = [set(np.argsort(-np.nan_to_num(r, nan=-1.0), kind="stable")[:count].tolist()) for r in ranks]
+    both = np.isfinite(ranks[0]) & np.isfinite(ranks[1])
+    varies = both.sum() > 2 and all(np.ptp(r[both]) > 0 for r in ranks)
+    return Concordance(
+        names, len(a) - len(left), len(b) - len(right), int(turned.sum()), tuple(found), one_sided, count,
+        len(heads[0] & heads[1]), float(spearmanr(ranks[0][both], ranks[1][both]).statistic) if varies else float("nan"),
+    )  # fmt: skip
+
+
+def first_difference(a: str, b: str) -> str | None:
+    """Where two texts first differ, by line and column name; None when they are equal."""
+    if a == b:
+        return None
+    lines_a, lines_b = a.splitlines(), b.splitlines()
+    header = lines_a[0].split("\t") if lines_a else []
+    for number, (x, y) in enumerate(zip(lines_a, lines_b, strict=False), 1):
+        if x != y:
+            cells = list(zip(x.split("\t"), y.split("\t"), strict=False))
+            at = next((i for i, (u, v) in enumerate(cells) if u != v), len(cells))
+            column = header[at] if number > 1 and at < len(header) else f"field {at + 1}"
+            u, v = cells[at] if at < len(cells) else (x, y)
+            return f"line {number}, {column}: {u!r} and {v!r}"
+    if len(lines_a) != len(lines_b):
+        return f"{len(lines_a)} lines and {len(lines_b)}"
+    return "line endings"

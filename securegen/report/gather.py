@@ -1,0 +1,147 @@
+"""What a finished run left under one prefix: its record, its tables, its scores."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from securegen.align import column_values, interpret_phenotype, join
+from securegen.errors import InputError, UsageError
+from securegen.io.results import read_results
+from securegen.io.sscore import read_reference
+from securegen.io.tables import read_table, read_text
+from securegen.model import Samples
+from securegen.plot.association import Associations
+from securegen.plot.scores import Scores
+from securegen.vocabulary import TABLE_SUFFIX
+
+SUFFIXES = (*TABLE_SUFFIX.values(), "uv", "hits")
+# What stands before and after the phenotype's name, in this program's own columns and in other formats.
+NAMES = (*((".", suffix) for suffix in SUFFIXES), ("_", "regenie"), (".", "gwas-ssf.tsv"))
+_PACKED = ("", ".gz", ".zst")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One table. test: its suffix; whole: it has a row for every variant, so that pictures of all of them make sense."""
+
+    phenotype: str
+    path: str
+    test: str
+    table: pd.DataFrame
+
+    @property
+    def whole(self) -> bool:
+        return self.test != "hits"
+
+    @cached_property
+    def tests(self) -> Associations:
+        t = self.table
+        return Associations(
+            self.phenotype, t["#CHROM"].to_numpy(object), t["POS"].to_numpy(np.int64), t["ID"].to_numpy(object),
+            t["LOG10_P"].to_numpy(np.float64),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """record: of PREFIX.run.json, {} for a lone table; results: tables of associations; scores: of a score run, and of
+    how many people."""
+
+    prefix: str
+    record: dict[str, Any]
+    results: tuple[Result, ...] = ()
+    scores: tuple[Scores, ...] = ()
+    people: int = 0
+
+
+def open_run(
+    prefix: str, *, pheno: str | None = None, pheno_name: Sequence[str] | None = None, reference: str | None = None
+) -> Run:
+    """Read PREFIX.run.json and the tables beside it; or one table, when `prefix` is the name of a file.
+
+    pheno, pheno_name: a phenotype table, for pictures of scores against an outcome; reference: a .sscore file of a
+    reference panel. Raises InputError when there is nothing, UsageError when several phenotypes could be meant.
+    """
+    if Path(prefix).is_file() and not prefix.endswith(".run.json"):
+        return _lone(prefix, pheno, pheno_name, reference)
+    prefix = prefix.removesuffix(".run.json")
+    if not Path(f"{prefix}.run.json").exists():
+        raise InputError(f"{prefix}.run.json: no such file; name what a finished run was given as --out, or a table")
+    try:
+        record = json.loads(read_text(f"{prefix}.run.json"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{prefix}.run.json is not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{prefix}.run.json is not the record of a run")
+    results = tuple(Result(p, path, test, read_results(path)) for p, path, test in find_tables(prefix, record))
+    sscore = f"{prefix}.sscore"
+    scores, people = _scores(sscore, pheno, pheno_name, reference) if Path(sscore).is_file() else ((), 0)
+    return Run(prefix, record, results, scores, people)
+
+
+def find_tables(prefix: str, record: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(phenotype, path, suffix) of every table under a prefix: those of the record's phenotypes, else by their names."""
+    out = []
+    named = [str(p) for p in record.get("phenotypes") or []]
+    for before, suffix in NAMES:
+        for packed in _PACKED:
+            start, end = prefix + before, f".{suffix}{packed}"
+            paths = [f"{start}{name}{end}" for name in named] or sorted(glob.glob(f"{glob.escape(start)}*{end}"))
+            out += [(p[len(prefix) + 1 : -len(end)], p, suffix) for p in paths if Path(p).is_file()]
+    order = {name: i for i, name in enumerate(named)}
+    return sorted(out, key=lambda found: order.get(found[0], len(order)))
+
+
+def _lone(path: str, pheno: str | None, pheno_name: Sequence[str] | None, reference: str | None) -> Run:
+    """A run of which only one file is known: its prefix is the path without the ending of its kind."""
+    if path.endswith(".sscore"):
+        scores, people = _scores(path, pheno, pheno_name, reference)
+        return Run(path.removesuffix(".sscore"), {}, (), scores, people)
+    base = next((path.removesuffix(packed) for packed in _PACKED[1:] if path.endswith(packed)), path)
+    before, suffix = next(((b, s) for b, s in NAMES if base.endswith(f".{s}")), ("", ""))
+    base = base.removesuffix(f".{suffix}") if suffix else base
+    folder, name = str(Path(base).parent), Path(base).name
+    prefix, _, phenotype = name.rpartition(before) if suffix else ("", "", name)
+    result = Result(phenotype, path, suffix, read_results(path))
+    return Run(str(Path(folder) / (prefix or name)), {}, (result,))
+
+
+def _scores(
+    path: str, pheno: str | None, pheno_name: Sequence[str] | None, reference: str | None
+) -> tuple[tuple[Scores, ...], int]:
+    """Every score of a .sscore file, with outcome and reference where they are given; and how many people."""
+    table = read_table(path)
+    names = [c.removesuffix("_SUM") for c in table.columns if c.endswith("_SUM") and c != "NAMED_ALLELE_DOSAGE_SUM"]
+    if not names:
+        raise InputError(f"{path} has no column <score>_SUM")
+    people = Samples(table.fid if table.fid is not None else table.iid, table.iid, np.ones(len(table.iid), bool))
+    outcome, trait = None, ""
+    if pheno:
+        phenotypes = read_table(pheno).select(pheno_name)
+        if len(phenotypes.columns) != 1:
+            raise UsageError(f"{pheno} has {', '.join(phenotypes.columns)}: name one with --pheno-name")
+        (trait,) = phenotypes.columns
+        values = column_values(people, phenotypes, trait, join(people, phenotypes))
+        outcome = interpret_phenotype(trait, values).values
+    elif pheno_name:
+        raise UsageError("--pheno-name needs --pheno")
+    out = []
+    for name in names:
+        risk = _column(table.columns[f"{name}_RISK"]) if f"{name}_RISK" in table.columns else None
+        panel = read_reference(reference, name) if reference else None
+        out.append(Scores(name, _column(table.columns[f"{name}_SUM"]), panel, outcome, trait, risk))
+    return tuple(out), len(table.iid)
+
+
+def _column(text: np.ndarray) -> np.ndarray:
+    """(N,) float64 of a column that this program wrote."""
+    return pd.to_numeric(pd.Series(text), errors="coerce").to_numpy(np.float64)
