@@ -50,7 +50,7 @@ def vertical_task(session, directory, o):
 
     def once(number):
         if session.me == "deal":
-            block_dealer(session, left="gen", right="phe", bits=bits)
+            block_dealer(session, left="gen", right="phe")
             return
         state = OwnerState(directory / f"{session.me}-{number}.json")
         if session.me == "gen":

@@ -50,19 +50,19 @@ def record_of(study) -> dict:
 
 def run_plain(
     inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, qc_only: bool = False,
-    uv: bool = False,
+    reveal: str | None = None,
 ):  # fmt: skip
-    """The plain engine, with its log and record."""
+    """The plain engine, with its log and record. reveal: uv or chi2 instead of whole tables."""
     from securegen import api
 
     with log.stage("plan"):
         study = opt.open_study(inputs, log, qc_only=qc_only)
     tables: list[Summary] = []
     with log.stage("gwas"):
-        if uv:
-            from securegen.stats.projected_tables import plain_uv
+        if reveal:
+            from securegen.stats.projected_tables import plain_projected
 
-            tables = plain_uv(study.reader, study.design, out, digits=digits)
+            tables = plain_projected(study.reader, study.design, out, reveal=reveal, digits=digits)
         elif not qc_only:
             tables = api.plain_tables(study, out, digits=digits, filters=filters)
         if qc_only:
@@ -183,8 +183,8 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @click.option("--split", type=click.Choice(["horizontal", "vertical", "outsourced"]), help="Who holds what (mpc).")
 @click.option(
     "--reveal",
-    type=click.Choice(["hits", "uv", "aggregates"]),
-    help="What a vertical split opens to the phenotype owner (mpc) [hits]; uv also for the plain engine.",
+    type=click.Choice(["hits", "chi2", "uv", "aggregates"]),
+    help="What a vertical split opens to the phenotype owner (mpc) [hits]; chi2 and uv also for the plain engine.",
 )
 @click.option("--threshold", type=float, metavar="P", help="p-value of a hit (--reveal hits) [5e-8].")
 @click.option("--consent-aggregates", is_flag=True, help="Both owners agree to open all sums (mpc).")
@@ -205,10 +205,10 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
     inputs = opt.inputs_from(options, bfile=bfile[0], qc=filters.active)
     if engine not in ("threshold", "mpc") and (len(bfile) > 1 or sites):
         raise UsageError(f"several --bfile and --sites are for sites that share no data, not for --engine {engine}")
-    if engine != "mpc" and (split or threshold or consent_aggregates or reveal not in (None, "uv")):
+    if engine != "mpc" and (split or threshold or consent_aggregates or reveal not in (None, "uv", "chi2")):
         raise UsageError("--split, --reveal, --threshold and --consent-aggregates are for --engine mpc")
-    if reveal == "uv" and engine not in ("plain", "mpc"):
-        raise UsageError(f"--reveal uv does not go with --engine {engine}")
+    if reveal and engine not in ("plain", "mpc"):
+        raise UsageError(f"--reveal {reveal} does not go with --engine {engine}")
     if compare_plain and len(bfile) > 1:
         raise UsageError("--compare-plain needs the pooled cohort as one --bfile")
     log = RunLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
@@ -234,14 +234,14 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
             two_sites_learn_each_other,
             threads or os.cpu_count() or 1,
         )
-        if compare_plain and split == "vertical" and reveal in (None, "hits"):
-            raise UsageError("--compare-plain compares whole tables; hits are a part of one")
+        if compare_plain and split == "vertical" and reveal in (None, "hits", "chi2"):
+            raise UsageError("--compare-plain compares whole tables of equal text: --reveal uv or aggregates")
         tables = run_mpc(inputs, bfile, choices, out, digits, log, filters, keep_files=keep_files)
         if compare_plain:
-            _compare(inputs, tables, digits, log, filters, uv=reveal == "uv")
+            _compare(inputs, tables, digits, log, filters, reveal="uv" if reveal == "uv" else None)
         return
     if engine == "plain":
-        run_plain(inputs, out, digits, log, filters, uv=reveal == "uv")
+        run_plain(inputs, out, digits, log, filters, reveal=reveal)
         return
     if inputs.missing == "complete" and inputs.model not in ("trend", "allelic"):
         raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
@@ -273,17 +273,17 @@ def qc(engine, encryptor, keep_files, out, threads, memory, quiet, **options) ->
 
 
 def _compare(
-    inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters | None, *, uv: bool = False
+    inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters | None, *, reveal: str | None = None
 ) -> None:  # fmt: skip
     """Run the plain engine beside and compare the tables byte for byte. Raises SecuregenError when they differ."""
     from securegen import api
 
     with tempfile.TemporaryDirectory() as folder:
         study = opt.open_study(inputs, RunLog(f"{folder}/p", "compare", quiet=True))
-        if uv:
-            from securegen.stats.projected_tables import plain_uv
+        if reveal:
+            from securegen.stats.projected_tables import plain_projected
 
-            plain = plain_uv(study.reader, study.design, f"{folder}/p", digits=digits)
+            plain = plain_projected(study.reader, study.design, f"{folder}/p", reveal=reveal, digits=digits)
         else:
             plain = api.plain_tables(study, f"{folder}/p", digits=digits, filters=filters)
         same = all(Path(a.path).read_bytes() == Path(b.path).read_bytes() for a, b in zip(tables, plain, strict=True))

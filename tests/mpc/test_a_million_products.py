@@ -36,7 +36,7 @@ def test_a_million_sums_of_biobank_magnitude_are_exact(study, tmp_path):
 
     out = results(
         study(ROLES, timeout=30).run(
-            {"ada": ada, "bob": bob, "dan": lambda s: block_dealer(s, left="ada", right="bob", bits=64)}
+            {"ada": ada, "bob": bob, "dan": lambda s: block_dealer(s, left="ada", right="bob")}
         )
     )
     found = (np.concatenate(out["ada"]) + np.concatenate(out["bob"])).view(np.int64)

@@ -62,7 +62,7 @@ def test_two_parties_write_the_plain_tables(study, cohort):
         "phe": lambda s: phenotype_run(
             s, roles, inputs, str(folder / "vertical"), state=OwnerState(folder / "p"), consent_aggregates=True
         ),
-        "deal": lambda s: block_dealer(s, left="gen", right="phe", bits=64),
+        "deal": lambda s: block_dealer(s, left="gen", right="phe"),
     }
     results(study({"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}, timeout=60).run(programs))
     plain = tables(folder, "plain")
