@@ -14,7 +14,6 @@ Besides sizes the genotype party learns who is analysed, the test, and the numbe
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from math import isqrt
 
@@ -74,7 +73,7 @@ class Plan:
 def make_plan(reveal: str, groups: tuple[Group, ...], scales: Scales, samples: int, grid: int) -> Plan:
     """Choose ring and digits for `samples` stored people, so that no sum of digits leaves the ring's middle half."""
     largest = 4 * grid * grid if any(g.weighted for g in groups) else 2 * grid
-    taken = math.ceil(math.log2(largest * samples)) + 1
+    taken = (largest * samples).bit_length() + 1
     bits = 32 if 32 - taken >= LEAST_DIGIT else 64
     digit = min(bits - taken, 30)
     return Plan(reveal, groups, scales, grid, bits, digit, -(-(scales.basis_bits + 2) // digit))
@@ -130,8 +129,10 @@ def program(
         v = wide.add(v, wide.shift_left(diagonal, b))
     elif counts is not None:
         v = wide.add(v, wide.pack(counts.variation(2 * (f + b)), 3))
-    u, v = machine.give(np.ascontiguousarray(t[:, group.basis :, :2])), machine.give(v)
-    return None if u is None else {"u": wide.integers(u), "v": wide.integers(v)}
+    opened = machine.give(np.ascontiguousarray(t[:, group.basis :, :2])), machine.give(v)
+    if opened[0] is None or opened[1] is None:
+        return None
+    return {"u": wide.integers(opened[0]), "v": wide.integers(opened[1])}
 
 
 def _assemble(machine: Machine, plan: Plan, name: str, x: np.ndarray, group: Group, words: int) -> np.ndarray:

@@ -82,7 +82,8 @@ def genotype_side(
 
     cohort: the name under which `state` keeps the masks; column_limit: lifetime number of phenotype columns answered
     for this cohort (default samples/100, at least 1), of which this call takes `charged` (default: columns).
-    resend=False when the phenotype party kept ε from an earlier session. Raises PolicyError before anything is sent when the limit is reached or masked data has changed.
+    resend=False when the phenotype party kept ε from an earlier session. Raises PolicyError before anything is sent
+    when the limit is reached or masked data has changed.
     """
     limit = max(1, samples // 100) if column_limit is None else column_limit
     state.spend(f"columns of cohort {cohort}", columns if charged is None else charged, limit=limit)

@@ -116,7 +116,7 @@ def ratio_error(ratio: np.ndarray, p: Projection, number: int, noise: Noise, lim
     dv = 2 * math.sqrt(k) * tall * du + k * du * du + (0 if p.weight is None else tall**2 * du)
     r = np.maximum(ratio, 0.0)
     own = 2 * np.sqrt(r / limit) * du + du * du / limit + r * dv / limit
-    return own + r * 2.0**-22 + 2.0 ** (4 - SHARE_BITS) / limit  # the reciprocal; its products
+    return own + r * 2.0**-23 + 2.0**-SHARE_BITS / limit  # of the reciprocal; of u² where it is cut
 
 
 def chisq_of(ratio: np.ndarray, p: Projection, number: int) -> np.ndarray:

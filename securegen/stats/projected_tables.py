@@ -59,8 +59,10 @@ def write_projected(
     shown = [n for n in ("BETA", "SE", "CHISQ", "P", "LOG10_P") if n in names]
     for j in np.argsort(-np.nan_to_num(columns["LOG10_P"], nan=-1.0), kind="stable")[:10]:
         if columns["ERRCODE"][j] == voc.OK:
-            row = {"ID": here.id[j], "#CHROM": here.chromosome[j], "POS": int(here.position[j])}
-            top.append(row | {"A1": here.effect_allele[j], **{n: columns[n][j] for n in shown}})
+            row: dict[str, object] = {"ID": here.id[j], "#CHROM": here.chromosome[j], "POS": int(here.position[j])}
+            row["A1"] = here.effect_allele[j]
+            row.update((n, columns[n][j]) for n in shown)
+            top.append(row)
     inflation = lambda_gc(columns["P"]) if reveal in PLAIN else float("nan")
     return Summary(a, path, len(here), 0, codes, promise, inflation, top)
 

@@ -26,7 +26,7 @@ from securegen.errors import PlanError, UsageError
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, iterate_blocks
 from securegen.stats import algebra
 
-SPARE = 35.5  # bits of a column beyond log2 √N: every column is right to 2^-36.5 in norm
+SPARE = 36  # bits of a column beyond log2 √N: every column is right to 2^-36 in norm
 MEAN_BITS = 44
 ROOM = 94  # of log2 |u|: its square must fit 192 bits with a sign
 
@@ -107,12 +107,12 @@ def t_squared(threshold: float, df: int) -> float:
 
 
 def choose_scales(samples: int, grid: int = 1) -> Scales:
-    """Scales for `samples` people and dosages on `grid`: columns of log2 √N + 35.5 bits, the mean with what is left.
+    """Scales for `samples` people and dosages on `grid`: columns of log2 √N + 36 bits, the mean with what is left.
 
     Raises PlanError when that is less than 24 bits.
 
     >>> choose_scales(500_000)
-    Scales(basis_bits=45, mean_bits=38, lead_bits=())
+    Scales(basis_bits=46, mean_bits=37, lead_bits=())
     """
     basis = math.ceil(math.log2(max(samples, 2)) / 2 + SPARE)
     largest = math.ceil(math.log2(2 * grid * math.sqrt(samples) + 1))  # |q_kᵀG| <= ‖G‖
