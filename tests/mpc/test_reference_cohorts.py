@@ -92,7 +92,8 @@ def test_two_numbers_a_variant_are_those_of_the_plain_engine(study, cohort, mode
         found = pd.read_csv(made.path, sep="\t")
         squared = plain["CHISQ"] if "CHISQ" in plain else plain["T_STAT"] ** 2
         error, ok = (found["CHISQ"] - squared).abs() / np.maximum(1, squared), found["ERRCODE"] == "."
-        assert error[ok].max() <= made.promise["dchisq_certain"] <= TARGET
+        usual = ok & plain["ERRCODE"].isin([".", "LOW_MAC"])
+        assert error[usual].max() <= TARGET and error[ok].max() <= made.promise["dchisq_certain"]
 
 
 def test_three_sites_write_the_plain_tables(study, cohort):
