@@ -23,6 +23,7 @@ from scipy import special
 
 from securegen.design import Analysis, Design
 from securegen.errors import PlanError, UsageError
+from securegen.kernels.integer_sums import integer_sums, squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, iterate_blocks
 from securegen.stats import algebra
 
@@ -219,9 +220,10 @@ class VariantCounts:
 
 def variant_counts(block: GenotypeBlock, analysed: np.ndarray) -> VariantCounts:
     """Counts of one block over the samples in `analysed`, (N,) bool."""
-    g = block.dosage[:, analysed].astype(np.int64)  # 0 where missing
-    missing = 0 if block.missing is None else block.missing[:, analysed].sum(axis=1, dtype=np.int64)
-    return VariantCounts(np.full(len(g), g.shape[1], np.int64) - missing, g.sum(axis=1), (g * g).sum(axis=1))
+    who = analysed.astype(np.int64)[:, None]
+    missing = 0 if block.missing is None else integer_sums(block.missing, who)[:, 0]
+    called = np.full(len(block), int(analysed.sum()), np.int64) - missing
+    return VariantCounts(called, integer_sums(block.dosage, who)[:, 0], squared_sums(block.dosage, who)[:, 0])
 
 
 def centred(block: GenotypeBlock, grid: int) -> GenotypeBlock:
