@@ -103,10 +103,13 @@ def table(path):
     return pd.read_csv(path, sep="\t", dtype={"#CHROM": str})
 
 
-@pytest.mark.parametrize("batch", [1 << 12, 16])
-def test_uv_are_the_plain_engines_text_for_text(study, cohort, tmp_path, monkeypatch, batch):
-    """Two traits with different people; batches of all variants, and of a few."""
+@pytest.mark.parametrize(("batch", "least", "bits"), [(1 << 12, 8, 32), (16, 40, 64)])
+def test_uv_are_the_plain_engines_text_for_text(study, cohort, tmp_path, monkeypatch, batch, least, bits):
+    """Two traits with different people; batches of all variants, and of a few; both rings."""
     monkeypatch.setattr(projected_run, "BATCH", batch)
+    monkeypatch.setattr(projected, "LEAST_DIGIT", least)
+    group = projected.Group("linear", ("QT",), 1, N, ())
+    assert projected.make_plan("uv", (group,), projection.choose_scales(N), N, 1).bits == bits
     monkeypatch.setattr(vertical, "block_size", lambda samples, bits=64: 7)
     results(run(study(ROLES), cohort, tmp_path, reveal="uv"))
     _, _, opened = cohort
