@@ -157,6 +157,26 @@ def test_hits_are_those_of_plain_and_nothing_else_is_opened(study, request, tmp_
     assert out["ada"] is None and out["bob"][0].variants == len(expected)
 
 
+@pytest.mark.parametrize("which", ["cohort", "cases"])
+def test_fractional_dosages_are_revealed_like_whole_ones(study, request, tmp_path, which):
+    reader, files, _ = request.getfixturevalue(which)
+    block = reader.read(0, M)
+    dosage = np.clip(block.dosage + np.random.default_rng(2).integers(-64, 65, block.dosage.shape) / 256, 0, 2)
+    dosage[3] = 1.0
+    fractional = from_arrays(np.where(block.missing, np.nan, dosage), reader.samples, variants=reader.variants)
+    assert fractional.dosage_grid == 256
+    given, made = (fractional, files, api.open_study(fractional, **files)), study(ROLES)
+    for reveal, limit in (("uv", 0), ("chi2", projected_statistics.TARGET)):
+        folder = tmp_path / reveal
+        folder.mkdir()
+        results(run(made, given, folder, reveal=reveal))
+        for oracle in plain_projected(fractional, given[2].design, str(folder / "plain"), reveal=reveal):
+            found, want = (table(folder / f"{p}.{oracle.analysis.phenotype}.{reveal}") for p in ("out", "plain"))
+            assert (found["CHISQ"] - want["CHISQ"]).abs().max() <= limit * max(1, want["CHISQ"].max())
+            assert found["ERRCODE"].equals(want["ERRCODE"])
+            assert (want["ERRCODE"] == ".").sum() >= M - 1
+
+
 def test_what_is_not_a_hit_is_opened_as_zero(study, cohort, tmp_path, monkeypatch):
     seen = []
     original = projected_run.Opened.add
