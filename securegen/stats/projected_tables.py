@@ -12,6 +12,7 @@ from securegen.stats import projection
 from securegen.stats.projected_statistics import (
     CHISQ_COLUMNS,
     RATIO_LIMIT,
+    TARGET,
     Noise,
     from_ratio,
     planned_error,
@@ -48,7 +49,7 @@ def write_projected(
     write_table(path, names, table_rows(here, columns, names, digits))
     scale = np.maximum(columns["CHISQ"], 1)
     promise = {
-        "dchisq_promised": planned_error(p.samples, scales, grid),
+        "dchisq_promised": max(TARGET, planned_error(p.samples, scales, grid)),
         "dchisq_certain": float(np.nanmax(columns["DCHISQ_BOUND"] / scale, initial=0.0)),
         "dchisq_expected": float(np.nanmax(columns["DCHISQ_EXPECTED"] / scale, initial=0.0)),
     }
