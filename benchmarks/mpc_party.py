@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.mpc import outsourced, vertical
+from securegen.io.arrays import from_arrays
+from securegen.model import Samples, Variants
+from securegen.mpc import outsourced, projected_run, vertical
 from securegen.mpc.dealer import block_dealer, server_dealer
 from securegen.mpc.insecure_crypten import insecure_crypten
 from securegen.mpc.local import identity
@@ -22,6 +24,7 @@ from securegen.mpc.parties import read_parties
 from securegen.mpc.secure_sum import PairwiseMasks, secure_sum
 from securegen.mpc.session import open_session
 from securegen.mpc.state import OwnerState
+from securegen.study import Inputs
 
 CRYPTEN_BLOCK = 500  # variants; fastest of 100, 250, 500 and 1000
 
@@ -50,7 +53,7 @@ def vertical_task(session, directory, o):
 
     def once(number):
         if session.me == "deal":
-            block_dealer(session, left="gen", right="phe", bits=bits)
+            block_dealer(session, left="gen", right="phe")
             return
         state = OwnerState(directory / f"{session.me}-{number}.json")
         if session.me == "gen":
@@ -95,6 +98,37 @@ def outsourced_task(session, directory, o):
     return once
 
 
+THRESHOLD = 1e-3  # of hits
+
+
+def reveal_task(session, directory, o):
+    """Linear regression from genotypes and text files to a table of hits, of χ², or of u and v."""
+    g, y = cohort(o["samples"], o["variants"], o["columns"])
+    roles, reveal = vertical.Roles("gen", "phe", "deal"), o["reveal"]
+    ids = np.array([f"p{i}" for i in range(len(g))], object)
+    text = lambda x: np.full(g.shape[1], x, object)  # noqa: E731
+    position = np.arange(1, g.shape[1] + 1)
+    sites = Variants(text("1"), position, np.array([f"rs{j}" for j in position], object), text("A"), text("G"))
+    reader = from_arrays(g.T.astype(np.float64), Samples(ids, ids, np.ones(len(ids), bool)), variants=sites)
+    inputs = Inputs("", pheno=str(directory / "phe.tsv"), covar=str(directory / "cov.tsv"))
+    if session.me == "phe":
+        for path, columns, names in ((inputs.pheno, y[:, :1], ["Y"]), (inputs.covar, y[:, 1:], o["covariates"])):
+            rows = ["\t".join(map(str, (i, i, *row))) for i, row in zip(ids, columns.tolist(), strict=True)]
+            Path(path).write_text("\n".join(["\t".join(["#FID", "IID", *names]), *rows]) + "\n")
+
+    def once(number):
+        terms = {"reveal": reveal, "threshold": THRESHOLD if reveal == "hits" else None}
+        state = OwnerState(directory / f"{session.me}-{number}.json")
+        if session.me == "deal":
+            projected_run.deal(session, roles)
+        elif session.me == "gen":
+            projected_run.genotype_run(session, roles, reader, cohort="c", state=state, column_limit=1 << 30, **terms)
+        else:
+            projected_run.phenotype_run(session, roles, inputs, str(directory / "out"), state=state, **terms)
+
+    return once
+
+
 def sum_task(session, directory, o):
     masks = PairwiseMasks.agree(session)
     values = np.arange(o["numbers"])
@@ -106,7 +140,9 @@ def sum_task(session, directory, o):
     return once
 
 
-SECUREGEN = {"vertical": vertical_task, "outsourced_batch": outsourced_task, "secure_sum": sum_task}
+SECUREGEN = {
+    "vertical": vertical_task, "outsourced_batch": outsourced_task, "secure_sum": sum_task, "reveal": reveal_task,
+}  # fmt: skip
 
 
 def crypten_task(crypten, task, o):
@@ -132,11 +168,41 @@ def crypten_task(crypten, task, o):
                 x = shared[i] if shared else crypten.cryptensor(part, src=0, precision=0)
                 out.append(x.t().matmul(phenotypes).get_plain_text())
             check(torch.cat(out).long().numpy(), g, y)
+    elif task == "reveal":
+        once = crypten_reveal(crypten, o)
     else:
         x = crypten.cryptensor(torch.linspace(1, 50, o["numbers"]), src=0)
 
         def once():
             (x.reciprocal() if task == "reciprocal" else x > 25).get_plain_text()
+
+    return once
+
+
+def crypten_reveal(crypten, o):
+    """The same numbers in CrypTen's 16-bit fixed point: u and v; their quotient; or the sign of u² − limit·v."""
+    import torch
+
+    g, y = cohort(o["samples"], o["variants"], o["columns"])
+    q, _ = np.linalg.qr(y - y.mean(axis=0))
+    centred = (g - g.mean(axis=0)) / np.sqrt(len(g))
+    starts = range(0, g.shape[1], CRYPTEN_BLOCK)
+    norms = (centred**2).sum(axis=0)
+
+    def once():
+        columns = crypten.cryptensor(torch.from_numpy(q), src=1)
+        for i in starts:
+            part = slice(i, i + CRYPTEN_BLOCK)
+            z = crypten.cryptensor(torch.from_numpy(centred[:, part]), src=0).t().matmul(columns)
+            u = z[:, -1]
+            v = crypten.cryptensor(torch.from_numpy(norms[part]), src=0) - z[:, :-1].square().sum(1)
+            if o["reveal"] == "uv":
+                u.get_plain_text(), v.get_plain_text()
+            elif o["reveal"] == "chi2":
+                (u.square() * v.reciprocal()).get_plain_text()
+            else:
+                hit = u.square() * o["samples"] / 10.8 > v
+                hit.get_plain_text(), (hit * u).get_plain_text(), (hit * v).get_plain_text()
 
     return once
 

@@ -45,7 +45,7 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
     state = OwnerState(directory / f"{name}.state.json")
     with open_session(parties, identity(directory, name), protocol="two-party gwas/1", dimensions={}) as session:
         if name == "dealer":
-            block_dealer(session, left="hospital", right="registry", bits=64)
+            block_dealer(session, left="hospital", right="registry")
         elif name == "hospital":
             reader = open_genotypes(Inputs(a.bfile))
             genotype_run(

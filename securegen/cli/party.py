@@ -62,7 +62,7 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @click.option("--column-limit", type=click.IntRange(1), metavar="N", help="Columns ever answered [samples/100].")
 @click.option(
     "--reveal",
-    type=click.Choice(["hits", "uv", "aggregates"]),
+    type=click.Choice(["hits", "chi2", "uv", "aggregates"]),
     default="hits",
     show_default=True,
     help="What a vertical split opens to the phenotype owner.",

@@ -58,9 +58,9 @@ def _rehearsed(study, out: str, log: RunLog) -> None:
 
 def run_plain(
     inputs: Inputs, out: str, form: TableForm, log: RunLog, filters: Filters | None = None, *, qc_only: bool = False,
-    uv: bool = False,
+    reveal: str | None = None,
 ):  # fmt: skip
-    """The plain engine, with its log and record."""
+    """The plain engine, with its log and record. reveal: uv or chi2 instead of whole tables."""
     from securegen import api
 
     with log.stage("plan"):
@@ -68,10 +68,10 @@ def run_plain(
     _rehearsed(study, out, log)
     tables: list[Summary] = []
     with log.stage("gwas"):
-        if uv:
-            from securegen.stats.projected_tables import plain_uv
+        if reveal:
+            from securegen.stats.projected_tables import plain_projected
 
-            tables = plain_uv(study.reader, study.design, out, digits=form.digits)
+            tables = plain_projected(study.reader, study.design, out, reveal=reveal, digits=form.digits)
         elif not qc_only:
             with progress("associating", unit="variants", quiet=log.quiet) as report:
                 tables = api.plain_tables(study, out, digits=form.digits, filters=filters, progress=report)
@@ -168,8 +168,8 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @click.option("--split", type=click.Choice(["horizontal", "vertical", "outsourced"]), help="Who holds what (mpc).")
 @click.option(
     "--reveal",
-    type=click.Choice(["hits", "uv", "aggregates"]),
-    help="What a vertical split opens to the phenotype owner (mpc) [hits]; uv also for the plain engine.",
+    type=click.Choice(["hits", "chi2", "uv", "aggregates"]),
+    help="What a vertical split opens to the phenotype owner (mpc) [hits]; chi2 and uv also for the plain engine.",
 )
 @click.option("--threshold", type=float, metavar="P", help="p-value of a hit (--reveal hits) [5e-8].")
 @click.option("--consent-aggregates", is_flag=True, help="Both owners agree to open all sums (mpc).")
@@ -188,7 +188,7 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
     """
     opt.use_threads(threads)
     filters, form = opt.filters_from(options), form_from(options)
-    form.check(options["model"], projected=reveal == "uv" or (split == "vertical" and reveal != "aggregates"))
+    form.check(options["model"], projected=reveal in ("uv", "chi2") or (split == "vertical" and reveal != "aggregates"))
     cohorts = opt.cohorts_from(options)
     inputs = opt.inputs_from(options | cohorts[0], qc=filters.active)
     members = [opt.inputs_from(options | c, qc=filters.active) for c in cohorts]
@@ -196,10 +196,10 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
         raise UsageError(
             f"several files of genotypes and --sites are for sites that share no data, not for --engine {engine}"
         )
-    if engine != "mpc" and (split or threshold or consent_aggregates or reveal not in (None, "uv")):
+    if engine != "mpc" and (split or threshold or consent_aggregates or reveal not in (None, "uv", "chi2")):
         raise UsageError("--split, --reveal, --threshold and --consent-aggregates are for --engine mpc")
-    if reveal == "uv" and engine not in ("plain", "mpc"):
-        raise UsageError(f"--reveal uv does not go with --engine {engine}")
+    if reveal and engine not in ("plain", "mpc"):
+        raise UsageError(f"--reveal {reveal} does not go with --engine {engine}")
     if compare_plain and len(members) > 1:
         raise UsageError("--compare-plain needs the pooled cohort as one file of genotypes")
     log = CommandLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
@@ -229,14 +229,14 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
             two_sites_learn_each_other,
             threads or os.cpu_count() or 1,
         )
-        if compare_plain and split == "vertical" and reveal in (None, "hits"):
-            raise UsageError("--compare-plain compares whole tables; hits are a part of one")
+        if compare_plain and split == "vertical" and reveal in (None, "hits", "chi2"):
+            raise UsageError("--compare-plain compares whole tables of equal text: --reveal uv or aggregates")
         tables = run_mpc(members, choices, out, form, log, filters, keep_files=keep_files)
         if compare_plain:
-            _compare(inputs, tables, form, log, filters, uv=reveal == "uv")
+            _compare(inputs, tables, form, log, filters, reveal="uv" if reveal == "uv" else None)
         return
     if engine == "plain":
-        run_plain(inputs, out, form, log, filters, uv=reveal == "uv")
+        run_plain(inputs, out, form, log, filters, reveal=reveal)
         return
     if inputs.missing == "complete" and inputs.model not in ("trend", "allelic"):
         raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
@@ -269,17 +269,17 @@ def qc(engine, encryptor, keep_files, out, threads, memory, quiet, **options) ->
 
 
 def _compare(
-    inputs: Inputs, tables, form: TableForm, log: RunLog, filters: Filters | None, *, uv: bool = False
+    inputs: Inputs, tables, form: TableForm, log: RunLog, filters: Filters | None, *, reveal: str | None = None
 ) -> None:  # fmt: skip
     """Run the plain engine beside and compare the tables byte for byte. Raises SecuregenError when they differ."""
     from securegen import api
 
     with tempfile.TemporaryDirectory() as folder:
         study = opt.open_study(inputs, RunLog(f"{folder}/p", "compare", quiet=True))
-        if uv:
-            from securegen.stats.projected_tables import plain_uv
+        if reveal:
+            from securegen.stats.projected_tables import plain_projected
 
-            plain = plain_uv(study.reader, study.design, f"{folder}/p", digits=form.digits)
+            plain = plain_projected(study.reader, study.design, f"{folder}/p", reveal=reveal, digits=form.digits)
         else:
             plain = api.plain_tables(study, f"{folder}/p", digits=form.digits, filters=filters)
             convert(plain, f"{folder}/p", form, silent)

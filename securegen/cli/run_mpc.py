@@ -24,8 +24,9 @@ from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, VERTICA
 from securegen.mpc.gwas import ask_consent
 from securegen.mpc.local import local_study
 from securegen.mpc.projected import HITS
+from securegen.mpc.projected_run import public_group
 from securegen.provenance import RunLog
-from securegen.stats.projected_tables import check_linear
+from securegen.stats.projection import project
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
 from securegen.study import Inputs, open_genotypes
@@ -71,8 +72,7 @@ def run_mpc(
                 if split == VERTICAL and choices.reveal == AGGREGATES:
                     ask_consent(choices.consent_aggregates)
                 elif split == VERTICAL:
-                    check_linear(design)
-                    limit = sum(len(a.model.gram) for a in design.analyses)
+                    limit = sum(public_group(p, ()).columns for p in project(design))
                 calls = _owner_calls(inputs, choices, split, limit)
             local_study(work, party_names(split, list(calls)), timeout=TIMEOUT)
         with log.stage("gwas"):

@@ -93,11 +93,14 @@ def genotype_run(
     """The genotype party of a vertical split: announces its cohort, helps, learns nothing but the number of columns."""
     announce_cohort(session, roles.right, reader)
     opened = _agreed_columns(session.receive_json(roles.right, "columns"), roles.right)
-    size = vertical.block_size(len(reader.samples))
+    bits = session.receive_json(roles.right, "ring")
+    if bits not in (32, 64):
+        raise ProtocolError(f"party {roles.right!r} announced a ring of {str(bits)[:20]} bits")
+    size = vertical.block_size(len(reader.samples), bits)
     gwas.vertical_genotypes(
         session, roles, iterate_blocks(reader, size), samples=len(reader.samples), columns=len(opened["m"]),
         opened=opened, cohort=cohort, state=state, consent_aggregates=consent_aggregates, column_limit=column_limit,
-        threads=threads,
+        bits=bits, threads=threads,
     )  # fmt: skip
 
 
@@ -110,9 +113,11 @@ def phenotype_run(
     cohort = receive_cohort(session, roles.left)
     design = build_design(inputs, cohort, log)
     session.send_json(roles.left, "columns", gwas.opened_columns(design.columns, pairs=False))
+    bits = gwas.ring_bits(design.columns, cohort.dosage_grid)
+    session.send_json(roles.left, "ring", bits)
     blocks = gwas.vertical_phenotypes(
         session, roles, design.columns, state=state, grid=cohort.dosage_grid, consent_aggregates=consent_aggregates,
-        threads=threads,
+        bits=bits, threads=threads,
     )  # fmt: skip
     return _tables(out, cohort, blocks, design, digits)
 

@@ -9,6 +9,8 @@ masked matrix it can unmask it.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,22 +24,27 @@ from securegen.randomness import fresh_key
 LEFT_MASK, RIGHT_MASK, CORRELATION = "left mask", "right mask", "correlation"
 
 
-def block_dealer(session: Session, *, left: str, right: str, bits: int, threads: int = 1) -> float:
-    """Serve `vertical`: for every block announced by `left`, c = aᵀb; c − words goes to `right`.
+@dataclass(frozen=True)
+class Dealt:
+    """A block that was dealt for: its variants, and the seconds that took."""
 
-    Returns the seconds spent computing (the offline part of the run).
-    """
+    width: int
+    seconds: float
+
+
+def dealt_blocks(session: Session, *, left: str, right: str, threads: int = 1) -> Iterator[Dealt]:
+    """Serve `vertical`, block by block: c = aᵀb for every stream announced by `left`; c − words goes to `right`."""
+    samples, columns, bits = sizes(session.receive_json(left, "dealer/sizes"), 3, left)
     dtype = ring_dtype(bits)
-    samples, columns = _sizes(session.receive_json(left, "dealer/sizes"), 2, left)
     key_right = session.receive_key(right, "dealer/key")
     key_c = fresh_key()
     session.send_key(left, "dealer/correlation key", key_c)
     b = words(key_right, RIGHT_MASK, number=0, shape=(samples, columns), dtype=dtype)
     busy, number = 0.0, 0
     while True:
-        (width,) = _sizes(session.receive_json(left, f"dealer/block/{number}"), 1, left)
+        width, last = sizes(session.receive_json(left, f"dealer/block/{number}"), 2, left)
         if width == 0:
-            return busy
+            return
         key_left = session.receive_key(left, f"dealer/block key/{number}")
         start = time.perf_counter()
         a = words(key_left, LEFT_MASK, number=0, shape=(samples, width), dtype=dtype)
@@ -46,17 +53,25 @@ def block_dealer(session: Session, *, left: str, right: str, bits: int, threads:
         busy += time.perf_counter() - start
         session.send(right, f"dealer/c/{number}", c)
         number += 1
+        if last:
+            yield Dealt(width, busy)
+            busy = 0.0
+
+
+def block_dealer(session: Session, *, left: str, right: str, threads: int = 1) -> float:
+    """Serve all blocks of `vertical`. Returns the seconds spent computing (the offline part of the run)."""
+    return sum(block.seconds for block in dealt_blocks(session, left=left, right=right, threads=threads))
 
 
 def score_dealer(session: Session, *, left: str, right: str, bits: int = 64, threads: int = 1) -> float:
     """Serve `scores`: one c = Σ_blocks aᵀb for all blocks together. Returns the seconds spent computing."""
     dtype = ring_dtype(bits)
-    people, scores = _sizes(session.receive_json(left, "dealer/sizes"), 2, left)
+    people, scores = sizes(session.receive_json(left, "dealer/sizes"), 2, left)
     key_left, key_right = session.receive_key(left, "dealer/key"), session.receive_key(right, "dealer/key")
     c = np.zeros((people, scores), dtype)
     busy, number = 0.0, 0
     while True:
-        (width,) = _sizes(session.receive_json(left, f"dealer/block/{number}"), 1, left)
+        (width,) = sizes(session.receive_json(left, f"dealer/block/{number}"), 1, left)
         if width == 0:
             break
         start = time.perf_counter()
@@ -76,14 +91,14 @@ def server_dealer(
 ) -> float:
     """Serve `outsourced`: both masks are sums of two server masks; c is split between the servers."""
     dtype = ring_dtype(bits)
-    samples, columns = _sizes(session.receive_json(left, "dealer/sizes"), 2, left)
+    samples, columns = sizes(session.receive_json(left, "dealer/sizes"), 2, left)
     keys_right = [session.receive_key(right, f"dealer/key/{i}") for i in range(2)]
     key_c = fresh_key()
     session.send_key(servers[0], "dealer/correlation key", key_c)
     b = sum_of_words(keys_right, RIGHT_MASK, (samples, columns), dtype)
     busy, number = 0.0, 0
     while True:
-        (width,) = _sizes(session.receive_json(left, f"dealer/block/{number}"), 1, left)
+        (width,) = sizes(session.receive_json(left, f"dealer/block/{number}"), 1, left)
         if width == 0:
             return busy
         keys_left = [session.receive_key(left, f"dealer/block key/{number}/{i}") for i in range(2)]
@@ -103,7 +118,7 @@ def sum_of_words(keys: list[bytes], domain: str, shape: tuple[int, ...], dtype: 
     return total
 
 
-def _sizes(value: object, count: int, sender: str) -> list[int]:
+def sizes(value: object, count: int, sender: str) -> list[int]:
     """`count` sizes, each small enough to be one frame's axis."""
     if isinstance(value, list) and len(value) == count and all(type(v) is int and 0 <= v < 1 << 32 for v in value):
         return value

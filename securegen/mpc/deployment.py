@@ -16,7 +16,7 @@ from securegen.mpc.certs import Identity
 from securegen.mpc.gwas import ask_consent
 from securegen.mpc.outsourced import OutsourcedRoles
 from securegen.mpc.parties import DEALER, Parties
-from securegen.mpc.projected import HITS, UV, deal_passes
+from securegen.mpc.projected import CHI2, HITS, UV
 from securegen.mpc.session import Session, open_session
 from securegen.mpc.state import OwnerState
 from securegen.mpc.transport import Traffic
@@ -34,7 +34,7 @@ ROLES = {
     SCORES: {"genotypes": "genotypes", "model": "model", "dealer": "dealer"},
 }  # fmt: skip
 AGGREGATES = "aggregates"
-REVEALS = (HITS, UV, AGGREGATES)  # the first is the default of a vertical split
+REVEALS = (HITS, CHI2, UV, AGGREGATES)  # the first is the default of a vertical split
 GENOME_WIDE = 5e-8
 PROTOCOL = "association/1"
 
@@ -56,7 +56,7 @@ class Task:
     """What one party brings to a run and agrees to.
 
     inputs: its own files; out: prefix of what it writes; cohort and state: the name and file under which the owner's
-    masks and limits are kept; reveal: what is opened of a vertical split (see `projected`); threshold: p-value of a hit;
+    masks and limits are kept; reveal: what is opened of a vertical split (REVEALS); threshold: p-value of a hit;
     score: for score runs; column_limit: lifetime number of phenotype
     columns that the genotype owner answers (None: a hundredth of the samples).
     """
@@ -127,9 +127,9 @@ def run_dealer(parties: Parties, identity: Identity, *, threads: int = 1) -> Out
         if split == VERTICAL:
             r = vertical_roles(parties)
             if session.receive_json(r.left, "dealer/reveal") == AGGREGATES:
-                offline = dealer.block_dealer(session, left=r.left, right=r.right, bits=64, threads=threads)
+                offline = dealer.block_dealer(session, left=r.left, right=r.right, threads=threads)
             else:
-                offline = deal_passes(session, r, threads=threads)
+                offline = projected_run.deal(session, r, threads=threads)
         elif split == SCORES:
             r = score_roles(parties)
             offline = dealer.score_dealer(session, left=r.left, right=r.right, threads=threads)
@@ -197,13 +197,13 @@ def _projected(session: Session, roles: Roles, task: Task, outcome: Outcome, rea
     threshold = task.threshold if task.reveal == HITS else None
     if reader is not None:
         projected_run.genotype_run(
-            session, roles, reader, cohort=task.cohort, state=task.state, threshold=threshold,
+            session, roles, reader, reveal=task.reveal, cohort=task.cohort, state=task.state, threshold=threshold,
             column_limit=task.column_limit, threads=task.threads,
         )  # fmt: skip
     else:
         outcome.tables = projected_run.phenotype_run(
-            session, roles, task.inputs, task.out, state=task.state, threshold=threshold, log=log, digits=task.digits,
-            threads=task.threads,
+            session, roles, task.inputs, task.out, reveal=task.reveal, state=task.state, threshold=threshold, log=log,
+            digits=task.digits, threads=task.threads,
         )  # fmt: skip
 
 

@@ -97,10 +97,17 @@ def opened_columns(columns: Columns, *, pairs: bool) -> dict[str, list[int]]:
     return {"g": list(range(width)), "q": columns.squared_index, "m": list(range(last))}
 
 
+def ring_bits(columns: Columns, grid: int, *, pairs: bool = False) -> int:
+    """32 where every sum that is opened is certain to be below 2^31, else 64."""
+    x, squares = np.abs(shared_columns(columns, pairs=pairs)).sum(axis=0, dtype=object), columns.squared_index
+    largest = [2 * grid * int(max(x)), *(4 * grid * grid * int(x[j]) for j in squares)]
+    return 32 if max(largest) < 1 << 31 else 64
+
+
 def vertical_genotypes(
     session: Session, roles: vertical.Roles, blocks: Iterable[GenotypeBlock], *, samples: int, columns: int,
     opened: dict[str, list[int]], cohort: str, state: OwnerState, consent_aggregates: bool = False,
-    column_limit: int | None = None, threads: int = 1,
+    column_limit: int | None = None, bits: int = 64, threads: int = 1,
 ) -> None:  # fmt: skip
     """The genotype party: help with every sum, learn none. opened: `opened_columns`, a public agreement.
 
@@ -110,7 +117,7 @@ def vertical_genotypes(
     squares = bool(opened["q"])
     sides = vertical.genotype_side(
         session, roles, (genotype_streams(b, squares=squares) for b in blocks), samples=samples, columns=columns,
-        cohort=cohort, state=state, column_limit=column_limit, threads=threads,
+        cohort=cohort, state=state, column_limit=column_limit, bits=bits, threads=threads,
     )  # fmt: skip
     for side in sides:
         _open(session, roles, side, opened)
@@ -118,13 +125,13 @@ def vertical_genotypes(
 
 def vertical_phenotypes(
     session: Session, roles: vertical.Roles, columns: Columns, *, state: OwnerState, grid: int = 1, pairs: bool = False,
-    consent_aggregates: bool = False, threads: int = 1,
+    consent_aggregates: bool = False, bits: int = 64, threads: int = 1,
 ) -> Iterator[Sums]:  # fmt: skip
-    """The phenotype party: yields the sums. columns: rows in the genotype party's sample order."""
+    """The phenotype party: yields the sums. columns: rows in the genotype party's sample order; bits: `ring_bits`."""
     ask_consent(consent_aggregates)
     values, opened = shared_columns(columns, pairs=pairs), opened_columns(columns, pairs=pairs)
     check_sum_bound(4 * grid * grid * int(np.abs(columns.values).max(initial=0)) * len(values), "a sum")
-    for side in vertical.phenotype_side(session, roles, values, state=state, threads=threads):
+    for side in vertical.phenotype_side(session, roles, values, state=state, bits=bits, threads=threads):
         yield _sums(side.start, _open(session, roles, side, opened), columns, pairs=pairs)
 
 

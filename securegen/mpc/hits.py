@@ -1,13 +1,21 @@
-"""Which of many shared 128-bit integers are positive or zero, and two numbers of those alone: a bit protocol.
+"""Which of many shared 64-bit integers are positive or zero, and some numbers of those alone: a bit protocol.
 
-Sign of f, shared mod 2^128. The dealer shares a uniform ρ twice, as a sum and bit by bit (XOR). The parties open c = f + ρ;
-the top bit of f = c − ρ is c_127 ⊕ ρ_127 ⊕ [c′ < ρ′], c′ and ρ′ being the lower 127 bits. The comparison of public c′ with
-shared bits is a tree of (less, equal) pairs, (l, e)∘(l′, e′) = (l ⊕ e l′, e e′), seven levels of two ANDs a node with
-Boolean Beaver triples. Selection: with a dealer's random bit β in both sharings, e = hit ⊕ β is opened, hit = e + (1 − 2e)β,
-and β x is one Beaver product. So hits, and u and v of hits (0 elsewhere), can be opened to one party, and the other learns
-nothing, not even how many there are. Semi-honest; what is opened on the way is uniform.
+Sign of f, shared mod 2^64. The dealer shares a uniform ρ as a sum. The parties open c = f + ρ; the top bit of f = c − ρ is
+c_63 ⊕ ρ_63 ⊕ [c′ < ρ′], c′ and ρ′ being the lower 63 bits. For each of their 16 digits the dealer shares, bit by bit
+(XOR), the tables [i < ρ′_j] and [i = ρ′_j] for i = 0 … 15, in which each party looks up the public digit of c′. A tree of
+(less, equal) pairs, (l, e)∘(l′, e′) = (l ⊕ e l′, e e′), with Boolean Beaver triples, compares the whole numbers.
 
-Each variant costs the dealer about 150 bytes, each party about 100, in ten rounds for any number of variants.
+Opening: the hit is the XOR of two shares; the left party sends its share of the values twice, for either share of the
+right party, each covered by a pad of which the right party has one (oblivious transfer from correlations of the dealer,
+Beaver 1995). So the right party learns which are hits and the values of these, and the left one nothing, not even how
+many there are. Semi-honest; what is opened on the way is uniform.
+
+| message | from | to | bytes a variant, for n values |
+|---|---|---|---|
+| tables, pads | dealer | right | 69 + 8 n |
+| c, the tree | each party | the other | 15.5 |
+| covered values | left | right | 16 n |
+
 Bits of V variants are packed: arrays (bits, ceil(V/8)) of uint8.
 """
 
@@ -17,117 +25,118 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.mpc import wide
+from securegen.mpc.lifting import Pair, deal_keys, open_words
 from securegen.mpc.prg import words
 from securegen.mpc.session import Session
-from securegen.mpc.squares import exchange_wide
-from securegen.randomness import fresh_key
 
-BITS = 128
-_ANDS = 2 * (BITS - 1)
-_STREAMS = ("sign mask", "sign bits", "and x", "and y", "and z", "chosen bit", "chosen sum", "product mask", "product")
+_DIGITS = 16
+_ANDS = 2 * (_DIGITS - 1)
+_BELOW_TOP = np.uint64((1 << 63) - 1)
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """What the dealer shares of one batch. mask, sum: (V, 2), (V, 2); bits: (128, B); x, y, z: (254, B); chosen: (1, B);
-    a, product: (V, 2, 2), masks of u and v and β times them."""
+    """What the dealer shares of one batch. mask: (V,); tables: (V, 16) uint32, bit i is [i < ρ′_j], bit 16 + i
+    [i = ρ′_j]; top: (1, B); x, y, z: (30, B); pads: (2, V, n), of which the right party gets the one of `choice` (1, B)."""
 
     mask: np.ndarray
-    bits: np.ndarray
+    tables: np.ndarray
+    top: np.ndarray
     x: np.ndarray
     y: np.ndarray
     z: np.ndarray
-    chosen: np.ndarray
-    sum: np.ndarray
-    a: np.ndarray
-    product: np.ndarray
+    choice: np.ndarray
+    pads: np.ndarray
 
 
-def _draw(key: bytes, variants: int) -> _Parts:
+def _draw(key: bytes, variants: int, values: int) -> _Parts:
     packed = (variants + 7) // 8
-    shapes: tuple[tuple[int, ...], ...] = (
-        (variants, 2), (BITS, packed), (_ANDS, packed), (_ANDS, packed), (_ANDS, packed), (1, packed), (variants, 2),
-        (variants, 2, 2), (variants, 2, 2),
-    )  # fmt: skip
-    kinds = (np.uint64, *(np.uint8,) * 5, *(np.uint64,) * 3)
-    drawn = zip(_STREAMS, shapes, kinds, strict=True)
-    return _Parts(*(words(key, f"hits/{n}", number=0, shape=s, dtype=d) for n, s, d in drawn))
+    shapes: dict[str, tuple[tuple[int, ...], str]] = {
+        "mask": ((variants,), "u8"), "tables": ((variants, _DIGITS), "u4"), "top": ((1, packed), "u1"),
+        "x": ((_ANDS, packed), "u1"), "y": ((_ANDS, packed), "u1"), "z": ((_ANDS, packed), "u1"),
+        "choice": ((1, packed), "u1"), "pads": ((2, variants, values), "u8"),
+    }  # fmt: skip
+    return _Parts(**{n: words(key, f"hits/{n}", number=0, shape=s, dtype=d) for n, (s, d) in shapes.items()})
 
 
-def deal_hits(session: Session, left: str, right: str, variants: int, step: str) -> None:
-    """The dealer's part for one batch of V variants."""
-    keys = [fresh_key(), fresh_key()]
-    for party, key in zip((left, right), keys, strict=True):
-        session.send_key(party, f"{step}/key", key)
-    a, b = (_draw(key, variants) for key in keys)
-    chosen = a.chosen ^ b.chosen
-    beta = unpack(chosen, variants)[0].astype(np.uint64)
-    masks = wide.add(a.a, b.a)
-    scaled = masks * beta[:, None, None]
-    session.send(right, f"{step}/bits", slices(wide.add(a.mask, b.mask)) ^ a.bits)
-    session.send(right, f"{step}/z", ((a.x ^ b.x) & (a.y ^ b.y)) ^ a.z)
-    session.send(right, f"{step}/sum", wide.subtract(wide.widen(beta), a.sum))
-    session.send(right, f"{step}/product", wide.subtract(scaled, a.product))
+def deal_hits(session: Session, pair: Pair, variants: int, values: int, *, step: str) -> None:
+    """The dealer's part for one batch of V variants with n values."""
+    a, b = (_draw(key, variants, values) for key in deal_keys(session, pair, step))
+    rho = a.mask + b.mask
+    digits = _digits(rho)
+    equal = np.uint32(1) << digits
+    tables = (equal << np.uint32(16)) | (equal - np.uint32(1))  # i < digit: the bits below it
+    top = pack((rho >> np.uint64(63)).astype(np.uint8)[None])
+    chosen = unpack(b.choice, variants)[0].astype(bool)
+    session.send(pair.right, f"{step}/tables", tables ^ a.tables)
+    session.send(pair.right, f"{step}/top", top ^ a.top)
+    session.send(pair.right, f"{step}/z", ((a.x ^ b.x) & (a.y ^ b.y)) ^ a.z)
+    session.send(pair.right, f"{step}/pad", np.where(chosen[:, None], a.pads[1], a.pads[0]))
 
 
 def open_hits(
-    session: Session, f: np.ndarray, values: np.ndarray, *, between: tuple[str, str], dealer: str, step: str
+    session: Session, pair: Pair, f: np.ndarray, values: np.ndarray, *, step: str
 ) -> tuple[np.ndarray, np.ndarray] | None:  # fmt: skip
-    """One party's part. f: (V, 2) and values: (V, 2, 2), its shares mod 2^128.
+    """One party's part. f: (V,) and values: (V, n), its shares mod 2^64.
 
-    Returns, at the right party, (V,) bool, f >= 0, and the values (V, 2, 2), 0 where f < 0; None at the left one.
+    Returns, at the right party, (V,) bool, f >= 0, and the values (V, n), 0 where f < 0; None at the left one.
     """
-    me = _Side(session, between, dealer, step, len(f))
+    me = _Side(session, pair, step, *values.shape)
     hit = me.not_negative(f)
-    return me.select(hit, values)
+    return me.transfer(hit, values)
 
 
 class _Side:
     """One party in one batch."""
 
-    def __init__(self, session: Session, between: tuple[str, str], dealer: str, step: str, variants: int) -> None:
-        self.session, self.between, self.step, self.variants = session, between, step, variants
-        self.first = session.me == between[0]
-        own = _draw(session.receive_key(dealer, f"{step}/key"), variants)
+    def __init__(self, session: Session, pair: Pair, step: str, variants: int, values: int) -> None:
+        self.session, self.pair, self.step, self.variants, self.used = session, pair, step, variants, 0
+        self.first = session.me == pair.left
+        own = _draw(session.receive_key(pair.dealer, f"{step}/key"), variants, values)
         if not self.first:
-            take = lambda name, like: session.receive(dealer, f"{step}/{name}", shape=like.shape, dtype=like.dtype)  # noqa: E731
-            bits, z, total, product = (
-                take("bits", own.bits), take("z", own.z), take("sum", own.sum), take("product", own.product)
-            )  # fmt: skip
-            own = _Parts(own.mask, bits, own.x, own.y, z, own.chosen, total, own.a, product)
-        self.own, self.used = own, 0
+            take = lambda name, like: session.receive(  # noqa: E731
+                pair.dealer, f"{step}/{name}", shape=like.shape, dtype=like.dtype
+            )
+            tables, top, z = take("tables", own.tables), take("top", own.top), take("z", own.z)
+            pad = take("pad", own.pads[0])
+            own = _Parts(own.mask, tables, top, own.x, own.y, z, own.choice, pad)
+        self.own = own
 
     def not_negative(self, f: np.ndarray) -> np.ndarray:
         """(1, B): XOR share of [f >= 0]."""
-        c = slices(exchange_wide(self.session, wide.add(f, self.own.mask), between=self.between, step=f"{self.step}/c"))
-        rho = self.own.bits
-        less, equal = rho & ~c, self._public(~c) ^ rho
-        top = c[-1:]
-        less[-1], equal[-1] = 0, self._public(np.full_like(c[-1], 255))  # the top bit takes no part
-        level = 0
+        c = open_words(self.session, self.pair, f + self.own.mask, step=f"{self.step}/c")
+        found = (self.own.tables >> _digits(c)) & np.uint32((1 << 16) | 1)
+        less, equal = pack(found.astype(np.uint16).T), pack((found >> np.uint32(16)).T)
+        top, level = pack((c >> np.uint64(63)).astype(np.uint8)[None]), 0
         while len(less) > 1:  # pairs (lower, higher); the higher decides unless equal
             both = self._and(np.concatenate([equal[1::2], equal[1::2]]), np.concatenate([less[::2], equal[::2]]), level)
             half = len(both) // 2
             less, equal, level = less[1::2] ^ both[:half], both[half:], level + 1
-        return self._public(~top) ^ rho[-1:] ^ less
+        return self._public(~top) ^ self.own.top ^ less
 
-    def select(self, hit: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Open hit, and hit · values, to the right party."""
-        e = unpack(self._exchange(hit ^ self.own.chosen, "e"), self.variants)[0].astype(bool)
-        d = exchange_wide(
-            self.session, wide.subtract(values, self.own.a), between=self.between, step=f"{self.step}/d"
-        )  # fmt: skip
-        scaled = wide.add(wide.multiply(d, self.own.sum[:, None, :]), self.own.product)
-        chosen = np.where(e[:, None, None], wide.subtract(values, scaled), scaled)
-        left, right = self.between
+    def transfer(self, hit: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Give the right party the hits and their values. hit: this party's share, (1, B)."""
+        left, right = self.pair.left, self.pair.right
         if self.first:
+            turned = unpack(self.session.receive(right, f"{self.step}/choice", shape=hit.shape, dtype=np.uint8),
+                            self.variants)[0].astype(bool)[:, None]  # fmt: skip
+            mine = unpack(hit, self.variants)[0].astype(np.uint64)[:, None]
+            pads = np.where(turned, self.own.pads[1], self.own.pads[0]), np.where(turned, *self.own.pads)
             self.session.send(right, f"{self.step}/hit", hit)
-            self.session.send(right, f"{self.step}/values", chosen)
+            for share in (0, 1):  # of the right party
+                self.session.send(
+                    right, f"{self.step}/values/{share}", values * (mine ^ np.uint64(share)) ^ pads[share]
+                )  # fmt: skip
             return None
-        hit = hit ^ self.session.receive(left, f"{self.step}/hit", shape=hit.shape, dtype=np.uint8)
-        theirs = self.session.receive(left, f"{self.step}/values", shape=chosen.shape, dtype=np.uint64)
-        return unpack(hit, self.variants)[0].astype(bool), wide.add(chosen, theirs)
+        self.session.send(left, f"{self.step}/choice", hit ^ self.own.choice)
+        which = unpack(hit ^ self.session.receive(left, f"{self.step}/hit", shape=hit.shape, dtype=np.uint8),
+                       self.variants)[0].astype(bool)  # fmt: skip
+        both = [
+            self.session.receive(left, f"{self.step}/values/{s}", shape=values.shape, dtype=np.uint64) for s in (0, 1)
+        ]  # fmt: skip
+        mine = unpack(hit, self.variants)[0].astype(bool)[:, None]
+        theirs = np.where(mine, both[1], both[0]) ^ self.own.pads
+        return which, np.where(which[:, None], values + theirs, np.uint64(0))
 
     def _public(self, bits: np.ndarray) -> np.ndarray:
         """A public constant as an XOR share."""
@@ -137,21 +146,23 @@ class _Side:
         rows = slice(self.used, self.used + len(p))
         self.used += len(p)
         x, y, z = self.own.x[rows], self.own.y[rows], self.own.z[rows]
-        opened = self._exchange(np.concatenate([p ^ x, q ^ y]), f"and/{level}")
+        other, step = self.pair.other(self.session.me), f"{self.step}/and/{level}"
+        share = np.concatenate([p ^ x, q ^ y])
+        self.session.send(other, step, share)
+        opened = share ^ self.session.receive(other, step, shape=share.shape, dtype=np.uint8)
         d, e = opened[: len(p)], opened[len(p) :]
         return self._public(d & e) ^ (d & y) ^ (e & x) ^ z
 
-    def _exchange(self, share: np.ndarray, name: str) -> np.ndarray:
-        other = self.between[1] if self.first else self.between[0]
-        step = f"{self.step}/{name}"
-        self.session.send(other, step, share)
-        return share ^ self.session.receive(other, step, shape=share.shape, dtype=np.uint8)
+
+def _digits(x: np.ndarray) -> np.ndarray:
+    """(V,) words -> (V, 16) base-16 digits of their lower 63 bits, lowest first."""
+    shifts = np.arange(0, 64, 4, dtype=np.uint64)
+    return (((x & _BELOW_TOP)[:, None] >> shifts) & np.uint64(15)).astype(np.uint32)
 
 
-def slices(x: np.ndarray) -> np.ndarray:
-    """(V, 2) words to (128, ceil(V/8)) packed bits, least significant first."""
-    octets = np.ascontiguousarray(x.astype("<u8")).view(np.uint8).reshape(len(x), 16)
-    return np.packbits(np.unpackbits(octets, axis=1, bitorder="little").T, axis=1, bitorder="little")
+def pack(bits: np.ndarray) -> np.ndarray:
+    """(n, V) of 0 and 1 -> (n, ceil(V/8)) packed bits."""
+    return np.packbits(bits, axis=1, bitorder="little")
 
 
 def unpack(bits: np.ndarray, variants: int) -> np.ndarray:

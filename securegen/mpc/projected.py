@@ -1,156 +1,203 @@
-"""Linear regression of a vertical split that opens less than all sums: two numbers a variant, or only those of hits.
+"""Association of a vertical split that opens less than all sums: `uv`, `chi2` or `hits`, to the phenotype party.
 
-The phenotype party projects the covariates out (stats.projection): its masked columns are an orthonormal basis and its
-residual. The genotype party centres its dosages over the analysed samples, which it must therefore be told. Products
-come from `vertical`, K − 1 squares from `squares`, and v = ‖g̃‖² − Σ t_k² is a sum of shares. Then either
+The phenotype party projects the covariates out (stats.projection). Its columns, in digits so small that every sum fits the
+32-bit ring (64 bits where it does not), meet the genotypes, their missing calls and for weighted regression their squares
+by `vertical`: these streams are masked and sent once, whatever the phenotypes. Then, for a batch of variants, `program`
+runs at the two parties and the dealer (`machine`): digits are lifted and put together, t = φ (g part) + ψ (missing part)
+with numbers φ, ψ of the genotype party, who is told who is analysed; v = variation − Σ t_k², and
 
-- `uv`: u and v of every variant are opened to the phenotype party. Whoever chooses phenotypes reads genotypes from them as
-  from all sums, which is why both owners name it and columns are counted; the genotype party learns nothing.
-- `hits`: [T² >= threshold], and u and v where it holds, are opened to the phenotype party (`hits`). One threshold a
-  cohort and phenotype, which the genotype owner's state remembers: repeated ones would bisect T².
+- `uv`: φ = 2^F and ψ the mean dosage in these units, so u and v are exact integers, and are opened.
+- `hits`, `chi2`: φ = 1/‖g̃‖ and ψ = mean/‖g̃‖, so that sums are at most 1 (`ratio` has these).
 
-Besides sizes the genotype party learns who is analysed; both know N, the number of covariates and the scales.
-Shares of all products are kept until the cohort is through: 8 (K + 2) bytes a variant.
+Besides sizes the genotype party learns who is analysed, the test, and the number of covariates and phenotypes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import isqrt
 
 import numpy as np
 
 from securegen.errors import ProtocolError
-from securegen.model import GenotypeReader, iterate_blocks
-from securegen.mpc import vertical, wide
-from securegen.mpc.dealer import block_dealer
-from securegen.mpc.hits import deal_hits, open_hits
-from securegen.mpc.session import Session
-from securegen.mpc.squares import deal_squares, lift_and_square
-from securegen.mpc.state import OwnerState, digest_array
-from securegen.stats.projection import Scales, centred_dosages
+from securegen.mpc import ratio, wide
+from securegen.mpc.machine import Machine
+from securegen.stats.projected_statistics import SHARE_BITS
+from securegen.stats.projection import Scales, VariantCounts
 
-UV, HITS = "uv", "hits"
-BATCH = 1 << 13  # variants a batch of squares and comparisons
+UV, HITS, CHI2 = "uv", "hits", "chi2"
+NORM_BITS = 60  # of 1/‖g̃‖
+LEAST_DIGIT = 8
 
 
 @dataclass(frozen=True)
-class Pass:
-    """What is public of one phenotype's pass. phenotype: its name; columns: K, the basis and the residual; threshold:
-    the p-value of a hit, None for `uv`."""
+class Group:
+    """What is public of phenotypes that share samples and covariates. basis: k; samples: analysed; lead_bits: of each."""
 
-    phenotype: str
-    columns: int
+    test: str
+    phenotypes: tuple[str, ...]
+    basis: int
+    samples: int
+    lead_bits: tuple[int, ...]
+
+    @property
+    def columns(self) -> int:
+        return self.basis + len(self.phenotypes) + self.weighted
+
+    @property
+    def weighted(self) -> int:
+        return int(self.test != "linear")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is public of a run. bits: of the ring; digit: bits of a digit; digits: of a column."""
+
+    reveal: str
+    groups: tuple[Group, ...]
     scales: Scales
-    threshold: float | None
+    grid: int
+    bits: int
+    digit: int
+    digits: int
+
+    @property
+    def squares(self) -> bool:
+        return any(g.weighted for g in self.groups)
+
+    @property
+    def columns(self) -> int:
+        return sum(g.columns for g in self.groups)
 
 
-def deal_passes(session: Session, roles: vertical.Roles, *, threads: int = 1) -> float:
-    """The dealer of all passes. Returns the seconds spent computing products."""
-    busy = 0.0
-    while True:
-        plan = session.receive_json(roles.left, "dealer/pass")
-        if plan is None:
-            return busy
-        if not isinstance(plan, list) or len(plan) != 3 or not all(type(v) is int and 0 <= v < 1 << 32 for v in plan):
-            raise ProtocolError(f"party {roles.left!r} announced a pass that is none")
-        variants, columns, hits = plan
-        busy += block_dealer(session, left=roles.left, right=roles.right, bits=64, threads=threads)
-        for start, stop in batches(variants):
-            deal_squares(session, roles.left, roles.right, (stop - start, columns), f"squares/{start}")
-            if hits:
-                deal_hits(session, roles.left, roles.right, stop - start, f"hits/{start}")
+def make_plan(reveal: str, groups: tuple[Group, ...], scales: Scales, samples: int, grid: int) -> Plan:
+    """Choose ring and digits for `samples` stored people, so that no sum of digits leaves the ring's middle half."""
+    largest = 4 * grid * grid if any(g.weighted for g in groups) else 2 * grid
+    taken = (largest * samples).bit_length() + 1
+    bits = 32 if 32 - taken >= LEAST_DIGIT else 64
+    digit = min(bits - taken, 30)
+    return Plan(reveal, groups, scales, grid, bits, digit, -(-(scales.basis_bits + 2) // digit))
 
 
-def genotype_pass(
-    session: Session, roles: vertical.Roles, reader: GenotypeReader, plan: Pass, analysed: np.ndarray, *, cohort: str,
-    state: OwnerState, column_limit: int | None, threads: int = 1,
-) -> None:  # fmt: skip
-    """The genotype party's part of one phenotype. analysed: (N,) bool. Raises PolicyError for another threshold than
-    before on this phenotype, and above the column limit."""
-    if plan.threshold is not None:
-        state.bind(
-            f"threshold of {cohort}/{plan.phenotype}", repr(plan.threshold),
-            "one threshold a cohort and phenotype, because several bisect the statistic of every variant",
-        )  # fmt: skip
-    samples, variants = len(reader.samples), len(reader.variants)
-    stream = f"centred/{plan.scales.dosage_bits}/{digest_array(analysed)[:32]}"
-    squares: list[np.ndarray] = []
-    session.send_json(roles.dealer, "dealer/pass", [variants, plan.columns, int(plan.threshold is not None)])
-    sides = vertical.genotype_side(
-        session, roles, _blocks(reader, plan, analysed, squares, stream), samples=samples,
-        columns=plan.columns, cohort=cohort, state=state, column_limit=column_limit, threads=threads,
-    )  # fmt: skip
-    shares = np.concatenate([next(iter(s.streams.values())) for s in sides])
-    assert shares.shape == (variants, plan.columns)
-    norms = np.concatenate(squares)
-    _finish(session, roles, plan, shares, norms)
+def to_digits(x: np.ndarray, plan: Plan) -> np.ndarray:
+    """(N, J) int64 -> (N, J·digits): balanced digits of base 2^digit, |digit| <= 2^(digit−1), lowest first."""
+    half, rest, out = 1 << (plan.digit - 1), x, []
+    for _ in range(plan.digits):
+        low = ((rest + half) & (2 * half - 1)) - half
+        out.append(low)
+        rest = (rest - low) >> plan.digit
+    assert not rest.any()
+    return np.stack(out, axis=2).reshape(len(x), -1)
 
 
-def phenotype_pass(
-    session: Session, roles: vertical.Roles, x: np.ndarray, plan: Pass, *, variants: int, state: OwnerState,
-    threads: int = 1,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """The phenotype party's part. x: (N, K) int64 from `projection.basis`.
+@dataclass(frozen=True)
+class Batch:
+    """One party's shares of the sums of V variants. streams: g, q and m where present, (V, columns, digits) in the ring."""
 
-    Returns (M,) bool, which variants are opened, and their u and v: (M,) Python integers, 0 where not opened.
+    streams: dict[str, np.ndarray]
+
+    def of(self, plan: Plan, number: int) -> dict[str, np.ndarray]:
+        start = sum(g.columns for g in plan.groups[:number])
+        stop = start + plan.groups[number].columns
+        return {name: x[:, start:stop] for name, x in self.streams.items()}
+
+
+def program(
+    machine: Machine, plan: Plan, number: int, streams: dict[str, np.ndarray], counts: VariantCounts | None
+) -> dict[str, np.ndarray] | None:  # fmt: skip
+    """The program of one batch and group. streams: `Batch.of`; counts: at the genotype party.
+
+    Returns at the right party the opened numbers: u (V, P) and v (V,), Python integers, for `uv`; see `ratio` for others.
     """
-    sides = vertical.phenotype_side(session, roles, x, state=state, use=plan.phenotype, threads=threads)
-    shares = np.concatenate([next(iter(s.streams.values())) for s in sides])
-    if shares.shape != (variants, plan.columns):
-        raise ProtocolError(f"party {roles.left!r} sent {len(shares)} variants after announcing {variants}")
-    opened = _finish(session, roles, plan, shares, None)
-    assert opened is not None
-    return opened
-
-
-def _blocks(
-    reader: GenotypeReader, plan: Pass, analysed: np.ndarray, squares: list[np.ndarray], stream: str
-) -> Iterator[vertical.Block]:
-    for block in iterate_blocks(reader, vertical.block_size(len(reader.samples))):
-        h = centred_dosages(block, analysed, reader.dosage_grid, plan.scales)
-        squares.append(wide.total_of_squares(h))
-        yield vertical.Block(block.start, {stream: h})
-
-
-def _finish(session: Session, roles: vertical.Roles, plan: Pass, shares: np.ndarray, norms: np.ndarray | None):
-    """v, and what is opened of it, batch by batch. norms: (M, 2) of Σ g̃² at the genotype party."""
-    between = (roles.left, roles.right)
-    opened: list[tuple[np.ndarray, np.ndarray]] = []
-    for start, stop in batches(len(shares)):
-        lifted = lift_and_square(
-            session, shares[start:stop], between=between, dealer=roles.dealer, step=f"squares/{start}"
-        )  # fmt: skip
-        u, v = lifted.x[:, -1], wide.negate(wide.total(lifted.square[:, :-1]))
-        if norms is not None:
-            v = wide.add(v, wide.multiply(norms[start:stop], wide.constant(1 << (2 * plan.scales.basis_bits))))
-        both = np.stack([u, v], axis=1)
-        if plan.threshold is None:
-            whole = _open(session, roles, both, start)
-            if whole is not None:
-                opened.append((np.ones(len(whole), bool), whole))
-            continue
-        lead = wide.constant(1 << (2 * plan.scales.lead_bits))
-        f = wide.subtract(wide.multiply(lifted.square[:, -1], lead), v)
-        if norms is not None:
-            f = wide.subtract(f, wide.constant(1))  # a constant variant, 0 >= 0, is no hit
-        found = open_hits(session, f, both, between=between, dealer=roles.dealer, step=f"hits/{start}")
-        if found is not None:
-            opened.append(found)
-    if not opened:
+    group, f, b = plan.groups[number], plan.scales.mean_bits, plan.scales.basis_bits
+    exact = plan.reveal == UV
+    words = 3 if exact else 2
+    last = group.basis + len(group.phenotypes)
+    sums = {name: _assemble(machine, plan, name, x, group, words) for name, x in sorted(streams.items())}
+    left = _Left.of(counts, plan) if counts is not None else None
+    t = _combine(machine, sums["g"][:, :last], sums["m"][:, :last] if "m" in sums else None, left, words, 1, plan)
+    diagonal = None
+    if group.weighted:
+        weights = _combine(machine, sums["q"], sums["m"][:, last:] if "m" in sums else None, left, words, 2, plan)
+        diagonal = weights[:, 0]
+    if not exact:
+        shares = wide.word_at(t, NORM_BITS + b - SHARE_BITS)
+        return ratio.program(machine, plan.reveal, group, shares, diagonal, counts, plan.grid)
+    squares = machine.square(np.ascontiguousarray(t[:, : group.basis, :2]))
+    v = wide.negate(wide.total(squares))
+    if diagonal is not None:
+        v = wide.add(v, wide.shift_left(diagonal, b))
+    elif counts is not None:
+        v = wide.add(v, wide.pack(counts.variation(2 * (f + b)), 3))
+    opened = machine.give(np.ascontiguousarray(t[:, group.basis :, :2])), machine.give(v)
+    if opened[0] is None or opened[1] is None:
         return None
-    values = np.concatenate([o[1] for o in opened])
-    return np.concatenate([o[0] for o in opened]), wide.integers(values[:, 0]), wide.integers(values[:, 1])
+    return {"u": wide.integers(opened[0]), "v": wide.integers(opened[1])}
 
 
-def _open(session: Session, roles: vertical.Roles, both: np.ndarray, start: int) -> np.ndarray | None:
-    if session.me == roles.left:
-        session.send(roles.right, f"open/{start}", both)
-        return None
-    theirs = session.receive(roles.left, f"open/{start}", shape=both.shape, dtype=np.uint64)
-    return wide.add(both, theirs)
+def _assemble(machine: Machine, plan: Plan, name: str, x: np.ndarray, group: Group, words: int) -> np.ndarray:
+    """(V, columns, digits) of a stream -> wide shares (V, columns, W), the digits put together."""
+    if name == "q":
+        x = x[:, -1:]
+    elif name == "g" and group.weighted:
+        x = x[:, :-1]
+    lifted = machine.lift(np.ascontiguousarray(x), words)
+    out = lifted[:, :, 0]
+    for i in range(1, plan.digits):
+        out = wide.add(out, wide.shift_left(lifted[:, :, i], i * plan.digit))
+    return out
 
 
-def batches(variants: int) -> Iterable[tuple[int, int]]:
-    """Ranges of variants whose squares and comparisons go together."""
-    return [(start, min(start + BATCH, variants)) for start in range(0, variants, BATCH)]
+@dataclass(frozen=True)
+class _Left:
+    """The genotype party's own factors of each variant: φ, ψ of sums and φ², ψ² of weighted squares, Python integers."""
+
+    factors: dict[int, tuple[np.ndarray, np.ndarray]]
+
+    @staticmethod
+    def of(counts: VariantCounts, plan: Plan) -> _Left:
+        f = plan.scales.mean_bits
+        mean = counts.mean(f)
+        if plan.reveal == UV:
+            one = np.full(len(mean), 1 << f, object)
+            return _Left({1: (one, mean), 2: (one * one, mean * mean)})
+        wider = 2 * NORM_BITS
+        variation = counts.variation(wider)  # in units of 2^-120, so its root in units of 2^-60
+        root = np.array([isqrt(int(v)) for v in variation], object)
+        some, n = variation > 0, np.maximum(counts.called, 1).astype(object)
+        bottom, g = np.where(some, root, 1), counts.g.astype(object)
+        inverse = np.where(some, (1 << wider) // bottom, 0)
+        scaled = np.where(some, (g << wider) // (n * bottom), 0)
+        bits = 2 * SHARE_BITS - plan.scales.basis_bits
+        bottom = np.where(some, variation, 1)
+        square = np.where(some, (1 << (wider + bits)) // bottom, 0)
+        return _Left(
+            {1: (inverse, scaled), 2: (square, np.where(some, (g * g << (wider + bits)) // (n * n * bottom), 0))}
+        )
+
+
+def _combine(
+    machine: Machine, g: np.ndarray, m: np.ndarray | None, left: _Left | None, words: int, power: int, plan: Plan
+) -> np.ndarray:  # fmt: skip
+    """φ g + ψ m, (V, n, W); φ is public for `uv`."""
+    public = plan.reveal == UV
+    parts = ([] if public else [(0, g)]) + ([(1, m)] if m is not None else [])
+    total = wide.shift_left(g, power * plan.scales.mean_bits) if public else np.zeros_like(g)
+    if not parts:
+        return total
+    columns = g.shape[1]
+    which = [i for i, _ in enumerate(parts) for _ in range(columns)]
+    own = None
+    if left is not None:
+        own = np.stack([wide.pack(left.factors[power][kind], words) for kind, _ in parts], axis=1)
+    scaled = machine.multiples(np.concatenate([x for _, x in parts], axis=1), own, which)
+    for i in range(len(parts)):
+        total = wide.add(total, scaled[:, i * columns : (i + 1) * columns])
+    return total
+
+
+def check_reveal(reveal: object) -> str:
+    """One of the three, or ProtocolError."""
+    if reveal not in (UV, HITS, CHI2):
+        raise ProtocolError(f"{str(reveal)[:50]!r} is no reveal of a projection")
+    return str(reveal)

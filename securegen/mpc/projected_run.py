@@ -1,91 +1,233 @@
-"""A whole run that opens less than all sums (`--reveal hits` or `uv`), from files to tables, for each party.
+"""A whole run that opens less than all sums (`--reveal hits`, `chi2` or `uv`), from files to tables, for each party.
 
-Tables are PREFIX.<PHENO>.uv, a row for every variant, and PREFIX.<PHENO>.hits, a row for every hit. Linear regression only:
-the weights of a score test are the phenotype party's, so that its v needs all of Σ w g².
+Tables are PREFIX.<PHENO>.uv and .chi2, a row for every variant, and PREFIX.<PHENO>.hits, a row for every hit.
+Batches of variants go through `projected.program` as their blocks come, so that memory does not grow with the cohort.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
 import numpy as np
 
 from securegen.errors import ProtocolError
-from securegen.model import GenotypeReader
+from securegen.model import GenotypeReader, iterate_blocks
+from securegen.mpc import vertical
 from securegen.mpc.association import announce_cohort, receive_cohort
-from securegen.mpc.projected import Pass, genotype_pass, phenotype_pass
+from securegen.mpc.dealer import dealt_blocks
+from securegen.mpc.gwas import genotype_streams
+from securegen.mpc.lifting import Pair
+from securegen.mpc.machine import DealingMachine, Machine
+from securegen.mpc.projected import HITS, Batch, Group, Plan, check_reveal, make_plan, program, to_digits
+from securegen.mpc.projected_results import Opened
 from securegen.mpc.session import Session
+from securegen.mpc.shares import ring_dtype
 from securegen.mpc.state import OwnerState
-from securegen.mpc.vertical import Roles
-from securegen.stats import projection
-from securegen.stats.projected_tables import HITS_SUFFIX, UV_SUFFIX, check_linear, write_projected
+from securegen.mpc.vertical import BlockShares, Roles
+from securegen.stats.projection import Projection, VariantCounts, centred, choose_scales, project, variant_counts
 from securegen.stats.tables import Summary
 from securegen.study import Inputs, Log, build_design, silent
 
+BATCH = 1 << 12  # variants, at least, of which squares and comparisons go together
+LARGEST = 10_000  # columns of a run
+_CENTRED = "centred "
+_PUBLIC = ("test", "phenotypes", "basis", "samples", "lead_bits")
 
-def plan_pass(phenotype: str, columns: int, samples: int, analysed: int, threshold: float | None) -> Pass:
-    """What both parties know of a pass. columns: K with the intercept, which are K − 1 of the basis and the residual."""
-    df = analysed - columns - 1
-    limit = projection.t_squared(threshold, df) if threshold is not None else None
-    return Pass(phenotype, columns, projection.choose_scales(samples, df, threshold=limit), threshold)
+
+def public_group(p: Projection, lead_bits: tuple[int, ...]) -> Group:
+    """What the genotype party is told of a projection."""
+    return Group(p.test, tuple(a.phenotype for a in p.analyses), p.basis.shape[1], p.samples, lead_bits)
 
 
 def genotype_run(
-    session: Session, roles: Roles, reader: GenotypeReader, *, cohort: str, state: OwnerState, threshold: float | None,
-    column_limit: int | None = None, threads: int = 1,
+    session: Session, roles: Roles, reader: GenotypeReader, *, reveal: str, cohort: str, state: OwnerState,
+    threshold: float | None = None, column_limit: int | None = None, threads: int = 1,
 ) -> None:  # fmt: skip
-    """The genotype party: announces its cohort, helps, learns who is analysed and the number of columns."""
+    """The genotype party: announces its cohort, helps, learns who is analysed and how many columns there are.
+
+    threshold: p-value of a hit. Raises PolicyError for another threshold than before on a phenotype, and above the column
+    limit, before any genotype is sent.
+    """
     announce_cohort(session, roles.right, reader)
-    passes = session.receive_json(roles.right, "passes")
-    if not isinstance(passes, list):
-        raise ProtocolError(f"party {roles.right!r} announced passes that are none")
-    samples = len(reader.samples)
-    for number, item in enumerate(passes):
-        analysed = session.receive(roles.right, f"analysed/{number}", shape=(samples,), dtype=np.uint8).astype(bool)
-        name, columns = (item.get("phenotype"), item.get("columns")) if isinstance(item, dict) else (None, None)
-        if not isinstance(name, str) or type(columns) is not int or not 0 < columns < int(analysed.sum()) - 1:
-            raise ProtocolError(f"party {roles.right!r} announced a pass that is none")
-        plan = plan_pass(name, columns, samples, int(analysed.sum()), threshold)
-        if item != _public(plan):
-            raise ProtocolError(f"party {roles.right!r} has other scales than {session.me!r} for {name!r}")
-        genotype_pass(
-            session, roles, reader, plan, analysed, cohort=cohort, state=state, column_limit=column_limit,
-            threads=threads,
-        )  # fmt: skip
-    session.send_json(roles.dealer, "dealer/pass", None)
+    samples, variants = len(reader.samples), len(reader.variants)
+    groups = _read_groups(session.receive_json(roles.right, "groups"), roles.right)
+    plan = make_plan(
+        check_reveal(reveal), groups, choose_scales(samples, reader.dosage_grid), samples, reader.dosage_grid
+    )
+    sets = []
+    for i, group in enumerate(groups):
+        analysed = session.receive(roles.right, f"analysed/{i}", shape=(samples,), dtype=np.uint8).astype(bool)
+        if int(analysed.sum()) != group.samples:
+            raise ProtocolError(f"party {roles.right!r} announced {group.samples} samples and names other ones")
+        sets.append(analysed)
+        if reveal == HITS:
+            for name, bits in zip(group.phenotypes, group.lead_bits, strict=True):
+                state.bind(
+                    f"threshold of {cohort}/{name}", repr(threshold),
+                    "one threshold a cohort and phenotype, because several bisect the statistic of every variant",
+                )  # fmt: skip
+                if not 0 <= bits <= 11:
+                    raise ProtocolError(f"party {roles.right!r} announced a lead of {bits} bits")
+    session.send_json(roles.dealer, "dealer/plan", {"groups": _write_groups(groups), "reveal": reveal,
+                                                    "sizes": [samples, variants, reader.dosage_grid]})  # fmt: skip
+    counts: list[list[VariantCounts]] = []
+
+    def blocks() -> Iterator[vertical.Block]:
+        for block in iterate_blocks(reader, vertical.block_size(samples, plan.bits)):
+            if plan.squares:
+                block = centred(block, reader.dosage_grid)
+            counts.append([variant_counts(block, s) for s in sets])
+            streams = genotype_streams(block, squares=plan.squares).streams
+            yield vertical.Block(block.start, {_name(n, plan): x for n, x in streams.items()})
+
+    sides = vertical.genotype_side(
+        session, roles, blocks(), samples=samples, columns=plan.columns * plan.digits, charged=plan.columns,
+        cohort=cohort, state=state, column_limit=column_limit, bits=plan.bits, threads=threads,
+    )  # fmt: skip
+    machine = Machine(session, Pair(roles.left, roles.right, roles.dealer))
+
+    def finish(batch: Batch) -> None:
+        width = len(batch.streams["g"])
+        missing = "m" in batch.streams
+        for other in (roles.right, roles.dealer):
+            session.send_json(other, "batch", [width, int(missing)])
+        for i in range(len(plan.groups)):
+            program(machine, plan, i, batch.of(plan, i), _join([block[i] for block in counts]))
+        counts.clear()
+
+    _in_batches(sides, plan, variants, finish)
 
 
 def phenotype_run(
-    session: Session, roles: Roles, inputs: Inputs, out: str, *, state: OwnerState, threshold: float | None,
-    log: Log = silent, digits: int = 17, threads: int = 1,
+    session: Session, roles: Roles, inputs: Inputs, out: str, *, reveal: str, state: OwnerState,
+    threshold: float | None = None, log: Log = silent, digits: int = 17, threads: int = 1,
 ) -> list[Summary]:  # fmt: skip
-    """The phenotype party: writes the tables. Raises UsageError for tests other than linear regression."""
+    """The phenotype party: writes the tables. Raises UsageError for tests that are no regressions."""
     cohort = receive_cohort(session, roles.left)
     design = build_design(inputs, cohort, log)
-    check_linear(design)
-    plans = []
-    for a in design.analyses:
-        analysed = design.columns.values[:, a.columns[0]]
-        plans.append(
-            plan_pass(a.phenotype, len(a.model.gram), len(analysed), int(analysed.sum()), threshold)
-        )  # fmt: skip
-    session.send_json(roles.left, "passes", [_public(p) for p in plans])
-    summaries = []
-    for number, (a, plan) in enumerate(zip(design.analyses, plans, strict=True)):
-        analysed = design.columns.values[:, a.columns[0]].astype(np.uint8)
-        session.send(roles.left, f"analysed/{number}", analysed)
-        x = projection.basis(design.columns, a, plan.scales)
-        which, u, v = phenotype_pass(
-            session, roles, x, plan, variants=len(cohort.variants), state=state, threads=threads
-        )  # fmt: skip
-        suffix = UV_SUFFIX if threshold is None else HITS_SUFFIX
-        summaries.append(
-            write_projected(out, cohort.variants, a, plan.scales, which, u, v, suffix=suffix, digits=digits)
-        )  # fmt: skip
-    return summaries
+    projections = project(design)
+    samples, variants = len(cohort.samples), len(cohort.variants)
+    leads: list[tuple[int, ...]] = [()] * len(projections)
+    if reveal == HITS:
+        assert threshold is not None
+        for i, p in enumerate(projections):
+            projections[i], leads[i] = p.with_threshold(threshold)
+    groups = tuple(public_group(p, bits) for p, bits in zip(projections, leads, strict=True))
+    plan = make_plan(reveal, groups, choose_scales(samples, cohort.dosage_grid), samples, cohort.dosage_grid)
+    session.send_json(roles.left, "groups", _write_groups(groups))
+    for i, p in enumerate(projections):
+        session.send(roles.left, f"analysed/{i}", p.analysed.astype(np.uint8))
+    columns = [p.integers(replace(plan.scales, lead_bits=bits)) for p, bits in zip(projections, leads, strict=True)]
+    x = to_digits(np.concatenate(columns, axis=1), plan)
+    sides = vertical.phenotype_side(session, roles, x, state=state, bits=plan.bits, threads=threads)
+    machine = Machine(session, Pair(roles.left, roles.right, roles.dealer))
+    opened = [Opened(plan, p, bits) for p, bits in zip(projections, leads, strict=True)]
+
+    def finish(batch: Batch) -> None:
+        width, missing = len(batch.streams["g"]), int("m" in batch.streams)
+        if session.receive_json(roles.left, "batch") != [width, missing]:
+            raise ProtocolError(f"party {roles.left!r} announced another batch than its blocks")
+        for i, part in enumerate(opened):
+            found = program(machine, plan, i, batch.of(plan, i), None)
+            assert found is not None
+            part.add(found)
+
+    _in_batches(sides, plan, variants, finish)
+    order = {a.phenotype: i for i, a in enumerate(design.analyses)}
+    made = [s for part in opened for s in part.write(out, cohort.variants, threshold, digits)]
+    return sorted(made, key=lambda s: order[s.analysis.phenotype])
 
 
-def _public(plan: Pass) -> dict:
-    s = plan.scales
-    return {
-        "phenotype": plan.phenotype, "columns": plan.columns, "threshold": plan.threshold,
-        "bits": [s.basis_bits, s.dosage_bits, s.lead_bits],
-    }  # fmt: skip
+def deal(session: Session, roles: Roles, *, threads: int = 1) -> float:
+    """The dealer. Returns the seconds spent computing products."""
+    value = session.receive_json(roles.left, "dealer/plan")
+    if not isinstance(value, dict) or set(value) != {"groups", "reveal", "sizes"}:
+        raise ProtocolError(f"party {roles.left!r} announced a plan that is none")
+    sizes = value["sizes"]
+    if not isinstance(sizes, list) or len(sizes) != 3 or not all(type(v) is int and 0 < v < 1 << 31 for v in sizes):
+        raise ProtocolError(f"party {roles.left!r} announced sizes that are none")
+    samples, variants, grid = sizes
+    groups = _read_groups(value["groups"], roles.left)
+    plan = make_plan(check_reveal(value["reveal"]), groups, choose_scales(samples, grid), samples, grid)
+    machine = DealingMachine(session, Pair(roles.left, roles.right, roles.dealer))
+    busy, waiting, seen = 0.0, 0, 0
+    for block in dealt_blocks(session, left=roles.left, right=roles.right, threads=threads):
+        busy, waiting, seen = busy + block.seconds, waiting + block.width, seen + block.width
+        if waiting < BATCH and seen < variants:
+            continue
+        batch = session.receive_json(roles.left, "batch")
+        if batch not in ([waiting, 0], [waiting, 1]):
+            raise ProtocolError(f"party {roles.left!r} announced another batch than its blocks")
+        names = ["g", *(["q"] if plan.squares else []), *(["m"] if batch[1] else [])]
+        zeros = np.zeros((waiting, plan.columns, plan.digits), ring_dtype(plan.bits))
+        for i in range(len(plan.groups)):
+            program(machine, plan, i, Batch(dict.fromkeys(names, zeros)).of(plan, i), None)
+        waiting = 0
+    return busy
+
+
+def _name(stream: str, plan: Plan) -> str:
+    """Centred dosages are other data, with other masks, than dosages as they are."""
+    return _CENTRED + stream if plan.squares and stream != "m" else stream
+
+
+@dataclass
+class _Waiting:
+    blocks: list[BlockShares] = field(default_factory=list)
+    variants: int = 0
+
+
+def _in_batches(sides: Iterable[BlockShares], plan: Plan, variants: int, finish: Callable[[Batch], None]) -> None:
+    """Join blocks into batches and finish each. Raises ProtocolError unless there are `variants` in all."""
+    waiting, seen = _Waiting(), 0
+    for side in sides:
+        side = BlockShares(side.start, {n.removeprefix(_CENTRED): x for n, x in side.streams.items()})
+        width = len(side.streams["g"]) if "g" in side.streams else 0
+        if not width or any(len(x) != width for x in side.streams.values()) or plan.squares != ("q" in side.streams):
+            raise ProtocolError("a block came without the streams that this run needs")
+        waiting.blocks.append(side)
+        waiting.variants, seen = waiting.variants + width, seen + width
+        if waiting.variants >= BATCH or seen == variants:
+            finish(_batch(waiting, plan))
+            waiting = _Waiting()
+    if seen != variants or waiting.blocks:
+        raise ProtocolError(f"{seen} variants came where {variants} were announced")
+
+
+def _batch(waiting: _Waiting, plan: Plan) -> Batch:
+    names = {name for block in waiting.blocks for name in block.streams}
+    joined = {}
+    for name in sorted(names):
+        parts = [b.streams.get(name, np.zeros_like(b.streams["g"])) for b in waiting.blocks]
+        joined[name] = np.concatenate(parts).reshape(waiting.variants, plan.columns, plan.digits)
+    return Batch(joined)
+
+
+def _join(counts: list[VariantCounts]) -> VariantCounts:
+    return VariantCounts(*(np.concatenate([getattr(c, n) for c in counts]) for n in ("called", "g", "gg")))
+
+
+def _write_groups(groups: tuple[Group, ...]) -> list[dict]:
+    return [{n: list(v) if isinstance(v := getattr(g, n), tuple) else v for n in _PUBLIC} for g in groups]
+
+
+def _read_groups(value: object, sender: str) -> tuple[Group, ...]:
+    """Groups that a party announced; ProtocolError when they are none."""
+    out = []
+    for item in value if isinstance(value, list) else []:
+        if not isinstance(item, dict) or set(item) != set(_PUBLIC) or item["test"] not in ("linear", "logistic"):
+            break
+        names, leads = item["phenotypes"], item["lead_bits"]
+        numbers = all(type(item[n]) is int and 0 <= item[n] < 1 << 31 for n in ("basis", "samples"))
+        texts = isinstance(names, list) and names and all(isinstance(n, str) and len(n) < 1000 for n in names)
+        if not (
+            numbers and texts and item["samples"] and isinstance(leads, list) and all(type(b) is int for b in leads)
+        ):
+            break
+        if leads and len(leads) != len(names):
+            break
+        out.append(Group(item["test"], tuple(names), item["basis"], item["samples"], tuple(leads)))
+    if not out or len(out) != len(value) or sum(g.columns for g in out) > LARGEST:  # type: ignore[arg-type]
+        raise ProtocolError(f"party {sender!r} announced phenotypes that are none")
+    return tuple(out)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from securegen.governance.receipt import FULL_TABLE, Party, Receipt
 from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, SCORES, VERTICAL
-from securegen.mpc.projected import HITS
+from securegen.mpc.projected import CHI2, HITS
 
 _CHOOSE = "the phenotype owner can read genotypes by choosing phenotypes; the genotype owner counts columns"
 
@@ -20,7 +20,7 @@ def receipt(
     threshold: float,
     column_limit: int | None,
 ) -> Receipt:
-    """parties: the names of the computing parties; reveal: of a vertical split, hits below `threshold`; column_limit: what
+    """parties: the names of the computing parties; reveal: of a vertical split; threshold: of hits; column_limit: what
     the genotype owner answers in a cohort's life."""
     if split == HORIZONTAL:
         return _horizontal(parties, tables)
@@ -51,16 +51,22 @@ def receipt(
 
 
 def _projected(tables: Sequence[str], dealer: Party, reveal: str, threshold: float, limit: str) -> Receipt:
-    opened, warnings = f"u and v of variants with p <= {threshold:g}, not of others", [
-        f"one threshold a phenotype: repeated ones would bisect p (limit of columns in the life of this cohort: {limit})",
-        "whoever chooses phenotypes can make chosen genotypes a hit: the genotype owner counts columns",
+    counted = f"the genotype owner counts columns (limit in the life of this cohort: {limit})"
+    opened, warnings = f"u, v and variation of variants with p <= {threshold:g}, not of others", [
+        "one threshold a phenotype: repeated ones would bisect p",
+        f"whoever chooses phenotypes can make chosen genotypes a hit: {counted}",
     ]  # fmt: skip
-    if reveal != HITS:
+    if reveal == CHI2:
+        opened, warnings = "χ² of every variant, and nothing else", [
+            f"χ² of chosen phenotypes tells genotypes: {counted}",
+            "whoever has the genotypes and this table can find the phenotypes, up to their sign and scale",
+        ]  # fmt: skip
+    elif reveal != HITS:
         opened, warnings = "two numbers of every variant, u and v", [f"{_CHOOSE} (limit: {limit})", FULL_TABLE]
     return Receipt(
         f"vertical, secret sharing, reveal {reveal}",
         (
-            Party("genotype owner", "genotypes", "who is analysed; numbers of covariates and blocks; no result"),
+            Party("genotype owner", "genotypes", "who is analysed; the test; numbers of columns and blocks; no result"),
             Party("phenotype owner", "phenotypes and covariates", f"who is genotyped for which variants; {opened}"),
             dealer,
         ),

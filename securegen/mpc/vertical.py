@@ -75,18 +75,20 @@ def block_size(samples: int, bits: int = 64) -> int:
 
 def genotype_side(
     session: Session, roles: Roles, blocks: Iterable[Block], *, samples: int, columns: int, cohort: str,
-    state: OwnerState, column_limit: int | None = None, bits: int = 64, resend: bool = True, threads: int = 1,
+    state: OwnerState, column_limit: int | None = None, charged: int | None = None, bits: int = 64, resend: bool = True,
+    threads: int = 1,
 ) -> Iterator[BlockShares]:  # fmt: skip
     """The genotype party's part: yields its shares block by block, as fast as blocks come.
 
     cohort: the name under which `state` keeps the masks; column_limit: lifetime number of phenotype columns answered
-    for this cohort (default samples/100, at least 1). resend=False when the phenotype party kept ε from an earlier
-    session. Raises PolicyError before anything is sent when the limit is reached or masked data has changed.
+    for this cohort (default samples/100, at least 1), of which this call takes `charged` (default: columns).
+    resend=False when the phenotype party kept ε from an earlier session. Raises PolicyError before anything is sent
+    when the limit is reached or masked data has changed.
     """
     limit = max(1, samples // 100) if column_limit is None else column_limit
-    state.spend(f"columns of cohort {cohort}", columns, limit=limit)
+    state.spend(f"columns of cohort {cohort}", columns if charged is None else charged, limit=limit)
     dtype = ring_dtype(bits)
-    session.send_json(roles.dealer, "dealer/sizes", [samples, columns])
+    session.send_json(roles.dealer, "dealer/sizes", [samples, columns, bits])
     key_c = session.receive_key(roles.dealer, "dealer/correlation key")
     delta = session.receive(roles.right, "vertical/delta", shape=(samples, columns), dtype=dtype)
     number = 0
@@ -102,7 +104,7 @@ def genotype_side(
         for name in names:
             g = np.ascontiguousarray(block.streams[name].T)
             assert g.shape == (samples, width)
-            session.send_json(roles.dealer, f"dealer/block/{number}", [width])
+            session.send_json(roles.dealer, f"dealer/block/{number}", [width, int(name == names[-1])])
             session.send_key(roles.dealer, f"dealer/block key/{number}", keys[name])
             if resend:
                 session.send(roles.right, f"vertical/epsilon/{number}", cover(g, keys[name], dtype))
@@ -110,7 +112,7 @@ def genotype_side(
             shares[name] += words(key_c, CORRELATION, number=number, shape=shares[name].shape, dtype=dtype)
             number += 1
         yield BlockShares(block.start, shares)
-    session.send_json(roles.dealer, f"dealer/block/{number}", [0])
+    session.send_json(roles.dealer, f"dealer/block/{number}", [0, 1])
     session.send_json(roles.right, "vertical/block", {"start": 0, "width": 0, "streams": []})
 
 

@@ -1,47 +1,101 @@
-"""Linear regression from two numbers a variant: the covariates are projected out by whoever holds them.
+"""Association from two numbers a variant: the covariates are projected out by whoever holds them.
 
-With g̃ the dosage centred over analysed samples (missing ones at the mean), q_k an orthonormal basis of the centred
-covariates and ỹ the residual of y, u = g̃ᵀỹ/‖ỹ‖ and v = ‖g̃‖² − Σ_k (q_kᵀg̃)², so that T² = df·u²/(v − u²). Here all are
-integers: g̃ in units of 2^-F copies, basis and ỹ/‖ỹ‖ in units of 2^-b, so v is in units of 2^-2(b+F). An engine that sums
-them exactly returns the same integers as `sums` here, which is the oracle (`--engine plain --reveal uv`).
+With G the dosages, missing ones at the mean of the called ones, q_k an orthonormal basis of the covariates and r the unit
+residual of the phenotype,
+- linear: u = Gᵀr, v = ‖G − mean‖² − Σ_k (q_kᵀG)², every column with sum 0; T² = df·u²/(v − u²);
+- logistic score test: weights w = μ(1−μ) over their largest, ω; q_k an orthonormal basis of √w C times √w;
+  u = Gᵀr, v = Σ w G² − Σ_k (q_kᵀG)²; χ² = (‖y − μ‖²/ω)·u²/v.
 
-The basis comes from the integer columns of the design, so T differs from the T of the full table by rounding to 2^-b and
-2^-F alone; `chisq_error_bound` bounds it for all data.
+`Projection` has these columns as reals, `integers` in units of 2^-b. Dosages are integers, and the mean ĝ is one in units of
+2^-F, so u in units of 2^-(b+F) and v in units of 2^-2(b+F) are exact integers: `sums` is the oracle of an engine that sums
+them (`--engine plain --reveal uv`). Columns come from the integer columns of the design, so the statistics differ from those
+of the full table by rounding to 2^-b and 2^-F alone; `projected_statistics` bounds it for all data.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
-from securegen import vocabulary as voc
-from securegen.design import Analysis, LinearModel
-from securegen.errors import PlanError
+from securegen.design import Analysis, Design
+from securegen.errors import PlanError, UsageError
+from securegen.kernels.integer_sums import integer_sums, squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, iterate_blocks
-from securegen.stats.pvalue import student_t
+from securegen.stats import algebra
 
-UV_COLUMNS = (
-    *voc.VARIANT_COLUMNS, "TEST", "OBS_CT", "U", "V", "BETA", "SE", "L95", "U95", "T_STAT", "CHISQ", "P", "LOG10_P",
-    "ERRCODE",
-)  # fmt: skip
-_LOW = np.uint64((1 << 32) - 1)
-ROOM = 61.99  # log2 of the largest sum: lifting needs less than 2^62
-TARGET = 1e-6  # of χ², relative to max(1, χ²)
-RARE = 0.02  # variance of a dosage for which the error is planned: an allele frequency of 1 %
+SPARE = 36  # bits of a column beyond log2 √N: every column is right to 2^-36 in norm
+MEAN_BITS = 44
+ROOM = 94  # of log2 |u|: its square must fit 192 bits with a sign
 
 
 @dataclass(frozen=True)
 class Scales:
-    """basis_bits: b; dosage_bits: F; lead: ỹ/‖ỹ‖ is multiplied by `lead`/2^lead_bits, for the test of a threshold."""
+    """basis_bits: b; mean_bits: F; lead_bits: responses are multiplied by a lead over 2^lead_bits, for a threshold."""
 
     basis_bits: int
-    dosage_bits: int
-    lead: float = 1.0
-    lead_bits: int = 0
+    mean_bits: int
+    lead_bits: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Analyses that share their samples and covariates.
+
+    analysed: (N,) bool; basis: (N, k) and responses: (N, P) float64, unit columns; weight: (N,) float64 from 0 to 1, None
+    for linear regression; norms: ‖y‖ of each residual in phenotype units; largest_weight: ω; leads: of each response.
+    All are 0 where not analysed.
+    """
+
+    test: str
+    analyses: tuple[Analysis, ...]
+    analysed: np.ndarray
+    basis: np.ndarray
+    responses: np.ndarray
+    norms: tuple[float, ...]
+    weight: np.ndarray | None = None
+    largest_weight: float = 1.0
+    leads: tuple[float, ...] = ()
+
+    @property
+    def samples(self) -> int:
+        return int(self.analysed.sum())
+
+    @property
+    def df(self) -> int:
+        return self.samples - len(self.analyses[0].model.covariates) - 2
+
+    def integers(self, scales: Scales) -> np.ndarray:
+        """(N, k + P [+ 1]) int64: basis, responses and the weight in units of 2^-b; |x| <= 2^b."""
+        leads = [lead / 2.0**bits for lead, bits in zip(self.leads, scales.lead_bits, strict=True)] or 1.0
+        columns = [self.basis, self.responses * leads]
+        if self.weight is not None:
+            columns.append(self.weight[:, None])
+        here = np.column_stack(columns)[self.analysed] * 2.0**scales.basis_bits
+        whole = np.rint(here).astype(np.int64)
+        if self.test == "linear":
+            for column, exact in zip(whole.T, here.T, strict=True):
+                _sum_to_zero(column, exact)
+        out = np.zeros((len(self.analysed), here.shape[1]), np.int64)
+        out[self.analysed] = whole
+        return out
+
+    def with_threshold(self, threshold: float) -> tuple[Projection, tuple[int, ...]]:
+        """Leads by which `a variant's p <= threshold` is (lead·u)² >= v, and their bits, which N and the p-value decide."""
+        if self.test == "linear":
+            leads = [math.sqrt(1 + self.df / t_squared(threshold, self.df))] * len(self.analyses)
+            bound = leads[0]
+        else:
+            limit = float(special.chdtri(1, threshold))
+            leads = [norm / math.sqrt(self.largest_weight * limit) for norm in self.norms]
+            bound = math.sqrt(2 * self.samples / limit)
+        bits = max(0, math.ceil(math.log2(bound)))
+        if max(leads) > 2**bits:
+            raise PlanError(f"the residual of {self.analyses[0].phenotype} is too large for its weights: hits need uv")
+        return replace(self, leads=tuple(leads)), (bits,) * len(leads)
 
 
 def t_squared(threshold: float, df: int) -> float:
@@ -53,140 +107,163 @@ def t_squared(threshold: float, df: int) -> float:
     return float(special.stdtrit(df, threshold / 2) ** 2)
 
 
-def choose_scales(samples: int, df: int, *, threshold: float | None = None) -> Scales:
-    """Scales at which no sum over `samples` people leaves (−2^62, 2^62) and no 128-bit number wraps.
+def choose_scales(samples: int, grid: int = 1) -> Scales:
+    """Scales for `samples` people and dosages on `grid`: columns of log2 √N + 36 bits, the mean with what is left.
 
-    |q_kᵀg̃| <= ‖q_k‖‖g̃‖ <= (2^b + √N/2)(2^F + 1/2)√N, because dosages between 0 and 2 have variance at most 1. threshold:
-    T² from which a variant is a hit; then T² >= threshold is u′² >= v with u′ = u√(1 + df/threshold), and u′ is
-    2^lead_bits times a sum, so b + F loses lead_bits − 1 and u′² stays below 2^126. Raises PlanError when fewer than 12
-    bits are left for a dosage.
+    Raises PlanError when that is less than 24 bits.
+
+    >>> choose_scales(500_000)
+    Scales(basis_bits=46, mean_bits=37, lead_bits=())
     """
-    half = math.log2(max(samples, 2)) / 2
-    lead = math.sqrt(1 + df / threshold) if threshold else 1.0
-    lead_bits = math.ceil(math.log2(lead))
-    together = math.floor(ROOM - half) - max(lead_bits - 1, 0)
-    dosage = math.floor((together - half) / 2) + 1
-    basis = together - dosage
-    if dosage < 12:
-        raise PlanError(f"{samples} samples leave {dosage} bits for a dosage in 64-bit sums; at least 12 are needed")
-    return Scales(basis, dosage, lead, lead_bits)
+    basis = math.ceil(math.log2(max(samples, 2)) / 2 + SPARE)
+    largest = math.ceil(math.log2(2 * grid * math.sqrt(samples) + 1))  # |q_kᵀG| <= ‖G‖
+    mean = min(MEAN_BITS, ROOM - basis - largest)
+    if mean < 24 + math.log2(grid):
+        raise PlanError(f"{samples} samples on a dosage grid of {grid} leave {mean} bits for a mean; 24 are needed")
+    return Scales(basis, mean)
 
 
-def basis(columns: Columns, analysis: Analysis, scales: Scales) -> np.ndarray:
-    """(N, K) int64: K−1 columns of the basis of the covariates and the residual of the phenotype, 0 where not analysed."""
-    values = columns.values[:, list(analysis.columns)]
-    analysed = values[:, 0] == 1
-    x = values[analysed, 1:].astype(np.float64)
+def project(design: Design) -> list[Projection]:
+    """The projections of a design. Raises UsageError, naming the phenotype, for tests that are not regressions."""
+    groups: dict[tuple, list[Analysis]] = {}
+    for a in design.analyses:
+        if a.test not in ("linear", "logistic"):
+            raise UsageError(
+                f"--reveal hits, chi2 and uv are for regressions; phenotype {a.phenotype} has the test {a.test}, whose "
+                "counts are sums over cases: use --model logistic without covariates, which tests the same trend, or "
+                "--reveal aggregates --consent-aggregates"
+            )
+        own = a.columns[:-1] if a.test == "linear" else a.columns
+        groups.setdefault((a.test, own), []).append(a)
+    make = {"linear": _linear, "logistic": _logistic}
+    return [make[test](design.columns, members) for (test, _), members in groups.items()]
+
+
+def _linear(columns: Columns, analyses: Sequence[Analysis]) -> Projection:
+    first = list(analyses[0].columns[:-1])
+    analysed = columns.values[:, first[0]] == 1
+    x = columns.values[analysed][:, [*first[1:], *(a.columns[-1] for a in analyses)]].astype(np.float64)
     x -= x.mean(axis=0)
     x /= np.linalg.norm(x, axis=0)
-    q, _ = np.linalg.qr(x[:, :-1])
-    y = x[:, -1]
+    q, _ = np.linalg.qr(x[:, : len(first) - 1])
+    y = x[:, len(first) - 1 :]
     for _ in range(2):  # once more: the first pass leaves the rounding of a large projection
         y = y - q @ (q.T @ y)
-    y = y / np.linalg.norm(y) * (scales.lead / 2.0**scales.lead_bits)
-    out = np.zeros((len(values), x.shape[1]), np.int64)
-    out[analysed] = np.rint(np.column_stack([q, y]) * 2.0**scales.basis_bits).astype(np.int64)
+    norms = tuple(math.sqrt(a.model.yty - _explained(a.model)) * a.model.unit for a in analyses)
+    return Projection(
+        "linear", tuple(analyses), analysed, _scatter(q, analysed), _scatter(y / np.linalg.norm(y, axis=0), analysed), norms
+    )  # fmt: skip
+
+
+def _logistic(columns: Columns, analyses: Sequence[Analysis]) -> Projection:
+    (a,) = analyses
+    model = a.model
+    values = columns.values[:, list(a.columns)]
+    analysed = values[:, 0] == 1
+    r = values[analysed, 2] * model.residual_unit
+    weighted = [values[analysed, 3 + k] * unit for k, unit in enumerate(model.weight_units)]
+    lower, scale, _ = algebra.cholesky(model.weight_gram)
+    basis = algebra.forward(lower, scale, weighted)  # (CᵀWC)⁻¹ = LᵀL of these
+    cross = algebra.forward(lower, scale, list(model.residual_cross))
+    r = r - sum(b * c for b, c in zip(basis, cross, strict=True))
+    norm, largest = float(np.linalg.norm(r)), float(weighted[0].max())
+    return Projection(
+        "logistic", (a,), analysed, _scatter(np.stack(basis, 1) / math.sqrt(largest), analysed),
+        _scatter((r / norm)[:, None], analysed), (norm,), _scatter(weighted[0] / largest, analysed), largest,
+    )  # fmt: skip
+
+
+def _scatter(values: np.ndarray, analysed: np.ndarray) -> np.ndarray:
+    out = np.zeros((len(analysed), *values.shape[1:]))
+    out[analysed] = values
     return out
 
 
-def centred_dosages(block: GenotypeBlock, analysed: np.ndarray, grid: int, scales: Scales) -> np.ndarray:
-    """(V, N) int64: (g − mean)·2^F in copies, rounded; 0 where missing (the mean) or not analysed. analysed: (N,) bool."""
-    here = np.broadcast_to(analysed, block.dosage.shape)
-    called = here if block.missing is None else here & ~block.missing
-    count = called.sum(axis=1, dtype=np.int64)
-    total = np.where(called, block.dosage, 0).sum(axis=1, dtype=np.int64)
-    bottom = 2 * grid * np.maximum(count, 1)
-    levels = np.arange(2 * grid + 1, dtype=np.int64)
-    up = (levels[None, :] * count[:, None] - total[:, None]) << (scales.dosage_bits + 1)
-    table = (up + bottom[:, None] // 2) // bottom[:, None]
-    centred = np.take_along_axis(table, block.dosage.astype(np.intp), axis=1)
-    return np.where(called, centred, 0)
+def _sum_to_zero(whole: np.ndarray, exact: np.ndarray) -> None:
+    """Move single entries of `whole` by one until they sum to 0, those first that rounding moved most the other way."""
+    excess = int(whole.sum())
+    if excess:
+        sign = 1 if excess > 0 else -1
+        assert abs(excess) <= len(whole)
+        whole[np.argsort(sign * (exact - whole), kind="stable")[: abs(excess)]] -= sign
 
 
-def sums(
-    reader: GenotypeReader, columns: Columns, analysis: Analysis, scales: Scales
-) -> Iterator[tuple[int, list, list]]:
-    """The oracle: (start, u, v) of each block, Python integers."""
-    x = basis(columns, analysis, scales)
-    analysed = columns.values[:, analysis.columns[0]] == 1
-    for block in iterate_blocks(reader, 256):
-        h = centred_dosages(block, analysed, reader.dosage_grid, scales)
-        products = h @ x  # below 2^62
-        square = (h * h).view(np.uint64)
-        low, high = (square & _LOW).sum(axis=1), (square >> np.uint64(32)).sum(axis=1)
-        norm = (high.astype(object) * (1 << 32) + low.astype(object)) * (1 << (2 * scales.basis_bits))
-        v = norm - (products[:, :-1].astype(object) ** 2).sum(axis=1)
-        yield block.start, products[:, -1].tolist(), list(v)
-
-
-def statistics(
-    u: np.ndarray, v: np.ndarray, model: LinearModel, scales: Scales
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Columns of UV_COLUMNS from (V,) float64 integers u and v. U and V are printed in copies and units of ỹ."""
-    unit = 2.0 ** (scales.basis_bits + scales.dosage_bits)
-    norm = math.sqrt(model.yty - _explained(model)) * model.unit
-    u, v = u / unit * 2.0**scales.lead_bits / scales.lead, v / unit / unit
-    df = model.samples - len(model.gram) - 1
-    noise_u, noise_v = _noise(v, model, scales)
-    code = np.full(len(v), voc.OK, object)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left = v - u * u
-        code[left <= 2 * np.abs(u) * noise_u + noise_v] = voc.PERFECT_FIT
-        code[v <= 4 * noise_v] = voc.CORR_TOO_HIGH
-        code[v <= 0] = voc.CONST_OMITTED_ALLELE
-        ok = code == voc.OK
-        beta, chisq = u * norm / v, df * u * u / left
-        t = np.sign(u) * np.sqrt(chisq)
-        se = np.sqrt(left / df) / v * norm
-        p, log10p = student_t(np.where(ok, t, 0.0), np.full(len(v), df))
-        high = (np.abs(u) + noise_u) ** 2 / np.where(v > noise_v, v - noise_v, np.nan)
-        bound = np.where(high < 1, df * high / (1 - high), np.inf) - chisq
-        few_u, few_v = _expected_noise(v, model, scales)
-        expected = chisq * (1 + chisq / df) * (2 * few_u / np.abs(u) + few_v / v)  # to first order
-    hide = lambda x: np.where(ok, x, np.nan)  # noqa: E731
-    return {
-        "TEST": np.full(len(v), "ADD", object), "OBS_CT": np.full(len(v), model.samples, np.int64),
-        "U": hide(u * norm), "V": hide(v), "BETA": hide(beta), "SE": hide(se), "L95": hide(beta - voc.Z95 * se),
-        "U95": hide(beta + voc.Z95 * se), "T_STAT": hide(t), "CHISQ": hide(chisq), "P": hide(p), "LOG10_P": hide(log10p),
-        "ERRCODE": code, "DCHISQ_BOUND": hide(bound),
-        "DCHISQ_EXPECTED": hide(expected),
-    }  # fmt: skip
-
-
-def _explained(model: LinearModel) -> float:
+def _explained(model) -> float:
     """yᵀC(CᵀC)⁻¹Cᵀy of the integer columns, the mean included."""
     gram, cty = np.array(model.gram, np.float64), np.array(model.cty, np.float64)
     scale = 1 / np.sqrt(np.diag(gram))
     return float(cty * scale @ np.linalg.solve(gram * np.outer(scale, scale), cty * scale))
 
 
-def _noise(v: np.ndarray, model: LinearModel, scales: Scales) -> tuple[np.ndarray, np.ndarray]:
-    """Certain bounds of |Δu| and |Δv|, from ‖g̃‖ <= √N, rounding e₁ = ‖δg̃‖ <= √N 2^-(F+1) and e₂ = ‖δq‖ <= √N 2^-(b+1):
-    |Δu| <= √N e₂′ + e₁(1 + e₂′), e₂′ = e₂ over the lead; |Δv| <= 2√v e₁ + e₁² + 2√K e₂ √N √(N − v) + K e₂² N."""
-    n, k = model.samples, len(model.covariates)
-    e1, e2 = math.sqrt(n) * 2.0 ** -(scales.dosage_bits + 1), math.sqrt(n) * 2.0 ** -(scales.basis_bits + 1)
-    lead = e2 * 2.0**scales.lead_bits / scales.lead
-    du = math.sqrt(n) * lead + e1 * (1 + lead)
-    v = np.clip(v, 0, n)
-    dv = 2 * np.sqrt(v) * e1 + e1**2 + 2 * math.sqrt(k * n) * e2 * np.sqrt(n - v) + k * e2**2 * n
-    return np.full(len(v), du), dv
+@dataclass(frozen=True)
+class VariantCounts:
+    """Of one sample set, (V,) int64 each: called samples, Σ g and Σ g² over them, in dosage units."""
+
+    called: np.ndarray
+    g: np.ndarray
+    gg: np.ndarray
+
+    def mean(self, bits: int) -> np.ndarray:
+        """(V,) Python integers: the mean dosage in units of 2^-bits, rounded; 0 where nobody is called."""
+        n = np.maximum(self.called, 1).astype(object)
+        return (((self.g.astype(object) << (bits + 1)) + n) // (2 * n)).astype(object)
+
+    def constant(self) -> np.ndarray:
+        """(V,) bool: every called sample has the same dosage, or nobody is called."""
+        return self.called * self.gg <= self.g**2
+
+    def variation(self, bits: int) -> np.ndarray:
+        """(V,) Python integers: Σ (g − mean)² over called samples in units of 2^-bits, rounded down."""
+        n = np.maximum(self.called, 1).astype(object)
+        return ((n * self.gg.astype(object) - self.g.astype(object) ** 2) << bits) // n
 
 
-def planned_chisq_error(samples: int, scales: Scales) -> float:
-    """Six standard deviations of Δχ² at χ² = 1 before any variant is seen, for a variance of RARE: first order in u and v.
+def variant_counts(block: GenotypeBlock, analysed: np.ndarray) -> VariantCounts:
+    """Counts of one block over the samples in `analysed`, (N,) bool."""
+    who = analysed.astype(np.int64)[:, None]
+    missing = 0 if block.missing is None else integer_sums(block.missing, who)[:, 0]
+    called = np.full(len(block), int(analysed.sum()), np.int64) - missing
+    return VariantCounts(called, integer_sums(block.dosage, who)[:, 0], squared_sums(block.dosage, who)[:, 0])
 
-    >>> [f"{planned_chisq_error(n, choose_scales(n, n - 10)):.0e}" for n in (500, 10_000, 500_000)]
-    ['3e-07', '1e-06', '9e-06']
+
+def centred(block: GenotypeBlock, grid: int) -> GenotypeBlock:
+    """Dosages minus the whole number of copies nearest to their mean over everybody called, 0 where missing.
+
+    Of a weighted regression neither u nor v changes, and sums are smaller: ‖d‖² <= 2 ‖d − mean‖² for whole dosages.
     """
-    six = 6 / math.sqrt(12)
-    e1, e2 = six * 2.0**-scales.dosage_bits, six * 2.0**-scales.basis_bits * 2.0**scales.lead_bits / scales.lead
-    return 2 * math.hypot(e1, math.sqrt(10 * RARE * samples) * e2) / math.sqrt(RARE)
+    called = np.full(len(block), block.dosage.shape[1]) if block.missing is None else (~block.missing).sum(axis=1)
+    total = block.dosage.sum(axis=1, dtype=np.int64)
+    nearest = (2 * total + grid * called) // (2 * grid * np.maximum(called, 1)) * grid
+    moved = block.dosage - nearest[:, None].astype(block.dosage.dtype)
+    if block.missing is not None:
+        moved[block.missing] = 0
+    return replace(block, dosage=moved)
 
 
-def _expected_noise(v: np.ndarray, model: LinearModel, scales: Scales) -> tuple[np.ndarray, np.ndarray]:
-    """Six standard deviations of Δu and Δv for independent uniform rounding, where covariates explain <= 90 % of g̃."""
-    n = np.minimum(10 * np.maximum(v, 0), model.samples)
-    e1, e2 = (6 / math.sqrt(12) * 2.0**-bits for bits in (scales.dosage_bits, scales.basis_bits))
-    du = np.hypot(e1, np.sqrt(n) * e2 * 2.0**scales.lead_bits / scales.lead)
-    v = np.clip(v, 0, n)
-    return du, np.hypot(2 * np.sqrt(v) * e1, 2 * np.sqrt(n * (n - v)) * e2)
+def sums(reader: GenotypeReader, p: Projection, scales: Scales) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The oracle: (start, u, v) of each block; u: (V, P) and v: (V,) Python integers."""
+    x, k, f = p.integers(scales), p.basis.shape[1], scales.mean_bits
+    last = k + len(p.analyses)
+    for block in iterate_blocks(reader, 256):
+        if p.weight is not None:
+            block = centred(block, reader.dosage_grid)
+        counts = variant_counts(block, p.analysed)
+        mean = counts.mean(f)[:, None]
+        g, m = block.dosage.astype(np.int64), _flags(block)
+        t = (_dot(g, x[:, :last]) << f) + mean * _dot(m, x[:, :last])
+        if p.weight is None:
+            v = counts.variation(2 * (f + scales.basis_bits))
+        else:
+            w = x[:, last:]
+            v = ((_dot(g * g, w) << (2 * f)) + mean * mean * _dot(m, w))[:, 0] << scales.basis_bits
+        yield block.start, t[:, k:], v - (t[:, :k] ** 2).sum(axis=1)
+
+
+def _flags(block: GenotypeBlock) -> np.ndarray:
+    return np.zeros(block.dosage.shape, np.int64) if block.missing is None else block.missing.astype(np.int64)
+
+
+def _dot(g: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """g xᵀ as Python integers, x in halves so that nothing wraps."""
+    high, low = x >> 26, x & ((1 << 26) - 1)
+    return (g @ high).astype(object) * (1 << 26) + (g @ low).astype(object)

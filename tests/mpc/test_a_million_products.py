@@ -6,7 +6,7 @@ import numpy as np
 
 from securegen.mpc import vertical, wide
 from securegen.mpc.dealer import block_dealer
-from securegen.mpc.squares import deal_squares, lift_and_square
+from securegen.mpc.lifting import Pair, deal_square, square
 from securegen.mpc.state import OwnerState
 
 from .conftest import results
@@ -36,7 +36,7 @@ def test_a_million_sums_of_biobank_magnitude_are_exact(study, tmp_path):
 
     out = results(
         study(ROLES, timeout=30).run(
-            {"ada": ada, "bob": bob, "dan": lambda s: block_dealer(s, left="ada", right="bob", bits=64)}
+            {"ada": ada, "bob": bob, "dan": lambda s: block_dealer(s, left="ada", right="bob")}
         )
     )
     found = (np.concatenate(out["ada"]) + np.concatenate(out["bob"])).view(np.int64)
@@ -48,14 +48,13 @@ def test_a_million_sums_of_biobank_magnitude_are_exact(study, tmp_path):
 def test_a_million_squares_are_exact(study):
     draw = np.random.default_rng(9)
     x = draw.integers(1 - (1 << 62), 1 << 62, 1_000_000)
-    own = draw.integers(0, 1 << 64, x.shape, np.uint64)
-    share = {"ada": own, "bob": x.view(np.uint64) - own}
+    own = draw.integers(0, 1 << 64, (len(x), 1), np.uint64)
+    share, pair = {"ada": own, "bob": x.view(np.uint64)[:, None] - own}, Pair(*ROLES)
 
     def party(s):
-        return lift_and_square(s, share[s.me], between=("ada", "bob"), dealer="dan", step="t")
+        return square(s, pair, share[s.me], step="t")
 
-    deal = lambda s: deal_squares(s, "ada", "bob", x.shape, "t")  # noqa: E731
+    deal = lambda s: deal_square(s, pair, own.shape, step="t")  # noqa: E731
     out = results(study(ROLES, timeout=30).run({"ada": party, "bob": party, "dan": deal}))
-    size = np.abs(x).view(np.uint64)
-    np.testing.assert_array_equal(wide.add(out["ada"].square, out["bob"].square), wide.product(size, size))
-    np.testing.assert_array_equal(wide.add(out["ada"].x, out["bob"].x)[..., 0], x.view(np.uint64))
+    size = wide.widen(np.abs(x).view(np.uint64), 2)
+    np.testing.assert_array_equal(wide.add(out["ada"], out["bob"]), wide.multiply(size, size))

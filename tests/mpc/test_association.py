@@ -142,6 +142,6 @@ def test_without_consent_or_above_the_limit_no_table_appears(study, cohort, tmp_
         state = OwnerState(tmp_path / "b.state")
         phenotype_run(s, names, own, str(tmp_path / "out"), state=state, consent_aggregates=True)
 
-    out = study(roles).run({"ada": ada, "bob": bob, "dan": lambda s: block_dealer(s, left="ada", right="bob", bits=64)})
+    out = study(roles).run({"ada": ada, "bob": bob, "dan": lambda s: block_dealer(s, left="ada", right="bob")})
     assert isinstance(out["ada"], PolicyError) and message in str(out["ada"])
     assert not list(tmp_path.glob("out*"))

@@ -30,6 +30,7 @@ from securegen.mpc.local import identity
 from securegen.mpc.parties import read_parties
 from securegen.mpc.session import open_session
 d, me = Path(sys.argv[1]), sys.argv[2]
+print("started", flush=True)
 with open_session(read_parties(d / "parties.toml"), identity(d, me), protocol="test/1", dimensions={}) as s:
     s.barrier("ready")
     print("ready", flush=True)
@@ -52,6 +53,7 @@ def test_dead_or_stalled_party_is_named_by_all_within_the_timeout(study, how):
         [sys.executable, "-c", PARTY, str(s.directory), "cyd", "ada"], stdout=subprocess.PIPE, text=True
     )
     try:
+        assert child.stdout is not None and child.stdout.readline() == "started\n"
         out, ended = {}, {}
 
         def body(name, other):
@@ -65,7 +67,7 @@ def test_dead_or_stalled_party_is_named_by_all_within_the_timeout(study, how):
         threads = [threading.Thread(target=body, args=args) for args in (("ada", "cyd"), ("bob", "ada"))]
         for t in threads:
             t.start()
-        assert child.stdout is not None and child.stdout.readline() == "ready\n"
+        assert child.stdout.readline() == "ready\n"
         start = time.monotonic()
         os.kill(child.pid, how)
         for t in threads:

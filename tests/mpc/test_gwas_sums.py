@@ -120,7 +120,7 @@ def test_vertical_sums_equal_plain(study, tmp_path, cohort, pairs):
 
     roles = {"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}
     out = results(
-        study(roles).run({"gen": gen, "phe": phe, "deal": lambda s: block_dealer(s, left="gen", right="phe", bits=64)})
+        study(roles).run({"gen": gen, "phe": phe, "deal": lambda s: block_dealer(s, left="gen", right="phe")})
     )
     assert out["gen"] is None
     assert_equal_sums(out["phe"], (plain.block_sums(b, columns, pairs=pairs) for b in blocks(g, missing)))

@@ -64,7 +64,7 @@ def run_vertical(s, g, y, state, *, bits=64, store=None, resend=True, cohort="c"
         return out, shares, session.traffic
 
     def deal(session):
-        return block_dealer(session, left="gen", right="phe", bits=bits)
+        return block_dealer(session, left="gen", right="phe")
 
     return s.run({"gen": gen, "phe": phe, "deal": deal})
 
@@ -110,9 +110,7 @@ def test_online_bytes_a_variant_and_a_further_phenotype(study, tmp_path):
                 vertical.reveal(session, side.streams["g"], step=f"o{side.start}", between=("gen", "phe"), to="phe")
             return session.traffic.sent
 
-        out = results(
-            s.run({"gen": gen, "phe": phe, "deal": lambda x: block_dealer(x, left="gen", right="phe", bits=64)})
-        )
+        out = results(s.run({"gen": gen, "phe": phe, "deal": lambda x: block_dealer(x, left="gen", right="phe")}))
         delta = 2000 * 8 * columns  # once, whatever the number of variants
         sent[columns] = out["gen"]["phe"] + out["phe"]["gen"] - delta
     assert sent[1] / 200 <= 8.1 * 2000
@@ -138,9 +136,7 @@ def test_memory_does_not_grow_with_variants(study, tmp_path):
     s = study(PARTIES, timeout=60)
     tracemalloc.start()
     try:
-        out = results(
-            s.run({"gen": gen, "phe": phe, "deal": lambda x: block_dealer(x, left="gen", right="phe", bits=64)})
-        )
+        out = results(s.run({"gen": gen, "phe": phe, "deal": lambda x: block_dealer(x, left="gen", right="phe")}))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from securegen import api
 from securegen.errors import PolicyError, ProtocolError, UsageError
 from securegen.io.arrays import from_arrays
 from securegen.model import Samples, Variants
-from securegen.mpc import deployment, projected, projected_run
+from securegen.mpc import deployment, projected, projected_run, vertical
+from securegen.mpc.association import announce_cohort
 from securegen.mpc.local import identity
 from securegen.mpc.state import OwnerState
 from securegen.mpc.vertical import Roles
-from securegen.stats import projection
-from securegen.stats.projected_tables import plain_uv
+from securegen.stats import projected_statistics, projection
+from securegen.stats.projected_tables import plain_projected
 from securegen.study import Inputs
 
 from .conftest import results
@@ -51,7 +55,26 @@ def cohort(tmp_path_factory):
     return reader, files, api.open_study(reader, **files)
 
 
-def run(study, cohort, tmp_path, *, threshold, names=None, limit=100):
+@pytest.fixture(scope="module")
+def cases(cohort, tmp_path_factory):
+    """The same genotypes with a binary trait."""
+    reader, files, _ = cohort
+    folder = tmp_path_factory.mktemp("cases")
+    draw = np.random.default_rng(8)
+    dose = np.where(np.isnan(_dosages(reader)), 0, _dosages(reader))
+    case = draw.random(N) < 1 / (1 + np.exp(-(1.6 * dose[7] - 2.0)))
+    rows = "".join(f"{i}\t{i}\t{1 + c}\n" for i, c in zip(reader.samples.iid, case, strict=True))
+    (folder / "cc.tsv").write_text("#FID\tIID\tCC\n" + rows)
+    files = {**files, "pheno": str(folder / "cc.tsv")}
+    return reader, files, api.open_study(reader, **files)
+
+
+def _dosages(reader):
+    block = reader.read(0, M)
+    return np.where(block.missing, np.nan, block.dosage) if block.missing is not None else block.dosage
+
+
+def run(study, cohort, tmp_path, *, reveal, threshold=None, names=None, limit=100):
     reader, files, _ = cohort
     inputs = Inputs("", **files, pheno_name=names)
 
@@ -61,91 +84,144 @@ def run(study, cohort, tmp_path, *, threshold, names=None, limit=100):
     return study.run(
         {
             "ada": lambda s: projected_run.genotype_run(
-                s, VERTICAL, reader, cohort="c", state=state(s), threshold=threshold, column_limit=limit
+                s, VERTICAL, reader, reveal=reveal, cohort="c", state=state(s), threshold=threshold, column_limit=limit
             ),
             "bob": lambda s: projected_run.phenotype_run(
-                s, VERTICAL, inputs, str(tmp_path / "out"), state=state(s), threshold=threshold
+                s, VERTICAL, inputs, str(tmp_path / "out"), reveal=reveal, state=state(s), threshold=threshold
             ),
-            "dan": lambda s: projected.deal_passes(s, VERTICAL),
+            "dan": lambda s: projected_run.deal(s, VERTICAL),
         }
     )
 
 
-def test_uv_are_the_plain_engines_text_for_text(study, cohort, tmp_path):
-    results(run(study(ROLES), cohort, tmp_path, threshold=None))
+def plain_of(opened, name):
+    tables = api.run_plain(opened)
+    return tables.loc[name] if name in tables.index else tables
+
+
+def table(path):
+    return pd.read_csv(path, sep="\t", dtype={"#CHROM": str})
+
+
+@pytest.mark.parametrize(("batch", "least", "bits"), [(1 << 12, 8, 32), (16, 40, 64)])
+def test_uv_are_the_plain_engines_text_for_text(study, cohort, tmp_path, monkeypatch, batch, least, bits):
+    """Two traits with different people; batches of all variants, and of a few; both rings."""
+    monkeypatch.setattr(projected_run, "BATCH", batch)
+    monkeypatch.setattr(projected, "LEAST_DIGIT", least)
+    group = projected.Group("linear", ("QT",), 1, N, ())
+    assert projected.make_plan("uv", (group,), projection.choose_scales(N), N, 1).bits == bits
+    monkeypatch.setattr(vertical, "block_size", lambda samples, bits=64: 7)
+    results(run(study(ROLES), cohort, tmp_path, reveal="uv"))
     _, _, opened = cohort
-    plain_uv(opened.reader, opened.design, str(tmp_path / "plain"))
+    plain_projected(opened.reader, opened.design, str(tmp_path / "plain"))
     for name in ("QT", "MINUS"):
         assert (tmp_path / f"out.{name}.uv").read_text() == (tmp_path / f"plain.{name}.uv").read_text()
 
 
-def test_chisq_from_uv_is_that_of_all_sums_within_the_printed_bound(cohort):
-    _, _, opened = cohort
-    tables = api.run_plain(opened)
-    for a in opened.design.analyses:
-        df = a.model.samples - len(a.model.gram) - 1
-        for threshold in (None, projection.t_squared(5e-8, df)):
-            scales = projection.choose_scales(N, df, threshold=threshold)
-            parts = list(projection.sums(opened.reader, opened.design.columns, a, scales))
-            u, v = (np.array([x for p in parts for x in p[i]], float) for i in (1, 2))
-            found = projection.statistics(u, v, a.model, scales)
-            plain = tables.loc[a.phenotype]
-            squared = plain["T_STAT"].to_numpy() ** 2
-            error = np.abs(found["CHISQ"] - squared)
-            ok = found["ERRCODE"] == "."
-            np.testing.assert_array_equal(found["ERRCODE"], plain["ERRCODE"].to_numpy())
-            assert (error[ok] <= found["DCHISQ_BOUND"][ok]).all()
-            assert (error[ok] <= projection.TARGET * np.maximum(1, squared[ok])).all()
-            assert (found["DCHISQ_EXPECTED"][ok] < found["DCHISQ_BOUND"][ok]).all()
+def test_uv_of_a_score_test_are_the_plain_engines_too(study, cases, tmp_path):
+    results(run(study(ROLES), cases, tmp_path, reveal="uv"))
+    plain_projected(cases[2].reader, cases[2].design, str(tmp_path / "plain"))
+    assert (tmp_path / "out.CC.uv").read_text() == (tmp_path / "plain.CC.uv").read_text()
 
 
-def test_hits_are_those_of_plain_and_nothing_else_is_opened(study, cohort, tmp_path):
-    out = results(run(study(ROLES), cohort, tmp_path, threshold=THRESHOLD, names=("QT",)))
-    plain = api.run_plain(cohort[2]).loc["QT"]
+@pytest.mark.parametrize("which", ["cohort", "cases"])
+def test_chisq_alone_is_that_of_all_sums_within_the_printed_bound(study, request, tmp_path, which):
+    given = request.getfixturevalue(which)
+    out = results(run(study(ROLES), given, tmp_path, reveal="chi2"))
+    assert out["ada"] is None
+    for summary in out["bob"]:
+        name = summary.analysis.phenotype
+        found, whole = table(tmp_path / f"out.{name}.chi2"), plain_of(given[2], name)
+        assert not {"BETA", "SE", "U", "V"} & set(found.columns)
+        want = whole["CHISQ"].to_numpy() if "CHISQ" in whole else whole["T_STAT"].to_numpy() ** 2
+        ok = found["ERRCODE"].to_numpy() == "."
+        assert ok.sum() >= M - 2 and not ok[3]  # the constant variant says no more than that
+        error = np.abs(found["CHISQ"].to_numpy()[ok] - want[ok]) / np.maximum(1, want[ok])
+        assert error.max() <= summary.promise["dchisq_certain"] <= projected_statistics.TARGET
+        oracle = plain_projected(given[2].reader, given[2].design, str(tmp_path / "p"), reveal="chi2")
+        assert oracle[0].codes == out["bob"][0].codes
+
+
+@pytest.mark.parametrize("which", ["cohort", "cases"])
+def test_hits_are_those_of_plain_and_nothing_else_is_opened(study, request, tmp_path, which):
+    given = request.getfixturevalue(which)
+    name = given[2].design.analyses[0].phenotype
+    out = results(run(study(ROLES), given, tmp_path, reveal="hits", threshold=THRESHOLD, names=(name,)))
+    plain = plain_of(given[2], name)
     expected = plain.loc[plain["P"] <= THRESHOLD, "ID"].tolist()
-    rows = [line.split("\t") for line in (tmp_path / "out.QT.hits").read_text().splitlines()]
-    place = {n: i for i, n in enumerate(rows[0])}
-    assert [r[place["ID"]] for r in rows[1:]] == expected and 0 < len(expected) < M
+    hits = table(tmp_path / f"out.{name}.hits")
+    assert hits["ID"].tolist() == expected and 0 < len(expected) < M
     want = plain.set_index("ID").loc[expected]
-    for name in ("BETA", "SE", "T_STAT"):
-        np.testing.assert_allclose([float(r[place[name]]) for r in rows[1:]], want[name], rtol=1e-5)
+    for column in ("BETA", "SE"):
+        np.testing.assert_allclose(hits[column], want[column], rtol=1e-6)
     assert out["ada"] is None and out["bob"][0].variants == len(expected)
 
 
-def test_what_is_not_a_hit_is_opened_as_zero(study, cohort, tmp_path):
-    reader, _, opened = cohort
-    a = opened.design.analyses[0]
-    analysed = opened.design.columns.values[:, a.columns[0]] == 1
-    plan = projected_run.plan_pass("QT", len(a.model.gram), N, int(analysed.sum()), THRESHOLD)
-    x = projection.basis(opened.design.columns, a, plan.scales)
-    oracle = list(projection.sums(reader, opened.design.columns, a, plan.scales))
-    u, v = ([value for part in oracle for value in part[i]] for i in (1, 2))
+@pytest.mark.parametrize("which", ["cohort", "cases"])
+def test_fractional_dosages_are_revealed_like_whole_ones(study, request, tmp_path, which):
+    reader, files, _ = request.getfixturevalue(which)
+    block = reader.read(0, M)
+    dosage = np.clip(block.dosage + np.random.default_rng(2).integers(-64, 65, block.dosage.shape) / 256, 0, 2)
+    dosage[3] = 1.0
+    fractional = from_arrays(np.where(block.missing, np.nan, dosage), reader.samples, variants=reader.variants)
+    assert fractional.dosage_grid == 256
+    given, made = (fractional, files, api.open_study(fractional, **files)), study(ROLES)
+    for reveal, limit in (("uv", 0), ("chi2", projected_statistics.TARGET)):
+        folder = tmp_path / reveal
+        folder.mkdir()
+        results(run(made, given, folder, reveal=reveal))
+        for oracle in plain_projected(fractional, given[2].design, str(folder / "plain"), reveal=reveal):
+            found, want = (table(folder / f"{p}.{oracle.analysis.phenotype}.{reveal}") for p in ("out", "plain"))
+            assert (found["CHISQ"] - want["CHISQ"]).abs().max() <= limit * max(1, want["CHISQ"].max())
+            assert found["ERRCODE"].equals(want["ERRCODE"])
+            assert (want["ERRCODE"] == ".").sum() >= M - 1
 
-    def ada(s):
-        projected.genotype_pass(
-            s, VERTICAL, reader, plan, analysed, cohort="c", state=OwnerState(tmp_path / "a"), column_limit=9
-        )
-        s.send_json("dan", "dealer/pass", None)
 
-    def bob(s):
-        return projected.phenotype_pass(s, VERTICAL, x, plan, variants=M, state=OwnerState(tmp_path / "b"))
+def test_what_is_not_a_hit_is_opened_as_zero(study, cohort, tmp_path, monkeypatch):
+    seen = []
+    original = projected_run.Opened.add
+    monkeypatch.setattr(projected_run.Opened, "add", lambda self, found: (seen.append(found), original(self, found)))
+    results(run(study(ROLES), cohort, tmp_path, reveal="hits", threshold=THRESHOLD, names=("QT",)))
+    (found,) = seen
+    assert found["opened"].any() and not found["opened"].all()
+    for name in ("u", "v", "variation"):
+        assert (found[name][~found["opened"]] == 0).all() and (found[name][found["opened"]] != 0).all()
 
-    which, got_u, got_v = results(
-        study(ROLES).run({"ada": ada, "bob": bob, "dan": lambda s: projected.deal_passes(s, VERTICAL)})
-    )["bob"]
-    positive = [(uu << plan.scales.lead_bits) ** 2 > vv for uu, vv in zip(u, v, strict=True)]
-    np.testing.assert_array_equal(which, positive)
-    np.testing.assert_array_equal(got_u, np.where(positive, np.array(u, object), 0))
-    np.testing.assert_array_equal(got_v, np.where(positive, np.array(v, object), 0))
+
+@pytest.mark.parametrize("samples", [500, 10_000, 500_000])
+@pytest.mark.parametrize("covariates", [0, 12])
+def test_the_certain_bound_of_chisq_is_below_a_millionth_at_every_size(samples, covariates):
+    """For variants from a frequency of 1 % that covariates explain up to the limit of collinearity."""
+    model = SimpleNamespace(covariates=("c",) * covariates)
+    analysed = np.ones(samples, bool)
+    p = projection.Projection(
+        "linear", (SimpleNamespace(model=model),), analysed, np.zeros((samples, covariates)), analysed[:, None], (1.0,)
+    )
+    scales = projection.choose_scales(samples)
+    noise = projected_statistics.Noise.of(scales)
+    chisq = np.array([1.0, 30.0, 300.0])
+    for explained in (0.0, 0.9, 0.99):
+        v = np.full(3, 0.02 * samples * (1 - explained))
+        u = np.sqrt(v * chisq / (chisq + p.df))
+        bound = projected_statistics.statistics(u, v, p, 0, noise)["DCHISQ_BOUND"]
+        assert (bound <= projected_statistics.TARGET * chisq).all(), (bound, explained)
+    assert projected_statistics.planned_error(samples, scales) <= projected_statistics.TARGET
+    ratio = chisq / (chisq + p.df)
+    error = projected_statistics.ratio_error(
+        ratio, p, 0, projected_statistics.Noise.of(scales, normalised=True), projected_statistics.RATIO_LIMIT["linear"]
+    )
+    opened = projected_statistics.from_ratio(ratio, np.ones(3, bool), p, 0, error)
+    assert (opened["DCHISQ_BOUND"] <= projected_statistics.TARGET * chisq).all(), opened["DCHISQ_BOUND"]
 
 
 def test_a_second_threshold_and_too_many_columns_are_refused(study, cohort, tmp_path):
     """Thresholds that differ would bisect every p-value; the same one again is allowed until the columns are used up."""
     s = study(ROLES)
-    results(run(s, cohort, tmp_path, threshold=THRESHOLD, names=("QT",), limit=4))
-    assert isinstance(run(s, cohort, tmp_path, threshold=1e-4, names=("QT",), limit=4)["ada"], PolicyError)
-    results(run(s, cohort, tmp_path, threshold=THRESHOLD, names=("QT",), limit=4))
-    last = run(s, cohort, tmp_path, threshold=THRESHOLD, names=("QT",), limit=4)
+    again = {"reveal": "hits", "names": ("QT",), "limit": 4}
+    results(run(s, cohort, tmp_path, threshold=THRESHOLD, **again))
+    assert isinstance(run(s, cohort, tmp_path, threshold=1e-4, **again)["ada"], PolicyError)
+    results(run(s, cohort, tmp_path, threshold=THRESHOLD, **again))
+    last = run(s, cohort, tmp_path, threshold=THRESHOLD, **again)
     assert isinstance(last["ada"], PolicyError) and "at most 4" in str(last["ada"])
 
 
@@ -159,7 +235,7 @@ def test_with_the_rule_off_thresholds_bisect_p(study, cohort, tmp_path):
         middle = (low + high) / 2
         fresh = tmp_path / str(step)  # a new state file: the rule is off
         fresh.mkdir()
-        run(s, cohort, fresh, threshold=min(10**-middle, 0.49), names=("QT",))
+        run(s, cohort, fresh, reveal="hits", threshold=min(10**-middle, 0.49), names=("QT",))
         hit = f"\trs{target}\t" in (fresh / "out.QT.hits").read_text()
         low, high = (middle, high) if hit else (low, middle)
     assert low <= plain["LOG10_P"].iloc[target] <= high and high - low < 0.2
@@ -183,11 +259,11 @@ def test_owners_must_name_the_same_reveal(study, tmp_path):
     assert any(isinstance(e, ProtocolError) and "hits below" in str(e) for e in out.values()), out
 
 
-def test_binary_traits_and_aggregates_without_consent_are_refused(study, cohort, tmp_path):
-    reader, files, _ = cohort
-    logistic = api.open_study(reader, pheno=_cases(tmp_path, reader))
-    with pytest.raises(UsageError, match="--model linear"):
-        projected_run.check_linear(logistic.design)
+def test_counts_and_aggregates_without_consent_are_refused(study, cases, tmp_path):
+    reader, files, _ = cases
+    for model in ("trend", "allelic"):
+        with pytest.raises(UsageError, match="--model logistic without covariates"):
+            projection.project(api.open_study(reader, **files, model=model).design)
     s = study(ROLES)
     with pytest.raises(PolicyError, match="--consent-aggregates"):
         deployment.run_party(
@@ -199,21 +275,68 @@ def test_binary_traits_and_aggregates_without_consent_are_refused(study, cohort,
         )
 
 
-def _cases(tmp_path, reader):
-    rows = "".join(f"{i}\t{i}\t{1 + k % 2}\n" for k, i in enumerate(reader.samples.iid))
-    (tmp_path / "cc.tsv").write_text("#FID\tIID\tCC\n" + rows)
-    return str(tmp_path / "cc.tsv")
+@pytest.mark.parametrize("samples", [4, 500, 10_000, 500_000, 1_000_000])
+@pytest.mark.parametrize("grid", [1, 32])
+def test_scales_and_digits_leave_room_for_every_sum(samples, grid):
+    """Largest sums from Cauchy and Schwarz, and of digits from their size, in Python integers."""
+    s = projection.choose_scales(samples, grid)
+    root = int(np.sqrt(samples)) + 1
+    largest = 2 * grid * root * ((1 << s.basis_bits) + root) << s.mean_bits
+    assert largest**2 < 1 << 191
+    for test in ("linear", "logistic"):
+        group = projected.Group(test, ("Y",), 3, samples, ())
+        plan = projected.make_plan("uv", (group,), s, samples, grid)
+        most = (4 * grid * grid if test == "logistic" else 2 * grid) * samples
+        assert most << (plan.digit - 1) < 1 << (plan.bits - 2) and plan.bits == (32 if grid == 1 else plan.bits)
+        x = np.array([[1 << s.basis_bits, -(1 << s.basis_bits), 0, 12345]])
+        digits = projected.to_digits(x, plan).reshape(1, 4, -1).astype(object)
+        assert (np.abs(digits) <= 1 << (plan.digit - 1)).all()
+        assert ((digits * [1 << (plan.digit * i) for i in range(plan.digits)]).sum(axis=2) == x).all()
 
 
-@pytest.mark.parametrize("samples", [4, 500, 10_000, 500_000, 4_000_000])
-def test_scales_leave_room_for_every_sum(samples):
-    """Largest sums from Cauchy and Schwarz, in Python integers."""
-    for covariates in (0, 12):
-        df = max(samples - covariates - 2, 1)
-        for threshold in (None, projection.t_squared(5e-8, df)):
-            s = projection.choose_scales(samples, df, threshold=threshold)
-            root = int(np.sqrt(samples)) + 1
-            largest = ((1 << s.basis_bits) + root) * ((1 << s.dosage_bits) + 1) * np.sqrt(samples)
-            assert largest < 1 << 62
-            assert (int(largest) << s.lead_bits) ** 2 < 1 << 127 and s.lead <= 2**s.lead_bits
-            assert (2 << s.dosage_bits) < 2**31.5
+def test_one_stream_of_genotypes_serves_every_phenotype(study, cohort, tmp_path):
+    """The second phenotype, other people and all, sends no genotypes again."""
+    sent = {}
+
+    def counted(names, folder):
+        folder.mkdir()
+        reader, files, _ = cohort
+        inputs = Inputs("", **files, pheno_name=names)
+        state = lambda s: OwnerState(folder / f"{s.me}.json")  # noqa: E731
+        program = {
+            "ada": lambda s: projected_run.genotype_run(
+                s, VERTICAL, reader, reveal="uv", cohort="c", state=state(s), column_limit=99
+            ) or s.traffic.total,
+            "bob": lambda s: projected_run.phenotype_run(
+                s, VERTICAL, inputs, str(folder / "o"), reveal="uv", state=state(s)
+            ) and s.traffic.total,
+            "dan": lambda s: projected_run.deal(s, VERTICAL),
+        }  # fmt: skip
+        out = results(made.run(program))
+        return out["ada"] + out["bob"]
+
+    made = study(ROLES)
+    for number in (1, 2):
+        sent[number] = counted(("QT", "MINUS")[:number], tmp_path / str(number))
+    delta = 4 * N * 3 * 3  # digits of a phenotype and of its covariate, other people's, for each sample
+    assert sent[2] - sent[1] < M * 200 + delta + 4096 < M * 4 * N
+
+
+def test_a_wrong_batch_or_group_ends_the_session_for_everybody(study, cohort, tmp_path):
+    def ada(s):
+        announce_cohort(s, "bob", cohort[0])
+        s.receive_json("bob", "groups")
+        s.send_json("dan", "dealer/plan", {"groups": [{"test": "linear"}], "reveal": "uv", "sizes": [N, M, 1]})
+        s.receive("bob", "analysed/0")
+        s.receive("dan", "dealer/correlation key")
+
+    reader, files, _ = cohort
+    out = study(ROLES).run({
+        "ada": ada,
+        "bob": lambda s: projected_run.phenotype_run(
+            s, VERTICAL, Inputs("", **files), str(tmp_path / "o"), reveal="uv", state=OwnerState(tmp_path / "s")
+        ),
+        "dan": lambda s: projected_run.deal(s, VERTICAL),
+    })  # fmt: skip
+    assert isinstance(out["dan"], ProtocolError) and "phenotypes that are none" in str(out["dan"])
+    assert all(isinstance(e, Exception) for e in out.values()) and not list(tmp_path.glob("o*"))

@@ -73,6 +73,20 @@ def test_uv_equal_the_plain_engines_table(tmp_path):
     assert (tmp_path / "p.QT.uv").read_bytes() == (tmp_path / "r.QT.uv").read_bytes()
 
 
+@pytest.mark.parametrize("pheno", ["QT", "CC"])
+def test_chisq_alone_is_that_of_the_plain_engine(tmp_path, pheno):
+    for engine in (["plain"], ["mpc", "--split", "vertical"]):
+        run("run-local", "gwas", "--engine", *engine, "--reveal", "chi2", *COHORT, "--pheno-name", pheno, "--quiet",
+            "--out", tmp_path / engine[0])  # fmt: skip
+    plain, mpc = (pd.read_csv(tmp_path / f"{e}.{pheno}.chi2", sep="\t", dtype=str) for e in ("plain", "mpc"))
+    numbers = ["CHISQ", "P", "LOG10_P"]
+    assert plain.drop(columns=numbers).equals(mpc.drop(columns=numbers))
+    want, found = plain["CHISQ"].astype(float), mpc["CHISQ"].astype(float)
+    record = json.loads((tmp_path / "mpc.run.json").read_text())
+    assert ((found - want).abs() / want.clip(lower=1)).max() <= record["promise"]["dchisq_certain"] <= 1e-6
+    assert "χ² of every variant, and nothing else" in record["receipt"]["parties"][1]["learns"]
+
+
 def test_private_weights_give_the_plain_scores_and_small_models_need_a_name(tmp_path):
     cohort = ["--bfile", EXAMPLES / "cohort", "--score", EXAMPLES / "cohort.score.tsv", "--quiet"]
     named = ["--allow-small-score", "SCORE1"]
@@ -146,7 +160,8 @@ def test_contingency_tables_over_sites_equal_plain(tmp_path, model):
     ("more", "error", "text"),
     [
         (["--split", "vertical", "--reveal", "aggregates"], PolicyError, "--consent-aggregates"),
-        (["--split", "vertical"], UsageError, "CC has the test logistic"),
+        (["--split", "vertical", "--pheno-name", "CC", "--model", "trend"], UsageError, "CC has the test trend"),
+        (["--split", "vertical", "--reveal", "chi2", "--compare-plain"], UsageError, "--compare-plain"),
         (["--split", "vertical", "--reveal", "uv", "--threshold", "1e-6"], UsageError, "--threshold"),
         (["--split", "outsourced", "--reveal", "hits"], UsageError, "--split vertical"),
         ([], UsageError, "needs --split"),

@@ -1,0 +1,188 @@
+"""Shares in a small ring become exact shares in a larger one, of the number, its square or its multiple: one round each.
+
+Let B be the bits of the small ring, |x| < 2^(B−2), t = x + 2^(B−2) in [0, 2^(B−1)), and r a mask with top bit m. Both
+parties open c = t + r mod 2^B, uniform. The addition wrapped exactly if m = 1 and the top bit of c is 0 (ν = 1 says the
+latter), since t < 2^(B−1). So in any larger ring
+    t = c − r + 2^B ν m,   and mod 2^(2B)   t² = c² − 2cr + r² + 2^(B+1) ν (c m − r m),
+both linear in what the dealer shares of r, r², m and r m. The idea of the top bit is that of Escudero et al. 2020
+(deterministic truncation). A multiple φ x of a shared x by a number φ of the left party is one Beaver product.
+Semi-honest; each party learns uniform words.
+
+| message | from | to | bytes a number (W words in the larger ring) |
+|---|---|---|---|
+| two keys | dealer | each party one | 16 a batch |
+| corrections: lift, square, multiple | dealer | right | 16 W; 16 W + 16; 8 W |
+| share of c (lift, square) | each party | the other | B/8 |
+| φ − a, once a variant; x − b | left; right | the other | 8 W |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from securegen.mpc import wide
+from securegen.mpc.prg import words
+from securegen.mpc.session import Session
+from securegen.randomness import fresh_key
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two parties of a batch, left first, and their dealer."""
+
+    left: str
+    right: str
+    dealer: str
+
+    def other(self, me: str) -> str:
+        return self.right if me == self.left else self.left
+
+
+def deal_lift(session: Session, pair: Pair, shape: Shape, *, bits: int, to: int, step: str) -> None:
+    """The dealer's part of `lift`. shape: of the shares; bits: of their ring, 32 or 64; to: words of the larger ring."""
+    keys = deal_keys(session, pair, step)
+    r = _mask(keys[0], shape, bits) + _mask(keys[1], shape, bits)
+    m = (r >> np.array(bits - 1, r.dtype)).astype(np.uint64)
+    whole = np.stack([wide.widen(r.astype(np.uint64), to), wide.widen(m, to)], axis=-2)
+    session.send(pair.right, f"{step}/corrections", wide.subtract(whole, _draw(keys[0], whole.shape)))
+
+
+def lift(session: Session, pair: Pair, x: np.ndarray, *, to: int, step: str) -> np.ndarray:
+    """One party's part: its share x, uint32 or uint64, of numbers in (−2^(B−2), 2^(B−2)). Returns (*x.shape, to)."""
+    bits = 8 * x.dtype.itemsize
+    key = session.receive_key(pair.dealer, f"{step}/key")
+    given = _given(session, pair, key, (*x.shape, 2, to), step)
+    first = session.me == pair.left
+    share = x + _mask(key, x.shape, bits)
+    if first:
+        share = share + np.array(1 << (bits - 2), x.dtype)
+    c = open_words(session, pair, share, step=f"{step}/open")
+    nu = np.uint64(1) - (c >> np.array(bits - 1, c.dtype)).astype(np.uint64)
+    t = wide.shift_left(given[..., 1, :], bits) * nu[..., None] if bits < 64 * to else np.zeros_like(given[..., 1, :])
+    t = wide.subtract(t, given[..., 0, :])
+    if first:
+        t = wide.add(t, wide.subtract(wide.widen(c.astype(np.uint64), to), wide.constant(1 << (bits - 2), to)))
+    return t
+
+
+def deal_square(session: Session, pair: Pair, shape: Shape, *, step: str) -> None:
+    """The dealer's part of `square`. shape: (…, w) of the shares, w of 1 or 2 words."""
+    keys = deal_keys(session, pair, step)
+    small, to = shape[-1], shape[-1] + 1
+    r = wide.add(_mask(keys[0], shape, 64), _mask(keys[1], shape, 64))
+    m, wider = wide.top_bit(r), wide.extend(r, to)
+    own = _square_draw(keys[0], shape)
+    session.send(
+        pair.right, f"{step}/corrections",
+        np.concatenate([
+            wide.subtract(wider, own[..., :to]), wide.subtract(wide.multiply(wider, wider), own[..., to : 2 * to]),
+            m[..., None] - own[..., 2 * to : 2 * to + 1], (m * r[..., 0])[..., None] - own[..., 2 * to + 1 :],
+        ], axis=-1),
+    )  # fmt: skip
+    assert small in (1, 2)
+
+
+def square(session: Session, pair: Pair, x: np.ndarray, *, step: str) -> np.ndarray:
+    """One party's part: its share x, (…, w) uint64, w of 1 or 2 words, of numbers below 2^(64 w − 2) in size.
+
+    Returns its share (…, w + 1) of their squares.
+    """
+    small, to = x.shape[-1], x.shape[-1] + 1
+    bits = 64 * small
+    key = session.receive_key(pair.dealer, f"{step}/key")
+    first = session.me == pair.left
+    given = _square_draw(key, x.shape)
+    if not first:
+        given = session.receive(pair.dealer, f"{step}/corrections", shape=given.shape, dtype=np.uint64)
+    share = wide.add(x, _mask(key, x.shape, 64))
+    if first:
+        share = wide.add(share, wide.constant(1 << (bits - 2), small))
+    c = open_wide(session, pair, share, step=f"{step}/open")
+    r, rr, m, rm = given[..., :to], given[..., to : 2 * to], given[..., 2 * to], given[..., 2 * to + 1]
+    nu, wider = np.uint64(1) - wide.top_bit(c), wide.extend(c, to)
+    cr = wide.multiply(wider, r)
+    t, out = wide.negate(r), wide.subtract(rr, wide.add(cr, cr))
+    t[..., -1] += nu * m
+    out[..., -1] += np.uint64(2) * nu * (c[..., 0] * m - rm)
+    if first:
+        t, out = wide.add(t, wider), wide.add(out, wide.multiply(wider, wider))
+        out = wide.add(out, wide.constant(1 << (2 * bits - 4), to))
+    return wide.subtract(out, wide.shift_left(t, bits - 1))
+
+
+def deal_multiples(session: Session, pair: Pair, shape: Shape, which: Sequence[int], *, step: str) -> None:
+    """The dealer's part of `multiples`. shape: (V, n, W) of the shares."""
+    keys = deal_keys(session, pair, step)
+    a, b = _factor_mask(keys[0], shape, which), _draw(keys[1], shape)
+    product = wide.multiply(a[:, list(which)], b)
+    session.send(pair.right, f"{step}/corrections", wide.subtract(product, _draw(keys[0], shape)))
+
+
+def multiples(
+    session: Session, pair: Pair, x: np.ndarray, factors: np.ndarray | None, which: Sequence[int], *, step: str
+) -> np.ndarray:  # fmt: skip
+    """One party's part: shares of φ x. x: its share (V, n, W); factors: (V, f, W), the left party's numbers, None at the
+    right one; which: for each of the n, its factor. Each variant has its own factors."""
+    key = session.receive_key(pair.dealer, f"{step}/key")
+    given = _given(session, pair, key, x.shape, step)
+    if session.me == pair.left:
+        assert factors is not None
+        session.send(pair.right, f"{step}/factor", wide.subtract(factors, _factor_mask(key, x.shape, which)))
+        d = session.receive(pair.right, f"{step}/shares", shape=x.shape, dtype=np.uint64)
+        return wide.add(wide.multiply(factors[:, list(which)], wide.add(x, d)), given)
+    b = _draw(key, x.shape)
+    session.send(pair.left, f"{step}/shares", wide.subtract(x, b))
+    e = session.receive(
+        pair.left, f"{step}/factor", shape=(len(x), max(which) + 1, x.shape[-1]), dtype=np.uint64
+    )  # fmt: skip
+    return wide.add(wide.multiply(e[:, list(which)], b), given)
+
+
+def open_words(session: Session, pair: Pair, share: np.ndarray, *, step: str) -> np.ndarray:
+    """Open shares of one word to both parties."""
+    other = pair.other(session.me)
+    session.send(other, step, share)
+    return share + session.receive(other, step, shape=share.shape, dtype=share.dtype)
+
+
+def open_wide(session: Session, pair: Pair, share: np.ndarray, *, step: str) -> np.ndarray:
+    """Open shares of several words to both parties."""
+    other = pair.other(session.me)
+    session.send(other, step, share)
+    return wide.add(share, session.receive(other, step, shape=share.shape, dtype=share.dtype))
+
+
+def deal_keys(session: Session, pair: Pair, step: str) -> list[bytes]:
+    """A fresh key for each of the two parties."""
+    keys = [fresh_key(), fresh_key()]
+    for party, key in zip((pair.left, pair.right), keys, strict=True):
+        session.send_key(party, f"{step}/key", key)
+    return keys
+
+
+def _given(session: Session, pair: Pair, key: bytes, shape: Shape, step: str) -> np.ndarray:
+    """What the dealer shared: of the left party's key, or sent to the right one."""
+    if session.me == pair.left:
+        return _draw(key, shape)
+    return session.receive(pair.dealer, f"{step}/corrections", shape=shape, dtype=np.uint64)
+
+
+def _mask(key: bytes, shape: Shape, bits: int) -> np.ndarray:
+    return words(key, "lift mask", number=0, shape=shape, dtype=f"u{bits // 8}")
+
+
+def _draw(key: bytes, shape: Shape) -> np.ndarray:
+    return words(key, "lift share", number=0, shape=shape)
+
+
+def _square_draw(key: bytes, shape: Shape) -> np.ndarray:
+    return _draw(key, (*shape[:-1], 2 * (shape[-1] + 1) + 2))
+
+
+def _factor_mask(key: bytes, shape: Shape, which: Sequence[int]) -> np.ndarray:
+    return words(key, "factor mask", number=0, shape=(shape[0], max(which) + 1, shape[-1]))
