@@ -39,10 +39,10 @@ from securegen.ckks.parameters import ERROR_MAX, ERROR_SD, Parameters, Ring
 from securegen.ckks.planner import PACKS
 from securegen.ckks.prs_blinding import Blinding, ModelSize, flooding_for
 from securegen.ckks.prs_parameters import estimate_seconds, store_parameters
-from securegen.ckks.prs_reply import finish_blinding
+from securegen.ckks.prs_reply import flood
 from securegen.ckks.prs_server import Buffers, Term
 from securegen.ckks.prs_weights import StoredWeights, weight_polynomials
-from securegen.ckks.publickey import EncryptionKey, encrypt, encrypt_zeros, noise_certain, noise_sd
+from securegen.ckks.publickey import EncryptionKey, add_zeros, encrypt, hide, noise_certain, noise_sd
 from securegen.errors import ArtefactError, PlanError
 from securegen.kernels.residue_mac import mac_parts
 from securegen.kernels.threads import over_range
@@ -245,10 +245,10 @@ def blind_product(
     assert parts.shape == (groups, columns, 3, k, ring.n)
     parts[:, :, :2] = (parts[:, :, :2] + constant) % q
     parts = parts.reshape(groups * columns, 3, k, ring.n)
-    parts[:, :2] = (parts[:, :2] + encrypt_zeros(key, len(parts))) % q
-    parts[:, 1:] = (parts[:, 1:] + encrypt_zeros(key, len(parts))) % q
-    c0 = finish_blinding(parts[:, 0], groups, first_group, np.zeros(columns, np.int64), blinding, p)
-    return c0, parts[:, 1].astype(np.uint32), parts[:, 2].astype(np.uint32)
+    add_zeros(key, parts[:, 1:])
+    top, c1 = hide(key, parts[:, :2], p.pack)
+    c0 = flood(top, first_group, np.zeros(columns, np.int64), blinding, p)
+    return c0.reshape(k, groups * p.pack, columns), c1, parts[:, 2].astype(np.uint32)
 
 
 def write_product_replies(

@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from securegen.ckks import artefact
-from securegen.ckks.codec import to_tiles
 from securegen.ckks.cohort import EncryptedCohort, Progress, _make_folder, chunks, ciphertext_shape, no_progress
 from securegen.ckks.prs_model import read_model
 from securegen.ckks.prs_parameters import check_exact
-from securegen.ckks.prs_weights import StoredWeights, weight_polynomials
+from securegen.ckks.prs_weights import StoredWeights, weight_tiles
 from securegen.errors import ArtefactError
-from securegen.kernels.residue_mac import mac_plain_parts
+from securegen.kernels.plain_mac import mac_plain
 from securegen.kernels.threads import over_range
 
 BATCH = 32  # blocks a pass, where they fit
@@ -43,8 +42,8 @@ def terms(cohort: EncryptedCohort, weights: StoredWeights) -> list[Term]:
         raise ArtefactError(f"the cohort stores {stored} rows, the model has weights for {len(weights.dosage)}")
     return [
         Term(stream, b)
-        for b, part in enumerate(cohort.blocks)
         for stream in ("g", "m")
+        for b, part in enumerate(cohort.blocks)
         if stream in part["streams"] and weights.stream(stream)[b * width : (b + 1) * width].any()
     ]
 
@@ -73,32 +72,16 @@ def encrypted_scores(
         window = range(first, min(first + per_window, len(parts)))
         sums = {c: np.zeros((parts[c][1], *shape), np.uint64) for c in window}
         for batch in buffers.batches(used):
-            polynomials = np.stack(
-                [
-                    to_tiles(
-                        weight_polynomials(weights.stream(t.stream)[t.block * width : (t.block + 1) * width], p), ring
-                    )
-                    for t in batch
-                ],
-                axis=2,
-            )
+            parts_of = [weights.stream(t.stream)[t.block * width : (t.block + 1) * width] for t in batch]
+            columns = np.flatnonzero([any(w[:, j].any() for w in parts_of) for j in range(weights.columns)])
+            polynomials = weight_tiles([w[:, columns] for w in parts_of], p)
             for c in window:
                 c0, c1 = buffers.read(batch, c)
-                _multiply(c0, c1, polynomials, primes, sums[c])
+                mac_plain(c0, c1, polynomials, primes, sums[c], columns=columns)
                 done += 1
                 progress(done, total)
         for c in window:
             yield c, sums.pop(c)
-
-
-def _multiply(c0: np.ndarray, c1: np.ndarray, polynomials: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
-    """out (G, k, T, C, 2, L) += Σ over blocks; threads share the groups."""
-
-    def work(first: int, last: int) -> None:
-        for g in range(first, last):
-            mac_plain_parts(c0[:, :, :, g], c1[:, :, :, g], polynomials, primes, out[g], threads=1)
-
-    over_range(len(out), work)
 
 
 class Buffers:

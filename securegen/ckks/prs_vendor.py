@@ -37,10 +37,11 @@ from securegen.ckks.prs_blinding import ModelSize, flooding_for
 from securegen.ckks.prs_parameters import store_parameters
 from securegen.ckks.prs_reply import uniform_integers
 from securegen.ckks.prs_weights import ScoreReader, StoredWeights
-from securegen.ckks.publickey import EncryptionKey, encrypt_zeros, noise_certain, noise_sd
+from securegen.ckks.publickey import EncryptionKey, hide, noise_certain, noise_sd
 from securegen.errors import ArtefactError, PlanError, ProtocolError
+from securegen.kernels.message_tiles import message_tiles
 from securegen.kernels.ntt import inverse
-from securegen.kernels.residue_mac import mac_plain_parts
+from securegen.kernels.plain_mac import mac_plain
 from securegen.model import IntArray
 
 KEY_SHARE = 10
@@ -144,7 +145,7 @@ def people_polynomials(reader: ScoreReader, people: IntArray, ring: Ring) -> Ite
             messages = np.zeros((len(people), ring.n), np.int64)
             if values is not None:
                 messages[:, ring.n - len(block) :] = values[::-1].T
-            yield to_tiles(scaled_residues(messages, 0, ring), ring)
+            yield message_tiles(messages, ring_tables(ring), ring.lanes)
 
 
 def multiply(
@@ -160,8 +161,8 @@ def multiply(
         if not x.any():
             continue
         for c in range(columns):
-            g0, g1 = (half[:, :, r * columns + c, None] for half in model)
-            mac_plain_parts(g0, g1, x[:, :, None], primes, out[c])
+            g0, g1 = (half[:, :, r * columns + c, None, None] for half in model)
+            mac_plain(g0, g1, x[:, :, None], primes, out[c, None])
     assert out is not None
     return np.stack([from_tiles(np.ascontiguousarray(part), ring) for part in out], axis=1)
 
@@ -172,18 +173,15 @@ def blind(sums: np.ndarray, key: EncryptionKey, vendor: VendorParameters) -> tup
     ring = vendor.key.ring
     q = np.array(ring.primes, np.uint64)
     people, columns = sums.shape[:2]
-    both = sums.reshape(-1, *sums.shape[2:])
-    both = (both + encrypt_zeros(key, len(both))) % q[:, None]
-    c0 = np.ascontiguousarray(both[:, 0])
-    inverse(c0, ring_tables(ring))
-    masks = [secrets.randbelow(vendor.modulus) for _ in both]
-    floods = uniform_integers(vendor.flooding, len(both))
+    last, c1 = hide(key, sums.reshape(-1, *sums.shape[2:]), 1)
+    masks = [secrets.randbelow(vendor.modulus) for _ in last]
+    floods = uniform_integers(vendor.flooding, len(last))
     added = [vendor.delta * r + f for r, f in zip(masks, floods, strict=True)]
-    top = np.empty((len(q), len(both)), np.uint32)
+    top = np.empty((len(q), len(last)), np.uint32)
     for i, p in enumerate(ring.primes):
-        top[i] = (c0[:, i, -1] + np.array([v % p for v in added], np.uint64)) % q[i]
+        top[i] = (last[:, i, 0] + np.array([v % p for v in added], np.uint64)) % q[i]
     kept = np.array(masks, dtype=object).reshape(people, columns)
-    return top.reshape(len(q), people, columns), both[:, 1].astype(np.uint32), kept
+    return top.reshape(len(q), people, columns), c1, kept
 
 
 def round_reply(

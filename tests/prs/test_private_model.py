@@ -19,7 +19,7 @@ from securegen.ckks.prs_blinding import Blinding, ModelSize, choose_blinded, flo
 from securegen.ckks.prs_ledger import Ledger
 from securegen.ckks.prs_server import encrypted_scores
 from securegen.ckks.prs_weights import ScoreReader, weight_polynomials
-from securegen.ckks.publickey import EncryptionKey, encrypt_zeros, noise_certain, noise_sd, publish
+from securegen.ckks.publickey import EncryptionKey, add_zeros, hide, noise_certain, noise_sd, publish
 from securegen.errors import ArtefactError, InputError, PolicyError, VerificationError
 from securegen.kernels.ntt import forward, inverse
 from securegen.private_scores import (
@@ -127,9 +127,9 @@ def attack_c1(x: Exchange) -> float:
     return share_of_weights(recovered(in_coefficients(every, x)[0], x, q), x)
 
 
-def test_without_the_encryption_of_zero_one_reply_gives_every_weight(exchange, monkeypatch):
+def test_without_the_encryption_of_zero_one_reply_gives_every_weight(exchange, monkeypatch, bare):
     assert attack_c1(exchange) < 0.01
-    monkeypatch.setattr(prs_reply, "encrypt_zeros", lambda key, count: np.zeros((count, 2, *key.b.shape), np.uint64))
+    monkeypatch.setattr(prs_reply, "hide", bare)
     assert attack_c1(exchange) == 1
 
 
@@ -398,7 +398,9 @@ def test_run_local_tables_equal_plain(securegen, additive):
 
 
 def test_the_encryption_of_zero_has_the_stated_noise(exchange):
-    zeros = encrypt_zeros(exchange.encryption_key, 3)
+    zeros = np.zeros((3, 2, *exchange.encryption_key.b.shape), np.uint64)
+    add_zeros(exchange.encryption_key, zeros)
+    assert (zeros < np.array(exchange.p.ring.primes, np.uint64)[:, None]).all()
     q = np.array(exchange.p.ring.primes, np.uint64)[:, None]
     noise = np.ascontiguousarray((zeros[:, 0] + zeros[:, 1] * exchange.key.residues % q) % q)
     inverse(noise, ring_tables(exchange.p.ring))
@@ -406,3 +408,22 @@ def test_the_encryption_of_zero_has_the_stated_noise(exchange):
     assert np.abs(values).max() <= noise_certain(exchange.p.ring)
     assert 0.9 < values.std() / noise_sd(exchange.p.ring) < 1.1
     assert len({z.tobytes() for z in zeros[:, 1]}) == 3
+
+
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_only_the_last_coefficients_of_the_first_half_are_made(exchange, wanted):
+    """What `hide` sends opens like what it was given, but for the noise of an encryption of zero, fresh at every call."""
+    ring = exchange.p.ring
+    q = np.array(ring.primes, np.uint64)[:, None]
+    rng = np.random.default_rng(2)
+    given = np.stack([rng.integers(0, int(p), (2, 2, ring.n)) for p in ring.primes], axis=2).astype(np.uint64)
+    want = np.ascontiguousarray((given[:, 0] + given[:, 1] * exchange.key.residues) % q)
+    (top, c1), other = (hide(exchange.encryption_key, given.copy(), wanted) for _ in range(2))
+    assert top.shape == (2, len(q), wanted) and (top < q).all() and (c1 < q).all() and (c1 != other[1]).mean() > 0.99
+    got = np.ascontiguousarray(c1.astype(np.uint64) * exchange.key.residues % q)
+    for half in (want, got):
+        inverse(half, ring_tables(ring))
+    noise = (top + got[..., -wanted:] + q - want[..., -wanted:]) % q
+    noise = np.stack([centred(noise[:, i], p) for i, p in enumerate(ring.primes)])
+    assert (noise == noise[0]).all(), "one small integer, modulo every prime"
+    assert 0 < np.abs(noise).max() <= noise_certain(ring)
