@@ -40,12 +40,11 @@ from securegen.ckks.planner import PACKS
 from securegen.ckks.prs_blinding import Blinding, ModelSize, flooding_for
 from securegen.ckks.prs_parameters import estimate_seconds, store_parameters
 from securegen.ckks.prs_reply import flood
-from securegen.ckks.prs_server import Buffers, Term
+from securegen.ckks.prs_stream import Term, batches, stretches
 from securegen.ckks.prs_weights import StoredWeights, weight_polynomials
 from securegen.ckks.publickey import EncryptionKey, add_zeros, encrypt, hide, noise_certain, noise_sd
 from securegen.errors import ArtefactError, PlanError
 from securegen.kernels.residue_mac import mac_parts
-from securegen.kernels.threads import over_range
 
 RINGS = ((8192, 6), (16384, 7), (16384, 8), (16384, 9))
 
@@ -218,18 +217,15 @@ def products(
     used = [
         Term(stream, b) for b, part in enumerate(cohort.blocks) for stream in ("g", "m") if stream in part["streams"]
     ]
-    buffers = Buffers(cohort)
     for c, (_, groups) in enumerate(chunks(p)):
         sums = np.zeros((groups, *ciphertext_shape(p, model.columns, 3)), np.uint64)
-        for batch in buffers.batches(used):
+        for batch in batches(used):
             w0, w1 = model.tiles(batch)
-            g0, g1 = buffers.read(batch, c)
-
-            def work(first: int, last: int, g0=g0, g1=g1, w0=w0, w1=w1, sums=sums) -> None:
-                for g in range(first, last):
-                    mac_parts(g0[:, :, :, g], g1[:, :, :, g], w0, w1, primes, sums[g], threads=1)
-
-            over_range(groups, work)
+            for q, tiles, g0, g1 in stretches(cohort, batch, c):
+                for g in range(groups):
+                    mac_parts(
+                        g0[:, :, :, g], g1[:, :, :, g], w0[q, tiles], w1[q, tiles], primes[q], sums[g][q, tiles]
+                    )  # fmt: skip
         progress(c + 1, len(chunks(p)))
         yield c, sums
 
@@ -246,7 +242,8 @@ def blind_product(
     parts[:, :, :2] = (parts[:, :, :2] + constant) % q
     parts = parts.reshape(groups * columns, 3, k, ring.n)
     add_zeros(key, parts[:, 1:])
-    top, c1 = hide(key, parts[:, :2], p.pack)
+    tiles = parts[:, :2].reshape(-1, 2, k, ring.tiles, ring.lanes).transpose(2, 3, 0, 1, 4).astype(np.uint32)
+    top, c1 = hide(key, tiles, p.pack)
     c0 = flood(top, first_group, np.zeros(columns, np.int64), blinding, p)
     return c0.reshape(k, groups * p.pack, columns), c1, parts[:, 2].astype(np.uint32)
 

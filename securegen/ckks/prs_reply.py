@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.ckks import artefact, codec
+from securegen.ckks import artefact
 from securegen.ckks.cohort import EncryptedCohort, Progress, _make_folder, chunks, no_progress
 from securegen.ckks.keys import PublicKey
 from securegen.ckks.parameters import Parameters
@@ -28,7 +28,6 @@ from securegen.ckks.prs_server import encrypted_scores
 from securegen.ckks.prs_weights import StoredWeights
 from securegen.ckks.publickey import EncryptionKey, hide
 from securegen.errors import ArtefactError
-from securegen.kernels.threads import over_range
 
 
 def uniform_integers(limit: int, count: int) -> list[int]:
@@ -50,21 +49,11 @@ def people_of(group: int, parameters: Parameters) -> int:
 def blind(
     sums: np.ndarray, first_group: int, constant: np.ndarray, key: EncryptionKey, blinding: Blinding, p: Parameters
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(G, k, T, C, 2, L) sums of a chunk -> (k, G·b, C) uint32 residues of the people's coefficients of c0, zero for
+    """(k, T, G, C, 2, L) sums of a chunk -> (k, G·b, C) uint32 residues of the people's coefficients of c0, zero for
     padding, and (G·C, k, n) uint32 residues of c1, NTT form."""
-    ring, (groups, k, _, columns, _, _) = p.ring, sums.shape
-    c0 = np.empty((k, groups, p.pack, columns), np.uint32)
-    c1 = np.empty((groups, columns, k, ring.n), np.uint32)
-
-    def work(first: int, last: int) -> None:
-        """Some groups at a time, so that they stay in the cache."""
-        both = codec.from_tiles(np.moveaxis(sums[first:last], 0, 2), ring)  # (groups, C, 2, k, n)
-        top, second = hide(key, both.reshape(-1, 2, k, ring.n), p.pack)
-        c1[first:last] = second.reshape(-1, columns, k, ring.n)
-        c0[:, first:last] = flood(top, first_group + first, constant, blinding, p)
-
-    over_range(groups, work)
-    return c0.reshape(k, groups * p.pack, columns), c1.reshape(groups * columns, k, ring.n)
+    k, tiles, groups, columns, _, lanes = sums.shape
+    top, c1 = hide(key, sums.reshape(k, tiles, groups * columns, 2, lanes), p.pack)
+    return flood(top, first_group, constant, blinding, p).reshape(k, groups * p.pack, columns), c1
 
 
 def flood(

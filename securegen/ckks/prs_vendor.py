@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from securegen.ckks.codec import from_tiles, to_tiles
+from securegen.ckks.codec import to_tiles
 from securegen.ckks.encryption import Ciphertexts, Encryptor, ring_tables, scaled_residues
 from securegen.ckks.keys import SecretKey
 from securegen.ckks.parameters import ERROR_MAX, ERROR_SD, Parameters, Ring
@@ -151,29 +151,29 @@ def people_polynomials(reader: ScoreReader, people: IntArray, ring: Ring) -> Ite
 def multiply(
     model: tuple[np.ndarray, np.ndarray], polynomials: Iterator[np.ndarray], columns: int, ring: Ring
 ) -> np.ndarray:
-    """Hospital: Σ over blocks and streams, (people, C, 2, k, n) uint64, NTT form. model: halves (k, T, R·C, L) uint32."""
+    """Hospital: Σ over blocks and streams, (k, T, people, C, 2, L) uint32, NTT form. model: halves (k, T, R·C, L) uint32."""
     primes = np.array(ring.primes, np.uint64)
     out: np.ndarray | None = None
     for r, x in enumerate(polynomials):
         people = x.shape[2]
         if out is None:
-            out = np.zeros((columns, len(primes), ring.tiles, people, 2, ring.lanes), np.uint64)
+            out = np.zeros((columns, len(primes), ring.tiles, 1, people, 2, ring.lanes), np.uint32)
         if not x.any():
             continue
         for c in range(columns):
             g0, g1 = (half[:, :, r * columns + c, None, None] for half in model)
-            mac_plain(g0, g1, x[:, :, None], primes, out[c, None])
+            mac_plain(g0, g1, x[:, :, None], primes, out[c])
     assert out is not None
-    return np.stack([from_tiles(np.ascontiguousarray(part), ring) for part in out], axis=1)
+    return np.stack([part[:, :, 0] for part in out], axis=3)
 
 
 def blind(sums: np.ndarray, key: EncryptionKey, vendor: VendorParameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hospital: (people, C, 2, k, n) -> coefficient n−1 of c0, (k, people, C) uint32; c1, (people·C, k, n) uint32; and the
+    """Hospital: (k, T, people, C, 2, L) -> coefficient n−1 of c0, (k, people, C) uint32; c1, (people·C, k, n) uint32; and the
     masks R, (people, C) object integers, which stay."""
     ring = vendor.key.ring
     q = np.array(ring.primes, np.uint64)
-    people, columns = sums.shape[:2]
-    last, c1 = hide(key, sums.reshape(-1, *sums.shape[2:]), 1)
+    k, tiles, people, columns, _, lanes = sums.shape
+    last, c1 = hide(key, sums.reshape(k, tiles, people * columns, 2, lanes), 1)
     masks = [secrets.randbelow(vendor.modulus) for _ in last]
     floods = uniform_integers(vendor.flooding, len(last))
     added = [vendor.delta * r + f for r, f in zip(masks, floods, strict=True)]

@@ -94,21 +94,21 @@ def add_zeros(key: EncryptionKey, both: np.ndarray) -> None:
     )  # fmt: skip
 
 
-def hide(key: EncryptionKey, both: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
-    """What is sent of `add_zeros(both)` where only the last `wanted` coefficients of the first halves are.
+def hide(key: EncryptionKey, tiles: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """What is sent of ciphertexts + encryptions of zero where only the last `wanted` coefficients of first halves are.
 
-    both: (C, 2, k, n) uint64, canonical, NTT form; it is overwritten. Returns (C, k, wanted) uint64, coefficients, and
-    (C, k, n) uint32, NTT form.
+    tiles: (k, T, C, 2, L) uint32, canonical, NTT form. Returns (C, k, wanted) uint64, coefficients, and (C, k, n) uint32,
+    NTT form.
     """
-    ring, count = key.ring, len(both)
-    assert both.shape[1:] == (2, len(ring.primes), ring.n) and both.dtype == np.uint64
+    ring, count = key.ring, tiles.shape[2]
+    assert tiles.shape == (len(ring.primes), ring.tiles, count, 2, ring.lanes) and tiles.dtype == np.uint32
     q, roots, factors = _constants(key)
     top, second = np.empty((count, len(q), wanted), np.uint64), np.empty((count, len(q), ring.n), np.uint32)
     _, _, inverse_roots, n_inverse = stack_tables(ring_tables(ring))
     last, reduction = last_coefficient(ring), reduction_constants(q)
     _with_coins(
         ring, count, wanted,
-        lambda c, u, e: _hide(u, e, q, reduction, roots, inverse_roots, n_inverse, factors, last, both[c], top[c], second[c]),
+        lambda c, u, e: _hide(u, e, q, reduction, roots, inverse_roots, n_inverse, factors, last, tiles, c, top[c], second[c]),
     )  # fmt: skip
     return top, second
 
@@ -197,30 +197,36 @@ def _add_zero(u, e, primes, roots, factors, both):
 
 
 @njit(cache=True, nogil=True)
-def _hide(u, e, primes, reduction, roots, inverse_roots, n_inverse, factors, last, both, top, second):
-    """top (k, w): the last coefficients of both[0] + b·u, and e₀; second (k, n): both[1] + a·u + e₁."""
+def _hide(u, e, primes, reduction, roots, inverse_roots, n_inverse, factors, last, tiles, c, top, second):
+    """top (k, w): the last coefficients of c0 + b·u, and e₀; second (k, n): c1 + a·u + e₁."""
     n, wanted = len(u), top.shape[1]
-    u_ntt, e_ntt, none = np.empty(n, np.uint64), np.empty(n, np.uint64), np.zeros(n, np.uint64)
+    u_ntt, e_ntt, zero = np.empty(n, np.uint64), np.empty(n, np.uint64), np.zeros(n, np.uint64)
+    total = np.empty((2, n), np.uint64)
+    lanes = tiles.shape[4]
     for p in range(len(primes)):
         q = primes[p]
         _lift(u, q, roots[p], u_ntt)
         _lift(e[wanted:], q, roots[p], e_ntt)
-        _add_product(u_ntt, factors[0, p], none, both[0, p], q)
-        _add_product(u_ntt, factors[1, p], e_ntt, both[1, p], q)
+        for half in range(2):
+            for t in range(tiles.shape[1]):
+                for l in range(lanes):
+                    total[half, t * lanes + l] = tiles[p, t, c, half, l]
+        _add_product(u_ntt, factors[0, p], zero, total[0], q)
+        _add_product(u_ntt, factors[1, p], e_ntt, total[1], q)
         for j in range(n):
-            second[p, j] = both[1, p, j]
+            second[p, j] = total[1, j]
         if wanted == 1:
             low, high = uint64(0), uint64(0)
             for j in range(n):
-                x = both[0, p, j] * last[p, j]
+                x = total[0, j] * last[p, j]
                 low += x & uint64(0xFFFFFFFF)
                 high += x >> uint64(32)
             r, r_quotient, one_quotient = reduction[p]
             carry, low = low >> uint64(32), low & uint64(0xFFFFFFFF)
             top[p, 0] = _reduce(high + carry, low, q, r, r_quotient, one_quotient)
         else:
-            inverse_row(both[0, p], inverse_roots[p], n_inverse[p], q)
+            inverse_row(total[0], inverse_roots[p], n_inverse[p], q)
             for i in range(wanted):
-                top[p, i] = both[0, p, n - wanted + i]
+                top[p, i] = total[0, n - wanted + i]
         for i in range(wanted):
             top[p, i] = _less_once(top[p, i] + uint64(e[i] + ((e[i] >> 63) & int64(q))), q)

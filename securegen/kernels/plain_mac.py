@@ -11,8 +11,9 @@ import numpy as np
 from numba import njit, uint64
 
 from securegen.kernels.emit import words
+from securegen.kernels.fold import fold
 from securegen.kernels.panel import PLAINTEXT, panel
-from securegen.kernels.residue_mac import _check, _reduce, reduction_constants
+from securegen.kernels.residue_mac import check_factors, reduction_constants
 from securegen.kernels.threads import over_range
 
 RUN = 16  # ciphertexts whose residues stay in the first cache for all columns
@@ -28,10 +29,10 @@ def mac_plain(
     columns: np.ndarray | None = None,
     threads: int | None = None,
 ) -> None:
-    """out[g] += Σ_r (g0, g1)[r, g] × plain[r] modulo each prime, for every person g.
+    """out += Σ_r (g0, g1)[r] × plain[r] modulo each prime, for every person.
 
     g0, g1: (k, T, R, G, L) uint32, halves of ciphertexts; plain: (k, T, R, J, L) uint32; primes: (k,) uint64, below 2^30;
-    out: (G, k, T, C, 2, L) uint64, canonical residues. columns: (J,) int64, where in out each column of `plain` goes;
+    out: (k, T, G, C, 2, L) uint32, canonical residues. columns: (J,) int64, where in out each column of `plain` goes;
     None: all, in order. Views are fine where the lanes are contiguous. Threads (None: Numba's) share the tiles.
     """
     k, tiles, ciphertexts, people, lanes = g0.shape
@@ -39,9 +40,9 @@ def mac_plain(
     columns = np.arange(width) if columns is None else columns
     assert g1.shape == g0.shape and g1.strides == g0.strides
     assert plain.shape == (k, tiles, ciphertexts, width, lanes) and columns.shape == (width,)
-    assert out.shape == (people, k, tiles, out.shape[3], 2, lanes)
+    assert out.shape == (k, tiles, people, out.shape[3], 2, lanes) and out.strides[-2:] == (4 * lanes, 4)
     assert not width or (0 <= columns.min() and columns.max() < out.shape[3])
-    _check(primes, out, lanes, g0, g1, plain)
+    check_factors(primes, lanes, g0, g1, plain, out)
     if ciphertexts and people and width:
         constants = reduction_constants(primes)
         over_range(
@@ -59,6 +60,7 @@ def _mac_plain(g0, g1, plain, into, primes, constants, out, first_task, last_tas
     vector = words() * 8
     step, person = uint64(g0.strides[2]), uint64(g0.strides[3])
     c_step, c_column = uint64(plain.strides[2]), uint64(plain.strides[3])
+    out_person, out_column = uint64(out.strides[2]), uint64(out.strides[3])
     row = uint64(lanes * 4)  # bytes of an accumulator: lanes/2 words
     low = np.empty((columns, 2, 2, lanes // 2), np.uint64)
     high = np.empty((columns, 2, 2, lanes // 2), np.uint64)
@@ -66,7 +68,8 @@ def _mac_plain(g0, g1, plain, into, primes, constants, out, first_task, last_tas
     for task in range(first_task, last_task):
         p, t = task // tiles, task % tiles
         block0, block1 = uint64(g0[p, t].ctypes.data), uint64(g1[p, t].ctypes.data)
-        factors = uint64(plain[p, t].ctypes.data)
+        factors, sums = uint64(plain[p, t].ctypes.data), uint64(out[p, t].ctypes.data)
+        q, (r, r_quotient, one_quotient) = primes[p], constants[p]
         for g in range(people):
             low[:] = 0
             high[:] = 0
@@ -90,14 +93,11 @@ def _mac_plain(g0, g1, plain, into, primes, constants, out, first_task, last_tas
                         else:
                             _plain_1(a, b, c, c, lo, hi, n, step, c_step, c_column, row, ahead, uint64(0))
                     j += width
-            q, (r, r_quotient, one_quotient) = primes[p], constants[p]
+            total = sums + uint64(g) * out_person
             for j in range(columns):
                 for half in range(2):
-                    total = out[g, p, t, into[j], half]
-                    for parity in range(2):
-                        for l in range(lanes // 2):
-                            x = _reduce(
-                                high[j, half, parity, l], low[j, half, parity, l], q, r, r_quotient, one_quotient
-                            )
-                            x += total[2 * l + parity]
-                            total[2 * l + parity] = x - q if x >= q else x
+                    o = uint64((2 * j + half) * 2) * row
+                    fold(
+                        lows + o, highs + o, row, uint64(lanes // 2),
+                        total + uint64(into[j]) * out_column + uint64(half) * row, q, r, r_quotient, one_quotient,
+                    )  # fmt: skip

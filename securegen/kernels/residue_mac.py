@@ -40,7 +40,8 @@ def mac_blocks(
     columns = c0.shape[3]
     assert g1.shape == g0.shape and c0.shape == c1.shape == (k, tiles, groups, columns, lanes)
     assert out.shape == (blocks, k, tiles, columns, 3, lanes) and g1.strides == g0.strides and c1.strides == c0.strides
-    _check(primes, out, lanes, g0, g1, c0, c1)
+    assert out.dtype == np.uint64
+    check_factors(primes, lanes, g0, g1, c0, c1)
     if groups:
         constants = reduction_constants(primes)
         over_range(
@@ -81,9 +82,10 @@ def add_parts(
     over_range(k * tiles, lambda a, z: _add(g0, g1, primes, out, a, z), threads=threads)
 
 
-def _check(primes: np.ndarray, out: np.ndarray, lanes: int, *factors: np.ndarray) -> None:
+def check_factors(primes: np.ndarray, lanes: int, *factors: np.ndarray) -> None:
+    """Assert what every kernel on residues relies on."""
     assert lanes % LANES_MULTIPLE == 0, f"{lanes} lanes are not a multiple of {LANES_MULTIPLE}"
-    assert out.dtype == np.uint64 and int(primes.max()) < PRIME_LIMIT
+    assert int(primes.max()) < PRIME_LIMIT
     assert all(f.dtype == np.uint32 and (f.strides[-1] == 4 or not f.size) for f in factors)
 
 

@@ -12,6 +12,7 @@ import pytest
 from bed_reader import to_bed
 from click.testing import CliRunner
 
+from securegen.ckks.codec import from_tiles
 from securegen.ckks.encryption import ring_tables
 from securegen.cli.main import main
 from securegen.kernels.ntt import inverse
@@ -97,10 +98,10 @@ def additive(tmp_path_factory) -> Cohort:
 def bare():
     """`publickey.hide` without the encryption of zero."""
 
-    def send(key, both, wanted):
-        c0 = np.ascontiguousarray(both[:, 0])
+    def send(key, tiles, wanted):
+        c0, c1 = (from_tiles(tiles[:, :, :, half], key.ring) for half in (0, 1))
         inverse(c0, ring_tables(key.ring))
-        return c0[..., -wanted:], both[:, 1].astype(np.uint32)
+        return c0[..., -wanted:], c1.astype(np.uint32)
 
     return send
 

@@ -137,8 +137,8 @@ def attack_chosen_upload(x: Exchange, key: EncryptionKey) -> float:
     """An upload with c1 = 2^40 in place of a random a: c1 of the reply is 2^40·w(X) and what hides it."""
     p, shift = x.p, 40
     w = weight_polynomials(x.weights.dosage, p, 1 << shift)
-    tiles = np.zeros((1, len(p.ring.primes), p.ring.tiles, 1, 2, p.ring.lanes), np.uint64)
-    tiles[0, :, :, 0, 1] = w[0].reshape(len(p.ring.primes), p.ring.tiles, p.ring.lanes)
+    tiles = np.zeros((len(p.ring.primes), p.ring.tiles, 1, 1, 2, p.ring.lanes), np.uint32)
+    tiles[:, :, 0, 0, 1] = w[0].reshape(len(p.ring.primes), p.ring.tiles, p.ring.lanes)
     _, c1 = prs_reply.blind(tiles, 0, x.weights.constant, key, x.blinding, p)
     rows = in_coefficients(c1[0], x)
     q0, q1, q2 = p.ring.primes[:3]
@@ -418,7 +418,8 @@ def test_only_the_last_coefficients_of_the_first_half_are_made(exchange, wanted)
     rng = np.random.default_rng(2)
     given = np.stack([rng.integers(0, int(p), (2, 2, ring.n)) for p in ring.primes], axis=2).astype(np.uint64)
     want = np.ascontiguousarray((given[:, 0] + given[:, 1] * exchange.key.residues) % q)
-    (top, c1), other = (hide(exchange.encryption_key, given.copy(), wanted) for _ in range(2))
+    tiles = np.moveaxis(given.reshape(2, 2, len(q), ring.tiles, ring.lanes), (0, 1), (2, 3)).astype(np.uint32)
+    (top, c1), other = (hide(exchange.encryption_key, tiles, wanted) for _ in range(2))
     assert top.shape == (2, len(q), wanted) and (top < q).all() and (c1 < q).all() and (c1 != other[1]).mean() > 0.99
     got = np.ascontiguousarray(c1.astype(np.uint64) * exchange.key.residues % q)
     for half in (want, got):
