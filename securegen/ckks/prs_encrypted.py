@@ -37,7 +37,7 @@ from securegen.ckks.cohort import (
 from securegen.ckks.encryption import scaled_residues
 from securegen.ckks.parameters import ERROR_MAX, ERROR_SD, Parameters, Ring
 from securegen.ckks.planner import PACKS
-from securegen.ckks.prs_blinding import Blinding, ModelSize, flooding_for
+from securegen.ckks.prs_blinding import Blinding, ModelSize, flooding_for, largest_pack
 from securegen.ckks.prs_parameters import estimate_seconds, store_parameters
 from securegen.ckks.prs_reply import flood
 from securegen.ckks.prs_stream import Term, batches, stretches
@@ -98,7 +98,8 @@ def choose_product(
                 dosage_max=dosage_max, ciphertexts=blocks,
             )  # fmt: skip
             blinding = Blinding(room, flooding_for(noise.deviation, replies), size.blur, noise.certain)
-            if min(genotype, weight) < 1 or blinding.deviation > 2 * size.blur:
+            too_many = pack > max(1, largest_pack(ring, blinding.flooding))
+            if min(genotype, weight) < 1 or blinding.deviation > size.tolerance or too_many:
                 continue
             try:
                 p = store_parameters(ring, pack, genotype, dosage_max=dosage_max, samples=samples)

@@ -102,7 +102,8 @@ def read_request(folder: Path) -> Request:
         if "counts" in arrays:
             dosage, second, called = arrays["counts"]
             counts = AlleleCounts(np.arange(len(variants)), dosage, second, called, samples)
-        if samples < 1 or any(len(a) != len(variants) for a in text.values()):
+        fields = [*text.values(), arrays["position"], *([] if counts is None else arrays["counts"])]
+        if samples < 1 or any(a.shape != (len(variants),) for a in fields):
             raise ValueError("sizes that do not fit")
         return Request(variants, samples, int(body["dosage_grid"]), counts)
     except (KeyError, TypeError, ValueError) as error:
