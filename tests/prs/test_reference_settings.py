@@ -21,7 +21,7 @@ from securegen.study import Inputs
 
 COHORTS = [
     ("edge", "edge/edge.prs.tsv", 120), ("sim_500x5k", "sim_500x5k/sim_500x5k.prs.tsv", 500),
-    ("cineca", "cineca/cineca.prs.tsv", 500), ("cineca", "cineca/cineca.PGS001229_chr22.tsv", 60),
+    ("cineca", "cineca/cineca.prs.tsv", 2504), ("cineca", "cineca/cineca.PGS001229_chr22.tsv", 2504),
     ("cineca", "scores/scorefile.txt", 60), ("cineca", "scores/multiscore.txt", 60),
     ("cineca", "scores/PGS001229_22.txt", 60), ("cineca", "scores/scorefile_dominant_and_recessive.txt", 60),
 ]  # fmt: skip
@@ -32,7 +32,7 @@ FILES = [
     "complex_variants_PGS004239.txt", "customgrch37.txt", "customgrch38.txt",
 ]  # fmt: skip
 CAP = 10**6
-VENDOR = 40  # people: a key and a model for every twenty
+VENDOR = 60  # people: a key and a model for every twenty
 
 
 def rules(folder, plan):
@@ -97,7 +97,7 @@ CHECKS = {
 
 @pytest.fixture(autouse=True)
 def light_passphrases(monkeypatch):
-    monkeypatch.setattr(keys, "SCRYPT_N", 1 << 4, raising=True)
+    monkeypatch.setitem(keys.SCRYPT, "n", 1 << 4)
 
 
 def test_every_scoring_file_is_here(reference_data):
