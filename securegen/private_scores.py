@@ -202,8 +202,7 @@ def encrypt_for(
     prs_messages.check_people(reader.samples, invitation)
     if 2 * reader.dosage_grid != invitation.parameters.dosage_max or len(invitation.nonce) != NONCE_BYTES:
         raise ArtefactError("the invitation does not fit these genotypes")
-    if len(invitation.variant) and int(invitation.variant.max()) >= len(reader.variants):
-        raise ArtefactError("the invitation names variants that this cohort does not have")
+    prs_messages.check_variants(invitation, len(reader.variants))
     key = generate(invitation.parameters)
     stored = ScoreReader(reader.select(variants=invitation.variant), invitation.second)
     state = OwnerState(Path(f"{os.fspath(prefix)}.owner"), key)

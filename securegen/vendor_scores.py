@@ -133,7 +133,8 @@ def blind_scores(
     body, vendor, about = read_offer(offer_folder)
     nonce, columns, ring = read_challenge(challenge_file), len(about.names), vendor.key.ring
     prs_messages.check_people(reader.samples, about)
-    if 2 * reader.dosage_grid != vendor.key.dosage_max or int(about.variant.max()) >= len(reader.variants):
+    prs_messages.check_variants(about, len(reader.variants))
+    if 2 * reader.dosage_grid != vendor.key.dosage_max:
         raise ArtefactError("the offer does not fit these genotypes")
     stored = ScoreReader(reader.select(variants=about.variant), about.second)
     if len(stored.variants) != int(body["rows"]):

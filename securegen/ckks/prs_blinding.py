@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from securegen.ckks.parameters import ERROR_SD, SIGMAS, Parameters, Ring
 from securegen.ckks.planner import PACKS
@@ -89,6 +90,17 @@ class Blinding:
     flooding: int
     blur: int
     noise: int
+
+    def to_json(self) -> dict[str, str]:
+        return {name: str(value) for name, value in vars(self).items()}
+
+    @staticmethod
+    def from_json(value: Any) -> Blinding:
+        """Raises ValueError, KeyError or TypeError for anything that is not one."""
+        made = Blinding(*(int(value[name]) for name in ("scale", "flooding", "blur", "noise")))
+        if not 1 <= made.scale < 1 << 10 or min(made.flooding, made.blur, made.noise) < 0:
+            raise ValueError("blinding out of range")
+        return made
 
     @property
     def exact(self) -> bool:

@@ -156,7 +156,7 @@ def write_encrypted_model(
     }  # fmt: skip
     body = {
         "files": files, "columns": weights.columns, "rows": len(weights.dosage), "nonce": key.nonce.hex(),
-        "own_nonce": own_nonce.hex(), "blinding": {k: str(v) for k, v in vars(blinding).items()},
+        "own_nonce": own_nonce.hex(), "blinding": blinding.to_json(),
         "parameters": parameters.to_json(),
     }  # fmt: skip
     artefact.write_manifest(folder, "encrypted model", body, None)
@@ -177,6 +177,8 @@ class EncryptedModel:
         """(C, 2, k, n) uint64."""
         ring = self.parameters.ring
         shape = (self.columns, 2, len(ring.primes), ring.n)
+        if name not in self.files:
+            raise ArtefactError(f"{self.folder} has no {name}: it was made for other genotypes")
         return artefact.load_array(self.folder, self.files[name], shape).astype(np.uint64)
 
     def tiles(self, terms: list[Term]) -> list[np.ndarray]:
@@ -195,7 +197,7 @@ def read_encrypted_model(folder: Path, cohort: EncryptedCohort, evaluator_nonce:
     body = artefact.read_manifest(folder, "encrypted model", None)
     try:
         nonce, own = bytes.fromhex(body["nonce"]), bytes.fromhex(body["own_nonce"])
-        blinding = Blinding(**{k: int(v) for k, v in body["blinding"].items()})
+        blinding = Blinding.from_json(body["blinding"])
         model = EncryptedModel(
             folder, dict(body["files"]), int(body["columns"]), blinding, nonce, Parameters.from_json(body["parameters"])
         )

@@ -155,7 +155,7 @@ def write_invitation(invitation: Invitation, folder: Path) -> None:
     i = invitation
     body = {
         "parameters": i.parameters.to_json(), "nonce": i.nonce.hex(), "files": files, "names": list(i.names),
-        "blinding": {k: str(v) for k, v in vars(i.blinding).items()}, "exponent": list(i.exponent),
+        "blinding": i.blinding.to_json(), "exponent": list(i.exponent),
         "imputation": i.imputation, "digits": i.digits, "bound": str(i.bound), "cap": i.cap,
     }  # fmt: skip
     artefact.write_manifest(folder, "score invitation", body, None)
@@ -167,7 +167,7 @@ def read_invitation(folder: Path) -> Invitation:
     try:
         arrays = _arrays(folder, body)
         return Invitation(
-            Parameters.from_json(body["parameters"]), Blinding(**{k: int(v) for k, v in body["blinding"].items()}),
+            Parameters.from_json(body["parameters"]), Blinding.from_json(body["blinding"]),
             bytes.fromhex(body["nonce"]), arrays["variant"], arrays["second"], tuple(body["names"]),
             tuple(int(e) for e in body["exponent"]), body["imputation"], int(body["digits"]), int(body["bound"]),
             int(body["cap"]),
@@ -180,3 +180,13 @@ def check_people(samples: Samples, invitation: Invitation) -> None:
     """Raise ArtefactError when the invitation is for another number of people."""
     if invitation.parameters.samples != len(samples):
         raise ArtefactError(f"the invitation is for {invitation.parameters.samples} people, not {len(samples)}")
+
+
+def check_variants(invitation: Invitation, variants: int) -> None:
+    """Raise ArtefactError when the invitation names variants that a cohort of so many does not have, or one twice."""
+    for name, rows, limit in (
+        ("variants", invitation.variant, variants), ("second copies", invitation.second, len(invitation.variant)),
+    ):  # fmt: skip
+        inside = not len(rows) or (rows.min() >= 0 and rows.max() < limit)
+        if not inside or (np.diff(rows) <= 0).any():
+            raise ArtefactError(f"the invitation names {name} that this cohort does not have, or one twice")

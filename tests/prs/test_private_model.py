@@ -464,6 +464,35 @@ def test_genotypes_of_another_invitation_are_refused(begun, tmp_path):
     assert list(content["replies"].values()) == [{"clinic": 1}], "the invitation alone"
 
 
+@pytest.mark.parametrize(
+    "change", [{"variant": np.array([-1])}, {"variant": np.array([400])}, {"variant": np.array([3, 3])},
+               {"second": np.array([400])}],
+)  # fmt: skip
+def test_an_invitation_for_variants_that_are_not_there_is_refused(begun, tmp_path, change):
+    study, invitation, _, _ = begun()
+    with pytest.raises(ArtefactError, match="does not have"):
+        encrypt_for(replace(invitation, **change), study.reader, tmp_path / "t")
+
+
+def test_sizes_that_a_message_claims_are_checked_before_memory_is_taken(begun, tmp_path):
+    begun()
+    path = tmp_path / "request" / "manifest.json"
+    content = json.loads(path.read_text())
+    for shape in ([1 << 60], [-5]):
+        content["body"]["files"]["position"]["shape"] = shape
+        path.write_text(json.dumps(content))
+        with pytest.raises(ArtefactError, match="is not a int64 array"):
+            prs_messages.read_request(tmp_path / "request")
+
+
+def test_blinding_of_a_message_is_in_range():
+    good = Blinding(80, 1 << 79, 0, 5)
+    assert Blinding.from_json(good.to_json()) == good
+    for bad in ({"flooding": "-1"}, {"scale": "0"}, {"scale": "100000"}, {"noise": "x"}):
+        with pytest.raises(ValueError):
+            Blinding.from_json(good.to_json() | bad)
+
+
 def test_few_people_do_not_send_allele_counts(small):
     reader = open_scores(Inputs(small.bfile), ScoreInputs((small.score,))).reader
     with pytest.raises(PolicyError, match="14 people"):
