@@ -23,7 +23,7 @@ from securegen.ckks.keys import SecretKey
 from securegen.ckks.parameters import ERROR_MAX, ERROR_SD, Ring
 from securegen.ckks.threshold import _quotient, centred_binomial, expand_public
 from securegen.kernels.ntt import forward, forward_row, inverse_row, stack_tables
-from securegen.kernels.residue_mac import _reduce, reduction_constants
+from securegen.kernels.residue_mac import reduce_wide, wide_constants
 from securegen.kernels.threads import over_range
 from securegen.randomness import fresh_key, keystream
 
@@ -105,7 +105,7 @@ def hide(key: EncryptionKey, tiles: np.ndarray, wanted: int) -> tuple[np.ndarray
     q, roots, factors = _constants(key)
     top, second = np.empty((count, len(q), wanted), np.uint64), np.empty((count, len(q), ring.n), np.uint32)
     _, _, inverse_roots, n_inverse = stack_tables(ring_tables(ring))
-    last, reduction = last_coefficient(ring), reduction_constants(q)
+    last, reduction = last_coefficient(ring), wide_constants(q)
     _with_coins(
         ring, count, wanted,
         lambda c, u, e: _hide(u, e, q, reduction, roots, inverse_roots, n_inverse, factors, last, tiles, c, top[c], second[c]),
@@ -223,7 +223,7 @@ def _hide(u, e, primes, reduction, roots, inverse_roots, n_inverse, factors, las
                 high += x >> uint64(32)
             r, r_quotient, one_quotient = reduction[p]
             carry, low = low >> uint64(32), low & uint64(0xFFFFFFFF)
-            top[p, 0] = _reduce(high + carry, low, q, r, r_quotient, one_quotient)
+            top[p, 0] = reduce_wide(high + carry, low, q, r, r_quotient, one_quotient)
         else:
             inverse_row(total[0], inverse_roots[p], n_inverse[p], q)
             for i in range(wanted):

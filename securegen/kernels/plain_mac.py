@@ -11,9 +11,9 @@ import numpy as np
 from numba import njit, uint64
 
 from securegen.kernels.emit import words
-from securegen.kernels.fold import fold
 from securegen.kernels.panel import PLAINTEXT, panel
-from securegen.kernels.residue_mac import check_factors, reduction_constants
+from securegen.kernels.plain_fold import fold
+from securegen.kernels.residue_mac import LANES_MULTIPLE, PRIME_LIMIT, wide_constants
 from securegen.kernels.threads import over_range
 
 RUN = 16  # ciphertexts whose residues stay in the first cache for all columns
@@ -42,9 +42,10 @@ def mac_plain(
     assert plain.shape == (k, tiles, ciphertexts, width, lanes) and columns.shape == (width,)
     assert out.shape == (k, tiles, people, out.shape[3], 2, lanes) and out.strides[-2:] == (4 * lanes, 4)
     assert not width or (0 <= columns.min() and columns.max() < out.shape[3])
-    check_factors(primes, lanes, g0, g1, plain, out)
+    assert lanes % LANES_MULTIPLE == 0 and int(primes.max()) < PRIME_LIMIT
+    assert all(x.dtype == np.uint32 and (x.strides[-1] == 4 or not x.size) for x in (g0, g1, plain, out))
     if ciphertexts and people and width:
-        constants = reduction_constants(primes)
+        constants = wide_constants(primes)
         over_range(
             k * tiles, lambda a, z: _mac_plain(g0, g1, plain, columns, primes, constants, out, a, z), threads=threads
         )  # fmt: skip

@@ -40,10 +40,9 @@ def mac_blocks(
     columns = c0.shape[3]
     assert g1.shape == g0.shape and c0.shape == c1.shape == (k, tiles, groups, columns, lanes)
     assert out.shape == (blocks, k, tiles, columns, 3, lanes) and g1.strides == g0.strides and c1.strides == c0.strides
-    assert out.dtype == np.uint64
-    check_factors(primes, lanes, g0, g1, c0, c1)
+    _check(primes, out, lanes, g0, g1, c0, c1)
     if groups:
-        constants = reduction_constants(primes)
+        constants = wide_constants(primes)
         over_range(
             k * tiles, lambda a, z: _mac(g0, g1, c0, c1, primes, constants, out, a, z), threads=threads
         )  # fmt: skip
@@ -82,30 +81,31 @@ def add_parts(
     over_range(k * tiles, lambda a, z: _add(g0, g1, primes, out, a, z), threads=threads)
 
 
-def check_factors(primes: np.ndarray, lanes: int, *factors: np.ndarray) -> None:
-    """Assert what every kernel on residues relies on."""
+def _check(primes: np.ndarray, out: np.ndarray, lanes: int, *factors: np.ndarray) -> None:
     assert lanes % LANES_MULTIPLE == 0, f"{lanes} lanes are not a multiple of {LANES_MULTIPLE}"
-    assert int(primes.max()) < PRIME_LIMIT
+    assert out.dtype == np.uint64 and int(primes.max()) < PRIME_LIMIT
     assert all(f.dtype == np.uint32 and (f.strides[-1] == 4 or not f.size) for f in factors)
 
 
-def reduction_constants(primes: np.ndarray) -> np.ndarray:
+def wide_constants(primes: np.ndarray) -> np.ndarray:
     """(k, 3) uint64: 2^32 mod q, and the quotients floor(w·2^32/q) of w = 2^32 mod q and w = 1."""
     rows = [(r := (1 << 32) % q, (r << 32) // q, (1 << 32) // q) for q in map(int, primes)]
     return np.array(rows, np.uint64)
 
 
 @njit(inline="always")
-def _reduce(high, low, q, r, r_quotient, one_quotient):
+def reduce_wide(high, low, q, r, r_quotient, one_quotient):
     """(high·2^32 + low) mod q for any high and low < 2^32.
 
     The estimated quotients are floors, so never too large: a product x·w − floor(x·floor(w·2^32/q)/2^32)·q lies in
     [0, 2q) for every x < 2^32 (Shoup), and nothing wraps below zero.
     """
     s, m = uint64(32), uint64(0xFFFFFFFF)
-    h1, h0 = high >> s, high & m
-    x = h1 * r - ((h1 * r_quotient) >> s) * q + h0 - ((h0 * one_quotient) >> s) * q  # below 4q
-    y = x * r - ((x * r_quotient) >> s) * q + low - ((low * one_quotient) >> s) * q
+    h1, h0, r, r_quotient, one_quotient, q32 = high >> s, high & m, r & m, r_quotient & m, one_quotient & m, q & m
+    # every factor is masked to 32 bits, so that a product is one instruction
+    x = h1 * r - ((h1 * r_quotient) >> s) * q32 + h0 - ((h0 * one_quotient) >> s) * q32  # below 4q
+    x &= m
+    y = x * r - ((x * r_quotient) >> s) * q32 + low - (((low & m) * one_quotient) >> s) * q32
     y = y - uint64(2) * q if y >= uint64(2) * q else y
     return y - q if y >= q else y
 
@@ -119,7 +119,7 @@ def _finish(high, low, q, constants, out):
         for i in range(terms):
             for parity in range(2):
                 for l in range(half):
-                    x = _reduce(high[j, i, parity, l], low[j, i, parity, l], q, r, r_quotient, one_quotient)
+                    x = reduce_wide(high[j, i, parity, l], low[j, i, parity, l], q, r, r_quotient, one_quotient)
                     x += out[j, i, 2 * l + parity]
                     out[j, i, 2 * l + parity] = x - q if x >= q else x
 

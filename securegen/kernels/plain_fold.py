@@ -14,7 +14,7 @@ def fold(typing_context, low, high, odd, words, out, q, r, r_quotient, one_quoti
     """out += high·2^32 + low modulo q, for a row of lanes as `panel` leaves it.
 
     All uint64. low, high: addresses of the even lanes' accumulators, the odd ones `odd` bytes further; words: lanes / 2;
-    out: address of the row, canonical uint32; the constants are those of `residue_mac.reduction_constants`.
+    out: address of the row, canonical uint32; the constants are those of `residue_mac.wide_constants`.
     """
 
     def generate(context, builder, signature, arguments):
@@ -31,7 +31,7 @@ def _emit(e: Emitter, arguments: list[ir.Value]) -> None:
     two_q = b.add(q, q)
 
     def times(x: ir.Value, w: ir.Value | None, quotient: ir.Value) -> ir.Value:
-        """x·w (or x, without w) less the estimated quotient times q: below 2q for x below 2^32, see `_reduce`."""
+        """x·w (or x, without w) less the estimated quotient times q: below 2q for x below 2^32, see `reduce_wide`."""
         product = x if w is None else e.multiply(x, w)
         return b.sub(product, e.multiply(e.high(e.multiply(x, quotient)), q))
 
