@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +123,10 @@ def load_array(
     if not isinstance(name, str) or os.path.basename(name) != name or "\0" in name:
         raise ArtefactError(f"{folder}: {name!r} is not a file name")
     path = folder / name
-    kind = np.dtype(dtype)
-    wanted = _npy_header(shape, kind)
-    header = bytearray(len(wanted))
+    array = np.empty(shape, dtype) if out is None else out
+    assert array.shape == tuple(shape) and array.dtype == np.dtype(dtype) and array.flags.c_contiguous
+    wanted = _npy_header(shape, array.dtype)
+    header, body = bytearray(len(wanted)), array.reshape(-1).view(np.uint8).data
     try:
         with path.open("rb", buffering=0) as stream:
             size = os.fstat(stream.fileno()).st_size
@@ -134,11 +134,8 @@ def load_array(
                 raise ArtefactError(
                     f"{path} has {size} bytes, its manifest says {expected_size}: truncated or replaced"
                 )
-            if min(shape, default=1) < 0 or size != len(header) + math.prod(shape) * kind.itemsize:
-                raise ArtefactError(f"{path} is not a {kind} array of shape {tuple(shape)}")
-            array = np.empty(shape, kind) if out is None else out  # not before its size is known
-            assert array.shape == tuple(shape) and array.dtype == kind and array.flags.c_contiguous
-            body = array.reshape(-1).view(np.uint8).data
+            if size != len(header) + len(body):
+                raise ArtefactError(f"{path} is not a {array.dtype} array of shape {tuple(shape)}")
             for part in (memoryview(header), body):
                 while part and (got := stream.readinto(part)):
                     part = part[got:]
@@ -149,7 +146,7 @@ def load_array(
     if found.hexdigest() != digest:
         raise ArtefactError(f"{path} does not have the SHA-256 its manifest names: it was altered")
     if header != wanted:
-        raise ArtefactError(f"{path} is not a {kind} array of shape {tuple(shape)}")
+        raise ArtefactError(f"{path} is not a {array.dtype} array of shape {tuple(shape)}")
     return array
 
 

@@ -7,6 +7,8 @@ fresh nonce for the encryption key, scales and bounds: never a weight or a direc
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +87,11 @@ def _arrays(folder: Path, body: dict[str, Any]) -> dict[str, np.ndarray]:
         dtype = str(entry["dtype"])
         if not (dtype.startswith("<U") or dtype == "<i8"):
             raise ArtefactError(f"{folder}: {name} has dtype {dtype}")
-        out[name] = artefact.load_array(folder, entry, tuple(int(n) for n in entry["shape"]), dtype)
+        shape, path = tuple(int(n) for n in entry["shape"]), folder / os.path.basename(str(entry["name"]))
+        there = path.stat().st_size if path.is_file() else 0  # before memory is taken for what the message claims
+        if min(shape, default=1) < 0 or math.prod(shape) * np.dtype(dtype).itemsize > there:
+            raise ArtefactError(f"{path} is not a {np.dtype(dtype)} array of shape {shape}")
+        out[name] = artefact.load_array(folder, entry, shape, dtype)
     return out
 
 
