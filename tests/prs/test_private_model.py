@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,11 +17,12 @@ from securegen.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
 from securegen.ckks.encryption import OwnEncryptor, ring_tables, scaled_residues
 from securegen.ckks.keys import generate
 from securegen.ckks.parameters import ERROR_SD
-from securegen.ckks.prs_blinding import Blinding, ModelSize, choose_blinded, flooding_for
+from securegen.ckks.planner import PACKS
+from securegen.ckks.prs_blinding import Blinding, ModelSize, choose_blinded, flooding_for, largest_pack, rounded_up
 from securegen.ckks.prs_ledger import Ledger
 from securegen.ckks.prs_server import encrypted_scores
 from securegen.ckks.prs_weights import ScoreReader, weight_polynomials
-from securegen.ckks.publickey import EncryptionKey, encrypt_zeros, noise_certain, noise_sd, publish
+from securegen.ckks.publickey import EncryptionKey, add_zeros, hide, noise_certain, noise_sd, publish
 from securegen.errors import ArtefactError, InputError, PolicyError, VerificationError
 from securegen.kernels.ntt import forward, inverse
 from securegen.private_scores import (
@@ -127,9 +130,9 @@ def attack_c1(x: Exchange) -> float:
     return share_of_weights(recovered(in_coefficients(every, x)[0], x, q), x)
 
 
-def test_without_the_encryption_of_zero_one_reply_gives_every_weight(exchange, monkeypatch):
+def test_without_the_encryption_of_zero_one_reply_gives_every_weight(exchange, monkeypatch, bare):
     assert attack_c1(exchange) < 0.01
-    monkeypatch.setattr(prs_reply, "encrypt_zeros", lambda key, count: np.zeros((count, 2, *key.b.shape), np.uint64))
+    monkeypatch.setattr(prs_reply, "hide", bare)
     assert attack_c1(exchange) == 1
 
 
@@ -137,8 +140,8 @@ def attack_chosen_upload(x: Exchange, key: EncryptionKey) -> float:
     """An upload with c1 = 2^40 in place of a random a: c1 of the reply is 2^40·w(X) and what hides it."""
     p, shift = x.p, 40
     w = weight_polynomials(x.weights.dosage, p, 1 << shift)
-    tiles = np.zeros((1, len(p.ring.primes), p.ring.tiles, 1, 2, p.ring.lanes), np.uint64)
-    tiles[0, :, :, 0, 1] = w[0].reshape(len(p.ring.primes), p.ring.tiles, p.ring.lanes)
+    tiles = np.zeros((len(p.ring.primes), p.ring.tiles, 1, 1, 2, p.ring.lanes), np.uint32)
+    tiles[:, :, 0, 0, 1] = w[0].reshape(len(p.ring.primes), p.ring.tiles, p.ring.lanes)
     _, c1 = prs_reply.blind(tiles, 0, x.weights.constant, key, x.blinding, p)
     rows = in_coefficients(c1[0], x)
     q0, q1, q2 = p.ring.primes[:3]
@@ -158,6 +161,64 @@ def test_a_key_whose_a_the_client_chose_hides_nothing(exchange, monkeypatch, tmp
         prs_reply.read_encryption_key(tmp_path / "k", exchange.key.public, b"n" * 32)
     monkeypatch.setattr(publickey, "expand_a", lambda nonce, ring: np.zeros((len(ring.primes), ring.n), np.uint64))
     assert attack_chosen_upload(exchange, publish(exchange.key, bytes(32))) == 1
+
+
+def attack_false_key(x: Exchange, pack: int) -> float:
+    """b = 2F·Σ_d 3^d X^(d·pack) in an encryption key: the coefficients of a reply to `pack` people spell u, and u takes
+    a·u from c1, of an upload with c1 = 2^36. Returns the share of weights found, or else minus the share of u."""
+    ring, n, shift = x.p.ring, x.p.ring.n, 36
+    q = np.array(ring.primes, np.uint64)[:, None]
+    unit = 4 * (x.blinding.flooding + x.blinding.noise)
+    digits = min(n // pack, int((math.log2(ring.modulus) - 1 - math.log2(unit)) / math.log2(3)))
+    b = np.zeros((1, len(ring.primes), n), np.uint64)
+    for d in range(digits):
+        b[0, :, d * pack] = [unit * 3**d % prime for prime in ring.primes]
+    forward(b, ring_tables(ring))
+    key = EncryptionKey(ring, bytes(32), b[0])
+    p = replace(x.p, pack=pack, samples=pack)
+    w = weight_polynomials(x.weights.dosage, x.p, 1 << shift)
+    tiles = np.zeros((len(ring.primes), ring.tiles, 1, 1, 2, ring.lanes), np.uint32)
+    tiles[:, :, 0, 0, 1] = w[0].reshape(len(ring.primes), ring.tiles, ring.lanes)
+    c0, c1 = prs_reply.blind(tiles, 0, np.zeros(1, np.int64), key, x.blinding, p)
+    modulus = ring.modulus
+    basis = [(modulus // prime) * pow(modulus // prime, -1, prime) for prime in ring.primes]
+    u, known = np.zeros(n, np.int64), np.zeros(n, bool)
+    for i in range(pack):
+        v = sum(int(r) * m for r, m in zip(c0[:, i, 0], basis, strict=True)) % modulus
+        v = ((v - modulus if v > modulus // 2 else v) + unit // 2) // unit
+        for d in range(digits):  # coefficient n − pack + i of X^(d·pack)·u
+            at = n - pack + i - d * pack
+            u[at], known[at] = (v + 1) % 3 - 1, True
+            v = (v - u[at]) // 3
+    if not known.all():
+        return -float(known.mean())
+    u_ntt = np.stack([np.where(u < 0, u + prime, u) for prime in ring.primes])[None].astype(np.uint64)
+    forward(u_ntt, ring_tables(ring))
+    rest = in_coefficients((c1[0] + (q - u_ntt[0] * key.a % q)) % q, x)
+    q0, q1 = ring.primes[:2]
+    found = []
+    for r0, r1 in zip(rest[0].tolist(), rest[1].tolist(), strict=True):
+        v = r0 + q0 * ((r1 - r0) * pow(q0, -1, q1) % q1)
+        v = v - q0 * q1 if v > q0 * q1 // 2 else v
+        found.append((v + (1 << (shift - 1))) >> shift)
+    rows = np.array([f if abs(f) < 1 << 40 else 0 for f in found])[::-1][: len(x.weights.dosage)]
+    return share_of_weights(rows, x)
+
+
+def test_a_false_key_reads_u_from_a_reply_to_many_people_but_not_at_the_largest_pack(exchange):
+    limit = largest_pack(exchange.p.ring, exchange.blinding.flooding)
+    allowed = max(pack for pack in PACKS if pack <= limit)
+    assert attack_false_key(exchange, 512) == 1 and 512 > allowed >= 8
+    assert -0.11 < attack_false_key(exchange, allowed) < 0
+
+
+def test_invitations_for_other_variants_do_not_give_weights(exchange):
+    """Exact bounds of all variants and of all but one differ by twice a weight; told ones are equal, or coarse."""
+    w = np.abs(exchange.weights.dosage[:, 0])
+    exact = [2 * int(w.sum() - v) for v in w]
+    assert [2 * int(w.sum()) - b for b in exact] == (2 * w).tolist(), "the attack works on exact bounds"
+    assert len({rounded_up(b) for b in exact}) <= 2
+    assert len({rounded_up(math.sqrt((w.astype(float) ** 2).sum() - float(v) ** 2)) for v in w}) <= 2
 
 
 # 2. the mask
@@ -280,6 +341,24 @@ def test_the_ledger_outlives_keys_and_sessions(tmp_path):
     path.write_text("{}")
     with pytest.raises(InputError, match="not a ledger"):
         Ledger(path).charge({"a": 5}, "two", 1)
+    path.unlink()
+    with pytest.raises(InputError, match="is gone"):
+        Ledger(path).charge({"a": 5}, "two", 1)
+    with pytest.raises(InputError, match="is gone"):
+        Ledger(path).used("a", "two")
+
+
+def test_clients_that_ask_at_once_do_not_pass_the_cap(tmp_path):
+    def ask(_) -> bool:
+        try:
+            Ledger(tmp_path / "ledger.json").charge({"model": 20}, "client", 3)
+        except PolicyError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(ask, range(16))) == 6
+    assert Ledger(tmp_path / "ledger.json").used("model", "client") == 18
 
 
 # the whole run
@@ -313,6 +392,32 @@ def test_a_reply_is_charged_and_an_invitation_answered_once(begun, tmp_path):
     assert np.array_equal(table.total, plain.total) and np.array_equal(table.average, plain.average)
     assert np.array_equal(table.allele_count, plain.allele_count) and table.named_dosage is None
     with pytest.raises(ArtefactError):
+        reply(*answer)
+
+
+def test_an_invitation_costs_a_reply_and_a_compressed_copy_is_the_same_model(begun, additive, tmp_path):
+    begun()
+    (packed := tmp_path / "packed.tsv.gz").write_bytes(gzip.compress(Path(additive.score).read_bytes()))
+    rules = PrivacyRules(tmp_path / "ledger.json", "clinic")
+    for i, score in enumerate((additive.score, str(packed))):
+        invite(tmp_path / "request", ScoreInputs((score,)), rules, tmp_path / f"i{i}", tmp_path / f"p{i}")
+    content = json.loads((tmp_path / "ledger.json").read_text())
+    assert list(content["replies"].values()) == [{"clinic": 3}]
+
+
+def test_two_processes_do_not_answer_one_invitation(begun, tmp_path, monkeypatch):
+    _, _, _, answer = begun()
+    (tmp_path / "private" / "invitation" / "manifest.json").rename(tmp_path / "kept")
+    real = prs_messages.read_invitation
+
+    def read_then_lose(folder):  # the other process answers between our reading and our spending
+        (tmp_path / "kept").rename(folder / "manifest.json")
+        found = real(folder)
+        (folder / "manifest.json").unlink()
+        return found
+
+    monkeypatch.setattr(prs_messages, "read_invitation", read_then_lose)
+    with pytest.raises(ArtefactError, match="used already"):
         reply(*answer)
 
 
@@ -355,7 +460,37 @@ def test_genotypes_of_another_invitation_are_refused(begun, tmp_path):
     encrypt_for(replace(invitation, parameters=other), study.reader, tmp_path / "t")
     with pytest.raises(ArtefactError, match="parameters of this invitation"):
         reply(tmp_path / "t.cohort", tmp_path / "t.publickey", *answer[2:])
-    assert not (tmp_path / "ledger.json").exists()
+    content = json.loads((tmp_path / "ledger.json").read_text())
+    assert list(content["replies"].values()) == [{"clinic": 1}], "the invitation alone"
+
+
+@pytest.mark.parametrize(
+    "change", [{"variant": np.array([-1])}, {"variant": np.array([400])}, {"variant": np.array([3, 3])},
+               {"second": np.array([400])}],
+)  # fmt: skip
+def test_an_invitation_for_variants_that_are_not_there_is_refused(begun, tmp_path, change):
+    study, invitation, _, _ = begun()
+    with pytest.raises(ArtefactError, match="does not have"):
+        encrypt_for(replace(invitation, **change), study.reader, tmp_path / "t")
+
+
+def test_sizes_that_a_message_claims_are_checked_before_memory_is_taken(begun, tmp_path):
+    begun()
+    path = tmp_path / "request" / "manifest.json"
+    content = json.loads(path.read_text())
+    for shape in ([1 << 60], [-5]):
+        content["body"]["files"]["position"]["shape"] = shape
+        path.write_text(json.dumps(content))
+        with pytest.raises(ArtefactError, match="is not a int64 array"):
+            prs_messages.read_request(tmp_path / "request")
+
+
+def test_blinding_of_a_message_is_in_range():
+    good = Blinding(80, 1 << 79, 0, 5)
+    assert Blinding.from_json(good.to_json()) == good
+    for bad in ({"flooding": "-1"}, {"scale": "0"}, {"scale": "100000"}, {"noise": "x"}):
+        with pytest.raises(ValueError):
+            Blinding.from_json(good.to_json() | bad)
 
 
 def test_few_people_do_not_send_allele_counts(small):
@@ -398,7 +533,9 @@ def test_run_local_tables_equal_plain(securegen, additive):
 
 
 def test_the_encryption_of_zero_has_the_stated_noise(exchange):
-    zeros = encrypt_zeros(exchange.encryption_key, 3)
+    zeros = np.zeros((3, 2, *exchange.encryption_key.b.shape), np.uint64)
+    add_zeros(exchange.encryption_key, zeros)
+    assert (zeros < np.array(exchange.p.ring.primes, np.uint64)[:, None]).all()
     q = np.array(exchange.p.ring.primes, np.uint64)[:, None]
     noise = np.ascontiguousarray((zeros[:, 0] + zeros[:, 1] * exchange.key.residues % q) % q)
     inverse(noise, ring_tables(exchange.p.ring))
@@ -406,3 +543,23 @@ def test_the_encryption_of_zero_has_the_stated_noise(exchange):
     assert np.abs(values).max() <= noise_certain(exchange.p.ring)
     assert 0.9 < values.std() / noise_sd(exchange.p.ring) < 1.1
     assert len({z.tobytes() for z in zeros[:, 1]}) == 3
+
+
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_only_the_last_coefficients_of_the_first_half_are_made(exchange, wanted):
+    """What `hide` sends opens like what it was given, but for the noise of an encryption of zero, fresh at every call."""
+    ring = exchange.p.ring
+    q = np.array(ring.primes, np.uint64)[:, None]
+    rng = np.random.default_rng(2)
+    given = np.stack([rng.integers(0, int(p), (2, 2, ring.n)) for p in ring.primes], axis=2).astype(np.uint64)
+    want = np.ascontiguousarray((given[:, 0] + given[:, 1] * exchange.key.residues) % q)
+    tiles = np.moveaxis(given.reshape(2, 2, len(q), ring.tiles, ring.lanes), (0, 1), (2, 3)).astype(np.uint32)
+    (top, c1), other = (hide(exchange.encryption_key, tiles, wanted) for _ in range(2))
+    assert top.shape == (2, len(q), wanted) and (top < q).all() and (c1 < q).all() and (c1 != other[1]).mean() > 0.99
+    got = np.ascontiguousarray(c1.astype(np.uint64) * exchange.key.residues % q)
+    for half in (want, got):
+        inverse(half, ring_tables(ring))
+    noise = (top + got[..., -wanted:] + q - want[..., -wanted:]) % q
+    noise = np.stack([centred(noise[:, i], p) for i, p in enumerate(ring.primes)])
+    assert (noise == noise[0]).all(), "one small integer, modulo every prime"
+    assert 0 < np.abs(noise).max() <= noise_certain(ring)
