@@ -6,8 +6,13 @@ Every class is made from (V, N) dosages and (N, K) columns, encrypts them outsid
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import zstandard
@@ -232,47 +237,47 @@ class TensealCkksTensor:
 
 
 class OpenFhe:
-    """OpenFHE's EvalMultNoRelin and EvalAdd: CKKS with variants in the slots, n = 4096, no rescaling."""
+    """OpenFHE in this interpreter or, where its wheel is for another one, in the interpreter that OPENFHE_PYTHON names.
 
-    def __init__(self, g: np.ndarray, c: np.ndarray) -> None:
-        import openfhe as fhe
+    See `openfhe_peer`. threads: OpenMP's.
+    """
 
-        parameters = fhe.CCParamsCKKSRNS()
-        parameters.SetMultiplicativeDepth(1)
-        parameters.SetScalingTechnique(fhe.ScalingTechnique.FIXEDMANUAL)
-        parameters.SetFirstModSize(50)
-        parameters.SetScalingModSize(40)  # two words, as suits a 64-bit implementation best
-        parameters.SetSecurityLevel(fhe.SecurityLevel.HEStd_NotSet)
-        parameters.SetRingDim(4096)
-        parameters.SetBatchSize(2048)
-        self.context = context = fhe.GenCryptoContext(parameters)
-        context.Enable(fhe.PKESchemeFeature.PKE)
-        context.Enable(fhe.PKESchemeFeature.LEVELEDSHE)
-        self.keys = context.KeyGen()
-        # the secret squared is decrypted without a relinearisation key from its own evaluation key
-        context.EvalMultKeyGen(self.keys.secretKey)
+    def __init__(self, g: np.ndarray, c: np.ndarray, threads: int) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        path = Path(self.folder.name) / "data.npz"
+        np.savez(path, g=g, c=c)
+        self.answer = path.with_name("sums.npy")
+        self.process = subprocess.Popen(
+            [openfhe_python() or "", str(Path(__file__).with_name("openfhe_peer.py")), str(path), str(self.answer)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        )  # fmt: skip
+        self._expect("ready")
 
-        def encrypt(values: np.ndarray):
-            return context.Encrypt(self.keys.publicKey, context.MakeCKKSPackedPlaintext(values.astype(float).tolist()))
-
-        self.variants, self.columns = len(g), c.shape[1]
-        starts = range(0, len(g), 2048)
-        self.left = [[encrypt(column) for column in g[v : v + 2048].T] for v in starts]
-        self.right = [[encrypt(np.full(2048, value)) for value in row] for row in c]
+    def _expect(self, word: str) -> None:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().strip()
+        assert line == word, f"OpenFHE's process said {line!r}"
 
     def run(self) -> None:
-        multiply, add = self.context.EvalMultNoRelin, self.context.EvalAdd
-        self.sums = []
-        for block in self.left:
-            sums = [multiply(block[0], right) for right in self.right[0]]
-            for x, row in zip(block[1:], self.right[1:], strict=True):
-                sums = [add(s, multiply(x, right)) for s, right in zip(sums, row, strict=True)]
-            self.sums.append(sums)
+        assert self.process.stdin is not None
+        print("run", file=self.process.stdin, flush=True)
+        self._expect("done")
 
     def result(self) -> np.ndarray:
-        def read(ciphertext) -> list[float]:
-            plain = self.context.Decrypt(ciphertext, self.keys.secretKey)
-            plain.SetLength(2048)
-            return plain.GetRealPackedValue()
+        assert self.process.stdin is not None
+        print("result", file=self.process.stdin, flush=True)
+        self._expect("done")
+        out = np.load(self.answer, allow_pickle=False)
+        self.process.stdin.close()
+        self.process.wait(60)
+        self.folder.cleanup()
+        return out
 
-        return np.concatenate([np.array([read(s) for s in block]).T for block in self.sums])[: self.variants]
+
+def openfhe_python() -> str | None:
+    """An interpreter that can import OpenFHE, if there is one."""
+    for python in (sys.executable, os.environ.get("OPENFHE_PYTHON")):
+        if python and not subprocess.run([python, "-c", "import openfhe"], capture_output=True).returncode:
+            return python
+    return None

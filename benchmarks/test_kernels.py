@@ -5,8 +5,6 @@ extra_info["work"] counts genotypes × columns, genotypes, or residues transform
 
 from __future__ import annotations
 
-import importlib.util
-
 import numba
 import numpy as np
 import peers
@@ -27,7 +25,7 @@ PEERS = {
     "seal": lambda g, c: peers.Seal(g, c, RING, PACK),
     "seal_2x45": peers.SealTwoPrimes,
     "tenseal_ckkstensor": peers.TensealCkksTensor,
-    "openfhe": peers.OpenFhe,
+    "openfhe": lambda g, c: peers.OpenFhe(g, c, numba.get_num_threads()),
 }
 
 
@@ -44,7 +42,7 @@ def cases(*implementations: str, middle: tuple[str, ...] = ("",)):
     out = []
     for part in middle:
         for name in implementations:
-            for t in (1, 2) if name == "securegen" else (1,):
+            for t in (1, 2) if name in ("securegen", "openfhe") else (1,):
                 out.append(pytest.param(name, part, t, id="-".join(filter(None, (name, part, f"t{t}")))))
     return pytest.mark.parametrize(("implementation", "middle", "threads"), out, indirect=["threads"])
 
@@ -56,8 +54,8 @@ def rounds(implementation: str) -> dict[str, int]:
 
 @cases("seal", "seal_2x45", "tenseal_ckkstensor", "openfhe", "securegen", middle=("K1", "K4", "K13"))
 def test_residue_mac(benchmark, implementation, middle, threads):
-    if implementation == "openfhe" and importlib.util.find_spec("openfhe") is None:
-        pytest.skip("openfhe is not installed; it has no wheel for every Python, so no extra brings it")
+    if implementation == "openfhe" and peers.openfhe_python() is None:
+        pytest.skip("openfhe is not installed (OPENFHE_PYTHON may name an interpreter that has it)")
     columns = int(middle[1:])
     rng = np.random.default_rng(1)
     g = rng.integers(0, 3, (VARIANTS, SAMPLES), dtype=np.int8)
@@ -68,8 +66,8 @@ def test_residue_mac(benchmark, implementation, middle, threads):
     want = g.astype(np.int64) @ c
     if implementation in ("securegen", "seal"):
         np.testing.assert_array_equal(task.result(), want)
-    else:  # approximate arithmetic
-        np.testing.assert_allclose(task.result(), want, rtol=1e-4, atol=1)
+    else:  # approximate arithmetic: standard deviations of 0.4 and less at these scales
+        np.testing.assert_allclose(task.result(), want, rtol=1e-4, atol=4)
 
 
 @cases("seal", "securegen")
