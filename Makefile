@@ -10,12 +10,13 @@ OUT := demo-out
 COHORT := --bfile examples/cohort --pheno examples/cohort.pheno.tsv --covar examples/cohort.covar.tsv
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo demo-mpc test lint bench clean check-prerequisites
+.PHONY: help demo demo-mpc test lint docs bench clean check-prerequisites
 help:
 	@echo "make demo      encrypted association on the example cohort (no torch), results in $(OUT)/"
 	@echo "make demo-mpc  the same cohort by secret sharing between parties"
 	@echo "make test      install every extra, ruff, mypy and the whole test suite"
 	@echo "make lint      ruff and mypy only"
+	@echo "make docs      execute the notebooks and every example of the documentation"
 	@echo "make bench     benchmarks against peers, a table of ratios in bench-out/"
 	@echo "make clean     remove $(VENV), $(OUT), bench-out and caches"
 
@@ -65,6 +66,10 @@ lint: $(VENV)/all.stamp
 
 test: lint $(VENV)/kernels.stamp
 	$(RUN) -m pytest -q -rfEs
+
+docs: $(VENV)/all.stamp $(VENV)/kernels.stamp
+	$(RUN) docs/notebooks/execute.py docs/notebooks/*.ipynb
+	$(RUN) -m pytest -q tests/test_docs.py tests/test_notebooks.py tests/test_doctests.py
 
 bench: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	@mkdir -p bench-out

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from securegen import api
 from securegen.federated import rehearsal
+from securegen.io.genotypes import GenotypeFiles
 from securegen.stats.qc import Filters
 from securegen.study import Inputs, open_genotypes
 
@@ -76,9 +77,9 @@ def main() -> None:
     work = Path(tempfile.mkdtemp(prefix="federated-"))
     try:
         if len(bfiles) > 1:
-            sites = [rehearsal.LocalSite(f"site{i + 1}", bfile, None) for i, bfile in enumerate(bfiles)]
+            sites = [rehearsal.LocalSite(f"site{i + 1}", GenotypeFiles(bfile), None) for i, bfile in enumerate(bfiles)]
         else:
-            sites = rehearsal.deal(open_genotypes(inputs), bfiles[0], options.sites)
+            sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, options.sites)
         study = rehearsal.set_up(work, inputs, sites, print)
         rehearsal.run_sites([rehearsal.site_command(work, inputs, s, Filters()) for s in sites])
         records = rehearsal.results(work, sites)

@@ -15,10 +15,12 @@ from securegen.vocabulary import MISSING_INPUT
 
 @dataclass(frozen=True)
 class Join:
-    """row: (N,) row of the table for each sample, −1 where it has none; unknown: rows whose person has no genotype."""
+    """row: (N,) row of the table for each sample, −1 where it has none; unknown: rows whose person has no genotype;
+    pasted: rows matched by FID_IID."""
 
     row: np.ndarray
     unknown: int
+    pasted: int = 0
 
 
 def _lookup(samples: Samples, with_fid: bool, path: str) -> dict[tuple[str, ...], int]:
@@ -43,11 +45,12 @@ def join(samples: Samples, table: Table) -> Join:
     with_fid = table.fid is not None and not (samples.fid == "0").all()
     lookup = _lookup(samples, with_fid, table.path)
     fids = table.fid if table.fid is not None else [""] * len(table.iid)
-    unknown = 0
+    unknown = pasted = 0
     for r, (fid, iid) in enumerate(zip(fids, table.iid, strict=True)):
         where = lookup.get((fid, iid) if with_fid else (iid,))
         if where is None and not with_fid:
             where = lookup.get((f"{fid}_{iid}",))
+            pasted += where is not None
         if where is None:
             unknown += 1
         elif row[where] >= 0:
@@ -59,7 +62,7 @@ def join(samples: Samples, table: Table) -> Join:
             f"{table.path}: none of its {len(table.iid)} people is in the genotype file (first here: "
             f"{' '.join(filter(None, (fids[0], table.iid[0])))}; there: {samples.fid[0]} {samples.iid[0]})"
         )
-    return Join(row, unknown)
+    return Join(row, unknown, pasted)
 
 
 def column_values(samples: Samples, table: Table, name: str, joined: Join) -> np.ndarray:
@@ -81,8 +84,10 @@ def category_columns(samples: Samples, table: Table, name: str, joined: Join) ->
 
 
 def match_people(samples: Samples, ids: Iterable[tuple[str, ...]]) -> np.ndarray:
-    """(N,) bool: sample is named by a (FID, IID) or (IID,) row."""
+    """(N,) bool: sample is named by a (FID, IID) or (IID,) row; without family ids (a VCF) also by its IID or FID_IID."""
     wanted = set(ids)
+    if (samples.fid == "0").all():
+        wanted |= {(key[-1],) for key in wanted} | {("_".join(key),) for key in wanted}
     return np.array(
         [(f, i) in wanted or (i,) in wanted for f, i in zip(samples.fid, samples.iid, strict=True)], dtype=bool
     )

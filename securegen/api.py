@@ -23,9 +23,7 @@ from typing import TYPE_CHECKING
 
 from securegen.design import Design
 from securegen.errors import UsageError
-from securegen.io.arrays import ArrayReader
-from securegen.io.plink1 import PlinkReader
-from securegen.model import GenotypeReader, Sums, variants_with_missing
+from securegen.model import GenotypeReader, SelectableReader, Sums, variants_with_missing
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, qc_analysis, write_qc, write_tables
 from securegen.study import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
     from securegen.ckks.planner import Plan
 
 
-Genotypes = str | os.PathLike[str] | ArrayReader | PlinkReader
+Genotypes = str | os.PathLike[str] | SelectableReader
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,9 @@ class Study:
     design: Design
 
 
-def open_study(bfile: Genotypes, *, log: Log = silent, **options) -> Study:
-    """Open genotypes and build the design. bfile: prefix of a PLINK1 fileset, or a reader (`from_arrays`); options:
-    the fields of `study.Inputs` (pheno, pheno_name, covar, …).
+def open_study(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
+    """Open genotypes and build the design. bfile: prefix of a PLINK1 fileset, or a reader (`from_arrays`, `read_vcf`, …);
+    options: the fields of `study.Inputs` (pheno, pheno_name, covar, …; pfile, vcf or bgen in place of bfile).
 
     Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
     """
@@ -211,6 +209,7 @@ def decrypt_tables(
     *,
     digits: int = 17,
     filters: Filters | None = None,
+    progress: Progress | None = None,
 ) -> list[Summary]:
     """Decrypt, verify and write OUT.<PHENO>.<TEST> for every analysis.
 
@@ -221,7 +220,7 @@ def decrypt_tables(
 
     state = cohort.OwnerState(Path(owner), key)
     info, secrets = cohort.read_info(state), studydesign.read_secrets(state, Path(results))
-    blocks = decrypt.decrypt(Path(results), key, info, secrets)
+    blocks = _counted(decrypt.decrypt(Path(results), key, info, secrets), len(info.variants), progress)
     return write_tables(
         out, info.variants, blocks, secrets.analyses, grid=info.dosage_grid, digits=digits, filters=filters
     )
@@ -240,7 +239,19 @@ def decrypt_qc(results: str | os.PathLike[str], key: SecretKey, owner: str | os.
     return write_qc(out, info.variants, blocks, analysis, grid=info.dosage_grid)
 
 
-def plain_tables(study: Study, out: str, *, digits: int = 17, filters: Filters | None = None) -> list[Summary]:
+def _counted(blocks: Iterable[Sums], variants: int, progress: Progress | None) -> Iterable[Sums]:
+    """The same blocks, with progress in variants."""
+    done = 0
+    for sums in blocks:
+        yield sums
+        done += len(sums)
+        if progress is not None:
+            progress(done, variants)
+
+
+def plain_tables(
+    study: Study, out: str, *, digits: int = 17, filters: Filters | None = None, progress: Progress | None = None
+) -> list[Summary]:
     """The plain engine: the same tables from genotypes in the clear."""
     from securegen.engines import plain
 
@@ -255,7 +266,7 @@ def plain_tables(study: Study, out: str, *, digits: int = 17, filters: Filters |
             write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
             for alone, blocks in (plain.complete_case_sums(study.reader, design.columns, a) for a in tests)
         ]
-    blocks = plain.sums(study.reader, design.columns)
+    blocks = _counted(plain.sums(study.reader, design.columns), len(variants), progress)
     return write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
 
 
@@ -269,7 +280,7 @@ def plain_qc(study: Study, out: str) -> list[str]:
     return write_qc(out, study.reader.variants, blocks, analysis, grid=study.reader.dosage_grid)
 
 
-def open_qc(bfile: Genotypes, *, log: Log = silent, **options) -> Study:
+def open_qc(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
     """Open genotypes for quality control alone; options as `open_study`, phenotypes only for hwe_controls."""
     inputs, reader = _opened(bfile, log, options)
     if reader.dosage_grid > 1:

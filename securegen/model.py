@@ -91,6 +91,18 @@ class GenotypeReader(Protocol):
     def read(self, start: int, stop: int) -> GenotypeBlock: ...
 
 
+class SelectableReader(GenotypeReader, Protocol):
+    """A reader of which samples and variants can be chosen: every file format, and arrays."""
+
+    def select(self, samples: IntArray | None = None, variants: IntArray | None = None) -> SelectableReader:
+        """The same cohort with only these rows (index arrays into the current samples and variants)."""
+        ...
+
+    def on_grid(self, grid: int | None) -> SelectableReader:
+        """The same cohort with dosages in steps of 1/grid; None: 1 where every dosage is an integer, else 1/256."""
+        ...
+
+
 def iterate_blocks(reader: GenotypeReader, size: int) -> Iterator[GenotypeBlock]:
     """Yield the cohort of `reader` in blocks of `size` variants (the last may be shorter)."""
     for start in range(0, len(reader.variants), size):

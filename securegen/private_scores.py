@@ -35,12 +35,10 @@ from securegen.ckks.prs_messages import Invitation, Request
 from securegen.ckks.prs_weights import ScoreReader, StoredWeights, second_rows, stored_weights
 from securegen.ckks.publickey import NONCE_BYTES, publish
 from securegen.errors import ArtefactError, UsageError
-from securegen.io.arrays import ArrayReader
 from securegen.io.output import write_array, write_json
-from securegen.io.plink1 import PlinkReader
 from securegen.io.tables import read_text
 from securegen.match import Match
-from securegen.model import IntArray
+from securegen.model import IntArray, SelectableReader
 from securegen.score_plan import ScorePlan, used_variants
 from securegen.score_release import ScoreTable, release
 from securegen.score_study import ScoreInputs, make_plan, match_scores
@@ -192,7 +190,7 @@ def kept_plan(private: Path) -> ScorePlan:
 
 def encrypt_for(
     invitation: Invitation,
-    reader: ArrayReader | PlinkReader,
+    reader: SelectableReader,
     prefix: str | os.PathLike[str],
     *,
     encryptor: str = DEFAULT_ENCRYPTOR,
@@ -246,7 +244,7 @@ def reply(
 
 
 def open_scores_for(
-    invitation: Invitation, folder: Path, key: SecretKey, owner: Path, reader: ArrayReader | PlinkReader
+    invitation: Invitation, folder: Path, key: SecretKey, owner: Path, reader: SelectableReader
 ) -> ScoreTable:
     """Genotype owner: its scores. Directions of the weights are not known, so no dosage of named alleles.
 
@@ -261,7 +259,7 @@ def open_scores_for(
     return replace(release(sums, digits=invitation.digits), named_dosage=None)
 
 
-def missing_calls(reader: ArrayReader | PlinkReader, variant: IntArray, block: int = 1024) -> IntArray:
+def missing_calls(reader: SelectableReader, variant: IntArray, block: int = 1024) -> IntArray:
     """(N,) int64: missing calls of each person at these variants."""
     chosen = reader.select(variants=variant)
     out = np.zeros(len(reader.samples), np.int64)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
+import re
 import resource
 import sys
 import time
@@ -28,7 +30,8 @@ def folder_bytes(folder: str | Path) -> int:
 class RunLog:
     """Collects lines and stage times; prints lines to stderr unless quiet.
 
-    The record has the keys of docs/run-json.md; nothing measured on decrypted noise ever enters it.
+    The record has the keys of docs/run-json.md; nothing measured on decrypted noise ever enters it. Commands that share
+    a prefix share the files: each replaces its own part of the log, and keeps the records of the others as `earlier`.
     """
 
     def __init__(self, out: str, command: str, *, quiet: bool = False) -> None:
@@ -39,6 +42,11 @@ class RunLog:
         self.record: dict[str, Any] = {"command": command, "version": VERSION}
         self._clock = time.perf_counter()
         self(f"securegen {VERSION} {command}, {time.strftime('%Y-%m-%d %H:%M:%S')}")
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """What `write` writes."""
+        return f"{self.out}.log", f"{self.out}.run.json"
 
     def __call__(self, line: str) -> None:
         self.lines.append(line)
@@ -63,9 +71,35 @@ class RunLog:
         self.record["seconds"] = {k: round(v, 4) for k, v in self.seconds.items()}
         self.record.setdefault("peak_rss_bytes", peak_rss_bytes())
         self.record["machine"] = {"python": platform.python_version(), "system": platform.system()}
-        write_json(f"{self.out}.run.json", self.record)
+        earlier = [
+            r for r in records_in(f"{self.out}.run.json") if _verb(r["command"]) != _verb(self.record["command"])
+        ]
+        write_json(f"{self.out}.run.json", self.record | ({"earlier": earlier} if earlier else {}))
         self.save_lines()
 
     def save_lines(self) -> None:
         """Write PREFIX.log as it is now."""
-        write_text(f"{self.out}.log", "\n".join(self.lines) + "\n")
+        try:
+            parts = re.split(
+                r"(?m)^(?=securegen \S+ .*, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$)", Path(f"{self.out}.log").read_text()
+            )
+        except (OSError, ValueError):
+            parts = []
+        own = f"securegen {VERSION} {_verb(self.record['command'])}"
+        kept = [p.rstrip() for p in parts if p.strip() and not re.match(re.escape(own) + r"(,| --)", p)]
+        write_text(f"{self.out}.log", "\n\n".join([*kept, "\n".join(self.lines)]) + "\n")
+
+
+def _verb(command: str) -> str:
+    """A command without its options."""
+    return command.partition(" --")[0]
+
+
+def records_in(path: str | Path) -> list[dict[str, Any]]:
+    """The records of a PREFIX.run.json, the last run first; none when it is not one."""
+    try:
+        last = json.loads(Path(path).read_text())
+        found = [last, *last.pop("earlier", [])]
+        return [r for r in found if isinstance(r["command"], str)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []

@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import UsageError
-from securegen.io.arrays import ArrayReader
-from securegen.io.plink1 import PlinkReader
 from securegen.io.scoring import read_scorings
 from securegen.io.sscore import read_reference, write_match_log, write_sscore
 from securegen.match import MIN_OVERLAP, Match, match_variants
-from securegen.model import FloatArray, Samples, Variants
+from securegen.model import FloatArray, Samples, SelectableReader, Variants
 from securegen.score_plan import DEFAULT_BITS, AlleleCounts, ScorePlan, plan_scores, used_variants
 from securegen.score_release import (
     DIGITS,
@@ -80,7 +78,7 @@ class ScoreStudy:
 
     genotypes: Inputs
     inputs: ScoreInputs
-    reader: ArrayReader | PlinkReader
+    reader: SelectableReader
     matches: tuple[Match, ...]
     plan: ScorePlan
 
@@ -88,7 +86,7 @@ class ScoreStudy:
         """The keys of run.json that describe the study, whatever the engine."""
         plan = self.plan
         return {
-            "inputs": (self.genotypes.digests() if self.genotypes.bfile else {}) | self.inputs.digests(),
+            "inputs": self.genotypes.digests() | self.inputs.digests(),
             "samples": len(self.reader.samples),
             "samples_stored": len(self.reader.samples),
             "variants": len(plan.variant),
@@ -134,7 +132,7 @@ def make_plan(
 
 
 def open_scores(
-    genotypes: Inputs, inputs: ScoreInputs, *, log: Log = silent, opened: ArrayReader | PlinkReader | None = None
+    genotypes: Inputs, inputs: ScoreInputs, *, log: Log = silent, opened: SelectableReader | None = None
 ) -> ScoreStudy:
     """Open genotypes and scoring files, match them, turn weights into integers.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,10 @@ from securegen import fixedpoint as fp
 from securegen.design import Design, combine, linear_design
 from securegen.design_binary import contingency_design, logistic_design, qc_design
 from securegen.errors import DesignError, UsageError
-from securegen.io.arrays import ArrayReader
-from securegen.io.plink1 import PlinkReader, read_plink
-from securegen.io.tables import read_ids, read_names, read_table
-from securegen.model import GenotypeReader, Variants
-from securegen.vocabulary import SEX_AND_MITOCHONDRIAL
+from securegen.io.genotypes import GenotypeFiles
+from securegen.io.tables import Table, read_ids, read_names, read_table
+from securegen.model import GenotypeReader, SelectableReader, Variants
+from securegen.vocabulary import SEX_AND_MITOCHONDRIAL, bare_chromosome
 
 Log = Callable[[str], None]
 
@@ -34,7 +33,8 @@ def silent(_: str) -> None:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What names a study. Paths are text; pheno_name and covar_name None mean every column of the file.
+    """What names a study. Paths are text; pheno_name and covar_name None mean every column of the file; bfile, pfile, vcf,
+    bgen, sample, ref_last, vcf_field, dosage_grid: as in `io.genotypes.GenotypeFiles`.
 
     model: linear, logistic, trend, allelic, or None to choose by the phenotype; missing: mean or complete;
     bits: of a design column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent;
@@ -43,7 +43,7 @@ class Inputs:
     Hardy–Weinberg over controls of the first binary phenotype only.
     """
 
-    bfile: str
+    bfile: str = ""
     pheno: str | None = None
     pheno_name: tuple[str, ...] | None = None
     covar: str | None = None
@@ -63,10 +63,21 @@ class Inputs:
     apply_rint: bool = False
     qc: bool = False
     hwe_controls: bool = False
+    pfile: str = ""
+    vcf: str = ""
+    bgen: str = ""
+    sample: str = ""
+    ref_last: bool = False
+    vcf_field: str | None = None
+    dosage_grid: int | None = None
+
+    @property
+    def genotypes(self) -> GenotypeFiles:
+        return GenotypeFiles(**{f.name: getattr(self, f.name) for f in fields(GenotypeFiles)})
 
     def files(self) -> dict[str, Path]:
         """Every input file by the name it has in run.json."""
-        out = {e: Path(f"{self.bfile}.{e}") for e in ("bed", "bim", "fam") if self.bfile}
+        out = self.genotypes.files()
         for name in ("pheno", "covar", "keep", "remove", "extract", "exclude"):
             if getattr(self, name):
                 out[name] = Path(getattr(self, name))
@@ -81,17 +92,19 @@ class Inputs:
         return out
 
 
-def open_genotypes(
-    inputs: Inputs, log: Log = silent, opened: ArrayReader | PlinkReader | None = None
-) -> ArrayReader | PlinkReader:
-    """Open the genotypes (or take a reader) and apply the sample and variant filters.
+def open_genotypes(inputs: Inputs, log: Log = silent, opened: SelectableReader | None = None) -> SelectableReader:
+    """Open the genotypes (or take a reader), apply the sample and variant filters and settle the dosage grid.
 
     Raises UsageError when nothing is left.
     """
-    reader = opened if opened is not None else read_plink(inputs.bfile)
-    log(f"{inputs.bfile or 'genotypes in memory'}: {len(reader.samples)} samples, {len(reader.variants)} variants")
-    if reader.dosage_grid > 1:
-        log(f"dosages are rounded to 1/{reader.dosage_grid}; the printed precision is that of everything else")
+    files = inputs.genotypes
+    reader = opened if opened is not None else files.open()
+    log(
+        f"{files.name if opened is None else 'genotypes in memory'}: {len(reader.samples)} samples, "
+        f"{len(reader.variants)} variants"
+    )
+    if files.bgen:
+        log(f"REF is the {'last' if files.ref_last else 'first'} allele of the BGEN; --ref-last and --ref-first choose")
     keep = np.ones(len(reader.samples), bool)
     if inputs.keep:
         keep &= align.match_people(reader.samples, read_ids(inputs.keep))
@@ -112,21 +125,20 @@ def open_genotypes(
     wanted &= _supported(reader.variants, wanted, log)
     if not keep.any() or not wanted.any():
         raise UsageError(f"the filters leave {int(keep.sum())} samples and {int(wanted.sum())} variants")
-    if keep.all() and wanted.all():
-        return reader
-    return reader.select(np.flatnonzero(keep), np.flatnonzero(wanted))
-
-
-def _bare(chromosome: str) -> str:
-    return chromosome[3:].upper() if chromosome.lower().startswith("chr") else chromosome.upper()
+    if not (keep.all() and wanted.all()):
+        reader = reader.select(np.flatnonzero(keep), np.flatnonzero(wanted))
+    reader = reader.on_grid(inputs.dosage_grid)
+    if reader.dosage_grid > 1:
+        log(f"dosages are rounded to 1/{reader.dosage_grid}; the printed precision is that of everything else")
+    return reader
 
 
 def _in_range(inputs: Inputs, variants: Variants, log: Log) -> np.ndarray:
     """(M,) bool: chromosome and position filters."""
     wanted = np.ones(len(variants), bool)
     if inputs.chr:
-        names = {_bare(c) for c in inputs.chr}
-        wanted &= np.array([_bare(c) in names for c in variants.chromosome], bool)
+        names = {bare_chromosome(c) for c in inputs.chr}
+        wanted &= np.array([bare_chromosome(c) in names for c in variants.chromosome], bool)
     if inputs.from_bp is not None or inputs.to_bp is not None:
         if not inputs.chr or len(inputs.chr) != 1:
             raise UsageError("--from-bp and --to-bp need --chr with one chromosome")
@@ -140,7 +152,7 @@ def _in_range(inputs: Inputs, variants: Variants, log: Log) -> np.ndarray:
 
 def _supported(variants: Variants, wanted: np.ndarray, log: Log) -> np.ndarray:
     """(M,) bool: autosomal and with two alleles; the others are counted aloud."""
-    sex = np.array([_bare(c) in SEX_AND_MITOCHONDRIAL for c in variants.chromosome], bool)
+    sex = np.array([bare_chromosome(c) in SEX_AND_MITOCHONDRIAL for c in variants.chromosome], bool)
     many = np.array(
         ["," in a or "," in b for a, b in zip(variants.effect_allele, variants.other_allele, strict=True)], bool
     )
@@ -169,6 +181,7 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
     if not table.columns:
         raise UsageError(f"{inputs.pheno} has no phenotype column")
     joined = align.join(reader.samples, table)
+    log_pasted(table, joined, log)
     phenotypes = tuple(
         align.interpret_phenotype(
             name, align.column_values(reader.samples, table, name, joined), force_01=inputs.force_01
@@ -181,6 +194,7 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
     if inputs.covar:
         table = read_table(inputs.covar).select(inputs.covar_name)
         covar_join = align.join(reader.samples, table)
+        log_pasted(table, covar_join, log)
         unknown = covar_join.unknown
         categorical = set(inputs.covar_categorical or ())
         if categorical - set(table.columns):
@@ -198,6 +212,12 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
         raise UsageError("--covar-name and --covar-categorical need --covar")
     covariates = np.stack(columns, axis=1) if columns else np.empty((len(reader.samples), 0))
     return Traits(phenotypes, covariates, tuple(names), (joined.unknown, unknown))
+
+
+def log_pasted(table: Table, joined: align.Join, log: Log) -> None:
+    """Say how many people were found under FID_IID, as plink2 writes ids into a VCF."""
+    if joined.pasted:
+        log(f"{table.path}: {joined.pasted} people are matched by FID_IID, the genotype file has no family ids")
 
 
 def build_design(

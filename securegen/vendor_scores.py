@@ -26,9 +26,8 @@ from securegen.ckks.prs_weights import ScoreReader, second_rows
 from securegen.ckks.publickey import publish
 from securegen.encrypted_model_scores import read_challenge
 from securegen.errors import ArtefactError, ProtocolError, VerificationError
-from securegen.io.arrays import ArrayReader
 from securegen.io.output import write_array, write_json
-from securegen.io.plink1 import PlinkReader
+from securegen.model import SelectableReader
 from securegen.private_scores import (
     PrivacyRules,
     keep_plan,
@@ -124,7 +123,7 @@ def read_offer(folder: Path) -> tuple[dict[str, Any], VendorParameters, Invitati
 
 
 def blind_scores(
-    offer_folder: Path, challenge_file: Path, reader: ArrayReader | PlinkReader, folder: Path, private: Path
+    offer_folder: Path, challenge_file: Path, reader: SelectableReader, folder: Path, private: Path
 ) -> None:
     """Hospital: multiply, blind, write the messages to the vendor; the masks stay in `private`.
 
@@ -195,7 +194,7 @@ def answer(
 
 
 def unmask_scores(
-    folder: Path, offer_folder: Path, private: Path, reader: ArrayReader | PlinkReader
+    folder: Path, offer_folder: Path, private: Path, reader: SelectableReader
 ) -> ScoreTable:  # fmt: skip
     """Hospital: its scores. Raises VerificationError for a score beyond the bound that the vendor announced."""
     _, vendor, about = read_offer(offer_folder)

@@ -62,3 +62,12 @@ MISSING_TEXT: Final = "NA"
 MISSING_INPUT: Final = frozenset({"NA", "na", "Na", "nan", "NaN", "NAN", "-nan", ".", "", "-9"})
 Z95: Final = 1.959964  # of L95 and U95
 DEFAULT_ENCRYPTOR: Final = "own"  # docs/encryptor.md; the other is "seal"
+
+
+def bare_chromosome(name: str) -> str:
+    """Without chr, in capitals.
+
+    >>> bare_chromosome("chrX"), bare_chromosome("7")
+    ('X', '7')
+    """
+    return name[3:].upper() if name.lower().startswith("chr") else name.upper()

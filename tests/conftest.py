@@ -5,6 +5,7 @@ SECUREGEN_DATA names the reference data; without it, `shared/data` beside the re
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import os
 from collections.abc import Callable
@@ -58,7 +59,11 @@ def small_study(small) -> sg.Study:
 
 @pytest.fixture(scope="session")
 def small_key(small_study):
-    return sg.generate_key(sg.plan(small_study))
+    """Two strands of 256 variants a block: three blocks, the last of them shorter."""
+    plan = sg.plan(small_study)
+    parameters = dataclasses.replace(plan.parameters, strands=2)
+    assert parameters.block_variants == 512
+    return sg.generate_key(dataclasses.replace(plan, parameters=parameters))
 
 
 @pytest.fixture(scope="session")

@@ -132,3 +132,17 @@ def test_errors_have_exit_codes_of_their_own():
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.SecuregenError)]
     codes = [c.exit_code for c in classes]
     assert len(set(codes)) == len(codes) and 0 not in codes
+
+
+def test_commands_do_not_import_each_other_in_a_circle():
+    """Of the command line, imports inside functions too."""
+    here = {m: path for m, path in MODULES.items() if room(m) == "cli"}
+    graph = {
+        m: {other for name, _ in imports(path) for other in here if f"{name}.".startswith(f"{other}.") and other != m}
+        - {"securegen.cli"}
+        for m, path in here.items()
+    }
+    while free := [m for m, needs in graph.items() if not needs & set(graph)]:
+        for m in free:
+            del graph[m]
+    assert not graph, f"a circle among {sorted(graph)}"

@@ -7,11 +7,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
 import pytest
 
+import securegen as sg
 from securegen import errors, vocabulary
 from securegen.cli.main import main
 
@@ -117,6 +119,30 @@ def test_exit_code_table_is_that_of_the_code():
     text = (ROOT / "docs" / "exit-codes.md").read_text()
     assert re.findall(r"^\| (\d+) \| `(\w+)` \| (.*) \|$", text, re.MULTILINE) == expected
     assert len({code for code, _, _ in expected}) == len(expected)
+
+
+def test_every_public_function_has_its_place_in_the_python_page():
+    page = (ROOT / "docs" / "python-api.md").read_text()
+    assert not [name for name in sg.__all__ if not re.search(rf"\b{name}\b", page)]
+
+
+def test_examples_of_the_command_line_page_name_commands_and_flags():
+    """Lines that start with securegen parse; the file of options is one that its command accepts."""
+    known = all_options(main, click.Context(main))
+    for page in ("command-line", "pipelines"):
+        text = (ROOT / "docs" / f"{page}.md").read_text()
+        named = set(re.findall(r"(?:`(?:[\w ]+ )?| )(--[a-z][a-z-]+)", text)) - {
+            "--snakefile",
+            "--directory",
+            "--cores",
+        }
+        assert named and named <= known, sorted(named - known)
+    (toml,) = blocks(ROOT / "docs" / "command-line.md", "toml")
+    options = tomllib.loads(toml)
+    command = main
+    for word in options.pop("command").split():
+        command = command.get_command(click.Context(main), word)
+    assert {f"--{key}" for key in options} <= options_of(command)
 
 
 def test_every_column_and_error_code_is_explained():

@@ -103,9 +103,13 @@ class OwnerState:
         with np.load(stream, allow_pickle=False) as arrays:
             return header, {k: arrays[k] for k in arrays.files}
 
-    def mac(self, data: bytes) -> str:
-        """A digest of genotypes that says nothing to whoever lacks the key."""
-        return hmac.new(self._key.derive("resume"), data, hashlib.sha256).hexdigest()
+    def mac(self, name: bytes, block: GenotypeBlock) -> str:
+        """A digest of named genotypes that says nothing to whoever lacks the key."""
+        digest = hmac.new(self._key.derive("resume"), name, hashlib.sha256)
+        for part in (block.dosage, np.zeros(0, bool) if block.missing is None else block.missing):
+            digest.update(canonical([part.dtype.str, part.shape]))
+            digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -209,8 +213,7 @@ def encrypt_cohort(
     total = -(-len(reader.variants) // p.block_variants)
     parts = []
     for index, block in enumerate(iterate_blocks(reader, p.block_variants)):
-        missing = b"" if block.missing is None else block.missing.tobytes()
-        identity = state.mac(canonical([cohort_id, index]) + block.dosage.tobytes() + b"|" + missing)
+        identity = state.mac(canonical([cohort_id, index]), block)
         part = _resume(state, folder, index, identity)
         if part is None:
             for stale in folder.glob(f"?-{_block_name(index)}-*"):

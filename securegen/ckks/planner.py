@@ -18,6 +18,7 @@ from securegen.kernels.residue_matmul import LANES
 RINGS = ((4096, (3,)), (8192, (3, 4, 5, 6)))
 PACKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
+BLOCK_GENOTYPES = 1 << 26  # of a block at most, in memory where it is encrypted
 STRANDS = 8  # of a block: nine rows of products fill whole squares of the kernel
 
 # Seconds on one core that the choice between plans and the estimates rest on (docs/benchmarks.md): encrypting one residue
@@ -78,7 +79,9 @@ class Plan:
     def polynomials(self) -> dict[str, int]:
         """Residue polynomials (n coefficients, one prime) of the encrypted cohort, design and results, all streams."""
         p, w, k = self.parameters, self.workload, len(self.parameters.ring.primes)
-        results = (self.strands * (w.columns / p.pack + 1) + self.blocks * (w.columns + 1)) * w.streams
+        ones = 1  # the intercept, which is public
+        sums, halves = (w.columns + ones) / p.pack + 1, w.columns + ones + 1
+        results = (self.strands * sums + self.blocks * halves) * w.streams
         return {
             "cohort": math.ceil(self.strands * p.groups * w.streams) * k, "design": p.groups * w.columns * k,
             "results": math.ceil(results) * k,
@@ -149,21 +152,23 @@ def _fit(ring: Ring, pack: int, w: Workload) -> Parameters | None:
             w.dosage_max,
             w.norm,
             w.samples,
-            _strands(w.variants, ring.n // pack),
+            _strands(w, ring.n // pack),
         )
     except PlanError:
         return None
 
 
-def _strands(variants: int, width: int) -> int:
-    """Strands of a block: STRANDS, or fewer, so that there are two blocks at least."""
-    return max(1, min(STRANDS, -(-variants // width) // 2))
+def _strands(w: Workload, width: int) -> int:
+    """Strands of a block: STRANDS, or fewer, so that there are two blocks at least and the owner can hold a few."""
+    return max(1, min(STRANDS, -(-w.variants // width) // 2, BLOCK_GENOTYPES // (w.samples * width)))
 
 
-def _with_missing(workload: Workload, missing: np.ndarray, block: int) -> Workload:
-    """The streams that blocks of so many variants have."""
-    some = np.add.reduceat(missing, range(0, len(missing), block)) > 0
-    return replace(workload, streams=workload.streams + float(some.mean()))
+def _with_missing(workload: Workload, missing: np.ndarray, p: Parameters) -> Workload:
+    """The streams that the strands of these blocks have."""
+    starts = np.arange(0, len(missing), p.block_variants)
+    strands = -(-np.minimum(p.block_variants, len(missing) - starts) // p.strand_variants)
+    some = np.logical_or.reduceat(missing, starts)
+    return replace(workload, streams=workload.streams + float(np.average(some, weights=strands)))
 
 
 def choose(workload: Workload, missing: np.ndarray | None = None) -> Plan:
@@ -179,7 +184,7 @@ def choose(workload: Workload, missing: np.ndarray | None = None) -> Plan:
                 parameters = _fit(ring, pack, workload)
                 if parameters is None:
                     continue
-                w = workload if missing is None else _with_missing(workload, missing, parameters.block_variants)
+                w = workload if missing is None else _with_missing(workload, missing, parameters)
                 plan = Plan(parameters, w)
                 cost = plan.cost()
                 if best is None or cost < best[0]:

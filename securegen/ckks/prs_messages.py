@@ -20,9 +20,7 @@ from securegen.ckks.cohort import _make_folder
 from securegen.ckks.parameters import Parameters
 from securegen.ckks.prs_blinding import Blinding
 from securegen.errors import ArtefactError, PolicyError
-from securegen.io.arrays import ArrayReader
-from securegen.io.plink1 import PlinkReader
-from securegen.model import IntArray, Samples, Variants
+from securegen.model import IntArray, Samples, SelectableReader, Variants
 from securegen.score_plan import AlleleCounts, Imputation, ScorePlan
 from securegen.scores import ScoreSums, count_alleles
 
@@ -48,7 +46,7 @@ class Request:
         return AlleleCounts(variant, c.dosage[variant], c.second[variant], c.called[variant], c.samples)
 
 
-def make_request(reader: ArrayReader | PlinkReader, imputation: str) -> Request:
+def make_request(reader: SelectableReader, imputation: str) -> Request:
     """Raises PolicyError where allele counts of too few people would have to be sent."""
     everything = np.arange(len(reader.variants))
     counts = count_alleles(reader, everything)

@@ -16,10 +16,8 @@ import numpy as np
 from securegen.ckks.encryption import ring_tables, scaled_residues
 from securegen.ckks.parameters import Parameters
 from securegen.errors import PlanError, UsageError
-from securegen.io.arrays import ArrayReader
-from securegen.io.plink1 import PlinkReader
 from securegen.kernels.message_tiles import message_tiles
-from securegen.model import GenotypeBlock, IntArray, Samples, Variants
+from securegen.model import GenotypeBlock, IntArray, Samples, SelectableReader, Variants
 from securegen.score_plan import ScorePlan
 from securegen.scores import second_copies
 
@@ -95,7 +93,7 @@ class ScoreReader:
     """The rows that are stored for scores, as a genotype reader: `used` holds the plan's variants, `second` (T,) int64
     are those whose second copies follow."""
 
-    used: ArrayReader | PlinkReader
+    used: SelectableReader
     second: IntArray
 
     @property
@@ -127,7 +125,7 @@ class ScoreReader:
         return replace(first, dosage=np.concatenate([first.dosage, extra]), missing=missing)
 
 
-def score_reader(reader: ArrayReader | PlinkReader, plan: ScorePlan) -> ScoreReader:
+def score_reader(reader: SelectableReader, plan: ScorePlan) -> ScoreReader:
     """What is stored of a cohort for a plan. Raises UsageError when the cohort has another dosage grid."""
     if reader.dosage_grid != plan.dosage_grid:
         raise UsageError(f"the plan is for a dosage grid of {plan.dosage_grid}, the cohort has {reader.dosage_grid}")

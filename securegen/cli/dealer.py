@@ -9,14 +9,14 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.party import CONFIG, KEYS, NAME, who, write_record
-from securegen.provenance import RunLog
+from securegen.cli.runlog import CommandLog
 
 
-@click.command(epilog="Example:  securegen dealer --config parties.toml --out dealer")
+@click.command()
 @CONFIG
 @NAME
 @KEYS
-@opt.run_options
+@opt.run_options_beside_parties
 def command(config, name, keys, out, threads, memory, quiet) -> None:
     """Hand out correlated randomness for one session. A dealer has keys and sizes, never data.
 
@@ -29,7 +29,7 @@ def command(config, name, keys, out, threads, memory, quiet) -> None:
     opt.use_threads(threads)
     parties = read_parties(config)
     me = who(parties, DEALER, name)
-    log = RunLog(out, f"dealer {me}", quiet=quiet)
+    log = CommandLog(out, f"dealer {me}", quiet=quiet)
     identity = Identity.in_directory(Path(keys or Path(config).parent), me)
     outcome = run_dealer(parties, identity, threads=threads or os.cpu_count() or 1)
     log(f"dealt {outcome.traffic.total} bytes in {outcome.seconds['offline']:.2f} s of computing")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.encrypt import _passphrase
+from securegen.cli.progress import progress
+from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, promises
-from securegen.errors import VerificationError
-from securegen.provenance import RunLog
+from securegen.cli.table_form import convert, form_from, table_options
+from securegen.errors import ArtefactError, VerificationError
 
 
-@click.command(
-    epilog="Example:  securegen decrypt --key study-key.secret --owner enc.owner --results results.results --out mystudy"
-)
+@click.command()
 @click.option("--key", "key_file", required=True, metavar="FILE", help="KEY.secret.")
 @opt.passphrase_options
 @click.option("--owner", required=True, metavar="FOLDER", help="OUT.owner of securegen encrypt.")
@@ -23,15 +25,15 @@ from securegen.provenance import RunLog
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
 @opt.filter_options
 @click.option("--qc-tables", is_flag=True, help="Also write OUT.afreq, OUT.vmiss and OUT.hardy (encrypt --qc).")
-@click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
+@table_options
 @opt.run_options
+@rehearses
 def command(
     key_file,
     passphrase_file,
     owner,
     results,
     key_still_trusted,
-    digits,
     qc_tables,
     out,
     threads,
@@ -48,13 +50,23 @@ def command(
 
     keys.lock_down_process()
     opt.use_threads(threads)
-    log = RunLog(out, "decrypt", quiet=quiet)
+    form = form_from(options)
+    log = CommandLog(out, "decrypt", quiet=quiet)
+    there(Path(results), "results")
+    if not list(there(Path(owner), "owner's folder").glob("*.box")):
+        raise ArtefactError(f"{owner} is not an owner's folder: give OUT.owner of securegen encrypt")
     keys.refuse_retired(key_file, still_trusted=key_still_trusted)
     with log.stage("decrypt"):
         key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))
         filters = opt.filters_from(options)
+        if dry_run():
+            stop_rehearsal([*_tables(Path(results), Path(owner), key, out), *log.files])
         try:
-            tables = api.decrypt_tables(results, key, owner, out, digits=digits, filters=filters)
+            with progress("decrypting", unit="variants", quiet=quiet) as report:
+                tables = api.decrypt_tables(
+                    results, key, owner, out, digits=form.digits, filters=filters, progress=report
+                )
+            convert(tables, out, form, log)
             paths = api.decrypt_qc(results, key, owner, out) if qc_tables else []
         except VerificationError:
             keys.retire(key_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {results} failed verification")
@@ -64,3 +76,14 @@ def command(
         log(f"wrote {path}")
     margin = key.public.parameters.margin_bits
     log.write(engine="ckks", planned_noise_margin_bits=margin, promise=promises(tables))
+
+
+def _tables(results: Path, owner: Path, key, out: str) -> list[str]:
+    """The tables that these results give. Raises ArtefactError when a folder is not whole, or of another key or design."""
+    from securegen.ckks.cohort import OwnerState
+    from securegen.ckks.studydesign import read_secrets
+    from securegen.stats.tables import table_path
+
+    check_input(results)
+    analyses = read_secrets(OwnerState(owner, key), results).analyses
+    return [table_path(out, a) for a in analyses if a.test != "qc"]

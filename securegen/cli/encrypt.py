@@ -5,23 +5,24 @@ from __future__ import annotations
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.progress import progress
-from securegen.errors import UsageError
-from securegen.provenance import RunLog, folder_bytes
+from securegen.cli.runlog import CommandLog
+from securegen.errors import DesignError, KeyFileError, UsageError
+from securegen.provenance import folder_bytes
 
 
-@click.command(
-    epilog="Example:  securegen encrypt --key study-key.secret --bfile cohort --pheno p.tsv --pheno-name QT --out enc"
-)
+@click.command()
 @click.option("--key", "key_file", required=True, metavar="FILE", help="KEY.secret of securegen keygen.")
 @opt.passphrase_options
-@opt.genotype_options(required=False)
+@opt.genotype_options()
 @opt.design_options(required=False)
 @opt.qc_options
 @click.option("--owner", metavar="FOLDER", help="Add a design to the cohort encrypted earlier with this OUT.owner.")
 @click.option("--squares", is_flag=True, help="Also a stream of squared dosages, for designs that come later.")
 @opt.encryptor_option
 @opt.run_options
+@rehearses
 def command(key_file, passphrase_file, owner, squares, encryptor, out, threads, memory, quiet, **options) -> None:
     """Encrypt a cohort and its design (the owner's side).
 
@@ -32,25 +33,28 @@ def command(key_file, passphrase_file, owner, squares, encryptor, out, threads, 
     from securegen import api
     from securegen.ckks import keys
 
-    if not options["bfile"] and not owner:
-        raise UsageError("give --bfile, or --owner to add a design to a cohort encrypted earlier")
+    if not opt.genotypes_given(options) and not owner:
+        raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
     keys.lock_down_process()
     opt.use_threads(threads)
-    log = RunLog(out, "encrypt", quiet=quiet)
+    log = CommandLog(out, "encrypt", quiet=quiet)
     inputs = opt.inputs_from(options)
     paths = api.encrypted_paths(out)
     with log.stage("encrypt"):
         key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))
         if owner:
             study = opt.open_later(inputs, owner, key, log)
+            stop_rehearsal([paths.design, *log.files])
             written = [api.encrypt_design(study, key, owner, paths.design, encryptor=encryptor)]
         elif not inputs.pheno and not inputs.qc:
+            reader = api.open_genotypes(inputs, log)
+            _rehearsed(reader, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
-                reader = api.open_genotypes(inputs, log)
                 api.encrypt_cohort(reader, key, out, encryptor=encryptor, squares=squares, progress=report)
             written = [paths.cohort]
         else:
             study = opt.open_study(inputs, log, qc_only=not inputs.pheno)
+            _rehearsed(study.reader, key, [paths.cohort, paths.design, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 api.encrypt(study, key, out, encryptor=encryptor, squares=squares or None, progress=report)
             written = [paths.cohort, paths.design]
@@ -60,11 +64,24 @@ def command(key_file, passphrase_file, owner, squares, encryptor, out, threads, 
     log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint)
 
 
+def _rehearsed(reader, key, paths) -> None:
+    """End a dry run here. Raises DesignError when the key was planned for another number of people."""
+    planned = key.public.parameters.samples
+    if dry_run() and len(reader.samples) != planned:
+        raise DesignError(
+            f"the key was planned for {planned} samples, this cohort has {len(reader.samples)}: plan again"
+        )
+    stop_rehearsal(paths, samples=len(reader.samples), variants=len(reader.variants))
+
+
 def _passphrase(key_file: str, passphrase_file: str | None) -> bytes | None:
     """Ask for a passphrase only when the key file is protected."""
     try:
         with open(key_file, "rb") as stream:
-            protected = b'"protection":"none"' not in stream.readline(1 << 16)
+            start = stream.read(1 << 16)
+        protected = b'"protection":"none"' not in start.partition(b"\n")[0]
     except OSError:
-        protected = False  # read_secret says what is wrong with the file
+        return None  # read_secret says what is wrong with the file
+    if b'"magic": "securegen public key' in start[:200]:
+        raise KeyFileError(f"{key_file} is the public half of a key: give KEY.secret")
     return opt.passphrase(passphrase_file) if protected else None

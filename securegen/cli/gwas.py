@@ -7,46 +7,55 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.progress import progress
-from securegen.errors import UsageError
+from securegen.cli.runlog import CommandLog
+from securegen.cli.table_form import TableForm, form_from, table_options
+from securegen.errors import ArtefactError, UsageError
 from securegen.provenance import RunLog, folder_bytes
 
 
-@click.command(epilog="Example:  securegen gwas --cohort enc.cohort --design enc.design --out results   (server)")
+@click.command()
 @click.option("--cohort", metavar="FOLDER", help="Encrypted cohort (server side).")
 @click.option("--design", metavar="FOLDER", help="Encrypted design for it.")
 @click.option("--public", metavar="FILE", help="KEY.public of the owner: refuse a cohort signed by anybody else.")
-@opt.genotype_options(required=False)
+@opt.genotype_options()
 @opt.design_options(required=False)
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
-@click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
+@table_options
 @opt.run_options
-def command(cohort, design, public, digits, out, threads, memory, quiet, **options) -> None:
-    """Association: on --bfile in the clear, on an encrypted cohort as the server.
+@rehearses
+def command(cohort, design, public, out, threads, memory, quiet, **options) -> None:
+    """Association: on genotypes in the clear, on an encrypted cohort as the server.
 
     As the server it reads --cohort and --design, needs no key and can use none, and writes OUT.results for the owner.
     """
     opt.use_threads(threads)
-    if bool(cohort) == bool(options["bfile"]):
-        raise UsageError("give either --bfile (in the clear) or --cohort and --design (as the server)")
+    if bool(cohort) == opt.genotypes_given(options):
+        raise UsageError("give either genotypes (--bfile …: in the clear) or --cohort and --design (as the server)")
     if cohort and not design:
         raise UsageError("--cohort needs --design")
-    log = RunLog(out, "gwas", quiet=quiet)
+    log = CommandLog(out, "gwas", quiet=quiet)
     if cohort:
         _serve(cohort, design, public, out, log, memory)
     else:
-        _plain(options, out, digits, log)
+        _plain(options, out, form_from(options), log)
 
 
 def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, memory: int | None) -> None:
     from securegen import api
     from securegen.ckks.gwas import load_kernels
 
+    there(Path(cohort), "cohort")
+    there(Path(design), "design")
     if public:
         from securegen.ckks import artefact, keys
 
         artefact.read_manifest(Path(cohort), "cohort", keys.read_public(public))
+    if dry_run():
+        _check(Path(cohort), Path(design))
+        stop_rehearsal([f"{out}.results", *log.files])
     load_kernels()
     with log.stage("gwas"), progress("associating", unit="chunks", quiet=log.quiet) as report:
         results = api.associate(cohort, design, f"{out}.results", progress=report, memory_bytes=memory and memory << 20)
@@ -55,10 +64,23 @@ def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, 
     log.write(engine="ckks", role="server", bytes={"results": size})
 
 
-def _plain(options: dict, out: str, digits: int, log: RunLog) -> None:
+def _check(cohort: Path, design: Path) -> None:
+    """Whole folders that belong together. Raises ArtefactError."""
+    from securegen.ckks.cohort import open_cohort
+    from securegen.ckks.studydesign import open_design
+
+    check_input(cohort)
+    check_input(design)
+    opened = open_cohort(cohort)
+    if open_design(design, opened.public).body["cohort"] != opened.digest:
+        raise ArtefactError("the design was made for another cohort, or for another version of this one")
+
+
+def _plain(options: dict, out: str, form: TableForm, log: RunLog) -> None:
     from securegen.cli.run_local import run_plain
 
     if not options["pheno"]:
-        raise UsageError("--bfile needs --pheno")
+        raise UsageError("association needs --pheno")
     filters = opt.filters_from(options)
-    run_plain(opt.inputs_from(options, qc=filters.active), out, digits, log, filters)
+    form.check(options["model"])
+    run_plain(opt.inputs_from(options, qc=filters.active), out, form, log, filters)

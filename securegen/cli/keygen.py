@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import common_options, rehearses, stop_rehearsal
+from securegen.cli.runlog import CommandLog
 from securegen.errors import InputError, StorageError
-from securegen.provenance import RunLog
 
 
 def read_plan(path: str):
@@ -20,17 +21,19 @@ def read_plan(path: str):
     try:
         return Plan.from_json(json.loads(Path(path).read_text()))
     except OSError as error:
-        raise InputError(f"cannot read the plan {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not a plan: {error}") from None
+        raise InputError(f"cannot read the plan {path}: {error.strerror}; securegen plan makes one") from None
+    except ValueError:
+        raise InputError(f"{path} is not a plan: give OUT.plan.json of securegen plan") from None
 
 
-@click.command(epilog="Example:  securegen keygen --plan study.plan.json --out study-key --passphrase-file pass.txt")
+@click.command()
 @click.option("--plan", "plan_file", required=True, metavar="FILE", help="OUT.plan.json of securegen plan.")
 @opt.passphrase_options
 @click.option("--plain-secret-key", is_flag=True, help="Store the secret key without a passphrase (mode 0600 only).")
 @click.option("--out", required=True, metavar="KEY", help="Writes KEY.secret and KEY.public.")
 @click.option("--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@common_options
+@rehearses
 def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool, out: str, quiet: bool) -> None:
     """Make a key for a plan.
 
@@ -41,12 +44,13 @@ def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool,
     from securegen.ckks import keys
 
     keys.lock_down_process()
-    log = RunLog(out, "keygen", quiet=quiet)
+    log = CommandLog(out, "keygen", quiet=quiet)
     with log.stage("keygen"):
         plan = read_plan(plan_file)
         for path in (f"{out}.secret", f"{out}.public"):  # neither half is left alone
             if os.path.lexists(path):
                 raise StorageError(f"{path} exists and is not overwritten: choose another name or remove it")
+        stop_rehearsal([f"{out}.secret", f"{out}.public", *log.files], parameters=plan.parameters.to_json())
         secret = None if plain_secret_key else opt.passphrase(passphrase_file, confirm=True)
         key = api.generate_key(plan)
         keys.write_secret(f"{out}.secret", key, passphrase=secret)

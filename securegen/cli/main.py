@@ -7,30 +7,75 @@ import os
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
+from securegen.cli.command import JSON, Group, example, print_record
+from securegen.cli.examples import EXAMPLES
 from securegen.errors import SecuregenError, StorageError
 from securegen.version import VERSION
 
-COMMANDS = {
-    "plan": "Choose parameters and print time, bytes and precision before anything is encrypted.",
-    "keygen": "Make a key for a plan.",
-    "encrypt": "Encrypt a cohort and its design (the owner's side).",
-    "gwas": "Association: on --bfile in the clear, on an encrypted cohort as the server.",
-    "prs": "Polygenic scores: on --bfile in the clear, on an encrypted cohort as the server.",
-    "prs-step": "One party's step of encrypted scores.",
-    "decrypt": "Decrypt, verify and write the tables (the owner's side).",
-    "qc": "Allele frequencies, missingness and Hardy–Weinberg tests in the clear.",
-    "study": "A federated study: set it up, accept it, see how far it is.",
-    "site": "Take part in a federated study as one site.",
-    "party": "Be one party of a multi-party run.",
-    "dealer": "Deal correlated randomness to the parties of a multi-party run.",
-    "certs": "Keys and certificates of the parties of a multi-party run.",
-    "run-local": "Run every role of a study on this machine, each as a process of its own.",
+# In the order in which people meet them.
+SECTIONS = {
+    "Everything on this machine": {
+        "run-local": "Run every role of a study here, each as a process of its own.",
+    },
+    "A server that sees nothing": {
+        "plan": "Choose parameters and print time, bytes and precision before anything is encrypted.",
+        "keygen": "Make a key for a plan.",
+        "encrypt": "Encrypt a cohort and its design (the owner's side).",
+        "gwas": "Association: on genotypes in the clear, on an encrypted cohort as the server.",
+        "prs": "Polygenic scores: on genotypes in the clear, on an encrypted cohort as the server.",
+        "decrypt": "Decrypt, verify and write the tables (the owner's side).",
+        "prs-step": "One party's step of encrypted scores.",
+        "qc": "Allele frequencies, missingness and Hardy–Weinberg tests in the clear.",
+    },
+    "Several sites, one table": {
+        "study": "A federated study: set it up, accept it, see how far it is.",
+        "site": "Take part in a federated study as one site.",
+    },
+    "Parties that share secrets": {
+        "certs": "Keys and certificates of the parties of a multi-party run.",
+        "party": "Be one party of a multi-party run.",
+        "dealer": "Deal correlated randomness to the parties of a multi-party run.",
+    },
+    "Looking at it, and doing it again": {
+        "inspect": "Say what a file or folder is, without any key.",
+        "rerun": "Run again what a PREFIX.run.json records.",
+        "doctor": "Examine this installation.",
+        "completion": "Print a script for the shell that completes commands and options.",
+    },
 }
+COMMANDS = {name: text for section in SECTIONS.values() for name, text in section.items()}
 
 
-class LazyGroup(click.Group):
-    """Finds `securegen.cli.NAME:command` when the subcommand is used."""
+class PathText(click.types.StringParamType):
+    """Text that the shell completes as a file or a folder."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type=self._kind)]
+
+
+def _complete_paths(command: click.Command) -> None:
+    for p in command.params:
+        if isinstance(p.type, click.types.StringParamType) and str(p.metavar or "").startswith(("F", "PREFIX")):
+            p.type = PathText("dir" if str(p.metavar).startswith("FOLDER") else "file")
+
+
+def finished(command: click.Command, name: str) -> click.Command:
+    """A command with its example, and paths that the shell completes; of a group, every command in it."""
+    if name in EXAMPLES:
+        command.epilog = example(f"securegen {EXAMPLES[name]}")
+    _complete_paths(command)
+    for inner, below in command.commands.items() if isinstance(command, click.Group) else ():
+        finished(below, f"{name} {inner}")
+    return command
+
+
+class LazyGroup(Group):
+    """Finds `securegen.cli.NAME:command` when the subcommand is used; prints the record that --json asks for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -39,20 +84,49 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"securegen.cli.{cmd_name.replace('-', '_')}")
-        return module.command
+        return finished(module.command, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, text in commands.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands without importing them."""
+        found = [CompletionItem(n, help=text) for n, text in COMMANDS.items() if n.startswith(incomplete)]
+        return found + [item for item in super().shell_complete(ctx, incomplete) if item.value.startswith("-")]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[JSON] = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context):
+        if not ctx.meta[JSON]:
+            return super().invoke(ctx)
+        try:
+            result = super().invoke(ctx)
+        except click.exceptions.Exit:
+            print_record(ctx)
+            raise
+        except BaseException as error:
+            print_record(ctx, error)
+            raise
+        print_record(ctx)
+        return result
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=example(f"securegen {EXAMPLES['']}"),
+)
 @click.version_option(VERSION, prog_name="securegen")
 def main() -> None:
     """Genome-wide association and polygenic risk scores on genotypes that stay hidden.
 
-    Flags use plink2's words. Try:  securegen run-local gwas --engine ckks --bfile examples/cohort
-    --pheno examples/cohort.pheno.tsv --pheno-name QT --covar examples/cohort.covar.tsv --out result
+    Flags use plink2's words. Every command has --help with an example, --dry-run, --json, and --config for its options
+    in a file.
     """
 
 

@@ -11,7 +11,10 @@ from typing import Any
 
 import click
 
+from securegen.cli.command import common_options
 from securegen.errors import InputError, UsageError
+from securegen.io.genotypes import GenotypeFiles
+from securegen.io.vcf import FIELDS as VCF_FIELDS
 from securegen.stats.qc import Filters
 from securegen.study import Inputs
 from securegen.vocabulary import MODELS
@@ -24,14 +27,48 @@ def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tup
     return names or None
 
 
-def genotype_options(required: bool = True, *, several: bool = False) -> Callable:
-    """--bfile and the filters of samples and variants. several: --bfile may be repeated, one a site."""
+def genotype_files(*, several: bool = False) -> list[Callable]:
+    """The files of genotypes. several: they may be repeated, one a site."""
     more = " Several: one a site." if several else ""
+    default = None if several else ""
+    file = lambda flag, metavar, text: click.option(  # noqa: E731
+        flag, default=default, multiple=several, metavar=metavar, help=text + more
+    )
+    return [
+        file("--bfile", "PREFIX", "PLINK1 fileset PREFIX.bed, .bim, .fam."),
+        file("--pfile", "PREFIX", "PLINK2 fileset PREFIX.pgen, .pvar (or .pvar.zst), .psam."),
+        file("--vcf", "FILE", "VCF or BCF file, also gzipped."),
+        file("--bgen", "FILE", "BGEN file."),
+        file("--sample", "FILE", "The .sample file of --bgen [ids in the BGEN]."),
+        click.option("--ref-last/--ref-first", help="Which allele of a BGEN is REF; the other is counted [first]."),
+        click.option("--vcf-field", type=click.Choice(VCF_FIELDS), help="Of a VCF [DS where its header has it, else GT]."),
+        click.option("--dosage-grid", type=click.IntRange(1), metavar="D",
+                     help="Dosages in steps of 1/D [1 where all are hard calls, else 256]."),
+    ]  # fmt: skip
+
+
+def genotypes_given(options: dict[str, Any]) -> bool:
+    """Whether a file of genotypes is named."""
+    return any(options[name] for name in ("bfile", "pfile", "vcf", "bgen"))
+
+
+def cohorts_from(options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Take the repeated files of genotypes out of the options: the fields of `Inputs` that name each cohort."""
+    files = {name: options.pop(name) for name in ("bfile", "pfile", "vcf", "bgen")}
+    samples = options.pop("sample")
+    if samples and len(samples) != len(files["bgen"]):
+        raise UsageError("give one --sample for every --bgen, in the same order, or none")
+    out = [{name: path} for name, paths in files.items() for path in paths]
+    bgens = [cohort for cohort in out if "bgen" in cohort]
+    for cohort, sample in zip(bgens, samples, strict=False):
+        cohort["sample"] = sample
+    return out or [{}]
+
+
+def genotype_options(*, several: bool = False) -> Callable:
+    """The files of genotypes and the filters of samples and variants."""
     options = [
-        click.option(
-            "--bfile", required=required, multiple=several, metavar="PREFIX",
-            help=f"PLINK1 fileset PREFIX.bed, .bim, .fam.{more}",
-        ),
+        *genotype_files(several=several),
         click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line)."),
         click.option("--remove", metavar="FILE", help="Without these samples."),
         click.option("--extract", metavar="FILE", help="Only these variant ids."),
@@ -41,6 +78,11 @@ def genotype_options(required: bool = True, *, several: bool = False) -> Callabl
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
     ]  # fmt: skip
     return _apply(options)
+
+
+def site_genotypes(command: Callable) -> Callable:
+    """The files of genotypes of one site."""
+    return _apply(genotype_files())(command)
 
 
 def design_options(required: bool = True) -> Callable:
@@ -101,7 +143,8 @@ def open_later(inputs: Inputs, owner: str, key, log: Callable[[str], None]):
     """A design for a cohort that was encrypted earlier."""
     from securegen import api
 
-    named = {f: getattr(inputs, f) for f in STUDY_FIELDS if f != "bfile"}
+    cohort = {f.name for f in fields(GenotypeFiles)}
+    named = {f: getattr(inputs, f) for f in STUDY_FIELDS if f not in cohort}
     return api.open_later_study(owner, key, log=log, **named)
 
 
@@ -112,8 +155,8 @@ def encryptor_option(command: Callable) -> Callable:
     return click.option("--encryptor", type=choice, default="own", show_default=True, help=text)(command)
 
 
-def run_options(command: Callable) -> Callable:
-    """--out, --threads, --memory, --quiet."""
+def run_options(command: Callable, *, config: str = "--config") -> Callable:
+    """--out, --threads, --memory, --quiet, and what every command has. config: the flag of the file of options."""
     return _apply(
         [
             click.option("--out", default="securegen", show_default=True, metavar="PREFIX", help="Prefix of what is written."),
@@ -121,7 +164,12 @@ def run_options(command: Callable) -> Callable:
             click.option("--memory", type=click.IntRange(64), metavar="MB", help="Working memory of the kernels [256]."),
             click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
         ]
-    )(command)  # fmt: skip
+    )(common_options(command, config=config))  # fmt: skip
+
+
+def run_options_beside_parties(command: Callable) -> Callable:
+    """As `run_options` where --config is taken by parties.toml."""
+    return run_options(command, config="--run-config")
 
 
 def passphrase_options(command: Callable) -> Callable:

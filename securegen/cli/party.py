@@ -9,18 +9,23 @@ from typing import Any
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import writes
+from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand
 from securegen.cli.score_options import _numbers as numbers
 from securegen.cli.site import summary_json
 from securegen.cli.summary import print_summaries, promises
+from securegen.cli.table_form import convert, form_from, format_options
 from securegen.errors import UsageError
 from securegen.mpc.parties import DEALER, Parties, read_parties
 from securegen.provenance import RunLog
 from securegen.score_release import DIGITS
 
-CONFIG = click.option("--config", required=True, metavar="FILE", help="parties.toml, the same at every party.")
+CONFIG = click.option(
+    "--parties", "--config", "config", required=True, metavar="FILE", help="parties.toml, the same at every party."
+)
 KEYS = click.option(
-    "--keys", metavar="FOLDER", help="Folder of NAME.pem, NAME.key and ca.pem [the folder of --config]."
+    "--keys", metavar="FOLDER", help="Folder of NAME.pem, NAME.key and ca.pem [the folder of --parties]."
 )
 NAME = click.option("--name", metavar="NAME", help="Which party, where several have the role.")
 
@@ -41,18 +46,14 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
     log.write(engine="mpc", party=name, bytes=sent, **record)
 
 
-@click.command(
-    cls=ScoreCommand,
-    epilog="Example:  securegen party --config parties.toml --role phenotypes --pheno p.tsv --covar c.tsv "
-    "--reveal aggregates --consent-aggregates --out result",
-)
+@click.command(cls=ScoreCommand)
 @CONFIG
 @click.option(
     "--role", type=click.Choice(["genotypes", "phenotypes", "server", "site", "model"]), required=True, help="Our role."
 )
 @NAME
 @KEYS
-@opt.genotype_options(required=False)
+@opt.genotype_options()
 @opt.design_options(required=False)
 @click.option("--state", metavar="FILE", help="Our memory of masks and limits [KEYS/NAME.state.json]; keep it.")
 @click.option(
@@ -74,7 +75,9 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @click.option("--allow-small-score", "allow", multiple=True, metavar="NAME", help="Weights of this score may be found.")
 @click.option("--reply-limit", type=click.IntRange(1), default=1000, show_default=True, help="Scores ever answered.")
 @click.option("--digits", type=click.IntRange(1, 17), help="Significant digits [17 of tables, 6 of scores].")
-@opt.run_options
+@format_options
+@opt.run_options_beside_parties
+@writes("{out}.<PHENO>.<TEST> or {out}.sscore, of the party that learns the result", "{out}.log", "{out}.run.json")
 def command(config, role, name, keys, state, cohort, column_limit, reveal, threshold, consent_aggregates,
             two_sites_learn_each_other, score, columns, allow, reply_limit, digits, out, threads, memory, quiet,
             **options) -> None:  # fmt: skip
@@ -88,20 +91,24 @@ def command(config, role, name, keys, state, cohort, column_limit, reveal, thres
     parties = read_parties(config)
     me = who(parties, role, name)
     folder = Path(keys or Path(config).parent)
-    for flag, needed in (
-        ("bfile", role in ("genotypes", "site")), ("pheno", role in ("phenotypes", "site")), ("score", role == "model"),
+    for flag, needed, value in (
+        ("bfile, --pfile, --vcf or --bgen", role in ("genotypes", "site"), opt.genotypes_given(options)),
+        ("pheno", role in ("phenotypes", "site"), options["pheno"]), ("score", role == "model", score),
     ):  # fmt: skip
-        if needed and not (score if flag == "score" else options[flag]):
+        if needed and not value:
             raise UsageError(f"--role {role} needs --{flag}")
-    inputs = opt.inputs_from(options, bfile=options["bfile"] or "")
-    log = RunLog(out, f"party {me}", quiet=quiet)
+    inputs = opt.inputs_from(options)
+    form = form_from(options, digits or 17)
+    form.check(options["model"], projected=role == "phenotypes" and reveal != "aggregates")
+    log = CommandLog(out, f"party {me}", quiet=quiet)
     task = Task(
         inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
         reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, column_limit=column_limit,
-        two_sites_learn_each_other=two_sites_learn_each_other, digits=digits or 17, threads=threads or os.cpu_count() or 1,
+        two_sites_learn_each_other=two_sites_learn_each_other, digits=form.digits, threads=threads or os.cpu_count() or 1,
         score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),
     )  # fmt: skip
     outcome = run_party(parties, Identity.in_directory(folder, me), task, log)
+    convert(outcome.tables, out, form, log)
     print_summaries(outcome.tables, log)
     split = split_of(parties)
     computing = [n for n in parties.names if parties[n].role != DEALER]

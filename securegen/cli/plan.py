@@ -7,10 +7,11 @@ import math
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import rehearses, stop_rehearsal
+from securegen.cli.runlog import CommandLog
 from securegen.design import LinearModel
 from securegen.design_binary import ScoreModel
 from securegen.io.output import write_json
-from securegen.provenance import RunLog
 from securegen.stats.linear import expected_t_error, planned_t_error
 from securegen.stats.score_test import expected_chisq_error
 
@@ -38,12 +39,13 @@ def describe(plan, design, log) -> None:
     log("estimate: " + ", ".join(f"{k} {v:.1f} s" for k, v in time.items()))
 
 
-@click.command(epilog="Example:  securegen plan --bfile cohort --pheno p.tsv --pheno-name QT --covar c.tsv --out study")
+@click.command()
 @opt.genotype_options()
 @opt.design_options()
 @opt.qc_options
 @click.option("--squares", is_flag=True, help="Plan a stream of squared dosages, for designs that come later.")
 @opt.run_options
+@rehearses
 def command(out: str, threads: int | None, memory: int | None, quiet: bool, squares: bool, **options) -> None:
     """Choose parameters and print time, bytes and precision before anything is encrypted.
 
@@ -52,11 +54,12 @@ def command(out: str, threads: int | None, memory: int | None, quiet: bool, squa
     from securegen import api
 
     opt.use_threads(threads)
-    log = RunLog(out, "plan", quiet=quiet)
+    log = CommandLog(out, "plan", quiet=quiet)
     with log.stage("plan"):
         study = opt.open_study(opt.inputs_from(options), log)
         plan = api.plan(study, squares=squares or None)
         describe(plan, study.design, log)
+        stop_rehearsal([f"{out}.plan.json", *log.files], plan=plan.to_json())
         write_json(f"{out}.plan.json", plan.to_json())
     log(f"wrote {out}.plan.json; next: securegen keygen --plan {out}.plan.json --out KEY")
     log.write(parameters=plan.parameters.to_json(), planned_noise_margin_bits=plan.parameters.margin_bits)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.progress import progress
+from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand, score_inputs, score_options
 from securegen.errors import UsageError
 from securegen.governance.receipt import Party, Receipt
@@ -16,22 +20,25 @@ from securegen.study import Inputs
 SMALL_MODELS = "scores of few variants give the genotypes away to whoever knows the weights"
 
 
-@click.command(cls=ScoreCommand, epilog="Example:  securegen prs --bfile cohort --score weights.tsv 1 2 4 --out result")
+@click.command(cls=ScoreCommand)
 @click.option("--cohort", metavar="FOLDER", help="Encrypted cohort (server side).")
 @click.option("--model", metavar="FOLDER", help="Public model for it (server side).")
-@opt.genotype_options(required=False)
+@opt.genotype_options()
 @score_options(required=False)
 @opt.run_options
+@rehearses
 def command(cohort, model, out, threads, memory, quiet, **options) -> None:
-    """Polygenic scores: on --bfile in the clear, on an encrypted cohort as the server.
+    """Polygenic scores: on genotypes in the clear, on an encrypted cohort as the server.
 
     In the clear it writes OUT.sscore in plink2's columns and OUT.match.tsv with a word for every row of the scoring
     files. As the server it reads --cohort and --model, needs no key and can use none, and writes OUT.results.
     """
     opt.use_threads(threads)
-    if bool(cohort) == bool(options["bfile"]) or bool(cohort) != bool(model):
-        raise UsageError("give either --bfile and --score (in the clear) or --cohort and --model (as the server)")
-    log = RunLog(out, "prs", quiet=quiet)
+    if bool(cohort) == opt.genotypes_given(options) or bool(cohort) != bool(model):
+        raise UsageError(
+            "give either genotypes (--bfile …) and --score (in the clear) or --cohort and --model (as the server)"
+        )
+    log = CommandLog(out, "prs", quiet=quiet)
     if cohort:
         if options["score"]:
             raise UsageError("the server reads the weights from --model, not from --score")
@@ -44,6 +51,12 @@ def serve(cohort: str, model: str, out: str, log: RunLog) -> None:
     """The server's side, with its log and record."""
     from securegen.encrypted_scores import score_encrypted
 
+    there(Path(cohort), "cohort")
+    there(Path(model), "model")
+    if dry_run():
+        check_input(Path(cohort))
+        check_input(Path(model))
+        stop_rehearsal([f"{out}.results", *log.files])
     with log.stage("score"), progress("scoring", unit="chunks", quiet=log.quiet) as report:
         results = score_encrypted(cohort, model, f"{out}.results", progress=report)
     size = folder_bytes(results)
@@ -57,6 +70,7 @@ def run_plain(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog) -> 
 
     with log.stage("match"):
         study = open_scores(genotypes, inputs, log=log)
+        stop_rehearsal([f"{out}.sscore", f"{out}.match.tsv", *log.files])
         write_match(out, study.matches, study.reader.variants, log)
     with log.stage("score"):
         sums = plain_scores(study.reader, study.plan)

@@ -9,7 +9,9 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli import prs_step_parties
+from securegen.cli.command import Group, writes
 from securegen.cli.progress import progress
+from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import (
     ScoreCommand,
     folder_option,
@@ -19,22 +21,30 @@ from securegen.cli.score_options import (
     score_options,
 )
 from securegen.errors import VerificationError
-from securegen.provenance import RunLog, folder_bytes
+from securegen.provenance import folder_bytes
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """One party's step of encrypted scores: who runs which step is in docs/prs-protocols.md."""
 
 
-@command.command(
-    cls=ScoreCommand, epilog="Example:  securegen prs-step encrypt --bfile cohort --score weights.tsv --out enc"
-)
+@command.command(cls=ScoreCommand)
 @opt.genotype_options()
 @score_options()
 @opt.encryptor_option
 @opt.passphrase_options
 @opt.run_options
+@writes(
+    "{out}.cohort",
+    "{out}.model",
+    "{out}.owner",
+    "{out}.secret",
+    "{out}.public",
+    "{out}.match.tsv",
+    "{out}.log",
+    "{out}.run.json",
+)
 def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
     """Owner, public model: make a key, encrypt the variants that the scores use.
 
@@ -46,7 +56,7 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
 
     keys.lock_down_process()
     opt.use_threads(threads)
-    log = RunLog(out, "prs-step encrypt", quiet=quiet)
+    log = CommandLog(out, "prs-step encrypt", quiet=quiet)
     with log.stage("match"):
         study = open_scores(opt.inputs_from(options), score_inputs(options), log=log)
         write_match(out, study.matches, study.reader.variants, log)
@@ -60,9 +70,7 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
     log.write(engine="ckks", parameters=key.public.parameters.to_json(), **study.record())
 
 
-@command.command(
-    epilog="Example:  securegen prs-step decrypt --key enc.secret --owner enc.owner --results enc.results --out result"
-)
+@command.command()
 @click.option("--key", "key_file", required=True, metavar="FILE", help="OUT.secret of prs-step encrypt.")
 @opt.passphrase_options
 @click.option("--owner", required=True, metavar="FOLDER", help="OUT.owner of prs-step encrypt.")
@@ -70,6 +78,7 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
 @click.option("--digits", type=click.IntRange(1, 17), default=6, show_default=True, help="Significant digits.")
 @opt.run_options
+@writes("{out}.sscore", "{out}.log", "{out}.run.json")
 def decrypt(key_file, passphrase_file, owner, results, key_still_trusted, digits, out, threads, memory, quiet) -> None:
     """Owner, public model: decrypt, verify and write OUT.sscore. Nothing is written before every score is verified."""
     from securegen.ckks import keys
@@ -79,7 +88,7 @@ def decrypt(key_file, passphrase_file, owner, results, key_still_trusted, digits
 
     keys.lock_down_process()
     opt.use_threads(threads)
-    log = RunLog(out, "prs-step decrypt", quiet=quiet)
+    log = CommandLog(out, "prs-step decrypt", quiet=quiet)
     keys.refuse_retired(key_file, still_trusted=key_still_trusted)
     with log.stage("decrypt"):
         key = keys.read_secret(key_file, passphrase=opt.passphrase(passphrase_file))
@@ -104,12 +113,13 @@ def decrypt(key_file, passphrase_file, owner, results, key_still_trusted, digits
     help="Missing calls; the cohort's means need allele counts of 50 people or more.",
 )
 @opt.run_options
+@writes("{out}.request", "{out}.log", "{out}.run.json")
 def request(imputation, out, threads, memory, quiet, **options) -> None:
     """Genotype owner, private model: OUT.request, the variants of the cohort, for the model owner."""
     from securegen.ckks.prs_messages import make_request, write_request
     from securegen.study import open_genotypes
 
-    log = RunLog(out, "prs-step request", quiet=quiet)
+    log = CommandLog(out, "prs-step request", quiet=quiet)
     with log.stage("match"):
         made = make_request(open_genotypes(opt.inputs_from(options), log), imputation)
         write_request(made, Path(f"{out}.request"))
@@ -124,12 +134,13 @@ def request(imputation, out, threads, memory, quiet, **options) -> None:
 @score_options()
 @privacy_options
 @opt.run_options
+@writes("{out}.invitation", "{out}.private", "{out}.log", "{out}.run.json")
 def invite(request, challenge, out, threads, memory, quiet, **options) -> None:
     """Model owner, private or encrypted model: OUT.invitation for the genotype owner; OUT.private stays."""
     from securegen.encrypted_model_scores import invite_product
     from securegen.private_scores import invite as make
 
-    log = RunLog(out, "prs-step invite", quiet=quiet)
+    log = CommandLog(out, "prs-step invite", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("match"):
         folders = (Path(f"{out}.invitation"), Path(f"{out}.private"))
@@ -147,6 +158,7 @@ def invite(request, challenge, out, threads, memory, quiet, **options) -> None:
 @opt.encryptor_option
 @opt.passphrase_options
 @opt.run_options
+@writes("{out}.cohort", "{out}.publickey", "{out}.secret", "{out}.owner", "{out}.log", "{out}.run.json")
 def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
     """Genotype owner, private model: a fresh key; OUT.cohort and OUT.publickey for the model owner."""
     from securegen.ckks import keys
@@ -156,7 +168,7 @@ def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, 
 
     keys.lock_down_process()
     opt.use_threads(threads)
-    log = RunLog(out, "prs-step accept", quiet=quiet)
+    log = CommandLog(out, "prs-step accept", quiet=quiet)
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
         reader = open_genotypes(opt.inputs_from(options), log)
         key = encrypt_for(read_invitation(Path(invitation)), reader, out, encryptor=encryptor, progress=report)
@@ -172,12 +184,13 @@ def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, 
 @score_options()
 @privacy_options
 @opt.run_options
+@writes("{out}.replies", "{out}.log", "{out}.run.json")
 def reply(cohort, publickey, private, out, threads, memory, quiet, **options) -> None:
     """Model owner, private model: charge the replies, then write OUT.replies for the genotype owner."""
     from securegen.private_scores import reply as answer
 
     opt.use_threads(threads)
-    log = RunLog(out, "prs-step reply", quiet=quiet)
+    log = CommandLog(out, "prs-step reply", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     folder = Path(f"{out}.replies")
     with log.stage("score"), progress("scoring", unit="chunks", quiet=quiet) as report:
@@ -193,6 +206,7 @@ def reply(cohort, publickey, private, out, threads, memory, quiet, **options) ->
 @folder_option("replies", "What it sent last.")
 @opt.genotype_options()
 @opt.run_options
+@writes("{out}.sscore", "{out}.log", "{out}.run.json")
 def open_(key_file, passphrase_file, owner, invitation, replies, out, threads, memory, quiet, **options) -> None:
     """Genotype owner, private model: decrypt the scores and write OUT.sscore."""
     from securegen.ckks import keys
@@ -202,7 +216,7 @@ def open_(key_file, passphrase_file, owner, invitation, replies, out, threads, m
     from securegen.study import open_genotypes
 
     keys.lock_down_process()
-    log = RunLog(out, "prs-step open", quiet=quiet)
+    log = CommandLog(out, "prs-step open", quiet=quiet)
     keys.refuse_retired(key_file)
     with log.stage("decrypt"):
         key = keys.read_secret(key_file, passphrase=opt.passphrase(passphrase_file))

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import writes
 from securegen.cli.progress import progress
+from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import (
     ScoreCommand,
     folder_option,
@@ -16,16 +18,17 @@ from securegen.cli.score_options import (
     score_inputs,
     score_options,
 )
-from securegen.provenance import RunLog, folder_bytes
+from securegen.provenance import folder_bytes
 
 
 @click.command()
 @opt.run_options
+@writes("{out}.challenge", "{out}.log", "{out}.run.json")
 def challenge(out, threads, memory, quiet) -> None:
     """Evaluator, or hospital of a vendor's model: OUT.challenge, a nonce for the other party; keep it."""
     from securegen.encrypted_model_scores import challenge as draw
 
-    log = RunLog(out, "prs-step challenge", quiet=quiet)
+    log = CommandLog(out, "prs-step challenge", quiet=quiet)
     draw(Path(f"{out}.challenge"))
     log.write(engine="ckks")
 
@@ -36,12 +39,13 @@ def challenge(out, threads, memory, quiet) -> None:
 @score_options()
 @privacy_options
 @opt.run_options
+@writes("{out}.encmodel", "{out}.log", "{out}.run.json")
 def encrypt_model(publickey, private, out, threads, memory, quiet, **options) -> None:
     """Model owner, encrypted model: charge the replies, then write OUT.encmodel for the evaluator."""
     from securegen.encrypted_model_scores import encrypt_model_for
 
     opt.use_threads(threads)
-    log = RunLog(out, "prs-step encrypt-model", quiet=quiet)
+    log = CommandLog(out, "prs-step encrypt-model", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("encrypt"):
         encrypt_model_for(Path(publickey), Path(private), inputs, rules, Path(f"{out}.encmodel"))
@@ -54,12 +58,13 @@ def encrypt_model(publickey, private, out, threads, memory, quiet, **options) ->
 @folder_option("model", "OUT.encmodel of prs-step encrypt-model.")
 @click.option("--challenge", required=True, metavar="FILE", help="This evaluator's, of this run.")
 @opt.run_options
+@writes("{out}.replies", "{out}.log", "{out}.run.json")
 def evaluate(cohort, publickey, model, challenge, out, threads, memory, quiet) -> None:
     """Evaluator, encrypted model: multiply, blind, and write OUT.replies for the genotype owner."""
     from securegen.encrypted_model_scores import evaluate as multiply
 
     opt.use_threads(threads)
-    log = RunLog(out, "prs-step evaluate", quiet=quiet)
+    log = CommandLog(out, "prs-step evaluate", quiet=quiet)
     folder = Path(f"{out}.replies")
     with log.stage("score"), progress("scoring", unit="chunks", quiet=quiet) as report:
         multiply(Path(cohort), Path(publickey), Path(model), Path(challenge), folder, progress=report)
@@ -74,6 +79,7 @@ def evaluate(cohort, publickey, model, challenge, out, threads, memory, quiet) -
 @opt.encryptor_option
 @opt.passphrase_options
 @opt.run_options
+@writes("{out}.offer", "{out}.private", "{out}.log", "{out}.run.json")
 def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
     """Vendor: OUT.offer, the model encrypted under a fresh key for every batch of people; OUT.private stays."""
     from securegen.ckks import keys
@@ -81,7 +87,7 @@ def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, 
 
     keys.lock_down_process()
     opt.use_threads(threads)
-    log = RunLog(out, "prs-step offer", quiet=quiet)
+    log = CommandLog(out, "prs-step offer", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("keygen"):
         make(
@@ -96,13 +102,14 @@ def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, 
 @click.option("--challenge", required=True, metavar="FILE", help="This hospital's.")
 @opt.genotype_options()
 @opt.run_options
+@writes("{out}.blinded", "{out}.masks", "{out}.log", "{out}.run.json")
 def blind(offer, challenge, out, threads, memory, quiet, **options) -> None:
     """Hospital: OUT.blinded for the vendor; OUT.masks stays."""
     from securegen.study import open_genotypes
     from securegen.vendor_scores import blind_scores
 
     opt.use_threads(threads)
-    log = RunLog(out, "prs-step blind", quiet=quiet)
+    log = CommandLog(out, "prs-step blind", quiet=quiet)
     reader = open_genotypes(opt.inputs_from(options), log)
     with log.stage("score"):
         blind_scores(Path(offer), Path(challenge), reader, Path(f"{out}.blinded"), Path(f"{out}.masks"))
@@ -116,13 +123,14 @@ def blind(offer, challenge, out, threads, memory, quiet, **options) -> None:
 @privacy_options
 @opt.passphrase_options
 @opt.run_options
+@writes("{out}.rounded", "{out}.log", "{out}.run.json")
 def answer(blinded, private, passphrase_file, out, threads, memory, quiet, **options) -> None:
     """Vendor: charge the replies, round one coefficient a person into OUT.rounded, forget the keys."""
     from securegen.ckks import keys
     from securegen.vendor_scores import answer as reply
 
     keys.lock_down_process()
-    log = RunLog(out, "prs-step answer", quiet=quiet)
+    log = CommandLog(out, "prs-step answer", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("decrypt"):
         secret = opt.passphrase(passphrase_file)
@@ -136,13 +144,14 @@ def answer(blinded, private, passphrase_file, out, threads, memory, quiet, **opt
 @folder_option("masks", "OUT.masks of prs-step blind.")
 @opt.genotype_options()
 @opt.run_options
+@writes("{out}.sscore", "{out}.log", "{out}.run.json")
 def unmask(rounded, offer, masks, out, threads, memory, quiet, **options) -> None:
     """Hospital: take the masks away and write OUT.sscore."""
     from securegen.score_study import ScoreInputs, write_table
     from securegen.study import open_genotypes
     from securegen.vendor_scores import unmask_scores
 
-    log = RunLog(out, "prs-step unmask", quiet=quiet)
+    log = CommandLog(out, "prs-step unmask", quiet=quiet)
     reader = open_genotypes(opt.inputs_from(options), log)
     table = unmask_scores(Path(rounded), Path(offer), Path(masks), reader)
     write_table(out, reader.samples, table, ScoreInputs(()), log)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import click
 
 from securegen.cli import options as opt
-from securegen.provenance import RunLog
+from securegen.cli.command import rehearses
+from securegen.cli.runlog import CommandLog
+from securegen.cli.table_form import TableForm
 
 
-@click.command(epilog="Example:  securegen qc --bfile cohort --out quality   (encrypted: securegen run-local qc)")
+@click.command()
 @opt.genotype_options()
 @click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls.")
 @click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
 @opt.run_options
+@rehearses
 def command(out: str, threads: int | None, memory: int | None, quiet: bool, **options) -> None:
     """Allele frequencies, missingness and Hardy–Weinberg tests of your own genotypes, in the clear.
 
@@ -22,4 +25,4 @@ def command(out: str, threads: int | None, memory: int | None, quiet: bool, **op
     from securegen.cli.run_local import run_plain
 
     opt.use_threads(threads)
-    run_plain(opt.inputs_from(options, qc=True), out, 17, RunLog(out, "qc", quiet=quiet), qc_only=True)
+    run_plain(opt.inputs_from(options, qc=True), out, TableForm(), CommandLog(out, "qc", quiet=quiet), qc_only=True)

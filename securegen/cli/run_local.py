@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,18 +11,23 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import Group, dry_run, rehearses, stop_rehearsal
+from securegen.cli.progress import progress
+from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.run_local_prs import prs
+from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, print_top, promises
+from securegen.cli.table_form import TableForm, convert, form_from, table_options
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
-from securegen.io.output import make_working_folder
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.stats.qc import Filters
-from securegen.stats.tables import Summary
-from securegen.study import Inputs
+from securegen.stats.tables import Summary, table_path
+from securegen.study import Inputs, silent
+from securegen.vocabulary import QC_COLUMNS
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Run every role of a study on this machine, each as a process of its own."""
 
@@ -48,8 +49,15 @@ def record_of(study) -> dict:
     }
 
 
+def _rehearsed(study, out: str, log: RunLog) -> None:
+    """End a dry run here, with the names of the tables."""
+    analyses = study.design.analyses
+    tables = [table_path(out, a) for a in analyses if a.test != "qc"] or [f"{out}.{n}" for n in QC_COLUMNS]
+    stop_rehearsal([*tables, f"{out}.log", f"{out}.run.json"], **record_of(study))
+
+
 def run_plain(
-    inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, qc_only: bool = False,
+    inputs: Inputs, out: str, form: TableForm, log: RunLog, filters: Filters | None = None, *, qc_only: bool = False,
     uv: bool = False,
 ):  # fmt: skip
     """The plain engine, with its log and record."""
@@ -57,14 +65,17 @@ def run_plain(
 
     with log.stage("plan"):
         study = opt.open_study(inputs, log, qc_only=qc_only)
+    _rehearsed(study, out, log)
     tables: list[Summary] = []
     with log.stage("gwas"):
         if uv:
             from securegen.stats.projected_tables import plain_uv
 
-            tables = plain_uv(study.reader, study.design, out, digits=digits)
+            tables = plain_uv(study.reader, study.design, out, digits=form.digits)
         elif not qc_only:
-            tables = api.plain_tables(study, out, digits=digits, filters=filters)
+            with progress("associating", unit="variants", quiet=log.quiet) as report:
+                tables = api.plain_tables(study, out, digits=form.digits, filters=filters, progress=report)
+            convert(tables, out, form, log)
         if qc_only:
             for path in api.plain_qc(study, out):
                 log(f"wrote {path}")
@@ -79,25 +90,22 @@ def run_plain(
 
 
 def run_ckks(
-    inputs: Inputs, out: str, digits: int, log: RunLog, filters: Filters | None = None, *, encryptor: str, keep_files: bool,
+    inputs: Inputs, out: str, form: TableForm, log: RunLog, filters: Filters | None = None, *, encryptor: str, keep_files: bool,
     qc_only: bool = False, limits: Sequence[str] = (),
 ):  # fmt: skip
     """Owner in this process, server in another that is given two folders and no key."""
     from securegen import api
     from securegen.ckks import keys
     from securegen.cli.plan import describe
-    from securegen.cli.progress import progress
 
     keys.lock_down_process()
-    work = make_working_folder(f"{out}.parties")
-    owner, server = work / "owner", work / "server"
-    owner.mkdir(mode=0o700)
-    server.mkdir()
-    try:
-        with log.stage("plan"):
-            study = opt.open_study(inputs, log, qc_only=qc_only)
-            plan = api.plan(study)
-            describe(plan, study.design, log)
+    with log.stage("plan"):
+        study = opt.open_study(inputs, log, qc_only=qc_only)
+        plan = api.plan(study)
+        describe(plan, study.design, log)
+    _rehearsed(study, out, log)
+    with parties(out, "owner", "server", keep=keep_files, log=log) as at:
+        owner, server = at["owner"], at["server"]
         with log.stage("keygen"):
             passphrase = secrets.token_bytes(32).hex().encode()
             keys.write_secret(owner / "key.secret", api.generate_key(plan), passphrase=passphrase)
@@ -107,10 +115,13 @@ def run_ckks(
             made = api.encrypt(study, key, owner / "study", encryptor=encryptor, progress=report)
             for folder in (made.cohort, made.design):
                 folder.rename(server / folder.name)
-        served = _serve(server, limits)
+        served = run_party(
+            server, "gwas", "--cohort", "study.cohort", "--design", "study.design", "--out", "study", *limits
+        )
         with log.stage("decrypt"):
             results = server / "study.results"
-            tables = api.decrypt_tables(results, key, made.owner, out, digits=digits, filters=filters)
+            tables = api.decrypt_tables(results, key, made.owner, out, digits=form.digits, filters=filters)
+            convert(tables, out, form, log)
             paths = api.decrypt_qc(results, key, made.owner, out) if qc_only else []
         print_summaries(tables, log, filters)
         for path in paths:
@@ -128,32 +139,9 @@ def run_ckks(
             encryptor=encryptor, **record_of(study),
         )  # fmt: skip
         return tables
-    finally:
-        if keep_files:
-            log(f"kept {work}")
-            (owner / "key.secret").unlink(missing_ok=True)
-        else:
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def _serve(server: Path, limits: Sequence[str]) -> dict:
-    """Run the server as its own process in its own folder, with no key and nothing of the owner's environment."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SECUREGEN_")}
-    environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-    call = [sys.executable, "-m", "securegen", "gwas", "--cohort", "study.cohort", "--design", "study.design"]
-    run = subprocess.run(
-        [*call, "--out", "study", "--quiet", *limits], cwd=server, env=environment, stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    if run.returncode:
-        error = SecuregenError(f"the server process failed: {run.stderr.strip().removeprefix('Error: ')}")
-        error.exit_code = run.returncode if run.returncode > 0 else 1
-        raise error
-    return json.loads((server / "study.run.json").read_text())
 
 
 ENGINE = click.option("--engine", type=click.Choice(["plain", "ckks"]), required=True, help="How sums are computed.")
-DIGITS = click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
 KEEP = click.option("--keep-files", is_flag=True, help="Keep the encrypted files (the key is deleted all the same).")
 
 
@@ -163,10 +151,7 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
     return [part for flag, value in given if value is not None for part in (flag, str(value))]
 
 
-@command.command(
-    epilog="Example:  securegen run-local gwas --engine ckks --bfile cohort --pheno p.tsv --pheno-name QT "
-    "--covar c.tsv --out result"
-)
+@command.command()
 @click.option(
     "--engine",
     type=click.Choice(["plain", "ckks", "threshold", "mpc"]),
@@ -190,37 +175,47 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @click.option("--consent-aggregates", is_flag=True, help="Both owners agree to open all sums (mpc).")
 @click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
 @opt.encryptor_option
-@DIGITS
+@table_options
 @KEEP
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
-def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_learn_each_other, encryptor, digits,
-         keep_files, compare_plain, out, threads, memory, quiet, bfile, **options) -> None:  # fmt: skip
+@rehearses
+def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_learn_each_other, encryptor,
+         keep_files, compare_plain, out, threads, memory, quiet, **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.
     """
     opt.use_threads(threads)
-    filters = opt.filters_from(options)
-    inputs = opt.inputs_from(options, bfile=bfile[0], qc=filters.active)
-    if engine not in ("threshold", "mpc") and (len(bfile) > 1 or sites):
-        raise UsageError(f"several --bfile and --sites are for sites that share no data, not for --engine {engine}")
+    filters, form = opt.filters_from(options), form_from(options)
+    form.check(options["model"], projected=reveal == "uv" or (split == "vertical" and reveal != "aggregates"))
+    cohorts = opt.cohorts_from(options)
+    inputs = opt.inputs_from(options | cohorts[0], qc=filters.active)
+    members = [opt.inputs_from(options | c, qc=filters.active) for c in cohorts]
+    if engine not in ("threshold", "mpc") and (len(members) > 1 or sites):
+        raise UsageError(
+            f"several files of genotypes and --sites are for sites that share no data, not for --engine {engine}"
+        )
     if engine != "mpc" and (split or threshold or consent_aggregates or reveal not in (None, "uv")):
         raise UsageError("--split, --reveal, --threshold and --consent-aggregates are for --engine mpc")
     if reveal == "uv" and engine not in ("plain", "mpc"):
         raise UsageError(f"--reveal uv does not go with --engine {engine}")
-    if compare_plain and len(bfile) > 1:
-        raise UsageError("--compare-plain needs the pooled cohort as one --bfile")
-    log = RunLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
+    if compare_plain and len(members) > 1:
+        raise UsageError("--compare-plain needs the pooled cohort as one file of genotypes")
+    log = CommandLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
+    if dry_run() and engine in ("threshold", "mpc"):
+        for member in members:
+            study = opt.open_study(member, log)
+        _rehearsed(study, out, log)
     if engine == "threshold":
         from securegen.cli.run_threshold import run_threshold
 
         tables = run_threshold(
-            inputs, bfile, sites, out, digits, log, filters, keep_files=keep_files,
+            members, sites, out, form, log, filters, keep_files=keep_files,
             two_sites_learn_each_other=two_sites_learn_each_other,
         )  # fmt: skip
         if compare_plain:
-            _compare(inputs, tables, digits, log, filters)
+            _compare(inputs, tables, form, log, filters)
         return
     if engine == "mpc":
         from securegen.cli.run_mpc import Choices, run_mpc
@@ -236,23 +231,23 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
         )
         if compare_plain and split == "vertical" and reveal in (None, "hits"):
             raise UsageError("--compare-plain compares whole tables; hits are a part of one")
-        tables = run_mpc(inputs, bfile, choices, out, digits, log, filters, keep_files=keep_files)
+        tables = run_mpc(members, choices, out, form, log, filters, keep_files=keep_files)
         if compare_plain:
-            _compare(inputs, tables, digits, log, filters, uv=reveal == "uv")
+            _compare(inputs, tables, form, log, filters, uv=reveal == "uv")
         return
     if engine == "plain":
-        run_plain(inputs, out, digits, log, filters, uv=reveal == "uv")
+        run_plain(inputs, out, form, log, filters, uv=reveal == "uv")
         return
     if inputs.missing == "complete" and inputs.model not in ("trend", "allelic"):
         raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
     tables = run_ckks(
-        inputs, out, digits, log, filters, encryptor=encryptor, keep_files=keep_files, limits=_limits(threads, memory)
+        inputs, out, form, log, filters, encryptor=encryptor, keep_files=keep_files, limits=_limits(threads, memory)
     )
     if compare_plain:
-        _compare(inputs, tables, digits, log, filters)
+        _compare(inputs, tables, form, log, filters)
 
 
-@command.command(epilog="Example:  securegen run-local qc --engine ckks --bfile cohort --out quality")
+@command.command()
 @ENGINE
 @opt.genotype_options()
 @click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls.")
@@ -260,20 +255,21 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
 @opt.encryptor_option
 @KEEP
 @opt.run_options
+@rehearses
 def qc(engine, encryptor, keep_files, out, threads, memory, quiet, **options) -> None:
     """Allele frequencies, missingness and Hardy–Weinberg tests, in the clear or encrypted."""
     opt.use_threads(threads)
     inputs = opt.inputs_from(options, qc=True)
-    log = RunLog(out, f"run-local qc --engine {engine}", quiet=quiet)
+    log = CommandLog(out, f"run-local qc --engine {engine}", quiet=quiet)
     if engine == "plain":
-        run_plain(inputs, out, 17, log, qc_only=True)
+        run_plain(inputs, out, TableForm(), log, qc_only=True)
     else:
         limits = _limits(threads, memory)
-        run_ckks(inputs, out, 17, log, encryptor=encryptor, keep_files=keep_files, qc_only=True, limits=limits)
+        run_ckks(inputs, out, TableForm(), log, encryptor=encryptor, keep_files=keep_files, qc_only=True, limits=limits)
 
 
 def _compare(
-    inputs: Inputs, tables, digits: int, log: RunLog, filters: Filters | None, *, uv: bool = False
+    inputs: Inputs, tables, form: TableForm, log: RunLog, filters: Filters | None, *, uv: bool = False
 ) -> None:  # fmt: skip
     """Run the plain engine beside and compare the tables byte for byte. Raises SecuregenError when they differ."""
     from securegen import api
@@ -283,9 +279,10 @@ def _compare(
         if uv:
             from securegen.stats.projected_tables import plain_uv
 
-            plain = plain_uv(study.reader, study.design, f"{folder}/p", digits=digits)
+            plain = plain_uv(study.reader, study.design, f"{folder}/p", digits=form.digits)
         else:
-            plain = api.plain_tables(study, f"{folder}/p", digits=digits, filters=filters)
+            plain = api.plain_tables(study, f"{folder}/p", digits=form.digits, filters=filters)
+            convert(plain, f"{folder}/p", form, silent)
         same = all(Path(a.path).read_bytes() == Path(b.path).read_bytes() for a, b in zip(tables, plain, strict=True))
     for table in tables:
         print_top(table, log)

@@ -14,7 +14,7 @@ from securegen.ckks import keys
 from securegen.ckks.prs_messages import make_request, read_invitation, write_request
 from securegen.cli.progress import progress
 from securegen.cli.prs import SMALL_MODELS
-from securegen.cli.run_local_prs import parties, run_party
+from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.score_options import score_words
 from securegen.encrypted_model_scores import challenge
 from securegen.governance.receipt import Party, Receipt

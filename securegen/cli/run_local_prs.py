@@ -2,67 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import secrets
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.progress import progress
 from securegen.cli.prs import SMALL_MODELS, run_plain
+from securegen.cli.run_local_parties import parties, run_party
+from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand, privacy_options, score_inputs, score_options
-from securegen.errors import SecuregenError, UsageError
+from securegen.errors import UsageError
 from securegen.governance.receipt import Party, Receipt
-from securegen.io.output import make_working_folder
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.score_study import ScoreInputs, open_scores, write_match, write_scores
 from securegen.study import Inputs
-
-
-@contextlib.contextmanager
-def parties(out: str, *names: str, keep: bool, log: RunLog) -> Iterator[dict[str, Path]]:
-    """A folder for each party beside OUT, removed at the end; secret keys are removed in any case."""
-    work = make_working_folder(f"{out}.parties")
-    folders = {name: work / name for name in names}
-    for folder in folders.values():
-        folder.mkdir(mode=0o700)
-    try:
-        yield folders
-    finally:
-        if keep:
-            log(f"kept {work}")
-            for path in work.rglob("*.secret"):
-                path.unlink()
-        else:
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def run_party(folder: Path, *words: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
-    """Run a command as its own process in a party's folder, with nothing of this process's environment but the path.
-
-    Returns what it wrote to its run.json (--out party). Raises SecuregenError with its message and exit code.
-    """
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("SECUREGEN_")}
-    inherited["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-    run = subprocess.run(
-        [sys.executable, "-m", "securegen", *words, "--quiet"], cwd=folder, env=inherited | (environment or {}),
-        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    if run.returncode:
-        message = run.stderr.strip().removeprefix("Error: ")
-        error = SecuregenError(f"the {folder.name} process: {message}")
-        error.exit_code = run.returncode if run.returncode > 0 else 1
-        raise error
-    out = words[words.index("--out") + 1]
-    return json.loads((folder / f"{out}.run.json").read_text())
 
 
 def run_public(
@@ -122,10 +77,7 @@ def run_public(
         )  # fmt: skip
 
 
-@click.command(
-    cls=ScoreCommand,
-    epilog="Example:  securegen run-local prs --engine ckks --bfile cohort --score weights.tsv --out result",
-)
+@click.command(cls=ScoreCommand)
 @click.option("--engine", type=click.Choice(["plain", "ckks", "mpc"]), required=True, help="How sums are computed.")
 @opt.genotype_options()
 @score_options()
@@ -136,6 +88,7 @@ def run_public(
 @opt.encryptor_option
 @click.option("--keep-files", is_flag=True, help="Keep the encrypted files (keys are deleted all the same).")
 @opt.run_options
+@rehearses
 def prs(
     engine, private_model, encrypted_model, vendor_key, client, ledger, allow_model, reply_cap, encryptor, keep_files, out,
     threads, memory, quiet, **options,
@@ -150,7 +103,10 @@ def prs(
     chosen = [flag for flag, given in settings.items() if given]
     if len(chosen) > 1 or (chosen and engine != "ckks"):
         raise UsageError(f"{' and '.join(chosen)}: one of them at a time, with --engine ckks")
-    log = RunLog(out, " ".join(["run-local prs --engine", engine, *chosen]), quiet=quiet)
+    log = CommandLog(out, " ".join(["run-local prs --engine", engine, *chosen]), quiet=quiet)
+    if dry_run():
+        open_scores(genotypes, inputs, log=log)
+        stop_rehearsal([f"{out}.sscore", *log.files])
     if engine == "plain":
         run_plain(genotypes, inputs, out, log)
     elif chosen:

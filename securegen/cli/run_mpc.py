@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from securegen.cli import options as opt
 from securegen.cli.summary import print_summaries, promises
+from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.design import Analysis
 from securegen.errors import PeerError, ProtocolError, SecuregenError, UsageError
 from securegen.federated.rehearsal import deal, start
@@ -31,9 +32,9 @@ from securegen.study import Inputs, open_genotypes
 
 SITES = 3
 TIMEOUT = 600.0  # the longest silence of a party, in seconds
-GENOTYPE_FLAGS = ("bfile", "keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp")
+GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp")
 _DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical")
-_FILES = ("bfile", "keep", "remove", "extract", "exclude", "pheno", "covar")
+_FILES = ("keep", "remove", "extract", "exclude", "pheno", "covar")
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,12 @@ class Choices:
 
 
 def run_mpc(
-    inputs: Inputs, bfiles: Sequence[str], choices: Choices, out: str, digits: int, log: RunLog, filters: Filters, *,
+    members: Sequence[Inputs], choices: Choices, out: str, form: TableForm, log: RunLog, filters: Filters, *,
     keep_files: bool,
 ) -> list[Summary]:  # fmt: skip
     """Make keys and parties.toml for this run, start every party, gather tables and records."""
-    split = _check(inputs, bfiles, choices, filters)
+    inputs = members[0]
+    split = _check(members, choices, filters)
     base = Path(f"{out}.parties")
     base.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"{base.name}.", dir=base.parent))
@@ -62,7 +64,7 @@ def run_mpc(
         with log.stage("plan"):
             calls: dict[str, list[str]] = {}
             if split == HORIZONTAL:
-                calls = _site_calls(work, inputs, bfiles, choices)
+                calls = _site_calls(work, members, choices, log)
             else:
                 design = opt.open_study(inputs, log).design
                 limit = len(design.columns.names)
@@ -74,9 +76,10 @@ def run_mpc(
                 calls = _owner_calls(inputs, choices, split, limit)
             local_study(work, party_names(split, list(calls)), timeout=TIMEOUT)
         with log.stage("gwas"):
-            records = run_parties(work, calls, digits)
+            records = run_parties(work, calls, form.digits)
         writers = list(calls) if split == HORIZONTAL else ["phenotypes"]
         tables = _tables(work, writers, records, out)
+        convert(tables, out, form, log, covariates=covariates_of(inputs))
         _finish(inputs, split, choices, tables, writers, records, log)
         return tables
     finally:
@@ -88,20 +91,20 @@ def run_mpc(
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _check(inputs: Inputs, bfiles: Sequence[str], choices: Choices, filters: Filters) -> str:
-    split = choices.split
+def _check(members: Sequence[Inputs], choices: Choices, filters: Filters) -> str:
+    split, inputs = choices.split, members[0]
     if split is None:
         raise UsageError(f"--engine mpc needs --split {HORIZONTAL}, {VERTICAL} or {OUTSOURCED}")
     if filters.active:
         raise UsageError("the filters of quality control do not go with --engine mpc; filter variants by --extract")
     if inputs.missing != "mean" and inputs.model not in ("trend", "allelic"):
         raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
-    if split != HORIZONTAL and (len(bfiles) > 1 or choices.sites):
-        raise UsageError(f"several --bfile and --sites are for --split {HORIZONTAL}")
+    if split != HORIZONTAL and (len(members) > 1 or choices.sites):
+        raise UsageError(f"several files of genotypes and --sites are for --split {HORIZONTAL}")
     if split != VERTICAL and choices.reveal not in (None, AGGREGATES):
         raise UsageError(f"--reveal {choices.reveal} is for --split {VERTICAL}")
-    if len(bfiles) > 1 and choices.sites not in (None, len(bfiles)):
-        raise UsageError(f"--sites {choices.sites} with {len(bfiles)} filesets: one fileset is one site")
+    if len(members) > 1 and choices.sites not in (None, len(members)):
+        raise UsageError(f"--sites {choices.sites} with {len(members)} filesets: one fileset is one site")
     if choices.threshold is not None and (split != VERTICAL or choices.reveal not in (None, HITS)):
         raise UsageError(f"--threshold is for --split {VERTICAL} --reveal {HITS}")
     return split
@@ -122,21 +125,28 @@ def flags_of(inputs: Inputs, names: Sequence[str]) -> list[str]:
     return out
 
 
-def _site_calls(work: Path, inputs: Inputs, bfiles: Sequence[str], choices: Choices) -> dict[str, list[str]]:
-    count = len(bfiles) if len(bfiles) > 1 else choices.sites or SITES
+def genotype_flags(inputs: Inputs) -> list[str]:
+    """The options of `securegen party` that give it the genotypes of `inputs`."""
+    return [*inputs.genotypes.words(), *flags_of(inputs, GENOTYPE_FILTERS)]
+
+
+def _site_calls(work: Path, members: Sequence[Inputs], choices: Choices, log: RunLog) -> dict[str, list[str]]:
+    inputs = members[0]
+    count = len(members) if len(members) > 1 else choices.sites or SITES
     names = [f"site{i + 1}" for i in range(count)]
     two = ["--two-sites-learn-each-other"] * choices.two_sites_learn_each_other
     common = ["party", "--role", "site", *two, *flags_of(inputs, _DESIGN)]
-    if len(bfiles) > 1:
-        own = flags_of(inputs, GENOTYPE_FLAGS[1:])
-        return {n: [*common, *own, "--bfile", os.path.abspath(b)] for n, b in zip(names, bfiles, strict=True)}
+    if len(members) > 1:
+        return {n: [*common, *genotype_flags(m)] for n, m in zip(names, members, strict=True)}
     calls = {}
-    for site in deal(open_genotypes(inputs), inputs.bfile, count):
+    reader = open_genotypes(inputs, log)
+    # the grid of everybody's dosages: a part of the people may have hard calls only
+    same = genotype_flags(replace(inputs, keep=None, remove=None, dosage_grid=reader.dosage_grid))
+    for site in deal(reader, inputs.genotypes, count):
         assert site.keep is not None
         rows = "".join(f"{f}\t{p}\n" for f, p in zip(site.keep.fid, site.keep.iid, strict=True))
         write_text(work / f"{site.name}.keep.txt", "#FID\tIID\n" + rows, mode=0o600)
-        own = flags_of(inputs, [n for n in GENOTYPE_FLAGS if n not in ("keep", "remove")])
-        calls[site.name] = [*common, *own, "--keep", str((work / f"{site.name}.keep.txt").absolute())]
+        calls[site.name] = [*common, *same, "--keep", str((work / f"{site.name}.keep.txt").absolute())]
     return calls
 
 
@@ -146,7 +156,7 @@ def _owner_calls(inputs: Inputs, choices: Choices, split: str, limit: int) -> di
     agreed += ["--threshold", repr(choices.threshold)] if choices.threshold is not None else []
     share = str(max(1, choices.threads // 2))
     calls = {
-        "genotypes": ["party", "--role", "genotypes", "--column-limit", str(limit), *flags_of(inputs, GENOTYPE_FLAGS)],
+        "genotypes": ["party", "--role", "genotypes", "--column-limit", str(limit), *genotype_flags(inputs)],
         "phenotypes": ["party", "--role", "phenotypes", "--column-limit", str(limit), *flags_of(inputs, _DESIGN)],
     }
     for call in calls.values():

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import fields
 from pathlib import Path
 
-from securegen.cli.run_mpc import GENOTYPE_FLAGS, TIMEOUT, flags_of, run_parties
+from securegen.cli.run_mpc import TIMEOUT, genotype_flags, run_parties
 from securegen.errors import UsageError
 from securegen.mpc.deployment import SCORES, party_names
 from securegen.mpc.local import local_study
@@ -39,7 +39,7 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
         model += ["--score-col-nums", ",".join(map(str, inputs.columns))]
     for name in inputs.allow:
         model += ["--allow-small-score", name]
-    calls = {"genotypes": ["party", "--role", "genotypes", *flags_of(genotypes, GENOTYPE_FLAGS)], "model": model}
+    calls = {"genotypes": ["party", "--role", "genotypes", *genotype_flags(genotypes)], "model": model}
     calls["dealer"] = ["dealer"]
     try:
         local_study(work, party_names(SCORES, []), timeout=TIMEOUT)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 
 from securegen.cli.summary import print_summaries, promises
+from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.design import Analysis
 from securegen.errors import UsageError
 from securegen.federated import rehearsal
@@ -19,43 +20,45 @@ SITES = 3
 
 
 def run_threshold(
-    inputs: Inputs, bfiles: Sequence[str], sites: int | None, out: str, digits: int, log: RunLog, filters: Filters, *,
+    members: Sequence[Inputs], sites: int | None, out: str, form: TableForm, log: RunLog, filters: Filters, *,
     keep_files: bool, two_sites_learn_each_other: bool,
 ) -> list[Summary]:  # fmt: skip
-    """Deal one cohort to sites, or take a fileset a site, and let them run the study through a shared folder."""
-    if len(bfiles) > 1 and sites not in (None, len(bfiles)):
-        raise UsageError(f"--sites {sites} with {len(bfiles)} filesets: one fileset is one site")
+    """Deal one cohort to sites, or take a cohort a site, and let them run the study through a shared folder."""
+    if len(members) > 1 and sites not in (None, len(members)):
+        raise UsageError(f"--sites {sites} with {len(members)} filesets: one fileset is one site")
+    inputs = members[0]
     work = make_working_folder(f"{out}.sites")
     try:
         with log.stage("plan"):
-            if len(bfiles) > 1:
-                members = [rehearsal.LocalSite(f"site{i + 1}", bfile, None) for i, bfile in enumerate(bfiles)]
+            if len(members) > 1:
+                local = [rehearsal.LocalSite(f"site{i + 1}", m.genotypes, None) for i, m in enumerate(members)]
             else:
-                members = rehearsal.deal(open_genotypes(inputs), inputs.bfile, sites or SITES)
+                local = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, sites or SITES)
             study = rehearsal.set_up(
-                work, inputs, members, log, two_sites_learn_each_other=two_sites_learn_each_other
+                work, inputs, local, log, two_sites_learn_each_other=two_sites_learn_each_other
             )  # fmt: skip
             log(
-                f"{len(members)} sites, {study.parameters.message_bits} bits a sum, {study.ciphertexts} ciphertexts at most"
+                f"{len(local)} sites, {study.parameters.message_bits} bits a sum, {study.ciphertexts} ciphertexts at most"
             )
         with log.stage("gwas"):
             rehearsal.run_sites(
-                [[*rehearsal.site_command(work, inputs, m, filters), "--digits", str(digits)] for m in members]
+                [[*rehearsal.site_command(work, inputs, m, filters), "--digits", str(form.digits)] for m in local]
             )
-        records = rehearsal.results(work, members)
+        records = rehearsal.results(work, local)
         tables = []
         for s in records[0]["summaries"]:
-            path = out + s["path"].removeprefix(str(work / members[0].name / "result"))
+            path = out + s["path"].removeprefix(str(work / local[0].name / "result"))
             shutil.copyfile(s["path"], path)
             analysis = Analysis(s["test"], s["phenotype"], (), (), None)
             fields = (s["variants"], s["dropped"], s["codes"], s["promise"], s["lambda_gc"], s["top"])
             tables.append(Summary(analysis, path, *fields))
+        convert(tables, out, form, log, covariates=covariates_of(inputs))
         print_summaries(tables, log, filters)
         own = ("parameters", "samples", "variants", "covariates", "phenotypes", "missing", "planned_noise_margin_bits")
         log.write(
-            engine="threshold", inputs=_digests(inputs, bfiles), samples_stored=sum(r["samples_stored"] for r in records),
-            bytes={"sent": {m.name: r["bytes"]["sent"][m.name] for m, r in zip(members, records, strict=True)}},
-            promise=promises(tables), receipt=records[0]["receipt"], opened=records[0]["opened"], sites=len(members),
+            engine="threshold", inputs=_digests(members), samples_stored=sum(r["samples_stored"] for r in records),
+            bytes={"sent": {m.name: r["bytes"]["sent"][m.name] for m, r in zip(local, records, strict=True)}},
+            promise=promises(tables), receipt=records[0]["receipt"], opened=records[0]["opened"], sites=len(local),
             peak_rss_bytes=max(r["peak_rss_bytes"] for r in records), **{name: records[0][name] for name in own},
         )  # fmt: skip
         return tables
@@ -66,14 +69,12 @@ def run_threshold(
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _digests(inputs: Inputs, bfiles: Sequence[str]) -> dict[str, str]:
-    """SHA-256 of every input file; with a fileset a site, under the site's name."""
-    if len(bfiles) == 1:
-        return inputs.digests()
+def _digests(members: Sequence[Inputs]) -> dict[str, str]:
+    """SHA-256 of every input file; with a cohort a site, under the site's name."""
+    if len(members) == 1:
+        return members[0].digests()
     out: dict[str, str] = {}
-    for i, bfile in enumerate(bfiles):
-        own = Inputs(**{**vars(inputs), "bfile": bfile}).digests()
-        out |= {
-            f"site{i + 1}.{name}" if name in ("bed", "bim", "fam") else name: digest for name, digest in own.items()
-        }
+    for i, own in enumerate(members):
+        mine = own.genotypes.files()
+        out |= {f"site{i + 1}.{name}" if name in mine else name: digest for name, digest in own.digests().items()}
     return out

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import Group, common_options, report, writes
+from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, promises
-from securegen.provenance import RunLog
+from securegen.cli.table_form import convert, form_from, table_options
 
 IDENTITY = "site.secret"
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Take part in a federated study as one site: its key, its variant list, its run."""
 
 
-@command.command(epilog="Example:  securegen site keygen --state private --out uppsala.public")
+@command.command()
 @click.option("--state", required=True, metavar="FOLDER", help="The site's private folder; the key is written there.")
 @click.option("--out", required=True, metavar="FILE", help="Public half, for the coordinator.")
+@common_options
+@writes("{state}/site.secret", "{out}")
 def keygen(state: str, out: str) -> None:
     """Make this site's signing key. Its fingerprint is what the coordinator compares by telephone."""
     from securegen.federated import identity
@@ -31,14 +35,19 @@ def keygen(state: str, out: str) -> None:
     made = identity.generate()
     identity.write_identity(Path(state) / IDENTITY, made)
     identity.write_verify_key(out, made)
-    click.echo(
-        f"fingerprint {fingerprint(made.verify_key)}: {Path(state) / IDENTITY} (keep), {out} (for the coordinator)"
+    mark = fingerprint(made.verify_key)
+    report(
+        f"fingerprint {mark}: {Path(state) / IDENTITY} (keep), {out} (for the coordinator)",
+        fingerprint=mark,
+        public=out,
     )
 
 
-@command.command(epilog="Example:  securegen site variants --bfile cohort --out uppsala.variants.tsv")
+@command.command()
 @opt.genotype_options()
 @click.option("--out", required=True, metavar="FILE", help="Variant list to write.")
+@common_options
+@writes("{out}")
 def variants(out: str, **options: Any) -> None:
     """Write the variants of a genotype file (ids, positions, alleles; nothing of a person) for the coordinator."""
     from securegen.federated.variants import write_variants
@@ -46,17 +55,14 @@ def variants(out: str, **options: Any) -> None:
 
     reader = open_genotypes(opt.inputs_from(options), lambda line: click.echo(line, err=True))
     write_variants(out, reader.variants)
-    click.echo(f"wrote {out}: {len(reader.variants)} variants")
+    report(f"wrote {out}: {len(reader.variants)} variants", variants=len(reader.variants), file=out)
 
 
-@command.command(
-    epilog="Example:  securegen site run --study shared/study.toml --dir shared --state private --bfile cohort "
-    "--pheno p.tsv --covar c.tsv --wait 3600 --out result"
-)
+@command.command()
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
 @click.option("--study", "study_file", metavar="FILE", help="The study file [FOLDER/study.toml].")
 @click.option("--state", required=True, metavar="FOLDER", help="This site's private folder.")
-@click.option("--bfile", required=True, metavar="PREFIX", help="PLINK1 fileset of this site's people.")
+@opt.site_genotypes
 @click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line).")
 @click.option("--remove", metavar="FILE", help="Without these samples.")
 @click.option("--pheno", required=True, metavar="FILE", help="This site's phenotypes.")
@@ -64,10 +70,11 @@ def variants(out: str, **options: Any) -> None:
 @click.option(
     "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for a silent site [0]."
 )
-@click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
+@table_options
 @opt.filter_options
 @opt.run_options
-def run(folder, study_file, state, wait, digits, out, threads, memory, quiet, **options) -> None:
+@writes("{out}.<PHENO>.<TEST>", "{out}.log", "{out}.run.json")
+def run(folder, study_file, state, wait, out, threads, memory, quiet, **options) -> None:
     """Go as far in the study as the other sites allow, and to the end when they are there.
 
     Run it again whenever it says that it waits for a site: it never repeats a step, and a killed run goes on.
@@ -78,13 +85,17 @@ def run(folder, study_file, state, wait, digits, out, threads, memory, quiet, **
 
     lock_down_process()
     opt.use_threads(threads)
-    filters = opt.filters_from(options)
-    log = RunLog(out, "site run", quiet=quiet)
+    filters, form = opt.filters_from(options), form_from(options)
+    log = CommandLog(out, "site run", quiet=quiet)
     with log.stage("gwas"):
         result = run_site(
             Path(folder), Path(state), read_identity(Path(state) / IDENTITY), opt.inputs_from(options), out,
-            study_file=Path(study_file) if study_file else None, wait=wait, digits=digits, filters=filters, log=log,
+            study_file=Path(study_file) if study_file else None, wait=wait, digits=form.digits, filters=filters, log=log,
         )  # fmt: skip
+    written = [t.path for t in result.tables]
+    convert(result.tables, out, form, log)
+    renamed = dict(zip(written, (t.path for t in result.tables), strict=True))
+    receipt = replace(result.receipt, released=tuple(renamed.get(r, r) for r in result.receipt.released))
     print_summaries(result.tables, log, filters)
     for path in result.quality:
         log(f"wrote {path}")
@@ -95,7 +106,7 @@ def run(folder, study_file, state, wait, digits, out, threads, memory, quiet, **
         samples=max(a.model.samples for a in tests), samples_stored=len(result.design.columns.values),
         variants=result.study.variants, covariates=max(len(a.model.covariates) for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),
-        planned_noise_margin_bits=result.study.parameters.margin_bits, receipt=result.receipt.to_json(),
+        planned_noise_margin_bits=result.study.parameters.margin_bits, receipt=receipt.to_json(),
         opened=result.opened, summaries=[summary_json(t) for t in result.tables],
     )  # fmt: skip
 

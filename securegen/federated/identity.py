@@ -85,7 +85,9 @@ def _read(path: Path, magic: str, what: str) -> bytes:
         value = json.loads(path.read_text())
         raw = bytes.fromhex(value["key"])
     except OSError as error:
-        raise KeyFileError(f"cannot read the {what} {path}: {error.strerror}") from None
+        raise KeyFileError(
+            f"cannot read the {what} {path}: {error.strerror}; securegen site keygen makes one"
+        ) from None
     except (ValueError, KeyError, TypeError):
         raise ArtefactError(f"{path} is not a securegen {what}") from None
     if value.get("magic") != magic or len(raw) != 32:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from securegen.errors import SecuregenError, UsageError
 from securegen.federated import hub, identity, studyfile
 from securegen.federated.studyfile import CASE_CONTROL_01, CASE_CONTROL_12, QUANTITATIVE, Site, Study, TraitColumn
 from securegen.federated.variants import common_variants, write_variants
+from securegen.io.genotypes import GenotypeFiles
 from securegen.io.output import write_text
 from securegen.io.tables import read_table
 from securegen.model import GenotypeReader, Samples
@@ -36,16 +37,16 @@ class LocalSite:
     """A site of a rehearsal: its name, its genotypes, and who of them belong to it (None: all)."""
 
     name: str
-    bfile: str
+    genotypes: GenotypeFiles
     keep: Samples | None
 
 
-def deal(reader: GenotypeReader, bfile: str, sites: int) -> list[LocalSite]:
+def deal(reader: GenotypeReader, genotypes: GenotypeFiles, sites: int) -> list[LocalSite]:
     """Deal the samples of one cohort to sites, round robin in file order."""
     if sites > len(reader.samples):
         raise UsageError(f"{len(reader.samples)} samples cannot be dealt to {sites} sites")
     rows = np.arange(len(reader.samples))
-    return [LocalSite(f"site{i + 1}", bfile, reader.samples.take(rows[i::sites])) for i in range(sites)]
+    return [LocalSite(f"site{i + 1}", genotypes, reader.samples.take(rows[i::sites])) for i in range(sites)]
 
 
 def trait_kinds(inputs: Inputs, cohorts: Sequence[Samples]) -> tuple[TraitColumn, ...]:
@@ -77,9 +78,10 @@ def set_up(
 ) -> Study:
     """Make keys, the study file and the private folders below `work`, and let every site accept."""
     _refuse(inputs)
-    cohorts, lists = [], []
-    for bfile in dict.fromkeys(s.bfile for s in sites):
-        reader = open_genotypes(Inputs(**{**vars(inputs), "bfile": bfile}), log)
+    cohorts, lists, grid = [], [], 1
+    for genotypes in dict.fromkeys(s.genotypes for s in sites):
+        reader = open_genotypes(replace(inputs, **vars(genotypes)), log)
+        grid = max(grid, reader.dosage_grid)
         cohorts.append(reader.samples)
         lists.append(reader.variants)
     common, dropped = common_variants(lists)
@@ -105,7 +107,7 @@ def set_up(
         phenotypes=traits, covariates=covariates, model=inputs.model, missing=inputs.missing, bits=inputs.bits,
         site_indicators=False, components=0, qc=inputs.qc, minimum_cohort=1,
         two_sites_learn_each_other=two_sites_learn_each_other, variants=len(common), variants_digest=common.digest(),
-        loadings_digest="",
+        loadings_digest="", dosage_grid=grid,
         ciphertexts=studyfile.plan_ciphertexts(len(common), columns, complete=inputs.missing == "complete"),
     )  # fmt: skip
     study = studyfile.write_study(shared, study, coordinator)
@@ -122,8 +124,7 @@ def site_command(work: Path, inputs: Inputs, site: LocalSite, filters: Filters, 
     call += [
         "--state",
         str(private / "private"),
-        "--bfile",
-        os.path.abspath(site.bfile),
+        *site.genotypes.words(),
         "--keep",
         str(private / "keep.txt"),
     ]

@@ -8,7 +8,7 @@ sums (`SiteResult.opened` lists the rounds). What it gives away: that it takes p
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def run_site(
 def _take_part(board, site, identity, memory: SiteState, inputs, variants, out, digits, filters, log) -> SiteResult:
     study = board.study
     _same_inputs(memory, inputs)
-    reader = open_genotypes(inputs, log)
+    reader = open_genotypes(replace(inputs, dosage_grid=study.dosage_grid), log)
     aligned, alignment = align_reader(reader, variants, site)
     for line in describe(alignment):
         log(line)

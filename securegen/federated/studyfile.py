@@ -16,6 +16,7 @@ from typing import Any
 from securegen.ckks.threshold import ThresholdParameters
 from securegen.errors import ArtefactError, DesignError, PolicyError, StorageError, UsageError
 from securegen.federated.identity import Identity, check_name, sha256, verifies
+from securegen.io.dosages import check_grid
 from securegen.io.output import write_json, write_text
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
@@ -67,6 +68,7 @@ class Study:
     variants_digest: str
     loadings_digest: str
     ciphertexts: int
+    dosage_grid: int = 1
 
     def __post_init__(self) -> None:
         names = [check_name(s.name) for s in self.sites]
@@ -92,6 +94,7 @@ class Study:
             raise UsageError("the score test needs --missing mean: its null model would differ for each variant")
         if self.minimum_cohort < 1 or self.variants < 1:
             raise UsageError("the minimum cohort and the number of variants must be positive")
+        check_grid(self.dosage_grid)
         if self.components and not self.loadings_digest:
             raise UsageError("principal components need a file of loadings")
         assert self.parameters.sites == len(names)
@@ -138,7 +141,7 @@ def render(study: Study, opened: list[str]) -> str:
         "missing": study.missing, "bits": study.bits or 0, "covariates": list(study.covariates),
         "site_indicators": study.site_indicators, "components": study.components, "qc": study.qc,
         "minimum_cohort": study.minimum_cohort, "two_sites_learn_each_other": study.two_sites_learn_each_other,
-        "ciphertexts": study.ciphertexts, "opened": opened,
+        "dosage_grid": study.dosage_grid, "ciphertexts": study.ciphertexts, "opened": opened,
     }  # fmt: skip
     out = [
         "# A federated study of securegen: see docs/federated.md. Changing a byte makes it another study.",
@@ -182,6 +185,7 @@ def parse(text: str, where: str) -> Study:
             variants_digest=str(value["variants"]["sha256"]),
             loadings_digest=str(value.get("loadings", {}).get("sha256", "")),
             ciphertexts=int(value["ciphertexts"]),
+            dosage_grid=int(value.get("dosage_grid", 1)),
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise ArtefactError(f"{where} is not a study file: {error}") from None

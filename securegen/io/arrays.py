@@ -48,6 +48,15 @@ class ArrayReader:
             out = replace(out, units=out.units[variants], variants=out.variants.take(variants))
         return out
 
+    def on_grid(self, grid: int | None) -> ArrayReader:
+        """The same cohort in steps of 1/grid (None: as it is). Raises InputError for a coarser grid than its own."""
+        if grid is None or grid == self.dosage_grid:
+            return self
+        if grid % self.dosage_grid or grid > LARGEST_GRID:
+            raise InputError(f"dosage grid {grid}: this cohort is rounded to 1/{self.dosage_grid} already")
+        units = np.where(self.units < 0, np.int16(-1), self.units * np.int16(grid // self.dosage_grid))
+        return replace(self, units=units, dosage_grid=grid)
+
 
 def from_arrays(
     dosage: np.ndarray,

@@ -1,15 +1,25 @@
-"""Result tables in plink2's columns: tab separated, one header line, NA where missing."""
+"""Result tables in plink2's columns: tab separated, one header line, NA where missing; and reading them back.
+
+`read_sumstats` knows plink2's, regenie's and GWAS-SSF's columns by their header and gives all of them plink2's names.
+"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from securegen.errors import InputError
 from securegen.io.output import atomic
+from securegen.io.tables import read_text
 from securegen.model import Variants
-from securegen.vocabulary import MISSING_TEXT
+from securegen.vocabulary import MISSING_TEXT, OK
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FULL_DIGITS = 17
 
@@ -57,3 +67,123 @@ def write_table(path: str | Path, names: Sequence[str], rows: Iterable[str]) -> 
         stream.write(("\t".join(names) + "\n").encode())
         for row in rows:
             stream.write(row.encode())
+
+
+# Column of another program -> its plink2 name.
+REGENIE_NAMES: Final = {
+    "CHROM": "#CHROM", "GENPOS": "POS", "ID": "ID", "ALLELE0": "REF", "ALLELE1": "ALT", "A1FREQ": "A1_FREQ", "N": "OBS_CT",
+    "TEST": "TEST", "BETA": "BETA", "SE": "SE", "CHISQ": "CHISQ", "LOG10P": "LOG10_P", "EXTRA": "ERRCODE",
+}  # fmt: skip
+GWAS_SSF_NAMES: Final = {
+    "chromosome": "#CHROM", "base_pair_location": "POS", "source_id": "ID", "other_allele": "REF", "effect_allele": "ALT",
+    "effect_allele_frequency": "A1_FREQ", "n": "OBS_CT", "beta": "BETA", "odds_ratio": "OR", "standard_error": "SE",
+    "ci_lower": "L95", "ci_upper": "U95", "p_value": "P", "neg_log_10_p_value": "LOG10_P", "errcode": "ERRCODE",
+}  # fmt: skip
+PLINK2_NAMES: Final = {"LOG(OR)_SE": "SE", "NEG_LOG10_P": "LOG10_P", "CHROM": "#CHROM", "A1FREQ": "A1_FREQ"}
+_TEXT: Final = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
+_MISSING: Final = frozenset({"NA", "#NA", "nan", "NaN", ""})
+_INTEGERS: Final = ("POS", "OBS_CT", "CASE_CT", "CTRL_CT")
+_UNUSED: Final = ("rsid", "variant_id", "ref_allele")
+FORMATS: Final = ("plink2", "regenie", "gwas-ssf")
+
+
+def read_sumstats(path: str | Path) -> pd.DataFrame:
+    """A table of summary statistics under plink2's names, one row a variant.
+
+    Knows plink2's tables (ours too), regenie's step 2 and GWAS-SSF by their header; plain, gzip or zstd. Always there:
+    `#CHROM POS ID REF ALT A1 LOG10_P`; statistics as in the file, float64, NaN where missing. LOG10_P is computed from the
+    text of P where the file has none, so that a P below 1e-308 keeps its rank. Rows of covariates (TEST other than ADD)
+    are left out. `frame.attrs["format"]` names the format. Raises InputError naming the file, the line or the column.
+    """
+    import pandas as pd
+
+    text = read_text(path)
+    while text.startswith("##"):
+        text = text.partition("\n")[2]
+    first = text.partition("\n")[0]
+    header = first.split()
+    if {"CHROM", "GENPOS", "ALLELE1", "LOG10P"} <= set(header):
+        kind, names = "regenie", REGENIE_NAMES
+    elif {"chromosome", "base_pair_location", "effect_allele"} <= set(header):
+        kind, names = "gwas-ssf", GWAS_SSF_NAMES
+    elif (
+        {"ID", "A1"} <= set(header)
+        and header[0] in ("#CHROM", "CHROM")
+        and {"P", "LOG10_P", "NEG_LOG10_P"} & set(header)
+    ):
+        kind, names = "plink2", PLINK2_NAMES
+    else:
+        raise InputError(
+            f"{path}, line 1: neither plink2's (#CHROM … ID … A1 … P), regenie's (CHROM GENPOS …) nor GWAS-SSF's "
+            "(chromosome base_pair_location …) header"
+        )
+    separator = "\t" if "\t" in first else None
+    rows = 0
+    for number, line in enumerate(io.StringIO(text), 1):
+        if len(line.rstrip("\n").split(separator)) != len(header):
+            raise InputError(f"{path}, row {number} (header: 1) has not {len(header)} fields as the header")
+        rows = number - 1
+    if not rows:
+        raise InputError(f"{path} has no rows: a header line and a line a variant are expected")
+    cells = pd.read_csv(io.StringIO(text), sep=separator or r"\s+", dtype=object, keep_default_na=False).rename(
+        columns=names
+    )
+    if kind == "gwas-ssf" and "ID" not in cells:
+        cells["ID"] = _first_known([cells[n] for n in ("rsid", "variant_id") if n in cells], len(cells))
+    frame = pd.DataFrame(
+        {n: cells[n] if n in _TEXT else _numbers(cells[n], f"{path}: column {n}") for n in cells if n not in _UNUSED}
+    )
+    absent = [n for n in ("#CHROM", "POS", "ID", "ALT" if kind != "plink2" else "A1") if n not in frame]
+    if absent:
+        raise InputError(f"{path} has no column for {', '.join(absent)}")
+    if "A1" not in frame:
+        frame["A1"] = frame["ALT"]
+    if "LOG10_P" not in frame:
+        frame["LOG10_P"] = _log10_of(cells["P"])
+    if "P" not in frame:
+        frame["P"] = 10.0 ** -frame["LOG10_P"]
+    if "ERRCODE" in frame:
+        frame["ERRCODE"] = [OK if code in _MISSING else code for code in frame["ERRCODE"]]
+    if "TEST" in frame:
+        frame = frame[frame["TEST"] == "ADD"].reset_index(drop=True)
+    for name in _INTEGERS:
+        if name in frame and bool(frame[name].notna().all()):
+            frame[name] = frame[name].astype(np.int64)
+    frame.attrs["format"] = kind
+    return frame
+
+
+def _first_known(columns: Sequence[pd.Series], count: int) -> list[str]:
+    """(count,) the first value of each row that is not missing, else `.`."""
+    return [next((c[i] for c in columns if c[i] not in _MISSING), ".") for i in range(count)]
+
+
+def _numbers(column: pd.Series, what: str) -> np.ndarray:
+    try:
+        return np.array([np.nan if v in _MISSING or v == "." else float(v) for v in column], np.float64)
+    except ValueError:
+        wrong = next(v for v in column if v not in _MISSING and not _is_number(v))
+        raise InputError(f"{what} holds {wrong!r}, expected a number or NA") from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _log10_of(column: pd.Series) -> np.ndarray:
+    """(M,) float64, −log10 of p-values given as text, also below the smallest float64."""
+    out = np.full(len(column), np.nan)
+    for i, text in enumerate(column):
+        if text in _MISSING or text == ".":
+            continue
+        value = float(text)
+        if value > 1e-300:
+            out[i] = -np.log10(value)
+            continue
+        mantissa, _, exponent = text.lower().partition("e")
+        out[i] = -np.log10(float(mantissa)) - int(exponent) if float(mantissa) > 0 else np.inf
+    return out

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
-from collections.abc import Sequence
+import io
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zstandard
 
 from securegen.errors import InputError, UsageError
+from securegen.model import Samples
 from securegen.vocabulary import MISSING_INPUT
+
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True)
@@ -35,21 +42,55 @@ class Table:
         return Table(self.path, self.fid, self.iid, {n: self.columns[n] for n in names}, self.line)
 
 
+def beside(path: str | Path) -> Path:
+    """The file itself, or the same name with .gz or .zst where only that is there."""
+    return next((Path(f"{path}{end}") for end in ("", ".gz", ".zst") if Path(f"{path}{end}").exists()), Path(path))
+
+
+def iterate_lines(path: str | Path) -> Iterator[str]:
+    """Lines of a plain, gzip or zstd file without their ends, one at a time. Raises InputError naming the file."""
+    with _readable(path), Path(path).open("rb") as raw:
+        head = raw.read(4)
+        raw.seek(0)
+        stream: Any = raw
+        if head[:2] == GZIP:
+            stream = gzip.GzipFile(fileobj=raw)
+        elif head == ZSTD:
+            stream = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        for line in io.TextIOWrapper(stream, "utf-8-sig"):
+            yield line.rstrip("\r\n")
+
+
+def unique_samples(fid: np.ndarray, iid: np.ndarray, founder: np.ndarray, path: Path) -> Samples:
+    """A sample table. Raises InputError naming an id that appears twice."""
+    seen: set[tuple[str, str]] = set()
+    for key in zip(fid, iid, strict=True):
+        if key in seen:
+            raise InputError(f"{path}: {' '.join(key)} appears more than once")
+        seen.add(key)
+    return Samples(fid, iid, founder)
+
+
 def read_text(path: str | Path) -> str:
     """Text of a plain, gzip or zstd file. Raises InputError naming the file."""
-    path = Path(path)
-    try:
-        raw = path.read_bytes()
-        if raw[:2] == b"\x1f\x8b":
+    with _readable(path):
+        raw = Path(path).read_bytes()
+        if raw[:2] == GZIP:
             raw = gzip.decompress(raw)
-        elif raw[:4] == b"\x28\xb5\x2f\xfd":
-            raw = zstandard.ZstdDecompressor().decompressobj().decompress(raw)
+        elif raw[:4] == ZSTD:
+            raw = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(raw), read_across_frames=True).read()
         return raw.decode("utf-8-sig")
+
+
+@contextlib.contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder, not a file") from None
-    except (OSError, EOFError, UnicodeDecodeError, zstandard.ZstdError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, zstandard.ZstdError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
 
 

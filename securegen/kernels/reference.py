@@ -54,6 +54,20 @@ def add(g: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
     out[...] = _remainder(out.astype(object) + g.astype(object).sum(2), primes)
 
 
+def matmul_residues(rows: np.ndarray, columns: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
+    """out (k, T, R, Q, L) += Σ_groups rows (k, T, G, R, L) × columns (k, T, G, Q, L)."""
+    terms = (rows.astype(object)[:, :, :, :, None] * columns.astype(object)[:, :, :, None]).sum(2)
+    out[...] = _remainder(out.astype(object) + terms, primes)
+
+
+def fold(values: np.ndarray, pack: int, q: int) -> np.ndarray:
+    """(n,) values at the roots ζ, SEAL's order -> (n/b,): Σ P(ζ) ζ^(1−b) / b over each run of b roots."""
+    n, psi = len(values), smallest_root(len(values), q)
+    roots = [pow(psi, 2 * bit_reverse(j, n.bit_length() - 1) + 1, q) for j in range(n)]
+    terms = [int(v) * pow(x, 1 - pack, q) * pow(pack, -1, q) for v, x in zip(values, roots, strict=True)]
+    return np.array([sum(terms[u : u + pack]) % q for u in range(0, n, pack)], np.uint64)
+
+
 def _remainder(values: np.ndarray, primes: np.ndarray) -> np.ndarray:
     shape = (len(primes),) + (1,) * (values.ndim - 1)
     return (values % primes.astype(object).reshape(shape)).astype(np.uint64)

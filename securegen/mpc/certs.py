@@ -147,8 +147,10 @@ def _load(parse, path: Path, what: str):
         return parse(Path(path).read_bytes())
     except FileNotFoundError as error:
         raise KeyFileError(f"{path}: no such file; make it with `securegen certs`") from error
-    except (OSError, ValueError) as error:
-        raise KeyFileError(f"{path}: cannot be read as a {what}: {error}") from error
+    except OSError as error:
+        raise KeyFileError(f"{path}: cannot be read as a {what}: {error.strerror}") from None
+    except ValueError:
+        raise KeyFileError(f"{path} is not a {what} in PEM form") from None
 
 
 def _load_certificate(path: Path) -> x509.Certificate:

@@ -97,7 +97,9 @@ def read_parties(path: Path) -> Parties:
     """Read and check `parties.toml`. Raises InputError that names file, party and what is wrong."""
     try:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; docs/mpc.md shows a parties.toml") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: cannot be read as TOML: {error}") from error
     unknown = set(data) - {"study", "timeout_seconds", "party"}
     if unknown:

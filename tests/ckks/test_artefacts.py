@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shutil
 
@@ -136,7 +135,7 @@ def test_truncated_results_are_refused_without_retiring_the_key(small_results, s
 
 
 def test_residues_beyond_their_prime_are_refused(dishonest, small_encrypted, small_key, tmp_path):
-    folder = dishonest(lambda index, tiles: tiles.__setitem__((0, 0, 0, 0), 2**32 - 1))
+    folder = dishonest(lambda index, words: words.__setitem__((0, 0), 2**32 - 1))
     with pytest.raises(ArtefactError, match="residues that are not below their prime"):
         sg.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
 
@@ -177,7 +176,7 @@ def test_a_pickle_is_never_opened(small_results, small_encrypted, small_key, tmp
     np.save(folder / "block-000000.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     blocks = artefact.read_manifest(folder, "results", None)["blocks"]
     raw = (folder / "block-000000.npy").read_bytes()
-    blocks[0] |= {"size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    blocks[0] |= {"size": len(raw), "blake3": artefact.digest_file(folder / "block-000000.npy")}
     rewrite_manifest(folder, blocks=blocks)
     with pytest.raises(ArtefactError, match="is not a uint32 array of shape"):
         sg.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from securegen.ckks import encryptor, seal, uniform
+from securegen.ckks import encryptor, seal, strands, uniform
 from securegen.ckks.codec import from_tiles
 from securegen.ckks.encryption import OwnEncryptor, SealEncryptor, ring_tables, scaled_residues
 from securegen.ckks.keys import SecretKey, generate
@@ -140,6 +140,13 @@ def test_two_rings_and_piece_borders():
 # A slow twin, and vectors of its answers
 
 
+def encrypted_with(
+    seed: bytes, error_key: bytes, residues: np.ndarray, messages: np.ndarray, scale: int, ring: Ring
+) -> np.ndarray:
+    """`encrypt_block` for given keys: (C, n) messages as groups of one strand -> (k, T, C, L)."""
+    return encryptor._encrypt_with(seed, error_key, residues[None], messages[:, None], scale, ring)[:, :, :, 0]
+
+
 def aes_words(key: bytes, nonce: int, first_byte: int, size: int) -> bytes:
     counter = nonce.to_bytes(8, "big") + bytes(8)
     stream = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(bytes(first_byte + size))
@@ -199,8 +206,27 @@ def slow_encryption(seed: bytes, error_key: bytes, key: SecretKey, message: np.n
 
 def test_encryption_equals_slow_twin(key, ring):
     messages = some_messages(ring, 1, 1 << 50)
-    fast = encryptor._encrypt_with(SEED, ERROR_KEY, key.residues, messages, SCALE, ring)
+    fast = encrypted_with(SEED, ERROR_KEY, key.residues, messages, SCALE, ring)
     assert np.array_equal(from_tiles(fast, ring)[0], slow_encryption(SEED, ERROR_KEY, key, messages[0]))
+
+
+def test_strands_equal_slow_twin(key, ring):
+    """Two groups of three strands: each with its group's `a`, its own key, and the next error of the stream."""
+    secrets, messages = strands.strand_secrets(key, 3), some_messages(ring, 6, 1 << 50)
+    fast = encryptor._encrypt_with(SEED, ERROR_KEY, secrets, messages.reshape(2, 3, ring.n), SCALE, ring)
+    assert fast.shape == (len(ring.primes), ring.tiles, 2, 3, ring.lanes)
+    a, c0 = from_tiles(uniform.expand_uniform(SEED, 2, ring), ring), from_tiles(fast, ring)
+    modulus = modulus_of(key)
+    bits = encryptor.keystream(ERROR_KEY, 0, 6 * 6 * ring.n)
+    wide, narrow = bits[: 24 * ring.n].view("<u4"), bits[24 * ring.n :].view("<u2") & 0x3FF
+    error = (np.bitwise_count(wide).astype(np.int64) + np.bitwise_count(narrow) - 21).reshape(2, 3, ring.n)
+    for g in range(2):
+        for s in range(3):
+            left = (c0[g, s] + a[g] * secrets[s] % modulus) % modulus
+            inverse(left[None], ring_tables(ring))
+            value = messages.reshape(2, 3, -1)[g, s].astype(object) * 2**SCALE + error[g, s]
+            for p, q in enumerate(ring.primes):
+                assert np.array_equal(left[p].astype(object), value % q)
 
 
 def test_known_answers():
@@ -210,7 +236,7 @@ def test_known_answers():
     assert hashlib.sha256(a.tobytes()).hexdigest() == A_DIGEST
     s = np.stack([np.arange(ring.n, dtype=np.uint64) * np.uint64(7919) % np.uint64(q) for q in ring.primes])
     messages = np.arange(2 * ring.n, dtype=np.int64).reshape(2, ring.n) % 3
-    c0 = encryptor._encrypt_with(SEED, ERROR_KEY, s, messages, SCALE, ring)
+    c0 = encrypted_with(SEED, ERROR_KEY, s, messages, SCALE, ring)
     assert hashlib.sha256(c0.tobytes()).hexdigest() == C0_DIGEST
 
 
@@ -223,7 +249,7 @@ C0_DIGEST = "13da29cd7d3984ca24de3780cadcd582f777759f09e18b32cb1de78a50311703"
 
 def test_error_is_centred_binomial(key, ring):
     count = 64
-    c0 = encryptor._encrypt_with(SEED, ERROR_KEY, key.residues, np.zeros((count, ring.n), np.int64), SCALE, ring)
+    c0 = encrypted_with(SEED, ERROR_KEY, key.residues, np.zeros((count, ring.n), np.int64), SCALE, ring)
     e = errors(c0, uniform.expand_uniform(SEED, count, ring), key).ravel()
     assert np.abs(e).max() <= 21
     expected = np.array([math.comb(42, i) for i in range(43)]) / 2.0**42 * e.size
@@ -276,7 +302,7 @@ def recovered_key(seed: bytes, c0: np.ndarray, ring: Ring) -> np.ndarray:
 def test_public_seed_does_not_determine_the_error(key, ring):
     """One key for both streams gives the secret key from one block of padding; two keys do not."""
     padding = np.zeros((1, ring.n), np.int64)
-    broken = encryptor._encrypt_with(SEED, SEED, key.residues, padding, SCALE, ring)
+    broken = encrypted_with(SEED, SEED, key.residues, padding, SCALE, ring)
     assert (recovered_key(SEED, broken, ring) == key.residues).mean() > 0.999
     seed, c0 = encryptor.encrypt_block(key.residues, padding, SCALE, ring)
     assert (recovered_key(seed, c0, ring) == key.residues).mean() < 0.001
@@ -293,8 +319,7 @@ def test_a_seed_used_twice_gives_the_difference(key, ring):
         return rounded(d, SCALE, ring)
 
     reused = [
-        encryptor._encrypt_with(SEED, k, key.residues, m, SCALE, ring)
-        for k, m in ((ERROR_KEY, first), (OTHER_SEED, second))
+        encrypted_with(SEED, k, key.residues, m, SCALE, ring) for k, m in ((ERROR_KEY, first), (OTHER_SEED, second))
     ]
     assert np.array_equal(difference(*reused), first - second)
     (seed, x), (other, y) = (encryptor.encrypt_block(key.residues, m, SCALE, ring) for m in (first, second))

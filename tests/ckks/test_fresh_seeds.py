@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -11,21 +12,22 @@ import numpy as np
 import pytest
 
 from securegen.ckks import artefact, cohort, encryptor
-from securegen.ckks.encryption import Ciphertexts, OwnEncryptor
+from securegen.ckks.encryption import Ciphertexts, OwnEncryptor, strand_keys
 from securegen.ckks.keys import generate
 from securegen.ckks.parameters import Parameters, Ring
 from securegen.ckks.planner import Workload, choose
 from securegen.io.arrays import ArrayReader
 from securegen.model import Samples, Variants
 
-SAMPLES, VARIANTS = 70, 12
+SAMPLES, VARIANTS, STRANDS = 4100, 150, 3
 
 
 @pytest.fixture(scope="module")
 def key():
-    """One sample a ciphertext and a ring that holds it: 70 groups, so two chunks a block."""
+    """64 samples and 64 variants a ciphertext: one block of three strands, and 65 groups, so two chunks."""
     plan = choose(Workload(SAMPLES, VARIANTS, 1, 10)).parameters
-    p = Parameters(plan.ring, 1, plan.genotype_scale, plan.design_scale, plan.dosage_max, plan.norm, SAMPLES)
+    p = Parameters(plan.ring, 64, plan.genotype_scale, plan.design_scale, plan.dosage_max, plan.norm, SAMPLES, STRANDS)
+    assert p.groups == cohort.CHUNK_GROUPS + 1 and p.strand_variants * (STRANDS - 1) < VARIANTS <= p.block_variants
     return generate(p)
 
 
@@ -53,13 +55,20 @@ class Recording:
     name = "own"
 
     def __init__(self, key, lives: int = 1 << 30) -> None:
-        self.encrypt, self.lives, self.seeds = OwnEncryptor(key), lives, []
+        self.encrypt, self.lives, self.seeds, self.lock = OwnEncryptor(key), lives, [], threading.Lock()
 
     def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
-        if self.lives == 0:
-            raise Killed
-        self.lives -= 1
-        out = self.encrypt(messages, scale_log2)
+        return self._recorded(self.encrypt, messages, scale_log2)
+
+    def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
+        return self._recorded(self.encrypt.strands, messages, scale_log2)
+
+    def _recorded(self, encrypt, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
+        with self.lock:  # `lives` is the same for every order of the threads
+            if self.lives == 0:
+                raise Killed
+            self.lives -= 1
+        out = encrypt(messages, scale_log2)
         self.seeds.append(out.seed.hex())
         return out
 
@@ -96,7 +105,7 @@ def test_killed_and_resumed_with_the_same_data(key, tmp_path):
     """Nothing of a partial block is continued, even when the data are the same."""
     before = encrypt(genotypes(1), key, tmp_path, lives=1)
     after = encrypt(genotypes(1), key, tmp_path)
-    assert len(after) == 2 and not set(before) & set(after)
+    assert len(before) == 1 and len(after) == 2 and not set(before) & set(after)
     assert sorted(stored_seeds(tmp_path).values()) == sorted(after)
 
 
@@ -115,6 +124,17 @@ def test_a_changed_value_changes_every_seed_of_its_block(key, tmp_path):
     changed[3, 5] = 2 - changed[3, 5] if changed[3, 5] != 1 else 0
     encrypt(changed, key, tmp_path)
     assert not set(before.values()) & set(stored_seeds(tmp_path).values())
+
+
+def test_a_seed_serves_one_ciphertext_a_key(key, tmp_path):
+    """All files together: for no seed, group and secret key is there a second message."""
+    encrypt(genotypes(1), key, tmp_path)
+    secrets = strand_keys("own", key, STRANDS)
+    used: Counter = Counter()
+    for name, seed in stored_seeds(tmp_path).items():
+        groups, strands = np.load(tmp_path / "cohort" / name, mmap_mode="r").shape[2:4]
+        used.update((seed, g, secrets[s].tobytes()) for g in range(groups) for s in range(strands))
+    assert used.total() == key.public.parameters.groups * STRANDS and max(used.values()) == 1
 
 
 def _worker(connection) -> None:

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import MemoryReader, decrypted
+from support import MemoryReader
 
-from securegen.ckks import cohort, gwas, keys, seal, studydesign
-from securegen.ckks.codec import from_tiles
+from securegen.ckks import cohort, decrypt, encryption, gwas, keys, seal, studydesign
 from securegen.ckks.encryption import ENCRYPTORS
 from securegen.ckks.parameters import STANDARD_128, Parameters, Ring, is_prime, ntt_primes
 from securegen.ckks.planner import Plan, Workload, choose
 from securegen.design import Design
 from securegen.errors import ArtefactError, PlanError
+from securegen.kernels import fold
 from securegen.model import Columns
 
 # Homomorphic Encryption Standard 2018, table 1: ternary secret, classical, 128 bits. Written again, not imported.
@@ -88,7 +88,9 @@ def test_a_plan_is_exact_and_secure_or_refused(workload):
         assert workload.grid > 1 or workload.squares or workload.bits > 16
         return
     p = plan.parameters
-    assert p.pack * p.block_variants == p.ring.n and p.groups * p.pack >= p.samples > (p.groups - 1) * p.pack
+    assert (
+        p.pack * p.block_variants == p.ring.n * p.strands and p.groups * p.pack >= p.samples > (p.groups - 1) * p.pack
+    )
     assert math.log2(p.ring.modulus * p.ring.special) <= TABLE[p.ring.n]
     # the bound of docs/noise.md, written again: three terms, 15 standard deviations, one half
     sigma, terms = math.sqrt(10.5), p.ring.n * p.groups
@@ -127,7 +129,7 @@ def test_parameters_that_could_round_wrongly_are_refused():
         Parameters(Ring.standard(8192, 6), 16, 58, 45, dosage_max=2048, norm=2.0**50, samples=200)
 
 
-@pytest.mark.parametrize("field", ["ring", "pack", "genotype_scale", "norm", "samples"])
+@pytest.mark.parametrize("field", ["ring", "pack", "genotype_scale", "norm", "samples", "strands"])
 def test_parameters_from_a_file_are_checked_again(field):
     value = base().to_json()
     for bad in (None, "x", -1, 0, [1]):
@@ -154,9 +156,10 @@ def test_measured_noise_stays_within_the_bound_at_the_largest_data(pack, grid, n
     """Every dosage at its maximum, columns at their norm, scales as small as the bound allows: the standard deviation
     over all sums is near the formula's, none is above 7 of them, and every integer is right."""
     samples, columns = 96, 12
-    width = 4096 // pack
+    strands = 2
+    width = 4096 // pack * strands
     w = Workload(samples, width, columns, 16, grid=grid)
-    p = tight(dataclasses.replace(choose(w).parameters, pack=pack))
+    p = tight(dataclasses.replace(choose(w).parameters, pack=pack, strands=strands))
     assert 0 <= p.margin_bits < 1.5
     key = keys.generate(p)
     top = int(p.norm / math.sqrt(samples))
@@ -172,11 +175,20 @@ def test_measured_noise_stays_within_the_bound_at_the_largest_data(pack, grid, n
 
     opened = cohort.open_cohort(tmp_path / "cohort")
     gwas.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
-    tiles = np.load(tmp_path / "results" / "block-000000.npy")
+    words = np.load(tmp_path / "results" / "block-000000.npy")
+    secrets = studydesign.read_secrets(state, tmp_path / "results")
+    layout = decrypt.results_layout(key, info, secrets, 0)[1]
+    parts = [layout.split(words)["g", name] for name in ("sums", "right", "left", "both")]
+    strand_keys, column_keys = (encryption.strand_keys(name, key, count) for count in (p.strands, columns))
+    opened = fold.open_products(*parts, strand_keys, np.ascontiguousarray(column_keys), pack, p.ring.primes)
+    q = p.ring.modulus
+    factors = np.array([q // r * pow(q // r, -1, r) for r in p.ring.primes], object)
+    messages = (opened.astype(object) * factors[:, None]).sum(2) % q  # by the textbook Chinese remainder
+    messages = np.where(messages > q // 2, messages - q, messages)
+    assert messages.shape == (p.strands, columns, p.strand_variants)
     noise = []
     for j, expected in enumerate((values.sum(0) * 2 * grid).tolist()):
-        message = decrypted(from_tiles(tiles[:, :, 3 * j : 3 * j + 3], p.ring), key)[pack - 1 :: pack]
-        error = message - (expected << p.result_scale)
+        error = messages[:, j].ravel() - (expected << p.result_scale)
         assert max(abs(e) for e in error) * 2 < 1 << p.result_scale
         noise.append(error.astype(float) / 2.0**p.result_scale)
     sd = p.noise_bound / 15

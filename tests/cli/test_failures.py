@@ -98,15 +98,15 @@ def test_a_missing_file_is_named(suffix, mine, tmp_path):
     )
     assert done.code == 3 and path.name in done.err and len(done.err.splitlines()) == 1
     assert "o such file" in done.err
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_options_that_need_a_partner(small, steps, tmp_path):
     for arguments, message in (
-        (["gwas", "--out", "x"], "give either --bfile (in the clear) or --cohort and --design"),
+        (["gwas", "--out", "x"], "give either genotypes (--bfile …: in the clear) or --cohort"),
         (["gwas", "--cohort", steps.server / "study.cohort"], "--cohort needs --design"),
-        (["gwas", "--bfile", small.bfile], "--bfile needs --pheno"),
-        (["encrypt", *steps.key], "give --bfile, or --owner"),
+        (["gwas", "--bfile", small.bfile], "association needs --pheno"),
+        (["encrypt", *steps.key], "give genotypes (--bfile …), or --owner"),
         (["gwas", *small.options(), "--covar-categorical", "AGES"], "no covariate AGES"),
         (["gwas", *small.options(), "--chr", "7"], "the filters leave 90 samples and 0 variants"),
         (["gwas", *small.options(), "--from-bp", "7"], "--from-bp and --to-bp need --chr"),

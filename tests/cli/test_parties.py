@@ -39,8 +39,10 @@ def test_every_command_leaves_a_log_and_a_record(steps):
         record = json.loads((folder / f"{name}.run.json").read_text())
         assert record["command"] == command and record["version"] == VERSION
         assert record["seconds"]["total"] >= record["seconds"][command] >= 0 and record["peak_rss_bytes"] > 1 << 20
-        log = (folder / f"{name}.log").read_text()
+        *earlier, log = (folder / f"{name}.log").read_text().split("\n\n")
         assert log.startswith(f"securegen {VERSION} {command}, ") and log.strip() == steps.done[command].err.strip()
+        assert earlier == ([steps.done["plan"].err.strip()] if command == "encrypt" else [])  # they share a prefix
+        assert [r["command"] for r in record.get("earlier", [])] == (["plan"] if command == "encrypt" else [])
 
 
 def test_only_named_files_are_left(steps):
@@ -182,9 +184,3 @@ def test_threads_and_memory_change_no_digit(small, plain, tmp_path):
 def test_help_and_version(arguments):
     done = securegen(*arguments)
     assert done.code == 0 and done.err == "" and ("Usage" in done.out or VERSION in done.out)
-
-
-@pytest.mark.parametrize("name", ["plan", "keygen", "encrypt", "gwas", "decrypt"])
-def test_help_of_a_command_has_an_example(name):
-    done = securegen(name, "--help")
-    assert done.code == 0 and f"Example:  securegen {name} --" in done.out

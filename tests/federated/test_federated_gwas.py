@@ -22,6 +22,7 @@ from securegen.federated.identity import read_identity
 from securegen.federated.projection import project, read_loadings
 from securegen.federated.site import run_site
 from securegen.federated.variants import write_variants
+from securegen.io.genotypes import GenotypeFiles
 from securegen.stats.qc import Filters
 from securegen.study import Inputs, open_genotypes
 
@@ -38,7 +39,7 @@ def plain_text(folder: Path, bfile: str, **options) -> dict[str, bytes]:
 
 def prepare(work: Path, cohort, **options):
     inputs = Inputs(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, **options)
-    sites = rehearsal.deal(open_genotypes(inputs), inputs.bfile, 3)
+    sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
     return inputs, sites, rehearsal.set_up(work, inputs, sites, print)
 
 
@@ -79,7 +80,10 @@ def test_a_fileset_a_site_and_complete_cases_by_the_command_line(tmp_path, cohor
         (["--engine", "threshold", "--apply-rint"], "ranks over all people are not a sum"),
         (["--engine", "threshold", "--missing", "complete"], "score test needs --missing mean"),
         (["--engine", "plain", "--sites", "3"], "--sites are for sites that share no data"),
-        (["--engine", "threshold", "--bfile", "other", "--compare-plain"], "needs the pooled cohort as one --bfile"),
+        (
+            ["--engine", "threshold", "--bfile", "other", "--compare-plain"],
+            "needs the pooled cohort as one file of genotypes",
+        ),
         (["--engine", "threshold", "--bfile", "other", "--sites", "3"], "one fileset is one site"),
     ],
 )
@@ -178,7 +182,7 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
     calls = []
     for name, part in zip(NAMES, parts, strict=True):
         call = rehearsal.site_command(
-            tmp_path, Inputs(part, pheno=cohort.pheno, covar=cohort.covar), rehearsal.LocalSite(name, part, None),
+            tmp_path, Inputs(part, pheno=cohort.pheno, covar=cohort.covar), rehearsal.LocalSite(name, GenotypeFiles(part), None),
             Filters(maf=0.05, hwe=1e-5), wait=60,
         )  # fmt: skip
         at = call.index("--keep")
@@ -330,7 +334,7 @@ def test_against_float64_references(tmp_path):
     shutil.copy(GOLD / "sim_500x5k.fam", tmp_path / "c.fam")
     names = {p.name.split(".")[-2]: p for p in GOLD.glob("*.tsv")}
     inputs = Inputs(str(tmp_path / "c"), pheno=str(names["pheno"]), covar=str(names["covar"]), pheno_name=("QT", "CC"))
-    sites = rehearsal.deal(open_genotypes(inputs), inputs.bfile, 3)
+    sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
     rehearsal.set_up(tmp_path, inputs, sites, print)
     text = federated_text(tmp_path, inputs, sites)
     (tmp_path / "qt.tsv").write_bytes(text["QT"])

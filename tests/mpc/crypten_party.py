@@ -136,6 +136,46 @@ def arithmetic(session):
         }
 
 
+def interop(session):
+    """Shares of ours in CrypTen, tensors of CrypTen's as our shares."""
+    import torch
+
+    from securegen.mpc.interop import share_from_crypten, share_to_crypten
+    from securegen.mpc.prg import words
+    from securegen.mpc.shares import split
+
+    rank, key = session.parties.computing.index(session.me), bytes(range(16))
+
+    def mine(numbers, domain):
+        numbers = np.array(numbers)
+        return words(key, domain, number=0, shape=numbers.shape) if rank else split(numbers, [key], domain=domain)
+
+    found = {}
+    with hardened_and_poisoned(session) as crypten:
+        numbers = [[-(1 << 62), -3, 0], [1, 5, (1 << 62) - 1]]
+        ours = share_to_crypten(mine(numbers, "interop"))
+        back, found["precision"] = share_from_crypten(ours)
+        found["there and back"], found["opened"] = back.tolist(), ours.get_plain_text().tolist()
+        column = share_to_crypten(mine([[-3], [5]], "column"))
+        row = share_to_crypten(mine([[-3, 5]], "row"))
+        found["product"] = column.matmul(row).get_plain_text().tolist()
+        fixed = share_to_crypten(mine([-5 << 15, 3 << 14], "fixed"), precision=16)
+        found["fixed"] = fixed.get_plain_text().tolist()
+        theirs = crypten.cryptensor(torch.tensor([1.5, -2.25, 2.0**-16]), src=1)
+        share, found["their precision"] = share_from_crypten(theirs)
+        found["theirs"] = share.tolist()
+        exact = crypten.cryptensor(torch.tensor([3]), src=0, precision=0) * crypten.cryptensor(
+            torch.tensor([-4]), src=1, precision=0
+        )
+        found["their product"] = share_from_crypten(exact)[0].tolist()
+        for name, thing in (("binary", theirs.to(crypten.mpc.binary)), ("plain", torch.ones(1))):
+            try:
+                share_from_crypten(thing)
+            except SecuregenError as error:
+                found[name] = str(error)
+    return found
+
+
 def main():
     directory, name, program = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     parties = read_parties(directory / "parties.toml")
@@ -146,7 +186,13 @@ def main():
         import torch
 
         torch.set_num_threads(1)
-        print(json.dumps({"programs": programs, "refusals": refusals, "arithmetic": arithmetic}[program](session)))
+        print(
+            json.dumps(
+                {"programs": programs, "refusals": refusals, "arithmetic": arithmetic, "interop": interop}[program](
+                    session
+                )
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,213 @@
+"""What every command has: an example to copy, --json, --config, --dry-run, and the nearest name for a misspelt one."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import math
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from securegen.cli.config import command_words, load_config, path_options
+from securegen.errors import ArtefactError, InputError, SecuregenError, StorageError
+
+JSON, RECORD, DRY_RUN = "securegen.json", "securegen.record", "securegen.dry_run"
+WIDTH = 78
+
+
+def example(line: str) -> str:
+    """The epilog of a help text: a command that can be copied, broken with backslashes like a shell line."""
+    lines, current = [], " "
+    for word in shlex.split(line):
+        word = shlex.quote(word)
+        if word.startswith("-") and len(current) + len(word) > WIDTH - 24:
+            lines.append(current + " \\")
+            current = "   "
+        current += f" {word}"
+    return "\b\nExample:\n" + "\n".join([*lines, current])
+
+
+class Group(click.Group):
+    """A group that knows the nearest command to one that does not exist."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]):
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            names = self.list_commands(ctx)
+            near = difflib.get_close_matches(args[0], names, n=2)
+            hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are: {', '.join(names)}."
+            ctx.fail(f"No such command {args[0]!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def wants_json(ctx: click.Context | None = None) -> bool:
+    return bool((ctx or click.get_current_context()).meta.get(JSON))
+
+
+def dry_run() -> bool:
+    """Whether the command was asked to write nothing."""
+    ctx = click.get_current_context(silent=True)
+    return bool(ctx and ctx.meta.get(DRY_RUN))
+
+
+def report(lines: Sequence[str] | str, **record: Any) -> None:
+    """What a command says on standard output: lines for people, or with --json the record."""
+    ctx = click.get_current_context()
+    ctx.meta[RECORD] = {"command": " ".join(command_words(ctx)), **record}
+    if not wants_json(ctx):
+        for line in [lines] if isinstance(lines, str) else lines:
+            click.echo(line)
+
+
+def json_text(value: Any) -> str:
+    """JSON without NaN or infinity, which its standard does not have: null instead."""
+
+    def plain(v: Any) -> Any:
+        if isinstance(v, dict):
+            return {str(k): plain(x) for k, x in v.items()}
+        if isinstance(v, list | tuple):
+            return [plain(x) for x in v]
+        if isinstance(v, os.PathLike):
+            return os.fspath(v)
+        v = v.item() if hasattr(v, "item") else v
+        return None if isinstance(v, float) and not math.isfinite(v) else v
+
+    return json.dumps(plain(value), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def print_record(ctx: click.Context, error: BaseException | None = None) -> None:
+    """The one object that --json prints: the record of the run, and what went wrong."""
+    record = ctx.meta.get(RECORD)
+    if error is not None:
+        kind, code, text = type(error).__name__, getattr(error, "exit_code", 1), str(error)
+        if isinstance(error, click.ClickException):
+            kind, text = "UsageError", error.format_message()
+        elif isinstance(error, KeyboardInterrupt | click.Abort):
+            kind, code, text = "Interrupted", 130, "interrupted"
+        record = {**(record or {}), "error": {"class": kind, "exit_code": code, "message": text}}
+    if record is not None:
+        click.echo(json_text(record))
+
+
+# --dry-run
+
+
+def rehearses(function: Callable) -> Callable:
+    """The command calls `stop_rehearsal` itself, after it has read and checked everything."""
+    function.__rehearses__ = True  # type: ignore[attr-defined]
+    return function
+
+
+def writes(*templates: str, makes: Sequence[str] = ()) -> Callable:
+    """What a command writes, from its options; makes: options whose file or folder need not exist before."""
+
+    def decorate(function: Callable) -> Callable:
+        function.__writes__, function.__makes__ = templates, tuple(makes)  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def stop_rehearsal(paths: Sequence[str | os.PathLike[str]], **found: Any) -> None:
+    """Under --dry-run: say what would be written and end here. Raises StorageError when it could not be written."""
+    if not dry_run():
+        return
+    for path in paths:
+        check_writable(Path(path))
+    report(
+        ["dry run: inputs are in order, nothing was written", *(f"would write {os.fspath(p)}" for p in paths)],
+        dry_run=True, would_write=[os.fspath(p) for p in paths], **found,
+    )  # fmt: skip
+    click.get_current_context().exit(0)
+
+
+def check_writable(path: Path) -> None:
+    """Raise StorageError unless the nearest folder above a path that exists can be written to."""
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise StorageError(f"cannot make the folder {path.parent}: a file is in the way")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StorageError(f"cannot write {path}: Permission denied")
+
+
+def _rehearse_by_options(ctx: click.Context, function: Callable) -> None:
+    """Check that every file and folder an option names is there, and whole where it is an artefact."""
+    makes = {"out", "ledger", "state", *getattr(function, "__makes__", ())}
+    for name, path in path_options(ctx):
+        if name not in makes:
+            check_input(path)
+    out = [t.format(**ctx.params) for t in getattr(function, "__writes__", ("{out}.log", "{out}.run.json"))]
+    stop_rehearsal(out)
+
+
+def check_input(path: Path) -> None:
+    """Raise InputError unless a file or folder can be read, and is whole where it is an artefact."""
+    from securegen.inspection import inspect
+
+    if (path / "manifest.json").exists():
+        found = inspect(path)
+        if found.problems:
+            raise ArtefactError(found.problems[0])
+        return
+    try:
+        if path.is_dir():
+            os.listdir(path)
+        else:
+            path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def there(path: Path, what: str) -> Path:
+    """The path of a folder that another step wrote. Raises ArtefactError saying what lies beside it where it is absent."""
+    if not path.is_dir():
+        from securegen.inspection import neighbours
+
+        raise ArtefactError(f"there is no {what} {path}{neighbours(path)}")
+    return path
+
+
+def common_options(function: Callable, *, config: str = "--config") -> Callable:
+    """--json, --config, --dry-run."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **options: Any) -> Any:
+        ctx = click.get_current_context()
+        if not ctx.meta.get(DRY_RUN):
+            return function(*args, **options)
+        if not getattr(function, "__rehearses__", False):
+            return _rehearse_by_options(ctx, function)
+        function(*args, **options)
+        raise SecuregenError("this command went on after its rehearsal: please report it")
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta[DRY_RUN] = True
+
+    made: Callable = command
+    for option in (
+        click.option(
+            "--dry-run", is_flag=True, expose_value=False, callback=remember,
+            help="Check the inputs, say what would be written, write nothing.",
+        ),
+        click.option(
+            config, "run_config", metavar="FILE", is_eager=True, expose_value=False, callback=load_config,
+            help="Options from a TOML file, under their names; the command line wins.",
+        ),
+        json_option,
+    ):  # fmt: skip
+        made = option(made)
+    return made
+
+
+def json_option(function: Callable) -> Callable:
+    """--json alone; `main` prints the record."""
+    text = "One JSON object on standard output, nothing else."
+    return click.option("--json", is_flag=True, is_eager=True, expose_value=False, help=text)(function)

@@ -1,0 +1,167 @@
+"""Options as data: --config run.toml, the options of a run in PREFIX.run.json, and a command line made of them again.
+
+Passphrases are no options, so none can be saved; a passphrase file is named, never read here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from securegen.errors import InputError, UsageError
+
+GENOTYPE_SUFFIXES = ("bed", "bim", "fam", "pgen", "pvar", "pvar.zst", "psam")
+NOT_DIGESTED = {"out", "passphrase_file", "ledger", "state", "keys"}  # written by the run, or secret
+PATHS = ("FILE", "FOLDER", "PREFIX", "NAME=FILE")
+
+
+def command_words(ctx: click.Context) -> list[str]:
+    """The words of a command: ['run-local', 'gwas']."""
+    words = []
+    while ctx.parent is not None:
+        words.append(str(ctx.info_name))
+        ctx = ctx.parent
+    return words[::-1]
+
+
+def flag_of(option: click.Option) -> str:
+    """The long name of an option, without dashes."""
+    return max((o for o in option.opts if o.startswith("--")), key=len, default=option.opts[0]).lstrip("-")
+
+
+def _options(command: click.Command) -> dict[str, click.Option]:
+    """The options that belong to a run, by flag."""
+    return {flag_of(p): p for p in command.params if isinstance(p, click.Option) and p.expose_value}
+
+
+def load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
+    """Callback of --config: the file's values become the defaults of this command.
+
+    Raises InputError when it is no TOML, UsageError for a key that is no option of this command.
+    """
+    if path is None:
+        return
+    try:
+        content = tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path} is not TOML: {error}") from None
+    words = " ".join(command_words(ctx))
+    made_for = content.pop("command", words)
+    if made_for != words:
+        raise UsageError(f"{path} is for securegen {made_for}, not for securegen {words}")
+    options = _options(ctx.command)
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        if key not in options:
+            near = difflib.get_close_matches(key, options, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"see securegen {words} --help"
+            raise UsageError(f"{path}: {key!r} is no option of securegen {words}; {hint}")
+        values[str(options[key].name)] = _value(path, key, value, options[key])
+    ctx.default_map = values
+
+
+def _value(path: str, key: str, value: Any, option: click.Option) -> Any:
+    items = value if isinstance(value, list) else [value]
+    if not all(isinstance(v, str | int | float) for v in items) or (isinstance(value, list) and not option.multiple):
+        raise UsageError(f"{path}: {key!r} takes {'values' if option.multiple else 'one value'}, not {value!r}")
+    if option.is_flag != all(isinstance(v, bool) for v in items):
+        raise UsageError(f"{path}: {key!r} is {'true or false' if option.is_flag else 'a value'}, not {value!r}")
+    if option.is_flag:
+        return value
+    if option.multiple and option.callback:
+        return [",".join(map(str, items))]
+    return [str(v) for v in items] if option.multiple else str(value)
+
+
+def options_of(ctx: click.Context) -> dict[str, Any]:
+    """Every option of the running command that has a value and decides what comes out, by flag; defaults too."""
+    out: dict[str, Any] = {}
+    for flag, option in _options(ctx.command).items():
+        value = ctx.params.get(str(option.name))
+        if flag == "quiet" or value is None or value == () or (value is False and not option.secondary_opts):
+            continue
+        if isinstance(value, tuple):
+            value = ",".join(map(str, value)) if option.callback else list(value)
+        out[flag] = value
+    return out
+
+
+def arguments_of(command: click.Command, options: Mapping[str, Any]) -> list[str]:
+    """The command line that has these options. Raises UsageError for one that the command does not have."""
+    known, out = _options(command), []
+    for flag, value in options.items():
+        if flag not in known:
+            raise UsageError(f"this version has no option --{flag} there: run the command by hand")
+        if known[flag].is_flag:
+            out += [f"--{flag}"] if value else list(known[flag].secondary_opts[:1])
+        else:
+            out += [f"--{flag}={v}" for v in (value if isinstance(value, list) else [value])]
+    return out
+
+
+def toml_of(command: str, options: Mapping[str, Any]) -> str:
+    """A file for --config."""
+    lines = [f"command = {json.dumps(command)}"]
+    lines += [f"{flag} = {json.dumps(value, ensure_ascii=False)}" for flag, value in options.items()]
+    return "\n".join(lines) + "\n"
+
+
+def path_options(ctx: click.Context) -> Iterator[tuple[str, Path]]:
+    """(name of the option, path) of every file and folder that the options name; a fileset is its files."""
+    for p in ctx.command.params:
+        value = ctx.params.get(str(p.name))
+        if not value or not str(p.metavar or "").startswith(PATHS):
+            continue
+        for text in value if isinstance(value, tuple) else (value,):
+            text = str(text).partition("=")[2] if str(p.metavar).startswith("NAME=") else str(text)
+            if p.metavar == "PREFIX" and p.name != "out":
+                yield from ((str(p.name), path) for path in _fileset(str(p.name), text))
+            else:
+                yield str(p.name), Path(text)
+
+
+def _fileset(option: str, prefix: str) -> list[Path]:
+    found = [p for p in (Path(f"{prefix}.{s}") for s in GENOTYPE_SUFFIXES) if p.exists()]
+    wanted = GENOTYPE_SUFFIXES[:3] if option == "bfile" else ()
+    return [Path(f"{prefix}.{s}") for s in wanted] or found
+
+
+def digests_of(ctx: click.Context, known: Mapping[str, str]) -> dict[str, str]:
+    """Path -> SHA-256 of every input; of a folder its manifest's; of a key only the fingerprint of its public half.
+
+    known: digests that the run has computed, by role (bed, bim, fam).
+    """
+    out = {}
+    for name, path in path_options(ctx):
+        if name in NOT_DIGESTED:
+            continue
+        role = path.name.rpartition(".")[2]
+        digest = known[role] if role in GENOTYPE_SUFFIXES and role in known else digest_of(path)
+        if digest:
+            out[str(path)] = digest
+    return out
+
+
+def digest_of(path: Path) -> str | None:
+    """As `digests_of`; None for what cannot be read, has no manifest, or is secret and has no fingerprint."""
+    from securegen.inspection import is_secret, key_fingerprint
+
+    path = path / "manifest.json" if path.is_dir() else path
+    if not path.is_file():
+        return None
+    try:
+        if is_secret(path):
+            return key_fingerprint(path)
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None

@@ -1,0 +1,69 @@
+"""The example of every help text, as one walk: a line uses what the lines before it wrote. Tests run them."""
+
+from __future__ import annotations
+
+COHORT = "--bfile cohort"
+STUDY = f"{COHORT} --pheno cohort.pheno.tsv --pheno-name QT --covar cohort.covar.tsv"
+SCORE = "--score cohort.score.tsv"
+LEDGER = "--ledger ledger.json"
+PATIENTS = f"{COHORT} --keep patients.txt"  # a private model answers few people a client
+PASS = "--passphrase-file pass.txt"
+
+EXAMPLES = {
+    "": f"run-local gwas --engine ckks {STUDY} --compare-plain --out result",
+    "run-local": f"run-local gwas --engine ckks {STUDY} --compare-plain --out result",
+    "run-local gwas": f"run-local gwas --engine ckks {STUDY} --out result",
+    "run-local prs": f"run-local prs --engine ckks {COHORT} {SCORE} --out scores",
+    "run-local qc": f"run-local qc --engine ckks {COHORT} --out quality",
+    "plan": f"plan {STUDY} --out study",
+    "keygen": f"keygen --plan study.plan.json {PASS} --out key",
+    "encrypt": f"encrypt --key key.secret {PASS} {STUDY} --out study",
+    "gwas": "gwas --cohort study.cohort --design study.design --public key.public --out study",
+    "decrypt": f"decrypt --key key.secret {PASS} --owner study.owner --results study.results --out result",
+    "prs": f"prs {COHORT} {SCORE} --out scores",
+    "qc": f"qc {COHORT} --out quality",
+    "prs-step": f"prs-step encrypt {COHORT} {SCORE} {PASS} --out enc",
+    "prs-step encrypt": f"prs-step encrypt {COHORT} {SCORE} {PASS} --out enc",
+    "prs-step decrypt": f"prs-step decrypt --key enc.secret {PASS} --owner enc.owner --results enc.results --out scores",
+    "prs-step request": f"prs-step request {PATIENTS} --imputation none --out mine",
+    "prs-step invite": f"prs-step invite --request mine.request {SCORE} {LEDGER} --out model",
+    "prs-step accept": f"prs-step accept --invitation model.invitation {PATIENTS} {PASS} --out mine",
+    "prs-step reply": "prs-step reply --cohort mine.cohort --publickey mine.publickey --private model.private "
+    f"{SCORE} {LEDGER} --out model",
+    "prs-step open": f"prs-step open --key mine.secret {PASS} --owner mine.owner --invitation model.invitation "
+    f"--replies model.replies {PATIENTS} --out scores",
+    "prs-step challenge": "prs-step challenge --out evaluator",
+    "prs-step encrypt-model": "prs-step encrypt-model --publickey person.publickey --private hidden.private "
+    f"{SCORE} {LEDGER} --out hidden",
+    "prs-step evaluate": "prs-step evaluate --cohort person.cohort --publickey person.publickey "
+    "--model hidden.encmodel --challenge evaluator.challenge --out evaluator",
+    "prs-step offer": "prs-step offer --request mine.request --challenge hospital.challenge "
+    f"{SCORE} {LEDGER} {PASS} --out vendor",
+    "prs-step blind": f"prs-step blind --offer vendor.offer --challenge hospital.challenge {PATIENTS} --out hospital",
+    "prs-step answer": "prs-step answer --blinded hospital.blinded --private vendor.private "
+    f"{SCORE} {LEDGER} {PASS} --out vendor",
+    "prs-step unmask": f"prs-step unmask --rounded vendor.rounded --offer vendor.offer --masks hospital.masks "
+    f"{PATIENTS} --out scores",
+    "site": "site keygen --state private --out uppsala.public",
+    "site keygen": "site keygen --state private --out uppsala.public",
+    "site variants": f"site variants {COHORT} --out uppsala.variants.tsv",
+    "site run": f"site run --dir shared --state private {STUDY.replace(' --pheno-name QT', '')} --wait 60 --out result",
+    "study": "study status --dir shared",
+    "study init": "study init --dir shared --key coordinator.secret --site uppsala=uppsala.public "
+    "--site oslo=oslo.public --site turku=turku.public --variants uppsala.variants.tsv --variants oslo.variants.tsv "
+    "--variants turku.variants.tsv --phenotype QT=quantitative --covariate AGE --covariate SEX",
+    "study join": "study join --dir shared --state private",
+    "study status": "study status --dir shared",
+    "certs": "certs init-ca --dir authority",
+    "certs init-ca": "certs init-ca --dir authority",
+    "certs request": "certs request --dir keys --name hospital",
+    "certs issue": "certs issue --ca authority --csr keys/hospital.csr --name hospital --rank 0 --out keys/hospital.pem",
+    "certs pin": "certs pin keys/hospital.pem",
+    "party": "party --parties parties.toml --role phenotypes --pheno cohort.pheno.tsv --pheno-name QT "
+    "--covar cohort.covar.tsv --reveal hits --out result",
+    "dealer": "dealer --parties parties.toml --out dealer",
+    "inspect": "inspect study.cohort --public key.public",
+    "rerun": "rerun result.run.json --out again",
+    "doctor": "doctor",
+    "completion": "completion bash",
+}

@@ -1,0 +1,262 @@
+"""Single files: keys, plans, records of runs, tables, studies, parties, certificates. Secret halves are never parsed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from securegen import vocabulary as voc
+from securegen.ckks import keys
+from securegen.ckks.planner import Plan
+from securegen.errors import ArtefactError, SecuregenError
+from securegen.federated import identity
+from securegen.inspection.folders import describe_study_folder, parameters_facts, public_key_facts
+from securegen.provenance import records_in
+
+Found = dict[str, Any]
+LARGEST = 1 << 26  # of a text file that is parsed whole
+SECRET_WORDS = (b"securegen secret key", b"securegen signing key", b"PRIVATE KEY", b"securegen mpc state")
+
+
+def first_bytes(path: Path, count: int = 1 << 12) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(count)
+
+
+def is_secret(path: Path) -> bool:
+    """Whether a file is, or holds, a private key or a mask; a digest of it is kept nowhere.
+
+    >>> is_secret(Path("README.md"))
+    False
+    """
+    return any(word in first_bytes(path) for word in SECRET_WORDS) or path.name.endswith(
+        (".secret", ".key", ".state.json")
+    )
+
+
+def key_fingerprint(path: Path) -> str | None:
+    """Fingerprint of the public half of a securegen secret key; None for other secrets."""
+    try:
+        return "fingerprint " + _public_half(path).fingerprint
+    except (SecuregenError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _header(path: Path) -> dict[str, Any]:
+    with path.open("rb") as stream:
+        header = json.loads(stream.readline(1 << 16))
+    if not isinstance(header, dict) or header.get("magic") != keys.SECRET_MAGIC:
+        raise ValueError
+    return header
+
+
+def _public_half(path: Path) -> keys.PublicKey:
+    return keys.PublicKey.from_json(_header(path)["public"])
+
+
+def describe_file(path: Path) -> Found | None:
+    """What a file is; None when it is nothing that securegen writes. Raises ArtefactError when it is, and is damaged."""
+    start = first_bytes(path)
+    for magic, describe in KINDS:
+        if magic in start:
+            return describe(path)
+    if path.name.endswith(".box"):
+        return {"kind": "owner's box, encrypted under the owner's key", "facts": {"bytes": path.stat().st_size}}
+    if path.suffix == ".toml":
+        return _toml(path)
+    if start[:1] == b"{":
+        return _json(path)
+    return _table(path, start)
+
+
+def _mode(path: Path) -> tuple[str, list[str]]:
+    mode = path.stat().st_mode & 0o777
+    return f"{mode:o}", [f"{path} can be read by others (mode {mode:o}): chmod 600 {path}"] if mode & 0o077 else []
+
+
+def _secret_key(path: Path) -> Found:
+    try:
+        header, public = _header(path), _public_half(path)
+    except (ValueError, KeyError, TypeError):
+        raise ArtefactError(f"{path} is a damaged securegen secret key") from None
+    mode, problems = _mode(path)
+    protected = header.get("protection") != "none"
+    how = f"{header.get('protection')} (passphrase)" if protected else "none: whoever reads the file can decrypt"
+    retired = keys.retired_marker(path).exists()
+    notes = ["stays with the owner; nothing secret in it was read"]
+    notes += [f"retired, a result failed verification: see {keys.retired_marker(path)}"] if retired else []
+    facts = {"protection": how, "mode": mode, "retired": retired, **public_key_facts(public)}
+    return {"kind": "secret key", "facts": facts, "problems": tuple(problems), "notes": tuple(notes)}
+
+
+def _public_key(path: Path) -> Found:
+    return {"kind": "public key", "facts": public_key_facts(keys.read_public(path))}
+
+
+def _signing_key(path: Path) -> Found:
+    from securegen.federated.studyfile import fingerprint
+
+    mode, problems = _mode(path)
+    facts: dict[str, Any] = {"mode": mode}
+    if not problems:
+        facts["fingerprint"] = fingerprint(identity.read_identity(path).verify_key)
+    note = "stays with the site or coordinator; of it only the fingerprint of its public half is shown"
+    return {"kind": "signing key of a federated study", "facts": facts, "problems": tuple(problems), "notes": (note,)}
+
+
+def _verify_key(path: Path) -> Found:
+    from securegen.federated.studyfile import fingerprint
+
+    facts = {"fingerprint": fingerprint(identity.read_verify_key(path))}
+    return {"kind": "verification key of a federated study (public)", "facts": facts}
+
+
+def _private_pem(path: Path) -> Found:
+    mode, problems = _mode(path)
+    note = "stays where it was made; it was not parsed"
+    return {
+        "kind": "private key of a TLS certificate",
+        "facts": {"mode": mode},
+        "problems": tuple(problems),
+        "notes": (note,),
+    }
+
+
+def _certificate(path: Path) -> Found:
+    from cryptography import x509
+
+    from securegen.mpc.certs import pin
+
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    facts = {
+        "subject": certificate.subject.rfc4514_string(), "issuer": certificate.issuer.rfc4514_string(),
+        "valid": f"{certificate.not_valid_before_utc:%Y-%m-%d} to {certificate.not_valid_after_utc:%Y-%m-%d}",
+        "pin": pin(path),
+    }  # fmt: skip
+    return {"kind": "certificate of a party (public)", "facts": facts}
+
+
+def _request(path: Path) -> Found:
+    return {"kind": "certificate request (public), for the authority", "facts": {"bytes": path.stat().st_size}}
+
+
+def _state(path: Path) -> Found:
+    mode, problems = _mode(path)
+    content = _load(path)
+    facts = {"mode": mode, "claims": len(content.get("claims", {})), "counted": len(content.get("spent", {}))}
+    note = "stays with its owner: it holds mask keys, which were not shown; never restore an old copy"
+    return {"kind": "memory of masks and limits", "facts": facts, "problems": tuple(problems), "notes": (note,)}
+
+
+def _ledger(path: Path) -> Found:
+    models = _load(path).get("replies", {})
+    facts = {"models": len(models), "replies": sum(int(n) for clients in models.values() for n in clients.values())}
+    return {"kind": "ledger of a private model's replies", "facts": facts, "notes": ("stays with the model owner",)}
+
+
+def _challenge(path: Path) -> Found:
+    return {"kind": "challenge (public, of one run)", "facts": {"bytes": path.stat().st_size}}
+
+
+def _toml(path: Path) -> Found | None:
+    try:
+        content = tomllib.loads(path.read_text())
+    except (ValueError, UnicodeDecodeError):
+        return None
+    if "party" in content:
+        from securegen.mpc.parties import read_parties
+
+        parties = read_parties(path)
+        facts = {"study": parties.study, "parties": [f"{p.name} ({p.role}) at {p.address}" for p in parties.party]}
+        return {"kind": "parties of a multi-party run", "facts": facts}
+    if "site" in content:
+        return describe_study_folder(path)
+    if "command" in content:
+        return {
+            "kind": f"options for securegen {content['command']} (--config)",
+            "facts": {k: content[k] for k in content},
+        }
+    return None
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text()) if path.stat().st_size <= LARGEST else None
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise ArtefactError(f"{path} cannot be read as JSON: it is damaged")
+    return content
+
+
+def _json(path: Path) -> Found | None:
+    content = _load(path)
+    named = JSON_KINDS.get(str(content.get("magic", content.get("format"))))
+    if named:
+        return named(path)
+    if {"parameters", "workload"} <= set(content):
+        plan = Plan.from_json(content)
+        w = plan.workload
+        facts = {
+            "variants": w.variants,
+            "columns": f"{w.columns} of {w.bits} bits",
+            **parameters_facts(plan.parameters),
+        }
+        facts["bytes"] = {k: f"{v / 1e6:.1f} MB" for k, v in plan.bytes().items()}
+        return {"kind": "plan (public)", "facts": facts}
+    if "command" in content and "seconds" in content:
+        return _run(path)
+    body = content.get("body")
+    if isinstance(body, dict) and {"study", "site", "step"} <= set(body):
+        facts = {k: body[k] for k in ("study", "site", "step")} | {"arrays": len(body.get("arrays", []))}
+        checks = {"signature": "not checked: securegen study status checks every message of a study"}
+        return {"kind": "message of a federated study", "facts": facts, "checks": checks}
+    return None
+
+
+def _run(path: Path) -> Found:
+    shown = ("command", "version", "engine", "samples", "variants", "covariates", "phenotypes", "missing", "seconds")
+    last, *earlier = records_in(path)
+    facts = {k: last[k] for k in shown if k in last}
+    if "call" in last:
+        facts["again"] = f"securegen rerun {path}"
+    if earlier:
+        facts["earlier"] = [r["command"] for r in earlier]
+    return {"kind": "record of a run", "facts": facts}
+
+
+def _table(path: Path, start: bytes) -> Found | None:
+    if start[:2] == b"\x1f\x8b":
+        with gzip.open(path, "rb") as stream:
+            start = stream.read(1 << 12)
+    header = start.split(b"\n", 1)[0].decode("utf-8", "replace").split("\t")
+    names = {tuple(c): f"{t} association" for t, c in voc.TABLE_COLUMNS.items()}
+    names |= {tuple(c): f"quality control ({n})" for n, c in voc.QC_COLUMNS.items()}
+    kind = names.get(tuple(header))
+    if kind is None and {"ALLELE_CT", "NAMED_ALLELE_DOSAGE_SUM"} <= set(header):
+        kind = "scores"
+    if kind is None:
+        return None
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+        rows = sum(1 for _ in lines) - 1
+    return {"kind": f"result table: {kind}", "facts": {"rows": rows, "columns": header}}
+
+
+KINDS: tuple[tuple[bytes, Callable[[Path], Found]], ...] = (
+    (b'"' + keys.SECRET_MAGIC.encode() + b'"', _secret_key),
+    (b'"' + identity.SECRET_MAGIC.encode() + b'"', _signing_key),
+    (b'"' + identity.PUBLIC_MAGIC.encode() + b'"', _verify_key),
+    (b"PRIVATE KEY-----", _private_pem),
+    (b"BEGIN CERTIFICATE REQUEST-----", _request),
+    (b"BEGIN CERTIFICATE-----", _certificate),
+)
+JSON_KINDS: dict[str, Callable[[Path], Found]] = {
+    keys.PUBLIC_MAGIC: _public_key,
+    "securegen reply ledger 1": _ledger,
+    "securegen mpc state 1": _state,
+    "securegen score challenge 1": _challenge,
+}

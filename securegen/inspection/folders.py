@@ -1,0 +1,207 @@
+"""Folders: artefacts with a manifest, the owner's boxes, and the shared folder of a federated study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from securegen.ckks.artefact import MANIFEST, entry_for, manifest_digest, read_manifest
+from securegen.ckks.keys import PublicKey
+from securegen.ckks.parameters import ERROR_MAX, STANDARD_128, Parameters
+from securegen.errors import ArtefactError, SecuregenError
+
+DIGESTS = ("blake3", "sha256")
+WHO = {
+    "cohort": ("encrypted cohort", "owner → server"),
+    "design": ("encrypted design", "owner → server"),
+    "results": ("encrypted results", "server → owner"),
+    "score model": ("public scoring model", "owner → server"),
+    "scores": ("encrypted scores", "server → owner"),
+    "score request": ("request for a private model", "genotype owner → model owner"),
+    "score invitation": ("invitation to a private model", "model owner → genotype owner"),
+    "encryption key": ("encryption key", "genotype owner → model owner"),
+    "score replies": ("blinded scores", "model owner or evaluator → genotype owner"),
+    "encrypted model": ("encrypted model", "model owner → evaluator"),
+    "score offer": ("encrypted model of a vendor", "vendor → hospital"),
+    "blinded scores": ("blinded scores", "hospital → vendor"),
+    "rounded scores": ("rounded scores", "vendor → hospital"),
+}
+
+
+def parameters_facts(parameters: Parameters) -> dict[str, Any]:
+    """Ring, layout, precision and security of public parameters."""
+    p = parameters
+    return {
+        "ring": f"n = {p.ring.n}, {len(p.ring.primes)} data primes of {max(p.ring.primes).bit_length()} bits, one of "
+        f"{p.ring.special.bit_length()} bits for keys",
+        "security_bits": 128,
+        "security": f"at least 128 bits: {_bits(p)} bits of modulus, at most {STANDARD_128[p.ring.n]} at n = {p.ring.n} "
+        "(Homomorphic Encryption Standard, ternary secret)",
+        "samples": p.samples,
+        "layout": f"{p.pack} samples × {p.block_variants} variants a ciphertext, {p.groups} groups of samples",
+        "scales": f"genotypes 2^{p.genotype_scale}, columns 2^{p.design_scale}, stored values up to {p.dosage_max}",
+        "noise_margin": f"{p.margin_bits:.1f} bits between 15 standard deviations of the noise and ½, as planned "
+        f"(error of a coefficient at most {ERROR_MAX})",
+    }  # fmt: skip
+
+
+def _bits(p: Parameters) -> int:
+    return (p.ring.modulus * p.ring.special).bit_length()
+
+
+def public_key_facts(public: PublicKey) -> dict[str, Any]:
+    return {"fingerprint": public.fingerprint, **parameters_facts(public.parameters)}
+
+
+def entries(value: Any, name: str = "") -> Iterator[dict[str, Any]]:
+    """Every {name, digest, size} in a manifest, wherever it stands."""
+    if isinstance(value, dict):
+        if set(DIGESTS) & set(value) and isinstance(value.get("name", name), str):
+            yield {"name": name, **value}
+            return
+        for key, inner in value.items():
+            yield from entries(inner, str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from entries(inner)
+
+
+def _brief(value: Any) -> Any:
+    """A manifest's value as one line: lists of entries by their number."""
+    if isinstance(value, str) and len(value) == 64:
+        return value[:16] + "…"
+    if isinstance(value, list) and value:
+        if any(isinstance(v, list | dict) for v in value):
+            return f"{len(value)} entries"
+        return value if len(value) <= 12 else f"{len(value)}: {', '.join(map(str, value[:6]))}, …"
+    return value
+
+
+def describe_manifest(folder: Path, public: PublicKey | None, *, digests: bool) -> dict[str, Any]:
+    """An artefact: its manifest's public fields; digests of its files; its signature, where a key to check it is known."""
+    problems: list[str] = []
+    content = _content(folder)
+    body = content.get("body", {})
+    role = str(body.get("role", "unknown role"))
+    kind, way = WHO.get(role, (f"artefact with the role {role!r}", ""))
+    facts: dict[str, Any] = {"role": role, "version": body.get("version")}
+    if way:
+        facts["travels"] = way
+    own = None
+    try:
+        if "public" in body:
+            own = PublicKey.from_json(body["public"])
+            facts |= public_key_facts(own)
+        elif "parameters" in body:
+            facts |= parameters_facts(Parameters.from_json(body["parameters"]))
+    except SecuregenError as error:
+        problems.append(str(error))
+    skip = {"magic", "version", "role", "public", "parameters", "files", *facts}
+    facts |= {k: _brief(v) for k, v in body.items() if k not in skip and not isinstance(v, dict) and _brief(v) != []}
+    facts["digest"] = _or_problem(lambda: manifest_digest(folder), problems)
+    checks = {"signature": _signature(folder, role, content, public or own, public is not None, problems)}
+    listed = list(entries(body))
+    facts["files"] = f"{len(listed)} of {sum(int(e.get('size', 0)) for e in listed) / 1e6:.1f} MB"
+    checks["digests"] = _digests(folder, listed, problems) if digests else "not checked"
+    known = {str(e["name"]) for e in listed} | {MANIFEST}
+    strangers = sorted(p.name for p in folder.iterdir() if p.is_file() and not _listed(p.name, known))
+    notes = [f"the manifest does not name {', '.join(strangers[:5])}"] if strangers else []
+    return {"kind": kind, "facts": facts, "checks": checks, "problems": tuple(problems), "notes": tuple(notes)}
+
+
+def _listed(name: str, known: set[str]) -> bool:
+    return name in known or name.removesuffix(".npy") in known
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / MANIFEST).read_text())
+        if isinstance(content, dict) and isinstance(content.get("body"), dict):
+            return content
+    except (ValueError, RecursionError):
+        pass
+    raise ArtefactError(f"{folder / MANIFEST} is not a securegen manifest")
+
+
+def _or_problem(function, problems: list[str]) -> Any:
+    try:
+        return function()
+    except SecuregenError as error:
+        problems.append(str(error))
+        return None
+
+
+def _signature(
+    folder: Path, role: str, content: dict[str, Any], key: PublicKey | None, given: bool, problems: list[str]
+) -> str:
+    if key is None or (not content.get("signature") and not given):
+        _or_problem(lambda: read_manifest(folder, role, None), problems)
+        return (
+            "there, not checked: give --public KEY.public" if content.get("signature") else "none: results are verified"
+        )
+    before = len(problems)
+    _or_problem(lambda: read_manifest(folder, role, key), problems)
+    if len(problems) > before:
+        return "does NOT hold"
+    return "holds" + ("" if given else " under the key it names: compare the fingerprint, or give --public")
+
+
+def _digests(folder: Path, listed: list[dict[str, Any]], problems: list[str]) -> str:
+    bad = 0
+    for entry in listed:
+        name = str(entry["name"])
+        path = folder / name if (folder / name).exists() else folder / f"{name}.npy"
+        if "/" in name or not path.is_file():
+            problem = f"{folder / name} is missing"
+        elif "size" in entry and path.stat().st_size != entry["size"]:
+            problem = f"{path} has {path.stat().st_size} bytes, its manifest says {entry['size']}"
+        elif any(f in entry and entry[f] != d for f, d in vars(entry_for(folder, path.name)).items() if f in DIGESTS):
+            problem = f"{path} does not have the digest its manifest names: it was altered"
+        else:
+            continue
+        bad += 1
+        if bad <= 5:
+            problems.append(problem)
+    return f"{bad} of {len(listed)} files do NOT match" if bad else f"hold: {len(listed)} files read"
+
+
+def describe_boxes(folder: Path) -> dict[str, Any] | None:
+    """The owner's folder: what is in it is encrypted under the key, so only sizes and modes are told."""
+    boxes = sorted(folder.glob("*.box"))
+    if not boxes:
+        kept = [n for n in ("plan.json", "batches.json", "masks.npy") if (folder / n).is_file()]
+        note = "stays with whoever made it; nothing in it was read"
+        return (
+            {"kind": "private folder of a score protocol", "facts": {"holds": kept}, "notes": (note,)} if kept else None
+        )
+    names = [p.name.removesuffix(".box") for p in boxes]
+    count = {w: sum(n.startswith(w) for n in names) for w in ("block-", "design", "cohort")}
+    facts = {
+        "holds": f"{len(boxes)} boxes encrypted under the owner's key (AES-256-GCM): {count['block-']} blocks",
+        "bytes": sum(p.stat().st_size for p in boxes), "complete": "cohort" in names,
+    }  # fmt: skip
+    problems = [f"{p} can be read by others: chmod 600 {p}" for p in boxes if p.stat().st_mode & 0o077][:3]
+    note = "stays with the key; it says nothing without it, and results cannot be decrypted without both"
+    return {"kind": "owner's folder", "facts": facts, "problems": tuple(problems), "notes": (note,)}
+
+
+def describe_study_folder(folder: Path) -> dict[str, Any] | None:
+    """The shared folder of a federated study, or the file of it."""
+    from securegen.federated.studyfile import STUDY, fingerprint, opened_by, read_study
+
+    path = folder / STUDY if folder.is_dir() else folder
+    if not path.is_file():
+        return None
+    study = read_study(path)
+    p = study.parameters
+    facts = {
+        "name": study.name, "digest": study.digest, "sites": [s.name for s in study.sites],
+        "phenotypes": [f"{t.name} ({study.test_of(t)})" for t in study.phenotypes],
+        "covariates": list(study.covariates), "variants": study.variants, "missing": study.missing,
+        "ring": f"n = {p.ring.n}, {len(p.ring.primes)} data primes", "security_bits": 128,
+        "coordinator": fingerprint(study.coordinator), "opened": opened_by(study),
+    }  # fmt: skip
+    checks = {"signature": "holds under the coordinator it names: compare the fingerprint by telephone"}
+    return {"kind": "federated study", "facts": facts, "checks": checks}

@@ -1,0 +1,147 @@
+"""BGEN files through the package bgen: expected dosages of the second allele, in one pass forward.
+
+The first allele is the reference (as in UK Biobank and the BGEN specification) unless the last one is asked for; BGEN
+itself does not say. People come from a .sample file or from the BGEN. Extra: `pip install 'securegen[bgen]'`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from securegen.errors import InputError, MissingExtraError
+from securegen.io.dosages import DosageReader, ForwardFile, to_units
+from securegen.io.tables import read_text, unique_samples
+from securegen.model import IntArray, Samples, Variants
+
+STEPS: Final = 65535  # probabilities of 1, 2, 4, 8 and 16 bits are multiples of 1/65535
+
+
+@dataclass
+class BgenSource:
+    """One BGEN file, read forward. ref_last: the last allele is the reference, so the first is counted."""
+
+    path: Path
+    ref_last: bool
+    records: ForwardFile
+    fractional: bool = True
+
+    def read(self, variants: IntArray, samples: IntArray) -> np.ndarray:
+        """See `DosageSource.read`."""
+        return self.records.read(variants, samples, self._units)
+
+    def _units(self, record: Any) -> np.ndarray:
+        with _complaints(self.path, f"variant {record.rsid}"):
+            dosage, ploidy = record.alt_dosage.astype(np.float64), record.ploidy
+        if ploidy.max(initial=0) > 2:
+            raise InputError(f"{self.path}, variant {record.rsid}: a genotype of more than two alleles")
+        steps = dosage * STEPS
+        whole = np.rint(steps)
+        dosage = np.where(np.abs(steps - whole) < 0.1, whole / STEPS, dosage)  # float32 -> as stored
+        if (ploidy == 1).any():
+            dosage = np.where(ploidy == 1, 2 * dosage, dosage)
+        return to_units(2 - dosage if self.ref_last else dosage)
+
+
+def _open(path: Path) -> Any:
+    try:
+        import bgen
+    except ImportError:
+        raise MissingExtraError("bgen", "bgen") from None
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    with _complaints(path, "header"):
+        return bgen.BgenReader(str(path), delay_parsing=True)
+
+
+@contextlib.contextmanager
+def _complaints(path: Path, where: str) -> Iterator[None]:
+    """What the package bgen raises as InputError with the place."""
+    try:
+        yield
+    except (ValueError, RuntimeError, IndexError, OverflowError, OSError) as error:
+        raise InputError(f"{path}, {where}: {error}") from None
+
+
+def _records(path: Path) -> Iterator[Any]:
+    opened = _open(path)
+    number = 0
+    try:
+        while True:
+            with _complaints(path, f"after {number} variants"):
+                record = next(opened, None)
+            if record is None:
+                return
+            number += 1
+            yield record
+    finally:
+        opened.close()
+
+
+def read_sample(path: str | os.PathLike[str]) -> Samples:
+    """People of a .sample file: ID_1 is the family, ID_2 the person (a single ID column: no family). Raises InputError."""
+    lines = [line.split() for line in read_text(Path(path)).splitlines() if line.strip()]
+    if len(lines) < 3 or not lines[0][0].upper().startswith("ID") or lines[1][0] != "0":
+        raise InputError(
+            f"{path} is not a .sample file: a line of names (ID_1 ID_2 missing …), a line of types (0 0 0 …) and a line for "
+            "each person are expected"
+        )
+    header, rows = lines[0], lines[2:]
+    for number, row in enumerate(rows, 3):
+        if len(row) != len(header):
+            raise InputError(f"{path}, row {number}: {len(row)} fields, the header has {len(header)}")
+    cells = np.array(rows, dtype=object)
+    two = len(header) > 1 and header[1].upper() == "ID_2"
+    fid = cells[:, 0] if two else np.full(len(rows), "0", dtype=object)
+    return unique_samples(fid, cells[:, int(two)], np.ones(len(rows), bool), Path(path))
+
+
+def read_bgen(
+    path: str | os.PathLike[str], *, sample: str | os.PathLike[str] | None = None, ref_last: bool = False
+) -> DosageReader:
+    """Open a BGEN file (1.1 to 1.3; any compression and number of bits). Genotypes are read later, block by block.
+
+    sample: a .sample file; without it the ids in the BGEN, as IIDs without a family. ref_last: the last allele is REF.
+    Raises InputError for a missing, broken or truncated file and repeated ids, MissingExtraError without bgen.
+    """
+    where = Path(path)
+    opened = _open(where)
+    with _complaints(where, "header"):
+        header, names = opened.header, opened.samples
+    opened.close()
+    if sample is not None:
+        samples = read_sample(sample)
+        if len(samples) != header.nsamples:
+            raise InputError(f"{sample} has {len(samples)} people, {where} has {header.nsamples}")
+    elif header.has_sample_ids:
+        ids = np.array(names, dtype=object)
+        samples = unique_samples(np.full(len(ids), "0", dtype=object), ids, np.ones(len(ids), bool), where)
+    else:
+        raise InputError(f"{where} has no sample ids: give its .sample file (--sample)")
+    variants = _variants(where, header.nvariants, ref_last)
+    source = BgenSource(where, ref_last, ForwardFile(lambda: _records(where), where, len(variants)))
+    return DosageReader(source, samples, variants, np.arange(len(samples)), np.arange(len(variants)))
+
+
+def _variants(path: Path, count: int, ref_last: bool) -> Variants:
+    """One pass over the records, no genotype is decoded."""
+    rows: list[tuple[str, int, str, str, str]] = []
+    for record in _records(path):
+        with _complaints(path, f"variant {len(rows) + 1}"):
+            first, *others = ("0" if a == "." else a for a in record.alleles)
+            name = record.rsid or record.varid or "."
+            chromosome = record.chrom.lstrip("0") if record.chrom.isdecimal() else record.chrom
+        if ref_last and len(others) == 1:
+            first, others = others[0], [first]
+        rows.append((chromosome or "0", record.pos, name, ",".join(others) or "0", first))
+    if len(rows) != count or not rows:
+        raise InputError(f"{path} has {len(rows)} variants, its header says {count}: it is truncated")
+    chromosomes, position, ids, alt, ref = zip(*rows, strict=True)
+    text = [np.array(c, dtype=object) for c in (chromosomes, ids, alt, ref)]
+    return Variants(text[0], np.array(position, np.int64), *text[1:])

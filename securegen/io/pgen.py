@@ -1,0 +1,188 @@
+"""PLINK2 filesets (pgen, pvar, psam) through Pgenlib, in blocks of variants. The effect allele is the first ALT.
+
+Formats: PLINK 2 file format specification (pgen, pvar, psam). Extra: `pip install 'securegen[pgen]'`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securegen.errors import InputError, MissingExtraError
+from securegen.io.dosages import DosageReader, hard_units, to_units
+from securegen.io.tables import beside, iterate_lines, unique_samples
+from securegen.model import IntArray, Samples, Variants
+
+MAGIC = b"\x6c\x1b"
+HARD_CALL_MODES = (0x01, 0x02)  # PLINK1's layout and its fixed-width successor
+VARIABLE = 0x10
+
+
+def read_psam(path: Path) -> Samples:
+    """People of a psam, or of a fam where it has no header. Raises InputError naming file and line."""
+    header: list[str] | None = None
+    rows: list[list[str]] = []
+    for number, line in enumerate(iterate_lines(path), 1):
+        if line.startswith(("#FID", "#IID")):
+            header = line.lstrip("#").split()
+        if line.startswith("#") or not line.strip():
+            continue
+        fields = line.split()
+        if header is None and len(fields) >= 4:
+            header = ["FID", "IID", "PAT", "MAT", *(f"field{i}" for i in range(len(fields) - 4))]
+        if header is None or len(fields) != len(header) or "IID" not in header:
+            expected = f"{len(header)} fields" if header else "a header line #FID IID … or #IID …"
+            raise InputError(f"{path}, line {number}: {len(fields)} fields, expected {expected}")
+        rows.append(fields)
+    if header is None or not rows:
+        raise InputError(f"{path} names nobody")
+    cells = np.array(rows, dtype=object)
+    zeros = np.full(len(rows), "0", dtype=object)
+    column = lambda name: cells[:, header.index(name)] if name in header else zeros  # noqa: E731
+    founder = ((column("PAT") == "0") & (column("MAT") == "0")).astype(bool)
+    return unique_samples(column("FID"), column("IID"), founder, path)
+
+
+def read_pvar(path: Path) -> Variants:
+    """Variants of a pvar (plain, gzip or zstd), or of a bim's columns where it has no header.
+
+    Several ALT alleles stay as written, with commas. `.` is written 0, PLINK1's missing allele.
+    """
+    at: dict[str, int] = {}
+    positions: list[int] = []
+    text: tuple[list[str], ...] = ([], [], [], [])
+    for number, line in enumerate(iterate_lines(path), 1):
+        if line.startswith("#"):
+            if line.startswith("#CHROM"):
+                at = {name: i for i, name in enumerate(line[1:].split())}
+                if not {"CHROM", "POS", "ID", "REF", "ALT"} <= set(at):
+                    raise InputError(f"{path}, line {number}: the header must name #CHROM, POS, ID, REF and ALT")
+            continue
+        fields = line.split()
+        if not fields:
+            continue
+        if not at and len(fields) in (5, 6):
+            at = {"CHROM": 0, "ID": 1, "POS": len(fields) - 3, "ALT": len(fields) - 2, "REF": len(fields) - 1}
+        try:
+            positions.append(int(fields[at["POS"]]))
+            chromosome, name, ref, alt = (fields[at[n]] for n in ("CHROM", "ID", "REF", "ALT"))
+        except (KeyError, IndexError, ValueError):
+            raise InputError(
+                f"{path}, line {number}: not a variant with chromosome, position, id, REF and ALT"
+            ) from None
+        for column, value in zip(text, (chromosome, name, "0" if alt == "." else alt, ref), strict=True):
+            column.append(value)
+    if not positions:
+        raise InputError(f"{path} has no variants")
+    chromosomes, ids, alts, refs = (np.array(c, dtype=object) for c in text)
+    return Variants(chromosomes, np.array(positions, np.int64), ids, alts, refs)
+
+
+@dataclass(frozen=True)
+class Header:
+    """samples, variants: counts, None in PLINK1's layout; fractional: False where no record can hold dosages."""
+
+    samples: int | None
+    variants: int | None
+    fractional: bool
+
+
+def read_header(path: Path) -> Header:
+    """The first bytes of a pgen. Raises InputError for another file."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(12)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    if len(head) < 12 or head[:2] != MAGIC:
+        raise InputError(f"{path} is not a pgen file (its first bytes are {head[:3].hex()})")
+    if head[2] == HARD_CALL_MODES[0]:
+        return Header(None, None, False)
+    # 4-bit record types have no room for dosages
+    fractional = head[11] & 15 >= 4 if head[2] == VARIABLE else head[2] not in HARD_CALL_MODES
+    return Header(int.from_bytes(head[7:11], "little"), int.from_bytes(head[3:7], "little"), fractional)
+
+
+@dataclass
+class PgenSource:
+    """One pgen file; opened at the first read. alleles: (M + 1,) offsets of every variant's alleles."""
+
+    path: Path
+    fractional: bool
+    sample_count: int
+    alleles: IntArray
+    _reader: Any = None
+    _subset: bytes = b""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def read(self, variants: IntArray, samples: IntArray) -> np.ndarray:
+        """See `DosageSource.read`."""
+        with self._lock:
+            try:
+                if self._reader is None:
+                    self._reader = self._open()
+                columns = self._choose(samples)
+                rows = np.ascontiguousarray(variants, np.uint32)
+                shape = (len(rows), self.sample_count if columns is not None else len(samples))
+                if not self.fractional:
+                    calls = np.empty(shape, np.int8)
+                    self._reader.read_list(rows, calls)
+                    units = hard_units(np.maximum(calls, 0), calls < 0)
+                else:
+                    dosage = np.empty(shape, np.float32)
+                    self._reader.read_dosages_list(rows, dosage)
+                    units = to_units(np.where(dosage < 0, np.nan, dosage.astype(np.float64)))
+            except (RuntimeError, OSError) as error:
+                raise InputError(f"{self.path} cannot be read, it is truncated or damaged ({error})") from None
+        return units if columns is None else units[:, columns]
+
+    def _open(self) -> Any:
+        counts = np.diff(self.alleles)
+        offsets = self.alleles.astype(np.uintp) if (counts != 2).any() else None
+        return _pgenlib().PgenReader(
+            os.fsencode(self.path), raw_sample_ct=self.sample_count, variant_ct=len(counts), allele_idx_offsets=offsets
+        )
+
+    def _choose(self, samples: IntArray) -> IntArray | None:
+        """Let Pgenlib skip samples; None when it does, else the columns to take from all of them."""
+        rising = len(samples) > 0 and bool((np.diff(samples) > 0).all())
+        subset = None if not rising or len(samples) == self.sample_count else np.ascontiguousarray(samples, np.uint32)
+        key = b"" if subset is None else subset.tobytes()
+        if key != self._subset:
+            self._reader.change_sample_subset(subset)
+            self._subset = key
+        return None if rising else samples
+
+
+def _pgenlib() -> Any:
+    try:
+        import pgenlib
+    except ImportError:
+        raise MissingExtraError("Pgenlib", "pgen") from None
+    return pgenlib
+
+
+def read_pfile(prefix: str | os.PathLike[str]) -> DosageReader:
+    """Open PREFIX.pgen, .pvar (or .pvar.zst) and .psam. Genotypes are read later, block by block.
+
+    Raises InputError for a missing, ragged or truncated file, MissingExtraError without Pgenlib.
+    """
+    base = os.fspath(prefix).removesuffix(".pgen")
+    _pgenlib()
+    pgen = Path(base + ".pgen")
+    header = read_header(pgen)
+    samples, variants = read_psam(beside(base + ".psam")), read_pvar(beside(base + ".pvar"))
+    for what, held, listed in (("samples", header.samples, len(samples)), ("variants", header.variants, len(variants))):
+        if held not in (None, listed):
+            raise InputError(f"{pgen} has {held} {what}, the table beside it has {listed}")
+    alleles = np.zeros(len(variants) + 1, np.int64)
+    np.cumsum([2 + alt.count(",") for alt in variants.effect_allele], out=alleles[1:])
+    source = PgenSource(pgen, header.fractional, len(samples), alleles)
+    reader = DosageReader(source, samples, variants, np.arange(len(samples)), np.arange(len(variants)))
+    source.read(np.arange(1), np.arange(1))  # says now what does not fit together
+    return reader

@@ -1,0 +1,46 @@
+"""Tables in the columns of regenie's step 2: PREFIX_<PHENO>.regenie, blank separated, NA where there is no number.
+
+Columns: https://rgcgithub.github.io/regenie/options/ (Mbatchou et al. 2021, Nature Genetics 53:1097). EXTRA holds the
+ERRCODE where there is one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from securegen.io.output import atomic
+from securegen.io.tables import iterate_lines
+from securegen.vocabulary import MISSING_TEXT, OK, bare_chromosome
+
+COLUMNS: Final = (
+    "CHROM", "GENPOS", "ID", "ALLELE0", "ALLELE1", "A1FREQ", "N", "TEST", "BETA", "SE", "CHISQ", "LOG10P", "EXTRA",
+)  # fmt: skip
+NUMBERS: Final = {"X": "23", "Y": "24", "XY": "23", "PAR1": "23", "PAR2": "23", "M": "26", "MT": "26"}
+
+
+def write_regenie(path: str | Path, table: str | Path, *, digits: int) -> int:
+    """Write a table of ours (linear or score test) as regenie's; returns the number of rows. Raises StorageError."""
+    lines, count = iterate_lines(table), 0
+    names = next(lines).split("\t")
+    with atomic(path) as stream:
+        stream.write((" ".join(COLUMNS) + "\n").encode())
+        for line in lines:
+            row = dict(zip(names, line.split("\t"), strict=True))
+            stream.write((" ".join(_cells(row, digits)) + "\n").encode())
+            count += 1
+    return count
+
+
+def _cells(row: dict[str, str], digits: int) -> tuple[str, ...]:
+    chromosome = bare_chromosome(row["#CHROM"])
+    if "CHISQ" in row:
+        chisq = row["CHISQ"]
+    else:
+        t = row["T_STAT"]
+        chisq = t if t == MISSING_TEXT else f"{float(t) ** 2:.{digits}g}"
+    return (
+        NUMBERS.get(chromosome, chromosome), row["POS"], row["ID"], row["REF"], row["A1"], row["A1_FREQ"], row["OBS_CT"],
+        row["TEST"], row["BETA"], row["SE"], chisq, row["LOG10_P"],
+        MISSING_TEXT if row["ERRCODE"] == OK else row["ERRCODE"],
+    )  # fmt: skip

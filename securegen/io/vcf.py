@@ -1,0 +1,172 @@
+"""VCF and BCF through cyvcf2: dosages (DS) or genotypes (GT) of the first ALT, in one pass forward.
+
+A record without the chosen field, or a sample without it, is read from the other one. Of GT: `.` and a half-call (`./1`)
+are missing, phase is ignored, a haploid call counts twice (as in plink2). Extra: `pip install 'securegen[vcf]'`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from securegen.errors import InputError, MissingExtraError, SecuregenError
+from securegen.io.dosages import DosageReader, ForwardFile, hard_units, to_units
+from securegen.io.tables import unique_samples
+from securegen.model import IntArray, Variants
+
+FIELDS: Final = ("DS", "GT")
+BGZF_END: Final = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+DECIMALS: Final = 6  # of a DS; cyvcf2 returns float32
+
+
+@dataclass
+class VcfSource:
+    """One VCF or BCF file, read forward. use_dosages: DS goes before GT."""
+
+    path: Path
+    use_dosages: bool
+    records: ForwardFile
+
+    @property
+    def fractional(self) -> bool:
+        return self.use_dosages
+
+    def read(self, variants: IntArray, samples: IntArray) -> np.ndarray:
+        """See `DosageSource.read`."""
+        return self.records.read(variants, samples, self._units)
+
+    def _units(self, record: Any) -> np.ndarray:
+        with _complaints(self.path, f"{record.CHROM}:{record.POS}"):
+            calls = _genotypes(record) if "GT" in record.FORMAT else None
+            dosage = _dosages(record) if self.use_dosages or calls is None else None
+            if dosage is None:
+                if calls is None:
+                    raise InputError("the record has neither GT nor DS")
+                return hard_units(calls.copies, calls.missing)
+            if calls is not None:
+                dosage = np.where(calls.haploid & ~calls.missing, 2 * dosage, dosage)
+                dosage = np.where(np.isnan(dosage) & ~calls.missing, calls.copies, dosage)
+            if not ((dosage >= 0) & (dosage <= 2) | np.isnan(dosage)).all():
+                raise InputError("a DS outside [0, 2]")
+            return to_units(dosage)
+
+
+@dataclass(frozen=True)
+class Calls:
+    """GT of one record, each (N,): copies of the first ALT (0 where missing), missing, haploid."""
+
+    copies: np.ndarray
+    missing: np.ndarray
+    haploid: np.ndarray
+
+
+def _genotypes(record: Any) -> Calls:
+    alleles = record.genotype.array()[:, :-1]  # -1 missing, -2 past the sample's ploidy; the last column is phase
+    if (alleles[:, 2:] != -2).any():
+        raise InputError("a genotype of more than two alleles")
+    if alleles.max(initial=0) > max(len(record.ALT), 1):
+        raise InputError(f"a genotype names allele {alleles.max()}, the record has {len(record.ALT)} ALT")
+    first = alleles[:, 0]
+    second = alleles[:, 1] if alleles.shape[1] > 1 else np.full_like(first, -2)
+    haploid, missing = second == -2, (first < 0) | (second == -1)
+    copies = (first == 1).astype(np.int8) + (second == 1)
+    copies = np.where(haploid, 2 * copies, copies)
+    return Calls(np.where(missing, np.int8(0), copies), missing, haploid)
+
+
+def _dosages(record: Any) -> np.ndarray | None:
+    values = record.format("DS") if "DS" in record.FORMAT else None
+    return None if values is None else np.round(values[:, 0].astype(np.float64), DECIMALS)
+
+
+@contextlib.contextmanager
+def _complaints(path: Path, where: str) -> Iterator[None]:
+    """What cyvcf2 raises (bare exceptions among it) as InputError with the place."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}, {where}: {error}") from None
+    except (SecuregenError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(f"{path}, {where}: {str(error).strip() or 'cannot be read'}") from None
+
+
+def _open(path: Path) -> Any:
+    try:
+        import cyvcf2
+    except ImportError:
+        raise MissingExtraError("cyvcf2", "vcf") from None
+    with _complaints(path, "header"):
+        return cyvcf2.VCF(str(path), gts012=True)
+
+
+def _records(path: Path) -> Iterator[Any]:
+    """Records in order. Raises InputError where one cannot be parsed."""
+    opened = _open(path)
+    number, place = 0, "the first record"
+    try:
+        while True:
+            with _complaints(path, f"after {place}"):
+                try:
+                    record = next(opened)
+                except StopIteration:
+                    return
+                if record.end < record.POS:  # other properties of a record without alleles would end the process
+                    raise InputError("an empty or broken line")
+            number, place = number + 1, f"{record.CHROM}:{record.POS} (record {number + 1})"
+            yield record
+    finally:
+        opened.close()
+
+
+def _check_whole(path: Path) -> None:
+    """Raise InputError for a file that is not there, or block-gzipped without its end."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(18)
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(size - len(BGZF_END), 0))
+            tail = stream.read()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    if head[:4] == BGZF_END[:4] and tail != BGZF_END:
+        raise InputError(f"{path} is truncated: the last block of a block-gzipped file is not there")
+
+
+def read_vcf(path: str | os.PathLike[str], *, field: str | None = None) -> DosageReader:
+    """Open a VCF (plain, gzip, bgzip) or BCF file. Genotypes are read later, block by block.
+
+    field: "DS" or "GT" to choose; None for DS where the header declares it. Sample ids become IIDs without a family.
+    Raises InputError for a missing, broken or truncated file and repeated ids, MissingExtraError without cyvcf2.
+    """
+    where = Path(path)
+    _check_whole(where)
+    opened = _open(where)
+    names = np.array(opened.samples, dtype=object)
+    declared = "##FORMAT=<ID=DS," in opened.raw_header
+    opened.close()
+    if field == "DS" and not declared:
+        raise InputError(f"{where}: its header declares no FORMAT field DS")
+    if not len(names):
+        raise InputError(f"{where} has no samples")
+    samples = unique_samples(np.full(len(names), "0", dtype=object), names, np.ones(len(names), bool), where)
+    variants = _variants(where)
+    source = VcfSource(where, field != "GT" and declared, ForwardFile(lambda: _records(where), where, len(variants)))
+    return DosageReader(source, samples, variants, np.arange(len(samples)), np.arange(len(variants)))
+
+
+def _variants(path: Path) -> Variants:
+    """One pass over the records, no genotype is decoded."""
+    rows = [(r.CHROM, r.POS, r.ID or ".", ",".join(r.ALT) or "0", r.REF) for r in _records(path)]
+    if not rows:
+        raise InputError(f"{path} has no variants")
+    chromosome, position, ids, alt, ref = zip(*rows, strict=True)
+    text = [np.array(c, dtype=object) for c in (chromosome, ids, alt, ref)]
+    return Variants(text[0], np.array(position, np.int64), *text[1:])
