@@ -25,6 +25,7 @@ from securegen.private_scores import (
     replace_cap,
     score_weights,
     spend,
+    use_once,
 )
 from securegen.score_study import ScoreInputs
 from securegen.study import Log, silent
@@ -110,5 +111,5 @@ def evaluate(
     cohort = open_cohort(cohort_folder)
     model = prs_encrypted.read_encrypted_model(model_folder, cohort, read_challenge(challenge_file))
     key = prs_reply.read_encryption_key(publickey, cohort.public, model.nonce)
-    challenge_file.unlink()
+    use_once(challenge_file)
     prs_encrypted.write_product_replies(cohort, model, key, folder, progress=progress)

@@ -7,6 +7,8 @@ folders travel. docs/prs-protocols.md lists every message and who learns what.
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 import secrets
 from dataclasses import dataclass, replace
@@ -27,13 +29,14 @@ from securegen.ckks.cohort import (
 from securegen.ckks.encryption import make_encryptor
 from securegen.ckks.keys import SecretKey, generate
 from securegen.ckks.parameters import Parameters
-from securegen.ckks.prs_blinding import Blinding, ModelSize, choose_blinded, refuse_few_weights
+from securegen.ckks.prs_blinding import Blinding, ModelSize, choose_blinded, refuse_few_weights, rounded_up
 from securegen.ckks.prs_ledger import Ledger
 from securegen.ckks.prs_messages import Invitation, Request
 from securegen.ckks.prs_weights import ScoreReader, StoredWeights, second_rows, stored_weights
 from securegen.ckks.publickey import NONCE_BYTES, publish
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.output import write_array, write_json
+from securegen.io.tables import read_text
 from securegen.match import Match
 from securegen.model import IntArray, SelectableReader
 from securegen.score_plan import ScorePlan, used_variants
@@ -57,9 +60,10 @@ class PrivacyRules:
 
 
 def model_size(plan: ScorePlan, weights: StoredWeights, inputs: ScoreInputs) -> ModelSize:
-    """What a reply's parameters are planned from."""
+    """What a reply's parameters are planned from, rounded up: the genotype owner is told what follows from it."""
     nonzero = min(plan.score_variants(s) for s in range(len(plan.names)))
-    return ModelSize(weights.norm, weights.sum_bound, nonzero, inputs.bits, inputs.digits)
+    bound = min(math.ceil(rounded_up(weights.sum_bound)), (1 << 63) - 1)
+    return ModelSize(rounded_up(weights.norm), bound, nonzero, inputs.bits, inputs.digits)
 
 
 def score_weights(plan: ScorePlan) -> StoredWeights:
@@ -68,15 +72,19 @@ def score_weights(plan: ScorePlan) -> StoredWeights:
 
 
 def model_names(inputs: ScoreInputs, plan: ScorePlan) -> list[str]:
-    """What the ledger calls each score: digest of its file and its name."""
-    digest = hashlib.sha256(Path(inputs.score[0]).read_bytes()).hexdigest()
+    """What the ledger calls each score: a digest of its file's rows, compressed or not, and its name."""
+    rows = [line for line in read_text(inputs.score[0]).splitlines() if not line.startswith("#")]
+    digest = hashlib.sha256("\n".join(rows).encode()).hexdigest()
     return [f"{digest}:{name}" for name in plan.names]
 
 
 def plan_private(
     request: Request, inputs: ScoreInputs, rules: PrivacyRules, log: Log = silent
 ) -> tuple[ScorePlan, tuple[Match, ...], ModelSize, int]:
-    """Match and plan on a request; the plan, the matches, its size and the cap. Raises PolicyError by the rules."""
+    """Match and plan on a request; the plan, the matches, its size and the cap. Raises PolicyError by the rules.
+
+    Charges one of the replies: an invitation tells sizes of the model on these variants, so it is not free.
+    """
     if len(inputs.score) != 1:
         raise UsageError("a model that stays private is one scoring file (it may hold several scores)")
     matches = match_scores(inputs, request.variants, log)
@@ -90,7 +98,9 @@ def plan_private(
     cap = size.cap if rules.cap is None else rules.cap
     if cap > size.cap:
         log(f"WARNING: --reply-cap {cap} is above {size.cap}: so many replies give the weights away")
-    ledger.check(dict.fromkeys(model_names(inputs, plan), cap), rules.client, request.samples)
+    caps = dict.fromkeys(model_names(inputs, plan), cap)
+    ledger.check(caps, rules.client, request.samples)
+    ledger.charge(caps, rules.client, 1)
     return plan, matches, size, cap
 
 
@@ -126,10 +136,21 @@ def finish_invitation(
 
 
 def spend(private: Path, invitation: Invitation, plan: ScorePlan, inputs: ScoreInputs, rules: PrivacyRules) -> None:
-    """Charge the replies of an invitation, which is answered once: its nonce is spent. Raises PolicyError at the cap."""
-    (private / "invitation" / artefact.MANIFEST).unlink()
+    """Charge the other replies of an invitation, which is answered once: its nonce is spent.
+
+    Raises PolicyError at the cap, ArtefactError when it was answered.
+    """
+    use_once(private / "invitation" / artefact.MANIFEST)
     caps = dict.fromkeys(model_names(inputs, plan), invitation.cap)
-    Ledger(rules.ledger).charge(caps, rules.client, invitation.parameters.samples)
+    Ledger(rules.ledger).charge(caps, rules.client, invitation.parameters.samples - 1)
+
+
+def use_once(path: Path) -> None:
+    """Remove a file that may be used once. Raises ArtefactError when another process was faster."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        raise ArtefactError(f"{path} was used already: what it is for happens once") from None
 
 
 def replace_cap(size: ModelSize, cap: int) -> ModelSize:
@@ -160,8 +181,6 @@ def keep_plan(plan: ScorePlan, private: Path) -> None:
 
 def kept_plan(private: Path) -> ScorePlan:
     """Raises ArtefactError when the folder holds no plan."""
-    import json
-
     try:
         arrays = {path.stem: np.load(path, allow_pickle=False) for path in private.glob("*.npy")}
         return prs_model.restore_plan(json.loads((private / "plan.json").read_text()), arrays)
@@ -181,8 +200,7 @@ def encrypt_for(
     prs_messages.check_people(reader.samples, invitation)
     if 2 * reader.dosage_grid != invitation.parameters.dosage_max or len(invitation.nonce) != NONCE_BYTES:
         raise ArtefactError("the invitation does not fit these genotypes")
-    if len(invitation.variant) and int(invitation.variant.max()) >= len(reader.variants):
-        raise ArtefactError("the invitation names variants that this cohort does not have")
+    prs_messages.check_variants(invitation, len(reader.variants))
     key = generate(invitation.parameters)
     stored = ScoreReader(reader.select(variants=invitation.variant), invitation.second)
     state = OwnerState(Path(f"{os.fspath(prefix)}.owner"), key)

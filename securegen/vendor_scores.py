@@ -36,6 +36,7 @@ from securegen.private_scores import (
     model_names,
     plan_private,
     score_weights,
+    use_once,
 )
 from securegen.score_release import ScoreTable, release
 from securegen.score_study import ScoreInputs
@@ -131,7 +132,8 @@ def blind_scores(
     body, vendor, about = read_offer(offer_folder)
     nonce, columns, ring = read_challenge(challenge_file), len(about.names), vendor.key.ring
     prs_messages.check_people(reader.samples, about)
-    if 2 * reader.dosage_grid != vendor.key.dosage_max or int(about.variant.max()) >= len(reader.variants):
+    prs_messages.check_variants(about, len(reader.variants))
+    if 2 * reader.dosage_grid != vendor.key.dosage_max:
         raise ArtefactError("the offer does not fit these genotypes")
     stored = ScoreReader(reader.select(variants=about.variant), about.second)
     if len(stored.variants) != int(body["rows"]):
@@ -140,7 +142,7 @@ def blind_scores(
     _make_folder(folder, 0o755)
     private.mkdir(parents=True, exist_ok=True, mode=0o700)
     entries, masks = [], []
-    challenge_file.unlink()
+    use_once(challenge_file)
     for i, people in enumerate(_batches(len(reader.samples), vendor)):
         public = keys.read_public(offer_folder / f"batch-{i:04d}.public")
         if public.parameters.to_json() != vendor.key.to_json():
@@ -163,7 +165,7 @@ def blind_scores(
 def answer(
     blinded: Path, private: Path, inputs: ScoreInputs, rules: PrivacyRules, folder: Path, *, passphrase: bytes
 ) -> None:  # fmt: skip
-    """Vendor: charge the replies, round one coefficient a person and score, forget the keys.
+    """Vendor: charge the other replies, round one coefficient a person and score, forget the keys.
 
     Raises PolicyError at the cap, ProtocolError when the hospital sent more than was offered.
     """
@@ -176,9 +178,9 @@ def answer(
     paths = [private / f"batch-{i:04d}.secret" for i in range(len(batches))]
     opened = [keys.read_secret(path, passphrase=passphrase) for path in paths]
     for path in paths:
-        path.unlink()  # a key answers once
+        use_once(path)  # a key answers once
     caps = dict.fromkeys(model_names(inputs, plan), int(kept["cap"]))
-    Ledger(rules.ledger).charge(caps, rules.client, int(kept["people"]))
+    Ledger(rules.ledger).charge(caps, rules.client, int(kept["people"]) - 1)
     ring, rounded = vendor.key.ring, []
     for entry, key, people in zip(body["batches"], opened, batches, strict=True):
         k, count = len(ring.primes), len(people)

@@ -123,7 +123,7 @@ def load_array(
     assert array.shape == tuple(shape) and array.dtype == np.dtype(dtype) and array.flags.c_contiguous
     wanted = _npy_header(shape, array.dtype)
     header, body = bytearray(len(wanted)), array.reshape(-1).view(np.uint8).data
-    path = _path_of(folder, entry)
+    path = path_of(folder, entry)
     with _opened(path, entry, len(header) + len(body), array) as stream:
         for part in (memoryview(header), body):
             while part and (got := stream.readinto(part)):
@@ -136,7 +136,7 @@ def map_array(folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype
     """As `load_array`, but the file is mapped, not copied: read-only, and unmapped with the last reference."""
     like = np.broadcast_to(np.zeros((), dtype), shape)
     wanted = _npy_header(shape, like.dtype)
-    path = _path_of(folder, entry)
+    path = path_of(folder, entry)
     with _opened(path, entry, len(wanted) + like.size * like.itemsize, like) as stream:
         flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
         memory = mmap.mmap(stream.fileno(), 0, flags=flags, prot=mmap.PROT_READ)
@@ -145,7 +145,8 @@ def map_array(folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype
     return array
 
 
-def _path_of(folder: Path, entry: dict[str, Any]) -> Path:
+def path_of(folder: Path, entry: dict[str, Any]) -> Path:
+    """The file of an entry. Raises ArtefactError unless the entry has a name, a size and a digest."""
     try:
         name, _, _ = entry["name"], entry["size"], entry["blake3"]
     except (KeyError, TypeError):

@@ -7,20 +7,28 @@ noise changes its distribution by |noise|/2F, on average at most σ/2F, and
 
     F = 2^(λ−1) R σ,  λ = 40,  makes that 2^-λ for all R replies of the model's life together.
 
-h is uniform in [−H, H], H = ⌊‖w‖ 10^-digits / 64⌋: the digits that are not released are not in the reply. The integer
-that comes out differs from S by at most `deviation` = H + ⌊(F + B)/Δ + ½⌋, B the noise at 15σ. It is the only place
-where engines may differ: a printed score as large as ‖w‖ changes with a chance below 1/32, a k times larger one k
-times more rarely, a smaller one more often.
+h is uniform in [−H, H], H = ⌊‖w‖ 10^-digits / 1024⌋: digits far below the last released one are not in the reply. The
+integer that comes out differs from S by at most `deviation` = H + ⌊(F + B)/Δ + ½⌋, B the noise at 15σ. With H = 0 and Δ
+large enough that is nothing. Else it is the only place where engines may differ: a printed score as large as ‖w‖
+changes with a chance below 1/512 for h (1/32 where Δ is small), a k times larger one k times more rarely.
 
 The cap: every reply is a linear equation in the weights, worth at most log2((2|S|max + 1)/(2H + 1)) bits, so a client gets
 at most V·b/(10·that many bits) replies of a model with V non-zero weights of b bits, in its life.
-(DESIGN of the reply: Gentry 2009 for flooding; docs/prs-protocols.md.)
+
+A key holder may send any polynomial as b. The b coefficients of c0 that a reply shows are then inner products of its
+choice with u, log2(q/2F) bits each beyond the flooding, and who knows u takes a·u from c1. So b is at most
+n log2(3) / (10 log2(q/2F)): nine tenths of u stay unknown.
+
+An invitation tells the bound of a score and F, and a client may ask for one after the other, for other variants each
+time: both are rounded up (`rounded_up`), and an invitation costs a reply.
+(Gentry 2009 for flooding; docs/prs-protocols.md.)
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from securegen.ckks.parameters import ERROR_SD, SIGMAS, Parameters, Ring
 from securegen.ckks.planner import PACKS
@@ -31,7 +39,10 @@ from securegen.errors import PlanError, PolicyError
 STATISTICAL_BITS = 40
 CAP_SHARE = 10  # a client learns a tenth of the model's bits
 PEOPLE_SHARE = 20  # non-zero weights a person asked about
-BLUR_SHARE = 64
+BLUR_SHARE = 1024
+DEVIATION_SHARE = 64  # of a released digit: the most that flooding that does not round away may change
+COINS_SHARE = 10  # of the u of an encryption of zero, what a key holder that sends a false key may learn
+STEPS = 16  # an octave, for numbers that an invitation tells
 RINGS = ((8192, 4), (8192, 5), (8192, 6), (16384, 8), (16384, 10))
 
 
@@ -52,6 +63,11 @@ class ModelSize:
         return math.floor(self.norm * 10.0**-self.digits / BLUR_SHARE)
 
     @property
+    def tolerance(self) -> int:
+        """The largest deviation of a reply that is accepted, units of a score."""
+        return max(self.blur, math.floor(self.norm * 10.0**-self.digits / DEVIATION_SHARE))
+
+    @property
     def released_bits(self) -> float:
         """The most that one reply says."""
         return math.log2((2 * self.sum_bound + 1) / (2 * self.blur + 1))
@@ -61,7 +77,7 @@ class ModelSize:
         """Replies of a model to one client, in its life.
 
         >>> ModelSize(norm=2.0**27, sum_bound=2**36, nonzero=110258, bits=20, digits=6).cap
-        6358
+        5959
         """
         return int(self.nonzero * self.bits / (CAP_SHARE * self.released_bits))
 
@@ -74,6 +90,17 @@ class Blinding:
     flooding: int
     blur: int
     noise: int
+
+    def to_json(self) -> dict[str, str]:
+        return {name: str(value) for name, value in vars(self).items()}
+
+    @staticmethod
+    def from_json(value: Any) -> Blinding:
+        """Raises ValueError, KeyError or TypeError for anything that is not one."""
+        made = Blinding(*(int(value[name]) for name in ("scale", "flooding", "blur", "noise")))
+        if not 1 <= made.scale < 1 << 10 or min(made.flooding, made.blur, made.noise) < 0:
+            raise ValueError("blinding out of range")
+        return made
 
     @property
     def exact(self) -> bool:
@@ -108,9 +135,27 @@ def fit(ring: Ring, size: ModelSize, *, deviation: float, replies: int) -> Blind
     scale = (2 * (flooding + noise)).bit_length()
     room = math.floor(math.log2(ring.modulus) - 1 - math.log2(size.sum_bound + 2 * size.blur + 2) - 1e-6)
     blinding = Blinding(min(scale, room), flooding, size.blur, noise)
-    if room < 8 or blinding.deviation > 2 * size.blur:
+    if room < 8 or blinding.deviation > size.tolerance:
         return None
     return blinding
+
+
+def largest_pack(ring: Ring, flooding: int) -> int:
+    """People a group, so that a false encryption key shows a tenth of u at most; see the module.
+
+    >>> largest_pack(Ring.standard(8192, 4), 2**80)
+    33
+    """
+    return int(ring.n * math.log2(3) / (COINS_SHARE * max(1.0, math.log2(ring.modulus) - math.log2(2 * flooding))))
+
+
+def rounded_up(x: float) -> float:
+    """The next number of the form 2^(i/16), so that x and x + a weight are told alike.
+
+    >>> rounded_up(1000.0) == rounded_up(1001.0) >= 1001
+    True
+    """
+    return 2.0 ** (math.ceil(math.log2(x) * STEPS) / STEPS) * (1 + 2.0**-40) if x > 0 else 0.0
 
 
 def reply_deviation(ring: Ring, norm: float) -> float:
@@ -130,7 +175,7 @@ def choose_blinded(
             continue
         fitting = []
         for pack in PACKS:
-            if pack <= max(1, 2 * samples - 1):
+            if pack <= max(1, min(2 * samples - 1, largest_pack(ring, blinding.flooding))):
                 try:
                     p = store_parameters(ring, pack, blinding.scale, dosage_max=dosage_max, samples=samples)
                 except PlanError:

@@ -37,15 +37,14 @@ from securegen.ckks.cohort import (
 from securegen.ckks.encryption import scaled_residues
 from securegen.ckks.parameters import ERROR_MAX, ERROR_SD, Parameters, Ring
 from securegen.ckks.planner import PACKS
-from securegen.ckks.prs_blinding import Blinding, ModelSize, flooding_for
+from securegen.ckks.prs_blinding import Blinding, ModelSize, flooding_for, largest_pack
 from securegen.ckks.prs_parameters import estimate_seconds, store_parameters
-from securegen.ckks.prs_reply import finish_blinding
-from securegen.ckks.prs_server import Buffers, Term
+from securegen.ckks.prs_reply import flood
+from securegen.ckks.prs_stream import Term, batches, stretches
 from securegen.ckks.prs_weights import StoredWeights, weight_polynomials
-from securegen.ckks.publickey import EncryptionKey, encrypt, encrypt_zeros, noise_certain, noise_sd
+from securegen.ckks.publickey import EncryptionKey, add_zeros, encrypt, hide, noise_certain, noise_sd
 from securegen.errors import ArtefactError, PlanError
 from securegen.kernels.residue_mac import mac_parts
-from securegen.kernels.threads import over_range
 
 RINGS = ((8192, 6), (16384, 7), (16384, 8), (16384, 9))
 
@@ -99,7 +98,8 @@ def choose_product(
                 dosage_max=dosage_max, ciphertexts=blocks,
             )  # fmt: skip
             blinding = Blinding(room, flooding_for(noise.deviation, replies), size.blur, noise.certain)
-            if min(genotype, weight) < 1 or blinding.deviation > 2 * size.blur:
+            too_many = pack > max(1, largest_pack(ring, blinding.flooding))
+            if min(genotype, weight) < 1 or blinding.deviation > size.tolerance or too_many:
                 continue
             try:
                 p = store_parameters(ring, pack, genotype, dosage_max=dosage_max, samples=samples)
@@ -156,7 +156,7 @@ def write_encrypted_model(
     }  # fmt: skip
     body = {
         "files": files, "columns": weights.columns, "rows": len(weights.dosage), "nonce": key.nonce.hex(),
-        "own_nonce": own_nonce.hex(), "blinding": {k: str(v) for k, v in vars(blinding).items()},
+        "own_nonce": own_nonce.hex(), "blinding": blinding.to_json(),
         "parameters": parameters.to_json(),
     }  # fmt: skip
     artefact.write_manifest(folder, "encrypted model", body, None)
@@ -177,6 +177,8 @@ class EncryptedModel:
         """(C, 2, k, n) uint64."""
         ring = self.parameters.ring
         shape = (self.columns, 2, len(ring.primes), ring.n)
+        if name not in self.files:
+            raise ArtefactError(f"{self.folder} has no {name}: it was made for other genotypes")
         return artefact.load_array(self.folder, self.files[name], shape).astype(np.uint64)
 
     def tiles(self, terms: list[Term]) -> list[np.ndarray]:
@@ -195,7 +197,7 @@ def read_encrypted_model(folder: Path, cohort: EncryptedCohort, evaluator_nonce:
     body = artefact.read_manifest(folder, "encrypted model", None)
     try:
         nonce, own = bytes.fromhex(body["nonce"]), bytes.fromhex(body["own_nonce"])
-        blinding = Blinding(**{k: int(v) for k, v in body["blinding"].items()})
+        blinding = Blinding.from_json(body["blinding"])
         model = EncryptedModel(
             folder, dict(body["files"]), int(body["columns"]), blinding, nonce, Parameters.from_json(body["parameters"])
         )
@@ -218,18 +220,15 @@ def products(
     used = [
         Term(stream, b) for b, part in enumerate(cohort.blocks) for stream in ("g", "m") if stream in part["streams"]
     ]
-    buffers = Buffers(cohort)
     for c, (_, groups) in enumerate(chunks(p)):
         sums = np.zeros((groups, *ciphertext_shape(p, model.columns, 3)), np.uint64)
-        for batch in buffers.batches(used):
+        for batch in batches(used):
             w0, w1 = model.tiles(batch)
-            g0, g1 = buffers.read(batch, c)
-
-            def work(first: int, last: int, g0=g0, g1=g1, w0=w0, w1=w1, sums=sums) -> None:
-                for g in range(first, last):
-                    mac_parts(g0[:, :, :, g], g1[:, :, :, g], w0, w1, primes, sums[g], threads=1)
-
-            over_range(groups, work)
+            for q, tiles, g0, g1 in stretches(cohort, batch, c):
+                for g in range(groups):
+                    mac_parts(
+                        g0[:, :, :, g], g1[:, :, :, g], w0[q, tiles], w1[q, tiles], primes[q], sums[g][q, tiles]
+                    )  # fmt: skip
         progress(c + 1, len(chunks(p)))
         yield c, sums
 
@@ -245,10 +244,11 @@ def blind_product(
     assert parts.shape == (groups, columns, 3, k, ring.n)
     parts[:, :, :2] = (parts[:, :, :2] + constant) % q
     parts = parts.reshape(groups * columns, 3, k, ring.n)
-    parts[:, :2] = (parts[:, :2] + encrypt_zeros(key, len(parts))) % q
-    parts[:, 1:] = (parts[:, 1:] + encrypt_zeros(key, len(parts))) % q
-    c0 = finish_blinding(parts[:, 0], groups, first_group, np.zeros(columns, np.int64), blinding, p)
-    return c0, parts[:, 1].astype(np.uint32), parts[:, 2].astype(np.uint32)
+    add_zeros(key, parts[:, 1:])
+    tiles = parts[:, :2].reshape(-1, 2, k, ring.tiles, ring.lanes).transpose(2, 3, 0, 1, 4).astype(np.uint32)
+    top, c1 = hide(key, tiles, p.pack)
+    c0 = flood(top, first_group, np.zeros(columns, np.int64), blinding, p)
+    return c0.reshape(k, groups * p.pack, columns), c1, parts[:, 2].astype(np.uint32)
 
 
 def write_product_replies(

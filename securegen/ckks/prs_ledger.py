@@ -7,6 +7,7 @@ model owner gave it: neither a new key nor another variant list starts a new cou
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -23,7 +24,7 @@ class Ledger:
     """A file of mode 0600 that only the model owner reads."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._lock = path, Path(f"{path}.lock")
 
     def used(self, model: str, client: str) -> int:
         """Replies charged so far."""
@@ -36,6 +37,11 @@ class Ledger:
                 raise ValueError
             return content["replies"]
         except FileNotFoundError:
+            if self._lock.exists():
+                raise InputError(
+                    f"{self.path} is gone, but {self._lock} is there: restore the ledger from a backup, or remove the "
+                    "lock knowing that every count starts at zero"
+                ) from None
             return {}
         except (OSError, ValueError, KeyError, TypeError):
             raise InputError(
@@ -54,7 +60,7 @@ class Ledger:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+            lock = self._open_lock()
         except OSError as error:
             raise StorageError(f"cannot lock {self.path}: {error.strerror}") from None
         try:
@@ -62,8 +68,28 @@ class Ledger:
             replies = self._read()
             _add(replies, caps, client, people)
             write_json(self.path, {"magic": MAGIC, "replies": replies}, mode=0o600)
+            _to_disk(self.path)
         finally:
             os.close(lock)
+
+    def _open_lock(self) -> int:
+        """A descriptor of the lock file; whoever makes it makes the ledger first, so that a lost ledger is noticed."""
+        try:
+            return os.open(self._lock, os.O_RDWR)
+        except FileNotFoundError:
+            with contextlib.suppress(StorageError):  # another process was first
+                write_json(self.path, {"magic": MAGIC, "replies": {}}, mode=0o600, overwrite=False)
+            return os.open(self._lock, os.O_CREAT | os.O_RDWR, 0o600)
+
+
+def _to_disk(path: Path) -> None:
+    """A count that a crash of the machine forgets would be given twice."""
+    for name, kind in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
+        descriptor = os.open(name, kind)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _add(replies: dict[str, dict[str, int]], caps: Mapping[str, int], client: str, people: int) -> None:

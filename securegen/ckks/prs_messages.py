@@ -7,6 +7,8 @@ fresh nonce for the encryption key, scales and bounds: never a weight or a direc
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +85,11 @@ def _arrays(folder: Path, body: dict[str, Any]) -> dict[str, np.ndarray]:
         dtype = str(entry["dtype"])
         if not (dtype.startswith("<U") or dtype == "<i8"):
             raise ArtefactError(f"{folder}: {name} has dtype {dtype}")
-        out[name] = artefact.load_array(folder, entry, tuple(int(n) for n in entry["shape"]), dtype)
+        shape, path = tuple(int(n) for n in entry["shape"]), folder / os.path.basename(str(entry["name"]))
+        there = path.stat().st_size if path.is_file() else 0  # before memory is taken for what the message claims
+        if min(shape, default=1) < 0 or math.prod(shape) * np.dtype(dtype).itemsize > there:
+            raise ArtefactError(f"{path} is not a {np.dtype(dtype)} array of shape {shape}")
+        out[name] = artefact.load_array(folder, entry, shape, dtype)
     return out
 
 
@@ -100,7 +106,8 @@ def read_request(folder: Path) -> Request:
         if "counts" in arrays:
             dosage, second, called = arrays["counts"]
             counts = AlleleCounts(np.arange(len(variants)), dosage, second, called, samples)
-        if samples < 1 or any(len(a) != len(variants) for a in text.values()):
+        fields = [*text.values(), arrays["position"], *([] if counts is None else arrays["counts"])]
+        if samples < 1 or any(a.shape != (len(variants),) for a in fields):
             raise ValueError("sizes that do not fit")
         return Request(variants, samples, int(body["dosage_grid"]), counts)
     except (KeyError, TypeError, ValueError) as error:
@@ -152,7 +159,7 @@ def write_invitation(invitation: Invitation, folder: Path) -> None:
     i = invitation
     body = {
         "parameters": i.parameters.to_json(), "nonce": i.nonce.hex(), "files": files, "names": list(i.names),
-        "blinding": {k: str(v) for k, v in vars(i.blinding).items()}, "exponent": list(i.exponent),
+        "blinding": i.blinding.to_json(), "exponent": list(i.exponent),
         "imputation": i.imputation, "digits": i.digits, "bound": str(i.bound), "cap": i.cap,
     }  # fmt: skip
     artefact.write_manifest(folder, "score invitation", body, None)
@@ -164,7 +171,7 @@ def read_invitation(folder: Path) -> Invitation:
     try:
         arrays = _arrays(folder, body)
         return Invitation(
-            Parameters.from_json(body["parameters"]), Blinding(**{k: int(v) for k, v in body["blinding"].items()}),
+            Parameters.from_json(body["parameters"]), Blinding.from_json(body["blinding"]),
             bytes.fromhex(body["nonce"]), arrays["variant"], arrays["second"], tuple(body["names"]),
             tuple(int(e) for e in body["exponent"]), body["imputation"], int(body["digits"]), int(body["bound"]),
             int(body["cap"]),
@@ -177,3 +184,13 @@ def check_people(samples: Samples, invitation: Invitation) -> None:
     """Raise ArtefactError when the invitation is for another number of people."""
     if invitation.parameters.samples != len(samples):
         raise ArtefactError(f"the invitation is for {invitation.parameters.samples} people, not {len(samples)}")
+
+
+def check_variants(invitation: Invitation, variants: int) -> None:
+    """Raise ArtefactError when the invitation names variants that a cohort of so many does not have, or one twice."""
+    for name, rows, limit in (
+        ("variants", invitation.variant, variants), ("second copies", invitation.second, len(invitation.variant)),
+    ):  # fmt: skip
+        inside = not len(rows) or (rows.min() >= 0 and rows.max() < limit)
+        if not inside or (np.diff(rows) <= 0).any():
+            raise ArtefactError(f"the invitation names {name} that this cohort does not have, or one twice")

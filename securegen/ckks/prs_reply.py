@@ -19,18 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.ckks import artefact, codec
+from securegen.ckks import artefact
 from securegen.ckks.cohort import EncryptedCohort, Progress, _make_folder, chunks, no_progress
-from securegen.ckks.encryption import ring_tables
 from securegen.ckks.keys import PublicKey
 from securegen.ckks.parameters import Parameters
 from securegen.ckks.prs_blinding import Blinding
 from securegen.ckks.prs_server import encrypted_scores
-from securegen.ckks.prs_weights import StoredWeights, read_scores
-from securegen.ckks.publickey import EncryptionKey, encrypt_zeros
-from securegen.ckks.threshold import _once
+from securegen.ckks.prs_weights import StoredWeights
+from securegen.ckks.publickey import EncryptionKey, hide
 from securegen.errors import ArtefactError
-from securegen.kernels.ntt import inverse
 
 
 def uniform_integers(limit: int, count: int) -> list[int]:
@@ -52,34 +49,31 @@ def people_of(group: int, parameters: Parameters) -> int:
 def blind(
     sums: np.ndarray, first_group: int, constant: np.ndarray, key: EncryptionKey, blinding: Blinding, p: Parameters
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(G, k, T, C, 2, L) sums of a chunk -> (k, G·b, C) uint32 residues of the people's coefficients of c0, zero for
+    """(k, T, G, C, 2, L) sums of a chunk -> (k, G·b, C) uint32 residues of the people's coefficients of c0, zero for
     padding, and (G·C, k, n) uint32 residues of c1, NTT form."""
-    ring, (groups, k, _, columns, _, _) = p.ring, sums.shape
-    q = np.array(ring.primes, np.uint64)
-    both = codec.from_tiles(np.moveaxis(sums, 0, 2), ring)  # (G, C, 2, k, n)
-    assert both.shape == (groups, columns, 2, k, ring.n)
-    both = both.reshape(groups * columns, 2, k, ring.n)
-    both = _once(both + encrypt_zeros(key, len(both)), q[:, None])
-    return finish_blinding(both[:, 0], groups, first_group, constant, blinding, p), both[:, 1].astype(np.uint32)
+    k, tiles, groups, columns, _, lanes = sums.shape
+    top, c1 = hide(key, sums.reshape(k, tiles, groups * columns, 2, lanes), p.pack)
+    return flood(top, first_group, constant, blinding, p).reshape(k, groups * p.pack, columns), c1
 
 
-def finish_blinding(
-    c0: np.ndarray, groups: int, first_group: int, constant: np.ndarray, blinding: Blinding, p: Parameters
-) -> np.ndarray:
-    """(G·C, k, n) uint64 first halves, NTT form -> (k, G·b, C) uint32: the people's coefficients, flooded and blurred."""
-    ring, columns = p.ring, len(constant)
-    c0 = np.ascontiguousarray(c0)
-    inverse(c0, ring_tables(ring))
-    used = read_scores(c0, p).reshape(groups, columns, len(ring.primes), p.pack)
-    out = np.zeros((len(ring.primes), groups, p.pack, columns), np.uint32)
+def flood(
+    top: np.ndarray, first_group: int, constant: np.ndarray, blinding: Blinding, p: Parameters
+) -> np.ndarray:  # fmt: skip
+    """(G·C, k, b) uint64, the people's coefficients -> (k, G, b, C) uint32: flooded and blurred, zero for padding."""
+    columns, k = len(constant), len(p.ring.primes)
+    groups = len(top) // columns
+    added = np.zeros((groups, p.pack, columns), object)
     for g in range(groups):
         count = people_of(first_group + g, p)
         for c in range(columns):
-            added = offsets(int(constant[c]), blinding, count)
-            for i, prime in enumerate(ring.primes):
-                residues = np.array([v % prime for v in added], np.uint64)
-                out[i, g, :count, c] = (used[g, c, i, :count] + residues) % np.uint64(prime)
-    return out.reshape(len(ring.primes), groups * p.pack, columns)
+            added[g, :count, c] = offsets(int(constant[c]), blinding, count)
+    out = np.empty((k, groups, p.pack, columns), np.uint32)
+    sent = np.arange(groups * p.pack).reshape(groups, p.pack) < p.samples - first_group * p.pack
+    for i, prime in enumerate(p.ring.primes):
+        coefficients = top[:, i].reshape(groups, columns, p.pack).transpose(0, 2, 1)
+        residues = (coefficients + (added % prime).astype(np.uint64)) % np.uint64(prime)
+        out[i] = np.where(sent[:, :, None], residues, 0)
+    return out
 
 
 def replies(

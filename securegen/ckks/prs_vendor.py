@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from securegen.ckks.codec import from_tiles, to_tiles
+from securegen.ckks.codec import to_tiles
 from securegen.ckks.encryption import Ciphertexts, Encryptor, ring_tables, scaled_residues
 from securegen.ckks.keys import SecretKey
 from securegen.ckks.parameters import ERROR_MAX, ERROR_SD, Parameters, Ring
@@ -37,10 +37,11 @@ from securegen.ckks.prs_blinding import ModelSize, flooding_for
 from securegen.ckks.prs_parameters import store_parameters
 from securegen.ckks.prs_reply import uniform_integers
 from securegen.ckks.prs_weights import ScoreReader, StoredWeights
-from securegen.ckks.publickey import EncryptionKey, encrypt_zeros, noise_certain, noise_sd
+from securegen.ckks.publickey import EncryptionKey, hide, noise_certain, noise_sd
 from securegen.errors import ArtefactError, PlanError, ProtocolError
+from securegen.kernels.message_tiles import message_tiles
 from securegen.kernels.ntt import inverse
-from securegen.kernels.residue_mac import mac_plain_parts
+from securegen.kernels.plain_mac import mac_plain
 from securegen.model import IntArray
 
 KEY_SHARE = 10
@@ -144,46 +145,43 @@ def people_polynomials(reader: ScoreReader, people: IntArray, ring: Ring) -> Ite
             messages = np.zeros((len(people), ring.n), np.int64)
             if values is not None:
                 messages[:, ring.n - len(block) :] = values[::-1].T
-            yield to_tiles(scaled_residues(messages, 0, ring), ring)
+            yield message_tiles(messages, ring_tables(ring), ring.lanes)
 
 
 def multiply(
     model: tuple[np.ndarray, np.ndarray], polynomials: Iterator[np.ndarray], columns: int, ring: Ring
 ) -> np.ndarray:
-    """Hospital: Σ over blocks and streams, (people, C, 2, k, n) uint64, NTT form. model: halves (k, T, R·C, L) uint32."""
+    """Hospital: Σ over blocks and streams, (k, T, people, C, 2, L) uint32, NTT form. model: halves (k, T, R·C, L) uint32."""
     primes = np.array(ring.primes, np.uint64)
     out: np.ndarray | None = None
     for r, x in enumerate(polynomials):
         people = x.shape[2]
         if out is None:
-            out = np.zeros((columns, len(primes), ring.tiles, people, 2, ring.lanes), np.uint64)
+            out = np.zeros((columns, len(primes), ring.tiles, 1, people, 2, ring.lanes), np.uint32)
         if not x.any():
             continue
         for c in range(columns):
-            g0, g1 = (half[:, :, r * columns + c, None] for half in model)
-            mac_plain_parts(g0, g1, x[:, :, None], primes, out[c])
+            g0, g1 = (half[:, :, r * columns + c, None, None] for half in model)
+            mac_plain(g0, g1, x[:, :, None], primes, out[c])
     assert out is not None
-    return np.stack([from_tiles(np.ascontiguousarray(part), ring) for part in out], axis=1)
+    return np.stack([part[:, :, 0] for part in out], axis=3)
 
 
 def blind(sums: np.ndarray, key: EncryptionKey, vendor: VendorParameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hospital: (people, C, 2, k, n) -> coefficient n−1 of c0, (k, people, C) uint32; c1, (people·C, k, n) uint32; and the
+    """Hospital: (k, T, people, C, 2, L) -> coefficient n−1 of c0, (k, people, C) uint32; c1, (people·C, k, n) uint32; and the
     masks R, (people, C) object integers, which stay."""
     ring = vendor.key.ring
     q = np.array(ring.primes, np.uint64)
-    people, columns = sums.shape[:2]
-    both = sums.reshape(-1, *sums.shape[2:])
-    both = (both + encrypt_zeros(key, len(both))) % q[:, None]
-    c0 = np.ascontiguousarray(both[:, 0])
-    inverse(c0, ring_tables(ring))
-    masks = [secrets.randbelow(vendor.modulus) for _ in both]
-    floods = uniform_integers(vendor.flooding, len(both))
+    k, tiles, people, columns, _, lanes = sums.shape
+    last, c1 = hide(key, sums.reshape(k, tiles, people * columns, 2, lanes), 1)
+    masks = [secrets.randbelow(vendor.modulus) for _ in last]
+    floods = uniform_integers(vendor.flooding, len(last))
     added = [vendor.delta * r + f for r, f in zip(masks, floods, strict=True)]
-    top = np.empty((len(q), len(both)), np.uint32)
+    top = np.empty((len(q), len(last)), np.uint32)
     for i, p in enumerate(ring.primes):
-        top[i] = (c0[:, i, -1] + np.array([v % p for v in added], np.uint64)) % q[i]
+        top[i] = (last[:, i, 0] + np.array([v % p for v in added], np.uint64)) % q[i]
     kept = np.array(masks, dtype=object).reshape(people, columns)
-    return top.reshape(len(q), people, columns), both[:, 1].astype(np.uint32), kept
+    return top.reshape(len(q), people, columns), c1, kept
 
 
 def round_reply(

@@ -8,13 +8,15 @@ missing calls: S = constant + Σ_j g_j x_j + Σ_j m_j [x_j missing].
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from securegen.ckks.encryption import scaled_residues
+from securegen.ckks.encryption import ring_tables, scaled_residues
 from securegen.ckks.parameters import Parameters
 from securegen.errors import PlanError, UsageError
+from securegen.kernels.message_tiles import message_tiles
 from securegen.model import GenotypeBlock, IntArray, Samples, SelectableReader, Variants
 from securegen.score_plan import ScorePlan
 from securegen.scores import second_copies
@@ -130,23 +132,36 @@ def score_reader(reader: SelectableReader, plan: ScorePlan) -> ScoreReader:
     return ScoreReader(reader.select(variants=plan.variant), second_rows(plan))
 
 
-def weight_polynomials(weights: IntArray, parameters: Parameters, factor: int = 1) -> np.ndarray:
-    """(V, C) int64 of one block -> (C, k, n) uint64: residues of factor·Σ_j w_j X^(b(n/b−1−j)), NTT form.
+def weight_messages(weights: IntArray, parameters: Parameters) -> IntArray:
+    """(V, C) int64 of one block -> (C, n) int64: coefficients of Σ_j w_j X^(b(n/b−1−j)).
 
-    Times a block g(X) = Σ x_ij X^(i+bj), coefficient n − b + i is factor·Σ_j w_j x_ij: a term of rows j' ≠ j lies at
+    Times a block g(X) = Σ x_ij X^(i+bj), coefficient n − b + i is Σ_j w_j x_ij: a term of rows j' ≠ j lies at
     n − b + i + b(j' − j), below n − b, or at n and above, which wraps to below n − b.
     """
-    b, width, ring = parameters.pack, parameters.block_variants, parameters.ring
+    b, width = parameters.pack, parameters.block_variants
     variants, columns = weights.shape
     assert variants <= width
-    messages = np.zeros((columns, ring.n), np.int64)
-    at = b * (width - 1 - np.arange(variants))
-    messages[:, at] = weights.T
-    out = scaled_residues(messages, 0, ring)
+    messages = np.zeros((columns, parameters.ring.n), np.int64)
+    messages[:, b * (width - 1 - np.arange(variants))] = weights.T
+    return messages
+
+
+def weight_polynomials(weights: IntArray, parameters: Parameters, factor: int = 1) -> np.ndarray:
+    """(V, C) int64 of one block -> (C, k, n) uint64: residues of factor times `weight_messages`, NTT form."""
+    ring = parameters.ring
+    out = scaled_residues(weight_messages(weights, parameters), 0, ring)
     if factor != 1:
         q = np.array(ring.primes, np.uint64)[:, None]
         out = out * np.array([factor % p for p in ring.primes], np.uint64)[:, None] % q
     return out
+
+
+def weight_tiles(blocks: Sequence[IntArray], parameters: Parameters) -> np.ndarray:
+    """R arrays (V, C) int64 -> (k, T, R, C, L) uint32: `weight_messages` of R blocks, NTT form."""
+    ring = parameters.ring
+    messages = np.concatenate([weight_messages(w, parameters) for w in blocks])
+    tiles = message_tiles(messages, ring_tables(ring), ring.lanes)
+    return tiles.reshape(*tiles.shape[:2], len(blocks), -1, ring.lanes)
 
 
 def read_scores(coefficients: np.ndarray, parameters: Parameters) -> np.ndarray:

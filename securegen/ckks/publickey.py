@@ -11,17 +11,21 @@ equation in (u, e₀, e₁): whoever must hide more than m adds flooding. Random
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numba import int64, njit, uint16, uint32, uint64
 
 from securegen.ckks.encryption import ring_tables
+from securegen.ckks.encryptor import ERROR_BYTES, _less_once, _ones, _times
 from securegen.ckks.keys import SecretKey
 from securegen.ckks.parameters import ERROR_MAX, ERROR_SD, Ring
-from securegen.ckks.threshold import _once, _quotient, _times, centred_binomial, expand_public, ternary
-from securegen.kernels.ntt import forward
+from securegen.ckks.threshold import _quotient, centred_binomial, expand_public
+from securegen.kernels.ntt import forward, forward_row, inverse_row, stack_tables
+from securegen.kernels.residue_mac import reduce_wide, wide_constants
 from securegen.kernels.threads import over_range
-from securegen.randomness import fresh_key
+from securegen.randomness import fresh_key, keystream
 
 NONCE_BYTES = 32
 
@@ -75,23 +79,154 @@ def publish(key: SecretKey, nonce: bytes) -> EncryptionKey:
 
 def encrypt(key: EncryptionKey, messages: np.ndarray) -> np.ndarray:
     """(C, k, n) residues in NTT form -> (C, 2, k, n) uint64, NTT form, each with randomness of its own."""
-    ring, count = key.ring, len(messages)
-    q, a, stream = np.array(ring.primes, np.uint64)[:, None], key.a, fresh_key()
-    a_quotient, b_quotient = _quotient(a, q), _quotient(key.b, q)
-    out = np.empty((count, 2, len(ring.primes), ring.n), np.uint64)
-
-    def work(first: int, last: int) -> None:
-        for c in range(first, last):
-            u = ternary(stream, 3 * c, ring.n)
-            e0, e1 = (centred_binomial(stream, 3 * c + i, ring.n) for i in (1, 2))
-            u_ntt, e0_ntt, e1_ntt = _residues(np.stack([u, e0, e1]), ring)
-            out[c, 0] = _once(_once(_times(u_ntt, key.b, b_quotient, q) + e0_ntt, q) + messages[c], q)
-            out[c, 1] = _once(_times(u_ntt, a, a_quotient, q) + e1_ntt, q)
-
-    over_range(count, work)
+    out = np.zeros((len(messages), 2, *messages.shape[1:]), np.uint64)
+    out[:, 0] = messages
+    add_zeros(key, out)
     return out
 
 
-def encrypt_zeros(key: EncryptionKey, count: int) -> np.ndarray:
-    """(count, 2, k, n) uint64: fresh encryptions of zero, NTT form."""
-    return encrypt(key, np.zeros((count, len(key.ring.primes), key.ring.n), np.uint64))
+def add_zeros(key: EncryptionKey, both: np.ndarray) -> None:
+    """Add a fresh encryption of zero to each pair of halves, in place: (C, 2, k, n) uint64, canonical, NTT form."""
+    assert both.shape[1:] == (2, len(key.ring.primes), key.ring.n) and both.dtype == np.uint64
+    q, roots, factors = _constants(key)
+    _with_coins(
+        key.ring, len(both), key.ring.n, lambda c, u, e: _add_zero(u, e, q, roots, factors, both[c])
+    )  # fmt: skip
+
+
+def hide(key: EncryptionKey, tiles: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """What is sent of ciphertexts + encryptions of zero where only the last `wanted` coefficients of first halves are.
+
+    tiles: (k, T, C, 2, L) uint32, canonical, NTT form. Returns (C, k, wanted) uint64, coefficients, and (C, k, n) uint32,
+    NTT form.
+    """
+    ring, count = key.ring, tiles.shape[2]
+    assert tiles.shape == (len(ring.primes), ring.tiles, count, 2, ring.lanes) and tiles.dtype == np.uint32
+    q, roots, factors = _constants(key)
+    top, second = np.empty((count, len(q), wanted), np.uint64), np.empty((count, len(q), ring.n), np.uint32)
+    _, _, inverse_roots, n_inverse = stack_tables(ring_tables(ring))
+    last, reduction = last_coefficient(ring), wide_constants(q)
+    _with_coins(
+        ring, count, wanted,
+        lambda c, u, e: _hide(u, e, q, reduction, roots, inverse_roots, n_inverse, factors, last, tiles, c, top[c], second[c]),
+    )  # fmt: skip
+    return top, second
+
+
+def last_coefficient(ring: Ring) -> np.ndarray:
+    """(k, n) uint64: its inner product with a polynomial in NTT form is the polynomial's coefficient n − 1.
+
+    ψ^(−r(n−1)) = −ψ^r for odd r, so that is −1/n times the transform of X.
+    """
+    out = np.zeros((1, len(ring.primes), ring.n), np.uint64)
+    out[:, :, 1] = 1
+    forward(out, ring_tables(ring))
+    q = np.array(ring.primes, np.uint64)[:, None]
+    return out[0] * np.array([-pow(ring.n, -1, p) % p for p in ring.primes], np.uint64)[:, None] % q
+
+
+def _constants(key: EncryptionKey) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Primes (k,), roots (k, n), and b and a with their quotients, (2, k, n)."""
+    primes, roots, _, _ = stack_tables(ring_tables(key.ring))
+    q = primes[:, None]
+    return primes, roots, np.stack([w | _quotient(w, q) << np.uint64(32) for w in (key.b, key.a)])
+
+
+def _with_coins(ring: Ring, count: int, first: int, work: Callable[[int, np.ndarray, np.ndarray], None]) -> None:
+    """work(c, u, e) for every c below count, in threads: u (n,) ternary and e (first + n,) errors, int64, fresh."""
+    stream, pairs = fresh_key(), ring.n // 2  # bytes; n pairs of bits are needed of 2n, of which a quarter is rejected
+    total = first + ring.n
+
+    def run(start: int, stop: int) -> None:
+        for c in range(start, stop):
+            bits = keystream(stream, c, pairs + ERROR_BYTES * total)
+            wide, narrow = bits[pairs : pairs + 4 * total].view("<u4"), bits[pairs + 4 * total :].view("<u2")
+            u, e = np.empty(4 * pairs, np.int64), np.empty(total, np.int64)
+            kept = _toss(bits[:pairs], wide, narrow, u, e)
+            assert kept >= ring.n, "the odds of this are below 2^-400"
+            work(c, u[: ring.n], e)
+            for secret in (bits, u, e):
+                secret[:] = 0
+
+    over_range(count, run)
+
+
+@njit(cache=True, nogil=True)
+def _toss(pairs, wide, narrow, u, e):
+    """Fill u with uniform {−1, 0, 1} from pairs of bits, and e with 21 coins less 21 others; returns how many u.
+
+    No branch or address depends on what is kept, but for which random pairs are skipped.
+    """
+    have = 0
+    for byte in pairs:
+        for shift in (0, 2, 4, 6):
+            pair = (int64(byte) >> shift) & 3
+            u[have] = pair - 1
+            have += pair != 3
+    for j in range(len(e)):
+        e[j] = int64(_ones(wide[j]) + _ones(uint32(narrow[j] & uint16(0x3FF)))) - ERROR_MAX
+    return have
+
+
+@njit(inline="always")
+def _lift(values, q, roots, out):
+    """NTT of (n,) int64 with |values| < q."""
+    for j in range(len(out)):
+        out[j] = uint64(values[j] + ((values[j] >> 63) & int64(q)))
+    forward_row(out, roots, q)
+
+
+@njit(inline="always")
+def _add_product(u, w, e, total, q):
+    """total += u·w + e, all (n,), w with its quotient."""
+    for j in range(len(u)):
+        x = _times(u[j], w[j] & uint64(0xFFFFFFFF), w[j] >> uint64(32), q) + e[j] + total[j]  # below 4q
+        total[j] = _less_once(_less_once(x, uint64(2) * q), q)
+
+
+@njit(cache=True, nogil=True)
+def _add_zero(u, e, primes, roots, factors, both):
+    """both (2, k, n) += (b·u + e₀, a·u + e₁)."""
+    n = len(u)
+    u_ntt, e_ntt = np.empty(n, np.uint64), np.empty(n, np.uint64)
+    for p in range(len(primes)):
+        _lift(u, primes[p], roots[p], u_ntt)
+        for half in range(2):
+            _lift(e[half * n : (half + 1) * n], primes[p], roots[p], e_ntt)
+            _add_product(u_ntt, factors[half, p], e_ntt, both[half, p], primes[p])
+
+
+@njit(cache=True, nogil=True)
+def _hide(u, e, primes, reduction, roots, inverse_roots, n_inverse, factors, last, tiles, c, top, second):
+    """top (k, w): the last coefficients of c0 + b·u, and e₀; second (k, n): c1 + a·u + e₁."""
+    n, wanted = len(u), top.shape[1]
+    u_ntt, e_ntt, zero = np.empty(n, np.uint64), np.empty(n, np.uint64), np.zeros(n, np.uint64)
+    total = np.empty((2, n), np.uint64)
+    lanes = tiles.shape[4]
+    for p in range(len(primes)):
+        q = primes[p]
+        _lift(u, q, roots[p], u_ntt)
+        _lift(e[wanted:], q, roots[p], e_ntt)
+        for half in range(2):
+            for t in range(tiles.shape[1]):
+                for l in range(lanes):
+                    total[half, t * lanes + l] = tiles[p, t, c, half, l]
+        _add_product(u_ntt, factors[0, p], zero, total[0], q)
+        _add_product(u_ntt, factors[1, p], e_ntt, total[1], q)
+        for j in range(n):
+            second[p, j] = total[1, j]
+        if wanted == 1:
+            low, high = uint64(0), uint64(0)
+            for j in range(n):
+                x = total[0, j] * last[p, j]
+                low += x & uint64(0xFFFFFFFF)
+                high += x >> uint64(32)
+            r, r_quotient, one_quotient = reduction[p]
+            carry, low = low >> uint64(32), low & uint64(0xFFFFFFFF)
+            top[p, 0] = reduce_wide(high + carry, low, q, r, r_quotient, one_quotient)
+        else:
+            inverse_row(total[0], inverse_roots[p], n_inverse[p], q)
+            for i in range(wanted):
+                top[p, i] = total[0, n - wanted + i]
+        for i in range(wanted):
+            top[p, i] = _less_once(top[p, i] + uint64(e[i] + ((e[i] >> 63) & int64(q))), q)

@@ -50,6 +50,21 @@ def expand_uniform(
     return out
 
 
+def expand_tiles(seed: bytes, ring: Ring, prime: int, first: int, out: np.ndarray) -> None:
+    """Fill a contiguous (tiles, C, L) uint32 array with some tiles, from `first` on, of the prime of that number.
+
+    >>> ring, out = Ring.standard(4096, 3), np.empty((2, 5, 64), np.uint32)
+    >>> expand_tiles(bytes(16), ring, 1, 7, out)
+    >>> bool((out == expand_uniform(bytes(16), 5, ring)[1, 7:9]).all())
+    True
+    """
+    tiles, ciphertexts, lanes = out.shape
+    assert len(seed) == KEY_BYTES and lanes == ring.lanes and out.dtype == np.uint32 and out.flags.c_contiguous
+    assert 0 <= first and first + tiles <= ring.tiles
+    at = (prime * ring.tiles + first) * ciphertexts
+    _draw_cells(seed, at, ring.primes[prime], out.reshape(-1, lanes))
+
+
 def _expand(
     seed: bytes, primes: tuple[int, ...], all_tiles: int, tiles: range, out: np.ndarray, threads: int | None
 ) -> None:

@@ -3,7 +3,7 @@
 Arrays lie as [prime, tile, group, column, lane]: a tile is `lanes` consecutive coefficients (in NTT form, so every lane is
 on its own), and a group is one ciphertext of the sum. Each tile of the columns is used for all blocks while it is in the
 cache; each genotype residue is read from memory once for all columns. Nothing here is secret: both factors are
-ciphertexts, or a ciphertext and a public plaintext.
+ciphertexts. (Products with plaintexts: `plain_mac`.)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, uint64
 
 from securegen.kernels.emit import words
-from securegen.kernels.panel import CIPHERTEXT, PLAINTEXT, panel
+from securegen.kernels.panel import CIPHERTEXT, panel
 from securegen.kernels.threads import over_range
 
 LANES_MULTIPLE = 16  # a vector of 8 words, 2 lanes a word
@@ -65,24 +65,6 @@ def mac_parts(
 def mac(g: np.ndarray, c: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
     """`mac_parts` for ciphertexts stored whole: g (k, T, G, 2, L), c (k, T, G, J, 2, L)."""
     mac_parts(g[:, :, :, 0], g[:, :, :, 1], c[:, :, :, :, 0], c[:, :, :, :, 1], primes, out)
-
-
-def mac_plain(g: np.ndarray, p: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
-    """out += Σ_groups g × p, p a plaintext polynomial. g: (k, T, G, 2, L), p: (k, T, G, J, L), out: (k, T, J, 2, L)."""
-    mac_plain_parts(g[:, :, :, 0], g[:, :, :, 1], p, primes, out)
-
-
-def mac_plain_parts(
-    g0: np.ndarray, g1: np.ndarray, p: np.ndarray, primes: np.ndarray, out: np.ndarray, *, threads: int | None = None
-) -> None:
-    """`mac_plain` for a ciphertext in halves: g0, g1 (k, T, G, L) uint32."""
-    k, tiles, groups, lanes = g0.shape
-    assert g1.shape == g0.shape and g1.strides == g0.strides and p.shape == (k, tiles, groups, p.shape[3], lanes)
-    assert out.shape == (k, tiles, p.shape[3], 2, lanes)
-    _check(primes, out, lanes, g0, g1, p)
-    if groups:
-        constants = wide_constants(primes)
-        over_range(k * tiles, lambda a, z: _mac_plain(g0, g1, p, primes, constants, out, a, z), threads=threads)
 
 
 def add(g: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
@@ -143,7 +125,6 @@ def _finish(high, low, q, constants, out):
 
 
 _pair_1, _pair_2, _pair_3, _pair_4 = (panel(CIPHERTEXT, j) for j in (1, 2, 3, 4))
-_plain_1, _plain_2, _plain_4 = (panel(PLAINTEXT, j) for j in (1, 2, 4))
 
 
 @njit(cache=True, nogil=True)
@@ -187,42 +168,6 @@ def _mac(g0, g1, c0, c1, primes, constants, out, first_task, last_task):
                         else:
                             _pair_1(a, b1, c, d, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
             _finish(high, low, primes[p], constants[p], out[b, p, t])
-
-
-@njit(cache=True, nogil=True)
-def _mac_plain(g0, g1, plain, primes, constants, out, first_task, last_task):
-    k, tiles, groups, lanes = g0.shape
-    columns = plain.shape[3]
-    vector = words() * 8
-    g_group, c_group, c_column = uint64(g0.strides[2]), uint64(plain.strides[2]), uint64(plain.strides[3])
-    row = uint64(lanes * 4)
-    for task in range(first_task, last_task):
-        p, t = task // tiles, task % tiles
-        low = np.zeros((columns, 2, 2, lanes // 2), np.uint64)
-        high = np.zeros((columns, 2, 2, lanes // 2), np.uint64)
-        lows, highs = uint64(low.ctypes.data), uint64(high.ctypes.data)
-        block0, block1 = uint64(g0[p, t].ctypes.data), uint64(g1[p, t].ctypes.data)
-        factors = uint64(plain[p, t].ctypes.data)
-        for first in range(0, groups, RUN):
-            n = uint64(min(RUN, groups - first))
-            x0, x1 = block0 + uint64(first) * g_group, block1 + uint64(first) * g_group
-            g_ahead, c_ahead = uint64(RUN) * g_group, uint64(RUN) * c_group
-            j = 0
-            while j < columns:
-                y = factors + uint64(first) * c_group + uint64(j) * c_column
-                at = uint64(j * 4) * row
-                width = 4 if columns - j >= 4 else 2 if columns - j >= 2 else 1
-                for lane in range(0, lanes * 4, vector):
-                    o = uint64(lane)
-                    a, b, c, lo, hi = x0 + o, x1 + o, y + o, lows + at + o, highs + at + o
-                    if width == 4:
-                        _plain_4(a, b, c, c, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
-                    elif width == 2:
-                        _plain_2(a, b, c, c, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
-                    else:
-                        _plain_1(a, b, c, c, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
-                j += width
-        _finish(high, low, primes[p], constants[p], out[p, t])
 
 
 @njit(cache=True, nogil=True)

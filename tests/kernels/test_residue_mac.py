@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from securegen.ckks.parameters import ntt_primes
 from securegen.kernels import reference
-from securegen.kernels.residue_mac import add, mac, mac_blocks, mac_parts, mac_plain
+from securegen.kernels.message_tiles import message_tiles
+from securegen.kernels.ntt import forward, ntt_tables
+from securegen.kernels.plain_mac import mac_plain
+from securegen.kernels.residue_mac import add, mac, mac_blocks, mac_parts
 
 PRIMES = np.array(ntt_primes(4096, 30, 3), np.uint64)
 ODD_PRIMES = np.array([(1 << 30) - 35, 786433, 97], np.uint64)  # the largest below 2^30, and small ones
@@ -36,17 +39,33 @@ def test_products_are_exact(shape, largest, seed, odd):
     primes = (ODD_PRIMES if odd else PRIMES)[:k]
     g = residues(rng, primes, tiles, groups, 2, lanes, largest=largest)
     c = residues(rng, primes, tiles, groups, columns, 2, lanes, largest=largest)
-    p = residues(rng, primes, tiles, groups, columns, lanes, largest=largest)
     start = residues(rng, primes, tiles, columns, 3, lanes, largest=largest).astype(np.uint64)
     for kernel, twin, factors, out in (
         (mac, reference.mac, (g, c), start),
-        (mac_plain, reference.mac_plain, (g, p), start[:, :, :, :2]),
         (add, reference.add, (g,), start[:, :, 0, :2]),
     ):
         got, want = out.copy(), out.copy()
         kernel(*factors, primes, got)
         twin(*factors, primes, want)
         np.testing.assert_array_equal(got, want)
+
+
+@settings(deadline=None, max_examples=40)
+@given(shapes, st.integers(1, 4), st.booleans(), st.integers(0, 2**32), st.booleans())
+def test_products_with_plaintexts_are_exact(shape, people, largest, seed, odd):
+    k, tiles, ciphertexts, columns, lanes = shape
+    rng = np.random.default_rng(seed)
+    primes = (ODD_PRIMES if odd else PRIMES)[:k]
+    g = residues(rng, primes, tiles, 2, ciphertexts, people, lanes, largest=largest)
+    p = residues(rng, primes, tiles, ciphertexts, columns, lanes, largest=largest)
+    got = residues(rng, primes, tiles, people, columns + 2, 2, lanes, largest=largest)
+    want, into = got.copy(), rng.permutation(columns + 2)[:columns]
+    mac_plain(g[:, :, 0], g[:, :, 1], p, primes, got, columns=into)
+    for x in range(people):
+        some = want[:, :, x][:, :, into]
+        reference.mac_plain(np.moveaxis(g[:, :, :, :, x], 2, 3), p, primes, some)
+        want[:, :, x, into] = some
+    np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("groups", [1, 7, 8, 9, 16, 17, 250, 4096])
@@ -131,3 +150,16 @@ def test_machines_without_avx512_compute_the_same(features, tmp_path):
     if os.uname().machine != "x86_64":
         pytest.skip("names features of x86-64")
     subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=600)
+
+
+def test_tiles_of_messages_are_their_residues():
+    n, lanes = 64, 16
+    primes = ntt_primes(n, 30, 2)
+    tables = tuple(ntt_tables(n, q) for q in primes)
+    messages = np.random.default_rng(3).integers(-(2**63), 2**63, (5, n))
+    messages[0, :3] = -(2**63), 2**63 - 1, 0
+    want = np.stack([messages % q for q in primes], axis=1).astype(np.uint64)
+    forward(want, tables)
+    got = message_tiles(messages, tables, lanes)
+    assert got.shape == (2, n // lanes, 5, lanes)
+    np.testing.assert_array_equal(np.moveaxis(got, 2, 0).reshape(5, 2, n), want)

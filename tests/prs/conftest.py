@@ -12,7 +12,10 @@ import pytest
 from bed_reader import to_bed
 from click.testing import CliRunner
 
+from securegen.ckks.codec import from_tiles
+from securegen.ckks.encryption import ring_tables
 from securegen.cli.main import main
+from securegen.kernels.ntt import inverse
 
 DATA = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 
@@ -89,6 +92,18 @@ def small(tmp_path_factory) -> Cohort:
 def additive(tmp_path_factory) -> Cohort:
     """Nothing missing, additive, 20 variants a person and more."""
     return write_cohort(tmp_path_factory.mktemp("additive"), variants=400, samples=6, missing=0.0, effects=False)
+
+
+@pytest.fixture(scope="session")
+def bare():
+    """`publickey.hide` without the encryption of zero."""
+
+    def send(key, tiles, wanted):
+        c0, c1 = (from_tiles(tiles[:, :, :, half], key.ring) for half in (0, 1))
+        inverse(c0, ring_tables(key.ring))
+        return c0[..., -wanted:], c1.astype(np.uint32)
+
+    return send
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_the_script_runs_its_parties_as_processes(additive, tmp_path):
     assert [row.split("|")[1].strip() for row in run.stdout.splitlines()[2:]] == ["cohort", "model", "results"]
 
 
-@pytest.mark.parametrize("module", ["prs_server", "prs_reply", "prs_encrypted"])
+@pytest.mark.parametrize("module", ["prs_server", "prs_stream", "prs_reply", "prs_encrypted"])
 def test_who_computes_on_ciphertexts_names_no_secret_key(module):
     """Server, model owner and evaluator: no type or function of the key holder in their modules."""
     tree = ast.parse((ROOT / "securegen" / "ckks" / f"{module}.py").read_text())

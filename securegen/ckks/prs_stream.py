@@ -1,0 +1,122 @@
+"""Reading the ciphertexts of many blocks side by side, a stretch of every file at a time, so that all stays in the cache.
+
+What is yielded is not verified yet: the digest of a file is known at its end, where a wrong one is an ArtefactError.
+Whoever sums what was yielded keeps the sum to itself until the last stretch has come. Nothing here can hold a secret key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from blake3 import blake3
+
+from securegen.ckks.artefact import _npy_header, path_of
+from securegen.ckks.cohort import EncryptedCohort, chunks, ciphertext_shape
+from securegen.ckks.uniform import expand_tiles
+from securegen.errors import ArtefactError
+from securegen.kernels.threads import over_range
+
+BATCH = 32  # terms read together
+STRETCH_BYTES = 512 << 10  # of a file
+APART = 80  # words more from file to file in memory: at a power of two all files would meet in one set of the cache
+
+
+class Stretch(NamedTuple):
+    """Some tiles of one prime, of an array [prime, tile, …] at [primes, tiles]: c0, c1 (1, t, R, G, L) uint32 views, valid
+    until the next stretch."""
+
+    primes: slice
+    tiles: slice
+    c0: np.ndarray
+    c1: np.ndarray
+
+
+class Term(NamedTuple):
+    """One stream of one block."""
+
+    stream: str
+    block: int
+
+
+def batches(terms: list[Term]) -> list[list[Term]]:
+    """The terms in runs that are read together."""
+    return [terms[start : start + BATCH] for start in range(0, len(terms), BATCH)]
+
+
+class _File:
+    """An .npy file of a folder, read from start to end and hashed on the way."""
+
+    def __init__(self, folder: Path, entry: dict[str, Any], shape: tuple[int, ...], stack: ExitStack) -> None:
+        self.path, self.hash, self.digest = path_of(folder, entry), blake3(), entry["blake3"]
+        header = _npy_header(shape, np.dtype("<u4"))
+        try:
+            self.stream: BinaryIO = stack.enter_context(self.path.open("rb", buffering=0))
+            found = os.fstat(self.stream.fileno()).st_size
+            start = self.stream.read(len(header))
+        except OSError as error:
+            raise ArtefactError(f"{self.path} cannot be read: {error.strerror}") from None
+        if found != entry["size"]:
+            raise ArtefactError(
+                f"{self.path} has {found} bytes, its manifest says {entry['size']}: truncated or replaced"
+            )
+        if found != len(header) + 4 * int(np.prod(shape)) or start != header:
+            raise ArtefactError(f"{self.path} is not a uint32 array of shape {shape}")
+        self.hash.update(header)
+
+    def read(self, out: np.ndarray) -> None:
+        """Fill a contiguous array."""
+        view = out.reshape(-1).view(np.uint8).data
+        rest = view
+        try:
+            while rest and (got := self.stream.readinto(rest)):  # type: ignore[attr-defined]
+                rest = rest[got:]
+        except OSError as error:
+            raise ArtefactError(f"{self.path} cannot be read: {error.strerror}") from None
+        if rest:
+            raise ArtefactError(f"{self.path} ended early: it was replaced while it was read")
+        self.hash.update(view)
+
+    def check(self) -> None:
+        """Raises ArtefactError unless the whole file was what the manifest says."""
+        if self.hash.hexdigest() != self.digest:
+            raise ArtefactError(f"{self.path} does not have the digest its manifest names: it was altered")
+
+
+def stretches(cohort: EncryptedCohort, terms: Sequence[Term], chunk: int) -> Iterator[Stretch]:
+    """Every stretch of one chunk of R terms.
+
+    Raises ArtefactError when a file is damaged or of another size, at the latest after the last stretch.
+    """
+    folder, ring, groups = cohort.folder, cohort.parameters.ring, chunks(cohort.parameters)[chunk][1]
+    # of each term, its file of first halves, and of second halves where they are not expanded from a seed
+    entries = [cohort.blocks[t.block]["streams"][t.stream][chunk] for t in terms]
+    shape = ciphertext_shape(cohort.parameters, groups, 1)  # one strand
+    step = max(1, min(ring.tiles, STRETCH_BYTES // (4 * groups * ring.lanes)))
+    size = step * groups * ring.lanes
+    buffers = np.empty((2, len(entries), size + APART), np.uint32)[:, :, :size]
+    buffers = buffers.reshape(2, len(entries), step, groups, ring.lanes)
+    with ExitStack() as stack:
+        files = [[_File(folder, e, shape, stack) for e in halves] for halves in entries]
+        for p in range(len(ring.primes)):
+            for first in range(0, ring.tiles, step):
+                stop = min(first + step, ring.tiles)
+
+                def read(start: int, end: int, p: int = p, first: int = first, stop: int = stop) -> None:
+                    for r in range(start, end):
+                        c0, c1 = (half[r, : stop - first] for half in buffers)
+                        files[r][0].read(c0)
+                        if len(files[r]) == 2:
+                            files[r][1].read(c1)
+                        else:
+                            expand_tiles(bytes.fromhex(entries[r][0]["seed"]), ring, p, first, c1)
+
+                over_range(len(entries), read)
+                c0, c1 = (np.moveaxis(half[:, : stop - first], 0, 1)[None] for half in buffers)
+                yield Stretch(slice(p, p + 1), slice(first, stop), c0, c1)
+        for file in (f for halves in files for f in halves):
+            file.check()
