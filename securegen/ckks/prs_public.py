@@ -20,7 +20,7 @@ from securegen.ckks.cohort import (
     chunks,
     ciphertext_shape,
 )
-from securegen.ckks.encryption import ring_tables
+from securegen.ckks.encryption import ring_tables, strand_keys
 from securegen.ckks.keys import SecretKey
 from securegen.ckks.parameters import Parameters
 from securegen.ckks.prs_model import Model
@@ -54,11 +54,12 @@ def _secrets(key: SecretKey, info: CohortInfo) -> np.ndarray:
 
 
 def insecure_decrypt_unverified(
-    tiles: np.ndarray, key: SecretKey, columns: int
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    tiles: np.ndarray, key: SecretKey, columns: int, keys: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Decrypt one chunk WITHOUT verification: (G·b, C) int64 and the distance from an integer of each, same shape.
 
-    tiles: (k, T, G·C·2, L). A crafted result makes these numbers spell the secret key: never let them leave.
+    tiles: (k, T, G·C·(1 + S), L); keys: (S, k, n) of the strands, None for the key alone. A crafted result makes these
+    numbers spell the secret key: never let them leave.
     """
     p: Parameters = key.public.parameters
     ring = p.ring
@@ -66,10 +67,13 @@ def insecure_decrypt_unverified(
     both = codec.from_tiles(tiles, ring)
     if (both >= modulus).any():
         raise ArtefactError("a result holds residues that are not below their prime")
-    both = both.reshape(-1, columns, 2, *both.shape[-2:])
+    keys = key.residues[None] if keys is None else keys
+    both = both.reshape(-1, columns, 1 + len(keys), *both.shape[-2:])
     groups = len(both)
-    message = ((both[:, :, 0] + both[:, :, 1] * key.residues % modulus) % modulus).reshape(-1, *both.shape[-2:])
-    message = np.ascontiguousarray(message)
+    message = both[:, :, 0]
+    for strand, secret in enumerate(keys):
+        message = (message + both[:, :, 1 + strand] * secret % modulus) % modulus
+    message = np.ascontiguousarray(message.reshape(-1, *both.shape[-2:]))
     inverse(message, ring_tables(ring))
     used = read_scores(message, p)  # (G·C, k, b)
     flat = np.ascontiguousarray(used.transpose(1, 0, 2)).reshape(len(ring.primes), -1)
@@ -91,10 +95,11 @@ def decrypt(folder: Path, key: SecretKey, info: CohortInfo, state: OwnerState, m
     parts = chunks(p)
     if len(body["chunks"]) != len(parts):
         raise ArtefactError(f"{folder} has {len(body['chunks'])} chunks, {len(parts)} expected")
-    values, noise = [], 0.0
+    strands = codec.strands_of(min(len(info.variants), p.block_variants), p)
+    keys, values, noise = strand_keys(info.encryptor, key, strands), [], 0.0
     for entry, (_, groups) in zip(body["chunks"], parts, strict=True):
-        tiles = artefact.load_array(folder, entry, ciphertext_shape(p, groups * weights.columns * 2))
-        part, distance = insecure_decrypt_unverified(tiles, key, weights.columns)
+        tiles = artefact.load_array(folder, entry, ciphertext_shape(p, groups * weights.columns * (1 + strands)))
+        part, distance = insecure_decrypt_unverified(tiles, key, weights.columns, keys)
         values.append(part)
         noise = max(noise, float(distance.max()))
     whole = np.concatenate(values)

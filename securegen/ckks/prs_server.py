@@ -16,7 +16,7 @@ from securegen.ckks import artefact
 from securegen.ckks.cohort import EncryptedCohort, Progress, _make_folder, chunks, no_progress
 from securegen.ckks.prs_model import read_model
 from securegen.ckks.prs_parameters import check_exact
-from securegen.ckks.prs_stream import Term, batches, stretches
+from securegen.ckks.prs_stream import Term, even_batches, strand_stretches
 from securegen.ckks.prs_weights import StoredWeights, weight_tiles
 from securegen.errors import ArtefactError
 from securegen.kernels.plain_mac import mac_plain
@@ -44,32 +44,52 @@ def encrypted_scores(
     progress: Progress = no_progress,
     window_bytes: int = WINDOW_BYTES,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (chunk, sums) for every chunk of groups: sums (k, T, G, C, 2, L) uint32, NTT form, constants left out.
+    """Yield (chunk, sums) for every chunk of groups: sums (k, T, G, C, 1 + S, L) uint32, NTT form, constants left out.
 
-    Raises ArtefactError when the cohort's files were altered or have other rows than the weights.
+    S: strands of the store's blocks, 1 in a store for scores. Strand r adds w_r·c0 to the first polynomial and w_r·a to
+    polynomial 1 + r, which has a key of its own. Raises ArtefactError when the cohort's files were altered or have other
+    rows than the weights.
     """
     p = cohort.parameters
-    ring, width = p.ring, p.block_variants
+    ring, width, strands = p.ring, p.strand_variants, cohort.strands(0)
     primes = np.array(ring.primes, np.uint64)
-    used = terms(cohort, weights)
-    shape = lambda groups: (len(ring.primes), ring.tiles, groups, weights.columns, 2, ring.lanes)  # noqa: E731
+    used = even_batches(cohort, terms(cohort, weights))
+    shape = lambda groups: (strands, len(ring.primes), ring.tiles, groups, weights.columns, 2, ring.lanes)  # noqa: E731
     parts = chunks(p)
     per_window = max(1, window_bytes // (4 * math.prod(shape(parts[0][1]))))
-    done, total = 0, len(batches(used)) * len(parts)
+    done, total = 0, len(used) * len(parts)
     for first in range(0, len(parts), per_window):
         window = range(first, min(first + per_window, len(parts)))
         sums = {c: np.zeros(shape(parts[c][1]), np.uint32) for c in window}
-        for batch in batches(used):
-            parts_of = [weights.stream(t.stream)[t.block * width : (t.block + 1) * width] for t in batch]
-            columns = np.flatnonzero([any(w[:, j].any() for w in parts_of) for j in range(weights.columns)])
-            polynomials = weight_tiles([w[:, columns] for w in parts_of], p)
+        for batch in used:
+            starts = np.array([t.block * p.block_variants for t in batch])
+            columns, polynomials = [], []  # of every strand
+            for strand in range(cohort.strands(batch[0].block)):
+                at = starts + strand * width
+                rows = [weights.stream(t.stream)[a : a + width] for t, a in zip(batch, at, strict=True)]
+                columns.append(np.flatnonzero([any(w[:, j].any() for w in rows) for j in range(weights.columns)]))
+                polynomials.append(weight_tiles([w[:, columns[-1]] for w in rows], p))
             for c in window:
-                for q, tiles, c0, c1 in stretches(cohort, batch, c):
-                    mac_plain(c0, c1, polynomials[q, tiles], primes[q], sums[c][q, tiles], columns=columns)
+                for q, tiles, c0, c1 in strand_stretches(cohort, batch, c):
+                    for strand, (plain, into) in enumerate(zip(polynomials, columns, strict=True)):
+                        own = c1[..., strand if c1.shape[4] > 1 else 0, :]
+                        out = sums[c][strand][q, tiles]
+                        mac_plain(c0[..., strand, :], own, plain[q, tiles], primes[q], out, columns=into)
                 done += 1
                 progress(done, total)
         for c in window:
-            yield c, sums.pop(c)
+            yield c, _joined(sums.pop(c), primes)
+
+
+def _joined(sums: np.ndarray, primes: np.ndarray) -> np.ndarray:
+    """(S, k, T, G, C, 2, L) -> (k, T, G, C, 1 + S, L): the first halves of all strands added up."""
+    if len(sums) == 1:
+        return sums[0]
+    out = np.empty((*sums.shape[1:5], 1 + len(sums), sums.shape[6]), np.uint32)
+    modulus = primes[:, None, None, None, None]
+    out[..., 0, :] = sums[..., 0, :].sum(axis=0, dtype=np.uint64) % modulus
+    out[..., 1:, :] = np.moveaxis(sums[..., 1, :], 0, 4)
+    return out
 
 
 def score(cohort: EncryptedCohort, model: Path, folder: Path, *, progress: Progress = no_progress) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -44,8 +45,18 @@ class Term(NamedTuple):
 
 
 def batches(terms: list[Term]) -> list[list[Term]]:
-    """The terms in runs that are read together."""
+    """The terms in runs that are read together. The last block of a stream may have fewer strands than the others: see
+    `even_batches`."""
     return [terms[start : start + BATCH] for start in range(0, len(terms), BATCH)]
+
+
+def even_batches(cohort: EncryptedCohort, terms: list[Term]) -> list[list[Term]]:
+    """`batches` of blocks that have equally many strands."""
+    out: list[list[Term]] = []
+    for batch in batches(terms):
+        for _, run in groupby(batch, lambda t: cohort.strands(t.block)):
+            out.append(list(run))
+    return out
 
 
 class _File:
@@ -88,35 +99,49 @@ class _File:
 
 
 def stretches(cohort: EncryptedCohort, terms: Sequence[Term], chunk: int) -> Iterator[Stretch]:
-    """Every stretch of one chunk of R terms.
+    """Every stretch of one chunk of R terms of a store whose blocks have one strand.
 
     Raises ArtefactError when a file is damaged or of another size, at the latest after the last stretch.
     """
-    folder, ring, groups = cohort.folder, cohort.parameters.ring, chunks(cohort.parameters)[chunk][1]
+    if cohort.parameters.strands > 1:
+        raise ArtefactError(f"{cohort.folder} is stored for association: encrypt it by a plan for scores")
+    for primes, tiles, c0, c1 in strand_stretches(cohort, terms, chunk):
+        yield Stretch(primes, tiles, c0[..., 0, :], c1[..., 0, :])
+
+
+def strand_stretches(cohort: EncryptedCohort, terms: Sequence[Term], chunk: int) -> Iterator[Stretch]:
+    """As `stretches`, for R blocks of S strands each: c0 (1, t, R, G, S, L), c1 (1, t, R, G, 1 or S, L)."""
+    folder, p = cohort.folder, cohort.parameters
+    ring, groups, strands = p.ring, chunks(p)[chunk][1], cohort.strands(terms[0].block)
+    assert all(cohort.strands(t.block) == strands for t in terms)
+    rows = (strands, 1 if cohort.shared else strands)
     # of each term, its file of first halves, and of second halves where they are not expanded from a seed
     entries = [cohort.blocks[t.block]["streams"][t.stream][chunk] for t in terms]
-    shape = ciphertext_shape(cohort.parameters, groups, 1)  # one strand
-    step = max(1, min(ring.tiles, STRETCH_BYTES // (4 * groups * ring.lanes)))
-    size = step * groups * ring.lanes
-    buffers = np.empty((2, len(entries), size + APART), np.uint32)[:, :, :size]
-    buffers = buffers.reshape(2, len(entries), step, groups, ring.lanes)
+    shapes = [ciphertext_shape(p, groups, count) for count in rows]
+    step = max(1, min(ring.tiles, STRETCH_BYTES // (4 * groups * strands * ring.lanes)))
+    sizes = [step * groups * count * ring.lanes for count in rows]
+    buffers = [
+        np.empty((len(entries), size + APART), np.uint32)[:, :size].reshape(-1, step, groups, count, ring.lanes)
+        for size, count in zip(sizes, rows, strict=True)
+    ]
     with ExitStack() as stack:
-        files = [[_File(folder, e, shape, stack) for e in halves] for halves in entries]
-        for p in range(len(ring.primes)):
+        files = [[_File(folder, e, s, stack) for e, s in zip(halves, shapes, strict=False)] for halves in entries]
+        for q in range(len(ring.primes)):
             for first in range(0, ring.tiles, step):
                 stop = min(first + step, ring.tiles)
 
-                def read(start: int, end: int, p: int = p, first: int = first, stop: int = stop) -> None:
+                def read(start: int, end: int, q: int = q, first: int = first, stop: int = stop) -> None:
                     for r in range(start, end):
                         c0, c1 = (half[r, : stop - first] for half in buffers)
                         files[r][0].read(c0)
                         if len(files[r]) == 2:
                             files[r][1].read(c1)
                         else:
-                            expand_tiles(bytes.fromhex(entries[r][0]["seed"]), ring, p, first, c1)
+                            seed = bytes.fromhex(entries[r][0]["seed"])
+                            expand_tiles(seed, ring, q, first, c1.reshape(stop - first, groups, ring.lanes))
 
                 over_range(len(entries), read)
                 c0, c1 = (np.moveaxis(half[:, : stop - first], 0, 1)[None] for half in buffers)
-                yield Stretch(slice(p, p + 1), slice(first, stop), c0, c1)
+                yield Stretch(slice(q, q + 1), slice(first, stop), c0, c1)
         for file in (f for halves in files for f in halves):
             file.check()

@@ -133,12 +133,12 @@ def score_reader(reader: SelectableReader, plan: ScorePlan) -> ScoreReader:
 
 
 def weight_messages(weights: IntArray, parameters: Parameters) -> IntArray:
-    """(V, C) int64 of one block -> (C, n) int64: coefficients of Σ_j w_j X^(b(n/b−1−j)).
+    """(V, C) int64 of one strand -> (C, n) int64: coefficients of Σ_j w_j X^(b(n/b−1−j)).
 
     Times a block g(X) = Σ x_ij X^(i+bj), coefficient n − b + i is Σ_j w_j x_ij: a term of rows j' ≠ j lies at
     n − b + i + b(j' − j), below n − b, or at n and above, which wraps to below n − b.
     """
-    b, width = parameters.pack, parameters.block_variants
+    b, width = parameters.pack, parameters.strand_variants
     variants, columns = weights.shape
     assert variants <= width
     messages = np.zeros((columns, parameters.ring.n), np.int64)
