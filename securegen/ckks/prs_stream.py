@@ -119,11 +119,9 @@ def strand_stretches(cohort: EncryptedCohort, terms: Sequence[Term], chunk: int)
     entries = [cohort.blocks[t.block]["streams"][t.stream][chunk] for t in terms]
     shapes = [ciphertext_shape(p, groups, count) for count in rows]
     step = max(1, min(ring.tiles, STRETCH_BYTES // (4 * groups * strands * ring.lanes)))
-    sizes = [step * groups * count * ring.lanes for count in rows]
-    buffers = [
-        np.empty((len(entries), size + APART), np.uint32)[:, :size].reshape(-1, step, groups, count, ring.lanes)
-        for size, count in zip(sizes, rows, strict=True)
-    ]
+    size = step * groups * strands * ring.lanes
+    buffers = np.empty((2, len(entries), size + APART), np.uint32)[:, :, :size]  # the kernel wants both in equal steps
+    buffers = buffers.reshape(2, len(entries), step, groups, strands, ring.lanes)
     with ExitStack() as stack:
         files = [[_File(folder, e, s, stack) for e, s in zip(halves, shapes, strict=False)] for halves in entries]
         for q in range(len(ring.primes)):
@@ -137,11 +135,12 @@ def strand_stretches(cohort: EncryptedCohort, terms: Sequence[Term], chunk: int)
                         if len(files[r]) == 2:
                             files[r][1].read(c1)
                         else:
-                            seed = bytes.fromhex(entries[r][0]["seed"])
-                            expand_tiles(seed, ring, q, first, c1.reshape(stop - first, groups, ring.lanes))
+                            a = np.empty((stop - first, groups, ring.lanes), np.uint32) if strands > 1 else c1[:, :, 0]
+                            expand_tiles(bytes.fromhex(entries[r][0]["seed"]), ring, q, first, a)
+                            c1[:, :, 0] = a
 
                 over_range(len(entries), read)
                 c0, c1 = (np.moveaxis(half[:, : stop - first], 0, 1)[None] for half in buffers)
-                yield Stretch(slice(q, q + 1), slice(first, stop), c0, c1)
+                yield Stretch(slice(q, q + 1), slice(first, stop), c0, c1[..., : rows[1], :])
         for file in (f for halves in files for f in halves):
             file.check()
