@@ -19,7 +19,7 @@ from securegen.kernels.threads import over_range
 
 @lru_cache(maxsize=8)
 def fold_factors(n: int, pack: int, primes: tuple[int, ...]) -> np.ndarray:
-    """(k, n) uint64: ζ^(1−b)/b modulo each prime, in SEAL's order."""
+    """(k, n) uint32: ζ^(1−b)/b modulo each prime, in SEAL's order."""
     out = np.zeros((1, len(primes), n), np.uint64)
     for i, q in enumerate(primes):
         inverse_pack = pow(pack, -1, q)
@@ -28,7 +28,7 @@ def fold_factors(n: int, pack: int, primes: tuple[int, ...]) -> np.ndarray:
         else:  # X^(1−b) = −X^(n+1−b)
             out[0, i, n + 1 - pack] = q - inverse_pack
     forward(out, tuple(ntt_tables(n, q) for q in primes))
-    return out[0]
+    return out[0].astype(np.uint32)
 
 
 def fold_tiles(tiles: np.ndarray, pack: int, primes: tuple[int, ...]) -> np.ndarray:
@@ -50,8 +50,9 @@ def _fold_row(x, factors, q, constants, out):
     m, s = uint64(0xFFFFFFFF), uint64(32)
     for u in range(len(out)):
         low, high = uint64(0), uint64(0)
-        for v in range(u * pack, (u + 1) * pack):
-            product = uint64(x[v]) * factors[v]
+        values, weights = x[u * pack : (u + 1) * pack], factors[u * pack : (u + 1) * pack]
+        for v in range(pack):
+            product = uint64(values[v]) * uint64(weights[v])
             low += product & m
             high += product >> s
         out[u] = reduce_wide(high + (low >> s), low & m, q, r, r_quotient, one_quotient)
@@ -59,15 +60,28 @@ def _fold_row(x, factors, q, constants, out):
 
 @njit(cache=True, nogil=True)
 def _fold_tiles(tiles, factors, primes, constants, out):
+    """In the order of memory: as many neighbouring tiles as hold a sum, for every row and column."""
     k, count, rows, columns, lanes = tiles.shape
-    row = np.empty(count * lanes, np.uint32)
+    pack = count * lanes // out.shape[3]
+    span, inside = max(1, pack // lanes), max(1, lanes // pack)
+    width = min(pack, lanes)
+    m, s = uint64(0xFFFFFFFF), uint64(32)
     for p in range(k):
-        for i in range(rows):
-            for j in range(columns):
-                for t in range(count):
-                    for l in range(lanes):
-                        row[t * lanes + l] = tiles[p, t, i, j, l]
-                _fold_row(row, factors[p], primes[p], constants[p], out[p, i, j])
+        q, (r, r_quotient, one_quotient) = primes[p], constants[p]
+        for first in range(0, count, span):
+            for i in range(rows):
+                for j in range(columns):
+                    for part in range(inside):
+                        low, high = uint64(0), uint64(0)
+                        for t in range(first, first + span):
+                            values = tiles[p, t, i, j, part * width : (part + 1) * width]
+                            weights = factors[p, t * lanes + part * width : t * lanes + (part + 1) * width]
+                            for l in range(width):
+                                product = uint64(values[l]) * uint64(weights[l])
+                                low += product & m
+                                high += product >> s
+                        x = reduce_wide(high + (low >> s), low & m, q, r, r_quotient, one_quotient)
+                        out[p, i, j, first // span * inside + part] = x
 
 
 def open_products(
