@@ -18,6 +18,7 @@ import pytest
 from bed_reader import to_bed
 
 import securegen as sg
+from securegen.ckks.speed import machine_factor
 
 THREADS, COVARIATES = 2, 12
 SIZES = [(500, 5_000), (2_000, 20_000), (5_000, 20_000)]
@@ -75,7 +76,7 @@ def warm(tmp_path_factory):
 def test_plan(benchmark, samples, variants, warm, tmp_path):
     study = simulated(tmp_path, samples, variants)
     plan, rounds = sg.plan(study), []
-    planned = plan.seconds(min(THREADS, os.cpu_count() or 1))
+    planned = plan.seconds(min(THREADS, os.cpu_count() or 1), machine=machine_factor())
     benchmark.pedantic(lambda: rounds.append(steps(study, plan, tmp_path)), rounds=3)
     ratios = {}
     for step in STEPS:

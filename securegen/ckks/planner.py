@@ -25,8 +25,8 @@ STRANDS = 8  # of a block: nine rows of products fill whole squares of the kerne
 # polynomial of 4096 coefficients, with its file; multiplying one pair of residues; the same for the server's reading of a
 # polynomial; opening one polynomial of sums in one prime; sending a byte at 8 Gbit/s.
 ENCRYPT_SECONDS = {"seal": 0.7e-3, "own": 0.06e-3}
-MULTIPLY_SECONDS = 0.15e-9
-READ_SECONDS = 8e-6
+MULTIPLY_SECONDS = 0.22e-9
+READ_SECONDS = 12e-6
 DECRYPT_SECONDS = 0.06e-3
 SEND_SECONDS = 1e-9
 
@@ -106,20 +106,22 @@ class Plan:
         decrypt = self.strands * w.columns * w.streams * len(p.ring.primes) * DECRYPT_SECONDS * unit
         return encrypt + server + decrypt + sum(self.bytes().values()) * SEND_SECONDS
 
-    def seconds(self, cores: int = 2, encryptor: str = "own") -> dict[str, float]:
+    def seconds(self, cores: int = 2, encryptor: str = "own", machine: float = 1.0) -> dict[str, float]:
         """Estimated wall seconds of encryption, the server's pass and decryption, files included.
 
-        Fitted to runs of 500 × 5,000 to 10,000 × 50,000 on two cores.
+        machine: how many times as long as the reference this machine takes (`speed.machine_factor`). Fitted to runs of
+        500 × 5,000 to 5,000 × 20,000 on two cores (AVX2), held against what happens by benchmarks/test_plan.py.
         """
         w, size, unit = self.workload, self.polynomials, self.parameters.ring.n / 4096
         stored = size["cohort"] + size["design"]
-        each = {"own": 0.14e-3, "seal": ENCRYPT_SECONDS["seal"]}[encryptor]
-        outputs = self.strands * w.columns * w.streams
-        return {
-            "encrypt": 0.2 + stored * each * unit / cores,
-            "gwas": 0.3 + (self.products * MULTIPLY_SECONDS + stored * READ_SECONDS * unit) / cores,
-            "decrypt": 0.1 + outputs * len(self.parameters.ring.primes) * DECRYPT_SECONDS * unit + w.variants * 10e-6,
+        each = {"own": 0.13e-3, "seal": ENCRYPT_SECONDS["seal"]}[encryptor]
+        outputs = self.strands * w.columns * w.streams * len(self.parameters.ring.primes)
+        estimates = {
+            "encrypt": 0.1 + stored * each * unit / cores,
+            "gwas": 0.05 + (self.products * MULTIPLY_SECONDS + stored * READ_SECONDS * unit) / cores,
+            "decrypt": 0.1 + outputs * DECRYPT_SECONDS * unit + w.variants * 10e-6,
         }
+        return {step: machine * seconds for step, seconds in estimates.items()}
 
     def to_json(self) -> dict[str, Any]:
         return {"parameters": self.parameters.to_json(), "workload": asdict(self.workload)}

@@ -17,7 +17,11 @@ from securegen.stats.score_test import expected_chisq_error
 
 
 def describe(plan, design, log) -> None:
-    """Print a plan: ring, layout, precision, time and bytes."""
+    """Print a plan: ring, layout, precision, bytes, and seconds as this machine is expected to take."""
+    from numba import get_num_threads
+
+    from securegen.ckks.speed import machine_factor
+
     p, w = plan.parameters, plan.workload
     modulus = math.log2(p.ring.modulus)
     log(f"ring n = {p.ring.n}, {len(p.ring.primes)} primes of 30 bits ({modulus:.0f} bits), 128-bit security")
@@ -35,7 +39,7 @@ def describe(plan, design, log) -> None:
             )
         elif isinstance(model, ScoreModel):
             log(f"precision of χ² for {model.phenotype}: expected within {expected_chisq_error(model):.1e}·max(1, χ²)")
-    size, time = plan.bytes(), plan.seconds()
+    size, time = plan.bytes(), plan.seconds(get_num_threads(), machine=machine_factor())
     log("estimate: " + ", ".join(f"{k} {v / 1e6:.1f} MB" for k, v in size.items()))
     log("estimate: " + ", ".join(f"{k} {v:.1f} s" for k, v in time.items()))
 
