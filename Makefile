@@ -37,6 +37,7 @@ $(VENV)/core.stamp: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/kernels.stamp: $(VENV)/core.stamp $(wildcard securegen/kernels/*.py)
 	@echo "compiling the kernels once (under a minute)"
+	@find securegen -name '*.nb[ci]' -delete  # Numba watches a kernel's own file only, not what it is built from
 	$(RUN) examples/compile_kernels.py
 	@touch $@
 

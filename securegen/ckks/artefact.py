@@ -26,7 +26,7 @@ from securegen.errors import ArtefactError
 from securegen.io.output import atomic, write_json
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)

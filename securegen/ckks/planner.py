@@ -15,7 +15,7 @@ from securegen.ckks.parameters import ERROR_SD, SIGMAS, Parameters, Ring
 from securegen.errors import ArtefactError, PlanError
 from securegen.kernels.residue_matmul import LANES
 
-RINGS = ((4096, (3,)), (8192, (3, 4, 5, 6)))
+RINGS = ((4096, (2, 3)), (8192, (3, 4, 5, 6)))
 PACKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 BLOCK_GENOTYPES = 1 << 26  # of a block at most, in memory where it is encrypted

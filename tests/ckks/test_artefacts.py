@@ -103,7 +103,7 @@ def test_an_unfinished_cohort_is_refused(travelled, tmp_path):
 
 def test_another_version_is_refused(travelled, tmp_path):
     path = travelled[0] / "manifest.json"
-    path.write_text(path.read_text().replace('"version": 1', '"version": 99'))
+    path.write_text(path.read_text().replace('"version": 2', '"version": 99'))
     with pytest.raises(ArtefactError, match=r"written by another version of securegen \(99\)"):
         serve(travelled, tmp_path)
 

@@ -107,7 +107,7 @@ def test_a_request_is_signed_only_for_its_own_name(tmp_path):
     with pytest.raises(KeyFileError, match="certs"):
         certs.issue(tmp_path, tmp_path / "none.csr", name="ada", rank=0)
     (tmp_path / "bad.csr").write_text("no")
-    with pytest.raises(KeyFileError, match="cannot be read"):
+    with pytest.raises(KeyFileError, match="not a certificate signing request"):
         certs.issue(tmp_path, tmp_path / "bad.csr", name="ada", rank=0)
 
 
