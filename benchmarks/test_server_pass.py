@@ -150,7 +150,7 @@ def test_server_pass(benchmark, implementation, data, tasks, two_threads):
     task = tasks[data]
     run, check = implementation(task)
     benchmark.extra_info["work"] = SAMPLES * VARIANTS * (COVARIATES + 2)
-    benchmark.pedantic(run, rounds=7, warmup_rounds=1)
+    benchmark.pedantic(run, rounds=3 if task.absent else 7, warmup_rounds=1)
     t = check()["T_STAT"].to_numpy()
     reference = numpy(task)
     reference[0]()
