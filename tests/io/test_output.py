@@ -94,7 +94,7 @@ def test_no_p_is_written_as_zero(log10p, digits):
     written = np.log10(float(mantissa)) + int(exponent or 0)
     # rounding to `digits` (12 at most where p comes from its logarithm), and of the logarithm itself
     assert abs(written + log10p) <= 10.0 ** (1 - min(digits, 12)) + 4e-16 * log10p
-    assert 1 <= float(mantissa) < 10 or p > 1e-5
+    assert 1 <= int(mantissa.partition(".")[0]) < 10 or p > 1e-5
 
 
 def test_missing_p_stays_missing():
