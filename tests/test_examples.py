@@ -150,13 +150,13 @@ def test_outsourced_scenario(tmp_path):
 
     p = read_public(root / "owner" / "key.public").parameters
     polynomial = 4 * len(p.ring.primes) * p.ring.n
-    blocks = -(-len(study.reader.variants) // p.block_variants)
+    blocks, strands = (-(-len(study.reader.variants) // v) for v in (p.block_variants, p.strand_variants))
     columns, streams, slack = len(study.design.columns.names), 2, 50_000  # manifests and array headers
     size = {m.name: m.size for m in messages}
     assert size["key.public"] < 1000
-    assert size["study.cohort"] <= blocks * streams * p.groups * polynomial + slack
+    assert size["study.cohort"] <= strands * streams * p.groups * polynomial + slack
     assert size["study.design"] <= (columns * p.groups + blocks) * polynomial + slack
-    assert size["study.results"] <= blocks * (streams * columns * 3 + 2) * polynomial + slack
+    assert size["study.results"] <= streams * (strands * (columns / p.pack + 1) + blocks * (columns + 2)) * polynomial + slack
 
     secret = (root / "owner" / "key.secret").read_bytes()
     ids = {str(i).encode() for i in study.reader.samples.iid} | {str(v).encode() for v in study.reader.variants.id}
