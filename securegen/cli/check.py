@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
+from securegen.cli.command import common_options, rehearses, report, stop_rehearsal
 from securegen.concordance import TOLERANCE, TOP, Concordance, compare, first_difference
 from securegen.errors import SecuregenError, UsageError
 from securegen.io.results import read_results
 from securegen.io.tables import read_text
 
 
-@click.command(
-    epilog="Example:  securegen check encrypted.QT.glm.linear plink2.QT.glm.linear --tolerance 1e-3 --plot check.png"
-)
+@click.command()
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option("--exact", is_flag=True, help="Compare the text: every character must be equal.")
@@ -39,33 +36,39 @@ from securegen.io.tables import read_text
     "--top", type=click.IntRange(1), default=TOP, show_default=True, help="Hits whose membership is compared."
 )
 @click.option("--plot", metavar="FILE", help="Scatter plot of both tables (.png, .svg or .pdf).")
-@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
-def command(a, b, exact, tolerance, by, common, top, plot, as_json) -> None:
+@common_options
+@rehearses
+def command(a, b, exact, tolerance, by, common, top, plot) -> None:
     """Compare two tables of results: are they the same, and if not, where?
 
     A and B may list other variants, in another order, with the tested allele turned round. The exit code is 0 when no
     difference is beyond the tolerance, 1 when one is.
     """  # fmt: skip
     if exact:
-        if plot or as_json:
-            raise UsageError("--exact compares text: it goes without --plot and --json")
+        if plot:
+            raise UsageError("--exact compares text: it goes without --plot")
         where = first_difference(read_text(a), read_text(b))
+        stop_rehearsal([])
+        report([] if where else "identical", agree=not where, first_difference=where)
         if where:
             raise SecuregenError(f"{a} and {b} differ: {where}")
-        click.echo("identical")
         return
     result = compare(read_results(a), read_results(b), by=by, top=top)
     reasons = result.reasons(tolerance, common=common)
+    if plot:
+        from securegen.plot.canvas import require_matplotlib
+
+        require_matplotlib()
+    stop_rehearsal([plot] if plot else [])
     if plot:
         from securegen.plot.canvas import write
         from securegen.plot.comparison import scatter
 
         write(plot, scatter(result))
-    if as_json:
-        click.echo(json.dumps(result.to_json() | {"tolerance": tolerance, "agree": not reasons}, indent=1))
-    else:
-        for line in lines(result):
-            click.echo(line)
+    report(
+        lines(result), **result.to_json(), tolerance=tolerance, agree=not reasons, reasons=reasons,
+        outputs=[plot] if plot else [],
+    )  # fmt: skip
     if reasons:
         raise SecuregenError(f"{a} and {b} differ beyond {tolerance:g}: {'; '.join(reasons)}")
 

@@ -24,7 +24,7 @@ EXAMPLES = {
     "qc": f"qc {COHORT} --out quality",
     "report": "report result",
     "plot": "plot result --format png,svg --width 1600",
-    "check": "check result.QT.glm.linear study.QT.glm.linear",
+    "check": "check result.QT.glm.linear plain.QT.glm.linear",
     "prs-step": f"prs-step encrypt {COHORT} {SCORE} {PASS} --out enc",
     "prs-step encrypt": f"prs-step encrypt {COHORT} {SCORE} {PASS} --out enc",
     "prs-step decrypt": f"prs-step decrypt --key enc.secret {PASS} --owner enc.owner --results enc.results --out scores",

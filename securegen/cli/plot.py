@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
+from securegen.cli.command import common_options, rehearses, report, stop_rehearsal
 from securegen.cli.report import outcome_options
 
 KINDS = ("manhattan", "qq", "density", "calibration", "cost", "noise")
@@ -33,21 +34,27 @@ def pictures(run, chosen: tuple[str, ...], width: int | None) -> Iterator[tuple[
 
 
 def draw_all(
-    run, out: str, *, chosen: tuple[str, ...] = KINDS, width: int | None = None, formats=("png",)
+    run, out: str, *, chosen: tuple[str, ...] = KINDS, width: int | None = None, formats=("png",), rehearse=False
 ) -> list[str]:
-    """Draw and write pictures; returns their paths. Raises UsageError where the run has nothing for any of them."""
+    """Draw and write pictures; returns their paths. rehearse: under --dry-run, stop before the first. Raises UsageError
+    where the run has nothing for any of them."""
     from securegen.errors import UsageError
     from securegen.plot.canvas import require_matplotlib, write
 
     require_matplotlib()
-    paths = []
-    for name, draw in pictures(run, chosen, width):
-        figure = draw()
-        for kind in formats:
-            paths.append(f"{out}.{name.replace('/', '_')}.{kind}")
-            write(paths[-1], figure)
-    if not paths:
+    todo = [
+        (draw, [f"{out}.{name.replace('/', '_')}.{kind}" for kind in formats])
+        for name, draw in pictures(run, chosen, width)
+    ]
+    if not todo:
         raise UsageError(f"{run.prefix} has nothing for {', '.join(chosen)}")
+    paths = [path for _, named in todo for path in named]
+    if rehearse:
+        stop_rehearsal(paths)
+    for draw, named in todo:
+        figure = draw()
+        for path in named:
+            write(path, figure)
     return paths
 
 
@@ -58,6 +65,8 @@ def draw_all(
 @click.option("--format", "formats", default="png", show_default=True, metavar="A,B", help="png, svg, pdf.")
 @outcome_options
 @click.option("--out", metavar="PREFIX", help="Prefix of the pictures [PREFIX].")
+@common_options
+@rehearses
 def command(prefix, chosen, width, formats, pheno, pheno_name, reference, out) -> None:
     """Pictures of a finished run: Manhattan, QQ, scores, cost, planned noise.
 
@@ -71,5 +80,5 @@ def command(prefix, chosen, width, formats, pheno, pheno_name, reference, out) -
     if set(kinds) - set(FORMATS):
         raise UsageError(f"--format {formats}: choose from {', '.join(FORMATS)}")
     run = open_run(prefix, pheno=pheno, pheno_name=pheno_name, reference=reference)
-    for path in draw_all(run, out or run.prefix, chosen=chosen or KINDS, width=width, formats=kinds):
-        click.echo(path)
+    paths = draw_all(run, out or run.prefix, chosen=chosen or KINDS, width=width, formats=kinds, rehearse=True)
+    report(paths, outputs=paths)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import click
 
+from securegen.cli.command import common_options, rehearses, report, stop_rehearsal
 from securegen.cli.options import _apply, _names
 
 
@@ -29,16 +30,21 @@ def outcome_options(command: Callable) -> Callable:
     "--annotate", metavar="FILE", help="Columns to show beside hits: a table whose first column is the variant id."
 )
 @click.option("--out", metavar="FILE", help="The file to write [PREFIX.report.html].")
+@common_options
+@rehearses
 def command(prefix, pheno, pheno_name, reference, annotate, out) -> None:
     """A report of a finished run as one HTML file that loads nothing.
 
     PREFIX is what the run was given as --out (or one table). The page has results, precision, cost, parameters, and who
     learned what. It needs the extra securegen[plot].
     """
+    from securegen.plot.canvas import require_matplotlib
     from securegen.report.build import write_report
     from securegen.report.gather import open_run
 
+    require_matplotlib()
     run = open_run(prefix, pheno=pheno, pheno_name=pheno_name, reference=reference)
     path = out or f"{run.prefix}.report.html"
+    stop_rehearsal([path])
     write_report(path, run, annotations=annotate)
-    click.echo(path)
+    report(path, outputs=[path])

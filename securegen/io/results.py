@@ -11,6 +11,7 @@ import pandas as pd
 import zstandard
 
 from securegen.errors import InputError
+from securegen.io.sumstats import read_sumstats
 
 _TEXT = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
 _MISSING = ("NA", "nan", "")
@@ -18,7 +19,8 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 def read_results(path: str | Path) -> pd.DataFrame:
-    """A table of association results, one row a variant: this program's or plink2's, plain, gzip or zstd.
+    """A table of association results, one row a variant: this program's, plink2's, regenie's or GWAS-SSF; plain, gzip
+    or zstd.
 
     Text columns hold str, the others float64 with NaN where missing (POS int64). LOG10_P is always there, from the text
     of P where the file has none, so that p-values below 1e-308 keep their size; then there is no column P. Of plink2's
@@ -27,7 +29,7 @@ def read_results(path: str | Path) -> pd.DataFrame:
     """
     header = list(_read(path, nrows=0).columns)
     if not {"#CHROM", "POS", "ID"} <= set(header) or not {"P", "LOG10_P"} & set(header):
-        raise InputError(f"{path} is no table of results: its header needs #CHROM, POS, ID and P or LOG10_P")
+        return _of_other_programs(path)
     own_log = "LOG10_P" in header
     numeric = [n for n in header if n not in _TEXT and n != "P"]
     frame = _read(
@@ -46,6 +48,16 @@ def read_results(path: str | Path) -> pd.DataFrame:
     if "TEST" in frame and (frame["TEST"] == "ADD").any():
         frame = frame[frame["TEST"] == "ADD"].reset_index(drop=True)
     return frame
+
+
+def _of_other_programs(path: str | Path) -> pd.DataFrame:
+    """As `read_results`, for other headers than plink2's full one."""
+    frame = read_sumstats(path).drop(columns="P")
+    if not {"REF", "ALT"} <= set(frame.columns):
+        raise InputError(f"{path} is no table of results: its header needs columns of both alleles")
+    if frame["POS"].isna().any():
+        raise InputError(f"{path}: POS is missing, first of variant {frame['ID'][int(frame['POS'].isna().argmax())]}")
+    return frame.astype({n: np.float64 for n in frame if n not in (*_TEXT, "POS")})
 
 
 def _read(path: str | Path, **options: Any) -> pd.DataFrame:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -114,8 +115,8 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
         kind, names = "plink2", PLINK2_NAMES
     else:
         raise InputError(
-            f"{path}, line 1: neither plink2's (#CHROM … ID … A1 … P), regenie's (CHROM GENPOS …) nor GWAS-SSF's "
-            "(chromosome base_pair_location …) header"
+            f"{path} is no table of results: its header is neither plink2's (#CHROM … ID … A1 … P), regenie's "
+            "(CHROM GENPOS …) nor GWAS-SSF's (chromosome base_pair_location …)"
         )
     separator = "\t" if "\t" in first else None
     rows = 0
@@ -125,9 +126,9 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
         rows = number - 1
     if not rows:
         raise InputError(f"{path} has no rows: a header line and a line a variant are expected")
-    cells = pd.read_csv(io.StringIO(text), sep=separator or r"\s+", dtype=object, keep_default_na=False).rename(
-        columns=names
-    )
+    cells = pd.read_csv(
+        io.StringIO(text), sep=separator or r"\s+", dtype=object, keep_default_na=False, quoting=csv.QUOTE_NONE
+    ).rename(columns=names)
     if kind == "gwas-ssf" and "ID" not in cells:
         cells["ID"] = _first_known([cells[n] for n in ("rsid", "variant_id") if n in cells], len(cells))
     frame = pd.DataFrame(

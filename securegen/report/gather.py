@@ -23,7 +23,7 @@ from securegen.plot.association import Associations
 from securegen.plot.scores import Scores
 from securegen.vocabulary import TABLE_SUFFIX
 
-SUFFIXES = (*TABLE_SUFFIX.values(), "uv", "hits")
+SUFFIXES = (*TABLE_SUFFIX.values(), "uv", "chi2", "hits")
 # What stands before and after the phenotype's name, in this program's own columns and in other formats.
 NAMES = (*((".", suffix) for suffix in SUFFIXES), ("_", "regenie"), (".", "gwas-ssf.tsv"))
 _PACKED = ("", ".gz", ".zst")

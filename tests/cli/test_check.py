@@ -181,7 +181,10 @@ def test_exact_names_line_and_column(frame, write, tmp_path):
     assert done.code == 1 and "differ: line 4, BETA: " in done.err and "'0.5'" in done.err
     assert first_difference("a\n", "a\nb\n") == "1 lines and 2" and first_difference("a\n", "a") == "line endings"
     assert first_difference("a\tb\n1\n", "a\tb\n1\t2\n") == "line 2, b: '1' and '1\\t2'"
-    assert securegen("check", a, a, "--exact", "--json").code == 2
+    done = securegen("check", a, tmp_path / "b", "--exact", "--json")
+    record = json.loads(done.out)
+    assert done.code == 1 and not record["agree"] and record["first_difference"].startswith("line 4, BETA: ")
+    assert securegen("check", a, a, "--exact", "--plot", tmp_path / "c.png").code == 2
 
 
 def test_engines_agree_and_are_drawn(small, tmp_path):

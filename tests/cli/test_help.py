@@ -114,6 +114,7 @@ BEFORE = {
         "--out person",
     ],
     "prs-step offer": ["prs-step challenge --out hospital"],
+    "check": ["gwas --bfile cohort --pheno cohort.pheno.tsv --pheno-name QT --covar cohort.covar.tsv --out plain"],
     "site variants": ["site variants --bfile cohort --out oslo.variants.tsv",
                       "site variants --bfile cohort --out turku.variants.tsv"],
     "study init": ["site keygen --state oslo --out oslo.public", "site keygen --state turku --out turku.public"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import re
 
 import numpy as np
@@ -14,6 +15,7 @@ from support import securegen
 from securegen.errors import InputError
 from securegen.io.gwas_ssf import MANDATORY, About, floored, metadata_text, write_gwas_ssf
 from securegen.io.regenie import COLUMNS, write_regenie
+from securegen.io.results import read_results
 from securegen.io.sumstats import read_sumstats, table_rows, write_table
 from securegen.model import Variants
 from securegen.version import VERSION
@@ -120,7 +122,7 @@ def test_a_p_value_without_log10_keeps_its_rank(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\tb\n1\t2\n", "line 1: neither plink2's"),
+        ("a\tb\n1\t2\n", "no table of results: its header is neither plink2's"),
         ("#CHROM\tPOS\tID\tA1\tP\n", "has no rows"),
         ("#CHROM\tPOS\tID\tA1\tP\n1\t2\tx\tA\n", "row 2"),
         ("#CHROM\tPOS\tID\tA1\tP\n1\t2\tx\tA\tsmall\n", "column P holds 'small'"),
@@ -164,6 +166,28 @@ def test_real_tables_round_trip(formats, name, suffix):
     ssf = read_sumstats(formats / f"gwas-ssf.{name}.gwas-ssf.tsv")
     whole = ours[ours["SE"].notna()].reset_index(drop=True)
     pd.testing.assert_frame_equal(ssf[[*same, "P"]], whole[[*same, "P"]], check_exact=True)
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("QT", "glm.linear"), ("CC", "glm.logistic.score")])
+def test_formats_of_one_run_do_not_differ(formats, name, suffix):
+    """`check` sees in regenie's and GWAS-SSF's columns what plink2's hold; GWAS-SSF has no rows without statistics."""
+    ours = formats / f"plink2.{name}.{suffix}"
+    for other in (f"regenie_{name}.regenie", f"gwas-ssf.{name}.gwas-ssf.tsv"):
+        done = securegen("check", ours, formats / other, "--tolerance", "1e-14", "--common", "--json")
+        found = json.loads(done.out)
+        assert done.code == 0 and found["agree"] and found["only_b"] == 0 and found["flipped"] == 0, done.err
+        rows = read_results(ours)
+        left_out = 0 if "regenie" in other else int(rows["SE"].isna().sum())
+        assert found["only_a"] == left_out and found["differences"]["LOG10_P"]["max"] == 0
+        assert {"BETA", "SE", "A1_FREQ", "STATISTIC"} <= set(found["differences"])
+
+
+def test_a_quote_in_an_id_is_no_quote(tmp_path):
+    path = tmp_path / "x.regenie"
+    rows = [f"1 {10 + j} {name} A G 0.2 9 ADD 1 1 1 0.5 NA" for j, name in enumerate(('"a', 'b"', "c"))]
+    path.write_text("\n".join([" ".join(COLUMNS), *rows]) + "\n")
+    for read in (read_sumstats, read_results):
+        assert read(path)["ID"].tolist() == ['"a', 'b"', "c"]
 
 
 def test_what_a_format_cannot_say_is_refused_before_the_run(small, tmp_path):

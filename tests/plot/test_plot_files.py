@@ -173,6 +173,14 @@ def test_scores_draw_their_density(small, score_file, tmp_path):
 def test_plot_of_a_run_and_of_a_lone_table(small, tmp_path):
     run = ["run-local", "gwas", "--engine", "plain", *small.options("QT"), "--chr", "2", "--quiet"]
     assert securegen(*run, "--out", tmp_path / "r").code == 0
+    for words in (["plot"], ["report"], ["check", tmp_path / "r.QT.glm.linear"]):
+        before = set(tmp_path.iterdir())
+        more = ["--plot", tmp_path / "c.png"] if words[0] == "check" else []
+        last = tmp_path / ("r.QT.glm.linear" if words[0] == "check" else "r")
+        found = json.loads(securegen(*words, last, *more, "--dry-run", "--json").out)
+        assert found["dry_run"] and found["would_write"] and set(tmp_path.iterdir()) == before
+        made = json.loads(securegen(*words, last, *more, "--json").out)
+        assert made["outputs"] == found["would_write"] and set(map(str, tmp_path.iterdir())) >= set(made["outputs"])
     done = securegen("plot", tmp_path / "r")
     assert [line.rpartition("/")[2] for line in done.out.split()] == ["r.QT.manhattan.png", "r.QT.qq.png", "r.cost.png"]
     lone = tmp_path / "alone"
