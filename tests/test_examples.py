@@ -156,7 +156,10 @@ def test_outsourced_scenario(tmp_path):
     assert size["key.public"] < 1000
     assert size["study.cohort"] <= strands * streams * p.groups * polynomial + slack
     assert size["study.design"] <= (columns * p.groups + blocks) * polynomial + slack
-    assert size["study.results"] <= streams * (strands * (columns / p.pack + 1) + blocks * (columns + 2)) * polynomial + slack
+    assert (
+        size["study.results"]
+        <= streams * (strands * (columns / p.pack + 1) + blocks * (columns + 2)) * polynomial + slack
+    )
 
     secret = (root / "owner" / "key.secret").read_bytes()
     ids = {str(i).encode() for i in study.reader.samples.iid} | {str(v).encode() for v in study.reader.variants.id}

@@ -24,6 +24,7 @@ TESTS = {
     "trend": "Cochran–Armitage trend test",
     "allelic": "Test of the 2 × 2 table of allele counts",
     "uv": "Linear regression from two opened numbers a variant",
+    "chi2": "χ² alone, one opened number a variant",
     "hits": "Linear regression; only variants below the threshold were opened",
 }
 CONTINGENCY = ("trend", "allelic")
