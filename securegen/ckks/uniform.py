@@ -16,7 +16,7 @@ from securegen.ckks.parameters import Ring
 from securegen.kernels.threads import over_range
 from securegen.randomness import KEY_BYTES, keystream
 
-PIECE_BYTES = 1 << 19  # of stream drawn at a time, so that it is in the second cache when it is read
+PIECE_BYTES = 1 << 21  # of stream drawn at a time: few calls, and still in a cache when it is read
 
 
 def budget(lanes: int) -> int:
