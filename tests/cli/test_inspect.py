@@ -11,6 +11,7 @@ import pytest
 from support import securegen
 
 from securegen.ckks import keys
+from securegen.ckks.artefact import FORMAT_VERSION
 from securegen.errors import InputError
 from securegen.inspection import inspect
 
@@ -21,7 +22,12 @@ def test_every_folder_that_travels(part, role, steps):
         steps.server / f"study.{part}",
         public=None if part == "results" else keys.read_public(steps.owner / "key.public"),
     )
-    assert found.facts["role"] == role and found.facts["version"] == 1 and not found.problems and not found.notes
+    assert (
+        found.facts["role"] == role
+        and found.facts["version"] == FORMAT_VERSION
+        and not found.problems
+        and not found.notes
+    )
     assert found.checks["digests"].startswith("hold: ") and int(found.facts["files"].split()[0]) > 0
     assert found.checks["signature"] == ("none: results are verified" if part == "results" else "holds")
 
