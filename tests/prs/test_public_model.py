@@ -239,12 +239,12 @@ def test_measured_noise_is_within_the_proof(study, run):
 
 @pytest.mark.parametrize(("strands", "encryptor"), [(1, "own"), (3, "own"), (2, "seal")])
 def test_the_store_of_an_association_serves_scores(strands, encryptor, additive, tmp_path):
-    """A store planned for 12 design columns of 16 bits, encrypted whole, then scored with a part of its variants."""
+    """A store planned for 12 design columns of 20 bits, encrypted whole, then scored with a part of its variants."""
     lines = Path(additive.score).read_text().splitlines()
     score = tmp_path / "part.tsv"
     score.write_text("\n".join(lines[:1] + lines[3::2]) + "\n")
     study = open_scores(Inputs(additive.bfile), ScoreInputs((str(score),)))
-    planned = plan_association(Workload(additive.samples, additive.variants, 12, 16)).parameters
+    planned = plan_association(Workload(additive.samples, additive.variants, 12, 20)).parameters
     key = generate(replace(planned, pack=64, strands=strands))
     assert key.public.parameters.block_variants % additive.variants  # the last block has fewer strands
     paths = api.encrypt_cohort(study.reader, key, tmp_path / "e", encryptor=encryptor)
