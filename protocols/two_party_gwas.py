@@ -6,16 +6,17 @@ temporary directory and starts each as its own process; with `--directory D --pa
 | message | from | to |
 |---|---|---|
 | who and which variants are genotyped | hospital | registry |
-| how many columns, and which are opened | registry | hospital |
+| how many columns, and who is analysed | registry | hospital |
 | keys of masks, sizes | hospital, registry | dealer |
 | correlation: a key; a matrix | dealer | hospital; registry |
 | masked phenotypes and covariates | registry | hospital |
 | masked genotypes | hospital | registry |
-| shares of the sums | hospital | registry |
+| masked bits, by which shares become exact in a larger ring | hospital, registry | registry, hospital |
+| shares of the sums; Σ g² over who is analysed | hospital | registry |
 
 The registry learns every sum and writes the tables; by choosing phenotypes it could read genotypes, so the hospital
-must say --consent-aggregates, and its state counts the columns it has answered. The hospital learns the number of
-columns. The dealer learns sizes. Semi-honest parties; the dealer colludes with nobody.
+must say --consent-aggregates, and its state counts the columns it has answered. The hospital learns who is
+analysed and the number of columns. The dealer learns sizes. Semi-honest parties; the dealer colludes with nobody.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from securegen.mpc.association import genotype_run, phenotype_run
-from securegen.mpc.dealer import block_dealer
+from securegen.mpc.aggregates import deal, genotype_run, phenotype_run
 from securegen.mpc.local import identity, local_study
 from securegen.mpc.parties import read_parties
 from securegen.mpc.session import open_session
@@ -45,7 +45,7 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
     state = OwnerState(directory / f"{name}.state.json")
     with open_session(parties, identity(directory, name), protocol="two-party gwas/1", dimensions={}) as session:
         if name == "dealer":
-            block_dealer(session, left="hospital", right="registry")
+            deal(session, ROLES)
         elif name == "hospital":
             reader = open_genotypes(Inputs(a.bfile))
             genotype_run(

@@ -8,15 +8,13 @@ counts and sums by which covariates and phenotypes are scaled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from securegen.design import Design
 from securegen.errors import ProtocolError, UsageError
 from securegen.io.tables import read_table
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, Sums, Variants, iterate_blocks
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
 from securegen.mpc import gwas, outsourced, vertical
 from securegen.mpc.secure_sum import PairwiseMasks
 from securegen.mpc.session import Session
@@ -72,7 +70,7 @@ def site_run(
     log: Log = silent, digits: int = 17,
 ) -> list[Summary]:  # fmt: skip
     """A site of a horizontal split: writes the pooled tables, the same at every site, one phenotype at a time."""
-    _only_mean(inputs)
+    only_mean(inputs)
     _same_everywhere(session, {"variants": reader.variants.digest(), "grid": reader.dosage_grid, "model": inputs.model})
     masks = PairwiseMasks.agree(session, two_sites_learn_each_other=two_sites_learn_each_other)
     total = gwas.sum_over_sites(session, masks)
@@ -86,42 +84,6 @@ def site_run(
     return summaries
 
 
-def genotype_run(
-    session: Session, roles: vertical.Roles, reader: GenotypeReader, *, cohort: str, state: OwnerState,
-    consent_aggregates: bool, column_limit: int | None = None, threads: int = 1,
-) -> None:  # fmt: skip
-    """The genotype party of a vertical split: announces its cohort, helps, learns nothing but the number of columns."""
-    announce_cohort(session, roles.right, reader)
-    opened = _agreed_columns(session.receive_json(roles.right, "columns"), roles.right)
-    bits = session.receive_json(roles.right, "ring")
-    if bits not in (32, 64):
-        raise ProtocolError(f"party {roles.right!r} announced a ring of {str(bits)[:20]} bits")
-    size = vertical.block_size(len(reader.samples), bits)
-    gwas.vertical_genotypes(
-        session, roles, iterate_blocks(reader, size), samples=len(reader.samples), columns=len(opened["m"]),
-        opened=opened, cohort=cohort, state=state, consent_aggregates=consent_aggregates, column_limit=column_limit,
-        bits=bits, threads=threads,
-    )  # fmt: skip
-
-
-def phenotype_run(
-    session: Session, roles: vertical.Roles, inputs: Inputs, out: str, *, state: OwnerState, consent_aggregates: bool,
-    log: Log = silent, digits: int = 17, threads: int = 1,
-) -> list[Summary]:  # fmt: skip
-    """The phenotype party of a vertical split: writes the tables."""
-    _only_mean(inputs)
-    cohort = receive_cohort(session, roles.left)
-    design = build_design(inputs, cohort, log)
-    session.send_json(roles.left, "columns", gwas.opened_columns(design.columns, pairs=False))
-    bits = gwas.ring_bits(design.columns, cohort.dosage_grid)
-    session.send_json(roles.left, "ring", bits)
-    blocks = gwas.vertical_phenotypes(
-        session, roles, design.columns, state=state, grid=cohort.dosage_grid, consent_aggregates=consent_aggregates,
-        bits=bits, threads=threads,
-    )  # fmt: skip
-    return _tables(out, cohort, blocks, design, digits)
-
-
 def outsourced_genotype_run(
     session: Session, roles: outsourced.OutsourcedRoles, reader: GenotypeReader, *, cohort: str, state: OwnerState,
     column_limit: int | None = None,
@@ -129,10 +91,12 @@ def outsourced_genotype_run(
     """The genotype owner of an outsourced run."""
     announce_cohort(session, roles.right, reader)
     opened = _agreed_columns(session.receive_json(roles.right, "columns"), roles.right)
-    blocks = iterate_blocks(reader, vertical.block_size(len(reader.samples)))
+    bits = _agreed_ring(session.receive_json(roles.right, "ring"), roles.right)
+    blocks = iterate_blocks(reader, vertical.block_size(len(reader.samples), bits))
     outsourced.genotype_owner(
         session, roles, (gwas.genotype_streams(b, squares=bool(opened["q"])) for b in blocks),
         samples=len(reader.samples), columns=len(opened["m"]), cohort=cohort, state=state, column_limit=column_limit,
+        bits=bits,
     )  # fmt: skip
 
 
@@ -141,16 +105,19 @@ def outsourced_phenotype_run(
     log: Log = silent, digits: int = 17,
 ) -> list[Summary]:  # fmt: skip
     """The phenotype owner of an outsourced run, who also receives the sums and writes the tables."""
-    _only_mean(inputs)
+    only_mean(inputs)
     cohort = receive_cohort(session, roles.left)
     design = build_design(inputs, cohort, log)
     opened = gwas.opened_columns(design.columns, pairs=False)
-    sizes = {"samples": len(cohort.samples), "opened": opened}
+    bits = gwas.ring_bits(design.columns, cohort.dosage_grid)
+    sizes = {"samples": len(cohort.samples), "opened": opened, "ring": bits}
     session.send_json(roles.left, "columns", opened)
+    session.send_json(roles.left, "ring", bits)
     for server in roles.servers:
         session.send_json(server, "sizes", sizes)
-    outsourced.phenotype_owner(session, roles, design.columns.values, state=state)
-    return _tables(out, cohort, gwas.outsourced_sums(session, roles, design.columns), design, digits)
+    outsourced.phenotype_owner(session, roles, design.columns.values, state=state, bits=bits)
+    blocks = gwas.outsourced_sums(session, roles, design.columns, bits=bits)
+    return write_tables(out, cohort.variants, blocks, design.analyses, grid=cohort.dosage_grid, digits=digits)
 
 
 def outsourced_server_run(session: Session, roles: outsourced.OutsourcedRoles, *, threads: int = 1) -> None:
@@ -160,15 +127,13 @@ def outsourced_server_run(session: Session, roles: outsourced.OutsourcedRoles, *
         raise ProtocolError(f"party {roles.right!r} announced sizes {str(sizes)[:200]}")
     opened = _agreed_columns(sizes.get("opened"), roles.right)
     outsourced.server(
-        session, roles, samples=sizes["samples"], columns=len(opened["m"]), opened=opened, threads=threads
+        session, roles, samples=sizes["samples"], columns=len(opened["m"]), opened=opened,
+        bits=_agreed_ring(sizes.get("ring"), roles.right), threads=threads,
     )  # fmt: skip
 
 
-def _tables(out: str, cohort: GenotypeReader, blocks: Iterable[Sums], design: Design, digits: int) -> list[Summary]:
-    return write_tables(out, cohort.variants, blocks, design.analyses, grid=cohort.dosage_grid, digits=digits)
-
-
-def _only_mean(inputs: Inputs) -> None:
+def only_mean(inputs: Inputs) -> None:
+    """Raise UsageError for complete cases."""
     if inputs.missing != "mean":
         raise UsageError("--engine mpc runs --missing mean; complete cases need --engine plain")
 
@@ -192,6 +157,12 @@ def _same_everywhere(session: Session, mine: dict[str, object]) -> None:
             if theirs != mine:
                 which = [k for k in mine if not isinstance(theirs, dict) or theirs.get(k) != mine[k]]
                 raise ProtocolError(f"party {other!r} has another {which[0] if which else 'study'} than {session.me!r}")
+
+
+def _agreed_ring(value: object, sender: str) -> int:
+    if value not in (32, 64):
+        raise ProtocolError(f"party {sender!r} announced a ring of {str(value)[:20]} bits")
+    return int(str(value))
 
 
 def _agreed_columns(value: object, sender: str) -> dict[str, list[int]]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from securegen.errors import ProtocolError
 from securegen.mpc.prg import words
-from securegen.mpc.ring import matmul_ring
+from securegen.mpc.ring import matmul_chunks, matmul_ring
 from securegen.mpc.session import Session
 from securegen.mpc.shares import ring_dtype
 from securegen.randomness import fresh_key
@@ -34,7 +34,9 @@ class Dealt:
 
 def dealt_blocks(session: Session, *, left: str, right: str, threads: int = 1) -> Iterator[Dealt]:
     """Serve `vertical`, block by block: c = aᵀb for every stream announced by `left`; c − words goes to `right`."""
-    samples, columns, bits = sizes(session.receive_json(left, "dealer/sizes"), 3, left)
+    samples, columns, bits, rows = sizes(session.receive_json(left, "dealer/sizes"), 4, left)
+    if not 0 < rows <= samples:
+        raise ProtocolError(f"party {left!r} announced chunks of {rows} of {samples} samples")
     dtype = ring_dtype(bits)
     key_right = session.receive_key(right, "dealer/key")
     key_c = fresh_key()
@@ -48,7 +50,7 @@ def dealt_blocks(session: Session, *, left: str, right: str, threads: int = 1) -
         key_left = session.receive_key(left, f"dealer/block key/{number}")
         start = time.perf_counter()
         a = words(key_left, LEFT_MASK, number=0, shape=(samples, width), dtype=dtype)
-        c = matmul_ring(a, b, threads=threads)
+        c = matmul_chunks(a, b, rows, threads=threads)
         c -= words(key_c, CORRELATION, number=number, shape=c.shape, dtype=dtype)
         busy += time.perf_counter() - start
         session.send(right, f"dealer/c/{number}", c)
@@ -86,12 +88,10 @@ def score_dealer(session: Session, *, left: str, right: str, bits: int = 64, thr
     return busy
 
 
-def server_dealer(
-    session: Session, *, left: str, right: str, servers: tuple[str, str], bits: int = 64, threads: int = 1
-) -> float:
+def server_dealer(session: Session, *, left: str, right: str, servers: tuple[str, str], threads: int = 1) -> float:
     """Serve `outsourced`: both masks are sums of two server masks; c is split between the servers."""
+    samples, columns, bits = sizes(session.receive_json(left, "dealer/sizes"), 3, left)
     dtype = ring_dtype(bits)
-    samples, columns = sizes(session.receive_json(left, "dealer/sizes"), 2, left)
     keys_right = [session.receive_key(right, f"dealer/key/{i}") for i in range(2)]
     key_c = fresh_key()
     session.send_key(servers[0], "dealer/correlation key", key_c)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from securegen.errors import ProtocolError, UsageError
-from securegen.mpc import association, dealer, projected_run, score_run
+from securegen.mpc import aggregates, association, dealer, projected_run, score_run
 from securegen.mpc.certs import Identity
 from securegen.mpc.gwas import ask_consent
 from securegen.mpc.outsourced import OutsourcedRoles
@@ -126,10 +126,8 @@ def run_dealer(parties: Parties, identity: Identity, *, threads: int = 1) -> Out
     with _session(parties, identity, outcome) as session:
         if split == VERTICAL:
             r = vertical_roles(parties)
-            if session.receive_json(r.left, "dealer/reveal") == AGGREGATES:
-                offline = dealer.block_dealer(session, left=r.left, right=r.right, threads=threads)
-            else:
-                offline = projected_run.deal(session, r, threads=threads)
+            everything = session.receive_json(r.left, "dealer/reveal") == AGGREGATES
+            offline = (aggregates if everything else projected_run).deal(session, r, threads=threads)
         elif split == SCORES:
             r = score_roles(parties)
             offline = dealer.score_dealer(session, left=r.left, right=r.right, threads=threads)
@@ -182,12 +180,12 @@ def _vertical(session: Session, roles: Roles, task: Task, outcome: Outcome, read
         _projected(session, roles, task, outcome, reader, log)
         return
     if reader is not None:
-        association.genotype_run(
+        aggregates.genotype_run(
             session, roles, reader, cohort=task.cohort, state=task.state, consent_aggregates=task.consent_aggregates,
             column_limit=task.column_limit, threads=task.threads,
         )  # fmt: skip
         return
-    outcome.tables = association.phenotype_run(
+    outcome.tables = aggregates.phenotype_run(
         session, roles, task.inputs, task.out, state=task.state, consent_aggregates=task.consent_aggregates, log=log,
         digits=task.digits, threads=task.threads,
     )  # fmt: skip

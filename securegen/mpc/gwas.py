@@ -24,7 +24,6 @@ from securegen.model import Columns, GenotypeBlock, Sums
 from securegen.mpc import outsourced, vertical
 from securegen.mpc.secure_sum import PairwiseMasks, secure_sum
 from securegen.mpc.session import Session
-from securegen.mpc.state import OwnerState
 
 _LIMBS = 8  # Python integers are summed mod 2^512
 
@@ -98,49 +97,19 @@ def opened_columns(columns: Columns, *, pairs: bool) -> dict[str, list[int]]:
 
 
 def ring_bits(columns: Columns, grid: int, *, pairs: bool = False) -> int:
-    """32 where every sum that is opened is certain to be below 2^31, else 64."""
+    """32 where every sum that is opened is certain to be below 2^31, else 64. Raises PlanError where it may pass 2^63."""
     x, squares = np.abs(shared_columns(columns, pairs=pairs)).sum(axis=0, dtype=object), columns.squared_index
     largest = [2 * grid * int(max(x)), *(4 * grid * grid * int(x[j]) for j in squares)]
+    check_sum_bound(max(largest), "a sum")
     return 32 if max(largest) < 1 << 31 else 64
 
 
-def vertical_genotypes(
-    session: Session, roles: vertical.Roles, blocks: Iterable[GenotypeBlock], *, samples: int, columns: int,
-    opened: dict[str, list[int]], cohort: str, state: OwnerState, consent_aggregates: bool = False,
-    column_limit: int | None = None, bits: int = 64, threads: int = 1,
-) -> None:  # fmt: skip
-    """The genotype party: help with every sum, learn none. opened: `opened_columns`, a public agreement.
-
-    Raises PolicyError unless `consent_aggregates`, or when the cohort has answered its limit of columns.
-    """
-    ask_consent(consent_aggregates)
-    squares = bool(opened["q"])
-    sides = vertical.genotype_side(
-        session, roles, (genotype_streams(b, squares=squares) for b in blocks), samples=samples, columns=columns,
-        cohort=cohort, state=state, column_limit=column_limit, bits=bits, threads=threads,
-    )  # fmt: skip
-    for side in sides:
-        _open(session, roles, side, opened)
-
-
-def vertical_phenotypes(
-    session: Session, roles: vertical.Roles, columns: Columns, *, state: OwnerState, grid: int = 1, pairs: bool = False,
-    consent_aggregates: bool = False, bits: int = 64, threads: int = 1,
-) -> Iterator[Sums]:  # fmt: skip
-    """The phenotype party: yields the sums. columns: rows in the genotype party's sample order; bits: `ring_bits`."""
-    ask_consent(consent_aggregates)
-    values, opened = shared_columns(columns, pairs=pairs), opened_columns(columns, pairs=pairs)
-    check_sum_bound(4 * grid * grid * int(np.abs(columns.values).max(initial=0)) * len(values), "a sum")
-    for side in vertical.phenotype_side(session, roles, values, state=state, bits=bits, threads=threads):
-        yield _sums(side.start, _open(session, roles, side, opened), columns, pairs=pairs)
-
-
 def outsourced_sums(
-    session: Session, roles: outsourced.OutsourcedRoles, columns: Columns, *, pairs: bool = False
+    session: Session, roles: outsourced.OutsourcedRoles, columns: Columns, *, pairs: bool = False, bits: int = 64
 ) -> Iterator[Sums]:
-    """The receiver of an outsourced run: yields the sums. Servers open what `opened_columns` says."""
+    """The receiver of an outsourced run: yields the sums. Servers open what `opened_columns` says; bits: `ring_bits`."""
     opened = opened_columns(columns, pairs=pairs)
-    for block in outsourced.receive_sums(session, roles, columns=len(opened["m"]), opened=opened):
+    for block in outsourced.receive_sums(session, roles, columns=len(opened["m"]), opened=opened, bits=bits):
         yield _sums(block.start, block.streams, columns, pairs=pairs)
 
 
@@ -151,17 +120,6 @@ def ask_consent(consent: bool) -> None:
             "opening all sums lets their receiver read genotypes by choosing phenotypes, and whoever holds the genotypes "
             "solve for phenotypes: both owners must agree with --consent-aggregates"
         )
-
-
-def _open(session: Session, roles: vertical.Roles, side: vertical.BlockShares, opened: dict[str, list[int]]) -> dict:
-    between = (roles.left, roles.right)
-    return {
-        name: vertical.reveal(
-            session, np.ascontiguousarray(share[:, opened[name]]), step=f"open/{side.start}/{name}", between=between,
-            to=roles.right,
-        )
-        for name, share in side.streams.items()
-    }  # fmt: skip
 
 
 def _sums(start: int, streams: dict[str, np.ndarray], columns: Columns, *, pairs: bool) -> Sums:

@@ -3,20 +3,24 @@
 Sign of f, shared mod 2^64. The dealer shares a uniform ρ as a sum. The parties open c = f + ρ; the top bit of f = c − ρ is
 c_63 ⊕ ρ_63 ⊕ [c′ < ρ′], c′ and ρ′ being the lower 63 bits. For each of their 16 digits the dealer shares, bit by bit
 (XOR), the tables [i < ρ′_j] and [i = ρ′_j] for i = 0 … 15, in which each party looks up the public digit of c′. A tree of
-(less, equal) pairs, (l, e)∘(l′, e′) = (l ⊕ e l′, e e′), with Boolean Beaver triples, compares the whole numbers.
+(less, equal) pairs, (l, e)∘(l′, e′) = (l ⊕ e l′, e e′), with Boolean Beaver triples, compares the whole numbers; e is masked
+once for both products, and whether the lowest digits are equal is never needed.
 
-Opening: the hit is the XOR of two shares; the left party sends its share of the values twice, for either share of the
-right party, each covered by a pad of which the right party has one (oblivious transfer from correlations of the dealer,
-Beaver 1995). So the right party learns which are hits and the values of these, and the left one nothing, not even how
-many there are. Semi-honest; what is opened on the way is uniform.
+Opening: the left party sends its shares of the hits, so the right one knows the hits h. Then oblivious transfer from
+correlations of the dealer (Beaver 1995): the left party has two pads, the right one that of its bit σ. It asks for the pad
+1 ⊕ h ⊕ σ, uniform to the left party, which covers its share of the values with that one: the right party can take it off
+exactly if h = 1. So it learns which are hits and the values of these, and the left one nothing, not even how many there
+are. Values that several f of a variant have in common go once, where any of these is a hit. Semi-honest: a right party
+that asks for another pad would get values of another variant; what is opened on the way is uniform.
 
-| message | from | to | bytes a variant, for n values |
+| message | from | to | bytes a number f, for n values |
 |---|---|---|---|
-| tables, pads | dealer | right | 69 + 8 n |
-| c, the tree | each party | the other | 15.5 |
-| covered values | left | right | 16 n |
+| tables, pads | dealer | right | 68 + 8 n |
+| c, the tree | each party | the other | 13 |
+| hit; the pad asked for | left; right | the other | 1/8 |
+| covered values | left | right | 8 n |
 
-Bits of V variants are packed: arrays (bits, ceil(V/8)) of uint8.
+Bits of V numbers are packed: arrays (bits, ceil(V/8)) of uint8.
 """
 
 from __future__ import annotations
@@ -30,14 +34,15 @@ from securegen.mpc.prg import words
 from securegen.mpc.session import Session
 
 _DIGITS = 16
-_ANDS = 2 * (_DIGITS - 1)
+_EQUAL = _DIGITS - 1  # products have one of these as a factor
+_ANDS = 26  # 2 (8 + 4 + 2 + 1), less the four lowest of their levels
 _BELOW_TOP = np.uint64((1 << 63) - 1)
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """What the dealer shares of one batch. mask: (V,); tables: (V, 16) uint32, bit i is [i < ρ′_j], bit 16 + i
-    [i = ρ′_j]; top: (1, B); x, y, z: (30, B); pads: (2, V, n), of which the right party gets the one of `choice` (1, B)."""
+    """What the dealer shares of V numbers. mask: (V,); tables: (V, 16) uint32, bit i is [i < ρ′_j], bit 16 + i
+    [i = ρ′_j]; top: (1, B); x: (15, B); y, z: (26, B)."""
 
     mask: np.ndarray
     tables: np.ndarray
@@ -45,61 +50,117 @@ class _Parts:
     x: np.ndarray
     y: np.ndarray
     z: np.ndarray
-    choice: np.ndarray
-    pads: np.ndarray
 
 
-def _draw(key: bytes, variants: int, values: int) -> _Parts:
-    packed = (variants + 7) // 8
+def _draw(key: bytes, count: int) -> _Parts:
+    packed = (count + 7) // 8
     shapes: dict[str, tuple[tuple[int, ...], str]] = {
-        "mask": ((variants,), "u8"), "tables": ((variants, _DIGITS), "u4"), "top": ((1, packed), "u1"),
-        "x": ((_ANDS, packed), "u1"), "y": ((_ANDS, packed), "u1"), "z": ((_ANDS, packed), "u1"),
-        "choice": ((1, packed), "u1"), "pads": ((2, variants, values), "u8"),
+        "mask": ((count,), "u8"), "tables": ((count, _DIGITS), "u4"), "top": ((1, packed), "u1"),
+        "x": ((_EQUAL, packed), "u1"), "y": ((_ANDS, packed), "u1"), "z": ((_ANDS, packed), "u1"),
     }  # fmt: skip
     return _Parts(**{n: words(key, f"hits/{n}", number=0, shape=s, dtype=d) for n, (s, d) in shapes.items()})
 
 
-def deal_hits(session: Session, pair: Pair, variants: int, values: int, *, step: str) -> None:
-    """The dealer's part for one batch of V variants with n values."""
-    a, b = (_draw(key, variants, values) for key in deal_keys(session, pair, step))
+def _factors(count: int) -> list[int]:
+    """For each product of the tree, in order, which of the 15 x it has: of all pairs, then again of all but the lowest."""
+    out, used, pairs = [], 0, count // 2
+    while pairs:
+        out += [*range(used, used + pairs), *range(used + 1, used + pairs)]
+        used, pairs = used + pairs, pairs // 2
+    return out
+
+
+def deal_hits(
+    session: Session, pair: Pair, shape: tuple[int, int], own: int, common: int, *, step: str
+) -> None:  # fmt: skip
+    """The dealer's part for numbers f of `shape` (V, P), each with `own` values, and `common` values a variant."""
+    count = shape[0] * shape[1]
+    keys = deal_keys(session, pair, step)
+    a, b = (_draw(key, count) for key in keys)
     rho = a.mask + b.mask
-    digits = _digits(rho)
-    equal = np.uint32(1) << digits
+    equal = np.uint32(1) << _digits(rho)
     tables = (equal << np.uint32(16)) | (equal - np.uint32(1))  # i < digit: the bits below it
     top = pack((rho >> np.uint64(63)).astype(np.uint8)[None])
-    chosen = unpack(b.choice, variants)[0].astype(bool)
     session.send(pair.right, f"{step}/tables", tables ^ a.tables)
     session.send(pair.right, f"{step}/top", top ^ a.top)
-    session.send(pair.right, f"{step}/z", ((a.x ^ b.x) & (a.y ^ b.y)) ^ a.z)
-    session.send(pair.right, f"{step}/pad", np.where(chosen[:, None], a.pads[1], a.pads[0]))
+    session.send(pair.right, f"{step}/z", ((a.x ^ b.x)[_factors(_DIGITS)] & (a.y ^ b.y)) ^ a.z)
+    for name, rows, values in (("own", count, own), ("common", shape[0], common)):
+        if not values:
+            continue
+        pads, choice = _pads(keys[0], name, rows, values), _choice(keys[1], name, rows)
+        session.send(pair.right, f"{step}/pad/{name}", np.where(choice[:, None], pads[1], pads[0]))
 
 
 def open_hits(
-    session: Session, pair: Pair, f: np.ndarray, values: np.ndarray, *, step: str
-) -> tuple[np.ndarray, np.ndarray] | None:  # fmt: skip
-    """One party's part. f: (V,) and values: (V, n), its shares mod 2^64.
+    session: Session, pair: Pair, f: np.ndarray, own: np.ndarray, common: np.ndarray, *, step: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:  # fmt: skip
+    """One party's part. f: (V, P), own: (V, P, n) and common: (V, n′), its shares mod 2^64.
 
-    Returns, at the right party, (V,) bool, f >= 0, and the values (V, n), 0 where f < 0; None at the left one.
+    Returns, at the right party, (V, P) bool, f >= 0, the values own, 0 where f < 0, and common, 0 where all of a variant's f
+    are; None at the left party.
     """
-    me = _Side(session, pair, step, *values.shape)
-    hit = me.not_negative(f)
-    return me.transfer(hit, values)
+    variants, phenotypes = f.shape
+    count = variants * phenotypes
+    key = session.receive_key(pair.dealer, f"{step}/key")
+    hit = _Comparison(session, pair, step, key, count).not_negative(f.reshape(-1))
+    which = None
+    if session.me == pair.left:
+        session.send(pair.right, f"{step}/hit", hit)
+    else:
+        theirs = session.receive(pair.left, f"{step}/hit", shape=hit.shape, dtype=np.uint8)
+        which = unpack(hit ^ theirs, count)[0].astype(bool)
+    values = own.reshape(count, own.shape[2])
+    of_each = _transfer(session, pair, key, which, values, step=step, name="own")
+    any_hit = None if which is None else which.reshape(f.shape).any(axis=1)
+    of_all = _transfer(session, pair, key, any_hit, common, step=step, name="common")
+    if which is None or of_each is None or of_all is None:
+        return None
+    return which.reshape(f.shape), of_each.reshape(own.shape), of_all
 
 
-class _Side:
-    """One party in one batch."""
+def _transfer(
+    session: Session, pair: Pair, key: bytes, wanted: np.ndarray | None, values: np.ndarray, *, step: str, name: str
+) -> np.ndarray | None:  # fmt: skip
+    """The values of the rows that are wanted, (rows, n), to the right party; wanted: (rows,) bool there, None at the left."""
+    rows = len(values)
+    if not values.size:
+        return values
+    if wanted is None:
+        asked = session.receive(pair.right, f"{step}/ask/{name}", shape=(1, (rows + 7) // 8), dtype=np.uint8)
+        pads = _pads(key, name, rows, values.shape[1])
+        pad = np.where(unpack(asked, rows)[0].astype(bool)[:, None], pads[1], pads[0])
+        session.send(pair.right, f"{step}/values/{name}", values ^ pad)
+        return None
+    own = session.receive(pair.dealer, f"{step}/pad/{name}", shape=values.shape, dtype=np.uint64)
+    choice = _choice(key, name, rows)
+    session.send(pair.left, f"{step}/ask/{name}", pack((choice ^ wanted ^ 1).astype(np.uint8)[None]))
+    theirs = session.receive(pair.left, f"{step}/values/{name}", shape=values.shape, dtype=np.uint64) ^ own
+    return np.where(wanted[:, None], values + theirs, np.uint64(0))
 
-    def __init__(self, session: Session, pair: Pair, step: str, variants: int, values: int) -> None:
-        self.session, self.pair, self.step, self.variants, self.used = session, pair, step, variants, 0
-        self.first = session.me == pair.left
-        own = _draw(session.receive_key(pair.dealer, f"{step}/key"), variants, values)
+
+def _pads(key: bytes, name: str, rows: int, values: int) -> np.ndarray:
+    """(2, rows, values): the left party's."""
+    return words(key, f"hits/pads/{name}", number=0, shape=(2, rows, values))
+
+
+def _choice(key: bytes, name: str, rows: int) -> np.ndarray:
+    """(rows,) of 0 and 1: which of the pads the right party has."""
+    return unpack(words(key, f"hits/choice/{name}", number=0, shape=(1, (rows + 7) // 8), dtype=np.uint8), rows)[0]
+
+
+class _Comparison:
+    """One party in the comparison of one batch."""
+
+    def __init__(self, session: Session, pair: Pair, step: str, key: bytes, count: int) -> None:
+        self.session, self.pair, self.step = session, pair, step
+        self.first, self.used_x, self.used_y = session.me == pair.left, 0, 0
+        own = _draw(key, count)
         if not self.first:
-            take = lambda name, like: session.receive(  # noqa: E731
-                pair.dealer, f"{step}/{name}", shape=like.shape, dtype=like.dtype
+            tables, top, z = (
+                session.receive(pair.dealer, f"{step}/{name}", shape=like.shape, dtype=like.dtype)
+                for name, like in (("tables", own.tables), ("top", own.top), ("z", own.z))
             )
-            tables, top, z = take("tables", own.tables), take("top", own.top), take("z", own.z)
-            pad = take("pad", own.pads[0])
-            own = _Parts(own.mask, tables, top, own.x, own.y, z, own.choice, pad)
+            own = _Parts(own.mask, tables, top, own.x, own.y, z)
         self.own = own
 
     def not_negative(self, f: np.ndarray) -> np.ndarray:
@@ -107,51 +168,31 @@ class _Side:
         c = open_words(self.session, self.pair, f + self.own.mask, step=f"{self.step}/c")
         found = (self.own.tables >> _digits(c)) & np.uint32((1 << 16) | 1)
         less, equal = pack(found.astype(np.uint16).T), pack((found >> np.uint32(16)).T)
-        top, level = pack((c >> np.uint64(63)).astype(np.uint8)[None]), 0
+        top = pack((c >> np.uint64(63)).astype(np.uint8)[None])
         while len(less) > 1:  # pairs (lower, higher); the higher decides unless equal
-            both = self._and(np.concatenate([equal[1::2], equal[1::2]]), np.concatenate([less[::2], equal[::2]]), level)
-            half = len(both) // 2
-            less, equal, level = less[1::2] ^ both[:half], both[half:], level + 1
+            both = self._products(equal[1::2], less[::2], equal[2::2])
+            less = less[1::2] ^ both[: len(less) // 2]
+            equal = np.concatenate([equal[:1], both[len(less) :]])  # the lowest is not used
         return self._public(~top) ^ self.own.top ^ less
 
-    def transfer(self, hit: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Give the right party the hits and their values. hit: this party's share, (1, B)."""
-        left, right = self.pair.left, self.pair.right
-        if self.first:
-            turned = unpack(self.session.receive(right, f"{self.step}/choice", shape=hit.shape, dtype=np.uint8),
-                            self.variants)[0].astype(bool)[:, None]  # fmt: skip
-            mine = unpack(hit, self.variants)[0].astype(np.uint64)[:, None]
-            pads = np.where(turned, self.own.pads[1], self.own.pads[0]), np.where(turned, *self.own.pads)
-            self.session.send(right, f"{self.step}/hit", hit)
-            for share in (0, 1):  # of the right party
-                self.session.send(
-                    right, f"{self.step}/values/{share}", values * (mine ^ np.uint64(share)) ^ pads[share]
-                )  # fmt: skip
-            return None
-        self.session.send(left, f"{self.step}/choice", hit ^ self.own.choice)
-        which = unpack(hit ^ self.session.receive(left, f"{self.step}/hit", shape=hit.shape, dtype=np.uint8),
-                       self.variants)[0].astype(bool)  # fmt: skip
-        both = [
-            self.session.receive(left, f"{self.step}/values/{s}", shape=values.shape, dtype=np.uint64) for s in (0, 1)
-        ]  # fmt: skip
-        mine = unpack(hit, self.variants)[0].astype(bool)[:, None]
-        theirs = np.where(mine, both[1], both[0]) ^ self.own.pads
-        return which, np.where(which[:, None], values + theirs, np.uint64(0))
+    def _products(self, p: np.ndarray, q: np.ndarray, r: np.ndarray) -> np.ndarray:
+        """p q, then p r without the first of p."""
+        n, m = len(p), len(q) + len(r)
+        x = self.own.x[self.used_x : self.used_x + n]
+        y, z = self.own.y[self.used_y : self.used_y + m], self.own.z[self.used_y : self.used_y + m]
+        step = f"{self.step}/and/{self.used_x}"
+        self.used_x, self.used_y = self.used_x + n, self.used_y + m
+        share = np.concatenate([p ^ x, np.concatenate([q, r]) ^ y])
+        other = self.pair.other(self.session.me)
+        self.session.send(other, step, share)
+        opened = share ^ self.session.receive(other, step, shape=share.shape, dtype=np.uint8)
+        again = [*range(n), *range(1, n)]
+        d, e = opened[:n][again], opened[n:]
+        return self._public(d & e) ^ (d & y) ^ (e & x[again]) ^ z
 
     def _public(self, bits: np.ndarray) -> np.ndarray:
         """A public constant as an XOR share."""
         return bits if self.first else np.zeros_like(bits)
-
-    def _and(self, p: np.ndarray, q: np.ndarray, level: int) -> np.ndarray:
-        rows = slice(self.used, self.used + len(p))
-        self.used += len(p)
-        x, y, z = self.own.x[rows], self.own.y[rows], self.own.z[rows]
-        other, step = self.pair.other(self.session.me), f"{self.step}/and/{level}"
-        share = np.concatenate([p ^ x, q ^ y])
-        self.session.send(other, step, share)
-        opened = share ^ self.session.receive(other, step, shape=share.shape, dtype=np.uint8)
-        d, e = opened[: len(p)], opened[len(p) :]
-        return self._public(d & e) ^ (d & y) ^ (e & x) ^ z
 
 
 def _digits(x: np.ndarray) -> np.ndarray:

@@ -1,18 +1,23 @@
 """Shares in a small ring become exact shares in a larger one, of the number, its square or its multiple: one round each.
 
-Let B be the bits of the small ring, |x| < 2^(B−2), t = x + 2^(B−2) in [0, 2^(B−1)), and r a mask with top bit m. Both
-parties open c = t + r mod 2^B, uniform. The addition wrapped exactly if m = 1 and the top bit of c is 0 (ν = 1 says the
-latter), since t < 2^(B−1). So in any larger ring
-    t = c − r + 2^B ν m,   and mod 2^(2B)   t² = c² − 2cr + r² + 2^(B+1) ν (c m − r m),
-both linear in what the dealer shares of r, r², m and r m. The idea of the top bit is that of Escudero et al. 2020
+Lift. Let B be the bits of the small ring, |x| < 2^(B−2), T = x + 2^(B−2) in [0, 2^(B−1)), s and s′ its shares, in
+[0, 2^B). As integers T = s + s′ − 2^B w, and since T < 2^(B−1) the sum wrapped exactly if either share has its top bit set:
+w = 1 − p q with p, q the negated top bits, one known to each party. So a lift is a product of two private bits, by Beaver
+with masks α, β that the dealer knows: d = p ⊕ α and e = q ⊕ β are opened, and p q = (d + (1−2d) α)(e + (1−2e) β).
+
+Square. Both parties open c = t + r mod 2^B with r a mask with top bit m, t = x + 2^(B−2). The addition wrapped exactly if
+m = 1 and the top bit of c is 0 (ν = 1 says the latter), so mod 2^(2B) t = c − r + 2^B ν m and
+    t² = c² − 2cr + r² + 2^(B+1) ν (c m − r m),
+linear in what the dealer shares of r, r², m and r m. That top bits tell of a wrap is an idea of Escudero et al. 2020
 (deterministic truncation). A multiple φ x of a shared x by a number φ of the left party is one Beaver product.
-Semi-honest; each party learns uniform words.
+Semi-honest; each party learns uniform words and bits.
 
 | message | from | to | bytes a number (W words in the larger ring) |
 |---|---|---|---|
 | two keys | dealer | each party one | 16 a batch |
-| corrections: lift, square, multiple | dealer | right | 16 W; 16 W + 16; 8 W |
-| share of c (lift, square) | each party | the other | B/8 |
+| corrections: lift, square, multiple | dealer | right | 8 (W − floor(B/64)); 16 W + 16; 8 W |
+| d, e (lift) | each party | the other | 1/8 |
+| share of c (square) | each party | the other | B/8 |
 | φ − a, once a variant; x − b | left; right | the other | 8 W |
 """
 
@@ -44,30 +49,39 @@ class Pair:
 
 
 def deal_lift(session: Session, pair: Pair, shape: Shape, *, bits: int, to: int, step: str) -> None:
-    """The dealer's part of `lift`. shape: of the shares; bits: of their ring, 32 or 64; to: words of the larger ring."""
+    """The dealer's part of `lift`. shape: of the shares; bits: of their ring; to: words of the larger one."""
     keys = deal_keys(session, pair, step)
-    r = _mask(keys[0], shape, bits) + _mask(keys[1], shape, bits)
-    m = (r >> np.array(bits - 1, r.dtype)).astype(np.uint64)
-    whole = np.stack([wide.widen(r.astype(np.uint64), to), wide.widen(m, to)], axis=-2)
-    session.send(pair.right, f"{step}/corrections", wide.subtract(whole, _draw(keys[0], whole.shape)))
+    both = _bits(keys[0], shape) & _bits(keys[1], shape)
+    shared = (*shape, to - bits // 64)
+    session.send(
+        pair.right, f"{step}/corrections",
+        wide.subtract(wide.widen(both.astype(np.uint64), shared[-1]), _draw(keys[0], shared)),
+    )  # fmt: skip
 
 
-def lift(session: Session, pair: Pair, x: np.ndarray, *, to: int, step: str) -> np.ndarray:
-    """One party's part: its share x, uint32 or uint64, of numbers in (−2^(B−2), 2^(B−2)). Returns (*x.shape, to)."""
-    bits = 8 * x.dtype.itemsize
-    key = session.receive_key(pair.dealer, f"{step}/key")
-    given = _given(session, pair, key, (*x.shape, 2, to), step)
+def lift(session: Session, pair: Pair, x: np.ndarray, *, bits: int, to: int, step: str) -> np.ndarray:
+    """One party's part: its share x mod 2^bits, uint32 or uint64 whatever above, of numbers in (−2^(bits−2), 2^(bits−2)).
+
+    bits: at most 64, and fewer than to·64. Returns (*x.shape, to).
+    """
+    assert bits <= 8 * x.dtype.itemsize and bits < 64 * to
     first = session.me == pair.left
-    share = x + _mask(key, x.shape, bits)
+    key = session.receive_key(pair.dealer, f"{step}/key")
+    given = _given(session, pair, key, (*x.shape, to - bits // 64), step)
+    whole = x.astype(np.uint64)
     if first:
-        share = share + np.array(1 << (bits - 2), x.dtype)
-    c = open_words(session, pair, share, step=f"{step}/open")
-    nu = np.uint64(1) - (c >> np.array(bits - 1, c.dtype)).astype(np.uint64)
-    t = wide.shift_left(given[..., 1, :], bits) * nu[..., None] if bits < 64 * to else np.zeros_like(given[..., 1, :])
-    t = wide.subtract(t, given[..., 0, :])
+        whole += np.uint64(1 << (bits - 2))
+    if bits < 64:
+        whole &= np.uint64((1 << bits) - 1)
+    own = (whole >> np.uint64(bits - 1)).astype(np.uint8) ^ np.uint8(1)
+    mask = _bits(key, x.shape)
+    mine, theirs = own ^ mask, swap_bits(session, pair, own ^ mask, step=f"{step}/open")
+    local = own & theirs if first else _signed(wide.widen((theirs & mask).astype(np.uint64), given.shape[-1]), mine)
     if first:
-        t = wide.add(t, wide.subtract(wide.widen(c.astype(np.uint64), to), wide.constant(1 << (bits - 2), to)))
-    return t
+        local = wide.widen(local.astype(np.uint64), given.shape[-1])
+    product = wide.add(_signed(given, mine ^ theirs), local)
+    out = wide.add(wide.widen(whole, to), wide.shift_left(wide.extend(product, to), bits))
+    return wide.subtract(out, wide.constant((1 << bits) + (1 << (bits - 2)), to)) if first else out
 
 
 def deal_square(session: Session, pair: Pair, shape: Shape, *, step: str) -> None:
@@ -157,6 +171,14 @@ def open_wide(session: Session, pair: Pair, share: np.ndarray, *, step: str) -> 
     return wide.add(share, session.receive(other, step, shape=share.shape, dtype=share.dtype))
 
 
+def swap_bits(session: Session, pair: Pair, bits: np.ndarray, *, step: str) -> np.ndarray:
+    """Send an array of 0 and 1, packed, and receive the other party's."""
+    other, packed = pair.other(session.me), np.packbits(bits.reshape(-1), bitorder="little")
+    session.send(other, step, packed)
+    theirs = session.receive(other, step, shape=packed.shape, dtype=np.uint8)
+    return np.unpackbits(theirs, count=bits.size, bitorder="little").reshape(bits.shape)
+
+
 def deal_keys(session: Session, pair: Pair, step: str) -> list[bytes]:
     """A fresh key for each of the two parties."""
     keys = [fresh_key(), fresh_key()]
@@ -174,6 +196,19 @@ def _given(session: Session, pair: Pair, key: bytes, shape: Shape, step: str) ->
 
 def _mask(key: bytes, shape: Shape, bits: int) -> np.ndarray:
     return words(key, "lift mask", number=0, shape=shape, dtype=f"u{bits // 8}")
+
+
+def _bits(key: bytes, shape: Shape) -> np.ndarray:
+    """Uniform 0 and 1, uint8."""
+    count = int(np.prod(shape, dtype=np.int64))
+    drawn = words(key, "lift bits", number=0, shape=(-(-count // 8),), dtype=np.uint8)
+    return np.unpackbits(drawn, count=count, bitorder="little").reshape(shape)
+
+
+def _signed(x: np.ndarray, flip: np.ndarray) -> np.ndarray:
+    """Wide numbers, −x where flip is 1."""
+    one = flip.astype(np.uint64)
+    return wide.add(x ^ (np.uint64(0) - one)[..., None], wide.widen(one, x.shape[-1]))
 
 
 def _draw(key: bytes, shape: Shape) -> np.ndarray:

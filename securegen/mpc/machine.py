@@ -33,8 +33,8 @@ class Machine:
         """(words,): a public number as a share."""
         return wide.constant(value if self.first else 0, words)
 
-    def lift(self, x: np.ndarray, words: int) -> np.ndarray:
-        return lifting.lift(self.session, self.pair, x, to=words, step=self._step("lift"))
+    def lift(self, x: np.ndarray, *, bits: int, to: int) -> np.ndarray:
+        return lifting.lift(self.session, self.pair, x, bits=bits, to=to, step=self._step("lift"))
 
     def square(self, x: np.ndarray) -> np.ndarray:
         return lifting.square(self.session, self.pair, x, step=self._step("square"))
@@ -42,8 +42,8 @@ class Machine:
     def multiples(self, x: np.ndarray, factors: np.ndarray | None, which: Sequence[int]) -> np.ndarray:
         return lifting.multiples(self.session, self.pair, x, factors, which, step=self._step("multiples"))
 
-    def hits(self, f: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        return open_hits(self.session, self.pair, f, values, step=self._step("hits"))
+    def hits(self, f: np.ndarray, own: np.ndarray, common: np.ndarray) -> tuple[np.ndarray, ...] | None:
+        return open_hits(self.session, self.pair, f, own, common, step=self._step("hits"))
 
     def give(self, x: np.ndarray) -> np.ndarray | None:
         """Open wide shares to the right party alone."""
@@ -63,10 +63,9 @@ class DealingMachine(Machine):
 
     first = False
 
-    def lift(self, x: np.ndarray, words: int) -> np.ndarray:
-        bits = 8 * x.dtype.itemsize
-        lifting.deal_lift(self.session, self.pair, x.shape, bits=bits, to=words, step=self._step("lift"))
-        return np.zeros((*x.shape, words), np.uint64)
+    def lift(self, x: np.ndarray, *, bits: int, to: int) -> np.ndarray:
+        lifting.deal_lift(self.session, self.pair, x.shape, bits=bits, to=to, step=self._step("lift"))
+        return np.zeros((*x.shape, to), np.uint64)
 
     def square(self, x: np.ndarray) -> np.ndarray:
         lifting.deal_square(self.session, self.pair, x.shape, step=self._step("square"))
@@ -76,8 +75,8 @@ class DealingMachine(Machine):
         lifting.deal_multiples(self.session, self.pair, x.shape, which, step=self._step("multiples"))
         return np.zeros_like(x)
 
-    def hits(self, f: np.ndarray, values: np.ndarray) -> None:
-        deal_hits(self.session, self.pair, *values.shape, step=self._step("hits"))
+    def hits(self, f: np.ndarray, own: np.ndarray, common: np.ndarray) -> None:
+        deal_hits(self.session, self.pair, f.shape, own.shape[2], common.shape[1], step=self._step("hits"))
 
     def give(self, x: np.ndarray) -> None:
         self._step("open")

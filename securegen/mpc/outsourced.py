@@ -55,7 +55,7 @@ def genotype_owner(
     limit = max(1, samples // 100) if column_limit is None else column_limit
     state.spend(f"columns of cohort {cohort}", columns, limit=limit)
     dtype = ring_dtype(bits)
-    session.send_json(roles.dealer, "dealer/sizes", [samples, columns])
+    session.send_json(roles.dealer, "dealer/sizes", [samples, columns, bits])
     number = 0
     for block in blocks:
         marks, keys = {}, {}

@@ -1,9 +1,9 @@
 """Association of a vertical split that opens less than all sums: `uv`, `chi2` or `hits`, to the phenotype party.
 
-The phenotype party projects the covariates out (stats.projection). Its columns, in digits so small that every sum fits the
-32-bit ring (64 bits where it does not), meet the genotypes, their missing calls and for weighted regression their squares
-by `vertical`: these streams are masked and sent once, whatever the phenotypes. Then, for a batch of variants, `program`
-runs at the two parties and the dealer (`machine`): digits are lifted and put together, t = φ (g part) + ψ (missing part)
+The phenotype party projects the covariates out (stats.projection). Its columns, in `digits`, meet the genotypes, their
+missing calls and for weighted regression their squares by `vertical`: these streams are masked and sent once, whatever the
+phenotypes. Then, for a batch of variants, `program` runs at the two parties and the dealer (`machine`): sums of digits are
+lifted and put together, t = φ (g part) + ψ (missing part)
 with numbers φ, ψ of the genotype party, who is told who is analysed; v = variation − Σ t_k², and
 
 - `uv`: φ = 2^F and ψ the mean dosage in these units, so u and v are exact integers, and are opened.
@@ -21,13 +21,13 @@ import numpy as np
 
 from securegen.errors import ProtocolError
 from securegen.mpc import ratio, wide
+from securegen.mpc.digits import Form, assemble, choose_form
 from securegen.mpc.machine import Machine
 from securegen.stats.projected_statistics import SHARE_BITS
 from securegen.stats.projection import Scales, VariantCounts
 
 UV, HITS, CHI2 = "uv", "hits", "chi2"
 NORM_BITS = 60  # of 1/‖g̃‖
-LEAST_DIGIT = 8
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is public of a run. bits: of the ring; digit: bits of a digit; digits: of a column."""
+    """What is public of a run. first: words in which digits are put together."""
 
     reveal: str
     groups: tuple[Group, ...]
     scales: Scales
+    samples: int
     grid: int
-    bits: int
-    digit: int
-    digits: int
+    form: Form
+    first: int
 
     @property
     def squares(self) -> bool:
@@ -69,51 +69,42 @@ class Plan:
     def columns(self) -> int:
         return sum(g.columns for g in self.groups)
 
+    @property
+    def words(self) -> int:
+        """Of sums, before they are multiplied: all of u and v, or their normalised part."""
+        return 3 if self.reveal == UV else 2
+
+    def part(self, number: int, streams: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The columns of one group, of streams (V, chunks, columns, digits)."""
+        start = sum(g.columns for g in self.groups[:number])
+        stop = start + self.groups[number].columns
+        return {name: x[:, :, start:stop] for name, x in streams.items()}
+
 
 def make_plan(reveal: str, groups: tuple[Group, ...], scales: Scales, samples: int, grid: int) -> Plan:
-    """Choose ring and digits for `samples` stored people, so that no sum of digits leaves the ring's middle half."""
-    largest = 4 * grid * grid if any(g.weighted for g in groups) else 2 * grid
-    taken = (largest * samples).bit_length() + 1
-    bits = 32 if 32 - taken >= LEAST_DIGIT else 64
-    digit = min(bits - taken, 30)
-    return Plan(reveal, groups, scales, grid, bits, digit, -(-(scales.basis_bits + 2) // digit))
-
-
-def to_digits(x: np.ndarray, plan: Plan) -> np.ndarray:
-    """(N, J) int64 -> (N, J·digits): balanced digits of base 2^digit, |digit| <= 2^(digit−1), lowest first."""
-    half, rest, out = 1 << (plan.digit - 1), x, []
-    for _ in range(plan.digits):
-        low = ((rest + half) & (2 * half - 1)) - half
-        out.append(low)
-        rest = (rest - low) >> plan.digit
-    assert not rest.any()
-    return np.stack(out, axis=2).reshape(len(x), -1)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One party's shares of the sums of V variants. streams: g, q and m where present, (V, columns, digits) in the ring."""
-
-    streams: dict[str, np.ndarray]
-
-    def of(self, plan: Plan, number: int) -> dict[str, np.ndarray]:
-        start = sum(g.columns for g in plan.groups[:number])
-        stop = start + plan.groups[number].columns
-        return {name: x[:, start:stop] for name, x in self.streams.items()}
+    """Choose rings and digits for `samples` stored people."""
+    weighted = any(g.weighted for g in groups)
+    largest = {"g": 2 * grid, **({"q": 4 * grid * grid} if weighted else {}), "m": 1}
+    b = scales.basis_bits
+    form = choose_form(samples, largest, b, few=not weighted)
+    norm = (
+        4 * grid * grid * samples if weighted else 2 * grid * (isqrt(samples) + 1)
+    )  # columns are units but for a weight
+    small = form.bits == 32 and norm.bit_length() + b + 1 <= 62
+    return Plan(reveal, groups, scales, samples, grid, form, 1 if small else 3 if reveal == UV else 2)
 
 
 def program(
     machine: Machine, plan: Plan, number: int, streams: dict[str, np.ndarray], counts: VariantCounts | None
 ) -> dict[str, np.ndarray] | None:  # fmt: skip
-    """The program of one batch and group. streams: `Batch.of`; counts: at the genotype party.
+    """The program of one batch and group. streams: its shares, `Plan.part`; counts: at the genotype party.
 
     Returns at the right party the opened numbers: u (V, P) and v (V,), Python integers, for `uv`; see `ratio` for others.
     """
     group, f, b = plan.groups[number], plan.scales.mean_bits, plan.scales.basis_bits
-    exact = plan.reveal == UV
-    words = 3 if exact else 2
+    exact, words = plan.reveal == UV, plan.words
     last = group.basis + len(group.phenotypes)
-    sums = {name: _assemble(machine, plan, name, x, group, words) for name, x in sorted(streams.items())}
+    sums = {name: _assemble(machine, plan, name, x, group) for name, x in sorted(streams.items())}
     left = _Left.of(counts, plan) if counts is not None else None
     t = _combine(machine, sums["g"][:, :last], sums["m"][:, :last] if "m" in sums else None, left, words, 1, plan)
     diagonal = None
@@ -135,17 +126,13 @@ def program(
     return {"u": wide.integers(opened[0]), "v": wide.integers(opened[1])}
 
 
-def _assemble(machine: Machine, plan: Plan, name: str, x: np.ndarray, group: Group, words: int) -> np.ndarray:
-    """(V, columns, digits) of a stream -> wide shares (V, columns, W), the digits put together."""
+def _assemble(machine: Machine, plan: Plan, name: str, x: np.ndarray, group: Group) -> np.ndarray:
+    """Wide shares (V, columns, W) of the sums that are needed of a stream."""
     if name == "q":
-        x = x[:, -1:]
+        x = x[:, :, -1:]
     elif name == "g" and group.weighted:
-        x = x[:, :-1]
-    lifted = machine.lift(np.ascontiguousarray(x), words)
-    out = lifted[:, :, 0]
-    for i in range(1, plan.digits):
-        out = wide.add(out, wide.shift_left(lifted[:, :, i], i * plan.digit))
-    return out
+        x = x[:, :, :-1]
+    return assemble(machine, plan.form, name, x, first=plan.first, words=plan.words)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Opened:
             error = ratio_error(ratio, p, number, noise, RATIO_LIMIT[p.test]) + 2.0 ** (1 - ratio_bits(p.samples))
             return np.ones(len(ratio), bool), from_ratio(ratio, opened, p, number, error)
         rows = np.flatnonzero(opened)
-        variation = joined["variation"][rows, number] / 2.0 ** variation_bits(p.samples, plan.grid) / plan.grid**2
+        variation = joined["variation"][rows] / 2.0 ** variation_bits(p.samples, plan.grid) / plan.grid**2
         u = joined["u"][rows, number] / 2.0**SHARE_BITS * 2.0 ** self.lead_bits[number] / p.leads[number]
-        v = joined["v"][rows, number] / 2.0**SHARE_BITS
+        v = joined["v"][rows] / 2.0**SHARE_BITS
         return opened, statistics(u * np.sqrt(variation), v * variation, replace(p), number, noise, variation)

@@ -6,8 +6,9 @@ Batches of variants go through `projected.program` as their blocks come, so that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -15,21 +16,20 @@ from securegen.errors import ProtocolError
 from securegen.model import GenotypeReader, iterate_blocks
 from securegen.mpc import vertical
 from securegen.mpc.association import announce_cohort, receive_cohort
-from securegen.mpc.dealer import dealt_blocks
+from securegen.mpc.batches import Batching
+from securegen.mpc.digits import to_digits
 from securegen.mpc.gwas import genotype_streams
 from securegen.mpc.lifting import Pair
 from securegen.mpc.machine import DealingMachine, Machine
-from securegen.mpc.projected import HITS, Batch, Group, Plan, check_reveal, make_plan, program, to_digits
+from securegen.mpc.projected import HITS, Group, Plan, check_reveal, make_plan, program
 from securegen.mpc.projected_results import Opened
 from securegen.mpc.session import Session
-from securegen.mpc.shares import ring_dtype
 from securegen.mpc.state import OwnerState
 from securegen.mpc.vertical import BlockShares, Roles
 from securegen.stats.projection import Projection, VariantCounts, centred, choose_scales, project, variant_counts
 from securegen.stats.tables import Summary
 from securegen.study import Inputs, Log, build_design, silent
 
-BATCH = 1 << 12  # variants, at least, of which squares and comparisons go together
 LARGEST = 10_000  # columns of a run
 _CENTRED = "centred "
 _PUBLIC = ("test", "phenotypes", "basis", "samples", "lead_bits")
@@ -74,7 +74,7 @@ def genotype_run(
     counts: list[list[VariantCounts]] = []
 
     def blocks() -> Iterator[vertical.Block]:
-        for block in iterate_blocks(reader, vertical.block_size(samples, plan.bits)):
+        for block in iterate_blocks(reader, vertical.block_size(samples, plan.form.bits)):
             if plan.squares:
                 block = centred(block, reader.dosage_grid)
             counts.append([variant_counts(block, s) for s in sets])
@@ -82,21 +82,16 @@ def genotype_run(
             yield vertical.Block(block.start, {_name(n, plan): x for n, x in streams.items()})
 
     sides = vertical.genotype_side(
-        session, roles, blocks(), samples=samples, columns=plan.columns * plan.digits, charged=plan.columns,
-        cohort=cohort, state=state, column_limit=column_limit, bits=plan.bits, threads=threads,
+        session, roles, blocks(), samples=samples, columns=plan.columns * plan.form.digits, charged=plan.columns,
+        cohort=cohort, state=state, column_limit=column_limit, threads=threads, **_rings(plan),
     )  # fmt: skip
     machine = Machine(session, Pair(roles.left, roles.right, roles.dealer))
-
-    def finish(batch: Batch) -> None:
-        width = len(batch.streams["g"])
-        missing = "m" in batch.streams
-        for other in (roles.right, roles.dealer):
-            session.send_json(other, "batch", [width, int(missing)])
+    batching = _batching(plan, variants)
+    for streams in batching.of_shares(_plainly_named(sides)):
+        batching.announce(session, roles, streams)
         for i in range(len(plan.groups)):
-            program(machine, plan, i, batch.of(plan, i), _join([block[i] for block in counts]))
+            program(machine, plan, i, plan.part(i, streams), _join([block[i] for block in counts]))
         counts.clear()
-
-    _in_batches(sides, plan, variants, finish)
 
 
 def phenotype_run(
@@ -119,21 +114,17 @@ def phenotype_run(
     for i, p in enumerate(projections):
         session.send(roles.left, f"analysed/{i}", p.analysed.astype(np.uint8))
     columns = [p.integers(replace(plan.scales, lead_bits=bits)) for p, bits in zip(projections, leads, strict=True)]
-    x = to_digits(np.concatenate(columns, axis=1), plan)
-    sides = vertical.phenotype_side(session, roles, x, state=state, bits=plan.bits, threads=threads)
+    x = to_digits(np.concatenate(columns, axis=1), plan.form)
+    sides = vertical.phenotype_side(session, roles, x, state=state, threads=threads, **_rings(plan))
     machine = Machine(session, Pair(roles.left, roles.right, roles.dealer))
     opened = [Opened(plan, p, bits) for p, bits in zip(projections, leads, strict=True)]
-
-    def finish(batch: Batch) -> None:
-        width, missing = len(batch.streams["g"]), int("m" in batch.streams)
-        if session.receive_json(roles.left, "batch") != [width, missing]:
-            raise ProtocolError(f"party {roles.left!r} announced another batch than its blocks")
+    batching = _batching(plan, variants)
+    for streams in batching.of_shares(_plainly_named(sides)):
+        batching.confirm(session, roles, streams)
         for i, part in enumerate(opened):
-            found = program(machine, plan, i, batch.of(plan, i), None)
+            found = program(machine, plan, i, plan.part(i, streams), None)
             assert found is not None
             part.add(found)
-
-    _in_batches(sides, plan, variants, finish)
     order = {a.phenotype: i for i, a in enumerate(design.analyses)}
     made = [s for part in opened for s in part.write(out, cohort.variants, threshold, digits)]
     return sorted(made, key=lambda s: order[s.analysis.phenotype])
@@ -151,19 +142,11 @@ def deal(session: Session, roles: Roles, *, threads: int = 1) -> float:
     groups = _read_groups(value["groups"], roles.left)
     plan = make_plan(check_reveal(value["reveal"]), groups, choose_scales(samples, grid), samples, grid)
     machine = DealingMachine(session, Pair(roles.left, roles.right, roles.dealer))
-    busy, waiting, seen = 0.0, 0, 0
-    for block in dealt_blocks(session, left=roles.left, right=roles.right, threads=threads):
-        busy, waiting, seen = busy + block.seconds, waiting + block.width, seen + block.width
-        if waiting < BATCH and seen < variants:
-            continue
-        batch = session.receive_json(roles.left, "batch")
-        if batch not in ([waiting, 0], [waiting, 1]):
-            raise ProtocolError(f"party {roles.left!r} announced another batch than its blocks")
-        names = ["g", *(["q"] if plan.squares else []), *(["m"] if batch[1] else [])]
-        zeros = np.zeros((waiting, plan.columns, plan.digits), ring_dtype(plan.bits))
+    busy = 0.0
+    for streams, seconds in _batching(plan, variants).dealt(session, roles, threads=threads):
         for i in range(len(plan.groups)):
-            program(machine, plan, i, Batch(dict.fromkeys(names, zeros)).of(plan, i), None)
-        waiting = 0
+            program(machine, plan, i, plan.part(i, streams), None)
+        busy += seconds
     return busy
 
 
@@ -172,36 +155,20 @@ def _name(stream: str, plan: Plan) -> str:
     return _CENTRED + stream if plan.squares and stream != "m" else stream
 
 
-@dataclass
-class _Waiting:
-    blocks: list[BlockShares] = field(default_factory=list)
-    variants: int = 0
-
-
-def _in_batches(sides: Iterable[BlockShares], plan: Plan, variants: int, finish: Callable[[Batch], None]) -> None:
-    """Join blocks into batches and finish each. Raises ProtocolError unless there are `variants` in all."""
-    waiting, seen = _Waiting(), 0
+def _plainly_named(sides: Iterable[BlockShares]) -> Iterator[BlockShares]:
     for side in sides:
-        side = BlockShares(side.start, {n.removeprefix(_CENTRED): x for n, x in side.streams.items()})
-        width = len(side.streams["g"]) if "g" in side.streams else 0
-        if not width or any(len(x) != width for x in side.streams.values()) or plan.squares != ("q" in side.streams):
-            raise ProtocolError("a block came without the streams that this run needs")
-        waiting.blocks.append(side)
-        waiting.variants, seen = waiting.variants + width, seen + width
-        if waiting.variants >= BATCH or seen == variants:
-            finish(_batch(waiting, plan))
-            waiting = _Waiting()
-    if seen != variants or waiting.blocks:
-        raise ProtocolError(f"{seen} variants came where {variants} were announced")
+        yield BlockShares(side.start, {n.removeprefix(_CENTRED): x for n, x in side.streams.items()})
 
 
-def _batch(waiting: _Waiting, plan: Plan) -> Batch:
-    names = {name for block in waiting.blocks for name in block.streams}
-    joined = {}
-    for name in sorted(names):
-        parts = [b.streams.get(name, np.zeros_like(b.streams["g"])) for b in waiting.blocks]
-        joined[name] = np.concatenate(parts).reshape(waiting.variants, plan.columns, plan.digits)
-    return Batch(joined)
+def _rings(plan: Plan) -> dict[str, Any]:
+    """How `vertical` masks the streams, and sums over samples."""
+    widths = {_name(n, plan): bits for n, bits in plan.form.widths.items()}
+    return {"bits": plan.form.bits, "widths": widths, "chunk": plan.form.chunk}
+
+
+def _batching(plan: Plan, variants: int) -> Batching:
+    streams = tuple(n for n in plan.form.widths if n != "m")
+    return Batching(plan.form, plan.samples, variants, plan.columns, streams)
 
 
 def _join(counts: list[VariantCounts]) -> VariantCounts:

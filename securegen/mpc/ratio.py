@@ -9,7 +9,7 @@ squares in units of 2^-100, v = (variation or weighted squares) − Σ t_k² <= 
   cut share is off by one unit at most. Each product is a difference of squares. (The last opened bit depends on how shares
   were cut; else ρ is a function of χ².)
 
-Rounds: 6 for hits, 8 + n for chi2, whatever the number of variants.
+Rounds: 9 for hits, 11 + n for chi2, whatever the number of variants.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ def program(
 ) -> dict[str, np.ndarray] | None:  # fmt: skip
     """shares: (V, k + P) uint64, of t in units of 2^-50; diagonal: (V, 2) of Σ w G² for weighted regression.
 
-    Returns at the right party `opened` (V, P) bool and, of these, for hits u, v, variation (V, P) int64 in units of 2^-50,
-    2^-50 and 2^-variation_bits; for chi2 `ratio` (V, P) int64 in units of 2^-ratio_bits.
+    Returns at the right party `opened` (V, P) bool and, of these, for hits u (V, P), v and variation (V,) int64 in units of
+    2^-50, 2^-50 and 2^-variation_bits, 0 where none of a variant's phenotypes is a hit; for chi2 `ratio` (V, P) int64 in
+    units of 2^-ratio_bits.
     """
     k, phenotypes = group.basis, len(group.phenotypes)
     squares = machine.square(shares[..., None])
@@ -59,21 +60,20 @@ def program(
     constant = counts.constant() if counts is not None else np.zeros(len(v), bool)
     if reveal == "chi2":
         return _ratios(machine, group, v, squares[:, k:], constant)
-    opened, values = [], []
+    tops = []
+    for j in range(phenotypes):
+        f = wide.subtract(wide.shift_left(squares[:, k + j], 2 * group.lead_bits[j]), v)
+        tops.append(wide.shift_left(f, 126 - SQUARE_BITS - 22)[:, 1] - np.where(constant, _NEVER, np.uint64(0)))
     own = np.zeros(len(v), np.uint64)
     if counts is not None:
         own = counts.variation(variation_bits(group.samples, grid)).astype(np.uint64)
-    for j in range(phenotypes):
-        f = wide.subtract(wide.shift_left(squares[:, k + j], 2 * group.lead_bits[j]), v)
-        top = wide.shift_left(f, 126 - SQUARE_BITS - 22)[:, 1] - np.where(constant, _NEVER, np.uint64(0))
-        found = machine.hits(top, np.stack([shares[:, k + j], wide.word_at(v, SQUARE_BITS - SHARE_BITS), own], axis=1))
-        if found is not None:
-            opened.append(found[0])
-            values.append(found[1].view(np.int64))
-    if not opened:
+    common = np.stack([wide.word_at(v, SQUARE_BITS - SHARE_BITS), own], axis=1)
+    found = machine.hits(np.stack(tops, axis=1), shares[:, k:, None], common)
+    if found is None:
         return None
-    u, v, variation = np.moveaxis(np.stack(values, axis=1), 2, 0)
-    return {"opened": np.stack(opened, axis=1), "u": u, "v": v, "variation": variation}
+    opened, u, both = found
+    v, variation = both.view(np.int64).T
+    return {"opened": opened, "u": u[:, :, 0].view(np.int64), "v": v, "variation": variation}
 
 
 def _ratios(
@@ -92,11 +92,12 @@ def _ratios(
     found = _product(made[:, :, 0], made[:, :, 1], SQUARE_BITS - ratio_bits(group.samples))
     limit = round(RATIO_LIMIT[group.test] * (1 << SQUARE_BITS))
     f = wide.shift_left(wide.subtract(v, machine.constant(limit, 2)), 126 - SQUARE_BITS - 2)[:, 1]
-    opened = machine.hits(f - np.where(constant, _NEVER, np.uint64(0)), found)
+    top = f - np.where(constant, _NEVER, np.uint64(0))
+    opened = machine.hits(top[:, None], found[:, None], np.zeros((len(v), 0), np.uint64))
     if opened is None:
         return None
-    which, ratios = opened
-    return {"opened": np.repeat(which[:, None], ratios.shape[1], axis=1), "ratio": ratios.view(np.int64)}
+    which, ratios = opened[0], opened[1][:, 0]
+    return {"opened": np.repeat(which, ratios.shape[1], axis=1), "ratio": ratios.view(np.int64)}
 
 
 def _product(plus: np.ndarray, minus: np.ndarray, bits: int) -> np.ndarray:

@@ -32,6 +32,16 @@ def matmul_ring(g: np.ndarray, y: np.ndarray, *, threads: int = 1) -> np.ndarray
     return (matmul_mod64 if y.dtype == np.uint64 else matmul_mod32)(g, y, threads=threads)
 
 
+def matmul_chunks(g: np.ndarray, y: np.ndarray, rows: int, *, threads: int = 1) -> np.ndarray:
+    """`matmul_ring` of every `rows` samples alone: (M, chunks·K), chunk by chunk.
+
+    >>> matmul_chunks(np.ones((3, 1), np.int8), np.ones((3, 1), np.uint32), 2).tolist()
+    [[2, 1]]
+    """
+    starts = range(0, len(g), rows)
+    return np.concatenate([matmul_ring(g[i : i + rows], y[i : i + rows], threads=threads) for i in starts], axis=1)
+
+
 def _check(g: np.ndarray, y: np.ndarray, ring: np.dtype) -> None:
     if g.ndim != 2 or y.ndim != 2 or len(g) != len(y) or y.dtype != ring:
         raise ValueError(f"g {g.dtype} {g.shape} and y {y.dtype} {y.shape} have no product in the ring of {ring}")

@@ -10,7 +10,7 @@ session with other phenotypes reuses the stored ε.
 | sizes, and a key a block | genotypes | dealer | 16 a block |
 | key of b | phenotypes | dealer | 16 |
 | key of the c share | dealer | genotypes | 16 |
-| the other c share | dealer | phenotypes | 8 a variant and column |
+| the other c share | dealer | phenotypes | 8 a variant and column (and chunk) |
 | δ = y − b | phenotypes | genotypes | 8 a sample and column |
 | ε = g − a (once in the life of a cohort) | genotypes | phenotypes | 8 a sample and variant |
 
@@ -23,16 +23,17 @@ samples, and knows the other factor, solves for it (docs/threat-model-mpc.md), s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from securegen.errors import ProtocolError
+from securegen.kernels import fields
 from securegen.mpc.dealer import CORRELATION, LEFT_MASK, RIGHT_MASK
 from securegen.mpc.masked_store import MaskedStore
 from securegen.mpc.prg import words
-from securegen.mpc.ring import matmul_ring
+from securegen.mpc.ring import matmul_chunks
 from securegen.mpc.session import Session
 from securegen.mpc.shares import from_ring, ring_dtype, to_ring
 from securegen.mpc.state import OwnerState, digest_array
@@ -58,7 +59,7 @@ class Block:
 
 @dataclass(frozen=True)
 class BlockShares:
-    """One party's share of every stream's product: name to (V, K) ring elements."""
+    """One party's share of every stream's product: name to (V, chunks·K) ring elements, the sums of each chunk of samples."""
 
     start: int
     streams: dict[str, np.ndarray]
@@ -75,42 +76,53 @@ def block_size(samples: int, bits: int = 64) -> int:
 
 def genotype_side(
     session: Session, roles: Roles, blocks: Iterable[Block], *, samples: int, columns: int, cohort: str,
-    state: OwnerState, column_limit: int | None = None, charged: int | None = None, bits: int = 64, resend: bool = True,
-    threads: int = 1,
+    state: OwnerState, column_limit: int | None = None, charged: int | None = None, bits: int = 64,
+    widths: Mapping[str, int] | None = None, chunk: int | None = None, resend: bool = True, threads: int = 1,
 ) -> Iterator[BlockShares]:  # fmt: skip
     """The genotype party's part: yields its shares block by block, as fast as blocks come.
 
     cohort: the name under which `state` keeps the masks; column_limit: lifetime number of phenotype columns answered
-    for this cohort (default samples/100, at least 1), of which this call takes `charged` (default: columns).
+    for this cohort (default samples/100, at least 1), of which this call takes `charged` (default: columns). widths: bits
+    of each stream's ring where these are fewer than `bits`; chunk: samples that are summed together (default: all).
     resend=False when the phenotype party kept ε from an earlier session. Raises PolicyError before anything is sent
     when the limit is reached or masked data has changed.
     """
     limit = max(1, samples // 100) if column_limit is None else column_limit
     state.spend(f"columns of cohort {cohort}", columns if charged is None else charged, limit=limit)
     dtype = ring_dtype(bits)
-    session.send_json(roles.dealer, "dealer/sizes", [samples, columns, bits])
+    rows = chunk or samples
+    session.send_json(roles.dealer, "dealer/sizes", [samples, columns, bits, rows])
     key_c = session.receive_key(roles.dealer, "dealer/correlation key")
     delta = session.receive(roles.right, "vertical/delta", shape=(samples, columns), dtype=dtype)
     number = 0
     for block in blocks:
         names = list(block.streams)
         width = len(block.streams[names[0]])
-        keys = {n: state.mask_key(cohort, f"{n}/{block.start}/{bits}", digest_array(block.streams[n])) for n in names}
+        keys = {
+            n: state.mask_key(cohort, f"{n}/{block.start}/{_bits(n, widths, bits)}", digest_array(block.streams[n]))
+            for n in names
+        }
         marks = {n: hashlib.sha256(key).hexdigest()[:32] for n, key in keys.items()}
         session.send_json(
             roles.right, "vertical/block", {"start": block.start, "width": width, "streams": list(marks.items())}
         )
+        for i, name in enumerate(names):
+            session.send_json(roles.dealer, f"dealer/block/{number + i}", [width, int(name == names[-1])])
+            session.send_key(roles.dealer, f"dealer/block key/{number + i}", keys[name])
         shares = {}
-        for name in names:
-            g = np.ascontiguousarray(block.streams[name].T)
-            assert g.shape == (samples, width)
-            session.send_json(roles.dealer, f"dealer/block/{number}", [width, int(name == names[-1])])
-            session.send_key(roles.dealer, f"dealer/block key/{number}", keys[name])
+        for together in _together(names, widths):
+            streams = [np.ascontiguousarray(block.streams[name].T) for name in together]
             if resend:
-                session.send(roles.right, f"vertical/epsilon/{number}", cover(g, keys[name], dtype))
-            shares[name] = matmul_ring(g, delta, threads=threads)
-            shares[name] += words(key_c, CORRELATION, number=number, shape=shares[name].shape, dtype=dtype)
-            number += 1
+                masked = [cover(g, keys[name], dtype) for name, g in zip(together, streams, strict=True)]
+                session.send(
+                    roles.right, f"vertical/epsilon/{number}",
+                    masked[0] if widths is None else fields.pack(masked, [widths[n] for n in together], threads=threads),
+                )  # fmt: skip
+            for name, g in zip(together, streams, strict=True):
+                assert g.shape == (samples, width)
+                shares[name] = matmul_chunks(g, delta, rows, threads=threads)
+                shares[name] += words(key_c, CORRELATION, number=number, shape=shares[name].shape, dtype=dtype)
+                number += 1
         yield BlockShares(block.start, shares)
     session.send_json(roles.dealer, f"dealer/block/{number}", [0, 1])
     session.send_json(roles.right, "vertical/block", {"start": 0, "width": 0, "streams": []})
@@ -118,10 +130,11 @@ def genotype_side(
 
 def phenotype_side(
     session: Session, roles: Roles, y: np.ndarray, *, state: OwnerState, bits: int = 64,
-    store: MaskedStore | None = None, resend: bool = True, use: str = "", threads: int = 1,
+    widths: Mapping[str, int] | None = None, chunk: int | None = None, store: MaskedStore | None = None,
+    resend: bool = True, use: str = "", threads: int = 1,
 ) -> Iterator[BlockShares]:  # fmt: skip
     """The phenotype party's part. y: (N, K) integers; yields its shares block by block. use: a name of this batch where
-    a session has several.
+    a session has several; widths, chunk: as the genotype party has them.
 
     store keeps ε for later sessions (8 bytes a genotype on disk); with resend=False ε comes from it. Raises
     ProtocolError when the genotype party announces a block that the store does not hold.
@@ -138,20 +151,62 @@ def phenotype_side(
         start, width, marks = announced(session.receive_json(roles.left, "vertical/block"), roles.left)
         if width == 0:
             return
-        shares = {}
-        for name, mark in marks:
-            shape = (samples, width)
+        known, shares = dict(marks), {}
+        if widths is not None and not known.keys() <= widths.keys():
+            raise ProtocolError(f"party {roles.left!r} announced a stream that this run does not have")
+        for together in _together(list(known), widths):
             if resend:
-                epsilon = session.receive(roles.left, f"vertical/epsilon/{number}", shape=shape, dtype=dtype)
-                if store:
-                    store.put(name, start, mark, epsilon)
+                masked = _received(session, roles, number, together, (samples, width), dtype, widths, threads)
+                for name, epsilon in zip(together, masked, strict=True):
+                    if store:
+                        store.put(name, start, known[name], epsilon)
             else:
                 assert store is not None, "resend=False needs the store of an earlier session"
-                epsilon = store.get(name, start, mark, shape=shape, dtype=dtype)
-            shares[name] = matmul_ring(epsilon, b, threads=threads)
-            shares[name] += session.receive(roles.dealer, f"dealer/c/{number}", shape=(width, columns), dtype=dtype)
-            number += 1
+                masked = [store.get(n, start, known[n], shape=(samples, width), dtype=dtype) for n in together]
+            for name, epsilon in zip(together, masked, strict=True):
+                shares[name] = matmul_chunks(epsilon, b, chunk or samples, threads=threads)
+                shares[name] += session.receive(
+                    roles.dealer, f"dealer/c/{number}", shape=shares[name].shape, dtype=dtype
+                )  # fmt: skip
+                number += 1
         yield BlockShares(start, shares)
+
+
+def _received(
+    session: Session, roles: Roles, number: int, names: Sequence[str], shape: tuple[int, int], dtype: np.dtype,
+    widths: Mapping[str, int] | None, threads: int,
+) -> list[np.ndarray]:  # fmt: skip
+    """ε of streams that travel together."""
+    step = f"vertical/epsilon/{number}"
+    if widths is None:
+        return [session.receive(roles.left, step, shape=shape, dtype=dtype)]
+    bits = [widths[n] for n in names]
+    planes = session.receive(roles.left, step, shape=(fields.record_bytes(bits), *shape), dtype=np.uint8)
+    return fields.unpack(planes, bits, dtype, threads=threads)
+
+
+def _together(names: Sequence[str], widths: Mapping[str, int] | None) -> list[list[str]]:
+    """Streams in one message: with widths as many as fit a record, else each alone."""
+    out: list[list[str]] = []
+    for name in names:
+        if widths is not None and out and sum(widths[n] for n in [*out[-1], name]) <= fields.MOST:
+            out[-1].append(name)
+        else:
+            out.append([name])
+    return out
+
+
+def wire_bytes(names: Sequence[str], widths: Mapping[str, int]) -> int:
+    """Bytes of a masked genotype of all streams `names`.
+
+    >>> wire_bytes(["g", "m"], {"g": 24, "m": 23})
+    6
+    """
+    return sum(fields.record_bytes([widths[n] for n in together]) for together in _together(names, widths))
+
+
+def _bits(name: str, widths: Mapping[str, int] | None, bits: int) -> int:
+    return bits if widths is None else widths[name]
 
 
 def cover(g: np.ndarray, key: bytes, dtype: np.dtype) -> np.ndarray:

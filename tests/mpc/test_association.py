@@ -13,8 +13,8 @@ from bed_reader import to_bed
 
 from securegen import api
 from securegen.errors import PolicyError, ProtocolError, UsageError
-from securegen.mpc.association import genotype_run, phenotype_run, site_run
-from securegen.mpc.dealer import block_dealer
+from securegen.mpc.aggregates import deal, genotype_run, phenotype_run
+from securegen.mpc.association import site_run
 from securegen.mpc.state import OwnerState
 from securegen.mpc.vertical import Roles
 from securegen.study import Inputs, open_genotypes
@@ -142,6 +142,6 @@ def test_without_consent_or_above_the_limit_no_table_appears(study, cohort, tmp_
         state = OwnerState(tmp_path / "b.state")
         phenotype_run(s, names, own, str(tmp_path / "out"), state=state, consent_aggregates=True)
 
-    out = study(roles).run({"ada": ada, "bob": bob, "dan": lambda s: block_dealer(s, left="ada", right="bob")})
+    out = study(roles).run({"ada": ada, "bob": bob, "dan": lambda s: deal(s, names)})
     assert isinstance(out["ada"], PolicyError) and message in str(out["ada"])
     assert not list(tmp_path.glob("out*"))

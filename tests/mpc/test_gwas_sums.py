@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from securegen.design import linear_design
 from securegen.engines import plain
-from securegen.errors import PolicyError
-from securegen.model import Columns, GenotypeBlock
-from securegen.mpc import gwas, outsourced, vertical
-from securegen.mpc.dealer import block_dealer, server_dealer
+from securegen.errors import PolicyError, ProtocolError
+from securegen.model import Columns, GenotypeBlock, Samples, Variants
+from securegen.mpc import aggregates, association, batches, gwas, outsourced, vertical
+from securegen.mpc.dealer import server_dealer
+from securegen.mpc.digits import Form
 from securegen.mpc.secure_sum import PairwiseMasks
 from securegen.mpc.state import OwnerState
 from securegen.stats.linear import linear
@@ -102,63 +105,107 @@ def test_big_integers_are_added_exactly(study):
     assert out["ada"] == out["bob"] == out["cyd"] == [sum(v) for v in zip(*values.values(), strict=True)]
 
 
-@pytest.mark.parametrize("pairs", [False, True])
-def test_vertical_sums_equal_plain(study, tmp_path, cohort, pairs):
+class Cohort:
+    """What `genotype_run` needs of a reader."""
+
+    dosage_grid = 1
+
+    def __init__(self, g, missing, grid=1):
+        ids = np.array([f"p{i}" for i in range(g.shape[1])], object)
+        text = np.array([f"rs{j}" for j in range(len(g))], object)
+        self.g, self.missing, self.dosage_grid = g, missing, grid
+        self.samples = Samples(ids, ids, np.ones(len(ids), bool))
+        self.variants = Variants(text, np.arange(len(g)), text, text, text)
+
+    def read(self, start, stop):
+        part = self.missing[start:stop]
+        return GenotypeBlock(start, self.g[start:stop].copy(), part if part.any() else None)
+
+
+@pytest.mark.parametrize(("form", "batch"), [(None, 4096), (Form(32, 3, 7, 64, {"g": 12, "q": 13, "m": 12}), 16),
+                                             (Form(64, 20, 1, N, {"g": 40, "q": 41, "m": 40}), 16)])  # fmt: skip
+def test_vertical_sums_equal_plain(study, tmp_path, cohort, monkeypatch, form, batch):
+    """In the rings that are planned, with digits and chunks, and in 64 bits."""
+    monkeypatch.setattr(batches, "BATCH", batch)
+    monkeypatch.setattr(vertical, "block_size", lambda samples, bits=64: 10)
+    if form is not None:
+        monkeypatch.setattr(aggregates, "choose_form", lambda *_, **__: form)
     g, missing = cohort[:2]
     columns = columns_with_weights(cohort)
-    opened = gwas.opened_columns(columns, pairs=pairs)
+    assert aggregates.Plan.of(columns, N, M, 1).analysed == (0,)
 
     def gen(s):
-        return gwas.vertical_genotypes(
-            s, ROLES, blocks(g, missing), samples=N, columns=len(opened["m"]), opened=opened, cohort="c",
-            state=OwnerState(tmp_path / "gen"), consent_aggregates=True, column_limit=99,
+        aggregates.genotype_run(
+            s, ROLES, Cohort(g, missing), cohort="c", state=OwnerState(tmp_path / "gen"), consent_aggregates=True,
+            column_limit=99,
         )  # fmt: skip
 
     def phe(s):
+        announced = association.receive_cohort(s, "gen")
         state = OwnerState(tmp_path / "phe")
-        return list(gwas.vertical_phenotypes(s, ROLES, columns, state=state, pairs=pairs, consent_aggregates=True))
+        return list(aggregates.sums(s, ROLES, columns, variants=len(announced.variants), grid=1, state=state))
 
     roles = {"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}
-    out = results(
-        study(roles).run({"gen": gen, "phe": phe, "deal": lambda s: block_dealer(s, left="gen", right="phe")})
-    )
+    out = results(study(roles).run({"gen": gen, "phe": phe, "deal": lambda s: aggregates.deal(s, ROLES)}))
     assert out["gen"] is None
-    assert_equal_sums(out["phe"], (plain.block_sums(b, columns, pairs=pairs) for b in blocks(g, missing)))
+    ends = [s.start + len(s.g) for s in out["phe"]]
+    wanted = [
+        plain.block_sums(Cohort(g, missing).read(s.start, e), columns) for s, e in zip(out["phe"], ends, strict=True)
+    ]
+    assert_equal_sums(out["phe"], [replace(w, mm=None) for w in wanted])
+    assert ends[-1] == M and len(ends) == (1 if batch > M else 3)
 
 
 def test_vertical_aggregates_need_consent(cohort, tmp_path):
-    columns = design(*cohort[2:]).columns
     state = OwnerState(tmp_path / "s")
     with pytest.raises(PolicyError, match="--consent-aggregates"):
-        next(gwas.vertical_phenotypes(None, ROLES, columns, state=state))
+        aggregates.phenotype_run(None, ROLES, None, "out", state=state, consent_aggregates=False)
     with pytest.raises(PolicyError, match="--consent-aggregates"):
-        gwas.vertical_genotypes(None, ROLES, [], samples=N, columns=4, opened={}, cohort="c", state=state)
+        aggregates.genotype_run(None, ROLES, None, cohort="c", state=state, consent_aggregates=False)
 
 
-@pytest.mark.parametrize("pairs", [False, True])
-def test_outsourced_sums_equal_plain(study, tmp_path, cohort, pairs):
+@pytest.mark.parametrize("change", [{"sizes": [N, M, 1, 3]}, {"analysed": [0, 0]}, {"weights": [3]}, {"analysed": [-1]},
+                                    {"sizes": [N, M, 1, 3, True]}, {"more": 1}])  # fmt: skip
+def test_plans_that_are_none_are_refused(change):
+    plan = {"sizes": [N, M, 1, 3, 17], "analysed": [0], "weights": []}
+    assert aggregates.Plan.read(plan, "phe").write() == plan
+    with pytest.raises(ProtocolError, match="'phe' announced a plan"):
+        aggregates.Plan.read({**plan, **change}, "phe")
+
+
+@pytest.mark.parametrize(("pairs", "bits"), [(False, 64), (True, 64), (False, 32)])
+def test_outsourced_sums_equal_plain(study, tmp_path, cohort, pairs, bits):
     g, missing = cohort[:2]
     columns = columns_with_weights(cohort)
     opened = gwas.opened_columns(columns, pairs=pairs)
     roles = outsourced.OutsourcedRoles("gen", "phe", ("s-one", "s-two"), "deal", "phe")
     width = len(opened["m"])
+    assert gwas.ring_bits(columns, 1) == 32
 
     def gen(s):
         streams = (gwas.genotype_streams(b, squares=True) for b in blocks(g, missing))
         outsourced.genotype_owner(
-            s, roles, streams, samples=N, columns=width, cohort="c", state=OwnerState(tmp_path / "gen"), column_limit=99
+            s,
+            roles,
+            streams,
+            samples=N,
+            columns=width,
+            cohort="c",
+            state=OwnerState(tmp_path / "gen"),
+            column_limit=99,
+            bits=bits,
         )
 
     def phe(s):
         values = gwas.shared_columns(columns, pairs=pairs)
-        outsourced.phenotype_owner(s, roles, values, state=OwnerState(tmp_path / "phe"))
-        return list(gwas.outsourced_sums(s, roles, columns, pairs=pairs))
+        outsourced.phenotype_owner(s, roles, values, state=OwnerState(tmp_path / "phe"), bits=bits)
+        return list(gwas.outsourced_sums(s, roles, columns, pairs=pairs, bits=bits))
 
     programs = {
         "gen": gen,
         "phe": phe,
-        "s-one": lambda s: outsourced.server(s, roles, samples=N, columns=width, opened=opened),
-        "s-two": lambda s: outsourced.server(s, roles, samples=N, columns=width, opened=opened),
+        "s-one": lambda s: outsourced.server(s, roles, samples=N, columns=width, opened=opened, bits=bits),
+        "s-two": lambda s: outsourced.server(s, roles, samples=N, columns=width, opened=opened, bits=bits),
         "deal": lambda s: server_dealer(s, left="gen", right="phe", servers=roles.servers),
     }
     parties = {"gen": "genotypes", "phe": "phenotypes", "s-one": "server", "s-two": "server", "deal": "dealer"}

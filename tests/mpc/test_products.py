@@ -275,7 +275,7 @@ def run_outsourced(s, g, y, tmp_path, *, resend=True, bits=64):
         return x.traffic
 
     def deal(x):
-        return server_dealer(x, left="gen", right="phe", servers=("s-one", "s-two"), bits=bits)
+        return server_dealer(x, left="gen", right="phe", servers=("s-one", "s-two"))
 
     return s.run({"gen": gen, "phe": phe, "s-one": server, "s-two": server, "deal": deal})
 

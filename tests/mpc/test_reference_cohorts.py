@@ -14,8 +14,8 @@ import pytest
 
 from securegen import api
 from securegen.mpc import projected_run, vertical
-from securegen.mpc.association import genotype_run, phenotype_run, site_run
-from securegen.mpc.dealer import block_dealer
+from securegen.mpc.aggregates import deal, genotype_run, phenotype_run
+from securegen.mpc.association import site_run
 from securegen.mpc.state import OwnerState
 from securegen.stats.projected_statistics import TARGET
 from securegen.stats.projected_tables import plain_projected
@@ -61,7 +61,7 @@ def test_two_parties_write_the_plain_tables(study, cohort):
         "phe": lambda s: phenotype_run(
             s, roles, inputs, str(folder / "vertical"), state=OwnerState(folder / "p"), consent_aggregates=True
         ),
-        "deal": lambda s: block_dealer(s, left="gen", right="phe"),
+        "deal": lambda s: deal(s, roles),
     }
     results(study({"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}, timeout=60).run(programs))
     plain = tables(folder, "plain")

@@ -12,8 +12,9 @@ from securegen import api
 from securegen.errors import PolicyError, ProtocolError, UsageError
 from securegen.io.arrays import from_arrays
 from securegen.model import Samples, Variants
-from securegen.mpc import deployment, projected, projected_run, vertical
+from securegen.mpc import batches, deployment, projected, projected_run, vertical
 from securegen.mpc.association import announce_cohort
+from securegen.mpc.digits import Form, choose_form, to_digits
 from securegen.mpc.local import identity
 from securegen.mpc.state import OwnerState
 from securegen.mpc.vertical import Roles
@@ -29,6 +30,14 @@ N, M = 180, 60
 THRESHOLD = 1e-3
 
 
+def named_variants(count):
+    text = lambda x: np.array(x, object)  # noqa: E731
+    return Variants(
+        text(["1"] * count), np.arange(1, count + 1), text([f"rs{j}" for j in range(count)]), text(["A"] * count),
+        text(["G"] * count),
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
     """Genotypes with missing calls and a constant variant; two traits with different people; an effect at variant 7."""
@@ -41,11 +50,7 @@ def cohort(tmp_path_factory):
     g[3] = 1
     ids = [f"p{i}" for i in range(N)]
     samples = Samples(np.array(ids, object), np.array(ids, object), np.ones(N, bool))
-    text = lambda x: np.array(x, object)  # noqa: E731
-    variants = Variants(
-        text(["1"] * M), np.arange(1, M + 1), text([f"rs{j}" for j in range(M)]), text(["A"] * M), text(["G"] * M)
-    )
-    reader = from_arrays(g, samples, variants=variants)
+    reader = from_arrays(g, samples, variants=named_variants(M))
     rows = [f"{i}\t{i}\t{'NA' if k % 17 == 3 else q}\t{-q}" for k, (i, q) in enumerate(zip(ids, qt, strict=True))]
     (folder / "pheno.tsv").write_text("#FID\tIID\tQT\tMINUS\n" + "\n".join(rows) + "\n")
     (folder / "covar.tsv").write_text(
@@ -74,24 +79,28 @@ def _dosages(reader):
     return np.where(block.missing, np.nan, block.dosage) if block.missing is not None else block.dosage
 
 
-def run(study, cohort, tmp_path, *, reveal, threshold=None, names=None, limit=100):
+def run(study, cohort, tmp_path, *, reveal, threshold=None, names=None, limit=100, traffic=False):
+    """What the parties return, or with traffic=True the bytes they sent."""
     reader, files, _ = cohort
     inputs = Inputs("", **files, pheno_name=names)
 
     def state(s):
         return OwnerState(tmp_path / f"{s.me}.json")
 
-    return study.run(
-        {
-            "ada": lambda s: projected_run.genotype_run(
-                s, VERTICAL, reader, reveal=reveal, cohort="c", state=state(s), threshold=threshold, column_limit=limit
-            ),
-            "bob": lambda s: projected_run.phenotype_run(
-                s, VERTICAL, inputs, str(tmp_path / "out"), reveal=reveal, state=state(s), threshold=threshold
-            ),
-            "dan": lambda s: projected_run.deal(s, VERTICAL),
-        }
-    )
+    def ada(s):
+        return projected_run.genotype_run(
+            s, VERTICAL, reader, reveal=reveal, cohort="c", state=state(s), threshold=threshold, column_limit=limit
+        )
+
+    def bob(s):
+        return projected_run.phenotype_run(
+            s, VERTICAL, inputs, str(tmp_path / "out"), reveal=reveal, state=state(s), threshold=threshold
+        )
+
+    def counted(program):
+        return lambda s: (program(s), s.traffic.total)[1 if traffic else 0]
+
+    return study.run({"ada": counted(ada), "bob": counted(bob), "dan": lambda s: projected_run.deal(s, VERTICAL)})
 
 
 def plain_of(opened, name):
@@ -103,13 +112,22 @@ def table(path):
     return pd.read_csv(path, sep="\t", dtype={"#CHROM": str})
 
 
-@pytest.mark.parametrize(("batch", "least", "bits"), [(1 << 12, 8, 32), (16, 40, 64)])
-def test_uv_are_the_plain_engines_text_for_text(study, cohort, tmp_path, monkeypatch, batch, least, bits):
-    """Two traits with different people; batches of all variants, and of a few; both rings."""
-    monkeypatch.setattr(projected_run, "BATCH", batch)
-    monkeypatch.setattr(projected, "LEAST_DIGIT", least)
-    group = projected.Group("linear", ("QT",), 1, N, ())
-    assert projected.make_plan("uv", (group,), projection.choose_scales(N), N, 1).bits == bits
+FORMS = {
+    "as planned": None,
+    "whole words": Form(32, 20, 3, N, {"g": 32, "m": 32}),
+    "chunks": Form(32, 4, 12, 70, {"g": 13, "m": 12}),
+    "64 bits": Form(64, 30, 2, N, {"g": 40, "m": 39}),
+}
+
+
+@pytest.mark.parametrize(
+    ("batch", "form"), [(1 << 12, "as planned"), (16, "whole words"), (16, "chunks"), (16, "64 bits")]
+)
+def test_uv_are_the_plain_engines_text_for_text(study, cohort, tmp_path, monkeypatch, batch, form):
+    """Two traits with different people; batches of all variants, and of a few; every kind of ring."""
+    monkeypatch.setattr(batches, "BATCH", batch)
+    if FORMS[form] is not None:
+        monkeypatch.setattr(projected, "choose_form", lambda *_, **__: FORMS[form])
     monkeypatch.setattr(vertical, "block_size", lambda samples, bits=64: 7)
     results(run(study(ROLES), cohort, tmp_path, reveal="uv"))
     _, _, opened = cohort
@@ -184,8 +202,9 @@ def test_what_is_not_a_hit_is_opened_as_zero(study, cohort, tmp_path, monkeypatc
     results(run(study(ROLES), cohort, tmp_path, reveal="hits", threshold=THRESHOLD, names=("QT",)))
     (found,) = seen
     assert found["opened"].any() and not found["opened"].all()
-    for name in ("u", "v", "variation"):
-        assert (found[name][~found["opened"]] == 0).all() and (found[name][found["opened"]] != 0).all()
+    any_hit = found["opened"].any(axis=1)
+    for name, hit in (("u", found["opened"]), ("v", any_hit), ("variation", any_hit)):
+        assert (found[name][~hit] == 0).all() and (found[name][hit] != 0).all()
 
 
 @pytest.mark.parametrize("samples", [500, 10_000, 500_000])
@@ -286,40 +305,64 @@ def test_scales_and_digits_leave_room_for_every_sum(samples, grid):
     for test in ("linear", "logistic"):
         group = projected.Group(test, ("Y",), 3, samples, ())
         plan = projected.make_plan("uv", (group,), s, samples, grid)
-        most = (4 * grid * grid if test == "logistic" else 2 * grid) * samples
-        assert most << (plan.digit - 1) < 1 << (plan.bits - 2) and plan.bits == (32 if grid == 1 else plan.bits)
+        form = plan.form
+        assert form.bits == 32 and form.chunk * form.chunks(samples) >= samples
+        for name, size in {"g": 2 * grid, "q": 4 * grid * grid, "m": 1}.items():
+            if name in form.widths:
+                assert size * form.chunk << (form.digit - 1) < 1 << (form.widths[name] - 2)
+                assert form.widths[name] <= 32
+        if plan.first == 1:  # whole sums, of unit columns or of weights up to 1
+            most = 4 * grid * grid * samples if test == "logistic" else 2 * grid * root
+            assert most * ((1 << s.basis_bits) + root) < 1 << 62
         x = np.array([[1 << s.basis_bits, -(1 << s.basis_bits), 0, 12345]])
-        digits = projected.to_digits(x, plan).reshape(1, 4, -1).astype(object)
-        assert (np.abs(digits) <= 1 << (plan.digit - 1)).all()
-        assert ((digits * [1 << (plan.digit * i) for i in range(plan.digits)]).sum(axis=2) == x).all()
+        digits = to_digits(x, form).reshape(1, 4, -1).astype(object)
+        assert (np.abs(digits) <= 1 << (form.digit - 1)).all()
+        assert ((digits * [1 << (form.digit * i) for i in range(form.digits)]).sum(axis=2) == x).all()
 
 
-def test_one_stream_of_genotypes_serves_every_phenotype(study, cohort, tmp_path):
-    """The second phenotype, other people and all, sends no genotypes again."""
-    sent = {}
-
-    def counted(names, folder):
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("reveal", ["uv", "hits", "chi2"])
+def test_bytes_of_a_variant_and_of_a_further_phenotype(study, tmp_path, reveal, missing):
+    """Online bytes of both parties, as they are promised, and half of a further phenotype's are the same for any N."""
+    people, variants, covariates = 400, 512, 3
+    draw = np.random.default_rng(13)
+    g = draw.binomial(2, 0.3, (variants, people)).astype(np.float64)
+    if missing:
+        g[draw.random(g.shape) < 0.02] = np.nan
+    ids = np.array([f"p{i}" for i in range(people)], object)
+    reader = from_arrays(g, Samples(ids, ids, np.ones(people, bool)), variants=named_variants(variants))
+    for path, names in ((tmp_path / "p.tsv", ["A", "B", "C"]), (tmp_path / "c.tsv", ["u", "v", "w"][:covariates])):
+        rows = ["\t".join([i, i, *map(str, draw.normal(size=len(names)).round(3))]) for i in ids]
+        path.write_text("\n".join(["\t".join(["#FID", "IID", *names]), *rows]) + "\n")
+    made, sent, given = (
+        study(ROLES),
+        {},
+        (reader, {"pheno": str(tmp_path / "p.tsv"), "covar": str(tmp_path / "c.tsv")}, None),
+    )
+    for count in (1, 3):
+        folder = tmp_path / str(count)
         folder.mkdir()
-        reader, files, _ = cohort
-        inputs = Inputs("", **files, pheno_name=names)
-        state = lambda s: OwnerState(folder / f"{s.me}.json")  # noqa: E731
-        program = {
-            "ada": lambda s: projected_run.genotype_run(
-                s, VERTICAL, reader, reveal="uv", cohort="c", state=state(s), column_limit=99
-            ) or s.traffic.total,
-            "bob": lambda s: projected_run.phenotype_run(
-                s, VERTICAL, inputs, str(folder / "o"), reveal="uv", state=state(s)
-            ) and s.traffic.total,
-            "dan": lambda s: projected_run.deal(s, VERTICAL),
-        }  # fmt: skip
-        out = results(made.run(program))
-        return out["ada"] + out["bob"]
+        out = results(run(made, given, folder, reveal=reveal, threshold=THRESHOLD if reveal == "hits" else None,
+                          names=("A", "B", "C")[:count], traffic=True))  # fmt: skip
+        sent[count] = (out["ada"] + out["bob"]) / variants
+    plan_digits = 12  # digits of a column at most: its δ goes once, whatever the variants
+    fixed = (4 * people * plan_digits * (covariates + 3) + 120 * people + 16_384) / variants
+    assert sent[1] <= 8.1 * people + fixed
+    assert (sent[3] - sent[1]) / 2 <= 100 + 4 * people * plan_digits / variants
 
-    made = study(ROLES)
-    for number in (1, 2):
-        sent[number] = counted(("QT", "MINUS")[:number], tmp_path / str(number))
-    delta = 4 * N * 3 * 3  # digits of a phenotype and of its covariate, other people's, for each sample
-    assert sent[2] - sent[1] < M * 200 + delta + 4096 < M * 4 * N
+
+def test_masked_genotypes_take_few_bytes_at_every_size():
+    """Linear: 3 to 4 bytes a genotype, 8 at most with missing calls; a score test 8 at most."""
+    for samples in (500, 2_000, 10_000, 100_000, 500_000):
+        bits = projection.choose_scales(samples).basis_bits
+        linear = choose_form(samples, {"g": 2, "m": 1}, bits, few=True)
+        assert vertical.wire_bytes(["g"], linear.widths) <= 4 and vertical.wire_bytes(["g", "m"], linear.widths) <= 8
+        assert linear.chunks(samples) * linear.digits * 2 <= 32
+        weighted = choose_form(samples, {"g": 2, "q": 4, "m": 1}, bits, few=False)
+        assert vertical.wire_bytes(["g", "q", "m"], weighted.widths) <= 8
+        if samples >= 2_000:
+            lifts = 10 * weighted.chunks(samples) * weighted.digits * 3 / 4
+            assert vertical.wire_bytes(["g", "q", "m"], weighted.widths) * samples + lifts + 1300 <= 8.1 * samples
 
 
 def test_a_wrong_batch_or_group_ends_the_session_for_everybody(study, cohort, tmp_path):
