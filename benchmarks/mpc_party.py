@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from securegen.io.arrays import from_arrays
-from securegen.model import Samples, Variants
-from securegen.mpc import outsourced, projected_run, vertical
+from securegen.model import Columns, Samples, Variants
+from securegen.mpc import aggregates, outsourced, projected_run, vertical
+from securegen.mpc.association import receive_cohort
 from securegen.mpc.dealer import block_dealer, server_dealer
 from securegen.mpc.insecure_crypten import insecure_crypten
 from securegen.mpc.local import identity
@@ -73,11 +74,42 @@ def vertical_task(session, directory, o):
     return once
 
 
+def made_up(g):
+    """Genotypes as a reader, for whole runs."""
+    ids, position = np.array([f"p{i}" for i in range(len(g))], object), np.arange(1, g.shape[1] + 1)
+    text = lambda x: np.full(g.shape[1], x, object)  # noqa: E731
+    sites = Variants(text("1"), position, np.array([f"rs{j}" for j in position], object), text("A"), text("G"))
+    return from_arrays(g.T.astype(np.float64), Samples(ids, ids, np.ones(len(ids), bool)), variants=sites)
+
+
+def sums_task(session, directory, o):
+    """Every sum, opened as `--reveal aggregates` does."""
+    g, y = cohort(o["samples"], o["variants"], o["columns"])
+    roles, reader = vertical.Roles("gen", "phe", "deal"), made_up(g)
+    columns = Columns(tuple(f"y{k}" for k in range(y.shape[1])), y, (False,) * y.shape[1])
+
+    def once(number):
+        state = OwnerState(directory / f"{session.me}-{number}.json")
+        if session.me == "deal":
+            aggregates.deal(session, roles)
+        elif session.me == "gen":
+            aggregates.genotype_run(
+                session, roles, reader, cohort="c", state=state, consent_aggregates=True, column_limit=1 << 30
+            )
+        else:
+            variants = len(receive_cohort(session, "gen").variants)
+            found = aggregates.sums(session, roles, columns, variants=variants, grid=1, state=state)
+            check(np.concatenate([s.g for s in found]), g, y)
+
+    return once
+
+
 def outsourced_task(session, directory, o):
     """The second batch: what is timed sends no genotypes; the first round (a warm-up) does."""
     g, y = cohort(o["samples"], o["variants"], o["columns"])
     roles = outsourced.OutsourcedRoles("gen", "phe", ("s-one", "s-two"), "deal", "phe")
-    parts, sizes = blocks(g), {"samples": len(g), "columns": y.shape[1]}
+    bits = 32  # gwas.ring_bits of these columns
+    parts, sizes = blocks(g, bits), {"samples": len(g), "columns": y.shape[1]}
 
     def once(number):
         state, again = OwnerState(directory / f"{session.me}.json"), number > 0
@@ -85,15 +117,25 @@ def outsourced_task(session, directory, o):
             server_dealer(session, left="gen", right="phe", servers=roles.servers)
         elif session.me == "gen":
             outsourced.genotype_owner(
-                session, roles, parts, cohort="c", state=state, column_limit=1 << 30, resend=not again, **sizes
+                session,
+                roles,
+                parts,
+                cohort="c",
+                state=state,
+                column_limit=1 << 30,
+                resend=not again,
+                bits=bits,
+                **sizes,
             )
         elif session.me == "phe":
             state = OwnerState(directory / f"phe-{number}.json")
-            outsourced.phenotype_owner(session, roles, y, state=state)
-            sums = [b.streams["g"] for b in outsourced.receive_sums(session, roles, columns=y.shape[1])]
+            outsourced.phenotype_owner(session, roles, y, state=state, bits=bits)
+            sums = [b.streams["g"] for b in outsourced.receive_sums(session, roles, columns=y.shape[1], bits=bits)]
             check(np.concatenate(sums), g, y)
         else:
-            outsourced.server(session, roles, store=MaskedStore(directory / session.me), resend=not again, **sizes)
+            outsourced.server(
+                session, roles, store=MaskedStore(directory / session.me), resend=not again, bits=bits, **sizes
+            )
 
     return once
 
@@ -104,12 +146,8 @@ THRESHOLD = 1e-3  # of hits
 def reveal_task(session, directory, o):
     """Linear regression from genotypes and text files to a table of hits, of χ², or of u and v."""
     g, y = cohort(o["samples"], o["variants"], o["columns"])
-    roles, reveal = vertical.Roles("gen", "phe", "deal"), o["reveal"]
-    ids = np.array([f"p{i}" for i in range(len(g))], object)
-    text = lambda x: np.full(g.shape[1], x, object)  # noqa: E731
-    position = np.arange(1, g.shape[1] + 1)
-    sites = Variants(text("1"), position, np.array([f"rs{j}" for j in position], object), text("A"), text("G"))
-    reader = from_arrays(g.T.astype(np.float64), Samples(ids, ids, np.ones(len(ids), bool)), variants=sites)
+    roles, reveal, reader = vertical.Roles("gen", "phe", "deal"), o["reveal"], made_up(g)
+    ids = reader.samples.iid
     inputs = Inputs("", pheno=str(directory / "phe.tsv"), covar=str(directory / "cov.tsv"))
     if session.me == "phe":
         for path, columns, names in ((inputs.pheno, y[:, :1], ["Y"]), (inputs.covar, y[:, 1:], o["covariates"])):
@@ -141,7 +179,8 @@ def sum_task(session, directory, o):
 
 
 SECUREGEN = {
-    "vertical": vertical_task, "outsourced_batch": outsourced_task, "secure_sum": sum_task, "reveal": reveal_task,
+    "vertical": vertical_task, "sums": sums_task, "outsourced_batch": outsourced_task, "secure_sum": sum_task,
+    "reveal": reveal_task,
 }  # fmt: skip
 
 

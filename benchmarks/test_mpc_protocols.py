@@ -78,17 +78,17 @@ def measure(benchmark, task, options, roles, *, work, rounds=3):
 
 @pytest.mark.parametrize(
     ("implementation", "bits"),
-    [("crypten", 64), ("securegen", 32), ("securegen", 64)],
-    ids=["crypten-K8-t1", "securegen-K8-t1", "securegen_ring64-K8-t1"],
+    [("crypten", 64), ("securegen", None), ("securegen", 32), ("securegen", 64)],
+    ids=["crypten-K8-t1", "securegen-K8-t1", "securegen_ring32-K8-t1", "securegen_ring64-K8-t1"],
 )
 def test_vertical(benchmark, implementation, bits):
-    """securegen in the 32-bit ring, which is the one that a run of these sizes chooses (gwas.ring_bits)."""
+    """securegen as `--reveal aggregates` runs it, in rings as small as sums allow; and in plain words of 32 and 64 bits."""
     options = {**VERTICAL, "columns": 8, "bits": bits, "implementation": implementation}
     roles = {"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}
     if implementation == "crypten":
         roles = {"gen": "compute", "phe": "compute", "deal": "dealer"}
     work = options["samples"] * options["variants"] * options["columns"]
-    measure(benchmark, "vertical", options, roles, work=work)
+    measure(benchmark, "sums" if bits is None else "vertical", options, roles, work=work)
 
 
 @pytest.mark.parametrize("implementation", ["crypten", "securegen"], ids=["crypten-K8-t1", "securegen-K8-t1"])
