@@ -99,7 +99,7 @@ def genotype_side(
         names = list(block.streams)
         width = len(block.streams[names[0]])
         keys = {
-            n: state.mask_key(cohort, f"{n}/{block.start}/{_bits(n, widths, bits)}", digest_array(block.streams[n]))
+            n: state.mask_key(cohort, f"{n}/{block.start}/{_ring(n, widths, bits)}", digest_array(block.streams[n]))
             for n in names
         }
         marks = {n: hashlib.sha256(key).hexdigest()[:32] for n, key in keys.items()}
@@ -205,8 +205,9 @@ def wire_bytes(names: Sequence[str], widths: Mapping[str, int]) -> int:
     return sum(fields.record_bytes([widths[n] for n in together]) for together in _together(names, widths))
 
 
-def _bits(name: str, widths: Mapping[str, int] | None, bits: int) -> int:
-    return bits if widths is None else widths[name]
+def _ring(name: str, widths: Mapping[str, int] | None, bits: int) -> str:
+    """A mask's words and ring: the same words cut elsewhere would cover the data twice."""
+    return str(bits) if widths is None else f"{bits}.{widths[name]}"
 
 
 def cover(g: np.ndarray, key: bytes, dtype: np.dtype) -> np.ndarray:

@@ -5,10 +5,27 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from securegen.model import GenotypeBlock, Samples, Variants
 from securegen.mpc.local import identity, local_study
 from securegen.mpc.session import open_session
+
+
+class Cohort:
+    """What `genotype_run` needs of a reader. g: (M, N) int8, missing: (M, N) bool."""
+
+    def __init__(self, g, missing):
+        ids = np.array([f"p{i}" for i in range(g.shape[1])], object)
+        text = np.array([f"rs{j}" for j in range(len(g))], object)
+        self.g, self.missing, self.dosage_grid = g, missing, 1
+        self.samples = Samples(ids, ids, np.ones(len(ids), bool))
+        self.variants = Variants(text, np.arange(len(g)), text, text, text)
+
+    def read(self, start, stop):
+        part = self.missing[start:stop]
+        return GenotypeBlock(start, self.g[start:stop].copy(), part if part.any() else None)
 
 
 class Study:

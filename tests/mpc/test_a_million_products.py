@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from securegen.mpc import vertical, wide
+from securegen.model import Columns
+from securegen.mpc import aggregates, vertical, wide
+from securegen.mpc.association import receive_cohort
 from securegen.mpc.dealer import block_dealer
 from securegen.mpc.lifting import Pair, deal_square, square
 from securegen.mpc.state import OwnerState
 
-from .conftest import results
+from .conftest import Cohort, results
 
 PEOPLE = 500_000
 N, M, K = 40, 125_000, 8
@@ -43,6 +45,47 @@ def test_a_million_sums_of_biobank_magnitude_are_exact(study, tmp_path):
     wanted = g.astype(np.int64) @ y
     assert found.size == 1_000_000 and np.abs(wanted).max() > 1 << 32
     np.testing.assert_array_equal(found, wanted)
+
+
+def summed(study, tmp_path, g, columns):
+    """Every sum of `--reveal aggregates`, through digits, chunks, small rings and lifts."""
+    cohort = Cohort(g, np.zeros(g.shape, bool))
+
+    def ada(s):
+        state = OwnerState(tmp_path / "a")
+        aggregates.genotype_run(s, NAMES, cohort, cohort="c", state=state, consent_aggregates=True, column_limit=99)
+
+    def bob(s):
+        receive_cohort(s, "ada")
+        state = OwnerState(tmp_path / "b")
+        return list(aggregates.sums(s, NAMES, columns, variants=len(g), grid=1, state=state))
+
+    programs = {"ada": ada, "bob": bob, "dan": lambda s: aggregates.deal(s, NAMES)}
+    return np.concatenate([part.g for part in results(study(ROLES, timeout=60).run(programs))["bob"]])
+
+
+def test_a_million_sums_put_together_from_small_rings_are_exact(study, tmp_path):
+    """As large as the rings allow: everybody homozygous and every digit at its edge, among others."""
+    draw = np.random.default_rng(10)
+    g = draw.integers(0, 3, (M, N)).astype(np.int8)
+    g[::7] = 2
+    largest = (1 << 16) * PEOPLE // N
+    y = draw.integers(-largest, largest, (N, K))
+    y[:, 0], y[:, 1], y[:, 2] = largest, -largest, -(1 << 29)
+    columns = Columns(tuple("abcdefgh"), y, (False,) * K)
+    wanted = g.astype(np.int64) @ y
+    assert wanted.size == 1_000_000 and np.abs(wanted).max() > 1 << 35
+    np.testing.assert_array_equal(summed(study, tmp_path, g, columns), wanted)
+
+
+def test_sums_over_half_a_million_people_are_exact(study, tmp_path):
+    draw = np.random.default_rng(11)
+    g = draw.integers(0, 3, (12, PEOPLE), np.int8)
+    y = draw.integers(-(1 << 16), 1 << 16, (PEOPLE, 3))
+    g[0], y[:, 0] = 2, 1 << 16
+    columns = Columns(("a", "b", "c"), y, (False,) * 3)
+    assert aggregates.Plan.of(columns, PEOPLE, 12, 1).form().widths["g"] <= 32
+    np.testing.assert_array_equal(summed(study, tmp_path, g, columns), g.astype(np.int64) @ y)
 
 
 def test_a_million_squares_are_exact(study):

@@ -10,7 +10,7 @@ import pytest
 from securegen.design import linear_design
 from securegen.engines import plain
 from securegen.errors import PolicyError, ProtocolError
-from securegen.model import Columns, GenotypeBlock, Samples, Variants
+from securegen.model import Columns, GenotypeBlock
 from securegen.mpc import aggregates, association, batches, gwas, outsourced, vertical
 from securegen.mpc.dealer import server_dealer
 from securegen.mpc.digits import Form
@@ -18,7 +18,7 @@ from securegen.mpc.secure_sum import PairwiseMasks
 from securegen.mpc.state import OwnerState
 from securegen.stats.linear import linear
 
-from .conftest import results
+from .conftest import Cohort, results
 
 DATA = np.random.default_rng(21)
 N, M, V = 151, 60, 20
@@ -103,23 +103,6 @@ def test_big_integers_are_added_exactly(study):
         study(SITES).run(dict.fromkeys(SITES, lambda s: gwas.sum_over_sites(s, PairwiseMasks.agree(s))(values[s.me])))
     )
     assert out["ada"] == out["bob"] == out["cyd"] == [sum(v) for v in zip(*values.values(), strict=True)]
-
-
-class Cohort:
-    """What `genotype_run` needs of a reader."""
-
-    dosage_grid = 1
-
-    def __init__(self, g, missing, grid=1):
-        ids = np.array([f"p{i}" for i in range(g.shape[1])], object)
-        text = np.array([f"rs{j}" for j in range(len(g))], object)
-        self.g, self.missing, self.dosage_grid = g, missing, grid
-        self.samples = Samples(ids, ids, np.ones(len(ids), bool))
-        self.variants = Variants(text, np.arange(len(g)), text, text, text)
-
-    def read(self, start, stop):
-        part = self.missing[start:stop]
-        return GenotypeBlock(start, self.g[start:stop].copy(), part if part.any() else None)
 
 
 @pytest.mark.parametrize(("form", "batch"), [(None, 4096), (Form(32, 3, 7, 64, {"g": 12, "q": 13, "m": 12}), 16),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securegen.mpc import wide
+from securegen.mpc import lifting, wide
 from securegen.mpc.hits import deal_hits, open_hits
 from securegen.mpc.lifting import Pair, deal_lift, deal_multiples, deal_square, lift, multiples, square
 
@@ -74,6 +74,30 @@ def test_every_pair_of_shares_in_a_small_ring_lifts_to_the_same_number(study):
         lambda s: deal_lift(s, PAIR, x.shape, bits=bits, to=1, step="t"),
     )))  # fmt: skip
     np.testing.assert_array_equal((out["ada"] + out["bob"])[:, 0].view(np.int64), x)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_bit_of_a_lift_tells_nothing(study, monkeypatch, masked):
+    """The attack: a party compares the other's top bit with its own and reads whether the number is large or small."""
+    bits, count = 20, 4000
+    if not masked:
+        monkeypatch.setattr(lifting, "_bits", lambda key, shape: np.zeros(shape, np.uint8))
+    large = np.random.default_rng(4).random(count) < 0.5
+    share = shares_of(np.where(large, 1, -1) * ((1 << (bits - 2)) - 1), np.uint32)
+    received = []
+
+    def ada(s):
+        object.__setattr__(s, "mesh", _Recording(s.mesh, received, s.mesh.receive))
+        return lift(s, PAIR, share["ada"], bits=bits, to=1, step="t")
+
+    results(study(ROLES).run({
+        "ada": ada, "bob": lambda s: lift(s, PAIR, share["bob"], bits=bits, to=1, step="t"),
+        "dan": lambda s: deal_lift(s, PAIR, (count,), bits=bits, to=1, step="t"),
+    }))  # fmt: skip
+    theirs = np.unpackbits(dict(received)["t/open"], count=count, bitorder="little") ^ 1
+    own = ((share["ada"] + np.uint32(1 << (bits - 2))) >> np.uint32(bits - 1)) & np.uint32(1)
+    right = ((theirs == own) == large).mean()
+    assert right > 0.99 if not masked else abs(right - 0.5) < 0.05
 
 
 @pytest.mark.parametrize("words", [1, 2])
