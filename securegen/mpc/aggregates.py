@@ -5,7 +5,8 @@ Columns in `digits` meet the genotypes, their missing calls and, where a column 
 who is analysed, the genotype party is told, and answers with Σ g² over these people: one of the sums that are opened.
 
 The phenotype party can read genotypes by choosing phenotypes, and whoever holds the genotypes solves for phenotypes: both
-owners must agree by name. The genotype party learns who is analysed, and how many columns there are; the dealer sizes.
+owners must agree by name. The genotype party learns who is analysed, how many columns there are and how many bits their
+largest number has; the dealer sizes.
 """
 
 from __future__ import annotations

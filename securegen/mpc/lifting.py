@@ -1,23 +1,24 @@
-"""Shares in a small ring become exact shares in a larger one, of the number, its square or its multiple: one round each.
+"""Shares in a small ring become exact shares in a larger one, of numbers, their products or multiples: one round each.
 
 Lift. Let B be the bits of the small ring, |x| < 2^(B−2), T = x + 2^(B−2) in [0, 2^(B−1)), s and s′ its shares, in
 [0, 2^B). As integers T = s + s′ − 2^B w, and since T < 2^(B−1) the sum wrapped exactly if either share has its top bit set:
 w = 1 − p q with p, q the negated top bits, one known to each party. So a lift is a product of two private bits, by Beaver
 with masks α, β that the dealer knows: d = p ⊕ α and e = q ⊕ β are opened, and p q = (d + (1−2d) α)(e + (1−2e) β).
 
-Square. Both parties open c = t + r mod 2^B with r a mask with top bit m, t = x + 2^(B−2). The addition wrapped exactly if
-m = 1 and the top bit of c is 0 (ν = 1 says the latter), so mod 2^(2B) t = c − r + 2^B ν m and
-    t² = c² − 2cr + r² + 2^(B+1) ν (c m − r m),
-linear in what the dealer shares of r, r², m and r m. That top bits tell of a wrap is an idea of Escudero et al. 2020
-(deterministic truncation). A multiple φ x of a shared x by a number φ of the left party is one Beaver product.
+Products, squares among them. Both parties open c = t + r mod 2^B with r a mask with top bit m, t = x + 2^(B−2). The
+addition wrapped exactly if m = 1 and the top bit of c is 0 (ν = 1 says the latter), so mod 2^(2B) t = c − r + 2^B ν m and
+    t t′ = c c′ − c r′ − c′ r + r r′ + 2^B (ν (m c′ − m r′) + ν′ (m′ c − m′ r)),
+linear in what the dealer shares of r, m, r r′, m r′ and m′ r. That top bits tell of a wrap is an idea of Escudero et al.
+2020 (deterministic truncation). A multiple φ x of a shared x by a number φ of the left party is one Beaver product.
 Semi-honest; each party learns uniform words and bits.
 
 | message | from | to | bytes a number (W words in the larger ring) |
 |---|---|---|---|
 | two keys | dealer | each party one | 16 a batch |
-| corrections: lift, square, multiple | dealer | right | 8 (W − floor(B/64)); 16 W + 16; 8 W |
+| corrections: lift; multiple | dealer | right | 8 (W − floor(B/64)); 8 W |
+| corrections: number; square; product | dealer | right | 8 W + 8; 8 W + 8; 8 W + 16 |
 | d, e (lift) | each party | the other | 1/8 |
-| share of c (square) | each party | the other | B/8 |
+| share of c (a number in products) | each party | the other | B/8 |
 | φ − a, once a variant; x − b | left; right | the other | 8 W |
 """
 
@@ -34,6 +35,8 @@ from securegen.mpc.session import Session
 from securegen.randomness import fresh_key
 
 Shape = tuple[int, ...]
+Pairs = Sequence[tuple[int, int]]
+_PARTS = ("numbers", "pairs", "mixed")
 
 
 @dataclass(frozen=True)
@@ -84,49 +87,53 @@ def lift(session: Session, pair: Pair, x: np.ndarray, *, bits: int, to: int, ste
     return wide.subtract(out, wide.constant((1 << bits) + (1 << (bits - 2)), to)) if first else out
 
 
-def deal_square(session: Session, pair: Pair, shape: Shape, *, step: str) -> None:
-    """The dealer's part of `square`. shape: (…, w) of the shares, w of 1 or 2 words."""
+def deal_products(session: Session, pair: Pair, shape: Shape, which: Pairs, *, step: str) -> None:
+    """The dealer's part of `products`. shape: (V, n, w) of the shares, w of 1 or 2 words."""
     keys = deal_keys(session, pair, step)
-    small, to = shape[-1], shape[-1] + 1
     r = wide.add(_mask(keys[0], shape, 64), _mask(keys[1], shape, 64))
-    m, wider = wide.top_bit(r), wide.extend(r, to)
-    own = _square_draw(keys[0], shape)
-    session.send(
-        pair.right, f"{step}/corrections",
-        np.concatenate([
-            wide.subtract(wider, own[..., :to]), wide.subtract(wide.multiply(wider, wider), own[..., to : 2 * to]),
-            m[..., None] - own[..., 2 * to : 2 * to + 1], (m * r[..., 0])[..., None] - own[..., 2 * to + 1 :],
-        ], axis=-1),
-    )  # fmt: skip
-    assert small in (1, 2)
+    m, wider, (i, j, mixed) = wide.top_bit(r), wide.extend(r, shape[-1] + 1), _indices(which)
+    made = (
+        np.concatenate([wider, m[..., None]], axis=-1),
+        np.concatenate([wide.multiply(wider[:, i], wider[:, j]), (m[:, i] * r[:, j, 0])[..., None]], axis=-1),
+        (m[:, j] * r[:, i, 0])[:, mixed, None],
+    )
+    for name, x, own in zip(_PARTS, made, _product_draws(keys[0], shape, which), strict=True):
+        for word in (slice(None, -1), slice(-1, None)):  # all but the last word are one number
+            x[..., word] = wide.subtract(x[..., word], own[..., word])
+        session.send(pair.right, f"{step}/{name}", x)
 
 
-def square(session: Session, pair: Pair, x: np.ndarray, *, step: str) -> np.ndarray:
-    """One party's part: its share x, (…, w) uint64, w of 1 or 2 words, of numbers below 2^(64 w − 2) in size.
+def products(session: Session, pair: Pair, x: np.ndarray, which: Pairs, *, step: str) -> np.ndarray:
+    """One party's part: its share x, (V, n, w) uint64, w of 1 or 2 words, of numbers below 2^(64 w − 2) in size.
 
-    Returns its share (…, w + 1) of their squares.
+    Returns its share (V, len(which), w + 1) of x_i x_j for every (i, j) of `which`. Each number is opened, masked, once.
     """
     small, to = x.shape[-1], x.shape[-1] + 1
-    bits = 64 * small
+    bits, first, (i, j, mixed) = 64 * small, session.me == pair.left, _indices(which)
     key = session.receive_key(pair.dealer, f"{step}/key")
-    first = session.me == pair.left
-    given = _square_draw(key, x.shape)
+    given = _product_draws(key, x.shape, which)
     if not first:
-        given = session.receive(pair.dealer, f"{step}/corrections", shape=given.shape, dtype=np.uint64)
+        given = [
+            session.receive(pair.dealer, f"{step}/{name}", shape=like.shape, dtype=np.uint64)
+            for name, like in zip(_PARTS, given, strict=True)
+        ]
     share = wide.add(x, _mask(key, x.shape, 64))
     if first:
         share = wide.add(share, wide.constant(1 << (bits - 2), small))
     c = open_wide(session, pair, share, step=f"{step}/open")
-    r, rr, m, rm = given[..., :to], given[..., to : 2 * to], given[..., 2 * to], given[..., 2 * to + 1]
+    r, m, rr, mr = given[0][..., :to], given[0][..., to], given[1][..., :to], given[1][..., to]
+    rm = mr.copy()  # of m_j r_i, which is m_i r_j in a square
+    rm[:, mixed] = given[2][..., 0]
     nu, wider = np.uint64(1) - wide.top_bit(c), wide.extend(c, to)
-    cr = wide.multiply(wider, r)
-    t, out = wide.negate(r), wide.subtract(rr, wide.add(cr, cr))
+    t = wide.negate(r)
     t[..., -1] += nu * m
-    out[..., -1] += np.uint64(2) * nu * (c[..., 0] * m - rm)
+    out = wide.subtract(rr, wide.add(wide.multiply(wider[:, i], r[:, j]), wide.multiply(wider[:, j], r[:, i])))
+    out[..., -1] += nu[:, i] * (m[:, i] * c[:, j, 0] - mr) + nu[:, j] * (m[:, j] * c[:, i, 0] - rm)
     if first:
-        t, out = wide.add(t, wider), wide.add(out, wide.multiply(wider, wider))
+        t = wide.add(t, wider)
+        out = wide.add(out, wide.multiply(wider[:, i], wider[:, j]))
         out = wide.add(out, wide.constant(1 << (2 * bits - 4), to))
-    return wide.subtract(out, wide.shift_left(t, bits - 1))
+    return wide.subtract(out, wide.shift_left(wide.add(t[:, i], t[:, j]), bits - 2))
 
 
 def deal_multiples(session: Session, pair: Pair, shape: Shape, which: Sequence[int], *, step: str) -> None:
@@ -215,8 +222,16 @@ def _draw(key: bytes, shape: Shape) -> np.ndarray:
     return words(key, "lift share", number=0, shape=shape)
 
 
-def _square_draw(key: bytes, shape: Shape) -> np.ndarray:
-    return _draw(key, (*shape[:-1], 2 * (shape[-1] + 1) + 2))
+def _indices(which: Pairs) -> tuple[list[int], list[int], list[int]]:
+    """The first and the second of each pair, and the pairs of two numbers that are not the same."""
+    return [i for i, _ in which], [j for _, j in which], [k for k, (i, j) in enumerate(which) if i != j]
+
+
+def _product_draws(key: bytes, shape: Shape, which: Pairs) -> list[np.ndarray]:
+    """Shares of (r, m) of each number, (r_i r_j, m_i r_j) of each pair, m_j r_i of pairs of two."""
+    to, count, mixed = shape[-1] + 1, len(which), len(_indices(which)[2])
+    shapes = ((*shape[:-1], to + 1), (shape[0], count, to + 1), (shape[0], mixed, 1))
+    return [words(key, f"product/{n}", number=0, shape=s) for n, s in zip(_PARTS, shapes, strict=True)]
 
 
 def _factor_mask(key: bytes, shape: Shape, which: Sequence[int]) -> np.ndarray:

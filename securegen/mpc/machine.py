@@ -36,8 +36,12 @@ class Machine:
     def lift(self, x: np.ndarray, *, bits: int, to: int) -> np.ndarray:
         return lifting.lift(self.session, self.pair, x, bits=bits, to=to, step=self._step("lift"))
 
+    def products(self, x: np.ndarray, which: Sequence[tuple[int, int]]) -> np.ndarray:
+        return lifting.products(self.session, self.pair, x, which, step=self._step("products"))
+
     def square(self, x: np.ndarray) -> np.ndarray:
-        return lifting.square(self.session, self.pair, x, step=self._step("square"))
+        """(V, n, w) -> (V, n, w + 1)."""
+        return self.products(x, [(i, i) for i in range(x.shape[1])])
 
     def multiples(self, x: np.ndarray, factors: np.ndarray | None, which: Sequence[int]) -> np.ndarray:
         return lifting.multiples(self.session, self.pair, x, factors, which, step=self._step("multiples"))
@@ -67,9 +71,9 @@ class DealingMachine(Machine):
         lifting.deal_lift(self.session, self.pair, x.shape, bits=bits, to=to, step=self._step("lift"))
         return np.zeros((*x.shape, to), np.uint64)
 
-    def square(self, x: np.ndarray) -> np.ndarray:
-        lifting.deal_square(self.session, self.pair, x.shape, step=self._step("square"))
-        return np.zeros((*x.shape[:-1], x.shape[-1] + 1), np.uint64)
+    def products(self, x: np.ndarray, which: Sequence[tuple[int, int]]) -> np.ndarray:
+        lifting.deal_products(self.session, self.pair, x.shape, which, step=self._step("products"))
+        return np.zeros((len(x), len(which), x.shape[-1] + 1), np.uint64)
 
     def multiples(self, x: np.ndarray, factors: np.ndarray | None, which: Sequence[int]) -> np.ndarray:
         lifting.deal_multiples(self.session, self.pair, x.shape, which, step=self._step("multiples"))

@@ -6,7 +6,7 @@ squares in units of 2^-100, v = (variation or weighted squares) − Σ t_k² <= 
 - `hits`: f = (lead u)² − v, its top word alone (so f is wrong by less than 2^-38), and where f >= 0: u, v and ‖g̃‖².
 - `chi2`: with h = 1 − v, 1/v = Π (1 + h^(2^i)), an identity but for h^(2^n), which is below 1.2e-7 where v >= limit: n squarings.
   ρ = u²·(1/v) is cut to 27 bits beyond log2 N and opened where v >= limit; of other variants only that they are not. A
-  cut share is off by one unit at most. Each product is a difference of squares. (The last opened bit depends on how shares
+  cut share is off by one unit at most. (The last opened bit depends on how shares
   were cut; else ρ is a function of χ².)
 
 Rounds: 9 for hits, 11 + n for chi2, whatever the number of variants.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from securegen.mpc.projected import Group
 
 SQUARE_BITS = 2 * SHARE_BITS
-POWER_BITS = 57  # of h and its powers: a square is then cut to 2^-57 and, as a factor, to 2^-50, and both keep 64 bits
+POWER_BITS = 57  # of h and its powers: of a square, and of a product with 1/v, 64 bits are then left of a share
 STEPS = {"linear": 13, "logistic": 15}
 _NEVER = np.uint64(1 << 62)
 
@@ -82,14 +82,14 @@ def _ratios(
     wider, bits = wide.subtract(machine.constant(1 << SQUARE_BITS, 2), v), SQUARE_BITS
     inverse = np.broadcast_to(machine.constant(1 << SHARE_BITS, 1)[0], len(v))
     for _ in range(STEPS[group.test]):
-        power, factor = wide.word_at(wider, bits - POWER_BITS), wide.word_at(wider, bits - SHARE_BITS)
-        made = machine.square(np.stack([power, inverse + factor, inverse - factor], axis=1)[..., None])
+        power = wide.word_at(wider, bits - POWER_BITS)
+        made = machine.products(np.stack([power, inverse], axis=1)[..., None], [(0, 0), (0, 1)])
         wider, bits = made[:, 0], 2 * POWER_BITS
-        inverse = inverse + _product(made[:, 1], made[:, 2], SHARE_BITS)
+        inverse = inverse + wide.word_at(made[:, 1], POWER_BITS)
     squared = wide.word_at(squares, SQUARE_BITS - SHARE_BITS)
-    both = np.stack([inverse[:, None] + squared, inverse[:, None] - squared], axis=2)
-    made = machine.square(both[..., None])
-    found = _product(made[:, :, 0], made[:, :, 1], SQUARE_BITS - ratio_bits(group.samples))
+    factors = np.concatenate([inverse[:, None], squared], axis=1)[..., None]
+    made = machine.products(factors, [(0, 1 + j) for j in range(squared.shape[1])])
+    found = wide.word_at(made, SQUARE_BITS - ratio_bits(group.samples))
     limit = round(RATIO_LIMIT[group.test] * (1 << SQUARE_BITS))
     f = wide.shift_left(wide.subtract(v, machine.constant(limit, 2)), 126 - SQUARE_BITS - 2)[:, 1]
     top = f - np.where(constant, _NEVER, np.uint64(0))
@@ -98,8 +98,3 @@ def _ratios(
         return None
     which, ratios = opened[0], opened[1][:, 0]
     return {"opened": np.repeat(which, ratios.shape[1], axis=1), "ratio": ratios.view(np.int64)}
-
-
-def _product(plus: np.ndarray, minus: np.ndarray, bits: int) -> np.ndarray:
-    """Shares of x y 2^-bits from wide shares of (x + y)² and (x − y)²."""
-    return wide.word_at(wide.subtract(plus, minus), bits + 2)

@@ -8,7 +8,7 @@ from securegen.model import Columns
 from securegen.mpc import aggregates, vertical, wide
 from securegen.mpc.association import receive_cohort
 from securegen.mpc.dealer import block_dealer
-from securegen.mpc.lifting import Pair, deal_square, square
+from securegen.mpc.lifting import Pair, deal_products, products
 from securegen.mpc.state import OwnerState
 
 from .conftest import Cohort, results
@@ -91,13 +91,13 @@ def test_sums_over_half_a_million_people_are_exact(study, tmp_path):
 def test_a_million_squares_are_exact(study):
     draw = np.random.default_rng(9)
     x = draw.integers(1 - (1 << 62), 1 << 62, 1_000_000)
-    own = draw.integers(0, 1 << 64, (len(x), 1), np.uint64)
-    share, pair = {"ada": own, "bob": x.view(np.uint64)[:, None] - own}, Pair(*ROLES)
+    own = draw.integers(0, 1 << 64, (len(x), 1, 1), np.uint64)
+    share, pair = {"ada": own, "bob": x.view(np.uint64)[:, None, None] - own}, Pair(*ROLES)
 
     def party(s):
-        return square(s, pair, share[s.me], step="t")
+        return products(s, pair, share[s.me], [(0, 0)], step="t")
 
-    deal = lambda s: deal_square(s, pair, own.shape, step="t")  # noqa: E731
+    deal = lambda s: deal_products(s, pair, own.shape, [(0, 0)], step="t")  # noqa: E731
     out = results(study(ROLES, timeout=30).run({"ada": party, "bob": party, "dan": deal}))
     size = wide.widen(np.abs(x).view(np.uint64), 2)
-    np.testing.assert_array_equal(wide.add(out["ada"], out["bob"]), wide.multiply(size, size))
+    np.testing.assert_array_equal(wide.add(out["ada"], out["bob"])[:, 0], wide.multiply(size, size))

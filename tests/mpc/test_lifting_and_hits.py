@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from securegen.mpc import lifting, wide
 from securegen.mpc.hits import deal_hits, open_hits
-from securegen.mpc.lifting import Pair, deal_lift, deal_multiples, deal_square, lift, multiples, square
+from securegen.mpc.lifting import Pair, deal_lift, deal_multiples, deal_products, lift, multiples, products
 
 from .conftest import results
 
@@ -101,17 +101,22 @@ def test_the_bit_of_a_lift_tells_nothing(study, monkeypatch, masked):
 
 
 @pytest.mark.parametrize("words", [1, 2])
-def test_squares_are_exact(study, words):
+@pytest.mark.parametrize("which", [[(0, 0), (1, 1)], [(0, 1)], [(0, 0), (1, 0), (1, 2), (0, 2)]])
+def test_products_are_exact(study, words, which):
+    """Squares, one product, and several that share numbers; edges among them."""
     limit = 1 << (62 if words == 1 else 95)
     draw = np.random.default_rng(words)
-    x = [int(draw.integers(0, 1 << 62)) * limit >> int(62 + s) for s in draw.integers(0, 60, 195)]
-    x = np.array([*x, 0, 1, -1, limit - 1, 1 - limit], object)
-    own = wide.pack(np.array([int.from_bytes(draw.bytes(8 * words)) for _ in x], object), words)
+    x = [int(draw.integers(0, 1 << 62)) * limit >> int(62 + s) for s in draw.integers(0, 60, 295)]
+    x = np.array([*x, 0, 1, -1, limit - 1, 1 - limit], object).reshape(100, 3)
+    x[:9] = [[a, b, a] for a in (0, 1 - limit, limit - 1) for b in (-1, limit - 1, 1 - limit)]
+    own = wide.pack(np.array([int.from_bytes(draw.bytes(8 * words)) for _ in x.flat], object).reshape(x.shape), words)
     share = {"ada": own, "bob": wide.subtract(wide.pack(x, words), own)}
     out = results(study(ROLES).run(both(
-        lambda s: square(s, PAIR, share[s.me], step="t"), lambda s: deal_square(s, PAIR, own.shape, step="t")
+        lambda s: products(s, PAIR, share[s.me], which, step="t"),
+        lambda s: deal_products(s, PAIR, own.shape, which, step="t"),
     )))  # fmt: skip
-    assert (wide.integers(wide.add(out["ada"], out["bob"])) == x * x).all()
+    wanted = np.stack([x[:, i] * x[:, j] for i, j in which], axis=1)
+    assert (wide.integers(wide.add(out["ada"], out["bob"])) == wanted).all()
 
 
 def test_multiples_by_numbers_of_one_party_are_exact(study):
