@@ -127,8 +127,8 @@ class OwnerState:
             raise StorageError(f"{path}: others may write the owner's state, so its limits hold nobody; chmod 600 it")
         if not isinstance(state, dict) or state.get("format") != _FORMAT:
             raise StorageError(f"{path} is not a state file of this version")
-        parts = [state.get(part) for part in _PARTS]
-        if not all(isinstance(p, dict) for p in parts) or not all(type(n) is int and n >= 0 for n in parts[2].values()):
+        sound = all(isinstance(state.get(part), dict) for part in _PARTS)
+        if not sound or not all(type(n) is int and n >= 0 for n in state["spent"].values()):
             raise StorageError(f"{path}: the owner's state is damaged; restore it, or start a new one for new cohorts")
         return state
 
