@@ -20,6 +20,7 @@ def raw(s, kind, payload, head=None):
     """Send a frame of ours below the API."""
     payload = np.frombuffer(payload, np.uint8) if isinstance(payload, bytes) else payload
     head = head or header(kind, s.id, 1, "x", payload)
+    s.mesh.flush()  # what the mesh writes itself must be out
     with contextlib.suppress(OSError):
         s.mesh._links.outgoing["bob"].sendall(head + payload.tobytes())
     s.receive("bob", "never")
