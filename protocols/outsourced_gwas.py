@@ -43,7 +43,7 @@ ROLES = OutsourcedRoles("hospital", "registry", ("server-one", "server-two"), "d
 def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
     """One party, with only its own files."""
     parties = read_parties(directory / "parties.toml")
-    state = OwnerState(directory / f"{name}.state.json")
+    state = OwnerState(directory / f"{name}.state.json", parties.digest())
     with open_session(parties, identity(directory, name), protocol="outsourced gwas/1", dimensions={}) as session:
         if name == "dealer":
             server_dealer(session, left="hospital", right="registry", servers=ROLES.servers)

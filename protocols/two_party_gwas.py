@@ -42,7 +42,7 @@ ROLES = Roles("hospital", "registry", "dealer")
 def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
     """One party, with only its own files."""
     parties = read_parties(directory / "parties.toml")
-    state = OwnerState(directory / f"{name}.state.json")
+    state = OwnerState(directory / f"{name}.state.json", parties.digest())
     with open_session(parties, identity(directory, name), protocol="two-party gwas/1", dimensions={}) as session:
         if name == "dealer":
             deal(session, ROLES)

@@ -3,7 +3,8 @@
 Each pair has two connections, one a direction, made by the party that writes on it: OpenSSL does not allow one thread
 to read and another to write on the same connection. A stranger who reaches the port and cannot prove to be a party
 is turned away and remembered for the error message; only the deadline, or a configured peer that is not who it should
-be, ends the attempt.
+be, ends the attempt. Strangers that connect and say nothing hold few connections, and for seconds only: the oldest gives
+way to the next, and a party that is cut off dials again.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import socket
 import ssl
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
 from securegen.errors import KeyFileError, PeerError, ProtocolError, SecuregenError
 from securegen.mpc.certs import RANK_URI, Identity, pin, pin_of_der
-from securegen.mpc.frames import ABORT, JSON, NO_SESSION, Frame, encode_json, header, read_frame
+from securegen.mpc.frames import ABORT, JSON, NO_SESSION, Frame, encode_json, header, printable, read_frame
 from securegen.mpc.parties import Parties
 
 _HELLO_BYTES = 1 << 16
+_UNPROVEN = 64  # connections at a time that have not shown who they are
+_PATIENCE = 10.0  # seconds for showing it
 
 
 @dataclass
@@ -66,7 +70,10 @@ class _Attempt:
         self.deadline = time.monotonic() + parties.timeout
         self.server, self.client = tls_context(identity, server=True), tls_context(identity, server=False)
         self.links = Links()
-        self.turned_away: list[str] = []
+        self.turned_away: deque[str] = deque(maxlen=3)
+        self.broke_off: dict[str, str] = {}
+        self.unproven: dict[ssl.SSLSocket, None] = {}  # oldest first
+        self.over = False
         self.error: SecuregenError | None = None
         self.changed = threading.Condition()
 
@@ -82,10 +89,12 @@ class _Attempt:
                 self.error = self.error or self._nobody_came()
         if self.error:
             time.sleep(min(1.0, self._left()))  # whoever is still dialling us is told the reason
+        self.over = True
         with contextlib.suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)  # wakes accept(), which would keep the port
         acceptor.join()
         listener.close()
+        self._make_room(0)
         if self.error:
             self._tell_and_close(self.error)
             raise self.error
@@ -99,7 +108,8 @@ class _Attempt:
         absent = out or [p for p in self.peers if p not in self.links.incoming]
         where = ", ".join(f"{p!r} at {self.parties[p].address}" for p in absent)
         why = "could not be reached" if out else "did not connect to us"
-        away = f"; turned away: {'; '.join(self.turned_away[-3:])}" if self.turned_away else ""
+        why += "".join(f" (it broke off while connecting: {self.broke_off[p]})" for p in out[:1] if p in self.broke_off)
+        away = f"; turned away: {'; '.join(self.turned_away)}" if self.turned_away else ""
         return PeerError(f"party {where} {why} within {self.parties.timeout:g} s{away}")
 
     def _listen(self) -> socket.socket:
@@ -116,17 +126,37 @@ class _Attempt:
         while True:
             try:
                 raw, address = listener.accept()
-            except OSError:  # closed: the attempt is over
-                return
-            threading.Thread(target=self._welcome, args=(raw, str(address[0])), daemon=True).start()
+                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection = self.server.wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
+            except (OSError, ValueError):  # closed; or a stranger left at once, or no descriptor is left
+                if self.over:
+                    return
+                self._make_room(1)
+                time.sleep(0.01)
+                continue
+            self._make_room(_UNPROVEN - 1)
+            with self.changed:
+                self.unproven[connection] = None
+            threading.Thread(target=self._welcome, args=(connection, str(address[0])), daemon=True).start()
 
-    def _welcome(self, raw: socket.socket, address: str) -> None:
-        connection = None
+    def _make_room(self, most: int) -> None:
+        """Cut off the oldest unproven connections until `most` are left."""
+        with self.changed:
+            while len(self.unproven) > most:
+                oldest = next(iter(self.unproven))
+                del self.unproven[oldest]
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(oldest, socket.SHUT_RDWR)  # its own thread closes it
+
+    def _welcome(self, connection: ssl.SSLSocket, address: str) -> None:
+        proven = False
         try:
-            raw.settimeout(self._left())
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = self.server.wrap_socket(raw, server_side=True)
+            connection.settimeout(min(self._left(), _PATIENCE))  # for the handshake as a whole
+            connection.do_handshake()
+            proven = True
             name = self._verify(connection, None)
+            with self.changed:
+                self.unproven.pop(connection, None)
             hello = _receive(connection).json()
             if hello != {"from": name, "to": self.me, "study": self.parties.digest()}:
                 raise PeerError(f"party {name!r} has another parties.toml (study, names, roles or pins differ)")
@@ -137,11 +167,13 @@ class _Attempt:
                 connection.settimeout(None)
                 self.links.incoming[name] = connection
                 self.changed.notify_all()
-        except (OSError, SecuregenError) as error:  # ssl.SSLError is an OSError
-            if isinstance(error, SecuregenError) and connection is not None:
+        except (OSError, ValueError, SecuregenError) as error:  # ssl.SSLError is an OSError
+            if isinstance(error, SecuregenError) and proven:
                 _try_send(connection, ABORT, {"party": self.me, "reason": str(error)})
-            self.turned_away.append(f"{address} ({_plain(error)})")
-            (connection or raw).close()
+            with self.changed:
+                self.unproven.pop(connection, None)
+                self.turned_away.append(f"{address} ({_plain(error)})")
+            connection.close()
 
     def _dial(self, peer: str) -> None:
         try:
@@ -165,14 +197,20 @@ class _Attempt:
             except OSError:  # not there yet
                 time.sleep(0.05)
                 continue
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = None
             try:
+                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection = self.client.wrap_socket(raw, server_hostname=peer)
                 self._verify(connection, peer)
                 _send(connection, JSON, {"from": self.me, "to": peer, "study": self.parties.digest()})
                 answer = _receive(connection)
             except ssl.SSLCertVerificationError as error:
                 raise PeerError(f"{where} showed a wrong certificate: {error.verify_message}") from error
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError, EOFError) as error:
+                self.broke_off[peer] = _plain(error)  # who refuses us says so; this may have been to make room
+                (connection or raw).close()
+                time.sleep(0.05)
+                continue
             except ssl.SSLError as error:
                 raise PeerError(f"{where} refused our certificate or is no TLS 1.3 party: {_plain(error)}") from error
             except OSError as error:
@@ -232,7 +270,7 @@ def _receive(connection: ssl.SSLSocket) -> Frame:
     try:
         return read_frame(lambda view: fill_from(connection, view), max_payload=_HELLO_BYTES)
     except EOFError as error:
-        raise OSError("the connection was closed") from error
+        raise ConnectionError("the connection was closed") from error
     except ProtocolError as error:
         raise OSError(str(error)) from error
 
@@ -242,7 +280,7 @@ def _reason(answer: Frame) -> str:
         value = answer.json()
     except ProtocolError:
         return "no reason given"
-    return str(value.get("reason", "no reason given"))[:500] if isinstance(value, dict) else "no reason given"
+    return printable(value.get("reason", "no reason given"), 500) if isinstance(value, dict) else "no reason given"
 
 
 def _plain(error: BaseException) -> str:

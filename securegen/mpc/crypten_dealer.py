@@ -64,8 +64,18 @@ def _convolution_size(
     """Shape of a convolution of (batch, channels, …) with a kernel, as torch documents it."""
     axes = len(a) - 2
     options = [v if isinstance(v, list) else [v] * axes for v in (stride, padding, dilation, output_padding)]
-    if axes not in (1, 2) or len(b) != len(a) or any(len(v) != axes for v in options) or min(options[0]) < 1:
+    if (
+        axes not in (1, 2)
+        or len(b) != len(a)
+        or any(len(v) != axes for v in options)
+        or min(options[0] + options[2]) < 1
+    ):
         raise ValueError(f"{a} and {b} have no convolution")
+    if groups < 1 or min(b) < 1 or b[0] % groups or a[1] != (b[0] if transposed else b[1] * groups):
+        raise ValueError(f"{a} and {b} have no convolution in {groups} groups")
+    padded = [v + 2 * pad for v, pad in zip(a[2:], options[1], strict=True)]
+    if np.prod([*a[:2], *padded], dtype=np.float64) > _MAX_WORDS:
+        raise ValueError(f"{a} is too large with its padding")
     size = [a[0], b[1] * groups if transposed else b[0]]
     for length, kernel, step, pad, spread, extra in zip(a[2:], b[2:], *options, strict=True):
         reach = spread * (kernel - 1) + 1
@@ -199,7 +209,7 @@ def _checked(request: object, sender: str) -> dict:
         sized = isinstance(sizes, list) and len(sizes) == count and all(_is_size(s) for s in sizes)
         if op in OPERATIONS and sized and isinstance(kwargs, dict) and _are_options(op, kwargs):
             try:
-                if np.prod(_product_size(request), dtype=np.float64) <= _MAX_WORDS:
+                if _is_size(_product_size(request)):
                     return request
             except (RuntimeError, TypeError, ValueError) as error:
                 raise ProtocolError(f"party {sender!r} asked for {op} of sizes {sizes} that do not fit") from error
@@ -209,7 +219,7 @@ def _checked(request: object, sender: str) -> dict:
 def _is_size(value: object) -> bool:
     return (
         isinstance(value, list)
-        and all(type(v) is int and v >= 0 for v in value)
+        and all(type(v) is int and 0 <= v <= _MAX_WORDS for v in value)  # also beside an axis of 0
         and bool(np.prod(value, dtype=np.float64) <= _MAX_WORDS)
     )
 

@@ -24,10 +24,10 @@ def divide_share(share: torch.Tensor, divisor: int, *, provider: DealerProvider,
     r, quotient, top = provider.truncation(share.shape, divisor)
     first = communicator.get_rank() == 0
     opened = communicator.all_reduce(share + r + (_SHIFT if first else 0)).numpy().view(np.uint64)
-    not_top = torch.from_numpy(1 - (opened >> np.uint64(63)).view(np.int64))
+    not_top = torch.from_numpy(np.asarray(1 - (opened >> np.uint64(63)).view(np.int64)))  # a scalar stays a tensor
     out = top * not_top * ((1 << 64) // divisor) - quotient
     if first:
-        out += torch.from_numpy((opened // np.uint64(divisor)).view(np.int64)) - _SHIFT // divisor
+        out += torch.from_numpy(np.asarray((opened // np.uint64(divisor)).view(np.int64))) - _SHIFT // divisor
     return out
 
 

@@ -8,7 +8,8 @@ Within the block an unchanged CrypTen program runs at every computing party, and
 Replaced: the communicator (mutual TLS, no pickle), every draw of random words (AES-CTR), the provider (a dealer in its
 own process), division by public integers and decoding (crypten_exact) and, for speed, products of integer matrices.
 Refused: one party alone (its share is the plaintext), replicated sharing, differential-privacy layers (their noise is a
-Mersenne Twister's), seeds, tuple caches.
+Mersenne Twister's), seeds, tuple caches, loading pickles, modes that open values to check them. The first weights of a
+network made by crypten.nn are torch's, as in any program: they are public and protect nothing.
 
 Who learns what: the parties what the program opens, and the sizes and operations; the dealer sizes and operations.
 Semi-honest parties, not all of them colluding, and a dealer that colludes with none. Every truncation is right to
@@ -46,6 +47,8 @@ def hardened(session: Session) -> Iterator[ModuleType]:
     crypten = import_crypten()
     if crypten.cfg.mpc.protocol != "beaver":
         raise PolicyError(f"CrypTen's protocol {crypten.cfg.mpc.protocol!r} is not hardened; use beaver")
+    if crypten.cfg.debug.debug_mode or crypten.cfg.debug.validation_mode:
+        raise PolicyError("CrypTen's debug and validation modes open what a program keeps shared; switch them off")
     from securegen.mpc.crypten_communicator import MeshCommunicator
     from securegen.mpc.crypten_dealer import DealerProvider
     from securegen.mpc.crypten_exact import decode, divide_in_place
@@ -62,6 +65,8 @@ def hardened(session: Session) -> Iterator[ModuleType]:
         comm, mpc, split = crypten.communicator, crypten.mpc, importlib.import_module("crypten.nn.privacy")
         for owner, name, value in (
             (crypten, "init", lambda *args, **kwargs: None),
+            (crypten, "load", _Refused("loading a pickle")),
+            (crypten, "load_from_party", _only_preloaded(crypten.load_from_party)),
             (comm, "get", lambda: communicator),
             (comm, "is_initialized", lambda: True),
             (comm, "_init", lambda *args, **kwargs: None),
@@ -76,6 +81,17 @@ def hardened(session: Session) -> Iterator[ModuleType]:
             _patch(undo, owner, name, value)
         yield crypten
         provider.end()
+
+
+def _only_preloaded(shipped):
+    """CrypTen's load_from_party for what the source has in memory; its files are pickles."""
+
+    def load_from_party(f=None, preloaded=None, **options):
+        if f is not None or "load_closure" in options:
+            raise PolicyError("loading a pickle is not available inside a hardened session; read it and use preloaded=")
+        return shipped(preloaded=preloaded, **options)
+
+    return load_from_party
 
 
 class _Refused:

@@ -8,6 +8,7 @@ refused: build the network at every party and encrypt it from one (`model.encryp
 from __future__ import annotations
 
 import base64
+import math
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ def encode(value: object) -> object:
     >>> decode(encode({"size": torch.Size([2, 3]), "x": (1, None)}))
     {'size': torch.Size([2, 3]), 'x': (1, None)}
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}  # JSON has none of these
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, torch.Size):
@@ -52,15 +55,17 @@ def decode(value: object) -> object:
         if kind in ("array", "tensor"):
             array = _restored(body)
             return array if kind == "array" else torch.from_numpy(array)
+        if kind == "float" and body in ("inf", "-inf", "nan"):
+            return float(body)
         if isinstance(body, list):
-            if kind == "size" and all(type(v) is int and v >= 0 for v in body):
+            if kind == "size" and all(type(v) is int and 0 <= v < 1 << 63 for v in body):
                 return torch.Size(body)
             if kind in ("list", "tuple"):
                 items = [decode(v) for v in body]
                 return items if kind == "list" else tuple(items)
             if kind == "dict" and all(isinstance(v, list) and len(v) == 2 and isinstance(v[0], str) for v in body):
                 return {k: decode(v) for k, v in body}
-    raise ProtocolError(f"a peer sent an object message that is none: {str(value)[:80]!r}")
+    raise ProtocolError("a peer sent an object message that is none")  # every party reads this: not what was in it
 
 
 def _array(array: np.ndarray) -> list:
@@ -73,6 +78,9 @@ def _array(array: np.ndarray) -> list:
 def _restored(body: Any) -> np.ndarray:
     try:
         name, shape, data = body
-        return np.frombuffer(base64.b64decode(data, validate=True), _NAMES[name]).reshape(shape).copy()
+        array = np.frombuffer(base64.b64decode(data, validate=True), _NAMES[name])
+        if min(shape, default=0) < 0 or (array.dtype == np.bool_ and array.view(np.uint8).max(initial=0) > 1):
+            raise ValueError(shape)
+        return array.reshape(shape).copy()
     except (TypeError, ValueError, KeyError) as error:
         raise ProtocolError("a peer sent an array that is none") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from securegen.errors import ProtocolError, UsageError
 from securegen.mpc import aggregates, association, dealer, projected_run, score_run
@@ -18,7 +18,7 @@ from securegen.mpc.outsourced import OutsourcedRoles
 from securegen.mpc.parties import DEALER, Parties
 from securegen.mpc.projected import CHI2, HITS, UV
 from securegen.mpc.session import Session, open_session
-from securegen.mpc.state import OwnerState
+from securegen.mpc.state import OwnerState, check_cohort
 from securegen.mpc.transport import Traffic
 from securegen.mpc.vertical import Roles
 from securegen.stats.tables import Summary
@@ -148,6 +148,7 @@ def run_party(parties: Parties, identity: Identity, task: Task, log: Log = silen
     if role == DEALER:
         raise UsageError(f"party {identity.name!r} is the dealer: start it with `securegen dealer`")
     _refuse(task, split)
+    task = replace(task, state=replace(task.state, study=parties.digest()))
     if split == VERTICAL and task.reveal == AGGREGATES:
         ask_consent(task.consent_aggregates)
     outcome = Outcome()
@@ -241,6 +242,7 @@ def _agree(session: Session, other: str, task: Task) -> None:
 
 
 def _refuse(task: Task, split: str) -> None:
+    check_cohort(task.cohort)
     if not 0 < task.threshold < 0.5:
         raise UsageError(f"--threshold {task.threshold:g} is no p-value of a hit: choose one below 0.5, such as 5e-8")
     if split != HORIZONTAL:

@@ -13,11 +13,15 @@
 
 TLS already authenticates and orders bytes; session, sequence and step find a peer that repeats, omits or misorders a
 message, and shape and dtype are compared with what the protocol expects before anything is computed. No pickle.
+
+JSON has no NaN or infinity, no key twice, a bounded number of lists and objects (each costs far more memory than its two
+letters) and no depth or number that Python refuses.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +41,8 @@ _MAGIC = b"SGF1"
 _HEAD = struct.Struct("<4sBBBB16sQQ")
 MAX_AXES = 8
 MAX_PAYLOAD = 1 << 30
+MAX_TEXT = 1 << 16  # of anything but arrays and JSON
+MAX_CONTAINERS = 1 << 22  # lists and objects of one JSON payload
 NO_SESSION = bytes(16)
 
 
@@ -52,10 +58,15 @@ class Frame:
 
     def json(self) -> object:
         """The decoded JSON object; ProtocolError when it is not JSON."""
+        text = self.payload.tobytes()
+        if len(text) > MAX_CONTAINERS and text.count(b"[") + text.count(b"{") > MAX_CONTAINERS:
+            raise ProtocolError(f"step {self.step!r} has more than {MAX_CONTAINERS} lists and objects")
         try:
-            return json.loads(self.payload.tobytes())
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ProtocolError(f"step {self.step!r} is not JSON") from error
+            return json.loads(
+                text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_distinct
+            )  # fmt: skip
+        except (ValueError, RecursionError):  # ValueError: also bytes that are no text, and integers of many digits
+            raise ProtocolError(f"step {self.step!r} is not JSON") from None
 
 
 def header(kind: int, session: bytes, sequence: int, step: str, payload: np.ndarray) -> bytes:
@@ -66,6 +77,29 @@ def header(kind: int, session: bytes, sequence: int, step: str, payload: np.ndar
         raise ProtocolError(f"step {step!r}: {payload.dtype} of shape {payload.shape} cannot be sent as one frame")
     head = _HEAD.pack(_MAGIC, kind, _CODES[dtype], payload.ndim, len(name), session, sequence, payload.nbytes)
     return head + struct.pack(f"<{payload.ndim}Q", *payload.shape) + name
+
+
+def printable(text: object, size: int) -> str:
+    """A peer's text, cut to `size`, without what would forge lines of a log or move a terminal's cursor.
+
+    >>> printable("a\x1b[2J" + chr(10), 9)
+    'a?[2J?'
+    """
+    return "".join(c if c.isprintable() else "?" for c in str(text)[:size])
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise ValueError("a key twice")
+    return out
 
 
 def encode_json(value: object) -> np.ndarray:
@@ -85,15 +119,15 @@ def read_frame(fill: Callable[[memoryview], None], *, max_payload: int = MAX_PAY
     if magic != _MAGIC or not ARRAY <= kind <= WAITING or code not in DTYPES or ndim > MAX_AXES:
         raise ProtocolError("sent bytes that are not a frame")
     shape = struct.unpack(f"<{ndim}Q", take(8 * ndim))
-    count = 1
-    for axis in shape:
-        count *= axis
-    if count * DTYPES[code].itemsize != size or size > max_payload:
-        raise ProtocolError(
-            f"announced {size} bytes for shape {shape} of {DTYPES[code]}; at most {max_payload} allowed"
-        )
+    itemsize = DTYPES[code].itemsize
+    most = max_payload if kind in (ARRAY, JSON) else min(max_payload, MAX_TEXT)
+    spread = math.prod(max(axis, 1) for axis in shape)  # an axis of 0 must not hide one of 2^63
+    if math.prod(shape) * itemsize != size or spread * itemsize > most:
+        raise ProtocolError(f"announced {size} bytes for shape {shape} of {DTYPES[code]}; at most {most} allowed")
     step = take(name_size).decode("utf-8", "replace")
     payload = np.empty(shape, DTYPES[code])
     if size:
         fill(payload.reshape(-1).data.cast("B"))
+    if payload.dtype == np.bool_ and payload.view(np.uint8).max(initial=0) > 1:
+        raise ProtocolError("sent truth values that are neither 0 nor 1")
     return Frame(kind, session, sequence, step, payload)

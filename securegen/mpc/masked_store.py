@@ -36,16 +36,16 @@ class MaskedStore:
 
     def get(self, stream: str, start: int, mark: str, *, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """The block kept before, memory-mapped; ProtocolError when there is none of this mask, shape and dtype."""
-        path = self._path(stream, start, mark)
+        path = self._path(stream, start, mark)  # its folder stays here: peers are told protocol errors
         try:
             block = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise ProtocolError(
-                f"{path}: the masked block of stream {stream!r} at variant {start} was not kept, or has another mask; "
+                f"{path.name}: the masked block of stream {stream!r} at variant {start} was not kept, or has another mask; "
                 "ask the genotype party to send it again (resend)"
             ) from error
         if block.shape != tuple(shape) or block.dtype != dtype:
-            raise ProtocolError(f"{path} holds {block.dtype} {block.shape}, expected {dtype} {tuple(shape)}")
+            raise ProtocolError(f"{path.name} holds {block.dtype} {block.shape}, expected {dtype} {tuple(shape)}")
         return block
 
     def _path(self, stream: str, start: int, mark: str) -> Path:

@@ -107,6 +107,8 @@ def read_parties(path: Path) -> Parties:
     rows = data.get("party")
     if not isinstance(data.get("study"), str) or not isinstance(rows, list) or len(rows) < 2:
         raise InputError(f"{path}: needs a study name (text) and at least two [[party]] tables")
+    if not data["study"].isprintable():  # the digest of a study is over lines and tabs
+        raise InputError(f"{path}: the study's name {data['study']!r} must be one line of printable text")
     timeout = data.get("timeout_seconds", 60)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 1 <= timeout <= 86400:
         raise InputError(f"{path}: timeout_seconds must be between 1 and 86400, found {timeout!r}")

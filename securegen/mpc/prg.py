@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from securegen.errors import ProtocolError
 from securegen.randomness import KEY_BYTES, keystream
 
 _LABEL = b"securegen prg v1\0"
+MAX_BYTES = 1 << 32  # of one array: sizes come from peers, and no frame holds more than a quarter of it
 
 
 def derive_key(key: bytes, domain: str) -> bytes:
@@ -39,7 +42,9 @@ def words(key: bytes, domain: str, *, number: int, shape: tuple[int, ...], dtype
     (2, 3)
     """
     dtype = np.dtype(dtype)
-    count = int(np.prod(shape, dtype=np.int64))
+    count = math.prod(shape)
+    if not 0 <= count * dtype.itemsize <= MAX_BYTES:
+        raise ProtocolError(f"a party announced sizes {tuple(shape)}, more than this protocol masks at once")
     out = keystream(derive_key(key, domain), number, count * dtype.itemsize).view(dtype).reshape(shape)
     assert out.shape == tuple(shape)
     return out

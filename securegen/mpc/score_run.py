@@ -54,7 +54,8 @@ def model_run(
     of id, effect allele and weights (None: by header names); allow: scores whose weights may become known.
 
     Raises PolicyError when a score uses so few variants that its people's scores would give the weights away, or when
-    the limit of replies is reached; InputError and PlanError as for plain scores.
+    the limit of replies, at most a twentieth of the weights for each score, is reached; InputError and PlanError as for
+    plain scores.
     """
     cohort = receive_cohort(session, roles.left)
     size = len(cohort.variants)
@@ -65,6 +66,7 @@ def model_run(
     counts = AlleleCounts(wanted, dosage, second, called, len(cohort.samples))
     plan = plan_scores(matches, dosage_grid=cohort.dosage_grid, counts=counts)
     _refuse_revealing(plan, len(cohort.samples), digits, allow)
+    limit = min(reply_limit, lifetime_replies(plan, allow))
     session.send_json(roles.left, "scores/plan", {
         "names": list(plan.names), "exponent": list(plan.exponent), "file_of": list(plan.file_of),
         "variants_of": list(plan.variants_of), "second": plan.second_weight is not None,
@@ -72,7 +74,7 @@ def model_run(
     missing = sums[2] < len(cohort.samples)
     model_side(
         session, roles, _weight_blocks(plan, size, len(cohort.samples), missing), people=len(cohort.samples),
-        scores=len(plan.names), model=model, state=state, reply_limit=reply_limit, threads=threads,
+        scores=len(plan.names), model=model, state=state, reply_limit=limit, threads=threads,
         constant=plan.constant[: len(plan.names)],
     )  # fmt: skip
 
@@ -87,6 +89,13 @@ def _refuse_revealing(plan: ScorePlan, people: int, digits: int, allow: Sequence
                 f"(at least {floor} are needed). Ask for fewer people a model, share the model, or name it: "
                 f"--allow-small-score {name}"
             )
+
+
+def lifetime_replies(plan: ScorePlan, allow: Sequence[str]) -> int:
+    """Scores that a model may ever answer to one party: the rule of 20 weights a person holds over all runs together,
+    because people asked for in many small runs are as many equations as in one large one."""
+    weights = [plan.score_variants(s) for s, name in enumerate(plan.names) if name not in allow]
+    return len(plan.names) * min(weights) // 20 if weights else 1 << 62
 
 
 def _blocks(variants: int, people: int, missing: np.ndarray, *, second: bool) -> Iterator[tuple[slice, list[str]]]:
@@ -122,12 +131,25 @@ def _weight_blocks(plan: ScorePlan, variants: int, people: int, missing: np.ndar
             yield dense
 
 
+def _name(value: object) -> str:
+    """A score's name, as it may stand in the header of a table."""
+    if not isinstance(value, str) or not value.isprintable() or not value or len(value) > 255:
+        raise ValueError("not a name")
+    return value
+
+
+def _integer(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError("not an integer")
+    return value
+
+
 def _public_plan(value: object, grid: int, sender: str) -> ScorePlan:
     """What the people's party knows of the plan: no variant, no weight."""
     try:
-        names = tuple(str(n) for n in value["names"])  # type: ignore[index,call-overload]
+        names = tuple(_name(n) for n in value["names"])  # type: ignore[index,call-overload]
         exponent, file_of, variants_of = (
-            tuple(int(v) for v in value[n]) for n in ("exponent", "file_of", "variants_of")  # type: ignore[index,call-overload]
+            tuple(_integer(v) for v in value[n]) for n in ("exponent", "file_of", "variants_of")  # type: ignore[index,call-overload]
         )  # fmt: skip
         second = value["second"] is True  # type: ignore[index,call-overload]
     except (KeyError, TypeError, ValueError) as error:

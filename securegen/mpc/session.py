@@ -25,6 +25,7 @@ from numpy.typing import DTypeLike
 from securegen.errors import ProtocolError
 from securegen.mpc.certs import Identity
 from securegen.mpc.connect import connect_all
+from securegen.mpc.frames import MAX_PAYLOAD, MAX_TEXT
 from securegen.mpc.parties import Parties
 from securegen.mpc.transport import Mesh, Traffic
 from securegen.version import VERSION
@@ -71,9 +72,10 @@ class Session:
         """Queue a JSON object for party `to`."""
         self.mesh.send_json(to, step, value)
 
-    def receive_json(self, source: str, step: str) -> object:
-        """The next JSON object of `source`, of this step. What is in it is the caller's to check."""
-        return self.mesh.receive_json(source, step)
+    def receive_json(self, source: str, step: str, *, limit: int = MAX_PAYLOAD) -> object:
+        """The next JSON object of `source`, of this step, of at most `limit` bytes. What is in it is the caller's to
+        check."""
+        return self.mesh.receive_json(source, step, limit=limit)
 
     def send_key(self, to: str, step: str, key: bytes) -> None:
         """Send a 128-bit key."""
@@ -136,7 +138,7 @@ def _agree(session: Session, protocol: str, dimensions: Mapping[str, Scalar]) ->
     for name in mesh.names:
         mesh.send_json(name, "agree", {"terms": terms, "nonce": nonces[session.me]})
     for name in mesh.names:
-        theirs = mesh.receive_json(name, "agree")
+        theirs = mesh.receive_json(name, "agree", limit=MAX_TEXT)
         if not isinstance(theirs, dict) or not isinstance(theirs.get("terms"), dict) or "nonce" not in theirs:
             raise ProtocolError(f"party {name!r} sent no terms")
         for key in sorted(terms.keys() | theirs["terms"].keys()):

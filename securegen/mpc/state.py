@@ -5,6 +5,9 @@ it covers: `mask_key` derives it from an owner's secret and the digest (other da
 lost), and `claim` refuses a second use *before* anything is sent. `spend` counts what others have asked of a cohort or
 model over its lifetime, because every exact sum is an equation in the data. One JSON file, readable by the owner only,
 replaced whole under a lock and synced before the answer.
+
+A dealer is told mask keys. Whoever deals in one study and receives masked data in another could unmask it, so masks also
+depend on `study`, the digest of who takes part in which role.
 """
 
 from __future__ import annotations
@@ -14,17 +17,31 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from securegen.errors import PolicyError, StorageError
+from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.mpc.prg import derive_key
 from securegen.randomness import fresh_key
 
 _FORMAT = "securegen mpc state 1"
+_PARTS = ("secrets", "claims", "spent")
+_COHORT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_cohort(name: str) -> str:
+    """The name, if it can name a cohort or model: nothing in it can be taken for another entry of the state file.
+
+    >>> check_cohort("biobank-1")
+    'biobank-1'
+    """
+    if not _COHORT.fullmatch(name):
+        raise UsageError(f"cohort name {name!r} must be at most 64 letters, digits, dots, hyphens and underscores")
+    return name
 
 
 def digest_array(array: np.ndarray) -> str:
@@ -40,26 +57,28 @@ def digest_array(array: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class OwnerState:
-    """The state file of one owner; made on first use, mode 0600."""
+    """The state file of one owner; made on first use, mode 0600. study: `Parties.digest`."""
 
     path: Path
+    study: str = ""
 
     def mask_key(self, cohort: str, place: str, digest: str) -> bytes:
         """The mask key of one piece of data: bound to cohort, place in it, and the data's digest.
 
         Raises PolicyError when other data already used this place: a cohort that changed is another cohort.
         """
+        check_cohort(cohort)
         with self._update() as state:
             secret = state["secrets"].setdefault(cohort, fresh_key().hex())
             _bind(state, f"{cohort}/{place}", digest, "the same cohort name now has other genotypes: use a new name")
-        return derive_key(bytes.fromhex(secret), f"{place}/{digest}")
+        return derive_key(bytes.fromhex(secret), f"{self.study}{self.study and '/'}{place}/{digest}")
 
     def bind(self, what: str, value: str, advice: str) -> None:
         """Remember `value` for `what`; PolicyError, with `advice`, when another value was used before."""
         with self._update() as state:
             known = state["claims"].setdefault(what, value)
             if known != value:
-                raise PolicyError(f"{self.path}: the {what} was {known} before, now {value}: {advice}")
+                raise PolicyError(f"{self.path}: the {what!r} was {known} before, now {value}: {advice}")
 
     def claim(self, use: str, digest: str) -> None:
         """Record that the one-time mask `use` covers `digest`; PolicyError when it was used before, whatever for."""
@@ -82,28 +101,35 @@ class OwnerState:
 
     @contextlib.contextmanager
     def _update(self) -> Iterator[dict]:
-        path = Path(self.path)
+        path = Path(os.path.realpath(self.path))  # of two links to one file, both must see every change
         try:
-            lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise StorageError(f"{path}: cannot keep the owner's state here: {error}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            state = self._read()
+            state = self._read(path)
             yield state
             _replace(path, json.dumps(state, indent=1, sort_keys=True).encode())
         finally:
             os.close(lock)
 
-    def _read(self) -> dict:
+    def _read(self, path: Path) -> dict:
         try:
-            state = json.loads(Path(self.path).read_bytes())
+            with open(path, "rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                state = json.loads(file.read())
         except FileNotFoundError:
-            return {"format": _FORMAT, "secrets": {}, "claims": {}, "spent": {}}
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{self.path}: the owner's state cannot be read: {error}") from error
+            return {"format": _FORMAT, **{part: {} for part in _PARTS}}
+        except (OSError, ValueError, RecursionError) as error:
+            raise StorageError(f"{path}: the owner's state cannot be read: {error}") from error
+        if mode & 0o022:
+            raise StorageError(f"{path}: others may write the owner's state, so its limits hold nobody; chmod 600 it")
         if not isinstance(state, dict) or state.get("format") != _FORMAT:
-            raise StorageError(f"{self.path} is not a state file of this version")
+            raise StorageError(f"{path} is not a state file of this version")
+        sound = all(isinstance(state.get(part), dict) for part in _PARTS)
+        if not sound or not all(type(n) is int and n >= 0 for n in state["spent"].values()):
+            raise StorageError(f"{path}: the owner's state is damaged; restore it, or start a new one for new cohorts")
         return state
 
 
@@ -116,7 +142,8 @@ def _bind(state: dict, use: str, digest: str, advice: str) -> None:
 def _replace(path: Path, data: bytes) -> None:
     part = path.with_name(path.name + ".part")
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        part.unlink(missing_ok=True)  # of a process that died, or put there by somebody else to be written to
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -25,16 +25,19 @@ from securegen.mpc.frames import (
     ARRAY,
     GOODBYE,
     JSON,
+    MAX_PAYLOAD,
     NO_SESSION,
     WAITING,
     Frame,
     encode_json,
     header,
+    printable,
     read_frame,
 )
 
 _BUFFER = 48 << 20  # bytes in flight a peer and direction: flat memory, enough to overlap
 _CHUNK = 1 << 18
+_FRAME = 1 << 10  # what a waiting frame costs beside its payload, at least: empty frames count too
 
 
 @dataclass
@@ -107,10 +110,13 @@ class Mesh:
                                            f"expected {want}: the parties are desynchronised"))  # fmt: skip
         return found
 
-    def receive_json(self, source: str, step: str) -> object:
-        """The next frame of `source`, which must be a JSON object of `step`."""
+    def receive_json(self, source: str, step: str, *, limit: int = MAX_PAYLOAD) -> object:
+        """The next frame of `source`, which must be a JSON object of `step`, of at most `limit` bytes."""
         try:
-            return self._next(source, step, JSON).json()
+            frame = self._next(source, step, JSON)
+            if frame.payload.nbytes > limit:
+                raise ProtocolError(f"step {step!r} has {frame.payload.nbytes} bytes, at most {limit} are allowed")
+            return frame.json()
         except ProtocolError as error:
             if self._failure:
                 raise
@@ -190,7 +196,7 @@ class Mesh:
                 raise self._failure
             frame = peer.inbox.popleft() if peer.inbox else None
             if frame is not None:
-                peer.inbox_bytes -= frame.payload.nbytes
+                peer.inbox_bytes -= frame.payload.nbytes + _FRAME
                 self._changed.notify_all()
         if frame is None:
             raise self._fail(self._silent(source, step))
@@ -266,13 +272,15 @@ class Mesh:
                 self._fail(PeerError(f"party {name!r} died or lost the network: its connection closed without goodbye"))
         except ProtocolError as error:
             self._fail(error if str(error).startswith("party") else ProtocolError(f"party {name!r} {error}"))
+        except Exception as error:  # whatever a frame provokes must end the session, not only this thread
+            self._fail(ProtocolError(f"party {name!r} sent what cannot be read ({type(error).__name__})"))
         finally:
             connection.close()
 
     def _take(self, name: str, peer: _Peer, frame: Frame) -> None:
         if frame.kind == ABORT:
             value = frame.json()
-            reason = str(value.get("reason", ""))[:1000] if isinstance(value, dict) else ""
+            reason = printable(value.get("reason", ""), 1000) if isinstance(value, dict) else ""
             self._fail(PeerError(f"party {name!r} ended the session: {reason}"))
             peer.said_goodbye = True
             return
@@ -285,7 +293,7 @@ class Mesh:
             peer.waits_for = frame.step if frame.kind == WAITING else None
             if frame.kind in (ARRAY, JSON):
                 peer.inbox.append(frame)
-                peer.inbox_bytes += frame.payload.nbytes
+                peer.inbox_bytes += frame.payload.nbytes + _FRAME
             self._changed.notify_all()
             self._changed.wait_for(lambda: peer.inbox_bytes <= _BUFFER or self._closing)
 

@@ -136,6 +136,51 @@ def arithmetic(session):
         }
 
 
+def draws(session):
+    """Every entry point of CrypTen that needs random words, of a value, a share of zero or a conversion."""
+    import torch
+
+    with hardened_and_poisoned(session) as crypten:
+        from crypten.mpc import arithmetic, binary
+        from crypten.mpc.primitives import ArithmeticSharedTensor, BinarySharedTensor
+
+        x = crypten.cryptensor(torch.tensor([[0.5, 1.0, 2.0], [3.0, 0.25, 1.5]]), src=0)
+        image = crypten.cryptensor(torch.ones(3, 4, 2, 2), src=1, requires_grad=True)
+        made = {
+            "rand": crypten.rand(3, 2), "randn": crypten.randn(5), "bernoulli": crypten.bernoulli(x / 4),
+            "weighted_index": x.weighted_index(dim=1), "weighted_sample": x.weighted_sample(dim=1)[0],
+            "feature dropout": image._feature_dropout(p=0.5),
+            "inplace dropout": x.clone().dropout(p=0.5), "exp": x.exp(), "log": x.log(), "sqrt": x.sqrt(),
+            "inv_sqrt": x.inv_sqrt(), "reciprocal": x.reciprocal(), "quotient": x / (x + 1), "sigmoid": x.sigmoid(),
+            "tanh": x.tanh(), "erf": x.erf(), "cos": x.cos(), "softmax": x.softmax(1), "log_softmax": x.log_softmax(1),
+            "relu": x.relu(), "abs": x.abs(), "sign": x.sign(), "clip": x.hardtanh(), "pow": x.pow(3), "norm": x.norm(),
+            "prod": x.prod(1), "var": x.var(1), "max": x.max(), "argmax": x.argmax(dim=1), "argmin": x.argmin(dim=0),
+            "pool": image.max_pool2d(2), "average": image.avg_pool2d(2), "where": crypten.where(x > 1, x, -x),
+            "equal": x == 1, "unequal": x != 1, "divided": x.div(torch.tensor([2, 3, 4])), "egk": x.polynomial([1, 2]),
+            "there and back": x.to(binary).to(arithmetic), "preloaded": crypten.load_from_party(
+                preloaded=torch.ones(2) if session.rank == 0 else None, src=0),
+        }  # fmt: skip
+        opened = {name: value.get_plain_text().flatten().tolist() for name, value in made.items()}
+        bits = x.to(binary)._tensor
+        for name, value in (("xor", bits ^ bits), ("and", bits & bits), ("or", bits | 1), ("added", bits + bits)):
+            opened[name] = value.reveal().flatten().tolist()
+        zero = ArithmeticSharedTensor.PRZS((40,)), BinarySharedTensor.PRZS((40,))
+        opened["zero"] = [z.reveal().tolist() for z in zero]
+        shares = [z.share.tolist() for z in zero]
+        loss = crypten.nn.MSELoss()(image.dropout(p=0.5).sum(0), image.sum(0).detach())
+        loss.backward()
+        opened["gradient"] = image.grad.get_plain_text().flatten().tolist()
+        for name, action in (
+            ("load", lambda: crypten.load("none")), ("from party", lambda: crypten.load_from_party("none", src=0)),
+            ("closure", lambda: crypten.load_from_party(preloaded=torch.ones(1), load_closure=print)),
+        ):  # fmt: skip
+            try:
+                action()
+            except SecuregenError as error:
+                opened[name] = str(error)
+    return {"opened": opened, "shares": shares}
+
+
 def interop(session):
     """Shares of ours in CrypTen, tensors of CrypTen's as our shares."""
     import torch
@@ -188,9 +233,13 @@ def main():
         torch.set_num_threads(1)
         print(
             json.dumps(
-                {"programs": programs, "refusals": refusals, "arithmetic": arithmetic, "interop": interop}[program](
-                    session
-                )
+                {
+                    "programs": programs,
+                    "refusals": refusals,
+                    "arithmetic": arithmetic,
+                    "interop": interop,
+                    "draws": draws,
+                }[program](session)
             )
         )
 

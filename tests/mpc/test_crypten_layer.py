@@ -132,6 +132,37 @@ def test_three_parties_use_every_kind_of_correlated_randomness(tmp_path):
     assert all(not np.isin(s, encoded).any() for s in shares)
 
 
+def test_no_entry_point_draws_from_another_generator_or_reads_a_pickle(tmp_path):
+    """Under the poison: samples, comparisons, approximations, conversions, both shares of zero, dropouts, gradients."""
+    out = run(tmp_path, {"ada": "compute", "bob": "compute", "dealer": "dealer"}, "draws")
+    one, other = out["ada"]["opened"], out["bob"]["opened"]
+    assert one == other and one["zero"] == [[0] * 40, [0] * 40]
+    for mine, theirs in zip(out["ada"]["shares"], out["bob"]["shares"], strict=True):
+        assert len(set(mine)) == len(set(theirs)) == 40  # shares of zero that are not zeros
+    x = np.array([0.5, 1.0, 2.0, 3.0, 0.25, 1.5])
+    np.testing.assert_allclose(one["there and back"], x, rtol=0, atol=ULP)
+    np.testing.assert_allclose(one["relu"], x, rtol=0, atol=ULP)
+    assert set(one["bernoulli"]) <= {0, 1} and len(one["rand"]) == 6
+    for name in ("load", "from party", "closure"):
+        assert "loading a pickle" in one[name]
+
+
+@pytest.mark.parametrize("mode", ["debug_mode", "validation_mode"])
+def test_modes_that_open_what_they_check_are_refused(mode):
+    """As shipped, printing a tensor in debug mode opens it, and so does a division in validation mode."""
+    from securegen.mpc.crypten_import import import_crypten
+    from securegen.mpc.crypten_layer import hardened
+
+    crypten = import_crypten()
+    setattr(crypten.cfg.debug, mode, True)
+    try:
+        roles = {"a": "compute", "b": "compute", "d": "dealer"}
+        with pytest.raises(PolicyError, match="keeps shared"), hardened(_session(roles)):
+            pass
+    finally:
+        setattr(crypten.cfg.debug, mode, False)
+
+
 def test_shipped_crypten_draws_from_a_mersenne_twister_and_the_poison_finds_it(tmp_path):
     """The control of the tests above: the same poison stops CrypTen as shipped at once."""
     script = (
@@ -210,6 +241,12 @@ def test_one_party_alone_and_replicated_sharing_are_refused():
         {"op": "truncation", "sizes": [[1]], "kwargs": {}},
         {"op": "truncation", "sizes": [[1]], "kwargs": {"divisor": 0}},
         {"op": "conv2d", "sizes": [[1, 1, 4, 4], [1, 1, 2, 2]], "kwargs": {"stride": 1 << 40}},
+        {"op": "mul", "sizes": [[0, 1 << 62], [1]], "kwargs": {}},
+        {"op": "conv1d", "sizes": [[1, 1, 2], [1, 1, 5]], "kwargs": {}},
+        {"op": "conv1d", "sizes": [[1, 1, 2], [1, 1, 0]], "kwargs": {}},
+        {"op": "conv1d", "sizes": [[2, 3, 9], [4, 1, 3]], "kwargs": {}},
+        {"op": "conv2d", "sizes": [[1, 1, 4, 4], [1, 1, 2, 2]], "kwargs": {"groups": 0}},
+        {"op": "conv2d", "sizes": [[1, 1, 1, 1], [1, 1, 3, 3]], "kwargs": {"padding": 65535, "dilation": 65535}},
         ["mul"],
     ],
 )
@@ -293,7 +330,7 @@ def test_parties_that_ask_for_different_products_get_unrelated_words():
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, -3, 2.5, "text", torch.Size([1, 2]), [1, (2, "x")], {"a": [None]}, torch.Size([]), float("inf")],
+    [None, True, -3, 2.5, "text", torch.Size([1, 2]), [1, (2, "x")], {"a": [None]}, torch.Size([]), float("-inf")],
 )
 def test_objects_travel_as_typed_json(value):
     from securegen.mpc.crypten_objects import decode, encode
@@ -315,7 +352,18 @@ def test_tensors_and_arrays_travel_modules_and_generators_do_not():
 
 
 @pytest.mark.parametrize(
-    "message", [{"size": ["a"]}, {"module": []}, {"tensor": ["int64", [9], "AAAA"]}, [1], {"array": 1}]
+    "message",
+    [
+        {"size": ["a"]},
+        {"module": []},
+        {"tensor": ["int64", [9], "AAAA"]},
+        [1],
+        {"array": 1},
+        {"size": [1 << 70]},
+        {"tensor": ["bool", [1], "Ag=="]},
+        {"tensor": ["int64", [-1], ""]},
+        {"float": "1e5"},
+    ],
 )
 def test_object_messages_that_are_none_are_refused(message):
     from securegen.mpc.crypten_objects import decode

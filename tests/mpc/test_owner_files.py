@@ -144,6 +144,7 @@ def test_digest_of_the_study_changes_with_name_role_order_and_pin_not_with_addre
     [
         ("= no toml", "TOML"),
         (GOOD, "at least two"),
+        (GOOD.replace('"s"', '"s\\nada\\tsite"') + SECOND, "one line of printable"),
         (GOOD + SECOND + "[other]\n", "unknown key 'other'"),
         (GOOD.replace("5", "0.1") + SECOND, "timeout_seconds"),
         (GOOD + SECOND.replace("bob", "Bob"), "party 2: name 'Bob'"),

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securegen.errors import PlanError
+from securegen.errors import PlanError, ProtocolError
 from securegen.mpc.prg import Stream, derive_key, words
 from securegen.mpc.ring import matmul_mod32, matmul_mod64, matmul_ring
 from securegen.mpc.shares import combine, from_ring, split, to_ring
@@ -111,3 +111,11 @@ def test_a_stream_draws_each_word_once_and_two_holders_agree():
 def test_key_of_wrong_length_is_refused():
     with pytest.raises(ValueError, match="16 bytes"):
         derive_key(bytes(8), "d")
+
+
+@pytest.mark.parametrize("shape", [(1 << 32, 1 << 32), (1 << 31, 1 << 31), (1 << 20, 1 << 20), (1 << 30,), (-1, 3)])
+def test_no_words_are_drawn_for_sizes_that_no_frame_holds(shape):
+    """A dealer is told sizes, each below 2^32: their product wraps in 64 bits, or takes the machine's memory."""
+    with pytest.raises(ProtocolError, match="announced sizes"):
+        words(bytes(16), "t", number=0, shape=shape)
+    assert int(np.prod((1 << 32, 1 << 32), dtype=np.int64)) == 0

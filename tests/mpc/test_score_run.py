@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from bed_reader import to_bed
 
-from securegen.errors import PolicyError
+from securegen.errors import PolicyError, ProtocolError
 from securegen.io.scoring import read_scorings
 from securegen.io.sscore import sscore_text
 from securegen.match import match_variants
+from securegen.mpc import score_run
 from securegen.mpc.dealer import score_dealer
 from securegen.mpc.score_run import model_run, people_run
 from securegen.mpc.state import OwnerState
@@ -104,3 +105,40 @@ def test_the_demonstration_runs_every_party_as_a_process(files, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "out.sscore").read_text() == plain_text(files)
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_small_runs_one_after_the_other_count_together(study, files, tmp_path, monkeypatch, protected):
+    """200 weights may be asked for 10 people in all: not for 9 as often as the limit of replies allows."""
+    if not protected:
+        monkeypatch.setattr(score_run, "lifetime_replies", lambda plan, allow: 1 << 62)
+    s = study(PARTIES)
+    results(run(s, files, tmp_path, limit=1000))
+    again = run(s, files, tmp_path, limit=1000)
+    if protected:
+        assert isinstance(again["mod"], PolicyError) and "9 of at most 10" in str(again["mod"])
+    else:
+        results(again)
+
+
+def test_without_it_runs_that_each_keep_the_rule_solve_for_the_weights():
+    """Why: 200 weights asked for 9 people at a time, 23 times."""
+    draw = np.random.default_rng(3)
+    w, parts = draw.integers(-1000, 1000, 200), [draw.binomial(2, 0.4, (9, 200)).astype(float) for _ in range(23)]
+    g, scores = np.concatenate(parts), np.concatenate([g @ w for g in parts])
+    found, *_ = np.linalg.lstsq(g, scores, rcond=None)
+    np.testing.assert_array_equal(np.rint(found), w)
+    at_the_limit, *_ = np.linalg.lstsq(g[:10], scores[:10], rcond=None)
+    assert not np.array_equal(np.rint(at_the_limit), w)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"names": ["a\n1\t2"]}, {"names": [""]}, {"names": [None]}, {"exponent": [float("inf")]}, {"exponent": [1.5]},
+     {"file_of": [3]}, {"file_of": [True]}, {"variants_of": ["9"]}],
+)  # fmt: skip
+def test_announced_scores_that_would_break_a_table_are_refused(change):
+    good = {"names": ["a"], "exponent": [-3], "file_of": [0], "variants_of": [9], "second": False}
+    assert score_run._public_plan(good, 1, "mod").names == ("a",)
+    with pytest.raises(ProtocolError, match="announced scores that are none"):
+        score_run._public_plan(good | change, 1, "mod")
