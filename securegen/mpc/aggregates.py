@@ -25,7 +25,7 @@ from securegen.mpc import vertical
 from securegen.mpc.association import announce_cohort, only_mean, receive_cohort
 from securegen.mpc.batches import Batching, Streams
 from securegen.mpc.digits import Form, assemble, choose_form, to_digits
-from securegen.mpc.gwas import ask_consent, genotype_streams
+from securegen.mpc.gwas import ask_consent, genotype_streams, refuse_few
 from securegen.mpc.lifting import Pair
 from securegen.mpc.machine import DealingMachine, Machine
 from securegen.mpc.session import Session
@@ -113,6 +113,8 @@ def genotype_run(
     analysed = session.receive(roles.right, "analysed", shape=(samples, len(plan.analysed)), dtype=np.uint8)
     if (analysed > 1).any():
         raise ProtocolError(f"party {roles.right!r} did not say who is analysed")
+    for count in analysed.sum(axis=0, dtype=np.int64):
+        refuse_few(int(count))
     form = plan.form()
     session.send_json(roles.dealer, "dealer/plan", plan.write())
     squares: list[np.ndarray] = []

@@ -9,6 +9,7 @@ counts and sums by which covariates and phenotypes are scaled.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from securegen.errors import ProtocolError, UsageError
 from securegen.io.tables import read_table
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
 from securegen.mpc import gwas, outsourced, vertical
+from securegen.mpc.frames import MAX_PAYLOAD
 from securegen.mpc.secure_sum import PairwiseMasks
 from securegen.mpc.session import Session
 from securegen.mpc.state import OwnerState
@@ -49,20 +51,36 @@ def announce_cohort(session: Session, to: str, reader: GenotypeReader) -> None:
 
 def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
     """The cohort that `source` announces. ProtocolError when its lists do not fit together."""
-    value = session.receive_json(source, "cohort")
+    value = session.receive_json(source, "cohort", limit=MAX_PAYLOAD)
     try:
         people, sites, grid = value["samples"], value["variants"], value["grid"]  # type: ignore[index,call-overload]
-        fid, iid = (np.array([str(x) for x in people[n]], object) for n in ("fid", "iid"))
-        founder = np.array(people["founder"], bool)
-        text = {n: np.array([str(x) for x in sites[n]], object) for n in _TEXT}
-        position = np.array(sites["position"], np.int64)
-    except (KeyError, TypeError, ValueError) as error:
+        fid, iid = (_words(people[n]) for n in ("fid", "iid"))
+        founder = np.array([_typed(f, bool) for f in people["founder"]], bool)
+        text = {n: _words(sites[n]) for n in _TEXT}
+        position = np.array([_typed(p, int) for p in sites["position"]], np.int64)
+        if (position < 0).any():
+            raise ValueError(position)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ProtocolError(f"party {source!r} announced a cohort that is none") from error
     if len({len(fid), len(iid), len(founder)}) != 1 or {len(x) for x in text.values()} != {len(position)}:
         raise ProtocolError(f"party {source!r} announced lists of different lengths")
     if type(grid) is not int or not 1 <= grid <= 1 << 14:
         raise ProtocolError(f"party {source!r} announced the dosage grid {grid!r}")
     return AnnouncedCohort(Samples(fid, iid, founder), Variants(position=position, **text), grid)
+
+
+def _words(values: list) -> np.ndarray:
+    """Names that a table can hold; ValueError for others: a tab or a line's end in one would forge a row."""
+    out = np.array([_typed(v, str) for v in values], object)
+    if not all(v.isprintable() for v in out):
+        raise ValueError(values)
+    return out
+
+
+def _typed(value: object, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(value)
+    return value
 
 
 def site_run(
@@ -123,8 +141,8 @@ def outsourced_phenotype_run(
 def outsourced_server_run(session: Session, roles: outsourced.OutsourcedRoles, *, threads: int = 1) -> None:
     """A server of an outsourced run."""
     sizes = session.receive_json(roles.right, "sizes")
-    if not isinstance(sizes, dict) or type(sizes.get("samples")) is not int or sizes["samples"] < 1:
-        raise ProtocolError(f"party {roles.right!r} announced sizes {str(sizes)[:200]}")
+    if not isinstance(sizes, dict) or type(sizes.get("samples")) is not int or not 1 <= sizes["samples"] < 1 << 31:
+        raise ProtocolError(f"party {roles.right!r} announced sizes that are none")
     opened = _agreed_columns(sizes.get("opened"), roles.right)
     outsourced.server(
         session, roles, samples=sizes["samples"], columns=len(opened["m"]), opened=opened,

@@ -122,4 +122,4 @@ def sizes(value: object, count: int, sender: str) -> list[int]:
     """`count` sizes, each small enough to be one frame's axis."""
     if isinstance(value, list) and len(value) == count and all(type(v) is int and 0 <= v < 1 << 32 for v in value):
         return value
-    raise ProtocolError(f"party {sender!r} announced sizes {value!r}")
+    raise ProtocolError(f"party {sender!r} announced sizes that are none")

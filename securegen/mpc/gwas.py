@@ -113,6 +113,17 @@ def outsourced_sums(
         yield _sums(block.start, block.streams, columns, pairs=pairs)
 
 
+LEAST_ANALYSED = 20
+
+
+def refuse_few(analysed: int) -> None:
+    """Raise PolicyError for so few people that single genotypes show in what is opened."""
+    if analysed < LEAST_ANALYSED:
+        raise PolicyError(
+            f"{analysed} people would be analysed: below {LEAST_ANALYSED} the results tell single genotypes"
+        )  # fmt: skip
+
+
 def ask_consent(consent: bool) -> None:
     """Raise PolicyError unless the owner agreed by name to opening all sums."""
     if not consent:

@@ -186,5 +186,5 @@ def _combine(
 def check_reveal(reveal: object) -> str:
     """One of the three, or ProtocolError."""
     if reveal not in (UV, HITS, CHI2):
-        raise ProtocolError(f"{str(reveal)[:50]!r} is no reveal of a projection")
+        raise ProtocolError("a party announced a reveal that is none")
     return str(reveal)

@@ -18,7 +18,7 @@ from securegen.mpc import vertical
 from securegen.mpc.association import announce_cohort, receive_cohort
 from securegen.mpc.batches import Batching
 from securegen.mpc.digits import to_digits
-from securegen.mpc.gwas import genotype_streams
+from securegen.mpc.gwas import genotype_streams, refuse_few
 from securegen.mpc.lifting import Pair
 from securegen.mpc.machine import DealingMachine, Machine
 from securegen.mpc.projected import HITS, Group, Plan, check_reveal, make_plan, program
@@ -60,6 +60,7 @@ def genotype_run(
         analysed = session.receive(roles.right, f"analysed/{i}", shape=(samples,), dtype=np.uint8).astype(bool)
         if int(analysed.sum()) != group.samples:
             raise ProtocolError(f"party {roles.right!r} announced {group.samples} samples and names other ones")
+        refuse_few(group.samples)
         sets.append(analysed)
         if reveal == HITS:
             for name, bits in zip(group.phenotypes, group.lead_bits, strict=True):

@@ -25,12 +25,13 @@ from numpy.typing import DTypeLike
 from securegen.errors import ProtocolError
 from securegen.mpc.certs import Identity
 from securegen.mpc.connect import connect_all
-from securegen.mpc.frames import MAX_PAYLOAD, MAX_TEXT
+from securegen.mpc.frames import MAX_TEXT
 from securegen.mpc.parties import Parties
 from securegen.mpc.transport import Mesh, Traffic
 from securegen.version import VERSION
 
 Scalar = str | int | float | bool | None
+MAX_JSON = 1 << 22  # bytes, but for what is said to be longer
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Session:
         """Queue a JSON object for party `to`."""
         self.mesh.send_json(to, step, value)
 
-    def receive_json(self, source: str, step: str, *, limit: int = MAX_PAYLOAD) -> object:
+    def receive_json(self, source: str, step: str, *, limit: int = MAX_JSON) -> object:
         """The next JSON object of `source`, of this step, of at most `limit` bytes. What is in it is the caller's to
         check."""
         return self.mesh.receive_json(source, step, limit=limit)

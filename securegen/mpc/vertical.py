@@ -236,7 +236,7 @@ def announced(value: object, sender: str) -> tuple[int, int, list[tuple[str, str
         sized = type(start) is int and type(width) is int and start >= 0 and 0 <= width < 1 << 32
         if sized and isinstance(marks, list) and all(_is_pair(m) for m in marks):
             return start, width, [(name, mark) for name, mark in marks]
-    raise ProtocolError(f"party {sender!r} announced a block that is none: {str(value)[:200]}")
+    raise ProtocolError(f"party {sender!r} announced a block that is none")
 
 
 def _is_pair(value: object) -> bool:

@@ -7,7 +7,8 @@ import pytest
 from bed_reader import to_bed
 
 from securegen.errors import PolicyError, ProtocolError
-from securegen.mpc import projected_run
+from securegen.io.sumstats import table_rows, write_table
+from securegen.mpc import aggregates, association, gwas, projected_run
 from securegen.mpc.state import OwnerState
 from securegen.mpc.vertical import Roles
 from securegen.study import Inputs, open_genotypes
@@ -100,3 +101,83 @@ def test_other_columns_or_people_than_announced_end_the_session(study, files, tm
     })  # fmt: skip
     assert isinstance(out["ada"], ProtocolError) and "party 'bob'" in str(out["ada"]), out
     assert not list(tmp_path.glob("out*"))
+
+
+def cohort_of(**changes):
+    """An announcement of three people and one variant, changed by paths such as samples__iid."""
+    value = {
+        "samples": {"fid": ["a", "b", "c"], "iid": ["a", "b", "c"], "founder": [True] * 3}, "grid": 1,
+        "variants": {"chromosome": ["1"], "id": ["rs1"], "effect_allele": ["A"], "other_allele": ["G"], "position": [5]},
+    }  # fmt: skip
+    for path, new in changes.items():
+        part, name = path.split("__")
+        value[part][name] = new
+    return value
+
+
+FORGED = "rs1\t0.5\t9\n1\t77"
+HOSTILE = [
+    {"variants__id": [FORGED]}, {"samples__iid": ["a", "b\n", "c"]}, {"samples__fid": ["a", 7, "c"]},
+    {"variants__position": [1 << 70]}, {"variants__position": [-1]}, {"variants__position": [True]},
+    {"samples__founder": [1, 0, 1]}, {"variants__effect_allele": ["A", "C"]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{}, *HOSTILE])
+def test_names_that_would_forge_rows_of_a_table_end_the_session(study, changes):
+    out = study({"ada": "site", "bob": "site"}).run({
+        "ada": lambda s: s.send_json("bob", "cohort", cohort_of(**changes)),
+        "bob": lambda s: association.receive_cohort(s, "ada"),
+    })  # fmt: skip
+    if changes:
+        assert isinstance(out["bob"], ProtocolError) and "announced" in str(out["bob"]), out
+    else:
+        assert list(out["bob"].variants.id) == ["rs1"]
+
+
+def test_with_the_check_off_a_name_forges_a_row(study, monkeypatch, tmp_path):
+    """The attack: an id with a tab and a line's end becomes a variant of its own in the phenotype owner's table."""
+    monkeypatch.setattr(association, "_words", lambda values: np.array(values, object))
+    out = study({"ada": "site", "bob": "site"}).run({
+        "ada": lambda s: s.send_json("bob", "cohort", cohort_of(variants__id=[FORGED])),
+        "bob": lambda s: association.receive_cohort(s, "ada"),
+    })  # fmt: skip
+    names = ("#CHROM", "ID")
+    write_table(tmp_path / "t", names, table_rows(out["bob"].variants, {}, names))
+    assert (tmp_path / "t").read_text() == f"#CHROM\tID\n1\t{FORGED}\n" and FORGED.count("\n") == 1
+
+
+@pytest.mark.parametrize("reveal", ["uv", "aggregates"])
+def test_too_few_analysed_people_are_refused(study, files, tmp_path, monkeypatch, reveal):
+    """With the rule off a table over a dozen people is made."""
+    few = tmp_path / "few.tsv"
+    rows = "".join(f"p{i}\tp{i}\t{i % 5}\n" for i in range(12))
+    few.write_text("#FID\tIID\tQT\n" + rows)
+    inputs, reader, s = Inputs("", pheno=str(few)), open_genotypes(Inputs(str(files / "all"))), study(PARTIES)
+
+    def state(session):
+        return OwnerState(tmp_path / session.me)
+
+    def ada(x):
+        if reveal == "uv":
+            projected_run.genotype_run(x, ROLES, reader, reveal="uv", cohort="c", state=state(x), column_limit=99)
+        else:
+            aggregates.genotype_run(
+                x, ROLES, reader, cohort="c", state=state(x), consent_aggregates=True, column_limit=99
+            )
+
+    def bob(x):
+        out = str(tmp_path / "out")
+        if reveal == "uv":
+            projected_run.phenotype_run(x, ROLES, inputs, out, reveal="uv", state=state(x))
+        else:
+            aggregates.phenotype_run(x, ROLES, inputs, out, state=state(x), consent_aggregates=True)
+
+    def dan(x):
+        (projected_run if reveal == "uv" else aggregates).deal(x, ROLES)
+
+    out = s.run({"ada": ada, "bob": bob, "dan": dan})
+    assert isinstance(out["ada"], PolicyError) and "12 people" in str(out["ada"]) and not list(tmp_path.glob("out*"))
+    monkeypatch.setattr(gwas, "LEAST_ANALYSED", 0)
+    results(s.run({"ada": ada, "bob": bob, "dan": dan}))
+    assert list(tmp_path.glob("out*"))
