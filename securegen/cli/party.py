@@ -43,6 +43,8 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
     """run.json of one party."""
     log.seconds |= outcome.seconds
     sent = {"sent": {name: outcome.traffic.total}, "rounds": outcome.traffic.rounds}
+    log(f"sent {outcome.traffic.total / 1e6:.3f} MB, {outcome.traffic.rounds} rounds, {outcome.seconds['online']:.2f} s; "
+        f"wrote {' and '.join(log.files)}")  # fmt: skip
     log.write(engine="mpc", party=name, bytes=sent, **record)
 
 
@@ -114,11 +116,13 @@ def command(config, role, name, keys, state, cohort, column_limit, reveal, thres
     computing = [n for n in parties.names if parties[n].role != DEALER]
     wrote = [*outcome.files, *(t.path for t in outcome.tables)]
     reveal = task.reveal if split == VERTICAL else AGGREGATES
-    made = receipt(split, computing, wrote, reveal=reveal, threshold=threshold, column_limit=column_limit)
+    counted = (column_limit or "a hundredth of the samples") if role == "genotypes" else None
+    made = receipt(split, computing, wrote, reveal=reveal, threshold=threshold, column_limit=counted)
     log.note(made.lines())
     tests = [t.analysis for t in outcome.tables]
-    sizes = {
-        "samples": max(a.model.samples for a in tests), "variants": outcome.tables[0].variants,
+    sizes: dict[str, Any] = {"variants": outcome.variants_stored} if outcome.variants_stored else {}
+    sizes |= {
+        "samples": max(a.model.samples for a in tests), "variants": outcome.variants_stored or outcome.tables[0].variants,
         "covariates": max(len(a.model.covariates) for a in tests), "phenotypes": [a.phenotype for a in tests],
         "promise": promises(outcome.tables), "missing": inputs.missing,
         "parameters": {"bits": max(a.model.bits for a in tests)},

@@ -16,7 +16,7 @@ from securegen.cli.progress import progress
 from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.run_local_prs import prs
 from securegen.cli.runlog import CommandLog
-from securegen.cli.summary import print_summaries, print_top, promises
+from securegen.cli.summary import print_end, print_summaries, promises
 from securegen.cli.table_form import TableForm, convert, form_from, table_options
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
@@ -234,6 +234,8 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
         tables = run_mpc(members, choices, out, form, log, filters, keep_files=keep_files)
         if compare_plain:
             _compare(inputs, tables, form, log, filters, reveal="uv" if reveal == "uv" else None)
+        else:
+            print_end(tables, log)
         return
     if engine == "plain":
         run_plain(inputs, out, form, log, filters, reveal=reveal)
@@ -284,18 +286,6 @@ def _compare(
             plain = api.plain_tables(study, f"{folder}/p", digits=form.digits, filters=filters)
             convert(plain, f"{folder}/p", form, silent)
         same = all(Path(a.path).read_bytes() == Path(b.path).read_bytes() for a, b in zip(tables, plain, strict=True))
-    for table in tables:
-        print_top(table, log)
-    log(f"identical to the plain engine: {'yes' if same else 'no'}")
-    for stage, seconds in log.seconds.items():
-        log(f"  {stage:<8} {seconds:8.2f} s")
-    for what, size in log.record["bytes"].items():
-        if what == "rounds":
-            log(f"  {what:<10} {size:10d}")
-            continue
-        for name, count in (size if isinstance(size, dict) else {what: size}).items():
-            log(f"  {name:<10} {count / 1e6:10.3f} MB")
-    log("wrote " + ", ".join([*(t.path for t in tables), f"{log.out}.run.json", f"{log.out}.log"]))
-    log.save_lines()
+    print_end(tables, log, f"identical to the plain engine: {'yes' if same else 'no'}")
     if not same:
         raise SecuregenError("the encrypted and the plain table differ: this must never happen, please report it")

@@ -213,7 +213,7 @@ def _finish(
 ) -> None:  # fmt: skip
     print_summaries(tables, log)
     first = records[writers[0]]
-    receipt = first["receipt"] | {"released": [t.path for t in tables]}
+    receipt = records.get("genotypes", first)["receipt"] | {"released": [t.path for t in tables]}
     sent = {name: record["bytes"]["sent"][name] for name, record in records.items()}
     dealt = sent.pop("dealer", 0)
     rounds = max(record["bytes"]["rounds"] for record in records.values())
@@ -227,9 +227,10 @@ def _finish(
     log.note(f"  assumed: {a}" for a in receipt["assumptions"])
     log.note(f"  WARNING: {w}" for w in receipt["warnings"])
     stored = [r["samples_stored"] for r in records.values() if "samples_stored" in r]
-    own = ("samples", "variants", "covariates", "phenotypes", "missing", "parameters", "reveal")
+    own = ("samples", "covariates", "phenotypes", "missing", "parameters", "reveal")
     log.write(
         engine="mpc", split=split, inputs=inputs.digests(), samples_stored=sum(stored),
+        variants=max(r.get("variants", 0) for r in records.values()),
         sites=len(writers) if split == HORIZONTAL else None, planned_noise_margin_bits=None,
         bytes={"sent": sent, "dealer": dealt, "rounds": rounds}, promise=promises(tables), receipt=receipt,
         peak_rss_bytes=max(r["peak_rss_bytes"] for r in records.values()), **{name: first[name] for name in own},

@@ -84,6 +84,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
     samples_stored: int = 0
+    variants_stored: int = 0
 
 
 def split_of(parties: Parties) -> str:
@@ -96,7 +97,7 @@ def split_of(parties: Parties) -> str:
             return split
     raise UsageError(
         f"the roles {', '.join(roles)} of study {parties.study!r} are no split: use sites only; genotypes, phenotypes "
-        "and dealer; or these with two servers"
+        "and dealer; these with two servers; or genotypes, model and dealer"
     )
 
 
@@ -158,7 +159,7 @@ def run_party(parties: Parties, identity: Identity, task: Task, log: Log = silen
     outcome.seconds["plan"] = time.perf_counter() - started
     with _session(parties, identity, outcome) as session:
         if reader is not None:
-            outcome.samples_stored = len(reader.samples)
+            outcome.samples_stored, outcome.variants_stored = len(reader.samples), len(reader.variants)
         if split == HORIZONTAL:
             assert reader is not None
             outcome.tables = association.site_run(
@@ -239,7 +240,10 @@ def _agree(session: Session, other: str, task: Task) -> None:
     session.send_json(other, "reveal", mine)
     theirs = session.receive_json(other, "reveal")
     if theirs != mine:
-        raise ProtocolError(f"party {other!r} wants to reveal {theirs!r}, party {session.me!r} {mine!r}")
+        raise ProtocolError(
+            f"party {other!r} wants to reveal {theirs!r}, party {session.me!r} {mine!r}: both owners name the same "
+            "--reveal and --threshold"
+        )
 
 
 def _refuse(task: Task, split: str) -> None:

@@ -62,6 +62,9 @@ def test_hits_by_default_and_the_receipt_says_what_was_opened(tmp_path):
     record = json.loads(Path(f"{out}.run.json").read_text())
     assert record["reveal"] == "hits" and "not of others" in record["receipt"]["parties"][1]["learns"]
     assert record["promise"]["dchisq_promised"] <= 1e-6
+    assert record["variants"] == len(plain), "of the cohort, not of the hits"
+    said = Path(f"{out}.log").read_text()
+    assert hits.loc[hits["P"].idxmin(), "ID"] in said and "nan" not in said and "online" in said
 
 
 def test_uv_equal_the_plain_engines_table(tmp_path):
@@ -143,6 +146,11 @@ def test_a_deployment_by_hand_three_commands_and_one_file(tmp_path):
         tmp_path / "p")  # fmt: skip
     assert (tmp_path / "p.QT.uv").read_bytes() == (tmp_path / "registry" / "result.QT.uv").read_bytes()
     assert (tmp_path / "hospital" / "hospital.state.json").stat().st_mode & 0o777 == 0o600
+    limits = {name: json.loads((tmp_path / name / "result.run.json").read_text())["receipt"] for name in names[:2]}
+    assert "this cohort: 9)" in str(limits["hospital"]) or "limit: 9)" in str(limits["hospital"])
+    assert "a hundredth" not in str(limits["registry"]), (
+        "the limit is the genotype owner's, the registry does not know it"
+    )
 
 
 def words(files, *flags):
