@@ -49,10 +49,12 @@ def record_of(study) -> dict:
     }
 
 
-def _rehearsed(study, out: str, log: RunLog) -> None:
-    """End a dry run here, with the names of the tables."""
+def _rehearsed(study, out: str, log: RunLog, *, reveal: str | None = None) -> None:
+    """End a dry run here, with the names of the tables. reveal: what is opened, when it is less than whole tables."""
     analyses = study.design.analyses
-    tables = [table_path(out, a) for a in analyses if a.test != "qc"] or [f"{out}.{n}" for n in QC_COLUMNS]
+    tables = [
+        f"{out}.{a.phenotype}.{reveal}" if reveal else table_path(out, a) for a in analyses if a.test != "qc"
+    ] or [f"{out}.{n}" for n in QC_COLUMNS]
     stop_rehearsal([*tables, f"{out}.log", f"{out}.run.json"], **record_of(study))
 
 
@@ -65,7 +67,7 @@ def run_plain(
 
     with log.stage("plan"):
         study = opt.open_study(inputs, log, qc_only=qc_only)
-    _rehearsed(study, out, log)
+    _rehearsed(study, out, log, reveal=reveal)
     tables: list[Summary] = []
     with log.stage("gwas"):
         if reveal:
@@ -203,10 +205,21 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
     if compare_plain and len(members) > 1:
         raise UsageError("--compare-plain needs the pooled cohort as one file of genotypes")
     log = CommandLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
+    opened = None
+    if engine == "mpc":
+        from securegen.cli.run_mpc import Choices, check, run_mpc
+
+        choices = Choices(
+            split, sites, reveal, threshold, consent_aggregates, two_sites_learn_each_other, threads or os.cpu_count() or 1
+        )  # fmt: skip
+        check(members, choices, filters)
+        opened = choices.opened
+        if compare_plain and opened in ("hits", "chi2"):
+            raise UsageError("--compare-plain compares whole tables of equal text: --reveal uv or aggregates")
     if dry_run() and engine in ("threshold", "mpc"):
         for member in members:
             study = opt.open_study(member, log)
-        _rehearsed(study, out, log)
+        _rehearsed(study, out, log, reveal=opened)
     if engine == "threshold":
         from securegen.cli.run_threshold import run_threshold
 
@@ -218,19 +231,6 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
             _compare(inputs, tables, form, log, filters)
         return
     if engine == "mpc":
-        from securegen.cli.run_mpc import Choices, run_mpc
-
-        choices = Choices(
-            split,
-            sites,
-            reveal,
-            threshold,
-            consent_aggregates,
-            two_sites_learn_each_other,
-            threads or os.cpu_count() or 1,
-        )
-        if compare_plain and split == "vertical" and reveal in (None, "hits", "chi2"):
-            raise UsageError("--compare-plain compares whole tables of equal text: --reveal uv or aggregates")
         tables = run_mpc(members, choices, out, form, log, filters, keep_files=keep_files)
         if compare_plain:
             _compare(inputs, tables, form, log, filters, reveal="uv" if reveal == "uv" else None)

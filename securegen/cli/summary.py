@@ -53,6 +53,11 @@ def print_end(tables: Sequence[Summary], log: RunLog, verdict: str = "") -> None
         print_top(table, log)
     if verdict:
         log(verdict)
+    print_costs(log, [t.path for t in tables])
+
+
+def print_costs(log: RunLog, paths: Sequence[str]) -> None:
+    """Seconds, bytes and files, after log.write; saves the log."""
     for stage, seconds in log.seconds.items():
         log(f"  {stage:<8} {seconds:8.2f} s")
     for what, size in log.record["bytes"].items():
@@ -61,7 +66,7 @@ def print_end(tables: Sequence[Summary], log: RunLog, verdict: str = "") -> None
             continue
         for name, count in (size if isinstance(size, dict) else {what: size}).items():
             log(f"  {name:<10} {count / 1e6:10.3f} MB")
-    log("wrote " + ", ".join([*(t.path for t in tables), f"{log.out}.run.json", f"{log.out}.log"]))
+    log("wrote " + ", ".join([*paths, f"{log.out}.run.json", f"{log.out}.log"]))
     log.save_lines()
 
 

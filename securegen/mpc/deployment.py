@@ -147,12 +147,7 @@ def run_party(parties: Parties, identity: Identity, task: Task, log: Log = silen
     Raises UsageError for options that do not go with the split, PolicyError when an owner's rule refuses, PeerError
     and ProtocolError when another party fails.
     """
-    split, role = split_of(parties), parties[identity.name].role
-    if role == DEALER:
-        raise UsageError(f"party {identity.name!r} is the dealer: start it with `securegen dealer`")
-    _refuse(task, split)
-    if split == VERTICAL and task.reveal == AGGREGATES:
-        ask_consent(task.consent_aggregates)
+    split, role = check_task(parties, identity.name, task), parties[identity.name].role
     outcome = Outcome()
     started = time.perf_counter()
     reader = open_genotypes(task.inputs, log) if role in ("site", "genotypes") else None
@@ -173,6 +168,17 @@ def run_party(parties: Parties, identity: Identity, task: Task, log: Log = silen
         else:
             _outsourced(session, outsourced_roles(parties), task, outcome, reader, log)
     return outcome
+
+
+def check_task(parties: Parties, name: str, task: Task) -> str:
+    """The split, after what needs no other party. Raises UsageError and PolicyError as `run_party` does."""
+    split = split_of(parties)
+    if parties[name].role == DEALER:
+        raise UsageError(f"party {name!r} is the dealer: start it with `securegen dealer`")
+    _refuse(task, split)
+    if split == VERTICAL and task.reveal == AGGREGATES:
+        ask_consent(task.consent_aggregates)
+    return split
 
 
 def _vertical(session: Session, roles: Roles, task: Task, outcome: Outcome, reader, log: Log) -> None:

@@ -95,7 +95,7 @@ def _scores(files: Sequence[str]) -> Receipt:
         "scores with private weights, secret sharing",
         (
             Party("genotype owner", "genotypes", "the scores; number of weights that scored; nothing of which ones"),
-            Party("model owner", "weights", "samples, variants, calls and allele frequencies; no genotype, no score"),
+            Party("model owner", "weights", "samples, variants, their allele and genotype counts; no genotype, no score"),
             Party("dealer", "keys of masks", "sizes"),
         ),
         ("semi-honest parties; the dealer colludes with nobody",), tuple(files),
