@@ -26,7 +26,7 @@ def receipt(
         return _horizontal(parties, tables)
     if split == SCORES:
         return _scores(tables)
-    limit = "its own" if column_limit is None else str(column_limit)
+    limit = "set there, not known here" if column_limit is None else str(column_limit)
     warnings = (f"{_CHOOSE} (limit in the life of this cohort: {limit})", FULL_TABLE)
     owners = (
         Party("genotype owner", "genotypes", "numbers of samples, columns and blocks"),

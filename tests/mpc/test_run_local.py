@@ -65,6 +65,8 @@ def test_hits_by_default_and_the_receipt_says_what_was_opened(tmp_path):
     assert record["variants"] == len(plain), "of the cohort, not of the hits"
     said = Path(f"{out}.log").read_text()
     assert hits.loc[hits["P"].idxmin(), "ID"] in said and "nan" not in said and "online" in said
+    run("report", out)
+    assert "engines do not differ at all" not in Path(f"{out}.report.html").read_text(), "fixed point on shares does"
 
 
 def test_uv_equal_the_plain_engines_table(tmp_path):
