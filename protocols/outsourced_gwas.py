@@ -24,6 +24,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from securegen.errors import SecuregenError
 from securegen.mpc.association import outsourced_genotype_run, outsourced_phenotype_run, outsourced_server_run
 from securegen.mpc.dealer import server_dealer
 from securegen.mpc.local import identity, local_study
@@ -64,13 +65,16 @@ def main() -> None:
     """Start every party, or be the one named by --party."""
     parser = argparse.ArgumentParser(description="GWAS by two servers on data of two owners")
     for flag in ("--bfile", "--pheno", "--pheno-name", "--covar", "--out"):
-        parser.add_argument(flag)
+        parser.add_argument(flag, required=flag not in ("--pheno-name", "--covar"))
     parser.add_argument("--column-limit", type=int, help="columns the hospital answers in a cohort's life")
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--party", choices=list(PARTIES))
     arguments = parser.parse_args()
     if arguments.party:
-        run_party(arguments.directory, arguments.party, arguments)
+        try:
+            run_party(arguments.directory, arguments.party, arguments)
+        except SecuregenError as error:
+            raise SystemExit(f"{arguments.party}: {error}") from None
         return
     with tempfile.TemporaryDirectory() as directory:
         local_study(Path(directory), PARTIES)

@@ -6,11 +6,18 @@
 | party | holds | learns |
 |---|---|---|
 | hospital (rank 0) | features of people; a network | the trained coefficients, the k best, the predictions |
-| registry (rank 1) | outcomes; scores; inputs of the network | the same |
+| registry (rank 1) | outcomes; scores; covariates and scores, the inputs of the network | the same |
 | dealer | nothing | operations and sizes |
 
-Semi-honest parties and a dealer that colludes with neither. Messages: shares of inputs (none: zero shares come from
-keys), masked factors of every product both ways, the missing share of every triple from the dealer to the hospital.
+| message | from | to |
+|---|---|---|
+| keys of random numbers both know | hospital, registry | each other; dealer's to both |
+| names and sizes of operations | hospital, registry | dealer |
+| the share of a triple that no key makes | dealer | hospital |
+| masked factors of a product, or of a comparison's bits | hospital, registry | each other |
+| shares of what is opened | hospital, registry | each other |
+
+Inputs cost no message: their shares come from keys. Semi-honest parties and a dealer that colludes with neither.
 """
 
 from __future__ import annotations
@@ -20,6 +27,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +45,12 @@ def demonstration_data() -> dict[str, np.ndarray]:
     generator = np.random.default_rng(5)
     x = generator.uniform(-1, 1, (40, 3))
     y = (x @ [1.0, -2.0, 0.5] + generator.normal(0, 0.5, 40) > 0).astype(np.float64)
-    return {"features": x, "outcomes": y[:, None], "scores": generator.permutation(12) / 8.0 - 0.7}
+    return {"features": x, "outcomes": y[:, None], "scores": generator.permutation(12) / 8.0 - 0.7,
+            "risk": generator.uniform(-1, 1, (40, 3))}  # fmt: skip  # two covariates and a score
 
 
 def network(torch, seed: int):
-    """A small risk network of covariates and scores: 3 inputs, 4 hidden units, one logit."""
+    """A small risk network of two covariates and a score: 3 inputs, 4 hidden units, one logit."""
     torch.manual_seed(seed)  # public: every party builds the same architecture, the weights are replaced on encryption
     return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
 
@@ -77,7 +86,7 @@ def compute(session) -> dict:
 
     torch.set_num_threads(1)
     data = {name: torch.from_numpy(array).float() for name, array in demonstration_data().items()}
-    mine = ("features",) if session.me == "hospital" else ("outcomes", "scores")
+    mine = ("features",) if session.me == "hospital" else ("outcomes", "scores", "risk")
     known = {n: t if n in mine else torch.zeros_like(t) for n, t in data.items()}  # of the rest only the shape
     model = network(torch, seed=1 if session.me == "hospital" else 2)
     with hardened(session) as crypten:
@@ -85,7 +94,7 @@ def compute(session) -> dict:
         return {
             "coefficients": train(crypten, known["features"], known["outcomes"]).tolist(),
             "best": top_k(crypten, known["scores"], BEST).tolist(),
-            "logits": predict(crypten, model, known["outcomes"].expand(-1, 3)).tolist(),
+            "logits": predict(crypten, model, known["risk"]).tolist(),
         }
 
 
@@ -107,6 +116,7 @@ def main() -> None:
     parser.add_argument("--party", choices=list(ROLES))
     arguments = parser.parse_args()
     if arguments.party:
+        warnings.filterwarnings("ignore", category=UserWarning, module="crypten")
         print(json.dumps(run_party(arguments.directory, arguments.party)))
         return
     with tempfile.TemporaryDirectory() as directory:
@@ -114,7 +124,10 @@ def main() -> None:
         command = [sys.executable, __file__, "--directory", directory, "--party"]
         children = {n: subprocess.Popen([*command, n], stdout=subprocess.PIPE, text=True) for n in ROLES}
         for name, child in children.items():
-            print(name, child.communicate()[0].strip())
+            for what, value in json.loads(child.communicate()[0] or "{}").items():
+                print(f"{name} learnt {what}: {np.round(np.ravel(value), 3).tolist()}")
+        if any(child.returncode for child in children.values()):
+            raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ directory and starts each as its own process; with `--directory D --party NAME` 
 
 | message | from | to |
 |---|---|---|
-| samples, variants, allele frequencies | hospital | vendor |
-| score names, scales, number of variants | vendor | hospital |
+| samples, variants; of each its calls, and sums of dosages and of second copies | hospital | vendor |
+| score names, scales, numbers of variants | vendor | hospital |
 | keys of masks, sizes | hospital, vendor | dealer |
 | correlation: a key; a matrix | dealer | hospital; vendor |
 | masked genotypes | hospital | vendor |
@@ -14,7 +14,8 @@ directory and starts each as its own process; with `--directory D --party NAME` 
 | share of the scores | vendor | hospital |
 
 The hospital learns the exact scores of its people, each a linear equation in the weights: the vendor's state counts
-them, and a model needs twenty times as many weights as people are asked. The vendor learns who is genotyped where.
+them, and a model needs twenty times as many weights as people are asked. The vendor learns who is genotyped where, and
+allele and genotype frequencies. The dealer learns sizes.
 Semi-honest parties; the dealer colludes with nobody.
 """
 
@@ -26,6 +27,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from securegen.errors import SecuregenError
 from securegen.mpc.dealer import score_dealer
 from securegen.mpc.local import identity, local_study
 from securegen.mpc.parties import read_parties
@@ -56,14 +58,17 @@ def main() -> None:
     """Start every party, or be the one named by --party."""
     parser = argparse.ArgumentParser(description="scores of private genotypes with private weights")
     for flag in ("--bfile", "--keep", "--out"):
-        parser.add_argument(flag)
-    parser.add_argument("--score", nargs="+", help="scoring files of the vendor")
+        parser.add_argument(flag, required=flag != "--keep")
+    parser.add_argument("--score", nargs="+", required=True, help="scoring files of the vendor")
     parser.add_argument("--reply-limit", type=int, default=1000, help="scores the vendor answers in a model's life")
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--party", choices=list(PARTIES))
     arguments = parser.parse_args()
     if arguments.party:
-        run_party(arguments.directory, arguments.party, arguments)
+        try:
+            run_party(arguments.directory, arguments.party, arguments)
+        except SecuregenError as error:
+            raise SystemExit(f"{arguments.party}: {error}") from None
         return
     with tempfile.TemporaryDirectory() as directory:
         local_study(Path(directory), PARTIES)

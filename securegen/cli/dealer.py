@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
+from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.party import CONFIG, KEYS, NAME, who, write_record
 from securegen.cli.runlog import CommandLog
 
@@ -17,13 +18,14 @@ from securegen.cli.runlog import CommandLog
 @NAME
 @KEYS
 @opt.run_options_beside_parties
+@rehearses
 def command(config, name, keys, out, threads, memory, quiet) -> None:
     """Hand out correlated randomness for one session. A dealer has keys and sizes, never data.
 
     It must collude with nobody: run it where neither owner has access.
     """
     from securegen.mpc.certs import Identity
-    from securegen.mpc.deployment import run_dealer
+    from securegen.mpc.deployment import run_dealer, split_of
     from securegen.mpc.parties import DEALER, read_parties
 
     opt.use_threads(threads)
@@ -31,6 +33,9 @@ def command(config, name, keys, out, threads, memory, quiet) -> None:
     me = who(parties, DEALER, name)
     log = CommandLog(out, f"dealer {me}", quiet=quiet)
     identity = Identity.in_directory(Path(keys or Path(config).parent), me)
+    if dry_run():
+        identity.check(pin=parties[me].pin, rank=parties.rank(me))
+        stop_rehearsal(log.files, split=split_of(parties), party=me)
     outcome = run_dealer(parties, identity, threads=threads or os.cpu_count() or 1)
     log(f"dealt {outcome.traffic.total} bytes in {outcome.seconds['offline']:.2f} s of computing")
     write_record(log, me, outcome)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from securegen.cli import options as opt
-from securegen.cli.command import writes
+from securegen.cli.command import dry_run, rehearses, stop_rehearsal, writes
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand
 from securegen.cli.score_options import _numbers as numbers
@@ -20,6 +20,7 @@ from securegen.errors import UsageError
 from securegen.mpc.parties import DEALER, Parties, read_parties
 from securegen.provenance import RunLog
 from securegen.score_release import DIGITS
+from securegen.study import open_genotypes
 
 CONFIG = click.option(
     "--parties", "--config", "config", required=True, metavar="FILE", help="parties.toml, the same at every party."
@@ -43,6 +44,8 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
     """run.json of one party."""
     log.seconds |= outcome.seconds
     sent = {"sent": {name: outcome.traffic.total}, "rounds": outcome.traffic.rounds}
+    log(f"sent {outcome.traffic.total / 1e6:.3f} MB, {outcome.traffic.rounds} rounds, {outcome.seconds['online']:.2f} s; "
+        f"wrote {' and '.join(log.files)}")  # fmt: skip
     log.write(engine="mpc", party=name, bytes=sent, **record)
 
 
@@ -77,13 +80,14 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @click.option("--digits", type=click.IntRange(1, 17), help="Significant digits [17 of tables, 6 of scores].")
 @format_options
 @opt.run_options_beside_parties
+@rehearses
 @writes("{out}.<PHENO>.<TEST> or {out}.sscore, of the party that learns the result", "{out}.log", "{out}.run.json")
 def command(config, role, name, keys, state, cohort, column_limit, reveal, threshold, consent_aggregates,
             two_sites_learn_each_other, score, columns, allow, reply_limit, digits, out, threads, memory, quiet,
             **options) -> None:  # fmt: skip
     """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
     from securegen.mpc.certs import Identity
-    from securegen.mpc.deployment import AGGREGATES, VERTICAL, ScoreTask, Task, run_party, split_of
+    from securegen.mpc.deployment import AGGREGATES, VERTICAL, ScoreTask, Task, check_task, run_party, split_of
     from securegen.mpc.receipts import receipt
     from securegen.mpc.state import OwnerState
 
@@ -107,18 +111,27 @@ def command(config, role, name, keys, state, cohort, column_limit, reveal, thres
         two_sites_learn_each_other=two_sites_learn_each_other, digits=form.digits, threads=threads or os.cpu_count() or 1,
         score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),
     )  # fmt: skip
-    outcome = run_party(parties, Identity.in_directory(folder, me), task, log)
+    identity = Identity.in_directory(folder, me)
+    if dry_run():
+        identity.check(pin=parties[me].pin, rank=parties.rank(me))
+        check_task(parties, me, task)
+        if opt.genotypes_given(options):
+            open_genotypes(inputs, log)
+        stop_rehearsal([*log.files, task.state.path], split=split_of(parties), party=me)
+    outcome = run_party(parties, identity, task, log)
     convert(outcome.tables, out, form, log)
     print_summaries(outcome.tables, log)
     split = split_of(parties)
     computing = [n for n in parties.names if parties[n].role != DEALER]
     wrote = [*outcome.files, *(t.path for t in outcome.tables)]
     reveal = task.reveal if split == VERTICAL else AGGREGATES
-    made = receipt(split, computing, wrote, reveal=reveal, threshold=threshold, column_limit=column_limit)
+    counted = (column_limit or "a hundredth of the samples") if role == "genotypes" else None
+    made = receipt(split, computing, wrote, reveal=reveal, threshold=threshold, column_limit=counted)
     log.note(made.lines())
     tests = [t.analysis for t in outcome.tables]
-    sizes = {
-        "samples": max(a.model.samples for a in tests), "variants": outcome.tables[0].variants,
+    sizes: dict[str, Any] = {"variants": outcome.variants_stored} if outcome.variants_stored else {}
+    sizes |= {
+        "samples": max(a.model.samples for a in tests), "variants": outcome.variants_stored or outcome.tables[0].variants,
         "covariates": max(len(a.model.covariates) for a in tests), "phenotypes": [a.phenotype for a in tests],
         "promise": promises(outcome.tables), "missing": inputs.missing,
         "parameters": {"bits": max(a.model.bits for a in tests)},

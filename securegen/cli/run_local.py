@@ -16,7 +16,7 @@ from securegen.cli.progress import progress
 from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.run_local_prs import prs
 from securegen.cli.runlog import CommandLog
-from securegen.cli.summary import print_summaries, print_top, promises
+from securegen.cli.summary import print_end, print_summaries, promises
 from securegen.cli.table_form import TableForm, convert, form_from, table_options
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
@@ -49,10 +49,12 @@ def record_of(study) -> dict:
     }
 
 
-def _rehearsed(study, out: str, log: RunLog) -> None:
-    """End a dry run here, with the names of the tables."""
+def _rehearsed(study, out: str, log: RunLog, *, reveal: str | None = None) -> None:
+    """End a dry run here, with the names of the tables. reveal: what is opened, when it is less than whole tables."""
     analyses = study.design.analyses
-    tables = [table_path(out, a) for a in analyses if a.test != "qc"] or [f"{out}.{n}" for n in QC_COLUMNS]
+    tables = [
+        f"{out}.{a.phenotype}.{reveal}" if reveal else table_path(out, a) for a in analyses if a.test != "qc"
+    ] or [f"{out}.{n}" for n in QC_COLUMNS]
     stop_rehearsal([*tables, f"{out}.log", f"{out}.run.json"], **record_of(study))
 
 
@@ -65,7 +67,7 @@ def run_plain(
 
     with log.stage("plan"):
         study = opt.open_study(inputs, log, qc_only=qc_only)
-    _rehearsed(study, out, log)
+    _rehearsed(study, out, log, reveal=reveal)
     tables: list[Summary] = []
     with log.stage("gwas"):
         if reveal:
@@ -203,10 +205,21 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
     if compare_plain and len(members) > 1:
         raise UsageError("--compare-plain needs the pooled cohort as one file of genotypes")
     log = CommandLog(out, f"run-local gwas --engine {engine}", quiet=quiet)
+    opened = None
+    if engine == "mpc":
+        from securegen.cli.run_mpc import Choices, check, run_mpc
+
+        choices = Choices(
+            split, sites, reveal, threshold, consent_aggregates, two_sites_learn_each_other, threads or os.cpu_count() or 1
+        )  # fmt: skip
+        check(members, choices, filters)
+        opened = choices.opened
+        if compare_plain and opened in ("hits", "chi2"):
+            raise UsageError("--compare-plain compares whole tables of equal text: --reveal uv or aggregates")
     if dry_run() and engine in ("threshold", "mpc"):
         for member in members:
             study = opt.open_study(member, log)
-        _rehearsed(study, out, log)
+        _rehearsed(study, out, log, reveal=opened)
     if engine == "threshold":
         from securegen.cli.run_threshold import run_threshold
 
@@ -218,22 +231,11 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
             _compare(inputs, tables, form, log, filters)
         return
     if engine == "mpc":
-        from securegen.cli.run_mpc import Choices, run_mpc
-
-        choices = Choices(
-            split,
-            sites,
-            reveal,
-            threshold,
-            consent_aggregates,
-            two_sites_learn_each_other,
-            threads or os.cpu_count() or 1,
-        )
-        if compare_plain and split == "vertical" and reveal in (None, "hits", "chi2"):
-            raise UsageError("--compare-plain compares whole tables of equal text: --reveal uv or aggregates")
         tables = run_mpc(members, choices, out, form, log, filters, keep_files=keep_files)
         if compare_plain:
             _compare(inputs, tables, form, log, filters, reveal="uv" if reveal == "uv" else None)
+        else:
+            print_end(tables, log)
         return
     if engine == "plain":
         run_plain(inputs, out, form, log, filters, reveal=reveal)
@@ -284,18 +286,6 @@ def _compare(
             plain = api.plain_tables(study, f"{folder}/p", digits=form.digits, filters=filters)
             convert(plain, f"{folder}/p", form, silent)
         same = all(Path(a.path).read_bytes() == Path(b.path).read_bytes() for a, b in zip(tables, plain, strict=True))
-    for table in tables:
-        print_top(table, log)
-    log(f"identical to the plain engine: {'yes' if same else 'no'}")
-    for stage, seconds in log.seconds.items():
-        log(f"  {stage:<8} {seconds:8.2f} s")
-    for what, size in log.record["bytes"].items():
-        if what == "rounds":
-            log(f"  {what:<10} {size:10d}")
-            continue
-        for name, count in (size if isinstance(size, dict) else {what: size}).items():
-            log(f"  {name:<10} {count / 1e6:10.3f} MB")
-    log("wrote " + ", ".join([*(t.path for t in tables), f"{log.out}.run.json", f"{log.out}.log"]))
-    log.save_lines()
+    print_end(tables, log, f"identical to the plain engine: {'yes' if same else 'no'}")
     if not same:
         raise SecuregenError("the encrypted and the plain table differ: this must never happen, please report it")

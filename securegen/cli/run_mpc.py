@@ -50,6 +50,11 @@ class Choices:
     two_sites_learn_each_other: bool = False
     threads: int = 1
 
+    @property
+    def opened(self) -> str | None:
+        """What a vertical split opens instead of whole tables."""
+        return (self.reveal or HITS) if self.split == VERTICAL and self.reveal != AGGREGATES else None
+
 
 def run_mpc(
     members: Sequence[Inputs], choices: Choices, out: str, form: TableForm, log: RunLog, filters: Filters, *,
@@ -57,7 +62,7 @@ def run_mpc(
 ) -> list[Summary]:  # fmt: skip
     """Make keys and parties.toml for this run, start every party, gather tables and records."""
     inputs = members[0]
-    split = _check(members, choices, filters)
+    split = check(members, choices, filters)
     base = Path(f"{out}.parties")
     base.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"{base.name}.", dir=base.parent))
@@ -69,9 +74,7 @@ def run_mpc(
             else:
                 design = opt.open_study(inputs, log).design
                 limit = len(design.columns.names)
-                if split == VERTICAL and choices.reveal == AGGREGATES:
-                    ask_consent(choices.consent_aggregates)
-                elif split == VERTICAL:
+                if choices.opened:
                     limit = sum(public_group(p, ()).columns for p in project(design))
                 calls = _owner_calls(inputs, choices, split, limit)
             local_study(work, party_names(split, list(calls)), timeout=TIMEOUT)
@@ -91,7 +94,8 @@ def run_mpc(
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _check(members: Sequence[Inputs], choices: Choices, filters: Filters) -> str:
+def check(members: Sequence[Inputs], choices: Choices, filters: Filters) -> str:
+    """The split. Raises UsageError for options that do not go together, PolicyError without the owners' consent."""
     split, inputs = choices.split, members[0]
     if split is None:
         raise UsageError(f"--engine mpc needs --split {HORIZONTAL}, {VERTICAL} or {OUTSOURCED}")
@@ -107,6 +111,8 @@ def _check(members: Sequence[Inputs], choices: Choices, filters: Filters) -> str
         raise UsageError(f"--sites {choices.sites} with {len(members)} filesets: one fileset is one site")
     if choices.threshold is not None and (split != VERTICAL or choices.reveal not in (None, HITS)):
         raise UsageError(f"--threshold is for --split {VERTICAL} --reveal {HITS}")
+    if split == VERTICAL and choices.reveal == AGGREGATES:
+        ask_consent(choices.consent_aggregates)
     return split
 
 
@@ -213,7 +219,7 @@ def _finish(
 ) -> None:  # fmt: skip
     print_summaries(tables, log)
     first = records[writers[0]]
-    receipt = first["receipt"] | {"released": [t.path for t in tables]}
+    receipt = records.get("genotypes", first)["receipt"] | {"released": [t.path for t in tables]}
     sent = {name: record["bytes"]["sent"][name] for name, record in records.items()}
     dealt = sent.pop("dealer", 0)
     rounds = max(record["bytes"]["rounds"] for record in records.values())
@@ -227,9 +233,10 @@ def _finish(
     log.note(f"  assumed: {a}" for a in receipt["assumptions"])
     log.note(f"  WARNING: {w}" for w in receipt["warnings"])
     stored = [r["samples_stored"] for r in records.values() if "samples_stored" in r]
-    own = ("samples", "variants", "covariates", "phenotypes", "missing", "parameters", "reveal")
+    own = ("samples", "covariates", "phenotypes", "missing", "parameters", "reveal")
     log.write(
         engine="mpc", split=split, inputs=inputs.digests(), samples_stored=sum(stored),
+        variants=max(r.get("variants", 0) for r in records.values()),
         sites=len(writers) if split == HORIZONTAL else None, planned_noise_margin_bits=None,
         bytes={"sent": sent, "dealer": dealt, "rounds": rounds}, promise=promises(tables), receipt=receipt,
         peak_rss_bytes=max(r["peak_rss_bytes"] for r in records.values()), **{name: first[name] for name in own},

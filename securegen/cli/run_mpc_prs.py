@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from securegen.cli.run_mpc import TIMEOUT, genotype_flags, run_parties
+from securegen.cli.summary import print_costs
 from securegen.errors import UsageError
 from securegen.mpc.deployment import SCORES, party_names
 from securegen.mpc.local import local_study
@@ -53,7 +54,6 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
                 key.unlink()
         else:
             shutil.rmtree(work, ignore_errors=True)
-    log(f"wrote {out}.sscore")
     sent = {name: record["bytes"]["sent"][name] for name, record in records.items()}
     dealt = sent.pop("dealer")
     log.seconds["offline"] = records["dealer"]["seconds"]["offline"]
@@ -63,6 +63,7 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
         *receipt["warnings"],
         "the limit of replies is lifted for this run alone, whose model lives as long",
     ]
+    log.note([f"who learned what ({receipt['scenario']}):"])
     log.note(f"  {p['name']}: holds {p['holds']}; learns {p['learns']}" for p in receipt["parties"])
     log.note(f"  WARNING: {w}" for w in receipt["warnings"])
     log.write(
@@ -72,3 +73,4 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
         parameters={"bits": inputs.bits, "digits": inputs.digits}, planned_noise_margin_bits=None,
         peak_rss_bytes=max(r["peak_rss_bytes"] for r in records.values()),
     )  # fmt: skip
+    print_costs(log, [f"{out}.sscore"])

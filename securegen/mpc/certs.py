@@ -3,7 +3,7 @@
 The private key of a party never leaves its machine: `request` makes it there together with a signing request, the
 authority signs that. The certificate says the party's name (DNS name) and rank (a URI); the transport compares both,
 and the SHA-256 of the public key with the pin in parties.toml, so that an authority cannot stand in for a party.
-Keys are ECDSA over P-256; certificates last a year.
+Keys are ECDSA over P-256; certificates last a year. Before it connects a party checks its own files by the same rules.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -40,6 +42,48 @@ class Identity:
         """The files as `init_ca`, `request` and `issue` write them: ca.pem, NAME.pem, NAME.key."""
         d = Path(directory)
         return Identity(name, d / f"{name}.pem", d / f"{name}.key", d / "ca.pem")
+
+    def check(self, *, pin: str, rank: int) -> None:
+        """Our own files by the rules of the others, so that a mistake is named where it can be mended.
+
+        Raises KeyFileError: absent, readable by others, of another key, authority, name or rank, or expired.
+        """
+        for path in (self.certificate, self.key, self.authority):
+            if not path.is_file():
+                raise KeyFileError(f"{path}: no such file, but party {self.name!r} needs it; {self._others()}")
+        if self.key.stat().st_mode & 0o077:
+            raise KeyFileError(f"{self.key} can be read by others: chmod 600 {self.key}")
+        own, authority = _load_certificate(self.certificate), _load_certificate(self.authority)
+        found = pin_of_der(own.public_bytes(serialization.Encoding.DER))
+        if found != pin:
+            raise KeyFileError(f"{self.certificate} has key {found}; parties.toml pins {pin}")
+        now = datetime.datetime.now(datetime.UTC)
+        for path, certificate in ((self.certificate, own), (self.authority, authority)):
+            if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+                ended = certificate.not_valid_after_utc
+                raise KeyFileError(f"{path} is valid until {ended:%Y-%m-%d %H:%M} UTC only: let it be issued anew")
+        try:
+            own.verify_directly_issued_by(authority)
+        except (ValueError, TypeError, InvalidSignature):
+            raise KeyFileError(
+                f"{self.certificate} is not signed by {self.authority}: one is another study's"
+            ) from None
+        expected = _alternatives(self.name, rank)
+        names = own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        if list(names) != expected:
+            said = " and ".join(n.value for n in names)  # type: ignore[attr-defined]
+            raise KeyFileError(f"{self.certificate} is for {said}; parties.toml has {self.name} at rank {rank}, counted "
+                               "from 0: let it be issued for these")  # fmt: skip
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(self.certificate, self.key)
+        except ssl.SSLError:
+            raise KeyFileError(f"{self.key} is not the private key of {self.certificate}") from None
+
+    def _others(self) -> str:
+        """What to do about a file that is absent."""
+        others = sorted(p.stem for p in self.key.parent.glob("*.key") if p.stem not in (self.name, "ca"))
+        made = "make it with `securegen certs`, docs/mpc.md has the steps"
+        return f"the folder has the key of {', '.join(others)}: is the role right? Otherwise {made}" if others else made
 
 
 def pin_of_der(certificate: bytes) -> str:
@@ -95,10 +139,9 @@ def issue(ca: Path, csr: Path, *, name: str, rank: int, out: Path | None = None,
         raise InputError(f"{csr}: is not a valid request of party {name!r}; it says {asked.subject.rfc4514_string()}")
     authority = _load_certificate(Path(ca) / "ca.pem")
     ca_key = _load(lambda b: serialization.load_pem_private_key(b, None), Path(ca) / "ca.key", "private key")
-    names: list[x509.GeneralName] = [x509.DNSName(name), x509.UniformResourceIdentifier(f"{RANK_URI}{rank}")]
     certificate = (
         _builder(_name(name), authority.subject, asked.public_key(), days)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_alternatives(name, rank)), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(
@@ -110,6 +153,10 @@ def issue(ca: Path, csr: Path, *, name: str, rank: int, out: Path | None = None,
     path = Path(out) if out else Path(ca) / f"{name}.pem"
     _write_new(path, certificate.public_bytes(_PEM), 0o644)
     return path
+
+
+def _alternatives(name: str, rank: int) -> list[x509.GeneralName]:
+    return [x509.DNSName(name), x509.UniformResourceIdentifier(f"{RANK_URI}{rank}")]
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: object, days: int) -> x509.CertificateBuilder:

@@ -10,6 +10,7 @@ way to the next, and a party that is cut off dials again.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import threading
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from securegen.errors import KeyFileError, PeerError, ProtocolError, SecuregenError
-from securegen.mpc.certs import RANK_URI, Identity, pin, pin_of_der
+from securegen.mpc.certs import RANK_URI, Identity, pin_of_der
 from securegen.mpc.frames import ABORT, JSON, NO_SESSION, Frame, encode_json, header, printable, read_frame
 from securegen.mpc.parties import Parties
 
@@ -55,11 +56,9 @@ def connect_all(parties: Parties, identity: Identity) -> Links:
     """Connect to every other party, within parties.timeout seconds.
 
     Raises PeerError naming the party that could not be reached or is not who it should be, KeyFileError when our own
-    certificate is not the one that parties.toml pins.
+    files cannot be used.
     """
-    own = pin(identity.certificate)
-    if own != parties[identity.name].pin:
-        raise KeyFileError(f"{identity.certificate} has key {own}; parties.toml pins {parties[identity.name].pin}")
+    identity.check(pin=parties[identity.name].pin, rank=parties.rank(identity.name))
     return _Attempt(parties, identity).run()
 
 
@@ -109,15 +108,18 @@ class _Attempt:
         where = ", ".join(f"{p!r} at {self.parties[p].address}" for p in absent)
         why = "could not be reached" if out else "did not connect to us"
         why += "".join(f" (it broke off while connecting: {self.broke_off[p]})" for p in out[:1] if p in self.broke_off)
-        away = f"; turned away: {'; '.join(self.turned_away)}" if self.turned_away else ""
-        return PeerError(f"party {where} {why} within {self.parties.timeout:g} s{away}")
+        hint = "" if out else f"; has its parties.toml our address, {self.parties[self.me].address}?"
+        away = f"; turned away: {'; '.join(list(self.turned_away)[-3:])}" if self.turned_away else ""
+        return PeerError(f"party {where} {why} within {self.parties.timeout:g} s{hint}{away}")
 
     def _listen(self) -> socket.socket:
         address = self.parties[self.me]
         try:
             return socket.create_server((address.host, address.port), backlog=16)
         except OSError as error:
-            raise PeerError(f"party {self.me!r} cannot listen on {address.address}: {error}") from error
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise PeerError(f"party {self.me!r} cannot listen on {address.address}: {why}; another program may have the "
+                            "port, or the address in parties.toml is not this machine's") from error  # fmt: skip
 
     def _left(self) -> float:
         return max(self.deadline - time.monotonic(), 0.01)
@@ -284,5 +286,7 @@ def _reason(answer: Frame) -> str:
 
 
 def _plain(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLEOFError):
+        return "it closed the connection"
     reason = getattr(error, "reason", None)
     return str(reason).lower().replace("_", " ") if isinstance(reason, str) else str(error) or type(error).__name__

@@ -84,6 +84,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
     samples_stored: int = 0
+    variants_stored: int = 0
 
 
 def split_of(parties: Parties) -> str:
@@ -96,7 +97,7 @@ def split_of(parties: Parties) -> str:
             return split
     raise UsageError(
         f"the roles {', '.join(roles)} of study {parties.study!r} are no split: use sites only; genotypes, phenotypes "
-        "and dealer; or these with two servers"
+        "and dealer; these with two servers; or genotypes, model and dealer"
     )
 
 
@@ -144,20 +145,15 @@ def run_party(parties: Parties, identity: Identity, task: Task, log: Log = silen
     Raises UsageError for options that do not go with the split, PolicyError when an owner's rule refuses, PeerError
     and ProtocolError when another party fails.
     """
-    split, role = split_of(parties), parties[identity.name].role
-    if role == DEALER:
-        raise UsageError(f"party {identity.name!r} is the dealer: start it with `securegen dealer`")
-    _refuse(task, split)
+    split, role = check_task(parties, identity.name, task), parties[identity.name].role
     task = replace(task, state=replace(task.state, study=parties.digest()))
-    if split == VERTICAL and task.reveal == AGGREGATES:
-        ask_consent(task.consent_aggregates)
     outcome = Outcome()
     started = time.perf_counter()
     reader = open_genotypes(task.inputs, log) if role in ("site", "genotypes") else None
     outcome.seconds["plan"] = time.perf_counter() - started
     with _session(parties, identity, outcome) as session:
         if reader is not None:
-            outcome.samples_stored = len(reader.samples)
+            outcome.samples_stored, outcome.variants_stored = len(reader.samples), len(reader.variants)
         if split == HORIZONTAL:
             assert reader is not None
             outcome.tables = association.site_run(
@@ -171,6 +167,17 @@ def run_party(parties: Parties, identity: Identity, task: Task, log: Log = silen
         else:
             _outsourced(session, outsourced_roles(parties), task, outcome, reader, log)
     return outcome
+
+
+def check_task(parties: Parties, name: str, task: Task) -> str:
+    """The split, after what needs no other party. Raises UsageError and PolicyError as `run_party` does."""
+    split = split_of(parties)
+    if parties[name].role == DEALER:
+        raise UsageError(f"party {name!r} is the dealer: start it with `securegen dealer`")
+    _refuse(task, split)
+    if split == VERTICAL and task.reveal == AGGREGATES:
+        ask_consent(task.consent_aggregates)
+    return split
 
 
 def _vertical(session: Session, roles: Roles, task: Task, outcome: Outcome, reader, log: Log) -> None:
@@ -238,7 +245,10 @@ def _agree(session: Session, other: str, task: Task) -> None:
     session.send_json(other, "reveal", mine)
     theirs = session.receive_json(other, "reveal")
     if theirs != mine:
-        raise ProtocolError(f"party {other!r} wants to reveal {theirs!r}, party {session.me!r} {mine!r}")
+        raise ProtocolError(
+            f"party {other!r} wants to reveal {theirs!r}, party {session.me!r} {mine!r}: both owners name the same "
+            "--reveal and --threshold"
+        )
 
 
 def _refuse(task: Task, split: str) -> None:

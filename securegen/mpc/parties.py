@@ -23,6 +23,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from securegen.errors import InputError, UsageError
 
@@ -121,11 +122,15 @@ def read_parties(path: Path) -> Parties:
     return Parties(data["study"], parties, float(timeout))
 
 
-def _party(path: Path, number: int, row: object) -> Party:
+def _party(path: Path, number: int, row: Any) -> Party:
     where = f"{path}: party {number}"
     fields = ("name", "role", "address", "pin")
-    if not isinstance(row, dict) or set(row) != set(fields) or not all(isinstance(row[f], str) for f in fields):
-        raise InputError(f"{where}: needs exactly the text fields {', '.join(fields)}")
+    row = row if isinstance(row, dict) else {}
+    wrong = [f for f in fields if not isinstance(row.get(f), str)] + sorted(set(row) - set(fields))
+    if wrong:
+        raise InputError(
+            f"{where}: needs exactly the text fields {', '.join(fields)}; wrong or absent: {', '.join(wrong)}"
+        )
     if not NAME.fullmatch(row["name"]):
         raise InputError(f"{where}: name {row['name']!r} must be lower-case letters, digits and hyphens, at most 31")
     if row["role"] not in ROLES:
@@ -134,7 +139,9 @@ def _party(path: Path, number: int, row: object) -> Party:
         raise InputError(f"{where} ({row['name']}): pin must be sha256: and 64 hexadecimal digits")
     host, colon, port = row["address"].rpartition(":")
     if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
-        raise InputError(f"{where} ({row['name']}): address {row['address']!r} must be host:port")
+        raise InputError(
+            f"{where} ({row['name']}): address {row['address']!r} must be host:port, the port from 1 to 65535"
+        )
     return Party(**row)
 
 

@@ -18,15 +18,15 @@ def receipt(
     *,
     reveal: str,
     threshold: float,
-    column_limit: int | None,
+    column_limit: int | str | None,
 ) -> Receipt:
     """parties: the names of the computing parties; reveal: of a vertical split; threshold: of hits; column_limit: what
-    the genotype owner answers in a cohort's life."""
+    the genotype owner answers in a cohort's life, None where it is not known."""
     if split == HORIZONTAL:
         return _horizontal(parties, tables)
     if split == SCORES:
         return _scores(tables)
-    limit = "a hundredth of the samples" if column_limit is None else str(column_limit)
+    limit = "set there, not known here" if column_limit is None else str(column_limit)
     warnings = (f"{_CHOOSE} (limit in the life of this cohort: {limit})", FULL_TABLE)
     owners = (
         Party("genotype owner", "genotypes", "numbers of samples, columns and blocks"),
@@ -36,7 +36,7 @@ def receipt(
     )
     dealer = Party("dealer", "keys of masks", "sizes")
     if split == VERTICAL and reveal != AGGREGATES:
-        return _projected(tables, dealer, reveal, threshold, limit)
+        return _projected(tables, reveal, threshold, limit)
     if split == VERTICAL:
         assumed = ("semi-honest parties; the dealer colludes with nobody",)
         return Receipt(
@@ -50,7 +50,7 @@ def receipt(
     )  # fmt: skip
 
 
-def _projected(tables: Sequence[str], dealer: Party, reveal: str, threshold: float, limit: str) -> Receipt:
+def _projected(tables: Sequence[str], reveal: str, threshold: float, limit: str) -> Receipt:
     counted = f"the genotype owner counts columns (limit in the life of this cohort: {limit})"
     opened, warnings = f"u, v and variation of variants with p <= {threshold:g}, not of others", [
         "one threshold a phenotype: repeated ones would bisect p",
@@ -66,9 +66,12 @@ def _projected(tables: Sequence[str], dealer: Party, reveal: str, threshold: flo
     return Receipt(
         f"vertical, secret sharing, reveal {reveal}",
         (
-            Party("genotype owner", "genotypes", "who is analysed; the test; numbers of columns and blocks; no result"),
+            Party(
+                "genotype owner", "genotypes",
+                "who is analysed; the test; names of phenotypes; numbers of columns and blocks; no result",
+            ),
             Party("phenotype owner", "phenotypes and covariates", f"who is genotyped for which variants; {opened}"),
-            dealer,
+            Party("dealer", "keys of masks", "sizes; the test; names of phenotypes"),
         ),
         ("semi-honest parties; the dealer colludes with nobody",), tuple(tables), tuple(warnings),
     )  # fmt: skip
@@ -92,7 +95,7 @@ def _scores(files: Sequence[str]) -> Receipt:
         "scores with private weights, secret sharing",
         (
             Party("genotype owner", "genotypes", "the scores; number of weights that scored; nothing of which ones"),
-            Party("model owner", "weights", "samples, variants, calls and allele frequencies; no genotype, no score"),
+            Party("model owner", "weights", "samples, variants, their allele and genotype counts; no genotype, no score"),
             Party("dealer", "keys of masks", "sizes"),
         ),
         ("semi-honest parties; the dealer colludes with nobody",), tuple(files),

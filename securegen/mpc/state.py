@@ -93,8 +93,9 @@ class OwnerState:
             total = state["spent"].get(what, 0) + amount
             if total > limit:
                 raise PolicyError(
-                    f"{self.path}: {what} has answered {total - amount} of at most {limit}; {amount} more are refused, "
-                    "because enough exact answers reconstruct the data. Raise the limit if the owner accepts that"
+                    f"{self.path}: {what}: answered {total - amount} of at most {limit}; {amount} more are refused, "
+                    "because enough exact answers reconstruct the data. If the owner accepts that, raise the limit: "
+                    "--column-limit, of a model --reply-limit"
                 )
             state["spent"][what] = total
         return total

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import DTypeLike
 
-from securegen.errors import PeerError, ProtocolError, SecuregenError
+from securegen.errors import PeerError, PolicyError, ProtocolError, SecuregenError
 from securegen.mpc.connect import Links, fill_from
 from securegen.mpc.frames import (
     ABORT,
@@ -147,7 +147,7 @@ class Mesh:
     def abort(self, error: BaseException) -> None:
         """End the session for everybody, naming the reason; never raises."""
         known = self._failure or (error if isinstance(error, PeerError | ProtocolError) else None)
-        reason = str(known) if known else f"it stopped with {type(error).__name__}"
+        reason = str(known) if known else f"it stopped with {type(error).__name__}{_hint(error)}"
         with self._changed:
             if self._closing:
                 return
@@ -305,3 +305,10 @@ class Mesh:
             with contextlib.suppress(OSError):
                 # the base method: SSLSocket's own would pull the TLS object from under the reading thread
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+def _hint(error: BaseException) -> str:
+    """What the class of an error says to the other parties; its text stays at home, it may be about data."""
+    if isinstance(error, PolicyError):
+        return ": its owner's rules refuse this run; ask there which"
+    return "; the reason is printed there only" if isinstance(error, SecuregenError) else ""

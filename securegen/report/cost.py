@@ -47,11 +47,13 @@ def promise_lines(promise: Mapping[str, Any], name: str = "") -> list[str]:
 def precision_section(record: Mapping[str, Any]) -> Markup:
     """Printed bounds, and the planned margin of the noise where there was encryption."""
     said = promise_lines(record.get("promise") or {})
+    same = "Every engine sums the same integers, so engines do not differ at all."
+    if record.get("reveal") in ("hits", "chi2"):
+        same = ("The sums are the same integers in every engine; statistics were computed in fixed point on shares, and may "
+                "differ from the plain engine's in their last digits.")  # fmt: skip
     parts: list[Content] = [
-        element("p", "Every engine sums the same integers, so engines do not differ at all. What rounding to integers costs "
-                "against exact arithmetic on the numbers in the files is bounded:"),
-        bullets(said) if said else element("p", "This step's record states no bound."),
-    ]  # fmt: skip
+        element("p", f"{same} What rounding costs against exact arithmetic on the files' numbers is bounded:"), bullets(said),
+    ] if said else [element("p", "This step's record states no bound.")]  # fmt: skip
     margin = record.get("planned_noise_margin_bits")
     if margin is not None:
         wide, narrow = (canvas.encode(f, "svg") for w in (WIDE, NARROW) if (f := noise_margin(record, width=w)))

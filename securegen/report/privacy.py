@@ -95,7 +95,11 @@ def privacy_section(record: dict[str, Any]) -> Markup:
         element("h3", "Who held what, who learned what"),
         table(["party", "held", "learned"], rows, class_="words"),
     ]
-    parts += [element("h3", "What left"), bullets(_released(r) for r in receipt.get("released", []))]
+    released = [_released(r) for r in receipt.get("released", [])]
+    parts += [
+        element("h3", "What left"),
+        bullets(released) if released else element("p", "This party wrote no result."),
+    ]
     short, long = security(record)
     parts += [element("h3", "What this rests on"), bullets([f"Security: {short}. {long}", *_assumptions(receipt)])]
     warnings = receipt.get("warnings", [])

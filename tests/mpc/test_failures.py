@@ -94,15 +94,27 @@ def test_two_that_wait_for_each_other_are_called_desynchronised(study):
     assert all(isinstance(e, PeerError | ProtocolError) for e in out.values())
 
 
+class Unchecked(certs.Identity):
+    """The files of a party that does not look at them itself."""
+
+    @staticmethod
+    def in_directory(directory, name):
+        return Unchecked(name, directory / f"{name}.pem", directory / f"{name}.key", directory / "ca.pem")
+
+    def check(self, *, pin, rank):
+        pass
+
+
 def _other_authority(s, tmp_path):
     other = tmp_path / "other"
     local_study(other, dict.fromkeys(TRIO, "site"))
     return other
 
 
-@pytest.mark.parametrize("fault", ["authority", "key", "rank", "name"])
+@pytest.mark.parametrize("fault", ["authority", "key", "rank", "name", "expired"])
 def test_wrong_certificate_ends_every_party(study, tmp_path, fault):
-    """bob shows a certificate of another authority, of another key, of another rank, or cyd's."""
+    """bob shows a certificate of another authority, of another key, of another rank, cyd's, or an old one, and has taken
+    the check of his own files out of his program: alone the others can stop him."""
     s = study(TRIO, timeout=3)
     d = s.directory
     for suffix in ("pem", "key", "csr"):
@@ -113,9 +125,11 @@ def test_wrong_certificate_ends_every_party(study, tmp_path, fault):
             (d / f"bob.{suffix}").write_bytes((other / f"bob.{suffix}").read_bytes())
     elif fault == "key":
         certs.issue(d, certs.request(d, "bob"), name="bob", rank=1)
-    elif fault == "rank":
+    elif fault in ("rank", "expired"):
         (d / "old-bob.key").rename(d / "bob.key")
-        certs.issue(d, d / "old-bob.csr", name="bob", rank=2)
+        rank, days = (2, 365) if fault == "rank" else (1, 0)
+        certs.issue(d, d / "old-bob.csr", name="bob", rank=rank, days=days)
+        time.sleep(1)  # certificates count whole seconds
     else:
         for suffix in ("pem", "key"):
             (d / f"bob.{suffix}").write_bytes((d / f"cyd.{suffix}").read_bytes())
@@ -127,7 +141,8 @@ def test_wrong_certificate_ends_every_party(study, tmp_path, fault):
 
     def body(name):
         try:
-            with s.open(name, parties=theirs if name == "bob" else None):
+            own = (theirs, Unchecked.in_directory(d, name)) if name == "bob" else (s.parties, identity(d, name))
+            with open_session(*own, protocol="test/1", dimensions={}):
                 out[name] = "joined"
         except PeerError as error:
             out[name] = error

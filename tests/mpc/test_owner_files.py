@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -99,6 +100,44 @@ def test_keys_are_private_and_never_overwritten(tmp_path):
             again()
 
 
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ("absent", "has the key of bob: is the role right"), ("mode", "chmod 600"), ("garbage", "not a certificate in PEM"),
+        ("pin", "parties.toml pins"), ("key", "not the private key of"), ("authority", "not signed by"),
+        ("rank", "urn:securegen:rank:1; parties.toml has ada at rank 0"), ("expired", "is valid until 20.* issued anew"),
+    ],
+)  # fmt: skip
+def test_a_party_finds_what_is_wrong_with_its_own_files_before_it_connects(tmp_path, fault, text):
+    d, other = tmp_path / "ours", tmp_path / "other"
+    for folder in (d, other):
+        certs.init_ca(folder)
+        certs.issue(folder, certs.request(folder, "ada"), name="ada", rank=0)
+    certs.request(d, "bob")
+    own, pin = certs.Identity.in_directory(d, "ada"), certs.pin(d / "ada.pem")
+    own.check(pin=pin, rank=0)
+    if fault in ("absent", "key"):
+        own.key.unlink()
+    if fault == "key":
+        own.key.write_bytes((other / "ada.key").read_bytes())
+        own.key.chmod(0o600)
+    elif fault == "mode":
+        own.key.chmod(0o640)
+    elif fault == "garbage":
+        own.certificate.write_bytes(own.key.read_bytes())
+    elif fault == "pin":
+        pin = certs.pin(other / "ada.pem")
+    elif fault == "authority":
+        own.authority.write_bytes((other / "ca.pem").read_bytes())
+    elif fault in ("rank", "expired"):
+        own.certificate.unlink()
+        rank, days = (1, 365) if fault == "rank" else (0, 0)
+        certs.issue(d, d / "ada.csr", name="ada", rank=rank, days=days)
+        time.sleep(1)  # certificates count whole seconds
+    with pytest.raises(KeyFileError, match=text):
+        own.check(pin=pin, rank=0)
+
+
 def test_a_request_is_signed_only_for_its_own_name(tmp_path):
     certs.init_ca(tmp_path)
     csr = certs.request(tmp_path, "ada")
@@ -151,10 +190,12 @@ def test_digest_of_the_study_changes_with_name_role_order_and_pin_not_with_addre
         (GOOD + SECOND.replace('"site"', '"king"'), "role 'king'"),
         (GOOD + SECOND.replace("sha256:", "md5:"), "pin must be"),
         (GOOD + SECOND.replace("h:2", "h"), "must be host:port"),
+        (GOOD + SECOND.replace("h:2", "h:70000"), "the port from 1 to 65535"),
         (GOOD + SECOND.replace("h:2", "h:1"), "the same address"),
         (GOOD + SECOND.replace("bob", "ada"), "the same name 'ada'"),
         (GOOD + SECOND.replace("11", "00", 1), "the same pin"),
-        (GOOD + SECOND + 'extra = "x"\n', "exactly the text fields"),
+        (GOOD + SECOND + 'extra = "x"\n', "exactly the text fields .*: extra"),
+        (GOOD + SECOND.replace("role", "roll"), "wrong or absent: role, roll"),
     ],
 )
 def test_wrong_parties_files_are_refused_with_the_reason(tmp_path, text, message):

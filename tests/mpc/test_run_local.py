@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from securegen.cli.main import main
-from securegen.errors import PolicyError, SecuregenError, UsageError
+from securegen.errors import KeyFileError, PolicyError, SecuregenError, UsageError
 from securegen.federated.rehearsal import start
-from securegen.mpc.local import free_ports
+from securegen.mpc.local import free_ports, local_study
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COHORT = [
@@ -62,6 +62,11 @@ def test_hits_by_default_and_the_receipt_says_what_was_opened(tmp_path):
     record = json.loads(Path(f"{out}.run.json").read_text())
     assert record["reveal"] == "hits" and "not of others" in record["receipt"]["parties"][1]["learns"]
     assert record["promise"]["dchisq_promised"] <= 1e-6
+    assert record["variants"] == len(plain), "of the cohort, not of the hits"
+    said = Path(f"{out}.log").read_text()
+    assert hits.loc[hits["P"].idxmin(), "ID"] in said and "nan" not in said and "online" in said
+    run("report", out)
+    assert "engines do not differ at all" not in Path(f"{out}.report.html").read_text(), "fixed point on shares does"
 
 
 def test_uv_equal_the_plain_engines_table(tmp_path):
@@ -143,6 +148,32 @@ def test_a_deployment_by_hand_three_commands_and_one_file(tmp_path):
         tmp_path / "p")  # fmt: skip
     assert (tmp_path / "p.QT.uv").read_bytes() == (tmp_path / "registry" / "result.QT.uv").read_bytes()
     assert (tmp_path / "hospital" / "hospital.state.json").stat().st_mode & 0o777 == 0o600
+    limits = {name: json.loads((tmp_path / name / "result.run.json").read_text())["receipt"] for name in names[:2]}
+    assert "this cohort: 9)" in str(limits["hospital"]) or "limit: 9)" in str(limits["hospital"])
+    assert "a hundredth" not in str(limits["registry"]), (
+        "the limit is the genotype owner's, the registry does not know it"
+    )
+
+
+def test_a_rehearsal_checks_what_needs_no_other_party_and_writes_nothing(tmp_path):
+    local_study(tmp_path, {"a": "genotypes", "b": "phenotypes", "c": "dealer"})
+    before = sorted(p.name for p in tmp_path.iterdir())
+    place = ["--parties", tmp_path / "parties.toml", "--out", tmp_path / "r", "--dry-run"]
+    own = ["party", "--role", "genotypes", *COHORT[:2], *place]
+    assert "would write" in run(*own).output and "would write" in run("dealer", *place).output
+    with pytest.raises(PolicyError, match="--consent-aggregates"):
+        run(*own, "--reveal", "aggregates")
+    for key in ("a", "c"):
+        (tmp_path / f"{key}.key").chmod(0o644)
+    for call in (own, ["dealer", *place]):
+        with pytest.raises(KeyFileError, match="chmod 600"):
+            run(*call)
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+    gwas = ["run-local", "gwas", "--engine", "mpc", *COHORT, "--pheno-name", "QT", "--out", tmp_path / "r", "--dry-run"]
+    assert "r.QT.hits" in run(*gwas, "--split", "vertical").output
+    assert "r.QT.glm.linear" in run(*gwas, "--split", "outsourced").output
+    with pytest.raises(UsageError, match="needs --split"):
+        run(*gwas)
 
 
 def words(files, *flags):
