@@ -116,6 +116,7 @@ def genotype_run(
     for count in analysed.sum(axis=0, dtype=np.int64):
         refuse_few(int(count))
     form = plan.form()
+    vertical.charge(state, cohort, plan.columns, samples=samples, column_limit=column_limit)
     session.send_json(roles.dealer, "dealer/plan", plan.write())
     squares: list[np.ndarray] = []
 
@@ -125,8 +126,8 @@ def genotype_run(
             yield genotype_streams(block, squares=bool(plan.weights))
 
     sides = vertical.genotype_side(
-        session, roles, blocks(), samples=samples, columns=plan.columns * form.digits, charged=plan.columns,
-        cohort=cohort, state=state, column_limit=column_limit, threads=threads, **plan.rings(form),
+        session, roles, blocks(), samples=samples, columns=plan.columns * form.digits, charged=True,
+        cohort=cohort, state=state, threads=threads, **plan.rings(form),
     )  # fmt: skip
     machine, batching = Machine(session, Pair(roles.left, roles.right, roles.dealer)), plan.batching(form)
     for number, streams in enumerate(batching.of_shares(sides)):

@@ -32,7 +32,7 @@ from securegen.mpc.ring import matmul_ring
 from securegen.mpc.session import Session
 from securegen.mpc.shares import from_ring, ring_dtype, to_ring
 from securegen.mpc.state import OwnerState, digest_array
-from securegen.mpc.vertical import Block, announced
+from securegen.mpc.vertical import Block, announced, charge
 from securegen.randomness import fresh_key
 
 
@@ -52,8 +52,7 @@ def genotype_owner(
     state: OwnerState, column_limit: int | None = None, bits: int = 64, resend: bool = True,
 ) -> None:  # fmt: skip
     """Send masked genotypes and keys (see vertical.genotype_side for the arguments)."""
-    limit = max(1, samples // 100) if column_limit is None else column_limit
-    state.spend(f"columns of cohort {cohort}", columns, limit=limit)
+    charge(state, cohort, columns, samples=samples, column_limit=column_limit)
     dtype = ring_dtype(bits)
     session.send_json(roles.dealer, "dealer/sizes", [samples, columns, bits])
     number = 0

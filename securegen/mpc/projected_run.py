@@ -32,6 +32,7 @@ from securegen.study import Inputs, Log, build_design, silent
 
 LARGEST = 10_000  # columns of a run
 _CENTRED = "centred "
+_ONE = "one threshold a cohort and phenotype, because several bisect the statistic of every variant"
 _PUBLIC = ("test", "phenotypes", "basis", "samples", "lead_bits")
 
 
@@ -62,15 +63,16 @@ def genotype_run(
             raise ProtocolError(f"party {roles.right!r} announced {group.samples} samples and names other ones")
         refuse_few(group.samples)
         sets.append(analysed)
-        if reveal == HITS:
-            for name, bits in zip(group.phenotypes, group.lead_bits, strict=True):
-                state.bind(
-                    f"threshold of {cohort}/{name}", repr(threshold),
-                    "one threshold a cohort and phenotype, because several bisect the statistic of every variant",
-                )  # fmt: skip
-                if not 0 <= bits <= 11:
-                    raise ProtocolError(f"party {roles.right!r} announced a lead of {bits} bits")
-    session.send_json(roles.dealer, "dealer/plan", {"groups": _write_groups(groups), "reveal": reveal,
+        if reveal == HITS and not all(0 <= bits <= 11 for bits in group.lead_bits):
+            raise ProtocolError(f"party {roles.right!r} announced a lead that is none")
+    bound = [f"threshold of {cohort}/{name}" for g in groups for name in g.phenotypes] if reveal == HITS else []
+    for what in bound:
+        state.bind(what, repr(threshold), _ONE, keep=False)  # a run that is refused is neither counted nor remembered
+    vertical.charge(state, cohort, plan.columns, samples=samples, column_limit=column_limit)
+    for what in bound:
+        state.bind(what, repr(threshold), _ONE)
+    nameless = tuple(replace(g, phenotypes=("",) * len(g.phenotypes)) for g in groups)
+    session.send_json(roles.dealer, "dealer/plan", {"groups": _write_groups(nameless), "reveal": reveal,
                                                     "sizes": [samples, variants, reader.dosage_grid]})  # fmt: skip
     counts: list[list[VariantCounts]] = []
 
@@ -83,8 +85,8 @@ def genotype_run(
             yield vertical.Block(block.start, {_name(n, plan): x for n, x in streams.items()})
 
     sides = vertical.genotype_side(
-        session, roles, blocks(), samples=samples, columns=plan.columns * plan.form.digits, charged=plan.columns,
-        cohort=cohort, state=state, column_limit=column_limit, threads=threads, **_rings(plan),
+        session, roles, blocks(), samples=samples, columns=plan.columns * plan.form.digits, charged=True,
+        cohort=cohort, state=state, threads=threads, **_rings(plan),
     )  # fmt: skip
     machine = Machine(session, Pair(roles.left, roles.right, roles.dealer))
     batching = _batching(plan, variants)

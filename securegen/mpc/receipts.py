@@ -38,10 +38,10 @@ def receipt(
     if split == VERTICAL and reveal != AGGREGATES:
         return _projected(tables, reveal, threshold, limit)
     if split == VERTICAL:
-        assumed = ("semi-honest parties; the dealer colludes with nobody",)
+        told = Party("genotype owner", "genotypes", "who is analysed; numbers of columns and blocks")
+        assumed = ("semi-honest parties; the dealer colludes with nobody", "both owners agreed to open all sums")
         return Receipt(
-            f"vertical, secret sharing, reveal {reveal}", (*owners, dealer),
-            (*assumed, "both owners agreed to open all sums"), tuple(tables), warnings,
+            f"vertical, secret sharing, reveal {reveal}", (told, *owners[1:], dealer), assumed, tuple(tables), warnings
         )  # fmt: skip
     servers = Party("each server", "masked data and shares, uniform", "sizes")
     return Receipt(
@@ -71,7 +71,7 @@ def _projected(tables: Sequence[str], reveal: str, threshold: float, limit: str)
                 "who is analysed; the test; names of phenotypes; numbers of columns and blocks; no result",
             ),
             Party("phenotype owner", "phenotypes and covariates", f"who is genotyped for which variants; {opened}"),
-            Party("dealer", "keys of masks", "sizes; the test; names of phenotypes"),
+            Party("dealer", "keys of masks", "sizes; the test"),
         ),
         ("semi-honest parties; the dealer colludes with nobody",), tuple(tables), tuple(warnings),
     )  # fmt: skip

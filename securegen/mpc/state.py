@@ -73,10 +73,10 @@ class OwnerState:
             _bind(state, f"{cohort}/{place}", digest, "the same cohort name now has other genotypes: use a new name")
         return derive_key(bytes.fromhex(secret), f"{self.study}{self.study and '/'}{place}/{digest}")
 
-    def bind(self, what: str, value: str, advice: str) -> None:
-        """Remember `value` for `what`; PolicyError, with `advice`, when another value was used before."""
+    def bind(self, what: str, value: str, advice: str, *, keep: bool = True) -> None:
+        """Remember `value` for `what` (keep=False: only look); PolicyError, with `advice`, when another was used before."""
         with self._update() as state:
-            known = state["claims"].setdefault(what, value)
+            known = state["claims"].setdefault(what, value) if keep else state["claims"].get(what, value)
             if known != value:
                 raise PolicyError(f"{self.path}: the {what!r} was {known} before, now {value}: {advice}")
 

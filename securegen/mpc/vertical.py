@@ -76,19 +76,19 @@ def block_size(samples: int, bits: int = 64) -> int:
 
 def genotype_side(
     session: Session, roles: Roles, blocks: Iterable[Block], *, samples: int, columns: int, cohort: str,
-    state: OwnerState, column_limit: int | None = None, charged: int | None = None, bits: int = 64,
+    state: OwnerState, column_limit: int | None = None, charged: bool = False, bits: int = 64,
     widths: Mapping[str, int] | None = None, chunk: int | None = None, resend: bool = True, threads: int = 1,
 ) -> Iterator[BlockShares]:  # fmt: skip
     """The genotype party's part: yields its shares block by block, as fast as blocks come.
 
     cohort: the name under which `state` keeps the masks; column_limit: lifetime number of phenotype columns answered
-    for this cohort (default samples/100, at least 1), of which this call takes `charged` (default: columns). widths: bits
-    of each stream's ring where these are fewer than `bits`; chunk: samples that are summed together (default: all).
+    for this cohort, `charge`, unless the caller has charged them already. widths: bits of each stream's ring, where these
+    are fewer than `bits`; chunk: samples that are summed together (default: all).
     resend=False when the phenotype party kept ε from an earlier session. Raises PolicyError before anything is sent
     when the limit is reached or masked data has changed.
     """
-    limit = max(1, samples // 100) if column_limit is None else column_limit
-    state.spend(f"columns of cohort {cohort}", columns if charged is None else charged, limit=limit)
+    if not charged:
+        charge(state, cohort, columns, samples=samples, column_limit=column_limit)
     dtype = ring_dtype(bits)
     rows = chunk or samples
     session.send_json(roles.dealer, "dealer/sizes", [samples, columns, bits, rows])
@@ -208,6 +208,15 @@ def wire_bytes(names: Sequence[str], widths: Mapping[str, int]) -> int:
 def _ring(name: str, widths: Mapping[str, int] | None, bits: int) -> str:
     """A mask's words and ring: the same words cut elsewhere would cover the data twice."""
     return str(bits) if widths is None else f"{bits}.{widths[name]}"
+
+
+def charge(state: OwnerState, cohort: str, columns: int, *, samples: int, column_limit: int | None) -> None:
+    """Count columns that a cohort answers, of at most column_limit (None: samples/100, at least 1) in its life.
+
+    Raises PolicyError above the limit; nothing is counted then.
+    """
+    limit = max(1, samples // 100) if column_limit is None else column_limit
+    state.spend(f"columns of cohort {cohort}", columns, limit=limit)
 
 
 def cover(g: np.ndarray, key: bytes, dtype: np.dtype) -> np.ndarray:

@@ -33,7 +33,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
         for name, inner in getattr(command, "commands", {}).items():
             yield from below(f"{words} {name}", inner)
 
-    context = click.Context(main)
+    context = click.Context(main, **main.context_settings)
     yield "", main
     for name in main.list_commands(context):
         yield from below(name, main.get_command(context, name))
@@ -49,7 +49,7 @@ def test_every_help_has_an_example_that_parses(words):
     shown = done.out.split("Example:")[1].replace("\\\n", " ").split()
     assert shown[0] == "securegen"
     command, arguments = main, shown[1:]
-    context = click.Context(main)
+    context = click.Context(main, **main.context_settings)
     while isinstance(command, click.Group):
         command = command.get_command(context, arguments.pop(0))
     assert words == "" or shlex.join(shown[1:]).startswith(words)

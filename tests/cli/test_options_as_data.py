@@ -115,7 +115,7 @@ def test_a_bad_file_of_options_is_refused(text, code, words, place):
 def test_parties_keep_their_own_config_flag(place):
     """party and dealer read parties.toml by --config as before; their options come by --run-config."""
     for name in ("party", "dealer"):
-        command = main.get_command(click.Context(main), name)
+        command = main.get_command(click.Context(main, **main.context_settings), name)
         flags = {o for p in command.params for o in p.opts}
         assert {"--parties", "--config", "--run-config"} <= flags
     Path("run.toml").write_text('role = "site"\nparties = "none.toml"\n')

@@ -239,6 +239,9 @@ def test_a_second_threshold_and_too_many_columns_are_refused(study, cohort, tmp_
     again = {"reveal": "hits", "names": ("QT",), "limit": 4}
     results(run(s, cohort, tmp_path, threshold=THRESHOLD, **again))
     assert isinstance(run(s, cohort, tmp_path, threshold=1e-4, **again)["ada"], PolicyError)
+    other = {**again, "names": ("MINUS",), "limit": 3}  # above the limit: its threshold is not remembered
+    assert "2 of at most 3" in str(run(s, cohort, tmp_path, threshold=1e-4, **other)["ada"])
+    assert "MINUS" not in (tmp_path / "ada.json").read_text()
     results(run(s, cohort, tmp_path, threshold=THRESHOLD, **again))
     last = run(s, cohort, tmp_path, threshold=THRESHOLD, **again)
     assert isinstance(last["ada"], PolicyError) and "at most 4" in str(last["ada"])
