@@ -6,16 +6,17 @@ temporary directory and starts each as its own process; with `--directory D --pa
 | message | from | to |
 |---|---|---|
 | who and which variants are genotyped | hospital | registry |
-| how many columns, and who is analysed | registry | hospital |
+| how many columns, and who is analysed (for hits, also the test and the names of phenotypes) | registry | hospital |
 | keys of masks, sizes | hospital, registry | dealer |
 | correlation: a key; a matrix | dealer | hospital; registry |
 | masked phenotypes and covariates | registry | hospital |
 | masked genotypes | hospital | registry |
-| masked bits, by which shares become exact in a larger ring | hospital, registry | registry, hospital |
-| shares of the sums; Σ g² over who is analysed | hospital | registry |
+| masked bits and numbers, by which shares are lifted, multiplied and compared | hospital, registry | registry, hospital |
+| covered shares of u, v and the variation of hits; or shares of all sums, and Σ g² over who is analysed | hospital | registry |
 
-The registry learns every sum and writes the tables; by choosing phenotypes it could read genotypes, so the hospital
-must say --consent-aggregates, and its state counts the columns it has answered. The hospital learns who is
+The registry learns which variants have p <= --threshold, with their effects, and writes the table. With
+--consent-aggregates it learns every sum, and writes the plain engine's tables; by choosing phenotypes it could read
+genotypes then, so both must agree, and the hospital's state counts the columns it has answered. The hospital learns who is
 analysed and the number of columns. The dealer learns sizes. Semi-honest parties; the dealer colludes with nobody.
 """
 
@@ -26,9 +27,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from securegen.errors import SecuregenError
-from securegen.mpc.aggregates import deal, genotype_run, phenotype_run
+from securegen.mpc import aggregates, projected_run
 from securegen.mpc.local import identity, local_study
 from securegen.mpc.parties import read_parties
 from securegen.mpc.session import open_session
@@ -44,22 +46,22 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
     """One party, with only its own files."""
     parties = read_parties(directory / "parties.toml")
     state = OwnerState(directory / f"{name}.state.json", parties.digest())
+    everything: dict[str, Any] = {"consent_aggregates": True}
+    hits: dict[str, Any] = {"reveal": "hits", "threshold": a.threshold}
+    run, terms = (aggregates, everything) if a.consent_aggregates else (projected_run, hits)
     with open_session(parties, identity(directory, name), protocol="two-party gwas/1", dimensions={}) as session:
         if name == "dealer":
-            deal(session, ROLES)
+            run.deal(session, ROLES)
         elif name == "hospital":
             reader = open_genotypes(Inputs(a.bfile))
-            genotype_run(
-                session, ROLES, reader, cohort="cohort", state=state, consent_aggregates=a.consent_aggregates,
-                column_limit=a.column_limit,
+            run.genotype_run(
+                session, ROLES, reader, cohort="cohort", state=state, column_limit=a.column_limit, **terms
             )  # fmt: skip
         else:
             inputs = Inputs(
                 "", pheno=a.pheno, pheno_name=a.pheno_name and tuple(a.pheno_name.split(",")), covar=a.covar
             )
-            for table in phenotype_run(
-                session, ROLES, inputs, a.out, state=state, consent_aggregates=a.consent_aggregates
-            ):
+            for table in run.phenotype_run(session, ROLES, inputs, a.out, state=state, **terms):
                 print(table.path)
 
 
@@ -69,6 +71,7 @@ def main() -> None:
     for flag in ("--bfile", "--pheno", "--pheno-name", "--covar", "--out"):
         parser.add_argument(flag, required=flag not in ("--pheno-name", "--covar"))
     parser.add_argument("--column-limit", type=int, help="columns the hospital answers in a cohort's life")
+    parser.add_argument("--threshold", type=float, default=5e-8, help="largest p-value of a hit")
     parser.add_argument("--consent-aggregates", action="store_true", help="both owners agree to open all sums")
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--party", choices=list(PARTIES))

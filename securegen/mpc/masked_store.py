@@ -1,4 +1,4 @@
-"""Masked genotype blocks kept on disk by whoever received them, so that they are sent once in a cohort's life.
+"""Masked genotype blocks kept on disk by whoever received them, so that they are sent once in a study's life.
 
 A masked block is uniform and tells its holder nothing without the mask. Plain .npy files, written whole or not at all,
 named by stream, first variant and a hash of the mask's key: a block whose mask changed is not found.

@@ -6,7 +6,7 @@ z_i = εᵀ(b_i + [i = 0] δ) + a_iᵀ δ + c_i without a word to the other; z_0
 
 | message | from | to | bytes |
 |---|---|---|---|
-| ε, and the key of a_i a block | genotype owner | server i | 8 a sample and variant, once in a cohort's life |
+| ε, and the key of a_i a block | genotype owner | server i | 8 a sample and variant, once in a study's life |
 | δ, and the key of b_i | phenotype owner | server i | 8 a sample and column |
 | both keys of a; of b | the owners | dealer | 32 a block; 32 |
 | key of c_0; c_1 | dealer | server 0; 1 | 16; 8 a variant and column |

@@ -12,7 +12,7 @@ session with other phenotypes reuses the stored ε.
 | key of the c share | dealer | genotypes | 16 |
 | the other c share | dealer | phenotypes | 8 a variant and column (and chunk) |
 | δ = y − b | phenotypes | genotypes | 8 a sample and column |
-| ε = g − a (once in the life of a cohort) | genotypes | phenotypes | 8 a sample and variant |
+| ε = g − a (once in the life of a study) | genotypes | phenotypes | 8 a sample and variant |
 
 Each party learns the sizes, and which blocks have which streams (a block without missing calls has no stream m);
 nothing else until somebody opens the shares. In a 32-bit ring the bytes halve. Semi-honest parties; the dealer must

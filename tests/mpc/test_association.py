@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from bed_reader import to_bed
 
@@ -122,6 +124,14 @@ def test_each_party_as_a_process_gives_the_plain_tables(cohort, plain, tmp_path,
     run = script(name, cohort, tmp_path / "out", "--column-limit", "100", *more)
     assert run.returncode == 0, run.stderr[-2000:]
     assert_same_tables(tmp_path, "out", plain)
+
+
+def test_the_two_parties_find_the_hits_alone_without_consent(cohort, plain, tmp_path):
+    run = script("two_party_gwas.py", cohort, tmp_path / "out", "--column-limit", "100", "--threshold", "0.05")
+    assert run.returncode == 0, run.stderr[-2000:]
+    for name, table in {n.split(".")[0]: pd.read_csv(StringIO(t), sep="\t") for n, t in plain.items()}.items():
+        hits = pd.read_csv(tmp_path / f"out.{name}.hits", sep="\t")
+        assert hits["ID"].tolist() == table.loc[table["P"] <= 0.05, "ID"].tolist() and len(hits)
 
 
 @pytest.mark.parametrize(
