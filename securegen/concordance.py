@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from securegen.errors import InputError
 from securegen.model import FloatArray
@@ -206,6 +205,8 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
     heads = [set(np.argsort(-np.nan_to_num(r, nan=-1.0), kind="stable")[:count].tolist()) for r in ranks]
     both = np.isfinite(ranks[0]) & np.isfinite(ranks[1])
     varies = both.sum() > 2 and all(np.ptp(r[both]) > 0 for r in ranks)
+    from scipy.stats import spearmanr  # slow to import: not at the start of every command
+
     return Concordance(
         names, len(a) - len(left), len(b) - len(right), int(turned.sum()), tuple(found), one_sided, count,
         len(heads[0] & heads[1]), float(spearmanr(ranks[0][both], ranks[1][both]).statistic) if varies else float("nan"),

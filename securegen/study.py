@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from securegen import align
 from securegen import fixedpoint as fp
@@ -296,6 +295,8 @@ def _transformed(values: np.ndarray, inputs: Inputs, name: str, log: Log) -> np.
 
 def rank_inverse_normal(values: np.ndarray) -> np.ndarray:
     """Φ⁻¹((rank − 3/8)/(n + 1/4)), ties at their mean rank (Blom 1958; regenie's --apply-rint)."""
+    from scipy.stats import rankdata  # a second of every start, for one option
+
     return ndtri((rankdata(values) - 0.375) / (len(values) + 0.25))
 
 
