@@ -14,7 +14,8 @@ directory and starts each as its own process; with `--directory D --party NAME` 
 | share of the scores | vendor | hospital |
 
 The hospital learns the exact scores of its people, each a linear equation in the weights: the vendor's state counts
-them, and a model needs twenty times as many weights as people are asked. The vendor learns who is genotyped where, and
+them, and a model needs twenty times as many weights as people are asked (--allow-small-score lets one go). The vendor
+learns who is genotyped where, and
 allele and genotype frequencies. The dealer learns sizes.
 Semi-honest parties; the dealer colludes with nobody.
 """
@@ -51,7 +52,9 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
             print(people_run(session, ROLES, open_genotypes(Inputs(a.bfile, keep=a.keep)), a.out))
         else:
             state = OwnerState(directory / "vendor.state.json")
-            model_run(session, ROLES, a.score, model="model", state=state, reply_limit=a.reply_limit)
+            model_run(
+                session, ROLES, a.score, model="model", state=state, reply_limit=a.reply_limit, allow=a.allow_small_score
+            )  # fmt: skip
 
 
 def main() -> None:
@@ -61,6 +64,13 @@ def main() -> None:
         parser.add_argument(flag, required=flag != "--keep")
     parser.add_argument("--score", nargs="+", required=True, help="scoring files of the vendor")
     parser.add_argument("--reply-limit", type=int, default=1000, help="scores the vendor answers in a model's life")
+    parser.add_argument(
+        "--allow-small-score",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a score whose weights may become known",
+    )
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--party", choices=list(PARTIES))
     arguments = parser.parse_args()

@@ -65,10 +65,10 @@ def block_dealer(session: Session, *, left: str, right: str, threads: int = 1) -
     return sum(block.seconds for block in dealt_blocks(session, left=left, right=right, threads=threads))
 
 
-def score_dealer(session: Session, *, left: str, right: str, bits: int = 64, threads: int = 1) -> float:
+def score_dealer(session: Session, *, left: str, right: str, threads: int = 1) -> float:
     """Serve `scores`: one c = Σ_blocks aᵀb for all blocks together. Returns the seconds spent computing."""
+    people, scores, bits = sizes(session.receive_json(left, "dealer/sizes"), 3, left)
     dtype = ring_dtype(bits)
-    people, scores = sizes(session.receive_json(left, "dealer/sizes"), 2, left)
     key_left, key_right = session.receive_key(left, "dealer/key"), session.receive_key(right, "dealer/key")
     c = np.zeros((people, scores), dtype)
     busy, number = 0.0, 0

@@ -35,11 +35,12 @@ def people_run(
     counts = count_alleles(reader, everything)
     announce_cohort(session, roles.right, reader)
     session.send(roles.right, "allele counts", np.stack([counts.dosage, counts.second, counts.called]))
-    plan = _public_plan(session.receive_json(roles.right, "scores/plan"), reader.dosage_grid, roles.right)
+    announced = session.receive_json(roles.right, "scores/plan")
+    plan, bits = _public_plan(announced, reader.dosage_grid, roles.right), _ring(announced, roles.right)
     second = plan.second_weight is not None
     values = people_side(
         session, roles, _genotype_blocks(reader, second=second, missing=counts.called < counts.samples),
-        people=len(reader.samples), scores=len(plan.names), threads=threads,
+        people=len(reader.samples), scores=len(plan.names), bits=bits, threads=threads,
     )  # fmt: skip
     path = f"{out}.sscore"
     write_sscore(path, reader.samples, release(ScoreSums(plan, values), digits=digits))
@@ -69,13 +70,13 @@ def model_run(
     limit = min(reply_limit, lifetime_replies(plan, allow))
     session.send_json(roles.left, "scores/plan", {
         "names": list(plan.names), "exponent": list(plan.exponent), "file_of": list(plan.file_of),
-        "variants_of": list(plan.variants_of), "second": plan.second_weight is not None,
+        "variants_of": list(plan.variants_of), "second": plan.second_weight is not None, "ring": ring_bits(plan),
     })  # fmt: skip
     missing = sums[2] < len(cohort.samples)
     model_side(
         session, roles, _weight_blocks(plan, size, len(cohort.samples), missing), people=len(cohort.samples),
         scores=len(plan.names), model=model, state=state, reply_limit=limit, threads=threads,
-        constant=plan.constant[: len(plan.names)],
+        constant=plan.constant[: len(plan.names)], bits=ring_bits(plan),
     )  # fmt: skip
 
 
@@ -89,6 +90,17 @@ def _refuse_revealing(plan: ScorePlan, people: int, digits: int, allow: Sequence
                 f"(at least {floor} are needed). Ask for fewer people a model, share the model, or name it: "
                 f"--allow-small-score {name}"
             )
+
+
+def ring_bits(plan: ScorePlan) -> int:
+    """32 where every score is certain to be below 2^31 in size, else 64."""
+    return 32 if max(plan.bound[: len(plan.names)]) < 1 << 31 else 64
+
+
+def _ring(announced: object, sender: str) -> int:
+    if not isinstance(announced, dict) or announced.get("ring") not in (32, 64):
+        raise ProtocolError(f"party {sender!r} announced scores that are none")
+    return int(announced["ring"])
 
 
 def lifetime_replies(plan: ScorePlan, allow: Sequence[str]) -> int:

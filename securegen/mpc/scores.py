@@ -26,7 +26,7 @@ from securegen.mpc.dealer import CORRELATION, LEFT_MASK, RIGHT_MASK
 from securegen.mpc.prg import words
 from securegen.mpc.ring import matmul_ring
 from securegen.mpc.session import Session
-from securegen.mpc.shares import from_ring, ring_dtype, to_ring
+from securegen.mpc.shares import from_ring, ring_dtype
 from securegen.mpc.state import OwnerState
 from securegen.mpc.vertical import Roles
 from securegen.randomness import fresh_key
@@ -36,10 +36,13 @@ def people_side(
     session: Session, roles: Roles, blocks: Iterable[np.ndarray], *, people: int, scores: int, bits: int = 64,
     threads: int = 1,
 ) -> np.ndarray:  # fmt: skip
-    """The genotype party's part: blocks of (V, people) integer dosages; returns (people, scores) int64, exact."""
+    """The genotype party's part: blocks of (V, people) integer dosages; returns (people, scores) int64, exact.
+
+    bits: of the ring, 64, or 32 where every score is certain to be below 2^31 in size.
+    """
     dtype = ring_dtype(bits)
     key = fresh_key()
-    session.send_json(roles.dealer, "dealer/sizes", [people, scores])
+    session.send_json(roles.dealer, "dealer/sizes", [people, scores, bits])
     session.send_key(roles.dealer, "dealer/key", key)
     total = np.zeros((people, scores), dtype)
     number = 0
@@ -73,11 +76,13 @@ def model_side(
     session.send_key(roles.dealer, "dealer/key", key)
     total = np.zeros((people, scores), dtype)
     if constant is not None:
-        total += to_ring(constant, bits)
+        total += constant.astype(np.int64).astype(dtype)
     for number, w in enumerate(weights):
         assert w.shape[1] == scores
         b = words(key, RIGHT_MASK, number=number, shape=w.shape, dtype=dtype)
-        session.send(roles.left, f"scores/delta/{number}", to_ring(w, bits) - b)
+        session.send(
+            roles.left, f"scores/delta/{number}", w.astype(np.int64).astype(dtype) - b
+        )  # mod 2^bits, as sums are
         epsilon = session.receive(roles.left, f"scores/epsilon/{number}", shape=(len(w), people), dtype=dtype)
         total += matmul_ring(epsilon, b, threads=threads)
     total += session.receive(roles.dealer, "dealer/c", shape=total.shape, dtype=dtype)

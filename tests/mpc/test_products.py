@@ -230,17 +230,23 @@ def test_whoever_chooses_phenotypes_reads_genotypes_until_the_cap(study, tmp_pat
 SCORERS = {"gen": "genotypes", "phe": "model", "deal": "dealer"}
 
 
-@pytest.mark.parametrize("people", [1, 30])
-def test_scores_are_exact_and_the_model_owner_counts_replies(study, tmp_path, people):
+@pytest.mark.parametrize(("people", "bits"), [(1, 64), (30, 64), (30, 32)])
+def test_scores_are_exact_and_the_model_owner_counts_replies(study, tmp_path, people, bits):
+    """In 32 bits weights may be larger than the ring: only the scores must fit."""
     g, w = genotypes(n=people), DATA.integers(-(1 << 30), 1 << 30, (M, 2))
+    if bits == 32:
+        w[::2], g[1 : M - 1 : 2] = 1 << 33, g[: M - 2 : 2]
+        w[1:-1:2] = 5 - w[: M - 2 : 2]
+        w[-1], g[-1] = 7, 1
+        assert np.abs(g.T.astype(np.int64) @ w).max() < 1 << 31 < np.abs(w).max()
     starts = range(0, M, V)
 
     def run(limit):
         return s.run({
-            "gen": lambda x: people_side(x, ROLES, (g[i : i + V] for i in starts), people=people, scores=2),
+            "gen": lambda x: people_side(x, ROLES, (g[i : i + V] for i in starts), people=people, scores=2, bits=bits),
             "phe": lambda x: model_side(
                 x, ROLES, (w[i : i + V] for i in starts), people=people, scores=2, model="m",
-                state=OwnerState(tmp_path / "model.json"), reply_limit=limit,
+                state=OwnerState(tmp_path / "model.json"), reply_limit=limit, bits=bits,
             ),
             "deal": lambda x: score_dealer(x, left="gen", right="phe"),
         })  # fmt: skip

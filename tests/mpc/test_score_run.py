@@ -15,7 +15,7 @@ from securegen.errors import PolicyError, ProtocolError
 from securegen.io.scoring import read_scorings
 from securegen.io.sscore import sscore_text
 from securegen.match import match_variants
-from securegen.mpc import score_run
+from securegen.mpc import score_run, scores
 from securegen.mpc.dealer import score_dealer
 from securegen.mpc.score_run import model_run, people_run
 from securegen.mpc.state import OwnerState
@@ -73,10 +73,17 @@ def run(study, folder, out, *, score="weights.tsv", limit=PEOPLE):
     })  # fmt: skip
 
 
-def test_scores_are_those_of_the_plain_engine_and_replies_are_counted(study, files, tmp_path):
-    s = study(PARTIES)
+@pytest.mark.parametrize("bits", [32, 64])
+def test_scores_are_those_of_the_plain_engine_and_replies_are_counted(study, files, tmp_path, monkeypatch, bits):
+    """In the ring that the bound of these scores allows, and in the larger one."""
+    s, planned = study(PARTIES), score_run.ring_bits
+    monkeypatch.setattr(score_run, "ring_bits", lambda plan: max(bits, planned(plan)))
+    sent = []
+    send = scores.matmul_ring
+    monkeypatch.setattr(scores, "matmul_ring", lambda g, y, **more: (sent.append(y.dtype), send(g, y, **more))[1])
     out = results(run(s, files, tmp_path))
     assert Path(out["gen"]).read_text() == plain_text(files)
+    assert set(sent) == {np.dtype(f"u{bits // 8}")}
     again = run(s, files, tmp_path)
     assert isinstance(again["mod"], PolicyError) and "9 of at most 9" in str(again["mod"])
 
