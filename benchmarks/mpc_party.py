@@ -97,7 +97,7 @@ def sums_task(session, directory, o):
                 session, roles, reader, cohort="c", state=state, consent_aggregates=True, column_limit=1 << 30
             )
         else:
-            variants = len(receive_cohort(session, "gen").variants)
+            variants = receive_cohort(session, "gen").variants
             found = aggregates.sums(session, roles, columns, variants=variants, grid=1, state=state)
             check(np.concatenate([s.g for s in found]), g, y)
 

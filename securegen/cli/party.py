@@ -62,6 +62,9 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @click.option(
     "--cohort", default="cohort", show_default=True, help="Name of our genotypes, or model, in the state file."
 )
+@click.option(
+    "--masked", metavar="FOLDER", help="Keep masked genotypes here (--role phenotypes): later runs are sent none."
+)
 @click.option("--column-limit", type=click.IntRange(1), metavar="N", help="Columns ever answered [samples/100].")
 @click.option(
     "--reveal",
@@ -82,7 +85,7 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @opt.run_options_beside_parties
 @rehearses
 @writes("{out}.<PHENO>.<TEST> or {out}.sscore, of the party that learns the result", "{out}.log", "{out}.run.json")
-def command(config, role, name, keys, state, cohort, column_limit, reveal, threshold, consent_aggregates,
+def command(config, role, name, keys, state, cohort, masked, column_limit, reveal, threshold, consent_aggregates,
             two_sites_learn_each_other, score, columns, allow, reply_limit, digits, out, threads, memory, quiet,
             **options) -> None:  # fmt: skip
     """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
@@ -108,7 +111,8 @@ def command(config, role, name, keys, state, cohort, column_limit, reveal, thres
     task = Task(
         inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
         reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, column_limit=column_limit,
-        two_sites_learn_each_other=two_sites_learn_each_other, digits=form.digits, threads=threads or os.cpu_count() or 1,
+        two_sites_learn_each_other=two_sites_learn_each_other, masked=Path(masked) if masked else None,
+        digits=form.digits, threads=threads or os.cpu_count() or 1,
         score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),
     )  # fmt: skip
     identity = Identity.in_directory(folder, me)

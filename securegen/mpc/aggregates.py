@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from securegen.errors import PlanError, ProtocolError
 from securegen.fixedpoint import check_sum_bound
 from securegen.kernels.integer_sums import squared_sums
-from securegen.model import Columns, GenotypeReader, Sums, iterate_blocks
+from securegen.model import Columns, GenotypeReader, Sums, Variants, iterate_blocks
 from securegen.mpc import vertical
 from securegen.mpc.association import announce_cohort, only_mean, receive_cohort
 from securegen.mpc.batches import Batching, Streams
@@ -28,6 +29,7 @@ from securegen.mpc.digits import Form, assemble, choose_form, to_digits
 from securegen.mpc.gwas import ask_consent, genotype_streams, refuse_few
 from securegen.mpc.lifting import Pair
 from securegen.mpc.machine import DealingMachine, Machine
+from securegen.mpc.masked_store import ask_for_blocks, hear_of_blocks
 from securegen.mpc.session import Session
 from securegen.mpc.state import OwnerState
 from securegen.mpc.vertical import Roles
@@ -125,8 +127,9 @@ def genotype_run(
             squares.append(squared_sums(block.dosage, analysed.astype(np.int64)))
             yield genotype_streams(block, squares=bool(plan.weights))
 
+    resend = hear_of_blocks(session, roles.right)
     sides = vertical.genotype_side(
-        session, roles, blocks(), samples=samples, columns=plan.columns * form.digits, charged=True,
+        session, roles, blocks(), resend=resend, samples=samples, columns=plan.columns * form.digits, charged=True,
         cohort=cohort, state=state, threads=threads, **plan.rings(form),
     )  # fmt: skip
     machine, batching = Machine(session, Pair(roles.left, roles.right, roles.dealer)), plan.batching(form)
@@ -139,32 +142,36 @@ def genotype_run(
 
 def phenotype_run(
     session: Session, roles: Roles, inputs: Inputs, out: str, *, state: OwnerState, consent_aggregates: bool,
-    log: Log = silent, digits: int = 17, threads: int = 1,
+    masked: Path | None = None, log: Log = silent, digits: int = 17, threads: int = 1,
 ) -> list[Summary]:  # fmt: skip
-    """The phenotype party: writes the tables."""
+    """The phenotype party: writes the tables. masked: a folder to keep masked genotypes in for later runs."""
     ask_consent(consent_aggregates)
     only_mean(inputs)
     cohort = receive_cohort(session, roles.left)
     design = build_design(inputs, cohort, log)
     blocks = sums(
-        session, roles, design.columns, variants=len(cohort.variants), grid=cohort.dosage_grid, state=state,
+        session, roles, design.columns, variants=cohort.variants, grid=cohort.dosage_grid, state=state, masked=masked,
         threads=threads,
     )  # fmt: skip
     return write_tables(out, cohort.variants, blocks, design.analyses, grid=cohort.dosage_grid, digits=digits)
 
 
 def sums(
-    session: Session, roles: Roles, columns: Columns, *, variants: int, grid: int, state: OwnerState, threads: int = 1
-) -> Iterator[Sums]:
+    session: Session, roles: Roles, columns: Columns, *, variants: Variants, grid: int, state: OwnerState,
+    masked: Path | None = None, threads: int = 1,
+) -> Iterator[Sums]:  # fmt: skip
     """The phenotype party, for columns in the genotype party's sample order: yields the sums of batches of variants."""
     x = columns.values
     check_sum_bound(4 * grid * grid * int(np.abs(x).max(initial=0)) * len(x), "a sum")
-    plan = Plan.of(columns, len(x), variants, grid)
+    plan = Plan.of(columns, len(x), len(variants), grid)
     form = plan.form()
     session.send_json(roles.left, "plan", plan.write())
     session.send(roles.left, "analysed", x[:, plan.analysed].astype(np.uint8))
+    what = f"{plan.rings(form)} {variants.digest()}"
+    store, resend = ask_for_blocks(session, roles.left, masked, what)
     sides = vertical.phenotype_side(
-        session, roles, to_digits(x, form), state=state, threads=threads, **plan.rings(form)
+        session, roles, to_digits(x, form), state=state, store=store, resend=resend, threads=threads,
+        **plan.rings(form),
     )  # fmt: skip
     machine, batching = Machine(session, Pair(roles.left, roles.right, roles.dealer)), plan.batching(form)
     start, order = 0, columns.squared_index
@@ -181,6 +188,8 @@ def sums(
         q[:, [order.index(j) for j in plan.weights]] = found.get("q", np.zeros((width, 0), np.int64))
         yield Sums(start, found["g"], found.get("m", np.zeros_like(found["g"])), q)
         start += width
+    if store is not None:
+        store.finish(what)
 
 
 def deal(session: Session, roles: Roles, *, threads: int = 1) -> float:

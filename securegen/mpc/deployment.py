@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from securegen.errors import ProtocolError, UsageError
 from securegen.mpc import aggregates, association, dealer, projected_run, score_run
@@ -57,8 +58,8 @@ class Task:
 
     inputs: its own files; out: prefix of what it writes; cohort and state: the name and file under which the owner's
     masks and limits are kept; reveal: what is opened of a vertical split (REVEALS); threshold: p-value of a hit;
-    score: for score runs; column_limit: lifetime number of phenotype
-    columns that the genotype owner answers (None: a hundredth of the samples).
+    masked: where the phenotype owner of a vertical split keeps masked genotypes; score: for score runs; column_limit:
+    lifetime number of phenotype columns that the genotype owner answers (None: a hundredth of the samples).
     """
 
     inputs: Inputs
@@ -71,6 +72,7 @@ class Task:
     consent_aggregates: bool = False
     column_limit: int | None = None
     two_sites_learn_each_other: bool = False
+    masked: Path | None = None
     digits: int = 17
     threads: int = 1
 
@@ -194,8 +196,8 @@ def _vertical(session: Session, roles: Roles, task: Task, outcome: Outcome, read
         )  # fmt: skip
         return
     outcome.tables = aggregates.phenotype_run(
-        session, roles, task.inputs, task.out, state=task.state, consent_aggregates=task.consent_aggregates, log=log,
-        digits=task.digits, threads=task.threads,
+        session, roles, task.inputs, task.out, state=task.state, consent_aggregates=task.consent_aggregates,
+        masked=task.masked, log=log, digits=task.digits, threads=task.threads,
     )  # fmt: skip
 
 
@@ -208,8 +210,8 @@ def _projected(session: Session, roles: Roles, task: Task, outcome: Outcome, rea
         )  # fmt: skip
     else:
         outcome.tables = projected_run.phenotype_run(
-            session, roles, task.inputs, task.out, reveal=task.reveal, state=task.state, threshold=threshold, log=log,
-            digits=task.digits, threads=task.threads,
+            session, roles, task.inputs, task.out, reveal=task.reveal, state=task.state, threshold=threshold,
+            masked=task.masked, log=log, digits=task.digits, threads=task.threads,
         )  # fmt: skip
 
 

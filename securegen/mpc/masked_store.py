@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from securegen.errors import ProtocolError, StorageError
+from securegen.mpc.session import Session
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,42 @@ class MaskedStore:
         except (OSError, ValueError) as error:
             raise ProtocolError(
                 f"{path.name}: the masked block of stream {stream!r} at variant {start} was not kept, or has another mask; "
-                "ask the genotype party to send it again (resend)"
+                "remove the folder of masked blocks, and they are sent again (resend)"
             ) from error
         if block.shape != tuple(shape) or block.dtype != dtype:
             raise ProtocolError(f"{path.name} holds {block.dtype} {block.shape}, expected {dtype} {tuple(shape)}")
         return block
 
+    def finish(self, what: str) -> None:
+        """All blocks of `what` are here."""
+        try:
+            self._whole(what).touch()
+        except OSError as error:
+            raise StorageError(f"{self.directory}: cannot be written: {error}") from error
+
+    def _whole(self, what: str) -> Path:
+        return Path(self.directory) / f"whole-{hashlib.sha256(what.encode()).hexdigest()[:40]}"
+
     def _path(self, stream: str, start: int, mark: str) -> Path:
         # the names come from a peer: hashed, they cannot leave the directory
         name = hashlib.sha256(f"{stream}\0{start}\0{mark}".encode()).hexdigest()[:40]
         return Path(self.directory) / f"masked-{start:09d}-{name}.npy"
+
+
+def ask_for_blocks(session: Session, owner: str, directory: Path | None, what: str) -> tuple[MaskedStore | None, bool]:
+    """The store in `directory`, if any, and whether masked blocks must be sent: not where all of `what` are in it.
+
+    The genotype owner is told, which learns that they were kept.
+    """
+    store = None if directory is None else MaskedStore(directory)
+    resend = store is None or not store._whole(what).exists()
+    session.send_json(owner, "resend", resend)
+    return store, resend
+
+
+def hear_of_blocks(session: Session, receiver: str) -> bool:
+    """Whether masked blocks must be sent. ProtocolError when the receiver does not say."""
+    resend = session.receive_json(receiver, "resend")
+    if not isinstance(resend, bool):
+        raise ProtocolError(f"party {receiver!r} does not say whether blocks must be sent")
+    return resend

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from securegen.mpc.digits import to_digits
 from securegen.mpc.gwas import genotype_streams, refuse_few
 from securegen.mpc.lifting import Pair
 from securegen.mpc.machine import DealingMachine, Machine
+from securegen.mpc.masked_store import ask_for_blocks, hear_of_blocks
 from securegen.mpc.projected import HITS, Group, Plan, check_reveal, make_plan, program
 from securegen.mpc.projected_results import Opened
 from securegen.mpc.session import Session
@@ -84,8 +86,9 @@ def genotype_run(
             streams = genotype_streams(block, squares=plan.squares).streams
             yield vertical.Block(block.start, {_name(n, plan): x for n, x in streams.items()})
 
+    resend = hear_of_blocks(session, roles.right)
     sides = vertical.genotype_side(
-        session, roles, blocks(), samples=samples, columns=plan.columns * plan.form.digits, charged=True,
+        session, roles, blocks(), resend=resend, samples=samples, columns=plan.columns * plan.form.digits, charged=True,
         cohort=cohort, state=state, threads=threads, **_rings(plan),
     )  # fmt: skip
     machine = Machine(session, Pair(roles.left, roles.right, roles.dealer))
@@ -99,9 +102,12 @@ def genotype_run(
 
 def phenotype_run(
     session: Session, roles: Roles, inputs: Inputs, out: str, *, reveal: str, state: OwnerState,
-    threshold: float | None = None, log: Log = silent, digits: int = 17, threads: int = 1,
+    threshold: float | None = None, masked: Path | None = None, log: Log = silent, digits: int = 17, threads: int = 1,
 ) -> list[Summary]:  # fmt: skip
-    """The phenotype party: writes the tables. Raises UsageError for tests that are no regressions."""
+    """The phenotype party: writes the tables. masked: a folder to keep masked genotypes in for later runs.
+
+    Raises UsageError for tests that are no regressions.
+    """
     cohort = receive_cohort(session, roles.left)
     design = build_design(inputs, cohort, log)
     projections = project(design)
@@ -118,7 +124,11 @@ def phenotype_run(
         session.send(roles.left, f"analysed/{i}", p.analysed.astype(np.uint8))
     columns = [p.integers(replace(plan.scales, lead_bits=bits)) for p, bits in zip(projections, leads, strict=True)]
     x = to_digits(np.concatenate(columns, axis=1), plan.form)
-    sides = vertical.phenotype_side(session, roles, x, state=state, threads=threads, **_rings(plan))
+    what = f"{_rings(plan)} {cohort.variants.digest()}"
+    store, resend = ask_for_blocks(session, roles.left, masked, what)
+    sides = vertical.phenotype_side(
+        session, roles, x, state=state, store=store, resend=resend, threads=threads, **_rings(plan)
+    )  # fmt: skip
     machine = Machine(session, Pair(roles.left, roles.right, roles.dealer))
     opened = [Opened(plan, p, bits) for p, bits in zip(projections, leads, strict=True)]
     batching = _batching(plan, variants)
@@ -128,6 +138,8 @@ def phenotype_run(
             found = program(machine, plan, i, plan.part(i, streams), None)
             assert found is not None
             part.add(found)
+    if store is not None:
+        store.finish(what)
     order = {a.phenotype: i for i, a in enumerate(design.analyses)}
     made = [s for part in opened for s in part.write(out, cohort.variants, threshold, digits)]
     return sorted(made, key=lambda s: order[s.analysis.phenotype])

@@ -56,9 +56,9 @@ def summed(study, tmp_path, g, columns):
         aggregates.genotype_run(s, NAMES, cohort, cohort="c", state=state, consent_aggregates=True, column_limit=99)
 
     def bob(s):
-        receive_cohort(s, "ada")
+        variants = receive_cohort(s, "ada").variants
         state = OwnerState(tmp_path / "b")
-        return list(aggregates.sums(s, NAMES, columns, variants=len(g), grid=1, state=state))
+        return list(aggregates.sums(s, NAMES, columns, variants=variants, grid=1, state=state))
 
     programs = {"ada": ada, "bob": bob, "dan": lambda s: aggregates.deal(s, NAMES)}
     return np.concatenate([part.g for part in results(study(ROLES, timeout=60).run(programs))["bob"]])

@@ -126,7 +126,7 @@ def test_vertical_sums_equal_plain(study, tmp_path, cohort, monkeypatch, form, b
     def phe(s):
         announced = association.receive_cohort(s, "gen")
         state = OwnerState(tmp_path / "phe")
-        return list(aggregates.sums(s, ROLES, columns, variants=len(announced.variants), grid=1, state=state))
+        return list(aggregates.sums(s, ROLES, columns, variants=announced.variants, grid=1, state=state))
 
     roles = {"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}
     out = results(study(roles).run({"gen": gen, "phe": phe, "deal": lambda s: aggregates.deal(s, ROLES)}))

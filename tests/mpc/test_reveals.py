@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from securegen import api
-from securegen.errors import PolicyError, ProtocolError, UsageError
+from securegen.errors import PeerError, PolicyError, ProtocolError, UsageError
 from securegen.io.arrays import from_arrays
 from securegen.model import Samples, Variants
-from securegen.mpc import batches, deployment, projected, projected_run, vertical
+from securegen.mpc import aggregates, batches, deployment, projected, projected_run, vertical
 from securegen.mpc.association import announce_cohort
 from securegen.mpc.digits import Form, choose_form, to_digits
 from securegen.mpc.local import identity
@@ -352,6 +352,44 @@ def test_bytes_of_a_variant_and_of_a_further_phenotype(study, tmp_path, reveal, 
     fixed = (4 * people * plan_digits * (covariates + 3) + 120 * people + 16_384) / variants
     assert sent[1] <= 8.1 * people + fixed
     assert (sent[3] - sent[1]) / 2 <= 100 + 4 * people * plan_digits / variants
+
+
+@pytest.mark.parametrize("reveal", ["uv", "hits", "aggregates"])
+def test_masked_genotypes_that_were_kept_are_not_sent_again(study, cohort, tmp_path, reveal):
+    """A later session with another phenotype, other people and all; not after the owner lost its masks."""
+    reader, files, _ = cohort
+    made = study(ROLES)
+
+    def session(name, owner, folder):
+        folder.mkdir(exist_ok=True)
+        inputs, module = (
+            Inputs("", **files, pheno_name=(name,)),
+            aggregates if reveal == "aggregates" else projected_run,
+        )
+        terms = {"reveal": reveal, "threshold": THRESHOLD if reveal == "hits" else None}
+        terms = {"consent_aggregates": True} if reveal == "aggregates" else terms
+
+        def ada(s):
+            module.genotype_run(s, VERTICAL, reader, cohort="c", state=OwnerState(owner), column_limit=99, **terms)
+            return s.traffic.total
+
+        def bob(s):
+            state, keep = OwnerState(tmp_path / "bob"), None if folder == tmp_path / "no" else tmp_path / "masked"
+            return module.phenotype_run(s, VERTICAL, inputs, str(folder / "t"), state=state, masked=keep, **terms)
+
+        out = made.run({"ada": ada, "bob": bob, "dan": lambda s: module.deal(s, VERTICAL)})
+        return out["ada"]
+
+    first = session("QT", tmp_path / "ada", tmp_path / "first")
+    assert first - session("MINUS", tmp_path / "ada", tmp_path / "again") > M * 2 * N
+    session("MINUS", tmp_path / "ada", tmp_path / "no")
+    again, fresh = (next((tmp_path / f).glob("t.MINUS.*")) for f in ("again", "no"))
+    if reveal == "hits":  # of which the last bits depend on where shares were cut
+        pd.testing.assert_frame_equal(table(again), table(fresh), rtol=1e-6)
+    else:
+        assert again.read_bytes() == fresh.read_bytes()
+    assert isinstance(session("QT", tmp_path / "lost", tmp_path / "third"), PeerError)  # bob has other masks
+    assert not list((tmp_path / "third").iterdir())
 
 
 def test_masked_genotypes_take_few_bytes_at_every_size():
