@@ -61,14 +61,8 @@ def choose_form(samples: int, largest: Mapping[str, int], value_bits: int, *, fe
                 work = len(widths) * COLUMNS * digits / PRODUCTS
                 taken = wire_bytes(list(widths), widths)
                 price = samples * (taken + work) + COLUMNS * sums * LIFTED
-                found.append(
-                    (
-                        few and sums > FEW,
-                        max(0, (taken - MOST) * samples + FIXED),
-                        price,
-                        Form(32, digit, digits, rows, widths),
-                    )
-                )
+                over = max(0, (taken - MOST) * samples + FIXED)
+                found.append((few and sums > FEW, over, price, Form(32, digit, digits, rows, widths)))
     if found:
         return min(found, key=lambda f: f[:3])[3]
     most = {name: (size * samples).bit_length() + 1 for name, size in largest.items()}
