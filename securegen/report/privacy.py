@@ -30,8 +30,8 @@ def security(record: dict[str, Any]) -> tuple[str, str]:
     engine, parameters = record.get("engine"), record.get("parameters") or {}
     if engine == "mpc":
         return "128 bits", (
-            "Shares and masks are uniform; they come from AES-128 in counter mode under keys of one study or session, and travel over "
-            "mutual TLS 1.3. Telling them from random words is breaking AES-128."
+            "Shares and masks are uniform; they come from AES-128 in counter mode under keys of one study or session, and "
+            "travel over mutual TLS 1.3. Telling them from random words is breaking AES-128."
         )
     ring = parameters.get("ring")
     if not isinstance(ring, dict):
