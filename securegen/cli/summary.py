@@ -36,6 +36,9 @@ def print_summaries(tables: Sequence[Summary], log: RunLog, filters: Filters | N
 
 def print_top(table: Summary, log: RunLog, count: int = 5) -> None:
     """The hits with the smallest p-values."""
+    if not table.top:
+        log(f"no hits of {table.analysis.phenotype}")
+        return
     log(f"top hits of {table.analysis.phenotype}:")
     effects = any("BETA" in row for row in table.top)  # not in tables of χ² alone
     log(f"  {'ID':<20} {'CHROM':>5} {'POS':>10} A1 {'BETA':>10} {'SE':>9} {'LOG10_P':>8}"
