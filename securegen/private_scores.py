@@ -35,7 +35,8 @@ from securegen.ckks.prs_messages import Invitation, Request
 from securegen.ckks.prs_weights import ScoreReader, StoredWeights, second_rows, stored_weights
 from securegen.ckks.publickey import NONCE_BYTES, publish
 from securegen.errors import ArtefactError, UsageError
-from securegen.io.output import write_array, write_json
+from securegen.io.kept_arrays import keep_array, kept_array
+from securegen.io.output import write_json
 from securegen.io.tables import read_text
 from securegen.match import Match
 from securegen.model import IntArray, SelectableReader
@@ -175,16 +176,16 @@ def keep_plan(plan: ScorePlan, private: Path) -> None:
     """The model owner's copy of a plan, in a folder of its own."""
     private.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name, array in prs_model.plan_arrays(plan).items():
-        write_array(private / f"{name}.npy", array, mode=0o600)
+        keep_array(private / f"{name}.npy", array, mode=0o600)
     write_json(private / "plan.json", prs_model.plan_header(plan), mode=0o600)
 
 
 def kept_plan(private: Path) -> ScorePlan:
     """Raises ArtefactError when the folder holds no plan."""
     try:
-        arrays = {path.stem: np.load(path, allow_pickle=False) for path in private.glob("*.npy")}
+        arrays = {path.stem: kept_array(path) for path in private.glob("*.npy")}
         return prs_model.restore_plan(json.loads((private / "plan.json").read_text()), arrays)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise ArtefactError(f"{private} holds no plan of an invitation: {error}") from None
 
 

@@ -26,7 +26,8 @@ from securegen.ckks.prs_weights import ScoreReader, second_rows
 from securegen.ckks.publickey import publish
 from securegen.encrypted_model_scores import read_challenge
 from securegen.errors import ArtefactError, ProtocolError, VerificationError
-from securegen.io.output import write_array, write_json
+from securegen.io.kept_arrays import keep_array, kept_array
+from securegen.io.output import write_json
 from securegen.model import SelectableReader
 from securegen.private_scores import (
     PrivacyRules,
@@ -158,7 +159,7 @@ def blind_scores(
         masks.append(kept.astype(np.int64))
         parts = {"top": top, "c1": c1}
         entries.append({n: vars(artefact.write_entry(folder, f"batch-{i:04d}.{n}.npy", a)) for n, a in parts.items()})
-    write_array(private / "masks.npy", np.concatenate(masks), mode=0o600)
+    keep_array(private / "masks.npy", np.concatenate(masks), mode=0o600)
     artefact.write_manifest(folder, "blinded scores", {"batches": entries}, None)
 
 
@@ -201,7 +202,7 @@ def unmask_scores(
     body = artefact.read_manifest(folder, "rounded scores", None)
     shape = (len(reader.samples), len(about.names))
     y = artefact.load_array(folder, body["rounded"], shape, "<i8")
-    masks = np.load(private / "masks.npy", allow_pickle=False)
+    masks = kept_array(private / "masks.npy")
     values = prs_vendor.unmask(y, masks.astype(object), vendor)
     if (np.abs(values) > about.bound + vendor.blur).any():
         raise VerificationError

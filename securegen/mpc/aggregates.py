@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import PlanError, ProtocolError
-from securegen.fixedpoint import check_sum_bound
 from securegen.kernels.integer_sums import squared_sums
 from securegen.model import Columns, GenotypeReader, Sums, Variants, iterate_blocks
 from securegen.mpc import vertical
@@ -65,7 +64,8 @@ class Plan:
         """Rings and digits. Raises PlanError where a sum might not fit."""
         most = 4 * self.grid * self.grid if self.weights else 2 * self.grid
         if (most * self.samples << self.value_bits) >= 1 << 62:
-            raise PlanError(f"sums over {self.samples} samples of columns of {self.value_bits} bits may exceed 2^62")
+            raise PlanError(f"sums over {self.samples} samples of columns of {self.value_bits} bits may exceed 2^62: "
+                            "use fewer bits (--bits) or fewer samples a run")  # fmt: skip
         largest = {"g": 2 * self.grid, **({"q": 4 * self.grid * self.grid} if self.weights else {}), "m": 1}
         return choose_form(self.samples, largest, self.value_bits, few=not self.weights)
 
@@ -162,7 +162,6 @@ def sums(
 ) -> Iterator[Sums]:  # fmt: skip
     """The phenotype party, for columns in the genotype party's sample order: yields the sums of batches of variants."""
     x = columns.values
-    check_sum_bound(4 * grid * grid * int(np.abs(x).max(initial=0)) * len(x), "a sum")
     plan = Plan.of(columns, len(x), len(variants), grid)
     form = plan.form()
     session.send_json(roles.left, "plan", plan.write())

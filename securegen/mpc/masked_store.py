@@ -1,19 +1,20 @@
 """Masked genotype blocks kept on disk by whoever received them, so that they are sent once in a study's life.
 
 A masked block is uniform and tells its holder nothing without the mask. Plain .npy files, written whole or not at all,
-named by stream, first variant and a hash of the mask's key: a block whose mask changed is not found.
+named by stream, first variant and a hash of the mask's key: a block whose mask changed is not found, and one that
+is damaged is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from securegen.errors import ProtocolError, StorageError
+from securegen.errors import ArtefactError, ProtocolError, StorageError
+from securegen.io.kept_arrays import keep_array, kept_array
 from securegen.mpc.session import Session
 
 
@@ -25,25 +26,18 @@ class MaskedStore:
 
     def put(self, stream: str, start: int, mark: str, block: np.ndarray) -> None:
         """Keep one block; `mark` names its mask."""
-        path = self._path(stream, start, mark)
-        part = path.with_name(path.name + ".part")
-        try:
-            Path(self.directory).mkdir(parents=True, exist_ok=True)
-            with open(part, "wb") as file:
-                np.save(file, block, allow_pickle=False)
-            os.replace(part, path)
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be written: {error}") from error
+        keep_array(self._path(stream, start, mark), block)
 
     def get(self, stream: str, start: int, mark: str, *, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """The block kept before, memory-mapped; ProtocolError when there is none of this mask, shape and dtype."""
+        """The block kept before, memory-mapped; ProtocolError when there is none of this mask, shape and dtype, or it has
+        changed since."""
         path = self._path(stream, start, mark)  # its folder stays here: peers are told protocol errors
         try:
-            block = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            block = kept_array(path, mapped=True)
+        except ArtefactError as error:
             raise ProtocolError(
-                f"{path.name}: the masked block of stream {stream!r} at variant {start} was not kept, or has another mask; "
-                "remove the folder of masked blocks, and they are sent again (resend)"
+                f"{path.name}: the masked block of stream {stream!r} at variant {start} was not kept, has changed, or has "
+                "another mask; remove the folder of masked blocks, and they are sent again (resend)"
             ) from error
         if block.shape != tuple(shape) or block.dtype != dtype:
             raise ProtocolError(f"{path.name} holds {block.dtype} {block.shape}, expected {dtype} {tuple(shape)}")
