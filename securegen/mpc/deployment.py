@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from securegen.errors import ProtocolError, UsageError
 from securegen.mpc import aggregates, association, dealer, projected_run, score_run
@@ -186,33 +187,20 @@ def _vertical(session: Session, roles: Roles, task: Task, outcome: Outcome, read
     _agree(session, roles.left if reader is None else roles.right, task)
     if reader is not None:
         session.send_json(roles.dealer, "dealer/reveal", task.reveal)
-    if task.reveal != AGGREGATES:
-        _projected(session, roles, task, outcome, reader, log)
-        return
+    run: Any = projected_run
+    terms: dict[str, Any] = {"reveal": task.reveal, "threshold": task.threshold if task.reveal == HITS else None}
+    if task.reveal == AGGREGATES:
+        run, terms = aggregates, {"consent_aggregates": task.consent_aggregates}
     if reader is not None:
-        aggregates.genotype_run(
-            session, roles, reader, cohort=task.cohort, state=task.state, consent_aggregates=task.consent_aggregates,
-            column_limit=task.column_limit, threads=task.threads,
+        run.genotype_run(
+            session, roles, reader, cohort=task.cohort, state=task.state, column_limit=task.column_limit,
+            threads=task.threads, **terms,
         )  # fmt: skip
         return
-    outcome.tables = aggregates.phenotype_run(
-        session, roles, task.inputs, task.out, state=task.state, consent_aggregates=task.consent_aggregates,
-        masked=task.masked, log=log, digits=task.digits, threads=task.threads,
+    outcome.tables = run.phenotype_run(
+        session, roles, task.inputs, task.out, state=task.state, masked=task.masked, log=log, digits=task.digits,
+        threads=task.threads, **terms,
     )  # fmt: skip
-
-
-def _projected(session: Session, roles: Roles, task: Task, outcome: Outcome, reader, log: Log) -> None:
-    threshold = task.threshold if task.reveal == HITS else None
-    if reader is not None:
-        projected_run.genotype_run(
-            session, roles, reader, reveal=task.reveal, cohort=task.cohort, state=task.state, threshold=threshold,
-            column_limit=task.column_limit, threads=task.threads,
-        )  # fmt: skip
-    else:
-        outcome.tables = projected_run.phenotype_run(
-            session, roles, task.inputs, task.out, reveal=task.reveal, state=task.state, threshold=threshold,
-            masked=task.masked, log=log, digits=task.digits, threads=task.threads,
-        )  # fmt: skip
 
 
 def _outsourced(session: Session, roles: OutsourcedRoles, task: Task, outcome: Outcome, reader, log: Log) -> None:
