@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from securegen.errors import KeyFileError, PeerError, ProtocolError, SecuregenError
+from securegen.io.schema import printable
 from securegen.mpc.certs import RANK_URI, Identity, pin_of_der
-from securegen.mpc.frames import ABORT, JSON, NO_SESSION, Frame, encode_json, header, printable, read_frame
+from securegen.mpc.frames import ABORT, JSON, NO_SESSION, Frame, encode_json, header, read_frame
 from securegen.mpc.parties import Parties
 
 _HELLO_BYTES = 1 << 16

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from securegen.errors import ProtocolError
+from securegen.io.strict_json import parse_json
 
 ARRAY, JSON, ABORT, GOODBYE, WAITING = 1, 2, 3, 4, 5
 DTYPES: dict[int, np.dtype] = {
@@ -42,7 +43,6 @@ _HEAD = struct.Struct("<4sBBBB16sQQ")
 MAX_AXES = 8
 MAX_PAYLOAD = 1 << 30
 MAX_TEXT = 1 << 16  # of anything but arrays and JSON
-MAX_CONTAINERS = 1 << 22  # lists and objects of one JSON payload
 NO_SESSION = bytes(16)
 
 
@@ -58,15 +58,7 @@ class Frame:
 
     def json(self) -> object:
         """The decoded JSON object; ProtocolError when it is not JSON."""
-        text = self.payload.tobytes()
-        if len(text) > MAX_CONTAINERS and text.count(b"[") + text.count(b"{") > MAX_CONTAINERS:
-            raise ProtocolError(f"step {self.step!r} has more than {MAX_CONTAINERS} lists and objects")
-        try:
-            return json.loads(
-                text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_distinct
-            )  # fmt: skip
-        except (ValueError, RecursionError):  # ValueError: also bytes that are no text, and integers of many digits
-            raise ProtocolError(f"step {self.step!r} is not JSON") from None
+        return parse_json(self.payload.tobytes(), f"step {self.step!r}", error=ProtocolError)
 
 
 def header(kind: int, session: bytes, sequence: int, step: str, payload: np.ndarray) -> bytes:
@@ -77,29 +69,6 @@ def header(kind: int, session: bytes, sequence: int, step: str, payload: np.ndar
         raise ProtocolError(f"step {step!r}: {payload.dtype} of shape {payload.shape} cannot be sent as one frame")
     head = _HEAD.pack(_MAGIC, kind, _CODES[dtype], payload.ndim, len(name), session, sequence, payload.nbytes)
     return head + struct.pack(f"<{payload.ndim}Q", *payload.shape) + name
-
-
-def printable(text: object, size: int) -> str:
-    """A peer's text, cut to `size`, without what would forge lines of a log or move a terminal's cursor.
-
-    >>> printable("a\x1b[2J" + chr(10), 9)
-    'a?[2J?'
-    """
-    return "".join(c if c.isprintable() else "?" for c in str(text)[:size])
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
-
-
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    out = dict(pairs)
-    if len(out) != len(pairs):
-        raise ValueError("a key twice")
-    return out
 
 
 def encode_json(value: object) -> np.ndarray:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from securegen.errors import PeerError, PolicyError, ProtocolError, SecuregenError
+from securegen.io.schema import printable
 from securegen.mpc.connect import Links, fill_from
 from securegen.mpc.frames import (
     ABORT,
@@ -31,7 +32,6 @@ from securegen.mpc.frames import (
     Frame,
     encode_json,
     header,
-    printable,
     read_frame,
 )
 
