@@ -103,6 +103,7 @@ def _agree(session: Session, inputs: str) -> tuple[dict[str, bytes], dict[str, b
     told = {name: session.checked(m, _HELLO) for name, m in hellos.items()}
     _refuse_same_keys(told)
     later, others = [n for n in sorted(told) if n > me], [n for n in sorted(told) if n != me]
+    exchanged = {n: _shared(x, n, told[n]["x25519"]) for n in others}
     sealed = state.remember("sealed", lambda: {n: _encapsulate(n, told[n]["mlkem"]) for n in later}, _SEALED)
     keys = session.exchange(KEYS, lambda: ({"kem": {n: sealed[n]["ciphertext"].hex() for n in later}}, None))
     pairs = {}
@@ -110,7 +111,7 @@ def _agree(session: Session, inputs: str) -> tuple[dict[str, bytes], dict[str, b
         first, second = sorted((me, other))
         box = _box(session, keys[first], second)
         secret = sealed[other]["secret"] if first == me else kem.decapsulate(box)
-        pairs[other] = _pair_key(session, told, (first, second), box, secret + _shared(x, other, told[other]["x25519"]))
+        pairs[other] = _pair_key(session, told, (first, second), box, secret + exchanged[other])
     return pairs, _confirm(session, pairs, own["sender"])
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from securegen.mpc.secure_sum import PairwiseMasks
 
 from securegen.design import linear_design
 from securegen.engines import plain
@@ -14,7 +15,6 @@ from securegen.model import Columns, GenotypeBlock
 from securegen.mpc import aggregates, association, batches, gwas, outsourced, vertical
 from securegen.mpc.dealer import server_dealer
 from securegen.mpc.digits import Form
-from securegen.mpc.secure_sum import PairwiseMasks
 from securegen.mpc.state import OwnerState
 from securegen.stats.linear import linear
 
