@@ -34,8 +34,12 @@ class MessageLinks:
     def __init__(self, session: Session, study: Study, me: str) -> None:
         self._session, self._study, self._me = session, study, me
         self._early: dict[tuple[str, str], bytes] = {}
+        self._posted: set[str] = set()
 
     def post(self, step: str, raw: bytes) -> None:
+        if step in self._posted:
+            return
+        self._posted.add(step)
         frame = np.frombuffer(step.encode() + b"\n" + raw, np.uint8)
         for other in self._session.others:
             self._session.send(other, FRAME, frame)
