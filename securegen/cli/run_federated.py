@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from securegen.cli.summary import print_summaries, promises
 from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.design import Analysis
 from securegen.errors import UsageError
 from securegen.federated import rehearsal
-from securegen.io.output import atomic, make_working_folder
+from securegen.io.output import copy_file, make_working_folder
 from securegen.provenance import RunLog
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
@@ -47,8 +46,7 @@ def run_federated(
         tables = []
         for s in records[0]["summaries"]:
             path = out + s["path"].removeprefix(str(work / local[0].name / "result"))
-            with atomic(path) as stream:
-                stream.write(Path(s["path"]).read_bytes())
+            copy_file(s["path"], path)
             analysis = Analysis(s["test"], s["phenotype"], (), (), None)
             fields = (s["variants"], s["dropped"], s["codes"], s["promise"], s["lambda_gc"], s["top"])
             tables.append(Summary(analysis, path, *fields))

@@ -17,7 +17,7 @@ from securegen.errors import PeerError, ProtocolError
 from securegen.federated.identity import Identity
 from securegen.federated.messages import MOST_HEAD, MOST_PAYLOAD, STOPPED, Message, read_message, write_message
 from securegen.federated.studyfile import Site, Study
-from securegen.io.output import atomic
+from securegen.io.output import FOR_OTHERS, atomic
 from securegen.io.schema import printable
 from securegen.io.strict_json import read_regular
 from securegen.study import Log, silent
@@ -58,7 +58,7 @@ class MessageFolder:
                 return
         except (FileNotFoundError, ProtocolError):
             pass  # absent, or put there by somebody else
-        with atomic(path) as stream:
+        with atomic(path, mode=FOR_OTHERS) as stream:
             stream.write(raw)
 
     def own(self, step: str) -> Message | None:

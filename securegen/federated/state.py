@@ -22,6 +22,7 @@ from typing import Any
 
 from securegen.errors import ArtefactError, StorageError
 from securegen.federated.studyfile import Study
+from securegen.io.output import PRIVATE, PRIVATE_FOLDER, atomic, make_folder, sync_folder
 from securegen.io.schema import Check
 from securegen.io.strict_json import parse_json, read_regular
 
@@ -32,11 +33,11 @@ _MOST = 1 << 30
 
 def private_folder(folder: Path) -> None:
     """Make a folder that nobody else can enter. Raises StorageError."""
+    make_folder(folder, PRIVATE_FOLDER)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.chmod(folder, 0o700)
+        os.chmod(folder, PRIVATE_FOLDER)
     except OSError as error:
-        raise StorageError(f"cannot make the folder {folder}: {error.strerror}") from None
+        raise StorageError(f"cannot shut {folder} to others: {error.strerror}") from None
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,7 +65,8 @@ class SiteState:
 
     def put(self, name: str, raw: bytes) -> bytes:
         """Write an entry that does not exist yet; it is on disk when this returns. Raises StorageError."""
-        _write_new(self.folder / name, self._mac(name, raw) + raw)
+        with atomic(self.folder / name, mode=PRIVATE, overwrite=False) as stream:
+            stream.write(self._mac(name, raw) + raw)
         return raw
 
     def once(self, name: str, make: Callable[[], bytes]) -> bytes:
@@ -94,31 +96,7 @@ class SiteState:
             stream.flush()
             os.fsync(stream.fileno())
         path.unlink(missing_ok=True)
-        _flush(self.folder)
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write_new(path: Path, raw: bytes) -> None:
-    """Write a file of mode 0600 whole, flush it and its folder. Raises StorageError, also when it exists."""
-    temporary = path.parent / f".{path.name}.new"
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(raw)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.link(temporary, path)
-        os.unlink(temporary)
-        _flush(path.parent)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from None
+        sync_folder(self.folder)
 
 
 def study_folder(state: Path, study: Study) -> Path:
@@ -140,8 +118,6 @@ def open_state(state: Path, study: Study) -> Iterator[SiteState]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise StorageError(f"another process works on {folder}: one process a site and study") from None
-        for stale in folder.glob(".*.new"):  # of a process that was killed
-            stale.unlink()
         yield SiteState(folder, _key(folder))
     finally:
         os.close(lock)
@@ -151,10 +127,11 @@ def _key(folder: Path) -> bytes:
     """The key of a memory and its SHA-256, in one file."""
     path = folder / KEY
     if not path.exists():
-        if any(p.name not in (LOCK,) for p in folder.iterdir()):
+        if any(p.name != LOCK and not p.name.startswith(".") for p in folder.iterdir()):
             raise ArtefactError(f"{folder} lacks {KEY}: bring the folder back as it was, or start another study")
         key = secrets.token_bytes(32)
-        _write_new(path, key + hashlib.sha256(key).digest())
+        with atomic(path, mode=PRIVATE, overwrite=False) as stream:
+            stream.write(key + hashlib.sha256(key).digest())
     raw = read_regular(path, "the key of the site's memory", most=64)
     if len(raw) != 64 or hashlib.sha256(raw[:32]).digest() != raw[32:]:
         raise ArtefactError(f"{path} is damaged: bring the folder back as it was, or start another study")

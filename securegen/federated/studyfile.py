@@ -18,7 +18,7 @@ from typing import Any
 from securegen.errors import ArtefactError, DesignError, PolicyError, StorageError, UsageError
 from securegen.federated.identity import Identity, check_name, fingerprint, sha256, verifies
 from securegen.io.dosages import check_grid
-from securegen.io.output import write_json, write_text
+from securegen.io.output import FOR_OTHERS, write_json, write_text
 from securegen.io.schema import Refused, boolean, hex_bytes, hex_text, integer, list_of, one_of, record, text
 from securegen.io.strict_json import read_json, read_regular
 
@@ -256,8 +256,10 @@ def write_study(folder: Path, study: Study, coordinator: Identity) -> Study:
     content = render(study, opened_by(study))
     finished = parse(content, STUDY)
     signature = coordinator.sign(b"securegen study " + finished.digest.encode())
-    write_text(folder / STUDY, content, overwrite=False)
-    write_json(folder / SIGNATURE, {"study": finished.digest, "signature": signature.hex()}, overwrite=False)
+    write_text(folder / STUDY, content, mode=FOR_OTHERS, overwrite=False)
+    write_json(
+        folder / SIGNATURE, {"study": finished.digest, "signature": signature.hex()}, mode=FOR_OTHERS, overwrite=False
+    )
     return finished
 
 
