@@ -96,9 +96,9 @@ def run_site(
         board.withdraw_stop()
         try:
             own = _open_inputs(folder, study, variants, site, memory, inputs, log)
-            salt = _same_inputs(memory, inputs, own.reader.samples)
+            commitment = _same_inputs(memory, inputs, own.reader.samples)
             with (connect or _in_folder)(board) as transport:
-                return _take_part(transport, board, site, identity, memory, own, salt, out, digits, filters, log)
+                return _take_part(transport, board, site, identity, memory, own, commitment, out, digits, filters, log)
         except PeerError:
             raise
         except SecuregenError as error:
@@ -176,7 +176,9 @@ def _same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
         raise ArtefactError(
             f"this site began the study with {begun}; this is {software}: go on with the former, or start another study"
         )
-    people = sha256(*(f"{f}\t{i}".encode() for f, i in zip(samples.fid, samples.iid, strict=True)))
+    people = sha256(
+        *(f"{f}\t{i}".encode(errors="surrogateescape") for f, i in zip(samples.fid, samples.iid, strict=True))
+    )
     now = commitment_to_inputs(salt, {**inputs.digests(), "samples": people, "software": software})
     if memory.once("inputs", now.encode).decode() != now:
         raise ArtefactError(CHANGED)
