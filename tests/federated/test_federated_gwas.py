@@ -277,6 +277,22 @@ def test_site_indicators_and_components_are_covariates(tmp_path, cohort):
     assert (tmp_path / "site1" / "result.QT.glm.linear").read_bytes() == expected["QT"]
 
 
+def test_two_sites_and_commitments_write_the_same_tables(tmp_path, cohort):
+    inputs = Inputs(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",))
+    expected = plain_text(tmp_path, cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",))
+    sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 2)
+    rehearsal.set_up(tmp_path / "two", inputs, sites, print, two_sites_learn_each_other=True)
+    done = take_turns(tmp_path / "two", inputs, sites)
+    assert (tmp_path / "two" / "site2" / "result.QT.glm.linear").read_bytes() == expected["QT"]
+    assert any("two sites" in w for w in done["site1"].receipt.warnings)
+    sites = prepare(tmp_path / "three", cohort, pheno_name=("QT",))[1]
+    restart(tmp_path / "three", cohort, sites, commit=True)
+    done = take_turns(tmp_path / "three", inputs, sites)
+    assert (tmp_path / "three" / "site3" / "result.QT.glm.linear").read_bytes() == expected["QT"]
+    posted = list((tmp_path / "three" / "shared" / "site1").glob("*.commit.msg"))
+    assert len(posted) == len([r for r in done["site1"].opened["rounds"] if r["rows"]])
+
+
 def test_projection_is_the_sum_of_the_definition(tmp_path, cohort):
     lines = [
         "#CHROM\tPOS\tID\tEFFECT_ALLELE\tOTHER_ALLELE\tFREQ\tPC1\n",
