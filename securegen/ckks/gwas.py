@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads
 
-from securegen.ckks import artefact, codec
-from securegen.ckks.cohort import CHUNK_GROUPS, EncryptedCohort, Progress, _make_folder, chunks, no_progress
+from securegen.ckks import artefact, bodies, codec
+from securegen.ckks.codec import CHUNK_GROUPS, chunks
+from securegen.ckks.cohort import EncryptedCohort, Progress, _make_folder, no_progress
 from securegen.ckks.encryption import scaled_residues
 from securegen.ckks.layout import has_ones, products
 from securegen.ckks.parameters import Ring
@@ -58,10 +59,12 @@ def associate(
         raise ArtefactError(
             f"{cohort.folder} is stored for scores, not for association: encrypt it by an association plan"
         )
+    bodies.check_pair(cohort.body, design.body, cohort.parameters)
     _make_folder(folder, 0o755)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
     streams = [tuple(part["streams"]) for part in cohort.blocks]
-    wanted = [design.outputs(s) for s in streams]
+    outputs = {s: design.outputs(s) for s in set(streams)}
+    wanted = [outputs[s] for s in streams]
     columns = Columns(design)
     threads = get_num_threads()
     done = _Counter(len(streams) * len(chunks(cohort.parameters)), progress)
@@ -200,4 +203,4 @@ class _Counter:
 
 def open_results(folder: Path) -> dict[str, Any]:
     """The manifest of a results folder, checked for form only; its truth is for `verify` to establish."""
-    return artefact.read_manifest(folder, "results", None)
+    return artefact.read_manifest(folder, "results", None, bodies.RESULTS)

@@ -40,6 +40,11 @@ def _refuse(where: str, value: object, wanted: str) -> Refused:
     return Refused(f"{where or 'the whole'} is {found}, expected {wanted}")
 
 
+def anything(value: object, where: str) -> object:
+    """Whatever is there: its form is checked elsewhere."""
+    return value
+
+
 def integer(low: int, high: int) -> Check:
     """An integer with low ≤ value ≤ high; true and 1.0 are not integers."""
 
@@ -122,9 +127,10 @@ def list_of(inner: Check, least: int, most: int) -> Check:
     """A list of `least` to `most` values."""
 
     def check(value: object, where: str) -> list[Any]:
-        if type(value) is not list or not least <= len(value) <= most:
-            found = f"a list of {len(value)}" if type(value) is list else value
-            raise _refuse(where, found, f"a list of {least} to {most}")
+        if type(value) is not list:
+            raise _refuse(where, value, f"a list of {least} to {most}")
+        if not least <= len(value) <= most:
+            raise Refused(f"{where or 'the whole'} is a list of {len(value)}, expected one of {least} to {most}")
         return [inner(v, f"{where}[{i}]") for i, v in enumerate(value)]
 
     return check
@@ -138,6 +144,18 @@ def map_of(inner: Check, most: int, *, name: Check | None = None) -> Check:
         if type(value) is not dict or len(value) > most:
             raise _refuse(where, value, f"an object of at most {most} entries")
         return {name(k, f"a key of {where or 'the whole'}"): inner(v, f"{where}.{shown(k)}") for k, v in value.items()}
+
+    return check
+
+
+def has(**fields: Check) -> Check:
+    """An object that may have these fields and any others, which stay as they are."""
+
+    def check(value: object, where: str) -> dict[str, Any]:
+        if type(value) is not dict:
+            raise _refuse(where, value, "an object")
+        prefix = f"{where}." if where else ""
+        return {**value, **{k: check(value[k], prefix + k) for k, check in fields.items() if k in value}}
 
     return check
 

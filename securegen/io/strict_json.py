@@ -7,11 +7,14 @@ are opened: a named pipe would keep a reader waiting for ever. What the value mu
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import json
 import math
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +25,40 @@ MOST_BYTES = 1 << 26
 MOST_CONTAINERS = 1 << 22
 
 
-def read_regular(
-    path: str | Path, what: str, *, most: int = MOST_BYTES, error: type[SecuregenError] = ArtefactError
-) -> bytes:
-    """The bytes of a regular file of at most `most` bytes. Raises FileNotFoundError, `error` for everything else."""
+@contextlib.contextmanager
+def open_regular(
+    path: str | Path, what: str, *, error: type[SecuregenError] = ArtefactError
+) -> Iterator[tuple[io.FileIO, os.stat_result]]:
+    """A regular file, unbuffered, and its status. Raises FileNotFoundError, `error` for everything else, also where the
+    block fails to read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
+        with os.fdopen(descriptor, "rb", buffering=0) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise error(f"{path} is not a regular file: it cannot be {what}")
-            if status.st_size > most:
-                raise error(f"{path} has {status.st_size} bytes: too large to be {what}")
-            raw = stream.read(most + 1)
+            yield stream, status
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as problem:
         if isinstance(problem, OSError) and problem.errno == errno.ENXIO:
             raise error(f"{path} is not a regular file: it cannot be {what}") from None
-        raise error(f"cannot read {path}: {getattr(problem, 'strerror', None) or problem}") from None
+        raise error(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+
+
+def read_regular(
+    path: str | Path, what: str, *, most: int = MOST_BYTES, error: type[SecuregenError] = ArtefactError
+) -> bytes:
+    """The bytes of a regular file of at most `most` bytes. Raises FileNotFoundError, `error` for everything else."""
+    with open_regular(path, what, error=error) as (stream, status):
+        if status.st_size > most:
+            raise error(f"{path} has {status.st_size} bytes: too large to be {what}")
+        raw = bytearray()
+        while part := stream.read(min(1 << 20, most + 1 - len(raw))):
+            raw += part
     if len(raw) > most:
         raise error(f"{path} grows while it is read: it cannot be {what}")
-    return raw
+    return bytes(raw)
 
 
 def parse_json(

@@ -43,11 +43,9 @@ def words(key: bytes, domain: str, *, number: int, shape: tuple[int, ...], dtype
     """
     dtype = np.dtype(dtype)
     count = math.prod(shape)
-    if not 0 <= count * dtype.itemsize <= MAX_BYTES:
+    if min(shape, default=0) < 0 or count * dtype.itemsize > MAX_BYTES:
         raise ProtocolError(f"a party announced sizes {tuple(shape)}, more than this protocol masks at once")
-    out = keystream(derive_key(key, domain), number, count * dtype.itemsize).view(dtype).reshape(shape)
-    assert out.shape == tuple(shape)
-    return out
+    return keystream(derive_key(key, domain), number, count * dtype.itemsize).view(dtype).reshape(shape)
 
 
 @dataclass
