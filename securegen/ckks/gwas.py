@@ -12,6 +12,7 @@ of columns, not with N or M.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from securegen.kernels.threads import in_threads
 from securegen.randomness import KEY_BYTES
 
 BATCH_BYTES = 256 << 20
+Packed = dict[str, PackedColumns]
 AHEAD_BYTES = 192 << 20  # columns of a chunk that are small enough to be in memory twice
 TEAM = 5  # blocks that a thread sums together at most
 
@@ -173,11 +175,11 @@ def _sum_chunks(teams: list[Team], cohort: EncryptedCohort, columns: Columns, th
     count = len(chunks(cohort.parameters))
     early = threads > 1 and columns.bytes(CHUNK_GROUPS) <= AHEAD_BYTES
     with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(columns.read, 0)
+        ahead = _submit(reader, columns.read, 0)
         for chunk in range(count):
             present = ahead
             if early and chunk + 1 < count:
-                ahead = reader.submit(columns.read, chunk + 1)
+                ahead = _submit(reader, columns.read, chunk + 1)
 
             def add(team: Team, chunk: int = chunk, present: Future[dict[str, PackedColumns]] = present) -> None:
                 team.add(chunk, present)
@@ -186,7 +188,17 @@ def _sum_chunks(teams: list[Team], cohort: EncryptedCohort, columns: Columns, th
             in_threads(add, teams, threads=threads)
             if not early and chunk + 1 < count:
                 del present, add, ahead
-                ahead = reader.submit(columns.read, chunk + 1)
+                ahead = _submit(reader, columns.read, chunk + 1)
+
+
+def _submit(pool: ThreadPoolExecutor, read: Callable[[int], Packed], chunk: int) -> Future[Packed]:
+    """Read in the background, or at once where the system allows no more threads."""
+    try:
+        return pool.submit(read, chunk)
+    except RuntimeError:
+        done: Future[Packed] = Future()
+        done.set_result(read(chunk))
+        return done
 
 
 class _Counter:

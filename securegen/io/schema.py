@@ -8,6 +8,7 @@ A check takes a value and where it stands, and returns the value (bytes for hex)
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,15 @@ def printable(value: object, size: int) -> str:
     'a?[2J?'
     """
     return "".join(c if c.isprintable() else "?" for c in str(value)[:size])
+
+
+def one_line(text: str) -> str:
+    """Text with whatever is not printable as Python writes it: it stays one line and moves no cursor.
+
+    >>> print(one_line("a\x1b[2J" + chr(10) + "é"))
+    a\\x1b[2J\\né
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def shown(value: object, size: int = 40) -> str:
@@ -148,12 +158,26 @@ def map_of(inner: Check, most: int, *, name: Check | None = None) -> Check:
     return check
 
 
-def has(**fields: Check) -> Check:
-    """An object that may have these fields and any others, which stay as they are."""
+def either(*choices: Check) -> Check:
+    """What one of these allows; told is what the last one wanted."""
+
+    def check(value: object, where: str) -> Any:
+        for choice in choices[:-1]:
+            with contextlib.suppress(Refused):
+                return choice(value, where)
+        return choices[-1](value, where)
+
+    return check
+
+
+def has(*needed: str, **fields: Check) -> Check:
+    """An object with the needed fields; others may be there. Those that have a check are held against it, the rest stays."""
 
     def check(value: object, where: str) -> dict[str, Any]:
         if type(value) is not dict:
             raise _refuse(where, value, "an object")
+        if absent := [f for f in needed if f not in value]:
+            raise Refused(f"{where or 'the whole'} lacks {', '.join(absent)}")
         prefix = f"{where}." if where else ""
         return {**value, **{k: check(value[k], prefix + k) for k, check in fields.items() if k in value}}
 

@@ -23,6 +23,7 @@ from securegen.io.schema import Check, Refused
 
 MOST_BYTES = 1 << 26
 MOST_CONTAINERS = 1 << 22
+MOST_DEPTH = 64
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def open_regular(
     block fails to read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb", buffering=0) as stream:
+        with io.FileIO(descriptor) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise error(f"{path} is not a regular file: it cannot be {what}")
@@ -74,10 +75,13 @@ def parse_json(
     securegen.errors.ArtefactError: an example is damaged: it is not JSON (not a finite number)
     """
     raw = text.encode() if isinstance(text, str) else text
-    if len(raw) > MOST_CONTAINERS and raw.count(b"[") + raw.count(b"{") > MOST_CONTAINERS:
+    containers = raw.count(b"[") + raw.count(b"{")  # at most: strings may hold some
+    if containers > MOST_CONTAINERS:
         raise error(f"{what} is damaged: it has more than {MOST_CONTAINERS} lists and objects")
     try:
         value = json.loads(raw.decode(), parse_float=_finite, parse_constant=_finite, object_pairs_hook=_distinct)
+        if containers > MOST_DEPTH and _deep(value):
+            raise RecursionError
     except RecursionError:
         raise error(f"{what} is damaged: it is not JSON (nested too deeply)") from None
     except json.JSONDecodeError as problem:
@@ -105,6 +109,19 @@ def read_json(
     what: the file's role with its article, as in "a public key".
     """
     return parse_json(read_regular(path, what, most=most, error=error), f"{path}, {what},", check, error=error)
+
+
+def _deep(value: object) -> bool:
+    """Whether lists and objects are nested more than MOST_DEPTH times: whoever walks through them need not count."""
+    level = [value]
+    for _ in range(MOST_DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer if type(outer) is list else ())
+            if type(inner) in (dict, list)
+        ]
+    return bool(level)
 
 
 def _finite(text: str) -> float:
