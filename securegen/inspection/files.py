@@ -260,5 +260,6 @@ JSON_KINDS: dict[str, Callable[[Path], Found]] = {
     keys.PUBLIC_MAGIC: _public_key,
     "securegen reply ledger 1": _ledger,
     "securegen mpc state 1": _state,
+    "securegen mpc state 2": _state,
     "securegen score challenge 1": _challenge,
 }

@@ -19,7 +19,7 @@ from securegen.errors import ProtocolError
 from securegen.randomness import KEY_BYTES, keystream
 
 _LABEL = b"securegen prg v1\0"
-MAX_BYTES = 1 << 32  # of one array: sizes come from peers, and no frame holds more than a quarter of it
+MAX_BYTES = 1 << 30  # of one array: sizes come from peers, and no frame holds more
 
 
 def derive_key(key: bytes, domain: str) -> bytes:
