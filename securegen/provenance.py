@@ -18,16 +18,25 @@ from securegen.io.schema import Check, anything, either, has, integer, list_of, 
 from securegen.io.strict_json import read_json
 from securegen.version import VERSION
 
-_COUNT = optional(integer(0, 1 << 62))
+_SIZE = integer(0, 1 << 62)
+_COUNT = optional(_SIZE)
 _NUMBER = optional(number(-1e300, 1e300))
+
+
+def _sizes(value: object, where: str) -> dict[str, Any]:
+    """Bytes by name; those `sent` by party."""
+    found = map_of(anything, 256)(value, where)
+    return {k: (map_of(_SIZE, 256) if k == "sent" else _SIZE)(v, f"{where}.{k}") for k, v in found.items()}
+
+
 _WORDS = list_of(text(1 << 12), 0, 1 << 12)
 _FIELDS: dict[str, Check] = {
     "command": text(256), "version": text(64), "engine": text(64), "samples": _COUNT, "variants": _COUNT,
     "phenotypes": optional(list_of(text(255), 0, 1 << 14)), "missing": optional(text(64)), "reveal": optional(text(64)),
-    "seconds": map_of(number(0, 1e12), 64), "bytes": optional(map_of(either(map_of(_COUNT, 256), _COUNT), 256)),
+    "seconds": map_of(number(0, 1e12), 64), "bytes": _sizes, "parameters": optional(has()),
     "peak_rss_bytes": _COUNT, "planned_noise_margin_bits": _NUMBER, "machine": map_of(text(255), 16),
     "promise": optional(map_of(either(map_of(either(map_of(_NUMBER, 64), _NUMBER), 1 << 14), _NUMBER), 1 << 14)),
-    "inputs": optional(map_of(text(255), 1 << 12)), "match": optional(map_of(map_of(_COUNT, 64), 1 << 12, name=text(4096))),
+    "inputs": optional(map_of(text(255), 1 << 12)), "match": optional(map_of(map_of(_SIZE, 64), 1 << 12, name=text(4096))),
     "receipt": optional(
         has(
             scenario=text(1 << 12), parties=list_of(map_of(text(1 << 14), 16), 0, 1 << 10), released=_WORDS,

@@ -12,6 +12,7 @@ import datetime
 import hashlib
 import os
 import ssl
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,7 @@ class Identity:
         if self.key.stat().st_mode & 0o077:
             raise KeyFileError(f"{self.key} can be read by others: chmod 600 {self.key}")
         own, authority = load_certificate(self.certificate), load_certificate(self.authority)
-        found = pin_of_der(own.public_bytes(serialization.Encoding.DER))
+        found = _pin_of(own)
         if found != pin:
             raise KeyFileError(f"{self.certificate} has key {found}; parties.toml pins {pin}")
         now = datetime.datetime.now(datetime.UTC)
@@ -98,16 +99,20 @@ def pin_of_der(certificate: bytes) -> str:
     """The pin of a DER certificate: sha256 of its SubjectPublicKeyInfo, as parties.toml writes it. Raises KeyFileError
     when it is none, or has a key of a kind that is not known."""
     try:
-        public = x509.load_der_x509_certificate(certificate).public_key()
-        der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return _pin_of(x509.load_der_x509_certificate(certificate))
+    except Exception:  # as in `_load`
         raise KeyFileError("a certificate is damaged, or its key is of a kind that is not known") from None
+
+
+def _pin_of(certificate: x509.Certificate) -> str:
+    public = certificate.public_key()
+    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return "sha256:" + hashlib.sha256(der).hexdigest()
 
 
 def pin(certificate: Path) -> str:
     """The pin of a PEM certificate file."""
-    return pin_of_der(load_certificate(certificate).public_bytes(serialization.Encoding.DER))
+    return _pin_of(load_certificate(certificate))
 
 
 def init_ca(directory: Path, *, days: int = 365) -> Path:
@@ -223,11 +228,15 @@ def _read_certificate(pem: bytes) -> x509.Certificate:
 
 def _load(parse, path: Path, what: str):
     try:
-        return parse(read_regular(path, f"a {what}", most=_MOST_PEM, error=KeyFileError))
+        raw = read_regular(path, f"a {what}", most=_MOST_PEM, error=KeyFileError)
     except FileNotFoundError as error:
         raise KeyFileError(f"{path}: no such file; make it with `securegen certs`") from error
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        raise KeyFileError(f"{path} is not a {what} in PEM form") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of certificates that later versions refuse
+        try:
+            return parse(raw)
+        except Exception:  # the parser has a class for every kind of damage
+            raise KeyFileError(f"{path} is not a {what} in PEM form") from None
 
 
 def load_certificate(path: Path) -> x509.Certificate:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import PolicyError, StorageError, UsageError
-from securegen.io.schema import hex_text, integer, map_of, one_of, record, text
+from securegen.io.schema import hex_text, integer, map_of, one_of, printable, record, text
 from securegen.io.strict_json import parse_json, read_regular
 from securegen.mpc.prg import derive_key
 from securegen.randomness import KEY_BYTES, fresh_key
@@ -93,7 +93,9 @@ class OwnerState:
         with self._update() as state:
             known = state["claims"].setdefault(what, value) if keep else state["claims"].get(what, value)
             if known != value:
-                raise PolicyError(f"{self.path}: the {what!r} was {known} before, now {value}: {advice}")
+                raise PolicyError(
+                    f"{self.path}: the {what!r} was {printable(known, 80)} before, now {printable(value, 80)}: {advice}"
+                )
 
     def claim(self, use: str, digest: str) -> None:
         """Record that the one-time mask `use` covers `digest`; PolicyError when it was used before, whatever for."""
@@ -160,7 +162,9 @@ def _digest(state: dict) -> str:
 def _bind(state: dict, use: str, digest: str, advice: str) -> None:
     known = state["claims"].setdefault(use, digest)
     if known != digest:
-        raise PolicyError(f"the mask {use!r} covers other data (sha256 {known[:16]}…, now {digest[:16]}…); {advice}")
+        raise PolicyError(
+            f"the mask {use!r} covers other data (sha256 {printable(known, 16)}…, now {digest[:16]}…); {advice}"
+        )
 
 
 def _replace(path: Path, data: bytes) -> None:
