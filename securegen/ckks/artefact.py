@@ -118,6 +118,15 @@ def open_manifest(folder: Path, role: str | None = None) -> Manifest:
     return found
 
 
+@contextlib.contextmanager
+def found_in(folder: Path) -> Iterator[None]:
+    """Name the folder in an ArtefactError."""
+    try:
+        yield
+    except ArtefactError as error:
+        raise ArtefactError(f"{folder}: {error}") from None
+
+
 def manifest_digest(folder: Path) -> str:
     """SHA-256 of the signed part of a manifest: the identity of the artefact."""
     return open_manifest(folder).digest

@@ -334,8 +334,10 @@ class EncryptedCohort:
 def open_cohort(folder: Path) -> EncryptedCohort:
     """Open a folder that an owner sent. Raises ArtefactError unless it is complete, whole and signed."""
     found = artefact.open_manifest(folder, "cohort")
-    public = PublicKey.from_json(found.body.get("public"))
+    with artefact.found_in(folder):
+        public = PublicKey.from_json(found.body.get("public"))
     found.require_signature(public)
     body = found.checked(bodies.COHORT)
-    bodies.check_cohort(body, public.parameters)
+    with artefact.found_in(folder):
+        bodies.check_cohort(body, public.parameters)
     return EncryptedCohort(folder, body, public, found.digest)

@@ -61,7 +61,8 @@ def associate(
         raise ArtefactError(
             f"{cohort.folder} is stored for scores, not for association: encrypt it by an association plan"
         )
-    bodies.check_pair(cohort.body, design.body, cohort.parameters)
+    with artefact.found_in(design.folder):
+        bodies.check_pair(cohort.body, design.body, cohort.parameters)
     _make_folder(folder, 0o755)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
     streams = [tuple(part["streams"]) for part in cohort.blocks]

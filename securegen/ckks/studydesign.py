@@ -229,5 +229,6 @@ def open_design(folder: Path, public: PublicKey) -> EncryptedDesign:
     found = artefact.open_manifest(folder, "design")
     found.require_signature(public)
     body = found.checked(bodies.DESIGN)
-    bodies.check_design(body, public.parameters)
+    with artefact.found_in(folder):
+        bodies.check_design(body, public.parameters)
     return EncryptedDesign(folder, body, public, found.digest)
