@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import platform
 import re
 import resource
@@ -111,7 +112,7 @@ class RunLog:
         earlier = [
             r for r in records_in(f"{self.out}.run.json") if _verb(r["command"]) != _verb(self.record["command"])
         ]
-        write_json(f"{self.out}.run.json", self.record | ({"earlier": earlier} if earlier else {}))
+        write_json(f"{self.out}.run.json", _finite(self.record | ({"earlier": earlier} if earlier else {})))
         self.save_lines()
 
     def save_lines(self) -> None:
@@ -125,6 +126,15 @@ class RunLog:
         own = f"securegen {VERSION} {_verb(self.record['command'])}"
         kept = [p.rstrip() for p in parts if p.strip() and not re.match(re.escape(own) + r"(,| --)", p)]
         write_text(f"{self.out}.log", "\n\n".join([*kept, "\n".join(self.lines)]) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _verb(command: str) -> str:

@@ -63,18 +63,9 @@ def hostile(small_encrypted, small_key, tmp_path_factory) -> Hostile:
 
 # Names and marks that say nothing about where anything lies: any value of the right form is as good.
 FREE = {
-    "cohort_id",
-    "nonce",
-    "key_id",
-    "verify_key",
-    "blake3",
-    "seed",
-    "name",
-    "dosage_grid",
-    "norm",
-    "public_ones",
+    "m", "cohort_id", "nonce", "key_id", "verify_key", "blake3", "seed", "name", "dosage_grid", "norm", "public_ones",
     "squared",
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("role", ["cohort", "design"])
