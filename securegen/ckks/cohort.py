@@ -336,8 +336,8 @@ def open_cohort(folder: Path) -> EncryptedCohort:
     found = artefact.open_manifest(folder, "cohort")
     with artefact.found_in(folder):
         public = PublicKey.from_json(found.body.get("public"))
-    found.require_signature(public)
     body = found.checked(bodies.COHORT)
+    found.require_signature(public)
     with artefact.found_in(folder):
         bodies.check_cohort(body, public.parameters)
     return EncryptedCohort(folder, body, public, found.digest)

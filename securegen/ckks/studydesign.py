@@ -227,8 +227,8 @@ class EncryptedDesign:
 def open_design(folder: Path, public: PublicKey) -> EncryptedDesign:
     """Open a design that the cohort's owner sent. Raises ArtefactError unless it is whole and signed by that key."""
     found = artefact.open_manifest(folder, "design")
-    found.require_signature(public)
     body = found.checked(bodies.DESIGN)
+    found.require_signature(public)
     with artefact.found_in(folder):
         bodies.check_design(body, public.parameters)
     return EncryptedDesign(folder, body, public, found.digest)

@@ -82,11 +82,13 @@ def parse_json(
         value = json.loads(raw.decode(), parse_float=_finite, parse_constant=_finite, object_pairs_hook=_distinct)
         if containers > MOST_DEPTH and _deep(value):
             raise RecursionError
+        if b"\\ud" in raw or b"\\uD" in raw:
+            json.dumps(value, ensure_ascii=False).encode()  # halves of a pair are no text: nobody could write them down
     except RecursionError:
         raise error(f"{what} is damaged: it is not JSON (nested too deeply)") from None
     except json.JSONDecodeError as problem:
         raise error(f"{what} is damaged: it is not JSON (line {problem.lineno})") from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise error(f"{what} is damaged: it is not text") from None
     except ValueError as problem:
         raise error(f"{what} is damaged: it is not JSON ({_brief(problem)})") from None

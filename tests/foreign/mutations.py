@@ -14,7 +14,7 @@ from securegen.errors import SecuregenError
 
 HOSTILE: tuple[object, ...] = (
     None, True, [], {}, -1, 0, 1, 7, 10**12, 1 << 63, 10**400, 0.5, 1e308, float("nan"), float("inf"), "", "x", "1",
-    "aa" * 16, "0" * 64, "\x1b[2J\n", "\u202e" * 9, "../x", "..", "y" * 5000, [[[]]], {"a": {"b": None}}, ["g"], [-1],
+    "aa" * 16, "0" * 64, "\x1b[2J\n", "\ud800", "\u202e" * 9, "../x", "..", "y" * 5000, [[[]]], {"a": {"b": None}}, ["g"], [-1],
 )  # fmt: skip
 BOUND = 48 << 20  # bytes that a refusal may take
 
