@@ -66,7 +66,7 @@ def model_run(
     wanted = used_variants(matches)
     dosage, second, called = (row[wanted] for row in sums)
     counts = AlleleCounts(wanted, dosage, second, called, len(cohort.samples))
-    plan = plan_scores(matches, dosage_grid=cohort.dosage_grid, counts=counts)
+    plan = plan_scores(matches, dosage_grid=cohort.dosage_grid, counts=counts, digits=digits)
     _refuse_revealing(plan, len(cohort.samples), digits, allow)
     limit = min(reply_limit, lifetime_replies(plan, allow))
     session.send_json(roles.left, "scores/plan", {
