@@ -53,7 +53,7 @@ from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 TOKEN_BYTES = 16
 KEPT = record(plan=record_of_plan, token=hex_text(TOKEN_BYTES), models=list_of(hex_text(32), 1, MOST_SCORES))
-RINGS = prs_blinding.RINGS + prs_encrypted.RINGS
+RINGS = tuple(dict.fromkeys(prs_blinding.RINGS + prs_encrypted.RINGS))
 
 
 @dataclass(frozen=True)

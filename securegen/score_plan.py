@@ -159,7 +159,8 @@ def _quantise(
 ) -> tuple[int, IntArray, float]:
     """Exponent, (K, 3) integers of 0, 1 and 2 copies of the effect allele, and Σ of what rounding can change a row by.
 
-    bits: of the largest weight; None: `bits_for` the digits. A weight is rounded once, so that two copies of an additive one count twice its integer.
+    bits: of the largest weight; None: `bits_for` the digits. A weight is rounded once, so that two copies of an additive
+    one count twice its integer.
     """
     file = match.scoring
     texts = [
@@ -312,7 +313,9 @@ def plan_scores(
     for c, limit in enumerate(bound):
         if limit >= 1 << 63:
             label = names[c] if c < len(names) else "the allele counts"
-            raise PlanError(f"sums of {label} could reach 2^{limit.bit_length()}: use fewer bits a weight (--weight-bits)")
+            raise PlanError(
+                f"sums of {label} could reach 2^{limit.bit_length()}: use fewer bits a weight (--weight-bits)"
+            )
     return ScorePlan(
         names, variant, grid, imputation, tuple(exponents), a, b if b.any() else None, u,
         np.array(constant, np.int64), bound, tuple(errors),

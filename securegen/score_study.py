@@ -38,10 +38,10 @@ class ScoreInputs:
     """What names a score run.
 
     score: scoring files; columns: 1-based numbers of id, effect allele and weights, or None to go by header names;
-    match_by: auto, id or position; imputation: cohort, file or none; bits: of a score's largest weight, None for as many as
-    its digits need; digits: significant digits released; minimum: fewest variants of a score, None for `minimum_variants`; allow: scores
-    that may have fewer; reference: a .sscore file to compare with; intercept, slope: of the logistic link, where
-    risks are wanted.
+    match_by: auto, id or position; imputation: cohort, file or none; bits: of a score's largest weight, None for as
+    many as its digits need; digits: significant digits released; minimum: fewest variants of a score, None for
+    `minimum_variants`; allow: scores that may have fewer; reference: a .sscore file to compare with; intercept,
+    slope: of the logistic link, where risks are wanted.
     """
 
     score: tuple[str, ...]

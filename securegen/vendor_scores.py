@@ -110,7 +110,7 @@ def offer(
     # the hospital multiplies: it may ask about one score in the place of every other
     token, cap = promise(
         plan, match, size, inputs, rules, answers=request.samples * weights.columns,
-        bits=prs_vendor.answer_bits(bound + blur, blur), log=log,
+        bits=vendor.bits(blur), log=log,
     )  # fmt: skip
     _make_folder(folder, 0o755)
     keep_plan(plan, token, match, private)
@@ -125,7 +125,6 @@ def offer(
         entries.append(write_ciphertexts(folder, name, model))
         publickey = publish(key, prs_vendor.batch_nonce(nonce, i))
         write_encryption_key(publickey, folder / f"{name}.publickey", key)
-        keys.write_public(folder / f"{name}.public", key.public)
     kept = {
         "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
     }  # fmt: skip
@@ -160,17 +159,17 @@ def blind_scores(
     nonce, columns, ring = read_challenge(challenge_file), len(about.names), vendor.key.ring
     stored = ScoreReader(reader.select(variants=about.variant), about.second)
     blocks = -(-len(stored.variants) // ring.n) * len(prs_vendor.STREAMS)
+    opened = []
+    for i in range(len(about.batches)):
+        publickey = offer_folder / f"batch-{i:04d}.publickey"
+        public = read_message(publickey, "encryption key")["public"]
+        if public.parameters != vendor.key:
+            raise ArtefactError(f"{publickey} has parameters that no plan for this cohort has")
+        opened.append(read_encryption_key(publickey, public, prs_vendor.batch_nonce(nonce, i)))
     _make_folder(folder, 0o755)
     private.mkdir(parents=True, exist_ok=True, mode=0o700)
     entries, masks = [], []
-    use_once(challenge_file)
-    for i, people in enumerate(_batches(len(reader.samples), vendor)):
-        public = keys.read_public(offer_folder / f"batch-{i:04d}.public")
-        if public.parameters != vendor.key:
-            raise ArtefactError(f"{offer_folder}: the key of batch {i} has parameters that no plan for this cohort has")
-        key = read_encryption_key(
-            offer_folder / f"batch-{i:04d}.publickey", public, prs_vendor.batch_nonce(nonce, i)
-        )  # fmt: skip
+    for i, (people, key) in enumerate(zip(_batches(len(reader.samples), vendor), opened, strict=True)):
         c0, c1_model = (np.empty(ciphertext_shape(vendor.key, blocks * columns), np.uint32) for _ in range(2))
         read_ciphertexts(offer_folder, about.batches[i], ring, c0, c1_model, threads=None)
         for half in (c0, c1_model):
@@ -182,6 +181,7 @@ def blind_scores(
         parts = {"top": top, "c1": c1}
         entries.append({n: vars(artefact.write_entry(folder, f"batch-{i:04d}.{n}.npy", a)) for n, a in parts.items()})
     keep_array(private / "masks.npy", np.concatenate(masks), mode=0o600)
+    use_once(challenge_file)
     artefact.write_manifest(folder, "blinded scores", {"batches": entries}, None)
 
 

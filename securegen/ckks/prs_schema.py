@@ -118,7 +118,16 @@ _ABOUT = {
     "names": NAMES, "exponent": EXPONENTS, "imputation": one_of("cohort", "file", "none"), "digits": integer(1, 17),
     "bound": whole(0, SUM_LIMIT - 1), "cap": integer(0, 1 << 53), "files": _ROWS,
 }  # fmt: skip
-_HALVES = list_of(ENTRY, 1, 2)
+
+
+def halves(value: object, where: str) -> list[dict[str, Any]]:
+    """The files of ciphertexts: both halves, or the first and the seed of the second."""
+    entries = list_of(ENTRY, 1, 2)(value, where)
+    if len(entries) == 1:
+        hex_bytes(16)(entries[0].get("seed"), f"{where}[0].seed")
+    return entries
+
+
 FINGERPRINT = hex_text(32)
 NONCE = hex_bytes(32)
 _PLAN_ARRAYS = record(
@@ -151,7 +160,7 @@ MESSAGES: dict[str, dict[str, Check]] = {
     "score invitation": {**_ABOUT, "parameters": parameters, "blinding": blinding, "nonce": NONCE},
     "score offer": {
         **_ABOUT, "blur": whole(0, SUM_LIMIT - 1), "rows": integer(1, MOST_VARIANTS),
-        "batches": list_of(_HALVES, 1, MAXIMUM_SAMPLES),
+        "batches": list_of(halves, 1, MAXIMUM_SAMPLES),
     },
     "blinded scores": {"batches": list_of(record(top=ENTRY, c1=ENTRY), 1, MAXIMUM_SAMPLES)},
     "rounded scores": {"rounded": ENTRY},

@@ -1,6 +1,6 @@
 """A vendor's encrypted model on a hospital's plain genotypes; the vendor holds the key and returns one blinded integer.
 
-The vendor encrypts w(X) = Σ_j w_j X^j for every n rows, scaled by Δ = ⌊q/P⌋. The hospital multiplies with
+The vendor encrypts w(X) = Σ_j w_j X^j for every n rows, scaled by Δ = ⌊q/P⌋, P > 2|S|. The hospital multiplies with
 x(X) = Σ_j x_j X^(n−1−j): coefficient n−1 of the sum over blocks is Δ·S + noise. It sends
 
     c1 + a·u + e₁     and     (c0 + b·u + e₀)[n−1] + M, M uniform modulo q
@@ -48,18 +48,19 @@ from securegen.model import IntArray
 
 KEY_SHARE = 10
 STREAMS = ("g", "m")
+MODULI = 1 << 12  # candidates for P: the one that leaves least of q
 RINGS = ((8192, 4), (8192, 5), (8192, 6), (16384, 7))
 
 
 @dataclass(frozen=True)
 class VendorParameters:
-    """key: of the ring; plain_bits: log2 of P; columns: scores; noise: largest honest noise.
+    """key: of the ring; modulus: P; columns: scores; noise: largest honest noise.
 
     Raises PlanError where rounding would be wrong, or masks not be uniform, more often than 2^-40 a run.
     """
 
     key: Parameters
-    plain_bits: int
+    modulus: int
     columns: int
     noise: int
 
@@ -69,9 +70,9 @@ class VendorParameters:
             raise PlanError(f"replies of {self.plain_bits} bits do not fit {math.log2(self.key.ring.modulus):.0f} bits")
 
     @property
-    def modulus(self) -> int:
-        """P."""
-        return 1 << self.plain_bits
+    def plain_bits(self) -> int:
+        """log2 of P, rounded up."""
+        return self.modulus.bit_length()
 
     @property
     def delta(self) -> int:
@@ -92,6 +93,10 @@ class VendorParameters:
         """People a key serves."""
         return self.answers // self.columns
 
+    def bits(self, blur: int) -> float:
+        """The most that an answer says of the weights: it is an integer modulo P, blurred."""
+        return math.log2(self.modulus) - math.log2(2 * blur + 1)
+
     @property
     def margin_bits(self) -> float:
         """log2 of ½ over the largest noise, in units of the score."""
@@ -103,15 +108,15 @@ def choose_vendor(*, bound: int, samples: int, rows: int, columns: int, dosage_m
 
     Raises PlanError when none does, or a key would serve no person.
     """
-    plain_bits = (2 * bound + 1).bit_length()
-    served = 0
+    least, served = 2 * bound + 1, 0
     for n, count in RINGS:
         ring = Ring.standard(n, count)
         noise = 2 * rows * dosage_max * ERROR_MAX + noise_certain(ring)
+        modulus = min(range(least, least + MODULI), key=lambda p: ring.modulus % p)  # noqa: B023
         try:
             # the scale of these key parameters is not used: Δ is not a power of two
             key = store_parameters(ring, 1, 16, dosage_max=dosage_max, samples=samples)
-            vendor = VendorParameters(key, plain_bits, columns, noise)
+            vendor = VendorParameters(key, modulus, columns, noise)
         except PlanError:
             continue
         if vendor.batch:
@@ -119,15 +124,10 @@ def choose_vendor(*, bound: int, samples: int, rows: int, columns: int, dosage_m
         served = max(served, vendor.answers)
     if served:
         raise PlanError(
-            f"{columns} scores of {plain_bits} bits are more than a key may answer for one person, {served}: split the "
+            f"{columns} scores of {least.bit_length()} bits are more than a key may answer for one person, {served}: split the "
             "scoring file into several, each with fewer scores"
         )
-    raise PlanError(f"no parameters hold replies of {plain_bits} bits: use fewer bits a weight (--weight-bits)")
-
-
-def answer_bits(bound: int, blur: int) -> float:
-    """The most that an answer says of the weights: it is an integer modulo P, blurred."""
-    return (2 * bound + 1).bit_length() - math.log2(2 * blur + 1)
+    raise PlanError(f"no parameters hold replies of {least.bit_length()} bits: use fewer bits a weight (--weight-bits)")
 
 
 def batch_nonce(nonce: bytes, batch: int) -> bytes:

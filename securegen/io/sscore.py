@@ -49,8 +49,8 @@ def sscore_text(samples: Samples, table: ScoreTable, extra: Mapping[str, FloatAr
 def write_sscore(
     path: str | Path, samples: Samples, table: ScoreTable, extra: Mapping[str, FloatArray] | None = None
 ) -> None:
-    """Write `sscore_text`. Raises StorageError."""
-    write_text(path, sscore_text(samples, table, extra))
+    """Write `sscore_text`, for its owner alone (mode 0600): a row is a person. Raises StorageError."""
+    write_text(path, sscore_text(samples, table, extra), mode=0o600)
 
 
 def match_log_text(matches: Sequence[Match], variants: Variants) -> str:
