@@ -31,7 +31,7 @@ from securegen.model import IntArray, TextArray
 
 MINIMUM_BITS: Final = 16
 MAXIMUM_BITS: Final = 40
-ROUNDING_SHARE: Final = 8  # of the last digit released: what rounding weights may change
+ROUNDING_SHARE: Final = 64  # of the last digit released: what rounding weights may change
 SPREADS: Final = 6  # standard deviations of that
 MAXIMUM_GRID: Final = 1 << 14  # 2D fits int16
 
@@ -130,12 +130,12 @@ def bits_for(weights: Sequence[Fraction], digits: int, grid: int = 1) -> int:
 
     Rounding moves each weight by half a unit at most, a score of V of them by V units at most and, its roundings being as
     good as independent, by √V units at 6 standard deviations (each is uniform: a variance of 1/12 a copy). The smaller of
-    the two stays below an eighth of 10^-digits·‖w‖₂. Fewer bits where sums would pass 2^58.
+    the two stays below a 64th of 10^-digits·‖w‖₂. Fewer bits where sums would pass 2^58.
 
     >>> bits_for([Fraction(1, 3)] * 800, 6)
-    25
+    28
     >>> bits_for([Fraction(1, 3)] * 800, 3)
-    16
+    18
     """
     largest = float(max(abs(w) for w in weights))
     relative = [float(abs(w)) / largest for w in weights if w]

@@ -10,7 +10,7 @@ noise changes its distribution by |noise|/2F, on average at most σ/2F, so
 Δ is as large as q allows and F as large as still rounds away, F + B < Δ/2 with B the noise at 15σ: a key holder that
 chooses its errors reads what lies between F and q, and that is then hardly more than a score.
 
-h is uniform in [−H, H], H = ⌊‖w‖ 10^-digits / 65536⌋: digits far below the last released one are not in the reply. The
+h is uniform in [−H, H], H = ⌊‖w‖ 10^-digits / 2^20⌋: digits far below the last released one are not in the reply. The
 integer differs from S by at most H. Weights have as many bits as the released digits need, so that H is 0 unless more
 are asked for; else it is the only place where engines may differ.
 
@@ -39,7 +39,7 @@ from securegen.errors import PlanError
 
 STATISTICAL_BITS = 40
 CAP_SHARE = 10  # a client learns a tenth of the model's bits
-BLUR_SHARE = 1 << 16
+BLUR_SHARE = 1 << 20
 COINS_SHARE = 10  # of the u of an encryption of zero, what a key holder that sends a false key may learn
 STEPS = 16  # an octave, for numbers that an invitation tells
 RINGS = ((8192, 4), (8192, 5), (8192, 6), (16384, 8), (16384, 10))

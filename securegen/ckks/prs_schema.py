@@ -191,7 +191,7 @@ def read_message(folder: Path, role: str, key: PublicKey | None = None) -> dict[
     body = artefact.read_manifest(folder, role, key)
     fields = {name: value for name, value in body.items() if name not in ("magic", "version", "role")}
     try:
-        return record(**MESSAGES[role])(fields, "")
+        return record(may_have=None, **MESSAGES[role])(fields, "")
     except Refused as problem:
         raise ArtefactError(f"{folder} is not a {role}: {problem}") from None
 
