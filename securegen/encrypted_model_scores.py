@@ -15,7 +15,7 @@ from securegen.ckks.prs_messages import Invitation
 from securegen.ckks.prs_schema import read_message
 from securegen.ckks.publickey import NONCE_BYTES
 from securegen.errors import ArtefactError
-from securegen.io.output import write_json
+from securegen.io.output import FOR_OTHERS, write_json
 from securegen.io.schema import hex_bytes, integer, one_of, record
 from securegen.io.strict_json import read_json
 from securegen.private_scores import (
@@ -38,7 +38,7 @@ _SECRETS = record(own_nonce=hex_bytes(NONCE_BYTES), weight_scale=integer(1, 1 <<
 
 def challenge(path: Path) -> None:
     """Evaluator: a fresh nonce for one run; the file goes to the model owner and stays for `evaluate`."""
-    write_json(path, {"magic": CHALLENGE, "nonce": secrets.token_hex(NONCE_BYTES)})
+    write_json(path, {"magic": CHALLENGE, "nonce": secrets.token_hex(NONCE_BYTES)}, mode=FOR_OTHERS)
 
 
 def read_challenge(path: Path) -> bytes:

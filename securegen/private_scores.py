@@ -38,7 +38,7 @@ from securegen.ckks.prs_weights import ScoreReader, StoredWeights, second_rows, 
 from securegen.ckks.publickey import NONCE_BYTES, publish
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.kept_arrays import keep_array, kept_array
-from securegen.io.output import write_json
+from securegen.io.output import PRIVATE_FOLDER, make_folder, write_json
 from securegen.io.schema import hex_text, list_of, record
 from securegen.io.scoring import ScoringFile, read_scorings
 from securegen.io.strict_json import read_json
@@ -222,7 +222,7 @@ def describe(invitation: Invitation) -> str:
 
 def keep_plan(plan: ScorePlan, token: str, match: Match, private: Path) -> None:
     """The model owner's copy of a plan, and what the ledger calls its models and its invitation, in a folder of its own."""
-    private.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(private, PRIVATE_FOLDER)
     for name, array in prs_model.plan_arrays(plan).items():
         keep_array(private / f"{name}.npy", array, mode=0o600)
     kept = {"plan": prs_model.plan_header(plan), "token": token, "models": model_names(match.scoring)}

@@ -26,7 +26,7 @@ from securegen.ckks.publickey import publish
 from securegen.encrypted_model_scores import read_challenge
 from securegen.errors import ArtefactError, PlanError, ProtocolError, VerificationError
 from securegen.io.kept_arrays import keep_array, kept_array
-from securegen.io.output import write_json
+from securegen.io.output import PRIVATE_FOLDER, make_folder, write_json
 from securegen.io.schema import integer, record
 from securegen.io.strict_json import read_json
 from securegen.model import SelectableReader
@@ -167,7 +167,7 @@ def blind_scores(
             raise ArtefactError(f"{publickey} has parameters that no plan for this cohort has")
         opened.append(read_encryption_key(publickey, public, prs_vendor.batch_nonce(nonce, i)))
     _make_folder(folder, 0o755)
-    private.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(private, PRIVATE_FOLDER)
     entries, masks = [], []
     for i, (people, key) in enumerate(zip(_batches(len(reader.samples), vendor), opened, strict=True)):
         c0, c1_model = (np.empty(ciphertext_shape(vendor.key, blocks * columns), np.uint32) for _ in range(2))

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import ArtefactError, InputError, PolicyError, StorageError
-from securegen.io.output import write_text
+from securegen.io.output import PRIVATE, make_folder, write_text
 from securegen.io.schema import Refused, hex_text, integer, map_of, one_of, record, text
 from securegen.io.strict_json import MOST_BYTES, parse_json
 
@@ -124,8 +124,7 @@ class Ledger:
             yield content
             if write:
                 content["sequence"] += 1
-                write_text(self.path, _sealed(content), mode=0o600)
-                _to_disk(self.path)
+                write_text(self.path, _sealed(content), mode=PRIVATE)
                 os.pwrite(lock, b"%020d\n" % content["sequence"], 0)
                 os.fsync(lock)
         except OSError as error:
@@ -137,13 +136,21 @@ class Ledger:
         """A descriptor of the lock file; whoever makes it makes the ledger first, so that a lost ledger is noticed."""
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(self._lock, flags)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StorageError(f"cannot lock {self.path}: {error.strerror}") from None
+        make_folder(self.path.parent)
+        try:
+            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                return os.open(self._lock, flags)
-            except FileNotFoundError:
-                with contextlib.suppress(StorageError):  # another process was first
-                    write_text(self.path, _sealed(_empty()), mode=0o600, overwrite=False)
-                return os.open(self._lock, flags | os.O_CREAT, 0o600)
+                fcntl.flock(folder, fcntl.LOCK_EX)  # one makes both
+                if not (self.path.exists() or self._lock.exists()):
+                    write_text(self.path, _sealed(_empty()), mode=PRIVATE)
+                return os.open(self._lock, flags | os.O_CREAT, PRIVATE)
+            finally:
+                os.close(folder)
         except OSError as error:
             raise StorageError(f"cannot lock {self.path}: {error.strerror}") from None
 
@@ -254,13 +261,3 @@ def _read_mark(lock: int, path: Path) -> int:
     if len(raw) > 20 or not (raw.isdigit() or not raw):
         raise InputError(f"{path} is damaged: it does not hold the mark of its ledger. Restore it with the ledger")
     return int(raw or b"0")
-
-
-def _to_disk(path: Path) -> None:
-    """A count that a crash of the machine forgets would be given twice."""
-    for name, kind in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
-        descriptor = os.open(name, kind)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
