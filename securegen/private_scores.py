@@ -40,7 +40,7 @@ from securegen.errors import ArtefactError, UsageError
 from securegen.io.kept_arrays import keep_array, kept_array
 from securegen.io.output import PRIVATE_FOLDER, make_folder, write_json
 from securegen.io.schema import hex_text, list_of, record
-from securegen.io.scoring import ScoringFile, read_scorings
+from securegen.io.scoring import DOSAGE, ScoringFile, read_scorings
 from securegen.io.strict_json import read_json
 from securegen.io.tables import read_text
 from securegen.match import Match
@@ -90,16 +90,33 @@ def model_name(scoring: ScoringFile, s: int) -> str:
     or way to write a number."""
     rows = []
     for r in range(len(scoring)):
-        own = (
-            (scoring.weight[r, s],)
-            if scoring.dosage_weight is None
-            else (scoring.weight[r, s], *scoring.dosage_weight[r])
-        )
-        numbers = ["" if text == "" else str(Decimal(text).normalize()) for text in own]
-        if any(number not in ("", "0", "-0") for number in numbers):
+        numbers = _numbers(scoring, r, s)
+        if any(number != "0" for number in numbers):
             place = (scoring.id[r], scoring.chromosome[r], str(scoring.position[r]), scoring.effect_allele[r])
             rows.append("\t".join((*place, scoring.effect_type[r], *numbers)))
     return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+
+
+def _numbers(scoring: ScoringFile, r: int, s: int) -> tuple[str, ...]:
+    """The weights of a row for a score, each number written one way."""
+    own = (scoring.weight[r, s],)
+    if scoring.dosage_weight is not None and scoring.effect_type[r] == DOSAGE:
+        own = tuple(scoring.dosage_weight[r])
+    return tuple(str(Decimal(text).normalize() + 0) for text in own)  # + 0: one zero
+
+
+def telling_weights(plan: ScorePlan, match: Match) -> list[int]:
+    """For each score, the fewest weights that its answers are equations in: its non-zero ones, or, where another score of
+    the file differs from it in fewer, those, since the difference of two answers is a score too."""
+    scoring = match.scoring
+    scores = range(len(plan.names)) if len(plan.names) > 1 else ()
+    columns = [np.array(["\t".join(_numbers(scoring, r, s)) for r in match.row], object) for s in scores]
+    out = [plan.score_variants(s) for s in range(len(plan.names))]
+    for s, own in enumerate(columns):
+        for t, other in enumerate(columns[:s]):
+            if differ := int((own != other).sum()):
+                out[s], out[t] = min(out[s], differ), min(out[t], differ)
+    return out
 
 
 def former_names(inputs: ScoreInputs, plan: ScorePlan) -> list[str]:
@@ -123,20 +140,23 @@ def plan_private(
 
 def promise(
     plan: ScorePlan, match: Match, size: ModelSize, inputs: ScoreInputs, rules: PrivacyRules, *,
-    answers: int, bits: float, log: Log = silent,
+    people: int, bits: float, log: Log = silent,
 ) -> tuple[str, int]:  # fmt: skip
     """Reserve the answers of an invitation in the ledger and charge one; its token there, and the cap of the model's life.
 
-    answers: integers that say something of each score's weights; bits: the most that each says. Raises PolicyError by the
-    rules; nothing may leave before this returns.
+    bits: the most that an answer says. All scores of a file count for each of them: a vendor's hospital may ask about one
+    in the place of another, and scores may share weights. Raises PolicyError by the rules; nothing may leave before this
+    returns.
     """
+    answers = people * len(plan.names)
     cap = size.cap(bits) if rules.cap is None else rules.cap
     if cap > size.cap(bits):
         log(f"WARNING: --reply-cap {cap} is above {size.cap(bits)}: so many replies give the weights away")
     models = model_names(match.scoring)
+    names = zip(models, former_names(inputs, plan), plan.names, telling_weights(plan, match), strict=True)
     asked = [
-        Asked(model, former, name, answers, cap, None if name in rules.allow else plan.score_variants(s))
-        for s, (model, former, name) in enumerate(zip(models, former_names(inputs, plan), plan.names, strict=True))
+        Asked(model, former, name, answers, cap, None if name in rules.allow else weights)
+        for model, former, name, weights in names
     ]
     if repeated := [n for n, count in zip(plan.names, map(Counter(models).get, models), strict=True) if count != 1]:
         log(f"WARNING: {', '.join(repeated)} have the same weights: their answers count as one model's")
@@ -164,12 +184,9 @@ def finish_invitation(
     parameters: Parameters, blinding: Blinding, nonce: bytes, plan: ScorePlan, match: Match, size: ModelSize,
     inputs: ScoreInputs, rules: PrivacyRules, folder: Path, private: Path, log: Log,
 ) -> Invitation:  # fmt: skip
-    """Reserve the answers, then write the invitation, and the model owner's own copy of it and of the plan.
-
-    A person is one answer of each score: the model owner, or the evaluator, multiplies every score with its own weights.
-    """
+    """Reserve the answers, then write the invitation, and the model owner's own copy of it and of the plan."""
     token, cap = promise(
-        plan, match, size, inputs, rules, answers=parameters.samples, bits=blinding.bits(parameters.ring), log=log
+        plan, match, size, inputs, rules, people=parameters.samples, bits=blinding.bits(parameters.ring), log=log
     )
     invitation = Invitation(
         plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, size.sum_bound, cap,

@@ -107,10 +107,8 @@ def offer(
         bound=bound + blur, samples=request.samples, rows=len(weights.dosage), columns=weights.columns,
         dosage_max=2 * request.dosage_grid,
     )  # fmt: skip
-    # the hospital multiplies: it may ask about one score in the place of every other
     token, cap = promise(
-        plan, match, size, inputs, rules, answers=request.samples * weights.columns,
-        bits=vendor.bits(blur), log=log,
+        plan, match, size, inputs, rules, people=request.samples, bits=vendor.bits(blur), log=log
     )  # fmt: skip
     _make_folder(folder, 0o755)
     keep_plan(plan, token, match, private)

@@ -52,8 +52,8 @@ class Asked:
     """What an invitation asks of one model.
 
     model: its identity; formerly: what ledgers of version 1 called it; name: of the score, for messages; answers: integers
-    that say something of its weights; cap: of them in its life; weights: its non-zero weights on the cohort, None where
-    the model owner allows fewer than 20 an answer.
+    that say something of its weights; cap: of them in its life; weights: the fewest that its answers are equations
+    in, None where the model owner allows fewer than 20 an answer.
     """
 
     model: str
@@ -181,10 +181,10 @@ def refuse_more(content: dict[str, Any], client: str, asked: Asked) -> None:
     there = charged + outstanding
     if asked.weights is not None and asked.weights < PEOPLE_SHARE * (there + asked.answers):
         raise PolicyError(
-            f"{asked.name} has {asked.weights} non-zero weights, fewer than {PEOPLE_SHARE} for each of {asked.answers} "
-            f"answers and the {there} given or promised before: so many exact scores would give the model away. Ask about at "
-            f"most {max(asked.weights // PEOPLE_SHARE - there, 0)} people more (--keep), or allow it by name "
-            f"(--allow-small-model {asked.name})"
+            f"{asked.name} has {asked.weights} non-zero weights, or that many which another score of its file does not "
+            f"have, fewer than {PEOPLE_SHARE} for each of {asked.answers} answers (people × scores) and the {there} given or "
+            f"promised before: so many exact scores would give the model away. {max(asked.weights // PEOPLE_SHARE - there, 0)} "
+            f"answers are left: ask about fewer people (--keep), or allow it by name (--allow-small-model {asked.name})"
         )
     if there + asked.answers > asked.cap:
         raise PolicyError(

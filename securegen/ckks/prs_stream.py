@@ -18,6 +18,7 @@ from blake3 import blake3
 
 from securegen.ckks.artefact import _npy_header, path_of
 from securegen.ckks.cohort import EncryptedCohort, chunks, ciphertext_shape
+from securegen.ckks.prs_schema import refuse_residues
 from securegen.ckks.uniform import expand_tiles
 from securegen.errors import ArtefactError
 from securegen.kernels.threads import over_range
@@ -132,8 +133,10 @@ def strand_stretches(cohort: EncryptedCohort, terms: Sequence[Term], chunk: int)
                     for r in range(start, end):
                         c0, c1 = (half[r, : stop - first] for half in buffers)
                         files[r][0].read(c0)
+                        refuse_residues(c0[None], ring.primes[q : q + 1], f"{files[r][0].path}")
                         if len(files[r]) == 2:
                             files[r][1].read(c1)
+                            refuse_residues(c1[None], ring.primes[q : q + 1], f"{files[r][1].path}")
                         else:
                             a = np.empty((stop - first, groups, ring.lanes), np.uint32) if strands > 1 else c1[:, :, 0]
                             expand_tiles(bytes.fromhex(entries[r][0]["seed"]), ring, q, first, a)

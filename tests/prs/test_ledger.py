@@ -15,6 +15,7 @@ from securegen.ckks.prs_ledger import Asked, Ledger
 from securegen.errors import ArtefactError, InputError, PolicyError, StorageError
 from securegen.private_scores import PrivacyRules, invite, spend, withdraw
 from securegen.score_study import ScoreInputs, open_scores
+from securegen.scores import plain_scores
 from securegen.study import Inputs
 
 FUZZ = (  # damaged ledgers that once ended in a traceback
@@ -274,3 +275,34 @@ def test_a_model_is_its_weights_not_its_file(additive, tmp_path):
                                 *("\t".join(c) for c in turned)]) + "\n")  # fmt: skip
     found = model_names(read_scoring(other, [1, 2, 4, 7]))
     assert own in found and len(set(found)) == 2
+
+
+def test_the_difference_of_two_scores_is_a_small_model(additive, tmp_path, monkeypatch):
+    """Two scores that differ in one weight: one person's two answers give it."""
+    header, *rows = Path(additive.score).read_text().splitlines()
+    cells = [row.split("\t")[:4] for row in rows]
+    lines = ["ID\teffect_allele\tother_allele\tA\tB"]
+    lines += ["\t".join([*c, "1.5" if i == 7 else c[3]]) for i, c in enumerate(cells)]
+    (tmp_path / "two.tsv").write_text("\n".join(lines) + "\n")
+    study = open_scores(Inputs(additive.bfile), ScoreInputs((str(tmp_path / "two.tsv"),)))
+    one = study.reader.select(samples=np.array([1]))
+    prs_messages.write_request(prs_messages.make_request(one, "cohort"), tmp_path / "request")
+    rules = PrivacyRules(tmp_path / "ledger.json", "clinic")
+    with pytest.raises(PolicyError, match="A has 1 non-zero weights, or that many which another score"):
+        invite(tmp_path / "request", study.inputs, rules, tmp_path / "i", tmp_path / "p")
+    monkeypatch.setattr(
+        "securegen.private_scores.telling_weights", lambda plan, match: [plan.score_variants(s) for s in (0, 1)]
+    )
+    invite(tmp_path / "request", study.inputs, rules, tmp_path / "i", tmp_path / "p")
+    few = open_scores(study.genotypes, study.inputs, opened=one)
+    a, b = np.ldexp(plain_scores(few.reader, few.plan).score[0].astype(float), -np.array(few.plan.exponent))
+    copies = two_copies(few, 7)
+    assert b - a == pytest.approx((1.5 - float(cells[7][3])) * copies, abs=1e-5) and copies
+
+
+def two_copies(study, row: int) -> int:
+    """Copies of the effect allele of a row that one person has."""
+    (match,) = study.matches
+    at = int(np.flatnonzero(match.row == row)[0])
+    g = int(study.reader.read(int(match.variant[at]), int(match.variant[at]) + 1).dosage[0, 0])
+    return 2 - g if match.swapped[at] else g

@@ -66,7 +66,8 @@ class Exchange:
 @pytest.fixture(scope="module")
 def exchange(additive, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exchange")
-    study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,)))
+    # weights below half a prime, so that the attacks read them modulo one
+    study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,), bits=24))
     one = open_scores(study.genotypes, study.inputs, opened=study.reader.select(np.array([2])))
     weights = score_weights(one.plan)
     size = model_size(one.plan, weights, one.inputs)

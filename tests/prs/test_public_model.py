@@ -294,7 +294,7 @@ def test_the_store_of_an_association_serves_scores(strands, encryptor, additive,
     lines = Path(additive.score).read_text().splitlines()
     score = tmp_path / "part.tsv"
     score.write_text("\n".join(lines[:1] + lines[3::2]) + "\n")
-    study = open_scores(Inputs(additive.bfile), ScoreInputs((str(score),)))
+    study = open_scores(Inputs(additive.bfile), ScoreInputs((str(score),), bits=20))
     planned = plan_association(Workload(additive.samples, additive.variants, 12, 20)).parameters
     key = generate(replace(planned, pack=64, strands=strands))
     assert key.public.parameters.block_variants % additive.variants  # the last block has fewer strands

@@ -387,7 +387,7 @@ def test_a_vendors_file_with_several_scores_counts_all_their_answers_for_each(ad
     """The hospital multiplies: it may ask about one score in the place of all others. 400 weights: 20 answers."""
     few = exchange(additive, tmp_path, 3, ())
     few.offer()
-    with pytest.raises(PolicyError, match="18 answers and the 18 given or promised"):
+    with pytest.raises(PolicyError, match="18 answers \\(people × scores\\) and the 18 given or promised"):
         (tmp_path / "again").mkdir()
         replace(few, folder=tmp_path / "again").offer()
     (tmp_path / "more").mkdir()
