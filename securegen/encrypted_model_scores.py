@@ -18,15 +18,8 @@ from securegen.errors import ArtefactError
 from securegen.io.output import FOR_OTHERS, write_json
 from securegen.io.schema import hex_bytes, integer, one_of, record
 from securegen.io.strict_json import read_json
-from securegen.private_scores import (
-    PrivacyRules,
-    finish_invitation,
-    kept_plan,
-    plan_private,
-    score_weights,
-    spend,
-    use_once,
-)
+from securegen.private_scores import finish_invitation, plan_private, score_weights, use_once
+from securegen.score_promises import PrivacyRules, kept_plan, spend
 from securegen.score_study import ScoreInputs
 from securegen.study import Log, silent
 

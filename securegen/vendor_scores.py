@@ -30,17 +30,8 @@ from securegen.io.output import PRIVATE_FOLDER, make_folder, write_json
 from securegen.io.schema import integer, record
 from securegen.io.strict_json import read_json
 from securegen.model import SelectableReader
-from securegen.private_scores import (
-    PrivacyRules,
-    keep_plan,
-    kept_plan,
-    missing_calls,
-    plan_private,
-    promise,
-    score_weights,
-    spend,
-    use_once,
-)
+from securegen.private_scores import missing_calls, plan_private, score_weights, use_once
+from securegen.score_promises import PrivacyRules, keep_plan, kept_plan, promise, spend
 from securegen.score_release import ScoreTable, release
 from securegen.score_study import ScoreInputs
 from securegen.study import Log, silent

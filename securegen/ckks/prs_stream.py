@@ -114,7 +114,8 @@ def strand_stretches(cohort: EncryptedCohort, terms: Sequence[Term], chunk: int)
     """As `stretches`, for R blocks of S strands each: c0 (1, t, R, G, S, L), c1 (1, t, R, G, 1 or S, L)."""
     folder, p = cohort.folder, cohort.parameters
     ring, groups, strands = p.ring, chunks(p)[chunk][1], cohort.strands(terms[0].block)
-    assert all(cohort.strands(t.block) == strands for t in terms)
+    if not 1 <= strands <= p.strands or any(cohort.strands(t.block) != strands for t in terms):
+        raise ArtefactError(f"{cohort.folder} has blocks of {strands} strands, its parameters allow {p.strands}")
     rows = (strands, 1 if cohort.shared else strands)
     # of each term, its file of first halves, and of second halves where they are not expanded from a seed
     entries = [cohort.blocks[t.block]["streams"][t.stream][chunk] for t in terms]

@@ -165,7 +165,7 @@ def unmask(rounded, offer, masks, out, threads, memory, quiet, **options) -> Non
 @writes("{out}.log", "{out}.run.json")
 def withdraw(private, ledger, out, threads, memory, quiet) -> None:
     """Model owner or vendor: never answer an invitation or offer, and give back what it reserved, all but one answer."""
-    from securegen.private_scores import withdraw as give_back
+    from securegen.score_promises import withdraw as give_back
 
     log = CommandLog(out, "prs-step withdraw", quiet=quiet)
     give_back(Path(private), Path(ledger))

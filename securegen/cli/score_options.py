@@ -167,7 +167,7 @@ def folder_option(name: str, text: str) -> Callable:
 
 def rules_from(options: dict[str, Any]):
     """What the model owner decides, from the options."""
-    from securegen.private_scores import PrivacyRules
+    from securegen.score_promises import PrivacyRules
 
     ledger, client = options.pop("ledger"), options.pop("client")
     if not ledger:

@@ -26,7 +26,8 @@ from securegen.encrypted_model_scores import read_challenge
 from securegen.errors import ArtefactError, PlanError
 from securegen.io.schema import Refused, score_name
 from securegen.io.sscore import write_sscore
-from securegen.private_scores import PrivacyRules, encrypt_for, invite, kept_plan, reply
+from securegen.private_scores import encrypt_for, invite, reply
+from securegen.score_promises import PrivacyRules, kept_plan
 from securegen.score_release import release
 from securegen.score_study import ScoreInputs, open_scores
 from securegen.scores import plain_scores

@@ -13,7 +13,8 @@ import pytest
 from securegen.ckks import prs_ledger, prs_messages
 from securegen.ckks.prs_ledger import Asked, Ledger
 from securegen.errors import ArtefactError, InputError, PolicyError, StorageError
-from securegen.private_scores import PrivacyRules, invite, spend, withdraw
+from securegen.private_scores import invite
+from securegen.score_promises import PrivacyRules, spend, withdraw
 from securegen.score_study import ScoreInputs, open_scores
 from securegen.scores import plain_scores
 from securegen.study import Inputs
@@ -262,7 +263,7 @@ def test_a_copied_private_folder_answers_once(additive, tmp_path, monkeypatch):
 def test_a_model_is_its_weights_not_its_file(additive, tmp_path):
     """Other rows first, another column beside, other names, weights written otherwise: one count."""
     from securegen.io.scoring import read_scoring
-    from securegen.private_scores import model_names
+    from securegen.score_promises import model_names
 
     header, *rows = Path(additive.score).read_text().splitlines()
     (own,) = model_names(read_scoring(additive.score))
@@ -291,7 +292,7 @@ def test_the_difference_of_two_scores_is_a_small_model(additive, tmp_path, monke
     with pytest.raises(PolicyError, match="A has 1 non-zero weights, or that many which another score"):
         invite(tmp_path / "request", study.inputs, rules, tmp_path / "i", tmp_path / "p")
     monkeypatch.setattr(
-        "securegen.private_scores.telling_weights", lambda plan, match: [plan.score_variants(s) for s in (0, 1)]
+        "securegen.score_promises.telling_weights", lambda plan, match: [plan.score_variants(s) for s in (0, 1)]
     )
     invite(tmp_path / "request", study.inputs, rules, tmp_path / "i", tmp_path / "p")
     few = open_scores(study.genotypes, study.inputs, opened=one)

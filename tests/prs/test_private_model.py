@@ -14,14 +14,8 @@ import pytest
 from securegen.ckks import prs_messages, prs_open
 from securegen.ckks.cohort import open_cohort
 from securegen.errors import ArtefactError, PolicyError, VerificationError
-from securegen.private_scores import (
-    PrivacyRules,
-    encrypt_for,
-    invite,
-    open_scores_for,
-    reply,
-    score_weights,
-)
+from securegen.private_scores import encrypt_for, invite, open_scores_for, reply, score_weights
+from securegen.score_promises import PrivacyRules
 from securegen.score_release import release
 from securegen.score_study import ScoreInputs, open_scores
 from securegen.scores import plain_scores

@@ -13,7 +13,8 @@ from securegen.encrypted_scores import decrypt_scores, encrypt_scores, generate_
 from securegen.io.arrays import from_arrays
 from securegen.io.scoring import read_scoring
 from securegen.model import Variants
-from securegen.private_scores import PrivacyRules, encrypt_for, invite, reply
+from securegen.private_scores import encrypt_for, invite, reply
+from securegen.score_promises import PrivacyRules
 from securegen.score_release import release
 from securegen.score_study import ScoreInputs, open_scores
 from securegen.scores import plain_scores

@@ -29,7 +29,8 @@ from securegen.ckks.uniform import expand_uniform
 from securegen.encrypted_model_scores import challenge
 from securegen.errors import ArtefactError, PlanError, PolicyError, ProtocolError
 from securegen.kernels.ntt import forward, inverse
-from securegen.private_scores import PrivacyRules, model_size, score_weights
+from securegen.private_scores import model_size, score_weights
+from securegen.score_promises import PrivacyRules
 from securegen.score_release import release
 from securegen.score_study import ScoreInputs, open_scores
 from securegen.scores import plain_scores
