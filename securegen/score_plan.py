@@ -133,16 +133,17 @@ def bits_for(weights: Sequence[Fraction], digits: int, grid: int = 1) -> int:
     the two stays below a 64th of 10^-digits·‖w‖₂. Fewer bits where sums would pass 2^58.
 
     >>> bits_for([Fraction(1, 3)] * 800, 6)
-    28
+    29
     >>> bits_for([Fraction(1, 3)] * 800, 3)
-    18
+    19
     """
-    largest = float(max(abs(w) for w in weights))
-    relative = [float(abs(w)) / largest for w in weights if w]
+    largest = max(abs(w) for w in weights)
+    power = Fraction(2) ** -scale_exponent(largest, 1)  # of two, below the largest weight
+    relative = [float(abs(w) / power) for w in weights if w]
     norm, total = math.sqrt(math.fsum(r * r for r in relative)), math.fsum(relative)
     moved = min(float(len(relative)), SPREADS * math.sqrt(4 * len(relative) / 12))
-    wanted = math.ceil(math.log2(ROUNDING_SHARE * moved * 10.0**digits / norm))
-    room = 58 - math.ceil(math.log2(6 * grid * total))
+    wanted = math.ceil(math.log2(ROUNDING_SHARE * moved * 10.0**digits / norm)) + 1
+    room = 59 - math.ceil(math.log2(6 * grid * total))
     return max(MINIMUM_BITS, min(wanted, room, MAXIMUM_BITS))
 
 

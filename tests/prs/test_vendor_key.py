@@ -340,7 +340,13 @@ class Exchange:
         prs_messages.write_request(prs_messages.make_request(self.study.reader, "cohort"), f / "request")
         challenge(f / "challenge")
         vendor_scores.offer(
-            f / "request", f / "challenge", self.study.inputs, self.rules, f / "offer", f / "kept", passphrase=b"x"
+            f / "request",
+            f / "challenge",
+            self.study.inputs,
+            self.rules,
+            f / "offer",
+            f / "kept",
+            passphrase=b"correct horse",
         )
 
     def blind(self) -> None:
@@ -350,7 +356,7 @@ class Exchange:
     def answer(self, kept: str = "kept", to: str = "rounded") -> None:
         f = self.folder
         vendor_scores.answer(
-            f / "blinded", f / kept, self.study.inputs, self.rules, f / to, passphrase=b"x"
+            f / "blinded", f / kept, self.study.inputs, self.rules, f / to, passphrase=b"correct horse"
         )  # fmt: skip
 
     def unmask(self):
