@@ -24,13 +24,14 @@ ERROR_MAX = 21
 SIGMAS = 15  # wrong rounding below 2^-128 in a whole run
 LANES = 64
 MAX_STRANDS = 64
+MOST_PRIMES = max(STANDARD_128.values()) // 30
 MOST_SAMPLES = (1 << 22) - 1  # exact sums of the design are planned below this
 MOST_GRID = 1 << 13  # dosage units a copy: a stored value has 16 bits
 
 # What planners make; what a file or a peer says is held against it before anything is computed from it.
 SCHEMA = record(
     ring=record(
-        n=one_of(*STANDARD_128), primes=list_of(integer(3, PRIME_LIMIT - 1), 1, 6), special=integer(3, (1 << 60) - 1),
+        n=one_of(*STANDARD_128), primes=list_of(integer(3, PRIME_LIMIT - 1), 1, MOST_PRIMES), special=integer(3, (1 << 60) - 1),
         lanes=integer(LANES_MULTIPLE, max(STANDARD_128)),
     ),
     pack=integer(1, max(STANDARD_128)),
