@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from securegen.ckks.artefact import _npy_header, path_of
 from securegen.ckks.cohort import EncryptedCohort, chunks, ciphertext_shape
+from securegen.ckks.prs_schema import refuse_residues
 from securegen.ckks.uniform import expand_tiles
 from securegen.errors import ArtefactError
 from securegen.io.strict_json import open_regular
@@ -112,7 +113,8 @@ def strand_stretches(cohort: EncryptedCohort, terms: Sequence[Term], chunk: int)
     """As `stretches`, for R blocks of S strands each: c0 (1, t, R, G, S, L), c1 (1, t, R, G, 1 or S, L)."""
     folder, p = cohort.folder, cohort.parameters
     ring, groups, strands = p.ring, chunks(p)[chunk][1], cohort.strands(terms[0].block)
-    assert all(cohort.strands(t.block) == strands for t in terms)
+    if not 1 <= strands <= p.strands or any(cohort.strands(t.block) != strands for t in terms):
+        raise ArtefactError(f"{cohort.folder} has blocks of {strands} strands, its parameters allow {p.strands}")
     rows = (strands, 1 if cohort.shared else strands)
     # of each term, its file of first halves, and of second halves where they are not expanded from a seed
     entries = [cohort.blocks[t.block]["streams"][t.stream][chunk] for t in terms]
@@ -131,8 +133,10 @@ def strand_stretches(cohort: EncryptedCohort, terms: Sequence[Term], chunk: int)
                     for r in range(start, end):
                         c0, c1 = (half[r, : stop - first] for half in buffers)
                         files[r][0].read(c0)
+                        refuse_residues(c0[None], ring.primes[q : q + 1], f"{files[r][0].path}")
                         if len(files[r]) == 2:
                             files[r][1].read(c1)
+                            refuse_residues(c1[None], ring.primes[q : q + 1], f"{files[r][1].path}")
                         else:
                             a = np.empty((stop - first, groups, ring.lanes), np.uint32) if strands > 1 else c1[:, :, 0]
                             expand_tiles(bytes.fromhex(entries[r][0]["seed"]), ring, q, first, a)

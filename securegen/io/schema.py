@@ -202,3 +202,7 @@ def record(*, may_have: dict[str, Check] | None = None, **fields: Check) -> Chec
         return {k: checks[k](v, prefix + k) for k, v in value.items()}
 
     return check
+
+
+score_name: Check = text(255, least=1)
+"""A score's name as it may stand in the header of a table: no tab, line end or control character, not empty."""
