@@ -268,7 +268,8 @@ def plan_scores(
     if imputation == "cohort" and counts is None:
         raise UsageError("mean imputation with the cohort's frequencies needs the cohort's allele counts")
     if counts is not None:
-        assert np.array_equal(counts.variant, variant)
+        if not np.array_equal(counts.variant, variant):
+            raise ValueError("allele counts of other variants than the scores use")
         variant = variant[counts.called > 0]
         left_out = len(counts.variant) - len(variant)
         if not len(variant):

@@ -6,12 +6,11 @@ Whoever sums what was yielded keeps the sum to itself until the last stretch has
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from blake3 import blake3
@@ -21,6 +20,7 @@ from securegen.ckks.cohort import EncryptedCohort, chunks, ciphertext_shape
 from securegen.ckks.prs_schema import refuse_residues
 from securegen.ckks.uniform import expand_tiles
 from securegen.errors import ArtefactError
+from securegen.io.strict_json import open_regular
 from securegen.kernels.threads import over_range
 
 BATCH = 32  # terms read together
@@ -67,9 +67,8 @@ class _File:
         self.path, self.hash, self.digest = path_of(folder, entry), blake3(), entry["blake3"]
         header = _npy_header(shape, np.dtype("<u4"))
         try:
-            self.stream: BinaryIO = stack.enter_context(self.path.open("rb", buffering=0))
-            found = os.fstat(self.stream.fileno()).st_size
-            start = self.stream.read(len(header))
+            self.stream, status = stack.enter_context(open_regular(self.path, "part of an artefact"))
+            found, start = status.st_size, self.stream.read(len(header))
         except OSError as error:
             raise ArtefactError(f"{self.path} cannot be read: {error.strerror}") from None
         if found != entry["size"]:
@@ -85,7 +84,7 @@ class _File:
         view = out.reshape(-1).view(np.uint8).data
         rest = view
         try:
-            while rest and (got := self.stream.readinto(rest)):  # type: ignore[attr-defined]
+            while rest and (got := self.stream.readinto(rest)):
                 rest = rest[got:]
         except OSError as error:
             raise ArtefactError(f"{self.path} cannot be read: {error.strerror}") from None

@@ -127,7 +127,8 @@ def _genotype_blocks(reader: GenotypeReader, *, second: bool, missing: np.ndarra
             made["second"] = second_copies(block.dosage, reader.dosage_grid)
         for name in streams:
             part = made[name]
-            assert part is not None
+            if part is None:
+                raise ValueError("a stream of the genotypes is absent")
             yield part.astype(np.int8) if part.dtype == np.bool_ else part
 
 
@@ -138,7 +139,8 @@ def _weight_blocks(plan: ScorePlan, variants: int, people: int, missing: np.ndar
         used = plan.rows(rows.start, rows.stop)
         for name in streams:
             own = weights[name]
-            assert own is not None
+            if own is None:
+                raise ValueError("a stream of the weights is absent")
             dense = np.zeros((rows.stop - rows.start, scores), np.int64)
             dense[plan.variant[used] - rows.start] = own[used, :scores]
             yield dense
