@@ -89,16 +89,15 @@ def finish_invitation(
     inputs: ScoreInputs, rules: PrivacyRules, folder: Path, private: Path, log: Log,
 ) -> Invitation:  # fmt: skip
     """Reserve the answers, then write the invitation, and the model owner's own copy of it and of the plan."""
-    token, cap = promise(
-        plan, match, size, inputs, rules, people=parameters.samples, bits=blinding.bits(parameters.ring), log=log
-    )
-    invitation = Invitation(
-        plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, size.sum_bound, cap,
-        parameters, blinding, nonce,
-    )  # fmt: skip
-    keep_plan(plan, token, match, private)
-    prs_messages.write_invitation(invitation, private / "invitation")
-    prs_messages.write_invitation(invitation, folder)
+    bits = blinding.bits(parameters.ring)
+    with promise(plan, match, size, inputs, rules, people=parameters.samples, bits=bits, log=log) as (token, cap):
+        invitation = Invitation(
+            plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, size.sum_bound,
+            cap, parameters, blinding, nonce,
+        )  # fmt: skip
+        keep_plan(plan, token, match, private)
+        prs_messages.write_invitation(invitation, private / "invitation")
+        prs_messages.write_invitation(invitation, folder)
     log(describe(invitation))
     return invitation
 

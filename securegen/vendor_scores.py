@@ -98,31 +98,31 @@ def offer(
         bound=bound + blur, samples=request.samples, rows=len(weights.dosage), columns=weights.columns,
         dosage_max=2 * request.dosage_grid,
     )  # fmt: skip
-    token, cap = promise(
+    with promise(
         plan, match, size, inputs, rules, people=request.samples, bits=vendor.bits(blur), log=log
-    )  # fmt: skip
-    _make_folder(folder, 0o755)
-    keep_plan(plan, token, match, private)
-    batches = _batches(request.samples, vendor)
-    log(f"{len(batches)} keys, each for {vendor.batch} people; at most {cap} replies in the model's life")
-    entries = []
-    for i in range(len(batches)):
-        key = keys.generate(vendor.key)
-        keys.write_secret(private / f"batch-{i:04d}.secret", key, passphrase=passphrase)
-        model = prs_vendor.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
-        name = f"batch-{i:04d}"
-        entries.append(write_ciphertexts(folder, name, model))
-        publickey = publish(key, prs_vendor.batch_nonce(nonce, i))
-        write_encryption_key(publickey, folder / f"{name}.publickey", key)
-    kept = {
-        "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
-    }  # fmt: skip
-    write_json(private / BATCHES, kept, mode=0o600)
-    about = Announcement(
-        plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, bound, cap
-    )
-    body = about.about(folder) | {"blur": str(blur), "rows": len(weights.dosage), "batches": entries}
-    artefact.write_manifest(folder, "score offer", body, None)
+    ) as (token, cap):  # fmt: skip
+        _make_folder(folder, 0o755)
+        keep_plan(plan, token, match, private)
+        batches = _batches(request.samples, vendor)
+        log(f"{len(batches)} keys, each for {vendor.batch} people; at most {cap} replies in the model's life")
+        entries = []
+        for i in range(len(batches)):
+            key = keys.generate(vendor.key)
+            keys.write_secret(private / f"batch-{i:04d}.secret", key, passphrase=passphrase)
+            model = prs_vendor.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
+            name = f"batch-{i:04d}"
+            entries.append(write_ciphertexts(folder, name, model))
+            publickey = publish(key, prs_vendor.batch_nonce(nonce, i))
+            write_encryption_key(publickey, folder / f"{name}.publickey", key)
+        kept = {
+            "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
+        }  # fmt: skip
+        write_json(private / BATCHES, kept, mode=0o600)
+        about = Announcement(
+            plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, bound, cap
+        )
+        body = about.about(folder) | {"blur": str(blur), "rows": len(weights.dosage), "batches": entries}
+        artefact.write_manifest(folder, "score offer", body, None)
     return vendor
 
 
