@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from securegen.errors import ArtefactError, PlanError
+from securegen.fixedpoint import check_sum_bound
 
 # Homomorphic Encryption Standard (Albrecht et al. 2018), table 1: log2 of the largest modulus at 128-bit classical
 # security for ternary secrets, by ring dimension.
@@ -177,8 +178,7 @@ class Parameters:
         need = 1 + math.log2(self.sum_bound + 1) + self.result_scale
         if need >= math.log2(self.ring.modulus):
             raise PlanError(f"sums need {need:.1f} bits, the modulus has {math.log2(self.ring.modulus):.1f}")
-        if self.sum_bound >= 2.0**63:
-            raise PlanError(f"sums could reach 2^{math.log2(self.sum_bound):.1f}, they are 64-bit integers")
+        check_sum_bound(math.ceil(self.sum_bound), "the sums", verified=True)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -193,5 +193,5 @@ class Parameters:
                 int(value["pack"]), int(value["genotype_scale"]), int(value["design_scale"]),
                 int(value["dosage_max"]), float(value["norm"]), int(value["samples"]), int(value["strands"]),
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError, PlanError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError, PlanError) as error:
             raise ArtefactError(f"the parameters are not valid: {error}") from None

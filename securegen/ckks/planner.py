@@ -60,11 +60,32 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class PlannedDesign:
+    """The names that a plan was made with: they stay with the owner, in plan and secret key, and are in no public file."""
+
+    phenotypes: tuple[str, ...]
+    covariates: tuple[str, ...]
+    models: tuple[str, ...]
+
+    def to_json(self) -> dict[str, list[str]]:
+        return {"phenotypes": list(self.phenotypes), "covariates": list(self.covariates), "models": list(self.models)}
+
+    @staticmethod
+    def from_json(value: Any) -> PlannedDesign:
+        """Raises ArtefactError unless it is three lists of names."""
+        lists = [value.get(name) if isinstance(value, dict) else None for name in PlannedDesign.__dataclass_fields__]
+        if not all(isinstance(x, list) and all(isinstance(n, str) for n in x) for x in lists):
+            raise ArtefactError("the names of the planned design are not lists of text")
+        return PlannedDesign(*(tuple(x) for x in lists))
+
+
+@dataclass(frozen=True)
 class Plan:
     """Parameters with their public workload and the estimates shown to the user."""
 
     parameters: Parameters
     workload: Workload
+    design: PlannedDesign | None = None  # its names, which stay with the owner
 
     @property
     def blocks(self) -> int:
@@ -124,12 +145,14 @@ class Plan:
         return {step: machine * seconds for step, seconds in estimates.items()}
 
     def to_json(self) -> dict[str, Any]:
-        return {"parameters": self.parameters.to_json(), "workload": asdict(self.workload)}
+        names = {"design": self.design.to_json()} if self.design else {}
+        return {"parameters": self.parameters.to_json(), "workload": asdict(self.workload), **names}
 
     @staticmethod
     def from_json(value: Any) -> Plan:
         try:
-            return Plan(Parameters.from_json(value["parameters"]), Workload(**value["workload"]))
+            design = PlannedDesign.from_json(value["design"]) if "design" in value else None
+            return Plan(Parameters.from_json(value["parameters"]), Workload(**value["workload"]), design)
         except (KeyError, TypeError) as error:
             raise ArtefactError(f"not a plan: {error}") from None
 
@@ -195,5 +218,5 @@ def choose(workload: Workload, missing: np.ndarray | None = None) -> Plan:
                 return best[1]
     raise PlanError(
         f"no parameters hold sums over {workload.samples} samples at {workload.bits} bits a column and dosage grid "
-        f"{workload.grid}: use fewer bits (--bits) or a coarser grid"
+        f"{workload.grid}, each below 2^60 so that it can be verified: use fewer bits (--bits) or a coarser grid"
     )

@@ -31,7 +31,7 @@ def command(config, name, keys, out, threads, memory, quiet) -> None:
     opt.use_threads(threads)
     parties = read_parties(config)
     me = who(parties, DEALER, name)
-    log = CommandLog(out, f"dealer {me}", quiet=quiet)
+    log = CommandLog(out, f"dealer {me}", quiet=quiet, party=me)
     identity = Identity.in_directory(Path(keys or Path(config).parent), me)
     if dry_run():
         identity.check(pin=parties[me].pin, rank=parties.rank(me))

@@ -107,7 +107,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     inputs = opt.inputs_from(options)
     form = form_from(options, digits or 17)
     form.check(options["model"], projected=role == "phenotypes" and reveal != "aggregates")
-    log = CommandLog(out, f"party {me}", quiet=quiet)
+    log = CommandLog(out, f"party {me}", quiet=quiet, party=me)
     task = Task(
         inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
         reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, column_limit=column_limit,

@@ -85,7 +85,6 @@ def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, 
     from securegen.ckks import keys
     from securegen.vendor_scores import offer as make
 
-    keys.lock_down_process()
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step offer", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
@@ -129,7 +128,6 @@ def answer(blinded, private, passphrase_file, out, threads, memory, quiet, **opt
     from securegen.ckks import keys
     from securegen.vendor_scores import answer as reply
 
-    keys.lock_down_process()
     log = CommandLog(out, "prs-step answer", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("decrypt"):

@@ -37,7 +37,6 @@ def run_private(
     rules: dict[str, Any],
 ) -> None:  # fmt: skip
     """Genotype owner in this process, model owner in others that are given the scoring file and no key."""
-    keys.lock_down_process()
     score, privacy = score_words(inputs), privacy_words(rules)
     with parties(out, "owner", "modeller", keep=keep_files, log=log) as at:
         with log.stage("match"):
@@ -88,7 +87,6 @@ def run_encrypted_model(
     rules: dict[str, Any],
 ) -> None:  # fmt: skip
     """Genotype owner in this process; model owner and evaluator each in others, in folders of their own."""
-    keys.lock_down_process()
     score, privacy = score_words(inputs), privacy_words(rules)
     with parties(out, "owner", "modeller", "evaluator", keep=keep_files, log=log) as at:
         modeller, evaluator = at["modeller"], at["evaluator"]
@@ -151,7 +149,6 @@ def run_vendor(
     rules: dict[str, Any],
 ) -> None:  # fmt: skip
     """Hospital in this process; vendor in others that are given the scoring file, and make the keys."""
-    keys.lock_down_process()
     score, privacy = score_words(inputs), privacy_words(rules)
     passphrase = {"SECUREGEN_PASSPHRASE": secrets.token_hex(32)}
     with parties(out, "hospital", "vendor", keep=keep_files, log=log) as at:

@@ -36,7 +36,6 @@ def run_public(
     from securegen.ckks.prs_parameters import margin_bits
     from securegen.ckks.prs_weights import stored_weights
 
-    keys.lock_down_process()
     with parties(out, "owner", "server", keep=keep_files, log=log) as at:
         with log.stage("match"):
             study = open_scores(genotypes, inputs, log=log)

@@ -10,11 +10,23 @@ import click
 
 from securegen.cli.command import RECORD, dry_run
 from securegen.cli.config import command_words, digests_of, options_of
+from securegen.io.locks import only_one
 from securegen.provenance import RunLog
 
 
 class CommandLog(RunLog):
-    """RunLog of the command that is running; under --dry-run it writes nothing."""
+    """RunLog of the command that is running; under --dry-run it writes nothing.
+
+    Until the command ends it alone writes PREFIX.*: a second one is refused (StorageError). Parties of one run may share
+    a prefix; each holds its own name.
+    """
+
+    def __init__(self, out: str, command: str, *, quiet: bool = False, party: str = "") -> None:
+        if not dry_run():
+            ctx = click.get_current_context()
+            lock = only_one(f"{out}{f'.{party}' if party else ''}.lock", f"{out}.*")
+            ctx.find_root().with_resource(lock)
+        super().__init__(out, command, quiet=quiet)
 
     def write(self, **record: Any) -> None:
         """Write PREFIX.log and PREFIX.run.json with the options, and what the command wrote."""

@@ -50,7 +50,7 @@ def write_sscore(
     path: str | Path, samples: Samples, table: ScoreTable, extra: Mapping[str, FloatArray] | None = None
 ) -> None:
     """Write `sscore_text`. Raises StorageError."""
-    write_text(path, sscore_text(samples, table, extra))
+    write_text(path, sscore_text(samples, table, extra), mode=0o600)  # one person a line
 
 
 def match_log_text(matches: Sequence[Match], variants: Variants) -> str:
