@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import mmap
 import os
 from collections.abc import Iterator
@@ -119,12 +120,14 @@ def load_array(
 
     out: a contiguous array of that shape to read into; it holds anything when an error is raised.
     """
-    array = np.empty(shape, dtype) if out is None else out
-    assert array.shape == tuple(shape) and array.dtype == np.dtype(dtype) and array.flags.c_contiguous
-    wanted = _npy_header(shape, array.dtype)
-    header, body = bytearray(len(wanted)), array.reshape(-1).view(np.uint8).data
-    path = path_of(folder, entry)
-    with _opened(path, entry, len(header) + len(body), array) as stream:
+    like = _like(folder, shape, dtype)
+    wanted = _npy_header(shape, like.dtype)
+    header, path = bytearray(len(wanted)), path_of(folder, entry)
+    with _opened(path, entry, len(header) + like.size * like.itemsize, like) as stream:
+        array = np.empty(shape, dtype) if out is None else out  # not before the file was found to be as long
+        if array.shape != like.shape or array.dtype != like.dtype or not array.flags.c_contiguous:
+            raise ValueError("the array to read into has another shape or type")
+        body = array.reshape(-1).view(np.uint8).data
         for part in (memoryview(header), body):
             while part and (got := stream.readinto(part)):
                 part = part[got:]
@@ -134,7 +137,7 @@ def load_array(
 
 def map_array(folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4") -> np.ndarray:
     """As `load_array`, but the file is mapped, not copied: read-only, and unmapped with the last reference."""
-    like = np.broadcast_to(np.zeros((), dtype), shape)
+    like = _like(folder, shape, dtype)
     wanted = _npy_header(shape, like.dtype)
     path = path_of(folder, entry)
     with _opened(path, entry, len(wanted) + like.size * like.itemsize, like) as stream:
@@ -143,6 +146,13 @@ def map_array(folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype
     array = np.frombuffer(memory, like.dtype, like.size, len(wanted)).reshape(shape)
     _check(path, entry, memory[: len(wanted)], array.reshape(-1).view(np.uint8).data, wanted, array)
     return array
+
+
+def _like(folder: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array of that shape and type that needs no memory. Raises ArtefactError when no file can hold one."""
+    if math.prod(shape) > 1 << 48:
+        raise ArtefactError(f"{folder}: an array of shape {shape} is larger than any file")
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def path_of(folder: Path, entry: dict[str, Any]) -> Path:

@@ -29,7 +29,20 @@ def _rewrap(file: str, passphrase_file: str | None, new_passphrase_file: str | N
     new = opt.passphrase(
         new_passphrase_file, confirm=True, what="that is to protect it", variable="SECUREGEN_NEW_PASSPHRASE"
     )
-    envelope.rewrap(file, old=old, new=new, copy=copy)
+    if copy is None and _is_pem(file):
+        from securegen.mpc.certs import protect
+
+        protect(Path(file), new)
+    else:
+        envelope.rewrap(file, old=old, new=new, copy=copy)
+
+
+def _is_pem(file: str) -> bool:
+    try:
+        with open(file, "rb") as stream:
+            return b"-----BEGIN" in stream.read(64)
+    except OSError:
+        return False  # the error is named where the file is opened
 
 
 @command.command()

@@ -248,6 +248,12 @@ def passphrase(
     return found
 
 
+def given_passphrase(passphrase_file: str | None) -> bytes | None:
+    """A new passphrase where one is given by file or environment; never asked for."""
+    given = passphrase_file or os.environ.get("SECUREGEN_PASSPHRASE")
+    return passphrase(passphrase_file, confirm=True) if given else None
+
+
 def passphrase_for(path: str | os.PathLike[str], passphrase_file: str | None) -> bytes | None:
     """The passphrase of a key file, asked for only when the file is protected."""
     from securegen.io.envelope import is_protected

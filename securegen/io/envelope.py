@@ -84,9 +84,9 @@ def write(
 
     Raises KeyFileError for a passphrase that is too weak, StorageError when the file exists or cannot be written.
     """
-    sealed = _sealed({**public, "magic": magic}, secret, passphrase, cost)
+    content = sealed(magic, public, secret, passphrase, cost)
     with atomic(path, mode=0o600, overwrite=False) as stream:
-        stream.write(sealed)
+        stream.write(content)
 
 
 def read(
@@ -124,9 +124,9 @@ def rewrap(path: str | Path, *, old: bytes | None, new: bytes, copy: str | Path 
     digested = DIGEST in header or header["protection"] != NONE
     secret = _opened(raw, header, path, "key file", old, digested=digested)
     public = {k: v for k, v in header.items() if k not in ("protection", "scrypt", "salt", "nonce", DIGEST)}
-    sealed = _sealed({**public, "magic": magic}, secret, new, COST)
+    content = sealed(magic, public, secret, new)
     with atomic(copy or os.path.realpath(path), mode=0o600, overwrite=copy is None) as stream:
-        stream.write(sealed)
+        stream.write(content)
 
 
 @contextlib.contextmanager
@@ -145,14 +145,18 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _sealed(public: dict[str, Any], secret: bytes, passphrase: bytes | None, cost: Mapping[str, int]) -> bytes:
+def sealed(
+    magic: str, public: Mapping[str, Any], secret: bytes, passphrase: bytes | None, cost: Mapping[str, int] = COST
+) -> bytes:
+    """The bytes that `write` writes. Raises KeyFileError for a passphrase that is too weak."""
+    header: dict[str, Any]
     if passphrase is None:
-        header = {**public, "protection": NONE}
+        header = {**public, "magic": magic, "protection": NONE}
         header[DIGEST] = _digest(header, secret)
     else:
         check_passphrase(passphrase)
         salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
-        header = {**public, "protection": SCRYPT_AES, "scrypt": dict(cost), "salt": salt.hex(), "nonce": nonce.hex()}
+        header = {**public, "magic": magic, "protection": SCRYPT_AES, "scrypt": dict(cost), "salt": salt.hex(), "nonce": nonce.hex()}
         secret = AESGCM(Scrypt(salt, 32, **cost).derive(passphrase)).encrypt(nonce, secret, canonical(header))
     return canonical(header) + b"\n" + secret
 
