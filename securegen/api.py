@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from securegen.design import Design
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
+from securegen.io.output import PRIVATE
 from securegen.model import GenotypeReader, SelectableReader, Sums, variants_with_missing
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, qc_analysis, write_qc, write_tables
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from securegen.ckks.studydesign import DesignSecrets
 
 
-PRIVATE = 0o600  # of files with decrypted numbers
 Genotypes = str | os.PathLike[str] | SelectableReader
 
 
@@ -308,7 +308,14 @@ def decrypt_tables(
     sums = decrypt.decrypt(Path(results), state, info, secrets, still_trusted=still_trusted)
     blocks = _counted(sums, len(info.variants), progress)
     return write_tables(
-        out, info.variants, blocks, secrets.analyses, grid=info.dosage_grid, digits=digits, filters=filters, mode=PRIVATE
+        out,
+        info.variants,
+        blocks,
+        secrets.analyses,
+        grid=info.dosage_grid,
+        digits=digits,
+        filters=filters,
+        mode=PRIVATE,
     )
 
 

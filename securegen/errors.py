@@ -55,8 +55,10 @@ class VerificationError(SecuregenError):
 
     def __init__(self, *, unmarked: str = "") -> None:
         """unmarked: why the key could not be marked as retired, where it could not."""
-        retired = f"the key could NOT be marked as retired ({unmarked}): do not use it again." if unmarked else (
-            "the key is retired. See docs/verification.md before using --key-still-trusted."
+        retired = (
+            f"the key could NOT be marked as retired ({unmarked}): do not use it again."
+            if unmarked
+            else ("the key is retired. See docs/verification.md before using --key-still-trusted.")
         )
         super().__init__(
             f"the result failed verification: it was not computed from this cohort and design. Nothing was written and {retired}"

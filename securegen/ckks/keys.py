@@ -30,7 +30,7 @@ from securegen.ckks.planner import PlannedDesign
 from securegen.errors import ArtefactError, KeyFileError
 from securegen.io import envelope
 from securegen.io.envelope import canonical
-from securegen.io.output import write_json
+from securegen.io.output import FOR_OTHERS, write_json
 
 SECRET_MAGIC = "securegen secret key 2"
 EARLIER_MAGIC = "securegen secret key 1"  # without a digest where there is no passphrase, and without planned names
@@ -121,7 +121,7 @@ def generate(parameters: Parameters, planned: PlannedDesign | None = None) -> Se
 
 
 def write_public(path: str | Path, key: PublicKey) -> None:
-    write_json(path, key.to_json(), overwrite=False)
+    write_json(path, key.to_json(), mode=FOR_OTHERS, overwrite=False)
 
 
 def read_public(path: str | Path) -> PublicKey:

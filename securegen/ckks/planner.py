@@ -73,8 +73,9 @@ class PlannedDesign:
     @staticmethod
     def from_json(value: Any) -> PlannedDesign:
         """Raises ArtefactError unless it is three lists of names."""
-        lists = [value.get(name) if isinstance(value, dict) else None for name in PlannedDesign.__dataclass_fields__]
-        if not all(isinstance(x, list) and all(isinstance(n, str) for n in x) for x in lists):
+        names = PlannedDesign.__dataclass_fields__
+        lists = [x for name in names if isinstance(value, dict) and isinstance(x := value.get(name), list)]
+        if len(lists) != len(names) or not all(isinstance(n, str) for x in lists for n in x):
             raise ArtefactError("the names of the planned design are not lists of text")
         return PlannedDesign(*(tuple(x) for x in lists))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from securegen.ckks.keys import SecretKey, retired_marker
 from securegen.errors import KeyFileError, StorageError, VerificationError
-from securegen.io.output import write_text
+from securegen.io.output import PRIVATE, write_text
 
 
 def marks(key: SecretKey, owner: Path) -> list[Path]:
@@ -60,7 +60,7 @@ def _retire(key: SecretKey, owner: Path, reason: str) -> None:
     for mark in marks(key, owner):
         try:
             earlier = mark.read_text() if mark.exists() else ""
-            write_text(mark, earlier + reason + "\n", mode=0o600)
+            write_text(mark, earlier + reason + "\n", mode=PRIVATE)
         except (OSError, StorageError) as error:
             problems.append(str(error))
     if len(problems) == len(marks(key, owner)):

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
-
 from securegen.cli.command import Group, common_options, json_option, report, writes
 
 
@@ -63,9 +62,7 @@ def issue(ca: str, csr: str, name: str, rank: int, out: str | None, passphrase_f
     from securegen.mpc import certs
 
     secret = opt.passphrase_for(Path(ca) / "ca.key", passphrase_file)
-    path = certs.issue(
-        Path(ca), Path(csr), name=name, rank=rank, out=Path(out) if out else None, passphrase=secret
-    )
+    path = certs.issue(Path(ca), Path(csr), name=name, rank=rank, out=Path(out) if out else None, passphrase=secret)
     report(f"wrote {path}, pin {certs.pin(path)}", certificate=path, pin=certs.pin(path))
 
 

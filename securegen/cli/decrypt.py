@@ -82,7 +82,9 @@ def command(
     for path in paths:
         log(f"wrote {path}")
     margin = key.public.parameters.margin_bits
-    receipt = outsourced_receipt([*(t.path for t in tables), *paths], "the encryptor of the encrypt step", opened.line())
+    receipt = outsourced_receipt(
+        [*(t.path for t in tables), *paths], "the encryptor of the encrypt step", opened.line()
+    )
     log.note(receipt.lines())
     log.write(
         engine="ckks", design=opened.record(), planned_noise_margin_bits=margin, promise=promises(tables), receipt=receipt.to_json(),

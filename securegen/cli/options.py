@@ -225,7 +225,11 @@ def use_threads(threads: int | None) -> None:
 
 
 def passphrase(
-    passphrase_file: str | None, *, confirm: bool = False, what: str = "of the key", variable: str = "SECUREGEN_PASSPHRASE"
+    passphrase_file: str | None,
+    *,
+    confirm: bool = False,
+    what: str = "of the key",
+    variable: str = "SECUREGEN_PASSPHRASE",
 ) -> bytes:
     """The passphrase from a file, the environment or the terminal. confirm: a new one, which must not be weak.
 

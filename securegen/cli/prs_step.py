@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
@@ -20,7 +19,6 @@ from securegen.cli.score_options import (
     score_inputs,
     score_options,
 )
-from securegen.errors import VerificationError
 from securegen.provenance import folder_bytes
 
 

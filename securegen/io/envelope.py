@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from securegen.errors import InputError, KeyFileError
-from securegen.io.output import atomic
+from securegen.io.output import PRIVATE, atomic
 from securegen.io.strict_json import parse_json, read_regular
 
 NONE, SCRYPT_AES = "none", "scrypt+aes-256-gcm"
@@ -85,7 +85,7 @@ def write(
     Raises KeyFileError for a passphrase that is too weak, StorageError when the file exists or cannot be written.
     """
     content = sealed(magic, public, secret, passphrase, cost)
-    with atomic(path, mode=0o600, overwrite=False) as stream:
+    with atomic(path, mode=PRIVATE, overwrite=False) as stream:
         stream.write(content)
 
 
@@ -125,7 +125,7 @@ def rewrap(path: str | Path, *, old: bytes | None, new: bytes, copy: str | Path 
     secret = _opened(raw, header, path, "key file", old, digested=digested)
     public = {k: v for k, v in header.items() if k not in ("protection", "scrypt", "salt", "nonce", DIGEST)}
     content = sealed(magic, public, secret, new)
-    with atomic(copy or os.path.realpath(path), mode=0o600, overwrite=copy is None) as stream:
+    with atomic(copy or os.path.realpath(path), mode=PRIVATE, overwrite=copy is None) as stream:
         stream.write(content)
 
 
@@ -156,7 +156,14 @@ def sealed(
     else:
         check_passphrase(passphrase)
         salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
-        header = {**public, "magic": magic, "protection": SCRYPT_AES, "scrypt": dict(cost), "salt": salt.hex(), "nonce": nonce.hex()}
+        header = {
+            **public,
+            "magic": magic,
+            "protection": SCRYPT_AES,
+            "scrypt": dict(cost),
+            "salt": salt.hex(),
+            "nonce": nonce.hex(),
+        }
         secret = AESGCM(Scrypt(salt, 32, **cost).derive(passphrase)).encrypt(nonce, secret, canonical(header))
     return canonical(header) + b"\n" + secret
 

@@ -55,7 +55,7 @@ class Written:
     left_out: dict[str, int]
 
 
-def write_gwas_ssf(path: str | Path, table: str | Path, about: About, *, mode: int = 0o644) -> Written:
+def write_gwas_ssf(path: str | Path, table: str | Path, about: About, *, mode: int | None = None) -> Written:
     """Write a table of ours (linear or score test) and PATH-meta.yaml. Raises StorageError."""
     left_out: dict[str, int] = {}
     chromosomes, positions, offsets = array("q"), array("q"), array("q")

@@ -25,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from securegen.errors import InputError, KeyFileError
 from securegen.io import envelope
-from securegen.io.output import atomic
+from securegen.io.output import FOR_OTHERS, PRIVATE, PRIVATE_FOLDER, atomic, make_folder
 from securegen.mpc.parties import NAME
 
 KEY_MAGIC = "securegen party key 1"
@@ -119,7 +119,7 @@ def init_ca(directory: Path, *, days: int = 365, passphrase: bytes | None = None
     passphrase: of ca.key; None leaves it unprotected on disk. Raises KeyFileError for one that is too weak.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory, PRIVATE_FOLDER)
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name("securegen study authority")
     certificate = (
@@ -130,7 +130,7 @@ def init_ca(directory: Path, *, days: int = 365, passphrase: bytes | None = None
         .sign(key, hashes.SHA256())
     )
     _write_key(directory / "ca.key", key, passphrase)
-    _write_new(directory / "ca.pem", certificate.public_bytes(_PEM), 0o644)
+    _write_new(directory / "ca.pem", certificate.public_bytes(_PEM))
     return directory / "ca.pem"
 
 
@@ -141,16 +141,23 @@ def request(directory: Path, name: str, *, passphrase: bytes | None = None) -> P
     """
     _check_name(name)
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory, PRIVATE_FOLDER)
     key = ec.generate_private_key(ec.SECP256R1())
     csr = x509.CertificateSigningRequestBuilder().subject_name(_name(name)).sign(key, hashes.SHA256())
     _write_key(directory / f"{name}.key", key, passphrase)
-    _write_new(directory / f"{name}.csr", csr.public_bytes(_PEM), 0o644)
+    _write_new(directory / f"{name}.csr", csr.public_bytes(_PEM))
     return directory / f"{name}.csr"
 
 
 def issue(
-    ca: Path, csr: Path, *, name: str, rank: int, out: Path | None = None, days: int = 365, passphrase: bytes | None = None
+    ca: Path,
+    csr: Path,
+    *,
+    name: str,
+    rank: int,
+    out: Path | None = None,
+    days: int = 365,
+    passphrase: bytes | None = None,
 ) -> Path:
     """Sign the request `csr` with the authority in directory `ca`, for party `name` of `rank`. Returns NAME.pem.
 
@@ -177,7 +184,7 @@ def issue(
         .sign(ca_key, hashes.SHA256())
     )
     path = Path(out) if out else Path(ca) / f"{name}.pem"
-    _write_new(path, certificate.public_bytes(_PEM), 0o644)
+    _write_new(path, certificate.public_bytes(_PEM))
     return path
 
 
@@ -219,7 +226,7 @@ def protect(path: Path, passphrase: bytes) -> None:
     """Put a private key in PEM form under its first passphrase, in its place."""
     pem = _read(path, "private key")
     _parse(lambda b: serialization.load_pem_private_key(b, None), pem, path, "private key")
-    with atomic(os.path.realpath(path), mode=0o600) as stream:
+    with atomic(os.path.realpath(path), mode=PRIVATE) as stream:
         stream.write(envelope.sealed(KEY_MAGIC, {}, pem, passphrase))
 
 
@@ -256,13 +263,11 @@ def _load_certificate(path: Path) -> x509.Certificate:
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey, passphrase: bytes | None) -> None:
     data = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    _write_new(path, data if passphrase is None else envelope.sealed(KEY_MAGIC, {}, data, passphrase), 0o600)
+    _write_new(path, data if passphrase is None else envelope.sealed(KEY_MAGIC, {}, data, passphrase), PRIVATE)
 
 
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError as error:
-        raise KeyFileError(f"{path} exists already and is never overwritten; remove it by hand first") from error
-    with os.fdopen(handle, "wb") as file:
+def _write_new(path: Path, data: bytes, mode: int = FOR_OTHERS) -> None:
+    if os.path.lexists(path):
+        raise KeyFileError(f"{path} exists already and is never overwritten; remove it by hand first")
+    with atomic(path, mode=mode, overwrite=False, durable=True) as file:
         file.write(data)

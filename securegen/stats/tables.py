@@ -119,7 +119,7 @@ def write_tables(
     grid: int = 1,
     digits: int = FULL_DIGITS,
     filters: Filters | None = None,
-    mode: int = 0o644,
+    mode: int | None = None,
 ) -> list[Summary]:
     """Write one table an analysis while the blocks stream by; no table appears before the last block was read.
 
@@ -159,7 +159,7 @@ def write_qc(
     *,
     grid: int = 1,
     digits: int = FULL_DIGITS,
-    mode: int = 0o644,
+    mode: int | None = None,
 ) -> list[str]:
     """Write PREFIX.afreq, .vmiss and, for hard calls, .hardy; returns their paths."""
     paths = {name: f"{prefix}.{name}" for name in voc.QC_COLUMNS if name != "hardy" or grid == 1}
