@@ -135,7 +135,7 @@ def read_public(path: str | Path) -> PublicKey:
 
 
 def write_secret(
-    path: str | Path, key: SecretKey, *, passphrase: bytes | None, cost: Mapping[str, int] = envelope.COST
+    path: str | Path, key: SecretKey, *, passphrase: bytes | None, cost: Mapping[str, int] | None = None
 ) -> None:
     """Write the secret key, mode 0600, refusing to overwrite. passphrase None leaves it unprotected on disk.
 
@@ -157,7 +157,7 @@ def read_secret(path: str | Path, *, passphrase: bytes | None = None) -> SecretK
     Raises KeyFileError: absent, readable by others, not a key, damaged, without its passphrase or with a wrong one.
     """
     header, secret = envelope.read(
-        path, SECRET_MAGIC, "securegen secret key", passphrase=passphrase, earlier=EARLIER_MAGIC
+        path, SECRET_MAGIC, "secret key", passphrase=passphrase, earlier=EARLIER_MAGIC
     )
     try:
         public, parts = PublicKey.from_json(header["public"]), json.loads(secret)

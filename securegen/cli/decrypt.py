@@ -69,8 +69,8 @@ def command(
         if dry_run():
             refuse_retired(key, Path(owner), still_trusted=key_still_trusted)
             check_input(Path(results))
-            tables = [table_path(out, a) for a in opened.analyses if a.test != "qc"]
-            stop_rehearsal([*tables, *log.files], design=opened.record())
+            paths = [table_path(out, a) for a in opened.analyses if a.test != "qc"]
+            stop_rehearsal([*paths, *log.files], design=opened.record())
         chosen: dict[str, Any] = {"design": opened.digest, "still_trusted": key_still_trusted}
         with progress("decrypting", unit="variants", quiet=quiet) as report:
             tables = api.decrypt_tables(
@@ -87,6 +87,6 @@ def command(
     )
     log.note(receipt.lines())
     log.write(
-        engine="ckks", design=opened.record(), planned_noise_margin_bits=margin, promise=promises(tables), receipt=receipt.to_json(),
-        parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
+        engine="ckks", design=opened.record(), planned_noise_margin_bits=margin, promise=promises(tables),
+        receipt=receipt.to_json(), parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
     )  # fmt: skip

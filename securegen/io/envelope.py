@@ -78,7 +78,7 @@ def write(
     secret: bytes,
     *,
     passphrase: bytes | None,
-    cost: Mapping[str, int] = COST,
+    cost: Mapping[str, int] | None = None,
 ) -> None:
     """Write a file that does not exist. public: what the first line says besides; passphrase None leaves it unprotected.
 
@@ -99,11 +99,11 @@ def read(
     raw = _private_bytes(Path(path), what)
     header = _header(raw, path, what)
     if header["magic"] not in (magic, earlier):
-        raise KeyFileError(f"{path} is not a {what}, or it is damaged")
+        raise KeyFileError(f"{path} is not a securegen {what}, or it is damaged")
     return header, _opened(raw, header, path, what, passphrase, digested=header["magic"] == magic)
 
 
-def is_protected(path: str | Path) -> bool:
+def is_protected(path: str | os.PathLike[str]) -> bool:
     """Whether a file needs a passphrase; False for what is no envelope, of which `read` says what is wrong."""
     try:
         with open(path, "rb") as stream:
@@ -146,7 +146,7 @@ def canonical(value: Any) -> bytes:
 
 
 def sealed(
-    magic: str, public: Mapping[str, Any], secret: bytes, passphrase: bytes | None, cost: Mapping[str, int] = COST
+    magic: str, public: Mapping[str, Any], secret: bytes, passphrase: bytes | None, cost: Mapping[str, int] | None = None
 ) -> bytes:
     """The bytes that `write` writes. Raises KeyFileError for a passphrase that is too weak."""
     header: dict[str, Any]
@@ -156,14 +156,9 @@ def sealed(
     else:
         check_passphrase(passphrase)
         salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
-        header = {
-            **public,
-            "magic": magic,
-            "protection": SCRYPT_AES,
-            "scrypt": dict(cost),
-            "salt": salt.hex(),
-            "nonce": nonce.hex(),
-        }
+        cost = COST if cost is None else cost
+        how = {"protection": SCRYPT_AES, "scrypt": dict(cost), "salt": salt.hex(), "nonce": nonce.hex()}
+        header = {**public, "magic": magic, **how}
         secret = AESGCM(Scrypt(salt, 32, **cost).derive(passphrase)).encrypt(nonce, secret, canonical(header))
     return canonical(header) + b"\n" + secret
 
@@ -185,9 +180,12 @@ def _private_bytes(path: Path, what: str) -> bytes:
 
 
 def _header(raw: bytes, path: str | Path, what: str) -> dict[str, Any]:
-    header = parse_json(raw.partition(b"\n")[0], f"the first line of {path}", error=KeyFileError)
+    try:
+        header = parse_json(raw.partition(b"\n")[0], f"{path}", error=KeyFileError)
+    except KeyFileError:
+        header = None
     if not isinstance(header, dict) or not isinstance(header.get("magic"), str) or "protection" not in header:
-        raise KeyFileError(f"{path} is not a {what}, or it is damaged")
+        raise KeyFileError(f"{path} is not a securegen {what}, or it is damaged")
     return header
 
 
@@ -195,7 +193,7 @@ def _opened(
     raw: bytes, header: dict[str, Any], path: str | Path, what: str, passphrase: bytes | None, *, digested: bool
 ) -> bytes:
     secret = raw.partition(b"\n")[2]
-    damaged = KeyFileError(f"{path} is not a {what}, or it is damaged")
+    damaged = KeyFileError(f"{path} is not a securegen {what}, or it is damaged")
     if header["protection"] == NONE:
         if digested and header.get(DIGEST) != _digest(header, secret):
             raise damaged
