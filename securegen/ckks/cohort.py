@@ -254,12 +254,11 @@ def _check_planned(reader: GenotypeReader, key: SecretKey, squares: bool) -> Non
     stored_max = (2 * reader.dosage_grid) ** 2 if squares else 2 * reader.dosage_grid
     if len(reader.samples) == p.samples and stored_max <= p.dosage_max:
         return
-    made_for = f" for {', '.join(planned.phenotypes)} ({', '.join(planned.models)})" if planned else ""
-    squared = ", since squared dosages are stored: a score test (logistic) or --squares needs them" if squares else ""
+    names = f" ({', '.join(planned.phenotypes)}: {', '.join(planned.models)})" if planned and planned.phenotypes else ""
+    squared = ", since it stores squares: a score test (logistic) or --squares needs them" if squares else ""
     raise DesignError(
-        f"the key was planned{made_for} with {p.samples} samples and stored values up to {p.dosage_max}; this cohort has "
-        f"{len(reader.samples)} samples and stores up to {stored_max}{squared}. Plan again with all phenotypes of this run "
-        "(securegen plan, then keygen)"
+        f"the key was planned for {p.samples} samples and stored values up to {p.dosage_max}{names}; this cohort has "
+        f"{len(reader.samples)} and {stored_max}{squared}: plan again with all phenotypes of this run"
     )
 
 

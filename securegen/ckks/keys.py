@@ -156,9 +156,7 @@ def read_secret(path: str | Path, *, passphrase: bytes | None = None) -> SecretK
 
     Raises KeyFileError: absent, readable by others, not a key, damaged, without its passphrase or with a wrong one.
     """
-    header, secret = envelope.read(
-        path, SECRET_MAGIC, "secret key", passphrase=passphrase, earlier=EARLIER_MAGIC
-    )
+    header, secret = envelope.read(path, SECRET_MAGIC, "secret key", passphrase=passphrase, earlier=EARLIER_MAGIC)
     try:
         public, parts = PublicKey.from_json(header["public"]), json.loads(secret)
         ring = public.parameters.ring

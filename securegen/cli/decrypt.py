@@ -85,7 +85,6 @@ def command(
     receipt = outsourced_receipt(
         [*(t.path for t in tables), *paths], "the encryptor of the encrypt step", opened.line()
     )
-    log.note(receipt.lines())
     log.write(
         engine="ckks", design=opened.record(), planned_noise_margin_bits=margin, promise=promises(tables),
         receipt=receipt.to_json(), parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],

@@ -46,6 +46,6 @@ class CommandLog(RunLog):
         """Files and folders PREFIX.* of this run: those changed since it began."""
         base = Path(self.out)
         begun = self.started - 0.02  # clocks of file systems tick
-        not_results = tuple(f"{base.name}.{word}" for word in ("log", "run.json", "parties.", "sites."))
+        not_results = tuple(f"{base.name}.{word}" for word in ("log", "run.json", "lock", "parties.", "sites."))
         found = [p for p in base.parent.glob(f"{escape(base.name)}.*") if not p.name.startswith(not_results)]
         return sorted(str(p) for p in found if p.stat().st_mtime >= begun)

@@ -19,7 +19,13 @@ from securegen.provenance import records_in
 
 Found = dict[str, Any]
 LARGEST = 1 << 26  # of a text file that is parsed whole
-SECRET_WORDS = (b"securegen secret key", b"securegen signing key", b"PRIVATE KEY", b"securegen mpc state")
+SECRET_WORDS = (
+    b"securegen secret key",
+    b"securegen signing key",
+    b"securegen party key",
+    b"PRIVATE KEY",
+    b"securegen mpc state",
+)
 
 
 def first_bytes(path: Path, count: int = 1 << 12) -> bytes:
@@ -49,7 +55,7 @@ def key_fingerprint(path: Path) -> str | None:
 def _header(path: Path) -> dict[str, Any]:
     with path.open("rb") as stream:
         header = json.loads(stream.readline(1 << 16))
-    if not isinstance(header, dict) or header.get("magic") != keys.SECRET_MAGIC:
+    if not isinstance(header, dict) or header.get("magic") not in (keys.SECRET_MAGIC, keys.EARLIER_MAGIC):
         raise ValueError
     return header
 
@@ -248,6 +254,8 @@ def _table(path: Path, start: bytes) -> Found | None:
 
 KINDS: tuple[tuple[bytes, Callable[[Path], Found]], ...] = (
     (b'"' + keys.SECRET_MAGIC.encode() + b'"', _secret_key),
+    (b'"' + keys.EARLIER_MAGIC.encode() + b'"', _secret_key),
+    (b'"securegen party key 1"', _private_pem),
     (b'"' + identity.SECRET_MAGIC.encode() + b'"', _signing_key),
     (b'"' + identity.PUBLIC_MAGIC.encode() + b'"', _verify_key),
     (b"PRIVATE KEY-----", _private_pem),

@@ -146,7 +146,11 @@ def canonical(value: Any) -> bytes:
 
 
 def sealed(
-    magic: str, public: Mapping[str, Any], secret: bytes, passphrase: bytes | None, cost: Mapping[str, int] | None = None
+    magic: str,
+    public: Mapping[str, Any],
+    secret: bytes,
+    passphrase: bytes | None,
+    cost: Mapping[str, int] | None = None,
 ) -> bytes:
     """The bytes that `write` writes. Raises KeyFileError for a passphrase that is too weak."""
     header: dict[str, Any]

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from securegen.errors import StorageError
-from securegen.io.output import make_folder
 
 
 @contextlib.contextmanager
@@ -18,8 +17,7 @@ def only_one(path: str | Path, what: str) -> Iterator[None]:
 
     Raises StorageError when another process holds it, or when it cannot be made.
     """
-    path = Path(path)
-    make_folder(path.parent)
+    path = _there(Path(path))
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -39,6 +37,14 @@ def only_one(path: str | Path, what: str) -> Iterator[None]:
         with contextlib.suppress(OSError):
             os.unlink(path)
         os.close(descriptor)
+
+
+def _there(path: Path) -> Path:
+    """The lock file; while its folder does not exist, one of that name in the nearest folder that does."""
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return folder / "~".join(path.relative_to(folder).parts)
 
 
 def _is(path: Path, descriptor: int) -> bool:

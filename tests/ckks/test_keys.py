@@ -13,7 +13,6 @@ from securegen.ckks import keys
 from securegen.ckks.planner import Workload, choose
 from securegen.errors import ArtefactError, KeyFileError, StorageError
 
-
 WORDS = b"correct horse battery staple"
 
 

@@ -132,6 +132,8 @@ def test_keys_that_do_not_open(steps, tmp_path):
     shutil.copy(steps.owner / "key.secret", key)
     (tmp_path / "wrong").write_text("four\n")
     (tmp_path / "empty").write_text("")
+    for name in ("wrong", "empty"):
+        (tmp_path / name).chmod(0o600)
     options = lambda file: {"--key": key, "--passphrase-file": tmp_path / file}  # noqa: E731
 
     def check(code: int, message: str, **changes) -> None:
