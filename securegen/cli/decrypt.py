@@ -57,7 +57,7 @@ def command(
 
     opt.use_threads(threads)
     form = form_from(options)
-    log = CommandLog(out, "decrypt", quiet=quiet)
+    log = CommandLog(out, "decrypt", quiet=quiet, private=True)
     there(Path(results), "results")
     if not list(there(Path(owner), "owner's folder").glob("*.box")):
         raise ArtefactError(f"{owner} is not an owner's folder: give OUT.owner of securegen encrypt")

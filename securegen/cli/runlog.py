@@ -21,12 +21,12 @@ class CommandLog(RunLog):
     a prefix; each holds its own name.
     """
 
-    def __init__(self, out: str, command: str, *, quiet: bool = False, party: str = "") -> None:
+    def __init__(self, out: str, command: str, *, quiet: bool = False, private: bool = False, party: str = "") -> None:
         if not dry_run():
             ctx = click.get_current_context()
             lock = only_one(f"{out}{f'.{party}' if party else ''}.lock", f"{out}.*")
             ctx.find_root().with_resource(lock)
-        super().__init__(out, command, quiet=quiet)
+        super().__init__(out, command, quiet=quiet, private=private)
 
     def write(self, **record: Any) -> None:
         """Write PREFIX.log and PREFIX.run.json with the options, and what the command wrote."""

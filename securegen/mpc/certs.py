@@ -10,7 +10,6 @@ A private key is a PEM file, or an `envelope` under a passphrase; then it is in 
 from __future__ import annotations
 
 import datetime
-import functools
 import hashlib
 import os
 import ssl
@@ -51,12 +50,8 @@ class Identity:
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Give a TLS context the certificate and its key. Raises KeyFileError, and SSLError where they do not fit."""
-        with envelope.in_memory(self._key_pem) as path:
+        with envelope.in_memory(_private_pem(self.key, self.passphrase)) as path:
             context.load_cert_chain(self.certificate, path)
-
-    @functools.cached_property
-    def _key_pem(self) -> bytes:
-        return _private_pem(self.key, self.passphrase)
 
     def check(self, *, pin: str, rank: int) -> None:
         """Our own files by the rules of the others, so that a mistake is named where it can be mended.
