@@ -45,7 +45,8 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
     with log.stage("encrypt"):
         key = keys.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         if owner:
-            study = opt.open_later(inputs, owner, key, log)
+            again = opt.genotypes_given(options)  # where the cohort has no squares, the design needs them
+            study = opt.open_study(inputs, log) if again else opt.open_later(inputs, owner, key, log)
             api.compare_with_plan(study.design, key, log, other_covariates=True)
             stop_rehearsal([paths.design, *log.files])
             written = [api.encrypt_design(study, key, owner, paths.design, encryptor=encryptor, overwrite=overwrite)]

@@ -40,7 +40,9 @@ def test_every_bit_counts(path, passphrase):
         flipped = bytearray(raw)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
-        with pytest.raises(KeyFileError, match=r"is not a securegen test key, or it is damaged|wrong passphrase|protected"):
+        with pytest.raises(
+            KeyFileError, match=r"is not a securegen test key, or it is damaged|wrong passphrase|protected"
+        ):
             read(path, passphrase)
     for cut in (0, 1, len(raw) // 2, len(raw) - 1):
         path.write_bytes(raw[:cut])
@@ -112,7 +114,9 @@ def test_the_cost_is_that_of_a_file_which_is_kept(monkeypatch):
     assert 128 * envelope.COST["n"] * envelope.COST["r"] * envelope.COST["p"] == 1 << 28
 
 
-@pytest.mark.parametrize("weak", [b"", b"pw", b"elevenchars", b"aaaaaaaaaaaaaaaa", b"abcabcabcabcabc", "äöüäöüäöüä".encode()])
+@pytest.mark.parametrize(
+    "weak", [b"", b"pw", b"elevenchars", b"aaaaaaaaaaaaaaaa", b"abcabcabcabcabc", "äöüäöüäöüä".encode()]
+)
 def test_a_passphrase_that_can_be_guessed_is_refused(path, weak):
     with pytest.raises(KeyFileError, match="at least 12 and 5.*--weak-passphrase"):
         envelope.write(path, MAGIC, {}, b"x", passphrase=weak)
