@@ -78,7 +78,7 @@ def test_encrypting_a_finished_study_again_is_refused(steps, small, tmp_path):
         *steps.key,
         "--owner",
         tmp_path / "s.owner",
-        *small.options()[2:],
+        *small.options(),
         "--out",
         tmp_path / "l",
         "--quiet",
