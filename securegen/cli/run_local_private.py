@@ -18,6 +18,7 @@ from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.score_options import score_words
 from securegen.encrypted_model_scores import challenge
 from securegen.governance.receipt import Party, Receipt
+from securegen.io.envelope import DRAWN_COST
 from securegen.io.output import copy_file
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.score_study import ScoreInputs, write_table
@@ -53,7 +54,7 @@ def run_private(
             prefix = at["owner"] / "study"
             key = steps.encrypt_for(invitation, reader, prefix, encryptor=encryptor, progress=report)
             with log.stage("keygen"):  # the key itself is made with the first ciphertexts
-                keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
+                keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase, cost=DRAWN_COST)
             for part in ("cohort", "publickey"):
                 Path(f"{prefix}.{part}").rename(at["modeller"] / f"study.{part}")
         served = run_party(
@@ -107,7 +108,7 @@ def run_encrypted_model(
             prefix = at["owner"] / "study"
             key = steps.encrypt_for(invitation, reader, prefix, encryptor=encryptor, progress=report)
             with log.stage("keygen"):  # the key itself is made with the first ciphertexts
-                keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
+                keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase, cost=DRAWN_COST)
             shutil.copytree(f"{prefix}.publickey", modeller / "study.publickey")
             for part in ("cohort", "publickey"):
                 Path(f"{prefix}.{part}").rename(evaluator / f"study.{part}")

@@ -31,6 +31,7 @@ DRAWN_COST = {"n": 1 << 12, "r": 8, "p": 1}  # a passphrase drawn at random cann
 MOST_MEMORY = 1 << 30  # a header that asks for more is refused before scrypt runs
 LEAST_CHARACTERS, LEAST_DIFFERENT = 12, 5
 DIGEST = "sha256"
+DRAWN_MAGIC = "securegen drawn passphrase 1"
 
 
 class WeakPassphrase(bytes):
@@ -127,6 +128,18 @@ def rewrap(path: str | Path, *, old: bytes | None, new: bytes, copy: str | Path 
     content = sealed(magic, public, secret, new)
     with atomic(copy or os.path.realpath(path), mode=PRIVATE, overwrite=copy is None) as stream:
         stream.write(content)
+
+
+def write_drawn(path: str | Path, passphrase: bytes) -> bytes:
+    """A passphrase drawn at random for many key files (at `DRAWN_COST`), kept under the owner's: scrypt runs once."""
+    drawn = secrets.token_hex(32).encode()
+    write(path, DRAWN_MAGIC, {}, drawn, passphrase=passphrase)
+    return drawn
+
+
+def read_drawn(path: str | Path, passphrase: bytes) -> bytes:
+    """What `write_drawn` returned. Raises KeyFileError as `read`."""
+    return read(path, DRAWN_MAGIC, "passphrase of several keys", passphrase=passphrase)[1]
 
 
 @contextlib.contextmanager
