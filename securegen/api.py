@@ -146,7 +146,7 @@ def encrypt(
     paths = encrypt_cohort(
         study.reader, key, prefix, encryptor=encryptor, squares=squares, overwrite=True, progress=progress
     )
-    encrypt_design(study, key, paths.owner, paths.design, encryptor=encryptor, overwrite=True)
+    encrypt_design(study, key, paths.owner, paths.design, encryptor=encryptor, overwrite=True, other_covariates=True)
     return paths
 
 
@@ -217,15 +217,19 @@ def encrypt_design(
     *,
     encryptor: str = DEFAULT_ENCRYPTOR,
     overwrite: bool = False,
+    other_covariates: bool = False,
+    log: Log = silent,
 ) -> Path:
     """Encrypt the design of `study` into `folder`, for the cohort whose owner's folder is `owner`.
 
-    overwrite: replace the design that was encrypted into that folder before. Raises StorageError otherwise.
+    overwrite: replace the design that was encrypted into that folder before; other_covariates: as in `encrypt`. Raises
+    StorageError and DesignError otherwise.
     """
     from securegen.ckks import cohort, studydesign
     from securegen.ckks.encryption import make_encryptor
 
     state = cohort.OwnerState(Path(owner), key)
+    compare_with_plan(study.design, key, log, other_covariates=other_covariates)
     info = cohort.read_info(state)
     reader = None if isinstance(study.reader, cohort.CohortInfo) else study.reader
     if not overwrite and studydesign.is_known(state, Path(folder)):

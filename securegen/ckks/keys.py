@@ -167,7 +167,9 @@ def read_secret(path: str | Path, *, passphrase: bytes | None = None) -> SecretK
             public, unpack("seal"), residues, unpack("signing"), unpack("master"), planned,
             Path(os.path.realpath(path)),
         )  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, ArtefactError):
+    except ArtefactError as error:  # of an earlier version, say, whose sums could not be verified
+        raise KeyFileError(f"{path}: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise KeyFileError(f"{path} is not a securegen secret key, or it is damaged") from None
 
 

@@ -47,9 +47,13 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
         if owner:
             again = opt.genotypes_given(options)  # where the cohort has no squares, the design needs them
             study = opt.open_study(inputs, log) if again else opt.open_later(inputs, owner, key, log)
-            api.compare_with_plan(study.design, key, log, other_covariates=True)
+            api.compare_with_plan(study.design, key, log, other_covariates=other_covariates)
             stop_rehearsal([paths.design, *log.files])
-            written = [api.encrypt_design(study, key, owner, paths.design, encryptor=encryptor, overwrite=overwrite)]
+            written = [
+                api.encrypt_design(
+                    study, key, owner, paths.design, encryptor=encryptor, overwrite=overwrite, other_covariates=True
+                )
+            ]
         elif not inputs.pheno and not inputs.qc:
             api.refuse_complete(paths.owner, design=False, overwrite=overwrite)
             reader = api.open_genotypes(inputs, log)

@@ -107,10 +107,11 @@ def read(
 def is_protected(path: str | os.PathLike[str]) -> bool:
     """Whether a file needs a passphrase; False for what is no envelope, of which `read` says what is wrong."""
     try:
-        with open(path, "rb") as stream:
-            line = stream.read(1 << 16).partition(b"\n")[0]
-        return json.loads(line)["protection"] != NONE
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return (
+            _header(read_regular(Path(path), "a key file", error=KeyFileError), Path(path), "key file")["protection"]
+            != NONE
+        )
+    except (OSError, KeyFileError):
         return False
 
 

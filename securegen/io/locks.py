@@ -30,6 +30,8 @@ def only_one(path: str | Path, what: str) -> Iterator[None]:
         except BlockingIOError:
             os.close(descriptor)
             raise StorageError(f"another securegen is writing {what}: wait for it, or choose another --out") from None
+        except OSError:  # a file system without locks
+            break
         os.close(descriptor)
     try:
         yield
