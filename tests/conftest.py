@@ -42,6 +42,7 @@ def marks_do_not_outlive_a_test(monkeypatch):
         retire(key, owner, reason)
 
     monkeypatch.setattr(retirement, "_retire", remembered)
+    monkeypatch.setattr(retirement, "_here", set())
     yield
     for key, owner in retired:
         retirement.marks(key, owner)[0].unlink(missing_ok=True)

@@ -18,6 +18,8 @@ from securegen.ckks.keys import SecretKey, retired_marker
 from securegen.errors import KeyFileError, StorageError, VerificationError
 from securegen.io.output import PRIVATE, write_text
 
+_here: set[str] = set()  # fingerprints of keys that were retired by this process, whatever folder they are used with
+
 
 def marks(key: SecretKey, owner: Path) -> list[Path]:
     """Where a key is marked as retired, whether it is or not."""
@@ -27,10 +29,10 @@ def marks(key: SecretKey, owner: Path) -> list[Path]:
 
 def refuse_retired(key: SecretKey, owner: Path, *, still_trusted: bool = False) -> None:
     """Raise KeyFileError when a result has failed verification under this key, unless told by name to go on."""
-    found = [mark for mark in marks(key, owner) if os.path.lexists(mark)]
-    if found and not still_trusted:
+    found = [f" (see {mark})" for mark in marks(key, owner) if os.path.lexists(mark)]
+    if (found or key.public.fingerprint in _here) and not still_trusted:
         raise KeyFileError(
-            f"key {key.public.fingerprint[:16]} is retired: a result failed verification under it (see {found[0]}). Make a "
+            f"key {key.public.fingerprint[:16]} is retired: a result failed verification under it{''.join(found[:1])}. Make a "
             "new key and encrypt again; decrypt --key-still-trusted overrides this"
         )
 
@@ -56,6 +58,7 @@ def guarded(key: SecretKey, owner: Path, what: str, *, still_trusted: bool = Fal
 
 def _retire(key: SecretKey, owner: Path, reason: str) -> None:
     """Write every mark that can be written. Raises VerificationError saying so when there is none."""
+    _here.add(key.public.fingerprint)
     problems = []
     for mark in marks(key, owner):
         try:

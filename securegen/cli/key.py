@@ -23,7 +23,9 @@ def command() -> None:
 
 
 def _rewrap(file: str, passphrase_file: str | None, new_passphrase_file: str | None, copy: Path | None) -> None:
+    from securegen.ckks.keys import retired_marker
     from securegen.io import envelope
+    from securegen.io.output import PRIVATE, copy_file
 
     old = opt.passphrase_for(file, passphrase_file)
     new = opt.passphrase(
@@ -33,8 +35,10 @@ def _rewrap(file: str, passphrase_file: str | None, new_passphrase_file: str | N
         from securegen.mpc.certs import protect
 
         protect(Path(file), new)
-    else:
-        envelope.rewrap(file, old=old, new=new, copy=copy)
+        return
+    envelope.rewrap(file, old=old, new=new, copy=copy)
+    if copy is not None and retired_marker(file).exists():
+        copy_file(retired_marker(file), retired_marker(copy), mode=PRIVATE)
 
 
 def _is_pem(file: str) -> bool:

@@ -59,6 +59,8 @@ def test_a_key_by_another_name_is_retired_too(other, crafted, owner, small_resul
             retirement, "marks", lambda key, _: [key.file.with_name(f"{second.name}.mark")] if key.file else []
         )
         as_it_was.setattr(keys.os.path, "realpath", lambda path, **_: os.path.abspath(path))
+        as_it_was.setattr(retirement, "_here", frozenset())
+        as_it_was.setattr(retirement, "_retire", lambda key, _, why: retirement.marks(key, _)[0].write_text(why))
         assert securegen(*call(owner, crafted, key_file, second, tmp_path / "t")).code == 8
         assert securegen(*call(owner, small_results, key_file, key_file.file, tmp_path / "t")).code == 0
     assert securegen(*call(owner, crafted, key_file, second, tmp_path / "u")).code == 8
@@ -90,6 +92,26 @@ def test_python_retires_as_the_command_does(crafted, owner, small_results, small
     with pytest.raises(VerificationError):
         sg.decrypt(crafted, small_key, owner, still_trusted=True)
     assert len(mark.read_text().splitlines()) == 2
+
+
+def test_a_retired_key_is_retired_for_its_other_cohorts(
+    crafted, owner, small_results, small_encrypted, small_key, key_file, tmp_path, monkeypatch
+):
+    """Another owner's folder of the same key, which has no mark: in this process, by the key's file, by its backup."""
+    second = shutil.copytree(small_encrypted.owner, tmp_path / "second")
+    with pytest.raises(VerificationError):
+        sg.decrypt(crafted, small_key, owner)
+    with pytest.raises(KeyFileError, match="is retired"):
+        sg.decrypt(small_results, small_key, second)
+    monkeypatch.setattr(retirement, "_here", set())
+    sg.decrypt(small_results, small_key, second)  # another process, a key that was in no file
+    assert securegen(*call(second, crafted, key_file, key_file.file, tmp_path / "t")).code == 8
+    third = shutil.copytree(small_encrypted.owner, tmp_path / "third")
+    monkeypatch.setattr(retirement, "_here", set())
+    assert securegen(*call(third, small_results, key_file, key_file.file, tmp_path / "t")).code == 6
+    words, backup = key_file.options[-1], tmp_path / "backup.secret"
+    assert securegen("key", "backup", *key_file.options[1:], "--new-passphrase-file", words, "--out", backup).code == 0
+    assert securegen(*call(third, small_results, key_file, backup, tmp_path / "t")).code == 6
 
 
 def test_scores_retire_their_key_too(small, tmp_path, monkeypatch):
@@ -128,11 +150,15 @@ def test_a_mark_that_cannot_be_written_is_said_and_ends_decryption(
             VerificationError, match=r"could NOT be marked as retired \(no space\): do not use it again"
         ):
             sg.decrypt(crafted, key, owner)
+    with pytest.raises(KeyFileError, match="is retired"):  # this process remembers
+        sg.decrypt(small_results, key, owner)
+    monkeypatch.setattr(retirement, "_here", set())
     monkeypatch.setattr(retirement, "_writable", lambda folder: folder != owner)
     with pytest.raises(VerificationError, match="the key is retired"):  # one place is enough
         sg.decrypt(crafted, key, owner)
     keys.retired_marker(key_file.file).unlink()
     (owner / f"retired-{key.public.fingerprint[:32]}.txt").unlink()
+    monkeypatch.setattr(retirement, "_here", set())
     monkeypatch.setattr(retirement, "_writable", lambda folder: False)
     monkeypatch.setattr("securegen.ckks.decrypt.decrypt_block", lambda *_: pytest.fail("it was decrypted"))
     with pytest.raises(StorageError, match="so nothing is decrypted"):

@@ -277,9 +277,9 @@ def test_a_disk_that_is_full_for_the_second_table_only(steps, tmp_path, monkeypa
 
     def fdopen(descriptor, mode):
         nonlocal opened
-        opened += 1
+        opened += mode == "wb"
         stream = original(descriptor, mode)
-        if opened == 2:
+        if opened == 2 and mode == "wb":
             write = stream.write
 
             class Full:
