@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from securegen.ckks import artefact, verify
+from securegen.ckks import artefact, bodies, verify
 from securegen.ckks.cohort import CohortInfo, OwnerState
 from securegen.ckks.encryption import ring_tables, shares_public_half, strand_keys
 from securegen.ckks.keys import SecretKey
@@ -161,20 +160,19 @@ def decrypt(
 def _decrypt(
     folder: Path, key: SecretKey, info: CohortInfo, secrets: DesignSecrets, state: OwnerState
 ) -> Iterator[Sums]:  # fmt: skip
-    body: dict[str, Any] = artefact.read_manifest(folder, "results", None)
-    if body.get("key") != key.public.fingerprint:
+    body = artefact.read_manifest(folder, "results", None, bodies.RESULTS)
+    if body["key"] != key.public.fingerprint:
         raise ArtefactError(f"{folder} belongs to another key")
-    bound_to = (body.get("cohort"), body.get("design"), body.get("nonce"))
+    bound_to = (body["cohort"], body["design"], body["nonce"])
     # the cohort as it is now: results of an earlier version of it are old, although its design is still known
     if bound_to != (info.digest, secrets.digest, secrets.nonce):
         raise ArtefactError(
             f"{folder} was computed from another cohort or design than the one to open here: {secrets.line()}"
-            + _instead(state, body.get("design"))
+            + _instead(state, body["design"])
         )
-    blocks = body.get("blocks")
-    if not isinstance(blocks, list) or len(blocks) != len(secrets.checks):
-        found = len(blocks) if isinstance(blocks, list) else "no"
-        raise ArtefactError(f"{folder} has {found} blocks, {len(secrets.checks)} expected")
+    blocks = body["blocks"]
+    if len(blocks) != len(secrets.checks):
+        raise ArtefactError(f"{folder} has {len(blocks)} blocks, {len(secrets.checks)} expected")
     for index, entry in enumerate(blocks):
         _, layout = results_layout(key, info, secrets, index)
         yield decrypt_block(artefact.load_array(folder, entry, layout.shape), index, key, info, secrets)

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from securegen.ckks.parameters import ERROR_SD, SIGMAS, Parameters, Ring
+from securegen.ckks import parameters
+from securegen.ckks.parameters import ERROR_SD, MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters, Ring
 from securegen.errors import ArtefactError, PlanError
+from securegen.io.schema import boolean, integer, list_of, number, record, text
 from securegen.kernels.residue_matmul import LANES
 
 RINGS = ((4096, (2, 3)), (8192, (3, 4, 5, 6)))
@@ -71,13 +73,16 @@ class PlannedDesign:
         return {"phenotypes": list(self.phenotypes), "covariates": list(self.covariates), "models": list(self.models)}
 
     @staticmethod
-    def from_json(value: Any) -> PlannedDesign:
+    def from_json(value: object) -> PlannedDesign:
         """Raises ArtefactError unless it is three lists of names."""
-        names = PlannedDesign.__dataclass_fields__
-        lists = [x for name in names if isinstance(value, dict) and isinstance(x := value.get(name), list)]
-        if len(lists) != len(names) or not all(isinstance(n, str) for x in lists for n in x):
-            raise ArtefactError("the names of the planned design are not lists of text")
-        return PlannedDesign(*(tuple(x) for x in lists))
+        try:
+            return PlannedDesign(**{name: tuple(found) for name, found in NAMES(value, "").items()})
+        except ValueError as error:
+            raise ArtefactError(f"the names of the planned design are damaged: {error}") from None
+
+
+_WORDS = list_of(text(255), 0, 1 << 14)
+NAMES = record(phenotypes=_WORDS, covariates=_WORDS, models=_WORDS)
 
 
 @dataclass(frozen=True)
@@ -150,12 +155,26 @@ class Plan:
         return {"parameters": self.parameters.to_json(), "workload": asdict(self.workload), **names}
 
     @staticmethod
-    def from_json(value: Any) -> Plan:
+    def from_json(value: object) -> Plan:
+        """Raises ArtefactError for anything that is not a plan."""
         try:
-            design = PlannedDesign.from_json(value["design"]) if "design" in value else None
-            return Plan(Parameters.from_json(value["parameters"]), Workload(**value["workload"]), design)
-        except (KeyError, TypeError) as error:
+            fields = PLAN(value, "")
+        except ValueError as error:
             raise ArtefactError(f"not a plan: {error}") from None
+        design = PlannedDesign.from_json(fields["design"]) if fields.get("design") else None
+        plan = Plan(Parameters.from_json(fields["parameters"]), Workload(**fields["workload"]), design)
+        if plan.workload.samples != plan.parameters.samples or plan.workload.dosage_max != plan.parameters.dosage_max:
+            raise ArtefactError("not a plan: its workload and its parameters are of different cohorts")
+        return plan
+
+
+PLAN = record(
+    may_have={"design": NAMES}, parameters=parameters.SCHEMA,
+    workload=record(
+        samples=integer(1, MOST_SAMPLES), variants=integer(1, 1 << 32), columns=integer(0, 1 << 14), bits=integer(1, 62),
+        streams=number(0, 3), grid=integer(1, MOST_GRID), squares=boolean,
+    ),
+)  # fmt: skip
 
 
 def _fit(ring: Ring, pack: int, w: Workload) -> Parameters | None:

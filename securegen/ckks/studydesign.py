@@ -27,8 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from securegen.ckks import artefact, codec, cohort, verify
-from securegen.ckks.cohort import CohortInfo, OwnerState, Progress, chunks, ciphertext_shape, no_progress
+from securegen.ckks import artefact, bodies, codec, cohort, verify
+from securegen.ckks.codec import chunks, ciphertext_shape
+from securegen.ckks.cohort import CohortInfo, OwnerState, Progress, no_progress
 from securegen.ckks.encryption import Ciphertexts, Encryptor, shares_public_half
 from securegen.ckks.keys import PublicKey, SecretKey
 from securegen.ckks.layout import Output, outputs
@@ -251,7 +252,7 @@ def _is(s: DesignSecrets, design: str | os.PathLike[str], public: PublicKey) -> 
     """Whether this is the design in a folder; of one that is no longer here, by the folder's name; or by its digest."""
     folder = Path(design)
     if (folder / artefact.MANIFEST).exists():
-        artefact.read_manifest(folder, "design", public)
+        artefact.read_manifest(folder, "design", public, bodies.DESIGN)
         return artefact.manifest_digest(folder) == s.digest
     named = os.fspath(design)
     return s.folder == str(folder.resolve()) or (len(named) >= 16 and s.digest.startswith(named))
@@ -306,14 +307,17 @@ class EncryptedDesign:
 
     def _read(self, entries: list[dict[str, Any]], groups: int, count: int) -> Ciphertexts:
         p = self.public.parameters
-        c0 = np.empty(ciphertext_shape(p, groups, count), np.uint32)
+        c0 = artefact.load_array(self.folder, entries[0], ciphertext_shape(p, groups, count))
         c1 = np.empty(ciphertext_shape(p, groups, 1 if self.shared else count), np.uint32)
-        cohort.read_ciphertexts(self.folder, entries, p.ring, c0, c1)
+        cohort.read_second_halves(self.folder, entries, p.ring, c1)
         return Ciphertexts(c0, c1)
 
 
 def open_design(folder: Path, public: PublicKey) -> EncryptedDesign:
     """Open a design that the cohort's owner sent. Raises ArtefactError unless it is whole and signed by that key."""
-    body = artefact.read_manifest(folder, "design", public)
-    cohort.check_encryptor(folder, body)
-    return EncryptedDesign(folder, body, public, artefact.manifest_digest(folder))
+    found = artefact.open_manifest(folder, "design")
+    body = found.checked(bodies.DESIGN)
+    found.require_signature(public)
+    with artefact.found_in(folder):
+        bodies.check_design(body, public.parameters)
+    return EncryptedDesign(folder, body, public, found.digest)
