@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from securegen.errors import ArtefactError, PlanError
+from securegen.fixedpoint import check_sum_bound
 from securegen.io.schema import integer, list_of, number, one_of, record
 from securegen.kernels.residue_mac import LANES_MULTIPLE, PRIME_LIMIT
 
@@ -203,8 +204,7 @@ class Parameters:
         need = 1 + math.log2(self.sum_bound + 1) + self.result_scale
         if need >= math.log2(self.ring.modulus):
             raise PlanError(f"sums need {need:.1f} bits, the modulus has {math.log2(self.ring.modulus):.1f}")
-        if self.sum_bound >= 2.0**63:
-            raise PlanError(f"sums could reach 2^{math.log2(self.sum_bound):.1f}, they are 64-bit integers")
+        check_sum_bound(math.ceil(self.sum_bound), "the sums", verified=True)
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "ring": {**asdict(self.ring), "primes": list(self.ring.primes)}}
