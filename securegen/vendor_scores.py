@@ -199,7 +199,7 @@ def answer(
     drawn = read_drawn(private / DRAWN, passphrase)
     opened = [keys.read_secret(path, passphrase=drawn) for path in paths]
     spend(private, inputs, rules)
-    for path in paths:
+    for path in (*paths, private / DRAWN):
         use_once(path)  # a key answers once
     ring, rounded = vendor.key.ring, []
     for entry, key, people in zip(body["batches"], opened, batches, strict=True):
