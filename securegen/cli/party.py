@@ -13,7 +13,7 @@ from securegen.cli.command import dry_run, rehearses, stop_rehearsal, writes
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand
 from securegen.cli.score_options import _numbers as numbers
-from securegen.cli.site import IDENTITY, summary_json, take_part
+from securegen.cli.site import signing_key, summary_json, take_part
 from securegen.cli.summary import print_summaries, promises
 from securegen.cli.table_form import TableForm, convert, form_from, format_options
 from securegen.errors import UsageError
@@ -87,11 +87,12 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @click.option("--reply-limit", type=click.IntRange(1), default=1000, show_default=True, help="Scores ever answered.")
 @click.option("--digits", type=click.IntRange(1, 17), help="Significant digits [17 of tables, 6 of scores].")
 @format_options
+@opt.passphrase_options
 @opt.run_options_beside_parties
 @rehearses
 @writes("{out}.<PHENO>.<TEST> or {out}.sscore, of the party that learns the result", "{out}.log", "{out}.run.json")
 def command(config, role, name, keys, state, cohort, masked, column_limit, reveal, threshold, consent_aggregates,
-            study, score, columns, allow, reply_limit, digits, out, threads, memory, quiet,
+            study, score, columns, allow, reply_limit, digits, passphrase_file, out, threads, memory, quiet,
             **options) -> None:  # fmt: skip
     """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
     from securegen.mpc.certs import Identity
@@ -113,11 +114,20 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     form = form_from(options, digits or 17)
     if role == "site":
         _take_part(
-            parties, me, folder, study, state, inputs, options, form, CommandLog(out, f"party {me}", quiet=quiet)
+            parties,
+            me,
+            folder,
+            study,
+            state,
+            inputs,
+            options,
+            form,
+            passphrase_file,
+            CommandLog(out, f"party {me}", quiet=quiet, party=me),
         )
         return
     form.check(options["model"], projected=role == "phenotypes" and reveal != "aggregates")
-    log = CommandLog(out, f"party {me}", quiet=quiet)
+    log = CommandLog(out, f"party {me}", quiet=quiet, party=me)
     task = Task(
         inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
         reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, column_limit=column_limit,
@@ -125,7 +135,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
         digits=form.digits, threads=threads or os.cpu_count() or 1,
         score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),
     )  # fmt: skip
-    identity = Identity.in_directory(folder, me)
+    identity = Identity.in_directory(folder, me, opt.passphrase_for(folder / f"{me}.key", passphrase_file))
     if dry_run():
         identity.check(pin=parties[me].pin, rank=parties.rank(me))
         check_task(parties, me, task)
@@ -160,12 +170,10 @@ _OF_THE_STUDY = ("pheno_name", "covar_name", "model", "bits", "covar_categorical
 
 def _take_part(
     parties: Parties, me: str, keys: Path, study: str | None, state: str | None, inputs: Inputs, options: dict[str, Any],
-    form: TableForm, log: CommandLog,
+    form: TableForm, passphrase_file: str | None, log: CommandLog,
 ) -> None:  # fmt: skip
     """A site of a federated study, over TLS."""
-    from securegen.ckks.keys import lock_down_process
     from securegen.federated.hub import open_folder
-    from securegen.federated.identity import read_identity
     from securegen.mpc.certs import Identity
     from securegen.mpc.site_links import linked
 
@@ -176,11 +184,20 @@ def _take_part(
     given = [name for name in _OF_THE_STUDY if options.get(name)]
     if given:
         raise UsageError(f"--{given[0].replace('_', '-')} does not go with --role site: the study file says it")
-    lock_down_process()
-    identity = Identity.in_directory(keys, me)
+    identity = Identity.in_directory(keys, me, opt.passphrase_for(keys / f"{me}.key", passphrase_file))
     if dry_run():
-        open_folder(Path(study))[0].site_of(read_identity(Path(state) / IDENTITY).verify_key)
+        open_folder(Path(study))[0].site_of(signing_key(Path(state), passphrase_file).verify_key)
         identity.check(pin=parties[me].pin, rank=parties.rank(me))
         open_genotypes(inputs, log)
         stop_rehearsal([*log.files, Path(state)], split="horizontal", party=me)
-    take_part(Path(study), Path(state), inputs, log.out, log, form, Filters(), connect=linked(parties, identity))
+    take_part(
+        Path(study),
+        Path(state),
+        inputs,
+        log.out,
+        log,
+        form,
+        Filters(),
+        passphrase_file,
+        connect=linked(parties, identity),
+    )

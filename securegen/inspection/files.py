@@ -15,7 +15,7 @@ from securegen.ckks.planner import Plan
 from securegen.errors import ArtefactError, SecuregenError
 from securegen.federated import identity
 from securegen.inspection.folders import describe_study_folder, parameters_facts, public_key_facts
-from securegen.io.schema import anything, has, integer, map_of, one_of, text
+from securegen.io.schema import anything, has, hex_bytes, integer, map_of, one_of, shown, text
 from securegen.io.strict_json import parse_json, read_json, read_regular
 from securegen.io.tables import GZIP
 from securegen.provenance import read_records
@@ -24,7 +24,13 @@ Found = dict[str, Any]
 _ENTRIES = map_of(anything, 1 << 22, name=text(1 << 12))
 _STATE = has("claims", "spent", claims=_ENTRIES, spent=_ENTRIES)
 _LEDGER = has("replies", replies=map_of(map_of(integer(0, 1 << 62), 1 << 20), 1 << 20))
-SECRET_WORDS = (b"securegen secret key", b"securegen signing key", b"PRIVATE KEY", b"securegen mpc state")
+SECRET_WORDS = (
+    b"securegen secret key",
+    b"securegen signing key",
+    b"securegen party key",
+    b"PRIVATE KEY",
+    b"securegen mpc state",
+)
 
 
 def first_bytes(path: Path, count: int = 1 << 12) -> bytes:
@@ -51,7 +57,9 @@ def key_fingerprint(path: Path) -> str | None:
         return None
 
 
-_SECRET_HEADER = has("magic", "public", "protection", magic=one_of(keys.SECRET_MAGIC), protection=text(64))
+_SECRET_HEADER = has(
+    "magic", "public", "protection", magic=one_of(keys.SECRET_MAGIC, keys.EARLIER_MAGIC), protection=text(64)
+)
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -106,9 +114,10 @@ def _public_key(path: Path) -> Found:
 
 def _signing_key(path: Path) -> Found:
     mode, problems = _mode(path)
-    facts: dict[str, Any] = {"mode": mode}
-    if not problems:
-        facts["fingerprint"] = identity.fingerprint(identity.read_identity(path).verify_key)
+    line = read_regular(path, "a signing key").partition(b"\n")[0]
+    head = parse_json(line, f"{path}, a signing key,", has("verify_key", "protection", verify_key=hex_bytes(32)))
+    facts = {"mode": mode, "protection": shown(head["protection"])}
+    facts["fingerprint"] = identity.fingerprint(head["verify_key"])
     note = "stays with the site or coordinator; of it only the fingerprint of its public half is shown"
     return {"kind": "signing key of a federated study", "facts": facts, "problems": tuple(problems), "notes": (note,)}
 
@@ -251,6 +260,8 @@ def _rows(path: Path, start: bytes) -> Found | None:
 
 KINDS: tuple[tuple[bytes, Callable[[Path], Found]], ...] = (
     (b'"' + keys.SECRET_MAGIC.encode() + b'"', _secret_key),
+    (b'"' + keys.EARLIER_MAGIC.encode() + b'"', _secret_key),
+    (b'"securegen party key 1"', _private_pem),
     (b'"' + identity.SECRET_MAGIC.encode() + b'"', _signing_key),
     (b'"' + identity.PUBLIC_MAGIC.encode() + b'"', _verify_key),
     (b"PRIVATE KEY-----", _private_pem),
