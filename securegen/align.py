@@ -12,6 +12,8 @@ from securegen.io.tables import Table, parse_numbers
 from securegen.model import Samples
 from securegen.vocabulary import MISSING_INPUT
 
+MANY_LOST = 0.1  # of the people with a phenotype, to missing covariates
+
 
 @dataclass(frozen=True)
 class Join:
@@ -136,6 +138,30 @@ class DropCounts:
     analysed: int
     unknown_phenotype_rows: int
     unknown_covariate_rows: int
+
+    def lines(self, name: str, kind: str) -> list[str]:
+        """The counts in words, with a warning where covariates cost many people."""
+        lost = f"{self.no_phenotype:,} without {name}, {self.no_covariate:,} with {name} but without a covariate"
+        out = f"phenotype {name} ({kind}): {self.analysed:,} of {self.stored:,} people are analysed; left out: {lost}"
+        rows = ((self.unknown_phenotype_rows, "phenotype"), (self.unknown_covariate_rows, "covariate"))
+        strangers = " and ".join(f"{n:,} {what} row{'s' * (n != 1)}" for n, what in rows if n)
+        lines = [out + (f"; of people without genotypes: {strangers}" if strangers else "")]
+        had = self.analysed + self.no_covariate
+        if self.no_covariate > MANY_LOST * had:
+            lines.append(
+                f"WARNING: {self.no_covariate:,} of {had:,} people with {name} ({self.no_covariate / had:.0%}) are lost "
+                "because a covariate is missing: is the covariate table that of these people, and whole?"
+            )
+        return lines
+
+
+def covariate_line(names: Sequence[str]) -> str:
+    """The covariates in words.
+
+    >>> covariate_line(["AGE", "SEX"])
+    '2 covariates: AGE, SEX'
+    """
+    return f"{len(names)} covariate{'s' * (len(names) != 1)}: {', '.join(names)}"
 
 
 def analysed_samples(

@@ -17,6 +17,7 @@ import numpy as np
 from securegen.errors import UsageError
 from securegen.io.scoring import read_scorings
 from securegen.io.sscore import read_reference, write_match_log, write_sscore
+from securegen.io.table_files import GZ
 from securegen.match import MIN_OVERLAP, Match, match_variants
 from securegen.model import FloatArray, Samples, SelectableReader, Variants
 from securegen.score_plan import DEFAULT_BITS, AlleleCounts, ScorePlan, plan_scores, used_variants
@@ -41,7 +42,7 @@ class ScoreInputs:
     match_by: auto, id or position; imputation: cohort, file or none; bits: of a score's largest weight; digits:
     significant digits released; minimum: fewest variants of a score, None for `minimum_variants`; allow: scores
     that may have fewer; reference: a .sscore file to compare with; intercept, slope: of the logistic link, where
-    risks are wanted.
+    risks are wanted; gzip: write OUT.sscore.gz.
     """
 
     score: tuple[str, ...]
@@ -59,6 +60,11 @@ class ScoreInputs:
     reference: str | None = None
     intercept: float | None = None
     slope: float = 1.0
+    gzip: bool = False
+
+    def table(self, out: str) -> str:
+        """The file that the scores are written to."""
+        return f"{out}.sscore{GZ * self.gzip}"
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of every file, by the name it has in run.json."""
@@ -166,7 +172,7 @@ def write_scores(out: str, samples: Samples, sums: ScoreSums, inputs: ScoreInput
 
 def write_table(out: str, samples: Samples, table: ScoreTable, inputs: ScoreInputs, log: Log = silent) -> None:
     """Write OUT.sscore of released scores, with the columns that compare them with a reference."""
-    path = f"{out}.sscore"
+    path = inputs.table(out)
     write_sscore(path, samples, table, extra_columns(inputs, table))
     for s, name in enumerate(table.names):
         column = table.total[:, s]

@@ -207,6 +207,7 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
             else:
                 names.append(name)
                 columns.append(align.column_values(reader.samples, table, name, covar_join))
+        log(align.covariate_line(names))
     elif inputs.covar_name or inputs.covar_categorical:
         raise UsageError("--covar-name and --covar-categorical need --covar")
     covariates = np.stack(columns, axis=1) if columns else np.empty((len(reader.samples), 0))
@@ -233,7 +234,7 @@ def build_design(
         contingency = test in ("trend", "allelic")
         covariates = np.empty((len(reader.samples), 0)) if contingency else traits.covariates
         mask, counts = align.analysed_samples(phenotype.values, covariates, traits.unknown)
-        _log_counts(phenotype, counts, log)
+        _log_counts(phenotype, mask, counts, log)
         if not mask.any():
             raise DesignError(f"no sample has phenotype {phenotype.name} and every covariate")
         if test == "linear":
@@ -277,13 +278,13 @@ def _check_grid(design: Design, grid: int) -> None:
     fp.check_sum_bound(bound, f"the sums over dosages in steps of 1/{grid}")
 
 
-def _log_counts(phenotype: align.Phenotype, counts: align.DropCounts, log: Log) -> None:
-    log(
-        f"phenotype {phenotype.name} ({'case/control' if phenotype.binary else 'quantitative'}): {counts.analysed} "
-        f"samples analysed; dropped {counts.no_phenotype} without phenotype, {counts.no_covariate} without a "
-        f"covariate; rows of people without genotypes: {counts.unknown_phenotype_rows} phenotype, "
-        f"{counts.unknown_covariate_rows} covariate"
-    )
+def _log_counts(phenotype: align.Phenotype, mask: np.ndarray, counts: align.DropCounts, log: Log) -> None:
+    kind = "quantitative"
+    if phenotype.binary:
+        cases = int((phenotype.values[mask] == 1).sum())
+        kind = f"{cases:,} cases, {counts.analysed - cases:,} controls"
+    for line in counts.lines(phenotype.name, kind):
+        log(line)
 
 
 def _transformed(values: np.ndarray, inputs: Inputs, name: str, log: Log) -> np.ndarray:

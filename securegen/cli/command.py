@@ -80,15 +80,20 @@ def json_text(value: Any) -> str:
     return json.dumps(plain(value), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
+def failure(error: BaseException) -> tuple[str, int, str]:
+    """Class, exit code and text of an error, as --json and PREFIX.log name it."""
+    if isinstance(error, click.ClickException):
+        return "UsageError", error.exit_code, error.format_message()
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return "Interrupted", 130, "interrupted"
+    return type(error).__name__, getattr(error, "exit_code", 1), str(error)
+
+
 def print_record(ctx: click.Context, error: BaseException | None = None) -> None:
     """The one object that --json prints: the record of the run, and what went wrong."""
     record = ctx.meta.get(RECORD)
     if error is not None:
-        kind, code, text = type(error).__name__, getattr(error, "exit_code", 1), str(error)
-        if isinstance(error, click.ClickException):
-            kind, text = "UsageError", error.format_message()
-        elif isinstance(error, KeyboardInterrupt | click.Abort):
-            kind, code, text = "Interrupted", 130, "interrupted"
+        kind, code, text = failure(error)
         record = {**(record or {}), "error": {"class": kind, "exit_code": code, "message": text}}
     if record is not None:
         click.echo(json_text(record))
@@ -181,7 +186,10 @@ def common_options(function: Callable, *, config: str = "--config") -> Callable:
     def command(*args: Any, **options: Any) -> Any:
         ctx = click.get_current_context()
         if not ctx.meta.get(DRY_RUN):
-            return function(*args, **options)
+            from securegen.cli.runlog import logged
+
+            with logged(ctx):
+                return function(*args, **options)
         if not getattr(function, "__rehearses__", False):
             return _rehearse_by_options(ctx, function)
         function(*args, **options)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,10 +14,11 @@ from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsa
 from securegen.cli.encrypt import _passphrase
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
-from securegen.cli.summary import print_summaries, promises
-from securegen.cli.table_form import convert, form_from, table_options
+from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises
+from securegen.cli.table_form import TableForm, convert, form_from, table_options
 from securegen.errors import ArtefactError, VerificationError
 from securegen.governance.receipt import outsourced_receipt
+from securegen.stats.tables import Summary
 
 
 @click.command()
@@ -61,34 +64,41 @@ def command(
         key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))
         filters = opt.filters_from(options)
         if dry_run():
-            stop_rehearsal([*_tables(Path(results), Path(owner), key, out), *log.files])
+            stop_rehearsal([*_tables(Path(results), Path(owner), key, out, form), *log.files])
         try:
             with progress("decrypting", unit="variants", quiet=quiet) as report:
                 tables = api.decrypt_tables(
                     results, key, owner, out, digits=form.digits, filters=filters, progress=report
                 )
             convert(tables, out, form, log)
-            paths = api.decrypt_qc(results, key, owner, out) if qc_tables else []
+            paths = form.finish(api.decrypt_qc(results, key, owner, out)) if qc_tables else []
         except VerificationError:
             keys.retire(key_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {results} failed verification")
             raise
     print_summaries(tables, log, filters)
-    for path in paths:
-        log(f"wrote {path}")
+    paths += [t.path for t in tables]
     margin = key.public.parameters.margin_bits
-    receipt = outsourced_receipt([*(t.path for t in tables), *paths], "the encryptor of the encrypt step")
+    receipt = outsourced_receipt(paths, "the encryptor of the encrypt step")
     log.write(
         engine="ckks", planned_noise_margin_bits=margin, promise=promises(tables), receipt=receipt.to_json(),
-        parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
+        parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables], bytes={},
+        **(_people(tables) if tables else {}),
     )  # fmt: skip
+    print_end(log, paths)
 
 
-def _tables(results: Path, owner: Path, key, out: str) -> list[str]:
+def _people(tables: Sequence[Summary]) -> dict[str, Any]:
+    """What the owner's design says of the study, for run.json."""
+    models = [t.analysis.model for t in tables]
+    variants = max(t.variants + t.dropped for t in tables)
+    return {"samples": max(m.samples for m in models), "variants": variants, **covariate_facts(models)}
+
+
+def _tables(results: Path, owner: Path, key, out: str, form: TableForm) -> list[str]:
     """The tables that these results give. Raises ArtefactError when a folder is not whole, or of another key or design."""
     from securegen.ckks.cohort import OwnerState
     from securegen.ckks.studydesign import read_secrets
-    from securegen.stats.tables import table_path
 
     check_input(results)
     analyses = read_secrets(OwnerState(owner, key), results).analyses
-    return [table_path(out, a) for a in analyses if a.test != "qc"]
+    return [form.path(out, a.test, a.phenotype) for a in analyses if a.test != "qc"]

@@ -13,8 +13,7 @@ from securegen.cli.command import dry_run, rehearses, stop_rehearsal, writes
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand
 from securegen.cli.score_options import _numbers as numbers
-from securegen.cli.site import summary_json
-from securegen.cli.summary import print_summaries, promises
+from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises, summary_json
 from securegen.cli.table_form import convert, form_from, format_options
 from securegen.errors import UsageError
 from securegen.mpc.parties import DEALER, Parties, read_parties
@@ -44,8 +43,9 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
     """run.json of one party."""
     log.seconds |= outcome.seconds
     sent = {"sent": {name: outcome.traffic.total}, "rounds": outcome.traffic.rounds}
-    log(f"sent {outcome.traffic.total / 1e6:.3f} MB, {outcome.traffic.rounds} rounds, {outcome.seconds['online']:.2f} s; "
-        f"wrote {' and '.join(log.files)}")  # fmt: skip
+    log(
+        f"sent {outcome.traffic.total / 1e6:.3f} MB, {outcome.traffic.rounds} rounds, {outcome.seconds['online']:.2f} s"
+    )
     log.write(engine="mpc", party=name, bytes=sent, **record)
 
 
@@ -124,6 +124,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
         stop_rehearsal([*log.files, task.state.path], split=split_of(parties), party=me)
     outcome = run_party(parties, identity, task, log)
     convert(outcome.tables, out, form, log)
+    outcome.files = form.finish(outcome.files)
     print_summaries(outcome.tables, log)
     split = split_of(parties)
     computing = [n for n in parties.names if parties[n].role != DEALER]
@@ -136,7 +137,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     sizes: dict[str, Any] = {"variants": outcome.variants_stored} if outcome.variants_stored else {}
     sizes |= {
         "samples": max(a.model.samples for a in tests), "variants": outcome.variants_stored or outcome.tables[0].variants,
-        "covariates": max(len(a.model.covariates) for a in tests), "phenotypes": [a.phenotype for a in tests],
+        **covariate_facts(a.model for a in tests), "phenotypes": [a.phenotype for a in tests],
         "promise": promises(outcome.tables), "missing": inputs.missing,
         "parameters": {"bits": max(a.model.bits for a in tests)},
     } if tests else {}  # fmt: skip
@@ -144,3 +145,4 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
         log, me, outcome, inputs=inputs.digests(), split=split, reveal=reveal, receipt=made.to_json(),
         samples_stored=outcome.samples_stored, files=outcome.files, summaries=[summary_json(t) for t in outcome.tables], **sizes,
     )  # fmt: skip
+    print_end(log, wrote)

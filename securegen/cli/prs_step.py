@@ -20,6 +20,7 @@ from securegen.cli.score_options import (
     score_inputs,
     score_options,
 )
+from securegen.cli.table_form import gzip_option
 from securegen.errors import VerificationError
 from securegen.provenance import folder_bytes
 
@@ -77,9 +78,12 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
 @click.option("--results", required=True, metavar="FOLDER", help="What the server returned.")
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
 @click.option("--digits", type=click.IntRange(1, 17), default=6, show_default=True, help="Significant digits.")
+@gzip_option
 @opt.run_options
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")
-def decrypt(key_file, passphrase_file, owner, results, key_still_trusted, digits, out, threads, memory, quiet) -> None:
+def decrypt(
+    key_file, passphrase_file, owner, results, key_still_trusted, digits, gzip, out, threads, memory, quiet
+) -> None:
     """Owner, public model: decrypt, verify and write OUT.sscore. Nothing is written before every score is verified."""
     from securegen.ckks import keys
     from securegen.encrypted_scores import decrypt_scores
@@ -99,7 +103,7 @@ def decrypt(key_file, passphrase_file, owner, results, key_still_trusted, digits
             raise
     if digits > 6:  # fewer were checked when the scores were planned
         refuse_small_models(sums.plan, digits=digits)
-    write_scores(out, samples, sums, ScoreInputs((), digits=digits), log)
+    write_scores(out, samples, sums, ScoreInputs((), digits=digits, gzip=gzip), log)
     log.write(engine="ckks", scores=list(sums.plan.names))
 
 
@@ -205,9 +209,10 @@ def reply(cohort, publickey, private, out, threads, memory, quiet, **options) ->
 @folder_option("invitation", "What the model owner sent first.")
 @folder_option("replies", "What it sent last.")
 @opt.genotype_options()
+@gzip_option
 @opt.run_options
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")
-def open_(key_file, passphrase_file, owner, invitation, replies, out, threads, memory, quiet, **options) -> None:
+def open_(key_file, passphrase_file, owner, invitation, replies, gzip, out, threads, memory, quiet, **options) -> None:
     """Genotype owner, private model: decrypt the scores and write OUT.sscore."""
     from securegen.ckks import keys
     from securegen.ckks.prs_messages import read_invitation
@@ -226,7 +231,7 @@ def open_(key_file, passphrase_file, owner, invitation, replies, out, threads, m
         except VerificationError:
             keys.retire(key_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {replies} failed verification")
             raise
-    write_table(out, reader.samples, table, ScoreInputs(()), log)
+    write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log)
     log.write(engine="ckks", scores=list(table.names))
 
 

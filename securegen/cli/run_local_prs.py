@@ -20,6 +20,8 @@ from securegen.cli.score_options import (
     score_inputs,
     score_options,
 )
+from securegen.cli.summary import print_end
+from securegen.cli.table_form import gzip_option
 from securegen.errors import UsageError
 from securegen.governance.receipt import Party, Receipt
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
@@ -73,7 +75,7 @@ def run_public(
             ),
             ("ring learning with errors at 128 bits; nothing of the server but availability",
              f"encryption by {encryptor}"),
-            (f"{out}.sscore",), (SMALL_MODELS,),
+            (inputs.table(out),), (SMALL_MODELS,),
         )  # fmt: skip
         log.note(receipt.lines())
         log.write(
@@ -82,6 +84,7 @@ def run_public(
             planned_noise_margin_bits=margin_bits(p, norm),
             peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]), **study.record(),
         )  # fmt: skip
+        print_end(log, [inputs.table(out), f"{out}.match.tsv"])
 
 
 @click.command(cls=ScoreCommand)
@@ -95,6 +98,7 @@ def run_public(
 @opt.encryptor_option
 @click.option("--keep-files", is_flag=True, help="Keep the encrypted files (keys are deleted all the same).")
 @plot_option
+@gzip_option
 @opt.run_options
 @rehearses
 def prs(
@@ -114,7 +118,7 @@ def prs(
     log = CommandLog(out, " ".join(["run-local prs --engine", engine, *chosen]), quiet=quiet)
     if dry_run():
         open_scores(genotypes, inputs, log=log)
-        stop_rehearsal([f"{out}.sscore", *log.files])
+        stop_rehearsal([inputs.table(out), *log.files])
     if engine == "plain":
         run_plain(genotypes, inputs, out, log)
     elif chosen:

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import platform
+import shlex
+from collections.abc import Iterator
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from securegen.cli.command import RECORD, dry_run
-from securegen.cli.config import command_words, digests_of, options_of
+from securegen.cli.command import RECORD, dry_run, failure
+from securegen.cli.config import arguments_of, command_words, digests_of, options_of
+from securegen.errors import StorageError, UsageError
 from securegen.provenance import RunLog
+
+LOG = "securegen.log"
 
 
 class CommandLog(RunLog):
-    """RunLog of the command that is running; under --dry-run it writes nothing."""
+    """RunLog of the command that is running; under --dry-run it writes nothing.
+
+    PREFIX.log begins with the command line, the options that were left at their defaults, folder and machine.
+    """
+
+    def __init__(self, out: str, command: str, *, quiet: bool = False) -> None:
+        super().__init__(out, command, quiet=quiet)
+        ctx = click.get_current_context()
+        ctx.meta[LOG] = self
+        self.written = False
+        self.note(_circumstances(ctx))
 
     def write(self, **record: Any) -> None:
         """Write PREFIX.log and PREFIX.run.json with the options, and what the command wrote."""
@@ -25,10 +44,11 @@ class CommandLog(RunLog):
         }  # fmt: skip
         super().write(call=call, outputs=self._outputs(), **record)
         ctx.meta[RECORD] = self.record
+        self.written = True
 
-    def save_lines(self) -> None:
+    def save_lines(self, *, replace: bool = True) -> None:
         assert not dry_run(), "a rehearsal writes nothing"
-        super().save_lines()
+        super().save_lines(replace=replace)
 
     def _outputs(self) -> list[str]:
         """Files and folders PREFIX.* of this run: those changed since it began."""
@@ -37,3 +57,60 @@ class CommandLog(RunLog):
         not_results = tuple(f"{base.name}.{word}" for word in ("log", "run.json", "parties.", "sites."))
         found = [p for p in base.parent.glob(f"{escape(base.name)}.*") if not p.name.startswith(not_results)]
         return sorted(str(p) for p in found if p.stat().st_mtime >= begun)
+
+
+def _circumstances(ctx: click.Context) -> list[str]:
+    """What was typed, what was left at its default, where and on what."""
+    given: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for flag, value in options_of(ctx).items():
+        name = next(str(p.name) for p in ctx.command.params if f"--{flag}" in p.opts)
+        typed = ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)
+        if typed or value != "":
+            (given if typed else others)[flag] = value
+    words = ["securegen", *command_words(ctx), *arguments_of(ctx.command, given)]
+    threads = ctx.params.get("threads") or len(os.sched_getaffinity(0))
+    return [
+        f"command: {shlex.join(words)}",
+        f"defaults: {shlex.join(arguments_of(ctx.command, others)) or 'none'}",
+        f"folder: {_folder()}",
+        f"machine: {platform.node()}, {platform.system()} {platform.release()} {platform.machine()}, Python "
+        f"{platform.python_version()}, {threads} thread{'s' * (threads != 1)}",
+    ]
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # removed meanwhile
+        return "unknown"
+
+
+@contextlib.contextmanager
+def logged(ctx: click.Context) -> Iterator[None]:
+    """End PREFIX.log of the command that runs in the block, also where it fails.
+
+    A command line that contradicts itself (UsageError) ran nothing and leaves nothing.
+    """
+    try:
+        yield
+    except click.exceptions.Exit:
+        raise
+    except BaseException as error:
+        kind, code, text = failure(error)
+        if code != UsageError.exit_code:
+            log = ctx.meta.get(LOG) or _late(ctx)
+            with contextlib.suppress(StorageError):  # the error itself says more
+                if log is not None:
+                    log.fail(kind, code, text)
+        raise
+    log = ctx.meta.get(LOG)
+    if log is not None and log.written:
+        log.finish()
+
+
+def _late(ctx: click.Context) -> CommandLog | None:
+    """The log of a command that failed before it had one; None where it keeps none."""
+    if not {"out", "quiet"} <= set(ctx.params):
+        return None
+    return CommandLog(str(ctx.params["out"]), " ".join(command_words(ctx)), quiet=True)

@@ -103,6 +103,8 @@ def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples,
     Raises PolicyError when this site has fewer people than the study's minimum.
     """
     out = []
+    if traits.names:
+        log(align.covariate_line(traits.names))
     for trait, phenotype in zip(study.phenotypes, traits.phenotypes, strict=True):
         test = study.test_of(trait)
         covariates = np.empty((len(samples), 0)) if test in ("trend", "allelic") else traits.covariates
@@ -112,7 +114,8 @@ def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples,
                 f"site {site} has {counts.analysed} samples with phenotype {phenotype.name} and every covariate; the study "
                 f"takes no site with fewer than {study.minimum_cohort}"
             )
-        log(f"phenotype {phenotype.name}: {counts.analysed} samples analysed at this site")
+        for line in counts.lines(phenotype.name, "this site's people"):
+            log(line)
         out.append(Planned(phenotype, test, mask))
     return out
 

@@ -171,7 +171,14 @@ def _toml(path: Path) -> Found | None:
         from securegen.mpc.parties import read_parties
 
         parties = read_parties(path)
-        facts = {"study": parties.study, "parties": [f"{p.name} ({p.role}) at {p.address}" for p in parties.party]}
+        who = parties.party
+        facts = {
+            "study": parties.study,
+            "parties": [f"{p.name} ({p.role}) {f'at {p.address}' if p.address else 'dials only'}" for p in who],
+            "pins": [f"{p.name} {p.pin}" for p in who],
+            "who dials": [f"{a.name} -> {b.name} at {b.address}" for a in who for b in who
+                          if a is not b and parties.dials(a.name, b.name)],
+        }  # fmt: skip
         return {"kind": "parties of a multi-party run", "facts": facts}
     if "site" in content:
         return describe_study_folder(path)

@@ -10,6 +10,7 @@ import pytest
 
 from securegen.model import GenotypeBlock, Samples, Variants
 from securegen.mpc.local import identity, local_study
+from securegen.mpc.parties import split_address
 from securegen.mpc.session import open_session
 
 
@@ -39,6 +40,9 @@ class Study:
         return open_session(
             parties or self.parties, identity(self.directory, name), protocol=protocol, dimensions=dimensions or {}
         )
+
+    def port(self, name):
+        return split_address(self.parties[name].address)[1]
 
     def run(self, programs, **terms):
         """programs: name to a function of the session (or of nothing when marked by `raw`)."""
