@@ -1,10 +1,10 @@
 """Connections between parties: mutual TLS 1.3, each peer checked by name, rank and pinned public key.
 
 Each pair has two connections, one a direction: OpenSSL does not allow one thread to read and another to write on the
-same connection. One party of the pair dials both (`Parties.dials`), so that the other alone must be reachable. A stranger who reaches the port and cannot prove to be a party
-is turned away and remembered for the error message; only the deadline, or a configured peer that is not who it should
-be, ends the attempt. Strangers that connect and say nothing hold few connections, and for seconds only: the oldest gives
-way to the next, and a party that is cut off dials again.
+same connection. One party of the pair dials both (`Parties.dials`), so that the other alone must be reachable. A
+stranger who reaches the port and cannot prove to be a party is turned away and remembered for the error message; only
+the deadline, or a configured peer that is not who it should be, ends the attempt. Strangers that connect and say nothing
+hold few connections, and for seconds only: the oldest gives way to the next, and a party that is cut off dials again.
 """
 
 from __future__ import annotations
@@ -170,7 +170,10 @@ class _Attempt:
             with self.changed:
                 self.unproven.pop(connection, None)
             hello = _receive(connection).json()
-            writer = hello.get("writes") if isinstance(hello, dict) else None
+            hello = hello if isinstance(hello, dict) else {}
+            writer, said = hello.get("writes"), hello.get("from")
+            if said != name:
+                raise PeerError(f"{printable(said, 40)} showed a wrong certificate: it belongs to {name!r}")
             if hello != self._hello(name, self.me, name if writer == name else self.me):
                 raise PeerError(f"party {name!r} has another parties.toml (study, names, roles or pins differ)")
             if name in self.dialled:

@@ -110,8 +110,8 @@ def test_traits_with_equal_samples_share_columns(cohort, same_as_plain):
     assert study.design.sample_sets == 3
     assert [a.phenotype for a in study.design.analyses] == list(names)
     same_as_plain(study)
-    assert "phenotype C (quantitative): 70 samples analysed; dropped 10 without phenotype" in log
-    assert "phenotype E (case/control): 79 samples analysed" in log
+    assert "phenotype C (quantitative): 70 of 80 people are analysed; left out: 10 without C" in log
+    assert "phenotype E (35 cases, 44 controls): 79 of 80 people are analysed" in log
 
 
 def test_tables_do_not_depend_on_the_other_traits(cohort, tmp_path):
