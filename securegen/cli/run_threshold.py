@@ -9,7 +9,7 @@ from securegen.cli.summary import print_end, print_summaries, promises, summary_
 from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.errors import UsageError
 from securegen.federated import rehearsal
-from securegen.io.output import make_working_folder
+from securegen.io.output import copy_file, make_working_folder
 from securegen.provenance import RunLog
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
@@ -47,7 +47,7 @@ def run_threshold(
         tables = []
         for s in records[0]["summaries"]:
             path = out + s["path"].removeprefix(str(work / local[0].name / "result"))
-            shutil.copyfile(s["path"], path)
+            copy_file(s["path"], path)
             tables.append(summary_of(s, path))
         convert(tables, out, form, log, covariates=covariates_of(inputs))
         print_summaries(tables, log, filters)

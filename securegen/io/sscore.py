@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from securegen.errors import InputError
-from securegen.io.output import write_text
+from securegen.io.output import PRIVATE, write_text
 from securegen.io.table_files import write_table_file
 from securegen.io.tables import read_table
 from securegen.match import REFUSED, USED, Match
@@ -50,9 +50,9 @@ def sscore_text(samples: Samples, table: ScoreTable, extra: Mapping[str, FloatAr
 def write_sscore(
     path: str | Path, samples: Samples, table: ScoreTable, extra: Mapping[str, FloatArray] | None = None
 ) -> None:
-    """Write `sscore_text`. Raises StorageError."""
-    with write_table_file(path) as stream:
-        stream.write(sscore_text(samples, table, extra).encode())
+    """Write `sscore_text`, readable by its owner only: a row is a person. Raises StorageError."""
+    with write_table_file(path, mode=PRIVATE) as stream:
+        stream.write(sscore_text(samples, table, extra).encode(errors="surrogateescape"))
 
 
 def match_log_text(matches: Sequence[Match], variants: Variants) -> str:

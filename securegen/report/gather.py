@@ -83,8 +83,8 @@ def open_run(
     if not isinstance(record, dict):
         raise InputError(f"{prefix}.run.json is not the record of a run")
     results = tuple(Result(p, path, test, read_results(path)) for p, path, test in find_tables(prefix, record))
-    sscore = f"{prefix}.sscore"
-    scores, people = _scores(sscore, pheno, pheno_name, reference) if Path(sscore).is_file() else ((), 0)
+    sscore = _one_packing(f"{prefix}.sscore", record)
+    scores, people = _scores(sscore, pheno, pheno_name, reference) if sscore else ((), 0)
     return Run(prefix, record, results, scores, people)
 
 
@@ -93,20 +93,36 @@ def find_tables(prefix: str, record: dict[str, Any]) -> list[tuple[str, str, str
     out = []
     named = [str(p) for p in record.get("phenotypes") or []]
     for before, suffix in NAMES:
-        for packed in _PACKED:
-            start, end = prefix + before, f".{suffix}{packed}"
-            paths = [f"{start}{name}{end}" for name in named] or sorted(glob.glob(f"{glob.escape(start)}*{end}"))
-            out += [(p[len(prefix) + 1 : -len(end)], p, suffix) for p in paths if Path(p).is_file()]
+        start, end = prefix + before, f".{suffix}"
+        there = [p for packed in _PACKED for p in glob.glob(f"{glob.escape(start)}*{end}{packed}")]
+        plain = [f"{start}{name}{end}" for name in named] or sorted({_unpacked(p) for p in there})
+        found = [(p, _one_packing(p, record)) for p in plain]
+        out += [(p[len(prefix) + 1 : -len(end)], path, suffix) for p, path in found if path]
     order = {name: i for i, name in enumerate(named)}
     return sorted(out, key=lambda found: order.get(found[0], len(order)))
 
 
+def _unpacked(path: str) -> str:
+    return next((path.removesuffix(packed) for packed in _PACKED[1:] if path.endswith(packed)), path)
+
+
+def _one_packing(path: str, record: dict[str, Any]) -> str | None:
+    """A table as it is or packed, None when it is not there. Raises InputError where both are and the record does not say
+    which one is the run's."""
+    there = [path + packed for packed in _PACKED if Path(path + packed).is_file()]
+    written = {Path(str(p)).name for p in record.get("outputs") or []}
+    there = [p for p in there if Path(p).name in written] or there
+    if len(there) > 1:
+        raise InputError(f"there are {' and '.join(there)}: which one is the run's? Move the other one away")
+    return there[0] if there else None
+
+
 def _lone(path: str, pheno: str | None, pheno_name: Sequence[str] | None, reference: str | None) -> Run:
     """A run of which only one file is known: its prefix is the path without the ending of its kind."""
-    if path.endswith(".sscore"):
+    base = _unpacked(path)
+    if base.endswith(".sscore"):
         scores, people = _scores(path, pheno, pheno_name, reference)
-        return Run(path.removesuffix(".sscore"), {}, (), scores, people)
-    base = next((path.removesuffix(packed) for packed in _PACKED[1:] if path.endswith(packed)), path)
+        return Run(base.removesuffix(".sscore"), {}, (), scores, people)
     before, suffix = next(((b, s) for b, s in NAMES if base.endswith(f".{s}")), ("", ""))
     base = base.removesuffix(f".{suffix}") if suffix else base
     folder, name = str(Path(base).parent), Path(base).name
