@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import UsageError
+from securegen.io.pgs_catalog import described
 from securegen.io.scoring import read_scorings
 from securegen.io.sscore import read_reference, write_match_log, write_sscore
 from securegen.io.table_files import GZ
@@ -100,6 +101,7 @@ class ScoreStudy:
             "phenotypes": [],
             "scores": {name: plan.score_variants(s) for s, name in enumerate(plan.names)},
             "match": {m.scoring.path: m.counts() for m in self.matches},
+            "catalog": {m.scoring.path: about for m in self.matches if (about := described(m.scoring.header))},
             "missing": plan.imputation,
             "promise": promise(plan),
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from securegen.cli.command import common_options, rehearses, report, stop_rehearsal
@@ -64,7 +66,7 @@ def command(a, b, exact, tolerance, by, common, top, plot) -> None:
         from securegen.plot.canvas import write
         from securegen.plot.comparison import scatter
 
-        write(plot, scatter(result))
+        write(plot, scatter(result, (Path(a).name, Path(b).name)))
     report(
         lines(result), **result.to_json(), tolerance=tolerance, agree=not reasons, reasons=reasons,
         outputs=[plot] if plot else [],
