@@ -36,8 +36,8 @@ def outcome_options(command: Callable) -> Callable:
 def command(prefix, pheno, pheno_name, reference, annotate, out, overwrite) -> None:
     """A report of a finished run as one HTML file that loads nothing.
 
-    PREFIX is what the run was given as --out, or one of its tables (the report is then of that table alone). The page has results, precision, cost, parameters, and who
-    learned what. It needs the extra securegen[plot].
+    PREFIX is what the run was given as --out, or one of its tables: the report is then of that table alone. The page has
+    results, precision, cost, parameters, and who learned what. It needs the extra securegen[plot].
     """
     from securegen.plot.canvas import require_matplotlib
     from securegen.report.build import check_path, write_report

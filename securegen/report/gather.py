@@ -76,7 +76,7 @@ class Run:
     def identity(self) -> str:
         """A digest of which run this is: the same for its reports, another one for those of other runs."""
         call = self.record.get("call") or self.record.get("command")
-        shown = [self.name, *(Path(r.path).name for r in self.results), *(s.name for s in self.scores)]
+        shown = [Path(self.name).name, *(Path(r.path).name for r in self.results), *(s.name for s in self.scores)]
         return hashlib.sha256(json.dumps([call, shown], sort_keys=True).encode()).hexdigest()
 
 

@@ -158,7 +158,7 @@ def test_the_check_sees_what_it_should():
                 '<section id="a">https://example.org</section>'):  # fmt: skip
         with pytest.raises(AssertionError):
             check_page(page("t", "run", Markup(bad)))
-    check_page(page("t", element("p", EVIL), table([EVIL], [[EVIL]], numbers=[0])))
+    check_page(page("t", "run", element("p", EVIL), table([EVIL], [[EVIL]], numbers=[0])))
 
 
 def test_nothing_measured_at_decryption_is_shown(encrypted, tmp_path):
