@@ -128,6 +128,14 @@ def _index(variants: Variants) -> tuple[dict[str, list[int]], dict[tuple[str, in
     return by_id, by_position
 
 
+class TooFewMatchesError(InputError):
+    """Less of a scoring file is found than asked for; `match` says what became of each row."""
+
+    def __init__(self, message: str, match: Match) -> None:
+        super().__init__(message)
+        self.match = match
+
+
 def match_variants(
     scoring: ScoringFile,
     variants: Variants,
@@ -140,7 +148,7 @@ def match_variants(
     """Find the cohort's variant for each row of a scoring file.
 
     by: 'auto' tries the id, then position and alleles. keep_ambiguous: use A/T and C/G matched by position as labelled.
-    Raises InputError with counts when fewer than min_overlap of the rows are scored; UsageError for by='id' without
+    Raises TooFewMatchesError with counts when fewer than min_overlap of the rows are scored; UsageError for by='id' without
     ids and by='position' without positions in the file.
     """
     has_id, has_position = bool((scoring.id != "").any()), bool((scoring.position >= 0).any())
@@ -195,5 +203,7 @@ def match_variants(
     match = Match(scoring, len(variants), word, how, candidate, row, variant, swapped, ambiguous)
     if not len(row) or match.overlap < min_overlap:
         hint = "check that ids or the genome build agree" if not (candidate >= 0).any() else "see the match log"
-        raise InputError(f"{match.summary()}; at least {min_overlap:.0%} is asked for (--min-overlap): {hint}")
+        raise TooFewMatchesError(
+            f"{match.summary()}; at least {min_overlap:.0%} is asked for (--min-overlap): {hint}", match
+        )
     return match

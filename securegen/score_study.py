@@ -19,7 +19,7 @@ from securegen.io.pgs_catalog import described
 from securegen.io.scoring import read_scorings
 from securegen.io.sscore import read_reference, write_match_log, write_sscore
 from securegen.io.table_files import GZ
-from securegen.match import MIN_OVERLAP, Match, match_variants
+from securegen.match import MIN_OVERLAP, Match, TooFewMatchesError, match_variants
 from securegen.model import FloatArray, Samples, SelectableReader, Variants
 from securegen.score_plan import DEFAULT_BITS, AlleleCounts, ScorePlan, plan_scores, used_variants
 from securegen.score_release import (
@@ -112,18 +112,32 @@ def promise(plan: ScorePlan) -> dict[str, Any]:
     return {name: {"sum_error": plan.error[s], "exponent": plan.exponent[s]} for s, name in enumerate(plan.names)}
 
 
-def match_scores(inputs: ScoreInputs, variants: Variants, log: Log = silent) -> tuple[Match, ...]:
-    """Read the scoring files and find their variants. Raises InputError or UsageError, naming file and line."""
-    matches = tuple(
-        match_variants(
-            scoring, variants, by=inputs.match_by, keep_ambiguous=inputs.keep_ambiguous,  # type: ignore[arg-type]
-            strand_flips=inputs.strand_flips, min_overlap=inputs.min_overlap,
-        )
-        for scoring in read_scorings(inputs.score, inputs.columns, genome_build=inputs.genome_build)
-    )  # fmt: skip
-    for match in matches:
-        log(match.summary())
-    return matches
+def match_scores(
+    inputs: ScoreInputs, variants: Variants, log: Log = silent, *, out: str | None = None
+) -> tuple[Match, ...]:
+    """Read the scoring files and find their variants; write OUT.match.tsv, also where too few are found.
+
+    Raises InputError or UsageError, naming file and line.
+    """
+    matches: list[Match] = []
+    refusals: list[TooFewMatchesError] = []
+    for scoring in read_scorings(inputs.score, inputs.columns, genome_build=inputs.genome_build):
+        try:
+            match = match_variants(
+                scoring, variants, by=inputs.match_by, keep_ambiguous=inputs.keep_ambiguous,  # type: ignore[arg-type]
+                strand_flips=inputs.strand_flips, min_overlap=inputs.min_overlap,
+            )  # fmt: skip
+            log(match.summary())
+        except TooFewMatchesError as error:
+            match = error.match
+            refusals.append(error)
+        matches.append(match)
+    if out is not None:
+        write_match_log(f"{out}.match.tsv", matches, variants)
+        log(f"wrote {out}.match.tsv, a word for every row of the scoring files")
+    if refusals:
+        raise refusals[0]
+    return tuple(matches)
 
 
 def make_plan(
@@ -140,15 +154,17 @@ def make_plan(
 
 
 def open_scores(
-    genotypes: Inputs, inputs: ScoreInputs, *, log: Log = silent, opened: SelectableReader | None = None
-) -> ScoreStudy:
+    genotypes: Inputs, inputs: ScoreInputs, *, log: Log = silent, opened: SelectableReader | None = None,
+    out: str | None = None,
+) -> ScoreStudy:  # fmt: skip
     """Open genotypes and scoring files, match them, turn weights into integers.
 
-    opened: genotypes in memory in place of genotypes.bfile. Allele counts are taken over all samples that are scored.
-    Raises InputError, UsageError, PlanError or PolicyError, each saying which file, line or score and what to do.
+    opened: genotypes in memory in place of genotypes.bfile; out: write OUT.match.tsv, whatever comes of it. Allele counts
+    are taken over all samples that are scored. Raises InputError, UsageError, PlanError or PolicyError, each saying which
+    file, line or score and what to do.
     """
     reader = open_genotypes(genotypes, log, opened)
-    matches = match_scores(inputs, reader.variants, log)
+    matches = match_scores(inputs, reader.variants, log, out=out)
     plan = make_plan(inputs, matches, count_alleles(reader, used_variants(matches)), grid=reader.dosage_grid, log=log)
     return ScoreStudy(genotypes, inputs, reader, matches, plan)
 
@@ -180,9 +196,3 @@ def write_table(out: str, samples: Samples, table: ScoreTable, inputs: ScoreInpu
         column = table.total[:, s]
         log(f"{name}: mean {np.mean(column):.4g}, from {np.min(column):.4g} to {np.max(column):.4g}")
     log(f"wrote {path}: {len(samples)} samples, {len(table.names)} scores, {table.digits} significant digits")
-
-
-def write_match(out: str, matches: Sequence[Match], variants: Variants, log: Log = silent) -> None:
-    """Write OUT.match.tsv, a word for every row of the scoring files."""
-    write_match_log(f"{out}.match.tsv", matches, variants)
-    log(f"wrote {out}.match.tsv")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from securegen.stats.tables import Summary
 @click.option("--owner", required=True, metavar="FOLDER", help="OUT.owner of securegen encrypt.")
 @click.option("--results", required=True, metavar="FOLDER", help="What the server returned.")
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
-@opt.filter_options
+@partial(opt.filter_options, needs="needs encrypt --qc")
 @click.option("--qc-tables", is_flag=True, help="Also write OUT.afreq, OUT.vmiss and OUT.hardy (encrypt --qc).")
 @table_options
 @opt.run_options

@@ -113,14 +113,18 @@ def design_options(required: bool = True) -> Callable:
     return _apply(options)
 
 
-def filter_options(command: Callable) -> Callable:
-    """Filters by quality: applied where the sums may be seen, by whoever writes the table."""
+def filter_options(command: Callable, *, needs: str = "") -> Callable:
+    """Filters by quality: applied where the sums may be seen, by whoever writes the table. needs: what they ask for."""
+    more = f" ({needs})" if needs else ""
+    share = click.FloatRange(0, 1)
     return _apply(
         [
-            click.option("--maf", type=click.FloatRange(0, 0.5), metavar="F", help="Smallest minor allele frequency."),
-            click.option("--mac", type=click.FloatRange(0), metavar="N", help="Smallest minor allele count."),
-            click.option("--geno", type=click.FloatRange(0, 1), metavar="F", help="Largest share of missing calls."),
-            click.option("--hwe", type=click.FloatRange(0, 1), metavar="P", help="Smallest Hardy–Weinberg p-value."),
+            click.option(
+                "--maf", type=click.FloatRange(0, 0.5), metavar="F", help=f"Smallest minor allele frequency{more}."
+            ),
+            click.option("--mac", type=click.FloatRange(0), metavar="N", help=f"Smallest minor allele count{more}."),
+            click.option("--geno", type=share, metavar="F", help=f"Largest share of missing calls{more}."),
+            click.option("--hwe", type=share, metavar="P", help=f"Smallest Hardy–Weinberg p-value{more}."),
         ]
     )(command)
 

@@ -16,7 +16,7 @@ from securegen.cli.table_form import gzip_option
 from securegen.errors import UsageError
 from securegen.governance.receipt import Party, Receipt
 from securegen.provenance import RunLog, folder_bytes
-from securegen.score_study import ScoreInputs, open_scores, write_match, write_scores
+from securegen.score_study import ScoreInputs, open_scores, write_scores
 from securegen.study import Inputs
 
 SMALL_MODELS = "scores of few variants give the genotypes away to whoever knows the weights"
@@ -76,9 +76,8 @@ def run_plain(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog) -> 
     from securegen.scores import plain_scores
 
     with log.stage("match"):
-        study = open_scores(genotypes, inputs, log=log)
+        study = open_scores(genotypes, inputs, log=log, out=None if dry_run() else out)
         stop_rehearsal([inputs.table(out), f"{out}.match.tsv", *log.files])
-        write_match(out, study.matches, study.reader.variants, log)
     with log.stage("score"):
         sums = plain_scores(study.reader, study.plan)
     write_scores(out, study.reader.samples, sums, inputs, log)

@@ -53,14 +53,13 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
     """
     from securegen.ckks import keys
     from securegen.encrypted_scores import encrypt_scores, generate_score_key
-    from securegen.score_study import open_scores, write_match
+    from securegen.score_study import open_scores
 
     keys.lock_down_process()
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step encrypt", quiet=quiet)
     with log.stage("match"):
-        study = open_scores(opt.inputs_from(options), score_inputs(options), log=log)
-        write_match(out, study.matches, study.reader.variants, log)
+        study = open_scores(opt.inputs_from(options), score_inputs(options), log=log, out=out)
     with log.stage("keygen"):
         key = generate_score_key(study.plan, len(study.reader.samples))
         keys.write_secret(f"{out}.secret", key, passphrase=opt.passphrase(passphrase_file, confirm=True))

@@ -25,7 +25,7 @@ from securegen.cli.table_form import gzip_option
 from securegen.errors import UsageError
 from securegen.governance.receipt import Party, Receipt
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
-from securegen.score_study import ScoreInputs, open_scores, write_match, write_scores
+from securegen.score_study import ScoreInputs, open_scores, write_scores
 from securegen.study import Inputs
 
 
@@ -41,8 +41,7 @@ def run_public(
     keys.lock_down_process()
     with parties(out, "owner", "server", keep=keep_files, log=log) as at:
         with log.stage("match"):
-            study = open_scores(genotypes, inputs, log=log)
-            write_match(out, study.matches, study.reader.variants, log)
+            study = open_scores(genotypes, inputs, log=log, out=out)
         with log.stage("keygen"):
             passphrase = secrets.token_bytes(32).hex().encode()
             key = steps.generate_score_key(study.plan, len(study.reader.samples))
