@@ -186,10 +186,7 @@ def common_options(function: Callable, *, config: str = "--config") -> Callable:
     def command(*args: Any, **options: Any) -> Any:
         ctx = click.get_current_context()
         if not ctx.meta.get(DRY_RUN):
-            from securegen.cli.runlog import logged
-
-            with logged(ctx):
-                return function(*args, **options)
+            return function(*args, **options)
         if not getattr(function, "__rehearses__", False):
             return _rehearse_by_options(ctx, function)
         function(*args, **options)

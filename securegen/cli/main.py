@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from securegen.cli.command import JSON, Group, example, print_record
 from securegen.cli.examples import EXAMPLES
+from securegen.cli.manners import hint, kinder
 from securegen.errors import SecuregenError, StorageError
 from securegen.version import VERSION
 
@@ -72,6 +73,7 @@ def finished(command: click.Command, name: str) -> click.Command:
     if name in EXAMPLES:
         command.epilog = example(f"securegen {EXAMPLES[name]}")
     _complete_paths(command)
+    kinder(command)
     for inner, below in command.commands.items() if isinstance(command, click.Group) else ():
         finished(below, f"{name} {inner}")
     return command
@@ -138,6 +140,11 @@ def entry() -> None:
     try:
         code = main(prog_name="securegen", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
+    except click.NoSuchOption as error:
+        here = hint(error.option_name)
+        text = f"No such option {error.option_name!r}; here: {here}."
+        (click.UsageError(text, error.ctx) if here else error).show()
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

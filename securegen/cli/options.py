@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from securegen.cli.command import common_options
+from securegen.cli.runlog import logs
 from securegen.errors import InputError, UsageError
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.vcf import FIELDS as VCF_FIELDS
@@ -168,7 +169,7 @@ def run_options(command: Callable, *, config: str = "--config") -> Callable:
             click.option("--memory", type=click.IntRange(64), metavar="MB", help="Working memory of the kernels [256]."),
             click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
         ]
-    )(common_options(command, config=config))  # fmt: skip
+    )(common_options(logs(command), config=config))  # fmt: skip
 
 
 def run_options_beside_parties(command: Callable) -> Callable:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from securegen import first_start
 from securegen.cli.command import RECORD, dry_run, failure
 from securegen.cli.config import arguments_of, command_words, digests_of, options_of
 from securegen.errors import StorageError, UsageError
@@ -34,6 +36,7 @@ class CommandLog(RunLog):
         ctx.meta[LOG] = self
         self.written = False
         self.note(_circumstances(ctx))
+        first_start.tell(self)
 
     def write(self, **record: Any) -> None:
         """Write PREFIX.log and PREFIX.run.json with the options, and what the command wrote."""
@@ -86,12 +89,20 @@ def _folder() -> str:
         return "unknown"
 
 
-@contextlib.contextmanager
-def logged(ctx: click.Context) -> Iterator[None]:
-    """End PREFIX.log of the command that runs in the block, also where it fails.
+def logs(function: Callable) -> Callable:
+    """A command that keeps PREFIX.log: its end is written there, also where it fails."""
 
-    A command line that contradicts itself (UsageError) ran nothing and leaves nothing.
-    """
+    @functools.wraps(function)
+    def command(*args: Any, **options: Any) -> Any:
+        with contextlib.nullcontext() if dry_run() else _logged(click.get_current_context()):
+            return function(*args, **options)
+
+    return command
+
+
+@contextlib.contextmanager
+def _logged(ctx: click.Context) -> Iterator[None]:
+    """A command line that contradicts itself (UsageError) ran nothing and leaves nothing."""
     try:
         yield
     except click.exceptions.Exit:
@@ -101,16 +112,13 @@ def logged(ctx: click.Context) -> Iterator[None]:
         if code != UsageError.exit_code:
             log = ctx.meta.get(LOG) or _late(ctx)
             with contextlib.suppress(StorageError):  # the error itself says more
-                if log is not None:
-                    log.fail(kind, code, text)
+                log.fail(kind, code, text)
         raise
     log = ctx.meta.get(LOG)
     if log is not None and log.written:
         log.finish()
 
 
-def _late(ctx: click.Context) -> CommandLog | None:
-    """The log of a command that failed before it had one; None where it keeps none."""
-    if not {"out", "quiet"} <= set(ctx.params):
-        return None
+def _late(ctx: click.Context) -> CommandLog:
+    """The log of a command that failed before it had one."""
     return CommandLog(str(ctx.params["out"]), " ".join(command_words(ctx)), quiet=True)
