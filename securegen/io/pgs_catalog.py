@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from securegen.io.schema import printable
+
 BUILDS: Final = {
     "ncbi36": "NCBI36", "hg18": "NCBI36",
     "grch37": "GRCh37", "hg19": "GRCh37", "b37": "GRCh37", "hs37d5": "GRCh37",
@@ -34,7 +36,7 @@ def described(header: Mapping[str, str]) -> dict[str, str]:
     >>> described({"pgs_id": "PGS000001", "trait_reported": "Breast cancer", "other": "x"})
     {'pgs_id': 'PGS000001', 'trait_reported': 'Breast cancer'}
     """
-    return {key: header[key][:_LONGEST] for key in DESCRIBED if header.get(key)}
+    return {key: printable(header[key], _LONGEST) for key in DESCRIBED if header.get(key)}
 
 
 def normalise_build(name: str | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,11 +19,12 @@ from securegen.align import column_values, interpret_phenotype, join
 from securegen.errors import InputError, UsageError
 from securegen.io.results import read_results
 from securegen.io.sscore import read_reference
-from securegen.io.tables import read_table, read_text
+from securegen.io.strict_json import read_json
+from securegen.io.tables import read_table
 from securegen.model import Samples
 from securegen.plot.association import Associations
 from securegen.plot.scores import Scores
-from securegen.provenance import records_in
+from securegen.provenance import RECORD, records_in
 from securegen.vocabulary import TABLE_SUFFIX
 
 SUFFIXES = (*TABLE_SUFFIX.values(), "uv", "chi2", "hits")
@@ -91,14 +93,12 @@ def open_run(
     if Path(prefix).is_file() and not prefix.endswith(".run.json"):
         return _lone(prefix, pheno, pheno_name, reference)
     prefix = prefix.removesuffix(".run.json")
-    if not Path(f"{prefix}.run.json").exists():
-        raise InputError(f"{prefix}.run.json: no such file; name what a finished run was given as --out, or a table")
     try:
-        record = json.loads(read_text(f"{prefix}.run.json"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{prefix}.run.json is not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{prefix}.run.json is not the record of a run")
+        record = read_json(f"{prefix}.run.json", "the record of a run", RECORD, error=InputError)
+    except FileNotFoundError:
+        raise InputError(
+            f"{prefix}.run.json: no such file; name what a finished run was given as --out, or a table"
+        ) from None
     results = tuple(Result(p, path, test, read_results(path)) for p, path, test in find_tables(prefix, record))
     sscore = _one_packing(f"{prefix}.sscore", record)
     scores, people = _scores(sscore, pheno, pheno_name, reference) if sscore else ((), 0)
@@ -108,7 +108,7 @@ def open_run(
 def find_tables(prefix: str, record: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(phenotype, path, suffix) of every table under a prefix: those of the record's phenotypes, else by their names."""
     out = []
-    named = [str(p) for p in record.get("phenotypes") or []]
+    named = [p for p in record.get("phenotypes") or [] if os.sep not in p]  # none of them leaves the folder
     for before, suffix in NAMES:
         start, end = prefix + before, f".{suffix}"
         there = [p for packed in _PACKED for p in glob.glob(f"{glob.escape(start)}*{end}{packed}")]
@@ -126,7 +126,7 @@ def _unpacked(path: str) -> str:
 def _one_packing(path: str, record: dict[str, Any]) -> str | None:
     """A table as it is or packed, None when it is not there. Raises InputError where both are and the record does not say
     which one is the run's."""
-    there = [path + packed for packed in _PACKED if Path(path + packed).is_file()]
+    there = [path + packed for packed in _PACKED if os.path.isfile(path + packed)]
     written = {Path(str(p)).name for p in record.get("outputs") or []}
     there = [p for p in there if Path(p).name in written] or there
     if len(there) > 1:
