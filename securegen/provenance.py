@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import InputError, PeerError
-from securegen.io.output import write_json, write_text
+from securegen.io.output import PRIVATE, write_json, write_text
 from securegen.io.schema import Check, anything, either, has, integer, list_of, map_of, number, one_line, optional, text
 from securegen.io.strict_json import read_json
 from securegen.version import VERSION
@@ -76,8 +76,9 @@ class RunLog:
     to the next attempt.
     """
 
-    def __init__(self, out: str, command: str, *, quiet: bool = False) -> None:
-        self.out, self.quiet = out, quiet
+    def __init__(self, out: str, command: str, *, quiet: bool = False, private: bool = False) -> None:
+        """private: lines tell of decrypted numbers, so that the files are the owner's alone."""
+        self.out, self.quiet, self.mode = out, quiet, PRIVATE if private else None
         self.lines: list[str] = []
         self._saved = ""
         self.started = time.time()
@@ -119,7 +120,8 @@ class RunLog:
         earlier = [
             r for r in records_in(f"{self.out}.run.json") if _verb(r["command"]) != _verb(self.record["command"])
         ]
-        write_json(f"{self.out}.run.json", _finite(self.record | ({"earlier": earlier} if earlier else {})))
+        text = _finite(self.record | ({"earlier": earlier} if earlier else {}))
+        write_json(f"{self.out}.run.json", text, mode=self.mode)
         self.save_lines()
 
     def finish(self) -> None:
@@ -144,7 +146,7 @@ class RunLog:
         others = [p.rstrip() for p in parts if p.strip() and p.rstrip() != self._saved]
         kept = [p for p in others if not (re.match(own, p) and _gives_way(p, replace))]
         self._saved = "\n".join(self.lines)
-        write_text(f"{self.out}.log", "\n\n".join([*kept, self._saved]) + "\n")
+        write_text(f"{self.out}.log", "\n\n".join([*kept, self._saved]) + "\n", mode=self.mode)
 
 
 def _gives_way(part: str, replace: bool) -> bool:

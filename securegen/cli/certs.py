@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from securegen.cli import options as opt
 from securegen.cli.command import Group, common_options, json_option, report, writes
 
 DAYS = click.option(
@@ -21,26 +22,34 @@ def command() -> None:
 @command.command("init-ca")
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="Where ca.pem and ca.key are written.")
 @DAYS
+@opt.passphrase_options
 @common_options
 @writes("{folder}/ca.pem", "{folder}/ca.key", makes=["folder"])
-def init_ca(folder: str, days: int) -> None:
-    """Make the study authority: ca.pem is for every party, ca.key stays."""
+def init_ca(folder: str, days: int, passphrase_file: str | None) -> None:
+    """Make the study authority: ca.pem is for every party, ca.key stays.
+
+    ca.key is encrypted where a passphrase is given (--passphrase-file or SECUREGEN_PASSPHRASE).
+    """
     from securegen.mpc import certs
 
-    path = certs.init_ca(Path(folder), days=days)
+    path = certs.init_ca(Path(folder), days=days, passphrase=opt.given_passphrase(passphrase_file))
     report(f"wrote {path} (for everybody) and ca.key (keep)", certificate=path)
 
 
 @command.command()
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="Where NAME.key and NAME.csr are written.")
 @click.option("--name", required=True, metavar="NAME", help="The party, as parties.toml calls it.")
+@opt.passphrase_options
 @common_options
 @writes("{folder}/{name}.key", "{folder}/{name}.csr", makes=["folder"])
-def request(folder: str, name: str) -> None:
-    """Make a party's key on its own machine, and the request that goes to the authority."""
+def request(folder: str, name: str, passphrase_file: str | None) -> None:
+    """Make a party's key on its own machine, and the request that goes to the authority.
+
+    NAME.key is encrypted where a passphrase is given (--passphrase-file or SECUREGEN_PASSPHRASE).
+    """
     from securegen.mpc import certs
 
-    path = certs.request(Path(folder), name)
+    path = certs.request(Path(folder), name, passphrase=opt.given_passphrase(passphrase_file))
     report(f"wrote {path} (for the authority) and {name}.key (keep)", request=path)
 
 
@@ -51,9 +60,12 @@ def request(folder: str, name: str) -> None:
 @click.option("--rank", required=True, type=click.IntRange(0), help="Its place in parties.toml, from 0.")
 @click.option("--out", metavar="FILE", help="The certificate [FOLDER/NAME.pem].")
 @DAYS
+@opt.passphrase_options
 @common_options
 @writes("the certificate")
-def issue(ca: str, csr: str, name: str, rank: int, out: str | None, days: int) -> None:
+def issue(
+    ca: str, csr: str, name: str, rank: int, out: str | None, days: int, passphrase_file: str | None
+) -> None:  # fmt: skip
     """Sign a party's request, bound to its name and rank.
 
     Before it ends, sign the same request again into another file and put that in the old one's place: the key, so the pin
@@ -61,7 +73,9 @@ def issue(ca: str, csr: str, name: str, rank: int, out: str | None, days: int) -
     """
     from securegen.mpc import certs
 
-    path = certs.issue(Path(ca), Path(csr), name=name, rank=rank, out=Path(out) if out else None, days=days)
+    secret = opt.passphrase_for(Path(ca) / "ca.key", passphrase_file)
+    where = Path(out) if out else None
+    path = certs.issue(Path(ca), Path(csr), name=name, rank=rank, out=where, days=days, passphrase=secret)
     report(f"wrote {path}, pin {certs.pin(path)}", certificate=path, pin=certs.pin(path))
 
 

@@ -19,6 +19,7 @@ from securegen import first_start
 from securegen.cli.command import RECORD, dry_run, failure
 from securegen.cli.config import arguments_of, command_words, digests_of, options_of
 from securegen.errors import StorageError, UsageError
+from securegen.io.locks import only_one
 from securegen.provenance import RunLog
 
 LOG = "securegen.log"
@@ -27,12 +28,17 @@ LOG = "securegen.log"
 class CommandLog(RunLog):
     """RunLog of the command that is running; under --dry-run it writes nothing.
 
-    PREFIX.log begins with the command line, the options that were left at their defaults, folder and machine.
+    PREFIX.log begins with the command line, the options that were left at their defaults, folder and machine. Until the
+    command ends it alone writes PREFIX.*: a second one is refused (StorageError). Parties of one run may share a prefix;
+    each holds its own name.
     """
 
-    def __init__(self, out: str, command: str, *, quiet: bool = False) -> None:
-        super().__init__(out, command, quiet=quiet)
+    def __init__(self, out: str, command: str, *, quiet: bool = False, private: bool = False, party: str = "") -> None:
         ctx = click.get_current_context()
+        if not dry_run():
+            lock = only_one(f"{out}{f'.{party}' if party else ''}.lock", f"{out}.*")
+            ctx.find_root().with_resource(lock)
+        super().__init__(out, command, quiet=quiet, private=private)
         ctx.meta[LOG] = self
         self.written = False
         self.note(_circumstances(ctx))
@@ -57,7 +63,7 @@ class CommandLog(RunLog):
         """Files and folders PREFIX.* of this run: those changed since it began."""
         base = Path(self.out)
         begun = self.started - 0.02  # clocks of file systems tick
-        not_results = tuple(f"{base.name}.{word}" for word in ("log", "run.json", "parties.", "sites."))
+        not_results = tuple(f"{base.name}.{word}" for word in ("log", "run.json", "lock", "parties.", "sites."))
         found = [p for p in base.parent.glob(f"{escape(base.name)}.*") if not p.name.startswith(not_results)]
         return sorted(str(p) for p in found if p.stat().st_mtime >= begun)
 
@@ -110,8 +116,8 @@ def _logged(ctx: click.Context) -> Iterator[None]:
     except BaseException as error:
         kind, code, text = failure(error)
         if code != UsageError.exit_code:
-            log = ctx.meta.get(LOG) or _late(ctx)
-            with contextlib.suppress(StorageError):  # the error itself says more
+            with contextlib.suppress(StorageError):  # the error itself says more, or another command holds the prefix
+                log = ctx.meta.get(LOG) or _late(ctx)
                 log.fail(kind, code, text)
         raise
     log = ctx.meta.get(LOG)
@@ -121,4 +127,4 @@ def _logged(ctx: click.Context) -> Iterator[None]:
 
 def _late(ctx: click.Context) -> CommandLog:
     """The log of a command that failed before it had one."""
-    return CommandLog(str(ctx.params["out"]), " ".join(command_words(ctx)), quiet=True)
+    return CommandLog(str(ctx.params["out"]), " ".join(command_words(ctx)), quiet=True, private=True)

@@ -118,13 +118,14 @@ def convert(
             (t.path,) = form.finish([t.path])
             continue
         source, name = t.path, t.analysis.phenotype
+        mode = os.stat(source).st_mode & 0o777
         t.path = form.path(out, t.analysis.test, name)
         if form.format == REGENIE:
-            write_regenie(t.path, source, digits=form.digits)
+            write_regenie(t.path, source, digits=form.digits, mode=mode)
         else:
             known = tuple(t.analysis.model.covariates) if t.analysis.model is not None else tuple(covariates)
             about = About(name, form.genome_build or "", known, form.frequency_floor)
-            for reason, count in write_gwas_ssf(t.path, source, about).left_out.items():
+            for reason, count in write_gwas_ssf(t.path, source, about, mode=mode).left_out.items():
                 log(f"{t.path}: {count} variants left out: {reason}")
         os.unlink(source)
 
