@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -57,6 +58,7 @@ def command(
     from securegen.ckks import keys
     from securegen.ckks.retirement import refuse_retired
 
+    os.umask(0o077)  # what is decrypted is for its owner alone
     opt.use_threads(threads)
     form = form_from(options)
     log = CommandLog(out, "decrypt", quiet=quiet, private=True)

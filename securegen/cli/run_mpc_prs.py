@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import fields
 
 from securegen.cli.run_mpc import TIMEOUT, genotype_flags, run_parties
 from securegen.cli.summary import print_end
 from securegen.errors import UsageError
-from securegen.io.output import PRIVATE, copy_file, make_working_folder
+from securegen.io.output import PRIVATE, copy_file
 from securegen.io.table_files import pack
+from securegen.local.folders import PARTIES, working_folder
 from securegen.mpc.deployment import SCORES, party_names
 from securegen.mpc.local import local_study
 from securegen.provenance import RunLog
@@ -30,7 +30,6 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
     if odd:
         flag = FLAGS.get(odd[0], odd[0].replace("_", "-"))
         raise UsageError(f"--{flag} cannot be chosen with --engine mpc: the model's owner does not see genotypes")
-    work = make_working_folder(f"{out}.parties")
     model = ["party", "--role", "model", "--reply-limit", str(1 << 40)]
     for path in inputs.score:
         model += ["--score", os.path.abspath(path)]
@@ -40,20 +39,13 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
         model += ["--allow-small-score", name]
     calls = {"genotypes": ["party", "--role", "genotypes", *genotype_flags(genotypes)], "model": model}
     calls["dealer"] = ["dealer"]
-    try:
+    with working_folder(out, PARTIES, keep=keep_files, log=log) as work:
         local_study(work, party_names(SCORES, []), timeout=TIMEOUT)
         records = run_parties(work, calls, inputs.digits)
         (made,) = records["genotypes"]["files"]
         copy_file(made, f"{out}.sscore", mode=PRIVATE)
         if inputs.gzip:
             pack(f"{out}.sscore")
-    finally:
-        if keep_files:
-            log(f"kept {work}")
-            for key in work.glob("*.key"):
-                key.unlink()
-        else:
-            shutil.rmtree(work, ignore_errors=True)
     sent = {name: record["bytes"]["sent"][name] for name, record in records.items()}
     dealt = sent.pop("dealer")
     log.seconds["offline"] = records["dealer"]["seconds"]["offline"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 
 from securegen.cli.summary import print_end, print_summaries, promises, summary_of
 from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.errors import UsageError
 from securegen.federated import rehearsal
-from securegen.io.output import copy_file, make_working_folder
+from securegen.io.output import copy_file
+from securegen.local import folders
 from securegen.provenance import RunLog
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
@@ -26,8 +26,7 @@ def run_threshold(
     if len(members) > 1 and sites not in (None, len(members)):
         raise UsageError(f"--sites {sites} with {len(members)} filesets: one fileset is one site")
     inputs = members[0]
-    work = make_working_folder(f"{out}.sites")
-    try:
+    with folders.working_folder(out, folders.SITES, keep=keep_files, log=log) as work:
         with log.stage("plan"):
             if len(members) > 1:
                 local = [rehearsal.LocalSite(f"site{i + 1}", m.genotypes, None) for i, m in enumerate(members)]
@@ -63,11 +62,6 @@ def run_threshold(
         )  # fmt: skip
         print_end(log, [t.path for t in tables])
         return tables
-    finally:
-        if keep_files:
-            log(f"kept {work}")
-        else:
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def _digests(members: Sequence[Inputs]) -> dict[str, str]:
