@@ -37,7 +37,7 @@ from securegen.ckks.publickey import NONCE_BYTES, publish
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.kept_arrays import keep_array, kept_array
 from securegen.io.output import write_json
-from securegen.io.tables import read_text
+from securegen.io.text import read_text
 from securegen.match import Match
 from securegen.model import IntArray, SelectableReader
 from securegen.score_plan import ScorePlan, used_variants

@@ -8,7 +8,7 @@ from securegen.cli.command import common_options, rehearses, report, stop_rehear
 from securegen.concordance import TOLERANCE, TOP, Concordance, compare, first_difference
 from securegen.errors import SecuregenError, UsageError
 from securegen.io.results import read_results
-from securegen.io.tables import read_text
+from securegen.io.text import read_text
 
 
 @click.command()

@@ -128,6 +128,7 @@ def flags_of(inputs: Inputs, names: Sequence[str]) -> list[str]:
         out += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, tuple) else str(value)]
     if "pheno" in names:
         out += ["--1"] * inputs.force_01 + ["--apply-rint"] * inputs.apply_rint
+        out += ["--no-input-missing-phenotype"] * inputs.no_input_missing_phenotype
     return out
 
 

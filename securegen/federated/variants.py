@@ -15,7 +15,7 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.io.output import atomic
-from securegen.io.tables import read_text
+from securegen.io.text import read_text
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants
 
 HEADER = ("#CHROM", "POS", "ID", "EFFECT_ALLELE", "OTHER_ALLELE")

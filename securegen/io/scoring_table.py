@@ -14,7 +14,7 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.io.pgs_catalog import normalise_build, parse_header
-from securegen.io.tables import read_text
+from securegen.io.text import read_text
 from securegen.model import IntArray, TextArray
 
 # Role -> header names, best first.

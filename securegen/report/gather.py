@@ -17,7 +17,8 @@ from securegen.align import column_values, interpret_phenotype, join
 from securegen.errors import InputError, UsageError
 from securegen.io.results import read_results
 from securegen.io.sscore import read_reference
-from securegen.io.tables import read_table, read_text
+from securegen.io.tables import read_table
+from securegen.io.text import read_text
 from securegen.model import Samples
 from securegen.plot.association import Associations
 from securegen.plot.scores import Scores
