@@ -292,9 +292,11 @@ def open_qc(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
 def _frame(write, *arguments) -> pd.DataFrame:
     import pandas as pd
 
+    from securegen.io.results import read_frame
+
     with tempfile.TemporaryDirectory() as folder:
         tables = write(*arguments, f"{folder}/t")
-        frames = {t.analysis.phenotype: pd.read_csv(t.path, sep="\t", na_values="NA") for t in tables}
+        frames = {t.analysis.phenotype: read_frame(t.path) for t in tables}
     return frames[next(iter(frames))] if len(frames) == 1 else pd.concat(frames, names=["PHENO"])
 
 

@@ -49,7 +49,7 @@ def command(a, b, exact, tolerance, by, common, top, plot) -> None:
             raise UsageError("--exact compares text: it goes without --plot")
         where = first_difference(read_text(a), read_text(b))
         stop_rehearsal([])
-        report([] if where else "identical", agree=not where, first_difference=where)
+        report(f"{a} and {b} differ" if where else "identical", agree=not where, first_difference=where)
         if where:
             raise SecuregenError(f"{a} and {b} differ: {where}")
         return
@@ -66,11 +66,18 @@ def command(a, b, exact, tolerance, by, common, top, plot) -> None:
 
         write(plot, scatter(result))
     report(
-        lines(result), **result.to_json(), tolerance=tolerance, agree=not reasons, reasons=reasons,
+        [*lines(result), *_verdict(result, reasons, tolerance)], **result.to_json(), tolerance=tolerance, agree=not reasons, reasons=reasons,
         outputs=[plot] if plot else [],
     )  # fmt: skip
     if reasons:
         raise SecuregenError(f"{a} and {b} differ beyond {tolerance:g}: {'; '.join(reasons)}")
+
+
+def _verdict(result: Concordance, reasons: list[str], tolerance: float) -> list[str]:
+    """The answer in words, and why the tables may differ."""
+    if not reasons:
+        return [f"agree within {tolerance:g}"]
+    return [f"differ beyond {tolerance:g}", *(f"perhaps because {cause}" for cause in result.causes)]
 
 
 def lines(result: Concordance) -> list[str]:
