@@ -48,7 +48,9 @@ def whole(what: str, value: Any, least: int, most: int | None) -> None:
         return
     good = not isinstance(value, bool) and hasattr(value, "__index__") and value >= least
     if not good or (most is not None and value > most):
-        raise UsageError(f"{what} is {value!r}: a whole number from {least} {'up' if most is None else f'to {most}'} is expected")
+        raise UsageError(
+            f"{what} is {value!r}: a whole number from {least} {'up' if most is None else f'to {most}'} is expected"
+        )
 
 
 def number(what: str, value: Any, least: float, most: float) -> None:
@@ -61,7 +63,9 @@ def file_name(name: str, where: str) -> None:
     """Raise DesignError for a phenotype whose name cannot be a part of a file's name."""
     bad = next((c for c in name if c in "/\\" or not c.isprintable()), None)
     if bad is not None:
-        raise DesignError(f"{where}: phenotype {name!r} holds {bad!r}, but its name becomes a part of a file's name: rename it")
+        raise DesignError(
+            f"{where}: phenotype {name!r} holds {bad!r}, but its name becomes a part of a file's name: rename it"
+        )
     if len(name.encode()) > LONGEST_NAME:
         raise DesignError(
             f"{where}: the name of phenotype {name[:20]}… has {len(name.encode())} bytes, but it becomes a part of a file's "

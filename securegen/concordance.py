@@ -130,7 +130,7 @@ def match_rows(a: pd.DataFrame, b: pd.DataFrame, by: str = "auto") -> tuple[np.n
         named = [np.flatnonzero(k != "") for k in keys]
         partner = pd.Index(keys[1][named[1]]).get_indexer(pd.Index(keys[0][named[0]]))
         rows_a, rows_b = named[0][partner >= 0], named[1][partner[partner >= 0]]
-        if way == "id" and len(rows_a):
+        if len(rows_a):
             fits = _same_alleles(a.iloc[rows_a], b.iloc[rows_b])
             rows_a, rows_b = rows_a[fits], rows_b[fits]
         if len(rows_a):
@@ -266,7 +266,10 @@ def _causes(left: pd.DataFrame, right: pd.DataFrame) -> Iterator[str]:
                 f"other people were analysed, or other phenotypes and covariates{why}"
             )
     score = [{"U", "V"} <= set(f.columns) for f in (left, right)]
-    wald = [not s and bool({"OR", "LOG(OR)_SE", "FIRTH?"} & set(f.columns)) for s, f in zip(score, (left, right), strict=True)]
+    wald = [
+        not s and bool({"OR", "LOG(OR)_SE", "FIRTH?"} & set(f.columns))
+        for s, f in zip(score, (left, right), strict=True)
+    ]
     if score[0] and wald[1] or score[1] and wald[0]:
         yield (
             f"{'A' if score[0] else 'B'} is a score test, {'B' if wald[1] else 'A'} a Wald or Firth test: other statistics of "

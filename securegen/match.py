@@ -19,6 +19,7 @@ import numpy as np
 from securegen.errors import InputError, UsageError
 from securegen.io.scoring import ScoringFile
 from securegen.model import IntArray, TextArray, Variants
+from securegen.vocabulary import bare_chromosome, canonical_allele
 
 MATCHED, SWAPPED, FLIPPED, FLIPPED_SWAPPED = "matched", "swapped", "flipped", "flipped_swapped"
 USED: Final = (MATCHED, SWAPPED, FLIPPED, FLIPPED_SWAPPED)  # best first
@@ -37,7 +38,7 @@ def normalise_chromosome(name: str) -> str:
     >>> [normalise_chromosome(c) for c in ("chr01", "23", "chrM")]
     ['1', 'X', 'MT']
     """
-    bare = name.upper().removeprefix("CHR").lstrip("0") or "0"
+    bare = bare_chromosome(name)
     return _CHROMOSOMES.get(bare, bare)
 
 
@@ -149,7 +150,10 @@ def match_variants(
     if (by == "id" and not has_id) or (by == "position" and not has_position):
         raise UsageError(f"{scoring.path} has no {by}s to match by")
     by_id, by_position = _index(variants)
-    alleles = [(a.upper(), b.upper()) for a, b in zip(variants.effect_allele, variants.other_allele, strict=True)]
+    alleles = [
+        (canonical_allele(a), canonical_allele(b))
+        for a, b in zip(variants.effect_allele, variants.other_allele, strict=True)
+    ]
     size = len(scoring)
     word, how = np.full(size, NOT_FOUND, dtype=object), np.full(size, "", dtype=object)
     candidate = np.full(size, -1, np.int64)
@@ -195,5 +199,6 @@ def match_variants(
     match = Match(scoring, len(variants), word, how, candidate, row, variant, swapped, ambiguous)
     if not len(row) or match.overlap < min_overlap:
         hint = "check that ids or the genome build agree" if not (candidate >= 0).any() else "see the match log"
-        raise InputError(f"{match.summary()}; at least {min_overlap:.0%} is asked for (--min-overlap): {hint}")
+        asked = f"at least {min_overlap:.0%} is asked for (--min-overlap)" if min_overlap else "no row can be scored"
+        raise InputError(f"{match.summary()}; {asked}: {hint}")
     return match

@@ -19,6 +19,11 @@ from securegen.vocabulary import AUTOSOMES, SEX_AND_MITOCHONDRIAL, UNPLACED, bar
 
 Log = Callable[[str], None]
 SHOWN: Final = 5  # names in a message
+_MARKS: Final = {
+    ",": "commas: use blanks or tabs",
+    ";": "semicolons: use blanks or tabs",
+    '"': "quotes: leave them out",
+}
 
 
 def some(names: Sequence[str]) -> str:
@@ -41,8 +46,9 @@ def chosen_samples(samples: Samples, keep: str | None, remove: str | None, log: 
                 f"{path} ({flag}) names nobody of the genotype file: it begins with {first!r}, the genotype file with "
                 f"{f'{samples.fid[0]} {samples.iid[0]}'!r}"
             )
-            if flag == "--keep":
-                raise InputError(text)
+            hint = next((f"; its ids stand between {name}" for mark, name in _MARKS.items() if mark in first), "")
+            if flag == "--keep" or hint:
+                raise InputError(text + hint)
             log(f"WARNING: {text}")
         out &= named if flag == "--keep" else ~named
         log(f"{flag}: {int(out.sum())} samples remain")
@@ -105,7 +111,9 @@ def in_range(
         single, ranged = chromosome_words(chromosomes)
         names, there = {*single, *ranged}, set(bare.values())
         if not names & there:
-            raise UsageError(f"--chr {','.join(chromosomes)}: the genotype file has {some([str(n) for n in bare])} only")
+            raise UsageError(
+                f"--chr {','.join(chromosomes)}: the genotype file has {some([str(n) for n in bare])} only"
+            )
         absent = [name for name in dict.fromkeys(single) if name not in there]
         if absent:
             log(f"WARNING: --chr: no variant is on chromosome {', '.join(absent)}")
@@ -151,7 +159,11 @@ def supported(variants: Variants, wanted: np.ndarray, log: Log) -> np.ndarray:
             log(f"WARNING: {count} variants {what} are left out: {why}")
     out = ~(sex | unknown | many | negative)
     if wanted.any() and not (out & wanted).any():
-        raise UsageError(f"no variant is left: {', '.join(found)}; chromosomes 1 to 22 (with or without chr) are analysed")
+        raise UsageError(
+            f"no variant is left: {', '.join(found)}; chromosomes 1 to 22 (with or without chr) are analysed"
+        )
     if (unplaced & out & wanted).any():
-        log(f"WARNING: {int((unplaced & out & wanted).sum())} variants are on chromosome 0 (unplaced) and analysed as autosomal")
+        log(
+            f"WARNING: {int((unplaced & out & wanted).sum())} variants are on chromosome 0 (unplaced) and analysed as autosomal"
+        )
     return out

@@ -19,8 +19,8 @@ from securegen.design import Design, combine, linear_design
 from securegen.design_binary import contingency_design, logistic_design, qc_design
 from securegen.errors import DesignError, UsageError
 from securegen.io.genotypes import GenotypeFiles
-from securegen.io.vcf import FIELDS as VCF_FIELDS
 from securegen.io.tables import Table, count_missing_numbers, expand_names, read_table
+from securegen.io.vcf import FIELDS as VCF_FIELDS
 from securegen.model import GenotypeReader, SelectableReader
 from securegen.vocabulary import MODELS
 
@@ -134,7 +134,9 @@ def open_genotypes(inputs: Inputs, log: Log = silent, opened: SelectableReader |
     wanted &= selection.in_range(reader.variants, inputs.chr, inputs.from_bp, inputs.to_bp, log)
     wanted &= selection.supported(reader.variants, wanted, log)
     if not wanted.any():
-        raise UsageError("the filters leave no variant: --extract, --exclude, --chr, --from-bp and --to-bp act together")
+        raise UsageError(
+            "the filters leave no variant: --extract, --exclude, --chr, --from-bp and --to-bp act together"
+        )
     if not (keep.all() and wanted.all()):
         reader = reader.select(np.flatnonzero(keep), np.flatnonzero(wanted))
     reader = reader.on_grid(inputs.dosage_grid)
@@ -174,7 +176,13 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
         covar_join = align.join(reader.samples, table)
         log_pasted(table, covar_join, log)
         unknown = covar_join.unknown
-        categorical = set(expand_names(inputs.covar_categorical or (), list(table.columns), f"--covar-categorical: {table.path}"))
+        categorical = set(
+            expand_names(
+                inputs.covar_categorical or (),
+                list(table.columns),
+                f"--covar-categorical: the chosen part of {table.path}",
+            )
+        )
         for name in table.columns:
             if name in categorical:
                 expanded = align.category_columns(reader.samples, table, name, covar_join)

@@ -65,10 +65,9 @@ def command(a, b, exact, tolerance, by, common, top, plot) -> None:
         from securegen.plot.comparison import scatter
 
         write(plot, scatter(result))
-    report(
-        [*lines(result), *_verdict(result, reasons, tolerance)], **result.to_json(), tolerance=tolerance, agree=not reasons, reasons=reasons,
-        outputs=[plot] if plot else [],
-    )  # fmt: skip
+    said = [*lines(result), *_verdict(result, reasons, tolerance)]
+    found = {**result.to_json(), "tolerance": tolerance, "agree": not reasons, "reasons": reasons}
+    report(said, **found, outputs=[plot] if plot else [])
     if reasons:
         raise SecuregenError(f"{a} and {b} differ beyond {tolerance:g}: {'; '.join(reasons)}")
 
@@ -77,6 +76,8 @@ def _verdict(result: Concordance, reasons: list[str], tolerance: float) -> list[
     """The answer in words, and why the tables may differ."""
     if not reasons:
         return [f"agree within {tolerance:g}"]
+    if not any(d.rows for d in result.differences):
+        return ["nothing could be compared"]
     return [f"differ beyond {tolerance:g}", *(f"perhaps because {cause}" for cause in result.causes)]
 
 

@@ -97,11 +97,11 @@ def print_record(ctx: click.Context, error: BaseException | None = None) -> None
 
 def refuse_repeats(command: click.Command) -> None:
     """Let an option of one value be given once: a second one would silently replace the first."""
-    make = command.make_parser
+    make: Callable = command.make_parser
     if getattr(make, "once", False):
         return
 
-    def make_parser(ctx: click.Context):
+    def make_parser(ctx: click.Context) -> Any:
         parser = make(ctx)
         for option in {id(o): o for o in (*parser._long_opt.values(), *parser._short_opt.values())}.values():
             option.process = functools.partial(_once, option.process, option)

@@ -102,7 +102,9 @@ def design_options(required: bool = True) -> Callable:
             "--pheno-name", multiple=True, callback=_names, metavar="A,B", help="Columns to analyse, also A-C [all of them]."
         ),
         click.option("--covar", metavar="FILE", help="Covariates, in the same form."),
-        click.option("--covar-name", multiple=True, callback=_names, metavar="A,B", help="Covariates to use, as AGE,PC1-PC4 [all]."),
+        click.option(
+            "--covar-name", multiple=True, callback=_names, metavar="A,B", help="Covariates to use, as AGE,PC1-PC4 [all]."
+        ),
         click.option(
             "--covar-categorical", multiple=True, callback=_names, metavar="A,B",
             help="Covariates that are categories: expanded to indicators.",

@@ -88,7 +88,7 @@ def _records(path: Path) -> Iterator[Any]:
 
 def read_sample(path: str | os.PathLike[str]) -> Samples:
     """People of a .sample file: ID_1 is the family, ID_2 the person (a single ID column: no family). Raises InputError."""
-    lines = [(n, fields_of(line)) for n, line in enumerate(lines_of(read_text(path)), 1) if line.strip()]
+    lines = [(n, fields_of(line)) for n, line in enumerate(lines_of(read_text(Path(path))), 1) if line.strip()]
     if len(lines) < 3 or not lines[0][1][0].upper().startswith("ID") or lines[1][1][0] != "0":
         raise InputError(
             f"{path} is not a .sample file: a line of names (ID_1 ID_2 missing …), a line of types (0 0 0 …) and a line for "

@@ -35,9 +35,13 @@ def read_psam(path: Path) -> Samples:
                 raise InputError(f"{path}, line {number}: a second header line")
             header = fields_of(line[1:])
             if any(name.startswith("#") for name in header):
-                raise InputError(f"{path}, line {number}: only the first name of the header takes a # (found {line[:40]!r})")
+                raise InputError(
+                    f"{path}, line {number}: only the first name of the header takes a # (found {line[:40]!r})"
+                )
             if "IID" not in header or any(header.count(name) > 1 for name in header):
-                raise InputError(f"{path}, line {number}: the header names IID, and every column once (found {line[:40]!r})")
+                raise InputError(
+                    f"{path}, line {number}: the header names IID, and every column once (found {line[:40]!r})"
+                )
         if line.startswith("#") or not line.strip():
             continue
         fields = fields_of(line)

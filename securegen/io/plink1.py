@@ -14,7 +14,6 @@ from securegen.io.tables import unique_samples
 from securegen.io.text import beside, fields_of, iterate_lines
 from securegen.model import GenotypeBlock, Samples, Variants
 
-
 SEXES = frozenset({"0", "1", "2", "-9", "NA", "M", "F"})
 MAGIC, SAMPLE_MAJOR = b"\x6c\x1b\x01", b"\x6c\x1b\x00"
 
@@ -44,7 +43,8 @@ def refuse_header(people: np.ndarray, path: Path) -> None:
 
 
 FAM_WORDS = frozenset(
-    "FID IID PID MID PAT MAT SEX GENDER PHENO PHENOTYPE FATHER MOTHER FAMILY INDIVIDUAL FAMILYID INDIVIDUALID AFF STATUS".split()
+    {"FID", "IID", "PID", "MID", "PAT", "MAT", "SEX", "GENDER", "PHENO", "PHENOTYPE", "FATHER", "MOTHER", "FAMILY"}
+    | {"INDIVIDUAL", "FAMILYID", "INDIVIDUALID", "AFF", "STATUS"}
 )
 
 

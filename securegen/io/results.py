@@ -16,7 +16,22 @@ from securegen.io.text import iterate_lines, refuse_foreign
 
 _TEXT = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
 _NUMBERS = frozenset(
-    {"POS", "A1_FREQ", "OBS_CT", "CASE_CT", "CTRL_CT", "MAC_CASE", "U", "V", "BETA", "OR", "SE", "LOG(OR)_SE", "L95", "U95"}
+    {
+        "POS",
+        "A1_FREQ",
+        "OBS_CT",
+        "CASE_CT",
+        "CTRL_CT",
+        "MAC_CASE",
+        "U",
+        "V",
+        "BETA",
+        "OR",
+        "SE",
+        "LOG(OR)_SE",
+        "L95",
+        "U95",
+    }
     | {"T_STAT", "Z_STAT", "Z_OR_F_STAT", "T_OR_F_STAT", "CHISQ", "LOG10_P", "WALD_LIKE_Z", "A1_CASE_CT", "A1_CTRL_CT"}
 )
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -151,7 +166,7 @@ def log10p_of_text(column: pd.Series, path: str | Path = "the table", first_line
         raise InputError(f"{path}, line {at + first_line}: P is {column.iloc[at]}, a probability lies between 0 and 1")
     with np.errstate(divide="ignore"):
         out = np.abs(np.log10(p))
-    for at in np.flatnonzero(p < 1e-300):
+    for at in np.flatnonzero(p < 1e-300).tolist():
         mantissa, _, exponent = str(column.iloc[at]).lower().partition("e")
         if float(mantissa) > 0 and exponent:
             out[at] = -np.log10(float(mantissa)) - int(exponent)

@@ -144,7 +144,9 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
         frame["LOG10_P"] = _log10_of(cells["P"], path, first_row)
     elif (frame["LOG10_P"] < 0).any():
         at = int((frame["LOG10_P"] < 0).argmax())
-        raise InputError(f"{path}, line {at + first_row}: −log10 P is {frame['LOG10_P'][at]:g}: of a probability it is 0 or more")
+        raise InputError(
+            f"{path}, line {at + first_row}: −log10 P is {frame['LOG10_P'][at]:g}: of a probability it is 0 or more"
+        )
     if "P" not in frame:
         frame["P"] = 10.0 ** -frame["LOG10_P"]
     if "ERRCODE" in frame:

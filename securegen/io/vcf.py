@@ -168,7 +168,8 @@ def _check_whole(path: Path) -> None:
 def read_vcf(path: str | os.PathLike[str], *, field: str | None = None) -> DosageReader:
     """Open a VCF (plain, gzip, bgzip) or BCF file. Genotypes are read later, block by block.
 
-    field: "DS" or "GT" to choose; None for DS where the header declares it or a record has it. Sample ids become IIDs without a family.
+    field: "DS" or "GT" to choose; None for DS where the header declares it or a record has it. Sample ids become IIDs
+    without a family.
     Raises InputError for a missing, broken or truncated file and repeated ids, MissingExtraError without cyvcf2.
     """
     where = Path(path)

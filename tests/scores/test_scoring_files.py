@@ -170,6 +170,6 @@ def test_several_files_have_names_of_their_own(score_file):
     b = score_file("#pgs_id=PGS1\n" + HEADER + "rs1\tA\tG\t1\n", "b")
     c = score_file(HEADER + "rs1\tA\tG\t1\n", "c")
     assert [f.names for f in read_scorings([a, b, c])] == [("PGS1_1",), ("PGS1_2",), ("SCORE3",)]
-    assert read_scorings([a])[0].names == ("SCORE1",)
+    assert read_scorings([a])[0].names == ("PGS1",) and read_scorings([c])[0].names == ("SCORE1",)
     with pytest.raises(UsageError, match="no scoring file"):
         read_scorings([])
