@@ -147,7 +147,7 @@ def _same_alleles(left: pd.DataFrame, right: pd.DataFrame) -> np.ndarray:
     ]  # fmt: skip
     out = np.ones(len(left), bool)
     if pairs[0] is not None and pairs[1] is not None:
-        out &= np.array([x == y for x, y in zip(*pairs, strict=True)], bool)
+        out &= np.array([x == y and len(x) == 2 for x, y in zip(*pairs, strict=True)], bool)
     if "A1" in left and "A1" in right:
         tested = list(zip(_alleles(left, "A1"), _alleles(right, "A1"), strict=True))
         known = pairs[0] if pairs[0] is not None else pairs[1]

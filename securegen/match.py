@@ -129,6 +129,12 @@ def _index(variants: Variants) -> tuple[dict[str, list[int]], dict[tuple[str, in
     return by_id, by_position
 
 
+def _pair(first: str, second: str) -> tuple[str, str]:
+    """Alleles as they are compared; empty, so that nothing fits, where only their case tells them apart (A and a)."""
+    pair = (canonical_allele(first), canonical_allele(second))
+    return pair if pair[0] != pair[1] else ("", "")
+
+
 def match_variants(
     scoring: ScoringFile,
     variants: Variants,
@@ -150,10 +156,7 @@ def match_variants(
     if (by == "id" and not has_id) or (by == "position" and not has_position):
         raise UsageError(f"{scoring.path} has no {by}s to match by")
     by_id, by_position = _index(variants)
-    alleles = [
-        (canonical_allele(a), canonical_allele(b))
-        for a, b in zip(variants.effect_allele, variants.other_allele, strict=True)
-    ]
+    alleles = [_pair(a, b) for a, b in zip(variants.effect_allele, variants.other_allele, strict=True)]
     size = len(scoring)
     word, how = np.full(size, NOT_FOUND, dtype=object), np.full(size, "", dtype=object)
     candidate = np.full(size, -1, np.int64)
