@@ -216,6 +216,8 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
         opened = choices.opened
         if compare_plain and opened in ("hits", "chi2"):
             raise UsageError("--compare-plain compares whole tables of equal text: --reveal uv or aggregates")
+    if len(members) > 1 and sites not in (None, len(members)):
+        raise UsageError(f"--sites {sites} with {len(members)} filesets: one fileset is one site")
     if engine in ("threshold", "mpc") and (dry_run() or len(members) > 1):
         study = _pooled(members, log, align=engine == "threshold") if len(members) > 1 else opt.open_study(inputs, log)
         _rehearsed(study, out, log, reveal=opened)

@@ -107,8 +107,6 @@ def check(members: Sequence[Inputs], choices: Choices, filters: Filters) -> str:
         raise UsageError(f"several files of genotypes and --sites are for --split {HORIZONTAL}")
     if split != VERTICAL and choices.reveal not in (None, AGGREGATES):
         raise UsageError(f"--reveal {choices.reveal} is for --split {VERTICAL}")
-    if len(members) > 1 and choices.sites not in (None, len(members)):
-        raise UsageError(f"--sites {choices.sites} with {len(members)} filesets: one fileset is one site")
     if choices.threshold is not None and (split != VERTICAL or choices.reveal not in (None, HITS)):
         raise UsageError(f"--threshold is for --split {VERTICAL} --reveal {HITS}")
     if split == VERTICAL and choices.reveal == AGGREGATES:

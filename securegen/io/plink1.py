@@ -23,9 +23,9 @@ def _fields(path: Path, counts: tuple[int, ...], what: str) -> np.ndarray:
     rows = [(number, fields_of(line)) for number, line in enumerate(iterate_lines(path), 1) if line.strip()]
     if not rows:
         raise InputError(f"{path} is empty")
+    expected = next((n for n in counts if any(len(fields) == n for _, fields in rows)), counts[0])
     for number, fields in rows:
-        if len(fields) not in counts or len(fields) != len(rows[0][1]):
-            expected = counts[0] if len(rows[0][1]) not in counts else len(rows[0][1])
+        if len(fields) != expected:
             raise InputError(f"{path}, line {number}: {len(fields)} fields, a {what} file has {expected}")
     return np.array([fields for _, fields in rows], dtype=object)
 

@@ -123,7 +123,8 @@ def _split(lines: list[tuple[int, str]], path: str | Path) -> list[list[str]]:
             blanks_inside = blanks_inside or any(not c or " " in c for c in cells)
         if len(cells) != width:
             hint = ": R writes row names, use row.names=FALSE" if at == 1 and len(cells) == width + 1 else ""
-            raise InputError(f"{path}, line {number}: {len(cells)} fields, the header has {width}{hint}")
+            found = len(cells) if len(cells) > 1 else len(fields_of(line))
+            raise InputError(f"{path}, line {number}: {found} fields, the header has {width}{hint}")
         rows.append(cells)
     if mixed and blanks_inside:
         raise InputError(f"{path}, line {mixed[0]}: the header is separated by tabs, this line by blanks: use tabs")
