@@ -77,6 +77,37 @@ def column_values(
     return np.where(joined.row >= 0, values[np.maximum(joined.row, 0)], np.nan)
 
 
+MISSING_CODES = (99.0, 999.0, 9999.0, 99999.0, -1.0, -8.0, -88.0, -99.0, -999.0, -9999.0, 88.0, 888.0, 8888.0)
+
+
+def doubts(name: str, values: np.ndarray) -> list[str]:
+    """What looks like a number and may be none: a usual code of missing values, far from all others; a sex of 0.
+
+    values: (N,) float64, NaN where missing.
+
+    >>> doubts("AGE", np.array([41.0, 52.0, 60.0, 999.0]))
+    ['column AGE holds 999, far from all other values, 1 time: if it stands for a missing value, write NA']
+    """
+    known = values[~np.isnan(values)]
+    out = []
+    for code in MISSING_CODES:
+        others = known[known != code]
+        count = len(known) - len(others)
+        if not count or len(others) < 2:
+            continue
+        low, high = float(others.min()), float(others.max())
+        if high > low and (code > high + (high - low) or code < low - (high - low)):
+            times = f"{count} time{'s' * (count != 1)}"
+            out.append(
+                f"column {name} holds {code:g}, far from all other values, {times}: if it stands for a missing value, write NA"
+            )
+    if name.upper() in ("SEX", "GENDER") and set(np.unique(known).tolist()) == {0.0, 1.0, 2.0}:
+        out.append(
+            f"column {name} holds 0, plink's code of an unknown sex, {int((known == 0).sum())} times: it is taken as a number"
+        )
+    return out
+
+
 def category_columns(samples: Samples, table: Table, name: str, joined: Join) -> dict[str, np.ndarray]:
     """Indicator columns of a covariate of categories, by name NAME=LEVEL: (N,) float64, NaN where it is missing.
 

@@ -63,6 +63,8 @@ def _opened(genotypes: Genotypes, log: Log, options: dict) -> tuple[Inputs, Geno
     if isinstance(genotypes, str | os.PathLike):
         inputs = Inputs(os.fspath(genotypes), **options)
         return inputs, open_genotypes(inputs, log)
+    if not hasattr(genotypes, "select"):
+        raise UsageError(f"genotypes are a prefix of files or a reader, not {genotypes!r}")
     inputs = Inputs("", **options)
     return inputs, open_genotypes(inputs, log, genotypes)
 

@@ -26,6 +26,7 @@ from securegen.vocabulary import MODELS
 
 Log = selection.Log
 MISSING = ("mean", "complete")
+FEW_VALUES = 4  # of a quantitative trait: is one of them a missing code?
 _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical")
 _PATHS = ("bfile", "pheno", "covar", "keep", "remove", "extract", "exclude", "pfile", "vcf", "bgen", "sample")
 _FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "ref_last", "no_input_missing_phenotype")
@@ -205,9 +206,12 @@ def _numbers(
     count = 0 if inputs.no_input_missing_phenotype else count_missing_numbers(table, name)
     if count:
         log(f"column {name} of {table.path}: {count} values of -9 are missing (--no-input-missing-phenotype: numbers)")
-    return align.column_values(
+    values = align.column_values(
         reader.samples, table, name, joined, advice=advice, missing_number=not inputs.no_input_missing_phenotype
     )
+    for line in align.doubts(name, values):
+        log(f"WARNING: {table.path}: {line}")
+    return values
 
 
 def _phenotype(
@@ -218,6 +222,10 @@ def _phenotype(
     zeros = int((values == 0).sum())
     if phenotype.binary and zeros and np.isnan(phenotype.values[values == 0]).all():
         log(f"phenotype {name} is read as 1 control, 2 case: {zeros} values of 0 are missing")
+    seen = np.unique(values[~np.isnan(values)])
+    if not phenotype.binary and len(seen) <= FEW_VALUES:
+        found = ", ".join(f"{v:g}" for v in seen)
+        log(f"WARNING: phenotype {name} takes only the values {found} and is read as quantitative{align.CODING}")
     return phenotype
 
 

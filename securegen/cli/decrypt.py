@@ -14,8 +14,9 @@ from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, promises
 from securegen.cli.table_form import convert, form_from, table_options
-from securegen.errors import ArtefactError, VerificationError
+from securegen.errors import ArtefactError, UsageError, VerificationError
 from securegen.governance.receipt import outsourced_receipt
+from securegen.stats.qc import Filters
 
 
 @click.command()
@@ -60,8 +61,7 @@ def command(
     with log.stage("decrypt"):
         key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))
         filters = opt.filters_from(options)
-        if dry_run():
-            stop_rehearsal([*_tables(Path(results), Path(owner), key, out), *log.files])
+        stop_rehearsal([*_tables(Path(results), Path(owner), key, out, filters, qc_tables), *log.files])
         try:
             with progress("decrypting", unit="variants", quiet=quiet) as report:
                 tables = api.decrypt_tables(
@@ -83,12 +83,21 @@ def command(
     )  # fmt: skip
 
 
-def _tables(results: Path, owner: Path, key, out: str) -> list[str]:
-    """The tables that these results give. Raises ArtefactError when a folder is not whole, or of another key or design."""
-    from securegen.ckks.cohort import OwnerState
+def _tables(results: Path, owner: Path, key, out: str, filters: Filters, qc_tables: bool) -> list[str]:
+    """The tables that these results give. Raises ArtefactError when a folder is not whole, or of another key or design,
+    UsageError for what needs the sums of quality control where the design has none."""
+    from securegen.ckks import cohort
     from securegen.ckks.studydesign import read_secrets
-    from securegen.stats.tables import table_path
+    from securegen.stats.tables import qc_analysis, table_path
 
-    check_input(results)
-    analyses = read_secrets(OwnerState(owner, key), results).analyses
+    if dry_run():
+        check_input(results)
+    state = cohort.OwnerState(owner, key)
+    analyses = read_secrets(state, results).analyses
+    if (filters.active or qc_tables) and qc_analysis(analyses) is None:
+        raise UsageError(
+            "--maf, --mac, --geno, --hwe and --qc-tables need the sums of quality control, which this design has not: "
+            "encrypt with --qc"
+        )
+    filters.check(cohort.read_info(state).dosage_grid)
     return [table_path(out, a) for a in analyses if a.test != "qc"]

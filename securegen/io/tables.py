@@ -84,7 +84,7 @@ def _numbered(path: str | Path) -> list[tuple[int, str]]:
 
 def _cells_by_tab(line: str, width: int) -> list[str]:
     """Cells between tabs, without blanks around them; empty ones past the width (trailing tabs) are no cells."""
-    cells = [cell.strip(" ") for cell in line.split("\t")]
+    cells = [cell.strip(" ") for cell in line.split("\t")] if " " in line else line.split("\t")
     while len(cells) > width and not cells[-1]:
         cells.pop()
     return cells
@@ -120,7 +120,8 @@ def _split(lines: list[tuple[int, str]], path: str | Path) -> list[list[str]]:
                 cells = other  # a row with blanks in a table with tabs
                 mixed.append(number)
         elif tabs:
-            blanks_inside = blanks_inside or any(not c or " " in c for c in cells)
+            empty = "\t\t" in line or line.endswith("\t")
+            blanks_inside = blanks_inside or ((empty or " " in line) and any(not c or " " in c for c in cells))
         if len(cells) != width:
             hint = ": R writes row names, use row.names=FALSE" if at == 1 and len(cells) == width + 1 else ""
             found = len(cells) if len(cells) > 1 else len(fields_of(line))
@@ -183,7 +184,7 @@ def read_table(path: str | Path) -> Table:
         key = tuple(fields[i] for i in ids.values())
         if key in seen:
             raise InputError(f"{path}: {' '.join(key)} is on line {seen[key]} and again on line {number}")
-        if any(not text or " " in text or text[0] in "\"'" for text in key):
+        if any(text.split() != [text] or text[0] in "\"'" for text in key):
             raise InputError(f"{path}, line {number}: {' '.join(key)!r} is no id: it is empty, quoted or holds a blank")
         seen[key] = number
     cells = np.array(body, dtype=object).reshape(len(body), len(header))

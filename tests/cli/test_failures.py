@@ -127,6 +127,16 @@ def decrypt(steps, out, **changes) -> list:
     return ["decrypt", "--quiet", *(x for pair in given.items() for x in pair)]
 
 
+@pytest.mark.parametrize("more", [["--maf", "0.01"], ["--hwe", "1e-6", "--dry-run"], ["--qc-tables"]])
+def test_filters_without_their_sums_are_refused_before_anything_is_decrypted(more, steps, tmp_path, monkeypatch):
+    from securegen.ckks import decrypt as blocks
+
+    monkeypatch.setattr(blocks, "decrypt", lambda *_: pytest.fail("a block was decrypted"))
+    done = securegen(*decrypt(steps, tmp_path / "t"), *steps.key, *more)
+    assert done.code == 2 and "need the sums of quality control" in done.err and "encrypt with --qc" in done.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_keys_that_do_not_open(steps, tmp_path):
     out, key = tmp_path / "out" / "t", tmp_path / "key.secret"
     shutil.copy(steps.owner / "key.secret", key)

@@ -344,3 +344,31 @@ def test_a_list_that_leaves_everything_is_a_warning(option, word, bfile, tmp_pat
     log: list[str] = []
     open_genotypes(Inputs(bfile, **{option: Path(tmp_path / "k")}), log.append)
     assert any(line.startswith("WARNING") and word in line for line in log)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "warning"),
+    [
+        (
+            "QT",
+            [999 if i in (2, 9) else v for i, v in enumerate(QT)],
+            "column QT holds 999, far from all other values, 2 times",
+        ),
+        (
+            "QT",
+            [-99 if i == 2 else v for i, v in enumerate(QT)],
+            "column QT holds -99, far from all other values, 1 time:",
+        ),
+        ("QT", [(1, 2, 99)[i % 3] for i in range(N)], "takes only the values 1, 2, 99 and is read as quantitative"),
+        ("SEX", [i % 3 for i in range(N)], "column SEX holds 0, plink's code of an unknown sex, 16 times"),
+    ],
+)
+def test_numbers_that_may_stand_for_a_missing_value_are_named(column, values, warning, run):
+    covar = text({column: values}) if column == "SEX" else None
+    _, log = run(text({"QT": QT if column == "SEX" else values}), covar)
+    assert any(line.startswith("WARNING") and warning in line for line in log.splitlines()), log
+
+
+def test_ordinary_columns_raise_no_doubt(run):
+    table = text({"QT": QT, "AGE": AGE, "SEX": 1 + np.arange(N) % 2, "PC1": PC[:, 0], "BATCH": np.arange(N) % 3 - 1})
+    assert "WARNING" not in run(table, table, pheno_name="QT", covar_name="AGE-BATCH")[1]
