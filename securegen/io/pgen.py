@@ -45,7 +45,7 @@ def read_psam(path: Path) -> Samples:
         if line.startswith("#") or not line.strip():
             continue
         fields = fields_of(line)
-        if header is None and len(fields) >= 5:
+        if header is None and len(fields) >= 4:
             header = ["FID", "IID", "PAT", "MAT", *(f"field{i}" for i in range(len(fields) - 4))]
         if header is None or len(fields) != len(header):
             expected = f"{len(header)} fields" if header else "a header line #FID IID … or #IID …"
@@ -54,7 +54,7 @@ def read_psam(path: Path) -> Samples:
     if header is None or not rows:
         raise InputError(f"{path} names nobody")
     cells = np.array(rows, dtype=object)
-    if "field0" in header:
+    if "field0" in header:  # a fam: nothing else names its columns
         refuse_header(cells, path)
     zeros = np.full(len(rows), "0", dtype=object)
     column = lambda name: cells[:, header.index(name)] if name in header else zeros  # noqa: E731

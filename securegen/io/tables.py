@@ -38,7 +38,13 @@ class Table:
         """Keep the named columns, in the order given; PC1-PC4 names a range. Raises UsageError for an unknown name."""
         if names is None:
             return self
-        chosen = expand_names(names, list(self.columns), self.path)
+        return self.exactly(expand_names(names, list(self.columns), self.path))
+
+    def exactly(self, chosen: Sequence[str]) -> Table:
+        """Keep the columns of these names, which are no ranges. Raises UsageError for an unknown name."""
+        absent = [name for name in chosen if name not in self.columns]
+        if absent:
+            raise UsageError(f"{self.path} has no column {absent[0]}; it has {', '.join(self.columns)}")
         return Table(self.path, self.fid, self.iid, {n: self.columns[n] for n in chosen}, self.line)
 
 
