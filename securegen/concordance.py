@@ -103,6 +103,14 @@ def _alleles(frame: pd.DataFrame, name: str) -> pd.Series:
     return frame[name].map(known)
 
 
+def _tested(frame: pd.DataFrame) -> pd.Series:
+    """A1 as it is compared; as written where only their case tells the two alleles apart (A and a)."""
+    out = _alleles(frame, "A1")
+    if not {"REF", "ALT"} <= set(frame.columns):
+        return out
+    return out.where(_alleles(frame, "REF") != _alleles(frame, "ALT"), frame["A1"].astype(str))
+
+
 def _places(frame: pd.DataFrame) -> pd.Series:
     ref, alt = _alleles(frame, "REF"), _alleles(frame, "ALT")
     first, second = np.where(ref <= alt, ref, alt), np.where(ref <= alt, alt, ref)
@@ -138,18 +146,24 @@ def match_rows(a: pd.DataFrame, b: pd.DataFrame, by: str = "auto") -> tuple[np.n
     raise InputError(f"no variant is in both tables, by {' or by '.join(ways)}: are they of one genome build?")
 
 
+def _pair(first: str, second: str) -> frozenset[str]:
+    """Two alleles as they are compared; as written where only their case tells them apart."""
+    pair = frozenset((canonical_allele(first), canonical_allele(second)))
+    return pair if len(pair) == 2 else frozenset((first, second))
+
+
 def _same_alleles(left: pd.DataFrame, right: pd.DataFrame) -> np.ndarray:
     """(R,) bool: rows of one id are about the same two alleles, as far as the tables say."""
+    has = [{"REF", "ALT"} <= set(f.columns) for f in (left, right)]
     pairs = [
-        [frozenset(p) for p in zip(_alleles(f, "REF"), _alleles(f, "ALT"), strict=True)]
-        if {"REF", "ALT"} <= set(f.columns) else None
-        for f in (left, right)
-    ]  # fmt: skip
+        [_pair(*p) for p in zip(f["REF"].astype(str), f["ALT"].astype(str), strict=True)] if known else None
+        for f, known in zip((left, right), has, strict=True)
+    ]
     out = np.ones(len(left), bool)
     if pairs[0] is not None and pairs[1] is not None:
-        out &= np.array([x == y and len(x) == 2 for x, y in zip(*pairs, strict=True)], bool)
+        out &= np.array([x == y for x, y in zip(*pairs, strict=True)], bool)
     if "A1" in left and "A1" in right:
-        tested = list(zip(_alleles(left, "A1"), _alleles(right, "A1"), strict=True))
+        tested = list(zip(_tested(left), _tested(right), strict=True))
         known = pairs[0] if pairs[0] is not None else pairs[1]
         allowed = known if known is not None else [frozenset(x[:1]) for x in tested]
         out &= np.array([x in pair and y in pair for (x, y), pair in zip(tested, allowed, strict=True)], bool)
@@ -214,7 +228,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
     left, right = a.iloc[rows_a].reset_index(drop=True), b.iloc[rows_b].reset_index(drop=True)
     turned = np.zeros(len(left), bool)
     if "A1" in left and "A1" in right:
-        turned = (_alleles(left, "A1") != _alleles(right, "A1")).to_numpy()
+        turned = (_tested(left) != _tested(right)).to_numpy()
     first, second = _quantities(left, np.zeros(len(left), bool)), _quantities(right, turned)
     found: list[Difference] = []
     one_sided: dict[str, int] = {}

@@ -78,8 +78,9 @@ def compare(effect: str, other: str, wanted_effect: str, wanted_other: str) -> t
     (('same', True), ('same', True), ('same', False))
     """
     if len({canonical_allele(effect), canonical_allele(other)}) == 1:  # a and A: two alleles by their case alone
-        written = {(wanted_effect, wanted_other): ("same", False), (wanted_other, wanted_effect): ("same", True)}
-        return written.get((effect, other), ("different", False))
+        if (effect, other) == (wanted_effect, wanted_other):
+            return "same", False
+        return ("same", True) if (other, effect) == (wanted_effect, wanted_other) else ("different", False)
     here = (canonical_allele(effect), canonical_allele(other))
     wanted = (canonical_allele(wanted_effect), canonical_allele(wanted_other))
     if here == wanted:

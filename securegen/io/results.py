@@ -11,7 +11,7 @@ import pandas as pd
 import zstandard
 
 from securegen.errors import InputError
-from securegen.io.sumstats import MISSING, read_sumstats
+from securegen.io.sumstats import MISSING, ROUNDED, read_sumstats
 from securegen.io.text import iterate_lines, refuse_foreign
 
 _TEXT = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
@@ -106,7 +106,7 @@ def _refuse_ragged(path: str | Path, width: int) -> None:
 
 
 def _refuse_negative(log10p: pd.Series, path: str | Path) -> None:
-    wrong = (log10p < 0).to_numpy()
+    wrong = (log10p < -ROUNDED).to_numpy()
     if wrong.any():
         at = int(wrong.argmax())
         raise InputError(f"{path}, line {at + 2}: LOG10_P is {log10p.iloc[at]:g}: −log10 of a probability is 0 or more")

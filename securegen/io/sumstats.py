@@ -82,6 +82,7 @@ GWAS_SSF_NAMES: Final = {
 }  # fmt: skip
 PLINK2_NAMES: Final = {"LOG(OR)_SE": "SE", "NEG_LOG10_P": "LOG10_P", "CHROM": "#CHROM", "A1FREQ": "A1_FREQ"}
 _TEXT: Final = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
+ROUNDED: Final = 1e-9  # a P of 1 may be written so much above it
 MISSING: Final = frozenset({"NA", "#NA", "nan", "NaN", ""})
 _INTEGERS: Final = ("POS", "OBS_CT", "CASE_CT", "CTRL_CT")
 _UNUSED: Final = ("rsid", "variant_id", "ref_allele")
@@ -142,8 +143,8 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
         frame["A1"] = frame["ALT"]
     if "LOG10_P" not in frame:
         frame["LOG10_P"] = _log10_of(cells["P"], path, first_row)
-    elif (frame["LOG10_P"] < 0).any():
-        at = int((frame["LOG10_P"] < 0).argmax())
+    elif (frame["LOG10_P"] < -ROUNDED).any():
+        at = int((frame["LOG10_P"] < -ROUNDED).argmax())
         raise InputError(
             f"{path}, line {at + first_row}: −log10 P is {frame['LOG10_P'][at]:g}: of a probability it is 0 or more"
         )

@@ -309,3 +309,13 @@ def test_the_default_table_of_plink2_is_read_and_the_cause_said(pair):
     assert "A is a score test, B a Wald or Firth test" in done.out
     assert "OBS_CT differs for 7 of 7 variants (100 and 98 at rs1)" in done.out
     assert "B may leave out missing calls (plink2, --missing complete)" in done.out
+
+
+def test_alleles_that_nobody_knows_are_the_same_variant(pair):
+    rows = [r.replace("G A A", "0 0 0") for r in ROWS_A]
+    assert pair(rows, rows_a=rows).code == 0
+    rows = [r.replace("G A A", "a A A") for r in ROWS_A]
+    assert pair(rows, rows_a=rows).code == 0
+    turned = [r.replace("a A A", "a A a").replace(" 0.", " -0.", 1) for r in rows]
+    done = pair(turned, rows_a=rows)
+    assert done.code == 0 and "7 with the other tested allele" in done.out

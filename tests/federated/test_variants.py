@@ -54,6 +54,7 @@ def with_alleles(variants: Variants, row: int, effect: str, other: str) -> Varia
         (("a", "A"), ("a", "A"), ("same", False)),
         (("a", "A"), ("A", "G"), ("different", False)),
         (("aC", "g"), ("Ac", "G"), ("same", False)),
+        (("0", "0"), ("0", "0"), ("same", False)),
     ],
 )
 def test_alleles_are_compared_on_both_strands(here, study, expected):
