@@ -22,8 +22,10 @@ from securegen.vocabulary import MODELS
 STUDY_FIELDS = tuple(f.name for f in fields(Inputs))
 
 
-def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
+def _names(_: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
     names = dict.fromkeys(n for part in value for n in part.replace(" ", ",").split(",") if n)
+    if value and not names:  # an empty variable of a shell would mean "all of them"
+        raise UsageError(f"{parameter.opts[0]} names nothing: leave it out for all of them")
     return tuple(names) or None
 
 

@@ -137,6 +137,8 @@ def _read(path: str | Path, **options: Any) -> pd.DataFrame:
         raise InputError(f"{path}: no such file") from None
     except pd.errors.EmptyDataError:
         raise InputError(f"{path} is empty") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text: a table of results is expected") from None
     except (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
 

@@ -109,3 +109,11 @@ def test_a_passphrase_file_of_a_windows_editor(tmp_path):
 
     (tmp_path / "p").write_bytes(b"\xef\xbb\xbfa long passphrase\r\n")
     assert passphrase(str(tmp_path / "p")) == b"a long passphrase"
+
+
+@pytest.mark.parametrize("flag", ["--chr", "--pheno-name", "--covar-name", "--covar-categorical"])
+@pytest.mark.parametrize("value", ["", " ", ","])
+def test_an_empty_list_is_not_all_of_them(flag, value):
+    """As an empty variable of a shell gives it."""
+    done = securegen("gwas", "--bfile", "absent", "--pheno", "p", flag, value)
+    assert done.code == 2 and f"{flag} names nothing: leave it out for all of them" in done.err
