@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from securegen.design import Analysis
 from securegen.errors import PeerError, ProtocolError, SecuregenError, UsageError
 from securegen.federated.rehearsal import deal, start
 from securegen.io.output import copy_file, make_working_folder, write_text
+from securegen.io.strict_json import read_json
 from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, VERTICAL, party_names
 from securegen.mpc.gwas import ask_consent
 from securegen.mpc.local import local_study
@@ -192,7 +192,7 @@ def run_parties(work: Path, calls: dict[str, list[str]], digits: int) -> dict[st
         error = SecuregenError(said[failed[0]].strip().removeprefix("Error: "))
         error.exit_code = code if code > 0 else 1
         raise error
-    return {name: json.loads((work / f"{name}.run.json").read_text()) for name in calls}
+    return {name: read_json(work / f"{name}.run.json", "the record of a run") for name in calls}
 
 
 def _tables(work: Path, writers: Sequence[str], records: dict[str, dict[str, Any]], out: str) -> list[Summary]:

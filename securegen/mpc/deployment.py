@@ -158,7 +158,8 @@ def run_party(parties: Parties, identity: Identity, task: Task, log: Log = silen
         if reader is not None:
             outcome.samples_stored, outcome.variants_stored = len(reader.samples), len(reader.variants)
         if split == HORIZONTAL:
-            assert reader is not None
+            if reader is None:
+                raise ValueError("this role has no genotypes")
             outcome.tables = association.site_run(
                 session, task.inputs, reader, task.out, two_sites_learn_each_other=task.two_sites_learn_each_other,
                 log=log, digits=task.digits,

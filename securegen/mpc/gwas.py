@@ -62,7 +62,8 @@ def horizontal_sums(
         own = block_sums(block, columns, pairs=pairs)
         parts = [own.g, own.m, own.q, *([own.mm] if own.mm is not None else [])]
         total = secure_sum(session, masks, np.concatenate(parts, axis=1), step=f"sums/{block.start}")
-        assert total is not None
+        if total is None:
+            raise ValueError("the left party has no sums")
         ends = np.cumsum([p.shape[1] for p in parts])[:-1]
         yield Sums(block.start, *np.split(total, ends, axis=1))
 

@@ -227,5 +227,5 @@ def test_weights_that_vanish_beside_a_large_one_are_named(score_file, array_read
     with pytest.raises(
         InputError, match=r"4 of 5 weights of SCORE1 become 0 in 20 bits beside 1e9 on line 4.*--weight-bits"
     ):
-        plan_scores([match], counts=counts)
+        plan_scores([match], counts=counts, bits=20)
     assert plan_scores([match], counts=counts, bits=40).score_variants(0) == 5
