@@ -213,6 +213,8 @@ def read_ids(path: str | Path) -> list[tuple[str, ...]]:
     for (number, _), fields in body:
         if len(fields) < 1 + wide:
             raise InputError(f"{path}, line {number}: one field, the lines before have FID and IID")
+        if not header and not wide and len(fields) > 1:
+            raise InputError(f"{path}, line {number}: {len(fields)} fields, the lines before have an IID alone")
     return [tuple(fields[i] for i in order) if wide else (fields[0],) for _, fields in body]
 
 

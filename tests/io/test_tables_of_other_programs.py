@@ -325,6 +325,7 @@ def test_lists_of_people(form, bfile, tmp_path):
         ("keep", '"F1" "I1"\n', "stand between quotes"),
         ("keep", "", "names nobody"),
         ("keep", "F1 I1\nI2\n", "line 2: one field, the lines before have FID and IID"),
+        ("remove", "I1\nF2 I2\n", "line 2: 2 fields, the lines before have an IID alone"),
         ("extract", "rs99\n", "k .--extract. names no variant .*begins with 'rs99', the genotype file with 'rs0'"),
     ],
 )
