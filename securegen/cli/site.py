@@ -79,11 +79,9 @@ def run(folder, study_file, state, wait, out, threads, memory, quiet, **options)
 
     Run it again whenever it says that it waits for a site: it never repeats a step, and a killed run goes on.
     """
-    from securegen.ckks.keys import lock_down_process
     from securegen.federated.identity import read_identity
     from securegen.federated.site import run_site
 
-    lock_down_process()
     opt.use_threads(threads)
     filters, form = opt.filters_from(options), form_from(options)
     log = CommandLog(out, "site run", quiet=quiet)

@@ -105,10 +105,11 @@ def test_a_prefix_that_cannot_be_written_is_refused_before_anything_is_read(out,
 
 
 def test_a_passphrase_file_of_a_windows_editor(tmp_path):
-    from securegen.cli.options import passphrase
+    from securegen.io.envelope import passphrase_in
 
     (tmp_path / "p").write_bytes(b"\xef\xbb\xbfa long passphrase\r\n")
-    assert passphrase(str(tmp_path / "p")) == b"a long passphrase"
+    (tmp_path / "p").chmod(0o600)
+    assert passphrase_in(tmp_path / "p") == b"a long passphrase"
 
 
 @pytest.mark.parametrize("flag", ["--chr", "--pheno-name", "--covar-name", "--covar-categorical"])
