@@ -7,6 +7,7 @@ variants, the weights and, for mean imputation with the cohort's frequencies, al
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from securegen import check
 from securegen.errors import UsageError
 from securegen.io.pgs_catalog import described
 from securegen.io.scoring import read_scorings
@@ -21,7 +23,7 @@ from securegen.io.sscore import read_reference, write_match_log, write_sscore
 from securegen.io.table_files import GZ
 from securegen.match import MIN_OVERLAP, Match, TooFewMatchesError, match_variants
 from securegen.model import FloatArray, Samples, SelectableReader, Variants
-from securegen.score_plan import AlleleCounts, ScorePlan, plan_scores, used_variants
+from securegen.score_plan import MAXIMUM_BITS, MINIMUM_BITS, AlleleCounts, ScorePlan, plan_scores, used_variants
 from securegen.score_release import (
     DIGITS,
     ScoreTable,
@@ -68,6 +70,29 @@ class ScoreInputs:
         """The file that the scores are written to."""
         return f"{out}.sscore{GZ * self.gzip}"
 
+    def __post_init__(self) -> None:
+        for name in ("score", "allow"):
+            given = getattr(self, name)
+            object.__setattr__(
+                self, name, check.names(name, given if isinstance(given, str) else tuple(map(_text, given))) or ()
+            )
+        if self.columns is not None:
+            object.__setattr__(self, "columns", tuple(self.columns))
+            for number in self.columns or ():
+                check.whole("columns", number, 1, None)
+        check.choice("match_by", self.match_by, ("auto", "id", "position"))
+        check.choice("imputation", self.imputation, ("cohort", "file", "none"))
+        check.flag("keep_ambiguous", self.keep_ambiguous)
+        check.flag("strand_flips", self.strand_flips)
+        check.number("min_overlap", self.min_overlap, 0, 1)
+        check.whole("bits", self.bits, MINIMUM_BITS, MAXIMUM_BITS)
+        check.whole("digits", self.digits, 1, 17)
+        check.whole("minimum", self.minimum, 1, None)
+        object.__setattr__(self, "reference", check.path("reference", self.reference))
+        if self.intercept is not None:
+            check.number("intercept", self.intercept, -1e300, 1e300)
+        check.number("slope", self.slope, -1e300, 1e300)
+
     def digests(self) -> dict[str, str]:
         """SHA-256 of every file, by the name it has in run.json."""
         files = {"score" if len(self.score) == 1 else f"score{i}": p for i, p in enumerate(self.score, 1)}
@@ -106,6 +131,11 @@ class ScoreStudy:
             "missing": plan.imputation,
             "promise": promise(plan),
         }
+
+
+def _text(value: Any) -> Any:
+    """A path object as text."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def promise(plan: ScorePlan) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises
 from securegen.cli.table_form import convert, form_from, table_options
-from securegen.errors import ArtefactError
+from securegen.errors import ArtefactError, UsageError
 from securegen.governance.receipt import outsourced_receipt
 from securegen.stats.tables import Summary
 
@@ -56,7 +56,9 @@ def command(
     """
     from securegen import api
     from securegen.ckks import keys
+    from securegen.ckks.cohort import OwnerState, read_info
     from securegen.ckks.retirement import refuse_retired
+    from securegen.stats.tables import qc_analysis
 
     os.umask(0o077)  # what is decrypted is for its owner alone
     opt.use_threads(threads)
@@ -70,11 +72,17 @@ def command(
         filters = opt.filters_from(options)
         opened = api.read_design(key, owner, design)
         log(opened.line())
+        if (filters.active or qc_tables) and qc_analysis(opened.analyses) is None:
+            raise UsageError(
+                "--maf, --mac, --geno, --hwe and --qc-tables need the sums of quality control, which this design has not: "
+                "encrypt with --qc"
+            )
+        filters.check(read_info(OwnerState(Path(owner), key)).dosage_grid)
         if dry_run():
             refuse_retired(key, Path(owner), still_trusted=key_still_trusted)
             check_input(Path(results))
-            paths = [form.path(out, a.test, a.phenotype) for a in opened.analyses if a.test != "qc"]
-            stop_rehearsal([*paths, *log.files], design=opened.record())
+        paths = [form.path(out, a.test, a.phenotype) for a in opened.analyses if a.test != "qc"]
+        stop_rehearsal([*paths, *log.files], design=opened.record())
         chosen: dict[str, Any] = {"design": opened.digest, "still_trusted": key_still_trusted}
         with progress("decrypting", unit="variants", quiet=quiet) as report:
             tables = api.decrypt_tables(

@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from securegen.cli import crash
-from securegen.cli.command import JSON, Group, example, print_record
+from securegen.cli.command import JSON, Group, example, print_record, refuse_repeats
 from securegen.cli.examples import EXAMPLES
 from securegen.cli.lockdown import lock_down_process
 from securegen.cli.manners import hint, kinder
@@ -81,6 +81,7 @@ def finished(command: click.Command, name: str) -> click.Command:
         command.epilog = example(f"securegen {EXAMPLES[name]}")
     _complete_paths(command)
     kinder(command)
+    refuse_repeats(command)
     for inner, below in command.commands.items() if isinstance(command, click.Group) else ():
         finished(below, f"{name} {inner}")
     return command

@@ -219,9 +219,10 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
         opened = choices.opened
         if compare_plain and opened in ("hits", "chi2"):
             raise UsageError("--compare-plain compares whole tables of equal text: --reveal uv or aggregates")
-    if dry_run() and engine in ("threshold", "mpc"):
-        for member in members:
-            study = opt.open_study(member, log)
+    if len(members) > 1 and sites not in (None, len(members)):
+        raise UsageError(f"--sites {sites} with {len(members)} filesets: one fileset is one site")
+    if engine in ("threshold", "mpc") and (dry_run() or len(members) > 1):
+        study = _pooled(members, log, align=engine == "threshold") if len(members) > 1 else opt.open_study(inputs, log)
         _rehearsed(study, out, form, reveal=opened)
     if engine == "threshold":
         from securegen.cli.run_threshold import run_threshold
@@ -279,6 +280,23 @@ def qc(engine, encryptor, gzip, keep_files, out, threads, memory, quiet, **optio
             qc_only=True,
             limits=limits,
         )
+
+
+def _pooled(members: Sequence[Inputs], log: RunLog, *, align: bool):
+    """What all sites analyse together: everything that can be refused before a party starts. align: sites may differ in
+    their variants."""
+    from securegen import api, local_sites
+    from securegen.federated.variants import common_variants
+    from securegen.study import build_design, open_genotypes
+
+    local_sites.refuse_same_file(members)
+    readers = [open_genotypes(member, silent) for member in members]
+    pooled = local_sites.pool(members, readers)
+    if align:
+        common_variants([reader.variants for reader in readers])
+    else:
+        local_sites.refuse_other_variants(members, readers)
+    return api.Study(members[0], pooled, build_design(members[0], pooled, log if dry_run() else silent))
 
 
 def _compare(

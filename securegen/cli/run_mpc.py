@@ -95,8 +95,6 @@ def check(members: Sequence[Inputs], choices: Choices, filters: Filters) -> str:
         raise UsageError(f"several files of genotypes and --sites are for --split {HORIZONTAL}")
     if split != VERTICAL and choices.reveal not in (None, AGGREGATES):
         raise UsageError(f"--reveal {choices.reveal} is for --split {VERTICAL}")
-    if len(members) > 1 and choices.sites not in (None, len(members)):
-        raise UsageError(f"--sites {choices.sites} with {len(members)} filesets: one fileset is one site")
     if choices.threshold is not None and (split != VERTICAL or choices.reveal not in (None, HITS)):
         raise UsageError(f"--threshold is for --split {VERTICAL} --reveal {HITS}")
     if split == VERTICAL and choices.reveal == AGGREGATES:
@@ -116,6 +114,7 @@ def flags_of(inputs: Inputs, names: Sequence[str]) -> list[str]:
         out += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, tuple) else str(value)]
     if "pheno" in names:
         out += ["--1"] * inputs.force_01 + ["--apply-rint"] * inputs.apply_rint
+        out += ["--no-input-missing-phenotype"] * inputs.no_input_missing_phenotype
     return out
 
 

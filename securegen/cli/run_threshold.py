@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from securegen.cli.summary import print_end, print_summaries, promises, summary_of
 from securegen.cli.table_form import TableForm, convert, covariates_of
-from securegen.errors import UsageError
 from securegen.federated import rehearsal
 from securegen.io.output import copy_file
 from securegen.local import folders
@@ -23,8 +22,6 @@ def run_threshold(
     keep_files: bool, two_sites_learn_each_other: bool,
 ) -> list[Summary]:  # fmt: skip
     """Deal one cohort to sites, or take a cohort a site, and let them run the study through a shared folder."""
-    if len(members) > 1 and sites not in (None, len(members)):
-        raise UsageError(f"--sites {sites} with {len(members)} filesets: one fileset is one site")
     inputs = members[0]
     with folders.working_folder(out, folders.SITES, keep=keep_files, log=log) as work:
         with log.stage("plan"):

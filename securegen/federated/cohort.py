@@ -50,7 +50,7 @@ def read_traits(study: Study, site: str, inputs: Inputs, samples: Samples, compo
     """Read and join the site's tables. components: (N, C) coordinates on the study's loadings."""
     if inputs.pheno is None:
         raise UsageError("--pheno is needed")
-    table = read_table(inputs.pheno).select([t.name for t in study.phenotypes])
+    table = read_table(inputs.pheno).exactly([t.name for t in study.phenotypes])
     joined = align.join(samples, table)
     phenotypes = tuple(
         read_phenotype(align.column_values(samples, table, t.name, joined), t, inputs.pheno) for t in study.phenotypes
@@ -59,7 +59,7 @@ def read_traits(study: Study, site: str, inputs: Inputs, samples: Samples, compo
     if study.covariates:
         if inputs.covar is None:
             raise UsageError(f"the study has covariates {', '.join(study.covariates)}: --covar is needed")
-        covar = read_table(inputs.covar).select(study.covariates)
+        covar = read_table(inputs.covar).exactly(study.covariates)
         covar_join = align.join(samples, covar)
         unknown = covar_join.unknown
         columns = [align.column_values(samples, covar, name, covar_join) for name in study.covariates]

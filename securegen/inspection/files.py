@@ -17,7 +17,7 @@ from securegen.federated import identity
 from securegen.inspection.folders import describe_study_folder, parameters_facts, public_key_facts
 from securegen.io.schema import anything, has, integer, map_of, one_of, shown, text
 from securegen.io.strict_json import parse_json, read_json, read_regular
-from securegen.io.tables import GZIP
+from securegen.io.text import GZIP
 from securegen.provenance import read_records
 
 Found = dict[str, Any]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from securegen.io.table_files import write_table_file
-from securegen.io.tables import iterate_lines
+from securegen.io.text import iterate_lines
 from securegen.vocabulary import MISSING_TEXT, OK, bare_chromosome
 
 COLUMNS: Final = (

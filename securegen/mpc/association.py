@@ -89,7 +89,11 @@ def site_run(
 ) -> list[Summary]:  # fmt: skip
     """A site of a horizontal split: writes the pooled tables, the same at every site, one phenotype at a time."""
     only_mean(inputs)
-    _same_everywhere(session, {"variants": reader.variants.digest(), "grid": reader.dosage_grid, "model": inputs.model})
+    _same_everywhere(
+        session,
+        {"variants (their list, its order, or the counted alleles)": reader.variants.digest(),
+         "dosage grid": reader.dosage_grid, "model": inputs.model},
+    )  # fmt: skip
     masks = PairwiseMasks.agree(session, two_sites_learn_each_other=two_sites_learn_each_other)
     total = gwas.sum_over_sites(session, masks)
     summaries = []
@@ -174,7 +178,12 @@ def _same_everywhere(session: Session, mine: dict[str, object]) -> None:
             theirs = session.receive_json(other, "same")
             if theirs != mine:
                 which = [k for k in mine if not isinstance(theirs, dict) or theirs.get(k) != mine[k]]
-                raise ProtocolError(f"party {other!r} has another {which[0] if which else 'study'} than {session.me!r}")
+                what, mine_is = (which[0] if which else "study"), f"than {session.me!r}"
+                if what.startswith("variants"):
+                    raise ProtocolError(
+                        f"party {other!r} has other {what} {mine_is}: compare what `securegen site variants` writes at each"
+                    )
+                raise ProtocolError(f"party {other!r} has another {what} {mine_is}: give all sites the same")
 
 
 def _agreed_ring(value: object, sender: str) -> int:

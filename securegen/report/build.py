@@ -6,7 +6,7 @@ from pathlib import Path
 
 from securegen.errors import InputError, StorageError
 from securegen.io.output import write_text
-from securegen.io.tables import read_text
+from securegen.io.text import read_text
 from securegen.plot.canvas import require_matplotlib
 from securegen.plot.run import costs, human_bytes, human_seconds
 from securegen.report.association import loci, opened, result_section

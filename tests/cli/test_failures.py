@@ -64,7 +64,7 @@ FAILURES = {
     "text among numbers": (3, "covar", text_for_a_number, "covar.tsv, line 92: column AGE holds 'one'"),
     "no header": (3, "pheno", lambda b: b.split(b"\n", 1)[1], "pheno.tsv, line 1: the header must start with"),
     "empty phenotypes": (3, "pheno", lambda b: b"", "pheno.tsv is empty"),
-    "binary phenotypes": (3, "pheno", lambda b: b"\xff\xfe" * 50, "pheno.tsv cannot be read"),
+    "binary phenotypes": (3, "pheno", lambda b: b"\xff\xfe" * 50, "pheno.tsv is UTF-16 text"),
     "nobody in common": (3, "pheno", nobody_known, "pheno.tsv: none of its 91 people is in the genotype file"),
     "unknown phenotype": (2, "pheno", no_such_trait, "pheno.tsv has no column QT; it has BMI, CC, QT2"),
     "constant covariate": (4, "covar", one_sex, "covariate SEX is constant over the 85 analysed samples"),
@@ -103,12 +103,12 @@ def test_a_missing_file_is_named(suffix, mine, tmp_path):
 
 def test_options_that_need_a_partner(small, steps, tmp_path):
     for arguments, message in (
-        (["gwas", "--out", "x"], "give either genotypes (--bfile …: in the clear) or --cohort"),
+        (["gwas"], "give either genotypes (--bfile …: in the clear) or --cohort"),
         (["gwas", "--cohort", steps.server / "study.cohort"], "--cohort needs --design"),
         (["gwas", "--bfile", small.bfile], "association needs --pheno"),
         (["encrypt", *steps.key], "give genotypes (--bfile …), or --owner"),
-        (["gwas", *small.options(), "--covar-categorical", "AGES"], "no covariate AGES"),
-        (["gwas", *small.options(), "--chr", "7"], "the filters leave 90 samples and 0 variants"),
+        (["gwas", *small.options(), "--covar-categorical", "AGES"], "has no column AGES"),
+        (["gwas", *small.options(), "--chr", "7"], "--chr 7: the genotype file has 1, 2 only"),
         (["gwas", *small.options(), "--from-bp", "7"], "--from-bp and --to-bp need --chr"),
     ):
         done = securegen(*arguments, "--out", tmp_path / "t", "--quiet")
@@ -125,6 +125,16 @@ def decrypt(steps, out, **changes) -> list:
         "--out": out,
     } | changes
     return ["decrypt", "--quiet", *(x for pair in given.items() for x in pair)]
+
+
+@pytest.mark.parametrize("more", [["--maf", "0.01"], ["--hwe", "1e-6", "--dry-run"], ["--qc-tables"]])
+def test_filters_without_their_sums_are_refused_before_anything_is_decrypted(more, steps, tmp_path, monkeypatch):
+    from securegen.ckks import decrypt as blocks
+
+    monkeypatch.setattr(blocks, "decrypt", lambda *_: pytest.fail("a block was decrypted"))
+    done = securegen(*decrypt(steps, tmp_path / "t"), *steps.key, *more)
+    assert done.code == 2 and "need the sums of quality control" in done.err and "encrypt with --qc" in done.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_keys_that_do_not_open(steps, tmp_path):

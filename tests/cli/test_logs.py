@@ -107,11 +107,14 @@ def test_interruptions_and_bugs_are_logged_too(small, tmp_path, monkeypatch):
         assert words in (tmp_path / "t.log").read_text()
 
 
-def test_a_log_that_cannot_be_written_hides_no_error(small, tmp_path):
-    (tmp_path / "file").write_text("")
-    done = securegen(
-        "gwas", "--bfile", tmp_path / "no", "--pheno", small.pheno, "--out", tmp_path / "file" / "t", "--quiet"
-    )
+def test_a_log_that_cannot_be_written_hides_no_error(small, tmp_path, monkeypatch):
+    from securegen.errors import StorageError
+
+    def full(*_, **__):
+        raise StorageError("no space")
+
+    monkeypatch.setattr("securegen.provenance.write_text", full)
+    done = securegen("gwas", "--bfile", tmp_path / "no", "--pheno", small.pheno, "--out", tmp_path / "t", "--quiet")
     assert done.code == 3 and "no.bim: no such file" in done.err and len(done.err.splitlines()) == 1
 
 

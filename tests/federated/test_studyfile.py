@@ -129,3 +129,14 @@ def test_the_planned_ciphertexts_are_enough():
         for complete in (False, True):
             fields = 2 * columns + 3 + (columns * (columns + 1) // 2 if complete else 0)
             assert studyfile.plan_ciphertexts(variants, columns, complete=complete) >= 2 * variants * fields / 8192 + 64
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/tmp/x", "a\nb", "Q" * 300])
+def test_a_coordinator_cannot_place_the_tables_of_a_site(name, keys, monkeypatch):
+    """The name of a phenotype becomes a part of the name of the site's table."""
+    from securegen import check
+
+    with pytest.raises(DesignError, match="becomes a part of a file's name"):
+        make_study(keys, identity.generate(), phenotypes=(TraitColumn(name, "quantitative"),))
+    monkeypatch.setattr(check, "file_name", lambda *_: None)
+    make_study(keys, identity.generate(), phenotypes=(TraitColumn(name, "quantitative"),))

@@ -95,7 +95,7 @@ def test_sites_with_other_variants_are_told(study, cohort, tmp_path):
         site_run(s, own, open_genotypes(own), str(tmp_path / s.me))
 
     out = study(SITES).run(dict.fromkeys(SITES, site))
-    assert any(isinstance(e, ProtocolError) and "another variants" in str(e) for e in out.values()), out
+    assert any(isinstance(e, ProtocolError) and "has other variants" in str(e) for e in out.values()), out
 
 
 def test_two_sites_and_complete_cases_are_refused(study, cohort, tmp_path):
