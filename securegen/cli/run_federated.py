@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 
-from securegen.cli.summary import print_summaries, promises
+from securegen.cli.summary import print_end, print_summaries, promises, summary_of
 from securegen.cli.table_form import TableForm, convert, covariates_of
-from securegen.design import Analysis
-from securegen.errors import UsageError
 from securegen.federated import rehearsal
-from securegen.io.output import copy_file, make_working_folder
+from securegen.io.output import copy_file
+from securegen.local import folders
 from securegen.provenance import RunLog
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
@@ -24,11 +22,8 @@ def run_federated(
     keep_files: bool, two_sites_learn_each_other: bool,
 ) -> list[Summary]:  # fmt: skip
     """Deal one cohort to sites, or take a cohort a site, and let them run the study through a shared folder."""
-    if len(members) > 1 and sites not in (None, len(members)):
-        raise UsageError(f"--sites {sites} with {len(members)} filesets: one fileset is one site")
     inputs = members[0]
-    work = make_working_folder(f"{out}.sites")
-    try:
+    with folders.working_folder(out, folders.SITES, keep=keep_files, log=log) as work:
         with log.stage("plan"):
             if len(members) > 1:
                 local = [rehearsal.LocalSite(f"site{i + 1}", m.genotypes, None) for i, m in enumerate(members)]
@@ -47,26 +42,21 @@ def run_federated(
         for s in records[0]["summaries"]:
             path = out + s["path"].removeprefix(str(work / local[0].name / "result"))
             copy_file(s["path"], path)
-            analysis = Analysis(s["test"], s["phenotype"], (), (), None)
-            fields = (s["variants"], s["dropped"], s["codes"], s["promise"], s["lambda_gc"], s["top"])
-            tables.append(Summary(analysis, path, *fields))
+            tables.append(summary_of(s, path))
         convert(tables, out, form, log, covariates=covariates_of(inputs))
         print_summaries(tables, log, filters)
         said, there = records[0]["receipt"], {s["path"] for s in records[0]["summaries"]}
         receipt = said | {"released": [*(r for r in said["released"] if r not in there), *(t.path for t in tables)]}
-        own = ("parameters", "samples", "variants", "covariates", "phenotypes", "missing", "planned_noise_margin_bits")
+        own = ("parameters", "samples", "variants", "covariates", "covariate_names", "phenotypes", "missing",
+               "planned_noise_margin_bits")  # fmt: skip
         log.write(
             engine="federated", inputs=_digests(members), samples_stored=sum(r["samples_stored"] for r in records),
             bytes={"sent": {m.name: r["bytes"]["sent"][m.name] for m, r in zip(local, records, strict=True)}},
             promise=promises(tables), receipt=receipt, opened=records[0]["opened"], sites=len(local),
             peak_rss_bytes=max(r["peak_rss_bytes"] for r in records), **{name: records[0][name] for name in own},
         )  # fmt: skip
+        print_end(log, [t.path for t in tables])
         return tables
-    finally:
-        if keep_files:
-            log(f"kept {work}")
-        else:
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def _digests(members: Sequence[Inputs]) -> dict[str, str]:

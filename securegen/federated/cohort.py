@@ -50,7 +50,7 @@ def read_traits(study: Study, site: str, inputs: Inputs, samples: Samples, compo
     """Read and join the site's tables. components: (N, C) coordinates on the study's loadings."""
     if inputs.pheno is None:
         raise UsageError("--pheno is needed")
-    table = read_table(inputs.pheno).select([t.name for t in study.phenotypes])
+    table = read_table(inputs.pheno).exactly([t.name for t in study.phenotypes])
     joined = align.join(samples, table)
     phenotypes = tuple(
         read_phenotype(align.column_values(samples, table, t.name, joined), t, inputs.pheno) for t in study.phenotypes
@@ -59,7 +59,7 @@ def read_traits(study: Study, site: str, inputs: Inputs, samples: Samples, compo
     if study.covariates:
         if inputs.covar is None:
             raise UsageError(f"the study has covariates {', '.join(study.covariates)}: --covar is needed")
-        covar = read_table(inputs.covar).select(study.covariates)
+        covar = read_table(inputs.covar).exactly(study.covariates)
         covar_join = align.join(samples, covar)
         unknown = covar_join.unknown
         columns = [align.column_values(samples, covar, name, covar_join) for name in study.covariates]
@@ -103,6 +103,8 @@ def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples,
     Raises PolicyError when this site has fewer people than the study's minimum.
     """
     out = []
+    if traits.names:
+        log(align.covariate_line(traits.names))
     for trait, phenotype in zip(study.phenotypes, traits.phenotypes, strict=True):
         test = study.test_of(trait)
         covariates = np.empty((len(samples), 0)) if test in ("trend", "allelic") else traits.covariates
@@ -112,7 +114,8 @@ def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples,
                 f"site {site} has {counts.analysed} samples with phenotype {phenotype.name} and every covariate; the study "
                 f"takes no site with fewer than {study.minimum_cohort}"
             )
-        log(f"phenotype {phenotype.name}: {counts.analysed} samples analysed at this site")
+        for line in counts.lines(phenotype.name, "this site's people"):
+            log(line)
         out.append(Planned(phenotype, test, mask))
     return out
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +24,7 @@ from securegen.federated.variants import common_variants, write_variants
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.output import write_text
 from securegen.io.tables import read_table
+from securegen.local.processes import run_together, start  # noqa: F401 (start: a site alone)
 from securegen.model import GenotypeReader, Samples
 from securegen.stats.qc import Filters
 from securegen.study import Inputs, Log, open_genotypes
@@ -68,6 +67,7 @@ def _refuse(inputs: Inputs) -> None:
     for flag, given, why in (
         ("--apply-rint", inputs.apply_rint, "ranks over all people are not a sum over sites"),
         ("--covar-categorical", bool(inputs.covar_categorical), "give indicator columns, the same at every site"),
+        ("--no-input-missing-phenotype", inputs.no_input_missing_phenotype, "-9 is missing at every site"),
         ("--hwe-controls", inputs.hwe_controls, "the tests are over founders"),
     ):
         if given:
@@ -136,33 +136,9 @@ def site_command(work: Path, inputs: Inputs, site: LocalSite, filters: Filters, 
     return [*call, "--wait", str(wait), "--threads", "1", "--out", str(private / "result"), "--quiet"]
 
 
-def start(call: Sequence[str]) -> subprocess.Popen:
-    """Start one site, with nothing of this process's environment that concerns securegen."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SECUREGEN_")}
-    environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-    # several sites share these processors: idle threads of one must not spin against the work of another
-    environment |= {"NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(call, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
 def run_sites(calls: Sequence[Sequence[str]]) -> None:
     """Run all sites side by side. Raises SecuregenError with the message and exit code of the first that fails."""
-    running = [start(call) for call in calls]
-    try:
-        while any(p.poll() is None for p in running):
-            if any(p.returncode not in (None, 0) for p in running):
-                break
-            time.sleep(0.02)
-        failed = next((p for p in running if p.returncode not in (None, 0)), None)
-        if failed is not None and failed.stderr is not None:
-            error = SecuregenError(failed.stderr.read().strip().removeprefix("Error: "))
-            error.exit_code = failed.returncode if failed.returncode > 0 else 1
-            raise error
-    finally:
-        for process in running:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
+    run_together({f"site {i + 1}": call for i, call in enumerate(calls)})
 
 
 def results(work: Path, sites: Sequence[LocalSite]) -> list[dict[str, Any]]:
