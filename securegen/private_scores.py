@@ -27,7 +27,7 @@ from securegen.ckks.cohort import (
 from securegen.ckks.encryption import make_encryptor
 from securegen.ckks.keys import SecretKey, generate
 from securegen.ckks.parameters import Parameters
-from securegen.ckks.prs_blinding import Blinding, ModelSize, choose_blinded, rounded_up
+from securegen.ckks.prs_blinding import Blinding, ModelSize, choose_blinded, rounded_up, told_bits
 from securegen.ckks.prs_messages import Invitation, Request
 from securegen.ckks.prs_weights import ScoreReader, StoredWeights, second_rows, stored_weights
 from securegen.ckks.publickey import NONCE_BYTES, publish
@@ -49,7 +49,7 @@ def model_size(plan: ScorePlan, weights: StoredWeights, inputs: ScoreInputs) -> 
     """What a reply's parameters are planned from, rounded up: the genotype owner is told what follows from it."""
     nonzero = min(plan.score_variants(s) for s in range(len(plan.names)))
     bound = math.ceil(rounded_up(weights.sum_bound))
-    bits = min(int(np.abs(column).max()).bit_length() for column in weights.dosage.T)
+    bits = min(told_bits(column, k) for column, k in zip(weights.dosage.T, plan.exponent, strict=True))
     return ModelSize(rounded_up(weights.norm), bound, nonzero, bits, inputs.digits)
 
 

@@ -15,7 +15,8 @@ integer differs from S by at most H. Weights have as many bits as the released d
 are asked for; else it is the only place where engines may differ.
 
 The cap: whatever the key holder sends, an answer says at most log2(q / (2F + 1)(2H + 1)) bits of the weights, so a client
-gets at most V·b/(10·that many bits) answers of a model with V non-zero weights of b bits, in its life.
+gets at most V·b/(10·that many bits) answers of a model with V non-zero weights of b bits, in its life. b is what a weight
+says to whoever knows how such models are written (`told_bits`): weights of ±1 have one bit each, whatever their scale.
 
 A key holder may send any polynomial as b. The b coefficients of c0 that a reply shows are then inner products of its
 choice with u, log2(q/2F) bits each beyond the flooding, and who knows u takes a·u from c1. So b is at most
@@ -31,29 +32,58 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from securegen.ckks.parameters import ERROR_SD, SIGMAS, Parameters, Ring
 from securegen.ckks.planner import PACKS
 from securegen.ckks.prs_parameters import estimate_seconds, store_parameters
 from securegen.ckks.publickey import noise_certain, noise_sd
 from securegen.errors import PlanError
+from securegen.model import IntArray
 
 STATISTICAL_BITS = 40
 CAP_SHARE = 10  # a client learns a tenth of the model's bits
 BLUR_SHARE = 1 << 20
 COINS_SHARE = 10  # of the u of an encryption of zero, what a key holder that sends a false key may learn
+MOST_PLACES = 18  # decimal places that weights may be written with
 STEPS = 16  # an octave, for numbers that an invitation tells
 RINGS = ((8192, 4), (8192, 5), (8192, 6), (16384, 8), (16384, 10))
+
+
+def told_bits(weights: IntArray, exponent: int) -> float:
+    """Bits that a non-zero weight tells, of (R,) int64, weights times 2^exponent rounded: the fewest of three ways to write
+    them down: as they are; as multiples of one decimal step; as places in a table of the different ones, and the table.
+
+    >>> told_bits(np.array([1 << 28, -1 << 28] * 50), 28), round(told_bits(np.arange(1, 101), 0), 2)
+    (1.0, 7)
+    """
+    values, counts = np.unique(weights[weights != 0], return_counts=True)
+    if not len(values):
+        return 0.0
+    plain = int(np.abs(values).max()).bit_length()
+    share = counts / counts.sum()
+    table = float(-(share * np.log2(share)).sum()) + len(values) * plain / float(counts.sum())
+    first = -math.floor(math.log10(math.ldexp(float(np.abs(values).max()), -exponent)))
+    for places in range(first, first + MOST_PLACES):  # 10^-places: the coarsest step that all are multiples of
+        step = 10.0**-places * 2.0**exponent
+        if step < 2:
+            break
+        multiples = np.rint(values / step)
+        if (np.abs(values - multiples * step) <= 0.5 + 2.0**-10).all():
+            least = math.gcd(*(int(abs(m)) for m in multiples))
+            return min(plain, table, 1 + math.log2(float(np.abs(multiples).max()) / least))
+    return min(plain, table)
 
 
 @dataclass(frozen=True)
 class ModelSize:
     """What parameters are planned from: 2-norm and largest |S| of the scores, non-zero weights of the smallest one,
-    bits of a weight, significant digits released."""
+    bits that a weight tells (`told_bits`), significant digits released."""
 
     norm: float
     sum_bound: int
     nonzero: int
-    bits: int
+    bits: float
     digits: int
 
     @property

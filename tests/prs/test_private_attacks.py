@@ -24,6 +24,7 @@ from securegen.ckks.prs_blinding import (
     reply_deviation,
     room_for,
     rounded_up,
+    told_bits,
 )
 from securegen.ckks.prs_ledger import Asked, Ledger
 from securegen.ckks.prs_server import encrypted_scores
@@ -408,3 +409,48 @@ def test_only_the_last_coefficients_of_the_first_half_are_made(exchange, wanted)
     noise = np.stack([centred(noise[:, i], p) for i, p in enumerate(ring.primes)])
     assert (noise == noise[0]).all(), "one small integer, modulo every prime"
     assert 0 < np.abs(noise).max() <= noise_certain(ring)
+
+
+def read_signs(size: ModelSize, weights: np.ndarray, answers: int) -> float:
+    """Share of weights ±W that so many answers spell: a client uploads 2^i·unit for some variants, so that a reply is
+    W·unit·Σ ±2^i beside what it adds."""
+    p, blinding = choose_blinded(size, samples=1, rows=len(weights), columns=1, dosage_max=2)
+    key = generate(p)
+    encryption_key, ring = publish(key, bytes(32)), p.ring
+    largest = int(np.abs(weights).max())
+    unit = -(-4 * (blinding.flooding + blinding.noise) // largest)
+    digits = int(math.log2(ring.modulus // (2 * largest * unit)))
+    found = np.zeros(len(weights), np.int64)
+    for first in range(0, min(answers * digits, len(weights)), digits):
+        part = weights[first : first + digits].tolist()
+        score = sum(w * unit * 2**i for i, w in enumerate(part))
+        x = np.zeros((1, len(ring.primes), ring.n), np.uint64)
+        x[0, :, -1] = [score % prime for prime in ring.primes]  # what the product with an honest model holds there
+        forward(x, ring_tables(ring))
+        tiles = np.zeros((len(ring.primes), ring.tiles, 1, 1, 2, ring.lanes), np.uint32)
+        tiles[:, :, 0, 0, 0] = x[0].reshape(len(ring.primes), ring.tiles, ring.lanes)
+        c0, c1 = prs_reply.blind(tiles, 0, np.zeros(1, np.int64), encryption_key, blinding, p)
+        rest = c1[0].astype(np.uint64) * key.residues % np.array(ring.primes, np.uint64)[:, None]
+        rest = np.ascontiguousarray(rest[None])
+        inverse(rest, ring_tables(ring))
+        v = sum(
+            (int(a) + int(b)) * (ring.modulus // m) * pow(ring.modulus // m, -1, m)
+            for a, b, m in zip(c0[:, 0, 0], rest[0, :, -1], ring.primes, strict=True)
+        )
+        v = (v + ring.modulus // 2) % ring.modulus - ring.modulus // 2
+        v = (v + largest * unit // 2) // (largest * unit)
+        bits = (v + (1 << len(part)) - 1) >> 1
+        found[first : first + len(part)] = [largest if bits >> i & 1 else -largest for i in range(len(part))]
+    return float((found == weights).mean())
+
+
+def test_weights_of_few_different_values_are_read_many_an_answer():
+    """Weights of ±0.5 have one bit each, not the 29 of their scaled integers: one answer spells 35 of them."""
+    rng = np.random.default_rng(4)
+    weights = rng.choice([-1, 1], 400) << 28
+    assert told_bits(weights, 29) == 1
+    scaled = ModelSize(rounded_up(2.0**28 * 20), math.ceil(rounded_up(2**29 * 400)), 400, 29, 6)
+    told = replace(scaled, bits=told_bits(weights, 29))
+    allowed = min(scaled.cap(scaled.released_bits + 1), 400 // 20)  # by scaled integers, and by 20 weights an answer
+    assert read_signs(scaled, weights, allowed) == 1
+    assert told.cap(told.released_bits + 1) <= 1 and read_signs(told, weights, told.cap(told.released_bits)) < 0.6
