@@ -27,6 +27,7 @@ from securegen.io.schema import hex_text, list_of, record
 from securegen.io.scoring import DOSAGE, ScoringFile, read_scorings
 from securegen.io.text import read_text
 from securegen.match import Match
+from securegen.model import FloatArray
 from securegen.score_plan import ScorePlan
 from securegen.score_study import ScoreInputs
 from securegen.study import Log, silent
@@ -73,16 +74,27 @@ def _numbers(scoring: ScoringFile, r: int, s: int) -> tuple[str, ...]:
 
 def telling_weights(plan: ScorePlan, match: Match) -> list[int]:
     """For each score, the fewest weights that its answers are equations in: its non-zero ones, or, where another score of
-    the file differs from it in fewer, those, since the difference of two answers is a score too."""
-    scoring = match.scoring
-    scores = range(len(plan.names)) if len(plan.names) > 1 else ()
-    columns = [np.array(["\t".join(_numbers(scoring, r, s)) for r in match.row], object) for s in scores]
+    the file is a multiple of it but for fewer, those, since a difference of multiples of two answers is a score too."""
     out = [plan.score_variants(s) for s in range(len(plan.names))]
-    for s, own in enumerate(columns):
-        for t, other in enumerate(columns[:s]):
-            if differ := int((own != other).sum()):
+    if len(out) == 1:
+        return out
+    scoring = match.scoring
+    columns = scoring.weight[match.row]
+    columns[scoring.effect_type[match.row] == DOSAGE] = "1"  # weights that all scores of a file have
+    columns = columns.astype(np.float64)
+    for s in range(len(out)):
+        for t in range(s):
+            if differ := _not_multiples(columns[:, s], columns[:, t]):
                 out[s], out[t] = min(out[s], differ), min(out[t], differ)
     return out
+
+
+def _not_multiples(own: FloatArray, other: FloatArray) -> int:
+    """How many weights of one score are not the multiple of the other's that most are; of rows that either has."""
+    both = (own != 0) & (other != 0)
+    ratios = own[both] / other[both]
+    _, counts = np.unique(np.sign(ratios) * (100 + np.round(np.log(np.abs(ratios)), 9)), return_counts=True)
+    return int(((own != 0) | (other != 0)).sum() - counts.max(initial=0))
 
 
 def former_names(inputs: ScoreInputs, plan: ScorePlan) -> list[str]:

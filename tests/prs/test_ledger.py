@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -278,12 +279,14 @@ def test_a_model_is_its_weights_not_its_file(additive, tmp_path):
     assert own in found and len(set(found)) == 2
 
 
-def test_the_difference_of_two_scores_is_a_small_model(additive, tmp_path, monkeypatch):
-    """Two scores that differ in one weight: one person's two answers give it."""
+@pytest.mark.parametrize("times", [1, -2])
+def test_the_difference_of_two_scores_is_a_small_model(additive, tmp_path, monkeypatch, times):
+    """Two scores that differ in one weight, or one and a multiple of it: one person's two answers give it."""
     header, *rows = Path(additive.score).read_text().splitlines()
     cells = [row.split("\t")[:4] for row in rows]
     lines = ["ID\teffect_allele\tother_allele\tA\tB"]
-    lines += ["\t".join([*c, "1.5" if i == 7 else c[3]]) for i, c in enumerate(cells)]
+    multiple = [str(times * Decimal(c[3])) for c in cells]
+    lines += ["\t".join([*c, "1.5" if i == 7 else m]) for i, (c, m) in enumerate(zip(cells, multiple, strict=True))]
     (tmp_path / "two.tsv").write_text("\n".join(lines) + "\n")
     study = open_scores(Inputs(additive.bfile), ScoreInputs((str(tmp_path / "two.tsv"),)))
     one = study.reader.select(samples=np.array([1]))
@@ -298,7 +301,7 @@ def test_the_difference_of_two_scores_is_a_small_model(additive, tmp_path, monke
     few = open_scores(study.genotypes, study.inputs, opened=one)
     a, b = np.ldexp(plain_scores(few.reader, few.plan).score[0].astype(float), -np.array(few.plan.exponent))
     copies = two_copies(few, 7)
-    assert b - a == pytest.approx((1.5 - float(cells[7][3])) * copies, abs=1e-5) and copies
+    assert b - times * a == pytest.approx((1.5 - times * float(cells[7][3])) * copies, abs=1e-5) and copies
 
 
 def two_copies(study, row: int) -> int:
