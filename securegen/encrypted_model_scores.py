@@ -15,7 +15,7 @@ from securegen.ckks.prs_messages import Invitation
 from securegen.ckks.prs_schema import read_message
 from securegen.ckks.publickey import NONCE_BYTES
 from securegen.errors import ArtefactError
-from securegen.io.kept_arrays import keep_json, kept_json
+from securegen.io.kept_arrays import kept_json
 from securegen.io.output import FOR_OTHERS, write_json
 from securegen.io.schema import hex_bytes, integer, one_of, record
 from securegen.io.strict_json import read_json
@@ -62,9 +62,8 @@ def invite_product(
     )  # fmt: skip
     own = secrets.token_bytes(NONCE_BYTES)
     nonce = prs_encrypted.joint_nonce(own, read_challenge(challenge_file))
-    made = finish_invitation(parameters, blinding, nonce, plan, match, size, inputs, rules, folder, private, log)
-    keep_json(private / SECRETS, {"own_nonce": own.hex(), "weight_scale": weight_scale}, mode=0o600)
-    return made
+    kept = {SECRETS: {"own_nonce": own.hex(), "weight_scale": weight_scale}}
+    return finish_invitation(parameters, blinding, nonce, plan, match, size, inputs, rules, folder, private, log, kept)
 
 
 def encrypt_model_for(

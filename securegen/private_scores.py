@@ -11,6 +11,7 @@ import os
 import secrets
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,10 +34,11 @@ from securegen.ckks.prs_weights import ScoreReader, StoredWeights, second_rows, 
 from securegen.ckks.publickey import NONCE_BYTES, publish
 from securegen.ckks.retirement import guarded
 from securegen.errors import ArtefactError, UsageError
+from securegen.io.kept_arrays import keep_json
 from securegen.match import Match
 from securegen.model import IntArray, SelectableReader
 from securegen.score_plan import ScorePlan, used_variants
-from securegen.score_promises import PrivacyRules, keep_plan, kept_plan, promise, spend
+from securegen.score_promises import PrivacyRules, keeping_plan, kept_plan, promise, spend
 from securegen.score_release import ScoreTable, release
 from securegen.score_study import ScoreInputs, make_plan, match_scores
 from securegen.study import Log, silent
@@ -87,17 +89,22 @@ def invite(
 
 def finish_invitation(
     parameters: Parameters, blinding: Blinding, nonce: bytes, plan: ScorePlan, match: Match, size: ModelSize,
-    inputs: ScoreInputs, rules: PrivacyRules, folder: Path, private: Path, log: Log,
+    inputs: ScoreInputs, rules: PrivacyRules, folder: Path, private: Path, log: Log, kept: dict[str, Any] | None = None,
 ) -> Invitation:  # fmt: skip
-    """Reserve the answers, then write the invitation, and the model owner's own copy of it and of the plan."""
+    """Reserve the answers, then write the invitation, and the model owner's own copy of it and of the plan.
+
+    kept: further files of the model owner's, by name.
+    """
     bits = blinding.bits(parameters.ring)
     with promise(plan, match, size, inputs, rules, people=parameters.samples, bits=bits, log=log) as (token, cap):
         invitation = Invitation(
             plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, size.sum_bound,
             cap, parameters, blinding, nonce,
         )  # fmt: skip
-        keep_plan(plan, token, match, private)
-        prs_messages.write_invitation(invitation, private / "invitation")
+        with keeping_plan(plan, token, match, private):
+            prs_messages.write_invitation(invitation, private / "invitation")
+            for name, value in (kept or {}).items():
+                keep_json(private / name, value, mode=0o600)
         prs_messages.write_invitation(invitation, folder)
     log(describe(invitation))
     return invitation

@@ -22,6 +22,7 @@ from securegen.ckks.prs_ledger import Asked, Ledger
 from securegen.ckks.prs_schema import MOST_SCORES, record_of_plan
 from securegen.errors import ArtefactError
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
+from securegen.io.locks import only_one
 from securegen.io.output import PRIVATE_FOLDER, make_folder
 from securegen.io.schema import hex_text, list_of, record
 from securegen.io.scoring import DOSAGE, ScoringFile, read_scorings
@@ -155,13 +156,22 @@ def withdraw(private: Path, ledger: Path) -> None:
     Ledger(ledger).withdraw(_kept(private)["token"])
 
 
-def keep_plan(plan: ScorePlan, token: str, match: Match, private: Path) -> None:
-    """The model owner's copy of a plan, and what the ledger calls its models and its invitation, in a folder of its own."""
+@contextlib.contextmanager
+def keeping_plan(plan: ScorePlan, token: str, match: Match, private: Path) -> Iterator[None]:
+    """The model owner's copy of a plan, and what the ledger calls its models and its invitation, in a folder of its own.
+
+    The block keeps what belongs to it there. Until it ends the folder holds no plan: a run that was killed leaves none of
+    its numbers beside those of an earlier one. Raises StorageError while another process keeps a plan there.
+    """
     make_folder(private, PRIVATE_FOLDER)
-    for name, array in prs_model.plan_arrays(plan).items():
-        keep_array(private / f"{name}.npy", array, mode=0o600)
-    kept = {"plan": prs_model.plan_header(plan), "token": token, "models": model_names(match.scoring)}
-    keep_json(private / "plan.json", kept, mode=0o600)
+    with only_one(private / ".lock", str(private)):
+        for name in ("plan.json", *(f"{a}.npy" for a in (*prs_model.PLAN_ARRAYS, "second_weight"))):
+            (private / name).unlink(missing_ok=True)
+        for name, array in prs_model.plan_arrays(plan).items():
+            keep_array(private / f"{name}.npy", array, mode=0o600)
+        yield
+        kept = {"plan": prs_model.plan_header(plan), "token": token, "models": model_names(match.scoring)}
+        keep_json(private / "plan.json", kept, mode=0o600)
 
 
 def kept_plan(private: Path) -> ScorePlan:

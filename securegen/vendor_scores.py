@@ -31,7 +31,7 @@ from securegen.io.output import PRIVATE_FOLDER, make_folder
 from securegen.io.schema import integer, record
 from securegen.model import SelectableReader
 from securegen.private_scores import missing_calls, plan_private, score_weights, use_once
-from securegen.score_promises import PrivacyRules, keep_plan, kept_plan, promise, spend
+from securegen.score_promises import PrivacyRules, keeping_plan, kept_plan, promise, spend
 from securegen.score_release import ScoreTable, release
 from securegen.score_study import ScoreInputs
 from securegen.study import Log, silent
@@ -102,22 +102,23 @@ def offer(
         plan, match, size, inputs, rules, people=request.samples, bits=vendor.bits(blur), log=log
     ) as (token, cap):  # fmt: skip
         _make_folder(folder, 0o755)
-        keep_plan(plan, token, match, private)
         batches = _batches(request.samples, vendor)
         log(f"{len(batches)} keys, each for {vendor.batch} people; at most {cap} replies in the model's life")
-        entries, drawn = [], write_drawn(private / DRAWN, passphrase)
-        for i in range(len(batches)):
-            key = keys.generate(vendor.key)
-            keys.write_secret(private / f"batch-{i:04d}.secret", key, passphrase=drawn, cost=DRAWN_COST)
-            model = prs_vendor.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
-            name = f"batch-{i:04d}"
-            entries.append(write_ciphertexts(folder, name, model))
-            publickey = publish(key, prs_vendor.batch_nonce(nonce, i))
-            write_encryption_key(publickey, folder / f"{name}.publickey", key)
-        kept = {
-            "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
-        }  # fmt: skip
-        keep_json(private / BATCHES, kept, mode=0o600)
+        entries: list[Any] = []
+        drawn = write_drawn(private / DRAWN, passphrase)  # refused where an offer is outstanding
+        with keeping_plan(plan, token, match, private):
+            for i in range(len(batches)):
+                key = keys.generate(vendor.key)
+                keys.write_secret(private / f"batch-{i:04d}.secret", key, passphrase=drawn, cost=DRAWN_COST)
+                model = prs_vendor.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
+                name = f"batch-{i:04d}"
+                entries.append(write_ciphertexts(folder, name, model))
+                publickey = publish(key, prs_vendor.batch_nonce(nonce, i))
+                write_encryption_key(publickey, folder / f"{name}.publickey", key)
+            kept = {
+                "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
+            }  # fmt: skip
+            keep_json(private / BATCHES, kept, mode=0o600)
         about = Announcement(
             plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, bound, cap
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import math
@@ -11,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.ckks import prs_messages, prs_open
+from securegen import private_scores
+from securegen.ckks import prs_ledger, prs_messages, prs_open
 from securegen.ckks.cohort import open_cohort
 from securegen.errors import ArtefactError, PolicyError, VerificationError
 from securegen.private_scores import encrypt_for, invite, open_scores_for, reply, score_weights
-from securegen.score_promises import PrivacyRules
+from securegen.score_promises import PrivacyRules, keeping_plan, kept_plan
 from securegen.score_release import release
 from securegen.score_study import ScoreInputs, open_scores
 from securegen.scores import plain_scores
@@ -154,3 +156,60 @@ def test_run_local_tables_equal_plain(securegen, additive):
     assert set(record["seconds"]) == {"match", "keygen", "encrypt", "score", "decrypt", "total"}
     assert {"request", "invitation", "cohort", "publickey", "replies"} <= set(record["bytes"])
     assert "cannot verify" in " ".join(record["receipt"]["assumptions"])
+
+
+def killed_while_inviting(begun, tmp_path, monkeypatch) -> int:
+    """After an answered invitation for 6 people another for one is killed in the same folder; the answers that 6 people get
+    for its one."""
+    study, _, _, answer = begun()
+    reply(*answer)
+    before = used(tmp_path)
+    one = study.reader.select(samples=np.array([0]))
+    prs_messages.write_request(prs_messages.make_request(one, "cohort"), tmp_path / "one")
+
+    class Killed(BaseException):
+        """Nothing is cleared up."""
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(prs_messages, "write_invitation", kill)
+        dying.setattr(prs_ledger.Ledger, "withdraw", lambda *_: None)
+        with pytest.raises(Killed):
+            invite(tmp_path / "one", *answer[3:5], tmp_path / "invitation2", tmp_path / "private")
+    reply(*answer)
+    return used(tmp_path) - before
+
+
+def used(folder: Path) -> int:
+    content = json.loads((folder / "ledger.json").read_text())["ledger"]
+    return next(iter(content["replies"].values()))["clinic"]
+
+
+def test_a_killed_invitation_does_not_reopen_an_answered_one(begun, tmp_path, monkeypatch):
+    with monkeypatch.context() as off:
+        off.setattr(private_scores, "keeping_plan", as_it_was)
+        assert killed_while_inviting(begun, tmp_path, monkeypatch) == 1, "6 people answered twice, charged 7"
+    for name in ("ledger.json", "ledger.json.lock"):
+        (tmp_path / name).unlink()
+    with pytest.raises(ArtefactError, match="holds no plan of an invitation"):
+        killed_while_inviting(begun, tmp_path, monkeypatch)
+
+
+@contextlib.contextmanager
+def as_it_was(plan, token, match, private):
+    """The plan first, and then what belongs to it."""
+    with keeping_plan(plan, token, match, private):
+        pass
+    yield
+
+
+def test_a_plan_without_second_copies_leaves_none_of_an_earlier_one(small, additive, tmp_path):
+    inputs = [ScoreInputs((c.score,), imputation="none") for c in (small, additive)]
+    for c, given in zip((small, additive), inputs, strict=True):
+        study = open_scores(Inputs(c.bfile), given)
+        one = study.reader.select(samples=np.array([0]))
+        prs_messages.write_request(prs_messages.make_request(one, "none"), tmp_path / "request")
+        invite(tmp_path / "request", given, PrivacyRules(tmp_path / "ledger.json", "c"), tmp_path / "i", tmp_path / "p")
+        assert (kept_plan(tmp_path / "p").second_weight is None) == (c is additive)
