@@ -87,8 +87,8 @@ def add_model(
     """
     state = OwnerState(Path(owner), key)
     info = read_info(state)
-    if info.variants.digest() != study.reader.variants.digest() or len(info.samples) != len(study.reader.samples):
-        raise ArtefactError("these are not the genotypes that were encrypted: give the same files and filters")
+    if not info.same_people_and_variants(study.reader):
+        raise ArtefactError(prs_public.OTHER_GENOTYPES)
     weights = cohort_weights(study.plan, len(info.variants))
     prs_parameters.check_exact(key.public.parameters, norm=weights.norm, sum_bound=weights.sum_bound)
     prs_public.write_checks(study.reader, key, state, info)

@@ -193,8 +193,11 @@ def open_scores_for(
     """Genotype owner: its scores. Directions of the weights are not known, so no dosage of named alleles.
 
     Raises ArtefactError and VerificationError as `prs_open.open_replies`; the key is then retired, and KeyFileError raised.
+    ArtefactError too when `reader` has other people than were encrypted.
     """
     info = read_info(OwnerState(owner, key))
+    if not info.same_people(reader.samples):
+        raise ArtefactError(f"{owner} is of other people than these: give the files and filters of the encryption")
     with guarded(key, owner, str(folder)):
         values = prs_open.open_replies(
             folder, key, columns=len(invitation.names), nonce=invitation.nonce, cohort=info.digest,

@@ -6,6 +6,7 @@ The vendor runs `offer` and `answer`, the hospital `request` (see `ckks.prs_mess
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from securegen.errors import ArtefactError, PlanError, ProtocolError, Verificati
 from securegen.io.envelope import DRAWN_COST, read_drawn, write_drawn
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
 from securegen.io.output import PRIVATE_FOLDER, make_folder
-from securegen.io.schema import integer, record
+from securegen.io.schema import hex_text, integer, record
 from securegen.model import SelectableReader
 from securegen.private_scores import missing_calls, plan_private, score_weights, use_once
 from securegen.score_promises import PrivacyRules, keeping_plan, kept_plan, promise, spend
@@ -37,11 +38,17 @@ from securegen.score_study import ScoreInputs
 from securegen.study import Log, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
-BATCHES, DRAWN = "batches.json", "batches.secret"
+BATCHES, DRAWN, PEOPLE = "batches.json", "batches.secret", "people.json"
+_PEOPLE = record(sha256=hex_text(32))
 _BATCHES = record(
     people=integer(1, MAXIMUM_SAMPLES), dosage_max=integer(2, 1 << 15), bound=whole(1, SUM_LIMIT - 1),
     blur=whole(0, SUM_LIMIT - 1),
 )  # fmt: skip
+
+
+def _people(reader: SelectableReader) -> str:
+    names = [[*map(str, pair)] for pair in zip(reader.samples.fid, reader.samples.iid, strict=True)]
+    return hashlib.sha256(keys.canonical(names)).hexdigest()
 
 
 def _batches(samples: int, vendor: VendorParameters) -> list[range]:
@@ -171,6 +178,7 @@ def blind_scores(
         parts = {"top": top, "c1": c1}
         entries.append({n: vars(artefact.write_entry(folder, f"batch-{i:04d}.{n}.npy", a)) for n, a in parts.items()})
     keep_array(private / "masks.npy", np.concatenate(masks), mode=0o600)
+    keep_json(private / PEOPLE, {"sha256": _people(reader)}, mode=0o600)
     use_once(challenge_file)
     artefact.write_manifest(folder, "blinded scores", {"batches": entries}, None)
 
@@ -222,6 +230,12 @@ def unmask_scores(
     shape = (len(reader.samples), len(about.names))
     y = artefact.load_array(folder, body["rounded"], shape, "<i8")
     masks = kept_array(private / "masks.npy")
+    try:
+        people = kept_json(private / PEOPLE, "the people of a run", _PEOPLE)["sha256"]
+    except FileNotFoundError:
+        raise ArtefactError(f"{private} holds no masks") from None
+    if people != _people(reader):
+        raise ArtefactError(f"{private} is of other people than these: give the files and filters of that run")
     if masks.shape != shape or masks.dtype != np.int64:
         raise ArtefactError(f"{private} holds the masks of another run")
     values = prs_vendor.unmask(y, masks, vendor)

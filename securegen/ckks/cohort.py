@@ -163,11 +163,15 @@ class CohortInfo:
         """Streams that a block stores."""
         return ["g", *(["m"] if block in self.missing_blocks else []), *(["q"] if self.squares else [])]
 
+    def same_people(self, samples: Samples) -> bool:
+        """Whether these are the people that were encrypted, in the same order."""
+        names = lambda s: list(zip(s.fid.astype(str), s.iid.astype(str), strict=True))  # noqa: E731
+        return names(self.samples) == names(samples)
+
     def same_people_and_variants(self, reader: GenotypeReader) -> bool:
         """Whether genotypes are of the people and variants that were encrypted, in the same order and grid."""
-        names = lambda s: list(zip(s.fid.astype(str), s.iid.astype(str), strict=True))  # noqa: E731
         return (
-            names(self.samples) == names(reader.samples)
+            self.same_people(reader.samples)
             and self.variants.digest() == reader.variants.digest()
             and self.dosage_grid == reader.dosage_grid
         )

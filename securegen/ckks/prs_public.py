@@ -35,19 +35,26 @@ from securegen.model import GenotypeReader, iterate_blocks
 from securegen.scores import ScoreSums
 
 CHECKS = "score-checks"
-BLOCK = 1024
+OTHER_GENOTYPES = "these are not the genotypes that were encrypted: give the same files and filters"
 
 
 def write_checks(reader: GenotypeReader, key: SecretKey, state: OwnerState, info: CohortInfo) -> None:
-    """Keep Σ_i r_i x_ij of every stored row (and of its missing calls) for `decrypt`. reader: what was encrypted."""
+    """Keep Σ_i r_i x_ij of every stored row (and of its missing calls) for `decrypt`. reader: what was encrypted.
+
+    Raises ArtefactError when it is not: an honest server's scores would fail verification.
+    """
     r = _secrets(key, info)
     h = np.zeros((2, len(reader.variants)), np.uint64)
-    for block in iterate_blocks(reader, BLOCK):
+    if not info.same_people_and_variants(reader):
+        raise ArtefactError(OTHER_GENOTYPES)
+    for index, block in enumerate(iterate_blocks(reader, key.public.parameters.block_variants)):
+        if info.identities and state.identity(info.cohort_id, index, block) != info.identities[index]:
+            raise ArtefactError(OTHER_GENOTYPES)
         at = slice(block.start, block.start + len(block))
         h[0, at] = weighted_sums(np.ascontiguousarray(block.dosage.T), r)
         if block.missing is not None:
             h[1, at] = weighted_sums(np.ascontiguousarray(block.missing.T).view(np.int8), r)
-    state.write(CHECKS, {"cohort_id": info.cohort_id}, {"h": h})
+    state.write(CHECKS, {"cohort_id": info.cohort_id, "cohort": info.digest}, {"h": h})
 
 
 def _secrets(key: SecretKey, info: CohortInfo) -> np.ndarray:
@@ -115,8 +122,8 @@ def decrypt(folder: Path, key: SecretKey, info: CohortInfo, state: OwnerState, m
 def passes(sums: np.ndarray, weights: StoredWeights, key: SecretKey, info: CohortInfo, state: OwnerState) -> bool:
     """Whether (N, C) sums without constants are in range and equal to what the stored rows give."""
     header, kept = state.read(CHECKS)
-    if header["cohort_id"] != info.cohort_id:
-        raise ArtefactError("the owner's checks are of another cohort")
+    if (header["cohort_id"], header.get("cohort", info.digest)) != (info.cohort_id, info.digest):
+        raise ArtefactError("the owner's checks are of another encryption of the cohort: add the model again")
     h = kept["h"]
     expected = (dot(h[0], weights.dosage) + dot(h[1], weights.missing)) % np.uint64(verify.MODULUS)
     limit = np.array(weights.bound, np.int64)

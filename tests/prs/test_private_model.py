@@ -14,7 +14,7 @@ import pytest
 
 from securegen import private_scores
 from securegen.ckks import prs_ledger, prs_messages, prs_open
-from securegen.ckks.cohort import open_cohort
+from securegen.ckks.cohort import CohortInfo, open_cohort
 from securegen.errors import ArtefactError, PolicyError, VerificationError
 from securegen.private_scores import encrypt_for, invite, open_scores_for, reply, score_weights
 from securegen.score_promises import PrivacyRules, keeping_plan, kept_plan
@@ -213,3 +213,16 @@ def test_a_plan_without_second_copies_leaves_none_of_an_earlier_one(small, addit
         prs_messages.write_request(prs_messages.make_request(one, "none"), tmp_path / "request")
         invite(tmp_path / "request", given, PrivacyRules(tmp_path / "ledger.json", "c"), tmp_path / "i", tmp_path / "p")
         assert (kept_plan(tmp_path / "p").second_weight is None) == (c is additive)
+
+
+def test_replies_are_opened_for_the_people_that_were_encrypted(begun, tmp_path, monkeypatch):
+    study, invitation, key, answer = begun()
+    reply(*answer)
+    other = study.reader.select(samples=np.arange(len(study.reader.samples))[::-1])
+    with pytest.raises(ArtefactError, match="of other people than these"):
+        open_scores_for(invitation, tmp_path / "r", key, tmp_path / "s.owner", other)
+    monkeypatch.setattr(CohortInfo, "same_people", lambda *_: True)
+    table = open_scores_for(invitation, tmp_path / "r", key, tmp_path / "s.owner", other)
+    assert np.array_equal(table.total, release(plain_scores(study.reader, study.plan)).total), (
+        "each under another's name"
+    )

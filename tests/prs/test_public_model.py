@@ -12,7 +12,7 @@ import pytest
 from securegen import api
 from securegen.ckks import artefact, prs_parameters, prs_public, verify
 from securegen.ckks.codec import to_tiles
-from securegen.ckks.cohort import open_cohort
+from securegen.ckks.cohort import CohortInfo, OwnerState, open_cohort, read_info
 from securegen.ckks.encryption import ring_tables
 from securegen.ckks.keys import generate
 from securegen.ckks.planner import Workload
@@ -308,3 +308,47 @@ def test_the_store_of_an_association_serves_scores(strands, encryptor, additive,
 def test_a_store_without_second_copies_refuses_dominant_weights(study):
     with pytest.raises(PlanError, match="second copies"):
         cohort_weights(study.plan, len(study.reader.variants))
+
+
+def moved(study, what: str):
+    """The same study with the people in another order, or one genotype changed."""
+    reader = study.reader.select(samples=np.arange(len(study.reader.samples))[::-1])
+    if what == "a genotype":
+
+        class Other(type(study.reader)):
+            def read(self, start, stop):
+                block = super().read(start, stop)
+                block.dosage[0, 0] = 1 if block.dosage[0, 0] == 0 else 0
+                return block
+
+        reader = object.__new__(Other)
+        reader.__dict__.update(study.reader.__dict__)
+    return replace(study, reader=reader)
+
+
+@pytest.mark.parametrize("what", ["people", "a genotype"])
+def test_a_model_is_added_for_the_genotypes_that_were_encrypted(additive, tmp_path, monkeypatch, what):
+    """Checks of others would accuse an honest server, and retire the key."""
+    study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,), bits=20))
+    planned = plan_association(Workload(additive.samples, additive.variants, 12, 20)).parameters
+    key = generate(replace(planned, pack=64))
+    paths = api.encrypt_cohort(study.reader, key, tmp_path / "e")
+    with pytest.raises(ArtefactError, match="not the genotypes that were encrypted"):
+        add_model(moved(study, what), key, paths.owner, tmp_path / "model")
+    with monkeypatch.context() as off:
+        off.setattr(CohortInfo, "same_people_and_variants", lambda *_: True)
+        off.setattr(OwnerState, "identity", lambda *_: read_info(OwnerState(paths.owner, key)).identities[_[2]])
+        model = add_model(moved(study, what), key, paths.owner, tmp_path / "model")
+    with pytest.raises(VerificationError):
+        decrypt_scores(score_encrypted(paths.cohort, model, tmp_path / "r"), key, paths.owner)
+
+
+def test_checks_of_an_earlier_encryption_accuse_nobody(study, run, tmp_path):
+    """As two processes leave them that encrypt into one folder: the checks of the first beside the cohort of the second."""
+    _, key, sent, _ = run
+    later = encrypt_scores(study, key, tmp_path / "later")
+    for name in (prs_public.CHECKS,):
+        (later.owner / f"{name}.box").write_bytes((sent.owner / f"{name}.box").read_bytes())
+    with pytest.raises(ArtefactError, match="another encryption of the cohort"):
+        decrypt_scores(score_encrypted(later.cohort, later.model, tmp_path / "r"), key, later.owner)
+    assert not list(later.owner.glob("retired*"))
