@@ -32,9 +32,10 @@ def passphrases_cost_little(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def marks_do_not_outlive_a_test(monkeypatch):
-    """A test that retires a key which others use too leaves no mark of it in the shared owner's folder."""
+def marks_do_not_outlive_a_test(monkeypatch, tmp_path_factory):
+    """A test that retires a key which others use too leaves no mark of it in the shared owner's folder, or the user's."""
     retired = []
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / f"state-{os.urandom(8).hex()}"))
     retire = retirement._retire
 
     def remembered(key, owner, reason):

@@ -67,7 +67,7 @@ def test_a_key_by_another_name_is_retired_too(other, crafted, owner, small_resul
     for name in (key_file.file, second):
         refused = securegen(*call(owner, small_results, key_file, name, tmp_path / "u"))
         assert refused.code == 6 and "is retired: a result failed verification" in refused.err, refused.err
-    assert not list(tmp_path.glob("u.*"))
+    assert not list(tmp_path.glob("u.*.glm.*"))
     if other == "link":
         assert keys.retired_marker(key_file.file).exists() and not list(second.parent.glob("*.retired"))
 
@@ -95,16 +95,22 @@ def test_python_retires_as_the_command_does(crafted, owner, small_results, small
 
 
 def test_a_retired_key_is_retired_for_its_other_cohorts(
-    crafted, owner, small_results, small_encrypted, small_key, key_file, tmp_path, monkeypatch
+    crafted, owner, small_study, small_results, small_encrypted, small_key, key_file, tmp_path, monkeypatch
 ):
-    """Another owner's folder of the same key, which has no mark: in this process, by the key's file, by its backup."""
+    """Another owner's folder of the same key, which has no mark: in this process, by the key's file, by its backup, by the
+    user's own mark."""
     second = shutil.copytree(small_encrypted.owner, tmp_path / "second")
     with pytest.raises(VerificationError):
         sg.decrypt(crafted, small_key, owner)
     with pytest.raises(KeyFileError, match="is retired"):
         sg.decrypt(small_results, small_key, second)
-    monkeypatch.setattr(retirement, "_here", set())
-    sg.decrypt(small_results, small_key, second)  # another process, a key that was in no file
+    monkeypatch.setattr(retirement, "_here", set())  # another process, a key that was in no file
+    with pytest.raises(KeyFileError, match="is retired"):
+        sg.decrypt(small_results, small_key, second)
+    with pytest.raises(KeyFileError, match="is retired"):
+        api.encrypt_cohort(small_study.reader, small_key, tmp_path / "new")
+    monkeypatch.setattr(retirement, "user_mark", lambda key: None)
+    sg.decrypt(small_results, small_key, second)
     assert securegen(*call(second, crafted, key_file, key_file.file, tmp_path / "t")).code == 8
     third = shutil.copytree(small_encrypted.owner, tmp_path / "third")
     monkeypatch.setattr(retirement, "_here", set())
@@ -158,8 +164,26 @@ def test_a_mark_that_cannot_be_written_is_said_and_ends_decryption(
         sg.decrypt(crafted, key, owner)
     keys.retired_marker(key_file.file).unlink()
     (owner / f"retired-{key.public.fingerprint[:32]}.txt").unlink()
+    retirement.user_mark(key).unlink()
     monkeypatch.setattr(retirement, "_here", set())
     monkeypatch.setattr(retirement, "_writable", lambda folder: False)
     monkeypatch.setattr("securegen.ckks.decrypt.decrypt_block", lambda *_: pytest.fail("it was decrypted"))
     with pytest.raises(StorageError, match="so nothing is decrypted"):
         sg.decrypt(crafted, replace(key), owner)
+
+
+@pytest.mark.parametrize("kind", ["hard link", "copy"])
+def test_a_copy_with_a_restored_owners_folder_is_retired(
+    kind, crafted, owner, small_results, key_file, tmp_path, monkeypatch
+):
+    """Key and owner's folder as they were before the failure, both elsewhere: neither has a mark beside it."""
+    saved = shutil.copytree(owner, tmp_path / "backup" / "owner")
+    second = tmp_path / "backup" / "other.secret"
+    (second.hardlink_to if kind == "hard link" else lambda source: shutil.copy(source, second))(key_file.file)
+    assert securegen(*call(owner, crafted, key_file, key_file.file, tmp_path / "t")).code == 8
+    monkeypatch.setattr(retirement, "_here", set())
+    refused = securegen(*call(saved, small_results, key_file, second, tmp_path / "u"))
+    assert refused.code == 6 and "is retired" in refused.err and not list(tmp_path.glob("u.*.glm.*"))
+    monkeypatch.setattr(retirement, "user_mark", lambda key: None)
+    assert securegen(*call(saved, small_results, key_file, second, tmp_path / "u")).code == 0
+    keys.retired_marker(key_file.file).unlink()
