@@ -245,13 +245,25 @@ def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None
     if len(found) != 1:
         which = "several designs" if found else "no such design; it knows" + (listed or " none")
         raise ArtefactError(f"--design {os.fspath(design)}: {state.folder} has {which}")
+    written = _written(known, Path(design))
+    if written is not None and written.digest != found[0].digest:
+        raise ArtefactError(
+            f"--design {os.fspath(design)}: there lies {found[0].line()}; what was encrypted into this folder is "
+            f"{written.line()}. Whoever can write there must not choose: name the one you want by its digest"
+        )
     return found[0]
+
+
+def _written(known: Sequence[DesignSecrets], folder: Path) -> DesignSecrets | None:
+    """The design that was encrypted into a folder of this name, whatever lies or is linked there now."""
+    here = str(folder.parent.resolve() / folder.name)
+    return next((s for s in known if s.folder == here), None)
 
 
 def _is(s: DesignSecrets, design: str | os.PathLike[str], public: PublicKey) -> bool:
     """Whether this is the design in a folder; of one that is no longer here, by the folder's name; or by its digest."""
     folder = Path(design)
-    if (folder / artefact.MANIFEST).exists():
+    if (folder / artefact.MANIFEST).exists():  # it may have been moved here
         artefact.read_manifest(folder, "design", public, bodies.DESIGN)
         return artefact.manifest_digest(folder) == s.digest
     named = os.fspath(design)

@@ -68,6 +68,29 @@ def test_the_owner_says_which_design(corrected, small_key, small_encrypted, smal
             sg.decrypt(honest, small_key, owner, design=name)
 
 
+@pytest.mark.parametrize("how", ["copied", "linked"])
+def test_another_design_put_into_the_named_folder_is_not_opened(
+    corrected, small_key, small_encrypted, small_study, tmp_path, monkeypatch, how
+):
+    """A server that can write where the designs lie puts the first, signed as it is, in the place of the second."""
+    owner, design, later, returned = corrected
+    digest = artefact.manifest_digest(design)
+    shutil.rmtree(design)
+    if how == "copied":
+        shutil.copytree(small_encrypted.design, design)
+    else:
+        design.symlink_to(small_encrypted.design)
+    with pytest.raises(ArtefactError, match="there lies design .*; what was encrypted into this folder is design"):
+        sg.decrypt(returned, small_key, owner, design=design)
+    with pytest.raises(ArtefactError, match="another cohort or design"):
+        sg.decrypt(returned, small_key, owner, design=digest)
+    current = tmp_path / "current"
+    current.symlink_to(small_encrypted.design)  # the owner's own link, under no name that another design had
+    assert sg.decrypt(returned, small_key, owner, design=current).equals(sg.run_plain(small_study))
+    monkeypatch.setattr(studydesign, "_written", lambda *_: None)
+    assert sg.decrypt(returned, small_key, owner, design=design).equals(sg.run_plain(small_study))
+
+
 def test_a_design_of_another_owner_is_none(corrected, small_key, small_study, tmp_path):
     owner, design, _, returned = corrected
     stranger = sg.encrypt(small_study, sg.generate_key(sg.plan(small_study)), tmp_path / "stranger")
