@@ -60,7 +60,8 @@ def passphrase_in(path: str | Path, *, weak: bool = False) -> bytes:
     try:
         with open(path, "rb") as stream:
             status = os.fstat(stream.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077 and not weak:
+            kept = stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)  # whoever reads a pipe first has it
+            if kept and status.st_mode & 0o077 and not weak:
                 raise KeyFileError(
                     f"{path} can be read by others (mode {status.st_mode & 0o777:o}): chmod 600 {path}; "
                     "--weak-passphrase takes it all the same"

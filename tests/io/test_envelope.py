@@ -147,9 +147,13 @@ def test_a_passphrase_may_come_through_a_pipe(tmp_path):
     os.close(writing)
     assert envelope.passphrase_in(f"/dev/fd/{reading}") == WORDS
     os.close(reading)
-    os.mkfifo(tmp_path / "fifo")
+    os.mkfifo(tmp_path / "fifo", 0o600)
     threading.Thread(target=lambda: (tmp_path / "fifo").write_bytes(WORDS)).start()
     assert envelope.passphrase_in(tmp_path / "fifo") == WORDS
+    (tmp_path / "fifo").chmod(0o644)  # others could read it first
+    threading.Thread(target=lambda: os.close(os.open(tmp_path / "fifo", os.O_WRONLY))).start()
+    with pytest.raises(KeyFileError, match="can be read by others"):
+        envelope.passphrase_in(tmp_path / "fifo")
     with pytest.raises(InputError, match="No such file"):
         envelope.passphrase_in(tmp_path / "none")
 

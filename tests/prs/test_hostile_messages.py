@@ -119,6 +119,8 @@ ARRAYS = {
     "negative counts": lambda m: ("counts", counts(m, -1, 0, 6)),
     "more alleles than called": lambda m: ("counts", counts(m, 2**62, 0, 6)),
     "more second copies": lambda m: ("counts", counts(m, 5, 7, 6)),
+    "second copies of alleles that are not there": lambda m: ("counts", counts(m, 5, 3, 6)),
+    "too few second copies": lambda m: ("counts", counts(m, 12, 5, 6)),
     "counts of two rows": lambda m: ("counts", counts(m, 1, 0, 6)[:2]),
 }  # fmt: skip
 
