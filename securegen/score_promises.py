@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.ckks import prs_model
+from securegen.ckks import prs_identity, prs_model
 from securegen.ckks.prs_blinding import ModelSize
 from securegen.ckks.prs_ledger import Asked, Ledger
 from securegen.ckks.prs_schema import MOST_SCORES, record_of_plan
@@ -24,7 +24,7 @@ from securegen.errors import ArtefactError
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
 from securegen.io.locks import only_one
 from securegen.io.output import PRIVATE_FOLDER, make_folder
-from securegen.io.schema import hex_text, list_of, record
+from securegen.io.schema import hex_text, list_of, record, text
 from securegen.io.scoring import DOSAGE, ScoringFile, read_scorings
 from securegen.io.text import read_text
 from securegen.match import Match
@@ -34,7 +34,9 @@ from securegen.score_study import ScoreInputs
 from securegen.study import Log, silent
 
 TOKEN_BYTES = 16
-KEPT = record(plan=record_of_plan, token=hex_text(TOKEN_BYTES), models=list_of(hex_text(32), 1, MOST_SCORES))
+KEPT = record(
+    plan=record_of_plan, token=hex_text(TOKEN_BYTES), models=list_of(text(prs_identity.MOST_NAME), 1, MOST_SCORES)
+)
 
 
 @dataclass(frozen=True)
@@ -54,23 +56,18 @@ def model_names(scoring: ScoringFile) -> list[str]:
 
 
 def model_name(scoring: ScoringFile, s: int) -> str:
-    """What the ledger calls a score: a digest of its weights, whatever the file's name, order, compression, other columns
-    or way to write a number."""
+    """What the ledger calls a score (`prs_identity`): by its weights, whatever the file's name, order, compression, other
+    columns, way to write a number, scale, or allele that is counted."""
     rows = []
     for r in range(len(scoring)):
-        numbers = _numbers(scoring, r, s)
-        if any(number != "0" for number in numbers):
-            place = (scoring.id[r], scoring.chromosome[r], str(scoring.position[r]), scoring.effect_allele[r])
-            rows.append("\t".join((*place, scoring.effect_type[r], *numbers)))
-    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
-
-
-def _numbers(scoring: ScoringFile, r: int, s: int) -> tuple[str, ...]:
-    """The weights of a row for a score, each number written one way."""
-    own = (scoring.weight[r, s],)
-    if scoring.dosage_weight is not None and scoring.effect_type[r] == DOSAGE:
-        own = tuple(scoring.dosage_weight[r])
-    return tuple(str(Decimal(text).normalize() + 0) for text in own)  # + 0: one zero
+        own = (scoring.weight[r, s],)
+        if scoring.dosage_weight is not None and scoring.effect_type[r] == DOSAGE:
+            own = tuple(scoring.dosage_weight[r])
+        weights = tuple(Decimal(text) for text in own)
+        if any(weights):
+            place = f"{scoring.chromosome[r]}:{scoring.position[r]}" if scoring.position[r] >= 0 else ""
+            rows.append((scoring.id[r], place, weights))
+    return prs_identity.name(rows)
 
 
 def telling_weights(plan: ScorePlan, match: Match) -> list[int]:

@@ -5,9 +5,10 @@ before anything leaves, and only where the reservation is still there: once. So 
 private folder or an outstanding invitation never give an answer away. The cap and the rule of 20 weights an answer are
 checked against what is charged and reserved together.
 
-A model is known by its weights, not by a file or what a cohort matched of them; a client by the name that the model owner
-gave it. The file is one, whatever links lead to it; it holds its own digest, and the lock beside it a mark that only
-grows, so that a damaged or older ledger is refused.
+A model is known by its weights, not by a file or what a cohort matched of them, and is counted under the name of one that it
+shares half of them with (`prs_identity`); a client by the name that the model owner gave it. The file is one, whatever
+links lead to it; it holds its own digest, and the lock beside it a mark that only grows, so that a damaged or older ledger
+is refused.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from securegen.ckks.prs_identity import known_as
 from securegen.errors import ArtefactError, InputError, PolicyError, StorageError
 from securegen.io.output import PRIVATE, make_folder, write_text
 from securegen.io.schema import Refused, hex_text, integer, map_of, one_of, record, text
@@ -87,7 +89,9 @@ class Ledger:
                 raise ArtefactError("an invitation of this name was made already")
             kept: dict[str, int] = {}
             content["reserved"][token] = {"client": client, "replies": kept}
+            known = list(content["replies"])
             for a in asked:  # one after the other: two scores may be one model
+                a = replace(a, model=known_as(a.model, known))
                 refuse_more(content, client, a)
                 _add(content["replies"], a.model, client, 1)
                 kept[a.model] = kept.get(a.model, 0) + a.answers - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from securegen.ckks import prs_ledger, prs_messages
+from securegen.ckks.prs_identity import known_as, likeness
 from securegen.ckks.prs_ledger import Asked, Ledger
 from securegen.errors import ArtefactError, InputError, PolicyError, StorageError
 from securegen.private_scores import invite
@@ -261,22 +263,62 @@ def test_a_copied_private_folder_answers_once(additive, tmp_path, monkeypatch):
         spend(tmp_path / "p2", inputs, PrivacyRules(tmp_path / "elsewhere.json", "clinic"))
 
 
+def files_of_one_model(additive, folder: Path) -> dict[str, Path]:
+    """Files that differ in what does not matter, or hardly."""
+    header, *rows = Path(additive.score).read_text().splitlines()
+    cells = [row.split("\t")[:4] for row in rows]
+    made = {
+        "rows turned round": cells[::-1],
+        "numbers written otherwise": [[*c[:3], f"{c[3]}0e0"] for c in cells],
+        "twice the weights": [[*c[:3], str(2 * Decimal(c[3]))] for c in cells],
+        "a third of the weights, the other alleles": [[c[0], c[2], c[1], str(-3 * Decimal(c[3]))] for c in cells],
+        "one weight larger": [[*c[:3], str(Decimal(c[3]) * (1 + (i == 5)))] for i, c in enumerate(cells)],
+        "a quarter left out, one id renamed": [["x", *c[1:]] if i == 7 else c for i, c in enumerate(cells) if i % 4],
+        "every id renamed": [[f"rs{i}", *c[1:]] for i, c in enumerate(cells)],
+    }
+    for name, lines in made.items():
+        text = ["# comment", "ID\teffect_allele\tother_allele\tW", *("\t".join(c) for c in lines)]
+        (folder / f"{name}.tsv").write_text("\n".join(text) + "\n")
+    return {name: folder / f"{name}.tsv" for name in made}
+
+
 def test_a_model_is_its_weights_not_its_file(additive, tmp_path):
-    """Other rows first, another column beside, other names, weights written otherwise: one count."""
+    """Other files of a model have one count; other models have others."""
     from securegen.io.scoring import read_scoring
     from securegen.score_promises import model_names
 
-    header, *rows = Path(additive.score).read_text().splitlines()
     (own,) = model_names(read_scoring(additive.score))
-    turned = [line.split("\t") for line in rows[::-1]]
-    for cells in turned:
-        cells[3] = f"{cells[3]}0e0"
-        cells.append(f"{np.random.default_rng(1).normal():.5f}")
-    other = tmp_path / "other.tsv"
-    other.write_text("\n".join(["# comment", header.replace("effect_weight", "W") + "\tX",
-                                *("\t".join(c) for c in turned)]) + "\n")  # fmt: skip
-    found = model_names(read_scoring(other, [1, 2, 4, 7]))
-    assert own in found and len(set(found)) == 2
+    files = files_of_one_model(additive, tmp_path)
+    for what, path in files.items():
+        (found,) = model_names(read_scoring(path, [1, 2, 4]))
+        assert likeness(own, found) >= 0.5 and known_as(found, ["other", own]) == own, what
+    rng, lines = np.random.default_rng(1), files["twice the weights"].read_text().splitlines()
+    others = [line.rsplit("\t", 1)[0] + f"\t{rng.normal():.5f}" for line in lines[2:]]
+    (tmp_path / "o.tsv").write_text("\n".join([*lines[:2], *others]) + "\n")
+    (other,) = model_names(read_scoring(tmp_path / "o.tsv", [1, 2, 4]))
+    assert likeness(own, other) < 0.2 and known_as(other, [own]) == other
+
+
+def test_a_changed_file_gets_no_cap_of_its_own(additive, tmp_path, monkeypatch):
+    study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,)))
+    prs_messages.write_request(prs_messages.make_request(study.reader, "cohort"), tmp_path / "request")
+    rules, files = PrivacyRules(tmp_path / "ledger.json", "clinic"), files_of_one_model(additive, tmp_path)
+    names = [name for name in files if name != "every id renamed"]  # this cohort has its variants by id only
+
+    def invitations() -> int:
+        made = 0
+        for i, name in enumerate(names):
+            given = ScoreInputs((str(files[name]),), columns=(1, 2, 4))
+            with contextlib.suppress(PolicyError):
+                invite(tmp_path / "request", given, rules, tmp_path / f"i{i}", tmp_path / f"p{i}")
+                made += 1
+        return made
+
+    assert invitations() == 3, "6 people each, of 20"
+    monkeypatch.setattr(prs_ledger, "known_as", lambda model, names: model)
+    rules.ledger.unlink()
+    (tmp_path / "ledger.json.lock").unlink()
+    assert invitations() > 3
 
 
 @pytest.mark.parametrize("times", [1, -2])
