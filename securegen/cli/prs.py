@@ -42,7 +42,7 @@ def command(cohort, model, plot, out, threads, memory, quiet, **options) -> None
         raise UsageError(
             "give either genotypes (--bfile …) and --score (in the clear) or --cohort and --model (as the server)"
         )
-    log = CommandLog(out, "prs", quiet=quiet)
+    log = CommandLog(out, "prs", quiet=quiet, private=True)
     if cohort:
         if options["score"] or plot:
             raise UsageError("the server reads the weights from --model, not from --score, and sees no score to --plot")

@@ -87,7 +87,7 @@ def decrypt(
     from securegen.score_study import ScoreInputs, write_scores
 
     opt.use_threads(threads)
-    log = CommandLog(out, "prs-step decrypt", quiet=quiet)
+    log = CommandLog(out, "prs-step decrypt", quiet=quiet, private=True)
     with log.stage("decrypt"):
         key = keys.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         samples, sums = decrypt_scores(results, key, owner, still_trusted=key_still_trusted)
@@ -209,7 +209,7 @@ def open_(key_file, passphrase_file, owner, invitation, replies, gzip, out, thre
     from securegen.score_study import ScoreInputs, write_table
     from securegen.study import open_genotypes
 
-    log = CommandLog(out, "prs-step open", quiet=quiet)
+    log = CommandLog(out, "prs-step open", quiet=quiet, private=True)
     with log.stage("decrypt"):
         key = keys.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         reader = open_genotypes(opt.inputs_from(options), log)

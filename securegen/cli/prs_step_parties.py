@@ -149,7 +149,7 @@ def unmask(rounded, offer, masks, gzip, out, threads, memory, quiet, **options) 
     from securegen.study import open_genotypes
     from securegen.vendor_scores import unmask_scores
 
-    log = CommandLog(out, "prs-step unmask", quiet=quiet)
+    log = CommandLog(out, "prs-step unmask", quiet=quiet, private=True)
     reader = open_genotypes(opt.inputs_from(options), log)
     table = unmask_scores(Path(rounded), Path(offer), Path(masks), reader)
     write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log)

@@ -114,7 +114,7 @@ def prs(
     chosen = [flag for flag, given in settings.items() if given]
     if len(chosen) > 1 or (chosen and engine != "ckks"):
         raise UsageError(f"{' and '.join(chosen)}: one of them at a time, with --engine ckks")
-    log = CommandLog(out, " ".join(["run-local prs --engine", engine, *chosen]), quiet=quiet)
+    log = CommandLog(out, " ".join(["run-local prs --engine", engine, *chosen]), quiet=quiet, private=True)
     if dry_run():
         open_scores(genotypes, inputs, log=log)
         stop_rehearsal([inputs.table(out), *log.files])

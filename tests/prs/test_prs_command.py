@@ -91,3 +91,16 @@ def test_bad_scoring_files_give_clear_errors(securegen, small, tmp_path, text, e
 def test_a_word_after_the_scoring_file_is_named(securegen, small):
     done = securegen("prs", "--bfile", small.bfile, "--score", small.score, "1", "two", "--out", "o")
     assert done.exit_code == 2 and "'two'" in done.output
+
+
+@pytest.mark.parametrize("command", [("prs",), ("run-local", "prs", "--engine", "ckks", "--private-model", "--imputation", "none")])
+def test_logs_of_scores_are_for_their_owner_alone(securegen, additive, tmp_path, command):
+    """A log has the largest and the smallest score: of one person, and of the only one where there is one."""
+    (tmp_path / "keep").write_text("0 P1\n")
+    words = ("--bfile", additive.bfile, "--keep", "keep", "--score", additive.score, "--out", "o/s")
+    made = securegen(*command, *words)
+    assert made.exit_code == 0, made.output
+    log = (tmp_path / "o" / "s.log").read_text()
+    assert f"SCORE1: mean {(value := log.split('SCORE1: mean ')[1].split(',')[0])}, from {value} to {value}" in log
+    for name in ("s.log", "s.run.json", "s.sscore"):
+        assert (tmp_path / "o" / name).stat().st_mode & 0o777 == 0o600, name
