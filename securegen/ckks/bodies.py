@@ -8,7 +8,7 @@ anything of that size is allocated, so that memory follows from bytes that reall
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from securegen.ckks import keys
@@ -17,7 +17,7 @@ from securegen.ckks.codec import chunks, ciphertext_shape, strands_of
 from securegen.ckks.encryption import ENCRYPTORS, shares_public_half
 from securegen.ckks.parameters import MOST_GRID, MOST_SAMPLES, Parameters
 from securegen.errors import ArtefactError
-from securegen.io.schema import boolean, hex_text, integer, list_of, map_of, one_of, record, text
+from securegen.io.schema import boolean, hex_text, integer, list_of, map_of, one_of, record, shown, text
 
 MOST_VARIANTS = 1 << 32
 MOST_BLOCKS = 1 << 20
@@ -83,6 +83,7 @@ def check_cohort(body: dict[str, Any], p: Parameters) -> None:
         strands = strands_of(block["variants"], p)
         for stream, stored in block["streams"].items():
             _check_chunks(stored, strands, body["encryptor"], p, f"stream {stream} of block {index}")
+    _check_distinct(chunk for block in blocks for stored in block["streams"].values() for chunk in stored)
 
 
 def check_design(body: dict[str, Any], p: Parameters) -> None:
@@ -94,6 +95,7 @@ def check_design(body: dict[str, Any], p: Parameters) -> None:
         _check_chunks(body["columns"], hidden, body["encryptor"], p, "the columns")
     else:
         _equal(len(body["columns"]), 0, "chunks of columns")
+    _check_distinct([*body["columns"], *body["squares"]])
 
 
 def check_pair(cohort: dict[str, Any], design: dict[str, Any], p: Parameters) -> None:
@@ -122,6 +124,15 @@ def _check_halves(
         seed = entry["seed"]
         if len(seed) != (32 if shared and i == 0 else 0) or set(seed) - set("0123456789abcdef"):
             raise ArtefactError(f"the seed of {where} is not what its encryptor, {encryptor}, writes")
+
+
+def _check_distinct(chunks: Iterable[list[dict[str, Any]]]) -> None:
+    """Raise ArtefactError when a file is named twice: one small file in the place of many would cost work without bound."""
+    seen: set[str] = set()
+    for entry in (entry for entries in chunks for entry in entries):
+        if entry["name"] in seen:
+            raise ArtefactError(f"the manifest names {shown(entry['name'], 80)} twice")
+        seen.add(entry["name"])
 
 
 def _equal(found: int, expected: int, what: str) -> None:

@@ -93,7 +93,9 @@ def test_a_word_after_the_scoring_file_is_named(securegen, small):
     assert done.exit_code == 2 and "'two'" in done.output
 
 
-@pytest.mark.parametrize("command", [("prs",), ("run-local", "prs", "--engine", "ckks", "--private-model", "--imputation", "none")])
+@pytest.mark.parametrize(
+    "command", [("prs",), ("run-local", "prs", "--engine", "ckks", "--private-model", "--imputation", "none")]
+)
 def test_logs_of_scores_are_for_their_owner_alone(securegen, additive, tmp_path, command):
     """A log has the largest and the smallest score: of one person, and of the only one where there is one."""
     (tmp_path / "keep").write_text("0 P1\n")
