@@ -117,6 +117,8 @@ def open_manifest(folder: Path, role: str | None = None) -> Manifest:
         raise ArtefactError(f"{path} is not a securegen manifest")
     if version != FORMAT_VERSION:
         raise ArtefactError(f"{folder} was written by another version of securegen ({shown(version)})")
+    if not isinstance(named, str):
+        raise ArtefactError(f"{path} is not a securegen manifest: its role is {shown(named)}")
     if role is not None and named != role:
         raise ArtefactError(f"{folder} is an encrypted {printable(named, 40)}, expected {role}")
     return found

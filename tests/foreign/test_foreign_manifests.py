@@ -226,3 +226,10 @@ def test_one_file_in_the_place_of_many_is_refused(hostile, monkeypatch):
         hostile.open()
     monkeypatch.setattr(bodies, "_check_distinct", lambda chunks: None)
     hostile.open()
+
+
+@pytest.mark.parametrize("role", [[], {}, [[]], None, 1, True])
+def test_a_role_that_is_no_text_is_refused(hostile, role):
+    hostile.write("cohort", hostile.honest["cohort"] | {"role": role})
+    with pytest.raises(ArtefactError, match="not a securegen manifest: its role is"):
+        inspect(hostile.folders["cohort"])
