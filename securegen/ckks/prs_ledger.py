@@ -122,6 +122,7 @@ class Ledger:
         """The content under the lock; with `write` it is stored when the block ends well."""
         lock = self._open_lock()
         try:
+            _refuse_open_folder(self.path.parent)
             fcntl.flock(lock, fcntl.LOCK_EX)
             mark = _read_mark(lock, self._lock)
             content = self._read(mark)
@@ -256,6 +257,13 @@ def refuse_shared(status: os.stat_result, path: Path) -> None:
         )
     if status.st_mode & 0o022:
         raise StorageError(f"{path}: others may write it, so its counts hold nobody; chmod 600 it")
+
+
+def _refuse_open_folder(folder: Path) -> None:
+    """Raise StorageError where everybody may put another file, and another lock, in the place of the ledger's."""
+    mode = folder.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise StorageError(f"everybody may write in {folder}, so the ledger there holds nobody; chmod o-w {folder}")
 
 
 def _read_mark(lock: int, path: Path) -> int:

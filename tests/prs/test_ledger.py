@@ -213,6 +213,18 @@ def test_two_scores_with_the_same_weights_share_a_count(tmp_path):
         ledger.reserve("b" * 32, "client", [one])
 
 
+def test_a_ledger_that_everybody_may_replace_is_refused(tmp_path):
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    ledger = Ledger(folder / "ledger.json")
+    with pytest.raises(StorageError, match="everybody may write in"):
+        give(ledger, 1, 10)
+    folder.chmod(0o1777)  # as /tmp: only its owner removes a file
+    give(ledger, 1, 10)
+    assert ledger.used("model", "client") == 1
+
+
 # outstanding invitations
 
 

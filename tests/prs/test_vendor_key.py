@@ -468,3 +468,17 @@ def test_an_answer_says_no_more_than_its_bits():
         vendor = choose_vendor(bound=bound, samples=1, rows=1, columns=1, dosage_max=2)
         assert 2 * bound < vendor.modulus < 2 * bound + 2**13 and vendor.modulus <= 1 << vendor.plain_bits
         assert vendor.bits(blur) == pytest.approx(math.log2(vendor.modulus / (2 * blur + 1)))
+
+
+def test_masks_are_taken_off_for_the_people_that_were_blinded(additive, tmp_path, monkeypatch):
+    x = exchange(additive, tmp_path, 1, ())
+    x.offer()
+    x.blind()
+    x.answer()
+    turned = x.study.reader.select(samples=np.arange(len(x.study.reader.samples))[::-1])
+    other = replace(x, study=replace(x.study, reader=turned))
+    with pytest.raises(ArtefactError, match="is of other people than these"):
+        other.unmask()
+    kept = json.loads((tmp_path / "masks" / "people.json").read_text())["sha256"]
+    monkeypatch.setattr(vendor_scores, "_people", lambda reader: kept)
+    assert np.array_equal(other.unmask().total, x.unmask().total), "each under another's name"
