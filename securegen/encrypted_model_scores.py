@@ -16,7 +16,7 @@ from securegen.ckks.keys import PublicKey
 from securegen.ckks.prs_messages import Invitation
 from securegen.ckks.publickey import NONCE_BYTES
 from securegen.errors import ArtefactError
-from securegen.io.output import write_json
+from securegen.io.output import FOR_OTHERS, write_json
 from securegen.private_scores import (
     PrivacyRules,
     finish_invitation,
@@ -36,7 +36,7 @@ SECRETS = "product.json"
 
 def challenge(path: Path) -> None:
     """Evaluator: a fresh nonce for one run; the file goes to the model owner and stays for `evaluate`."""
-    write_json(path, {"magic": CHALLENGE, "nonce": secrets.token_hex(NONCE_BYTES)})
+    write_json(path, {"magic": CHALLENGE, "nonce": secrets.token_hex(NONCE_BYTES)}, mode=FOR_OTHERS)
 
 
 def read_challenge(path: Path) -> bytes:

@@ -36,7 +36,7 @@ from securegen.ckks.prs_weights import ScoreReader, StoredWeights, second_rows, 
 from securegen.ckks.publickey import NONCE_BYTES, publish
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.kept_arrays import keep_array, kept_array
-from securegen.io.output import write_json
+from securegen.io.output import PRIVATE_FOLDER, make_folder, write_json
 from securegen.io.tables import read_text
 from securegen.match import Match
 from securegen.model import IntArray, SelectableReader
@@ -174,7 +174,7 @@ def describe(invitation: Invitation) -> str:
 
 def keep_plan(plan: ScorePlan, private: Path) -> None:
     """The model owner's copy of a plan, in a folder of its own."""
-    private.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(private, PRIVATE_FOLDER)
     for name, array in prs_model.plan_arrays(plan).items():
         keep_array(private / f"{name}.npy", array, mode=0o600)
     write_json(private / "plan.json", prs_model.plan_header(plan), mode=0o600)

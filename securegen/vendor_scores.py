@@ -27,7 +27,7 @@ from securegen.ckks.publickey import publish
 from securegen.encrypted_model_scores import read_challenge
 from securegen.errors import ArtefactError, ProtocolError, VerificationError
 from securegen.io.kept_arrays import keep_array, kept_array
-from securegen.io.output import write_json
+from securegen.io.output import PRIVATE_FOLDER, make_folder, write_json
 from securegen.model import SelectableReader
 from securegen.private_scores import (
     PrivacyRules,
@@ -141,7 +141,7 @@ def blind_scores(
         raise ArtefactError(f"the offer has weights for {body['rows']} rows, not {len(stored.variants)}")
     blocks = -(-len(stored.variants) // ring.n) * len(prs_vendor.STREAMS)
     _make_folder(folder, 0o755)
-    private.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(private, PRIVATE_FOLDER)
     entries, masks = [], []
     use_once(challenge_file)
     for i, people in enumerate(_batches(len(reader.samples), vendor)):

@@ -23,7 +23,7 @@ from blake3 import blake3
 
 from securegen.ckks.keys import PublicKey, SecretKey, canonical
 from securegen.errors import ArtefactError
-from securegen.io.output import atomic, write_json
+from securegen.io.output import FOR_OTHERS, atomic, write_json
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 2
@@ -54,7 +54,7 @@ def write_entry(folder: Path, name: str, array: np.ndarray, seed: bytes | None =
     array = np.ascontiguousarray(array)
     header = _npy_header(array.shape, array.dtype)
     body = array.reshape(-1).view(np.uint8).data
-    with atomic(folder / name) as stream:
+    with atomic(folder / name, mode=FOR_OTHERS) as stream:
         stream.write(header)
         stream.write(body)
     digest = blake3(header)
@@ -86,7 +86,7 @@ def write_manifest(folder: Path, role: str, body: dict[str, Any], key: SecretKey
     """Write the manifest last, so that a folder with one is complete. Returns its digest."""
     body = {"magic": "securegen", "version": FORMAT_VERSION, "role": role, **body}
     signature = key.sign(canonical(body)).hex() if key is not None else ""
-    write_json(folder / MANIFEST, {"body": body, "signature": signature})
+    write_json(folder / MANIFEST, {"body": body, "signature": signature}, mode=FOR_OTHERS)
     return hashlib.sha256(canonical(body)).hexdigest()
 
 

@@ -29,7 +29,7 @@ from securegen.ckks.keys import PublicKey, SecretKey, canonical
 from securegen.ckks.parameters import Parameters, Ring
 from securegen.ckks.uniform import expand_uniform
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
-from securegen.io.output import atomic, make_folder
+from securegen.io.output import FOLDER_FOR_OTHERS, PRIVATE_FOLDER, atomic, make_folder
 from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
 
@@ -141,9 +141,11 @@ def _block_name(index: int) -> str:
 
 
 def _make_folder(folder: Path, mode: int) -> None:
-    make_folder(folder)
+    """A folder that is private, mode 0700, or for others, 0755 where the umask allows it."""
+    make_folder(folder, PRIVATE_FOLDER if mode == PRIVATE_FOLDER else FOLDER_FOR_OTHERS)
     try:
-        os.chmod(folder, mode)
+        if mode == PRIVATE_FOLDER:
+            os.chmod(folder, mode)
     except OSError as error:
         raise StorageError(f"cannot change the mode of {folder}: {error.strerror}") from None
 

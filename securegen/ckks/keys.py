@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from securegen.ckks import seal
 from securegen.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, KeyFileError
-from securegen.io.output import atomic, write_json, write_text
+from securegen.io.output import FOR_OTHERS, atomic, write_json, write_text
 
 SECRET_MAGIC = "securegen secret key 1"
 PUBLIC_MAGIC = "securegen public key 1"
@@ -119,7 +119,7 @@ def generate(parameters: Parameters) -> SecretKey:
 
 
 def write_public(path: str | Path, key: PublicKey) -> None:
-    write_json(path, key.to_json(), overwrite=False)
+    write_json(path, key.to_json(), mode=FOR_OTHERS, overwrite=False)
 
 
 def read_public(path: str | Path) -> PublicKey:

@@ -18,6 +18,7 @@ from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.score_options import score_words
 from securegen.encrypted_model_scores import challenge
 from securegen.governance.receipt import Party, Receipt
+from securegen.io.output import copy_file
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.score_study import ScoreInputs, write_table
 from securegen.study import Inputs, open_genotypes
@@ -96,7 +97,7 @@ def run_encrypted_model(
             reader = open_genotypes(genotypes, log)
             write_request(make_request(reader, inputs.imputation), modeller / "study.request")
             run_party(evaluator, "prs-step", "challenge", "--out", "study")
-            shutil.copy(evaluator / "study.challenge", modeller)
+            copy_file(evaluator / "study.challenge", modeller / "study.challenge")
             run_party(
                 modeller, "prs-step", "invite", "--request", "study.request", "--challenge", "study.challenge", *score,
                 *privacy, "--out", "study",
@@ -160,7 +161,7 @@ def run_vendor(
             reader = open_genotypes(genotypes, log)
             write_request(make_request(reader, inputs.imputation), vendor / "study.request")
             challenge(hospital / "study.challenge")
-            shutil.copy(hospital / "study.challenge", vendor)
+            copy_file(hospital / "study.challenge", vendor / "study.challenge")
         # keys and the encrypted model are made by one step of the vendor
         with log.stage("encrypt"):
             offered = run_party(

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.design import Analysis
 from securegen.errors import PeerError, ProtocolError, SecuregenError, UsageError
 from securegen.federated.rehearsal import deal, start
-from securegen.io.output import write_text
+from securegen.io.output import copy_file, make_working_folder, write_text
 from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, VERTICAL, party_names
 from securegen.mpc.gwas import ask_consent
 from securegen.mpc.local import local_study
@@ -63,9 +62,7 @@ def run_mpc(
     """Make keys and parties.toml for this run, start every party, gather tables and records."""
     inputs = members[0]
     split = check(members, choices, filters)
-    base = Path(f"{out}.parties")
-    base.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f"{base.name}.", dir=base.parent))
+    work = make_working_folder(f"{out}.parties")
     try:
         with log.stage("plan"):
             calls: dict[str, list[str]] = {}
@@ -207,7 +204,7 @@ def _tables(work: Path, writers: Sequence[str], records: dict[str, dict[str, Any
             raise SecuregenError("two parties wrote different tables: this must never happen, please report it")
         s = rows[0]
         path = out + s["path"].removeprefix(str(work / writers[0]))
-        shutil.copyfile(s["path"], path)
+        copy_file(s["path"], path)
         fields = (s["variants"], s["dropped"], s["codes"], s["promise"], s["lambda_gc"], s["top"])
         tables.append(Summary(Analysis(s["test"], s["phenotype"], (), (), None), path, *fields))
     return tables

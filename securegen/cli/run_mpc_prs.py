@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from dataclasses import fields
-from pathlib import Path
 
 from securegen.cli.run_mpc import TIMEOUT, genotype_flags, run_parties
 from securegen.cli.summary import print_costs
 from securegen.errors import UsageError
+from securegen.io.output import PRIVATE, copy_file, make_working_folder
 from securegen.mpc.deployment import SCORES, party_names
 from securegen.mpc.local import local_study
 from securegen.provenance import RunLog
@@ -30,9 +29,7 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
         raise UsageError(
             f"{odd[0].replace('_', ' ')} cannot be chosen with --engine mpc: the model's owner does not see genotypes"
         )
-    base = Path(f"{out}.parties")
-    base.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f"{base.name}.", dir=base.parent))
+    work = make_working_folder(f"{out}.parties")
     model = ["party", "--role", "model", "--reply-limit", str(1 << 40)]
     for path in inputs.score:
         model += ["--score", os.path.abspath(path)]
@@ -46,7 +43,7 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
         local_study(work, party_names(SCORES, []), timeout=TIMEOUT)
         records = run_parties(work, calls, inputs.digits)
         (made,) = records["genotypes"]["files"]
-        shutil.copyfile(made, f"{out}.sscore")
+        copy_file(made, f"{out}.sscore", mode=PRIVATE)
     finally:
         if keep_files:
             log(f"kept {work}")

@@ -10,7 +10,7 @@ from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.design import Analysis
 from securegen.errors import UsageError
 from securegen.federated import rehearsal
-from securegen.io.output import make_working_folder
+from securegen.io.output import copy_file, make_working_folder
 from securegen.provenance import RunLog
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
@@ -48,7 +48,7 @@ def run_threshold(
         tables = []
         for s in records[0]["summaries"]:
             path = out + s["path"].removeprefix(str(work / local[0].name / "result"))
-            shutil.copyfile(s["path"], path)
+            copy_file(s["path"], path)
             analysis = Analysis(s["test"], s["phenotype"], (), (), None)
             fields = (s["variants"], s["dropped"], s["codes"], s["promise"], s["lambda_gc"], s["top"])
             tables.append(Summary(analysis, path, *fields))

@@ -25,7 +25,7 @@ from securegen.ckks.artefact import parse_array
 from securegen.errors import ArtefactError, PeerError, ProtocolError, StorageError
 from securegen.federated.identity import Identity, canonical, sha256, verifies
 from securegen.federated.studyfile import Site, Study
-from securegen.io.output import atomic, write_text
+from securegen.io.output import FOR_OTHERS, atomic, write_text
 
 DOMAIN = b"securegen federated message "
 STOPPED = "stopped"
@@ -82,14 +82,14 @@ class Board:
         for index, source in enumerate(arrays):
             target = self.folder / site / f"{step}.{index:04d}.npy"
             if not (target.is_file() and target.stat().st_size == source.stat().st_size):
-                with atomic(target) as stream:
+                with atomic(target, mode=FOR_OTHERS) as stream:
                     stream.write(source.read_bytes())
         path = self._path(site, step)
         if path.is_file():
             if path.read_text() != text:
                 raise ProtocolError(f"{path} is not the message that this site signed: somebody altered the folder")
             return
-        write_text(path, text)
+        write_text(path, text, mode=FOR_OTHERS)
 
     def read(self, site: Site, step: str) -> Message | None:
         """The checked message, None when it has not arrived. Raises ProtocolError naming the site."""
@@ -147,7 +147,7 @@ class Board:
     def announce_stop(self, site: str, reason: str, identity: Identity) -> None:
         """Tell the others that this site cannot go on. `reason` is a kind of error, never its text."""
         text = sign_message(self.study, site, STOPPED, {"reason": reason}, identity)
-        write_text(self._path(site, STOPPED), text)
+        write_text(self._path(site, STOPPED), text, mode=FOR_OTHERS)
 
     def withdraw_stop(self, site: str) -> None:
         self._path(site, STOPPED).unlink(missing_ok=True)

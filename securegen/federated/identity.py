@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from securegen.errors import ArtefactError, KeyFileError, UsageError
-from securegen.io.output import write_json
+from securegen.io.output import FOR_OTHERS, write_json
 
 SECRET_MAGIC = "securegen signing key 1"
 PUBLIC_MAGIC = "securegen verify key 1"
@@ -82,7 +82,7 @@ def write_identity(path: str | Path, identity: Identity) -> None:
 
 def write_verify_key(path: str | Path, identity: Identity) -> None:
     """Write what the coordinator or the sites need to check this key's signatures."""
-    write_json(path, {"magic": PUBLIC_MAGIC, "key": identity.verify_key.hex()}, overwrite=False)
+    write_json(path, {"magic": PUBLIC_MAGIC, "key": identity.verify_key.hex()}, mode=FOR_OTHERS, overwrite=False)
 
 
 def _read(path: Path, magic: str, what: str) -> bytes:

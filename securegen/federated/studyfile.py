@@ -17,7 +17,7 @@ from securegen.ckks.threshold import ThresholdParameters
 from securegen.errors import ArtefactError, DesignError, PolicyError, StorageError, UsageError
 from securegen.federated.identity import Identity, check_name, sha256, verifies
 from securegen.io.dosages import check_grid
-from securegen.io.output import write_json, write_text
+from securegen.io.output import FOR_OTHERS, write_json, write_text
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
 FORMAT = 1
@@ -224,8 +224,10 @@ def write_study(folder: Path, study: Study, coordinator: Identity) -> Study:
     text = render(study, opened_by(study))
     finished = parse(text, STUDY)
     signature = coordinator.sign(b"securegen study " + finished.digest.encode())
-    write_text(folder / STUDY, text, overwrite=False)
-    write_json(folder / SIGNATURE, {"study": finished.digest, "signature": signature.hex()}, overwrite=False)
+    write_text(folder / STUDY, text, mode=FOR_OTHERS, overwrite=False)
+    write_json(
+        folder / SIGNATURE, {"study": finished.digest, "signature": signature.hex()}, mode=FOR_OTHERS, overwrite=False
+    )
     return finished
 
 

@@ -1,10 +1,19 @@
-"""Files that are written whole or not at all, and the errors of a file system that refuses."""
+"""Files that are written whole or not at all, and the errors of a file system that refuses.
+
+A file whose mode shuts others out holds a key, a promise or people's data: it is also on the disk before anybody relies
+on it, and so are the folders made for it private. All others get what the umask leaves.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import re
+import secrets
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +23,25 @@ import numpy as np
 
 from securegen.errors import StorageError
 
+PRIVATE, PRIVATE_FOLDER = 0o600, 0o700
+_umask = os.umask(0o077)  # of whoever started this process: processes with keys take a stricter one
+os.umask(_umask)
+FOR_OTHERS, FOLDER_FOR_OTHERS = 0o666 & ~_umask, 0o777 & ~_umask  # what a process with keys writes for other parties
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents. Raises StorageError naming it."""
+_TRIES = 100
+_COPY_BYTES = 1 << 20
+
+
+def make_folder(folder: Path, mode: int | None = None) -> None:
+    """Make a folder and its parents; those that are new get the mode, None for what the umask leaves.
+
+    Raises StorageError naming it.
+    """
     try:
+        if mode is not None:
+            for missing in reversed([f for f in (folder, *folder.parents) if not f.exists()]):
+                missing.mkdir(mode=mode & PRIVATE_FOLDER, exist_ok=True)
+                missing.chmod(mode)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         why = "a file is in the way" if isinstance(error, FileExistsError) else error.strerror or error
@@ -35,37 +59,104 @@ def make_working_folder(prefix: str) -> Path:
 
 
 @contextlib.contextmanager
-def atomic(path: str | Path, *, mode: int = 0o644, overwrite: bool = True) -> Iterator[BinaryIO]:
+def atomic(
+    path: str | Path, *, mode: int | None = None, overwrite: bool = True, durable: bool | None = None
+) -> Iterator[BinaryIO]:
     """Open a temporary neighbour for writing; rename it to `path` when the block ends well, delete it when it does not.
 
+    mode: None for what the umask leaves. durable: on the disk, name and content, when the block has ended; by default
+    so for a mode that shuts others out. A link at `path` is replaced, never followed. What a killed writer of the same
+    `path` left behind is deleted first.
     Raises StorageError naming the path: no space, no permission, or it exists and overwrite is False.
     """
     path = Path(path)
+    private = mode is not None and not mode & 0o077
+    durable = private if durable is None else durable
     temporary = None
-    make_folder(path.parent)
+    make_folder(path.parent, None if mode is None else PRIVATE_FOLDER if private else FOLDER_FOR_OTHERS)
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        _delete_abandoned(path)
+        descriptor, temporary = _new_temporary(path, mode)
         with os.fdopen(descriptor, "wb") as stream:
+            if mode is not None:
+                os.fchmod(descriptor, mode)
             yield stream
             stream.flush()
-            os.fchmod(stream.fileno(), mode)
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            os.link(temporary, path)  # fails where the name exists, without a race
+            if durable:
+                os.fsync(descriptor)
+            if overwrite:
+                os.replace(temporary, path)
+            else:
+                os.link(temporary, path)  # fails where the name exists, without a race
+        if durable:
+            sync_folder(path.parent)
     except FileExistsError:
         raise StorageError(f"{path} exists and is not overwritten: choose another name or remove it") from None
+    except (ConnectionError, TimeoutError):  # of another party, met while writing
+        raise
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from None
+        beside = str(error.filename or path).startswith((str(path), str(path.parent / f".{path.name}.")))
+        raise StorageError(f"cannot write {path}: {(beside and error.strerror) or error}") from None
     finally:
         if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.unlink(temporary)
 
 
+def _new_temporary(path: Path, mode: int | None) -> tuple[int, str]:
+    """An open new file `.NAME.xxxxxxxx` beside path. Its lock says that the writer is alive."""
+    for _ in range(_TRIES):
+        name = str(path.parent / f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            descriptor = os.open(
+                name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666 if mode is None else mode
+            )
+        except FileExistsError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another process takes it for abandoned and deletes it
+            os.close(descriptor)
+            continue
+        except OSError:  # a file system without locks: nobody can take it for abandoned
+            return descriptor, name
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, name
+        os.close(descriptor)
+    raise StorageError(f"cannot write {path}: no free name for a temporary file beside it")
+
+
+def _delete_abandoned(path: Path) -> None:
+    """Delete temporary files of `path` whose writer lives no more."""
+    pattern = re.compile(re.escape(f".{path.name}.") + "[0-9a-f]{8}")
+    found: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:  # who may write need not be able to list
+        found = [e.path for e in entries if pattern.fullmatch(e.name)]
+    for name in found:
+        with contextlib.suppress(OSError):  # deleted by another, or not ours to delete
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                status = os.fstat(descriptor)
+                if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(name)
+            finally:
+                os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk. Raises OSError where the disk fails."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_text(path: str | Path, text: str, **options: Any) -> None:
+    """Write a text as UTF-8; names of files in it keep their bytes. Options as `atomic`."""
     with atomic(path, **options) as stream:
-        stream.write(text.encode())
+        stream.write(text.encode(errors="surrogateescape"))
 
 
 def write_json(path: str | Path, value: Any, **options: Any) -> None:
@@ -74,6 +165,16 @@ def write_json(path: str | Path, value: Any, **options: Any) -> None:
 
 def write_array(path: str | Path, array: np.ndarray, **options: Any) -> int:
     """Write a .npy file without pickling; returns its size in bytes."""
+    array = np.ascontiguousarray(array)
+    if array.dtype.hasobject:
+        raise ValueError("an array of objects is not written: it would need allow_pickle")
     with atomic(path, **options) as stream:
-        np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+        stream.write(array.reshape(-1).view(np.uint8).data)  # unlike NumPy's own writer this says why it fails
         return stream.tell()
+
+
+def copy_file(source: str | Path, path: str | Path, **options: Any) -> None:
+    """Copy a file to `path`, whole or not at all. Options as `atomic`."""
+    with open(source, "rb") as reading, atomic(path, **options) as writing:
+        shutil.copyfileobj(reading, writing, _COPY_BYTES)

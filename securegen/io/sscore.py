@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from securegen.errors import InputError
-from securegen.io.output import write_text
+from securegen.io.output import PRIVATE, write_text
 from securegen.io.tables import read_table
 from securegen.match import REFUSED, USED, Match
 from securegen.model import FloatArray, Samples, Variants
@@ -49,8 +49,8 @@ def sscore_text(samples: Samples, table: ScoreTable, extra: Mapping[str, FloatAr
 def write_sscore(
     path: str | Path, samples: Samples, table: ScoreTable, extra: Mapping[str, FloatArray] | None = None
 ) -> None:
-    """Write `sscore_text`. Raises StorageError."""
-    write_text(path, sscore_text(samples, table, extra))
+    """Write `sscore_text`, readable by its owner only: a row is a person. Raises StorageError."""
+    write_text(path, sscore_text(samples, table, extra), mode=PRIVATE)
 
 
 def match_log_text(matches: Sequence[Match], variants: Variants) -> str:

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from securegen.errors import InputError, KeyFileError
+from securegen.io.output import FOR_OTHERS, PRIVATE, PRIVATE_FOLDER, atomic, make_folder
 from securegen.mpc.parties import NAME
 
 RANK_URI = "urn:securegen:rank:"
@@ -101,7 +102,7 @@ def pin(certificate: Path) -> str:
 def init_ca(directory: Path, *, days: int = 365) -> Path:
     """Make the study authority: `ca.pem` (for every party) and `ca.key` (0600, stays here). Returns ca.pem."""
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory, PRIVATE_FOLDER)
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name("securegen study authority")
     certificate = (
@@ -112,7 +113,7 @@ def init_ca(directory: Path, *, days: int = 365) -> Path:
         .sign(key, hashes.SHA256())
     )
     _write_key(directory / "ca.key", key)
-    _write_new(directory / "ca.pem", certificate.public_bytes(_PEM), 0o644)
+    _write_new(directory / "ca.pem", certificate.public_bytes(_PEM))
     return directory / "ca.pem"
 
 
@@ -120,11 +121,11 @@ def request(directory: Path, name: str) -> Path:
     """Make a party's key `NAME.key` (0600) and its signing request `NAME.csr`, which goes to the authority."""
     _check_name(name)
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory, PRIVATE_FOLDER)
     key = ec.generate_private_key(ec.SECP256R1())
     csr = x509.CertificateSigningRequestBuilder().subject_name(_name(name)).sign(key, hashes.SHA256())
     _write_key(directory / f"{name}.key", key)
-    _write_new(directory / f"{name}.csr", csr.public_bytes(_PEM), 0o644)
+    _write_new(directory / f"{name}.csr", csr.public_bytes(_PEM))
     return directory / f"{name}.csr"
 
 
@@ -151,7 +152,7 @@ def issue(ca: Path, csr: Path, *, name: str, rank: int, out: Path | None = None,
         .sign(ca_key, hashes.SHA256())
     )
     path = Path(out) if out else Path(ca) / f"{name}.pem"
-    _write_new(path, certificate.public_bytes(_PEM), 0o644)
+    _write_new(path, certificate.public_bytes(_PEM))
     return path
 
 
@@ -206,13 +207,11 @@ def _load_certificate(path: Path) -> x509.Certificate:
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     data = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    _write_new(path, data, 0o600)
+    _write_new(path, data, PRIVATE)
 
 
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError as error:
-        raise KeyFileError(f"{path} exists already and is never overwritten; remove it by hand first") from error
-    with os.fdopen(handle, "wb") as file:
+def _write_new(path: Path, data: bytes, mode: int = FOR_OTHERS) -> None:
+    if os.path.lexists(path):
+        raise KeyFileError(f"{path} exists already and is never overwritten; remove it by hand first")
+    with atomic(path, mode=mode, overwrite=False, durable=True) as file:
         file.write(data)

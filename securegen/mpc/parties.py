@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tomllib
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import InputError, UsageError
+from securegen.io.output import FOR_OTHERS, write_text
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")  # a DNS label, because TLS compares it with the certificate
 PIN = re.compile(r"sha256:[0-9a-f]{64}")
@@ -155,8 +157,6 @@ def write_parties(path: Path, parties: Parties) -> None:
             *(f'{field} = "{getattr(p, field)}"' for field in ("name", "role", "address", "pin")),
         ]
     text = "\n".join(lines) + "\n"
-    try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise UsageError(f"{path} exists already; remove it or choose another name") from error
+    if os.path.lexists(path):
+        raise UsageError(f"{path} exists already; remove it or choose another name")
+    write_text(path, text, mode=FOR_OTHERS, overwrite=False)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
+import re
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +19,13 @@ from hypothesis import strategies as st
 
 from securegen import vocabulary as voc
 from securegen.errors import StorageError
-from securegen.io.output import atomic, write_array, write_json, write_text
+from securegen.io import output
+from securegen.io.output import atomic, copy_file, write_array, write_json, write_text
 from securegen.io.sumstats import format_column, p_text, table_rows
 from securegen.model import Variants
+
+PACKAGE = Path(output.__file__).parents[1]
+LOCKS = {"ckks/prs_ledger.py", "federated/state.py", "mpc/state.py"}
 
 
 def test_a_file_appears_whole_with_its_mode(tmp_path):
@@ -60,6 +70,143 @@ def test_an_existing_file_is_kept_when_asked(tmp_path):
     assert (tmp_path / "key").read_text() == "first" and os.listdir(tmp_path) == ["key"]
 
 
+@contextlib.contextmanager
+def umask(value: int):
+    before = os.umask(value)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(("value", "file", "folder"), [(0o077, 0o600, 0o700), (0o022, 0o644, 0o755), (0, 0o666, 0o777)])
+def test_the_umask_is_respected_and_secrets_are_private_whatever_it_says(tmp_path, value, file, folder):
+    with umask(value):
+        write_text(tmp_path / "new" / "table", "x")
+        write_text(tmp_path / "a" / "b" / "key", "x", mode=0o600)
+        copy_file(tmp_path / "a" / "b" / "key", tmp_path / "new" / "copy", mode=0o600)
+        write_text(tmp_path / "given" / "cohort", "x", mode=output.FOR_OTHERS)
+    mode = lambda *parts: stat.S_IMODE(tmp_path.joinpath(*parts).stat().st_mode)  # noqa: E731
+    assert (mode("new", "table"), mode("new")) == (file, folder)
+    assert (mode("a", "b", "key"), mode("new", "copy"), mode("a", "b"), mode("a")) == (0o600, 0o600, 0o700, 0o700)
+    assert (mode("given", "cohort"), mode("given")) == (output.FOR_OTHERS, output.FOLDER_FOR_OTHERS)
+
+
+def test_what_others_read_has_the_umask_of_who_started_the_process(tmp_path):
+    code = (
+        "import os; from securegen.ckks.keys import lock_down_process as l; from securegen.io.output import *; l(); "
+        + ("write_text('s/for-others', '', mode=FOR_OTHERS); write_text('own', ''); print(oct(os.umask(0)))")
+    )
+    with umask(0o027):
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0o77"
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("s", "s/for-others", "own")]
+    assert modes == [0o750, 0o640, 0o600]
+
+
+def test_a_link_at_the_name_is_replaced_and_not_followed(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "key").symlink_to("victim")
+    with pytest.raises(StorageError, match="exists and is not overwritten"):
+        write_text(tmp_path / "key", "secret", mode=0o600, overwrite=False)
+    write_text(tmp_path / "key", "secret", mode=0o600)
+    assert (tmp_path / "victim").read_text() == "precious" and not (tmp_path / "key").is_symlink()
+
+
+def test_leftovers_of_a_killed_writer_are_deleted_and_nothing_else(tmp_path):
+    writer = (
+        "import os, sys; from securegen.io.output import atomic\nwith atomic('table') as s: s.write(b'x'); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", writer], cwd=tmp_path).returncode == 9
+    (left,) = os.listdir(tmp_path)
+    assert left.startswith(".table.")
+    others = [".table.settings", ".table2.00000000", ".table.0000000", "table.00000000", ".tablex00000000"]
+    for name in others:
+        (tmp_path / name).touch()
+    (tmp_path / ".table.11111111").symlink_to(".table.settings")
+    with atomic(tmp_path / "table") as first:  # a living one is not touched
+        first.write(b"first")
+        write_text(tmp_path / "table", "second")
+        assert len([n for n in os.listdir(tmp_path) if n.startswith(".table.")]) == 4
+    assert (tmp_path / "table").read_text() == "first"
+    assert sorted(os.listdir(tmp_path)) == sorted([*others, ".table.11111111", "table"])
+
+
+def test_a_name_taken_for_abandoned_between_opening_and_locking_is_given_up(tmp_path, monkeypatch):
+    taken = []
+
+    def lock(descriptor: int, kind: int) -> None:
+        if not taken:  # another process locks and deletes it first
+            taken.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            output._delete_abandoned(tmp_path / "table")
+        real(descriptor, kind)
+
+    real = fcntl.flock
+    monkeypatch.setattr(output.fcntl, "flock", lock)
+    write_text(tmp_path / "table", "whole")
+    assert taken and os.listdir(tmp_path) == ["table"] and (tmp_path / "table").read_text() == "whole"
+
+
+def test_what_promises_rest_on_is_synced_before_and_after_it_gets_its_name(tmp_path, monkeypatch):
+    synced = []
+
+    def sync(descriptor: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}").rpartition("/")[2][:6], (tmp_path / "f").exists()))
+
+    monkeypatch.setattr(output.os, "fsync", sync)
+    write_text(tmp_path / "f", "table")
+    assert synced == []
+    (tmp_path / "f").unlink()
+    write_text(tmp_path / "f", "key", mode=0o600)
+    assert synced == [(".f." + synced[0][0][3:], False), (tmp_path.name[:6], True)]
+    write_text(tmp_path / "f", "public", durable=True)
+    assert len(synced) == 4
+
+
+def test_a_file_above_the_limit_is_an_error_of_storage_and_leaves_the_old_one(tmp_path):
+    code = """if True:
+        import resource, numpy as np
+        from securegen.errors import StorageError
+        from securegen.io import output
+        output.write_text("old", "good")
+        open("big", "wb").write(bytes(200_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+        big = np.zeros(100_000)
+        for write in (lambda: output.write_array("old", big), lambda: output.write_text("old", "x" * 100_000),
+                      lambda: output.copy_file("big", "old"), lambda: output.write_text("new", "x" * 100_000, mode=0o600)):
+            try:
+                write()
+            except StorageError as error:
+                print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"cannot write {n}: File too large" for n in ("old", "old", "old", "new")]
+    assert sorted(os.listdir(tmp_path)) == ["big", "old"] and (tmp_path / "old").read_text() == "good"
+
+
+def test_an_error_of_a_peer_met_while_writing_stays_one(tmp_path):
+    with pytest.raises(ConnectionResetError), atomic(tmp_path / "f"):
+        raise ConnectionResetError("peer")
+    with (
+        pytest.raises(StorageError, match=r"cannot write .*/f: \[Errno 5\] Input/output error: '/other'"),
+        atomic(tmp_path / "f"),
+    ):
+        raise OSError(errno.EIO, "Input/output error", "/other")
+
+
+def test_nobody_writes_a_file_another_way():
+    """Other ways leave halves behind."""
+    calls = (r"shutil\.copy[a-z0-9_]*\(\w+, ", r"shutil\.(move|copyfile)\(", r"\.write_(text|bytes)\(", r"np\.save\(")
+    ways = re.compile("|".join([*calls, r"open\([^)]*[\"'][wax]b?[\"']", r"\.tofile\(", "O_CREAT"]))
+    found = {
+        f"{path.relative_to(PACKAGE)}"
+        for path in PACKAGE.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if ways.search(line)
+    }
+    assert found - LOCKS == {"io/output.py"}
+
+
 def test_json_and_arrays_come_back(tmp_path):
     write_json(tmp_path / "j.json", {"b": [1, None], "a": 2.5})
     assert (tmp_path / "j.json").read_text() == '{\n "a": 2.5,\n "b": [\n  1,\n  null\n ]\n}\n'
@@ -69,6 +216,16 @@ def test_json_and_arrays_come_back(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy", allow_pickle=False), array)
     with pytest.raises(ValueError, match="allow_pickle"):
         write_array(tmp_path / "o.npy", np.array([object()]))
+    for array in (
+        np.zeros((0, 3), "<u2"),
+        np.float64(2.5),
+        np.asfortranarray(np.arange(6).reshape(2, 3)),
+        np.ones(3, "S4"),
+    ):
+        write_array(tmp_path / "a.npy", array)
+        np.save(tmp_path / "b.npy", np.ascontiguousarray(array), allow_pickle=False)
+        assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    (tmp_path / "b.npy").unlink()
     assert sorted(os.listdir(tmp_path)) == ["a.npy", "j.json"]
 
 
