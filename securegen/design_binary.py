@@ -67,7 +67,7 @@ class QcModel:
 def _quantise(values: np.ndarray, bits: int, total: fp.SumOverSites, what: str) -> tuple[np.ndarray, float]:
     """Integers of float64 values (no centre), 2^bits/5 per power of two ≥ the root mean square, and their unit."""
     fine = np.rint(values * UNIT).astype(np.int64)
-    n, _, s2 = fp.moments(fine, total)
+    n, _, s2 = fp.moments(fine, total, what)
     scaling = fp.scale_of(n, 0, s2, 1 << fp.PRECISE_BITS)
     if scaling is None:
         raise DesignError(f"{what} is zero for every analysed sample")
@@ -88,6 +88,8 @@ def logistic_design(
 
     Raises DesignError: too few samples, constant or collinear covariates, a null model that does not converge.
     """
+    guard = fp.guard_of(total)
+    guard.column(f"cases of {phenotype}", cases)
     count, case_count = total([len(cases), int(cases.sum())])
     k = len(covariate_names) + 1
     if min(case_count, count - case_count) < 1 or count <= k + 1:
@@ -121,6 +123,8 @@ def logistic_design(
         int(np.rint(weight * centred[:, i] * centred[:, j] * UNIT).sum()) for i in range(1, k) for j in range(i, k)
     ]
     cross = [row[0] for row in fp.exact_gram(exact, r[:, None])]
+    values = np.stack([np.ones(len(cases), np.int64), cases.astype(np.int64), r, *columns], axis=1)
+    guard.opened(f"score test of {phenotype}", values, analysed)
     summed = total([*(int(v.sum()) for v in columns), *cross, *inner])
     column_sums, cross, rest = summed[:k], summed[k : 2 * k], iter(summed[2 * k :])
     gram = [[0.0] * k for _ in range(k)]
@@ -133,7 +137,6 @@ def logistic_design(
         phenotype, c.names, count, case_count, tuple(map(tuple, gram)), tuple(v / UNIT * r_unit for v in cross), r_unit,
         tuple(units), column_sums[0], _centred_gram(c.gram, shift), bits,
     )  # fmt: skip
-    values = np.stack([np.ones(len(cases), np.int64), cases.astype(np.int64), r, *columns], axis=1)
     names: tuple[str, ...] = (INTERCEPT, f"{phenotype}:case", f"{phenotype}:residual", f"{phenotype}:weight")
     names += tuple(f"{phenotype}:weight×{n}" for n in c.names)
     squared = tuple(n == f"{phenotype}:weight" for n in names)
@@ -162,6 +165,9 @@ def contingency_design(
 
     Raises DesignError when there is no case or no control.
     """
+    guard = fp.guard_of(total)
+    guard.column(f"cases of {phenotype}", cases[has])
+    guard.opened(f"{test} test of {phenotype}", cases[has][:, None].astype(np.int64), has)
     count, case_count = total([int(has.sum()), int((has & cases).sum())])
     if case_count in (0, count):
         raise DesignError(f"phenotype {phenotype} has {case_count} cases and {count - case_count} controls")

@@ -5,7 +5,8 @@ mean rounded to scale/16, both from the exact sums Σx and Σx². A design colum
 5·scale/2^bits. Everything that decides a digit is integer or rational arithmetic on those sums, so that sites which
 hold different people, and machines with different floating-point units, agree on every integer.
 
-`SumOverSites` is how the same function serves one owner (`pooled`, the identity) and many sites (an opened sum).
+`SumOverSites` is how the same function serves one owner (`pooled`, the identity) and many sites (an opened sum). One of
+several sites gives its sum a `Guard` as attribute `guard`, which looks at its own people before every sum.
 """
 
 from __future__ import annotations
@@ -30,6 +31,46 @@ PRECISE_BITS = 30  # of the columns in which y is regressed on the covariates
 COEFFICIENT_BITS = 24
 MAXIMUM_CONDITION = 1e8
 TARGET_ERROR = 1e-3  # of T, at T = 0
+
+
+Matrix = Sequence[Sequence[int]]
+
+
+class Guard:
+    """What a party checks around the sums of a design. This one checks nothing: its owner has all the people.
+
+    Every `values` and `columns` has a row for each of the party's analysed people; own and opened are its part of a sum
+    and the sum. A guard that refuses raises PolicyError.
+    """
+
+    def column(self, what: str, values: np.ndarray) -> None:
+        """A column (n,) is about to be summed."""
+
+    def step(self, what: str, weights: np.ndarray, columns: np.ndarray) -> None:
+        """Weights (n,) and columns (n, p) of a null model that is not finished are about to be summed."""
+
+    def opened(self, what: str, columns: np.ndarray, analysed: np.ndarray) -> None:
+        """Integer columns (n, p) of the people `analysed`, (N,) bool, will be summed with genotypes."""
+
+    def moments(self, own: Sequence[int], opened: Sequence[int]) -> None:
+        """N, Σx and Σx² were opened."""
+
+    def gram(self, own: Matrix, opened: Matrix) -> None:
+        """A Gram matrix was opened."""
+
+    def covariates(self, own: Matrix, opened: Matrix) -> None:
+        """The Gram matrix, at 2^-60, of the covariates in which a null model will be fitted was opened."""
+
+    def newton(self, own: tuple[list[int], Matrix], opened: tuple[list[int], Matrix]) -> None:
+        """Gradient and Hessian of a Newton step, at 2^-30, were opened."""
+
+
+UNGUARDED = Guard()
+
+
+def guard_of(total: SumOverSites) -> Guard:
+    """The guard that goes with a sum over sites."""
+    return getattr(total, "guard", UNGUARDED)
 
 
 def pooled(values: Sequence[int]) -> list[int]:
@@ -84,10 +125,13 @@ def to_decimals(values: np.ndarray, digits: int, name: str) -> np.ndarray:
     return scaled.astype(np.int64)
 
 
-def moments(decimals: np.ndarray, total: SumOverSites) -> tuple[int, int, int]:
-    """N, Σx and Σx² over the sites, exactly."""
-    wide = decimals.astype(object)
-    n, s1, s2 = total([len(wide), int(wide.sum()) if len(wide) else 0, int((wide * wide).sum()) if len(wide) else 0])
+def moments(decimals: np.ndarray, total: SumOverSites, what: str = "a column") -> tuple[int, int, int]:
+    """N, Σx and Σx² over the sites, exactly, of the column that `what` names."""
+    wide, guard = decimals.astype(object), guard_of(total)
+    guard.column(what, wide)
+    own = [len(wide), int(wide.sum()) if len(wide) else 0, int((wide * wide).sum()) if len(wide) else 0]
+    n, s1, s2 = opened = total(own)
+    guard.moments(own, opened)
     return n, s1, s2
 
 
@@ -112,7 +156,7 @@ def fit_scaling(values: np.ndarray, name: str, total: SumOverSites = pooled) -> 
     """
     for digits in (DIGITS, *MORE_DIGITS):
         decimals = to_decimals(values, digits, name)
-        n, s1, s2 = moments(decimals, total)
+        n, s1, s2 = moments(decimals, total, name)
         if n and (n * s2 - s1 * s1) >= 10**10 * n * n:
             break
     scaling = scale_of(n, s1, s2, 10**digits) if n else None
@@ -137,6 +181,14 @@ def exact_gram(x: np.ndarray, y: np.ndarray) -> list[list[int]]:
     middle = (xh.T @ yl).astype(object) + (xl.T @ yh).astype(object)
     result = high.astype(object) * (1 << 40) + middle * (1 << 20) + low.astype(object)
     return [[int(v) for v in row] for row in result.reshape(x.shape[1], y.shape[1])]
+
+
+def sum_gram(x: np.ndarray, total: SumOverSites, check: Callable[[Matrix, Matrix], None]) -> list[list[int]]:
+    """xᵀx of int64 columns (N, A), summed over the sites and shown to a check of the guard."""
+    own = exact_gram(x, x)
+    opened = sum_matrix(own, total)
+    check(own, opened)
+    return opened
 
 
 def sum_matrix(matrix: list[list[int]], total: SumOverSites) -> list[list[int]]:

@@ -43,7 +43,7 @@ ALLOWED = {
     "ckks": ENGINE,
     "mpc": ENGINE | {"engines", "governance", "study"},
     "federated": ENGINE | {"ckks", "engines", "governance", "study"},
-    "governance": NOUNS | {"io", "randomness", "provenance"},
+    "governance": NOUNS | {"io", "randomness", "provenance", "kernels", "fixedpoint"},
     "concordance": NOUNS,
     "plot": NOUNS | {"io", "stats", "concordance"},
 }
