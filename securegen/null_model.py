@@ -65,7 +65,7 @@ def fit_null_model(
         mean = logistic(_linear_predictor(beta, covariates))
         weight = mean * (1.0 - mean)
         guard.step(
-            f"the null model of {phenotype}", weight, np.column_stack([cases, mean, weight[:, None] * covariates])
+            f"the null model of {phenotype}", weight, np.column_stack([cases - mean, weight[:, None] * covariates])
         )
         gradient = [int(np.rint((cases - mean) * covariates[:, i] * UNIT).sum()) for i in range(k)]
         upper = [

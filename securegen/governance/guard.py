@@ -23,14 +23,19 @@ REFUSAL = (
 
 
 class SiteGuard(fp.Guard):
-    """The rules for one study at one site. level: strict, consortium, or all, which leaves only what others' parts must
-    satisfy; fewest: people, k of the rules; samples: people with genotypes here."""
+    """The rules for one study at one site.
+
+    level: strict, consortium, or all, which leaves only what others' parts must satisfy; fewest: people, k of the rules;
+    consent: the named one, to more leverage a person; end: ends this site's part in the study for good.
+    """
 
     def __init__(
-        self, samples: int, log: Callable[[str], None], *, level: str = openings.STRICT, fewest: int = FEWEST
-    ) -> None:
-        self.level, self.fewest, self.samples = level, fewest, samples
-        self._log = log
+        self, log: Callable[[str], None], *, level: str = openings.STRICT, fewest: int = FEWEST, consent: bool = False,
+        end: Callable[[str], NoReturn] | None = None,
+    ) -> None:  # fmt: skip
+        self.level, self.fewest = level, fewest
+        self._limit = openings.CONSENTED if consent else openings.LEVERAGE
+        self._log, self._end = log, end
         self._columns: list[np.ndarray] = []
         self._covariates: tuple[fp.Matrix, fp.Matrix] | None = None
 
@@ -42,6 +47,8 @@ class SiteGuard(fp.Guard):
     def refuse(self, what: str, why: str) -> NoReturn:
         """Log what stands out, and raise PolicyError with the fixed message."""
         self._log(f"REFUSED, {what}: {why}")
+        if self._end is not None:
+            self._end(REFUSAL)
         raise PolicyError(REFUSAL)
 
     def _check(self, what: str, fault: str | None) -> None:
@@ -57,7 +64,7 @@ class SiteGuard(fp.Guard):
             self._check(f"{what}: weights", openings.weight_fault(weights, self.fewest))
             for j in range(columns.shape[1]):
                 self._check(f"{what}: column {j}", openings.column_fault(columns[:, j], self.fewest))
-            self._check(what, openings.leverage_fault(columns))
+            self._check(what, openings.leverage_fault(columns, self._limit))
 
     def opened(self, what: str, columns: np.ndarray, analysed: np.ndarray) -> None:
         out = np.zeros((len(analysed), columns.shape[1]), np.int64)
@@ -68,7 +75,7 @@ class SiteGuard(fp.Guard):
                 self._check(f"{what}: column {j}", openings.column_fault(columns[:, j], self.fewest))
             together = np.column_stack(self._columns)
             people = (together != 0).any(axis=1)
-            self._check(f"{what} beside what is open", openings.leverage_fault(together[people]))
+            self._check(f"{what} beside what is open", openings.leverage_fault(together[people], self._limit))
 
     def moments(self, own: Sequence[int], opened: Sequence[int]) -> None:
         self._check("moments of a column", openings.moments_fault(own, opened))

@@ -17,7 +17,7 @@ from securegen.model import IntArray
 
 STRICT, CONSORTIUM, ALL = LEVELS = ("strict", "consortium", "all")
 FEWEST = 10  # people: k of the rules
-LEVERAGE = 0.25  # the largest that a person may have in the span of what was opened
+LEVERAGE, CONSENTED = 0.25, 0.5  # the largest that a person may have in the span of what was opened; with consent
 WINDOW = 500  # variants before a row in which it is compared
 LARGEST_SUM = 1 << 22  # people of all sites together
 SITE_SHARE, POOLED_SHARE = 0.16, 0.10  # columns a person's genotypes may be summed with, over people

@@ -55,9 +55,7 @@ def _nearly_constant(fine: np.ndarray, grid: int, fewest: int) -> np.ndarray:
 class RowRule:
     """The rule for the sets of samples of one study, (N,) bool each. strict: rows are compared with each other."""
 
-    def __init__(
-        self, sets: Sequence[np.ndarray], grid: int, *, strict: bool, fewest: int = openings.FEWEST
-    ) -> None:
+    def __init__(self, sets: Sequence[np.ndarray], grid: int, *, strict: bool, fewest: int = openings.FEWEST) -> None:
         distinct = {s.tobytes(): s for s in sets}
         self._sets, self._grid, self._strict, self._fewest = list(distinct.values()), grid, strict, fewest
 

@@ -1,4 +1,4 @@
-"""Columns in which few people stand out, and the null model that a deviating site steers: read without the rules, refused with them."""
+"""Columns in which few people stand out, and a steered null model: read without the rules, refused with them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from securegen.governance.guard import REFUSAL, SiteGuard, guarded
 N = 300
 
 
-def site(level=openings.STRICT, log=None, total=fp.pooled, n=N):
-    return guarded(total, SiteGuard(n, (log if log is not None else []).append, level=level))
+def site(level=openings.STRICT, log=None, total=fp.pooled):
+    return guarded(total, SiteGuard((log if log is not None else []).append, level=level))
 
 
 def genotypes(n=N, variants=400, seed=1):
@@ -110,18 +110,17 @@ def test_two_designs_of_one_study_share_the_span():
         linear_design(everybody(), np.empty((N, 0)), (), other, ("Y2",), total=total)
 
 
-def test_an_ordinary_design_passes():
+def test_ordinary_designs_pass():
+    n = 900
     rng = np.random.default_rng(6)
-    x = np.column_stack([rng.integers(30, 70, N), rng.integers(0, 2, N), rng.normal(size=(N, 4))]).astype(float)
-    names = tuple("ABCDEF")
-    y = rng.normal(size=(N, 2)) + 100
-    cases = (rng.random(N) < 1 / (1 + np.exp(1 - x[:, 2] / 4))).astype(float)
+    x = np.column_stack([rng.integers(30, 70, n), rng.integers(0, 2, n), rng.normal(size=(n, 2))]).astype(float)
+    names, y = tuple("ABCD"), rng.normal(size=(n, 2)) + 100
+    cases = (rng.random(n) < 1 / (1 + np.exp(1 - x[:, 2]))).astype(float)
+    pooled = linear_design(everybody(n), x, names, y, ("Y1", "Y2"))
     total = site()
-    pooled = linear_design(everybody(), x, names, y, ("Y1", "Y2"))
-    assert np.array_equal(
-        linear_design(everybody(), x, names, y, ("Y1", "Y2"), total=total).columns.values, pooled.columns.values
-    )
-    logistic_design(everybody(), x, names, cases, "CC", total=total)
+    same = linear_design(everybody(n), x, names, y, ("Y1", "Y2"), total=total)
+    assert np.array_equal(same.columns.values, pooled.columns.values)
+    logistic_design(everybody(n), x, names, cases, "CC", total=site())
 
 
 class Steering:
@@ -158,7 +157,7 @@ def steered(guard=None, seed=1, n=600):
     rng = np.random.default_rng(11)
     x, cases = np.round(rng.normal(size=(n, 5)), 4), (rng.random(n) < 0.3).astype(float)
     attack = Steering(cases, 5, seed)
-    total = attack if guard is None else guarded(attack, guard(n))
+    total = attack if guard is None else guarded(attack, guard())
     return logistic_design(everybody(n), x, tuple("abcde"), cases, "CC", total=total)
 
 
@@ -184,11 +183,11 @@ def test_a_steered_null_model(monkeypatch):
     assert max(read) == 1.0, "the attack reads nobody: this test shows nothing"
     log: list[str] = []
     with pytest.raises(PolicyError):
-        steered(lambda n: SiteGuard(n, log.append))
+        steered(lambda: SiteGuard(log.append))
     assert "Hessian" in log[0]
     # the others' parts are checked whatever may be opened
     with pytest.raises(PolicyError):
-        steered(lambda n: SiteGuard(n, log.append, level=openings.ALL))
+        steered(lambda: SiteGuard(log.append, level=openings.ALL))
 
 
 def test_weights_that_rest_on_few_people(monkeypatch):
@@ -201,7 +200,7 @@ def test_weights_that_rest_on_few_people(monkeypatch):
             pass
 
     with pytest.raises(PolicyError):
-        steered(lambda n: Blind(n, log.append))
+        steered(lambda: Blind(log.append))
     assert "null model" in log[0]
 
 
