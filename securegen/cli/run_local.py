@@ -156,18 +156,20 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @command.command()
 @click.option(
     "--engine",
-    type=click.Choice(["plain", "ckks", "threshold", "mpc"]),
+    type=click.Choice(["plain", "ckks", "federated", "threshold", "mpc"]),
     required=True,
-    help="How the sums are computed.",
+    help="How the sums are computed; threshold is an older name of federated.",
 )
 @opt.genotype_options(several=True)
 @opt.design_options()
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
+@click.option("--sites", type=click.IntRange(2), metavar="S", help="Sites the samples are dealt to (federated) [3].")
 @click.option(
-    "--sites", type=click.IntRange(2), metavar="S", help="Sites the samples are dealt to (threshold, mpc) [3]."
+    "--split",
+    type=click.Choice(["horizontal", "vertical", "outsourced"]),
+    help="Who holds what (mpc); horizontal is --engine federated.",
 )
-@click.option("--split", type=click.Choice(["horizontal", "vertical", "outsourced"]), help="Who holds what (mpc).")
 @click.option(
     "--reveal",
     type=click.Choice(["hits", "chi2", "uv", "aggregates"]),
@@ -188,13 +190,15 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.
     """
+    if engine == "threshold" or (engine, split) == ("mpc", "horizontal"):  # other names of the same engine
+        engine, split = "federated", None
     opt.use_threads(threads)
     filters, form = opt.filters_from(options), form_from(options)
     form.check(options["model"], projected=reveal in ("uv", "chi2") or (split == "vertical" and reveal != "aggregates"))
     cohorts = opt.cohorts_from(options)
     inputs = opt.inputs_from(options | cohorts[0], qc=filters.active)
     members = [opt.inputs_from(options | c, qc=filters.active) for c in cohorts]
-    if engine not in ("threshold", "mpc") and (len(members) > 1 or sites):
+    if engine not in ("federated", "mpc") and (len(members) > 1 or sites):
         raise UsageError(
             f"several files of genotypes and --sites are for sites that share no data, not for --engine {engine}"
         )
@@ -210,20 +214,20 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
         from securegen.cli.run_mpc import Choices, check, run_mpc
 
         choices = Choices(
-            split, sites, reveal, threshold, consent_aggregates, two_sites_learn_each_other, threads or os.cpu_count() or 1
+            split, sites, reveal, threshold, consent_aggregates, threads or os.cpu_count() or 1
         )  # fmt: skip
         check(members, choices, filters)
         opened = choices.opened
         if compare_plain and opened in ("hits", "chi2"):
             raise UsageError("--compare-plain compares whole tables of equal text: --reveal uv or aggregates")
-    if dry_run() and engine in ("threshold", "mpc"):
+    if dry_run() and engine in ("federated", "mpc"):
         for member in members:
             study = opt.open_study(member, log)
         _rehearsed(study, out, log, reveal=opened)
-    if engine == "threshold":
-        from securegen.cli.run_threshold import run_threshold
+    if engine == "federated":
+        from securegen.cli.run_federated import run_federated
 
-        tables = run_threshold(
+        tables = run_federated(
             members, sites, out, form, log, filters, keep_files=keep_files,
             two_sites_learn_each_other=two_sites_learn_each_other,
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from securegen.cli import options as opt
 from securegen.cli.command import Group, common_options, report, writes
 from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, promises
-from securegen.cli.table_form import convert, form_from, table_options
+from securegen.cli.table_form import TableForm, convert, form_from, table_options
+from securegen.stats.qc import Filters
+from securegen.study import Inputs
 
 IDENTITY = "site.secret"
 
@@ -30,12 +32,13 @@ def command() -> None:
 def keygen(state: str, out: str) -> None:
     """Make this site's signing key. Its fingerprint is what the coordinator compares by telephone."""
     from securegen.federated import identity
-    from securegen.federated.studyfile import fingerprint
+    from securegen.federated.state import private_folder
 
     made = identity.generate()
+    private_folder(Path(state))
     identity.write_identity(Path(state) / IDENTITY, made)
     identity.write_verify_key(out, made)
-    mark = fingerprint(made.verify_key)
+    mark = identity.fingerprint(made.verify_key)
     report(
         f"fingerprint {mark}: {Path(state) / IDENTITY} (keep), {out} (for the coordinator)",
         fingerprint=mark,
@@ -80,17 +83,26 @@ def run(folder, study_file, state, wait, out, threads, memory, quiet, **options)
     Run it again whenever it says that it waits for a site: it never repeats a step, and a killed run goes on.
     """
     from securegen.ckks.keys import lock_down_process
-    from securegen.federated.identity import read_identity
-    from securegen.federated.site import run_site
 
     lock_down_process()
     opt.use_threads(threads)
-    filters, form = opt.filters_from(options), form_from(options)
-    log = CommandLog(out, "site run", quiet=quiet)
+    form, log = form_from(options), CommandLog(out, "site run", quiet=quiet)
+    take_part(
+        Path(folder), Path(state), opt.inputs_from(options), out, log, form, opt.filters_from(options),
+        study_file=Path(study_file) if study_file else None, wait=wait,
+    )  # fmt: skip
+
+
+def take_part(
+    folder: Path, state: Path, inputs: Inputs, out: str, log: CommandLog, form: TableForm, filters: Filters, **more: Any
+) -> None:
+    """One site's whole run, with tables, log and run.json. more: of `run_site`."""
+    from securegen.federated.identity import read_identity
+    from securegen.federated.site import run_site
+
     with log.stage("gwas"):
         result = run_site(
-            Path(folder), Path(state), read_identity(Path(state) / IDENTITY), opt.inputs_from(options), out,
-            study_file=Path(study_file) if study_file else None, wait=wait, digits=form.digits, filters=filters, log=log,
+            folder, state, read_identity(state / IDENTITY), inputs, out, digits=form.digits, filters=filters, log=log, **more
         )  # fmt: skip
     written = [t.path for t in result.tables]
     convert(result.tables, out, form, log)
@@ -101,13 +113,13 @@ def run(folder, study_file, state, wait, out, threads, memory, quiet, **options)
         log(f"wrote {path}")
     tests = [a for a in result.design.analyses if a.test != "qc"]
     log.write(
-        engine="threshold", study=result.study.digest, site=result.site, bytes={"sent": {result.site: result.bytes}},
-        parameters=asdict(result.study.parameters) | {"bits": max(a.model.bits for a in tests)},
+        engine="federated", study=result.study.digest, site=result.site, bytes={"sent": {result.site: result.bytes}},
+        parameters={"bits": max(a.model.bits for a in tests), "commit": result.study.commit},
         samples=max(a.model.samples for a in tests), samples_stored=len(result.design.columns.values),
         variants=result.study.variants, covariates=max(len(a.model.covariates) for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),
-        planned_noise_margin_bits=result.study.parameters.margin_bits, receipt=receipt.to_json(),
-        opened=result.opened, summaries=[summary_json(t) for t in result.tables],
+        planned_noise_margin_bits=None, receipt=receipt.to_json(), opened=result.opened,
+        summaries=[summary_json(t) for t in result.tables],
     )  # fmt: skip
 
 

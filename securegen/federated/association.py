@@ -2,26 +2,30 @@
 
 First Σ g x, Σ g² x and how many calls are missing; then, only for variants where a call is missing somewhere, Σ m x and,
 for complete cases, Σ m x x. The totals are the integers of the plain engine on the pooled cohort, whatever the order of
-the people. Cost: the ciphertexts depend on variants and columns, never on how many people a site has.
+the people. Segments do not depend on each other: the first sums of several are posted together, then the second. Cost: the
+bytes depend on variants and columns, and on how many people there are only by its logarithm.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from securegen import fixedpoint as fp
 from securegen.engines.plain import block_sums
-from securegen.federated.packing import field_bits
-from securegen.federated.rounds import SecureSum
+from securegen.errors import PolicyError
+from securegen.federated.fields import field_bits
+from securegen.federated.rounds import OUT_OF_BOUNDS, SecureSum, Step, SumCheck
 from securegen.model import Columns, GenotypeReader, Sums
 
 READ = 512  # variants read at a time
 MOST_VARIANTS = 65536  # of a segment
 CELLS = 1 << 21  # integers of a segment in memory
+TOGETHER = 4  # segments that are posted together
 
 
 def _local(reader: GenotypeReader, columns: Columns, start: int, stop: int, pairs: bool) -> tuple[Sums, np.ndarray]:
@@ -45,36 +49,68 @@ def federated_sums(
 
     name: of the rounds, different for every call in a study. pairs: also Σ m x x.
     """
-    assert len(columns.values) == len(reader.samples)
     width = len(columns.names)
     diagonal = [fp.exact_gram(columns.values[:, [j]], columns.values[:, [j]])[0][0] for j in range(width)]
-    samples, *norms = secure.total([int((columns.values != 0).any(axis=1).sum()), *diagonal])
+    own = [int((columns.values != 0).any(axis=1).sum()), *diagonal]
+    samples, *norms = totals = secure.total(own)
+    if any(t < o for t, o in zip(totals, own, strict=True)):
+        secure.refuse(OUT_OF_BOUNDS)
     copies = 2 * reader.dosage_grid
     # Cauchy–Schwarz over the pooled samples; a part of them cannot exceed it
-    bound = lambda g, x2: field_bits(math.isqrt(g * g * samples * x2) + 1)  # noqa: E731
-    sums = [bound(copies, n) for n in norms] + [bound(copies**2, norms[j]) for j in columns.squared_index]
-    first = (*sums, field_bits(samples))
+    largest = lambda g, x2: math.isqrt(g * g * samples * x2) + 1  # noqa: E731
+    first = [largest(copies, n) for n in norms] + [largest(copies**2, norms[j]) for j in columns.squared_index]
+    first.append(samples)
     products = [norms[k] * norms[m] for k in range(width) for m in range(k, width)] if pairs else []
-    second = (*(bound(1, n) for n in norms), *(field_bits(math.isqrt(p) + 1) for p in products))
+    second = [*(largest(1, n) for n in norms), *(math.isqrt(p) + 1 for p in products)]
     size = min(MOST_VARIANTS, max(READ, CELLS // (len(first) + len(second))))
-    for segment, start in enumerate(range(0, len(reader.variants), size)):
-        stop = min(start + size, len(reader.variants))
-        local = cache(lambda start=start, stop=stop: _local(reader, columns, start, stop, pairs))
+    starts = range(0, len(reader.variants), size)
+    for at in range(0, len(starts), TOGETHER):
+        segments = [
+            _Segment(f"{name}-{at + i:05d}", start, min(start + size, len(reader.variants)))
+            for i, start in enumerate(starts[at : at + TOGETHER])
+        ]
+        parts = {s.name: cache(lambda s=s: _local(reader, columns, s.start, s.stop, pairs)) for s in segments}
+        opened = list(secure.together([s.first(parts[s.name], first) for s in segments]))
+        touched = [np.flatnonzero(o[:, -1]) for o in opened]
+        again = secure.together([s.second(parts[s.name], t, second) for s, t in zip(segments, touched, strict=True)])
+        for s, sums, rows, found in zip(segments, opened, touched, again, strict=True):
+            missing = np.zeros((s.stop - s.start, len(second)), np.int64)
+            missing[rows] = found
+            yield Sums(
+                s.start, sums[:, :width], missing[:, :width], sums[:, width:-1], missing[:, width:] if pairs else None
+            )
 
-        def own_first(local=local) -> np.ndarray:
+
+@dataclass(frozen=True)
+class _Segment:
+    """Variants start to stop of a study, and the two sums that are opened of them."""
+
+    name: str
+    start: int
+    stop: int
+
+    def first(self, local: Callable[[], tuple[Sums, np.ndarray]], bounds: list[int]) -> Step:
+        def own() -> np.ndarray:
             part, missing = local()
             return np.concatenate([part.g, part.q, missing[:, None]], axis=1)
 
-        opened = secure.rows(f"{name}-{segment:05d}", stop - start, first, own_first)
-        touched = np.flatnonzero(opened[:, -1])
+        return _step(self.name, self.stop - self.start, bounds, own, _missing_counts)
 
-        def own_second(local=local, touched=touched) -> np.ndarray:
+    def second(self, local: Callable[[], tuple[Sums, np.ndarray]], rows: np.ndarray, bounds: list[int]) -> Step:
+        def own() -> np.ndarray:
             part, _ = local()
-            return np.concatenate([part.m, part.mm], axis=1)[touched] if part.mm is not None else part.m[touched]
+            return (part.m if part.mm is None else np.concatenate([part.m, part.mm], axis=1))[rows]
 
-        missing = np.zeros((stop - start, len(second)), np.int64)
-        if len(touched):
-            missing[touched] = secure.rows(f"{name}-{segment:05d}-missing", len(touched), second, own_second)
-        yield Sums(
-            start, opened[:, :width], missing[:, :width], opened[:, width:-1], missing[:, width:] if pairs else None
-        )
+        return _step(f"{self.name}-missing", len(rows), bounds, own)
+
+
+def _step(
+    name: str, count: int, bounds: list[int], own: Callable[[], np.ndarray], check: SumCheck | None = None
+) -> Step:
+    return Step(name, count, tuple(map(field_bits, bounds)), own, tuple(bounds), check)
+
+
+def _missing_counts(own: np.ndarray, total: np.ndarray) -> None:
+    """Raise PolicyError where fewer calls are missing at all sites together than here."""
+    if (total[:, -1] < own[:, -1]).any():
+        raise PolicyError(OUT_OF_BOUNDS)

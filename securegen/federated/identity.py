@@ -16,8 +16,10 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from securegen.errors import ArtefactError, KeyFileError, UsageError
+from securegen.errors import KeyFileError, UsageError
 from securegen.io.output import FOR_OTHERS, write_json
+from securegen.io.schema import hex_bytes, one_of, printable, record
+from securegen.io.strict_json import read_json
 
 SECRET_MAGIC = "securegen signing key 1"
 PUBLIC_MAGIC = "securegen verify key 1"
@@ -47,6 +49,24 @@ def check_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is not a site name: letters, digits, _ and -, 32 at most")
     return name
+
+
+def fingerprint(verify_key: bytes) -> str:
+    """What people compare by telephone: 128 bits, in groups of four hexadecimal digits.
+
+    >>> fingerprint(bytes(32))
+    '9a8d-7f14-20a6-0f27-3d10-a4a0-fc3b-2a4c'
+    """
+    digits = sha256(b"fingerprint", verify_key)[:32]
+    return "-".join(digits[i : i + 4] for i in range(0, 32, 4))
+
+
+def read_fingerprint(text: str) -> str:
+    """A fingerprint as somebody typed it, in the one form. Raises UsageError when it is not 32 hexadecimal digits."""
+    digits = re.sub(r"[\s:-]", "", text).lower()
+    if not re.fullmatch(r"[0-9a-f]{32}", digits):
+        raise UsageError(f"{printable(text, 80)!r} is not a fingerprint: 32 hexadecimal digits, in groups of four")
+    return "-".join(digits[i : i + 4] for i in range(0, 32, 4))
 
 
 def verifies(verify_key: bytes, message: bytes, signature: bytes) -> bool:
@@ -87,17 +107,11 @@ def write_verify_key(path: str | Path, identity: Identity) -> None:
 
 def _read(path: Path, magic: str, what: str) -> bytes:
     try:
-        value = json.loads(path.read_text())
-        raw = bytes.fromhex(value["key"])
-    except OSError as error:
-        raise KeyFileError(
-            f"cannot read the {what} {path}: {error.strerror}; securegen site keygen makes one"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise ArtefactError(f"{path} is not a securegen {what}") from None
-    if value.get("magic") != magic or len(raw) != 32:
-        raise ArtefactError(f"{path} is not a securegen {what}")
-    return raw
+        return read_json(path, f"a securegen {what}", record(magic=one_of(magic), key=hex_bytes(32)), most=1 << 16)[
+            "key"
+        ]
+    except FileNotFoundError:
+        raise KeyFileError(f"there is no {what} {path}: securegen site keygen makes one") from None
 
 
 def read_identity(path: str | Path) -> Identity:

@@ -20,6 +20,7 @@ import numpy as np
 from securegen import align
 from securegen.errors import SecuregenError, UsageError
 from securegen.federated import hub, identity, studyfile
+from securegen.federated.message_folder import SUFFIX
 from securegen.federated.studyfile import CASE_CONTROL_01, CASE_CONTROL_12, QUANTITATIVE, Site, Study, TraitColumn
 from securegen.federated.variants import common_variants, write_variants
 from securegen.io.genotypes import GenotypeFiles
@@ -100,7 +101,6 @@ def set_up(
         rows = "".join(f"{f}\t{p}\n" for f, p in zip(samples.fid, samples.iid, strict=True))
         write_text(work / site.name / "keep.txt", "#FID\tIID\n" + rows, mode=0o600)
     coordinator = identity.generate()
-    columns = len(traits) * (len(covariates) + 4) + 3 * inputs.qc
     study = Study(
         digest="", name="rehearsal", study_id=studyfile.new_study_id(),
         sites=tuple(Site(name, key.verify_key) for name, key in keys.items()), coordinator=coordinator.verify_key,
@@ -108,7 +108,6 @@ def set_up(
         site_indicators=False, components=0, qc=inputs.qc, minimum_cohort=1,
         two_sites_learn_each_other=two_sites_learn_each_other, variants=len(common), variants_digest=common.digest(),
         loadings_digest="", dosage_grid=grid,
-        ciphertexts=studyfile.plan_ciphertexts(len(common), columns, complete=inputs.missing == "complete"),
     )  # fmt: skip
     study = studyfile.write_study(shared, study, coordinator)
     write_variants(shared / studyfile.VARIANTS, common)
@@ -179,11 +178,11 @@ def message_table(shared: Path, study: Study) -> list[tuple[str, int, int]]:
     """(step, messages, bytes) of everything that was posted, in the order in which steps began."""
     steps: dict[str, list[float]] = {}
     for site in study.sites:
-        for path in (shared / site.name).iterdir():
-            step = path.name.removesuffix(".json") if path.suffix == ".json" else path.name.rsplit(".", 2)[0]
-            row = steps.setdefault(step, [path.stat().st_mtime_ns, 0, 0])
-            row[0] = min(row[0], path.stat().st_mtime_ns)
-            row[1] += path.suffix == ".json"
-            row[2] += path.stat().st_size
+        for path in (shared / site.name).glob(f"*{SUFFIX}"):
+            status = path.stat()
+            row = steps.setdefault(path.name.removesuffix(SUFFIX), [status.st_mtime_ns, 0, 0])
+            row[0] = min(row[0], status.st_mtime_ns)
+            row[1] += 1
+            row[2] += status.st_size
     ordered = sorted(steps.items(), key=lambda item: item[1][0])
     return [(step, int(row[1]), int(row[2])) for step, row in ordered]

@@ -1,13 +1,16 @@
 """One site's whole part in a federated study: run it again and again, it goes as far as the other sites allow.
 
-The site sums its own people in the clear, encrypts the sums under the joint key, adds what all sites encrypted and helps
-to open that sum. It ends with the result tables of the pooled cohort, the same at every site. What it learns: the opened
-sums (`SiteResult.opened` lists the rounds). What it gives away: that it takes part, and the opened sums.
+The site sums its own people in the clear and sends the sums under masks that cancel only in the sum of all sites. It ends
+with the result tables of the pooled cohort, the same at every site. What it learns: the opened sums (`SiteResult.opened`
+lists the rounds). What it gives away: that it takes part, and its part of the opened sums.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,22 +18,29 @@ from typing import Any
 import numpy as np
 
 from securegen.design import Analysis, Design
-from securegen.errors import ArtefactError, PeerError, ProtocolError, SecuregenError, UsageError
+from securegen.errors import ArtefactError, PeerError, PolicyError, ProtocolError, SecuregenError, UsageError
 from securegen.federated.association import federated_sums
-from securegen.federated.board import Board, sign_message
-from securegen.federated.cohort import federated_design, plan_analyses, read_traits
-from securegen.federated.hub import ACCEPT, FINISHED, open_folder
-from securegen.federated.identity import Identity, canonical
+from securegen.federated.cohort import Planned, SiteTraits, federated_design, plan_analyses, read_traits
+from securegen.federated.hub import open_folder
+from securegen.federated.identity import Identity, sha256, sha256_file
+from securegen.federated.message_folder import MessageFolder
+from securegen.federated.messages import ACCEPT, FINISHED, Transport
+from securegen.federated.pair_keys import agree_on_keys, commitment_to_inputs, forget_keys
 from securegen.federated.projection import project, read_loadings
-from securegen.federated.rounds import SecureSum, Session, agree_on_key
+from securegen.federated.rounds import SecureSum
+from securegen.federated.session import Session
 from securegen.federated.state import SiteState, open_state
 from securegen.federated.studyfile import LOADINGS, Study, opened_by
 from securegen.federated.variants import AlignedReader, align_reader, describe
 from securegen.governance.receipt import FULL_TABLE, Party, Receipt
-from securegen.model import Columns
+from securegen.io.strict_json import read_regular
+from securegen.model import Columns, Samples, Variants
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, write_qc, write_tables
 from securegen.study import Inputs, Log, open_genotypes, silent
+from securegen.version import VERSION
+
+Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ def run_site(
     out: str,
     *,
     study_file: Path | None = None,
+    connect: Connect | None = None,
     wait: float = 0.0,
     digits: int = 17,
     filters: Filters | None = None,
@@ -63,68 +74,112 @@ def run_site(
 ) -> SiteResult:
     """Take part as the site that `identity` signs for; write OUT.<PHENO>.<TEST> when all is opened.
 
+    connect: brings messages to the other sites in another way than through the folder, which then is this site's own copy.
     Of `inputs`, the files and the filters of samples count; phenotypes, covariates and the model are the study's.
     Raises PeerError when another site is not there yet (run again: nothing is lost) or has stopped, ProtocolError naming
     a site whose messages are not what the protocol allows, PolicyError, InputError and DesignError for this site's own.
     """
     study, variants = open_folder(folder, study_file)
     site = study.site_of(identity.verify_key).name
-    board = Board(folder, study, wait)
+    study.refuse_expired()
+    board = MessageFolder(folder, study, site, wait, log)
+    if board.own(ACCEPT) is None:
+        raise PolicyError(
+            f"site {site} has not accepted the study: securegen study join --dir {folder} --state {state}"
+        )
     with open_state(state, study) as memory:
-        board.withdraw_stop(site)
+        board.withdraw_stop()
         try:
-            return _take_part(board, site, identity, memory, inputs, variants, out, digits, filters, log)
+            own = _open_inputs(folder, study, variants, site, inputs, log)
+            salt = _same_inputs(memory, inputs, own.reader.samples)
+            with (connect or _in_folder)(board) as transport:
+                return _take_part(transport, board, site, identity, memory, own, salt, out, digits, filters, log)
         except PeerError:
             raise
         except SecuregenError as error:
-            board.announce_stop(site, type(error).__name__, identity)
+            board.announce_stop(type(error).__name__, identity)
             raise
 
 
-def _take_part(board, site, identity, memory: SiteState, inputs, variants, out, digits, filters, log) -> SiteResult:
-    study = board.study
-    _same_inputs(memory, inputs)
+@contextlib.contextmanager
+def _in_folder(board: MessageFolder) -> Iterator[Transport]:
+    yield board
+
+
+@dataclass(frozen=True)
+class _Own:
+    """This site's people as the study reads them: genotypes, traits, and who is analysed in which test."""
+
+    reader: AlignedReader
+    traits: SiteTraits
+    planned: list[Planned]
+
+
+def _open_inputs(folder: Path, study: Study, variants: Variants, site: str, inputs: Inputs, log: Log) -> _Own:
     reader = open_genotypes(replace(inputs, dosage_grid=study.dosage_grid), log)
     aligned, alignment = align_reader(reader, variants, site)
     for line in describe(alignment):
         log(line)
-    traits = read_traits(study, site, inputs, reader.samples, _components(board.folder, study, reader, site))
-    planned = plan_analyses(study, site, traits, reader.samples, log)
-    for name, message in board.collect(ACCEPT).items():
-        if message.body.get("accepts") != study.digest:
-            raise ProtocolError(f"site {name} has accepted another study")
-    session = Session(board, site, identity, memory)
-    secure = SecureSum(session, agree_on_key(session))
-    log("the joint key is made")
-    design = federated_design(study, planned, traits, reader.samples, secure.total)
-    tables, quality = _tables(study, design, secure, aligned, out, digits, filters)
+    traits = read_traits(study, site, inputs, reader.samples, _components(folder, study, reader, site))
+    return _Own(aligned, traits, plan_analyses(study, site, traits, reader.samples, log))
+
+
+def _take_part(
+    transport: Transport, board: MessageFolder, site: str, identity: Identity, memory: SiteState, own: _Own,
+    commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
+) -> SiteResult:  # fmt: skip
+    study = board.study
+    _everybody_accepts(transport, board)
+    session = Session(transport, study, site, identity, memory)
+    secure = SecureSum(session, agree_on_keys(session, commitment))
+    log("every two sites have a key")
+    design = federated_design(study, own.planned, own.traits, own.reader.samples, secure.total)
+    tables, quality = _tables(study, design, secure, own.reader, out, digits, filters)
+    forget_keys(memory)
+    session.post(FINISHED, session.made(FINISHED, lambda: ({}, None)))
+    transport.leave()
     opened = {
         "rounds": [{"name": n, "rows": rows, "numbers": rows * fields} for n, (rows, fields) in secure.opened.items()],
-        "ciphertexts": memory.opened(), "most_ciphertexts": study.ciphertexts,
+        "field_bytes": secure.field_bytes, "row_bytes": secure.row_bytes,
     }  # fmt: skip
-    text = memory.remember_text("sent.finished.json", lambda: sign_message(study, site, FINISHED, {}, identity))
-    board.post(site, FINISHED, text)
-    posted = sum(p.stat().st_size for p in (board.folder / site).iterdir() if p.is_file())
     receipt = _receipt(study, [t.path for t in tables])
-    return SiteResult(study, site, design, tables, quality, receipt, opened, posted)
+    return SiteResult(study, site, design, tables, quality, receipt, opened, session.sent_bytes)
 
 
-def _same_inputs(memory: SiteState, inputs: Inputs) -> None:
-    """Raise ArtefactError when files changed since this site began: half the sums would be of other data."""
-    digests = canonical(inputs.digests())
-    mark = memory.mac("inputs", digests).hex()
-    if memory.remember("inputs", lambda: mark) != mark:
+def _everybody_accepts(transport: Transport, board: MessageFolder) -> None:
+    own = board.path(board.me, ACCEPT)
+    transport.post(ACCEPT, read_regular(own, "a message"))
+    for name, message in transport.collect(ACCEPT).items():
+        if message.value.get("accepts") != board.study.digest:
+            raise ProtocolError(f"site {name} has accepted another study")
+
+
+def _same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
+    """This site's commitment to what it sums, the same at every start.
+
+    Raises ArtefactError when files, people or software changed since it began: half the sums would be of other data.
+    """
+    salt = memory.once("salt", lambda: secrets.token_bytes(32))
+    version = memory.once("version", VERSION.encode).decode()
+    if version != VERSION:
+        raise ArtefactError(
+            f"this site began the study with securegen {version}, this is {VERSION}: go on with {version}, or start another study"
+        )
+    people = sha256(*(f"{f}\t{i}".encode() for f, i in zip(samples.fid, samples.iid, strict=True)))
+    now = commitment_to_inputs(salt, {**inputs.digests(), "samples": people, "version": VERSION})
+    if memory.once("inputs", now.encode).decode() != now:
         raise ArtefactError(
             "genotypes, phenotypes, covariates or filters changed since this site began the study: bring the files back, "
             "or start another study"
         )
+    return now
 
 
 def _components(folder: Path, study: Study, reader, site: str) -> np.ndarray:
     if not study.components:
         return np.empty((len(reader.samples), 0))
     path = folder / LOADINGS
-    if hashlib.sha256(path.read_bytes()).hexdigest() != study.loadings_digest:
+    if not path.is_file() or sha256_file(path) != study.loadings_digest:
         raise ProtocolError(f"{path} is not the file of loadings that the study names: it was altered")
     return project(reader, read_loadings(path), site)[:, : study.components]
 
@@ -172,19 +227,21 @@ def _alone(analysis: Analysis, columns: Columns) -> tuple[Analysis, Columns]:
 def _receipt(study: Study, tables: list[str]) -> Receipt:
     """Who learned what."""
     parties = [
-        Party(f"site {s.name}", "its own data in the clear, a share of the key", "the pooled sums") for s in study.sites
+        Party(f"site {s.name}", "its own data in the clear, a key with every other site", "the pooled sums")
+        for s in study.sites
     ]
-    parties.append(Party("hub", "the shared folder, no key", "the pooled sums; who takes part, sizes and times"))
+    parties.append(Party("hub", "what carries the messages, no key", "who takes part, sizes and times"))
     warnings = [FULL_TABLE]
     if len(study.sites) == 2:
         warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
     return Receipt(
-        "federated, threshold CKKS",
+        "federated, pairwise masks",
         tuple(parties),
         (
-            "the sites follow the protocol and one of them does not collude: all but one together see its sums",
-            "ring learning with errors at 128 bits; smudging within 2^-40 for the whole study",
+            "two sites do not collude: all but one together see the last one's sums",
+            "X25519 or ML-KEM-768 is hard, and AES-256 is",
+            "sites tell the truth about their people: false sums are not noticed",
         ),
-        (*(f"pooled, to every site and the hub: {what}" for what in opened_by(study)), *tables),
+        (*(f"pooled, to every site: {what}" for what in opened_by(study)), *tables),
         tuple(warnings),
     )

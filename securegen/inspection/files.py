@@ -98,20 +98,16 @@ def _public_key(path: Path) -> Found:
 
 
 def _signing_key(path: Path) -> Found:
-    from securegen.federated.studyfile import fingerprint
-
     mode, problems = _mode(path)
     facts: dict[str, Any] = {"mode": mode}
     if not problems:
-        facts["fingerprint"] = fingerprint(identity.read_identity(path).verify_key)
+        facts["fingerprint"] = identity.fingerprint(identity.read_identity(path).verify_key)
     note = "stays with the site or coordinator; of it only the fingerprint of its public half is shown"
     return {"kind": "signing key of a federated study", "facts": facts, "problems": tuple(problems), "notes": (note,)}
 
 
 def _verify_key(path: Path) -> Found:
-    from securegen.federated.studyfile import fingerprint
-
-    facts = {"fingerprint": fingerprint(identity.read_verify_key(path))}
+    facts = {"fingerprint": identity.fingerprint(identity.read_verify_key(path))}
     return {"kind": "verification key of a federated study (public)", "facts": facts}
 
 
@@ -210,11 +206,6 @@ def _json(path: Path) -> Found | None:
         return {"kind": "plan (public)", "facts": facts}
     if "command" in content and "seconds" in content:
         return _run(path)
-    body = content.get("body")
-    if isinstance(body, dict) and {"study", "site", "step"} <= set(body):
-        facts = {k: body[k] for k in ("study", "site", "step")} | {"arrays": len(body.get("arrays", []))}
-        checks = {"signature": "not checked: securegen study status checks every message of a study"}
-        return {"kind": "message of a federated study", "facts": facts, "checks": checks}
     return None
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-
 from securegen.ckks.threshold import ThresholdParameters
+
 from securegen.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]

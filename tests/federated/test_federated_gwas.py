@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_a_fileset_a_site_and_complete_cases_by_the_command_line(tmp_path, cohor
     parts = split_cohort(tmp_path, cohort)
     filesets = [word for part in parts for word in ("--bfile", part)]
     run(
-        "run-local", "gwas", "--engine", "threshold", *filesets, "--pheno", cohort.pheno, "--pheno-name", "QT",
+        "run-local", "gwas", "--engine", "federated", *filesets, "--pheno", cohort.pheno, "--pheno-name", "QT",
         "--covar", cohort.covar, "--missing", "complete", "--out", tmp_path / "out",
     )  # fmt: skip
     options = {"pheno": cohort.pheno, "covar": cohort.covar, "pheno_name": ("QT",), "missing": "complete"}
@@ -76,7 +77,7 @@ def test_a_fileset_a_site_and_complete_cases_by_the_command_line(tmp_path, cohor
 @pytest.mark.parametrize(
     ("more", "match"),
     [
-        (["--engine", "threshold", "--sites", "2"], "--two-sites-learn-each-other"),
+        (["--engine", "mpc", "--split", "horizontal", "--sites", "2"], "--two-sites-learn-each-other"),
         (["--engine", "threshold", "--sites", "97"], "96 samples cannot be dealt to 97 sites"),
         (["--engine", "threshold", "--apply-rint"], "ranks over all people are not a sum"),
         (["--engine", "threshold", "--missing", "complete"], "score test needs --missing mean"),
@@ -109,12 +110,12 @@ def test_a_killed_site_resumes(tmp_path, cohort):
     running = [rehearsal.start(call) for call in calls]
     try:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "shared" / "site2" / "design-0003.commit.json").is_file():
+        while not (tmp_path / "shared" / "site2" / "design-0003.msg").is_file():
             assert time.monotonic() < deadline and all(p.poll() is None for p in running)
             time.sleep(0.005)
         running[1].kill()
         running[1].communicate()
-        assert not (tmp_path / "shared" / "site2" / "finished.json").is_file()
+        assert not (tmp_path / "shared" / "site2" / "finished.msg").is_file()
         running[1] = rehearsal.start(calls[1])
         assert [p.communicate(timeout=60)[1] for p in running] == ["", "", ""]
     finally:
@@ -178,8 +179,14 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
         "--phenotype", "QT=quantitative", "--covariate", "AGE", "--covariate", "SEX", "--qc",
     )  # fmt: skip
     assert "3 sites, 80 variants" in made and "for every variant Σg, Σg²" in made
+    marks = dict(re.findall(r"(?:site )?(\w+) ((?:[0-9a-f]{4}-){7}[0-9a-f]{4})", made))
     for name in NAMES:
-        assert f"site {name} accepts" in run("study", "join", "--dir", shared, "--state", tmp_path / name / "private")
+        others = [word for other in NAMES if other != name for word in ("--site", f"{other}={marks[other]}")]
+        said = run(
+            "study", "join", "--dir", shared, "--state", tmp_path / name / "private", "--coordinator", marks["coordinator"],
+            *others,
+        )  # fmt: skip
+        assert f"site {name} accepts" in said and "no site below 20 people" in said
     calls = []
     for name, part in zip(NAMES, parts, strict=True):
         call = rehearsal.site_command(
@@ -198,7 +205,7 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
     status = run("study", "status", "--dir", shared)
     assert status.count("finished") == 3
     record = json.loads((tmp_path / "site1" / "result.run.json").read_text())
-    assert record["engine"] == "threshold" and record["samples"] == study.design.analyses[0].model.samples
+    assert record["engine"] == "federated" and record["samples"] == study.design.analyses[0].model.samples
     assert record["opened"]["rounds"][-1]["numbers"] > 0 and len(record["receipt"]["parties"]) == 4
 
 
@@ -293,7 +300,7 @@ def test_a_site_below_the_minimum_refuses_before_it_sends_anything(tmp_path, coh
     assert one_site_stops(tmp_path, inputs, "site2") is PeerError  # 32 people with the trait
     with pytest.raises(PolicyError, match="site1 has 28 samples with phenotype QT.*fewer than 31"):
         one_site(tmp_path, inputs, "site1")
-    assert {p.name for p in (tmp_path / "shared" / "site1").iterdir()} == {"accept.json", "stopped.json"}
+    assert {p.name for p in (tmp_path / "shared" / "site1").iterdir()} == {"accept.msg", "stopped.msg"}
     assert hub.progress(tmp_path / "shared", study)[0].stopped == "PolicyError"
     with pytest.raises(PeerError, match="site site1 stopped with PolicyError"):
         one_site(tmp_path, inputs, "site2")

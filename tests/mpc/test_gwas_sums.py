@@ -1,4 +1,4 @@
-"""Association sums of every split against the plain engine: equal integers, and scaling shared by sites."""
+"""Association sums of every split against the plain engine: equal integers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ from securegen.model import Columns, GenotypeBlock
 from securegen.mpc import aggregates, association, batches, gwas, outsourced, vertical
 from securegen.mpc.dealer import server_dealer
 from securegen.mpc.digits import Form
-from securegen.mpc.secure_sum import PairwiseMasks
 from securegen.mpc.state import OwnerState
-from securegen.stats.linear import linear
 
 from .conftest import Cohort, results
 
 DATA = np.random.default_rng(21)
 N, M, V = 151, 60, 20
-SITES = ("ada", "bob", "cyd")
 ROLES = vertical.Roles("gen", "phe", "deal")
 
 
@@ -68,41 +65,6 @@ def assert_equal_sums(found, wanted):
             assert (x is None) == (y is None)
             if y is not None:
                 np.testing.assert_array_equal(x, y, err_msg=name)
-
-
-@pytest.mark.parametrize("pairs", [False, True])
-def test_horizontal_sites_scale_and_sum_as_one(study, cohort, pairs):
-    g, missing, x, y = cohort
-    pooled = design(x, y)
-    wanted = [plain.block_sums(b, pooled.columns, pairs=pairs) for b in blocks(g, missing)]
-
-    def site(s):
-        rows = slice(s.rank, None, 3)
-        masks = PairwiseMasks.agree(s)
-        own = design(x[rows], y[rows], gwas.sum_over_sites(s, masks))
-        np.testing.assert_array_equal(own.columns.values, pooled.columns.values[rows])
-        assert own.analyses == pooled.analyses
-        return own, list(gwas.horizontal_sums(s, masks, blocks(g, missing, rows), own.columns, pairs=pairs))
-
-    out = results(study(SITES, timeout=30).run(dict.fromkeys(SITES, site)))
-    for name in SITES:
-        own, found = out[name]
-        assert_equal_sums(found, wanted)
-        for a, b in zip(found, wanted, strict=True):  # and so the tables are the same text
-            mine, theirs = linear(a, own.analyses[0].model), linear(b, pooled.analyses[0].model)
-            for column in theirs:
-                np.testing.assert_array_equal(mine[column], theirs[column])
-
-
-def test_big_integers_are_added_exactly(study):
-    values = {
-        n: [int(v) ** 7 * sign for v, sign in zip(DATA.integers(1, 1 << 62, 5), (1, -1, 1, -1, 1), strict=True)]
-        for n in SITES
-    }
-    out = results(
-        study(SITES).run(dict.fromkeys(SITES, lambda s: gwas.sum_over_sites(s, PairwiseMasks.agree(s))(values[s.me])))
-    )
-    assert out["ada"] == out["bob"] == out["cyd"] == [sum(v) for v in zip(*values.values(), strict=True)]
 
 
 @pytest.mark.parametrize(("form", "batch"), [(None, 4096), (Form(32, 3, 7, 64, {"g": 12, "q": 13, "m": 12}), 16),

@@ -1,4 +1,4 @@
-"""run-local with --engine threshold: every site of a federated study as a process of its own."""
+"""run-local with --engine federated: every site of a federated study as a process of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from securegen.study import Inputs, open_genotypes
 SITES = 3
 
 
-def run_threshold(
+def run_federated(
     members: Sequence[Inputs], sites: int | None, out: str, form: TableForm, log: RunLog, filters: Filters, *,
     keep_files: bool, two_sites_learn_each_other: bool,
 ) -> list[Summary]:  # fmt: skip
@@ -37,9 +37,7 @@ def run_threshold(
             study = rehearsal.set_up(
                 work, inputs, local, log, two_sites_learn_each_other=two_sites_learn_each_other
             )  # fmt: skip
-            log(
-                f"{len(local)} sites, {study.parameters.message_bits} bits a sum, {study.ciphertexts} ciphertexts at most"
-            )
+            log(f"{len(local)} sites, {study.variants} variants, every two sites with a key of their own")
         with log.stage("gwas"):
             rehearsal.run_sites(
                 [[*rehearsal.site_command(work, inputs, m, filters), "--digits", str(form.digits)] for m in local]
@@ -58,7 +56,7 @@ def run_threshold(
         receipt = said | {"released": [*(r for r in said["released"] if r not in there), *(t.path for t in tables)]}
         own = ("parameters", "samples", "variants", "covariates", "phenotypes", "missing", "planned_noise_margin_bits")
         log.write(
-            engine="threshold", inputs=_digests(members), samples_stored=sum(r["samples_stored"] for r in records),
+            engine="federated", inputs=_digests(members), samples_stored=sum(r["samples_stored"] for r in records),
             bytes={"sent": {m.name: r["bytes"]["sent"][m.name] for m, r in zip(local, records, strict=True)}},
             promise=promises(tables), receipt=receipt, opened=records[0]["opened"], sites=len(local),
             peak_rss_bytes=max(r["peak_rss_bytes"] for r in records), **{name: records[0][name] for name in own},
