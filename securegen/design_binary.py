@@ -178,12 +178,19 @@ def contingency_design(
     return Design(columns, (Analysis(test, phenotype, (0, 1), squares, CountModel(phenotype, count, case_count)),))
 
 
-def qc_design(founders: np.ndarray, tested: np.ndarray, *, total: fp.SumOverSites = fp.pooled) -> Design:
+def qc_design(
+    founders: np.ndarray, tested: np.ndarray, everybody: np.ndarray | None = None, *, total: fp.SumOverSites = fp.pooled
+) -> Design:
     """Design of quality control: frequencies over founders, missingness over everybody, Hardy–Weinberg over `tested`.
 
-    founders, tested: (N,) bool. Equal sets share a column. Raises DesignError when nobody is left in one of them.
+    founders, tested: (N,) bool; everybody: (N,) bool, None for all. Equal sets share a column. Raises DesignError when
+    nobody is left in one of them.
     """
-    sets = {"founders": founders, "everybody": np.ones_like(founders), "Hardy-Weinberg": tested}
+    sets = {
+        "founders": founders,
+        "everybody": everybody,
+        "Hardy-Weinberg": tested,
+    }
     counts = total([int(s.sum()) for s in sets.values()])
     columns: list[np.ndarray] = []
     index = []

@@ -182,3 +182,20 @@ class ImputedSums:
 
     def __len__(self) -> int:
         return len(self.called)
+
+
+@dataclass(frozen=True)
+class OpenedSums:
+    """Sums of V variants that several parties opened, each analysis apart.
+
+    withheld: (V,) bool, rows that nobody may see; parts: test and phenotype of an analysis -> what it reads, zeros where
+    withheld, and (V,) bool, rows that are withheld from it.
+    """
+
+    start: int
+    size: int
+    withheld: np.ndarray
+    parts: dict[tuple[str, str], tuple[Sums | ImputedSums, np.ndarray]]
+
+    def __len__(self) -> int:
+        return self.size

@@ -18,6 +18,7 @@ from securegen import fixedpoint as fp
 from securegen.design import Design, combine, linear_design
 from securegen.design_binary import contingency_design, logistic_design, qc_design
 from securegen.errors import DesignError, UsageError
+from securegen.governance.openings import close_sets
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.tables import Table, read_ids, read_names, read_table
 from securegen.model import GenotypeReader, SelectableReader, Variants
@@ -39,7 +40,8 @@ class Inputs:
     bits: of a design column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent;
     covar_categorical: covariates that are categories; apply_rint: rank-based inverse normal transform of quantitative
     traits; chr, from_bp, to_bp: where variants lie; qc: also sum what quality control needs; hwe_controls:
-    Hardy–Weinberg over controls of the first binary phenotype only.
+    Hardy–Weinberg over controls of the first binary phenotype only; common_samples: analyse every phenotype in the people
+    who have all of them, None where the engine decides.
     """
 
     bfile: str = ""
@@ -69,6 +71,7 @@ class Inputs:
     ref_last: bool = False
     vcf_field: str | None = None
     dosage_grid: int | None = None
+    common_samples: bool | None = None
 
     @property
     def genotypes(self) -> GenotypeFiles:
@@ -226,6 +229,7 @@ def build_design(
     traits = read_traits(inputs, reader, log)
     linear: list[tuple[align.Phenotype, np.ndarray]] = []
     parts: list[Design] = []
+    common = _common_samples(inputs, traits) if inputs.common_samples else np.ones(len(reader.samples), bool)
     for phenotype in traits.phenotypes:
         test = inputs.model or ("logistic" if phenotype.binary else "linear")
         if test != "linear" and not phenotype.binary:
@@ -234,6 +238,9 @@ def build_design(
         covariates = np.empty((len(reader.samples), 0)) if contingency else traits.covariates
         mask, counts = align.analysed_samples(phenotype.values, covariates, traits.unknown)
         _log_counts(phenotype, counts, log)
+        if (mask & ~common).any():
+            log(f"--common-samples: {int((mask & ~common).sum())} of them lack another phenotype or a covariate")
+            mask = mask & common
         if not mask.any():
             raise DesignError(f"no sample has phenotype {phenotype.name} and every covariate")
         if test == "linear":
@@ -266,7 +273,28 @@ def build_design(
     design = combine(parts, share=total is fp.pooled)
     if reader.dosage_grid > 1:
         _check_grid(design, reader.dosage_grid)
+    for line in close_samples(design):
+        log(f"WARNING: {line}")
     return _in_order(design, [p.name for p in traits.phenotypes])
+
+
+def _common_samples(inputs: Inputs, traits: Traits) -> np.ndarray:
+    """(N,) bool: who has every phenotype, and every covariate unless no test uses them."""
+    used = inputs.model not in ("trend", "allelic")
+    out = ~np.isnan(traits.covariates).any(axis=1) if used else np.ones(len(traits.covariates), bool)
+    for phenotype in traits.phenotypes:
+        out &= ~np.isnan(phenotype.values)
+    return out
+
+
+def close_samples(design: Design) -> list[str]:
+    """What tables of phenotypes with nearly the same people give away, in words."""
+    sets = [(a.phenotype, design.columns.values[:, a.columns[0]] != 0) for a in design.analyses if a.test != "qc"]
+    return [
+        f"phenotypes {first} and {second} are analysed in people who differ by {count}: these tables together give {count} "
+        f"{'person' if count == 1 else 'people'}'s genotypes; --common-samples analyses both in the same people"
+        for first, second, count in close_sets(sets)
+    ]
 
 
 def _check_grid(design: Design, grid: int) -> None:

@@ -57,6 +57,7 @@ TOO_FEW_SAMPLES: Final = "SAMPLE_CT<=PREDICTOR_CT"
 PERFECT_FIT: Final = "PERFECT_FIT"
 ZERO_CELL: Final = "ZERO_CELL"
 LOW_MAC: Final = "LOW_MAC"
+FEW_CARRIERS: Final = "FEW_CARRIERS"
 
 MISSING_TEXT: Final = "NA"
 MISSING_INPUT: Final = frozenset({"NA", "na", "Na", "nan", "NaN", "NAN", "-nan", ".", "", "-9"})

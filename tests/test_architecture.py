@@ -39,7 +39,7 @@ ALLOWED = {
     "design_binary": DESIGN,
     "stats": DESIGN | {"io"},
     "engines": DESIGN | {"io"},
-    "study": ENGINE,
+    "study": ENGINE | {"governance"},
     "ckks": ENGINE,
     "mpc": ENGINE | {"engines", "federated", "governance", "study"},
     "federated": ENGINE | {"engines", "governance", "study"},

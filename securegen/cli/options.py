@@ -13,6 +13,7 @@ import click
 
 from securegen.cli.command import common_options
 from securegen.errors import InputError, UsageError
+from securegen.governance.openings import LEVELS
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.vcf import FIELDS as VCF_FIELDS
 from securegen.stats.qc import Filters
@@ -108,6 +109,10 @@ def design_options(required: bool = True) -> Callable:
             help="Missing genotypes: mean dosage (as regenie) or complete cases (as plink; plain engine).",
         ),
         click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound]."),
+        click.option(
+            "--common-samples/--own-samples", default=None,
+            help="Every phenotype in the people who have all of them, or in all who have it [federated: common, else own].",
+        ),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
     ]  # fmt: skip
     return _apply(options)
@@ -128,6 +133,23 @@ def filter_options(command: Callable) -> Callable:
 def filters_from(options: dict[str, Any]) -> Filters:
     """Take the filters out of the options of a command."""
     return Filters(*(options.pop(name) for name in ("maf", "mac", "geno", "hwe")))
+
+
+def opening_options(command: Callable) -> Callable:
+    """What several parties may open of each other's people."""
+    return _apply(
+        [
+            click.option(
+                "--openings", type=click.Choice(LEVELS),
+                help="What sums may show of few people: strict; consortium also opens variants that few tell apart; all has no "
+                "such rule, for rehearsals on one owner's data [strict; all beside --compare-plain].",
+            ),
+            click.option(
+                "--consent-openings", is_flag=True,
+                help="Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
+            ),
+        ]
+    )(command)  # fmt: skip
 
 
 def qc_options(command: Callable) -> Callable:

@@ -10,6 +10,7 @@ from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.design import Analysis
 from securegen.errors import UsageError
 from securegen.federated import rehearsal
+from securegen.federated.variant_sums import Withheld
 from securegen.io.output import copy_file, make_working_folder
 from securegen.provenance import RunLog
 from securegen.stats.qc import Filters
@@ -21,7 +22,7 @@ SITES = 3
 
 def run_federated(
     members: Sequence[Inputs], sites: int | None, out: str, form: TableForm, log: RunLog, filters: Filters, *,
-    keep_files: bool, two_sites_learn_each_other: bool,
+    keep_files: bool, two_sites_learn_each_other: bool, openings: str, consent_openings: bool,
 ) -> list[Summary]:  # fmt: skip
     """Deal one cohort to sites, or take a cohort a site, and let them run the study through a shared folder."""
     if len(members) > 1 and sites not in (None, len(members)):
@@ -35,7 +36,8 @@ def run_federated(
             else:
                 local = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, sites or SITES)
             study = rehearsal.set_up(
-                work, inputs, local, log, two_sites_learn_each_other=two_sites_learn_each_other
+                work, inputs, local, log, two_sites_learn_each_other=two_sites_learn_each_other, openings=openings,
+                consent_openings=consent_openings,
             )  # fmt: skip
             log(f"{len(local)} sites, {study.variants} variants, every two sites with a key of their own")
         with log.stage("gwas"):
@@ -52,6 +54,8 @@ def run_federated(
             tables.append(Summary(analysis, path, *fields))
         convert(tables, out, form, log, covariates=covariates_of(inputs))
         print_summaries(tables, log, filters)
+        for line in Withheld(**records[0]["opened"]["withheld"]).lines():
+            log(line)
         said, there = records[0]["receipt"], {s["path"] for s in records[0]["summaries"]}
         receipt = said | {"released": [*(r for r in said["released"] if r not in there), *(t.path for t in tables)]}
         own = ("parameters", "samples", "variants", "covariates", "phenotypes", "missing", "planned_noise_margin_bits")

@@ -19,6 +19,7 @@ from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_end, print_summaries, promises
 from securegen.cli.table_form import TableForm, convert, form_from, table_options
 from securegen.errors import SecuregenError, UsageError
+from securegen.governance.openings import ALL, STRICT
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.stats.qc import Filters
@@ -177,6 +178,7 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 )
 @click.option("--threshold", type=float, metavar="P", help="p-value of a hit (--reveal hits) [5e-8].")
 @click.option("--consent-aggregates", is_flag=True, help="Both owners agree to open all sums (mpc).")
+@opt.opening_options
 @click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
 @opt.encryptor_option
 @table_options
@@ -184,8 +186,8 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
 @rehearses
-def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_learn_each_other, encryptor,
-         keep_files, compare_plain, out, threads, memory, quiet, **options) -> None:  # fmt: skip
+def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, consent_openings,
+         two_sites_learn_each_other, encryptor, keep_files, compare_plain, out, threads, memory, quiet, **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.
@@ -198,6 +200,10 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
     cohorts = opt.cohorts_from(options)
     inputs = opt.inputs_from(options | cohorts[0], qc=filters.active)
     members = [opt.inputs_from(options | c, qc=filters.active) for c in cohorts]
+    if openings is None:
+        openings = ALL if compare_plain else STRICT
+    elif engine not in ("federated", "mpc"):
+        raise UsageError(f"--openings is about what several parties see of each other's people, not --engine {engine}")
     if engine not in ("federated", "mpc") and (len(members) > 1 or sites):
         raise UsageError(
             f"several files of genotypes and --sites are for sites that share no data, not for --engine {engine}"
@@ -229,7 +235,7 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
 
         tables = run_federated(
             members, sites, out, form, log, filters, keep_files=keep_files,
-            two_sites_learn_each_other=two_sites_learn_each_other,
+            two_sites_learn_each_other=two_sites_learn_each_other, openings=openings, consent_openings=consent_openings,
         )  # fmt: skip
         if compare_plain:
             _compare(inputs, tables, form, log, filters)

@@ -114,7 +114,9 @@ def take_part(
     tests = [a for a in result.design.analyses if a.test != "qc"]
     log.write(
         engine="federated", study=result.study.digest, site=result.site, bytes={"sent": {result.site: result.bytes}},
-        parameters={"bits": max(a.model.bits for a in tests), "commit": result.study.commit},
+        parameters={"bits": max(a.model.bits for a in tests), "commit": result.study.commit,
+                    "openings": result.study.openings, "common_samples": result.study.common_samples,
+                    "consent_openings": result.study.consent_openings},
         samples=max(a.model.samples for a in tests), samples_stored=len(result.design.columns.values),
         variants=result.study.variants, covariates=max(len(a.model.covariates) for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),

@@ -24,6 +24,21 @@ SITE_SHARE, POOLED_SHARE = 0.16, 0.10  # columns a person's genotypes may be sum
 RANK = 1e-11  # smallest part of a column outside the span of others that is not float64's rounding
 
 
+def what_can_be_read(level: str) -> list[str]:
+    """What whoever sees the opened sums can read of single people, in words, for terms and receipts."""
+    if level == CONSORTIUM:
+        return [
+            "NOT HELD APART: variants that few people tell apart; their difference is those people's covariates and "
+            "phenotype, at every such pair (288 of 3,000 people in 5 Mb of sequence, 8 on an array)"
+        ]
+    if level == ALL:
+        return [
+            "NO RULE HOLDS: single people's genotypes, covariates and phenotypes can be read from these sums; for rehearsals "
+            "on one owner's data"
+        ]
+    return []
+
+
 def column_fault(x: np.ndarray, fewest: int = FEWEST) -> str | None:
     """Of one column over the site's analysed people, (n,) integers or float64: a group of two that is too small, or a
     person whose square is more than 1/fewest of the sum of squares."""

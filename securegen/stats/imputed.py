@@ -22,6 +22,19 @@ def exactly(n: IntArray, g: IntArray, s: IntArray, m: IntArray) -> IntArray:
     return n * g + s * m
 
 
+def filled(missing: np.ndarray, n: IntArray, s: IntArray, x: IntArray, *, power: int = 1) -> IntArray:
+    """(V,) Σ over the people without a call of (s/n)^power·x, each rounded half up to a whole number.
+
+    missing: (V, N) bool; n, s: (V,); x: (N,). What one site adds of its people says nothing of x modulo n.
+    """
+    row, person = np.nonzero(missing & (x != 0))
+    n, s = np.maximum(n, 1)[row].astype(object) ** power, s[row].astype(object) ** power
+    values = (2 * s * x[person].astype(object) + n) // (2 * n)
+    out = np.zeros(len(missing), np.int64)
+    np.add.at(out, row, values.astype(np.int64))
+    return out
+
+
 def as_float(numerator: IntArray, denominator: IntArray) -> np.ndarray:
     """numerator/denominator as float64: whole part and remainder apart, so that a whole quotient below 2^53 is exact.
 
