@@ -183,21 +183,19 @@ def qc_design(
 ) -> Design:
     """Design of quality control: frequencies over founders, missingness over everybody, Hardy–Weinberg over `tested`.
 
-    founders, tested: (N,) bool; everybody: (N,) bool, None for all. Equal sets share a column. Raises DesignError when
-    nobody is left in one of them.
+    founders, tested: (N,) bool; everybody: (N,) bool, None for all. Equal sets share a column, but not at one of
+    several sites, where others' need not be equal. Raises DesignError when nobody is left in one of them.
     """
-    sets = {
-        "founders": founders,
-        "everybody": everybody,
-        "Hardy-Weinberg": tested,
-    }
+    everybody = np.ones_like(founders) if everybody is None else everybody
+    sets = {"founders": founders, "everybody": everybody, "Hardy-Weinberg": tested}
     counts = total([int(s.sum()) for s in sets.values()])
     columns: list[np.ndarray] = []
     index = []
     for (name, people), count in zip(sets.items(), counts, strict=True):
         if count == 0:
             raise DesignError(f"quality control: no sample is left for {name}")
-        same = next((i for i, c in enumerate(columns) if np.array_equal(c, people)), len(columns))
+        known = columns if total is fp.pooled else []
+        same = next((i for i, c in enumerate(known) if np.array_equal(c, people)), len(columns))
         if same == len(columns):
             columns.append(people)
         index.append(same)

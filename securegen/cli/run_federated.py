@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from securegen.cli.summary import print_summaries, promises
 from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.design import Analysis
-from securegen.errors import UsageError
+from securegen.errors import PolicyError, SecuregenError, UsageError
 from securegen.federated import rehearsal
 from securegen.federated.variant_sums import Withheld
 from securegen.io.output import copy_file, make_working_folder
@@ -41,9 +41,17 @@ def run_federated(
             )  # fmt: skip
             log(f"{len(local)} sites, {study.variants} variants, every two sites with a key of their own")
         with log.stage("gwas"):
-            rehearsal.run_sites(
-                [[*rehearsal.site_command(work, inputs, m, filters), "--digits", str(form.digits)] for m in local]
-            )
+            try:
+                rehearsal.run_sites(
+                    [[*rehearsal.site_command(work, inputs, m, filters), "--digits", str(form.digits)] for m in local]
+                )
+            except SecuregenError as error:
+                if error.exit_code != PolicyError.exit_code:
+                    raise
+                for line in rehearsal.refusals(work, local):
+                    log(line)
+                log("larger sites or fewer columns pass; --openings all is for rehearsals on one owner's data")
+                raise
         records = rehearsal.results(work, local)
         tables = []
         for s in records[0]["summaries"]:

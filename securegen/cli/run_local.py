@@ -187,7 +187,8 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @opt.run_options
 @rehearses
 def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, consent_openings,
-         two_sites_learn_each_other, encryptor, keep_files, compare_plain, out, threads, memory, quiet, **options) -> None:  # fmt: skip
+         two_sites_learn_each_other, encryptor, keep_files, compare_plain, out, threads, memory, quiet,
+         **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.

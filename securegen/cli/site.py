@@ -13,6 +13,7 @@ from securegen.cli.command import Group, common_options, report, writes
 from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, promises
 from securegen.cli.table_form import TableForm, convert, form_from, table_options
+from securegen.errors import PolicyError
 from securegen.stats.qc import Filters
 from securegen.study import Inputs
 
@@ -101,9 +102,14 @@ def take_part(
     from securegen.federated.site import run_site
 
     with log.stage("gwas"):
-        result = run_site(
-            folder, state, read_identity(state / IDENTITY), inputs, out, digits=form.digits, filters=filters, log=log, **more
-        )  # fmt: skip
+        try:
+            result = run_site(
+                folder, state, read_identity(state / IDENTITY), inputs, out, digits=form.digits, filters=filters, log=log,
+                **more,
+            )  # fmt: skip
+        except PolicyError:
+            log.save_lines()  # names the rule that refused
+            raise
     written = [t.path for t in result.tables]
     convert(result.tables, out, form, log)
     renamed = dict(zip(written, (t.path for t in result.tables), strict=True))

@@ -5,6 +5,7 @@ The caller holds everybody's data, so nothing is hidden from it: this shows and 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -18,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from securegen import align
-from securegen.errors import SecuregenError, UsageError
+from securegen.errors import PeerError, SecuregenError, UsageError
 from securegen.federated import hub, identity, studyfile
 from securegen.federated.message_folder import SUFFIX
 from securegen.federated.studyfile import CASE_CONTROL_01, CASE_CONTROL_12, QUANTITATIVE, Site, Study, TraitColumn
 from securegen.federated.variants import common_variants, write_variants
+from securegen.governance.guard import REFUSED
 from securegen.governance.openings import ALL, STRICT
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.output import write_text
@@ -31,6 +33,7 @@ from securegen.model import GenotypeReader, Samples
 from securegen.stats.qc import Filters
 from securegen.study import Inputs, Log, open_genotypes
 
+LATE = 5  # seconds for the site that stopped the others to say why
 WAIT = 600  # seconds until a silent site is named
 
 
@@ -149,14 +152,20 @@ def start(call: Sequence[str]) -> subprocess.Popen:
 
 
 def run_sites(calls: Sequence[Sequence[str]]) -> None:
-    """Run all sites side by side. Raises SecuregenError with the message and exit code of the first that fails."""
+    """Run all sites side by side. Raises SecuregenError with the message and exit code of the one that fails, not of those
+    that heard of it."""
     running = [start(call) for call in calls]
     try:
         while any(p.poll() is None for p in running):
             if any(p.returncode not in (None, 0) for p in running):
                 break
             time.sleep(0.02)
-        failed = next((p for p in running if p.returncode not in (None, 0)), None)
+        if any(p.poll() == PeerError.exit_code for p in running):
+            for process in running:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(LATE)
+        bad = [p for p in running if p.returncode not in (None, 0)]
+        failed = min(bad, key=lambda p: p.returncode == PeerError.exit_code, default=None)
         if failed is not None and failed.stderr is not None:
             error = SecuregenError(failed.stderr.read().strip().removeprefix("Error: "))
             error.exit_code = failed.returncode if failed.returncode > 0 else 1
@@ -166,6 +175,16 @@ def run_sites(calls: Sequence[Sequence[str]]) -> None:
             if process.poll() is None:
                 process.kill()
             process.communicate()
+
+
+def refusals(work: Path, sites: Sequence[LocalSite]) -> list[str]:
+    """What the sites' logs say of rules that refused: each site's own secret, and here one owner's."""
+    found = []
+    for site in sites:
+        path = work / site.name / "result.log"
+        lines = path.read_text().splitlines() if path.is_file() else []
+        found += [f"{site.name}: {line[line.index(REFUSED) :]}" for line in lines if REFUSED in line]
+    return found
 
 
 def results(work: Path, sites: Sequence[LocalSite]) -> list[dict[str, Any]]:

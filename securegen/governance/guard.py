@@ -16,6 +16,7 @@ from securegen.errors import PolicyError
 from securegen.governance import openings
 from securegen.governance.openings import ALL, FEWEST
 
+REFUSED = "REFUSED"  # begins what the log says
 REFUSAL = (
     "this site does not open these sums: its own people would stand out in them, or the others' part is not of people. "
     "The study has ended here; this site's log names the rule"
@@ -46,7 +47,7 @@ class SiteGuard(fp.Guard):
 
     def refuse(self, what: str, why: str) -> NoReturn:
         """Log what stands out, and raise PolicyError with the fixed message."""
-        self._log(f"REFUSED, {what}: {why}")
+        self._log(f"{REFUSED}, {what}: {why}")
         if self._end is not None:
             self._end(REFUSAL)
         raise PolicyError(REFUSAL)
