@@ -41,7 +41,7 @@ def plain_text(folder: Path, bfile: str, **options) -> dict[str, bytes]:
 def prepare(work: Path, cohort, **options):
     inputs = Inputs(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, **options)
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
-    return inputs, sites, rehearsal.set_up(work, inputs, sites, print)
+    return inputs, sites, rehearsal.set_up(work, inputs, sites, print, openings="all")
 
 
 def federated_text(work: Path, inputs: Inputs, sites) -> dict[str, bytes]:
@@ -63,7 +63,7 @@ def test_a_fileset_a_site_and_complete_cases_by_the_command_line(tmp_path, cohor
     filesets = [word for part in parts for word in ("--bfile", part)]
     run(
         "run-local", "gwas", "--engine", "federated", *filesets, "--pheno", cohort.pheno, "--pheno-name", "QT",
-        "--covar", cohort.covar, "--missing", "complete", "--out", tmp_path / "out",
+        "--covar", cohort.covar, "--missing", "complete", "--openings", "all", "--out", tmp_path / "out",
     )  # fmt: skip
     options = {"pheno": cohort.pheno, "covar": cohort.covar, "pheno_name": ("QT",), "missing": "complete"}
     assert (tmp_path / "out.QT.glm.linear").read_bytes() == plain_text(tmp_path, cohort.bfile, **options)["QT"]
@@ -176,7 +176,7 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
         lists += ["--variants", tmp_path / f"{name}.tsv"]
     made = run(
         "study", "init", "--dir", shared, "--key", tmp_path / "coordinator.secret", *members, *lists,
-        "--phenotype", "QT=quantitative", "--covariate", "AGE", "--covariate", "SEX", "--qc",
+        "--phenotype", "QT=quantitative", "--covariate", "AGE", "--covariate", "SEX", "--qc", "--openings", "all",
     )  # fmt: skip
     assert "3 sites, 80 variants" in made and "for every variant Σg, Σg²" in made
     marks = dict(re.findall(r"(?:site )?(\w+) ((?:[0-9a-f]{4}-){7}[0-9a-f]{4})", made))
@@ -343,7 +343,7 @@ def test_against_float64_references(tmp_path):
     names = {p.name.split(".")[-2]: p for p in GOLD.glob("*.tsv")}
     inputs = Inputs(str(tmp_path / "c"), pheno=str(names["pheno"]), covar=str(names["covar"]), pheno_name=("QT", "CC"))
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
-    rehearsal.set_up(tmp_path, inputs, sites, print)
+    rehearsal.set_up(tmp_path, inputs, sites, print, openings="all")
     text = federated_text(tmp_path, inputs, sites)
     (tmp_path / "qt.tsv").write_bytes(text["QT"])
     (tmp_path / "cc.tsv").write_bytes(text["CC"])
