@@ -23,7 +23,7 @@ import numpy as np
 
 from securegen.errors import StorageError
 from securegen.governance.openings import FEWEST, SITE_SHARE, set_fault
-from securegen.io.output import PRIVATE, write_text
+from securegen.io.output import PRIVATE, PRIVATE_FOLDER, make_folder, write_text
 from securegen.io.schema import hex_text, integer, list_of, record, text
 from securegen.io.strict_json import parse_json, read_regular
 from securegen.model import Samples
@@ -151,6 +151,7 @@ def open_ledger(path: str | Path) -> Iterator[Entries]:
     Raises StorageError when it is damaged, readable by others, a link, or its key is gone.
     """
     path = Path(path)
+    make_folder(path.parent, PRIVATE_FOLDER)
     lock = _regular(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
