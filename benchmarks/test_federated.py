@@ -59,7 +59,7 @@ def _cover(layout: Layout, values: np.ndarray, me: int, keys: dict[frozenset[int
     for other in range(SITES):
         if other != me:
             mask = layout.unpack(keystream(derive(keys[frozenset((me, other))], "mask", b"step"), 0, layout.size))
-            words = layout.add(words, mask if me < other else layout.negate(mask))
+            words = (layout.add if me < other else layout.subtract)(words, mask)
     return words
 
 

@@ -16,6 +16,7 @@ from securegen.errors import PlanError
 MOST_BITS = 256  # of one field
 NARROW = 63  # a field of int64
 _WORD = 64
+_PIECE = 8192
 
 
 def field_bits(bound: int) -> int:
@@ -60,6 +61,11 @@ class Layout:
         return -(-self.bits // _WORD)
 
     @property
+    def _pieces(self) -> list[slice]:
+        """Rows that are worked on at a time: what is between stays in the cache."""
+        return [slice(at, min(at + _PIECE, self.rows)) for at in range(0, self.rows, _PIECE)]
+
+    @property
     def _offsets(self) -> list[int]:
         return [sum(self.widths[:j]) for j in range(len(self.widths))]
 
@@ -71,10 +77,15 @@ class Layout:
         if values.shape != (self.rows, len(self.widths)):
             raise PlanError(f"sums of shape {values.shape} where {(self.rows, len(self.widths))} is planned")
         out = np.zeros((self._words, self.rows), np.uint64)
-        borrow = np.zeros(self.rows, np.int64)  # of the part below, as one integer: −1 where it is negative
+        for rows in self._pieces:
+            self._encode(values[rows], out[:, rows])
+        return out
+
+    def _encode(self, values: np.ndarray, out: np.ndarray) -> None:
+        borrow = np.zeros(len(values), np.int64)  # of the part below, as one integer: −1 where it is negative
         for width, offset, column in zip(self.widths, self._offsets, values.T, strict=True):
             half = 1 << (width - 1)
-            if self.rows and not (-half < int(column.min()) and int(column.max()) < half):
+            if not (-half < int(column.min()) and int(column.max()) < half):
                 raise PlanError(f"a sum of this site does not fit its field of {width} bits")
             column = column.astype(np.int64 if width <= NARROW else object) + borrow
             borrow = -(column < 0).astype(np.int64)
@@ -85,14 +96,18 @@ class Layout:
                 out[word] |= part.astype(np.uint64) << np.uint64(shift)
                 if shift and word + 1 < len(out):
                     out[word + 1] |= part.astype(np.uint64) >> np.uint64(_WORD - shift)
-        return out
 
     def decode(self, words: np.ndarray) -> np.ndarray:
         """Inverse of `encode`: (rows, fields), int64 when every field has at most 63 bits, else Python integers."""
         out = np.empty((self.rows, len(self.widths)), np.int64 if max(self.widths) <= NARROW else object)
-        borrow = np.zeros(self.rows, np.int64)
+        for rows in self._pieces:
+            self._decode(words[:, rows], out[rows])
+        return out
+
+    def _decode(self, words: np.ndarray, out: np.ndarray) -> None:
+        borrow = np.zeros(len(out), np.int64)
         for j, (width, offset) in enumerate(zip(self.widths, self._offsets, strict=True)):
-            whole: np.ndarray = np.zeros(self.rows, np.int64 if width <= NARROW else object)
+            whole: np.ndarray = np.zeros(len(out), np.int64 if width <= NARROW else object)
             for low in range(0, width, _WORD):
                 word, shift = divmod(offset + low, _WORD)
                 part = words[word] >> np.uint64(shift)
@@ -104,22 +119,21 @@ class Layout:
             signed = (whole ^ half) - half
             out[:, j] = signed - borrow
             borrow = -(signed < 0).astype(np.int64)
-        return out
 
     def add(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """a + b mod 2^W."""
-        out, carry = np.empty_like(a), np.zeros(self.rows, np.uint64)
-        for word in range(self._words):
-            total = a[word] + b[word]
-            out[word] = total + carry
-            carry = ((total < a[word]) | (out[word] < total)).astype(np.uint64)
+        out = np.empty_like(a)
+        for rows in self._pieces:
+            carry = np.zeros(1, np.uint64)
+            for x, y, z in zip(a[:, rows], b[:, rows], out[:, rows], strict=True):
+                total = x + y
+                np.add(total, carry, out=z)
+                carry = ((total < x) | (z < total)).astype(np.uint64)
         return self._cut(out)
 
-    def negate(self, a: np.ndarray) -> np.ndarray:
-        """−a mod 2^W."""
-        one = np.zeros_like(a)
-        one[0] = 1
-        return self.add(~a, one)
+    def subtract(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """a − b mod 2^W."""
+        return self._cut(~self.add(~a, b))
 
     def pack(self, words: np.ndarray) -> bytes:
         """The rows' bytes, each row rounded up to whole bytes, lowest byte first."""

@@ -8,12 +8,13 @@ Who learns what: whoever reads the folder sees who has posted what, when and how
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from securegen.errors import PeerError, ProtocolError
+from securegen.errors import PeerError, ProtocolError, StorageError
 from securegen.federated.identity import Identity
 from securegen.federated.messages import MOST_HEAD, MOST_PAYLOAD, STOPPED, Message, read_message, write_message
 from securegen.federated.studyfile import Site, Study
@@ -99,7 +100,12 @@ class MessageFolder:
     def announce_stop(self, reason: str, identity: Identity) -> None:
         """Tell the others that this site cannot go on. `reason` is a kind of error, never its text."""
         digest = self.study.digest
-        self.post(STOPPED, write_message(digest, self.me, STOPPED, digest, {"reason": reason}, None, identity))
+        with contextlib.suppress(StorageError):  # what stopped the site is the error to show
+            self.post(STOPPED, write_message(digest, self.me, STOPPED, digest, {"reason": reason}, None, identity))
 
     def withdraw_stop(self) -> None:
-        self.path(self.me, STOPPED).unlink(missing_ok=True)
+        path = self.path(self.me, STOPPED)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove {path}: {error.strerror}") from None

@@ -71,12 +71,17 @@ def write_message(
     return line.encode() + b"\n" + (payload or b"")
 
 
+def read_head(raw: bytes, what: str) -> dict[str, Any]:
+    """Body and signature of a message, of the right form and not yet checked. Raises ProtocolError."""
+    line = raw.partition(b"\n")[0]
+    if len(line) > MOST_HEAD:
+        raise ProtocolError(f"{what} is too large to be a message")
+    return parse_json(line, what, _LINE, error=ProtocolError)
+
+
 def read_message(raw: bytes, study: Study, site: Site, step: str) -> Message:
     """Check a message that came under a site's name. Raises ProtocolError saying what is wrong, without naming the site."""
-    line, _, payload = raw.partition(b"\n")
-    if len(line) > MOST_HEAD:
-        raise ProtocolError("it is too large to be a message")
-    content = parse_json(line, "it", _LINE, error=ProtocolError)
+    content, payload = read_head(raw, "it"), raw.partition(b"\n")[2]
     body = content["body"]
     if not verifies(site.verify_key, DOMAIN + canonical(body), content["signature"]):
         raise ProtocolError("it is not signed by that site: somebody altered it on the way")

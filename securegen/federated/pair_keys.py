@@ -21,14 +21,14 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from securegen.errors import ArtefactError, ProtocolError
+from securegen.errors import ArtefactError, ProtocolError, UsageError
 from securegen.federated.identity import canonical, sha256
 from securegen.federated.messages import Message
 from securegen.federated.session import Session
@@ -116,7 +116,10 @@ def _agree(session: Session, inputs: str) -> tuple[dict[str, bytes], dict[str, b
 
 
 def _fresh() -> dict[str, str]:
-    x, kem = X25519PrivateKey.generate(), MLKEM768PrivateKey.generate()
+    try:
+        x, kem = X25519PrivateKey.generate(), MLKEM768PrivateKey.generate()
+    except UnsupportedAlgorithm:
+        raise UsageError("this build of the package cryptography has no ML-KEM: install a newer one") from None
     return {
         "x25519": x.private_bytes_raw().hex(), "mlkem": kem.private_bytes_raw().hex(), "sender": secrets.token_hex(32)
     }  # fmt: skip

@@ -150,7 +150,7 @@ class SecureSum:
         words = layout.encode(step.make())
         for other, key in keys.pairs.items():
             mask = layout.unpack(keystream(derive(key, "mask", context), 0, layout.size))
-            words = layout.add(words, mask if me < other else layout.negate(mask))
+            words = (layout.add if me < other else layout.subtract)(words, mask)
         sealed = AESGCM(derive(keys.senders[me], "array", context)).encrypt(bytes(12), layout.pack(words), context)
         salt = {"salt": secrets.token_hex(32)} if self._session.study.commit else {}
         return {"rows": layout.rows, "widths": list(layout.widths)} | salt, sealed

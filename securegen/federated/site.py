@@ -8,6 +8,7 @@ lists the rounds). What it gives away: that it takes part, and its part of the o
 from __future__ import annotations
 
 import contextlib
+import platform
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -28,7 +29,7 @@ from securegen.federated.message_folder import MessageFolder
 from securegen.federated.messages import ACCEPT, FINISHED, Transport
 from securegen.federated.pair_keys import agree_on_keys, commitment_to_inputs, forget_keys
 from securegen.federated.projection import project, read_loadings
-from securegen.federated.rounds import SecureSum
+from securegen.federated.rounds import OUT_OF_BOUNDS, SecureSum
 from securegen.federated.session import Session
 from securegen.federated.state import SiteState, open_state
 from securegen.federated.studyfile import LOADINGS, Study, opened_by
@@ -44,6 +45,10 @@ from securegen.stats.tables import Summary, write_qc, write_tables
 from securegen.study import Inputs, Log, open_genotypes, silent
 from securegen.version import VERSION
 
+CHANGED = (
+    "genotypes, phenotypes, covariates or filters changed since this site began the study: bring the files back, or start "
+    "another study"
+)
 Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 
 
@@ -94,10 +99,14 @@ def run_site(
     with open_state(state, study) as memory:
         board.withdraw_stop()
         try:
-            own = _open_inputs(folder, study, variants, site, inputs, log)
-            salt = _same_inputs(memory, inputs, own.reader.samples)
+            own = _open_inputs(folder, study, variants, site, memory, inputs, log)
+            commitment = _same_inputs(memory, inputs, own.reader.samples)
             with (connect or _in_folder)(board) as transport:
+<<<<<<< HEAD
                 return _take_part(transport, board, site, identity, memory, state, own, salt, out, digits, filters, log)
+=======
+                return _take_part(transport, board, site, identity, memory, own, commitment, out, digits, filters, log)
+>>>>>>> w-sites
         except PeerError:
             raise
         except SecuregenError as error:
@@ -119,12 +128,14 @@ class _Own:
     planned: list[Planned]
 
 
-def _open_inputs(folder: Path, study: Study, variants: Variants, site: str, inputs: Inputs, log: Log) -> _Own:
+def _open_inputs(
+    folder: Path, study: Study, variants: Variants, site: str, memory: SiteState, inputs: Inputs, log: Log
+) -> _Own:
     reader = open_genotypes(replace(inputs, dosage_grid=study.dosage_grid), log)
     aligned, alignment = align_reader(reader, variants, site)
     for line in describe(alignment):
         log(line)
-    traits = read_traits(study, site, inputs, reader.samples, _components(folder, study, reader, site))
+    traits = read_traits(study, site, inputs, reader.samples, _components(folder, study, reader, site, memory))
     return _Own(aligned, traits, plan_analyses(study, site, traits, reader.samples, log))
 
 
@@ -139,12 +150,20 @@ def _take_part(
     admit(study, own.planned, samples, state, guard)
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
+<<<<<<< HEAD
     design = federated_design(study, own.planned, own.traits, samples, guarded(secure.total, guard))
     charge(study, design, max(a.model.samples for a in design.analyses), samples, state, guard)
     withheld = Withheld()
     tables, quality = _tables(study, design, secure, own.reader, out, digits, filters, withheld)
     for line in withheld.lines():
         log(line)
+=======
+    try:
+        design = federated_design(study, own.planned, own.traits, own.reader.samples, secure.total)
+    except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
+        secure.refuse(OUT_OF_BOUNDS)
+    tables, quality = _tables(study, design, secure, own.reader, out, digits, filters)
+>>>>>>> w-sites
     forget_keys(memory)
     session.post(FINISHED, session.made(FINISHED, lambda: ({}, None)))
     transport.leave()
@@ -170,28 +189,35 @@ def _same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
     Raises ArtefactError when files, people or software changed since it began: half the sums would be of other data.
     """
     salt = memory.once("salt", lambda: secrets.token_bytes(32))
-    version = memory.once("version", VERSION.encode).decode()
-    if version != VERSION:
+    software = f"securegen {VERSION}, NumPy {np.__version__}, {platform.machine()}, {' '.join(platform.libc_ver())}"
+    begun = memory.once("software", software.encode).decode()
+    if begun != software:
         raise ArtefactError(
-            f"this site began the study with securegen {version}, this is {VERSION}: go on with {version}, or start another study"
+            f"this site began the study with {begun}; this is {software}: go on with the former, or start another study"
         )
-    people = sha256(*(f"{f}\t{i}".encode() for f, i in zip(samples.fid, samples.iid, strict=True)))
-    now = commitment_to_inputs(salt, {**inputs.digests(), "samples": people, "version": VERSION})
+    people = sha256(
+        *(f"{f}\t{i}".encode(errors="surrogateescape") for f, i in zip(samples.fid, samples.iid, strict=True))
+    )
+    now = commitment_to_inputs(salt, {**inputs.digests(), "samples": people, "software": software})
     if memory.once("inputs", now.encode).decode() != now:
-        raise ArtefactError(
-            "genotypes, phenotypes, covariates or filters changed since this site began the study: bring the files back, "
-            "or start another study"
-        )
+        raise ArtefactError(CHANGED)
     return now
 
 
-def _components(folder: Path, study: Study, reader, site: str) -> np.ndarray:
+def _components(folder: Path, study: Study, reader, site: str, memory: SiteState) -> np.ndarray:
+    """(N, C) coordinates, the same at every start: kept, for in another order of additions their last bits differ."""
     if not study.components:
         return np.empty((len(reader.samples), 0))
     path = folder / LOADINGS
     if not path.is_file() or sha256_file(path) != study.loadings_digest:
         raise ProtocolError(f"{path} is not the file of loadings that the study names: it was altered")
-    return project(reader, read_loadings(path), site)[:, : study.components]
+    made = memory.once(
+        "components", lambda: project(reader, read_loadings(path), site)[:, : study.components].tobytes()
+    )
+    found = np.frombuffer(made, np.float64)
+    if found.size != len(reader.samples) * study.components:
+        raise ArtefactError(CHANGED)
+    return found.reshape(len(reader.samples), study.components)
 
 
 def _tables(

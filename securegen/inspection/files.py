@@ -15,6 +15,7 @@ from securegen.ckks.planner import Plan
 from securegen.errors import ArtefactError, SecuregenError
 from securegen.federated import identity
 from securegen.inspection.folders import describe_study_folder, parameters_facts, public_key_facts
+from securegen.io.strict_json import read_regular
 from securegen.provenance import records_in
 
 Found = dict[str, Any]
@@ -68,6 +69,8 @@ def describe_file(path: Path) -> Found | None:
         return {"kind": "owner's box, encrypted under the owner's key", "facts": {"bytes": path.stat().st_size}}
     if path.suffix == ".toml":
         return _toml(path)
+    if path.suffix == ".msg":
+        return _message(path)
     if start[:1] == b"{":
         return _json(path)
     return _table(path, start)
@@ -109,6 +112,15 @@ def _signing_key(path: Path) -> Found:
 def _verify_key(path: Path) -> Found:
     facts = {"fingerprint": identity.fingerprint(identity.read_verify_key(path))}
     return {"kind": "verification key of a federated study (public)", "facts": facts}
+
+
+def _message(path: Path) -> Found:
+    from securegen.federated.messages import read_head
+
+    body = read_head(read_regular(path, "a message"), str(path))["body"]
+    facts = {k: body[k] for k in ("study", "site", "step")} | {"bytes": (body["payload"] or {"size": 0})["size"]}
+    checks = {"signature": "not checked: securegen study status checks every message of a study"}
+    return {"kind": "message of a federated study", "facts": facts, "checks": checks}
 
 
 def _private_pem(path: Path) -> Found:

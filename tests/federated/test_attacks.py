@@ -69,7 +69,7 @@ def masks_of(site: str, keys: PairKeys, after: str, step: str = STEP, layout: La
     context = rounds.mask_context(step, after, layout)
     for other, key in keys.pairs.items():
         mask = layout.unpack(rounds.keystream(rounds.derive(key, "mask", context), 0, layout.size))
-        words = layout.add(words, mask if site < other else layout.negate(mask))
+        words = (layout.add if site < other else layout.subtract)(words, mask)
     return words
 
 
@@ -114,8 +114,8 @@ def test_a_crafted_message_opens_nothing(trio, monkeypatch, protected):
     until(trio, act, lambda: all((trio.folder / s / f"{STEP}.msg").is_file() for s in ("anna", "bert")))
     keys = keys_of(trio, "cora")
     anna, bert = (trio.board().read(trio.study.site(s), STEP) for s in ("anna", "bert"))
-    seen = added(
-        rows_in(anna, keys), LAYOUT.negate(masks_of("anna", PairKeys({"cora": keys.pairs["anna"]}, {}), anna.after))
+    seen = LAYOUT.subtract(
+        rows_in(anna, keys), masks_of("anna", PairKeys({"cora": keys.pairs["anna"]}, {}), anna.after)
     )
     assert np.array_equal(LAYOUT.decode(seen), OWN["anna"]) == (not protected)
     assert looks_uniform(seen) == protected
@@ -363,7 +363,7 @@ def test_a_step_is_never_made_a_second_time(trio, monkeypatch, protected):
         with contextlib.suppress(PeerError):
             trio.act_once("anna", lambda s: honest(s, fewer))
         after, keys = trio.board().read(trio.study.site("anna"), STEP), keys_of(trio, "cora")
-        difference = added(rows_in(before, keys), LAYOUT.negate(rows_in(after, keys)))
+        difference = LAYOUT.subtract(rows_in(before, keys), rows_in(after, keys))
         assert np.array_equal(LAYOUT.decode(difference), person)
         return
     raw = path.read_bytes()

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from click.testing import CliRunner
 from securegen import api
 from securegen.cli.main import main
 from securegen.errors import ArtefactError, InputError, PeerError, PolicyError, ProtocolError, SecuregenError
-from securegen.federated import hub, identity, rehearsal, studyfile
+from securegen.federated import hub, identity, rehearsal, rounds, site, studyfile
 from securegen.federated.identity import read_identity
 from securegen.federated.projection import project, read_loadings
 from securegen.federated.site import run_site
@@ -276,6 +277,22 @@ def test_site_indicators_and_components_are_covariates(tmp_path, cohort):
     assert (tmp_path / "site1" / "result.QT.glm.linear").read_bytes() == expected["QT"]
 
 
+def test_two_sites_and_commitments_write_the_same_tables(tmp_path, cohort):
+    inputs = Inputs(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",))
+    expected = plain_text(tmp_path, cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",))
+    sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 2)
+    rehearsal.set_up(tmp_path / "two", inputs, sites, print, two_sites_learn_each_other=True)
+    done = take_turns(tmp_path / "two", inputs, sites)
+    assert (tmp_path / "two" / "site2" / "result.QT.glm.linear").read_bytes() == expected["QT"]
+    assert any("two sites" in w for w in done["site1"].receipt.warnings)
+    sites = prepare(tmp_path / "three", cohort, pheno_name=("QT",))[1]
+    restart(tmp_path / "three", cohort, sites, commit=True)
+    done = take_turns(tmp_path / "three", inputs, sites)
+    assert (tmp_path / "three" / "site3" / "result.QT.glm.linear").read_bytes() == expected["QT"]
+    posted = list((tmp_path / "three" / "shared" / "site1").glob("*.commit.msg"))
+    assert len(posted) == len([r for r in done["site1"].opened["rounds"] if r["rows"]])
+
+
 def test_projection_is_the_sum_of_the_definition(tmp_path, cohort):
     lines = [
         "#CHROM\tPOS\tID\tEFFECT_ALLELE\tOTHER_ALLELE\tFREQ\tPC1\n",
@@ -304,6 +321,38 @@ def test_a_site_below_the_minimum_refuses_before_it_sends_anything(tmp_path, coh
     assert hub.progress(tmp_path / "shared", study)[0].stopped == "PolicyError"
     with pytest.raises(PeerError, match="site site1 stopped with PolicyError"):
         one_site(tmp_path, inputs, "site2")
+
+
+@pytest.mark.parametrize("target", ["design-0005", "variants-00000", "variants-00000-missing"])
+def test_totals_that_people_cannot_give_end_in_one_line_or_in_tables(tmp_path, cohort, monkeypatch, target):
+    """site3 adds what it likes: the others stop with an error of their own, or write numbers; nobody ends in a traceback."""
+
+    class Deviant(rounds.SecureSum):
+        def _masked(self, step, layout, after):
+            if self._session.site == "site3" and step.name == target:
+                noise = np.random.default_rng(3).integers(-300, 300, step.make().shape)
+                changed = step.make() + (
+                    noise if target.startswith("variants") else [[-1000 * (i % 2)] for i in range(len(noise))]
+                )
+                step = replace(step, make=lambda: changed)
+            return super()._masked(step, layout, after)
+
+    inputs, sites, _ = prepare(tmp_path, cohort)
+    monkeypatch.setattr(site, "SecureSum", Deviant)
+    done: dict[str, str] = {}
+    for name in NAMES * 40:
+        try:
+            if name not in done:
+                one_site(tmp_path, inputs, name)
+                done[name] = "tables"
+        except PeerError as error:
+            if "stopped" in str(error):
+                done[name] = "stopped"
+        except SecuregenError as error:
+            done[name] = str(error)
+    assert set(done) == set(NAMES) and all(len(text.splitlines()) == 1 for text in done.values())
+    if target == "design-0005":
+        assert any("a total is not what the people of these sites can give" in text for text in done.values())
 
 
 def one_site_stops(work: Path, inputs: Inputs, name: str) -> type[SecuregenError]:

@@ -31,7 +31,9 @@ def test_sums_of_three_sites_are_exact_and_a_row_is_one_integer(widths, data):
             integer, offset = integer + (value << offset), offset + width
         opened = int.from_bytes(raw[i * layout.row_bytes : (i + 1) * layout.row_bytes], "little")
         assert opened == integer % (1 << offset), "more than a function of the totals is opened"
-    assert not layout.add(total, layout.negate(total)).any()
+    assert not layout.subtract(total, total).any()
+    back = layout.subtract(layout.subtract(total, layout.encode(rows[2])), layout.encode(rows[1]))
+    assert np.array_equal(back, layout.encode(rows[0]))
 
 
 @pytest.mark.parametrize("width", [8, 63, 64, 256])

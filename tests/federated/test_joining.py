@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from securegen.cli.main import main
-from securegen.errors import PolicyError, SecuregenError, UsageError
+from securegen.errors import PolicyError, SecuregenError, StorageError, UsageError
 from securegen.federated import hub, identity, studyfile
 from securegen.federated.site import run_site
 from securegen.federated.studyfile import Site
@@ -70,6 +70,24 @@ def test_one_form_of_fingerprints_everywhere(study, tmp_path):
     for where, text in shown.items():
         assert all(mark in text.replace("\n", "") for mark in wanted), where
     assert "never" in shown["status"] and "nan" not in shown["status"]
+
+
+def test_a_message_can_be_inspected(study, tmp_path):
+    join(tmp_path, "--trust-study-file")
+    path = tmp_path / "shared" / "anna" / "accept.msg"
+    said = run("inspect", path).output
+    assert "message of a federated study" in said and study.digest in said.replace("\n", "")
+    path.write_bytes(b"{" * 5)
+    with pytest.raises(SecuregenError, match="not JSON"):
+        run("inspect", path)
+
+
+def test_a_folder_under_the_name_of_the_stop_is_one_line(study, tmp_path):
+    join(tmp_path, "--trust-study-file")
+    (tmp_path / "shared" / "anna" / "stopped.msg").mkdir()
+    key = identity.read_identity(tmp_path / "anna" / "site.secret")
+    with pytest.raises(StorageError, match="cannot remove .*stopped.msg"):
+        run_site(tmp_path / "shared", tmp_path / "anna", key, Inputs("none"), "out")
 
 
 def test_a_site_reads_what_will_be_opened_and_gives_every_fingerprint(study, tmp_path):
