@@ -250,14 +250,18 @@ def opened_by(study: Study) -> list[str]:
         out += ["Σx and Σx² of every phenotype and covariate, and their products summed over everybody"]
     if "logistic" in tests:
         out += ["gradient and Hessian of each Newton step of the null model"]
-    out += ["for every variant Σg, Σg², the number of missing calls, and Σ g × each column with missing calls at the mean"]
+    out += [
+        "for every variant Σg, Σg², the number of missing calls, and Σ g × each column with missing calls at the mean"
+    ]
     if study.qc:
         out += ["for every variant, counts over founders for frequencies, missingness and Hardy–Weinberg tests"]
     if study.missing == "complete":
         out += [f"where {study.fewest_people} or more people of a site lack a call, or nobody, the products of columns "
                 "over those who do"]  # fmt: skip
     if study.openings != ALL:
-        out += [f"at how many sites fewer than {study.fewest_people} people would stand out in a variant: nothing else of it"]
+        out += [
+            f"at how many sites fewer than {study.fewest_people} people would stand out in a variant: nothing else of it"
+        ]
     return [*out, *what_can_be_read(study.openings)]
 
 
