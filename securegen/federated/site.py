@@ -102,11 +102,9 @@ def run_site(
             own = _open_inputs(folder, study, variants, site, memory, inputs, log)
             commitment = _same_inputs(memory, inputs, own.reader.samples)
             with (connect or _in_folder)(board) as transport:
-<<<<<<< HEAD
-                return _take_part(transport, board, site, identity, memory, state, own, salt, out, digits, filters, log)
-=======
-                return _take_part(transport, board, site, identity, memory, own, commitment, out, digits, filters, log)
->>>>>>> w-sites
+                return _take_part(
+                    transport, board, site, identity, memory, state, own, commitment, out, digits, filters, log
+                )
         except PeerError:
             raise
         except SecuregenError as error:
@@ -150,20 +148,15 @@ def _take_part(
     admit(study, own.planned, samples, state, guard)
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
-<<<<<<< HEAD
-    design = federated_design(study, own.planned, own.traits, samples, guarded(secure.total, guard))
+    try:
+        design = federated_design(study, own.planned, own.traits, samples, guarded(secure.total, guard))
+    except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
+        secure.refuse(OUT_OF_BOUNDS)
     charge(study, design, max(a.model.samples for a in design.analyses), samples, state, guard)
     withheld = Withheld()
     tables, quality = _tables(study, design, secure, own.reader, out, digits, filters, withheld)
     for line in withheld.lines():
         log(line)
-=======
-    try:
-        design = federated_design(study, own.planned, own.traits, own.reader.samples, secure.total)
-    except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
-        secure.refuse(OUT_OF_BOUNDS)
-    tables, quality = _tables(study, design, secure, own.reader, out, digits, filters)
->>>>>>> w-sites
     forget_keys(memory)
     session.post(FINISHED, session.made(FINISHED, lambda: ({}, None)))
     transport.leave()
