@@ -149,7 +149,7 @@ class Sums:
 
     g: (V, J) int64, Σ_i g_ij x_ik; m: (V, J) int64, Σ_i m_ij x_ik; q: (V, Jq) int64, Σ_i g_ij² x_ik for the Jq columns
     flagged `squared`, in order; mm: (V, J(J+1)/2) int64, Σ_i m_ij x_ik x_il for k <= l row by row, or None where the
-    engine does not sum it.
+    engine does not sum it; withheld: (V,) bool, rows of zeros that their owner does not let be seen, None for none.
     """
 
     start: int
@@ -157,6 +157,7 @@ class Sums:
     m: IntArray
     q: IntArray
     mm: IntArray | None = None
+    withheld: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.g)

@@ -203,8 +203,10 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, 
     members = [opt.inputs_from(options | c, qc=filters.active) for c in cohorts]
     if openings is None:
         openings = ALL if compare_plain else STRICT
-    elif engine not in ("federated", "mpc"):
-        raise UsageError(f"--openings is about what several parties see of each other's people, not --engine {engine}")
+    elif engine != "federated" and (engine, split, reveal) != ("mpc", "vertical", "aggregates"):
+        raise UsageError(
+            "--openings is for parties who see sums of each other's people: --engine federated, or mpc --reveal aggregates"
+        )
     if engine not in ("federated", "mpc") and (len(members) > 1 or sites):
         raise UsageError(
             f"several files of genotypes and --sites are for sites that share no data, not for --engine {engine}"
@@ -221,7 +223,7 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, 
         from securegen.cli.run_mpc import Choices, check, run_mpc
 
         choices = Choices(
-            split, sites, reveal, threshold, consent_aggregates, threads or os.cpu_count() or 1
+            split, sites, reveal, threshold, consent_aggregates, threads or os.cpu_count() or 1, openings
         )  # fmt: skip
         check(members, choices, filters)
         opened = choices.opened

@@ -18,6 +18,7 @@ from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.design import Analysis
 from securegen.errors import PeerError, ProtocolError, SecuregenError, UsageError
 from securegen.federated.rehearsal import start
+from securegen.governance.openings import STRICT
 from securegen.io.output import copy_file, make_working_folder
 from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, ROLES, VERTICAL
 from securegen.mpc.gwas import ask_consent
@@ -46,6 +47,7 @@ class Choices:
     threshold: float | None = None
     consent_aggregates: bool = False
     threads: int = 1
+    openings: str = STRICT
 
     @property
     def opened(self) -> str | None:
@@ -135,6 +137,8 @@ def _owner_calls(inputs: Inputs, choices: Choices, split: str, limit: int) -> di
     }
     for call in calls.values():
         call += agreed
+    if split == VERTICAL and choices.reveal == AGGREGATES:
+        calls["genotypes"] += ["--openings", choices.openings]
     for name, role in ROLES[split].items():
         if role == "server":
             calls[name] = ["party", "--role", "server"]

@@ -63,17 +63,21 @@ class RowRule:
         """(V,) bool of consecutive blocks in file order. before: the opened rows of up to 500 variants before them, a
         block a row, in order."""
         kept: list[GenotypeBlock] = list(before)
-        out = []
-        for block in blocks:
-            for first in range(0, len(block), CHUNK):
-                part = _rows(block, np.arange(first, min(first + CHUNK, len(block))))
-                veto = self._chunk(part, kept)
-                out.append(veto)
-                if self._strict:
-                    last = part.start + len(part)
-                    taken = [_rows(part, np.array([v])) for v in np.flatnonzero(~veto)[-openings.WINDOW :]]
-                    kept = [r for r in [*kept, *taken] if last - r.start <= openings.WINDOW]
+        out = [self.scan(block, kept) for block in blocks]
         return np.concatenate(out) if out else np.zeros(0, bool)
+
+    def scan(self, block: GenotypeBlock, kept: list[GenotypeBlock]) -> np.ndarray:
+        """(V,) bool of one block. kept: the rows taken before it, a block a row; changed into those for the next block."""
+        out = []
+        for first in range(0, len(block), CHUNK):
+            part = _rows(block, np.arange(first, min(first + CHUNK, len(block))))
+            veto = self._chunk(part, kept)
+            out.append(veto)
+            if self._strict:
+                last = part.start + len(part)
+                taken = [_rows(part, np.array([v])) for v in np.flatnonzero(~veto)[-openings.WINDOW :]]
+                kept[:] = [r for r in [*kept, *taken] if last - r.start <= openings.WINDOW]
+        return np.concatenate(out)
 
     def _chunk(self, part: GenotypeBlock, kept: list[GenotypeBlock]) -> np.ndarray:
         good = np.ones(len(part), bool)

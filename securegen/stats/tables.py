@@ -38,7 +38,8 @@ def result_columns(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1
         sums.q[:, list(analysis.squares)],
         sums.mm,
     )
-    return TESTS[analysis.test](part, analysis.model, grid=grid)
+    columns = TESTS[analysis.test](part, analysis.model, grid=grid)
+    return columns if sums.withheld is None else _without(columns, sums.withheld)
 
 
 def _without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, np.ndarray]:
