@@ -24,7 +24,7 @@ from securegen.governance.receipt import outsourced_receipt, plain_receipt
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, table_path
-from securegen.study import Inputs, silent
+from securegen.study import Inputs, close_samples, silent
 from securegen.vocabulary import QC_COLUMNS
 
 
@@ -83,7 +83,7 @@ def run_plain(
             for path in api.plain_qc(study, out):
                 log(f"wrote {path}")
     print_summaries(tables, log, filters)
-    receipt = plain_receipt([t.path for t in tables])
+    receipt = plain_receipt([t.path for t in tables], close_samples(study.design))
     log.write(
         receipt=receipt.to_json(),
         engine="plain", parameters={"bits": max(a.model.bits for a in study.design.analyses)}, bytes={},
@@ -132,7 +132,7 @@ def run_ckks(
         sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
         sizes["public_key"] = (owner / "key.public").stat().st_size
         log.seconds["gwas"] = served["seconds"]["gwas"]
-        receipt = outsourced_receipt([*(t.path for t in tables), *paths], encryptor)
+        receipt = outsourced_receipt([*(t.path for t in tables), *paths], encryptor, close_samples(study.design))
         log.note(receipt.lines())
         log.write(
             receipt=receipt.to_json(),
