@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from securegen.errors import ProtocolError
+from securegen.errors import ProtocolError, StorageError
 from securegen.federated.identity import Identity
 from securegen.federated.message_folder import SUFFIX, MessageFolder
 from securegen.federated.messages import ACCEPT, FINISHED, STOPPED, write_message
@@ -23,9 +23,14 @@ from securegen.model import Variants
 def open_folder(folder: Path, study_file: Path | None = None) -> tuple[Study, Variants]:
     """The signed study of a folder and its variant list. Raises ArtefactError or ProtocolError when they do not match."""
     study = read_study(study_file or folder / STUDY)
-    variants = read_variants(folder / VARIANTS)
-    if variants.digest() != study.variants_digest:
-        raise ProtocolError(f"{folder / VARIANTS} is not the variant list that the study names: it was altered")
+    path = folder / VARIANTS
+    if not path.is_file():
+        raise StorageError(f"there is no variant list {path}")
+    with path.open("rb") as stream:
+        plain = stream.read(1) == b"#"  # neither a bim nor compressed
+    variants = read_variants(path) if plain else None
+    if variants is None or variants.digest() != study.variants_digest:
+        raise ProtocolError(f"{path} is not the variant list that the study names: it was altered")
     return study, variants
 
 

@@ -55,7 +55,7 @@ def fingerprint(verify_key: bytes) -> str:
     """What people compare by telephone: 128 bits, in groups of four hexadecimal digits.
 
     >>> fingerprint(bytes(32))
-    '9a8d-7f14-20a6-0f27-3d10-a4a0-fc3b-2a4c'
+    '3a63-3b62-1e12-d78f-3ec7-153d-1562-a014'
     """
     digits = sha256(b"fingerprint", verify_key)[:32]
     return "-".join(digits[i : i + 4] for i in range(0, 32, 4))

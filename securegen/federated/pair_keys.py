@@ -79,14 +79,15 @@ def agree_on_keys(session: Session, inputs: str) -> PairKeys | None:
         value = {"pairs": {n: k.hex() for n, k in pairs.items()}, "senders": {n: k.hex() for n, k in senders.items()}}
         state.remember("pairs", lambda: value, _PAIRS)
         agreed = state.remember("agreed", lambda: {"transcript": session.transcript}, _AGREED)
-    for private in ("private", "sealed"):
+    finished = state.get("finished") is not None
+    for private in ("private", "sealed", *(["pairs"] if finished else [])):
         state.forget(private)
     session.transcript = agreed["transcript"]
+    if finished:
+        return None
     kept = state.recall("pairs", _PAIRS)
     if kept is None:
-        if state.get("finished") is None:
-            raise ArtefactError(f"{state.folder} lacks the keys of the study: bring it back, or start another study")
-        return None
+        raise ArtefactError(f"{state.folder} lacks the keys of the study: bring it back, or start another study")
     if set(kept["pairs"]) != set(order) - {session.site} or set(kept["senders"]) != set(order):
         raise ArtefactError(f"{state.folder} has the keys of other sites")
     return PairKeys(kept["pairs"], kept["senders"])

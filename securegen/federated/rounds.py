@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, NoReturn
 
@@ -105,7 +105,7 @@ class SecureSum:
         session, known = self._session, {}
         own: dict[str, Message] = {}
         after = session.transcript
-        steps = [Step(**{**vars(s), "make": cache(s.make)}) for s in steps]
+        steps = [replace(s, make=cache(s.make)) for s in steps]
         for s in steps:
             layout = Layout(s.count, s.widths)
             known[s.name] = self._known(s.name, layout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import click
@@ -88,6 +89,22 @@ def test_a_folder_under_the_name_of_the_stop_is_one_line(study, tmp_path):
     key = identity.read_identity(tmp_path / "anna" / "site.secret")
     with pytest.raises(StorageError, match="cannot remove .*stopped.msg"):
         run_site(tmp_path / "shared", tmp_path / "anna", key, Inputs("none"), "out")
+
+
+@pytest.mark.parametrize("what", ["fifo", "absent", "huge position", "bytes"])
+def test_a_variant_list_that_is_none_is_one_line(study, tmp_path, what):
+    path = tmp_path / "shared" / "variants.tsv"
+    text = path.read_text()
+    path.unlink()
+    if what == "fifo":
+        os.mkfifo(path)
+    elif what == "huge position":
+        path.write_text(text.replace("\t1\trs0", "\t" + "9" * 40 + "\trs0"))
+    elif what == "bytes":
+        path.write_bytes(bytes(range(256)))
+    with pytest.raises(SecuregenError) as caught:
+        join(tmp_path, "--trust-study-file")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_site_reads_what_will_be_opened_and_gives_every_fingerprint(study, tmp_path):
