@@ -211,12 +211,12 @@ class SiteSums:
             here = at[block.start - start : block.start - start + len(block)]
             if block.missing is None or (here < 0).all():
                 continue
-            rows = here[here >= 0]
-            missing = block.missing[here >= 0]
+            rows, analysed = here[here >= 0], {i: self.values[:, i] != 0 for _, i in pairs}
+            calls = {i: np.nonzero(block.missing[here >= 0] & people) for i, people in analysed.items()}
             for k, (j, i) in enumerate(pairs):
-                n, s = opened.called[i][rows], opened.dosage[i][rows]
+                n, s, (row, person) = opened.called[i][rows], opened.dosage[i][rows], calls[i]
                 power = 1 if k < len(self.sets.filled) else 2
-                out[rows, k] = filled(missing, n, s, self.values[:, j], power=power)
+                out[rows, k] = filled(row, n, s, self.values[person, j], power=power)
         return out
 
     def own_pairs(self, opened: OpenedCounts, rows: IntArray, start: int, stop: int, a: Analysis) -> np.ndarray:

@@ -22,15 +22,18 @@ def exactly(n: IntArray, g: IntArray, s: IntArray, m: IntArray) -> IntArray:
     return n * g + s * m
 
 
-def filled(missing: np.ndarray, n: IntArray, s: IntArray, x: IntArray, *, power: int = 1) -> IntArray:
-    """(V,) Σ over the people without a call of (s/n)^power·x, each rounded half up to a whole number.
+def filled(row: IntArray, n: IntArray, s: IntArray, x: IntArray, *, power: int = 1) -> IntArray:
+    """(V,) Σ over missing calls of (s/n)^power·x, each rounded half up to a whole number.
 
-    missing: (V, N) bool; n, s: (V,); x: (N,). What one site adds of its people says nothing of x modulo n.
+    row, x: (C,), the variant and the column's value of each missing call; n, s: (V,). What one site adds of its people
+    says nothing of x modulo n.
     """
-    row, person = np.nonzero(missing & (x != 0))
-    n, s = np.maximum(n, 1)[row].astype(object) ** power, s[row].astype(object) ** power
-    values = (2 * s * x[person].astype(object) + n) // (2 * n)
-    out = np.zeros(len(missing), np.int64)
+    largest = [int(np.abs(v).max(initial=1)) for v in (n, s, x)]
+    if 2 * max(largest[0], largest[1]) ** power * max(largest[2], 1) >= 1 << 62:
+        n, s, x = (v.astype(object) for v in (n, s, x))
+    top, bottom = s[row] ** power, np.maximum(n, 1)[row] ** power
+    values = (2 * top * x + bottom) // (2 * bottom)
+    out = np.zeros(len(n), np.int64)
     np.add.at(out, row, values.astype(np.int64))
     return out
 
