@@ -31,7 +31,7 @@ from securegen.federated.fields import NARROW, field_bits
 from securegen.federated.rounds import OUT_OF_BOUNDS, SecureSum, Step, SumCheck
 from securegen.federated.variant_sums import READ, OpenedCounts, Sets, SiteSums, Withheld
 from securegen.governance import openings
-from securegen.governance.rows import RowRule
+from securegen.governance.rows import CHUNK, RowRule
 from securegen.model import GenotypeBlock, GenotypeReader, ImputedSums, IntArray, OpenedSums, Sums
 from securegen.stats.imputed import exactly
 
@@ -155,7 +155,7 @@ def _flags(study: SiteSums, segments: Sequence[Segment], before: list[GenotypeBl
         out = np.zeros((last - first, 1 + len(sets)), np.int64)
 
         def blocks() -> Iterator[GenotypeBlock]:
-            for block in study.blocks(first, last):
+            for block in study.blocks(first, last, CHUNK):
                 if block.missing is not None:
                     for k, i in enumerate(sets):
                         lack = block.missing[:, study.values[:, i] != 0].sum(axis=1, dtype=np.int64)

@@ -128,9 +128,9 @@ class SiteSums:
     def top(self) -> int:
         return 2 * self.reader.dosage_grid
 
-    def blocks(self, start: int, stop: int) -> Iterator[GenotypeBlock]:
-        for at in range(start, stop, READ):
-            yield self.reader.read(at, min(at + READ, stop))
+    def blocks(self, start: int, stop: int, size: int = READ) -> Iterator[GenotypeBlock]:
+        for at in range(start, stop, size):
+            yield self.reader.read(at, min(at + size, stop))
 
     def set_bounds(self) -> list[int]:
         """Largest totals of the counts of one variant, in the order of `own_counts`."""
