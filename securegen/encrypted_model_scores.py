@@ -6,32 +6,27 @@ owner's steps are those of `private_scores`. docs/prs-protocols.md lists every m
 
 from __future__ import annotations
 
-import json
 import secrets
 from pathlib import Path
 
-from securegen.ckks import artefact, prs_encrypted, prs_messages, prs_reply
+from securegen.ckks import prs_encrypted, prs_messages, prs_reply
 from securegen.ckks.cohort import Progress, no_progress, open_cohort
-from securegen.ckks.keys import PublicKey
 from securegen.ckks.prs_messages import Invitation
+from securegen.ckks.prs_schema import read_message
 from securegen.ckks.publickey import NONCE_BYTES
 from securegen.errors import ArtefactError
 from securegen.io.output import FOR_OTHERS, write_json
-from securegen.private_scores import (
-    PrivacyRules,
-    finish_invitation,
-    kept_plan,
-    plan_private,
-    replace_cap,
-    score_weights,
-    spend,
-    use_once,
-)
+from securegen.io.schema import hex_bytes, integer, one_of, record
+from securegen.io.strict_json import read_json
+from securegen.private_scores import finish_invitation, plan_private, score_weights, use_once
+from securegen.score_promises import PrivacyRules, kept_plan, spend
 from securegen.score_study import ScoreInputs
 from securegen.study import Log, silent
 
 CHALLENGE = "securegen score challenge 1"
 SECRETS = "product.json"
+_CHALLENGE = record(magic=one_of(CHALLENGE), nonce=hex_bytes(NONCE_BYTES))
+_SECRETS = record(own_nonce=hex_bytes(NONCE_BYTES), weight_scale=integer(1, 1 << 10))
 
 
 def challenge(path: Path) -> None:
@@ -42,13 +37,9 @@ def challenge(path: Path) -> None:
 def read_challenge(path: Path) -> bytes:
     """Raises ArtefactError when the file is not a challenge."""
     try:
-        content = json.loads(path.read_text())
-        nonce = bytes.fromhex(content["nonce"])
-        if content["magic"] != CHALLENGE or len(nonce) != NONCE_BYTES:
-            raise ValueError("not a nonce")
-        return nonce
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtefactError(f"{path} is not an evaluator's challenge: {error}") from None
+        return read_json(path, "a challenge", _CHALLENGE, most=1 << 12)["nonce"]
+    except FileNotFoundError:
+        raise ArtefactError(f"there is no challenge {path}: it was used already, or never made") from None
 
 
 def invite_product(
@@ -62,15 +53,15 @@ def invite_product(
 ) -> Invitation:
     """Model owner: an invitation whose parameters hold products of ciphertexts."""
     request = prs_messages.read_request(request_folder)
-    plan, _, size, cap = plan_private(request, inputs, rules, log)
+    plan, (match,), size = plan_private(request, inputs, log)
     weights = score_weights(plan)
     parameters, weight_scale, blinding = prs_encrypted.choose_product(
-        replace_cap(size, cap), samples=request.samples, rows=len(weights.dosage), columns=weights.columns,
-        dosage_max=2 * request.dosage_grid,
+        size, samples=request.samples, rows=len(weights.dosage), columns=weights.columns,
+        dosage_max=2 * request.dosage_grid, cap=rules.cap or 0,
     )  # fmt: skip
     own = secrets.token_bytes(NONCE_BYTES)
     nonce = prs_encrypted.joint_nonce(own, read_challenge(challenge_file))
-    made = finish_invitation(parameters, blinding, nonce, plan, size, cap, inputs.digits, folder, private, log)
+    made = finish_invitation(parameters, blinding, nonce, plan, match, size, inputs, rules, folder, private, log)
     write_json(private / SECRETS, {"own_nonce": own.hex(), "weight_scale": weight_scale}, mode=0o600)
     return made
 
@@ -80,18 +71,21 @@ def encrypt_model_for(
 ) -> None:  # fmt: skip
     """Model owner: charge the replies, then write the weights under the genotype owner's key, for the evaluator.
 
-    Raises PolicyError at the cap, ArtefactError when the key is not for this invitation.
+    Raises ArtefactError when the key is not for this invitation, or it is not outstanding.
     """
     invitation, plan = prs_messages.read_invitation(private / "invitation"), kept_plan(private)
-    kept = json.loads((private / SECRETS).read_text())
-    public = PublicKey.from_json(artefact.read_manifest(publickey, "encryption key", None).get("public"))
-    if public.parameters.to_json() != invitation.parameters.to_json():
+    try:
+        kept = read_json(private / SECRETS, "secrets of an invitation", _SECRETS)
+    except FileNotFoundError:
+        raise ArtefactError(f"{private} is not of an invitation for an encrypted model") from None
+    public = read_message(publickey, "encryption key")["public"]
+    if public.parameters != invitation.parameters:
         raise ArtefactError(f"{publickey} was not made with the parameters of this invitation")
     key = prs_reply.read_encryption_key(publickey, public, invitation.nonce)
-    spend(private, invitation, plan, inputs, rules)
+    spend(private, inputs, rules)
     prs_encrypted.write_encrypted_model(
-        score_weights(plan), key, invitation.parameters, folder, weight_scale=int(kept["weight_scale"]),
-        blinding=invitation.blinding, own_nonce=bytes.fromhex(kept["own_nonce"]),
+        score_weights(plan), key, invitation.parameters, folder, weight_scale=kept["weight_scale"],
+        blinding=invitation.blinding, own_nonce=kept["own_nonce"],
     )  # fmt: skip
 
 

@@ -175,7 +175,12 @@ def exact_gram(x: np.ndarray, y: np.ndarray) -> list[list[int]]:
 
     Split in 20-bit halves so that int64 never overflows for N < 2^22.
     """
-    assert max(int(np.abs(x).max(initial=0)), int(np.abs(y).max(initial=0))) <= 1 << 40 and len(x) < 1 << 22
+    largest = max(max(int(a.max(initial=0)), -int(a.min(initial=0))) for a in (x, y))
+    if largest > 1 << 40 or len(x) >= 1 << 22:
+        raise PlanError(
+            f"sums over {len(x)} samples of numbers up to 2^{largest.bit_length()} are not exact here: fewer than 2^22 "
+            "samples and numbers up to 2^40 are; use fewer bits"
+        )
     (xh, xl), (yh, yl) = ((a >> 20, a & ((1 << 20) - 1)) for a in (x, y))
     high, low = xh.T @ yh, xl.T @ yl
     middle = (xh.T @ yl).astype(object) + (xl.T @ yh).astype(object)

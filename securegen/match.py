@@ -189,7 +189,8 @@ def match_variants(
     row = np.flatnonzero(np.isin(word, USED))
     row = row[np.argsort(candidate[row], kind="stable")]
     variant = candidate[row]
-    assert (np.diff(variant) > 0).all()
+    if not (np.diff(variant) > 0).all():
+        raise ValueError("a variant was matched twice")
     swapped = np.isin(word[row], (SWAPPED, FLIPPED_SWAPPED))
     ambiguous = sum(is_ambiguous(*alleles[v]) for v in variant)
     match = Match(scoring, len(variants), word, how, candidate, row, variant, swapped, ambiguous)

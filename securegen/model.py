@@ -131,8 +131,10 @@ class Columns:
     squared: tuple[bool, ...]
 
     def __post_init__(self) -> None:
-        assert self.values.ndim == 2 and self.values.dtype == np.int64
-        assert self.values.shape[1] == len(self.names) == len(self.squared)
+        if self.values.ndim != 2 or self.values.dtype != np.int64:
+            raise ValueError("columns are a matrix of int64")
+        if not self.values.shape[1] == len(self.names) == len(self.squared):
+            raise ValueError("a column has a name and a mark")
 
     @property
     def squared_index(self) -> list[int]:

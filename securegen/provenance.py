@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import platform
 import re
 import resource
@@ -13,8 +13,44 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from securegen.errors import InputError
 from securegen.io.output import write_json, write_text
+from securegen.io.schema import Check, anything, either, has, integer, list_of, map_of, number, one_line, optional, text
+from securegen.io.strict_json import read_json
 from securegen.version import VERSION
+
+_SIZE = integer(0, 1 << 62)
+_COUNT = optional(_SIZE)
+_NUMBER = optional(number(-1e300, 1e300))
+
+
+def _sizes(value: object, where: str) -> dict[str, Any]:
+    """Bytes by name; those `sent` by party."""
+    found = map_of(anything, 256)(value, where)
+    return {k: (map_of(_SIZE, 256) if k == "sent" else _SIZE)(v, f"{where}.{k}") for k, v in found.items()}
+
+
+_WORDS = list_of(text(1 << 12), 0, 1 << 12)
+_FIELDS: dict[str, Check] = {
+    "command": text(256), "version": text(64), "engine": text(64), "samples": _COUNT, "variants": _COUNT,
+    "phenotypes": optional(list_of(text(255), 0, 1 << 14)), "missing": optional(text(64)), "reveal": optional(text(64)),
+    "seconds": map_of(number(0, 1e12), 64), "bytes": _sizes, "parameters": optional(has()),
+    "peak_rss_bytes": _COUNT, "planned_noise_margin_bits": _NUMBER, "machine": map_of(text(255), 16),
+    "promise": optional(map_of(either(map_of(either(map_of(_NUMBER, 64), _NUMBER), 1 << 14), _NUMBER), 1 << 14)),
+    "inputs": optional(map_of(text(255), 1 << 12)), "match": optional(map_of(map_of(_SIZE, 64), 1 << 12, name=text(4096))),
+    "receipt": optional(
+        has(
+            scenario=text(1 << 12), parties=list_of(map_of(text(1 << 14), 16), 0, 1 << 10), released=_WORDS,
+            assumptions=_WORDS, warnings=_WORDS,
+        )
+    ),
+    "call": has(
+        "command", "options", command=text(256), options=map_of(anything, 256),
+        digests=map_of(text(255), 1 << 14, name=text(4096)),
+    ),
+}  # fmt: skip
+# What readers of a record rely on; engines say more (docs/run-json.md), which is shown as it stands.
+RECORD = has(**_FIELDS, earlier=list_of(has("command", **_FIELDS), 0, 256))
 
 
 def peak_rss_bytes() -> int:
@@ -49,9 +85,11 @@ class RunLog:
         return f"{self.out}.log", f"{self.out}.run.json"
 
     def __call__(self, line: str) -> None:
+        line = one_line(line)  # names of others are in some of them
         self.lines.append(line)
         if not self.quiet:
-            print(line, file=sys.stderr)
+            with contextlib.suppress(OSError, ValueError):  # a full disk behind stderr is no reason to stop
+                print(line, file=sys.stderr)
 
     def note(self, lines: Iterable[str]) -> None:
         """Lines for PREFIX.log only."""
@@ -74,7 +112,7 @@ class RunLog:
         earlier = [
             r for r in records_in(f"{self.out}.run.json") if _verb(r["command"]) != _verb(self.record["command"])
         ]
-        write_json(f"{self.out}.run.json", self.record | ({"earlier": earlier} if earlier else {}))
+        write_json(f"{self.out}.run.json", _finite(self.record | ({"earlier": earlier} if earlier else {})))
         self.save_lines()
 
     def save_lines(self) -> None:
@@ -90,6 +128,15 @@ class RunLog:
         write_text(f"{self.out}.log", "\n\n".join([*kept, "\n".join(self.lines)]) + "\n")
 
 
+def _finite(value: Any) -> Any:
+    """null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _verb(command: str) -> str:
     """A command without its options."""
     return command.partition(" --")[0]
@@ -98,8 +145,13 @@ def _verb(command: str) -> str:
 def records_in(path: str | Path) -> list[dict[str, Any]]:
     """The records of a PREFIX.run.json, the last run first; none when it is not one."""
     try:
-        last = json.loads(Path(path).read_text())
-        found = [last, *last.pop("earlier", [])]
-        return [r for r in found if isinstance(r["command"], str)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return read_records(path)
+    except (FileNotFoundError, InputError):
         return []
+
+
+def read_records(path: str | Path) -> list[dict[str, Any]]:
+    """As `records_in`. Raises FileNotFoundError, InputError saying what is wrong with it."""
+    last = read_json(path, "the record of a run", RECORD, error=InputError)
+    earlier = last.pop("earlier", [])
+    return [r for r in (last, *earlier) if "command" in r]

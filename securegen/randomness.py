@@ -32,7 +32,8 @@ def keystream(key: bytes, nonce: int, size: int, offset: int = 0) -> np.ndarray:
     >>> bool((keystream(bytes(16), 7, 64)[32:] == keystream(bytes(16), 7, 32, offset=32)).all())
     True
     """
-    assert offset % 16 == 0 and 0 <= nonce < 1 << 64 and len(key) in (16, 32)
+    if offset % 16 or not 0 <= nonce < 1 << 64 or len(key) not in (16, 32):
+        raise ValueError(f"no keystream at byte {offset} for a key of {len(key)} bytes")
     counter = nonce.to_bytes(8, "big") + (offset // 16).to_bytes(8, "big")
     encryptor = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
     out = np.empty(size + 16, np.uint8)  # update_into asks for one spare block

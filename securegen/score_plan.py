@@ -29,9 +29,10 @@ from securegen.io.scoring import ADDITIVE, DOMINANT, DOSAGE, RECESSIVE
 from securegen.match import FLIPPED_SWAPPED, SWAPPED, Match
 from securegen.model import IntArray, TextArray
 
-DEFAULT_BITS: Final = 20
 MINIMUM_BITS: Final = 16
 MAXIMUM_BITS: Final = 40
+ROUNDING_SHARE: Final = 64  # of the last digit released: what rounding weights may change
+SPREADS: Final = 6  # standard deviations of that
 MAXIMUM_GRID: Final = 1 << 14  # 2D fits int16
 
 Imputation = Literal["cohort", "file", "none"]
@@ -124,6 +125,28 @@ def scale_exponent(largest: Fraction, bits: int) -> int:
     return bits - 1 - floor_log2
 
 
+def bits_for(weights: Sequence[Fraction], digits: int, grid: int = 1) -> int:
+    """Bits of the largest weight, so that a score as large as ‖w‖₂ is right in every digit released.
+
+    Rounding moves each weight by half a unit at most, a score of V of them by V units at most and, its roundings being as
+    good as independent, by √V units at 6 standard deviations (each is uniform: a variance of 1/12 a copy). The smaller of
+    the two stays below a 64th of 10^-digits·‖w‖₂. Fewer bits where sums would pass 2^58.
+
+    >>> bits_for([Fraction(1, 3)] * 800, 6)
+    29
+    >>> bits_for([Fraction(1, 3)] * 800, 3)
+    19
+    """
+    largest = max(abs(w) for w in weights)
+    power = Fraction(2) ** -scale_exponent(largest, 1)  # of two, below the largest weight
+    relative = [float(abs(w) / power) for w in weights if w]
+    norm, total = math.sqrt(math.fsum(r * r for r in relative)), math.fsum(relative)
+    moved = min(float(len(relative)), SPREADS * math.sqrt(4 * len(relative) / 12))
+    wanted = math.ceil(math.log2(ROUNDING_SHARE * moved * 10.0**digits / norm)) + 1
+    room = 59 - math.ceil(math.log2(6 * grid * total))
+    return max(MINIMUM_BITS, min(wanted, room, MAXIMUM_BITS))
+
+
 def _round_scaled(weight: Decimal, exponent: int) -> tuple[int, float]:
     """weight·2^exponent rounded half up, and how far that moved it."""
     p, q = weight.as_integer_ratio()
@@ -132,10 +155,13 @@ def _round_scaled(weight: Decimal, exponent: int) -> tuple[int, float]:
     return integer, abs(integer * q - p) / q
 
 
-def _quantise(match: Match, rows: IntArray, s: int, bits: int) -> tuple[int, IntArray, float]:
+def _quantise(
+    match: Match, rows: IntArray, s: int, bits: int | None, *, digits: int, grid: int
+) -> tuple[int, IntArray, float]:
     """Exponent, (K, 3) integers of 0, 1 and 2 copies of the effect allele, and Σ of what rounding can change a row by.
 
-    A weight is rounded once, so that two copies of an additive one count twice its integer.
+    bits: of the largest weight; None: `bits_for` the digits. A weight is rounded once, so that two copies of an additive
+    one count twice its integer.
     """
     file = match.scoring
     texts = [
@@ -147,6 +173,8 @@ def _quantise(match: Match, rows: IntArray, s: int, bits: int) -> tuple[int, Int
     largest = max(w.copy_abs() for row in weights for w in row)
     if largest == 0:
         raise InputError(f"score {file.names[s]}: every weight of the variants matched is zero")
+    if bits is None:
+        bits = bits_for([Fraction(max(w.copy_abs() for w in row)) for row in weights], digits, grid)
     exponent = scale_exponent(Fraction(*largest.as_integer_ratio()), bits)
     out = np.zeros((len(rows), 3), np.int64)
     moved = []
@@ -214,19 +242,21 @@ def plan_scores(
     dosage_grid: int = 1,
     imputation: Imputation = "cohort",
     counts: AlleleCounts | None = None,
-    bits: int = DEFAULT_BITS,
+    bits: int | None = None,
+    digits: int = 6,
 ) -> ScorePlan:
     """Integer weights of every score of the matches.
 
     imputation of missing genotypes: 'cohort' by the mean over called genotypes (needs counts of `used_variants`),
     'file' by the scoring file's allele frequency, 'none' by nothing (plink2's no-mean-imputation). Variants that no
-    sample is called at are left out when counts are given. bits: significant bits of a score's largest weight.
+    sample is called at are left out when counts are given. bits: significant bits of a score's largest weight; None: as
+    many as make `digits` released digits right (`bits_for`), for each score its own.
     Raises InputError (all weights zero, no called variant, frequency missing), UsageError (counts missing, two scores
     of one name, bits outside 16..40, grid outside 1..2^14), PlanError (a sum could pass 63 bits).
     """
     if imputation not in ("cohort", "file", "none"):
         raise UsageError(f"imputation is {imputation!r}: one of cohort, file, none")
-    if not MINIMUM_BITS <= bits <= MAXIMUM_BITS:
+    if bits is not None and not MINIMUM_BITS <= bits <= MAXIMUM_BITS:
         raise UsageError(f"{bits} bits a weight: between {MINIMUM_BITS} and {MAXIMUM_BITS}")
     if not 1 <= dosage_grid <= MAXIMUM_GRID:
         raise UsageError(f"a dosage grid of {dosage_grid}: between 1 and {MAXIMUM_GRID}")
@@ -238,7 +268,8 @@ def plan_scores(
     if imputation == "cohort" and counts is None:
         raise UsageError("mean imputation with the cohort's frequencies needs the cohort's allele counts")
     if counts is not None:
-        assert np.array_equal(counts.variant, variant)
+        if not np.array_equal(counts.variant, variant):
+            raise ValueError("allele counts of other variants than the scores use")
         variant = variant[counts.called > 0]
         left_out = len(counts.variant) - len(variant)
         if not len(variant):
@@ -267,7 +298,7 @@ def plan_scores(
         seen[at] = True
         for column in range(len(match.scoring.names)):
             s = len(exponents)
-            exponent, q, error = _quantise(match, rows, column, bits)
+            exponent, q, error = _quantise(match, rows, column, bits, digits=digits, grid=grid)
             slope, bend = q[:, 1] - q[:, 0], q[:, 2] - 2 * q[:, 1] + q[:, 0]
             a[at, s] = np.where(swapped, -slope - bend, slope)
             b[at, s] = bend
@@ -284,7 +315,9 @@ def plan_scores(
     for c, limit in enumerate(bound):
         if limit >= 1 << 63:
             label = names[c] if c < len(names) else "the allele counts"
-            raise PlanError(f"sums of {label} could reach 2^{limit.bit_length()}: use fewer bits a weight than {bits}")
+            raise PlanError(
+                f"sums of {label} could reach 2^{limit.bit_length()}: use fewer bits a weight (--weight-bits)"
+            )
     return ScorePlan(
         names, variant, grid, imputation, tuple(exponents), a, b if b.any() else None, u,
         np.array(constant, np.int64), bound, tuple(errors),

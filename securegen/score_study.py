@@ -19,7 +19,7 @@ from securegen.io.scoring import read_scorings
 from securegen.io.sscore import read_reference, write_match_log, write_sscore
 from securegen.match import MIN_OVERLAP, Match, match_variants
 from securegen.model import FloatArray, Samples, SelectableReader, Variants
-from securegen.score_plan import DEFAULT_BITS, AlleleCounts, ScorePlan, plan_scores, used_variants
+from securegen.score_plan import AlleleCounts, ScorePlan, plan_scores, used_variants
 from securegen.score_release import (
     DIGITS,
     ScoreTable,
@@ -38,10 +38,10 @@ class ScoreInputs:
     """What names a score run.
 
     score: scoring files; columns: 1-based numbers of id, effect allele and weights, or None to go by header names;
-    match_by: auto, id or position; imputation: cohort, file or none; bits: of a score's largest weight; digits:
-    significant digits released; minimum: fewest variants of a score, None for `minimum_variants`; allow: scores
-    that may have fewer; reference: a .sscore file to compare with; intercept, slope: of the logistic link, where
-    risks are wanted.
+    match_by: auto, id or position; imputation: cohort, file or none; bits: of a score's largest weight, None for as
+    many as its digits need; digits: significant digits released; minimum: fewest variants of a score, None for
+    `minimum_variants`; allow: scores that may have fewer; reference: a .sscore file to compare with; intercept,
+    slope: of the logistic link, where risks are wanted.
     """
 
     score: tuple[str, ...]
@@ -52,7 +52,7 @@ class ScoreInputs:
     strand_flips: bool = True
     min_overlap: float = MIN_OVERLAP
     imputation: str = "cohort"
-    bits: int = DEFAULT_BITS
+    bits: int | None = None
     digits: int = DIGITS
     minimum: int | None = None
     allow: tuple[str, ...] = ()
@@ -122,7 +122,10 @@ def make_plan(
     inputs: ScoreInputs, matches: Sequence[Match], counts: AlleleCounts | None, *, grid: int = 1, log: Log = silent
 ) -> ScorePlan:
     """Integer weights of every score; refuses models that are too small to be released (PolicyError)."""
-    plan = plan_scores(matches, dosage_grid=grid, imputation=inputs.imputation, counts=counts, bits=inputs.bits)  # type: ignore[arg-type]
+    plan = plan_scores(
+        matches, dosage_grid=grid, imputation=inputs.imputation, counts=counts, bits=inputs.bits,  # type: ignore[arg-type]
+        digits=inputs.digits,
+    )  # fmt: skip
     for line in plan.describe():
         log(line)
     if plan.left_out:

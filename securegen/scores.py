@@ -29,8 +29,10 @@ class ScoreSums:
     values: IntArray
 
     def __post_init__(self) -> None:
-        assert self.values.dtype == np.int64
-        assert self.values.shape[1] in (len(self.plan.names), len(self.plan.constant))
+        if self.values.dtype != np.int64:
+            raise ValueError("scores are sums of int64")
+        if self.values.shape[1] not in (len(self.plan.names), len(self.plan.constant)):
+            raise ValueError(f"{self.values.shape[1]} columns of sums, the plan has {len(self.plan.constant)}")
 
     @property
     def has_counts(self) -> bool:
@@ -104,5 +106,6 @@ def plain_scores(reader: GenotypeReader, plan: ScorePlan, *, block: int = BLOCK)
             total += second_copies(dosage, plan.dosage_grid).T.astype(np.int64) @ plan.second_weight[rows]
         if missing is not None:
             total += missing.T.astype(np.int64) @ plan.missing_weight[rows]
-    assert total.shape == (len(reader.samples), len(plan.constant))
+    if total.shape != (len(reader.samples), len(plan.constant)):
+        raise ValueError(f"scores of shape {total.shape} for {len(reader.samples)} people")
     return ScoreSums(plan, total)

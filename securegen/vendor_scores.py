@@ -6,8 +6,7 @@ The vendor runs `offer` and `answer`, the hospital `request` (see `ckks.prs_mess
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +15,65 @@ import numpy as np
 from securegen.ckks import artefact, keys, prs_messages, prs_vendor
 from securegen.ckks.cohort import _make_folder, ciphertext_shape, read_ciphertexts, write_ciphertexts
 from securegen.ckks.encryption import make_encryptor
-from securegen.ckks.prs_blinding import Blinding
-from securegen.ckks.prs_ledger import Ledger
-from securegen.ckks.prs_messages import Invitation
+from securegen.ckks.prs_messages import Announcement
 from securegen.ckks.prs_open import write_encryption_key
+from securegen.ckks.prs_parameters import SUM_LIMIT
 from securegen.ckks.prs_reply import read_encryption_key
+from securegen.ckks.prs_schema import MAXIMUM_SAMPLES, read_message, refuse_residues, whole
 from securegen.ckks.prs_vendor import VendorParameters
 from securegen.ckks.prs_weights import ScoreReader, second_rows
 from securegen.ckks.publickey import publish
 from securegen.encrypted_model_scores import read_challenge
-from securegen.errors import ArtefactError, ProtocolError, VerificationError
+from securegen.errors import ArtefactError, PlanError, ProtocolError, VerificationError
 from securegen.io.kept_arrays import keep_array, kept_array
 from securegen.io.output import PRIVATE_FOLDER, make_folder, write_json
+from securegen.io.schema import integer, record
+from securegen.io.strict_json import read_json
 from securegen.model import SelectableReader
-from securegen.private_scores import (
-    PrivacyRules,
-    keep_plan,
-    kept_plan,
-    missing_calls,
-    model_names,
-    plan_private,
-    score_weights,
-    use_once,
-)
+from securegen.private_scores import missing_calls, plan_private, score_weights, use_once
+from securegen.score_promises import PrivacyRules, keep_plan, kept_plan, promise, spend
 from securegen.score_release import ScoreTable, release
 from securegen.score_study import ScoreInputs
 from securegen.study import Log, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 BATCHES = "batches.json"
+_BATCHES = record(
+    people=integer(1, MAXIMUM_SAMPLES), dosage_max=integer(2, 1 << 15), bound=whole(1, SUM_LIMIT - 1),
+    blur=whole(0, SUM_LIMIT - 1),
+)  # fmt: skip
 
 
 def _batches(samples: int, vendor: VendorParameters) -> list[range]:
     return [range(i, min(i + vendor.batch, samples)) for i in range(0, samples, vendor.batch)]
+
+
+@dataclass(frozen=True)
+class Offer(Announcement):
+    """A vendor's model, encrypted in `folder`. blur: H; rows: of the encrypted model; batches: its files, key by key."""
+
+    folder: Path
+    blur: int
+    rows: int
+    batches: list[Any]
+
+    def parameters(self, samples: int, grid: int) -> VendorParameters:
+        """What a hospital computes from its own counts; raises ArtefactError when the offer is not for them."""
+        try:
+            own = prs_vendor.choose_vendor(
+                bound=self.bound + self.blur, samples=samples, rows=len(self.variant) + len(self.second),
+                columns=len(self.names), dosage_max=2 * grid,
+            )  # fmt: skip
+        except PlanError as error:
+            raise ArtefactError(f"{self.folder} offers what no plan holds: {error}") from None
+        if self.rows != len(self.variant) + len(self.second):
+            raise ArtefactError(f"{self.folder} has weights for {self.rows} rows, not for those that it names")
+        if len(self.batches) != len(_batches(samples, own)):
+            raise ArtefactError(
+                f"{self.folder} has {len(self.batches)} keys, {samples} people with {own.batch} a key need "
+                f"{len(_batches(samples, own))}"
+            )
+        return own
 
 
 def offer(
@@ -66,14 +91,18 @@ def offer(
     """Vendor: for every batch of people a fresh key and the model encrypted under it. `private` keeps keys and plan."""
     request = prs_messages.read_request(request_folder)
     nonce = read_challenge(challenge_file)
-    plan, _, size, cap = plan_private(request, inputs, rules, log)
+    plan, (match,), size = plan_private(request, inputs, log)
     weights = score_weights(plan)
+    bound, blur = size.sum_bound, size.blur
     vendor = prs_vendor.choose_vendor(
-        size, samples=request.samples, rows=len(weights.dosage), columns=weights.columns,
+        bound=bound + blur, samples=request.samples, rows=len(weights.dosage), columns=weights.columns,
         dosage_max=2 * request.dosage_grid,
     )  # fmt: skip
+    token, cap = promise(
+        plan, match, size, inputs, rules, people=request.samples, bits=vendor.bits(blur), log=log
+    )  # fmt: skip
     _make_folder(folder, 0o755)
-    keep_plan(plan, private)
+    keep_plan(plan, token, match, private)
     batches = _batches(request.samples, vendor)
     log(f"{len(batches)} keys, each for {vendor.batch} people; at most {cap} replies in the model's life")
     entries = []
@@ -85,42 +114,25 @@ def offer(
         entries.append(write_ciphertexts(folder, name, model))
         publickey = publish(key, prs_vendor.batch_nonce(nonce, i))
         write_encryption_key(publickey, folder / f"{name}.publickey", key)
-        keys.write_public(folder / f"{name}.public", key.public)
-    write_json(private / BATCHES, {"vendor": vendor.to_json(), "people": request.samples, "cap": cap}, mode=0o600)
-    arrays = {"variant": plan.variant, "second": second_rows(plan)}
-    body: dict[str, Any] = {
-        "vendor": vendor.to_json(), "batches": entries, "names": list(plan.names), "exponent": list(plan.exponent),
-        "imputation": plan.imputation, "digits": inputs.digits, "bound": str(size.sum_bound), "cap": cap,
-        "rows": len(weights.dosage),
-        "files": {
-            name: {**vars(artefact.write_entry(folder, f"{name}.npy", a.astype("<i8"))), "shape": [len(a)]}
-            for name, a in arrays.items()
-        },
+    kept = {
+        "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
     }  # fmt: skip
+    write_json(private / BATCHES, kept, mode=0o600)
+    about = Announcement(
+        plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, bound, cap
+    )
+    body = about.about(folder) | {"blur": str(blur), "rows": len(weights.dosage), "batches": entries}
     artefact.write_manifest(folder, "score offer", body, None)
     return vendor
 
 
-def read_offer(folder: Path) -> tuple[dict[str, Any], VendorParameters, Invitation]:
-    """Hospital: the manifest of an offer, its parameters, and what the vendor tells of the model."""
-    body = artefact.read_manifest(folder, "score offer", None)
-    try:
-        vendor = VendorParameters.from_json(body["vendor"])
-        arrays = {
-            name: artefact.load_array(folder, body["files"][name], tuple(body["files"][name]["shape"]), "<i8")
-            for name in ("variant", "second")
-        }
-        blinding = Blinding(vendor.delta.bit_length() - 1, vendor.flooding, vendor.blur, vendor.noise)
-        about = Invitation(
-            vendor.key, blinding, b"", arrays["variant"], arrays["second"], tuple(body["names"]),
-            tuple(int(e) for e in body["exponent"]), body["imputation"], int(body["digits"]), int(body["bound"]),
-            int(body["cap"]),
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(f"{folder} is not a score offer: {error}") from None
-    if len(body["batches"]) != len(_batches(vendor.key.samples, vendor)):
-        raise ArtefactError(f"{folder} does not have a key for every {vendor.batch} people")
-    return body, vendor, about
+def read_offer(folder: Path) -> Offer:
+    """Hospital: what the vendor tells of the model, and where its ciphertexts are. Raises ArtefactError."""
+    body = read_message(folder, "score offer")
+    if body["bound"] + body["blur"] >= SUM_LIMIT or body["blur"] > body["bound"]:
+        raise ArtefactError(f"{folder} is not a score offer: its bounds are out of range")
+    about = prs_messages.announced(folder, body)
+    return Offer(**about, folder=folder, blur=body["blur"], rows=body["rows"], batches=body["batches"])
 
 
 def blind_scores(
@@ -130,36 +142,35 @@ def blind_scores(
 
     Raises ArtefactError when the offer is for other genotypes, or a key was not made for this hospital's challenge.
     """
-    body, vendor, about = read_offer(offer_folder)
-    nonce, columns, ring = read_challenge(challenge_file), len(about.names), vendor.key.ring
-    prs_messages.check_people(reader.samples, about)
+    about = read_offer(offer_folder)
     prs_messages.check_variants(about, len(reader.variants))
-    if 2 * reader.dosage_grid != vendor.key.dosage_max:
-        raise ArtefactError("the offer does not fit these genotypes")
+    vendor = about.parameters(len(reader.samples), reader.dosage_grid)
+    nonce, columns, ring = read_challenge(challenge_file), len(about.names), vendor.key.ring
     stored = ScoreReader(reader.select(variants=about.variant), about.second)
-    if len(stored.variants) != int(body["rows"]):
-        raise ArtefactError(f"the offer has weights for {body['rows']} rows, not {len(stored.variants)}")
     blocks = -(-len(stored.variants) // ring.n) * len(prs_vendor.STREAMS)
+    opened = []
+    for i in range(len(about.batches)):
+        publickey = offer_folder / f"batch-{i:04d}.publickey"
+        public = read_message(publickey, "encryption key")["public"]
+        if public.parameters != vendor.key:
+            raise ArtefactError(f"{publickey} has parameters that no plan for this cohort has")
+        opened.append(read_encryption_key(publickey, public, prs_vendor.batch_nonce(nonce, i)))
     _make_folder(folder, 0o755)
     make_folder(private, PRIVATE_FOLDER)
     entries, masks = [], []
-    use_once(challenge_file)
-    for i, people in enumerate(_batches(len(reader.samples), vendor)):
-        public = keys.read_public(offer_folder / f"batch-{i:04d}.public")
-        if public.parameters.to_json() != vendor.key.to_json():
-            raise ArtefactError(f"{offer_folder}: the key of batch {i} has other parameters")
-        key = read_encryption_key(
-            offer_folder / f"batch-{i:04d}.publickey", public, prs_vendor.batch_nonce(nonce, i)
-        )  # fmt: skip
+    for i, (people, key) in enumerate(zip(_batches(len(reader.samples), vendor), opened, strict=True)):
         c0, c1_model = (np.empty(ciphertext_shape(vendor.key, blocks * columns), np.uint32) for _ in range(2))
-        read_ciphertexts(offer_folder, body["batches"][i], ring, c0, c1_model, threads=None)
+        read_ciphertexts(offer_folder, about.batches[i], ring, c0, c1_model, threads=None)
+        for half in (c0, c1_model):
+            refuse_residues(half, ring.primes, f"{offer_folder}, batch {i},")
         polynomials = prs_vendor.people_polynomials(stored, np.array(people), ring)
         sums = prs_vendor.multiply((c0, c1_model), polynomials, columns, ring)
         top, c1, kept = prs_vendor.blind(sums, key, vendor)
-        masks.append(kept.astype(np.int64))
+        masks.append(kept)
         parts = {"top": top, "c1": c1}
         entries.append({n: vars(artefact.write_entry(folder, f"batch-{i:04d}.{n}.npy", a)) for n, a in parts.items()})
     keep_array(private / "masks.npy", np.concatenate(masks), mode=0o600)
+    use_once(challenge_file)
     artefact.write_manifest(folder, "blinded scores", {"batches": entries}, None)
 
 
@@ -168,43 +179,51 @@ def answer(
 ) -> None:  # fmt: skip
     """Vendor: charge the other replies, round one coefficient a person and score, forget the keys.
 
-    Raises PolicyError at the cap, ProtocolError when the hospital sent more than was offered.
+    Raises ArtefactError when the offer is not outstanding, ProtocolError when the hospital sent more than was offered.
     """
-    body = artefact.read_manifest(blinded, "blinded scores", None)
-    plan, kept = kept_plan(private), json.loads((private / BATCHES).read_text())
-    vendor, weights = VendorParameters.from_json(kept["vendor"]), score_weights(plan)
-    batches = _batches(int(kept["people"]), vendor)
+    body, plan = read_message(blinded, "blinded scores"), kept_plan(private)
+    try:
+        kept = read_json(private / BATCHES, "the batches of an offer", _BATCHES)
+    except FileNotFoundError:
+        raise ArtefactError(f"{private} is not of an offer") from None
+    weights = score_weights(plan)
+    vendor = prs_vendor.choose_vendor(
+        bound=kept["bound"] + kept["blur"], samples=kept["people"], rows=len(weights.dosage), columns=weights.columns,
+        dosage_max=kept["dosage_max"],
+    )  # fmt: skip
+    batches = _batches(kept["people"], vendor)
     if len(body["batches"]) != len(batches):
         raise ProtocolError(f"{blinded} has {len(body['batches'])} batches, {len(batches)} were offered")
     paths = [private / f"batch-{i:04d}.secret" for i in range(len(batches))]
     opened = [keys.read_secret(path, passphrase=passphrase) for path in paths]
+    spend(private, inputs, rules)
     for path in paths:
         use_once(path)  # a key answers once
-    caps = dict.fromkeys(model_names(inputs, plan), int(kept["cap"]))
-    Ledger(rules.ledger).charge(caps, rules.client, int(kept["people"]) - 1)
     ring, rounded = vendor.key.ring, []
     for entry, key, people in zip(body["batches"], opened, batches, strict=True):
         k, count = len(ring.primes), len(people)
         top = artefact.load_array(blinded, entry["top"], (k, count, weights.columns))
         c1 = artefact.load_array(blinded, entry["c1"], (count * weights.columns, k, ring.n))
-        rounded.append(prs_vendor.round_reply(top, c1, key, vendor, weights.constant))
+        rounded.append(prs_vendor.round_reply(top, c1, key, vendor, weights.constant, kept["blur"]))
     _make_folder(folder, 0o755)
     whole = np.concatenate(rounded)
     entry = vars(artefact.write_entry(folder, "rounded.npy", whole.astype("<i8")))
-    artefact.write_manifest(folder, "rounded scores", {"rounded": entry, "shape": list(whole.shape)}, None)
+    artefact.write_manifest(folder, "rounded scores", {"rounded": entry}, None)
 
 
 def unmask_scores(
     folder: Path, offer_folder: Path, private: Path, reader: SelectableReader
 ) -> ScoreTable:  # fmt: skip
     """Hospital: its scores. Raises VerificationError for a score beyond the bound that the vendor announced."""
-    _, vendor, about = read_offer(offer_folder)
-    body = artefact.read_manifest(folder, "rounded scores", None)
+    about, body = read_offer(offer_folder), read_message(folder, "rounded scores")
+    vendor = about.parameters(len(reader.samples), reader.dosage_grid)
     shape = (len(reader.samples), len(about.names))
     y = artefact.load_array(folder, body["rounded"], shape, "<i8")
     masks = kept_array(private / "masks.npy")
-    values = prs_vendor.unmask(y, masks.astype(object), vendor)
-    if (np.abs(values) > about.bound + vendor.blur).any():
+    if masks.shape != shape or masks.dtype != np.int64:
+        raise ArtefactError(f"{private} holds the masks of another run")
+    values = prs_vendor.unmask(y, masks, vendor)
+    if (np.abs(values) > about.bound + about.blur).any():
         raise VerificationError
-    sums = about.sums(values, missing_calls(reader, about.variant))
+    sums = about.sums(values, missing_calls(reader, about.variant), reader.dosage_grid)
     return replace(release(sums, digits=about.digits), named_dosage=None)

@@ -173,3 +173,16 @@ def test_sums_that_could_wrap_are_refused():
     fp.check_sum_bound((1 << 63) - 1, "the sums of QT")
     with pytest.raises(PlanError, match=r"the sums of QT could reach 2\^64"):
         fp.check_sum_bound(1 << 63, "the sums of QT")
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.array([[(1 << 40) + 1]]), np.array([[-(1 << 40) - 1]]), np.array([[np.iinfo(np.int64).min]]),
+        np.broadcast_to(np.int64(1), (1 << 22, 1)),
+    ],
+    ids=["large", "small", "smallest", "many"],
+)  # fmt: skip
+def test_sums_that_could_overflow_are_refused_not_wrong(x):
+    with pytest.raises(PlanError, match="are not exact here"):
+        fp.exact_gram(x, x)

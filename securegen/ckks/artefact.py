@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
+import math
 import mmap
 import os
 from collections.abc import Iterator
@@ -24,9 +24,14 @@ from blake3 import blake3
 from securegen.ckks.keys import PublicKey, SecretKey, canonical
 from securegen.errors import ArtefactError
 from securegen.io.output import FOR_OTHERS, atomic, write_json
+from securegen.io.schema import Check, Refused, anything, map_of, printable, record, shown, text
+from securegen.io.strict_json import open_regular, parse_json, read_regular
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 2
+MOST_MANIFEST = 1 << 28  # bytes: half a million people × a million variants need half of them
+MOST_VALUES = 1 << 24
+MOST_FIELDS = 64
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,7 @@ def digest_file(path: Path) -> str:
 
 def entry_for(folder: Path, name: str) -> FileEntry:
     """The entry of a file that is there already."""
-    raw = (folder / name).read_bytes()
-    return FileEntry(name, blake3(raw).hexdigest(), len(raw))
+    return FileEntry(name, digest_file(folder / name), (folder / name).stat().st_size)
 
 
 def write_entry(folder: Path, name: str, array: np.ndarray, seed: bytes | None = None) -> FileEntry:
@@ -62,24 +66,74 @@ def write_entry(folder: Path, name: str, array: np.ndarray, seed: bytes | None =
     return FileEntry(name, digest.hexdigest(), len(header) + len(body), seed.hex() if seed else "")
 
 
-def manifest_digest(folder: Path) -> str:
-    """SHA-256 of the signed part of a manifest: the identity of the artefact."""
-    return hashlib.sha256(canonical(_read_json(folder)["body"])).hexdigest()
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest as it was written. body: JSON of any form, but for magic, version and role."""
+
+    folder: Path
+    body: dict[str, Any]
+    signature: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the signed part: the identity of the artefact."""
+        return hashlib.sha256(canonical(self.body)).hexdigest()
+
+    def require_signature(self, key: PublicKey) -> None:
+        """Raise ArtefactError unless the owner of `key` signed it."""
+        named = self.body.get("key")
+        if named != key.fingerprint:
+            raise ArtefactError(f"{self.folder} belongs to key {shown(named, 16)}, not to {key.fingerprint[:16]}")
+        if not key.verify(canonical(self.body), bytes.fromhex(self.signature)):
+            raise ArtefactError(f"{self.folder}: the manifest is not signed by its owner; it was altered")
+
+    def checked(self, check: Check) -> dict[str, Any]:
+        """The body as `check` returns it. Raises ArtefactError saying what it does not allow."""
+        try:
+            return check(self.body, "")
+        except Refused as error:
+            raise ArtefactError(f"{self.folder / MANIFEST} is damaged: {error}") from None
 
 
-def _read_json(folder: Path) -> Any:
+_MANIFEST = record(body=map_of(anything, MOST_FIELDS), signature=text(1 << 10))
+
+
+def open_manifest(folder: Path, role: str | None = None) -> Manifest:
+    """The manifest of a folder. Raises ArtefactError unless there is one, of this version and, where given, of this role."""
     path = folder / MANIFEST
     try:
-        if path.stat().st_size > 1 << 30:
-            raise ArtefactError(f"{path} is too large to be a manifest")
-        content = json.loads(path.read_text())
-        if not (isinstance(content, dict) and isinstance(content.get("body"), dict)):
-            raise ValueError("no body")
-        return content
+        raw = read_regular(path, "a manifest", most=MOST_MANIFEST)
+        if raw.count(b",") > MOST_VALUES:
+            raise ArtefactError(f"{path} is damaged: it has more than {MOST_VALUES} values")
+        content = parse_json(raw, f"{path}, a manifest,", _MANIFEST)
+        found = Manifest(folder, content["body"], content["signature"])
+        bytes.fromhex(found.signature)
     except FileNotFoundError:
         raise ArtefactError(f"{folder} has no manifest: it is not complete, or not a securegen artefact") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtefactError(f"{path} cannot be read as a manifest: {error}") from None
+    except ValueError:
+        raise ArtefactError(f"{path} is not a securegen manifest: its signature is not hexadecimal") from None
+    version, named = found.body.get("version"), found.body.get("role")
+    if found.body.get("magic") != "securegen":
+        raise ArtefactError(f"{path} is not a securegen manifest")
+    if version != FORMAT_VERSION:
+        raise ArtefactError(f"{folder} was written by another version of securegen ({shown(version)})")
+    if role is not None and named != role:
+        raise ArtefactError(f"{folder} is an encrypted {printable(named, 40)}, expected {role}")
+    return found
+
+
+@contextlib.contextmanager
+def found_in(folder: Path) -> Iterator[None]:
+    """Name the folder in an ArtefactError."""
+    try:
+        yield
+    except ArtefactError as error:
+        raise ArtefactError(f"{folder}: {error}") from None
+
+
+def manifest_digest(folder: Path) -> str:
+    """SHA-256 of the signed part of a manifest: the identity of the artefact."""
+    return open_manifest(folder).digest
 
 
 def write_manifest(folder: Path, role: str, body: dict[str, Any], key: SecretKey | None) -> str:
@@ -90,26 +144,16 @@ def write_manifest(folder: Path, role: str, body: dict[str, Any], key: SecretKey
     return hashlib.sha256(canonical(body)).hexdigest()
 
 
-def read_manifest(folder: Path, role: str, key: PublicKey | None) -> dict[str, Any]:
-    """The checked body of a manifest: version, role and, with `key`, the owner's signature and fingerprint.
+def read_manifest(folder: Path, role: str, key: PublicKey | None, check: Check | None = None) -> dict[str, Any]:
+    """The body of a manifest, as `check` returns it; with `key`, only if its owner signed it.
 
-    Raises ArtefactError saying which of these is wrong.
+    Raises ArtefactError saying what is wrong: version, role, fingerprint, signature, or a field.
     """
-    content = _read_json(folder)
-    try:
-        body, signature = content["body"], bytes.fromhex(content["signature"])
-        if body["magic"] != "securegen" or body["version"] != FORMAT_VERSION:
-            raise ArtefactError(f"{folder} was written by another version of securegen ({body['version']})")
-        if body["role"] != role:
-            raise ArtefactError(f"{folder} is an encrypted {body['role']}, expected {role}")
-        if key is not None:
-            if body["key"] != key.fingerprint:
-                raise ArtefactError(f"{folder} belongs to key {body['key'][:16]}, not to {key.fingerprint[:16]}")
-            if not key.verify(canonical(body), signature):
-                raise ArtefactError(f"{folder}: the manifest is not signed by its owner; it was altered")
-        return body
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(f"{folder / MANIFEST} is not a securegen manifest: {error}") from None
+    found = open_manifest(folder, role)
+    body = found.body if check is None else found.checked(check)
+    if key is not None:
+        found.require_signature(key)
+    return body
 
 
 def load_array(
@@ -119,12 +163,13 @@ def load_array(
 
     out: a contiguous array of that shape to read into; it holds anything when an error is raised.
     """
-    array = np.empty(shape, dtype) if out is None else out
-    assert array.shape == tuple(shape) and array.dtype == np.dtype(dtype) and array.flags.c_contiguous
-    wanted = _npy_header(shape, array.dtype)
-    header, body = bytearray(len(wanted)), array.reshape(-1).view(np.uint8).data
+    wanted = _npy_header(shape, np.dtype(dtype))
     path = path_of(folder, entry)
-    with _opened(path, entry, len(header) + len(body), array) as stream:
+    with _opened(path, entry, shape, np.dtype(dtype)) as stream:
+        array = np.empty(shape, dtype) if out is None else out
+        if array.shape != tuple(shape) or array.dtype != np.dtype(dtype) or not array.flags.c_contiguous:
+            raise ValueError(f"{path} is read into another array than its own")
+        header, body = bytearray(len(wanted)), array.reshape(-1).view(np.uint8).data
         for part in (memoryview(header), body):
             while part and (got := stream.readinto(part)):
                 part = part[got:]
@@ -137,7 +182,7 @@ def map_array(folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype
     like = np.broadcast_to(np.zeros((), dtype), shape)
     wanted = _npy_header(shape, like.dtype)
     path = path_of(folder, entry)
-    with _opened(path, entry, len(wanted) + like.size * like.itemsize, like) as stream:
+    with _opened(path, entry, shape, like.dtype) as stream:
         flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
         memory = mmap.mmap(stream.fileno(), 0, flags=flags, prot=mmap.PROT_READ)
     array = np.frombuffer(memory, like.dtype, like.size, len(wanted)).reshape(shape)
@@ -151,26 +196,31 @@ def path_of(folder: Path, entry: dict[str, Any]) -> Path:
         name, _, _ = entry["name"], entry["size"], entry["blake3"]
     except (KeyError, TypeError):
         raise ArtefactError(f"{folder}: the manifest names a file without name, size or digest") from None
-    if not isinstance(name, str) or os.path.basename(name) != name or "\0" in name:
-        raise ArtefactError(f"{folder}: {name!r} is not a file name")
+    if not isinstance(name, str) or os.path.basename(name) != name or name in ("", ".", "..") or not name.isprintable():
+        raise ArtefactError(f"{folder}: {shown(name)} is not a file name")
     return folder / name
 
 
+def array_bytes(shape: tuple[int, ...], dtype: str = "<u4") -> int:
+    """Size of the .npy file of such an array."""
+    return len(_npy_header(shape, np.dtype(dtype))) + math.prod(shape) * np.dtype(dtype).itemsize
+
+
 @contextlib.contextmanager
-def _opened(path: Path, entry: dict[str, Any], size: int, like: np.ndarray) -> Iterator[io.FileIO]:
-    """The file, which must have the size of its entry and of an array like this one."""
+def _opened(path: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype) -> Iterator[io.FileIO]:
+    """The file, which must be a regular one and have the size of its entry and of such an array."""
     try:
-        with path.open("rb", buffering=0) as stream:
-            found = os.fstat(stream.fileno()).st_size
+        with open_regular(path, "part of an artefact") as (stream, status):
+            found = status.st_size
             if found != entry["size"]:
                 raise ArtefactError(
-                    f"{path} has {found} bytes, its manifest says {entry['size']}: truncated or replaced"
+                    f"{path} has {found} bytes, its manifest says {shown(entry['size'])}: truncated or replaced"
                 )
-            if found != size:
-                raise ArtefactError(f"{path} is not a {like.dtype} array of shape {like.shape}")
+            if found != array_bytes(shape, dtype.str):
+                raise ArtefactError(f"{path} is not a {dtype} array of shape {shape}")
             yield stream
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from None
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _check(path: Path, entry: dict[str, Any], header: bytes, body: Any, wanted: bytes, like: np.ndarray) -> None:
@@ -193,6 +243,6 @@ def parse_array(raw: bytes, path: Path | str, shape: tuple[int, ...], dtype: str
     """A .npy image of known shape and dtype, without pickling and without a copy."""
     expected = np.dtype(dtype)
     header, count = _npy_header(shape, expected), int(np.prod(shape))
-    if len(raw) != len(header) + count * expected.itemsize or raw[: len(header)] != header:
+    if len(raw) != array_bytes(shape, expected.str) or raw[: len(header)] != header:
         raise ArtefactError(f"{path} is not a {expected} array of shape {tuple(shape)}")
     return np.frombuffer(raw, expected, count, len(header)).reshape(shape)

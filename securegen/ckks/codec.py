@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from securegen.ckks.parameters import Parameters, Ring
+
+CHUNK_GROUPS = 64
+
+
+class Chunks(Sequence[tuple[int, int]]):
+    """(first group, groups) of every chunk that `parameters` give; cohort and design use the same."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._groups = parameters.groups
+
+    def __len__(self) -> int:
+        return -(-self._groups // CHUNK_GROUPS)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        first = range(0, self._groups, CHUNK_GROUPS)[index]
+        return first, min(CHUNK_GROUPS, self._groups - first)
+
+
+def chunks(parameters: Parameters) -> Chunks:
+    """(first group, groups) of every chunk."""
+    return Chunks(parameters)
+
+
+def ciphertext_shape(parameters: Parameters, *middle: int) -> tuple[int, ...]:
+    """Of one half of ciphertexts (…) in tiles: (k, T, …, L)."""
+    ring = parameters.ring
+    return (len(ring.primes), ring.tiles, *middle, ring.lanes)
 
 
 def genotype_messages(stored: np.ndarray, first_group: int, groups: int, parameters: Parameters) -> np.ndarray:
@@ -13,7 +45,8 @@ def genotype_messages(stored: np.ndarray, first_group: int, groups: int, paramet
     b, width = parameters.pack, parameters.strand_variants
     variants, samples = stored.shape
     strands = strands_of(variants, parameters)
-    assert strands <= parameters.strands and samples == parameters.samples
+    if strands > parameters.strands or samples != parameters.samples:
+        raise ValueError(f"{variants} variants of {samples} samples do not fit a block")
     part = stored[:, first_group * b : min((first_group + groups) * b, samples)]
     padded = np.zeros((strands * width, groups * b), np.int64)
     padded[:variants, : part.shape[1]] = part
@@ -30,7 +63,8 @@ def design_messages(values: np.ndarray, first_group: int, groups: int, parameter
     """(N, J) columns -> (groups, J, n) int64 coefficients: sample i of a group at b−1−i."""
     b = parameters.pack
     samples, width = values.shape
-    assert samples == parameters.samples
+    if samples != parameters.samples:
+        raise ValueError(f"columns of {samples} samples, {parameters.samples} planned")
     padded = np.zeros((groups * b, width), np.int64)
     part = values[first_group * b : (first_group + groups) * b]
     padded[: len(part)] = part

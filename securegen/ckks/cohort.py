@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import io
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,32 +22,24 @@ from typing import Any
 
 import numpy as np
 
-from securegen.ckks import artefact, codec, verify
-from securegen.ckks.encryption import ENCRYPTORS, Ciphertexts, Encryptor, shares_public_half
+from securegen.ckks import artefact, bodies, codec, verify
+from securegen.ckks.codec import chunks, ciphertext_shape
+from securegen.ckks.encryption import Ciphertexts, Encryptor, shares_public_half
 from securegen.ckks.keys import PublicKey, SecretKey, canonical
 from securegen.ckks.parameters import Parameters, Ring
 from securegen.ckks.uniform import expand_uniform
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
 from securegen.io.output import FOLDER_FOR_OTHERS, PRIVATE_FOLDER, atomic, make_folder
+from securegen.io.strict_json import parse_json, read_regular
 from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
 
-CHUNK_GROUPS = 64
+MOST_BOX = 1 << 36  # bytes: read whole, and authenticated before they are parsed
 Progress = Callable[[int, int], None]
 
 
 def no_progress(done: int, total: int) -> None:
     """Report nothing."""
-
-
-def chunks(parameters: Parameters) -> list[tuple[int, int]]:
-    """(first group, groups) of every chunk; cohort and design use the same."""
-    return [(g, min(CHUNK_GROUPS, parameters.groups - g)) for g in range(0, parameters.groups, CHUNK_GROUPS)]
-
-
-def ciphertext_shape(parameters: Parameters, *middle: int) -> tuple[int, ...]:
-    ring = parameters.ring
-    return (len(ring.primes), ring.tiles, *middle, ring.lanes)
 
 
 def write_ciphertexts(folder: Path, name: str, block: Ciphertexts) -> list[dict[str, Any]]:
@@ -67,6 +58,13 @@ def read_ciphertexts(
     """Fill both halves of a chunk, (k, T, …, L) uint32; the second, which may have fewer ciphertexts, is read or expanded
     from its seed."""
     artefact.load_array(folder, entries[0], c0.shape, out=c0)
+    read_second_halves(folder, entries, ring, c1, threads)
+
+
+def read_second_halves(
+    folder: Path, entries: list[dict[str, Any]], ring: Ring, c1: np.ndarray, threads: int | None = 1
+) -> None:
+    """The second half only."""
     if len(entries) == 2:
         artefact.load_array(folder, entries[1], c1.shape, out=c1)
         return
@@ -94,12 +92,13 @@ class OwnerState:
 
     def read(self, name: str) -> tuple[Any, dict[str, np.ndarray]]:
         """Raises ArtefactError when the file is absent, altered or under another key."""
+        path = self.folder / f"{name}.box"
         try:
-            raw = (self.folder / f"{name}.box").read_bytes()
-        except OSError as error:
-            raise ArtefactError(f"the owner's file {self.folder / name}.box cannot be read: {error.strerror}") from None
+            raw = read_regular(path, "a file of the owner's", most=MOST_BOX)
+        except FileNotFoundError as error:
+            raise ArtefactError(f"the owner's file {path} cannot be read: {error.strerror}") from None
         stream = io.BytesIO(self._key.open_box(self._label(name), raw))
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        header = parse_json(stream.read(int.from_bytes(stream.read(8), "little")), f"the owner's file {path}")
         with np.load(stream, allow_pickle=False) as arrays:
             return header, {k: arrays[k] for k in arrays.files}
 
@@ -332,16 +331,13 @@ class EncryptedCohort:
                     yield from chunk
 
 
-def check_encryptor(folder: Path, body: dict[str, Any]) -> None:
-    """Raise ArtefactError unless the manifest names an encryptor that is known."""
-    if body.get("encryptor") not in ENCRYPTORS:
-        raise ArtefactError(f"{folder} was encrypted by {body.get('encryptor')!r}, known are {', '.join(ENCRYPTORS)}")
-
-
 def open_cohort(folder: Path) -> EncryptedCohort:
     """Open a folder that an owner sent. Raises ArtefactError unless it is complete, whole and signed."""
-    body = artefact.read_manifest(folder, "cohort", None)
-    public = PublicKey.from_json(body.get("public"))
-    body = artefact.read_manifest(folder, "cohort", public)
-    check_encryptor(folder, body)
-    return EncryptedCohort(folder, body, public, artefact.manifest_digest(folder))
+    found = artefact.open_manifest(folder, "cohort")
+    with artefact.found_in(folder):
+        public = PublicKey.from_json(found.body.get("public"))
+    body = found.checked(bodies.COHORT)
+    found.require_signature(public)
+    with artefact.found_in(folder):
+        bodies.check_cohort(body, public.parameters)
+    return EncryptedCohort(folder, body, public, found.digest)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from securegen.ckks import artefact, verify
+from securegen.ckks import artefact, bodies, verify
 from securegen.ckks.cohort import CohortInfo
 from securegen.ckks.encryption import ring_tables, shares_public_half, strand_keys
 from securegen.ckks.keys import SecretKey
@@ -148,17 +147,16 @@ def decrypt(folder: Path, key: SecretKey, info: CohortInfo, secrets: DesignSecre
     Raises ArtefactError when files are damaged or the results are not of this cohort and design, VerificationError when
     a block fails verification.
     """
-    body: dict[str, Any] = artefact.read_manifest(folder, "results", None)
-    if body.get("key") != key.public.fingerprint:
+    body = artefact.read_manifest(folder, "results", None, bodies.RESULTS)
+    if body["key"] != key.public.fingerprint:
         raise ArtefactError(f"{folder} belongs to another key")
-    bound_to = (body.get("cohort"), body.get("design"), body.get("nonce"))
+    bound_to = (body["cohort"], body["design"], body["nonce"])
     # the cohort as it is now: results of an earlier version of it are old, although its design is still known
     if bound_to != (info.digest, secrets.digest, secrets.nonce):
         raise ArtefactError(f"{folder} was computed from another cohort or design than the one encrypted here")
-    blocks = body.get("blocks")
-    if not isinstance(blocks, list) or len(blocks) != len(secrets.checks):
-        found = len(blocks) if isinstance(blocks, list) else "no"
-        raise ArtefactError(f"{folder} has {found} blocks, {len(secrets.checks)} expected")
+    blocks = body["blocks"]
+    if len(blocks) != len(secrets.checks):
+        raise ArtefactError(f"{folder} has {len(blocks)} blocks, {len(secrets.checks)} expected")
     for index, entry in enumerate(blocks):
         _, layout = results_layout(key, info, secrets, index)
         yield decrypt_block(artefact.load_array(folder, entry, layout.shape), index, key, info, secrets)

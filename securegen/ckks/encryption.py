@@ -31,7 +31,8 @@ class Ciphertexts:
 
     def halves(self) -> tuple[np.ndarray, np.ndarray]:
         """Both halves; c1 must have been stored or expanded."""
-        assert self.c1 is not None
+        if self.c1 is None:
+            raise ValueError("the second half was neither stored nor expanded")
         return self.c0, self.c1
 
 

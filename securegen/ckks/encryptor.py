@@ -57,8 +57,12 @@ def _encrypt_with(
     """c0 for given keys: for known-answer vectors and attack tests. Everything else calls `encrypt_strands`."""
     groups, strands, n = messages.shape
     k = len(ring.primes)
-    assert n == ring.n and messages.dtype == np.int64 and scale_log2 >= 0
-    assert secrets.shape == (strands, k, n) and secrets.dtype == np.uint64
+    if n != ring.n or messages.dtype != np.int64 or scale_log2 < 0:
+        raise ValueError(
+            f"messages of {messages.dtype} {messages.shape} at 2^{scale_log2} are none of a ring of dimension {ring.n}"
+        )
+    if secrets.shape != (strands, k, n) or secrets.dtype != np.uint64:
+        raise ValueError(f"keys of shape {secrets.shape}, {(strands, k, n)} expected")
     a = expand_uniform(seed, groups, ring)
     out = np.empty((*a.shape[:3], strands, ring.lanes), np.uint32)
     primes, roots, _, _ = stack_tables(tuple(ntt_tables(n, p) for p in ring.primes))

@@ -12,6 +12,7 @@ of columns, not with N or M.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,9 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads
 
-from securegen.ckks import artefact, codec
-from securegen.ckks.cohort import CHUNK_GROUPS, EncryptedCohort, Progress, _make_folder, chunks, no_progress
+from securegen.ckks import artefact, bodies, codec
+from securegen.ckks.codec import CHUNK_GROUPS, chunks
+from securegen.ckks.cohort import EncryptedCohort, Progress, _make_folder, no_progress
 from securegen.ckks.encryption import scaled_residues
 from securegen.ckks.layout import has_ones, products
 from securegen.ckks.parameters import Ring
@@ -35,6 +37,7 @@ from securegen.kernels.threads import in_threads
 from securegen.randomness import KEY_BYTES
 
 BATCH_BYTES = 256 << 20
+Packed = dict[str, PackedColumns]
 AHEAD_BYTES = 192 << 20  # columns of a chunk that are small enough to be in memory twice
 TEAM = 5  # blocks that a thread sums together at most
 
@@ -58,10 +61,13 @@ def associate(
         raise ArtefactError(
             f"{cohort.folder} is stored for scores, not for association: encrypt it by an association plan"
         )
+    with artefact.found_in(design.folder):
+        bodies.check_pair(cohort.body, design.body, cohort.parameters)
     _make_folder(folder, 0o755)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
     streams = [tuple(part["streams"]) for part in cohort.blocks]
-    wanted = [design.outputs(s) for s in streams]
+    outputs = {s: design.outputs(s) for s in set(streams)}
+    wanted = [outputs[s] for s in streams]
     columns = Columns(design)
     threads = get_num_threads()
     done = _Counter(len(streams) * len(chunks(cohort.parameters)), progress)
@@ -170,11 +176,11 @@ def _sum_chunks(teams: list[Team], cohort: EncryptedCohort, columns: Columns, th
     count = len(chunks(cohort.parameters))
     early = threads > 1 and columns.bytes(CHUNK_GROUPS) <= AHEAD_BYTES
     with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(columns.read, 0)
+        ahead = _submit(reader, columns.read, 0)
         for chunk in range(count):
             present = ahead
             if early and chunk + 1 < count:
-                ahead = reader.submit(columns.read, chunk + 1)
+                ahead = _submit(reader, columns.read, chunk + 1)
 
             def add(team: Team, chunk: int = chunk, present: Future[dict[str, PackedColumns]] = present) -> None:
                 team.add(chunk, present)
@@ -183,7 +189,17 @@ def _sum_chunks(teams: list[Team], cohort: EncryptedCohort, columns: Columns, th
             in_threads(add, teams, threads=threads)
             if not early and chunk + 1 < count:
                 del present, add, ahead
-                ahead = reader.submit(columns.read, chunk + 1)
+                ahead = _submit(reader, columns.read, chunk + 1)
+
+
+def _submit(pool: ThreadPoolExecutor, read: Callable[[int], Packed], chunk: int) -> Future[Packed]:
+    """Read in the background, or at once where the system allows no more threads."""
+    try:
+        return pool.submit(read, chunk)
+    except RuntimeError:
+        done: Future[Packed] = Future()
+        done.set_result(read(chunk))
+        return done
 
 
 class _Counter:
@@ -200,4 +216,4 @@ class _Counter:
 
 def open_results(folder: Path) -> dict[str, Any]:
     """The manifest of a results folder, checked for form only; its truth is for `verify` to establish."""
-    return artefact.read_manifest(folder, "results", None)
+    return artefact.read_manifest(folder, "results", None, bodies.RESULTS)

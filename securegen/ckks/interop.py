@@ -60,7 +60,8 @@ def to_seal(ciphertext: np.ndarray, ring: Ring, scale: float) -> Any:
     import tenseal.sealapi as api
 
     size = len(ciphertext)
-    assert ciphertext.shape == (size, len(ring.primes), ring.n)
+    if ciphertext.shape != (size, len(ring.primes), ring.n):
+        raise ArtefactError(f"a ciphertext has shape {ciphertext.shape}, its ring {(size, len(ring.primes), ring.n)}")
     context = seal.context(ring)
     empty = api.Ciphertext(context)
     empty.resize(context, context.first_parms_id(), size)
@@ -75,7 +76,8 @@ def to_seal(ciphertext: np.ndarray, ring: Ring, scale: float) -> Any:
         made = seal.load(api.Ciphertext(context), context, header + bytes(body))
     except (RuntimeError, ValueError) as error:
         raise ArtefactError(f"SEAL does not accept the ciphertext: {error}") from None
-    assert made.size() == size and made.is_ntt_form() and made.scale == scale
+    if made.size() != size or not made.is_ntt_form() or made.scale != scale:
+        raise ArtefactError("SEAL read another ciphertext than was written")
     return made
 
 
@@ -192,7 +194,8 @@ def to_ckks_vector(ciphertexts: np.ndarray, context: Any, *, scale: float, sizes
     import tenseal as ts
 
     ring = ring_of(context)
-    assert len(ciphertexts) == len(sizes)
+    if len(ciphertexts) != len(sizes):
+        raise ValueError(f"{len(sizes)} sizes for {len(ciphertexts)} ciphertexts")
     parts = _field(1, b"".join(map(_varint, sizes)))
     for ciphertext in ciphertexts:
         parts += _field(2, seal.dump(to_seal(ciphertext, ring, scale)))

@@ -24,15 +24,18 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from securegen.ckks import seal
+from securegen.ckks import parameters, seal
 from securegen.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, KeyFileError
 from securegen.io.output import FOR_OTHERS, atomic, write_json, write_text
+from securegen.io.schema import hex_text, one_of, record, text
+from securegen.io.strict_json import parse_json, read_regular
 
 SECRET_MAGIC = "securegen secret key 1"
 PUBLIC_MAGIC = "securegen public key 1"
 SCRYPT = {"n": 1 << 16, "r": 8, "p": 1}  # 64 MiB, about 0.15 s
 SCRYPT_MEMORY = 1 << 28  # refuse headers that ask for more
+MOST_KEY = 1 << 24  # bytes of a key file
 
 
 def canonical(value: Any) -> bytes:
@@ -66,15 +69,19 @@ class PublicKey:
         return True
 
     @staticmethod
-    def from_json(value: Any) -> PublicKey:
+    def from_json(value: object) -> PublicKey:
         try:
-            if value["magic"] != PUBLIC_MAGIC:
-                raise ArtefactError("this is not a securegen public key")
-            verify_key = bytes.fromhex(value["verify_key"])
-            Ed25519PublicKey.from_public_bytes(verify_key)
-            return PublicKey(Parameters.from_json(value["parameters"]), verify_key, str(value["key_id"]))
-        except (KeyError, TypeError, ValueError) as error:
+            fields = PUBLIC(value, "")
+        except ValueError as error:
             raise ArtefactError(f"not a securegen public key: {error}") from None
+        return PublicKey(
+            Parameters.from_json(fields["parameters"]), bytes.fromhex(fields["verify_key"]), fields["key_id"]
+        )
+
+
+PUBLIC = record(
+    magic=one_of(PUBLIC_MAGIC), parameters=parameters.SCHEMA, verify_key=hex_text(32), key_id=text(64),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,11 +117,11 @@ class SecretKey:
             raise ArtefactError(f"the owner's file {name} was altered or belongs to another key") from None
 
 
-def generate(parameters: Parameters) -> SecretKey:
+def generate(planned: Parameters) -> SecretKey:
     """A fresh key for these parameters."""
-    stream, residues = seal.new_secret_key(parameters.ring)
+    stream, residues = seal.new_secret_key(planned.ring)
     signing = Ed25519PrivateKey.generate()
-    public = PublicKey(parameters, signing.public_key().public_bytes_raw(), secrets.token_hex(16))
+    public = PublicKey(planned, signing.public_key().public_bytes_raw(), secrets.token_hex(16))
     return SecretKey(public, stream, residues, signing.private_bytes_raw(), secrets.token_bytes(32))
 
 
@@ -124,12 +131,18 @@ def write_public(path: str | Path, key: PublicKey) -> None:
 
 def read_public(path: str | Path) -> PublicKey:
     """Raises KeyFileError when there is no such file, ArtefactError when it is not a public key."""
+    raw = _bytes_of(path, "public key")
     try:
-        return PublicKey.from_json(json.loads(Path(path).read_text()))
-    except OSError as error:
-        raise KeyFileError(f"cannot read the public key {path}: {error.strerror}") from None
-    except ValueError:
-        raise ArtefactError(f"{path} is not a securegen public key") from None
+        return PublicKey.from_json(parse_json(raw, f"{path}, a public key,"))
+    except ArtefactError as error:
+        raise ArtefactError(f"{path} is not a securegen public key: {error}") from None
+
+
+def _bytes_of(path: str | Path, what: str) -> bytes:
+    try:
+        return read_regular(path, f"a {what}", most=MOST_KEY, error=KeyFileError)
+    except FileNotFoundError:
+        raise KeyFileError(f"cannot read the {what} {path}: No such file or directory") from None
 
 
 def write_secret(path: str | Path, key: SecretKey, *, passphrase: bytes | None) -> None:
@@ -158,16 +171,13 @@ def read_secret(path: str | Path, *, passphrase: bytes | None = None) -> SecretK
     Raises KeyFileError: absent, readable by others, needs a passphrase, wrong passphrase; ArtefactError: not a key.
     """
     path = Path(path)
-    try:
-        mode = path.stat().st_mode
-        raw = path.read_bytes()
-    except OSError as error:
-        raise KeyFileError(f"cannot read the secret key {path}: {error.strerror}") from None
+    raw = _bytes_of(path, "secret key")
+    mode = path.stat().st_mode
     if mode & 0o077:
         raise KeyFileError(f"{path} can be read by others (mode {mode & 0o777:o}): chmod 600 {path}")
     try:
         first, secret = raw.split(b"\n", 1)
-        header = json.loads(first)
+        header = parse_json(first, f"{path}, a secret key,")
         if header["magic"] != SECRET_MAGIC:
             raise ValueError
         if header["protection"] != "none":
@@ -178,7 +188,7 @@ def read_secret(path: str | Path, *, passphrase: bytes | None = None) -> SecretK
                 raise ValueError
             wrapping = Scrypt(bytes.fromhex(header["salt"]), 32, **cost).derive(passphrase)
             secret = AESGCM(wrapping).decrypt(bytes.fromhex(header["nonce"]), secret, canonical(header))
-        public, parts = PublicKey.from_json(header["public"]), json.loads(secret)
+        public, parts = PublicKey.from_json(header["public"]), parse_json(secret, f"{path}, a secret key,")
         ring = public.parameters.ring
         unpack = lambda name: base64.b64decode(parts[name], validate=True)  # noqa: E731
         residues = np.frombuffer(unpack("residues"), dtype="<u8").astype(np.uint64).reshape(len(ring.primes), ring.n)

@@ -63,7 +63,8 @@ class BlockLayout:
 
     def split(self, array: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
         """Views (k, …) of the parts of an array of that shape."""
-        assert array.shape == self.shape
+        if array.shape != self.shape:
+            raise ValueError(f"results of shape {array.shape}, {self.shape} expected")
         out, at = {}, 0
         for name, shape in self.shapes.items():
             size = math.prod(shape)

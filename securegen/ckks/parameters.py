@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from securegen.errors import ArtefactError, PlanError
+from securegen.io.schema import integer, list_of, number, one_of, record
+from securegen.kernels.residue_mac import LANES_MULTIPLE, PRIME_LIMIT
 
 # Homomorphic Encryption Standard (Albrecht et al. 2018), table 1: log2 of the largest modulus at 128-bit classical
 # security for ternary secrets, by ring dimension.
@@ -22,6 +24,23 @@ ERROR_MAX = 21
 SIGMAS = 15  # wrong rounding below 2^-128 in a whole run
 LANES = 64
 MAX_STRANDS = 64
+MOST_SAMPLES = (1 << 22) - 1  # exact sums of the design are planned below this
+MOST_GRID = 1 << 13  # dosage units a copy: a stored value has 16 bits
+
+# What planners make; what a file or a peer says is held against it before anything is computed from it.
+SCHEMA = record(
+    ring=record(
+        n=one_of(*STANDARD_128), primes=list_of(integer(3, PRIME_LIMIT - 1), 1, 6), special=integer(3, (1 << 60) - 1),
+        lanes=integer(LANES_MULTIPLE, max(STANDARD_128)),
+    ),
+    pack=integer(1, max(STANDARD_128)),
+    genotype_scale=integer(0, max(STANDARD_128.values())),
+    design_scale=integer(0, max(STANDARD_128.values())),
+    dosage_max=integer(1, (2 * MOST_GRID) ** 2),
+    norm=number(1, 2.0**60),
+    samples=integer(1, MOST_SAMPLES),
+    strands=integer(1, MAX_STRANDS),
+)  # fmt: skip
 
 
 def is_prime(value: int) -> bool:
@@ -72,6 +91,12 @@ class Ring:
     def __post_init__(self) -> None:
         if self.n not in STANDARD_128:
             raise PlanError(f"ring dimension {self.n} is not one of {sorted(STANDARD_128)}")
+        if self.lanes < 1 or self.lanes % LANES_MULTIPLE or self.n % self.lanes:
+            raise PlanError(
+                f"{self.lanes} lanes are not a multiple of {LANES_MULTIPLE} that divides the ring dimension"
+            )
+        if not self.primes:
+            raise PlanError("a ring needs a data prime")
         bits = math.log2(math.prod(self.primes) * self.special)
         if bits > STANDARD_128[self.n]:
             raise PlanError(
@@ -81,8 +106,8 @@ class Ring:
         everything = (*self.primes, self.special)
         if len(set(everything)) < len(everything) or not all(is_prime(p) and p % (2 * self.n) == 1 for p in everything):
             raise PlanError("the moduli must be different primes that are 1 modulo twice the ring dimension")
-        if max(self.primes) >= 1 << 31 or self.n % self.lanes:
-            raise PlanError("a data prime must be below 2^31 and the lanes must divide the ring dimension")
+        if max(self.primes) >= PRIME_LIMIT:
+            raise PlanError("a data prime must be below 2^30")
 
     @property
     def modulus(self) -> int:
@@ -181,17 +206,14 @@ class Parameters:
             raise PlanError(f"sums could reach 2^{math.log2(self.sum_bound):.1f}, they are 64-bit integers")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "ring": {**asdict(self.ring), "primes": list(self.ring.primes)}}
 
     @staticmethod
-    def from_json(value: Any) -> Parameters:
+    def from_json(value: object) -> Parameters:
         """Rebuild and re-check. Raises ArtefactError for anything that is not a valid parameter set."""
         try:
-            ring = value["ring"]
-            return Parameters(
-                Ring(int(ring["n"]), tuple(int(p) for p in ring["primes"]), int(ring["special"]), int(ring["lanes"])),
-                int(value["pack"]), int(value["genotype_scale"]), int(value["design_scale"]),
-                int(value["dosage_max"]), float(value["norm"]), int(value["samples"]), int(value["strands"]),
-            )  # fmt: skip
-        except (KeyError, TypeError, ValueError, PlanError) as error:
+            p = SCHEMA(value, "")
+            ring = p.pop("ring")
+            return Parameters(Ring(ring["n"], tuple(ring["primes"]), ring["special"], ring["lanes"]), **p)
+        except (ValueError, ArithmeticError, PlanError) as error:
             raise ArtefactError(f"the parameters are not valid: {error}") from None

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from securegen.ckks.parameters import ERROR_SD, SIGMAS, Parameters, Ring
+from securegen.ckks import parameters
+from securegen.ckks.parameters import ERROR_SD, MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters, Ring
 from securegen.errors import ArtefactError, PlanError
+from securegen.io.schema import boolean, integer, number, record
 from securegen.kernels.residue_matmul import LANES
 
 RINGS = ((4096, (2, 3)), (8192, (3, 4, 5, 6)))
@@ -127,11 +129,25 @@ class Plan:
         return {"parameters": self.parameters.to_json(), "workload": asdict(self.workload)}
 
     @staticmethod
-    def from_json(value: Any) -> Plan:
+    def from_json(value: object) -> Plan:
+        """Raises ArtefactError for anything that is not a plan."""
         try:
-            return Plan(Parameters.from_json(value["parameters"]), Workload(**value["workload"]))
-        except (KeyError, TypeError) as error:
+            fields = PLAN(value, "")
+        except ValueError as error:
             raise ArtefactError(f"not a plan: {error}") from None
+        plan = Plan(Parameters.from_json(fields["parameters"]), Workload(**fields["workload"]))
+        if plan.workload.samples != plan.parameters.samples or plan.workload.dosage_max != plan.parameters.dosage_max:
+            raise ArtefactError("not a plan: its workload and its parameters are of different cohorts")
+        return plan
+
+
+PLAN = record(
+    parameters=parameters.SCHEMA,
+    workload=record(
+        samples=integer(1, MOST_SAMPLES), variants=integer(1, 1 << 32), columns=integer(0, 1 << 14), bits=integer(1, 62),
+        streams=number(0, 3), grid=integer(1, MOST_GRID), squares=boolean,
+    ),
+)  # fmt: skip
 
 
 def _fit(ring: Ring, pack: int, w: Workload) -> Parameters | None:

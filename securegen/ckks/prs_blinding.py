@@ -3,24 +3,26 @@
 The key holder decrypts v = Δ(S + h) + noise + f at the coefficient of a score and nothing at any other. With x the
 uploaded genotypes and w the weights, the honest noise is Σ_j w_j e_j of the key holder's own errors e, plus that of the
 encryption of zero: standard deviation σ = √(10.5 ‖w‖² + 10.5 (4n/3 + 1)). f is uniform in [−F, F]: shifting it by the
-noise changes its distribution by |noise|/2F, on average at most σ/2F, and
+noise changes its distribution by |noise|/2F, on average at most σ/2F, so
 
-    F = 2^(λ−1) R σ,  λ = 40,  makes that 2^-λ for all R replies of the model's life together.
+    F ≥ 2^(λ−1) R σ,  λ = 40,  makes that 2^-λ for all R answers of the model's life together.
 
-h is uniform in [−H, H], H = ⌊‖w‖ 10^-digits / 1024⌋: digits far below the last released one are not in the reply. The
-integer that comes out differs from S by at most `deviation` = H + ⌊(F + B)/Δ + ½⌋, B the noise at 15σ. With H = 0 and Δ
-large enough that is nothing. Else it is the only place where engines may differ: a printed score as large as ‖w‖
-changes with a chance below 1/512 for h (1/32 where Δ is small), a k times larger one k times more rarely.
+Δ is as large as q allows and F as large as still rounds away, F + B < Δ/2 with B the noise at 15σ: a key holder that
+chooses its errors reads what lies between F and q, and that is then hardly more than a score.
 
-The cap: every reply is a linear equation in the weights, worth at most log2((2|S|max + 1)/(2H + 1)) bits, so a client gets
-at most V·b/(10·that many bits) replies of a model with V non-zero weights of b bits, in its life.
+h is uniform in [−H, H], H = ⌊‖w‖ 10^-digits / 2^20⌋: digits far below the last released one are not in the reply. The
+integer differs from S by at most H. Weights have as many bits as the released digits need, so that H is 0 unless more
+are asked for; else it is the only place where engines may differ.
+
+The cap: whatever the key holder sends, an answer says at most log2(q / (2F + 1)(2H + 1)) bits of the weights, so a client
+gets at most V·b/(10·that many bits) answers of a model with V non-zero weights of b bits, in its life.
 
 A key holder may send any polynomial as b. The b coefficients of c0 that a reply shows are then inner products of its
 choice with u, log2(q/2F) bits each beyond the flooding, and who knows u takes a·u from c1. So b is at most
 n log2(3) / (10 log2(q/2F)): nine tenths of u stay unknown.
 
-An invitation tells the bound of a score and F, and a client may ask for one after the other, for other variants each
-time: both are rounded up (`rounded_up`), and an invitation costs a reply.
+An invitation tells the bound of a score and the noise, and a client may ask for one after the other, for other variants
+each time: both are rounded up (`rounded_up`), and an invitation costs an answer.
 (Gentry 2009 for flooding; docs/prs-protocols.md.)
 """
 
@@ -28,19 +30,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from securegen.ckks.parameters import ERROR_SD, SIGMAS, Parameters, Ring
 from securegen.ckks.planner import PACKS
 from securegen.ckks.prs_parameters import estimate_seconds, store_parameters
 from securegen.ckks.publickey import noise_certain, noise_sd
-from securegen.errors import PlanError, PolicyError
+from securegen.errors import PlanError
 
 STATISTICAL_BITS = 40
 CAP_SHARE = 10  # a client learns a tenth of the model's bits
-PEOPLE_SHARE = 20  # non-zero weights a person asked about
-BLUR_SHARE = 1024
-DEVIATION_SHARE = 64  # of a released digit: the most that flooding that does not round away may change
+BLUR_SHARE = 1 << 20
 COINS_SHARE = 10  # of the u of an encryption of zero, what a key holder that sends a false key may learn
 STEPS = 16  # an octave, for numbers that an invitation tells
 RINGS = ((8192, 4), (8192, 5), (8192, 6), (16384, 8), (16384, 10))
@@ -63,60 +62,48 @@ class ModelSize:
         return math.floor(self.norm * 10.0**-self.digits / BLUR_SHARE)
 
     @property
-    def tolerance(self) -> int:
-        """The largest deviation of a reply that is accepted, units of a score."""
-        return max(self.blur, math.floor(self.norm * 10.0**-self.digits / DEVIATION_SHARE))
-
-    @property
     def released_bits(self) -> float:
-        """The most that one reply says."""
+        """What an answer says to an honest client: the fewest bits that parameters can leave."""
         return math.log2((2 * self.sum_bound + 1) / (2 * self.blur + 1))
 
     @property
-    def cap(self) -> int:
-        """Replies of a model to one client, in its life.
+    def most_answers(self) -> int:
+        """What the cap of a model in its life is at most, whatever the parameters."""
+        return self.cap(self.released_bits)
 
-        >>> ModelSize(norm=2.0**27, sum_bound=2**36, nonzero=110258, bits=20, digits=6).cap
-        5959
+    def cap(self, bits: float) -> int:
+        """Answers of a model to one client, in its life, where each says at most so many bits.
+
+        >>> ModelSize(norm=2.0**27, sum_bound=2**36, nonzero=110258, bits=20, digits=6).cap(38)
+        5803
         """
-        return int(self.nonzero * self.bits / (CAP_SHARE * self.released_bits))
+        return int(self.nonzero * self.bits / (CAP_SHARE * max(bits, self.released_bits, 1.0)))
 
 
 @dataclass(frozen=True)
 class Blinding:
-    """Δ = 2^scale, flooding in [−F, F], blur in [−H, H], all of one reply; see the module."""
+    """Δ = 2^scale, flooding in [−F, F], blur in [−H, H], all of one reply; noise: B. Raises PlanError unless F + B < Δ/2."""
 
     scale: int
     flooding: int
     blur: int
     noise: int
 
+    def __post_init__(self) -> None:
+        if 2 * (self.flooding + self.noise) >= 1 << self.scale:
+            raise PlanError("flooding and noise do not round away")
+
     def to_json(self) -> dict[str, str]:
         return {name: str(value) for name, value in vars(self).items()}
 
-    @staticmethod
-    def from_json(value: Any) -> Blinding:
-        """Raises ValueError, KeyError or TypeError for anything that is not one."""
-        made = Blinding(*(int(value[name]) for name in ("scale", "flooding", "blur", "noise")))
-        if not 1 <= made.scale < 1 << 10 or min(made.flooding, made.blur, made.noise) < 0:
-            raise ValueError("blinding out of range")
-        return made
-
-    @property
-    def exact(self) -> bool:
-        """Whether flooding rounds away, so that only the blur is left."""
-        return 2 * (self.flooding + self.noise) < 1 << self.scale
-
     @property
     def margin_bits(self) -> float:
-        """log2 of ½ over the largest flooding and noise, in units of the score."""
-        return self.scale - 1 - math.log2(self.flooding + self.noise)
+        """log2 of ½ over the noise, in units of the score; flooding takes the room that is left."""
+        return self.scale - 1 - math.log2(self.noise)
 
-    @property
-    def deviation(self) -> int:
-        """Largest difference between the decrypted integer and the score."""
-        rounded = (2 * (self.flooding + self.noise) + (1 << self.scale)) >> (self.scale + 1)
-        return self.blur + rounded
+    def bits(self, ring: Ring) -> float:
+        """The most that one answer says of the weights, whatever the key holder sent."""
+        return math.log2(ring.modulus) - math.log2((2 * self.flooding + 1) * (2 * self.blur + 1))
 
 
 def flooding_for(noise_deviation: float, replies: int) -> int:
@@ -124,20 +111,15 @@ def flooding_for(noise_deviation: float, replies: int) -> int:
     return math.ceil(2.0 ** (STATISTICAL_BITS - 1) * replies * noise_deviation)
 
 
-def fit(ring: Ring, size: ModelSize, *, deviation: float, replies: int) -> Blinding | None:
-    """The blinding in this ring for noise of this deviation, or None when it does not fit.
+def room_for(ring: Ring, size: ModelSize) -> int:
+    """log2 of the largest Δ with which every score, blurred, stays within q/2."""
+    return math.floor(math.log2(ring.modulus) - 1 - math.log2(size.sum_bound + 2 * size.blur + 2) - 1e-6)
 
-    Where q allows, Δ is so large that flooding rounds away; else Δ is the largest that fits, and the rounded flooding
-    may be as large as the blur.
-    """
-    noise = math.ceil(SIGMAS * deviation) + noise_certain(ring)
-    flooding = flooding_for(deviation, replies)
-    scale = (2 * (flooding + noise)).bit_length()
-    room = math.floor(math.log2(ring.modulus) - 1 - math.log2(size.sum_bound + 2 * size.blur + 2) - 1e-6)
-    blinding = Blinding(min(scale, room), flooding, size.blur, noise)
-    if room < 8 or blinding.deviation > size.tolerance:
-        return None
-    return blinding
+
+def filling(scale: int, size: ModelSize, *, noise: int, least: int) -> Blinding | None:
+    """The most flooding that rounds away at this scale, or None where that is less than `least`."""
+    flooding = (1 << max(scale - 1, 0)) - noise - 1
+    return Blinding(scale, flooding, size.blur, noise) if flooding >= max(least, 1) else None
 
 
 def largest_pack(ring: Ring, flooding: int) -> int:
@@ -164,35 +146,35 @@ def reply_deviation(ring: Ring, norm: float) -> float:
 
 
 def choose_blinded(
-    size: ModelSize, *, samples: int, rows: int, columns: int, dosage_max: int
+    size: ModelSize, *, samples: int, rows: int, columns: int, dosage_max: int, cap: int = 0
 ) -> tuple[Parameters, Blinding]:
-    """The smallest ring and the cheapest pack for a private model. Raises PlanError when no ring holds a reply."""
-    replies = max(size.cap, samples) * columns
+    """The smallest ring and the cheapest pack for a private model. cap: of the model's life where the owner chose one.
+
+    Raises PlanError when no ring holds a reply.
+    """
+    answers = max(size.most_answers, cap, samples) * columns
     for n, count in RINGS:
         ring = Ring.standard(n, count)
-        blinding = fit(ring, size, deviation=reply_deviation(ring, size.norm), replies=replies)
-        if blinding is None:
-            continue
+        deviation = reply_deviation(ring, size.norm)
+        noise, least = math.ceil(SIGMAS * deviation) + noise_certain(ring), flooding_for(deviation, answers)
         fitting = []
         for pack in PACKS:
-            if pack <= max(1, min(2 * samples - 1, largest_pack(ring, blinding.flooding))):
+            if pack > max(1, 2 * samples - 1):
+                continue
+            for scale in range(room_for(ring, size), 0, -1):
+                blinding = filling(scale, size, noise=noise, least=least)
+                if blinding is None:
+                    break
                 try:
-                    p = store_parameters(ring, pack, blinding.scale, dosage_max=dosage_max, samples=samples)
-                except PlanError:
+                    p = store_parameters(ring, pack, scale, dosage_max=dosage_max, samples=samples)
+                except PlanError:  # the store has to hold columns of 0 and 1 too
                     continue
-                fitting.append(p)
+                if pack <= max(1, largest_pack(ring, blinding.flooding)):
+                    fitting.append((p, blinding))
+                break
         if fitting:
-            return min(fitting, key=lambda p: estimate_seconds(p, rows=rows, columns=columns)), blinding
+            return min(fitting, key=lambda x: estimate_seconds(x[0], rows=rows, columns=columns))
     raise PlanError(
-        f"no parameters hold replies with scores below 2^{size.sum_bound.bit_length()}: use fewer bits a weight"
+        f"no parameters hold replies with scores below 2^{size.sum_bound.bit_length()}: use fewer bits a weight "
+        "(--weight-bits)"
     )
-
-
-def refuse_few_weights(name: str, *, nonzero: int, people: int, allow: tuple[str, ...] = ()) -> None:
-    """Raise PolicyError when a model has fewer non-zero weights than 20 times the people asked about."""
-    if name not in allow and nonzero < PEOPLE_SHARE * people:
-        raise PolicyError(
-            f"{name} has {nonzero} non-zero weights, fewer than {PEOPLE_SHARE} for each of {people} people: their exact "
-            f"scores would give the model away. Ask about at most {nonzero // PEOPLE_SHARE} people (--keep), or allow it "
-            f"by name (--allow-small-model {name})"
-        )

@@ -37,9 +37,10 @@ from securegen.ckks.cohort import (
 from securegen.ckks.encryption import scaled_residues
 from securegen.ckks.parameters import ERROR_MAX, ERROR_SD, Parameters, Ring
 from securegen.ckks.planner import PACKS
-from securegen.ckks.prs_blinding import Blinding, ModelSize, flooding_for, largest_pack
+from securegen.ckks.prs_blinding import Blinding, ModelSize, filling, flooding_for, largest_pack, room_for
 from securegen.ckks.prs_parameters import estimate_seconds, store_parameters
 from securegen.ckks.prs_reply import flood
+from securegen.ckks.prs_schema import read_message, refuse_residues
 from securegen.ckks.prs_stream import Term, batches, stretches
 from securegen.ckks.prs_weights import StoredWeights, weight_polynomials
 from securegen.ckks.publickey import EncryptionKey, add_zeros, encrypt, hide, noise_certain, noise_sd
@@ -76,14 +77,16 @@ def product_noise(
 
 
 def choose_product(
-    size: ModelSize, *, samples: int, rows: int, columns: int, dosage_max: int
+    size: ModelSize, *, samples: int, rows: int, columns: int, dosage_max: int, cap: int = 0
 ) -> tuple[Parameters, int, Blinding]:
-    """Parameters, log2 of Δw, and the blinding (scale: of the product). Raises PlanError when nothing fits."""
-    replies = max(size.cap, samples) * columns
-    limit = math.log2(size.sum_bound + 2 * size.blur + 2)
+    """Parameters, log2 of Δw, and the blinding (scale: of the product). cap: as in `choose_blinded`.
+
+    Raises PlanError when nothing fits.
+    """
+    answers = max(size.most_answers, cap, samples) * columns
     for n, count in RINGS:
         ring = Ring.standard(n, count)
-        room = math.floor(math.log2(ring.modulus) - 1 - limit - 1e-6)
+        room = room_for(ring, size)
         best: tuple[float, Parameters, int, Blinding] | None = None
         for pack in PACKS:
             if pack > max(1, 2 * samples - 1):
@@ -97,9 +100,8 @@ def choose_product(
                 ring, genotype_scale=genotype, weight_scale=weight, norm=size.norm, weight_sum=size.sum_bound,
                 dosage_max=dosage_max, ciphertexts=blocks,
             )  # fmt: skip
-            blinding = Blinding(room, flooding_for(noise.deviation, replies), size.blur, noise.certain)
-            too_many = pack > max(1, largest_pack(ring, blinding.flooding))
-            if min(genotype, weight) < 1 or blinding.deviation > size.tolerance or too_many:
+            blinding = filling(room, size, noise=noise.certain, least=flooding_for(noise.deviation, answers))
+            if blinding is None or min(genotype, weight) < 1 or pack > max(1, largest_pack(ring, blinding.flooding)):
                 continue
             try:
                 p = store_parameters(ring, pack, genotype, dosage_max=dosage_max, samples=samples)
@@ -179,7 +181,9 @@ class EncryptedModel:
         shape = (self.columns, 2, len(ring.primes), ring.n)
         if name not in self.files:
             raise ArtefactError(f"{self.folder} has no {name}: it was made for other genotypes")
-        return artefact.load_array(self.folder, self.files[name], shape).astype(np.uint64)
+        both = artefact.load_array(self.folder, self.files[name], shape)
+        refuse_residues(np.moveaxis(both, 2, 0), ring.primes, f"{self.folder / name}")
+        return both.astype(np.uint64)
 
     def tiles(self, terms: list[Term]) -> list[np.ndarray]:
         """Both halves, (k, T, R, C, L) uint32, of some blocks."""
@@ -194,19 +198,12 @@ class EncryptedModel:
 
 def read_encrypted_model(folder: Path, cohort: EncryptedCohort, evaluator_nonce: bytes) -> EncryptedModel:
     """Raises ArtefactError unless the model fits the cohort and its key's nonce is half the evaluator's."""
-    body = artefact.read_manifest(folder, "encrypted model", None)
-    try:
-        nonce, own = bytes.fromhex(body["nonce"]), bytes.fromhex(body["own_nonce"])
-        blinding = Blinding.from_json(body["blinding"])
-        model = EncryptedModel(
-            folder, dict(body["files"]), int(body["columns"]), blinding, nonce, Parameters.from_json(body["parameters"])
-        )
-        rows = int(body["rows"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(f"{folder} is not an encrypted model: {error}") from None
+    body = read_message(folder, "encrypted model")
+    nonce, own, rows = body["nonce"], body["own_nonce"], body["rows"]
+    model = EncryptedModel(folder, body["files"], body["columns"], body["blinding"], nonce, body["parameters"])
     if nonce != joint_nonce(own, evaluator_nonce):
         raise ArtefactError(f"{folder} is for an encryption key whose nonce this evaluator had no part in")
-    if rows != int(cohort.body["variants"]) or model.parameters.to_json() != cohort.parameters.to_json():
+    if rows != cohort.body["variants"] or model.parameters != cohort.parameters:
         raise ArtefactError(f"{folder} was made for other genotypes")
     return model
 

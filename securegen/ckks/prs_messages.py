@@ -7,8 +7,7 @@ fresh nonce for the encryption key, scales and bounds: never a weight or a direc
 
 from __future__ import annotations
 
-import math
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,13 @@ import numpy as np
 
 from securegen.ckks import artefact
 from securegen.ckks.cohort import _make_folder
-from securegen.ckks.parameters import Parameters
+from securegen.ckks.parameters import Parameters, Ring
+from securegen.ckks.planner import PACKS
 from securegen.ckks.prs_blinding import Blinding
-from securegen.errors import ArtefactError, PolicyError
-from securegen.model import IntArray, Samples, SelectableReader, Variants
+from securegen.ckks.prs_parameters import store_parameters
+from securegen.ckks.prs_schema import read_arrays, read_message
+from securegen.errors import ArtefactError, PlanError, PolicyError
+from securegen.model import IntArray, SelectableReader, Variants
 from securegen.score_plan import AlleleCounts, Imputation, ScorePlan
 from securegen.scores import ScoreSums, count_alleles
 
@@ -79,52 +81,37 @@ def write_request(request: Request, folder: Path) -> None:
     artefact.write_manifest(folder, "score request", body, None)
 
 
-def _arrays(folder: Path, body: dict[str, Any]) -> dict[str, np.ndarray]:
-    out = {}
-    for name, entry in body["files"].items():
-        dtype = str(entry["dtype"])
-        if not (dtype.startswith("<U") or dtype == "<i8"):
-            raise ArtefactError(f"{folder}: {name} has dtype {dtype}")
-        shape, path = tuple(int(n) for n in entry["shape"]), folder / os.path.basename(str(entry["name"]))
-        there = path.stat().st_size if path.is_file() else 0  # before memory is taken for what the message claims
-        if min(shape, default=1) < 0 or math.prod(shape) * np.dtype(dtype).itemsize > there:
-            raise ArtefactError(f"{path} is not a {np.dtype(dtype)} array of shape {shape}")
-        out[name] = artefact.load_array(folder, entry, shape, dtype)
-    return out
-
-
 def read_request(folder: Path) -> Request:
-    """Raises ArtefactError when the folder is not a whole request."""
-    body = artefact.read_manifest(folder, "score request", None)
-    try:
-        arrays, samples = _arrays(folder, body), int(body["samples"])
-        text = {name: arrays[name].astype(object) for name in VARIANT_FIELDS}
-        variants = Variants(
-            text["chromosome"], arrays["position"], text["id"], text["effect_allele"], text["other_allele"]
-        )
-        counts = None
-        if "counts" in arrays:
-            dosage, second, called = arrays["counts"]
-            counts = AlleleCounts(np.arange(len(variants)), dosage, second, called, samples)
-        fields = [*text.values(), arrays["position"], *([] if counts is None else arrays["counts"])]
-        if samples < 1 or any(a.shape != (len(variants),) for a in fields):
-            raise ValueError("sizes that do not fit")
-        return Request(variants, samples, int(body["dosage_grid"]), counts)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(f"{folder} is not a score request: {error}") from None
+    """Raises ArtefactError when the folder is not a whole request, or holds counts that no genotypes have."""
+    body = read_message(folder, "score request")
+    samples, grid, arrays = body["samples"], body["dosage_grid"], read_arrays(folder, body["files"])
+    size = arrays["position"].shape
+    shapes = dict.fromkeys((*VARIANT_FIELDS, "position"), size) | {"counts": (3, *size)}
+    if len(size) != 1 or not size[0] or any(a.shape != shapes[name] for name, a in arrays.items()):
+        raise ArtefactError(f"{folder} is not a score request: its arrays have sizes that do not fit each other")
+    if (arrays["position"] >= 1 << 40).any() or (arrays["position"] <= -1 << 40).any():
+        raise ArtefactError(f"{folder} is not a score request: it has positions that are none")
+    variants = Variants(
+        arrays["chromosome"], arrays["position"], arrays["id"], arrays["effect_allele"], arrays["other_allele"]
+    )
+    counts = None
+    if "counts" in arrays:
+        dosage, second, called = arrays["counts"]
+        for part, most in ((called, samples), (dosage, 2 * grid * called), (second, grid * called)):
+            if (part < 0).any() or (part > most).any():
+                raise ArtefactError(f"{folder} is not a score request: no {samples} people have such allele counts")
+        counts = AlleleCounts(np.arange(len(variants)), dosage, second, called, samples)
+    return Request(variants, samples, grid, counts)
 
 
 @dataclass(frozen=True)
-class Invitation:
-    """What the genotype owner may know of a model.
+class Announcement:
+    """What a model owner tells of a model.
 
-    variant: (V,) int64, which of its variants are encrypted, second: (T,) int64, which of those again as second copies;
-    nonce: for its encryption key; bound: |score| of any genotypes; cap: replies in the model's life.
+    variant: (V,) int64, which variants of the cohort it has, second: (T,) int64, which of those count again as second
+    copies; names, exponent: of its scores; digits: released; bound: |score| of any genotypes; cap: answers in its life.
     """
 
-    parameters: Parameters
-    blinding: Blinding
-    nonce: bytes
     variant: IntArray
     second: IntArray
     names: tuple[str, ...]
@@ -134,63 +121,101 @@ class Invitation:
     bound: int
     cap: int
 
-    def sums(self, values: IntArray, missing: IntArray) -> ScoreSums:
+    def sums(self, values: IntArray, missing: IntArray, grid: int) -> ScoreSums:
         """(N, S) integers as sums of a plan without weights; missing: (N,) the owner's own count of missing calls."""
         scores, files = len(self.names), 1
         empty = np.zeros((len(self.variant), scores + 2 + files), np.int64)
         plan = ScorePlan(
-            self.names, self.variant, self.parameters.dosage_max // 2, self.imputation, self.exponent, empty, None,
-            empty, empty[0], (self.bound,) * empty.shape[1], (float("nan"),) * scores, (0,) * scores,
+            self.names, self.variant, grid, self.imputation, self.exponent, empty, None, empty,
+            np.zeros(empty.shape[1], np.int64), (self.bound,) * empty.shape[1], (float("nan"),) * scores, (0,) * scores,
             (len(self.variant),),
         )  # fmt: skip
         unknown = np.zeros_like(missing)
         return ScoreSums(plan, np.concatenate([values, np.stack([unknown, missing, missing], axis=1)], axis=1))
 
+    def about(self, folder: Path) -> dict[str, Any]:
+        """Its fields of a message; writes its arrays into the folder."""
+        rows = {"variant": self.variant, "second": self.second}
+        files = {
+            name: {**vars(artefact.write_entry(folder, f"{name}.npy", a.astype("<i8"))), "shape": [len(a)]}
+            for name, a in rows.items()
+        }
+        return {
+            "names": list(self.names), "exponent": list(self.exponent), "imputation": self.imputation,
+            "digits": self.digits, "bound": str(self.bound), "cap": self.cap, "files": files,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Invitation(Announcement):
+    """An announcement to somebody who encrypts genotypes. nonce: for its encryption key."""
+
+    parameters: Parameters
+    blinding: Blinding
+    nonce: bytes
+
+
+def announced(folder: Path, body: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an `Announcement` from a checked message. Raises ArtefactError where they do not fit each other."""
+    arrays = read_arrays(folder, body["files"])
+    names = tuple(body["names"])
+    if len(set(names)) < len(names) or len(body["exponent"]) != len(names):
+        raise ArtefactError(f"{folder} names a score twice, or not every score's scale")
+    if any(a.ndim != 1 for a in arrays.values()) or not len(arrays["variant"]):
+        raise ArtefactError(f"{folder} does not list variants")
+    return arrays | {
+        "names": names, "exponent": tuple(body["exponent"]),
+        **{name: body[name] for name in ("imputation", "digits", "bound", "cap")},
+    }  # fmt: skip
+
 
 def write_invitation(invitation: Invitation, folder: Path) -> None:
     """Write the invitation as a folder."""
     _make_folder(folder, 0o755)
-    files = {
-        name: {
-            **vars(artefact.write_entry(folder, f"{name}.npy", a.astype("<i8"))), "shape": [len(a)], "dtype": "<i8",
-        }
-        for name, a in (("variant", invitation.variant), ("second", invitation.second))
-    }  # fmt: skip
     i = invitation
-    body = {
-        "parameters": i.parameters.to_json(), "nonce": i.nonce.hex(), "files": files, "names": list(i.names),
-        "blinding": i.blinding.to_json(), "exponent": list(i.exponent),
-        "imputation": i.imputation, "digits": i.digits, "bound": str(i.bound), "cap": i.cap,
+    body = i.about(folder) | {
+        "parameters": i.parameters.to_json(), "nonce": i.nonce.hex(), "blinding": i.blinding.to_json(),
     }  # fmt: skip
     artefact.write_manifest(folder, "score invitation", body, None)
 
 
 def read_invitation(folder: Path) -> Invitation:
     """Raises ArtefactError when the folder is not a whole invitation."""
-    body = artefact.read_manifest(folder, "score invitation", None)
+    body = read_message(folder, "score invitation")
+    secrets = {name: body[name] for name in ("parameters", "blinding", "nonce")}
+    if body["blinding"].blur > body["bound"]:
+        raise ArtefactError(f"{folder} is not a score invitation: its blur is larger than a score")
+    return Invitation(**announced(folder, body), **secrets)
+
+
+def check_parameters(invitation: Invitation, samples: int, grid: int, rings: Sequence[tuple[int, int]]) -> None:
+    """Raise ArtefactError unless the parameters are what this cohort's owner computes from its own counts.
+
+    Its key and genotypes rest on them: only the ring (one of a few), the pack and the scale are the model owner's choice.
+    """
+    p = invitation.parameters
+    if p.samples != samples:
+        raise ArtefactError(f"the invitation is for {p.samples} people, not {samples}")
     try:
-        arrays = _arrays(folder, body)
-        return Invitation(
-            Parameters.from_json(body["parameters"]), Blinding.from_json(body["blinding"]),
-            bytes.fromhex(body["nonce"]), arrays["variant"], arrays["second"], tuple(body["names"]),
-            tuple(int(e) for e in body["exponent"]), body["imputation"], int(body["digits"]), int(body["bound"]),
-            int(body["cap"]),
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(f"{folder} is not a score invitation: {error}") from None
+        own = [
+            store_parameters(Ring.standard(n, count), p.pack, p.genotype_scale, dosage_max=2 * grid, samples=samples)
+            for n, count in rings
+            if n == p.ring.n and count == len(p.ring.primes) and p.pack in PACKS
+        ]
+    except (PlanError, ArithmeticError) as error:
+        raise ArtefactError(f"the invitation has parameters that hold nothing: {error}") from None
+    if own != [p]:
+        raise ArtefactError(
+            f"the invitation has parameters that no plan for {samples} people on a dosage grid of {grid} has: encrypt "
+            "nothing with them"
+        )
 
 
-def check_people(samples: Samples, invitation: Invitation) -> None:
-    """Raise ArtefactError when the invitation is for another number of people."""
-    if invitation.parameters.samples != len(samples):
-        raise ArtefactError(f"the invitation is for {invitation.parameters.samples} people, not {len(samples)}")
-
-
-def check_variants(invitation: Invitation, variants: int) -> None:
-    """Raise ArtefactError when the invitation names variants that a cohort of so many does not have, or one twice."""
+def check_variants(invitation: Announcement, variants: int) -> None:
+    """Raise ArtefactError when a model owner names variants that a cohort of so many does not have, or one twice."""
     for name, rows, limit in (
         ("variants", invitation.variant, variants), ("second copies", invitation.second, len(invitation.variant)),
     ):  # fmt: skip
         inside = not len(rows) or (rows.min() >= 0 and rows.max() < limit)
         if not inside or (np.diff(rows) <= 0).any():
-            raise ArtefactError(f"the invitation names {name} that this cohort does not have, or one twice")
+            raise ArtefactError(f"the model owner names {name} that this cohort does not have, or one twice")

@@ -15,8 +15,10 @@ import numpy as np
 from securegen.ckks import artefact
 from securegen.ckks.cohort import _make_folder
 from securegen.ckks.keys import PublicKey, SecretKey
+from securegen.ckks.prs_schema import PLAN, read_arrays, read_message
 from securegen.ckks.prs_weights import StoredWeights, cohort_weights, stored_weights
 from securegen.errors import ArtefactError
+from securegen.io.schema import Refused
 from securegen.score_plan import ScorePlan
 
 PLAN_ARRAYS = ("variant", "dosage_weight", "missing_weight", "constant")
@@ -38,16 +40,27 @@ def plan_arrays(plan: ScorePlan) -> dict[str, np.ndarray]:
 
 
 def restore_plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> ScorePlan:
-    """The plan from both. Raises ArtefactError when they are not a plan."""
+    """The plan from both; the header is checked against its schema. Raises ArtefactError when they are not a plan."""
     try:
+        header = PLAN(header, "")
+        scores, rows = len(header["names"]), len(arrays["variant"])
+        width = arrays["constant"].size
+        shapes = {"variant": (rows,), "constant": (width,)}
+        fits = all(a.dtype == np.int64 and a.shape == shapes.get(n, (rows, width)) for n, a in arrays.items())
+        per_score = {len(header[name]) for name in ("exponent", "error", "file_of")}
+        if not (
+            fits and per_score == {scores} and len(header["bound"]) == width == scores + 2 + len(header["variants_of"])
+        ):
+            raise Refused("arrays and names do not fit each other")
+        if max(header["file_of"]) >= len(header["variants_of"]) or (np.diff(arrays["variant"]) <= 0).any():
+            raise Refused("files or variants that are not there")
         return ScorePlan(
-            tuple(header["names"]), arrays["variant"], int(header["dosage_grid"]), header["imputation"],
-            tuple(int(e) for e in header["exponent"]), arrays["dosage_weight"], arrays.get("second_weight"),
-            arrays["missing_weight"], arrays["constant"], tuple(int(b) for b in header["bound"]),
-            tuple(float(e) for e in header["error"]), tuple(int(f) for f in header["file_of"]),
-            tuple(int(v) for v in header["variants_of"]), int(header["left_out"]),
+            tuple(header["names"]), arrays["variant"], header["dosage_grid"], header["imputation"],
+            tuple(header["exponent"]), arrays["dosage_weight"], arrays.get("second_weight"), arrays["missing_weight"],
+            arrays["constant"], tuple(header["bound"]), tuple(header["error"]), tuple(header["file_of"]),
+            tuple(header["variants_of"]), header["left_out"],
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, Refused) as error:
         raise ArtefactError(f"not a score model: {error}") from None
 
 
@@ -86,13 +99,8 @@ def write_model(plan: ScorePlan, folder: Path, key: SecretKey, *, cohort_variant
 
 def read_model(folder: Path, public: PublicKey) -> Model:
     """A public model. Raises ArtefactError unless it is whole and signed by the owner."""
-    body = artefact.read_manifest(folder, "score model", public)
-    try:
-        arrays = {
-            name: artefact.load_array(folder, entry, tuple(int(n) for n in entry["shape"]), "<i8")
-            for name, entry in body["files"].items()
-        }
-        header, whole = body["plan"], body["cohort_variants"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ArtefactError(f"{folder} is not a score model: {error}") from None
-    return Model(restore_plan(header, arrays), whole, artefact.manifest_digest(folder))
+    body = read_message(folder, "score model", public)
+    plan = restore_plan(body["plan"], read_arrays(folder, body["files"]))
+    if body["cohort_variants"] is not None and int(plan.variant.max(initial=0)) >= body["cohort_variants"]:
+        raise ArtefactError(f"{folder} is not a score model: it names variants beyond the cohort's")
+    return Model(plan, body["cohort_variants"], artefact.manifest_digest(folder))

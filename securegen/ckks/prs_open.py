@@ -16,6 +16,7 @@ from securegen.ckks.cohort import _make_folder, chunks
 from securegen.ckks.encryption import ring_tables
 from securegen.ckks.keys import SecretKey
 from securegen.ckks.prs_blinding import Blinding
+from securegen.ckks.prs_schema import read_message
 from securegen.ckks.prs_weights import read_scores
 from securegen.ckks.publickey import EncryptionKey
 from securegen.errors import ArtefactError, VerificationError
@@ -49,17 +50,17 @@ def open_reply(c0: np.ndarray, higher: np.ndarray, key: SecretKey, scale: int) -
 def open_replies(
     folder: Path, key: SecretKey, *, columns: int, nonce: bytes, cohort: str, bound: int, blinding: Blinding
 ) -> IntArray:
-    """(N, columns) int64 scores of every person, each within blinding.deviation of the exact one.
+    """(N, columns) int64 scores of every person, each within the blur of the exact one.
 
     Raises ArtefactError when files are damaged or not the reply to this cohort and nonce, VerificationError when a
-    score is beyond its bound, or too far from an integer where that can be told.
+    score is beyond its bound, or too far from an integer.
     """
-    body = artefact.read_manifest(folder, "score replies", None)
+    body = read_message(folder, "score replies")
     p = key.public.parameters
-    if (body.get("key"), body.get("cohort"), body.get("nonce")) != (key.public.fingerprint, cohort, nonce.hex()):
+    if (body["key"], body["cohort"], body["nonce"]) != (key.public.fingerprint, cohort, nonce):
         raise ArtefactError(f"{folder} is not the reply to the genotypes and the key that were sent")
     parts = chunks(p)
-    if len(body["chunks"]) != len(parts) or body.get("columns") != columns:
+    if len(body["chunks"]) != len(parts) or body["columns"] != columns:
         raise ArtefactError(f"{folder} has {len(body['chunks'])} chunks, {len(parts)} expected")
     k, n = len(p.ring.primes), p.ring.n
     values, distances = [], []
@@ -71,9 +72,9 @@ def open_replies(
         distances.append(distance)
     scores = np.concatenate(values)[: p.samples]  # the rest is padding
     far = float(np.concatenate(distances)[: p.samples].max())
-    limit = bound + blinding.deviation
+    limit = bound + blinding.blur
     in_range = bool(((scores >= -limit) & (scores <= limit)).all())
-    tolerated = (blinding.flooding + blinding.noise) / 2.0**blinding.scale if blinding.exact else 0.5
+    tolerated = (blinding.flooding + blinding.noise) / 2.0**blinding.scale
     if not (in_range and far <= tolerated * (1 + 2.0**-20)):
         raise VerificationError
     return scores

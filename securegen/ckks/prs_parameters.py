@@ -1,7 +1,8 @@
 """Parameters of encrypted scores with a public model: the smallest ring in which every score is an exact integer.
 
 A score is Σ_j w_j (Δ x_j + e_j) with independent errors e_j of variance 10.5 (bounded, so subgaussian): its noise is
-below 15σ‖w‖₂ but for a chance of 2^-128 a run, whatever the genotypes. Needed: 15σ‖w‖₂/Δ ≤ 1/2 and 2Δ(|S| + 1) < q.
+below 15σ‖w‖₂ but for a chance of 2^-128 a run, whatever the genotypes. Needed: 15σ‖w‖₂/Δ ≤ 1/2, 2Δ(|S| + 1) < q, and
+|S| < 2^60, half the modulus of the check of results.
 The key's `Parameters` also describe the store for association; no design column is planned, so its norm is 1.
 
 A person's n rows in a ciphertext (pack b = 1) and b samples × n/b rows are one layout; the planner picks b.
@@ -15,6 +16,7 @@ from securegen.ckks.parameters import ERROR_SD, SIGMAS, Parameters, Ring
 from securegen.ckks.planner import DECRYPT_SECONDS, ENCRYPT_SECONDS, MULTIPLY_SECONDS, PACKS
 from securegen.errors import PlanError
 
+SUM_LIMIT = 1 << 60  # results are verified modulo 2^61 − 1: beyond half of it S and S + p pass alike
 RINGS = ((4096, 3), (8192, 4), (8192, 5), (8192, 6))
 
 
@@ -28,8 +30,18 @@ def margin_bits(parameters: Parameters, norm: float) -> float:
     return math.log2(0.5 / noise_bound(parameters, norm))
 
 
+def check_provable(sum_bound: int) -> None:
+    """Raise PlanError unless the check of results proves integers of this bound."""
+    if sum_bound >= SUM_LIMIT:
+        raise PlanError(
+            f"scores could reach 2^{math.log2(sum_bound):.1f}; the check of results proves integers below 2^60 only: use "
+            "fewer bits a weight (--weight-bits)"
+        )
+
+
 def check_exact(parameters: Parameters, *, norm: float, sum_bound: int) -> None:
     """Raise PlanError unless scores with weights of this 2-norm and bound decrypt to exact integers."""
+    check_provable(sum_bound)
     if noise_bound(parameters, norm) > 0.5:
         raise PlanError(
             f"noise of 15 standard deviations reaches {noise_bound(parameters, norm):.2f} units of a score, it must stay "
@@ -74,6 +86,7 @@ def choose(
     >>> p.ring.n, len(p.ring.primes), p.pack
     (4096, 3, 1)
     """
+    check_provable(sum_bound)
     for n, count in RINGS:
         ring = Ring.standard(n, count)
         scale = math.ceil(math.log2(2 * SIGMAS * ERROR_SD * norm))

@@ -3,8 +3,8 @@
 Who learns what: the owner holds the key, learns the scores and knows the weights; the server sees ciphertexts, the
 numbers of samples and rows, the weights, and which blocks have missing calls. The server is trusted for availability
 only. At encryption the owner keeps h_j = Σ_i r_i x_ij mod 2^61 − 1 for every stored row, with secret r over samples; a
-result S passes only if Σ_i r_i S_is = Σ_j w_js h_j for every column, every score is in its range and the noise within
-plan (see `verify`, transposed).
+result S passes only if Σ_i r_i S_is = Σ_j w_js h_j for every column, every score is in its range, below 2^60, and the
+noise within plan (see `verify`, transposed).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from securegen.ckks.encryption import ring_tables, strand_keys
 from securegen.ckks.keys import SecretKey
 from securegen.ckks.parameters import Parameters
 from securegen.ckks.prs_model import Model
-from securegen.ckks.prs_parameters import noise_bound
+from securegen.ckks.prs_parameters import check_provable, noise_bound
+from securegen.ckks.prs_schema import read_message
 from securegen.ckks.prs_weights import StoredWeights, read_scores
 from securegen.errors import ArtefactError, VerificationError
 from securegen.kernels.crt import round_residues
@@ -85,12 +86,14 @@ def insecure_decrypt_unverified(
 def decrypt(folder: Path, key: SecretKey, info: CohortInfo, state: OwnerState, model: Model) -> ScoreSums:
     """Verified scores of every sample. model: what was sent.
 
-    Raises ArtefactError when files are damaged or belong to another cohort or model, VerificationError (fixed text)
-    when any check fails; the caller then retires the key.
+    Raises ArtefactError when files are damaged or belong to another cohort or model, PlanError when the check would not
+    prove sums as large as the model allows, VerificationError (fixed text) when any check fails; the caller then retires
+    the key.
     """
-    body = artefact.read_manifest(folder, "scores", None)
+    body = read_message(folder, "scores")
     p, weights = key.public.parameters, model.weights()
-    if (body.get("key"), body.get("cohort"), body.get("model")) != (key.public.fingerprint, info.digest, model.digest):
+    check_provable(weights.sum_bound)
+    if (body["key"], body["cohort"], body["model"]) != (key.public.fingerprint, info.digest, model.digest):
         raise ArtefactError(f"{folder} was computed from another cohort, model or key than the one sent")
     parts = chunks(p)
     if len(body["chunks"]) != len(parts):

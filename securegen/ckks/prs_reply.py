@@ -24,6 +24,7 @@ from securegen.ckks.cohort import EncryptedCohort, Progress, _make_folder, chunk
 from securegen.ckks.keys import PublicKey
 from securegen.ckks.parameters import Parameters
 from securegen.ckks.prs_blinding import Blinding
+from securegen.ckks.prs_schema import read_message, refuse_residues
 from securegen.ckks.prs_server import encrypted_scores
 from securegen.ckks.prs_weights import StoredWeights
 from securegen.ckks.publickey import EncryptionKey, hide
@@ -107,10 +108,9 @@ def write_replies(
 
 def read_encryption_key(folder: Path, public: PublicKey, nonce: bytes) -> EncryptionKey:
     """The encryption key made for this nonce. Raises ArtefactError when it is for another one or not its owner's."""
-    body, ring = artefact.read_manifest(folder, "encryption key", public), public.parameters.ring
-    if body.get("nonce") != nonce.hex():
+    body, ring = read_message(folder, "encryption key", public), public.parameters.ring
+    if body["nonce"] != nonce:
         raise ArtefactError(f"{folder} was not made for the nonce of this invitation")
-    b = artefact.load_array(folder, body["b"], (len(ring.primes), ring.n)).astype(np.uint64)
-    if (b >= np.array(ring.primes, np.uint64)[:, None]).any():
-        raise ArtefactError(f"{folder} holds residues that are not below their prime")
-    return EncryptionKey(ring, nonce, b)
+    b = artefact.load_array(folder, body["b"], (len(ring.primes), ring.n))
+    refuse_residues(b, ring.primes, f"{folder}")
+    return EncryptionKey(ring, nonce, b.astype(np.uint64))

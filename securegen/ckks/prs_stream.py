@@ -6,20 +6,21 @@ Whoever sums what was yielded keeps the sum to itself until the last stretch has
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from blake3 import blake3
 
 from securegen.ckks.artefact import _npy_header, path_of
 from securegen.ckks.cohort import EncryptedCohort, chunks, ciphertext_shape
+from securegen.ckks.prs_schema import refuse_residues
 from securegen.ckks.uniform import expand_tiles
 from securegen.errors import ArtefactError
+from securegen.io.strict_json import open_regular
 from securegen.kernels.threads import over_range
 
 BATCH = 32  # terms read together
@@ -66,9 +67,8 @@ class _File:
         self.path, self.hash, self.digest = path_of(folder, entry), blake3(), entry["blake3"]
         header = _npy_header(shape, np.dtype("<u4"))
         try:
-            self.stream: BinaryIO = stack.enter_context(self.path.open("rb", buffering=0))
-            found = os.fstat(self.stream.fileno()).st_size
-            start = self.stream.read(len(header))
+            self.stream, status = stack.enter_context(open_regular(self.path, "part of an artefact"))
+            found, start = status.st_size, self.stream.read(len(header))
         except OSError as error:
             raise ArtefactError(f"{self.path} cannot be read: {error.strerror}") from None
         if found != entry["size"]:
@@ -84,7 +84,7 @@ class _File:
         view = out.reshape(-1).view(np.uint8).data
         rest = view
         try:
-            while rest and (got := self.stream.readinto(rest)):  # type: ignore[attr-defined]
+            while rest and (got := self.stream.readinto(rest)):
                 rest = rest[got:]
         except OSError as error:
             raise ArtefactError(f"{self.path} cannot be read: {error.strerror}") from None
@@ -113,7 +113,8 @@ def strand_stretches(cohort: EncryptedCohort, terms: Sequence[Term], chunk: int)
     """As `stretches`, for R blocks of S strands each: c0 (1, t, R, G, S, L), c1 (1, t, R, G, 1 or S, L)."""
     folder, p = cohort.folder, cohort.parameters
     ring, groups, strands = p.ring, chunks(p)[chunk][1], cohort.strands(terms[0].block)
-    assert all(cohort.strands(t.block) == strands for t in terms)
+    if not 1 <= strands <= p.strands or any(cohort.strands(t.block) != strands for t in terms):
+        raise ArtefactError(f"{cohort.folder} has blocks of {strands} strands, its parameters allow {p.strands}")
     rows = (strands, 1 if cohort.shared else strands)
     # of each term, its file of first halves, and of second halves where they are not expanded from a seed
     entries = [cohort.blocks[t.block]["streams"][t.stream][chunk] for t in terms]
@@ -132,8 +133,10 @@ def strand_stretches(cohort: EncryptedCohort, terms: Sequence[Term], chunk: int)
                     for r in range(start, end):
                         c0, c1 = (half[r, : stop - first] for half in buffers)
                         files[r][0].read(c0)
+                        refuse_residues(c0[None], ring.primes[q : q + 1], f"{files[r][0].path}")
                         if len(files[r]) == 2:
                             files[r][1].read(c1)
+                            refuse_residues(c1[None], ring.primes[q : q + 1], f"{files[r][1].path}")
                         else:
                             a = np.empty((stop - first, groups, ring.lanes), np.uint32) if strands > 1 else c1[:, :, 0]
                             expand_tiles(bytes.fromhex(entries[r][0]["seed"]), ring, q, first, a)

@@ -32,8 +32,10 @@ class StoredWeights:
     bound: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        assert self.dosage.shape == self.missing.shape and self.constant.shape == self.dosage.shape[1:]
-        assert len(self.bound) == len(self.constant)
+        if self.dosage.shape != self.missing.shape or self.constant.shape != self.dosage.shape[1:]:
+            raise ValueError(f"weights of shape {self.dosage.shape} and {self.missing.shape} for {self.constant.shape}")
+        if len(self.bound) != len(self.constant):
+            raise ValueError(f"{len(self.bound)} bounds for {len(self.constant)} scores")
 
     @property
     def columns(self) -> int:
@@ -67,7 +69,10 @@ def stored_weights(plan: ScorePlan, columns: slice = slice(None)) -> StoredWeigh
     second = np.zeros((0, len(plan.constant)), np.int64) if plan.second_weight is None else plan.second_weight[rows]
     dosage = np.concatenate([plan.dosage_weight, second])[:, columns]
     missing = np.concatenate([plan.missing_weight, np.zeros_like(second)])[:, columns]
-    assert len(dosage) == len(plan.variant) + len(rows)
+    if len(dosage) != len(plan.variant) + len(rows):
+        raise ValueError(
+            f"{len(dosage)} rows of weights for {len(plan.variant)} variants and {len(rows)} second copies"
+        )
     return StoredWeights(
         np.ascontiguousarray(dosage), np.ascontiguousarray(missing), plan.constant[columns], plan.bound[columns]
     )
@@ -140,7 +145,8 @@ def weight_messages(weights: IntArray, parameters: Parameters) -> IntArray:
     """
     b, width = parameters.pack, parameters.strand_variants
     variants, columns = weights.shape
-    assert variants <= width
+    if variants > width:
+        raise ValueError(f"weights of {variants} variants, a strand has {width}")
     messages = np.zeros((columns, parameters.ring.n), np.int64)
     messages[:, b * (width - 1 - np.arange(variants))] = weights.T
     return messages

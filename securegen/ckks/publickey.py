@@ -21,6 +21,7 @@ from securegen.ckks.encryption import ring_tables
 from securegen.ckks.encryptor import ERROR_BYTES, _less_once, _ones, _times
 from securegen.ckks.keys import SecretKey
 from securegen.ckks.parameters import ERROR_MAX, ERROR_SD, Ring
+from securegen.errors import ArtefactError
 from securegen.kernels.ntt import forward, forward_row, inverse_row, stack_tables
 from securegen.kernels.residue_mac import reduce_wide, wide_constants
 from securegen.kernels.threads import over_range
@@ -45,7 +46,8 @@ class EncryptionKey:
 
 def expand_a(nonce: bytes, ring: Ring) -> np.ndarray:
     """`a` of a nonce, (k, n) uint64 uniform below each prime, NTT form: SHAKE-256, 30 bits, rejection."""
-    assert len(nonce) == NONCE_BYTES
+    if len(nonce) != NONCE_BYTES:
+        raise ArtefactError(f"a nonce has {len(nonce)} bytes, {NONCE_BYTES} expected")
     seed = hashlib.sha256(b"securegen encryption key" + nonce).digest()
     out = np.empty((len(ring.primes), ring.n), np.uint64)
     for i, p in enumerate(ring.primes):
@@ -104,7 +106,8 @@ def encrypt(key: EncryptionKey, messages: np.ndarray) -> np.ndarray:
 
 def add_zeros(key: EncryptionKey, both: np.ndarray) -> None:
     """Add a fresh encryption of zero to each pair of halves, in place: (C, 2, k, n) uint64, canonical, NTT form."""
-    assert both.shape[1:] == (2, len(key.ring.primes), key.ring.n) and both.dtype == np.uint64
+    if both.shape[1:] != (2, len(key.ring.primes), key.ring.n) or both.dtype != np.uint64:
+        raise ValueError(f"{both.dtype} of shape {both.shape} are no ciphertexts of this ring")
     q, roots, factors = _constants(key)
     _with_coins(
         key.ring, len(both), key.ring.n, lambda c, u, e: _add_zero(u, e, q, roots, factors, both[c])
@@ -118,7 +121,8 @@ def hide(key: EncryptionKey, tiles: np.ndarray, wanted: int) -> tuple[np.ndarray
     NTT form.
     """
     ring, count = key.ring, tiles.shape[2]
-    assert tiles.shape == (len(ring.primes), ring.tiles, count, 2, ring.lanes) and tiles.dtype == np.uint32
+    if tiles.shape != (len(ring.primes), ring.tiles, count, 2, ring.lanes) or tiles.dtype != np.uint32:
+        raise ValueError(f"{tiles.dtype} of shape {tiles.shape} are no ciphertexts of this ring")
     q, roots, factors = _constants(key)
     top, second = np.empty((count, len(q), wanted), np.uint64), np.empty((count, len(q), ring.n), np.uint32)
     _, _, inverse_roots, n_inverse = stack_tables(ring_tables(ring))
@@ -161,7 +165,8 @@ def _with_coins(ring: Ring, count: int, first: int, work: Callable[[int, np.ndar
             wide, narrow = bits[pairs : pairs + 4 * total].view("<u4"), bits[pairs + 4 * total :].view("<u2")
             u, e = np.empty(4 * pairs, np.int64), np.empty(total, np.int64)
             kept = _toss(bits[:pairs], wide, narrow, u, e)
-            assert kept >= ring.n, "the odds of this are below 2^-400"
+            if kept < ring.n:
+                raise RuntimeError("too few uniform words: the odds of this are below 2^-400")
             work(c, u[: ring.n], e)
             for secret in (bits, u, e):
                 secret[:] = 0

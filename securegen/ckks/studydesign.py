@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from securegen.ckks import artefact, codec, cohort, verify
-from securegen.ckks.cohort import CohortInfo, OwnerState, Progress, chunks, ciphertext_shape, no_progress
+from securegen.ckks import artefact, bodies, codec, cohort, verify
+from securegen.ckks.codec import chunks, ciphertext_shape
+from securegen.ckks.cohort import CohortInfo, OwnerState, Progress, no_progress
 from securegen.ckks.encryption import Ciphertexts, Encryptor, shares_public_half
 from securegen.ckks.keys import PublicKey, SecretKey
 from securegen.ckks.layout import Output, outputs
@@ -167,8 +168,8 @@ def _tuples(value: Any) -> Any:
 
 def read_secrets(state: OwnerState, results: Path) -> DesignSecrets:
     """The owner's record of the design that a results folder names. Raises ArtefactError when there is none."""
-    digest = str(artefact.read_manifest(results, "results", None).get("design"))
-    if not (digest.isalnum() and (state.folder / f"{_state_name(digest)}.box").is_file()):
+    digest = artefact.read_manifest(results, "results", None, bodies.RESULTS)["design"]
+    if not (state.folder / f"{_state_name(digest)}.box").is_file():
         raise ArtefactError(f"{results} was computed from another cohort or design than those encrypted here")
     header, a = state.read(_state_name(digest))
     analyses = tuple(
@@ -217,14 +218,17 @@ class EncryptedDesign:
 
     def _read(self, entries: list[dict[str, Any]], groups: int, count: int) -> Ciphertexts:
         p = self.public.parameters
-        c0 = np.empty(ciphertext_shape(p, groups, count), np.uint32)
+        c0 = artefact.load_array(self.folder, entries[0], ciphertext_shape(p, groups, count))
         c1 = np.empty(ciphertext_shape(p, groups, 1 if self.shared else count), np.uint32)
-        cohort.read_ciphertexts(self.folder, entries, p.ring, c0, c1)
+        cohort.read_second_halves(self.folder, entries, p.ring, c1)
         return Ciphertexts(c0, c1)
 
 
 def open_design(folder: Path, public: PublicKey) -> EncryptedDesign:
     """Open a design that the cohort's owner sent. Raises ArtefactError unless it is whole and signed by that key."""
-    body = artefact.read_manifest(folder, "design", public)
-    cohort.check_encryptor(folder, body)
-    return EncryptedDesign(folder, body, public, artefact.manifest_digest(folder))
+    found = artefact.open_manifest(folder, "design")
+    body = found.checked(bodies.DESIGN)
+    found.require_signature(public)
+    with artefact.found_in(folder):
+        bodies.check_design(body, public.parameters)
+    return EncryptedDesign(folder, body, public, found.digest)

@@ -30,7 +30,8 @@ class Team:
     ) -> None:
         self.members, self._cohort, self._wanted = members, cohort, wanted
         ring, strands = cohort.parameters.ring, cohort.strands(members[0])
-        assert all(cohort.strands(b) == strands for b in members)
+        if any(cohort.strands(b) != strands for b in members):
+            raise ValueError("blocks of a team have equally many strands")
         self._rows = (1 if cohort.shared else strands, strands)
         present = sorted({s for b in members for s in cohort.blocks[b]["streams"] if columns[s]})
         self.blocks = {s: [b for b in members if s in cohort.blocks[b]["streams"]] for s in present}

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit, uint32
 
 from securegen.ckks.parameters import Ring
+from securegen.errors import ArtefactError
 from securegen.kernels.threads import over_range
 from securegen.randomness import KEY_BYTES, keystream
 
@@ -42,7 +43,8 @@ def expand_uniform(
     >>> whole.shape, bool((whole[:, 5:6] == expand_uniform(bytes(16), 2, ring, tile=5)).all())
     ((3, 64, 2, 64), True)
     """
-    assert tile is None or 0 <= tile < ring.tiles
+    if tile is not None and not 0 <= tile < ring.tiles:
+        raise ValueError(f"tile {tile} of {ring.tiles}")
     tiles = range(ring.tiles) if tile is None else range(tile, tile + 1)
     if out is None:
         out = np.empty((len(ring.primes), len(tiles), ciphertexts, ring.lanes), np.uint32)
@@ -59,8 +61,11 @@ def expand_tiles(seed: bytes, ring: Ring, prime: int, first: int, out: np.ndarra
     True
     """
     tiles, ciphertexts, lanes = out.shape
-    assert len(seed) == KEY_BYTES and lanes == ring.lanes and out.dtype == np.uint32 and out.flags.c_contiguous
-    assert 0 <= first and first + tiles <= ring.tiles
+    _check(seed, out)
+    if lanes != ring.lanes or not 0 <= first <= ring.tiles - tiles:
+        raise ValueError(
+            f"tiles {first} to {first + tiles} of {lanes} lanes, the ring has {ring.tiles} of {ring.lanes}"
+        )
     at = (prime * ring.tiles + first) * ciphertexts
     _draw_cells(seed, at, ring.primes[prime], out.reshape(-1, lanes))
 
@@ -70,8 +75,9 @@ def _expand(
 ) -> None:
     """Fill (k, len(tiles), C, L) with these tiles of `all_tiles`."""
     k, wanted, ciphertexts, lanes = out.shape
-    assert len(seed) == KEY_BYTES and lanes % 4 == 0 and out.dtype == np.uint32 and out.flags.c_contiguous
-    assert (k, wanted) == (len(primes), len(tiles))
+    _check(seed, out)
+    if lanes % 4 or (k, wanted) != (len(primes), len(tiles)):
+        raise ValueError(f"{wanted} tiles of {lanes} lanes modulo {k} primes are not these of the ring")
     least = max(1, PIECE_BYTES // (4 * budget(lanes) * max(ciphertexts, 1)))
 
     def draw(first: int, last: int) -> None:
@@ -83,6 +89,13 @@ def _expand(
             first += stop - t
 
     over_range(k * wanted, draw, threads=threads, least=least)
+
+
+def _check(seed: bytes, out: np.ndarray) -> None:
+    if len(seed) != KEY_BYTES:
+        raise ArtefactError(f"the seed of a ciphertext has {len(seed)} bytes, {KEY_BYTES} expected")
+    if out.dtype != np.uint32 or not out.flags.c_contiguous:
+        raise ValueError("residues are drawn into a contiguous array of uint32")
 
 
 def _draw_cells(seed: bytes, first: int, prime: int, out: np.ndarray) -> None:

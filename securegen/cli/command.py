@@ -16,6 +16,7 @@ import click
 
 from securegen.cli.config import command_words, load_config, path_options
 from securegen.errors import ArtefactError, InputError, SecuregenError, StorageError
+from securegen.io.schema import one_line
 
 JSON, RECORD, DRY_RUN = "securegen.json", "securegen.record", "securegen.dry_run"
 WIDTH = 78
@@ -61,7 +62,7 @@ def report(lines: Sequence[str] | str, **record: Any) -> None:
     ctx.meta[RECORD] = {"command": " ".join(command_words(ctx)), **record}
     if not wants_json(ctx):
         for line in [lines] if isinstance(lines, str) else lines:
-            click.echo(line)
+            click.echo("\n".join(map(one_line, line.split("\n"))))
 
 
 def json_text(value: Any) -> str:
@@ -77,7 +78,8 @@ def json_text(value: Any) -> str:
         v = v.item() if hasattr(v, "item") else v
         return None if isinstance(v, float) and not math.isfinite(v) else v
 
-    return json.dumps(plain(value), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(value), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def print_record(ctx: click.Context, error: BaseException | None = None) -> None:

@@ -40,6 +40,7 @@ EXAMPLES = {
     f"{SCORE} {LEDGER} --out hidden",
     "prs-step evaluate": "prs-step evaluate --cohort person.cohort --publickey person.publickey "
     "--model hidden.encmodel --challenge evaluator.challenge --out evaluator",
+    "prs-step withdraw": f"prs-step withdraw --private unwanted.private {LEDGER} --out unwanted",
     "prs-step offer": "prs-step offer --request mine.request --challenge hospital.challenge "
     f"{SCORE} {LEDGER} {PASS} --out vendor",
     "prs-step blind": f"prs-step blind --offer vendor.offer --challenge hospital.challenge {PATIENTS} --out hospital",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 
 import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import common_options, rehearses, stop_rehearsal
 from securegen.cli.runlog import CommandLog
-from securegen.errors import InputError, StorageError
+from securegen.errors import ArtefactError, InputError, StorageError
+from securegen.io.strict_json import read_json
 
 
 def read_plan(path: str):
@@ -19,11 +18,11 @@ def read_plan(path: str):
     from securegen.ckks.planner import Plan
 
     try:
-        return Plan.from_json(json.loads(Path(path).read_text()))
-    except OSError as error:
+        return Plan.from_json(read_json(path, "a plan", error=InputError))
+    except FileNotFoundError as error:
         raise InputError(f"cannot read the plan {path}: {error.strerror}; securegen plan makes one") from None
-    except ValueError:
-        raise InputError(f"{path} is not a plan: give OUT.plan.json of securegen plan") from None
+    except ArtefactError as error:
+        raise ArtefactError(f"{path}: {error}; give OUT.plan.json of securegen plan") from None
 
 
 @click.command()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import os
 import sys
 
 import click
 from click.shell_completion import CompletionItem
 
+from securegen.cli import crash
 from securegen.cli.command import JSON, Group, example, print_record
 from securegen.cli.examples import EXAMPLES
 from securegen.errors import SecuregenError, StorageError
+from securegen.io.schema import one_line
 from securegen.version import VERSION
 
 # In the order in which people meet them.
@@ -108,7 +110,8 @@ class LazyGroup(Group):
         if not ctx.meta[JSON]:
             return super().invoke(ctx)
         try:
-            result = super().invoke(ctx)
+            with crash.no_traceback():
+                result = super().invoke(ctx)
         except click.exceptions.Exit:
             print_record(ctx)
             raise
@@ -134,22 +137,35 @@ def main() -> None:
 
 
 def entry() -> None:
-    """Run the command line; never a traceback for an error that securegen knows."""
+    """Run the command line. Whatever happens, one line on standard error and an exit code; never a traceback."""
+    crash.open_streams()
+    code = _run()
+    if (why := crash.settle_streams()) is not None and not code:
+        if why:
+            _say(f"Error: standard output did not take the result: {why}")
+        code = StorageError.exit_code
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
-        code = main(prog_name="securegen", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        with crash.no_traceback():
+            code = main(prog_name="securegen", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        error.message = one_line(error.message)  # type: ignore[misc]
+        with contextlib.suppress(OSError, ValueError):
+            error.show()
+        return error.exit_code
     except SecuregenError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(StorageError.exit_code)
-    except MemoryError:
-        print("Error: out of memory: use fewer threads or smaller blocks", file=sys.stderr)
-        sys.exit(SecuregenError.exit_code)
+        _say(f"Error: {error}")
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        print("Interrupted; what was written whole is kept, run the command again to go on", file=sys.stderr)
-        sys.exit(130)
+        _say("Interrupted; what was written whole is kept, run the command again to go on")
+        return 130
+
+
+def _say(text: str) -> None:
+    """Print to standard error, if it takes it: one line, whatever text of others is in it."""
+    with contextlib.suppress(OSError, ValueError):
+        print(one_line(text), file=sys.stderr, flush=True)

@@ -149,7 +149,7 @@ def invite(request, challenge, out, threads, memory, quiet, **options) -> None:
         else:
             made = make(Path(request), inputs, rules, *folders, log)
     p = made.parameters
-    log.write(engine="ckks", parameters=p.to_json(), cap=made.cap, deviation=made.blinding.deviation)
+    log.write(engine="ckks", parameters=p.to_json(), cap=made.cap, deviation=made.blinding.blur)
 
 
 @command.command()

@@ -158,4 +158,19 @@ def unmask(rounded, offer, masks, out, threads, memory, quiet, **options) -> Non
     log.write(engine="ckks", scores=list(table.names))
 
 
-COMMANDS = (challenge, encrypt_model, evaluate, offer, blind, answer, unmask)
+@click.command()
+@folder_option("private", "OUT.private of prs-step invite or offer.")
+@click.option("--ledger", required=True, metavar="FILE", help="The ledger it was promised from.")
+@opt.run_options
+@writes("{out}.log", "{out}.run.json")
+def withdraw(private, ledger, out, threads, memory, quiet) -> None:
+    """Model owner or vendor: never answer an invitation or offer, and give back what it reserved, all but one answer."""
+    from securegen.score_promises import withdraw as give_back
+
+    log = CommandLog(out, "prs-step withdraw", quiet=quiet)
+    give_back(Path(private), Path(ledger))
+    log(f"{private} is withdrawn: the answers it reserved in {ledger} are free again, all but one")
+    log.write(engine="ckks", role="model owner")
+
+
+COMMANDS = (challenge, encrypt_model, evaluate, offer, blind, answer, unmask, withdraw)

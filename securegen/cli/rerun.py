@@ -10,7 +10,8 @@ import click
 from securegen.cli.command import json_option, report
 from securegen.cli.config import arguments_of, digest_of, toml_of
 from securegen.errors import InputError, UsageError
-from securegen.provenance import records_in
+from securegen.io.schema import one_line
+from securegen.provenance import read_records
 
 
 @click.command()
@@ -41,7 +42,7 @@ def command(ctx, record, out, which, accept_changed_inputs, print_config, dry_ru
             + ". Restore it, or run on with --accept-changed-inputs (and --out, to keep the first result)"
         )
     for line in changed:
-        click.echo(f"WARNING: {line}", err=True)
+        click.echo(one_line(f"WARNING: {line}"), err=True)
     root = ctx.find_root()
     words = call["command"].split()
     found: click.Command | None = root.command
@@ -59,7 +60,7 @@ def _call(path: str, which: str | None) -> dict[str, Any]:
     """The recorded call. Raises InputError when there is none."""
     if not Path(path).is_file():
         raise InputError(f"there is no file {path}: rerun takes the PREFIX.run.json that a command left")
-    records = [r for r in records_in(path) if isinstance(r.get("call"), dict)]
+    records = [r for r in read_records(path) if isinstance(r.get("call"), dict)]
     if not records:
         raise InputError(f"{path} does not say how to run it again: it is no PREFIX.run.json, or of an older version")
     calls = [r["call"] for r in records]
@@ -67,8 +68,6 @@ def _call(path: str, which: str | None) -> dict[str, Any]:
     if not chosen:
         raise UsageError(f"{path} records {', '.join(c['command'] for c in calls)}, not {which}")
     call = chosen[0]
-    if not (isinstance(call.get("command"), str) and isinstance(call.get("options"), dict)):
-        raise InputError(f"{path} is damaged: its call has no command and options")
     return {"digests": {}, **call}
 
 

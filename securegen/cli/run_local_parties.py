@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 
 from securegen.errors import SecuregenError
 from securegen.io.output import make_working_folder
+from securegen.io.strict_json import read_json
 from securegen.provenance import RunLog
 
 
@@ -52,4 +52,4 @@ def run_party(folder: Path, *words: str, environment: dict[str, str] | None = No
         error.exit_code = run.returncode if run.returncode > 0 else 1
         raise error
     out = words[words.index("--out") + 1]
-    return json.loads((folder / f"{out}.run.json").read_text())
+    return read_json(folder / f"{out}.run.json", "the record of a run")

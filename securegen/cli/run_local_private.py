@@ -11,7 +11,7 @@ from typing import Any
 from securegen import private_scores as steps
 from securegen import vendor_scores
 from securegen.ckks import keys
-from securegen.ckks.prs_messages import make_request, read_invitation, write_request
+from securegen.ckks.prs_messages import Announcement, make_request, read_invitation, write_request
 from securegen.cli.progress import progress
 from securegen.cli.prs import SMALL_MODELS
 from securegen.cli.run_local_parties import parties, run_party
@@ -81,7 +81,10 @@ def run_private(
              "owner cannot verify it, and sends nothing decrypted back", f"encryption by {encryptor}"),
             (f"{out}.sscore",), (SMALL_MODELS, CAPPED.format(invitation.cap)),
         )  # fmt: skip
-        _finish(log, receipt, sizes, served, key.public.parameters, inputs, invitation, reader, genotypes, encryptor)
+        _finish(
+            log, receipt, sizes, served, key.public.parameters, inputs, invitation, reader, genotypes, encryptor,
+            blur=invitation.blinding.blur, margin=invitation.blinding.margin_bits,
+        )  # fmt: skip
 
 
 def run_encrypted_model(
@@ -144,7 +147,10 @@ def run_encrypted_model(
              f"encryption by {encryptor}"),
             (f"{out}.sscore",), (SMALL_MODELS, CAPPED.format(invitation.cap)),
         )  # fmt: skip
-        _finish(log, receipt, sizes, served, key.public.parameters, inputs, invitation, reader, genotypes, encryptor)
+        _finish(
+            log, receipt, sizes, served, key.public.parameters, inputs, invitation, reader, genotypes, encryptor,
+            blur=invitation.blinding.blur, margin=invitation.blinding.margin_bits,
+        )  # fmt: skip
 
 
 def run_vendor(
@@ -170,7 +176,8 @@ def run_vendor(
             )  # fmt: skip
             (vendor / "study.offer").rename(hospital / "study.offer")
         log.seconds["keygen"] = offered["seconds"]["keygen"]
-        _, parameters, about = vendor_scores.read_offer(hospital / "study.offer")
+        about = vendor_scores.read_offer(hospital / "study.offer")
+        parameters = about.parameters(len(reader.samples), reader.dosage_grid)
         log(
             f"ring dimension {parameters.key.ring.n}, {len(parameters.key.ring.primes)} primes, {parameters.batch} people a key"
         )
@@ -202,7 +209,10 @@ def run_vendor(
              "cannot verify it", f"encryption by {encryptor}"),
             (f"{out}.sscore",), (SMALL_MODELS, CAPPED.format(about.cap)),
         )  # fmt: skip
-        _finish(log, receipt, sizes, served, parameters.key, inputs, about, reader, genotypes, encryptor)
+        _finish(
+            log, receipt, sizes, served, parameters.key, inputs, about, reader, genotypes, encryptor,
+            blur=about.blur, margin=parameters.margin_bits,
+        )  # fmt: skip
 
 
 def counts_sent(modeller: Path) -> str:
@@ -215,21 +225,19 @@ CAPPED = "each score is an equation in the weights: {} replies to one client is 
 
 def _finish(
     log: RunLog, receipt: Receipt, sizes: dict[str, int], served: dict[str, Any], parameters, inputs: ScoreInputs,
-    invitation, reader, genotypes: Inputs, encryptor: str,
+    invitation: Announcement, reader, genotypes: Inputs, encryptor: str, *, blur: int, margin: float,
 ) -> None:  # fmt: skip
     """PREFIX.log and PREFIX.run.json of a run whose model the genotype owner does not know."""
     for name, size in sizes.items():
         log(f"  {name:<12} {size / 1e6:10.3f} MB")
     log.note(receipt.lines())
-    blinding = invitation.blinding
     log.write(
         receipt=receipt.to_json(), engine="ckks", bytes=sizes, encryptor=encryptor, covariates=0, phenotypes=[],
         parameters=parameters.to_json() | {"bits": inputs.bits, "digits": inputs.digits},
-        # of ½ over the largest flooding where it rounds away, else none: the integer is released to within `deviation`
-        planned_noise_margin_bits=blinding.margin_bits if blinding.exact else None,
+        planned_noise_margin_bits=margin,
         inputs=genotypes.digests() | inputs.digests(), samples=len(reader.samples), samples_stored=len(reader.samples),
         variants=len(invitation.variant), missing=invitation.imputation, scores=list(invitation.names),
-        promise={"deviation_units": blinding.deviation, "exponent": list(invitation.exponent)}, cap=invitation.cap,
+        promise={"deviation_units": blur, "exponent": list(invitation.exponent)}, cap=invitation.cap,
         peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]),
     )  # fmt: skip
 

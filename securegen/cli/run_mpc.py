@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from securegen.errors import PeerError, ProtocolError, SecuregenError, UsageErro
 from securegen.federated.rehearsal import start
 from securegen.governance.openings import STRICT
 from securegen.io.output import copy_file, make_working_folder
+from securegen.io.strict_json import read_json
 from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, ROLES, VERTICAL
 from securegen.mpc.gwas import ask_consent
 from securegen.mpc.local import local_study
@@ -168,7 +168,7 @@ def run_parties(work: Path, calls: dict[str, list[str]], digits: int) -> dict[st
         error = SecuregenError(said[failed[0]].strip().removeprefix("Error: "))
         error.exit_code = code if code > 0 else 1
         raise error
-    return {name: json.loads((work / f"{name}.run.json").read_text()) for name in calls}
+    return {name: read_json(work / f"{name}.run.json", "the record of a run") for name in calls}
 
 
 def _tables(work: Path, records: dict[str, dict[str, Any]], out: str) -> list[Summary]:

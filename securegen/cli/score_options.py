@@ -75,8 +75,8 @@ def score_options(required: bool = True) -> Callable:
                      help="Smallest share of a file's rows that must be scored."),
         click.option("--imputation", type=click.Choice(["cohort", "file", "none"]), default="cohort",
                      show_default=True, help="Missing calls: the cohort's mean, the file's frequency, or nothing."),
-        click.option("--weight-bits", "bits", type=click.IntRange(16, 40), default=20, show_default=True,
-                     help="Bits of a score's largest weight."),
+        click.option("--weight-bits", "bits", type=click.IntRange(16, 40),
+                     help="Bits of a score's largest weight [as many as make the released digits right]."),
         click.option("--digits", type=click.IntRange(1, 17), default=6, show_default=True,
                      help="Significant digits that are released."),
         click.option("--min-variants", "minimum", type=click.IntRange(1), metavar="N",
@@ -152,9 +152,11 @@ def score_words(inputs: ScoreInputs) -> list[str]:
     if inputs.minimum is not None:
         out += ["--min-variants", str(inputs.minimum)]
     out += [word for name in inputs.allow for word in ("--allow-small-score", name)]
+    if inputs.bits is not None:
+        out += ["--weight-bits", str(inputs.bits)]
     return [
         *out, "--match-by", inputs.match_by, "--min-overlap", str(inputs.min_overlap), "--imputation",
-        inputs.imputation, "--weight-bits", str(inputs.bits), "--digits", str(inputs.digits),
+        inputs.imputation, "--digits", str(inputs.digits),
     ]  # fmt: skip
 
 
@@ -165,7 +167,7 @@ def folder_option(name: str, text: str) -> Callable:
 
 def rules_from(options: dict[str, Any]):
     """What the model owner decides, from the options."""
-    from securegen.private_scores import PrivacyRules
+    from securegen.score_promises import PrivacyRules
 
     ledger, client = options.pop("ledger"), options.pop("client")
     if not ledger:

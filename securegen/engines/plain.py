@@ -37,7 +37,8 @@ def sums(reader: GenotypeReader, columns: Columns, *, block: int = BLOCK, pairs:
 
     columns.values must have a row for every sample of the reader.
     """
-    assert len(columns.values) == len(reader.samples)
+    if len(columns.values) != len(reader.samples):
+        raise ValueError(f"columns of {len(columns.values)} people for genotypes of {len(reader.samples)}")
     for part in iterate_blocks(reader, block):
         yield block_sums(part, columns, pairs=pairs)
 

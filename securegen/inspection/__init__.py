@@ -4,6 +4,7 @@ signature hold. Nothing secret is returned, also of files that are secret: of th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from securegen.ckks.keys import PublicKey
 from securegen.errors import InputError
 from securegen.inspection.files import describe_file, is_secret, key_fingerprint
 from securegen.inspection.folders import describe_boxes, describe_manifest, describe_study_folder
+from securegen.io.schema import printable
 
 __all__ = ["Inspection", "inspect", "is_secret", "key_fingerprint", "neighbours"]
 
@@ -51,8 +53,8 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value))
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
-    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        return ", ".join(f"{printable(k, 80)} {_text(v)}" for k, v in value.items())
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else printable(value, 1000)
 
 
 def inspect(path: str | Path, *, public: PublicKey | None = None, digests: bool = True) -> Inspection:
@@ -61,9 +63,11 @@ def inspect(path: str | Path, *, public: PublicKey | None = None, digests: bool 
     Raises InputError when there is nothing at `path`, or nothing that securegen writes.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"there is no file or folder {path}{neighbours(path)}")
     try:
+        if not path.is_dir() and not path.is_file():
+            raise InputError(f"{path} is neither a file nor a folder")
         if not path.is_dir():
             found = describe_file(path)
         elif (path / MANIFEST).exists():

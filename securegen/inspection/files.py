@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import json
 import tomllib
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,15 @@ from securegen.ckks.planner import Plan
 from securegen.errors import ArtefactError, SecuregenError
 from securegen.federated import identity
 from securegen.inspection.folders import describe_study_folder, parameters_facts, public_key_facts
-from securegen.io.strict_json import read_regular
-from securegen.provenance import records_in
+from securegen.io.schema import anything, has, integer, map_of, one_of, text
+from securegen.io.strict_json import parse_json, read_json, read_regular
+from securegen.io.tables import GZIP
+from securegen.provenance import read_records
 
 Found = dict[str, Any]
-LARGEST = 1 << 26  # of a text file that is parsed whole
+_ENTRIES = map_of(anything, 1 << 22, name=text(1 << 12))
+_STATE = has("claims", "spent", claims=_ENTRIES, spent=_ENTRIES)
+_LEDGER = has("replies", replies=map_of(map_of(integer(0, 1 << 62), 1 << 20), 1 << 20))
 SECRET_WORDS = (b"securegen secret key", b"securegen signing key", b"PRIVATE KEY", b"securegen mpc state")
 
 
@@ -43,16 +47,16 @@ def key_fingerprint(path: Path) -> str | None:
     """Fingerprint of the public half of a securegen secret key; None for other secrets."""
     try:
         return "fingerprint " + _public_half(path).fingerprint
-    except (SecuregenError, ValueError, KeyError, TypeError):
+    except SecuregenError:
         return None
+
+
+_SECRET_HEADER = has("magic", "public", "protection", magic=one_of(keys.SECRET_MAGIC), protection=text(64))
 
 
 def _header(path: Path) -> dict[str, Any]:
     with path.open("rb") as stream:
-        header = json.loads(stream.readline(1 << 16))
-    if not isinstance(header, dict) or header.get("magic") != keys.SECRET_MAGIC:
-        raise ValueError
-    return header
+        return parse_json(stream.readline(1 << 16), f"{path}, a secret key,", _SECRET_HEADER)
 
 
 def _public_half(path: Path) -> keys.PublicKey:
@@ -84,8 +88,8 @@ def _mode(path: Path) -> tuple[str, list[str]]:
 def _secret_key(path: Path) -> Found:
     try:
         header, public = _header(path), _public_half(path)
-    except (ValueError, KeyError, TypeError):
-        raise ArtefactError(f"{path} is a damaged securegen secret key") from None
+    except ArtefactError as error:
+        raise ArtefactError(f"{path} is a damaged securegen secret key: {error}") from None
     mode, problems = _mode(path)
     protected = header.get("protection") != "none"
     how = f"{header.get('protection')} (passphrase)" if protected else "none: whoever reads the file can decrypt"
@@ -135,11 +139,9 @@ def _private_pem(path: Path) -> Found:
 
 
 def _certificate(path: Path) -> Found:
-    from cryptography import x509
+    from securegen.mpc.certs import load_certificate, pin
 
-    from securegen.mpc.certs import pin
-
-    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    certificate = load_certificate(path)
     facts = {
         "subject": certificate.subject.rfc4514_string(), "issuer": certificate.issuer.rfc4514_string(),
         "valid": f"{certificate.not_valid_before_utc:%Y-%m-%d} to {certificate.not_valid_after_utc:%Y-%m-%d}",
@@ -154,14 +156,14 @@ def _request(path: Path) -> Found:
 
 def _state(path: Path) -> Found:
     mode, problems = _mode(path)
-    content = _load(path)
-    facts = {"mode": mode, "claims": len(content.get("claims", {})), "counted": len(content.get("spent", {}))}
+    content = read_json(path, "a memory of masks and limits", _STATE)
+    facts = {"mode": mode, "claims": len(content["claims"]), "counted": len(content["spent"])}
     note = "stays with its owner: it holds mask keys, which were not shown; never restore an old copy"
     return {"kind": "memory of masks and limits", "facts": facts, "problems": tuple(problems), "notes": (note,)}
 
 
 def _ledger(path: Path) -> Found:
-    models = _load(path).get("replies", {})
+    models = read_json(path, "a ledger of replies", _LEDGER)["replies"]
     facts = {"models": len(models), "replies": sum(int(n) for clients in models.values() for n in clients.values())}
     return {"kind": "ledger of a private model's replies", "facts": facts, "notes": ("stays with the model owner",)}
 
@@ -172,8 +174,8 @@ def _challenge(path: Path) -> Found:
 
 def _toml(path: Path) -> Found | None:
     try:
-        content = tomllib.loads(path.read_text())
-    except (ValueError, UnicodeDecodeError):
+        content = tomllib.loads(read_regular(path, "a TOML file").decode())
+    except (ValueError, UnicodeDecodeError, RecursionError):
         return None
     if "party" in content:
         from securegen.mpc.parties import read_parties
@@ -191,18 +193,8 @@ def _toml(path: Path) -> Found | None:
     return None
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text()) if path.stat().st_size <= LARGEST else None
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise ArtefactError(f"{path} cannot be read as JSON: it is damaged")
-    return content
-
-
 def _json(path: Path) -> Found | None:
-    content = _load(path)
+    content = read_json(path, "JSON of securegen", has())
     named = JSON_KINDS.get(str(content.get("magic", content.get("format"))))
     if named:
         return named(path)
@@ -222,9 +214,9 @@ def _json(path: Path) -> Found | None:
 
 
 def _run(path: Path) -> Found:
-    shown = ("command", "version", "engine", "samples", "variants", "covariates", "phenotypes", "missing", "seconds")
-    last, *earlier = records_in(path)
-    facts = {k: last[k] for k in shown if k in last}
+    names = ("command", "version", "engine", "samples", "variants", "covariates", "phenotypes", "missing", "seconds")
+    last, *earlier = read_records(path)
+    facts = {k: last[k] for k in names if k in last}
     if "call" in last:
         facts["again"] = f"securegen rerun {path}"
     if earlier:
@@ -233,9 +225,16 @@ def _run(path: Path) -> Found:
 
 
 def _table(path: Path, start: bytes) -> Found | None:
-    if start[:2] == b"\x1f\x8b":
-        with gzip.open(path, "rb") as stream:
-            start = stream.read(1 << 12)
+    try:
+        if start[:2] == GZIP:
+            with gzip.open(path, "rb") as stream:
+                start = stream.read(1 << 12)
+        return _rows(path, start)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ArtefactError(f"{path} is a damaged gzip file: {error}") from None
+
+
+def _rows(path: Path, start: bytes) -> Found | None:
     header = start.split(b"\n", 1)[0].decode("utf-8", "replace").split("\t")
     names = {tuple(c): f"{t} association" for t, c in voc.TABLE_COLUMNS.items()}
     names |= {tuple(c): f"quality control ({n})" for n, c in voc.QC_COLUMNS.items()}
@@ -244,8 +243,9 @@ def _table(path: Path, start: bytes) -> Found | None:
         kind = "scores"
     if kind is None:
         return None
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-        rows = sum(1 for _ in lines) - 1
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
+        parts = iter(lambda: stream.read(1 << 20), b"")  # a line of other people's may have no end
+        rows = sum(part.count(b"\n") for part in parts) - 1
     return {"kind": f"result table: {kind}", "facts": {"rows": rows, "columns": header}}
 
 
@@ -261,5 +261,6 @@ JSON_KINDS: dict[str, Callable[[Path], Found]] = {
     keys.PUBLIC_MAGIC: _public_key,
     "securegen reply ledger 1": _ledger,
     "securegen mpc state 1": _state,
+    "securegen mpc state 2": _state,
     "securegen score challenge 1": _challenge,
 }

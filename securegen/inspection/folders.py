@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from securegen.ckks.artefact import MANIFEST, entry_for, manifest_digest, read_manifest
+from securegen.ckks import bodies
+from securegen.ckks.artefact import MANIFEST, Manifest, entry_for, open_manifest
 from securegen.ckks.keys import PublicKey
 from securegen.ckks.parameters import ERROR_MAX, STANDARD_128, Parameters
-from securegen.errors import ArtefactError, SecuregenError
+from securegen.errors import SecuregenError
+from securegen.io.schema import printable, shown
 
+BODIES = {"cohort": bodies.COHORT, "design": bodies.DESIGN, "results": bodies.RESULTS}
+NUMBERS = {"cohort": bodies.check_cohort, "design": bodies.check_design}
 DIGESTS = ("blake3", "sha256")
 WHO = {
     "cohort": ("encrypted cohort", "owner → server"),
@@ -76,18 +80,18 @@ def _brief(value: Any) -> Any:
     if isinstance(value, list) and value:
         if any(isinstance(v, list | dict) for v in value):
             return f"{len(value)} entries"
-        return value if len(value) <= 12 else f"{len(value)}: {', '.join(map(str, value[:6]))}, …"
-    return value
+        return value if len(value) <= 12 else f"{len(value)}: {', '.join(shown(v) for v in value[:6])}, …"
+    return printable(value, 200) if isinstance(value, str) else value
 
 
 def describe_manifest(folder: Path, public: PublicKey | None, *, digests: bool) -> dict[str, Any]:
     """An artefact: its manifest's public fields; digests of its files; its signature, where a key to check it is known."""
     problems: list[str] = []
-    content = _content(folder)
-    body = content.get("body", {})
-    role = str(body.get("role", "unknown role"))
+    found = open_manifest(folder)
+    body = found.body
+    role = printable(body.get("role", "unknown role"), 40)
     kind, way = WHO.get(role, (f"artefact with the role {role!r}", ""))
-    facts: dict[str, Any] = {"role": role, "version": body.get("version")}
+    facts: dict[str, Any] = {"role": role, "version": body["version"]}
     if way:
         facts["travels"] = way
     own = None
@@ -97,14 +101,16 @@ def describe_manifest(folder: Path, public: PublicKey | None, *, digests: bool) 
             facts |= public_key_facts(own)
         elif "parameters" in body:
             facts |= parameters_facts(Parameters.from_json(body["parameters"]))
+        _check_body(found, own or public)
     except SecuregenError as error:
         problems.append(str(error))
     skip = {"magic", "version", "role", "public", "parameters", "files", *facts}
     facts |= {k: _brief(v) for k, v in body.items() if k not in skip and not isinstance(v, dict) and _brief(v) != []}
-    facts["digest"] = _or_problem(lambda: manifest_digest(folder), problems)
-    checks = {"signature": _signature(folder, role, content, public or own, public is not None, problems)}
+    facts["digest"] = found.digest
+    checks = {"signature": _signature(found, public or own, public is not None, problems)}
     listed = list(entries(body))
-    facts["files"] = f"{len(listed)} of {sum(int(e.get('size', 0)) for e in listed) / 1e6:.1f} MB"
+    sizes = [e["size"] for e in listed if type(e.get("size")) is int]
+    facts["files"] = f"{len(listed)} of {sum(sizes) / 1e6:.1f} MB" if sum(sizes) < 1 << 62 else f"{len(listed)}"
     checks["digests"] = _digests(folder, listed, problems) if digests else "not checked"
     known = {str(e["name"]) for e in listed} | {MANIFEST}
     strangers = sorted(p.name for p in folder.iterdir() if p.is_file() and not _listed(p.name, known))
@@ -112,39 +118,26 @@ def describe_manifest(folder: Path, public: PublicKey | None, *, digests: bool) 
     return {"kind": kind, "facts": facts, "checks": checks, "problems": tuple(problems), "notes": tuple(notes)}
 
 
+def _check_body(found: Manifest, key: PublicKey | None) -> None:
+    """Raise ArtefactError where a cohort, design or results say what theirs cannot."""
+    role = found.body.get("role")
+    if role in BODIES:
+        body = found.checked(BODIES[role])
+        if key is not None and role in NUMBERS:
+            NUMBERS[role](body, key.parameters)
+
+
 def _listed(name: str, known: set[str]) -> bool:
     return name in known or name.removesuffix(".npy") in known
 
 
-def _content(folder: Path) -> dict[str, Any]:
+def _signature(found: Manifest, key: PublicKey | None, given: bool, problems: list[str]) -> str:
+    if key is None or (not found.signature and not given):
+        return "there, not checked: give --public KEY.public" if found.signature else "none: results are verified"
     try:
-        content = json.loads((folder / MANIFEST).read_text())
-        if isinstance(content, dict) and isinstance(content.get("body"), dict):
-            return content
-    except (ValueError, RecursionError):
-        pass
-    raise ArtefactError(f"{folder / MANIFEST} is not a securegen manifest")
-
-
-def _or_problem(function, problems: list[str]) -> Any:
-    try:
-        return function()
+        found.require_signature(key)
     except SecuregenError as error:
         problems.append(str(error))
-        return None
-
-
-def _signature(
-    folder: Path, role: str, content: dict[str, Any], key: PublicKey | None, given: bool, problems: list[str]
-) -> str:
-    if key is None or (not content.get("signature") and not given):
-        _or_problem(lambda: read_manifest(folder, role, None), problems)
-        return (
-            "there, not checked: give --public KEY.public" if content.get("signature") else "none: results are verified"
-        )
-    before = len(problems)
-    _or_problem(lambda: read_manifest(folder, role, key), problems)
-    if len(problems) > before:
         return "does NOT hold"
     return "holds" + ("" if given else " under the key it names: compare the fingerprint, or give --public")
 
@@ -153,11 +146,12 @@ def _digests(folder: Path, listed: list[dict[str, Any]], problems: list[str]) ->
     bad = 0
     for entry in listed:
         name = str(entry["name"])
-        path = folder / name if (folder / name).exists() else folder / f"{name}.npy"
-        if "/" in name or not path.is_file():
-            problem = f"{folder / name} is missing"
+        inside = os.path.basename(name) == name and name.isprintable()
+        path = folder / name if inside and os.path.exists(folder / name) else folder / f"{name}.npy"
+        if not inside or not os.path.isfile(path):
+            problem = f"{folder / printable(name, 255)} is missing"
         elif "size" in entry and path.stat().st_size != entry["size"]:
-            problem = f"{path} has {path.stat().st_size} bytes, its manifest says {entry['size']}"
+            problem = f"{path} has {path.stat().st_size} bytes, its manifest says {shown(entry['size'])}"
         elif any(f in entry and entry[f] != d for f, d in vars(entry_for(folder, path.name)).items() if f in DIGESTS):
             problem = f"{path} does not have the digest its manifest names: it was altered"
         else:

@@ -29,7 +29,10 @@ class ArrayReader:
     dosage_grid: int = 1
 
     def __post_init__(self) -> None:
-        assert self.units.shape == (len(self.variants), len(self.samples))
+        if self.units.shape != (len(self.variants), len(self.samples)):
+            raise ValueError(
+                f"dosages of shape {self.units.shape} for {len(self.variants)} variants and {len(self.samples)} people"
+            )
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
         """Dosages of variants start..stop-1."""

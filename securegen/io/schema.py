@@ -8,6 +8,7 @@ A check takes a value and where it stands, and returns the value (bytes for hex)
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,15 @@ def printable(value: object, size: int) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(value)[:size])
 
 
+def one_line(text: str) -> str:
+    """Text with whatever is not printable as Python writes it: it stays one line and moves no cursor.
+
+    >>> print(one_line("a\x1b[2J" + chr(10) + "é"))
+    a\\x1b[2J\\né
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 def shown(value: object, size: int = 40) -> str:
     """A foreign value for an error text: one line, cut, text in quotes."""
     cut = printable(value, size) + ("…" if len(str(value)) > size else "")
@@ -38,6 +48,11 @@ def _refuse(where: str, value: object, wanted: str) -> Refused:
     kinds = {dict: "an object", list: "a list", type(None): "null"}
     found = kinds.get(type(value)) or shown(value)
     return Refused(f"{where or 'the whole'} is {found}, expected {wanted}")
+
+
+def anything(value: object, where: str) -> object:
+    """Whatever is there: its form is checked elsewhere."""
+    return value
 
 
 def integer(low: int, high: int) -> Check:
@@ -122,9 +137,10 @@ def list_of(inner: Check, least: int, most: int) -> Check:
     """A list of `least` to `most` values."""
 
     def check(value: object, where: str) -> list[Any]:
-        if type(value) is not list or not least <= len(value) <= most:
-            found = f"a list of {len(value)}" if type(value) is list else value
-            raise _refuse(where, found, f"a list of {least} to {most}")
+        if type(value) is not list:
+            raise _refuse(where, value, f"a list of {least} to {most}")
+        if not least <= len(value) <= most:
+            raise Refused(f"{where or 'the whole'} is a list of {len(value)}, expected one of {least} to {most}")
         return [inner(v, f"{where}[{i}]") for i, v in enumerate(value)]
 
     return check
@@ -138,6 +154,32 @@ def map_of(inner: Check, most: int, *, name: Check | None = None) -> Check:
         if type(value) is not dict or len(value) > most:
             raise _refuse(where, value, f"an object of at most {most} entries")
         return {name(k, f"a key of {where or 'the whole'}"): inner(v, f"{where}.{shown(k)}") for k, v in value.items()}
+
+    return check
+
+
+def either(*choices: Check) -> Check:
+    """What one of these allows; told is what the last one wanted."""
+
+    def check(value: object, where: str) -> Any:
+        for choice in choices[:-1]:
+            with contextlib.suppress(Refused):
+                return choice(value, where)
+        return choices[-1](value, where)
+
+    return check
+
+
+def has(*needed: str, **fields: Check) -> Check:
+    """An object with the needed fields; others may be there. Those that have a check are held against it, the rest stays."""
+
+    def check(value: object, where: str) -> dict[str, Any]:
+        if type(value) is not dict:
+            raise _refuse(where, value, "an object")
+        if absent := [f for f in needed if f not in value]:
+            raise Refused(f"{where or 'the whole'} lacks {', '.join(absent)}")
+        prefix = f"{where}." if where else ""
+        return {**value, **{k: check(value[k], prefix + k) for k, check in fields.items() if k in value}}
 
     return check
 
@@ -160,3 +202,7 @@ def record(*, may_have: dict[str, Check] | None = None, **fields: Check) -> Chec
         return {k: checks[k](v, prefix + k) for k, v in value.items()}
 
     return check
+
+
+score_name: Check = text(255, least=1)
+"""A score's name as it may stand in the header of a table: no tab, line end or control character, not empty."""

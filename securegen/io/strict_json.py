@@ -7,11 +7,14 @@ are opened: a named pipe would keep a reader waiting for ever. What the value mu
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import json
 import math
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +23,43 @@ from securegen.io.schema import Check, Refused
 
 MOST_BYTES = 1 << 26
 MOST_CONTAINERS = 1 << 22
+MOST_DEPTH = 64
+
+
+@contextlib.contextmanager
+def open_regular(
+    path: str | Path, what: str, *, error: type[SecuregenError] = ArtefactError
+) -> Iterator[tuple[io.FileIO, os.stat_result]]:
+    """A regular file, unbuffered, and its status. Raises FileNotFoundError, `error` for everything else, also where the
+    block fails to read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with io.FileIO(descriptor) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise error(f"{path} is not a regular file: it cannot be {what}")
+            yield stream, status
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as problem:
+        if isinstance(problem, OSError) and problem.errno == errno.ENXIO:
+            raise error(f"{path} is not a regular file: it cannot be {what}") from None
+        raise error(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
 
 
 def read_regular(
     path: str | Path, what: str, *, most: int = MOST_BYTES, error: type[SecuregenError] = ArtefactError
 ) -> bytes:
     """The bytes of a regular file of at most `most` bytes. Raises FileNotFoundError, `error` for everything else."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise error(f"{path} is not a regular file: it cannot be {what}")
-            if status.st_size > most:
-                raise error(f"{path} has {status.st_size} bytes: too large to be {what}")
-            raw = stream.read(most + 1)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as problem:
-        if isinstance(problem, OSError) and problem.errno == errno.ENXIO:
-            raise error(f"{path} is not a regular file: it cannot be {what}") from None
-        raise error(f"cannot read {path}: {getattr(problem, 'strerror', None) or problem}") from None
+    with open_regular(path, what, error=error) as (stream, status):
+        if status.st_size > most:
+            raise error(f"{path} has {status.st_size} bytes: too large to be {what}")
+        raw = bytearray()
+        while part := stream.read(min(1 << 20, most + 1 - len(raw))):
+            raw += part
     if len(raw) > most:
         raise error(f"{path} grows while it is read: it cannot be {what}")
-    return raw
+    return bytes(raw)
 
 
 def parse_json(
@@ -59,15 +75,20 @@ def parse_json(
     securegen.errors.ArtefactError: an example is damaged: it is not JSON (not a finite number)
     """
     raw = text.encode() if isinstance(text, str) else text
-    if len(raw) > MOST_CONTAINERS and raw.count(b"[") + raw.count(b"{") > MOST_CONTAINERS:
+    containers = raw.count(b"[") + raw.count(b"{")  # at most: strings may hold some
+    if containers > MOST_CONTAINERS:
         raise error(f"{what} is damaged: it has more than {MOST_CONTAINERS} lists and objects")
     try:
         value = json.loads(raw.decode(), parse_float=_finite, parse_constant=_finite, object_pairs_hook=_distinct)
+        if containers > MOST_DEPTH and _deep(value):
+            raise RecursionError
+        if b"\\ud" in raw or b"\\uD" in raw:
+            json.dumps(value, ensure_ascii=False).encode()  # halves of a pair are no text: nobody could write them down
     except RecursionError:
         raise error(f"{what} is damaged: it is not JSON (nested too deeply)") from None
     except json.JSONDecodeError as problem:
         raise error(f"{what} is damaged: it is not JSON (line {problem.lineno})") from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise error(f"{what} is damaged: it is not text") from None
     except ValueError as problem:
         raise error(f"{what} is damaged: it is not JSON ({_brief(problem)})") from None
@@ -90,6 +111,19 @@ def read_json(
     what: the file's role with its article, as in "a public key".
     """
     return parse_json(read_regular(path, what, most=most, error=error), f"{path}, {what},", check, error=error)
+
+
+def _deep(value: object) -> bool:
+    """Whether lists and objects are nested more than MOST_DEPTH times: whoever walks through them need not count."""
+    level = [value]
+    for _ in range(MOST_DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer if type(outer) is list else ())
+            if type(inner) in (dict, list)
+        ]
+    return bool(level)
 
 
 def _finite(text: str) -> float:

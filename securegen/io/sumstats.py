@@ -57,7 +57,8 @@ def table_rows(
             text.append(p_text(columns["P"], columns["LOG10_P"], digits))
         else:
             text.append(format_column(columns[name] if name in columns else own[name], digits))
-        assert len(text[-1]) == len(variants), name
+        if len(text[-1]) != len(variants):
+            raise ValueError(f"column {name} has {len(text[-1])} rows, {len(variants)} expected")
     for row in zip(*text, strict=True):
         yield "\t".join(row) + "\n"
 

@@ -24,7 +24,8 @@ def round_residues(residues: np.ndarray, primes: Sequence[int], scale_log2: int)
     fit int64 comes back as the lowest int64, with distance 1. The distance is right to 2^-s.
     """
     k = len(primes)
-    assert residues.shape[0] == k <= LIMBS - 1 and residues.ndim == 2 and scale_log2 >= 1
+    if residues.ndim != 2 or residues.shape[0] != k or k >= LIMBS or scale_log2 < 1:
+        raise ValueError(f"residues of shape {residues.shape} modulo {k} primes cannot be rounded at 2^{scale_log2}")
     inverses = np.zeros((k, k), np.uint64)
     for i in range(k):
         for j in range(i):

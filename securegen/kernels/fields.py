@@ -18,7 +18,8 @@ def record_bytes(widths: Sequence[int]) -> int:
     >>> record_bytes([24, 23])
     6
     """
-    assert 0 < sum(widths) <= MOST
+    if not 0 < sum(widths) <= MOST:
+        raise ValueError(f"fields of {sum(widths)} bits, 1 to {MOST} can be packed")
     return -(-sum(widths) // 8)
 
 
@@ -38,7 +39,8 @@ def pack(parts: Sequence[np.ndarray], widths: Sequence[int], *, threads: int = 1
 
 def unpack(planes: np.ndarray, widths: Sequence[int], dtype: np.dtype, *, threads: int = 1) -> list[np.ndarray]:
     """The fields of `pack`, each (N, V) of dtype (uint32 or uint64)."""
-    assert planes.ndim == 3 and planes.dtype == np.uint8 and len(planes) == record_bytes(widths), planes.shape
+    if planes.ndim != 3 or planes.dtype != np.uint8 or len(planes) != record_bytes(widths):
+        raise ValueError(f"{planes.dtype} of shape {planes.shape} are no records of {record_bytes(widths)} bytes")
     shifts, masks = _layout(widths)
     out = np.empty((len(widths), *planes.shape[1:]), dtype)
     over_range(

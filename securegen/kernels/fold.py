@@ -104,9 +104,12 @@ def open_products(
     k, strands, columns, width = sums.shape
     n = width * pack
     hidden = len(column_keys)
-    assert right.shape == (k, strands, right.shape[2], n) and left.shape == (k, left.shape[1], columns, n)
-    assert both.shape == (k, left.shape[1], right.shape[2], n) and hidden <= columns and strand_keys.shape[0] == strands
-    assert left.shape[1] in (1, strands) and (right.shape[2] in (1, hidden) or not hidden)
+    if right.shape != (k, strands, right.shape[2], n) or left.shape != (k, left.shape[1], columns, n):
+        raise ValueError(f"products of shape {left.shape} and {right.shape} do not fit sums of {sums.shape}")
+    if both.shape != (k, left.shape[1], right.shape[2], n) or hidden > columns or len(strand_keys) != strands:
+        raise ValueError(f"products of shape {both.shape} do not fit sums of {sums.shape}")
+    if left.shape[1] not in (1, strands) or (hidden and right.shape[2] not in (1, hidden)):
+        raise ValueError("public halves are one, or one for each")
     out = np.empty((strands * columns, k, width), np.uint64)
     moduli = np.array(primes, np.uint64)
     arguments = (

@@ -30,8 +30,10 @@ def matmul_mod32(g: np.ndarray, y: np.ndarray, *, threads: int = 1) -> np.ndarra
 
 def _matmul(g: np.ndarray, y: np.ndarray, ring: np.dtype, threads: int) -> np.ndarray:
     signed = np.dtype(f"i{ring.itemsize}")
-    assert g.ndim == y.ndim == 2 and len(g) == len(y) and y.dtype == ring, f"{g.shape} and {y.dtype} {y.shape}"
-    assert g.dtype in (np.int8, np.int16, signed, ring), f"{g.dtype} in the ring of {ring}"
+    if not (g.ndim == y.ndim == 2 and len(g) == len(y) and y.dtype == ring):
+        raise ValueError(f"{g.shape} and {y.dtype} {y.shape} cannot be multiplied in the ring of {ring}")
+    if g.dtype not in (np.int8, np.int16, signed, ring):
+        raise ValueError(f"{g.dtype} in the ring of {ring}")
     g = np.ascontiguousarray(g.view(signed) if g.dtype == ring else g)
     y = np.ascontiguousarray(y).view(signed)
     variants = g.shape[1]

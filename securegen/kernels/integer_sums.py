@@ -26,7 +26,8 @@ def squared_sums(dosage: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def pair_sums(missing: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Σ_i m_ji x_ik x_il for k <= l, row by row: (V, N) bool and (N, J) int64 -> (V, J(J+1)/2) int64."""
-    assert missing.dtype == bool and x.dtype == np.int64 and missing.shape[1] == len(x)
+    if missing.dtype != bool or x.dtype != np.int64 or missing.shape[1] != len(x):
+        raise ValueError(f"{missing.dtype} {missing.shape} and {x.dtype} {x.shape} do not fit")
     x = np.ascontiguousarray(x)
     out = np.zeros((len(missing), x.shape[1] * (x.shape[1] + 1) // 2), np.int64)
     over_range(len(missing), lambda first, last: _pairs(missing[first:last], x, out[first:last]), least=LEAST)
@@ -34,7 +35,8 @@ def pair_sums(missing: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _threaded(dosage: np.ndarray, x: np.ndarray, square: bool) -> np.ndarray:
-    assert dosage.dtype in (np.int8, np.int16, bool) and x.dtype == np.int64 and dosage.shape[1] == len(x)
+    if dosage.dtype not in (np.int8, np.int16, bool) or x.dtype != np.int64 or dosage.shape[1] != len(x):
+        raise ValueError(f"{dosage.dtype} {dosage.shape} and {x.dtype} {x.shape} do not fit")
     stored = dosage.view(np.int8) if dosage.dtype == bool else dosage
     # 32 bits where they hold every value: half as much to read
     small = x.size == 0 or (x.min() >= -(1 << 31) and x.max() < 1 << 31)

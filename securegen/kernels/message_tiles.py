@@ -12,7 +12,8 @@ from securegen.kernels.threads import over_range
 def message_tiles(messages: np.ndarray, tables: tuple[NttTables, ...], lanes: int) -> np.ndarray:
     """(C, n) int64 -> (k, n/L, C, L) uint32: canonical residues modulo each prime, NTT form, of any int64."""
     count, n = messages.shape
-    assert messages.dtype == np.int64 and n == tables[0].n and n % lanes == 0
+    if messages.dtype != np.int64 or n != tables[0].n or n % lanes:
+        raise ValueError(f"messages of {messages.dtype} {messages.shape} do not fit a ring of dimension {tables[0].n}")
     primes, roots, _, _ = stack_tables(tables)
     # x + 2^63 = high·2^32 + low; 2^32 mod q and 1 with their quotients floor(w·2^32/q), then −2^63 mod q
     rows = [(w := (1 << 32) % q, (w << 32) // q, (1 << 32) // q, -(1 << 63) % q) for q in map(int, primes)]

@@ -18,7 +18,8 @@ def weighted_sums(dosage: np.ndarray, r: np.ndarray) -> np.ndarray:
     >>> weighted_sums(np.array([[2, 0], [1, 1]], np.int8), np.array([P61 - 1, 3], np.uint64)).tolist()
     [1, 3]
     """
-    assert dosage.dtype in (np.int8, np.int16, np.int32) and r.dtype == np.uint64 and len(r) == len(dosage)
+    if dosage.dtype not in (np.int8, np.int16, np.int32) or r.dtype != np.uint64 or len(r) != len(dosage):
+        raise ValueError(f"{len(r)} weights of {r.dtype} for {dosage.dtype} {dosage.shape}")
     largest = max(int(dosage.max(initial=0)), -int(dosage.min(initial=0)))
     # rows·largest·2^31 < 2^63 between two reductions
     rows = 1 << (63 - LIMB - largest.bit_length())
@@ -33,7 +34,8 @@ def dot(a: np.ndarray, s: np.ndarray) -> np.ndarray:
     >>> dot(np.array([P61 - 1, 3], np.uint64), np.array([[1], [-1]])).tolist() == [P61 - 4]
     True
     """
-    assert a.dtype == np.uint64 and s.dtype == np.int64 and len(a) == len(s)
+    if a.dtype != np.uint64 or s.dtype != np.int64 or len(a) != len(s):
+        raise ValueError(f"{len(a)} weights of {a.dtype} for {s.dtype} {s.shape}")
     return _dot(a, s)
 
 

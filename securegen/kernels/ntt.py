@@ -44,7 +44,8 @@ def ntt_tables(n: int, q: int, pack: int = 1) -> NttTables:
     >>> a.ravel().tolist() == list(range(16))
     True
     """
-    assert q < 1 << 31 and q % (2 * n) == 1 and n & (n - 1) == 0 and n >= SMALLEST
+    if q >= 1 << 31 or q % (2 * n) != 1 or n & (n - 1) or n < SMALLEST:
+        raise ValueError(f"there is no transform of {n} numbers modulo {q} here")
     if pack > 1:
         psi = pow(int(ntt_tables(n * pack, q).roots[n * pack // 2]) & 0xFFFFFFFF, pack, q)
         return _tables(n, q, psi)
@@ -95,7 +96,8 @@ def inverse(a: np.ndarray, tables: tuple[NttTables, ...]) -> None:
 
 
 def _check(a: np.ndarray, tables: tuple[NttTables, ...]) -> None:
-    assert a.dtype == np.uint64 and a.ndim == 3 and a.shape[1:] == (len(tables), tables[0].n) and a.flags.c_contiguous
+    if a.dtype != np.uint64 or a.ndim != 3 or a.shape[1:] != (len(tables), tables[0].n) or not a.flags.c_contiguous:
+        raise ValueError(f"{a.dtype} of shape {a.shape} cannot be transformed modulo {len(tables)} primes")
 
 
 @njit(nogil=True)

@@ -38,12 +38,18 @@ def mac_plain(
     k, tiles, ciphertexts, people, lanes = g0.shape
     width = plain.shape[3]
     columns = np.arange(width) if columns is None else columns
-    assert g1.shape == g0.shape and g1.strides == g0.strides
-    assert plain.shape == (k, tiles, ciphertexts, width, lanes) and columns.shape == (width,)
-    assert out.shape == (k, tiles, people, out.shape[3], 2, lanes) and out.strides[-2:] == (4 * lanes, 4)
-    assert not width or (0 <= columns.min() and columns.max() < out.shape[3])
-    assert lanes % LANES_MULTIPLE == 0 and int(primes.max()) < PRIME_LIMIT
-    assert all(x.dtype == np.uint32 and (x.strides[-1] == 4 or not x.size) for x in (g0, g1, plain, out))
+    if g1.shape != g0.shape or g1.strides != g0.strides:
+        raise ValueError(f"halves of shape {g0.shape} and {g1.shape} lie differently")
+    if plain.shape != (k, tiles, ciphertexts, width, lanes) or columns.shape != (width,):
+        raise ValueError(f"weights of shape {plain.shape} do not fit ciphertexts of {g0.shape}")
+    if out.shape != (k, tiles, people, out.shape[3], 2, lanes) or out.strides[-2:] != (4 * lanes, 4):
+        raise ValueError(f"sums of shape {out.shape} do not fit ciphertexts of {g0.shape}")
+    if width and not (0 <= columns.min() and columns.max() < out.shape[3]):
+        raise ValueError(f"columns from {columns.min()} to {columns.max()}, there are {out.shape[3]}")
+    if lanes % LANES_MULTIPLE or int(primes.max()) >= PRIME_LIMIT:
+        raise ValueError(f"{lanes} lanes modulo {int(primes.max())} are not for this kernel")
+    if not all(x.dtype == np.uint32 and (x.strides[-1] == 4 or not x.size) for x in (g0, g1, plain, out)):
+        raise ValueError("ciphertexts and weights are uint32 with contiguous lanes")
     if ciphertexts and people and width:
         constants = wide_constants(primes)
         over_range(

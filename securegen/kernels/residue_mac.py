@@ -38,8 +38,10 @@ def mac_blocks(
     """
     blocks, k, tiles, groups, lanes = g0.shape
     columns = c0.shape[3]
-    assert g1.shape == g0.shape and c0.shape == c1.shape == (k, tiles, groups, columns, lanes)
-    assert out.shape == (blocks, k, tiles, columns, 3, lanes) and g1.strides == g0.strides and c1.strides == c0.strides
+    if not (g1.shape == g0.shape and c0.shape == c1.shape == (k, tiles, groups, columns, lanes)):
+        raise ValueError(f"halves of {g0.shape}, {g1.shape} and {c0.shape}, {c1.shape} do not fit")
+    if out.shape != (blocks, k, tiles, columns, 3, lanes) or g1.strides != g0.strides or c1.strides != c0.strides:
+        raise ValueError(f"sums of shape {out.shape} do not fit the factors, or halves lie differently")
     _check(primes, out, lanes, g0, g1, c0, c1)
     if groups:
         constants = wide_constants(primes)
@@ -77,14 +79,18 @@ def add_parts(
 ) -> None:
     """`add` for a ciphertext in halves: g0, g1 (k, T, G, L) uint32."""
     k, tiles, _, lanes = g0.shape
-    assert g1.shape == g0.shape and out.shape == (k, tiles, 2, lanes) and out.dtype == np.uint64
+    if g1.shape != g0.shape or out.shape != (k, tiles, 2, lanes) or out.dtype != np.uint64:
+        raise ValueError(f"sums of {out.dtype} {out.shape} do not fit halves of {g0.shape} and {g1.shape}")
     over_range(k * tiles, lambda a, z: _add(g0, g1, primes, out, a, z), threads=threads)
 
 
 def _check(primes: np.ndarray, out: np.ndarray, lanes: int, *factors: np.ndarray) -> None:
-    assert lanes % LANES_MULTIPLE == 0, f"{lanes} lanes are not a multiple of {LANES_MULTIPLE}"
-    assert out.dtype == np.uint64 and int(primes.max()) < PRIME_LIMIT
-    assert all(f.dtype == np.uint32 and (f.strides[-1] == 4 or not f.size) for f in factors)
+    if lanes % LANES_MULTIPLE:
+        raise ValueError(f"{lanes} lanes are not a multiple of {LANES_MULTIPLE}")
+    if out.dtype != np.uint64 or int(primes.max()) >= PRIME_LIMIT:
+        raise ValueError(f"sums of {out.dtype} could overflow modulo {int(primes.max())}")
+    if not all(f.dtype == np.uint32 and (f.strides[-1] == 4 or not f.size) for f in factors):
+        raise ValueError("factors are uint32 with contiguous lanes")
 
 
 def wide_constants(primes: np.ndarray) -> np.ndarray:

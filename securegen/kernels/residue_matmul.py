@@ -62,9 +62,11 @@ def matmul_residues(
     as Numba may use) share the tiles.
     """
     k, tiles, _, groups = columns.squares.shape[:4]
-    assert int(primes.max()) < PRIME_LIMIT and len(primes) == k
+    if int(primes.max()) >= PRIME_LIMIT or len(primes) != k:
+        raise ValueError(f"{len(primes)} primes up to {int(primes.max())}, expected {k} below {PRIME_LIMIT}")
     x = np.stack([_places(rows, (k, tiles, groups)) for rows in blocks])
-    assert out.shape == (len(blocks), k, tiles, x.shape[1], columns.count, LANES) and out.dtype == np.uint32
+    if out.shape != (len(blocks), k, tiles, x.shape[1], columns.count, LANES) or out.dtype != np.uint32:
+        raise ValueError(f"products of {out.dtype} {out.shape} do not fit their factors")
     if groups and out.size:
         arguments = x, columns.squares, primes, wide_constants(primes), out
         over_range(k * tiles, lambda a, z: _matmul(*arguments, a, z), threads=threads)
@@ -73,8 +75,10 @@ def matmul_residues(
 def _places(factors: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     """(rows, 4) uint64: address, and bytes to the next prime, tile and group, of every row of several arrays."""
     for f in factors:
-        assert f.shape[:3] == shape and f.dtype == np.uint32 and f.shape[4] == LANES, f"lanes of {LANES}, not {f.shape}"
-        assert f.strides[4] == 4 or not f.size
+        if f.ndim != 5 or f.shape[:3] != shape or f.dtype != np.uint32 or f.shape[4] != LANES:
+            raise ValueError(f"lanes of {LANES} and {shape} expected, not {f.dtype} {f.shape}")
+        if f.strides[4] != 4 and f.size:
+            raise ValueError("lanes are contiguous")
     rows = [
         (f.ctypes.data + i * f.strides[3], f.strides[0], f.strides[1], f.strides[2])
         for f in factors

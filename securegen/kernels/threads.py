@@ -46,9 +46,14 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], *, threads
         finally:
             set_num_threads(before)
 
-    helpers = [Thread(target=take) for _ in range(threads - 1)]
-    for helper in helpers:
-        helper.start()
+    helpers = []
+    for _ in range(threads - 1):
+        helper = Thread(target=take)
+        try:
+            helper.start()
+        except RuntimeError:  # the system allows no more: those that there are do it all
+            break
+        helpers.append(helper)
     take()
     for helper in helpers:
         helper.join()

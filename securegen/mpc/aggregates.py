@@ -231,7 +231,8 @@ def sums(
             roles.left, f"squares/{number}", shape=(width, len(plan.analysed)), dtype=np.int64
         )  # fmt: skip
         found = _open(machine, plan, form, streams)
-        assert found is not None
+        if found is None:
+            raise ValueError("the left party has no sums")
         q = np.zeros((width, len(order)), np.int64)
         q[:, [order.index(j) for j in plan.analysed]] = known
         q[:, [order.index(j) for j in plan.weights]] = found.get("q", np.zeros((width, 0), np.int64))

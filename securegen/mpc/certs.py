@@ -12,21 +12,25 @@ import datetime
 import hashlib
 import os
 import ssl
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from securegen.errors import InputError, KeyFileError
 from securegen.io.output import FOR_OTHERS, PRIVATE, PRIVATE_FOLDER, atomic, make_folder
+from securegen.io.schema import printable, shown
+from securegen.io.strict_json import read_regular
 from securegen.mpc.parties import NAME
 
 RANK_URI = "urn:securegen:rank:"
 _PEM = serialization.Encoding.PEM
+_MOST_PEM = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -54,25 +58,30 @@ class Identity:
                 raise KeyFileError(f"{path}: no such file, but party {self.name!r} needs it; {self._others()}")
         if self.key.stat().st_mode & 0o077:
             raise KeyFileError(f"{self.key} can be read by others: chmod 600 {self.key}")
-        own, authority = _load_certificate(self.certificate), _load_certificate(self.authority)
-        found = pin_of_der(own.public_bytes(serialization.Encoding.DER))
+        own, authority = load_certificate(self.certificate), load_certificate(self.authority)
+        found = _pin_of(own)
         if found != pin:
             raise KeyFileError(f"{self.certificate} has key {found}; parties.toml pins {pin}")
         now = datetime.datetime.now(datetime.UTC)
         for path, certificate in ((self.certificate, own), (self.authority, authority)):
-            if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-                ended = certificate.not_valid_after_utc
-                raise KeyFileError(f"{path} is valid until {ended:%Y-%m-%d %H:%M} UTC only: let it be issued anew")
+            begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+            if now > end:
+                raise KeyFileError(f"{path} is valid until {end:%Y-%m-%d %H:%M} UTC only: let it be issued anew")
+            if now < begin:
+                raise KeyFileError(f"{path} is valid from {begin:%Y-%m-%d %H:%M} UTC only: is a clock wrong?")
         try:
             own.verify_directly_issued_by(authority)
-        except (ValueError, TypeError, InvalidSignature):
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             raise KeyFileError(
                 f"{self.certificate} is not signed by {self.authority}: one is another study's"
             ) from None
         expected = _alternatives(self.name, rank)
-        names = own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        if list(names) != expected:
-            said = " and ".join(n.value for n in names)  # type: ignore[attr-defined]
+        try:
+            names = list(own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+        except x509.ExtensionNotFound:
+            names = []
+        if names != expected:
+            said = " and ".join(printable(getattr(n, "value", n), 80) for n in names) or "nobody"
             raise KeyFileError(f"{self.certificate} is for {said}; parties.toml has {self.name} at rank {rank}, counted "
                                "from 0: let it be issued for these")  # fmt: skip
         try:
@@ -88,15 +97,23 @@ class Identity:
 
 
 def pin_of_der(certificate: bytes) -> str:
-    """The pin of a DER certificate: sha256 of its SubjectPublicKeyInfo, as parties.toml writes it."""
-    public = x509.load_der_x509_certificate(certificate).public_key()
+    """The pin of a DER certificate: sha256 of its SubjectPublicKeyInfo, as parties.toml writes it. Raises KeyFileError
+    when it is none, or has a key of a kind that is not known."""
+    try:
+        return _pin_of(x509.load_der_x509_certificate(certificate))
+    except Exception:  # as in `_load`
+        raise KeyFileError("a certificate is damaged, or its key is of a kind that is not known") from None
+
+
+def _pin_of(certificate: x509.Certificate) -> str:
+    public = certificate.public_key()
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return "sha256:" + hashlib.sha256(der).hexdigest()
 
 
 def pin(certificate: Path) -> str:
     """The pin of a PEM certificate file."""
-    return pin_of_der(_load_certificate(certificate).public_bytes(serialization.Encoding.DER))
+    return _pin_of(load_certificate(certificate))
 
 
 def init_ca(directory: Path, *, days: int = 365) -> Path:
@@ -135,10 +152,12 @@ def issue(ca: Path, csr: Path, *, name: str, rank: int, out: Path | None = None,
     Raises InputError when the request is for another name or its signature is wrong, KeyFileError when a file exists.
     """
     _check_name(name)
-    asked = _load(x509.load_pem_x509_csr, csr, "certificate signing request")
-    if asked.subject != _name(name) or not asked.is_signature_valid:
-        raise InputError(f"{csr}: is not a valid request of party {name!r}; it says {asked.subject.rfc4514_string()}")
-    authority = _load_certificate(Path(ca) / "ca.pem")
+    asked = _load(_read_request, csr, "certificate signing request")
+    if asked.subject != _name(name):
+        raise InputError(
+            f"{csr}: is not a valid request of party {name!r}; it says {shown(asked.subject.rfc4514_string(), 80)}"
+        )
+    authority = load_certificate(Path(ca) / "ca.pem")
     ca_key = _load(lambda b: serialization.load_pem_private_key(b, None), Path(ca) / "ca.key", "private key")
     certificate = (
         _builder(_name(name), authority.subject, asked.public_key(), days)
@@ -190,19 +209,40 @@ def _check_name(name: str) -> None:
         raise InputError(f"party name {name!r} must be lower-case letters, digits and hyphens, at most 31")
 
 
+def _read_request(pem: bytes) -> x509.CertificateSigningRequest:
+    """Raises ValueError for what is none, has another kind of key or is signed by another key."""
+    asked = x509.load_pem_x509_csr(pem)
+    if not isinstance(asked.public_key(), ec.EllipticCurvePublicKey) or not asked.is_signature_valid:
+        raise ValueError
+    return asked
+
+
+def _read_certificate(pem: bytes) -> x509.Certificate:
+    """Raises ValueError for what is none, also where a part is damaged that is looked at later."""
+    made = x509.load_pem_x509_certificate(pem)
+    made.public_key()
+    made.extensions  # noqa: B018 parses them
+    made.subject.rfc4514_string(), made.issuer.rfc4514_string()
+    made.not_valid_before_utc, made.not_valid_after_utc  # noqa: B018
+    return made
+
+
 def _load(parse, path: Path, what: str):
     try:
-        return parse(Path(path).read_bytes())
+        raw = read_regular(path, f"a {what}", most=_MOST_PEM, error=KeyFileError)
     except FileNotFoundError as error:
         raise KeyFileError(f"{path}: no such file; make it with `securegen certs`") from error
-    except OSError as error:
-        raise KeyFileError(f"{path}: cannot be read as a {what}: {error.strerror}") from None
-    except ValueError:
-        raise KeyFileError(f"{path} is not a {what} in PEM form") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of certificates that later versions refuse
+        try:
+            return parse(raw)
+        except Exception:  # the parser has a class for every kind of damage
+            raise KeyFileError(f"{path} is not a {what} in PEM form") from None
 
 
-def _load_certificate(path: Path) -> x509.Certificate:
-    return _load(x509.load_pem_x509_certificate, path, "certificate")
+def load_certificate(path: Path) -> x509.Certificate:
+    """A PEM certificate, every part of it parsed. Raises KeyFileError."""
+    return _load(_read_certificate, path, "certificate")
 
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:

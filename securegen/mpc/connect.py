@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from securegen.errors import KeyFileError, PeerError, ProtocolError, SecuregenError
-from securegen.io.schema import printable
+from securegen.io.schema import printable, shown
 from securegen.mpc.certs import RANK_URI, Identity, pin_of_der
 from securegen.mpc.frames import ABORT, JSON, NO_SESSION, Frame, encode_json, header, read_frame
 from securegen.mpc.parties import Parties
@@ -231,12 +231,16 @@ class _Attempt:
         names, uris = ([v for k, v in alternatives if k == kind] for kind in ("DNS", "URI"))
         name = names[0] if len(names) == 1 else None
         if name not in self.peers or (expected and name != expected):
-            raise PeerError(f"party {expected or 'unknown'!r} showed a wrong certificate: it belongs to {names}")
+            raise PeerError(
+                f"party {expected or 'unknown'!r} showed a wrong certificate: it belongs to {shown(names, 80)}"
+            )
         found, wanted = pin_of_der(connection.getpeercert(binary_form=True) or b""), self.parties[name].pin
         if found != wanted:
             raise PeerError(f"party {name!r} showed a wrong certificate: key {found}, parties.toml pins {wanted}")
         if uris != [f"{RANK_URI}{self.parties.rank(name)}"]:
-            raise PeerError(f"party {name!r} showed a wrong certificate: {uris} is not rank {self.parties.rank(name)}")
+            raise PeerError(
+                f"party {name!r} showed a wrong certificate: {shown(uris, 80)} is not rank {self.parties.rank(name)}"
+            )
         return name
 
     def _tell_and_close(self, error: SecuregenError) -> None:
@@ -290,4 +294,5 @@ def _plain(error: BaseException) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return "it closed the connection"
     reason = getattr(error, "reason", None)
-    return str(reason).lower().replace("_", " ") if isinstance(reason, str) else str(error) or type(error).__name__
+    text = reason.lower().replace("_", " ") if isinstance(reason, str) else str(error) or type(error).__name__
+    return printable(text, 500)

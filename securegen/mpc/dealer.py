@@ -8,6 +8,7 @@ masked matrix it can unmask it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from securegen.errors import ProtocolError
-from securegen.mpc.prg import words
+from securegen.io.schema import shown
+from securegen.mpc.prg import MAX_BYTES, words
 from securegen.mpc.ring import matmul_chunks, matmul_ring
 from securegen.mpc.session import Session
 from securegen.mpc.shares import ring_dtype
@@ -35,6 +37,7 @@ class Dealt:
 def dealt_blocks(session: Session, *, left: str, right: str, threads: int = 1) -> Iterator[Dealt]:
     """Serve `vertical`, block by block: c = aᵀb for every stream announced by `left`; c − words goes to `right`."""
     samples, columns, bits, rows = sizes(session.receive_json(left, "dealer/sizes"), 4, left)
+    bounded(left, (samples, columns))
     if not 0 < rows <= samples:
         raise ProtocolError(f"party {left!r} announced chunks of {rows} of {samples} samples")
     dtype = ring_dtype(bits)
@@ -47,6 +50,7 @@ def dealt_blocks(session: Session, *, left: str, right: str, threads: int = 1) -
         width, last = sizes(session.receive_json(left, f"dealer/block/{number}"), 2, left)
         if width == 0:
             return
+        bounded(left, (samples, columns), (samples, width), (-(-samples // rows), width, columns))
         key_left = session.receive_key(left, f"dealer/block key/{number}")
         start = time.perf_counter()
         a = words(key_left, LEFT_MASK, number=0, shape=(samples, width), dtype=dtype)
@@ -68,6 +72,7 @@ def block_dealer(session: Session, *, left: str, right: str, threads: int = 1) -
 def score_dealer(session: Session, *, left: str, right: str, threads: int = 1) -> float:
     """Serve `scores`: one c = Σ_blocks aᵀb for all blocks together. Returns the seconds spent computing."""
     people, scores, bits = sizes(session.receive_json(left, "dealer/sizes"), 3, left)
+    bounded(left, (people, scores))
     dtype = ring_dtype(bits)
     key_left, key_right = session.receive_key(left, "dealer/key"), session.receive_key(right, "dealer/key")
     c = np.zeros((people, scores), dtype)
@@ -76,6 +81,7 @@ def score_dealer(session: Session, *, left: str, right: str, threads: int = 1) -
         (width,) = sizes(session.receive_json(left, f"dealer/block/{number}"), 1, left)
         if width == 0:
             break
+        bounded(left, (width, people), (width, scores), (people, scores))
         start = time.perf_counter()
         a = words(key_left, LEFT_MASK, number=number, shape=(width, people), dtype=dtype)
         b = words(key_right, RIGHT_MASK, number=number, shape=(width, scores), dtype=dtype)
@@ -91,6 +97,7 @@ def score_dealer(session: Session, *, left: str, right: str, threads: int = 1) -
 def server_dealer(session: Session, *, left: str, right: str, servers: tuple[str, str], threads: int = 1) -> float:
     """Serve `outsourced`: both masks are sums of two server masks; c is split between the servers."""
     samples, columns, bits = sizes(session.receive_json(left, "dealer/sizes"), 3, left)
+    bounded(left, (samples, columns))
     dtype = ring_dtype(bits)
     keys_right = [session.receive_key(right, f"dealer/key/{i}") for i in range(2)]
     key_c = fresh_key()
@@ -101,6 +108,7 @@ def server_dealer(session: Session, *, left: str, right: str, servers: tuple[str
         (width,) = sizes(session.receive_json(left, f"dealer/block/{number}"), 1, left)
         if width == 0:
             return busy
+        bounded(left, (samples, columns), (samples, width), (width, columns))
         keys_left = [session.receive_key(left, f"dealer/block key/{number}/{i}") for i in range(2)]
         start = time.perf_counter()
         c = matmul_ring(sum_of_words(keys_left, LEFT_MASK, (samples, width), dtype), b, threads=threads)
@@ -108,6 +116,16 @@ def server_dealer(session: Session, *, left: str, right: str, servers: tuple[str
         busy += time.perf_counter() - start
         session.send(servers[1], f"dealer/c/{number}", c)
         number += 1
+
+
+def bounded(sender: str, *shapes: tuple[int, ...]) -> None:
+    """Raise ProtocolError unless masks and product of these shapes, of 64 bits, have at most MAX_BYTES together."""
+    total = 8 * sum(math.prod(shape) for shape in shapes)
+    if total > MAX_BYTES:
+        raise ProtocolError(
+            f"party {sender!r} announced sizes {', '.join(map(str, shapes))}: {total} bytes of masks and products, at most "
+            f"{MAX_BYTES} are dealt at a time; let it take smaller blocks"
+        )
 
 
 def sum_of_words(keys: list[bytes], domain: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -122,4 +140,4 @@ def sizes(value: object, count: int, sender: str) -> list[int]:
     """`count` sizes, each small enough to be one frame's axis."""
     if isinstance(value, list) and len(value) == count and all(type(v) is int and 0 <= v < 1 << 32 for v in value):
         return value
-    raise ProtocolError(f"party {sender!r} announced sizes that are none")
+    raise ProtocolError(f"party {sender!r} announced {shown(value)}, {count} sizes below 2^32 expected")

@@ -83,7 +83,8 @@ def to_digits(x: np.ndarray, form: Form) -> np.ndarray:
         low = ((rest + half) & (2 * half - 1)) - half
         out.append(low)
         rest = (rest - low) >> form.digit
-    assert not rest.any()
+    if rest.any():
+        raise PlanError("a column has values beyond the digits that were planned for it")
     return np.stack(out, axis=2).reshape(len(x), -1)
 
 

@@ -67,7 +67,8 @@ def lift(session: Session, pair: Pair, x: np.ndarray, *, bits: int, to: int, ste
 
     bits: at most 64, and fewer than to·64. Returns (*x.shape, to).
     """
-    assert bits <= 8 * x.dtype.itemsize and bits < 64 * to
+    if bits > 8 * x.dtype.itemsize or bits >= 64 * to:
+        raise ValueError(f"{bits} bits of {x.dtype} cannot be lifted to {to} words")
     first = session.me == pair.left
     key = session.receive_key(pair.dealer, f"{step}/key")
     given = _given(session, pair, key, (*x.shape, to - bits // 64), step)
@@ -152,7 +153,8 @@ def multiples(
     key = session.receive_key(pair.dealer, f"{step}/key")
     given = _given(session, pair, key, x.shape, step)
     if session.me == pair.left:
-        assert factors is not None
+        if factors is None:
+            raise ValueError("the left party multiplies by its factors")
         session.send(pair.right, f"{step}/factor", wide.subtract(factors, _factor_mask(key, x.shape, which)))
         d = session.receive(pair.right, f"{step}/shares", shape=x.shape, dtype=np.uint64)
         return wide.add(wide.multiply(factors[:, list(which)], wide.add(x, d)), given)

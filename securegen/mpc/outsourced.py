@@ -68,7 +68,8 @@ def genotype_owner(
                 server, "outsourced/block", {"start": block.start, "width": width, "streams": list(marks.items())}
             )
         for name, values in block.streams.items():
-            assert values.shape == (width, samples)
+            if values.shape != (width, samples):
+                raise ValueError(f"a stream has shape {values.shape}, {(width, samples)} expected")
             session.send_json(roles.dealer, f"dealer/block/{number}", [width])
             for i, server in enumerate(roles.servers):
                 session.send_key(roles.dealer, f"dealer/block key/{number}/{i}", keys[name][i])
@@ -127,7 +128,8 @@ def server(
                 if store:
                     store.put(name, start, mark, epsilon)
             else:
-                assert store is not None, "resend=False needs the store of an earlier session"
+                if store is None:
+                    raise ProtocolError(f"party {roles.left!r} sends no masked genotypes, and none are kept here")
                 epsilon = store.get(name, start, mark, shape=block, dtype=dtype)
             z = matmul_ring(epsilon, b, threads=threads)
             z += matmul_ring(words(key, LEFT_MASK, number=0, shape=block, dtype=dtype), delta, threads=threads)

@@ -28,11 +28,14 @@ from typing import Any
 
 from securegen.errors import InputError, UsageError
 from securegen.io.output import FOR_OTHERS, write_text
+from securegen.io.strict_json import read_regular
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")  # a DNS label, because TLS compares it with the certificate
 PIN = re.compile(r"sha256:[0-9a-f]{64}")
 ROLES = ("genotypes", "phenotypes", "site", "server", "owner", "analyst", "model", "dealer", "compute")
 DEALER = "dealer"
+MOST_PARTIES = 256
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -99,17 +102,17 @@ class Parties:
 def read_parties(path: Path) -> Parties:
     """Read and check `parties.toml`. Raises InputError that names file, party and what is wrong."""
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
+        data = tomllib.loads(read_regular(path, "a parties.toml", most=_MOST_BYTES, error=InputError).decode())
+    except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; docs/mpc.md shows a parties.toml") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # what tomllib and the codec raise
+        raise InputError(f"{path}: cannot be read as TOML: {error}") from None
     unknown = set(data) - {"study", "timeout_seconds", "party"}
     if unknown:
         raise InputError(f"{path}: unknown key {sorted(unknown)[0]!r}; known are study, timeout_seconds and [[party]]")
     rows = data.get("party")
-    if not isinstance(data.get("study"), str) or not isinstance(rows, list) or len(rows) < 2:
-        raise InputError(f"{path}: needs a study name (text) and at least two [[party]] tables")
+    if not isinstance(data.get("study"), str) or not isinstance(rows, list) or not 2 <= len(rows) <= MOST_PARTIES:
+        raise InputError(f"{path}: needs a study name (text) and at least two, at most {MOST_PARTIES} [[party]] tables")
     if not data["study"].isprintable():  # the digest of a study is over lines and tabs
         raise InputError(f"{path}: the study's name {data['study']!r} must be one line of printable text")
     timeout = data.get("timeout_seconds", 60)

@@ -19,7 +19,7 @@ from securegen.errors import ProtocolError
 from securegen.randomness import KEY_BYTES, keystream
 
 _LABEL = b"securegen prg v1\0"
-MAX_BYTES = 1 << 32  # of one array: sizes come from peers, and no frame holds more than a quarter of it
+MAX_BYTES = 1 << 30  # of one array: sizes come from peers, and no frame holds more
 
 
 def derive_key(key: bytes, domain: str) -> bytes:
@@ -43,11 +43,9 @@ def words(key: bytes, domain: str, *, number: int, shape: tuple[int, ...], dtype
     """
     dtype = np.dtype(dtype)
     count = math.prod(shape)
-    if not 0 <= count * dtype.itemsize <= MAX_BYTES:
+    if min(shape, default=0) < 0 or count * dtype.itemsize > MAX_BYTES:
         raise ProtocolError(f"a party announced sizes {tuple(shape)}, more than this protocol masks at once")
-    out = keystream(derive_key(key, domain), number, count * dtype.itemsize).view(dtype).reshape(shape)
-    assert out.shape == tuple(shape)
-    return out
+    return keystream(derive_key(key, domain), number, count * dtype.itemsize).view(dtype).reshape(shape)
 
 
 @dataclass

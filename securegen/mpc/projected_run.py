@@ -114,7 +114,8 @@ def phenotype_run(
     samples, variants = len(cohort.samples), len(cohort.variants)
     leads: list[tuple[int, ...]] = [()] * len(projections)
     if reveal == HITS:
-        assert threshold is not None
+        if threshold is None:
+            raise ValueError("hits have a threshold")
         for i, p in enumerate(projections):
             projections[i], leads[i] = p.with_threshold(threshold)
     groups = tuple(public_group(p, bits) for p, bits in zip(projections, leads, strict=True))
@@ -136,7 +137,8 @@ def phenotype_run(
         batching.confirm(session, roles, streams)
         for i, part in enumerate(opened):
             found = program(machine, plan, i, plan.part(i, streams), None)
-            assert found is not None
+            if found is None:
+                raise ValueError("the left party has no sums")
             part.add(found)
     if store is not None:
         store.finish(what)

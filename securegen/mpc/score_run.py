@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from securegen.errors import PolicyError, ProtocolError
+from securegen.io.schema import score_name
 from securegen.io.scoring import read_scorings
 from securegen.io.sscore import write_sscore
 from securegen.match import match_variants
@@ -65,7 +66,7 @@ def model_run(
     wanted = used_variants(matches)
     dosage, second, called = (row[wanted] for row in sums)
     counts = AlleleCounts(wanted, dosage, second, called, len(cohort.samples))
-    plan = plan_scores(matches, dosage_grid=cohort.dosage_grid, counts=counts)
+    plan = plan_scores(matches, dosage_grid=cohort.dosage_grid, counts=counts, digits=digits)
     _refuse_revealing(plan, len(cohort.samples), digits, allow)
     limit = min(reply_limit, lifetime_replies(plan, allow))
     session.send_json(roles.left, "scores/plan", {
@@ -126,7 +127,8 @@ def _genotype_blocks(reader: GenotypeReader, *, second: bool, missing: np.ndarra
             made["second"] = second_copies(block.dosage, reader.dosage_grid)
         for name in streams:
             part = made[name]
-            assert part is not None
+            if part is None:
+                raise ValueError("a stream of the genotypes is absent")
             yield part.astype(np.int8) if part.dtype == np.bool_ else part
 
 
@@ -137,17 +139,11 @@ def _weight_blocks(plan: ScorePlan, variants: int, people: int, missing: np.ndar
         used = plan.rows(rows.start, rows.stop)
         for name in streams:
             own = weights[name]
-            assert own is not None
+            if own is None:
+                raise ValueError("a stream of the weights is absent")
             dense = np.zeros((rows.stop - rows.start, scores), np.int64)
             dense[plan.variant[used] - rows.start] = own[used, :scores]
             yield dense
-
-
-def _name(value: object) -> str:
-    """A score's name, as it may stand in the header of a table."""
-    if not isinstance(value, str) or not value.isprintable() or not value or len(value) > 255:
-        raise ValueError("not a name")
-    return value
 
 
 def _integer(value: object) -> int:
@@ -159,7 +155,7 @@ def _integer(value: object) -> int:
 def _public_plan(value: object, grid: int, sender: str) -> ScorePlan:
     """What the people's party knows of the plan: no variant, no weight."""
     try:
-        names = tuple(_name(n) for n in value["names"])  # type: ignore[index,call-overload]
+        names = tuple(score_name(n, "a name") for n in value["names"])  # type: ignore[index,call-overload]
         exponent, file_of, variants_of = (
             tuple(_integer(v) for v in value[n]) for n in ("exponent", "file_of", "variants_of")  # type: ignore[index,call-overload]
         )  # fmt: skip

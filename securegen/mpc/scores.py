@@ -47,7 +47,8 @@ def people_side(
     total = np.zeros((people, scores), dtype)
     number = 0
     for number, g in enumerate(blocks, 1):
-        assert g.shape[1] == people
+        if g.shape[1] != people:
+            raise ValueError(f"a block has {g.shape[1]} people, {people} expected")
         mask = words(key, LEFT_MASK, number=number - 1, shape=g.shape, dtype=dtype)
         session.send_json(roles.dealer, f"dealer/block/{number - 1}", [len(g)])
         np.subtract(g, mask, out=mask, dtype=dtype, casting="unsafe")
@@ -78,7 +79,8 @@ def model_side(
     if constant is not None:
         total += constant.astype(np.int64).astype(dtype)
     for number, w in enumerate(weights):
-        assert w.shape[1] == scores
+        if w.shape[1] != scores:
+            raise ValueError(f"a block has {w.shape[1]} scores, {scores} expected")
         b = words(key, RIGHT_MASK, number=number, shape=w.shape, dtype=dtype)
         session.send(
             roles.left, f"scores/delta/{number}", w.astype(np.int64).astype(dtype) - b

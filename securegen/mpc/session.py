@@ -23,6 +23,20 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from securegen.errors import ProtocolError
+from securegen.io.schema import (
+    Refused,
+    boolean,
+    either,
+    hex_text,
+    integer,
+    map_of,
+    number,
+    optional,
+    printable,
+    record,
+    shown,
+    text,
+)
 from securegen.mpc.certs import Identity
 from securegen.mpc.connect import connect_all
 from securegen.mpc.frames import MAX_TEXT
@@ -31,6 +45,8 @@ from securegen.mpc.transport import Mesh, Traffic
 from securegen.version import VERSION
 
 Scalar = str | int | float | bool | None
+_SCALAR = optional(either(boolean, integer(-(1 << 63), 1 << 63), number(-1e300, 1e300), text(1 << 12)))
+_TERMS = record(terms=map_of(_SCALAR, 256), nonce=hex_text(16))
 MAX_JSON = 1 << 22  # bytes, but for what is said to be longer
 
 
@@ -139,13 +155,16 @@ def _agree(session: Session, protocol: str, dimensions: Mapping[str, Scalar]) ->
     for name in mesh.names:
         mesh.send_json(name, "agree", {"terms": terms, "nonce": nonces[session.me]})
     for name in mesh.names:
-        theirs = mesh.receive_json(name, "agree", limit=MAX_TEXT)
-        if not isinstance(theirs, dict) or not isinstance(theirs.get("terms"), dict) or "nonce" not in theirs:
-            raise ProtocolError(f"party {name!r} sent no terms")
+        try:
+            theirs = _TERMS(mesh.receive_json(name, "agree", limit=MAX_TEXT), "")
+        except Refused as error:
+            raise ProtocolError(f"party {name!r} sent no terms: {error}") from None
         for key in sorted(terms.keys() | theirs["terms"].keys()):
             mine, other = terms.get(key), theirs["terms"].get(key)
             if mine != other:
-                raise ProtocolError(f"party {name!r} runs with {key} {other!r}, party {session.me!r} with {mine!r}")
-        nonces[name] = str(theirs["nonce"])
+                raise ProtocolError(
+                    f"party {name!r} runs with {printable(key, 80)} {shown(other, 80)}, party {session.me!r} with {mine!r}"
+                )
+        nonces[name] = theirs["nonce"]
     everything = json.dumps([terms, sorted(nonces.items())], sort_keys=True)
     mesh.session = hashlib.sha256(everything.encode()).digest()[:16]

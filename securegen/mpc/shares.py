@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from securegen.errors import PlanError
+from securegen.errors import PlanError, ProtocolError
 from securegen.mpc.prg import words
 
 RINGS: dict[int, np.dtype] = {64: np.dtype(np.uint64), 32: np.dtype(np.uint32)}
@@ -70,6 +70,9 @@ def combine(shares: list[np.ndarray]) -> np.ndarray:
     """
     total = shares[0].copy()
     for share in shares[1:]:
-        assert share.shape == total.shape and share.dtype == total.dtype
+        if share.shape != total.shape or share.dtype != total.dtype:
+            raise ProtocolError(
+                f"shares of {share.dtype} {share.shape} and {total.dtype} {total.shape} do not belong together"
+            )
         total += share
     return from_ring(total)

@@ -21,15 +21,30 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from securegen.errors import PolicyError, StorageError, UsageError
+from securegen.io.schema import hex_text, integer, map_of, one_of, printable, record, text
+from securegen.io.strict_json import parse_json, read_regular
 from securegen.mpc.prg import derive_key
-from securegen.randomness import fresh_key
+from securegen.randomness import KEY_BYTES, fresh_key
 
-_FORMAT = "securegen mpc state 1"
+_FORMAT = "securegen mpc state 2"
+_WITHOUT_DIGEST = "securegen mpc state 1"  # of version 0.1; the first change writes the digest
 _PARTS = ("secrets", "claims", "spent")
+_MOST_BYTES = 1 << 28
+_MOST = 1 << 22  # entries
+_NAME = text(1 << 12, printable=False)  # of phenotypes too
+_FIELDS: dict[str, Any] = {
+    "secrets": map_of(hex_text(KEY_BYTES), _MOST), "claims": map_of(_NAME, _MOST, name=_NAME),
+    "spent": map_of(integer(0, 1 << 62), _MOST, name=_NAME),
+}  # fmt: skip
+_STATE = {
+    _FORMAT: record(format=one_of(_FORMAT), digest=hex_text(32), **_FIELDS),
+    _WITHOUT_DIGEST: record(format=one_of(_WITHOUT_DIGEST), **_FIELDS),
+}
 _COHORT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -78,7 +93,9 @@ class OwnerState:
         with self._update() as state:
             known = state["claims"].setdefault(what, value) if keep else state["claims"].get(what, value)
             if known != value:
-                raise PolicyError(f"{self.path}: the {what!r} was {known} before, now {value}: {advice}")
+                raise PolicyError(
+                    f"{self.path}: the {what!r} was {printable(known, 80)} before, now {printable(value, 80)}: {advice}"
+                )
 
     def claim(self, use: str, digest: str) -> None:
         """Record that the one-time mask `use` covers `digest`; PolicyError when it was used before, whatever for."""
@@ -111,33 +128,43 @@ class OwnerState:
             fcntl.flock(lock, fcntl.LOCK_EX)
             state = self._read(path)
             yield state
-            _replace(path, json.dumps(state, indent=1, sort_keys=True).encode())
+            _replace(path, json.dumps(state | {"digest": _digest(state)}, indent=1, sort_keys=True).encode())
         finally:
             os.close(lock)
 
     def _read(self, path: Path) -> dict:
         try:
-            with open(path, "rb") as file:
-                mode = os.fstat(file.fileno()).st_mode
-                state = json.loads(file.read())
+            raw = read_regular(path, "the owner's state", most=_MOST_BYTES, error=StorageError)
+            mode = os.stat(path).st_mode
         except FileNotFoundError:
             return {"format": _FORMAT, **{part: {} for part in _PARTS}}
-        except (OSError, ValueError, RecursionError) as error:
-            raise StorageError(f"{path}: the owner's state cannot be read: {error}") from error
         if mode & 0o022:
             raise StorageError(f"{path}: others may write the owner's state, so its limits hold nobody; chmod 600 it")
-        if not isinstance(state, dict) or state.get("format") != _FORMAT:
-            raise StorageError(f"{path} is not a state file of this version")
-        sound = all(isinstance(state.get(part), dict) for part in _PARTS)
-        if not sound or not all(type(n) is int and n >= 0 for n in state["spent"].values()):
-            raise StorageError(f"{path}: the owner's state is damaged; restore it, or start a new one for new cohorts")
-        return state
+        state = parse_json(raw, f"{path}, the owner's state,", _sound, error=StorageError)
+        if state["format"] == _FORMAT and state.pop("digest") != _digest(state):
+            raise StorageError(
+                f"{path}: the owner's state is damaged: it does not have the digest that it names. Restore it, or start a "
+                "new one for new cohorts"
+            )
+        return {**state, "format": _FORMAT}
+
+
+def _sound(value: object, where: str) -> dict:
+    old = isinstance(value, dict) and value.get("format") == _WITHOUT_DIGEST
+    return _STATE[_WITHOUT_DIGEST if old else _FORMAT](value, where)
+
+
+def _digest(state: dict) -> str:
+    """SHA-256 of the content: a limit must not rest on a bit that decayed."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _bind(state: dict, use: str, digest: str, advice: str) -> None:
     known = state["claims"].setdefault(use, digest)
     if known != digest:
-        raise PolicyError(f"the mask {use!r} covers other data (sha256 {known[:16]}…, now {digest[:16]}…); {advice}")
+        raise PolicyError(
+            f"the mask {use!r} covers other data (sha256 {printable(known, 16)}…, now {digest[:16]}…); {advice}"
+        )
 
 
 def _replace(path: Path, data: bytes) -> None:

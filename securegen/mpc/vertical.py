@@ -119,7 +119,8 @@ def genotype_side(
                     masked[0] if widths is None else fields.pack(masked, [widths[n] for n in together], threads=threads),
                 )  # fmt: skip
             for name, g in zip(together, streams, strict=True):
-                assert g.shape == (samples, width)
+                if g.shape != (samples, width):
+                    raise ValueError(f"a stream has shape {g.shape}, {(samples, width)} expected")
                 shares[name] = matmul_chunks(g, delta, rows, threads=threads)
                 shares[name] += words(key_c, CORRELATION, number=number, shape=shares[name].shape, dtype=dtype)
                 number += 1
@@ -161,7 +162,8 @@ def phenotype_side(
                     if store:
                         store.put(name, start, known[name], epsilon)
             else:
-                assert store is not None, "resend=False needs the store of an earlier session"
+                if store is None:
+                    raise ProtocolError(f"party {roles.left!r} sends no masked genotypes, and none are kept here")
                 masked = [store.get(n, start, known[n], shape=(samples, width), dtype=dtype) for n in together]
             for name, epsilon in zip(together, masked, strict=True):
                 shares[name] = matmul_chunks(epsilon, b, chunk or samples, threads=threads)

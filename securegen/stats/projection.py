@@ -184,7 +184,8 @@ def _sum_to_zero(whole: np.ndarray, exact: np.ndarray) -> None:
     excess = int(whole.sum())
     if excess:
         sign = 1 if excess > 0 else -1
-        assert abs(excess) <= len(whole)
+        if abs(excess) > len(whole):
+            raise ValueError(f"rounding left {excess} units for {len(whole)} entries")
         whole[np.argsort(sign * (exact - whole), kind="stable")[: abs(excess)]] -= sign
 
 

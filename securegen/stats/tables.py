@@ -196,7 +196,9 @@ def _with_variants(
 ) -> Iterator[tuple[Sums | OpenedSums, Variants]]:
     seen = 0
     for sums in blocks:
-        assert sums.start == seen
+        if sums.start != seen:
+            raise ValueError(f"the sums of variant {sums.start} came where those of {seen} were expected")
         seen += len(sums)
         yield sums, variants.take(slice(sums.start, seen))
-    assert seen == len(variants)
+    if seen != len(variants):
+        raise ValueError(f"sums of {seen} variants came, {len(variants)} expected: the table would be incomplete")

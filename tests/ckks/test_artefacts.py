@@ -143,12 +143,12 @@ def test_residues_beyond_their_prime_are_refused(dishonest, small_encrypted, sma
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"blocks": []}, "has 0 blocks, 3 expected"),
+        ({"blocks": []}, "blocks is a list of 0, expected one of 1 to"),
         ({"key": "0" * 64}, "belongs to another key"),
         ({"cohort": "0" * 64}, "computed from another cohort or design"),
         ({"design": "0" * 64}, "computed from another cohort or design"),
-        ({"design": "../../cohort"}, "computed from another cohort or design"),
-        ({"design": None}, "computed from another cohort or design"),
+        ({"design": "../../cohort"}, "design is '../../cohort', expected 32 bytes in hex"),
+        ({"design": None}, "design is null, expected 32 bytes in hex"),
     ],
 )
 def test_results_that_are_not_of_this_study_are_refused(

@@ -123,7 +123,7 @@ def test_memory_for_one_block_at_a_time_changes_nothing():
 
 def test_more_groups_than_a_chunk():
     """More than 64 groups of samples: several chunks of the design."""
-    from securegen.ckks.cohort import CHUNK_GROUPS
+    from securegen.ckks.codec import CHUNK_GROUPS
 
     samples = 1040
     key = keys.generate(dataclasses.replace(key_for(samples).public.parameters, pack=16))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from securegen.ckks import artefact, cohort, encryptor
+from securegen.ckks.codec import CHUNK_GROUPS
 from securegen.ckks.encryption import Ciphertexts, OwnEncryptor, strand_keys
 from securegen.ckks.keys import generate
 from securegen.ckks.parameters import Parameters, Ring
@@ -27,7 +28,7 @@ def key():
     """64 samples and 64 variants a ciphertext: one block of three strands, and 65 groups, so two chunks."""
     plan = choose(Workload(SAMPLES, VARIANTS, 1, 10)).parameters
     p = Parameters(plan.ring, 64, plan.genotype_scale, plan.design_scale, plan.dosage_max, plan.norm, SAMPLES, STRANDS)
-    assert p.groups == cohort.CHUNK_GROUPS + 1 and p.strand_variants * (STRANDS - 1) < VARIANTS <= p.block_variants
+    assert p.groups == CHUNK_GROUPS + 1 and p.strand_variants * (STRANDS - 1) < VARIANTS <= p.block_variants
     return generate(p)
 
 

@@ -55,7 +55,7 @@ def test_seal_accepts_the_ring_at_128_bits(n, count):
         ({"primes": (1073692673, 1073692673, 1073643521)}, "different primes"),
         ({"primes": (1073692673, 1073668097, 8192 * 2 + 1)}, "different primes"),  # 1 mod 2n, but composite
         ({"primes": (1073692673, 1073668097, 1073741789)}, "different primes"),  # prime, but not 1 mod 2n
-        ({"lanes": 100}, "lanes must divide"),
+        ({"lanes": 100}, "100 lanes are not a multiple of 16 that divides"),
     ],
 )
 def test_rings_that_are_none_are_refused(changed, message):

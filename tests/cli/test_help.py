@@ -113,6 +113,9 @@ BEFORE = {
         "prs-step accept --invitation hidden.invitation --bfile cohort --keep patients.txt --passphrase-file pass.txt "
         "--out person",
     ],
+    "prs-step withdraw": [
+        "prs-step invite --request mine.request --score cohort.score.tsv --ledger ledger.json --out unwanted"
+    ],
     "prs-step offer": ["prs-step challenge --out hospital"],
     "check": ["gwas --bfile cohort --pheno cohort.pheno.tsv --pheno-name QT --covar cohort.covar.tsv --out plain"],
     "site variants": ["site variants --bfile cohort --out oslo.variants.tsv",

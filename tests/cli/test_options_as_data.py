@@ -241,8 +241,9 @@ def test_commands_that_share_a_prefix_are_all_there(place):
 
 
 @pytest.mark.parametrize("content, words", [
-    (None, "there is no file x.run.json"), ("{}", "does not say how to run it again"), ("nonsense", "does not say how"),
-    ('{"command": "gwas", "call": {"command": "gwas"}}', "is damaged"),
+    (None, "there is no file x.run.json"), ("{}", "does not say how to run it again"), ("nonsense", "is damaged: it is not JSON"),
+    ('{"command": "gwas", "call": {"command": "gwas"}}', "is damaged: call lacks options"),
+    ('{"command": "gwas", "call": {"command": "gwas", "options": {}, "digests": {"a": 1}}}', "call.digests.'a' is 1"),
     ('{"command": "x", "call": {"command": "x", "options": {}}}', "which this version does not have"),
     ('{"command": "qc", "call": {"command": "qc", "options": {"zzz": 1}}}', "no option --zzz"),
 ])  # fmt: skip

@@ -14,6 +14,7 @@ from securegen.io import schema, strict_json
     "text",
     [
         b"[" * 100_000, b"{", b"", b"\xff", b"NaN", b"[1e999]", b"[Infinity]", b'{"a": 1, "a": 2}', b"1" * 5000,
+        b'["\\ud800"]', b'{"\\uDfff": 1}',
         b"[" + b"[]," * strict_json.MOST_CONTAINERS + b"[]]",
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import tracemalloc
 
@@ -179,7 +180,9 @@ def test_one_mask_on_two_cohorts_gives_their_difference_and_the_state_prevents_i
     states = [OwnerState(tmp_path / "a.json"), OwnerState(tmp_path / "b.json")]
     keys = [st.mask_key("c", "g/0", d) for st, d in zip(states, ("digest 1", "digest 2"), strict=True)]
     # the same file restored from a backup, as if the first use had been forgotten
-    (tmp_path / "b.json").write_text((tmp_path / "a.json").read_text().replace("digest 1", "digest 2"))
+    text = (tmp_path / "a.json").read_text().replace("digest 1", "digest 2")
+    state = {k: v for k, v in json.loads(text).items() if k != "digest"} | {"format": "securegen mpc state 1"}
+    (tmp_path / "b.json").write_text(json.dumps(state))  # as version 0.1 wrote it
     keys[1] = states[1].mask_key("c", "g/0", "digest 2")
     leak = vertical.cover(g, keys[0], ring) - vertical.cover(other, keys[1], ring)
     assert (np.abs(leak.view(np.int64)) > 2).all()

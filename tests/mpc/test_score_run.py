@@ -52,39 +52,40 @@ def files(tmp_path_factory):
     return folder
 
 
-def plain_text(folder):
+def plain_text(folder, digits=6):
     """The plain engine's .sscore, without the counts."""
     reader = open_genotypes(Inputs(str(folder / "people")))
     matches = [match_variants(s, reader.variants) for s in read_scorings([folder / "weights.tsv"])]
-    plan = plan_scores(matches, counts=count_alleles(reader, used_variants(matches)))
-    table = sscore_text(reader.samples, release(plain_scores(reader, plan)))
+    plan = plan_scores(matches, counts=count_alleles(reader, used_variants(matches)), digits=digits)
+    table = sscore_text(reader.samples, release(plain_scores(reader, plan), digits=digits))
     rows = [line.split("\t") for line in table.splitlines()]
     return "\n".join("\t".join([*r[:2], *(["NA", "NA"] if i else r[2:4]), *r[4:]]) for i, r in enumerate(rows)) + "\n"
 
 
-def run(study, folder, out, *, score="weights.tsv", limit=PEOPLE):
+def run(study, folder, out, *, score="weights.tsv", limit=PEOPLE, digits=6):
     reader = open_genotypes(Inputs(str(folder / "people")))
     return study.run({
-        "gen": lambda s: people_run(s, ROLES, reader, str(out / "r")),
+        "gen": lambda s: people_run(s, ROLES, reader, str(out / "r"), digits=digits),
         "mod": lambda s: model_run(
-            s, ROLES, [str(folder / score)], model="m", state=OwnerState(out / "state"), reply_limit=limit
+            s, ROLES, [str(folder / score)], model="m", state=OwnerState(out / "state"), reply_limit=limit,
+            digits=digits,
         ),
         "deal": lambda s: score_dealer(s, left="gen", right="mod"),
     })  # fmt: skip
 
 
-@pytest.mark.parametrize("bits", [32, 64])
-def test_scores_are_those_of_the_plain_engine_and_replies_are_counted(study, files, tmp_path, monkeypatch, bits):
-    """In the ring that the bound of these scores allows, and in the larger one."""
-    s, planned = study(PARTIES), score_run.ring_bits
-    monkeypatch.setattr(score_run, "ring_bits", lambda plan: max(bits, planned(plan)))
-    sent = []
+@pytest.mark.parametrize(("bits", "digits"), [(32, 3), (64, 6)])
+def test_scores_are_those_of_the_plain_engine_and_replies_are_counted(
+    study, files, tmp_path, monkeypatch, bits, digits
+):
+    """In the ring that the bound of these scores allows: weights have the bits that the released digits need."""
+    s, sent = study(PARTIES), []
     send = scores.matmul_ring
     monkeypatch.setattr(scores, "matmul_ring", lambda g, y, **more: (sent.append(y.dtype), send(g, y, **more))[1])
-    out = results(run(s, files, tmp_path))
-    assert Path(out["gen"]).read_text() == plain_text(files)
+    out = results(run(s, files, tmp_path, digits=digits))
+    assert Path(out["gen"]).read_text() == plain_text(files, digits)
     assert set(sent) == {np.dtype(f"u{bits // 8}")}
-    again = run(s, files, tmp_path)
+    again = run(s, files, tmp_path, digits=digits)
     assert isinstance(again["mod"], PolicyError) and "9 of at most 9" in str(again["mod"])
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from securegen import api
-from securegen.ckks import artefact, prs_public
+from securegen.ckks import artefact, prs_parameters, prs_public, verify
+from securegen.ckks.codec import to_tiles
 from securegen.ckks.cohort import open_cohort
 from securegen.ckks.encryption import ring_tables
 from securegen.ckks.keys import generate
@@ -30,7 +31,7 @@ from securegen.encrypted_scores import (
 )
 from securegen.errors import ArtefactError, PlanError, VerificationError
 from securegen.io.arrays import from_arrays
-from securegen.kernels.ntt import inverse
+from securegen.kernels.ntt import forward, inverse
 from securegen.score_study import ScoreInputs, open_scores
 from securegen.scores import plain_scores
 from securegen.study import Inputs
@@ -154,6 +155,56 @@ def test_a_result_that_spells_the_key_is_refused(run, tmp_path):
         decrypt_scores(crafted, key, sent.owner)
 
 
+def test_sums_beyond_half_the_checks_modulus_would_spell_the_key(tmp_path, monkeypatch):
+    """S and S + p pass a check modulo p = 2^61 − 1 alike: p·Δ in the half that meets s gives S + p·s, if the range allows
+    it. Bounds of 2^60 and more are refused by the planner, by the server and before decryption."""
+    people, variants, grid = 8, 640, 1 << 11
+    rng = np.random.default_rng(1)
+    names = [f"v{j}" for j in range(variants)]
+    table = {"chromosome": ["1"] * variants, "position": list(range(1, variants + 1)), "id": names,
+             "effect_allele": ["A"] * variants, "other_allele": ["G"] * variants}  # fmt: skip
+    dosage = np.round(rng.random((variants, people)) * 2 * grid) / grid
+    cohort = from_arrays(dosage, [f"s{i}" for i in range(people)], variants=table, grid=grid)
+    rows = "".join(f"v{j}\tA\tG\t{0.99 if j % 2 else -0.99}\n" for j in range(variants))
+    (tmp_path / "w.tsv").write_text("ID\teffect_allele\tother_allele\teffect_weight\n" + rows)
+    study = open_scores(Inputs(""), ScoreInputs((str(tmp_path / "w.tsv"),), bits=40), opened=cohort)
+    assert 1 << 61 < study.plan.bound[0] < 1 << 63
+    with pytest.raises(PlanError, match="below 2\\^60"):
+        generate_score_key(study.plan, people)
+    checked = prs_parameters.check_provable
+    for module in (prs_parameters, prs_public):  # off
+        monkeypatch.setattr(module, "check_provable", lambda bound: None)
+    key = generate_score_key(study.plan, people)
+    sent = encrypt_scores(study, key, tmp_path / "e")
+    results = score_encrypted(sent.cohort, sent.model, tmp_path / "r")
+    _, honest = decrypt_scores(results, key, sent.owner)
+    p = key.public.parameters
+    added = np.zeros((1, len(p.ring.primes), p.ring.n), np.uint64)
+    added[0, :, 0] = [(verify.MODULUS << p.genotype_scale) % q for q in p.ring.primes]
+    forward(added, ring_tables(p.ring))
+    columns, primes = honest.values.shape[1], np.array(p.ring.primes, np.uint64)[:, None, None]
+
+    def add(tiles):
+        out = tiles.astype(np.uint64)
+        for at in range(1, tiles.shape[2], 2 * columns):  # of every group the first score's half that meets s
+            out[:, :, at] = (out[:, :, at] + to_tiles(added, p.ring)[:, :, 0]) % primes
+        return out.astype(np.uint32)
+
+    crafted = with_scores(results, tmp_path / "crafted", add)
+    _, got = decrypt_scores(crafted, key, sent.owner)
+    s = key.residues[None].copy()
+    inverse(s, ring_tables(p.ring))
+    s = np.where(s[0, 0] > 1, -1, s[0, 0].astype(np.int64))
+    read = np.rint((got.values[:, 0].astype(float) - honest.values[:, 0].astype(float)) / 2.0**61).astype(int)
+    assert read.tolist() == [s[p.ring.n - p.pack + i % p.pack] for i in range(people)] and read.any()
+    monkeypatch.setattr(prs_public, "check_provable", checked)  # on, at decryption alone
+    with pytest.raises(PlanError, match="below 2\\^60"):
+        decrypt_scores(crafted, key, sent.owner)
+    monkeypatch.setattr(prs_parameters, "check_provable", checked)
+    with pytest.raises(PlanError, match="below 2\\^60"):
+        score_encrypted(sent.cohort, sent.model, tmp_path / "again")
+
+
 def test_one_integer_off_by_one_is_refused(run, tmp_path):
     _, key, sent, results = run
 
@@ -243,7 +294,7 @@ def test_the_store_of_an_association_serves_scores(strands, encryptor, additive,
     lines = Path(additive.score).read_text().splitlines()
     score = tmp_path / "part.tsv"
     score.write_text("\n".join(lines[:1] + lines[3::2]) + "\n")
-    study = open_scores(Inputs(additive.bfile), ScoreInputs((str(score),)))
+    study = open_scores(Inputs(additive.bfile), ScoreInputs((str(score),), bits=20))
     planned = plan_association(Workload(additive.samples, additive.variants, 12, 20)).parameters
     key = generate(replace(planned, pack=64, strands=strands))
     assert key.public.parameters.block_variants % additive.variants  # the last block has fewer strands

@@ -13,7 +13,8 @@ from securegen.encrypted_scores import decrypt_scores, encrypt_scores, generate_
 from securegen.io.arrays import from_arrays
 from securegen.io.scoring import read_scoring
 from securegen.model import Variants
-from securegen.private_scores import PrivacyRules, encrypt_for, invite, reply
+from securegen.private_scores import encrypt_for, invite, reply
+from securegen.score_promises import PrivacyRules
 from securegen.score_release import release
 from securegen.score_study import ScoreInputs, open_scores
 from securegen.scores import plain_scores
@@ -69,7 +70,7 @@ def check_private(study, folder, *, encrypted: bool):
         cohort=read_info(OwnerState(folder / "s.owner", key)).digest, bound=invitation.bound,
         blinding=invitation.blinding,
     )  # fmt: skip
-    assert invitation.blinding.deviation == 0
+    assert invitation.blinding.blur == 0
     assert np.array_equal(values, plain_scores(study.reader, study.plan).score)
 
 
@@ -78,12 +79,12 @@ def check_vendor(study, folder):
     prs_messages.write_request(prs_messages.make_request(study.reader, inputs.imputation), folder / "request")
     challenge(folder / "challenge")
     offer, kept = folder / "offer", folder / "kept"
-    vendor = vendor_scores.offer(folder / "request", folder / "challenge", inputs, allowed, offer, kept, **box)
+    vendor_scores.offer(folder / "request", folder / "challenge", inputs, allowed, offer, kept, **box)
     vendor_scores.blind_scores(offer, folder / "challenge", study.reader, folder / "blinded", folder / "masks")
     vendor_scores.answer(folder / "blinded", kept, inputs, allowed, folder / "rounded", **box)
     table = vendor_scores.unmask_scores(folder / "rounded", offer, folder / "masks", study.reader)
     plain = release(plain_scores(study.reader, study.plan))
-    assert vendor.blur == 0
+    assert vendor_scores.read_offer(offer).blur == 0
     assert np.array_equal(table.total, plain.total) and np.array_equal(table.average, plain.average)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from securegen.ckks import prs_stream
+from securegen.ckks import artefact, prs_stream
 from securegen.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
 from securegen.ckks.encryption import OwnEncryptor, SealEncryptor
 from securegen.ckks.keys import generate
@@ -72,3 +74,20 @@ def test_damage_is_an_error_at_the_latest_at_the_end(cohort, tmp_path, half, dam
 def test_batches_keep_the_order():
     terms = [Term("g", b) for b in range(70)]
     assert [len(b) for b in batches(terms)] == [32, 32, 6] and sum(batches(terms), []) == terms
+
+
+@pytest.mark.parametrize("half", [0, -1])
+def test_residues_beyond_their_prime_are_refused(cohort, tmp_path, half):
+    """Kernels and masks assume them below; whoever encrypts writes the manifest, so digests do not help."""
+    shutil.copytree(cohort.folder, tmp_path / "c")
+    terms = terms_of(cohort)
+    entry = cohort.blocks[terms[-1].block]["streams"][terms[-1].stream][0][half]
+    tiles = np.load(tmp_path / "c" / entry["name"])
+    tiles[-1, -1, 0, -1] = 2**32 - 1
+    made = vars(artefact.write_entry(tmp_path / "c", entry["name"], tiles))
+    entry = {**entry, **{name: made[name] for name in ("blake3", "size")}}
+    body = json.loads((tmp_path / "c" / "manifest.json").read_text())["body"]
+    body["blocks"][terms[-1].block]["streams"][terms[-1].stream][0][half] = entry
+    crafted = replace(cohort, folder=tmp_path / "c", body=body)
+    with pytest.raises(ArtefactError, match="not below their prime"):
+        list(stretches(crafted, terms, 0))

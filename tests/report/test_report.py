@@ -235,10 +235,10 @@ def test_tables_of_one_prefix_only(tmp_path):
 
 def test_bad_files_say_what_is_wrong(tmp_path):
     (tmp_path / "x.run.json").write_text("{")
-    with pytest.raises(InputError, match="x.run.json is not JSON"):
+    with pytest.raises(InputError, match="x.run.json, the record of a run, is damaged: it is not JSON"):
         open_run(str(tmp_path / "x"))
     (tmp_path / "x.run.json").write_text("[]")
-    with pytest.raises(InputError, match="not the record of a run"):
+    with pytest.raises(InputError, match="the whole is a list, expected an object"):
         open_run(str(tmp_path / "x"))
     (tmp_path / "n.tsv").write_text("ID\tgene\nrs1\tA\tB\n")
     with pytest.raises(InputError, match="n.tsv, line 2: 3 fields, the header has 2"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from securegen.errors import InputError, PlanError, UsageError
 from securegen.io.scoring import read_scoring, read_scorings
 from securegen.match import match_variants
-from securegen.score_plan import exact, plan_scores, scale_exponent, used_variants
+from securegen.score_plan import bits_for, exact, plan_scores, scale_exponent, used_variants
+from securegen.score_release import release, round_digits
 from securegen.scores import count_alleles, plain_scores
 
 COHORT = [("1", i + 1, f"rs{i}", "A", "G") for i in range(6)]
@@ -145,7 +147,7 @@ def test_a_sum_that_could_wrap_is_refused(score_file, array_reader):
     )
     path = score_file("ID\tA1\tWEIGHT\n" + "".join(f"rs{i}\tG\t0.9\n" for i in range(size)))
     match = match_variants(read_scoring(path), reader.variants)
-    with pytest.raises(PlanError, match="sums of SCORE1 could reach 2\\^66: use fewer bits a weight than 40"):
+    with pytest.raises(PlanError, match="sums of SCORE1 could reach 2\\^66: use fewer bits a weight"):
         plan_scores([match], dosage_grid=1 << 14, imputation="none", bits=40)
     plan = plan_scores([match], dosage_grid=1 << 14, imputation="none", bits=36)
     assert plain_scores(reader, plan).score[0, 0] == plan.constant[0] > 1 << 57
@@ -198,3 +200,35 @@ def test_scale(largest, bits):
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**9), max_value=10**9, places=12))
 def test_text_is_read_exactly(value):
     assert exact(str(value)) == Fraction(value)
+
+
+@pytest.mark.parametrize("digits", [3, 6, 8])
+def test_the_digits_shown_are_those_of_the_weights(score_file, array_reader, oracle, digits):
+    """Bits follow from the released digits; with 20 most sixth digits were those of rounded weights."""
+    rng = np.random.default_rng(11)
+    size, people = 800, 60
+    rows = [("1", i + 1, f"rs{i}", "A", "G") for i in range(size)]
+    weights = rng.normal(size=size) / 100
+    reader = array_reader(rows, rng.integers(0, 3, (size, people)).astype(np.int16))
+    body = "".join(f"rs{i}\tA\t{w:.17g}\n" for i, w in enumerate(weights))
+    match = match_variants(read_scoring(score_file("ID\tA1\tWEIGHT\n" + body)), reader.variants)
+    truth = np.array([float(v) for v in oracle(match, reader, imputation="none")])
+
+    def wrong(bits) -> tuple[int, float]:
+        plan = plan_scores([match], imputation="none", bits=bits, digits=digits)
+        shown = release(plain_scores(reader, plan), digits=digits).total[:, 0]
+        unit = 10.0 ** (np.floor(np.log10(np.abs(truth))) - digits + 1)
+        return int((shown != round_digits(truth, digits)).sum()), float((np.abs(shown - truth) / unit).max())
+
+    assert wrong(None)[0] <= 1 and wrong(None)[1] < 0.53
+    assert digits != 6 or (wrong(20)[0] > people / 2 and wrong(20)[1] > 1)
+    plan = plan_scores([match], imputation="none", digits=digits)
+    moved = 6 * math.sqrt(4 * size / 12) * 2.0 ** -plan.exponent[0]
+    assert moved <= 10.0**-digits * math.sqrt((weights**2).sum()) / 64 * (1 + 1e-9)
+
+
+def test_weights_of_a_fine_grid_have_no_more_bits_than_sums_hold():
+    weights = [Fraction(w) for w in np.random.default_rng(1).normal(size=5000)]
+    assert bits_for(weights, 17) == 40 > bits_for(weights, 17, 1 << 14) >= 16
+    total = sum(abs(w) for w in weights) / max(abs(w) for w in weights)
+    assert 6 * (1 << 14) * total * 2 ** bits_for(weights, 17, 1 << 14) < 2**60

@@ -1,0 +1,158 @@
+"""What a model owner promises when it answers a request: models by their weights, the ledger, its own copy of the plan.
+
+Who learns what: nothing here leaves the model owner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+
+from securegen.ckks import prs_model
+from securegen.ckks.prs_blinding import ModelSize
+from securegen.ckks.prs_ledger import Asked, Ledger
+from securegen.ckks.prs_schema import MOST_SCORES, record_of_plan
+from securegen.errors import ArtefactError
+from securegen.io.kept_arrays import keep_array, kept_array
+from securegen.io.output import PRIVATE_FOLDER, make_folder, write_json
+from securegen.io.schema import hex_text, list_of, record
+from securegen.io.scoring import DOSAGE, ScoringFile, read_scorings
+from securegen.io.strict_json import read_json
+from securegen.io.tables import read_text
+from securegen.match import Match
+from securegen.score_plan import ScorePlan
+from securegen.score_study import ScoreInputs
+from securegen.study import Log, silent
+
+TOKEN_BYTES = 16
+KEPT = record(plan=record_of_plan, token=hex_text(TOKEN_BYTES), models=list_of(hex_text(32), 1, MOST_SCORES))
+
+
+@dataclass(frozen=True)
+class PrivacyRules:
+    """What the model owner decides. ledger: its file of replies; client: its name for who asks; allow: models that may
+    have fewer than 20 weights a person; cap: replies in the model's life, None for the computed one."""
+
+    ledger: Path
+    client: str
+    allow: tuple[str, ...] = ()
+    cap: int | None = None
+
+
+def model_names(scoring: ScoringFile) -> list[str]:
+    """`model_name` of every score of a file."""
+    return [model_name(scoring, s) for s in range(len(scoring.names))]
+
+
+def model_name(scoring: ScoringFile, s: int) -> str:
+    """What the ledger calls a score: a digest of its weights, whatever the file's name, order, compression, other columns
+    or way to write a number."""
+    rows = []
+    for r in range(len(scoring)):
+        numbers = _numbers(scoring, r, s)
+        if any(number != "0" for number in numbers):
+            place = (scoring.id[r], scoring.chromosome[r], str(scoring.position[r]), scoring.effect_allele[r])
+            rows.append("\t".join((*place, scoring.effect_type[r], *numbers)))
+    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+
+
+def _numbers(scoring: ScoringFile, r: int, s: int) -> tuple[str, ...]:
+    """The weights of a row for a score, each number written one way."""
+    own = (scoring.weight[r, s],)
+    if scoring.dosage_weight is not None and scoring.effect_type[r] == DOSAGE:
+        own = tuple(scoring.dosage_weight[r])
+    return tuple(str(Decimal(text).normalize() + 0) for text in own)  # + 0: one zero
+
+
+def telling_weights(plan: ScorePlan, match: Match) -> list[int]:
+    """For each score, the fewest weights that its answers are equations in: its non-zero ones, or, where another score of
+    the file differs from it in fewer, those, since the difference of two answers is a score too."""
+    scoring = match.scoring
+    scores = range(len(plan.names)) if len(plan.names) > 1 else ()
+    columns = [np.array(["\t".join(_numbers(scoring, r, s)) for r in match.row], object) for s in scores]
+    out = [plan.score_variants(s) for s in range(len(plan.names))]
+    for s, own in enumerate(columns):
+        for t, other in enumerate(columns[:s]):
+            if differ := int((own != other).sum()):
+                out[s], out[t] = min(out[s], differ), min(out[t], differ)
+    return out
+
+
+def former_names(inputs: ScoreInputs, plan: ScorePlan) -> list[str]:
+    """What ledgers of version 1 called each score: a digest of its file's rows, and its name."""
+    rows = [line for line in read_text(inputs.score[0]).splitlines() if not line.startswith("#")]
+    digest = hashlib.sha256("\n".join(rows).encode()).hexdigest()
+    return [f"{digest}:{name}" for name in plan.names]
+
+
+def promise(
+    plan: ScorePlan, match: Match, size: ModelSize, inputs: ScoreInputs, rules: PrivacyRules, *,
+    people: int, bits: float, log: Log = silent,
+) -> tuple[str, int]:  # fmt: skip
+    """Reserve the answers of an invitation in the ledger and charge one; its token there, and the cap of the model's life.
+
+    bits: the most that an answer says. All scores of a file count for each of them: a vendor's hospital may ask about one
+    in the place of another, and scores may share weights. Raises PolicyError by the rules; nothing may leave before this
+    returns.
+    """
+    answers = people * len(plan.names)
+    cap = size.cap(bits) if rules.cap is None else rules.cap
+    if cap > size.cap(bits):
+        log(f"WARNING: --reply-cap {cap} is above {size.cap(bits)}: so many replies give the weights away")
+    models = model_names(match.scoring)
+    names = zip(models, former_names(inputs, plan), plan.names, telling_weights(plan, match), strict=True)
+    asked = [
+        Asked(model, former, name, answers, cap, None if name in rules.allow else weights)
+        for model, former, name, weights in names
+    ]
+    if repeated := [n for n, count in zip(plan.names, map(Counter(models).get, models), strict=True) if count != 1]:
+        log(f"WARNING: {', '.join(repeated)} have the same weights: their answers count as one model's")
+    token = secrets.token_hex(TOKEN_BYTES)
+    Ledger(rules.ledger).reserve(token, rules.client, asked)
+    return token, cap
+
+
+def spend(private: Path, inputs: ScoreInputs, rules: PrivacyRules) -> None:
+    """Charge what an invitation or an offer reserved, which is answered once, however many copies of it there are.
+
+    Raises ArtefactError when it was answered or withdrawn, or belongs to another ledger or scoring file.
+    """
+    kept = _kept(private)
+    (scoring,) = read_scorings(inputs.score, inputs.columns, genome_build=inputs.genome_build)
+    if model_names(scoring) != kept["models"]:
+        raise ArtefactError(f"{private} is not of the model in {scoring.path}: give the scoring file it was made with")
+    Ledger(rules.ledger).charge(kept["token"])
+
+
+def withdraw(private: Path, ledger: Path) -> None:
+    """Model owner: give the answers of an invitation back, all but the one that inviting costs; it is never answered."""
+    Ledger(ledger).withdraw(_kept(private)["token"])
+
+
+def keep_plan(plan: ScorePlan, token: str, match: Match, private: Path) -> None:
+    """The model owner's copy of a plan, and what the ledger calls its models and its invitation, in a folder of its own."""
+    make_folder(private, PRIVATE_FOLDER)
+    for name, array in prs_model.plan_arrays(plan).items():
+        keep_array(private / f"{name}.npy", array, mode=0o600)
+    kept = {"plan": prs_model.plan_header(plan), "token": token, "models": model_names(match.scoring)}
+    write_json(private / "plan.json", kept, mode=0o600)
+
+
+def kept_plan(private: Path) -> ScorePlan:
+    """Raises ArtefactError when the folder holds no plan."""
+    header = _kept(private)["plan"]
+    names = [*prs_model.PLAN_ARRAYS, *(["second_weight"] if (private / "second_weight.npy").exists() else [])]
+    return prs_model.restore_plan(header, {name: kept_array(private / f"{name}.npy") for name in names})
+
+
+def _kept(private: Path) -> dict:
+    try:
+        return read_json(private / "plan.json", "a plan of an invitation", KEPT)
+    except FileNotFoundError:
+        raise ArtefactError(f"{private} holds no plan of an invitation") from None
