@@ -89,7 +89,9 @@ def run(root: Path, filters: Sequence[str] = ()) -> list[Message]:
         scenario.folder(party).mkdir(parents=True)
     for file in EXAMPLES.glob("cohort.*"):
         shutil.copy(file, scenario.folder("owner"))
-    (scenario.folder("owner") / "pass.txt").write_text("a passphrase for a scenario that holds no secrets\n")
+    words = scenario.folder("owner") / "pass.txt"
+    words.touch(0o600)
+    words.write_text("a passphrase for a scenario that holds no secrets\n")
     key = ("--passphrase-file", "pass.txt")
 
     scenario.step("owner", "plan", *scenario.study, "--out", "plan")

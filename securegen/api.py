@@ -17,12 +17,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securegen.design import Design
-from securegen.errors import UsageError
+from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
+from securegen.io.output import PRIVATE
 from securegen.model import GenotypeReader, SelectableReader, Sums, variants_with_missing
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, qc_analysis, write_qc, write_tables
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
     from securegen.ckks.cohort import Progress
     from securegen.ckks.keys import SecretKey
-    from securegen.ckks.planner import Plan
+    from securegen.ckks.planner import Plan, PlannedDesign
+    from securegen.ckks.studydesign import DesignSecrets
 
 
 Genotypes = str | os.PathLike[str] | SelectableReader
@@ -79,20 +81,32 @@ def plan(study: Study, *, squares: bool | None = None) -> Plan:
     squares = study.design.weights_squared if squares is None else squares
     bits = max(a.model.bits for a in study.design.analyses)
     encrypted = sum(not columns.is_ones(j) for j in range(len(columns.names)))
-    return choose(
+    made = choose(
         Workload(
             len(study.reader.samples), len(study.reader.variants), max(encrypted, 1), bits, streams=1 + squares,
             grid=study.reader.dosage_grid, squares=squares,
         ),
         variants_with_missing(study.reader),
     )  # fmt: skip
+    return replace(made, design=_names(study.design))
+
+
+def _names(design: Design) -> PlannedDesign:
+    """What a design is called: phenotypes, covariates and tests, in order."""
+    from securegen.ckks.planner import PlannedDesign
+
+    tests = [a for a in design.analyses if a.test != "qc"]
+    covariates = dict.fromkeys(name for a in tests for name in a.model.covariates)
+    return PlannedDesign(
+        tuple(a.phenotype for a in tests), tuple(covariates), tuple(dict.fromkeys(a.test for a in tests))
+    )
 
 
 def generate_key(plan: Plan) -> SecretKey:
     """A fresh secret key for a plan. It stays with the owner."""
     from securegen.ckks import keys
 
-    return keys.generate(plan.parameters)
+    return keys.generate(plan.parameters, plan.design)
 
 
 @dataclass(frozen=True)
@@ -115,16 +129,58 @@ def encrypt(
     *,
     encryptor: str = DEFAULT_ENCRYPTOR,
     squares: bool | None = None,
+    overwrite: bool = False,
+    other_covariates: bool = False,
     progress: Progress | None = None,
+    log: Log = silent,
 ) -> Encrypted:
     """Encrypt cohort and design into PREFIX.cohort and PREFIX.design; PREFIX.owner keeps what verification needs.
 
-    squares: as in `plan`.
+    squares: as in `plan`; overwrite: replace a study that is complete, whose results can then no longer be read;
+    other_covariates: although a covariate that was planned is left out. Raises StorageError and DesignError otherwise.
     """
     squares = study.design.weights_squared if squares is None else squares
-    paths = encrypt_cohort(study.reader, key, prefix, encryptor=encryptor, squares=squares, progress=progress)
-    encrypt_design(study, key, paths.owner, paths.design, encryptor=encryptor)
+    paths = encrypted_paths(prefix)
+    refuse_complete(paths.owner, design=True, overwrite=overwrite)
+    compare_with_plan(study.design, key, log, other_covariates=other_covariates)
+    paths = encrypt_cohort(
+        study.reader, key, prefix, encryptor=encryptor, squares=squares, overwrite=True, progress=progress
+    )
+    encrypt_design(study, key, paths.owner, paths.design, encryptor=encryptor, overwrite=True, other_covariates=True)
     return paths
+
+
+def refuse_complete(owner: Path, *, design: bool, overwrite: bool) -> None:
+    """Raise StorageError when the study of an owner's folder is complete: with a design, or, if only a cohort is to be
+    encrypted, the cohort. Its results, which may be on their way, could not be read any more."""
+    complete = (owner / "cohort.box").exists() and (not design or any(owner.glob("design-*.box")))
+    if complete and not overwrite:
+        raise StorageError(
+            f"{owner} has a complete {'study' if design else 'cohort'}, which is not overwritten: results of it could not "
+            "be read any more. Choose another --out, or --overwrite"
+        )
+
+
+def compare_with_plan(design: Design, key: SecretKey, log: Log, *, other_covariates: bool = False) -> None:
+    """Hold a design against the one that its key was planned for, and log differences by name.
+
+    Raises DesignError when it lacks a covariate that was planned, unless told by name.
+    """
+    if key.planned is None:
+        return
+    now, then = _names(design), key.planned
+    forgotten = [name for name in then.covariates if name not in now.covariates]
+    if forgotten and now.phenotypes and not other_covariates:
+        raise DesignError(
+            f"the key was planned with {len(then.covariates)} covariates; this design lacks {', '.join(forgotten)}: give "
+            "--covar as in the plan, or say --other-covariates"
+        )
+    for what, a, b in (
+        ("phenotypes", now.phenotypes, then.phenotypes), ("covariates", now.covariates, then.covariates),
+        ("tests", now.models, then.models),
+    ):  # fmt: skip
+        if set(a) != set(b):
+            log(f"WARNING: {what} {', '.join(a) or 'none'}; the key was planned for {', '.join(b) or 'none'}")
 
 
 def encrypt_cohort(
@@ -134,13 +190,18 @@ def encrypt_cohort(
     *,
     encryptor: str = DEFAULT_ENCRYPTOR,
     squares: bool = False,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Encrypted:
-    """Encrypt the genotypes alone into PREFIX.cohort; designs may come later (with squares, without the genotypes)."""
+    """Encrypt the genotypes alone into PREFIX.cohort; designs may come later (with squares, without the genotypes).
+
+    overwrite: replace a cohort that is complete. Raises StorageError otherwise.
+    """
     from securegen.ckks import cohort
     from securegen.ckks.encryption import make_encryptor
 
     paths = encrypted_paths(prefix)
+    refuse_complete(paths.owner, design=False, overwrite=overwrite)
     state = cohort.OwnerState(paths.owner, key)
     make = make_encryptor(encryptor, key)
     report = progress or cohort.no_progress
@@ -155,14 +216,29 @@ def encrypt_design(
     folder: str | os.PathLike[str],
     *,
     encryptor: str = DEFAULT_ENCRYPTOR,
+    overwrite: bool = False,
+    other_covariates: bool = False,
+    log: Log = silent,
 ) -> Path:
-    """Encrypt the design of `study` into `folder`, for the cohort whose owner's folder is `owner`."""
+    """Encrypt the design of `study` into `folder`, for the cohort whose owner's folder is `owner`.
+
+    overwrite: replace the design that was encrypted into that folder before; other_covariates: as in `encrypt`. Raises
+    StorageError and DesignError otherwise.
+    """
     from securegen.ckks import cohort, studydesign
     from securegen.ckks.encryption import make_encryptor
 
     state = cohort.OwnerState(Path(owner), key)
+    compare_with_plan(study.design, key, log, other_covariates=other_covariates)
     info = cohort.read_info(state)
     reader = None if isinstance(study.reader, cohort.CohortInfo) else study.reader
+    if not overwrite and studydesign.is_known(state, Path(folder)):
+        raise StorageError(
+            f"{folder} has a design of {owner}, which is not overwritten: its results could not be read any more. Choose "
+            "another --out, or --overwrite"
+        )
+    if reader is not None and not info.same_people_and_variants(reader):
+        raise ArtefactError("these are not the genotypes that were encrypted: give the same files and filters")
     make = make_encryptor(encryptor, key)
     studydesign.encrypt_design(study.design, key, info, state, Path(folder), encryptor=make, reader=reader)
     return Path(folder)
@@ -201,42 +277,72 @@ def associate(
     return Path(out)
 
 
+def read_design(
+    key: SecretKey, owner: str | os.PathLike[str], design: str | os.PathLike[str] | None = None
+) -> DesignSecrets:
+    """The owner's record of the design to open: `design` is its folder or digest, None where there is one only."""
+    from securegen.ckks import cohort, studydesign
+
+    return studydesign.read_secrets(cohort.OwnerState(Path(owner), key), design)
+
+
 def decrypt_tables(
     results: str | os.PathLike[str],
     key: SecretKey,
     owner: str | os.PathLike[str],
     out: str,
     *,
+    design: str | os.PathLike[str] | None = None,
+    still_trusted: bool = False,
     digits: int = 17,
     filters: Filters | None = None,
     progress: Progress | None = None,
 ) -> list[Summary]:
-    """Decrypt, verify and write OUT.<PHENO>.<TEST> for every analysis.
+    """Decrypt, verify and write OUT.<PHENO>.<TEST> for every analysis, readable by the owner alone.
 
-    Raises VerificationError, and writes nothing, when a result was not computed from this cohort and design; the caller
-    then retires the key (`ckks.keys.retire`).
+    design: the folder or digest of the design that is opened; it may be left out where the owner's folder has one only.
+    Raises VerificationError, writes nothing and retires the key when a result was not computed from this cohort and
+    design; KeyFileError when the key is retired (still_trusted: decrypt all the same); UsageError when the design must be
+    named.
     """
     from securegen.ckks import cohort, decrypt, studydesign
 
     state = cohort.OwnerState(Path(owner), key)
-    info, secrets = cohort.read_info(state), studydesign.read_secrets(state, Path(results))
-    blocks = _counted(decrypt.decrypt(Path(results), key, info, secrets), len(info.variants), progress)
+    info, secrets = cohort.read_info(state), studydesign.read_secrets(state, design)
+    sums = decrypt.decrypt(Path(results), state, info, secrets, still_trusted=still_trusted)
+    blocks = _counted(sums, len(info.variants), progress)
     return write_tables(
-        out, info.variants, blocks, secrets.analyses, grid=info.dosage_grid, digits=digits, filters=filters
+        out,
+        info.variants,
+        blocks,
+        secrets.analyses,
+        grid=info.dosage_grid,
+        digits=digits,
+        filters=filters,
+        mode=PRIVATE,
     )
 
 
-def decrypt_qc(results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str], out: str) -> list[str]:
-    """Decrypt, verify and write OUT.afreq, OUT.vmiss and OUT.hardy. Raises UsageError when the design has no QC sums."""
+def decrypt_qc(
+    results: str | os.PathLike[str],
+    key: SecretKey,
+    owner: str | os.PathLike[str],
+    out: str,
+    *,
+    design: str | os.PathLike[str] | None = None,
+    still_trusted: bool = False,
+) -> list[str]:
+    """Decrypt, verify and write OUT.afreq, OUT.vmiss and OUT.hardy; arguments and errors as `decrypt_tables`. Raises
+    UsageError when the design has no QC sums."""
     from securegen.ckks import cohort, decrypt, studydesign
 
     state = cohort.OwnerState(Path(owner), key)
-    info, secrets = cohort.read_info(state), studydesign.read_secrets(state, Path(results))
+    info, secrets = cohort.read_info(state), studydesign.read_secrets(state, design)
     analysis = qc_analysis(secrets.analyses)
     if analysis is None:
         raise UsageError("this design has no sums for quality control: encrypt with --qc")
-    blocks = decrypt.decrypt(Path(results), key, info, secrets)
-    return write_qc(out, info.variants, blocks, analysis, grid=info.dosage_grid)
+    blocks = decrypt.decrypt(Path(results), state, info, secrets, still_trusted=still_trusted)
+    return write_qc(out, info.variants, blocks, analysis, grid=info.dosage_grid, mode=PRIVATE)
 
 
 def _counted(blocks: Iterable[Sums], variants: int, progress: Progress | None) -> Iterable[Sums]:
@@ -289,18 +395,28 @@ def open_qc(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
     return Study(inputs, reader, build_qc(inputs, reader, phenotypes=phenotypes))
 
 
-def _frame(write, *arguments) -> pd.DataFrame:
+def _frame(write, *arguments, **options) -> pd.DataFrame:
     import pandas as pd
 
     with tempfile.TemporaryDirectory() as folder:
-        tables = write(*arguments, f"{folder}/t")
+        tables = write(*arguments, f"{folder}/t", **options)
         frames = {t.analysis.phenotype: pd.read_csv(t.path, sep="\t", na_values="NA") for t in tables}
     return frames[next(iter(frames))] if len(frames) == 1 else pd.concat(frames, names=["PHENO"])
 
 
-def decrypt(results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str]) -> pd.DataFrame:
-    """Verified result table as a pandas frame (several phenotypes: first index level PHENO)."""
-    return _frame(decrypt_tables, results, key, owner)
+def decrypt(
+    results: str | os.PathLike[str],
+    key: SecretKey,
+    owner: str | os.PathLike[str],
+    *,
+    design: str | os.PathLike[str] | None = None,
+    still_trusted: bool = False,
+) -> pd.DataFrame:
+    """Verified result table as a pandas frame (several phenotypes: first index level PHENO).
+
+    Arguments and errors as `decrypt_tables`: nothing is returned before everything is verified.
+    """
+    return _frame(decrypt_tables, results, key, owner, design=design, still_trusted=still_trusted)
 
 
 def run_plain(study: Study) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from securegen.ckks.encryption import make_encryptor
 from securegen.ckks.keys import SecretKey, generate
 from securegen.ckks.parameters import Parameters
 from securegen.ckks.prs_weights import cohort_weights, score_reader, stored_weights
+from securegen.ckks.retirement import guarded
 from securegen.errors import ArtefactError
 from securegen.model import Samples
 from securegen.score_plan import ScorePlan
@@ -116,14 +117,16 @@ def score_encrypted(
 
 
 def decrypt_scores(
-    results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str]
+    results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str], *, still_trusted: bool = False
 ) -> tuple[Samples, ScoreSums]:
     """Samples and their verified integers.
 
-    Raises VerificationError when a result was not computed from this cohort and model; the caller retires the key.
+    Raises VerificationError, and retires the key, when a result was not computed from this cohort and model; KeyFileError
+    when the key is retired (still_trusted: decrypt all the same).
     """
     state = OwnerState(Path(owner), key)
     header, arrays = state.read(MODEL)
     plan, info = prs_model.restore_plan(header["plan"], arrays), read_info(state)
     model = prs_model.Model(plan, header["cohort_variants"], header["digest"])
-    return info.samples, prs_public.decrypt(Path(results), key, info, state, model)
+    with guarded(key, state.folder, os.fspath(results), still_trusted=still_trusted):
+        return info.samples, prs_public.decrypt(Path(results), key, info, state, model)

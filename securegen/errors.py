@@ -53,10 +53,15 @@ class VerificationError(SecuregenError):
 
     exit_code = 8
 
-    def __init__(self) -> None:
+    def __init__(self, *, unmarked: str = "") -> None:
+        """unmarked: why the key could not be marked as retired, where it could not."""
+        retired = (
+            f"the key could NOT be marked as retired ({unmarked}): do not use it again."
+            if unmarked
+            else ("the key is retired. See docs/verification.md before using --key-still-trusted.")
+        )
         super().__init__(
-            "the result failed verification: it was not computed from this cohort and design. Nothing was written and "
-            "the key is retired for decryption. See docs/verification.md before using --key-still-trusted."
+            f"the result failed verification: it was not computed from this cohort and design. Nothing was written and {retired}"
         )
 
 

@@ -31,6 +31,7 @@ PRECISE_BITS = 30  # of the columns in which y is regressed on the covariates
 COEFFICIENT_BITS = 24
 MAXIMUM_CONDITION = 1e8
 TARGET_ERROR = 1e-3  # of T, at T = 0
+VERIFIED_SUM = 1 << 60  # sums that are verified modulo 2^61 − 1 lie strictly between this and its negative
 
 
 Matrix = Sequence[Sequence[int]]
@@ -262,7 +263,11 @@ def planned_error(df: int, residual_share: float, covariates: int, bits: int) ->
     return math.sqrt(max(df, 1)) * 2.5 * (1 / residual_share + math.sqrt(covariates)) * 2.0**-bits
 
 
-def check_sum_bound(bound: int, what: str) -> None:
-    """Raise PlanError unless every |sum| ≤ bound fits a signed 64-bit integer."""
-    if bound >= 1 << 63:
-        raise PlanError(f"{what} could reach 2^{bound.bit_length()}: use fewer bits (--bits) or fewer samples a run")
+def check_sum_bound(bound: int, what: str, *, verified: bool = False) -> None:
+    """Raise PlanError unless every |sum| ≤ bound fits a signed 64-bit integer; verified: unless it is below 2^60, where
+    two different integers differ modulo 2^61 − 1 (docs/verification.md)."""
+    if bound >= (VERIFIED_SUM if verified else 1 << 63):
+        most = ", and only sums below 2^60 can be verified" if verified else ""
+        raise PlanError(
+            f"{what} could reach 2^{bound.bit_length()}{most}: use fewer bits (--bits) or fewer samples a run"
+        )

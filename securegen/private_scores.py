@@ -31,6 +31,7 @@ from securegen.ckks.prs_blinding import Blinding, ModelSize, choose_blinded, rou
 from securegen.ckks.prs_messages import Invitation, Request
 from securegen.ckks.prs_weights import ScoreReader, StoredWeights, second_rows, stored_weights
 from securegen.ckks.publickey import NONCE_BYTES, publish
+from securegen.ckks.retirement import guarded
 from securegen.errors import ArtefactError, UsageError
 from securegen.match import Match
 from securegen.model import IntArray, SelectableReader
@@ -89,16 +90,15 @@ def finish_invitation(
     inputs: ScoreInputs, rules: PrivacyRules, folder: Path, private: Path, log: Log,
 ) -> Invitation:  # fmt: skip
     """Reserve the answers, then write the invitation, and the model owner's own copy of it and of the plan."""
-    token, cap = promise(
-        plan, match, size, inputs, rules, people=parameters.samples, bits=blinding.bits(parameters.ring), log=log
-    )
-    invitation = Invitation(
-        plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, size.sum_bound, cap,
-        parameters, blinding, nonce,
-    )  # fmt: skip
-    keep_plan(plan, token, match, private)
-    prs_messages.write_invitation(invitation, private / "invitation")
-    prs_messages.write_invitation(invitation, folder)
+    bits = blinding.bits(parameters.ring)
+    with promise(plan, match, size, inputs, rules, people=parameters.samples, bits=bits, log=log) as (token, cap):
+        invitation = Invitation(
+            plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, size.sum_bound,
+            cap, parameters, blinding, nonce,
+        )  # fmt: skip
+        keep_plan(plan, token, match, private)
+        prs_messages.write_invitation(invitation, private / "invitation")
+        prs_messages.write_invitation(invitation, folder)
     log(describe(invitation))
     return invitation
 
@@ -185,13 +185,14 @@ def open_scores_for(
 ) -> ScoreTable:
     """Genotype owner: its scores. Directions of the weights are not known, so no dosage of named alleles.
 
-    Raises ArtefactError and VerificationError as `prs_open.open_replies`.
+    Raises ArtefactError and VerificationError as `prs_open.open_replies`; the key is then retired, and KeyFileError raised.
     """
     info = read_info(OwnerState(owner, key))
-    values = prs_open.open_replies(
-        folder, key, columns=len(invitation.names), nonce=invitation.nonce, cohort=info.digest, bound=invitation.bound,
-        blinding=invitation.blinding,
-    )  # fmt: skip
+    with guarded(key, owner, str(folder)):
+        values = prs_open.open_replies(
+            folder, key, columns=len(invitation.names), nonce=invitation.nonce, cohort=info.digest,
+            bound=invitation.bound, blinding=invitation.blinding,
+        )  # fmt: skip
     sums = invitation.sums(values, missing_calls(reader, invitation.variant), reader.dosage_grid)
     return replace(release(sums, digits=invitation.digits), named_dosage=None)
 

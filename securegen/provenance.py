@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import InputError
-from securegen.io.output import write_json, write_text
+from securegen.io.output import PRIVATE, write_json, write_text
 from securegen.io.schema import Check, anything, either, has, integer, list_of, map_of, number, one_line, optional, text
 from securegen.io.strict_json import read_json
 from securegen.version import VERSION
@@ -70,8 +70,9 @@ class RunLog:
     a prefix share the files: each replaces its own part of the log, and keeps the records of the others as `earlier`.
     """
 
-    def __init__(self, out: str, command: str, *, quiet: bool = False) -> None:
-        self.out, self.quiet = out, quiet
+    def __init__(self, out: str, command: str, *, quiet: bool = False, private: bool = False) -> None:
+        """private: lines tell of decrypted numbers, so that the files are the owner's alone."""
+        self.out, self.quiet, self.mode = out, quiet, PRIVATE if private else None
         self.lines: list[str] = []
         self.started = time.time()
         self.seconds: dict[str, float] = {}
@@ -112,7 +113,8 @@ class RunLog:
         earlier = [
             r for r in records_in(f"{self.out}.run.json") if _verb(r["command"]) != _verb(self.record["command"])
         ]
-        write_json(f"{self.out}.run.json", _finite(self.record | ({"earlier": earlier} if earlier else {})))
+        text = _finite(self.record | ({"earlier": earlier} if earlier else {}))
+        write_json(f"{self.out}.run.json", text, mode=self.mode)
         self.save_lines()
 
     def save_lines(self) -> None:
@@ -125,7 +127,7 @@ class RunLog:
             parts = []
         own = f"securegen {VERSION} {_verb(self.record['command'])}"
         kept = [p.rstrip() for p in parts if p.strip() and not re.match(re.escape(own) + r"(,| --)", p)]
-        write_text(f"{self.out}.log", "\n\n".join([*kept, "\n".join(self.lines)]) + "\n")
+        write_text(f"{self.out}.log", "\n\n".join([*kept, "\n".join(self.lines)]) + "\n", mode=self.mode)
 
 
 def _finite(value: Any) -> Any:

@@ -5,9 +5,11 @@ Who learns what: nothing here leaves the model owner.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -91,11 +93,13 @@ def former_names(inputs: ScoreInputs, plan: ScorePlan) -> list[str]:
     return [f"{digest}:{name}" for name in plan.names]
 
 
+@contextlib.contextmanager
 def promise(
     plan: ScorePlan, match: Match, size: ModelSize, inputs: ScoreInputs, rules: PrivacyRules, *,
     people: int, bits: float, log: Log = silent,
-) -> tuple[str, int]:  # fmt: skip
+) -> Iterator[tuple[str, int]]:  # fmt: skip
     """Reserve the answers of an invitation in the ledger and charge one; its token there, and the cap of the model's life.
+    The block writes the invitation: where it fails, the answers are given back, all but one.
 
     bits: the most that an answer says. All scores of a file count for each of them: a vendor's hospital may ask about one
     in the place of another, and scores may share weights. Raises PolicyError by the rules; nothing may leave before this
@@ -114,8 +118,13 @@ def promise(
     if repeated := [n for n, count in zip(plan.names, map(Counter(models).get, models), strict=True) if count != 1]:
         log(f"WARNING: {', '.join(repeated)} have the same weights: their answers count as one model's")
     token = secrets.token_hex(TOKEN_BYTES)
-    Ledger(rules.ledger).reserve(token, rules.client, asked)
-    return token, cap
+    ledger = Ledger(rules.ledger)
+    ledger.reserve(token, rules.client, asked)
+    try:
+        yield token, cap
+    except BaseException:
+        ledger.withdraw(token)
+        raise
 
 
 def spend(private: Path, inputs: ScoreInputs, rules: PrivacyRules) -> None:

@@ -25,6 +25,7 @@ from securegen.ckks.prs_weights import ScoreReader, second_rows
 from securegen.ckks.publickey import publish
 from securegen.encrypted_model_scores import read_challenge
 from securegen.errors import ArtefactError, PlanError, ProtocolError, VerificationError
+from securegen.io.envelope import DRAWN_COST, read_drawn, write_drawn
 from securegen.io.kept_arrays import keep_array, kept_array
 from securegen.io.output import PRIVATE_FOLDER, make_folder, write_json
 from securegen.io.schema import integer, record
@@ -37,7 +38,7 @@ from securegen.score_study import ScoreInputs
 from securegen.study import Log, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
-BATCHES = "batches.json"
+BATCHES, DRAWN = "batches.json", "batches.secret"
 _BATCHES = record(
     people=integer(1, MAXIMUM_SAMPLES), dosage_max=integer(2, 1 << 15), bound=whole(1, SUM_LIMIT - 1),
     blur=whole(0, SUM_LIMIT - 1),
@@ -98,31 +99,31 @@ def offer(
         bound=bound + blur, samples=request.samples, rows=len(weights.dosage), columns=weights.columns,
         dosage_max=2 * request.dosage_grid,
     )  # fmt: skip
-    token, cap = promise(
+    with promise(
         plan, match, size, inputs, rules, people=request.samples, bits=vendor.bits(blur), log=log
-    )  # fmt: skip
-    _make_folder(folder, 0o755)
-    keep_plan(plan, token, match, private)
-    batches = _batches(request.samples, vendor)
-    log(f"{len(batches)} keys, each for {vendor.batch} people; at most {cap} replies in the model's life")
-    entries = []
-    for i in range(len(batches)):
-        key = keys.generate(vendor.key)
-        keys.write_secret(private / f"batch-{i:04d}.secret", key, passphrase=passphrase)
-        model = prs_vendor.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
-        name = f"batch-{i:04d}"
-        entries.append(write_ciphertexts(folder, name, model))
-        publickey = publish(key, prs_vendor.batch_nonce(nonce, i))
-        write_encryption_key(publickey, folder / f"{name}.publickey", key)
-    kept = {
-        "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
-    }  # fmt: skip
-    write_json(private / BATCHES, kept, mode=0o600)
-    about = Announcement(
-        plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, bound, cap
-    )
-    body = about.about(folder) | {"blur": str(blur), "rows": len(weights.dosage), "batches": entries}
-    artefact.write_manifest(folder, "score offer", body, None)
+    ) as (token, cap):  # fmt: skip
+        _make_folder(folder, 0o755)
+        keep_plan(plan, token, match, private)
+        batches = _batches(request.samples, vendor)
+        log(f"{len(batches)} keys, each for {vendor.batch} people; at most {cap} replies in the model's life")
+        entries, drawn = [], write_drawn(private / DRAWN, passphrase)
+        for i in range(len(batches)):
+            key = keys.generate(vendor.key)
+            keys.write_secret(private / f"batch-{i:04d}.secret", key, passphrase=drawn, cost=DRAWN_COST)
+            model = prs_vendor.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
+            name = f"batch-{i:04d}"
+            entries.append(write_ciphertexts(folder, name, model))
+            publickey = publish(key, prs_vendor.batch_nonce(nonce, i))
+            write_encryption_key(publickey, folder / f"{name}.publickey", key)
+        kept = {
+            "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
+        }  # fmt: skip
+        write_json(private / BATCHES, kept, mode=0o600)
+        about = Announcement(
+            plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, bound, cap
+        )
+        body = about.about(folder) | {"blur": str(blur), "rows": len(weights.dosage), "batches": entries}
+        artefact.write_manifest(folder, "score offer", body, None)
     return vendor
 
 
@@ -195,7 +196,8 @@ def answer(
     if len(body["batches"]) != len(batches):
         raise ProtocolError(f"{blinded} has {len(body['batches'])} batches, {len(batches)} were offered")
     paths = [private / f"batch-{i:04d}.secret" for i in range(len(batches))]
-    opened = [keys.read_secret(path, passphrase=passphrase) for path in paths]
+    drawn = read_drawn(private / DRAWN, passphrase)
+    opened = [keys.read_secret(path, passphrase=drawn) for path in paths]
     spend(private, inputs, rules)
     for path in paths:
         use_once(path)  # a key answers once

@@ -16,11 +16,36 @@ from hypothesis import settings
 from support import Cohort, simulate
 
 import securegen as sg
+from securegen.ckks import retirement
+from securegen.io import envelope
 
 REFERENCE = Path(os.environ.get("SECUREGEN_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 settings.register_profile("tests", deadline=None, print_blob=True)  # a shared machine has no deadlines
 settings.load_profile("tests")
+
+
+@pytest.fixture(autouse=True)
+def passphrases_cost_little(monkeypatch):
+    """What is tested of key files does not depend on how long a passphrase takes."""
+    monkeypatch.setattr(envelope, "COST", envelope.DRAWN_COST)
+
+
+@pytest.fixture(autouse=True)
+def marks_do_not_outlive_a_test(monkeypatch):
+    """A test that retires a key which others use too leaves no mark of it in the shared owner's folder."""
+    retired = []
+    retire = retirement._retire
+
+    def remembered(key, owner, reason):
+        retired.append((key, owner))
+        retire(key, owner, reason)
+
+    monkeypatch.setattr(retirement, "_retire", remembered)
+    monkeypatch.setattr(retirement, "_here", set())
+    yield
+    for key, owner in retired:
+        retirement.marks(key, owner)[0].unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

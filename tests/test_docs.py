@@ -77,6 +77,7 @@ def test_shell_steps_of_the_readme_run(tmp_path):
         folder.mkdir()
     for file in (ROOT / "examples").glob("cohort.*"):
         shutil.copy(file, folders["owner"])
+    (folders["owner"] / "pass.txt").touch(0o600)
     (folders["owner"] / "pass.txt").write_text("correct horse battery staple\n")
     steps = 0
     for block in blocks(ROOT / "README.md", "sh"):

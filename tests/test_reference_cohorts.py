@@ -123,8 +123,8 @@ def test_encrypted_sums_and_tables_equal_the_plain_ones(name, reference, tmp_pat
     results = sg.associate(made.cohort, made.design, tmp_path / "results")
 
     state = ckks_cohort.OwnerState(made.owner, key)
-    info, secrets = ckks_cohort.read_info(state), studydesign.read_secrets(state, results)
-    blocks = list(decrypt.decrypt(results, key, info, secrets))
+    info, secrets = ckks_cohort.read_info(state), studydesign.read_secrets(state)
+    blocks = list(decrypt.decrypt(results, state, info, secrets))
     width = key.public.parameters.block_variants
     compared = 0
     for ours, theirs in zip(blocks, plain.sums(study.reader, study.design.columns, block=width), strict=True):

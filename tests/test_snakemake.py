@@ -34,6 +34,7 @@ def workflow(small, tmp_path):
         shutil.copy(small.bfile + suffix, work / f"cohort{suffix}")
     shutil.copy(small.pheno, work / "cohort.pheno.tsv")
     shutil.copy(small.covar, work / "cohort.covar.tsv")
+    (work / "pass.txt").touch(0o600)
     (work / "pass.txt").write_text("correct horse\n")
 
     def run(*arguments: str) -> subprocess.CompletedProcess:

@@ -179,7 +179,7 @@ def load_array(
 
 def map_array(folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4") -> np.ndarray:
     """As `load_array`, but the file is mapped, not copied: read-only, and unmapped with the last reference."""
-    like = np.broadcast_to(np.zeros((), dtype), shape)
+    like = _like(folder, shape, dtype)
     wanted = _npy_header(shape, like.dtype)
     path = path_of(folder, entry)
     with _opened(path, entry, shape, like.dtype) as stream:
@@ -188,6 +188,13 @@ def map_array(folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype
     array = np.frombuffer(memory, like.dtype, like.size, len(wanted)).reshape(shape)
     _check(path, entry, memory[: len(wanted)], array.reshape(-1).view(np.uint8).data, wanted, array)
     return array
+
+
+def _like(folder: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array of that shape and type that needs no memory. Raises ArtefactError when no file can hold one."""
+    if math.prod(shape) > 1 << 48:
+        raise ArtefactError(f"{folder}: an array of shape {shape} is larger than any file")
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def path_of(folder: Path, entry: dict[str, Any]) -> Path:

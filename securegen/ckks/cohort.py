@@ -6,11 +6,14 @@ ciphertexts; with the own encryptor the strands of a group share their public ha
 PREFIX.owner/ (stays): the check of every block (see `verify`) and the variant table, encrypted under the key's master.
 
 Who learns what: the server learns N, M, which blocks have missing calls, and nothing about a genotype (RLWE, 128 bits).
-A killed run resumes: a block whose files and data are unchanged is kept, anything else is encrypted again, freshly.
+A killed run resumes: a block whose files, data, format and encryptor are unchanged is kept, anything else is encrypted
+again, freshly. Until the last block is done the owner's folder has no record of a cohort, so that nothing is made for, or
+read with, blocks of two versions; and one process at a time writes in it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import io
@@ -27,8 +30,10 @@ from securegen.ckks.codec import chunks, ciphertext_shape
 from securegen.ckks.encryption import Ciphertexts, Encryptor, shares_public_half
 from securegen.ckks.keys import PublicKey, SecretKey, canonical
 from securegen.ckks.parameters import Parameters, Ring
+from securegen.ckks.retirement import refuse_retired
 from securegen.ckks.uniform import expand_uniform
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
+from securegen.io.locks import only_one
 from securegen.io.output import FOLDER_FOR_OTHERS, PRIVATE_FOLDER, atomic, make_folder
 from securegen.io.strict_json import parse_json, read_regular
 from securegen.kernels.threads import in_threads
@@ -77,10 +82,14 @@ class OwnerState:
     """The owner's files for one cohort: encrypted and authenticated under the key, named by block."""
 
     def __init__(self, folder: Path, key: SecretKey) -> None:
-        self.folder, self._key = folder, key
+        self.folder, self.key = folder, key
+
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes from writing in this folder. Raises StorageError when one does."""
+        return only_one(self.folder / ".lock", str(self.folder))
 
     def _label(self, name: str) -> str:
-        return f"{self._key.public.fingerprint}/{name}"
+        return f"{self.key.public.fingerprint}/{name}"
 
     def write(self, name: str, header: Any, arrays: dict[str, np.ndarray] | None = None) -> None:
         stream = io.BytesIO()
@@ -88,7 +97,7 @@ class OwnerState:
         stream.write(len(head).to_bytes(8, "little") + head)
         np.savez(stream, allow_pickle=False, **(arrays or {}))
         with atomic(self.folder / f"{name}.box", mode=0o600) as out:
-            out.write(self._key.seal_box(self._label(name), stream.getvalue()))
+            out.write(self.key.seal_box(self._label(name), stream.getvalue()))
 
     def read(self, name: str) -> tuple[Any, dict[str, np.ndarray]]:
         """Raises ArtefactError when the file is absent, altered or under another key."""
@@ -97,18 +106,40 @@ class OwnerState:
             raw = read_regular(path, "a file of the owner's", most=MOST_BOX)
         except FileNotFoundError as error:
             raise ArtefactError(f"the owner's file {path} cannot be read: {error.strerror}") from None
-        stream = io.BytesIO(self._key.open_box(self._label(name), raw))
+        stream = io.BytesIO(self.key.open_box(self._label(name), raw))
         header = parse_json(stream.read(int.from_bytes(stream.read(8), "little")), f"the owner's file {path}")
         with np.load(stream, allow_pickle=False) as arrays:
             return header, {k: arrays[k] for k in arrays.files}
 
-    def mac(self, name: bytes, block: GenotypeBlock) -> str:
-        """A digest of named genotypes that says nothing to whoever lacks the key."""
-        digest = hmac.new(self._key.derive("resume"), name, hashlib.sha256)
+    def identity(self, cohort_id: str, index: int, block: GenotypeBlock) -> str:
+        """A digest of the genotypes of one block that says nothing to whoever lacks the key."""
+        digest = hmac.new(self.key.derive("resume"), canonical([cohort_id, index]), hashlib.sha256)
         for part in (block.dosage, np.zeros(0, bool) if block.missing is None else block.missing):
             digest.update(canonical([part.dtype.str, part.shape]))
             digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
+
+    def designs(self) -> list[str]:
+        """Names of the records of designs, readable or not."""
+        return sorted(box.stem for box in self.folder.glob("design-*.box"))
+
+    def cohort_digest(self) -> str | None:
+        """Digest of the cohort that is recorded; None where there is none, or none under this key."""
+        try:
+            return self.read("cohort")[0]["digest"]
+        except ArtefactError:
+            return None
+
+    def forget_others(self, digest: str, earlier: str | None) -> None:
+        """Remove what was recorded for another cohort than the one of this digest; earlier: what was here before."""
+        for box in self.folder.glob("*.box"):
+            if box.stem.startswith("design-"):
+                with contextlib.suppress(ArtefactError):  # else of another key
+                    if self.read(box.stem)[0]["cohort"] == digest:
+                        continue
+            elif box.stem.startswith("block-") or digest == earlier:
+                continue
+            box.unlink()
 
 
 @dataclass(frozen=True)
@@ -126,10 +157,20 @@ class CohortInfo:
     missing_blocks: tuple[int, ...]
     squares: bool
     encryptor: str
+    identities: tuple[str, ...] = ()  # of the blocks, in order; none where an earlier version wrote the record
 
     def streams(self, block: int) -> list[str]:
         """Streams that a block stores."""
         return ["g", *(["m"] if block in self.missing_blocks else []), *(["q"] if self.squares else [])]
+
+    def same_people_and_variants(self, reader: GenotypeReader) -> bool:
+        """Whether genotypes are of the people and variants that were encrypted, in the same order and grid."""
+        names = lambda s: list(zip(s.fid.astype(str), s.iid.astype(str), strict=True))  # noqa: E731
+        return (
+            names(self.samples) == names(reader.samples)
+            and self.variants.digest() == reader.variants.digest()
+            and self.dosage_grid == reader.dosage_grid
+        )
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
         raise UsageError("only the encrypted genotypes are here: give --bfile as well")
@@ -196,25 +237,47 @@ def encrypt_cohort(
 ) -> CohortInfo:
     """Encrypt every genotype of `reader` into `folder` and keep the checks in `state`.
 
-    Raises DesignError when the cohort is not the one that was planned (samples, dosage range).
+    Raises DesignError when the cohort is not the one that was planned (samples, dosage range), KeyFileError when the key
+    is retired.
     """
-    p = key.public.parameters
-    stored_max = (2 * reader.dosage_grid) ** 2 if squares else 2 * reader.dosage_grid
-    if len(reader.samples) != p.samples or stored_max > p.dosage_max:
-        raise DesignError(
-            f"the key was planned for {p.samples} samples and stored values up to {p.dosage_max}; this cohort has "
-            f"{len(reader.samples)} and {stored_max}: plan again"
-        )
+    _check_planned(reader, key, squares)
+    refuse_retired(key, state.folder)
     _make_folder(folder, 0o755)
     _make_folder(state.folder, 0o700)
-    (folder / artefact.MANIFEST).unlink(missing_ok=True)
+    with state.alone():
+        return _encrypt_blocks(reader, key, folder, state, encryptor=encryptor, squares=squares, progress=progress)
+
+
+def _check_planned(reader: GenotypeReader, key: SecretKey, squares: bool) -> None:
+    p, planned = key.public.parameters, key.planned
+    stored_max = (2 * reader.dosage_grid) ** 2 if squares else 2 * reader.dosage_grid
+    if len(reader.samples) == p.samples and stored_max <= p.dosage_max:
+        return
+    names = f" ({', '.join(planned.phenotypes)}: {', '.join(planned.models)})" if planned and planned.phenotypes else ""
+    squared = ", since it stores squares: a score test (logistic) or --squares needs them" if squares else ""
+    raise DesignError(
+        f"the key was planned for {p.samples} samples and stored values up to {p.dosage_max}{names}; this cohort has "
+        f"{len(reader.samples)} and {stored_max}{squared}: plan again with all phenotypes of this run"
+    )
+
+
+def _encrypt_blocks(
+    reader: GenotypeReader, key: SecretKey, folder: Path, state: OwnerState, *, encryptor: Encryptor, squares: bool,
+    progress: Progress,
+) -> CohortInfo:  # fmt: skip
+    p = key.public.parameters
+    earlier = state.cohort_digest()
+    for stale in (folder / artefact.MANIFEST, state.folder / "cohort.box"):
+        stale.unlink(missing_ok=True)
     for left_by_a_kill in (*folder.glob(".*.npy.*"), *state.folder.glob(".*.box.*")):
         left_by_a_kill.unlink()
-    cohort_id = hashlib.sha256(canonical([key.public.fingerprint, reader.variants.digest(), squares])).hexdigest()
+    cohort_id = hashlib.sha256(
+        canonical([key.public.fingerprint, reader.variants.digest(), squares, encryptor.name, artefact.FORMAT_VERSION])
+    ).hexdigest()
     total = -(-len(reader.variants) // p.block_variants)
-    parts = []
+    parts, identities = [], []
     for index, block in enumerate(iterate_blocks(reader, p.block_variants)):
-        identity = state.mac(canonical([cohort_id, index]), block)
+        identity = state.identity(cohort_id, index, block)
         part = _resume(state, folder, index, identity)
         if part is None:
             for stale in folder.glob(f"?-{_block_name(index)}-*"):
@@ -224,6 +287,7 @@ def encrypt_cohort(
             h = verify.block_check(r, block.dosage, block.missing, squares)
             state.write(f"block-{_block_name(index)}", {"identity": identity, "part": part}, {"h": h})
         parts.append(part)
+        identities.append(identity)
         progress(index + 1, total)
     body = {
         "key": key.public.fingerprint, "public": key.public.to_json(), "cohort_id": cohort_id, "samples": p.samples,
@@ -235,13 +299,15 @@ def encrypt_cohort(
     v = reader.variants
     header = {
         "digest": digest, "cohort_id": cohort_id, "dosage_grid": reader.dosage_grid, "missing": with_missing,
-        "squares": squares, "encryptor": encryptor.name,
+        "squares": squares, "encryptor": encryptor.name, "identities": identities,
     }  # fmt: skip
+    state.forget_others(digest, earlier)
     text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
     people = {"fid": reader.samples.fid.astype(str), "iid": reader.samples.iid.astype(str)}
     state.write("cohort", header, {"position": v.position, "founder": reader.samples.founder, **text, **people})
     return CohortInfo(
-        digest, cohort_id, reader.samples, v, reader.dosage_grid, tuple(with_missing), squares, encryptor.name
+        digest, cohort_id, reader.samples, v, reader.dosage_grid, tuple(with_missing), squares, encryptor.name,
+        tuple(identities),
     )  # fmt: skip
 
 
@@ -256,7 +322,9 @@ def _resume(state: OwnerState, folder: Path, index: int, identity: str) -> dict[
 
 
 def read_info(state: OwnerState) -> CohortInfo:
-    """The owner's record of a cohort encrypted earlier."""
+    """The owner's record of a cohort encrypted earlier. Raises ArtefactError when it was not encrypted to the end."""
+    if not (state.folder / "cohort.box").exists() and any(state.folder.glob("block-*.box")):
+        raise ArtefactError(f"the encryption of the cohort of {state.folder} was not finished: run it again")
     header, a = state.read("cohort")
     text = lambda name: a[name].astype(object)  # noqa: E731
     variants = Variants(
@@ -265,13 +333,16 @@ def read_info(state: OwnerState) -> CohortInfo:
     samples = Samples(text("fid"), text("iid"), a["founder"])
     return CohortInfo(
         header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"], tuple(header["missing"]),
-        header["squares"], header["encryptor"],
+        header["squares"], header["encryptor"], tuple(header.get("identities", ())),
     )  # fmt: skip
 
 
-def block_check(state: OwnerState, index: int) -> np.ndarray:
-    """h of one block, (3, N) uint64."""
-    return state.read(f"block-{_block_name(index)}")[1]["h"]
+def block_check(state: OwnerState, info: CohortInfo, index: int) -> np.ndarray:
+    """h of one block of this cohort, (3, N) uint64. Raises ArtefactError when the block was encrypted anew since."""
+    header, arrays = state.read(f"block-{_block_name(index)}")
+    if info.identities and header["identity"] != info.identities[index]:
+        raise ArtefactError(f"{state.folder}: block {index} was encrypted again since: run the encryption to its end")
+    return arrays["h"]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Nothing decrypted leaves this module before its block passed all checks: the right cohort, design and nonce; every
 coefficient within the planned noise of an integer; every sum in its range; the linear check of `verify`. Which check
-failed, where, and the measured noise stay here: the error is one fixed sentence, and the key is retired by the caller.
+failed, where, and the measured noise stay here: the error is one fixed sentence, and the key is retired before it leaves.
+The owner says which design is opened; results that name another are refused, however honest they are.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from securegen.ckks import artefact, bodies, verify
-from securegen.ckks.cohort import CohortInfo
+from securegen.ckks.cohort import CohortInfo, OwnerState
 from securegen.ckks.encryption import ring_tables, shares_public_half, strand_keys
 from securegen.ckks.keys import SecretKey
 from securegen.ckks.layout import BlockLayout, Output, block_layout, outputs, products
 from securegen.ckks.parameters import Parameters
-from securegen.ckks.studydesign import DesignSecrets
+from securegen.ckks.retirement import guarded
+from securegen.ckks.studydesign import DesignSecrets, all_designs
 from securegen.errors import ArtefactError, VerificationError
 from securegen.kernels.crt import round_residues
 from securegen.kernels.fold import open_products
@@ -137,26 +139,48 @@ def decrypt_block(
 
 def _bound(o: Output, secrets: DesignSecrets, info: CohortInfo) -> int:
     """Largest |sum| that honest data can give."""
-    top = 2 * info.dosage_grid
-    return int(secrets.sum_abs[o.column]) * {"g": top, "m": 1, "q": top * top, "o": top * top}[o.stream]
+    return verify.largest_sum(secrets.sum_abs[o.column], o.stream, info.dosage_grid)
 
 
-def decrypt(folder: Path, key: SecretKey, info: CohortInfo, secrets: DesignSecrets) -> Iterator[Sums]:
-    """Yield the verified sums of every block, in file order.
+def decrypt(
+    folder: Path, state: OwnerState, info: CohortInfo, secrets: DesignSecrets, *, still_trusted: bool = False
+) -> Iterator[Sums]:
+    """Yield the verified sums of every block, in file order. secrets: of the design that the owner names.
 
-    Raises ArtefactError when files are damaged or the results are not of this cohort and design, VerificationError when
-    a block fails verification.
+    Raises ArtefactError when files are damaged or the results are not of this cohort and design, PlanError when sums of
+    the design are too large to be verified, VerificationError when a block fails verification (the key is then retired),
+    KeyFileError when the key is retired; still_trusted: decrypt all the same.
     """
+    key = state.key
+    verify.check_bounds(secrets.sum_abs, secrets.squared, info.dosage_grid)
+    with guarded(key, state.folder, str(folder), still_trusted=still_trusted):
+        yield from _decrypt(folder, key, info, secrets, state)
+
+
+def _decrypt(
+    folder: Path, key: SecretKey, info: CohortInfo, secrets: DesignSecrets, state: OwnerState
+) -> Iterator[Sums]:  # fmt: skip
     body = artefact.read_manifest(folder, "results", None, bodies.RESULTS)
     if body["key"] != key.public.fingerprint:
         raise ArtefactError(f"{folder} belongs to another key")
     bound_to = (body["cohort"], body["design"], body["nonce"])
     # the cohort as it is now: results of an earlier version of it are old, although its design is still known
     if bound_to != (info.digest, secrets.digest, secrets.nonce):
-        raise ArtefactError(f"{folder} was computed from another cohort or design than the one encrypted here")
+        raise ArtefactError(
+            f"{folder} was computed from another cohort or design than the one to open here: {secrets.line()}"
+            + _instead(state, body["design"])
+        )
     blocks = body["blocks"]
     if len(blocks) != len(secrets.checks):
         raise ArtefactError(f"{folder} has {len(blocks)} blocks, {len(secrets.checks)} expected")
     for index, entry in enumerate(blocks):
         _, layout = results_layout(key, info, secrets, index)
         yield decrypt_block(artefact.load_array(folder, entry, layout.shape), index, key, info, secrets)
+
+
+def _instead(state: OwnerState, named: object) -> str:
+    """Which other design the results name, where the owner knows it."""
+    found = [s for s in all_designs(state) if s.digest == named]
+    return (
+        f". They are of {found[0].line()}: if that is what you want, give --design {found[0].folder}" if found else ""
+    )

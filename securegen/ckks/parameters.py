@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from securegen.errors import ArtefactError, PlanError
+from securegen.fixedpoint import check_sum_bound
 from securegen.io.schema import integer, list_of, number, one_of, record
 from securegen.kernels.residue_mac import LANES_MULTIPLE, PRIME_LIMIT
 
@@ -24,13 +25,14 @@ ERROR_MAX = 21
 SIGMAS = 15  # wrong rounding below 2^-128 in a whole run
 LANES = 64
 MAX_STRANDS = 64
+MOST_PRIMES = max(STANDARD_128.values()) // 30
 MOST_SAMPLES = (1 << 22) - 1  # exact sums of the design are planned below this
 MOST_GRID = 1 << 13  # dosage units a copy: a stored value has 16 bits
 
 # What planners make; what a file or a peer says is held against it before anything is computed from it.
 SCHEMA = record(
     ring=record(
-        n=one_of(*STANDARD_128), primes=list_of(integer(3, PRIME_LIMIT - 1), 1, 6), special=integer(3, (1 << 60) - 1),
+        n=one_of(*STANDARD_128), primes=list_of(integer(3, PRIME_LIMIT - 1), 1, MOST_PRIMES), special=integer(3, (1 << 60) - 1),
         lanes=integer(LANES_MULTIPLE, max(STANDARD_128)),
     ),
     pack=integer(1, max(STANDARD_128)),
@@ -202,8 +204,7 @@ class Parameters:
         need = 1 + math.log2(self.sum_bound + 1) + self.result_scale
         if need >= math.log2(self.ring.modulus):
             raise PlanError(f"sums need {need:.1f} bits, the modulus has {math.log2(self.ring.modulus):.1f}")
-        if self.sum_bound >= 2.0**63:
-            raise PlanError(f"sums could reach 2^{math.log2(self.sum_bound):.1f}, they are 64-bit integers")
+        check_sum_bound(math.ceil(self.sum_bound), "the sums", verified=True)
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "ring": {**asdict(self.ring), "primes": list(self.ring.primes)}}

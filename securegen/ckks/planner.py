@@ -14,7 +14,7 @@ import numpy as np
 from securegen.ckks import parameters
 from securegen.ckks.parameters import ERROR_SD, MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters, Ring
 from securegen.errors import ArtefactError, PlanError
-from securegen.io.schema import boolean, integer, number, record
+from securegen.io.schema import boolean, integer, list_of, number, record, text
 from securegen.kernels.residue_matmul import LANES
 
 RINGS = ((4096, (2, 3)), (8192, (3, 4, 5, 6)))
@@ -62,11 +62,36 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class PlannedDesign:
+    """The names that a plan was made with: they stay with the owner, in plan and secret key, and are in no public file."""
+
+    phenotypes: tuple[str, ...]
+    covariates: tuple[str, ...]
+    models: tuple[str, ...]
+
+    def to_json(self) -> dict[str, list[str]]:
+        return {"phenotypes": list(self.phenotypes), "covariates": list(self.covariates), "models": list(self.models)}
+
+    @staticmethod
+    def from_json(value: object) -> PlannedDesign:
+        """Raises ArtefactError unless it is three lists of names."""
+        try:
+            return PlannedDesign(**{name: tuple(found) for name, found in NAMES(value, "").items()})
+        except ValueError as error:
+            raise ArtefactError(f"the names of the planned design are damaged: {error}") from None
+
+
+_WORDS = list_of(text(255), 0, 1 << 14)
+NAMES = record(phenotypes=_WORDS, covariates=_WORDS, models=_WORDS)
+
+
+@dataclass(frozen=True)
 class Plan:
     """Parameters with their public workload and the estimates shown to the user."""
 
     parameters: Parameters
     workload: Workload
+    design: PlannedDesign | None = None  # its names, which stay with the owner
 
     @property
     def blocks(self) -> int:
@@ -126,7 +151,8 @@ class Plan:
         return {step: machine * seconds for step, seconds in estimates.items()}
 
     def to_json(self) -> dict[str, Any]:
-        return {"parameters": self.parameters.to_json(), "workload": asdict(self.workload)}
+        names = {"design": self.design.to_json()} if self.design else {}
+        return {"parameters": self.parameters.to_json(), "workload": asdict(self.workload), **names}
 
     @staticmethod
     def from_json(value: object) -> Plan:
@@ -135,14 +161,15 @@ class Plan:
             fields = PLAN(value, "")
         except ValueError as error:
             raise ArtefactError(f"not a plan: {error}") from None
-        plan = Plan(Parameters.from_json(fields["parameters"]), Workload(**fields["workload"]))
+        design = PlannedDesign.from_json(fields["design"]) if fields.get("design") else None
+        plan = Plan(Parameters.from_json(fields["parameters"]), Workload(**fields["workload"]), design)
         if plan.workload.samples != plan.parameters.samples or plan.workload.dosage_max != plan.parameters.dosage_max:
             raise ArtefactError("not a plan: its workload and its parameters are of different cohorts")
         return plan
 
 
 PLAN = record(
-    parameters=parameters.SCHEMA,
+    may_have={"design": NAMES}, parameters=parameters.SCHEMA,
     workload=record(
         samples=integer(1, MOST_SAMPLES), variants=integer(1, 1 << 32), columns=integer(0, 1 << 14), bits=integer(1, 62),
         streams=number(0, 3), grid=integer(1, MOST_GRID), squares=boolean,
@@ -211,5 +238,5 @@ def choose(workload: Workload, missing: np.ndarray | None = None) -> Plan:
                 return best[1]
     raise PlanError(
         f"no parameters hold sums over {workload.samples} samples at {workload.bits} bits a column and dosage grid "
-        f"{workload.grid}: use fewer bits (--bits) or a coarser grid"
+        f"{workload.grid}, each below 2^60 so that it can be verified: use fewer bits (--bits) or a coarser grid"
     )

@@ -238,7 +238,8 @@ def blind_product(
     ring, (groups, k, _, columns, _, _) = p.ring, sums.shape
     q = np.array(ring.primes, np.uint64)[:, None]
     parts = codec.from_tiles(np.moveaxis(sums, 0, 2), ring)  # (G, C, 3, k, n)
-    assert parts.shape == (groups, columns, 3, k, ring.n)
+    if parts.shape != (groups, columns, 3, k, ring.n):
+        raise ValueError(f"products of shape {parts.shape}, {(groups, columns, 3, k, ring.n)} expected")
     parts[:, :, :2] = (parts[:, :, :2] + constant) % q
     parts = parts.reshape(groups * columns, 3, k, ring.n)
     add_zeros(key, parts[:, 1:])

@@ -8,13 +8,18 @@ The columns of a group of samples are strands (see `strands`): with the own encr
 the server returns for every block is in `layout`: products of a stream and a column, additions of a stream where a column
 is 1 for every stored sample (public), and the owner's own Σ g², as they were sent.
 
+Results are read with the design that the owner names: by its folder or the digest that `encrypt` printed. What a server
+returns never chooses it.
+
 Who learns what: the server learns how many columns there are, and which are 1 for everybody; nothing about a value.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +34,7 @@ from securegen.ckks.encryption import Ciphertexts, Encryptor, shares_public_half
 from securegen.ckks.keys import PublicKey, SecretKey
 from securegen.ckks.layout import Output, outputs
 from securegen.ckks.parameters import Parameters
+from securegen.ckks.retirement import refuse_retired
 from securegen.design import Analysis, Design, LinearModel
 from securegen.design_binary import CountModel, QcModel, ScoreModel
 from securegen.errors import ArtefactError, DesignError, UsageError
@@ -43,7 +49,8 @@ MODELS = {m.__name__: m for m in (LinearModel, ScoreModel, CountModel, QcModel)}
 class DesignSecrets:
     """What the owner needs to read results: the analyses, bounds of the sums, and the checks of every block's outputs.
 
-    sum_abs: (J,) int64, Σ_i |c_ik|; checks: for every block, (outputs,) uint64 in the order of `outputs`.
+    sum_abs: (J,) int64, Σ_i |c_ik|; checks: for every block, (outputs,) uint64 in the order of `outputs`; folder: where it
+    was written; encrypted: when, local time.
     """
 
     digest: str
@@ -55,6 +62,25 @@ class DesignSecrets:
     sum_abs: np.ndarray
     checks: list[np.ndarray]
     encryptor: str
+    folder: str
+    encrypted: str
+
+    def record(self) -> dict[str, Any]:
+        """What log, run.json and receipt say of the design."""
+        tests = [a for a in self.analyses if a.test != "qc"]
+        covariates = dict.fromkeys(name for a in tests for name in a.model.covariates)
+        return {
+            "digest": self.digest, "phenotypes": [a.phenotype for a in tests], "samples": [a.model.samples for a in tests],
+            "covariates": list(covariates), "encrypted": self.encrypted,
+        }  # fmt: skip
+
+    def line(self) -> str:
+        """The same in one line."""
+        r = self.record()
+        counts = zip(r["phenotypes"], r["samples"], strict=True)
+        traits = ", ".join(f"{name} ({n} samples)" for name, n in counts) or "quality control"
+        covariates = ", ".join(r["covariates"]) or "none"
+        return f"design {self.digest[:16]}, {traits}, covariates {covariates}, encrypted {self.encrypted}"
 
 
 def encrypt_design(
@@ -71,11 +97,24 @@ def encrypt_design(
     """Encrypt the columns of `design` into `folder`; keep what reads the results in `state`.
 
     reader: the genotypes, needed where Σ g² is and the cohort was encrypted without squares.
-    Raises DesignError when the columns do not fit the planned parameters.
+    Raises DesignError when the columns do not fit the planned parameters, PlanError when a sum would be too large to be
+    verified, ArtefactError when `reader` does not have the genotypes that were encrypted, KeyFileError when the key is
+    retired.
     """
+    refuse_retired(key, state.folder)
+    _check_columns(design.columns.values, key.public.parameters)
+    verify.check_bounds(np.abs(design.columns.values).sum(0), design.columns.squared, info.dosage_grid)
+    with state.alone():
+        return _encrypt(design, key, info, state, folder, encryptor, reader, progress)
+
+
+def _encrypt(
+    design: Design, key: SecretKey, info: CohortInfo, state: OwnerState, folder: Path, encryptor: Encryptor,
+    reader: GenotypeReader | None, progress: Progress,
+) -> DesignSecrets:  # fmt: skip
     p = key.public.parameters
     columns = design.columns
-    _check_columns(columns.values, p)
+    _forget(state, str(folder.resolve()))
     cohort._make_folder(folder, 0o755)
     for stale in (folder / artefact.MANIFEST, *folder.glob("*.npy"), *folder.glob(".*.npy.*")):
         stale.unlink(missing_ok=True)
@@ -98,10 +137,13 @@ def encrypt_design(
     for index in range(blocks):
         own = None
         if parts is not None:
-            own = squared_sums(next(parts).dosage, columns.values[:, columns.squared_index]).T
+            block = next(parts)
+            if info.identities and state.identity(info.cohort_id, index, block) != info.identities[index]:
+                raise ArtefactError("these are not the genotypes that were encrypted: give the same files and filters")
+            own = squared_sums(block.dosage, columns.values[:, columns.squared_index]).T
             # at the scale of one factor: a sum of weighted squares may exceed what a product is planned for
-            block = encryptor.strands(codec.value_messages(own, p)[None], p.genotype_scale)
-            squares.append(cohort.write_ciphertexts(folder, f"squares-{index:06d}", block))
+            made = encryptor.strands(codec.value_messages(own, p)[None], p.genotype_scale)
+            squares.append(cohort.write_ciphertexts(folder, f"squares-{index:06d}", made))
         checks.append(_expected(key, info, state, index, columns.values, ones, columns.squared, own, p))
     nonce = secrets.token_hex(16)
     body = {
@@ -112,9 +154,9 @@ def encrypt_design(
     digest = artefact.write_manifest(folder, "design", body, key)
     hidden = DesignSecrets(
         digest, info.digest, nonce, design.analyses, ones, columns.squared, np.abs(columns.values).sum(0), checks,
-        encryptor.name,
+        encryptor.name, str(folder.resolve()), time.strftime("%Y-%m-%d %H:%M:%S"),
     )  # fmt: skip
-    _save(state, hidden, str(folder.resolve()))
+    _save(state, hidden)
     return hidden
 
 
@@ -131,7 +173,7 @@ def _check_columns(values: np.ndarray, p: Parameters) -> None:
 
 def _expected(key, info, state, index, values, ones, squared, own, p) -> np.ndarray:
     """Check of every output of one block, (outputs,) uint64."""
-    h = cohort.block_check(state, index)
+    h = cohort.block_check(state, info, index)
     per_stream = {s: verify.expected_check(h[i], values) for i, s in enumerate(("g", "m", "q"))}
     if own is not None:
         size = own.shape[1]
@@ -145,18 +187,22 @@ def _state_name(digest: str) -> str:
     return f"design-{digest[:32]}"
 
 
-def _save(state: OwnerState, s: DesignSecrets, folder: str) -> None:
-    """Keep the record of a design; the one that was in the same folder before is forgotten, and so are its results."""
+def _forget(state: OwnerState, folder: str) -> None:
+    """Forget the design that was in the same folder before, and so its results."""
+    for name in state.designs():
+        with contextlib.suppress(ArtefactError):  # of an earlier key
+            if state.read(name)[0]["folder"] == folder:
+                (state.folder / f"{name}.box").unlink()
+
+
+def _save(state: OwnerState, s: DesignSecrets) -> None:
+    """Keep the record of a design."""
     analyses = [{**asdict(a), "kind": type(a.model).__name__} for a in s.analyses]
     header = {
         "digest": s.digest, "cohort": s.cohort_digest, "nonce": s.nonce, "analyses": analyses,
         "public_ones": list(s.public_ones), "squared": list(s.squared), "blocks": [len(c) for c in s.checks],
-        "folder": folder, "encryptor": s.encryptor,
+        "folder": s.folder, "encryptor": s.encryptor, "encrypted": s.encrypted,
     }  # fmt: skip
-    for box in state.folder.glob("design-*.box"):
-        with contextlib.suppress(ArtefactError):  # of an earlier key
-            if state.read(box.stem)[0]["folder"] == folder:
-                box.unlink()
     state.write(
         _state_name(s.digest), header, {"sum_abs": s.sum_abs, "checks": np.concatenate(s.checks).astype(np.uint64)}
     )
@@ -166,12 +212,54 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
-def read_secrets(state: OwnerState, results: Path) -> DesignSecrets:
-    """The owner's record of the design that a results folder names. Raises ArtefactError when there is none."""
-    digest = artefact.read_manifest(results, "results", None, bodies.RESULTS)["design"]
-    if not (state.folder / f"{_state_name(digest)}.box").is_file():
-        raise ArtefactError(f"{results} was computed from another cohort or design than those encrypted here")
-    header, a = state.read(_state_name(digest))
+def all_designs(state: OwnerState) -> list[DesignSecrets]:
+    """Every design of the owner's folder that this key can read."""
+    found = []
+    for name in state.designs():
+        with contextlib.suppress(ArtefactError):
+            found.append(_read(state, name))
+    return found
+
+
+def is_known(state: OwnerState, folder: Path) -> bool:
+    """Whether a design was encrypted into this folder, or one lies there."""
+    return (folder / artefact.MANIFEST).exists() or any(s.folder == str(folder.resolve()) for s in all_designs(state))
+
+
+def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None) -> DesignSecrets:
+    """The owner's record of a design. design: its folder, or its digest or the start of it; None where there is one only.
+
+    Raises UsageError when there are several and none is named, ArtefactError when the owner's folder does not know it.
+    """
+    known, names = all_designs(state), state.designs()
+    listed = "".join(f"\n  --design {s.folder}: {s.line()}" for s in known)
+    if design is None:
+        if len(names) > 1:
+            raise UsageError(f"{state.folder} knows {len(names)} designs: say with --design which one to open{listed}")
+        if names and not known:
+            _read(state, names[0])  # says what is wrong with it
+        if not known:
+            raise ArtefactError(f"{state.folder} knows no design: encrypt one first")
+        return known[0]
+    found = [s for s in known if _is(s, design, state.key.public)]
+    if len(found) != 1:
+        which = "several designs" if found else "no such design; it knows" + (listed or " none")
+        raise ArtefactError(f"--design {os.fspath(design)}: {state.folder} has {which}")
+    return found[0]
+
+
+def _is(s: DesignSecrets, design: str | os.PathLike[str], public: PublicKey) -> bool:
+    """Whether this is the design in a folder; of one that is no longer here, by the folder's name; or by its digest."""
+    folder = Path(design)
+    if (folder / artefact.MANIFEST).exists():
+        artefact.read_manifest(folder, "design", public, bodies.DESIGN)
+        return artefact.manifest_digest(folder) == s.digest
+    named = os.fspath(design)
+    return s.folder == str(folder.resolve()) or (len(named) >= 16 and s.digest.startswith(named))
+
+
+def _read(state: OwnerState, name: str) -> DesignSecrets:
+    header, a = state.read(name)
     analyses = tuple(
         Analysis(
             x["test"], x["phenotype"], tuple(x["columns"]), tuple(x["squares"]),
@@ -183,6 +271,7 @@ def read_secrets(state: OwnerState, results: Path) -> DesignSecrets:
     return DesignSecrets(
         header["digest"], header["cohort"], header["nonce"], analyses, tuple(header["public_ones"]),
         tuple(header["squared"]), a["sum_abs"], np.split(a["checks"], ends), header["encryptor"],
+        header["folder"], header.get("encrypted", "at a time that was not recorded"),
     )  # fmt: skip
 
 

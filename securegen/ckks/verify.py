@@ -5,18 +5,37 @@ Neither rounding nor a range check sees that. So the owner keeps, with the key, 
 genotypes, h_i = Σ_j r_j g_ij mod p with p = 2^61 − 1 and secret uniform r, and a returned block S passes only if
 Σ_j r_j S_jk = Σ_i h_i c_ik mod p for every column. A server that does not know r passes a wrong block with chance
 1/p for each try, and the first failure retires the key. (Freivalds 1979.)
+
+The check proves residues modulo p. They are the integers only where every |S| is below 2^60: a server that adds p times
+a coefficient of the key passes wherever the range allows it. `check_bounds` is asked before anything is encrypted or
+decrypted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from securegen.ckks.keys import SecretKey
+from securegen.fixedpoint import check_sum_bound
 from securegen.kernels.modmath61 import dot, weighted_sums
 from securegen.randomness import keystream
 
 MODULUS = (1 << 61) - 1
 STREAMS = ("g", "m", "q")
+
+
+def largest_sum(sum_abs: int, stream: str, grid: int) -> int:
+    """Largest |sum| that honest data can give: of a column with Σ|c|, over dosages in steps of 1/grid ('o': own squares)."""
+    top = 2 * grid
+    return int(sum_abs) * {"g": top, "m": 1, "q": top * top, "o": top * top}[stream]
+
+
+def check_bounds(sum_abs: np.ndarray, squared: Sequence[bool], grid: int) -> None:
+    """Raise PlanError unless every sum of these columns can be verified. sum_abs: (J,) Σ|c|; squared: with a Σ g²."""
+    for total, squares in zip(sum_abs, squared, strict=True):
+        check_sum_bound(largest_sum(total, "q" if squares else "g", grid), "a sum of this design", verified=True)
 
 
 def block_secrets(key: SecretKey, cohort: str, block: int, variants: int) -> np.ndarray:

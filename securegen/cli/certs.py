@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from securegen.cli import options as opt
 from securegen.cli.command import Group, common_options, json_option, report, writes
 
 
@@ -16,26 +17,34 @@ def command() -> None:
 
 @command.command("init-ca")
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="Where ca.pem and ca.key are written.")
+@opt.passphrase_options
 @common_options
 @writes("{folder}/ca.pem", "{folder}/ca.key", makes=["folder"])
-def init_ca(folder: str) -> None:
-    """Make the study authority: ca.pem is for every party, ca.key stays."""
+def init_ca(folder: str, passphrase_file: str | None) -> None:
+    """Make the study authority: ca.pem is for every party, ca.key stays.
+
+    ca.key is encrypted where a passphrase is given (--passphrase-file or SECUREGEN_PASSPHRASE).
+    """
     from securegen.mpc import certs
 
-    path = certs.init_ca(Path(folder))
+    path = certs.init_ca(Path(folder), passphrase=opt.given_passphrase(passphrase_file))
     report(f"wrote {path} (for everybody) and ca.key (keep)", certificate=path)
 
 
 @command.command()
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="Where NAME.key and NAME.csr are written.")
 @click.option("--name", required=True, metavar="NAME", help="The party, as parties.toml calls it.")
+@opt.passphrase_options
 @common_options
 @writes("{folder}/{name}.key", "{folder}/{name}.csr", makes=["folder"])
-def request(folder: str, name: str) -> None:
-    """Make a party's key on its own machine, and the request that goes to the authority."""
+def request(folder: str, name: str, passphrase_file: str | None) -> None:
+    """Make a party's key on its own machine, and the request that goes to the authority.
+
+    NAME.key is encrypted where a passphrase is given (--passphrase-file or SECUREGEN_PASSPHRASE).
+    """
     from securegen.mpc import certs
 
-    path = certs.request(Path(folder), name)
+    path = certs.request(Path(folder), name, passphrase=opt.given_passphrase(passphrase_file))
     report(f"wrote {path} (for the authority) and {name}.key (keep)", request=path)
 
 
@@ -45,13 +54,15 @@ def request(folder: str, name: str) -> None:
 @click.option("--name", required=True, metavar="NAME", help="The party's name.")
 @click.option("--rank", required=True, type=click.IntRange(0), help="Its place in parties.toml, from 0.")
 @click.option("--out", metavar="FILE", help="The certificate [FOLDER/NAME.pem].")
+@opt.passphrase_options
 @common_options
 @writes("the certificate")
-def issue(ca: str, csr: str, name: str, rank: int, out: str | None) -> None:
+def issue(ca: str, csr: str, name: str, rank: int, out: str | None, passphrase_file: str | None) -> None:
     """Sign a party's request, bound to its name and rank."""
     from securegen.mpc import certs
 
-    path = certs.issue(Path(ca), Path(csr), name=name, rank=rank, out=Path(out) if out else None)
+    secret = opt.passphrase_for(Path(ca) / "ca.key", passphrase_file)
+    path = certs.issue(Path(ca), Path(csr), name=name, rank=rank, out=Path(out) if out else None, passphrase=secret)
     report(f"wrote {path}, pin {certs.pin(path)}", certificate=path, pin=certs.pin(path))
 
 

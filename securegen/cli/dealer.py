@@ -17,9 +17,10 @@ from securegen.cli.runlog import CommandLog
 @CONFIG
 @NAME
 @KEYS
+@opt.passphrase_options
 @opt.run_options_beside_parties
 @rehearses
-def command(config, name, keys, out, threads, memory, quiet) -> None:
+def command(config, name, keys, passphrase_file, out, threads, memory, quiet) -> None:
     """Hand out correlated randomness for one session. A dealer has keys and sizes, never data.
 
     It must collude with nobody: run it where neither owner has access.
@@ -31,8 +32,9 @@ def command(config, name, keys, out, threads, memory, quiet) -> None:
     opt.use_threads(threads)
     parties = read_parties(config)
     me = who(parties, DEALER, name)
-    log = CommandLog(out, f"dealer {me}", quiet=quiet)
-    identity = Identity.in_directory(Path(keys or Path(config).parent), me)
+    log = CommandLog(out, f"dealer {me}", quiet=quiet, party=me)
+    folder = Path(keys or Path(config).parent)
+    identity = Identity.in_directory(folder, me, opt.passphrase_for(folder / f"{me}.key", passphrase_file))
     if dry_run():
         identity.check(pin=parties[me].pin, rank=parties.rank(me))
         stop_rehearsal(log.files, split=split_of(parties), party=me)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
-from securegen.cli.encrypt import _passphrase
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import print_summaries, promises
 from securegen.cli.table_form import convert, form_from, table_options
-from securegen.errors import ArtefactError, VerificationError
+from securegen.errors import ArtefactError
 from securegen.governance.receipt import outsourced_receipt
 
 
@@ -23,6 +22,9 @@ from securegen.governance.receipt import outsourced_receipt
 @opt.passphrase_options
 @click.option("--owner", required=True, metavar="FOLDER", help="OUT.owner of securegen encrypt.")
 @click.option("--results", required=True, metavar="FOLDER", help="What the server returned.")
+@click.option(
+    "--design", metavar="FOLDER", help="OUT.design of the design to open, or its digest [the only one of --owner]."
+)
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
 @opt.filter_options
 @click.option("--qc-tables", is_flag=True, help="Also write OUT.afreq, OUT.vmiss and OUT.hardy (encrypt --qc).")
@@ -34,6 +36,7 @@ def command(
     passphrase_file,
     owner,
     results,
+    design,
     key_still_trusted,
     qc_tables,
     out,
@@ -44,51 +47,45 @@ def command(
 ):
     """Decrypt, verify and write the tables (the owner's side).
 
-    Nothing is written before every block is verified. If one fails, the key is retired: docs/verification.md.
+    Nothing is written before every block is verified. If one fails, the key is retired: docs/verification.md. Where the
+    owner's folder knows several designs, --design says which one is opened: the results do not choose.
     """
     from securegen import api
     from securegen.ckks import keys
+    from securegen.ckks.retirement import refuse_retired
+    from securegen.stats.tables import table_path
 
-    keys.lock_down_process()
     opt.use_threads(threads)
     form = form_from(options)
-    log = CommandLog(out, "decrypt", quiet=quiet)
+    log = CommandLog(out, "decrypt", quiet=quiet, private=True)
     there(Path(results), "results")
     if not list(there(Path(owner), "owner's folder").glob("*.box")):
         raise ArtefactError(f"{owner} is not an owner's folder: give OUT.owner of securegen encrypt")
-    keys.refuse_retired(key_file, still_trusted=key_still_trusted)
     with log.stage("decrypt"):
-        key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))
+        key = keys.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         filters = opt.filters_from(options)
+        opened = api.read_design(key, owner, design)
+        log(opened.line())
         if dry_run():
-            stop_rehearsal([*_tables(Path(results), Path(owner), key, out), *log.files])
-        try:
-            with progress("decrypting", unit="variants", quiet=quiet) as report:
-                tables = api.decrypt_tables(
-                    results, key, owner, out, digits=form.digits, filters=filters, progress=report
-                )
-            convert(tables, out, form, log)
-            paths = api.decrypt_qc(results, key, owner, out) if qc_tables else []
-        except VerificationError:
-            keys.retire(key_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {results} failed verification")
-            raise
+            refuse_retired(key, Path(owner), still_trusted=key_still_trusted)
+            check_input(Path(results))
+            paths = [table_path(out, a) for a in opened.analyses if a.test != "qc"]
+            stop_rehearsal([*paths, *log.files], design=opened.record())
+        chosen: dict[str, Any] = {"design": opened.digest, "still_trusted": key_still_trusted}
+        with progress("decrypting", unit="variants", quiet=quiet) as report:
+            tables = api.decrypt_tables(
+                results, key, owner, out, digits=form.digits, filters=filters, progress=report, **chosen
+            )
+        convert(tables, out, form, log)
+        paths = api.decrypt_qc(results, key, owner, out, **chosen) if qc_tables else []
     print_summaries(tables, log, filters)
     for path in paths:
         log(f"wrote {path}")
     margin = key.public.parameters.margin_bits
-    receipt = outsourced_receipt([*(t.path for t in tables), *paths], "the encryptor of the encrypt step")
+    receipt = outsourced_receipt(
+        [*(t.path for t in tables), *paths], "the encryptor of the encrypt step", opened.line()
+    )
     log.write(
-        engine="ckks", planned_noise_margin_bits=margin, promise=promises(tables), receipt=receipt.to_json(),
-        parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
+        engine="ckks", design=opened.record(), planned_noise_margin_bits=margin, promise=promises(tables),
+        receipt=receipt.to_json(), parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
     )  # fmt: skip
-
-
-def _tables(results: Path, owner: Path, key, out: str) -> list[str]:
-    """The tables that these results give. Raises ArtefactError when a folder is not whole, or of another key or design."""
-    from securegen.ckks.cohort import OwnerState
-    from securegen.ckks.studydesign import read_secrets
-    from securegen.stats.tables import table_path
-
-    check_input(results)
-    analyses = read_secrets(OwnerState(owner, key), results).analyses
-    return [table_path(out, a) for a in analyses if a.test != "qc"]

@@ -8,7 +8,7 @@ from securegen.cli import options as opt
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
-from securegen.errors import DesignError, KeyFileError, UsageError
+from securegen.errors import DesignError, UsageError
 from securegen.provenance import folder_bytes
 
 
@@ -20,48 +20,68 @@ from securegen.provenance import folder_bytes
 @opt.qc_options
 @click.option("--owner", metavar="FOLDER", help="Add a design to the cohort encrypted earlier with this OUT.owner.")
 @click.option("--squares", is_flag=True, help="Also a stream of squared dosages, for designs that come later.")
+@click.option("--overwrite", is_flag=True, help="Replace a study that is complete: its results are lost.")
+@click.option("--other-covariates", is_flag=True, help="Although covariates that were planned are left out.")
 @opt.encryptor_option
 @opt.run_options
 @rehearses
-def command(key_file, passphrase_file, owner, squares, encryptor, out, threads, memory, quiet, **options) -> None:
+def command(key_file, passphrase_file, owner, squares, overwrite, other_covariates, encryptor, out, threads, memory, quiet,
+            **options) -> None:  # fmt: skip
     """Encrypt a cohort and its design (the owner's side).
 
     OUT.cohort and OUT.design go to the server; OUT.owner stays with the key. Without --pheno only the cohort is
     encrypted; with --owner only a design, for a cohort encrypted earlier. A killed run goes on where it stopped: run the
-    same command again.
+    same command again. A study that is complete is not overwritten.
     """
     from securegen import api
     from securegen.ckks import keys
 
     if not opt.genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
-    keys.lock_down_process()
     opt.use_threads(threads)
     log = CommandLog(out, "encrypt", quiet=quiet)
     inputs = opt.inputs_from(options)
     paths = api.encrypted_paths(out)
     with log.stage("encrypt"):
-        key = keys.read_secret(key_file, passphrase=_passphrase(key_file, passphrase_file))
+        key = keys.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         if owner:
-            study = opt.open_later(inputs, owner, key, log)
+            again = opt.genotypes_given(options)  # where the cohort has no squares, the design needs them
+            study = opt.open_study(inputs, log) if again else opt.open_later(inputs, owner, key, log)
+            api.compare_with_plan(study.design, key, log, other_covariates=other_covariates)
             stop_rehearsal([paths.design, *log.files])
-            written = [api.encrypt_design(study, key, owner, paths.design, encryptor=encryptor)]
+            written = [
+                api.encrypt_design(
+                    study, key, owner, paths.design, encryptor=encryptor, overwrite=overwrite, other_covariates=True
+                )
+            ]
         elif not inputs.pheno and not inputs.qc:
+            api.refuse_complete(paths.owner, design=False, overwrite=overwrite)
             reader = api.open_genotypes(inputs, log)
             _rehearsed(reader, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
-                api.encrypt_cohort(reader, key, out, encryptor=encryptor, squares=squares, progress=report)
+                api.encrypt_cohort(
+                    reader, key, out, encryptor=encryptor, squares=squares, overwrite=overwrite, progress=report
+                )
             written = [paths.cohort]
         else:
+            api.refuse_complete(paths.owner, design=True, overwrite=overwrite)
             study = opt.open_study(inputs, log, qc_only=not inputs.pheno)
+            api.compare_with_plan(study.design, key, log, other_covariates=other_covariates)
             _rehearsed(study.reader, key, [paths.cohort, paths.design, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
-                api.encrypt(study, key, out, encryptor=encryptor, squares=squares or None, progress=report)
+                api.encrypt(
+                    study, key, out, encryptor=encryptor, squares=squares or None, overwrite=overwrite,
+                    other_covariates=other_covariates, progress=report,
+                )  # fmt: skip
             written = [paths.cohort, paths.design]
     sizes = {path.suffix[1:]: folder_bytes(path) for path in written}
     log(" and ".join(f"{p} ({sizes[p.suffix[1:]] / 1e6:.1f} MB)" for p in written) + " may travel to the server")
     log(f"{owner or paths.owner} stays with the key; next, on the server: securegen gwas --cohort … --design … --out …")
-    log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint)
+    made = api.read_design(key, owner or paths.owner, paths.design) if paths.design in written else None
+    if made is not None:
+        log(made.line())
+    record = {"design": made.record()} if made is not None else {}
+    log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint, **record)
 
 
 def _rehearsed(reader, key, paths) -> None:
@@ -72,16 +92,3 @@ def _rehearsed(reader, key, paths) -> None:
             f"the key was planned for {planned} samples, this cohort has {len(reader.samples)}: plan again"
         )
     stop_rehearsal(paths, samples=len(reader.samples), variants=len(reader.variants))
-
-
-def _passphrase(key_file: str, passphrase_file: str | None) -> bytes | None:
-    """Ask for a passphrase only when the key file is protected."""
-    try:
-        with open(key_file, "rb") as stream:
-            start = stream.read(1 << 16)
-        protected = b'"protection":"none"' not in start.partition(b"\n")[0]
-    except OSError:
-        return None  # read_secret says what is wrong with the file
-    if b'"magic": "securegen public key' in start[:200]:
-        raise KeyFileError(f"{key_file} is the public half of a key: give KEY.secret")
-    return opt.passphrase(passphrase_file) if protected else None

@@ -37,12 +37,11 @@ def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool,
     """Make a key for a plan.
 
     KEY.secret stays with the owner (mode 0600, encrypted with the passphrase); KEY.public holds no secret. Existing keys
-    are never overwritten.
+    are never overwritten. securegen key changes a passphrase and makes a backup.
     """
     from securegen import api
     from securegen.ckks import keys
 
-    keys.lock_down_process()
     log = CommandLog(out, "keygen", quiet=quiet)
     with log.stage("keygen"):
         plan = read_plan(plan_file)

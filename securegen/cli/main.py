@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from securegen.cli import crash
 from securegen.cli.command import JSON, Group, example, print_record
 from securegen.cli.examples import EXAMPLES
+from securegen.cli.lockdown import lock_down_process
 from securegen.errors import SecuregenError, StorageError
 from securegen.io.schema import one_line
 from securegen.version import VERSION
@@ -24,6 +25,7 @@ SECTIONS = {
     "A server that sees nothing": {
         "plan": "Choose parameters and print time, bytes and precision before anything is encrypted.",
         "keygen": "Make a key for a plan.",
+        "key": "Passphrases and backups of key files.",
         "encrypt": "Encrypt a cohort and its design (the owner's side).",
         "gwas": "Association: on genotypes in the clear, on an encrypted cohort as the server.",
         "prs": "Polygenic scores: on genotypes in the clear, on an encrypted cohort as the server.",
@@ -107,6 +109,7 @@ class LazyGroup(Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context):
+        lock_down_process()
         if not ctx.meta[JSON]:
             return super().invoke(ctx)
         try:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import click
 
 from securegen.cli.command import common_options
-from securegen.errors import InputError, UsageError
+from securegen.errors import UsageError
 from securegen.governance.openings import LEVELS
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.vcf import FIELDS as VCF_FIELDS
@@ -20,6 +20,7 @@ from securegen.stats.qc import Filters
 from securegen.study import Inputs
 from securegen.vocabulary import MODELS
 
+WEAK = "securegen.weak_passphrase"
 STUDY_FIELDS = tuple(f.name for f in fields(Inputs))
 
 
@@ -195,14 +196,25 @@ def run_options_beside_parties(command: Callable) -> Callable:
 
 
 def passphrase_options(command: Callable) -> Callable:
+    """--passphrase-file, and the name under which a weak passphrase is accepted."""
+
+    @functools.wraps(command)
+    def remembers(*args: Any, weak_passphrase: bool, **options: Any) -> Any:
+        click.get_current_context().meta[WEAK] = weak_passphrase
+        return command(*args, **options)
+
     return _apply(
         [
             click.option(
                 "--passphrase-file", metavar="FILE",
                 help="First line is the key's passphrase [else SECUREGEN_PASSPHRASE, else asked].",
-            )
+            ),
+            click.option(
+                "--weak-passphrase", is_flag=True,
+                help="Accept a passphrase that is short, or whose file others can read.",
+            ),
         ]
-    )(command)  # fmt: skip
+    )(remembers)  # fmt: skip
 
 
 def _apply(options: list[Callable]) -> Callable:
@@ -234,18 +246,42 @@ def use_threads(threads: int | None) -> None:
         numba.set_num_threads(min(threads, numba.get_num_threads()))
 
 
-def passphrase(passphrase_file: str | None, *, confirm: bool = False) -> bytes:
-    """The passphrase from a file, the environment or the terminal. Raises UsageError where none can be asked."""
+def passphrase(
+    passphrase_file: str | None,
+    *,
+    confirm: bool = False,
+    what: str = "of the key",
+    variable: str = "SECUREGEN_PASSPHRASE",
+) -> bytes:
+    """The passphrase from a file, the environment or the terminal. confirm: a new one, which must not be weak.
+
+    Raises UsageError where none can be asked, KeyFileError when it is weak or its file can be read by others.
+    """
+    from securegen.io.envelope import WeakPassphrase, check_passphrase, passphrase_in
+
+    weak = bool(click.get_current_context().meta.get(WEAK))
     if passphrase_file:
-        try:
-            lines = Path(passphrase_file).read_text().splitlines()
-        except OSError as error:
-            raise InputError(f"cannot read {passphrase_file}: {error.strerror}") from None
-        if not lines or not lines[0]:
-            raise InputError(f"{passphrase_file} is empty: its first line must be the passphrase")
-        return lines[0].encode()
-    if os.environ.get("SECUREGEN_PASSPHRASE"):
-        return os.environ["SECUREGEN_PASSPHRASE"].encode()
-    if sys.stdin.isatty():
-        return click.prompt("Passphrase of the key", hide_input=True, confirmation_prompt=confirm).encode()
-    raise UsageError("no passphrase: give --passphrase-file, set SECUREGEN_PASSPHRASE, or run in a terminal")
+        found = passphrase_in(passphrase_file, weak=weak)
+    elif os.environ.get(variable):
+        found = os.environ[variable].encode()
+    elif sys.stdin.isatty():
+        found = click.prompt(f"Passphrase {what}", hide_input=True, confirmation_prompt=confirm).encode()
+    else:
+        raise UsageError(f"no passphrase: give --passphrase-file, set {variable}, or run in a terminal")
+    found = WeakPassphrase(found) if weak else found
+    if confirm:
+        check_passphrase(found)
+    return found
+
+
+def given_passphrase(passphrase_file: str | None) -> bytes | None:
+    """A new passphrase where one is given by file or environment; never asked for."""
+    given = passphrase_file or os.environ.get("SECUREGEN_PASSPHRASE")
+    return passphrase(passphrase_file, confirm=True) if given else None
+
+
+def passphrase_for(path: str | os.PathLike[str], passphrase_file: str | None) -> bytes | None:
+    """The passphrase of a key file, asked for only when the file is protected."""
+    from securegen.io.envelope import is_protected
+
+    return passphrase(passphrase_file) if is_protected(path) else None

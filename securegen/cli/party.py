@@ -95,11 +95,12 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @click.option("--reply-limit", type=click.IntRange(1), default=1000, show_default=True, help="Scores ever answered.")
 @click.option("--digits", type=click.IntRange(1, 17), help="Significant digits [17 of tables, 6 of scores].")
 @format_options
+@opt.passphrase_options
 @opt.run_options_beside_parties
 @rehearses
 @writes("{out}.<PHENO>.<TEST> or {out}.sscore, of the party that learns the result", "{out}.log", "{out}.run.json")
 def command(config, role, name, keys, state, cohort, masked, column_limit, reveal, threshold, consent_aggregates,
-            openings, study, score, columns, allow, reply_limit, digits, out, threads, memory, quiet,
+            openings, study, score, columns, allow, reply_limit, digits, passphrase_file, out, threads, memory, quiet,
             **options) -> None:  # fmt: skip
     """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
     from securegen.mpc.certs import Identity
@@ -125,7 +126,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
         )
         return
     form.check(options["model"], projected=role == "phenotypes" and reveal != "aggregates")
-    log = CommandLog(out, f"party {me}", quiet=quiet)
+    log = CommandLog(out, f"party {me}", quiet=quiet, party=me)
     task = Task(
         inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
         reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, openings=openings, column_limit=column_limit,
@@ -133,7 +134,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
         digits=form.digits, threads=threads or os.cpu_count() or 1,
         score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),
     )  # fmt: skip
-    identity = Identity.in_directory(folder, me)
+    identity = Identity.in_directory(folder, me, opt.passphrase_for(folder / f"{me}.key", passphrase_file))
     if dry_run():
         identity.check(pin=parties[me].pin, rank=parties.rank(me))
         check_task(parties, me, task)

@@ -54,7 +54,8 @@ def describe(plan, design, log) -> None:
 def command(out: str, threads: int | None, memory: int | None, quiet: bool, squares: bool, **options) -> None:
     """Choose parameters and print time, bytes and precision before anything is encrypted.
 
-    Writes OUT.plan.json, which is public: counts, precision and parameters, no data.
+    Writes OUT.plan.json: counts, precision and parameters, which are public, and the names of phenotypes and covariates;
+    no data.
     """
     from securegen import api
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
@@ -20,7 +19,6 @@ from securegen.cli.score_options import (
     score_inputs,
     score_options,
 )
-from securegen.errors import VerificationError
 from securegen.provenance import folder_bytes
 
 
@@ -54,7 +52,6 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
     from securegen.encrypted_scores import encrypt_scores, generate_score_key
     from securegen.score_study import open_scores, write_match
 
-    keys.lock_down_process()
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step encrypt", quiet=quiet)
     with log.stage("match"):
@@ -86,17 +83,11 @@ def decrypt(key_file, passphrase_file, owner, results, key_still_trusted, digits
     from securegen.score_release import refuse_small_models
     from securegen.score_study import ScoreInputs, write_scores
 
-    keys.lock_down_process()
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step decrypt", quiet=quiet)
-    keys.refuse_retired(key_file, still_trusted=key_still_trusted)
     with log.stage("decrypt"):
-        key = keys.read_secret(key_file, passphrase=opt.passphrase(passphrase_file))
-        try:
-            samples, sums = decrypt_scores(results, key, owner)
-        except VerificationError:
-            keys.retire(key_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {results} failed verification")
-            raise
+        key = keys.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
+        samples, sums = decrypt_scores(results, key, owner, still_trusted=key_still_trusted)
     if digits > 6:  # fewer were checked when the scores were planned
         refuse_small_models(sums.plan, digits=digits)
     write_scores(out, samples, sums, ScoreInputs((), digits=digits), log)
@@ -166,7 +157,6 @@ def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, 
     from securegen.private_scores import encrypt_for
     from securegen.study import open_genotypes
 
-    keys.lock_down_process()
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step accept", quiet=quiet)
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
@@ -215,17 +205,11 @@ def open_(key_file, passphrase_file, owner, invitation, replies, out, threads, m
     from securegen.score_study import ScoreInputs, write_table
     from securegen.study import open_genotypes
 
-    keys.lock_down_process()
     log = CommandLog(out, "prs-step open", quiet=quiet)
-    keys.refuse_retired(key_file)
     with log.stage("decrypt"):
-        key = keys.read_secret(key_file, passphrase=opt.passphrase(passphrase_file))
+        key = keys.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         reader = open_genotypes(opt.inputs_from(options), log)
-        try:
-            table = open_scores_for(read_invitation(Path(invitation)), Path(replies), key, Path(owner), reader)
-        except VerificationError:
-            keys.retire(key_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {replies} failed verification")
-            raise
+        table = open_scores_for(read_invitation(Path(invitation)), Path(replies), key, Path(owner), reader)
     write_table(out, reader.samples, table, ScoreInputs(()), log)
     log.write(engine="ckks", scores=list(table.names))
 

@@ -82,10 +82,8 @@ def evaluate(cohort, publickey, model, challenge, out, threads, memory, quiet) -
 @writes("{out}.offer", "{out}.private", "{out}.log", "{out}.run.json")
 def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
     """Vendor: OUT.offer, the model encrypted under a fresh key for every batch of people; OUT.private stays."""
-    from securegen.ckks import keys
     from securegen.vendor_scores import offer as make
 
-    keys.lock_down_process()
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step offer", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
@@ -126,10 +124,8 @@ def blind(offer, challenge, out, threads, memory, quiet, **options) -> None:
 @writes("{out}.rounded", "{out}.log", "{out}.run.json")
 def answer(blinded, private, passphrase_file, out, threads, memory, quiet, **options) -> None:
     """Vendor: charge the replies, round one coefficient a person into OUT.rounded, forget the keys."""
-    from securegen.ckks import keys
     from securegen.vendor_scores import answer as reply
 
-    keys.lock_down_process()
     log = CommandLog(out, "prs-step answer", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("decrypt"):

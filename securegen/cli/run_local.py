@@ -100,8 +100,8 @@ def run_ckks(
     from securegen import api
     from securegen.ckks import keys
     from securegen.cli.plan import describe
+    from securegen.io.envelope import DRAWN_COST
 
-    keys.lock_down_process()
     with log.stage("plan"):
         study = opt.open_study(inputs, log, qc_only=qc_only)
         plan = api.plan(study)
@@ -111,7 +111,7 @@ def run_ckks(
         owner, server = at["owner"], at["server"]
         with log.stage("keygen"):
             passphrase = secrets.token_bytes(32).hex().encode()
-            keys.write_secret(owner / "key.secret", api.generate_key(plan), passphrase=passphrase)
+            keys.write_secret(owner / "key.secret", api.generate_key(plan), passphrase=passphrase, cost=DRAWN_COST)
             key = keys.read_secret(owner / "key.secret", passphrase=passphrase)
             keys.write_public(owner / "key.public", key.public)
         with log.stage("encrypt"), progress("encrypting", quiet=log.quiet) as report:
@@ -126,16 +126,19 @@ def run_ckks(
             tables = api.decrypt_tables(results, key, made.owner, out, digits=form.digits, filters=filters)
             convert(tables, out, form, log)
             paths = api.decrypt_qc(results, key, made.owner, out) if qc_only else []
+            opened = api.read_design(key, made.owner)
         print_summaries(tables, log, filters)
         for path in paths:
             log(f"wrote {path}")
         sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
         sizes["public_key"] = (owner / "key.public").stat().st_size
         log.seconds["gwas"] = served["seconds"]["gwas"]
-        receipt = outsourced_receipt([*(t.path for t in tables), *paths], encryptor, close_samples(study.design))
+        receipt = outsourced_receipt(
+            [*(t.path for t in tables), *paths], encryptor, opened.line(), close_samples(study.design)
+        )
         log.note(receipt.lines())
         log.write(
-            receipt=receipt.to_json(),
+            receipt=receipt.to_json(), design=opened.record(),
             engine="ckks", parameters=key.public.parameters.to_json() | {"bits": plan.workload.bits}, bytes=sizes,
             planned_noise_margin_bits=plan.parameters.margin_bits, promise=promises(tables),
             peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]),

@@ -18,6 +18,7 @@ from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.score_options import score_words
 from securegen.encrypted_model_scores import challenge
 from securegen.governance.receipt import Party, Receipt
+from securegen.io.envelope import DRAWN_COST
 from securegen.io.output import copy_file
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.score_study import ScoreInputs, write_table
@@ -38,7 +39,6 @@ def run_private(
     rules: dict[str, Any],
 ) -> None:  # fmt: skip
     """Genotype owner in this process, model owner in others that are given the scoring file and no key."""
-    keys.lock_down_process()
     score, privacy = score_words(inputs), privacy_words(rules)
     with parties(out, "owner", "modeller", keep=keep_files, log=log) as at:
         with log.stage("match"):
@@ -54,7 +54,7 @@ def run_private(
             prefix = at["owner"] / "study"
             key = steps.encrypt_for(invitation, reader, prefix, encryptor=encryptor, progress=report)
             with log.stage("keygen"):  # the key itself is made with the first ciphertexts
-                keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
+                keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase, cost=DRAWN_COST)
             for part in ("cohort", "publickey"):
                 Path(f"{prefix}.{part}").rename(at["modeller"] / f"study.{part}")
         served = run_party(
@@ -92,7 +92,6 @@ def run_encrypted_model(
     rules: dict[str, Any],
 ) -> None:  # fmt: skip
     """Genotype owner in this process; model owner and evaluator each in others, in folders of their own."""
-    keys.lock_down_process()
     score, privacy = score_words(inputs), privacy_words(rules)
     with parties(out, "owner", "modeller", "evaluator", keep=keep_files, log=log) as at:
         modeller, evaluator = at["modeller"], at["evaluator"]
@@ -112,7 +111,7 @@ def run_encrypted_model(
             prefix = at["owner"] / "study"
             key = steps.encrypt_for(invitation, reader, prefix, encryptor=encryptor, progress=report)
             with log.stage("keygen"):  # the key itself is made with the first ciphertexts
-                keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
+                keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase, cost=DRAWN_COST)
             shutil.copytree(f"{prefix}.publickey", modeller / "study.publickey")
             for part in ("cohort", "publickey"):
                 Path(f"{prefix}.{part}").rename(evaluator / f"study.{part}")
@@ -158,7 +157,6 @@ def run_vendor(
     rules: dict[str, Any],
 ) -> None:  # fmt: skip
     """Hospital in this process; vendor in others that are given the scoring file, and make the keys."""
-    keys.lock_down_process()
     score, privacy = score_words(inputs), privacy_words(rules)
     passphrase = {"SECUREGEN_PASSPHRASE": secrets.token_hex(32)}
     with parties(out, "hospital", "vendor", keep=keep_files, log=log) as at:

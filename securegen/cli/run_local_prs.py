@@ -35,8 +35,8 @@ def run_public(
     from securegen.ckks import keys
     from securegen.ckks.prs_parameters import margin_bits
     from securegen.ckks.prs_weights import stored_weights
+    from securegen.io.envelope import DRAWN_COST
 
-    keys.lock_down_process()
     with parties(out, "owner", "server", keep=keep_files, log=log) as at:
         with log.stage("match"):
             study = open_scores(genotypes, inputs, log=log)
@@ -44,7 +44,7 @@ def run_public(
         with log.stage("keygen"):
             passphrase = secrets.token_bytes(32).hex().encode()
             key = steps.generate_score_key(study.plan, len(study.reader.samples))
-            keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase)
+            keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase, cost=DRAWN_COST)
             keys.write_public(at["owner"] / "key.public", key.public)
         p, norm = key.public.parameters, stored_weights(study.plan).norm
         log(

@@ -83,9 +83,7 @@ def run(folder, study_file, state, wait, out, threads, memory, quiet, **options)
 
     Run it again whenever it says that it waits for a site: it never repeats a step, and a killed run goes on.
     """
-    from securegen.ckks.keys import lock_down_process
 
-    lock_down_process()
     opt.use_threads(threads)
     form, log = form_from(options), CommandLog(out, "site run", quiet=quiet)
     take_part(

@@ -92,14 +92,15 @@ def convert(
             log(f"WARNING: {t.path} stays in plink2's columns: {form.format} has none for it")
             continue
         source, name = t.path, t.analysis.phenotype
+        mode = os.stat(source).st_mode & 0o777
         if form.format == REGENIE:
             t.path = f"{out}_{name}.regenie"
-            write_regenie(t.path, source, digits=form.digits)
+            write_regenie(t.path, source, digits=form.digits, mode=mode)
         else:
             t.path = f"{out}.{name}.gwas-ssf.tsv"
             known = tuple(t.analysis.model.covariates) if t.analysis.model is not None else tuple(covariates)
             about = About(name, form.genome_build or "", known, form.frequency_floor)
-            for reason, count in write_gwas_ssf(t.path, source, about).left_out.items():
+            for reason, count in write_gwas_ssf(t.path, source, about, mode=mode).left_out.items():
                 log(f"{t.path}: {count} variants left out: {reason}")
         os.unlink(source)
 

@@ -22,20 +22,21 @@ class Party:
 @dataclass(frozen=True)
 class Receipt:
     """parties; assumptions: what must hold for this to be true; released: what left, and to whom; warnings: what a
-    reader could still reconstruct."""
+    reader could still reconstruct; design: what was computed, in one line."""
 
     scenario: str
     parties: tuple[Party, ...]
     assumptions: tuple[str, ...]
     released: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    design: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     def lines(self) -> list[str]:
         """For the log."""
-        out = [f"who learned what ({self.scenario}):"]
+        out = [f"who learned what ({self.scenario}):", *([f"  {self.design}"] if self.design else [])]
         out += [f"  {p.name}: holds {p.holds}; learns {p.learns}" for p in self.parties]
         out += [f"  assumed: {a}" for a in self.assumptions]
         out += [f"  released: {r}" for r in self.released]
@@ -51,8 +52,9 @@ def plain_receipt(tables: list[str], warnings: Sequence[str] = ()) -> Receipt:
     return Receipt("in the clear", (owner,), (), tuple(tables), (FULL_TABLE, *warnings))
 
 
-def outsourced_receipt(tables: list[str], encryptor: str, warnings: Sequence[str] = ()) -> Receipt:
-    """CKKS: the owner holds the key, a server computes. warnings: what the tables give away together."""
+def outsourced_receipt(tables: list[str], encryptor: str, design: str = "", warnings: Sequence[str] = ()) -> Receipt:
+    """CKKS: the owner holds the key, a server computes. design: what was opened, in one line; warnings: what the tables
+    give away together."""
     return Receipt(
         "outsourced, CKKS",
         (
@@ -66,4 +68,5 @@ def outsourced_receipt(tables: list[str], encryptor: str, warnings: Sequence[str
         ("ring learning with errors at 128 bits; nothing of the server but availability", f"encryption by {encryptor}"),
         tuple(tables),
         (FULL_TABLE, *warnings),
+        design,
     )  # fmt: skip

@@ -24,7 +24,13 @@ Found = dict[str, Any]
 _ENTRIES = map_of(anything, 1 << 22, name=text(1 << 12))
 _STATE = has("claims", "spent", claims=_ENTRIES, spent=_ENTRIES)
 _LEDGER = has("replies", replies=map_of(map_of(integer(0, 1 << 62), 1 << 20), 1 << 20))
-SECRET_WORDS = (b"securegen secret key", b"securegen signing key", b"PRIVATE KEY", b"securegen mpc state")
+SECRET_WORDS = (
+    b"securegen secret key",
+    b"securegen signing key",
+    b"securegen party key",
+    b"PRIVATE KEY",
+    b"securegen mpc state",
+)
 
 
 def first_bytes(path: Path, count: int = 1 << 12) -> bytes:
@@ -51,7 +57,9 @@ def key_fingerprint(path: Path) -> str | None:
         return None
 
 
-_SECRET_HEADER = has("magic", "public", "protection", magic=one_of(keys.SECRET_MAGIC), protection=text(64))
+_SECRET_HEADER = has(
+    "magic", "public", "protection", magic=one_of(keys.SECRET_MAGIC, keys.EARLIER_MAGIC), protection=text(64)
+)
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -251,6 +259,8 @@ def _rows(path: Path, start: bytes) -> Found | None:
 
 KINDS: tuple[tuple[bytes, Callable[[Path], Found]], ...] = (
     (b'"' + keys.SECRET_MAGIC.encode() + b'"', _secret_key),
+    (b'"' + keys.EARLIER_MAGIC.encode() + b'"', _secret_key),
+    (b'"securegen party key 1"', _private_pem),
     (b'"' + identity.SECRET_MAGIC.encode() + b'"', _signing_key),
     (b'"' + identity.PUBLIC_MAGIC.encode() + b'"', _verify_key),
     (b"PRIVATE KEY-----", _private_pem),

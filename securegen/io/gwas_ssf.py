@@ -55,7 +55,7 @@ class Written:
     left_out: dict[str, int]
 
 
-def write_gwas_ssf(path: str | Path, table: str | Path, about: About) -> Written:
+def write_gwas_ssf(path: str | Path, table: str | Path, about: About, *, mode: int | None = None) -> Written:
     """Write a table of ours (linear or score test) and PATH-meta.yaml. Raises StorageError."""
     left_out: dict[str, int] = {}
     chromosomes, positions, offsets = array("q"), array("q"), array("q")
@@ -75,7 +75,7 @@ def write_gwas_ssf(path: str | Path, table: str | Path, about: About) -> Written
             samples, cases = max(samples, int(row["OBS_CT"])), max(cases, int(row.get("CASE_CT", 0)))
         interval = ("ci_lower", "ci_upper") if "L95" in names else ()
         digest = hashlib.md5(usedforsecurity=False)
-        with atomic(path) as stream:
+        with atomic(path, mode=mode) as stream:
 
             def write(cells: Sequence[str]) -> None:
                 text = ("\t".join(cells) + "\n").encode()

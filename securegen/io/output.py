@@ -24,7 +24,7 @@ import numpy as np
 from securegen.errors import StorageError
 
 PRIVATE, PRIVATE_FOLDER = 0o600, 0o700
-_umask = os.umask(0o077)  # of whoever started this process: processes with keys take a stricter one
+_umask = os.umask(0o077)  # of whoever started this process
 os.umask(_umask)
 FOR_OTHERS, FOLDER_FOR_OTHERS = 0o666 & ~_umask, 0o777 & ~_umask  # what a process with keys writes for other parties
 

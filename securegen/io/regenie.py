@@ -19,11 +19,11 @@ COLUMNS: Final = (
 NUMBERS: Final = {"X": "23", "Y": "24", "XY": "23", "PAR1": "23", "PAR2": "23", "M": "26", "MT": "26"}
 
 
-def write_regenie(path: str | Path, table: str | Path, *, digits: int) -> int:
+def write_regenie(path: str | Path, table: str | Path, *, digits: int, mode: int | None = None) -> int:
     """Write a table of ours (linear or score test) as regenie's; returns the number of rows. Raises StorageError."""
     lines, count = iterate_lines(table), 0
     names = next(lines).split("\t")
-    with atomic(path) as stream:
+    with atomic(path, mode=mode) as stream:
         stream.write((" ".join(COLUMNS) + "\n").encode())
         for line in lines:
             row = dict(zip(names, line.split("\t"), strict=True))

@@ -42,6 +42,8 @@ def open_regular(
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as problem:
+        if isinstance(problem, OSError) and problem.errno == errno.ENOMEM:
+            raise MemoryError from None  # of a map: the file is as it should be
         if isinstance(problem, OSError) and problem.errno == errno.ENXIO:
             raise error(f"{path} is not a regular file: it cannot be {what}") from None
         raise error(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}") from None

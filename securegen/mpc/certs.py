@@ -4,6 +4,7 @@ The private key of a party never leaves its machine: `request` makes it there to
 authority signs that. The certificate says the party's name (DNS name) and rank (a URI); the transport compares both,
 and the SHA-256 of the public key with the pin in parties.toml, so that an authority cannot stand in for a party.
 Keys are ECDSA over P-256; certificates last a year. Before it connects a party checks its own files by the same rules.
+A private key is a PEM file, or an `envelope` under a passphrase; then it is in the clear in memory only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 import os
 import ssl
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
@@ -23,11 +24,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from securegen.errors import InputError, KeyFileError
+from securegen.io import envelope
 from securegen.io.output import FOR_OTHERS, PRIVATE, PRIVATE_FOLDER, atomic, make_folder
 from securegen.io.schema import printable, shown
 from securegen.io.strict_json import read_regular
 from securegen.mpc.parties import NAME
 
+KEY_MAGIC = "securegen party key 1"
 RANK_URI = "urn:securegen:rank:"
 _PEM = serialization.Encoding.PEM
 _MOST_PEM = 1 << 20
@@ -41,12 +44,18 @@ class Identity:
     certificate: Path
     key: Path
     authority: Path
+    passphrase: bytes | None = field(default=None, repr=False)
 
     @staticmethod
-    def in_directory(directory: Path, name: str) -> Identity:
-        """The files as `init_ca`, `request` and `issue` write them: ca.pem, NAME.pem, NAME.key."""
+    def in_directory(directory: Path, name: str, passphrase: bytes | None = None) -> Identity:
+        """The files as `init_ca`, `request` and `issue` write them: ca.pem, NAME.pem, NAME.key. passphrase: of the key."""
         d = Path(directory)
-        return Identity(name, d / f"{name}.pem", d / f"{name}.key", d / "ca.pem")
+        return Identity(name, d / f"{name}.pem", d / f"{name}.key", d / "ca.pem", passphrase)
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Give a TLS context the certificate and its key. Raises KeyFileError, and SSLError where they do not fit."""
+        with envelope.in_memory(_private_pem(self.key, self.passphrase)) as path:
+            context.load_cert_chain(self.certificate, path)
 
     def check(self, *, pin: str, rank: int) -> None:
         """Our own files by the rules of the others, so that a mistake is named where it can be mended.
@@ -85,7 +94,7 @@ class Identity:
             raise KeyFileError(f"{self.certificate} is for {said}; parties.toml has {self.name} at rank {rank}, counted "
                                "from 0: let it be issued for these")  # fmt: skip
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(self.certificate, self.key)
+            self.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         except ssl.SSLError:
             raise KeyFileError(f"{self.key} is not the private key of {self.certificate}") from None
 
@@ -116,8 +125,11 @@ def pin(certificate: Path) -> str:
     return _pin_of(load_certificate(certificate))
 
 
-def init_ca(directory: Path, *, days: int = 365) -> Path:
-    """Make the study authority: `ca.pem` (for every party) and `ca.key` (0600, stays here). Returns ca.pem."""
+def init_ca(directory: Path, *, days: int = 365, passphrase: bytes | None = None) -> Path:
+    """Make the study authority: `ca.pem` (for every party) and `ca.key` (0600, stays here). Returns ca.pem.
+
+    passphrase: of ca.key; None leaves it unprotected on disk. Raises KeyFileError for one that is too weak.
+    """
     directory = Path(directory)
     make_folder(directory, PRIVATE_FOLDER)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -129,25 +141,39 @@ def init_ca(directory: Path, *, days: int = 365) -> Path:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    _write_key(directory / "ca.key", key)
+    _write_key(directory / "ca.key", key, passphrase)
     _write_new(directory / "ca.pem", certificate.public_bytes(_PEM))
     return directory / "ca.pem"
 
 
-def request(directory: Path, name: str) -> Path:
-    """Make a party's key `NAME.key` (0600) and its signing request `NAME.csr`, which goes to the authority."""
+def request(directory: Path, name: str, *, passphrase: bytes | None = None) -> Path:
+    """Make a party's key `NAME.key` (0600) and its signing request `NAME.csr`, which goes to the authority.
+
+    passphrase: as in `init_ca`.
+    """
     _check_name(name)
     directory = Path(directory)
     make_folder(directory, PRIVATE_FOLDER)
     key = ec.generate_private_key(ec.SECP256R1())
     csr = x509.CertificateSigningRequestBuilder().subject_name(_name(name)).sign(key, hashes.SHA256())
-    _write_key(directory / f"{name}.key", key)
+    _write_key(directory / f"{name}.key", key, passphrase)
     _write_new(directory / f"{name}.csr", csr.public_bytes(_PEM))
     return directory / f"{name}.csr"
 
 
-def issue(ca: Path, csr: Path, *, name: str, rank: int, out: Path | None = None, days: int = 365) -> Path:
+def issue(
+    ca: Path,
+    csr: Path,
+    *,
+    name: str,
+    rank: int,
+    out: Path | None = None,
+    days: int = 365,
+    passphrase: bytes | None = None,
+) -> Path:
     """Sign the request `csr` with the authority in directory `ca`, for party `name` of `rank`. Returns NAME.pem.
+
+    passphrase: of ca.key, where it has one.
 
     Raises InputError when the request is for another name or its signature is wrong, KeyFileError when a file exists.
     """
@@ -158,7 +184,8 @@ def issue(ca: Path, csr: Path, *, name: str, rank: int, out: Path | None = None,
             f"{csr}: is not a valid request of party {name!r}; it says {shown(asked.subject.rfc4514_string(), 80)}"
         )
     authority = load_certificate(Path(ca) / "ca.pem")
-    ca_key = _load(lambda b: serialization.load_pem_private_key(b, None), Path(ca) / "ca.key", "private key")
+    pem = _private_pem(Path(ca) / "ca.key", passphrase)
+    ca_key = _parse(lambda b: serialization.load_pem_private_key(b, None), pem, Path(ca) / "ca.key", "private key")
     certificate = (
         _builder(_name(name), authority.subject, asked.public_key(), days)
         .add_extension(x509.SubjectAlternativeName(_alternatives(name, rank)), critical=False)
@@ -209,6 +236,14 @@ def _check_name(name: str) -> None:
         raise InputError(f"party name {name!r} must be lower-case letters, digits and hyphens, at most 31")
 
 
+def protect(path: Path, passphrase: bytes) -> None:
+    """Put a private key in PEM form under its first passphrase, in its place."""
+    pem = _read(path, "private key")
+    _parse(lambda b: serialization.load_pem_private_key(b, None), pem, path, "private key")
+    with atomic(os.path.realpath(path), mode=PRIVATE) as stream:
+        stream.write(envelope.sealed(KEY_MAGIC, {}, pem, passphrase))
+
+
 def _read_request(pem: bytes) -> x509.CertificateSigningRequest:
     """Raises ValueError for what is none, has another kind of key or is signed by another key."""
     asked = x509.load_pem_x509_csr(pem)
@@ -228,10 +263,17 @@ def _read_certificate(pem: bytes) -> x509.Certificate:
 
 
 def _load(parse, path: Path, what: str):
+    return _parse(parse, _read(path, what), path, what)
+
+
+def _read(path: Path, what: str) -> bytes:
     try:
-        raw = read_regular(path, f"a {what}", most=_MOST_PEM, error=KeyFileError)
+        return read_regular(path, f"a {what}", most=_MOST_PEM, error=KeyFileError)
     except FileNotFoundError as error:
         raise KeyFileError(f"{path}: no such file; make it with `securegen certs`") from error
+
+
+def _parse(parse, raw: bytes, path: Path, what: str):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of certificates that later versions refuse
         try:
@@ -240,14 +282,21 @@ def _load(parse, path: Path, what: str):
             raise KeyFileError(f"{path} is not a {what} in PEM form") from None
 
 
+def _private_pem(path: Path, passphrase: bytes | None) -> bytes:
+    """A private key as PEM, whether its file is protected or not."""
+    if not envelope.is_protected(path):
+        return _read(path, "private key")
+    return envelope.read(path, KEY_MAGIC, "private key of a party", passphrase=passphrase)[1]
+
+
 def load_certificate(path: Path) -> x509.Certificate:
     """A PEM certificate, every part of it parsed. Raises KeyFileError."""
     return _load(_read_certificate, path, "certificate")
 
 
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+def _write_key(path: Path, key: ec.EllipticCurvePrivateKey, passphrase: bytes | None) -> None:
     data = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    _write_new(path, data, PRIVATE)
+    _write_new(path, data if passphrase is None else envelope.sealed(KEY_MAGIC, {}, data, passphrase), PRIVATE)
 
 
 def _write_new(path: Path, data: bytes, mode: int = FOR_OTHERS) -> None:

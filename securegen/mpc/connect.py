@@ -43,7 +43,7 @@ def tls_context(identity: Identity, *, server: bool) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
-        context.load_cert_chain(identity.certificate, identity.key)
+        identity.load_into(context)
         context.load_verify_locations(identity.authority)
     except (OSError, ssl.SSLError) as error:
         raise KeyFileError(f"certificate files of party {identity.name!r} cannot be used: {error}") from error

@@ -138,6 +138,7 @@ def write_tables(
     grid: int = 1,
     digits: int = FULL_DIGITS,
     filters: Filters | None = None,
+    mode: int | None = None,
 ) -> list[Summary]:
     """Write one table an analysis while the blocks stream by; no table appears before the last block was read.
 
@@ -151,7 +152,7 @@ def write_tables(
         raise UsageError("these filters need the sums of quality control: encrypt with --qc")
     collectors = [_Collector(a) for a in analyses if a.test != "qc"]
     with contextlib.ExitStack() as stack:
-        streams = [stack.enter_context(atomic(table_path(prefix, c.analysis))) for c in collectors]
+        streams = [stack.enter_context(atomic(table_path(prefix, c.analysis), mode=mode)) for c in collectors]
         for stream, c in zip(streams, collectors, strict=True):
             stream.write(("\t".join(voc.TABLE_COLUMNS[c.analysis.test]) + "\n").encode())
         for sums, here in _with_variants(blocks, variants):
@@ -177,11 +178,12 @@ def write_qc(
     *,
     grid: int = 1,
     digits: int = FULL_DIGITS,
+    mode: int | None = None,
 ) -> list[str]:
     """Write PREFIX.afreq, .vmiss and, for hard calls, .hardy; returns their paths."""
     paths = {name: f"{prefix}.{name}" for name in voc.QC_COLUMNS if name != "hardy" or grid == 1}
     with contextlib.ExitStack() as stack:
-        streams = {name: stack.enter_context(atomic(path)) for name, path in paths.items()}
+        streams = {name: stack.enter_context(atomic(path, mode=mode)) for name, path in paths.items()}
         for name, stream in streams.items():
             stream.write(("\t".join(voc.QC_COLUMNS[name]) + "\n").encode())
         for sums, here in _with_variants(blocks, variants):

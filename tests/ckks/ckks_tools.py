@@ -57,7 +57,7 @@ class Victim:
     def __init__(self, key: SecretKey, owner: Path, results: Path) -> None:
         state = cohort.OwnerState(owner, key)
         self.key, self.owner, self.results = key, owner, results
-        self.info, self.secrets = cohort.read_info(state), studydesign.read_secrets(state, results)
+        self.info, self.secrets = cohort.read_info(state), studydesign.read_secrets(state)
 
     @property
     def parameters(self) -> Parameters:

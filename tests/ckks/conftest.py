@@ -29,6 +29,7 @@ def key_file(small_key, tmp_path) -> KeyOnDisk:
     folder = tmp_path / "keys"
     keys.write_secret(folder / "study.secret", small_key, passphrase=PASSPHRASE.encode())
     (folder / "passphrase").write_text(PASSPHRASE + "\n")
+    (folder / "passphrase").chmod(0o600)
     options = ["--key", str(folder / "study.secret"), "--passphrase-file", str(folder / "passphrase")]
     return KeyOnDisk(folder / "study.secret", options)
 

@@ -38,9 +38,9 @@ def through_ckks(reader: MemoryReader, columns: Columns, key, *, squares=False, 
         opened = cohort.open_cohort(folder / "cohort")
         served = studydesign.open_design(folder / "design", opened.public)
         gwas.associate(opened, served, folder / "results", batch_bytes=batch_bytes)
-        assert studydesign.read_secrets(state, folder / "results").digest == made.digest
+        assert studydesign.read_secrets(state).digest == made.digest
         info = cohort.read_info(state)
-        return list(decrypt.decrypt(folder / "results", key, info, studydesign.read_secrets(state, folder / "results")))
+        return list(decrypt.decrypt(folder / "results", state, info, studydesign.read_secrets(state)))
 
 
 def assert_equal_to_plain(reader: MemoryReader, columns: Columns, key, **options) -> None:

@@ -13,6 +13,8 @@ from securegen.ckks import keys
 from securegen.ckks.planner import Workload, choose
 from securegen.errors import ArtefactError, KeyFileError, StorageError
 
+WORDS = b"correct horse battery staple"
+
 
 @pytest.fixture(scope="module")
 def key():
@@ -22,11 +24,11 @@ def key():
 @pytest.fixture
 def protected(key, tmp_path):
     path = tmp_path / "k.secret"
-    keys.write_secret(path, key, passphrase=b"word")
+    keys.write_secret(path, key, passphrase=WORDS)
     return path
 
 
-@pytest.mark.parametrize("passphrase", [None, b"word", "Zürich ✓".encode()])
+@pytest.mark.parametrize("passphrase", [None, WORDS, "Zürich ✓ Genève".encode()])
 def test_a_secret_key_comes_back_whole(key, tmp_path, passphrase):
     path = tmp_path / "k.secret"
     keys.write_secret(path, key, passphrase=passphrase)
@@ -42,10 +44,10 @@ def test_a_protected_file_holds_nothing_secret_in_the_clear(key, protected, tmp_
     bare = tmp_path / "bare.secret"
     keys.write_secret(bare, key, passphrase=None)
     secrets = json.loads(bare.read_bytes().split(b"\n", 1)[1])
-    assert set(secrets) == {"seal", "residues", "signing", "master"}
+    assert secrets.pop("planned") is None and set(secrets) == {"seal", "residues", "signing", "master"}
     for value in secrets.values():
         assert value.encode()[:40] not in raw
-    assert b"word" not in raw and json.loads(raw.split(b"\n", 1)[0])["protection"] == "scrypt+aes-256-gcm"
+    assert WORDS not in raw and json.loads(raw.split(b"\n", 1)[0])["protection"] == "scrypt+aes-256-gcm"
 
 
 def test_a_secret_never_shows_in_its_text(key):
@@ -55,7 +57,7 @@ def test_a_secret_never_shows_in_its_text(key):
 
 def test_wrong_or_missing_passphrase(protected):
     with pytest.raises(KeyFileError, match="wrong passphrase, or the file was altered"):
-        keys.read_secret(protected, passphrase=b"other")
+        keys.read_secret(protected, passphrase=b"other words")
     with pytest.raises(KeyFileError, match="is protected: give --passphrase-file"):
         keys.read_secret(protected)
 
@@ -70,20 +72,20 @@ def test_an_altered_header_or_body_is_refused(protected, tmp_path):
         other.write_bytes(raw)
         other.chmod(0o600)
         with pytest.raises(KeyFileError, match="wrong passphrase, or the file was altered"):
-            keys.read_secret(other, passphrase=b"word")
+            keys.read_secret(other, passphrase=WORDS)
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o666, 0o601])
 def test_a_key_that_others_can_read_is_refused(protected, mode):
     protected.chmod(mode)
     with pytest.raises(KeyFileError, match=rf"can be read by others \(mode {mode & 0o777:o}\): chmod 600"):
-        keys.read_secret(protected, passphrase=b"word")
+        keys.read_secret(protected, passphrase=WORDS)
 
 
 def test_an_existing_key_is_never_overwritten(key, protected):
     before = protected.read_bytes()
     with pytest.raises(StorageError, match="exists and is not overwritten"):
-        keys.write_secret(protected, key, passphrase=b"new")
+        keys.write_secret(protected, key, passphrase=b"other words again")
     assert protected.read_bytes() == before and os.listdir(protected.parent) == [protected.name]
     public = protected.parent / "k.public"
     keys.write_public(public, key.public)
@@ -98,8 +100,8 @@ def test_what_is_no_key_is_refused(tmp_path, content):
     path = tmp_path / "k.secret"
     path.write_bytes(content)
     path.chmod(0o600)
-    with pytest.raises(ArtefactError, match="is not a securegen secret key, or it is damaged"):
-        keys.read_secret(path, passphrase=b"word")
+    with pytest.raises(KeyFileError, match="is not a securegen secret key, or it is damaged"):
+        keys.read_secret(path, passphrase=WORDS)
     with pytest.raises(ArtefactError, match="public key"):
         keys.read_public(path)
 
@@ -109,25 +111,14 @@ def test_a_header_that_asks_for_gigabytes_is_refused(protected):
     header = json.loads(first)
     header["scrypt"]["n"] = 1 << 40
     protected.write_bytes(keys.canonical(header) + b"\n" + body)
-    with pytest.raises(ArtefactError, match="damaged"):
-        keys.read_secret(protected, passphrase=b"word")
+    with pytest.raises(KeyFileError, match="damaged"):
+        keys.read_secret(protected, passphrase=WORDS)
 
 
 def test_a_missing_key_says_so(tmp_path):
     for read in (keys.read_secret, keys.read_public):
         with pytest.raises(KeyFileError, match="cannot read the (secret|public) key .*No such file"):
             read(tmp_path / "none")
-
-
-def test_retiring_is_recorded_once_a_failure(key, protected):
-    keys.refuse_retired(protected)
-    keys.retire(protected, "first")
-    keys.retire(protected, "second")
-    marker = keys.retired_marker(protected)
-    assert marker.read_text() == "first\nsecond\n" and stat.S_IMODE(marker.stat().st_mode) == 0o600
-    with pytest.raises(KeyFileError, match="is retired"):
-        keys.refuse_retired(protected)
-    keys.refuse_retired(protected, still_trusted=True)
 
 
 def test_keys_and_their_purposes_differ(key):

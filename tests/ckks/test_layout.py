@@ -115,7 +115,7 @@ def test_server_and_owner_agree(of_cohort, of_design, squares, key, tmp_path):
         assert np.load(tmp_path / "results" / f"block-{index:06d}.npy", mmap_mode="r").shape == layout.shape
         if not squares:
             assert layout.shapes["o", "values"][0] == (2 if index == 0 else 1)
-    ours = list(decrypt.decrypt(tmp_path / "results", key, info, secrets))
+    ours = list(decrypt.decrypt(tmp_path / "results", state, info, secrets))
     theirs = plain.sums(reader, data, block=PARAMETERS.block_variants)
     for a, b in zip(ours, theirs, strict=True):
         for stream in ("g", "m", "q"):

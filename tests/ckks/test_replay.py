@@ -11,7 +11,7 @@ from ckks_tools import rewrite_manifest
 import securegen as sg
 from securegen.api import encrypt_cohort, encrypt_design
 from securegen.ckks import artefact
-from securegen.errors import ArtefactError, VerificationError
+from securegen.errors import ArtefactError, StorageError, VerificationError
 from securegen.study import Inputs, open_genotypes
 
 
@@ -46,12 +46,13 @@ def test_a_replayed_result_is_refused(two_designs, small_results, small_encrypte
     body = artefact.read_manifest(later, "design", small_key.public)
     rewrite_manifest(folder, design=artefact.manifest_digest(later), nonce=body["nonce"])
     with pytest.raises(VerificationError):
-        sg.decrypt_tables(folder, small_key, owner, str(tmp_path / "table"))
+        sg.decrypt_tables(folder, small_key, owner, str(tmp_path / "table"), design=later)
+    trusted = {"design": later, "still_trusted": True}
     rewrite_manifest(folder, nonce="00" * 16)
     with pytest.raises(ArtefactError, match="computed from another cohort or design"):
-        sg.decrypt_tables(folder, small_key, owner, str(tmp_path / "table"))
+        sg.decrypt_tables(folder, small_key, owner, str(tmp_path / "table"), **trusted)
     honest = sg.associate(small_encrypted.cohort, later, tmp_path / "honest.results")
-    assert sg.decrypt_tables(honest, small_key, owner, str(tmp_path / "table"))[0].variants == 1300
+    assert sg.decrypt_tables(honest, small_key, owner, str(tmp_path / "table"), **trusted)[0].variants == 1300
 
 
 def test_results_of_a_design_that_was_replaced_are_refused(small_study, small_key, small_encrypted, tmp_path):
@@ -59,15 +60,18 @@ def test_results_of_a_design_that_was_replaced_are_refused(small_study, small_ke
     owner, folder = shutil.copytree(small_encrypted.owner, tmp_path / "owner"), tmp_path / "again.design"
     results = []
     for name in ("old", "new"):
-        encrypt_design(small_study, small_key, owner, folder)
+        if name == "new":
+            with pytest.raises(StorageError, match="which is not overwritten"):
+                encrypt_design(small_study, small_key, owner, folder)
+        encrypt_design(small_study, small_key, owner, folder, overwrite=True)
         results.append(sg.associate(small_encrypted.cohort, folder, tmp_path / f"{name}.results"))
         shutil.rmtree(folder)  # it went to the server
     with pytest.raises(ArtefactError, match="another cohort or design"):
-        sg.decrypt_tables(results[0], small_key, owner, str(tmp_path / "table"))
-    assert sg.decrypt_tables(results[1], small_key, owner, str(tmp_path / "table"))
+        sg.decrypt_tables(results[0], small_key, owner, str(tmp_path / "table"), design=folder)
+    assert sg.decrypt_tables(results[1], small_key, owner, str(tmp_path / "table"), design=folder)
     # a design in another folder is another study of the same cohort and stays valid
     other = sg.associate(small_encrypted.cohort, small_encrypted.design, tmp_path / "other.results")
-    assert sg.decrypt_tables(other, small_key, owner, str(tmp_path / "other"))
+    assert sg.decrypt_tables(other, small_key, owner, str(tmp_path / "other"), design=small_encrypted.design)
 
 
 def test_results_of_an_earlier_version_of_the_cohort_are_refused(small, small_key, small_study, tmp_path):
@@ -81,6 +85,12 @@ def test_results_of_an_earlier_version_of_the_cohort_are_refused(small, small_ke
     raw = bytearray(bfile.with_suffix(".bed").read_bytes())
     raw[3] ^= 0b11  # the first person's first call
     bfile.with_suffix(".bed").write_bytes(raw)
-    encrypt_cohort(open_genotypes(Inputs(str(bfile))), small_key, tmp_path / "study")
+    corrected = open_genotypes(Inputs(str(bfile)))
+    with pytest.raises(StorageError, match="has a complete cohort, which is not overwritten"):
+        encrypt_cohort(corrected, small_key, tmp_path / "study")
+    encrypt_cohort(corrected, small_key, tmp_path / "study", overwrite=True)
+    with pytest.raises(ArtefactError, match="knows no design"):
+        sg.decrypt_tables(old, small_key, made.owner, str(tmp_path / "table"))
+    encrypt_design(sg.open_study(bfile, **options), small_key, made.owner, made.design, overwrite=True)
     with pytest.raises(ArtefactError, match="another cohort or design"):
         sg.decrypt_tables(old, small_key, made.owner, str(tmp_path / "table"))

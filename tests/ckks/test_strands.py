@@ -75,8 +75,8 @@ def test_strands_are_ternary_balanced_and_independent(key, ring):
 
 def test_the_key_file_determines_the_strands(key, tmp_path):
     before = strand_secrets(key, COUNT)
-    keys.write_secret(tmp_path / "k.secret", key, passphrase=b"words")
-    again = keys.read_secret(tmp_path / "k.secret", passphrase=b"words")
+    keys.write_secret(tmp_path / "k.secret", key, passphrase=b"correct horse battery")
+    again = keys.read_secret(tmp_path / "k.secret", passphrase=b"correct horse battery")
     np.testing.assert_array_equal(strand_secrets(again, COUNT), before)
     other = keys.generate(key.public.parameters)
     mixed = dataclasses.replace(key, master=other.master)  # strands come from the master key, and strand 0 does not

@@ -30,6 +30,7 @@ def steps(small: Cohort, tmp_path_factory) -> Steps:
     owner.mkdir()
     server.mkdir()
     (owner / "passphrase").write_text("one two three\n")
+    (owner / "passphrase").chmod(0o600)
     done: dict[str, Finished] = {}
 
     def run(name: str, *arguments: object) -> None:

@@ -132,6 +132,8 @@ def test_keys_that_do_not_open(steps, tmp_path):
     shutil.copy(steps.owner / "key.secret", key)
     (tmp_path / "wrong").write_text("four\n")
     (tmp_path / "empty").write_text("")
+    for name in ("wrong", "empty"):
+        (tmp_path / name).chmod(0o600)
     options = lambda file: {"--key": key, "--passphrase-file": tmp_path / file}  # noqa: E731
 
     def check(code: int, message: str, **changes) -> None:
@@ -275,9 +277,9 @@ def test_a_disk_that_is_full_for_the_second_table_only(steps, tmp_path, monkeypa
 
     def fdopen(descriptor, mode):
         nonlocal opened
-        opened += 1
+        opened += mode == "wb"
         stream = original(descriptor, mode)
-        if opened == 2:
+        if opened == 2 and mode == "wb":
             write = stream.write
 
             class Full:

@@ -90,7 +90,9 @@ def walk(tmp_path_factory) -> Path:
         to_bed(folder / "cohort.bed", bed.read(dtype="int8")[:, keep], properties=properties)
     people = (folder / "cohort.fam").read_text().splitlines()[:1]  # the model of 119 weights answers 5 in its life
     (folder / "patients.txt").write_text("".join(" ".join(line.split()[:2]) + "\n" for line in people))
-    (folder / "pass.txt").write_text("correct horse battery staple\n")
+    for name in ("pass.txt", "new.txt", "safe.txt"):
+        (folder / name).touch(0o600)
+        (folder / name).write_text(f"correct horse battery {name}\n")
     return folder
 
 

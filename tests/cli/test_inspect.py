@@ -77,7 +77,7 @@ def secrets_of(key: keys.SecretKey) -> list[bytes]:
 @pytest.mark.parametrize("protected", [True, False])
 def test_a_secret_key_shows_its_public_half_only(protected, small_key, tmp_path):
     path = tmp_path / "k.secret"
-    keys.write_secret(path, small_key, passphrase=b"words" if protected else None)
+    keys.write_secret(path, small_key, passphrase=b"some words here" if protected else None)
     done = securegen("inspect", path)
     assert done.code == 0 and small_key.public.fingerprint in done.out and "mode             600" in done.out
     assert ("scrypt" in done.out) == protected and ("whoever reads the file can decrypt" in done.out) != protected
@@ -88,7 +88,7 @@ def test_a_secret_key_shows_its_public_half_only(protected, small_key, tmp_path)
     path.chmod(0o644)
     loose = securegen("inspect", path)
     assert loose.code == 7 and "can be read by others (mode 644): chmod 600" in loose.err
-    keys.retire(path, "why")
+    keys.retired_marker(path).write_text("why")
     assert "retired, a result failed verification" in securegen("inspect", path).out
 
 

@@ -177,6 +177,7 @@ def test_a_dry_run_finds_what_the_run_would_find(steps, small, place, tmp_path):
     file = next(damaged.glob("*.npy"))
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     Path("wrong.txt").write_text("wrong\n")
+    Path("wrong.txt").chmod(0o600)
     key = ["--key", steps.owner / "key.secret", "--passphrase-file", "wrong.txt"]
     results = steps.server / "study.results"
     for call, code, words in (

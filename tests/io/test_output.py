@@ -25,7 +25,7 @@ from securegen.io.sumstats import format_column, p_text, table_rows
 from securegen.model import Variants
 
 PACKAGE = Path(output.__file__).parents[1]
-LOCKS = {"ckks/prs_ledger.py", "federated/state.py", "mpc/state.py"}
+LOCKS = {"ckks/prs_ledger.py", "io/locks.py", "federated/state.py", "mpc/state.py"}
 
 
 def test_a_file_appears_whole_with_its_mode(tmp_path):
@@ -94,14 +94,14 @@ def test_the_umask_is_respected_and_secrets_are_private_whatever_it_says(tmp_pat
 
 def test_what_others_read_has_the_umask_of_who_started_the_process(tmp_path):
     code = (
-        "import os; from securegen.ckks.keys import lock_down_process as l; from securegen.io.output import *; l(); "
+        "import os; from securegen.cli.lockdown import lock_down_process as l; from securegen.io.output import *; l(); "
         + ("write_text('s/for-others', '', mode=FOR_OTHERS); write_text('own', ''); print(oct(os.umask(0)))")
     )
     with umask(0o027):
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "0o77"
+    assert done.stdout.strip() == "0o27"
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("s", "s/for-others", "own")]
-    assert modes == [0o750, 0o640, 0o600]
+    assert modes == [0o750, 0o640, 0o640]
 
 
 def test_a_link_at_the_name_is_replaced_and_not_followed(tmp_path):

@@ -35,6 +35,17 @@ def test_only_regular_files_are_read(tmp_path):
     assert strict_json.read_json(tmp_path / "good", "a list", schema.list_of(schema.integer(0, 1), 1, 1)) == [1]
 
 
+def test_a_lack_of_memory_is_not_the_files_fault(tmp_path):
+    (tmp_path / "good").write_text("[1]")
+    with pytest.raises(MemoryError), strict_json.open_regular(tmp_path / "good", "a list"):
+        raise OSError(12, "Cannot allocate memory")
+    with (
+        pytest.raises(ArtefactError, match="good cannot be read: Input/output error"),
+        strict_json.open_regular(tmp_path / "good", "a list"),
+    ):
+        raise OSError(5, "Input/output error")
+
+
 CHECK = schema.record(
     n=schema.integer(1, 9),
     x=schema.number(0, 1),

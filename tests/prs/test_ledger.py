@@ -307,3 +307,14 @@ def two_copies(study, row: int) -> int:
     at = int(np.flatnonzero(match.row == row)[0])
     g = int(study.reader.read(int(match.variant[at]), int(match.variant[at]) + 1).dosage[0, 0])
     return 2 - g if match.swapped[at] else g
+
+
+def test_an_invitation_that_cannot_be_written_gives_back_what_it_reserved(additive, tmp_path):
+    study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,)))
+    rules = PrivacyRules(tmp_path / "ledger.json", "clinic")
+    prs_messages.write_request(prs_messages.make_request(study.reader, "cohort"), tmp_path / "request")
+    (tmp_path / "i").write_text("in the way")
+    with pytest.raises(StorageError):
+        invite(tmp_path / "request", study.inputs, rules, tmp_path / "i", tmp_path / "p")
+    content = json.loads(rules.ledger.read_text())["ledger"]
+    assert not content["reserved"] and [list(c.values()) for c in content["replies"].values()] == [[1]]

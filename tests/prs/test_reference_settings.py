@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from securegen import vendor_scores
-from securegen.ckks import keys, prs_messages, prs_open
+from securegen.ckks import prs_messages, prs_open
 from securegen.ckks.cohort import OwnerState, read_info
 from securegen.encrypted_model_scores import challenge, encrypt_model_for, evaluate, invite_product
 from securegen.encrypted_scores import decrypt_scores, encrypt_scores, generate_score_key, score_encrypted
@@ -94,11 +94,6 @@ CHECKS = {
     "encrypted": lambda study, folder: check_private(study, folder, encrypted=True),
     "vendor": check_vendor,
 }
-
-
-@pytest.fixture(autouse=True)
-def light_passphrases(monkeypatch):
-    monkeypatch.setitem(keys.SCRYPT, "n", 1 << 4)
 
 
 def test_every_scoring_file_is_here(reference_data):

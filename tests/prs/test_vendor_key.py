@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from securegen import vendor_scores
-from securegen.ckks import artefact, keys, prs_messages, prs_vendor
+from securegen.ckks import artefact, prs_messages, prs_vendor
 from securegen.ckks.codec import to_tiles
 from securegen.ckks.encryption import OwnEncryptor, ring_tables, scaled_residues
 from securegen.ckks.keys import generate
@@ -322,11 +322,6 @@ def test_run_local_tables_equal_those_of_the_private_model(securegen, additive):
 # whole exchanges
 
 
-@pytest.fixture
-def light(monkeypatch):
-    monkeypatch.setitem(keys.SCRYPT, "n", 1 << 4)
-
-
 @dataclass(frozen=True)
 class Exchange:
     """Folders of a run of a vendor's model on a hospital's genotypes."""
@@ -378,7 +373,7 @@ def exchange(cohort, tmp_path, columns: int, allow: tuple[str, ...] | None = Non
     return Exchange(tmp_path, study, rules)
 
 
-def test_many_scores_are_equal_to_the_plain_engines(additive, tmp_path, light):
+def test_many_scores_are_equal_to_the_plain_engines(additive, tmp_path):
     """22 scores: a key serves one person; 6 people are 6 keys, each used to its last answer but one."""
     x = exchange(additive, tmp_path, 22)
     x.offer()
@@ -390,7 +385,7 @@ def test_many_scores_are_equal_to_the_plain_engines(additive, tmp_path, light):
     assert [list(c.values()) for c in content["replies"].values()] == [[6 * 22]] * 22
 
 
-def test_a_vendors_file_with_several_scores_counts_all_their_answers_for_each(additive, tmp_path, light):
+def test_a_vendors_file_with_several_scores_counts_all_their_answers_for_each(additive, tmp_path):
     """The hospital multiplies: it may ask about one score in the place of all others. 400 weights: 20 answers."""
     few = exchange(additive, tmp_path, 3, ())
     few.offer()
@@ -402,7 +397,7 @@ def test_a_vendors_file_with_several_scores_counts_all_their_answers_for_each(ad
         exchange(additive, tmp_path / "more", 4, ()).offer()
 
 
-def test_an_offer_is_answered_once_also_from_a_copy(additive, tmp_path, light):
+def test_an_offer_is_answered_once_also_from_a_copy(additive, tmp_path):
     x = exchange(additive, tmp_path, 2)
     x.offer()
     shutil.copytree(tmp_path / "kept", tmp_path / "copy")
@@ -423,7 +418,7 @@ def test_an_offer_is_answered_once_also_from_a_copy(additive, tmp_path, light):
         ("vendor", {"flooding": "0"}, "unknown field"),
     ],
 )  # fmt: skip
-def test_an_offer_with_other_numbers_is_refused(additive, tmp_path, light, field, value, why):
+def test_an_offer_with_other_numbers_is_refused(additive, tmp_path, field, value, why):
     """Ring, Δ, noise and masks are the hospital's own: nothing in an offer sets them."""
     x = exchange(additive, tmp_path, 2)
     x.offer()
@@ -434,7 +429,7 @@ def test_an_offer_with_other_numbers_is_refused(additive, tmp_path, light, field
     assert not (tmp_path / "blinded").exists() and (tmp_path / "challenge").exists()
 
 
-def test_keys_with_other_parameters_and_residues_beyond_their_prime_are_refused(additive, tmp_path, light):
+def test_keys_with_other_parameters_and_residues_beyond_their_prime_are_refused(additive, tmp_path):
     x = exchange(additive, tmp_path, 1)
     x.offer()
     shutil.rmtree(tmp_path / "offer" / "batch-0000.publickey")

@@ -103,8 +103,8 @@ def encrypted_run(tmp_path):
         out = str(tmp_path / "ckks")
         api.decrypt_tables(results, key, made.owner, out, **options)
         state = cohort.OwnerState(made.owner, key)
-        info, secrets = cohort.read_info(state), studydesign.read_secrets(state, results)
-        return out, list(decrypt.decrypt(results, key, info, secrets))
+        info, secrets = cohort.read_info(state), studydesign.read_secrets(state)
+        return out, list(decrypt.decrypt(results, state, info, secrets))
 
     return run
 

@@ -1,0 +1,56 @@
+"""One process at a time: an advisory lock on a file, held until the block ends or the process dies."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from securegen.errors import StorageError
+
+
+@contextlib.contextmanager
+def only_one(path: str | Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path`, mode 0600, which is removed at the end. what: what a second process is told is written.
+
+    Raises StorageError when another process holds it, or when it cannot be made.
+    """
+    path = _there(Path(path))
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(f"cannot write {path}: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is(path, descriptor):  # else its holder removed it between our two calls
+                break
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StorageError(f"another securegen is writing {what}: wait for it, or choose another --out") from None
+        except OSError:  # a file system without locks
+            break
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        os.close(descriptor)
+
+
+def _there(path: Path) -> Path:
+    """The lock file; while its folder does not exist, one of that name in the nearest folder that does."""
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return folder / "~".join(path.relative_to(folder).parts)
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
