@@ -172,7 +172,6 @@ def _take_part(
     form: TableForm, log: CommandLog,
 ) -> None:  # fmt: skip
     """A site of a federated study, over TLS."""
-    from securegen.ckks.keys import lock_down_process
     from securegen.federated.hub import open_folder
     from securegen.federated.identity import read_identity
     from securegen.mpc.certs import Identity
@@ -185,7 +184,6 @@ def _take_part(
     given = [name for name in _OF_THE_STUDY if options.get(name)]
     if given:
         raise UsageError(f"--{given[0].replace('_', '-')} does not go with --role site: the study file says it")
-    lock_down_process()
     identity = Identity.in_directory(keys, me)
     if dry_run():
         open_folder(Path(study))[0].site_of(read_identity(Path(state) / IDENTITY).verify_key)

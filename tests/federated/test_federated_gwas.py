@@ -281,7 +281,7 @@ def test_two_sites_and_commitments_write_the_same_tables(tmp_path, cohort):
     inputs = Inputs(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",))
     expected = plain_text(tmp_path, cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",))
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 2)
-    rehearsal.set_up(tmp_path / "two", inputs, sites, print, two_sites_learn_each_other=True)
+    rehearsal.set_up(tmp_path / "two", inputs, sites, print, two_sites_learn_each_other=True, openings="all")
     done = take_turns(tmp_path / "two", inputs, sites)
     assert (tmp_path / "two" / "site2" / "result.QT.glm.linear").read_bytes() == expected["QT"]
     assert any("two sites" in w for w in done["site1"].receipt.warnings)
