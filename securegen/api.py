@@ -272,7 +272,7 @@ def associate(
         open_design(Path(design), opened.public),
         Path(out),
         progress=progress or no_progress,
-        batch_bytes=min(memory_bytes or gwas.BATCH_BYTES, gwas.BATCH_BYTES),
+        batch_bytes=memory_bytes or gwas.WORKING_BYTES,
     )
     return Path(out)
 

@@ -17,6 +17,7 @@ import numpy as np
 from securegen import fixedpoint as fp
 from securegen.errors import DesignError
 from securegen.model import Columns
+from securegen.solving import Solver
 
 INTERCEPT = "INTERCEPT"
 
@@ -114,7 +115,8 @@ def scatter(values: np.ndarray, analysed: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ScaledCovariates:
-    """Covariates of the analysed samples at 2^-30 of their scale (intercept first), and their exact Gram matrix."""
+    """Covariates of the analysed samples at 2^-30 of their scale (intercept first), and their exact Gram matrix,
+    with a solver for it."""
 
     names: tuple[str, ...]
     scalings: tuple[fp.Scaling, ...]
@@ -122,6 +124,7 @@ class ScaledCovariates:
     precise: np.ndarray
     gram: list[list[int]]
     samples: int
+    solver: Solver
 
 
 def scale_covariates(covariates: np.ndarray, names: Sequence[str], total: fp.SumOverSites) -> ScaledCovariates:
@@ -138,7 +141,7 @@ def scale_covariates(covariates: np.ndarray, names: Sequence[str], total: fp.Sum
     gram = fp.sum_gram(precise, total, fp.guard_of(total).covariates)
     samples = gram[0][0] >> (2 * fp.PRECISE_BITS)
     fp.refuse_collinear(gram, (INTERCEPT, *names))
-    return ScaledCovariates(tuple(names), tuple(scalings), tuple(decimals), precise, gram, samples)
+    return ScaledCovariates(tuple(names), tuple(scalings), tuple(decimals), precise, gram, samples, Solver(gram))
 
 
 def linear_design(
@@ -208,11 +211,8 @@ def _residual(
     y_scale, decimals = fp.fit_scaling(y, f"phenotype {name}", total)
     precise = y_scale.integers(decimals, 1 << fp.PRECISE_BITS)
     cty = fp.sum_matrix(fp.exact_gram(c.precise, precise[:, None]), total)
-    gamma = [row[0] * (1 << fp.COEFFICIENT_BITS) for row in fp.solve_exactly(c.gram, cty)]
-    rounded = [fp.round_half_up(g.numerator, g.denominator) for g in gamma]
-    residual = precise.astype(object) * (1 << fp.COEFFICIENT_BITS)
-    for k, coefficient in enumerate(rounded):
-        residual = residual - c.precise[:, k].astype(object) * coefficient
+    rounded = c.solver.rounded([row[0] for row in cty], fp.COEFFICIENT_BITS)
+    residual = precise.astype(object) * (1 << fp.COEFFICIENT_BITS) - fp.combination(c.precise, rounded)
     n, s1, s2 = fp.moments(residual, total, f"residual of {name}")
     scaling = fp.scale_of(n, s1, s2, 1 << (fp.PRECISE_BITS + fp.COEFFICIENT_BITS))
     # 2^-20 of the phenotype's own scale is where rounding of the input would be the result

@@ -13,8 +13,9 @@ from fractions import Fraction
 import numpy as np
 
 from securegen import fixedpoint as fp
-from securegen.design import INTERCEPT, Analysis, Design, scale_covariates, scatter
+from securegen.design import INTERCEPT, Analysis, Design, ScaledCovariates, scale_covariates, scatter
 from securegen.errors import DesignError
+from securegen.kernels.rounded_products import rounded_products
 from securegen.model import Columns
 from securegen.null_model import UNIT, fit_null_model
 
@@ -83,9 +84,12 @@ def logistic_design(
     *,
     total: fp.SumOverSites = fp.pooled,
     bits: int | None = None,
+    scaled: dict[bytes, ScaledCovariates] | None = None,
 ) -> Design:
     """Design of the score test. analysed: (N,) bool; covariates: (n, K−1) and cases: (n,) of 0 and 1, analysed only.
 
+    scaled: remembers the covariates of the same people for the next phenotype; not for one site of several, whose sums
+    the others would miss.
     Raises DesignError: too few samples, constant or collinear covariates, a null model that does not converge.
     """
     guard = fp.guard_of(total)
@@ -97,7 +101,11 @@ def logistic_design(
             f"phenotype {phenotype}: {case_count} cases and {count - case_count} controls have every covariate; both are "
             f"needed, and more than {k + 1} samples for {k - 1} covariates"
         )
-    c = scale_covariates(covariates, covariate_names, total)
+    scaled = {} if scaled is None else scaled
+    people = analysed.tobytes()
+    if people not in scaled:
+        scaled[people] = scale_covariates(covariates, covariate_names, total)
+    c = scaled[people]
     x = c.precise / UNIT
     null = fit_null_model(cases, x, (INTERCEPT, *c.names), phenotype, total)
     residual, weight = cases - null.mean, null.mean * (1.0 - null.mean)
@@ -119,9 +127,7 @@ def logistic_design(
         )
         columns.append(integers)
         units.append(unit)
-    inner = [
-        int(np.rint(weight * centred[:, i] * centred[:, j] * UNIT).sum()) for i in range(1, k) for j in range(i, k)
-    ]
+    inner = rounded_products(weight, centred[:, 1:], UNIT)
     cross = [row[0] for row in fp.exact_gram(exact, r[:, None])]
     values = np.stack([np.ones(len(cases), np.int64), cases.astype(np.int64), r, *columns], axis=1)
     guard.opened(f"score test of {phenotype}", values, analysed)

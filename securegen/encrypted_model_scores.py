@@ -15,6 +15,7 @@ from securegen.ckks.prs_messages import Invitation
 from securegen.ckks.prs_schema import read_message
 from securegen.ckks.publickey import NONCE_BYTES
 from securegen.errors import ArtefactError
+from securegen.io.kept_arrays import keep_json, kept_json
 from securegen.io.output import FOR_OTHERS, write_json
 from securegen.io.schema import hex_bytes, integer, one_of, record
 from securegen.io.strict_json import read_json
@@ -62,7 +63,7 @@ def invite_product(
     own = secrets.token_bytes(NONCE_BYTES)
     nonce = prs_encrypted.joint_nonce(own, read_challenge(challenge_file))
     made = finish_invitation(parameters, blinding, nonce, plan, match, size, inputs, rules, folder, private, log)
-    write_json(private / SECRETS, {"own_nonce": own.hex(), "weight_scale": weight_scale}, mode=0o600)
+    keep_json(private / SECRETS, {"own_nonce": own.hex(), "weight_scale": weight_scale}, mode=0o600)
     return made
 
 
@@ -75,7 +76,7 @@ def encrypt_model_for(
     """
     invitation, plan = prs_messages.read_invitation(private / "invitation"), kept_plan(private)
     try:
-        kept = read_json(private / SECRETS, "secrets of an invitation", _SECRETS)
+        kept = kept_json(private / SECRETS, "secrets of an invitation", _SECRETS)
     except FileNotFoundError:
         raise ArtefactError(f"{private} is not of an invitation for an encrypted model") from None
     public = read_message(publickey, "encryption key")["public"]

@@ -15,6 +15,8 @@ import numpy as np
 
 from securegen import fixedpoint as fp
 from securegen.errors import DesignError
+from securegen.kernels.rounded_products import rounded_products
+from securegen.solving import Solver
 
 STEPS = 25
 UNIT = float(1 << fp.PRECISE_BITS)
@@ -68,21 +70,16 @@ def fit_null_model(
             f"the null model of {phenotype}", weight, np.column_stack([cases - mean, weight[:, None] * covariates])
         )
         gradient = [int(np.rint((cases - mean) * covariates[:, i] * UNIT).sum()) for i in range(k)]
-        upper = [
-            int(np.rint(weight * covariates[:, i] * covariates[:, j] * UNIT).sum())
-            for i in range(k)
-            for j in range(i, k)
-        ]
+        upper = rounded_products(weight, covariates, UNIT)
         summed = total(gradient + upper)
         own = gradient, _symmetric(upper, k)
         gradient, hessian = summed[:k], _symmetric(summed[k:], k)
         guard.newton(own, (gradient, hessian))
         try:
-            solution = fp.solve_exactly(hessian, [[g] for g in gradient])
+            moves = Solver(hessian).rounded(gradient, fp.COEFFICIENT_BITS)
         except ZeroDivisionError:
             raise _separated(beta, names, phenotype) from None
-        moves = [row[0] * (1 << fp.COEFFICIENT_BITS) for row in solution]
-        new = [b + fp.round_half_up(m.numerator, m.denominator) for b, m in zip(beta, moves, strict=True)]
+        new = [b + m for b, m in zip(beta, moves, strict=True)]
         if new == beta:
             return NullModel(tuple(b * 2.0**-fp.COEFFICIENT_BITS for b in beta), mean, step)
         beta = new

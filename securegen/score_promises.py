@@ -21,11 +21,10 @@ from securegen.ckks.prs_blinding import ModelSize
 from securegen.ckks.prs_ledger import Asked, Ledger
 from securegen.ckks.prs_schema import MOST_SCORES, record_of_plan
 from securegen.errors import ArtefactError
-from securegen.io.kept_arrays import keep_array, kept_array
-from securegen.io.output import PRIVATE_FOLDER, make_folder, write_json
+from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
+from securegen.io.output import PRIVATE_FOLDER, make_folder
 from securegen.io.schema import hex_text, list_of, record
 from securegen.io.scoring import DOSAGE, ScoringFile, read_scorings
-from securegen.io.strict_json import read_json
 from securegen.io.tables import read_text
 from securegen.match import Match
 from securegen.score_plan import ScorePlan
@@ -150,7 +149,7 @@ def keep_plan(plan: ScorePlan, token: str, match: Match, private: Path) -> None:
     for name, array in prs_model.plan_arrays(plan).items():
         keep_array(private / f"{name}.npy", array, mode=0o600)
     kept = {"plan": prs_model.plan_header(plan), "token": token, "models": model_names(match.scoring)}
-    write_json(private / "plan.json", kept, mode=0o600)
+    keep_json(private / "plan.json", kept, mode=0o600)
 
 
 def kept_plan(private: Path) -> ScorePlan:
@@ -162,6 +161,6 @@ def kept_plan(private: Path) -> ScorePlan:
 
 def _kept(private: Path) -> dict:
     try:
-        return read_json(private / "plan.json", "a plan of an invitation", KEPT)
+        return kept_json(private / "plan.json", "a plan of an invitation", KEPT)
     except FileNotFoundError:
         raise ArtefactError(f"{private} holds no plan of an invitation") from None

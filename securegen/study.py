@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from securegen import align
 from securegen import fixedpoint as fp
-from securegen.design import Design, combine, linear_design
+from securegen.design import Design, ScaledCovariates, combine, linear_design
 from securegen.design_binary import contingency_design, logistic_design, qc_design
 from securegen.errors import DesignError, UsageError
 from securegen.governance.openings import close_sets
@@ -230,6 +230,7 @@ def build_design(
     linear: list[tuple[align.Phenotype, np.ndarray]] = []
     parts: list[Design] = []
     common = _common_samples(inputs, traits) if inputs.common_samples else np.ones(len(reader.samples), bool)
+    scaled: dict[bytes, ScaledCovariates] = {}
     for phenotype in traits.phenotypes:
         test = inputs.model or ("logistic" if phenotype.binary else "linear")
         if test != "linear" and not phenotype.binary:
@@ -251,8 +252,15 @@ def build_design(
             cases = phenotype.values[mask]
             parts.append(
                 logistic_design(
-                    mask, covariates[mask], traits.covariate_names, cases, phenotype.name, total=total, bits=inputs.bits
-                )
+                    mask,
+                    covariates[mask],
+                    traits.covariate_names,
+                    cases,
+                    phenotype.name,
+                    total=total,
+                    bits=inputs.bits,
+                    scaled=scaled if total is fp.pooled else None,
+                )  # fmt: skip
             )
         else:
             if inputs.covar or inputs.missing != "mean":

@@ -26,10 +26,9 @@ from securegen.ckks.publickey import publish
 from securegen.encrypted_model_scores import read_challenge
 from securegen.errors import ArtefactError, PlanError, ProtocolError, VerificationError
 from securegen.io.envelope import DRAWN_COST, read_drawn, write_drawn
-from securegen.io.kept_arrays import keep_array, kept_array
-from securegen.io.output import PRIVATE_FOLDER, make_folder, write_json
+from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
+from securegen.io.output import PRIVATE_FOLDER, make_folder
 from securegen.io.schema import integer, record
-from securegen.io.strict_json import read_json
 from securegen.model import SelectableReader
 from securegen.private_scores import missing_calls, plan_private, score_weights, use_once
 from securegen.score_promises import PrivacyRules, keep_plan, kept_plan, promise, spend
@@ -118,7 +117,7 @@ def offer(
         kept = {
             "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
         }  # fmt: skip
-        write_json(private / BATCHES, kept, mode=0o600)
+        keep_json(private / BATCHES, kept, mode=0o600)
         about = Announcement(
             plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, bound, cap
         )
@@ -184,7 +183,7 @@ def answer(
     """
     body, plan = read_message(blinded, "blinded scores"), kept_plan(private)
     try:
-        kept = read_json(private / BATCHES, "the batches of an offer", _BATCHES)
+        kept = kept_json(private / BATCHES, "the batches of an offer", _BATCHES)
     except FileNotFoundError:
         raise ArtefactError(f"{private} is not of an offer") from None
     weights = score_weights(plan)
@@ -199,7 +198,7 @@ def answer(
     drawn = read_drawn(private / DRAWN, passphrase)
     opened = [keys.read_secret(path, passphrase=drawn) for path in paths]
     spend(private, inputs, rules)
-    for path in paths:
+    for path in (*paths, private / DRAWN):
         use_once(path)  # a key answers once
     ring, rounded = vendor.key.ring, []
     for entry, key, people in zip(body["batches"], opened, batches, strict=True):

@@ -18,7 +18,7 @@ MODULES = {
 }
 FOUNDATION = {"errors", "vocabulary", "version"}
 NOUNS = FOUNDATION | {"model"}
-DESIGN = NOUNS | {"fixedpoint", "design", "design_binary", "null_model", "kernels"}
+DESIGN = NOUNS | {"fixedpoint", "solving", "design", "design_binary", "null_model", "kernels"}
 ENGINE = DESIGN | {"io", "align", "match", "randomness", "score_plan", "scores", "score_release", "stats"}
 
 # What a room may import of this package, itself aside. A room that is not here may import all but the top.
@@ -34,15 +34,17 @@ ALLOWED = {
     "io": NOUNS,
     "align": NOUNS | {"io"},
     "match": NOUNS | {"io", "align"},
-    "null_model": NOUNS | {"fixedpoint"},
-    "design": NOUNS | {"fixedpoint"},
+    "solving": NOUNS | {"fixedpoint"},
+    "null_model": NOUNS | {"fixedpoint", "solving", "kernels"},
+    "design": NOUNS | {"fixedpoint", "solving"},
     "design_binary": DESIGN,
     "stats": DESIGN | {"io"},
     "engines": DESIGN | {"io"},
     "study": ENGINE | {"governance"},
     "ckks": ENGINE,
     "mpc": ENGINE | {"engines", "federated", "governance", "study"},
-    "federated": ENGINE | {"engines", "governance", "study"},
+    "local": NOUNS | {"io"},
+    "federated": ENGINE | {"engines", "governance", "local", "study"},
     "governance": NOUNS | {"io", "randomness", "provenance", "kernels", "fixedpoint"},
     "concordance": NOUNS,
     "plot": NOUNS | {"io", "stats", "concordance"},

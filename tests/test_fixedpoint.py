@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from securegen import fixedpoint as fp
 from securegen.errors import DesignError, PlanError
+from securegen.solving import Solver
 
 entries = st.integers(-(1 << 40), 1 << 40)
 
@@ -173,6 +174,60 @@ def test_sums_that_could_wrap_are_refused():
     fp.check_sum_bound((1 << 63) - 1, "the sums of QT")
     with pytest.raises(PlanError, match=r"the sums of QT could reach 2\^64"):
         fp.check_sum_bound(1 << 63, "the sums of QT")
+
+
+@given(st.integers(1, 6).flatmap(lambda k: st.tuples(
+    st.lists(st.lists(st.integers(-50, 50), min_size=k, max_size=k), min_size=k, max_size=k),
+    st.lists(st.integers(-(1 << 70), 1 << 70), min_size=k, max_size=k), st.booleans(), st.integers(0, 60),
+)))  # fmt: skip
+def test_rounded_solutions_are_those_of_exact_rationals(system):
+    a, b, definite, bits = system
+    if definite:
+        a = [[sum(x * y for x, y in zip(p, q, strict=True)) for q in a] for p in a]
+    try:
+        exact = fp.solve_exactly(a, [[v] for v in b])
+    except ZeroDivisionError:
+        with pytest.raises(ZeroDivisionError):
+            Solver(a).rounded(b, bits)
+        return
+    expected = [fp.round_half_up(r[0].numerator << bits, r[0].denominator) for r in exact]
+    assert Solver(a).rounded(b, bits) == expected
+
+
+@pytest.mark.parametrize("near", [1.0, 1e-3, 1e-7, 1e-8])
+@pytest.mark.parametrize("k", [1, 2, 13, 30])
+def test_the_certain_way_and_the_exact_way_agree_on_covariates(k, near, monkeypatch):
+    rng = np.random.default_rng(k)
+    x = rng.normal(size=(300, k))
+    x[:, -1] = (x[:, 0] if k > 1 else 1.0) + near * x[:, -1]
+    integers = np.rint(x * 2.0**fp.PRECISE_BITS).astype(np.int64)
+    gram = fp.exact_gram(integers, integers)
+    (cross,) = fp.exact_gram(np.rint(rng.normal(size=(300, 1)) * 2**30).astype(np.int64), integers)
+    numerators, denominator = fp.fraction_free(gram, [[v] for v in cross])
+    exact = [fp.round_half_up(row[0] << 24, denominator) for row in numerators]
+    if near >= 1e-3:  # collinear beyond that is refused before
+        monkeypatch.setattr(fp, "fraction_free", None)  # the certain way is taken
+    assert Solver(gram).rounded(cross, 24) == exact
+
+
+def test_a_tie_is_decided_as_the_exact_rational_is():
+    assert Solver([[2, 0], [0, 8]]).rounded([1, -4], 0) == [1, 0]  # 1/2 and −1/2, rounded up
+    assert Solver([[4, 1], [1, 4]]).rounded([7 * 15, -7 * 15], 23) == [(7 * 5) << 23, -((7 * 5) << 23)]
+
+
+@given(
+    st.lists(st.lists(entries, min_size=3, max_size=3), max_size=6),
+    st.lists(st.integers(-(1 << 90), 1 << 90), min_size=3, max_size=3),
+)
+def test_combinations_are_exact(rows, weights):
+    x = np.array(rows, np.int64).reshape(-1, 3)
+    assert fp.combination(x, weights).tolist() == [sum(map(math.prod, zip(r, weights, strict=True))) for r in rows]
+
+
+@pytest.mark.parametrize("value", [(1 << 40) + 1, np.iinfo(np.int64).min])
+def test_combinations_beyond_the_bound_are_refused(value):
+    with pytest.raises(PlanError, match="not summed exactly"):
+        fp.combination(np.full((1, 1), value), [1])
 
 
 @pytest.mark.parametrize(

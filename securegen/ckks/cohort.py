@@ -34,7 +34,7 @@ from securegen.ckks.retirement import refuse_retired
 from securegen.ckks.uniform import expand_uniform
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
 from securegen.io.locks import only_one
-from securegen.io.output import FOLDER_FOR_OTHERS, PRIVATE_FOLDER, atomic, make_folder
+from securegen.io.output import FOLDER_FOR_OTHERS, PRIVATE_FOLDER, atomic, make_folder, require_space
 from securegen.io.strict_json import parse_json, read_regular
 from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
@@ -238,12 +238,14 @@ def encrypt_cohort(
     """Encrypt every genotype of `reader` into `folder` and keep the checks in `state`.
 
     Raises DesignError when the cohort is not the one that was planned (samples, dosage range), KeyFileError when the key
-    is retired.
+    is retired, StorageError before anything is written when it cannot fit on the disk.
     """
     _check_planned(reader, key, squares)
     refuse_retired(key, state.folder)
     _make_folder(folder, 0o755)
     _make_folder(state.folder, 0o700)
+    size = _least_bytes(reader, key.public.parameters, squares, encryptor)
+    require_space(folder, size - sum(f.stat().st_size for f in folder.glob("*.npy")))
     with state.alone():
         return _encrypt_blocks(reader, key, folder, state, encryptor=encryptor, squares=squares, progress=progress)
 
@@ -309,6 +311,14 @@ def _encrypt_blocks(
         digest, cohort_id, reader.samples, v, reader.dosage_grid, tuple(with_missing), squares, encryptor.name,
         tuple(identities),
     )  # fmt: skip
+
+
+def _least_bytes(reader: GenotypeReader, p: Parameters, squares: bool, encryptor: Encryptor) -> int:
+    """Of the files of a cohort without missing calls: those of their blocks come on top."""
+    blocks, rest = divmod(len(reader.variants), p.block_variants)
+    strands = blocks * codec.strands_of(p.block_variants, p) + (codec.strands_of(rest, p) if rest else 0)
+    halves = 1 if shares_public_half(encryptor.name) else 2
+    return strands * halves * (1 + squares) * p.groups * len(p.ring.primes) * p.ring.n * 4
 
 
 def _resume(state: OwnerState, folder: Path, index: int, identity: str) -> dict[str, Any] | None:

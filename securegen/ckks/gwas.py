@@ -6,7 +6,7 @@ it returns is verified by the owner before anything is shown (see `verify`).
 Work and memory. Each chunk of the design is read (and its seed expanded) once for a batch of blocks whose accumulators
 stay in memory, while the chunk before is summed. A thread takes a few blocks of the batch at a time (see `team`), every
 block being a small matrix of polynomials, its strands, times the matrix of the columns. So memory grows with the number
-of columns, not with N or M.
+of columns, not with N or M; `pass_memory` counts it. Files are mapped, and unmapped as soon as they were used.
 """
 
 from __future__ import annotations
@@ -22,24 +22,23 @@ import numpy as np
 from numba import get_num_threads
 
 from securegen.ckks import artefact, bodies, codec
-from securegen.ckks.codec import CHUNK_GROUPS, chunks
+from securegen.ckks.codec import chunks
 from securegen.ckks.cohort import EncryptedCohort, Progress, _make_folder, no_progress
 from securegen.ckks.encryption import scaled_residues
 from securegen.ckks.layout import has_ones, products
 from securegen.ckks.parameters import Ring
+from securegen.ckks.pass_memory import TEAM, WORKING_BYTES, PassMemory, plan_pass
 from securegen.ckks.studydesign import EncryptedDesign
 from securegen.ckks.team import Team
 from securegen.ckks.uniform import expand_uniform
 from securegen.errors import ArtefactError
 from securegen.kernels.fold import fold_tiles
+from securegen.kernels.product_tile import square_side
 from securegen.kernels.residue_matmul import LANES, PackedColumns, matmul_residues, pack_columns
 from securegen.kernels.threads import in_threads
 from securegen.randomness import KEY_BYTES
 
-BATCH_BYTES = 256 << 20
 Packed = dict[str, PackedColumns]
-AHEAD_BYTES = 192 << 20  # columns of a chunk that are small enough to be in memory twice
-TEAM = 5  # blocks that a thread sums together at most
 
 
 def associate(
@@ -48,11 +47,11 @@ def associate(
     folder: Path,
     *,
     progress: Progress = no_progress,
-    batch_bytes: int = BATCH_BYTES,
+    batch_bytes: int = WORKING_BYTES,
 ) -> str:
     """Sum every stream of every block against every column; write the results folder and return its digest.
 
-    batch_bytes: of accumulators at a time. The threads are as many as Numba may use (`numba.set_num_threads`).
+    batch_bytes: of working memory, see `memory_of`. The threads are as many as Numba may use (`numba.set_num_threads`).
     Raises ArtefactError when the design was not made for this cohort or a file was altered.
     """
     if design.body["cohort"] != cohort.digest:
@@ -72,9 +71,10 @@ def associate(
     threads = get_num_threads()
     done = _Counter(len(streams) * len(chunks(cohort.parameters)), progress)
     entries: list[dict[str, Any]] = []
-    for first, last in _batches(cohort, columns, batch_bytes):
+    memory = _memory(cohort, columns, batch_bytes)
+    for first, last in memory.batches:
         teams = [Team(members, cohort, wanted, columns.count) for members in _teams(cohort, first, last, threads)]
-        _sum_chunks(teams, cohort, columns, threads, done)
+        _sum_chunks(teams, cohort, columns, threads, memory.early, done)
 
         def write(team: Team) -> list[dict[str, Any]]:
             return [vars(artefact.write_entry(folder, f"block-{b:06d}.npy", flat)) for b, flat in team.results(design)]
@@ -137,25 +137,26 @@ class Columns:
                 out[stream] = pack_columns(halves)
         return out
 
-    def bytes(self, groups: int) -> int:
-        """Memory of the polynomials of so many groups."""
-        ring = self._design.public.parameters.ring
-        return groups * (self._design.encrypted + 1) * len(ring.primes) * ring.n * 4
+    @property
+    def packed(self) -> int:
+        """Polynomials a group in memory: streams with the same columns share them, and squares are filled up."""
+        side = square_side()
+        shared = {tuple(i): self.count[s] for s, i in reversed(self._index.items())}
+        return sum(-(-count // side) * side for count in shared.values())
+
+    @property
+    def stored(self) -> int:
+        """Polynomials a group in the design's files."""
+        return self._design.encrypted * (1 if self._design.shared else 2)
 
 
-def _batches(cohort: EncryptedCohort, columns: Columns, batch_bytes: int) -> list[tuple[int, int]]:
-    """(first, last) blocks whose accumulators fit."""
-    ring = cohort.parameters.ring
-    polynomial = len(ring.primes) * ring.n * 4
-    out, start, size = [], 0, 0
-    for b, part in enumerate(cohort.blocks):
-        rows = cohort.strands(b) + (1 if cohort.shared else cohort.strands(b))
-        need = sum(rows * columns.count[s] for s in part["streams"]) * polynomial
-        if size and size + need > batch_bytes:
-            out.append((start, b))
-            start, size = b, 0
-        size += need
-    return [*out, (start, len(cohort.blocks))]
+def memory_of(cohort: EncryptedCohort, design: EncryptedDesign, batch_bytes: int = WORKING_BYTES) -> PassMemory:
+    """What `associate` will take beside the program itself. `working` is above batch_bytes where less cannot do."""
+    return _memory(cohort, Columns(design), batch_bytes)
+
+
+def _memory(cohort: EncryptedCohort, columns: Columns, batch_bytes: int) -> PassMemory:
+    return plan_pass(cohort, columns.count, columns.stored, columns.packed, batch_bytes, get_num_threads())
 
 
 def _teams(cohort: EncryptedCohort, first: int, last: int, threads: int) -> list[range]:
@@ -171,10 +172,11 @@ def _teams(cohort: EncryptedCohort, first: int, last: int, threads: int) -> list
     return out
 
 
-def _sum_chunks(teams: list[Team], cohort: EncryptedCohort, columns: Columns, threads: int, done: _Counter) -> None:
-    """Add every chunk to every team, a chunk at a time; the columns of the next are read meanwhile if they are small."""
+def _sum_chunks(
+    teams: list[Team], cohort: EncryptedCohort, columns: Columns, threads: int, early: bool, done: _Counter
+) -> None:
+    """Add every chunk to every team, a chunk at a time; early: the columns of the next are read meanwhile."""
     count = len(chunks(cohort.parameters))
-    early = threads > 1 and columns.bytes(CHUNK_GROUPS) <= AHEAD_BYTES
     with ThreadPoolExecutor(1) as reader:
         ahead = _submit(reader, columns.read, 0)
         for chunk in range(count):

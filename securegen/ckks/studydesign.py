@@ -299,7 +299,8 @@ class EncryptedDesign:
 
     def read_columns(self, chunk: int) -> Ciphertexts:
         """Both halves of the columns of one chunk, (k, T, G, J, L) and (k, T, G, 1 or J, L)."""
-        return self._read(self.body["columns"][chunk], chunks(self.public.parameters)[chunk][1], self.encrypted)
+        groups, entries = chunks(self.public.parameters)[chunk][1], self.body["columns"][chunk]
+        return self._read(entries, groups, self.encrypted)
 
     def read_squares(self, block: int, count: int) -> Ciphertexts:
         """The owner's Σ g² of one block, `count` ciphertexts: (k, T, 1, C, L) and (k, T, 1, 1 or C, L)."""
@@ -307,7 +308,10 @@ class EncryptedDesign:
 
     def _read(self, entries: list[dict[str, Any]], groups: int, count: int) -> Ciphertexts:
         p = self.public.parameters
-        c0 = artefact.load_array(self.folder, entries[0], ciphertext_shape(p, groups, count))
+        c0 = artefact.map_array(self.folder, entries[0], ciphertext_shape(p, groups, count))
+        if len(entries) == 2:
+            c1 = artefact.map_array(self.folder, entries[1], ciphertext_shape(p, groups, 1 if self.shared else count))
+            return Ciphertexts(c0, c1)
         c1 = np.empty(ciphertext_shape(p, groups, 1 if self.shared else count), np.uint32)
         cohort.read_second_halves(self.folder, entries, p.ring, c1)
         return Ciphertexts(c0, c1)

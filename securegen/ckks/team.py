@@ -41,11 +41,13 @@ class Team:
         }
 
     def add(self, chunk: int, columns: Future[dict[str, PackedColumns]]) -> None:
-        """Read one chunk of every block and add its products with the columns of each stream, once these are there."""
+        """Read one chunk of every block and add its products with the columns of each stream."""
         primes = np.array(self._cohort.parameters.ring.primes, np.uint64)
+        packed = columns.result()  # first: the files of the design are unmapped before those of the cohort are mapped
         for stream, blocks in self.blocks.items():
             rows = [self._cohort.rows(b, stream, chunk) for b in blocks]
-            matmul_residues(rows, columns.result()[stream], primes, self.sums[stream], threads=1)
+            matmul_residues(rows, packed[stream], primes, self.sums[stream], threads=1)
+            del rows
 
     def results(self, design: EncryptedDesign) -> Iterator[tuple[int, np.ndarray]]:
         """(block, its results (k, words) uint32 as `layout` has them)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def command(
     from securegen.ckks.retirement import refuse_retired
     from securegen.stats.tables import table_path
 
+    os.umask(0o077)  # what is decrypted is for its owner alone
     opt.use_threads(threads)
     form = form_from(options)
     log = CommandLog(out, "decrypt", quiet=quiet, private=True)

@@ -57,11 +57,32 @@ def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, 
         _check(Path(cohort), Path(design))
         stop_rehearsal([f"{out}.results", *log.files])
     load_kernels()
+    _say_memory(Path(cohort), Path(design), memory, log)
     with log.stage("gwas"), progress("associating", unit="chunks", quiet=log.quiet) as report:
         results = api.associate(cohort, design, f"{out}.results", progress=report, memory_bytes=memory and memory << 20)
     size = folder_bytes(results)
     log(f"wrote {results} ({size / 1e6:.1f} MB) for the owner: securegen decrypt --results {results} …")
     log.write(engine="ckks", role="server", bytes={"results": size})
+
+
+def _say_memory(cohort: Path, design: Path, memory: int | None, log: RunLog) -> None:
+    """What the pass will take, before it begins."""
+    from securegen.ckks import gwas
+    from securegen.ckks.cohort import open_cohort
+    from securegen.ckks.studydesign import open_design
+
+    opened = open_cohort(cohort)
+    limit = memory << 20 if memory else gwas.WORKING_BYTES
+    planned = gwas.memory_of(opened, open_design(design, opened.public), limit)
+    if planned.working > limit:
+        log(
+            f"WARNING: {planned.working / 2**20:.0f} MB of working memory are the least for this design, more than --memory "
+            f"{limit >> 20}; fewer --threads need less"
+        )
+    log(
+        f"memory: {planned.working / 2**20:.0f} MB for sums, columns and buffers, beside it up to "
+        f"{planned.mapped / 2**20:.0f} MB of mapped files and the program itself"
+    )
 
 
 def _check(cohort: Path, design: Path) -> None:

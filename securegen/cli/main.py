@@ -13,8 +13,10 @@ from securegen.cli import crash
 from securegen.cli.command import JSON, Group, example, print_record
 from securegen.cli.examples import EXAMPLES
 from securegen.cli.lockdown import lock_down_process
+from securegen.cli.signals import Ended, orderly_end
 from securegen.errors import SecuregenError, StorageError
 from securegen.io.schema import one_line
+from securegen.local.processes import end_with_parent
 from securegen.version import VERSION
 
 # In the order in which people meet them.
@@ -52,6 +54,7 @@ SECTIONS = {
         "completion": "Print a script for the shell that completes commands and options.",
     },
 }
+GO_ON = "what was written whole is kept, run the command again to go on"
 COMMANDS = {name: text for section in SECTIONS.values() for name, text in section.items()}
 
 
@@ -141,6 +144,7 @@ def main() -> None:
 
 def entry() -> None:
     """Run the command line. Whatever happens, one line on standard error and an exit code; never a traceback."""
+    end_with_parent()
     crash.open_streams()
     code = _run()
     if (why := crash.settle_streams()) is not None and not code:
@@ -152,7 +156,7 @@ def entry() -> None:
 
 def _run() -> int:
     try:
-        with crash.no_traceback():
+        with orderly_end(), crash.no_traceback():
             code = main(prog_name="securegen", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
@@ -164,8 +168,11 @@ def _run() -> int:
         _say(f"Error: {error}")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("Interrupted; what was written whole is kept, run the command again to go on")
+        _say(f"Interrupted; {GO_ON}")
         return 130
+    except Ended as error:
+        _say(f"Ended by {error.name}; {GO_ON}")
+        return error.exit_code
 
 
 def _say(text: str) -> None:

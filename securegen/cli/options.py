@@ -184,7 +184,10 @@ def run_options(command: Callable, *, config: str = "--config") -> Callable:
         [
             click.option("--out", default="securegen", show_default=True, metavar="PREFIX", help="Prefix of what is written."),
             click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads [all cores]."),
-            click.option("--memory", type=click.IntRange(64), metavar="MB", help="Working memory of the kernels [256]."),
+            click.option(
+                "--memory", type=click.IntRange(64), metavar="MB",
+                help="Working memory of the server's sums; mapped files come beside it [512].",
+            ),
             click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
         ]
     )(common_options(command, config=config))  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 @contextlib.contextmanager
 def progress(label: str, *, unit: str = "blocks", quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Yield a callback (done, total); it may be called from several threads."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or sys.stderr.closed or not sys.stderr.isatty():
         yield lambda done, total: None
         return
     from rich.console import Console

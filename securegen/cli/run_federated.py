@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 
 from securegen.cli.summary import print_summaries, promises
@@ -11,7 +10,8 @@ from securegen.design import Analysis
 from securegen.errors import PolicyError, SecuregenError, UsageError
 from securegen.federated import rehearsal
 from securegen.federated.variant_sums import Withheld
-from securegen.io.output import copy_file, make_working_folder
+from securegen.io.output import copy_file
+from securegen.local import folders
 from securegen.provenance import RunLog
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
@@ -28,8 +28,7 @@ def run_federated(
     if len(members) > 1 and sites not in (None, len(members)):
         raise UsageError(f"--sites {sites} with {len(members)} filesets: one fileset is one site")
     inputs = members[0]
-    work = make_working_folder(f"{out}.sites")
-    try:
+    with folders.working_folder(out, folders.SITES, keep=keep_files, log=log) as work:
         with log.stage("plan"):
             if len(members) > 1:
                 local = [rehearsal.LocalSite(f"site{i + 1}", m.genotypes, None) for i, m in enumerate(members)]
@@ -74,11 +73,6 @@ def run_federated(
             peak_rss_bytes=max(r["peak_rss_bytes"] for r in records), **{name: records[0][name] for name in own},
         )  # fmt: skip
         return tables
-    finally:
-        if keep_files:
-            log(f"kept {work}")
-        else:
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def _digests(members: Sequence[Inputs]) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from securegen.cli.table_form import TableForm, convert, form_from, table_option
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.openings import ALL, STRICT
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
+from securegen.local.folders import PARTIES, working_folder
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, table_path
@@ -102,6 +102,7 @@ def run_ckks(
     from securegen.cli.plan import describe
     from securegen.io.envelope import DRAWN_COST
 
+    os.umask(0o077)  # what is decrypted is for its owner alone
     with log.stage("plan"):
         study = opt.open_study(inputs, log, qc_only=qc_only)
         plan = api.plan(study)
@@ -292,7 +293,7 @@ def _compare(
     """Run the plain engine beside and compare the tables byte for byte. Raises SecuregenError when they differ."""
     from securegen import api
 
-    with tempfile.TemporaryDirectory() as folder:
+    with working_folder(log.out, PARTIES, keep=False, log=log) as folder:
         study = opt.open_study(inputs, RunLog(f"{folder}/p", "compare", quiet=True))
         if reveal:
             from securegen.stats.projected_tables import plain_projected

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +13,12 @@ from securegen.cli import options as opt
 from securegen.cli.summary import print_summaries, promises
 from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.design import Analysis
-from securegen.errors import PeerError, ProtocolError, SecuregenError, UsageError
-from securegen.federated.rehearsal import start
+from securegen.errors import UsageError
 from securegen.governance.openings import STRICT
-from securegen.io.output import copy_file, make_working_folder
+from securegen.io.output import copy_file
 from securegen.io.strict_json import read_json
+from securegen.local.folders import PARTIES, working_folder
+from securegen.local.processes import run_together
 from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, ROLES, VERTICAL
 from securegen.mpc.gwas import ask_consent
 from securegen.mpc.local import local_study
@@ -62,8 +61,7 @@ def run_mpc(
     """Make keys and parties.toml for this run, start every party, gather tables and records."""
     inputs = members[0]
     split = check(members, choices, filters)
-    work = make_working_folder(f"{out}.parties")
-    try:
+    with working_folder(out, PARTIES, keep=keep_files, log=log) as work:
         with log.stage("plan"):
             design = opt.open_study(inputs, log).design
             limit = len(design.columns.names)
@@ -77,13 +75,6 @@ def run_mpc(
         convert(tables, out, form, log, covariates=covariates_of(inputs))
         _finish(inputs, split, tables, records, log)
         return tables
-    finally:
-        if keep_files:
-            log(f"kept {work}")
-            for key in work.glob("*.key"):
-                key.unlink()
-        else:
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def check(members: Sequence[Inputs], choices: Choices, filters: Filters) -> str:
@@ -148,26 +139,12 @@ def _owner_calls(inputs: Inputs, choices: Choices, split: str, limit: int) -> di
 
 def run_parties(work: Path, calls: dict[str, list[str]], digits: int) -> dict[str, dict[str, Any]]:
     """Every party's run.json. Raises the error of the party that failed first of itself, with its exit code."""
-    running: dict[str, subprocess.Popen] = {}
-    try:
-        for name, call in calls.items():
-            more = ["--digits", str(digits)] if call[0] == "party" else []
-            place = ["--config", str(work / "parties.toml"), "--name", name, "--out", str(work / name)]
-            running[name] = start([sys.executable, "-m", "securegen", *call, *more, *place, "--quiet"])
-        said = {name: process.communicate()[1] for name, process in running.items()}
-    finally:
-        for process in running.values():
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
-    failed = [n for n in running if running[n].returncode]
-    others = (PeerError.exit_code, ProtocolError.exit_code)  # of parties that only heard of it
-    failed.sort(key=lambda n: running[n].returncode in others)
-    if failed:
-        code = running[failed[0]].returncode
-        error = SecuregenError(said[failed[0]].strip().removeprefix("Error: "))
-        error.exit_code = code if code > 0 else 1
-        raise error
+    commands = {}
+    for name, call in calls.items():
+        more = ["--digits", str(digits)] if call[0] == "party" else []
+        place = ["--config", str(work / "parties.toml"), "--name", name, "--out", str(work / name)]
+        commands[name] = [sys.executable, "-m", "securegen", *call, *more, *place, "--quiet"]
+    run_together(commands)
     return {name: read_json(work / f"{name}.run.json", "the record of a run") for name in calls}
 
 

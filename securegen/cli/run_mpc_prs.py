@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import fields
 
 from securegen.cli.run_mpc import TIMEOUT, genotype_flags, run_parties
 from securegen.cli.summary import print_costs
 from securegen.errors import UsageError
-from securegen.io.output import PRIVATE, copy_file, make_working_folder
+from securegen.io.output import PRIVATE, copy_file
+from securegen.local.folders import PARTIES, working_folder
 from securegen.mpc.deployment import ROLES, SCORES
 from securegen.mpc.local import local_study
 from securegen.provenance import RunLog
@@ -29,7 +29,6 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
         raise UsageError(
             f"{odd[0].replace('_', ' ')} cannot be chosen with --engine mpc: the model's owner does not see genotypes"
         )
-    work = make_working_folder(f"{out}.parties")
     model = ["party", "--role", "model", "--reply-limit", str(1 << 40)]
     for path in inputs.score:
         model += ["--score", os.path.abspath(path)]
@@ -39,18 +38,11 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
         model += ["--allow-small-score", name]
     calls = {"genotypes": ["party", "--role", "genotypes", *genotype_flags(genotypes)], "model": model}
     calls["dealer"] = ["dealer"]
-    try:
+    with working_folder(out, PARTIES, keep=keep_files, log=log) as work:
         local_study(work, ROLES[SCORES], timeout=TIMEOUT)
         records = run_parties(work, calls, inputs.digits)
         (made,) = records["genotypes"]["files"]
         copy_file(made, f"{out}.sscore", mode=PRIVATE)
-    finally:
-        if keep_files:
-            log(f"kept {work}")
-            for key in work.glob("*.key"):
-                key.unlink()
-        else:
-            shutil.rmtree(work, ignore_errors=True)
     sent = {name: record["bytes"]["sent"][name] for name, record in records.items()}
     dealt = sent.pop("dealer")
     log.seconds["offline"] = records["dealer"]["seconds"]["offline"]

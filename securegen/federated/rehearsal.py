@@ -5,12 +5,9 @@ The caller holds everybody's data, so nothing is hidden from it: this shows and 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from securegen import align
-from securegen.errors import PeerError, SecuregenError, UsageError
+from securegen.errors import SecuregenError, UsageError
 from securegen.federated import hub, identity, studyfile
 from securegen.federated.message_folder import SUFFIX
 from securegen.federated.studyfile import CASE_CONTROL_01, CASE_CONTROL_12, QUANTITATIVE, Site, Study, TraitColumn
@@ -29,6 +26,7 @@ from securegen.governance.openings import ALL, STRICT
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.output import write_text
 from securegen.io.tables import read_table
+from securegen.local.processes import run_together, start  # noqa: F401 (start: a site alone)
 from securegen.model import GenotypeReader, Samples
 from securegen.stats.qc import Filters
 from securegen.study import Inputs, Log, open_genotypes
@@ -142,39 +140,9 @@ def site_command(work: Path, inputs: Inputs, site: LocalSite, filters: Filters, 
     return [*call, "--wait", str(wait), "--threads", "1", "--out", str(private / "result"), "--quiet"]
 
 
-def start(call: Sequence[str]) -> subprocess.Popen:
-    """Start one site, with nothing of this process's environment that concerns securegen."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SECUREGEN_")}
-    environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-    # several sites share these processors: idle threads of one must not spin against the work of another
-    environment |= {"NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(call, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
 def run_sites(calls: Sequence[Sequence[str]]) -> None:
-    """Run all sites side by side. Raises SecuregenError with the message and exit code of the one that fails, not of those
-    that heard of it."""
-    running = [start(call) for call in calls]
-    try:
-        while any(p.poll() is None for p in running):
-            if any(p.returncode not in (None, 0) for p in running):
-                break
-            time.sleep(0.02)
-        if any(p.poll() == PeerError.exit_code for p in running):
-            for process in running:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(LATE)
-        bad = [p for p in running if p.returncode not in (None, 0)]
-        failed = min(bad, key=lambda p: p.returncode == PeerError.exit_code, default=None)
-        if failed is not None and failed.stderr is not None:
-            error = SecuregenError(failed.stderr.read().strip().removeprefix("Error: "))
-            error.exit_code = failed.returncode if failed.returncode > 0 else 1
-            raise error
-    finally:
-        for process in running:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
+    """Run all sites side by side. Raises SecuregenError with the message and exit code of the first that fails."""
+    run_together({f"site {i + 1}": call for i, call in enumerate(calls)})
 
 
 def refusals(work: Path, sites: Sequence[LocalSite]) -> list[str]:

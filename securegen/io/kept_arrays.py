@@ -1,4 +1,4 @@
-"""Arrays that an owner keeps for a later run, each beside its BLAKE3 digest: a damaged one would make wrong numbers."""
+"""What an owner keeps for a later run, each file beside its BLAKE3 digest: a damaged one would make wrong numbers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,37 @@ import numpy as np
 from blake3 import blake3
 
 from securegen.errors import ArtefactError
-from securegen.io.output import write_array, write_text
+from securegen.io.output import write_array, write_json, write_text
+from securegen.io.schema import Check
+from securegen.io.strict_json import read_json
 
 
 def keep_array(path: Path, array: np.ndarray, **options: Any) -> None:
     """Write PATH (.npy) and PATH.blake3; options as `output.atomic`. Raises StorageError."""
     write_array(path, array, **options)
     write_text(_digest_path(path), _digest(path), **options)
+
+
+def keep_json(path: Path, value: Any, **options: Any) -> None:
+    """Write PATH and PATH.blake3; options as `output.atomic`. Raises StorageError."""
+    write_json(path, value, **options)
+    write_text(_digest_path(path), _digest(path), **options)
+
+
+def kept_json(path: Path, what: str, check: Check) -> Any:
+    """The value kept before, as `check` returns it; what: as in `read_json`.
+
+    Raises FileNotFoundError when it is absent, ArtefactError when it has changed since or `check` refuses it.
+    """
+    if not path.exists():
+        raise FileNotFoundError(path)
+    try:
+        whole = _digest(path) == _digest_path(path).read_text()
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} cannot be read with its digest: {error}") from None
+    if not whole:
+        raise ArtefactError(f"{path} has changed since it was written: restore it, or begin anew")
+    return read_json(path, what, check)
 
 
 def kept_array(path: Path, *, mapped: bool = False) -> np.ndarray:

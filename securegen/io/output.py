@@ -153,6 +153,19 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def require_space(folder: Path, size: int) -> None:
+    """Raise StorageError unless the file system of a folder has room for so many bytes more, as far as it tells."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return
+    if size > free:
+        raise StorageError(
+            f"{folder} needs {size / 1e6:.1f} MB at least and {free / 1e6:.1f} MB are free there: nothing was written; "
+            "choose another folder or make room"
+        )
+
+
 def write_text(path: str | Path, text: str, **options: Any) -> None:
     """Write a text as UTF-8; names of files in it keep their bytes. Options as `atomic`."""
     with atomic(path, **options) as stream:

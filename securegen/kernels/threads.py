@@ -20,7 +20,8 @@ PIECES = 8  # a thread, so that a slow core does not hold up the others
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int | None = None) -> list[Result]:
     """work(item) for every item, in order. threads: how many at once; None for Numba's number (`set_num_threads`).
 
-    What `work` raises is raised here.
+    What `work` raises is raised here; so is a signal's exception, and in both cases nothing new is begun. Where the system
+    refuses a thread, fewer work.
 
     >>> in_threads(lambda x: x + 1, [1, 2, 3], threads=2)
     [2, 3, 4]
@@ -46,17 +47,24 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], *, threads
         finally:
             set_num_threads(before)
 
-    helpers = []
-    for _ in range(threads - 1):
-        helper = Thread(target=take)
-        try:
-            helper.start()
-        except RuntimeError:  # the system allows no more: those that there are do it all
-            break
-        helpers.append(helper)
-    take()
-    for helper in helpers:
-        helper.join()
+    helpers: list[Thread] = []
+    try:
+        for _ in range(threads - 1):
+            helper = Thread(target=take)
+            try:
+                helper.start()
+            except RuntimeError:  # the system gives no more: those that there are do the work
+                break
+            helpers.append(helper)
+        take()
+        for helper in helpers:
+            helper.join()
+    except BaseException:  # a signal, met outside `take`
+        for _ in places:
+            pass
+        for helper in helpers:
+            helper.join()
+        raise
     if failures:
         raise failures[0]
     return [out[place] for place in range(len(items))]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from support import MemoryReader
 
 import securegen as sg
 from securegen.ckks import artefact, cohort, keys
-from securegen.ckks.encryption import ENCRYPTORS
+from securegen.ckks.encryption import ENCRYPTORS, OwnEncryptor
 from securegen.ckks.planner import Workload, choose
 from securegen.errors import ArtefactError, StorageError
+from securegen.io import output
 
 SAMPLES = 20
 
@@ -212,3 +214,24 @@ def test_kill_minus_nine(small, small_key, small_study, small_encrypted, tmp_pat
     for ours, plain in zip(tables, sg.plain_tables(small_study, str(tmp_path / "p")), strict=True):
         assert Path(ours.path).read_bytes() == Path(plain.path).read_bytes()
     shutil.rmtree(folder)
+
+
+def test_a_disk_that_is_too_small_is_noticed_before_anything_is_written(small_study, small_key, tmp_path, monkeypatch):
+    """The size of the genotypes' ciphertexts is known beforehand; what is there already counts for it."""
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_000_000))
+    with pytest.raises(StorageError, match=r"study.cohort needs \d+\.\d MB at least and 1\.0 MB are free there"):
+        sg.encrypt(small_study, small_key, tmp_path / "study")
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+    monkeypatch.undo()
+    made = sg.encrypt(small_study, small_key, tmp_path / "study")
+    stored = sum(p.stat().st_size for p in made.cohort.glob("g-*"))
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    assert (
+        0.95
+        < cohort._least_bytes(small_study.reader, small_key.public.parameters, False, OwnEncryptor(small_key)) / stored
+        <= 1
+    )
+    again = sg.encrypt(
+        small_study, small_key, tmp_path / "study", overwrite=True
+    )  # what is there already needs no room
+    assert again.cohort == made.cohort

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import weakref
 
 import numba
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from support import MemoryReader
 
-from securegen.ckks import artefact, cohort, gwas, studydesign, team
+from securegen.ckks import artefact, cohort, gwas, pass_memory, studydesign, team
 from securegen.ckks.encryption import OwnEncryptor
 from securegen.ckks.keys import generate
 from securegen.ckks.planner import Workload, choose
@@ -98,3 +99,29 @@ def test_damage_found_by_a_thread_stops_the_run(damage, encrypted, tmp_path):
         assert not (tmp_path / "results" / artefact.MANIFEST).exists()
     finally:
         path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("limit", [1, 3 << 20, 1 << 28])
+def test_the_memory_that_is_planned_is_what_is_taken(limit, encrypted, tmp_path):
+    """Sums, columns and buffers, and no more than the odd megabyte beside them."""
+    gwas.load_kernels()
+    planned = gwas.memory_of(*encrypted, limit)
+    assert planned.working <= limit or len(planned.batches) == BLOCKS
+    tracemalloc.start()
+    try:
+        gwas.associate(*encrypted, tmp_path / "results", batch_bytes=limit)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert planned.working / 4 < peak < planned.working + (3 << 20)
+
+
+def test_a_plan_counts_columns_and_buffers_and_not_sums_alone(encrypted):
+    """Fifty phenotypes of ten thousand people: what is left for sums is what the rest leaves."""
+    opened, design = encrypted
+    few = gwas.memory_of(opened, design, 64 << 20)
+    counts = {s: c * 20 for s, c in gwas.Columns(design).count.items()}
+    many = pass_memory.plan_pass(opened, counts, 20, 400, 64 << 20, 2)
+    assert len(many.batches) >= len(few.batches) and many.working > few.working and many.mapped > 0
+    more = pass_memory.plan_pass(opened, counts, 20, 400, 640 << 20, 2)
+    assert len(more.batches) < len(many.batches) or len(many.batches) == 1

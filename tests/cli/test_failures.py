@@ -250,6 +250,21 @@ def test_results_cannot_be_written(steps, small, tmp_path):
         )
 
 
+def test_parties_cannot_write_through_a_file(small, tmp_path):
+    """Keys, working folders and tables of the other engines."""
+    (tmp_path / "file").write_text("")
+    local = ["run-local", "gwas", *small.options(), "--quiet", "--out", tmp_path / "file" / "t", "--engine"]
+    for call in (
+        ["certs", "init-ca", "--dir", tmp_path / "file" / "ca"],
+        ["certs", "request", "--dir", tmp_path / "file", "--name", "ada"],
+        [*local, "threshold"],
+        [*local, "mpc", "--split", "vertical", "--reveal", "aggregates", "--consent-aggregates"],
+    ):
+        done = securegen(*call)
+        assert done.code == 9 and re.match("Error: cannot [^\n]*\n$", done.err), done.err
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
 def in_little_space(limit: int, *arguments: object) -> subprocess.CompletedProcess:
     """Run a command whose files may not grow beyond `limit` bytes, as on a disk that is full."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
@@ -268,6 +283,25 @@ def test_a_full_disk_while_encrypting_and_decrypting(steps, small, tmp_path):
     assert done.returncode == 9 and re.search("t.QT2?.glm.linear: File too large", done.stderr), done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e.cohort", "e.owner"]
     assert not Path(f"{steps.owner / 'key.secret'}.retired").exists()
+
+
+def test_a_table_that_does_not_fit_is_not_half_there(small, tmp_path, monkeypatch):
+    """The last step of a run of parties: their table is copied to its final name."""
+    from securegen.io import output
+
+    def full(reading, writing, size):
+        writing.write(reading.read(1000))
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "t.QT.glm.linear").write_text("of an earlier run")
+    monkeypatch.setattr(output.shutil, "copyfileobj", full)
+    done = securegen(
+        "run-local", "gwas", "--engine", "mpc", "--split", "vertical", "--reveal", "aggregates", "--consent-aggregates",
+        *small.options(), "--quiet", "--out", tmp_path / "t",
+    )  # fmt: skip
+    assert (done.code, done.err) == (9, f"Error: cannot write {tmp_path}/t.QT.glm.linear: No space left on device\n")
+    assert (tmp_path / "t.QT.glm.linear").read_text() == "of an earlier run"
+    assert [p.name for p in tmp_path.iterdir()] == ["t.QT.glm.linear"]
 
 
 def test_a_disk_that_is_full_for_the_second_table_only(steps, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from support import securegen
 
+from securegen.io.output import FOLDER_FOR_OTHERS, FOR_OTHERS
 from securegen.version import VERSION
 from securegen.vocabulary import LINEAR_COLUMNS
 
@@ -184,3 +185,12 @@ def test_threads_and_memory_change_no_digit(small, plain, tmp_path):
 def test_help_and_version(arguments):
     done = securegen(*arguments)
     assert done.code == 0 and done.err == "" and ("Usage" in done.out or VERSION in done.out)
+
+
+def test_what_is_decrypted_is_for_its_owner_alone_and_what_travels_is_not(steps):
+    """The tests' umask is 022."""
+    mode = lambda path: stat.S_IMODE(path.stat().st_mode)  # noqa: E731
+    assert mode(steps.owner / "final.QT.glm.linear") == 0o600
+    assert not mode(steps.owner / "key.public") & 0o133 and mode(steps.owner / "key.public") & 0o044
+    assert mode(steps.server / "study.cohort" / "manifest.json") == FOR_OTHERS
+    assert mode(steps.server / "study.cohort") == FOLDER_FOR_OTHERS

@@ -40,14 +40,14 @@ def local(small, tmp_path_factory):
     """run-local on the simulated cohort, with what the server process was given."""
     out = tmp_path_factory.mktemp("local") / "run"
     seen: list[dict] = []
-    original = subprocess.run
+    original = subprocess.Popen
 
     def spy(call, **options):
         seen.append({"call": call, "files": sorted(p.name for p in Path(options["cwd"]).rglob("*")), **options})
         return original(call, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocess, "run", spy)
+        patch.setattr(subprocess, "Popen", spy)
         done = securegen(
             "run-local", "gwas", "--engine", "ckks", *small.options(), "--compare-plain", "--out", out,
             environment={"SECUREGEN_PASSPHRASE": "not for the server"},
@@ -86,20 +86,20 @@ def test_the_server_is_a_process_without_key_or_environment(local):
 def test_a_dishonest_server_is_refused(small, tmp_path, monkeypatch):
     """The server process returns block files of zeros with a manifest that fits: exit code 8, nothing is left."""
     from securegen.ckks import artefact
+    from securegen.cli import run_local_parties
 
-    original = subprocess.run
+    original = run_local_parties.run_together
 
-    def cheat(call, **options):
-        done = original(call, **options)
-        folder = Path(options["cwd"]) / "study.results"
+    def cheat(calls, **options):
+        original(calls, **options)
+        folder = options["folder"] / "study.results"
         body = artefact.read_manifest(folder, "results", None)
         for i, entry in enumerate(body["blocks"]):
             array = np.load(folder / entry["name"])
             body["blocks"][i] = vars(artefact.write_entry(folder, entry["name"], np.zeros_like(array)))
         artefact.write_manifest(folder, "results", body, None)
-        return done
 
-    monkeypatch.setattr(subprocess, "run", cheat)
+    monkeypatch.setattr(run_local_parties, "run_together", cheat)
     done = securegen("run-local", "gwas", "--engine", "ckks", *small.options(), "--quiet", "--out", tmp_path / "run")
     assert done.code == 8 and done.err.startswith("Error: the result failed verification")
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from securegen.errors import ArtefactError
-from securegen.io.kept_arrays import keep_array, kept_array
+from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
+from securegen.io.schema import integer, record
 
 
 @pytest.mark.parametrize("mapped", [False, True])
@@ -35,3 +36,23 @@ def test_what_is_no_kept_array_is_an_error_that_names_it(tmp_path, harm):
         path.write_bytes(b"" if harm == "empty" else path.read_bytes()[:-1])
     with pytest.raises(ArtefactError, match="masks.npy"):
         kept_array(path)
+
+
+def test_every_damage_of_a_kept_value_is_seen(tmp_path):
+    """Each bit of the file: without the digest a scale of 41 bits would be one of 40."""
+    path, check = tmp_path / "kept.json", record(scale=integer(1, 64))
+    keep_json(path, {"scale": 41}, mode=0o600)
+    assert kept_json(path, "a scale", check) == {"scale": 41}
+    whole = path.read_bytes()
+    for i in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[i // 8] ^= 1 << i % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ArtefactError, match="has changed since it was written"):
+            kept_json(path, "a scale", check)
+    (tmp_path / "kept.json.blake3").unlink()
+    with pytest.raises(ArtefactError, match="cannot be read with its digest"):
+        kept_json(path, "a scale", check)
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        kept_json(path, "a scale", check)

@@ -45,3 +45,36 @@ def test_kernels_work_alone_within_a_thread_and_the_setting_comes_back():
     meeting = threading.Barrier(2, timeout=20)
     assert in_threads(lambda _: (meeting.wait(), numba.get_num_threads())[1], range(2), threads=2) == [1, 1]
     assert numba.get_num_threads() == before
+
+
+def test_where_the_system_gives_no_thread_one_does_the_work(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert in_threads(lambda x: x + 1, range(5), threads=3) == [1, 2, 3, 4, 5]
+
+
+def test_a_signal_while_waiting_for_the_others_is_raised_when_they_have_ended():
+    ended, inside, done = [], threading.Event(), threading.Event()
+
+    def work(item):
+        if threading.current_thread() is threading.main_thread():
+            inside.wait(20)
+        else:
+            inside.set()
+            done.wait(20)
+            ended.append(item)
+
+    join = threading.Thread.join
+
+    def interrupted(self, timeout=None):
+        if not done.is_set():
+            done.set()
+            raise SystemExit(143)
+        join(self, timeout)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(threading.Thread, "join", interrupted)
+        in_threads(work, range(2), threads=2)
+    assert len(ended) == 1
