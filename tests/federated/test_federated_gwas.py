@@ -25,6 +25,7 @@ from securegen.federated.projection import project, read_loadings
 from securegen.federated.site import run_site
 from securegen.federated.variants import write_variants
 from securegen.io.genotypes import GenotypeFiles
+from securegen.local import processes
 from securegen.stats.qc import Filters
 from securegen.study import Inputs, open_genotypes
 
@@ -108,7 +109,7 @@ def test_counts_of_cases_and_controls_are_pooled(tmp_path, cohort, model):
 def test_a_killed_site_resumes(tmp_path, cohort):
     inputs, sites, _ = prepare(tmp_path, cohort, pheno_name=("QT",))
     calls = [rehearsal.site_command(tmp_path, inputs, s, Filters(), wait=60) for s in sites]
-    running = [rehearsal.start(call) for call in calls]
+    running = [processes.start(call) for call in calls]
     try:
         deadline = time.monotonic() + 60
         while not (tmp_path / "shared" / "site2" / "design-0003.msg").is_file():
@@ -117,7 +118,7 @@ def test_a_killed_site_resumes(tmp_path, cohort):
         running[1].kill()
         running[1].communicate()
         assert not (tmp_path / "shared" / "site2" / "finished.msg").is_file()
-        running[1] = rehearsal.start(calls[1])
+        running[1] = processes.start(calls[1])
         assert [p.communicate(timeout=60)[1] for p in running] == ["", "", ""]
     finally:
         for process in running:

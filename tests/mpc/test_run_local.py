@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from securegen.cli.main import main
 from securegen.errors import KeyFileError, PolicyError, SecuregenError, UsageError
-from securegen.federated.rehearsal import start
+from securegen.local.processes import start
 from securegen.mpc.local import free_ports, local_study
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
