@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from securegen.errors import DesignError, InputError
-from securegen.io.tables import Table, parse_numbers
+from securegen.io.tables import MISSING_WORDS, Table, parse_numbers
 from securegen.model import Samples
-from securegen.vocabulary import MISSING_INPUT
+from securegen.vocabulary import LIKE_MISSING, MISSING_CATEGORY, is_missing
+
+MANY_LOST = 0.1  # of the people with a phenotype, to missing covariates
 
 
 @dataclass(frozen=True)
@@ -65,21 +68,71 @@ def join(samples: Samples, table: Table) -> Join:
     return Join(row, unknown, pasted)
 
 
-def column_values(samples: Samples, table: Table, name: str, joined: Join) -> np.ndarray:
-    """(N,) float64 of one numeric column in sample order, NaN where missing."""
-    values = parse_numbers(table, name)
+CODING = "; cases and controls are written 2 and 1 (0 missing), or 1 and 0"
+
+
+def column_values(
+    samples: Samples, table: Table, name: str, joined: Join, *, advice: str = "", missing_number: bool = True
+) -> np.ndarray:
+    """(N,) float64 of one numeric column in sample order, NaN where missing. advice, missing_number: as `parse_numbers`."""
+    values = parse_numbers(table, name, advice=advice, missing_number=missing_number)
     return np.where(joined.row >= 0, values[np.maximum(joined.row, 0)], np.nan)
+
+
+MISSING_CODES = (99.0, 999.0, 9999.0, 99999.0, -1.0, -8.0, -88.0, -99.0, -999.0, -9999.0, 88.0, 888.0, 8888.0)
+
+
+def doubts(name: str, values: np.ndarray) -> list[str]:
+    """What looks like a number and may be none: a usual code of missing values, far from all others; a sex of 0.
+
+    values: (N,) float64, NaN where missing.
+
+    >>> doubts("AGE", np.array([41.0, 52.0, 60.0, 999.0]))
+    ['column AGE holds 999, far from all other values, 1 time: if it stands for a missing value, write NA']
+    """
+    known = values[~np.isnan(values)]
+    out = []
+    for code in MISSING_CODES:
+        others = known[known != code]
+        count = len(known) - len(others)
+        if not count or len(others) < 2:
+            continue
+        low, high = float(others.min()), float(others.max())
+        if high > low and (code > high + (high - low) or code < low - (high - low)):
+            times = f"{count} time{'s' * (count != 1)}"
+            out.append(
+                f"column {name} holds {code:g}, far from all other values, {times}: if it stands for a missing value, write NA"
+            )
+    if name.upper() in ("SEX", "GENDER") and set(np.unique(known).tolist()) == {0.0, 1.0, 2.0}:
+        out.append(
+            f"column {name} holds 0, plink's code of an unknown sex, {int((known == 0).sum())} times: it is taken as a number"
+        )
+    return out
 
 
 def category_columns(samples: Samples, table: Table, name: str, joined: Join) -> dict[str, np.ndarray]:
     """Indicator columns of a covariate of categories, by name NAME=LEVEL: (N,) float64, NaN where it is missing.
 
     The first level in alphabetical order is the reference and has no column; only levels of matched samples count.
+    NONE is missing, as in plink2. Raises InputError for a cell that another program meant as missing, and for a number
+    that is written in two ways.
     """
     text = table.columns[name]
-    values = np.array([text[r] if r >= 0 and text[r] not in MISSING_INPUT else None for r in joined.row], dtype=object)
+    for row in joined.row[joined.row >= 0].tolist():
+        if (text[row].lower() in LIKE_MISSING - {MISSING_CATEGORY}) or text[row].startswith(("#", '"')):
+            raise InputError(
+                f"{table.path}, line {table.line[row]}: category {name} holds {text[row]!r}; {MISSING_WORDS} or NONE, and "
+                "categories stand without quotes"
+            )
+    absent = lambda cell: is_missing(cell) or cell.lower() == MISSING_CATEGORY  # noqa: E731
+    values = np.array([text[r] if r >= 0 and not absent(text[r]) else None for r in joined.row], dtype=object)
     missing = np.array([v is None for v in values], bool)
     levels = sorted({v for v in values if v is not None})
+    numbers: dict[float, str] = {}
+    for level in levels:
+        with contextlib.suppress(ValueError):
+            if (first := numbers.setdefault(float(level), level)) != level:
+                raise InputError(f"{table.path}: category {name} writes one number in two ways, {first} and {level}")
     return {f"{name}={level}": np.where(missing, np.nan, (values == level).astype(float)) for level in levels[1:]}
 
 
@@ -136,6 +189,30 @@ class DropCounts:
     analysed: int
     unknown_phenotype_rows: int
     unknown_covariate_rows: int
+
+    def lines(self, name: str, kind: str) -> list[str]:
+        """The counts in words, with a warning where covariates cost many people."""
+        lost = f"{self.no_phenotype:,} without {name}, {self.no_covariate:,} with {name} but without a covariate"
+        out = f"phenotype {name} ({kind}): {self.analysed:,} of {self.stored:,} people are analysed; left out: {lost}"
+        rows = ((self.unknown_phenotype_rows, "phenotype"), (self.unknown_covariate_rows, "covariate"))
+        strangers = " and ".join(f"{n:,} {what} row{'s' * (n != 1)}" for n, what in rows if n)
+        lines = [out + (f"; of people without genotypes: {strangers}" if strangers else "")]
+        had = self.analysed + self.no_covariate
+        if self.no_covariate > MANY_LOST * had:
+            lines.append(
+                f"WARNING: {self.no_covariate:,} of {had:,} people with {name} ({self.no_covariate / had:.0%}) are lost "
+                "because a covariate is missing: is the covariate table that of these people, and whole?"
+            )
+        return lines
+
+
+def covariate_line(names: Sequence[str]) -> str:
+    """The covariates in words.
+
+    >>> covariate_line(["AGE", "SEX"])
+    '2 covariates: AGE, SEX'
+    """
+    return f"{len(names)} covariate{'s' * (len(names) != 1)}: {', '.join(names)}"
 
 
 def analysed_samples(

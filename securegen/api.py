@@ -65,6 +65,8 @@ def _opened(genotypes: Genotypes, log: Log, options: dict) -> tuple[Inputs, Geno
     if isinstance(genotypes, str | os.PathLike):
         inputs = Inputs(os.fspath(genotypes), **options)
         return inputs, open_genotypes(inputs, log)
+    if not hasattr(genotypes, "select"):
+        raise UsageError(f"genotypes are a prefix of files or a reader, not {genotypes!r}")
     inputs = Inputs("", **options)
     return inputs, open_genotypes(inputs, log, genotypes)
 
@@ -398,9 +400,11 @@ def open_qc(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
 def _frame(write, *arguments, **options) -> pd.DataFrame:
     import pandas as pd
 
+    from securegen.io.results import read_frame
+
     with tempfile.TemporaryDirectory() as folder:
         tables = write(*arguments, f"{folder}/t", **options)
-        frames = {t.analysis.phenotype: pd.read_csv(t.path, sep="\t", na_values="NA") for t in tables}
+        frames = {t.analysis.phenotype: read_frame(t.path) for t in tables}
     return frames[next(iter(frames))] if len(frames) == 1 else pd.concat(frames, names=["PHENO"])
 
 

@@ -10,6 +10,7 @@ max(1, |T|), Δlog10 p over max(1, −log10 p), frequencies as they are. The def
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,12 @@ import pandas as pd
 
 from securegen.errors import InputError
 from securegen.model import FloatArray
+from securegen.vocabulary import bare_chromosome, canonical_allele
 
 TOLERANCE = 1e-3
 TOP = 20
+_NO_ID = (".", "", "NA", "nan")
+_NUMBERED = {"23": "X", "24": "Y", "25": "XY", "26": "MT", "M": "MT"}
 _STATISTICS = ("T_STAT", "Z_STAT", "Z_OR_F_STAT", "T_OR_F_STAT")
 
 
@@ -43,7 +47,8 @@ class Difference:
 class Concordance:
     """Two tables side by side. names: (R,) ids of matched rows; only_a, only_b: rows without a partner; flipped: matched
     rows with the other tested allele; one_sided: quantity -> rows where one table has a number and the other NA; top:
-    hits compared; shared: of them in both tables; spearman: rank correlation of −log10 p."""
+    hits compared; shared: of them in both tables; spearman: rank correlation of −log10 p; causes: in words, why the tables
+    may differ."""
 
     names: np.ndarray
     only_a: int
@@ -54,9 +59,12 @@ class Concordance:
     top: int
     shared: int
     spearman: float
+    causes: tuple[str, ...] = ()
 
     def reasons(self, tolerance: float, *, common: bool = False) -> list[str]:
         """Why the tables differ beyond the tolerance; empty when they do not. common: only rows of both tables count."""
+        if not any(d.rows for d in self.differences):
+            return ["not one number was compared: no variant has a statistic in both tables"]
         out = [f"{d.name} by {d.scaled:.2g}" for d in self.differences if not d.scaled <= tolerance]
         out += [f"{name} is NA in one table only for {n} variants" for name, n in self.one_sided.items() if n]
         if (self.only_a or self.only_b) and not common:
@@ -68,7 +76,7 @@ class Concordance:
         return {
             "matched": len(self.names), "only_a": self.only_a, "only_b": self.only_b,
             "flipped": self.flipped, "one_sided": self.one_sided, "top": self.top, "top_shared": self.shared,
-            "spearman": None if np.isnan(self.spearman) else self.spearman,
+            "spearman": None if np.isnan(self.spearman) else self.spearman, "causes": list(self.causes),
             "differences": {
                 d.name: {"rows": d.rows, "max": d.largest, "median": d.median, "scaled_max": d.scaled,
                          "worst": [str(self.names[i]) for i in d.worst]}
@@ -77,21 +85,42 @@ class Concordance:
         }  # fmt: skip
 
 
-def _bare(chromosome: pd.Series) -> pd.Series:
-    return chromosome.astype(str).str.replace(r"^(?i:chr)", "", regex=True).str.upper()
-
-
 def _keys(frame: pd.DataFrame, by: str) -> pd.Series:
-    """A key of each row: id, or chromosome, position and the alleles in alphabetical order; and how often it came before."""
+    """A key of each row: id, or chromosome, position and the alleles in alphabetical order; and how often it came before.
+
+    Empty where the id is `.` or missing: it names no variant.
+    """
     keys = frame["ID"].astype(str) if by == "id" else _places(frame)
+    if by == "id":
+        keys = keys.where(~keys.isin(_NO_ID), "")
     before = keys.groupby(keys, sort=False).cumcount()
-    return keys.where(before == 0, keys + " " + before.astype(str))
+    return keys.where((before == 0) | (keys == ""), keys + " " + before.astype(str))
+
+
+def _alleles(frame: pd.DataFrame, name: str) -> pd.Series:
+    """Alleles of a column as they are compared: ACGT in capitals, others as written."""
+    known = {allele: canonical_allele(str(allele)) for allele in frame[name].unique()}
+    return frame[name].map(known)
+
+
+def _tested(frame: pd.DataFrame) -> pd.Series:
+    """A1 as it is compared; as written where only their case tells the two alleles apart (A and a)."""
+    out = _alleles(frame, "A1")
+    if not {"REF", "ALT"} <= set(frame.columns):
+        return out
+    return out.where(_alleles(frame, "REF") != _alleles(frame, "ALT"), frame["A1"].astype(str))
 
 
 def _places(frame: pd.DataFrame) -> pd.Series:
-    ref, alt = frame["REF"].astype(str), frame["ALT"].astype(str)
+    ref, alt = _alleles(frame, "REF"), _alleles(frame, "ALT")
     first, second = np.where(ref <= alt, ref, alt), np.where(ref <= alt, alt, ref)
-    return _bare(frame["#CHROM"]) + ":" + frame["POS"].astype(str) + ":" + first + ":" + second
+    bare = {name: _one_name(str(name)) for name in frame["#CHROM"].unique()}
+    return frame["#CHROM"].map(bare) + ":" + frame["POS"].astype(str) + ":" + first + ":" + second
+
+
+def _one_name(chromosome: str) -> str:
+    bare = bare_chromosome(chromosome)
+    return _NUMBERED.get(bare, bare)
 
 
 def match_rows(a: pd.DataFrame, b: pd.DataFrame, by: str = "auto") -> tuple[np.ndarray, np.ndarray]:
@@ -105,11 +134,40 @@ def match_rows(a: pd.DataFrame, b: pd.DataFrame, by: str = "auto") -> tuple[np.n
     if by == "position" and not has_alleles:
         raise InputError("matching by position needs #CHROM, POS, REF and ALT in both tables; --match id goes by id")
     for way in ways:
-        keys = [_keys(f, way) for f in (a, b)]
-        partner = pd.Index(keys[1]).get_indexer(pd.Index(keys[0]))
-        if (partner >= 0).any():
-            return np.flatnonzero(partner >= 0), partner[partner >= 0]
+        keys = [_keys(f, way).to_numpy(dtype=object) for f in (a, b)]
+        named = [np.flatnonzero(k != "") for k in keys]
+        partner = pd.Index(keys[1][named[1]]).get_indexer(pd.Index(keys[0][named[0]]))
+        rows_a, rows_b = named[0][partner >= 0], named[1][partner[partner >= 0]]
+        if len(rows_a):
+            fits = _same_alleles(a.iloc[rows_a], b.iloc[rows_b])
+            rows_a, rows_b = rows_a[fits], rows_b[fits]
+        if len(rows_a):
+            return rows_a, rows_b
     raise InputError(f"no variant is in both tables, by {' or by '.join(ways)}: are they of one genome build?")
+
+
+def _pair(first: str, second: str) -> frozenset[str]:
+    """Two alleles as they are compared; as written where only their case tells them apart."""
+    pair = frozenset((canonical_allele(first), canonical_allele(second)))
+    return pair if len(pair) == 2 else frozenset((first, second))
+
+
+def _same_alleles(left: pd.DataFrame, right: pd.DataFrame) -> np.ndarray:
+    """(R,) bool: rows of one id are about the same two alleles, as far as the tables say."""
+    has = [{"REF", "ALT"} <= set(f.columns) for f in (left, right)]
+    pairs = [
+        [_pair(*p) for p in zip(f["REF"].astype(str), f["ALT"].astype(str), strict=True)] if known else None
+        for f, known in zip((left, right), has, strict=True)
+    ]
+    out = np.ones(len(left), bool)
+    if pairs[0] is not None and pairs[1] is not None:
+        out &= np.array([x == y for x, y in zip(*pairs, strict=True)], bool)
+    if "A1" in left and "A1" in right:
+        tested = list(zip(_tested(left), _tested(right), strict=True))
+        known = pairs[0] if pairs[0] is not None else pairs[1]
+        allowed = known if known is not None else [frozenset(x[:1]) for x in tested]
+        out &= np.array([x in pair and y in pair for (x, y), pair in zip(tested, allowed, strict=True)], bool)
+    return out
 
 
 def statistic(frame: pd.DataFrame) -> FloatArray | None:
@@ -170,16 +228,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
     left, right = a.iloc[rows_a].reset_index(drop=True), b.iloc[rows_b].reset_index(drop=True)
     turned = np.zeros(len(left), bool)
     if "A1" in left and "A1" in right:
-        turned = (left["A1"].astype(str) != right["A1"].astype(str)).to_numpy()
-        if {"REF", "ALT"} <= set(right.columns):  # an id alone may be of other alleles
-            known = (left["A1"] == right["REF"]) | (left["A1"] == right["ALT"])
-            if not known.all():
-                keep = known.to_numpy()
-                left, right, turned = (
-                    left[keep].reset_index(drop=True),
-                    right[keep].reset_index(drop=True),
-                    turned[keep],
-                )
+        turned = (_tested(left) != _tested(right)).to_numpy()
     first, second = _quantities(left, np.zeros(len(left), bool)), _quantities(right, turned)
     found: list[Difference] = []
     one_sided: dict[str, int] = {}
@@ -210,7 +259,36 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
     return Concordance(
         names, len(a) - len(left), len(b) - len(right), int(turned.sum()), tuple(found), one_sided, count,
         len(heads[0] & heads[1]), float(spearmanr(ranks[0][both], ranks[1][both]).statistic) if varies else float("nan"),
+        tuple(_causes(left, right)),
     )  # fmt: skip
+
+
+def _causes(left: pd.DataFrame, right: pd.DataFrame) -> Iterator[str]:
+    """What the columns of matched rows tell about why the numbers may differ."""
+    if "OBS_CT" in left and "OBS_CT" in right:
+        x, y = left["OBS_CT"].to_numpy(np.float64), right["OBS_CT"].to_numpy(np.float64)
+        differ = np.flatnonzero((x != y) & ~(np.isnan(x) | np.isnan(y)))
+        if len(differ):
+            j = differ[0]
+            fewer = ("B" if y[j] < x[j] else "A") if (np.sign(y - x)[differ] == np.sign(y[j] - x[j])).all() else ""
+            why = (
+                f"; {fewer} may leave out missing calls (plink2, --missing complete) where the other imputes the mean "
+                "(regenie, --missing mean)" if fewer else ""
+            )  # fmt: skip
+            yield (
+                f"OBS_CT differs for {len(differ)} of {len(x)} variants ({x[j]:g} and {y[j]:g} at {left['ID'].iloc[j]}): "
+                f"other people were analysed, or other phenotypes and covariates{why}"
+            )
+    score = [{"U", "V"} <= set(f.columns) for f in (left, right)]
+    wald = [
+        not s and bool({"OR", "LOG(OR)_SE", "FIRTH?"} & set(f.columns))
+        for s, f in zip(score, (left, right), strict=True)
+    ]
+    if score[0] and wald[1] or score[1] and wald[0]:
+        yield (
+            f"{'A' if score[0] else 'B'} is a score test, {'B' if wald[1] else 'A'} a Wald or Firth test: other statistics of "
+            "the same model; compare ranks, or WALD_LIKE_Z"
+        )
 
 
 def first_difference(a: str, b: str) -> str | None:

@@ -1,9 +1,10 @@
 """Reals to integers and back, exactly and the same way in every engine.
 
-A column is read as decimals × 10^digits. Its scale is the power of two ≥ its standard deviation and its centre is the
-mean rounded to scale/16, both from the exact sums Σx and Σx². A design column is then an integer in units of
-5·scale/2^bits. Everything that decides a digit is integer or rational arithmetic on those sums, so that sites which
-hold different people, and machines with different floating-point units, agree on every integer.
+A column is read as decimals × 10^digits, the smaller its standard deviation, the more digits. Its scale is the power of
+two ≥ its standard deviation and its centre is the mean rounded to scale/16, both from the exact sums Σx and Σx². A
+design column is then an integer in units of 5·scale/2^bits. Everything that decides a digit is integer or rational
+arithmetic on those sums, so that sites which hold different people, and machines with different floating-point units,
+agree on every integer.
 
 `SumOverSites` is how the same function serves one owner (`pooled`, the identity) and many sites (an opened sum). One of
 several sites gives its sum a `Guard` as attribute `guard`, which looks at its own people before every sum.
@@ -24,6 +25,9 @@ SumOverSites = Callable[[Sequence[int]], list[int]]
 
 DIGITS = 6
 MORE_DIGITS = (9, 12)  # tried in turn where the standard deviation has fewer than five digits
+SMALL_DIGITS = (15, 18, 21, 24, 27, 30)  # and then, where it has fewer than ENOUGH_UNITS
+ENOUGH_UNITS, FEWEST_UNITS = 3000, 1000  # of a standard deviation: reading moves T by about 1e-4, by 3e-4
+LARGEST_DECIMAL = 1 << 53
 DEFAULT_BITS = 16
 MINIMUM_BITS = 14
 MAXIMUM_BITS = 24
@@ -119,7 +123,7 @@ def to_decimals(values: np.ndarray, digits: int, name: str) -> np.ndarray:
     """(N,) float64 -> (N,) int64 of x·10^digits, rounded half to even. Raises DesignError above 2^53."""
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.rint(values * float(10**digits))
-    if not (np.abs(scaled) < 2.0**53).all():
+    if not (np.abs(scaled) < LARGEST_DECIMAL).all():
         raise DesignError(
             f"{name}: values up to {np.abs(values).max():g} are too large to be read with {digits} decimals; "
             "subtract a constant or divide the column by a power of ten"
@@ -153,17 +157,26 @@ def scale_of(n: int, s1: int, s2: int, grid: int) -> Scaling | None:
 def fit_scaling(values: np.ndarray, name: str, total: SumOverSites = pooled) -> tuple[Scaling, np.ndarray]:
     """Scaling of a column of finite float64 values, and the column as decimals (int64).
 
-    Six decimals are read; nine or twelve where the standard deviation would otherwise have fewer than five digits.
-    Raises DesignError naming the column when it is constant.
+    Six decimals are read; nine or twelve where the standard deviation would otherwise have fewer than five digits; up to
+    thirty for columns of very small numbers. What decides is summed over the sites.
+    Raises DesignError naming the column when it is constant, or varies by too little for float64 of its size.
     """
-    for digits in (DIGITS, *MORE_DIGITS):
+    for digits in (DIGITS, *MORE_DIGITS, *SMALL_DIGITS):
         decimals = to_decimals(values, digits, name)
         n, s1, s2 = moments(decimals, total, name)
-        if n and (n * s2 - s1 * s1) >= 10**10 * n * n:
+        least = ENOUGH_UNITS**2 if digits >= MORE_DIGITS[-1] else 10**10
+        if n and (n * s2 - s1 * s1) >= least * n * n:
+            break
+        if digits >= MORE_DIGITS[-1] and s2 * 10**6 >= LARGEST_DECIMAL**2:  # no site could read three digits more
             break
     scaling = scale_of(n, s1, s2, 10**digits) if n else None
     if scaling is None:
         raise DesignError(f"{name} is constant over the {n} analysed samples: leave it out")
+    if n * s2 - s1 * s1 < (FEWEST_UNITS * n) ** 2:
+        raise DesignError(
+            f"{name} varies by less than {FEWEST_UNITS} units of 1e-{digits}, too little to be read exactly: subtract a "
+            "constant, or multiply the column by a power of ten"
+        )
     return scaling, decimals
 
 

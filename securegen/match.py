@@ -19,6 +19,7 @@ import numpy as np
 from securegen.errors import InputError, UsageError
 from securegen.io.scoring import ScoringFile
 from securegen.model import IntArray, TextArray, Variants
+from securegen.vocabulary import bare_chromosome, canonical_allele
 
 MATCHED, SWAPPED, FLIPPED, FLIPPED_SWAPPED = "matched", "swapped", "flipped", "flipped_swapped"
 USED: Final = (MATCHED, SWAPPED, FLIPPED, FLIPPED_SWAPPED)  # best first
@@ -37,7 +38,7 @@ def normalise_chromosome(name: str) -> str:
     >>> [normalise_chromosome(c) for c in ("chr01", "23", "chrM")]
     ['1', 'X', 'MT']
     """
-    bare = name.upper().removeprefix("CHR").lstrip("0") or "0"
+    bare = bare_chromosome(name)
     return _CHROMOSOMES.get(bare, bare)
 
 
@@ -128,6 +129,20 @@ def _index(variants: Variants) -> tuple[dict[str, list[int]], dict[tuple[str, in
     return by_id, by_position
 
 
+def _pair(first: str, second: str) -> tuple[str, str]:
+    """Alleles as they are compared; empty, so that nothing fits, where only their case tells them apart (A and a)."""
+    pair = (canonical_allele(first), canonical_allele(second))
+    return pair if pair[0] != pair[1] else ("", "")
+
+
+class TooFewMatchesError(InputError):
+    """Less of a scoring file is found than asked for; `match` says what became of each row."""
+
+    def __init__(self, message: str, match: Match) -> None:
+        super().__init__(message)
+        self.match = match
+
+
 def match_variants(
     scoring: ScoringFile,
     variants: Variants,
@@ -140,7 +155,7 @@ def match_variants(
     """Find the cohort's variant for each row of a scoring file.
 
     by: 'auto' tries the id, then position and alleles. keep_ambiguous: use A/T and C/G matched by position as labelled.
-    Raises InputError with counts when fewer than min_overlap of the rows are scored; UsageError for by='id' without
+    Raises TooFewMatchesError with counts when fewer than min_overlap of the rows are scored; UsageError for by='id' without
     ids and by='position' without positions in the file.
     """
     has_id, has_position = bool((scoring.id != "").any()), bool((scoring.position >= 0).any())
@@ -149,7 +164,7 @@ def match_variants(
     if (by == "id" and not has_id) or (by == "position" and not has_position):
         raise UsageError(f"{scoring.path} has no {by}s to match by")
     by_id, by_position = _index(variants)
-    alleles = [(a.upper(), b.upper()) for a, b in zip(variants.effect_allele, variants.other_allele, strict=True)]
+    alleles = [_pair(a, b) for a, b in zip(variants.effect_allele, variants.other_allele, strict=True)]
     size = len(scoring)
     word, how = np.full(size, NOT_FOUND, dtype=object), np.full(size, "", dtype=object)
     candidate = np.full(size, -1, np.int64)
@@ -196,5 +211,6 @@ def match_variants(
     match = Match(scoring, len(variants), word, how, candidate, row, variant, swapped, ambiguous)
     if not len(row) or match.overlap < min_overlap:
         hint = "check that ids or the genome build agree" if not (candidate >= 0).any() else "see the match log"
-        raise InputError(f"{match.summary()}; at least {min_overlap:.0%} is asked for (--min-overlap): {hint}")
+        asked = f"at least {min_overlap:.0%} is asked for (--min-overlap)" if min_overlap else "no row can be scored"
+        raise TooFewMatchesError(f"{match.summary()}; {asked}: {hint}", match)
     return match

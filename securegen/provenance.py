@@ -13,12 +13,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from securegen.errors import InputError
+from securegen.errors import InputError, PeerError
 from securegen.io.output import PRIVATE, write_json, write_text
 from securegen.io.schema import Check, anything, either, has, integer, list_of, map_of, number, one_line, optional, text
 from securegen.io.strict_json import read_json
 from securegen.version import VERSION
 
+FAILED = "failed "
+_STARTS = re.compile(r"(?m)^(?=securegen \S+ .*, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$)")
 _SIZE = integer(0, 1 << 62)
 _COUNT = optional(_SIZE)
 _NUMBER = optional(number(-1e300, 1e300))
@@ -44,6 +46,8 @@ _FIELDS: dict[str, Check] = {
             assumptions=_WORDS, warnings=_WORDS,
         )
     ),
+    "covariates": _COUNT, "covariate_names": optional(list_of(text(255), 0, 1 << 14)), "outputs": optional(_WORDS),
+    "catalog": optional(map_of(map_of(text(1 << 12), 64), 1 << 12, name=text(4096))),
     "call": has(
         "command", "options", command=text(256), options=map_of(anything, 256),
         digests=map_of(text(255), 1 << 14, name=text(4096)),
@@ -68,17 +72,20 @@ class RunLog:
 
     The record has the keys of docs/run-json.md; nothing measured on decrypted noise ever enters it. Commands that share
     a prefix share the files: each replaces its own part of the log, and keeps the records of the others as `earlier`.
+    A part that tells of a failure stays: it may be all that is left of an attack. Only that of an absent peer gives way
+    to the next attempt.
     """
 
     def __init__(self, out: str, command: str, *, quiet: bool = False, private: bool = False) -> None:
         """private: lines tell of decrypted numbers, so that the files are the owner's alone."""
         self.out, self.quiet, self.mode = out, quiet, PRIVATE if private else None
         self.lines: list[str] = []
+        self._saved = ""
         self.started = time.time()
         self.seconds: dict[str, float] = {}
         self.record: dict[str, Any] = {"command": command, "version": VERSION}
         self._clock = time.perf_counter()
-        self(f"securegen {VERSION} {command}, {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        self(f"securegen {VERSION} {command}, {_now()}")
 
     @property
     def files(self) -> tuple[str, str]:
@@ -117,17 +124,39 @@ class RunLog:
         write_json(f"{self.out}.run.json", text, mode=self.mode)
         self.save_lines()
 
-    def save_lines(self) -> None:
-        """Write PREFIX.log as it is now."""
+    def finish(self) -> None:
+        """The last line of PREFIX.log: when it ended, and after how long. For a command that has written its record."""
+        self.note([f"ended {_now()} after {time.perf_counter() - self._clock:.2f} s"])
+        self.save_lines()
+
+    def fail(self, kind: str, code: int, message: str) -> None:
+        """Write PREFIX.log of a command that failed; what earlier runs left beside it stays. Raises StorageError."""
+        self.note(
+            [f"{FAILED}{_now()} after {time.perf_counter() - self._clock:.2f} s: {kind}, exit code {code}", message]
+        )
+        self.save_lines(replace=False)
+
+    def save_lines(self, *, replace: bool = True) -> None:
+        """Write PREFIX.log as it is now. replace: it takes the place of the same command's earlier part."""
         try:
-            parts = re.split(
-                r"(?m)^(?=securegen \S+ .*, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$)", Path(f"{self.out}.log").read_text()
-            )
+            parts = re.split(_STARTS, Path(f"{self.out}.log").read_text())
         except (OSError, ValueError):
             parts = []
-        own = f"securegen {VERSION} {_verb(self.record['command'])}"
-        kept = [p.rstrip() for p in parts if p.strip() and not re.match(re.escape(own) + r"(,| --)", p)]
-        write_text(f"{self.out}.log", "\n\n".join([*kept, "\n".join(self.lines)]) + "\n", mode=self.mode)
+        own = re.escape(f"securegen {VERSION} {_verb(self.record['command'])}") + r"(,| --)"
+        others = [p.rstrip() for p in parts if p.strip() and p.rstrip() != self._saved]
+        kept = [p for p in others if not (re.match(own, p) and _gives_way(p, replace))]
+        self._saved = "\n".join(self.lines)
+        write_text(f"{self.out}.log", "\n\n".join([*kept, self._saved]) + "\n", mode=self.mode)
+
+
+def _gives_way(part: str, replace: bool) -> bool:
+    """Whether a part of the log is replaced by the next run of its command."""
+    failure = re.search(rf"(?m)^{FAILED}.*$", part)
+    return failure[0].endswith(f": {PeerError.__name__}, exit code {PeerError.exit_code}") if failure else replace
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _finite(value: Any) -> Any:

@@ -161,7 +161,8 @@ def _quantise(
     """Exponent, (K, 3) integers of 0, 1 and 2 copies of the effect allele, and Σ of what rounding can change a row by.
 
     bits: of the largest weight; None: `bits_for` the digits. A weight is rounded once, so that two copies of an additive
-    one count twice its integer.
+    one count twice its integer. Raises InputError when all weights are zero, or when half of those that are not would become
+    it beside the largest.
     """
     file = match.scoring
     texts = [
@@ -187,6 +188,15 @@ def _quantise(
             copies, (integer, error) = COPIES[file.effect_type[r]], rounded[0]
             out[k] = [c * integer for c in copies]
             moved.append(copies[2] * error)
+    given = np.array([any(w != 0 for w in row) for row in weights], bool)
+    lost = given & (out == 0).all(axis=1)
+    if 2 * int(lost.sum()) >= int(given.sum()):
+        top = max(range(len(rows)), key=lambda k: max(w.copy_abs() for w in weights[k]))
+        raise InputError(
+            f"{file.path}: {int(lost.sum())} of {int(given.sum())} weights of {file.names[s]} become 0 in {bits} bits beside "
+            f"{max(texts[top], key=lambda t: abs(Decimal(t)))} on line {file.line[rows[top]]}: correct it, or give more bits "
+            f"(--weight-bits, up to {MAXIMUM_BITS})"
+        )
     return exponent, out, math.fsum(moved) * (1 + 2.0**-40)  # the factor covers float64 division
 
 

@@ -25,7 +25,7 @@ from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_jso
 from securegen.io.output import PRIVATE_FOLDER, make_folder
 from securegen.io.schema import hex_text, list_of, record
 from securegen.io.scoring import DOSAGE, ScoringFile, read_scorings
-from securegen.io.tables import read_text
+from securegen.io.text import read_text
 from securegen.match import Match
 from securegen.score_plan import ScorePlan
 from securegen.score_study import ScoreInputs

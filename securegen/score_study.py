@@ -7,6 +7,7 @@ variants, the weights and, for mean imputation with the cohort's frequencies, al
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from securegen import check
 from securegen.errors import UsageError
+from securegen.io.pgs_catalog import described
 from securegen.io.scoring import read_scorings
 from securegen.io.sscore import read_reference, write_match_log, write_sscore
-from securegen.match import MIN_OVERLAP, Match, match_variants
+from securegen.io.table_files import GZ
+from securegen.match import MIN_OVERLAP, Match, TooFewMatchesError, match_variants
 from securegen.model import FloatArray, Samples, SelectableReader, Variants
-from securegen.score_plan import AlleleCounts, ScorePlan, plan_scores, used_variants
+from securegen.score_plan import MAXIMUM_BITS, MINIMUM_BITS, AlleleCounts, ScorePlan, plan_scores, used_variants
 from securegen.score_release import (
     DIGITS,
     ScoreTable,
@@ -41,7 +45,8 @@ class ScoreInputs:
     match_by: auto, id or position; imputation: cohort, file or none; bits: of a score's largest weight, None for as
     many as its digits need; digits: significant digits released; minimum: fewest variants of a score, None for
     `minimum_variants`; allow: scores that may have fewer; reference: a .sscore file to compare with; intercept,
-    slope: of the logistic link, where risks are wanted.
+    slope: of the logistic link, where risks are wanted; gzip: write
+    OUT.sscore.gz.
     """
 
     score: tuple[str, ...]
@@ -59,6 +64,34 @@ class ScoreInputs:
     reference: str | None = None
     intercept: float | None = None
     slope: float = 1.0
+    gzip: bool = False
+
+    def table(self, out: str) -> str:
+        """The file that the scores are written to."""
+        return f"{out}.sscore{GZ * self.gzip}"
+
+    def __post_init__(self) -> None:
+        for name in ("score", "allow"):
+            given = getattr(self, name)
+            object.__setattr__(
+                self, name, check.names(name, given if isinstance(given, str) else tuple(map(_text, given))) or ()
+            )
+        if self.columns is not None:
+            object.__setattr__(self, "columns", tuple(self.columns))
+            for number in self.columns or ():
+                check.whole("columns", number, 1, None)
+        check.choice("match_by", self.match_by, ("auto", "id", "position"))
+        check.choice("imputation", self.imputation, ("cohort", "file", "none"))
+        check.flag("keep_ambiguous", self.keep_ambiguous)
+        check.flag("strand_flips", self.strand_flips)
+        check.number("min_overlap", self.min_overlap, 0, 1)
+        check.whole("bits", self.bits, MINIMUM_BITS, MAXIMUM_BITS)
+        check.whole("digits", self.digits, 1, 17)
+        check.whole("minimum", self.minimum, 1, None)
+        object.__setattr__(self, "reference", check.path("reference", self.reference))
+        if self.intercept is not None:
+            check.number("intercept", self.intercept, -1e300, 1e300)
+        check.number("slope", self.slope, -1e300, 1e300)
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of every file, by the name it has in run.json."""
@@ -94,9 +127,15 @@ class ScoreStudy:
             "phenotypes": [],
             "scores": {name: plan.score_variants(s) for s, name in enumerate(plan.names)},
             "match": {m.scoring.path: m.counts() for m in self.matches},
+            "catalog": {m.scoring.path: about for m in self.matches if (about := described(m.scoring.header))},
             "missing": plan.imputation,
             "promise": promise(plan),
         }
+
+
+def _text(value: Any) -> Any:
+    """A path object as text."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def promise(plan: ScorePlan) -> dict[str, Any]:
@@ -104,18 +143,32 @@ def promise(plan: ScorePlan) -> dict[str, Any]:
     return {name: {"sum_error": plan.error[s], "exponent": plan.exponent[s]} for s, name in enumerate(plan.names)}
 
 
-def match_scores(inputs: ScoreInputs, variants: Variants, log: Log = silent) -> tuple[Match, ...]:
-    """Read the scoring files and find their variants. Raises InputError or UsageError, naming file and line."""
-    matches = tuple(
-        match_variants(
-            scoring, variants, by=inputs.match_by, keep_ambiguous=inputs.keep_ambiguous,  # type: ignore[arg-type]
-            strand_flips=inputs.strand_flips, min_overlap=inputs.min_overlap,
-        )
-        for scoring in read_scorings(inputs.score, inputs.columns, genome_build=inputs.genome_build)
-    )  # fmt: skip
-    for match in matches:
-        log(match.summary())
-    return matches
+def match_scores(
+    inputs: ScoreInputs, variants: Variants, log: Log = silent, *, out: str | None = None
+) -> tuple[Match, ...]:
+    """Read the scoring files and find their variants; write OUT.match.tsv, also where too few are found.
+
+    Raises InputError or UsageError, naming file and line.
+    """
+    matches: list[Match] = []
+    refusals: list[TooFewMatchesError] = []
+    for scoring in read_scorings(inputs.score, inputs.columns, genome_build=inputs.genome_build):
+        try:
+            match = match_variants(
+                scoring, variants, by=inputs.match_by, keep_ambiguous=inputs.keep_ambiguous,  # type: ignore[arg-type]
+                strand_flips=inputs.strand_flips, min_overlap=inputs.min_overlap,
+            )  # fmt: skip
+            log(match.summary())
+        except TooFewMatchesError as error:
+            match = error.match
+            refusals.append(error)
+        matches.append(match)
+    if out is not None:
+        write_match_log(f"{out}.match.tsv", matches, variants)
+        log(f"wrote {out}.match.tsv, a word for every row of the scoring files")
+    if refusals:
+        raise refusals[0]
+    return tuple(matches)
 
 
 def make_plan(
@@ -135,15 +188,17 @@ def make_plan(
 
 
 def open_scores(
-    genotypes: Inputs, inputs: ScoreInputs, *, log: Log = silent, opened: SelectableReader | None = None
-) -> ScoreStudy:
+    genotypes: Inputs, inputs: ScoreInputs, *, log: Log = silent, opened: SelectableReader | None = None,
+    out: str | None = None,
+) -> ScoreStudy:  # fmt: skip
     """Open genotypes and scoring files, match them, turn weights into integers.
 
-    opened: genotypes in memory in place of genotypes.bfile. Allele counts are taken over all samples that are scored.
-    Raises InputError, UsageError, PlanError or PolicyError, each saying which file, line or score and what to do.
+    opened: genotypes in memory in place of genotypes.bfile; out: write OUT.match.tsv, whatever comes of it. Allele counts
+    are taken over all samples that are scored. Raises InputError, UsageError, PlanError or PolicyError, each saying which
+    file, line or score and what to do.
     """
     reader = open_genotypes(genotypes, log, opened)
-    matches = match_scores(inputs, reader.variants, log)
+    matches = match_scores(inputs, reader.variants, log, out=out)
     plan = make_plan(inputs, matches, count_alleles(reader, used_variants(matches)), grid=reader.dosage_grid, log=log)
     return ScoreStudy(genotypes, inputs, reader, matches, plan)
 
@@ -169,15 +224,9 @@ def write_scores(out: str, samples: Samples, sums: ScoreSums, inputs: ScoreInput
 
 def write_table(out: str, samples: Samples, table: ScoreTable, inputs: ScoreInputs, log: Log = silent) -> None:
     """Write OUT.sscore of released scores, with the columns that compare them with a reference."""
-    path = f"{out}.sscore"
+    path = inputs.table(out)
     write_sscore(path, samples, table, extra_columns(inputs, table))
     for s, name in enumerate(table.names):
         column = table.total[:, s]
         log(f"{name}: mean {np.mean(column):.4g}, from {np.min(column):.4g} to {np.max(column):.4g}")
     log(f"wrote {path}: {len(samples)} samples, {len(table.names)} scores, {table.digits} significant digits")
-
-
-def write_match(out: str, matches: Sequence[Match], variants: Variants, log: Log = silent) -> None:
-    """Write OUT.match.tsv, a word for every row of the scoring files."""
-    write_match_log(f"{out}.match.tsv", matches, variants)
-    log(f"wrote {out}.match.tsv")

@@ -6,25 +6,31 @@ Both the command line and Python start here, so that they read the same samples 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtri
 
-from securegen import align
+from securegen import align, check, selection
 from securegen import fixedpoint as fp
 from securegen.design import Design, ScaledCovariates, combine, linear_design
 from securegen.design_binary import contingency_design, logistic_design, qc_design
 from securegen.errors import DesignError, UsageError
 from securegen.governance.openings import close_sets
 from securegen.io.genotypes import GenotypeFiles
-from securegen.io.tables import Table, read_ids, read_names, read_table
-from securegen.model import GenotypeReader, SelectableReader, Variants
-from securegen.vocabulary import SEX_AND_MITOCHONDRIAL, bare_chromosome
+from securegen.io.tables import Table, count_missing_numbers, expand_names, read_table
+from securegen.io.vcf import FIELDS as VCF_FIELDS
+from securegen.model import GenotypeReader, SelectableReader
+from securegen.vocabulary import MODELS
 
-Log = Callable[[str], None]
+Log = selection.Log
+MISSING = ("mean", "complete")
+FEW_VALUES = 4  # of a quantitative trait: is one of them a missing code?
+_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical")
+_PATHS = ("bfile", "pheno", "covar", "keep", "remove", "extract", "exclude", "pfile", "vcf", "bgen", "sample")
+_FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "ref_last", "no_input_missing_phenotype")
 
 
 def silent(_: str) -> None:
@@ -40,8 +46,10 @@ class Inputs:
     bits: of a design column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent;
     covar_categorical: covariates that are categories; apply_rint: rank-based inverse normal transform of quantitative
     traits; chr, from_bp, to_bp: where variants lie; qc: also sum what quality control needs; hwe_controls:
-    Hardy–Weinberg over controls of the first binary phenotype only; common_samples: analyse every phenotype in the people
-    who have all of them, None where the engine decides.
+    Hardy–Weinberg over controls of the first binary phenotype only; no_input_missing_phenotype: −9 is a number;
+    common_samples: analyse every phenotype in the people who have all of them, None where the engine decides.
+
+    One name may be given as text. Raises UsageError for a value that a field does not take.
     """
 
     bfile: str = ""
@@ -71,7 +79,26 @@ class Inputs:
     ref_last: bool = False
     vcf_field: str | None = None
     dosage_grid: int | None = None
+    no_input_missing_phenotype: bool = False
     common_samples: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in _SEVERAL:
+            object.__setattr__(self, name, check.names(name, getattr(self, name)))
+        for name in _PATHS:
+            object.__setattr__(self, name, check.path(name, getattr(self, name)))
+        for name in _FLAGS:
+            check.flag(name, getattr(self, name))
+        check.choice("common_samples", self.common_samples, (None, True, False))
+        check.choice("model", self.model, (None, *MODELS))
+        check.choice("missing", self.missing, MISSING)
+        check.choice("vcf_field", self.vcf_field, (None, *VCF_FIELDS))
+        check.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
+        check.whole("from_bp", self.from_bp, 0, None)
+        check.whole("to_bp", self.to_bp, 0, None)
+        check.whole("dosage_grid", self.dosage_grid, 1, None)
+        if self.from_bp is not None and self.to_bp is not None and self.from_bp > self.to_bp:
+            raise UsageError(f"from_bp {self.from_bp} lies behind to_bp {self.to_bp}")
 
     @property
     def genotypes(self) -> GenotypeFiles:
@@ -107,61 +134,20 @@ def open_genotypes(inputs: Inputs, log: Log = silent, opened: SelectableReader |
     )
     if files.bgen:
         log(f"REF is the {'last' if files.ref_last else 'first'} allele of the BGEN; --ref-last and --ref-first choose")
-    keep = np.ones(len(reader.samples), bool)
-    if inputs.keep:
-        keep &= align.match_people(reader.samples, read_ids(inputs.keep))
-        log(f"--keep: {int(keep.sum())} samples remain")
-    if inputs.remove:
-        keep &= ~align.match_people(reader.samples, read_ids(inputs.remove))
-        log(f"--remove: {int(keep.sum())} samples remain")
-    wanted = np.ones(len(reader.variants), bool)
-    if inputs.extract:
-        names = set(read_names(inputs.extract))
-        wanted &= np.array([v in names for v in reader.variants.id], bool)
-        log(f"--extract: {int(wanted.sum())} variants remain")
-    if inputs.exclude:
-        names = set(read_names(inputs.exclude))
-        wanted &= np.array([v not in names for v in reader.variants.id], bool)
-        log(f"--exclude: {int(wanted.sum())} variants remain")
-    wanted &= _in_range(inputs, reader.variants, log)
-    wanted &= _supported(reader.variants, wanted, log)
-    if not keep.any() or not wanted.any():
-        raise UsageError(f"the filters leave {int(keep.sum())} samples and {int(wanted.sum())} variants")
+    keep = selection.chosen_samples(reader.samples, inputs.keep, inputs.remove, log)
+    wanted = selection.chosen_variants(reader.variants, inputs.extract, inputs.exclude, log)
+    wanted &= selection.in_range(reader.variants, inputs.chr, inputs.from_bp, inputs.to_bp, log)
+    wanted &= selection.supported(reader.variants, wanted, log)
+    if not wanted.any():
+        raise UsageError(
+            "the filters leave no variant: --extract, --exclude, --chr, --from-bp and --to-bp act together"
+        )
     if not (keep.all() and wanted.all()):
         reader = reader.select(np.flatnonzero(keep), np.flatnonzero(wanted))
     reader = reader.on_grid(inputs.dosage_grid)
     if reader.dosage_grid > 1:
         log(f"dosages are rounded to 1/{reader.dosage_grid}; the printed precision is that of everything else")
     return reader
-
-
-def _in_range(inputs: Inputs, variants: Variants, log: Log) -> np.ndarray:
-    """(M,) bool: chromosome and position filters."""
-    wanted = np.ones(len(variants), bool)
-    if inputs.chr:
-        names = {bare_chromosome(c) for c in inputs.chr}
-        wanted &= np.array([bare_chromosome(c) in names for c in variants.chromosome], bool)
-    if inputs.from_bp is not None or inputs.to_bp is not None:
-        if not inputs.chr or len(inputs.chr) != 1:
-            raise UsageError("--from-bp and --to-bp need --chr with one chromosome")
-        low = inputs.from_bp if inputs.from_bp is not None else 0
-        high = inputs.to_bp if inputs.to_bp is not None else np.iinfo(np.int64).max
-        wanted &= (variants.position >= low) & (variants.position <= high)
-    if not wanted.all():
-        log(f"--chr, --from-bp, --to-bp: {int(wanted.sum())} variants remain")
-    return wanted
-
-
-def _supported(variants: Variants, wanted: np.ndarray, log: Log) -> np.ndarray:
-    """(M,) bool: autosomal and with two alleles; the others are counted aloud."""
-    sex = np.array([bare_chromosome(c) in SEX_AND_MITOCHONDRIAL for c in variants.chromosome], bool)
-    many = np.array(
-        ["," in a or "," in b for a, b in zip(variants.effect_allele, variants.other_allele, strict=True)], bool
-    )
-    for what, which in (("on X, Y or MT", sex), ("with more than two alleles", many)):
-        if (which & wanted).any():
-            log(f"WARNING: {int((which & wanted).sum())} variants {what} are left out: not supported yet")
-    return ~(sex | many)
 
 
 @dataclass(frozen=True)
@@ -182,14 +168,11 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
     table = read_table(inputs.pheno).select(inputs.pheno_name)
     if not table.columns:
         raise UsageError(f"{inputs.pheno} has no phenotype column")
+    for name in table.columns:
+        check.file_name(name, table.path)
     joined = align.join(reader.samples, table)
     log_pasted(table, joined, log)
-    phenotypes = tuple(
-        align.interpret_phenotype(
-            name, align.column_values(reader.samples, table, name, joined), force_01=inputs.force_01
-        )
-        for name in table.columns
-    )
+    phenotypes = tuple(_phenotype(inputs, reader, table, name, joined, log) for name in table.columns)
     names: list[str] = []
     columns: list[np.ndarray] = []
     unknown = 0
@@ -198,9 +181,13 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
         covar_join = align.join(reader.samples, table)
         log_pasted(table, covar_join, log)
         unknown = covar_join.unknown
-        categorical = set(inputs.covar_categorical or ())
-        if categorical - set(table.columns):
-            raise UsageError(f"--covar-categorical: no covariate {', '.join(sorted(categorical - set(table.columns)))}")
+        categorical = set(
+            expand_names(
+                inputs.covar_categorical or (),
+                list(table.columns),
+                f"--covar-categorical: the chosen part of {table.path}",
+            )
+        )
         for name in table.columns:
             if name in categorical:
                 expanded = align.category_columns(reader.samples, table, name, covar_join)
@@ -209,11 +196,42 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
                 columns += expanded.values()
             else:
                 names.append(name)
-                columns.append(align.column_values(reader.samples, table, name, covar_join))
+                columns.append(_numbers(inputs, reader, table, name, covar_join, log))
+        log(align.covariate_line(names))
     elif inputs.covar_name or inputs.covar_categorical:
         raise UsageError("--covar-name and --covar-categorical need --covar")
     covariates = np.stack(columns, axis=1) if columns else np.empty((len(reader.samples), 0))
     return Traits(phenotypes, covariates, tuple(names), (joined.unknown, unknown))
+
+
+def _numbers(
+    inputs: Inputs, reader: GenotypeReader, table: Table, name: str, joined: align.Join, log: Log, advice: str = ""
+) -> np.ndarray:
+    """A column of numbers in sample order; says how many −9 are read as missing."""
+    count = 0 if inputs.no_input_missing_phenotype else count_missing_numbers(table, name)
+    if count:
+        log(f"column {name} of {table.path}: {count} values of -9 are missing (--no-input-missing-phenotype: numbers)")
+    values = align.column_values(
+        reader.samples, table, name, joined, advice=advice, missing_number=not inputs.no_input_missing_phenotype
+    )
+    for line in align.doubts(name, values):
+        log(f"WARNING: {table.path}: {line}")
+    return values
+
+
+def _phenotype(
+    inputs: Inputs, reader: GenotypeReader, table: Table, name: str, joined: align.Join, log: Log
+) -> align.Phenotype:
+    values = _numbers(inputs, reader, table, name, joined, log, align.CODING)
+    phenotype = align.interpret_phenotype(name, values, force_01=inputs.force_01)
+    zeros = int((values == 0).sum())
+    if phenotype.binary and zeros and np.isnan(phenotype.values[values == 0]).all():
+        log(f"phenotype {name} is read as 1 control, 2 case: {zeros} values of 0 are missing")
+    seen = np.unique(values[~np.isnan(values)])
+    if not phenotype.binary and len(seen) <= FEW_VALUES:
+        found = ", ".join(f"{v:g}" for v in seen)
+        log(f"WARNING: phenotype {name} takes only the values {found} and is read as quantitative{align.CODING}")
+    return phenotype
 
 
 def log_pasted(table: Table, joined: align.Join, log: Log) -> None:
@@ -238,7 +256,7 @@ def build_design(
         contingency = test in ("trend", "allelic")
         covariates = np.empty((len(reader.samples), 0)) if contingency else traits.covariates
         mask, counts = align.analysed_samples(phenotype.values, covariates, traits.unknown)
-        _log_counts(phenotype, counts, log)
+        _log_counts(phenotype, mask, counts, log)
         if (mask & ~common).any():
             log(f"--common-samples: {int((mask & ~common).sum())} of them lack another phenotype or a covariate")
             mask = mask & common
@@ -313,13 +331,13 @@ def _check_grid(design: Design, grid: int) -> None:
     fp.check_sum_bound(bound, f"the sums over dosages in steps of 1/{grid}")
 
 
-def _log_counts(phenotype: align.Phenotype, counts: align.DropCounts, log: Log) -> None:
-    log(
-        f"phenotype {phenotype.name} ({'case/control' if phenotype.binary else 'quantitative'}): {counts.analysed} "
-        f"samples analysed; dropped {counts.no_phenotype} without phenotype, {counts.no_covariate} without a "
-        f"covariate; rows of people without genotypes: {counts.unknown_phenotype_rows} phenotype, "
-        f"{counts.unknown_covariate_rows} covariate"
-    )
+def _log_counts(phenotype: align.Phenotype, mask: np.ndarray, counts: align.DropCounts, log: Log) -> None:
+    kind = "quantitative"
+    if phenotype.binary:
+        cases = int((phenotype.values[mask] == 1).sum())
+        kind = f"{cases:,} cases, {counts.analysed - cases:,} controls"
+    for line in counts.lines(phenotype.name, kind):
+        log(line)
 
 
 def _transformed(values: np.ndarray, inputs: Inputs, name: str, log: Log) -> np.ndarray:

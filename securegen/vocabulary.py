@@ -46,6 +46,8 @@ QC_COLUMNS: Final = {
 }  # fmt: skip
 # Chromosomes on which the dosage of a male means something else; they are counted and left out.
 SEX_AND_MITOCHONDRIAL: Final = frozenset({"X", "Y", "XY", "M", "MT", "23", "24", "25", "26", "PAR1", "PAR2"})
+AUTOSOMES: Final = frozenset(str(n) for n in range(1, 23))
+UNPLACED: Final = "0"  # plink's word for a variant whose chromosome nobody gave
 
 # Error codes of a row. The first three words are plink2's; docs/tables.md explains each.
 OK: Final = "."
@@ -60,15 +62,52 @@ LOW_MAC: Final = "LOW_MAC"
 FEW_CARRIERS: Final = "FEW_CARRIERS"
 
 MISSING_TEXT: Final = "NA"
-MISSING_INPUT: Final = frozenset({"NA", "na", "Na", "nan", "NaN", "NAN", "-nan", ".", "", "-9"})
+MISSING_INPUT: Final = frozenset({"na", "nan", "-nan", ".", ""})  # lower case; and -9 in any spelling of the number
+MISSING_NUMBER: Final = -9.0
+MISSING_CATEGORY: Final = "none"  # plink2's word, beside those above
+# Words of spreadsheets and data bases for "no value". plink2 has another meaning or none for them: they are refused.
+LIKE_MISSING: Final = frozenset({"n/a", "n.a.", "<na>", "null", "nil", "nat", "#n/a", "none"})
 Z95: Final = 1.959964  # of L95 and U95
 DEFAULT_ENCRYPTOR: Final = "own"  # docs/encryptor.md; the other is "seal"
 
 
-def bare_chromosome(name: str) -> str:
-    """Without chr, in capitals.
+def is_missing(text: str, *, number: bool = True) -> bool:
+    """Whether a cell holds no value: NA or nan in any case, a point, nothing, or (number) -9 as any program writes it.
 
-    >>> bare_chromosome("chrX"), bare_chromosome("7")
-    ('X', '7')
+    >>> [is_missing(t) for t in ("Na", "-9", "-9.0", "-9e0", "", "9", "N/A")]
+    [True, True, True, True, True, False, False]
     """
-    return name[3:].upper() if name.lower().startswith("chr") else name.upper()
+    if text.lower() in MISSING_INPUT:
+        return True
+    if not number or not text.startswith("-") or "9" not in text and "0" not in text:
+        return False
+    try:
+        return float(text) == MISSING_NUMBER and "_" not in text
+    except ValueError:
+        return False
+
+
+def bare_chromosome(name: str) -> str:
+    """Without chr and leading zeros, in capitals.
+
+    >>> [bare_chromosome(c) for c in ("chrX", "7", "chr07", "0X", "0", "NC_000023.11")]
+    ['X', '7', '7', 'X', '0', 'NC_000023.11']
+    """
+    bare = (name[3:] if name[:3].lower() == "chr" else name).upper()
+    if not bare.startswith("0"):
+        return bare
+    stripped = bare.lstrip("0") or UNPLACED
+    return stripped if stripped in AUTOSOMES or stripped in SEX_AND_MITOCHONDRIAL or stripped == UNPLACED else bare
+
+
+def canonical_allele(allele: str) -> str:
+    """A sequence of A, C, G and T in capitals; anything else as written, since D and d may be two alleles.
+
+    >>> canonical_allele("aC"), canonical_allele("d"), canonical_allele("<del>")
+    ('AC', 'd', '<del>')
+    """
+    upper = allele.upper()
+    return upper if set(upper) <= _BASES else allele
+
+
+_BASES: Final = frozenset("ACGT")

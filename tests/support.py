@@ -121,6 +121,11 @@ def simulate(folder: Path, samples: int = 90, variants: int = 1300, seed: int = 
     )  # fmt: skip
 
 
+def left(folder: Path) -> list[str]:
+    """What commands left in a folder, without their logs: a run that fails leaves its log alone."""
+    return sorted(p.name for p in folder.glob("*") if p.suffix != ".log")
+
+
 @dataclass(frozen=True)
 class Finished:
     """Exit code and output of a command."""

@@ -9,6 +9,10 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import Group, common_options, json_option, report, writes
 
+DAYS = click.option(
+    "--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="How long the certificate is valid."
+)
+
 
 @click.group(cls=Group)
 def command() -> None:
@@ -17,17 +21,18 @@ def command() -> None:
 
 @command.command("init-ca")
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="Where ca.pem and ca.key are written.")
+@DAYS
 @opt.passphrase_options
 @common_options
 @writes("{folder}/ca.pem", "{folder}/ca.key", makes=["folder"])
-def init_ca(folder: str, passphrase_file: str | None) -> None:
+def init_ca(folder: str, days: int, passphrase_file: str | None) -> None:
     """Make the study authority: ca.pem is for every party, ca.key stays.
 
     ca.key is encrypted where a passphrase is given (--passphrase-file or SECUREGEN_PASSPHRASE).
     """
     from securegen.mpc import certs
 
-    path = certs.init_ca(Path(folder), passphrase=opt.given_passphrase(passphrase_file))
+    path = certs.init_ca(Path(folder), days=days, passphrase=opt.given_passphrase(passphrase_file))
     report(f"wrote {path} (for everybody) and ca.key (keep)", certificate=path)
 
 
@@ -54,15 +59,23 @@ def request(folder: str, name: str, passphrase_file: str | None) -> None:
 @click.option("--name", required=True, metavar="NAME", help="The party's name.")
 @click.option("--rank", required=True, type=click.IntRange(0), help="Its place in parties.toml, from 0.")
 @click.option("--out", metavar="FILE", help="The certificate [FOLDER/NAME.pem].")
+@DAYS
 @opt.passphrase_options
 @common_options
 @writes("the certificate")
-def issue(ca: str, csr: str, name: str, rank: int, out: str | None, passphrase_file: str | None) -> None:
-    """Sign a party's request, bound to its name and rank."""
+def issue(
+    ca: str, csr: str, name: str, rank: int, out: str | None, days: int, passphrase_file: str | None
+) -> None:  # fmt: skip
+    """Sign a party's request, bound to its name and rank.
+
+    Before it ends, sign the same request again into another file and put that in the old one's place: the key, so the pin
+    and parties.toml, stay as they are.
+    """
     from securegen.mpc import certs
 
     secret = opt.passphrase_for(Path(ca) / "ca.key", passphrase_file)
-    path = certs.issue(Path(ca), Path(csr), name=name, rank=rank, out=Path(out) if out else None, passphrase=secret)
+    where = Path(out) if out else None
+    path = certs.issue(Path(ca), Path(csr), name=name, rank=rank, out=where, days=days, passphrase=secret)
     report(f"wrote {path}, pin {certs.pin(path)}", certificate=path, pin=certs.pin(path))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from securegen.cli.command import common_options, rehearses, report, stop_rehearsal
 from securegen.concordance import TOLERANCE, TOP, Concordance, compare, first_difference
 from securegen.errors import SecuregenError, UsageError
 from securegen.io.results import read_results
-from securegen.io.tables import read_text
+from securegen.io.text import read_text
 
 
 @click.command()
@@ -49,7 +51,7 @@ def command(a, b, exact, tolerance, by, common, top, plot) -> None:
             raise UsageError("--exact compares text: it goes without --plot")
         where = first_difference(read_text(a), read_text(b))
         stop_rehearsal([])
-        report([] if where else "identical", agree=not where, first_difference=where)
+        report(f"{a} and {b} differ" if where else "identical", agree=not where, first_difference=where)
         if where:
             raise SecuregenError(f"{a} and {b} differ: {where}")
         return
@@ -64,13 +66,21 @@ def command(a, b, exact, tolerance, by, common, top, plot) -> None:
         from securegen.plot.canvas import write
         from securegen.plot.comparison import scatter
 
-        write(plot, scatter(result))
-    report(
-        lines(result), **result.to_json(), tolerance=tolerance, agree=not reasons, reasons=reasons,
-        outputs=[plot] if plot else [],
-    )  # fmt: skip
+        write(plot, scatter(result, (Path(a).name, Path(b).name)))
+    said = [*lines(result), *_verdict(result, reasons, tolerance)]
+    found = {**result.to_json(), "tolerance": tolerance, "agree": not reasons, "reasons": reasons}
+    report(said, **found, outputs=[plot] if plot else [])
     if reasons:
         raise SecuregenError(f"{a} and {b} differ beyond {tolerance:g}: {'; '.join(reasons)}")
+
+
+def _verdict(result: Concordance, reasons: list[str], tolerance: float) -> list[str]:
+    """The answer in words, and why the tables may differ."""
+    if not reasons:
+        return [f"agree within {tolerance:g}"]
+    if not any(d.rows for d in result.differences):
+        return ["nothing could be compared"]
+    return [f"differ beyond {tolerance:g}", *(f"perhaps because {cause}" for cause in result.causes)]
 
 
 def lines(result: Concordance) -> list[str]:

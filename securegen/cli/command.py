@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shlex
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,18 +83,50 @@ def json_text(value: Any) -> str:
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
+def failure(error: BaseException) -> tuple[str, int, str]:
+    """Class, exit code and text of an error, as --json and PREFIX.log name it."""
+    if isinstance(error, click.ClickException):
+        return "UsageError", error.exit_code, error.format_message()
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return "Interrupted", 130, "interrupted"
+    return type(error).__name__, getattr(error, "exit_code", 1), str(error)
+
+
 def print_record(ctx: click.Context, error: BaseException | None = None) -> None:
     """The one object that --json prints: the record of the run, and what went wrong."""
     record = ctx.meta.get(RECORD)
     if error is not None:
-        kind, code, text = type(error).__name__, getattr(error, "exit_code", 1), str(error)
-        if isinstance(error, click.ClickException):
-            kind, text = "UsageError", error.format_message()
-        elif isinstance(error, KeyboardInterrupt | click.Abort):
-            kind, code, text = "Interrupted", 130, "interrupted"
+        kind, code, text = failure(error)
         record = {**(record or {}), "error": {"class": kind, "exit_code": code, "message": text}}
     if record is not None:
         click.echo(json_text(record))
+
+
+def refuse_repeats(command: click.Command) -> None:
+    """Let an option of one value be given once: a second one would silently replace the first."""
+    make: Callable = command.make_parser
+    if getattr(make, "once", False):
+        return
+
+    def make_parser(ctx: click.Context) -> Any:
+        parser = make(ctx)
+        for option in {id(o): o for o in (*parser._long_opt.values(), *parser._short_opt.values())}.values():
+            option.process = functools.partial(_once, option.process, option)
+        return parser
+
+    make_parser.once = True  # type: ignore[attr-defined]
+    command.make_parser = make_parser  # type: ignore[method-assign]
+
+
+def _once(process: Callable, option: Any, value: Any, state: Any) -> None:
+    before, given = state.opts.get(option.dest), option.dest in state.opts
+    process(value, state)
+    if given and option.action in ("store", "store_const"):
+        flag = option.obj.opts[0]
+        if option.action == "store":
+            raise click.UsageError(f"{flag} is given twice, {before!r} and {value!r}: it takes one value")
+        if state.opts[option.dest] != before:
+            raise click.UsageError(f"{flag} and {option.obj.secondary_opts[0]} contradict each other")
 
 
 # --dry-run
@@ -116,11 +149,11 @@ def writes(*templates: str, makes: Sequence[str] = ()) -> Callable:
 
 
 def stop_rehearsal(paths: Sequence[str | os.PathLike[str]], **found: Any) -> None:
-    """Under --dry-run: say what would be written and end here. Raises StorageError when it could not be written."""
-    if not dry_run():
-        return
+    """Before the work: raise StorageError when a path cannot be written; under --dry-run say them all and end here."""
     for path in paths:
         check_writable(Path(path))
+    if not dry_run():
+        return
     report(
         ["dry run: inputs are in order, nothing was written", *(f"would write {os.fspath(p)}" for p in paths)],
         dry_run=True, would_write=[os.fspath(p) for p in paths], **found,
@@ -129,14 +162,22 @@ def stop_rehearsal(paths: Sequence[str | os.PathLike[str]], **found: Any) -> Non
 
 
 def check_writable(path: Path) -> None:
-    """Raise StorageError unless the nearest folder above a path that exists can be written to."""
+    """Raise StorageError unless a file can be made below the nearest folder above the path that exists. Leaves nothing."""
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
         raise StorageError(f"cannot make the folder {path.parent}: a file is in the way")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StorageError(f"cannot write {path}: Permission denied")
+    try:
+        os.lstat(path)  # a name that is too long
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".securegen.", dir=folder))
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _rehearse_by_options(ctx: click.Context, function: Callable) -> None:

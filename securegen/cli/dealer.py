@@ -11,6 +11,7 @@ from securegen.cli import options as opt
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.party import CONFIG, KEYS, NAME, who, write_record
 from securegen.cli.runlog import CommandLog
+from securegen.cli.summary import print_end
 
 
 @click.command()
@@ -41,3 +42,4 @@ def command(config, name, keys, passphrase_file, out, threads, memory, quiet) ->
     outcome = run_dealer(parties, identity, threads=threads or os.cpu_count() or 1)
     log(f"dealt {outcome.traffic.total} bytes in {outcome.seconds['offline']:.2f} s of computing")
     write_record(log, me, outcome)
+    print_end(log, [])

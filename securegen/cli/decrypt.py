@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
-from securegen.cli.summary import print_summaries, promises
+from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises
 from securegen.cli.table_form import convert, form_from, table_options
-from securegen.errors import ArtefactError
+from securegen.errors import ArtefactError, UsageError
 from securegen.governance.receipt import outsourced_receipt
+from securegen.stats.tables import Summary
 
 
 @click.command()
@@ -27,7 +30,7 @@ from securegen.governance.receipt import outsourced_receipt
     "--design", metavar="FOLDER", help="OUT.design of the design to open, or its digest [the only one of --owner]."
 )
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
-@opt.filter_options
+@partial(opt.filter_options, needs="needs encrypt --qc")
 @click.option("--qc-tables", is_flag=True, help="Also write OUT.afreq, OUT.vmiss and OUT.hardy (encrypt --qc).")
 @table_options
 @opt.run_options
@@ -53,8 +56,9 @@ def command(
     """
     from securegen import api
     from securegen.ckks import keys
+    from securegen.ckks.cohort import OwnerState, read_info
     from securegen.ckks.retirement import refuse_retired
-    from securegen.stats.tables import table_path
+    from securegen.stats.tables import qc_analysis
 
     os.umask(0o077)  # what is decrypted is for its owner alone
     opt.use_threads(threads)
@@ -68,26 +72,38 @@ def command(
         filters = opt.filters_from(options)
         opened = api.read_design(key, owner, design)
         log(opened.line())
+        if (filters.active or qc_tables) and qc_analysis(opened.analyses) is None:
+            raise UsageError(
+                "--maf, --mac, --geno, --hwe and --qc-tables need the sums of quality control, which this design has not: "
+                "encrypt with --qc"
+            )
+        filters.check(read_info(OwnerState(Path(owner), key)).dosage_grid)
         if dry_run():
             refuse_retired(key, Path(owner), still_trusted=key_still_trusted)
             check_input(Path(results))
-            paths = [table_path(out, a) for a in opened.analyses if a.test != "qc"]
-            stop_rehearsal([*paths, *log.files], design=opened.record())
+        paths = [form.path(out, a.test, a.phenotype) for a in opened.analyses if a.test != "qc"]
+        stop_rehearsal([*paths, *log.files], design=opened.record())
         chosen: dict[str, Any] = {"design": opened.digest, "still_trusted": key_still_trusted}
         with progress("decrypting", unit="variants", quiet=quiet) as report:
             tables = api.decrypt_tables(
                 results, key, owner, out, digits=form.digits, filters=filters, progress=report, **chosen
             )
         convert(tables, out, form, log)
-        paths = api.decrypt_qc(results, key, owner, out, **chosen) if qc_tables else []
+        paths = form.finish(api.decrypt_qc(results, key, owner, out, **chosen)) if qc_tables else []
     print_summaries(tables, log, filters)
-    for path in paths:
-        log(f"wrote {path}")
+    paths += [t.path for t in tables]
     margin = key.public.parameters.margin_bits
-    receipt = outsourced_receipt(
-        [*(t.path for t in tables), *paths], "the encryptor of the encrypt step", opened.line()
-    )
+    receipt = outsourced_receipt(paths, "the encryptor of the encrypt step", opened.line())
     log.write(
         engine="ckks", design=opened.record(), planned_noise_margin_bits=margin, promise=promises(tables),
         receipt=receipt.to_json(), parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
+        bytes={}, **(_people(tables) if tables else {}),
     )  # fmt: skip
+    print_end(log, paths)
+
+
+def _people(tables: Sequence[Summary]) -> dict[str, Any]:
+    """What the owner's design says of the study, for run.json."""
+    models = [t.analysis.model for t in tables]
+    variants = max(t.variants + t.dropped for t in tables)
+    return {"samples": max(m.samples for m in models), "variants": variants, **covariate_facts(models)}

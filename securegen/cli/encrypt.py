@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from securegen.cli import options as opt
@@ -76,7 +78,9 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
             written = [paths.cohort, paths.design]
     sizes = {path.suffix[1:]: folder_bytes(path) for path in written}
     log(" and ".join(f"{p} ({sizes[p.suffix[1:]] / 1e6:.1f} MB)" for p in written) + " may travel to the server")
-    log(f"{owner or paths.owner} stays with the key; next, on the server: securegen gwas --cohort … --design … --out …")
+    public = f"{key_file.removesuffix('.secret')}.public"
+    log(f"{owner or paths.owner} stays with the key; next, on the server, which also needs {public}: securegen gwas --cohort "
+        f"{paths.cohort.name} --design {paths.design.name} --public {Path(public).name} --out {Path(out).name}")  # fmt: skip
     made = api.read_design(key, owner or paths.owner, paths.design) if paths.design in written else None
     if made is not None:
         log(made.line())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -53,6 +54,9 @@ def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, 
         from securegen.ckks import artefact, keys
 
         artefact.read_manifest(Path(cohort), "cohort", keys.read_public(public))
+    else:
+        log("WARNING: without --public KEY.public the signature of the cohort is checked under the key that the cohort "
+            "itself names, which anybody could have made")  # fmt: skip
     if dry_run():
         _check(Path(cohort), Path(design))
         stop_rehearsal([f"{out}.results", *log.files])
@@ -61,7 +65,8 @@ def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, 
     with log.stage("gwas"), progress("associating", unit="chunks", quiet=log.quiet) as report:
         results = api.associate(cohort, design, f"{out}.results", progress=report, memory_bytes=memory and memory << 20)
     size = folder_bytes(results)
-    log(f"wrote {results} ({size / 1e6:.1f} MB) for the owner: securegen decrypt --results {results} …")
+    log(f"wrote {results} ({size / 1e6:.1f} MB), which goes back to the owner; next, there: securegen decrypt --key "
+        f"KEY.secret --owner OUT.owner --results {shlex.quote(results.name)} --out RESULT")  # fmt: skip
     log.write(engine="ckks", role="server", bytes={"results": size})
 
 

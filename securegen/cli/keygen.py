@@ -8,7 +8,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import common_options, rehearses, stop_rehearsal
-from securegen.cli.runlog import CommandLog
+from securegen.cli.runlog import CommandLog, logs
 from securegen.errors import ArtefactError, InputError, StorageError
 from securegen.io.strict_json import read_json
 
@@ -32,6 +32,7 @@ def read_plan(path: str):
 @click.option("--out", required=True, metavar="KEY", help="Writes KEY.secret and KEY.public.")
 @click.option("--quiet", is_flag=True, help="Nothing on stderr but errors.")
 @common_options
+@logs
 @rehearses
 def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool, out: str, quiet: bool) -> None:
     """Make a key for a plan.

@@ -10,9 +10,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from securegen.cli import crash
-from securegen.cli.command import JSON, Group, example, print_record
+from securegen.cli.command import JSON, Group, example, print_record, refuse_repeats
 from securegen.cli.examples import EXAMPLES
 from securegen.cli.lockdown import lock_down_process
+from securegen.cli.manners import hint, kinder
 from securegen.cli.signals import Ended, orderly_end
 from securegen.errors import SecuregenError, StorageError
 from securegen.io.schema import one_line
@@ -79,6 +80,8 @@ def finished(command: click.Command, name: str) -> click.Command:
     if name in EXAMPLES:
         command.epilog = example(f"securegen {EXAMPLES[name]}")
     _complete_paths(command)
+    kinder(command)
+    refuse_repeats(command)
     for inner, below in command.commands.items() if isinstance(command, click.Group) else ():
         finished(below, f"{name} {inner}")
     return command
@@ -159,6 +162,12 @@ def _run() -> int:
         with orderly_end(), crash.no_traceback():
             code = main(prog_name="securegen", standalone_mode=False)
         return code if isinstance(code, int) else 0
+    except click.NoSuchOption as error:
+        here = hint(error.option_name)
+        text = one_line(f"No such option {error.option_name!r}; here: {here}." if here else error.format_message())
+        with contextlib.suppress(OSError, ValueError):
+            click.UsageError(text, error.ctx).show()
+        return error.exit_code
     except click.ClickException as error:
         error.message = one_line(error.message)  # type: ignore[misc]
         with contextlib.suppress(OSError, ValueError):

@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
 
-from securegen.cli.command import common_options
+from securegen.cli.command import check_writable, common_options
+from securegen.cli.runlog import logs
 from securegen.errors import UsageError
 from securegen.governance.openings import LEVELS
 from securegen.io.genotypes import GenotypeFiles
@@ -24,9 +26,20 @@ WEAK = "securegen.weak_passphrase"
 STUDY_FIELDS = tuple(f.name for f in fields(Inputs))
 
 
-def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
-    names = tuple(n for part in value for n in part.replace(" ", ",").split(",") if n)
-    return names or None
+def _names(_: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
+    names = dict.fromkeys(n for part in value for n in part.replace(" ", ",").split(",") if n)
+    if value and not names:  # an empty variable of a shell would mean "all of them"
+        raise UsageError(f"{parameter.opts[0]} names nothing: leave it out for all of them")
+    return tuple(names) or None
+
+
+def _prefix(ctx: click.Context, _: click.Parameter, value: str) -> str:
+    """A prefix that files can be written under, found out before anything is read or computed."""
+    if not os.path.basename(value) or os.path.basename(value) in (".", ".."):
+        raise UsageError(f"--out {value!r}: a prefix of files is expected, as results/run1, not a folder")
+    if not ctx.resilient_parsing:
+        check_writable(Path(f"{value}.run.json"))
+    return value
 
 
 def genotype_files(*, several: bool = False) -> list[Callable]:
@@ -75,7 +88,7 @@ def genotype_options(*, several: bool = False) -> Callable:
         click.option("--remove", metavar="FILE", help="Without these samples."),
         click.option("--extract", metavar="FILE", help="Only these variant ids."),
         click.option("--exclude", metavar="FILE", help="Without these variant ids."),
-        click.option("--chr", multiple=True, callback=_names, metavar="A,B", help="Only these chromosomes."),
+        click.option("--chr", multiple=True, callback=_names, metavar="A,B", help="Only these chromosomes, as 1-4,7."),
         click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
     ]  # fmt: skip
@@ -92,10 +105,12 @@ def design_options(required: bool = True) -> Callable:
     options = [
         click.option("--pheno", required=required, metavar="FILE", help="Phenotypes (#FID IID …, #IID … or FID IID …)."),
         click.option(
-            "--pheno-name", multiple=True, callback=_names, metavar="A,B", help="Columns to analyse [all of them]."
+            "--pheno-name", multiple=True, callback=_names, metavar="A,B", help="Columns to analyse, also A-C [all of them]."
         ),
         click.option("--covar", metavar="FILE", help="Covariates, in the same form."),
-        click.option("--covar-name", multiple=True, callback=_names, metavar="A,B", help="Covariates to use [all]."),
+        click.option(
+            "--covar-name", multiple=True, callback=_names, metavar="A,B", help="Covariates to use, as AGE,PC1-PC4 [all]."
+        ),
         click.option(
             "--covar-categorical", multiple=True, callback=_names, metavar="A,B",
             help="Covariates that are categories: expanded to indicators.",
@@ -115,18 +130,23 @@ def design_options(required: bool = True) -> Callable:
             help="Every phenotype in the people who have all of them, or in all who have it [federated: common, else own].",
         ),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
+        click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
     ]  # fmt: skip
     return _apply(options)
 
 
-def filter_options(command: Callable) -> Callable:
-    """Filters by quality: applied where the sums may be seen, by whoever writes the table."""
+def filter_options(command: Callable, *, needs: str = "") -> Callable:
+    """Filters by quality: applied where the sums may be seen, by whoever writes the table. needs: what they ask for."""
+    more = f" ({needs})" if needs else ""
+    share = click.FloatRange(0, 1)
     return _apply(
         [
-            click.option("--maf", type=click.FloatRange(0, 0.5), metavar="F", help="Smallest minor allele frequency."),
-            click.option("--mac", type=click.FloatRange(0), metavar="N", help="Smallest minor allele count."),
-            click.option("--geno", type=click.FloatRange(0, 1), metavar="F", help="Largest share of missing calls."),
-            click.option("--hwe", type=click.FloatRange(0, 1), metavar="P", help="Smallest Hardy–Weinberg p-value."),
+            click.option(
+                "--maf", type=click.FloatRange(0, 0.5), metavar="F", help=f"Smallest minor allele frequency{more}."
+            ),
+            click.option("--mac", type=click.FloatRange(0), metavar="N", help=f"Smallest minor allele count{more}."),
+            click.option("--geno", type=share, metavar="F", help=f"Largest share of missing calls{more}."),
+            click.option("--hwe", type=share, metavar="P", help=f"Smallest Hardy–Weinberg p-value{more}."),
         ]
     )(command)
 
@@ -182,7 +202,8 @@ def run_options(command: Callable, *, config: str = "--config") -> Callable:
     """--out, --threads, --memory, --quiet, and what every command has. config: the flag of the file of options."""
     return _apply(
         [
-            click.option("--out", default="securegen", show_default=True, metavar="PREFIX", help="Prefix of what is written."),
+            click.option("--out", default="securegen", show_default=True, metavar="PREFIX", callback=_prefix,
+                         help="Prefix of what is written."),
             click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads [all cores]."),
             click.option(
                 "--memory", type=click.IntRange(64), metavar="MB",
@@ -190,7 +211,7 @@ def run_options(command: Callable, *, config: str = "--config") -> Callable:
             ),
             click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
         ]
-    )(common_options(command, config=config))  # fmt: skip
+    )(common_options(logs(command), config=config))  # fmt: skip
 
 
 def run_options_beside_parties(command: Callable) -> Callable:

@@ -13,8 +13,8 @@ from securegen.cli.command import dry_run, rehearses, stop_rehearsal, writes
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand
 from securegen.cli.score_options import _numbers as numbers
-from securegen.cli.site import IDENTITY, summary_json, take_part
-from securegen.cli.summary import print_summaries, promises
+from securegen.cli.site import IDENTITY, take_part
+from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises, summary_json
 from securegen.cli.table_form import TableForm, convert, form_from, format_options
 from securegen.errors import UsageError
 from securegen.governance.openings import LEVELS, STRICT
@@ -46,8 +46,9 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
     """run.json of one party."""
     log.seconds |= outcome.seconds
     sent = {"sent": {name: outcome.traffic.total}, "rounds": outcome.traffic.rounds}
-    log(f"sent {outcome.traffic.total / 1e6:.3f} MB, {outcome.traffic.rounds} rounds, {outcome.seconds['online']:.2f} s; "
-        f"wrote {' and '.join(log.files)}")  # fmt: skip
+    log(
+        f"sent {outcome.traffic.total / 1e6:.3f} MB, {outcome.traffic.rounds} rounds, {outcome.seconds['online']:.2f} s"
+    )
     log.write(engine="mpc", party=name, bytes=sent, **record)
 
 
@@ -143,6 +144,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
         stop_rehearsal([*log.files, task.state.path], split=split_of(parties), party=me)
     outcome = run_party(parties, identity, task, log)
     convert(outcome.tables, out, form, log)
+    outcome.files = form.finish(outcome.files)
     print_summaries(outcome.tables, log)
     split = split_of(parties)
     wrote = [*outcome.files, *(t.path for t in outcome.tables)]
@@ -154,7 +156,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     sizes: dict[str, Any] = {"variants": outcome.variants_stored} if outcome.variants_stored else {}
     sizes |= {
         "samples": max(a.model.samples for a in tests), "variants": outcome.variants_stored or outcome.tables[0].variants,
-        "covariates": max(len(a.model.covariates) for a in tests), "phenotypes": [a.phenotype for a in tests],
+        **covariate_facts(a.model for a in tests), "phenotypes": [a.phenotype for a in tests],
         "promise": promises(outcome.tables), "missing": inputs.missing,
         "parameters": {"bits": max(a.model.bits for a in tests)},
     } if tests else {}  # fmt: skip
@@ -162,6 +164,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
         log, me, outcome, inputs=inputs.digests(), split=split, reveal=reveal, receipt=made.to_json(),
         samples_stored=outcome.samples_stored, files=outcome.files, summaries=[summary_json(t) for t in outcome.tables], **sizes,
     )  # fmt: skip
+    print_end(log, wrote)
 
 
 _OF_THE_STUDY = ("pheno_name", "covar_name", "model", "bits", "covar_categorical", "apply_rint", "force_01", "chr")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 
 import click
 
@@ -67,5 +68,5 @@ def command(out: str, threads: int | None, memory: int | None, quiet: bool, squa
         describe(plan, study.design, log)
         stop_rehearsal([f"{out}.plan.json", *log.files], plan=plan.to_json())
         write_json(f"{out}.plan.json", plan.to_json())
-    log(f"wrote {out}.plan.json; next: securegen keygen --plan {out}.plan.json --out KEY")
+    log(f"wrote {out}.plan.json; next: securegen keygen --plan {shlex.quote(out)}.plan.json --out key")
     log.write(parameters=plan.parameters.to_json(), planned_noise_margin_bits=plan.parameters.margin_bits)

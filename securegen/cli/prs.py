@@ -11,10 +11,12 @@ from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsa
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand, plot_option, plot_scores, score_inputs, score_options
+from securegen.cli.summary import print_end
+from securegen.cli.table_form import gzip_option
 from securegen.errors import UsageError
 from securegen.governance.receipt import Party, Receipt
 from securegen.provenance import RunLog, folder_bytes
-from securegen.score_study import ScoreInputs, open_scores, write_match, write_scores
+from securegen.score_study import ScoreInputs, open_scores, write_scores
 from securegen.study import Inputs
 
 SMALL_MODELS = "scores of few variants give the genotypes away to whoever knows the weights"
@@ -26,6 +28,7 @@ SMALL_MODELS = "scores of few variants give the genotypes away to whoever knows 
 @opt.genotype_options()
 @score_options(required=False)
 @plot_option
+@gzip_option
 @opt.run_options
 @rehearses
 def command(cohort, model, plot, out, threads, memory, quiet, **options) -> None:
@@ -73,15 +76,15 @@ def run_plain(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog) -> 
     from securegen.scores import plain_scores
 
     with log.stage("match"):
-        study = open_scores(genotypes, inputs, log=log)
-        stop_rehearsal([f"{out}.sscore", f"{out}.match.tsv", *log.files])
-        write_match(out, study.matches, study.reader.variants, log)
+        study = open_scores(genotypes, inputs, log=log, out=None if dry_run() else out)
+        stop_rehearsal([inputs.table(out), f"{out}.match.tsv", *log.files])
     with log.stage("score"):
         sums = plain_scores(study.reader, study.plan)
     write_scores(out, study.reader.samples, sums, inputs, log)
     owner = Party("owner", "genotypes and weights", "everything")
-    receipt = Receipt("scores in the clear", (owner,), (), (f"{out}.sscore",), (SMALL_MODELS,))
+    receipt = Receipt("scores in the clear", (owner,), (), (inputs.table(out),), (SMALL_MODELS,))
     log.write(
         receipt=receipt.to_json(), engine="plain", parameters={"bits": inputs.bits, "digits": inputs.digits}, bytes={},
         planned_noise_margin_bits=None, **study.record(),
     )  # fmt: skip
+    print_end(log, [inputs.table(out), f"{out}.match.tsv"])

@@ -19,6 +19,7 @@ from securegen.cli.score_options import (
     score_inputs,
     score_options,
 )
+from securegen.cli.table_form import gzip_option
 from securegen.provenance import folder_bytes
 
 
@@ -50,13 +51,12 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
     """
     from securegen.ckks import keys
     from securegen.encrypted_scores import encrypt_scores, generate_score_key
-    from securegen.score_study import open_scores, write_match
+    from securegen.score_study import open_scores
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step encrypt", quiet=quiet)
     with log.stage("match"):
-        study = open_scores(opt.inputs_from(options), score_inputs(options), log=log)
-        write_match(out, study.matches, study.reader.variants, log)
+        study = open_scores(opt.inputs_from(options), score_inputs(options), log=log, out=out)
     with log.stage("keygen"):
         key = generate_score_key(study.plan, len(study.reader.samples))
         keys.write_secret(f"{out}.secret", key, passphrase=opt.passphrase(passphrase_file, confirm=True))
@@ -74,9 +74,12 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
 @click.option("--results", required=True, metavar="FOLDER", help="What the server returned.")
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
 @click.option("--digits", type=click.IntRange(1, 17), default=6, show_default=True, help="Significant digits.")
+@gzip_option
 @opt.run_options
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")
-def decrypt(key_file, passphrase_file, owner, results, key_still_trusted, digits, out, threads, memory, quiet) -> None:
+def decrypt(
+    key_file, passphrase_file, owner, results, key_still_trusted, digits, gzip, out, threads, memory, quiet
+) -> None:
     """Owner, public model: decrypt, verify and write OUT.sscore. Nothing is written before every score is verified."""
     from securegen.ckks import keys
     from securegen.encrypted_scores import decrypt_scores
@@ -90,7 +93,7 @@ def decrypt(key_file, passphrase_file, owner, results, key_still_trusted, digits
         samples, sums = decrypt_scores(results, key, owner, still_trusted=key_still_trusted)
     if digits > 6:  # fewer were checked when the scores were planned
         refuse_small_models(sums.plan, digits=digits)
-    write_scores(out, samples, sums, ScoreInputs((), digits=digits), log)
+    write_scores(out, samples, sums, ScoreInputs((), digits=digits, gzip=gzip), log)
     log.write(engine="ckks", scores=list(sums.plan.names))
 
 
@@ -195,9 +198,10 @@ def reply(cohort, publickey, private, out, threads, memory, quiet, **options) ->
 @folder_option("invitation", "What the model owner sent first.")
 @folder_option("replies", "What it sent last.")
 @opt.genotype_options()
+@gzip_option
 @opt.run_options
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")
-def open_(key_file, passphrase_file, owner, invitation, replies, out, threads, memory, quiet, **options) -> None:
+def open_(key_file, passphrase_file, owner, invitation, replies, gzip, out, threads, memory, quiet, **options) -> None:
     """Genotype owner, private model: decrypt the scores and write OUT.sscore."""
     from securegen.ckks import keys
     from securegen.ckks.prs_messages import read_invitation
@@ -210,7 +214,7 @@ def open_(key_file, passphrase_file, owner, invitation, replies, out, threads, m
         key = keys.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         reader = open_genotypes(opt.inputs_from(options), log)
         table = open_scores_for(read_invitation(Path(invitation)), Path(replies), key, Path(owner), reader)
-    write_table(out, reader.samples, table, ScoreInputs(()), log)
+    write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log)
     log.write(engine="ckks", scores=list(table.names))
 
 

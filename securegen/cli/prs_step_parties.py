@@ -18,6 +18,7 @@ from securegen.cli.score_options import (
     score_inputs,
     score_options,
 )
+from securegen.cli.table_form import gzip_option
 from securegen.provenance import folder_bytes
 
 
@@ -139,9 +140,10 @@ def answer(blinded, private, passphrase_file, out, threads, memory, quiet, **opt
 @folder_option("offer", "What it sent first.")
 @folder_option("masks", "OUT.masks of prs-step blind.")
 @opt.genotype_options()
+@gzip_option
 @opt.run_options
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")
-def unmask(rounded, offer, masks, out, threads, memory, quiet, **options) -> None:
+def unmask(rounded, offer, masks, gzip, out, threads, memory, quiet, **options) -> None:
     """Hospital: take the masks away and write OUT.sscore."""
     from securegen.score_study import ScoreInputs, write_table
     from securegen.study import open_genotypes
@@ -150,7 +152,7 @@ def unmask(rounded, offer, masks, out, threads, memory, quiet, **options) -> Non
     log = CommandLog(out, "prs-step unmask", quiet=quiet)
     reader = open_genotypes(opt.inputs_from(options), log)
     table = unmask_scores(Path(rounded), Path(offer), Path(masks), reader)
-    write_table(out, reader.samples, table, ScoreInputs(()), log)
+    write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log)
     log.write(engine="ckks", scores=list(table.names))
 
 

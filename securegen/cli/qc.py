@@ -7,16 +7,17 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import rehearses
 from securegen.cli.runlog import CommandLog
-from securegen.cli.table_form import TableForm
+from securegen.cli.table_form import TableForm, gzip_option
 
 
 @click.command()
 @opt.genotype_options()
 @click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls.")
 @click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
+@gzip_option
 @opt.run_options
 @rehearses
-def command(out: str, threads: int | None, memory: int | None, quiet: bool, **options) -> None:
+def command(gzip: bool, out: str, threads: int | None, memory: int | None, quiet: bool, **options) -> None:
     """Allele frequencies, missingness and Hardy–Weinberg tests of your own genotypes, in the clear.
 
     Writes OUT.afreq, OUT.vmiss and OUT.hardy in plink2's columns. Under encryption: encrypt --qc, then decrypt
@@ -25,4 +26,5 @@ def command(out: str, threads: int | None, memory: int | None, quiet: bool, **op
     from securegen.cli.run_local import run_plain
 
     opt.use_threads(threads)
-    run_plain(opt.inputs_from(options, qc=True), out, TableForm(), CommandLog(out, "qc", quiet=quiet), qc_only=True)
+    log = CommandLog(out, "qc", quiet=quiet)
+    run_plain(opt.inputs_from(options, qc=True), out, TableForm(gzip=gzip), log, qc_only=True)

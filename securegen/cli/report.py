@@ -30,21 +30,24 @@ def outcome_options(command: Callable) -> Callable:
     "--annotate", metavar="FILE", help="Columns to show beside hits: a table whose first column is the variant id."
 )
 @click.option("--out", metavar="FILE", help="The file to write [PREFIX.report.html].")
+@click.option("--overwrite", is_flag=True, help="Also replace a file that is no earlier report of this run.")
 @common_options
 @rehearses
-def command(prefix, pheno, pheno_name, reference, annotate, out) -> None:
+def command(prefix, pheno, pheno_name, reference, annotate, out, overwrite) -> None:
     """A report of a finished run as one HTML file that loads nothing.
 
-    PREFIX is what the run was given as --out (or one table). The page has results, precision, cost, parameters, and who
-    learned what. It needs the extra securegen[plot].
+    PREFIX is what the run was given as --out, or one of its tables: the report is then of that table alone. The page has
+    results, precision, cost, parameters, and who learned what. It needs the extra securegen[plot].
     """
     from securegen.plot.canvas import require_matplotlib
-    from securegen.report.build import write_report
+    from securegen.report.build import check_path, write_report
     from securegen.report.gather import open_run
 
     require_matplotlib()
     run = open_run(prefix, pheno=pheno, pheno_name=pheno_name, reference=reference)
-    path = out or f"{run.prefix}.report.html"
+    path = out or f"{run.name}.report.html"
+    if not overwrite:
+        check_path(path, run)
     stop_rehearsal([path])
-    write_report(path, run, annotations=annotate)
+    write_report(path, run, annotations=annotate, overwrite=overwrite)
     report(path, outputs=[path])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from securegen.cli.summary import print_summaries, promises
+from securegen.cli.summary import print_end, print_summaries, promises, summary_of
 from securegen.cli.table_form import TableForm, convert, covariates_of
-from securegen.design import Analysis
-from securegen.errors import PolicyError, SecuregenError, UsageError
+from securegen.errors import PolicyError, SecuregenError
 from securegen.federated import rehearsal
 from securegen.federated.variant_sums import Withheld
 from securegen.io.output import copy_file
@@ -25,8 +24,6 @@ def run_federated(
     keep_files: bool, two_sites_learn_each_other: bool, openings: str, consent_openings: bool,
 ) -> list[Summary]:  # fmt: skip
     """Deal one cohort to sites, or take a cohort a site, and let them run the study through a shared folder."""
-    if len(members) > 1 and sites not in (None, len(members)):
-        raise UsageError(f"--sites {sites} with {len(members)} filesets: one fileset is one site")
     inputs = members[0]
     with folders.working_folder(out, folders.SITES, keep=keep_files, log=log) as work:
         with log.stage("plan"):
@@ -56,22 +53,22 @@ def run_federated(
         for s in records[0]["summaries"]:
             path = out + s["path"].removeprefix(str(work / local[0].name / "result"))
             copy_file(s["path"], path)
-            analysis = Analysis(s["test"], s["phenotype"], (), (), None)
-            fields = (s["variants"], s["dropped"], s["codes"], s["promise"], s["lambda_gc"], s["top"])
-            tables.append(Summary(analysis, path, *fields))
+            tables.append(summary_of(s, path))
         convert(tables, out, form, log, covariates=covariates_of(inputs))
         print_summaries(tables, log, filters)
         for line in Withheld(**records[0]["opened"]["withheld"]).lines():
             log(line)
         said, there = records[0]["receipt"], {s["path"] for s in records[0]["summaries"]}
         receipt = said | {"released": [*(r for r in said["released"] if r not in there), *(t.path for t in tables)]}
-        own = ("parameters", "samples", "variants", "covariates", "phenotypes", "missing", "planned_noise_margin_bits")
+        own = ("parameters", "samples", "variants", "covariates", "covariate_names", "phenotypes", "missing",
+               "planned_noise_margin_bits")  # fmt: skip
         log.write(
             engine="federated", inputs=_digests(members), samples_stored=sum(r["samples_stored"] for r in records),
             bytes={"sent": {m.name: r["bytes"]["sent"][m.name] for m, r in zip(local, records, strict=True)}},
             promise=promises(tables), receipt=receipt, opened=records[0]["opened"], sites=len(local),
             peak_rss_bytes=max(r["peak_rss_bytes"] for r in records), **{name: records[0][name] for name in own},
         )  # fmt: skip
+        print_end(log, [t.path for t in tables])
         return tables
 
 

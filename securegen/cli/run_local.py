@@ -15,15 +15,15 @@ from securegen.cli.progress import progress
 from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.run_local_prs import prs
 from securegen.cli.runlog import CommandLog
-from securegen.cli.summary import print_end, print_summaries, promises
-from securegen.cli.table_form import TableForm, convert, form_from, table_options
+from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises
+from securegen.cli.table_form import TableForm, convert, form_from, gzip_option, table_options
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.openings import ALL, STRICT
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
 from securegen.local.folders import PARTIES, working_folder
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.stats.qc import Filters
-from securegen.stats.tables import Summary, table_path
+from securegen.stats.tables import Summary
 from securegen.study import Inputs, close_samples, silent
 from securegen.vocabulary import QC_COLUMNS
 
@@ -44,18 +44,18 @@ def record_of(study) -> dict:
         "samples": max(a.model.samples for a in tests),
         "samples_stored": len(study.reader.samples),
         "variants": len(study.reader.variants),
-        "covariates": max(len(a.model.covariates) for a in tests),
+        **covariate_facts(a.model for a in tests),
         "phenotypes": [a.phenotype for a in tests if a.test != "qc"],
         "missing": study.inputs.missing,
     }
 
 
-def _rehearsed(study, out: str, log: RunLog, *, reveal: str | None = None) -> None:
+def _rehearsed(study, out: str, form: TableForm, *, reveal: str | None = None) -> None:
     """End a dry run here, with the names of the tables. reveal: what is opened, when it is less than whole tables."""
     analyses = study.design.analyses
-    tables = [
-        f"{out}.{a.phenotype}.{reveal}" if reveal else table_path(out, a) for a in analyses if a.test != "qc"
-    ] or [f"{out}.{n}" for n in QC_COLUMNS]
+    tables = [form.path(out, reveal or a.test, a.phenotype) for a in analyses if a.test != "qc"] or [
+        form.packed(f"{out}.{n}") for n in QC_COLUMNS
+    ]
     stop_rehearsal([*tables, f"{out}.log", f"{out}.run.json"], **record_of(study))
 
 
@@ -68,27 +68,28 @@ def run_plain(
 
     with log.stage("plan"):
         study = opt.open_study(inputs, log, qc_only=qc_only)
-    _rehearsed(study, out, log, reveal=reveal)
+    _rehearsed(study, out, form, reveal=reveal)
     tables: list[Summary] = []
     with log.stage("gwas"):
         if reveal:
             from securegen.stats.projected_tables import plain_projected
 
             tables = plain_projected(study.reader, study.design, out, reveal=reveal, digits=form.digits)
+            convert(tables, out, form, log)
         elif not qc_only:
             with progress("associating", unit="variants", quiet=log.quiet) as report:
                 tables = api.plain_tables(study, out, digits=form.digits, filters=filters, progress=report)
             convert(tables, out, form, log)
-        if qc_only:
-            for path in api.plain_qc(study, out):
-                log(f"wrote {path}")
+        paths = form.finish(api.plain_qc(study, out)) if qc_only else []
     print_summaries(tables, log, filters)
-    receipt = plain_receipt([t.path for t in tables], close_samples(study.design))
+    paths += [t.path for t in tables]
+    receipt = plain_receipt(paths, close_samples(study.design))
     log.write(
         receipt=receipt.to_json(),
         engine="plain", parameters={"bits": max(a.model.bits for a in study.design.analyses)}, bytes={},
         planned_noise_margin_bits=None, promise=promises(tables), **record_of(study),
     )  # fmt: skip
+    print_end(log, paths)
     return tables
 
 
@@ -107,7 +108,7 @@ def run_ckks(
         study = opt.open_study(inputs, log, qc_only=qc_only)
         plan = api.plan(study)
         describe(plan, study.design, log)
-    _rehearsed(study, out, log)
+    _rehearsed(study, out, form)
     with parties(out, "owner", "server", keep=keep_files, log=log) as at:
         owner, server = at["owner"], at["server"]
         with log.stage("keygen"):
@@ -126,17 +127,14 @@ def run_ckks(
             results = server / "study.results"
             tables = api.decrypt_tables(results, key, made.owner, out, digits=form.digits, filters=filters)
             convert(tables, out, form, log)
-            paths = api.decrypt_qc(results, key, made.owner, out) if qc_only else []
+            paths = form.finish(api.decrypt_qc(results, key, made.owner, out)) if qc_only else []
             opened = api.read_design(key, made.owner)
         print_summaries(tables, log, filters)
-        for path in paths:
-            log(f"wrote {path}")
+        paths += [t.path for t in tables]
         sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
         sizes["public_key"] = (owner / "key.public").stat().st_size
         log.seconds["gwas"] = served["seconds"]["gwas"]
-        receipt = outsourced_receipt(
-            [*(t.path for t in tables), *paths], encryptor, opened.line(), close_samples(study.design)
-        )
+        receipt = outsourced_receipt(paths, encryptor, opened.line(), close_samples(study.design))
         log.note(receipt.lines())
         log.write(
             receipt=receipt.to_json(), design=opened.record(),
@@ -145,6 +143,7 @@ def run_ckks(
             peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]),
             encryptor=encryptor, **record_of(study),
         )  # fmt: skip
+        print_end(log, paths)
         return tables
 
 
@@ -233,10 +232,11 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, 
         opened = choices.opened
         if compare_plain and opened in ("hits", "chi2"):
             raise UsageError("--compare-plain compares whole tables of equal text: --reveal uv or aggregates")
-    if dry_run() and engine in ("federated", "mpc"):
-        for member in members:
-            study = opt.open_study(member, log)
-        _rehearsed(study, out, log, reveal=opened)
+    if len(members) > 1 and sites not in (None, len(members)):
+        raise UsageError(f"--sites {sites} with {len(members)} filesets: one fileset is one site")
+    if engine in ("federated", "mpc") and (dry_run() or len(members) > 1):
+        study = _pooled(members, log, align=engine == "federated") if len(members) > 1 else opt.open_study(inputs, log)
+        _rehearsed(study, out, form, reveal=opened)
     if engine == "federated":
         from securegen.cli.run_federated import run_federated
 
@@ -251,8 +251,6 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, 
         tables = run_mpc(members, choices, out, form, log, filters, keep_files=keep_files)
         if compare_plain:
             _compare(inputs, tables, form, log, filters, reveal="uv" if reveal == "uv" else None)
-        else:
-            print_end(tables, log)
         return
     if engine == "plain":
         run_plain(inputs, out, form, log, filters, reveal=reveal)
@@ -272,19 +270,46 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, 
 @click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls.")
 @click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
 @opt.encryptor_option
+@gzip_option
 @KEEP
 @opt.run_options
 @rehearses
-def qc(engine, encryptor, keep_files, out, threads, memory, quiet, **options) -> None:
+def qc(engine, encryptor, gzip, keep_files, out, threads, memory, quiet, **options) -> None:
     """Allele frequencies, missingness and Hardy–Weinberg tests, in the clear or encrypted."""
     opt.use_threads(threads)
     inputs = opt.inputs_from(options, qc=True)
     log = CommandLog(out, f"run-local qc --engine {engine}", quiet=quiet)
     if engine == "plain":
-        run_plain(inputs, out, TableForm(), log, qc_only=True)
+        run_plain(inputs, out, TableForm(gzip=gzip), log, qc_only=True)
     else:
         limits = _limits(threads, memory)
-        run_ckks(inputs, out, TableForm(), log, encryptor=encryptor, keep_files=keep_files, qc_only=True, limits=limits)
+        run_ckks(
+            inputs,
+            out,
+            TableForm(gzip=gzip),
+            log,
+            encryptor=encryptor,
+            keep_files=keep_files,
+            qc_only=True,
+            limits=limits,
+        )
+
+
+def _pooled(members: Sequence[Inputs], log: RunLog, *, align: bool):
+    """What all sites analyse together: everything that can be refused before a party starts. align: sites may differ in
+    their variants."""
+    from securegen import api, local_sites
+    from securegen.federated.variants import common_variants
+    from securegen.study import build_design, open_genotypes
+
+    local_sites.refuse_same_file(members)
+    readers = [open_genotypes(member, silent) for member in members]
+    pooled = local_sites.pool(members, readers)
+    if align:
+        common_variants([reader.variants for reader in readers])
+    else:
+        local_sites.refuse_other_variants(members, readers)
+    return api.Study(members[0], pooled, build_design(members[0], pooled, log if dry_run() else silent))
 
 
 def _compare(
@@ -301,8 +326,8 @@ def _compare(
             plain = plain_projected(study.reader, study.design, f"{folder}/p", reveal=reveal, digits=form.digits)
         else:
             plain = api.plain_tables(study, f"{folder}/p", digits=form.digits, filters=filters)
-            convert(plain, f"{folder}/p", form, silent)
+        convert(plain, f"{folder}/p", form, silent)
         same = all(Path(a.path).read_bytes() == Path(b.path).read_bytes() for a, b in zip(tables, plain, strict=True))
-    print_end(tables, log, f"identical to the plain engine: {'yes' if same else 'no'}")
+    log(f"identical to the plain engine: {'yes' if same else 'no'}")
     if not same:
         raise SecuregenError("the encrypted and the plain table differ: this must never happen, please report it")

@@ -16,6 +16,7 @@ from securegen.cli.progress import progress
 from securegen.cli.prs import SMALL_MODELS
 from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.score_options import score_words
+from securegen.cli.summary import print_end
 from securegen.encrypted_model_scores import challenge
 from securegen.governance.receipt import Party, Receipt
 from securegen.io.envelope import DRAWN_COST
@@ -79,7 +80,7 @@ def run_private(
             ),
             ("ring learning with errors at 128 bits", "the model owner computes the score it promised: the genotype "
              "owner cannot verify it, and sends nothing decrypted back", f"encryption by {encryptor}"),
-            (f"{out}.sscore",), (SMALL_MODELS, CAPPED.format(invitation.cap)),
+            (inputs.table(out),), (SMALL_MODELS, CAPPED.format(invitation.cap)),
         )  # fmt: skip
         _finish(
             log, receipt, sizes, served, key.public.parameters, inputs, invitation, reader, genotypes, encryptor,
@@ -144,7 +145,7 @@ def run_encrypted_model(
             ("ring learning with errors at 128 bits", "evaluator and genotype owner do not collude: together they hold "
              "the encrypted weights and the key", "the evaluator computes the product it promised: nobody can verify it",
              f"encryption by {encryptor}"),
-            (f"{out}.sscore",), (SMALL_MODELS, CAPPED.format(invitation.cap)),
+            (inputs.table(out),), (SMALL_MODELS, CAPPED.format(invitation.cap)),
         )  # fmt: skip
         _finish(
             log, receipt, sizes, served, key.public.parameters, inputs, invitation, reader, genotypes, encryptor,
@@ -205,7 +206,7 @@ def run_vendor(
             ),
             ("ring learning with errors at 128 bits", "the vendor answers with the rounded coefficient: the hospital "
              "cannot verify it", f"encryption by {encryptor}"),
-            (f"{out}.sscore",), (SMALL_MODELS, CAPPED.format(about.cap)),
+            (inputs.table(out),), (SMALL_MODELS, CAPPED.format(about.cap)),
         )  # fmt: skip
         _finish(
             log, receipt, sizes, served, parameters.key, inputs, about, reader, genotypes, encryptor,
@@ -226,8 +227,6 @@ def _finish(
     invitation: Announcement, reader, genotypes: Inputs, encryptor: str, *, blur: int, margin: float,
 ) -> None:  # fmt: skip
     """PREFIX.log and PREFIX.run.json of a run whose model the genotype owner does not know."""
-    for name, size in sizes.items():
-        log(f"  {name:<12} {size / 1e6:10.3f} MB")
     log.note(receipt.lines())
     log.write(
         receipt=receipt.to_json(), engine="ckks", bytes=sizes, encryptor=encryptor, covariates=0, phenotypes=[],
@@ -238,6 +237,7 @@ def _finish(
         promise={"deviation_units": blur, "exponent": list(invitation.exponent)}, cap=invitation.cap,
         peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]),
     )  # fmt: skip
+    print_end(log, [inputs.table(log.out)])
 
 
 SETTINGS: dict[str, Callable[..., None]] = {

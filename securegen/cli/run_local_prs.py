@@ -20,10 +20,12 @@ from securegen.cli.score_options import (
     score_inputs,
     score_options,
 )
+from securegen.cli.summary import print_end
+from securegen.cli.table_form import gzip_option
 from securegen.errors import UsageError
 from securegen.governance.receipt import Party, Receipt
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
-from securegen.score_study import ScoreInputs, open_scores, write_match, write_scores
+from securegen.score_study import ScoreInputs, open_scores, write_scores
 from securegen.study import Inputs
 
 
@@ -39,8 +41,7 @@ def run_public(
 
     with parties(out, "owner", "server", keep=keep_files, log=log) as at:
         with log.stage("match"):
-            study = open_scores(genotypes, inputs, log=log)
-            write_match(out, study.matches, study.reader.variants, log)
+            study = open_scores(genotypes, inputs, log=log, out=out)
         with log.stage("keygen"):
             passphrase = secrets.token_bytes(32).hex().encode()
             key = steps.generate_score_key(study.plan, len(study.reader.samples))
@@ -73,7 +74,7 @@ def run_public(
             ),
             ("ring learning with errors at 128 bits; nothing of the server but availability",
              f"encryption by {encryptor}"),
-            (f"{out}.sscore",), (SMALL_MODELS,),
+            (inputs.table(out),), (SMALL_MODELS,),
         )  # fmt: skip
         log.note(receipt.lines())
         log.write(
@@ -82,6 +83,7 @@ def run_public(
             planned_noise_margin_bits=margin_bits(p, norm),
             peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]), **study.record(),
         )  # fmt: skip
+        print_end(log, [inputs.table(out), f"{out}.match.tsv"])
 
 
 @click.command(cls=ScoreCommand)
@@ -95,6 +97,7 @@ def run_public(
 @opt.encryptor_option
 @click.option("--keep-files", is_flag=True, help="Keep the encrypted files (keys are deleted all the same).")
 @plot_option
+@gzip_option
 @opt.run_options
 @rehearses
 def prs(
@@ -114,7 +117,7 @@ def prs(
     log = CommandLog(out, " ".join(["run-local prs --engine", engine, *chosen]), quiet=quiet)
     if dry_run():
         open_scores(genotypes, inputs, log=log)
-        stop_rehearsal([f"{out}.sscore", *log.files])
+        stop_rehearsal([inputs.table(out), *log.files])
     if engine == "plain":
         run_plain(genotypes, inputs, out, log)
     elif chosen:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from securegen.cli import options as opt
-from securegen.cli.summary import print_summaries, promises
+from securegen.cli.summary import print_end, print_summaries, promises, summary_of
 from securegen.cli.table_form import TableForm, convert, covariates_of
-from securegen.design import Analysis
 from securegen.errors import UsageError
 from securegen.governance.openings import STRICT
 from securegen.io.output import copy_file
@@ -109,6 +108,7 @@ def flags_of(inputs: Inputs, names: Sequence[str]) -> list[str]:
         out += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, tuple) else str(value)]
     if "pheno" in names:
         out += ["--1"] * inputs.force_01 + ["--apply-rint"] * inputs.apply_rint
+        out += ["--no-input-missing-phenotype"] * inputs.no_input_missing_phenotype
     return out
 
 
@@ -154,8 +154,7 @@ def _tables(work: Path, records: dict[str, dict[str, Any]], out: str) -> list[Su
     for s in records["phenotypes"]["summaries"]:
         path = out + s["path"].removeprefix(str(work / "phenotypes"))
         copy_file(s["path"], path)
-        fields = (s["variants"], s["dropped"], s["codes"], s["promise"], s["lambda_gc"], s["top"])
-        tables.append(Summary(Analysis(s["test"], s["phenotype"], (), (), None), path, *fields))
+        tables.append(summary_of(s, path))
     return tables
 
 
@@ -178,7 +177,7 @@ def _finish(
     log.note(f"  assumed: {a}" for a in receipt["assumptions"])
     log.note(f"  WARNING: {w}" for w in receipt["warnings"])
     stored = [r["samples_stored"] for r in records.values() if "samples_stored" in r]
-    own = ("samples", "covariates", "phenotypes", "missing", "parameters", "reveal")
+    own = ("samples", "covariates", "covariate_names", "phenotypes", "missing", "parameters", "reveal")
     log.write(
         engine="mpc", split=split, inputs=inputs.digests(), samples_stored=sum(stored),
         variants=max(r.get("variants", 0) for r in records.values()),
@@ -186,3 +185,4 @@ def _finish(
         bytes={"sent": sent, "dealer": dealt, "rounds": rounds}, promise=promises(tables), receipt=receipt,
         peak_rss_bytes=max(r["peak_rss_bytes"] for r in records.values()), **{name: first[name] for name in own},
     )  # fmt: skip
+    print_end(log, [t.path for t in tables])

@@ -6,9 +6,10 @@ import os
 from dataclasses import fields
 
 from securegen.cli.run_mpc import TIMEOUT, genotype_flags, run_parties
-from securegen.cli.summary import print_costs
+from securegen.cli.summary import print_end
 from securegen.errors import UsageError
 from securegen.io.output import PRIVATE, copy_file
+from securegen.io.table_files import pack
 from securegen.local.folders import PARTIES, working_folder
 from securegen.mpc.deployment import ROLES, SCORES
 from securegen.mpc.local import local_study
@@ -16,7 +17,8 @@ from securegen.provenance import RunLog
 from securegen.score_study import ScoreInputs
 from securegen.study import Inputs
 
-TAKEN = ("score", "columns", "allow", "digits")
+TAKEN = ("score", "columns", "allow", "digits", "gzip")
+FLAGS = {"bits": "weight-bits", "minimum": "min-variants", "intercept": "risk-intercept", "slope": "risk-slope"}
 
 
 def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog, *, keep_files: bool) -> None:
@@ -26,9 +28,8 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
         f.name for f in fields(inputs) if f.name not in TAKEN and getattr(inputs, f.name) != getattr(defaults, f.name)
     ]
     if odd:
-        raise UsageError(
-            f"{odd[0].replace('_', ' ')} cannot be chosen with --engine mpc: the model's owner does not see genotypes"
-        )
+        flag = FLAGS.get(odd[0], odd[0].replace("_", "-"))
+        raise UsageError(f"--{flag} cannot be chosen with --engine mpc: the model's owner does not see genotypes")
     model = ["party", "--role", "model", "--reply-limit", str(1 << 40)]
     for path in inputs.score:
         model += ["--score", os.path.abspath(path)]
@@ -43,11 +44,13 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
         records = run_parties(work, calls, inputs.digits)
         (made,) = records["genotypes"]["files"]
         copy_file(made, f"{out}.sscore", mode=PRIVATE)
+        if inputs.gzip:
+            pack(f"{out}.sscore")
     sent = {name: record["bytes"]["sent"][name] for name, record in records.items()}
     dealt = sent.pop("dealer")
     log.seconds["offline"] = records["dealer"]["seconds"]["offline"]
     log.seconds["online"] = log.seconds["score"] = records["genotypes"]["seconds"]["online"]
-    receipt = records["genotypes"]["receipt"] | {"released": [f"{out}.sscore"]}
+    receipt = records["genotypes"]["receipt"] | {"released": [inputs.table(out)]}
     receipt["warnings"] = [
         *receipt["warnings"],
         "the limit of replies is lifted for this run alone, whose model lives as long",
@@ -62,4 +65,4 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
         parameters={"bits": inputs.bits, "digits": inputs.digits}, planned_noise_margin_bits=None,
         peak_rss_bytes=max(r["peak_rss_bytes"] for r in records.values()),
     )  # fmt: skip
-    print_costs(log, [f"{out}.sscore"])
+    print_end(log, [inputs.table(out)])

@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
+import platform
+import shlex
+from collections.abc import Callable, Iterator
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from securegen.cli.command import RECORD, dry_run
-from securegen.cli.config import command_words, digests_of, options_of
+from securegen import first_start
+from securegen.cli.command import RECORD, dry_run, failure
+from securegen.cli.config import arguments_of, command_words, digests_of, options_of
+from securegen.errors import StorageError, UsageError
 from securegen.io.locks import only_one
 from securegen.provenance import RunLog
+
+LOG = "securegen.log"
 
 
 class CommandLog(RunLog):
     """RunLog of the command that is running; under --dry-run it writes nothing.
 
-    Until the command ends it alone writes PREFIX.*: a second one is refused (StorageError). Parties of one run may share
-    a prefix; each holds its own name.
+    PREFIX.log begins with the command line, the options that were left at their defaults, folder and machine. Until the
+    command ends it alone writes PREFIX.*: a second one is refused (StorageError). Parties of one run may share a prefix;
+    each holds its own name.
     """
 
     def __init__(self, out: str, command: str, *, quiet: bool = False, private: bool = False, party: str = "") -> None:
+        ctx = click.get_current_context()
         if not dry_run():
-            ctx = click.get_current_context()
             lock = only_one(f"{out}{f'.{party}' if party else ''}.lock", f"{out}.*")
             ctx.find_root().with_resource(lock)
         super().__init__(out, command, quiet=quiet, private=private)
+        ctx.meta[LOG] = self
+        self.written = False
+        self.note(_circumstances(ctx))
+        first_start.tell(self)
 
     def write(self, **record: Any) -> None:
         """Write PREFIX.log and PREFIX.run.json with the options, and what the command wrote."""
@@ -37,10 +53,11 @@ class CommandLog(RunLog):
         }  # fmt: skip
         super().write(call=call, outputs=self._outputs(), **record)
         ctx.meta[RECORD] = self.record
+        self.written = True
 
-    def save_lines(self) -> None:
+    def save_lines(self, *, replace: bool = True) -> None:
         assert not dry_run(), "a rehearsal writes nothing"
-        super().save_lines()
+        super().save_lines(replace=replace)
 
     def _outputs(self) -> list[str]:
         """Files and folders PREFIX.* of this run: those changed since it began."""
@@ -49,3 +66,65 @@ class CommandLog(RunLog):
         not_results = tuple(f"{base.name}.{word}" for word in ("log", "run.json", "lock", "parties.", "sites."))
         found = [p for p in base.parent.glob(f"{escape(base.name)}.*") if not p.name.startswith(not_results)]
         return sorted(str(p) for p in found if p.stat().st_mtime >= begun)
+
+
+def _circumstances(ctx: click.Context) -> list[str]:
+    """What was typed, what was left at its default, where and on what."""
+    given: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for flag, value in options_of(ctx).items():
+        name = next(str(p.name) for p in ctx.command.params if f"--{flag}" in p.opts)
+        typed = ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)
+        if typed or value != "":
+            (given if typed else others)[flag] = value
+    words = ["securegen", *command_words(ctx), *arguments_of(ctx.command, given)]
+    threads = ctx.params.get("threads") or len(os.sched_getaffinity(0))
+    return [
+        f"command: {shlex.join(words)}",
+        f"defaults: {shlex.join(arguments_of(ctx.command, others)) or 'none'}",
+        f"folder: {_folder()}",
+        f"machine: {platform.node()}, {platform.system()} {platform.release()} {platform.machine()}, Python "
+        f"{platform.python_version()}, {threads} thread{'s' * (threads != 1)}",
+    ]
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # removed meanwhile
+        return "unknown"
+
+
+def logs(function: Callable) -> Callable:
+    """A command that keeps PREFIX.log: its end is written there, also where it fails."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **options: Any) -> Any:
+        with contextlib.nullcontext() if dry_run() else _logged(click.get_current_context()):
+            return function(*args, **options)
+
+    return command
+
+
+@contextlib.contextmanager
+def _logged(ctx: click.Context) -> Iterator[None]:
+    """A command line that contradicts itself (UsageError) ran nothing and leaves nothing."""
+    try:
+        yield
+    except click.exceptions.Exit:
+        raise
+    except BaseException as error:
+        kind, code, text = failure(error)
+        if code != UsageError.exit_code:
+            with contextlib.suppress(StorageError):  # the error itself says more, or another command holds the prefix
+                log = ctx.meta.get(LOG) or _late(ctx)
+                log.fail(kind, code, text)
+        raise
+    log = ctx.meta.get(LOG)
+    if log is not None and log.written:
+        log.finish()
+
+
+def _late(ctx: click.Context) -> CommandLog:
+    """The log of a command that failed before it had one."""
+    return CommandLog(str(ctx.params["out"]), " ".join(command_words(ctx)), quiet=True, private=True)

@@ -23,7 +23,7 @@ class ScoreCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         out: list[str] = []
-        at = 0
+        at, plain = 0, False
         while at < len(args):
             out.append(args[at])
             at += 1
@@ -37,13 +37,13 @@ class ScoreCommand(click.Command):
                 if word.isdecimal():
                     numbers.append(word)
                 elif word == "no-mean-imputation":
-                    out += ["--imputation", "none"]
+                    plain = True
                 elif word not in HEADER_WORDS:
                     raise click.UsageError(f"--score FILE is followed by column numbers, not by {word!r}", ctx)
                 at += 1
             if numbers:
                 out += ["--score-col-nums", ",".join(numbers)]
-        return super().parse_args(ctx, out)
+        return super().parse_args(ctx, out + ["--imputation", "none"] * plain)
 
 
 def _numbers(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> tuple[int, ...] | None:

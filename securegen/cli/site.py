@@ -11,7 +11,7 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import Group, common_options, report, writes
 from securegen.cli.runlog import CommandLog
-from securegen.cli.summary import print_summaries, promises
+from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises, summary_json
 from securegen.cli.table_form import TableForm, convert, form_from, table_options
 from securegen.errors import PolicyError
 from securegen.stats.qc import Filters
@@ -113,8 +113,7 @@ def take_part(
     renamed = dict(zip(written, (t.path for t in result.tables), strict=True))
     receipt = replace(result.receipt, released=tuple(renamed.get(r, r) for r in result.receipt.released))
     print_summaries(result.tables, log, filters)
-    for path in result.quality:
-        log(f"wrote {path}")
+    quality = form.finish(result.quality)
     tests = [a for a in result.design.analyses if a.test != "qc"]
     log.write(
         engine="federated", study=result.study.digest, site=result.site, bytes={"sent": {result.site: result.bytes}},
@@ -122,16 +121,9 @@ def take_part(
                     "openings": result.study.openings, "common_samples": result.study.common_samples,
                     "consent_openings": result.study.consent_openings},
         samples=max(a.model.samples for a in tests), samples_stored=len(result.design.columns.values),
-        variants=result.study.variants, covariates=max(len(a.model.covariates) for a in tests),
+        variants=result.study.variants, **covariate_facts(a.model for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),
         planned_noise_margin_bits=None, receipt=receipt.to_json(), opened=result.opened,
         summaries=[summary_json(t) for t in result.tables],
     )  # fmt: skip
-
-
-def summary_json(table) -> dict[str, Any]:
-    """What run-local prints of a site's table."""
-    plain = lambda v: v.item() if hasattr(v, "item") else v  # noqa: E731
-    top = [{k: plain(v) for k, v in row.items()} for row in table.top]
-    own = {k: getattr(table, k) for k in ("path", "variants", "dropped", "codes", "promise", "lambda_gc")}
-    return {**own, "top": top, "test": table.analysis.test, "phenotype": table.analysis.phenotype}
+    print_end(log, [*quality, *(t.path for t in result.tables)])

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from securegen.design import Analysis
 from securegen.provenance import RunLog
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
 from securegen.vocabulary import OK
 
+FEW = 5  # tables of which the log shows more than the first hit
+
+
+def covariate_facts(models: Iterable[Any]) -> dict[str, Any]:
+    """How many covariates, and which, for run.json: of the model that has most."""
+    names = max((list(m.covariates) for m in models), key=len, default=[])
+    return {"covariates": len(names), "covariate_names": names}
+
 
 def print_summaries(tables: Sequence[Summary], log: RunLog, filters: Filters | None = None) -> None:
-    """One line a table, its precision and inflation; what filters left out and who knows it."""
+    """One line a table, its precision, inflation and hits; what filters left out and who knows it."""
     if filters and filters.active:
-        log(f"{filters}: applied to the finished sums where the tables are written; a server of encrypted data does not "
+        flags = " ".join(f"{flag} {bound:g}" for flag, bound in filters.given().items())
+        log(f"{flags}: applied to the finished sums where the tables are written; a server of encrypted data does not "
             "learn which variants passed, a reader of the tables does")  # fmt: skip
     for t in tables:
+        rows = f"{t.variants} variants" if t.tested is None else f"{t.variants} of {t.tested} variants opened"
         odd = ", ".join(f"{n} {code}" for code, n in sorted(t.codes.items()) if code != OK)
         inflation = "" if math.isnan(t.lambda_gc) else f"; λ_GC {t.lambda_gc:.4f}"  # none for hits alone
-        left_out = f", {t.dropped} left out by filters" if t.dropped else ""
-        log(f"wrote {t.path}: {t.variants} variants{left_out}{f' ({odd})' if odd else ''}{inflation}")
+        by_each = ", ".join(f"{count} by {flag}" for flag, count in t.filtered.items())
+        left_out = f", {t.dropped} left out by filters ({by_each})" if t.dropped else ""
+        log(f"wrote {t.path}: {rows}{left_out}{f' ({odd})' if odd else ''}{inflation}")
         if "dt_certain" in t.promise:
             log(
                 f"  precision of T: certain within {t.promise['dt_certain']:.1e}·(1 + T²/df), expected within "
@@ -32,6 +45,8 @@ def print_summaries(tables: Sequence[Summary], log: RunLog, filters: Filters | N
                 f"  precision of χ²: certain within {t.promise['dchisq_certain']:.1e}·max(1, χ²), expected within "
                 f"{t.promise['dchisq_expected']:.1e}; promised {t.promise['dchisq_promised']:.0e}·max(1, χ²)"
             )
+    for t in tables:
+        print_top(t, log, count=5 if len(tables) <= FEW else 1)
 
 
 def print_top(table: Summary, log: RunLog, count: int = 5) -> None:
@@ -50,17 +65,8 @@ def print_top(table: Summary, log: RunLog, count: int = 5) -> None:
         )
 
 
-def print_end(tables: Sequence[Summary], log: RunLog, verdict: str = "") -> None:
-    """Top hits, seconds, bytes and files, after log.write; saves the log."""
-    for table in tables:
-        print_top(table, log)
-    if verdict:
-        log(verdict)
-    print_costs(log, [t.path for t in tables])
-
-
-def print_costs(log: RunLog, paths: Sequence[str]) -> None:
-    """Seconds, bytes and files, after log.write; saves the log."""
+def print_end(log: RunLog, paths: Sequence[str]) -> None:
+    """Seconds, bytes, files and what to do with them, after log.write, where tables were written."""
     for stage, seconds in log.seconds.items():
         log(f"  {stage:<8} {seconds:8.2f} s")
     for what, size in log.record["bytes"].items():
@@ -70,7 +76,8 @@ def print_costs(log: RunLog, paths: Sequence[str]) -> None:
         for name, count in (size if isinstance(size, dict) else {what: size}).items():
             log(f"  {name:<10} {count / 1e6:10.3f} MB")
     log("wrote " + ", ".join([*paths, f"{log.out}.run.json", f"{log.out}.log"]))
-    log.save_lines()
+    if paths:
+        log(f"next, to see it: securegen report {shlex.quote(log.out)}")
 
 
 def promises(tables: Sequence[Summary]) -> dict[str, Any]:
@@ -78,3 +85,20 @@ def promises(tables: Sequence[Summary]) -> dict[str, Any]:
     if len(tables) == 1:
         return tables[0].promise
     return {t.analysis.phenotype: t.promise for t in tables}
+
+
+def summary_json(table: Summary) -> dict[str, Any]:
+    """What run-local prints of a site's table."""
+    plain = lambda v: v.item() if hasattr(v, "item") else v  # noqa: E731
+    top = [{k: plain(v) for k, v in row.items()} for row in table.top]
+    own = {
+        k: getattr(table, k)
+        for k in ("path", "variants", "dropped", "codes", "promise", "lambda_gc", "filtered", "tested")
+    }
+    return {**own, "top": top, "test": table.analysis.test, "phenotype": table.analysis.phenotype}
+
+
+def summary_of(row: Mapping[str, Any], path: str) -> Summary:
+    """The table at `path`, as another process described it by `summary_json`."""
+    kept = ("variants", "dropped", "codes", "promise", "lambda_gc", "top", "filtered", "tested")
+    return Summary(Analysis(row["test"], row["phenotype"], (), (), None), path, **{name: row[name] for name in kept})

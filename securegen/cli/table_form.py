@@ -1,4 +1,4 @@
-"""How finished tables are laid out: --digits, --format and what GWAS-SSF's metadata need."""
+"""How finished tables are laid out: --digits, --format, --gzip and what GWAS-SSF's metadata need."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from securegen.io.gwas_ssf import About, write_gwas_ssf
 from securegen.io.pgs_catalog import normalise_build
 from securegen.io.regenie import write_regenie
 from securegen.io.sumstats import FORMATS, FULL_DIGITS
+from securegen.io.table_files import GZ, pack
 from securegen.io.tables import read_table
 from securegen.stats.tables import Summary
 from securegen.study import Inputs
@@ -27,12 +28,13 @@ EXPRESSIBLE = ("linear", "logistic")  # tests whose tables the other formats hav
 
 @dataclass(frozen=True)
 class TableForm:
-    """digits: significant; format: one of `FORMATS`; genome_build, frequency_floor: of GWAS-SSF."""
+    """digits: significant; format: one of `FORMATS`; genome_build, frequency_floor: of GWAS-SSF; gzip: as .gz."""
 
     digits: int = FULL_DIGITS
     format: str = PLINK2
     genome_build: str | None = None
     frequency_floor: float = 0.0
+    gzip: bool = False
 
     def __post_init__(self) -> None:
         if self.format == GWAS_SSF and not self.genome_build:
@@ -49,17 +51,37 @@ class TableForm:
         if projected:
             raise UsageError(f"--format {self.format} has no columns for --reveal hits or uv: leave it in plink2's")
 
+    def path(self, out: str, test: str, phenotype: str) -> str:
+        """The file that a table of `test` (vocabulary.TABLE_SUFFIX, or what is revealed) becomes."""
+        own = f"{out}.{phenotype}.{TABLE_SUFFIX.get(test, test)}"
+        if test in EXPRESSIBLE:
+            own = {REGENIE: f"{out}_{phenotype}.regenie", GWAS_SSF: f"{out}.{phenotype}.gwas-ssf.tsv"}.get(
+                self.format, own
+            )
+        return self.packed(own)
+
+    def packed(self, path: str) -> str:
+        """The name of a finished table that is written as `path`."""
+        return path + GZ if self.gzip else path
+
+    def finish(self, paths: Sequence[str]) -> list[str]:
+        """Pack files that have one form only; returns their names. Raises StorageError."""
+        return [pack(path) if self.gzip else path for path in paths]
+
 
 def table_options(command: Callable) -> Callable:
-    """--digits and the format."""
+    """--digits, the format and --gzip."""
     digits = click.IntRange(3, 17)
     return click.option("--digits", type=digits, default=17, show_default=True, help="Significant digits.")(
         format_options(command)
     )
 
 
+gzip_option = click.option("--gzip", is_flag=True, help="Tables as .gz, which every command reads.")
+
+
 def format_options(command: Callable) -> Callable:
-    """--format, --genome-build, --frequency-floor."""
+    """--format, --genome-build, --frequency-floor, --gzip."""
     return _apply(
         [
             click.option(
@@ -69,6 +91,7 @@ def format_options(command: Callable) -> Callable:
             click.option("--genome-build", metavar="BUILD", help="Genome build of the cohort (gwas-ssf): GRCh37, GRCh38."),
             click.option("--frequency-floor", type=click.FloatRange(0, 0.5), default=0.0, metavar="F",
                          help="Write rarer allele frequencies as F (gwas-ssf) [as they are]."),
+            gzip_option,
         ]
     )(command)  # fmt: skip
 
@@ -76,28 +99,30 @@ def format_options(command: Callable) -> Callable:
 def form_from(options: dict[str, Any], digits: int | None = None) -> TableForm:
     """Take the layout out of the options of a command. Raises UsageError for one without its partner."""
     number = options.pop("digits") if digits is None else digits
-    build = normalise_build(options.pop("genome_build"))
-    return TableForm(number, options.pop("table_format"), build, options.pop("frequency_floor"))
+    build, floor = normalise_build(options.pop("genome_build")), options.pop("frequency_floor")
+    return TableForm(number, options.pop("table_format"), build, floor, options.pop("gzip"))
 
 
 def convert(
     tables: Sequence[Summary], out: str, form: TableForm, log: Callable[[str], None], *, covariates: Sequence[str] = ()
 ) -> None:
-    """Put finished tables into another format, in place of plink2's; their paths change. Of OUT and the phenotype's name.
+    """Put finished tables into their form, in place of plink2's text; their paths change. Of OUT and the phenotype's name.
 
-    A table that the format has no columns for stays as it is, with a warning. covariates: where a model does not say.
+    A table that the format has no columns for keeps plink2's, with a warning. covariates: where a model does not say.
     """
-    for t in tables if form.format != PLINK2 else ():
-        if t.analysis.test not in EXPRESSIBLE or not t.path.endswith(TABLE_SUFFIX[t.analysis.test]):
-            log(f"WARNING: {t.path} stays in plink2's columns: {form.format} has none for it")
+    for t in tables:
+        expressible = t.analysis.test in EXPRESSIBLE and t.path.endswith(TABLE_SUFFIX[t.analysis.test])
+        if form.format == PLINK2 or not expressible:
+            if form.format != PLINK2:
+                log(f"WARNING: {t.path} stays in plink2's columns: {form.format} has none for it")
+            (t.path,) = form.finish([t.path])
             continue
         source, name = t.path, t.analysis.phenotype
         mode = os.stat(source).st_mode & 0o777
+        t.path = form.path(out, t.analysis.test, name)
         if form.format == REGENIE:
-            t.path = f"{out}_{name}.regenie"
             write_regenie(t.path, source, digits=form.digits, mode=mode)
         else:
-            t.path = f"{out}.{name}.gwas-ssf.tsv"
             known = tuple(t.analysis.model.covariates) if t.analysis.model is not None else tuple(covariates)
             about = About(name, form.genome_build or "", known, form.frequency_floor)
             for reason, count in write_gwas_ssf(t.path, source, about, mode=mode).left_out.items():

@@ -51,7 +51,7 @@ def read_traits(study: Study, site: str, inputs: Inputs, samples: Samples, compo
     """Read and join the site's tables. components: (N, C) coordinates on the study's loadings."""
     if inputs.pheno is None:
         raise UsageError("--pheno is needed")
-    table = read_table(inputs.pheno).select([t.name for t in study.phenotypes])
+    table = read_table(inputs.pheno).exactly([t.name for t in study.phenotypes])
     joined = align.join(samples, table)
     phenotypes = tuple(
         read_phenotype(align.column_values(samples, table, t.name, joined), t, inputs.pheno) for t in study.phenotypes
@@ -60,7 +60,7 @@ def read_traits(study: Study, site: str, inputs: Inputs, samples: Samples, compo
     if study.covariates:
         if inputs.covar is None:
             raise UsageError(f"the study has covariates {', '.join(study.covariates)}: --covar is needed")
-        covar = read_table(inputs.covar).select(study.covariates)
+        covar = read_table(inputs.covar).exactly(study.covariates)
         covar_join = align.join(samples, covar)
         unknown = covar_join.unknown
         columns = [align.column_values(samples, covar, name, covar_join) for name in study.covariates]
@@ -116,6 +116,8 @@ def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples,
             common &= ~np.isnan(phenotype.values)
         if any(study.test_of(t) in ("linear", "logistic") for t in study.phenotypes):
             common &= ~np.isnan(traits.covariates).any(axis=1)
+    if traits.names:
+        log(align.covariate_line(traits.names))
     for trait, phenotype in zip(study.phenotypes, traits.phenotypes, strict=True):
         test = study.test_of(trait)
         covariates = np.empty((len(samples), 0)) if test in ("trend", "allelic") else traits.covariates
@@ -127,8 +129,12 @@ def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples,
                 f"site {site} has {int(mask.sum())} samples with phenotype {phenotype.name} and every covariate; the study "
                 f"takes no site with fewer than {study.minimum_cohort}"
             )
-        also = f"; {left_out} more lack another phenotype or a covariate" if left_out else ""
-        log(f"phenotype {phenotype.name}: {int(mask.sum())} samples analysed at this site{also}")
+        for line in counts.lines(phenotype.name, "this site's people"):
+            log(line)
+        if left_out:
+            log(
+                f"phenotype {phenotype.name}: {left_out} of them lack another phenotype or a covariate and are left out"
+            )
         out.append(Planned(phenotype, test, mask))
     return out
 

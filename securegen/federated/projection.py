@@ -12,7 +12,7 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.federated.variants import HEADER, align_reader
-from securegen.io.tables import read_text
+from securegen.io.text import read_text
 from securegen.model import Variants
 
 READ = 512

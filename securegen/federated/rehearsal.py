@@ -70,6 +70,7 @@ def _refuse(inputs: Inputs) -> None:
     for flag, given, why in (
         ("--apply-rint", inputs.apply_rint, "ranks over all people are not a sum over sites"),
         ("--covar-categorical", bool(inputs.covar_categorical), "give indicator columns, the same at every site"),
+        ("--no-input-missing-phenotype", inputs.no_input_missing_phenotype, "-9 is missing at every site"),
         ("--hwe-controls", inputs.hwe_controls, "the tests are over founders"),
     ):
         if given:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from securegen import check
 from securegen.errors import ArtefactError, DesignError, PolicyError, StorageError, UsageError
 from securegen.federated.identity import Identity, check_name, fingerprint, sha256, verifies
 from securegen.governance.openings import ALL, FEWEST, LEVELS, STRICT, what_can_be_read
@@ -92,6 +93,8 @@ class Study:
         names = [check_name(s.name) for s in self.sites]
         if len(set(names)) < len(names) or len({s.verify_key for s in self.sites}) < len(names):
             raise UsageError("two sites of the study have the same name or the same key")
+        for trait in self.phenotypes:
+            check.file_name(trait.name, "the study")
         if len(names) < 2:
             raise PolicyError(f"a federated study has three sites or more, not {len(names)}")
         if len(names) == 2 and not self.two_sites_learn_each_other:

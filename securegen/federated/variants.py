@@ -1,6 +1,7 @@
 """The public variant list of a study, and aligning a site's genotypes to it: same variants, same counted allele.
 
-Alleles are compared as written, swapped, complemented (the other strand) and both. A swapped variant is counted as 2 − g.
+Alleles are compared as written, swapped, complemented (the other strand) and both; A, C, G and T in any case, other
+letters as they stand, since D and d may be two alleles. A swapped variant is counted as 2 − g.
 For A/T and C/G a swap and a strand flip look alike: such a variant is taken where both alleles stand as in the list, and
 refused by name where they are swapped. So is a variant that is absent, lies elsewhere or has other alleles.
 """
@@ -15,8 +16,9 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.io.output import atomic
-from securegen.io.tables import read_text
+from securegen.io.text import fields_of, lines_of, read_text
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants
+from securegen.vocabulary import bare_chromosome, canonical_allele
 
 HEADER = ("#CHROM", "POS", "ID", "EFFECT_ALLELE", "OTHER_ALLELE")
 _COMPLEMENT = str.maketrans("ACGT", "TGCA")
@@ -40,7 +42,7 @@ def write_variants(path: str | Path, variants: Variants) -> None:
 
 def read_variants(path: str | Path) -> Variants:
     """Read a variant list, or a PLINK bim file. Raises InputError naming file and line."""
-    rows = [(i, line.split()) for i, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
+    rows = [(i, fields_of(line)) for i, line in enumerate(lines_of(read_text(path)), 1) if line.strip()]
     bim = bool(rows) and not rows[0][1][0].startswith("#")
     if not bim:
         if not rows or tuple(rows[0][1]) != HEADER:
@@ -64,7 +66,7 @@ def complement(allele: str) -> str:
     >>> complement("AC")
     'GT'
     """
-    return allele.upper().translate(_COMPLEMENT)[::-1]
+    return canonical_allele(allele).translate(_COMPLEMENT)[::-1]
 
 
 def compare(effect: str, other: str, wanted_effect: str, wanted_other: str) -> tuple[str, bool]:
@@ -72,8 +74,15 @@ def compare(effect: str, other: str, wanted_effect: str, wanted_other: str) -> t
 
     >>> compare("G", "A", "A", "G"), compare("T", "C", "A", "G"), compare("T", "A", "A", "T")
     (('same', True), ('strand', False), ('ambiguous', True))
+    >>> compare("d", "D", "D", "d"), compare("a", "A", "A", "a"), compare("a", "G", "A", "g")
+    (('same', True), ('same', True), ('same', False))
     """
-    here, wanted = (effect.upper(), other.upper()), (wanted_effect.upper(), wanted_other.upper())
+    if len({canonical_allele(effect), canonical_allele(other)}) == 1:  # a and A: two alleles by their case alone
+        if (effect, other) == (wanted_effect, wanted_other):
+            return "same", False
+        return ("same", True) if (other, effect) == (wanted_effect, wanted_other) else ("different", False)
+    here = (canonical_allele(effect), canonical_allele(other))
+    wanted = (canonical_allele(wanted_effect), canonical_allele(wanted_other))
     if here == wanted:
         return "same", False
     flipped = (complement(effect), complement(other))
@@ -86,12 +95,7 @@ def compare(effect: str, other: str, wanted_effect: str, wanted_other: str) -> t
 
 
 def _key(variants: Variants, j: int) -> tuple[str, int, str]:
-    chromosome = str(variants.chromosome[j])
-    return (
-        chromosome[3:] if chromosome.lower().startswith("chr") else chromosome,
-        int(variants.position[j]),
-        variants.id[j],
-    )
+    return bare_chromosome(str(variants.chromosome[j])), int(variants.position[j]), variants.id[j]
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,9 @@ def align_variants(own: Variants, study: Variants, site: str) -> Alignment:
             if kind in ("same", "strand"):
                 index[j], swapped[j] = candidates.pop(at), swap
                 strand += kind == "strand"
-                palindromic += kind == "same" and complement(study.effect_allele[j]) == study.other_allele[j].upper()
+                palindromic += kind == "same" and complement(study.effect_allele[j]) == canonical_allele(
+                    study.other_allele[j]
+                )
                 break
         if index[j] < 0:
             problems.append(_problem(study, j, own, candidates, verdicts, positions))
@@ -175,7 +181,17 @@ def common_variants(lists: Sequence[Variants]) -> tuple[Variants, int]:
                 keep[j] = False
             else:
                 candidates.remove(found)
+    if not keep.any():
+        raise InputError(
+            f"no variant is in every file: the first begins with {_named(first, 0)}, another with {_named(lists[-1], 0)}. "
+            "Files of one site each are expected: files by chromosome are joined first (plink2 --pmerge-list)"
+        )
     return first.take(np.flatnonzero(keep)), int((~keep).sum())
+
+
+def _named(variants: Variants, j: int) -> str:
+    alleles = f"{variants.effect_allele[j]}/{variants.other_allele[j]}"
+    return f"{variants.id[j]} at {variants.chromosome[j]}:{variants.position[j]} {alleles}"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from securegen.federated import identity
 from securegen.inspection.folders import describe_study_folder, parameters_facts, public_key_facts
 from securegen.io.schema import anything, has, integer, map_of, one_of, text
 from securegen.io.strict_json import parse_json, read_json, read_regular
-from securegen.io.tables import GZIP
+from securegen.io.text import GZIP
 from securegen.provenance import read_records
 
 Found = dict[str, Any]
@@ -189,7 +189,14 @@ def _toml(path: Path) -> Found | None:
         from securegen.mpc.parties import read_parties
 
         parties = read_parties(path)
-        facts = {"study": parties.study, "parties": [f"{p.name} ({p.role}) at {p.address}" for p in parties.party]}
+        who = parties.party
+        facts = {
+            "study": parties.study,
+            "parties": [f"{p.name} ({p.role}) {f'at {p.address}' if p.address else 'dials only'}" for p in who],
+            "pins": [f"{p.name} {p.pin}" for p in who],
+            "who dials": [f"{a.name} -> {b.name} at {b.address}" for a in who for b in who
+                          if a is not b and parties.dials(a.name, b.name)],
+        }  # fmt: skip
         return {"kind": "parties of a multi-party run", "facts": facts}
     if "site" in content:
         return describe_study_folder(path)

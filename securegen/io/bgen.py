@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +17,10 @@ import numpy as np
 
 from securegen.errors import InputError, MissingExtraError
 from securegen.io.dosages import DosageReader, ForwardFile, to_units
-from securegen.io.tables import read_text, unique_samples
+from securegen.io.tables import unique_samples
+from securegen.io.text import fields_of, lines_of, read_text
 from securegen.model import IntArray, Samples, Variants
+from securegen.vocabulary import bare_chromosome
 
 STEPS: Final = 65535  # probabilities of 1, 2, 4, 8 and 16 bits are multiples of 1/65535
 
@@ -86,20 +88,37 @@ def _records(path: Path) -> Iterator[Any]:
 
 def read_sample(path: str | os.PathLike[str]) -> Samples:
     """People of a .sample file: ID_1 is the family, ID_2 the person (a single ID column: no family). Raises InputError."""
-    lines = [line.split() for line in read_text(Path(path)).splitlines() if line.strip()]
-    if len(lines) < 3 or not lines[0][0].upper().startswith("ID") or lines[1][0] != "0":
+    lines = [(n, fields_of(line)) for n, line in enumerate(lines_of(read_text(Path(path))), 1) if line.strip()]
+    if len(lines) < 3 or not lines[0][1][0].upper().startswith("ID") or lines[1][1][0] != "0":
         raise InputError(
             f"{path} is not a .sample file: a line of names (ID_1 ID_2 missing …), a line of types (0 0 0 …) and a line for "
             "each person are expected"
         )
-    header, rows = lines[0], lines[2:]
-    for number, row in enumerate(rows, 3):
+    header, rows = lines[0][1], lines[2:]
+    for number, row in rows:
         if len(row) != len(header):
             raise InputError(f"{path}, row {number}: {len(row)} fields, the header has {len(header)}")
-    cells = np.array(rows, dtype=object)
-    two = len(header) > 1 and header[1].upper() == "ID_2"
+    names = [name.upper() for name in header]
+    if names[0] == "ID_2" or "ID_1" in names[1:] or "ID_2" in names[2:]:
+        raise InputError(f"{path}: the header starts with ID_1 ID_2, not with {' '.join(header[:3])}")
+    cells = np.array([row for _, row in rows], dtype=object)
+    two = len(header) > 1 and names[1] == "ID_2"
     fid = cells[:, 0] if two else np.full(len(rows), "0", dtype=object)
     return unique_samples(fid, cells[:, int(two)], np.ones(len(rows), bool), Path(path))
+
+
+def refuse_other_order(samples: Samples, names: Sequence[str], sample: Path, path: Path) -> None:
+    """Raise InputError where the BGEN holds the id of another person of the .sample file than the one in that place."""
+    at: dict[str, set[int]] = {}
+    for i, (fid, iid) in enumerate(zip(samples.fid, samples.iid, strict=True)):
+        for name in (iid, f"{fid}_{iid}", f"{fid} {iid}"):
+            at.setdefault(name, set()).add(i)
+    for i, name in enumerate(names):
+        if i not in at.get(name, {i}):
+            raise InputError(
+                f"{sample}, person {i + 1} is {samples.fid[i]} {samples.iid[i]}, {path} has {name} in that place: the .sample "
+                "file belongs to another BGEN, or is in another order"
+            )
 
 
 def read_bgen(
@@ -119,6 +138,8 @@ def read_bgen(
         samples = read_sample(sample)
         if len(samples) != header.nsamples:
             raise InputError(f"{sample} has {len(samples)} people, {where} has {header.nsamples}")
+        if header.has_sample_ids:
+            refuse_other_order(samples, names, Path(sample), where)
     elif header.has_sample_ids:
         ids = np.array(names, dtype=object)
         samples = unique_samples(np.full(len(ids), "0", dtype=object), ids, np.ones(len(ids), bool), where)
@@ -136,7 +157,7 @@ def _variants(path: Path, count: int, ref_last: bool) -> Variants:
         with _complaints(path, f"variant {len(rows) + 1}"):
             first, *others = ("0" if a == "." else a for a in record.alleles)
             name = record.rsid or record.varid or "."
-            chromosome = record.chrom.lstrip("0") if record.chrom.isdecimal() else record.chrom
+            chromosome = bare_chromosome(record.chrom) if record.chrom.isdecimal() else record.chrom
         if ref_last and len(others) == 1:
             first, others = others[0], [first]
         rows.append((chromosome or "0", record.pos, name, ",".join(others) or "0", first))

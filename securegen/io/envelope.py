@@ -7,6 +7,7 @@ by name, the line holds the SHA-256 of both, so that damage is seen. Mode 0600; 
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import json
@@ -64,7 +65,7 @@ def passphrase_in(path: str | Path, *, weak: bool = False) -> bytes:
                     f"{path} can be read by others (mode {status.st_mode & 0o777:o}): chmod 600 {path}; "
                     "--weak-passphrase takes it all the same"
                 )
-            first = stream.read(1 << 16).splitlines()[:1]
+            first = stream.read(1 << 16).removeprefix(codecs.BOM_UTF8).splitlines()[:1]  # Notepad writes one
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     if not first or not first[0]:

@@ -10,7 +10,7 @@ from securegen.errors import UsageError
 from securegen.io.bgen import read_bgen
 from securegen.io.pgen import read_pfile
 from securegen.io.plink1 import read_plink
-from securegen.io.tables import beside
+from securegen.io.text import beside
 from securegen.io.vcf import read_vcf
 from securegen.model import SelectableReader
 

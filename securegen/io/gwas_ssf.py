@@ -19,7 +19,8 @@ from typing import Final
 
 import numpy as np
 
-from securegen.io.output import atomic, write_text
+from securegen.io.output import write_text
+from securegen.io.table_files import write_table_file
 from securegen.version import VERSION
 from securegen.vocabulary import MISSING_TEXT, OK, bare_chromosome
 
@@ -74,18 +75,17 @@ def write_gwas_ssf(path: str | Path, table: str | Path, about: About, *, mode: i
             offset += len(line)
             samples, cases = max(samples, int(row["OBS_CT"])), max(cases, int(row.get("CASE_CT", 0)))
         interval = ("ci_lower", "ci_upper") if "L95" in names else ()
-        digest = hashlib.md5(usedforsecurity=False)
-        with atomic(path, mode=mode) as stream:
+        with write_table_file(path, mode=mode) as stream:
 
             def write(cells: Sequence[str]) -> None:
-                text = ("\t".join(cells) + "\n").encode()
-                digest.update(text)
-                stream.write(text)
+                stream.write(("\t".join(cells) + "\n").encode())
 
             write((*MANDATORY, *ENCOURAGED, *interval, *OUR_OWN))
             for j in np.lexsort((positions, chromosomes)).tolist():
                 source.seek(offsets[j])
                 write(_cells(_row(names, source.readline()), about.frequency_floor))
+    with Path(path).open("rb") as written:
+        digest = hashlib.file_digest(written, lambda: hashlib.md5(usedforsecurity=False))
     counts = {"case_count": cases, "control_count": samples - cases} if "CASE_CT" in names else {}
     write_text(f"{path}-meta.yaml", metadata_text(Path(path).name, digest.hexdigest(), samples, counts, about))
     return Written(len(offsets), left_out)

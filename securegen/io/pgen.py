@@ -15,7 +15,9 @@ import numpy as np
 
 from securegen.errors import InputError, MissingExtraError
 from securegen.io.dosages import DosageReader, hard_units, to_units
-from securegen.io.tables import beside, iterate_lines, unique_samples
+from securegen.io.plink1 import refuse_header
+from securegen.io.tables import unique_samples
+from securegen.io.text import beside, fields_of, iterate_lines
 from securegen.model import IntArray, Samples, Variants
 
 MAGIC = b"\x6c\x1b"
@@ -29,19 +31,31 @@ def read_psam(path: Path) -> Samples:
     rows: list[list[str]] = []
     for number, line in enumerate(iterate_lines(path), 1):
         if line.startswith(("#FID", "#IID")):
-            header = line.lstrip("#").split()
+            if header is not None:
+                raise InputError(f"{path}, line {number}: a second header line")
+            header = fields_of(line[1:])
+            if any(name.startswith("#") for name in header):
+                raise InputError(
+                    f"{path}, line {number}: only the first name of the header takes a # (found {line[:40]!r})"
+                )
+            if "IID" not in header or any(header.count(name) > 1 for name in header):
+                raise InputError(
+                    f"{path}, line {number}: the header names IID, and every column once (found {line[:40]!r})"
+                )
         if line.startswith("#") or not line.strip():
             continue
-        fields = line.split()
+        fields = fields_of(line)
         if header is None and len(fields) >= 4:
             header = ["FID", "IID", "PAT", "MAT", *(f"field{i}" for i in range(len(fields) - 4))]
-        if header is None or len(fields) != len(header) or "IID" not in header:
+        if header is None or len(fields) != len(header):
             expected = f"{len(header)} fields" if header else "a header line #FID IID … or #IID …"
             raise InputError(f"{path}, line {number}: {len(fields)} fields, expected {expected}")
         rows.append(fields)
     if header is None or not rows:
         raise InputError(f"{path} names nobody")
     cells = np.array(rows, dtype=object)
+    if "field0" in header:  # a fam: nothing else names its columns
+        refuse_header(cells, path)
     zeros = np.full(len(rows), "0", dtype=object)
     column = lambda name: cells[:, header.index(name)] if name in header else zeros  # noqa: E731
     founder = ((column("PAT") == "0") & (column("MAT") == "0")).astype(bool)
@@ -59,22 +73,30 @@ def read_pvar(path: Path) -> Variants:
     for number, line in enumerate(iterate_lines(path), 1):
         if line.startswith("#"):
             if line.startswith("#CHROM"):
-                at = {name: i for i, name in enumerate(line[1:].split())}
+                if at:
+                    raise InputError(f"{path}, line {number}: a header line below the first variant")
+                at = {name: i for i, name in enumerate(fields_of(line[1:]))}
                 if not {"CHROM", "POS", "ID", "REF", "ALT"} <= set(at):
                     raise InputError(f"{path}, line {number}: the header must name #CHROM, POS, ID, REF and ALT")
             continue
-        fields = line.split()
+        fields = fields_of(line)
         if not fields:
             continue
         if not at and len(fields) in (5, 6):
             at = {"CHROM": 0, "ID": 1, "POS": len(fields) - 3, "ALT": len(fields) - 2, "REF": len(fields) - 1}
         try:
-            positions.append(int(fields[at["POS"]]))
+            place = int(fields[at["POS"]])
+            if abs(place) >= 1 << 63:
+                raise ValueError
             chromosome, name, ref, alt = (fields[at[n]] for n in ("CHROM", "ID", "REF", "ALT"))
         except (KeyError, IndexError, ValueError):
+            found = " ".join(fields[:5])
+            hint = ": its header starts with #" if fields[0].upper() == "CHROM" else ""
             raise InputError(
-                f"{path}, line {number}: not a variant with chromosome, position, id, REF and ALT"
+                f"{path}, line {number}: not a variant with chromosome, position (a whole number), id, REF and ALT "
+                f"(found {found[:60]!r}){hint}"
             ) from None
+        positions.append(place)
         for column, value in zip(text, (chromosome, name, "0" if alt == "." else alt, ref), strict=True):
             column.append(value)
     if not positions:

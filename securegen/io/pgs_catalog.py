@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from securegen.io.schema import printable
+
 BUILDS: Final = {
     "ncbi36": "NCBI36", "hg18": "NCBI36",
     "grch37": "GRCh37", "hg19": "GRCh37", "b37": "GRCh37", "hs37d5": "GRCh37",
@@ -18,6 +20,23 @@ TRUE: Final = frozenset({"true", "1", "t", "yes"})
 
 # Column of the file that marks a row as something else than one variant -> the word it is refused with.
 FLAGS: Final = {"is_haplotype": "haplotype", "is_diplotype": "diplotype", "is_interaction": "interaction"}
+
+# Header key -> its name for people: what a report says of a scoring file.
+DESCRIBED: Final = {
+    "pgs_id": "score", "pgs_name": "name", "trait_reported": "trait", "trait_mapped": "mapped trait", "trait_efo": "ontology",
+    "genome_build": "genome build", "hmpos_build": "harmonised to", "variants_number": "variants", "weight_type": "weights are",
+    "pgp_id": "publication", "citation": "citation", "license": "licence",
+}  # fmt: skip
+_LONGEST = 600  # characters of a field that a record keeps
+
+
+def described(header: Mapping[str, str]) -> dict[str, str]:
+    """The fields of a header that say what a score is.
+
+    >>> described({"pgs_id": "PGS000001", "trait_reported": "Breast cancer", "other": "x"})
+    {'pgs_id': 'PGS000001', 'trait_reported': 'Breast cancer'}
+    """
+    return {key: printable(header[key], _LONGEST) for key in DESCRIBED if header.get(key)}
 
 
 def normalise_build(name: str | None) -> str | None:

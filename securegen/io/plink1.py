@@ -10,18 +10,62 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.io.dosages import check_grid
-from securegen.io.tables import beside, iterate_lines, unique_samples
+from securegen.io.tables import unique_samples
+from securegen.io.text import beside, fields_of, iterate_lines
 from securegen.model import GenotypeBlock, Samples, Variants
 
+SEXES = frozenset({"0", "1", "2", "-9", "NA", "M", "F"})
+MAGIC, SAMPLE_MAJOR = b"\x6c\x1b\x01", b"\x6c\x1b\x00"
 
-def _fields(path: Path, count: int, what: str) -> np.ndarray:
-    rows = [line.split() for line in iterate_lines(path) if line.strip()]
-    for number, fields in enumerate(rows, 1):
-        if len(fields) != count:
-            raise InputError(f"{path}, line {number}: {len(fields)} fields, a {what} file has {count}")
+
+def _fields(path: Path, counts: tuple[int, ...], what: str) -> np.ndarray:
+    """(R, F) object array of the fields of every row, all of one length. Raises InputError naming file and line."""
+    rows = [(number, fields_of(line)) for number, line in enumerate(iterate_lines(path), 1) if line.strip()]
     if not rows:
         raise InputError(f"{path} is empty")
-    return np.array(rows, dtype=object)
+    expected = next((n for n in counts if any(len(fields) == n for _, fields in rows)), counts[0])
+    for number, fields in rows:
+        if len(fields) != expected:
+            raise InputError(f"{path}, line {number}: {len(fields)} fields, a {what} file has {expected}")
+    return np.array([fields for _, fields in rows], dtype=object)
+
+
+def refuse_header(people: np.ndarray, path: Path) -> None:
+    """Raise InputError for a row of names among the (N, F) rows of a fam: it would be read as one more person."""
+    for row in np.flatnonzero([sex not in SEXES for sex in people[:, 4]]).tolist():
+        words = {word.lstrip("#").strip('"').upper() for word in people[row]}
+        numbers = [f"{word}{i}" for word in ("V", "X", "") for i in range(people.shape[1] + 1)]
+        known = words & FAM_WORDS
+        if len(known) > 1 or (row == 0 and words <= set(numbers) and len(words) == people.shape[1]):
+            raise InputError(
+                f"{path}, line {row + 1}: a header ({' '.join(people[row])}), but a fam has none: remove the header line"
+            )
+
+
+FAM_WORDS = frozenset(
+    {"FID", "IID", "PID", "MID", "PAT", "MAT", "SEX", "GENDER", "PHENO", "PHENOTYPE", "FATHER", "MOTHER", "FAMILY"}
+    | {"INDIVIDUAL", "FAMILYID", "INDIVIDUALID", "AFF", "STATUS"}
+)
+
+
+def _positions(bim: np.ndarray, column: int, path: Path) -> np.ndarray:
+    """(M,) int64 base-pair positions. Raises InputError naming the line and the text of another word."""
+    try:
+        return bim[:, column].astype(np.int64)
+    except (ValueError, OverflowError):
+        at, text = next((i, t) for i, t in enumerate(bim[:, column].tolist()) if not _whole(t))
+        hint = " (R: options(scipen=999))" if "e" in text.lower() and any(c.isdigit() for c in text) else ""
+        header = ": remove the header line" if at == 0 and text.isalpha() else ""
+        raise InputError(
+            f"{path}, line {at + 1}: {text!r} is no base-pair position, a whole number is expected{hint}{header}"
+        ) from None
+
+
+def _whole(text: str) -> bool:
+    try:
+        return abs(int(text)) < 1 << 63
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -83,21 +127,24 @@ def read_plink(prefix: str | os.PathLike[str]) -> PlinkReader:
     base = str(prefix)
     base = base[:-4] if base.endswith(".bed") else base
     bed, bim_path, fam_path = Path(base + ".bed"), beside(base + ".bim"), beside(base + ".fam")
-    bim, fam = _fields(bim_path, 6, "bim"), _fields(fam_path, 6, "fam")
-    try:
-        position = bim[:, 3].astype(np.int64)
-    except ValueError:
-        raise InputError(f"{bim_path}: column 4 must be a base-pair position") from None
+    bim, fam = _fields(bim_path, (6, 5), "bim"), _fields(fam_path, (6,), "fam")
+    refuse_header(fam, fam_path)
+    place = bim.shape[1] - 3  # centimorgans may be left out
+    position = _positions(bim, place, bim_path)
     try:
         size, magic = bed.stat().st_size, bed.open("rb").read(3)
     except OSError as error:
         raise InputError(f"{bed} cannot be read: {error.strerror}") from None
     expected = 3 + len(bim) * ((len(fam) + 3) // 4)
-    if magic != b"\x6c\x1b\x01":
+    if magic == SAMPLE_MAJOR:
+        raise InputError(
+            f"{bed} is sample-major (its third byte is 00), variant-major is read: plink --make-bed converts it"
+        )
+    if magic != MAGIC:
         raise InputError(f"{bed} is not a variant-major PLINK1 bed file (its first bytes are {magic.hex()})")
     if size != expected:
         raise InputError(f"{bed} has {size} bytes, {expected} expected for {len(fam)} samples × {len(bim)} variants")
     founder = (fam[:, 2] == "0") & (fam[:, 3] == "0")
     samples = unique_samples(fam[:, 0], fam[:, 1], founder, fam_path)
-    variants = Variants(bim[:, 0], position, bim[:, 1], bim[:, 4], bim[:, 5])
+    variants = Variants(bim[:, 0], position, bim[:, 1], bim[:, place + 1], bim[:, place + 2])
     return PlinkReader(bed, samples, variants, np.arange(len(fam)), np.arange(len(bim)), len(fam), len(bim))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from securegen.io.output import atomic
-from securegen.io.tables import iterate_lines
+from securegen.io.table_files import write_table_file
+from securegen.io.text import iterate_lines
 from securegen.vocabulary import MISSING_TEXT, OK, bare_chromosome
 
 COLUMNS: Final = (
@@ -23,7 +23,7 @@ def write_regenie(path: str | Path, table: str | Path, *, digits: int, mode: int
     """Write a table of ours (linear or score test) as regenie's; returns the number of rows. Raises StorageError."""
     lines, count = iterate_lines(table), 0
     names = next(lines).split("\t")
-    with atomic(path, mode=mode) as stream:
+    with write_table_file(path, mode=mode) as stream:
         stream.write((" ".join(COLUMNS) + "\n").encode())
         for line in lines:
             row = dict(zip(names, line.split("\t"), strict=True))

@@ -30,6 +30,7 @@ from securegen.io.scoring_table import (
     weight_columns,
 )
 from securegen.model import IntArray, TextArray
+from securegen.vocabulary import canonical_allele
 
 POSITIONAL_ID: Final = re.compile(r"(?:chr)?([0-9]{1,2}|X|Y|XY|M|MT)[:_](\d+)[:_]([A-Z]+)[:_]([A-Z]+)", re.IGNORECASE)
 
@@ -201,8 +202,8 @@ def _assemble(
     file = ScoringFile(
         path, tuple(names or labels), _first_given(body, lower, role["id"], "hm_rsid"),
         column(body, role["chromosome"]), parse_positions(path, line, column(body, role["position"])),
-        np.array([v.upper() for v in column(body, role["effect_allele"])], dtype=object),
-        np.array([v.upper() if "/" not in v else "" for v in other], dtype=object),
+        np.array([canonical_allele(v) for v in column(body, role["effect_allele"])], dtype=object),
+        np.array([canonical_allele(v) if "/" not in v else "" for v in other], dtype=object),
         effect_type, weight, dosage_weight,
         None if role["frequency"] is None else column(body, role["frequency"]),
         line, tuple(refused), body.header, build,
@@ -221,7 +222,7 @@ def _read_positional_ids(file: ScoringFile) -> ScoringFile:
         found = POSITIONAL_ID.fullmatch(name)
         if found:
             chromosome[r], position[r] = found[1], int(found[2])
-            pair = [found[3].upper(), found[4].upper()]
+            pair = [canonical_allele(found[3]), canonical_allele(found[4])]
             if not other[r] and file.effect_allele[r] in pair:
                 pair.remove(file.effect_allele[r])
                 other[r] = pair[0]
@@ -233,14 +234,12 @@ def read_scorings(
 ) -> list[ScoringFile]:
     """Read one or several scoring files (see `read_scoring`) and give every score its own name.
 
-    With several files a lone score is named by its PGS id, else SCORE and its number; a name that is still shared gets
-    the number of its file. Raises UsageError without a file, and what `read_scoring` raises.
+    The lone score of a file is named by its PGS id, else SCORE and its number; a name that is still shared gets the number
+    of its file. Raises UsageError without a file, and what `read_scoring` raises.
     """
     if not paths:
         raise UsageError("no scoring file was given: --score FILE")
     files = [read_scoring(path, columns, genome_build=genome_build) for path in paths]
-    if len(files) == 1:
-        return files
     named = [f.names if len(f.names) > 1 else (f.header.get("pgs_id") or f"SCORE{i}",) for i, f in enumerate(files, 1)]
     count = Counter(name for group in named for name in group)
     return [

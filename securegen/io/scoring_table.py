@@ -5,6 +5,7 @@ Columns are found by header name, case ignored, or by number as plink2's `--scor
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.io.pgs_catalog import normalise_build, parse_header
-from securegen.io.tables import read_text
+from securegen.io.text import lines_of, read_text
 from securegen.model import IntArray, TextArray
 
 # Role -> header names, best first.
@@ -23,17 +24,34 @@ ALIASES: Final = {
     "chromosome": ("chr_name", "chrom", "chr", "chromosome"),
     "position": ("chr_position", "pos", "position", "bp", "base_pair_location"),
     "effect_allele": ("effect_allele", "a1", "ea", "allele1"),
-    "other_allele": ("other_allele", "reference_allele", "a2", "oa", "nea", "allele2", "hm_inferotherallele"),
+    "other_allele": (
+        "other_allele",
+        "reference_allele",
+        "a2",
+        "oa",
+        "nea",
+        "allele2",
+        "a0",
+        "allele0",
+        "hm_inferotherallele",
+    ),
     "frequency": ("allelefrequency_effect", "effect_allele_frequency", "eaf", "a1_freq"),
 }
 WEIGHTS: Final = ("effect_weight", "weight", "weights", "beta", "score", "score1")
 DOSAGE_WEIGHTS: Final = ("dosage_0_weight", "dosage_1_weight", "dosage_2_weight")
 # Never a weight, although a column of numbers.
 ANNOTATION: Final = frozenset(
-    {"or", "hr", "p", "pval", "pvalue", "p_value", "log10_p", "se", "standard_error", "n", "obs_ct", "ref", "alt"}
-    | {"maf", "l95", "u95", "t_stat", "z_stat", "info", "locus_name", "variant_description"}
+    {"or", "hr", "p", "pval", "pvalue", "p_value", "p-value", "log10_p", "log10p", "mlog10p", "neg_log_10_p_value", "se"}
+    | {"standard_error", "stderr", "beta_se", "se_beta", "sebeta", "n", "n_eff", "neff", "n_total", "n_cases", "n_controls"}
+    | {"ncase", "ncontrol", "nca", "nco", "samplesize", "obs_ct", "ref", "alt", "maf", "freq", "frq", "af", "a1freq"}
+    | {"l95", "u95", "ci_lower", "ci_upper", "t_stat", "z_stat", "z", "zscore", "z_score", "chisq", "chi2", "t", "stat"}
+    | {"info", "imp_info", "imp_r2", "impinfo", "r2", "rsq", "hwe", "pip", "cm", "gen_dist", "locus_name", "ldscore"}
+    | {"variant_description", "index", "unnamed: 0", "line"}
 )  # fmt: skip
-NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
+# What a column of weights is called where there are others beside it.
+WEIGHT_WORD: Final = re.compile(r"(weight|beta|score|prs|pgs|effect)", re.ASCII)
+NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?0*\d{1,3})?", re.ASCII)
+LONGEST_NUMBER: Final = 400  # characters
 ABSENT: Final = frozenset({"", ".", "NA", "NR", "nan", "NaN"})
 
 
@@ -55,7 +73,7 @@ def _looks_like_header(fields: list[str]) -> bool:
 def read_cells(path: str, *, numbered: tuple[int, ...] | None) -> ScoringTable:
     comments: list[str] = []
     lines: list[tuple[int, str]] = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(lines_of(read_text(path)), 1):
         if not line.strip():
             continue
         if line.startswith("#") and not lines and not _looks_like_header(line.split()):
@@ -74,7 +92,7 @@ def read_cells(path: str, *, numbered: tuple[int, ...] | None) -> ScoringTable:
     if numbered is not None:
         if max(numbered) > width or min(numbered) < 1:
             raise InputError(f"{path} has {width} columns; columns {' '.join(map(str, numbered))} were asked for")
-        if NUMBER.fullmatch(rows[0][1][numbered[-1] - 1]):
+        if is_number(rows[0][1][numbered[-1] - 1]):
             names = None
     body = rows if names is None else rows[1:]
     if not body:
@@ -88,22 +106,39 @@ def column(body: ScoringTable, index: int | None) -> TextArray:
     return np.array([("" if cells[index] in ABSENT else cells[index]) for _, cells in body.rows], dtype=object)
 
 
+def is_number(text: str) -> bool:
+    """Whether a cell is a finite decimal number in any notation of a program: 1.3e-001, .5, 2E5, -0."""
+    return len(text) <= LONGEST_NUMBER and NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
+
+
 def weight_columns(body: ScoringTable, lower: list[str], taken: set[int]) -> list[int]:
-    """The named weight column, or every other column that holds only numbers."""
+    """The named weight column, or every other column that holds only numbers.
+
+    Raises InputError where some of those are called weights and others are not: which are meant?
+    """
     for name in WEIGHTS:
         if name in lower:
             return [lower.index(name)]
     free = [i for i, name in enumerate(lower) if i not in taken and name not in ANNOTATION]
     free = [i for i in free if not lower[i].startswith(("is_", "hm_", "allelefrequency"))]
-    return [i for i in free if all(NUMBER.fullmatch(cells[i]) for _, cells in body.rows)]
+    free = [i for i in free if all(is_number(cells[i]) for _, cells in body.rows)]
+    named = [i for i in free if WEIGHT_WORD.search(lower[i])]
+    if named and len(named) < len(free):
+        numbers = [str(i + 1) for i in named]
+        raise InputError(
+            f"{body.path}: which columns are weights? Numbers stand in {', '.join(body.names[i] for i in free if body.names)}: "
+            f"give the columns of id, effect allele and weight by number, as --score FILE i j {' '.join(numbers)}"
+        )
+    return free
 
 
 def check_numbers(path: str, line: IntArray, weight: np.ndarray, names: Sequence[str], rows: np.ndarray) -> None:
     for r in np.flatnonzero(rows):
         for s, text in enumerate(weight[r]):
-            if not NUMBER.fullmatch(text):
+            if not is_number(text):
+                hint = "; decimals are written with a point" if "," in text else ""
                 raise InputError(
-                    f"{path}, line {line[r]}: column {names[s]} holds {text!r}, expected a finite weight, as -0.0123"
+                    f"{path}, line {line[r]}: column {names[s]} holds {text!r}, expected a finite weight, as -0.0123{hint}"
                 )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.io.output import PRIVATE, write_text
+from securegen.io.table_files import write_table_file
 from securegen.io.tables import read_table
 from securegen.match import REFUSED, USED, Match
 from securegen.model import FloatArray, Samples, Variants
@@ -50,7 +51,8 @@ def write_sscore(
     path: str | Path, samples: Samples, table: ScoreTable, extra: Mapping[str, FloatArray] | None = None
 ) -> None:
     """Write `sscore_text`, readable by its owner only: a row is a person. Raises StorageError."""
-    write_text(path, sscore_text(samples, table, extra), mode=PRIVATE)
+    with write_table_file(path, mode=PRIVATE) as stream:
+        stream.write(sscore_text(samples, table, extra).encode(errors="surrogateescape"))
 
 
 def match_log_text(matches: Sequence[Match], variants: Variants) -> str:

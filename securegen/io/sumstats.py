@@ -15,7 +15,7 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.io.output import atomic
-from securegen.io.tables import read_text
+from securegen.io.text import read_text
 from securegen.model import Variants
 from securegen.vocabulary import MISSING_TEXT, OK
 
@@ -83,7 +83,8 @@ GWAS_SSF_NAMES: Final = {
 }  # fmt: skip
 PLINK2_NAMES: Final = {"LOG(OR)_SE": "SE", "NEG_LOG10_P": "LOG10_P", "CHROM": "#CHROM", "A1FREQ": "A1_FREQ"}
 _TEXT: Final = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
-_MISSING: Final = frozenset({"NA", "#NA", "nan", "NaN", ""})
+ROUNDED: Final = 1e-9  # a P of 1 may be written so much above it
+MISSING: Final = frozenset({"NA", "#NA", "nan", "NaN", ""})
 _INTEGERS: Final = ("POS", "OBS_CT", "CASE_CT", "CTRL_CT")
 _UNUSED: Final = ("rsid", "variant_id", "ref_allele")
 FORMATS: Final = ("plink2", "regenie", "gwas-ssf")
@@ -99,9 +100,9 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    text = read_text(path)
+    text, first_row = read_text(path), 2
     while text.startswith("##"):
-        text = text.partition("\n")[2]
+        text, first_row = text.partition("\n")[2], first_row + 1
     first = text.partition("\n")[0]
     header = first.split()
     if {"CHROM", "GENPOS", "ALLELE1", "LOG10P"} <= set(header):
@@ -133,21 +134,29 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
     if kind == "gwas-ssf" and "ID" not in cells:
         cells["ID"] = _first_known([cells[n] for n in ("rsid", "variant_id") if n in cells], len(cells))
     frame = pd.DataFrame(
-        {n: cells[n] if n in _TEXT else _numbers(cells[n], f"{path}: column {n}") for n in cells if n not in _UNUSED}
-    )
+        {n: cells[n] if n in _TEXT or n.endswith("?") else _numbers(cells[n], f"{path}: column {n}")
+         for n in cells if n not in _UNUSED}
+    )  # fmt: skip
     absent = [n for n in ("#CHROM", "POS", "ID", "ALT" if kind != "plink2" else "A1") if n not in frame]
     if absent:
         raise InputError(f"{path} has no column for {', '.join(absent)}")
     if "A1" not in frame:
         frame["A1"] = frame["ALT"]
     if "LOG10_P" not in frame:
-        frame["LOG10_P"] = _log10_of(cells["P"])
+        frame["LOG10_P"] = _log10_of(cells["P"], path, first_row)
+    elif (frame["LOG10_P"] < -ROUNDED).any():
+        at = int((frame["LOG10_P"] < -ROUNDED).argmax())
+        raise InputError(
+            f"{path}, line {at + first_row}: −log10 P is {frame['LOG10_P'][at]:g}: of a probability it is 0 or more"
+        )
     if "P" not in frame:
         frame["P"] = 10.0 ** -frame["LOG10_P"]
     if "ERRCODE" in frame:
-        frame["ERRCODE"] = [OK if code in _MISSING else code for code in frame["ERRCODE"]]
+        frame["ERRCODE"] = [OK if code in MISSING else code for code in frame["ERRCODE"]]
     if "TEST" in frame:
         frame = frame[frame["TEST"] == "ADD"].reset_index(drop=True)
+        if frame.empty:
+            raise InputError(f"{path} has no row of the additive test (TEST is ADD in none)")
     for name in _INTEGERS:
         if name in frame and bool(frame[name].notna().all()):
             frame[name] = frame[name].astype(np.int64)
@@ -157,14 +166,14 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
 
 def _first_known(columns: Sequence[pd.Series], count: int) -> list[str]:
     """(count,) the first value of each row that is not missing, else `.`."""
-    return [next((c[i] for c in columns if c[i] not in _MISSING), ".") for i in range(count)]
+    return [next((c[i] for c in columns if c[i] not in MISSING), ".") for i in range(count)]
 
 
 def _numbers(column: pd.Series, what: str) -> np.ndarray:
     try:
-        return np.array([np.nan if v in _MISSING or v == "." else float(v) for v in column], np.float64)
+        return np.array([np.nan if v in MISSING or v == "." else float(v) for v in column], np.float64)
     except ValueError:
-        wrong = next(v for v in column if v not in _MISSING and not _is_number(v))
+        wrong = next(v for v in column if v not in MISSING and not _is_number(v))
         raise InputError(f"{what} holds {wrong!r}, expected a number or NA") from None
 
 
@@ -176,15 +185,17 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _log10_of(column: pd.Series) -> np.ndarray:
-    """(M,) float64, −log10 of p-values given as text, also below the smallest float64."""
+def _log10_of(column: pd.Series, path: str | Path, first_line: int) -> np.ndarray:
+    """(M,) float64, −log10 of p-values given as text, also below the smallest float64. Raises InputError outside [0, 1]."""
     out = np.full(len(column), np.nan)
     for i, text in enumerate(column):
-        if text in _MISSING or text == ".":
+        if text in MISSING or text == ".":
             continue
         value = float(text)
+        if not 0 <= value <= 1:
+            raise InputError(f"{path}, line {i + first_line}: P is {text}, a probability lies between 0 and 1")
         if value > 1e-300:
-            out[i] = -np.log10(value)
+            out[i] = abs(np.log10(value))
             continue
         mantissa, _, exponent = text.lower().partition("e")
         out[i] = -np.log10(float(mantissa)) - int(exponent) if float(mantissa) > 0 else np.inf

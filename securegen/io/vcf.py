@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,16 @@ from securegen.model import IntArray, Variants
 FIELDS: Final = ("DS", "GT")
 BGZF_END: Final = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 DECIMALS: Final = 6  # of a DS; cyvcf2 returns float32
+INTEGER_MISSING: Final = -(1 << 31) + 7  # htslib keeps the eight smallest integers for "missing" and "end"
+DECLARED: Final = re.compile(r"^##FORMAT=<(?:[^\n]*,)?\s*ID=DS\s*[,>]", re.MULTILINE)
 
 
 @dataclass
 class VcfSource:
-    """One VCF or BCF file, read forward. use_dosages: DS goes before GT."""
+    """One VCF or BCF file, read forward. names: (N,) ids, for messages; use_dosages: DS goes before GT."""
 
     path: Path
+    names: np.ndarray
     use_dosages: bool
     records: ForwardFile
 
@@ -52,8 +56,10 @@ class VcfSource:
             if calls is not None:
                 dosage = np.where(calls.haploid & ~calls.missing, 2 * dosage, dosage)
                 dosage = np.where(np.isnan(dosage) & ~calls.missing, calls.copies, dosage)
-            if not ((dosage >= 0) & (dosage <= 2) | np.isnan(dosage)).all():
-                raise InputError("a DS outside [0, 2]")
+            outside = ~((dosage >= 0) & (dosage <= 2) | np.isnan(dosage))
+            if outside.any():
+                at = int(outside.argmax())
+                raise InputError(f"sample {self.names[at]} has a DS of {dosage[at]:g}, outside [0, 2]")
             return to_units(dosage)
 
 
@@ -81,8 +87,27 @@ def _genotypes(record: Any) -> Calls:
 
 
 def _dosages(record: Any) -> np.ndarray | None:
+    """(N,) float64 of DS, NaN where missing, by whatever type the header declares; None where the record has none."""
     values = record.format("DS") if "DS" in record.FORMAT else None
-    return None if values is None else np.round(values[:, 0].astype(np.float64), DECIMALS)
+    if values is None:
+        return None
+    values = np.asarray(values)
+    if values.dtype.kind in "USO":  # declared as String, or not at all
+        texts = [str(v).strip("\0") for v in values.reshape(len(values), -1)[:, 0]]
+        values = np.array([[np.nan if t in (".", "") else _number(t)] for t in texts])
+    elif values.dtype.kind == "i":
+        values = np.where(values <= INTEGER_MISSING, np.nan, values.astype(np.float64))
+    values = values.reshape(len(values), -1)
+    if len(record.ALT) <= 1 and not np.isnan(values[:, 1:].astype(np.float64)).all():
+        raise InputError("a DS of several numbers, with one ALT")
+    return np.round(values[:, 0].astype(np.float64), DECIMALS)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"a DS of {text!r}, a number is expected") from None
 
 
 @contextlib.contextmanager
@@ -143,30 +168,35 @@ def _check_whole(path: Path) -> None:
 def read_vcf(path: str | os.PathLike[str], *, field: str | None = None) -> DosageReader:
     """Open a VCF (plain, gzip, bgzip) or BCF file. Genotypes are read later, block by block.
 
-    field: "DS" or "GT" to choose; None for DS where the header declares it. Sample ids become IIDs without a family.
+    field: "DS" or "GT" to choose; None for DS where the header declares it or a record has it. Sample ids become IIDs
+    without a family.
     Raises InputError for a missing, broken or truncated file and repeated ids, MissingExtraError without cyvcf2.
     """
     where = Path(path)
     _check_whole(where)
     opened = _open(where)
     names = np.array(opened.samples, dtype=object)
-    declared = "##FORMAT=<ID=DS," in opened.raw_header
+    declared = DECLARED.search(opened.raw_header) is not None
     opened.close()
-    if field == "DS" and not declared:
-        raise InputError(f"{where}: its header declares no FORMAT field DS")
     if not len(names):
         raise InputError(f"{where} has no samples")
     samples = unique_samples(np.full(len(names), "0", dtype=object), names, np.ones(len(names), bool), where)
-    variants = _variants(where)
-    source = VcfSource(where, field != "GT" and declared, ForwardFile(lambda: _records(where), where, len(variants)))
+    variants, found = _variants(where)
+    if field == "DS" and not (declared or found):
+        raise InputError(f"{where}: neither its header nor a record has the FORMAT field DS")
+    dosages = field != "GT" and (declared or found)
+    source = VcfSource(where, names, dosages, ForwardFile(lambda: _records(where), where, len(variants)))
     return DosageReader(source, samples, variants, np.arange(len(samples)), np.arange(len(variants)))
 
 
-def _variants(path: Path) -> Variants:
-    """One pass over the records, no genotype is decoded."""
-    rows = [(r.CHROM, r.POS, r.ID or ".", ",".join(r.ALT) or "0", r.REF) for r in _records(path)]
+def _variants(path: Path) -> tuple[Variants, bool]:
+    """One pass over the records, no genotype is decoded; and whether a record has DS, declared or not."""
+    rows, found = [], False
+    for r in _records(path):
+        rows.append((r.CHROM, r.POS, r.ID or ".", ",".join(r.ALT) or "0", r.REF))
+        found = found or "DS" in (r.FORMAT or ())
     if not rows:
         raise InputError(f"{path} has no variants")
     chromosome, position, ids, alt, ref = zip(*rows, strict=True)
     text = [np.array(c, dtype=object) for c in (chromosome, ids, alt, ref)]
-    return Variants(text[0], np.array(position, np.int64), *text[1:])
+    return Variants(text[0], np.array(position, np.int64), *text[1:]), found

@@ -1,10 +1,10 @@
 """Connections between parties: mutual TLS 1.3, each peer checked by name, rank and pinned public key.
 
-Each pair has two connections, one a direction, made by the party that writes on it: OpenSSL does not allow one thread
-to read and another to write on the same connection. A stranger who reaches the port and cannot prove to be a party
-is turned away and remembered for the error message; only the deadline, or a configured peer that is not who it should
-be, ends the attempt. Strangers that connect and say nothing hold few connections, and for seconds only: the oldest gives
-way to the next, and a party that is cut off dials again.
+Each pair has two connections, one a direction: OpenSSL does not allow one thread to read and another to write on the
+same connection. One party of the pair dials both (`Parties.dials`), so that the other alone must be reachable. A
+stranger who reaches the port and cannot prove to be a party is turned away and remembered for the error message; only
+the deadline, or a configured peer that is not who it should be, ends the attempt. Strangers that connect and say nothing
+hold few connections, and for seconds only: the oldest gives way to the next, and a party that is cut off dials again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from securegen.errors import KeyFileError, PeerError, ProtocolError, SecuregenEr
 from securegen.io.schema import printable, shown
 from securegen.mpc.certs import RANK_URI, Identity, pin_of_der
 from securegen.mpc.frames import ABORT, JSON, NO_SESSION, Frame, encode_json, header, read_frame
-from securegen.mpc.parties import Parties
+from securegen.mpc.parties import Parties, split_address
 
 _HELLO_BYTES = 1 << 16
 _UNPROVEN = 64  # connections at a time that have not shown who they are
@@ -67,6 +67,7 @@ class _Attempt:
     def __init__(self, parties: Parties, identity: Identity) -> None:
         self.parties, self.me = parties, identity.name
         self.peers = [n for n in parties.names if n != self.me]
+        self.dialled = [n for n in self.peers if parties.dials(self.me, n)]
         self.deadline = time.monotonic() + parties.timeout
         self.server, self.client = tls_context(identity, server=True), tls_context(identity, server=False)
         self.links = Links()
@@ -78,22 +79,24 @@ class _Attempt:
         self.changed = threading.Condition()
 
     def run(self) -> Links:
-        listener = self._listen()
+        listener = self._listen() if len(self.dialled) < len(self.peers) else None
         acceptor = threading.Thread(target=self._accept, args=(listener,), daemon=True)
-        acceptor.start()
-        for peer in self.peers:
+        if listener:
+            acceptor.start()
+        for peer in self.dialled:
             threading.Thread(target=self._dial, args=(peer,), daemon=True).start()
         with self.changed:
             self.changed.wait_for(lambda: self.error or self._complete(), self.deadline - time.monotonic())
             if not self._complete():
                 self.error = self.error or self._nobody_came()
-        if self.error:
+        if self.error and listener:
             time.sleep(min(1.0, self._left()))  # whoever is still dialling us is told the reason
         self.over = True
-        with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)  # wakes accept(), which would keep the port
-        acceptor.join()
-        listener.close()
+        if listener:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # wakes accept(), which would keep the port
+            acceptor.join()
+            listener.close()
         self._make_room(0)
         if self.error:
             self._tell_and_close(self.error)
@@ -104,9 +107,11 @@ class _Attempt:
         return len(self.links.outgoing) == len(self.links.incoming) == len(self.peers)
 
     def _nobody_came(self) -> PeerError:
-        out = [p for p in self.peers if p not in self.links.outgoing]
-        absent = out or [p for p in self.peers if p not in self.links.incoming]
-        where = ", ".join(f"{p!r} at {self.parties[p].address}" for p in absent)
+        missing = [p for p in self.peers if p not in self.links.outgoing or p not in self.links.incoming]
+        out = [p for p in missing if p in self.dialled]
+        where = ", ".join(
+            f"{p!r} at {self.parties[p].address}" if p in self.dialled else f"{p!r}" for p in out or missing
+        )
         why = "could not be reached" if out else "did not connect to us"
         why += "".join(f" (it broke off while connecting: {self.broke_off[p]})" for p in out[:1] if p in self.broke_off)
         hint = "" if out else f"; has its parties.toml our address, {self.parties[self.me].address}?"
@@ -114,13 +119,17 @@ class _Attempt:
         return PeerError(f"party {where} {why} within {self.parties.timeout:g} s{hint}{away}")
 
     def _listen(self) -> socket.socket:
-        address = self.parties[self.me]
+        place = self.parties[self.me].listens
+        host, port = split_address(place)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            return socket.create_server((address.host, address.port), backlog=16)
+            return socket.create_server((host, port), family=family, backlog=16)
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
-            raise PeerError(f"party {self.me!r} cannot listen on {address.address}: {why}; another program may have the "
-                            "port, or the address in parties.toml is not this machine's") from error  # fmt: skip
+            raise PeerError(
+                f"party {self.me!r} cannot listen on {place}: {why}; another program may have the port, or the address in "
+                'parties.toml is not this machine\'s: then say beside it where to listen, as in listen = "0.0.0.0:7001"'
+            ) from error
 
     def _left(self) -> float:
         return max(self.deadline - time.monotonic(), 0.01)
@@ -161,15 +170,20 @@ class _Attempt:
             with self.changed:
                 self.unproven.pop(connection, None)
             hello = _receive(connection).json()
-            if hello != {"from": name, "to": self.me, "study": self.parties.digest()}:
+            hello = hello if isinstance(hello, dict) else {}
+            writer, said = hello.get("writes"), hello.get("from")
+            if said != name:
+                raise PeerError(f"{printable(said, 40)} showed a wrong certificate: it belongs to {name!r}")
+            if hello != self._hello(name, self.me, name if writer == name else self.me):
                 raise PeerError(f"party {name!r} has another parties.toml (study, names, roles or pins differ)")
+            if name in self.dialled:
+                raise PeerError(f"party {name!r} dials us, and by our parties.toml we dial it: the files differ in which "
+                                "party has an address")  # fmt: skip
             with self.changed:
-                if self.error or name in self.links.incoming:
+                if self.error or name in (self.links.incoming if writer == name else self.links.outgoing):
                     raise self.error or PeerError(f"party {name!r} connected twice")
                 _send(connection, JSON, {"welcome": self.me})
-                connection.settimeout(None)
-                self.links.incoming[name] = connection
-                self.changed.notify_all()
+                self._keep(connection, name, writer == self.me)
         except (OSError, ValueError, SecuregenError) as error:  # ssl.SSLError is an OSError
             if isinstance(error, SecuregenError) and proven:
                 _try_send(connection, ABORT, {"party": self.me, "reason": str(error)})
@@ -178,25 +192,35 @@ class _Attempt:
                 self.turned_away.append(f"{address} ({_plain(error)})")
             connection.close()
 
+    def _hello(self, one: str, other: str, writes: str) -> dict[str, str]:
+        """The first frame of a connection that `one` dials."""
+        return {"from": one, "to": other, "study": self.parties.digest(), "writes": writes}
+
+    def _keep(self, connection: ssl.SSLSocket, peer: str, ours: bool) -> None:
+        """Take a proven connection, under the lock. ours: we write on it."""
+        connection.settimeout(self.parties.timeout if ours else None)
+        (self.links.outgoing if ours else self.links.incoming)[peer] = connection
+        self.changed.notify_all()
+
     def _dial(self, peer: str) -> None:
         try:
-            connection = self._reach(peer)
-            if connection is None:
-                return
-            with self.changed:
-                self.links.outgoing[peer] = connection
-                self.changed.notify_all()
+            for writer in (self.me, peer):
+                connection = self._reach(peer, writer)
+                if connection is None:
+                    return
+                with self.changed:
+                    self._keep(connection, peer, writer == self.me)
         except SecuregenError as error:
             with self.changed:
                 self.error = self.error or error
                 self.changed.notify_all()
 
-    def _reach(self, peer: str) -> ssl.SSLSocket | None:
-        target = self.parties[peer]
-        where = f"party {peer!r} at {target.address}"
+    def _reach(self, peer: str, writer: str) -> ssl.SSLSocket | None:
+        address = self.parties[peer].address or ""
+        where = f"party {peer!r} at {address}"
         while time.monotonic() < self.deadline and not self.error:
             try:
-                raw = socket.create_connection((target.host, target.port), timeout=self._left())
+                raw = socket.create_connection(split_address(address), timeout=self._left())
             except OSError:  # not there yet
                 time.sleep(0.05)
                 continue
@@ -205,7 +229,7 @@ class _Attempt:
                 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection = self.client.wrap_socket(raw, server_hostname=peer)
                 self._verify(connection, peer)
-                _send(connection, JSON, {"from": self.me, "to": peer, "study": self.parties.digest()})
+                _send(connection, JSON, self._hello(self.me, peer, writer))
                 answer = _receive(connection)
             except ssl.SSLCertVerificationError as error:
                 raise PeerError(f"{where} showed a wrong certificate: {error.verify_message}") from error
@@ -220,7 +244,6 @@ class _Attempt:
                 raise PeerError(f"{where} broke off while connecting: {_plain(error)}") from error
             if answer.kind != JSON:
                 raise PeerError(f"{where} refused us: {_reason(answer)}")
-            connection.settimeout(self.parties.timeout)
             return connection
         return None
 
@@ -293,6 +316,8 @@ def _reason(answer: Frame) -> str:
 def _plain(error: BaseException) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return "it closed the connection"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"wrong certificate: {error.verify_message}"
     reason = getattr(error, "reason", None)
     text = reason.lower().replace("_", " ") if isinstance(reason, str) else str(error) or type(error).__name__
     return printable(text, 500)

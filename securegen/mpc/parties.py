@@ -9,10 +9,11 @@ first run; the certificate authority that signed the certificates is then truste
     [[party]]
     name = "hospital"
     role = "genotypes"
-    address = "10.0.0.1:7001"
+    address = "10.0.0.1:7001"   # where the others dial it; absent: it dials the others, and nobody need reach it
+    listen = "0.0.0.0:7001"     # where it listens, if that is another address than the one dialled
     pin = "sha256:…"            # `securegen certs pin hospital.pem`
 
-The order of the parties is their rank.
+The order of the parties is their rank. Of two parties the one without an address dials; of two with one, the later.
 """
 
 from __future__ import annotations
@@ -40,20 +41,19 @@ _MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Party:
-    """One line of the study. address: host:port it listens on; pin: sha256 of its SubjectPublicKeyInfo."""
+    """One line of the study. address: host:port where others dial it, None for a party that only dials; pin: sha256 of
+    its SubjectPublicKeyInfo; listen: host:port it listens on, where that is not the address."""
 
     name: str
     role: str
-    address: str
+    address: str | None
     pin: str
+    listen: str | None = None
 
     @property
-    def host(self) -> str:
-        return self.address.rsplit(":", 1)[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        return int(self.address.rsplit(":", 1)[1])
+    def listens(self) -> str:
+        """host:port it listens on."""
+        return self.listen or self.address or ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,13 @@ class Parties:
 
     def rank(self, name: str) -> int:
         return self.party.index(self[name])
+
+    def dials(self, one: str, other: str) -> bool:
+        """Whether `one` dials `other`, or is dialled by it: of each pair one party alone must be reachable."""
+        mine, theirs = self[one].address, self[other].address
+        if (mine is None) != (theirs is None):
+            return mine is None
+        return self.rank(one) > self.rank(other)
 
     def with_role(self, role: str) -> tuple[str, ...]:
         """The names of the parties with `role`, in order of rank."""
@@ -120,21 +127,39 @@ def read_parties(path: Path) -> Parties:
         raise InputError(f"{path}: timeout_seconds must be between 1 and 86400, found {timeout!r}")
     parties = tuple(_party(path, number, row) for number, row in enumerate(rows, 1))
     for field in ("name", "pin", "address"):
-        values = [getattr(p, field) for p in parties]
+        values = [value for p in parties if (value := getattr(p, field)) is not None]
         twice = next((v for v in values if values.count(v) > 1), None)
         if twice is not None:
             raise InputError(f"{path}: two parties have the same {field} {twice!r}")
+    silent = [p.name for p in parties if p.address is None]
+    if len(silent) > 1:
+        raise InputError(
+            f"{path}: parties {' and '.join(silent)} have no address, so neither can dial the other: at most one party of "
+            "a study goes without"
+        )
     return Parties(data["study"], parties, float(timeout))
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port.
+
+    >>> split_address("[::1]:7001")
+    ('::1', 7001)
+    """
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _party(path: Path, number: int, row: Any) -> Party:
     where = f"{path}: party {number}"
-    fields = ("name", "role", "address", "pin")
+    fields, optional = ("name", "role", "pin"), ("address", "listen")
     row = row if isinstance(row, dict) else {}
-    wrong = [f for f in fields if not isinstance(row.get(f), str)] + sorted(set(row) - set(fields))
+    wrong = [f for f in (*fields, *(f for f in optional if f in row)) if not isinstance(row.get(f), str)]
+    wrong += sorted(set(row) - {*fields, *optional})
     if wrong:
         raise InputError(
-            f"{where}: needs exactly the text fields {', '.join(fields)}; wrong or absent: {', '.join(wrong)}"
+            f"{where}: needs the text fields {', '.join(fields)}, and may have {' and '.join(optional)}; wrong or absent: "
+            f"{', '.join(wrong)}"
         )
     if not NAME.fullmatch(row["name"]):
         raise InputError(f"{where}: name {row['name']!r} must be lower-case letters, digits and hyphens, at most 31")
@@ -142,12 +167,17 @@ def _party(path: Path, number: int, row: Any) -> Party:
         raise InputError(f"{where} ({row['name']}): role {row['role']!r} is none of {', '.join(ROLES)}")
     if not PIN.fullmatch(row["pin"]):
         raise InputError(f"{where} ({row['name']}): pin must be sha256: and 64 hexadecimal digits")
-    host, colon, port = row["address"].rpartition(":")
-    if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
+    for field in (f for f in optional if f in row):
+        host, colon, port = row[field].rpartition(":")
+        if not (colon and host and port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
+            raise InputError(
+                f"{where} ({row['name']}): {field} {row[field]!r} must be host:port, the port from 1 to 65535"
+            )
+    if "listen" in row and "address" not in row:
         raise InputError(
-            f"{where} ({row['name']}): address {row['address']!r} must be host:port, the port from 1 to 65535"
+            f"{where} ({row['name']}): it says where it listens, but not the address at which others dial it"
         )
-    return Party(**row)
+    return Party(row["name"], row["role"], row.get("address"), row["pin"], row.get("listen"))
 
 
 def write_parties(path: Path, parties: Parties) -> None:
@@ -157,7 +187,11 @@ def write_parties(path: Path, parties: Parties) -> None:
         lines += [
             "",
             "[[party]]",
-            *(f'{field} = "{getattr(p, field)}"' for field in ("name", "role", "address", "pin")),
+            *(
+                f'{field} = "{value}"'
+                for field in ("name", "role", "address", "listen", "pin")
+                if (value := getattr(p, field)) is not None
+            ),
         ]
     text = "\n".join(lines) + "\n"
     if os.path.lexists(path):

@@ -111,8 +111,8 @@ class OwnerState:
             if total > limit:
                 raise PolicyError(
                     f"{self.path}: {what}: answered {total - amount} of at most {limit}; {amount} more are refused, "
-                    "because enough exact answers reconstruct the data. If the owner accepts that, raise the limit: "
-                    "--column-limit, of a model --reply-limit"
+                    f"because enough exact answers reconstruct the data. If the owner accepts that: --column-limit {total}, "
+                    f"of a model --reply-limit {total}"
                 )
             state["spent"][what] = total
         return total

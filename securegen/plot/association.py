@@ -26,13 +26,20 @@ KNEE = 15.0
 @dataclass(frozen=True)
 class Associations:
     """M tests of one phenotype: chromosome and id, (M,) text; position, (M,) int64; log10p, (M,) float64 −log10 p, NaN
-    where there is none, never infinite."""
+    where there is none, never infinite; people: how many were analysed, 0 where that is not known."""
 
     phenotype: str
     chromosome: np.ndarray
     position: IntArray
     id: np.ndarray
     log10p: FloatArray
+    people: int = 0
+
+    @property
+    def title(self) -> str:
+        """Phenotype, people and variants."""
+        people = f"n = {self.people:,}, " if self.people else ""
+        return f"{self.phenotype}: {people}{len(self.id):,} variants"
 
     @cached_property
     def inflation(self) -> float:
@@ -116,7 +123,7 @@ def manhattan(tests: Associations, *, width: int = 1600, height: int | None = No
         span = max(float(axis.stop[-1]) if len(axis.stop) else 1.0, 1.0)
         axes.set_xlim(-0.012 * span, 1.012 * span)
         _chromosome_ticks(axes, axis, narrow)
-        axes.set_title(canvas.shorten(tests.phenotype, 30 if narrow else 60))
+        axes.set_title(canvas.shorten(tests.title, 44 if narrow else 90))
         named = [
             (float(axis.x[i]), float(tests.log10p[i]), str(tests.id[i])) for i in tests.leads(count=4 if narrow else 10)
         ]
@@ -156,6 +163,7 @@ def _name(axes: Axes, hits: list[tuple[float, float, str]], x: FloatArray, y: Fl
     renderer = figure.canvas.get_renderer()
     points = axes.transData.transform(np.column_stack([x, y]))
     frame = axes.get_window_extent(renderer)
+    lines = axes.transData.transform([(0.0, -np.log10(p)) for p in (GENOME_WIDE, SUGGESTIVE)])[:, 1]
     halo = [withStroke(linewidth=2.5, foreground="white")]
     places = [(0, 5, "center"), (6, 0, "left"), (-6, 0, "right"), (6, 8, "left"), (-6, 8, "right"), (0, 18, "center"),
               (14, 18, "left"), (-14, 18, "right"), (0, 30, "center")]  # fmt: skip
@@ -173,7 +181,8 @@ def _name(axes: Axes, hits: list[tuple[float, float, str]], x: FloatArray, y: Fl
             covered = int(((points > box.min) & (points < box.max)).all(axis=1).sum())
             box = box.padded(3)
             inside = box.x0 >= frame.x0 - 3 and box.x1 <= frame.x1 + 5 and box.y1 <= frame.y1 + 9
-            if inside and not any(box.overlaps(other) for other in taken):
+            struck = ((lines > box.y0 + 3) & (lines < box.y1 - 3)).any()  # through a line nobody reads
+            if inside and not struck and not any(box.overlaps(other) for other in taken):
                 tried.append((covered, len(tried), text, box))
             else:
                 text.remove()

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 SHOWN = ("BETA", "LOG10_P")
 
 
-def scatter(result: Concordance, *, width: int = 1200, height: int | None = None) -> Figure:
+def scatter(
+    result: Concordance, names: tuple[str, str] = ("A", "B"), *, width: int = 1200, height: int | None = None
+) -> Figure:
     """β and −log10 p of every matched variant, second table against first, with the line of equality.
 
-    width, height: pixels. Raises MissingExtraError without matplotlib.
+    names: of the tables; width, height: pixels. Raises MissingExtraError without matplotlib.
     """
     chosen = [d for d in result.differences if d.name in SHOWN and d.rows]
     narrow = width < canvas.NARROW
@@ -35,8 +37,8 @@ def scatter(result: Concordance, *, width: int = 1200, height: int | None = None
             axes.plot(edge, edge, color=GREY, lw=1, ls=(0, (4, 3)), zorder=1)
             axes.scatter(x[shown], y[shown], s=10, c=DARK, linewidths=0, alpha=0.7, rasterized=True, zorder=2)
             label = {"LOG10_P": "−log₁₀ P", "BETA": "β"}[d.name]
-            axes.set_xlabel(f"{label}, A")
-            axes.set_ylabel(f"{label}, B")
+            axes.set_xlabel(f"{label}, {canvas.shorten(names[0], 40)}")
+            axes.set_ylabel(f"{label}, {canvas.shorten(names[1], 40)}")
             axes.set_title(
                 f"{d.rows:,} variants, largest difference {d.largest:.2g}", fontsize="medium", fontweight="normal"
             )

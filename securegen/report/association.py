@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,22 +69,27 @@ def loci(result: Result, *, threshold: float = GENOME_WIDE) -> int:
 
 
 def result_section(
-    result: Result, *, missing: str | None = None, annotations: Annotations | None = None, names: tuple[str, ...] = ()
+    result: Result, record: Mapping[str, Any], *, annotations: Annotations | None = None, names: tuple[str, ...] = ()
 ) -> Markup:
-    """Pictures and tables of one phenotype. missing: what stood for missing genotypes; annotations: variant id ->
-    further columns, called `names`."""
+    """Pictures and tables of one phenotype. record: of the run; annotations: variant id -> further columns, called
+    `names`."""
     tests, t = result.tests, result.table
-    people = _largest(t, "OBS_CT") or _largest(t, "CASE_CT") + _largest(t, "CTRL_CT")
+    missing = str(record.get("missing"))
     parts: list[Content] = [element("h3", result.phenotype)]
     kind, file = TESTS.get(result.test, "Association"), element("code", result.path.rpartition("/")[2])
     parts.append(element("p", f"{kind}. ", file, class_="soft"))
     facts: list[tuple[Content, Content]] = [
-        ("people analysed", _people(t, people)),
-        ("variants", f"{len(t):,}, of them {int(np.isfinite(tests.log10p).sum()):,} with a p-value"),
+        ("people analysed", _people(t, result.people)),
+        ("variants", f"{len(t):,}, of them {int(np.isfinite(tests.log10p).sum()):,} with a p-value" if result.whole
+         else opened(result, record)),
         ("loci at p < 5e-8", f"{loci(result):,}"), ("loci at p < 1e-5", f"{loci(result, threshold=SUGGESTIVE):,}"),
     ]  # fmt: skip
     if result.whole:
         facts.append(("λ_GC", f"{tests.inflation:.3f} (1 without inflation)"))
+    else:
+        facts.append(("λ_GC", "not available: the p-values of the others were not opened"))
+    if record.get("covariate_names") and result.test not in CONTINGENCY:
+        facts.append(("covariates", ", ".join(map(str, record["covariate_names"]))))
     if missing in MISSING and result.test not in CONTINGENCY:
         facts.append(("missing genotypes", MISSING[missing]))
     parts.append(pairs(facts))
@@ -99,6 +105,12 @@ def result_section(
     parts.append(hits_table(result, annotations or {}, names))
     parts.append(codes_table(t))
     return join(parts)
+
+
+def opened(result: Result, record: Mapping[str, Any]) -> str:
+    """How many variants were opened, of how many that were tested."""
+    tested = record.get("variants")
+    return f"{len(result.table):,} of {tested:,} opened" if isinstance(tested, int) else f"{len(result.table):,} opened"
 
 
 def both(draw, shown, alt: str, caption: str, *, half: bool = False) -> Markup:
@@ -124,7 +136,9 @@ def hits_table(result: Result, annotations: Annotations, names: tuple[str, ...])
         return element("p", "No variant has a p-value.")
     effect = next((n for n in ("BETA", "OR") if n in t), None)
     head = ["variant", "position", "A1 / other"]
-    head += ["A1 frequency"] * ("A1_FREQ" in t) + ([f"{effect} (95 %)"] if effect else ["χ²"]) + ["p", "code", *names]
+    odd = "ERRCODE" in t and any(t["ERRCODE"].iloc[leads] != voc.OK)
+    head += ["A1 frequency"] * ("A1_FREQ" in t) + ([f"{effect} (95 %)"] if effect else ["χ²"]) + ["p"]
+    head += ["code"] * odd + [*names]
     rows = []
     for i in leads:
         row = t.iloc[i]
@@ -134,7 +148,7 @@ def hits_table(result: Result, annotations: Annotations, names: tuple[str, ...])
         if "A1_FREQ" in t:
             cells.append(f"{row['A1_FREQ']:.3f}")
         cells.append(_effect(row, effect) if effect else f"{row['CHISQ']:.2f}")
-        cells += [p_text(float(row["LOG10_P"])), row.get("ERRCODE", voc.OK)]
+        cells += [p_text(float(row["LOG10_P"])), *([row["ERRCODE"]] if odd else [])]
         rows.append([*cells, *map(breakable, annotations.get(str(row["ID"]), ("",) * len(names)))])
     some = "Strongest variant of each locus (500 kb), p < 1e-5"
     strongest = float(tests.log10p[leads[0]])

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from securegen.errors import InputError
+from securegen.errors import InputError, StorageError
 from securegen.io.output import write_text
-from securegen.io.tables import read_text
+from securegen.io.text import read_text
 from securegen.plot.canvas import require_matplotlib
 from securegen.plot.run import costs, human_bytes, human_seconds
-from securegen.report.association import loci, result_section
+from securegen.report.association import loci, opened, result_section
 from securegen.report.cost import cost_section, parameter_section, precision_section
 from securegen.report.gather import Run
 from securegen.report.html import NOTHING, Content, Markup, element, join, page, section
 from securegen.report.privacy import privacy_section, security
-from securegen.report.scores import match_table, score_section
+from securegen.report.scores import catalog_tables, match_table, score_section
 
 ENGINES = {
     "plain": "computed in the clear",
@@ -49,12 +49,10 @@ def report(run: Run, *, annotations: str | None = None) -> str:
     what = ", ".join([r.phenotype for r in run.results] + [s.name for s in run.scores]) or Path(run.prefix).name
     kind = "Polygenic scores" if run.scores else "Association" if run.results else "Run"
     title = f"{kind}: {what}"
-    results: list[Content] = [
-        result_section(r, missing=record.get("missing"), annotations=noted, names=names) for r in run.results
-    ]
+    results: list[Content] = [result_section(r, record, annotations=noted, names=names) for r in run.results]
     results += [score_section(s, record) for s in run.scores]
     if run.scores:
-        results.append(match_table(record))
+        results += [match_table(record), catalog_tables(record)]
     if not results:
         results.append(element("p", "This step wrote no table of results."))
     sections = [("results", "Results", join(results))]
@@ -70,7 +68,7 @@ def report(run: Run, *, annotations: str | None = None) -> str:
     scenario = "" if scenario in engine else scenario
     under = ". ".join(filter(None, [engine.capitalize(), f"{scenario[:1].upper()}{scenario[1:]}", f"{version}."]))
     return page(
-        title, element("header", element("h1", title), element("p", under), element("nav", links)), _tiles(run),
+        title, run.identity, element("header", element("h1", title), element("p", under), element("nav", links)), _tiles(run),
         *(section(identity, name, content) for identity, name, content in sections),
         element("footer", f"Written by {version}. This page loads nothing from anywhere and can be kept or sent as it is."),
     )  # fmt: skip
@@ -82,8 +80,11 @@ def _tiles(run: Run) -> Markup:
     if run.people or record.get("samples"):
         tiles.append((f"{run.people or int(record['samples']):,}", "people" if run.scores else "people analysed"))
     if run.results:
-        rows = f"{max(len(r.table) for r in run.results):,}"
-        tiles.append((rows, "variants" if any(r.whole for r in run.results) else "variants opened"))
+        largest = max(run.results, key=lambda r: len(r.table))
+        if any(r.whole for r in run.results):
+            tiles.append((f"{len(largest.table):,}", "variants"))
+        else:
+            tiles.append((opened(largest, record).removesuffix(" opened"), "variants opened"))
         tiles.append((", ".join(f"{loci(r):,}" for r in run.results[:3]), "loci at p < 5e-8"))
         inflation = [f"{r.tests.inflation:.3f}" for r in run.results[:3] if r.whole]
         tiles += [(", ".join(inflation), "λ_GC")] if inflation else []
@@ -98,6 +99,22 @@ def _tiles(run: Run) -> Markup:
     return element("div", *cells, class_="tiles") if tiles else NOTHING
 
 
-def write_report(path: str | Path, run: Run, *, annotations: str | None = None) -> None:
-    """Write `report`, whole or not at all. Raises StorageError as well."""
+def write_report(path: str | Path, run: Run, *, annotations: str | None = None, overwrite: bool = False) -> None:
+    """Write `report`, whole or not at all. Raises StorageError as well, also where `check_path` does."""
+    if not overwrite:
+        check_path(path, run)
     write_text(path, report(run, annotations=annotations))
+
+
+def check_path(path: str | Path, run: Run) -> None:
+    """Raise StorageError when the file is there and is no earlier report of the same run."""
+    try:
+        with Path(path).open("rb") as stream:
+            head = stream.read(4096)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from None
+    if run.identity.encode() not in head:
+        what = "the report of another run" if b'name="securegen-run"' in head else "no report of this run"
+        raise StorageError(f"{path} exists and is {what}: choose another name (--out), or --overwrite to replace it")

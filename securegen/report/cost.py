@@ -76,7 +76,7 @@ def cost_section(record: Mapping[str, Any]) -> Markup:
     if c.rounds is not None:
         facts.append(("rounds of messages", str(c.rounds)))
     parts: list[Content] = [pairs(facts)]
-    if c.seconds or c.size:
+    if len(c.seconds) > 1 or c.size:  # one bar says no more than the line above
         wide, narrow = (canvas.encode(cost_bars(record, width=w), "svg") for w in (WIDE, NARROW))
         text = "Wall time of each stage; bytes of the files that travel."
         if c.sent:
@@ -98,9 +98,13 @@ def parameter_section(record: Mapping[str, Any]) -> Markup:
         ("command", element("code", f"securegen {record.get('command', '')}")),
         ("version", f"securegen {record.get('version', '')}, Python {machine.get('python', '?')}, {machine.get('system', '?')}"),
     ]  # fmt: skip
-    for key in ("encryptor", "split", "reveal", "sites", "missing", "covariates", "samples_stored"):
+    for key in ("encryptor", "split", "reveal", "sites", "missing", "samples_stored"):
         if record.get(key) is not None:
             rows.append((key.replace("_", " "), str(record[key])))
+    names = record.get("covariate_names") or []
+    if record.get("covariates") is not None:
+        said = f": {', '.join(map(str, names))}" if names else ""
+        rows.append(("covariates", f"{record['covariates']}{said}"))
     rows += _flat(record.get("parameters") or {})
     digests = [(k, element("code", str(v))) for k, v in (record.get("inputs") or {}).items()]
     parts: list[Content] = [pairs(rows)]

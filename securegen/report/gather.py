@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,13 +24,14 @@ from securegen.io.tables import read_table
 from securegen.model import Samples
 from securegen.plot.association import Associations
 from securegen.plot.scores import Scores
-from securegen.provenance import RECORD
+from securegen.provenance import RECORD, records_in
 from securegen.vocabulary import TABLE_SUFFIX
 
 SUFFIXES = (*TABLE_SUFFIX.values(), "uv", "chi2", "hits")
 # What stands before and after the phenotype's name, in this program's own columns and in other formats.
 NAMES = (*((".", suffix) for suffix in SUFFIXES), ("_", "regenie"), (".", "gwas-ssf.tsv"))
 _PACKED = ("", ".gz", ".zst")
+COUNTS = ("OBS_CT", "CASE_CT", "CTRL_CT")
 
 
 @dataclass(frozen=True)
@@ -49,26 +52,40 @@ class Result:
         t = self.table
         return Associations(
             self.phenotype, t["#CHROM"].to_numpy(object), t["POS"].to_numpy(np.int64), t["ID"].to_numpy(object),
-            t["LOG10_P"].to_numpy(np.float64),
+            t["LOG10_P"].to_numpy(np.float64), self.people,
         )  # fmt: skip
+
+    @property
+    def people(self) -> int:
+        """How many are analysed, 0 where the table does not say."""
+        largest = {n: int(np.nanmax(self.table[n].to_numpy(float), initial=0)) for n in COUNTS if n in self.table}
+        return largest.get("OBS_CT") or largest.get("CASE_CT", 0) + largest.get("CTRL_CT", 0)
 
 
 @dataclass(frozen=True)
 class Run:
-    """record: of PREFIX.run.json, {} for a lone table; results: tables of associations; scores: of a score run, and of
-    how many people."""
+    """record: of PREFIX.run.json, {} where there is none; results: tables of associations; scores: of a score run, and of
+    how many people; name: what its report is called, without the ending."""
 
     prefix: str
     record: dict[str, Any]
     results: tuple[Result, ...] = ()
     scores: tuple[Scores, ...] = ()
     people: int = 0
+    name: str = ""
+
+    @property
+    def identity(self) -> str:
+        """A digest of which run this is: the same for its reports, another one for those of other runs."""
+        call = self.record.get("call") or self.record.get("command")
+        shown = [Path(self.name).name, *(Path(r.path).name for r in self.results), *(s.name for s in self.scores)]
+        return hashlib.sha256(json.dumps([call, shown], sort_keys=True).encode()).hexdigest()
 
 
 def open_run(
     prefix: str, *, pheno: str | None = None, pheno_name: Sequence[str] | None = None, reference: str | None = None
 ) -> Run:
-    """Read PREFIX.run.json and the tables beside it; or one table, when `prefix` is the name of a file.
+    """Read PREFIX.run.json and the tables beside it; or one table of a run, when `prefix` is the name of a file.
 
     pheno, pheno_name: a phenotype table, for pictures of scores against an outcome; reference: a .sscore file of a
     reference panel. Raises InputError when there is nothing, UsageError when several phenotypes could be meant.
@@ -83,9 +100,9 @@ def open_run(
             f"{prefix}.run.json: no such file; name what a finished run was given as --out, or a table"
         ) from None
     results = tuple(Result(p, path, test, read_results(path)) for p, path, test in find_tables(prefix, record))
-    sscore = f"{prefix}.sscore"
-    scores, people = _scores(sscore, pheno, pheno_name, reference) if Path(sscore).is_file() else ((), 0)
-    return Run(prefix, record, results, scores, people)
+    sscore = _one_packing(f"{prefix}.sscore", record)
+    scores, people = _scores(sscore, pheno, pheno_name, reference) if sscore else ((), 0)
+    return Run(prefix, record, results, scores, people, prefix)
 
 
 def find_tables(prefix: str, record: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -93,26 +110,55 @@ def find_tables(prefix: str, record: dict[str, Any]) -> list[tuple[str, str, str
     out = []
     named = [p for p in record.get("phenotypes") or [] if os.sep not in p]  # none of them leaves the folder
     for before, suffix in NAMES:
-        for packed in _PACKED:
-            start, end = prefix + before, f".{suffix}{packed}"
-            paths = [f"{start}{name}{end}" for name in named] or sorted(glob.glob(f"{glob.escape(start)}*{end}"))
-            out += [(p[len(prefix) + 1 : -len(end)], p, suffix) for p in paths if os.path.isfile(p)]
+        start, end = prefix + before, f".{suffix}"
+        there = [p for packed in _PACKED for p in glob.glob(f"{glob.escape(start)}*{end}{packed}")]
+        plain = [f"{start}{name}{end}" for name in named] or sorted({_unpacked(p) for p in there})
+        found = [(p, _one_packing(p, record)) for p in plain]
+        out += [(p[len(prefix) + 1 : -len(end)], path, suffix) for p, path in found if path]
     order = {name: i for i, name in enumerate(named)}
     return sorted(out, key=lambda found: order.get(found[0], len(order)))
 
 
+def _unpacked(path: str) -> str:
+    return next((path.removesuffix(packed) for packed in _PACKED[1:] if path.endswith(packed)), path)
+
+
+def _one_packing(path: str, record: dict[str, Any]) -> str | None:
+    """A table as it is or packed, None when it is not there. Raises InputError where both are and the record does not say
+    which one is the run's."""
+    there = [path + packed for packed in _PACKED if os.path.isfile(path + packed)]
+    written = {Path(str(p)).name for p in record.get("outputs") or []}
+    there = [p for p in there if Path(p).name in written] or there
+    if len(there) > 1:
+        raise InputError(f"there are {' and '.join(there)}: which one is the run's? Move the other one away")
+    return there[0] if there else None
+
+
 def _lone(path: str, pheno: str | None, pheno_name: Sequence[str] | None, reference: str | None) -> Run:
-    """A run of which only one file is known: its prefix is the path without the ending of its kind."""
-    if path.endswith(".sscore"):
+    """One file of a run: its prefix is the path without the ending of its kind. With the record beside it, if that
+    names it."""
+    base = _unpacked(path)
+    if base.endswith(".sscore"):
         scores, people = _scores(path, pheno, pheno_name, reference)
-        return Run(path.removesuffix(".sscore"), {}, (), scores, people)
-    base = next((path.removesuffix(packed) for packed in _PACKED[1:] if path.endswith(packed)), path)
+        prefix = base.removesuffix(".sscore")
+        return Run(prefix, _record_of(prefix, base), (), scores, people, prefix)
+    table = base
     before, suffix = next(((b, s) for b, s in NAMES if base.endswith(f".{s}")), ("", ""))
     base = base.removesuffix(f".{suffix}") if suffix else base
     folder, name = str(Path(base).parent), Path(base).name
     prefix, _, phenotype = name.rpartition(before) if suffix else ("", "", name)
     result = Result(phenotype, path, suffix, read_results(path))
-    return Run(str(Path(folder) / (prefix or name)), {}, (result,))
+    whole = str(Path(folder) / (prefix or name))
+    return Run(whole, _record_of(whole, table), (result,), name=base)
+
+
+def _record_of(prefix: str, table: str) -> dict[str, Any]:
+    """The record of PREFIX.run.json that says it wrote the table; {} where none does."""
+    names = {Path(table + packed).name for packed in _PACKED}
+    for record in records_in(f"{prefix}.run.json"):
+        if names & {Path(str(p)).name for p in record.get("outputs") or []}:
+            return record
+    return {}
 
 
 def _scores(

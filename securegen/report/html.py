@@ -155,12 +155,13 @@ footer{margin-top:48px;border-top:1px solid var(--line);padding-top:10px;font-si
 """
 
 
-def page(title: str, *content: Content) -> str:
-    """A whole document that loads nothing and runs nothing."""
+def page(title: str, run: str, *content: Content) -> str:
+    """A whole document that loads nothing and runs nothing. run: a digest that tells which run it is of."""
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f'<meta name="securegen-run" content="{safe(run)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{safe(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         f"{join(content).html}\n</main>\n</body>\n</html>\n"

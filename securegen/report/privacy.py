@@ -8,6 +8,7 @@ from typing import Any
 from securegen.ckks.parameters import STANDARD_128, Ring
 from securegen.errors import PlanError
 from securegen.governance.receipt import FULL_TABLE
+from securegen.plot.run import costs, human_bytes
 from securegen.report.html import Content, Markup, bullets, element, join, table
 
 OPENING = {
@@ -21,6 +22,13 @@ OPENING = {
 ENCRYPTORS = {
     "encryption by own": "the encryptor of this program does what its documentation says (SEAL's can be chosen in its place)",
     "encryption by seal": "Microsoft SEAL's encryption is right",
+}
+TRAVELS = {
+    "cohort": "the encrypted cohort (a folder), from its owner to the server",
+    "design": "the encrypted design (a folder), from its owner to the server",
+    "model": "the model (a folder), to the server",
+    "results": "the encrypted results (a folder), from the server to the owner",
+    "public_key": "the public key (a file), from the owner to the server",
 }
 SCORES_PRIVATE = "Genotypes and weights belong to different parties, and neither saw the other's."
 
@@ -84,7 +92,7 @@ def _plainer(warning: str, samples: int, variants: int) -> Content:
 
 
 def privacy_section(record: dict[str, Any]) -> Markup:
-    """Parties, assumptions, what left, and what a reader of it could still work out."""
+    """Parties, assumptions, what was released and what travelled, and what a reader of it could still work out."""
     receipt = record.get("receipt")
     if not isinstance(receipt, dict):
         return element(
@@ -102,8 +110,9 @@ def privacy_section(record: dict[str, Any]) -> Markup:
     ]
     released = [_released(r) for r in receipt.get("released", [])]
     parts += [
-        element("h3", "What left"),
+        element("h3", "What was released"),
         bullets(released) if released else element("p", "This party wrote no result."),
+        *_travelled(record),
     ]
     short, long = security(record)
     parts += [element("h3", "What this rests on"), bullets([f"Security: {short}. {long}", *_assumptions(receipt)])]
@@ -113,6 +122,20 @@ def privacy_section(record: dict[str, Any]) -> Markup:
         known = bullets(_plainer(str(w), samples, variants) for w in warnings)
         parts += [element("h3", "What can still be worked out"), element("div", known, class_="plain warn")]
     return join(parts)
+
+
+def _travelled(record: dict[str, Any]) -> list[Content]:
+    """What crossed between parties, with its bytes."""
+    c = costs(record)
+    if record.get("engine") == "plain":
+        body: Content = element("p", "Nothing: one party held everything.")
+    elif not c.size:
+        body = element("p", "This step sent nothing itself; the folders of the other steps are in their records.")
+    elif c.sent:
+        body = bullets(f"{name}: {human_bytes(size)} of messages" for name, size in c.size)
+    else:
+        body = bullets(f"{TRAVELS.get(name, name.replace('_', ' '))}: {human_bytes(size)}" for name, size in c.size)
+    return [element("h3", "What travelled"), body]
 
 
 def _assumptions(receipt: dict[str, Any]) -> list[Content]:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from securegen.io.pgs_catalog import DESCRIBED as CATALOG
 from securegen.match import USED
 from securegen.plot.distribution import MARKS
 from securegen.plot.scores import Scores, calibration, groups_of, score_density
 from securegen.report.association import both
-from securegen.report.html import NOTHING, Content, Markup, element, join, pairs, table
+from securegen.report.html import NOTHING, Content, Markup, breakable, element, join, pairs, table
 
 
 def score_section(scores: Scores, record: dict[str, Any]) -> Markup:
@@ -55,6 +56,20 @@ def match_table(record: dict[str, Any]) -> Markup:
     for path, counts in found.items():
         total, scored = sum(counts.values()), sum(n for w, n in counts.items() if w in USED)
         share = f"{100 * scored / total:.1f} %" if total else "NA"
-        rows.append([path.rpartition("/")[2], f"{total:,}", share, *(f"{counts.get(w, 0):,}" for w in words)])
+        rows.append(
+            [breakable(path.rpartition("/")[2], 16), f"{total:,}", share, *(f"{counts.get(w, 0):,}" for w in words)]
+        )
     head = ["scoring file", "rows", "scored", *(w.replace("_", " ") for w in words)]
     return table(head, rows, numbers=range(1, len(head))) if rows else NOTHING
+
+
+def catalog_tables(record: dict[str, Any]) -> Markup:
+    """What the PGS Catalog says of each scoring file, as text."""
+    parts: list[Content] = []
+    for path, header in (record.get("catalog") or {}).items():
+        rows = [
+            (name, str(header[key])) for key, name in CATALOG.items() if isinstance(header, dict) and header.get(key)
+        ]
+        if rows:
+            parts += [element("h4", "From the header of ", element("code", str(path).rpartition("/")[2])), pairs(rows)]
+    return join(parts)

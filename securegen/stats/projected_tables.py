@@ -65,7 +65,8 @@ def write_projected(
             row.update((n, columns[n][j]) for n in shown)
             top.append(row)
     inflation = lambda_gc(columns["LOG10_P"]) if reveal in PLAIN else float("nan")
-    return Summary(a, path, len(here), 0, codes, promise, inflation, top)
+    tested = None if reveal in PLAIN else len(which)
+    return Summary(a, path, len(here), 0, codes, promise, inflation, top, tested=tested)
 
 
 def plain_projected(

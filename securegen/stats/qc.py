@@ -6,6 +6,7 @@ plink2. From hard calls: heterozygotes = 2Σg − Σg², homozygotes of A1 = (Σ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,26 +62,28 @@ class Filters:
 
     @property
     def active(self) -> bool:
-        return any(v is not None for v in (self.maf, self.mac, self.geno, self.hwe))
+        return bool(self.given())
 
     def check(self, grid: int) -> None:
         """Raise UsageError for --hwe on fractional dosages, which have no genotype counts."""
         if self.hwe is not None and grid > 1:
             raise UsageError(f"--hwe needs hard calls; these are fractional dosages, in steps of 1/{grid}")
 
-    def keep(self, q: dict[str, np.ndarray]) -> np.ndarray:
-        """(V,) bool of variants that pass."""
-        out = np.ones(len(q["OBS_CT"]), bool)
-        if self.maf is not None:
+    def given(self) -> dict[str, float]:
+        """The filters that are on, by flag, in the order in which plink2 applies them."""
+        named = {"--geno": self.geno, "--hwe": self.hwe, "--maf": self.maf, "--mac": self.mac}
+        return {flag: bound for flag, bound in named.items() if bound is not None}
+
+    def passing(self, q: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """(V,) bool of variants that pass each filter, in the order of `given`."""
+        rules: dict[str, Callable[[float], np.ndarray]] = {
+            "--geno": lambda most: q["F_MISS"] <= most * (1 + 1e-12),
+            "--hwe": lambda least: q["P"] >= least,
             # NaN (nobody called) fails, as in plink2
-            out &= np.minimum(q["ALT_FREQS"], 1 - q["ALT_FREQS"]) >= self.maf * (1 - 1e-12)
-        if self.mac is not None:
-            out &= q["MAC"] >= self.mac
-        if self.geno is not None:
-            out &= q["F_MISS"] <= self.geno * (1 + 1e-12)
-        if self.hwe is not None:
-            out &= q["P"] >= self.hwe
-        return out
+            "--maf": lambda least: np.minimum(q["ALT_FREQS"], 1 - q["ALT_FREQS"]) >= least * (1 - 1e-12),
+            "--mac": lambda least: q["MAC"] >= least,
+        }
+        return {flag: rules[flag](bound) for flag, bound in self.given().items()}
 
 
 def qc_tables(variants: Variants, q: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -59,8 +59,9 @@ def _without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, 
 
 @dataclass
 class Summary:
-    """What a finished table says of itself. dropped: rows a named filter left out; promise: printed error bounds;
-    lambda_gc: genomic inflation; top: rows of the smallest p-values."""
+    """What a finished table says of itself. dropped: rows that filters left out; promise: printed error bounds;
+    lambda_gc: genomic inflation; top: rows of the smallest p-values; filtered: how many of `dropped` each filter left out,
+    by flag, of those that the filters before it had let pass; tested: of how many variants these are the opened ones."""
 
     analysis: Analysis
     path: str
@@ -70,6 +71,8 @@ class Summary:
     promise: dict[str, float]
     lambda_gc: float
     top: list[dict[str, object]]
+    filtered: dict[str, int] = field(default_factory=dict)
+    tested: int | None = None
 
 
 class _Collector:
@@ -80,9 +83,14 @@ class _Collector:
     def __init__(self, analysis: Analysis) -> None:
         self.analysis = analysis
         self.codes: dict[str, int] = {}
-        self.certain, self.variants, self.dropped = 0.0, 0, 0
+        self.certain, self.variants = 0.0, 0
+        self.filtered: dict[str, int] = {}
         self.log10p: list[np.ndarray] = []
         self.top: list[tuple[float, dict[str, object]]] = []
+
+    def leave_out(self, counts: dict[str, int]) -> None:
+        for flag, count in counts.items():
+            self.filtered[flag] = self.filtered.get(flag, 0) + count
 
     def add(self, variants: Variants, columns: dict[str, np.ndarray]) -> None:
         self.variants += len(variants)
@@ -118,7 +126,8 @@ class _Collector:
             }  # fmt: skip
         inflation = lambda_gc(np.concatenate(self.log10p).astype(np.float64)) if self.log10p else float("nan")
         top = [row for _, row in self.top]
-        return Summary(self.analysis, path, self.variants, self.dropped, self.codes, promise, inflation, top)
+        dropped = sum(self.filtered.values())
+        return Summary(self.analysis, path, self.variants, dropped, self.codes, promise, inflation, top, self.filtered)
 
 
 def table_path(prefix: str, analysis: Analysis) -> str:
@@ -158,16 +167,26 @@ def write_tables(
         for sums, here in _with_variants(blocks, variants):
             keep = None
             if qc is not None and filters is not None:
-                keep = np.flatnonzero(filters.keep(result_columns(qc, sums, grid=grid)))
+                keep, left_out = _sift(filters, result_columns(qc, sums, grid=grid))
             for stream, collector in zip(streams, collectors, strict=True):
                 columns, rows = result_columns(collector.analysis, sums, grid=grid), here
                 if keep is not None:
-                    collector.dropped += len(here) - len(keep)
+                    collector.leave_out(left_out)
                     columns, rows = {n: c[keep] for n, c in columns.items()}, here.take(keep)
                 collector.add(rows, columns)
                 names = voc.TABLE_COLUMNS[collector.analysis.test]
                 stream.write("".join(table_rows(rows, columns, names, digits)).encode())
     return [c.summary(table_path(prefix, c.analysis)) for c in collectors]
+
+
+def _sift(filters: Filters, quality: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
+    """Indices of the variants that pass every filter, and how many each filter leaves out, one after the other."""
+    left = np.ones(len(quality["OBS_CT"]), bool)
+    counts = {}
+    for flag, passes in filters.passing(quality).items():
+        counts[flag] = int((left & ~passes).sum())
+        left &= passes
+    return np.flatnonzero(left), counts
 
 
 def write_qc(

@@ -198,3 +198,124 @@ def test_engines_agree_and_are_drawn(small, tmp_path):
     assert done.code == 0 and (tmp_path / "c.svg").read_bytes().startswith(b"<?xml")
     assert securegen("check", a, b, "--tolerance", "0").code == 1
     assert securegen("check", a, tmp_path / "absent").code == 3
+
+
+# Tables of other programs: never an agreement of what was not compared.
+
+
+def text_table(path: Path, header: str, *rows: str) -> str:
+    path.write_text(header.replace(" ", "\t") + "\n" + "".join(row.replace(" ", "\t") + "\n" for row in rows))
+    return str(path)
+
+
+HEADER = "#CHROM POS ID REF ALT A1 TEST OBS_CT BETA SE P"
+ROWS_A = [f"1 {i}00 rs{i} G A A ADD 100 0.{i} 0.1 0.0{i}" for i in range(1, 8)]
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Compare two tables of text; returns how the command ended."""
+
+    def run(rows_b, *options, header_b=HEADER, rows_a=ROWS_A, header_a=HEADER):
+        return securegen(
+            "check",
+            text_table(tmp_path / "a", header_a, *rows_a),
+            text_table(tmp_path / "b", header_b, *rows_b),
+            *options,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("change", [str, str.lower, lambda r: r.replace("1 ", "chr01 ", 1)])
+def test_one_allele_and_one_chromosome_in_two_spellings(change, pair):
+    done = pair([change(r).replace("add", "ADD") for r in ROWS_A])
+    assert done.code == 0 and "7 variants matched (0 with the other tested allele)" in done.out
+    assert done.out.splitlines()[-1] == "agree within 0.001"
+
+
+def test_a_lower_case_allele_with_the_other_sign_is_a_difference(pair):
+    done = pair([r.replace("A A", "A a").replace(" 0.", " -0.", 1) for r in ROWS_A])
+    assert done.code == 1 and "BETA by 2" in done.err and "differ beyond 0.001" in done.out
+
+
+def test_letters_that_are_no_bases_are_compared_as_written(pair):
+    rows = [r.replace("G A A", "D d d") for r in ROWS_A]
+    assert pair(rows, rows_a=rows).code == 0
+    turned = pair([r.replace("D d d", "D d D").replace(" 0.", " -0.", 1) for r in rows], rows_a=rows)
+    assert turned.code == 0 and "7 with the other tested allele" in turned.out
+
+
+def test_ids_that_name_nothing_pair_nothing(pair):
+    dots = [r.replace(f"rs{i}", ".") for i, r in enumerate(ROWS_A, 1)]
+    elsewhere = [r.replace("00 ", "55 ", 1) for r in dots]
+    done = pair(elsewhere, rows_a=dots)
+    assert done.code == 3 and "no variant is in both tables" in done.err
+    assert pair(elsewhere, "--match", "id", rows_a=dots).code == 3
+
+
+def test_an_id_with_other_alleles_is_another_variant(pair):
+    moved = [r.replace("00 ", "55 ", 1) for r in ROWS_A]
+    assert pair(moved).code == 0, "by id"
+    done = pair([r.replace("G A A", "G T T") for r in moved])
+    assert done.code == 3 and "no variant is in both tables" in done.err
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("1.5", "b, line 4: P is 1.5, a probability lies between 0 and 1"),
+        ("-0.3", "b, line 4: P is -0.3"),
+        ("1e10", "b, line 4: P is 1e10"),
+        ("inf", "b, line 4: P is inf"),
+        ("0", "b, line 4: P is written as '0'; write −log10 p instead"),
+        ("x", "b, line 4: column P holds 'x'"),
+        ("0.5 1", "b, line 4: 12 fields, the header has 11"),
+    ],
+)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_p_that_is_none_is_refused(cell, message, pair):
+    done = pair([*ROWS_A[:2], ROWS_A[2].replace("0.03", cell), *ROWS_A[3:]])
+    assert done.code == 3 and message in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_short_row_is_refused(pair):
+    done = pair([*ROWS_A[:2], ROWS_A[2].rpartition(" ")[0], *ROWS_A[3:]])
+    assert done.code == 3 and "b, line 4: 10 fields, the header has 11" in done.err
+
+
+def test_a_negative_logarithm_is_refused(pair):
+    rows = [r.rpartition(" ")[0] + " -2" for r in ROWS_A]
+    done = pair(rows, header_b=HEADER.removesuffix("P") + "LOG10_P")
+    assert done.code == 3 and "b, line 2: LOG10_P is -2" in done.err
+
+
+def test_two_tables_without_a_number_do_not_agree(pair):
+    empty = [" ".join([*r.split(" ")[:8], "NA", "NA", "NA"]) for r in ROWS_A]
+    done = pair(empty, rows_a=empty)
+    assert done.code == 1 and "not one number was compared" in done.err and "agree within" not in done.out
+
+
+HYBRID = "#CHROM POS ID REF ALT PROVISIONAL_REF? A1 OMITTED A1_FREQ FIRTH? TEST OBS_CT OR LOG(OR)_SE Z_STAT P ERRCODE"
+
+
+def test_the_default_table_of_plink2_is_read_and_the_cause_said(pair):
+    hybrid = [f"1 {i}00 rs{i} G A N A G 0.2 {'NY'[i % 2]} ADD 98 1.{i} 0.1 {i}.5 0.0{i} ." for i in range(1, 8)]
+    own = [f"1 {i}00 rs{i} G A A ADD 100 2.{i} 4 0.{i} 0.1 {i}.9 0.0{i}" for i in range(1, 8)]
+    score = "#CHROM POS ID REF ALT A1 TEST OBS_CT U V BETA SE Z_STAT P"
+    done = pair(hybrid, header_b=HYBRID, rows_a=own, header_a=score)
+    assert done.code == 1, done.err
+    assert "A is a score test, B a Wald or Firth test" in done.out
+    assert "OBS_CT differs for 7 of 7 variants (100 and 98 at rs1)" in done.out
+    assert "B may leave out missing calls (plink2, --missing complete)" in done.out
+
+
+def test_alleles_that_nobody_knows_are_the_same_variant(pair):
+    rows = [r.replace("G A A", "0 0 0") for r in ROWS_A]
+    assert pair(rows, rows_a=rows).code == 0
+    rows = [r.replace("G A A", "a A A") for r in ROWS_A]
+    assert pair(rows, rows_a=rows).code == 0
+    turned = [r.replace("a A A", "a A a").replace(" 0.", " -0.", 1) for r in rows]
+    done = pair(turned, rows_a=rows)
+    assert done.code == 0 and "7 with the other tested allele" in done.out

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import Cohort, securegen
+from support import Cohort, left, securegen
 
 from securegen import api
 
@@ -64,7 +64,7 @@ FAILURES = {
     "text among numbers": (3, "covar", text_for_a_number, "covar.tsv, line 92: column AGE holds 'one'"),
     "no header": (3, "pheno", lambda b: b.split(b"\n", 1)[1], "pheno.tsv, line 1: the header must start with"),
     "empty phenotypes": (3, "pheno", lambda b: b"", "pheno.tsv is empty"),
-    "binary phenotypes": (3, "pheno", lambda b: b"\xff\xfe" * 50, "pheno.tsv cannot be read"),
+    "binary phenotypes": (3, "pheno", lambda b: b"\xff\xfe" * 50, "pheno.tsv is UTF-16 text"),
     "nobody in common": (3, "pheno", nobody_known, "pheno.tsv: none of its 91 people is in the genotype file"),
     "unknown phenotype": (2, "pheno", no_such_trait, "pheno.tsv has no column QT; it has BMI, CC, QT2"),
     "constant covariate": (4, "covar", one_sex, "covariate SEX is constant over the 85 analysed samples"),
@@ -86,7 +86,7 @@ def test_bad_input_is_one_clear_line(name, engine, mine, tmp_path):
     assert done.code == code, done.err
     (line,) = done.err.splitlines()
     assert line.startswith("Error: ") and re.search(message, line), line
-    assert done.out == "" and list(out.iterdir()) == []
+    assert done.out == "" and left(out) == []
 
 
 @pytest.mark.parametrize("suffix", [".bed", ".bim", ".fam", "pheno", "covar"])
@@ -98,24 +98,24 @@ def test_a_missing_file_is_named(suffix, mine, tmp_path):
     )
     assert done.code == 3 and path.name in done.err and len(done.err.splitlines()) == 1
     assert "o such file" in done.err
-    assert not (tmp_path / "out").exists()
+    assert left(tmp_path / "out") == []
 
 
 def test_options_that_need_a_partner(small, steps, tmp_path):
     for arguments, message in (
-        (["gwas", "--out", "x"], "give either genotypes (--bfile …: in the clear) or --cohort"),
+        (["gwas"], "give either genotypes (--bfile …: in the clear) or --cohort"),
         (["gwas", "--cohort", steps.server / "study.cohort"], "--cohort needs --design"),
         (["gwas", "--bfile", small.bfile], "association needs --pheno"),
         (["encrypt", *steps.key], "give genotypes (--bfile …), or --owner"),
-        (["gwas", *small.options(), "--covar-categorical", "AGES"], "no covariate AGES"),
-        (["gwas", *small.options(), "--chr", "7"], "the filters leave 90 samples and 0 variants"),
+        (["gwas", *small.options(), "--covar-categorical", "AGES"], "has no column AGES"),
+        (["gwas", *small.options(), "--chr", "7"], "--chr 7: the genotype file has 1, 2 only"),
         (["gwas", *small.options(), "--from-bp", "7"], "--from-bp and --to-bp need --chr"),
     ):
         done = securegen(*arguments, "--out", tmp_path / "t", "--quiet")
         assert done.code == 2 and done.err.startswith("Error: ") and message in done.err, done.err
     assert securegen("gwas", "--no-such-flag").code == 2
     assert securegen("no-such-command").code == 2
-    assert list(tmp_path.iterdir()) == []
+    assert left(tmp_path) == []
 
 
 def decrypt(steps, out, **changes) -> list:
@@ -125,6 +125,16 @@ def decrypt(steps, out, **changes) -> list:
         "--out": out,
     } | changes
     return ["decrypt", "--quiet", *(x for pair in given.items() for x in pair)]
+
+
+@pytest.mark.parametrize("more", [["--maf", "0.01"], ["--hwe", "1e-6", "--dry-run"], ["--qc-tables"]])
+def test_filters_without_their_sums_are_refused_before_anything_is_decrypted(more, steps, tmp_path, monkeypatch):
+    from securegen.ckks import decrypt as blocks
+
+    monkeypatch.setattr(blocks, "decrypt", lambda *_: pytest.fail("a block was decrypted"))
+    done = securegen(*decrypt(steps, tmp_path / "t"), *steps.key, *more)
+    assert done.code == 2 and "need the sums of quality control" in done.err and "encrypt with --qc" in done.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_keys_that_do_not_open(steps, tmp_path):
@@ -139,7 +149,7 @@ def test_keys_that_do_not_open(steps, tmp_path):
     def check(code: int, message: str, **changes) -> None:
         done = securegen(*decrypt(steps, out, **changes), environment={"SECUREGEN_PASSPHRASE": ""})
         assert done.code == code and message in done.err and len(done.err.splitlines()) == 1, done.err
-        assert not out.parent.exists()
+        assert left(out.parent) == []
 
     check(6, "wrong passphrase, or the file was altered", **options("wrong"))
     check(3, "empty is empty: its first line must be the passphrase", **options("empty"))
@@ -161,13 +171,13 @@ def test_an_existing_key_is_kept(steps, tmp_path):
         "--quiet",
     ]
     assert securegen(*call).code == 0
-    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    before = {name: (tmp_path / name).read_bytes() for name in left(tmp_path)}
     done = securegen(*call)
     assert done.code == 9 and "k.secret exists and is not overwritten" in done.err
     (tmp_path / "k.secret").unlink()
     again = securegen(*call)  # the public half of an older key is in the way: no secret half is left alone
     assert again.code == 9 and "k.public exists and is not overwritten" in again.err
-    after = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    after = {name: (tmp_path / name).read_bytes() for name in left(tmp_path)}
     del before["k.secret"]
     assert after == before
 
@@ -181,7 +191,7 @@ def test_a_plan_that_is_none(tmp_path):
             plan.write_text(content)
         done = securegen("keygen", "--plan", plan, "--plain-secret-key", "--out", tmp_path / "k", "--quiet")
         assert done.code == code and ("p.json" in done.err or "not a plan" in done.err), done.err
-        assert [p.name for p in tmp_path.iterdir() if p != plan] == []
+        assert [name for name in left(tmp_path) if name != plan.name] == []
 
 
 def test_a_plan_made_less_secure_is_refused(steps, tmp_path):
@@ -220,7 +230,9 @@ def test_damaged_artefacts(steps, tmp_path):
     (server / "study.results" / "block-000000.npy").write_bytes(b"")
     done = securegen(*decrypt(steps, tmp_path / "t", **{"--results": server / "study.results"}), *steps.key)
     assert done.code == 7 and "block-000000.npy has 0 bytes" in done.err
-    assert not list(tmp_path.glob("t*")) and not Path(f"{steps.owner / 'key.secret'}.retired").exists()
+    assert [p.name for p in tmp_path.glob("t*")] == ["t.log"] and not Path(
+        f"{steps.owner / 'key.secret'}.retired"
+    ).exists()
 
 
 def test_a_cohort_that_is_not_the_planned_one(steps, small, tmp_path):
@@ -281,7 +293,7 @@ def test_a_full_disk_while_encrypting_and_decrypting(steps, small, tmp_path):
     assert not (tmp_path / "e.cohort" / "manifest.json").exists() and not list(tmp_path.rglob(".*"))
     done = in_little_space(40_000, *decrypt(steps, tmp_path / "t"), *steps.key)
     assert done.returncode == 9 and re.search("t.QT2?.glm.linear: File too large", done.stderr), done.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["e.cohort", "e.owner"]
+    assert left(tmp_path) == ["e.cohort", "e.owner"]
     assert not Path(f"{steps.owner / 'key.secret'}.retired").exists()
 
 
@@ -334,7 +346,7 @@ def test_a_disk_that_is_full_for_the_second_table_only(steps, tmp_path, monkeypa
     monkeypatch.setattr(os, "fdopen", fdopen)
     done = securegen(*decrypt(steps, tmp_path / "t"), *steps.key)
     assert done.code == 9 and "t.QT2.glm.linear: No space left on device" in done.err
-    assert list(tmp_path.iterdir()) == []
+    assert left(tmp_path) == []
 
 
 def test_interrupting_and_running_out_of_memory_leave_no_traceback(small, tmp_path, monkeypatch):
@@ -346,4 +358,4 @@ def test_interrupting_and_running_out_of_memory_leave_no_traceback(small, tmp_pa
         monkeypatch.setattr(api, "open_study", fail)
         done = securegen("gwas", *small.options(), "--out", tmp_path / "t", "--quiet")
         assert done.code == code and words in done.err and "Traceback" not in done.err
-    assert list(tmp_path.iterdir()) == []
+    assert left(tmp_path) == []

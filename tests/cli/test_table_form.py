@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -45,10 +46,12 @@ def test_every_site_writes_its_format_and_says_so(small, tmp_path):
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
     rehearsal.set_up(tmp_path, inputs, sites, print, openings="all")
     calls = [rehearsal.site_command(tmp_path, inputs, s, Filters(), wait=60) for s in sites]
-    rehearsal.run_sites([calls[0], calls[1], [*calls[2], "--format", "regenie"]])
+    rehearsal.run_sites([calls[0], [*calls[1], "--gzip"], [*calls[2], "--format", "regenie"]])
     plain, packed = (tmp_path / s.name / "result" for s in (sites[0], sites[2]))
     write_regenie(tmp_path / "expected", f"{plain}.QT.glm.linear", digits=17)
     assert Path(f"{packed}_QT.regenie").read_bytes() == (tmp_path / "expected").read_bytes()
+    small_file = Path(f"{tmp_path / sites[1].name / 'result'}.QT.glm.linear.gz").read_bytes()
+    assert gzip.decompress(small_file) == Path(f"{plain}.QT.glm.linear").read_bytes()
     record = json.loads(Path(f"{packed}.run.json").read_text())
     assert f"{packed}_QT.regenie" in record["receipt"]["released"]
     assert not any(re.search(r"glm\.linear$", line) for line in record["receipt"]["released"])

@@ -121,3 +121,14 @@ def test_signing_keys_are_private_files(tmp_path):
         identity.read_identity(tmp_path / "k")
     with pytest.raises(KeyFileError, match="there is no signing key"):
         identity.read_identity(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/tmp/x", "a\nb", "Q" * 300])
+def test_a_coordinator_cannot_place_the_tables_of_a_site(name, keys, monkeypatch):
+    """The name of a phenotype becomes a part of the name of the site's table."""
+    from securegen import check
+
+    with pytest.raises(DesignError, match="becomes a part of a file's name"):
+        make_study(keys, identity.generate(), phenotypes=(TraitColumn(name, "quantitative"),))
+    monkeypatch.setattr(check, "file_name", lambda *_: None)
+    make_study(keys, identity.generate(), phenotypes=(TraitColumn(name, "quantitative"),))

@@ -47,6 +47,14 @@ def with_alleles(variants: Variants, row: int, effect: str, other: str) -> Varia
         (("T", "CGT"), ("A", "ACG"), ("strand", False)),
         (("A", "<DEL>"), ("<DEL>", "A"), ("same", True)),
         (("T", "<DEL>"), ("A", "<DEL>"), ("different", False)),
+        (("d", "D"), ("D", "d"), ("same", True)),
+        (("D", "d"), ("D", "d"), ("same", False)),
+        (("D", "i"), ("d", "I"), ("different", False)),
+        (("a", "A"), ("A", "a"), ("same", True)),
+        (("a", "A"), ("a", "A"), ("same", False)),
+        (("a", "A"), ("A", "G"), ("different", False)),
+        (("aC", "g"), ("Ac", "G"), ("same", False)),
+        (("0", "0"), ("0", "0"), ("same", False)),
     ],
 )
 def test_alleles_are_compared_on_both_strands(here, study, expected):
@@ -111,3 +119,14 @@ def test_variant_lists_and_bim_files_read_alike(tmp_path):
     (tmp_path / "bad.tsv").write_text("#CHROM\tID\n")
     with pytest.raises(InputError, match="the header must be"):
         read_variants(tmp_path / "bad.tsv")
+
+
+def test_files_without_a_common_variant_are_told_apart_by_name():
+    other = replace(STUDY, position=STUDY.position + 1)
+    with pytest.raises(InputError, match="no variant is in every file: the first begins with .*joined first"):
+        common_variants([STUDY, other])
+
+
+def test_one_chromosome_in_two_spellings_is_one():
+    other = replace(STUDY, chromosome=np.array([f"chr0{c}" for c in STUDY.chromosome], object))
+    assert len(common_variants([STUDY, other])[0]) == len(STUDY)

@@ -79,7 +79,7 @@ def test_missing_values(file, text):
         ("#FID IID QT\na b 1 2\n", "line 2: 4 fields, the header has 3"),
         ("#FID IID QT QT\na b 1 2\n", "column QT appears more than once"),
         ("#FID IID QT\na b 1\nc d 2\na b 3\n", "a b is on line 2 and again on line 4"),
-        (b"\xff\xfe\x00", "cannot be read: .*utf-8"),
+        (b"\xff\xfe\x00", "is UTF-16 text .*: save it as UTF-8"),
         (gzip.compress(PLINK2.encode())[:-12], "cannot be read"),
         (zstandard.compress(PLINK2.encode())[:9], "(cannot be read|is empty)"),
     ],

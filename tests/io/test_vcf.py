@@ -107,8 +107,8 @@ def test_broken_files_are_errors_with_their_place(tmp_path):
 
     refused("x.vcf, after 1:1 .record 1.: error parsing", rows[0], "2 A GT 0/0 0/1")
     refused("1:2: the record has neither GT nor DS", rows[0], "2 A DP 1 2 3 4")
-    refused("1:2: a DS outside", rows[0], "2 A DS 0 1 2 2.5")
-    refused("1:2: a DS outside", rows[0], "2 A DS 0 1 2 -0.1")
+    refused("1:2: sample d has a DS of 2.5, outside", rows[0], "2 A DS 0 1 2 2.5")
+    refused("1:2: sample d has a DS of -0.1, outside", rows[0], "2 A DS 0 1 2 -0.1")
     refused("1:2: a genotype of more than two alleles", rows[0], "2 A GT 0/0/1 0/1 0/0 1/1")
     refused("1:2: a genotype names allele 3", rows[0], "2 A GT 0/0 0/1 0/3 1/1")
     refused("x.vcf, after the first record: an empty or broken line", *[])
@@ -121,7 +121,7 @@ def test_broken_files_are_errors_with_their_place(tmp_path):
             read_vcf(path)
     with pytest.raises(InputError, match="absent.vcf cannot be read: No such file"):
         read_vcf(tmp_path / "absent.vcf")
-    with pytest.raises(InputError, match="declares no FORMAT field DS"):
+    with pytest.raises(InputError, match="neither its header nor a record has the FORMAT field DS"):
         read_vcf(make(path, rows[0], head=VCF_HEAD.split("##FORMAT=<ID=DS")[0]), field="DS")
 
 

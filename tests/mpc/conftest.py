@@ -14,7 +14,7 @@ from securegen.federated.identity import read_identity
 from securegen.federated.site import run_site
 from securegen.model import GenotypeBlock, Samples, Variants
 from securegen.mpc.local import identity, local_study
-from securegen.mpc.parties import read_parties
+from securegen.mpc.parties import read_parties, split_address
 from securegen.mpc.session import open_session
 from securegen.mpc.site_links import linked
 from securegen.study import open_genotypes
@@ -46,6 +46,9 @@ class Study:
         return open_session(
             parties or self.parties, identity(self.directory, name), protocol=protocol, dimensions=dimensions or {}
         )
+
+    def port(self, name):
+        return split_address(self.parties[name].address)[1]
 
     def run(self, programs, **terms):
         """programs: name to a function of the session (or of nothing when marked by `raw`)."""

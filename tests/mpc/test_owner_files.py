@@ -194,7 +194,7 @@ def test_digest_of_the_study_changes_with_name_role_order_and_pin_not_with_addre
         (GOOD + SECOND.replace("h:2", "h:1"), "the same address"),
         (GOOD + SECOND.replace("bob", "ada"), "the same name 'ada'"),
         (GOOD + SECOND.replace("11", "00", 1), "the same pin"),
-        (GOOD + SECOND + 'extra = "x"\n', "exactly the text fields .*: extra"),
+        (GOOD + SECOND + 'extra = "x"\n', "needs the text fields .*: extra"),
         (GOOD + SECOND.replace("role", "roll"), "wrong or absent: role, roll"),
     ],
 )

@@ -57,9 +57,7 @@ def test_a_crowd_that_says_nothing_does_not_keep_a_party_out(study, protection):
     """300 silent connections, more than ada has descriptors for; bob comes after the first 110."""
     s = study(PAIR, timeout=6)
     out = {}
-    crowd = subprocess.Popen(
-        [sys.executable, "-c", CROWD, str(s.parties["ada"].port)], stdout=subprocess.PIPE, text=True
-    )
+    crowd = subprocess.Popen([sys.executable, "-c", CROWD, str(s.port("ada"))], stdout=subprocess.PIPE, text=True)
     ada = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", ADA, str(s.directory), protection], stdout=subprocess.PIPE, text=True
     )
@@ -87,7 +85,7 @@ def test_a_handshake_that_trickles_is_cut_off(study, monkeypatch):
     out, cut = {}, []
 
     def stranger():
-        with socket.create_connection(("127.0.0.1", s.parties["ada"].port), timeout=3) as raw:
+        with socket.create_connection(("127.0.0.1", s.port("ada")), timeout=3) as raw:
             start = time.monotonic()
             raw.sendall(b"\x16\x03\x01\x02\x00\x01")  # a hello that never ends
             with contextlib.suppress(OSError):
@@ -151,7 +149,7 @@ def test_who_cannot_prove_to_be_a_party_gets_no_frame_and_stops_nobody(study, wh
     ada.start()
     while not answers:
         try:
-            raw = socket.create_connection(("127.0.0.1", s.parties["ada"].port), timeout=3)
+            raw = socket.create_connection(("127.0.0.1", s.port("ada")), timeout=3)
         except OSError:
             time.sleep(0.02)
             continue

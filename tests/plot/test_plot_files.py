@@ -160,7 +160,8 @@ def test_scores_draw_their_density(small, score_file, tmp_path):
                      "--risk-intercept", "0")  # fmt: skip
     assert done.code == 0, done.err
     assert (pixels((tmp_path / "s.SCORE1.density.png").read_bytes())[..., :3] < 0.9).any()
-    assert "wrote" in (tmp_path / "s.log").read_text().splitlines()[-1]
+    *_, drawn, ended = (tmp_path / "s.log").read_text().splitlines()
+    assert drawn == f"wrote {tmp_path / 's'}.SCORE1.density.png" and ended.startswith("ended ")
     done = securegen(
         "plot", tmp_path / "s", "--pheno", small.pheno, "--pheno-name", "CC", "--format", "svg", "--width", "500"
     )

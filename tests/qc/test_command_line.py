@@ -41,7 +41,7 @@ def test_quality_control_of_both_engines(small, tmp_path):
         text = (tmp_path / f"ckks.{kind}").read_text()
         assert text == (tmp_path / f"plain.{kind}").read_text() == (tmp_path / f"alone.{kind}").read_text()
         assert len(text.splitlines()) == 151
-        assert f"wrote {tmp_path / 'ckks'}.{kind}" in (tmp_path / "ckks.log").read_text()
+        assert f"{tmp_path / 'ckks'}.{kind}" in (tmp_path / "ckks.log").read_text()
     record = json.loads((tmp_path / "ckks.run.json").read_text())
     assert record["phenotypes"] == [] and record["bytes"]["cohort"] > 0
 

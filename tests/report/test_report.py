@@ -157,8 +157,8 @@ def test_the_check_sees_what_it_should():
     for bad in ("<script>1</script>", '<p onclick="x">', '<img src="http://a/b">', '<a href="x">y</a>', "<p>",
                 '<section id="a">https://example.org</section>'):  # fmt: skip
         with pytest.raises(AssertionError):
-            check_page(page("t", Markup(bad)))
-    check_page(page("t", element("p", EVIL), table([EVIL], [[EVIL]], numbers=[0])))
+            check_page(page("t", "run", Markup(bad)))
+    check_page(page("t", "run", element("p", EVIL), table([EVIL], [[EVIL]], numbers=[0])))
 
 
 def test_nothing_measured_at_decryption_is_shown(encrypted, tmp_path):

@@ -197,3 +197,35 @@ def test_scores_do_not_depend_on_how_alleles_are_written(array_reader, case):
     difference = (sums.score - negated.score)[:, 0] * unit
     assert np.abs(difference - shift).max() <= 2 * plan.error[0], "the other allele with the opposite weight"
     assert len(set(difference)) == 1
+
+
+@pytest.mark.parametrize(
+    ("cohort", "row", "word"),
+    [
+        (("D", "d"), ("D", "d"), "matched"),
+        (("D", "d"), ("d", "D"), "swapped"),
+        (("D", "d"), ("d", ""), "swapped"),
+        (("a", "g"), ("A", "G"), "matched"),
+        (("a", "A"), ("A", "G"), "allele_mismatch"),
+        (("a", "A"), ("A", ""), "allele_mismatch"),
+        (("I", "D"), ("i", "d"), "allele_mismatch"),
+    ],
+)
+def test_case_matters_unless_the_letters_are_bases(cohort, row, word, score_file, array_reader):
+    variants = array_reader([("1", 1, "rs1", *cohort), ("1", 2, "rs2", "C", "A")], np.zeros((2, 1), np.int8)).variants
+    text = "rsID\teffect_allele\tother_allele\teffect_weight\n" + "\t".join(["rs1", *row, "1"]) + "\nrs2\tC\tA\t1\n"
+    assert match_variants(read_scoring(score_file(text)), variants, min_overlap=0).word[0] == word
+
+
+def test_weights_that_vanish_beside_a_large_one_are_named(score_file, array_reader):
+    rows = [("1", j, f"rs{j}", "A", "G") for j in range(1, 6)]
+    reader = array_reader(rows, np.ones((5, 3), np.int8))
+    weights = ["0.1", "0.2", "1e9", "-0.3", "0.1"]
+    text = "ID\tA1\tWEIGHT\n" + "".join(f"rs{j}\tA\t{w}\n" for j, w in enumerate(weights, 1))
+    match = match_variants(read_scoring(score_file(text)), reader.variants)
+    counts = count_alleles(reader, used_variants([match]))
+    with pytest.raises(
+        InputError, match=r"4 of 5 weights of SCORE1 become 0 in 20 bits beside 1e9 on line 4.*--weight-bits"
+    ):
+        plan_scores([match], counts=counts, bits=20)
+    assert plan_scores([match], counts=counts, bits=40).score_variants(0) == 5

@@ -170,6 +170,63 @@ def test_several_files_have_names_of_their_own(score_file):
     b = score_file("#pgs_id=PGS1\n" + HEADER + "rs1\tA\tG\t1\n", "b")
     c = score_file(HEADER + "rs1\tA\tG\t1\n", "c")
     assert [f.names for f in read_scorings([a, b, c])] == [("PGS1_1",), ("PGS1_2",), ("SCORE3",)]
-    assert read_scorings([a])[0].names == ("SCORE1",)
+    assert read_scorings([a])[0].names == ("PGS1",) and read_scorings([c])[0].names == ("SCORE1",)
     with pytest.raises(UsageError, match="no scoring file"):
         read_scorings([])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.329e-001",
+        "1.329E-0001",
+        "0.1329",
+        ".1329",
+        "+0.1329",
+        "13.29e-2",
+        "1329e-4",
+        "0.13290000000000000000",
+        "1.329e-01",
+    ],
+)
+def test_one_weight_in_every_notation(text, score_file):
+    from securegen.score_plan import exact
+
+    file = read_scoring(score_file(HEADER + f"rs1\tA\tG\t{text}\nrs2\tA\tG\t1\n"))
+    assert exact(file.weight[0, 0]) == exact("0.1329")
+
+
+@pytest.mark.parametrize(
+    "text", ["1e400", "1.5D-02", "0,1329", "0x1", "1e", "e5", "--1", "1" * 500, "\u22121", "1 000"]
+)
+def test_weights_that_are_none(text, score_file):
+    with pytest.raises(InputError, match="line 3: column effect_weight holds .*expected a finite weight"):
+        read_scoring(score_file(HEADER + f"rs0\tA\tG\t1\nrs1\tA\tG\t{text}\n"))
+
+
+ANNOTATED = {
+    "LDpred2": ("rsid a1 a0 beta_auto n_eff imp_r2", "rs1 A G 0.1 5000 0.98"),
+    "lassosum": ("SNP A1 A2 weight p se n", "rs1 A G 0.1 0.05 0.2 100"),
+    "PRS-CS": ("chrom rsid pos A1 A2 beta", "1 rs1 5 A G 0.1"),
+    "SBayesR": ("ID A1 effect_size PIP MAF", "rs1 A 0.1 0.9 0.2"),
+    "summary": ("MarkerName Allele1 Allele2 Freq Effect StdErr P-value N", "rs1 a g 0.2 0.1 0.01 0.05 999"),
+}
+
+
+@pytest.mark.parametrize("program", ANNOTATED)
+def test_sample_sizes_and_qualities_are_no_weights(program, score_file):
+    header, row = ANNOTATED[program]
+    file = read_scoring(score_file(f"{header}\n{row}\n"))
+    assert file.names == ("SCORE1",) and file.weight.tolist() == [["0.1"]] and file.effect_allele[0] == "A"
+
+
+def test_numbers_that_may_or_may_not_be_weights_are_asked_for(score_file):
+    path = score_file("ID\tA1\tbeta_inf\tbeta_auto\tbatch\nrs1\tA\t1\t2\t3\n")
+    with pytest.raises(InputError, match="which columns are weights.*beta_inf, beta_auto, batch.*--score FILE i j 3 4"):
+        read_scoring(path)
+    assert read_scoring(path, (1, 2, 3, 4)).names == ("beta_inf", "beta_auto")
+
+
+def test_letters_that_are_no_bases_keep_their_case(score_file):
+    file = read_scoring(score_file(HEADER + "rs1\ta\tg\t1\nrs2\tD\td\t1\nrs3\tac\t<INS>\t1\n"))
+    assert file.effect_allele.tolist() == ["A", "D", "AC"] and file.other_allele.tolist() == ["G", "d", "<INS>"]

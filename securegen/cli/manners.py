@@ -1,0 +1,92 @@
+"""What a mistyped option is answered with: the nearest choice, the range of a number, and plink2's and regenie's flags
+that are spelt another way here, or are not here."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import click
+
+# Flag of another program -> its counterpart. docs/other-programs.md shows the same table; a test compares them.
+FOREIGN = {
+    "--ci": "L95 and U95, of 95 %, are always in a linear table",
+    "--cols": "every table has all its columns",
+    "--covar-variance-standardize": "covariates are scaled exactly by themselves",
+    "--glm": "the command is gwas; --model chooses the test",
+    "--firth": "there is no Firth regression; rows where it would matter have the code LOW_MAC",
+    "--logistic": "--model logistic (a score test)",
+    "--linear": "--model linear",
+    "--freq": "the command is qc",
+    "--hardy": "the command is qc",
+    "--from-kb": "--from-bp",
+    "--to-kb": "--to-bp",
+    "--from-mb": "--from-bp",
+    "--to-mb": "--to-bp",
+    "--zs": "--gzip",
+    "--gz": "--gzip",
+    "--bed": "--bfile PREFIX",
+    "--phenoFile": "--pheno",
+    "--phenoCol": "--pheno-name",
+    "--phenoColList": "--pheno-name",
+    "--covarFile": "--covar",
+    "--covarCol": "--covar-name",
+    "--covarColList": "--covar-name",
+    "--catCovarList": "--covar-categorical",
+    "--bt": "--model logistic (cases and controls are recognised by themselves)",
+    "--qt": "--model linear (quantitative traits are recognised by themselves)",
+    "--step": "there is one step and no whole-genome regression",
+    "--bsize": "blocks are chosen by --memory",
+    "--minMAC": "--mac",
+    "--pThresh": "--threshold",
+}
+KINDS = click.Choice | click.types.FloatParamType | click.types.IntParamType
+
+
+def hint(flag: str) -> str | None:
+    """What stands here for a flag of another program; None where it is none that is known."""
+    return FOREIGN.get(flag)
+
+
+def kinder(command: click.Command) -> None:
+    """Let the options of a command answer a wrong value with what they expect."""
+    for p in command.params:
+        kind = p.type
+        convert = kind.convert
+        if getattr(convert, "kinder", False) or not isinstance(kind, KINDS):
+            continue
+
+        def answer(value: Any, param: Any, ctx: Any, kind: Any = kind, convert: Any = convert) -> Any:
+            try:
+                return convert(value, param, ctx)
+            except click.BadParameter as error:
+                raise click.BadParameter(expected(kind, value, error.message), ctx=ctx, param=param) from None
+
+        answer.kinder = True  # type: ignore[attr-defined]
+        kind.convert = answer  # type: ignore[method-assign]
+
+
+def expected(kind: click.ParamType, value: Any, otherwise: str) -> str:
+    """What a value should have been.
+
+    >>> expected(click.FloatRange(0, 0.5), "5%", "")
+    "expected a number from 0 to 0.5, found '5%'"
+    >>> expected(click.IntRange(1), "0", "")
+    "expected a whole number of at least 1, found '0'"
+    >>> expected(click.Choice(["linear", "logistic"]), "linaer", "")
+    "'linaer' is none of 'linear', 'logistic'. Did you mean 'linear'?"
+    """
+    if isinstance(kind, click.Choice):
+        names = [str(c) for c in kind.choices]
+        near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+        more = f" Did you mean {near[0]!r}?" if near else ""
+        return f"{value!r} is none of {', '.join(map(repr, names))}.{more}"
+    if isinstance(kind, click.types.FloatParamType | click.types.IntParamType):
+        what = "a whole number" if isinstance(kind, click.types.IntParamType) else "a number"
+        low, high = getattr(kind, "min", None), getattr(kind, "max", None)
+        bounds = f" from {low} to {high}" if low is not None and high is not None else ""
+        bounds = bounds or (
+            f" of at least {low}" if low is not None else f" of at most {high}" if high is not None else ""
+        )
+        return f"expected {what}{bounds}, found {value!r}"
+    return otherwise

@@ -1,0 +1,127 @@
+"""Text files of other programs: unpacked, decoded, split into fields; and what a file that is no text is told.
+
+Blanks are the space and the tab alone: a non-breaking space or a line separator inside a cell belongs to the cell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import zstandard
+
+from securegen.errors import InputError
+
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_FIELD: Final = re.compile(r"[^ \t]+")
+_LINE_END: Final = re.compile(r"\r\n|\n|\r")
+# First bytes of files that are no text -> what they are.
+_FOREIGN: Final = {
+    b"\xff\xfe": "UTF-16 text (Excel's 'Unicode text'): save it as UTF-8, tab separated",
+    b"\xfe\xff": "UTF-16 text (Excel's 'Unicode text'): save it as UTF-8, tab separated",
+    b"PK\x03\x04": "a spreadsheet or a zip archive: export the table as tab-separated text",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook: export the table as tab-separated text",
+    b"%PDF": "a PDF document: export the table as tab-separated text",
+    b"PAR1": "a Parquet file: export the table as tab-separated text",
+    b"BZh": "packed by bzip2: unpack it, or use gzip or zstd",
+    b"\xfd7zXZ": "packed by xz: unpack it, or use gzip or zstd",
+}
+_NUL: Final = "holds NUL bytes: it is a binary file, or text in UTF-16; save it as tab-separated UTF-8 text"
+
+
+def beside(path: str | Path) -> Path:
+    """The file itself, or the same name with .gz or .zst where only that is there."""
+    return next((Path(f"{path}{end}") for end in ("", ".gz", ".zst") if Path(f"{path}{end}").exists()), Path(path))
+
+
+def refuse_foreign(head: bytes, path: str | Path) -> None:
+    """Raise InputError when the first bytes are those of a file that is no UTF-8 text."""
+    found = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
+    if found:
+        raise InputError(f"{path} is {found}")
+
+
+def iterate_lines(path: str | Path) -> Iterator[str]:
+    """Lines of a plain, gzip or zstd file without their ends, one at a time. Raises InputError naming the file."""
+    with readable(path), Path(path).open("rb") as raw:
+        head = raw.read(8)
+        raw.seek(0)
+        stream: Any = raw
+        if head[:2] == GZIP:
+            stream = gzip.GzipFile(fileobj=raw)
+        elif head[:4] == ZSTD:
+            stream = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        else:
+            refuse_foreign(head, path)
+        for line in io.TextIOWrapper(stream, "utf-8-sig"):
+            if "\0" in line:
+                raise InputError(f"{path} {_NUL}")
+            yield line.rstrip("\r\n")
+
+
+def read_text(path: str | Path) -> str:
+    """Text of a plain, gzip or zstd file. Raises InputError naming the file."""
+    with readable(path):
+        raw = Path(path).read_bytes()
+        if raw[:2] == GZIP:
+            raw = gzip.decompress(raw)
+        elif raw[:4] == ZSTD:
+            raw = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(raw), read_across_frames=True).read()
+        refuse_foreign(raw[:8], path)
+        if b"\0" in raw:
+            raise InputError(f"{path} {_NUL}")
+        try:
+            return raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            raise InputError(
+                f"{path}, line {line}: byte {raw[error.start]:#04x} is not UTF-8 text (utf-8); save the file as UTF-8"
+            ) from None
+
+
+@contextlib.contextmanager
+def readable(path: str | Path) -> Iterator[None]:
+    """What a file system, a decompressor or a decoder raises as InputError naming the file."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder, not a file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text: save it as UTF-8") from None
+    except (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines ended by LF, CR LF or CR alone; no other character ends one."""
+    lines = _LINE_END.split(text) if "\r" in text else text.split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def fields_of(line: str) -> list[str]:
+    """Fields between spaces and tabs."""
+    return line.split() if line.isascii() else _FIELD.findall(line)
+
+
+def refuse_separator(header: Sequence[str], path: str | Path, line: int) -> None:
+    """Raise InputError for a header whose names are quoted or stand between commas or semicolons."""
+    first = header[0] if header else ""
+    if any(name.startswith(('"', "'")) for name in header):
+        raise InputError(
+            f"{path}, line {line}: names are quoted (found {first[:40]}): write the table without quotes "
+            "(R: write.table(…, quote=FALSE, row.names=FALSE))"
+        )
+    for mark, name in ((",", "commas"), (";", "semicolons")):
+        if mark in first:
+            raise InputError(
+                f"{path}, line {line}: fields are separated by {name} (found {first[:40]!r}): write the table with tabs "
+                "(pandas: to_csv(sep='\\t', index=False); R: write.table(…, sep='\\t', quote=FALSE, row.names=FALSE))"
+            )

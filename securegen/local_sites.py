@@ -1,0 +1,84 @@
+"""Cohorts of several sites that one machine holds: refused where they overlap or do not fit, pooled for a check.
+
+Who learns what: the caller holds every file already; nothing here hides anything from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from securegen.errors import InputError, ProtocolError, UsageError
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants
+from securegen.study import Inputs
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """People of every site and the variants of the first: enough to build a design, no genotypes to read."""
+
+    samples: Samples
+    variants: Variants
+    dosage_grid: int
+
+    def read(self, start: int, stop: int) -> GenotypeBlock:
+        raise NotImplementedError("the genotypes stay in the files of the sites")
+
+
+def refuse_same_file(members: Sequence[Inputs]) -> None:
+    """Raise UsageError when one file of genotypes stands for two sites."""
+    seen: set[str] = set()
+    for member in members:
+        name = member.genotypes.name
+        if name in seen:
+            raise UsageError(f"{name} is given twice: every site has its own people, in its own file")
+        seen.add(name)
+
+
+def pool(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> Pooled:
+    """The cohorts as one. Raises InputError when a person is in two of them: phenotypes are found by these ids."""
+    where: dict[tuple[str, str], str] = {}
+    for member, reader in zip(members, readers, strict=True):
+        name = member.genotypes.name
+        for person in zip(reader.samples.fid, reader.samples.iid, strict=True):
+            if person in where:
+                raise InputError(
+                    f"{' '.join(person)} is in {where[person]} and in {name}: nobody may count twice, and one phenotype table "
+                    "serves all sites here. Leave the person out of one of them, or rename"
+                )
+            where[person] = name
+    parts = [reader.samples for reader in readers]
+    fid, iid, founder = (np.concatenate([getattr(p, n) for p in parts]) for n in ("fid", "iid", "founder"))
+    return Pooled(Samples(fid, iid, founder), readers[0].variants, max(reader.dosage_grid for reader in readers))
+
+
+def refuse_other_variants(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> None:
+    """Raise ProtocolError naming the first place where the lists of variants differ: an mpc run does not align them."""
+    first, name = readers[0].variants, members[0].genotypes.name
+    advice = (
+        "an mpc run needs the same variants, order and A1 at every site: plink2 --extract, --ref-allele; or --engine "
+        "threshold, which aligns them"
+    )
+    for member, reader in zip(members[1:], readers[1:], strict=True):
+        other, its = reader.variants, member.genotypes.name
+        for j in range(min(len(first), len(other))):
+            mine, theirs = _variant(first, j), _variant(other, j)
+            if mine != theirs:
+                turned = mine[:3] == theirs[:3] and set(mine[3:]) == set(theirs[3:])
+                what = "A1 and A2 are exchanged" if turned else "the variants differ"
+                raise ProtocolError(
+                    f"variant {j + 1} is {_text(mine)} in {name} and {_text(theirs)} in {its}: {what}; {advice}"
+                )
+        if len(first) != len(other):
+            raise ProtocolError(f"{name} has {len(first)} variants, {its} has {len(other)}; {advice}")
+
+
+def _variant(v: Variants, j: int) -> tuple[str, int, str, str, str]:
+    return v.chromosome[j], int(v.position[j]), v.id[j], v.effect_allele[j], v.other_allele[j]
+
+
+def _text(variant: tuple[str, int, str, str, str]) -> str:
+    chromosome, position, name, effect, other = variant
+    return f"{name} at {chromosome}:{position} (A1 {effect}, A2 {other})"

@@ -1,0 +1,81 @@
+"""Wrong values and other programs' flags are answered with what is meant here; the first start says that it compiles."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import securegen
+
+from securegen import first_start
+from securegen.cli.main import main
+from securegen.cli.manners import FOREIGN
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("words, answer", [
+    ("gwas --maf 5%", "'--maf': expected a number from 0 to 0.5, found '5%'"),
+    ("gwas --maf 0.7", "'--maf': expected a number from 0 to 0.5, found '0.7'"),
+    ("gwas --threads 0", "'--threads': expected a whole number of at least 1, found '0'"),
+    ("gwas --threads two", "'--threads': expected a whole number of at least 1, found 'two'"),
+    ("gwas --model linaer", "'linaer' is none of 'linear', 'logistic', 'trend', 'allelic'. Did you mean 'linear'?"),
+    ("gwas --model xyz", "'xyz' is none of 'linear', 'logistic', 'trend', 'allelic'."),
+    ("party --role genotype", "Did you mean 'genotypes'?"),
+    ("run-local prs --engine plane", "Did you mean 'plain'?"),
+    ("run-local gwas --engine mpc --threshold x", "'--threshold': expected a number, found 'x'"),
+    ("gwas --ci 0.95", "No such option '--ci'; here: L95 and U95"),
+    ("decrypt --zs", "No such option '--zs'; here: --gzip."),
+    ("gwas --fbile x", "Did you mean one of: '--bfile'"),
+])  # fmt: skip
+def test_a_wrong_value_is_answered_with_what_is_expected(words, answer):
+    for _ in range(2):  # the second time the command has been made before
+        done = securegen(*words.split())
+        assert done.code == 2 and done.err.splitlines()[-1].endswith(answer) or answer in done.err, done.err
+
+
+def test_the_flags_of_other_programs_are_in_the_docs_and_not_ours():
+    text = (ROOT / "docs" / "other-programs.md").read_text()
+    told = dict(re.findall(r"(?m)^[|] `(--[^`]+)` [|] (.*) [|]$", text))
+    assert {flag: told.get(flag, "").replace("`", "") for flag in FOREIGN} == FOREIGN
+    ours = {o for name in ("gwas", "qc", "prs", "plan", "encrypt", "decrypt") for p in main.get_command(None, name).params
+            for o in p.opts}  # fmt: skip
+    assert not ours & set(FOREIGN)
+    for answer in FOREIGN.values():
+        for flag in re.findall(r"--[a-z-]+", answer):
+            assert flag in ours | {"--threshold"}, flag
+
+
+CODE = """
+import sys, numpy as np
+from securegen import first_start
+first_start.tell(print)
+from securegen.kernels.hwe import exact_test
+one = np.array([3.0])
+exact_test(one, one, one); exact_test(one, one, one)
+"""
+
+
+def test_the_first_start_says_that_it_compiles(tmp_path):
+    """Once, with a cold cache; not with a warm one."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", CODE], env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert said == ["compiling kernels, once: the next start takes them from the cache\n", ""]
+
+
+def test_a_notice_is_heard_once_by_the_last_who_asked():
+    one, two = [], []
+    first_start.tell(one.append)
+    first_start.tell(two.append)
+    first_start.say("a")
+    first_start.say("b")
+    assert (one, two) == ([], ["a"])

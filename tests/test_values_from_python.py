@@ -1,0 +1,81 @@
+"""Values given from Python: what the command line refuses is refused here too, before a file is read."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import genotypes, write_plink, write_tsv
+
+import securegen as sg
+from securegen.errors import UsageError
+from securegen.score_study import ScoreInputs
+from securegen.study import Inputs
+
+WRONG = {
+    "missing": ["Complete", "none", "", None, True], "model": ["logit", "Linear", "", 1], "bits": [3, 13, 25, 16.0, "16", True],
+    "from_bp": [-1, 1.5, "5"], "to_bp": [-1, "5"], "dosage_grid": [0, -1, "256"], "vcf_field": ["GP", ""],
+    "force_01": [1, "yes", None], "apply_rint": ["no"], "qc": [0], "hwe_controls": [None], "ref_last": ["last"],
+    "no_input_missing_phenotype": [1], "chr": [12, [1, 2], ["1", ""], [None]], "pheno_name": [3, [""], [None]],
+    "covar_name": [1.5], "covar_categorical": [{"SITE"}], "pheno": [7, b"p"], "covar": [True], "keep": [["a"]],
+    "bfile": [3], "extract": ["a\0b"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_value_that_a_field_does_not_take_is_refused(name, value):
+    with pytest.raises(UsageError, match=name):
+        Inputs(**{name: value})
+
+
+def test_every_field_is_checked():
+    """A field that is added must be given a rule here."""
+    assert {f.name for f in dataclasses.fields(Inputs)} - set(WRONG) == {
+        "pfile",
+        "vcf",
+        "bgen",
+        "sample",
+        "remove",
+        "exclude",
+    }
+
+
+def test_one_name_may_be_text_and_a_path_an_object():
+    inputs = Inputs(Path("c"), pheno=Path("p"), pheno_name="QT", chr="12", covar_name=["AGE", "SEX", "AGE"])
+    assert (inputs.bfile, inputs.pheno, inputs.pheno_name, inputs.chr) == ("c", "p", ("QT",), ("12",))
+    assert inputs.covar_name == ("AGE", "SEX") and Inputs(chr=()).chr is None
+    with pytest.raises(UsageError, match="from_bp 9 lies behind to_bp 3"):
+        Inputs(chr="1", from_bp=9, to_bp=3)
+
+
+WRONG_SCORES = {
+    "bits": [3, 41, "20", 20.5], "match_by": ["name", None], "imputation": ["mean"], "min_overlap": [-0.1, 1.1, float("nan")],
+    "digits": [0, 18], "minimum": [0], "keep_ambiguous": [1], "strand_flips": ["no"], "columns": [(0, 1, 2), ("a", 1, 2)],
+    "slope": [float("nan")], "intercept": ["x"], "reference": [3], "allow": [[3]], "score": [[3], [""]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, value) for n, values in WRONG_SCORES.items() for value in values])
+def test_a_value_that_a_field_of_scores_does_not_take_is_refused(name, value):
+    with pytest.raises(UsageError, match=name):
+        ScoreInputs(**{"score": ("s",), name: value})
+
+
+def test_one_scoring_file_may_be_text_or_a_path():
+    assert ScoreInputs("s.txt").score == ("s.txt",) and ScoreInputs([Path("a"), "b"]).score == ("a", "b")
+    assert ScoreInputs("s", allow="PGS1").allow == ("PGS1",)
+
+
+def test_ids_and_alleles_of_a_frame_are_text(tmp_path):
+    """null, nan, NA and 007 are ids, T and NA alleles, 01 a chromosome."""
+    write_plink(tmp_path / "c", genotypes(np.random.default_rng(1), 6, 40, missing=0))
+    names = ["null", "nan", "NA", "007", "1e5", "None"]
+    rows = [f"01 {name} 0 {i + 1} {'NA' if i == 2 else 'T'} G\n" for i, name in enumerate(names)]
+    (tmp_path / "c.bim").write_text("".join(rows))
+    pheno = write_tsv(tmp_path / "p", ("#FID", "IID", "QT"), [(f"F{i}", f"I{i}", i * i % 17) for i in range(40)])
+    frame = sg.run_plain(sg.open_study(tmp_path / "c", pheno=pheno))
+    assert frame["ID"].tolist() == names and set(frame["#CHROM"]) == {"01"}
+    assert frame["A1"].tolist() == ["T", "T", "NA", "T", "T", "T"] and frame["ERRCODE"].tolist() == ["."] * 6
+    assert [str(frame[n].dtype) for n in ("POS", "OBS_CT", "BETA", "P")] == ["int64", "int64", "float64", "float64"]
