@@ -210,6 +210,10 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, 
         raise UsageError(
             "--openings is for parties who see sums of each other's people: --engine federated, or mpc --reveal aggregates"
         )
+    if compare_plain and openings != ALL:
+        raise UsageError(
+            "--compare-plain compares whole tables of one owner's data: it goes with --openings all, its default"
+        )
     if engine not in ("federated", "mpc") and (len(members) > 1 or sites):
         raise UsageError(
             f"several files of genotypes and --sites are for sites that share no data, not for --engine {engine}"
