@@ -13,7 +13,7 @@ from securegen.cli.command import dry_run, rehearses, stop_rehearsal, writes
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand
 from securegen.cli.score_options import _numbers as numbers
-from securegen.cli.site import IDENTITY, take_part
+from securegen.cli.site import signing_key, take_part
 from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises, summary_json
 from securegen.cli.table_form import TableForm, convert, form_from, format_options
 from securegen.errors import UsageError
@@ -123,7 +123,16 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     form = form_from(options, digits or 17)
     if role == "site":
         _take_part(
-            parties, me, folder, study, state, inputs, options, form, CommandLog(out, f"party {me}", quiet=quiet)
+            parties,
+            me,
+            folder,
+            study,
+            state,
+            inputs,
+            options,
+            form,
+            passphrase_file,
+            CommandLog(out, f"party {me}", quiet=quiet, party=me),
         )
         return
     form.check(options["model"], projected=role == "phenotypes" and reveal != "aggregates")
@@ -172,11 +181,10 @@ _OF_THE_STUDY = ("pheno_name", "covar_name", "model", "bits", "covar_categorical
 
 def _take_part(
     parties: Parties, me: str, keys: Path, study: str | None, state: str | None, inputs: Inputs, options: dict[str, Any],
-    form: TableForm, log: CommandLog,
+    form: TableForm, passphrase_file: str | None, log: CommandLog,
 ) -> None:  # fmt: skip
     """A site of a federated study, over TLS."""
     from securegen.federated.hub import open_folder
-    from securegen.federated.identity import read_identity
     from securegen.mpc.certs import Identity
     from securegen.mpc.site_links import linked
 
@@ -187,10 +195,20 @@ def _take_part(
     given = [name for name in _OF_THE_STUDY if options.get(name)]
     if given:
         raise UsageError(f"--{given[0].replace('_', '-')} does not go with --role site: the study file says it")
-    identity = Identity.in_directory(keys, me)
+    identity = Identity.in_directory(keys, me, opt.passphrase_for(keys / f"{me}.key", passphrase_file))
     if dry_run():
-        open_folder(Path(study))[0].site_of(read_identity(Path(state) / IDENTITY).verify_key)
+        open_folder(Path(study))[0].site_of(signing_key(Path(state), passphrase_file).verify_key)
         identity.check(pin=parties[me].pin, rank=parties.rank(me))
         open_genotypes(inputs, log)
         stop_rehearsal([*log.files, Path(state)], split="horizontal", party=me)
-    take_part(Path(study), Path(state), inputs, log.out, log, form, Filters(), connect=linked(parties, identity))
+    take_part(
+        Path(study),
+        Path(state),
+        inputs,
+        log.out,
+        log,
+        form,
+        Filters(),
+        passphrase_file,
+        connect=linked(parties, identity),
+    )

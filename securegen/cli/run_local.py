@@ -239,7 +239,7 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, 
     if len(members) > 1 and sites not in (None, len(members)):
         raise UsageError(f"--sites {sites} with {len(members)} filesets: one fileset is one site")
     if engine in ("federated", "mpc") and (dry_run() or len(members) > 1):
-        study = _pooled(members, log, align=engine == "federated") if len(members) > 1 else opt.open_study(inputs, log)
+        study = _pooled(members, log) if len(members) > 1 else opt.open_study(inputs, log)
         _rehearsed(study, out, form, reveal=opened)
     if engine == "federated":
         from securegen.cli.run_federated import run_federated
@@ -299,9 +299,8 @@ def qc(engine, encryptor, gzip, keep_files, out, threads, memory, quiet, **optio
         )
 
 
-def _pooled(members: Sequence[Inputs], log: RunLog, *, align: bool):
-    """What all sites analyse together: everything that can be refused before a party starts. align: sites may differ in
-    their variants."""
+def _pooled(members: Sequence[Inputs], log: RunLog):
+    """What all sites analyse together: everything that can be refused before a site starts."""
     from securegen import api, local_sites
     from securegen.federated.variants import common_variants
     from securegen.study import build_design, open_genotypes
@@ -309,10 +308,7 @@ def _pooled(members: Sequence[Inputs], log: RunLog, *, align: bool):
     local_sites.refuse_same_file(members)
     readers = [open_genotypes(member, silent) for member in members]
     pooled = local_sites.pool(members, readers)
-    if align:
-        common_variants([reader.variants for reader in readers])
-    else:
-        local_sites.refuse_other_variants(members, readers)
+    common_variants([reader.variants for reader in readers])
     return api.Study(members[0], pooled, build_design(members[0], pooled, log if dry_run() else silent))
 
 

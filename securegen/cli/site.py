@@ -28,16 +28,20 @@ def command() -> None:
 @command.command()
 @click.option("--state", required=True, metavar="FOLDER", help="The site's private folder; the key is written there.")
 @click.option("--out", required=True, metavar="FILE", help="Public half, for the coordinator.")
+@opt.passphrase_options
 @common_options
 @writes("{state}/site.secret", "{out}")
-def keygen(state: str, out: str) -> None:
-    """Make this site's signing key. Its fingerprint is what the coordinator compares by telephone."""
+def keygen(state: str, out: str, passphrase_file: str | None) -> None:
+    """Make this site's signing key. Its fingerprint is what all others compare by telephone.
+
+    The key is unprotected on disk unless a passphrase is given.
+    """
     from securegen.federated import identity
     from securegen.federated.state import private_folder
 
-    made = identity.generate()
+    secret, made = opt.given_passphrase(passphrase_file), identity.generate()
     private_folder(Path(state))
-    identity.write_identity(Path(state) / IDENTITY, made)
+    identity.write_identity(Path(state) / IDENTITY, made, passphrase=secret)
     identity.write_verify_key(out, made)
     mark = identity.fingerprint(made.verify_key)
     report(
@@ -76,9 +80,10 @@ def variants(out: str, **options: Any) -> None:
 )
 @table_options
 @opt.filter_options
+@opt.passphrase_options
 @opt.run_options
 @writes("{out}.<PHENO>.<TEST>", "{out}.log", "{out}.run.json")
-def run(folder, study_file, state, wait, out, threads, memory, quiet, **options) -> None:
+def run(folder, study_file, state, wait, passphrase_file, out, threads, memory, quiet, **options) -> None:
     """Go as far in the study as the other sites allow, and to the end when they are there.
 
     Run it again whenever it says that it waits for a site: it never repeats a step, and a killed run goes on.
@@ -88,22 +93,29 @@ def run(folder, study_file, state, wait, out, threads, memory, quiet, **options)
     form, log = form_from(options), CommandLog(out, "site run", quiet=quiet)
     take_part(
         Path(folder), Path(state), opt.inputs_from(options), out, log, form, opt.filters_from(options),
-        study_file=Path(study_file) if study_file else None, wait=wait,
+        passphrase_file, study_file=Path(study_file) if study_file else None, wait=wait,
     )  # fmt: skip
 
 
-def take_part(
-    folder: Path, state: Path, inputs: Inputs, out: str, log: CommandLog, form: TableForm, filters: Filters, **more: Any
-) -> None:
-    """One site's whole run, with tables, log and run.json. more: of `run_site`."""
+def signing_key(state: Path, passphrase_file: str | None):
+    """This site's private key; its passphrase is asked for only where it has one."""
     from securegen.federated.identity import read_identity
+
+    return read_identity(state / IDENTITY, passphrase=opt.passphrase_for(state / IDENTITY, passphrase_file))
+
+
+def take_part(
+    folder: Path, state: Path, inputs: Inputs, out: str, log: CommandLog, form: TableForm, filters: Filters,
+    passphrase_file: str | None, **more: Any,
+) -> None:  # fmt: skip
+    """One site's whole run, with tables, log and run.json. more: of `run_site`."""
     from securegen.federated.site import run_site
 
+    key = signing_key(state, passphrase_file)
     with log.stage("gwas"):
         try:
             result = run_site(
-                folder, state, read_identity(state / IDENTITY), inputs, out, digits=form.digits, filters=filters, log=log,
-                **more,
+                folder, state, key, inputs, out, digits=form.digits, filters=filters, log=log, **more
             )  # fmt: skip
         except PolicyError:
             log.save_lines()  # names the rule that refused

@@ -74,11 +74,12 @@ def _pairs(values: tuple[str, ...], what: str) -> list[tuple[str, str]]:
 @click.option("--controller", help="Text for study.toml: who answers for the data.")
 @click.option("--contact", help="Text for study.toml: whom to ask.")
 @click.option("--expires", metavar="YYYY-MM-DD", help="The last day on which a site takes part.")
+@opt.passphrase_options
 @common_options
 @writes("{folder}/study.toml", "{folder}/study.sig", "{folder}/variants.tsv", makes=["folder", "key"])
 def init(folder, key, name, sites, lists, traits, covariates, model, missing, bits, dosage_grid, site_indicators, loadings,
          components, qc, minimum_cohort, two_sites_learn_each_other, commit, openings, consent_openings, common_samples,
-         fewest_people, **notes) -> None:  # fmt: skip
+         fewest_people, passphrase_file, **notes) -> None:  # fmt: skip
     """Write study.toml, its signature and the variant list into the shared folder."""
     from securegen.federated import identity, studyfile, variants
     from securegen.io.output import atomic
@@ -88,8 +89,8 @@ def init(folder, key, name, sites, lists, traits, covariates, model, missing, bi
         if kind not in KINDS:
             raise UsageError(f"--phenotype {trait}={kind}: the kinds are {', '.join(KINDS)}")
     if not Path(key).exists():
-        identity.write_identity(key, identity.generate())
-    coordinator = identity.read_identity(key)
+        identity.write_identity(key, identity.generate(), passphrase=opt.given_passphrase(passphrase_file))
+    coordinator = identity.read_identity(key, passphrase=opt.passphrase_for(key, passphrase_file))
     members = tuple(studyfile.Site(n, identity.read_verify_key(f)) for n, f in _pairs(sites, "--site"))
     common, dropped = variants.common_variants([variants.read_variants(path) for path in lists])
     if not len(common):
@@ -171,19 +172,23 @@ def _record(study) -> dict:
     help="Another site's, as heard from that site; for each.",
 )
 @click.option("--trust-study-file", is_flag=True, help="Accept the keys that the study file names, whoever wrote it.")
+@opt.passphrase_options
 @common_options
 @writes("the acceptance, signed, in {folder}")
-def join(folder: str, state: str, coordinator: str | None, sites: tuple[str, ...], trust_study_file: bool) -> None:
+def join(
+    folder: str, state: str, coordinator: str | None, sites: tuple[str, ...], trust_study_file: bool,
+    passphrase_file: str | None,
+) -> None:  # fmt: skip
     """Accept the study of a folder for this site: prints what will be opened, and whose keys take part.
 
     Whoever writes a study file can put keys of its own under the names of other sites: all sites but one see that one's
     sums. So the fingerprint of the coordinator and of every other site is compared, by telephone, before joining.
     """
-    from securegen.cli.site import IDENTITY
+    from securegen.cli.site import signing_key
     from securegen.federated import hub, identity
 
     study, _ = hub.open_folder(Path(folder))
-    key = identity.read_identity(Path(state) / IDENTITY)
+    key = signing_key(Path(state), passphrase_file)
     own = study.site_of(key.verify_key).name
     lines = _terms(study)
     click.echo("\n".join([f"study {study.name} {study.digest[:16]}, for site {own}", *lines]), err=True)

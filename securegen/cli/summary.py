@@ -101,4 +101,7 @@ def summary_json(table: Summary) -> dict[str, Any]:
 def summary_of(row: Mapping[str, Any], path: str) -> Summary:
     """The table at `path`, as another process described it by `summary_json`."""
     kept = ("variants", "dropped", "codes", "promise", "lambda_gc", "top", "filtered", "tested")
-    return Summary(Analysis(row["test"], row["phenotype"], (), (), None), path, **{name: row[name] for name in kept})
+    values = {name: row[name] for name in kept}
+    if values["lambda_gc"] is None:  # JSON has no NaN
+        values["lambda_gc"] = math.nan
+    return Summary(Analysis(row["test"], row["phenotype"], (), (), None), path, **values)

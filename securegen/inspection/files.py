@@ -15,7 +15,7 @@ from securegen.ckks.planner import Plan
 from securegen.errors import ArtefactError, SecuregenError
 from securegen.federated import identity
 from securegen.inspection.folders import describe_study_folder, parameters_facts, public_key_facts
-from securegen.io.schema import anything, has, integer, map_of, one_of, text
+from securegen.io.schema import anything, has, hex_bytes, integer, map_of, one_of, shown, text
 from securegen.io.strict_json import parse_json, read_json, read_regular
 from securegen.io.text import GZIP
 from securegen.provenance import read_records
@@ -114,9 +114,10 @@ def _public_key(path: Path) -> Found:
 
 def _signing_key(path: Path) -> Found:
     mode, problems = _mode(path)
-    facts: dict[str, Any] = {"mode": mode}
-    if not problems:
-        facts["fingerprint"] = identity.fingerprint(identity.read_identity(path).verify_key)
+    line = read_regular(path, "a signing key").partition(b"\n")[0]
+    head = parse_json(line, f"{path}, a signing key,", has("verify_key", "protection", verify_key=hex_bytes(32)))
+    facts = {"mode": mode, "protection": shown(head["protection"])}
+    facts["fingerprint"] = identity.fingerprint(head["verify_key"])
     note = "stays with the site or coordinator; of it only the fingerprint of its public half is shown"
     return {"kind": "signing key of a federated study", "facts": facts, "problems": tuple(problems), "notes": (note,)}
 

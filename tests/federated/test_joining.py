@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from securegen.cli.main import main
-from securegen.errors import PolicyError, SecuregenError, StorageError, UsageError
+from securegen.errors import KeyFileError, PolicyError, SecuregenError, StorageError, UsageError
 from securegen.federated import hub, identity, studyfile
 from securegen.federated.site import run_site
 from securegen.federated.studyfile import Site
@@ -71,6 +71,23 @@ def test_one_form_of_fingerprints_everywhere(study, tmp_path):
     for where, text in shown.items():
         assert all(mark in text.replace("\n", "") for mark in wanted), where
     assert "never" in shown["status"] and "nan" not in shown["status"]
+
+
+def test_a_signing_key_may_have_a_passphrase(study, tmp_path, monkeypatch):
+    word = tmp_path / "word"
+    word.write_text("correct horse battery staple\n")
+    word.chmod(0o600)
+    monkeypatch.setattr("securegen.io.envelope.COST", {"n": 1 << 10, "r": 8, "p": 1})
+    run("site", "keygen", "--state", tmp_path / "p", "--out", tmp_path / "p.public", "--passphrase-file", word)
+    with pytest.raises(KeyFileError, match="is protected"):
+        identity.read_identity(tmp_path / "p" / "site.secret")
+    said = run("inspect", tmp_path / "p" / "site.secret").output
+    assert identity.fingerprint(identity.read_verify_key(tmp_path / "p.public")) in said.replace("\n", "")
+    with pytest.raises(PolicyError, match="not in the study"):  # it was read, and is a stranger's
+        run("study", "join", "--dir", tmp_path / "shared", "--state", tmp_path / "p", "--passphrase-file", word)
+    word.write_text("another horse battery staple\n")
+    with pytest.raises(KeyFileError, match="wrong passphrase"):
+        run("study", "join", "--dir", tmp_path / "shared", "--state", tmp_path / "p", "--passphrase-file", word)
 
 
 def test_a_message_can_be_inspected(study, tmp_path):
