@@ -15,7 +15,7 @@ import click
 from securegen.cli.command import check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
-from securegen.governance.openings import LEVELS
+from securegen.governance.openings import FEW_MISSING, LEVELS, WITHHOLD
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.vcf import FIELDS as VCF_FIELDS
 from securegen.stats.qc import Filters
@@ -164,6 +164,10 @@ def opening_options(command: Callable) -> Callable:
                 "--openings", type=click.Choice(LEVELS),
                 help="What sums may show of few people: strict; consortium also opens variants that few tell apart; all has no "
                 "such rule, for rehearsals on one owner's data [strict; all beside --compare-plain].",
+            ),
+            click.option(
+                "--few-missing", type=click.Choice(FEW_MISSING), default=WITHHOLD, show_default=True,
+                help="Variants whose call few people of a site lack: NA, or filled with rounded numbers, T off by some 1e-5.",
             ),
             click.option(
                 "--consent-openings", is_flag=True,

@@ -21,7 +21,7 @@ SITES = 3
 
 def run_federated(
     members: Sequence[Inputs], sites: int | None, out: str, form: TableForm, log: RunLog, filters: Filters, *,
-    keep_files: bool, two_sites_learn_each_other: bool, openings: str, consent_openings: bool,
+    keep_files: bool, two_sites_learn_each_other: bool, openings: str, few_missing: str, consent_openings: bool,
 ) -> list[Summary]:  # fmt: skip
     """Deal one cohort to sites, or take a cohort a site, and let them run the study through a shared folder."""
     inputs = members[0]
@@ -33,7 +33,7 @@ def run_federated(
                 local = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, sites or SITES)
             study = rehearsal.set_up(
                 work, inputs, local, log, two_sites_learn_each_other=two_sites_learn_each_other, openings=openings,
-                consent_openings=consent_openings,
+                few_missing=few_missing, consent_openings=consent_openings,
             )  # fmt: skip
             log(f"{len(local)} sites, {study.variants} variants, every two sites with a key of their own")
         with log.stage("gwas"):

@@ -189,7 +189,7 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
 @rehearses
-def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, consent_openings,
+def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, few_missing, consent_openings,
          two_sites_learn_each_other, encryptor, keep_files, compare_plain, out, threads, memory, quiet,
          **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
@@ -246,7 +246,8 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, 
 
         tables = run_federated(
             members, sites, out, form, log, filters, keep_files=keep_files,
-            two_sites_learn_each_other=two_sites_learn_each_other, openings=openings, consent_openings=consent_openings,
+            two_sites_learn_each_other=two_sites_learn_each_other, openings=openings, few_missing=few_missing,
+            consent_openings=consent_openings,
         )  # fmt: skip
         if compare_plain:
             _compare(inputs, tables, form, log, filters)

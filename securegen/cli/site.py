@@ -131,7 +131,7 @@ def take_part(
         engine="federated", study=result.study.digest, site=result.site, bytes={"sent": {result.site: result.bytes}},
         parameters={"bits": max(a.model.bits for a in tests), "commit": result.study.commit,
                     "openings": result.study.openings, "common_samples": result.study.common_samples,
-                    "consent_openings": result.study.consent_openings},
+                    "consent_openings": result.study.consent_openings, "few_missing": result.study.few_missing},
         samples=max(a.model.samples for a in tests), samples_stored=len(result.design.columns.values),
         variants=result.study.variants, **covariate_facts(a.model for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),

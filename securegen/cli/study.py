@@ -78,8 +78,8 @@ def _pairs(values: tuple[str, ...], what: str) -> list[tuple[str, str]]:
 @common_options
 @writes("{folder}/study.toml", "{folder}/study.sig", "{folder}/variants.tsv", makes=["folder", "key"])
 def init(folder, key, name, sites, lists, traits, covariates, model, missing, bits, dosage_grid, site_indicators, loadings,
-         components, qc, minimum_cohort, two_sites_learn_each_other, commit, openings, consent_openings, common_samples,
-         fewest_people, passphrase_file, **notes) -> None:  # fmt: skip
+         components, qc, minimum_cohort, two_sites_learn_each_other, commit, openings, few_missing, consent_openings,
+         common_samples, fewest_people, passphrase_file, **notes) -> None:  # fmt: skip
     """Write study.toml, its signature and the variant list into the shared folder."""
     from securegen.federated import identity, studyfile, variants
     from securegen.io.output import atomic
@@ -104,7 +104,7 @@ def init(folder, key, name, sites, lists, traits, covariates, model, missing, bi
             components, qc, minimum_cohort, two_sites_learn_each_other, len(common), common.digest(),
             hashlib.sha256(raw).hexdigest() if loadings else "", dosage_grid, commit,
             openings or STRICT, (openings != ALL) if common_samples is None else common_samples, fewest_people,
-            consent_openings,
+            few_missing, consent_openings,
             tuple((name, notes[name]) for name in studyfile.NOTES if notes[name] is not None),
         ),
         coordinator,

@@ -9,8 +9,8 @@
 
 Missing calls are never summed apart. With n called and S known, n·Σgx + S·Σmx still tells Σmx modulo n, so where 1 to k − 1
 people of a site lack a call every site fills each of its missing calls with S·x/n rounded to a whole number, and the row
-is Σgx and those; the rounding is far below that of the columns. With `openings = all` there are no flags, every row is
-exact, and the totals are the integers of the plain engine on the pooled cohort, whatever the order of the people.
+is Σgx and those. It is withheld, or shown with `few_missing = round`: T is off by some 10⁻⁵. Every other row is exact, the
+integers of the plain engine on the pooled cohort, whatever the order of the people; with `openings = all` all rows are.
 
 Segments do not depend on each other: the same step of several is posted together. The bytes depend on variants and columns,
 and on how many people there are only by its logarithm.
@@ -42,11 +42,12 @@ TOGETHER = 4  # segments that are posted together
 
 def federated_sums(
     secure: SecureSum, reader: GenotypeReader, design: Design, *, name: str, level: str = openings.STRICT,
-    fewest: int = openings.FEWEST, complete: bool = False, withheld: Withheld | None = None,
+    fewest: int = openings.FEWEST, few_missing: str = openings.WITHHOLD, complete: bool = False,
+    withheld: Withheld | None = None,
 ) -> Iterator[OpenedSums]:  # fmt: skip
     """Yield the pooled sums of every segment, in the order of the study's variants. design: this site's rows.
 
-    name: of the steps, different for every design of a study; level, fewest: of the rules (governance.openings);
+    name: of the steps, different for every design of a study; level, fewest, few_missing: of the rules (governance.openings);
     complete: linear regression over called samples, where no few people lack a call.
     """
     columns = design.columns
@@ -64,7 +65,7 @@ def federated_sums(
         rule = RowRule(masks, reader.dosage_grid, strict=level == openings.STRICT, fewest=fewest)
     study = SiteSums(
         secure, reader, design, sets, rule, fewest, {i: norms[i] for i in sets.indicators},
-        {i: diagonal[i] for i in sets.indicators}, norms,
+        {i: diagonal[i] for i in sets.indicators}, norms, few_missing == openings.ROUND,
         withheld if withheld is not None else Withheld(),
     )  # fmt: skip
     width = len(study.set_bounds()) + len(study.column_bounds())
@@ -225,6 +226,8 @@ def _assemble(
             q = full(opened.square[i])[:, None] if a.test == "trend" else np.zeros((size, 0), np.int64)
             parts[a], few[a] = Sums(start, g, m, q), withheld | full(opened.few[i])
         else:
+            if not study.rounds and a not in pairs:
+                few[a] = withheld | full(opened.few[i])
             fill = c[1 if a.test == "linear" else 2 :]
             crossed = np.stack([full(cross[j, i]) for j in fill], axis=1)
             square = opened.square[i] if a.test == "linear" else weighted[c[3], i]
@@ -248,11 +251,14 @@ def _tally(
     study: SiteSums, size: int, opened: OpenedCounts, pairs: dict[Analysis, tuple[IntArray, np.ndarray]]
 ) -> None:
     w, some = study.withheld, np.zeros(len(opened.rows), bool)
-    for _, i in study.sets.filled:
+    for _, i in (*study.sets.filled, *study.sets.counted):
         some |= opened.few[i]
     w.variants += size
     w.few += size - len(opened.rows)
-    w.rounded += int(some.sum())
+    if study.rounds:
+        w.rounded += int(some.sum())
+    elif not pairs:
+        w.missing += int(some.sum())
     if pairs:
         w.imputed += max(int((_some_missing(study, opened, a) & ~opened.exact(a.columns[0])).sum()) for a in pairs)
 

@@ -22,7 +22,7 @@ from securegen.federated.message_folder import SUFFIX
 from securegen.federated.studyfile import CASE_CONTROL_01, CASE_CONTROL_12, QUANTITATIVE, Site, Study, TraitColumn
 from securegen.federated.variants import common_variants, write_variants
 from securegen.governance.guard import REFUSED
-from securegen.governance.openings import ALL, STRICT
+from securegen.governance.openings import ALL, STRICT, WITHHOLD
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.output import write_text
 from securegen.io.tables import read_table
@@ -79,7 +79,7 @@ def _refuse(inputs: Inputs) -> None:
 
 def set_up(
     work: Path, inputs: Inputs, sites: Sequence[LocalSite], log: Log, *, two_sites_learn_each_other: bool = False,
-    openings: str = STRICT, consent_openings: bool = False,
+    openings: str = STRICT, few_missing: str = WITHHOLD, consent_openings: bool = False,
 ) -> Study:  # fmt: skip
     """Make keys, the study file and the private folders below `work`, and let every site accept."""
     _refuse(inputs)
@@ -111,7 +111,7 @@ def set_up(
         phenotypes=traits, covariates=covariates, model=inputs.model, missing=inputs.missing, bits=inputs.bits,
         site_indicators=False, components=0, qc=inputs.qc, minimum_cohort=1,
         two_sites_learn_each_other=two_sites_learn_each_other, variants=len(common), variants_digest=common.digest(),
-        loadings_digest="", dosage_grid=grid, openings=openings, consent_openings=consent_openings,
+        loadings_digest="", dosage_grid=grid, openings=openings, few_missing=few_missing, consent_openings=consent_openings,
         common_samples=openings != ALL if inputs.common_samples is None else inputs.common_samples,
     )  # fmt: skip
     study = studyfile.write_study(shared, study, coordinator)

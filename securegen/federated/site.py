@@ -226,7 +226,7 @@ def _tables(
     def sums(tally: Withheld | None = None) -> Iterator[OpenedSums]:
         return federated_sums(
             secure, reader, design, name="variants", level=study.openings, fewest=study.fewest_people,
-            complete=study.missing == "complete", withheld=tally,
+            few_missing=study.few_missing, complete=study.missing == "complete", withheld=tally,
         )  # fmt: skip
 
     grid, variants = reader.dosage_grid, reader.variants

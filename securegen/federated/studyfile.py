@@ -18,7 +18,7 @@ from typing import Any
 from securegen import check
 from securegen.errors import ArtefactError, DesignError, PolicyError, StorageError, UsageError
 from securegen.federated.identity import Identity, check_name, fingerprint, sha256, verifies
-from securegen.governance.openings import ALL, FEWEST, LEVELS, STRICT, what_can_be_read
+from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, STRICT, WITHHOLD, what_can_be_read
 from securegen.io.dosages import check_grid
 from securegen.io.output import FOR_OTHERS, write_json, write_text
 from securegen.io.schema import Refused, boolean, hex_bytes, hex_text, integer, list_of, one_of, record, text
@@ -60,6 +60,7 @@ class Study:
 
     commit: sites commit to each message of a sum before any shows one; openings: what may be opened, strict, consortium or
     all (governance.openings); common_samples: everybody analysed has every phenotype; fewest_people: k of the rules;
+    few_missing: variants whose call few people of a site lack are withheld, or filled with rounded numbers;
     consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; notes: signed text of NOTES.
     """
 
@@ -86,6 +87,7 @@ class Study:
     openings: str = STRICT
     common_samples: bool = True
     fewest_people: int = FEWEST
+    few_missing: str = WITHHOLD
     consent_openings: bool = False
     notes: tuple[tuple[str, str], ...] = ()
 
@@ -117,6 +119,8 @@ class Study:
             raise UsageError("the minimum cohort and the number of variants must be positive")
         if self.openings not in LEVELS:
             raise UsageError(f"--openings {self.openings}: one of {', '.join(LEVELS)}")
+        if self.few_missing not in FEW_MISSING:
+            raise UsageError(f"--few-missing {self.few_missing}: one of {', '.join(FEW_MISSING)}")
         if self.fewest_people < FEWEST:
             raise UsageError(f"a study's rules speak of at least {FEWEST} people, not {self.fewest_people}")
         check_grid(self.dosage_grid)
@@ -178,7 +182,7 @@ def render(study: Study, opened: list[str]) -> str:
         "site_indicators": study.site_indicators, "components": study.components, "qc": study.qc,
         "minimum_cohort": study.minimum_cohort, "two_sites_learn_each_other": study.two_sites_learn_each_other,
         "dosage_grid": study.dosage_grid, "commit": study.commit, "openings": study.openings,
-        "common_samples": study.common_samples, "fewest_people": study.fewest_people,
+        "common_samples": study.common_samples, "fewest_people": study.fewest_people, "few_missing": study.few_missing,
         "consent_openings": study.consent_openings, "opened": opened, **dict(study.notes),
     }  # fmt: skip
     out = [
@@ -206,6 +210,7 @@ _FILE = record(
     bits=integer(0, 64), covariates=list_of(_WORD, 0, 10_000), site_indicators=boolean, components=integer(0, 1000),
     qc=boolean, minimum_cohort=integer(0, 1 << 32), two_sites_learn_each_other=boolean, dosage_grid=integer(0, 1 << 32),
     commit=boolean, openings=one_of(*LEVELS), common_samples=boolean, fewest_people=integer(FEWEST, 1 << 20),
+    few_missing=one_of(*FEW_MISSING),
     consent_openings=boolean, opened=list_of(text(1000), 0, 1000), coordinator=_COORDINATOR,
     variants=record(file=one_of(VARIANTS), count=integer(0, 1 << 40), sha256=hex_text(32)),
     site=list_of(_SITE, 1, MOST_SITES),
@@ -228,7 +233,7 @@ def parse(content: str, where: str) -> Study:
             raise ArtefactError(f"{where} is not a study file: a fingerprint in it is not that of its key")
     same = ("name", "study_id", "missing", "site_indicators", "components", "qc", "minimum_cohort",
             "two_sites_learn_each_other", "dosage_grid", "commit", "openings", "common_samples", "fewest_people",
-            "consent_openings")  # fmt: skip
+            "few_missing", "consent_openings")  # fmt: skip
     return Study(
         digest=sha256(b"securegen study", content.encode()),
         sites=tuple(Site(s["name"], s["verify_key"]) for s in value["site"]),

@@ -24,11 +24,13 @@ READ = 512  # variants read at a time
 
 @dataclass
 class Withheld:
-    """variants: all; few: those a site withholds; rounded: those whose missing calls are filled with rounded numbers;
-    imputed: those that complete cases would single people out of."""
+    """variants: all; few: those a site withholds; missing: those whose call few people of a site lack, withheld too;
+    rounded: those of them that are filled with rounded numbers instead; imputed: those that complete cases would single
+    people out of."""
 
     variants: int = 0
     few: int = 0
+    missing: int = 0
     rounded: int = 0
     imputed: int = 0
 
@@ -39,9 +41,15 @@ class Withheld:
             out.append(
                 f"{self.few} of {self.variants} variants are withheld (FEW_CARRIERS): few people stand out in them"
             )
+        if self.missing:
+            out.append(
+                f"{self.missing} more are withheld because few people of a site lack the call: impute the genotypes, or "
+                "--few-missing round shows them, T off by some 1e-5"
+            )
         if self.rounded:
-            out.append(f"{self.rounded} variants lack calls of few people: those are filled with whole numbers, far below "
-                       "the rounding of the columns")  # fmt: skip
+            out.append(
+                f"{self.rounded} variants lack calls of few people: those are filled with whole numbers, T off by some 1e-5"
+            )
         if self.imputed:
             out.append(
                 f"WARNING: {self.imputed} variants lack calls of few people: not complete cases but missing = mean"
@@ -118,6 +126,7 @@ class SiteSums:
     people: dict[int, int]  # pooled, by indicator
     own_people: dict[int, int]
     norms: list[int]  # pooled Σx² of each column
+    rounds: bool  # rows with missing calls of few people are shown
     withheld: Withheld = field(default_factory=Withheld)
 
     @property
@@ -191,8 +200,8 @@ class SiteSums:
             cases = int(self.values[:, j].sum())
             major = opened.dosage[i] > self.reader.dosage_grid * opened.called[i]
             out.append(np.where(major, self.top * (cases - m[:, j]) - g[:, j], g[:, j]))
-        for j, _ in self.sets.counted:
-            out += [m[:, j], g[:, j]]
+        for j, i in self.sets.counted:  # of few people without a call it would say who is a case
+            out += [np.where(opened.exact(i), v[:, j], 0) for v in (m, g)]
         return np.stack(out, axis=1) if out else np.zeros((len(g), 0), np.int64)
 
     def _rounded(self, opened: OpenedCounts, start: int, stop: int) -> np.ndarray:

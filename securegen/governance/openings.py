@@ -16,6 +16,7 @@ from scipy.linalg import qr
 from securegen.model import IntArray
 
 STRICT, CONSORTIUM, ALL = LEVELS = ("strict", "consortium", "all")
+WITHHOLD, ROUND = FEW_MISSING = ("withhold", "round")  # a variant whose call few people of a site lack
 FEWEST = 10  # people: k of the rules
 LEVERAGE, CONSENTED = 0.25, 0.5  # the largest that a person may have in the span of what was opened; with consent
 WINDOW = 500  # variants before a row in which it is compared

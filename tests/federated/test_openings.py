@@ -62,7 +62,7 @@ class Run:
             blocks = list(
                 federated_sums(
                     secure, own, design, name="variants", level=study.openings, fewest=study.fewest_people,
-                    complete=study.missing == "complete", withheld=withheld,
+                    few_missing=study.few_missing, complete=study.missing == "complete", withheld=withheld,
                 )
             )  # fmt: skip
             return design, blocks, withheld
@@ -127,7 +127,8 @@ def test_missing_calls_of_the_shipped_example(example, tmp_path):
     # the one integer of each column still tells it modulo n
     free = Run(reader, traits, study_of([("QT", "quantitative")], openings="all"), tmp_path / "all")
     assert covariates_read(example, free) > 200
-    bound = Run(reader, traits, study_of([("QT", "quantitative")], common_samples=True), tmp_path / "strict")
+    asked = study_of([("QT", "quantitative")], common_samples=True, few_missing="round")
+    bound = Run(reader, traits, asked, tmp_path / "strict")
     assert covariates_read(example, bound) <= 2, "by chance"
     assert bound.withheld.rounded > 1000 and 0 < bound.withheld.few < 1500
     # statistics within the promise, the same where calls are complete, and none where withheld
@@ -139,6 +140,12 @@ def test_missing_calls_of_the_shipped_example(example, tmp_path):
     assert (np.abs(got["T_STAT"] - truth["T_STAT"]) <= 1e-4 * (1 + truth["T_STAT"] ** 2 / df))[both].all()
     whole = kept & ~(missing & (design.columns.values[:, 0] == 1)).any(axis=1)
     assert all(got[n][whole].tolist() == truth[n][whole].tolist() for n in ("BETA", "SE", "P", "A1_FREQ"))
+    # by default these rows are withheld, and the others are the plain engine's to the last bit
+    strict = Run(reader, traits, study_of([("QT", "quantitative")], common_samples=True), tmp_path / "default")
+    (table,) = strict.tables()
+    shown = table["ERRCODE"] != "FEW_CARRIERS"
+    assert (shown == whole).all() and shown.sum() > 1500 and strict.withheld.missing == (kept & ~whole).sum()
+    assert all(table[n][shown].tolist() == truth[n][shown].tolist() for n in ("BETA", "SE", "P", "A1_FREQ"))
     (same,) = free.tables()
     assert same["P"].tobytes() == truth["P"].tobytes() and same["BETA"].tobytes() == truth["BETA"].tobytes()
 
@@ -277,6 +284,7 @@ def test_trend_over_few_missing_calls_is_withheld(tmp_path):
     few = np.any([(0 < c) & (c < 10) for c in (missing[:, i::3].sum(1) for i in range(3))], axis=0)
     assert few.sum() > 30 and (table["ERRCODE"] == "FEW_CARRIERS").tolist() == few.tolist()
     assert np.isnan(table["CASE_CT"][few]).all() and (table["CASE_CT"][~few] == 144).all()
+    assert not run.of("columns")[few[run.of("flags")[:, 0] == 0]].any(), "nor is who of them is a case opened"
 
 
 def test_complete_cases_of_few_missing_calls_are_imputed(tmp_path):
