@@ -74,7 +74,7 @@ def main() -> None:
             sites = [rehearsal.LocalSite(f"site{i + 1}", GenotypeFiles(bfile), None) for i, bfile in enumerate(bfiles)]
         else:
             sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, options.sites)
-        study = rehearsal.set_up(work, inputs, sites, print)
+        study = rehearsal.set_up(work, inputs, sites, print, openings="all")
         rehearsal.run_sites([rehearsal.site_command(work, inputs, s, Filters()) for s in sites])
         records = rehearsal.results(work, sites)
         print(f"\n{'messages of every site to all':<90} {'steps':>6} {'messages':>9} {'MB':>8}")

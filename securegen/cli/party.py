@@ -17,6 +17,7 @@ from securegen.cli.site import signing_key, take_part
 from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises, summary_json
 from securegen.cli.table_form import TableForm, convert, form_from, format_options
 from securegen.errors import UsageError
+from securegen.governance.openings import LEVELS, STRICT
 from securegen.mpc.parties import Parties, read_parties
 from securegen.provenance import RunLog
 from securegen.score_release import DIGITS
@@ -81,6 +82,13 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 )
 @click.option("--threshold", type=float, default=5e-8, show_default=True, metavar="P", help="p-value of a hit.")
 @click.option("--consent-aggregates", is_flag=True, help="We agree to open all sums.")
+@click.option(
+    "--openings",
+    type=click.Choice(LEVELS),
+    default=STRICT,
+    show_default=True,
+    help="What these sums may show of few people (--role genotypes); sites: as study.toml says.",
+)
 @click.option("--study", metavar="FOLDER", help="Folder with study.toml and this site's acceptance (--role site).")
 @click.option("--score", multiple=True, metavar="FILE [i j k]", help="Our scoring files (--role model).")
 @click.option("--score-col-nums", "columns", multiple=True, callback=numbers, metavar="i,j,k", help="The same numbers.")
@@ -93,7 +101,7 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @rehearses
 @writes("{out}.<PHENO>.<TEST> or {out}.sscore, of the party that learns the result", "{out}.log", "{out}.run.json")
 def command(config, role, name, keys, state, cohort, masked, column_limit, reveal, threshold, consent_aggregates,
-            study, score, columns, allow, reply_limit, digits, passphrase_file, out, threads, memory, quiet,
+            openings, study, score, columns, allow, reply_limit, digits, passphrase_file, out, threads, memory, quiet,
             **options) -> None:  # fmt: skip
     """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
     from securegen.mpc.certs import Identity
@@ -131,7 +139,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     log = CommandLog(out, f"party {me}", quiet=quiet, party=me)
     task = Task(
         inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
-        reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, column_limit=column_limit,
+        reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, openings=openings, column_limit=column_limit,
         masked=Path(masked) if masked else None,
         digits=form.digits, threads=threads or os.cpu_count() or 1,
         score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),

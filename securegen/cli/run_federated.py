@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from securegen import align
 from securegen.cli.summary import print_end, print_summaries, promises, summary_of
 from securegen.cli.table_form import TableForm, convert, covariates_of
+from securegen.errors import PolicyError, SecuregenError
 from securegen.federated import rehearsal
+from securegen.federated.variant_sums import Withheld
 from securegen.io.output import copy_file
 from securegen.local import folders
 from securegen.provenance import RunLog
@@ -19,7 +22,7 @@ SITES = 3
 
 def run_federated(
     members: Sequence[Inputs], sites: int | None, out: str, form: TableForm, log: RunLog, filters: Filters, *,
-    keep_files: bool, two_sites_learn_each_other: bool,
+    keep_files: bool, two_sites_learn_each_other: bool, openings: str, few_missing: str, consent_openings: bool,
 ) -> list[Summary]:  # fmt: skip
     """Deal one cohort to sites, or take a cohort a site, and let them run the study through a shared folder."""
     inputs = members[0]
@@ -30,14 +33,25 @@ def run_federated(
             else:
                 local = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, sites or SITES)
             study = rehearsal.set_up(
-                work, inputs, local, log, two_sites_learn_each_other=two_sites_learn_each_other
+                work, inputs, local, log, two_sites_learn_each_other=two_sites_learn_each_other, openings=openings,
+                few_missing=few_missing, consent_openings=consent_openings,
             )  # fmt: skip
             log(f"{len(local)} sites, {study.variants} variants, every two sites with a key of their own")
         with log.stage("gwas"):
-            rehearsal.run_sites(
-                [[*rehearsal.site_command(work, inputs, m, filters), "--digits", str(form.digits)] for m in local]
-            )
+            try:
+                rehearsal.run_sites(
+                    [[*rehearsal.site_command(work, inputs, m, filters), "--digits", str(form.digits)] for m in local]
+                )
+            except SecuregenError as error:
+                if error.exit_code != PolicyError.exit_code:
+                    raise
+                for line in rehearsal.refusals(work, local):
+                    log(line)
+                log("larger sites or fewer columns pass; --openings all is for rehearsals on one owner's data")
+                raise
         records = rehearsal.results(work, local)
+        log(align.covariate_line(records[0]["covariate_names"]))
+        log(f"{records[0]['samples']} of {sum(r['samples_stored'] for r in records)} people are analysed")
         tables = []
         for s in records[0]["summaries"]:
             path = out + s["path"].removeprefix(str(work / local[0].name / "result"))
@@ -45,6 +59,8 @@ def run_federated(
             tables.append(summary_of(s, path))
         convert(tables, out, form, log, covariates=covariates_of(inputs))
         print_summaries(tables, log, filters)
+        for line in Withheld(**records[0]["opened"]["withheld"]).lines():
+            log(line)
         said, there = records[0]["receipt"], {s["path"] for s in records[0]["summaries"]}
         receipt = said | {"released": [*(r for r in said["released"] if r not in there), *(t.path for t in tables)]}
         own = ("parameters", "samples", "variants", "covariates", "covariate_names", "phenotypes", "missing",

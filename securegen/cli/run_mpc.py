@@ -13,6 +13,7 @@ from securegen.cli import options as opt
 from securegen.cli.summary import print_end, print_summaries, promises, summary_of
 from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.errors import UsageError
+from securegen.governance.openings import STRICT
 from securegen.io.output import copy_file
 from securegen.io.strict_json import read_json
 from securegen.local.folders import PARTIES, working_folder
@@ -44,6 +45,7 @@ class Choices:
     threshold: float | None = None
     consent_aggregates: bool = False
     threads: int = 1
+    openings: str = STRICT
 
     @property
     def opened(self) -> str | None:
@@ -126,6 +128,8 @@ def _owner_calls(inputs: Inputs, choices: Choices, split: str, limit: int) -> di
     }
     for call in calls.values():
         call += agreed
+    if split == VERTICAL and choices.reveal == AGGREGATES:
+        calls["genotypes"] += ["--openings", choices.openings]
     for name, role in ROLES[split].items():
         if role == "server":
             calls[name] = ["party", "--role", "server"]

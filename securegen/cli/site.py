@@ -13,6 +13,7 @@ from securegen.cli.command import Group, common_options, report, writes
 from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises, summary_json
 from securegen.cli.table_form import TableForm, convert, form_from, table_options
+from securegen.errors import PolicyError
 from securegen.stats.qc import Filters
 from securegen.study import Inputs
 
@@ -112,9 +113,13 @@ def take_part(
 
     key = signing_key(state, passphrase_file)
     with log.stage("gwas"):
-        result = run_site(
-            folder, state, key, inputs, out, digits=form.digits, filters=filters, log=log, **more
-        )  # fmt: skip
+        try:
+            result = run_site(
+                folder, state, key, inputs, out, digits=form.digits, filters=filters, log=log, **more
+            )  # fmt: skip
+        except PolicyError:
+            log.save_lines()  # names the rule that refused
+            raise
     written = [t.path for t in result.tables]
     convert(result.tables, out, form, log)
     renamed = dict(zip(written, (t.path for t in result.tables), strict=True))
@@ -124,7 +129,9 @@ def take_part(
     tests = [a for a in result.design.analyses if a.test != "qc"]
     log.write(
         engine="federated", study=result.study.digest, site=result.site, bytes={"sent": {result.site: result.bytes}},
-        parameters={"bits": max(a.model.bits for a in tests), "commit": result.study.commit},
+        parameters={"bits": max(a.model.bits for a in tests), "commit": result.study.commit,
+                    "openings": result.study.openings, "common_samples": result.study.common_samples,
+                    "consent_openings": result.study.consent_openings, "few_missing": result.study.few_missing},
         samples=max(a.model.samples for a in tests), samples_stored=len(result.design.columns.values),
         variants=result.study.variants, **covariate_facts(a.model for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),

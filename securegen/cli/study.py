@@ -12,6 +12,7 @@ from securegen.cli import options as opt
 from securegen.cli.command import Group, common_options, json_option, report, writes
 from securegen.errors import PolicyError, UsageError
 from securegen.federated.studyfile import KINDS, MODELS
+from securegen.governance.openings import ALL, STRICT
 
 
 @click.group(cls=Group)
@@ -60,6 +61,15 @@ def _pairs(values: tuple[str, ...], what: str) -> list[tuple[str, str]]:
 )
 @click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
 @click.option("--commit", is_flag=True, help="Sites commit to each sum before any shows it: one exchange more a sum.")
+@opt.opening_options
+@click.option(
+    "--common-samples/--own-samples",
+    default=None,
+    help="Every phenotype in the people who have all of them, or in all who have it [common, own with --openings all].",
+)
+@click.option(
+    "--fewest-people", type=click.IntRange(10), default=10, show_default=True, help="Fewest people who may stand out."
+)
 @click.option("--purpose", help="Text for study.toml: what the study is for.")
 @click.option("--controller", help="Text for study.toml: who answers for the data.")
 @click.option("--contact", help="Text for study.toml: whom to ask.")
@@ -68,7 +78,8 @@ def _pairs(values: tuple[str, ...], what: str) -> list[tuple[str, str]]:
 @common_options
 @writes("{folder}/study.toml", "{folder}/study.sig", "{folder}/variants.tsv", makes=["folder", "key"])
 def init(folder, key, name, sites, lists, traits, covariates, model, missing, bits, dosage_grid, site_indicators, loadings,
-         components, qc, minimum_cohort, two_sites_learn_each_other, commit, passphrase_file, **notes) -> None:  # fmt: skip
+         components, qc, minimum_cohort, two_sites_learn_each_other, commit, openings, few_missing, consent_openings,
+         common_samples, fewest_people, passphrase_file, **notes) -> None:  # fmt: skip
     """Write study.toml, its signature and the variant list into the shared folder."""
     from securegen.federated import identity, studyfile, variants
     from securegen.io.output import atomic
@@ -92,6 +103,8 @@ def init(folder, key, name, sites, lists, traits, covariates, model, missing, bi
             tuple(studyfile.TraitColumn(*pair) for pair in kinds), tuple(covariates), model, missing, bits, site_indicators,
             components, qc, minimum_cohort, two_sites_learn_each_other, len(common), common.digest(),
             hashlib.sha256(raw).hexdigest() if loadings else "", dosage_grid, commit,
+            openings or STRICT, (openings != ALL) if common_samples is None else common_samples, fewest_people,
+            few_missing, consent_openings,
             tuple((name, notes[name]) for name in studyfile.NOTES if notes[name] is not None),
         ),
         coordinator,
@@ -125,6 +138,9 @@ def _terms(study) -> list[str]:
         + (", one for each site but the first" if study.site_indicators else ""),
         f"  {study.variants} variants, missing calls: {study.missing}, no site below {study.minimum_cohort} people",
     ]  # fmt: skip
+    common = "the people who have every phenotype" if study.common_samples else "each phenotype in its own people"
+    lines.append(f"  openings: {study.openings}, no fewer than {study.fewest_people} people stand out; {common}"
+                 + (", with consent to more" if study.consent_openings else ""))  # fmt: skip
     lines += [f"  opened to every site: {line}" for line in opened_by(study)]
     if len(study.sites) == 2:
         lines.append("  two sites: each can compute the other's sums exactly")

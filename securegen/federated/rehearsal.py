@@ -21,6 +21,8 @@ from securegen.federated import hub, identity, studyfile
 from securegen.federated.message_folder import SUFFIX
 from securegen.federated.studyfile import CASE_CONTROL_01, CASE_CONTROL_12, QUANTITATIVE, Site, Study, TraitColumn
 from securegen.federated.variants import common_variants, write_variants
+from securegen.governance.guard import REFUSED
+from securegen.governance.openings import ALL, STRICT, WITHHOLD
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.output import write_text
 from securegen.io.tables import read_table
@@ -29,6 +31,7 @@ from securegen.model import GenotypeReader, Samples
 from securegen.stats.qc import Filters
 from securegen.study import Inputs, Log, open_genotypes
 
+LATE = 5  # seconds for the site that stopped the others to say why
 WAIT = 600  # seconds until a silent site is named
 
 
@@ -75,8 +78,9 @@ def _refuse(inputs: Inputs) -> None:
 
 
 def set_up(
-    work: Path, inputs: Inputs, sites: Sequence[LocalSite], log: Log, *, two_sites_learn_each_other: bool = False
-) -> Study:
+    work: Path, inputs: Inputs, sites: Sequence[LocalSite], log: Log, *, two_sites_learn_each_other: bool = False,
+    openings: str = STRICT, few_missing: str = WITHHOLD, consent_openings: bool = False,
+) -> Study:  # fmt: skip
     """Make keys, the study file and the private folders below `work`, and let every site accept."""
     _refuse(inputs)
     cohorts, lists, grid = [], [], 1
@@ -107,7 +111,8 @@ def set_up(
         phenotypes=traits, covariates=covariates, model=inputs.model, missing=inputs.missing, bits=inputs.bits,
         site_indicators=False, components=0, qc=inputs.qc, minimum_cohort=1,
         two_sites_learn_each_other=two_sites_learn_each_other, variants=len(common), variants_digest=common.digest(),
-        loadings_digest="", dosage_grid=grid,
+        loadings_digest="", dosage_grid=grid, openings=openings, few_missing=few_missing, consent_openings=consent_openings,
+        common_samples=openings != ALL if inputs.common_samples is None else inputs.common_samples,
     )  # fmt: skip
     study = studyfile.write_study(shared, study, coordinator)
     write_variants(shared / studyfile.VARIANTS, common)
@@ -139,6 +144,16 @@ def site_command(work: Path, inputs: Inputs, site: LocalSite, filters: Filters, 
 def run_sites(calls: Sequence[Sequence[str]]) -> None:
     """Run all sites side by side. Raises SecuregenError with the message and exit code of the first that fails."""
     run_together({f"site {i + 1}": call for i, call in enumerate(calls)})
+
+
+def refusals(work: Path, sites: Sequence[LocalSite]) -> list[str]:
+    """What the sites' logs say of rules that refused: each site's own secret, and here one owner's."""
+    found = []
+    for site in sites:
+        path = work / site.name / "result.log"
+        lines = path.read_text().splitlines() if path.is_file() else []
+        found += [f"{site.name}: {line[line.index(REFUSED) :]}" for line in lines if REFUSED in line]
+    return found
 
 
 def results(work: Path, sites: Sequence[LocalSite]) -> list[dict[str, Any]]:

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from securegen.design import Analysis, Design
-from securegen.errors import ArtefactError, PeerError, PolicyError, ProtocolError, SecuregenError, UsageError
+from securegen.design import Design
+from securegen.errors import ArtefactError, PeerError, PolicyError, ProtocolError, SecuregenError
+from securegen.federated.admission import admit, charge, guard_of_study
 from securegen.federated.association import federated_sums
 from securegen.federated.cohort import Planned, SiteTraits, federated_design, plan_analyses, read_traits
 from securegen.federated.hub import open_folder
@@ -32,10 +33,13 @@ from securegen.federated.rounds import OUT_OF_BOUNDS, SecureSum
 from securegen.federated.session import Session
 from securegen.federated.state import SiteState, open_state
 from securegen.federated.studyfile import LOADINGS, Study, opened_by
+from securegen.federated.variant_sums import Withheld
 from securegen.federated.variants import AlignedReader, align_reader, describe
+from securegen.governance.guard import guarded
+from securegen.governance.openings import what_can_be_read
 from securegen.governance.receipt import FULL_TABLE, Party, Receipt
 from securegen.io.strict_json import read_regular
-from securegen.model import Columns, Samples, Variants
+from securegen.model import OpenedSums, Samples, Variants
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, write_qc, write_tables
 from securegen.study import Inputs, Log, open_genotypes, silent
@@ -98,7 +102,9 @@ def run_site(
             own = _open_inputs(folder, study, variants, site, memory, inputs, log)
             commitment = _same_inputs(memory, inputs, own.reader.samples)
             with (connect or _in_folder)(board) as transport:
-                return _take_part(transport, board, site, identity, memory, own, commitment, out, digits, filters, log)
+                return _take_part(
+                    transport, board, site, identity, memory, state, own, commitment, out, digits, filters, log
+                )
         except PeerError:
             raise
         except SecuregenError as error:
@@ -132,25 +138,31 @@ def _open_inputs(
 
 
 def _take_part(
-    transport: Transport, board: MessageFolder, site: str, identity: Identity, memory: SiteState, own: _Own,
-    commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
+    transport: Transport, board: MessageFolder, site: str, identity: Identity, memory: SiteState, state: Path,
+    own: _Own, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
 ) -> SiteResult:  # fmt: skip
     study = board.study
     _everybody_accepts(transport, board)
     session = Session(transport, study, site, identity, memory)
+    samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
+    admit(study, own.planned, samples, state, guard)
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
     try:
-        design = federated_design(study, own.planned, own.traits, own.reader.samples, secure.total)
+        design = federated_design(study, own.planned, own.traits, samples, guarded(secure.total, guard))
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
-    tables, quality = _tables(study, design, secure, own.reader, out, digits, filters)
+    charge(study, design, max(a.model.samples for a in design.analyses), samples, state, guard)
+    withheld = Withheld()
+    tables, quality = _tables(study, design, secure, own.reader, out, digits, filters, withheld)
+    for line in withheld.lines():
+        log(line)
     forget_keys(memory)
     session.post(FINISHED, session.made(FINISHED, lambda: ({}, None)))
     transport.leave()
     opened = {
         "rounds": [{"name": n, "rows": rows, "numbers": rows * fields} for n, (rows, fields) in secure.opened.items()],
-        "field_bytes": secure.field_bytes, "row_bytes": secure.row_bytes,
+        "field_bytes": secure.field_bytes, "row_bytes": secure.row_bytes, "withheld": vars(withheld),
     }  # fmt: skip
     receipt = _receipt(study, [t.path for t in tables])
     return SiteResult(study, site, design, tables, quality, receipt, opened, session.sent_bytes)
@@ -209,36 +221,21 @@ def _tables(
     out: str,
     digits: int,
     filters: Filters | None,
+    withheld: Withheld,
 ) -> tuple[list[Summary], list[str]]:
+    def sums(tally: Withheld | None = None) -> Iterator[OpenedSums]:
+        return federated_sums(
+            secure, reader, design, name="variants", level=study.openings, fewest=study.fewest_people,
+            few_missing=study.few_missing, complete=study.missing == "complete", withheld=tally,
+        )  # fmt: skip
+
     grid, variants = reader.dosage_grid, reader.variants
-    if study.missing == "complete" and any(a.test == "linear" for a in design.analyses):
-        if filters and filters.active:
-            raise UsageError("the filters of quality control need missing = mean; filter the variants first")
-        tables = []
-        for number, a in enumerate(a for a in design.analyses if a.test != "qc"):
-            alone, columns = _alone(a, design.columns)
-            sums = federated_sums(secure, reader, columns, name=f"variants-{number}", pairs=a.test == "linear")
-            tables += write_tables(out, variants, sums, [alone], grid=grid, digits=digits)
-        return tables, []
-    blocks = federated_sums(secure, reader, design.columns, name="variants")
-    tables = write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
+    tables = write_tables(out, variants, sums(withheld), design.analyses, grid=grid, digits=digits, filters=filters)
     quality: list[str] = []
     if study.qc:
         qc = next(a for a in design.analyses if a.test == "qc")
-        again = federated_sums(secure, reader, design.columns, name="variants")
-        quality = write_qc(out, variants, again, qc, grid=grid, digits=digits)
+        quality = write_qc(out, variants, sums(), qc, grid=grid, digits=digits)
     return tables, quality
-
-
-def _alone(analysis: Analysis, columns: Columns) -> tuple[Analysis, Columns]:
-    """One analysis with its own columns, for sums of pairs."""
-    index = list(analysis.columns)
-    part = Columns(
-        tuple(columns.names[j] for j in index), np.ascontiguousarray(columns.values[:, index]),
-        tuple(columns.squared[j] for j in index),
-    )  # fmt: skip
-    squares = analysis.squares and (0,)
-    return Analysis(analysis.test, analysis.phenotype, tuple(range(len(index))), squares, analysis.model), part
 
 
 def _receipt(study: Study, tables: list[str]) -> Receipt:
@@ -248,7 +245,7 @@ def _receipt(study: Study, tables: list[str]) -> Receipt:
         for s in study.sites
     ]
     parties.append(Party("hub", "what carries the messages, no key", "who takes part, sizes and times"))
-    warnings = [FULL_TABLE]
+    warnings = [FULL_TABLE, *what_can_be_read(study.openings)]
     if len(study.sites) == 2:
         warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
     return Receipt(

@@ -18,6 +18,7 @@ from typing import Any
 from securegen import check
 from securegen.errors import ArtefactError, DesignError, PolicyError, StorageError, UsageError
 from securegen.federated.identity import Identity, check_name, fingerprint, sha256, verifies
+from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, STRICT, WITHHOLD, what_can_be_read
 from securegen.io.dosages import check_grid
 from securegen.io.output import FOR_OTHERS, write_json, write_text
 from securegen.io.schema import Refused, boolean, hex_bytes, hex_text, integer, list_of, one_of, record, text
@@ -57,7 +58,10 @@ class Study:
     Raises PolicyError for fewer than three sites (two need two_sites_learn_each_other), UsageError for anything that
     does not fit together, DesignError for a model that does not fit a phenotype.
 
-    commit: sites commit to each message of a sum before any shows one; notes: signed text of NOTES.
+    commit: sites commit to each message of a sum before any shows one; openings: what may be opened, strict, consortium or
+    all (governance.openings); common_samples: everybody analysed has every phenotype; fewest_people: k of the rules;
+    few_missing: variants whose call few people of a site lack are withheld, or filled with rounded numbers;
+    consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; notes: signed text of NOTES.
     """
 
     digest: str
@@ -80,6 +84,11 @@ class Study:
     loadings_digest: str
     dosage_grid: int = 1
     commit: bool = False
+    openings: str = STRICT
+    common_samples: bool = True
+    fewest_people: int = FEWEST
+    few_missing: str = WITHHOLD
+    consent_openings: bool = False
     notes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -108,6 +117,12 @@ class Study:
             raise UsageError("the score test needs --missing mean: its null model would differ for each variant")
         if self.minimum_cohort < 1 or self.variants < 1:
             raise UsageError("the minimum cohort and the number of variants must be positive")
+        if self.openings not in LEVELS:
+            raise UsageError(f"--openings {self.openings}: one of {', '.join(LEVELS)}")
+        if self.few_missing not in FEW_MISSING:
+            raise UsageError(f"--few-missing {self.few_missing}: one of {', '.join(FEW_MISSING)}")
+        if self.fewest_people < FEWEST:
+            raise UsageError(f"a study's rules speak of at least {FEWEST} people, not {self.fewest_people}")
         check_grid(self.dosage_grid)
         if self.components and not self.loadings_digest:
             raise UsageError("principal components need a file of loadings")
@@ -166,7 +181,9 @@ def render(study: Study, opened: list[str]) -> str:
         "missing": study.missing, "bits": study.bits or 0, "covariates": list(study.covariates),
         "site_indicators": study.site_indicators, "components": study.components, "qc": study.qc,
         "minimum_cohort": study.minimum_cohort, "two_sites_learn_each_other": study.two_sites_learn_each_other,
-        "dosage_grid": study.dosage_grid, "commit": study.commit, "opened": opened, **dict(study.notes),
+        "dosage_grid": study.dosage_grid, "commit": study.commit, "openings": study.openings,
+        "common_samples": study.common_samples, "fewest_people": study.fewest_people, "few_missing": study.few_missing,
+        "consent_openings": study.consent_openings, "opened": opened, **dict(study.notes),
     }  # fmt: skip
     out = [
         "# A federated study of securegen: see docs/federated.md. Changing a byte makes it another study.",
@@ -192,7 +209,9 @@ _FILE = record(
     format=one_of(FORMAT), name=text(1000), study_id=hex_text(16), model=one_of(BY_PHENOTYPE, *MODELS), missing=_WORD,
     bits=integer(0, 64), covariates=list_of(_WORD, 0, 10_000), site_indicators=boolean, components=integer(0, 1000),
     qc=boolean, minimum_cohort=integer(0, 1 << 32), two_sites_learn_each_other=boolean, dosage_grid=integer(0, 1 << 32),
-    commit=boolean, opened=list_of(text(1000), 0, 1000), coordinator=_COORDINATOR,
+    commit=boolean, openings=one_of(*LEVELS), common_samples=boolean, fewest_people=integer(FEWEST, 1 << 20),
+    few_missing=one_of(*FEW_MISSING),
+    consent_openings=boolean, opened=list_of(text(1000), 0, 1000), coordinator=_COORDINATOR,
     variants=record(file=one_of(VARIANTS), count=integer(0, 1 << 40), sha256=hex_text(32)),
     site=list_of(_SITE, 1, MOST_SITES),
     phenotype=list_of(record(name=_WORD, kind=_WORD), 0, 10_000),
@@ -213,7 +232,8 @@ def parse(content: str, where: str) -> Study:
         if who["fingerprint"] != fingerprint(who["verify_key"]):
             raise ArtefactError(f"{where} is not a study file: a fingerprint in it is not that of its key")
     same = ("name", "study_id", "missing", "site_indicators", "components", "qc", "minimum_cohort",
-            "two_sites_learn_each_other", "dosage_grid", "commit")  # fmt: skip
+            "two_sites_learn_each_other", "dosage_grid", "commit", "openings", "common_samples", "fewest_people",
+            "few_missing", "consent_openings")  # fmt: skip
     return Study(
         digest=sha256(b"securegen study", content.encode()),
         sites=tuple(Site(s["name"], s["verify_key"]) for s in value["site"]),
@@ -238,13 +258,19 @@ def opened_by(study: Study) -> list[str]:
         out += ["Σx and Σx² of every phenotype and covariate, and their products summed over everybody"]
     if "logistic" in tests:
         out += ["gradient and Hessian of each Newton step of the null model"]
-    out += ["for every variant Σg, Σg², Σ g × each column, missing calls"]
-    out += ["where calls are missing, the sums of each column over the people who miss the call"]
+    out += [
+        "for every variant Σg, Σg², the number of missing calls, and Σ g × each column with missing calls at the mean"
+    ]
     if study.qc:
         out += ["for every variant, counts over founders for frequencies, missingness and Hardy–Weinberg tests"]
     if study.missing == "complete":
-        out += ["where calls are missing, the products of columns over the people who miss the call"]
-    return out
+        out += [f"where {study.fewest_people} or more people of a site lack a call, or nobody, the products of columns "
+                "over those who do"]  # fmt: skip
+    if study.openings != ALL:
+        out += [
+            f"at how many sites fewer than {study.fewest_people} people would stand out in a variant: nothing else of it"
+        ]
+    return [*out, *what_can_be_read(study.openings)]
 
 
 def new_study_id() -> str:

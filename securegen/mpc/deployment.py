@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import ProtocolError, UsageError
+from securegen.governance.openings import STRICT
 from securegen.mpc import aggregates, association, dealer, projected_run, score_run
 from securegen.mpc.certs import Identity
 from securegen.mpc.gwas import ask_consent
@@ -60,7 +61,8 @@ class Task:
     inputs: its own files; out: prefix of what it writes; cohort and state: the name and file under which the owner's
     masks and limits are kept; reveal: what is opened of a vertical split (REVEALS); threshold: p-value of a hit;
     masked: where the phenotype owner of a vertical split keeps masked genotypes; score: for score runs; column_limit:
-    lifetime number of phenotype columns that the genotype owner answers (None: a hundredth of the samples).
+    lifetime number of phenotype columns that the genotype owner answers (None: a hundredth of the samples); openings: of
+    the genotype owner, what aggregates may show of few people.
     """
 
     inputs: Inputs
@@ -71,6 +73,7 @@ class Task:
     reveal: str = HITS
     threshold: float = GENOME_WIDE
     consent_aggregates: bool = False
+    openings: str = STRICT
     column_limit: int | None = None
     masked: Path | None = None
     digits: int = 17
@@ -185,6 +188,8 @@ def _vertical(session: Session, roles: Roles, task: Task, outcome: Outcome, read
     if task.reveal == AGGREGATES:
         run, terms = aggregates, {"consent_aggregates": task.consent_aggregates}
     if reader is not None:
+        if task.reveal == AGGREGATES:
+            terms |= {"level": task.openings, "log": log}
         run.genotype_run(
             session, roles, reader, cohort=task.cohort, state=task.state, column_limit=task.column_limit,
             threads=task.threads, **terms,

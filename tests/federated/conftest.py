@@ -95,7 +95,7 @@ def make_study(identities: dict[str, Identity], coordinator: Identity, **changes
         "phenotypes": (TraitColumn("QT", "quantitative"),), "covariates": (), "model": None, "missing": "mean",
         "bits": None, "site_indicators": False, "components": 0, "qc": False, "minimum_cohort": 1,
         "two_sites_learn_each_other": False, "variants": 1, "variants_digest": variant_list(1).digest(),
-        "loadings_digest": "",
+        "loadings_digest": "", "openings": "all", "common_samples": False,
     }  # fmt: skip
     return Study(**(values | changes))
 

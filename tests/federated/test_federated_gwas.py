@@ -25,6 +25,7 @@ from securegen.federated.projection import project, read_loadings
 from securegen.federated.site import run_site
 from securegen.federated.variants import write_variants
 from securegen.io.genotypes import GenotypeFiles
+from securegen.local import processes
 from securegen.stats.qc import Filters
 from securegen.study import Inputs, open_genotypes
 
@@ -42,7 +43,7 @@ def plain_text(folder: Path, bfile: str, **options) -> dict[str, bytes]:
 def prepare(work: Path, cohort, **options):
     inputs = Inputs(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, **options)
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
-    return inputs, sites, rehearsal.set_up(work, inputs, sites, print)
+    return inputs, sites, rehearsal.set_up(work, inputs, sites, print, openings="all")
 
 
 def federated_text(work: Path, inputs: Inputs, sites) -> dict[str, bytes]:
@@ -64,7 +65,7 @@ def test_a_fileset_a_site_and_complete_cases_by_the_command_line(tmp_path, cohor
     filesets = [word for part in parts for word in ("--bfile", part)]
     run(
         "run-local", "gwas", "--engine", "federated", *filesets, "--pheno", cohort.pheno, "--pheno-name", "QT",
-        "--covar", cohort.covar, "--missing", "complete", "--out", tmp_path / "out",
+        "--covar", cohort.covar, "--missing", "complete", "--openings", "all", "--out", tmp_path / "out",
     )  # fmt: skip
     options = {"pheno": cohort.pheno, "covar": cohort.covar, "pheno_name": ("QT",), "missing": "complete"}
     assert (tmp_path / "out.QT.glm.linear").read_bytes() == plain_text(tmp_path, cohort.bfile, **options)["QT"]
@@ -108,7 +109,7 @@ def test_counts_of_cases_and_controls_are_pooled(tmp_path, cohort, model):
 def test_a_killed_site_resumes(tmp_path, cohort):
     inputs, sites, _ = prepare(tmp_path, cohort, pheno_name=("QT",))
     calls = [rehearsal.site_command(tmp_path, inputs, s, Filters(), wait=60) for s in sites]
-    running = [rehearsal.start(call) for call in calls]
+    running = [processes.start(call) for call in calls]
     try:
         deadline = time.monotonic() + 60
         while not (tmp_path / "shared" / "site2" / "design-0003.msg").is_file():
@@ -117,7 +118,7 @@ def test_a_killed_site_resumes(tmp_path, cohort):
         running[1].kill()
         running[1].communicate()
         assert not (tmp_path / "shared" / "site2" / "finished.msg").is_file()
-        running[1] = rehearsal.start(calls[1])
+        running[1] = processes.start(calls[1])
         assert [p.communicate(timeout=60)[1] for p in running] == ["", "", ""]
     finally:
         for process in running:
@@ -177,7 +178,7 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
         lists += ["--variants", tmp_path / f"{name}.tsv"]
     made = run(
         "study", "init", "--dir", shared, "--key", tmp_path / "coordinator.secret", *members, *lists,
-        "--phenotype", "QT=quantitative", "--covariate", "AGE", "--covariate", "SEX", "--qc",
+        "--phenotype", "QT=quantitative", "--covariate", "AGE", "--covariate", "SEX", "--qc", "--openings", "all",
     )  # fmt: skip
     assert "3 sites, 80 variants" in made and "for every variant Σg, Σg²" in made
     marks = dict(re.findall(r"(?:site )?(\w+) ((?:[0-9a-f]{4}-){7}[0-9a-f]{4})", made))
@@ -281,7 +282,7 @@ def test_two_sites_and_commitments_write_the_same_tables(tmp_path, cohort):
     inputs = Inputs(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",))
     expected = plain_text(tmp_path, cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",))
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 2)
-    rehearsal.set_up(tmp_path / "two", inputs, sites, print, two_sites_learn_each_other=True)
+    rehearsal.set_up(tmp_path / "two", inputs, sites, print, two_sites_learn_each_other=True, openings="all")
     done = take_turns(tmp_path / "two", inputs, sites)
     assert (tmp_path / "two" / "site2" / "result.QT.glm.linear").read_bytes() == expected["QT"]
     assert any("two sites" in w for w in done["site1"].receipt.warnings)
@@ -392,7 +393,7 @@ def test_against_float64_references(tmp_path):
     names = {p.name.split(".")[-2]: p for p in GOLD.glob("*.tsv")}
     inputs = Inputs(str(tmp_path / "c"), pheno=str(names["pheno"]), covar=str(names["covar"]), pheno_name=("QT", "CC"))
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
-    rehearsal.set_up(tmp_path, inputs, sites, print)
+    rehearsal.set_up(tmp_path, inputs, sites, print, openings="all")
     text = federated_text(tmp_path, inputs, sites)
     (tmp_path / "qt.tsv").write_bytes(text["QT"])
     (tmp_path / "cc.tsv").write_bytes(text["CC"])

@@ -98,7 +98,9 @@ def over_tls(work: Path, inputs, *, timeout=20.0, sites=None):
     """
     local = work / "local"
     if not (work / "shared").exists():
-        rehearsal.set_up(work, inputs, rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3), lambda line: None)
+        rehearsal.set_up(
+            work, inputs, rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3), lambda line: None, openings="all"
+        )
         local_study(local, dict.fromkeys(("site1", "site2", "site3"), "site"), timeout=timeout)
     parties = read_parties(local / "parties.toml")
     out = {}

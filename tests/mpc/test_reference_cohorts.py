@@ -54,7 +54,14 @@ def test_two_parties_write_the_plain_tables(study, cohort):
     roles = vertical.Roles("gen", "phe", "deal")
     programs = {
         "gen": lambda s: genotype_run(
-            s, roles, reader, cohort="c", state=OwnerState(folder / "g"), consent_aggregates=True, column_limit=1000
+            s,
+            roles,
+            reader,
+            cohort="c",
+            state=OwnerState(folder / "g"),
+            consent_aggregates=True,
+            column_limit=1000,
+            level="all",
         ),
         "phe": lambda s: phenotype_run(
             s, roles, inputs, str(folder / "vertical"), state=OwnerState(folder / "p"), consent_aggregates=True

@@ -81,7 +81,9 @@ def test_a_message_twice_and_one_too_many_are_named(tmp_path, monkeypatch):
 
 def test_parties_of_other_names_are_refused(tmp_path):
     local_study(tmp_path / "local", dict.fromkeys(("site1", "site2", "other"), "site"))
-    rehearsal.set_up(tmp_path, INPUTS, rehearsal.deal(rehearsal.open_genotypes(INPUTS), INPUTS.genotypes, 3), print)
+    rehearsal.set_up(
+        tmp_path, INPUTS, rehearsal.deal(rehearsal.open_genotypes(INPUTS), INPUTS.genotypes, 3), print, openings="all"
+    )
     out = over_tls(tmp_path, INPUTS, sites=("site1",))
     assert isinstance(out["site1"], UsageError) and "the names must be the same" in str(out["site1"])
 
@@ -89,7 +91,7 @@ def test_parties_of_other_names_are_refused(tmp_path):
 def test_by_the_command_line(tmp_path, plain):
     """party --role site, each site a process of its own."""
     sites = rehearsal.deal(rehearsal.open_genotypes(INPUTS), INPUTS.genotypes, 3)
-    rehearsal.set_up(tmp_path, replace(INPUTS, chr=("1",)), sites, print)
+    rehearsal.set_up(tmp_path, replace(INPUTS, chr=("1",)), sites, print, openings="all")
     local_study(tmp_path / "tls", dict.fromkeys(NAMES, "site"), timeout=60)
     calls = []
     for site in sites:
