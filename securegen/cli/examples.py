@@ -44,7 +44,7 @@ EXAMPLES = {
     "prs-step evaluate": "prs-step evaluate --cohort person.cohort --publickey person.publickey "
     "--model hidden.encmodel --challenge evaluator.challenge --out evaluator",
     "prs-step withdraw": f"prs-step withdraw --private unwanted.private {LEDGER} --out unwanted",
-    "prs-step offer": "prs-step offer --request mine.request --challenge hospital.challenge "
+    "prs-step offer": "prs-step offer --request mine.request --challenge hospital.challenge --client hospital "
     f"{SCORE} {LEDGER} {PASS} --out vendor",
     "prs-step blind": f"prs-step blind --offer vendor.offer --challenge hospital.challenge {PATIENTS} --out hospital",
     "prs-step answer": "prs-step answer --blinded hospital.blinded --private vendor.private "
