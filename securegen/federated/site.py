@@ -245,7 +245,7 @@ def _receipt(study: Study, tables: list[str]) -> Receipt:
         for s in study.sites
     ]
     parties.append(Party("hub", "what carries the messages, no key", "who takes part, sizes and times"))
-    warnings = [FULL_TABLE, *what_can_be_read(study.openings)]
+    warnings = [FULL_TABLE, *what_can_be_read(study.openings, study.few_missing)]
     if len(study.sites) == 2:
         warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
     return Receipt(

@@ -25,19 +25,25 @@ SITE_SHARE, POOLED_SHARE = 0.16, 0.10  # columns a person's genotypes may be sum
 RANK = 1e-11  # smallest part of a column outside the span of others that is not float64's rounding
 
 
-def what_can_be_read(level: str) -> list[str]:
+def what_can_be_read(level: str, few_missing: str = WITHHOLD) -> list[str]:
     """What whoever sees the opened sums can read of single people, in words, for terms and receipts."""
+    read = []
+    if few_missing == ROUND and level != ALL:
+        read.append(
+            "NOT HELD APART: the few people who lack a call; covariates of few values, such as sex, and whole years of age "
+            "can be read from the sums in which theirs is filled"
+        )
     if level == CONSORTIUM:
-        return [
+        read.append(
             "NOT HELD APART: variants that few people tell apart; their difference is those people's covariates and "
             "phenotype, at every such pair (288 of 3,000 people in 5 Mb of sequence, 8 on an array)"
-        ]
+        )
     if level == ALL:
         return [
             "NO RULE HOLDS: single people's genotypes, covariates and phenotypes can be read from these sums; for rehearsals "
             "on one owner's data"
         ]
-    return []
+    return read
 
 
 def column_fault(x: np.ndarray, fewest: int = FEWEST) -> str | None:

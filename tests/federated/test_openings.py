@@ -69,6 +69,7 @@ class Run:
 
         out, self.opened = at_every_site(SITES, part, alter)
         self.design, self.blocks, self.withheld = out[0]
+        self.designs = [part[0] for part in out]
 
     def tables(self):
         parts = [[result_columns(a, b) for b in self.blocks] for a in self.design.analyses]
@@ -292,9 +293,8 @@ def test_complete_cases_of_few_missing_calls_are_imputed(tmp_path):
     dosage = np.where(reader.read(0, 120).missing, -1, reader.read(0, 120).dosage)
     dosage[7] = np.where(np.arange(360) < 60, -1, np.maximum(dosage[7], 0))
     reader = in_memory(dosage)
-    run = Run(
-        reader, traits_of(x, y[:, 0]), study_of(TWO[:1], missing="complete", common_samples=True), tmp_path
-    )  # fmt: skip
+    study = study_of(TWO[:1], missing="complete", common_samples=True, few_missing="round")
+    run = Run(reader, traits_of(x, y[:, 0]), study, tmp_path)
     (table,) = run.tables()
     assert table["OBS_CT"][7] == 300
     some = (dosage < 0).any(axis=1) & (table["ERRCODE"] != "FEW_CARRIERS")
