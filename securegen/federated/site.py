@@ -149,7 +149,7 @@ def _take_part(
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
     try:
-        design = federated_design(study, own.planned, own.traits, samples, guarded(secure.total, guard))
+        design = federated_design(study, own.planned, own.traits, samples, guarded(secure.total, guard), _salt(memory))
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
     charge(study, design, max(a.model.samples for a in design.analyses), samples, state, guard)
@@ -176,12 +176,17 @@ def _everybody_accepts(transport: Transport, board: MessageFolder) -> None:
             raise ProtocolError(f"site {name} has accepted another study")
 
 
+def _salt(memory: SiteState) -> bytes:
+    """32 secret bytes of this site for this study."""
+    return memory.once("salt", lambda: secrets.token_bytes(32))
+
+
 def _same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
     """This site's commitment to what it sums, the same at every start.
 
     Raises ArtefactError when files, people or software changed since it began: half the sums would be of other data.
     """
-    salt = memory.once("salt", lambda: secrets.token_bytes(32))
+    salt = _salt(memory)
     software = f"securegen {VERSION}, NumPy {np.__version__}, {platform.machine()}, {' '.join(platform.libc_ver())}"
     begun = memory.once("software", software.encode).decode()
     if begun != software:

@@ -133,10 +133,10 @@ class OpenedCounts:
 
 
 def hidden_weights(copies: np.ndarray, mean: np.ndarray, w: IntArray, fewest: int) -> tuple[np.ndarray, np.ndarray]:
-    """(V, n) or (1, n) weights w, and (V,) bool where some are averaged, whose Σ w (copies − mean)² does not single out few people. copies: (V, n), mean: (V, 1).
+    """(V, n) or (1, n) weights of which Σ w (copies − mean)² singles out no few people; (V,) bool, where some are averaged.
 
-    Near a mean of ½, 1 or 1½ copies two genotypes are as far from it, and beside Σ w the sum is that of the third one's
-    weights: if few people have that one, theirs are taken at the average. A deviating site can move the mean.
+    Near a mean of ½, 1 or 1½ copies two genotypes are equally far from it, and beside Σ w the sum tells the weights of the
+    third one: if few people have that, theirs are the average. A deviating site can move the mean. copies: (V, n), w: (n,).
     """
     out: np.ndarray = w[None, :].astype(np.float64)
     averaged = np.zeros(len(copies), bool)
@@ -144,7 +144,7 @@ def hidden_weights(copies: np.ndarray, mean: np.ndarray, w: IntArray, fewest: in
         alone = np.rint(copies) == third
         few = too_few(alone.sum(axis=1), fewest) & (np.abs(mean[:, 0] - between) < NEAR)
         if few.any():
-            out, averaged = np.where(alone & few[:, None], w.mean(), out), averaged | few
+            out, averaged = np.where(alone & few[:, None], w.sum() / len(w), out), averaged | few
     return out, averaged
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import StorageError
-from securegen.governance.openings import FEWEST, SITE_SHARE, set_fault
+from securegen.governance.openings import FEWEST, SITE_SHARE, set_fault, sets_fault
 from securegen.io.output import PRIVATE, PRIVATE_FOLDER, make_folder, write_text
 from securegen.io.schema import hex_text, integer, list_of, record, text
 from securegen.io.strict_json import parse_json, read_regular
@@ -74,7 +74,10 @@ class Entries:
             fault = set_fault(mine, _wide(known, len(mine)), fewest)
             if fault is not None:
                 return f"{fault} (the other: {what})"
-        return None
+        known = [_wide(members, len(mine)) for _, members in self.sets]
+        if len(known) < 2 or any((k == mine).all() for k in known):
+            return None
+        return sets_fault(np.column_stack([*known, mine]), fewest)
 
     def add_set(self, what: str, rows: np.ndarray, people: np.ndarray) -> None:
         """Enter a set that will be opened, once."""
@@ -110,18 +113,42 @@ class Entries:
         return None
 
     def site_fault(self, what: str, sites: Sequence[tuple[str, str]]) -> str | None:
-        """What is wrong with these sites, (name, key), beside those of other studies: one alone comes or goes."""
-        mine = {part for site in sites for part in site}
-        for other, members in self.studies:
-            pairs = [tuple(m.split(" ", 1)) for m in members]
-            theirs = {part for pair in pairs for part in pair}
-            gone = [p for p in pairs if not mine & set(p)]
-            come = [s for s in sites if not theirs & set(s)]
-            if other != what and len(gone) + len(come) == 1:
-                name = (gone + come)[0][0]
+        """What is wrong with these sites, (name, key), beside those of other studies: one alone comes or goes, or a site
+        that is in several of them has another's sums by a combination of their totals."""
+        names: list[set[str]] = []
+
+        def number(site: tuple[str, ...]) -> int:
+            """The same for the same name or the same key."""
+            for i, parts in enumerate(names):
+                if parts & set(site):
+                    parts.update(site)
+                    return i
+            names.append(set(site))
+            return len(names) - 1
+
+        mine = {number(site) for site in sites}
+        others = [
+            (other, {number(tuple(m.split(" ", 1))) for m in members})
+            for other, members in self.studies
+            if other != what
+        ]
+        called = {number(site): site[0] for site in sites}
+        for other, members in others:
+            if len(members ^ mine) == 1:
+                (one,) = members ^ mine
+                name = called.get(one) or min(names[one], key=len)
                 return (
                     f"the sites are those of study {other} but for {name}: the difference of two totals is its own sums"
                 )
+        known = [members for _, members in others if len(members) > 2]
+        if len(mine) < 3 or mine in known:
+            return None
+        for reader in sorted(mine):
+            seen = [members for members in known if reader in members]
+            new = _read_alone([*seen, mine], reader, len(names)) - _read_alone(seen, reader, len(names))
+            if new:
+                one, by = (min(names[i], key=len) for i in (min(new), reader))
+                return f"beside the totals of other studies, {by} reads the sums of {one} alone"
         return None
 
     def add_study(self, what: str, sites: Sequence[tuple[str, str]]) -> None:
@@ -136,6 +163,16 @@ class Entries:
             {"format": FORMAT, "people": list(self.people), "spent": self.spent, "charged": self.charged, "sets": sets,
              "studies": studies}
         )  # fmt: skip
+
+
+def _read_alone(studies: Sequence[set[int]], reader: int, sites: int) -> set[int]:
+    """Sites whose own sums are a combination of these studies' totals and the reader's sums."""
+    rows = np.zeros((len(studies) + 1, sites))
+    for row, members in zip(rows, studies, strict=False):
+        row[list(members)] = 1
+    rows[-1, reader] = 1
+    share = np.diag(np.linalg.pinv(rows) @ rows)
+    return {int(j) for j in np.flatnonzero(share > 1 - 1e-9)} - {reader}
 
 
 def _wide(members: np.ndarray, size: int) -> np.ndarray:
