@@ -74,10 +74,10 @@ class Entries:
             fault = set_fault(mine, _wide(known, len(mine)), fewest)
             if fault is not None:
                 return f"{fault} (the other: {what})"
-        known = [_wide(members, len(mine)) for _, members in self.sets]
-        if len(known) < 2 or any((k == mine).all() for k in known):
+        before = [_wide(members, len(mine)) for _, members in self.sets]
+        if len(before) < 2 or any((b == mine).all() for b in before):
             return None
-        return sets_fault(np.column_stack([*known, mine]), fewest)
+        return sets_fault(np.column_stack([*before, mine]), fewest)
 
     def add_set(self, what: str, rows: np.ndarray, people: np.ndarray) -> None:
         """Enter a set that will be opened, once."""
@@ -147,8 +147,8 @@ class Entries:
             seen = [members for members in known if reader in members]
             new = _read_alone([*seen, mine], reader, len(names)) - _read_alone(seen, reader, len(names))
             if new:
-                one, by = (min(names[i], key=len) for i in (min(new), reader))
-                return f"beside the totals of other studies, {by} reads the sums of {one} alone"
+                alone, by = (min(names[i], key=len) for i in (min(new), reader))
+                return f"beside the totals of other studies, {by} reads the sums of {alone} alone"
         return None
 
     def add_study(self, what: str, sites: Sequence[tuple[str, str]]) -> None:
