@@ -28,7 +28,8 @@ def receipt(
     owners = (
         Party("genotype owner", "genotypes", "who is analysed; numbers of columns and blocks"),
         Party(
-            "phenotype owner", "phenotypes and covariates",
+            "phenotype owner",
+            "phenotypes and covariates",
             "who is genotyped for which variants; every sum of those that the genotype owner does not withhold; the tables",
         ),
     )

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from securegen.design_binary import logistic_design
+from securegen.errors import PolicyError
 from securegen.federated import variant_sums
 from securegen.federated.studyfile import opened_by
-from securegen.governance import rows
+from securegen.governance import ledger, openings, rows
 
 from .test_openings import TWO, Run, in_memory, small, study_of, traits_of
 
@@ -131,3 +132,28 @@ def test_people_without_a_call_that_differ_by_one(tmp_path, monkeypatch, missing
         design = [int(v) for v in own]
         apart = [design[k] * design[m] for k in range(4) for m in range(k, 4)]
         assert (pairs[1] - pairs[0]).tolist() == apart, "products of person 100's own values"
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_one_value_corrected_between_two_studies(tmp_path, monkeypatch, protected):
+    """The second study's sums less what the first one's tell of them are one person's genotypes."""
+    reader, x, y = small(900, 200)
+    if not protected:
+        monkeypatch.setattr(ledger, "CONSENTED", 1.0)
+        monkeypatch.setattr(openings, "CONSENTED", 1.0)
+    first = Run(reader, traits_of(x, y[:, 0]), study_of(TWO[:1]), tmp_path)
+    Run(reader, traits_of(x, y[:, 0]), study_of(TWO[:1]), tmp_path)
+    Run(reader, traits_of(x, y[:, 1]), study_of(TWO[:1]), tmp_path)
+    again = y[:, 0].copy()
+    again[42] += 1.5
+    if protected:
+        with pytest.raises(PolicyError):
+            Run(reader, traits_of(x, again), study_of(TWO[:1]), tmp_path)
+        Run(reader, traits_of(x, again), study_of(TWO[:1], consent_openings=True), tmp_path)
+        return
+    second = Run(reader, traits_of(x, again), study_of(TWO[:1]), tmp_path)
+    opened = np.flatnonzero(first.of("flags")[:, 0] == 0)
+    known = np.column_stack([first.of("counts")[:, 1], first.of("columns") / 900]).astype(float)
+    total = second.of("columns")[:, 2] / 900
+    left = total - known @ np.linalg.lstsq(known, total, rcond=None)[0]
+    assert np.corrcoef(left, reader.read(0, 200).dosage[opened, 42])[0, 1] > 0.9

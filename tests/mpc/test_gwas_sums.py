@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,7 +250,7 @@ def test_an_outsourced_run_withholds_rows_and_sets(study, tmp_path, monkeypatch)
         if isinstance(out["gen"], Exception):
             return out["gen"]
         (table,) = results(out)["phe"]
-        rows = [line.split("\t")[-1] for line in open(table.path).read().splitlines()[1:]]
+        rows = [line.split("\t")[-1] for line in Path(table.path).read_text().splitlines()[1:]]
         return np.concatenate([s.g for s in seen]), rows
 
     free, codes = opened(tmp_path / "all", (), "all")
