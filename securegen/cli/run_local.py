@@ -206,9 +206,12 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, 
     members = [opt.inputs_from(options | c, qc=filters.active) for c in cohorts]
     if openings is None:
         openings = ALL if compare_plain else STRICT
-    elif engine != "federated" and (engine, split, reveal) != ("mpc", "vertical", "aggregates"):
+    elif engine != "federated" and (engine, split, reveal) not in (
+        ("mpc", "vertical", "aggregates"), ("mpc", "outsourced", None), ("mpc", "outsourced", "aggregates"),
+    ):  # fmt: skip
         raise UsageError(
-            "--openings is for parties who see sums of each other's people: --engine federated, or mpc --reveal aggregates"
+            "--openings is for parties who see sums of each other's people: --engine federated, or mpc with --split "
+            "outsourced or --reveal aggregates"
         )
     if compare_plain and openings != ALL:
         raise UsageError(

@@ -128,7 +128,7 @@ def _owner_calls(inputs: Inputs, choices: Choices, split: str, limit: int) -> di
     }
     for call in calls.values():
         call += agreed
-    if split == VERTICAL and choices.reveal == AGGREGATES:
+    if choices.opened is None:
         calls["genotypes"] += ["--openings", choices.openings]
     for name, role in ROLES[split].items():
         if role == "server":

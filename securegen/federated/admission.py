@@ -56,14 +56,15 @@ def admit(study: Study, planned: Sequence[Planned], samples: Samples, state: Pat
 def charge(study: Study, design: Design, pooled: int, samples: Samples, state: Path, guard: SiteGuard) -> None:
     """Count the design's columns for everybody in them, before they meet a genotype.
 
-    pooled: people of all sites. Raises PolicyError above the share of a site's, or of all, people; consent lifts both.
+    pooled: people of all sites. Raises PolicyError above the share of a site's, or of all, people, and where the columns
+    of all these people's studies single somebody out; consent lifts all three.
     """
     values, free = design.columns.values, study.consent_openings or not guard.on
     columns = len({values[:, j].tobytes() for j in range(values.shape[1])})
     if not free and columns > openings.POOLED_SHARE * pooled:
         guard.refuse("columns", f"{columns} of them are more than {openings.POOLED_SHARE:.0%} of {pooled} people")
     with open_ledger(state / LEDGER) as ledger:
-        share = math.inf if free else openings.SITE_SHARE
-        fault = ledger.charge(ledger.rows(samples), np.asarray(values), share=share)
+        share, limit = (math.inf, math.inf) if free else (openings.SITE_SHARE, openings.CONSENTED)
+        fault = ledger.charge(ledger.rows(samples), np.asarray(values), share=share, limit=limit)
         if fault is not None:
             guard.refuse("columns", fault)

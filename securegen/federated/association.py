@@ -4,13 +4,14 @@
 |---|---|---|
 | flags | sites that withhold it; of each set of samples, sites where few people lack a call | every variant |
 | counts | of each set of samples: calls that are missing, S = Σg, Σg² | variants that nobody withholds |
-| columns | n·Σgx + S·Σmx of each column x; minor alleles in called cases | the same |
+| columns | n·Σgx + S·Σmx of each column x; Σ w (g − S/n)² and not Σ w g; minor alleles in called cases | the same |
 | pairs | Σ m x x, for complete cases | the same, where no few people lack a call |
 
 Missing calls are never summed apart. With n called and S known, n·Σgx + S·Σmx still tells Σmx modulo n, so where 1 to k − 1
-people of a site lack a call every site fills each of its missing calls with S·x/n rounded to a whole number, and the row
-is Σgx and those. It is withheld, or shown with `few_missing = round`: T is off by some 10⁻⁵. Every other row is exact, the
-integers of the plain engine on the pooled cohort, whatever the order of the people; with `openings = all` all rows are.
+people of a site lack a call the row is not summed; or, with `few_missing = round`, every site fills each of its missing
+calls with S·x/n rounded to a whole number, and T is off by some 10⁻⁵. The score test's Σ w (g − S/n)² is rounded a person.
+Every other number is exact, that of the plain engine on the pooled cohort, whatever the order of the people; with
+`openings = all` every one is.
 
 Segments do not depend on each other: the same step of several is posted together. The bytes depend on variants and columns,
 and on how many people there are only by its logarithm.
@@ -29,7 +30,7 @@ from securegen.design import Analysis, Design
 from securegen.engines.plain import block_sums
 from securegen.federated.fields import NARROW, field_bits
 from securegen.federated.rounds import OUT_OF_BOUNDS, SecureSum, Step, SumCheck
-from securegen.federated.variant_sums import READ, OpenedCounts, Sets, SiteSums, Withheld
+from securegen.federated.variant_sums import READ, OpenedCounts, Sets, SiteSums, Withheld, crossed
 from securegen.governance import openings
 from securegen.governance.rows import CHUNK, RowRule
 from securegen.model import GenotypeBlock, GenotypeReader, ImputedSums, IntArray, OpenedSums, Sums
@@ -51,7 +52,7 @@ def federated_sums(
     complete: linear regression over called samples, where no few people lack a call.
     """
     columns = design.columns
-    sets = Sets.of(design.analyses, complete)
+    sets = Sets.of(design.analyses, complete, rules=level != openings.ALL)
     diagonal = [fp.exact_gram(columns.values[:, [j]], columns.values[:, [j]])[0][0] for j in range(len(columns.names))]
     norms = secure.total(diagonal)
     if (
@@ -79,7 +80,7 @@ def federated_sums(
         ]
         parts = list(_open(study, segments, before))
         yield from parts
-        if study.rule is not None and level == openings.STRICT:
+        if study.rule is not None:
             before = _opened_before(reader, parts[-1], before)
 
 
@@ -200,13 +201,13 @@ def _assemble(
     full = lambda v: _spread(v, rows, size)  # noqa: E731
     numbers = iter([_narrow(found[:, k], b) for k, b in enumerate(study.column_bounds())])
 
-    def times(values: IntArray, i: int, power: int) -> IntArray:
-        """Rounded rows times n or n², as the exact ones are."""
-        n = opened.called[i] ** power
+    def times(values: IntArray, i: int) -> IntArray:
+        """Rounded rows times n, as the exact ones are."""
+        n = opened.called[i]
         return np.where(opened.exact(i), values, exactly(n, values, n * 0, n * 0))
 
-    cross = {pair: times(next(numbers), pair[1], 1) for pair in sets.filled}
-    weighted = {pair: times(next(numbers), pair[1], 2) for pair in sets.weighted}
+    cross = {pair: times(next(numbers), pair[1]) for pair in sets.filled}
+    weighted = {pair: next(numbers) for pair in sets.weighted}
     minor = {pair: next(numbers) for pair in sets.minor}
     counted = {pair: (next(numbers), next(numbers)) for pair in sets.counted}
     withheld = np.ones(size, bool)
@@ -226,17 +227,20 @@ def _assemble(
             q = full(opened.square[i])[:, None] if a.test == "trend" else np.zeros((size, 0), np.int64)
             parts[a], few[a] = Sums(start, g, m, q), withheld | full(opened.few[i])
         else:
-            if not study.rounds and a not in pairs:
+            if not study.rounds:
                 few[a] = withheld | full(opened.few[i])
-            fill = c[1 if a.test == "linear" else 2 :]
-            crossed = np.stack([full(cross[j, i]) for j in fill], axis=1)
             square = opened.square[i] if a.test == "linear" else weighted[c[3], i]
+            if a.test == "logistic" and study.rule is not None:
+                n, s, w = opened.called[i], opened.dosage[i], np.full(len(rows), a.model.weight_total)
+                # as if Σ w g were S/n·Σw: V is too large by Σw times the square of the difference of the two means
+                cross[c[3], i], square = exactly(s, w, s * 0, w), exactly(n * n, square, s * s, w)
+            filled = np.stack([full(cross[j, i]) for j in crossed(a)], axis=1)
             more = None
             if a in pairs:
                 whole, values = pairs[a]
                 more = _spread(values, rows[whole], size)
             parts[a] = ImputedSums(
-                start, full(opened.called[i]), full(opened.dosage[i]), crossed, full(square),
+                start, full(opened.called[i]), full(opened.dosage[i]), filled, full(square),
                 full(minor[c[1], i]) if a.test == "logistic" else None, more,
             )  # fmt: skip
     _tally(study, size, opened, pairs)
@@ -257,9 +261,9 @@ def _tally(
     w.few += size - len(opened.rows)
     if study.rounds:
         w.rounded += int(some.sum())
-    elif not pairs:
+    else:
         w.missing += int(some.sum())
-    if pairs:
+    if pairs and study.rounds:
         w.imputed += max(int((_some_missing(study, opened, a) & ~opened.exact(a.columns[0])).sum()) for a in pairs)
 
 

@@ -7,6 +7,7 @@ phenotypes have the same samples). Who learns what: the sums that `design` and `
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -74,10 +75,10 @@ def read_traits(study: Study, site: str, inputs: Inputs, samples: Samples, compo
     return SiteTraits(phenotypes, covariates, tuple(names), (joined.unknown, unknown))
 
 
-def _group(masks: Sequence[np.ndarray], total: fp.SumOverSites) -> list[list[int]]:
+def _group(masks: Sequence[np.ndarray], total: fp.SumOverSites, secret: bytes) -> list[list[int]]:
     """Indices of phenotypes whose analysed samples are the same at every site: only whether they are is opened."""
     pairs = list(combinations(range(len(masks)), 2))
-    unlike = [0 if (masks[i] == masks[j]).all() else _secret(masks[i], masks[j]) for i, j in pairs]
+    unlike = [0 if (masks[i] == masks[j]).all() else _unlike(masks[i], masks[j], secret) for i, j in pairs]
     sums = total(unlike) if pairs else []
     same = {pair for pair, found in zip(pairs, sums, strict=True) if found == 0}
     groups: list[list[int]] = []
@@ -90,9 +91,11 @@ def _group(masks: Sequence[np.ndarray], total: fp.SumOverSites) -> list[list[int
     return groups
 
 
-def _secret(a: np.ndarray, b: np.ndarray) -> int:
-    """A positive number that says nothing of two sets but that they differ, the same at every start."""
-    return 1 + int.from_bytes(hashlib.sha256(np.packbits(np.stack([a, b])).tobytes()).digest()[:8], "little")
+def _unlike(a: np.ndarray, b: np.ndarray, secret: bytes) -> int:
+    """A positive number that says nothing of two sets but that they differ, the same at every start. Without the secret
+    whoever guesses who is in them could check the guess."""
+    mark = hmac.new(secret, b"sets\0" + np.packbits(np.stack([a, b])).tobytes(), hashlib.sha256).digest()
+    return 1 + int.from_bytes(mark[:16], "little")
 
 
 @dataclass(frozen=True)
@@ -171,10 +174,16 @@ def _side_by_side(parts: Sequence[Design]) -> Design:
 
 
 def federated_design(
-    study: Study, planned: Sequence[Planned], traits: SiteTraits, samples: Samples, total: fp.SumOverSites
+    study: Study,
+    planned: Sequence[Planned],
+    traits: SiteTraits,
+    samples: Samples,
+    total: fp.SumOverSites,
+    secret: bytes,
 ) -> Design:
     """The integer design of the pooled cohort, this site's rows. The same calls of `total`, in the same order, everywhere.
 
+    secret: 32 bytes of this site's memory, the same at every start.
     Raises DesignError as `study.build_design` does, at every site alike.
     """
     parts: list[Design] = []
@@ -189,7 +198,7 @@ def federated_design(
         elif p.test != "linear":
             parts.append(contingency_design(p.mask, p.phenotype.values == 1, p.phenotype.name, p.test, total=total))
     linear = [p for p in planned if p.test == "linear"]
-    for group in _group([p.mask for p in linear], total):
+    for group in _group([p.mask for p in linear], total, secret):
         members, mask = [linear[i].phenotype for i in group], linear[group[0]].mask
         values = np.stack([m.values[mask] for m in members], axis=1)
         parts.append(

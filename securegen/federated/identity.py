@@ -32,11 +32,6 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def sha256_file(path: str | Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def sha256(*parts: bytes) -> str:
     """Hex SHA-256 of length-prefixed parts."""
     h = hashlib.sha256()

@@ -29,7 +29,12 @@ class Loadings:
 
 def read_loadings(path: str | Path) -> Loadings:
     """Read `#CHROM POS ID EFFECT_ALLELE OTHER_ALLELE FREQ PC1 …`. Raises InputError naming file and line."""
-    rows = [(i, line.split()) for i, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
+    return parse_loadings(read_text(path), path)
+
+
+def parse_loadings(content: str, path: str | Path) -> Loadings:
+    """As `read_loadings`, of text that was read from `path`."""
+    rows = [(i, line.split()) for i, line in enumerate(content.splitlines(), 1) if line.strip()]
     header = (*HEADER, "FREQ")
     if not rows or tuple(rows[0][1][:6]) != header or len(rows[0][1]) < 7:
         raise InputError(f"{path}: the header must be {' '.join(header)} PC1 …")

@@ -8,6 +8,7 @@ lists the rounds). What it gives away: that it takes part, and its part of the o
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import platform
 import secrets
 from collections.abc import Callable, Iterator
@@ -24,11 +25,11 @@ from securegen.federated.admission import admit, charge, guard_of_study
 from securegen.federated.association import federated_sums
 from securegen.federated.cohort import Planned, SiteTraits, federated_design, plan_analyses, read_traits
 from securegen.federated.hub import open_folder
-from securegen.federated.identity import Identity, sha256, sha256_file
+from securegen.federated.identity import Identity, sha256
 from securegen.federated.message_folder import MessageFolder
 from securegen.federated.messages import ACCEPT, FINISHED, Transport
 from securegen.federated.pair_keys import agree_on_keys, commitment_to_inputs, forget_keys
-from securegen.federated.projection import project, read_loadings
+from securegen.federated.projection import parse_loadings, project
 from securegen.federated.rounds import OUT_OF_BOUNDS, SecureSum
 from securegen.federated.session import Session
 from securegen.federated.state import SiteState, open_state
@@ -39,6 +40,7 @@ from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
 from securegen.governance.receipt import FULL_TABLE, Party, Receipt
 from securegen.io.strict_json import read_regular
+from securegen.io.text import text_of
 from securegen.model import OpenedSums, Samples, Variants
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, write_qc, write_tables
@@ -49,6 +51,7 @@ CHANGED = (
     "genotypes, phenotypes, covariates or filters changed since this site began the study: bring the files back, or start "
     "another study"
 )
+MOST_LOADINGS = 1 << 30  # bytes of loadings.tsv
 Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 
 
@@ -149,7 +152,7 @@ def _take_part(
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
     try:
-        design = federated_design(study, own.planned, own.traits, samples, guarded(secure.total, guard))
+        design = federated_design(study, own.planned, own.traits, samples, guarded(secure.total, guard), _salt(memory))
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
     charge(study, design, max(a.model.samples for a in design.analyses), samples, state, guard)
@@ -176,12 +179,17 @@ def _everybody_accepts(transport: Transport, board: MessageFolder) -> None:
             raise ProtocolError(f"site {name} has accepted another study")
 
 
+def _salt(memory: SiteState) -> bytes:
+    """32 secret bytes of this site for this study."""
+    return memory.once("salt", lambda: secrets.token_bytes(32))
+
+
 def _same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
     """This site's commitment to what it sums, the same at every start.
 
     Raises ArtefactError when files, people or software changed since it began: half the sums would be of other data.
     """
-    salt = memory.once("salt", lambda: secrets.token_bytes(32))
+    salt = _salt(memory)
     software = f"securegen {VERSION}, NumPy {np.__version__}, {platform.machine()}, {' '.join(platform.libc_ver())}"
     begun = memory.once("software", software.encode).decode()
     if begun != software:
@@ -202,11 +210,14 @@ def _components(folder: Path, study: Study, reader, site: str, memory: SiteState
     if not study.components:
         return np.empty((len(reader.samples), 0))
     path = folder / LOADINGS
-    if not path.is_file() or sha256_file(path) != study.loadings_digest:
+    try:  # read once: whoever keeps the folder may change it between two looks
+        raw = read_regular(path, "a file of loadings", most=MOST_LOADINGS, error=ProtocolError)
+    except FileNotFoundError:
+        raw = b""
+    if hashlib.sha256(raw).hexdigest() != study.loadings_digest:
         raise ProtocolError(f"{path} is not the file of loadings that the study names: it was altered")
-    made = memory.once(
-        "components", lambda: project(reader, read_loadings(path), site)[:, : study.components].tobytes()
-    )
+    loadings = parse_loadings(text_of(raw, path), path)
+    made = memory.once("components", lambda: project(reader, loadings, site)[:, : study.components].tobytes())
     found = np.frombuffer(made, np.float64)
     if found.size != len(reader.samples) * study.components:
         raise ArtefactError(CHANGED)
@@ -245,7 +256,7 @@ def _receipt(study: Study, tables: list[str]) -> Receipt:
         for s in study.sites
     ]
     parties.append(Party("hub", "what carries the messages, no key", "who takes part, sizes and times"))
-    warnings = [FULL_TABLE, *what_can_be_read(study.openings)]
+    warnings = [FULL_TABLE, *what_can_be_read(study.openings, study.few_missing)]
     if len(study.sites) == 2:
         warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
     return Receipt(

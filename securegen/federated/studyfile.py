@@ -270,7 +270,7 @@ def opened_by(study: Study) -> list[str]:
         out += [
             f"at how many sites fewer than {study.fewest_people} people would stand out in a variant: nothing else of it"
         ]
-    return [*out, *what_can_be_read(study.openings)]
+    return [*out, *what_can_be_read(study.openings, study.few_missing)]
 
 
 def new_study_id() -> str:

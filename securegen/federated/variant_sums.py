@@ -15,24 +15,27 @@ from securegen.design import Analysis, Design
 from securegen.engines.plain import block_sums
 from securegen.errors import PolicyError
 from securegen.federated.rounds import OUT_OF_BOUNDS, SecureSum
-from securegen.governance.rows import RowRule
+from securegen.governance.openings import too_few
+from securegen.governance.rows import RowRule, rows_of
 from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Sums
 from securegen.stats.imputed import exactly, filled
 
 READ = 512  # variants read at a time
+NEAR = 0.0625  # copies between a mean and one at which two genotypes weigh the same
 
 
 @dataclass
 class Withheld:
     """variants: all; few: those a site withholds; missing: those whose call few people of a site lack, withheld too;
     rounded: those of them that are filled with rounded numbers instead; imputed: those that complete cases would single
-    people out of."""
+    people out of; averaged: score tests in which weights of few of this site's people are taken at the average."""
 
     variants: int = 0
     few: int = 0
     missing: int = 0
     rounded: int = 0
     imputed: int = 0
+    averaged: int = 0
 
     def lines(self) -> list[str]:
         """For the log; nothing when every variant is opened exactly."""
@@ -55,7 +58,22 @@ class Withheld:
             out.append(
                 f"WARNING: {self.imputed} variants lack calls of few people: not complete cases but missing = mean"
             )
+        if self.averaged:
+            out.append(
+                f"in {self.averaged} score tests few of this site's people have a genotype of their own: their weights are "
+                "taken at the average, which may move CHISQ by more than 1e-3"
+            )
         return out
+
+
+def crossed(a: Analysis) -> tuple[int, ...]:
+    """Columns x of a regression whose Σ g x it reads."""
+    return a.columns[1 if a.test == "linear" else 2 :]
+
+
+def weights(a: Analysis) -> int | None:
+    """The column of weights of a score test."""
+    return a.columns[3] if a.test == "logistic" else None
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,8 @@ class Sets:
     pairs: tuple[Analysis, ...]
 
     @staticmethod
-    def of(analyses: Sequence[Analysis], complete: bool) -> Sets:
+    def of(analyses: Sequence[Analysis], complete: bool, *, rules: bool = False) -> Sets:
+        """rules: Σ w (g − S/n)² is summed and not Σ w g beside Σ w g², which would tell the weights of each genotype."""
         indicators, squared, fill, weighted, minor, counted = ([] for _ in range(6))  # type: ignore[var-annotated]
         for a in analyses:
             c, first = a.columns, a.columns[0]
@@ -86,7 +105,7 @@ class Sets:
             if a.test == "qc":
                 squared.append(c[2])
             if a.test in ("linear", "logistic"):
-                fill += [(j, first) for j in c[1 if a.test == "linear" else 2 :]]
+                fill += [(j, first) for j in crossed(a) if not (rules and j == weights(a))]
             if a.test == "logistic":
                 weighted.append((c[3], first))
                 minor.append((c[1], first))
@@ -112,6 +131,22 @@ class OpenedCounts:
     def exact(self, indicator: int) -> np.ndarray:
         """Rows whose missing calls are filled without rounding."""
         return ~self.few[indicator]
+
+
+def hidden_weights(copies: np.ndarray, mean: np.ndarray, w: IntArray, fewest: int) -> tuple[np.ndarray, np.ndarray]:
+    """(V, n) or (1, n) weights of which Σ w (copies − mean)² singles out no few people; (V,) bool, where some are averaged.
+
+    Near a mean of ½, 1 or 1½ copies two genotypes are equally far from it, and beside Σ w the sum tells the weights of the
+    third one: if few people have that, theirs are the average. A deviating site can move the mean. copies: (V, n), w: (n,).
+    """
+    out: np.ndarray = w[None, :].astype(np.float64)
+    averaged = np.zeros(len(copies), bool)
+    for third, between in ((2, 0.5), (1, 1.0), (0, 1.5)):
+        alone = np.rint(copies) == third
+        few = too_few(alone.sum(axis=1), fewest) & (np.abs(mean[:, 0] - between) < NEAR)
+        if few.any():
+            out, averaged = np.where(alone & few[:, None], w.sum() / len(w), out), averaged | few
+    return out, averaged
 
 
 @dataclass
@@ -178,7 +213,8 @@ class SiteSums:
         for j, i in self.sets.filled:
             out.append(self.people[i] * (math.isqrt(self.top**2 * self.people[i] * self.norms[j]) + 1))
         for j, i in self.sets.weighted:
-            out.append(self.people[i] ** 2 * (math.isqrt(self.top**4 * self.people[i] * self.norms[j]) + 1))
+            bound = math.isqrt(self.top**4 * self.people[i] * self.norms[j]) + 1
+            out.append(bound + self.people[i] if self.rule is not None else self.people[i] ** 2 * bound)
         for _, i in self.sets.minor:
             out.append(self.top * self.people[i])
         for _, i in self.sets.counted:
@@ -192,11 +228,16 @@ class SiteSums:
         rounded = self._rounded(opened, start, stop)
         for k, (j, i) in enumerate(self.sets.filled):
             n, s = opened.called[i], opened.dosage[i]
-            out.append(np.where(opened.exact(i), exactly(n, g[:, j], s, m[:, j]), g[:, j] + rounded[:, k]))
-        for k, (j, i) in enumerate(self.sets.weighted):
-            n, s, w = opened.called[i], opened.dosage[i], q[:, where.index(j)]
-            fill = rounded[:, len(self.sets.filled) + k]
-            out.append(np.where(opened.exact(i), exactly(n * n, w, s * s, m[:, j]), w + fill))
+            shown = (
+                g[:, j] + rounded[:, k] if self.rounds else 0
+            )  # a table without them does not hide them from the sites
+            out.append(np.where(opened.exact(i), exactly(n, g[:, j], s, m[:, j]), shown))
+        for j, i in self.sets.weighted:
+            if self.rule is None:
+                n, s, w = opened.called[i], opened.dosage[i], q[:, where.index(j)]
+                out.append(exactly(n * n, w, s * s, m[:, j]))
+            else:
+                out.append(np.where(opened.exact(i) | self.rounds, self._weighted(opened, j, i, start, stop), 0))
         for j, i in self.sets.minor:
             cases = int(self.values[:, j].sum())
             major = opened.dosage[i] > self.reader.dosage_grid * opened.called[i]
@@ -205,28 +246,44 @@ class SiteSums:
             out += [np.where(opened.exact(i), v[:, j], 0) for v in (m, g)]
         return np.stack(out, axis=1) if out else np.zeros((len(g), 0), np.int64)
 
-    def _rounded(self, opened: OpenedCounts, start: int, stop: int) -> np.ndarray:
-        """(V, filled and weighted) sums over the own people without a call of S·x/n, and S²·w/n², each rounded."""
-        pairs = [*self.sets.filled, *self.sets.weighted]
-        out = np.zeros((len(opened.rows), len(pairs)), np.int64)
-        some = np.zeros(len(opened.rows), bool)
-        for _, i in pairs:
-            some |= opened.few[i]
-        if not some.any():
-            return out
-        at = np.full(stop - start, -1, np.int64)
-        at[opened.rows] = np.arange(len(opened.rows))
-        at[opened.rows[~some]] = -1
+    def _opened_rows(self, opened: OpenedCounts, start: int, stop: int) -> Iterator[tuple[GenotypeBlock, IntArray]]:
+        """Blocks of the opened rows, and each row's place among them."""
+        first = 0
         for block in self.blocks(start, stop):
-            here = at[block.start - start : block.start - start + len(block)]
-            if block.missing is None or (here < 0).all():
+            index = opened.rows[first : np.searchsorted(opened.rows, block.start - start + len(block))]
+            here, first = np.arange(first, first + len(index)), first + len(index)
+            if len(index):
+                yield rows_of(block, index - (block.start - start)), here
+
+    def _weighted(self, opened: OpenedCounts, j: int, i: int, start: int, stop: int) -> IntArray:
+        """(V,) Σ w (g − S/n)² over the own people, each rounded to a whole number; a missing call adds nothing.
+
+        With Σ w g and Σ w g² apart, everybody would see the weights of the people of each genotype, often of one alone.
+        """
+        people, out = self.values[:, i] != 0, np.zeros(len(opened.rows), np.int64)
+        mean, w = opened.dosage[i] / np.maximum(opened.called[i], 1) / self.reader.dosage_grid, self.values[people, j]
+        for block, here in self._opened_rows(opened, start, stop):
+            copies, at = block.dosage[:, people] / self.reader.dosage_grid, mean[here, None]
+            if block.missing is not None:
+                copies = np.where(block.missing[:, people], at, copies)
+            weights, few = hidden_weights(copies, at, w, self.fewest)
+            self.withheld.averaged += int(few.sum())
+            away = (copies - at) * self.reader.dosage_grid
+            out[here] = np.rint(weights * (away * away)).astype(np.int64).sum(axis=1)
+        return out
+
+    def _rounded(self, opened: OpenedCounts, start: int, stop: int) -> np.ndarray:
+        """(V, filled) sums over the own people without a call of S·x/n, each rounded; zeros where they are not shown."""
+        pairs, out = self.sets.filled, np.zeros((len(opened.rows), len(self.sets.filled)), np.int64)
+        if not self.rounds or not any(opened.few[i].any() for _, i in pairs):
+            return out
+        for block, here in self._opened_rows(opened, start, stop):
+            if block.missing is None:
                 continue
-            rows, analysed = here[here >= 0], {i: self.values[:, i] != 0 for _, i in pairs}
-            calls = {i: np.nonzero(block.missing[here >= 0] & people) for i, people in analysed.items()}
+            calls = {i: np.nonzero(block.missing & (self.values[:, i] != 0)) for _, i in pairs}
             for k, (j, i) in enumerate(pairs):
-                n, s, (row, person) = opened.called[i][rows], opened.dosage[i][rows], calls[i]
-                power = 1 if k < len(self.sets.filled) else 2
-                out[rows, k] = filled(row, n, s, self.values[person, j], power=power)
+                n, s, (row, person) = opened.called[i][here], opened.dosage[i][here], calls[i]
+                out[here, k] = filled(row, n, s, self.values[person, j])
         return out
 
     def own_pairs(self, opened: OpenedCounts, rows: IntArray, start: int, stop: int, a: Analysis) -> np.ndarray:

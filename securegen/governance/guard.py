@@ -104,6 +104,9 @@ class SiteGuard(fp.Guard):
             for i, (first, a) in enumerate(sets):
                 for second, b in sets[i + 1 :]:
                     self._check(f"samples of {first} and {second}", openings.set_fault(a, b, self.fewest))
+            for i in range(2, len(sets)):
+                together = np.column_stack([people for _, people in sets[: i + 1]])
+                self._check(f"samples of {sets[i][0]}", openings.sets_fault(together, self.fewest))
 
 
 def guarded(total: fp.SumOverSites, guard: fp.Guard) -> fp.SumOverSites:

@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import StorageError
-from securegen.governance.openings import FEWEST, SITE_SHARE, set_fault
+from securegen.governance.openings import CONSENTED, FEWEST, RANK, SITE_SHARE, leverages, set_fault, sets_fault
 from securegen.io.output import PRIVATE, PRIVATE_FOLDER, make_folder, write_text
-from securegen.io.schema import hex_text, integer, list_of, record, text
+from securegen.io.schema import hex_text, integer, list_of, one_of, record, text
 from securegen.io.strict_json import parse_json, read_regular
 from securegen.model import Samples
 from securegen.randomness import fresh_key
 
-FORMAT = "securegen ledger 1"
+FORMAT = "securegen ledger 2"
 _PERSON = 16  # bytes of a person's HMAC that are kept
 _MOST = 1 << 30
 _CONTENT = record(
@@ -39,6 +39,9 @@ _CONTENT = record(
     charged=list_of(hex_text(32), 0, 1 << 20),
     sets=list_of(record(what=text(400), members=text(1 << 24)), 0, 1 << 16),
     studies=list_of(record(what=text(100), sites=list_of(text(200), 1, 128)), 0, 1 << 16),
+    columns=list_of(
+        record(members=list_of(integer(0, 1 << 24), 1, 1 << 24), bits=one_of(32, 64), values=text(1 << 29)), 0, 1 << 16
+    ),
 )
 _FILE = record(content=text(_MOST, printable=False), hmac=hex_text(32))
 
@@ -46,7 +49,8 @@ _FILE = record(content=text(_MOST, printable=False), hmac=hex_text(32))
 @dataclass
 class Entries:
     """The ledger in memory. people: HMACs in hex; spent: columns summed with each one's genotypes; charged: marks of
-    columns that are counted; sets: what for, and (people,) bool; studies: what for, and its sites' names and keys."""
+    columns that are counted; sets: what for, and (people,) bool; studies: what for, and its sites' names and keys;
+    columns: people (n,), and (n, J) integers that were summed with their genotypes."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)
@@ -54,6 +58,7 @@ class Entries:
     charged: list[str] = field(default_factory=list)
     sets: list[tuple[str, np.ndarray]] = field(default_factory=list)
     studies: list[tuple[str, list[str]]] = field(default_factory=list)
+    columns: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def _mark(self, purpose: str, data: bytes) -> str:
         return hmac.new(self.key, purpose.encode() + b"\0" + data, hashlib.sha256).hexdigest()
@@ -74,7 +79,10 @@ class Entries:
             fault = set_fault(mine, _wide(known, len(mine)), fewest)
             if fault is not None:
                 return f"{fault} (the other: {what})"
-        return None
+        before = [_wide(members, len(mine)) for _, members in self.sets]
+        if len(before) < 2 or any((b == mine).all() for b in before):
+            return None
+        return sets_fault(np.column_stack([*before, mine]), fewest)
 
     def add_set(self, what: str, rows: np.ndarray, people: np.ndarray) -> None:
         """Enter a set that will be opened, once."""
@@ -87,10 +95,14 @@ class Entries:
         out[rows[people]] = True
         return out
 
-    def charge(self, rows: np.ndarray, columns: np.ndarray, *, share: float = SITE_SHARE) -> str | None:
-        """Count columns, (N, J) integers of these samples, for everybody who is in them; the same column once.
+    def charge(
+        self, rows: np.ndarray, columns: np.ndarray, *, share: float = SITE_SHARE, limit: float = CONSENTED
+    ) -> str | None:
+        """Count and keep columns, (N, J) integers of these samples, for everybody who is in them; the same column once.
 
-        Returns what is wrong, and counts nothing, when somebody's count would exceed `share` of the people in them.
+        Returns what is wrong, and counts nothing, when somebody's count would exceed `share` of the people in them, or
+        somebody's leverage in all columns of these people's lifetime `limit`: one value that was corrected between two
+        studies is a column of one person.
         """
         order = np.argsort(rows, kind="stable")
         marks = [
@@ -104,24 +116,66 @@ class Entries:
                 f"{most} columns would have been summed with one person's genotypes, {share:.0%} of {analysed.sum()} people "
                 "are the most without consent"
             )
+        if not new:
+            return None
+        fresh = rows[analysed], columns[analysed][:, new].astype(np.int64)
+        together, before = self._together([*self.columns, fresh]), self._together(self.columns)
+        now, old = leverages(together, intercept=False), leverages(before, intercept=False)
+        most = float(now[now > old + RANK].max(initial=0.0)) if self.columns else 0.0
+        if most > limit:
+            return f"one person has leverage {most:.3f} in the columns of all studies; {limit} is the most"
+        self.columns.append(fresh)
         for r in rows[analysed]:
             self.spent[r] += len(new)
         self.charged += [marks[j] for j in new]
         return None
 
+    def _together(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """(people, columns) of all parts, zeros for people who are not in them."""
+        out = np.zeros((len(self.people), sum(values.shape[1] for _, values in parts)), np.int64)
+        first = 0
+        for people, values in parts:
+            out[people, first : first + values.shape[1]] = values
+            first += values.shape[1]
+        return out
+
     def site_fault(self, what: str, sites: Sequence[tuple[str, str]]) -> str | None:
-        """What is wrong with these sites, (name, key), beside those of other studies: one alone comes or goes."""
-        mine = {part for site in sites for part in site}
-        for other, members in self.studies:
-            pairs = [tuple(m.split(" ", 1)) for m in members]
-            theirs = {part for pair in pairs for part in pair}
-            gone = [p for p in pairs if not mine & set(p)]
-            come = [s for s in sites if not theirs & set(s)]
-            if other != what and len(gone) + len(come) == 1:
-                name = (gone + come)[0][0]
+        """What is wrong with these sites, (name, key), beside those of other studies: one alone comes or goes, or a site
+        that is in several of them has another's sums by a combination of their totals."""
+        names: list[set[str]] = []
+
+        def number(site: tuple[str, ...]) -> int:
+            """The same for the same name or the same key."""
+            for i, parts in enumerate(names):
+                if parts & set(site):
+                    parts.update(site)
+                    return i
+            names.append(set(site))
+            return len(names) - 1
+
+        mine = {number(site) for site in sites}
+        others = [
+            (other, {number(tuple(m.split(" ", 1))) for m in members})
+            for other, members in self.studies
+            if other != what
+        ]
+        called = {number(site): site[0] for site in sites}
+        for other, members in others:
+            if len(members ^ mine) == 1:
+                (one,) = members ^ mine
+                name = called.get(one) or min(names[one], key=len)
                 return (
                     f"the sites are those of study {other} but for {name}: the difference of two totals is its own sums"
                 )
+        known = [members for _, members in others if len(members) > 2]
+        if len(mine) < 3 or mine in known:
+            return None
+        for reader in sorted(mine):
+            seen = [members for members in known if reader in members]
+            new = _read_alone([*seen, mine], reader, len(names)) - _read_alone(seen, reader, len(names))
+            if new:
+                alone, by = (min(names[i], key=len) for i in (min(new), reader))
+                return f"beside the totals of other studies, {by} reads the sums of {alone} alone"
         return None
 
     def add_study(self, what: str, sites: Sequence[tuple[str, str]]) -> None:
@@ -132,10 +186,25 @@ class Entries:
     def content(self) -> str:
         sets = [{"what": w, "members": np.packbits(m, bitorder="little").tobytes().hex()} for w, m in self.sets]
         studies = [{"what": w, "sites": s} for w, s in self.studies]
+        columns = []
+        for people, values in self.columns:
+            bits = 32 if -(1 << 31) <= values.min(initial=0) and values.max(initial=0) < 1 << 31 else 64
+            raw = values.astype(f"<i{bits // 8}").tobytes().hex()
+            columns.append({"members": people.tolist(), "bits": bits, "values": raw})
         return json.dumps(
             {"format": FORMAT, "people": list(self.people), "spent": self.spent, "charged": self.charged, "sets": sets,
-             "studies": studies}
+             "studies": studies, "columns": columns}
         )  # fmt: skip
+
+
+def _read_alone(studies: Sequence[set[int]], reader: int, sites: int) -> set[int]:
+    """Sites whose own sums are a combination of these studies' totals and the reader's sums."""
+    rows = np.zeros((len(studies) + 1, sites))
+    for row, members in zip(rows, studies, strict=False):
+        row[list(members)] = 1
+    rows[-1, reader] = 1
+    share = np.diag(np.linalg.pinv(rows) @ rows)
+    return {int(j) for j in np.flatnonzero(share > 1 - 1e-9)} - {reader}
 
 
 def _wide(members: np.ndarray, size: int) -> np.ndarray:
@@ -217,6 +286,10 @@ def _read(path: Path) -> Entries:
         bits = np.unpackbits(np.frombuffer(bytes.fromhex(item["members"]), np.uint8), bitorder="little").astype(bool)
         entries.sets.append((item["what"], _wide(bits[: len(entries.people)], len(entries.people))))
     entries.studies = [(item["what"], item["sites"]) for item in value["studies"]]
+    for item in value["columns"]:
+        people = np.array(item["members"], np.int64)
+        values = np.frombuffer(bytes.fromhex(item["values"]), f"<i{item['bits'] // 8}").astype(np.int64)
+        entries.columns.append((people, values.reshape(len(people), -1)))
     return entries
 
 
@@ -225,5 +298,7 @@ def _key_path(path: Path) -> Path:
 
 
 def _write(path: Path, key: bytes, content: str) -> None:
+    if len(content) > _MOST // 2:
+        raise StorageError(f"{path} would pass {_MOST >> 21} MB: too many columns and people for one ledger")
     mark = Entries(key)._mark("ledger", content.encode())
     write_text(path, json.dumps({"content": content, "hmac": mark}) + "\n", mode=PRIVATE)

@@ -25,19 +25,25 @@ SITE_SHARE, POOLED_SHARE = 0.16, 0.10  # columns a person's genotypes may be sum
 RANK = 1e-11  # smallest part of a column outside the span of others that is not float64's rounding
 
 
-def what_can_be_read(level: str) -> list[str]:
+def what_can_be_read(level: str, few_missing: str = WITHHOLD) -> list[str]:
     """What whoever sees the opened sums can read of single people, in words, for terms and receipts."""
+    read = []
+    if few_missing == ROUND and level != ALL:
+        read.append(
+            "NOT HELD APART: the few people who lack a call; covariates of few values, such as sex, and whole years of age "
+            "can be read from the sums in which theirs is filled"
+        )
     if level == CONSORTIUM:
-        return [
+        read.append(
             "NOT HELD APART: variants that few people tell apart; their difference is those people's covariates and "
             "phenotype, at every such pair (288 of 3,000 people in 5 Mb of sequence, 8 on an array)"
-        ]
+        )
     if level == ALL:
         return [
             "NO RULE HOLDS: single people's genotypes, covariates and phenotypes can be read from these sums; for rehearsals "
             "on one owner's data"
         ]
-    return []
+    return read
 
 
 def column_fault(x: np.ndarray, fewest: int = FEWEST) -> str | None:
@@ -66,10 +72,12 @@ def weight_fault(w: np.ndarray, fewest: int = FEWEST) -> str | None:
     return None
 
 
-def leverages(columns: np.ndarray) -> np.ndarray:
+def leverages(columns: np.ndarray, *, intercept: bool = True) -> np.ndarray:
     """(n,) leverage of each person in the span of (n, p) columns and the intercept: the largest share of a person's own
     genotypes in any combination of the columns. Differences down to one unit in 10^11 count."""
-    x = np.column_stack([np.ones(len(columns)), columns.astype(np.float64)])
+    x = np.column_stack([np.ones((len(columns), int(intercept))), columns.astype(np.float64)])
+    if not x.size:
+        return np.zeros(len(x))
     norm = np.sqrt((x * x).sum(axis=0))
     q, r, _ = qr(x[:, norm > 0] / norm[norm > 0], mode="economic", pivoting=True)
     rank = int((np.abs(np.diag(r)) > RANK).sum())
@@ -91,6 +99,21 @@ def set_fault(a: np.ndarray, b: np.ndarray, fewest: int = FEWEST) -> str | None:
     for count, what in ((a & ~b, "only in the first"), (b & ~a, "only in the second"), (a & b, "in both")):
         if 0 < int(count.sum()) < fewest:
             return f"{int(count.sum())} people are {what} of two sets of samples; none or {fewest} are the fewest"
+    return None
+
+
+def sets_fault(sets: np.ndarray, fewest: int = FEWEST) -> str | None:
+    """Of (n, s) bool sets of the same people, the last of which is new: a combination of them singles out few people.
+
+    Inclusion and exclusion of three sets and more; the largest share of one person in any combination is a leverage.
+    """
+    people = sets.any(axis=1)
+    new, old = leverages(sets[people], intercept=False), leverages(sets[people, :-1], intercept=False)
+    most = float(new[new > old + RANK].max(initial=0.0))
+    if most * fewest > 1 + 1e-6:
+        return (
+            f"a combination of {sets.shape[1]} sets of samples is about {1 / most:.1f} people; {fewest} are the fewest"
+        )
     return None
 
 

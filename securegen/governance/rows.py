@@ -1,6 +1,7 @@
 """Which variants a site lets be opened: rows in which, and between which, no few of its people stand alone.
 
-Of two opened rows the difference is opened too, so under `strict` a row is compared with every opened row up to 500
+Sums over the people without a call differ as well, so these are equal, or `fewest` apart, for rows up to 500 apart. Of two
+opened rows the difference is opened too, so under `strict` a row is compared with every opened row up to 500
 variants before it, and withheld if 1 to k − 1 people tell them apart. Not seen: combinations of three rows and more.
 """
 
@@ -72,13 +73,12 @@ class RowRule:
         """(V,) bool of one block. kept: the rows taken before it, a block a row; changed into those for the next block."""
         out = []
         for first in range(0, len(block), CHUNK):
-            part = _rows(block, np.arange(first, min(first + CHUNK, len(block))))
+            part = rows_of(block, np.arange(first, min(first + CHUNK, len(block))))
             veto = self._chunk(part, kept)
             out.append(veto)
-            if self._strict:
-                last = part.start + len(part)
-                taken = [_rows(part, np.array([v])) for v in np.flatnonzero(~veto)[-openings.WINDOW :]]
-                kept[:] = [r for r in [*kept, *taken] if last - r.start <= openings.WINDOW]
+            last = part.start + len(part)
+            taken = [rows_of(part, np.array([v])) for v in np.flatnonzero(~veto)[-openings.WINDOW :]]
+            kept[:] = [r for r in [*kept, *taken] if last - r.start <= openings.WINDOW]
         return np.concatenate(out)
 
     def _chunk(self, part: GenotypeBlock, kept: list[GenotypeBlock]) -> np.ndarray:
@@ -89,13 +89,16 @@ class RowRule:
             fine = _fine(part, people, self._grid)
             if fine is not None:
                 good &= ~_nearly_constant(fine, self._grid, self._fewest)
-        if not self._strict:
-            return ~good
         at = np.array([*(r.start for r in kept), *(part.start + v for v in range(len(part)))], np.int64)
         rows = _stack([*kept, part])
         allowed = np.concatenate([np.ones(len(kept), bool), good])
         for people in self._sets:
-            odd, high = planes(genotype_codes(rows, people, self._grid))
+            codes = genotype_codes(rows, people, self._grid)
+            allowed = _lacking_alike(codes, at, allowed, self._fewest)
+            allowed[: len(kept)] = True
+            if not self._strict:
+                continue
+            odd, high = planes(codes)
             allowed = take_rows(
                 odd, high, int(people.sum()), at, allowed, window=openings.WINDOW, least=self._fewest,
                 fine=_fine(rows, people, self._grid), top=2 * self._grid,
@@ -104,7 +107,27 @@ class RowRule:
         return ~allowed[len(kept) :]
 
 
-def _rows(block: GenotypeBlock, index: np.ndarray) -> GenotypeBlock:
+def _lacking_alike(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, fewest: int) -> np.ndarray:
+    """(V,) bool: allowed rows but those of which the people without a call differ by few from those of a row before.
+
+    Sums over people without a call are opened, whole or modulo n, where they are `fewest` or more.
+    """
+    lack = codes == MISSING
+    some = allowed & (lack.sum(axis=1) >= fewest)
+    if some.sum() < 2:
+        return allowed
+    index = np.flatnonzero(some)
+    odd, high = planes(lack[index].astype(np.uint8))
+    taken = take_rows(
+        odd, high, codes.shape[1], at[index], np.ones(len(index), bool), window=openings.WINDOW, least=fewest
+    )  # fmt: skip
+    out = allowed.copy()
+    out[index] = taken
+    return out
+
+
+def rows_of(block: GenotypeBlock, index: np.ndarray) -> GenotypeBlock:
+    """Some rows of a block, which starts at the first of them."""
     missing = None if block.missing is None else block.missing[index]
     return GenotypeBlock(block.start + int(index[0]), block.dosage[index], missing)
 

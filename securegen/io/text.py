@@ -69,6 +69,12 @@ def read_text(path: str | Path) -> str:
     """Text of a plain, gzip or zstd file. Raises InputError naming the file."""
     with readable(path):
         raw = Path(path).read_bytes()
+    return text_of(raw, path)
+
+
+def text_of(raw: bytes, path: str | Path) -> str:
+    """Text of the bytes of such a file, read from `path`. Raises InputError naming it."""
+    with readable(path):
         if raw[:2] == GZIP:
             raw = gzip.decompress(raw)
         elif raw[:4] == ZSTD:

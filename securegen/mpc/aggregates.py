@@ -21,21 +21,20 @@ from typing import Any
 
 import numpy as np
 
+from securegen.design import INTERCEPT
 from securegen.errors import PlanError, ProtocolError
 from securegen.governance import openings
-from securegen.governance.guard import SiteGuard
-from securegen.governance.ledger import open_ledger
-from securegen.governance.rows import RowRule
 from securegen.kernels.integer_sums import squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, iterate_blocks
 from securegen.mpc import vertical
 from securegen.mpc.association import announce_cohort, only_mean, receive_cohort
 from securegen.mpc.batches import Batching, Streams
 from securegen.mpc.digits import Form, assemble, choose_form, to_digits
-from securegen.mpc.gwas import ask_consent, genotype_streams, refuse_few
+from securegen.mpc.gwas import ask_consent, genotype_streams
 from securegen.mpc.lifting import Pair
 from securegen.mpc.machine import DealingMachine, Machine
 from securegen.mpc.masked_store import ask_for_blocks, hear_of_blocks
+from securegen.mpc.people import admitted, hear_who
 from securegen.mpc.session import Session
 from securegen.mpc.state import OwnerState
 from securegen.mpc.vertical import Roles
@@ -48,8 +47,8 @@ LARGEST = 10_000  # columns of a run
 
 @dataclass(frozen=True)
 class Plan:
-    """What is public of a run. value_bits: |x| <= 2^value_bits; analysed: columns that are 0 or 1 and need Σ g² x;
-    weights: other columns that do."""
+    """What is public of a run. value_bits: |x| <= 2^value_bits; analysed: columns that say who is, and others of 0 and 1
+    that need Σ g² x; weights: other columns that do."""
 
     samples: int
     variants: int
@@ -62,7 +61,8 @@ class Plan:
     @staticmethod
     def of(columns: Columns, samples: int, variants: int, grid: int) -> Plan:
         x, squared = columns.values, columns.squared_index
-        binary = [j for j in squared if ((x[:, j] == 0) | (x[:, j] == 1)).all()]
+        who = [j for j, name in enumerate(columns.names) if name == INTERCEPT or j in squared]
+        binary = [j for j in who if ((x[:, j] == 0) | (x[:, j] == 1)).all()]
         return Plan(
             samples, variants, grid, x.shape[1], int(np.abs(x).max(initial=1)).bit_length(), tuple(binary),
             tuple(j for j in squared if j not in binary),
@@ -122,12 +122,8 @@ def genotype_run(
     plan = Plan.read(session.receive_json(roles.right, "plan"), roles.right)
     if (plan.samples, plan.variants, plan.grid) != (samples, variants, reader.dosage_grid):
         raise ProtocolError(f"party {roles.right!r} planned for another cohort")
-    analysed = session.receive(roles.right, "analysed", shape=(samples, len(plan.analysed)), dtype=np.uint8)
-    if (analysed > 1).any():
-        raise ProtocolError(f"party {roles.right!r} did not say who is analysed")
-    for count in analysed.sum(axis=0, dtype=np.int64):
-        refuse_few(int(count))
-    rule = _admitted(reader, analysed.astype(bool), state, level, log)
+    analysed = hear_who(session, roles.right, samples, len(plan.analysed))
+    rule = admitted(reader, analysed, state, level, log)
     form = plan.form()
     vertical.charge(state, cohort, plan.columns, samples=samples, column_limit=column_limit)
     session.send_json(roles.dealer, "dealer/plan", plan.write())
@@ -158,26 +154,6 @@ def genotype_run(
         withheld += int(veto.sum())
         _cover(streams, veto)
         _open(machine, plan, form, streams)
-
-
-def _admitted(
-    reader: GenotypeReader, analysed: np.ndarray, state: OwnerState, level: str, log: Log
-) -> RowRule | None:  # fmt: skip
-    """Enter who is analysed, (N, sets) bool, into the ledger beside the state file. The rule of rows, None for no rule."""
-    guard = SiteGuard(log, level=level)
-    sets = [(f"set {j + 1}", analysed[:, j]) for j in range(analysed.shape[1])]
-    guard.sets(sets)
-    with open_ledger(state.path.with_name(state.path.name + ".ledger")) as ledger:
-        rows = ledger.rows(reader.samples)
-        for what, people in sets:
-            fault = ledger.set_fault(rows, people)
-            if fault is not None and guard.on:
-                guard.refuse(what, fault)
-            ledger.add_set(f"aggregates, {what}", rows, people)
-    if not guard.on:
-        return None
-    masks = [people for _, people in sets] or [np.ones(len(reader.samples), bool)]
-    return RowRule(masks, reader.dosage_grid, strict=level == openings.STRICT)
 
 
 def _cover(streams: Streams, rows: np.ndarray) -> None:
@@ -234,7 +210,9 @@ def sums(
         if found is None:
             raise ValueError("the left party has no sums")
         q = np.zeros((width, len(order)), np.int64)
-        q[:, [order.index(j) for j in plan.analysed]] = known
+        for k, j in enumerate(plan.analysed):
+            if j in order:
+                q[:, order.index(j)] = known[:, k]
         q[:, [order.index(j) for j in plan.weights]] = found.get("q", np.zeros((width, 0), np.int64))
         parts = (found["g"], found.get("m", np.zeros_like(found["g"])), q)
         g, m, q = (np.where(veto[:, None], 0, part) for part in parts)

@@ -7,15 +7,18 @@ genotyped. Sites that hold different people are a federated study: `securegen.mp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from securegen.errors import ProtocolError, UsageError
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
+from securegen.governance.openings import STRICT
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, Sums, Variants, iterate_blocks
 from securegen.mpc import gwas, outsourced, vertical
 from securegen.mpc.frames import MAX_PAYLOAD
+from securegen.mpc.people import admitted, hear_who
 from securegen.mpc.session import Session
 from securegen.mpc.state import OwnerState
 from securegen.stats.tables import Summary, write_tables
@@ -81,17 +84,28 @@ def _typed(value: object, kind: type) -> Any:
 
 def outsourced_genotype_run(
     session: Session, roles: outsourced.OutsourcedRoles, reader: GenotypeReader, *, cohort: str, state: OwnerState,
-    column_limit: int | None = None,
+    column_limit: int | None = None, level: str = STRICT, log: Log = silent,
 ) -> None:  # fmt: skip
-    """The genotype owner of an outsourced run."""
+    """The genotype owner of an outsourced run. level: of the rules of what may be opened, as in `aggregates.genotype_run`."""
     announce_cohort(session, roles.right, reader)
+    samples = len(reader.samples)
     opened = _agreed_columns(session.receive_json(roles.right, "columns"), roles.right)
     bits = _agreed_ring(session.receive_json(roles.right, "ring"), roles.right)
-    blocks = iterate_blocks(reader, vertical.block_size(len(reader.samples), bits))
+    sets = session.receive_json(roles.right, "sets")
+    if type(sets) is not int or not 0 <= sets <= len(opened["m"]):
+        raise ProtocolError(f"party {roles.right!r} announced sets of samples that are none")
+    rule = admitted(reader, hear_who(session, roles.right, samples, sets), state, level, log)
+
+    def blocks() -> Iterator[vertical.Block]:
+        kept: list[GenotypeBlock] = []
+        for block in iterate_blocks(reader, vertical.block_size(samples, bits)):
+            veto = np.zeros(len(block), bool) if rule is None else rule.scan(block, kept)
+            session.send(roles.right, f"withheld/{block.start}", veto.astype(np.uint8))
+            yield replace(gwas.genotype_streams(block, squares=bool(opened["q"])), withheld=veto)
+
     outsourced.genotype_owner(
-        session, roles, (gwas.genotype_streams(b, squares=bool(opened["q"])) for b in blocks),
-        samples=len(reader.samples), columns=len(opened["m"]), cohort=cohort, state=state, column_limit=column_limit,
-        bits=bits,
+        session, roles, blocks(), samples=samples, columns=len(opened["m"]), cohort=cohort, state=state,
+        column_limit=column_limit, bits=bits,
     )  # fmt: skip
 
 
@@ -108,11 +122,22 @@ def outsourced_phenotype_run(
     sizes = {"samples": len(cohort.samples), "opened": opened, "ring": bits}
     session.send_json(roles.left, "columns", opened)
     session.send_json(roles.left, "ring", bits)
+    sets = sorted({j for a in design.analyses for j in (a.columns if a.test == "qc" else a.columns[:1])})
+    session.send_json(roles.left, "sets", len(sets))
+    session.send(roles.left, "analysed", design.columns.values[:, sets].astype(np.uint8))
     for server in roles.servers:
         session.send_json(server, "sizes", sizes)
     outsourced.phenotype_owner(session, roles, design.columns.values, state=state, bits=bits)
-    blocks = gwas.outsourced_sums(session, roles, design.columns, bits=bits)
+    blocks = (_without_withheld(session, roles.left, s)
+              for s in gwas.outsourced_sums(session, roles, design.columns, bits=bits))  # fmt: skip
     return write_tables(out, cohort.variants, blocks, design.analyses, grid=cohort.dosage_grid, digits=digits)
+
+
+def _without_withheld(session: Session, source: str, sums: Sums) -> Sums:
+    """Zeros where the genotype owner sent noise."""
+    veto = session.receive(source, f"withheld/{sums.start}", shape=(len(sums),), dtype=np.uint8) != 0
+    g, m, q = (np.where(veto[:, None], 0, part) for part in (sums.g, sums.m, sums.q))
+    return Sums(sums.start, g, m, q, withheld=veto if veto.any() else None)
 
 
 def outsourced_server_run(session: Session, roles: outsourced.OutsourcedRoles, *, threads: int = 1) -> None:

@@ -62,7 +62,7 @@ class Task:
     masks and limits are kept; reveal: what is opened of a vertical split (REVEALS); threshold: p-value of a hit;
     masked: where the phenotype owner of a vertical split keeps masked genotypes; score: for score runs; column_limit:
     lifetime number of phenotype columns that the genotype owner answers (None: a hundredth of the samples); openings: of
-    the genotype owner, what aggregates may show of few people.
+    the genotype owner, what sums that are opened whole may show of few people.
     """
 
     inputs: Inputs
@@ -206,7 +206,8 @@ def _outsourced(session: Session, roles: OutsourcedRoles, task: Task, outcome: O
         association.outsourced_server_run(session, roles, threads=task.threads)
     elif reader is not None:
         association.outsourced_genotype_run(
-            session, roles, reader, cohort=task.cohort, state=task.state, column_limit=task.column_limit
+            session, roles, reader, cohort=task.cohort, state=task.state, column_limit=task.column_limit,
+            level=task.openings, log=log,
         )  # fmt: skip
     else:
         outcome.tables = association.outsourced_phenotype_run(

@@ -33,7 +33,7 @@ from securegen.mpc.session import Session
 from securegen.mpc.shares import from_ring, ring_dtype, to_ring
 from securegen.mpc.state import OwnerState, digest_array
 from securegen.mpc.vertical import Block, announced, charge
-from securegen.randomness import fresh_key
+from securegen.randomness import fresh_key, keystream
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def genotype_owner(
     session: Session, roles: OutsourcedRoles, blocks: Iterable[Block], *, samples: int, columns: int, cohort: str,
     state: OwnerState, column_limit: int | None = None, bits: int = 64, resend: bool = True,
 ) -> None:  # fmt: skip
-    """Send masked genotypes and keys (see vertical.genotype_side for the arguments)."""
+    """Send masked genotypes and keys (see vertical.genotype_side for the arguments); noise for rows that are withheld."""
     charge(state, cohort, columns, samples=samples, column_limit=column_limit)
     dtype = ring_dtype(bits)
     session.send_json(roles.dealer, "dealer/sizes", [samples, columns, bits])
@@ -77,12 +77,18 @@ def genotype_owner(
             if resend:
                 epsilon = sum_of_words(keys[name], LEFT_MASK, (samples, width), dtype)
                 np.subtract(values.T, epsilon, out=epsilon, dtype=dtype, casting="unsafe")
+                if block.withheld is not None:  # the products of these rows are then of nobody's genotypes
+                    epsilon[:, block.withheld] = _noise(samples, int(block.withheld.sum()), dtype)
                 for server in roles.servers:
                     session.send(server, f"outsourced/epsilon/{number}", epsilon)
             number += 1
     session.send_json(roles.dealer, f"dealer/block/{number}", [0])
     for server in roles.servers:
         session.send_json(server, "outsourced/block", {"start": 0, "width": 0, "streams": []})
+
+
+def _noise(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
+    return keystream(fresh_key(), 0, rows * columns * dtype.itemsize).view(dtype).reshape(rows, columns)
 
 
 def phenotype_owner(

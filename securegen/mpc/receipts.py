@@ -26,19 +26,20 @@ def receipt(
     limit = "set there, not known here" if column_limit is None else str(column_limit)
     warnings = (f"{_CHOOSE} (limit in the life of this cohort: {limit})", FULL_TABLE)
     owners = (
-        Party("genotype owner", "genotypes", "numbers of samples, columns and blocks"),
+        Party("genotype owner", "genotypes", "who is analysed; numbers of columns and blocks"),
         Party(
-            "phenotype owner", "phenotypes and covariates", "who is genotyped for which variants; every sum; the tables"
+            "phenotype owner",
+            "phenotypes and covariates",
+            "who is genotyped for which variants; every sum of those that the genotype owner does not withhold; the tables",
         ),
     )
     dealer = Party("dealer", "keys of masks", "sizes")
     if split == VERTICAL and reveal != AGGREGATES:
         return _projected(tables, reveal, threshold, limit)
     if split == VERTICAL:
-        told = Party("genotype owner", "genotypes", "who is analysed; numbers of columns and blocks")
         assumed = ("semi-honest parties; the dealer colludes with nobody", "both owners agreed to open all sums")
         return Receipt(
-            f"vertical, secret sharing, reveal {reveal}", (told, *owners[1:], dealer), assumed, tuple(tables), warnings
+            f"vertical, secret sharing, reveal {reveal}", (*owners, dealer), assumed, tuple(tables), warnings
         )  # fmt: skip
     servers = Party("each server", "masked data and shares, uniform", "sizes")
     return Receipt(

@@ -51,10 +51,12 @@ class Roles:
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive variants from `start`. streams: name to (V, N) integers, such as g, m (missing) and q (g²)."""
+    """Consecutive variants from `start`. streams: name to (V, N) integers, such as g, m (missing) and q (g²); withheld:
+    (V,) bool, rows of which noise is sent, None for none."""
 
     start: int
     streams: dict[str, np.ndarray]
+    withheld: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

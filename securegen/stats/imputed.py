@@ -22,16 +22,16 @@ def exactly(n: IntArray, g: IntArray, s: IntArray, m: IntArray) -> IntArray:
     return n * g + s * m
 
 
-def filled(row: IntArray, n: IntArray, s: IntArray, x: IntArray, *, power: int = 1) -> IntArray:
-    """(V,) Σ over missing calls of (s/n)^power·x, each rounded half up to a whole number.
+def filled(row: IntArray, n: IntArray, s: IntArray, x: IntArray) -> IntArray:
+    """(V,) Σ over missing calls of s/n·x, each rounded half up to a whole number.
 
     row, x: (C,), the variant and the column's value of each missing call; n, s: (V,). What one site adds of its people
     says nothing of x modulo n.
     """
     largest = [int(np.abs(v).max(initial=1)) for v in (n, s, x)]
-    if 2 * max(largest[0], largest[1]) ** power * max(largest[2], 1) >= 1 << 62:
+    if 2 * max(largest[0], largest[1]) * max(largest[2], 1) >= 1 << 62:
         n, s, x = (v.astype(object) for v in (n, s, x))
-    top, bottom = s[row] ** power, np.maximum(n, 1)[row] ** power
+    top, bottom = s[row], np.maximum(n, 1)[row]
     values = (2 * top * x + bottom) // (2 * bottom)
     out = np.zeros(len(n), np.int64)
     np.add.at(out, row, values.astype(np.int64))

@@ -10,6 +10,7 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -276,6 +277,33 @@ def test_site_indicators_and_components_are_covariates(tmp_path, cohort):
         tmp_path, cohort.bfile, pheno=cohort.pheno, covar=str(tmp_path / "covar.tsv"), pheno_name=("QT",)
     )  # fmt: skip
     assert (tmp_path / "site1" / "result.QT.glm.linear").read_bytes() == expected["QT"]
+
+
+def test_loadings_are_those_whose_digest_was_checked(tmp_path, cohort, monkeypatch):
+    """Whoever keeps the folder changes the file between two looks: chosen loadings are a column that is chosen."""
+    head = "#CHROM\tPOS\tID\tEFFECT_ALLELE\tOTHER_ALLELE\tFREQ\tPC1\n"
+    agreed, chosen = (head + f"1\t{j + 1}\trs{j}\tG\tA\t0.25\t2\n" for j in (3, 5))
+    path = tmp_path / studyfile.LOADINGS
+    path.write_text(agreed)
+    read = site.read_regular
+
+    def look(*args, **more):
+        raw = read(*args, **more)
+        path.write_text(chosen)
+        return raw
+
+    monkeypatch.setattr(site, "read_regular", look)
+    study = SimpleNamespace(components=1, loadings_digest=hashlib.sha256(agreed.encode()).hexdigest())
+    memory = SimpleNamespace(once=lambda name, make: make())
+    reader = open_genotypes(Inputs(cohort.bfile))
+    got = site._components(tmp_path, study, reader, "s", memory)
+    assert path.read_text() == chosen
+    path.write_text(agreed)
+    assert np.array_equal(got, project(reader, read_loadings(path), "s"))
+    path.write_text(chosen)
+    assert not np.array_equal(got, project(reader, read_loadings(path), "s"))
+    with pytest.raises(ProtocolError, match="altered"):
+        site._components(tmp_path, study, reader, "s", memory)
 
 
 def test_two_sites_and_commitments_write_the_same_tables(tmp_path, cohort):

@@ -16,7 +16,7 @@ from securegen.errors import PolicyError
 from securegen.federated import identity
 from securegen.federated.admission import admit, charge, guard_of_study
 from securegen.federated.association import federated_sums
-from securegen.federated.cohort import Planned, SiteTraits, federated_design, plan_analyses
+from securegen.federated.cohort import Planned, SiteTraits, _unlike, federated_design, plan_analyses
 from securegen.federated.rounds import OUT_OF_BOUNDS
 from securegen.federated.studyfile import TraitColumn
 from securegen.federated.variant_sums import Withheld
@@ -56,7 +56,8 @@ class Run:
             guard = guard_of_study(study, self.logs[site].append, secure.refuse)
             state = tmp_path / str(site)
             admit(study, planned, own.samples, state, guard)
-            design = federated_design(study, planned, mine, own.samples, guarded(secure.total, guard))
+            secret = bytes([site]) * 32
+            design = federated_design(study, planned, mine, own.samples, guarded(secure.total, guard), secret)
             charge(study, design, max(a.model.samples for a in design.analyses), own.samples, state, guard)
             withheld = Withheld()
             blocks = list(
@@ -69,6 +70,7 @@ class Run:
 
         out, self.opened = at_every_site(SITES, part, alter)
         self.design, self.blocks, self.withheld = out[0]
+        self.designs = [part[0] for part in out]
 
     def tables(self):
         parts = [[result_columns(a, b) for b in self.blocks] for a in self.design.analyses]
@@ -292,9 +294,8 @@ def test_complete_cases_of_few_missing_calls_are_imputed(tmp_path):
     dosage = np.where(reader.read(0, 120).missing, -1, reader.read(0, 120).dosage)
     dosage[7] = np.where(np.arange(360) < 60, -1, np.maximum(dosage[7], 0))
     reader = in_memory(dosage)
-    run = Run(
-        reader, traits_of(x, y[:, 0]), study_of(TWO[:1], missing="complete", common_samples=True), tmp_path
-    )  # fmt: skip
+    study = study_of(TWO[:1], missing="complete", common_samples=True, few_missing="round")
+    run = Run(reader, traits_of(x, y[:, 0]), study, tmp_path)
     (table,) = run.tables()
     assert table["OBS_CT"][7] == 300
     some = (dosage < 0).any(axis=1) & (table["ERRCODE"] != "FEW_CARRIERS")
@@ -327,6 +328,11 @@ def test_only_whether_samples_are_equal_is_opened(tmp_path):
     run = Run(reader, traits_of(x, y[:, 0], y[:, 1]), study_of(TWO), tmp_path)
     first = run.opened["design-0001"]
     assert first.shape == (1,) and int(first[0]) > 450, "no count of people"
+    masks = [~np.isnan(y[i::3]) for i in range(3)]
+    differ = [i for i in range(3) if not (masks[i][:, 0] == masks[i][:, 1]).all()]
+    guess = lambda i, secret: _unlike(masks[i][:, 0], masks[i][:, 1], secret)  # noqa: E731
+    assert int(first[0]) == sum(guess(i, bytes([i]) * 32) for i in differ)
+    assert int(first[0]) != sum(guess(i, b"") for i in differ), "who guesses the people cannot check it"
 
 
 def test_a_site_alone_that_leaves_a_study(tmp_path):

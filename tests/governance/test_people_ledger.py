@@ -7,7 +7,9 @@ import os
 import numpy as np
 import pytest
 
-from securegen.errors import StorageError
+from securegen.errors import PolicyError, StorageError
+from securegen.governance import openings
+from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger import open_ledger
 from securegen.model import Samples
 
@@ -105,3 +107,40 @@ def test_a_ledger_is_private_and_whole(tmp_path):
     os.symlink(tmp_path / "old", path)
     with pytest.raises(StorageError, match="link"), open_ledger(path):
         pass
+
+
+def test_sites_by_turns(tmp_path):
+    """Of five sites each four: no two studies differ by one site, four totals with A give every site's own sums."""
+    studies = ["ABCD", "ABCE", "ABDE", "ACDE"]
+    totals = np.array([[n in s for n in "ABCDE"] for s in [*studies, "A"]], float)
+    assert np.linalg.matrix_rank(totals) == 5
+    with open_ledger(tmp_path / "ledger") as ledger:
+        for number, sites in enumerate(studies):
+            fault = ledger.site_fault(str(number), [(n, n * 8) for n in sites])
+            if fault is not None:
+                break
+            ledger.add_study(str(number), [(n, n * 8) for n in sites])
+        assert number == 3 and "alone" in fault
+        assert ledger.site_fault("again", [(n, n * 8) for n in "ABCE"]) is None
+
+
+def test_a_combination_of_three_sets(tmp_path):
+    """Y1 lacks one clinic, Y2 another, Y3 both and one person more: everybody − Y1 − Y2 + Y3 is that person."""
+    everyone = np.ones(200, bool)
+    y1, y2 = np.arange(200) >= 20, np.arange(200) < 170
+    y3 = y1 & y2
+    y3[100] = False
+    assert np.flatnonzero(1 - 1 * y1 - y2 + y3).tolist() == [100]
+    sets = [everyone, y1, y2]
+    with open_ledger(tmp_path / "ledger") as ledger:
+        rows = ledger.rows(people(range(200)))
+        for i, members in enumerate(sets):
+            assert ledger.set_fault(rows, members) is None
+            ledger.add_set(str(i), rows, members)
+        assert all(openings.set_fault(s, y3) is None for s in sets), "pairs do not show it"
+        assert "combination of 4 sets" in ledger.set_fault(rows, y3)
+        assert ledger.set_fault(rows, y1 & y2) is None and ledger.set_fault(rows, y1) is None
+    guard = SiteGuard(lambda line: None)
+    guard.sets([("all", everyone), ("Y1", y1), ("Y2", y2), ("both", y1 & y2)])
+    with pytest.raises(PolicyError):
+        guard.sets([("all", everyone), ("Y1", y1), ("Y2", y2), ("Y3", y3)])

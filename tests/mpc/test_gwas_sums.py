@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from securegen.design import linear_design
+from securegen.design_binary import contingency_design
 from securegen.engines import plain
 from securegen.errors import PolicyError, ProtocolError
 from securegen.model import Columns, GenotypeBlock
@@ -15,6 +17,7 @@ from securegen.mpc import aggregates, association, batches, gwas, outsourced, ve
 from securegen.mpc.dealer import server_dealer
 from securegen.mpc.digits import Form
 from securegen.mpc.state import OwnerState, digest_array
+from securegen.study import Inputs
 
 from .conftest import Cohort, results
 
@@ -208,3 +211,63 @@ def test_the_genotype_owner_withholds_rows_and_sets(study, tmp_path, cohort):
     assert np.array_equal(bound[~np.concatenate(withheld)], free[~np.concatenate(withheld)])
     out = aggregates_of(made, own, g, missing, of_one_set(without_one))
     assert isinstance(out["gen"], PolicyError)
+
+
+def test_an_outsourced_run_withholds_rows_and_sets(study, tmp_path, monkeypatch):
+    """The receiver has noise for rows that few people tell apart, and no run beside one without one person."""
+    people = 60
+    g = np.random.default_rng(4).integers(0, 3, (8, people)).astype(np.int8)
+    g[1] = g[0]
+    g[1, 5] = (g[0, 5] + 1) % 3
+    g[2] = np.arange(people) < 7
+    names = {"gen": "genotypes", "phe": "phenotypes", "s-one": "server", "s-two": "server", "deal": "dealer"}
+    roles, made = outsourced.OutsourcedRoles("gen", "phe", ("s-one", "s-two"), "deal", "phe"), study(names)
+    seen = []
+    sums = gwas.outsourced_sums
+    monkeypatch.setattr(gwas, "outsourced_sums", lambda *a, **k: (seen.append(s) or s for s in sums(*a, **k)))
+
+    def opened(folder, lacks, level):
+        """The receiver's sums, its table's codes; what the genotype owner raised."""
+        folder.mkdir(exist_ok=True)
+        y = ["NA" if i in lacks else f"{i * 37 % 61 / 10}" for i in range(people)]
+        (folder / "y.tsv").write_text("#FID\tIID\tY\n" + "".join(f"p{i}\tp{i}\t{v}\n" for i, v in enumerate(y)))
+        seen.clear()
+
+        def gen(s):
+            association.outsourced_genotype_run(
+                s, roles, Cohort(g, np.zeros_like(g, bool)), cohort="c", state=OwnerState(folder / "gen"), column_limit=99,
+                level=level,
+            )  # fmt: skip
+
+        def phe(s):
+            state, inputs = OwnerState(folder / "phe"), Inputs("", pheno=str(folder / "y.tsv"))
+            return association.outsourced_phenotype_run(s, roles, inputs, str(folder / f"out{len(lacks)}"), state=state)
+
+        out = made.run(
+            {"gen": gen, "phe": phe, "deal": lambda s: server_dealer(s, left="gen", right="phe", servers=roles.servers)}
+            | {name: lambda s: association.outsourced_server_run(s, roles) for name in roles.servers}
+        )  # fmt: skip
+        if isinstance(out["gen"], Exception):
+            return out["gen"]
+        (table,) = results(out)["phe"]
+        rows = [line.split("\t")[-1] for line in Path(table.path).read_text().splitlines()[1:]]
+        return np.concatenate([s.g for s in seen]), rows
+
+    free, codes = opened(tmp_path / "all", (), "all")
+    away = int(g[1, 5]) - int(g[0, 5])
+    assert free[1, 0] - free[0, 0] == away and "FEW_CARRIERS" not in codes
+    less, _ = opened(tmp_path / "all", (5,), "all")
+    assert np.array_equal(free[:, 0] - less[:, 0], g[:, 5]), "person 5's genotypes"
+    bound, codes = opened(tmp_path / "own", (), "strict")
+    assert [i for i, c in enumerate(codes) if c == "FEW_CARRIERS"] == [1, 2]
+    assert np.array_equal(np.delete(bound, [1, 2], 0), np.delete(free, [1, 2], 0))
+    assert (np.abs(bound[1:3]) > 1 << 20).any(), "noise"
+    assert isinstance(opened(tmp_path / "own", (5,), "strict"), PolicyError)
+
+
+def test_the_genotype_owner_hears_of_every_set():
+    """Also of a test that needs no Σ g²."""
+    has, cases = np.arange(40) != 3, np.arange(40) % 2 == 0
+    for test in ("trend", "allelic"):
+        columns = contingency_design(has, cases, "Y", test).columns
+        assert aggregates.Plan.of(columns, 40, 5, 1).analysed == (0,)
