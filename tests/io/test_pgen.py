@@ -83,8 +83,8 @@ def test_several_alternative_alleles_are_counted_and_left_out(tmp_path):
     lines: list[str] = []
     reader = open_genotypes(Inputs(pfile=str(tmp_path / "m")), lines.append)
     assert reader.variants.id.tolist() == ["u", "w"]
-    assert any("1 variants with more than two alleles are left out" in line for line in lines)
-    assert any("1 variants on X, Y or MT are left out" in line for line in lines)
+    assert any("1 variant with more than two alleles is left out" in line for line in lines)
+    assert any("1 variant on X, Y or MT is left out" in line for line in lines)
     block = reader.read(0, 2)
     assert block.dosage.tolist() == [[0, 1, 2], [2, 0, 1]] and block.missing.tolist()[1] == [False, True, False]
 
