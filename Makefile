@@ -58,8 +58,8 @@ demo: $(VENV)/kernels.stamp
 demo-mpc: $(VENV)/kernels.stamp
 	@mkdir -p $(OUT)
 	@echo "This needs no torch. Programs of CrypTen do: securegen[mpc] takes about 1 GB, several more with CUDA."
-	@echo "Three splits of one cohort, each party a process, over mutual TLS:"
-	$(RUN) -m securegen run-local gwas --engine mpc --split horizontal $(COHORT) --pheno-name QT --compare-plain --out $(OUT)/three-sites
+	@echo "Three sites, each a process; then two splits of one cohort over mutual TLS:"
+	$(RUN) -m securegen run-local gwas --engine federated $(COHORT) --pheno-name QT --compare-plain --out $(OUT)/three-sites
 	$(RUN) -m securegen run-local gwas --engine mpc --split vertical --threshold 1e-6 $(COHORT) --pheno-name QT --out $(OUT)/two-parties
 	$(RUN) -m securegen run-local gwas --engine mpc --split outsourced $(COHORT) --pheno-name QT --compare-plain --out $(OUT)/two-servers
 

@@ -7,12 +7,21 @@ plaintext gloo, its own dealer).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from securegen.federated.fields import field_bits
+from securegen.federated.identity import Identity as SigningKey
+from securegen.federated.pair_keys import agree_on_keys
+from securegen.federated.rounds import SecureSum
+from securegen.federated.session import Session as Conversation
+from securegen.federated.state import open_state
+from securegen.federated.studyfile import Site, Study, TraitColumn
 from securegen.io.arrays import from_arrays
 from securegen.model import Columns, Samples, Variants
 from securegen.mpc import aggregates, outsourced, projected_run, vertical
@@ -22,8 +31,8 @@ from securegen.mpc.insecure_crypten import insecure_crypten
 from securegen.mpc.local import identity
 from securegen.mpc.masked_store import MaskedStore
 from securegen.mpc.parties import read_parties
-from securegen.mpc.secure_sum import PairwiseMasks, secure_sum
 from securegen.mpc.session import open_session
+from securegen.mpc.site_links import MessageLinks
 from securegen.mpc.state import OwnerState
 from securegen.study import Inputs
 
@@ -168,11 +177,25 @@ def reveal_task(session, directory, o):
 
 
 def sum_task(session, directory, o):
-    masks = PairwiseMasks.agree(session)
-    values = np.arange(o["numbers"])
+    """The sum of a federated study over the session: keys once, a message a site and sum."""
+    names = session.parties.names
+    keys = {n: Ed25519PrivateKey.from_private_bytes(hashlib.sha256(n.encode()).digest()) for n in names}
+    sites = tuple(Site(n, k.public_key().public_bytes_raw()) for n, k in keys.items())
+    study = Study(
+        digest=hashlib.sha256(b"benchmark").hexdigest(), name="benchmark", study_id="00" * 16, sites=sites,
+        coordinator=bytes(32), phenotypes=(TraitColumn("Y", "quantitative"),), covariates=(), model=None, missing="mean",
+        bits=None, site_indicators=False, components=0, qc=False, minimum_cohort=1, two_sites_learn_each_other=False,
+        variants=1, variants_digest="00" * 32, loadings_digest="",
+    )  # fmt: skip
+    signer = SigningKey(keys[session.me].private_bytes_raw(), study.site(session.me).verify_key)
+    state = open_state(directory / f"{session.me}.sums", study)
+    conversation = Conversation(MessageLinks(session, study, session.me), study, session.me, signer, state.__enter__())
+    secure = SecureSum(conversation, agree_on_keys(conversation, "00" * 32))
+    values = np.arange(o["numbers"])[:, None]
+    width = field_bits(3 * o["numbers"])
 
     def once(number):
-        total = secure_sum(session, masks, values, step=f"sum/{number}")
+        total = secure.rows(f"sum-{number}", len(values), (width,), lambda: values)
         assert (total == 3 * values).all()
 
     return once

@@ -5,11 +5,11 @@ own process with the command line that its owner would type. `--bfile` several t
 
 | party | holds | learns |
 |---|---|---|
-| site1, site2, site3 | their people's genotypes, phenotypes, covariates; a share of the key | the pooled sums |
-| hub | the shared folder; no key | the pooled sums; who sends what when |
+| site1, site2, site3 | their people's genotypes, phenotypes, covariates; a key with each other | the pooled sums |
+| hub | the shared folder; no key | who sends how much when |
 | coordinator | the key that signed the study file | nothing more than the hub |
 
-Assumed: the sites follow the protocol and one of them does not collude with the others. The hub may do anything.
+Assumed: the sites tell the truth about their people, and two of them do not collude. The hub may do anything.
 """
 
 from __future__ import annotations
@@ -28,27 +28,21 @@ from securegen.study import Inputs, open_genotypes
 
 WHAT = {
     "accept": "accepts the study file",
-    "key-nonce": "nonce for the common polynomial",
-    "key-share": "public key share",
-    "design": "exact sums for scales, covariates and phenotype",
-    "variants": "sums over people for every variant",
+    "hello": "public keys of this study, commitment to the inputs",
+    "keys": "ciphertexts for a key with every later site",
+    "confirm": "proofs of the keys",
+    "ready": "all proofs hold",
+    "design": "masked sums for scales, covariates and phenotype",
+    "variants": "masked sums over people for every variant",
     "finished": "has the table",
-}
-PHASE = {
-    "commit": "commitment",
-    "open": "opening (ciphertexts under the joint key)",
-    "partial": "partial decryption of the sum it added itself",
 }
 
 
 def describe(step: str) -> str:
     """What a message is, from its step."""
-    name, _, phase = step.partition(".")
+    name, _, commit = step.partition(".")
     what = next(text for prefix, text in WHAT.items() if name.startswith(prefix))
-    detail = PHASE.get(phase, "")
-    if name.startswith("key") and phase == "open":
-        detail = "opening"
-    return f"{what}: {detail}" if detail else what
+    return f"{what}: commitment" if commit else what
 
 
 def grouped(table: list[tuple[str, int, int]]) -> Iterable[tuple[str, int, int, int]]:
@@ -80,7 +74,7 @@ def main() -> None:
             sites = [rehearsal.LocalSite(f"site{i + 1}", GenotypeFiles(bfile), None) for i, bfile in enumerate(bfiles)]
         else:
             sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, options.sites)
-        study = rehearsal.set_up(work, inputs, sites, print)
+        study = rehearsal.set_up(work, inputs, sites, print, openings="all")
         rehearsal.run_sites([rehearsal.site_command(work, inputs, s, Filters()) for s in sites])
         records = rehearsal.results(work, sites)
         print(f"\n{'messages of every site to all':<90} {'steps':>6} {'messages':>9} {'MB':>8}")

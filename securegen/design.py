@@ -138,7 +138,7 @@ def scale_covariates(covariates: np.ndarray, names: Sequence[str], total: fp.Sum
     precise = np.stack(
         [one, *(s.integers(d, 1 << fp.PRECISE_BITS) for s, d in zip(scalings, decimals, strict=True))], 1
     )
-    gram = fp.sum_matrix(fp.exact_gram(precise, precise), total)
+    gram = fp.sum_gram(precise, total, fp.guard_of(total).covariates)
     samples = gram[0][0] >> (2 * fp.PRECISE_BITS)
     fp.refuse_collinear(gram, (INTERCEPT, *names))
     return ScaledCovariates(tuple(names), tuple(scalings), tuple(decimals), precise, gram, samples, Solver(gram))
@@ -177,7 +177,9 @@ def linear_design(
     columns += [fp.column_integers(s, d, bits) for s, d in zip(c.scalings, c.decimals, strict=True)]
     columns += [scaling.integers(y, 1 << bits, 5) for y, scaling, _, _ in residuals]
     values = np.stack(columns, 1)
-    gram = fp.sum_matrix(fp.exact_gram(values, values), total)
+    guard = fp.guard_of(total)
+    guard.opened(f"linear regression of {', '.join(phenotype_names)}", values, analysed)
+    gram = fp.sum_gram(values, total, guard.gram)
     k = len(c.gram)
     rounding = tuple(0.5 + 0.5 / s.grid * 2.0**bits / (5 * s.scale) for s in c.scalings)
     models = []
@@ -211,7 +213,7 @@ def _residual(
     cty = fp.sum_matrix(fp.exact_gram(c.precise, precise[:, None]), total)
     rounded = c.solver.rounded([row[0] for row in cty], fp.COEFFICIENT_BITS)
     residual = precise.astype(object) * (1 << fp.COEFFICIENT_BITS) - fp.combination(c.precise, rounded)
-    n, s1, s2 = fp.moments(residual, total)
+    n, s1, s2 = fp.moments(residual, total, f"residual of {name}")
     scaling = fp.scale_of(n, s1, s2, 1 << (fp.PRECISE_BITS + fp.COEFFICIENT_BITS))
     # 2^-20 of the phenotype's own scale is where rounding of the input would be the result
     if scaling is None or scaling.exponent < -20:

@@ -68,7 +68,7 @@ class QcModel:
 def _quantise(values: np.ndarray, bits: int, total: fp.SumOverSites, what: str) -> tuple[np.ndarray, float]:
     """Integers of float64 values (no centre), 2^bits/5 per power of two ≥ the root mean square, and their unit."""
     fine = np.rint(values * UNIT).astype(np.int64)
-    n, _, s2 = fp.moments(fine, total)
+    n, _, s2 = fp.moments(fine, total, what)
     scaling = fp.scale_of(n, 0, s2, 1 << fp.PRECISE_BITS)
     if scaling is None:
         raise DesignError(f"{what} is zero for every analysed sample")
@@ -92,6 +92,8 @@ def logistic_design(
     the others would miss.
     Raises DesignError: too few samples, constant or collinear covariates, a null model that does not converge.
     """
+    guard = fp.guard_of(total)
+    guard.column(f"cases of {phenotype}", cases)
     count, case_count = total([len(cases), int(cases.sum())])
     k = len(covariate_names) + 1
     if min(case_count, count - case_count) < 1 or count <= k + 1:
@@ -127,6 +129,8 @@ def logistic_design(
         units.append(unit)
     inner = rounded_products(weight, centred[:, 1:], UNIT)
     cross = [row[0] for row in fp.exact_gram(exact, r[:, None])]
+    values = np.stack([np.ones(len(cases), np.int64), cases.astype(np.int64), r, *columns], axis=1)
+    guard.opened(f"score test of {phenotype}", values, analysed)
     summed = total([*(int(v.sum()) for v in columns), *cross, *inner])
     column_sums, cross, rest = summed[:k], summed[k : 2 * k], iter(summed[2 * k :])
     gram = [[0.0] * k for _ in range(k)]
@@ -139,7 +143,6 @@ def logistic_design(
         phenotype, c.names, count, case_count, tuple(map(tuple, gram)), tuple(v / UNIT * r_unit for v in cross), r_unit,
         tuple(units), column_sums[0], _centred_gram(c.gram, shift), bits,
     )  # fmt: skip
-    values = np.stack([np.ones(len(cases), np.int64), cases.astype(np.int64), r, *columns], axis=1)
     names: tuple[str, ...] = (INTERCEPT, f"{phenotype}:case", f"{phenotype}:residual", f"{phenotype}:weight")
     names += tuple(f"{phenotype}:weight×{n}" for n in c.names)
     squared = tuple(n == f"{phenotype}:weight" for n in names)
@@ -168,6 +171,9 @@ def contingency_design(
 
     Raises DesignError when there is no case or no control.
     """
+    guard = fp.guard_of(total)
+    guard.column(f"cases of {phenotype}", cases[has])
+    guard.opened(f"{test} test of {phenotype}", cases[has][:, None].astype(np.int64), has)
     count, case_count = total([int(has.sum()), int((has & cases).sum())])
     if case_count in (0, count):
         raise DesignError(f"phenotype {phenotype} has {case_count} cases and {count - case_count} controls")
@@ -178,19 +184,24 @@ def contingency_design(
     return Design(columns, (Analysis(test, phenotype, (0, 1), squares, CountModel(phenotype, count, case_count)),))
 
 
-def qc_design(founders: np.ndarray, tested: np.ndarray, *, total: fp.SumOverSites = fp.pooled) -> Design:
+def qc_design(
+    founders: np.ndarray, tested: np.ndarray, everybody: np.ndarray | None = None, *, total: fp.SumOverSites = fp.pooled
+) -> Design:
     """Design of quality control: frequencies over founders, missingness over everybody, Hardy–Weinberg over `tested`.
 
-    founders, tested: (N,) bool. Equal sets share a column. Raises DesignError when nobody is left in one of them.
+    founders, tested: (N,) bool; everybody: (N,) bool, None for all. Equal sets share a column, but not at one of
+    several sites, where others' need not be equal. Raises DesignError when nobody is left in one of them.
     """
-    sets = {"founders": founders, "everybody": np.ones_like(founders), "Hardy-Weinberg": tested}
+    everybody = np.ones_like(founders) if everybody is None else everybody
+    sets = {"founders": founders, "everybody": everybody, "Hardy-Weinberg": tested}
     counts = total([int(s.sum()) for s in sets.values()])
     columns: list[np.ndarray] = []
     index = []
     for (name, people), count in zip(sets.items(), counts, strict=True):
         if count == 0:
             raise DesignError(f"quality control: no sample is left for {name}")
-        same = next((i for i, c in enumerate(columns) if np.array_equal(c, people)), len(columns))
+        known = columns if total is fp.pooled else []
+        same = next((i for i, c in enumerate(known) if np.array_equal(c, people)), len(columns))
         if same == len(columns):
             columns.append(people)
         index.append(same)

@@ -6,7 +6,8 @@ design column is then an integer in units of 5·scale/2^bits. Everything that de
 arithmetic on those sums, so that sites which hold different people, and machines with different floating-point units,
 agree on every integer.
 
-`SumOverSites` is how the same function serves one owner (`pooled`, the identity) and many sites (an opened sum).
+`SumOverSites` is how the same function serves one owner (`pooled`, the identity) and many sites (an opened sum). One of
+several sites gives its sum a `Guard` as attribute `guard`, which looks at its own people before every sum.
 """
 
 from __future__ import annotations
@@ -36,6 +37,46 @@ MAXIMUM_CONDITION = 1e8
 TARGET_ERROR = 1e-3  # of T, at T = 0
 ROWS = 1 << 12  # whose products of 20-bit halves sum to less than 2^53
 VERIFIED_SUM = 1 << 60  # sums that are verified modulo 2^61 − 1 lie strictly between this and its negative
+
+
+Matrix = Sequence[Sequence[int]]
+
+
+class Guard:
+    """What a party checks around the sums of a design. This one checks nothing: its owner has all the people.
+
+    Every `values` and `columns` has a row for each of the party's analysed people; own and opened are its part of a sum
+    and the sum. A guard that refuses raises PolicyError.
+    """
+
+    def column(self, what: str, values: np.ndarray) -> None:
+        """A column (n,) is about to be summed."""
+
+    def step(self, what: str, weights: np.ndarray, columns: np.ndarray) -> None:
+        """Weights (n,) and columns (n, p) of a null model that is not finished are about to be summed."""
+
+    def opened(self, what: str, columns: np.ndarray, analysed: np.ndarray) -> None:
+        """Integer columns (n, p) of the people `analysed`, (N,) bool, will be summed with genotypes."""
+
+    def moments(self, own: Sequence[int], opened: Sequence[int]) -> None:
+        """N, Σx and Σx² were opened."""
+
+    def gram(self, own: Matrix, opened: Matrix) -> None:
+        """A Gram matrix was opened."""
+
+    def covariates(self, own: Matrix, opened: Matrix) -> None:
+        """The Gram matrix, at 2^-60, of the covariates in which a null model will be fitted was opened."""
+
+    def newton(self, own: tuple[list[int], Matrix], opened: tuple[list[int], Matrix]) -> None:
+        """Gradient and Hessian of a Newton step, at 2^-30, were opened."""
+
+
+UNGUARDED = Guard()
+
+
+def guard_of(total: SumOverSites) -> Guard:
+    """The guard that goes with a sum over sites."""
+    return getattr(total, "guard", UNGUARDED)
 
 
 def pooled(values: Sequence[int]) -> list[int]:
@@ -90,10 +131,13 @@ def to_decimals(values: np.ndarray, digits: int, name: str) -> np.ndarray:
     return scaled.astype(np.int64)
 
 
-def moments(decimals: np.ndarray, total: SumOverSites) -> tuple[int, int, int]:
-    """N, Σx and Σx² over the sites, exactly."""
-    wide = decimals.astype(object)
-    n, s1, s2 = total([len(wide), int(wide.sum()) if len(wide) else 0, int((wide * wide).sum()) if len(wide) else 0])
+def moments(decimals: np.ndarray, total: SumOverSites, what: str = "a column") -> tuple[int, int, int]:
+    """N, Σx and Σx² over the sites, exactly, of the column that `what` names."""
+    wide, guard = decimals.astype(object), guard_of(total)
+    guard.column(what, wide)
+    own = [len(wide), int(wide.sum()) if len(wide) else 0, int((wide * wide).sum()) if len(wide) else 0]
+    n, s1, s2 = opened = total(own)
+    guard.moments(own, opened)
     return n, s1, s2
 
 
@@ -119,7 +163,7 @@ def fit_scaling(values: np.ndarray, name: str, total: SumOverSites = pooled) -> 
     """
     for digits in (DIGITS, *MORE_DIGITS, *SMALL_DIGITS):
         decimals = to_decimals(values, digits, name)
-        n, s1, s2 = moments(decimals, total)
+        n, s1, s2 = moments(decimals, total, name)
         least = ENOUGH_UNITS**2 if digits >= MORE_DIGITS[-1] else 10**10
         if n and (n * s2 - s1 * s1) >= least * n * n:
             break
@@ -160,6 +204,14 @@ def exact_gram(x: np.ndarray, y: np.ndarray) -> list[list[int]]:
         low += (xl.T @ yl).astype(np.int64)
     result = high.astype(object) * (1 << 40) + middle.astype(object) * (1 << 20) + low.astype(object)
     return [[int(v) for v in row] for row in result.reshape(x.shape[1], y.shape[1])]
+
+
+def sum_gram(x: np.ndarray, total: SumOverSites, check: Callable[[Matrix, Matrix], None]) -> list[list[int]]:
+    """xᵀx of int64 columns (N, A), summed over the sites and shown to a check of the guard."""
+    own = exact_gram(x, x)
+    opened = sum_matrix(own, total)
+    check(own, opened)
+    return opened
 
 
 def _halves(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

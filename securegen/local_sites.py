@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.errors import InputError, ProtocolError, UsageError
+from securegen.errors import InputError, UsageError
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants
 from securegen.study import Inputs
 
@@ -52,33 +52,3 @@ def pool(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> Pooled
     parts = [reader.samples for reader in readers]
     fid, iid, founder = (np.concatenate([getattr(p, n) for p in parts]) for n in ("fid", "iid", "founder"))
     return Pooled(Samples(fid, iid, founder), readers[0].variants, max(reader.dosage_grid for reader in readers))
-
-
-def refuse_other_variants(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> None:
-    """Raise ProtocolError naming the first place where the lists of variants differ: an mpc run does not align them."""
-    first, name = readers[0].variants, members[0].genotypes.name
-    advice = (
-        "an mpc run needs the same variants, order and A1 at every site: plink2 --extract, --ref-allele; or --engine "
-        "threshold, which aligns them"
-    )
-    for member, reader in zip(members[1:], readers[1:], strict=True):
-        other, its = reader.variants, member.genotypes.name
-        for j in range(min(len(first), len(other))):
-            mine, theirs = _variant(first, j), _variant(other, j)
-            if mine != theirs:
-                turned = mine[:3] == theirs[:3] and set(mine[3:]) == set(theirs[3:])
-                what = "A1 and A2 are exchanged" if turned else "the variants differ"
-                raise ProtocolError(
-                    f"variant {j + 1} is {_text(mine)} in {name} and {_text(theirs)} in {its}: {what}; {advice}"
-                )
-        if len(first) != len(other):
-            raise ProtocolError(f"{name} has {len(first)} variants, {its} has {len(other)}; {advice}")
-
-
-def _variant(v: Variants, j: int) -> tuple[str, int, str, str, str]:
-    return v.chromosome[j], int(v.position[j]), v.id[j], v.effect_allele[j], v.other_allele[j]
-
-
-def _text(variant: tuple[str, int, str, str, str]) -> str:
-    chromosome, position, name, effect, other = variant
-    return f"{name} at {chromosome}:{position} (A1 {effect}, A2 {other})"

@@ -151,7 +151,7 @@ class Sums:
 
     g: (V, J) int64, Σ_i g_ij x_ik; m: (V, J) int64, Σ_i m_ij x_ik; q: (V, Jq) int64, Σ_i g_ij² x_ik for the Jq columns
     flagged `squared`, in order; mm: (V, J(J+1)/2) int64, Σ_i m_ij x_ik x_il for k <= l row by row, or None where the
-    engine does not sum it.
+    engine does not sum it; withheld: (V,) bool, rows of zeros that their owner does not let be seen, None for none.
     """
 
     start: int
@@ -159,10 +159,46 @@ class Sums:
     m: IntArray
     q: IntArray
     mm: IntArray | None = None
+    withheld: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.g)
 
-    def select(self, columns: slice, squares: slice) -> Sums:
-        """The sums of a part of the columns (a test that shared its pass with others)."""
-        return Sums(self.start, self.g[:, columns], self.m[:, columns], self.q[:, squares])
+
+@dataclass(frozen=True)
+class ImputedSums:
+    """Exact integer sums of one analysis over V variants, missing calls at the mean S/n of the n called people's dosages.
+
+    called: n; dosage: S = Σg; cross: (V, C) n·Σgx + S·Σmx for each column x after the indicator (of the score test, after
+    the case column); square: Σg² over called people, of the score test n²·Σwg² + S²·Σmw; cross and square are int64 or
+    hold Python integers. minor_in_cases: minor alleles among called cases in dosage units; pairs: Σ m x_k x_l as
+    `Sums.mm`, for complete cases, zero where the variant is to be imputed.
+    """
+
+    start: int
+    called: IntArray
+    dosage: IntArray
+    cross: IntArray
+    square: IntArray
+    minor_in_cases: IntArray | None = None
+    pairs: IntArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.called)
+
+
+@dataclass(frozen=True)
+class OpenedSums:
+    """Sums of V variants that several parties opened, each analysis apart.
+
+    withheld: (V,) bool, rows that nobody may see; parts: test and phenotype of an analysis -> what it reads, zeros where
+    withheld, and (V,) bool, rows that are withheld from it.
+    """
+
+    start: int
+    size: int
+    withheld: np.ndarray
+    parts: dict[tuple[str, str], tuple[Sums | ImputedSums, np.ndarray]]
+
+    def __len__(self) -> int:
+        return self.size

@@ -56,7 +56,7 @@ def fit_null_model(
 
     Raises DesignError when it does not converge in 25 steps or the covariates separate cases from controls.
     """
-    k = covariates.shape[1]
+    k, guard = covariates.shape[1], fp.guard_of(total)
     n, ones = total([len(cases), int(cases.sum())])
     if ones in (0, n):
         raise DesignError(f"phenotype {phenotype} has {ones} cases and {n - ones} controls among the analysed samples")
@@ -66,9 +66,15 @@ def fit_null_model(
     for step in range(1, STEPS + 1):
         mean = logistic(_linear_predictor(beta, covariates))
         weight = mean * (1.0 - mean)
+        guard.step(
+            f"the null model of {phenotype}", weight, np.column_stack([cases - mean, weight[:, None] * covariates])
+        )
         gradient = [int(np.rint((cases - mean) * covariates[:, i] * UNIT).sum()) for i in range(k)]
-        summed = total(gradient + rounded_products(weight, covariates, UNIT))
+        upper = rounded_products(weight, covariates, UNIT)
+        summed = total(gradient + upper)
+        own = gradient, _symmetric(upper, k)
         gradient, hessian = summed[:k], _symmetric(summed[k:], k)
+        guard.newton(own, (gradient, hessian))
         try:
             moves = Solver(hessian).rounded(gradient, fp.COEFFICIENT_BITS)
         except ZeroDivisionError:

@@ -18,6 +18,7 @@ from securegen import fixedpoint as fp
 from securegen.design import Design, ScaledCovariates, combine, linear_design
 from securegen.design_binary import contingency_design, logistic_design, qc_design
 from securegen.errors import DesignError, UsageError
+from securegen.governance.openings import close_sets
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.tables import Table, count_missing_numbers, expand_names, read_table
 from securegen.io.text import count
@@ -46,7 +47,8 @@ class Inputs:
     bits: of a design column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent;
     covar_categorical: covariates that are categories; apply_rint: rank-based inverse normal transform of quantitative
     traits; chr, from_bp, to_bp: where variants lie; qc: also sum what quality control needs; hwe_controls:
-    Hardy–Weinberg over controls of the first binary phenotype only; no_input_missing_phenotype: −9 is a number.
+    Hardy–Weinberg over controls of the first binary phenotype only; no_input_missing_phenotype: −9 is a number;
+    common_samples: analyse every phenotype in the people who have all of them, None where the engine decides.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -79,6 +81,7 @@ class Inputs:
     vcf_field: str | None = None
     dosage_grid: int | None = None
     no_input_missing_phenotype: bool = False
+    common_samples: bool | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
@@ -87,6 +90,7 @@ class Inputs:
             object.__setattr__(self, name, check.path(name, getattr(self, name)))
         for name in _FLAGS:
             check.flag(name, getattr(self, name))
+        check.choice("common_samples", self.common_samples, (None, True, False))
         check.choice("model", self.model, (None, *MODELS))
         check.choice("missing", self.missing, MISSING)
         check.choice("vcf_field", self.vcf_field, (None, *VCF_FIELDS))
@@ -245,6 +249,7 @@ def build_design(
     traits = read_traits(inputs, reader, log)
     linear: list[tuple[align.Phenotype, np.ndarray]] = []
     parts: list[Design] = []
+    common = _common_samples(inputs, traits) if inputs.common_samples else np.ones(len(reader.samples), bool)
     scaled: dict[bytes, ScaledCovariates] = {}
     for phenotype in traits.phenotypes:
         test = inputs.model or ("logistic" if phenotype.binary else "linear")
@@ -254,6 +259,9 @@ def build_design(
         covariates = np.empty((len(reader.samples), 0)) if contingency else traits.covariates
         mask, counts = align.analysed_samples(phenotype.values, covariates, traits.unknown)
         _log_counts(phenotype, mask, counts, log)
+        if (mask & ~common).any():
+            log(f"--common-samples: {int((mask & ~common).sum())} of them lack another phenotype or a covariate")
+            mask = mask & common
         if not mask.any():
             raise DesignError(f"no sample has phenotype {phenotype.name} and every covariate")
         if test == "linear":
@@ -293,7 +301,28 @@ def build_design(
     design = combine(parts, share=total is fp.pooled)
     if reader.dosage_grid > 1:
         _check_grid(design, reader.dosage_grid)
+    for line in close_samples(design):
+        log(f"WARNING: {line}")
     return _in_order(design, [p.name for p in traits.phenotypes])
+
+
+def _common_samples(inputs: Inputs, traits: Traits) -> np.ndarray:
+    """(N,) bool: who has every phenotype, and every covariate unless no test uses them."""
+    used = inputs.model not in ("trend", "allelic")
+    out = ~np.isnan(traits.covariates).any(axis=1) if used else np.ones(len(traits.covariates), bool)
+    for phenotype in traits.phenotypes:
+        out &= ~np.isnan(phenotype.values)
+    return out
+
+
+def close_samples(design: Design) -> list[str]:
+    """What tables of phenotypes with nearly the same people give away, in words."""
+    sets = [(a.phenotype, design.columns.values[:, a.columns[0]] != 0) for a in design.analyses if a.test != "qc"]
+    return [
+        f"phenotypes {first} and {second} are analysed in people who differ by {count}: these tables together give {count} "
+        f"{'person' if count == 1 else 'people'}'s genotypes; --common-samples analyses both in the same people"
+        for first, second, count in close_sets(sets)
+    ]
 
 
 def _check_grid(design: Design, grid: int) -> None:

@@ -59,6 +59,7 @@ TOO_FEW_SAMPLES: Final = "SAMPLE_CT<=PREDICTOR_CT"
 PERFECT_FIT: Final = "PERFECT_FIT"
 ZERO_CELL: Final = "ZERO_CELL"
 LOW_MAC: Final = "LOW_MAC"
+FEW_CARRIERS: Final = "FEW_CARRIERS"
 
 MISSING_TEXT: Final = "NA"
 MISSING_INPUT: Final = frozenset({"na", "nan", "-nan", ".", ""})  # lower case; and -9 in any spelling of the number

@@ -21,7 +21,6 @@ from securegen.ckks.encryption import ring_tables
 from securegen.ckks.encryptor import ERROR_BYTES, _less_once, _ones, _times
 from securegen.ckks.keys import SecretKey
 from securegen.ckks.parameters import ERROR_MAX, ERROR_SD, Ring
-from securegen.ckks.threshold import _quotient, centred_binomial, expand_public
 from securegen.errors import ArtefactError
 from securegen.kernels.ntt import forward, forward_row, inverse_row, stack_tables
 from securegen.kernels.residue_mac import reduce_wide, wide_constants
@@ -46,10 +45,28 @@ class EncryptionKey:
 
 
 def expand_a(nonce: bytes, ring: Ring) -> np.ndarray:
-    """`a` of a nonce, (k, n) uint64 uniform below each prime."""
+    """`a` of a nonce, (k, n) uint64 uniform below each prime, NTT form: SHAKE-256, 30 bits, rejection."""
     if len(nonce) != NONCE_BYTES:
         raise ArtefactError(f"a nonce has {len(nonce)} bytes, {NONCE_BYTES} expected")
-    return expand_public(hashlib.sha256(b"securegen encryption key" + nonce).digest(), ring)
+    seed = hashlib.sha256(b"securegen encryption key" + nonce).digest()
+    out = np.empty((len(ring.primes), ring.n), np.uint64)
+    for i, p in enumerate(ring.primes):
+        size = 8 * ring.n
+        while True:
+            stream = hashlib.shake_256(b"securegen joint a" + bytes([i]) + seed).digest(size)
+            words = np.frombuffer(stream, "<u4") & np.uint32((1 << 30) - 1)
+            kept = words[words < p]
+            if len(kept) >= ring.n:
+                out[i] = kept[: ring.n]
+                break
+            size *= 2
+    return out
+
+
+def _centred_binomial(count: int) -> np.ndarray:
+    """(count,) int64, fresh: ones among 21 bits less ones among 21 others; |x| ≤ 21, variance 10.5."""
+    bits = np.unpackbits(keystream(fresh_key(), 0, 6 * count).reshape(count, 6), axis=1).astype(np.int64)
+    return bits[:, :ERROR_MAX].sum(axis=1) - bits[:, ERROR_MAX : 2 * ERROR_MAX].sum(axis=1)
 
 
 def noise_certain(ring: Ring) -> int:
@@ -74,7 +91,7 @@ def publish(key: SecretKey, nonce: bytes) -> EncryptionKey:
     """The encryption key of a secret key for one nonce. One nonce, one key: the error is fresh at every call."""
     ring = key.public.parameters.ring
     q = np.array(ring.primes, np.uint64)[:, None]
-    e = _residues(centred_binomial(fresh_key(), 0, ring.n)[None], ring)[0]
+    e = _residues(_centred_binomial(ring.n)[None], ring)[0]
     b = (e + q - expand_a(nonce, ring) * key.residues % q) % q
     return EncryptionKey(ring, nonce, b)
 
@@ -133,7 +150,8 @@ def _constants(key: EncryptionKey) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Primes (k,), roots (k, n), and b and a with their quotients, (2, k, n)."""
     primes, roots, _, _ = stack_tables(ring_tables(key.ring))
     q = primes[:, None]
-    return primes, roots, np.stack([w | _quotient(w, q) << np.uint64(32) for w in (key.b, key.a)])
+    half = np.uint64(32)
+    return primes, roots, np.stack([w | (w << half) // q << half for w in (key.b, key.a)])
 
 
 def _with_coins(ring: Ring, count: int, first: int, work: Callable[[int, np.ndarray, np.ndarray], None]) -> None:

@@ -59,7 +59,8 @@ EXAMPLES = {
     "study init": "study init --dir shared --key coordinator.secret --site uppsala=uppsala.public "
     "--site oslo=oslo.public --site turku=turku.public --variants uppsala.variants.tsv --variants oslo.variants.tsv "
     "--variants turku.variants.tsv --phenotype QT=quantitative --covariate AGE --covariate SEX",
-    "study join": "study join --dir shared --state private",
+    "study join": "study join --dir shared --state private --coordinator 0123-4567-89ab-cdef-0123-4567-89ab-cdef "
+    "--site oslo=0123-4567-89ab-cdef-0123-4567-89ab-cdef --site turku=0123-4567-89ab-cdef-0123-4567-89ab-cdef",
     "study status": "study status --dir shared",
     "certs": "certs init-ca --dir authority",
     "certs init-ca": "certs init-ca --dir authority",

@@ -15,6 +15,7 @@ import click
 from securegen.cli.command import check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
+from securegen.governance.openings import FEW_MISSING, LEVELS, WITHHOLD
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.vcf import FIELDS as VCF_FIELDS
 from securegen.stats.qc import Filters
@@ -124,6 +125,10 @@ def design_options(required: bool = True) -> Callable:
             help="Missing genotypes: mean dosage (as regenie) or complete cases (as plink; plain engine).",
         ),
         click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound]."),
+        click.option(
+            "--common-samples/--own-samples", default=None,
+            help="Every phenotype in the people who have all of them, or in all who have it [federated: common, else own].",
+        ),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
         click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
     ]  # fmt: skip
@@ -149,6 +154,27 @@ def filter_options(command: Callable, *, needs: str = "") -> Callable:
 def filters_from(options: dict[str, Any]) -> Filters:
     """Take the filters out of the options of a command."""
     return Filters(*(options.pop(name) for name in ("maf", "mac", "geno", "hwe")))
+
+
+def opening_options(command: Callable) -> Callable:
+    """What several parties may open of each other's people."""
+    return _apply(
+        [
+            click.option(
+                "--openings", type=click.Choice(LEVELS),
+                help="What sums may show of few people: strict; consortium also opens variants that few tell apart; all has no "
+                "such rule, for rehearsals on one owner's data [strict; all beside --compare-plain].",
+            ),
+            click.option(
+                "--few-missing", type=click.Choice(FEW_MISSING), default=WITHHOLD, show_default=True,
+                help="Variants whose call few people of a site lack: NA, or filled with rounded numbers, T off by some 1e-5.",
+            ),
+            click.option(
+                "--consent-openings", is_flag=True,
+                help="Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
+            ),
+        ]
+    )(command)  # fmt: skip
 
 
 def qc_options(command: Callable) -> Callable:

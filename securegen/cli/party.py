@@ -13,13 +13,16 @@ from securegen.cli.command import dry_run, rehearses, stop_rehearsal, writes
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand
 from securegen.cli.score_options import _numbers as numbers
+from securegen.cli.site import signing_key, take_part
 from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises, summary_json
-from securegen.cli.table_form import convert, form_from, format_options
+from securegen.cli.table_form import TableForm, convert, form_from, format_options
 from securegen.errors import UsageError
-from securegen.mpc.parties import DEALER, Parties, read_parties
+from securegen.governance.openings import LEVELS, STRICT
+from securegen.mpc.parties import Parties, read_parties
 from securegen.provenance import RunLog
 from securegen.score_release import DIGITS
-from securegen.study import open_genotypes
+from securegen.stats.qc import Filters
+from securegen.study import Inputs, open_genotypes
 
 CONFIG = click.option(
     "--parties", "--config", "config", required=True, metavar="FILE", help="parties.toml, the same at every party."
@@ -58,7 +61,11 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @KEYS
 @opt.genotype_options()
 @opt.design_options(required=False)
-@click.option("--state", metavar="FILE", help="Our memory of masks and limits [KEYS/NAME.state.json]; keep it.")
+@click.option(
+    "--state",
+    metavar="PATH",
+    help="Our memory of masks and limits [KEYS/NAME.state.json], or a site's private folder; keep it.",
+)
 @click.option(
     "--cohort", default="cohort", show_default=True, help="Name of our genotypes, or model, in the state file."
 )
@@ -75,7 +82,14 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 )
 @click.option("--threshold", type=float, default=5e-8, show_default=True, metavar="P", help="p-value of a hit.")
 @click.option("--consent-aggregates", is_flag=True, help="We agree to open all sums.")
-@click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
+@click.option(
+    "--openings",
+    type=click.Choice(LEVELS),
+    default=STRICT,
+    show_default=True,
+    help="What these sums may show of few people (--role genotypes); sites: as study.toml says.",
+)
+@click.option("--study", metavar="FOLDER", help="Folder with study.toml and this site's acceptance (--role site).")
 @click.option("--score", multiple=True, metavar="FILE [i j k]", help="Our scoring files (--role model).")
 @click.option("--score-col-nums", "columns", multiple=True, callback=numbers, metavar="i,j,k", help="The same numbers.")
 @click.option("--allow-small-score", "allow", multiple=True, metavar="NAME", help="Weights of this score may be found.")
@@ -87,7 +101,7 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @rehearses
 @writes("{out}.<PHENO>.<TEST> or {out}.sscore, of the party that learns the result", "{out}.log", "{out}.run.json")
 def command(config, role, name, keys, state, cohort, masked, column_limit, reveal, threshold, consent_aggregates,
-            two_sites_learn_each_other, score, columns, allow, reply_limit, digits, passphrase_file, out, threads, memory, quiet,
+            openings, study, score, columns, allow, reply_limit, digits, passphrase_file, out, threads, memory, quiet,
             **options) -> None:  # fmt: skip
     """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
     from securegen.mpc.certs import Identity
@@ -107,12 +121,26 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
             raise UsageError(f"--role {role} needs --{flag}")
     inputs = opt.inputs_from(options)
     form = form_from(options, digits or 17)
+    if role == "site":
+        _take_part(
+            parties,
+            me,
+            folder,
+            study,
+            state,
+            inputs,
+            options,
+            form,
+            passphrase_file,
+            CommandLog(out, f"party {me}", quiet=quiet, party=me),
+        )
+        return
     form.check(options["model"], projected=role == "phenotypes" and reveal != "aggregates")
     log = CommandLog(out, f"party {me}", quiet=quiet, party=me)
     task = Task(
         inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
-        reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, column_limit=column_limit,
-        two_sites_learn_each_other=two_sites_learn_each_other, masked=Path(masked) if masked else None,
+        reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, openings=openings, column_limit=column_limit,
+        masked=Path(masked) if masked else None,
         digits=form.digits, threads=threads or os.cpu_count() or 1,
         score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),
     )  # fmt: skip
@@ -128,11 +156,10 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     outcome.files = form.finish(outcome.files)
     print_summaries(outcome.tables, log)
     split = split_of(parties)
-    computing = [n for n in parties.names if parties[n].role != DEALER]
     wrote = [*outcome.files, *(t.path for t in outcome.tables)]
     reveal = task.reveal if split == VERTICAL else AGGREGATES
     counted = (column_limit or "a hundredth of the samples") if role == "genotypes" else None
-    made = receipt(split, computing, wrote, reveal=reveal, threshold=threshold, column_limit=counted)
+    made = receipt(split, wrote, reveal=reveal, threshold=threshold, column_limit=counted)
     log.note(made.lines())
     tests = [t.analysis for t in outcome.tables]
     sizes: dict[str, Any] = {"variants": outcome.variants_stored} if outcome.variants_stored else {}
@@ -147,3 +174,41 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
         samples_stored=outcome.samples_stored, files=outcome.files, summaries=[summary_json(t) for t in outcome.tables], **sizes,
     )  # fmt: skip
     print_end(log, wrote)
+
+
+_OF_THE_STUDY = ("pheno_name", "covar_name", "model", "bits", "covar_categorical", "apply_rint", "force_01", "chr")
+
+
+def _take_part(
+    parties: Parties, me: str, keys: Path, study: str | None, state: str | None, inputs: Inputs, options: dict[str, Any],
+    form: TableForm, passphrase_file: str | None, log: CommandLog,
+) -> None:  # fmt: skip
+    """A site of a federated study, over TLS."""
+    from securegen.federated.hub import open_folder
+    from securegen.mpc.certs import Identity
+    from securegen.mpc.site_links import linked
+
+    if not (study and state):
+        raise UsageError(
+            "--role site needs --study FOLDER, with the study that it joined, and --state FOLDER, its private one"
+        )
+    given = [name for name in _OF_THE_STUDY if options.get(name)]
+    if given:
+        raise UsageError(f"--{given[0].replace('_', '-')} does not go with --role site: the study file says it")
+    identity = Identity.in_directory(keys, me, opt.passphrase_for(keys / f"{me}.key", passphrase_file))
+    if dry_run():
+        open_folder(Path(study))[0].site_of(signing_key(Path(state), passphrase_file).verify_key)
+        identity.check(pin=parties[me].pin, rank=parties.rank(me))
+        open_genotypes(inputs, log)
+        stop_rehearsal([*log.files, Path(state)], split="horizontal", party=me)
+    take_part(
+        Path(study),
+        Path(state),
+        inputs,
+        log.out,
+        log,
+        form,
+        Filters(),
+        passphrase_file,
+        connect=linked(parties, identity),
+    )

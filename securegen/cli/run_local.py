@@ -18,12 +18,13 @@ from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises
 from securegen.cli.table_form import TableForm, convert, form_from, gzip_option, table_options
 from securegen.errors import SecuregenError, UsageError
+from securegen.governance.openings import ALL, STRICT
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
 from securegen.local.folders import PARTIES, working_folder
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
-from securegen.study import Inputs, silent
+from securegen.study import Inputs, close_samples, silent
 from securegen.vocabulary import QC_COLUMNS
 
 
@@ -82,7 +83,7 @@ def run_plain(
         paths = form.finish(api.plain_qc(study, out)) if qc_only else []
     print_summaries(tables, log, filters)
     paths += [t.path for t in tables]
-    receipt = plain_receipt(paths)
+    receipt = plain_receipt(paths, close_samples(study.design))
     log.write(
         receipt=receipt.to_json(),
         engine="plain", parameters={"bits": max(a.model.bits for a in study.design.analyses)}, bytes={},
@@ -133,7 +134,7 @@ def run_ckks(
         sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
         sizes["public_key"] = (owner / "key.public").stat().st_size
         log.seconds["gwas"] = served["seconds"]["gwas"]
-        receipt = outsourced_receipt(paths, encryptor, opened.line())
+        receipt = outsourced_receipt(paths, encryptor, opened.line(), close_samples(study.design))
         log.note(receipt.lines())
         log.write(
             receipt=receipt.to_json(), design=opened.record(),
@@ -159,18 +160,20 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @command.command()
 @click.option(
     "--engine",
-    type=click.Choice(["plain", "ckks", "threshold", "mpc"]),
+    type=click.Choice(["plain", "ckks", "federated", "threshold", "mpc"]),
     required=True,
-    help="How the sums are computed.",
+    help="How the sums are computed; threshold is an older name of federated.",
 )
 @opt.genotype_options(several=True)
 @opt.design_options()
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
+@click.option("--sites", type=click.IntRange(2), metavar="S", help="Sites the samples are dealt to (federated) [3].")
 @click.option(
-    "--sites", type=click.IntRange(2), metavar="S", help="Sites the samples are dealt to (threshold, mpc) [3]."
+    "--split",
+    type=click.Choice(["horizontal", "vertical", "outsourced"]),
+    help="Who holds what (mpc); horizontal is --engine federated.",
 )
-@click.option("--split", type=click.Choice(["horizontal", "vertical", "outsourced"]), help="Who holds what (mpc).")
 @click.option(
     "--reveal",
     type=click.Choice(["hits", "chi2", "uv", "aggregates"]),
@@ -178,6 +181,7 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 )
 @click.option("--threshold", type=float, metavar="P", help="p-value of a hit (--reveal hits) [5e-8].")
 @click.option("--consent-aggregates", is_flag=True, help="Both owners agree to open all sums (mpc).")
+@opt.opening_options
 @click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
 @opt.encryptor_option
 @table_options
@@ -185,19 +189,32 @@ def _limits(threads: int | None, memory: int | None) -> list[str]:
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
 @opt.run_options
 @rehearses
-def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_learn_each_other, encryptor,
-         keep_files, compare_plain, out, threads, memory, quiet, **options) -> None:  # fmt: skip
+def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, few_missing, consent_openings,
+         two_sites_learn_each_other, encryptor, keep_files, compare_plain, out, threads, memory, quiet,
+         **options) -> None:  # fmt: skip
     """Association with every role as its own process, through the files of a deployment.
 
     It never prompts: its key is its own, under a random passphrase, and deleted at the end.
     """
+    if engine == "threshold" or (engine, split) == ("mpc", "horizontal"):  # other names of the same engine
+        engine, split = "federated", None
     opt.use_threads(threads)
     filters, form = opt.filters_from(options), form_from(options)
     form.check(options["model"], projected=reveal in ("uv", "chi2") or (split == "vertical" and reveal != "aggregates"))
     cohorts = opt.cohorts_from(options)
     inputs = opt.inputs_from(options | cohorts[0], qc=filters.active)
     members = [opt.inputs_from(options | c, qc=filters.active) for c in cohorts]
-    if engine not in ("threshold", "mpc") and (len(members) > 1 or sites):
+    if openings is None:
+        openings = ALL if compare_plain else STRICT
+    elif engine != "federated" and (engine, split, reveal) != ("mpc", "vertical", "aggregates"):
+        raise UsageError(
+            "--openings is for parties who see sums of each other's people: --engine federated, or mpc --reveal aggregates"
+        )
+    if compare_plain and openings != ALL:
+        raise UsageError(
+            "--compare-plain compares whole tables of one owner's data: it goes with --openings all, its default"
+        )
+    if engine not in ("federated", "mpc") and (len(members) > 1 or sites):
         raise UsageError(
             f"several files of genotypes and --sites are for sites that share no data, not for --engine {engine}"
         )
@@ -213,7 +230,7 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
         from securegen.cli.run_mpc import Choices, check, run_mpc
 
         choices = Choices(
-            split, sites, reveal, threshold, consent_aggregates, two_sites_learn_each_other, threads or os.cpu_count() or 1
+            split, sites, reveal, threshold, consent_aggregates, threads or os.cpu_count() or 1, openings
         )  # fmt: skip
         check(members, choices, filters)
         opened = choices.opened
@@ -221,15 +238,16 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, two_sites_
             raise UsageError("--compare-plain compares whole tables of equal text: --reveal uv or aggregates")
     if len(members) > 1 and sites not in (None, len(members)):
         raise UsageError(f"--sites {sites} with {len(members)} filesets: one fileset is one site")
-    if engine in ("threshold", "mpc") and (dry_run() or len(members) > 1):
-        study = _pooled(members, log, align=engine == "threshold") if len(members) > 1 else opt.open_study(inputs, log)
+    if engine in ("federated", "mpc") and (dry_run() or len(members) > 1):
+        study = _pooled(members, log) if len(members) > 1 else opt.open_study(inputs, log)
         _rehearsed(study, out, form, reveal=opened)
-    if engine == "threshold":
-        from securegen.cli.run_threshold import run_threshold
+    if engine == "federated":
+        from securegen.cli.run_federated import run_federated
 
-        tables = run_threshold(
+        tables = run_federated(
             members, sites, out, form, log, filters, keep_files=keep_files,
-            two_sites_learn_each_other=two_sites_learn_each_other,
+            two_sites_learn_each_other=two_sites_learn_each_other, openings=openings, few_missing=few_missing,
+            consent_openings=consent_openings,
         )  # fmt: skip
         if compare_plain:
             _compare(inputs, tables, form, log, filters)
@@ -282,9 +300,8 @@ def qc(engine, encryptor, gzip, keep_files, out, threads, memory, quiet, **optio
         )
 
 
-def _pooled(members: Sequence[Inputs], log: RunLog, *, align: bool):
-    """What all sites analyse together: everything that can be refused before a party starts. align: sites may differ in
-    their variants."""
+def _pooled(members: Sequence[Inputs], log: RunLog):
+    """What all sites analyse together: everything that can be refused before a site starts."""
     from securegen import api, local_sites
     from securegen.federated.variants import common_variants
     from securegen.study import build_design, open_genotypes
@@ -292,10 +309,7 @@ def _pooled(members: Sequence[Inputs], log: RunLog, *, align: bool):
     local_sites.refuse_same_file(members)
     readers = [open_genotypes(member, silent) for member in members]
     pooled = local_sites.pool(members, readers)
-    if align:
-        common_variants([reader.variants for reader in readers])
-    else:
-        local_sites.refuse_other_variants(members, readers)
+    common_variants([reader.variants for reader in readers])
     return api.Study(members[0], pooled, build_design(members[0], pooled, log if dry_run() else silent))
 
 

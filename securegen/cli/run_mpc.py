@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from securegen.cli import options as opt
 from securegen.cli.summary import print_end, print_summaries, promises, summary_of
 from securegen.cli.table_form import TableForm, convert, covariates_of
-from securegen.errors import SecuregenError, UsageError
-from securegen.federated.rehearsal import deal
-from securegen.io.output import copy_file, write_text
+from securegen.errors import UsageError
+from securegen.governance.openings import STRICT
+from securegen.io.output import copy_file
 from securegen.io.strict_json import read_json
 from securegen.local.folders import PARTIES, working_folder
 from securegen.local.processes import run_together
-from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, VERTICAL, party_names
+from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, ROLES, VERTICAL
 from securegen.mpc.gwas import ask_consent
 from securegen.mpc.local import local_study
 from securegen.mpc.projected import HITS
@@ -27,9 +27,8 @@ from securegen.provenance import RunLog
 from securegen.stats.projection import project
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary
-from securegen.study import Inputs, open_genotypes
+from securegen.study import Inputs
 
-SITES = 3
 TIMEOUT = 600.0  # the longest silence of a party, in seconds
 GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp")
 _DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical")
@@ -45,8 +44,8 @@ class Choices:
     reveal: str | None = None
     threshold: float | None = None
     consent_aggregates: bool = False
-    two_sites_learn_each_other: bool = False
     threads: int = 1
+    openings: str = STRICT
 
     @property
     def opened(self) -> str | None:
@@ -63,22 +62,17 @@ def run_mpc(
     split = check(members, choices, filters)
     with working_folder(out, PARTIES, keep=keep_files, log=log) as work:
         with log.stage("plan"):
-            calls: dict[str, list[str]] = {}
-            if split == HORIZONTAL:
-                calls = _site_calls(work, members, choices, log)
-            else:
-                design = opt.open_study(inputs, log).design
-                limit = len(design.columns.names)
-                if choices.opened:
-                    limit = sum(public_group(p, ()).columns for p in project(design))
-                calls = _owner_calls(inputs, choices, split, limit)
-            local_study(work, party_names(split, list(calls)), timeout=TIMEOUT)
+            design = opt.open_study(inputs, log).design
+            limit = len(design.columns.names)
+            if choices.opened:
+                limit = sum(public_group(p, ()).columns for p in project(design))
+            calls = _owner_calls(inputs, choices, split, limit)
+            local_study(work, ROLES[split], timeout=TIMEOUT)
         with log.stage("gwas"):
             records = run_parties(work, calls, form.digits)
-        writers = list(calls) if split == HORIZONTAL else ["phenotypes"]
-        tables = _tables(work, writers, records, out)
+        tables = _tables(work, records, out)
         convert(tables, out, form, log, covariates=covariates_of(inputs))
-        _finish(inputs, split, choices, tables, writers, records, log)
+        _finish(inputs, split, tables, records, log)
         return tables
 
 
@@ -91,7 +85,7 @@ def check(members: Sequence[Inputs], choices: Choices, filters: Filters) -> str:
         raise UsageError("the filters of quality control do not go with --engine mpc; filter variants by --extract")
     if inputs.missing != "mean" and inputs.model not in ("trend", "allelic"):
         raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
-    if split != HORIZONTAL and (len(members) > 1 or choices.sites):
+    if len(members) > 1 or choices.sites:
         raise UsageError(f"several files of genotypes and --sites are for --split {HORIZONTAL}")
     if split != VERTICAL and choices.reveal not in (None, AGGREGATES):
         raise UsageError(f"--reveal {choices.reveal} is for --split {VERTICAL}")
@@ -123,26 +117,6 @@ def genotype_flags(inputs: Inputs) -> list[str]:
     return [*inputs.genotypes.words(), *flags_of(inputs, GENOTYPE_FILTERS)]
 
 
-def _site_calls(work: Path, members: Sequence[Inputs], choices: Choices, log: RunLog) -> dict[str, list[str]]:
-    inputs = members[0]
-    count = len(members) if len(members) > 1 else choices.sites or SITES
-    names = [f"site{i + 1}" for i in range(count)]
-    two = ["--two-sites-learn-each-other"] * choices.two_sites_learn_each_other
-    common = ["party", "--role", "site", *two, *flags_of(inputs, _DESIGN)]
-    if len(members) > 1:
-        return {n: [*common, *genotype_flags(m)] for n, m in zip(names, members, strict=True)}
-    calls = {}
-    reader = open_genotypes(inputs, log)
-    # the grid of everybody's dosages: a part of the people may have hard calls only
-    same = genotype_flags(replace(inputs, keep=None, remove=None, dosage_grid=reader.dosage_grid))
-    for site in deal(reader, inputs.genotypes, count):
-        assert site.keep is not None
-        rows = "".join(f"{f}\t{p}\n" for f, p in zip(site.keep.fid, site.keep.iid, strict=True))
-        write_text(work / f"{site.name}.keep.txt", "#FID\tIID\n" + rows, mode=0o600)
-        calls[site.name] = [*common, *same, "--keep", str((work / f"{site.name}.keep.txt").absolute())]
-    return calls
-
-
 def _owner_calls(inputs: Inputs, choices: Choices, split: str, limit: int) -> dict[str, list[str]]:
     agreed = ["--consent-aggregates"] * choices.consent_aggregates
     agreed += ["--reveal", choices.reveal] if choices.reveal else []
@@ -154,7 +128,9 @@ def _owner_calls(inputs: Inputs, choices: Choices, split: str, limit: int) -> di
     }
     for call in calls.values():
         call += agreed
-    for name, role in party_names(split, []).items():
+    if split == VERTICAL and choices.reveal == AGGREGATES:
+        calls["genotypes"] += ["--openings", choices.openings]
+    for name, role in ROLES[split].items():
         if role == "server":
             calls[name] = ["party", "--role", "server"]
     calls["dealer"] = ["dealer"]
@@ -172,34 +148,30 @@ def run_parties(work: Path, calls: dict[str, list[str]], digits: int) -> dict[st
     return {name: read_json(work / f"{name}.run.json", "the record of a run") for name in calls}
 
 
-def _tables(work: Path, writers: Sequence[str], records: dict[str, dict[str, Any]], out: str) -> list[Summary]:
-    """Copy the tables here. Raises SecuregenError when two writers have different ones."""
+def _tables(work: Path, records: dict[str, dict[str, Any]], out: str) -> list[Summary]:
+    """Copy the tables here."""
     tables = []
-    for rows in zip(*(records[w]["summaries"] for w in writers), strict=True):
-        if len({Path(row["path"]).read_bytes() for row in rows}) > 1:
-            raise SecuregenError("two parties wrote different tables: this must never happen, please report it")
-        s = rows[0]
-        path = out + s["path"].removeprefix(str(work / writers[0]))
+    for s in records["phenotypes"]["summaries"]:
+        path = out + s["path"].removeprefix(str(work / "phenotypes"))
         copy_file(s["path"], path)
         tables.append(summary_of(s, path))
     return tables
 
 
 def _finish(
-    inputs: Inputs, split: str, choices: Choices, tables: Sequence[Summary], writers: Sequence[str],
-    records: dict[str, dict[str, Any]], log: RunLog,
-) -> None:  # fmt: skip
+    inputs: Inputs, split: str, tables: Sequence[Summary], records: dict[str, dict[str, Any]], log: RunLog
+) -> None:
     print_summaries(tables, log)
-    first = records[writers[0]]
-    receipt = records.get("genotypes", first)["receipt"] | {"released": [t.path for t in tables]}
+    first = records["phenotypes"]
+    receipt = records["genotypes"]["receipt"] | {"released": [t.path for t in tables]}
     sent = {name: record["bytes"]["sent"][name] for name, record in records.items()}
-    dealt = sent.pop("dealer", 0)
+    dealt = sent.pop("dealer")
     rounds = max(record["bytes"]["rounds"] for record in records.values())
     log(
         f"sent {sum(sent.values()) / 1e6:.3f} MB between {len(sent)} parties, dealer {dealt / 1e6:.3f} MB, {rounds} rounds"
     )
-    log.seconds["offline"] = records["dealer"]["seconds"]["offline"] if "dealer" in records else 0.0
-    log.seconds["online"] = max(records[w]["seconds"]["online"] for w in writers)
+    log.seconds["offline"] = records["dealer"]["seconds"]["offline"]
+    log.seconds["online"] = first["seconds"]["online"]
     log.note([f"who learned what ({receipt['scenario']}):"])
     log.note(f"  {p['name']}: holds {p['holds']}; learns {p['learns']}" for p in receipt["parties"])
     log.note(f"  assumed: {a}" for a in receipt["assumptions"])
@@ -209,7 +181,7 @@ def _finish(
     log.write(
         engine="mpc", split=split, inputs=inputs.digests(), samples_stored=sum(stored),
         variants=max(r.get("variants", 0) for r in records.values()),
-        sites=len(writers) if split == HORIZONTAL else None, planned_noise_margin_bits=None,
+        planned_noise_margin_bits=None,
         bytes={"sent": sent, "dealer": dealt, "rounds": rounds}, promise=promises(tables), receipt=receipt,
         peak_rss_bytes=max(r["peak_rss_bytes"] for r in records.values()), **{name: first[name] for name in own},
     )  # fmt: skip

@@ -11,7 +11,7 @@ from securegen.errors import UsageError
 from securegen.io.output import PRIVATE, copy_file
 from securegen.io.table_files import pack
 from securegen.local.folders import PARTIES, working_folder
-from securegen.mpc.deployment import SCORES, party_names
+from securegen.mpc.deployment import ROLES, SCORES
 from securegen.mpc.local import local_study
 from securegen.provenance import RunLog
 from securegen.score_study import ScoreInputs
@@ -40,7 +40,7 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
     calls = {"genotypes": ["party", "--role", "genotypes", *genotype_flags(genotypes)], "model": model}
     calls["dealer"] = ["dealer"]
     with working_folder(out, PARTIES, keep=keep_files, log=log) as work:
-        local_study(work, party_names(SCORES, []), timeout=TIMEOUT)
+        local_study(work, ROLES[SCORES], timeout=TIMEOUT)
         records = run_parties(work, calls, inputs.digits)
         (made,) = records["genotypes"]["files"]
         copy_file(made, f"{out}.sscore", mode=PRIVATE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ from securegen.cli import options as opt
 from securegen.cli.command import Group, common_options, report, writes
 from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises, summary_json
-from securegen.cli.table_form import convert, form_from, table_options
+from securegen.cli.table_form import TableForm, convert, form_from, table_options
+from securegen.errors import PolicyError
+from securegen.stats.qc import Filters
+from securegen.study import Inputs
 
 IDENTITY = "site.secret"
 
@@ -25,17 +28,22 @@ def command() -> None:
 @command.command()
 @click.option("--state", required=True, metavar="FOLDER", help="The site's private folder; the key is written there.")
 @click.option("--out", required=True, metavar="FILE", help="Public half, for the coordinator.")
+@opt.passphrase_options
 @common_options
 @writes("{state}/site.secret", "{out}")
-def keygen(state: str, out: str) -> None:
-    """Make this site's signing key. Its fingerprint is what the coordinator compares by telephone."""
-    from securegen.federated import identity
-    from securegen.federated.studyfile import fingerprint
+def keygen(state: str, out: str, passphrase_file: str | None) -> None:
+    """Make this site's signing key. Its fingerprint is what all others compare by telephone.
 
-    made = identity.generate()
-    identity.write_identity(Path(state) / IDENTITY, made)
+    The key is unprotected on disk unless a passphrase is given.
+    """
+    from securegen.federated import identity
+    from securegen.federated.state import private_folder
+
+    secret, made = opt.given_passphrase(passphrase_file), identity.generate()
+    private_folder(Path(state))
+    identity.write_identity(Path(state) / IDENTITY, made, passphrase=secret)
     identity.write_verify_key(out, made)
-    mark = fingerprint(made.verify_key)
+    mark = identity.fingerprint(made.verify_key)
     report(
         f"fingerprint {mark}: {Path(state) / IDENTITY} (keep), {out} (for the coordinator)",
         fingerprint=mark,
@@ -72,24 +80,46 @@ def variants(out: str, **options: Any) -> None:
 )
 @table_options
 @opt.filter_options
+@opt.passphrase_options
 @opt.run_options
 @writes("{out}.<PHENO>.<TEST>", "{out}.log", "{out}.run.json")
-def run(folder, study_file, state, wait, out, threads, memory, quiet, **options) -> None:
+def run(folder, study_file, state, wait, passphrase_file, out, threads, memory, quiet, **options) -> None:
     """Go as far in the study as the other sites allow, and to the end when they are there.
 
     Run it again whenever it says that it waits for a site: it never repeats a step, and a killed run goes on.
     """
-    from securegen.federated.identity import read_identity
-    from securegen.federated.site import run_site
 
     opt.use_threads(threads)
-    filters, form = opt.filters_from(options), form_from(options)
-    log = CommandLog(out, "site run", quiet=quiet)
+    form, log = form_from(options), CommandLog(out, "site run", quiet=quiet)
+    take_part(
+        Path(folder), Path(state), opt.inputs_from(options), out, log, form, opt.filters_from(options),
+        passphrase_file, study_file=Path(study_file) if study_file else None, wait=wait,
+    )  # fmt: skip
+
+
+def signing_key(state: Path, passphrase_file: str | None):
+    """This site's private key; its passphrase is asked for only where it has one."""
+    from securegen.federated.identity import read_identity
+
+    return read_identity(state / IDENTITY, passphrase=opt.passphrase_for(state / IDENTITY, passphrase_file))
+
+
+def take_part(
+    folder: Path, state: Path, inputs: Inputs, out: str, log: CommandLog, form: TableForm, filters: Filters,
+    passphrase_file: str | None, **more: Any,
+) -> None:  # fmt: skip
+    """One site's whole run, with tables, log and run.json. more: of `run_site`."""
+    from securegen.federated.site import run_site
+
+    key = signing_key(state, passphrase_file)
     with log.stage("gwas"):
-        result = run_site(
-            Path(folder), Path(state), read_identity(Path(state) / IDENTITY), opt.inputs_from(options), out,
-            study_file=Path(study_file) if study_file else None, wait=wait, digits=form.digits, filters=filters, log=log,
-        )  # fmt: skip
+        try:
+            result = run_site(
+                folder, state, key, inputs, out, digits=form.digits, filters=filters, log=log, **more
+            )  # fmt: skip
+        except PolicyError:
+            log.save_lines()  # names the rule that refused
+            raise
     written = [t.path for t in result.tables]
     convert(result.tables, out, form, log)
     renamed = dict(zip(written, (t.path for t in result.tables), strict=True))
@@ -98,12 +128,14 @@ def run(folder, study_file, state, wait, out, threads, memory, quiet, **options)
     quality = form.finish(result.quality)
     tests = [a for a in result.design.analyses if a.test != "qc"]
     log.write(
-        engine="threshold", study=result.study.digest, site=result.site, bytes={"sent": {result.site: result.bytes}},
-        parameters=asdict(result.study.parameters) | {"bits": max(a.model.bits for a in tests)},
+        engine="federated", study=result.study.digest, site=result.site, bytes={"sent": {result.site: result.bytes}},
+        parameters={"bits": max(a.model.bits for a in tests), "commit": result.study.commit,
+                    "openings": result.study.openings, "common_samples": result.study.common_samples,
+                    "consent_openings": result.study.consent_openings, "few_missing": result.study.few_missing},
         samples=max(a.model.samples for a in tests), samples_stored=len(result.design.columns.values),
         variants=result.study.variants, **covariate_facts(a.model for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),
-        planned_noise_margin_bits=result.study.parameters.margin_bits, receipt=receipt.to_json(),
-        opened=result.opened, summaries=[summary_json(t) for t in result.tables],
+        planned_noise_margin_bits=None, receipt=receipt.to_json(), opened=result.opened,
+        summaries=[summary_json(t) for t in result.tables],
     )  # fmt: skip
     print_end(log, [*quality, *(t.path for t in result.tables)])

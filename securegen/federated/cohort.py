@@ -6,6 +6,7 @@ phenotypes have the same samples). Who learns what: the sums that `design` and `
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -74,10 +75,11 @@ def read_traits(study: Study, site: str, inputs: Inputs, samples: Samples, compo
 
 
 def _group(masks: Sequence[np.ndarray], total: fp.SumOverSites) -> list[list[int]]:
-    """Indices of phenotypes whose analysed samples are the same at every site."""
+    """Indices of phenotypes whose analysed samples are the same at every site: only whether they are is opened."""
     pairs = list(combinations(range(len(masks)), 2))
-    differences = total([int((masks[i] != masks[j]).sum()) for i, j in pairs]) if pairs else []
-    same = {pair for pair, count in zip(pairs, differences, strict=True) if count == 0}
+    unlike = [0 if (masks[i] == masks[j]).all() else _secret(masks[i], masks[j]) for i, j in pairs]
+    sums = total(unlike) if pairs else []
+    same = {pair for pair, found in zip(pairs, sums, strict=True) if found == 0}
     groups: list[list[int]] = []
     for j in range(len(masks)):
         home = next((g for g in groups if (g[0], j) in same), None)
@@ -86,6 +88,11 @@ def _group(masks: Sequence[np.ndarray], total: fp.SumOverSites) -> list[list[int
         else:
             home.append(j)
     return groups
+
+
+def _secret(a: np.ndarray, b: np.ndarray) -> int:
+    """A positive number that says nothing of two sets but that they differ, the same at every start."""
+    return 1 + int.from_bytes(hashlib.sha256(np.packbits(np.stack([a, b])).tobytes()).digest()[:8], "little")
 
 
 @dataclass(frozen=True)
@@ -100,23 +107,49 @@ class Planned:
 def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples, log: Log) -> list[Planned]:
     """Choose tests and samples from this site's data alone, before anything is sent.
 
-    Raises PolicyError when this site has fewer people than the study's minimum.
+    With the study's `common_samples`, everybody analysed has every phenotype. Raises PolicyError when this site has fewer
+    people than the study's minimum.
     """
-    out = []
+    out, common = [], np.ones(len(samples), bool)
+    if study.common_samples:
+        for phenotype in traits.phenotypes:
+            common &= ~np.isnan(phenotype.values)
+        if any(study.test_of(t) in ("linear", "logistic") for t in study.phenotypes):
+            common &= ~np.isnan(traits.covariates).any(axis=1)
     if traits.names:
         log(align.covariate_line(traits.names))
     for trait, phenotype in zip(study.phenotypes, traits.phenotypes, strict=True):
         test = study.test_of(trait)
         covariates = np.empty((len(samples), 0)) if test in ("trend", "allelic") else traits.covariates
         mask, counts = align.analysed_samples(phenotype.values, covariates, traits.unknown)
-        if counts.analysed < study.minimum_cohort:
+        left_out = counts.analysed - int((mask & common).sum())
+        mask &= common
+        if mask.sum() < study.minimum_cohort:
             raise PolicyError(
-                f"site {site} has {counts.analysed} samples with phenotype {phenotype.name} and every covariate; the study "
+                f"site {site} has {int(mask.sum())} samples with phenotype {phenotype.name} and every covariate; the study "
                 f"takes no site with fewer than {study.minimum_cohort}"
             )
         for line in counts.lines(phenotype.name, "this site's people"):
             log(line)
+        if left_out:
+            log(
+                f"phenotype {phenotype.name}: {left_out} of them lack another phenotype or a covariate and are left out"
+            )
         out.append(Planned(phenotype, test, mask))
+    return out
+
+
+def everybody(study: Study, planned: Sequence[Planned]) -> np.ndarray:
+    """(N,) bool: over whom quality control is: all samples of this site, or the common ones."""
+    return planned[0].mask if study.common_samples else np.ones_like(planned[0].mask)
+
+
+def sample_sets(study: Study, planned: Sequence[Planned], samples: Samples) -> list[tuple[str, np.ndarray]]:
+    """Every set of samples over which this study sums genotypes, by what it is for."""
+    out = [(f"phenotype {p.phenotype.name}", p.mask) for p in planned]
+    if study.qc:
+        people = everybody(study, planned)
+        out += [("quality control", people), ("founders", samples.founder & people)]
     return out
 
 
@@ -166,7 +199,8 @@ def federated_design(
             )
         )  # fmt: skip
     if study.qc:
-        parts.append(qc_design(samples.founder, samples.founder, total=total))
+        people = everybody(study, planned)
+        parts.append(qc_design(samples.founder & people, samples.founder & people, people, total=total))
     design = _side_by_side(parts)
     order = {p.phenotype.name: i for i, p in enumerate(planned)}
     analyses = sorted(design.analyses, key=lambda a: len(order) if a.test == "qc" else order[a.phenotype])

@@ -1,7 +1,7 @@
 """Who signs: the Ed25519 key of a site or of the coordinator, and the file in which its public half travels.
 
-The private file (mode 0600, never overwritten) has no passphrase: it lies on the machine that holds the site's genotypes
-in the clear, and it decrypts nothing. Whoever takes it can sign as the site, not read what the site encrypted.
+The private file (mode 0600, never overwritten) may have a passphrase. It decrypts nothing and lies on the machine that holds
+the site's genotypes in the clear: whoever takes it can sign as the site, not read what the sites send.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from securegen.errors import ArtefactError, KeyFileError, UsageError
+from securegen.errors import KeyFileError, UsageError
+from securegen.io import envelope
 from securegen.io.output import FOR_OTHERS, write_json
+from securegen.io.schema import hex_bytes, one_of, printable, record
+from securegen.io.strict_json import read_json
 
-SECRET_MAGIC = "securegen signing key 1"
+SECRET_MAGIC = "securegen signing key 2"
 PUBLIC_MAGIC = "securegen verify key 1"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
@@ -49,6 +52,24 @@ def check_name(name: str) -> str:
     return name
 
 
+def fingerprint(verify_key: bytes) -> str:
+    """What people compare by telephone: 128 bits, in groups of four hexadecimal digits.
+
+    >>> fingerprint(bytes(32))
+    '3a63-3b62-1e12-d78f-3ec7-153d-1562-a014'
+    """
+    digits = sha256(b"fingerprint", verify_key)[:32]
+    return "-".join(digits[i : i + 4] for i in range(0, 32, 4))
+
+
+def read_fingerprint(text: str) -> str:
+    """A fingerprint as somebody typed it, in the one form. Raises UsageError when it is not 32 hexadecimal digits."""
+    digits = re.sub(r"[\s:-]", "", text).lower()
+    if not re.fullmatch(r"[0-9a-f]{32}", digits):
+        raise UsageError(f"{printable(text, 80)!r} is not a fingerprint: 32 hexadecimal digits, in groups of four")
+    return "-".join(digits[i : i + 4] for i in range(0, 32, 4))
+
+
 def verifies(verify_key: bytes, message: bytes, signature: bytes) -> bool:
     """Whether `signature` is that key's on `message`."""
     try:
@@ -75,9 +96,11 @@ def generate() -> Identity:
     return Identity(key.private_bytes_raw(), key.public_key().public_bytes_raw())
 
 
-def write_identity(path: str | Path, identity: Identity) -> None:
-    """Write the private file. Raises StorageError when it exists."""
-    write_json(path, {"magic": SECRET_MAGIC, "key": identity.signing_key.hex()}, mode=0o600, overwrite=False)
+def write_identity(path: str | Path, identity: Identity, *, passphrase: bytes | None = None) -> None:
+    """Write the private file, unprotected without a passphrase. Raises StorageError when it exists, KeyFileError for a weak
+    passphrase."""
+    public = {"verify_key": identity.verify_key.hex()}
+    envelope.write(path, SECRET_MAGIC, public, identity.signing_key, passphrase=passphrase)
 
 
 def write_verify_key(path: str | Path, identity: Identity) -> None:
@@ -85,30 +108,20 @@ def write_verify_key(path: str | Path, identity: Identity) -> None:
     write_json(path, {"magic": PUBLIC_MAGIC, "key": identity.verify_key.hex()}, mode=FOR_OTHERS, overwrite=False)
 
 
-def _read(path: Path, magic: str, what: str) -> bytes:
-    try:
-        value = json.loads(path.read_text())
-        raw = bytes.fromhex(value["key"])
-    except OSError as error:
-        raise KeyFileError(
-            f"cannot read the {what} {path}: {error.strerror}; securegen site keygen makes one"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise ArtefactError(f"{path} is not a securegen {what}") from None
-    if value.get("magic") != magic or len(raw) != 32:
-        raise ArtefactError(f"{path} is not a securegen {what}")
-    return raw
-
-
-def read_identity(path: str | Path) -> Identity:
-    """Raises KeyFileError when the file is absent or readable by others, ArtefactError when it is something else."""
-    path = Path(path)
-    raw = _read(path, SECRET_MAGIC, "signing key")
-    if path.stat().st_mode & 0o077:
-        raise KeyFileError(f"{path} can be read by others: chmod 600 {path}")
+def read_identity(path: str | Path, *, passphrase: bytes | None = None) -> Identity:
+    """Raises KeyFileError when the file is absent, readable by others, damaged or something else, or the passphrase wrong."""
+    if not Path(path).exists():
+        raise KeyFileError(f"there is no signing key {path}: securegen site keygen makes one")
+    _, raw = envelope.read(path, SECRET_MAGIC, "signing key", passphrase=passphrase)
+    if len(raw) != 32:
+        raise KeyFileError(f"{path} is not a securegen signing key, or it is damaged")
     return Identity(raw, Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw())
 
 
 def read_verify_key(path: str | Path) -> bytes:
     """32 public bytes. Raises KeyFileError or ArtefactError."""
-    return _read(Path(path), PUBLIC_MAGIC, "verify key")
+    check = record(magic=one_of(PUBLIC_MAGIC), key=hex_bytes(32))
+    try:
+        return read_json(path, "a securegen verify key", check, most=1 << 16)["key"]
+    except FileNotFoundError:
+        raise KeyFileError(f"there is no verify key {path}: securegen site keygen makes one") from None

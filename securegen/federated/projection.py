@@ -40,7 +40,7 @@ def read_loadings(path: str | Path) -> Loadings:
     cells = np.array([fields for _, fields in rows[1:]], dtype=object).reshape(-1, width)
     try:
         numbers, position = cells[:, 5:].astype(np.float64), cells[:, 1].astype(np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{path}: {error}") from None
     frequency = numbers[:, 0]
     if not ((frequency > 0) & (frequency < 1)).all() or not np.isfinite(numbers).all():

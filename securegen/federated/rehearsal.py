@@ -18,8 +18,11 @@ import numpy as np
 from securegen import align
 from securegen.errors import SecuregenError, UsageError
 from securegen.federated import hub, identity, studyfile
+from securegen.federated.message_folder import SUFFIX
 from securegen.federated.studyfile import CASE_CONTROL_01, CASE_CONTROL_12, QUANTITATIVE, Site, Study, TraitColumn
 from securegen.federated.variants import common_variants, write_variants
+from securegen.governance.guard import REFUSED
+from securegen.governance.openings import ALL, STRICT, WITHHOLD
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.output import write_text
 from securegen.io.tables import read_table
@@ -28,6 +31,7 @@ from securegen.model import GenotypeReader, Samples
 from securegen.stats.qc import Filters
 from securegen.study import Inputs, Log, open_genotypes
 
+LATE = 5  # seconds for the site that stopped the others to say why
 WAIT = 600  # seconds until a silent site is named
 
 
@@ -74,8 +78,9 @@ def _refuse(inputs: Inputs) -> None:
 
 
 def set_up(
-    work: Path, inputs: Inputs, sites: Sequence[LocalSite], log: Log, *, two_sites_learn_each_other: bool = False
-) -> Study:
+    work: Path, inputs: Inputs, sites: Sequence[LocalSite], log: Log, *, two_sites_learn_each_other: bool = False,
+    openings: str = STRICT, few_missing: str = WITHHOLD, consent_openings: bool = False,
+) -> Study:  # fmt: skip
     """Make keys, the study file and the private folders below `work`, and let every site accept."""
     _refuse(inputs)
     cohorts, lists, grid = [], [], 1
@@ -100,15 +105,14 @@ def set_up(
         rows = "".join(f"{f}\t{p}\n" for f, p in zip(samples.fid, samples.iid, strict=True))
         write_text(work / site.name / "keep.txt", "#FID\tIID\n" + rows, mode=0o600)
     coordinator = identity.generate()
-    columns = len(traits) * (len(covariates) + 4) + 3 * inputs.qc
     study = Study(
         digest="", name="rehearsal", study_id=studyfile.new_study_id(),
         sites=tuple(Site(name, key.verify_key) for name, key in keys.items()), coordinator=coordinator.verify_key,
         phenotypes=traits, covariates=covariates, model=inputs.model, missing=inputs.missing, bits=inputs.bits,
         site_indicators=False, components=0, qc=inputs.qc, minimum_cohort=1,
         two_sites_learn_each_other=two_sites_learn_each_other, variants=len(common), variants_digest=common.digest(),
-        loadings_digest="", dosage_grid=grid,
-        ciphertexts=studyfile.plan_ciphertexts(len(common), columns, complete=inputs.missing == "complete"),
+        loadings_digest="", dosage_grid=grid, openings=openings, few_missing=few_missing, consent_openings=consent_openings,
+        common_samples=openings != ALL if inputs.common_samples is None else inputs.common_samples,
     )  # fmt: skip
     study = studyfile.write_study(shared, study, coordinator)
     write_variants(shared / studyfile.VARIANTS, common)
@@ -142,6 +146,16 @@ def run_sites(calls: Sequence[Sequence[str]]) -> None:
     run_together({f"site {i + 1}": call for i, call in enumerate(calls)})
 
 
+def refusals(work: Path, sites: Sequence[LocalSite]) -> list[str]:
+    """What the sites' logs say of rules that refused: each site's own secret, and here one owner's."""
+    found = []
+    for site in sites:
+        path = work / site.name / "result.log"
+        lines = path.read_text().splitlines() if path.is_file() else []
+        found += [f"{site.name}: {line[line.index(REFUSED) :]}" for line in lines if REFUSED in line]
+    return found
+
+
 def results(work: Path, sites: Sequence[LocalSite]) -> list[dict[str, Any]]:
     """run.json of every site. Raises SecuregenError when two sites wrote different tables."""
     records = [json.loads((work / s.name / "result.run.json").read_text()) for s in sites]
@@ -155,11 +169,11 @@ def message_table(shared: Path, study: Study) -> list[tuple[str, int, int]]:
     """(step, messages, bytes) of everything that was posted, in the order in which steps began."""
     steps: dict[str, list[float]] = {}
     for site in study.sites:
-        for path in (shared / site.name).iterdir():
-            step = path.name.removesuffix(".json") if path.suffix == ".json" else path.name.rsplit(".", 2)[0]
-            row = steps.setdefault(step, [path.stat().st_mtime_ns, 0, 0])
-            row[0] = min(row[0], path.stat().st_mtime_ns)
-            row[1] += path.suffix == ".json"
-            row[2] += path.stat().st_size
+        for path in (shared / site.name).glob(f"*{SUFFIX}"):
+            status = path.stat()
+            row = steps.setdefault(path.name.removesuffix(SUFFIX), [status.st_mtime_ns, 0, 0])
+            row[0] = min(row[0], status.st_mtime_ns)
+            row[1] += 1
+            row[2] += status.st_size
     ordered = sorted(steps.items(), key=lambda item: item[1][0])
     return [(step, int(row[1]), int(row[2])) for step, row in ordered]

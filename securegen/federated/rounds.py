@@ -1,236 +1,214 @@
-"""The conversation of the sites: joint key, and sums that are opened only together.
+"""The conversation of the sites: messages that each say on which others they depend, and sums that cancel masks.
 
-Every value is committed to by all sites before any site shows its own, so nobody can choose a key share or a ciphertext
-after seeing the others'. A site adds the opened ciphertexts itself and gives a partial decryption of that sum alone, once
-for each step; nothing else that lies in the folder is ever decrypted. The smudging of a partial decryption comes from the
-site's secret and the digest of the sum: sent again, it is the same.
+A step of a sum is one message a site: its numbers, one integer modulo 2^W a row (`fields`), plus a mask for every other
+site, + towards later names, − towards earlier ones. The masks cancel in the sum of all sites, of this step, as all of them
+read what came before; in anything else they are uniform: in a part, beside another step's message, beside what a site made
+up, or where two sites were shown different messages. A mask's key is HKDF(k_ij, E ‖ step ‖ rows ‖ widths), E the digest of
+the study and of every message on which the numbers of this step depend.
 
-Every message names the digest of all messages before it, so sites that were shown different messages stop.
-
-Trust: honest-but-curious sites of which one does not collude, and a hub that may do anything. What a malicious site can do
-to the totals (false sums, false partial decryptions) is in docs/threat-model-federated.md.
+Trust: a sum hides sites, not people; which sums may be opened is for `checks` and for the study file. What a deviating site
+can do is in docs/threat-model-federated.md.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any, NoReturn
 
 import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from securegen.ckks import threshold
-from securegen.errors import ProtocolError
-from securegen.federated.board import Board, Message, sign_message
-from securegen.federated.identity import Identity, canonical, sha256, sha256_file
-from securegen.federated.packing import LIMB_BITS, LIMBS, Layout, from_limbs, limbs_of
-from securegen.federated.state import SiteState
-from securegen.federated.studyfile import Study
+from securegen.errors import ArtefactError, PlanError, PolicyError, ProtocolError
+from securegen.federated.fields import MOST_BITS, Layout
+from securegen.federated.identity import canonical, sha256
+from securegen.federated.messages import Message
+from securegen.federated.pair_keys import PairKeys, derive
+from securegen.federated.session import Session
+from securegen.io.schema import hex_text, integer, list_of, record
+from securegen.randomness import keystream
 
-BATCH = 32  # ciphertexts an array
-
-
-def commitment(study: str, site: str, name: str, opening: dict[str, Any]) -> str:
-    """SHA-256 of who opens what in which step, with the opening's 256-bit salt."""
-    shown = {part: opening.get(part) for part in ("salt", "value", "arrays")}
-    return sha256(b"securegen commitment", study.encode(), site.encode(), name.encode(), canonical(shown))
-
-
-def check_opening(study: str, name: str, committed: Message, opened: Message) -> None:
-    """Raise ProtocolError naming the site unless it opened what it had committed to."""
-    if committed.body.get("commitment") != commitment(study, opened.site, name, opened.body):
-        raise ProtocolError(f"site {opened.site} opened something else in {name} than it had committed to")
+SumCheck = Callable[[np.ndarray, np.ndarray], None]
+OUT_OF_BOUNDS = "a total is not what the people of these sites can give; the study has ended and nothing more is opened"
+_SHAPE = record(
+    rows=integer(0, 1 << 24), widths=list_of(integer(2, MOST_BITS), 1, 1 << 14), may_have={"salt": hex_text(32)}
+)  # fmt: skip
+_COMMIT = record(commitment=hex_text(32))
 
 
-class Session:
-    """One site's part in the conversation of a study. transcript: digest of everything all sites have said so far."""
+@dataclass(frozen=True)
+class Step:
+    """One sum of rows. widths: bits of each field; make(): the own rows, (count, fields); bounds: largest |total| of each
+    field, None where the width says it; check(own, total) raises PolicyError to end the study."""
 
-    def __init__(self, board: Board, site: str, identity: Identity, state: SiteState) -> None:
-        self.board, self.site, self.state, self.study = board, site, state, board.study
-        self._identity = identity
-        self.transcript = self.study.digest
-
-    def exchange(self, step: str, body: dict[str, Any], arrays: Sequence[str] = ()) -> dict[str, Message]:
-        """Post the own message of a step, or post the same again, and wait for everybody's.
-
-        arrays: names of the state's arrays that go with it. Raises ProtocolError naming a site whose message is altered,
-        is a second one, or answers to other messages than those here; PeerError naming a silent one.
-        """
-        paths = [self.state.array_path(a) for a in arrays]
-        if "arrays" not in body:
-            body = {**body, "arrays": [sha256_file(p) for p in paths]}
-        body = {**body, "after": self.transcript}
-        text = self.state.remember_text(
-            f"sent.{step}.json", lambda: sign_message(self.study, self.site, step, body, self._identity)
-        )
-        self.board.post(self.site, step, text, paths)
-        messages = self.board.collect(step)
-        seen = self.state.remember(f"seen.{step}", lambda: {site: m.digest for site, m in messages.items()})
-        for site, message in messages.items():
-            if seen.get(site) != message.digest:
-                raise ProtocolError(f"site {site} sent a second message for {step}, unlike its first")
-            if message.body.get("after") != self.transcript:
-                raise ProtocolError(
-                    f"site {site} answered in {step} to other messages than those here: the sites are shown different folders"
-                )
-        self.transcript = sha256(self.transcript.encode(), step.encode(), canonical(seen))
-        return messages
-
-    def commit_then_open(self, name: str, make: Callable[[], tuple[dict[str, Any], list[str]]]) -> dict[str, Message]:
-        """All sites commit, then all open. make() gives the own value and the names of its arrays in the state; it is
-        called once, and what it gave is on disk before anything is sent. Returns the checked openings."""
-
-        def opening() -> dict[str, Any]:
-            value, names = make()
-            digests = [sha256_file(self.state.array_path(a)) for a in names]
-            return {"salt": secrets.token_hex(32), "value": value, "arrays": digests, "files": names}
-
-        own = self.state.remember(f"opening.{name}", opening)
-        files = own.pop("files")
-        sealed = commitment(self.study.digest, self.site, name, own)
-        commits = self.exchange(f"{name}.commit", {"commitment": sealed})
-        opened = self.exchange(f"{name}.open", own, files)
-        for site, message in opened.items():
-            check_opening(self.study.digest, name, commits[site], message)
-            if not isinstance(message.body.get("value"), dict):
-                raise ProtocolError(f"site {site} sent something malformed in {message.step}")
-        if opened[self.site].body["arrays"] != own["arrays"]:
-            raise ProtocolError(f"the own contribution of site {self.site} to {name} is not in the folder")
-        return opened
+    name: str
+    count: int
+    widths: tuple[int, ...]
+    make: Callable[[], np.ndarray]
+    bounds: tuple[int | None, ...] | None = None
+    check: SumCheck | None = None
 
 
-def common_polynomial(study: Study, nonces: dict[str, Message]) -> np.ndarray:
-    """`a` of the joint key, from every site's opened nonce. Raises ProtocolError naming a site without one."""
-    said = []
-    for site, message in nonces.items():
-        nonce = str(message.body["value"].get("nonce"))
-        if len(nonce) != 64:
-            raise ProtocolError(f"site {site} sent no nonce of 256 bits")
-        said.append(f"{site}:{nonce}".encode())
-    return threshold.expand_public(bytes.fromhex(sha256(study.digest.encode(), *said)), study.parameters.ring)
+def mask_context(step: str, after: str, layout: Layout) -> bytes:
+    """What a mask is for: E, step, rows and widths."""
+    return canonical({"after": after, "step": step, "rows": layout.rows, "widths": list(layout.widths)})
 
 
-def agree_on_key(session: Session) -> threshold.JointKey:
-    """The joint key of a study: `a` from everybody's nonce, then the public shares, each committed to before it is shown."""
-    parameters = session.study.parameters
-    nonces = session.commit_then_open("key-nonce", lambda: ({"nonce": secrets.token_hex(32)}, []))
-    a = common_polynomial(session.study, nonces)
-
-    def own_share() -> tuple[dict[str, Any], list[str]]:
-        b = threshold.public_share(parameters, session.state.share, a)
-        session.state.write_array("key-share", b.astype(np.uint32))
-        return {}, ["key-share"]
-
-    shares = session.commit_then_open("key-share", own_share)
-    return threshold.joint_key(parameters, a, [_residues(m, 0, parameters.shape, parameters) for m in shares.values()])
-
-
-def _residues(message: Message, index: int, shape: tuple[int, ...], parameters) -> np.ndarray:
-    """An attached array of canonical residues. Raises ProtocolError naming the site."""
-    array = message.array(index, shape)
-    if not threshold.canonical_residues(array, parameters.ring):
-        raise ProtocolError(f"site {message.site} sent residues in {message.step} that are not below their prime")
-    return array.astype(np.uint64) if array.ndim == 2 else array
+def commitment(message: Message) -> str:
+    """What is said of a masked message before anybody shows one; its salt hides it."""
+    return sha256(b"securegen commitment", message.digest.encode())
 
 
 class SecureSum:
-    """Sums over the sites, opened by all of them together.
+    """Sums over the sites. keys: None after the end of the study, when only known totals are left.
 
-    opened: name -> (rows, fields) of every sum so far, for the receipt.
+    opened: name -> (rows, fields) of every sum so far, for the receipt; checks: called with (own, total) of every sum.
     """
 
-    def __init__(self, session: Session, key: threshold.JointKey) -> None:
-        self._session, self._key = session, key
+    def __init__(self, session: Session, keys: PairKeys | None, checks: Sequence[SumCheck] = ()) -> None:
+        self._session, self._keys, self.checks = session, keys, tuple(checks)
+        self._committed: dict[str, dict[str, str]] = {}
         self._steps = 0
         self.opened: dict[str, tuple[int, int]] = {}
+        self.field_bytes = self.row_bytes = 0
+
+    def refuse(self, reason: str) -> NoReturn:
+        """End the study for this site. Raises PolicyError, now and at every later start."""
+        self._session.end(reason)
 
     def total(self, values: Sequence[int]) -> list[int]:
-        """Exact sums of Python integers (below 2^239) over the sites: the `SumOverSites` of a federated study."""
+        """Exact sums of Python integers (below 2^255 in all) over the sites: the `SumOverSites` of a federated study."""
         self._steps += 1
-        width = LIMB_BITS + self._key.parameters.sites.bit_length() + 1
-        limbs = self.rows(f"design-{self._steps:04d}", len(values), (width,) * LIMBS, lambda: limbs_of(values))
-        return from_limbs(limbs)
+        most = (1 << (MOST_BITS - 1)) // len(self._session.study.sites)
+        if any(not -most < v < most for v in values):
+            raise PlanError(f"an exact sum of this site does not fit {MOST_BITS} bits")
+        own = np.array([[int(v)] for v in values], object).reshape(len(values), 1)
+        rows = self.rows(f"design-{self._steps:04d}", len(values), (MOST_BITS,), lambda: own)
+        return [int(v) for v in rows[:, 0]]
 
-    def rows(self, name: str, count: int, widths: tuple[int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
-        """Sum (count, fields) int64 over the sites. widths: bits of each field, public and equal at every site; make():
-        the own rows, called only where they were not sent before. Returns the totals, (count, fields) int64.
+    def rows(
+        self, name: str, count: int, widths: Sequence[int], make: Callable[[], np.ndarray], *,
+        bounds: tuple[int | None, ...] | None = None, check: SumCheck | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        """Totals over the sites, (count, fields): int64 when every field has at most 63 bits, else Python integers.
 
-        Raises ProtocolError (names the site), PeerError (names the silent ones), PolicyError (the study's ciphertexts
-        are used up), PlanError (a field is too wide).
+        widths: bits of each field, public and equal at every site; make(): the own rows. Raises ProtocolError (names the
+        site), PeerError (names the silent ones), PlanError (a number is too wide), PolicyError (a check refuses).
         """
-        repeated = name in self.opened
-        self.opened[name] = (count, len(widths))
-        session, state = self._session, self._session.state
-        layout = Layout(self._key.parameters, count, tuple(widths))
-        known = state.read_array(f"total.{name}")
-        if known is not None and known.shape == (count, len(widths)):
-            if not repeated:
-                session.transcript = state.remember(f"done.{name}", lambda: session.transcript)
-            return known
-        if not layout.ciphertexts:
-            return np.zeros((count, len(widths)), np.int64)
-        openings = session.commit_then_open(name, lambda: self._encrypt(name, layout, make))
-        sums = self._add(layout, openings)
-        digest = sha256(*(hashlib.sha256(s.tobytes()).digest() for s in sums))
-        state.claim(name, digest, layout.ciphertexts, self._key.parameters.ciphertexts)
-        files = []
-        for batch, total in enumerate(sums):
-            label = f"{session.study.digest}/{name}/{batch}/{digest}".encode()
-            part = threshold.partial_decrypt(
-                self._key.parameters, state.share, total[:, 1], state.mac("smudging", label)[:16]
+        return next(self.together([Step(name, count, tuple(widths), make, bounds, check)]))
+
+    def together(self, steps: Sequence[Step]) -> Iterator[np.ndarray]:
+        """Totals of steps that do not depend on each other: all are posted before the first is opened."""
+        session, known = self._session, {}
+        own: dict[str, Message] = {}
+        after = session.transcript
+        steps = [replace(s, make=cache(s.make)) for s in steps]
+        for s in steps:
+            layout = Layout(s.count, s.widths)
+            known[s.name] = self._known(s.name, layout)
+            if known[s.name] is None and s.count:
+                own[s.name] = session.made(s.name, partial(self._masked, s, layout, after), after)
+        if session.study.commit:
+            self._commit(steps, own, after)
+        for name, message in own.items():
+            session.post(name, message)
+        for s in steps:
+            layout, total = Layout(s.count, s.widths), known[s.name]
+            if total is None:
+                total = self._open(s, layout, own[s.name], after) if s.count else layout.decode(layout.unpack(b""))
+            elif s.count and s.name not in self.opened:
+                session.take_up(s.name)
+            self._count(s.name, layout)
+            yield total
+
+    def _count(self, name: str, layout: Layout) -> None:
+        if name not in self.opened:
+            self.row_bytes += layout.size
+            self.field_bytes += layout.rows * layout.bits // 8
+        self.opened[name] = (layout.rows, len(layout.widths))
+
+    def _known(self, name: str, layout: Layout) -> np.ndarray | None:
+        raw = self._session.state.get(f"total.{name}")
+        if raw is None:
+            return None
+        if len(raw) != layout.size:
+            raise ArtefactError(f"{self._session.state.folder} has totals of other sums than this study's: {name}")
+        return layout.decode(layout.unpack(raw))
+
+    def _agreed(self) -> PairKeys:
+        if self._keys is None:
+            raise PolicyError("this site has finished the study and deleted its keys: start another study")
+        return self._keys
+
+    def _masked(self, step: Step, layout: Layout, after: str) -> tuple[dict[str, Any], bytes]:
+        """The own rows under masks and under this site's sender key."""
+        me, keys = self._session.site, self._agreed()
+        context = mask_context(step.name, after, layout)
+        words = layout.encode(step.make())
+        for other, key in keys.pairs.items():
+            mask = layout.unpack(keystream(derive(key, "mask", context), 0, layout.size))
+            words = (layout.add if me < other else layout.subtract)(words, mask)
+        sealed = AESGCM(derive(keys.senders[me], "array", context)).encrypt(bytes(12), layout.pack(words), context)
+        salt = {"salt": secrets.token_hex(32)} if self._session.study.commit else {}
+        return {"rows": layout.rows, "widths": list(layout.widths)} | salt, sealed
+
+    def _commit(self, steps: Sequence[Step], own: dict[str, Message], after: str) -> None:
+        """Every site says the digest of its masked message before any shows one."""
+        session = self._session
+        said = {}
+        for name, message in own.items():
+            value = {"commitment": commitment(message)}
+            said[name] = session.made(f"{name}.commit", partial(lambda v: (v, None), value), after)
+        for name, message in said.items():
+            session.post(f"{name}.commit", message)
+        for s in steps:
+            if s.name in said:
+                found = session.gather(f"{s.name}.commit", said[s.name], after)
+                self._committed[s.name] = {n: session.checked(m, _COMMIT)["commitment"] for n, m in found.items()}
+            elif s.count and s.name not in self.opened:
+                session.take_up(f"{s.name}.commit")
+
+    def _open(self, step: Step, layout: Layout, own: Message, after: str) -> np.ndarray:
+        session, keys = self._session, self._agreed()
+        messages = session.gather(step.name, own, after)
+        context = mask_context(step.name, after, layout)
+        words = np.zeros_like(layout.unpack(bytes(layout.size)))
+        for site, message in messages.items():
+            words = layout.add(words, self._rows_of(site, message, layout, context, keys))
+        total = layout.decode(words)
+        self._check(step, total)
+        session.state.put(f"total.{step.name}", layout.pack(words))
+        return total
+
+    def _rows_of(self, site: str, message: Message, layout: Layout, context: bytes, keys: PairKeys) -> np.ndarray:
+        """One site's masked rows. Raises ProtocolError naming it."""
+        session = self._session
+        told = session.checked(message, _SHAPE)
+        if (told["rows"], told["widths"]) != (layout.rows, list(layout.widths)):
+            raise ProtocolError(f"site {site} sums other numbers in {message.step} than this site")
+        if session.study.commit and self._committed[message.step][site] != commitment(message):
+            raise ProtocolError(f"site {site} opened something else in {message.step} than it had committed to")
+        if len(message.payload) != layout.size + 16:
+            raise ProtocolError(
+                f"site {site} sent {len(message.payload)} bytes in {message.step}, not {layout.size + 16}"
             )
-            files.append(f"{name}.partial.{batch:04d}")
-            state.write_array(files[-1], part)
-        partials = session.exchange(f"{name}.partial", {"sum": digest}, files)
-        for site, message in partials.items():
-            if message.body.get("sum") != digest:
-                raise ProtocolError(f"site {site} added other ciphertexts in {name} than those here")
-        totals = self._open(layout, sums, partials)
-        state.remember(f"done.{name}", lambda: session.transcript)
-        state.write_array(f"total.{name}", totals)
-        state.forget_ciphertexts(name)
-        return totals
+        try:
+            raw = AESGCM(derive(keys.senders[site], "array", context)).decrypt(bytes(12), message.payload, context)
+        except InvalidTag:
+            raise ProtocolError(f"site {site} sent rows in {message.step} that are not under its key") from None
+        return layout.unpack(raw)
 
-    def _encrypt(self, name: str, layout: Layout, make: Callable[[], np.ndarray]) -> tuple[dict[str, Any], list[str]]:
-        messages = layout.encode(make())
-        files = []
-        for batch, start in enumerate(range(0, layout.ciphertexts, BATCH)):
-            files.append(f"{name}.open.{batch:04d}")
-            self._session.state.write_array(files[-1], threshold.encrypt(self._key, messages[start : start + BATCH]))
-        return {"rows": layout.rows, "widths": list(layout.widths)}, files
-
-    def _batches(self, layout: Layout) -> list[int]:
-        return [min(BATCH, layout.ciphertexts - start) for start in range(0, layout.ciphertexts, BATCH)]
-
-    def _add(self, layout: Layout, openings: dict[str, Message]) -> list[np.ndarray]:
-        """The sum of every site's ciphertexts, added here: (C, 2, k, n) uint32 a batch."""
-        parameters = self._key.parameters
-        sizes = self._batches(layout)
-        for site, message in openings.items():
-            if message.body["value"] != {"rows": layout.rows, "widths": list(layout.widths)}:
-                raise ProtocolError(
-                    f"site {site} sums other numbers in {message.step} than this site: {message.body['value']}"
-                )
-            if len(message.body["arrays"]) != len(sizes):
-                raise ProtocolError(
-                    f"site {site} sent {len(message.body['arrays'])} arrays in {message.step}, not {len(sizes)}"
-                )
-        out = []
-        for batch, size in enumerate(sizes):
-            shape = (size, 2, *parameters.shape)
-            parts = (_residues(m, batch, shape, parameters) for m in openings.values())
-            total = next(parts).copy()
-            for part in parts:
-                total = threshold.add(total, part, parameters.ring)
-            out.append(total)
-        return out
-
-    def _open(self, layout: Layout, sums: list[np.ndarray], partials: dict[str, Message]) -> np.ndarray:
-        parameters = self._key.parameters
-        plain = []
-        for batch, total in enumerate(sums):
-            shape = (len(total), *parameters.shape)
-            parts = [_residues(m, batch, shape, parameters) for m in partials.values()]
-            plain.append(threshold.combine(parameters, total[:, 0], parts))
-        return layout.decode(np.concatenate(plain))
+    def _check(self, step: Step, total: np.ndarray) -> None:
+        """Raise PolicyError, now and ever after, for a total that the sites' people cannot give or a rule refuses."""
+        bounds = step.bounds or (None,) * len(step.widths)
+        for column, bound in zip(total.T, bounds, strict=True):
+            if bound is not None and len(column) and max(-int(column.min()), int(column.max())) > bound:
+                self._session.end(OUT_OF_BOUNDS)
+        for check in (*self.checks, *([step.check] if step.check else [])):
+            try:
+                check(step.make(), total)
+            except PolicyError as error:
+                self._session.end(str(error))

@@ -1,36 +1,55 @@
 """One site's whole part in a federated study: run it again and again, it goes as far as the other sites allow.
 
-The site sums its own people in the clear, encrypts the sums under the joint key, adds what all sites encrypted and helps
-to open that sum. It ends with the result tables of the pooled cohort, the same at every site. What it learns: the opened
-sums (`SiteResult.opened` lists the rounds). What it gives away: that it takes part, and the opened sums.
+The site sums its own people in the clear and sends the sums under masks that cancel only in the sum of all sites. It ends
+with the result tables of the pooled cohort, the same at every site. What it learns: the opened sums (`SiteResult.opened`
+lists the rounds). What it gives away: that it takes part, and its part of the opened sums.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import platform
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from securegen.design import Analysis, Design
-from securegen.errors import ArtefactError, PeerError, ProtocolError, SecuregenError, UsageError
+from securegen.design import Design
+from securegen.errors import ArtefactError, PeerError, PolicyError, ProtocolError, SecuregenError
+from securegen.federated.admission import admit, charge, guard_of_study
 from securegen.federated.association import federated_sums
-from securegen.federated.board import Board, sign_message
-from securegen.federated.cohort import federated_design, plan_analyses, read_traits
-from securegen.federated.hub import ACCEPT, FINISHED, open_folder
-from securegen.federated.identity import Identity, canonical
+from securegen.federated.cohort import Planned, SiteTraits, federated_design, plan_analyses, read_traits
+from securegen.federated.hub import open_folder
+from securegen.federated.identity import Identity, sha256, sha256_file
+from securegen.federated.message_folder import MessageFolder
+from securegen.federated.messages import ACCEPT, FINISHED, Transport
+from securegen.federated.pair_keys import agree_on_keys, commitment_to_inputs, forget_keys
 from securegen.federated.projection import project, read_loadings
-from securegen.federated.rounds import SecureSum, Session, agree_on_key
+from securegen.federated.rounds import OUT_OF_BOUNDS, SecureSum
+from securegen.federated.session import Session
 from securegen.federated.state import SiteState, open_state
 from securegen.federated.studyfile import LOADINGS, Study, opened_by
+from securegen.federated.variant_sums import Withheld
 from securegen.federated.variants import AlignedReader, align_reader, describe
+from securegen.governance.guard import guarded
+from securegen.governance.openings import what_can_be_read
 from securegen.governance.receipt import FULL_TABLE, Party, Receipt
-from securegen.model import Columns
+from securegen.io.strict_json import read_regular
+from securegen.model import OpenedSums, Samples, Variants
 from securegen.stats.qc import Filters
 from securegen.stats.tables import Summary, write_qc, write_tables
 from securegen.study import Inputs, Log, open_genotypes, silent
+from securegen.version import VERSION
+
+CHANGED = (
+    "genotypes, phenotypes, covariates or filters changed since this site began the study: bring the files back, or start "
+    "another study"
+)
+Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,7 @@ def run_site(
     out: str,
     *,
     study_file: Path | None = None,
+    connect: Connect | None = None,
     wait: float = 0.0,
     digits: int = 17,
     filters: Filters | None = None,
@@ -63,70 +83,134 @@ def run_site(
 ) -> SiteResult:
     """Take part as the site that `identity` signs for; write OUT.<PHENO>.<TEST> when all is opened.
 
+    connect: brings messages to the other sites in another way than through the folder, which then is this site's own copy.
     Of `inputs`, the files and the filters of samples count; phenotypes, covariates and the model are the study's.
     Raises PeerError when another site is not there yet (run again: nothing is lost) or has stopped, ProtocolError naming
     a site whose messages are not what the protocol allows, PolicyError, InputError and DesignError for this site's own.
     """
     study, variants = open_folder(folder, study_file)
     site = study.site_of(identity.verify_key).name
-    board = Board(folder, study, wait)
+    study.refuse_expired()
+    board = MessageFolder(folder, study, site, wait, log)
+    if board.own(ACCEPT) is None:
+        raise PolicyError(
+            f"site {site} has not accepted the study: securegen study join --dir {folder} --state {state}"
+        )
     with open_state(state, study) as memory:
-        board.withdraw_stop(site)
+        board.withdraw_stop()
         try:
-            return _take_part(board, site, identity, memory, inputs, variants, out, digits, filters, log)
+            own = _open_inputs(folder, study, variants, site, memory, inputs, log)
+            commitment = _same_inputs(memory, inputs, own.reader.samples)
+            with (connect or _in_folder)(board) as transport:
+                return _take_part(
+                    transport, board, site, identity, memory, state, own, commitment, out, digits, filters, log
+                )
         except PeerError:
             raise
         except SecuregenError as error:
-            board.announce_stop(site, type(error).__name__, identity)
+            board.announce_stop(type(error).__name__, identity)
             raise
 
 
-def _take_part(board, site, identity, memory: SiteState, inputs, variants, out, digits, filters, log) -> SiteResult:
-    study = board.study
-    _same_inputs(memory, inputs)
+@contextlib.contextmanager
+def _in_folder(board: MessageFolder) -> Iterator[Transport]:
+    yield board
+
+
+@dataclass(frozen=True)
+class _Own:
+    """This site's people as the study reads them: genotypes, traits, and who is analysed in which test."""
+
+    reader: AlignedReader
+    traits: SiteTraits
+    planned: list[Planned]
+
+
+def _open_inputs(
+    folder: Path, study: Study, variants: Variants, site: str, memory: SiteState, inputs: Inputs, log: Log
+) -> _Own:
     reader = open_genotypes(replace(inputs, dosage_grid=study.dosage_grid), log)
     aligned, alignment = align_reader(reader, variants, site)
     for line in describe(alignment):
         log(line)
-    traits = read_traits(study, site, inputs, reader.samples, _components(board.folder, study, reader, site))
-    planned = plan_analyses(study, site, traits, reader.samples, log)
-    for name, message in board.collect(ACCEPT).items():
-        if message.body.get("accepts") != study.digest:
-            raise ProtocolError(f"site {name} has accepted another study")
-    session = Session(board, site, identity, memory)
-    secure = SecureSum(session, agree_on_key(session))
-    log("the joint key is made")
-    design = federated_design(study, planned, traits, reader.samples, secure.total)
-    tables, quality = _tables(study, design, secure, aligned, out, digits, filters)
+    traits = read_traits(study, site, inputs, reader.samples, _components(folder, study, reader, site, memory))
+    return _Own(aligned, traits, plan_analyses(study, site, traits, reader.samples, log))
+
+
+def _take_part(
+    transport: Transport, board: MessageFolder, site: str, identity: Identity, memory: SiteState, state: Path,
+    own: _Own, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
+) -> SiteResult:  # fmt: skip
+    study = board.study
+    _everybody_accepts(transport, board)
+    session = Session(transport, study, site, identity, memory)
+    samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
+    admit(study, own.planned, samples, state, guard)
+    secure = SecureSum(session, agree_on_keys(session, commitment))
+    log("every two sites have a key")
+    try:
+        design = federated_design(study, own.planned, own.traits, samples, guarded(secure.total, guard))
+    except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
+        secure.refuse(OUT_OF_BOUNDS)
+    charge(study, design, max(a.model.samples for a in design.analyses), samples, state, guard)
+    withheld = Withheld()
+    tables, quality = _tables(study, design, secure, own.reader, out, digits, filters, withheld)
+    for line in withheld.lines():
+        log(line)
+    forget_keys(memory)
+    session.post(FINISHED, session.made(FINISHED, lambda: ({}, None)))
+    transport.leave()
     opened = {
         "rounds": [{"name": n, "rows": rows, "numbers": rows * fields} for n, (rows, fields) in secure.opened.items()],
-        "ciphertexts": memory.opened(), "most_ciphertexts": study.ciphertexts,
+        "field_bytes": secure.field_bytes, "row_bytes": secure.row_bytes, "withheld": vars(withheld),
     }  # fmt: skip
-    text = memory.remember_text("sent.finished.json", lambda: sign_message(study, site, FINISHED, {}, identity))
-    board.post(site, FINISHED, text)
-    posted = sum(p.stat().st_size for p in (board.folder / site).iterdir() if p.is_file())
     receipt = _receipt(study, [t.path for t in tables])
-    return SiteResult(study, site, design, tables, quality, receipt, opened, posted)
+    return SiteResult(study, site, design, tables, quality, receipt, opened, session.sent_bytes)
 
 
-def _same_inputs(memory: SiteState, inputs: Inputs) -> None:
-    """Raise ArtefactError when files changed since this site began: half the sums would be of other data."""
-    digests = canonical(inputs.digests())
-    mark = memory.mac("inputs", digests).hex()
-    if memory.remember("inputs", lambda: mark) != mark:
+def _everybody_accepts(transport: Transport, board: MessageFolder) -> None:
+    own = board.path(board.me, ACCEPT)
+    transport.post(ACCEPT, read_regular(own, "a message"))
+    for name, message in transport.collect(ACCEPT).items():
+        if message.value.get("accepts") != board.study.digest:
+            raise ProtocolError(f"site {name} has accepted another study")
+
+
+def _same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
+    """This site's commitment to what it sums, the same at every start.
+
+    Raises ArtefactError when files, people or software changed since it began: half the sums would be of other data.
+    """
+    salt = memory.once("salt", lambda: secrets.token_bytes(32))
+    software = f"securegen {VERSION}, NumPy {np.__version__}, {platform.machine()}, {' '.join(platform.libc_ver())}"
+    begun = memory.once("software", software.encode).decode()
+    if begun != software:
         raise ArtefactError(
-            "genotypes, phenotypes, covariates or filters changed since this site began the study: bring the files back, "
-            "or start another study"
+            f"this site began the study with {begun}; this is {software}: go on with the former, or start another study"
         )
+    people = sha256(
+        *(f"{f}\t{i}".encode(errors="surrogateescape") for f, i in zip(samples.fid, samples.iid, strict=True))
+    )
+    now = commitment_to_inputs(salt, {**inputs.digests(), "samples": people, "software": software})
+    if memory.once("inputs", now.encode).decode() != now:
+        raise ArtefactError(CHANGED)
+    return now
 
 
-def _components(folder: Path, study: Study, reader, site: str) -> np.ndarray:
+def _components(folder: Path, study: Study, reader, site: str, memory: SiteState) -> np.ndarray:
+    """(N, C) coordinates, the same at every start: kept, for in another order of additions their last bits differ."""
     if not study.components:
         return np.empty((len(reader.samples), 0))
     path = folder / LOADINGS
-    if hashlib.sha256(path.read_bytes()).hexdigest() != study.loadings_digest:
+    if not path.is_file() or sha256_file(path) != study.loadings_digest:
         raise ProtocolError(f"{path} is not the file of loadings that the study names: it was altered")
-    return project(reader, read_loadings(path), site)[:, : study.components]
+    made = memory.once(
+        "components", lambda: project(reader, read_loadings(path), site)[:, : study.components].tobytes()
+    )
+    found = np.frombuffer(made, np.float64)
+    if found.size != len(reader.samples) * study.components:
+        raise ArtefactError(CHANGED)
+    return found.reshape(len(reader.samples), study.components)
 
 
 def _tables(
@@ -137,54 +221,41 @@ def _tables(
     out: str,
     digits: int,
     filters: Filters | None,
+    withheld: Withheld,
 ) -> tuple[list[Summary], list[str]]:
+    def sums(tally: Withheld | None = None) -> Iterator[OpenedSums]:
+        return federated_sums(
+            secure, reader, design, name="variants", level=study.openings, fewest=study.fewest_people,
+            few_missing=study.few_missing, complete=study.missing == "complete", withheld=tally,
+        )  # fmt: skip
+
     grid, variants = reader.dosage_grid, reader.variants
-    if study.missing == "complete" and any(a.test == "linear" for a in design.analyses):
-        if filters and filters.active:
-            raise UsageError("the filters of quality control need missing = mean; filter the variants first")
-        tables = []
-        for number, a in enumerate(a for a in design.analyses if a.test != "qc"):
-            alone, columns = _alone(a, design.columns)
-            sums = federated_sums(secure, reader, columns, name=f"variants-{number}", pairs=a.test == "linear")
-            tables += write_tables(out, variants, sums, [alone], grid=grid, digits=digits)
-        return tables, []
-    blocks = federated_sums(secure, reader, design.columns, name="variants")
-    tables = write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
+    tables = write_tables(out, variants, sums(withheld), design.analyses, grid=grid, digits=digits, filters=filters)
     quality: list[str] = []
     if study.qc:
         qc = next(a for a in design.analyses if a.test == "qc")
-        again = federated_sums(secure, reader, design.columns, name="variants")
-        quality = write_qc(out, variants, again, qc, grid=grid, digits=digits)
+        quality = write_qc(out, variants, sums(), qc, grid=grid, digits=digits)
     return tables, quality
-
-
-def _alone(analysis: Analysis, columns: Columns) -> tuple[Analysis, Columns]:
-    """One analysis with its own columns, for sums of pairs."""
-    index = list(analysis.columns)
-    part = Columns(
-        tuple(columns.names[j] for j in index), np.ascontiguousarray(columns.values[:, index]),
-        tuple(columns.squared[j] for j in index),
-    )  # fmt: skip
-    squares = analysis.squares and (0,)
-    return Analysis(analysis.test, analysis.phenotype, tuple(range(len(index))), squares, analysis.model), part
 
 
 def _receipt(study: Study, tables: list[str]) -> Receipt:
     """Who learned what."""
     parties = [
-        Party(f"site {s.name}", "its own data in the clear, a share of the key", "the pooled sums") for s in study.sites
+        Party(f"site {s.name}", "its own data in the clear, a key with every other site", "the pooled sums")
+        for s in study.sites
     ]
-    parties.append(Party("hub", "the shared folder, no key", "the pooled sums; who takes part, sizes and times"))
-    warnings = [FULL_TABLE]
+    parties.append(Party("hub", "what carries the messages, no key", "who takes part, sizes and times"))
+    warnings = [FULL_TABLE, *what_can_be_read(study.openings)]
     if len(study.sites) == 2:
         warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
     return Receipt(
-        "federated, threshold CKKS",
+        "federated, pairwise masks",
         tuple(parties),
         (
-            "the sites follow the protocol and one of them does not collude: all but one together see its sums",
-            "ring learning with errors at 128 bits; smudging within 2^-40 for the whole study",
+            "two sites do not collude: all but one together see the last one's sums",
+            "X25519 or ML-KEM-768 is hard, and AES-256 is",
+            "sites tell the truth about their people: false sums are not noticed",
         ),
-        (*(f"pooled, to every site and the hub: {what}" for what in opened_by(study)), *tables),
+        (*(f"pooled, to every site: {what}" for what in opened_by(study)), *tables),
         tuple(warnings),
     )

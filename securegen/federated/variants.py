@@ -56,7 +56,7 @@ def read_variants(path: str | Path) -> Variants:
     chromosome, position, ids, effect, other = (cells[:, j] for j in order)
     try:
         return Variants(chromosome, position.astype(np.int64), ids, effect, other)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise InputError(f"{path}: a position is not a whole number") from None
 
 

@@ -5,6 +5,7 @@ It is written for the people whose data were used and for a reviewer, into PREFI
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,14 +46,15 @@ class Receipt:
 FULL_TABLE = "whoever holds the genotypes can solve a full table of M >= N variants for the phenotypes"
 
 
-def plain_receipt(tables: list[str]) -> Receipt:
-    """Everything in the clear at one owner."""
+def plain_receipt(tables: list[str], warnings: Sequence[str] = ()) -> Receipt:
+    """Everything in the clear at one owner. warnings: what its tables give away together."""
     owner = Party("owner", "genotypes, phenotypes, covariates", "everything")
-    return Receipt("in the clear", (owner,), (), tuple(tables), (FULL_TABLE,))
+    return Receipt("in the clear", (owner,), (), tuple(tables), (FULL_TABLE, *warnings))
 
 
-def outsourced_receipt(tables: list[str], encryptor: str, design: str = "") -> Receipt:
-    """CKKS: the owner holds the key, a server computes. design: what was opened, in one line."""
+def outsourced_receipt(tables: list[str], encryptor: str, design: str = "", warnings: Sequence[str] = ()) -> Receipt:
+    """CKKS: the owner holds the key, a server computes. design: what was opened, in one line; warnings: what the tables
+    give away together."""
     return Receipt(
         "outsourced, CKKS",
         (
@@ -65,6 +67,6 @@ def outsourced_receipt(tables: list[str], encryptor: str, design: str = "") -> R
         ),
         ("ring learning with errors at 128 bits; nothing of the server but availability", f"encryption by {encryptor}"),
         tuple(tables),
-        (FULL_TABLE,),
+        (FULL_TABLE, *warnings),
         design,
     )  # fmt: skip

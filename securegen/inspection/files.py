@@ -15,7 +15,7 @@ from securegen.ckks.planner import Plan
 from securegen.errors import ArtefactError, SecuregenError
 from securegen.federated import identity
 from securegen.inspection.folders import describe_study_folder, parameters_facts, public_key_facts
-from securegen.io.schema import anything, has, integer, map_of, one_of, shown, text
+from securegen.io.schema import anything, has, hex_bytes, integer, map_of, one_of, shown, text
 from securegen.io.strict_json import parse_json, read_json, read_regular
 from securegen.io.text import GZIP
 from securegen.provenance import read_records
@@ -81,6 +81,8 @@ def describe_file(path: Path) -> Found | None:
         return {"kind": "owner's box, encrypted under the owner's key", "facts": {"bytes": path.stat().st_size}}
     if path.suffix == ".toml":
         return _toml(path)
+    if path.suffix == ".msg":
+        return _message(path)
     if start[:1] == b"{":
         return _json(path)
     return _table(path, start)
@@ -111,21 +113,27 @@ def _public_key(path: Path) -> Found:
 
 
 def _signing_key(path: Path) -> Found:
-    from securegen.federated.studyfile import fingerprint
-
     mode, problems = _mode(path)
-    facts: dict[str, Any] = {"mode": mode}
-    if not problems:
-        facts["fingerprint"] = fingerprint(identity.read_identity(path).verify_key)
+    line = read_regular(path, "a signing key").partition(b"\n")[0]
+    head = parse_json(line, f"{path}, a signing key,", has("verify_key", "protection", verify_key=hex_bytes(32)))
+    facts = {"mode": mode, "protection": shown(head["protection"])}
+    facts["fingerprint"] = identity.fingerprint(head["verify_key"])
     note = "stays with the site or coordinator; of it only the fingerprint of its public half is shown"
     return {"kind": "signing key of a federated study", "facts": facts, "problems": tuple(problems), "notes": (note,)}
 
 
 def _verify_key(path: Path) -> Found:
-    from securegen.federated.studyfile import fingerprint
-
-    facts = {"fingerprint": fingerprint(identity.read_verify_key(path))}
+    facts = {"fingerprint": identity.fingerprint(identity.read_verify_key(path))}
     return {"kind": "verification key of a federated study (public)", "facts": facts}
+
+
+def _message(path: Path) -> Found:
+    from securegen.federated.messages import read_head
+
+    body = read_head(read_regular(path, "a message"), str(path))["body"]
+    facts = {k: body[k] for k in ("study", "site", "step")} | {"bytes": (body["payload"] or {"size": 0})["size"]}
+    checks = {"signature": "not checked: securegen study status checks every message of a study"}
+    return {"kind": "message of a federated study", "facts": facts, "checks": checks}
 
 
 def _private_pem(path: Path) -> Found:
@@ -218,13 +226,6 @@ def _json(path: Path) -> Found | None:
         return {"kind": "plan (public)", "facts": facts}
     if "command" in content and "seconds" in content:
         return _run(path)
-    body = content.get("body")
-    if isinstance(body, dict) and {"study", "site", "step"} <= set(body):
-        arrays = body.get("arrays")
-        facts = {k: shown(body[k], 80) for k in ("study", "site", "step")}
-        facts["arrays"] = len(arrays) if isinstance(arrays, list | dict) else 0
-        checks = {"signature": "not checked: securegen study status checks every message of a study"}
-        return {"kind": "message of a federated study", "facts": facts, "checks": checks}
     return None
 
 

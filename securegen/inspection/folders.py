@@ -184,19 +184,20 @@ def describe_boxes(folder: Path) -> dict[str, Any] | None:
 
 def describe_study_folder(folder: Path) -> dict[str, Any] | None:
     """The shared folder of a federated study, or the file of it."""
-    from securegen.federated.studyfile import STUDY, fingerprint, opened_by, read_study
+    from securegen.federated.identity import fingerprint
+    from securegen.federated.studyfile import STUDY, opened_by, read_study
 
     path = folder / STUDY if folder.is_dir() else folder
     if not path.is_file():
         return None
     study = read_study(path)
-    p = study.parameters
     facts = {
-        "name": study.name, "digest": study.digest, "sites": [s.name for s in study.sites],
+        "name": study.name, "digest": study.digest, **dict(study.notes),
         "phenotypes": [f"{t.name} ({study.test_of(t)})" for t in study.phenotypes],
         "covariates": list(study.covariates), "variants": study.variants, "missing": study.missing,
-        "ring": f"n = {p.ring.n}, {len(p.ring.primes)} data primes", "security_bits": 128,
-        "coordinator": fingerprint(study.coordinator), "opened": opened_by(study),
+        "minimum_cohort": study.minimum_cohort, "commit": study.commit,
+        "coordinator": fingerprint(study.coordinator),
+        "sites": [f"{s.name} {fingerprint(s.verify_key)}" for s in study.sites], "opened": opened_by(study),
     }  # fmt: skip
-    checks = {"signature": "holds under the coordinator it names: compare the fingerprint by telephone"}
+    checks = {"signature": "holds under the coordinator it names: compare every fingerprint by telephone"}
     return {"kind": "federated study", "facts": facts, "checks": checks}

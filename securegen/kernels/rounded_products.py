@@ -16,7 +16,8 @@ def rounded_products(weight: np.ndarray, x: np.ndarray, unit: float) -> list[int
     >>> rounded_products(np.array([0.5, 1.0]), np.array([[1.0, 3.0], [2.0, 0.25]]), 4.0)
     [18, 8, 18]
     """
-    assert weight.dtype == x.dtype == np.float64 and x.shape[0] == len(weight)
+    if not weight.dtype == x.dtype == np.float64 or x.ndim != 2 or x.shape[0] != len(weight):
+        raise ValueError(f"{x.dtype} columns of shape {x.shape} do not go with {len(weight)} {weight.dtype} weights")
     columns = np.ascontiguousarray(x.T)
     k = len(columns)
     out = np.zeros((k, k), np.int64)

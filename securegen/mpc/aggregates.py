@@ -5,7 +5,10 @@ Columns in `digits` meet the genotypes, their missing calls and, where a column 
 who is analysed, the genotype party is told, and answers with Σ g² over these people: one of the sums that are opened.
 
 The phenotype party can read genotypes by choosing phenotypes, and whoever holds the genotypes solves for phenotypes: both
-owners must agree by name. The genotype party learns who is analysed, how many columns there are and how many bits their
+owners must agree by name. The genotype party checks who is analysed against its ledger, and opens no variant in which few
+people stand out (`governance`): it sends noise for its shares of those. Columns are the phenotype party's secret, so the
+rules of columns are not checked; missing calls are summed apart, so their receiver, who holds the columns, may tell whose
+call is missing. The genotype party learns who is analysed, how many columns there are and how many bits their
 largest number has; the dealer sizes.
 """
 
@@ -19,8 +22,12 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import PlanError, ProtocolError
+from securegen.governance import openings
+from securegen.governance.guard import SiteGuard
+from securegen.governance.ledger import open_ledger
+from securegen.governance.rows import RowRule
 from securegen.kernels.integer_sums import squared_sums
-from securegen.model import Columns, GenotypeReader, Sums, Variants, iterate_blocks
+from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, iterate_blocks
 from securegen.mpc import vertical
 from securegen.mpc.association import announce_cohort, only_mean, receive_cohort
 from securegen.mpc.batches import Batching, Streams
@@ -32,6 +39,7 @@ from securegen.mpc.masked_store import ask_for_blocks, hear_of_blocks
 from securegen.mpc.session import Session
 from securegen.mpc.state import OwnerState
 from securegen.mpc.vertical import Roles
+from securegen.randomness import fresh_key, keystream
 from securegen.stats.tables import Summary, write_tables
 from securegen.study import Inputs, Log, build_design, silent
 
@@ -100,11 +108,13 @@ def _whole(value: object) -> bool:
 
 def genotype_run(
     session: Session, roles: Roles, reader: GenotypeReader, *, cohort: str, state: OwnerState,
-    consent_aggregates: bool, column_limit: int | None = None, threads: int = 1,
+    consent_aggregates: bool, column_limit: int | None = None, level: str = openings.STRICT, log: Log = silent,
+    threads: int = 1,
 ) -> None:  # fmt: skip
     """The genotype party: announces its cohort, helps, learns who is analysed and how many columns there are.
 
-    Raises PolicyError without consent, and above the column limit, before any genotype is sent.
+    level: of the rules of what may be opened. Raises PolicyError without consent, above the column limit, and for a set of
+    samples that differs by a few people from another of this run or of an earlier one, before any genotype is sent.
     """
     ask_consent(consent_aggregates)
     announce_cohort(session, roles.right, reader)
@@ -117,14 +127,18 @@ def genotype_run(
         raise ProtocolError(f"party {roles.right!r} did not say who is analysed")
     for count in analysed.sum(axis=0, dtype=np.int64):
         refuse_few(int(count))
+    rule = _admitted(reader, analysed.astype(bool), state, level, log)
     form = plan.form()
     vertical.charge(state, cohort, plan.columns, samples=samples, column_limit=column_limit)
     session.send_json(roles.dealer, "dealer/plan", plan.write())
     squares: list[np.ndarray] = []
+    vetoes: list[np.ndarray] = []
+    kept: list[GenotypeBlock] = []
 
     def blocks() -> Iterator[vertical.Block]:
         for block in iterate_blocks(reader, vertical.block_size(samples, form.bits)):
             squares.append(squared_sums(block.dosage, analysed.astype(np.int64)))
+            vetoes.append(np.zeros(len(block), bool) if rule is None else rule.scan(block, kept))
             yield genotype_streams(block, squares=bool(plan.weights))
 
     resend = hear_of_blocks(session, roles.right)
@@ -133,11 +147,46 @@ def genotype_run(
         cohort=cohort, state=state, threads=threads, **plan.rings(form),
     )  # fmt: skip
     machine, batching = Machine(session, Pair(roles.left, roles.right, roles.dealer)), plan.batching(form)
+    withheld = 0
     for number, streams in enumerate(batching.of_shares(sides)):
         batching.announce(session, roles, streams)
-        session.send(roles.right, f"squares/{number}", np.concatenate(squares))
+        veto = np.concatenate(vetoes)
+        session.send(roles.right, f"withheld/{number}", veto.astype(np.uint8))
+        session.send(roles.right, f"squares/{number}", np.where(veto[:, None], 0, np.concatenate(squares)))
         squares.clear()
+        vetoes.clear()
+        withheld += int(veto.sum())
+        _cover(streams, veto)
         _open(machine, plan, form, streams)
+
+
+def _admitted(
+    reader: GenotypeReader, analysed: np.ndarray, state: OwnerState, level: str, log: Log
+) -> RowRule | None:  # fmt: skip
+    """Enter who is analysed, (N, sets) bool, into the ledger beside the state file. The rule of rows, None for no rule."""
+    guard = SiteGuard(log, level=level)
+    sets = [(f"set {j + 1}", analysed[:, j]) for j in range(analysed.shape[1])]
+    guard.sets(sets)
+    with open_ledger(state.path.with_name(state.path.name + ".ledger")) as ledger:
+        rows = ledger.rows(reader.samples)
+        for what, people in sets:
+            fault = ledger.set_fault(rows, people)
+            if fault is not None and guard.on:
+                guard.refuse(what, fault)
+            ledger.add_set(f"aggregates, {what}", rows, people)
+    if not guard.on:
+        return None
+    masks = [people for _, people in sets] or [np.ones(len(reader.samples), bool)]
+    return RowRule(masks, reader.dosage_grid, strict=level == openings.STRICT)
+
+
+def _cover(streams: Streams, rows: np.ndarray) -> None:
+    """Uniform noise for the own shares of rows that are not opened."""
+    count = int(rows.sum())
+    for name, x in streams.items():
+        noise = keystream(fresh_key(), 0, count * x[:1].nbytes).view(x.dtype)
+        streams[name] = x.copy()
+        streams[name][rows] = noise.reshape(count, *x.shape[1:])
 
 
 def phenotype_run(
@@ -177,6 +226,7 @@ def sums(
     for number, streams in enumerate(batching.of_shares(sides)):
         batching.confirm(session, roles, streams)
         width = len(streams["g"])
+        veto = session.receive(roles.left, f"withheld/{number}", shape=(width,), dtype=np.uint8) != 0
         known = session.receive(
             roles.left, f"squares/{number}", shape=(width, len(plan.analysed)), dtype=np.int64
         )  # fmt: skip
@@ -186,7 +236,9 @@ def sums(
         q = np.zeros((width, len(order)), np.int64)
         q[:, [order.index(j) for j in plan.analysed]] = known
         q[:, [order.index(j) for j in plan.weights]] = found.get("q", np.zeros((width, 0), np.int64))
-        yield Sums(start, found["g"], found.get("m", np.zeros_like(found["g"])), q)
+        parts = (found["g"], found.get("m", np.zeros_like(found["g"])), q)
+        g, m, q = (np.where(veto[:, None], 0, part) for part in parts)
+        yield Sums(start, g, m, q, withheld=veto if veto.any() else None)
         start += width
     if store is not None:
         store.finish(what)

@@ -1,30 +1,26 @@
 """A whole association run for one party: its files in, its result tables out, everybody else through a session.
 
 The tables are those of the plain engine, text for text (`--reveal aggregates`). What the parties first tell each other
-is public to them: in a vertical or outsourced split the genotype party sends its lists of samples and variants, so the
-phenotype party learns who is genotyped; sites of a horizontal split compare a digest of their variants, and open the
-counts and sums by which covariates and phenotypes are scaled.
+is public to them: the genotype party sends its lists of samples and variants, so the phenotype party learns who is
+genotyped. Sites that hold different people are a federated study: `securegen.mpc.site_links`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from securegen.errors import ProtocolError, UsageError
-from securegen.io.tables import read_table
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
 from securegen.mpc import gwas, outsourced, vertical
 from securegen.mpc.frames import MAX_PAYLOAD
-from securegen.mpc.secure_sum import PairwiseMasks
 from securegen.mpc.session import Session
 from securegen.mpc.state import OwnerState
 from securegen.stats.tables import Summary, write_tables
 from securegen.study import Inputs, Log, build_design, silent
 
-SITE_BLOCK = 512
 _TEXT = ("chromosome", "id", "effect_allele", "other_allele")
 
 
@@ -83,29 +79,6 @@ def _typed(value: object, kind: type) -> Any:
     return value
 
 
-def site_run(
-    session: Session, inputs: Inputs, reader: GenotypeReader, out: str, *, two_sites_learn_each_other: bool = False,
-    log: Log = silent, digits: int = 17,
-) -> list[Summary]:  # fmt: skip
-    """A site of a horizontal split: writes the pooled tables, the same at every site, one phenotype at a time."""
-    only_mean(inputs)
-    _same_everywhere(
-        session,
-        {"variants (their list, its order, or the counted alleles)": reader.variants.digest(),
-         "dosage grid": reader.dosage_grid, "model": inputs.model},
-    )  # fmt: skip
-    masks = PairwiseMasks.agree(session, two_sites_learn_each_other=two_sites_learn_each_other)
-    total = gwas.sum_over_sites(session, masks)
-    summaries = []
-    for name in _phenotypes(session, inputs):
-        design = build_design(replace(inputs, pheno_name=(name,)), reader, log, total)
-        blocks = gwas.horizontal_sums(session, masks, iterate_blocks(reader, SITE_BLOCK), design.columns)
-        summaries += write_tables(
-            out, reader.variants, blocks, design.analyses, grid=reader.dosage_grid, digits=digits
-        )  # fmt: skip
-    return summaries
-
-
 def outsourced_genotype_run(
     session: Session, roles: outsourced.OutsourcedRoles, reader: GenotypeReader, *, cohort: str, state: OwnerState,
     column_limit: int | None = None,
@@ -158,32 +131,6 @@ def only_mean(inputs: Inputs) -> None:
     """Raise UsageError for complete cases."""
     if inputs.missing != "mean":
         raise UsageError("--engine mpc runs --missing mean; complete cases need --engine plain")
-
-
-def _phenotypes(session: Session, inputs: Inputs) -> list[str]:
-    """The phenotypes of this run, which every site must name alike."""
-    if inputs.pheno is None:
-        raise UsageError("--pheno is needed")
-    names = list(read_table(inputs.pheno).select(inputs.pheno_name).columns)
-    _same_everywhere(session, {"phenotypes": names})
-    return names
-
-
-def _same_everywhere(session: Session, mine: dict[str, object]) -> None:
-    for other in session.parties.computing:
-        if other != session.me:
-            session.send_json(other, "same", mine)
-    for other in session.parties.computing:
-        if other != session.me:
-            theirs = session.receive_json(other, "same")
-            if theirs != mine:
-                which = [k for k in mine if not isinstance(theirs, dict) or theirs.get(k) != mine[k]]
-                what, mine_is = (which[0] if which else "study"), f"than {session.me!r}"
-                if what.startswith("variants"):
-                    raise ProtocolError(
-                        f"party {other!r} has other {what} {mine_is}: compare what `securegen site variants` writes at each"
-                    )
-                raise ProtocolError(f"party {other!r} has another {what} {mine_is}: give all sites the same")
 
 
 def _agreed_ring(value: object, sender: str) -> int:

@@ -1,18 +1,19 @@
 """What a party of a deployment does, from its role in parties.toml: one session, one split, its own files.
 
-The roles of a study decide the split: sites only (horizontal), genotypes + phenotypes + dealer (vertical), the same with
-two servers (outsourced), genotypes + model + dealer (scores). Who learns what is in the receipt that every party writes.
+The roles of a study decide the split: genotypes + phenotypes + dealer (vertical), the same with two servers (outsourced),
+genotypes + model + dealer (scores); sites only are a federated study over TLS (`site_links`). Who learns what is in the
+receipt that every party writes.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from securegen.errors import ProtocolError, UsageError
+from securegen.governance.openings import STRICT
 from securegen.mpc import aggregates, association, dealer, projected_run, score_run
 from securegen.mpc.certs import Identity
 from securegen.mpc.gwas import ask_consent
@@ -60,7 +61,8 @@ class Task:
     inputs: its own files; out: prefix of what it writes; cohort and state: the name and file under which the owner's
     masks and limits are kept; reveal: what is opened of a vertical split (REVEALS); threshold: p-value of a hit;
     masked: where the phenotype owner of a vertical split keeps masked genotypes; score: for score runs; column_limit:
-    lifetime number of phenotype columns that the genotype owner answers (None: a hundredth of the samples).
+    lifetime number of phenotype columns that the genotype owner answers (None: a hundredth of the samples); openings: of
+    the genotype owner, what aggregates may show of few people.
     """
 
     inputs: Inputs
@@ -71,8 +73,8 @@ class Task:
     reveal: str = HITS
     threshold: float = GENOME_WIDE
     consent_aggregates: bool = False
+    openings: str = STRICT
     column_limit: int | None = None
-    two_sites_learn_each_other: bool = False
     masked: Path | None = None
     digits: int = 17
     threads: int = 1
@@ -152,19 +154,12 @@ def run_party(parties: Parties, identity: Identity, task: Task, log: Log = silen
     task = replace(task, state=replace(task.state, study=parties.digest()))
     outcome = Outcome()
     started = time.perf_counter()
-    reader = open_genotypes(task.inputs, log) if role in ("site", "genotypes") else None
+    reader = open_genotypes(task.inputs, log) if role == "genotypes" else None
     outcome.seconds["plan"] = time.perf_counter() - started
     with _session(parties, identity, outcome) as session:
         if reader is not None:
             outcome.samples_stored, outcome.variants_stored = len(reader.samples), len(reader.variants)
-        if split == HORIZONTAL:
-            if reader is None:
-                raise ValueError("this role has no genotypes")
-            outcome.tables = association.site_run(
-                session, task.inputs, reader, task.out, two_sites_learn_each_other=task.two_sites_learn_each_other,
-                log=log, digits=task.digits,
-            )  # fmt: skip
-        elif split == VERTICAL:
+        if split == VERTICAL:
             _vertical(session, vertical_roles(parties), task, outcome, reader, log)
         elif split == SCORES:
             _scores(session, score_roles(parties), task, outcome, reader)
@@ -193,6 +188,8 @@ def _vertical(session: Session, roles: Roles, task: Task, outcome: Outcome, read
     if task.reveal == AGGREGATES:
         run, terms = aggregates, {"consent_aggregates": task.consent_aggregates}
     if reader is not None:
+        if task.reveal == AGGREGATES:
+            terms |= {"level": task.openings, "log": log}
         run.genotype_run(
             session, roles, reader, cohort=task.cohort, state=task.state, column_limit=task.column_limit,
             threads=task.threads, **terms,
@@ -244,16 +241,12 @@ def _agree(session: Session, other: str, task: Task) -> None:
 
 def _refuse(task: Task, split: str) -> None:
     check_cohort(task.cohort)
+    if split == HORIZONTAL:
+        raise UsageError(
+            "sites that hold different people are a federated study: securegen party --role site --study FOLDER"
+        )
     if not 0 < task.threshold < 0.5:
         raise UsageError(f"--threshold {task.threshold:g} is no p-value of a hit: choose one below 0.5, such as 5e-8")
-    if split != HORIZONTAL:
-        return
-    for flag, given, why in (
-        ("--apply-rint", task.inputs.apply_rint, "ranks over all people are not a sum over sites"),
-        ("--covar-categorical", task.inputs.covar_categorical, "give indicator columns, the same at every site"),
-    ):
-        if given:
-            raise UsageError(f"{flag} does not go with sites that hold different people: {why}")
 
 
 class _Timed:
@@ -273,8 +266,3 @@ class _Timed:
 
 def _session(parties: Parties, identity: Identity, outcome: Outcome) -> _Timed:
     return _Timed(open_session(parties, identity, protocol=PROTOCOL, dimensions={}), outcome)
-
-
-def party_names(split: str, sites: Sequence[str]) -> dict[str, str]:
-    """Names and roles, in order of rank, of the parties that `run-local` makes for a split."""
-    return dict.fromkeys(sites, "site") if split == HORIZONTAL else ROLES[split]

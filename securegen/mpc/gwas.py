@@ -2,7 +2,6 @@
 
 | split | parties | who gets the sums | what that tells them |
 |---|---|---|---|
-| horizontal | sites with different people | every site | pooled sums; with two sites, each other's |
 | vertical | genotypes, phenotypes, dealer | the phenotype party | it can read genotypes by choosing phenotypes |
 | outsourced | two owners, two servers, dealer | the receiver | the same, if it is one of the owners |
 
@@ -13,59 +12,15 @@ party sees.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from securegen.engines.plain import block_sums
-from securegen.errors import PlanError, PolicyError
+from securegen.errors import PolicyError
 from securegen.fixedpoint import check_sum_bound
 from securegen.model import Columns, GenotypeBlock, Sums
 from securegen.mpc import outsourced, vertical
-from securegen.mpc.secure_sum import PairwiseMasks, secure_sum
 from securegen.mpc.session import Session
-
-_LIMBS = 8  # Python integers are summed mod 2^512
-
-
-def sum_over_sites(session: Session, masks: PairwiseMasks) -> Callable[[Sequence[int]], list[int]]:
-    """The `fixedpoint.SumOverSites` of a horizontal split: Python integers below 2^511, added under masks.
-
-    Every site learns the totals: counts, ΣC, ΣC², CᵀC, Cᵀy and yᵀy, which the aggregates reveal anyway.
-    """
-    calls = iter(range(1 << 62))
-
-    def total(values: Sequence[int]) -> list[int]:
-        step, modulus = f"scaling/{next(calls)}", 1 << (64 * _LIMBS)
-        if any(abs(v) >= modulus >> 8 for v in values):
-            raise PlanError("a sum over one site's samples exceeds 2^504")
-        covered = list(values)
-        for sign, stream in masks.streams.values():
-            mask = stream.draw((len(values), _LIMBS))
-            covered = [(c + sign * _integer(row)) % modulus for c, row in zip(covered, mask, strict=True)]
-        words = np.array([_limbs(v) for v in covered], np.uint64).reshape(len(values), _LIMBS)
-        for other in masks.streams:
-            session.send(other, step, words)
-        for other in masks.streams:
-            theirs = session.receive(other, step, shape=words.shape, dtype=np.uint64)
-            covered = [(c + _integer(t)) % modulus for c, t in zip(covered, theirs, strict=True)]
-        return [c - modulus if c >> (64 * _LIMBS - 1) else c for c in covered]
-
-    return total
-
-
-def horizontal_sums(
-    session: Session, masks: PairwiseMasks, blocks: Iterable[GenotypeBlock], columns: Columns, *, pairs: bool = False
-) -> Iterator[Sums]:
-    """Pooled sums of every block, at every site. columns: this site's rows, scaled with `sum_over_sites`."""
-    for block in blocks:
-        own = block_sums(block, columns, pairs=pairs)
-        parts = [own.g, own.m, own.q, *([own.mm] if own.mm is not None else [])]
-        total = secure_sum(session, masks, np.concatenate(parts, axis=1), step=f"sums/{block.start}")
-        if total is None:
-            raise ValueError("the left party has no sums")
-        ends = np.cumsum([p.shape[1] for p in parts])[:-1]
-        yield Sums(block.start, *np.split(total, ends, axis=1))
 
 
 def genotype_streams(block: GenotypeBlock, *, squares: bool) -> vertical.Block:
@@ -142,11 +97,3 @@ def _sums(start: int, streams: dict[str, np.ndarray], columns: Columns, *, pairs
         m = np.zeros((len(g), len(opened_columns(columns, pairs=pairs)["m"])), np.int64)
     q = streams.get("q", np.zeros((len(g), 0), np.int64))
     return Sums(start, g, m[:, :width], q, m[:, width:] if pairs else None)
-
-
-def _limbs(value: int) -> list[int]:
-    return [(value >> (64 * i)) & ((1 << 64) - 1) for i in range(_LIMBS)]
-
-
-def _integer(words: np.ndarray) -> int:
-    return int.from_bytes(words.astype("<u8").tobytes(), "little")

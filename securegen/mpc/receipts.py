@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from securegen.governance.receipt import FULL_TABLE, Party, Receipt
-from securegen.mpc.deployment import AGGREGATES, HORIZONTAL, SCORES, VERTICAL
+from securegen.mpc.deployment import AGGREGATES, SCORES, VERTICAL
 from securegen.mpc.projected import CHI2, HITS
 
 _CHOOSE = "the phenotype owner can read genotypes by choosing phenotypes; the genotype owner counts columns"
@@ -13,17 +13,14 @@ _CHOOSE = "the phenotype owner can read genotypes by choosing phenotypes; the ge
 
 def receipt(
     split: str,
-    parties: Sequence[str],
     tables: Sequence[str],
     *,
     reveal: str,
     threshold: float,
     column_limit: int | str | None,
 ) -> Receipt:
-    """parties: the names of the computing parties; reveal: of a vertical split; threshold: of hits; column_limit: what
+    """reveal: of a vertical split; threshold: of hits; column_limit: what
     the genotype owner answers in a cohort's life, None where it is not known."""
-    if split == HORIZONTAL:
-        return _horizontal(parties, tables)
     if split == SCORES:
         return _scores(tables)
     limit = "set there, not known here" if column_limit is None else str(column_limit)
@@ -74,19 +71,6 @@ def _projected(tables: Sequence[str], reveal: str, threshold: float, limit: str)
             Party("dealer", "keys of masks", "sizes; the test"),
         ),
         ("semi-honest parties; the dealer colludes with nobody",), tuple(tables), tuple(warnings),
-    )  # fmt: skip
-
-
-def _horizontal(sites: Sequence[str], tables: Sequence[str]) -> Receipt:
-    warnings = [FULL_TABLE]
-    if len(sites) == 2:
-        warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
-    return Receipt(
-        "sites with different people, secret sharing",
-        tuple(Party(s, "its own people's data", "the pooled sums, also those by which columns are scaled") for s in sites),
-        ("semi-honest sites of which one does not collude: all but one together learn its sums",),
-        (*tables, "the tables, to every site"),
-        tuple(warnings),
     )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ CODES = {
     voc.TOO_FEW_SAMPLES: "no degree of freedom is left",
     voc.PERFECT_FIT: "nothing of the phenotype is left but rounding",
     voc.ZERO_CELL: "a cell of the table is 0",
+    voc.FEW_CARRIERS: "few people of a party stand out in the variant: it was not opened",
     voc.LOW_MAC: "fewer than 10 expected minor alleles in cases: the normal approximation is not to be trusted",
 }
 

@@ -19,7 +19,7 @@ from securegen.report.scores import catalog_tables, match_table, score_section
 ENGINES = {
     "plain": "computed in the clear",
     "ckks": "computed on encrypted data",
-    "threshold": "computed by several sites under a joint key",
+    "federated": "computed by several sites on masked sums",
     "mpc": "computed on secret shares",
 }
 

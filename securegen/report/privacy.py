@@ -14,8 +14,8 @@ from securegen.report.html import Content, Markup, bullets, element, join, table
 OPENING = {
     "plain": "Nothing was hidden in this run: one party held all data and computed in the clear.",
     "ckks": "The numbers were computed on encrypted data, by a party that could read neither the genotypes nor the results.",
-    "threshold": "Each site kept its people's data. The sites added up encrypted sums that no single site can open; what was "
-    "opened are totals over all sites.",
+    "federated": "Each site kept its people's data. What the sites sent were sums under random masks, which cancel only in the "
+    "totals over all sites; these were opened to every site.",
     "mpc": "Each party kept its data. What crossed the network were random shares or masked sums; no party saw another's "
     "genotypes or phenotypes, only the numbers listed below were opened.",
 }  # fmt: skip
@@ -36,6 +36,11 @@ SCORES_PRIVATE = "Genotypes and weights belong to different parties, and neither
 def security(record: dict[str, Any]) -> tuple[str, str]:
     """(short, long) statement of how hard the data are to read without a key."""
     engine, parameters = record.get("engine"), record.get("parameters") or {}
+    if engine == "federated":
+        return "128 bits", (
+            "Masks come from AES-256 in counter mode under a key of every two sites, agreed by X25519 and ML-KEM-768 together: "
+            "reading a site's sums needs both broken."
+        )
     if engine == "mpc":
         return "128 bits", (
             "Shares and masks are uniform; they come from AES-128 in counter mode under keys of one study or session, and "

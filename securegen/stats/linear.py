@@ -3,31 +3,35 @@
 With g the dosage, C the covariates and y the phenotype, and everything centred: v = g̃ᵀg̃, u = g̃ᵀỹ after projecting on C;
 β = u/v, σ² = (ỹᵀỹ − u²/v)/df, SE = √(σ²/v), t = β/SE with df = N − K − 1.
 
-Missing genotypes. `mean`: ḡ = Σg/n_called in their place (as regenie); substituting shows that every centred product is
-(n Σgx − Σg Σ_called x)/n with n = n_called, so nothing is rounded. `complete` (as plink): each variant over its called
-samples, df = n_called − K − 1; needs Σ m x x beside the other sums.
+Missing genotypes. `mean`: ḡ = Σg/n_called in their place (as regenie): every centred product is (I − S Σx)/n with n called,
+S = Σg and the integer I = n Σgx + S Σmx, so nothing is rounded. `complete` (as plink): each variant over its called
+samples, df = n_called − K − 1; the centred products are the same, and Σ m x x is needed beside them.
 
 Means are subtracted in integers, the Gram matrix is scaled by its diagonal and factored (never inverted).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from securegen import vocabulary as voc
 from securegen.design import LinearModel
 from securegen.fixedpoint import planned_error
-from securegen.model import Sums
+from securegen.model import ImputedSums, IntArray, Sums
 from securegen.stats import algebra
+from securegen.stats.imputed import linear_sums
 from securegen.stats.pvalue import student_t
 
 CORRELATED = 0.002  # smallest share of a variant's variance that may be left after projecting on the covariates
 HIGH_VIF = 1 / 50
 
 
-def centred_cross(g_sum: np.ndarray, gx: np.ndarray, x_total: int, mx: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Σ (g − ḡ)(x − x̄) over samples, missing g at its mean: (n Σgx − Σg (Σx − Σmx))/n, exact until the division."""
-    return (n * gx - g_sum * (x_total - mx)) / np.maximum(n, 1)
+def centred_cross(cross: IntArray, dosage: IntArray, x_total: int, n: np.ndarray) -> np.ndarray:
+    """Σ (g − ḡ)(x − x̄) over samples, missing g at its mean: (I − S Σx)/n, exact until the division."""
+    s = dosage.astype(cross.dtype)  # where I is wider than 64 bits, S Σx is too
+    return (cross - s * x_total).astype(np.float64) / np.maximum(n, 1)
 
 
 def centre_exactly(total: int, a: int, b: int, n: int) -> float:
@@ -35,20 +39,30 @@ def centre_exactly(total: int, a: int, b: int, n: int) -> float:
     return (n * total - a * b) / n
 
 
-def linear(sums: Sums, model: LinearModel, *, grid: int = 1) -> dict[str, np.ndarray]:
+def linear(sums: Sums | ImputedSums, model: LinearModel, *, grid: int = 1) -> dict[str, np.ndarray]:
     """Columns of the result table for the V variants of `sums` (named as in vocabulary.LINEAR_COLUMNS).
 
-    sums.g and sums.m: (V, K+1) over intercept, covariates and phenotype; sums.q: (V, 1), Σg². With sums.mm given,
-    complete cases; else mean imputation. grid: dosage units a copy. BETA and SE are per copy of A1, in phenotype units.
-    `DT_BOUND` is the certain error of T_STAT that quantisation allows (docs/precision.md).
+    sums: over intercept, covariates and phenotype, with Σg². With pairs given, complete cases; else, and where the pairs
+    of a variant with missing calls are zero, mean imputation. grid: dosage units a copy. BETA and SE are per copy of A1,
+    in phenotype units. `DT_BOUND` is the certain error of T_STAT that quantisation allows (docs/precision.md).
     """
+    if isinstance(sums, Sums):
+        sums = linear_sums(sums, model.samples)
+    if sums.pairs is not None:
+        imputed = (sums.called < model.samples) & ~sums.pairs.any(axis=1)
+        if imputed.any():
+            parts = [_linear(s, model, grid) for s in (replace(sums, pairs=None), sums)]
+            return {name: np.where(imputed, parts[0][name], column) for name, column in parts[1].items()}
+    return _linear(sums, model, grid)
+
+
+def _linear(sums: ImputedSums, model: LinearModel, grid: int) -> dict[str, np.ndarray]:
     k = len(model.gram)
-    assert sums.g.shape[1] == sums.m.shape[1] == k + 1 and sums.q.shape[1] == 1
-    n = model.samples - sums.m[:, 0]
-    g_sum = sums.g[:, 0]
-    variance = (n * sums.q[:, 0] - g_sum * g_sum) / np.maximum(n, 1)
-    s = [centred_cross(g_sum, sums.g[:, j], model.gram[0][j], sums.m[:, j], n) for j in range(1, k)]
-    gy = centred_cross(g_sum, sums.g[:, k], model.cty[0], sums.m[:, k], n)
+    assert sums.cross.shape[1] == k
+    n, g_sum = sums.called, sums.dosage
+    variance = (n * sums.square - g_sum * g_sum) / np.maximum(n, 1)
+    s = [centred_cross(sums.cross[:, j - 1], g_sum, model.gram[0][j], n) for j in range(1, k)]
+    gy = centred_cross(sums.cross[:, k - 1], g_sum, model.cty[0], n)
     a, cy, yy, used = _centred_design(sums, model, n)
     lower, scale, regular = algebra.cholesky(a)
     z = algebra.forward(lower, scale, s)
@@ -96,11 +110,11 @@ def linear(sums: Sums, model: LinearModel, *, grid: int = 1) -> dict[str, np.nda
     }
 
 
-def _centred_design(sums: Sums, model: LinearModel, n: np.ndarray):
+def _centred_design(sums: ImputedSums, model: LinearModel, n: np.ndarray):
     """Centred Gram matrix of the covariates, their products with y, yᵀy, and the samples used: numbers for mean
     imputation, (V,) arrays for complete cases."""
     k = len(model.gram)
-    if sums.mm is None:
+    if sums.pairs is None:
         count, c0 = model.samples, model.gram[0]
         a = [[centre_exactly(model.gram[i][j], c0[i], c0[j], count) for j in range(1, k)] for i in range(1, k)]
         cy = [centre_exactly(model.cty[i], c0[i], model.cty[0], count) for i in range(1, k)]
@@ -110,9 +124,9 @@ def _centred_design(sums: Sums, model: LinearModel, n: np.ndarray):
     column = 0
     for i in range(k + 1):
         for j in range(i, k + 1):
-            pair[i, j] = pair[j, i] = full[i][j] - sums.mm[:, column]
+            pair[i, j] = pair[j, i] = full[i][j] - sums.pairs[:, column]
             column += 1
-    assert column == sums.mm.shape[1]
+    assert column == sums.pairs.shape[1]
     count = np.maximum(n, 1)
     centred = lambda i, j: pair[i, j] - pair[0, i] * (pair[0, j] / count)  # noqa: E731
     a = [[centred(i, j) for j in range(1, k)] for i in range(1, k)]

@@ -12,42 +12,42 @@ import numpy as np
 
 from securegen import vocabulary as voc
 from securegen.design_binary import ScoreModel
-from securegen.model import Sums
+from securegen.model import ImputedSums, Sums
 from securegen.stats import algebra
+from securegen.stats.imputed import as_float, score_sums
 from securegen.stats.linear import CORRELATED, HIGH_VIF
 from securegen.stats.pvalue import chisq_1
 
 FEWEST_CASE_ALLELES = 10
+CONSTANT = 1e-10  # largest share of Σwg² that rounding leaves of no variance
 PROMISED = 1e-3  # of χ², relative to max(1, χ²)
 NULL_MODEL = 2.0**-20  # share of χ² left for the rounding of β to 2^-24 while Σ|c_k| stays below 16 scales
 
 
-def score_test(sums: Sums, model: ScoreModel, *, grid: int = 1) -> dict[str, np.ndarray]:
+def score_test(sums: Sums | ImputedSums, model: ScoreModel, *, grid: int = 1) -> dict[str, np.ndarray]:
     """Columns of the result table (vocabulary.SCORE_TEST_COLUMNS) for V variants.
 
-    sums.g and sums.m: (V, 3 + K) over indicator, case, r, w and each w·c; sums.q: (V, 1), Σ w g². Missing genotypes take
-    the mean over called samples. U, V, BETA and SE are per copy of A1. `DCHISQ_BOUND` is the certain error of CHISQ that
-    quantisation allows (docs/score-test.md).
+    sums: over indicator, case, r, w and each w·c, with Σ w g². Missing genotypes take the mean over called samples. U, V,
+    BETA and SE are per copy of A1. `DCHISQ_BOUND` is the certain error of CHISQ that quantisation allows
+    (docs/score-test.md).
     """
+    if isinstance(sums, Sums):
+        sums = score_sums(sums, model.samples, model.cases, grid)
     k = len(model.weight_units)
-    assert sums.g.shape[1] == sums.m.shape[1] == 3 + k and sums.q.shape[1] == 1
-    n = model.samples - sums.m[:, 0]
+    assert sums.cross.shape[1] == 1 + k and sums.minor_in_cases is not None
+    n = sums.called
     called = np.maximum(n, 1)
-    mean = sums.g[:, 0] / called
-    imputed = lambda j: sums.g[:, j] + mean * sums.m[:, j]  # noqa: E731
-    s = [imputed(3 + i) * (unit / grid) for i, unit in enumerate(model.weight_units)]
-    w_unit = model.weight_units[0] / grid**2
-    square = (sums.q[:, 0] + mean * mean * sums.m[:, 3]) * w_unit
+    imputed = lambda j: as_float(sums.cross[:, j], called)  # noqa: E731
+    s = [imputed(1 + i) * (unit / grid) for i, unit in enumerate(model.weight_units)]
+    square = as_float(sums.square, called * called) * (model.weight_units[0] / grid**2)
     lower, scale, regular = algebra.cholesky(model.weight_gram)
     z = algebra.forward(lower, scale, s)
     zr = algebra.forward(lower, scale, list(model.residual_cross))
-    u = imputed(2) * (model.residual_unit / grid) - algebra.dot(z, zr)
+    u = imputed(0) * (model.residual_unit / grid) - algebra.dot(z, zr)
     weighted_variance = square - z[0] * z[0]
     v = square - algebra.dot(z, z)
-    freq = np.where(n > 0, sums.g[:, 0] / (2.0 * grid * called), np.nan)
-    cases_called = model.cases - sums.m[:, 1]
-    in_cases = sums.g[:, 1] // grid if grid == 1 else sums.g[:, 1] / grid
-    minor = np.where(sums.g[:, 0] > grid * n, 2 * cases_called - in_cases, in_cases)
+    freq = np.where(n > 0, sums.dosage / (2.0 * grid * called), np.nan)
+    minor = sums.minor_in_cases if grid == 1 else sums.minor_in_cases / grid
 
     code = np.full(len(n), voc.OK, dtype=object)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -57,14 +57,17 @@ def score_test(sums: Sums, model: ScoreModel, *, grid: int = 1) -> dict[str, np.
         code[~(regular & (v > CORRELATED * weighted_variance))] = voc.CORR_TOO_HIGH
         if model.samples <= k:
             code[:] = voc.TOO_FEW_SAMPLES
-        code[_constant(sums, model)] = voc.CONST_OMITTED_ALLELE
+        # every sample has the same dosage, to rounding
+        code[weighted_variance <= CONSTANT * square] = voc.CONST_OMITTED_ALLELE
         code[n == 0] = voc.ALL_MISSING
         ok = (code == voc.OK) | (code == voc.LOW_MAC) | (code == voc.VIF_TOO_HIGH)
         root = np.sqrt(np.where(ok, v, 1.0))
         zstat = u / root
         chisq = zstat * zstat
         p, log10p = chisq_1(np.where(ok, chisq, 0.0))
-        bound = chisq_error_bound(u, v, mean * model.samples / grid, algebra.backward(lower, scale, z), model)
+        bound = chisq_error_bound(
+            u, v, sums.dosage / called * model.samples / grid, algebra.backward(lower, scale, z), model
+        )
     hide = lambda x: np.where(ok, x, np.nan)  # noqa: E731
     return {
         "A1_FREQ": freq,
@@ -120,10 +123,3 @@ def expected_chisq_error(model: ScoreModel) -> float:
     """Six standard deviations of Δχ² at χ² = 1 for uniform rounding of r: 12·unit·√(N/(12 Σw)) (an average)."""
     weight = model.weight_total * model.weight_units[0]
     return 12 * model.residual_unit * float(np.sqrt(model.samples / (12 * weight)))
-
-
-def _constant(sums: Sums, model: ScoreModel) -> np.ndarray:
-    """Whether every called sample has the same dosage: Σw Σwg² = (Σwg)² over called samples, to rounding."""
-    weight = (model.weight_total - sums.m[:, 3]).astype(np.float64)
-    left, right = weight * sums.q[:, 0], sums.g[:, 3].astype(np.float64) ** 2
-    return left - right <= 1e-10 * left

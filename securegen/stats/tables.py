@@ -14,7 +14,7 @@ from securegen.design_binary import ScoreModel
 from securegen.errors import UsageError
 from securegen.io.output import atomic
 from securegen.io.sumstats import FULL_DIGITS, table_rows
-from securegen.model import Sums, Variants
+from securegen.model import OpenedSums, Sums, Variants
 from securegen.stats.contingency import allelic, trend
 from securegen.stats.linear import expected_t_error, linear
 from securegen.stats.qc import Filters, lambda_gc, qc_tables, quality
@@ -26,8 +26,11 @@ TESTS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
 BOUNDS = ("DT_BOUND", "DCHISQ_BOUND")  # columns that are not printed
 
 
-def result_columns(analysis: Analysis, sums: Sums, *, grid: int = 1) -> dict[str, np.ndarray]:
+def result_columns(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1) -> dict[str, np.ndarray]:
     """Result columns of one analysis for one block. sums: of the whole design; pairs only where one analysis is run."""
+    if isinstance(sums, OpenedSums):
+        opened, withheld = sums.parts[analysis.test, analysis.phenotype]
+        return _without(TESTS[analysis.test](opened, analysis.model, grid=grid), withheld)
     part = Sums(
         sums.start,
         sums.g[:, list(analysis.columns)],
@@ -35,7 +38,23 @@ def result_columns(analysis: Analysis, sums: Sums, *, grid: int = 1) -> dict[str
         sums.q[:, list(analysis.squares)],
         sums.mm,
     )
-    return TESTS[analysis.test](part, analysis.model, grid=grid)
+    columns = TESTS[analysis.test](part, analysis.model, grid=grid)
+    return columns if sums.withheld is None else _without(columns, sums.withheld)
+
+
+def _without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns without the numbers of withheld rows, whose ERRCODE says FEW_CARRIERS."""
+    if not withheld.any():
+        return columns
+    out = {}
+    for name, values in columns.items():
+        if name == "ERRCODE":
+            out[name] = np.where(withheld, voc.FEW_CARRIERS, values)
+        elif values.dtype == object:
+            out[name] = values
+        else:
+            out[name] = np.where(withheld, np.nan, values)
+    return out
 
 
 @dataclass
@@ -122,7 +141,7 @@ def qc_analysis(analyses: Sequence[Analysis]) -> Analysis | None:
 def write_tables(
     prefix: str,
     variants: Variants,
-    blocks: Iterable[Sums],
+    blocks: Iterable[Sums | OpenedSums],
     analyses: Sequence[Analysis],
     *,
     grid: int = 1,
@@ -173,7 +192,7 @@ def _sift(filters: Filters, quality: dict[str, np.ndarray]) -> tuple[np.ndarray,
 def write_qc(
     prefix: str,
     variants: Variants,
-    blocks: Iterable[Sums],
+    blocks: Iterable[Sums | OpenedSums],
     analysis: Analysis,
     *,
     grid: int = 1,
@@ -193,7 +212,9 @@ def write_qc(
     return list(paths.values())
 
 
-def _with_variants(blocks: Iterable[Sums], variants: Variants) -> Iterator[tuple[Sums, Variants]]:
+def _with_variants(
+    blocks: Iterable[Sums | OpenedSums], variants: Variants
+) -> Iterator[tuple[Sums | OpenedSums, Variants]]:
     seen = 0
     for sums in blocks:
         if sums.start != seen:

@@ -269,7 +269,7 @@ def test_parties_cannot_write_through_a_file(small, tmp_path):
     for call in (
         ["certs", "init-ca", "--dir", tmp_path / "file" / "ca"],
         ["certs", "request", "--dir", tmp_path / "file", "--name", "ada"],
-        [*local, "threshold"],
+        [*local, "federated"],
         [*local, "mpc", "--split", "vertical", "--reveal", "aggregates", "--consent-aggregates"],
     ):
         done = securegen(*call)

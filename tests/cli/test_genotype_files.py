@@ -88,7 +88,7 @@ def wanted(line: bytes) -> bool:
     return line.startswith(b"#") or (b"\trs" in line and int(line.split(b"\t")[2][2:]) < 60)
 
 
-@pytest.mark.parametrize("engine", [["threshold"], ["mpc", "--split", "horizontal"]])
+@pytest.mark.parametrize("engine", [["federated"]])
 def test_sites_that_hold_different_formats(small, copies, plain, tmp_path, engine):
     """Three sites with a part of the people each: PLINK2, VCF, BGEN; the pooled table is that of the whole cohort, in
     regenie's columns too."""
@@ -107,7 +107,7 @@ def test_sites_that_hold_different_formats(small, copies, plain, tmp_path, engin
         else:
             write_bgen(path.with_suffix(".bgen"), *parts)
             words += ["--bgen", f"{path}.bgen", "--sample", f"{path}.sample"]
-    call = ("run-local", "gwas", "--engine", *engine, *traits(small, "QT"), "--format", "regenie")
+    call = ("run-local", "gwas", "--engine", *engine, *traits(small, "QT"), "--openings", "all", "--format", "regenie")
     run(tmp_path / "r", words, *call)
     rows = [line for line in plain[".QT.glm.linear"].split(b"\n") if wanted(line)]
     (tmp_path / "expected").write_bytes(b"\n".join(rows) + b"\n")
@@ -116,7 +116,7 @@ def test_sites_that_hold_different_formats(small, copies, plain, tmp_path, engin
     assert not list(tmp_path.glob("*.glm.linear"))
 
 
-@pytest.mark.parametrize("engine", [["ckks"], ["threshold"], ["mpc", "--split", "horizontal"]])
+@pytest.mark.parametrize("engine", [["ckks"], ["federated"]])
 def test_imputed_dosages_in_every_engine(small, tmp_path, engine):
     """Steps of 1/256, agreed by all sites; --compare-plain holds the tables against the plain engine."""
     reader = read_plink(small.bfile)
@@ -145,7 +145,7 @@ def test_options_that_do_not_go_together(small, copies, tmp_path):
         (["gwas", *copies.options["vcf"], "--bfile", small.bfile, *traits(small)], "--bfile and --vcf: give one"),
         (["qc"], "give genotypes: --bfile, --pfile, --vcf or --bgen"),
         (["qc", "--vcf", "x", "--ref-last"], "--ref-last goes with --bgen"),
-        (["run-local", "gwas", "--engine", "threshold", *copies.options["bgen"], "--bgen", "other", *traits(small)],
+        (["run-local", "gwas", "--engine", "federated", *copies.options["bgen"], "--bgen", "other", *traits(small)],
          "one --sample for every --bgen"),
         (["party", "--config", "absent", "--role", "genotypes"], "absent"),
     ):  # fmt: skip

@@ -135,7 +135,7 @@ DRY = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("engine", ["plain", "ckks", "threshold", "mpc"])
+@pytest.mark.parametrize("engine", ["plain", "ckks", "federated", "mpc"])
 def test_a_dry_run_of_every_engine_names_the_tables_and_writes_nothing(engine, place):
     split = ["--split", "outsourced"] if engine == "mpc" else []
     before = snapshot(place)

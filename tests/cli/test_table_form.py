@@ -44,7 +44,7 @@ def test_every_site_writes_its_format_and_says_so(small, tmp_path):
     write_plink(tmp_path / "c", np.where(missing, np.int8(-127), block.dosage))
     inputs = Inputs(str(tmp_path / "c"), pheno=small.pheno, pheno_name=("QT",), covar=small.covar)
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
-    rehearsal.set_up(tmp_path, inputs, sites, print)
+    rehearsal.set_up(tmp_path, inputs, sites, print, openings="all")
     calls = [rehearsal.site_command(tmp_path, inputs, s, Filters(), wait=60) for s in sites]
     rehearsal.run_sites([calls[0], [*calls[1], "--gzip"], [*calls[2], "--format", "regenie"]])
     plain, packed = (tmp_path / s.name / "result" for s in (sites[0], sites[2]))

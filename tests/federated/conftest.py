@@ -13,9 +13,11 @@ import pytest
 
 from securegen.errors import PeerError
 from securegen.federated import identity, studyfile
-from securegen.federated.board import Board
 from securegen.federated.identity import Identity
-from securegen.federated.rounds import Session
+from securegen.federated.message_folder import MessageFolder
+from securegen.federated.pair_keys import agree_on_keys
+from securegen.federated.rounds import SecureSum
+from securegen.federated.session import Session
 from securegen.federated.state import open_state
 from securegen.federated.studyfile import Site, Study, TraitColumn
 from securegen.federated.variants import write_variants
@@ -93,9 +95,14 @@ def make_study(identities: dict[str, Identity], coordinator: Identity, **changes
         "phenotypes": (TraitColumn("QT", "quantitative"),), "covariates": (), "model": None, "missing": "mean",
         "bits": None, "site_indicators": False, "components": 0, "qc": False, "minimum_cohort": 1,
         "two_sites_learn_each_other": False, "variants": 1, "variants_digest": variant_list(1).digest(),
-        "loadings_digest": "", "ciphertexts": 512,
+        "loadings_digest": "", "openings": "all", "common_samples": False,
     }  # fmt: skip
     return Study(**(values | changes))
+
+
+def secure_sum(session: Session) -> SecureSum:
+    """Keys of every pair, and sums under their masks."""
+    return SecureSum(session, agree_on_keys(session, "ab" * 32))
 
 
 @dataclass(frozen=True)
@@ -107,13 +114,13 @@ class Trio:
     identities: dict[str, Identity]
     private: Path
 
-    def board(self, wait: float = 0.0) -> Board:
-        return Board(self.folder, self.study, wait)
+    def board(self, site: str = "anna", wait: float = 0.0) -> MessageFolder:
+        return MessageFolder(self.folder, self.study, site, wait)
 
     def act_once(self, site: str, act: Callable[[Session], Any], make: Callable[..., Session] = Session) -> Any:
         """Let one site go as far as it can. Raises PeerError when it waits."""
         with open_state(self.private / site, self.study) as memory:
-            return act(make(self.board(), site, self.identities[site], memory))
+            return act(make(self.board(site), self.study, site, self.identities[site], memory))
 
     def drive(
         self, act: Callable[[Session], Any], turns: int = 30, makers: dict[str, Callable[..., Session]] | None = None
@@ -132,10 +139,14 @@ class Trio:
         raise AssertionError(f"only {list(done)} finished in {turns} turns")
 
 
-@pytest.fixture
-def trio(tmp_path: Path) -> Trio:
+def make_trio(folder: Path, **changes: Any) -> Trio:
     coordinator = identity.generate()
     identities = {name: identity.generate() for name in ("anna", "bert", "cora")}
-    study = studyfile.write_study(tmp_path / "shared", make_study(identities, coordinator), coordinator)
-    write_variants(tmp_path / "shared" / studyfile.VARIANTS, variant_list(1))
-    return Trio(tmp_path / "shared", study, identities, tmp_path / "private")
+    study = studyfile.write_study(folder / "shared", make_study(identities, coordinator, **changes), coordinator)
+    write_variants(folder / "shared" / studyfile.VARIANTS, variant_list(1))
+    return Trio(folder / "shared", study, identities, folder / "private")
+
+
+@pytest.fixture
+def trio(tmp_path: Path) -> Trio:
+    return make_trio(tmp_path)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,13 @@ from click.testing import CliRunner
 from securegen import api
 from securegen.cli.main import main
 from securegen.errors import ArtefactError, InputError, PeerError, PolicyError, ProtocolError, SecuregenError
-from securegen.federated import hub, identity, rehearsal, studyfile
+from securegen.federated import hub, identity, rehearsal, rounds, site, studyfile
 from securegen.federated.identity import read_identity
 from securegen.federated.projection import project, read_loadings
 from securegen.federated.site import run_site
 from securegen.federated.variants import write_variants
 from securegen.io.genotypes import GenotypeFiles
+from securegen.local import processes
 from securegen.stats.qc import Filters
 from securegen.study import Inputs, open_genotypes
 
@@ -40,7 +43,7 @@ def plain_text(folder: Path, bfile: str, **options) -> dict[str, bytes]:
 def prepare(work: Path, cohort, **options):
     inputs = Inputs(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, **options)
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
-    return inputs, sites, rehearsal.set_up(work, inputs, sites, print)
+    return inputs, sites, rehearsal.set_up(work, inputs, sites, print, openings="all")
 
 
 def federated_text(work: Path, inputs: Inputs, sites) -> dict[str, bytes]:
@@ -61,8 +64,8 @@ def test_a_fileset_a_site_and_complete_cases_by_the_command_line(tmp_path, cohor
     parts = split_cohort(tmp_path, cohort)
     filesets = [word for part in parts for word in ("--bfile", part)]
     run(
-        "run-local", "gwas", "--engine", "threshold", *filesets, "--pheno", cohort.pheno, "--pheno-name", "QT",
-        "--covar", cohort.covar, "--missing", "complete", "--out", tmp_path / "out",
+        "run-local", "gwas", "--engine", "federated", *filesets, "--pheno", cohort.pheno, "--pheno-name", "QT",
+        "--covar", cohort.covar, "--missing", "complete", "--openings", "all", "--out", tmp_path / "out",
     )  # fmt: skip
     options = {"pheno": cohort.pheno, "covar": cohort.covar, "pheno_name": ("QT",), "missing": "complete"}
     assert (tmp_path / "out.QT.glm.linear").read_bytes() == plain_text(tmp_path, cohort.bfile, **options)["QT"]
@@ -76,7 +79,7 @@ def test_a_fileset_a_site_and_complete_cases_by_the_command_line(tmp_path, cohor
 @pytest.mark.parametrize(
     ("more", "match"),
     [
-        (["--engine", "threshold", "--sites", "2"], "--two-sites-learn-each-other"),
+        (["--engine", "mpc", "--split", "horizontal", "--sites", "2"], "--two-sites-learn-each-other"),
         (["--engine", "threshold", "--sites", "97"], "96 samples cannot be dealt to 97 sites"),
         (["--engine", "threshold", "--apply-rint"], "ranks over all people are not a sum"),
         (["--engine", "threshold", "--missing", "complete"], "score test needs --missing mean"),
@@ -106,16 +109,16 @@ def test_counts_of_cases_and_controls_are_pooled(tmp_path, cohort, model):
 def test_a_killed_site_resumes(tmp_path, cohort):
     inputs, sites, _ = prepare(tmp_path, cohort, pheno_name=("QT",))
     calls = [rehearsal.site_command(tmp_path, inputs, s, Filters(), wait=60) for s in sites]
-    running = [rehearsal.start(call) for call in calls]
+    running = [processes.start(call) for call in calls]
     try:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "shared" / "site2" / "design-0003.commit.json").is_file():
+        while not (tmp_path / "shared" / "site2" / "design-0003.msg").is_file():
             assert time.monotonic() < deadline and all(p.poll() is None for p in running)
             time.sleep(0.005)
         running[1].kill()
         running[1].communicate()
-        assert not (tmp_path / "shared" / "site2" / "finished.json").is_file()
-        running[1] = rehearsal.start(calls[1])
+        assert not (tmp_path / "shared" / "site2" / "finished.msg").is_file()
+        running[1] = processes.start(calls[1])
         assert [p.communicate(timeout=60)[1] for p in running] == ["", "", ""]
     finally:
         for process in running:
@@ -175,11 +178,17 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
         lists += ["--variants", tmp_path / f"{name}.tsv"]
     made = run(
         "study", "init", "--dir", shared, "--key", tmp_path / "coordinator.secret", *members, *lists,
-        "--phenotype", "QT=quantitative", "--covariate", "AGE", "--covariate", "SEX", "--qc",
+        "--phenotype", "QT=quantitative", "--covariate", "AGE", "--covariate", "SEX", "--qc", "--openings", "all",
     )  # fmt: skip
     assert "3 sites, 80 variants" in made and "for every variant Σg, Σg²" in made
+    marks = dict(re.findall(r"(?:site )?(\w+) ((?:[0-9a-f]{4}-){7}[0-9a-f]{4})", made))
     for name in NAMES:
-        assert f"site {name} accepts" in run("study", "join", "--dir", shared, "--state", tmp_path / name / "private")
+        others = [word for other in NAMES if other != name for word in ("--site", f"{other}={marks[other]}")]
+        said = run(
+            "study", "join", "--dir", shared, "--state", tmp_path / name / "private", "--coordinator", marks["coordinator"],
+            *others,
+        )  # fmt: skip
+        assert f"site {name} accepts" in said and "no site below 20 people" in said
     calls = []
     for name, part in zip(NAMES, parts, strict=True):
         call = rehearsal.site_command(
@@ -198,7 +207,7 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
     status = run("study", "status", "--dir", shared)
     assert status.count("finished") == 3
     record = json.loads((tmp_path / "site1" / "result.run.json").read_text())
-    assert record["engine"] == "threshold" and record["samples"] == study.design.analyses[0].model.samples
+    assert record["engine"] == "federated" and record["samples"] == study.design.analyses[0].model.samples
     assert record["opened"]["rounds"][-1]["numbers"] > 0 and len(record["receipt"]["parties"]) == 4
 
 
@@ -269,6 +278,22 @@ def test_site_indicators_and_components_are_covariates(tmp_path, cohort):
     assert (tmp_path / "site1" / "result.QT.glm.linear").read_bytes() == expected["QT"]
 
 
+def test_two_sites_and_commitments_write_the_same_tables(tmp_path, cohort):
+    inputs = Inputs(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",))
+    expected = plain_text(tmp_path, cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",))
+    sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 2)
+    rehearsal.set_up(tmp_path / "two", inputs, sites, print, two_sites_learn_each_other=True, openings="all")
+    done = take_turns(tmp_path / "two", inputs, sites)
+    assert (tmp_path / "two" / "site2" / "result.QT.glm.linear").read_bytes() == expected["QT"]
+    assert any("two sites" in w for w in done["site1"].receipt.warnings)
+    sites = prepare(tmp_path / "three", cohort, pheno_name=("QT",))[1]
+    restart(tmp_path / "three", cohort, sites, commit=True)
+    done = take_turns(tmp_path / "three", inputs, sites)
+    assert (tmp_path / "three" / "site3" / "result.QT.glm.linear").read_bytes() == expected["QT"]
+    posted = list((tmp_path / "three" / "shared" / "site1").glob("*.commit.msg"))
+    assert len(posted) == len([r for r in done["site1"].opened["rounds"] if r["rows"]])
+
+
 def test_projection_is_the_sum_of_the_definition(tmp_path, cohort):
     lines = [
         "#CHROM\tPOS\tID\tEFFECT_ALLELE\tOTHER_ALLELE\tFREQ\tPC1\n",
@@ -293,10 +318,42 @@ def test_a_site_below_the_minimum_refuses_before_it_sends_anything(tmp_path, coh
     assert one_site_stops(tmp_path, inputs, "site2") is PeerError  # 32 people with the trait
     with pytest.raises(PolicyError, match="site1 has 28 samples with phenotype QT.*fewer than 31"):
         one_site(tmp_path, inputs, "site1")
-    assert {p.name for p in (tmp_path / "shared" / "site1").iterdir()} == {"accept.json", "stopped.json"}
+    assert {p.name for p in (tmp_path / "shared" / "site1").iterdir()} == {"accept.msg", "stopped.msg"}
     assert hub.progress(tmp_path / "shared", study)[0].stopped == "PolicyError"
     with pytest.raises(PeerError, match="site site1 stopped with PolicyError"):
         one_site(tmp_path, inputs, "site2")
+
+
+@pytest.mark.parametrize("target", ["design-0005", "variants-00000", "variants-00000-missing"])
+def test_totals_that_people_cannot_give_end_in_one_line_or_in_tables(tmp_path, cohort, monkeypatch, target):
+    """site3 adds what it likes: the others stop with an error of their own, or write numbers; nobody ends in a traceback."""
+
+    class Deviant(rounds.SecureSum):
+        def _masked(self, step, layout, after):
+            if self._session.site == "site3" and step.name == target:
+                noise = np.random.default_rng(3).integers(-300, 300, step.make().shape)
+                changed = step.make() + (
+                    noise if target.startswith("variants") else [[-1000 * (i % 2)] for i in range(len(noise))]
+                )
+                step = replace(step, make=lambda: changed)
+            return super()._masked(step, layout, after)
+
+    inputs, sites, _ = prepare(tmp_path, cohort)
+    monkeypatch.setattr(site, "SecureSum", Deviant)
+    done: dict[str, str] = {}
+    for name in NAMES * 40:
+        try:
+            if name not in done:
+                one_site(tmp_path, inputs, name)
+                done[name] = "tables"
+        except PeerError as error:
+            if "stopped" in str(error):
+                done[name] = "stopped"
+        except SecuregenError as error:
+            done[name] = str(error)
+    assert set(done) == set(NAMES) and all(len(text.splitlines()) == 1 for text in done.values())
+    if target == "design-0005":
+        assert any("a total is not what the people of these sites can give" in text for text in done.values())
 
 
 def one_site_stops(work: Path, inputs: Inputs, name: str) -> type[SecuregenError]:
@@ -336,7 +393,7 @@ def test_against_float64_references(tmp_path):
     names = {p.name.split(".")[-2]: p for p in GOLD.glob("*.tsv")}
     inputs = Inputs(str(tmp_path / "c"), pheno=str(names["pheno"]), covar=str(names["covar"]), pheno_name=("QT", "CC"))
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
-    rehearsal.set_up(tmp_path, inputs, sites, print)
+    rehearsal.set_up(tmp_path, inputs, sites, print, openings="all")
     text = federated_text(tmp_path, inputs, sites)
     (tmp_path / "qt.tsv").write_bytes(text["QT"])
     (tmp_path / "cc.tsv").write_bytes(text["CC"])

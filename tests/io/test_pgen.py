@@ -112,9 +112,9 @@ def test_damaged_and_absent_files_are_errors_with_their_name(prefix, small):
     refused("psam", whole["psam"] + b"f3\tc\tNA\n", "f3 c appears more than once")
     refused("psam", whole["psam"] + b"f4\td\n", "line 5: 2 fields, expected 3")
     refused("psam", b"#FID\tIID\n", "names nobody")
-    refused("psam", b"a\nb\nc\n", "line 1: 1 fields, expected a header line")
+    refused("psam", b"a\nb\nc\n", "line 1: 1 field, expected a header line")
     refused("pvar", whole["pvar"] + b"1\t12\tz\tA\tC\n", "p.pgen has 2 variants, the table beside it has 3")
-    refused("pvar", whole["pvar"] + b"1\tz\tA\tC\n", "line 5: not a variant")
+    refused("pvar", whole["pvar"] + b"1\tz\tA\tC\n", "line 5: 4 fields, 5 expected")
     refused("pvar", b"#CHROM\tPOS\tID\tREF\n1\t1\ta\tG\n", "the header must name")
     refused("pvar", b"", "has no variants")
     for suffix in ("pgen", "psam", "pvar"):

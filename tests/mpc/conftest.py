@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from securegen.federated import rehearsal
+from securegen.federated.identity import read_identity
+from securegen.federated.site import run_site
 from securegen.model import GenotypeBlock, Samples, Variants
 from securegen.mpc.local import identity, local_study
-from securegen.mpc.parties import split_address
+from securegen.mpc.parties import read_parties, split_address
 from securegen.mpc.session import open_session
+from securegen.mpc.site_links import linked
+from securegen.study import open_genotypes
 
 
 class Cohort:
@@ -83,3 +89,37 @@ def results(out):
         if isinstance(value, BaseException):
             raise value
     return out
+
+
+def over_tls(work: Path, inputs, *, timeout=20.0, sites=None):
+    """A federated study of three sites in `work`, each a thread, over mutual TLS: what `run_site` returns by site.
+
+    sites: only these are started; an exception is returned in place of a result.
+    """
+    local = work / "local"
+    if not (work / "shared").exists():
+        rehearsal.set_up(
+            work, inputs, rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3), lambda line: None, openings="all"
+        )
+        local_study(local, dict.fromkeys(("site1", "site2", "site3"), "site"), timeout=timeout)
+    parties = read_parties(local / "parties.toml")
+    out = {}
+
+    def body(name):
+        own = replace(inputs, keep=str(work / name / "keep.txt"))
+        key = read_identity(work / name / "private" / "site.secret")
+        try:
+            connect = linked(parties, identity(local, name))
+            out[name] = run_site(
+                work / "shared", work / name / "private", key, own, str(work / name / "result"), connect=connect
+            )
+        except BaseException as error:
+            out[name] = error
+
+    threads = [threading.Thread(target=body, args=(name,), daemon=True) for name in sites or parties.names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout * 4 + 20)
+    assert not any(t.is_alive() for t in threads), "a site did not end"
+    return out if sites else results(out)

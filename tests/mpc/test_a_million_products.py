@@ -53,7 +53,9 @@ def summed(study, tmp_path, g, columns):
 
     def ada(s):
         state = OwnerState(tmp_path / "a")
-        aggregates.genotype_run(s, NAMES, cohort, cohort="c", state=state, consent_aggregates=True, column_limit=99)
+        aggregates.genotype_run(
+            s, NAMES, cohort, cohort="c", state=state, consent_aggregates=True, column_limit=99, level="all"
+        )
 
     def bob(s):
         variants = receive_cohort(s, "ada").variants

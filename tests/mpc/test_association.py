@@ -14,17 +14,13 @@ import pytest
 from bed_reader import to_bed
 
 from securegen import api
-from securegen.errors import PolicyError, ProtocolError, UsageError
+from securegen.errors import PolicyError
 from securegen.mpc.aggregates import deal, genotype_run, phenotype_run
-from securegen.mpc.association import site_run
 from securegen.mpc.state import OwnerState
 from securegen.mpc.vertical import Roles
 from securegen.study import Inputs, open_genotypes
 
-from .conftest import results
-
 ROOT = Path(__file__).parents[2]
-SITES = ("ada", "bob", "cyd")
 N, M = 240, 90
 
 
@@ -45,10 +41,7 @@ def cohort(tmp_path_factory):
         "fid": ids, "iid": ids, "sid": [f"rs{j}" for j in range(M)], "chromosome": ["1"] * M,
         "bp_position": list(range(1, M + 1)), "allele_1": ["A"] * M, "allele_2": ["G"] * M,
     }  # fmt: skip
-    for rank in (None, 0, 1, 2):
-        rows = np.arange(N)[slice(None) if rank is None else slice(rank, None, 3)]
-        own = {n: [v[i] for i in rows] if n in ("fid", "iid") else v for n, v in names.items()}
-        to_bed(folder / f"site{rank}.bed" if rank is not None else folder / "all.bed", g[rows], properties=own)
+    to_bed(folder / "all.bed", g, properties=names)
     lines = [
         f"{i}\t{i}\t{'NA' if k % 17 == 3 else q}\t{c}" for k, (i, q, c) in enumerate(zip(ids, qt, cc, strict=True))
     ]
@@ -71,42 +64,6 @@ def plain(cohort):
 def assert_same_tables(folder, prefix, plain):
     found = {p.name.removeprefix(f"{prefix}."): p.read_text() for p in folder.glob(f"{prefix}.*.glm.*")}
     assert found == plain
-
-
-def inputs(cohort, rank):
-    return Inputs(str(cohort / f"site{rank}"), pheno=str(cohort / "pheno.tsv"), covar=str(cohort / "covar.tsv"))
-
-
-def test_three_sites_write_the_pooled_tables(study, cohort, plain, tmp_path):
-    def site(s):
-        own = inputs(cohort, s.rank)
-        site_run(s, own, open_genotypes(own), str(tmp_path / s.me))
-
-    results(study(SITES, timeout=30).run(dict.fromkeys(SITES, site)))
-    for name in SITES:
-        assert_same_tables(tmp_path, name, plain)
-
-
-def test_sites_with_other_variants_are_told(study, cohort, tmp_path):
-    (tmp_path / "some").write_text("rs1\nrs2\n")
-
-    def site(s):
-        own = Inputs(**{**inputs(cohort, s.rank).__dict__, "extract": str(tmp_path / "some") if s.rank == 1 else None})
-        site_run(s, own, open_genotypes(own), str(tmp_path / s.me))
-
-    out = study(SITES).run(dict.fromkeys(SITES, site))
-    assert any(isinstance(e, ProtocolError) and "has other variants" in str(e) for e in out.values()), out
-
-
-def test_two_sites_and_complete_cases_are_refused(study, cohort, tmp_path):
-    def site(s):
-        own = inputs(cohort, s.rank)
-        site_run(s, own, open_genotypes(own), str(tmp_path / s.me))
-
-    out = study(("ada", "bob")).run(dict.fromkeys(("ada", "bob"), site))
-    assert any(isinstance(e, PolicyError) for e in out.values()), out
-    with pytest.raises(UsageError, match="complete"):
-        site_run(None, Inputs("x", missing="complete"), None, "out")
 
 
 def script(name, cohort, out, *more):

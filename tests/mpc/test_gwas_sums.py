@@ -1,4 +1,4 @@
-"""Association sums of every split against the plain engine: equal integers, and scaling shared by sites."""
+"""Association sums of every split against the plain engine: equal integers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ from securegen.model import Columns, GenotypeBlock
 from securegen.mpc import aggregates, association, batches, gwas, outsourced, vertical
 from securegen.mpc.dealer import server_dealer
 from securegen.mpc.digits import Form
-from securegen.mpc.secure_sum import PairwiseMasks
-from securegen.mpc.state import OwnerState
-from securegen.stats.linear import linear
+from securegen.mpc.state import OwnerState, digest_array
 
 from .conftest import Cohort, results
 
 DATA = np.random.default_rng(21)
 N, M, V = 151, 60, 20
-SITES = ("ada", "bob", "cyd")
 ROLES = vertical.Roles("gen", "phe", "deal")
 
 
@@ -70,41 +67,6 @@ def assert_equal_sums(found, wanted):
                 np.testing.assert_array_equal(x, y, err_msg=name)
 
 
-@pytest.mark.parametrize("pairs", [False, True])
-def test_horizontal_sites_scale_and_sum_as_one(study, cohort, pairs):
-    g, missing, x, y = cohort
-    pooled = design(x, y)
-    wanted = [plain.block_sums(b, pooled.columns, pairs=pairs) for b in blocks(g, missing)]
-
-    def site(s):
-        rows = slice(s.rank, None, 3)
-        masks = PairwiseMasks.agree(s)
-        own = design(x[rows], y[rows], gwas.sum_over_sites(s, masks))
-        np.testing.assert_array_equal(own.columns.values, pooled.columns.values[rows])
-        assert own.analyses == pooled.analyses
-        return own, list(gwas.horizontal_sums(s, masks, blocks(g, missing, rows), own.columns, pairs=pairs))
-
-    out = results(study(SITES, timeout=30).run(dict.fromkeys(SITES, site)))
-    for name in SITES:
-        own, found = out[name]
-        assert_equal_sums(found, wanted)
-        for a, b in zip(found, wanted, strict=True):  # and so the tables are the same text
-            mine, theirs = linear(a, own.analyses[0].model), linear(b, pooled.analyses[0].model)
-            for column in theirs:
-                np.testing.assert_array_equal(mine[column], theirs[column])
-
-
-def test_big_integers_are_added_exactly(study):
-    values = {
-        n: [int(v) ** 7 * sign for v, sign in zip(DATA.integers(1, 1 << 62, 5), (1, -1, 1, -1, 1), strict=True)]
-        for n in SITES
-    }
-    out = results(
-        study(SITES).run(dict.fromkeys(SITES, lambda s: gwas.sum_over_sites(s, PairwiseMasks.agree(s))(values[s.me])))
-    )
-    assert out["ada"] == out["bob"] == out["cyd"] == [sum(v) for v in zip(*values.values(), strict=True)]
-
-
 @pytest.mark.parametrize(("form", "batch"), [(None, 4096), (Form(32, 3, 7, 64, {"g": 12, "q": 13, "m": 12}), 16),
                                              (Form(64, 20, 1, N, {"g": 40, "q": 41, "m": 40}), 16)])  # fmt: skip
 def test_vertical_sums_equal_plain(study, tmp_path, cohort, monkeypatch, form, batch):
@@ -120,7 +82,7 @@ def test_vertical_sums_equal_plain(study, tmp_path, cohort, monkeypatch, form, b
     def gen(s):
         aggregates.genotype_run(
             s, ROLES, Cohort(g, missing), cohort="c", state=OwnerState(tmp_path / "gen"), consent_aggregates=True,
-            column_limit=99,
+            column_limit=99, level="all",
         )  # fmt: skip
 
     def phe(s):
@@ -194,3 +156,55 @@ def test_outsourced_sums_equal_plain(study, tmp_path, cohort, pairs, bits):
     parties = {"gen": "genotypes", "phe": "phenotypes", "s-one": "server", "s-two": "server", "deal": "dealer"}
     out = results(study(parties).run(programs))
     assert_equal_sums(out["phe"], (plain.block_sums(b, columns, pairs=pairs) for b in blocks(g, missing)))
+
+
+def aggregates_of(made, folder, dosage, missing, columns, level="strict"):
+    """Sums that the phenotype owner sees; what the genotype owner raised."""
+    reader = Cohort(dosage, missing)
+
+    def gen(s):
+        aggregates.genotype_run(
+            s, ROLES, reader, cohort=f"c{digest_array(dosage)[:8]}", state=OwnerState(folder / "gen"), consent_aggregates=True,
+            column_limit=99, level=level,
+        )  # fmt: skip
+
+    def phe(s):
+        announced = association.receive_cohort(s, "gen")
+        state = OwnerState(folder / "phe")
+        return list(aggregates.sums(s, ROLES, columns, variants=announced.variants, grid=1, state=state))
+
+    return made.run({"gen": gen, "phe": phe, "deal": lambda s: aggregates.deal(s, ROLES)})
+
+
+def of_one_set(people: np.ndarray) -> Columns:
+    y = np.random.default_rng(1).integers(-99, 99, len(people)) * people
+    return Columns(("I", "y"), np.stack([people, y], 1).astype(np.int64), (True, False))
+
+
+def test_the_genotype_owner_withholds_rows_and_sets(study, tmp_path, cohort):
+    """Without the rules one person is the difference of two rows, or of two sessions."""
+    g, missing = cohort[0].copy(), np.zeros_like(cohort[1])
+    g[g < 0] = 0
+    g[:2] = np.arange(N) % 3
+    g[1, 5] = (g[1, 5] + 1) % 3
+    g[2] = np.arange(N) < 7
+    everybody, without_one = np.ones(N, bool), np.arange(N) != 5
+    made = study({"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"})
+
+    def opened(folder, people, level):
+        out = results(aggregates_of(made, folder, g, missing, of_one_set(people), level))["phe"]
+        return np.concatenate([s.g for s in out]), [s.withheld for s in out]
+
+    free, _ = opened(tmp_path, everybody, "all")
+    difference = free[1] - free[0]
+    assert difference[1] == of_one_set(everybody).values[5, 1] * difference[0]
+    less, _ = opened(tmp_path, without_one, "all")
+    assert np.array_equal(free[:, 0] - less[:, 0], g[:, 5]), "person 5's genotypes"
+
+    own = tmp_path / "own"
+    own.mkdir()
+    bound, withheld = opened(own, everybody, "strict")
+    assert np.concatenate(withheld)[:3].tolist() == [False, True, True] and not bound[1:3].any()
+    assert np.array_equal(bound[~np.concatenate(withheld)], free[~np.concatenate(withheld)])
+    out = aggregates_of(made, own, g, missing, of_one_set(without_one))
+    assert isinstance(out["gen"], PolicyError)

@@ -15,17 +15,15 @@ import pytest
 from securegen import api
 from securegen.mpc import projected_run, vertical
 from securegen.mpc.aggregates import deal, genotype_run, phenotype_run
-from securegen.mpc.association import site_run
 from securegen.mpc.state import OwnerState
 from securegen.stats.projected_statistics import TARGET
 from securegen.stats.projected_tables import plain_projected
 from securegen.study import Inputs, build_design, open_genotypes
 
-from .conftest import results
+from .conftest import over_tls, results
 
 DATA = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 COHORTS = ("cineca", "hail_1kg", "regenie_example", "fastlmm_toydata", "sim_500x5k", "edge")
-SITES = ("ada", "bob", "cyd")
 
 
 @pytest.fixture(params=COHORTS)
@@ -56,7 +54,14 @@ def test_two_parties_write_the_plain_tables(study, cohort):
     roles = vertical.Roles("gen", "phe", "deal")
     programs = {
         "gen": lambda s: genotype_run(
-            s, roles, reader, cohort="c", state=OwnerState(folder / "g"), consent_aggregates=True, column_limit=1000
+            s,
+            roles,
+            reader,
+            cohort="c",
+            state=OwnerState(folder / "g"),
+            consent_aggregates=True,
+            column_limit=1000,
+            level="all",
         ),
         "phe": lambda s: phenotype_run(
             s, roles, inputs, str(folder / "vertical"), state=OwnerState(folder / "p"), consent_aggregates=True
@@ -96,16 +101,9 @@ def test_two_numbers_a_variant_are_those_of_the_plain_engine(study, cohort, mode
         assert error[usual].max() <= TARGET and error[ok].max() <= made.promise["dchisq_certain"]
 
 
-def test_three_sites_write_the_plain_tables(study, cohort):
+def test_three_sites_write_the_plain_tables(tmp_path, cohort):
     folder, inputs = cohort
-    reader = open_genotypes(inputs)
-    every = np.arange(len(reader.variants))
-
-    def site(s):
-        own = reader.select(np.arange(s.rank, len(reader.samples), 3), every)
-        site_run(s, inputs, own, str(folder / s.me))
-
-    results(study(SITES, timeout=60).run(dict.fromkeys(SITES, site)))
+    made = over_tls(tmp_path, inputs, timeout=60)
     plain = tables(folder, "plain")
-    for name in SITES:
-        assert plain and tables(folder, name) == plain
+    for name in made:
+        assert plain and tables(tmp_path / name, "result") == plain

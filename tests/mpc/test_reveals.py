@@ -370,7 +370,10 @@ def test_masked_genotypes_that_were_kept_are_not_sent_again(study, cohort, tmp_p
         terms = {"consent_aggregates": True} if reveal == "aggregates" else terms
 
         def ada(s):
-            module.genotype_run(s, VERTICAL, reader, cohort="c", state=OwnerState(owner), column_limit=99, **terms)
+            own = {"level": "all"} if reveal == "aggregates" else {}
+            module.genotype_run(
+                s, VERTICAL, reader, cohort="c", state=OwnerState(owner), column_limit=99, **terms, **own
+            )
             return s.traffic.total
 
         def bob(s):

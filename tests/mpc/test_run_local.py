@@ -13,7 +13,7 @@ from support import left
 
 from securegen.cli.main import main
 from securegen.errors import KeyFileError, PolicyError, SecuregenError, UsageError
-from securegen.federated.rehearsal import start
+from securegen.local.processes import start
 from securegen.mpc.local import free_ports, local_study
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -22,7 +22,7 @@ COHORT = [
     "--chr", "1",
 ]  # fmt: skip
 AGREED = ["--reveal", "aggregates", "--consent-aggregates"]
-SPLITS = {"horizontal": [], "vertical": AGREED, "outsourced": []}
+SPLITS = {"vertical": AGREED, "outsourced": []}
 
 
 def run(*words):
@@ -43,11 +43,11 @@ def test_tables_equal_plain_and_the_record_is_whole(tmp_path, split):
     assert record["split"] == split and record["phenotypes"] == ["QT", "CC"] and record["samples_stored"] == 500
     sent = record["bytes"]["sent"]
     assert set(sent) == {
-        "horizontal": {"site1", "site2", "site3"}, "vertical": {"genotypes", "phenotypes"},
+        "vertical": {"genotypes", "phenotypes"},
         "outsourced": {"genotypes", "phenotypes", "server-one", "server-two"},
     }[split]  # fmt: skip
     assert all(sent.values()) and record["bytes"]["rounds"] > 0
-    assert (record["bytes"]["dealer"] > 0) == (split != "horizontal")
+    assert record["bytes"]["dealer"] > 0
     assert record["receipt"]["parties"] and any("phenotypes" in w for w in record["receipt"]["warnings"])
     assert not list(tmp_path.glob("*.parties*")), "keys were left behind"
 
@@ -183,11 +183,12 @@ def words(files, *flags):
     return [part for flag in flags for part in (flag, files[flag])]
 
 
-@pytest.mark.parametrize("model", ["trend", "allelic"])
-def test_contingency_tables_over_sites_equal_plain(tmp_path, model):
-    run("run-local", "gwas", "--engine", "mpc", "--split", "horizontal", "--model", model, "--pheno-name", "CC", *COHORT,
-        "--compare-plain", "--quiet", "--out", tmp_path / "r")  # fmt: skip
+def test_a_horizontal_split_is_the_federated_engine(tmp_path):
+    run("run-local", "gwas", "--engine", "mpc", "--split", "horizontal", "--model", "trend", "--pheno-name", "CC", *COHORT,
+        "--maf", "0.1", "--compare-plain", "--quiet", "--out", tmp_path / "r")  # fmt: skip
     assert "identical to the plain engine: yes" in (tmp_path / "r.log").read_text()
+    record = json.loads((tmp_path / "r.run.json").read_text())
+    assert record["engine"] == "federated" and set(record["bytes"]["sent"]) == {"site1", "site2", "site3"}
 
 
 @pytest.mark.parametrize(
@@ -199,11 +200,11 @@ def test_contingency_tables_over_sites_equal_plain(tmp_path, model):
         (["--split", "vertical", "--reveal", "uv", "--threshold", "1e-6"], UsageError, "--threshold"),
         (["--split", "outsourced", "--reveal", "hits"], UsageError, "--split vertical"),
         ([], UsageError, "needs --split"),
-        (["--split", "horizontal", "--missing", "complete"], UsageError, "--engine plain"),
-        (["--split", "horizontal", "--maf", "0.1"], UsageError, "filters"),
+        (["--split", "vertical", "--maf", "0.1"], UsageError, "filters"),
+        (["--split", "horizontal", "--threshold", "0.1"], UsageError, "--engine mpc"),
         (["--split", "vertical", *AGREED, "--sites", "3"], UsageError, "--split horizontal"),
-        (["--split", "horizontal", "--sites", "2"], SecuregenError, "--two-sites-learn-each-other"),
-        (["--split", "horizontal", "--apply-rint"], SecuregenError, "not a sum over sites"),
+        (["--split", "horizontal", "--sites", "2"], PolicyError, "--two-sites-learn-each-other"),
+        (["--split", "horizontal", "--apply-rint"], UsageError, "not a sum over sites"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused_and_nothing_is_written(tmp_path, more, error, text):

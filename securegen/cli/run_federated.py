@@ -1,4 +1,4 @@
-"""run-local with --engine threshold: every site of a federated study as a process of its own."""
+"""run-local with --engine federated: every site of a federated study as a process of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from securegen.cli.summary import print_end, print_summaries, promises, summary_of
 from securegen.cli.table_form import TableForm, convert, covariates_of
+from securegen.errors import PolicyError, SecuregenError
 from securegen.federated import rehearsal
+from securegen.federated.variant_sums import Withheld
 from securegen.io.output import copy_file
 from securegen.local import folders
 from securegen.provenance import RunLog
@@ -17,9 +19,9 @@ from securegen.study import Inputs, open_genotypes
 SITES = 3
 
 
-def run_threshold(
+def run_federated(
     members: Sequence[Inputs], sites: int | None, out: str, form: TableForm, log: RunLog, filters: Filters, *,
-    keep_files: bool, two_sites_learn_each_other: bool,
+    keep_files: bool, two_sites_learn_each_other: bool, openings: str, few_missing: str, consent_openings: bool,
 ) -> list[Summary]:  # fmt: skip
     """Deal one cohort to sites, or take a cohort a site, and let them run the study through a shared folder."""
     inputs = members[0]
@@ -30,15 +32,22 @@ def run_threshold(
             else:
                 local = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, sites or SITES)
             study = rehearsal.set_up(
-                work, inputs, local, log, two_sites_learn_each_other=two_sites_learn_each_other
+                work, inputs, local, log, two_sites_learn_each_other=two_sites_learn_each_other, openings=openings,
+                few_missing=few_missing, consent_openings=consent_openings,
             )  # fmt: skip
-            log(
-                f"{len(local)} sites, {study.parameters.message_bits} bits a sum, {study.ciphertexts} ciphertexts at most"
-            )
+            log(f"{len(local)} sites, {study.variants} variants, every two sites with a key of their own")
         with log.stage("gwas"):
-            rehearsal.run_sites(
-                [[*rehearsal.site_command(work, inputs, m, filters), "--digits", str(form.digits)] for m in local]
-            )
+            try:
+                rehearsal.run_sites(
+                    [[*rehearsal.site_command(work, inputs, m, filters), "--digits", str(form.digits)] for m in local]
+                )
+            except SecuregenError as error:
+                if error.exit_code != PolicyError.exit_code:
+                    raise
+                for line in rehearsal.refusals(work, local):
+                    log(line)
+                log("larger sites or fewer columns pass; --openings all is for rehearsals on one owner's data")
+                raise
         records = rehearsal.results(work, local)
         tables = []
         for s in records[0]["summaries"]:
@@ -47,12 +56,14 @@ def run_threshold(
             tables.append(summary_of(s, path))
         convert(tables, out, form, log, covariates=covariates_of(inputs))
         print_summaries(tables, log, filters)
+        for line in Withheld(**records[0]["opened"]["withheld"]).lines():
+            log(line)
         said, there = records[0]["receipt"], {s["path"] for s in records[0]["summaries"]}
         receipt = said | {"released": [*(r for r in said["released"] if r not in there), *(t.path for t in tables)]}
         own = ("parameters", "samples", "variants", "covariates", "covariate_names", "phenotypes", "missing",
                "planned_noise_margin_bits")  # fmt: skip
         log.write(
-            engine="threshold", inputs=_digests(members), samples_stored=sum(r["samples_stored"] for r in records),
+            engine="federated", inputs=_digests(members), samples_stored=sum(r["samples_stored"] for r in records),
             bytes={"sent": {m.name: r["bytes"]["sent"][m.name] for m, r in zip(local, records, strict=True)}},
             promise=promises(tables), receipt=receipt, opened=records[0]["opened"], sites=len(local),
             peak_rss_bytes=max(r["peak_rss_bytes"] for r in records), **{name: records[0][name] for name in own},

@@ -1,0 +1,116 @@
+"""A site's guard: the rules of openings applied at every step in which its people's columns, sets and rows are summed.
+
+A refusal is one fixed message, ends the study and is not tried again with other numbers; which rule spoke is said in
+this site's own log alone, because each refusal that depends on data tells a bit of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import numpy as np
+
+from securegen import fixedpoint as fp
+from securegen.errors import PolicyError
+from securegen.governance import openings
+from securegen.governance.openings import ALL, FEWEST
+
+REFUSED = "REFUSED"  # begins what the log says
+REFUSAL = (
+    "this site does not open these sums: its own people would stand out in them, or the others' part is not of people. "
+    "The study has ended here; this site's log names the rule"
+)
+
+
+class SiteGuard(fp.Guard):
+    """The rules for one study at one site.
+
+    level: strict, consortium, or all, which leaves only what others' parts must satisfy; fewest: people, k of the rules;
+    consent: the named one, to more leverage a person; end: ends this site's part in the study for good.
+    """
+
+    def __init__(
+        self, log: Callable[[str], None], *, level: str = openings.STRICT, fewest: int = FEWEST, consent: bool = False,
+        end: Callable[[str], NoReturn] | None = None,
+    ) -> None:  # fmt: skip
+        self.level, self.fewest = level, fewest
+        self._limit = openings.CONSENTED if consent else openings.LEVERAGE
+        self._log, self._end = log, end
+        self._columns: list[np.ndarray] = []
+        self._covariates: tuple[fp.Matrix, fp.Matrix] | None = None
+
+    @property
+    def on(self) -> bool:
+        """Whether the rules of this site's own people hold."""
+        return self.level != ALL
+
+    def refuse(self, what: str, why: str) -> NoReturn:
+        """Log what stands out, and raise PolicyError with the fixed message."""
+        self._log(f"{REFUSED}, {what}: {why}")
+        if self._end is not None:
+            self._end(REFUSAL)
+        raise PolicyError(REFUSAL)
+
+    def _check(self, what: str, fault: str | None) -> None:
+        if fault is not None:
+            self.refuse(what, fault)
+
+    def column(self, what: str, values: np.ndarray) -> None:
+        if self.on:
+            self._check(what, openings.column_fault(values, self.fewest))
+
+    def step(self, what: str, weights: np.ndarray, columns: np.ndarray) -> None:
+        if self.on:
+            self._check(f"{what}: weights", openings.weight_fault(weights, self.fewest))
+            for j in range(columns.shape[1]):
+                self._check(f"{what}: column {j}", openings.column_fault(columns[:, j], self.fewest))
+            self._check(what, openings.leverage_fault(columns, self._limit))
+
+    def opened(self, what: str, columns: np.ndarray, analysed: np.ndarray) -> None:
+        out = np.zeros((len(analysed), columns.shape[1]), np.int64)
+        out[analysed] = columns
+        self._columns.append(np.column_stack([analysed, out]))
+        if self.on:
+            for j in range(columns.shape[1]):
+                self._check(f"{what}: column {j}", openings.column_fault(columns[:, j], self.fewest))
+            together = np.column_stack(self._columns)
+            people = (together != 0).any(axis=1)
+            self._check(f"{what} beside what is open", openings.leverage_fault(together[people], self._limit))
+
+    def moments(self, own: Sequence[int], opened: Sequence[int]) -> None:
+        self._check("moments of a column", openings.moments_fault(own, opened))
+
+    def gram(self, own: fp.Matrix, opened: fp.Matrix) -> None:
+        self._check("products of columns", openings.gram_fault(own, opened))
+
+    def covariates(self, own: fp.Matrix, opened: fp.Matrix) -> None:
+        self.gram(own, opened)
+        self._covariates = own, opened
+
+    def newton(self, own: tuple[list[int], fp.Matrix], opened: tuple[list[int], fp.Matrix]) -> None:
+        if self._covariates is None or len(self._covariates[0]) != len(own[0]):
+            return
+        grams, unit = self._covariates, 1 << fp.PRECISE_BITS
+        # entries are rounded a person, and float64 keeps 53 bits of their sum
+        largest = max(abs(v) for row in opened[1] for v in row)
+        slack = len(own[0]) * (openings.LARGEST_SUM + (largest >> 40))
+        self._check("a Newton step", openings.hessian_fault(own[1], opened[1], *grams, slack, unit))
+        self._check("a Newton step", openings.gradient_fault(own[0], opened[0], *grams, slack, unit))
+
+    def sets(self, sets: Sequence[tuple[str, np.ndarray]]) -> None:
+        """Sets of samples of one study, (N,) bool each, before anything of them is summed."""
+        if self.on:
+            for i, (first, a) in enumerate(sets):
+                for second, b in sets[i + 1 :]:
+                    self._check(f"samples of {first} and {second}", openings.set_fault(a, b, self.fewest))
+
+
+def guarded(total: fp.SumOverSites, guard: fp.Guard) -> fp.SumOverSites:
+    """The same sum over sites, with a guard that `fixedpoint.guard_of` finds."""
+
+    def sums(values: Sequence[int]) -> list[int]:
+        return total(values)
+
+    sums.guard = guard  # type: ignore[attr-defined]
+    return sums

@@ -1,0 +1,190 @@
+"""The rules of what several parties may open of one party's people: pure functions on its own arrays, no files.
+
+A sum hides sites, not people: an exact sum in which one person stands alone, or two sums that differ by one person, is
+that person. So each site checks its own columns, sets and rows before it posts, and what was opened against what it
+posted itself. A function returns what is wrong, for this site's log alone, or None. docs/openings.md explains each rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from scipy.linalg import qr
+
+from securegen.model import IntArray
+
+STRICT, CONSORTIUM, ALL = LEVELS = ("strict", "consortium", "all")
+WITHHOLD, ROUND = FEW_MISSING = ("withhold", "round")  # a variant whose call few people of a site lack
+FEWEST = 10  # people: k of the rules
+LEVERAGE, CONSENTED = 0.25, 0.5  # the largest that a person may have in the span of what was opened; with consent
+WINDOW = 500  # variants before a row in which it is compared
+LARGEST_SUM = 1 << 22  # people of all sites together
+SITE_SHARE, POOLED_SHARE = 0.16, 0.10  # columns a person's genotypes may be summed with, over people
+RANK = 1e-11  # smallest part of a column outside the span of others that is not float64's rounding
+
+
+def what_can_be_read(level: str) -> list[str]:
+    """What whoever sees the opened sums can read of single people, in words, for terms and receipts."""
+    if level == CONSORTIUM:
+        return [
+            "NOT HELD APART: variants that few people tell apart; their difference is those people's covariates and "
+            "phenotype, at every such pair (288 of 3,000 people in 5 Mb of sequence, 8 on an array)"
+        ]
+    if level == ALL:
+        return [
+            "NO RULE HOLDS: single people's genotypes, covariates and phenotypes can be read from these sums; for rehearsals "
+            "on one owner's data"
+        ]
+    return []
+
+
+def column_fault(x: np.ndarray, fewest: int = FEWEST) -> str | None:
+    """Of one column over the site's analysed people, (n,) integers or float64: a group of two that is too small, or a
+    person whose square is more than 1/fewest of the sum of squares."""
+    if not len(x):
+        return None
+    other = x != x[0]
+    count = int(other.sum())
+    if count and (x[other] == x[other][0]).all():
+        smaller = min(count, len(x) - count)
+        if smaller < fewest:
+            return f"{smaller} of {len(x)} people form one of its two groups; {fewest} are the fewest"
+    squares = x.astype(object) ** 2 if x.dtype.kind in "iuO" else x.astype(np.float64) ** 2
+    total, most = squares.sum(), squares.max()
+    if most * fewest > total:
+        return f"one person holds {float(Fraction(most) / Fraction(total)):.0%} of its squares; 1/{fewest} is the most"
+    return None
+
+
+def weight_fault(w: np.ndarray, fewest: int = FEWEST) -> str | None:
+    """Of weights, (n,) float64 ≥ 0: an effective number of people (Σw)²/Σw² below 2·fewest."""
+    total, squares = float(w.sum()), float((w * w).sum())
+    if len(w) and total * total < 2 * fewest * squares or not np.isfinite(total):
+        return f"they rest on {total * total / squares if squares else 0.0:.1f} people; {2 * fewest} are the fewest"
+    return None
+
+
+def leverages(columns: np.ndarray) -> np.ndarray:
+    """(n,) leverage of each person in the span of (n, p) columns and the intercept: the largest share of a person's own
+    genotypes in any combination of the columns. Differences down to one unit in 10^11 count."""
+    x = np.column_stack([np.ones(len(columns)), columns.astype(np.float64)])
+    norm = np.sqrt((x * x).sum(axis=0))
+    q, r, _ = qr(x[:, norm > 0] / norm[norm > 0], mode="economic", pivoting=True)
+    rank = int((np.abs(np.diag(r)) > RANK).sum())
+    return (q[:, :rank] ** 2).sum(axis=1)
+
+
+def leverage_fault(columns: np.ndarray, limit: float = LEVERAGE) -> str | None:
+    """Of (n, p) columns opened for the same people: somebody's leverage above the limit."""
+    most = float(leverages(columns).max(initial=0.0))
+    if most > limit:
+        return f"one person has leverage {most:.3f} in the span of {columns.shape[1]} columns; {limit} is the most"
+    return None
+
+
+def set_fault(a: np.ndarray, b: np.ndarray, fewest: int = FEWEST) -> str | None:
+    """Of two sets of the same people, (n,) bool each: neither equal nor apart by `fewest` each way; complements too."""
+    if (a == b).all():
+        return None
+    for count, what in ((a & ~b, "only in the first"), (b & ~a, "only in the second"), (a & b, "in both")):
+        if 0 < int(count.sum()) < fewest:
+            return f"{int(count.sum())} people are {what} of two sets of samples; none or {fewest} are the fewest"
+    return None
+
+
+def close_sets(sets: Sequence[tuple[str, np.ndarray]], fewest: int = FEWEST) -> list[tuple[str, str, int]]:
+    """Pairs of named sets, (n,) bool each, that differ by 1 to fewest − 1 people one way or the other, and how many."""
+    out = []
+    for i, (first, a) in enumerate(sets):
+        for second, b in sets[i + 1 :]:
+            differ = [int((a & ~b).sum()), int((b & ~a).sum())]
+            few = [d for d in differ if 0 < d < fewest]
+            if few:
+                out.append((first, second, sum(few)))
+    return out
+
+
+def too_few(count: IntArray, fewest: int = FEWEST) -> np.ndarray:
+    """Where a count of people is from 1 to fewest − 1."""
+    return (count > 0) & (count < fewest)
+
+
+def rows_apart(counts: IntArray, fewest: int = FEWEST) -> np.ndarray:
+    """(V,) bool: rows in which no few people stand alone. counts: (V, 4), people with 0, 1, 2 copies and without a call.
+
+    The called people who differ from a row of all 0, all 1 or all 2 copies are none or `fewest`; where they are none,
+    those without a call are too, since others' alleles fill their calls.
+    """
+    good = np.ones(len(counts), bool)
+    for copies in range(3):
+        differ = counts[:, :3].sum(axis=1) - counts[:, copies]
+        good &= ~too_few(differ, fewest) & ~((differ == 0) & too_few(counts[:, 3], fewest))
+    return good
+
+
+def positive_semidefinite(matrix: Sequence[Sequence[int | Fraction]]) -> bool:
+    """Whether a symmetric matrix of exact numbers has no negative eigenvalue."""
+    a = [[Fraction(v) for v in row] for row in matrix]
+    while a:
+        pivot = next((i for i, row in enumerate(a) if row[i] != 0), 0)
+        top = a[pivot][pivot]
+        if top < 0 or (top == 0 and any(v != 0 for row in a for v in row)):
+            return False
+        if top == 0:
+            return True
+        rest = [i for i in range(len(a)) if i != pivot]
+        a = [[a[i][j] - a[i][pivot] * a[pivot][j] / top for j in rest] for i in rest]
+    return True
+
+
+def _minus(a: Sequence[Sequence[int]], b: Sequence[Sequence[int]]) -> list[list[int]]:
+    return [[x - y for x, y in zip(p, q, strict=True)] for p, q in zip(a, b, strict=True)]
+
+
+def _raised(a: Sequence[Sequence[int | Fraction]], by: int) -> list[list[int | Fraction]]:
+    return [[v + by * (i == j) for j, v in enumerate(row)] for i, row in enumerate(a)]
+
+
+def moments_fault(own: Sequence[int], opened: Sequence[int]) -> str | None:
+    """Of N, Σx and Σx² opened over the sites: what the others added is not what people can give."""
+    n, s1, s2 = (t - o for t, o in zip(opened, own, strict=True))
+    if not 0 <= opened[0] <= LARGEST_SUM or n < 0 or s2 < 0 or s1 * s1 > n * s2:
+        return "the others' part of N, Σx, Σx² is not of people"
+    return None
+
+
+def gram_fault(own: Sequence[Sequence[int]], opened: Sequence[Sequence[int]], slack: int = 0) -> str | None:
+    """Of an opened Gram matrix: the others' part is not positive semidefinite. slack: of rounded entries."""
+    if not positive_semidefinite(_raised(_minus(opened, own), slack)):
+        return "the others' part of a Gram matrix is not positive semidefinite"
+    return None
+
+
+def hessian_fault(
+    own: Sequence[Sequence[int]], opened: Sequence[Sequence[int]], own_gram: Sequence[Sequence[int]],
+    opened_gram: Sequence[Sequence[int]], slack: int, unit: int,
+) -> str | None:  # fmt: skip
+    """Of an opened Hessian Σ w c cᵀ with w ≤ ¼: the others' part is not between 0 and ¼ of their Gram matrix.
+
+    unit: the Gram matrix's integers a Hessian's integer.
+    """
+    part, gram = _minus(opened, own), _minus(opened_gram, own_gram)
+    above = [[Fraction(g, 4 * unit) - h for g, h in zip(p, q, strict=True)] for p, q in zip(gram, part, strict=True)]
+    if not positive_semidefinite(_raised(part, slack)) or not positive_semidefinite(_raised(above, slack)):
+        return "the others' part of a Hessian is not between 0 and a quarter of their Gram matrix"
+    return None
+
+
+def gradient_fault(
+    own: Sequence[int], opened: Sequence[int], own_gram: Sequence[Sequence[int]],
+    opened_gram: Sequence[Sequence[int]], slack: int, unit: int,
+) -> str | None:  # fmt: skip
+    """Of an opened gradient Σ (y − μ) c: the others' part is more than |c| of as many people can give."""
+    people = opened_gram[0][0] - own_gram[0][0]  # Σ 1² in the Gram matrix's unit
+    for k, (a, b) in enumerate(zip(own, opened, strict=True)):
+        square = people * (opened_gram[k][k] - own_gram[k][k])
+        if max(abs(b - a) - slack, 0) ** 2 * unit * unit > square:
+            return "the others' part of a gradient is more than their people can give"
+    return None

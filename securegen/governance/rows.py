@@ -1,0 +1,118 @@
+"""Which variants a site lets be opened: rows in which, and between which, no few of its people stand alone.
+
+Of two opened rows the difference is opened too, so under `strict` a row is compared with every opened row up to 500
+variants before it, and withheld if 1 to k − 1 people tell them apart. Not seen: combinations of three rows and more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from securegen.governance import openings
+from securegen.kernels.row_distance import MISSING, planes, take_rows
+from securegen.model import GenotypeBlock
+
+CHUNK = 4096  # rows compared at a time
+
+
+def genotype_codes(block: GenotypeBlock, people: np.ndarray, grid: int) -> np.ndarray:
+    """(V, n) uint8: 0, 1, 2 copies, fractional dosages to the nearest, and MISSING, of the people chosen."""
+    whole = bool(people.all())
+    dosage = block.dosage if whole else np.compress(people, block.dosage, axis=1)
+    codes = (dosage if grid == 1 else (dosage + grid // 2) // grid).astype(np.uint8)
+    if block.missing is not None:
+        missing = block.missing if whole else np.compress(people, block.missing, axis=1)
+        np.copyto(codes, MISSING, where=missing)
+    return codes
+
+
+def code_counts(codes: np.ndarray) -> np.ndarray:
+    """(V, 4) int64: people with 0, 1, 2 copies and without a call."""
+    return np.stack([(codes == c).sum(axis=1, dtype=np.int64) for c in range(4)], axis=1)
+
+
+def _fine(block: GenotypeBlock, people: np.ndarray, grid: int) -> np.ndarray | None:
+    """Fractional dosages, -1 without a call; None where every dosage is whole."""
+    if grid == 1:
+        return None
+    fine = block.dosage[:, people].astype(np.int32)
+    if block.missing is not None:
+        fine[block.missing[:, people]] = -1
+    return fine
+
+
+def _nearly_constant(fine: np.ndarray, grid: int, fewest: int) -> np.ndarray:
+    """(V,) bool: rows of one genotype to the nearest copy, where one person holds most of what is left."""
+    out = np.zeros(len(fine), bool)
+    for copies in range(3):
+        away = np.where(fine < 0, 0, fine.astype(np.int64) - copies * grid)
+        near = (np.abs(away) <= grid // 2).all(axis=1)
+        squares = away * away
+        out |= near & (squares.max(axis=1, initial=0) * fewest > squares.sum(axis=1))
+    return out
+
+
+class RowRule:
+    """The rule for the sets of samples of one study, (N,) bool each. strict: rows are compared with each other."""
+
+    def __init__(self, sets: Sequence[np.ndarray], grid: int, *, strict: bool, fewest: int = openings.FEWEST) -> None:
+        distinct = {s.tobytes(): s for s in sets}
+        self._sets, self._grid, self._strict, self._fewest = list(distinct.values()), grid, strict, fewest
+
+    def vetoed(self, blocks: Iterable[GenotypeBlock], before: Sequence[GenotypeBlock] = ()) -> np.ndarray:
+        """(V,) bool of consecutive blocks in file order. before: the opened rows of up to 500 variants before them, a
+        block a row, in order."""
+        kept: list[GenotypeBlock] = list(before)
+        out = [self.scan(block, kept) for block in blocks]
+        return np.concatenate(out) if out else np.zeros(0, bool)
+
+    def scan(self, block: GenotypeBlock, kept: list[GenotypeBlock]) -> np.ndarray:
+        """(V,) bool of one block. kept: the rows taken before it, a block a row; changed into those for the next block."""
+        out = []
+        for first in range(0, len(block), CHUNK):
+            part = _rows(block, np.arange(first, min(first + CHUNK, len(block))))
+            veto = self._chunk(part, kept)
+            out.append(veto)
+            if self._strict:
+                last = part.start + len(part)
+                taken = [_rows(part, np.array([v])) for v in np.flatnonzero(~veto)[-openings.WINDOW :]]
+                kept[:] = [r for r in [*kept, *taken] if last - r.start <= openings.WINDOW]
+        return np.concatenate(out)
+
+    def _chunk(self, part: GenotypeBlock, kept: list[GenotypeBlock]) -> np.ndarray:
+        good = np.ones(len(part), bool)
+        for people in self._sets:
+            codes = genotype_codes(part, people, self._grid)
+            good &= openings.rows_apart(code_counts(codes), self._fewest)
+            fine = _fine(part, people, self._grid)
+            if fine is not None:
+                good &= ~_nearly_constant(fine, self._grid, self._fewest)
+        if not self._strict:
+            return ~good
+        at = np.array([*(r.start for r in kept), *(part.start + v for v in range(len(part)))], np.int64)
+        rows = _stack([*kept, part])
+        allowed = np.concatenate([np.ones(len(kept), bool), good])
+        for people in self._sets:
+            odd, high = planes(genotype_codes(rows, people, self._grid))
+            allowed = take_rows(
+                odd, high, int(people.sum()), at, allowed, window=openings.WINDOW, least=self._fewest,
+                fine=_fine(rows, people, self._grid), top=2 * self._grid,
+            )  # fmt: skip
+            allowed[: len(kept)] = True
+        return ~allowed[len(kept) :]
+
+
+def _rows(block: GenotypeBlock, index: np.ndarray) -> GenotypeBlock:
+    missing = None if block.missing is None else block.missing[index]
+    return GenotypeBlock(block.start + int(index[0]), block.dosage[index], missing)
+
+
+def _stack(blocks: Sequence[GenotypeBlock]) -> GenotypeBlock:
+    """Rows of several blocks in one, wherever they start."""
+    dosage = np.concatenate([b.dosage for b in blocks])
+    if all(b.missing is None for b in blocks):
+        return GenotypeBlock(blocks[0].start, dosage, None)
+    missing = [np.zeros(b.dosage.shape, bool) if b.missing is None else b.missing for b in blocks]
+    return GenotypeBlock(blocks[0].start, dosage, np.concatenate(missing))

@@ -1,0 +1,65 @@
+"""Missing genotypes at the mean of the called ones: exact integers of the sums, and their one conversion to float64.
+
+With n people called and S = Σg over them, a missing call counts S/n. For a column x that sum is Σgx + (S/n)·Σmx, kept as
+the integer n·Σgx + S·Σmx, and of squares n²·Σg²x + S²·Σmx. Sites add these integers, so nobody's missing calls are
+summed apart; every engine makes the same ones, and the same float64 numbers of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from securegen.model import ImputedSums, IntArray, Sums
+
+
+def exactly(n: IntArray, g: IntArray, s: IntArray, m: IntArray) -> IntArray:
+    """n·g + s·m. n, s: (V,); g, m: (V,) or (V, C). Returns int64 where every term surely fits, else Python integers."""
+    if g.ndim == 2:
+        n, s = n[:, None], s[:, None]
+    largest = [int(np.abs(v).max(initial=0)) for v in (n, g, s, m)]
+    if largest[0] * largest[1] + largest[2] * largest[3] >= 1 << 63:
+        n, g, s, m = (v.astype(object) for v in (n, g, s, m))
+    return n * g + s * m
+
+
+def filled(row: IntArray, n: IntArray, s: IntArray, x: IntArray, *, power: int = 1) -> IntArray:
+    """(V,) Σ over missing calls of (s/n)^power·x, each rounded half up to a whole number.
+
+    row, x: (C,), the variant and the column's value of each missing call; n, s: (V,). What one site adds of its people
+    says nothing of x modulo n.
+    """
+    largest = [int(np.abs(v).max(initial=1)) for v in (n, s, x)]
+    if 2 * max(largest[0], largest[1]) ** power * max(largest[2], 1) >= 1 << 62:
+        n, s, x = (v.astype(object) for v in (n, s, x))
+    top, bottom = s[row] ** power, np.maximum(n, 1)[row] ** power
+    values = (2 * top * x + bottom) // (2 * bottom)
+    out = np.zeros(len(n), np.int64)
+    np.add.at(out, row, values.astype(np.int64))
+    return out
+
+
+def as_float(numerator: IntArray, denominator: IntArray) -> np.ndarray:
+    """numerator/denominator as float64: whole part and remainder apart, so that a whole quotient below 2^53 is exact.
+
+    numerator: int64 or Python integers, denominator: positive int64. The result depends on the numbers alone.
+    """
+    whole = numerator // denominator
+    rest = numerator - whole * denominator
+    return whole.astype(np.float64) + rest.astype(np.float64) / denominator.astype(np.float64)
+
+
+def linear_sums(sums: Sums, samples: int) -> ImputedSums:
+    """What linear regression reads. sums: over intercept, covariates and phenotype; q: Σg²."""
+    n, s = samples - sums.m[:, 0], sums.g[:, 0]
+    cross = exactly(n, sums.g[:, 1:], s, sums.m[:, 1:])
+    return ImputedSums(sums.start, n, s, cross, sums.q[:, 0], pairs=sums.mm)
+
+
+def score_sums(sums: Sums, samples: int, cases: int, grid: int) -> ImputedSums:
+    """What the score test reads. sums: over indicator, case, r, w and each w·c; q: Σ w g²."""
+    n, s = samples - sums.m[:, 0], sums.g[:, 0]
+    cross = exactly(n, sums.g[:, 2:], s, sums.m[:, 2:])
+    weighted = exactly(n * n, sums.q[:, 0], s * s, sums.m[:, 3])
+    major = s > grid * n
+    minor = np.where(major, 2 * grid * (cases - sums.m[:, 1]) - sums.g[:, 1], sums.g[:, 1])
+    return ImputedSums(sums.start, n, s, cross, weighted, minor_in_cases=minor)

@@ -1,0 +1,107 @@
+"""What these people have been in: found again under new names of cohorts, files and studies, and across processes."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from securegen.errors import StorageError
+from securegen.governance.ledger import open_ledger
+from securegen.model import Samples
+
+
+def people(names) -> Samples:
+    ids = np.array([str(n) for n in names], object)
+    return Samples(ids, ids, np.ones(len(ids), bool))
+
+
+def everybody(n: int) -> np.ndarray:
+    return np.ones(n, bool)
+
+
+def test_sets_that_differ_by_a_few_people_are_found_in_later_studies(tmp_path):
+    path = tmp_path / "ledger"
+    first, again = people(range(200)), people(reversed(range(200)))
+    with open_ledger(path) as ledger:
+        rows = ledger.rows(first)
+        assert ledger.set_fault(rows, everybody(200)) is None
+        ledger.add_set("study 1", rows, everybody(200))
+    without_one = np.arange(200) != 17
+    with open_ledger(path) as ledger:  # the same people in another order, and one without a phenotype
+        rows = ledger.rows(again)
+        assert "study 1" in ledger.set_fault(rows, without_one)
+        assert ledger.set_fault(rows, everybody(200)) is None
+        assert ledger.set_fault(rows, np.arange(200) >= 10) is None
+    with open_ledger(path) as ledger:  # a person more
+        more = people(range(201))
+        assert ledger.set_fault(ledger.rows(more), everybody(201)) is not None
+        others = people(range(1000, 1100))
+        assert ledger.set_fault(ledger.rows(others), everybody(100)) is None
+        few_shared = people([*range(5), *range(1000, 1100)])
+        assert "in both" in ledger.set_fault(ledger.rows(few_shared), everybody(105))
+
+
+def test_columns_are_counted_a_person_and_once(tmp_path):
+    path, rng = tmp_path / "ledger", np.random.default_rng(1)
+    columns = rng.integers(1, 9, (100, 10))
+    with open_ledger(path) as ledger:
+        assert ledger.charge(ledger.rows(people(range(100))), columns) is None
+    order = rng.permutation(100)
+    with open_ledger(path) as ledger:
+        rows = ledger.rows(people(order))
+        assert ledger.charge(rows, columns[order]) is None, "the same columns again"
+        assert set(ledger.spent) == {10}
+        assert ledger.charge(rows, rng.integers(1, 9, (100, 6))) is None
+        # a subset, under any name, has spent what its people have
+        some = ledger.rows(people(range(50)))
+        assert "17 columns" in ledger.charge(some, rng.integers(1, 9, (50, 1)))
+        assert ledger.charge(some, rng.integers(1, 9, (50, 1)), share=1.0) is None
+        assert sorted(set(ledger.spent)) == [16, 17]
+
+
+@pytest.mark.parametrize(
+    ("sites", "refused"), [("ABC", True), ("ABCDE", True), ("ABCD", False), ("ABEF", False), ("AB", False)]
+)
+def test_a_site_that_comes_or_goes_alone(tmp_path, sites, refused):
+    with open_ledger(tmp_path / "ledger") as ledger:
+        ledger.add_study("one", [(n, n * 8) for n in "ABCD"])
+    with open_ledger(tmp_path / "ledger") as ledger:
+        assert (ledger.site_fault("two", [(n, n * 9) for n in sites]) is not None) is refused
+        # under another name, with the old key
+        renamed = [(n.lower(), n * 8) for n in sites]
+        assert (ledger.site_fault("two", renamed) is not None) is refused
+        assert ledger.site_fault("one", [(n, n * 8) for n in "ABCD"]) is None
+
+
+def test_an_error_enters_nothing(tmp_path):
+    with pytest.raises(ValueError), open_ledger(tmp_path / "ledger") as ledger:
+        ledger.add_set("no", ledger.rows(people(range(20))), everybody(20))
+        raise ValueError
+    with open_ledger(tmp_path / "ledger") as ledger:
+        assert ledger.sets == [] and ledger.people == {}
+
+
+def test_a_ledger_is_private_and_whole(tmp_path):
+    path = tmp_path / "ledger"
+    with open_ledger(path) as ledger:
+        ledger.add_set("one", ledger.rows(people(["NA12878"])), everybody(1))
+    assert [oct(p.stat().st_mode & 0o777) for p in (path, tmp_path / "ledger.key")] == ["0o600", "0o600"]
+    assert b"NA12878" not in path.read_bytes()
+    text = path.read_text()
+    for altered in (text.replace("one", "two"), text[:-40], text.replace("sets", "Sets"), "{}", ""):
+        path.write_text(altered)
+        with pytest.raises(StorageError), open_ledger(path):
+            pass
+    path.write_text(text)
+    os.chmod(path, 0o644)
+    with pytest.raises(StorageError, match="chmod"), open_ledger(path):
+        pass
+    os.chmod(path, 0o600)
+    os.rename(path, tmp_path / "old")
+    with pytest.raises(StorageError, match="gone"), open_ledger(path):
+        pass
+    os.symlink(tmp_path / "old", path)
+    with pytest.raises(StorageError, match="link"), open_ledger(path):
+        pass
