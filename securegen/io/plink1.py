@@ -11,6 +11,7 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.io.dosages import check_grid
+from securegen.io.schema import shown
 from securegen.io.tables import unique_samples
 from securegen.io.text import (
     beside,
@@ -19,7 +20,6 @@ from securegen.io.text import (
     iterate_lines,
     refuse_quotes,
     refuse_separator,
-    shown,
     whole_number,
 )
 from securegen.model import GenotypeBlock, Samples, Variants

@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 
 from securegen.errors import InputError, UsageError
-from securegen.io.text import count, fields_of, lines_of, read_text, refuse_separator, shown
+from securegen.io.schema import shown
+from securegen.io.text import count, fields_of, lines_of, read_text, refuse_separator
 from securegen.model import Samples
 from securegen.vocabulary import LIKE_MISSING, MISSING_INPUT, MISSING_NUMBER, NO_NUMBER, is_missing
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 import zstandard
 
 from securegen.errors import InputError
+from securegen.io.schema import printable, shown
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _FIELD: Final = re.compile(r"[^ \t]+")
@@ -121,7 +122,6 @@ def count(number: int, noun: str) -> str:
 
 
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
-SHOWN: Final = 40  # characters of a cell in a message
 
 
 def whole_number(text: str) -> int | None:
@@ -136,17 +136,12 @@ def whole_number(text: str) -> int | None:
     return value if abs(value) < 1 << 63 else None
 
 
-def shown(text: str) -> str:
-    """A cell as a message shows it: in quotes, its control characters escaped, cut when it is long."""
-    return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
-
-
 def refuse_quotes(fields: Sequence[str], path: str | Path, line: int, what: str = "fields") -> None:
     """Raise InputError for a line with a field in quotes, as R and spreadsheets write text: they would be part of it."""
     first = next((field for field in fields if field.startswith(('"', "'"))), None)
     if first is not None:
         raise InputError(
-            f"{path}, line {line}: {what} are quoted (found {first[:SHOWN]}): write the table without quotes "
+            f"{path}, line {line}: {what} are quoted (found {printable(first, 40)}): write the table without quotes "
             "(R: write.table(…, quote=FALSE, row.names=FALSE))"
         )
 

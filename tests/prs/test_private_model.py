@@ -154,3 +154,6 @@ def test_run_local_tables_equal_plain(securegen, additive):
     assert set(record["seconds"]) == {"match", "keygen", "encrypt", "score", "decrypt", "total"}
     assert {"request", "invitation", "cohort", "publickey", "replies"} <= set(record["bytes"])
     assert "cannot verify" in " ".join(record["receipt"]["assumptions"])
+    for words in (["report", "o"], ["inspect", "o.run.json"], ["rerun", "o.run.json", "--print-config"]):
+        again = securegen(*words)
+        assert again.exit_code == 0, again.exception  # what reads a record reads this one
