@@ -117,7 +117,8 @@ class LazyGroup(Group):
     def invoke(self, ctx: click.Context):
         lock_down_process()
         if not ctx.meta[JSON]:
-            return super().invoke(ctx)
+            with crash.no_traceback():
+                return super().invoke(ctx)
         try:
             with crash.no_traceback():
                 result = super().invoke(ctx)
