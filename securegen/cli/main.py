@@ -169,6 +169,10 @@ def _run() -> int:
         with contextlib.suppress(OSError, ValueError):
             click.UsageError(text, error.ctx).show()
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:  # its message is the help, of many lines
+        with contextlib.suppress(OSError, ValueError):
+            error.show()
+        return error.exit_code
     except click.ClickException as error:
         error.message = one_line(error.message)  # type: ignore[misc]
         with contextlib.suppress(OSError, ValueError):

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from securegen.errors import InputError, UsageError
-from securegen.io.pgs_catalog import TRUE, normalise_build, refusal
+from securegen.io.pgs_catalog import BUILDS, TRUE, normalise_build, refusal
 from securegen.io.schema import shown
 from securegen.io.scoring_table import (
     ABSENT,
@@ -110,6 +110,10 @@ def read_scoring(
         raise UsageError("--score needs three column numbers: variant id, effect allele, weight")
     body = read_cells(path, numbered=numbered)
     expected = normalise_build(genome_build)
+    if expected is not None and expected not in BUILDS.values():
+        raise UsageError(
+            f"genome build {shown(genome_build)} is not known: {', '.join(sorted(set(BUILDS.values())))} are"
+        )
     role: dict[str, int | None] = dict.fromkeys(ALIASES)
     lower = [name.lstrip("#").lower() for name in body.names or []]
     build = None

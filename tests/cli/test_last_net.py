@@ -163,3 +163,11 @@ def test_a_limit_of_file_sizes_is_named_where_seal_meets_it():
 
     with pytest.raises(StorageError, match="is the size of files limited"):
         seal.dump(Full())
+
+
+@pytest.mark.parametrize("words", [[], ["run-local"], ["site"]])
+def test_a_command_without_words_prints_its_help(words):
+    done = securegen(*words)
+    assert (
+        done.code == 2 and done.err.startswith("Usage: ") and "\\n" not in done.err and len(done.err.splitlines()) > 5
+    )

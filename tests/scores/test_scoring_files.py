@@ -234,3 +234,10 @@ def test_numbers_that_may_or_may_not_be_weights_are_asked_for(score_file):
 def test_letters_that_are_no_bases_keep_their_case(score_file):
     file = read_scoring(score_file(HEADER + "rs1\ta\tg\t1\nrs2\tD\td\t1\nrs3\tac\t<INS>\t1\n"))
     assert file.effect_allele.tolist() == ["A", "D", "AC"] and file.other_allele.tolist() == ["G", "d", "<INS>"]
+
+
+def test_a_build_that_nobody_knows_is_refused(score_file):
+    path = score_file(HEADER + "rs1\tA\tG\t1\n")
+    with pytest.raises(UsageError, match="genome build 'hg99' is not known: GRCh37, GRCh38, NCBI36 are"):
+        read_scoring(path, genome_build="hg99")
+    assert len(read_scoring(path, genome_build="hg19")) == 1
