@@ -19,7 +19,7 @@ import numpy as np
 from securegen.errors import InputError, UsageError
 from securegen.io.scoring import ScoringFile
 from securegen.model import IntArray, TextArray, Variants
-from securegen.vocabulary import bare_chromosome, canonical_allele
+from securegen.vocabulary import SEX_AND_MITOCHONDRIAL, bare_chromosome, canonical_allele
 
 MATCHED, SWAPPED, FLIPPED, FLIPPED_SWAPPED = "matched", "swapped", "flipped", "flipped_swapped"
 USED: Final = (MATCHED, SWAPPED, FLIPPED, FLIPPED_SWAPPED)  # best first
@@ -201,6 +201,9 @@ def match_variants(
                 word[r] = USED[best]
                 taken.add(fitting[0])
             break
+    for r in np.flatnonzero(word == NOT_FOUND):
+        if normalise_chromosome(scoring.chromosome[r]) in SEX_AND_MITOCHONDRIAL:
+            word[r] = f"{REFUSED}:{normalise_chromosome(scoring.chromosome[r])}"
     row = np.flatnonzero(np.isin(word, USED))
     row = row[np.argsort(candidate[row], kind="stable")]
     variant = candidate[row]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from securegen import align
 from securegen.cli.summary import print_end, print_summaries, promises, summary_of
 from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.errors import PolicyError, SecuregenError
@@ -49,6 +50,8 @@ def run_federated(
                 log("larger sites or fewer columns pass; --openings all is for rehearsals on one owner's data")
                 raise
         records = rehearsal.results(work, local)
+        log(align.covariate_line(records[0]["covariate_names"]))
+        log(f"{records[0]['samples']} of {sum(r['samples_stored'] for r in records)} people are analysed")
         tables = []
         for s in records[0]["summaries"]:
             path = out + s["path"].removeprefix(str(work / local[0].name / "result"))

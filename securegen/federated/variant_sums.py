@@ -42,9 +42,10 @@ class Withheld:
                 f"{self.few} of {self.variants} variants are withheld (FEW_CARRIERS): few people stand out in them"
             )
         if self.missing:
+            loud = "WARNING: " if 10 * self.missing > self.variants else ""
             out.append(
-                f"{self.missing} more are withheld because few people of a site lack the call: impute the genotypes, or "
-                "--few-missing round shows them, T off by some 1e-5"
+                f"{loud}{self.missing} of {self.variants} variants are withheld (FEW_CARRIERS): few people of a site lack the "
+                "call. Impute the genotypes first, or study init --few-missing round: T is then off by some 1e-5 there"
             )
         if self.rounded:
             out.append(

@@ -141,4 +141,4 @@ def _travelled(record: dict[str, Any]) -> list[Content]:
 def _assumptions(receipt: dict[str, Any]) -> list[Content]:
     """The receipt's assumptions, each as a sentence."""
     text = [ENCRYPTORS.get(str(a), str(a)) for a in receipt.get("assumptions", [])]
-    return [f"Assumed: {t[:1].lower()}{t[1:]}." for t in text]
+    return [f"Assumed: {t}." for t in text]

@@ -15,7 +15,7 @@ from support import left, securegen
 
 from securegen.ckks.keys import retired_marker
 
-CONTRACT = {
+PROMISED = {
     "engine", "version", "parameters", "inputs", "samples", "samples_stored", "variants", "covariates", "phenotypes",
     "seconds", "bytes", "peak_rss_bytes", "planned_noise_margin_bits", "promise",
 }  # fmt: skip
@@ -23,8 +23,8 @@ STAGES = {"plan", "keygen", "encrypt", "gwas", "decrypt", "total"}
 
 
 def check_record(record: dict, table: Path) -> None:
-    """Names and plausibility of everything that CONTRACT.md lists for an encrypted association."""
-    assert CONTRACT <= set(record) and record["engine"] == "ckks"
+    """Names and plausibility of everything that docs/run-json.md promises of an encrypted association."""
+    assert PROMISED <= set(record) and record["engine"] == "ckks"
     assert STAGES <= set(record["seconds"])
     assert record["seconds"]["total"] >= max(v for k, v in record["seconds"].items() if k != "total") > 0
     assert set(record["bytes"]) == {"cohort", "design", "results", "public_key"} and min(record["bytes"].values()) > 100
@@ -120,7 +120,7 @@ def test_the_plain_engine_leaves_the_same_kind_of_record(small, tmp_path):
     assert done.code == 0, done.err
     record = json.loads((tmp_path / "run.run.json").read_text())
     assert (
-        CONTRACT <= set(record) and record["engine"] == "plain" and {"plan", "gwas", "total"} <= set(record["seconds"])
+        PROMISED <= set(record) and record["engine"] == "plain" and {"plan", "gwas", "total"} <= set(record["seconds"])
     )
 
 

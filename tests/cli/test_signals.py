@@ -83,7 +83,8 @@ def test_an_ended_run_leaves_nothing(engine, number, small, tmp_path):
     code, said = Paused(engine, small, tmp_path).end(number)
     assert code == 128 + number and said.count("\n") == 1, said
     assert said.startswith(f"Ended by {signal.Signals(number).name}; ")
-    assert list((tmp_path / "out").iterdir()) == []
+    (log,) = (tmp_path / "out").iterdir()
+    assert log.name == "run.log" and signal.Signals(number).name in log.read_text().splitlines()[-1]
 
 
 def test_a_killed_run_leaves_no_process_and_its_folder_goes_at_the_next_start(small, tmp_path):

@@ -113,6 +113,13 @@ def test_two_cohort_variants_of_one_id(score_file, array_reader):
         match_variants(scoring, same)
 
 
+@pytest.mark.parametrize(("chromosome", "word"), [("X", "X"), ("chr23", "X"), ("24", "Y"), ("chrM", "MT")])
+def test_rows_on_chromosomes_that_are_not_analysed_say_so(match_rows, chromosome, word):
+    match = match_rows(("", chromosome, 4, "A", "G"), ("", "7", 4, "A", "G"), ANCHOR)
+    assert match.word.tolist() == [f"refused:{word}", "not_found", "matched"]
+    assert match.counts()[f"refused:{word}"] == 1
+
+
 def test_overlap_is_refused_with_counts(match_rows):
     rows = [ANCHOR, ("rs1", "", "", "A", "G"), ("n1", "", "", "A", "G"), ("n2", "", "", "A", "G")]
     with pytest.raises(InputError, match=r"2 of 4 rows scored \(50.0%\): 2 matched, 2 not_found; at least 75%"):
