@@ -37,7 +37,7 @@ _FIELDS: dict[str, Check] = {
     "command": text(256), "version": text(64), "engine": text(64), "samples": _COUNT, "variants": _COUNT,
     "phenotypes": optional(list_of(text(255), 0, 1 << 14)), "missing": optional(text(64)), "reveal": optional(text(64)),
     "seconds": map_of(number(0, 1e12), 64), "bytes": _sizes, "parameters": optional(has()),
-    "peak_rss_bytes": _COUNT, "planned_noise_margin_bits": _NUMBER, "machine": map_of(text(255), 16),
+    "peak_rss_bytes": _COUNT, "planned_noise_margin_bits": optional(number(-1e4, 1e4)), "machine": map_of(text(255), 16),
     "promise": optional(map_of(either(map_of(either(map_of(_NUMBER, 64), _NUMBER), 1 << 14), _NUMBER), 1 << 14)),
     "inputs": optional(map_of(text(255), 1 << 12)), "match": optional(map_of(map_of(_SIZE, 64), 1 << 12, name=text(4096))),
     "receipt": optional(

@@ -155,6 +155,16 @@ def score_file(small, tmp_path_factory):
     return path
 
 
+def test_a_margin_that_no_modulus_has_is_refused(small, tmp_path):
+    """A picture with a tick for each bit of it would take all memory."""
+    path = tmp_path / "r.run.json"
+    assert securegen("plan", *small.options(), "--out", tmp_path / "r").code == 0
+    record = json.loads(path.read_text()) | {"planned_noise_margin_bits": 10**9}
+    path.write_text(json.dumps(record))
+    done = securegen("plot", tmp_path / "r", "--only", "noise")
+    assert done.code == 3 and "planned_noise_margin_bits is 1000000000, expected a number" in done.err
+
+
 def test_a_record_without_stages_has_no_picture_of_them():
     """Only the total is known: nothing to draw."""
     run = Run("r", {"command": "gwas", "seconds": {"total": 2.0}, "bytes": {}})
