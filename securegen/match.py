@@ -201,7 +201,7 @@ def match_variants(
                 word[r] = USED[best]
                 taken.add(fitting[0])
             break
-    for r in np.flatnonzero(word == NOT_FOUND):
+    for r in np.flatnonzero(word == NOT_FOUND).tolist():
         if normalise_chromosome(scoring.chromosome[r]) in SEX_AND_MITOCHONDRIAL:
             word[r] = f"{REFUSED}:{normalise_chromosome(scoring.chromosome[r])}"
     row = np.flatnonzero(np.isin(word, USED))

@@ -24,6 +24,7 @@ _STARTS = re.compile(r"(?m)^(?=securegen \S+ .*, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$
 _SIZE = integer(0, 1 << 62)
 _COUNT = optional(_SIZE)
 _NUMBER = optional(number(-1e300, 1e300))
+_EXPONENTS = list_of(integer(0, 1 << 10), 0, 1 << 14)  # as private scores of version 0.1 said it
 
 
 def _sizes(value: object, where: str) -> dict[str, Any]:
@@ -37,8 +38,8 @@ _FIELDS: dict[str, Check] = {
     "command": text(256), "version": text(64), "engine": text(64), "samples": _COUNT, "variants": _COUNT,
     "phenotypes": optional(list_of(text(255), 0, 1 << 14)), "missing": optional(text(64)), "reveal": optional(text(64)),
     "seconds": map_of(number(0, 1e12), 64), "bytes": _sizes, "parameters": optional(has()),
-    "peak_rss_bytes": _COUNT, "planned_noise_margin_bits": _NUMBER, "machine": map_of(text(255), 16),
-    "promise": optional(map_of(either(map_of(either(map_of(_NUMBER, 64), _NUMBER), 1 << 14), _NUMBER), 1 << 14)),
+    "peak_rss_bytes": _COUNT, "planned_noise_margin_bits": optional(number(-1e4, 1e4)), "machine": map_of(text(255), 16),
+    "promise": optional(map_of(either(map_of(either(map_of(_NUMBER, 64), _NUMBER), 1 << 14), _EXPONENTS, _NUMBER), 1 << 14)),
     "inputs": optional(map_of(text(255), 1 << 12)), "match": optional(map_of(map_of(_SIZE, 64), 1 << 12, name=text(4096))),
     "receipt": optional(
         has(

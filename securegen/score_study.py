@@ -21,6 +21,7 @@ from securegen.io.pgs_catalog import described
 from securegen.io.scoring import read_scorings
 from securegen.io.sscore import read_reference, write_match_log, write_sscore
 from securegen.io.table_files import GZ
+from securegen.io.text import count
 from securegen.match import MIN_OVERLAP, Match, TooFewMatchesError, match_variants
 from securegen.model import FloatArray, Samples, SelectableReader, Variants
 from securegen.score_plan import MAXIMUM_BITS, MINIMUM_BITS, AlleleCounts, ScorePlan, plan_scores, used_variants
@@ -229,4 +230,4 @@ def write_table(out: str, samples: Samples, table: ScoreTable, inputs: ScoreInpu
     for s, name in enumerate(table.names):
         column = table.total[:, s]
         log(f"{name}: mean {np.mean(column):.4g}, from {np.min(column):.4g} to {np.max(column):.4g}")
-    log(f"wrote {path}: {len(samples)} samples, {len(table.names)} scores, {table.digits} significant digits")
+    log(f"wrote {path}: {len(samples)} samples, {count(len(table.names), 'score')}, {table.digits} significant digits")

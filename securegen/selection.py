@@ -14,6 +14,7 @@ import numpy as np
 from securegen import align
 from securegen.errors import InputError, UsageError
 from securegen.io.tables import read_ids, read_names
+from securegen.io.text import count
 from securegen.model import Samples, Variants
 from securegen.vocabulary import AUTOSOMES, SEX_AND_MITOCHONDRIAL, UNPLACED, bare_chromosome
 
@@ -153,10 +154,10 @@ def supported(variants: Variants, wanted: np.ndarray, log: Log) -> np.ndarray:
     )
     found = []
     for what, which, why in reasons:
-        count = int((which & wanted).sum())
-        if count:
-            found.append(f"{count} {what}")
-            log(f"WARNING: {count} variants {what} are left out: {why}")
+        number = int((which & wanted).sum())
+        if number:
+            found.append(f"{number} {what}")
+            log(f"WARNING: {count(number, 'variant')} {what} {'is' if number == 1 else 'are'} left out: {why}")
     out = ~(sex | unknown | many | negative)
     if wanted.any() and not (out & wanted).any():
         raise UsageError(
@@ -164,6 +165,6 @@ def supported(variants: Variants, wanted: np.ndarray, log: Log) -> np.ndarray:
         )
     if (unplaced & out & wanted).any():
         log(
-            f"WARNING: {int((unplaced & out & wanted).sum())} variants are on chromosome 0 (unplaced) and analysed as autosomal"
+            f"WARNING: {count(int((unplaced & out & wanted).sum()), 'variant')} on chromosome 0 (unplaced), analysed as autosomal"
         )
     return out

@@ -21,6 +21,7 @@ from securegen.errors import DesignError, UsageError
 from securegen.governance.openings import close_sets
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.tables import Table, count_missing_numbers, expand_names, read_table
+from securegen.io.text import count
 from securegen.io.vcf import FIELDS as VCF_FIELDS
 from securegen.model import GenotypeReader, SelectableReader
 from securegen.vocabulary import MODELS
@@ -208,9 +209,10 @@ def _numbers(
     inputs: Inputs, reader: GenotypeReader, table: Table, name: str, joined: align.Join, log: Log, advice: str = ""
 ) -> np.ndarray:
     """A column of numbers in sample order; says how many −9 are read as missing."""
-    count = 0 if inputs.no_input_missing_phenotype else count_missing_numbers(table, name)
-    if count:
-        log(f"column {name} of {table.path}: {count} values of -9 are missing (--no-input-missing-phenotype: numbers)")
+    nines = 0 if inputs.no_input_missing_phenotype else count_missing_numbers(table, name)
+    if nines:
+        flag = "--no-input-missing-phenotype: as a number"
+        log(f"column {name} of {table.path}: {count(nines, 'cell')} with -9 read as missing ({flag})")
     values = align.column_values(
         reader.samples, table, name, joined, advice=advice, missing_number=not inputs.no_input_missing_phenotype
     )
@@ -226,7 +228,7 @@ def _phenotype(
     phenotype = align.interpret_phenotype(name, values, force_01=inputs.force_01)
     zeros = int((values == 0).sum())
     if phenotype.binary and zeros and np.isnan(phenotype.values[values == 0]).all():
-        log(f"phenotype {name} is read as 1 control, 2 case: {zeros} values of 0 are missing")
+        log(f"phenotype {name} is read as 1 control, 2 case: {count(zeros, 'cell')} with 0 read as missing")
     seen = np.unique(values[~np.isnan(values)])
     if not phenotype.binary and len(seen) <= FEW_VALUES:
         found = ", ".join(f"{v:g}" for v in seen)

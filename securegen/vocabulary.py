@@ -67,6 +67,24 @@ MISSING_NUMBER: Final = -9.0
 MISSING_CATEGORY: Final = "none"  # plink2's word, beside those above
 # Words of spreadsheets and data bases for "no value". plink2 has another meaning or none for them: they are refused.
 LIKE_MISSING: Final = frozenset({"n/a", "n.a.", "<na>", "null", "nil", "nat", "#n/a", "none"})
+# More of them where a number is expected; in a column of categories they may be a category.
+NO_NUMBER: Final = frozenset(
+    {
+        "-",
+        "--",
+        "?",
+        "*",
+        "missing",
+        "unknown",
+        "undefined",
+        "na_real_",
+        "nan(ind)",
+        "+nan",
+        "1.#qnan",
+        "1.#ind",
+        "-1.#ind",
+    }
+)
 Z95: Final = 1.959964  # of L95 and U95
 DEFAULT_ENCRYPTOR: Final = "own"  # docs/encryptor.md; the other is "seal"
 

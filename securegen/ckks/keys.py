@@ -136,7 +136,10 @@ def read_public(path: str | Path) -> PublicKey:
     try:
         return PublicKey.from_json(parse_json(raw, f"{path}, a public key,"))
     except ArtefactError as error:
-        raise ArtefactError(f"{path} is not a securegen public key: {error}") from None
+        head = raw[:4096].split(b"\n", 1)[0]
+        secret = any(b'"' + magic.encode() + b'"' in head for magic in (SECRET_MAGIC, EARLIER_MAGIC))
+        why = "it is a secret key, which stays with its owner: give the .public beside it" if secret else error
+        raise ArtefactError(f"{path} is not a securegen public key: {why}") from None
 
 
 def _bytes_of(path: str | Path, what: str) -> bytes:

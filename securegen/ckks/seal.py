@@ -15,7 +15,7 @@ import numpy as np
 import zstandard
 
 from securegen.ckks.parameters import Ring
-from securegen.errors import PlanError
+from securegen.errors import PlanError, StorageError
 
 _HEADER = 16
 _ZSTD = 2
@@ -39,7 +39,12 @@ def dump(thing: Any) -> bytes:
     """A SEAL object as its stream, through anonymous memory."""
     descriptor = os.memfd_create("seal", os.MFD_CLOEXEC)
     try:
-        thing.save(f"/proc/self/fd/{descriptor}")
+        try:
+            thing.save(f"/proc/self/fd/{descriptor}")
+        except RuntimeError:
+            raise StorageError(
+                "SEAL cannot write to a file in memory: is the size of files limited (ulimit -f)?"
+            ) from None
         size = os.fstat(descriptor).st_size
         return os.pread(descriptor, size, 0)
     finally:

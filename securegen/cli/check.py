@@ -71,7 +71,9 @@ def command(a, b, exact, tolerance, by, common, top, plot) -> None:
     found = {**result.to_json(), "tolerance": tolerance, "agree": not reasons, "reasons": reasons}
     report(said, **found, outputs=[plot] if plot else [])
     if reasons:
-        raise SecuregenError(f"{a} and {b} differ beyond {tolerance:g}: {'; '.join(reasons)}")
+        compared = any(d.rows for d in result.differences)
+        verdict = f"differ beyond {tolerance:g}" if compared else "cannot be compared"
+        raise SecuregenError(f"{a} and {b} {verdict}: {'; '.join(reasons)}")
 
 
 def _verdict(result: Concordance, reasons: list[str], tolerance: float) -> list[str]:

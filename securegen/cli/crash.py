@@ -36,7 +36,8 @@ def no_traceback() -> Iterator[None]:
     except MemoryError:
         raise SecuregenError("out of memory: use fewer threads or smaller blocks") from None
     except OSError as error:
-        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        named = isinstance(error.filename, str | bytes)
+        where = f"{os.fsdecode(error.filename)}: " if named else "standard output or a temporary file: "
         raise StorageError(f"{where}{error.strerror or type(error).__name__}") from error
     except Exception as error:
         if isinstance(error, RuntimeError) and "start new thread" in str(error):
@@ -77,7 +78,7 @@ def _words() -> list[str]:
     """The command without its options and arguments."""
     ctx = click.get_current_context(silent=True)
     if ctx is not None:
-        return ctx.command_path.split()
+        return [*ctx.command_path.split(), *([ctx.invoked_subcommand] if ctx.invoked_subcommand else [])]
     return ["securegen", *(a for a in sys.argv[1:2] if a.isalpha())]
 
 

@@ -117,7 +117,8 @@ class LazyGroup(Group):
     def invoke(self, ctx: click.Context):
         lock_down_process()
         if not ctx.meta[JSON]:
-            return super().invoke(ctx)
+            with crash.no_traceback():
+                return super().invoke(ctx)
         try:
             with crash.no_traceback():
                 result = super().invoke(ctx)
@@ -167,6 +168,10 @@ def _run() -> int:
         text = one_line(f"No such option {error.option_name!r}; here: {here}." if here else error.format_message())
         with contextlib.suppress(OSError, ValueError):
             click.UsageError(text, error.ctx).show()
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:  # its message is the help, of many lines
+        with contextlib.suppress(OSError, ValueError):
+            error.show()
         return error.exit_code
     except click.ClickException as error:
         error.message = one_line(error.message)  # type: ignore[misc]

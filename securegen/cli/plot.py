@@ -15,7 +15,7 @@ KINDS = ("manhattan", "qq", "density", "calibration", "cost", "noise")
 def pictures(run, chosen: tuple[str, ...], width: int | None) -> Iterator[tuple[str, Callable]]:
     """(end of the file's name, function that draws) of every picture that the run has something for."""
     from securegen.plot.association import manhattan, qq
-    from securegen.plot.run import cost_bars, noise_margin
+    from securegen.plot.run import cost_bars, costs, noise_margin
     from securegen.plot.scores import calibration, score_density
 
     size = {} if width is None else {"width": width}
@@ -27,7 +27,7 @@ def pictures(run, chosen: tuple[str, ...], width: int | None) -> Iterator[tuple[
         for kind, draw_score in (("density", score_density), ("calibration", calibration)):
             if kind in chosen and (kind == "density" or score.outcome is not None):
                 yield f"{score.name}.{kind}", lambda draw=draw_score, score=score: draw(score, **size)
-    if "cost" in chosen and run.record.get("seconds"):
+    if "cost" in chosen and ((c := costs(run.record)).seconds or c.size):
         yield "cost", lambda: cost_bars(run.record, **size)
     if "noise" in chosen and run.record.get("planned_noise_margin_bits") is not None:
         yield "noise", lambda: noise_margin(run.record, **size)

@@ -234,7 +234,11 @@ def _finish(
         planned_noise_margin_bits=margin,
         inputs=genotypes.digests() | inputs.digests(), samples=len(reader.samples), samples_stored=len(reader.samples),
         variants=len(invitation.variant), missing=invitation.imputation, scores=list(invitation.names),
-        promise={"deviation_units": blur, "exponent": list(invitation.exponent)}, cap=invitation.cap,
+        promise={
+            name: {"deviation_units": blur, "exponent": exponent}
+            for name, exponent in zip(invitation.names, invitation.exponent, strict=True)
+        },
+        cap=invitation.cap,
         peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]),
     )  # fmt: skip
     print_end(log, [inputs.table(log.out)])

@@ -117,7 +117,8 @@ def prs(
     log = CommandLog(out, " ".join(["run-local prs --engine", engine, *chosen]), quiet=quiet, private=True)
     if dry_run():
         open_scores(genotypes, inputs, log=log)
-        stop_rehearsal([inputs.table(out), *log.files])
+        matches = [] if chosen or engine == "mpc" else [f"{out}.match.tsv"]
+        stop_rehearsal([inputs.table(out), *matches, *log.files])
     if engine == "plain":
         run_plain(genotypes, inputs, out, log)
     elif chosen:

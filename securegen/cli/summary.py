@@ -99,9 +99,15 @@ def summary_json(table: Summary) -> dict[str, Any]:
 
 
 def summary_of(row: Mapping[str, Any], path: str) -> Summary:
-    """The table at `path`, as another process described it by `summary_json`."""
-    kept = ("variants", "dropped", "codes", "promise", "lambda_gc", "top", "filtered", "tested")
-    values = {name: row[name] for name in kept}
-    if values["lambda_gc"] is None:  # JSON has no NaN
-        values["lambda_gc"] = math.nan
-    return Summary(Analysis(row["test"], row["phenotype"], (), (), None), path, **values)
+    """The table at `path`, as another process described it by `summary_json`; null of its record is NaN again."""
+    kept = {name: row[name] for name in ("variants", "dropped", "codes", "filtered", "tested")}
+    kept |= {name: _with_nan(row[name]) for name in ("lambda_gc", "promise", "top")}
+    return Summary(Analysis(row["test"], row["phenotype"], (), (), None), path, **kept)
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_nan(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(inner) for inner in value]
+    return math.nan if value is None else value

@@ -21,7 +21,7 @@ __all__ = ["Inspection", "inspect", "is_secret", "key_fingerprint", "neighbours"
 
 KNOWN = (
     "encrypted cohorts, designs, results and score messages (folders), owner's folders, keys, plans, run.json, result "
-    "tables, study.toml, parties.toml, certificates"
+    "tables, match logs, study.toml, parties.toml, certificates"
 )
 
 
@@ -60,7 +60,7 @@ def _text(value: Any) -> str:
 def inspect(path: str | Path, *, public: PublicKey | None = None, digests: bool = True) -> Inspection:
     """Look at any artefact. public: the key whose signature is expected; digests: read every file it names.
 
-    Raises InputError when there is nothing at `path`, or nothing that securegen writes.
+    Raises InputError when there is nothing at `path`, or nothing that it knows.
     """
     path = Path(path)
     if not os.path.exists(path):
@@ -77,7 +77,7 @@ def inspect(path: str | Path, *, public: PublicKey | None = None, digests: bool 
     except OSError as error:
         raise InputError(f"cannot read {error.filename or path}: {error.strerror}") from None
     if found is None:
-        raise InputError(f"{path} is nothing that securegen writes{_about(path)}; it knows {KNOWN}")
+        raise InputError(f"{path} is nothing that inspect knows{_about(path)}; it knows {KNOWN}")
     return Inspection(str(path), **found)
 
 

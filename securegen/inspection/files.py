@@ -16,6 +16,7 @@ from securegen.errors import ArtefactError, SecuregenError
 from securegen.federated import identity
 from securegen.inspection.folders import describe_study_folder, parameters_facts, public_key_facts
 from securegen.io.schema import anything, has, hex_bytes, integer, map_of, one_of, shown, text
+from securegen.io.sscore import MATCH_COLUMNS
 from securegen.io.strict_json import parse_json, read_json, read_regular
 from securegen.io.text import GZIP
 from securegen.provenance import read_records
@@ -257,6 +258,10 @@ def _rows(path: Path, start: bytes) -> Found | None:
     kind = names.get(tuple(header))
     if kind is None and {"ALLELE_CT", "NAMED_ALLELE_DOSAGE_SUM"} <= set(header):
         kind = "scores"
+    if kind is None and tuple(header) == MATCH_COLUMNS:
+        kind = "which rows of a scoring file are scored, and why the others are not"
+    if kind is None and set(voc.VARIANT_COLUMNS) < set(header) and {"LOG10_P", "ERRCODE"} <= set(header):
+        kind = "association"  # hits, or what else two parties agreed to open
     if kind is None:
         return None
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:

@@ -7,6 +7,7 @@ itself does not say. People come from a .sample file or from the BGEN. Extra: `p
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class BgenSource:
         return self.records.read(variants, samples, self._units)
 
     def _units(self, record: Any) -> np.ndarray:
-        with _complaints(self.path, f"variant {record.rsid}"):
+        with _complaints(self.path, f"variant {record.rsid}"), _warnings_refused():
             dosage, ploidy = record.alt_dosage.astype(np.float64), record.ploidy
         if ploidy.max(initial=0) > 2:
             raise InputError(f"{self.path}, variant {record.rsid}: a genotype of more than two alleles")
@@ -69,6 +70,30 @@ def _complaints(path: Path, where: str) -> Iterator[None]:
         yield
     except (ValueError, RuntimeError, IndexError, OverflowError, OSError) as error:
         raise InputError(f"{path}, {where}: {error}") from None
+
+
+class _Collected(logging.Handler):
+    """Keeps what the package bgen logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def _warnings_refused() -> Iterator[None]:
+    """Raise ValueError where the package only warns: probabilities above 1, which it would clamp, are no genotypes."""
+    collected, root = _Collected(), logging.getLogger()
+    root.addHandler(collected)
+    try:
+        yield
+    finally:
+        root.removeHandler(collected)
+    if any("malformed" in text for text in collected.said):
+        raise ValueError("probabilities that sum to more than 1: the file is damaged")
 
 
 def _records(path: Path) -> Iterator[Any]:

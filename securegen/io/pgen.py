@@ -15,9 +15,17 @@ import numpy as np
 
 from securegen.errors import InputError, MissingExtraError
 from securegen.io.dosages import DosageReader, hard_units, to_units
-from securegen.io.plink1 import refuse_header
+from securegen.io.plink1 import refuse_header, refuse_padding
 from securegen.io.tables import unique_samples
-from securegen.io.text import beside, fields_of, iterate_lines
+from securegen.io.text import (
+    beside,
+    count,
+    fields_of,
+    iterate_lines,
+    refuse_quotes,
+    refuse_separator,
+    whole_number,
+)
 from securegen.model import IntArray, Samples, Variants
 
 MAGIC = b"\x6c\x1b"
@@ -48,8 +56,11 @@ def read_psam(path: Path) -> Samples:
         if header is None and len(fields) >= 4:
             header = ["FID", "IID", "PAT", "MAT", *(f"field{i}" for i in range(len(fields) - 4))]
         if header is None or len(fields) != len(header):
-            expected = f"{len(header)} fields" if header else "a header line #FID IID … or #IID …"
-            raise InputError(f"{path}, line {number}: {len(fields)} fields, expected {expected}")
+            refuse_separator(fields, path, number)
+            expected = f"{len(header)} as in the header" if header else "a header line #FID IID … or #IID …"
+            raise InputError(f"{path}, line {number}: {count(len(fields), 'field')}, expected {expected}")
+        if not rows:
+            refuse_quotes(fields, path, number)
         rows.append(fields)
     if header is None or not rows:
         raise InputError(f"{path} names nobody")
@@ -68,6 +79,7 @@ def read_pvar(path: Path) -> Variants:
     Several ALT alleles stay as written, with commas. `.` is written 0, PLINK1's missing allele.
     """
     at: dict[str, int] = {}
+    width = 0
     positions: list[int] = []
     text: tuple[list[str], ...] = ([], [], [], [])
     for number, line in enumerate(iterate_lines(path), 1):
@@ -76,7 +88,9 @@ def read_pvar(path: Path) -> Variants:
                 if at:
                     raise InputError(f"{path}, line {number}: a header line below the first variant")
                 at = {name: i for i, name in enumerate(fields_of(line[1:]))}
+                width = len(at)
                 if not {"CHROM", "POS", "ID", "REF", "ALT"} <= set(at):
+                    refuse_separator(fields_of(line[1:]), path, number)
                     raise InputError(f"{path}, line {number}: the header must name #CHROM, POS, ID, REF and ALT")
             continue
         fields = fields_of(line)
@@ -84,11 +98,22 @@ def read_pvar(path: Path) -> Variants:
             continue
         if not at and len(fields) in (5, 6):
             at = {"CHROM": 0, "ID": 1, "POS": len(fields) - 3, "ALT": len(fields) - 2, "REF": len(fields) - 1}
+            width = len(fields)
+        if len(fields) != width and len(cells := line.split("\t")) == width:
+            fields = cells  # a blank in INFO or in an id
+        if at and len(fields) != width:
+            raise InputError(
+                f"{path}, line {number}: {count(len(fields), 'field')}, {width} expected as in the header or the first line"
+            )
+        if not positions:
+            refuse_quotes(fields, path, number)
         try:
-            place = int(fields[at["POS"]])
-            if abs(place) >= 1 << 63:
+            place = whole_number(fields[at["POS"]])
+            if place is None:
                 raise ValueError
             chromosome, name, ref, alt = (fields[at[n]] for n in ("CHROM", "ID", "REF", "ALT"))
+            if not (chromosome and name and ref and alt):
+                raise ValueError
         except (KeyError, IndexError, ValueError):
             found = " ".join(fields[:5])
             hint = ": its header starts with #" if fields[0].upper() == "CHROM" else ""
@@ -202,6 +227,8 @@ def read_pfile(prefix: str | os.PathLike[str]) -> DosageReader:
     for what, held, listed in (("samples", header.samples, len(samples)), ("variants", header.variants, len(variants))):
         if held not in (None, listed):
             raise InputError(f"{pgen} has {held} {what}, the table beside it has {listed}")
+    if header.samples is None:
+        refuse_padding(pgen, len(samples), len(variants))
     alleles = np.zeros(len(variants) + 1, np.int64)
     np.cumsum([2 + alt.count(",") for alt in variants.effect_allele], out=alleles[1:])
     source = PgenSource(pgen, header.fractional, len(samples), alleles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +11,19 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.io.dosages import check_grid
+from securegen.io.schema import shown
 from securegen.io.tables import unique_samples
-from securegen.io.text import beside, fields_of, iterate_lines
+from securegen.io.text import (
+    beside,
+    count,
+    fields_of,
+    iterate_lines,
+    refuse_quotes,
+    refuse_separator,
+    whole_number,
+)
 from securegen.model import GenotypeBlock, Samples, Variants
+from securegen.vocabulary import is_missing
 
 SEXES = frozenset({"0", "1", "2", "-9", "NA", "M", "F"})
 MAGIC, SAMPLE_MAJOR = b"\x6c\x1b\x01", b"\x6c\x1b\x00"
@@ -26,7 +37,8 @@ def _fields(path: Path, counts: tuple[int, ...], what: str) -> np.ndarray:
     expected = next((n for n in counts if any(len(fields) == n for _, fields in rows)), counts[0])
     for number, fields in rows:
         if len(fields) != expected:
-            raise InputError(f"{path}, line {number}: {len(fields)} fields, a {what} file has {expected}")
+            refuse_separator(fields, path, number)
+            raise InputError(f"{path}, line {number}: {count(len(fields), 'field')}, a {what} file has {expected}")
     return np.array([fields for _, fields in rows], dtype=object)
 
 
@@ -40,6 +52,20 @@ def refuse_header(people: np.ndarray, path: Path) -> None:
             raise InputError(
                 f"{path}, line {row + 1}: a header ({' '.join(people[row])}), but a fam has none: remove the header line"
             )
+    last = people[:, -1].tolist()
+    if people.shape[1] > 5 and len(last) > 1 and not _number(last[0]) and all(_number(text) for text in last[1:]):
+        raise InputError(
+            f"{path}, line 1: the last field is {shown(last[0])}, on every other line a number: if line 1 is a header, remove it"
+        )
+
+
+def _number(text: str) -> bool:
+    """Whether a phenotype of a fam is a number or missing."""
+    try:
+        float(text)
+    except ValueError:
+        return is_missing(text)
+    return True
 
 
 FAM_WORDS = frozenset(
@@ -50,22 +76,38 @@ FAM_WORDS = frozenset(
 
 def _positions(bim: np.ndarray, column: int, path: Path) -> np.ndarray:
     """(M,) int64 base-pair positions. Raises InputError naming the line and the text of another word."""
-    try:
-        return bim[:, column].astype(np.int64)
-    except (ValueError, OverflowError):
-        at, text = next((i, t) for i, t in enumerate(bim[:, column].tolist()) if not _whole(t))
-        hint = " (R: options(scipen=999))" if "e" in text.lower() and any(c.isdigit() for c in text) else ""
-        header = ": remove the header line" if at == 0 and text.isalpha() else ""
+    out = [whole_number(text) for text in bim[:, column]]
+    if None in out:
+        at = out.index(None)
+        text = bim[at, column]
+        hint = " (R: options(scipen=999))" if EXPONENT.fullmatch(text) else ""
+        header = ": remove the header line" if at == 0 and text.isalpha() and not is_missing(text) else ""
         raise InputError(
-            f"{path}, line {at + 1}: {text!r} is no base-pair position, a whole number is expected{hint}{header}"
-        ) from None
+            f"{path}, line {at + 1}: {shown(text)} is no base-pair position, a whole number is expected{hint}{header}"
+        )
+    return np.array(out, dtype=np.int64)
 
 
-def _whole(text: str) -> bool:
-    try:
-        return abs(int(text)) < 1 << 63
-    except ValueError:
-        return False
+EXPONENT = re.compile(r"[0-9.]+[eE][+-]?[0-9]+", re.ASCII)
+PADDING_SEEN = 2000  # variants
+
+
+def refuse_padding(bed: Path, people: int, variants: int) -> None:
+    """Raise InputError when the last byte of a variant holds a genotype behind the last person, where zeros must stand.
+
+    A fam that lost a line may still fit the size of the bed, and would give everybody the genotypes of another person.
+    """
+    spare = -people % 4
+    if not spare:
+        return
+    width = (people + 3) // 4
+    with bed.open("rb") as stream:
+        head = np.frombuffer(stream.read(3 + min(variants, PADDING_SEEN) * width), np.uint8)[3:]
+    if (head[width - 1 :: width] >> (8 - 2 * spare)).any():
+        raise InputError(
+            f"{bed} holds genotypes of more than the {people} people that its fam names: does the fam miss a line, its first "
+            "perhaps?"
+        )
 
 
 @dataclass(frozen=True)
@@ -129,10 +171,13 @@ def read_plink(prefix: str | os.PathLike[str]) -> PlinkReader:
     bed, bim_path, fam_path = Path(base + ".bed"), beside(base + ".bim"), beside(base + ".fam")
     bim, fam = _fields(bim_path, (6, 5), "bim"), _fields(fam_path, (6,), "fam")
     refuse_header(fam, fam_path)
+    refuse_quotes(fam[0], fam_path, 1)
+    refuse_quotes(bim[0], bim_path, 1)
     place = bim.shape[1] - 3  # centimorgans may be left out
     position = _positions(bim, place, bim_path)
     try:
-        size, magic = bed.stat().st_size, bed.open("rb").read(3)
+        with bed.open("rb") as stream:
+            size, magic = os.fstat(stream.fileno()).st_size, stream.read(3)
     except OSError as error:
         raise InputError(f"{bed} cannot be read: {error.strerror}") from None
     expected = 3 + len(bim) * ((len(fam) + 3) // 4)
@@ -144,6 +189,7 @@ def read_plink(prefix: str | os.PathLike[str]) -> PlinkReader:
         raise InputError(f"{bed} is not a variant-major PLINK1 bed file (its first bytes are {magic.hex()})")
     if size != expected:
         raise InputError(f"{bed} has {size} bytes, {expected} expected for {len(fam)} samples × {len(bim)} variants")
+    refuse_padding(bed, len(fam), len(bim))
     founder = (fam[:, 2] == "0") & (fam[:, 3] == "0")
     samples = unique_samples(fam[:, 0], fam[:, 1], founder, fam_path)
     variants = Variants(bim[:, 0], position, bim[:, 1], bim[:, place + 1], bim[:, place + 2])

@@ -59,8 +59,13 @@ def read_results(path: str | Path) -> pd.DataFrame:
         _refuse_negative(frame["LOG10_P"], path)
     else:
         frame["LOG10_P"] = log10p_of_text(frame.pop("P"), path)
-    if "TEST" in frame and not (frame["TEST"] == ADDITIVE).all() and (frame["TEST"] == ADDITIVE).any():
+    if "TEST" in frame and not (frame["TEST"] == ADDITIVE).all():
+        found = ", ".join(map(str, frame["TEST"].unique()[:5]))
         frame = frame[frame["TEST"] == ADDITIVE].reset_index(drop=True)
+        if frame.empty:
+            raise InputError(
+                f"{path} has no row of the additive test: TEST is {found}, {ADDITIVE} is compared and drawn"
+            )
     return frame
 
 

@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 
 from securegen.errors import InputError, UsageError
-from securegen.io.pgs_catalog import TRUE, normalise_build, refusal
+from securegen.io.pgs_catalog import BUILDS, TRUE, normalise_build, refusal
+from securegen.io.schema import shown
 from securegen.io.scoring_table import (
     ABSENT,
     ALIASES,
@@ -25,6 +26,7 @@ from securegen.io.scoring_table import (
     check_numbers,
     choose_positions,
     column,
+    is_number,
     parse_positions,
     read_cells,
     weight_columns,
@@ -108,6 +110,10 @@ def read_scoring(
         raise UsageError("--score needs three column numbers: variant id, effect allele, weight")
     body = read_cells(path, numbered=numbered)
     expected = normalise_build(genome_build)
+    if expected is not None and expected not in BUILDS.values():
+        raise UsageError(
+            f"genome build {shown(genome_build)} is not known: {', '.join(sorted(set(BUILDS.values())))} are"
+        )
     role: dict[str, int | None] = dict.fromkeys(ALIASES)
     lower = [name.lstrip("#").lower() for name in body.names or []]
     build = None
@@ -117,6 +123,11 @@ def read_scoring(
         if body.names is not None:
             lower = ["" if i not in weights else name for i, name in enumerate(lower)]
     else:
+        if len(lower) > 1 and is_number(lower[-1]):
+            raise InputError(
+                f"{path}: its first line, {shown(' '.join(body.names or []))}, is no header: name the columns, or give those of "
+                "id, effect allele and weight by number: --score FILE i j k"
+            )
         repeated = [n for n, count in Counter(lower).items() if count > 1 and n]
         if repeated:
             raise InputError(f"{path}: column {', '.join(repeated)} appears more than once")
@@ -136,7 +147,7 @@ def read_scoring(
         lacking = [what for what, there in wanted.items() if not there]
         if lacking:
             raise InputError(
-                f"{path}, header: no column {'; no column '.join(lacking)}. It has {', '.join(body.names or [])}. "
+                f"{path}, header: no column for {'; none for '.join(lacking)}. It has {', '.join(body.names or [])}. "
                 "Name the columns, or give their numbers: --score FILE i j k"
             )
     if expected is not None and build is not None and build != expected:

@@ -15,7 +15,8 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.io.pgs_catalog import normalise_build, parse_header
-from securegen.io.text import lines_of, read_text
+from securegen.io.schema import shown
+from securegen.io.text import count, lines_of, read_text, refuse_quotes, refuse_separator
 from securegen.model import IntArray, TextArray
 
 # Role -> header names, best first.
@@ -85,9 +86,12 @@ def read_cells(path: str, *, numbered: tuple[int, ...] | None) -> ScoringTable:
     separator = "\t" if "\t" in lines[0][1] and numbered is None else None
     rows = [(number, [cell.strip() for cell in line.split(separator)]) for number, line in lines]
     width = len(rows[0][1])
+    refuse_quotes(rows[0][1], path, rows[0][0])
+    if width < 3:
+        refuse_separator(rows[0][1], path, rows[0][0])
     for number, cells in rows:
         if len(cells) != width:
-            raise InputError(f"{path}, line {number}: {len(cells)} fields, line {rows[0][0]} has {width}")
+            raise InputError(f"{path}, line {number}: {count(len(cells), 'field')}, line {rows[0][0]} has {width}")
     names: list[str] | None = rows[0][1]
     if numbered is not None:
         if max(numbered) > width or min(numbered) < 1:
@@ -138,7 +142,7 @@ def check_numbers(path: str, line: IntArray, weight: np.ndarray, names: Sequence
             if not is_number(text):
                 hint = "; decimals are written with a point" if "," in text else ""
                 raise InputError(
-                    f"{path}, line {line[r]}: column {names[s]} holds {text!r}, expected a finite weight, as -0.0123{hint}"
+                    f"{path}, line {line[r]}: column {names[s]} holds {shown(text)}, expected a finite weight, as -0.0123{hint}"
                 )
 
 
@@ -147,7 +151,7 @@ def parse_positions(path: str, line: IntArray, text: TextArray) -> IntArray:
     for r, cell in enumerate(text):
         if cell:
             if not cell.isascii() or not cell.isdigit() or len(cell) > 10:
-                raise InputError(f"{path}, line {line[r]}: position {cell!r} is not a whole number of base pairs")
+                raise InputError(f"{path}, line {line[r]}: position {shown(cell)} is not a whole number of base pairs")
             out[r] = int(cell)
     return out
 

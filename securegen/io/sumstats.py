@@ -82,9 +82,9 @@ GWAS_SSF_NAMES: Final = {
     "ci_lower": "L95", "ci_upper": "U95", "p_value": "P", "neg_log_10_p_value": "LOG10_P", "errcode": "ERRCODE",
 }  # fmt: skip
 PLINK2_NAMES: Final = {"LOG(OR)_SE": "SE", "NEG_LOG10_P": "LOG10_P", "CHROM": "#CHROM", "A1FREQ": "A1_FREQ"}
-_TEXT: Final = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
+_TEXT: Final = ("#CHROM", "ID", "REF", "ALT", "ALT1", "A1", "AX", "OMITTED", "TEST", "ERRCODE")
 ROUNDED: Final = 1e-9  # a P of 1 may be written so much above it
-MISSING: Final = frozenset({"NA", "#NA", "nan", "NaN", ""})
+MISSING: Final = frozenset({"NA", "#NA", "nan", "NaN", "-nan", ".", ""})
 _INTEGERS: Final = ("POS", "OBS_CT", "CASE_CT", "CTRL_CT")
 _UNUSED: Final = ("rsid", "variant_id", "ref_allele")
 FORMATS: Final = ("plink2", "regenie", "gwas-ssf")
@@ -171,7 +171,7 @@ def _first_known(columns: Sequence[pd.Series], count: int) -> list[str]:
 
 def _numbers(column: pd.Series, what: str) -> np.ndarray:
     try:
-        return np.array([np.nan if v in MISSING or v == "." else float(v) for v in column], np.float64)
+        return np.array([np.nan if v in MISSING else float(v) for v in column], np.float64)
     except ValueError:
         wrong = next(v for v in column if v not in MISSING and not _is_number(v))
         raise InputError(f"{what} holds {wrong!r}, expected a number or NA") from None
@@ -189,7 +189,7 @@ def _log10_of(column: pd.Series, path: str | Path, first_line: int) -> np.ndarra
     """(M,) float64, −log10 of p-values given as text, also below the smallest float64. Raises InputError outside [0, 1]."""
     out = np.full(len(column), np.nan)
     for i, text in enumerate(column):
-        if text in MISSING or text == ".":
+        if text in MISSING:
             continue
         value = float(text)
         if not 0 <= value <= 1:

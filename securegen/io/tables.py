@@ -14,9 +14,10 @@ from typing import Final
 import numpy as np
 
 from securegen.errors import InputError, UsageError
-from securegen.io.text import fields_of, lines_of, read_text, refuse_separator
+from securegen.io.schema import shown
+from securegen.io.text import count, fields_of, lines_of, read_text, refuse_separator
 from securegen.model import Samples
-from securegen.vocabulary import LIKE_MISSING, MISSING_INPUT, MISSING_NUMBER, is_missing
+from securegen.vocabulary import LIKE_MISSING, MISSING_INPUT, MISSING_NUMBER, NO_NUMBER, is_missing
 
 IDS: Final[tuple[str, ...]] = ("FID", "IID")
 HEADER: Final = "the header must start with '#FID IID', '#IID' or 'FID IID'"
@@ -101,6 +102,9 @@ def _split(lines: list[tuple[int, str]], path: str | Path) -> list[list[str]]:
     number, header = lines[0]
     names = fields_of(header)
     refuse_separator(names, path, number)
+    if names[0] == "Unnamed:" and names[1:2] == ["0"]:
+        raise InputError(f"{path}, line {number}: column 1 is pandas' index (Unnamed: 0): write to_csv(index=False)")
+    _id_columns(names, path, number)
     by_tab = _cells_by_tab(header.rstrip("\t "), 0)
     if "\t" in header.strip() and any(" " in name for name in by_tab):  # blanks in names, or both separators
         if all(len(fields_of(line)) == len(names) and "\t\t" not in line.strip() for _, line in lines):
@@ -131,7 +135,7 @@ def _split(lines: list[tuple[int, str]], path: str | Path) -> list[list[str]]:
         if len(cells) != width:
             hint = ": R writes row names, use row.names=FALSE" if at == 1 and len(cells) == width + 1 else ""
             found = len(cells) if len(cells) > 1 else len(fields_of(line))
-            raise InputError(f"{path}, line {number}: {found} fields, the header has {width}{hint}")
+            raise InputError(f"{path}, line {number}: {count(found, 'field')}, the header has {width}{hint}")
         rows.append(cells)
     if mixed and blanks_inside:
         raise InputError(f"{path}, line {mixed[0]}: the header is separated by tabs, this line by blanks: use tabs")
@@ -242,7 +246,7 @@ def parse_numbers(table: Table, name: str, *, advice: str = "", missing_number: 
     for i, text in enumerate(texts):
         if text.lower() in MISSING_INPUT:
             continue
-        where = f"{table.path}, line {table.line[i]}: column {name} holds {text!r}, expected a number"
+        where = f"{table.path}, line {table.line[i]}: column {name} holds {shown(text)}, expected a number"
         try:
             if "_" in text:  # Python's own notation
                 raise ValueError
@@ -255,7 +259,7 @@ def parse_numbers(table: Table, name: str, *, advice: str = "", missing_number: 
 
 
 def _hint(text: str, advice: str) -> str:
-    if text.lower() in LIKE_MISSING or text.startswith("#"):
+    if text.lower() in LIKE_MISSING | NO_NUMBER or text.startswith("#") or not text.strip():
         return f"; {MISSING_WORDS}"
     if text[:1] in "\"'":
         return "; numbers stand without quotes"

@@ -17,6 +17,7 @@ from typing import Any, Final
 import zstandard
 
 from securegen.errors import InputError
+from securegen.io.schema import printable, shown
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _FIELD: Final = re.compile(r"[^ \t]+")
@@ -28,8 +29,8 @@ _FOREIGN: Final = {
     b"PK\x03\x04": "a spreadsheet or a zip archive: export the table as tab-separated text",
     b"\xd0\xcf\x11\xe0": "an Excel workbook: export the table as tab-separated text",
     b"%PDF": "a PDF document: export the table as tab-separated text",
-    b"PAR1": "a Parquet file: export the table as tab-separated text",
-    b"BZh": "packed by bzip2: unpack it, or use gzip or zstd",
+    b"PAR1\x15": "a Parquet file: export the table as tab-separated text",
+    b"BZh91AY": "packed by bzip2: unpack it, or use gzip or zstd",
     b"\xfd7zXZ": "packed by xz: unpack it, or use gzip or zstd",
 }
 _NUL: Final = "holds NUL bytes: it is a binary file, or text in UTF-16; save it as tab-separated UTF-8 text"
@@ -117,17 +118,47 @@ def fields_of(line: str) -> list[str]:
     return line.split() if line.isascii() else _FIELD.findall(line)
 
 
-def refuse_separator(header: Sequence[str], path: str | Path, line: int) -> None:
-    """Raise InputError for a header whose names are quoted or stand between commas or semicolons."""
-    first = header[0] if header else ""
-    if any(name.startswith(('"', "'")) for name in header):
+def count(number: int, noun: str) -> str:
+    """A number with its noun, which takes an s unless there is one.
+
+    >>> count(1, "field"), count(1200, "variant")
+    ('1 field', '1,200 variants')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+
+
+def whole_number(text: str) -> int | None:
+    """A whole number of 64 bits in plain digits, as a position is; None for any other text.
+
+    >>> [whole_number(t) for t in ("7", "-7", "007", "1_000", "1e5", "\N{ARABIC-INDIC DIGIT THREE}", "9" * 19)]
+    [7, -7, 7, None, None, None, None]
+    """
+    if not _NUMBER.fullmatch(text):
+        return None
+    value = int(text)
+    return value if abs(value) < 1 << 63 else None
+
+
+def refuse_quotes(fields: Sequence[str], path: str | Path, line: int, what: str = "fields") -> None:
+    """Raise InputError for a line with a field in quotes, as R and spreadsheets write text: they would be part of it."""
+    first = next((field for field in fields if field.startswith(('"', "'"))), None)
+    if first is not None:
         raise InputError(
-            f"{path}, line {line}: names are quoted (found {first[:40]}): write the table without quotes "
+            f"{path}, line {line}: {what} are quoted (found {printable(first, 40)}): write the table without quotes "
             "(R: write.table(…, quote=FALSE, row.names=FALSE))"
         )
+
+
+def refuse_separator(header: Sequence[str], path: str | Path, line: int) -> None:
+    """Raise InputError for a line whose fields are quoted or whose first one holds commas or semicolons."""
+    first = header[0] if header else ""
+    refuse_quotes(header, path, line, "names")
     for mark, name in ((",", "commas"), (";", "semicolons")):
         if mark in first:
             raise InputError(
-                f"{path}, line {line}: fields are separated by {name} (found {first[:40]!r}): write the table with tabs "
+                f"{path}, line {line}: fields are separated by {name} (found {shown(first)}): write the table with tabs "
                 "(pandas: to_csv(sep='\\t', index=False); R: write.table(…, sep='\\t', quote=FALSE, row.names=FALSE))"
             )

@@ -19,6 +19,7 @@ import numpy as np
 from securegen.errors import InputError, MissingExtraError, SecuregenError
 from securegen.io.dosages import DosageReader, ForwardFile, hard_units, to_units
 from securegen.io.tables import unique_samples
+from securegen.io.text import GZIP, refuse_foreign
 from securegen.model import IntArray, Variants
 
 FIELDS: Final = ("DS", "GT")
@@ -51,7 +52,7 @@ class VcfSource:
             dosage = _dosages(record) if self.use_dosages or calls is None else None
             if dosage is None:
                 if calls is None:
-                    raise InputError("the record has neither GT nor DS")
+                    raise InputError("the record has neither GT nor DS; plink2 converts GP and HDS (--vcf … dosage=GP)")
                 return hard_units(calls.copies, calls.missing)
             if calls is not None:
                 dosage = np.where(calls.haploid & ~calls.missing, 2 * dosage, dosage)
@@ -120,7 +121,13 @@ def _complaints(path: Path, where: str) -> Iterator[None]:
     except (SecuregenError, MemoryError):
         raise
     except Exception as error:
-        raise InputError(f"{path}, {where}: {str(error).strip() or 'cannot be read'}") from None
+        said = str(error).strip()
+        if "htslib::bcf_read" in said:
+            said = (
+                "a line that is no record: it has too few fields, or a position, genotype or dosage that is none (htslib says "
+                "more above)"
+            )
+        raise InputError(f"{path}, {where}: {said or 'cannot be read'}") from None
 
 
 def _open(path: Path) -> Any:
@@ -135,17 +142,17 @@ def _open(path: Path) -> Any:
 def _records(path: Path) -> Iterator[Any]:
     """Records in order. Raises InputError where one cannot be parsed."""
     opened = _open(path)
-    number, place = 0, "the first record"
+    number, place = 0, "at the first record"
     try:
         while True:
-            with _complaints(path, f"after {place}"):
+            with _complaints(path, place):
                 try:
                     record = next(opened)
                 except StopIteration:
                     return
                 if record.end < record.POS:  # other properties of a record without alleles would end the process
                     raise InputError("an empty or broken line")
-            number, place = number + 1, f"{record.CHROM}:{record.POS} (record {number + 1})"
+            number, place = number + 1, f"after {record.CHROM}:{record.POS} (record {number + 1})"
             yield record
     finally:
         opened.close()
@@ -161,6 +168,11 @@ def _check_whole(path: Path) -> None:
             tail = stream.read()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    refuse_foreign(head, path)
+    if head[:3] == b"\xef\xbb\xbf":
+        raise InputError(f"{path} begins with a byte-order mark, which a VCF has not: save it as UTF-8 without it")
+    if head.isascii() and not head.startswith((b"##fileformat=", GZIP)):
+        raise InputError(f"{path} is no VCF: its first line is not ##fileformat=VCF…")
     if head[:4] == BGZF_END[:4] and tail != BGZF_END:
         raise InputError(f"{path} is truncated: the last block of a block-gzipped file is not there")
 

@@ -16,6 +16,7 @@ from securegen.errors import PolicyError, ProtocolError
 from securegen.io.schema import score_name
 from securegen.io.scoring import read_scorings
 from securegen.io.sscore import write_sscore
+from securegen.io.text import count
 from securegen.match import match_variants
 from securegen.model import GenotypeReader
 from securegen.mpc.association import announce_cohort, receive_cohort
@@ -87,9 +88,9 @@ def _refuse_revealing(plan: ScorePlan, people: int, digits: int, allow: Sequence
         weights, floor = plan.score_variants(s), max(20 * people, minimum_variants(1, digits))
         if weights < floor and name not in allow:
             raise PolicyError(
-                f"score {name} has {weights} weights on this cohort; {people} exact scores could be solved for them "
-                f"(at least {floor} are needed). Ask for fewer people a model, share the model, or name it: "
-                f"--allow-small-score {name}"
+                f"score {name} has {count(weights, 'weight')} on this cohort: exact scores of {people} people are so many "
+                f"equations that they could be solved for the weights ({floor:,} weights at least are needed). Ask about "
+                f"fewer people, share the model, or name it: --allow-small-score {name}"
             )
 
 

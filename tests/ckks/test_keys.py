@@ -106,6 +106,11 @@ def test_what_is_no_key_is_refused(tmp_path, content):
         keys.read_public(path)
 
 
+def test_a_secret_key_in_the_place_of_a_public_one_is_told_so(protected):
+    with pytest.raises(ArtefactError, match="it is a secret key, which stays with its owner"):
+        keys.read_public(protected)
+
+
 def test_a_header_that_asks_for_gigabytes_is_refused(protected):
     first, body = protected.read_bytes().split(b"\n", 1)
     header = json.loads(first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 from support import securegen
 
+from securegen.ckks import seal
 from securegen.cli import crash, doctor
+from securegen.errors import StorageError
 from securegen.kernels import threads
 
 
@@ -92,7 +95,9 @@ def test_streams_that_are_closed_or_full(small, tmp_path):
         assert json.loads((tmp_path / "p.plan.json").read_text())["workload"]["samples"] == 90
         (tmp_path / "p.plan.json").unlink()
     done = shell("securegen doctor --json >/dev/full")
-    assert done.returncode == 9 and done.stderr == "Error: No space left on device\n"
+    assert (
+        done.returncode == 9 and done.stderr == "Error: standard output or a temporary file: No space left on device\n"
+    )
     done = shell(f"{inspect} | true; exit ${{PIPESTATUS[0]}}")
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
 
@@ -137,3 +142,32 @@ def test_text_of_others_moves_no_cursor(small_encrypted, steps, tmp_path):
             assert done.code and shown.isprintable(), (change, arguments, shown)
             assert not [line for line in done.err.splitlines() if line.startswith("Error: forged")]
             assert len(done.err.splitlines()) == 1
+
+
+def test_a_reader_that_goes_is_no_difference_between_tables(small, tmp_path):
+    """Exit code 1 of `check` says that tables differ."""
+    assert securegen("gwas", *small.options(), "--out", tmp_path / "t").code == 0
+    table = str(tmp_path / "t.QT.glm.linear")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        call = [sys.executable, "-m", "securegen", "check", table, table]
+        done = subprocess.run(call, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (9, "")
+
+
+def test_a_limit_of_file_sizes_is_named_where_seal_meets_it():
+    class Full:
+        def save(self, path):
+            raise RuntimeError("I/O error")
+
+    with pytest.raises(StorageError, match="is the size of files limited"):
+        seal.dump(Full())
+
+
+@pytest.mark.parametrize("words", [[], ["run-local"], ["site"]])
+def test_a_command_without_words_prints_its_help(words):
+    done = securegen(*words)
+    assert (
+        done.code == 2 and done.err.startswith("Usage: ") and "\\n" not in done.err and len(done.err.splitlines()) > 5
+    )

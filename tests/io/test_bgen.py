@@ -61,6 +61,17 @@ def test_which_allele_is_counted(tmp_path):
     np.testing.assert_array_equal(values(first), 2 - DOSAGE)
 
 
+def test_probabilities_above_one_are_refused(tmp_path):
+    """The package warns and clamps them."""
+    path = tmp_path / "x.bgen"
+    write_bgen(path, DOSAGE, PEOPLE, SITES, ids=True, compression=None)
+    raw = bytearray(path.read_bytes())
+    raw[-2:] = b"\xff\xff"  # both probabilities of the last person
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match="x.bgen, variant .*: probabilities that sum to more than 1"):
+        values(read_bgen(path))
+
+
 def test_ids_inside_or_beside(tmp_path):
     path = tmp_path / "x.bgen"
     write_bgen(path, DOSAGE, PEOPLE, SITES)
@@ -100,8 +111,8 @@ def test_odd_variants(tmp_path):
     reader = open_genotypes(Inputs(bgen=str(path)), lines.append)
     assert (reader.variants.chromosome.tolist(), reader.variants.id.tolist()) == (["1"], ["snp"])
     assert values(reader).tolist() == [[2, 0]]
-    assert any("more than two alleles are left out" in line for line in lines)
-    assert any("on X, Y or MT are left out" in line for line in lines)
+    assert any("more than two alleles is left out" in line for line in lines)
+    assert any("on X, Y or MT is left out" in line for line in lines)
     assert any("REF is the first allele of the BGEN" in line for line in lines)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from genotype_files import write_bgen, write_pfile
-from support import write_plink
+from support import genotypes, write_plink
 
 from securegen.errors import InputError, SecuregenError, UsageError
+from securegen.io import plink1
 from securegen.io.bgen import read_bgen
 from securegen.io.pgen import read_pfile, read_psam, read_pvar
 from securegen.io.plink1 import read_plink
@@ -46,6 +49,47 @@ def test_a_header_of_a_fam_is_no_person(header, plink):
         read_plink(plink(fam=lambda lines: [header, *lines]))
 
 
+def test_names_that_nobody_knows_are_no_person(plink):
+    with pytest.raises(InputError, match=r"c.fam, line 1: the last field is 'p', on every other line a number"):
+        read_plink(plink(fam=lambda lines: ["id1 id2 f m s p", *lines]))
+
+
+@pytest.mark.parametrize("lost", [0, 3, N - 1])
+def test_a_fam_that_lost_a_line_is_refused(lost, tmp_path, monkeypatch):
+    """8 and 7 people take the same bytes a variant: everybody behind the lost line would get another's genotypes."""
+    dosage = genotypes(np.random.default_rng(4), 9, 8, missing=0)
+    write_plink(tmp_path / "c", dosage)
+    lines = (tmp_path / "c.fam").read_text().splitlines(keepends=True)
+    (tmp_path / "c.fam").write_text("".join(lines[:lost] + lines[lost + 1 :]))
+    with pytest.raises(InputError, match="holds genotypes of more than the 7 people that its fam names"):
+        read_plink(tmp_path / "c")
+    shutil.copy(tmp_path / "c.bed", tmp_path / "c.pgen")
+    shutil.copy(tmp_path / "c.bim", tmp_path / "c.pvar")
+    shutil.copy(tmp_path / "c.fam", tmp_path / "c.psam")
+    with pytest.raises(InputError, match="holds genotypes of more than the 7 people"):
+        read_pfile(tmp_path / "c")
+    monkeypatch.setattr(plink1, "refuse_padding", lambda *_: None)
+    read = read_plink(tmp_path / "c").read(0, 9).dosage
+    np.testing.assert_array_equal(read[:, lost:], dosage[:, lost:7])  # of the person before
+
+
+def test_quoted_and_separated_files_say_so(plink):
+    quoted = lambda lines: [" ".join(f'"{c}"' if i in (1, 4, 5) else c for i, c in enumerate(x.split())) for x in lines]  # noqa: E731
+    with pytest.raises(InputError, match="c.bim, line 1: fields are quoted .*quote=FALSE"):
+        read_plink(plink(bim=quoted))
+    with pytest.raises(InputError, match="c.fam, line 1: fields are quoted"):
+        read_plink(plink(fam=quoted))
+    for suffix in ("fam", "bim"):
+        with pytest.raises(InputError, match=f"c.{suffix}, line 1: fields are separated by commas"):
+            read_plink(plink(**{suffix: lambda lines: [",".join(x.split()) for x in lines]}))
+
+
+def test_a_bim_may_begin_with_par1(plink):
+    """PAR1 are the first four bytes of a Parquet file, too."""
+    got, log = chromosomes(plink, ["PAR1", "1", "1", "1", "1", "1"])
+    assert len(got) == 5 and "1 variant on X, Y or MT is left out" in log
+
+
 def test_a_header_between_two_fams_is_no_person(plink):
     with pytest.raises(InputError, match=r"c.fam, line 4: a header"):
         read_plink(plink(fam=lambda lines: [*lines[:3], "FID IID PAT MAT SEX PHENO", *lines[3:]]))
@@ -63,6 +107,8 @@ def test_people_of_any_sex_are_people(sex, plink):
         ("1 rs1 0 1e+05 A G", r"line 2: '1e\+05' is no base-pair position.*scipen=999"),
         ("CHR SNP CM BP A1 A2", "line 2: 'BP' is no base-pair position"),
         ("1 rs1 0 100.0 A G", "line 2: '100.0' is no base-pair position"),
+        ("1 rs1 0 1_000 A G", "line 2: '1_000' is no base-pair position, a whole number is expected$"),
+        ("1 rs1 0 0x3e8 A G", "line 2: '0x3e8' is no base-pair position, a whole number is expected$"),
         ("1 rs1 0 1,000 A G", "line 2: '1,000' is no base-pair position"),
         ("1 rs1 0 99999999999999999999 A G", "line 2: '99999999999999999999' is no"),
         ("1 rs1 100 A G", "line 2: 5 fields, a bim file has 6"),
@@ -126,7 +172,7 @@ def test_unknown_chromosomes_are_left_out_aloud_and_named(word, plink):
 
 def test_unplaced_variants_are_analysed_and_named(plink):
     got, log = chromosomes(plink, ["0", "00", "1", "1", "1", "1"])
-    assert len(got) == 6 and "WARNING: 2 variants are on chromosome 0" in log
+    assert len(got) == 6 and "WARNING: 2 variants on chromosome 0" in log
 
 
 @pytest.mark.parametrize(
@@ -155,7 +201,7 @@ def test_negative_positions_are_left_out_aloud(plink):
     log: list[str] = []
     prefix = plink(bim=lambda lines: [lines[0].replace("\t1000\t", "\t-5\t"), *lines[1:]])
     assert len(open_genotypes(Inputs(prefix), log.append).variants) == M - 1
-    assert any("WARNING: 1 variants with a negative position" in line for line in log)
+    assert any("WARNING: 1 variant with a negative position" in line for line in log)
 
 
 PSAM = {
@@ -165,7 +211,7 @@ PSAM = {
     "#IID\nI1\n#IID\nI2\n": "line 3: a second header line",
     "FID\tIID\tPAT\tMAT\tSEX\tPHENO\nF\tI\t0\t0\t1\t-9\n": "line 1: a header",
     "#IID\n": "names nobody",
-    "I1\nI2\n": "line 1: 1 fields, expected a header line",
+    "I1\nI2\n": "line 1: 1 field, expected a header line",
 }
 
 
@@ -187,7 +233,12 @@ def test_columns_of_a_psam_are_found_by_name(tmp_path):
         ("CHROM POS ID REF ALT\n1 5 rs1 A G\n", "line 1: not a variant .*its header starts with #"),
         ("#CHROM POS ID REF ALT\n1 1e5 rs1 A G\n", "line 2: not a variant .*a whole number.*1 1e5 rs1 A G"),
         ("#CHROM POS ID REF\n1 5 rs1 A\n", "line 1: the header must name"),
-        ("#CHROM POS ID REF ALT\n1 5 rs1\n", "line 2: not a variant"),
+        ("#CHROM POS ID REF ALT\n1 5 rs1\n", "line 2: 3 fields, 5 expected"),
+        ("#CHROM POS ID REF ALT\n1 5 my id A G\n", "line 2: 6 fields, 5 expected"),
+        ("#CHROM\tPOS\tID\tREF\tALT\n1\t5\t\tA\tG\n", "line 2: not a variant"),
+        ("#CHROM POS ID REF ALT\n1 1_000 rs1 A G\n", "line 2: not a variant"),
+        ('#CHROM POS ID REF ALT\n1 5 "rs1" A G\n', "line 2: fields are quoted"),
+        ("#CHROM,POS,ID,REF,ALT\n1,5,rs1,A,G\n", "line 1: fields are separated by commas"),
         ("#CHROM POS ID REF ALT\n1 5 a A G\n#CHROM POS ID REF ALT\n", "line 3: a header line below"),
     ],
 )
@@ -195,6 +246,11 @@ def test_variants_of_a_pvar(content, message, tmp_path):
     (tmp_path / "c.pvar").write_text(content)
     with pytest.raises(InputError, match=f"c.pvar, {message}"):
         read_pvar(tmp_path / "c.pvar")
+
+
+def test_blanks_in_the_cells_of_a_pvar_with_tabs(tmp_path):
+    (tmp_path / "c.pvar").write_text("#CHROM\tPOS\tID\tREF\tALT\tINFO\n1\t5\trs1\tA\tG\ta b c\n1\t6\trs2\tC\tT\t\n")
+    assert read_pvar(tmp_path / "c.pvar").id.tolist() == ["rs1", "rs2"]
 
 
 def cohort(plink):

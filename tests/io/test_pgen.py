@@ -83,8 +83,8 @@ def test_several_alternative_alleles_are_counted_and_left_out(tmp_path):
     lines: list[str] = []
     reader = open_genotypes(Inputs(pfile=str(tmp_path / "m")), lines.append)
     assert reader.variants.id.tolist() == ["u", "w"]
-    assert any("1 variants with more than two alleles are left out" in line for line in lines)
-    assert any("1 variants on X, Y or MT are left out" in line for line in lines)
+    assert any("1 variant with more than two alleles is left out" in line for line in lines)
+    assert any("1 variant on X, Y or MT is left out" in line for line in lines)
     block = reader.read(0, 2)
     assert block.dosage.tolist() == [[0, 1, 2], [2, 0, 1]] and block.missing.tolist()[1] == [False, True, False]
 
@@ -112,9 +112,9 @@ def test_damaged_and_absent_files_are_errors_with_their_name(prefix, small):
     refused("psam", whole["psam"] + b"f3\tc\tNA\n", "f3 c appears more than once")
     refused("psam", whole["psam"] + b"f4\td\n", "line 5: 2 fields, expected 3")
     refused("psam", b"#FID\tIID\n", "names nobody")
-    refused("psam", b"a\nb\nc\n", "line 1: 1 fields, expected a header line")
+    refused("psam", b"a\nb\nc\n", "line 1: 1 field, expected a header line")
     refused("pvar", whole["pvar"] + b"1\t12\tz\tA\tC\n", "p.pgen has 2 variants, the table beside it has 3")
-    refused("pvar", whole["pvar"] + b"1\tz\tA\tC\n", "line 5: not a variant")
+    refused("pvar", whole["pvar"] + b"1\tz\tA\tC\n", "line 5: 4 fields, 5 expected")
     refused("pvar", b"#CHROM\tPOS\tID\tREF\n1\t1\ta\tG\n", "the header must name")
     refused("pvar", b"", "has no variants")
     for suffix in ("pgen", "psam", "pvar"):

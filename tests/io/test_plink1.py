@@ -158,4 +158,4 @@ def test_variants_that_are_not_supported_are_counted_aloud(copy):
     log: list[str] = []
     assert len(open_genotypes(Inputs(str(copy)), log.append).variants) == 38
     assert any(line.startswith("WARNING: 2 variants on X, Y or MT are left out") for line in log)
-    assert any(line.startswith("WARNING: 1 variants with more than two alleles are left out") for line in log)
+    assert any(line.startswith("WARNING: 1 variant with more than two alleles is left out") for line in log)

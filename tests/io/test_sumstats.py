@@ -119,6 +119,31 @@ def test_a_p_value_without_log10_keeps_its_rank(tmp_path):
     assert len(frame) == 2 and np.isnan(frame["LOG10_P"][1])
 
 
+@pytest.mark.parametrize("column", ["OMITTED", "AX", "ALT1", "FIRTH?", "PROVISIONAL_REF?"])
+def test_plink2_columns_of_text_are_text(column, tmp_path):
+    path = tmp_path / "x"
+    path.write_text(f"#CHROM\tPOS\tID\tREF\tALT\tA1\t{column}\tTEST\tP\n1\t2\ta\tA\tG\tG\tA\tADD\t0.5\n")
+    assert read_sumstats(path)[column].tolist() == ["A"] and read_results(path)[column].tolist() == ["A"]
+
+
+@pytest.mark.parametrize("reader", [read_sumstats, read_results])
+def test_every_word_for_missing_is_missing(reader, tmp_path):
+    path = tmp_path / "x"
+    rows = "".join(
+        f"1\t{i}\ta\tA\tG\tG\tADD\t{word}\t{word}\n" for i, word in enumerate(["NA", "nan", "-nan", ".", ""], 1)
+    )
+    path.write_text(f"#CHROM\tPOS\tID\tREF\tALT\tA1\tTEST\tBETA\tP\n{rows}")
+    assert reader(path)[["BETA", "LOG10_P"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("reader", [read_sumstats, read_results])
+def test_a_table_of_other_tests_is_no_table_of_the_additive_one(reader, tmp_path):
+    path = tmp_path / "x"
+    path.write_text("#CHROM\tPOS\tID\tREF\tALT\tA1\tTEST\tP\n1\t2\ta\tA\tG\tG\tDOM\t0.5\n")
+    with pytest.raises(InputError, match="has no row of the additive test"):
+        reader(path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -123,7 +123,7 @@ def test_missing_values_of_a_phenotype(word, run, bfile):
     expected[[3, 17]] = np.nan
     assert (frame["OBS_CT"] == N - 2).all()
     same(frame, least_squares(bfile, expected))
-    assert ("2 values of -9 are missing" in log) == word.startswith(("-9", "-0"))
+    assert ("2 cells with -9 read as missing" in log) == word.startswith(("-9", "-0"))
 
 
 def test_minus_nine_can_be_a_number(run, bfile):
@@ -143,7 +143,7 @@ def test_case_control_codes_of_every_program(code, run):
 def test_zero_of_a_case_control_trait_is_said_to_be_missing(run):
     values = [0 if i < 4 else c for i, c in enumerate(CASE)]
     _, log = run(text({"CC": values}), model="trend")
-    assert "phenotype CC is read as 1 control, 2 case: 4 values of 0 are missing" in log
+    assert "phenotype CC is read as 1 control, 2 case: 4 cells with 0 read as missing" in log
 
 
 REFUSED = {
@@ -153,6 +153,13 @@ REFUSED = {
     "quoted ids": ('FID\tIID\tQT\n"F1"\t"I1"\t1\n', "line 2: .* is no id: it is empty, quoted or holds a blank"),
     "R's row names": ("FID IID QT\n1 F1 I1 2.5\n", "line 2: 4 fields, the header has 3: R writes row names"),
     "pandas' index": ("\tFID\tIID\tQT\n0\tF1\tI1\t1\n", r"line 1: column 1 has no name .pandas: to_csv\(index=False\)"),
+    "pandas' index, written again": ("Unnamed: 0\tFID\tIID\tQT\n0\tF1\tI1\t1\n", "column 1 is pandas' index"),
+    "a title above": ("My phenotypes\n" + PLAIN, "line 1: the header must start with .*found 'My phenotypes'"),
+    "a title above, with tabs": ("My phenotypes\t\t\n" + PLAIN, "line 1: the header must start with"),
+    "a dash": (PLAIN.replace(str(QT[4]), "-"), "column QT holds '-'.*a missing value is written NA, nan"),
+    "missing": (PLAIN.replace(str(QT[4]), "Missing"), "a missing value is written NA, nan"),
+    "C's not a number": (PLAIN.replace(str(QT[4]), "-1.#IND"), "a missing value is written NA, nan"),
+    "a very long cell": (PLAIN.replace(str(QT[4]), "9" * 5000), "column QT holds '9{40}…', expected a number$"),
     "UTF-16": (PLAIN.encode("utf-16"), "is UTF-16 text .*save it as UTF-8"),
     "UTF-16 without mark": (PLAIN.encode("utf-16-le"), "holds NUL bytes"),
     "Latin-1": (PLAIN.replace("F3\t", "Fé\t").encode("latin-1"), "line 5: byte 0xe9 is not UTF-8 text"),

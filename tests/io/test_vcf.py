@@ -70,7 +70,7 @@ def test_ids_without_a_name_and_several_alleles(tmp_path):
     lines: list[str] = []
     reader = open_genotypes(Inputs(vcf=str(path)), lines.append)
     assert reader.variants.id.tolist() == [".", "v3"] and reader.variants.effect_allele.tolist() == ["A", "0"]
-    assert any("1 variants with more than two alleles are left out" in line for line in lines)
+    assert any("1 variant with more than two alleles is left out" in line for line in lines)
     assert reader.samples.fid.tolist() == ["0"] * 4
 
 
@@ -105,15 +105,16 @@ def test_broken_files_are_errors_with_their_place(tmp_path):
             reader = read_vcf(path).on_grid(None)
             reader.read(0, len(reader.variants))
 
-    refused("x.vcf, after 1:1 .record 1.: error parsing", rows[0], "2 A GT 0/0 0/1")
+    refused("x.vcf, after 1:1 .record 1.: a line that is no record", rows[0], "2 A GT 0/0 0/1")
     refused("1:2: the record has neither GT nor DS", rows[0], "2 A DP 1 2 3 4")
     refused("1:2: sample d has a DS of 2.5, outside", rows[0], "2 A DS 0 1 2 2.5")
     refused("1:2: sample d has a DS of -0.1, outside", rows[0], "2 A DS 0 1 2 -0.1")
     refused("1:2: a genotype of more than two alleles", rows[0], "2 A GT 0/0/1 0/1 0/0 1/1")
     refused("1:2: a genotype names allele 3", rows[0], "2 A GT 0/0 0/1 0/3 1/1")
-    refused("x.vcf, after the first record: an empty or broken line", *[])
+    refused("x.vcf, at the first record: an empty or broken line", *[])
     for content, message in (
-        ("hello\n", "x.vcf, header"),
+        ("hello\n", "x.vcf is no VCF: its first line is not ##fileformat"),
+        ("\ufeff" + VCF_HEAD, "begins with a byte-order mark"),
         (f"{VCF_HEAD}{COLUMNS}\n1\t1\tv\tG\tA\t.\t.\t.\tGT\n", "x.vcf"),
     ):
         path.write_text(content)

@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 from support import securegen
 
+from securegen.cli.plot import pictures
 from securegen.errors import MissingExtraError, UsageError
 from securegen.plot import canvas
 from securegen.plot.association import Associations, manhattan, qq
 from securegen.plot.run import cost_bars, noise_margin
 from securegen.plot.scores import Scores, calibration, score_density
+from securegen.report.gather import Run
 
 pytest.importorskip("matplotlib", reason="needs securegen[plot]")
 ODD = "$\\frac{ <script> 日本"  # neither mathematics nor markup
@@ -151,6 +153,22 @@ def score_file(small, tmp_path_factory):
     frame = pd.DataFrame({"ID": bim[1], "effect_allele": bim[4], "other_allele": bim[5], "effect_weight": weights})
     frame.to_csv(path, sep="\t", index=False)
     return path
+
+
+def test_a_margin_that_no_modulus_has_is_refused(small, tmp_path):
+    """A picture with a tick for each bit of it would take all memory."""
+    path = tmp_path / "r.run.json"
+    assert securegen("plan", *small.options(), "--out", tmp_path / "r").code == 0
+    record = json.loads(path.read_text()) | {"planned_noise_margin_bits": 10**9}
+    path.write_text(json.dumps(record))
+    done = securegen("plot", tmp_path / "r", "--only", "noise")
+    assert done.code == 3 and "planned_noise_margin_bits is 1000000000, expected a number" in done.err
+
+
+def test_a_record_without_stages_has_no_picture_of_them():
+    """Only the total is known: nothing to draw."""
+    run = Run("r", {"command": "gwas", "seconds": {"total": 2.0}, "bytes": {}})
+    assert [name for name, _ in pictures(run, ("cost",), None)] == []
 
 
 def test_scores_draw_their_density(small, score_file, tmp_path):

@@ -149,4 +149,5 @@ def test_run_local_tables_equal_those_of_the_private_model(securegen, additive):
     assert Path("a.sscore").read_bytes() == Path("b.sscore").read_bytes()
     record = json.loads(Path("b.run.json").read_text())
     assert {"cohort", "encmodel", "replies"} <= set(record["bytes"])
+    assert securegen("report", "b").exit_code == 0
     assert [p["name"] for p in record["receipt"]["parties"]] == ["genotype owner", "model owner", "evaluator"]

@@ -226,3 +226,6 @@ def test_replies_are_opened_for_the_people_that_were_encrypted(begun, tmp_path, 
     assert np.array_equal(table.total, release(plain_scores(study.reader, study.plan)).total), (
         "each under another's name"
     )
+    for words in (["report", "o"], ["inspect", "o.run.json"], ["rerun", "o.run.json", "--print-config"]):
+        again = securegen(*words)
+        assert again.exit_code == 0, again.exception  # what reads a record reads this one

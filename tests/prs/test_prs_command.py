@@ -73,7 +73,7 @@ def test_reference_and_risk_columns(securegen, small):
 @pytest.mark.parametrize(
     ("text", "error", "says"),
     [
-        ("ID\teffect_allele\nv1\tA\n", InputError, "no column effect_weight"),
+        ("ID\teffect_allele\nv1\tA\n", InputError, "no column for effect_weight"),
         ("ID\teffect_allele\teffect_weight\nv1\tA\tNaN\n", InputError, "line 2"),
         ("ID\teffect_allele\teffect_weight\nrs1\tA\t1\n", InputError, "0 of 1 rows scored"),
         ("#genome_build=GRCh37\nchr_name\tchr_position\teffect_allele\teffect_weight\n1\t5\tA\t1\n", InputError, "38"),

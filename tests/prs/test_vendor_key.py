@@ -317,6 +317,7 @@ def test_run_local_tables_equal_those_of_the_private_model(securegen, additive):
     record = json.loads(Path("a.run.json").read_text())
     assert {"offer", "blinded", "rounded"} <= set(record["bytes"]) and record["planned_noise_margin_bits"] > 0
     assert set(record["seconds"]) == {"match", "keygen", "encrypt", "score", "decrypt", "total"}
+    assert securegen("report", "a").exit_code == 0
 
 
 # whole exchanges

@@ -12,7 +12,9 @@ import pytest
 from support import securegen
 from test_report import check_page
 
+from securegen.errors import SecuregenError
 from securegen.plot.association import Associations
+from securegen.provenance import read_records
 from securegen.report.gather import Run, open_run
 from securegen.report.privacy import privacy_section
 
@@ -166,3 +168,13 @@ def test_runs_are_told_apart_by_what_they_are():
     assert one.identity == Run("a", {"call": {"options": {"x": 1}}, "seconds": {"total": 9}}, name="a").identity
     assert one.identity != Run("a", {"call": {"options": {"x": 2}}}, name="a").identity
     assert one.identity != Run("a", {"call": {"options": {"x": 1}}}, name="b").identity
+
+
+def test_exponents_of_private_scores_in_a_record_of_version_0_1(tmp_path):
+    record = {"command": "prs", "engine": "ckks", "promise": {"deviation_units": 0, "exponent": [34, 36]}}
+    path = tmp_path / "s.run.json"
+    path.write_text(json.dumps(record))
+    assert read_records(path)[-1]["promise"]["exponent"] == [34, 36]
+    path.write_text(json.dumps(record | {"promise": {"exponent": ["x"]}}))
+    with pytest.raises(SecuregenError, match="promise"):
+        read_records(path)

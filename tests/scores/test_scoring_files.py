@@ -123,10 +123,14 @@ def test_rows_that_are_not_one_variant(score_file, column, cell, effect, word):
         ("", "no rows"),
         ("#pgs_id=X\n", "no rows"),
         (HEADER, "no variant below the header on line 1"),
-        ("ID\tother_allele\teffect_weight\nrs1\tA\t1\n", r"header: no column effect_allele \(or A1\)"),
-        ("ID\teffect_allele\tlocus\nrs1\tA\tX\n", "no column effect_weight"),
-        ("effect_allele\teffect_weight\nA\t1\n", "no column a variant id"),
-        ("chr_name\teffect_allele\teffect_weight\n1\tA\t1\n", "no column a variant id"),
+        ("1\trs1\t1000\tA\tG\t0.5\n1\trs2\t2000\tA\tG\t0.1\n", "its first line, '1 rs1 1000 A G 0.5', is no header"),
+        ("ID,A1,WEIGHT\nrs1,A,1\n", "line 1: fields are separated by commas"),
+        ('"ID"\t"A1"\t"WEIGHT"\n"rs1"\t"A"\t1\n', "line 1: fields are quoted"),
+        (HEADER + f"rs1\tA\tG\t{'9' * 500}\n", "column effect_weight holds '9{40}…'"),
+        ("ID\tother_allele\teffect_weight\nrs1\tA\t1\n", r"header: no column for effect_allele \(or A1\)"),
+        ("ID\teffect_allele\tlocus\nrs1\tA\tX\n", "no column for effect_weight"),
+        ("effect_allele\teffect_weight\nA\t1\n", "no column for a variant id"),
+        ("chr_name\teffect_allele\teffect_weight\n1\tA\t1\n", "no column for a variant id"),
         (HEADER + "rs1\tA\tG\tnan\n", "line 2: column effect_weight holds 'nan', expected a finite weight"),
         (HEADER + "rs1\tA\tG\t1\nrs2\tA\tG\tinf\n", "line 3: column effect_weight holds 'inf'"),
         (HEADER + "rs1\tA\tG\t\n", "line 2: column effect_weight holds ''"),
@@ -230,3 +234,10 @@ def test_numbers_that_may_or_may_not_be_weights_are_asked_for(score_file):
 def test_letters_that_are_no_bases_keep_their_case(score_file):
     file = read_scoring(score_file(HEADER + "rs1\ta\tg\t1\nrs2\tD\td\t1\nrs3\tac\t<INS>\t1\n"))
     assert file.effect_allele.tolist() == ["A", "D", "AC"] and file.other_allele.tolist() == ["G", "d", "<INS>"]
+
+
+def test_a_build_that_nobody_knows_is_refused(score_file):
+    path = score_file(HEADER + "rs1\tA\tG\t1\n")
+    with pytest.raises(UsageError, match="genome build 'hg99' is not known: GRCh37, GRCh38, NCBI36 are"):
+        read_scoring(path, genome_build="hg99")
+    assert len(read_scoring(path, genome_build="hg19")) == 1

@@ -208,7 +208,7 @@ def test_sex_chromosomes_and_many_alleles_are_left_out_aloud(cohort):
     study, log = cohort({"A": numbers(1)}, chromosomes=chromosomes, alleles=alleles)
     assert list(study.reader.variants.chromosome) == ["1", "2", "22"]
     assert "WARNING: 8 variants on X, Y or MT are left out" in log
-    assert "WARNING: 1 variants with more than two alleles are left out" in log
+    assert "WARNING: 1 variant with more than two alleles is left out" in log
 
 
 def test_only_sex_chromosomes_is_an_error(cohort):
