@@ -25,7 +25,14 @@ from securegen.io.sumstats import format_column, p_text, table_rows
 from securegen.model import Variants
 
 PACKAGE = Path(output.__file__).parents[1]
-LOCKS = {"ckks/prs_ledger.py", "federated/state.py", "io/locks.py", "local/folders.py", "mpc/state.py"}
+LOCKS = {
+    "ckks/prs_ledger.py",
+    "federated/state.py",
+    "governance/ledger.py",
+    "io/locks.py",
+    "local/folders.py",
+    "mpc/state.py",
+}
 CRASHES = {"cli/crash.py"}  # written when all else has failed
 
 

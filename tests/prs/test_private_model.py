@@ -156,6 +156,9 @@ def test_run_local_tables_equal_plain(securegen, additive):
     assert set(record["seconds"]) == {"match", "keygen", "encrypt", "score", "decrypt", "total"}
     assert {"request", "invitation", "cohort", "publickey", "replies"} <= set(record["bytes"])
     assert "cannot verify" in " ".join(record["receipt"]["assumptions"])
+    for words in (["report", "o"], ["inspect", "o.run.json"], ["rerun", "o.run.json", "--print-config"]):
+        again = securegen(*words)
+        assert again.exit_code == 0, again.exception  # what reads a record reads this one
 
 
 def killed_while_inviting(begun, tmp_path, monkeypatch) -> int:
@@ -226,6 +229,3 @@ def test_replies_are_opened_for_the_people_that_were_encrypted(begun, tmp_path, 
     assert np.array_equal(table.total, release(plain_scores(study.reader, study.plan)).total), (
         "each under another's name"
     )
-    for words in (["report", "o"], ["inspect", "o.run.json"], ["rerun", "o.run.json", "--print-config"]):
-        again = securegen(*words)
-        assert again.exit_code == 0, again.exception  # what reads a record reads this one
