@@ -39,7 +39,7 @@ def admit(study: Study, planned: Sequence[Planned], samples: Samples, state: Pat
     sets = sample_sets(study, planned, samples)
     guard.sets(sets)
     members = [(s.name, s.verify_key.hex()) for s in study.sites]
-    with open_ledger(state / LEDGER) as ledger:
+    with open_ledger(state / LEDGER, guard.log) as ledger:
         rows = ledger.rows(samples)
         if not study.consent_openings:
             fault = ledger.site_fault(study.digest, members)

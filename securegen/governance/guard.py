@@ -36,7 +36,7 @@ class SiteGuard(fp.Guard):
     ) -> None:  # fmt: skip
         self.level, self.fewest = level, fewest
         self._limit = openings.CONSENTED if consent else openings.LEVERAGE
-        self._log, self._end = log, end
+        self.log, self._end = log, end
         self._columns: list[np.ndarray] = []
         self._covariates: tuple[fp.Matrix, fp.Matrix] | None = None
 
@@ -47,7 +47,7 @@ class SiteGuard(fp.Guard):
 
     def refuse(self, what: str, why: str) -> NoReturn:
         """Log what stands out, and raise PolicyError with the fixed message."""
-        self._log(f"{REFUSED}, {what}: {why}")
+        self.log(f"{REFUSED}, {what}: {why}")
         if self._end is not None:
             self._end(REFUSAL)
         raise PolicyError(REFUSAL)

@@ -14,7 +14,7 @@ import hmac
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -214,8 +214,10 @@ def _wide(members: np.ndarray, size: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def open_ledger(path: str | Path) -> Iterator[Entries]:
+def open_ledger(path: str | Path, log: Callable[[str], None] | None = None) -> Iterator[Entries]:
     """The ledger, made at the first call, locked; what the block enters is written when it ends without an error.
+
+    log: told when the ledger is new, so that nobody loses an old one without a word.
 
     Raises StorageError when it is damaged, readable by others, a link, or its key is gone.
     """
@@ -224,6 +226,8 @@ def open_ledger(path: str | Path) -> Iterator[Entries]:
     lock = _regular(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if log is not None and not path.exists():
+            log(f"the ledger {path} is new: what these people have been in before is not known to it")
         entries = _read(path)
         before = entries.content()
         yield entries

@@ -43,7 +43,7 @@ def admitted(
     sets = [(f"set {j + 1}", analysed[:, j]) for j in range(analysed.shape[1])]
     guard.sets(sets)
     path = Path(os.path.realpath(state.path))  # of two links to one state file, one ledger
-    with open_ledger(path.with_name(path.name + ".ledger")) as ledger:
+    with open_ledger(path.with_name(path.name + ".ledger"), log) as ledger:
         rows = ledger.rows(reader.samples)
         for what, people in sets:
             fault = ledger.set_fault(rows, people)

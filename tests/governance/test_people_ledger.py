@@ -45,6 +45,14 @@ def test_sets_that_differ_by_a_few_people_are_found_in_later_studies(tmp_path):
         assert "in both" in ledger.set_fault(ledger.rows(few_shared), everybody(105))
 
 
+def test_a_new_ledger_says_that_it_knows_nothing(tmp_path):
+    said: list[str] = []
+    for _ in range(2):
+        with open_ledger(tmp_path / "ledger", said.append) as ledger:
+            ledger.add_set("study 1", ledger.rows(people(range(20))), everybody(20))
+    assert len(said) == 1 and "is new: what these people have been in before is not known" in said[0]
+
+
 def test_columns_are_counted_a_person_and_once(tmp_path):
     path, rng = tmp_path / "ledger", np.random.default_rng(1)
     columns = rng.integers(1, 9, (100, 10))
