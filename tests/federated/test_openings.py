@@ -354,7 +354,7 @@ def test_a_site_alone_that_leaves_a_study(tmp_path):
     )
     with pytest.raises(PolicyError):
         admit(three, planned, samples, tmp_path, guard_of_study(three, log.append, refuse))
-    assert "but for D" in log[0]
+    assert any("but for D" in line for line in log)
     admit(named, planned, samples, tmp_path, guard_of_study(named, log.append, refuse))
 
 
