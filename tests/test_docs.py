@@ -138,8 +138,15 @@ def test_examples_of_the_command_line_page_name_commands_and_flags():
             "--cores",
         }
         assert named and named <= known, sorted(named - known)
-    (toml,) = blocks(ROOT / "docs" / "command-line.md", "toml")
-    options = tomllib.loads(toml)
+    one, several = blocks(ROOT / "docs" / "command-line.md", "toml")
+    shared = {k: v for k, v in tomllib.loads(several).items() if not isinstance(v, dict)}
+    for word, own in tomllib.loads(several).items():
+        if isinstance(own, dict):
+            flags = options_of(main.get_command(click.Context(main), word))
+            assert {f"--{key}" for key in own} <= flags
+            shared = {k: v for k, v in shared.items() if f"--{k}" not in flags}
+    assert not shared
+    options = tomllib.loads(one)
     command = main
     for word in options.pop("command").split():
         command = command.get_command(click.Context(main), word)

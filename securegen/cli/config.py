@@ -55,6 +55,8 @@ def load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> Non
     except ValueError as error:
         raise InputError(f"{path} is not TOML: {error}") from None
     words = " ".join(command_words(ctx))
+    if any(isinstance(value, dict) for value in content.values()):
+        content = _of_this_command(ctx, path, words, content)
     made_for = content.pop("command", words)
     if made_for != words:
         raise UsageError(f"{path} is for securegen {made_for}, not for securegen {words}")
@@ -67,6 +69,30 @@ def load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> Non
             raise UsageError(f"{path}: {key!r} is no option of securegen {words}; {hint}")
         values[str(options[key].name)] = _value(path, key, value, options[key])
     ctx.default_map = values
+
+
+def _of_this_command(ctx: click.Context, path: str, words: str, content: dict[str, Any]) -> dict[str, Any]:
+    """What a file with a table for each of several commands says to this one: what stands above the tables is for every
+    command that has the option."""
+    tables = {name: value for name, value in content.items() if isinstance(value, dict)}
+    commands = {name: _command(ctx, path, name) for name in tables}
+    if words not in tables:
+        raise UsageError(f"{path} has tables for securegen {', '.join(tables)}, none for securegen {words}")
+    shared = {key: value for key, value in content.items() if key not in tables}
+    for key in shared:
+        if not any(key in _options(command) for command in commands.values()):
+            raise UsageError(f"{path}: {key!r} is no option of securegen {', '.join(tables)}")
+    mine = _options(commands[words])
+    return {key: value for key, value in shared.items() if key in mine} | tables[words]
+
+
+def _command(ctx: click.Context, path: str, name: str) -> click.Command:
+    found: click.Command | None = ctx.find_root().command
+    for word in name.split():
+        found = found.get_command(ctx, word) if isinstance(found, click.Group) else None
+    if found is None:
+        raise UsageError(f"{path}: the table [{name}] is of no command of securegen")
+    return found
 
 
 def _value(path: str, key: str, value: Any, option: click.Option) -> Any:

@@ -89,6 +89,28 @@ def test_a_file_of_options_and_the_command_line_that_wins(place):
     assert Path("wins.QT.glm.linear").read_bytes() == Path("from-file.QT.glm.linear").read_bytes()
 
 
+def test_one_file_for_the_steps_of_a_study(place):
+    Path("study.toml").write_text(
+        'bfile = "cohort"\npheno = "pheno.tsv"\npheno-name = ["QT"]\ncovar = "covar.tsv"\nquiet = true\n'
+        '[plan]\nout = "plan"\n[gwas]\nout = "plain"\ndigits = 6\n["run-local gwas"]\nengine = "plain"\nout = "local"\n'
+    )
+    for words in (["plan"], ["gwas"], ["run-local", "gwas"]):
+        done = securegen(*words, "--config", "study.toml")
+        assert done.code == 0, done.err
+    assert Path("plan.plan.json").exists() and Path("local.QT.glm.linear").exists()
+    assert securegen("gwas", *STUDY[:4], "--pheno-name", "QT", *STUDY[-2:], "--digits", "6", "--out", "typed").code == 0
+    assert Path("plain.QT.glm.linear").read_bytes() == Path("typed.QT.glm.linear").read_bytes()
+    for text, words in (
+        ('bfile = "cohort"\n[plan]\n', "has tables for securegen plan, none for securegen gwas"),
+        ('bfle = "cohort"\n[gwas]\n', "'bfle' is no option of securegen gwas"),
+        ("[gwas]\n[gwass]\n", "the table [gwass] is of no command"),
+        ('[gwas]\nbfle = "c"\n', "did you mean 'bfile'?"),
+    ):
+        Path("bad.toml").write_text(text)
+        done = securegen("gwas", "--config", "bad.toml")
+        assert done.code == 2 and words in done.err, done.err
+
+
 @pytest.mark.parametrize(
     "text, code, words",
     [
