@@ -17,6 +17,7 @@ from securegen.errors import PeerError, ProtocolError, SecuregenError
 
 PARENT = "_SECUREGEN_PARENT"  # in a role's environment: the process that it must not outlive
 HEARD = (PeerError.exit_code, ProtocolError.exit_code)  # of roles that may only have heard of another's failure
+TICK = 0.5  # seconds of a wait
 PATIENCE = 5.0  # seconds for the failure that the others heard of to show itself
 GRACE = 3.0  # seconds to end in order, before a role is killed
 SAID = 1 << 20  # bytes of a role's stderr that are kept
@@ -105,7 +106,8 @@ def _wait(running: Mapping[str, subprocess.Popen[str]]) -> dict[str, bytes]:
             assert process.stderr is not None
             streams.register(process.stderr, selectors.EVENT_READ, name)
         while streams.get_map():
-            ready = streams.select(None if last is None else max(0.0, last - time.monotonic()))
+            # not without end: a signal just before the wait begins is seen after it only
+            ready = streams.select(TICK if last is None else min(TICK, max(0.0, last - time.monotonic())))
             if not ready and last is not None and time.monotonic() >= last:
                 break
             for stream, _ in ready:

@@ -18,14 +18,15 @@ from securegen.local import folders, processes
 ROOT = Path(__file__).resolve().parents[2]
 # In every role: at the first opening of a certain file, tell the test and go no further.
 PAUSE = """
-import os, signal, sys
+import os, sys, time
 if "_SECUREGEN_PARENT" in os.environ:
     def hook(event, args, told=[]):
         if event == "open" and str(args[0]).endswith({name!r}) and not told:
             told.append(True)
             with open({fifo!r}, "w") as pipe:
                 pipe.write(f"{{os.getpid()}}\\n")
-            signal.pause()
+            while True:
+                time.sleep(0.1)
     sys.addaudithook(hook)
 """
 ENGINES = {  # options, the file at whose opening roles pause, how many roles
