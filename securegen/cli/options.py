@@ -15,7 +15,7 @@ import click
 from securegen.cli.command import check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
-from securegen.governance.openings import FEW_MISSING, LEVELS, WITHHOLD
+from securegen.governance.openings import FEW_MISSING, LEVELS
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.vcf import FIELDS as VCF_FIELDS
 from securegen.stats.qc import Filters
@@ -166,8 +166,8 @@ def opening_options(command: Callable) -> Callable:
                 "such rule, for rehearsals on one owner's data [strict; all beside --compare-plain].",
             ),
             click.option(
-                "--few-missing", type=click.Choice(FEW_MISSING), default=WITHHOLD, show_default=True,
-                help="Variants whose call few people of a site lack: NA, or filled with rounded numbers, T off by some 1e-5.",
+                "--few-missing", type=click.Choice(FEW_MISSING),
+                help="Variants whose call few people of a site lack: NA, or filled with rounded numbers, T off by 1e-5 [withhold].",
             ),
             click.option(
                 "--consent-openings", is_flag=True,

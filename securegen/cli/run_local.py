@@ -18,7 +18,7 @@ from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises
 from securegen.cli.table_form import TableForm, convert, form_from, gzip_option, table_options
 from securegen.errors import SecuregenError, UsageError
-from securegen.governance.openings import ALL, STRICT
+from securegen.governance.openings import ALL, STRICT, WITHHOLD
 from securegen.governance.receipt import outsourced_receipt, plain_receipt
 from securegen.local.folders import PARTIES, working_folder
 from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
@@ -213,6 +213,8 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, 
             "--openings is for parties who see sums of each other's people: --engine federated, or mpc with --split "
             "outsourced or --reveal aggregates"
         )
+    if few_missing and engine != "federated":
+        raise UsageError("--few-missing is for sites that sum their own people: --engine federated")
     if compare_plain and openings != ALL:
         raise UsageError(
             "--compare-plain compares whole tables of one owner's data: it goes with --openings all, its default"
@@ -249,8 +251,8 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, 
 
         tables = run_federated(
             members, sites, out, form, log, filters, keep_files=keep_files,
-            two_sites_learn_each_other=two_sites_learn_each_other, openings=openings, few_missing=few_missing,
-            consent_openings=consent_openings,
+            two_sites_learn_each_other=two_sites_learn_each_other, openings=openings,
+            few_missing=few_missing or WITHHOLD,            consent_openings=consent_openings,
         )  # fmt: skip
         if compare_plain:
             _compare(inputs, tables, form, log, filters)

@@ -12,7 +12,7 @@ from securegen.cli import options as opt
 from securegen.cli.command import Group, common_options, json_option, report, writes
 from securegen.errors import PolicyError, UsageError
 from securegen.federated.studyfile import KINDS, MODELS
-from securegen.governance.openings import ALL, STRICT
+from securegen.governance.openings import ALL, STRICT, WITHHOLD
 
 
 @click.group(cls=Group)
@@ -104,7 +104,7 @@ def init(folder, key, name, sites, lists, traits, covariates, model, missing, bi
             components, qc, minimum_cohort, two_sites_learn_each_other, len(common), common.digest(),
             hashlib.sha256(raw).hexdigest() if loadings else "", dosage_grid, commit,
             openings or STRICT, (openings != ALL) if common_samples is None else common_samples, fewest_people,
-            few_missing, consent_openings,
+            few_missing or WITHHOLD, consent_openings,
             tuple((name, notes[name]) for name in studyfile.NOTES if notes[name] is not None),
         ),
         coordinator,
