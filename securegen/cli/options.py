@@ -167,7 +167,7 @@ def opening_options(command: Callable) -> Callable:
             ),
             click.option(
                 "--few-missing", type=click.Choice(FEW_MISSING),
-                help="Variants whose call few people of a site lack: NA, or filled with rounded numbers, T off by 1e-5 [withhold].",
+                help="Variants whose call few people of a site lack: NA, or filled in rounded, T off by some 1e-5 [withhold].",
             ),
             click.option(
                 "--consent-openings", is_flag=True,
