@@ -263,6 +263,8 @@ def _tally(
         w.rounded += int(some.sum())
     else:
         w.missing += int(some.sum())
+    if study.rule is not None:
+        w.weighted += len(opened.rows) * len(study.sets.weighted)
     if pairs and study.rounds:
         w.imputed += max(int((_some_missing(study, opened, a) & ~opened.exact(a.columns[0])).sum()) for a in pairs)
 

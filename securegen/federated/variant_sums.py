@@ -28,13 +28,15 @@ NEAR = 0.0625  # copies between a mean and one at which two genotypes weigh the 
 class Withheld:
     """variants: all; few: those a site withholds; missing: those whose call few people of a site lack, withheld too;
     rounded: those of them that are filled with rounded numbers instead; imputed: those that complete cases would single
-    people out of; averaged: score tests in which weights of few of this site's people are taken at the average."""
+    people out of; weighted: score tests whose weights are opened in one number; averaged: those of them in which weights of
+    few of this site's people are taken at the average."""
 
     variants: int = 0
     few: int = 0
     missing: int = 0
     rounded: int = 0
     imputed: int = 0
+    weighted: int = 0
     averaged: int = 0
 
     def lines(self) -> list[str]:
@@ -57,6 +59,10 @@ class Withheld:
         if self.imputed:
             out.append(
                 f"WARNING: {self.imputed} variants lack calls of few people: not complete cases but missing = mean"
+            )
+        if self.weighted:
+            out.append(
+                "score tests: weights are opened as Σ w (g − ḡ)² alone, which moves CHISQ by some 1e-4 beside the precision above"
             )
         if self.averaged:
             out.append(

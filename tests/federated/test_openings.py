@@ -368,3 +368,10 @@ def test_columns_beyond_the_budget(tmp_path):
     with pytest.raises(PolicyError):
         Run(reader, traits, study_of(names, common_samples=True), tmp_path / "refused")
     Run(reader, traits, study_of(names, common_samples=True, consent_openings=True), tmp_path / "named")
+
+
+def test_what_the_rules_cost_is_said():
+    lines = Withheld(100, few=3, missing=20, weighted=97, averaged=2).lines()
+    assert [line.split()[0] for line in lines] == ["3", "WARNING:", "score", "in"]
+    assert "CHISQ by some 1e-4" in lines[2] and Withheld(100, missing=5).lines()[0].startswith("5 of 100")
+    assert Withheld(100).lines() == []
