@@ -51,6 +51,7 @@ class Paused:
         self.run = subprocess.Popen(
             [sys.executable, "-m", "securegen", "run-local", "gwas", "--engine", engine, *options, *cohort.options(), "--quiet",
              "--out", str(self.out)], env=environment, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # these tests may run under nohup
         )  # fmt: skip
         reading = os.open(fifo, os.O_RDWR)  # its own writer too: it does not end between two roles
         pids = [self._line(reading) for _ in range(roles)]
