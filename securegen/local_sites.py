@@ -6,25 +6,12 @@ Who learns what: the caller holds every file already; nothing here hides anythin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from securegen.errors import InputError, UsageError
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants
+from securegen.model import AnnouncedCohort, GenotypeReader, Samples
 from securegen.study import Inputs
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """People of every site and the variants of the first: enough to build a design, no genotypes to read."""
-
-    samples: Samples
-    variants: Variants
-    dosage_grid: int
-
-    def read(self, start: int, stop: int) -> GenotypeBlock:
-        raise NotImplementedError("the genotypes stay in the files of the sites")
 
 
 def refuse_same_file(members: Sequence[Inputs]) -> None:
@@ -37,7 +24,7 @@ def refuse_same_file(members: Sequence[Inputs]) -> None:
         seen.add(name)
 
 
-def pool(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> Pooled:
+def pool(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> AnnouncedCohort:
     """The cohorts as one. Raises InputError when a person is in two of them: phenotypes are found by these ids."""
     where: dict[tuple[str, str], str] = {}
     for member, reader in zip(members, readers, strict=True):
@@ -51,4 +38,6 @@ def pool(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> Pooled
             where[person] = name
     parts = [reader.samples for reader in readers]
     fid, iid, founder = (np.concatenate([getattr(p, n) for p in parts]) for n in ("fid", "iid", "founder"))
-    return Pooled(Samples(fid, iid, founder), readers[0].variants, max(reader.dosage_grid for reader in readers))
+    return AnnouncedCohort(
+        Samples(fid, iid, founder), readers[0].variants, max(reader.dosage_grid for reader in readers)
+    )

@@ -13,6 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from securegen.errors import UsageError
+
 IntArray = np.ndarray
 FloatArray = np.ndarray
 TextArray = np.ndarray  # of dtype object, holding str
@@ -101,6 +103,18 @@ class SelectableReader(GenotypeReader, Protocol):
     def on_grid(self, grid: int | None) -> SelectableReader:
         """The same cohort with dosages in steps of 1/grid; None: 1 where every dosage is an integer, else 1/256."""
         ...
+
+
+@dataclass(frozen=True)
+class AnnouncedCohort:
+    """Samples and variants of a cohort whose genotypes are elsewhere: enough for a design; `read` refuses."""
+
+    samples: Samples
+    variants: Variants
+    dosage_grid: int
+
+    def read(self, start: int, stop: int) -> GenotypeBlock:
+        raise UsageError("these genotypes are elsewhere: with another party, or in the files of its sites")
 
 
 def iterate_blocks(reader: GenotypeReader, size: int) -> Iterator[GenotypeBlock]:

@@ -8,14 +8,14 @@ genotyped. Sites that hold different people are a federated study: `securegen.mp
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, Sums, Variants, iterate_blocks
+from securegen.model import AnnouncedCohort, GenotypeBlock, GenotypeReader, Samples, Sums, Variants, iterate_blocks
 from securegen.mpc import gwas, outsourced, vertical
 from securegen.mpc.frames import MAX_PAYLOAD
 from securegen.mpc.people import admitted, hear_who
@@ -25,18 +25,6 @@ from securegen.stats.tables import Summary, write_tables
 from securegen.study import Inputs, Log, build_design, silent
 
 _TEXT = ("chromosome", "id", "effect_allele", "other_allele")
-
-
-@dataclass(frozen=True)
-class AnnouncedCohort:
-    """Samples and variants of a cohort whose genotypes are elsewhere; `read` refuses."""
-
-    samples: Samples
-    variants: Variants
-    dosage_grid: int
-
-    def read(self, start: int, stop: int) -> GenotypeBlock:
-        raise UsageError("the genotypes are with another party")
 
 
 def announce_cohort(session: Session, to: str, reader: GenotypeReader) -> None:
