@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from securegen.ckks.parameters import Ring
+from securegen.engines.ckks.parameters import Ring
 from securegen.kernels import reference
 from securegen.kernels.residue_matmul import LANES, matmul_residues, pack_columns
 

@@ -16,7 +16,7 @@ from hypothesis import settings
 from support import Cohort, simulate
 
 import securegen as sg
-from securegen.ckks import retirement
+from securegen.engines.ckks.owner import retirement
 from securegen.io import envelope
 
 REFERENCE = Path(os.environ.get("SECUREGEN_DATA") or Path(__file__).parents[2] / "shared" / "data")

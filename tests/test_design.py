@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support import Sites
 
-from securegen.design import combine, linear_design
+from securegen.design.linear import combine, linear_design
 from securegen.errors import DesignError
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import securegen as sg
-from securegen.ckks.keys import read_public
+from securegen.engines.ckks.keys import read_public
 from securegen.cli.main import main
 from securegen.stats.linear import expected_t_error
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from securegen import fixedpoint as fp
+from securegen.design import fixedpoint as fp
 from securegen.errors import DesignError, PlanError
-from securegen.solving import Solver
+from securegen.design.solving import Solver
 
 entries = st.integers(-(1 << 40), 1 << 40)
 

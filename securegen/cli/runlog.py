@@ -20,7 +20,7 @@ from securegen.cli.command import RECORD, dry_run, failure
 from securegen.cli.config import arguments_of, command_words, digests_of, options_of
 from securegen.errors import StorageError, UsageError
 from securegen.io.locks import only_one
-from securegen.provenance import RunLog
+from securegen.record.run_log import RunLog
 
 LOG = "securegen.log"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from securegen.ckks.parameters import STANDARD_128, Ring
+from securegen.engines.ckks.parameters import STANDARD_128, Ring
 from securegen.errors import PlanError
-from securegen.governance.receipt import FULL_TABLE
+from securegen.record.receipt import FULL_TABLE
 from securegen.plot.run import costs, human_bytes
 from securegen.report.html import Content, Markup, bullets, element, join, table
 

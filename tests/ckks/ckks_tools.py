@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.ckks import artefact, cohort, decrypt, studydesign
-from securegen.ckks.codec import to_tiles
-from securegen.ckks.encryption import scaled_residues
-from securegen.ckks.keys import SecretKey
-from securegen.ckks.parameters import Parameters
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks import cohort
+from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks import studydesign
+from securegen.engines.ckks.codec import to_tiles
+from securegen.engines.ckks.encryption import scaled_residues
+from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks.parameters import Parameters
 from securegen.kernels.fold import fold_tiles
 
 Parts = dict[tuple[str, str], np.ndarray]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from ckks_tools import rewrite_manifest
 
-from securegen.ckks import artefact, keys
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks import keys
 
 PASSPHRASE = "correct horse battery staple"
 

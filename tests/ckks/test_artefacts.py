@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import securegen as sg
-from securegen.ckks import artefact, keys
-from securegen.ckks.cohort import open_cohort
-from securegen.ckks.studydesign import open_design
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks import keys
+from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.studydesign import open_design
 from securegen.errors import ArtefactError, SecuregenError, VerificationError
 
 

@@ -15,8 +15,9 @@ from ckks_tools import Victim, add, crafted, folded, one_at, sum_at
 from support import coefficients, left, securegen
 
 import securegen as sg
-from securegen.ckks import decrypt, verify
-from securegen.ckks.strands import strand_secrets
+from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks.owner import verify
+from securegen.engines.ckks.owner.strands import strand_secrets
 from securegen.errors import VerificationError
 
 

@@ -9,13 +9,19 @@ import pytest
 from ckks_tools import Victim, add, crafted, one_at, rewrite_manifest
 from support import MemoryReader, coefficients
 
-from securegen import fixedpoint
-from securegen.ckks import artefact, cohort, decrypt, gwas, keys, studydesign, verify
-from securegen.ckks.encryption import ENCRYPTORS
-from securegen.ckks.parameters import Parameters
-from securegen.ckks.planner import Workload, choose
-from securegen.ckks.strands import strand_secrets
-from securegen.design import Design
+from securegen.design import fixedpoint
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks import cohort
+from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks.server import associate
+from securegen.engines.ckks import keys
+from securegen.engines.ckks import studydesign
+from securegen.engines.ckks.owner import verify
+from securegen.engines.ckks.encryption import ENCRYPTORS
+from securegen.engines.ckks.parameters import Parameters
+from securegen.engines.ckks.planner import Workload, choose
+from securegen.engines.ckks.owner.strands import strand_secrets
+from securegen.design.linear import Design
 from securegen.errors import PlanError
 from securegen.model import Columns
 
@@ -43,7 +49,7 @@ def served(unprotected, tmp_path):
     studydesign.encrypt_design(Design(columns, ()), key, info, state, tmp_path / "design", encryptor=encryptor)
     opened = cohort.open_cohort(tmp_path / "cohort")
     design = studydesign.open_design(tmp_path / "design", opened.public)
-    gwas.associate(opened, design, tmp_path / "results")
+    associate.associate(opened, design, tmp_path / "results")
     return Victim(key, tmp_path / "owner", tmp_path / "results"), state, Design(columns, ())
 
 

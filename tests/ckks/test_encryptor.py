@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from securegen.ckks import encryptor, seal, strands, uniform
-from securegen.ckks.codec import from_tiles
-from securegen.ckks.encryption import OwnEncryptor, SealEncryptor, ring_tables, scaled_residues
-from securegen.ckks.keys import SecretKey, generate
-from securegen.ckks.parameters import Ring
-from securegen.ckks.planner import Workload, choose
+from securegen.rlwe import encryptor
+from securegen.rlwe import seal
+from securegen.engines.ckks.owner import strands
+from securegen.rlwe import uniform
+from securegen.engines.ckks.codec import from_tiles
+from securegen.engines.ckks.encryption import OwnEncryptor, SealEncryptor, ring_tables, scaled_residues
+from securegen.engines.ckks.keys import SecretKey, generate
+from securegen.engines.ckks.parameters import Ring
+from securegen.engines.ckks.planner import Workload, choose
 from securegen.kernels.crt import round_residues
 from securegen.kernels.ntt import forward, inverse
 

@@ -13,11 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import MemoryReader
 
-from securegen.ckks import cohort, decrypt, gwas, keys, studydesign
-from securegen.ckks.encryption import ENCRYPTORS
-from securegen.ckks.planner import Workload, choose
-from securegen.design import Design
-from securegen.engines import plain
+from securegen.engines.ckks import cohort
+from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks.server import associate
+from securegen.engines.ckks import keys
+from securegen.engines.ckks import studydesign
+from securegen.engines.ckks.encryption import ENCRYPTORS
+from securegen.engines.ckks.planner import Workload, choose
+from securegen.design.linear import Design
+from securegen.engines.plain import sums
 from securegen.model import Columns
 
 
@@ -37,7 +41,7 @@ def through_ckks(reader: MemoryReader, columns: Columns, key, *, squares=False, 
         )
         opened = cohort.open_cohort(folder / "cohort")
         served = studydesign.open_design(folder / "design", opened.public)
-        gwas.associate(opened, served, folder / "results", batch_bytes=batch_bytes)
+        associate.associate(opened, served, folder / "results", batch_bytes=batch_bytes)
         assert studydesign.read_secrets(state).digest == made.digest
         info = cohort.read_info(state)
         return list(decrypt.decrypt(folder / "results", state, info, studydesign.read_secrets(state)))
@@ -46,7 +50,7 @@ def through_ckks(reader: MemoryReader, columns: Columns, key, *, squares=False, 
 def assert_equal_to_plain(reader: MemoryReader, columns: Columns, key, **options) -> None:
     width = key.public.parameters.block_variants
     ours = through_ckks(reader, columns, key, **options)
-    theirs = list(plain.sums(reader, columns, block=width))
+    theirs = list(sums.sums(reader, columns, block=width))
     assert len(ours) == len(theirs) == -(-len(reader.variants) // width)
     for a, b in zip(ours, theirs, strict=True):
         assert a.start == b.start
@@ -123,7 +127,7 @@ def test_memory_for_one_block_at_a_time_changes_nothing():
 
 def test_more_groups_than_a_chunk():
     """More than 64 groups of samples: several chunks of the design."""
-    from securegen.ckks.codec import CHUNK_GROUPS
+    from securegen.engines.ckks.codec import CHUNK_GROUPS
 
     samples = 1040
     key = keys.generate(dataclasses.replace(key_for(samples).public.parameters, pack=16))

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.ckks import artefact, cohort, encryptor
-from securegen.ckks.codec import CHUNK_GROUPS
-from securegen.ckks.encryption import Ciphertexts, OwnEncryptor, strand_keys
-from securegen.ckks.keys import generate
-from securegen.ckks.parameters import Parameters, Ring
-from securegen.ckks.planner import Workload, choose
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks import cohort
+from securegen.rlwe import encryptor
+from securegen.engines.ckks.codec import CHUNK_GROUPS
+from securegen.engines.ckks.encryption import Ciphertexts, OwnEncryptor, strand_keys
+from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.parameters import Parameters, Ring
+from securegen.engines.ckks.planner import Workload, choose
 from securegen.io.arrays import ArrayReader
 from securegen.model import Samples, Variants
 

@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import securegen as sg
-from securegen.ckks import interop, keys, seal
-from securegen.ckks.codec import from_tiles
-from securegen.ckks.encryption import ENCRYPTORS, make_encryptor
-from securegen.ckks.parameters import Parameters, Ring
-from securegen.ckks.uniform import expand_uniform
+from securegen.engines.ckks import interop
+from securegen.engines.ckks import keys
+from securegen.rlwe import seal
+from securegen.engines.ckks.codec import from_tiles
+from securegen.engines.ckks.encryption import ENCRYPTORS, make_encryptor
+from securegen.engines.ckks.parameters import Parameters, Ring
+from securegen.rlwe.uniform import expand_uniform
 from securegen.errors import ArtefactError, InputError, KeyFileError, PlanError, UsageError
-from securegen.mpc import interop as mpc_interop
+from securegen.engines.mpc.crypten import interop as mpc_interop
 
 RING = Ring.standard(4096, 3)
 SCALE = 36

@@ -9,8 +9,8 @@ import stat
 import numpy as np
 import pytest
 
-from securegen.ckks import keys
-from securegen.ckks.planner import Workload, choose
+from securegen.engines.ckks import keys
+from securegen.engines.ckks.planner import Workload, choose
 from securegen.errors import ArtefactError, KeyFileError, StorageError
 
 WORDS = b"correct horse battery staple"

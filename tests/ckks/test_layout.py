@@ -10,12 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import MemoryReader
 
-from securegen.ckks import cohort, decrypt, gwas, keys, studydesign
-from securegen.ckks.encryption import ENCRYPTORS
-from securegen.ckks.layout import block_layout, has_ones, outputs, products
-from securegen.ckks.planner import Workload, choose
-from securegen.design import Design
-from securegen.engines import plain
+from securegen.engines.ckks import cohort
+from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks.server import associate
+from securegen.engines.ckks import keys
+from securegen.engines.ckks import studydesign
+from securegen.engines.ckks.encryption import ENCRYPTORS
+from securegen.engines.ckks.layout import block_layout, has_ones, outputs, products
+from securegen.engines.ckks.planner import Workload, choose
+from securegen.design.linear import Design
+from securegen.engines.plain import sums
 from securegen.model import Columns
 
 PARAMETERS = dataclasses.replace(choose(Workload(60, 3000, 3, 12, squares=True)).parameters, pack=16, strands=3)
@@ -109,14 +113,14 @@ def test_server_and_owner_agree(of_cohort, of_design, squares, key, tmp_path):
     assert [opened.strands(b) for b in range(2)] == [3, 2] and [len(p["streams"]) for p in opened.blocks] == [
         1 + squares, 2 + squares,
     ]  # fmt: skip
-    gwas.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
+    associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
     for index in range(2):
         _, layout = decrypt.results_layout(key, info, secrets, index)
         assert np.load(tmp_path / "results" / f"block-{index:06d}.npy", mmap_mode="r").shape == layout.shape
         if not squares:
             assert layout.shapes["o", "values"][0] == (2 if index == 0 else 1)
     ours = list(decrypt.decrypt(tmp_path / "results", state, info, secrets))
-    theirs = plain.sums(reader, data, block=PARAMETERS.block_variants)
+    theirs = sums.sums(reader, data, block=PARAMETERS.block_variants)
     for a, b in zip(ours, theirs, strict=True):
         for stream in ("g", "m", "q"):
             np.testing.assert_array_equal(getattr(a, stream), getattr(b, stream))

@@ -11,11 +11,15 @@ from support import MemoryReader
 
 import securegen as sg
 from securegen import api
-from securegen.ckks import artefact, cohort, gwas, keys, studydesign
-from securegen.ckks.encryption import ENCRYPTORS
-from securegen.ckks.planner import Workload, choose
-from securegen.design import Design
-from securegen.encrypted_scores import MODEL
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks import cohort
+from securegen.engines.ckks.server import associate
+from securegen.engines.ckks import keys
+from securegen.engines.ckks import studydesign
+from securegen.engines.ckks.encryption import ENCRYPTORS
+from securegen.engines.ckks.planner import Workload, choose
+from securegen.design.linear import Design
+from securegen.engines.ckks.scores.public import MODEL
 from securegen.errors import ArtefactError, StorageError, VerificationError
 from securegen.model import Columns
 
@@ -108,8 +112,8 @@ def test_a_killed_encryption_leaves_no_cohort_to_add_a_design_to(reader, key, tm
     stale = cohort.CohortInfo(**{**vars(info), "identities": ()})
     secrets = add_design(state, stale, key, tmp_path / "design")
     opened = cohort.open_cohort(sent)
-    gwas.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
-    from securegen.ckks import decrypt
+    associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
+    from securegen.engines.ckks.owner import decrypt
 
     with pytest.raises(VerificationError):  # an honest server's result
         list(decrypt.decrypt(tmp_path / "results", state, stale, secrets))

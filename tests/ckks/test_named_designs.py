@@ -13,7 +13,9 @@ from support import securegen
 
 import securegen as sg
 from securegen import api
-from securegen.ckks import artefact, cohort, studydesign
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks import cohort
+from securegen.engines.ckks import studydesign
 from securegen.errors import ArtefactError, DesignError, UsageError
 from securegen.model import Samples
 

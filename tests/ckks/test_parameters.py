@@ -12,11 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import MemoryReader
 
-from securegen.ckks import cohort, decrypt, encryption, gwas, keys, seal, studydesign
-from securegen.ckks.encryption import ENCRYPTORS
-from securegen.ckks.parameters import STANDARD_128, Parameters, Ring, is_prime, ntt_primes
-from securegen.ckks.planner import Plan, Workload, choose
-from securegen.design import Design
+from securegen.engines.ckks import cohort
+from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks import encryption
+from securegen.engines.ckks.server import associate
+from securegen.engines.ckks import keys
+from securegen.rlwe import seal
+from securegen.engines.ckks import studydesign
+from securegen.engines.ckks.encryption import ENCRYPTORS
+from securegen.engines.ckks.parameters import STANDARD_128, Parameters, Ring, is_prime, ntt_primes
+from securegen.engines.ckks.planner import Plan, Workload, choose
+from securegen.design.linear import Design
 from securegen.errors import ArtefactError, PlanError
 from securegen.kernels import fold
 from securegen.model import Columns
@@ -174,7 +180,7 @@ def test_measured_noise_stays_within_the_bound_at_the_largest_data(pack, grid, n
     studydesign.encrypt_design(design, key, info, state, tmp_path / "design", encryptor=encryptor)
 
     opened = cohort.open_cohort(tmp_path / "cohort")
-    gwas.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
+    associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
     words = np.load(tmp_path / "results" / "block-000000.npy")
     secrets = studydesign.read_secrets(state)
     layout = decrypt.results_layout(key, info, secrets, 0)[1]

@@ -10,10 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import MemoryReader
 
-from securegen.ckks import artefact, cohort, gwas, keys, studydesign
-from securegen.ckks.encryption import OwnEncryptor
-from securegen.ckks.planner import STRANDS, Plan, Workload, choose
-from securegen.design import Design
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks import cohort
+from securegen.engines.ckks.server import associate
+from securegen.engines.ckks import keys
+from securegen.engines.ckks import studydesign
+from securegen.engines.ckks.encryption import OwnEncryptor
+from securegen.engines.ckks.planner import STRANDS, Plan, Workload, choose
+from securegen.design.linear import Design
 from securegen.model import Columns, variants_with_missing
 
 SAMPLES, VARIANTS, COLUMNS = 90, 4500, 5
@@ -50,7 +54,7 @@ def test_streams_and_bytes_are_those_of_the_files(missing, tmp_path):
     design = Design(Columns(tuple("1abcde"), values, (False,) * (COLUMNS + 1)), ())
     studydesign.encrypt_design(design, key, info, state, tmp_path / "design", encryptor=encryptor)
     opened = cohort.open_cohort(tmp_path / "cohort")
-    gwas.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
+    associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
 
     streams = [len(part["streams"]) for part in opened.blocks]
     strands = [opened.strands(b) for b in range(len(opened.blocks))]

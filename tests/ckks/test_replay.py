@@ -10,9 +10,9 @@ from ckks_tools import rewrite_manifest
 
 import securegen as sg
 from securegen.api import encrypt_cohort, encrypt_design
-from securegen.ckks import artefact
+from securegen.engines.ckks import artefact
 from securegen.errors import ArtefactError, StorageError, VerificationError
-from securegen.study import Inputs, open_genotypes
+from securegen.study.build import Inputs, open_genotypes
 
 
 def test_a_neighbouring_block_is_refused(small_results, small_key, small_encrypted, tmp_path):

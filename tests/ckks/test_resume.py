@@ -16,9 +16,11 @@ import pytest
 from support import MemoryReader
 
 import securegen as sg
-from securegen.ckks import artefact, cohort, keys
-from securegen.ckks.encryption import ENCRYPTORS, OwnEncryptor
-from securegen.ckks.planner import Workload, choose
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks import cohort
+from securegen.engines.ckks import keys
+from securegen.engines.ckks.encryption import ENCRYPTORS, OwnEncryptor
+from securegen.engines.ckks.planner import Workload, choose
 from securegen.errors import ArtefactError, StorageError
 from securegen.io import output
 

@@ -13,8 +13,11 @@ from ckks_tools import Victim, add, folded, sum_at
 from support import securegen
 
 import securegen as sg
-from securegen import api, encrypted_scores
-from securegen.ckks import keys, prs_public, retirement
+from securegen import api
+from securegen.engines.ckks.scores import public
+from securegen.engines.ckks import keys
+from securegen.engines.ckks.scores import owner as prs_public
+from securegen.engines.ckks.owner import retirement
 from securegen.errors import KeyFileError, StorageError, VerificationError
 
 
@@ -121,24 +124,24 @@ def test_a_retired_key_is_retired_for_its_other_cohorts(
 
 
 def test_scores_retire_their_key_too(small, tmp_path, monkeypatch):
-    from securegen.score_study import ScoreInputs, open_scores
-    from securegen.study import Inputs
+    from securegen.scores.study import ScoreInputs, open_scores
+    from securegen.study.build import Inputs
 
     bim = [line.split() for line in Path(small.bfile + ".bim").read_text().splitlines()][:300]
     file = tmp_path / "w.tsv"
     lines = ["ID\tA1\tA2\tWEIGHT", *(f"{b[1]}\t{b[4]}\t{b[5]}\t0.{i % 9 + 1}" for i, b in enumerate(bim))]
     file.write_text("\n".join(lines) + "\n")
     study = open_scores(Inputs(small.bfile), ScoreInputs((str(file),)))
-    key = encrypted_scores.generate_score_key(study.plan, len(study.reader.samples))
-    sent = encrypted_scores.encrypt_scores(study, key, tmp_path / "s")
-    results = encrypted_scores.score_encrypted(sent.cohort, sent.model, tmp_path / "r")
+    key = public.generate_score_key(study.plan, len(study.reader.samples))
+    sent = public.encrypt_scores(study, key, tmp_path / "s")
+    results = public.score_encrypted(sent.cohort, sent.model, tmp_path / "r")
     with monkeypatch.context() as m:
         m.setattr(prs_public, "passes", lambda *_: False)
         with pytest.raises(VerificationError):
-            encrypted_scores.decrypt_scores(results, key, sent.owner)
+            public.decrypt_scores(results, key, sent.owner)
     with pytest.raises(KeyFileError, match="is retired"):
-        encrypted_scores.decrypt_scores(results, key, sent.owner)
-    encrypted_scores.decrypt_scores(results, key, sent.owner, still_trusted=True)
+        public.decrypt_scores(results, key, sent.owner)
+    public.decrypt_scores(results, key, sent.owner, still_trusted=True)
 
 
 def test_a_mark_that_cannot_be_written_is_said_and_ends_decryption(
@@ -167,7 +170,7 @@ def test_a_mark_that_cannot_be_written_is_said_and_ends_decryption(
     retirement.user_mark(key).unlink()
     monkeypatch.setattr(retirement, "_here", set())
     monkeypatch.setattr(retirement, "_writable", lambda folder: False)
-    monkeypatch.setattr("securegen.ckks.decrypt.decrypt_block", lambda *_: pytest.fail("it was decrypted"))
+    monkeypatch.setattr("securegen.engines.ckks.owner.decrypt.decrypt_block", lambda *_: pytest.fail("it was decrypted"))
     with pytest.raises(StorageError, match="so nothing is decrypted"):
         sg.decrypt(crafted, replace(key), owner)
 

@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 from support import MemoryReader
 
-from securegen.ckks import artefact, cohort, gwas, pass_memory, studydesign, team
-from securegen.ckks.encryption import OwnEncryptor
-from securegen.ckks.keys import generate
-from securegen.ckks.planner import Workload, choose
-from securegen.design import Design
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks import cohort
+from securegen.engines.ckks.server import associate
+from securegen.engines.ckks.server import pass_memory
+from securegen.engines.ckks import studydesign
+from securegen.engines.ckks.server import accumulators
+from securegen.engines.ckks.encryption import OwnEncryptor
+from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.planner import Workload, choose
+from securegen.design.linear import Design
 from securegen.model import Columns
 
 SAMPLES, BLOCKS = 70, 7
@@ -41,24 +46,24 @@ def encrypted(tmp_path_factory):
 
 
 def digests(folder) -> list[str]:
-    return [entry["blake3"] for entry in gwas.open_results(folder)["blocks"]]
+    return [entry["blake3"] for entry in associate.open_results(folder)["blocks"]]
 
 
 def test_results_do_not_depend_on_threads_or_batches(encrypted, tmp_path):
     """The ciphertexts that are returned are equal in every bit."""
     reports = []
-    gwas.associate(*encrypted, tmp_path / "whole", progress=lambda done, total: reports.append((done, total)))
+    associate.associate(*encrypted, tmp_path / "whole", progress=lambda done, total: reports.append((done, total)))
     want = digests(tmp_path / "whole")
     assert len(set(want)) == BLOCKS and reports[-1] == (BLOCKS, BLOCKS)
     before = numba.get_num_threads()
     try:
         numba.set_num_threads(1)
-        gwas.associate(*encrypted, tmp_path / "one thread")
+        associate.associate(*encrypted, tmp_path / "one thread")
     finally:
         numba.set_num_threads(before)
     assert digests(tmp_path / "one thread") == want
     for size in (1, 3 << 20):
-        gwas.associate(*encrypted, tmp_path / f"batches {size}", batch_bytes=size)
+        associate.associate(*encrypted, tmp_path / f"batches {size}", batch_bytes=size)
         assert digests(tmp_path / f"batches {size}") == want
 
 
@@ -66,14 +71,14 @@ def test_a_batch_is_given_back_before_the_next(encrypted, tmp_path, monkeypatch)
     """With a batch of one block no accumulators but its own exist."""
     alive: weakref.WeakSet = weakref.WeakSet()
 
-    class Counted(team.Team):
+    class Counted(accumulators.Team):
         def __init__(self, *arguments) -> None:
             assert not alive, "accumulators of an earlier batch are still in memory"
             super().__init__(*arguments)
             alive.add(self)
 
-    monkeypatch.setattr(gwas, "Team", Counted)
-    gwas.associate(*encrypted, tmp_path / "results", batch_bytes=1)
+    monkeypatch.setattr(associate, "Team", Counted)
+    associate.associate(*encrypted, tmp_path / "results", batch_bytes=1)
     assert len(digests(tmp_path / "results")) == BLOCKS
 
 
@@ -95,7 +100,7 @@ def test_damage_found_by_a_thread_stops_the_run(damage, encrypted, tmp_path):
             }
             path.write_bytes(changed[damage])
         with pytest.raises(artefact.ArtefactError, match=entry["name"]):
-            gwas.associate(opened, design, tmp_path / "results")
+            associate.associate(opened, design, tmp_path / "results")
         assert not (tmp_path / "results" / artefact.MANIFEST).exists()
     finally:
         path.write_bytes(whole)
@@ -104,12 +109,12 @@ def test_damage_found_by_a_thread_stops_the_run(damage, encrypted, tmp_path):
 @pytest.mark.parametrize("limit", [1, 3 << 20, 1 << 28])
 def test_the_memory_that_is_planned_is_what_is_taken(limit, encrypted, tmp_path):
     """Sums, columns and buffers, and no more than the odd megabyte beside them."""
-    gwas.load_kernels()
-    planned = gwas.memory_of(*encrypted, limit)
+    associate.load_kernels()
+    planned = associate.memory_of(*encrypted, limit)
     assert planned.working <= limit or len(planned.batches) == BLOCKS
     tracemalloc.start()
     try:
-        gwas.associate(*encrypted, tmp_path / "results", batch_bytes=limit)
+        associate.associate(*encrypted, tmp_path / "results", batch_bytes=limit)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -119,8 +124,8 @@ def test_the_memory_that_is_planned_is_what_is_taken(limit, encrypted, tmp_path)
 def test_a_plan_counts_columns_and_buffers_and_not_sums_alone(encrypted):
     """Fifty phenotypes of ten thousand people: what is left for sums is what the rest leaves."""
     opened, design = encrypted
-    few = gwas.memory_of(opened, design, 64 << 20)
-    counts = {s: c * 20 for s, c in gwas.Columns(design).count.items()}
+    few = associate.memory_of(opened, design, 64 << 20)
+    counts = {s: c * 20 for s, c in associate.Columns(design).count.items()}
     many = pass_memory.plan_pass(opened, counts, 20, 400, 64 << 20, 2)
     assert len(many.batches) >= len(few.batches) and many.working > few.working and many.mapped > 0
     more = pass_memory.plan_pass(opened, counts, 20, 400, 640 << 20, 2)

@@ -8,11 +8,14 @@ import math
 import numpy as np
 import pytest
 
-from securegen.ckks import encryption, encryptor, keys, uniform
-from securegen.ckks.codec import from_tiles
-from securegen.ckks.encryption import ENCRYPTORS, OwnEncryptor, SealEncryptor, ring_tables, strand_keys
-from securegen.ckks.planner import Workload, choose
-from securegen.ckks.strands import strand_secrets
+from securegen.engines.ckks import encryption
+from securegen.rlwe import encryptor
+from securegen.engines.ckks import keys
+from securegen.rlwe import uniform
+from securegen.engines.ckks.codec import from_tiles
+from securegen.engines.ckks.encryption import ENCRYPTORS, OwnEncryptor, SealEncryptor, ring_tables, strand_keys
+from securegen.engines.ckks.planner import Workload, choose
+from securegen.engines.ckks.owner.strands import strand_secrets
 from securegen.kernels.crt import round_residues
 from securegen.kernels.ntt import inverse
 

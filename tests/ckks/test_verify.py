@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import securegen as sg
-from securegen.ckks import verify
+from securegen.engines.ckks.owner import verify
 
 
 def test_verification_accepts_the_honest_and_only_the_honest():

@@ -54,7 +54,7 @@ CODE = """
 import sys, numpy as np
 from securegen import first_start
 first_start.tell(print)
-from securegen.kernels.hwe import exact_test
+from securegen.stats.hwe import exact_test
 one = np.array([3.0])
 exact_test(one, one, one); exact_test(one, one, one)
 """

@@ -12,7 +12,7 @@ from cryptography import x509
 from support import left, securegen
 
 from securegen.errors import PolicyError
-from securegen.mpc.state import OwnerState
+from securegen.engines.mpc.net.state import OwnerState
 
 
 def test_the_match_log_is_there_when_too_little_matches(small, tmp_path):

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 from securegen.errors import PeerError
-from securegen.federated import identity, studyfile
-from securegen.federated.identity import Identity
-from securegen.federated.message_folder import MessageFolder
-from securegen.federated.pair_keys import agree_on_keys
-from securegen.federated.rounds import SecureSum
-from securegen.federated.session import Session
-from securegen.federated.state import open_state
-from securegen.federated.studyfile import Site, Study, TraitColumn
-from securegen.federated.variants import write_variants
+from securegen.engines.federated import identity
+from securegen.engines.federated import studyfile
+from securegen.engines.federated.identity import Identity
+from securegen.engines.federated.message_folder import MessageFolder
+from securegen.engines.federated.pair_keys import agree_on_keys
+from securegen.engines.federated.rounds import SecureSum
+from securegen.engines.federated.session import Session
+from securegen.engines.federated.state import open_state
+from securegen.engines.federated.studyfile import Site, Study, TraitColumn
+from securegen.engines.federated.variants import write_variants
 from securegen.model import Variants
 
 SHARED = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from securegen.errors import PolicyError
-from securegen.federated.rounds import Step
+from securegen.engines.federated.rounds import Step
 
 
 class Table:

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 from securegen.errors import ArtefactError, PeerError, PolicyError, ProtocolError
-from securegen.federated import pair_keys, rounds
-from securegen.federated import state as state_module
-from securegen.federated.fields import Layout
-from securegen.federated.message_folder import MessageFolder
-from securegen.federated.messages import Message
-from securegen.federated.pair_keys import PairKeys, agree_on_keys
-from securegen.federated.rounds import SecureSum
-from securegen.federated.session import Session
-from securegen.federated.state import SiteState, open_state
+from securegen.engines.federated import pair_keys
+from securegen.engines.federated import rounds
+from securegen.engines.federated import state as state_module
+from securegen.engines.federated.fields import Layout
+from securegen.engines.federated.message_folder import MessageFolder
+from securegen.engines.federated.messages import Message
+from securegen.engines.federated.pair_keys import PairKeys, agree_on_keys
+from securegen.engines.federated.rounds import SecureSum
+from securegen.engines.federated.session import Session
+from securegen.engines.federated.state import SiteState, open_state
 
 from .conftest import Trio, make_trio, secure_sum
 

@@ -20,15 +20,20 @@ from click.testing import CliRunner
 from securegen import api
 from securegen.cli.main import main
 from securegen.errors import ArtefactError, InputError, PeerError, PolicyError, ProtocolError, SecuregenError
-from securegen.federated import hub, identity, rehearsal, rounds, site, studyfile
-from securegen.federated.identity import read_identity
-from securegen.federated.projection import project, read_loadings
-from securegen.federated.site import run_site
-from securegen.federated.variants import write_variants
+from securegen.engines.federated import hub
+from securegen.engines.federated import identity
+from securegen.engines.federated import rehearsal
+from securegen.engines.federated import rounds
+from securegen.engines.federated import site
+from securegen.engines.federated import studyfile
+from securegen.engines.federated.identity import read_identity
+from securegen.engines.federated.projection import project, read_loadings
+from securegen.engines.federated.site import run_site
+from securegen.engines.federated.variants import write_variants
 from securegen.io.genotypes import GenotypeFiles
 from securegen.local import processes
 from securegen.stats.qc import Filters
-from securegen.study import Inputs, open_genotypes
+from securegen.study.build import Inputs, open_genotypes
 
 from .conftest import SHARED, make_study, write_cohort
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securegen.errors import PlanError
-from securegen.federated.fields import Layout, field_bits
+from securegen.engines.federated.fields import Layout, field_bits
 
 WIDTHS = st.lists(st.sampled_from([4, 8, 17, 30, 33, 62, 63, 64, 65, 100, 128, 200, 256]), min_size=1, max_size=7)
 

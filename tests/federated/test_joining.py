@@ -11,11 +11,13 @@ from click.testing import CliRunner
 
 from securegen.cli.main import main
 from securegen.errors import KeyFileError, PolicyError, SecuregenError, StorageError, UsageError
-from securegen.federated import hub, identity, studyfile
-from securegen.federated.site import run_site
-from securegen.federated.studyfile import Site
-from securegen.federated.variants import write_variants
-from securegen.study import Inputs
+from securegen.engines.federated import hub
+from securegen.engines.federated import identity
+from securegen.engines.federated import studyfile
+from securegen.engines.federated.site import run_site
+from securegen.engines.federated.studyfile import Site
+from securegen.engines.federated.variants import write_variants
+from securegen.study.build import Inputs
 
 from .conftest import make_study, variant_list
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from securegen.errors import PeerError, PlanError, ProtocolError, StorageError
-from securegen.federated import hub
-from securegen.federated.fields import field_bits
-from securegen.federated.messages import write_message
-from securegen.federated.session import Session
-from securegen.federated.state import open_state
+from securegen.engines.federated import hub
+from securegen.engines.federated.fields import field_bits
+from securegen.engines.federated.messages import write_message
+from securegen.engines.federated.session import Session
+from securegen.engines.federated.state import open_state
 
 from .conftest import make_trio, secure_sum
 
@@ -56,7 +56,7 @@ def test_a_step_is_one_message_of_the_fields_own_width(trio):
 
 
 def test_steps_that_do_not_depend_on_each_other_are_posted_together(trio):
-    from securegen.federated.rounds import Step
+    from securegen.engines.federated.rounds import Step
 
     def own(site: str, i: int) -> np.ndarray:
         return np.full((4, 1), i * (1 + SITES.index(site)))
@@ -223,7 +223,7 @@ def test_a_silent_site_is_named(trio):
 
 
 def test_who_is_waited_for_is_said_while_waiting(trio, monkeypatch):
-    monkeypatch.setattr("securegen.federated.message_folder.SAY_SECONDS", 0.0)
+    monkeypatch.setattr("securegen.engines.federated.message_folder.SAY_SECONDS", 0.0)
     lines: list[str] = []
     board = type(trio.board())(trio.folder, trio.study, "anna", 0.05, lines.append)
     with pytest.raises(PeerError):

@@ -10,21 +10,21 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from securegen import align
-from securegen.engines.plain import block_sums
+from securegen.study import people as align
+from securegen.engines.plain.sums import block_sums
 from securegen.errors import PolicyError
-from securegen.federated import identity
-from securegen.federated.admission import admit, charge, guard_of_study
-from securegen.federated.association import federated_sums
-from securegen.federated.cohort import Planned, SiteTraits, _unlike, federated_design, plan_analyses
-from securegen.federated.rounds import OUT_OF_BOUNDS
-from securegen.federated.studyfile import TraitColumn
-from securegen.federated.variant_sums import Withheld
+from securegen.engines.federated import identity
+from securegen.engines.federated.admission import admit, charge, guard_of_study
+from securegen.engines.federated.association import federated_sums
+from securegen.engines.federated.cohort import Planned, SiteTraits, _unlike, federated_design, plan_analyses
+from securegen.engines.federated.rounds import OUT_OF_BOUNDS
+from securegen.engines.federated.studyfile import TraitColumn
+from securegen.engines.federated.variant_sums import Withheld
 from securegen.governance.guard import REFUSAL, guarded
 from securegen.io.arrays import ArrayReader
 from securegen.model import Samples
-from securegen.stats.tables import result_columns
-from securegen.study import Inputs, build_design, open_genotypes, read_traits
+from securegen.results.write import result_columns
+from securegen.study.build import Inputs, build_design, open_genotypes, read_traits
 
 from .conftest import make_study, variant_list
 from .local_sums import at_every_site
@@ -249,7 +249,7 @@ def test_rows_that_few_people_tell_apart(tmp_path, level, withheld):
 
 
 def build(reader, x, y) -> np.ndarray:
-    from securegen.design import linear_design
+    from securegen.design.linear import linear_design
 
     design = linear_design(np.ones(len(x), bool), x, ("AGE", "SEX"), y[:, :1], ("Y1",))
     return design.columns.values
@@ -257,7 +257,7 @@ def build(reader, x, y) -> np.ndarray:
 
 def test_rows_of_two_segments_and_of_the_window(tmp_path, monkeypatch):
     """Rows are compared across what is posted together, up to 500 variants."""
-    from securegen.federated import association
+    from securegen.engines.federated import association
 
     reader, x, y = small(variants=1300)
     dosage = reader.read(0, 1300).dosage.copy()

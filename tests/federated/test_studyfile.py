@@ -15,9 +15,11 @@ from securegen.errors import (
     StorageError,
     UsageError,
 )
-from securegen.federated import hub, identity, studyfile
-from securegen.federated.studyfile import STUDY, Site, TraitColumn
-from securegen.federated.variants import write_variants
+from securegen.engines.federated import hub
+from securegen.engines.federated import identity
+from securegen.engines.federated import studyfile
+from securegen.engines.federated.studyfile import STUDY, Site, TraitColumn
+from securegen.engines.federated.variants import write_variants
 
 from .conftest import make_study, variant_list
 
@@ -126,9 +128,9 @@ def test_signing_keys_are_private_files(tmp_path):
 @pytest.mark.parametrize("name", ["../../escaped", "/absolute/x", "a\nb", "Q" * 300])
 def test_a_coordinator_cannot_place_the_tables_of_a_site(name, keys, monkeypatch):
     """The name of a phenotype becomes a part of the name of the site's table."""
-    from securegen import check
+    from securegen.study import values
 
     with pytest.raises(DesignError, match="becomes a part of a file's name"):
         make_study(keys, identity.generate(), phenotypes=(TraitColumn(name, "quantitative"),))
-    monkeypatch.setattr(check, "file_name", lambda *_: None)
+    monkeypatch.setattr(values, "file_name", lambda *_: None)
     make_study(keys, identity.generate(), phenotypes=(TraitColumn(name, "quantitative"),))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from securegen.errors import InputError
-from securegen.federated.variants import (
+from securegen.engines.federated.variants import (
     AlignedReader,
     align_variants,
     common_variants,

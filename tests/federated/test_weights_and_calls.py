@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from securegen.design_binary import logistic_design
+from securegen.design.binary import logistic_design
 from securegen.errors import PolicyError
-from securegen.federated import variant_sums
-from securegen.federated.studyfile import opened_by
+from securegen.engines.federated import variant_sums
+from securegen.engines.federated.studyfile import opened_by
 from securegen.governance import ledger, openings, rows
 
 from .test_openings import TWO, Run, in_memory, small, study_of, traits_of

@@ -10,7 +10,7 @@ import pytest
 import zstandard
 from support import text_array
 
-from securegen import align
+from securegen.study import people as align
 from securegen.errors import DesignError, InputError, UsageError
 from securegen.io.tables import parse_numbers, read_ids, read_names, read_table
 from securegen.model import Samples

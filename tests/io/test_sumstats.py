@@ -13,10 +13,10 @@ import pytest
 from support import securegen
 
 from securegen.errors import InputError
-from securegen.io.gwas_ssf import MANDATORY, About, floored, metadata_text, write_gwas_ssf
-from securegen.io.regenie import COLUMNS, write_regenie
-from securegen.io.results import read_results
-from securegen.io.sumstats import read_sumstats, table_rows, write_table
+from securegen.results.gwas_ssf import MANDATORY, About, floored, metadata_text, write_gwas_ssf
+from securegen.results.regenie import COLUMNS, write_regenie
+from securegen.results.read import read_results
+from securegen.results.rows import read_sumstats, table_rows, write_table
 from securegen.model import Variants
 from securegen.version import VERSION
 from securegen.vocabulary import LINEAR_COLUMNS, OK

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securegen.ckks.parameters import Ring, ntt_primes
+from securegen.engines.ckks.parameters import Ring, ntt_primes
 from securegen.kernels import reference
 from securegen.kernels.fold import fold_factors, fold_tiles, open_products
 from securegen.kernels.ntt import forward, inverse, ntt_tables

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securegen.ckks.parameters import ntt_primes
+from securegen.engines.ckks.parameters import ntt_primes
 from securegen.kernels import integer_matmul, integer_sums, modmath61, reference
 from securegen.kernels.crt import round_residues
 

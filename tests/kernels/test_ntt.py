@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securegen.ckks import seal
-from securegen.ckks.parameters import Ring, ntt_primes
+from securegen.rlwe import seal
+from securegen.engines.ckks.parameters import Ring, ntt_primes
 from securegen.kernels import reference
 from securegen.kernels.ntt import forward, inverse, ntt_tables
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securegen.ckks.parameters import ntt_primes
+from securegen.engines.ckks.parameters import ntt_primes
 from securegen.kernels import reference
 from securegen.kernels.message_tiles import message_tiles
 from securegen.kernels.ntt import forward, ntt_tables

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from securegen.ckks.parameters import ntt_primes
+from securegen.engines.ckks.parameters import ntt_primes
 from securegen.kernels import product_tile, reference
 from securegen.kernels.residue_mac import wide_constants
 from securegen.kernels.residue_matmul import GROUPS_AT_ONCE, LANES, matmul_residues, pack_columns

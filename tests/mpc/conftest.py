@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.federated import rehearsal
-from securegen.federated.identity import read_identity
-from securegen.federated.site import run_site
+from securegen.engines.federated import rehearsal
+from securegen.engines.federated.identity import read_identity
+from securegen.engines.federated.site import run_site
 from securegen.model import GenotypeBlock, Samples, Variants
-from securegen.mpc.local import identity, local_study
-from securegen.mpc.parties import read_parties, split_address
-from securegen.mpc.session import open_session
-from securegen.mpc.site_links import linked
-from securegen.study import open_genotypes
+from securegen.engines.mpc.local import identity, local_study
+from securegen.engines.mpc.net.parties import read_parties, split_address
+from securegen.engines.mpc.net.session import open_session
+from securegen.engines.mpc.site_links import linked
+from securegen.study.build import open_genotypes
 
 
 class Cohort:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-import securegen.mpc.crypten_layer as layer
+import securegen.engines.mpc.crypten.layer as layer
 from securegen.errors import SecuregenError
-from securegen.mpc.crypten_dealer import serve_crypten
-from securegen.mpc.local import identity
-from securegen.mpc.parties import read_parties
-from securegen.mpc.ring import matmul_ring
-from securegen.mpc.session import open_session
+from securegen.engines.mpc.crypten.dealer import serve_crypten
+from securegen.engines.mpc.local import identity
+from securegen.engines.mpc.net.parties import read_parties
+from securegen.engines.mpc.shares.ring import matmul_ring
+from securegen.engines.mpc.net.session import open_session
 
 EXAMPLE = Path(__file__).parents[2] / "protocols" / "two_party_crypten.py"
 
@@ -185,9 +185,9 @@ def interop(session):
     """Shares of ours in CrypTen, tensors of CrypTen's as our shares."""
     import torch
 
-    from securegen.mpc.interop import share_from_crypten, share_to_crypten
-    from securegen.mpc.prg import words
-    from securegen.mpc.shares import split
+    from securegen.engines.mpc.crypten.interop import share_from_crypten, share_to_crypten
+    from securegen.engines.mpc.shares.prg import words
+    from securegen.engines.mpc.shares.additive import split
 
     rank, key = session.parties.computing.index(session.me), bytes(range(16))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from securegen.model import Columns
-from securegen.mpc import aggregates, vertical, wide
-from securegen.mpc.association import receive_cohort
-from securegen.mpc.dealer import block_dealer
-from securegen.mpc.lifting import Pair, deal_products, products
-from securegen.mpc.state import OwnerState
+from securegen.engines.mpc import aggregates
+from securegen.engines.mpc import vertical
+from securegen.engines.mpc.shares import multiword
+from securegen.engines.mpc.association import receive_cohort
+from securegen.engines.mpc.dealer import block_dealer
+from securegen.engines.mpc.shares.lifting import Pair, deal_products, products
+from securegen.engines.mpc.net.state import OwnerState
 
 from .conftest import Cohort, results
 
@@ -101,5 +103,5 @@ def test_a_million_squares_are_exact(study):
 
     deal = lambda s: deal_products(s, pair, own.shape, [(0, 0)], step="t")  # noqa: E731
     out = results(study(ROLES, timeout=30).run({"ada": party, "bob": party, "dan": deal}))
-    size = wide.widen(np.abs(x).view(np.uint64), 2)
-    np.testing.assert_array_equal(wide.add(out["ada"], out["bob"])[:, 0], wide.multiply(size, size))
+    size = multiword.widen(np.abs(x).view(np.uint64), 2)
+    np.testing.assert_array_equal(multiword.add(out["ada"], out["bob"])[:, 0], multiword.multiply(size, size))

@@ -15,10 +15,10 @@ from bed_reader import to_bed
 
 from securegen import api
 from securegen.errors import PolicyError
-from securegen.mpc.aggregates import deal, genotype_run, phenotype_run
-from securegen.mpc.state import OwnerState
-from securegen.mpc.vertical import Roles
-from securegen.study import Inputs, open_genotypes
+from securegen.engines.mpc.aggregates import deal, genotype_run, phenotype_run
+from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.vertical import Roles
+from securegen.study.build import Inputs, open_genotypes
 
 ROOT = Path(__file__).parents[2]
 N, M = 240, 90

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from securegen.errors import MissingExtraError, PolicyError, ProtocolError
-from securegen.mpc.local import local_study
-from securegen.mpc.parties import Parties, Party
-from securegen.mpc.session import Session
+from securegen.engines.mpc.local import local_study
+from securegen.engines.mpc.net.parties import Parties, Party
+from securegen.engines.mpc.net.session import Session
 
 torch = pytest.importorskip("torch", reason="the extra [mpc] is not installed")
-pytest.importorskip("securegen.mpc.crypten_import").import_torch()
+pytest.importorskip("securegen.engines.mpc.crypten.importing").import_torch()
 
 HERE = Path(__file__).parent
 ULP = 2.0**-16  # CrypTen's fixed point
@@ -151,8 +151,8 @@ def test_no_entry_point_draws_from_another_generator_or_reads_a_pickle(tmp_path)
 @pytest.mark.parametrize("mode", ["debug_mode", "validation_mode"])
 def test_modes_that_open_what_they_check_are_refused(mode):
     """As shipped, printing a tensor in debug mode opens it, and so does a division in validation mode."""
-    from securegen.mpc.crypten_import import import_crypten
-    from securegen.mpc.crypten_layer import hardened
+    from securegen.engines.mpc.crypten.importing import import_crypten
+    from securegen.engines.mpc.crypten.layer import hardened
 
     crypten = import_crypten()
     setattr(crypten.cfg.debug, mode, True)
@@ -169,8 +169,8 @@ def test_shipped_crypten_draws_from_a_mersenne_twister_and_the_poison_finds_it(t
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from crypten_party import poisoned\n"
-        "from securegen.mpc.crypten_import import import_crypten\n"
-        "from securegen.mpc.insecure_crypten import insecure_crypten\n"
+        "from securegen.engines.mpc.crypten.importing import import_crypten\n"
+        "from securegen.engines.mpc.crypten.insecure import insecure_crypten\n"
         "import torch\n"
         "keep = torch.distributed.init_process_group\n"
         "import_crypten()\n"
@@ -178,7 +178,7 @@ def test_shipped_crypten_draws_from_a_mersenne_twister_and_the_poison_finds_it(t
         "    torch.distributed.init_process_group = keep\n"
         "    with insecure_crypten(rank=0, world_size=1, port=int(sys.argv[2])) as crypten: pass\n"
     )
-    from securegen.mpc.local import free_ports
+    from securegen.engines.mpc.local import free_ports
 
     out = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script, str(HERE), str(free_ports(1)[0])],
@@ -190,7 +190,7 @@ def test_shipped_crypten_draws_from_a_mersenne_twister_and_the_poison_finds_it(t
 
 def test_a_torch_generator_has_32_bits_and_its_next_words_are_predicted_ours_has_no_seed():
     """Why: the seed's upper half is ignored, and a few words identify it (here among 2^10 candidates)."""
-    from securegen.mpc.crypten_randomness import AesGenerator
+    from securegen.engines.mpc.crypten.randomness import AesGenerator
 
     def words(seed, count):
         generator = torch.Generator().manual_seed(seed)
@@ -210,8 +210,8 @@ def _session(roles):
 
 
 def test_one_party_alone_and_replicated_sharing_are_refused():
-    from securegen.mpc.crypten_import import import_crypten
-    from securegen.mpc.crypten_layer import hardened
+    from securegen.engines.mpc.crypten.importing import import_crypten
+    from securegen.engines.mpc.crypten.layer import hardened
 
     with (
         pytest.raises(PolicyError, match="share is the plaintext"),
@@ -252,7 +252,7 @@ def test_one_party_alone_and_replicated_sharing_are_refused():
     ],
 )
 def test_the_dealer_answers_only_what_it_knows(request_):
-    from securegen.mpc.crypten_dealer import _checked
+    from securegen.engines.mpc.crypten.dealer import _checked
 
     with pytest.raises(ProtocolError, match="asked"):
         _checked(request_, "ada")
@@ -270,7 +270,7 @@ def test_the_dealer_answers_only_what_it_knows(request_):
     ],
 )  # fmt: skip
 def test_product_sizes_are_torchs(op, a, b, options):
-    from securegen.mpc.crypten_dealer import _product_size, product
+    from securegen.engines.mpc.crypten.dealer import _product_size, product
 
     x, y = torch.ones(a, dtype=torch.long), torch.ones(b, dtype=torch.long)
     want = getattr(torch, op)(x, y, **options)
@@ -279,7 +279,7 @@ def test_product_sizes_are_torchs(op, a, b, options):
 
 
 def test_wraps_are_those_of_python_integers():
-    from securegen.mpc.crypten_dealer import count_wraps
+    from securegen.engines.mpc.crypten.dealer import count_wraps
 
     edge = [-(2**63), -(2**62), -1, 0, 1, 2**62, 2**63 - 1]
     shares = [torch.tensor(v) for v in zip(*[(a, b, c) for a in edge for b in edge for c in edge], strict=True)]
@@ -290,8 +290,8 @@ def test_wraps_are_those_of_python_integers():
 
 def test_shipped_truncation_fails_on_large_numbers_ours_never():
     """Local truncation of shares of x is wrong with probability |x| / 2^64, here about 128 times; ours never."""
-    from securegen.mpc.crypten_dealer import _draw, _missing
-    from securegen.mpc.crypten_exact import divide_share
+    from securegen.engines.mpc.crypten.dealer import _draw, _missing
+    from securegen.engines.mpc.crypten.exact import divide_share
 
     count, divisor, keys = 1 << 17, 1 << 20, [bytes(16), bytes(15) + b"1"]
     x = torch.from_numpy(np.random.default_rng(1).integers(-(1 << 55), 1 << 55, count))
@@ -323,7 +323,7 @@ def test_shipped_truncation_fails_on_large_numbers_ours_never():
 
 
 def test_parties_that_ask_for_different_products_get_unrelated_words():
-    from securegen.mpc.crypten_dealer import _draw
+    from securegen.engines.mpc.crypten.dealer import _draw
 
     one, other = ({"op": "mul", "sizes": [[64], [n]], "kwargs": {}} for n in (64, 1))
     assert not np.isin(_draw(bytes(16), 0, one, "factor 0", [64]), _draw(bytes(16), 0, other, "factor 0", [64])).any()
@@ -334,14 +334,14 @@ def test_parties_that_ask_for_different_products_get_unrelated_words():
     [None, True, -3, 2.5, "text", torch.Size([1, 2]), [1, (2, "x")], {"a": [None]}, torch.Size([]), float("-inf")],
 )
 def test_objects_travel_as_typed_json(value):
-    from securegen.mpc.crypten_objects import decode, encode
+    from securegen.engines.mpc.crypten.objects import decode, encode
 
     back = decode(json.loads(json.dumps(encode(value))))
     assert back == value and type(back) is type(value)
 
 
 def test_tensors_and_arrays_travel_modules_and_generators_do_not():
-    from securegen.mpc.crypten_objects import decode, encode
+    from securegen.engines.mpc.crypten.objects import decode, encode
 
     tensor = torch.tensor([[1.5, -2.0]])
     assert torch.equal(decode(encode(tensor)), tensor)
@@ -367,18 +367,18 @@ def test_tensors_and_arrays_travel_modules_and_generators_do_not():
     ],
 )
 def test_object_messages_that_are_none_are_refused(message):
-    from securegen.mpc.crypten_objects import decode
+    from securegen.engines.mpc.crypten.objects import decode
 
     with pytest.raises(ProtocolError, match="none"):
         decode(message)
 
 
 def test_missing_packages_are_named_with_their_extra(monkeypatch):
-    from securegen.mpc import crypten_import
+    from securegen.engines.mpc.crypten import importing
 
     def absent(name):
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(crypten_import.importlib, "import_module", absent)
+    monkeypatch.setattr(importing.importlib, "import_module", absent)
     with pytest.raises(MissingExtraError, match=r"securegen\[mpc\]"):
-        crypten_import.import_crypten()
+        importing.import_crypten()

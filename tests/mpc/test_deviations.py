@@ -7,11 +7,14 @@ import pytest
 from bed_reader import to_bed
 
 from securegen.errors import PolicyError, ProtocolError
-from securegen.io.sumstats import table_rows, write_table
-from securegen.mpc import aggregates, association, gwas, projected_run
-from securegen.mpc.state import OwnerState
-from securegen.mpc.vertical import Roles
-from securegen.study import Inputs, open_genotypes
+from securegen.results.rows import table_rows, write_table
+from securegen.engines.mpc import aggregates
+from securegen.engines.mpc import association
+from securegen.engines.mpc import gwas
+from securegen.engines.mpc import projected_run
+from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.vertical import Roles
+from securegen.study.build import Inputs, open_genotypes
 
 from .conftest import results
 

@@ -16,19 +16,19 @@ import numpy as np
 import pytest
 
 from securegen.errors import KeyFileError, PeerError, ProtocolError
-from securegen.mpc import certs
-from securegen.mpc.connect import tls_context
-from securegen.mpc.frames import ARRAY, header
-from securegen.mpc.local import identity, local_study
-from securegen.mpc.session import open_session
+from securegen.engines.mpc.net import certs
+from securegen.engines.mpc.net.connect import tls_context
+from securegen.engines.mpc.net.frames import ARRAY, header
+from securegen.engines.mpc.local import identity, local_study
+from securegen.engines.mpc.net.session import open_session
 
 TRIO = ("ada", "bob", "cyd")
 PARTY = """
 import sys, numpy as np
 from pathlib import Path
-from securegen.mpc.local import identity
-from securegen.mpc.parties import read_parties
-from securegen.mpc.session import open_session
+from securegen.engines.mpc.local import identity
+from securegen.engines.mpc.net.parties import read_parties
+from securegen.engines.mpc.net.session import open_session
 d, me = Path(sys.argv[1]), sys.argv[2]
 print("started", flush=True)
 with open_session(read_parties(d / "parties.toml"), identity(d, me), protocol="test/1", dimensions={}) as s:

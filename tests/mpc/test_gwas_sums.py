@@ -8,16 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.design import linear_design
-from securegen.design_binary import contingency_design
-from securegen.engines import plain
+from securegen.design.linear import linear_design
+from securegen.design.binary import contingency_design
+from securegen.engines.plain import sums as plain
 from securegen.errors import PolicyError, ProtocolError
 from securegen.model import Columns, GenotypeBlock
-from securegen.mpc import aggregates, association, batches, gwas, outsourced, vertical
-from securegen.mpc.dealer import server_dealer
-from securegen.mpc.digits import Form
-from securegen.mpc.state import OwnerState, digest_array
-from securegen.study import Inputs
+from securegen.engines.mpc import aggregates
+from securegen.engines.mpc import association
+from securegen.engines.mpc import batches
+from securegen.engines.mpc import gwas
+from securegen.engines.mpc import outsourced
+from securegen.engines.mpc import vertical
+from securegen.engines.mpc.dealer import server_dealer
+from securegen.engines.mpc.shares.radix import Form
+from securegen.engines.mpc.net.state import OwnerState, digest_array
+from securegen.study.build import Inputs
 
 from .conftest import Cohort, results
 

@@ -12,8 +12,8 @@ import pytest
 from securegen.errors import PeerError, ProtocolError
 from securegen.io.schema import printable
 from securegen.io.strict_json import MOST_CONTAINERS
-from securegen.mpc import transport
-from securegen.mpc.frames import ABORT, ARRAY, JSON, MAX_TEXT, Frame, header, read_frame
+from securegen.engines.mpc.net import transport
+from securegen.engines.mpc.net.frames import ABORT, ARRAY, JSON, MAX_TEXT, Frame, header, read_frame
 
 PAIR = ("ada", "bob")
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securegen.mpc import lifting, wide
-from securegen.mpc.hits import deal_hits, open_hits
-from securegen.mpc.lifting import Pair, deal_lift, deal_multiples, deal_products, lift, multiples, products
+from securegen.engines.mpc.shares import lifting
+from securegen.engines.mpc.shares import multiword
+from securegen.engines.mpc.shares.hits import deal_hits, open_hits
+from securegen.engines.mpc.shares.lifting import Pair, deal_lift, deal_multiples, deal_products, lift, multiples, products
 
 from .conftest import results
 
@@ -25,18 +26,18 @@ def wrap(value, words):
 
 @given(SIZES, st.integers(), st.integers(), st.integers(0, 63))
 def test_wide_arithmetic_is_that_of_integers_mod_a_power_of_two(words, x, y, bits):
-    a, b = wide.constant(x, words), wide.constant(y, words)
-    assert wide.integers(wide.add(a, b)) == wrap(x + y, words)
-    assert wide.integers(wide.subtract(a, b)) == wrap(x - y, words)
-    assert wide.integers(wide.multiply(a, b)) == wrap(x * y, words)
-    assert wide.integers(wide.shift_left(a, bits)) == wrap(x << bits, words)
-    assert int(wide.word_at(a, bits)) == ((x % (1 << (64 * words))) >> bits) & ((1 << 64) - 1)
+    a, b = multiword.constant(x, words), multiword.constant(y, words)
+    assert multiword.integers(multiword.add(a, b)) == wrap(x + y, words)
+    assert multiword.integers(multiword.subtract(a, b)) == wrap(x - y, words)
+    assert multiword.integers(multiword.multiply(a, b)) == wrap(x * y, words)
+    assert multiword.integers(multiword.shift_left(a, bits)) == wrap(x << bits, words)
+    assert int(multiword.word_at(a, bits)) == ((x % (1 << (64 * words))) >> bits) & ((1 << 64) - 1)
 
 
 @given(st.integers(-(1 << 180), 1 << 180), st.integers(0, (1 << 192) - 1), st.integers(0, 128))
 def test_a_cut_share_is_off_by_one_unit_at_most(x, mask, bit):
-    left, right = wide.constant(mask, 3), wide.constant(x - mask, 3)
-    found = int(wide.word_at(left, bit)) + int(wide.word_at(right, bit))
+    left, right = multiword.constant(mask, 3), multiword.constant(x - mask, 3)
+    found = int(multiword.word_at(left, bit)) + int(multiword.word_at(right, bit))
     assert (found - (x >> bit)) % (1 << 64) in (0, (1 << 64) - 1)
 
 
@@ -61,7 +62,7 @@ def test_lifted_numbers_are_exact(study, bits, words):
         lambda s: deal_lift(s, PAIR, x.shape, bits=bits, to=words, step="t"),
     )))  # fmt: skip
     lifted = {name: out[name][0] for name in ("ada", "bob")}
-    assert (wide.integers(wide.add(lifted["ada"], lifted["bob"])) == x.astype(object)).all()
+    assert (multiword.integers(multiword.add(lifted["ada"], lifted["bob"])) == x.astype(object)).all()
     assert out["ada"][1] + out["bob"][1] < 2 * (x.size // 8 + 600)  # a bit each way for each number
 
 
@@ -109,28 +110,28 @@ def test_products_are_exact(study, words, which):
     x = [int(draw.integers(0, 1 << 62)) * limit >> int(62 + s) for s in draw.integers(0, 60, 295)]
     x = np.array([*x, 0, 1, -1, limit - 1, 1 - limit], object).reshape(100, 3)
     x[:9] = [[a, b, a] for a in (0, 1 - limit, limit - 1) for b in (-1, limit - 1, 1 - limit)]
-    own = wide.pack(np.array([int.from_bytes(draw.bytes(8 * words)) for _ in x.flat], object).reshape(x.shape), words)
-    share = {"ada": own, "bob": wide.subtract(wide.pack(x, words), own)}
+    own = multiword.pack(np.array([int.from_bytes(draw.bytes(8 * words)) for _ in x.flat], object).reshape(x.shape), words)
+    share = {"ada": own, "bob": multiword.subtract(multiword.pack(x, words), own)}
     out = results(study(ROLES).run(both(
         lambda s: products(s, PAIR, share[s.me], which, step="t"),
         lambda s: deal_products(s, PAIR, own.shape, which, step="t"),
     )))  # fmt: skip
     wanted = np.stack([x[:, i] * x[:, j] for i, j in which], axis=1)
-    assert (wide.integers(wide.add(out["ada"], out["bob"])) == wanted).all()
+    assert (multiword.integers(multiword.add(out["ada"], out["bob"])) == wanted).all()
 
 
 def test_multiples_by_numbers_of_one_party_are_exact(study):
     draw = np.random.default_rng(1)
     x, factors = draw.integers(-(1 << 60), 1 << 60, (30, 3)), draw.integers(0, 1 << 60, (30, 2))
     own = draw.integers(0, 1 << 64, (30, 3, 2), np.uint64)
-    share = {"ada": own, "bob": wide.subtract(wide.pack(x, 2), own)}
+    share = {"ada": own, "bob": multiword.subtract(multiword.pack(x, 2), own)}
     which = (0, 1, 1)
     out = results(study(ROLES).run(both(
-        lambda s: multiples(s, PAIR, share[s.me], wide.pack(factors, 2) if s.me == "ada" else None, which, step="t"),
+        lambda s: multiples(s, PAIR, share[s.me], multiword.pack(factors, 2) if s.me == "ada" else None, which, step="t"),
         lambda s: deal_multiples(s, PAIR, own.shape, which, step="t"),
     )))  # fmt: skip
     want = x.astype(object) * factors[:, list(which)].astype(object)
-    assert (wide.integers(wide.add(out["ada"], out["bob"])) == want).all()
+    assert (multiword.integers(multiword.add(out["ada"], out["bob"])) == want).all()
 
 
 @pytest.mark.parametrize(("count", "phenotypes", "common"), [(1, 1, 0), (64, 1, 2), (301, 3, 2)])

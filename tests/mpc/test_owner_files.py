@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from securegen.errors import InputError, KeyFileError, PolicyError, ProtocolError, StorageError, UsageError
-from securegen.mpc import certs
-from securegen.mpc.local import local_study
-from securegen.mpc.masked_store import MaskedStore
-from securegen.mpc.parties import Parties, Party, read_parties, write_parties
-from securegen.mpc.state import OwnerState, digest_array
+from securegen.engines.mpc.net import certs
+from securegen.engines.mpc.local import local_study
+from securegen.engines.mpc.masked_store import MaskedStore
+from securegen.engines.mpc.net.parties import Parties, Party, read_parties, write_parties
+from securegen.engines.mpc.net.state import OwnerState, digest_array
 
 PIN = "sha256:" + "0" * 64
 GOOD = f'study = "s"\ntimeout_seconds = 5\n[[party]]\nname = "ada"\nrole = "site"\naddress = "h:1"\npin = "{PIN}"\n'
@@ -53,7 +53,7 @@ def test_of_many_that_claim_at_once_one_wins(tmp_path):
 
 def test_a_process_killed_after_the_claim_does_not_get_the_mask_again(tmp_path):
     code = (
-        "import os, sys; from securegen.mpc.state import OwnerState; "
+        "import os, sys; from securegen.engines.mpc.net.state import OwnerState; "
         "OwnerState(sys.argv[1]).claim('session', 'd'); os.kill(os.getpid(), 9)"
     )
     child = subprocess.run([sys.executable, "-c", code, str(tmp_path / "s")], capture_output=True)

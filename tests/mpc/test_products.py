@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from securegen.errors import PolicyError, ProtocolError
-from securegen.mpc import outsourced, vertical
-from securegen.mpc.dealer import block_dealer, score_dealer, server_dealer
-from securegen.mpc.masked_store import MaskedStore
-from securegen.mpc.scores import model_side, people_side
-from securegen.mpc.state import OwnerState
-from securegen.mpc.vertical import Block, Roles
+from securegen.engines.mpc import outsourced
+from securegen.engines.mpc import vertical
+from securegen.engines.mpc.dealer import block_dealer, score_dealer, server_dealer
+from securegen.engines.mpc.masked_store import MaskedStore
+from securegen.engines.mpc.scores import model_side, people_side
+from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.vertical import Block, Roles
 
 from .conftest import results
 

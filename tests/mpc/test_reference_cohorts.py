@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 
 from securegen import api
-from securegen.mpc import projected_run, vertical
-from securegen.mpc.aggregates import deal, genotype_run, phenotype_run
-from securegen.mpc.state import OwnerState
+from securegen.engines.mpc import projected_run
+from securegen.engines.mpc import vertical
+from securegen.engines.mpc.aggregates import deal, genotype_run, phenotype_run
+from securegen.engines.mpc.net.state import OwnerState
 from securegen.stats.projected_statistics import TARGET
-from securegen.stats.projected_tables import plain_projected
-from securegen.study import Inputs, build_design, open_genotypes
+from securegen.results.projected import plain_projected
+from securegen.study.build import Inputs, build_design, open_genotypes
 
 from .conftest import over_tls, results
 

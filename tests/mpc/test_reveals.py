@@ -12,15 +12,20 @@ from securegen import api
 from securegen.errors import PeerError, PolicyError, ProtocolError, UsageError
 from securegen.io.arrays import from_arrays
 from securegen.model import Samples, Variants
-from securegen.mpc import aggregates, batches, deployment, projected, projected_run, vertical
-from securegen.mpc.association import announce_cohort
-from securegen.mpc.digits import Form, choose_form, to_digits
-from securegen.mpc.local import identity
-from securegen.mpc.state import OwnerState
-from securegen.mpc.vertical import Roles
+from securegen.engines.mpc import aggregates
+from securegen.engines.mpc import batches
+from securegen.engines.mpc import deployment
+from securegen.engines.mpc import projected
+from securegen.engines.mpc import projected_run
+from securegen.engines.mpc import vertical
+from securegen.engines.mpc.association import announce_cohort
+from securegen.engines.mpc.shares.radix import Form, choose_form, to_digits
+from securegen.engines.mpc.local import identity
+from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.vertical import Roles
 from securegen.stats import projected_statistics, projection
-from securegen.stats.projected_tables import plain_projected
-from securegen.study import Inputs
+from securegen.results.projected import plain_projected
+from securegen.study.build import Inputs
 
 from .conftest import results
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securegen.errors import PlanError, ProtocolError
-from securegen.mpc.prg import Stream, derive_key, words
-from securegen.mpc.ring import matmul_mod32, matmul_mod64, matmul_ring
-from securegen.mpc.shares import combine, from_ring, split, to_ring
+from securegen.engines.mpc.shares.prg import Stream, derive_key, words
+from securegen.engines.mpc.shares.ring import matmul_mod32, matmul_mod64, matmul_ring
+from securegen.engines.mpc.shares.additive import combine, from_ring, split, to_ring
 from securegen.randomness import fresh_key
 
 DATA = np.random.default_rng(7)  # test data only

@@ -14,7 +14,7 @@ from support import left
 from securegen.cli.main import main
 from securegen.errors import KeyFileError, PolicyError, SecuregenError, UsageError
 from securegen.local.processes import start
-from securegen.mpc.local import free_ports, local_study
+from securegen.engines.mpc.local import free_ports, local_study
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COHORT = [

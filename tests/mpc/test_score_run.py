@@ -12,18 +12,19 @@ import pytest
 from bed_reader import to_bed
 
 from securegen.errors import PolicyError, ProtocolError
-from securegen.io.scoring import read_scorings
-from securegen.io.sscore import sscore_text
-from securegen.match import match_variants
-from securegen.mpc import score_run, scores
-from securegen.mpc.dealer import score_dealer
-from securegen.mpc.score_run import model_run, people_run
-from securegen.mpc.state import OwnerState
-from securegen.mpc.vertical import Roles
-from securegen.score_plan import plan_scores, used_variants
-from securegen.score_release import release
-from securegen.scores import count_alleles, plain_scores
-from securegen.study import Inputs, open_genotypes
+from securegen.scores.files import read_scorings
+from securegen.scores.sscore import sscore_text
+from securegen.scores.match import match_variants
+from securegen.engines.mpc import score_run
+from securegen.engines.mpc import scores
+from securegen.engines.mpc.dealer import score_dealer
+from securegen.engines.mpc.score_run import model_run, people_run
+from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.vertical import Roles
+from securegen.scores.plan import plan_scores, used_variants
+from securegen.scores.release import release
+from securegen.scores.sums import count_alleles, plain_scores
+from securegen.study.build import Inputs, open_genotypes
 
 from .conftest import results
 

@@ -11,11 +11,11 @@ import pytest
 from securegen import api
 from securegen.cli.main import main
 from securegen.errors import PeerError, ProtocolError, SecuregenError, UsageError
-from securegen.federated import rehearsal
-from securegen.federated.rounds import SecureSum
-from securegen.mpc.local import local_study
-from securegen.mpc.site_links import MessageLinks
-from securegen.study import Inputs
+from securegen.engines.federated import rehearsal
+from securegen.engines.federated.rounds import SecureSum
+from securegen.engines.mpc.local import local_study
+from securegen.engines.mpc.site_links import MessageLinks
+from securegen.study.build import Inputs
 
 from .conftest import over_tls, results
 

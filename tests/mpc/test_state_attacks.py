@@ -11,14 +11,15 @@ import pytest
 from bed_reader import to_bed
 
 from securegen.errors import PolicyError, StorageError, UsageError
-from securegen.mpc import deployment, vertical
-from securegen.mpc.dealer import LEFT_MASK, block_dealer
-from securegen.mpc.local import identity
-from securegen.mpc.prg import words
-from securegen.mpc.session import Session
-from securegen.mpc.state import OwnerState, check_cohort
-from securegen.mpc.vertical import Block, Roles
-from securegen.study import Inputs
+from securegen.engines.mpc import deployment
+from securegen.engines.mpc import vertical
+from securegen.engines.mpc.dealer import LEFT_MASK, block_dealer
+from securegen.engines.mpc.local import identity
+from securegen.engines.mpc.shares.prg import words
+from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.net.state import OwnerState, check_cohort
+from securegen.engines.mpc.vertical import Block, Roles
+from securegen.study.build import Inputs
 
 from .conftest import Study, results
 

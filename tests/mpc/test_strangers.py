@@ -13,9 +13,10 @@ import time
 import pytest
 
 from securegen.errors import PeerError
-from securegen.mpc import certs, connect
-from securegen.mpc.connect import tls_context
-from securegen.mpc.local import identity
+from securegen.engines.mpc.net import certs
+from securegen.engines.mpc.net import connect
+from securegen.engines.mpc.net.connect import tls_context
+from securegen.engines.mpc.local import identity
 
 PAIR = ("ada", "bob")
 CROWD = """
@@ -37,9 +38,9 @@ import resource, sys
 from pathlib import Path
 from securegen.errors import PeerError
 from securegen.mpc import connect
-from securegen.mpc.local import identity
-from securegen.mpc.parties import read_parties
-from securegen.mpc.session import open_session
+from securegen.engines.mpc.local import identity
+from securegen.engines.mpc.net.parties import read_parties
+from securegen.engines.mpc.net.session import open_session
 d = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
 if sys.argv[2] == "off":

@@ -12,9 +12,10 @@ import pytest
 
 from securegen.errors import InputError, PeerError
 from securegen.inspection import inspect
-from securegen.mpc import certs, connect
-from securegen.mpc.local import free_ports
-from securegen.mpc.parties import Parties, Party, read_parties, write_parties
+from securegen.engines.mpc.net import certs
+from securegen.engines.mpc.net import connect
+from securegen.engines.mpc.local import free_ports
+from securegen.engines.mpc.net.parties import Parties, Party, read_parties, write_parties
 
 TRIO = ("ada", "bob", "cyd")
 PIN = "sha256:" + "0" * 64

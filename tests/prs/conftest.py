@@ -12,8 +12,8 @@ import pytest
 from bed_reader import to_bed
 from click.testing import CliRunner
 
-from securegen.ckks.codec import from_tiles
-from securegen.ckks.encryption import ring_tables
+from securegen.engines.ckks.codec import from_tiles
+from securegen.engines.ckks.encryption import ring_tables
 from securegen.cli.main import main
 from securegen.kernels.ntt import inverse
 

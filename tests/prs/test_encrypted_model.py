@@ -9,20 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.ckks import prs_encrypted, prs_open
-from securegen.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
-from securegen.ckks.encryption import OwnEncryptor, ring_tables
-from securegen.ckks.keys import generate
-from securegen.ckks.prs_encrypted import choose_product, joint_nonce, product_noise, read_encrypted_model
-from securegen.ckks.prs_weights import ScoreReader
-from securegen.ckks.publickey import publish
+from securegen.engines.ckks.scores import evaluator
+from securegen.engines.ckks.scores import key_holder
+from securegen.engines.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
+from securegen.engines.ckks.encryption import OwnEncryptor, ring_tables
+from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.scores.evaluator import choose_product, joint_nonce, product_noise, read_encrypted_model
+from securegen.engines.ckks.scores.weights import ScoreReader
+from securegen.engines.ckks.publickey import publish
 from securegen.errors import ArtefactError
 from securegen.kernels.crt import round_residues
 from securegen.kernels.ntt import inverse
-from securegen.private_scores import model_size, score_weights
-from securegen.score_study import ScoreInputs, open_scores
-from securegen.scores import plain_scores
-from securegen.study import Inputs
+from securegen.engines.ckks.scores.private import model_size, score_weights
+from securegen.scores.study import ScoreInputs, open_scores
+from securegen.scores.sums import plain_scores
+from securegen.study.build import Inputs
 
 OWN, OTHER = b"m" * 32, b"e" * 32
 
@@ -39,9 +40,9 @@ class Product:
     score: int
 
     def reply(self):
-        (_, sums), *_ = list(prs_encrypted.products(self.cohort, self.model))
+        (_, sums), *_ = list(evaluator.products(self.cohort, self.model))
         p = self.key.public.parameters
-        return prs_encrypted.blind_product(
+        return evaluator.blind_product(
             sums, 0, self.model.read("constant"), self.encryption_key, self.model.blinding, p
         )
 
@@ -59,7 +60,7 @@ def product(additive, tmp_path_factory):
     reader = ScoreReader(one.reader.select(variants=one.plan.variant), np.empty(0, np.int64))
     encrypt_cohort(reader, key, folder / "cohort", OwnerState(folder / "owner", key), encryptor=OwnEncryptor(key))
     cohort, encryption_key = open_cohort(folder / "cohort"), publish(key, joint_nonce(OWN, OTHER))
-    prs_encrypted.write_encrypted_model(
+    evaluator.write_encrypted_model(
         weights, encryption_key, p, folder / "model", weight_scale=weight_scale, blinding=blinding, own_nonce=OWN
     )
     model = read_encrypted_model(folder / "model", cohort, OTHER)
@@ -68,7 +69,7 @@ def product(additive, tmp_path_factory):
 
 def test_the_score_comes_out(product):
     c0, c1, c2 = product.reply()
-    values, _ = prs_open.open_reply(c0, np.stack([c1, c2], axis=1), product.key, product.model.blinding.scale)
+    values, _ = key_holder.open_reply(c0, np.stack([c1, c2], axis=1), product.key, product.model.blinding.scale)
     assert values.tolist() == [[product.score]]
 
 
@@ -105,8 +106,8 @@ def weights_from_c2(product) -> float:
 def test_without_the_encryptions_of_zero_the_key_holder_gets_the_model(product, monkeypatch, bare):
     assert weights_from_c2(product) < 0.01
     constant = np.zeros((1, 2, *product.encryption_key.b.shape), np.uint64)
-    monkeypatch.setattr(prs_encrypted, "add_zeros", lambda key, both: None)
-    monkeypatch.setattr(prs_encrypted, "hide", bare)
+    monkeypatch.setattr(evaluator, "add_zeros", lambda key, both: None)
+    monkeypatch.setattr(evaluator, "hide", bare)
     monkeypatch.setattr(type(product.model), "read", _without_constant(type(product.model).read, constant))
     assert weights_from_c2(product) == 1
 
@@ -127,7 +128,7 @@ def test_flooding_hides_the_product_noise(product):
     distances = []
     for x in (bare, product):
         c0, c1, c2 = x.reply()
-        _, distance = prs_open.open_reply(c0, np.stack([c1, c2], axis=1), x.key, x.model.blinding.scale)
+        _, distance = key_holder.open_reply(c0, np.stack([c1, c2], axis=1), x.key, x.model.blinding.scale)
         distances.append(float(distance[0, 0]))
     unit = 2.0**product.model.blinding.scale
     assert distances[0] * unit < 15 * noise.deviation and distances[0] < 2.0**-30 < distances[1]
@@ -136,7 +137,7 @@ def test_flooding_hides_the_product_noise(product):
 def test_blocks_of_zero_weights_are_encrypted_like_the_others(product):
     none = replace(product.weights, missing=np.zeros_like(product.weights.missing))
     p = product.key.public.parameters
-    made = dict(prs_encrypted.encrypt_model(none, product.encryption_key, p, weight_scale=30, scale=60))
+    made = dict(evaluator.encrypt_model(none, product.encryption_key, p, weight_scale=30, scale=60))
     assert set(made) == {"g-000000", "m-000000", "constant"} == set(product.model.files)
     assert made["m-000000"].any()
 

@@ -13,25 +13,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.ckks import artefact, prs_messages
-from securegen.ckks.keys import generate
-from securegen.ckks.prs_blinding import Blinding
-from securegen.ckks.prs_model import read_model, restore_plan, write_model
-from securegen.ckks.prs_open import write_encryption_key
-from securegen.ckks.prs_parameters import store_parameters
-from securegen.ckks.prs_reply import read_encryption_key
-from securegen.ckks.prs_schema import read_message
-from securegen.ckks.publickey import publish
-from securegen.encrypted_model_scores import read_challenge
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks.scores import messages
+from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.scores.blinding import Blinding
+from securegen.engines.ckks.scores.public_model import read_model, restore_plan, write_model
+from securegen.engines.ckks.scores.key_holder import write_encryption_key
+from securegen.engines.ckks.scores.parameters import store_parameters
+from securegen.engines.ckks.scores.modeller import read_encryption_key
+from securegen.engines.ckks.scores.schema import read_message
+from securegen.engines.ckks.publickey import publish
+from securegen.engines.ckks.scores.encrypted_model import read_challenge
 from securegen.errors import ArtefactError, PlanError
 from securegen.io.schema import Refused, score_name
-from securegen.io.sscore import write_sscore
-from securegen.private_scores import encrypt_for, invite, reply
-from securegen.score_promises import PrivacyRules, kept_plan
-from securegen.score_release import release
-from securegen.score_study import ScoreInputs, open_scores
-from securegen.scores import plain_scores
-from securegen.study import Inputs
+from securegen.scores.sscore import write_sscore
+from securegen.engines.ckks.scores.private import encrypt_for, invite, reply
+from securegen.engines.ckks.scores.promises import PrivacyRules, kept_plan
+from securegen.scores.release import release
+from securegen.scores.study import ScoreInputs, open_scores
+from securegen.scores.sums import plain_scores
+from securegen.study.build import Inputs
 
 HUGE = "9" * 10_000
 
@@ -42,7 +43,7 @@ def sent(additive, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sent")
     study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,)))
     rules = PrivacyRules(folder / "ledger.json", "clinic", ("SCORE1",), 10**6)
-    prs_messages.write_request(prs_messages.make_request(study.reader, "cohort"), folder / "request")
+    messages.write_request(messages.make_request(study.reader, "cohort"), folder / "request")
     invite(folder / "request", study.inputs, rules, folder / "invitation", folder / "private")
     return study, folder, rules
 
@@ -171,14 +172,14 @@ INVITATIONS = {
 def test_an_invitation_with_other_fields_encrypts_nothing(sent, tmp_path, what):
     study, folder, _ = sent
     message = altered(folder / "invitation", tmp_path / "x", INVITATIONS[what])
-    one_line(lambda: encrypt_for(prs_messages.read_invitation(message), study.reader, tmp_path / "s"))
+    one_line(lambda: encrypt_for(messages.read_invitation(message), study.reader, tmp_path / "s"))
     assert not list(tmp_path.glob("s.*"))
 
 
 def test_names_that_forge_rows_work_where_nobody_looks(sent, tmp_path, monkeypatch):
     """With any text as a name a table has people who do not exist; the rule for names refuses it."""
     study, folder, _ = sent
-    invitation = replace(prs_messages.read_invitation(folder / "invitation"), names=(FORGED,))
+    invitation = replace(messages.read_invitation(folder / "invitation"), names=(FORGED,))
     sums = invitation.sums(np.ones((6, 1), np.int64), np.zeros(6, np.int64), 1)
     write_sscore(tmp_path / "forged.sscore", study.reader.samples, release(sums))
     assert any(line.startswith("F999\tI999\t") for line in (tmp_path / "forged.sscore").read_text().splitlines())
@@ -212,7 +213,7 @@ def test_challenges_and_kept_files_that_are_none_are_refused(tmp_path, text):
 
 def test_an_encryption_key_with_other_fields_is_refused(sent, tmp_path):
     _, folder, _ = sent
-    invitation = prs_messages.read_invitation(folder / "invitation")
+    invitation = messages.read_invitation(folder / "invitation")
     key = generate(invitation.parameters)
     write_encryption_key(publish(key, bytes(32)), tmp_path / "k", key)
     assert read_encryption_key(tmp_path / "k", key.public, bytes(32)).nonce == bytes(32)
@@ -224,7 +225,7 @@ def test_an_encryption_key_with_other_fields_is_refused(sent, tmp_path):
 def test_a_model_whose_arrays_do_not_fit_is_refused(sent, tmp_path):
     """Also under `python -O`: shapes of a signed model were asserted, not checked."""
     study, _, _ = sent
-    key = generate(store_parameters(prs_messages.read_invitation(sent[1] / "invitation").parameters.ring, 1, 40,
+    key = generate(store_parameters(messages.read_invitation(sent[1] / "invitation").parameters.ring, 1, 40,
                                     dosage_max=2, samples=6))  # fmt: skip
     plan = study.plan
     for i, change in enumerate((
@@ -249,8 +250,8 @@ def test_refusals_do_not_depend_on_assert(sent, tmp_path):
     (tmp_path / "ledger.json").chmod(0o600)
     script = """
 from pathlib import Path
-from securegen.ckks.prs_messages import read_invitation, read_request
-from securegen.ckks.prs_ledger import Ledger
+from securegen.engines.ckks.scores.messages import read_invitation, read_request
+from securegen.scores.ledger import Ledger
 from securegen.errors import SecuregenError
 ledger = Ledger(Path("ledger.json"))
 for action in (lambda: read_request(Path("q")), lambda: read_invitation(Path("i")), lambda: ledger.used("m", "c")):
@@ -266,7 +267,7 @@ for action in (lambda: read_request(Path("q")), lambda: read_invitation(Path("i"
 
 def test_a_reply_of_another_scoring_file_or_folder_is_refused(sent, tmp_path, additive):
     study, folder, rules = sent
-    invitation = prs_messages.read_invitation(folder / "invitation")
+    invitation = messages.read_invitation(folder / "invitation")
     encrypt_for(invitation, study.reader, tmp_path / "s")
     lines = Path(additive.score).read_text().splitlines()
     (tmp_path / "other.tsv").write_text("\n".join(lines[:-1]) + "\n")

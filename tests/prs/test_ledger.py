@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.ckks import prs_ledger, prs_messages
-from securegen.ckks.prs_identity import known_as, likeness
-from securegen.ckks.prs_ledger import Asked, Ledger
+from securegen.scores import ledger as prs_ledger
+from securegen.engines.ckks.scores import messages
+from securegen.scores.identity import known_as, likeness
+from securegen.scores.ledger import Asked, Ledger
 from securegen.errors import ArtefactError, InputError, PolicyError, StorageError
-from securegen.private_scores import invite
-from securegen.score_promises import PrivacyRules, spend, withdraw
-from securegen.score_study import ScoreInputs, open_scores
-from securegen.scores import plain_scores
-from securegen.study import Inputs
+from securegen.engines.ckks.scores.private import invite
+from securegen.engines.ckks.scores.promises import PrivacyRules, spend, withdraw
+from securegen.scores.study import ScoreInputs, open_scores
+from securegen.scores.sums import plain_scores
+from securegen.study.build import Inputs
 
 FUZZ = (  # damaged ledgers that once ended in a traceback
     '{"magic": "securegen reply ledger 1", "replies": {"m": "x"}}',
@@ -232,7 +233,7 @@ def granted(folder: Path, additive, rounds: int) -> int:
     """People for whom invitations made first and answered afterwards gave scores of a model of 400 weights: 20 may be."""
     study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,)))
     inputs, rules, people = study.inputs, PrivacyRules(folder / "ledger.json", "clinic"), len(study.reader.samples)
-    prs_messages.write_request(prs_messages.make_request(study.reader, "cohort"), folder / "request")
+    messages.write_request(messages.make_request(study.reader, "cohort"), folder / "request")
     made = []
     for i in range(rounds):
         try:
@@ -261,7 +262,7 @@ def test_a_copied_private_folder_answers_once(additive, tmp_path, monkeypatch):
 
     study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,)))
     inputs, rules = study.inputs, PrivacyRules(tmp_path / "ledger.json", "clinic")
-    prs_messages.write_request(prs_messages.make_request(study.reader, "cohort"), tmp_path / "request")
+    messages.write_request(messages.make_request(study.reader, "cohort"), tmp_path / "request")
     invite(tmp_path / "request", inputs, rules, tmp_path / "i", tmp_path / "p")
     shutil.copytree(tmp_path / "p", tmp_path / "copy")
     spend(tmp_path / "p", inputs, rules)
@@ -296,8 +297,8 @@ def files_of_one_model(additive, folder: Path) -> dict[str, Path]:
 
 def test_a_model_is_its_weights_not_its_file(additive, tmp_path):
     """Other files of a model have one count; other models have others."""
-    from securegen.io.scoring import read_scoring
-    from securegen.score_promises import model_names
+    from securegen.scores.files import read_scoring
+    from securegen.engines.ckks.scores.promises import model_names
 
     (own,) = model_names(read_scoring(additive.score))
     files = files_of_one_model(additive, tmp_path)
@@ -313,7 +314,7 @@ def test_a_model_is_its_weights_not_its_file(additive, tmp_path):
 
 def test_a_changed_file_gets_no_cap_of_its_own(additive, tmp_path, monkeypatch):
     study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,)))
-    prs_messages.write_request(prs_messages.make_request(study.reader, "cohort"), tmp_path / "request")
+    messages.write_request(messages.make_request(study.reader, "cohort"), tmp_path / "request")
     rules, files = PrivacyRules(tmp_path / "ledger.json", "clinic"), files_of_one_model(additive, tmp_path)
     names = [name for name in files if name != "every id renamed"]  # this cohort has its variants by id only
 
@@ -344,12 +345,12 @@ def test_the_difference_of_two_scores_is_a_small_model(additive, tmp_path, monke
     (tmp_path / "two.tsv").write_text("\n".join(lines) + "\n")
     study = open_scores(Inputs(additive.bfile), ScoreInputs((str(tmp_path / "two.tsv"),)))
     one = study.reader.select(samples=np.array([1]))
-    prs_messages.write_request(prs_messages.make_request(one, "cohort"), tmp_path / "request")
+    messages.write_request(messages.make_request(one, "cohort"), tmp_path / "request")
     rules = PrivacyRules(tmp_path / "ledger.json", "clinic")
     with pytest.raises(PolicyError, match="A has 1 non-zero weights, or that many which another score"):
         invite(tmp_path / "request", study.inputs, rules, tmp_path / "i", tmp_path / "p")
     monkeypatch.setattr(
-        "securegen.score_promises.telling_weights", lambda plan, match: [plan.score_variants(s) for s in (0, 1)]
+        "securegen.engines.ckks.scores.promises.telling_weights", lambda plan, match: [plan.score_variants(s) for s in (0, 1)]
     )
     invite(tmp_path / "request", study.inputs, rules, tmp_path / "i", tmp_path / "p")
     few = open_scores(study.genotypes, study.inputs, opened=one)
@@ -369,7 +370,7 @@ def two_copies(study, row: int) -> int:
 def test_an_invitation_that_cannot_be_written_gives_back_what_it_reserved(additive, tmp_path):
     study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,)))
     rules = PrivacyRules(tmp_path / "ledger.json", "clinic")
-    prs_messages.write_request(prs_messages.make_request(study.reader, "cohort"), tmp_path / "request")
+    messages.write_request(messages.make_request(study.reader, "cohort"), tmp_path / "request")
     (tmp_path / "i").write_text("in the way")
     with pytest.raises(StorageError):
         invite(tmp_path / "request", study.inputs, rules, tmp_path / "i", tmp_path / "p")

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from securegen.ckks import prs_open, prs_reply, publickey
-from securegen.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
-from securegen.ckks.encryption import OwnEncryptor, ring_tables, scaled_residues
-from securegen.ckks.keys import generate
-from securegen.ckks.parameters import ERROR_SD, Ring
-from securegen.ckks.planner import PACKS
-from securegen.ckks.prs_blinding import (
+from securegen.engines.ckks.scores import key_holder
+from securegen.engines.ckks.scores import modeller
+from securegen.engines.ckks import publickey
+from securegen.engines.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
+from securegen.engines.ckks.encryption import OwnEncryptor, ring_tables, scaled_residues
+from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.parameters import ERROR_SD, Ring
+from securegen.engines.ckks.planner import PACKS
+from securegen.engines.ckks.scores.blinding import (
     Blinding,
     ModelSize,
     choose_blinded,
@@ -26,19 +28,19 @@ from securegen.ckks.prs_blinding import (
     rounded_up,
     told_bits,
 )
-from securegen.ckks.prs_ledger import Asked, Ledger
-from securegen.ckks.prs_server import encrypted_scores
-from securegen.ckks.prs_weights import ScoreReader, weight_polynomials
-from securegen.ckks.publickey import EncryptionKey, add_zeros, hide, noise_certain, noise_sd, publish
+from securegen.scores.ledger import Asked, Ledger
+from securegen.engines.ckks.scores.server import encrypted_scores
+from securegen.engines.ckks.scores.weights import ScoreReader, weight_polynomials
+from securegen.engines.ckks.publickey import EncryptionKey, add_zeros, hide, noise_certain, noise_sd, publish
 from securegen.errors import ArtefactError, PolicyError
 from securegen.kernels.ntt import forward, inverse
-from securegen.private_scores import (
+from securegen.engines.ckks.scores.private import (
     model_size,
     score_weights,
 )
-from securegen.score_study import ScoreInputs, open_scores
-from securegen.scores import plain_scores
-from securegen.study import Inputs
+from securegen.scores.study import ScoreInputs, open_scores
+from securegen.scores.sums import plain_scores
+from securegen.study.build import Inputs
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Exchange:
         """(c0 residues, c1 residues) as the model owner blinds them."""
         p = parameters or self.p
         (_, sums), *_ = list(encrypted_scores(self.cohort, self.weights))
-        return prs_reply.blind(sums, 0, self.weights.constant, self.encryption_key, self.blinding, p)
+        return modeller.blind(sums, 0, self.weights.constant, self.encryption_key, self.blinding, p)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,7 @@ def in_coefficients(ntt_form: np.ndarray, x: Exchange) -> np.ndarray:
 
 def test_the_score_comes_out(exchange):
     c0, c1 = exchange.reply()
-    values, distance = prs_open.open_reply(c0, c1[:, None], exchange.key, exchange.blinding.scale)
+    values, distance = key_holder.open_reply(c0, c1[:, None], exchange.key, exchange.blinding.scale)
     assert values.tolist() == [[exchange.score]] and distance.max() < 0.5
 
 
@@ -134,7 +136,7 @@ def attack_c1(x: Exchange) -> float:
 
 def test_without_the_encryption_of_zero_one_reply_gives_every_weight(exchange, monkeypatch, bare):
     assert attack_c1(exchange) < 0.01
-    monkeypatch.setattr(prs_reply, "hide", bare)
+    monkeypatch.setattr(modeller, "hide", bare)
     assert attack_c1(exchange) == 1
 
 
@@ -144,7 +146,7 @@ def attack_chosen_upload(x: Exchange, key: EncryptionKey) -> float:
     w = weight_polynomials(x.weights.dosage, p, 1 << shift)
     tiles = np.zeros((len(p.ring.primes), p.ring.tiles, 1, 1, 2, p.ring.lanes), np.uint32)
     tiles[:, :, 0, 0, 1] = w[0].reshape(len(p.ring.primes), p.ring.tiles, p.ring.lanes)
-    _, c1 = prs_reply.blind(tiles, 0, x.weights.constant, key, x.blinding, p)
+    _, c1 = modeller.blind(tiles, 0, x.weights.constant, key, x.blinding, p)
     rows = in_coefficients(c1[0], x)
     q0, q1, q2 = p.ring.primes[:3]
     q = q0 * q1 * q2
@@ -158,9 +160,9 @@ def attack_chosen_upload(x: Exchange, key: EncryptionKey) -> float:
 
 def test_a_key_whose_a_the_client_chose_hides_nothing(exchange, monkeypatch, tmp_path):
     assert attack_chosen_upload(exchange, exchange.encryption_key) < 0.01
-    prs_open.write_encryption_key(exchange.encryption_key, tmp_path / "k", exchange.key)
+    key_holder.write_encryption_key(exchange.encryption_key, tmp_path / "k", exchange.key)
     with pytest.raises(ArtefactError, match="nonce of this invitation"):
-        prs_reply.read_encryption_key(tmp_path / "k", exchange.key.public, b"n" * 32)
+        modeller.read_encryption_key(tmp_path / "k", exchange.key.public, b"n" * 32)
     monkeypatch.setattr(publickey, "expand_a", lambda nonce, ring: np.zeros((len(ring.primes), ring.n), np.uint64))
     assert attack_chosen_upload(exchange, publish(exchange.key, bytes(32))) == 1
 
@@ -181,7 +183,7 @@ def attack_false_key(x: Exchange, pack: int) -> float:
     w = weight_polynomials(x.weights.dosage, x.p, 1 << shift)
     tiles = np.zeros((len(ring.primes), ring.tiles, 1, 1, 2, ring.lanes), np.uint32)
     tiles[:, :, 0, 0, 1] = w[0].reshape(len(ring.primes), ring.tiles, ring.lanes)
-    c0, c1 = prs_reply.blind(tiles, 0, np.zeros(1, np.int64), key, x.blinding, p)
+    c0, c1 = modeller.blind(tiles, 0, np.zeros(1, np.int64), key, x.blinding, p)
     modulus = ring.modulus
     basis = [(modulus // prime) * pow(modulus // prime, -1, prime) for prime in ring.primes]
     u, known = np.zeros(n, np.int64), np.zeros(n, bool)
@@ -230,7 +232,7 @@ def attack_all_coefficients(x: Exchange, parameters) -> float:
     """n coefficients of g(X)·w(X), divided by the known g(X)."""
     c0, c1 = x.reply(parameters)
     key = replace(x.key, public=replace(x.key.public, parameters=parameters))
-    values, _ = prs_open.open_reply(c0, c1[:, None], key, x.blinding.scale)
+    values, _ = key_holder.open_reply(c0, c1[:, None], key, x.blinding.scale)
     q, n = x.p.ring.primes[0], x.p.ring.n
     product = np.zeros((1, len(x.p.ring.primes), n), np.uint64)
     product[0, 0, n - len(values) :] = (values[:, 0] - x.weights.constant[0]) % q
@@ -340,7 +342,7 @@ def read_by_choosing_errors(x: Exchange, blinding: Blinding) -> tuple[int, int]:
     base = 2 * int(np.abs(w).max()) + 1
     unit = 4 * (blinding.flooding + blinding.noise)
     count = max(0, int((math.log2(ring.modulus) - 1 - math.log2(unit)) / math.log2(base)))
-    offset = prs_reply.offsets(0, replace(blinding, blur=0), 1)[0]
+    offset = modeller.offsets(0, replace(blinding, blur=0), 1)[0]
     v = sum(unit * base**i * int(w[i]) for i in range(count)) + offset + blinding.noise
     v, right = (v + unit // 2) // unit, 0
     for i in range(count):
@@ -429,7 +431,7 @@ def read_signs(size: ModelSize, weights: np.ndarray, answers: int) -> float:
         forward(x, ring_tables(ring))
         tiles = np.zeros((len(ring.primes), ring.tiles, 1, 1, 2, ring.lanes), np.uint32)
         tiles[:, :, 0, 0, 0] = x[0].reshape(len(ring.primes), ring.tiles, ring.lanes)
-        c0, c1 = prs_reply.blind(tiles, 0, np.zeros(1, np.int64), encryption_key, blinding, p)
+        c0, c1 = modeller.blind(tiles, 0, np.zeros(1, np.int64), encryption_key, blinding, p)
         rest = c1[0].astype(np.uint64) * key.residues % np.array(ring.primes, np.uint64)[:, None]
         rest = np.ascontiguousarray(rest[None])
         inverse(rest, ring_tables(ring))

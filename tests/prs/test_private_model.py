@@ -12,16 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen import private_scores
-from securegen.ckks import prs_ledger, prs_messages, prs_open
-from securegen.ckks.cohort import CohortInfo, open_cohort
+from securegen.engines.ckks.scores import private as private_scores
+from securegen.scores import ledger
+from securegen.engines.ckks.scores import messages
+from securegen.engines.ckks.scores import key_holder
+from securegen.engines.ckks.cohort import CohortInfo, open_cohort
 from securegen.errors import ArtefactError, PolicyError, VerificationError
-from securegen.private_scores import encrypt_for, invite, open_scores_for, reply, score_weights
-from securegen.score_promises import PrivacyRules, keeping_plan, kept_plan
-from securegen.score_release import release
-from securegen.score_study import ScoreInputs, open_scores
-from securegen.scores import plain_scores
-from securegen.study import Inputs
+from securegen.engines.ckks.scores.private import encrypt_for, invite, open_scores_for, reply, score_weights
+from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan
+from securegen.scores.release import release
+from securegen.scores.study import ScoreInputs, open_scores
+from securegen.scores.sums import plain_scores
+from securegen.study.build import Inputs
 
 
 @pytest.fixture
@@ -32,9 +34,9 @@ def begun(additive, tmp_path):
         inputs = ScoreInputs((additive.score,), **options)
         study = open_scores(Inputs(additive.bfile), inputs)
         rules = PrivacyRules(tmp_path / "ledger.json", "clinic")
-        prs_messages.write_request(prs_messages.make_request(study.reader, inputs.imputation), tmp_path / "request")
+        messages.write_request(messages.make_request(study.reader, inputs.imputation), tmp_path / "request")
         invite(tmp_path / "request", inputs, rules, tmp_path / "invitation", tmp_path / "private")
-        invitation = prs_messages.read_invitation(tmp_path / "invitation")
+        invitation = messages.read_invitation(tmp_path / "invitation")
         key = encrypt_for(invitation, study.reader, tmp_path / "s")
         answer = (tmp_path / "s.cohort", tmp_path / "s.publickey", tmp_path / "private", inputs, rules, tmp_path / "r")
         return study, invitation, key, answer
@@ -72,7 +74,7 @@ def test_released_digits_are_enforced_in_the_reply(begun, tmp_path):
     reply(*answer)
     blinding = invitation.blinding
     assert blinding.blur > 0
-    values = prs_open.open_replies(
+    values = key_holder.open_replies(
         tmp_path / "r", key, columns=1, nonce=invitation.nonce, cohort=open_cohort(tmp_path / "s.cohort").digest,
         bound=invitation.bound, blinding=blinding,
     )  # fmt: skip
@@ -122,8 +124,8 @@ def test_an_invitation_for_variants_that_are_not_there_is_refused(begun, tmp_pat
 def test_few_people_do_not_send_allele_counts(small):
     reader = open_scores(Inputs(small.bfile), ScoreInputs((small.score,))).reader
     with pytest.raises(PolicyError, match="14 people"):
-        prs_messages.make_request(reader, "cohort")
-    assert prs_messages.make_request(reader, "none").counts is None
+        messages.make_request(reader, "cohort")
+    assert messages.make_request(reader, "none").counts is None
 
 
 def test_small_models_are_refused_unless_named(securegen, small):
@@ -168,7 +170,7 @@ def killed_while_inviting(begun, tmp_path, monkeypatch) -> int:
     reply(*answer)
     before = used(tmp_path)
     one = study.reader.select(samples=np.array([0]))
-    prs_messages.write_request(prs_messages.make_request(one, "cohort"), tmp_path / "one")
+    messages.write_request(messages.make_request(one, "cohort"), tmp_path / "one")
 
     class Killed(BaseException):
         """Nothing is cleared up."""
@@ -177,8 +179,8 @@ def killed_while_inviting(begun, tmp_path, monkeypatch) -> int:
         raise Killed
 
     with monkeypatch.context() as dying:
-        dying.setattr(prs_messages, "write_invitation", kill)
-        dying.setattr(prs_ledger.Ledger, "withdraw", lambda *_: None)
+        dying.setattr(messages, "write_invitation", kill)
+        dying.setattr(ledger.Ledger, "withdraw", lambda *_: None)
         with pytest.raises(Killed):
             invite(tmp_path / "one", *answer[3:5], tmp_path / "invitation2", tmp_path / "private")
     reply(*answer)
@@ -213,7 +215,7 @@ def test_a_plan_without_second_copies_leaves_none_of_an_earlier_one(small, addit
     for c, given in zip((small, additive), inputs, strict=True):
         study = open_scores(Inputs(c.bfile), given)
         one = study.reader.select(samples=np.array([0]))
-        prs_messages.write_request(prs_messages.make_request(one, "none"), tmp_path / "request")
+        messages.write_request(messages.make_request(one, "none"), tmp_path / "request")
         invite(tmp_path / "request", given, PrivacyRules(tmp_path / "ledger.json", "c"), tmp_path / "i", tmp_path / "p")
         assert (kept_plan(tmp_path / "p").second_weight is None) == (c is additive)
 

@@ -10,18 +10,21 @@ import numpy as np
 import pytest
 
 from securegen import api
-from securegen.ckks import artefact, prs_parameters, prs_public, verify
-from securegen.ckks.codec import to_tiles
-from securegen.ckks.cohort import CohortInfo, OwnerState, open_cohort, read_info
-from securegen.ckks.encryption import ring_tables
-from securegen.ckks.keys import generate
-from securegen.ckks.planner import Workload
-from securegen.ckks.planner import choose as plan_association
-from securegen.ckks.prs_model import read_model, write_model
-from securegen.ckks.prs_parameters import choose, noise_bound, store_parameters
-from securegen.ckks.prs_server import terms
-from securegen.ckks.prs_weights import cohort_weights, stored_weights, weight_polynomials
-from securegen.encrypted_scores import (
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks.scores import parameters
+from securegen.engines.ckks.scores import owner
+from securegen.engines.ckks.owner import verify
+from securegen.engines.ckks.codec import to_tiles
+from securegen.engines.ckks.cohort import CohortInfo, OwnerState, open_cohort, read_info
+from securegen.engines.ckks.encryption import ring_tables
+from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.planner import Workload
+from securegen.engines.ckks.planner import choose as plan_association
+from securegen.engines.ckks.scores.public_model import read_model, write_model
+from securegen.engines.ckks.scores.parameters import choose, noise_bound, store_parameters
+from securegen.engines.ckks.scores.server import terms
+from securegen.engines.ckks.scores.weights import cohort_weights, stored_weights, weight_polynomials
+from securegen.engines.ckks.scores.public import (
     add_model,
     decrypt_scores,
     encrypt_scores,
@@ -32,9 +35,9 @@ from securegen.encrypted_scores import (
 from securegen.errors import ArtefactError, PlanError, VerificationError
 from securegen.io.arrays import from_arrays
 from securegen.kernels.ntt import forward, inverse
-from securegen.score_study import ScoreInputs, open_scores
-from securegen.scores import plain_scores
-from securegen.study import Inputs
+from securegen.scores.study import ScoreInputs, open_scores
+from securegen.scores.sums import plain_scores
+from securegen.study.build import Inputs
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +147,7 @@ def test_a_result_that_spells_the_key_is_refused(run, tmp_path):
     columns = len(read_model(sent.model, key.public).plan.constant)
     crafted = with_scores(results, tmp_path / "crafted", spelling_the_key(key, columns))
     tiles = np.load(next(crafted.glob("scores-*.npy")))
-    values, distance = prs_public.insecure_decrypt_unverified(tiles, key, columns)
+    values, distance = owner.insecure_decrypt_unverified(tiles, key, columns)
     b = key.public.parameters.pack
     s = key.residues[None].copy()
     inverse(s, ring_tables(key.public.parameters.ring))
@@ -171,8 +174,8 @@ def test_sums_beyond_half_the_checks_modulus_would_spell_the_key(tmp_path, monke
     assert 1 << 61 < study.plan.bound[0] < 1 << 63
     with pytest.raises(PlanError, match="below 2\\^60"):
         generate_score_key(study.plan, people)
-    checked = prs_parameters.check_provable
-    for module in (prs_parameters, prs_public):  # off
+    checked = parameters.check_provable
+    for module in (parameters, owner):  # off
         monkeypatch.setattr(module, "check_provable", lambda bound: None)
     key = generate_score_key(study.plan, people)
     sent = encrypt_scores(study, key, tmp_path / "e")
@@ -197,10 +200,10 @@ def test_sums_beyond_half_the_checks_modulus_would_spell_the_key(tmp_path, monke
     s = np.where(s[0, 0] > 1, -1, s[0, 0].astype(np.int64))
     read = np.rint((got.values[:, 0].astype(float) - honest.values[:, 0].astype(float)) / 2.0**61).astype(int)
     assert read.tolist() == [s[p.ring.n - p.pack + i % p.pack] for i in range(people)] and read.any()
-    monkeypatch.setattr(prs_public, "check_provable", checked)  # on, at decryption alone
+    monkeypatch.setattr(owner, "check_provable", checked)  # on, at decryption alone
     with pytest.raises(PlanError, match="below 2\\^60"):
         decrypt_scores(crafted, key, sent.owner)
-    monkeypatch.setattr(prs_parameters, "check_provable", checked)
+    monkeypatch.setattr(parameters, "check_provable", checked)
     with pytest.raises(PlanError, match="below 2\\^60"):
         score_encrypted(sent.cohort, sent.model, tmp_path / "again")
 
@@ -219,9 +222,9 @@ def test_one_integer_off_by_one_is_refused(run, tmp_path):
         out[:, :, 0] = (out[:, :, 0] + lanes) % np.array(p.ring.primes, np.uint64)[:, None, None]
         return out.astype(np.uint32)
 
-    honest, _ = prs_public.insecure_decrypt_unverified(np.load(next(results.glob("scores-*.npy"))), key, 4)
+    honest, _ = owner.insecure_decrypt_unverified(np.load(next(results.glob("scores-*.npy"))), key, 4)
     crafted = with_scores(results, tmp_path / "crafted", add_one)
-    off, distance = prs_public.insecure_decrypt_unverified(np.load(next(crafted.glob("scores-*.npy"))), key, 4)
+    off, distance = owner.insecure_decrypt_unverified(np.load(next(crafted.glob("scores-*.npy"))), key, 4)
     assert (off - honest).sum() == 1 and distance.max() < 0.5
     with pytest.raises(VerificationError):
         decrypt_scores(crafted, key, sent.owner)
@@ -282,7 +285,7 @@ def test_measured_noise_is_within_the_proof(study, run):
     """The noise of honest scores has the standard deviation of the formula: a fifteenth of the bound, not above."""
     _, key, _, results = run
     columns = len(study.plan.constant)
-    _, distance = prs_public.insecure_decrypt_unverified(np.load(next(results.glob("scores-*.npy"))), key, columns)
+    _, distance = owner.insecure_decrypt_unverified(np.load(next(results.glob("scores-*.npy"))), key, columns)
     spread = np.sqrt(np.mean(distance[:, 0] ** 2))
     expected = noise_bound(key.public.parameters, stored_weights(study.plan, slice(0, 1)).norm) / 15
     assert 0.3 * expected < spread < 2 * expected
@@ -347,7 +350,7 @@ def test_checks_of_an_earlier_encryption_accuse_nobody(study, run, tmp_path):
     """As two processes leave them that encrypt into one folder: the checks of the first beside the cohort of the second."""
     _, key, sent, _ = run
     later = encrypt_scores(study, key, tmp_path / "later")
-    for name in (prs_public.CHECKS,):
+    for name in (owner.CHECKS,):
         (later.owner / f"{name}.box").write_bytes((sent.owner / f"{name}.box").read_bytes())
     with pytest.raises(ArtefactError, match="another encryption of the cohort"):
         decrypt_scores(score_encrypted(later.cohort, later.model, tmp_path / "r"), key, later.owner)

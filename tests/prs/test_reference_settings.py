@@ -5,20 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from securegen import vendor_scores
-from securegen.ckks import prs_messages, prs_open
-from securegen.ckks.cohort import OwnerState, read_info
-from securegen.encrypted_model_scores import challenge, encrypt_model_for, evaluate, invite_product
-from securegen.encrypted_scores import decrypt_scores, encrypt_scores, generate_score_key, score_encrypted
+from securegen.engines.ckks.scores import vendor_model
+from securegen.engines.ckks.scores import messages
+from securegen.engines.ckks.scores import key_holder
+from securegen.engines.ckks.cohort import OwnerState, read_info
+from securegen.engines.ckks.scores.encrypted_model import challenge, encrypt_model_for, evaluate, invite_product
+from securegen.engines.ckks.scores.public import decrypt_scores, encrypt_scores, generate_score_key, score_encrypted
 from securegen.io.arrays import from_arrays
-from securegen.io.scoring import read_scoring
+from securegen.scores.files import read_scoring
 from securegen.model import Variants
-from securegen.private_scores import encrypt_for, invite, reply
-from securegen.score_promises import PrivacyRules
-from securegen.score_release import release
-from securegen.score_study import ScoreInputs, open_scores
-from securegen.scores import plain_scores
-from securegen.study import Inputs
+from securegen.engines.ckks.scores.private import encrypt_for, invite, reply
+from securegen.engines.ckks.scores.promises import PrivacyRules
+from securegen.scores.release import release
+from securegen.scores.study import ScoreInputs, open_scores
+from securegen.scores.sums import plain_scores
+from securegen.study.build import Inputs
 
 COHORTS = [
     ("edge", "edge/edge.prs.tsv", 120), ("sim_500x5k", "sim_500x5k/sim_500x5k.prs.tsv", 500),
@@ -49,7 +50,7 @@ def check_public(study, folder):
 
 def check_private(study, folder, *, encrypted: bool):
     inputs, allowed = study.inputs, rules(folder, study.plan)
-    prs_messages.write_request(prs_messages.make_request(study.reader, inputs.imputation), folder / "request")
+    messages.write_request(messages.make_request(study.reader, inputs.imputation), folder / "request")
     if encrypted:
         challenge(folder / "challenge")
         invite_product(
@@ -57,7 +58,7 @@ def check_private(study, folder, *, encrypted: bool):
         )
     else:
         invite(folder / "request", inputs, allowed, folder / "invitation", folder / "kept")
-    invitation = prs_messages.read_invitation(folder / "invitation")
+    invitation = messages.read_invitation(folder / "invitation")
     key = encrypt_for(invitation, study.reader, folder / "s")
     cohort, publickey = folder / "s.cohort", folder / "s.publickey"
     if encrypted:
@@ -65,7 +66,7 @@ def check_private(study, folder, *, encrypted: bool):
         evaluate(cohort, publickey, folder / "model", folder / "challenge", folder / "replies")
     else:
         reply(cohort, publickey, folder / "kept", inputs, allowed, folder / "replies")
-    values = prs_open.open_replies(
+    values = key_holder.open_replies(
         folder / "replies", key, columns=len(invitation.names), nonce=invitation.nonce,
         cohort=read_info(OwnerState(folder / "s.owner", key)).digest, bound=invitation.bound,
         blinding=invitation.blinding,
@@ -76,15 +77,15 @@ def check_private(study, folder, *, encrypted: bool):
 
 def check_vendor(study, folder):
     inputs, allowed, box = study.inputs, rules(folder, study.plan), {"passphrase": b"correct horse"}
-    prs_messages.write_request(prs_messages.make_request(study.reader, inputs.imputation), folder / "request")
+    messages.write_request(messages.make_request(study.reader, inputs.imputation), folder / "request")
     challenge(folder / "challenge")
     offer, kept = folder / "offer", folder / "kept"
-    vendor_scores.offer(folder / "request", folder / "challenge", inputs, allowed, offer, kept, **box)
-    vendor_scores.blind_scores(offer, folder / "challenge", study.reader, folder / "blinded", folder / "masks")
-    vendor_scores.answer(folder / "blinded", kept, inputs, allowed, folder / "rounded", **box)
-    table = vendor_scores.unmask_scores(folder / "rounded", offer, folder / "masks", study.reader)
+    vendor_model.offer(folder / "request", folder / "challenge", inputs, allowed, offer, kept, **box)
+    vendor_model.blind_scores(offer, folder / "challenge", study.reader, folder / "blinded", folder / "masks")
+    vendor_model.answer(folder / "blinded", kept, inputs, allowed, folder / "rounded", **box)
+    table = vendor_model.unmask_scores(folder / "rounded", offer, folder / "masks", study.reader)
     plain = release(plain_scores(study.reader, study.plan))
-    assert vendor_scores.read_offer(offer).blur == 0
+    assert vendor_model.read_offer(offer).blur == 0
     assert np.array_equal(table.total, plain.total) and np.array_equal(table.average, plain.average)
 
 

@@ -9,16 +9,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from securegen.ckks import artefact, prs_stream
-from securegen.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
-from securegen.ckks.encryption import OwnEncryptor, SealEncryptor
-from securegen.ckks.keys import generate
-from securegen.ckks.parameters import Ring
-from securegen.ckks.prs_parameters import store_parameters
-from securegen.ckks.prs_stream import Term, batches, stretches
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks.scores import stream
+from securegen.engines.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
+from securegen.engines.ckks.encryption import OwnEncryptor, SealEncryptor
+from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.parameters import Ring
+from securegen.engines.ckks.scores.parameters import store_parameters
+from securegen.engines.ckks.scores.stream import Term, batches, stretches
 from securegen.errors import ArtefactError
-from securegen.score_study import ScoreInputs, open_scores
-from securegen.study import Inputs
+from securegen.scores.study import ScoreInputs, open_scores
+from securegen.study.build import Inputs
 
 
 @pytest.fixture(scope="module", params=[OwnEncryptor, SealEncryptor])
@@ -36,7 +37,7 @@ def terms_of(cohort) -> list[Term]:
 
 @pytest.mark.parametrize("size", [256, 5000, 1 << 20])
 def test_stretches_are_what_is_stored(cohort, monkeypatch, size):
-    monkeypatch.setattr(prs_stream, "STRETCH_BYTES", size)
+    monkeypatch.setattr(stream, "STRETCH_BYTES", size)
     ring, terms = cohort.parameters.ring, terms_of(cohort)
     shape = (len(ring.primes), ring.tiles, 1, ring.lanes)
     want = np.empty((2, len(terms), *shape), np.uint32)

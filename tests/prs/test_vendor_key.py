@@ -12,29 +12,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen import vendor_scores
-from securegen.ckks import artefact, prs_messages, prs_vendor
-from securegen.ckks.codec import to_tiles
-from securegen.ckks.encryption import OwnEncryptor, ring_tables, scaled_residues
-from securegen.ckks.keys import generate
-from securegen.ckks.parameters import Ring
-from securegen.ckks.prs_blinding import ModelSize, flooding_for
-from securegen.ckks.prs_open import write_encryption_key
-from securegen.ckks.prs_parameters import store_parameters
-from securegen.ckks.prs_reply import uniform_integers
-from securegen.ckks.prs_vendor import VendorParameters, batch_nonce, choose_vendor, round_reply
-from securegen.ckks.prs_weights import ScoreReader
-from securegen.ckks.publickey import publish
-from securegen.ckks.uniform import expand_uniform
-from securegen.encrypted_model_scores import challenge
+from securegen.engines.ckks.scores import vendor_model
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks.scores import messages
+from securegen.engines.ckks.scores import vendor as prs_vendor
+from securegen.engines.ckks.codec import to_tiles
+from securegen.engines.ckks.encryption import OwnEncryptor, ring_tables, scaled_residues
+from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.parameters import Ring
+from securegen.engines.ckks.scores.blinding import ModelSize, flooding_for
+from securegen.engines.ckks.scores.key_holder import write_encryption_key
+from securegen.engines.ckks.scores.parameters import store_parameters
+from securegen.engines.ckks.scores.modeller import uniform_integers
+from securegen.engines.ckks.scores.vendor import VendorParameters, batch_nonce, choose_vendor, round_reply
+from securegen.engines.ckks.scores.weights import ScoreReader
+from securegen.engines.ckks.publickey import publish
+from securegen.rlwe.uniform import expand_uniform
+from securegen.engines.ckks.scores.encrypted_model import challenge
 from securegen.errors import ArtefactError, PlanError, PolicyError, ProtocolError
 from securegen.kernels.ntt import forward, inverse
-from securegen.private_scores import model_size, score_weights
-from securegen.score_promises import PrivacyRules
-from securegen.score_release import release
-from securegen.score_study import ScoreInputs, open_scores
-from securegen.scores import plain_scores
-from securegen.study import Inputs
+from securegen.engines.ckks.scores.private import model_size, score_weights
+from securegen.engines.ckks.scores.promises import PrivacyRules
+from securegen.scores.release import release
+from securegen.scores.study import ScoreInputs, open_scores
+from securegen.scores.sums import plain_scores
+from securegen.study.build import Inputs
 
 NOTHING = np.zeros(1, np.int64)
 
@@ -333,9 +335,9 @@ class Exchange:
 
     def offer(self) -> None:
         f = self.folder
-        prs_messages.write_request(prs_messages.make_request(self.study.reader, "cohort"), f / "request")
+        messages.write_request(messages.make_request(self.study.reader, "cohort"), f / "request")
         challenge(f / "challenge")
-        vendor_scores.offer(
+        vendor_model.offer(
             f / "request",
             f / "challenge",
             self.study.inputs,
@@ -347,17 +349,17 @@ class Exchange:
 
     def blind(self) -> None:
         f = self.folder
-        vendor_scores.blind_scores(f / "offer", f / "challenge", self.study.reader, f / "blinded", f / "masks")
+        vendor_model.blind_scores(f / "offer", f / "challenge", self.study.reader, f / "blinded", f / "masks")
 
     def answer(self, kept: str = "kept", to: str = "rounded") -> None:
         f = self.folder
-        vendor_scores.answer(
+        vendor_model.answer(
             f / "blinded", f / kept, self.study.inputs, self.rules, f / to, passphrase=b"correct horse"
         )  # fmt: skip
 
     def unmask(self):
         f = self.folder
-        return vendor_scores.unmask_scores(f / "rounded", f / "offer", f / "masks", self.study.reader)
+        return vendor_model.unmask_scores(f / "rounded", f / "offer", f / "masks", self.study.reader)
 
 
 def exchange(cohort, tmp_path, columns: int, allow: tuple[str, ...] | None = None) -> Exchange:
@@ -481,5 +483,5 @@ def test_masks_are_taken_off_for_the_people_that_were_blinded(additive, tmp_path
     with pytest.raises(ArtefactError, match="is of other people than these"):
         other.unmask()
     kept = json.loads((tmp_path / "masks" / "people.json").read_text())["sha256"]
-    monkeypatch.setattr(vendor_scores, "_people", lambda reader: kept)
+    monkeypatch.setattr(vendor_model, "_people", lambda reader: kept)
     assert np.array_equal(other.unmask().total, x.unmask().total), "each under another's name"

@@ -111,7 +111,7 @@ def test_filters_and_complete_cases(prefix, tmp_path):
 
 
 def test_nobody_left_is_an_error():
-    from securegen.design_binary import qc_design
+    from securegen.design.binary import qc_design
 
     with pytest.raises(DesignError, match="no sample is left for founders"):
         qc_design(np.zeros(5, bool), np.ones(5, bool))

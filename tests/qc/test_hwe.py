@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securegen.kernels.hwe import TIE, exact_test
+from securegen.stats.hwe import TIE, exact_test
 
 
 def exact_p(het: int, hom_a: int, hom_b: int) -> Fraction:

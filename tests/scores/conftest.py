@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.match import FLIPPED_SWAPPED, SWAPPED
+from securegen.scores.match import FLIPPED_SWAPPED, SWAPPED
 from securegen.model import GenotypeBlock, Samples, Variants
 
 DATA = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).parents[2].parent / "shared" / "data"))

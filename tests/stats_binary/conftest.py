@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 
 from securegen import api
-from securegen.ckks import cohort, decrypt, studydesign
-from securegen.design import combine
+from securegen.engines.ckks import cohort
+from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks import studydesign
+from securegen.design.linear import combine
 
 DATA = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 BINARY_COHORTS = ("cineca", "edge", "hail_1kg", "regenie_example", "sim_500x5k")

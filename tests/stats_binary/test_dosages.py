@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 import securegen as sg
 from securegen import api
-from securegen.design import Design
+from securegen.design.linear import Design
 from securegen.errors import InputError, PlanError, UsageError
 from securegen.model import Columns, iterate_blocks
 from securegen.stats.qc import Filters
-from securegen.study import _check_grid
+from securegen.study.build import _check_grid
 
 N, M = 150, 20
 

@@ -12,9 +12,9 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securegen import fixedpoint as fp
-from securegen import null_model
-from securegen.design_binary import logistic_design
+from securegen.design import fixedpoint as fp
+from securegen.design import null_model
+from securegen.design.binary import logistic_design
 from securegen.errors import DesignError
 
 

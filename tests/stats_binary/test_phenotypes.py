@@ -10,9 +10,9 @@ from scipy import stats
 
 import securegen as sg
 from securegen import api
-from securegen.align import interpret_phenotype
+from securegen.study.people import interpret_phenotype
 from securegen.errors import DesignError, UsageError
-from securegen.study import rank_inverse_normal
+from securegen.study.build import rank_inverse_normal
 
 NAN = np.nan
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from securegen import api
-from securegen.engines import plain
+from securegen.engines.plain import sums
 from securegen.stats.score_test import PROMISED, expected_chisq_error
-from securegen.stats.tables import result_columns
+from securegen.results.write import result_columns
 
 
 def statistics(study: api.Study) -> dict[str, np.ndarray]:
-    parts = [result_columns(study.design.analyses[0], s) for s in plain.sums(study.reader, study.design.columns)]
+    parts = [result_columns(study.design.analyses[0], s) for s in sums.sums(study.reader, study.design.columns)]
     return {n: np.concatenate([p[n] for p in parts]) for n in ("CHISQ", "DCHISQ_BOUND")}
 
 

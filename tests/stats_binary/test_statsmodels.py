@@ -13,8 +13,8 @@ from statsmodels.stats.contingency_tables import Table, Table2x2
 
 import securegen as sg
 from securegen import api
-from securegen.engines import plain
-from securegen.stats.tables import result_columns
+from securegen.engines.plain import sums
+from securegen.results.write import result_columns
 
 N, M = 240, 25
 
@@ -40,7 +40,7 @@ def simulated(tmp_path_factory):
         study = api.open_study(
             reader, pheno=table, pheno_name=(phenotype,), covar=table, covar_name=("AGE", "SEX"), model=model
         )  # fmt: skip
-        (block,) = plain.sums(reader, study.design.columns)
+        (block,) = sums.sums(reader, study.design.columns)
         return result_columns(study.design.analyses[0], block)
 
     return dosage, np.column_stack([age, sex]), cases, trait, columns
