@@ -22,21 +22,18 @@ from securegen.engines.federated.rounds import SecureSum
 from securegen.engines.federated.session import Session as Conversation
 from securegen.engines.federated.state import open_state
 from securegen.engines.federated.studyfile import Site, Study, TraitColumn
-from securegen.io.arrays import from_arrays
-from securegen.model import Columns, Samples, Variants
-from securegen.engines.mpc import aggregates
-from securegen.engines.mpc import outsourced
-from securegen.engines.mpc import projected_run
-from securegen.engines.mpc import vertical
+from securegen.engines.mpc import aggregates, outsourced, projected_run, vertical
 from securegen.engines.mpc.association import receive_cohort
-from securegen.engines.mpc.dealer import block_dealer, server_dealer
 from securegen.engines.mpc.crypten.insecure import insecure_crypten
+from securegen.engines.mpc.dealer import block_dealer, server_dealer
 from securegen.engines.mpc.local import identity
 from securegen.engines.mpc.masked_store import MaskedStore
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
-from securegen.engines.mpc.site_links import MessageLinks
 from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.site_links import MessageLinks
+from securegen.io.arrays import from_arrays
+from securegen.model import Columns, Samples, Variants
 from securegen.study.build import Inputs
 
 CRYPTEN_BLOCK = 500  # variants; fastest of 100, 250, 500 and 1000

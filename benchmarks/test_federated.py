@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.engines.plain.sums import block_sums
 from securegen.engines.federated import rehearsal
 from securegen.engines.federated.fields import Layout, field_bits
 from securegen.engines.federated.pair_keys import derive
+from securegen.engines.plain.sums import block_sums
 from securegen.model import Columns, GenotypeBlock
 from securegen.randomness import keystream
 from securegen.stats.qc import Filters

@@ -13,16 +13,16 @@ import numba
 import numpy as np
 import pytest
 
-from securegen.engines.ckks.scores import parameters as prs_parameters
-from securegen.engines.ckks.scores import modeller
 from securegen.engines.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
 from securegen.engines.ckks.encryption import OwnEncryptor
 from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.publickey import publish
+from securegen.engines.ckks.scores import modeller
+from securegen.engines.ckks.scores import parameters as prs_parameters
 from securegen.engines.ckks.scores.blinding import ModelSize, choose_blinded
 from securegen.engines.ckks.scores.parameters import store_parameters
 from securegen.engines.ckks.scores.server import encrypted_scores
 from securegen.engines.ckks.scores.weights import StoredWeights
-from securegen.engines.ckks.publickey import publish
 from securegen.io.arrays import from_arrays
 from securegen.record.run_log import folder_bytes
 

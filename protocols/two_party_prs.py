@@ -28,14 +28,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from securegen.errors import SecuregenError
 from securegen.engines.mpc.dealer import score_dealer
 from securegen.engines.mpc.local import identity, local_study
 from securegen.engines.mpc.net.parties import read_parties
-from securegen.engines.mpc.score_run import model_run, people_run
 from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.score_run import model_run, people_run
 from securegen.engines.mpc.vertical import Roles
+from securegen.errors import SecuregenError
 from securegen.study.build import Inputs, open_genotypes
 
 PARTIES = {"hospital": "genotypes", "vendor": "model", "dealer": "dealer"}

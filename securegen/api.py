@@ -25,8 +25,8 @@ from securegen.design.linear import Design
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
 from securegen.io.output import PRIVATE
 from securegen.model import GenotypeReader, SelectableReader, Sums, variants_with_missing
-from securegen.stats.qc import Filters
 from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
+from securegen.stats.qc import Filters
 from securegen.study.build import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
@@ -227,8 +227,7 @@ def encrypt_design(
     overwrite: replace the design that was encrypted into that folder before; other_covariates: as in `encrypt`. Raises
     StorageError and DesignError otherwise.
     """
-    from securegen.engines.ckks import cohort
-    from securegen.engines.ckks import studydesign
+    from securegen.engines.ckks import cohort, studydesign
     from securegen.engines.ckks.encryption import make_encryptor
 
     state = cohort.OwnerState(Path(owner), key)
@@ -265,8 +264,8 @@ def associate(
     memory_bytes: int | None = None,
 ) -> Path:
     """The server's step: encrypted sums of an encrypted cohort and design, without any key. Returns the folder."""
-    from securegen.engines.ckks.server import associate
     from securegen.engines.ckks.cohort import no_progress, open_cohort
+    from securegen.engines.ckks.server import associate
     from securegen.engines.ckks.studydesign import open_design
 
     opened = open_cohort(Path(cohort))
@@ -284,8 +283,7 @@ def read_design(
     key: SecretKey, owner: str | os.PathLike[str], design: str | os.PathLike[str] | None = None
 ) -> DesignSecrets:
     """The owner's record of the design to open: `design` is its folder or digest, None where there is one only."""
-    from securegen.engines.ckks import cohort
-    from securegen.engines.ckks import studydesign
+    from securegen.engines.ckks import cohort, studydesign
 
     return studydesign.read_secrets(cohort.OwnerState(Path(owner), key), design)
 
@@ -309,9 +307,8 @@ def decrypt_tables(
     design; KeyFileError when the key is retired (still_trusted: decrypt all the same); UsageError when the design must be
     named.
     """
-    from securegen.engines.ckks import cohort
+    from securegen.engines.ckks import cohort, studydesign
     from securegen.engines.ckks.owner import decrypt
-    from securegen.engines.ckks import studydesign
 
     state = cohort.OwnerState(Path(owner), key)
     info, secrets = cohort.read_info(state), studydesign.read_secrets(state, design)
@@ -340,9 +337,8 @@ def decrypt_qc(
 ) -> list[str]:
     """Decrypt, verify and write OUT.afreq, OUT.vmiss and OUT.hardy; arguments and errors as `decrypt_tables`. Raises
     UsageError when the design has no QC sums."""
-    from securegen.engines.ckks import cohort
+    from securegen.engines.ckks import cohort, studydesign
     from securegen.engines.ckks.owner import decrypt
-    from securegen.engines.ckks import studydesign
 
     state = cohort.OwnerState(Path(owner), key)
     info, secrets = cohort.read_info(state), studydesign.read_secrets(state, design)
@@ -367,7 +363,7 @@ def plain_tables(
     study: Study, out: str, *, digits: int = 17, filters: Filters | None = None, progress: Progress | None = None
 ) -> list[Summary]:
     """The plain engine: the same tables from genotypes in the clear."""
-    from securegen.engines.plain import sums as plain
+    from securegen.engines.plain import sums
 
     variants, grid, design = study.reader.variants, study.reader.dosage_grid, study.design
     if study.inputs.missing == "complete" and any(a.test == "linear" for a in design.analyses):
@@ -378,19 +374,19 @@ def plain_tables(
         tests = [a for a in design.analyses if a.test != "qc"]
         return [
             write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
-            for alone, blocks in (plain.complete_case_sums(study.reader, design.columns, a) for a in tests)
+            for alone, blocks in (sums.complete_case_sums(study.reader, design.columns, a) for a in tests)
         ]
-    blocks = _counted(plain.sums(study.reader, design.columns), len(variants), progress)
+    blocks = _counted(sums.sums(study.reader, design.columns), len(variants), progress)
     return write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
 
 
 def plain_qc(study: Study, out: str) -> list[str]:
     """Quality control on genotypes in the clear: OUT.afreq, OUT.vmiss and OUT.hardy."""
-    from securegen.engines.plain import sums as plain
+    from securegen.engines.plain import sums
 
     analysis = qc_analysis(study.design.analyses)
     assert analysis is not None
-    blocks = plain.sums(study.reader, study.design.columns)
+    blocks = sums.sums(study.reader, study.design.columns)
     return write_qc(out, study.reader.variants, blocks, analysis, grid=study.reader.dosage_grid)
 
 
@@ -436,6 +432,6 @@ def run_plain(study: Study) -> pd.DataFrame:
 
 def plain_sums(study: Study) -> Iterable[Sums]:
     """The exact integers of the plain engine, block by block."""
-    from securegen.engines.plain import sums as plain
+    from securegen.engines.plain import sums
 
-    return plain.sums(study.reader, study.design.columns)
+    return sums.sums(study.reader, study.design.columns)

@@ -10,8 +10,8 @@ import pytest
 
 import securegen as sg
 from securegen.engines.ckks import cohort as ckks_cohort
-from securegen.engines.ckks.owner import decrypt
 from securegen.engines.ckks import studydesign
+from securegen.engines.ckks.owner import decrypt
 from securegen.engines.plain import sums
 from securegen.results.write import result_columns
 

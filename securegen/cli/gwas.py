@@ -51,8 +51,7 @@ def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, 
     there(Path(cohort), "cohort")
     there(Path(design), "design")
     if public:
-        from securegen.engines.ckks import artefact
-        from securegen.engines.ckks import keys
+        from securegen.engines.ckks import artefact, keys
 
         artefact.read_manifest(Path(cohort), "cohort", keys.read_public(public))
     else:
@@ -73,8 +72,8 @@ def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, 
 
 def _say_memory(cohort: Path, design: Path, memory: int | None, log: RunLog) -> None:
     """What the pass will take, before it begins."""
-    from securegen.engines.ckks.server import associate
     from securegen.engines.ckks.cohort import open_cohort
+    from securegen.engines.ckks.server import associate
     from securegen.engines.ckks.studydesign import open_design
 
     opened = open_cohort(cohort)

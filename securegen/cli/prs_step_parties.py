@@ -104,8 +104,8 @@ def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, 
 @writes("{out}.blinded", "{out}.masks", "{out}.log", "{out}.run.json")
 def blind(offer, challenge, out, threads, memory, quiet, **options) -> None:
     """Hospital: OUT.blinded for the vendor; OUT.masks stays."""
-    from securegen.study.build import open_genotypes
     from securegen.engines.ckks.scores.vendor_model import blind_scores
+    from securegen.study.build import open_genotypes
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step blind", quiet=quiet)
@@ -145,9 +145,9 @@ def answer(blinded, private, passphrase_file, out, threads, memory, quiet, **opt
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")
 def unmask(rounded, offer, masks, gzip, out, threads, memory, quiet, **options) -> None:
     """Hospital: take the masks away and write OUT.sscore."""
+    from securegen.engines.ckks.scores.vendor_model import unmask_scores
     from securegen.scores.study import ScoreInputs, write_table
     from securegen.study.build import open_genotypes
-    from securegen.engines.ckks.scores.vendor_model import unmask_scores
 
     log = CommandLog(out, "prs-step unmask", quiet=quiet, private=True)
     reader = open_genotypes(opt.inputs_from(options), log)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from securegen.study import people
 from securegen.cli.summary import print_end, print_summaries, promises, summary_of
 from securegen.cli.table_form import TableForm, convert, covariates_of
-from securegen.errors import PolicyError, SecuregenError
 from securegen.engines.federated import rehearsal
 from securegen.engines.federated.variant_sums import Withheld
+from securegen.errors import PolicyError, SecuregenError
 from securegen.io.output import copy_file
 from securegen.local import folders
 from securegen.record.run_log import RunLog
-from securegen.stats.qc import Filters
 from securegen.results.write import Summary
+from securegen.stats.qc import Filters
+from securegen.study import people
 from securegen.study.build import Inputs, open_genotypes
 
 SITES = 3

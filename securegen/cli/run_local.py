@@ -19,11 +19,11 @@ from securegen.cli.summary import covariate_facts, print_end, print_summaries, p
 from securegen.cli.table_form import TableForm, convert, form_from, gzip_option, table_options
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.openings import ALL, STRICT, WITHHOLD
-from securegen.record.receipt import outsourced_receipt, plain_receipt
 from securegen.local.folders import PARTIES, working_folder
+from securegen.record.receipt import outsourced_receipt, plain_receipt
 from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
-from securegen.stats.qc import Filters
 from securegen.results.write import Summary
+from securegen.stats.qc import Filters
 from securegen.study.build import Inputs, close_samples, silent
 from securegen.vocabulary import QC_COLUMNS
 
@@ -99,8 +99,8 @@ def run_ckks(
 ):  # fmt: skip
     """Owner in this process, server in another that is given two folders and no key."""
     from securegen import api
-    from securegen.engines.ckks import keys
     from securegen.cli.plan import describe
+    from securegen.engines.ckks import keys
     from securegen.io.envelope import DRAWN_COST
 
     os.umask(0o077)  # what is decrypted is for its owner alone
@@ -308,13 +308,13 @@ def qc(engine, encryptor, gzip, keep_files, out, threads, memory, quiet, **optio
 def _pooled(members: Sequence[Inputs], log: RunLog):
     """What all sites analyse together: everything that can be refused before a site starts."""
     from securegen import api
-    from securegen.local import cohorts as local_sites
     from securegen.engines.federated.variants import common_variants
+    from securegen.local import cohorts
     from securegen.study.build import build_design, open_genotypes
 
-    local_sites.refuse_same_file(members)
+    cohorts.refuse_same_file(members)
     readers = [open_genotypes(member, silent) for member in members]
-    pooled = local_sites.pool(members, readers)
+    pooled = cohorts.pool(members, readers)
     common_variants([reader.variants for reader in readers])
     return api.Study(members[0], pooled, build_design(members[0], pooled, log if dry_run() else silent))
 

@@ -33,8 +33,8 @@ def run_public(
     genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog, *, encryptor: str, keep_files: bool
 ) -> None:
     """Owner in this process, server in another that is given two folders and no key."""
-    from securegen.engines.ckks.scores import public as steps
     from securegen.engines.ckks import keys
+    from securegen.engines.ckks.scores import public as steps
     from securegen.engines.ckks.scores.parameters import margin_bits
     from securegen.engines.ckks.scores.weights import stored_weights
     from securegen.io.envelope import DRAWN_COST

@@ -10,8 +10,8 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import Group, common_options, json_option, report, writes
-from securegen.errors import PolicyError, UsageError
 from securegen.engines.federated.studyfile import KINDS, MODELS
+from securegen.errors import PolicyError, UsageError
 from securegen.governance.openings import ALL, STRICT, WITHHOLD
 
 
@@ -81,9 +81,7 @@ def init(folder, key, name, sites, lists, traits, covariates, model, missing, bi
          components, qc, minimum_cohort, two_sites_learn_each_other, commit, openings, few_missing, consent_openings,
          common_samples, fewest_people, passphrase_file, **notes) -> None:  # fmt: skip
     """Write study.toml, its signature and the variant list into the shared folder."""
-    from securegen.engines.federated import identity
-    from securegen.engines.federated import studyfile
-    from securegen.engines.federated import variants
+    from securegen.engines.federated import identity, studyfile, variants
     from securegen.io.output import atomic
 
     kinds = _pairs(traits, "--phenotype")
@@ -187,8 +185,7 @@ def join(
     sums. So the fingerprint of the coordinator and of every other site is compared, by telephone, before joining.
     """
     from securegen.cli.site import signing_key
-    from securegen.engines.federated import hub
-    from securegen.engines.federated import identity
+    from securegen.engines.federated import hub, identity
 
     study, _ = hub.open_folder(Path(folder))
     key = signing_key(Path(state), passphrase_file)

@@ -9,8 +9,8 @@ from typing import Any
 
 from securegen.design.linear import Analysis
 from securegen.record.run_log import RunLog
-from securegen.stats.qc import Filters
 from securegen.results.write import Summary
+from securegen.stats.qc import Filters
 from securegen.vocabulary import OK
 
 FEW = 5  # tables of which the log shows more than the first hit

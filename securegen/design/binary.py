@@ -14,10 +14,10 @@ import numpy as np
 
 from securegen.design import fixedpoint as fp
 from securegen.design.linear import INTERCEPT, Analysis, Design, ScaledCovariates, scale_covariates, scatter
+from securegen.design.null_model import UNIT, fit_null_model
 from securegen.errors import DesignError
 from securegen.kernels.rounded_products import rounded_products
 from securegen.model import Columns
-from securegen.design.null_model import UNIT, fit_null_model
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from securegen.design import fixedpoint as fp
+from securegen.design.solving import Solver
 from securegen.errors import DesignError
 from securegen.model import Columns
-from securegen.design.solving import Solver
 
 INTERCEPT = "INTERCEPT"
 

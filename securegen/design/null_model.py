@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from securegen.design import fixedpoint as fp
+from securegen.design.solving import Solver
 from securegen.errors import DesignError
 from securegen.kernels.rounded_products import rounded_products
-from securegen.design.solving import Solver
 
 STEPS = 25
 UNIT = float(1 << fp.PRECISE_BITS)

@@ -156,7 +156,8 @@ def _seal() -> list[Check]:
     from securegen.engines.ckks.encryption import ENCRYPTORS
     from securegen.engines.ckks.interop import decrypt_with_seal
     from securegen.engines.ckks.keys import generate
-    from securegen.engines.ckks.parameters import Parameters, Ring
+    from securegen.engines.ckks.parameters import Parameters
+    from securegen.rlwe.ring import Ring
     from securegen.rlwe.uniform import expand_uniform
 
     ring = Ring.standard(4096, 3)

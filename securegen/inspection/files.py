@@ -12,14 +12,14 @@ from typing import Any
 from securegen import vocabulary as voc
 from securegen.engines.ckks import keys
 from securegen.engines.ckks.planner import Plan
-from securegen.errors import ArtefactError, SecuregenError
 from securegen.engines.federated import identity
+from securegen.errors import ArtefactError, SecuregenError
 from securegen.inspection.folders import describe_study_folder, parameters_facts, public_key_facts
 from securegen.io.schema import anything, has, hex_bytes, integer, map_of, one_of, shown, text
-from securegen.scores.sscore import MATCH_COLUMNS
 from securegen.io.strict_json import parse_json, read_json, read_regular
 from securegen.io.text import GZIP
 from securegen.record.run_log import read_records
+from securegen.scores.sscore import MATCH_COLUMNS
 
 Found = dict[str, Any]
 _ENTRIES = map_of(anything, 1 << 22, name=text(1 << 12))

@@ -10,9 +10,10 @@ from typing import Any
 from securegen.engines.ckks import bodies
 from securegen.engines.ckks.artefact import MANIFEST, Manifest, entry_for, open_manifest
 from securegen.engines.ckks.keys import PublicKey
-from securegen.engines.ckks.parameters import ERROR_MAX, STANDARD_128, Parameters
+from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import SecuregenError
 from securegen.io.schema import printable, shown
+from securegen.rlwe.ring import ERROR_MAX, STANDARD_128
 
 BODIES = {"cohort": bodies.COHORT, "design": bodies.DESIGN, "results": bodies.RESULTS}
 NUMBERS = {"cohort": bodies.check_cohort, "design": bodies.check_design}

@@ -6,8 +6,9 @@ import numpy as np
 
 from securegen import vocabulary as voc
 from securegen.design.linear import Design
-from securegen.results.rows import table_rows, write_table
 from securegen.model import GenotypeReader, Variants
+from securegen.results.rows import table_rows, write_table
+from securegen.results.write import Summary
 from securegen.stats import projection
 from securegen.stats.projected_statistics import (
     CHISQ_COLUMNS,
@@ -22,7 +23,6 @@ from securegen.stats.projected_statistics import (
 )
 from securegen.stats.projection import Projection, Scales
 from securegen.stats.qc import lambda_gc
-from securegen.results.write import Summary
 
 PLAIN = ("uv", "chi2")  # what the plain engine writes as an oracle
 

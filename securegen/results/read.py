@@ -11,8 +11,8 @@ import pandas as pd
 import zstandard
 
 from securegen.errors import InputError
-from securegen.results.rows import MISSING, ROUNDED, read_sumstats
 from securegen.io.text import iterate_lines, refuse_foreign
+from securegen.results.rows import MISSING, ROUNDED, read_sumstats
 
 _TEXT = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
 _NUMBERS = frozenset(

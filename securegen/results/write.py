@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design.linear import Analysis, LinearModel
 from securegen.design.binary import ScoreModel
+from securegen.design.linear import Analysis, LinearModel
 from securegen.errors import UsageError
 from securegen.io.output import atomic
-from securegen.results.rows import FULL_DIGITS, table_rows
 from securegen.model import OpenedSums, Sums, Variants
+from securegen.results.rows import FULL_DIGITS, table_rows
 from securegen.stats.contingency import allelic, trend
 from securegen.stats.linear import expected_t_error, linear
 from securegen.stats.qc import Filters, lambda_gc, qc_tables, quality

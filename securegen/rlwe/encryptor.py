@@ -17,11 +17,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint16, uint32, uint64
 
-from securegen.engines.ckks.parameters import Ring
-from securegen.rlwe.uniform import expand_uniform
 from securegen.kernels.ntt import forward_row, ntt_tables, stack_tables
 from securegen.kernels.threads import over_range
 from securegen.randomness import fresh_key, keystream
+from securegen.rlwe.ring import Ring
+from securegen.rlwe.uniform import expand_uniform
 
 ERROR_BYTES = 6  # a coefficient: 42 of 48 bits
 CENTRE = 21

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from securegen.engines.ckks.parameters import Ring
 from securegen.errors import PlanError, StorageError
+from securegen.rlwe.ring import Ring
 
 _HEADER = 16
 _ZSTD = 2

@@ -12,10 +12,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uint32
 
-from securegen.engines.ckks.parameters import Ring
 from securegen.errors import ArtefactError
 from securegen.kernels.threads import over_range
 from securegen.randomness import KEY_BYTES, keystream
+from securegen.rlwe.ring import Ring
 
 PIECE_BYTES = 1 << 21  # of stream drawn at a time: few calls, and still in a cache when it is read
 

@@ -14,10 +14,10 @@ from typing import Final
 import numpy as np
 
 from securegen.errors import InputError
-from securegen.scores.pgs_catalog import normalise_build, parse_header
 from securegen.io.schema import shown
 from securegen.io.text import count, lines_of, read_text, refuse_quotes, refuse_separator
 from securegen.model import IntArray, TextArray
+from securegen.scores.pgs_catalog import normalise_build, parse_header
 
 # Role -> header names, best first.
 ALIASES: Final = {

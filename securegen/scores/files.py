@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 
 from securegen.errors import InputError, UsageError
-from securegen.scores.pgs_catalog import BUILDS, TRUE, normalise_build, refusal
 from securegen.io.schema import shown
+from securegen.model import IntArray, TextArray
 from securegen.scores.file_table import (
     ABSENT,
     ALIASES,
@@ -31,7 +31,7 @@ from securegen.scores.file_table import (
     read_cells,
     weight_columns,
 )
-from securegen.model import IntArray, TextArray
+from securegen.scores.pgs_catalog import BUILDS, TRUE, normalise_build, refusal
 from securegen.vocabulary import canonical_allele
 
 POSITIONAL_ID: Final = re.compile(r"(?:chr)?([0-9]{1,2}|X|Y|XY|M|MT)[:_](\d+)[:_]([A-Z]+)[:_]([A-Z]+)", re.IGNORECASE)

@@ -25,11 +25,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from securegen.scores.identity import known_as
 from securegen.errors import ArtefactError, InputError, PolicyError, StorageError
 from securegen.io.output import PRIVATE, make_folder, write_text
 from securegen.io.schema import Refused, hex_text, integer, map_of, one_of, record, text
 from securegen.io.strict_json import MOST_BYTES, parse_json
+from securegen.scores.identity import known_as
 
 MAGIC = "securegen reply ledger 2"
 FORMER_MAGIC = "securegen reply ledger 1"  # no digest, no reservations; models known by file and name

@@ -17,8 +17,8 @@ from typing import Final, Literal
 import numpy as np
 
 from securegen.errors import InputError, UsageError
-from securegen.scores.files import ScoringFile
 from securegen.model import IntArray, TextArray, Variants
+from securegen.scores.files import ScoringFile
 from securegen.vocabulary import SEX_AND_MITOCHONDRIAL, bare_chromosome, canonical_allele
 
 MATCHED, SWAPPED, FLIPPED, FLIPPED_SWAPPED = "matched", "swapped", "flipped", "flipped_swapped"

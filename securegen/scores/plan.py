@@ -25,9 +25,9 @@ from typing import Final, Literal
 import numpy as np
 
 from securegen.errors import InputError, PlanError, UsageError
+from securegen.model import IntArray, TextArray
 from securegen.scores.files import ADDITIVE, DOMINANT, DOSAGE, RECESSIVE
 from securegen.scores.match import FLIPPED_SWAPPED, SWAPPED, Match
-from securegen.model import IntArray, TextArray
 
 MINIMUM_BITS: Final = 16
 MAXIMUM_BITS: Final = 40

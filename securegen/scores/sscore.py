@@ -12,8 +12,8 @@ from securegen.errors import InputError
 from securegen.io.output import PRIVATE, write_text
 from securegen.io.table_files import write_table_file
 from securegen.io.tables import read_table
-from securegen.scores.match import REFUSED, USED, Match
 from securegen.model import FloatArray, Samples, Variants
+from securegen.scores.match import REFUSED, USED, Match
 from securegen.scores.release import ScoreTable
 from securegen.vocabulary import MISSING_TEXT
 

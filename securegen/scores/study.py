@@ -15,15 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from securegen.study import values
 from securegen.errors import UsageError
-from securegen.scores.pgs_catalog import described
-from securegen.scores.files import read_scorings
-from securegen.scores.sscore import read_reference, write_match_log, write_sscore
 from securegen.io.table_files import GZ
 from securegen.io.text import count
-from securegen.scores.match import MIN_OVERLAP, Match, TooFewMatchesError, match_variants
 from securegen.model import FloatArray, Samples, SelectableReader, Variants
+from securegen.scores.files import read_scorings
+from securegen.scores.match import MIN_OVERLAP, Match, TooFewMatchesError, match_variants
+from securegen.scores.pgs_catalog import described
 from securegen.scores.plan import MAXIMUM_BITS, MINIMUM_BITS, AlleleCounts, ScorePlan, plan_scores, used_variants
 from securegen.scores.release import (
     DIGITS,
@@ -34,7 +32,9 @@ from securegen.scores.release import (
     refuse_small_models,
     release,
 )
+from securegen.scores.sscore import read_reference, write_match_log, write_sscore
 from securegen.scores.sums import ScoreSums, count_alleles
+from securegen.study import checks
 from securegen.study.build import Inputs, Log, open_genotypes, silent
 
 
@@ -75,24 +75,24 @@ class ScoreInputs:
         for name in ("score", "allow"):
             given = getattr(self, name)
             object.__setattr__(
-                self, name, values.names(name, given if isinstance(given, str) else tuple(map(_text, given))) or ()
+                self, name, checks.names(name, given if isinstance(given, str) else tuple(map(_text, given))) or ()
             )
         if self.columns is not None:
             object.__setattr__(self, "columns", tuple(self.columns))
             for number in self.columns or ():
-                values.whole("columns", number, 1, None)
-        values.choice("match_by", self.match_by, ("auto", "id", "position"))
-        values.choice("imputation", self.imputation, ("cohort", "file", "none"))
-        values.flag("keep_ambiguous", self.keep_ambiguous)
-        values.flag("strand_flips", self.strand_flips)
-        values.number("min_overlap", self.min_overlap, 0, 1)
-        values.whole("bits", self.bits, MINIMUM_BITS, MAXIMUM_BITS)
-        values.whole("digits", self.digits, 1, 17)
-        values.whole("minimum", self.minimum, 1, None)
-        object.__setattr__(self, "reference", values.path("reference", self.reference))
+                checks.whole("columns", number, 1, None)
+        checks.choice("match_by", self.match_by, ("auto", "id", "position"))
+        checks.choice("imputation", self.imputation, ("cohort", "file", "none"))
+        checks.flag("keep_ambiguous", self.keep_ambiguous)
+        checks.flag("strand_flips", self.strand_flips)
+        checks.number("min_overlap", self.min_overlap, 0, 1)
+        checks.whole("bits", self.bits, MINIMUM_BITS, MAXIMUM_BITS)
+        checks.whole("digits", self.digits, 1, 17)
+        checks.whole("minimum", self.minimum, 1, None)
+        object.__setattr__(self, "reference", checks.path("reference", self.reference))
         if self.intercept is not None:
-            values.number("intercept", self.intercept, -1e300, 1e300)
-        values.number("slope", self.slope, -1e300, 1e300)
+            checks.number("intercept", self.intercept, -1e300, 1e300)
+        checks.number("slope", self.slope, -1e300, 1e300)
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of every file, by the name it has in run.json."""

@@ -13,12 +13,9 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtri
 
-from securegen.study import people
-from securegen.study import values as check
-from securegen.study import selection
 from securegen.design import fixedpoint as fp
-from securegen.design.linear import Design, ScaledCovariates, combine, linear_design
 from securegen.design.binary import contingency_design, logistic_design, qc_design
+from securegen.design.linear import Design, ScaledCovariates, combine, linear_design
 from securegen.errors import DesignError, UsageError
 from securegen.governance.openings import close_sets
 from securegen.io.genotypes import GenotypeFiles
@@ -26,6 +23,7 @@ from securegen.io.tables import Table, count_missing_numbers, expand_names, read
 from securegen.io.text import count
 from securegen.io.vcf import FIELDS as VCF_FIELDS
 from securegen.model import GenotypeReader, SelectableReader
+from securegen.study import checks, people, selection
 from securegen.vocabulary import MODELS
 
 Log = selection.Log
@@ -87,19 +85,19 @@ class Inputs:
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
-            object.__setattr__(self, name, check.names(name, getattr(self, name)))
+            object.__setattr__(self, name, checks.names(name, getattr(self, name)))
         for name in _PATHS:
-            object.__setattr__(self, name, check.path(name, getattr(self, name)))
+            object.__setattr__(self, name, checks.path(name, getattr(self, name)))
         for name in _FLAGS:
-            check.flag(name, getattr(self, name))
-        check.choice("common_samples", self.common_samples, (None, True, False))
-        check.choice("model", self.model, (None, *MODELS))
-        check.choice("missing", self.missing, MISSING)
-        check.choice("vcf_field", self.vcf_field, (None, *VCF_FIELDS))
-        check.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
-        check.whole("from_bp", self.from_bp, 0, None)
-        check.whole("to_bp", self.to_bp, 0, None)
-        check.whole("dosage_grid", self.dosage_grid, 1, None)
+            checks.flag(name, getattr(self, name))
+        checks.choice("common_samples", self.common_samples, (None, True, False))
+        checks.choice("model", self.model, (None, *MODELS))
+        checks.choice("missing", self.missing, MISSING)
+        checks.choice("vcf_field", self.vcf_field, (None, *VCF_FIELDS))
+        checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
+        checks.whole("from_bp", self.from_bp, 0, None)
+        checks.whole("to_bp", self.to_bp, 0, None)
+        checks.whole("dosage_grid", self.dosage_grid, 1, None)
         if self.from_bp is not None and self.to_bp is not None and self.from_bp > self.to_bp:
             raise UsageError(f"from_bp {self.from_bp} lies behind to_bp {self.to_bp}")
 
@@ -172,7 +170,7 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
     if not table.columns:
         raise UsageError(f"{inputs.pheno} has no phenotype column")
     for name in table.columns:
-        check.file_name(name, table.path)
+        checks.file_name(name, table.path)
     joined = people.join(reader.samples, table)
     log_pasted(table, joined, log)
     phenotypes = tuple(_phenotype(inputs, reader, table, name, joined, log) for name in table.columns)

@@ -11,11 +11,11 @@ from typing import Final
 
 import numpy as np
 
-from securegen.study import people
 from securegen.errors import InputError, UsageError
 from securegen.io.tables import read_ids, read_names
 from securegen.io.text import count
 from securegen.model import Samples, Variants
+from securegen.study import people
 from securegen.vocabulary import AUTOSOMES, SEX_AND_MITOCHONDRIAL, UNPLACED, bare_chromosome
 
 Log = Callable[[str], None]

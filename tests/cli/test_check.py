@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from support import securegen
 
-from securegen.results.concordance import compare, first_difference
 from securegen.errors import InputError
+from securegen.results.concordance import compare, first_difference
 from securegen.results.read import read_results
 
 ROWS = 60

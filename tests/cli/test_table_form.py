@@ -16,8 +16,8 @@ from securegen.engines.federated import rehearsal
 from securegen.io.plink1 import read_plink
 from securegen.results.regenie import write_regenie
 from securegen.results.rows import read_sumstats
-from securegen.stats.qc import Filters
 from securegen.results.write import Summary
+from securegen.stats.qc import Filters
 from securegen.study.build import Inputs, open_genotypes
 
 

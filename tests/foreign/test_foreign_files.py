@@ -10,15 +10,13 @@ from types import SimpleNamespace
 import pytest
 from mutations import Outcome, mutations
 
-from securegen.engines.ckks import keys
 from securegen.cli import rerun
+from securegen.engines.ckks import keys
+from securegen.engines.mpc import dealer
+from securegen.engines.mpc.net import certs, session, state
+from securegen.engines.mpc.net.parties import read_parties
 from securegen.errors import InputError, KeyFileError, PolicyError, ProtocolError, StorageError, UsageError
 from securegen.inspection import inspect
-from securegen.engines.mpc.net import certs
-from securegen.engines.mpc import dealer
-from securegen.engines.mpc.net import session
-from securegen.engines.mpc.net import state
-from securegen.engines.mpc.net.parties import read_parties
 from securegen.plot.run import costs
 from securegen.record.run_log import records_in
 from securegen.report.cost import parameter_section

@@ -13,14 +13,12 @@ import pytest
 from mutations import Outcome, mutations
 
 import securegen as sg
-from securegen.engines.ckks import artefact
-from securegen.engines.ckks import bodies
-from securegen.engines.ckks import keys
+from securegen.cli.keygen import read_plan
+from securegen.engines.ckks import artefact, bodies, keys
 from securegen.engines.ckks.cohort import open_cohort
 from securegen.engines.ckks.keys import canonical
 from securegen.engines.ckks.planner import Plan
 from securegen.engines.ckks.studydesign import open_design
-from securegen.cli.keygen import read_plan
 from securegen.errors import ArtefactError, SecuregenError
 from securegen.inspection import inspect
 from securegen.io import schema

@@ -9,8 +9,8 @@ import pytest
 
 import securegen.design.binary as design_binary
 from securegen.design import fixedpoint as fp
-from securegen.design.linear import linear_design
 from securegen.design.binary import contingency_design, logistic_design
+from securegen.design.linear import linear_design
 from securegen.errors import PolicyError
 from securegen.governance import openings
 from securegen.governance.guard import REFUSAL, SiteGuard, guarded

@@ -21,8 +21,8 @@ from securegen import vocabulary as voc
 from securegen.errors import StorageError
 from securegen.io import output
 from securegen.io.output import atomic, copy_file, write_array, write_json, write_text
-from securegen.results.rows import format_column, p_text, table_rows
 from securegen.model import Variants
+from securegen.results.rows import format_column, p_text, table_rows
 
 PACKAGE = Path(output.__file__).parents[1]
 LOCKS = {

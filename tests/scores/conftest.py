@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.scores.match import FLIPPED_SWAPPED, SWAPPED
 from securegen.model import GenotypeBlock, Samples, Variants
+from securegen.scores.match import FLIPPED_SWAPPED, SWAPPED
 
 DATA = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 

@@ -11,7 +11,6 @@ import pytest
 
 from securegen.errors import InputError, PolicyError, UsageError
 from securegen.scores.files import read_scoring
-from securegen.scores.sscore import read_reference, sscore_text, write_match_log, write_sscore
 from securegen.scores.match import match_variants
 from securegen.scores.plan import plan_scores
 from securegen.scores.release import (
@@ -23,6 +22,7 @@ from securegen.scores.release import (
     release,
     round_digits,
 )
+from securegen.scores.sscore import read_reference, sscore_text, write_match_log, write_sscore
 from securegen.scores.sums import ScoreSums, plain_scores
 
 

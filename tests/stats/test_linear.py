@@ -9,9 +9,9 @@ import pytest
 import statsmodels.api as sm
 from support import MemoryReader
 
+from securegen.design.fixedpoint import solve_exactly
 from securegen.design.linear import linear_design
 from securegen.engines.plain import sums
-from securegen.design.fixedpoint import solve_exactly
 from securegen.stats.linear import linear
 
 N = 160

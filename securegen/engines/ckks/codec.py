@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from securegen.engines.ckks.parameters import Parameters, Ring
+from securegen.engines.ckks.parameters import Parameters
+from securegen.rlwe.ring import Ring
 
 CHUNK_GROUPS = 64
 

@@ -25,22 +25,21 @@ from typing import Any
 
 import numpy as np
 
-from securegen.engines.ckks import artefact
-from securegen.engines.ckks import bodies
-from securegen.engines.ckks import codec
-from securegen.engines.ckks.owner import verify
+from securegen.engines.ckks import artefact, bodies, codec
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.encryption import Ciphertexts, Encryptor, shares_public_half
 from securegen.engines.ckks.keys import PublicKey, SecretKey, canonical
-from securegen.engines.ckks.parameters import Parameters, Ring
+from securegen.engines.ckks.owner import verify
 from securegen.engines.ckks.owner.retirement import refuse_retired
-from securegen.rlwe.uniform import expand_uniform
+from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
 from securegen.io.locks import only_one
 from securegen.io.output import FOLDER_FOR_OTHERS, PRIVATE_FOLDER, atomic, make_folder, require_space
 from securegen.io.strict_json import parse_json, read_regular
 from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, iterate_blocks
+from securegen.rlwe.ring import Ring
+from securegen.rlwe.uniform import expand_uniform
 
 MOST_BOX = 1 << 36  # bytes: read whole, and authenticated before they are parsed
 Progress = Callable[[int, int], None]

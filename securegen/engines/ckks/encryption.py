@@ -11,13 +11,13 @@ from typing import Protocol
 
 import numpy as np
 
-from securegen.rlwe import seal
 from securegen.engines.ckks.codec import to_tiles
-from securegen.rlwe.encryptor import encrypt_block, encrypt_strands
 from securegen.engines.ckks.keys import SecretKey
-from securegen.engines.ckks.parameters import Ring
 from securegen.engines.ckks.owner.strands import strand_secrets
 from securegen.kernels.ntt import NttTables, forward, ntt_tables
+from securegen.rlwe import seal
+from securegen.rlwe.encryptor import encrypt_block, encrypt_strands
+from securegen.rlwe.ring import Ring
 
 
 @dataclass(frozen=True)

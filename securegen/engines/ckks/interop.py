@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.ckks import keys
-from securegen.rlwe import seal
 from securegen.engines.ckks.encryption import ring_tables
 from securegen.engines.ckks.keys import SecretKey
-from securegen.engines.ckks.parameters import Parameters, Ring
+from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, InputError, KeyFileError, PlanError, UsageError
 from securegen.kernels.crt import round_residues
 from securegen.kernels.ntt import inverse
+from securegen.rlwe import seal
+from securegen.rlwe.ring import Ring
 
 _NTT_FLAG, _SCALE = 32, 57  # in the body of a SEAL ciphertext: parms_id, flag, size, n, k, scale
 SLOT_TOLERANCE = 0.1  # CKKS noise of a decrypted dosage; more is something else

@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from securegen.engines.ckks import parameters
-from securegen.rlwe import seal
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.planner import PlannedDesign
 from securegen.errors import ArtefactError, KeyFileError
@@ -33,6 +32,7 @@ from securegen.io.envelope import canonical
 from securegen.io.output import FOR_OTHERS, write_json
 from securegen.io.schema import hex_text, one_of, record, text
 from securegen.io.strict_json import parse_json, read_regular
+from securegen.rlwe import seal
 
 SECRET_MAGIC = "securegen secret key 2"
 EARLIER_MAGIC = "securegen secret key 1"  # without a digest where there is no passphrase, and without planned names

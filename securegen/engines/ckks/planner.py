@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.ckks import parameters
-from securegen.engines.ckks.parameters import ERROR_SD, MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters, Ring
+from securegen.engines.ckks.parameters import MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters
 from securegen.errors import ArtefactError, PlanError
 from securegen.io.schema import boolean, integer, list_of, number, record, text
 from securegen.kernels.residue_matmul import LANES
+from securegen.rlwe.ring import ERROR_SD, Ring
 
 RINGS = ((4096, (2, 3)), (8192, (3, 4, 5, 6)))
 PACKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -18,14 +18,14 @@ import numpy as np
 from numba import int64, njit, uint16, uint32, uint64
 
 from securegen.engines.ckks.encryption import ring_tables
-from securegen.rlwe.encryptor import ERROR_BYTES, _less_once, _ones, _times
 from securegen.engines.ckks.keys import SecretKey
-from securegen.engines.ckks.parameters import ERROR_MAX, ERROR_SD, Ring
 from securegen.errors import ArtefactError
 from securegen.kernels.ntt import forward, forward_row, inverse_row, stack_tables
 from securegen.kernels.residue_mac import reduce_wide, wide_constants
 from securegen.kernels.threads import over_range
 from securegen.randomness import fresh_key, keystream
+from securegen.rlwe.encryptor import ERROR_BYTES, _less_once, _ones, _times
+from securegen.rlwe.ring import ERROR_MAX, ERROR_SD, Ring
 
 NONCE_BYTES = 32
 

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from securegen.rlwe.encryptor import encrypt_strands
-from securegen.engines.ckks.parameters import Ring
+from securegen.rlwe.ring import Ring
 
 GROUPS, STRANDS, ROUNDS = 4, 8, 10
 REFERENCE_SECONDS = 3.6e-3  # of `machine_factor`'s work on the machine that the planner's seconds were fitted to

@@ -27,20 +27,17 @@ from typing import Any
 
 import numpy as np
 
-from securegen.engines.ckks import artefact
-from securegen.engines.ckks import bodies
-from securegen.engines.ckks import codec
-from securegen.engines.ckks import cohort
-from securegen.engines.ckks.owner import verify
+from securegen.design.binary import CountModel, QcModel, ScoreModel
+from securegen.design.linear import Analysis, Design, LinearModel
+from securegen.engines.ckks import artefact, bodies, codec, cohort
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.cohort import CohortInfo, OwnerState, Progress, no_progress
 from securegen.engines.ckks.encryption import Ciphertexts, Encryptor, shares_public_half
 from securegen.engines.ckks.keys import PublicKey, SecretKey
 from securegen.engines.ckks.layout import Output, outputs
-from securegen.engines.ckks.parameters import Parameters
+from securegen.engines.ckks.owner import verify
 from securegen.engines.ckks.owner.retirement import refuse_retired
-from securegen.design.linear import Analysis, Design, LinearModel
-from securegen.design.binary import CountModel, QcModel, ScoreModel
+from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, DesignError, UsageError
 from securegen.kernels.integer_sums import squared_sums
 from securegen.kernels.threads import in_threads

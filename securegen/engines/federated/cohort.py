@@ -14,14 +14,14 @@ from itertools import combinations
 
 import numpy as np
 
-from securegen.study import people as align
 from securegen.design import fixedpoint as fp
-from securegen.design.linear import Analysis, Design, linear_design
 from securegen.design.binary import contingency_design, logistic_design, qc_design
-from securegen.errors import InputError, PolicyError, UsageError
+from securegen.design.linear import Analysis, Design, linear_design
 from securegen.engines.federated.studyfile import CASE_CONTROL_12, QUANTITATIVE, Study, TraitColumn
+from securegen.errors import InputError, PolicyError, UsageError
 from securegen.io.tables import read_table
 from securegen.model import Columns, Samples
+from securegen.study import people as align
 from securegen.study.build import Inputs, Log
 
 

@@ -10,12 +10,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from securegen.errors import ProtocolError, StorageError
 from securegen.engines.federated.identity import Identity
 from securegen.engines.federated.message_folder import SUFFIX, MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, STOPPED, write_message
 from securegen.engines.federated.studyfile import STUDY, VARIANTS, Study, read_study
 from securegen.engines.federated.variants import read_variants
+from securegen.errors import ProtocolError, StorageError
 from securegen.io.schema import printable
 from securegen.model import Variants
 

@@ -14,9 +14,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from securegen.errors import ProtocolError
 from securegen.engines.federated.identity import Identity, canonical, sha256, verifies
 from securegen.engines.federated.studyfile import Site, Study
+from securegen.errors import ProtocolError
 from securegen.io.schema import hex_bytes, hex_text, integer, map_of, optional, record, text
 from securegen.io.strict_json import parse_json
 

@@ -28,11 +28,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from securegen.errors import ArtefactError, ProtocolError, UsageError
 from securegen.engines.federated.identity import canonical, sha256
 from securegen.engines.federated.messages import Message
 from securegen.engines.federated.session import Session
 from securegen.engines.federated.state import SiteState
+from securegen.errors import ArtefactError, ProtocolError, UsageError
 from securegen.io.schema import hex_bytes, hex_text, map_of, record
 
 HELLO, KEYS, CONFIRM, READY = "hello", "keys", "confirm", "ready"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.errors import InputError
 from securegen.engines.federated.variants import HEADER, align_reader
+from securegen.errors import InputError
 from securegen.io.text import read_text
 from securegen.model import Variants
 

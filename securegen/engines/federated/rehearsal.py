@@ -15,14 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from securegen.study import people
-from securegen.errors import SecuregenError, UsageError
-from securegen.engines.federated import hub
-from securegen.engines.federated import identity
-from securegen.engines.federated import studyfile
+from securegen.engines.federated import hub, identity, studyfile
 from securegen.engines.federated.message_folder import SUFFIX
-from securegen.engines.federated.studyfile import CASE_CONTROL_01, CASE_CONTROL_12, QUANTITATIVE, Site, Study, TraitColumn
+from securegen.engines.federated.studyfile import (
+    CASE_CONTROL_01,
+    CASE_CONTROL_12,
+    QUANTITATIVE,
+    Site,
+    Study,
+    TraitColumn,
+)
 from securegen.engines.federated.variants import common_variants, write_variants
+from securegen.errors import SecuregenError, UsageError
 from securegen.governance.guard import REFUSED
 from securegen.governance.openings import ALL, STRICT, WITHHOLD
 from securegen.io.genotypes import GenotypeFiles
@@ -31,6 +35,7 @@ from securegen.io.tables import read_table
 from securegen.local.processes import run_together, start  # noqa: F401 (start: a site alone)
 from securegen.model import GenotypeReader, Samples
 from securegen.stats.qc import Filters
+from securegen.study import people
 from securegen.study.build import Inputs, Log, open_genotypes
 
 LATE = 5  # seconds for the site that stopped the others to say why

@@ -22,12 +22,12 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from securegen.errors import ArtefactError, PlanError, PolicyError, ProtocolError
 from securegen.engines.federated.fields import MOST_BITS, Layout
 from securegen.engines.federated.identity import canonical, sha256
 from securegen.engines.federated.messages import Message
 from securegen.engines.federated.pair_keys import PairKeys, derive
 from securegen.engines.federated.session import Session
+from securegen.errors import ArtefactError, PlanError, PolicyError, ProtocolError
 from securegen.io.schema import hex_text, integer, list_of, record
 from securegen.randomness import keystream
 

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from securegen.design.linear import Design
-from securegen.errors import ArtefactError, PeerError, PolicyError, ProtocolError, SecuregenError
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.cohort import Planned, SiteTraits, federated_design, plan_analyses, read_traits
@@ -36,14 +35,15 @@ from securegen.engines.federated.state import SiteState, open_state
 from securegen.engines.federated.studyfile import LOADINGS, Study, opened_by
 from securegen.engines.federated.variant_sums import Withheld
 from securegen.engines.federated.variants import AlignedReader, align_reader, describe
+from securegen.errors import ArtefactError, PeerError, PolicyError, ProtocolError, SecuregenError
 from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
-from securegen.record.receipt import FULL_TABLE, Party, Receipt
 from securegen.io.strict_json import read_regular
 from securegen.io.text import text_of
 from securegen.model import OpenedSums, Samples, Variants
-from securegen.stats.qc import Filters
+from securegen.record.receipt import FULL_TABLE, Party, Receipt
 from securegen.results.write import Summary, write_qc, write_tables
+from securegen.stats.qc import Filters
 from securegen.study.build import Inputs, Log, open_genotypes, silent
 from securegen.version import VERSION
 

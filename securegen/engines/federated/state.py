@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from securegen.errors import ArtefactError, StorageError
 from securegen.engines.federated.studyfile import Study
+from securegen.errors import ArtefactError, StorageError
 from securegen.io.output import PRIVATE, PRIVATE_FOLDER, atomic, make_folder, sync_folder
 from securegen.io.schema import Check
 from securegen.io.strict_json import parse_json, read_regular

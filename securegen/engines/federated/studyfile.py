@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from securegen.study import values as check
-from securegen.errors import ArtefactError, DesignError, PolicyError, StorageError, UsageError
 from securegen.engines.federated.identity import Identity, check_name, fingerprint, sha256, verifies
+from securegen.errors import ArtefactError, DesignError, PolicyError, StorageError, UsageError
 from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, STRICT, WITHHOLD, what_can_be_read
 from securegen.io.dosages import check_grid
 from securegen.io.output import FOR_OTHERS, write_json, write_text
 from securegen.io.schema import Refused, boolean, hex_bytes, hex_text, integer, list_of, one_of, record, text
 from securegen.io.strict_json import read_json, read_regular
+from securegen.study import checks
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
 FORMAT = 2
@@ -96,7 +96,7 @@ class Study:
         if len(set(names)) < len(names) or len({s.verify_key for s in self.sites}) < len(names):
             raise UsageError("two sites of the study have the same name or the same key")
         for trait in self.phenotypes:
-            check.file_name(trait.name, "the study")
+            checks.file_name(trait.name, "the study")
         if len(names) < 2:
             raise PolicyError(f"a federated study has three sites or more, not {len(names)}")
         if len(names) == 2 and not self.two_sites_learn_each_other:

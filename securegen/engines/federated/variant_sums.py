@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from securegen.design.linear import Analysis, Design
+from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
 from securegen.engines.plain.sums import block_sums
 from securegen.errors import PolicyError
-from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
 from securegen.governance.openings import too_few
 from securegen.governance.rows import RowRule, rows_of
 from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Sums

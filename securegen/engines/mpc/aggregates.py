@@ -22,22 +22,22 @@ from typing import Any
 import numpy as np
 
 from securegen.design.linear import INTERCEPT
+from securegen.engines.mpc import vertical
+from securegen.engines.mpc.association import announce_cohort, only_mean, receive_cohort
+from securegen.engines.mpc.batches import Batching, Streams
+from securegen.engines.mpc.gwas import ask_consent, genotype_streams
+from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
+from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.people import admitted, hear_who
+from securegen.engines.mpc.shares.lifting import Pair
+from securegen.engines.mpc.shares.program import DealingMachine, Machine
+from securegen.engines.mpc.shares.radix import Form, assemble, choose_form, to_digits
+from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PlanError, ProtocolError
 from securegen.governance import openings
 from securegen.kernels.integer_sums import squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, iterate_blocks
-from securegen.engines.mpc import vertical
-from securegen.engines.mpc.association import announce_cohort, only_mean, receive_cohort
-from securegen.engines.mpc.batches import Batching, Streams
-from securegen.engines.mpc.shares.radix import Form, assemble, choose_form, to_digits
-from securegen.engines.mpc.gwas import ask_consent, genotype_streams
-from securegen.engines.mpc.shares.lifting import Pair
-from securegen.engines.mpc.shares.program import DealingMachine, Machine
-from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
-from securegen.engines.mpc.people import admitted, hear_who
-from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.net.state import OwnerState
-from securegen.engines.mpc.vertical import Roles
 from securegen.randomness import fresh_key, keystream
 from securegen.results.write import Summary, write_tables
 from securegen.study.build import Inputs, Log, build_design, silent

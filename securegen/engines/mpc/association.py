@@ -13,16 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from securegen.engines.mpc import gwas, outsourced, vertical
+from securegen.engines.mpc.net.frames import MAX_PAYLOAD
+from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.people import admitted, hear_who
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
 from securegen.model import AnnouncedCohort, GenotypeBlock, GenotypeReader, Samples, Sums, Variants, iterate_blocks
-from securegen.engines.mpc import gwas
-from securegen.engines.mpc import outsourced
-from securegen.engines.mpc import vertical
-from securegen.engines.mpc.net.frames import MAX_PAYLOAD
-from securegen.engines.mpc.people import admitted, hear_who
-from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.results.write import Summary, write_tables
 from securegen.study.build import Inputs, Log, build_design, silent
 

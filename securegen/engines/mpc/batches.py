@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.errors import ProtocolError
 from securegen.engines.mpc.dealer import dealt_blocks
-from securegen.engines.mpc.shares.radix import Form
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.shares.additive import ring_dtype
+from securegen.engines.mpc.shares.radix import Form
 from securegen.engines.mpc.vertical import BlockShares, Roles
+from securegen.errors import ProtocolError
 
 BATCH = 1 << 12  # variants, at most
 SUMS = 1 << 22  # of digits in a batch, at most

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.errors import ProtocolError
-from securegen.io.schema import shown
-from securegen.engines.mpc.shares.prg import MAX_BYTES, words
-from securegen.engines.mpc.shares.ring import matmul_chunks, matmul_ring
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.shares.additive import ring_dtype
+from securegen.engines.mpc.shares.prg import MAX_BYTES, words
+from securegen.engines.mpc.shares.ring import matmul_chunks, matmul_ring
+from securegen.errors import ProtocolError
+from securegen.io.schema import shown
 from securegen.randomness import fresh_key
 
 LEFT_MASK, RIGHT_MASK, CORRELATION = "left mask", "right mask", "correlation"

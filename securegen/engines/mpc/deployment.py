@@ -12,22 +12,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from securegen.errors import ProtocolError, UsageError
-from securegen.governance.openings import STRICT
-from securegen.engines.mpc import aggregates
-from securegen.engines.mpc import association
-from securegen.engines.mpc import dealer
-from securegen.engines.mpc import projected_run
-from securegen.engines.mpc import score_run
-from securegen.engines.mpc.net.certs import Identity
+from securegen.engines.mpc import aggregates, association, dealer, projected_run, score_run
 from securegen.engines.mpc.gwas import ask_consent
-from securegen.engines.mpc.outsourced import OutsourcedRoles
+from securegen.engines.mpc.net.certs import Identity
 from securegen.engines.mpc.net.parties import DEALER, Parties
-from securegen.engines.mpc.projected import CHI2, HITS, UV
 from securegen.engines.mpc.net.session import Session, open_session
 from securegen.engines.mpc.net.state import OwnerState, check_cohort
 from securegen.engines.mpc.net.transport import Traffic
+from securegen.engines.mpc.outsourced import OutsourcedRoles
+from securegen.engines.mpc.projected import CHI2, HITS, UV
 from securegen.engines.mpc.vertical import Roles
+from securegen.errors import ProtocolError, UsageError
+from securegen.governance.openings import STRICT
 from securegen.results.write import Summary
 from securegen.study.build import Inputs, Log, open_genotypes, silent
 

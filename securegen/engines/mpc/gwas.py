@@ -16,12 +16,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from securegen.errors import PolicyError
 from securegen.design.fixedpoint import check_sum_bound
-from securegen.model import Columns, GenotypeBlock, Sums
-from securegen.engines.mpc import outsourced
-from securegen.engines.mpc import vertical
+from securegen.engines.mpc import outsourced, vertical
 from securegen.engines.mpc.net.session import Session
+from securegen.errors import PolicyError
+from securegen.model import Columns, GenotypeBlock, Sums
 
 
 def genotype_streams(block: GenotypeBlock, *, squares: bool) -> vertical.Block:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from securegen.engines.mpc.net.session import Session
 from securegen.errors import ArtefactError, ProtocolError, StorageError
 from securegen.io.kept_arrays import keep_array, kept_array
-from securegen.engines.mpc.net.session import Session
 
 
 @dataclass(frozen=True)

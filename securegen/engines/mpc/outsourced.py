@@ -24,15 +24,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.errors import ProtocolError
 from securegen.engines.mpc.dealer import CORRELATION, LEFT_MASK, RIGHT_MASK, sum_of_words
 from securegen.engines.mpc.masked_store import MaskedStore
+from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.net.state import OwnerState, digest_array
+from securegen.engines.mpc.shares.additive import from_ring, ring_dtype, to_ring
 from securegen.engines.mpc.shares.prg import derive_key, words
 from securegen.engines.mpc.shares.ring import matmul_ring
-from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.shares.additive import from_ring, ring_dtype, to_ring
-from securegen.engines.mpc.net.state import OwnerState, digest_array
 from securegen.engines.mpc.vertical import Block, announced, charge
+from securegen.errors import ProtocolError
 from securegen.randomness import fresh_key, keystream
 
 

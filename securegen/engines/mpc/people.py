@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from securegen.engines.mpc.gwas import refuse_few
+from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.net.state import OwnerState
 from securegen.errors import ProtocolError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger import open_ledger
 from securegen.governance.rows import RowRule
 from securegen.model import GenotypeReader
-from securegen.engines.mpc.gwas import refuse_few
-from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.study.build import Log
 
 

@@ -19,11 +19,11 @@ from math import isqrt
 
 import numpy as np
 
-from securegen.errors import ProtocolError
 from securegen.engines.mpc import opened_statistics
 from securegen.engines.mpc.shares import multiword
-from securegen.engines.mpc.shares.radix import Form, assemble, choose_form
 from securegen.engines.mpc.shares.program import Machine
+from securegen.engines.mpc.shares.radix import Form, assemble, choose_form
+from securegen.errors import ProtocolError
 from securegen.stats.projected_statistics import SHARE_BITS
 from securegen.stats.projection import Scales, VariantCounts
 

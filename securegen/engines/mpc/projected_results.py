@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from securegen.model import Variants
-from securegen.engines.mpc.projected import CHI2, UV, Plan
 from securegen.engines.mpc.opened_statistics import ratio_bits, variation_bits
-from securegen.stats.projected_statistics import RATIO_LIMIT, SHARE_BITS, Noise, from_ratio, ratio_error, statistics
+from securegen.engines.mpc.projected import CHI2, UV, Plan
+from securegen.model import Variants
 from securegen.results.projected import uv_statistics, write_projected
-from securegen.stats.projection import Projection
 from securegen.results.write import Summary
+from securegen.stats.projected_statistics import RATIO_LIMIT, SHARE_BITS, Noise, from_ratio, ratio_error, statistics
+from securegen.stats.projection import Projection
 
 
 @dataclass

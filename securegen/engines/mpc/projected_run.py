@@ -13,23 +13,23 @@ from typing import Any
 
 import numpy as np
 
-from securegen.errors import ProtocolError
-from securegen.model import GenotypeReader, iterate_blocks
 from securegen.engines.mpc import vertical
 from securegen.engines.mpc.association import announce_cohort, receive_cohort
 from securegen.engines.mpc.batches import Batching
-from securegen.engines.mpc.shares.radix import to_digits
 from securegen.engines.mpc.gwas import genotype_streams, refuse_few
-from securegen.engines.mpc.shares.lifting import Pair
-from securegen.engines.mpc.shares.program import DealingMachine, Machine
 from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
-from securegen.engines.mpc.projected import HITS, Group, Plan, check_reveal, make_plan, program
-from securegen.engines.mpc.projected_results import Opened
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.projected import HITS, Group, Plan, check_reveal, make_plan, program
+from securegen.engines.mpc.projected_results import Opened
+from securegen.engines.mpc.shares.lifting import Pair
+from securegen.engines.mpc.shares.program import DealingMachine, Machine
+from securegen.engines.mpc.shares.radix import to_digits
 from securegen.engines.mpc.vertical import BlockShares, Roles
-from securegen.stats.projection import Projection, VariantCounts, centred, choose_scales, project, variant_counts
+from securegen.errors import ProtocolError
+from securegen.model import GenotypeReader, iterate_blocks
 from securegen.results.write import Summary
+from securegen.stats.projection import Projection, VariantCounts, centred, choose_scales, project, variant_counts
 from securegen.study.build import Inputs, Log, build_design, silent
 
 LARGEST = 10_000  # columns of a run

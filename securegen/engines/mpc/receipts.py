@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from securegen.record.receipt import FULL_TABLE, Party, Receipt
 from securegen.engines.mpc.deployment import AGGREGATES, SCORES, VERTICAL
 from securegen.engines.mpc.projected import CHI2, HITS
+from securegen.record.receipt import FULL_TABLE, Party, Receipt
 
 _CHOOSE = "the phenotype owner can read genotypes by choosing phenotypes; the genotype owner counts columns"
 

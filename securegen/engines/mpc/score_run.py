@@ -12,20 +12,20 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from securegen.errors import PolicyError, ProtocolError
-from securegen.io.schema import score_name
-from securegen.scores.files import read_scorings
-from securegen.scores.sscore import write_sscore
-from securegen.io.text import count
-from securegen.scores.match import match_variants
-from securegen.model import GenotypeReader
 from securegen.engines.mpc.association import announce_cohort, receive_cohort
-from securegen.engines.mpc.scores import model_side, people_side
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.scores import model_side, people_side
 from securegen.engines.mpc.vertical import Roles, block_size
+from securegen.errors import PolicyError, ProtocolError
+from securegen.io.schema import score_name
+from securegen.io.text import count
+from securegen.model import GenotypeReader
+from securegen.scores.files import read_scorings
+from securegen.scores.match import match_variants
 from securegen.scores.plan import AlleleCounts, ScorePlan, plan_scores, used_variants
 from securegen.scores.release import DIGITS, minimum_variants, release
+from securegen.scores.sscore import write_sscore
 from securegen.scores.sums import ScoreSums, count_alleles, second_copies
 
 

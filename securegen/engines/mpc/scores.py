@@ -23,11 +23,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from securegen.engines.mpc.dealer import CORRELATION, LEFT_MASK, RIGHT_MASK
+from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.shares.additive import from_ring, ring_dtype
 from securegen.engines.mpc.shares.prg import words
 from securegen.engines.mpc.shares.ring import matmul_ring
-from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.shares.additive import from_ring, ring_dtype
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.engines.mpc.vertical import Roles
 from securegen.randomness import fresh_key
 

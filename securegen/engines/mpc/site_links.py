@@ -11,15 +11,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from securegen.errors import ProtocolError, UsageError
 from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import FINISHED, MOST_PAYLOAD, Message, Transport, read_message
 from securegen.engines.federated.site import Connect
 from securegen.engines.federated.studyfile import Study
-from securegen.io.schema import shown
 from securegen.engines.mpc.net.certs import Identity
 from securegen.engines.mpc.net.parties import Parties
 from securegen.engines.mpc.net.session import Session, open_session
+from securegen.errors import ProtocolError, UsageError
+from securegen.io.schema import shown
 
 PROTOCOL = "sites/1"
 FRAME = "site message"

@@ -28,15 +28,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.errors import ProtocolError
-from securegen.kernels import fields
 from securegen.engines.mpc.dealer import CORRELATION, LEFT_MASK, RIGHT_MASK
 from securegen.engines.mpc.masked_store import MaskedStore
+from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.net.state import OwnerState, digest_array
+from securegen.engines.mpc.shares.additive import from_ring, ring_dtype, to_ring
 from securegen.engines.mpc.shares.prg import words
 from securegen.engines.mpc.shares.ring import matmul_chunks
-from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.shares.additive import from_ring, ring_dtype, to_ring
-from securegen.engines.mpc.net.state import OwnerState, digest_array
+from securegen.errors import ProtocolError
+from securegen.kernels import fields
 from securegen.randomness import fresh_key
 
 

@@ -25,8 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.engines.ckks import artefact
-from securegen.engines.ckks import codec
+from securegen.engines.ckks import artefact, codec
 from securegen.engines.ckks.cohort import (
     EncryptedCohort,
     Progress,
@@ -36,17 +35,18 @@ from securegen.engines.ckks.cohort import (
     no_progress,
 )
 from securegen.engines.ckks.encryption import scaled_residues
-from securegen.engines.ckks.parameters import ERROR_MAX, ERROR_SD, Parameters, Ring
+from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.planner import PACKS
+from securegen.engines.ckks.publickey import EncryptionKey, add_zeros, encrypt, hide, noise_certain, noise_sd
 from securegen.engines.ckks.scores.blinding import Blinding, ModelSize, filling, flooding_for, largest_pack, room_for
-from securegen.engines.ckks.scores.parameters import estimate_seconds, store_parameters
 from securegen.engines.ckks.scores.modeller import flood
+from securegen.engines.ckks.scores.parameters import estimate_seconds, store_parameters
 from securegen.engines.ckks.scores.schema import read_message, refuse_residues
 from securegen.engines.ckks.scores.stream import Term, batches, stretches
 from securegen.engines.ckks.scores.weights import StoredWeights, weight_polynomials
-from securegen.engines.ckks.publickey import EncryptionKey, add_zeros, encrypt, hide, noise_certain, noise_sd
 from securegen.errors import ArtefactError, PlanError
 from securegen.kernels.residue_mac import mac_parts
+from securegen.rlwe.ring import ERROR_MAX, ERROR_SD, Ring
 
 RINGS = ((8192, 6), (16384, 7), (16384, 8), (16384, 9))
 

@@ -15,10 +15,10 @@ from securegen.engines.ckks import artefact
 from securegen.engines.ckks.cohort import _make_folder, chunks
 from securegen.engines.ckks.encryption import ring_tables
 from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks.publickey import EncryptionKey
 from securegen.engines.ckks.scores.blinding import Blinding
 from securegen.engines.ckks.scores.schema import read_message
 from securegen.engines.ckks.scores.weights import read_scores
-from securegen.engines.ckks.publickey import EncryptionKey
 from securegen.errors import ArtefactError, VerificationError
 from securegen.kernels.crt import round_residues
 from securegen.kernels.ntt import inverse

@@ -16,13 +16,14 @@ import numpy as np
 
 from securegen.engines.ckks import artefact
 from securegen.engines.ckks.cohort import _make_folder
-from securegen.engines.ckks.parameters import Parameters, Ring
+from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.planner import PACKS
 from securegen.engines.ckks.scores.blinding import Blinding
 from securegen.engines.ckks.scores.parameters import store_parameters
 from securegen.engines.ckks.scores.schema import read_arrays, read_message
 from securegen.errors import ArtefactError, PlanError, PolicyError
 from securegen.model import IntArray, SelectableReader, Variants
+from securegen.rlwe.ring import Ring
 from securegen.scores.plan import AlleleCounts, Imputation, ScorePlan
 from securegen.scores.sums import ScoreSums, count_alleles
 

@@ -23,11 +23,11 @@ from securegen.engines.ckks import artefact
 from securegen.engines.ckks.cohort import EncryptedCohort, Progress, _make_folder, chunks, no_progress
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
+from securegen.engines.ckks.publickey import EncryptionKey, hide
 from securegen.engines.ckks.scores.blinding import Blinding
 from securegen.engines.ckks.scores.schema import read_message, refuse_residues
 from securegen.engines.ckks.scores.server import encrypted_scores
 from securegen.engines.ckks.scores.weights import StoredWeights
-from securegen.engines.ckks.publickey import EncryptionKey, hide
 from securegen.errors import ArtefactError
 
 

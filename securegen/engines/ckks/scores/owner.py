@@ -13,9 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.engines.ckks import artefact
-from securegen.engines.ckks import codec
-from securegen.engines.ckks.owner import verify
+from securegen.engines.ckks import artefact, codec
 from securegen.engines.ckks.cohort import (
     CohortInfo,
     OwnerState,
@@ -24,9 +22,10 @@ from securegen.engines.ckks.cohort import (
 )
 from securegen.engines.ckks.encryption import ring_tables, strand_keys
 from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks.owner import verify
 from securegen.engines.ckks.parameters import Parameters
-from securegen.engines.ckks.scores.public_model import Model
 from securegen.engines.ckks.scores.parameters import check_provable, noise_bound
+from securegen.engines.ckks.scores.public_model import Model
 from securegen.engines.ckks.scores.schema import read_message
 from securegen.engines.ckks.scores.weights import StoredWeights, read_scores
 from securegen.errors import ArtefactError, VerificationError

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 
-from securegen.engines.ckks.parameters import ERROR_SD, SIGMAS, Parameters, Ring
+from securegen.engines.ckks.parameters import SIGMAS, Parameters
 from securegen.engines.ckks.planner import DECRYPT_SECONDS, ENCRYPT_SECONDS, MULTIPLY_SECONDS, PACKS
 from securegen.errors import PlanError
+from securegen.rlwe.ring import ERROR_SD, Ring
 
 SUM_LIMIT = 1 << 60  # results are verified modulo 2^61 − 1: beyond half of it S and S + p pass alike
 RINGS = ((4096, 3), (8192, 4), (8192, 5), (8192, 6))

@@ -15,11 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from securegen.engines.ckks.scores import blinding as prs_blinding
-from securegen.engines.ckks.scores import evaluator
-from securegen.engines.ckks.scores import messages
-from securegen.engines.ckks.scores import key_holder
-from securegen.engines.ckks.scores import modeller
 from securegen.engines.ckks.cohort import (
     EncryptedCohort,
     OwnerState,
@@ -31,18 +26,20 @@ from securegen.engines.ckks.cohort import (
 )
 from securegen.engines.ckks.encryption import make_encryptor
 from securegen.engines.ckks.keys import SecretKey, generate
+from securegen.engines.ckks.owner.retirement import guarded
 from securegen.engines.ckks.parameters import Parameters
+from securegen.engines.ckks.publickey import NONCE_BYTES, publish
+from securegen.engines.ckks.scores import blinding as prs_blinding
+from securegen.engines.ckks.scores import evaluator, key_holder, messages, modeller
 from securegen.engines.ckks.scores.blinding import Blinding, ModelSize, choose_blinded, rounded_up, told_bits
 from securegen.engines.ckks.scores.messages import Invitation, Request
+from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan, promise, spend
 from securegen.engines.ckks.scores.weights import ScoreReader, StoredWeights, second_rows, stored_weights
-from securegen.engines.ckks.publickey import NONCE_BYTES, publish
-from securegen.engines.ckks.owner.retirement import guarded
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.kept_arrays import keep_json
-from securegen.scores.match import Match
 from securegen.model import IntArray, SelectableReader
+from securegen.scores.match import Match
 from securegen.scores.plan import ScorePlan, used_variants
-from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan, promise, spend
 from securegen.scores.release import ScoreTable, release
 from securegen.scores.study import ScoreInputs, make_plan, match_scores
 from securegen.study.build import Log, silent

@@ -16,20 +16,20 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.scores import identity
 from securegen.engines.ckks.scores import public_model
 from securegen.engines.ckks.scores.blinding import ModelSize
-from securegen.scores.ledger import Asked, Ledger
 from securegen.engines.ckks.scores.schema import MOST_SCORES, record_of_plan
 from securegen.errors import ArtefactError
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
 from securegen.io.locks import only_one
 from securegen.io.output import PRIVATE_FOLDER, make_folder
 from securegen.io.schema import hex_text, list_of, record, text
-from securegen.scores.files import DOSAGE, ScoringFile, read_scorings
 from securegen.io.text import read_text
-from securegen.scores.match import Match
 from securegen.model import FloatArray
+from securegen.scores import identity
+from securegen.scores.files import DOSAGE, ScoringFile, read_scorings
+from securegen.scores.ledger import Asked, Ledger
+from securegen.scores.match import Match
 from securegen.scores.plan import ScorePlan
 from securegen.scores.study import ScoreInputs
 from securegen.study.build import Log, silent

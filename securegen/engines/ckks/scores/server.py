@@ -14,8 +14,8 @@ import numpy as np
 
 from securegen.engines.ckks import artefact
 from securegen.engines.ckks.cohort import EncryptedCohort, Progress, _make_folder, chunks, no_progress
-from securegen.engines.ckks.scores.public_model import read_model
 from securegen.engines.ckks.scores.parameters import check_exact
+from securegen.engines.ckks.scores.public_model import read_model
 from securegen.engines.ckks.scores.stream import Term, even_batches, strand_stretches
 from securegen.engines.ckks.scores.weights import StoredWeights, weight_tiles
 from securegen.errors import ArtefactError

@@ -18,10 +18,10 @@ from blake3 import blake3
 from securegen.engines.ckks.artefact import _npy_header, path_of
 from securegen.engines.ckks.cohort import EncryptedCohort, chunks, ciphertext_shape
 from securegen.engines.ckks.scores.schema import refuse_residues
-from securegen.rlwe.uniform import expand_tiles
 from securegen.errors import ArtefactError
 from securegen.io.strict_json import open_regular
 from securegen.kernels.threads import over_range
+from securegen.rlwe.uniform import expand_tiles
 
 BATCH = 32  # terms read together
 STRETCH_BYTES = 512 << 10  # of a file

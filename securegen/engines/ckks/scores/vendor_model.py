@@ -13,29 +13,28 @@ from typing import Any
 
 import numpy as np
 
-from securegen.engines.ckks import artefact
-from securegen.engines.ckks import keys
-from securegen.engines.ckks.scores import messages
-from securegen.engines.ckks.scores import vendor as prs_vendor
+from securegen.engines.ckks import artefact, keys
 from securegen.engines.ckks.cohort import _make_folder, ciphertext_shape, read_ciphertexts, write_ciphertexts
 from securegen.engines.ckks.encryption import make_encryptor
-from securegen.engines.ckks.scores.messages import Announcement
+from securegen.engines.ckks.publickey import publish
+from securegen.engines.ckks.scores import messages
+from securegen.engines.ckks.scores import vendor as prs_vendor
+from securegen.engines.ckks.scores.encrypted_model import read_challenge
 from securegen.engines.ckks.scores.key_holder import write_encryption_key
-from securegen.engines.ckks.scores.parameters import SUM_LIMIT
+from securegen.engines.ckks.scores.messages import Announcement
 from securegen.engines.ckks.scores.modeller import read_encryption_key
+from securegen.engines.ckks.scores.parameters import SUM_LIMIT
+from securegen.engines.ckks.scores.private import missing_calls, plan_private, score_weights, use_once
+from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan, promise, spend
 from securegen.engines.ckks.scores.schema import MAXIMUM_SAMPLES, read_message, refuse_residues, whole
 from securegen.engines.ckks.scores.vendor import VendorParameters
 from securegen.engines.ckks.scores.weights import ScoreReader, second_rows
-from securegen.engines.ckks.publickey import publish
-from securegen.engines.ckks.scores.encrypted_model import read_challenge
 from securegen.errors import ArtefactError, PlanError, ProtocolError, VerificationError
 from securegen.io.envelope import DRAWN_COST, read_drawn, write_drawn
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
 from securegen.io.output import PRIVATE_FOLDER, make_folder
 from securegen.io.schema import hex_text, integer, record
 from securegen.model import SelectableReader
-from securegen.engines.ckks.scores.private import missing_calls, plan_private, score_weights, use_once
-from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan, promise, spend
 from securegen.scores.release import ScoreTable, release
 from securegen.scores.study import ScoreInputs
 from securegen.study.build import Log, silent

@@ -21,24 +21,22 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads
 
-from securegen.engines.ckks import artefact
-from securegen.engines.ckks import bodies
-from securegen.engines.ckks import codec
+from securegen.engines.ckks import artefact, bodies, codec
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.cohort import EncryptedCohort, Progress, _make_folder, no_progress
 from securegen.engines.ckks.encryption import scaled_residues
 from securegen.engines.ckks.layout import has_ones, products
-from securegen.engines.ckks.parameters import Ring
+from securegen.engines.ckks.server.accumulators import Team
 from securegen.engines.ckks.server.pass_memory import TEAM, WORKING_BYTES, PassMemory, plan_pass
 from securegen.engines.ckks.studydesign import EncryptedDesign
-from securegen.engines.ckks.server.accumulators import Team
-from securegen.rlwe.uniform import expand_uniform
 from securegen.errors import ArtefactError
 from securegen.kernels.fold import fold_tiles
 from securegen.kernels.product_tile import square_side
 from securegen.kernels.residue_matmul import LANES, PackedColumns, matmul_residues, pack_columns
 from securegen.kernels.threads import in_threads
 from securegen.randomness import KEY_BYTES
+from securegen.rlwe.ring import Ring
+from securegen.rlwe.uniform import expand_uniform
 
 Packed = dict[str, PackedColumns]
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch.distributed import ReduceOp
 
-from securegen.errors import PolicyError, ProtocolError
 from securegen.engines.mpc.crypten.objects import decode, encode
 from securegen.engines.mpc.net.session import Session
+from securegen.errors import PolicyError, ProtocolError
 
 _REDUCERS: dict[object, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     ReduceOp.SUM: torch.add,

@@ -14,10 +14,10 @@ import json
 import numpy as np
 import torch
 
-from securegen.errors import PolicyError, ProtocolError
+from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.shares.prg import words
 from securegen.engines.mpc.shares.ring import matmul_ring
-from securegen.engines.mpc.net.session import Session
+from securegen.errors import PolicyError, ProtocolError
 
 PRODUCTS = ("mul", "matmul", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d")
 OPERATIONS = (*PRODUCTS, "square", "and", "wraps", "bit", "truncation")

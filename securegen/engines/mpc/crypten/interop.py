@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from securegen.errors import PolicyError, UsageError
 from securegen.engines.mpc.crypten.importing import import_crypten, import_torch
+from securegen.errors import PolicyError, UsageError
 
 PRECISIONS = range(31)  # bits below the point; CrypTen multiplies two of them in 64 bits
 

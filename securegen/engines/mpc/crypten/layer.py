@@ -25,9 +25,9 @@ import sys
 from collections.abc import Iterator
 from types import ModuleType
 
-from securegen.errors import PolicyError
 from securegen.engines.mpc.crypten.importing import import_crypten
 from securegen.engines.mpc.net.session import Session
+from securegen.errors import PolicyError
 from securegen.randomness import fresh_key
 
 PROTOCOL = "crypten/1"

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from securegen.errors import ProtocolError
 from securegen.engines.mpc.net.frames import DTYPES
+from securegen.errors import ProtocolError
 
 _NAMES = {dtype.name: dtype for dtype in DTYPES.values()}
 

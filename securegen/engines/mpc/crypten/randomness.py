@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from securegen.errors import PolicyError
 from securegen.engines.mpc.shares.prg import Stream
+from securegen.errors import PolicyError
 
 
 class AesGenerator:

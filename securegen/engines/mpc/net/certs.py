@@ -24,12 +24,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from securegen.engines.mpc.net.parties import NAME
 from securegen.errors import InputError, KeyFileError
 from securegen.io import envelope
 from securegen.io.output import FOR_OTHERS, PRIVATE, PRIVATE_FOLDER, atomic, make_folder
 from securegen.io.schema import printable, shown
 from securegen.io.strict_json import read_regular
-from securegen.engines.mpc.net.parties import NAME
 
 KEY_MAGIC = "securegen party key 1"
 RANK_URI = "urn:securegen:rank:"

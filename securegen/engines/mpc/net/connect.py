@@ -19,11 +19,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from securegen.errors import KeyFileError, PeerError, ProtocolError, SecuregenError
-from securegen.io.schema import printable, shown
 from securegen.engines.mpc.net.certs import RANK_URI, Identity, pin_of_der
 from securegen.engines.mpc.net.frames import ABORT, JSON, NO_SESSION, Frame, encode_json, header, read_frame
 from securegen.engines.mpc.net.parties import Parties, split_address
+from securegen.errors import KeyFileError, PeerError, ProtocolError, SecuregenError
+from securegen.io.schema import printable, shown
 
 _HELLO_BYTES = 1 << 16
 _UNPROVEN = 64  # connections at a time that have not shown who they are

@@ -22,6 +22,11 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import DTypeLike
 
+from securegen.engines.mpc.net.certs import Identity
+from securegen.engines.mpc.net.connect import connect_all
+from securegen.engines.mpc.net.frames import MAX_TEXT
+from securegen.engines.mpc.net.parties import Parties
+from securegen.engines.mpc.net.transport import Mesh, Traffic
 from securegen.errors import ProtocolError
 from securegen.io.schema import (
     Refused,
@@ -37,11 +42,6 @@ from securegen.io.schema import (
     shown,
     text,
 )
-from securegen.engines.mpc.net.certs import Identity
-from securegen.engines.mpc.net.connect import connect_all
-from securegen.engines.mpc.net.frames import MAX_TEXT
-from securegen.engines.mpc.net.parties import Parties
-from securegen.engines.mpc.net.transport import Mesh, Traffic
 from securegen.version import VERSION
 
 Scalar = str | int | float | bool | None

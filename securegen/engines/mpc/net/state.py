@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
+from securegen.engines.mpc.shares.prg import derive_key
 from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.io.schema import hex_text, integer, map_of, one_of, printable, record, text
 from securegen.io.strict_json import parse_json, read_regular
-from securegen.engines.mpc.shares.prg import derive_key
 from securegen.randomness import KEY_BYTES, fresh_key
 
 _FORMAT = "securegen mpc state 2"

@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import DTypeLike
 
-from securegen.errors import PeerError, PolicyError, ProtocolError, SecuregenError
-from securegen.io.schema import printable
 from securegen.engines.mpc.net.connect import Links, fill_from
 from securegen.engines.mpc.net.frames import (
     ABORT,
@@ -34,6 +32,8 @@ from securegen.engines.mpc.net.frames import (
     header,
     read_frame,
 )
+from securegen.errors import PeerError, PolicyError, ProtocolError, SecuregenError
+from securegen.io.schema import printable
 
 _BUFFER = 48 << 20  # bytes in flight a peer and direction: flat memory, enough to overlap
 _CHUNK = 1 << 18

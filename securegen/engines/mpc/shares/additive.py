@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from securegen.errors import PlanError, ProtocolError
 from securegen.engines.mpc.shares.prg import words
+from securegen.errors import PlanError, ProtocolError
 
 RINGS: dict[int, np.dtype] = {64: np.dtype(np.uint64), 32: np.dtype(np.uint32)}
 

@@ -29,9 +29,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.shares.lifting import Pair, deal_keys, open_words
 from securegen.engines.mpc.shares.prg import words
-from securegen.engines.mpc.net.session import Session
 
 _DIGITS = 16
 _EQUAL = _DIGITS - 1  # products have one of these as a factor

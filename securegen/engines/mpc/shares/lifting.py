@@ -29,9 +29,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.shares import multiword
 from securegen.engines.mpc.shares.prg import words
-from securegen.engines.mpc.net.session import Session
 from securegen.randomness import fresh_key
 
 Shape = tuple[int, ...]
@@ -80,7 +80,9 @@ def lift(session: Session, pair: Pair, x: np.ndarray, *, bits: int, to: int, ste
     own = (whole >> np.uint64(bits - 1)).astype(np.uint8) ^ np.uint8(1)
     mask = _bits(key, x.shape)
     mine, theirs = own ^ mask, swap_bits(session, pair, own ^ mask, step=f"{step}/open")
-    local = own & theirs if first else _signed(multiword.widen((theirs & mask).astype(np.uint64), given.shape[-1]), mine)
+    local = (
+        own & theirs if first else _signed(multiword.widen((theirs & mask).astype(np.uint64), given.shape[-1]), mine)
+    )
     if first:
         local = multiword.widen(local.astype(np.uint64), given.shape[-1])
     product = multiword.add(_signed(given, mine ^ theirs), local)
@@ -128,7 +130,9 @@ def products(session: Session, pair: Pair, x: np.ndarray, which: Pairs, *, step:
     nu, wider = np.uint64(1) - multiword.top_bit(c), multiword.extend(c, to)
     t = multiword.negate(r)
     t[..., -1] += nu * m
-    out = multiword.subtract(rr, multiword.add(multiword.multiply(wider[:, i], r[:, j]), multiword.multiply(wider[:, j], r[:, i])))
+    out = multiword.subtract(
+        rr, multiword.add(multiword.multiply(wider[:, i], r[:, j]), multiword.multiply(wider[:, j], r[:, i]))
+    )
     out[..., -1] += nu[:, i] * (m[:, i] * c[:, j, 0] - mr) + nu[:, j] * (m[:, j] * c[:, i, 0] - rm)
     if first:
         t = multiword.add(t, wider)

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from securegen.engines.mpc.shares import lifting
-from securegen.engines.mpc.shares import multiword
+from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.shares import lifting, multiword
 from securegen.engines.mpc.shares.hits import deal_hits, open_hits
 from securegen.engines.mpc.shares.lifting import Pair
-from securegen.engines.mpc.net.session import Session
 
 
 @dataclass

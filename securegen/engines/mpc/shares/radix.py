@@ -13,10 +13,10 @@ from itertools import takewhile
 
 import numpy as np
 
-from securegen.errors import PlanError
 from securegen.engines.mpc.shares import multiword
 from securegen.engines.mpc.shares.program import Machine
 from securegen.engines.mpc.vertical import wire_bytes
+from securegen.errors import PlanError
 
 PRODUCTS = 96  # of a genotype and a digit that take the time of a byte on a line of 1 Gbit/s
 LIFTED = 8.25  # bytes that the dealer and the parties send for each sum of digits
