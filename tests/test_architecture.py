@@ -35,7 +35,7 @@ ALLOWED = {
     "stats": NOUNS | {"design", "kernels"},
     "governance": NOUNS | {"io", "randomness", "kernels", "design"},
     "study": STUDY,
-    "results": NOUNS | {"io", "design", "stats", "catalogue"},
+    "results": NOUNS | {"kernels", "io", "design", "stats", "catalogue"},
     "record": NOUNS | {"io", "governance"},
     "scores": STUDY | {"study"},
     "engines": ENGINE,
