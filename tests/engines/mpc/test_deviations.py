@@ -106,7 +106,7 @@ def test_other_columns_or_people_than_announced_end_the_session(study, files, tm
 def cohort_of(**changes):
     """An announcement of three people and one variant, changed by paths such as samples__iid."""
     value = {
-        "samples": {"fid": ["a", "b", "c"], "iid": ["a", "b", "c"], "founder": [True] * 3}, "grid": 1,
+        "samples": {"fid": ["a", "b", "c"], "iid": ["a", "b", "c"], "founder": [True] * 3}, "grid": 1, "largest": 2,
         "variants": {"chromosome": ["1"], "id": ["rs1"], "effect_allele": ["A"], "other_allele": ["G"], "position": [5]},
     }  # fmt: skip
     for path, new in changes.items():
