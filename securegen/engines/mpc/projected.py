@@ -100,9 +100,9 @@ def make_plan(
 def open_group(
     program: Program, plan: ProjectedPlan, number: int, streams: dict[str, np.ndarray], counts: VariantCounts | None
 ) -> dict[str, np.ndarray] | None:  # fmt: skip
-    """The program of one batch and group. streams: its shares, `Plan.part`; counts: at the genotype party.
+    """The program of one batch and group. streams: its shares, `ProjectedPlan.part`; counts: at the genotype party.
 
-    Returns at the right party the opened numbers: u (V, P) and v (V,), Python integers, for `uv`; see `open_statistics` for others.
+    Returns at the right party the opened numbers: u (V, P) and v (V,), integers, for `uv`; others: `open_statistics`.
     """
     group, f, b = plan.groups[number], plan.scales.mean_bits, plan.scales.basis_bits
     exact, words = plan.reveal == UV, plan.words

@@ -53,8 +53,8 @@ def test_of_many_that_claim_at_once_one_wins(tmp_path):
 
 def test_a_process_killed_after_the_claim_does_not_get_the_mask_again(tmp_path):
     code = (
-        "import os, sys; from securegen.engines.mpc.state_file import OwnerState; "
-        "OwnerState(sys.argv[1]).claim('session', 'd'); os.kill(os.getpid(), 9)"
+        "import os, sys; from securegen.engines.mpc.state_file import StateFile; "
+        "StateFile(sys.argv[1]).claim('session', 'd'); os.kill(os.getpid(), 9)"
     )
     child = subprocess.run([sys.executable, "-c", code, str(tmp_path / "s")], capture_output=True)
     assert child.returncode == -9
