@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 import pytest
+import test_architecture as architecture
 
 import securegen as sg
 from securegen import errors, vocabulary
@@ -305,3 +306,32 @@ def test_versions_agree():
     assert version == VERSION and (when == "in development") == (".dev" in VERSION)
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", day) for _, day in released)
     assert re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1] == VERSION
+
+
+ARCHITECTURE = (ROOT / "docs" / "develop" / "architecture.md").read_text()
+
+
+def names_in(cell: str, groups: dict[str, set[str]]) -> set[str]:
+    """`a`, `b` and the names of *groups*."""
+    found = set(re.findall(r"`([\w.]+)`", cell))
+    return found.union(*(groups[g] for g in re.findall(r"\*([\w ]+)\*", cell)))
+
+
+def test_the_page_of_rooms_is_the_table_that_holds_them():
+    groups: dict[str, set[str]] = {}
+    for group, cell in re.findall(r"^\*([\w ]+)\*: (.*)\.$", ARCHITECTURE, re.MULTILINE):
+        groups[group] = names_in(cell, groups)
+    rows = re.findall(r"^\| `([\w.]+)` \| ([^|]+) \| ([^|]+) \|$", ARCHITECTURE, re.MULTILINE)
+    told = {room: names_in(cell, groups) for room, _, cell in rows}
+    for room in sorted(architecture.ALLOWED.keys() | told.keys()):
+        page, code = told.get(room), architecture.ALLOWED.get(room)
+        assert page == code, f"docs/develop/architecture.md: {room} may import {code}, the page says {page}"
+
+
+def test_the_table_of_wishes_leads_to_files_and_to_every_room():
+    wishes = re.search(r"^## I want to.*?^## ", ARCHITECTURE, re.MULTILINE | re.DOTALL)[0]
+    places = re.findall(r"`([\w/]+(?:\.py|/))`", wishes)
+    package = ROOT / "securegen"
+    assert len(places) > 40 and not [p for p in places if not (package / p).exists()]
+    rooms = {p.name for p in package.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert rooms <= {p.split("/")[0] for p in places}, "a room that nobody is led to"
