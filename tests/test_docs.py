@@ -225,6 +225,14 @@ def prose(path: Path) -> str:
     return "\n".join([*docstrings, *re.findall(r"#.*", text)])
 
 
+def names_of(text: str) -> set[str]:
+    """Dotted names of the package, and what `from securegen.x import …` takes of it."""
+    found = set(re.findall(r"\bsecuregen(?:\.[A-Za-z_]\w*)+", text))
+    for module, names in re.findall(r"from (securegen[\w.]*) import \(?([\w, ]+)", text):
+        found |= {f"{module}.{name.split(' as ')[0].strip()}" for name in names.split(",") if name.strip()}
+    return found
+
+
 def resolves(name: str) -> bool:
     """Whether a dotted name is a module, or an attribute of one."""
     parts = name.split(".")
@@ -243,7 +251,7 @@ def resolves(name: str) -> bool:
 
 def test_dotted_names_in_prose_resolve():
     assert resolves("securegen.errors.InputError") and not resolves("securegen.errors.NoSuchError")
-    named = {(p, n) for p in WRITTEN for n in re.findall(r"\bsecuregen(?:\.[A-Za-z_]\w*)+", prose(p))}
+    named = {(p, n) for p in WRITTEN for n in names_of(prose(p))}
     assert len(named) > 20
     lost = sorted(f"{p.relative_to(ROOT)}: {n}" for p, n in named if n not in NO_MODULE and not resolves(n))
     assert not lost, "names that do not exist: " + "; ".join(lost)
