@@ -226,7 +226,7 @@ def prose(path: Path) -> str:
 
 
 def names_of(text: str) -> set[str]:
-    """Dotted names of the package, and what `from securegen.x import …` takes of it."""
+    """Dotted names of the package, and what an import takes of it."""
     found = set(re.findall(r"\bsecuregen(?:\.[A-Za-z_]\w*)+", text))
     for module, names in re.findall(r"from (securegen[\w.]*) import \(?([\w, ]+)", text):
         found |= {f"{module}.{name.split(' as ')[0].strip()}" for name in names.split(",") if name.strip()}
