@@ -36,7 +36,8 @@ class Offsets:
 
     def of(self, chromosome: str) -> FloatArray:
         """(N,) float64 for variants of a chromosome, 1 to 22 or X (23)."""
-        return self.values[CHROMOSOMES.index("23" if chromosome == "X" else chromosome)]
+        row: FloatArray = self.values[CHROMOSOMES.index("23" if chromosome == "X" else chromosome)]
+        return row
 
 
 def read_prediction_list(path: str | Path) -> dict[str, Path]:

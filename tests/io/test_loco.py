@@ -62,7 +62,7 @@ def test_a_packed_file(tmp_path):
         (lambda rows: [rows[0], "1 0.5 x 0.5", *rows[2:]], "line 2 holds something"),
         (lambda rows: [rows[0], "1 0.5 inf 0.5", *rows[2:]], "line 2 holds a prediction beyond"),
         (lambda rows: [rows[0].replace("F9_Z", "F1_A"), *rows[1:]], "two columns for F1_A"),
-        (lambda rows: [rows[0].replace("F", "G"), *rows[1:]], "none of its 3 people"),
+        (lambda rows: [rows[0].replace(" F", " G"), *rows[1:]], "none of its 3 people"),
     ],
 )
 def test_another_form_is_refused(tmp_path, change, message):
