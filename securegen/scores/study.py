@@ -20,9 +20,10 @@ from securegen.io.table_files import GZ
 from securegen.io.text import count
 from securegen.model import FloatArray, Samples, SelectableReader, Variants
 from securegen.scores.files import read_scorings
+from securegen.scores.integers import MAXIMUM_BITS, MINIMUM_BITS
 from securegen.scores.match import MIN_OVERLAP, Match, TooFewMatchesError, match_variants
 from securegen.scores.pgs_catalog import described
-from securegen.scores.plan import MAXIMUM_BITS, MINIMUM_BITS, AlleleCounts, ScorePlan, plan_scores, used_variants
+from securegen.scores.plan import AlleleCounts, ScorePlan, plan_scores, used_variants
 from securegen.scores.release import (
     DIGITS,
     ScoreTable,

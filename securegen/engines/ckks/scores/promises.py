@@ -57,7 +57,7 @@ def model_names(scoring: ScoringFile) -> list[str]:
 
 
 def model_name(scoring: ScoringFile, s: int) -> str:
-    """What the ledger calls a score (`prs_identity`): by its weights, whatever the file's name, order, compression, other
+    """What the ledger calls a score (`scores.identity`): by its weights, whatever the file's name, order, compression, other
     columns, way to write a number, scale, or allele that is counted."""
     rows = []
     for r in range(len(scoring)):

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from securegen.engines.ckks.cohort import CohortInfo, open_cohort
-from securegen.engines.ckks.scores import key_holder, messages
-from securegen.engines.ckks.scores import private as private_scores
+from securegen.engines.ckks.scores import key_holder, messages, private
 from securegen.engines.ckks.scores.private import encrypt_for, invite, open_scores_for, reply, score_weights
 from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan
 from securegen.errors import ArtefactError, PolicyError, VerificationError
@@ -193,7 +192,7 @@ def used(folder: Path) -> int:
 
 def test_a_killed_invitation_does_not_reopen_an_answered_one(begun, tmp_path, monkeypatch):
     with monkeypatch.context() as off:
-        off.setattr(private_scores, "keeping_plan", as_it_was)
+        off.setattr(private, "keeping_plan", as_it_was)
         assert killed_while_inviting(begun, tmp_path, monkeypatch) == 1, "6 people answered twice, charged 7"
     for name in ("ledger.json", "ledger.json.lock"):
         (tmp_path / name).unlink()
