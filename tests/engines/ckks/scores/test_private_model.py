@@ -150,8 +150,8 @@ def test_run_local_tables_equal_plain(securegen, additive):
     done = securegen("run-local", "prs", "--engine", "ckks", "--private-model", *common, "--out", "o")
     assert done.exit_code == 0, done.exception
     rows = [[line.split("\t") for line in Path(f"{n}.sscore").read_text().splitlines()] for n in ("plain", "o")]
-    for plain, private in zip(*rows, strict=True):
-        assert [c for i, c in enumerate(plain) if i != 3] == [c for i, c in enumerate(private) if i != 3]
+    for plain, kept in zip(*rows, strict=True):
+        assert [c for i, c in enumerate(plain) if i != 3] == [c for i, c in enumerate(kept) if i != 3]
     record = json.loads(Path("o.run.json").read_text())
     assert set(record["seconds"]) == {"match", "keygen", "encrypt", "score", "decrypt", "total"}
     assert {"request", "invitation", "cohort", "publickey", "replies"} <= set(record["bytes"])
