@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from securegen.engines.ckks.studydesign import DesignSecrets
 
 
-Genotypes = str | os.PathLike[str] | SelectableReader
+Genotypes = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | SelectableReader
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Study:
 
 
 def open_study(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
-    """Open genotypes and build the design. bfile: prefix of a PLINK1 fileset, or a reader (`from_arrays`, `read_vcf`, …);
+    """Open genotypes and build the design. bfile: prefix of a PLINK1 fileset (@: one of each chromosome), a list of them, or
+    a reader (`from_arrays`, `read_vcf`, …);
     options: the fields of `study.Inputs` (pheno, pheno_name, covar, …; pfile, vcf or bgen in place of bfile).
 
     Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
@@ -62,13 +63,13 @@ def open_study(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
 
 
 def _opened(genotypes: Genotypes, log: Log, options: dict) -> tuple[Inputs, GenotypeReader]:
-    if isinstance(genotypes, str | os.PathLike):
-        inputs = Inputs(os.fspath(genotypes), **options)
+    if isinstance(genotypes, str | os.PathLike | list | tuple):
+        inputs = Inputs(genotypes, **options)  # type: ignore[arg-type]  # paths become text there
         return inputs, open_genotypes(inputs, log)
     if not hasattr(genotypes, "select"):
         raise UsageError(f"genotypes are a prefix of files or a reader, not {genotypes!r}")
     inputs = Inputs("", **options)
-    return inputs, open_genotypes(inputs, log, genotypes)
+    return inputs, open_genotypes(inputs, log, genotypes)  # type: ignore[arg-type]
 
 
 def plan(study: Study, *, squares: bool | None = None) -> Plan:

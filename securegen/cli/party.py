@@ -19,6 +19,7 @@ from securegen.cli.table_form import TableForm, convert, form_from, format_optio
 from securegen.engines.mpc.net.parties import Parties, read_parties
 from securegen.errors import UsageError
 from securegen.governance.openings import LEVELS, STRICT
+from securegen.io.genotypes import FORMATS, genotypes_given
 from securegen.record.run_log import RunLog
 from securegen.scores.release import DIGITS
 from securegen.stats.qc import Filters
@@ -114,7 +115,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     me = who(parties, role, name)
     folder = Path(keys or Path(config).parent)
     for flag, needed, value in (
-        ("bfile, --pfile, --vcf or --bgen", role in ("genotypes", "site"), opt.genotypes_given(options)),
+        (" or --".join(FORMATS), role in ("genotypes", "site"), genotypes_given(options)),
         ("pheno", role in ("phenotypes", "site"), options["pheno"]), ("score", role == "model", score),
     ):  # fmt: skip
         if needed and not value:
@@ -148,7 +149,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     if dry_run():
         identity.check(pin=parties[me].pin, rank=parties.rank(me))
         check_task(parties, me, task)
-        if opt.genotypes_given(options):
+        if genotypes_given(options):
             open_genotypes(inputs, log)
         stop_rehearsal([*log.files, task.state.path], split=split_of(parties), party=me)
     outcome = run_party(parties, identity, task, log)
