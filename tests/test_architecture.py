@@ -56,7 +56,6 @@ PASSING = {"api"}
 PRIVATE = {
     "securegen.cli.options._apply",
     "securegen.cli.options._names",
-    "securegen.cli.score_options._numbers",
     "securegen.engines.ckks.artefact._npy_header",
     "securegen.engines.ckks.cohort._make_folder",
     "securegen.rlwe.encryptor._less_once",
@@ -64,7 +63,7 @@ PRIVATE = {
     "securegen.rlwe.encryptor._times",
 }
 WITH_RECEIPTS = {"securegen.cli.prs", "securegen.cli.run_local_private", "securegen.cli.run_local_prs"}
-NAMED_TWICE = {"Columns", "Group", "Identity", "OwnerState", "Party", "Plan", "Session", "Study"}
+NAMED_TWICE = {"Columns"}
 LONG = {
     "securegen.api",
     "securegen.cli.options",
