@@ -12,7 +12,7 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.io.schema import shown
-from securegen.io.tables import unique_samples
+from securegen.io.tables import sex_codes, unique_samples
 from securegen.io.text import count, fields_of, iterate_lines, refuse_quotes, refuse_separator, whole_number
 from securegen.model import Samples, Variants
 from securegen.vocabulary import is_missing
@@ -69,7 +69,7 @@ def read_fam(path: Path) -> Samples:
     fam = _fields(path, (6,), "fam")
     refuse_header(fam, path)
     refuse_quotes(fam[0], path, 1)
-    return unique_samples(fam[:, 0], fam[:, 1], (fam[:, 2] == "0") & (fam[:, 3] == "0"), path)
+    return unique_samples(fam[:, 0], fam[:, 1], (fam[:, 2] == "0") & (fam[:, 3] == "0"), path, sex_codes(fam[:, 4]))
 
 
 def read_bim(path: Path) -> Variants:
@@ -134,7 +134,8 @@ def read_psam(path: Path) -> Samples:
         return cells[:, header.index(name)] if name in header else zeros
 
     founder = ((column("PAT") == "0") & (column("MAT") == "0")).astype(bool)
-    return unique_samples(column("FID"), column("IID"), founder, path)
+    sex = sex_codes(column("field0" if "field0" in header else "SEX"))
+    return unique_samples(column("FID"), column("IID"), founder, path, sex)
 
 
 def read_pvar(path: Path) -> Variants:

@@ -213,8 +213,9 @@ def chain(readers: Sequence[SelectableReader], names: Sequence[str], log: Log) -
         if order is not None:
             log(f"{name}: people in another order than in {names[0]}, aligned by their ids")
             reader = reader.select(samples=order)
-        if (reader.samples.founder != first.samples.founder).any():
-            log(f"WARNING: {name} names other parents than {names[0]}: founders are those of {names[0]}")
+        for what, field in (("parents", "founder"), ("sexes", "sex")):
+            if (getattr(reader.samples, field) != getattr(first.samples, field)).any():
+                log(f"WARNING: {name} says other {what} than {names[0]}: those of {names[0]} are used")
         parts.append(reader)
     return chained(parts, range(len(parts)), first.samples)
 
