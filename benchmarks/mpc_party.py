@@ -107,7 +107,7 @@ def sums_task(session, directory, o):
             )
         else:
             variants = receive_cohort(session, "gen").variants
-            found = aggregates.sums(session, roles, columns, variants=variants, grid=1, state=state)
+            found = aggregates.sums(session, roles, columns, variants=variants, dosage_max=2, state=state)
             check(np.concatenate([s.g for s in found]), g, y)
 
     return once

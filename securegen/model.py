@@ -87,7 +87,11 @@ class GenotypeBlock:
 
 
 class GenotypeReader(Protocol):
-    """What every genotype format offers. Reading a block never needs more memory than that block."""
+    """What every genotype format offers. Reading a block never needs more memory than that block.
+
+    dosage_grid: units of a stored dosage in one copy of the effect allele; dosage_max: the largest dosage that may be
+    stored, in these units (2 * dosage_grid for genotypes of two alleles, more where a row sums several variants).
+    """
 
     @property
     def samples(self) -> Samples: ...
@@ -95,6 +99,8 @@ class GenotypeReader(Protocol):
     def variants(self) -> Variants: ...
     @property
     def dosage_grid(self) -> int: ...
+    @property
+    def dosage_max(self) -> int: ...
     def read(self, start: int, stop: int) -> GenotypeBlock: ...
 
 
@@ -117,6 +123,7 @@ class AnnouncedCohort:
     samples: Samples
     variants: Variants
     dosage_grid: int
+    dosage_max: int
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
         raise UsageError("these genotypes are elsewhere: with another party, or in the files of its sites")

@@ -52,29 +52,29 @@ class Plan:
 
     samples: int
     variants: int
-    grid: int
+    dosage_max: int
     columns: int
     value_bits: int
     analysed: tuple[int, ...]
     weights: tuple[int, ...]
 
     @staticmethod
-    def of(columns: Columns, samples: int, variants: int, grid: int) -> Plan:
+    def of(columns: Columns, samples: int, variants: int, dosage_max: int) -> Plan:
         x, squared = columns.values, columns.squared_index
         who = [j for j, name in enumerate(columns.names) if name == INTERCEPT or j in squared]
         binary = [j for j in who if ((x[:, j] == 0) | (x[:, j] == 1)).all()]
         return Plan(
-            samples, variants, grid, x.shape[1], int(np.abs(x).max(initial=1)).bit_length(), tuple(binary),
+            samples, variants, dosage_max, x.shape[1], int(np.abs(x).max(initial=1)).bit_length(), tuple(binary),
             tuple(j for j in squared if j not in binary),
         )  # fmt: skip
 
     def form(self) -> Form:
         """Rings and digits. Raises PlanError where a sum might not fit."""
-        most = 4 * self.grid * self.grid if self.weights else 2 * self.grid
+        most = self.dosage_max**2 if self.weights else self.dosage_max
         if (most * self.samples << self.value_bits) >= 1 << 62:
             raise PlanError(f"sums over {self.samples} samples of columns of {self.value_bits} bits may exceed 2^62: "
                             "use fewer bits (--bits) or fewer samples a run")  # fmt: skip
-        largest = {"g": 2 * self.grid, **({"q": 4 * self.grid * self.grid} if self.weights else {}), "m": 1}
+        largest = {"g": self.dosage_max, **({"q": self.dosage_max**2} if self.weights else {}), "m": 1}
         return choose_form(self.samples, largest, self.value_bits, few=not self.weights)
 
     def rings(self, form: Form) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Plan:
         )  # fmt: skip
 
     def write(self) -> dict[str, list[int]]:
-        sizes = [self.samples, self.variants, self.grid, self.columns, self.value_bits]
+        sizes = [self.samples, self.variants, self.dosage_max, self.columns, self.value_bits]
         return {"sizes": sizes, "analysed": list(self.analysed), "weights": list(self.weights)}
 
     @staticmethod
@@ -96,7 +96,7 @@ class Plan:
             sizes, analysed, weights = (value[n] for n in ("sizes", "analysed", "weights"))
             if all(map(_whole, (sizes, analysed, weights))) and len(sizes) == 5 and all(sizes):
                 plan, squared = Plan(*[*sizes, tuple(analysed), tuple(weights)]), [*analysed, *weights]
-                sized = plan.grid <= 1 << 14 and plan.columns <= LARGEST and plan.value_bits <= 62
+                sized = plan.dosage_max <= 1 << 15 and plan.columns <= LARGEST and plan.value_bits <= 62
                 if sized and len(set(squared)) == len(squared) and all(j < plan.columns for j in squared):
                     return plan
         raise ProtocolError(f"party {sender!r} announced a plan that is none")
@@ -120,7 +120,7 @@ def genotype_run(
     announce_cohort(session, roles.right, reader)
     samples, variants = len(reader.samples), len(reader.variants)
     plan = Plan.read(session.receive_json(roles.right, "plan"), roles.right)
-    if (plan.samples, plan.variants, plan.grid) != (samples, variants, reader.dosage_grid):
+    if (plan.samples, plan.variants, plan.dosage_max) != (samples, variants, reader.dosage_max):
         raise ProtocolError(f"party {roles.right!r} planned for another cohort")
     analysed = hear_who(session, roles.right, samples, len(plan.analysed))
     rule = admitted(reader, analysed, state, level, log)
@@ -175,19 +175,19 @@ def phenotype_run(
     cohort = receive_cohort(session, roles.left)
     design = build_design(inputs, cohort, log)
     blocks = sums(
-        session, roles, design.columns, variants=cohort.variants, grid=cohort.dosage_grid, state=state, masked=masked,
+        session, roles, design.columns, variants=cohort.variants, dosage_max=cohort.dosage_max, state=state, masked=masked,
         threads=threads,
     )  # fmt: skip
     return write_tables(out, cohort.variants, blocks, design.analyses, grid=cohort.dosage_grid, digits=digits)
 
 
 def sums(
-    session: Session, roles: Roles, columns: Columns, *, variants: Variants, grid: int, state: OwnerState,
+    session: Session, roles: Roles, columns: Columns, *, variants: Variants, dosage_max: int, state: OwnerState,
     masked: Path | None = None, threads: int = 1,
 ) -> Iterator[Sums]:  # fmt: skip
     """The phenotype party, for columns in the genotype party's sample order: yields the sums of batches of variants."""
     x = columns.values
-    plan = Plan.of(columns, len(x), len(variants), grid)
+    plan = Plan.of(columns, len(x), len(variants), dosage_max)
     form = plan.form()
     session.send_json(roles.left, "plan", plan.write())
     session.send(roles.left, "analysed", x[:, plan.analysed].astype(np.uint8))

@@ -26,7 +26,7 @@ from securegen.engines.mpc.shares.lifting import Pair
 from securegen.engines.mpc.shares.program import DealingMachine, Machine
 from securegen.engines.mpc.shares.radix import to_digits
 from securegen.engines.mpc.vertical import BlockShares, Roles
-from securegen.errors import ProtocolError
+from securegen.errors import ProtocolError, UsageError
 from securegen.model import GenotypeReader, iterate_blocks
 from securegen.results.write import Summary
 from securegen.stats.projection import Projection, VariantCounts, centred, choose_scales, project, variant_counts
@@ -43,6 +43,15 @@ def public_group(p: Projection, lead_bits: tuple[int, ...]) -> Group:
     return Group(p.test, tuple(a.phenotype for a in p.analyses), p.basis.shape[1], p.samples, lead_bits)
 
 
+def _refuse_more_than_copies(reader: GenotypeReader) -> None:
+    """Raise UsageError for rows that are not copies of one allele: the scales are planned for those."""
+    if reader.dosage_max != 2 * reader.dosage_grid:
+        raise UsageError(
+            f"dosages of up to {reader.dosage_max} units on a grid of {reader.dosage_grid} are not copies of one allele: only "
+            "--reveal aggregates sums them"
+        )
+
+
 def genotype_run(
     session: Session, roles: Roles, reader: GenotypeReader, *, reveal: str, cohort: str, state: OwnerState,
     threshold: float | None = None, column_limit: int | None = None, threads: int = 1,
@@ -52,6 +61,7 @@ def genotype_run(
     threshold: p-value of a hit. Raises PolicyError for another threshold than before on a phenotype, and above the column
     limit, before any genotype is sent.
     """
+    _refuse_more_than_copies(reader)
     announce_cohort(session, roles.right, reader)
     samples, variants = len(reader.samples), len(reader.variants)
     groups = _read_groups(session.receive_json(roles.right, "groups"), roles.right)
@@ -109,6 +119,7 @@ def phenotype_run(
     Raises UsageError for tests that are no regressions.
     """
     cohort = receive_cohort(session, roles.left)
+    _refuse_more_than_copies(cohort)
     design = build_design(inputs, cohort, log)
     projections = project(design)
     samples, variants = len(cohort.samples), len(cohort.variants)

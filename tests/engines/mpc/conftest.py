@@ -26,7 +26,7 @@ class Cohort:
     def __init__(self, g, missing):
         ids = np.array([f"p{i}" for i in range(g.shape[1])], object)
         text = np.array([f"rs{j}" for j in range(len(g))], object)
-        self.g, self.missing, self.dosage_grid = g, missing, 1
+        self.g, self.missing, self.dosage_grid, self.dosage_max = g, missing, 1, 2
         self.samples = Samples(ids, ids, np.ones(len(ids), bool))
         self.variants = Variants(text, np.arange(len(g)), text, text, text)
 

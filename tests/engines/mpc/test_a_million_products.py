@@ -61,7 +61,7 @@ def summed(study, tmp_path, g, columns):
     def bob(s):
         variants = receive_cohort(s, "ada").variants
         state = OwnerState(tmp_path / "b")
-        return list(aggregates.sums(s, NAMES, columns, variants=variants, grid=1, state=state))
+        return list(aggregates.sums(s, NAMES, columns, variants=variants, dosage_max=2, state=state))
 
     programs = {"ada": ada, "bob": bob, "dan": lambda s: aggregates.deal(s, NAMES)}
     return np.concatenate([part.g for part in results(study(ROLES, timeout=60).run(programs))["bob"]])
@@ -87,7 +87,7 @@ def test_sums_over_half_a_million_people_are_exact(study, tmp_path):
     y = draw.integers(-(1 << 16), 1 << 16, (PEOPLE, 3))
     g[0], y[:, 0] = 2, 1 << 16
     columns = Columns(("a", "b", "c"), y, (False,) * 3)
-    assert aggregates.Plan.of(columns, PEOPLE, 12, 1).form().widths["g"] <= 32
+    assert aggregates.Plan.of(columns, PEOPLE, 12, 2).form().widths["g"] <= 32
     np.testing.assert_array_equal(summed(study, tmp_path, g, columns), g.astype(np.int64) @ y)
 
 

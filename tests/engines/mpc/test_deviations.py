@@ -10,7 +10,7 @@ from securegen.engines.mpc import aggregates, association, gwas, projected_run
 from securegen.engines.mpc.net.state import OwnerState
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PolicyError, ProtocolError
-from securegen.results.rows import table_rows, write_table
+from securegen.results.rows import table_text, write_table
 from securegen.study.build import Inputs, open_genotypes
 
 from .conftest import results
@@ -106,7 +106,7 @@ def test_other_columns_or_people_than_announced_end_the_session(study, files, tm
 def cohort_of(**changes):
     """An announcement of three people and one variant, changed by paths such as samples__iid."""
     value = {
-        "samples": {"fid": ["a", "b", "c"], "iid": ["a", "b", "c"], "founder": [True] * 3}, "grid": 1,
+        "samples": {"fid": ["a", "b", "c"], "iid": ["a", "b", "c"], "founder": [True] * 3}, "grid": 1, "largest": 2,
         "variants": {"chromosome": ["1"], "id": ["rs1"], "effect_allele": ["A"], "other_allele": ["G"], "position": [5]},
     }  # fmt: skip
     for path, new in changes.items():
@@ -143,7 +143,7 @@ def test_with_the_check_off_a_name_forges_a_row(study, monkeypatch, tmp_path):
         "bob": lambda s: association.receive_cohort(s, "ada"),
     })  # fmt: skip
     names = ("#CHROM", "ID")
-    write_table(tmp_path / "t", names, table_rows(out["bob"].variants, {}, names))
+    write_table(tmp_path / "t", names, [table_text(out["bob"].variants, {}, names)])
     assert (tmp_path / "t").read_text() == f"#CHROM\tID\n1\t{FORGED}\n" and FORGED.count("\n") == 1
 
 

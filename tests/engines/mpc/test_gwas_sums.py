@@ -80,7 +80,7 @@ def test_vertical_sums_equal_plain(study, tmp_path, cohort, monkeypatch, form, b
         monkeypatch.setattr(aggregates, "choose_form", lambda *_, **__: form)
     g, missing = cohort[:2]
     columns = columns_with_weights(cohort)
-    assert aggregates.Plan.of(columns, N, M, 1).analysed == (0,)
+    assert aggregates.Plan.of(columns, N, M, 2).analysed == (0,)
 
     def gen(s):
         aggregates.genotype_run(
@@ -91,7 +91,7 @@ def test_vertical_sums_equal_plain(study, tmp_path, cohort, monkeypatch, form, b
     def phe(s):
         announced = association.receive_cohort(s, "gen")
         state = OwnerState(tmp_path / "phe")
-        return list(aggregates.sums(s, ROLES, columns, variants=announced.variants, grid=1, state=state))
+        return list(aggregates.sums(s, ROLES, columns, variants=announced.variants, dosage_max=2, state=state))
 
     roles = {"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}
     out = results(study(roles).run({"gen": gen, "phe": phe, "deal": lambda s: aggregates.deal(s, ROLES)}))
@@ -128,7 +128,7 @@ def test_outsourced_sums_equal_plain(study, tmp_path, cohort, pairs, bits):
     opened = gwas.opened_columns(columns, pairs=pairs)
     roles = outsourced.OutsourcedRoles("gen", "phe", ("s-one", "s-two"), "deal", "phe")
     width = len(opened["m"])
-    assert gwas.ring_bits(columns, 1) == 32
+    assert gwas.ring_bits(columns, 2) == 32
 
     def gen(s):
         streams = (gwas.genotype_streams(b, squares=True) for b in blocks(g, missing))
@@ -174,7 +174,7 @@ def aggregates_of(made, folder, dosage, missing, columns, level="strict"):
     def phe(s):
         announced = association.receive_cohort(s, "gen")
         state = OwnerState(folder / "phe")
-        return list(aggregates.sums(s, ROLES, columns, variants=announced.variants, grid=1, state=state))
+        return list(aggregates.sums(s, ROLES, columns, variants=announced.variants, dosage_max=2, state=state))
 
     return made.run({"gen": gen, "phe": phe, "deal": lambda s: aggregates.deal(s, ROLES)})
 
@@ -270,4 +270,4 @@ def test_the_genotype_owner_hears_of_every_set():
     has, cases = np.arange(40) != 3, np.arange(40) % 2 == 0
     for test in ("trend", "allelic"):
         columns = contingency_design(has, cases, "Y", test).columns
-        assert aggregates.Plan.of(columns, 40, 5, 1).analysed == (0,)
+        assert aggregates.Plan.of(columns, 40, 5, 2).analysed == (0,)

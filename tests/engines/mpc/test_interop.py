@@ -84,7 +84,7 @@ def test_unhardened_crypten_is_refused_and_taken_by_name_only(capsys):
     with pytest.raises(PolicyError, match="predictable randomness"):
         interop.share_from_crypten(object())
     call = (
-        "from securegen.mpc import interop; from securegen.engines.mpc.crypten.insecure import insecure_crypten\n"
+        "from securegen.engines.mpc.crypten import interop; from securegen.engines.mpc.crypten.insecure import insecure_crypten\n"
         "with insecure_crypten(rank=0, world_size=1, port=29599) as crypten:\n"
         "    t = crypten.cryptensor([1.0])\n"
         "    for f in (interop.share_from_crypten, interop.insecure_share_of_shipped_crypten):\n"

@@ -36,7 +36,7 @@ ADA = """
 import resource, sys
 from pathlib import Path
 from securegen.errors import PeerError
-from securegen.mpc import connect
+from securegen.engines.mpc.net import connect
 from securegen.engines.mpc.local import identity
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session

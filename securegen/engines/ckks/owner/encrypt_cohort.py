@@ -95,7 +95,7 @@ def encrypt_cohort(
 
 def _check_planned(reader: GenotypeReader, key: SecretKey, squares: bool) -> None:
     p, planned = key.public.parameters, key.planned
-    stored_max = (2 * reader.dosage_grid) ** 2 if squares else 2 * reader.dosage_grid
+    stored_max = reader.dosage_max**2 if squares else reader.dosage_max
     if len(reader.samples) == p.samples and stored_max <= p.dosage_max:
         return
     names = f" ({', '.join(planned.phenotypes)}: {', '.join(planned.models)})" if planned and planned.phenotypes else ""
@@ -143,16 +143,16 @@ def _encrypt_blocks(
     with_missing = [i for i, part in enumerate(parts) if "m" in part["streams"]]
     v = reader.variants
     header = {
-        "digest": digest, "cohort_id": cohort_id, "dosage_grid": reader.dosage_grid, "missing": with_missing,
-        "squares": squares, "encryptor": encryptor.name, "identities": identities,
+        "digest": digest, "cohort_id": cohort_id, "dosage_grid": reader.dosage_grid, "dosage_max": reader.dosage_max,
+        "missing": with_missing, "squares": squares, "encryptor": encryptor.name, "identities": identities,
     }  # fmt: skip
     state.forget_others(digest, earlier)
     text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
     people = {"fid": reader.samples.fid.astype(str), "iid": reader.samples.iid.astype(str)}
     state.write("cohort", header, {"position": v.position, "founder": reader.samples.founder, **text, **people})
     return CohortInfo(
-        digest, cohort_id, reader.samples, v, reader.dosage_grid, tuple(with_missing), squares, encryptor.name,
-        tuple(identities),
+        digest, cohort_id, reader.samples, v, reader.dosage_grid, reader.dosage_max, tuple(with_missing), squares,
+        encryptor.name, tuple(identities),
     )  # fmt: skip
 
 

@@ -118,6 +118,7 @@ class CohortInfo:
     samples: Samples
     variants: Variants
     dosage_grid: int
+    dosage_max: int
     missing_blocks: tuple[int, ...]
     squares: bool
     encryptor: str
@@ -137,7 +138,7 @@ class CohortInfo:
         return (
             self.same_people(reader.samples)
             and self.variants.digest() == reader.variants.digest()
-            and self.dosage_grid == reader.dosage_grid
+            and (self.dosage_grid, self.dosage_max) == (reader.dosage_grid, reader.dosage_max)
         )
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
@@ -155,7 +156,8 @@ def read_info(state: OwnerState) -> CohortInfo:
     )  # fmt: skip
     samples = Samples(text("fid"), text("iid"), a["founder"])
     return CohortInfo(
-        header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"], tuple(header["missing"]),
+        header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"],
+        header.get("dosage_max", 2 * header["dosage_grid"]), tuple(header["missing"]),
         header["squares"], header["encryptor"], tuple(header.get("identities", ())),
     )  # fmt: skip
 
