@@ -19,7 +19,7 @@ from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
 from securegen.engines.ckks.owner.encrypt_design import encrypt_design
 from securegen.engines.ckks.owner.encryption import ENCRYPTORS
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, read_info
-from securegen.engines.ckks.planner import Workload, choose
+from securegen.engines.ckks.planner import Plan, Workload, choose
 from securegen.engines.ckks.scores.public import MODEL
 from securegen.engines.ckks.server import associate
 from securegen.errors import ArtefactError, StorageError, VerificationError
@@ -176,3 +176,16 @@ def test_a_finished_study_is_not_overwritten(small, small_study, small_key, tmp_
     for box in made.owner.glob("design-*"):
         box.unlink()
     sg.encrypt(small_study, small_key, tmp_path / "s")
+
+
+def test_a_plan_that_an_earlier_version_wrote_opens():
+    """It said the grid, where plans now say the largest dosage."""
+    for grid, squares in ((1, False), (4, True)):
+        plan = choose(Workload(100, 1000, 3, 16, dosage_max=2 * grid, squares=squares))
+        body = plan.to_json()
+        del body["workload"]["dosage_max"]
+        assert Plan.from_json(body | {"workload": body["workload"] | {"grid": grid}}) == plan
+        with pytest.raises(ArtefactError, match="a grid or a dosage_max"):
+            Plan.from_json(body)
+        with pytest.raises(ArtefactError, match="a grid or a dosage_max"):
+            Plan.from_json(body | {"workload": body["workload"] | {"grid": grid, "dosage_max": 2 * grid}})

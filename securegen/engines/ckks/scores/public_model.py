@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.ckks import artefact
+from securegen.engines.ckks.artefact import Signer
 from securegen.engines.ckks.keys import PublicKey
-from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.scores.schema import PLAN, read_arrays, read_message
 from securegen.engines.ckks.scores.weights import StoredWeights, cohort_weights, stored_weights
 from securegen.errors import ArtefactError
@@ -83,7 +83,7 @@ class Model:
         return cohort_weights(self.plan, self.cohort_variants)
 
 
-def write_model(plan: ScorePlan, folder: Path, key: SecretKey, *, cohort_variants: int | None = None) -> Model:
+def write_model(plan: ScorePlan, folder: Path, key: Signer, *, cohort_variants: int | None = None) -> Model:
     """Write a public model for the server, signed. cohort_variants: as in `Model`."""
     make_folder(folder, FOLDER_FOR_OTHERS)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
