@@ -64,7 +64,7 @@ PRIVATE = {
     "securegen.rlwe.encryptor._times",
 }
 WITH_RECEIPTS = {"securegen.cli.prs", "securegen.cli.run_local_private", "securegen.cli.run_local_prs"}
-NAMED_TWICE = {"Columns", "Group", "Identity", "OwnerState", "Party", "Plan", "Session", "Study"}
+NAMED_TWICE = {"Columns"}
 LONG = {
     "securegen.api",
     "securegen.cli.options",

@@ -27,7 +27,7 @@ def command(config, name, keys, passphrase_file, out, threads, memory, quiet) ->
     It must collude with nobody: run it where neither owner has access.
     """
     from securegen.engines.mpc.deployment import run_dealer, split_of
-    from securegen.engines.mpc.net.certs import Identity
+    from securegen.engines.mpc.net.certs import PartyIdentity
     from securegen.engines.mpc.net.parties import DEALER, read_parties
 
     opt.use_threads(threads)
@@ -35,7 +35,7 @@ def command(config, name, keys, passphrase_file, out, threads, memory, quiet) ->
     me = who(parties, DEALER, name)
     log = CommandLog(out, f"dealer {me}", quiet=quiet, party=me)
     folder = Path(keys or Path(config).parent)
-    identity = Identity.in_directory(folder, me, opt.passphrase_for(folder / f"{me}.key", passphrase_file))
+    identity = PartyIdentity.in_directory(folder, me, opt.passphrase_for(folder / f"{me}.key", passphrase_file))
     if dry_run():
         identity.check(pin=parties[me].pin, rank=parties.rank(me))
         stop_rehearsal(log.files, split=split_of(parties), party=me)

@@ -105,9 +105,9 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
             **options) -> None:  # fmt: skip
     """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
     from securegen.engines.mpc.deployment import AGGREGATES, VERTICAL, ScoreTask, Task, check_task, run_party, split_of
-    from securegen.engines.mpc.net.certs import Identity
-    from securegen.engines.mpc.net.state import OwnerState
+    from securegen.engines.mpc.net.certs import PartyIdentity
     from securegen.engines.mpc.receipts import receipt
+    from securegen.engines.mpc.state_file import StateFile
 
     opt.use_threads(threads)
     parties = read_parties(config)
@@ -138,13 +138,13 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     form.check(options["model"], projected=role == "phenotypes" and reveal != "aggregates")
     log = CommandLog(out, f"party {me}", quiet=quiet, party=me)
     task = Task(
-        inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
+        inputs, out, StateFile(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
         reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, openings=openings, column_limit=column_limit,
         masked=Path(masked) if masked else None,
         digits=form.digits, threads=threads or os.cpu_count() or 1,
         score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),
     )  # fmt: skip
-    identity = Identity.in_directory(folder, me, opt.passphrase_for(folder / f"{me}.key", passphrase_file))
+    identity = PartyIdentity.in_directory(folder, me, opt.passphrase_for(folder / f"{me}.key", passphrase_file))
     if dry_run():
         identity.check(pin=parties[me].pin, rank=parties.rank(me))
         check_task(parties, me, task)
@@ -185,7 +185,7 @@ def _take_part(
 ) -> None:  # fmt: skip
     """A site of a federated study, over TLS."""
     from securegen.engines.federated.hub import open_folder
-    from securegen.engines.mpc.net.certs import Identity
+    from securegen.engines.mpc.net.certs import PartyIdentity
     from securegen.engines.mpc.site_links import linked
 
     if not (study and state):
@@ -195,7 +195,7 @@ def _take_part(
     given = [name for name in _OF_THE_STUDY if options.get(name)]
     if given:
         raise UsageError(f"--{given[0].replace('_', '-')} does not go with --role site: the study file says it")
-    identity = Identity.in_directory(keys, me, opt.passphrase_for(keys / f"{me}.key", passphrase_file))
+    identity = PartyIdentity.in_directory(keys, me, opt.passphrase_for(keys / f"{me}.key", passphrase_file))
     if dry_run():
         open_folder(Path(study))[0].site_of(signing_key(Path(state), passphrase_file).verify_key)
         identity.check(pin=parties[me].pin, rank=parties.rank(me))

@@ -98,7 +98,7 @@ def init(folder, key, name, sites, lists, traits, covariates, model, missing, bi
     raw = Path(loadings).read_bytes() if loadings else b""
     study = studyfile.write_study(
         Path(folder),
-        studyfile.Study(
+        studyfile.StudyFile(
             "", name, studyfile.new_study_id(), members, coordinator.verify_key,
             tuple(studyfile.TraitColumn(*pair) for pair in kinds), tuple(covariates), model, missing, bits, site_indicators,
             components, qc, minimum_cohort, two_sites_learn_each_other, len(common), common.digest(),

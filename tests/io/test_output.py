@@ -31,7 +31,7 @@ LOCKS = {
     "governance/ledger.py",
     "io/locks.py",
     "local/folders.py",
-    "engines/mpc/net/state.py",
+    "engines/mpc/state_file.py",
 }
 CRASHES = {"cli/crash.py"}  # written when all else has failed
 

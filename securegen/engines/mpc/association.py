@@ -16,8 +16,8 @@ import numpy as np
 from securegen.engines.mpc import gwas, outsourced, vertical
 from securegen.engines.mpc.net.frames import MAX_PAYLOAD
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.engines.mpc.people import admitted, hear_who
+from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
 from securegen.model import AnnouncedCohort, GenotypeBlock, GenotypeReader, Samples, Sums, Variants, iterate_blocks
@@ -49,7 +49,7 @@ def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
         if (position < 0).any():
             raise ValueError(position)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ProtocolError(f"party {source!r} announced a cohort that is none") from error
+        raise ProtocolError(f"party {source!r} announced a malformed cohort") from error
     if len({len(fid), len(iid), len(founder)}) != 1 or {len(x) for x in text.values()} != {len(position)}:
         raise ProtocolError(f"party {source!r} announced lists of different lengths")
     if type(grid) is not int or not 1 <= grid <= 1 << 14:
@@ -74,7 +74,7 @@ def _typed(value: object, kind: type) -> Any:
 
 
 def outsourced_genotype_run(
-    session: Session, roles: outsourced.OutsourcedRoles, reader: GenotypeReader, *, cohort: str, state: OwnerState,
+    session: Session, roles: outsourced.OutsourcedRoles, reader: GenotypeReader, *, cohort: str, state: StateFile,
     column_limit: int | None = None, level: str = STRICT, log: Log = silent,
 ) -> None:  # fmt: skip
     """The genotype owner of an outsourced run. level: of the rules of what may be opened, as in `aggregates.genotype_run`."""
@@ -101,7 +101,7 @@ def outsourced_genotype_run(
 
 
 def outsourced_phenotype_run(
-    session: Session, roles: outsourced.OutsourcedRoles, inputs: Inputs, out: str, *, state: OwnerState,
+    session: Session, roles: outsourced.OutsourcedRoles, inputs: Inputs, out: str, *, state: StateFile,
     log: Log = silent, digits: int = 17,
 ) -> list[Summary]:  # fmt: skip
     """The phenotype owner of an outsourced run, who also receives the sums and writes the tables."""

@@ -13,7 +13,7 @@ import pytest
 
 from securegen.engines.mpc.crypten import interop
 from securegen.engines.mpc.crypten.importing import import_crypten
-from securegen.engines.mpc.local import local_study
+from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.shares.additive import combine, split
 from securegen.engines.mpc.shares.prg import words
 from securegen.errors import PolicyError, UsageError
@@ -31,7 +31,7 @@ def found(tmp_path_factory):
     """Two parties and a dealer, each a process, run `interop` of crypten_party.py."""
     folder = tmp_path_factory.mktemp("interop")
     roles = {"a": "compute", "b": "compute", "dealer": "dealer"}
-    local_study(folder, roles, timeout=60)
+    loopback_study(folder, roles, timeout=60)
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"}
     children = {
         name: subprocess.Popen(
