@@ -56,7 +56,6 @@ PASSING = {"api"}
 PRIVATE = {
     "securegen.cli.options._apply",
     "securegen.cli.options._names",
-    "securegen.cli.score_options._numbers",
     "securegen.engines.ckks.artefact._npy_header",
     "securegen.engines.ckks.cohort._make_folder",
     "securegen.rlwe.encryptor._less_once",

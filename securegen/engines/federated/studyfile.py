@@ -106,8 +106,11 @@ class StudyFile:
             )
         if self.missing not in ("mean", "complete") or self.model not in (None, *MODELS):
             raise UsageError(f"model {self.model!r} or missing {self.missing!r} is not known")
-        if not self.phenotypes or any(p.kind not in KINDS for p in self.phenotypes):
-            raise UsageError(f"a study needs phenotypes, each of a kind among {', '.join(KINDS)}")
+        if not self.phenotypes:
+            raise UsageError("a study needs a phenotype")
+        for trait in self.phenotypes:
+            if trait.kind not in KINDS:
+                raise UsageError(f"phenotype {trait.name}: kind {trait.kind!r} is not one of {', '.join(KINDS)}")
         quantitative = [p.name for p in self.phenotypes if p.kind == QUANTITATIVE]
         if quantitative and self.model not in (None, "linear"):
             raise DesignError(

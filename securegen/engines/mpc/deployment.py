@@ -173,7 +173,7 @@ def check_task(parties: Parties, name: str, task: Task) -> str:
     split = split_of(parties)
     if parties[name].role == DEALER:
         raise UsageError(f"party {name!r} is the dealer: start it with `securegen dealer`")
-    _refuse(task, split)
+    _refuse(task, split, parties[name].role)
     if split == VERTICAL and task.reveal == AGGREGATES:
         ask_consent(task.consent_aggregates)
     return split
@@ -240,8 +240,15 @@ def _agree(session: Session, other: str, task: Task) -> None:
         )
 
 
-def _refuse(task: Task, split: str) -> None:
+def _refuse(task: Task, split: str, role: str) -> None:
     check_cohort(task.cohort)
+    for what, needed, given in (
+        ("genotypes: --bfile, --pfile, --vcf or --bgen", role == "genotypes", task.inputs.genotypes.given),
+        ("--pheno", role == "phenotypes", task.inputs.pheno),
+        ("--score", role == "model", task.score and task.score.files),
+    ):
+        if needed and not given:
+            raise UsageError(f"the party with the role {role} needs {what}")
     if split == HORIZONTAL:
         raise UsageError(
             "sites that hold different people are a federated study: securegen party --role site --study FOLDER"
