@@ -37,7 +37,7 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
     same command again. A study that is complete is not overwritten.
     """
     from securegen import api
-    from securegen.engines.ckks import keys
+    from securegen.engines.ckks.owner import secret_key
 
     if not genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
@@ -46,7 +46,7 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
     inputs = opt.inputs_from(options)
     paths = api.encrypted_paths(out)
     with log.stage("encrypt"):
-        key = keys.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
+        key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         if owner:
             again = genotypes_given(options)  # where the cohort has no squares, the design needs them
             study = opt.open_study(inputs, log) if again else opt.open_later(inputs, owner, key, log)
