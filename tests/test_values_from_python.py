@@ -21,7 +21,7 @@ WRONG = {
     "force_01": [1, "yes", None], "apply_rint": ["no"], "qc": [0], "hwe_controls": [None], "ref_last": ["last"],
     "no_input_missing_phenotype": [1], "chr": [12, [1, 2], ["1", ""], [None]], "pheno_name": [3, [""], [None]],
     "covar_name": [1.5], "covar_categorical": [{"SITE"}], "pheno": [7, b"p"], "covar": [True], "keep": [["a"]],
-    "bfile": [3], "extract": ["a\0b"], "common_samples": ["yes", 2],
+    "bfile": [3, [], ["a", 3], b"p"], "vcf_list": [["a"]], "extract": ["a\0b"], "common_samples": ["yes", 2],
 }  # fmt: skip
 
 
@@ -37,6 +37,9 @@ def test_every_field_is_checked():
         "pfile",
         "vcf",
         "bgen",
+        "bfile_list",
+        "pfile_list",
+        "bgen_list",
         "sample",
         "remove",
         "exclude",
@@ -55,7 +58,7 @@ WRONG_SCORES = {
     "bits": [3, 41, "20", 20.5], "match_by": ["name", None], "imputation": ["mean"], "min_overlap": [-0.1, 1.1, float("nan")],
     "digits": [0, 18], "minimum": [0], "keep_ambiguous": [1], "strand_flips": ["no"], "columns": [(0, 1, 2), ("a", 1, 2), (1, 2)],
     "slope": [float("nan")], "intercept": ["x"], "reference": [3], "allow": [[3]], "score": [[3], [""]],
-    "genome_build": ["hg17", 38], "gzip": [1],
+    "genome_build": ["b39", 38], "gzip": [1],
 }  # fmt: skip
 
 
