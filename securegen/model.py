@@ -7,7 +7,7 @@ A *block* is a run of consecutive variants.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,11 @@ from securegen.errors import UsageError
 IntArray = np.ndarray
 FloatArray = np.ndarray
 TextArray = np.ndarray  # of dtype object, holding str
+Progress = Callable[[int, int], None]  # steps done, steps in all
+
+
+def no_progress(done: int, total: int) -> None:
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +57,23 @@ class Variants:
 
 @dataclass(frozen=True)
 class Samples:
-    """Sample table in file order. fid, iid: (N,) object arrays of str; founder: (N,) bool (no parent is named)."""
+    """Sample table in file order. fid, iid: (N,) object arrays of str; founder: (N,) bool (no parent is named); sex: (N,)
+    int8, 1 male, 2 female, 0 unknown, which it is of everybody where none is given."""
 
     fid: TextArray
     iid: TextArray
     founder: np.ndarray
+    sex: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.sex is None:
+            object.__setattr__(self, "sex", np.zeros(len(self.iid), np.int8))
 
     def __len__(self) -> int:
         return len(self.iid)
 
     def take(self, index: IntArray | slice) -> Samples:
-        return Samples(self.fid[index], self.iid[index], self.founder[index])
+        return Samples(self.fid[index], self.iid[index], self.founder[index], self.sex[index])
 
 
 @dataclass(frozen=True)
