@@ -6,16 +6,15 @@ variants, the weights and, for mean imputation with the cohort's frequencies, al
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from securegen.errors import UsageError
+from securegen.io.digests import sha256
 from securegen.io.table_files import GZ
 from securegen.io.text import count
 from securegen.model import FloatArray, Samples, SelectableReader, Variants
@@ -99,11 +98,7 @@ class ScoreInputs:
         files = {"score" if len(self.score) == 1 else f"score{i}": p for i, p in enumerate(self.score, 1)}
         if self.reference:
             files["reference"] = self.reference
-        out = {}
-        for name, path in files.items():
-            with Path(path).open("rb") as stream:
-                out[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-        return out
+        return {name: sha256(path) for name, path in files.items()}
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from securegen.engines.ckks.cohort import OwnerState, Progress, encrypt_cohort, no_progress, open_cohort, read_info
-from securegen.engines.ckks.encryption import make_encryptor
-from securegen.engines.ckks.keys import SecretKey, generate
+from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encryption import make_encryptor
 from securegen.engines.ckks.owner.retirement import guarded
+from securegen.engines.ckks.owner.secret_key import SecretKey, generate
+from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.scores import owner as prs_public
 from securegen.engines.ckks.scores import parameters, public_model, server
 from securegen.engines.ckks.scores.weights import cohort_weights, score_reader, stored_weights
 from securegen.errors import ArtefactError
-from securegen.model import Samples
+from securegen.model import Progress, Samples, no_progress
 from securegen.scores.plan import ScorePlan
 from securegen.scores.study import ScoreStudy
 from securegen.scores.sums import ScoreSums

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from securegen.engines.ckks import artefact, keys
-from securegen.engines.ckks.cohort import _make_folder, ciphertext_shape, read_ciphertexts, write_ciphertexts
-from securegen.engines.ckks.encryption import make_encryptor
-from securegen.engines.ckks.publickey import publish
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks.ciphertexts import read_ciphertexts, write_ciphertexts
+from securegen.engines.ckks.codec import ciphertext_shape
+from securegen.engines.ckks.owner import secret_key
+from securegen.engines.ckks.owner.encryption import make_encryptor
 from securegen.engines.ckks.scores import messages
 from securegen.engines.ckks.scores import vendor as prs_vendor
 from securegen.engines.ckks.scores.encrypted_model import read_challenge
@@ -30,9 +31,9 @@ from securegen.engines.ckks.scores.schema import MAXIMUM_SAMPLES, read_message, 
 from securegen.engines.ckks.scores.vendor import VendorParameters
 from securegen.engines.ckks.scores.weights import ScoreReader, second_rows
 from securegen.errors import ArtefactError, PlanError, ProtocolError, VerificationError
-from securegen.io.envelope import DRAWN_COST, read_drawn, write_drawn
+from securegen.io.envelope import DRAWN_COST, canonical, read_drawn, write_drawn
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
-from securegen.io.output import PRIVATE_FOLDER, make_folder
+from securegen.io.output import FOLDER_FOR_OTHERS, PRIVATE_FOLDER, make_folder
 from securegen.io.schema import hex_text, integer, record
 from securegen.model import SelectableReader
 from securegen.scores.release import ScoreTable, release
@@ -50,7 +51,7 @@ _BATCHES = record(
 
 def _people(reader: SelectableReader) -> str:
     names = [[*map(str, pair)] for pair in zip(reader.samples.fid, reader.samples.iid, strict=True)]
-    return hashlib.sha256(keys.canonical(names)).hexdigest()
+    return hashlib.sha256(canonical(names)).hexdigest()
 
 
 def _batches(samples: int, vendor: VendorParameters) -> list[range]:
@@ -110,19 +111,19 @@ def offer(
     with promise(
         plan, match, size, inputs, rules, people=request.samples, bits=vendor.bits(blur), log=log
     ) as (token, cap):  # fmt: skip
-        _make_folder(folder, 0o755)
+        make_folder(folder, FOLDER_FOR_OTHERS)
         batches = _batches(request.samples, vendor)
         log(f"{len(batches)} keys, each for {vendor.batch} people; at most {cap} replies in the model's life")
         entries: list[Any] = []
         drawn = write_drawn(private / DRAWN, passphrase)  # refused where an offer is outstanding
         with keeping_plan(plan, token, match, private):
             for i in range(len(batches)):
-                key = keys.generate(vendor.key)
-                keys.write_secret(private / f"batch-{i:04d}.secret", key, passphrase=drawn, cost=DRAWN_COST)
+                key = secret_key.generate(vendor.key)
+                secret_key.write_secret(private / f"batch-{i:04d}.secret", key, passphrase=drawn, cost=DRAWN_COST)
                 model = prs_vendor.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
                 name = f"batch-{i:04d}"
                 entries.append(write_ciphertexts(folder, name, model))
-                publickey = publish(key, prs_vendor.batch_nonce(nonce, i))
+                publickey = key.encryption_key(prs_vendor.batch_nonce(nonce, i))
                 write_encryption_key(publickey, folder / f"{name}.publickey", key)
             kept = {
                 "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
@@ -165,7 +166,7 @@ def blind_scores(
         if public.parameters != vendor.key:
             raise ArtefactError(f"{publickey} has parameters that no plan for this cohort has")
         opened.append(read_encryption_key(publickey, public, prs_vendor.batch_nonce(nonce, i)))
-    _make_folder(folder, 0o755)
+    make_folder(folder, FOLDER_FOR_OTHERS)
     make_folder(private, PRIVATE_FOLDER)
     entries, masks = [], []
     for i, (people, key) in enumerate(zip(_batches(len(reader.samples), vendor), opened, strict=True)):
@@ -207,7 +208,7 @@ def answer(
         raise ProtocolError(f"{blinded} has {len(body['batches'])} batches, {len(batches)} were offered")
     paths = [private / f"batch-{i:04d}.secret" for i in range(len(batches))]
     drawn = read_drawn(private / DRAWN, passphrase)
-    opened = [keys.read_secret(path, passphrase=drawn) for path in paths]
+    opened = [secret_key.read_secret(path, passphrase=drawn) for path in paths]
     spend(private, inputs, rules)
     for path in (*paths, private / DRAWN):
         use_once(path)  # a key answers once
@@ -217,7 +218,7 @@ def answer(
         top = artefact.load_array(blinded, entry["top"], (k, count, weights.columns))
         c1 = artefact.load_array(blinded, entry["c1"], (count * weights.columns, k, ring.n))
         rounded.append(prs_vendor.round_reply(top, c1, key, vendor, weights.constant, kept["blur"]))
-    _make_folder(folder, 0o755)
+    make_folder(folder, FOLDER_FOR_OTHERS)
     whole = np.concatenate(rounded)
     entry = vars(artefact.write_entry(folder, "rounded.npy", whole.astype("<i8")))
     artefact.write_manifest(folder, "rounded scores", {"rounded": entry}, None)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.engines.ckks.cohort import CohortInfo, open_cohort
+from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.owner.state import CohortInfo
 from securegen.engines.ckks.scores import key_holder, messages
 from securegen.engines.ckks.scores import private as private_scores
 from securegen.engines.ckks.scores.private import encrypt_for, invite, open_scores_for, reply, score_weights

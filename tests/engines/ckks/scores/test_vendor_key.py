@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 
 from securegen.engines.ckks import artefact
-from securegen.engines.ckks.codec import to_tiles
-from securegen.engines.ckks.encryption import OwnEncryptor, ring_tables, scaled_residues
-from securegen.engines.ckks.keys import generate
-from securegen.engines.ckks.publickey import publish
+from securegen.engines.ckks.owner.encryption import OwnEncryptor
+from securegen.engines.ckks.owner.secret_key import generate
 from securegen.engines.ckks.scores import messages, vendor_model
 from securegen.engines.ckks.scores import vendor as prs_vendor
 from securegen.engines.ckks.scores.blinding import ModelSize, flooding_for
@@ -30,6 +28,7 @@ from securegen.engines.ckks.scores.vendor import VendorParameters, batch_nonce, 
 from securegen.engines.ckks.scores.weights import ScoreReader
 from securegen.errors import ArtefactError, PlanError, PolicyError, ProtocolError
 from securegen.kernels.ntt import forward, inverse
+from securegen.rlwe.residues import ring_tables, scaled_residues, to_tiles
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
 from securegen.scores.release import release
@@ -71,7 +70,7 @@ def deal(additive):
     model = (c.c0, expand_uniform(c.seed, c.c0.shape[2], vendor.key.ring))
     reader = ScoreReader(study.reader.select(variants=study.plan.variant), np.empty(0, np.int64))
     scores = plain_scores(study.reader, study.plan).score
-    return Deal(key, publish(key, batch_nonce(bytes(32), 0)), model, vendor, weights, reader, scores)
+    return Deal(key, key.encryption_key(batch_nonce(bytes(32), 0)), model, vendor, weights, reader, scores)
 
 
 def test_scores_come_out(deal):
@@ -437,7 +436,7 @@ def test_keys_with_other_parameters_and_residues_beyond_their_prime_are_refused(
     shutil.rmtree(tmp_path / "offer" / "batch-0000.publickey")
     ring = Ring.standard(8192, 5)
     key = generate(store_parameters(ring, 1, 16, dosage_max=2, samples=6))
-    write_encryption_key(publish(key, bytes(32)), tmp_path / "offer" / "batch-0000.publickey", key)
+    write_encryption_key(key.encryption_key(bytes(32)), tmp_path / "offer" / "batch-0000.publickey", key)
     with pytest.raises(ArtefactError, match="has parameters that no plan"):
         x.blind()
     (tmp_path / "two").mkdir()
