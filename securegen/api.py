@@ -1,7 +1,8 @@
 """Studies opened, and the plain engine, as Python functions: tables, a frame, and the exact sums.
 
 >>> import securegen as sg
->>> study = sg.open_study("examples/cohort", pheno="examples/cohort.pheno.tsv", pheno_name=("QT",), to_bp=400_000)
+>>> study = sg.open_study("examples/cohort", pheno="examples/cohort.pheno.tsv", pheno_name=("QT",),
+...                       chr=("1",), to_bp=400_000)
 >>> len(sg.run_plain(study)) == len(study.reader.variants)
 True
 """
