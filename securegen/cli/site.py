@@ -15,7 +15,7 @@ from securegen.cli.summary import covariate_facts, print_end, print_summaries, p
 from securegen.cli.table_form import TableForm, convert, form_from, table_options
 from securegen.errors import PolicyError
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 IDENTITY = "site.secret"
 
@@ -59,7 +59,7 @@ def keygen(state: str, out: str, passphrase_file: str | None) -> None:
 def variants(out: str, **options: Any) -> None:
     """Write the variants of a genotype file (ids, positions, alleles; nothing of a person) for the coordinator."""
     from securegen.engines.federated.variants import write_variants
-    from securegen.study.build import open_genotypes
+    from securegen.study.genotypes import open_genotypes
 
     reader = open_genotypes(opt.inputs_from(options), lambda line: click.echo(line, err=True))
     write_variants(out, reader.variants)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from securegen.study.opening import Study
 
 from securegen import api
 from securegen.engines.plain import sums
@@ -11,7 +12,7 @@ from securegen.results.write import result_columns
 from securegen.stats.score_test import PROMISED, expected_chisq_error
 
 
-def statistics(study: api.Study) -> dict[str, np.ndarray]:
+def statistics(study: Study) -> dict[str, np.ndarray]:
     parts = [result_columns(study.design.analyses[0], s) for s in sums.sums(study.reader, study.design.columns)]
     return {n: np.concatenate([p[n] for p in parts]) for n in ("CHISQ", "DCHISQ_BOUND")}
 
