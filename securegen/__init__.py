@@ -2,19 +2,18 @@
 
 from securegen.api import (
     Encrypted,
-    Study,
     associate,
     decrypt,
     decrypt_tables,
     encrypt,
     generate_key,
-    open_study,
     plain_sums,
     plain_tables,
     plan,
     run_plain,
 )
 from securegen.io.arrays import from_arrays
+from securegen.study.opening import Study, open_study
 from securegen.version import VERSION as __version__
 
 __all__ = [

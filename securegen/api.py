@@ -21,13 +21,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
 from securegen.io.output import PRIVATE
-from securegen.model import GenotypeReader, SelectableReader, Sums, variants_with_missing
+from securegen.model import GenotypeReader, Sums, variants_with_missing
 from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
+from securegen.study.build import build_design
+from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.opening import Study
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 if TYPE_CHECKING:
@@ -37,38 +39,6 @@ if TYPE_CHECKING:
     from securegen.engines.ckks.keys import SecretKey
     from securegen.engines.ckks.planner import Plan, PlannedDesign
     from securegen.engines.ckks.studydesign import DesignSecrets
-
-
-Genotypes = str | os.PathLike[str] | SelectableReader
-
-
-@dataclass(frozen=True)
-class Study:
-    """Genotypes (read later, block by block) and the integer design of every phenotype."""
-
-    inputs: Inputs
-    reader: GenotypeReader
-    design: Design
-
-
-def open_study(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
-    """Open genotypes and build the design. bfile: prefix of a PLINK1 fileset, or a reader (`from_arrays`, `read_vcf`, …);
-    options: the fields of `study.Inputs` (pheno, pheno_name, covar, …; pfile, vcf or bgen in place of bfile).
-
-    Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
-    """
-    inputs, reader = _opened(bfile, log, options)
-    return Study(inputs, reader, build_design(inputs, reader, log))
-
-
-def _opened(genotypes: Genotypes, log: Log, options: dict) -> tuple[Inputs, GenotypeReader]:
-    if isinstance(genotypes, str | os.PathLike):
-        inputs = Inputs(os.fspath(genotypes), **options)
-        return inputs, open_genotypes(inputs, log)
-    if not hasattr(genotypes, "select"):
-        raise UsageError(f"genotypes are a prefix of files or a reader, not {genotypes!r}")
-    inputs = Inputs("", **options)
-    return inputs, open_genotypes(inputs, log, genotypes)
 
 
 def plan(study: Study, *, squares: bool | None = None) -> Plan:
@@ -388,15 +358,6 @@ def plain_qc(study: Study, out: str) -> list[str]:
     assert analysis is not None
     blocks = sums.sums(study.reader, study.design.columns)
     return write_qc(out, study.reader.variants, blocks, analysis, grid=study.reader.dosage_grid)
-
-
-def open_qc(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
-    """Open genotypes for quality control alone; options as `open_study`, phenotypes only for hwe_controls."""
-    inputs, reader = _opened(bfile, log, options)
-    if reader.dosage_grid > 1:
-        log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
-    phenotypes = read_traits(inputs, reader).phenotypes if inputs.pheno else ()
-    return Study(inputs, reader, build_qc(inputs, reader, phenotypes=phenotypes))
 
 
 def _frame(write, *arguments, **options) -> pd.DataFrame:

@@ -68,7 +68,6 @@ LONG = {
     "securegen.api",
     "securegen.cli.options",
     "securegen.cli.run_local",
-    "securegen.design.fixedpoint",
     "securegen.engines.ckks.cohort",
     "securegen.engines.ckks.studydesign",
     "securegen.engines.federated.studyfile",
@@ -79,7 +78,6 @@ LONG = {
     "securegen.governance.ledger",
     "securegen.results.concordance",
     "securegen.scores.plan",
-    "securegen.study.build",
 }
 
 

@@ -37,6 +37,7 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
     """
     from securegen import api
     from securegen.engines.ckks import keys
+    from securegen.study.genotypes import open_genotypes
 
     if not opt.genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
@@ -58,7 +59,7 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
             ]
         elif not inputs.pheno and not inputs.qc:
             api.refuse_complete(paths.owner, design=False, overwrite=overwrite)
-            reader = api.open_genotypes(inputs, log)
+            reader = open_genotypes(inputs, log)
             _rehearsed(reader, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 api.encrypt_cohort(

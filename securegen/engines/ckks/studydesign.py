@@ -27,8 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from securegen.design.binary import CountModel, QcModel, ScoreModel
-from securegen.design.linear import Analysis, Design, LinearModel
+from securegen.design.columns import Analysis, Design
+from securegen.design.contingency import CountModel
+from securegen.design.linear import LinearModel
+from securegen.design.logistic import ScoreModel
+from securegen.design.qc import QcModel
 from securegen.engines.ckks import artefact, bodies, codec, cohort
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.cohort import CohortInfo, OwnerState, Progress, no_progress

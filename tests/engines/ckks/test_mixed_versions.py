@@ -11,7 +11,7 @@ from support import MemoryReader
 
 import securegen as sg
 from securegen import api
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.ckks import artefact, cohort, keys, studydesign
 from securegen.engines.ckks.encryption import ENCRYPTORS
 from securegen.engines.ckks.planner import Workload, choose

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import MemoryReader
 
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.ckks import cohort, encryption, keys, studydesign
 from securegen.engines.ckks.encryption import ENCRYPTORS
 from securegen.engines.ckks.owner import decrypt

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import MemoryReader
 
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.ckks import artefact, cohort, keys, studydesign
 from securegen.engines.ckks.encryption import OwnEncryptor
 from securegen.engines.ckks.planner import STRANDS, Plan, Workload, choose

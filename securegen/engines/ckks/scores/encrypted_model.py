@@ -22,7 +22,7 @@ from securegen.io.output import FOR_OTHERS, write_json
 from securegen.io.schema import hex_bytes, integer, one_of, record
 from securegen.io.strict_json import read_json
 from securegen.scores.study import ScoreInputs
-from securegen.study.build import Log, silent
+from securegen.study.inputs import Log, silent
 
 CHALLENGE = "securegen score challenge 1"
 SECRETS = "product.json"

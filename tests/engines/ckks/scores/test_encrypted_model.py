@@ -22,7 +22,7 @@ from securegen.kernels.crt import round_residues
 from securegen.kernels.ntt import inverse
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 OWN, OTHER = b"m" * 32, b"e" * 32
 

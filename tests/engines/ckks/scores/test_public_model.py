@@ -36,7 +36,7 @@ from securegen.io.arrays import from_arrays
 from securegen.kernels.ntt import forward, inverse
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 
 @pytest.fixture(scope="module")
