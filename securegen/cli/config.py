@@ -6,8 +6,6 @@ Passphrases are no options, so none can be saved; a passphrase file is named, ne
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,8 +14,10 @@ from typing import Any
 import click
 
 from securegen.errors import InputError, UsageError
+from securegen.io.digests import sha256
+from securegen.io.genotypes import FIELDS, FORMATS, named_files
+from securegen.local.launcher import toml_text
 
-GENOTYPE_SUFFIXES = ("bed", "bim", "fam", "pgen", "pvar", "pvar.zst", "psam")
 NOT_DIGESTED = {"out", "passphrase_file", "ledger", "state", "keys"}  # written by the run, or secret
 PATHS = ("FILE", "FOLDER", "PREFIX", "NAME=FILE")
 
@@ -42,14 +42,14 @@ def _options(command: click.Command) -> dict[str, click.Option]:
 
 
 def load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
-    """Callback of --config: the file's values become the defaults of this command.
+    """Callback of --config: the file's values, by flag or by field of Python, become the defaults of this command.
 
     Raises InputError when it is no TOML, UsageError for a key that is no option of this command.
     """
     if path is None:
         return
     try:
-        content = tomllib.loads(Path(path).read_text())
+        content = tomllib.loads(Path(path).read_text("utf-8", "surrogateescape"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
@@ -61,13 +61,18 @@ def load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> Non
     if made_for != words:
         raise UsageError(f"{path} is for securegen {made_for}, not for securegen {words}")
     options = _options(ctx.command)
+    by_field = {str(option.name): flag for flag, option in options.items()}
     values: dict[str, Any] = {}
-    for key, value in content.items():
+    for said, value in content.items():
+        key = said if said in options else by_field.get(said, said)
         if key not in options:
             near = difflib.get_close_matches(key, options, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"see securegen {words} --help"
             raise UsageError(f"{path}: {key!r} is no option of securegen {words}; {hint}")
-        values[str(options[key].name)] = _value(path, key, value, options[key])
+        name = str(options[key].name)
+        if name in values:
+            raise UsageError(f"{path}: {key!r} is given twice, by its flag and by its field")
+        values[name] = _value(path, key, value, options[key])
     ctx.default_map = values
 
 
@@ -136,45 +141,25 @@ def arguments_of(command: click.Command, options: Mapping[str, Any]) -> list[str
 
 def toml_of(command: str, options: Mapping[str, Any]) -> str:
     """A file for --config."""
-    lines = [f"command = {json.dumps(command)}"]
-    lines += [f"{flag} = {json.dumps(value, ensure_ascii=False)}" for flag, value in options.items()]
-    return "\n".join(lines) + "\n"
+    return toml_text({"command": command} | dict(options))
 
 
 def path_options(ctx: click.Context) -> Iterator[tuple[str, Path]]:
     """(name of the option, path) of every file and folder that the options name; a fileset is its files."""
+    if any(p.name in FORMATS for p in ctx.command.params):
+        yield from named_files(ctx.params)
     for p in ctx.command.params:
         value = ctx.params.get(str(p.name))
-        if not value or not str(p.metavar or "").startswith(PATHS):
+        if not value or p.name in FIELDS or not str(p.metavar or "").startswith(PATHS):
             continue
         for text in value if isinstance(value, tuple) else (value,):
-            text = str(text).partition("=")[2] if str(p.metavar).startswith("NAME=") else str(text)
-            if p.metavar == "PREFIX" and p.name != "out":
-                yield from ((str(p.name), path) for path in _fileset(str(p.name), text))
-            else:
-                yield str(p.name), Path(text)
+            yield str(p.name), Path(str(text).partition("=")[2] if str(p.metavar).startswith("NAME=") else str(text))
 
 
-def _fileset(option: str, prefix: str) -> list[Path]:
-    found = [p for p in (Path(f"{prefix}.{s}") for s in GENOTYPE_SUFFIXES) if p.exists()]
-    wanted = GENOTYPE_SUFFIXES[:3] if option == "bfile" else ()
-    return [Path(f"{prefix}.{s}") for s in wanted] or found
-
-
-def digests_of(ctx: click.Context, known: Mapping[str, str]) -> dict[str, str]:
-    """Path -> SHA-256 of every input; of a folder its manifest's; of a key only the fingerprint of its public half.
-
-    known: digests that the run has computed, by role (bed, bim, fam).
-    """
-    out = {}
-    for name, path in path_options(ctx):
-        if name in NOT_DIGESTED:
-            continue
-        role = path.name.rpartition(".")[2]
-        digest = known[role] if role in GENOTYPE_SUFFIXES and role in known else digest_of(path)
-        if digest:
-            out[str(path)] = digest
-    return out
+def digests_of(ctx: click.Context) -> dict[str, str]:
+    """Path -> SHA-256 of every input; of a folder its manifest's; of a key only the fingerprint of its public half."""
+    found = {str(path): digest_of(path) for name, path in path_options(ctx) if name not in NOT_DIGESTED}
+    return {path: digest for path, digest in found.items() if digest}
 
 
 def digest_of(path: Path) -> str | None:
@@ -187,7 +172,6 @@ def digest_of(path: Path) -> str | None:
     try:
         if is_secret(path):
             return key_fingerprint(path)
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256(path)
     except OSError:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from securegen.errors import UsageError
+from securegen.io.genotypes import FORMATS
 from securegen.model import SelectableReader
 from securegen.study import selection
 from securegen.study.inputs import Inputs, Log, silent
@@ -16,12 +17,12 @@ def open_genotypes(inputs: Inputs, log: Log = silent, opened: SelectableReader |
     Raises UsageError when nothing is left.
     """
     files = inputs.genotypes
-    reader = opened if opened is not None else files.open()
+    reader = opened if opened is not None else files.open(log)
     log(
         f"{files.name if opened is None else 'genotypes in memory'}: {len(reader.samples)} samples, "
         f"{len(reader.variants)} variants"
     )
-    if files.bgen:
+    if opened is None and files.form is FORMATS["bgen"]:
         log(f"REF is the {'last' if files.ref_last else 'first'} allele of the BGEN; --ref-last and --ref-first choose")
     keep = selection.chosen_samples(reader.samples, inputs.keep, inputs.remove, log)
     wanted = selection.chosen_variants(reader.variants, inputs.extract, inputs.exclude, log)

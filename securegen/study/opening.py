@@ -15,14 +15,14 @@ from securegen.design.columns import Design
 from securegen.errors import UsageError
 from securegen.model import GenotypeReader, SelectableReader
 from securegen.study.build import build_design, build_qc
-from securegen.study.checks import names, path
+from securegen.study.checks import names, path, paths
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.traits import read_traits
 
 Path = str | os.PathLike[str]
 Names = str | Sequence[str]
-Genotypes = Path | SelectableReader
+Genotypes = Path | Sequence[Path] | SelectableReader
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,10 +63,14 @@ def open_study(
     common_samples: bool | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
-    bfile: Path = "",
-    pfile: Path = "",
-    vcf: Path = "",
-    bgen: Path = "",
+    bfile: Path | Sequence[Path] = "",
+    pfile: Path | Sequence[Path] = "",
+    vcf: Path | Sequence[Path] = "",
+    bgen: Path | Sequence[Path] = "",
+    bfile_list: Path | None = None,
+    pfile_list: Path | None = None,
+    vcf_list: Path | None = None,
+    bgen_list: Path | None = None,
     sample: Path = "",
     ref_last: bool = False,
     vcf_field: str | None = None,
@@ -75,7 +79,8 @@ def open_study(
 ) -> Study:
     """Open genotypes and build the design of every phenotype.
 
-    genotypes: prefix of a PLINK1 fileset, or a reader (`from_arrays`, `read_vcf`, …); or name files by bfile, pfile, vcf or
+    genotypes: prefix of a PLINK1 fileset (@: one of each chromosome), a list of them, or a reader
+    (`from_arrays`, `read_vcf`, …); or name files by bfile, pfile, vcf or
     bgen. The other keywords are the fields of `study.inputs.Inputs`, which says what each takes.
 
     Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
@@ -102,9 +107,13 @@ def open_study(
         apply_rint=apply_rint,
         qc=qc,
         hwe_controls=hwe_controls,
-        pfile=path("pfile", pfile) or "",
-        vcf=path("vcf", vcf) or "",
-        bgen=path("bgen", bgen) or "",
+        pfile=paths("pfile", pfile),
+        vcf=paths("vcf", vcf),
+        bgen=paths("bgen", bgen),
+        bfile_list=path("bfile_list", bfile_list) or "",
+        pfile_list=path("pfile_list", pfile_list) or "",
+        vcf_list=path("vcf_list", vcf_list) or "",
+        bgen_list=path("bgen_list", bgen_list) or "",
         sample=path("sample", sample) or "",
         ref_last=ref_last,
         vcf_field=vcf_field,
@@ -131,10 +140,14 @@ def open_qc(
     chr: Names | None = None,
     from_bp: int | None = None,
     to_bp: int | None = None,
-    bfile: Path = "",
-    pfile: Path = "",
-    vcf: Path = "",
-    bgen: Path = "",
+    bfile: Path | Sequence[Path] = "",
+    pfile: Path | Sequence[Path] = "",
+    vcf: Path | Sequence[Path] = "",
+    bgen: Path | Sequence[Path] = "",
+    bfile_list: Path | None = None,
+    pfile_list: Path | None = None,
+    vcf_list: Path | None = None,
+    bgen_list: Path | None = None,
     sample: Path = "",
     ref_last: bool = False,
     vcf_field: str | None = None,
@@ -157,9 +170,13 @@ def open_qc(
         force_01=force_01,
         qc=True,
         hwe_controls=hwe_controls,
-        pfile=path("pfile", pfile) or "",
-        vcf=path("vcf", vcf) or "",
-        bgen=path("bgen", bgen) or "",
+        pfile=paths("pfile", pfile),
+        vcf=paths("vcf", vcf),
+        bgen=paths("bgen", bgen),
+        bfile_list=path("bfile_list", bfile_list) or "",
+        pfile_list=path("pfile_list", pfile_list) or "",
+        vcf_list=path("vcf_list", vcf_list) or "",
+        bgen_list=path("bgen_list", bgen_list) or "",
         sample=path("sample", sample) or "",
         ref_last=ref_last,
         vcf_field=vcf_field,
@@ -184,12 +201,12 @@ def qc_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None 
     return Study(inputs, reader, build_qc(inputs, reader, phenotypes=phenotypes))
 
 
-def _named(genotypes: Genotypes, bfile: Path) -> tuple[str, SelectableReader | None]:
-    """The prefix of a PLINK1 fileset, or a reader of genotypes in memory."""
-    if isinstance(genotypes, str | os.PathLike):
-        if os.fspath(genotypes) and bfile:
+def _named(genotypes: Genotypes, bfile: Path | Sequence[Path]) -> tuple[str | tuple[str, ...], SelectableReader | None]:
+    """Prefixes of PLINK1 filesets, or a reader of genotypes in memory."""
+    if isinstance(genotypes, str | os.PathLike | list | tuple):
+        if genotypes and bfile:
             raise UsageError("genotypes are named twice: give the prefix alone, or bfile")
-        return path("genotypes", genotypes) or path("bfile", bfile) or "", None
-    if not hasattr(genotypes, "select"):
-        raise UsageError(f"genotypes are a prefix of files or a reader, not {genotypes!r}")
-    return path("bfile", bfile) or "", genotypes
+        return paths("genotypes", genotypes or bfile), None
+    if not isinstance(genotypes, str | os.PathLike | Sequence) and hasattr(genotypes, "select"):
+        return paths("bfile", bfile), genotypes
+    raise UsageError(f"genotypes are a prefix of files or a reader, not {genotypes!r}")

@@ -14,8 +14,9 @@ import pytest
 
 from securegen import api
 from securegen.design.columns import combine
-from securegen.engines.ckks import cohort, studydesign
 from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks.owner.design_secrets import read_secrets
+from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.study.opening import Study, open_study
 
 DATA = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
@@ -104,8 +105,8 @@ def encrypted_run(tmp_path):
         results = api.associate(made.cohort, made.design, tmp_path / "results")
         out = str(tmp_path / "ckks")
         api.decrypt_tables(results, key, made.owner, out, **options)
-        state = cohort.OwnerState(made.owner, key)
-        info, secrets = cohort.read_info(state), studydesign.read_secrets(state)
+        state = OwnerState(made.owner, key)
+        info, secrets = read_info(state), read_secrets(state)
         return out, list(decrypt.decrypt(results, state, info, secrets))
 
     return run

@@ -13,9 +13,8 @@ from bed_reader import to_bed
 from click.testing import CliRunner
 
 from securegen.cli.main import main
-from securegen.engines.ckks.codec import from_tiles
-from securegen.engines.ckks.encryption import ring_tables
 from securegen.kernels.ntt import inverse
+from securegen.rlwe.residues import from_tiles, ring_tables
 
 DATA = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).parents[4].parent / "shared" / "data"))
 
