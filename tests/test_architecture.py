@@ -70,12 +70,6 @@ LONG = {
     "securegen.cli.run_local",
     "securegen.engines.ckks.cohort",
     "securegen.engines.ckks.studydesign",
-    "securegen.engines.federated.studyfile",
-    "securegen.engines.federated.variant_sums",
-    "securegen.engines.mpc.net.certs",
-    "securegen.engines.mpc.net.connect",
-    "securegen.engines.mpc.net.transport",
-    "securegen.governance.ledger",
     "securegen.results.concordance",
 }
 
