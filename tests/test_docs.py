@@ -226,11 +226,12 @@ def prose(path: Path) -> str:
 
 
 def names_of(text: str) -> set[str]:
-    """Dotted names of the package, and what an import takes of it."""
+    """Dotted names of the package, and what an import takes of it, but for modules that a page writes itself."""
+    own = [name.replace("/", ".") for name in re.findall(r"^# (securegen/\S+)\.py$", text, re.MULTILINE)]
     found = set(re.findall(r"\bsecuregen(?:\.[A-Za-z_]\w*)+", text))
     for module, names in re.findall(r"from (securegen[\w.]*) import \(?([\w, ]+)", text):
         found |= {f"{module}.{name.split(' as ')[0].strip()}" for name in names.split(",") if name.strip()}
-    return found
+    return {name for name in found if not any(f"{name}.".startswith(f"{module}.") for module in own)}
 
 
 def resolves(name: str) -> bool:
