@@ -19,7 +19,7 @@ from securegen.engines.ckks.owner.encryption import OwnEncryptor
 from securegen.engines.ckks.owner.secret_key import generate
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.scores import modeller
-from securegen.engines.ckks.scores import parameters as prs_parameters
+from securegen.engines.ckks.scores import parameters as score_parameters
 from securegen.engines.ckks.scores.blinding import ModelSize, choose_blinded
 from securegen.engines.ckks.scores.parameters import store_parameters
 from securegen.engines.ckks.scores.server import encrypted_scores
@@ -55,7 +55,7 @@ def served(data, tmp_path_factory):
         if setting == "private":
             p, blinding = choose_blinded(ModelSize(weights.norm, bound, VARIANTS, BITS, 6), **shape)
         else:
-            p, blinding = prs_parameters.choose(norm=weights.norm, sum_bound=bound, **shape), None
+            p, blinding = score_parameters.choose(norm=weights.norm, sum_bound=bound, **shape), None
         key = generate(store_parameters(p.ring, 1, p.genotype_scale, dosage_max=2, samples=PEOPLE))
         folder = tmp_path_factory.mktemp(setting)
         encrypt_cohort(reader, key, folder / "cohort", OwnerState(folder / "owner", key), encryptor=OwnEncryptor(key))

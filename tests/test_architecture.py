@@ -78,7 +78,6 @@ LONG = {
     "securegen.engines.mpc.net.transport",
     "securegen.governance.ledger",
     "securegen.results.concordance",
-    "securegen.scores.plan",
     "securegen.study.build",
 }
 

@@ -15,7 +15,7 @@ from support import securegen
 import securegen as sg
 from securegen import api
 from securegen.engines.ckks.owner import retirement, secret_key
-from securegen.engines.ckks.scores import owner as prs_public
+from securegen.engines.ckks.scores import owner as owner_side
 from securegen.engines.ckks.scores import public
 from securegen.errors import KeyFileError, StorageError, VerificationError
 
@@ -135,7 +135,7 @@ def test_scores_retire_their_key_too(small, tmp_path, monkeypatch):
     sent = public.encrypt_scores(study, key, tmp_path / "s")
     results = public.score_encrypted(sent.cohort, sent.model, tmp_path / "r")
     with monkeypatch.context() as m:
-        m.setattr(prs_public, "passes", lambda *_: False)
+        m.setattr(owner_side, "passes", lambda *_: False)
         with pytest.raises(VerificationError):
             public.decrypt_scores(results, key, sent.owner)
     with pytest.raises(KeyFileError, match="is retired"):

@@ -3,7 +3,7 @@
 The genotype owner holds the key; the model owner encrypts its weights under the public part (`publickey`); the evaluator
 multiplies, blinds and replies. A reply has three parts, c0 + c1·s + c2·s²; c1 and c2 are made to look random by two
 encryptions of zero, (z0, z1) added to (c0, c1) and (z0', z1') added to (c1, c2), and c0 is sent at the coefficients of
-people only, with flooding and blur as in `prs_blinding`. The encryption key's nonce is the hash of one of the model
+people only, with flooding and blur as in `blinding`. The encryption key's nonce is the hash of one of the model
 owner's and one of the evaluator's, so the key holder did not choose `a`.
 
 Who learns what: the genotype owner its scores, as with a private model; the model owner the cohort's variants; the
@@ -230,7 +230,7 @@ def products(
 def blind_product(
     sums: np.ndarray, first_group: int, constant: np.ndarray, key: EncryptionKey, blinding: Blinding, p: Parameters
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(G, k, T, C, 3, L) -> c0 as in `prs_reply.blind`, and (G·C, k, n) uint32 of c1 and of c2. constant: (C, 2, k, n)
+    """(G, k, T, C, 3, L) -> c0 as in `modeller`, and (G·C, k, n) uint32 of c1 and of c2. constant: (C, 2, k, n)
     encrypted."""
     ring, (groups, k, _, columns, _, _) = p.ring, sums.shape
     q = np.array(ring.primes, np.uint64)[:, None]

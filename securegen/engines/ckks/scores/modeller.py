@@ -3,7 +3,7 @@
 Of each group of people and score the reply holds
     c1 + a·u + e₁              a whole polynomial: the encryption of zero makes it look random to the key holder
     c0[i] + (b·u + e₀)[i] + Δ(constant + h) + f     for the coefficients of real people; no other one is sent
-with (u, e₀, e₁), the blur h and the flooding f fresh. `prs_blinding` says how large they are and what they cost.
+with (u, e₀, e₁), the blur h and the flooding f fresh. `blinding` says how large they are and what they cost.
 
 Who learns what: the model owner sees ciphertexts and the request; the key holder learns, for each person and score, one
 integer: the score to within the blur. It cannot check it: the model owner is trusted to compute what it promised.
@@ -94,7 +94,7 @@ def write_replies(
     cohort: EncryptedCohort, weights: StoredWeights, key: EncryptionKey, blinding: Blinding, folder: Path, *,
     progress: Progress = no_progress,
 ) -> None:  # fmt: skip
-    """Write the replies for every person. The caller has charged them (`prs_ledger`)."""
+    """Write the replies for every person. The caller has charged them (`scores.ledger`)."""
     make_folder(folder, FOLDER_FOR_OTHERS)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
     entries = []

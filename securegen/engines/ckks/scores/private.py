@@ -22,8 +22,8 @@ from securegen.engines.ckks.owner.retirement import guarded
 from securegen.engines.ckks.owner.secret_key import SecretKey, generate
 from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.ckks.parameters import Parameters
-from securegen.engines.ckks.scores import blinding as prs_blinding
 from securegen.engines.ckks.scores import evaluator, key_holder, messages, modeller
+from securegen.engines.ckks.scores.blinding import RINGS as BLINDED_RINGS
 from securegen.engines.ckks.scores.blinding import Blinding, ModelSize, choose_blinded, rounded_up, told_bits
 from securegen.engines.ckks.scores.messages import Invitation, Request
 from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan, promise, spend
@@ -39,7 +39,7 @@ from securegen.scores.study import ScoreInputs, make_plan, match_scores
 from securegen.study.build import Log, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
-RINGS = tuple(dict.fromkeys(prs_blinding.RINGS + evaluator.RINGS))
+RINGS = tuple(dict.fromkeys(BLINDED_RINGS + evaluator.RINGS))
 
 
 def model_size(plan: ScorePlan, weights: StoredWeights, inputs: ScoreInputs) -> ModelSize:
@@ -187,7 +187,7 @@ def open_scores_for(
 ) -> ScoreTable:
     """Genotype owner: its scores. Directions of the weights are not known, so no dosage of named alleles.
 
-    Raises ArtefactError and VerificationError as `prs_open.open_replies`; the key is then retired, and KeyFileError raised.
+    Raises ArtefactError and VerificationError as `key_holder.open_replies`; the key is then retired, and KeyFileError raised.
     ArtefactError too when `reader` has other people than were encrypted.
     """
     info = read_info(OwnerState(owner, key))
