@@ -15,6 +15,10 @@ from securegen.api import (
     run_plain,
 )
 from securegen.io.arrays import from_arrays
+from securegen.io.bgen import read_bgen
+from securegen.io.pgen import read_pgen
+from securegen.io.plink1 import read_plink
+from securegen.io.vcf import read_vcf
 from securegen.version import VERSION as __version__
 
 __all__ = [
@@ -31,5 +35,9 @@ __all__ = [
     "plain_sums",
     "plain_tables",
     "plan",
+    "read_bgen",
+    "read_pgen",
+    "read_plink",
+    "read_vcf",
     "run_plain",
 ]
