@@ -37,7 +37,10 @@ def score_test(sums: Sums | ImputedSums, model: ScoreModel, *, grid: int = 1) ->
     assert sums.cross.shape[1] == 1 + k and sums.minor_in_cases is not None
     n = sums.called
     called = np.maximum(n, 1)
-    imputed = lambda j: as_float(sums.cross[:, j], called)  # noqa: E731
+
+    def imputed(j: int) -> np.ndarray:
+        return as_float(sums.cross[:, j], called)
+
     s = [imputed(1 + i) * (unit / grid) for i, unit in enumerate(model.weight_units)]
     square = as_float(sums.square, called * called) * (model.weight_units[0] / grid**2)
     lower, scale, regular = algebra.cholesky(model.weight_gram)
@@ -68,7 +71,10 @@ def score_test(sums: Sums | ImputedSums, model: ScoreModel, *, grid: int = 1) ->
         bound = chisq_error_bound(
             u, v, sums.dosage / called * model.samples / grid, algebra.backward(lower, scale, z), model
         )
-    hide = lambda x: np.where(ok, x, np.nan)  # noqa: E731
+
+    def hide(x: np.ndarray) -> np.ndarray:
+        return np.where(ok, x, np.nan)
+
     return {
         "A1_FREQ": freq,
         "TEST": np.full(len(n), "ADD", dtype=object),
