@@ -1,19 +1,7 @@
 """securegen: association statistics and polygenic risk scores on genotypes that stay hidden."""
 
-from securegen.api import (
-    Encrypted,
-    Study,
-    associate,
-    decrypt,
-    decrypt_tables,
-    encrypt,
-    generate_key,
-    open_study,
-    plain_sums,
-    plain_tables,
-    plan,
-    run_plain,
-)
+from securegen.api import Study, open_study, plain_sums, plain_tables, run_plain
+from securegen.engines.ckks import steps as ckks
 from securegen.io.arrays import from_arrays
 from securegen.io.bgen import read_bgen
 from securegen.io.pgen import read_pgen
@@ -22,19 +10,13 @@ from securegen.io.vcf import read_vcf
 from securegen.version import VERSION as __version__
 
 __all__ = [
-    "Encrypted",
     "Study",
     "__version__",
-    "associate",
-    "decrypt",
-    "decrypt_tables",
-    "encrypt",
+    "ckks",
     "from_arrays",
-    "generate_key",
     "open_study",
     "plain_sums",
     "plain_tables",
-    "plan",
     "read_bgen",
     "read_pgen",
     "read_plink",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -244,3 +244,13 @@ class OpenedSums:
 
     def __len__(self) -> int:
         return self.size
+
+
+def counted(blocks: Iterable[Sums], variants: int, progress: Progress | None) -> Iterator[Sums]:
+    """The same blocks, with progress in variants."""
+    done = 0
+    for sums in blocks:
+        yield sums
+        done += len(sums)
+        if progress is not None:
+            progress(done, variants)
