@@ -17,7 +17,7 @@ from securegen.errors import InputError, UsageError
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles, cohorts_of
 from securegen.model import iterate_blocks, regular_blocks
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 FORMS = tuple(FORMATS)
 
