@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from securegen.design.linear import Analysis
+from securegen.design.columns import Analysis
 
 T = TypeVar("T")
 
