@@ -124,7 +124,9 @@ def _centred_design(
     k = len(model.gram)
     if sums.pairs is None:
         count, c0 = model.samples, model.gram[0]
-        a: list[list[Entry]] = [[centre_exactly(model.gram[i][j], c0[i], c0[j], count) for j in range(1, k)] for i in range(1, k)]
+        a: list[list[Entry]] = [
+            [centre_exactly(model.gram[i][j], c0[i], c0[j], count) for j in range(1, k)] for i in range(1, k)
+        ]
         cy = [centre_exactly(model.cty[i], c0[i], model.cty[0], count) for i in range(1, k)]
         return a, cy, centre_exactly(model.yty, model.cty[0], model.cty[0], count), np.int64(count)
     full = [[*model.gram[i], model.cty[i]] for i in range(k)] + [[*model.cty, model.yty]]
