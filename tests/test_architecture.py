@@ -68,11 +68,9 @@ LONG = {
     "securegen.api",
     "securegen.cli.options",
     "securegen.cli.run_local",
-    "securegen.design.fixedpoint",
     "securegen.engines.ckks.cohort",
     "securegen.engines.ckks.studydesign",
     "securegen.results.concordance",
-    "securegen.study.build",
 }
 
 

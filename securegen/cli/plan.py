@@ -10,8 +10,8 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import rehearses, stop_rehearsal
 from securegen.cli.runlog import CommandLog
-from securegen.design.binary import ScoreModel
 from securegen.design.linear import LinearModel
+from securegen.design.logistic import ScoreModel
 from securegen.io.output import write_json
 from securegen.stats.linear import expected_t_error, planned_t_error
 from securegen.stats.score_test import expected_chisq_error

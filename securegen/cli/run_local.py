@@ -24,7 +24,8 @@ from securegen.record.receipt import outsourced_receipt, plain_receipt
 from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs, close_samples, silent
+from securegen.study.build import close_samples
+from securegen.study.inputs import Inputs, silent
 from securegen.vocabulary import QC_COLUMNS
 
 
@@ -309,16 +310,17 @@ def qc(engine, encryptor, gzip, keep_files, out, threads, memory, quiet, **optio
 
 def _pooled(members: Sequence[Inputs], log: RunLog):
     """What all sites analyse together: everything that can be refused before a site starts."""
-    from securegen import api
     from securegen.engines.federated.variants import common_variants
     from securegen.local import cohorts
-    from securegen.study.build import build_design, open_genotypes
+    from securegen.study.build import build_design
+    from securegen.study.genotypes import open_genotypes
+    from securegen.study.opening import Study
 
     cohorts.refuse_same_file(members)
     readers = [open_genotypes(member, silent) for member in members]
     pooled = cohorts.pool(members, readers)
     common_variants([reader.variants for reader in readers])
-    return api.Study(members[0], pooled, build_design(members[0], pooled, log if dry_run() else silent))
+    return Study(members[0], pooled, build_design(members[0], pooled, log if dry_run() else silent))
 
 
 def _compare(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.model import GenotypeReader, Variants, iterate_blocks
 from securegen.results.rows import table_text, write_table
 from securegen.results.write import Summary

@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from securegen.design.linear import Analysis, Design, LinearModel
+from securegen.design.columns import Analysis, Design
+from securegen.design.linear import LinearModel
 from securegen.errors import PlanError, UsageError
 from securegen.kernels.integer_sums import integer_sums, squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, iterate_blocks

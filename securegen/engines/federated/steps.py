@@ -20,7 +20,8 @@ from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
 from securegen.io.output import atomic
 from securegen.model import Variants
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs, Log, open_genotypes, silent
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs, Log, silent
 
 SITE_KEY = "site.secret"
 COORDINATOR = "the coordinator"

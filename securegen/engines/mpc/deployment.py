@@ -25,7 +25,8 @@ from securegen.engines.mpc.vertical import Roles
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
 from securegen.results.write import Summary
-from securegen.study.build import Inputs, Log, open_genotypes, silent
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs, Log, silent
 
 HORIZONTAL, VERTICAL, OUTSOURCED, SCORES = "horizontal", "vertical", "outsourced", "scores"
 ROLES = {
