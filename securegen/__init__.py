@@ -14,6 +14,7 @@ from securegen.api import (
     plan,
     run_plain,
 )
+from securegen.engines import scores
 from securegen.io.arrays import from_arrays
 from securegen.version import VERSION as __version__
 
@@ -32,4 +33,5 @@ __all__ = [
     "plain_tables",
     "plan",
     "run_plain",
+    "scores",
 ]

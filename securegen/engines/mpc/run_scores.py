@@ -16,13 +16,12 @@ from securegen.io.table_files import pack
 from securegen.local.folders import PARTIES, working_folder
 from securegen.local.launcher import Role, given, launch
 from securegen.record.run_log import RunLog
-from securegen.scores.study import ScoreInputs, ScoreStudy
+from securegen.scores.study import ScoreInputs, ScoreStudy, digests
 from securegen.study.build import Inputs
 
 TIMEOUT = 600.0  # the longest silence of a party, in seconds
 _TAKEN = ("score", "columns", "allow", "digits", "gzip")
-_PEOPLE = ("keep", "remove", "extract", "exclude")
-_RANGE = ("chr", "from_bp", "to_bp")
+_FILTERS = ("keep", "remove", "extract", "exclude", "from_bp", "to_bp")
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class MpcScores:
                 raise UsageError(
                     f"{f.name} cannot be chosen with the engine mpc: the model's owner does not see genotypes"
                 )
-        if not genotypes.genotypes.files():
+        if not given(genotypes.genotypes):
             raise UsageError("the engine mpc reads genotypes from files: its parties are processes of their own")
 
     def run(
@@ -49,7 +48,6 @@ class MpcScores:
         bars: Bars = no_bars,
     ) -> None:  # fmt: skip
         """Makes keys and parties.toml for this run; writes OUT.sscore, OUT.log and OUT.run.json."""
-        self.check(genotypes, inputs)
         with working_folder(out, PARTIES, keep=self.keep_files, log=log) as work:
             loopback_study(work, ROLES[SCORES], timeout=TIMEOUT)
             records = launch(_roles(work, genotypes, inputs))
@@ -71,7 +69,7 @@ class MpcScores:
         log.note(f"  {p['name']}: holds {p['holds']}; learns {p['learns']}" for p in receipt["parties"])
         log.note(f"  WARNING: {w}" for w in receipt["warnings"])
         log.write(
-            engine="mpc", split=SCORES, inputs=genotypes.digests() | inputs.digests(), receipt=receipt,
+            engine="mpc", split=SCORES, inputs=digests(genotypes, inputs), receipt=receipt,
             samples=people["samples_stored"], samples_stored=people["samples_stored"],
             bytes={"sent": sent, "dealer": dealt, "rounds": max(r["bytes"]["rounds"] for r in records.values())},
             parameters={"bits": inputs.bits, "digits": inputs.digits}, planned_noise_margin_bits=None,
@@ -84,11 +82,13 @@ def _roles(work: Path, genotypes: Inputs, inputs: ScoreInputs) -> list[Role]:
     common: dict[str, Any] = {"config": str(work / "parties.toml"), "digits": inputs.digits}
     model: dict[str, Any] = {
         "role": "model", "reply_limit": 1 << 40, "score": [os.path.abspath(path) for path in inputs.score],
-        "allow": inputs.allow,
+        "allow": inputs.allow or None,
     }  # fmt: skip
     if inputs.columns:
         model["columns"] = [",".join(map(str, inputs.columns))]
-    people = {"role": "genotypes"} | given(genotypes.genotypes) | given(genotypes, *_PEOPLE, *_RANGE)
+    people = {"role": "genotypes"} | given(genotypes.genotypes) | given(genotypes, *_FILTERS)
+    if genotypes.chr:
+        people["chr"] = ",".join(genotypes.chr)
     told = {"genotypes": people | common, "model": model | common, "dealer": {"config": common["config"]}}
     return [
         Role(

@@ -35,7 +35,7 @@ from securegen.model import SelectableReader
 from securegen.record import score_receipts
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
-from securegen.scores.study import ScoreInputs, ScoreStudy, write_table
+from securegen.scores.study import ScoreInputs, ScoreStudy, digests, write_table
 from securegen.study import checks
 from securegen.study.build import Inputs
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
@@ -79,7 +79,7 @@ class HiddenModel:
             options["columns"] = [",".join(map(str, inputs.columns))]
         ledger = os.path.abspath(self.ledger) if self.ledger else "ledger.json"
         return options | {
-            "client": self.client, "ledger": ledger, "allow_model": self.allow_model, "reply_cap": self.reply_cap,
+            "client": self.client, "ledger": ledger, "allow_model": self.allow_model or None, "reply_cap": self.reply_cap,
         }  # fmt: skip
 
     def encrypted(
@@ -108,7 +108,7 @@ class HiddenModel:
             receipt=receipt.to_json(), engine="ckks", bytes=sizes, encryptor=self.encryptor, covariates=0, phenotypes=[],
             parameters=parameters.to_json() | {"bits": inputs.bits, "digits": inputs.digits},
             planned_noise_margin_bits=margin,
-            inputs=genotypes.digests() | inputs.digests(), samples=len(reader.samples),
+            inputs=digests(genotypes, inputs), samples=len(reader.samples),
             samples_stored=len(reader.samples), variants=len(announced.variant), missing=announced.imputation,
             scores=list(announced.names),
             promise={
