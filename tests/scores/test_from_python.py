@@ -60,7 +60,7 @@ def cohort(tmp_path_factory):
     """30 people, 40 variants, and a scoring file of their names."""
     folder = tmp_path_factory.mktemp("python")
     rng = np.random.default_rng(5)
-    prefix = str(folder / "c")
+    prefix = folder / "c"
     write_plink(prefix, genotypes(rng, 40, 30, missing=0.05))
     rows = [line.split() for line in (folder / "c.bim").read_text().splitlines()]
     score = folder / "s.tsv"
@@ -68,7 +68,7 @@ def cohort(tmp_path_factory):
         "ID\teffect_allele\tother_allele\teffect_weight\n"
         + "".join(f"{r[1]}\t{r[4]}\t{r[5]}\t{rng.normal():.4f}\n" for r in rows)
     )
-    return prefix, str(score)
+    return str(prefix), str(score)
 
 
 @pytest.fixture(scope="module")
