@@ -15,26 +15,26 @@ from pathlib import Path
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securegen.federated.fields import field_bits
-from securegen.federated.identity import Identity as SigningKey
-from securegen.federated.pair_keys import agree_on_keys
-from securegen.federated.rounds import SecureSum
-from securegen.federated.session import Session as Conversation
-from securegen.federated.state import open_state
-from securegen.federated.studyfile import Site, Study, TraitColumn
+from securegen.engines.federated.fields import field_bits
+from securegen.engines.federated.identity import Identity as SigningKey
+from securegen.engines.federated.pair_keys import agree_on_keys
+from securegen.engines.federated.rounds import SecureSum
+from securegen.engines.federated.session import Session as Conversation
+from securegen.engines.federated.state import open_state
+from securegen.engines.federated.studyfile import Site, Study, TraitColumn
+from securegen.engines.mpc import aggregates, outsourced, projected_run, vertical
+from securegen.engines.mpc.association import receive_cohort
+from securegen.engines.mpc.crypten.insecure import insecure_crypten
+from securegen.engines.mpc.dealer import block_dealer, server_dealer
+from securegen.engines.mpc.local import identity
+from securegen.engines.mpc.masked_store import MaskedStore
+from securegen.engines.mpc.net.parties import read_parties
+from securegen.engines.mpc.net.session import open_session
+from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.site_links import MessageLinks
 from securegen.io.arrays import from_arrays
 from securegen.model import Columns, Samples, Variants
-from securegen.mpc import aggregates, outsourced, projected_run, vertical
-from securegen.mpc.association import receive_cohort
-from securegen.mpc.dealer import block_dealer, server_dealer
-from securegen.mpc.insecure_crypten import insecure_crypten
-from securegen.mpc.local import identity
-from securegen.mpc.masked_store import MaskedStore
-from securegen.mpc.parties import read_parties
-from securegen.mpc.session import open_session
-from securegen.mpc.site_links import MessageLinks
-from securegen.mpc.state import OwnerState
-from securegen.study import Inputs
+from securegen.study.build import Inputs
 
 CRYPTEN_BLOCK = 500  # variants; fastest of 100, 250, 500 and 1000
 
@@ -300,8 +300,8 @@ def main():
             return
         import torch
 
-        from securegen.mpc.crypten_dealer import serve_crypten
-        from securegen.mpc.crypten_layer import hardened
+        from securegen.engines.mpc.crypten.dealer import serve_crypten
+        from securegen.engines.mpc.crypten.layer import hardened
 
         torch.set_num_threads(1)
         if name == "deal":

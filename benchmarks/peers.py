@@ -17,17 +17,19 @@ from pathlib import Path
 import numpy as np
 import zstandard
 
-from securegen.ckks import codec, seal
-from securegen.ckks.encryptor import encrypt_block, encrypt_strands
-from securegen.ckks.keys import generate
-from securegen.ckks.parameters import Parameters, Ring
-from securegen.ckks.planner import STRANDS
-from securegen.ckks.strands import strand_secrets
-from securegen.ckks.uniform import expand_uniform
+from securegen.engines.ckks import codec
+from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.owner.strands import strand_secrets
+from securegen.engines.ckks.parameters import Parameters
+from securegen.engines.ckks.planner import STRANDS
 from securegen.kernels.crt import round_residues
 from securegen.kernels.fold import fold_tiles, open_products
 from securegen.kernels.ntt import inverse, ntt_tables
 from securegen.kernels.residue_matmul import LANES, matmul_residues, pack_columns
+from securegen.rlwe import seal
+from securegen.rlwe.encryptor import encrypt_block, encrypt_strands
+from securegen.rlwe.ring import Ring
+from securegen.rlwe.uniform import expand_uniform
 
 GENOTYPE_SCALE, DESIGN_SCALE = 33, 24  # log2; exact for the sizes of these benchmarks
 

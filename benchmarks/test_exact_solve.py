@@ -12,8 +12,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from securegen import fixedpoint as fp
-from securegen.solving import Solver
+from securegen.design import fixedpoint as fp
+from securegen.design.solving import Solver
 
 SAMPLES = 2_000
 CASES = [

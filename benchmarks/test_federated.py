@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.engines.plain import block_sums
-from securegen.federated import rehearsal
-from securegen.federated.fields import Layout, field_bits
-from securegen.federated.pair_keys import derive
+from securegen.engines.federated import rehearsal
+from securegen.engines.federated.fields import Layout, field_bits
+from securegen.engines.federated.pair_keys import derive
+from securegen.engines.plain.sums import block_sums
 from securegen.model import Columns, GenotypeBlock
 from securegen.randomness import keystream
 from securegen.stats.qc import Filters
-from securegen.study import Inputs, open_genotypes
+from securegen.study.build import Inputs, open_genotypes
 
 SITES, VARIANTS, COLUMNS = 3, 2048, 8
 WIDTH = field_bits(1 << 30)

@@ -10,13 +10,14 @@ import numpy as np
 import peers
 import pytest
 
-from securegen.ckks import seal
-from securegen.ckks.codec import genotype_messages
-from securegen.ckks.encryption import scaled_residues
-from securegen.ckks.encryptor import encrypt_block
-from securegen.ckks.parameters import Parameters, Ring
-from securegen.ckks.uniform import expand_uniform
+from securegen.engines.ckks.codec import genotype_messages
+from securegen.engines.ckks.encryption import scaled_residues
+from securegen.engines.ckks.parameters import Parameters
 from securegen.kernels.ntt import forward, inverse, ntt_tables
+from securegen.rlwe import seal
+from securegen.rlwe.encryptor import encrypt_block
+from securegen.rlwe.ring import Ring
+from securegen.rlwe.uniform import expand_uniform
 
 SAMPLES, VARIANTS, PACK = 512, 4096, 8
 RING = Ring.standard(4096, 3)

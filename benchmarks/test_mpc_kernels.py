@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from securegen.mpc.prg import words
-from securegen.mpc.ring import matmul_mod64
+from securegen.engines.mpc.shares.prg import words
+from securegen.engines.mpc.shares.ring import matmul_mod64
 from securegen.randomness import fresh_key
 
 SAMPLES, VARIANTS = 2_000, 10_000

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from securegen.mpc.local import free_ports, local_study
+from securegen.engines.mpc.local import free_ports, local_study
 
 PARTY = str(Path(__file__).with_name("mpc_party.py"))
 VERTICAL = {"samples": 10_000, "variants": 2_000}

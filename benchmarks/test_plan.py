@@ -18,7 +18,7 @@ import pytest
 from bed_reader import to_bed
 
 import securegen as sg
-from securegen.ckks.speed import machine_factor
+from securegen.engines.ckks.speed import machine_factor
 
 THREADS, COVARIATES = 2, 12
 SIZES = [(500, 5_000), (2_000, 20_000), (5_000, 20_000)]

@@ -13,17 +13,18 @@ import numba
 import numpy as np
 import pytest
 
-from securegen.ckks import prs_parameters, prs_reply
-from securegen.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
-from securegen.ckks.encryption import OwnEncryptor
-from securegen.ckks.keys import generate
-from securegen.ckks.prs_blinding import ModelSize, choose_blinded
-from securegen.ckks.prs_parameters import store_parameters
-from securegen.ckks.prs_server import encrypted_scores
-from securegen.ckks.prs_weights import StoredWeights
-from securegen.ckks.publickey import publish
+from securegen.engines.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
+from securegen.engines.ckks.encryption import OwnEncryptor
+from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.publickey import publish
+from securegen.engines.ckks.scores import modeller
+from securegen.engines.ckks.scores import parameters as prs_parameters
+from securegen.engines.ckks.scores.blinding import ModelSize, choose_blinded
+from securegen.engines.ckks.scores.parameters import store_parameters
+from securegen.engines.ckks.scores.server import encrypted_scores
+from securegen.engines.ckks.scores.weights import StoredWeights
 from securegen.io.arrays import from_arrays
-from securegen.provenance import folder_bytes
+from securegen.record.run_log import folder_bytes
 
 VARIANTS, PEOPLE, BITS = 110_258, 32, 20
 BFV_N, BFV_PRIMES, PLAIN_BITS = 8192, [43, 43, 44, 44, 44], 40
@@ -83,7 +84,7 @@ def test_prs_person(benchmark, request, data, implementation, setting, threads):
 def run_securegen(benchmark, setting, cohort, weights, key, blinding):
     def run():
         if setting == "private":
-            return list(prs_reply.replies(cohort, weights, key, blinding))
+            return list(modeller.replies(cohort, weights, key, blinding))
         return list(encrypted_scores(cohort, weights))
 
     benchmark.extra_info["bytes_a_person"] = folder_bytes(cohort.folder) // PEOPLE

@@ -8,9 +8,9 @@ import numba
 import numpy as np
 import pytest
 
-from securegen.ckks.parameters import Ring
 from securegen.kernels import reference
 from securegen.kernels.residue_matmul import LANES, matmul_residues, pack_columns
+from securegen.rlwe.ring import Ring
 
 RING = replace(Ring.standard(4096, 3), lanes=LANES)
 PRIMES = np.array(RING.primes, np.uint64)

@@ -21,10 +21,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from securegen import api
-from securegen.federated import rehearsal
+from securegen.engines.federated import rehearsal
 from securegen.io.genotypes import GenotypeFiles
 from securegen.stats.qc import Filters
-from securegen.study import Inputs, open_genotypes
+from securegen.study.build import Inputs, open_genotypes
 
 WHAT = {
     "accept": "accepts the study file",

@@ -20,8 +20,8 @@ k primes, n coefficients, G groups of samples, B blocks of variants, J columns, 
 Half of each ciphertext is redrawn from a public seed, which halves cohort and design; `--encryptor seal` stores both.
 
 Trust: the server may do anything and is trusted for availability only. The owner refuses a result that was not computed
-from this cohort and design (`securegen.ckks.verify`), before one number of it is shown. The server refuses a cohort that
-its owner did not sign. Not hidden: counts, sizes, times, and what the published table itself implies
+from this cohort and design (`securegen.engines.ckks.owner.verify`), before one number of it is shown. The server refuses
+a cohort that its owner did not sign. Not hidden: counts, sizes, times, and what the published table itself implies
 (docs/threat-model.md).
 """
 

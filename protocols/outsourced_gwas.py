@@ -24,15 +24,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from securegen.engines.mpc.association import outsourced_genotype_run, outsourced_phenotype_run, outsourced_server_run
+from securegen.engines.mpc.dealer import server_dealer
+from securegen.engines.mpc.local import identity, local_study
+from securegen.engines.mpc.net.parties import read_parties
+from securegen.engines.mpc.net.session import open_session
+from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.outsourced import OutsourcedRoles
 from securegen.errors import SecuregenError
-from securegen.mpc.association import outsourced_genotype_run, outsourced_phenotype_run, outsourced_server_run
-from securegen.mpc.dealer import server_dealer
-from securegen.mpc.local import identity, local_study
-from securegen.mpc.outsourced import OutsourcedRoles
-from securegen.mpc.parties import read_parties
-from securegen.mpc.session import open_session
-from securegen.mpc.state import OwnerState
-from securegen.study import Inputs, open_genotypes
+from securegen.study.build import Inputs, open_genotypes
 
 PARTIES = {
     "hospital": "genotypes", "registry": "phenotypes", "server-one": "server", "server-two": "server",

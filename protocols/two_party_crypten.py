@@ -32,9 +32,9 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.mpc.local import identity, local_study
-from securegen.mpc.parties import read_parties
-from securegen.mpc.session import open_session
+from securegen.engines.mpc.local import identity, local_study
+from securegen.engines.mpc.net.parties import read_parties
+from securegen.engines.mpc.net.session import open_session
 
 ROLES = {"hospital": "compute", "registry": "compute", "dealer": "dealer"}
 STEPS, RATE, BEST = 5, 1.0, 3
@@ -82,7 +82,7 @@ def compute(session) -> dict:
     """A computing party: the three programs in turn."""
     import torch
 
-    from securegen.mpc.crypten_layer import hardened
+    from securegen.engines.mpc.crypten.layer import hardened
 
     torch.set_num_threads(1)
     data = {name: torch.from_numpy(array).float() for name, array in demonstration_data().items()}
@@ -103,7 +103,7 @@ def run_party(directory: Path, name: str) -> dict:
     parties = read_parties(directory / "parties.toml")
     with open_session(parties, identity(directory, name), protocol="crypten programs/1", dimensions={}) as session:
         if name == "dealer":
-            from securegen.mpc.crypten_dealer import serve_crypten
+            from securegen.engines.mpc.crypten.dealer import serve_crypten
 
             return {"requests served": serve_crypten(session)}
         return compute(session)

@@ -29,14 +29,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from securegen.engines.mpc import aggregates, projected_run
+from securegen.engines.mpc.local import identity, local_study
+from securegen.engines.mpc.net.parties import read_parties
+from securegen.engines.mpc.net.session import open_session
+from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.vertical import Roles
 from securegen.errors import SecuregenError
-from securegen.mpc import aggregates, projected_run
-from securegen.mpc.local import identity, local_study
-from securegen.mpc.parties import read_parties
-from securegen.mpc.session import open_session
-from securegen.mpc.state import OwnerState
-from securegen.mpc.vertical import Roles
-from securegen.study import Inputs, open_genotypes
+from securegen.study.build import Inputs, open_genotypes
 
 PARTIES = {"hospital": "genotypes", "registry": "phenotypes", "dealer": "dealer"}
 ROLES = Roles("hospital", "registry", "dealer")

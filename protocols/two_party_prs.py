@@ -28,15 +28,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from securegen.engines.mpc.dealer import score_dealer
+from securegen.engines.mpc.local import identity, local_study
+from securegen.engines.mpc.net.parties import read_parties
+from securegen.engines.mpc.net.session import open_session
+from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.score_run import model_run, people_run
+from securegen.engines.mpc.vertical import Roles
 from securegen.errors import SecuregenError
-from securegen.mpc.dealer import score_dealer
-from securegen.mpc.local import identity, local_study
-from securegen.mpc.parties import read_parties
-from securegen.mpc.score_run import model_run, people_run
-from securegen.mpc.session import open_session
-from securegen.mpc.state import OwnerState
-from securegen.mpc.vertical import Roles
-from securegen.study import Inputs, open_genotypes
+from securegen.study.build import Inputs, open_genotypes
 
 PARTIES = {"hospital": "genotypes", "vendor": "model", "dealer": "dealer"}
 ROLES = Roles("hospital", "vendor", "dealer")

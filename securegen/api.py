@@ -21,22 +21,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from securegen.design import Design
+from securegen.design.linear import Design
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
 from securegen.io.output import PRIVATE
 from securegen.model import GenotypeReader, SelectableReader, Sums, variants_with_missing
+from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
 from securegen.stats.qc import Filters
-from securegen.stats.tables import Summary, qc_analysis, write_qc, write_tables
-from securegen.study import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
+from securegen.study.build import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from securegen.ckks.cohort import Progress
-    from securegen.ckks.keys import SecretKey
-    from securegen.ckks.planner import Plan, PlannedDesign
-    from securegen.ckks.studydesign import DesignSecrets
+    from securegen.engines.ckks.cohort import Progress
+    from securegen.engines.ckks.keys import SecretKey
+    from securegen.engines.ckks.planner import Plan, PlannedDesign
+    from securegen.engines.ckks.studydesign import DesignSecrets
 
 
 Genotypes = str | os.PathLike[str] | SelectableReader
@@ -77,7 +77,7 @@ def plan(study: Study, *, squares: bool | None = None) -> Plan:
 
     squares: store a stream of squared dosages; None when the design needs it (weights that differ by sample).
     """
-    from securegen.ckks.planner import Workload, choose
+    from securegen.engines.ckks.planner import Workload, choose
 
     columns = study.design.columns
     squares = study.design.weights_squared if squares is None else squares
@@ -95,7 +95,7 @@ def plan(study: Study, *, squares: bool | None = None) -> Plan:
 
 def _names(design: Design) -> PlannedDesign:
     """What a design is called: phenotypes, covariates and tests, in order."""
-    from securegen.ckks.planner import PlannedDesign
+    from securegen.engines.ckks.planner import PlannedDesign
 
     tests = [a for a in design.analyses if a.test != "qc"]
     covariates = dict.fromkeys(name for a in tests for name in a.model.covariates)
@@ -106,7 +106,7 @@ def _names(design: Design) -> PlannedDesign:
 
 def generate_key(plan: Plan) -> SecretKey:
     """A fresh secret key for a plan. It stays with the owner."""
-    from securegen.ckks import keys
+    from securegen.engines.ckks import keys
 
     return keys.generate(plan.parameters, plan.design)
 
@@ -199,8 +199,8 @@ def encrypt_cohort(
 
     overwrite: replace a cohort that is complete. Raises StorageError otherwise.
     """
-    from securegen.ckks import cohort
-    from securegen.ckks.encryption import make_encryptor
+    from securegen.engines.ckks import cohort
+    from securegen.engines.ckks.encryption import make_encryptor
 
     paths = encrypted_paths(prefix)
     refuse_complete(paths.owner, design=False, overwrite=overwrite)
@@ -227,8 +227,8 @@ def encrypt_design(
     overwrite: replace the design that was encrypted into that folder before; other_covariates: as in `encrypt`. Raises
     StorageError and DesignError otherwise.
     """
-    from securegen.ckks import cohort, studydesign
-    from securegen.ckks.encryption import make_encryptor
+    from securegen.engines.ckks import cohort, studydesign
+    from securegen.engines.ckks.encryption import make_encryptor
 
     state = cohort.OwnerState(Path(owner), key)
     compare_with_plan(study.design, key, log, other_covariates=other_covariates)
@@ -248,7 +248,7 @@ def encrypt_design(
 
 def open_later_study(owner: str | os.PathLike[str], key: SecretKey, *, log: Log = silent, **options) -> Study:
     """A study on a cohort encrypted earlier, from the owner's folder: people and variants, no genotypes."""
-    from securegen.ckks import cohort
+    from securegen.engines.ckks import cohort
 
     info = cohort.read_info(cohort.OwnerState(Path(owner), key))
     inputs = Inputs("", **options)
@@ -264,17 +264,17 @@ def associate(
     memory_bytes: int | None = None,
 ) -> Path:
     """The server's step: encrypted sums of an encrypted cohort and design, without any key. Returns the folder."""
-    from securegen.ckks import gwas
-    from securegen.ckks.cohort import no_progress, open_cohort
-    from securegen.ckks.studydesign import open_design
+    from securegen.engines.ckks.cohort import no_progress, open_cohort
+    from securegen.engines.ckks.server import associate
+    from securegen.engines.ckks.studydesign import open_design
 
     opened = open_cohort(Path(cohort))
-    gwas.associate(
+    associate.associate(
         opened,
         open_design(Path(design), opened.public),
         Path(out),
         progress=progress or no_progress,
-        batch_bytes=memory_bytes or gwas.WORKING_BYTES,
+        batch_bytes=memory_bytes or associate.WORKING_BYTES,
     )
     return Path(out)
 
@@ -283,7 +283,7 @@ def read_design(
     key: SecretKey, owner: str | os.PathLike[str], design: str | os.PathLike[str] | None = None
 ) -> DesignSecrets:
     """The owner's record of the design to open: `design` is its folder or digest, None where there is one only."""
-    from securegen.ckks import cohort, studydesign
+    from securegen.engines.ckks import cohort, studydesign
 
     return studydesign.read_secrets(cohort.OwnerState(Path(owner), key), design)
 
@@ -307,7 +307,8 @@ def decrypt_tables(
     design; KeyFileError when the key is retired (still_trusted: decrypt all the same); UsageError when the design must be
     named.
     """
-    from securegen.ckks import cohort, decrypt, studydesign
+    from securegen.engines.ckks import cohort, studydesign
+    from securegen.engines.ckks.owner import decrypt
 
     state = cohort.OwnerState(Path(owner), key)
     info, secrets = cohort.read_info(state), studydesign.read_secrets(state, design)
@@ -336,7 +337,8 @@ def decrypt_qc(
 ) -> list[str]:
     """Decrypt, verify and write OUT.afreq, OUT.vmiss and OUT.hardy; arguments and errors as `decrypt_tables`. Raises
     UsageError when the design has no QC sums."""
-    from securegen.ckks import cohort, decrypt, studydesign
+    from securegen.engines.ckks import cohort, studydesign
+    from securegen.engines.ckks.owner import decrypt
 
     state = cohort.OwnerState(Path(owner), key)
     info, secrets = cohort.read_info(state), studydesign.read_secrets(state, design)
@@ -361,7 +363,7 @@ def plain_tables(
     study: Study, out: str, *, digits: int = 17, filters: Filters | None = None, progress: Progress | None = None
 ) -> list[Summary]:
     """The plain engine: the same tables from genotypes in the clear."""
-    from securegen.engines import plain
+    from securegen.engines.plain import sums
 
     variants, grid, design = study.reader.variants, study.reader.dosage_grid, study.design
     if study.inputs.missing == "complete" and any(a.test == "linear" for a in design.analyses):
@@ -372,19 +374,19 @@ def plain_tables(
         tests = [a for a in design.analyses if a.test != "qc"]
         return [
             write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
-            for alone, blocks in (plain.complete_case_sums(study.reader, design.columns, a) for a in tests)
+            for alone, blocks in (sums.complete_case_sums(study.reader, design.columns, a) for a in tests)
         ]
-    blocks = _counted(plain.sums(study.reader, design.columns), len(variants), progress)
+    blocks = _counted(sums.sums(study.reader, design.columns), len(variants), progress)
     return write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
 
 
 def plain_qc(study: Study, out: str) -> list[str]:
     """Quality control on genotypes in the clear: OUT.afreq, OUT.vmiss and OUT.hardy."""
-    from securegen.engines import plain
+    from securegen.engines.plain import sums
 
     analysis = qc_analysis(study.design.analyses)
     assert analysis is not None
-    blocks = plain.sums(study.reader, study.design.columns)
+    blocks = sums.sums(study.reader, study.design.columns)
     return write_qc(out, study.reader.variants, blocks, analysis, grid=study.reader.dosage_grid)
 
 
@@ -400,7 +402,7 @@ def open_qc(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
 def _frame(write, *arguments, **options) -> pd.DataFrame:
     import pandas as pd
 
-    from securegen.io.results import read_frame
+    from securegen.results.read import read_frame
 
     with tempfile.TemporaryDirectory() as folder:
         tables = write(*arguments, f"{folder}/t", **options)
@@ -430,6 +432,6 @@ def run_plain(study: Study) -> pd.DataFrame:
 
 def plain_sums(study: Study) -> Iterable[Sums]:
     """The exact integers of the plain engine, block by block."""
-    from securegen.engines import plain
+    from securegen.engines.plain import sums
 
-    return plain.sums(study.reader, study.design.columns)
+    return sums.sums(study.reader, study.design.columns)

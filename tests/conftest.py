@@ -15,7 +15,7 @@ from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 from support import Cohort, simulate
 
 import securegen as sg
-from securegen.ckks import retirement
+from securegen.engines.ckks.owner import retirement
 from securegen.io import envelope
 
 settings.register_profile("tests", deadline=None, print_blob=True)  # a shared machine has no deadlines

@@ -200,7 +200,7 @@ class Sites:
 
 def coefficients(residues: np.ndarray, ring) -> np.ndarray:
     """(k, n) uint64 residues in NTT form -> (n,) Python integers in (−q/2, q/2], by the textbook Chinese remainder."""
-    from securegen.ckks.encryption import ring_tables
+    from securegen.engines.ckks.encryption import ring_tables
     from securegen.kernels.ntt import inverse
 
     plain = np.ascontiguousarray(residues[None].astype(np.uint64))

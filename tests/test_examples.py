@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 import securegen as sg
-from securegen.ckks.keys import read_public
 from securegen.cli.main import main
+from securegen.engines.ckks.keys import read_public
 from securegen.stats.linear import expected_t_error
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 import securegen as sg
-from securegen.ckks import cohort as ckks_cohort
-from securegen.ckks import decrypt, studydesign
-from securegen.engines import plain
-from securegen.stats.tables import result_columns
+from securegen.engines.ckks import cohort as ckks_cohort
+from securegen.engines.ckks import studydesign
+from securegen.engines.ckks.owner import decrypt
+from securegen.engines.plain import sums
+from securegen.results.write import result_columns
 
 COHORTS = ("edge", "hail_1kg", "regenie_example", "fastlmm_toydata", "cineca", "sim_500x5k")
 STATISTICS = ("BETA", "SE", "L95", "U95", "T_STAT", "P", "LOG10_P")
@@ -26,9 +27,9 @@ def all_columns(study: sg.Study) -> dict[str, np.ndarray]:
     """Result columns of the plain engine with DT_BOUND, over all variants."""
     (analysis,) = study.design.analyses
     if study.inputs.missing == "complete":
-        analysis, blocks = plain.complete_case_sums(study.reader, study.design.columns, analysis)
+        analysis, blocks = sums.complete_case_sums(study.reader, study.design.columns, analysis)
     else:
-        blocks = plain.sums(study.reader, study.design.columns)
+        blocks = sums.sums(study.reader, study.design.columns)
     parts = [result_columns(analysis, block) for block in blocks]
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
@@ -127,7 +128,7 @@ def test_encrypted_sums_and_tables_equal_the_plain_ones(name, reference, tmp_pat
     blocks = list(decrypt.decrypt(results, state, info, secrets))
     width = key.public.parameters.block_variants
     compared = 0
-    for ours, theirs in zip(blocks, plain.sums(study.reader, study.design.columns, block=width), strict=True):
+    for ours, theirs in zip(blocks, sums.sums(study.reader, study.design.columns, block=width), strict=True):
         assert ours.start == theirs.start
         for stream in ("g", "m", "q"):
             np.testing.assert_array_equal(getattr(ours, stream), getattr(theirs, stream))

@@ -11,8 +11,8 @@ from support import genotypes, write_plink, write_tsv
 
 import securegen as sg
 from securegen.errors import UsageError
-from securegen.score_study import ScoreInputs
-from securegen.study import Inputs
+from securegen.scores.study import ScoreInputs
+from securegen.study.build import Inputs
 
 WRONG = {
     "missing": ["Complete", "none", "", None, True], "model": ["logit", "Linear", "", 1], "bits": [3, 13, 25, 16.0, "16", True],

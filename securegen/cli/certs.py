@@ -30,7 +30,7 @@ def init_ca(folder: str, days: int, passphrase_file: str | None) -> None:
 
     ca.key is encrypted where a passphrase is given (--passphrase-file or SECUREGEN_PASSPHRASE).
     """
-    from securegen.mpc import certs
+    from securegen.engines.mpc.net import certs
 
     path = certs.init_ca(Path(folder), days=days, passphrase=opt.given_passphrase(passphrase_file))
     report(f"wrote {path} (for everybody) and ca.key (keep)", certificate=path)
@@ -47,7 +47,7 @@ def request(folder: str, name: str, passphrase_file: str | None) -> None:
 
     NAME.key is encrypted where a passphrase is given (--passphrase-file or SECUREGEN_PASSPHRASE).
     """
-    from securegen.mpc import certs
+    from securegen.engines.mpc.net import certs
 
     path = certs.request(Path(folder), name, passphrase=opt.given_passphrase(passphrase_file))
     report(f"wrote {path} (for the authority) and {name}.key (keep)", request=path)
@@ -71,7 +71,7 @@ def issue(
     Before it ends, sign the same request again into another file and put that in the old one's place: the key, so the pin
     and parties.toml, stay as they are.
     """
-    from securegen.mpc import certs
+    from securegen.engines.mpc.net import certs
 
     secret = opt.passphrase_for(Path(ca) / "ca.key", passphrase_file)
     where = Path(out) if out else None
@@ -84,7 +84,7 @@ def issue(
 @json_option
 def pin(certificate: str) -> None:
     """The pin of a certificate, as parties.toml writes it; compare it by telephone."""
-    from securegen.mpc import certs
+    from securegen.engines.mpc.net import certs
 
     found = certs.pin(Path(certificate))
     report(found, pin=found)

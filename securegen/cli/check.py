@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from securegen.cli.command import common_options, rehearses, report, stop_rehearsal
-from securegen.concordance import TOLERANCE, TOP, Concordance, compare, first_difference
 from securegen.errors import SecuregenError, UsageError
-from securegen.io.results import read_results
 from securegen.io.text import read_text
+from securegen.results.concordance import TOLERANCE, TOP, Concordance, compare, first_difference
+from securegen.results.read import read_results
 
 
 @click.command()

@@ -26,9 +26,9 @@ def command(config, name, keys, passphrase_file, out, threads, memory, quiet) ->
 
     It must collude with nobody: run it where neither owner has access.
     """
-    from securegen.mpc.certs import Identity
-    from securegen.mpc.deployment import run_dealer, split_of
-    from securegen.mpc.parties import DEALER, read_parties
+    from securegen.engines.mpc.deployment import run_dealer, split_of
+    from securegen.engines.mpc.net.certs import Identity
+    from securegen.engines.mpc.net.parties import DEALER, read_parties
 
     opt.use_threads(threads)
     parties = read_parties(config)

@@ -17,8 +17,8 @@ from securegen.cli.runlog import CommandLog
 from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises
 from securegen.cli.table_form import convert, form_from, table_options
 from securegen.errors import ArtefactError, UsageError
-from securegen.governance.receipt import outsourced_receipt
-from securegen.stats.tables import Summary
+from securegen.record.receipt import outsourced_receipt
+from securegen.results.write import Summary
 
 
 @click.command()
@@ -55,10 +55,10 @@ def command(
     owner's folder knows several designs, --design says which one is opened: the results do not choose.
     """
     from securegen import api
-    from securegen.ckks import keys
-    from securegen.ckks.cohort import OwnerState, read_info
-    from securegen.ckks.retirement import refuse_retired
-    from securegen.stats.tables import qc_analysis
+    from securegen.engines.ckks import keys
+    from securegen.engines.ckks.cohort import OwnerState, read_info
+    from securegen.engines.ckks.owner.retirement import refuse_retired
+    from securegen.results.write import qc_analysis
 
     os.umask(0o077)  # what is decrypted is for its owner alone
     opt.use_threads(threads)

@@ -15,7 +15,7 @@ def command() -> None:
 
     Lines marked `advice` cost speed or a feature, and say what to do. Exit code 1 when the core is broken.
     """
-    from securegen.doctor import BROKEN, examine
+    from securegen.inspection.doctor import BROKEN, examine
 
     checks = examine()
     lines = []

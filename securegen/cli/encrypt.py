@@ -11,7 +11,7 @@ from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import DesignError, UsageError
-from securegen.provenance import folder_bytes
+from securegen.record.run_log import folder_bytes
 
 
 @click.command()
@@ -36,7 +36,7 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
     same command again. A study that is complete is not overwritten.
     """
     from securegen import api
-    from securegen.ckks import keys
+    from securegen.engines.ckks import keys
 
     if not opt.genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")

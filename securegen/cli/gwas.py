@@ -13,7 +13,7 @@ from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.table_form import TableForm, form_from, table_options
 from securegen.errors import ArtefactError, UsageError
-from securegen.provenance import RunLog, folder_bytes
+from securegen.record.run_log import RunLog, folder_bytes
 
 
 @click.command()
@@ -46,12 +46,12 @@ def command(cohort, design, public, out, threads, memory, quiet, **options) -> N
 
 def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, memory: int | None) -> None:
     from securegen import api
-    from securegen.ckks.gwas import load_kernels
+    from securegen.engines.ckks.server.associate import load_kernels
 
     there(Path(cohort), "cohort")
     there(Path(design), "design")
     if public:
-        from securegen.ckks import artefact, keys
+        from securegen.engines.ckks import artefact, keys
 
         artefact.read_manifest(Path(cohort), "cohort", keys.read_public(public))
     else:
@@ -72,13 +72,13 @@ def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, 
 
 def _say_memory(cohort: Path, design: Path, memory: int | None, log: RunLog) -> None:
     """What the pass will take, before it begins."""
-    from securegen.ckks import gwas
-    from securegen.ckks.cohort import open_cohort
-    from securegen.ckks.studydesign import open_design
+    from securegen.engines.ckks.cohort import open_cohort
+    from securegen.engines.ckks.server import associate
+    from securegen.engines.ckks.studydesign import open_design
 
     opened = open_cohort(cohort)
-    limit = memory << 20 if memory else gwas.WORKING_BYTES
-    planned = gwas.memory_of(opened, open_design(design, opened.public), limit)
+    limit = memory << 20 if memory else associate.WORKING_BYTES
+    planned = associate.memory_of(opened, open_design(design, opened.public), limit)
     if planned.working > limit:
         log(
             f"WARNING: {planned.working / 2**20:.0f} MB of working memory are the least for this design, more than --memory "
@@ -92,8 +92,8 @@ def _say_memory(cohort: Path, design: Path, memory: int | None, log: RunLog) -> 
 
 def _check(cohort: Path, design: Path) -> None:
     """Whole folders that belong together. Raises ArtefactError."""
-    from securegen.ckks.cohort import open_cohort
-    from securegen.ckks.studydesign import open_design
+    from securegen.engines.ckks.cohort import open_cohort
+    from securegen.engines.ckks.studydesign import open_design
 
     check_input(cohort)
     check_input(design)

@@ -20,7 +20,7 @@ def command(paths: tuple[str, ...], public: str | None, no_digests: bool) -> Non
     security, fingerprint, shapes and sizes, and whether digests and signature hold. Of secret files only what is public
     in them is shown. Exit code 7 when something does not hold.
     """
-    from securegen.ckks.keys import read_public
+    from securegen.engines.ckks.keys import read_public
     from securegen.inspection import Inspection, inspect
 
     key = read_public(public) if public else None

@@ -13,7 +13,7 @@ from securegen.cli.command import Group, common_options, report, writes
 FILE = click.argument("file", metavar="FILE")
 NEW = click.option(
     "--new-passphrase-file", metavar="FILE",
-    help="First line is the new passphrase [else SECUREGEN_NEW_PASSPHRASE, else asked].",
+    help="First line is the new passphrase [else securegen_PASSPHRASE, else asked].",
 )  # fmt: skip
 
 
@@ -23,16 +23,16 @@ def command() -> None:
 
 
 def _rewrap(file: str, passphrase_file: str | None, new_passphrase_file: str | None, copy: Path | None) -> None:
-    from securegen.ckks.keys import retired_marker
+    from securegen.engines.ckks.keys import retired_marker
     from securegen.io import envelope
     from securegen.io.output import PRIVATE, copy_file
 
     old = opt.passphrase_for(file, passphrase_file)
     new = opt.passphrase(
-        new_passphrase_file, confirm=True, what="that is to protect it", variable="SECUREGEN_NEW_PASSPHRASE"
+        new_passphrase_file, confirm=True, what="that is to protect it", variable="securegen_PASSPHRASE"
     )
     if copy is None and _is_pem(file):
-        from securegen.mpc.certs import protect
+        from securegen.engines.mpc.net.certs import protect
 
         protect(Path(file), new)
         return

@@ -15,7 +15,7 @@ from securegen.io.strict_json import read_json
 
 def read_plan(path: str):
     """A plan file. Raises InputError when it cannot be read, ArtefactError when it is not a plan."""
-    from securegen.ckks.planner import Plan
+    from securegen.engines.ckks.planner import Plan
 
     try:
         return Plan.from_json(read_json(path, "a plan", error=InputError))
@@ -41,7 +41,7 @@ def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool,
     are never overwritten. securegen key changes a passphrase and makes a backup.
     """
     from securegen import api
-    from securegen.ckks import keys
+    from securegen.engines.ckks import keys
 
     log = CommandLog(out, "keygen", quiet=quiet)
     with log.stage("keygen"):

@@ -19,7 +19,7 @@ from securegen.governance.openings import FEW_MISSING, LEVELS
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.vcf import FIELDS as VCF_FIELDS
 from securegen.stats.qc import Filters
-from securegen.study import Inputs
+from securegen.study.build import Inputs
 from securegen.vocabulary import MODELS
 
 WEAK = "securegen.weak_passphrase"

@@ -16,13 +16,13 @@ from securegen.cli.score_options import _numbers as numbers
 from securegen.cli.site import signing_key, take_part
 from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises, summary_json
 from securegen.cli.table_form import TableForm, convert, form_from, format_options
+from securegen.engines.mpc.net.parties import Parties, read_parties
 from securegen.errors import UsageError
 from securegen.governance.openings import LEVELS, STRICT
-from securegen.mpc.parties import Parties, read_parties
-from securegen.provenance import RunLog
-from securegen.score_release import DIGITS
+from securegen.record.run_log import RunLog
+from securegen.scores.release import DIGITS
 from securegen.stats.qc import Filters
-from securegen.study import Inputs, open_genotypes
+from securegen.study.build import Inputs, open_genotypes
 
 CONFIG = click.option(
     "--parties", "--config", "config", required=True, metavar="FILE", help="parties.toml, the same at every party."
@@ -104,10 +104,10 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
             openings, study, score, columns, allow, reply_limit, digits, passphrase_file, out, threads, memory, quiet,
             **options) -> None:  # fmt: skip
     """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
-    from securegen.mpc.certs import Identity
-    from securegen.mpc.deployment import AGGREGATES, VERTICAL, ScoreTask, Task, check_task, run_party, split_of
-    from securegen.mpc.receipts import receipt
-    from securegen.mpc.state import OwnerState
+    from securegen.engines.mpc.deployment import AGGREGATES, VERTICAL, ScoreTask, Task, check_task, run_party, split_of
+    from securegen.engines.mpc.net.certs import Identity
+    from securegen.engines.mpc.net.state import OwnerState
+    from securegen.engines.mpc.receipts import receipt
 
     opt.use_threads(threads)
     parties = read_parties(config)
@@ -184,9 +184,9 @@ def _take_part(
     form: TableForm, passphrase_file: str | None, log: CommandLog,
 ) -> None:  # fmt: skip
     """A site of a federated study, over TLS."""
-    from securegen.federated.hub import open_folder
-    from securegen.mpc.certs import Identity
-    from securegen.mpc.site_links import linked
+    from securegen.engines.federated.hub import open_folder
+    from securegen.engines.mpc.net.certs import Identity
+    from securegen.engines.mpc.site_links import linked
 
     if not (study and state):
         raise UsageError(

@@ -10,8 +10,8 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import rehearses, stop_rehearsal
 from securegen.cli.runlog import CommandLog
-from securegen.design import LinearModel
-from securegen.design_binary import ScoreModel
+from securegen.design.binary import ScoreModel
+from securegen.design.linear import LinearModel
 from securegen.io.output import write_json
 from securegen.stats.linear import expected_t_error, planned_t_error
 from securegen.stats.score_test import expected_chisq_error
@@ -21,7 +21,7 @@ def describe(plan, design, log) -> None:
     """Print a plan: ring, layout, precision, bytes, and seconds as this machine is expected to take."""
     from numba import get_num_threads
 
-    from securegen.ckks.speed import machine_factor
+    from securegen.engines.ckks.speed import machine_factor
 
     p, w = plan.parameters, plan.workload
     modulus = math.log2(p.ring.modulus)

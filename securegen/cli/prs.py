@@ -14,10 +14,10 @@ from securegen.cli.score_options import ScoreCommand, plot_option, plot_scores, 
 from securegen.cli.summary import print_end
 from securegen.cli.table_form import gzip_option
 from securegen.errors import UsageError
-from securegen.governance.receipt import Party, Receipt
-from securegen.provenance import RunLog, folder_bytes
-from securegen.score_study import ScoreInputs, open_scores, write_scores
-from securegen.study import Inputs
+from securegen.record.receipt import Party, Receipt
+from securegen.record.run_log import RunLog, folder_bytes
+from securegen.scores.study import ScoreInputs, open_scores, write_scores
+from securegen.study.build import Inputs
 
 SMALL_MODELS = "scores of few variants give the genotypes away to whoever knows the weights"
 
@@ -56,7 +56,7 @@ def command(cohort, model, plot, out, threads, memory, quiet, **options) -> None
 
 def serve(cohort: str, model: str, out: str, log: RunLog) -> None:
     """The server's side, with its log and record."""
-    from securegen.encrypted_scores import score_encrypted
+    from securegen.engines.ckks.scores.public import score_encrypted
 
     there(Path(cohort), "cohort")
     there(Path(model), "model")
@@ -73,7 +73,7 @@ def serve(cohort: str, model: str, out: str, log: RunLog) -> None:
 
 def run_plain(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog) -> None:
     """The plain engine, with its log and record."""
-    from securegen.scores import plain_scores
+    from securegen.scores.sums import plain_scores
 
     with log.stage("match"):
         study = open_scores(genotypes, inputs, log=log, out=None if dry_run() else out)

@@ -20,7 +20,7 @@ from securegen.cli.score_options import (
     score_options,
 )
 from securegen.cli.table_form import gzip_option
-from securegen.provenance import folder_bytes
+from securegen.record.run_log import folder_bytes
 
 
 @click.group(cls=Group)
@@ -49,9 +49,9 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
 
     OUT.cohort and OUT.model go to the server (securegen prs --cohort --model); OUT.secret and OUT.owner stay.
     """
-    from securegen.ckks import keys
-    from securegen.encrypted_scores import encrypt_scores, generate_score_key
-    from securegen.score_study import open_scores
+    from securegen.engines.ckks import keys
+    from securegen.engines.ckks.scores.public import encrypt_scores, generate_score_key
+    from securegen.scores.study import open_scores
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step encrypt", quiet=quiet)
@@ -81,10 +81,10 @@ def decrypt(
     key_file, passphrase_file, owner, results, key_still_trusted, digits, gzip, out, threads, memory, quiet
 ) -> None:
     """Owner, public model: decrypt, verify and write OUT.sscore. Nothing is written before every score is verified."""
-    from securegen.ckks import keys
-    from securegen.encrypted_scores import decrypt_scores
-    from securegen.score_release import refuse_small_models
-    from securegen.score_study import ScoreInputs, write_scores
+    from securegen.engines.ckks import keys
+    from securegen.engines.ckks.scores.public import decrypt_scores
+    from securegen.scores.release import refuse_small_models
+    from securegen.scores.study import ScoreInputs, write_scores
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step decrypt", quiet=quiet, private=True)
@@ -110,8 +110,8 @@ def decrypt(
 @writes("{out}.request", "{out}.log", "{out}.run.json")
 def request(imputation, out, threads, memory, quiet, **options) -> None:
     """Genotype owner, private model: OUT.request, the variants of the cohort, for the model owner."""
-    from securegen.ckks.prs_messages import make_request, write_request
-    from securegen.study import open_genotypes
+    from securegen.engines.ckks.scores.messages import make_request, write_request
+    from securegen.study.build import open_genotypes
 
     log = CommandLog(out, "prs-step request", quiet=quiet)
     with log.stage("match"):
@@ -131,8 +131,8 @@ def request(imputation, out, threads, memory, quiet, **options) -> None:
 @writes("{out}.invitation", "{out}.private", "{out}.log", "{out}.run.json")
 def invite(request, challenge, out, threads, memory, quiet, **options) -> None:
     """Model owner, private or encrypted model: OUT.invitation for the genotype owner; OUT.private stays."""
-    from securegen.encrypted_model_scores import invite_product
-    from securegen.private_scores import invite as make
+    from securegen.engines.ckks.scores.encrypted_model import invite_product
+    from securegen.engines.ckks.scores.private import invite as make
 
     log = CommandLog(out, "prs-step invite", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
@@ -155,10 +155,10 @@ def invite(request, challenge, out, threads, memory, quiet, **options) -> None:
 @writes("{out}.cohort", "{out}.publickey", "{out}.secret", "{out}.owner", "{out}.log", "{out}.run.json")
 def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
     """Genotype owner, private model: a fresh key; OUT.cohort and OUT.publickey for the model owner."""
-    from securegen.ckks import keys
-    from securegen.ckks.prs_messages import read_invitation
-    from securegen.private_scores import encrypt_for
-    from securegen.study import open_genotypes
+    from securegen.engines.ckks import keys
+    from securegen.engines.ckks.scores.messages import read_invitation
+    from securegen.engines.ckks.scores.private import encrypt_for
+    from securegen.study.build import open_genotypes
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step accept", quiet=quiet)
@@ -180,7 +180,7 @@ def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, 
 @writes("{out}.replies", "{out}.log", "{out}.run.json")
 def reply(cohort, publickey, private, out, threads, memory, quiet, **options) -> None:
     """Model owner, private model: charge the replies, then write OUT.replies for the genotype owner."""
-    from securegen.private_scores import reply as answer
+    from securegen.engines.ckks.scores.private import reply as answer
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step reply", quiet=quiet)
@@ -203,11 +203,11 @@ def reply(cohort, publickey, private, out, threads, memory, quiet, **options) ->
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")
 def open_(key_file, passphrase_file, owner, invitation, replies, gzip, out, threads, memory, quiet, **options) -> None:
     """Genotype owner, private model: decrypt the scores and write OUT.sscore."""
-    from securegen.ckks import keys
-    from securegen.ckks.prs_messages import read_invitation
-    from securegen.private_scores import open_scores_for
-    from securegen.score_study import ScoreInputs, write_table
-    from securegen.study import open_genotypes
+    from securegen.engines.ckks import keys
+    from securegen.engines.ckks.scores.messages import read_invitation
+    from securegen.engines.ckks.scores.private import open_scores_for
+    from securegen.scores.study import ScoreInputs, write_table
+    from securegen.study.build import open_genotypes
 
     log = CommandLog(out, "prs-step open", quiet=quiet, private=True)
     with log.stage("decrypt"):

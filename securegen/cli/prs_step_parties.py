@@ -19,7 +19,7 @@ from securegen.cli.score_options import (
     score_options,
 )
 from securegen.cli.table_form import gzip_option
-from securegen.provenance import folder_bytes
+from securegen.record.run_log import folder_bytes
 
 
 @click.command()
@@ -27,7 +27,7 @@ from securegen.provenance import folder_bytes
 @writes("{out}.challenge", "{out}.log", "{out}.run.json")
 def challenge(out, threads, memory, quiet) -> None:
     """Evaluator, or hospital of a vendor's model: OUT.challenge, a nonce for the other party; keep it."""
-    from securegen.encrypted_model_scores import challenge as draw
+    from securegen.engines.ckks.scores.encrypted_model import challenge as draw
 
     log = CommandLog(out, "prs-step challenge", quiet=quiet)
     draw(Path(f"{out}.challenge"))
@@ -43,7 +43,7 @@ def challenge(out, threads, memory, quiet) -> None:
 @writes("{out}.encmodel", "{out}.log", "{out}.run.json")
 def encrypt_model(publickey, private, out, threads, memory, quiet, **options) -> None:
     """Model owner, encrypted model: charge the replies, then write OUT.encmodel for the evaluator."""
-    from securegen.encrypted_model_scores import encrypt_model_for
+    from securegen.engines.ckks.scores.encrypted_model import encrypt_model_for
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step encrypt-model", quiet=quiet)
@@ -62,7 +62,7 @@ def encrypt_model(publickey, private, out, threads, memory, quiet, **options) ->
 @writes("{out}.replies", "{out}.log", "{out}.run.json")
 def evaluate(cohort, publickey, model, challenge, out, threads, memory, quiet) -> None:
     """Evaluator, encrypted model: multiply, blind, and write OUT.replies for the genotype owner."""
-    from securegen.encrypted_model_scores import evaluate as multiply
+    from securegen.engines.ckks.scores.encrypted_model import evaluate as multiply
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step evaluate", quiet=quiet)
@@ -83,7 +83,7 @@ def evaluate(cohort, publickey, model, challenge, out, threads, memory, quiet) -
 @writes("{out}.offer", "{out}.private", "{out}.log", "{out}.run.json")
 def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
     """Vendor: OUT.offer, the model encrypted under a fresh key for every batch of people; OUT.private stays."""
-    from securegen.vendor_scores import offer as make
+    from securegen.engines.ckks.scores.vendor_model import offer as make
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step offer", quiet=quiet)
@@ -104,8 +104,8 @@ def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, 
 @writes("{out}.blinded", "{out}.masks", "{out}.log", "{out}.run.json")
 def blind(offer, challenge, out, threads, memory, quiet, **options) -> None:
     """Hospital: OUT.blinded for the vendor; OUT.masks stays."""
-    from securegen.study import open_genotypes
-    from securegen.vendor_scores import blind_scores
+    from securegen.engines.ckks.scores.vendor_model import blind_scores
+    from securegen.study.build import open_genotypes
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step blind", quiet=quiet)
@@ -125,7 +125,7 @@ def blind(offer, challenge, out, threads, memory, quiet, **options) -> None:
 @writes("{out}.rounded", "{out}.log", "{out}.run.json")
 def answer(blinded, private, passphrase_file, out, threads, memory, quiet, **options) -> None:
     """Vendor: charge the replies, round one coefficient a person into OUT.rounded, forget the keys."""
-    from securegen.vendor_scores import answer as reply
+    from securegen.engines.ckks.scores.vendor_model import answer as reply
 
     log = CommandLog(out, "prs-step answer", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
@@ -145,9 +145,9 @@ def answer(blinded, private, passphrase_file, out, threads, memory, quiet, **opt
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")
 def unmask(rounded, offer, masks, gzip, out, threads, memory, quiet, **options) -> None:
     """Hospital: take the masks away and write OUT.sscore."""
-    from securegen.score_study import ScoreInputs, write_table
-    from securegen.study import open_genotypes
-    from securegen.vendor_scores import unmask_scores
+    from securegen.engines.ckks.scores.vendor_model import unmask_scores
+    from securegen.scores.study import ScoreInputs, write_table
+    from securegen.study.build import open_genotypes
 
     log = CommandLog(out, "prs-step unmask", quiet=quiet, private=True)
     reader = open_genotypes(opt.inputs_from(options), log)
@@ -163,7 +163,7 @@ def unmask(rounded, offer, masks, gzip, out, threads, memory, quiet, **options) 
 @writes("{out}.log", "{out}.run.json")
 def withdraw(private, ledger, out, threads, memory, quiet) -> None:
     """Model owner or vendor: never answer an invitation or offer, and give back what it reserved, all but one answer."""
-    from securegen.score_promises import withdraw as give_back
+    from securegen.engines.ckks.scores.promises import withdraw as give_back
 
     log = CommandLog(out, "prs-step withdraw", quiet=quiet)
     give_back(Path(private), Path(ledger))

@@ -11,7 +11,7 @@ from securegen.cli.command import json_option, report
 from securegen.cli.config import arguments_of, digest_of, toml_of
 from securegen.errors import InputError, UsageError
 from securegen.io.schema import one_line
-from securegen.provenance import read_records
+from securegen.record.run_log import read_records
 
 
 @click.command()

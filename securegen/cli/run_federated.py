@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from securegen import align
 from securegen.cli.summary import print_end, print_summaries, promises, summary_of
 from securegen.cli.table_form import TableForm, convert, covariates_of
+from securegen.engines.federated import rehearsal
+from securegen.engines.federated.variant_sums import Withheld
 from securegen.errors import PolicyError, SecuregenError
-from securegen.federated import rehearsal
-from securegen.federated.variant_sums import Withheld
 from securegen.io.output import copy_file
 from securegen.local import folders
-from securegen.provenance import RunLog
+from securegen.record.run_log import RunLog
+from securegen.results.write import Summary
 from securegen.stats.qc import Filters
-from securegen.stats.tables import Summary
-from securegen.study import Inputs, open_genotypes
+from securegen.study import people
+from securegen.study.build import Inputs, open_genotypes
 
 SITES = 3
 
@@ -50,7 +50,7 @@ def run_federated(
                 log("larger sites or fewer columns pass; --openings all is for rehearsals on one owner's data")
                 raise
         records = rehearsal.results(work, local)
-        log(align.covariate_line(records[0]["covariate_names"]))
+        log(people.covariate_line(records[0]["covariate_names"]))
         log(f"{records[0]['samples']} of {sum(r['samples_stored'] for r in records)} people are analysed")
         tables = []
         for s in records[0]["summaries"]:

@@ -19,12 +19,12 @@ from securegen.cli.summary import covariate_facts, print_end, print_summaries, p
 from securegen.cli.table_form import TableForm, convert, form_from, gzip_option, table_options
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.openings import ALL, STRICT, WITHHOLD
-from securegen.governance.receipt import outsourced_receipt, plain_receipt
 from securegen.local.folders import PARTIES, working_folder
-from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
+from securegen.record.receipt import outsourced_receipt, plain_receipt
+from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
+from securegen.results.write import Summary
 from securegen.stats.qc import Filters
-from securegen.stats.tables import Summary
-from securegen.study import Inputs, close_samples, silent
+from securegen.study.build import Inputs, close_samples, silent
 from securegen.vocabulary import QC_COLUMNS
 
 
@@ -72,7 +72,7 @@ def run_plain(
     tables: list[Summary] = []
     with log.stage("gwas"):
         if reveal:
-            from securegen.stats.projected_tables import plain_projected
+            from securegen.results.projected import plain_projected
 
             tables = plain_projected(study.reader, study.design, out, reveal=reveal, digits=form.digits)
             convert(tables, out, form, log)
@@ -99,8 +99,8 @@ def run_ckks(
 ):  # fmt: skip
     """Owner in this process, server in another that is given two folders and no key."""
     from securegen import api
-    from securegen.ckks import keys
     from securegen.cli.plan import describe
+    from securegen.engines.ckks import keys
     from securegen.io.envelope import DRAWN_COST
 
     os.umask(0o077)  # what is decrypted is for its owner alone
@@ -307,13 +307,14 @@ def qc(engine, encryptor, gzip, keep_files, out, threads, memory, quiet, **optio
 
 def _pooled(members: Sequence[Inputs], log: RunLog):
     """What all sites analyse together: everything that can be refused before a site starts."""
-    from securegen import api, local_sites
-    from securegen.federated.variants import common_variants
-    from securegen.study import build_design, open_genotypes
+    from securegen import api
+    from securegen.engines.federated.variants import common_variants
+    from securegen.local import cohorts
+    from securegen.study.build import build_design, open_genotypes
 
-    local_sites.refuse_same_file(members)
+    cohorts.refuse_same_file(members)
     readers = [open_genotypes(member, silent) for member in members]
-    pooled = local_sites.pool(members, readers)
+    pooled = cohorts.pool(members, readers)
     common_variants([reader.variants for reader in readers])
     return api.Study(members[0], pooled, build_design(members[0], pooled, log if dry_run() else silent))
 
@@ -327,7 +328,7 @@ def _compare(
     with working_folder(log.out, PARTIES, keep=False, log=log) as folder:
         study = opt.open_study(inputs, RunLog(f"{folder}/p", "compare", quiet=True))
         if reveal:
-            from securegen.stats.projected_tables import plain_projected
+            from securegen.results.projected import plain_projected
 
             plain = plain_projected(study.reader, study.design, f"{folder}/p", reveal=reveal, digits=form.digits)
         else:

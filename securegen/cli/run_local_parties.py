@@ -13,7 +13,7 @@ from securegen.io.output import PRIVATE_FOLDER, make_folder
 from securegen.io.strict_json import read_json
 from securegen.local.folders import PARTIES, working_folder
 from securegen.local.processes import run_together
-from securegen.provenance import RunLog
+from securegen.record.run_log import RunLog
 
 
 @contextlib.contextmanager

@@ -8,22 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from securegen import private_scores as steps
-from securegen import vendor_scores
-from securegen.ckks import keys
-from securegen.ckks.prs_messages import Announcement, make_request, read_invitation, write_request
 from securegen.cli.progress import progress
 from securegen.cli.prs import SMALL_MODELS
 from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.score_options import score_words
 from securegen.cli.summary import print_end
-from securegen.encrypted_model_scores import challenge
-from securegen.governance.receipt import Party, Receipt
+from securegen.engines.ckks import keys
+from securegen.engines.ckks.scores import private as steps
+from securegen.engines.ckks.scores import vendor_model
+from securegen.engines.ckks.scores.encrypted_model import challenge
+from securegen.engines.ckks.scores.messages import Announcement, make_request, read_invitation, write_request
 from securegen.io.envelope import DRAWN_COST
 from securegen.io.output import copy_file
-from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
-from securegen.score_study import ScoreInputs, write_table
-from securegen.study import Inputs, open_genotypes
+from securegen.record.receipt import Party, Receipt
+from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
+from securegen.scores.study import ScoreInputs, write_table
+from securegen.study.build import Inputs, open_genotypes
 
 
 def privacy_words(rules: dict[str, Any]) -> list[str]:
@@ -175,13 +175,13 @@ def run_vendor(
             )  # fmt: skip
             (vendor / "study.offer").rename(hospital / "study.offer")
         log.seconds["keygen"] = offered["seconds"]["keygen"]
-        about = vendor_scores.read_offer(hospital / "study.offer")
+        about = vendor_model.read_offer(hospital / "study.offer")
         parameters = about.parameters(len(reader.samples), reader.dosage_grid)
         log(
             f"ring dimension {parameters.key.ring.n}, {len(parameters.key.ring.primes)} primes, {parameters.batch} people a key"
         )
         with log.stage("score"):
-            vendor_scores.blind_scores(
+            vendor_model.blind_scores(
                 hospital / "study.offer", hospital / "study.challenge", reader, vendor / "study.blinded",
                 hospital / "study.masks",
             )  # fmt: skip
@@ -190,7 +190,7 @@ def run_vendor(
                 vendor, "prs-step", "answer", "--blinded", "study.blinded", "--private", "study.private", *score,
                 *privacy, "--out", "study", environment=passphrase,
             )  # fmt: skip
-            table = vendor_scores.unmask_scores(
+            table = vendor_model.unmask_scores(
                 vendor / "study.rounded", hospital / "study.offer", hospital / "study.masks", reader
             )  # fmt: skip
         write_table(out, reader.samples, table, inputs, log)

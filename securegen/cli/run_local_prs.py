@@ -23,20 +23,20 @@ from securegen.cli.score_options import (
 from securegen.cli.summary import print_end
 from securegen.cli.table_form import gzip_option
 from securegen.errors import UsageError
-from securegen.governance.receipt import Party, Receipt
-from securegen.provenance import RunLog, folder_bytes, peak_rss_bytes
-from securegen.score_study import ScoreInputs, open_scores, write_scores
-from securegen.study import Inputs
+from securegen.record.receipt import Party, Receipt
+from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
+from securegen.scores.study import ScoreInputs, open_scores, write_scores
+from securegen.study.build import Inputs
 
 
 def run_public(
     genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog, *, encryptor: str, keep_files: bool
 ) -> None:
     """Owner in this process, server in another that is given two folders and no key."""
-    from securegen import encrypted_scores as steps
-    from securegen.ckks import keys
-    from securegen.ckks.prs_parameters import margin_bits
-    from securegen.ckks.prs_weights import stored_weights
+    from securegen.engines.ckks import keys
+    from securegen.engines.ckks.scores import public as steps
+    from securegen.engines.ckks.scores.parameters import margin_bits
+    from securegen.engines.ckks.scores.weights import stored_weights
     from securegen.io.envelope import DRAWN_COST
 
     with parties(out, "owner", "server", keep=keep_files, log=log) as at:

@@ -7,15 +7,15 @@ from dataclasses import fields
 
 from securegen.cli.run_mpc import TIMEOUT, genotype_flags, run_parties
 from securegen.cli.summary import print_end
+from securegen.engines.mpc.deployment import ROLES, SCORES
+from securegen.engines.mpc.local import local_study
 from securegen.errors import UsageError
 from securegen.io.output import PRIVATE, copy_file
 from securegen.io.table_files import pack
 from securegen.local.folders import PARTIES, working_folder
-from securegen.mpc.deployment import ROLES, SCORES
-from securegen.mpc.local import local_study
-from securegen.provenance import RunLog
-from securegen.score_study import ScoreInputs
-from securegen.study import Inputs
+from securegen.record.run_log import RunLog
+from securegen.scores.study import ScoreInputs
+from securegen.study.build import Inputs
 
 TAKEN = ("score", "columns", "allow", "digits", "gzip")
 FLAGS = {"bits": "weight-bits", "minimum": "min-variants", "intercept": "risk-intercept", "slope": "risk-slope"}

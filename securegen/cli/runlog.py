@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import platform
 import shlex
@@ -15,12 +16,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from securegen import first_start
 from securegen.cli.command import RECORD, dry_run, failure
 from securegen.cli.config import arguments_of, command_words, digests_of, options_of
 from securegen.errors import StorageError, UsageError
 from securegen.io.locks import only_one
-from securegen.provenance import RunLog
+from securegen.record.run_log import RunLog
 
 LOG = "securegen.log"
 
@@ -42,7 +42,7 @@ class CommandLog(RunLog):
         ctx.meta[LOG] = self
         self.written = False
         self.note(_circumstances(ctx))
-        first_start.tell(self)
+        hear_kernels(self)
 
     def write(self, **record: Any) -> None:
         """Write PREFIX.log and PREFIX.run.json with the options, and what the command wrote."""
@@ -66,6 +66,22 @@ class CommandLog(RunLog):
         not_results = tuple(f"{base.name}.{word}" for word in ("log", "run.json", "lock", "parties.", "sites."))
         found = [p for p in base.parent.glob(f"{escape(base.name)}.*") if not p.name.startswith(not_results)]
         return sorted(str(p) for p in found if p.stat().st_mtime >= begun)
+
+
+class _Heard(logging.Handler):
+    def __init__(self, log: Callable[[str], None]) -> None:
+        super().__init__()
+        self.log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.log(record.getMessage())
+
+
+def hear_kernels(log: Callable[[str], None]) -> None:
+    """What kernels say, that they are being compiled, goes to the log of the last command that began."""
+    logger = logging.getLogger("securegen.kernels")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [_Heard(log)]
 
 
 def _circumstances(ctx: click.Context) -> list[str]:

@@ -11,8 +11,8 @@ import click
 
 from securegen.cli.options import _apply
 from securegen.errors import UsageError
-from securegen.provenance import RunLog
-from securegen.score_study import ScoreInputs
+from securegen.record.run_log import RunLog
+from securegen.scores.study import ScoreInputs
 
 FIELDS = tuple(f.name for f in fields(ScoreInputs))
 HEADER_WORDS = ("header", "header-read")  # a header is recognised by itself
@@ -167,7 +167,7 @@ def folder_option(name: str, text: str) -> Callable:
 
 def rules_from(options: dict[str, Any]):
     """What the model owner decides, from the options."""
-    from securegen.score_promises import PrivacyRules
+    from securegen.engines.ckks.scores.promises import PrivacyRules
 
     ledger, client = options.pop("ledger"), options.pop("client")
     if not ledger:

@@ -15,7 +15,7 @@ from securegen.cli.summary import covariate_facts, print_end, print_summaries, p
 from securegen.cli.table_form import TableForm, convert, form_from, table_options
 from securegen.errors import PolicyError
 from securegen.stats.qc import Filters
-from securegen.study import Inputs
+from securegen.study.build import Inputs
 
 IDENTITY = "site.secret"
 
@@ -36,8 +36,8 @@ def keygen(state: str, out: str, passphrase_file: str | None) -> None:
 
     The key is unprotected on disk unless a passphrase is given.
     """
-    from securegen.federated import identity
-    from securegen.federated.state import private_folder
+    from securegen.engines.federated import identity
+    from securegen.engines.federated.state import private_folder
 
     secret, made = opt.given_passphrase(passphrase_file), identity.generate()
     private_folder(Path(state))
@@ -58,8 +58,8 @@ def keygen(state: str, out: str, passphrase_file: str | None) -> None:
 @writes("{out}")
 def variants(out: str, **options: Any) -> None:
     """Write the variants of a genotype file (ids, positions, alleles; nothing of a person) for the coordinator."""
-    from securegen.federated.variants import write_variants
-    from securegen.study import open_genotypes
+    from securegen.engines.federated.variants import write_variants
+    from securegen.study.build import open_genotypes
 
     reader = open_genotypes(opt.inputs_from(options), lambda line: click.echo(line, err=True))
     write_variants(out, reader.variants)
@@ -99,7 +99,7 @@ def run(folder, study_file, state, wait, passphrase_file, out, threads, memory, 
 
 def signing_key(state: Path, passphrase_file: str | None):
     """This site's private key; its passphrase is asked for only where it has one."""
-    from securegen.federated.identity import read_identity
+    from securegen.engines.federated.identity import read_identity
 
     return read_identity(state / IDENTITY, passphrase=opt.passphrase_for(state / IDENTITY, passphrase_file))
 
@@ -109,7 +109,7 @@ def take_part(
     passphrase_file: str | None, **more: Any,
 ) -> None:  # fmt: skip
     """One site's whole run, with tables, log and run.json. more: of `run_site`."""
-    from securegen.federated.site import run_site
+    from securegen.engines.federated.site import run_site
 
     key = signing_key(state, passphrase_file)
     with log.stage("gwas"):

@@ -10,8 +10,8 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import Group, common_options, json_option, report, writes
+from securegen.engines.federated.studyfile import KINDS, MODELS
 from securegen.errors import PolicyError, UsageError
-from securegen.federated.studyfile import KINDS, MODELS
 from securegen.governance.openings import ALL, STRICT, WITHHOLD
 
 
@@ -81,7 +81,7 @@ def init(folder, key, name, sites, lists, traits, covariates, model, missing, bi
          components, qc, minimum_cohort, two_sites_learn_each_other, commit, openings, few_missing, consent_openings,
          common_samples, fewest_people, passphrase_file, **notes) -> None:  # fmt: skip
     """Write study.toml, its signature and the variant list into the shared folder."""
-    from securegen.federated import identity, studyfile, variants
+    from securegen.engines.federated import identity, studyfile, variants
     from securegen.io.output import atomic
 
     kinds = _pairs(traits, "--phenotype")
@@ -120,15 +120,15 @@ def init(folder, key, name, sites, lists, traits, covariates, model, missing, bi
 
 
 def _fingerprints(study) -> dict[str, str]:
-    from securegen.federated.identity import fingerprint
+    from securegen.engines.federated.identity import fingerprint
 
     return {s.name: fingerprint(s.verify_key) for s in study.sites}
 
 
 def _terms(study) -> list[str]:
     """What a site agrees to, and whose keys."""
-    from securegen.federated.identity import fingerprint
-    from securegen.federated.studyfile import opened_by
+    from securegen.engines.federated.identity import fingerprint
+    from securegen.engines.federated.studyfile import opened_by
 
     names = [f"{t.name} ({study.test_of(t)})" for t in study.phenotypes]
     lines = [f"  {name}: {value}" for name, value in study.notes]
@@ -149,8 +149,8 @@ def _terms(study) -> list[str]:
 
 
 def _record(study) -> dict:
-    from securegen.federated.identity import fingerprint
-    from securegen.federated.studyfile import opened_by
+    from securegen.engines.federated.identity import fingerprint
+    from securegen.engines.federated.studyfile import opened_by
 
     return {
         "sites": [s.name for s in study.sites], "variants": study.variants, "opened": opened_by(study),
@@ -185,7 +185,7 @@ def join(
     sums. So the fingerprint of the coordinator and of every other site is compared, by telephone, before joining.
     """
     from securegen.cli.site import signing_key
-    from securegen.federated import hub, identity
+    from securegen.engines.federated import hub, identity
 
     study, _ = hub.open_folder(Path(folder))
     key = signing_key(Path(state), passphrase_file)
@@ -226,8 +226,8 @@ def join(
 @json_option
 def status(folder: str) -> None:
     """How far every site is; checks every message on the way."""
-    from securegen.federated import hub
-    from securegen.federated.identity import fingerprint
+    from securegen.engines.federated import hub
+    from securegen.engines.federated.identity import fingerprint
 
     study, variants = hub.open_folder(Path(folder))
     marks = _fingerprints(study)

@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from securegen.design import Analysis
-from securegen.provenance import RunLog
+from securegen.design.linear import Analysis
+from securegen.record.run_log import RunLog
+from securegen.results.write import Summary
 from securegen.stats.qc import Filters
-from securegen.stats.tables import Summary
 from securegen.vocabulary import OK
 
 FEW = 5  # tables of which the log shows more than the first hit

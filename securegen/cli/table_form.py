@@ -12,14 +12,14 @@ import click
 
 from securegen.cli.options import _apply
 from securegen.errors import UsageError
-from securegen.io.gwas_ssf import About, write_gwas_ssf
-from securegen.io.pgs_catalog import normalise_build
-from securegen.io.regenie import write_regenie
-from securegen.io.sumstats import FORMATS, FULL_DIGITS
 from securegen.io.table_files import GZ, pack
 from securegen.io.tables import read_table
-from securegen.stats.tables import Summary
-from securegen.study import Inputs
+from securegen.results.gwas_ssf import About, write_gwas_ssf
+from securegen.results.regenie import write_regenie
+from securegen.results.rows import FORMATS, FULL_DIGITS
+from securegen.results.write import Summary
+from securegen.scores.pgs_catalog import normalise_build
+from securegen.study.build import Inputs
 from securegen.vocabulary import TABLE_SUFFIX
 
 PLINK2, REGENIE, GWAS_SSF = FORMATS

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from securegen import fixedpoint as fp
+from securegen.design import fixedpoint as fp
 from securegen.errors import PolicyError
 from securegen.governance import openings
 from securegen.governance.openings import ALL, FEWEST

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from securegen.ckks.artefact import MANIFEST
-from securegen.ckks.keys import PublicKey
+from securegen.engines.ckks.artefact import MANIFEST
+from securegen.engines.ckks.keys import PublicKey
 from securegen.errors import InputError
 from securegen.inspection.files import describe_file, is_secret, key_fingerprint
 from securegen.inspection.folders import describe_boxes, describe_manifest, describe_study_folder

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from securegen import vocabulary as voc
-from securegen.ckks import keys
-from securegen.ckks.planner import Plan
+from securegen.engines.ckks import keys
+from securegen.engines.ckks.planner import Plan
+from securegen.engines.federated import identity
 from securegen.errors import ArtefactError, SecuregenError
-from securegen.federated import identity
 from securegen.inspection.folders import describe_study_folder, parameters_facts, public_key_facts
 from securegen.io.schema import anything, has, hex_bytes, integer, map_of, one_of, shown, text
-from securegen.io.sscore import MATCH_COLUMNS
 from securegen.io.strict_json import parse_json, read_json, read_regular
 from securegen.io.text import GZIP
-from securegen.provenance import read_records
+from securegen.record.run_log import read_records
+from securegen.scores.sscore import MATCH_COLUMNS
 
 Found = dict[str, Any]
 _ENTRIES = map_of(anything, 1 << 22, name=text(1 << 12))
@@ -129,7 +129,7 @@ def _verify_key(path: Path) -> Found:
 
 
 def _message(path: Path) -> Found:
-    from securegen.federated.messages import read_head
+    from securegen.engines.federated.messages import read_head
 
     body = read_head(read_regular(path, "a message"), str(path))["body"]
     facts = {k: body[k] for k in ("study", "site", "step")} | {"bytes": (body["payload"] or {"size": 0})["size"]}
@@ -149,7 +149,7 @@ def _private_pem(path: Path) -> Found:
 
 
 def _certificate(path: Path) -> Found:
-    from securegen.mpc.certs import load_certificate, pin
+    from securegen.engines.mpc.net.certs import load_certificate, pin
 
     certificate = load_certificate(path)
     facts = {
@@ -188,7 +188,7 @@ def _toml(path: Path) -> Found | None:
     except (ValueError, UnicodeDecodeError, RecursionError):
         return None
     if "party" in content:
-        from securegen.mpc.parties import read_parties
+        from securegen.engines.mpc.net.parties import read_parties
 
         parties = read_parties(path)
         who = parties.party

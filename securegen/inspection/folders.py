@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from securegen.ckks import bodies
-from securegen.ckks.artefact import MANIFEST, Manifest, entry_for, open_manifest
-from securegen.ckks.keys import PublicKey
-from securegen.ckks.parameters import ERROR_MAX, STANDARD_128, Parameters
+from securegen.engines.ckks import bodies
+from securegen.engines.ckks.artefact import MANIFEST, Manifest, entry_for, open_manifest
+from securegen.engines.ckks.keys import PublicKey
+from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import SecuregenError
 from securegen.io.schema import printable, shown
+from securegen.rlwe.ring import ERROR_MAX, STANDARD_128
 
 BODIES = {"cohort": bodies.COHORT, "design": bodies.DESIGN, "results": bodies.RESULTS}
 NUMBERS = {"cohort": bodies.check_cohort, "design": bodies.check_design}
@@ -184,8 +185,8 @@ def describe_boxes(folder: Path) -> dict[str, Any] | None:
 
 def describe_study_folder(folder: Path) -> dict[str, Any] | None:
     """The shared folder of a federated study, or the file of it."""
-    from securegen.federated.identity import fingerprint
-    from securegen.federated.studyfile import STUDY, opened_by, read_study
+    from securegen.engines.federated.identity import fingerprint
+    from securegen.engines.federated.studyfile import STUDY, opened_by, read_study
 
     path = folder / STUDY if folder.is_dir() else folder
     if not path.is_file():

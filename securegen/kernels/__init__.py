@@ -1,6 +1,6 @@
 """Numba kernels, compiled at their first use and kept beside their files.
 
-That they are being compiled is said through `securegen.first_start`.
+That they are being compiled is said through the logger `securegen.kernels`.
 """
 
 from __future__ import annotations

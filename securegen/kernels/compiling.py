@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+
 from numba.core import event
 
-from securegen import first_start
+LOG = logging.getLogger("securegen.kernels")
 
 
 class _Once(event.Listener):
-    """Passes the first compilation on; kernels that come from the cache are none."""
+    """Logs the first compilation; kernels that come from the cache are not compiled."""
+
+    said = False
 
     def on_start(self, event: event.Event) -> None:
-        first_start.say("compiling kernels, once: the next start takes them from the cache")
+        if not _Once.said:
+            _Once.said = True
+            LOG.info("compiling kernels, once: the next start takes them from the cache")
 
     def on_end(self, event: event.Event) -> None:
         pass

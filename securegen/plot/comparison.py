@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from securegen.concordance import Concordance
 from securegen.plot import canvas
 from securegen.plot.canvas import DARK, GREY
 from securegen.plot.genome import thin
+from securegen.results.concordance import Concordance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

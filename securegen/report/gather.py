@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from securegen.align import column_values, interpret_phenotype, join
 from securegen.errors import InputError, UsageError
-from securegen.io.results import read_results
-from securegen.io.sscore import read_reference
 from securegen.io.strict_json import read_json
 from securegen.io.tables import read_table
 from securegen.model import Samples
 from securegen.plot.association import Associations
 from securegen.plot.scores import Scores
-from securegen.provenance import RECORD, records_in
+from securegen.record.run_log import RECORD, records_in
+from securegen.results.read import read_results
+from securegen.scores.sscore import read_reference
+from securegen.study.people import column_values, interpret_phenotype, join
 from securegen.vocabulary import TABLE_SUFFIX
 
 SUFFIXES = (*TABLE_SUFFIX.values(), "uv", "chi2", "hits")

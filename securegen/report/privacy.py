@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from securegen.ckks.parameters import STANDARD_128, Ring
 from securegen.errors import PlanError
-from securegen.governance.receipt import FULL_TABLE
 from securegen.plot.run import costs, human_bytes
+from securegen.record.receipt import FULL_TABLE
 from securegen.report.html import Content, Markup, bullets, element, join, table
+from securegen.rlwe.ring import STANDARD_128, Ring
 
 OPENING = {
     "plain": "Nothing was hidden in this run: one party held all data and computed in the clear.",

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from securegen.io.pgs_catalog import DESCRIBED as CATALOG
-from securegen.match import USED
 from securegen.plot.distribution import MARKS
 from securegen.plot.scores import Scores, calibration, groups_of, score_density
 from securegen.report.association import both
 from securegen.report.html import NOTHING, Content, Markup, breakable, element, join, pairs, table
+from securegen.scores.match import USED
+from securegen.scores.pgs_catalog import DESCRIBED as CATALOG
 
 
 def score_section(scores: Scores, record: dict[str, Any]) -> Markup:

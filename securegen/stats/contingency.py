@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design_binary import CountModel
+from securegen.design.binary import CountModel
 from securegen.model import Sums
 from securegen.stats.pvalue import chisq_1
 

@@ -17,8 +17,8 @@ from dataclasses import replace
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design import LinearModel
-from securegen.fixedpoint import planned_error
+from securegen.design.fixedpoint import planned_error
+from securegen.design.linear import LinearModel
 from securegen.model import ImputedSums, IntArray, Sums
 from securegen.stats import algebra
 from securegen.stats.imputed import linear_sums

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from securegen.design import Analysis, Design
+from securegen.design.linear import Analysis, Design
 from securegen.errors import PlanError, UsageError
 from securegen.kernels.integer_sums import integer_sums, squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, iterate_blocks

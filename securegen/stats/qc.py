@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.design_binary import QcModel
+from securegen.design.binary import QcModel
 from securegen.errors import UsageError
-from securegen.kernels.hwe import exact_test
 from securegen.model import Sums, Variants
+from securegen.stats.hwe import exact_test
 from securegen.stats.pvalue import chisq_1_inverse
 
 _LN10 = np.log(10.0)

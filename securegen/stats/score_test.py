@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design_binary import ScoreModel
+from securegen.design.binary import ScoreModel
 from securegen.model import ImputedSums, Sums
 from securegen.stats import algebra
 from securegen.stats.imputed import as_float, score_sums

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from support import securegen
 
-from securegen.concordance import compare, first_difference
 from securegen.errors import InputError
-from securegen.io.results import read_results
+from securegen.results.concordance import compare, first_difference
+from securegen.results.read import read_results
 
 ROWS = 60
 

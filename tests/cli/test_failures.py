@@ -129,7 +129,7 @@ def decrypt(steps, out, **changes) -> list:
 
 @pytest.mark.parametrize("more", [["--maf", "0.01"], ["--hwe", "1e-6", "--dry-run"], ["--qc-tables"]])
 def test_filters_without_their_sums_are_refused_before_anything_is_decrypted(more, steps, tmp_path, monkeypatch):
-    from securegen.ckks import decrypt as blocks
+    from securegen.engines.ckks.owner import decrypt as blocks
 
     monkeypatch.setattr(blocks, "decrypt", lambda *_: pytest.fail("a block was decrypted"))
     done = securegen(*decrypt(steps, tmp_path / "t"), *steps.key, *more)

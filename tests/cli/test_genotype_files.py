@@ -11,7 +11,7 @@ from genotype_files import hard_copies, imputed, write_bgen, write_pfile, write_
 from support import left, securegen
 
 from securegen.io.plink1 import read_plink
-from securegen.io.regenie import write_regenie
+from securegen.results.regenie import write_regenie
 
 FORMATS = ("pfile", "vcf", "bcf", "bgen")
 

@@ -13,8 +13,8 @@ import pytest
 from support import left, securegen
 
 from securegen.errors import InputError
-from securegen.io.results import read_results
 from securegen.report.gather import open_run
+from securegen.results.read import read_results
 
 
 def run(*words):

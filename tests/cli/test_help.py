@@ -21,7 +21,7 @@ from securegen.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = slice(0, None, 9)  # of the example cohort, beside those of its scoring file
-# needs other parties that run at the same time; the line is parsed, tests/federated and tests/mpc run them
+# needs other parties that run at the same time; the line is parsed, tests/engines run them
 PARSED = {"site run", "study join", "party", "dealer"}
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support import securegen
 
-from securegen.ckks import keys
-from securegen.ckks.artefact import FORMAT_VERSION
+from securegen.engines.ckks import keys
+from securegen.engines.ckks.artefact import FORMAT_VERSION
 from securegen.errors import InputError
 from securegen.inspection import inspect
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support import securegen
 
-from securegen.mpc import certs
-from securegen.mpc.certs import Identity
+from securegen.engines.mpc.net import certs
+from securegen.engines.mpc.net.certs import Identity
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_passphrase_is_changed_and_a_backup_opens(steps, words, tmp_path):
     assert "needs at least" not in done.err
     from_environment = securegen(
         "key", "passphrase", key,
-        environment={"SECUREGEN_PASSPHRASE": "four five six", "SECUREGEN_NEW_PASSPHRASE": "seven eight nine"},
+        environment={"SECUREGEN_PASSPHRASE": "four five six", "securegen_PASSPHRASE": "seven eight nine"},
     )  # fmt: skip
     assert from_environment.code == 0, from_environment.err
     done = securegen(
@@ -123,7 +123,7 @@ def test_keys_of_parties_and_of_the_authority_may_have_a_passphrase(words, tmp_p
 
 
 def test_a_dry_run_of_a_dealer_reads_its_protected_key(words, tmp_path, monkeypatch):
-    from securegen.mpc.local import local_study
+    from securegen.engines.mpc.local import local_study
 
     monkeypatch.setenv("SECUREGEN_PASSPHRASE", "")
     local_study(tmp_path / "d", {"g": "genotypes", "p": "phenotypes", "deal": "dealer"})

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from support import securegen
 
-from securegen.ckks import seal
 from securegen.cli import crash, doctor
 from securegen.errors import StorageError
 from securegen.kernels import threads
+from securegen.rlwe import seal
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_a_failure_stays_in_the_log_and_a_finished_run_too(steps, tmp_path):
 def test_the_wait_for_a_peer_is_told_once(tmp_path):
     """A command that is run again until its peers are there does not fill the log."""
     from securegen.errors import PeerError, PolicyError
-    from securegen.provenance import RunLog
+    from securegen.record.run_log import RunLog
 
     for error in (PeerError("no"), PeerError("no"), PolicyError("never"), PeerError("no")):
         RunLog(str(tmp_path / "x"), "site run", quiet=True).fail(type(error).__name__, error.exit_code, str(error))
@@ -113,7 +113,7 @@ def test_a_log_that_cannot_be_written_hides_no_error(small, tmp_path, monkeypatc
     def full(*_, **__):
         raise StorageError("no space")
 
-    monkeypatch.setattr("securegen.provenance.write_text", full)
+    monkeypatch.setattr("securegen.record.run_log.write_text", full)
     done = securegen("gwas", "--bfile", tmp_path / "no", "--pheno", small.pheno, "--out", tmp_path / "t", "--quiet")
     assert done.code == 3 and "no.bim: no such file" in done.err and len(done.err.splitlines()) == 1
 
@@ -137,7 +137,7 @@ def test_many_people_lost_to_covariates_are_a_warning(small, tmp_path):
 
 
 def test_filters_are_counted_one_after_the_other(small, tmp_path):
-    from securegen.io.results import read_results
+    from securegen.results.read import read_results
 
     whole, out = tmp_path / "w", tmp_path / "r"
     assert securegen("gwas", *small.options(), "--out", whole, "--quiet").code == 0

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from support import securegen
 
-from securegen import first_start
 from securegen.cli.main import main
 from securegen.cli.manners import FOREIGN
 
@@ -51,17 +50,18 @@ def test_the_flags_of_other_programs_are_in_the_docs_and_not_ours():
 
 
 CODE = """
-import sys, numpy as np
-from securegen import first_start
-first_start.tell(print)
-from securegen.kernels.hwe import exact_test
-one = np.array([3.0])
-exact_test(one, one, one); exact_test(one, one, one)
+import numpy as np
+from securegen.cli.runlog import hear_kernels
+from securegen.kernels.integer_sums import squared_sums
+hear_kernels(lambda line: None)
+hear_kernels(print)
+one = np.ones((1, 1), np.int8)
+squared_sums(one, one.astype(np.int64)); squared_sums(one, one.astype(np.int64))
 """
 
 
 def test_the_first_start_says_that_it_compiles(tmp_path):
-    """Once, with a cold cache; not with a warm one."""
+    """Once, to the log of the last command, with a cold cache; not with a warm one."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     said = [
         subprocess.run(
@@ -70,12 +70,3 @@ def test_the_first_start_says_that_it_compiles(tmp_path):
         for _ in range(2)
     ]
     assert said == ["compiling kernels, once: the next start takes them from the cache\n", ""]
-
-
-def test_a_notice_is_heard_once_by_the_last_who_asked():
-    one, two = [], []
-    first_start.tell(one.append)
-    first_start.tell(two.append)
-    first_start.say("a")
-    first_start.say("b")
-    assert (one, two) == ([], ["a"])

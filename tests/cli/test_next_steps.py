@@ -11,8 +11,8 @@ import pytest
 from cryptography import x509
 from support import left, securegen
 
+from securegen.engines.mpc.net.state import OwnerState
 from securegen.errors import PolicyError
-from securegen.mpc.state import OwnerState
 
 
 def test_the_match_log_is_there_when_too_little_matches(small, tmp_path):

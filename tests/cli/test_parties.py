@@ -141,7 +141,7 @@ def test_digits_shorten_numbers_only(steps, tmp_path):
 def test_the_record_of_decryption_holds_the_planned_margin_only(steps):
     record = json.loads((steps.owner / "final.run.json").read_text())
     plan = json.loads((steps.owner / "study.plan.json").read_text())
-    from securegen.ckks.planner import Plan
+    from securegen.engines.ckks.planner import Plan
 
     assert record["planned_noise_margin_bits"] == Plan.from_json(plan).parameters.margin_bits > 0
     for promise in record["promise"].values():

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from support import left, securegen
 
-from securegen.ckks.keys import retired_marker
+from securegen.engines.ckks.keys import retired_marker
 
 PROMISED = {
     "engine", "version", "parameters", "inputs", "samples", "samples_stored", "variants", "covariates", "phenotypes",
@@ -85,8 +85,8 @@ def test_the_server_is_a_process_without_key_or_environment(local):
 
 def test_a_dishonest_server_is_refused(small, tmp_path, monkeypatch):
     """The server process returns block files of zeros with a manifest that fits: exit code 8, nothing is left."""
-    from securegen.ckks import artefact
     from securegen.cli import run_local_parties
+    from securegen.engines.ckks import artefact
 
     original = run_local_parties.run_together
 

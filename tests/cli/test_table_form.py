@@ -11,14 +11,14 @@ import numpy as np
 from support import securegen, write_plink
 
 from securegen.cli.table_form import TableForm, convert
-from securegen.design import Analysis
-from securegen.federated import rehearsal
+from securegen.design.linear import Analysis
+from securegen.engines.federated import rehearsal
 from securegen.io.plink1 import read_plink
-from securegen.io.regenie import write_regenie
-from securegen.io.sumstats import read_sumstats
+from securegen.results.regenie import write_regenie
+from securegen.results.rows import read_sumstats
+from securegen.results.write import Summary
 from securegen.stats.qc import Filters
-from securegen.stats.tables import Summary
-from securegen.study import Inputs, open_genotypes
+from securegen.study.build import Inputs, open_genotypes
 
 
 def test_the_owner_decrypts_to_another_format(steps, tmp_path):

@@ -10,14 +10,15 @@ from types import SimpleNamespace
 import pytest
 from mutations import Outcome, mutations
 
-from securegen.ckks import keys
 from securegen.cli import rerun
+from securegen.engines.ckks import keys
+from securegen.engines.mpc import dealer
+from securegen.engines.mpc.net import certs, session, state
+from securegen.engines.mpc.net.parties import read_parties
 from securegen.errors import InputError, KeyFileError, PolicyError, ProtocolError, StorageError, UsageError
 from securegen.inspection import inspect
-from securegen.mpc import certs, dealer, session, state
-from securegen.mpc.parties import read_parties
 from securegen.plot.run import costs
-from securegen.provenance import records_in
+from securegen.record.run_log import records_in
 from securegen.report.cost import parameter_section
 from securegen.report.gather import open_run
 from securegen.report.privacy import privacy_section

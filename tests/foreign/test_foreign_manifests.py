@@ -13,12 +13,12 @@ import pytest
 from mutations import Outcome, mutations
 
 import securegen as sg
-from securegen.ckks import artefact, bodies, keys
-from securegen.ckks.cohort import open_cohort
-from securegen.ckks.keys import canonical
-from securegen.ckks.planner import Plan
-from securegen.ckks.studydesign import open_design
 from securegen.cli.keygen import read_plan
+from securegen.engines.ckks import artefact, bodies, keys
+from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.keys import canonical
+from securegen.engines.ckks.planner import Plan
+from securegen.engines.ckks.studydesign import open_design
 from securegen.errors import ArtefactError, SecuregenError
 from securegen.inspection import inspect
 from securegen.io import schema

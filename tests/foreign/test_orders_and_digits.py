@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from support import text_array
 
-from securegen.ckks.parameters import Ring
-from securegen.ckks.uniform import expand_tiles, expand_uniform
+from securegen.engines.mpc.shares.radix import choose_form, to_digits
 from securegen.errors import ArtefactError, PlanError
 from securegen.model import Sums, Variants
-from securegen.mpc.digits import choose_form, to_digits
-from securegen.stats.tables import _with_variants
+from securegen.results.write import _with_variants
+from securegen.rlwe.ring import Ring
+from securegen.rlwe.uniform import expand_tiles, expand_uniform
 
 
 def block(start: int, size: int) -> Sums:

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-import securegen.design_binary as design_binary
-from securegen import fixedpoint as fp
-from securegen.design import linear_design
-from securegen.design_binary import contingency_design, logistic_design
+import securegen.design.binary as design_binary
+from securegen.design import fixedpoint as fp
+from securegen.design.binary import contingency_design, logistic_design
+from securegen.design.linear import linear_design
 from securegen.errors import PolicyError
 from securegen.governance import openings
 from securegen.governance.guard import REFUSAL, SiteGuard, guarded

@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from securegen.ckks import keys
-from securegen.ckks.planner import Workload, choose
+from securegen.engines.ckks import keys
+from securegen.engines.ckks.planner import Workload, choose
 from securegen.errors import InputError, KeyFileError, StorageError
 from securegen.io import envelope
 from securegen.io.envelope import WeakPassphrase, canonical

@@ -15,7 +15,7 @@ from securegen.io.bgen import read_bgen
 from securegen.io.pgen import read_pfile, read_psam, read_pvar
 from securegen.io.plink1 import read_plink
 from securegen.io.vcf import read_vcf
-from securegen.study import Inputs, open_genotypes
+from securegen.study.build import Inputs, open_genotypes
 
 N, M = 7, 6
 DOSAGE = np.random.default_rng(8).integers(0, 3, (M, N)).astype(np.int8)

@@ -20,7 +20,7 @@ from securegen.io.pgen import read_pfile
 from securegen.io.plink1 import read_plink
 from securegen.io.vcf import read_vcf
 from securegen.model import iterate_blocks
-from securegen.study import Inputs, open_genotypes
+from securegen.study.build import Inputs, open_genotypes
 
 FORMATS = ("pfile", "vcf", "bcf", "bgen")
 

@@ -21,17 +21,17 @@ from securegen import vocabulary as voc
 from securegen.errors import StorageError
 from securegen.io import output
 from securegen.io.output import atomic, copy_file, write_array, write_json, write_text
-from securegen.io.sumstats import format_column, p_text, table_rows
 from securegen.model import Variants
+from securegen.results.rows import format_column, p_text, table_rows
 
 PACKAGE = Path(output.__file__).parents[1]
 LOCKS = {
-    "ckks/prs_ledger.py",
-    "federated/state.py",
+    "scores/ledger.py",
+    "engines/federated/state.py",
     "governance/ledger.py",
     "io/locks.py",
     "local/folders.py",
-    "mpc/state.py",
+    "engines/mpc/net/state.py",
 }
 CRASHES = {"cli/crash.py"}  # written when all else has failed
 

@@ -10,10 +10,10 @@ import pytest
 import zstandard
 from support import text_array
 
-from securegen import align
 from securegen.errors import DesignError, InputError, UsageError
 from securegen.io.tables import parse_numbers, read_ids, read_names, read_table
 from securegen.model import Samples
+from securegen.study import people as align
 
 PLINK2 = "#FID\tIID\tQT\tAGE\nF1\tI1\t1.5\t40\nF2\tI2\tNA\t41\n"
 

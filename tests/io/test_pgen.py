@@ -17,7 +17,7 @@ from securegen.errors import InputError
 from securegen.io.pgen import read_header, read_pfile, read_psam, read_pvar
 from securegen.io.plink1 import read_plink
 from securegen.model import Samples, Variants
-from securegen.study import Inputs, open_genotypes
+from securegen.study.build import Inputs, open_genotypes
 
 PEOPLE = Samples(text_array(["f1", "f2", "f3"]), text_array(["a", "b", "c"]), np.ones(3, bool))
 SITES = Variants(

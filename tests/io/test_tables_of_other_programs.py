@@ -317,7 +317,7 @@ KEEP = {
 @pytest.mark.parametrize("form", KEEP)
 def test_lists_of_people(form, bfile, tmp_path):
     (tmp_path / "k").write_bytes(KEEP[form].encode())
-    from securegen.study import Inputs, open_genotypes
+    from securegen.study.build import Inputs, open_genotypes
 
     assert open_genotypes(Inputs(bfile, keep=tmp_path / "k")).samples.iid.tolist() == ["I1", "I2"]
     assert len(open_genotypes(Inputs(bfile, remove=tmp_path / "k")).samples) == N - 2
@@ -337,7 +337,7 @@ def test_lists_of_people(form, bfile, tmp_path):
     ],
 )
 def test_a_list_that_finds_nothing_shows_both_sides(option, content, message, bfile, tmp_path):
-    from securegen.study import Inputs, open_genotypes
+    from securegen.study.build import Inputs, open_genotypes
 
     (tmp_path / "k").write_text(content)
     with pytest.raises(SecuregenError, match=message):
@@ -346,7 +346,7 @@ def test_a_list_that_finds_nothing_shows_both_sides(option, content, message, bf
 
 @pytest.mark.parametrize(("option", "word"), [("remove", "nobody"), ("exclude", "no variant")])
 def test_a_list_that_leaves_everything_is_a_warning(option, word, bfile, tmp_path):
-    from securegen.study import Inputs, open_genotypes
+    from securegen.study.build import Inputs, open_genotypes
 
     (tmp_path / "k").write_text("nothing here\n")
     log: list[str] = []

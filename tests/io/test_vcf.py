@@ -12,7 +12,7 @@ from support import text_array
 from securegen.errors import InputError
 from securegen.io.vcf import read_vcf
 from securegen.model import Samples, Variants
-from securegen.study import Inputs, open_genotypes
+from securegen.study.build import Inputs, open_genotypes
 
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
 NAN = float("nan")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securegen.ckks import seal
-from securegen.ckks.parameters import Ring, ntt_primes
 from securegen.kernels import reference
 from securegen.kernels.ntt import forward, inverse, ntt_tables
+from securegen.rlwe import seal
+from securegen.rlwe.ring import Ring, ntt_primes
 
 
 @pytest.mark.parametrize("n", [16, 32, 64])

@@ -14,7 +14,7 @@ from test_report import check_page
 
 from securegen.errors import SecuregenError
 from securegen.plot.association import Associations
-from securegen.provenance import read_records
+from securegen.record.run_log import read_records
 from securegen.report.gather import Run, open_run
 from securegen.report.privacy import privacy_section
 

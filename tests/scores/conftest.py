@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.match import FLIPPED_SWAPPED, SWAPPED
 from securegen.model import GenotypeBlock, Samples, Variants
+from securegen.scores.match import FLIPPED_SWAPPED, SWAPPED
 
 
 @dataclass(frozen=True)

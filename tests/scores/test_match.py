@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securegen.errors import InputError, UsageError
-from securegen.io.scoring import read_scoring
-from securegen.io.sscore import match_log_text
-from securegen.match import compare_alleles, is_ambiguous, match_variants, reverse_complement
 from securegen.model import Variants
-from securegen.score_plan import plan_scores, used_variants
-from securegen.scores import count_alleles, plain_scores
+from securegen.scores.files import read_scoring
+from securegen.scores.match import compare_alleles, is_ambiguous, match_variants, reverse_complement
+from securegen.scores.plan import plan_scores, used_variants
+from securegen.scores.sscore import match_log_text
+from securegen.scores.sums import count_alleles, plain_scores
 
 COHORT = [
     ("1", 100, "rs1", "A", "G"),

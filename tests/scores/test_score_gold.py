@@ -10,11 +10,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from securegen.io.scoring import read_scoring
-from securegen.match import match_variants
-from securegen.score_plan import plan_scores, used_variants
-from securegen.score_release import release
-from securegen.scores import count_alleles, plain_scores
+from securegen.scores.files import read_scoring
+from securegen.scores.match import match_variants
+from securegen.scores.plan import plan_scores, used_variants
+from securegen.scores.release import release
+from securegen.scores.sums import count_alleles, plain_scores
 
 GOLD = [
     ("cineca", "cineca.prs.tsv", "prs", "np_prs_prs"),

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securegen.errors import InputError, PlanError, UsageError
-from securegen.io.scoring import read_scoring, read_scorings
-from securegen.match import match_variants
-from securegen.score_plan import bits_for, exact, plan_scores, scale_exponent, used_variants
-from securegen.score_release import release, round_digits
-from securegen.scores import count_alleles, plain_scores
+from securegen.scores.files import read_scoring, read_scorings
+from securegen.scores.match import match_variants
+from securegen.scores.plan import bits_for, exact, plan_scores, scale_exponent, used_variants
+from securegen.scores.release import release, round_digits
+from securegen.scores.sums import count_alleles, plain_scores
 
 COHORT = [("1", i + 1, f"rs{i}", "A", "G") for i in range(6)]
 TYPED = (

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from securegen.errors import InputError, PolicyError, UsageError
-from securegen.io.scoring import read_scoring
-from securegen.io.sscore import read_reference, sscore_text, write_match_log, write_sscore
-from securegen.match import match_variants
-from securegen.score_plan import plan_scores
-from securegen.score_release import (
+from securegen.scores.files import read_scoring
+from securegen.scores.match import match_variants
+from securegen.scores.plan import plan_scores
+from securegen.scores.release import (
     against_reference,
     logistic_risk,
     minimum_variants,
@@ -23,7 +22,8 @@ from securegen.score_release import (
     release,
     round_digits,
 )
-from securegen.scores import ScoreSums, plain_scores
+from securegen.scores.sscore import read_reference, sscore_text, write_match_log, write_sscore
+from securegen.scores.sums import ScoreSums, plain_scores
 
 
 @pytest.fixture

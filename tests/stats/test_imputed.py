@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from support import MemoryReader
 
-from securegen.design import linear_design
-from securegen.engines import plain
+from securegen.design.linear import linear_design
+from securegen.engines.plain import sums as plain
 from securegen.stats.imputed import as_float, exactly, linear_sums, score_sums
 from securegen.stats.linear import linear
 

@@ -9,9 +9,9 @@ import pytest
 import statsmodels.api as sm
 from support import MemoryReader
 
-from securegen.design import linear_design
-from securegen.engines import plain
-from securegen.fixedpoint import solve_exactly
+from securegen.design.fixedpoint import solve_exactly
+from securegen.design.linear import linear_design
+from securegen.engines.plain import sums
 from securegen.stats.linear import linear
 
 N = 160
@@ -22,7 +22,7 @@ def run(dosage, covariates, y, *, bits=None, complete=False, analysed=None):
     names = tuple(f"C{k}" for k in range(covariates.shape[1]))
     analysed = np.ones(dosage.shape[1], bool) if analysed is None else analysed
     design = linear_design(analysed, covariates[analysed], names, y[analysed, None], ("QT",), bits=bits)
-    (block,) = plain.sums(MemoryReader(dosage), design.columns, block=len(dosage), pairs=complete)
+    (block,) = sums.sums(MemoryReader(dosage), design.columns, block=len(dosage), pairs=complete)
     return linear(block, design.analyses[0].model)
 
 

@@ -1,0 +1,211 @@
+"""Designs of the tests for binary traits, and of quality control.
+
+Score test: columns case, r = y − μ, w = μ(1−μ) and w·c for every covariate, c centred by its w-weighted mean; the weight
+column also sums g². Contingency tests: an indicator and a case column over everybody with the phenotype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from securegen.design import fixedpoint as fp
+from securegen.design.linear import INTERCEPT, Analysis, Design, ScaledCovariates, scale_covariates, scatter
+from securegen.design.null_model import UNIT, fit_null_model
+from securegen.errors import DesignError
+from securegen.kernels.rounded_products import rounded_products
+from securegen.model import Columns
+
+
+@dataclass(frozen=True)
+class ScoreModel:
+    """What turns sums into the Rao score test of one binary phenotype.
+
+    samples, cases: people analysed; weight_gram: K × K float64, CᵀWC with the intercept's row from the quantised columns;
+    residual_cross: K float64, Cᵀr of the quantised r; residual_unit, weight_units: value of one integer of r, and of w
+    and each w·c; weight_total: Σ of the integer w; covariate_gram: (K−1) × (K−1), CᵀC; bits: of the columns.
+    """
+
+    phenotype: str
+    covariates: tuple[str, ...]
+    samples: int
+    cases: int
+    weight_gram: tuple[tuple[float, ...], ...]
+    residual_cross: tuple[float, ...]
+    residual_unit: float
+    weight_units: tuple[float, ...]
+    weight_total: int
+    covariate_gram: tuple[tuple[float, ...], ...]
+    bits: int
+
+
+@dataclass(frozen=True)
+class CountModel:
+    """Contingency tests. samples: people with the phenotype; cases: those who are cases."""
+
+    phenotype: str
+    samples: int
+    cases: int
+    covariates: tuple[str, ...] = ()
+    bits: int = 1
+
+
+@dataclass(frozen=True)
+class QcModel:
+    """Quality control. samples: everybody; founders: whose frequencies count; tested: in the Hardy–Weinberg test."""
+
+    phenotype: str
+    samples: int
+    founders: int
+    tested: int
+    covariates: tuple[str, ...] = ()
+    bits: int = 1
+
+
+def _quantise(values: np.ndarray, bits: int, total: fp.SumOverSites, what: str) -> tuple[np.ndarray, float]:
+    """Integers of float64 values (no centre), 2^bits/5 per power of two ≥ the root mean square, and their unit."""
+    fine = np.rint(values * UNIT).astype(np.int64)
+    n, _, s2 = fp.moments(fine, total, what)
+    scaling = fp.scale_of(n, 0, s2, 1 << fp.PRECISE_BITS)
+    if scaling is None:
+        raise DesignError(f"{what} is zero for every analysed sample")
+    return scaling.integers(fine, 1 << bits, 5), scaling.scale * 5 / 2.0**bits
+
+
+def logistic_design(
+    analysed: np.ndarray,
+    covariates: np.ndarray,
+    covariate_names: Sequence[str],
+    cases: np.ndarray,
+    phenotype: str,
+    *,
+    total: fp.SumOverSites = fp.pooled,
+    bits: int | None = None,
+    scaled: dict[bytes, ScaledCovariates] | None = None,
+) -> Design:
+    """Design of the score test. analysed: (N,) bool; covariates: (n, K−1) and cases: (n,) of 0 and 1, analysed only.
+
+    scaled: remembers the covariates of the same people for the next phenotype; not for one site of several, whose sums
+    the others would miss.
+    Raises DesignError: too few samples, constant or collinear covariates, a null model that does not converge.
+    """
+    guard = fp.guard_of(total)
+    guard.column(f"cases of {phenotype}", cases)
+    count, case_count = total([len(cases), int(cases.sum())])
+    k = len(covariate_names) + 1
+    if min(case_count, count - case_count) < 1 or count <= k + 1:
+        raise DesignError(
+            f"phenotype {phenotype}: {case_count} cases and {count - case_count} controls have every covariate; both are "
+            f"needed, and more than {k + 1} samples for {k - 1} covariates"
+        )
+    scaled = {} if scaled is None else scaled
+    people = analysed.tobytes()
+    if people not in scaled:
+        scaled[people] = scale_covariates(covariates, covariate_names, total)
+    c = scaled[people]
+    x = c.precise / UNIT
+    null = fit_null_model(cases, x, (INTERCEPT, *c.names), phenotype, total)
+    residual, weight = cases - null.mean, null.mean * (1.0 - null.mean)
+    if bits is None:
+        # as for T, and √3 more: χ² doubles the error of z, and its bound does not know Σg²
+        bits = fp.bits_for(3 * (count - k), 0.5, k - 1)
+    sums = total([int(np.rint(weight * x[:, i] * UNIT).sum()) for i in range(k)])
+    shift = [0]
+    for i in range(1, k):
+        mean = Fraction(sums[i], sums[0]) * (1 << fp.COEFFICIENT_BITS)
+        shift.append(fp.round_half_up(mean.numerator, mean.denominator) << (fp.PRECISE_BITS - fp.COEFFICIENT_BITS))
+    exact = c.precise - np.array(shift, np.int64)
+    centred = exact / UNIT
+    r, r_unit = _quantise(residual, bits, total, f"the residual of {phenotype}")
+    columns, units = [], []
+    for i in range(k):
+        integers, unit = _quantise(
+            weight * centred[:, i], bits, total, f"the weighted covariate {(INTERCEPT, *c.names)[i]}"
+        )
+        columns.append(integers)
+        units.append(unit)
+    inner = rounded_products(weight, centred[:, 1:], UNIT)
+    cross = [row[0] for row in fp.exact_gram(exact, r[:, None])]
+    values = np.stack([np.ones(len(cases), np.int64), cases.astype(np.int64), r, *columns], axis=1)
+    guard.opened(f"score test of {phenotype}", values, analysed)
+    summed = total([*(int(v.sum()) for v in columns), *cross, *inner])
+    column_sums, cross, rest = summed[:k], summed[k : 2 * k], iter(summed[2 * k :])
+    gram = [[0.0] * k for _ in range(k)]
+    for i in range(k):
+        gram[0][i] = gram[i][0] = column_sums[i] * units[i]
+    for i in range(1, k):
+        for j in range(i, k):
+            gram[i][j] = gram[j][i] = next(rest) / UNIT
+    model = ScoreModel(
+        phenotype, c.names, count, case_count, tuple(map(tuple, gram)), tuple(v / UNIT * r_unit for v in cross), r_unit,
+        tuple(units), column_sums[0], _centred_gram(c.gram, shift), bits,
+    )  # fmt: skip
+    names: tuple[str, ...] = (INTERCEPT, f"{phenotype}:case", f"{phenotype}:residual", f"{phenotype}:weight")
+    names += tuple(f"{phenotype}:weight×{n}" for n in c.names)
+    squared = tuple(n == f"{phenotype}:weight" for n in names)
+    fp.check_sum_bound(8 * count << bits, f"the sums of {phenotype}")
+    analysis = Analysis("logistic", phenotype, tuple(range(len(names))), (0,), model)
+    return Design(Columns(names, scatter(values, analysed), squared), (analysis,))
+
+
+def _centred_gram(gram: list[list[int]], shift: list[int]) -> tuple[tuple[float, ...], ...]:
+    """Σ (c_k − s_k)(c_l − s_l) of the covariates in scales, from exact sums at 2^-30 (the first column is the intercept)."""
+    n = gram[0][0] >> (2 * fp.PRECISE_BITS)
+    first = [v >> fp.PRECISE_BITS for v in gram[0]]
+    size = range(1, len(gram))
+    return tuple(
+        tuple(
+            (gram[i][j] - shift[j] * first[i] - shift[i] * first[j] + n * shift[i] * shift[j]) / UNIT**2 for j in size
+        )
+        for i in size
+    )
+
+
+def contingency_design(
+    has: np.ndarray, cases: np.ndarray, phenotype: str, test: str, *, total: fp.SumOverSites = fp.pooled
+) -> Design:
+    """Design of `trend` or `allelic`. has: (N,) bool, the phenotype is known; cases: (N,) bool.
+
+    Raises DesignError when there is no case or no control.
+    """
+    guard = fp.guard_of(total)
+    guard.column(f"cases of {phenotype}", cases[has])
+    guard.opened(f"{test} test of {phenotype}", cases[has][:, None].astype(np.int64), has)
+    count, case_count = total([int(has.sum()), int((has & cases).sum())])
+    if case_count in (0, count):
+        raise DesignError(f"phenotype {phenotype} has {case_count} cases and {count - case_count} controls")
+    columns = Columns(
+        (INTERCEPT, f"{phenotype}:case"), np.stack([has, has & cases], 1).astype(np.int64), (test == "trend", False)
+    )
+    squares = (0,) if test == "trend" else ()
+    return Design(columns, (Analysis(test, phenotype, (0, 1), squares, CountModel(phenotype, count, case_count)),))
+
+
+def qc_design(
+    founders: np.ndarray, tested: np.ndarray, everybody: np.ndarray | None = None, *, total: fp.SumOverSites = fp.pooled
+) -> Design:
+    """Design of quality control: frequencies over founders, missingness over everybody, Hardy–Weinberg over `tested`.
+
+    founders, tested: (N,) bool; everybody: (N,) bool, None for all. Equal sets share a column, but not at one of
+    several sites, where others' need not be equal. Raises DesignError when nobody is left in one of them.
+    """
+    everybody = np.ones_like(founders) if everybody is None else everybody
+    sets = {"founders": founders, "everybody": everybody, "Hardy-Weinberg": tested}
+    counts = total([int(s.sum()) for s in sets.values()])
+    columns: list[np.ndarray] = []
+    index = []
+    for (name, people), count in zip(sets.items(), counts, strict=True):
+        if count == 0:
+            raise DesignError(f"quality control: no sample is left for {name}")
+        known = columns if total is fp.pooled else []
+        same = next((i for i, c in enumerate(known) if np.array_equal(c, people)), len(columns))
+        if same == len(columns):
+            columns.append(people)
+        index.append(same)
+    squared = tuple(i == index[2] for i in range(len(columns)))
+    design = Columns(tuple(f"QC:{i}" for i in range(len(columns))), np.stack(columns, 1).astype(np.int64), squared)
+    model = QcModel("QC", counts[1], counts[0], counts[2])
+    return Design(design, (Analysis("qc", "QC", tuple(index), (0,), model),))

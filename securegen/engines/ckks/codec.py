@@ -1,0 +1,101 @@
+"""Where samples and variants lie in the coefficients of a ciphertext (see `parameters`), and tiles in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from securegen.engines.ckks.parameters import Parameters
+from securegen.rlwe.ring import Ring
+
+CHUNK_GROUPS = 64
+
+
+class Chunks(Sequence[tuple[int, int]]):
+    """(first group, groups) of every chunk that `parameters` give; cohort and design use the same."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._groups = parameters.groups
+
+    def __len__(self) -> int:
+        return -(-self._groups // CHUNK_GROUPS)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        first = range(0, self._groups, CHUNK_GROUPS)[index]
+        return first, min(CHUNK_GROUPS, self._groups - first)
+
+
+def chunks(parameters: Parameters) -> Chunks:
+    """(first group, groups) of every chunk."""
+    return Chunks(parameters)
+
+
+def ciphertext_shape(parameters: Parameters, *middle: int) -> tuple[int, ...]:
+    """Of one half of ciphertexts (…) in tiles: (k, T, …, L)."""
+    ring = parameters.ring
+    return (len(ring.primes), ring.tiles, *middle, ring.lanes)
+
+
+def genotype_messages(stored: np.ndarray, first_group: int, groups: int, parameters: Parameters) -> np.ndarray:
+    """(V, N) stored values of one block -> (groups, strands, n) int64 coefficients: sample i of a group at i + bj of the
+    strand that has the variant, j its place there. As many strands as the variants need."""
+    b, width = parameters.pack, parameters.strand_variants
+    variants, samples = stored.shape
+    strands = strands_of(variants, parameters)
+    if strands > parameters.strands or samples != parameters.samples:
+        raise ValueError(f"{variants} variants of {samples} samples do not fit a block")
+    part = stored[:, first_group * b : min((first_group + groups) * b, samples)]
+    padded = np.zeros((strands * width, groups * b), np.int64)
+    padded[:variants, : part.shape[1]] = part
+    out = padded.reshape(strands, width, groups, b).transpose(2, 0, 1, 3)
+    return np.ascontiguousarray(out).reshape(groups, strands, parameters.ring.n)
+
+
+def strands_of(variants: int, parameters: Parameters) -> int:
+    """Strands that hold so many variants."""
+    return -(-variants // parameters.strand_variants)
+
+
+def design_messages(values: np.ndarray, first_group: int, groups: int, parameters: Parameters) -> np.ndarray:
+    """(N, J) columns -> (groups, J, n) int64 coefficients: sample i of a group at b−1−i."""
+    b = parameters.pack
+    samples, width = values.shape
+    if samples != parameters.samples:
+        raise ValueError(f"columns of {samples} samples, {parameters.samples} planned")
+    padded = np.zeros((groups * b, width), np.int64)
+    part = values[first_group * b : (first_group + groups) * b]
+    padded[: len(part)] = part
+    out = np.zeros((groups, width, parameters.ring.n), np.int64)
+    out[:, :, :b] = padded.reshape(groups, b, width)[:, ::-1].transpose(0, 2, 1)
+    return out
+
+
+def ones_message(parameters: Parameters) -> np.ndarray:
+    """(n,) int64: the column that is 1 for every sample of a group, as `design_messages` has it."""
+    out = np.zeros(parameters.ring.n, np.int64)
+    out[: parameters.pack] = 1
+    return out
+
+
+def value_messages(values: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """(S, V) integers -> (C, n) int64: all of them one after the other, n a ciphertext."""
+    n = parameters.ring.n
+    out = np.zeros((-(-values.size // n), n), np.int64)
+    out.reshape(-1)[: values.size] = values.reshape(-1)
+    return out
+
+
+def to_tiles(residues: np.ndarray, ring: Ring) -> np.ndarray:
+    """(C, k, n) residues -> (k, T, C, L) uint32."""
+    c, k, n = residues.shape
+    return np.ascontiguousarray(residues.reshape(c, k, ring.tiles, ring.lanes).transpose(1, 2, 0, 3).astype(np.uint32))
+
+
+def from_tiles(tiles: np.ndarray, ring: Ring) -> np.ndarray:
+    """(k, T, …, L) -> (…, k, n) uint64."""
+    moved = np.moveaxis(tiles, (0, 1), (-3, -2)).astype(np.uint64)
+    return np.ascontiguousarray(moved).reshape(*moved.shape[:-3], len(ring.primes), ring.n)

@@ -1,0 +1,130 @@
+"""Encrypting blocks of coefficient messages under the secret key: by `encryptor` (the default) or by SEAL.
+
+SEAL encrypts zero with its own randomness; we add NTT(2^scale · message). Both kinds decrypt alike.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from securegen.engines.ckks.codec import to_tiles
+from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks.owner.strands import strand_secrets
+from securegen.kernels.ntt import NttTables, forward, ntt_tables
+from securegen.rlwe import seal
+from securegen.rlwe.encryptor import encrypt_block, encrypt_strands
+from securegen.rlwe.ring import Ring
+
+
+@dataclass(frozen=True)
+class Ciphertexts:
+    """Ciphertexts in tiles. c0: (k, T, C, L) uint32, or (k, T, G, S, L) of S strands; c1: the same, or with one row where
+    the strands share it, (k, T, G, 1, L); or None when `uniform` expands it from `seed`."""
+
+    c0: np.ndarray
+    c1: np.ndarray | None
+    seed: bytes | None = None
+
+    def halves(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both halves; c1 must have been stored or expanded."""
+        if self.c1 is None:
+            raise ValueError("the second half was neither stored nor expanded")
+        return self.c0, self.c1
+
+
+class Encryptor(Protocol):
+    """Encrypts int64 messages at a scale of 2^scale_log2, freshly at every call: (C, n) under the key itself, or
+    (G, S, n) as S strands under the secret keys that `strand_keys` has for them."""
+
+    name: str
+
+    def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts: ...
+
+    def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts: ...
+
+
+def ring_tables(ring: Ring) -> tuple[NttTables, ...]:
+    return tuple(ntt_tables(ring.n, p) for p in ring.primes)
+
+
+def scaled_residues(messages: np.ndarray, scale_log2: int, ring: Ring) -> np.ndarray:
+    """(C, n) int64 -> (C, k, n) uint64 residues of 2^scale · message, in NTT form."""
+    out = np.empty((len(messages), len(ring.primes), ring.n), np.uint64)
+    for i, p in enumerate(ring.primes):
+        # message mod p and 2^scale mod p are below 2^31, so their product fits
+        out[:, i] = (messages % p) * pow(2, scale_log2, p) % p
+    forward(out, ring_tables(ring))
+    return out
+
+
+class OwnEncryptor:
+    """`encryptor`; a seed is stored for the second half of the ciphertexts, which the strands of a group share."""
+
+    name = "own"
+
+    def __init__(self, key: SecretKey) -> None:
+        self._ring, self._key = key.public.parameters.ring, key
+        self._secrets: np.ndarray | None = None
+
+    def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
+        seed, c0 = encrypt_block(self._key.residues, messages, scale_log2, self._ring)
+        return Ciphertexts(c0, None, seed)
+
+    def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
+        count = messages.shape[1]
+        if self._secrets is None or len(self._secrets) < count:
+            self._secrets = strand_keys(self.name, self._key, count)
+        seed, c0 = encrypt_strands(self._secrets[:count], messages, scale_log2, self._ring)
+        return Ciphertexts(c0, None, seed)
+
+
+class SealEncryptor:
+    """Encryption by SEAL's symmetric encryption of zero; both halves of the ciphertext are stored."""
+
+    name = "seal"
+
+    def __init__(self, key: SecretKey) -> None:
+        self._ring = key.public.parameters.ring
+        self._zero = seal.ZeroEncryptor(self._ring, key.seal_stream)
+        self._one_at_a_time = threading.Lock()  # SEAL fills one object of ours
+
+    def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
+        ring = self._ring
+        both = np.empty((2, len(messages), len(ring.primes), ring.n), np.uint64)
+        with self._one_at_a_time:
+            for i in range(len(messages)):
+                both[:, i] = self._zero()
+        modulus = np.array(ring.primes, np.uint64)[:, None]
+        both[0] = (both[0] + scaled_residues(messages, scale_log2, ring)) % modulus
+        return Ciphertexts(to_tiles(both[0], ring), to_tiles(both[1], ring))
+
+    def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
+        groups, count, n = messages.shape
+        made = self(messages.reshape(groups * count, n), scale_log2)
+        shape = (*made.c0.shape[:2], groups, count, self._ring.lanes)
+        c0, c1 = (half.reshape(shape) for half in made.halves())
+        return Ciphertexts(c0, c1)
+
+
+def shares_public_half(encryptor: str) -> bool:
+    """Whether strands of this encryptor share one public half; else each has its own."""
+    return encryptor == OwnEncryptor.name
+
+
+def strand_keys(encryptor: str, key: SecretKey, count: int) -> np.ndarray:
+    """Secret keys of `count` strands of this encryptor, (count, k, n) uint64 residues in NTT form."""
+    if shares_public_half(encryptor):
+        return strand_secrets(key, count)
+    return np.broadcast_to(key.residues, (count, *key.residues.shape))
+
+
+ENCRYPTORS: dict[str, type[OwnEncryptor] | type[SealEncryptor]] = {"own": OwnEncryptor, "seal": SealEncryptor}
+
+
+def make_encryptor(name: str, key: SecretKey) -> Encryptor:
+    """The encryptor of that name: own (docs/encryptor.md) or seal."""
+    return ENCRYPTORS[name](key)

@@ -1,0 +1,187 @@
+"""The key holder: encrypted results -> verified integer sums.
+
+Nothing decrypted leaves this module before its block passed all checks: the right cohort, design and nonce; every
+coefficient within the planned noise of an integer; every sum in its range; the linear check of `verify`. Which check
+failed, where, and the measured noise stay here: the error is one fixed sentence, and the key is retired before it leaves.
+The owner says which design is opened; results that name another are refused, however honest they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from securegen.engines.ckks import artefact, bodies
+from securegen.engines.ckks.cohort import CohortInfo, OwnerState
+from securegen.engines.ckks.encryption import ring_tables, shares_public_half, strand_keys
+from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks.layout import BlockLayout, Output, block_layout, outputs, products
+from securegen.engines.ckks.owner import verify
+from securegen.engines.ckks.owner.retirement import guarded
+from securegen.engines.ckks.parameters import Parameters
+from securegen.engines.ckks.studydesign import DesignSecrets, all_designs
+from securegen.errors import ArtefactError, VerificationError
+from securegen.kernels.crt import round_residues
+from securegen.kernels.fold import open_products
+from securegen.kernels.ntt import inverse
+from securegen.model import Sums
+
+
+def results_layout(
+    key: SecretKey, info: CohortInfo, secrets: DesignSecrets, index: int
+) -> tuple[list[Output], BlockLayout]:
+    """The outputs of a block and where they lie in its file."""
+    p = key.public.parameters
+    wanted = outputs(secrets.public_ones, secrets.squared, info.streams(index))
+    variants = min(p.block_variants, len(info.variants) - index * p.block_variants)
+    return wanted, block_layout(
+        p, wanted, variants, shared_genotypes=shares_public_half(info.encryptor),
+        shared_columns=shares_public_half(secrets.encryptor),
+    )  # fmt: skip
+
+
+def insecure_decrypt_unverified(
+    array: np.ndarray, key: SecretKey, info: CohortInfo, secrets: DesignSecrets, index: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decrypt the results of one block WITHOUT verification: (outputs, V) int64 sums, and (outputs,) largest noise.
+
+    array: (k, words) as `layout` has it. A crafted result makes these numbers spell the secret key: never let them leave.
+    """
+    p = key.public.parameters
+    if (array >= np.array(p.ring.primes, np.uint32)[:, None]).any():
+        raise ArtefactError("a result holds residues that are not below their prime")
+    wanted, layout = results_layout(key, info, secrets, index)
+    parts = layout.split(array)
+    variants = min(p.block_variants, len(info.variants) - index * p.block_variants)
+    found: dict[tuple[str, int], tuple[np.ndarray, float]] = {}
+    for stream in ("g", "m", "q"):
+        if (stream, "sums") not in parts:
+            continue
+        hidden = products(wanted, stream)
+        sums, right, left, both = (parts[stream, name] for name in ("sums", "right", "left", "both"))
+        strands, columns = sums.shape[1:3]
+        strand_keys_, column_keys = strand_keys(info.encryptor, key, strands), _column_keys(key, secrets, hidden)
+        opened = open_products(
+            sums, right, left, both, strand_keys_, column_keys, p.pack, p.ring.primes
+        )  # (S, J, k, n/b)
+        scales = [p.result_scale] * len(hidden) + [p.genotype_scale] * (columns - len(hidden))
+        for j, scale in enumerate(scales):
+            values, noise = _rounded(opened[:, j], scale, p, variants)
+            used = (
+                [hidden[j]]
+                if j < len(hidden)
+                else [o.column for o in wanted if (o.stream, o.kind) == (stream, "addition")]
+            )
+            found |= {(stream, column): (values, noise) for column in used}
+    if ("o", "values") in parts:
+        owner = [o.column for o in wanted if o.kind == "owner"]
+        values, noise = _open_values(parts["o", "values"], parts["o", "halves"], key, secrets, len(owner) * variants)
+        found |= {
+            ("o", column): (row, noise) for column, row in zip(owner, values.reshape(len(owner), -1), strict=True)
+        }
+    values = np.array([found[o.stream, o.column][0] for o in wanted], np.int64).reshape(len(wanted), variants)
+    return values, np.array([found[o.stream, o.column][1] for o in wanted])
+
+
+def _column_keys(key: SecretKey, secrets: DesignSecrets, columns: list[int]) -> np.ndarray:
+    """Keys of these columns of the design, (J, k, n): a column's strand is its place among the encrypted ones."""
+    place = np.cumsum([not one for one in secrets.public_ones]) - 1
+    keys = strand_keys(secrets.encryptor, key, int(place[-1]) + 1 if len(place) else 0)
+    return np.ascontiguousarray(keys[[int(place[j]) for j in columns]])
+
+
+def _rounded(messages: np.ndarray, scale: int, p: Parameters, used: int) -> tuple[np.ndarray, float]:
+    """(C, k, X) residues of coefficients -> the first `used` of C·X integers, and the largest noise; 1 if the rest is
+    not zero."""
+    flat = np.ascontiguousarray(messages.transpose(1, 0, 2)).reshape(len(p.ring.primes), -1)
+    values, distance = round_residues(flat, p.ring.primes, scale)
+    return values[:used], 1.0 if values[used:].any() else float(distance.max(initial=0))
+
+
+def _open_values(
+    values: np.ndarray, halves: np.ndarray, key: SecretKey, secrets: DesignSecrets, used: int
+) -> tuple[np.ndarray, float]:
+    """The owner's own ciphertexts, (k, C, n) and (k, A, n) -> integers, one after the other."""
+    p = key.public.parameters
+    modulus = np.array(p.ring.primes, np.uint64)[:, None]
+    keys = strand_keys(secrets.encryptor, key, values.shape[1])
+    c0, c1 = (np.moveaxis(part, 0, 1).astype(np.uint64) for part in (values, halves))
+    messages = np.ascontiguousarray((c0 + c1 * keys % modulus) % modulus)
+    inverse(messages, ring_tables(p.ring))
+    return _rounded(messages, p.genotype_scale, p, used)
+
+
+def decrypt_block(
+    array: np.ndarray, index: int, key: SecretKey, info: CohortInfo, secrets: DesignSecrets
+) -> Sums:  # fmt: skip
+    """Verified sums of one block. Raises VerificationError (fixed text) when any check fails."""
+    p = key.public.parameters
+    wanted = outputs(secrets.public_ones, secrets.squared, info.streams(index))
+    start = index * p.block_variants
+    sums, noise = insecure_decrypt_unverified(array, key, info, secrets, index)
+    variants = sums.shape[1]
+    largest = np.array([_bound(o, secrets, info) for o in wanted], dtype=object)
+    in_range = all(
+        -top <= int(row.min(initial=0)) and int(row.max(initial=0)) <= top
+        for row, top in zip(sums, largest, strict=True)
+    )
+    r = verify.block_secrets(key, info.cohort_id, index, variants)
+    checked = verify.passes(r, np.ascontiguousarray(sums.T), secrets.checks[index])
+    # all checks are made before any is looked at
+    if not (in_range and checked and bool((noise <= p.noise_bound).all())):
+        raise VerificationError
+    g, m, q = (np.zeros((variants, len(secrets.squared)), np.int64) for _ in range(3))
+    for o, row in zip(wanted, sums, strict=True):
+        {"g": g, "m": m, "q": q, "o": q}[o.stream][:, o.column] = row
+    return Sums(start, g, m, q[:, [j for j, s in enumerate(secrets.squared) if s]])
+
+
+def _bound(o: Output, secrets: DesignSecrets, info: CohortInfo) -> int:
+    """Largest |sum| that honest data can give."""
+    return verify.largest_sum(secrets.sum_abs[o.column], o.stream, info.dosage_grid)
+
+
+def decrypt(
+    folder: Path, state: OwnerState, info: CohortInfo, secrets: DesignSecrets, *, still_trusted: bool = False
+) -> Iterator[Sums]:
+    """Yield the verified sums of every block, in file order. secrets: of the design that the owner names.
+
+    Raises ArtefactError when files are damaged or the results are not of this cohort and design, PlanError when sums of
+    the design are too large to be verified, VerificationError when a block fails verification (the key is then retired),
+    KeyFileError when the key is retired; still_trusted: decrypt all the same.
+    """
+    key = state.key
+    verify.check_bounds(secrets.sum_abs, secrets.squared, info.dosage_grid)
+    with guarded(key, state.folder, str(folder), still_trusted=still_trusted):
+        yield from _decrypt(folder, key, info, secrets, state)
+
+
+def _decrypt(
+    folder: Path, key: SecretKey, info: CohortInfo, secrets: DesignSecrets, state: OwnerState
+) -> Iterator[Sums]:  # fmt: skip
+    body = artefact.read_manifest(folder, "results", None, bodies.RESULTS)
+    if body["key"] != key.public.fingerprint:
+        raise ArtefactError(f"{folder} belongs to another key")
+    bound_to = (body["cohort"], body["design"], body["nonce"])
+    # the cohort as it is now: results of an earlier version of it are old, although its design is still known
+    if bound_to != (info.digest, secrets.digest, secrets.nonce):
+        raise ArtefactError(
+            f"{folder} was computed from another cohort or design than the one to open here: {secrets.line()}"
+            + _instead(state, body["design"])
+        )
+    blocks = body["blocks"]
+    if len(blocks) != len(secrets.checks):
+        raise ArtefactError(f"{folder} has {len(blocks)} blocks, {len(secrets.checks)} expected")
+    for index, entry in enumerate(blocks):
+        _, layout = results_layout(key, info, secrets, index)
+        yield decrypt_block(artefact.load_array(folder, entry, layout.shape), index, key, info, secrets)
+
+
+def _instead(state: OwnerState, named: object) -> str:
+    """Which other design the results name, where the owner knows it."""
+    found = [s for s in all_designs(state) if s.digest == named]
+    return (
+        f". They are of {found[0].line()}: if that is what you want, give --design {found[0].folder}" if found else ""
+    )

@@ -1,0 +1,39 @@
+"""Strands: ciphertexts that share their public half and have a secret key each.
+
+(a, −a·s_1 + e_1 + m_1, …, −a·s_S + e_S + m_S) hides every message as a single ciphertext does: by a hybrid argument over
+the S keys, which are independent of each other, whoever tells it from random tells one RLWE sample from random with at
+least 1/S of the advantage (Peikert, Vaikuntanathan and Waters 2008; FrodoKEM's matrices, Bos et al. 2016). It is the seed
+that must never serve two messages under the same key, and it does not: each key occurs once a seed.
+
+What it buys. A product of two ciphertexts is four products of polynomials, (b_g + a_g s)(b_c + a_c s'). If S strands share
+a_g and J columns share a_c, a block has (S+1)(J+1) products for S·J pairs, little more than one for each; and a result
+is b_g·b_c alone, with the a-parts shared.
+
+Strand 0 has the key itself, which SEAL made; the others are drawn here: uniform ternary, from AES-CTR under a key that
+HKDF makes from the master key, so that no other file or field is needed. 64 bits become a digit by floor(3·w/2^64), which
+is uniform to 2^-62.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from securegen.engines.ckks.keys import SecretKey
+from securegen.kernels.ntt import forward, ntt_tables
+from securegen.randomness import keystream
+
+
+def strand_secrets(key: SecretKey, count: int) -> np.ndarray:
+    """Secret keys of the strands 0 … count − 1: (count, k, n) uint64 residues in NTT form."""
+    ring = key.public.parameters.ring
+    out = np.empty((count, len(ring.primes), ring.n), np.uint64)
+    out[:1] = key.residues
+    seed = key.derive("strands", 16)
+    for i in range(1, count):
+        words = keystream(seed, i, 8 * ring.n).view("<u8")
+        high, low = words >> np.uint64(32), words & np.uint64(0xFFFFFFFF)
+        digit = (np.uint64(3) * high + (np.uint64(3) * low >> np.uint64(32))) >> np.uint64(32)  # 0, 1 or 2
+        for p, q in enumerate(ring.primes):
+            out[i, p] = digit + np.uint64(q - 1)  # −1, 0 or 1, plus q
+    forward(out[1:], tuple(ntt_tables(ring.n, q) for q in ring.primes))
+    return out

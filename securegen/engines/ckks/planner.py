@@ -1,0 +1,243 @@
+"""Choosing CKKS parameters: the smallest ring and the pack that hold the sums exactly at the least cost.
+
+Everything the plan reads and writes is public: counts, precision, grid. It is made before anything is encrypted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from securegen.engines.ckks import parameters
+from securegen.engines.ckks.parameters import MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters
+from securegen.errors import ArtefactError, PlanError
+from securegen.io.schema import boolean, integer, list_of, number, record, text
+from securegen.kernels.residue_matmul import LANES
+from securegen.rlwe.ring import ERROR_SD, Ring
+
+RINGS = ((4096, (2, 3)), (8192, (3, 4, 5, 6)))
+PACKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+BLOCK_GENOTYPES = 1 << 26  # of a block at most, in memory where it is encrypted
+STRANDS = 8  # of a block: nine rows of products fill whole squares of the kernel
+
+# Seconds on one core that the choice between plans and the estimates rest on (docs/benchmarks.md): encrypting one residue
+# polynomial of 4096 coefficients, with its file; multiplying one pair of residues; the same for the server's reading of a
+# polynomial; opening one polynomial of sums in one prime; sending a byte at 8 Gbit/s.
+ENCRYPT_SECONDS = {"seal": 0.7e-3, "own": 0.06e-3}
+MULTIPLY_SECONDS = 0.22e-9
+READ_SECONDS = 12e-6
+DECRYPT_SECONDS = 0.06e-3
+SEND_SECONDS = 1e-9
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is to be summed. columns: encrypted design columns; bits: of a column; streams: stored streams a genotype, on
+    average (1, +1 in blocks where calls are missing, +1 with squares); grid: dosage units a copy; squares: a g² stream is
+    stored."""
+
+    samples: int
+    variants: int
+    columns: int
+    bits: int
+    streams: float = 2
+    grid: int = 1
+    squares: bool = False
+
+    @property
+    def dosage_max(self) -> int:
+        return (2 * self.grid) ** 2 if self.squares else 2 * self.grid
+
+    @property
+    def norm(self) -> float:
+        """2-norm bound of a design column: N samples within scale ≥ SD, centre within scale/32, rounding 1/2.
+
+        At least 2D·√N, so that indicator columns fit and 2D·√N·norm also bounds the owner's Σ g².
+        """
+        scaled = 2.0**self.bits / 5 * math.hypot(1, 1 / 32) + 0.5
+        return math.sqrt(self.samples) * max(scaled, 2 * self.grid)
+
+
+@dataclass(frozen=True)
+class PlannedDesign:
+    """The names that a plan was made with: they stay with the owner, in plan and secret key, and are in no public file."""
+
+    phenotypes: tuple[str, ...]
+    covariates: tuple[str, ...]
+    models: tuple[str, ...]
+
+    def to_json(self) -> dict[str, list[str]]:
+        return {"phenotypes": list(self.phenotypes), "covariates": list(self.covariates), "models": list(self.models)}
+
+    @staticmethod
+    def from_json(value: object) -> PlannedDesign:
+        """Raises ArtefactError unless it is three lists of names."""
+        try:
+            return PlannedDesign(**{name: tuple(found) for name, found in NAMES(value, "").items()})
+        except ValueError as error:
+            raise ArtefactError(f"the names of the planned design are damaged: {error}") from None
+
+
+_WORDS = list_of(text(255), 0, 1 << 14)
+NAMES = record(phenotypes=_WORDS, covariates=_WORDS, models=_WORDS)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Parameters with their public workload and the estimates shown to the user."""
+
+    parameters: Parameters
+    workload: Workload
+    design: PlannedDesign | None = None  # its names, which stay with the owner
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.workload.variants // self.parameters.block_variants)
+
+    @property
+    def strands(self) -> int:
+        """Of all blocks."""
+        return -(-self.workload.variants // self.parameters.strand_variants)
+
+    @property
+    def polynomials(self) -> dict[str, int]:
+        """Residue polynomials (n coefficients, one prime) of the encrypted cohort, design and results, all streams."""
+        p, w, k = self.parameters, self.workload, len(self.parameters.ring.primes)
+        ones = 1  # the intercept, which is public
+        sums, halves = (w.columns + ones) / p.pack + 1, w.columns + ones + 1
+        results = (self.strands * sums + self.blocks * halves) * w.streams
+        return {
+            "cohort": math.ceil(self.strands * p.groups * w.streams) * k, "design": p.groups * w.columns * k,
+            "results": math.ceil(results) * k,
+        }  # fmt: skip
+
+    def bytes(self) -> dict[str, int]:
+        """Bytes of the encrypted cohort, design and results, streams all stored."""
+        return {name: count * self.parameters.ring.n * 4 for name, count in self.polynomials.items()}
+
+    @property
+    def products(self) -> float:
+        """Pairs of residues that the server multiplies: strands and their public half × columns and theirs."""
+        p, w = self.parameters, self.workload
+        rows = self.strands + self.blocks
+        return rows * (w.columns + 2) * p.groups * w.streams * len(p.ring.primes) * p.ring.n
+
+    def cost(self) -> float:
+        """Processor seconds that depend on ring and pack, to choose between plans."""
+        p, w, size, unit = self.parameters, self.workload, self.polynomials, self.parameters.ring.n / 4096
+        encrypt = (size["cohort"] + size["design"]) * ENCRYPT_SECONDS["own"] * unit
+        server = self.products * MULTIPLY_SECONDS + (size["cohort"] + size["design"]) * READ_SECONDS * unit
+        decrypt = self.strands * w.columns * w.streams * len(p.ring.primes) * DECRYPT_SECONDS * unit
+        return encrypt + server + decrypt + sum(self.bytes().values()) * SEND_SECONDS
+
+    def seconds(self, cores: int = 2, encryptor: str = "own", machine: float = 1.0) -> dict[str, float]:
+        """Estimated wall seconds of encryption, the server's pass and decryption, files included.
+
+        machine: how many times as long as the reference this machine takes (`speed.machine_factor`). Fitted to runs of
+        500 × 5,000 to 5,000 × 20,000 on two cores (AVX2), held against what happens by benchmarks/test_plan.py.
+        """
+        w, size, unit = self.workload, self.polynomials, self.parameters.ring.n / 4096
+        stored = size["cohort"] + size["design"]
+        each = {"own": 0.13e-3, "seal": ENCRYPT_SECONDS["seal"]}[encryptor]
+        outputs = self.strands * w.columns * w.streams * len(self.parameters.ring.primes)
+        estimates = {
+            "encrypt": 0.1 + stored * each * unit / cores,
+            "gwas": 0.05 + (self.products * MULTIPLY_SECONDS + stored * READ_SECONDS * unit) / cores,
+            "decrypt": 0.1 + outputs * DECRYPT_SECONDS * unit + w.variants * 10e-6,
+        }
+        return {step: machine * seconds for step, seconds in estimates.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        names = {"design": self.design.to_json()} if self.design else {}
+        return {"parameters": self.parameters.to_json(), "workload": asdict(self.workload), **names}
+
+    @staticmethod
+    def from_json(value: object) -> Plan:
+        """Raises ArtefactError for anything that is not a plan."""
+        try:
+            fields = PLAN(value, "")
+        except ValueError as error:
+            raise ArtefactError(f"not a plan: {error}") from None
+        design = PlannedDesign.from_json(fields["design"]) if fields.get("design") else None
+        plan = Plan(Parameters.from_json(fields["parameters"]), Workload(**fields["workload"]), design)
+        if plan.workload.samples != plan.parameters.samples or plan.workload.dosage_max != plan.parameters.dosage_max:
+            raise ArtefactError("not a plan: its workload and its parameters are of different cohorts")
+        return plan
+
+
+PLAN = record(
+    may_have={"design": NAMES}, parameters=parameters.SCHEMA,
+    workload=record(
+        samples=integer(1, MOST_SAMPLES), variants=integer(1, 1 << 32), columns=integer(0, 1 << 14), bits=integer(1, 62),
+        streams=number(0, 3), grid=integer(1, MOST_GRID), squares=boolean,
+    ),
+)  # fmt: skip
+
+
+def _fit(ring: Ring, pack: int, w: Workload) -> Parameters | None:
+    """Scales for this ring and pack, the slack shared between both; None when they do not hold the sums."""
+    groups = -(-w.samples // pack)
+    spread = math.sqrt(ring.n * groups)
+    design = math.log2(2 * SIGMAS * ERROR_SD * w.dosage_max * spread * math.sqrt(2))
+    genotype = math.log2(2 * SIGMAS * ERROR_SD * w.norm * math.sqrt(2)) + 0.1
+    room = math.log2(ring.modulus) - 1 - math.log2(w.dosage_max * math.sqrt(w.samples) * w.norm + 1)
+    design_scale, genotype_scale = math.ceil(design), math.ceil(genotype)
+    slack = math.floor(room - 1e-6) - design_scale - genotype_scale
+    if slack < 0:
+        return None
+    try:
+        return Parameters(
+            ring,
+            pack,
+            genotype_scale + slack // 2,
+            design_scale + slack - slack // 2,
+            w.dosage_max,
+            w.norm,
+            w.samples,
+            _strands(w, ring.n // pack),
+        )
+    except PlanError:
+        return None
+
+
+def _strands(w: Workload, width: int) -> int:
+    """Strands of a block: STRANDS, or fewer, so that there are two blocks at least and the owner can hold a few."""
+    return max(1, min(STRANDS, -(-w.variants // width) // 2, BLOCK_GENOTYPES // (w.samples * width)))
+
+
+def _with_missing(workload: Workload, missing: np.ndarray, p: Parameters) -> Workload:
+    """The streams that the strands of these blocks have."""
+    starts = np.arange(0, len(missing), p.block_variants)
+    strands = -(-np.minimum(p.block_variants, len(missing) - starts) // p.strand_variants)
+    some = np.logical_or.reduceat(missing, starts)
+    return replace(workload, streams=workload.streams + float(np.average(some, weights=strands)))
+
+
+def choose(workload: Workload, missing: np.ndarray | None = None) -> Plan:
+    """The cheapest plan by estimated time. Raises PlanError when no ring holds the sums at 128-bit security.
+
+    missing: (M,) bool, variants with missing calls; their stream is then added to those of the workload.
+    """
+    best: tuple[float, Plan] | None = None
+    for n, counts in RINGS:
+        for count in counts:
+            ring = replace(Ring.standard(n, count), lanes=LANES)
+            for pack in PACKS:
+                parameters = _fit(ring, pack, workload)
+                if parameters is None:
+                    continue
+                w = workload if missing is None else _with_missing(workload, missing, parameters)
+                plan = Plan(parameters, w)
+                cost = plan.cost()
+                if best is None or cost < best[0]:
+                    best = cost, plan
+            if best is not None:
+                return best[1]
+    raise PlanError(
+        f"no parameters hold sums over {workload.samples} samples at {workload.bits} bits a column and dosage grid "
+        f"{workload.grid}, each below 2^60 so that it can be verified: use fewer bits (--bits) or a coarser grid"
+    )

@@ -1,0 +1,133 @@
+"""Scores of a public model on an encrypted cohort, as Python functions: key, encrypt, score, decrypt.
+
+>>> study = open_scores(Inputs("cohort"), ScoreInputs(("weights.tsv",)))          # doctest: +SKIP
+>>> key = generate_score_key(study.plan, len(study.reader.samples))               # doctest: +SKIP
+>>> sent = encrypt_scores(study, key, "enc")                                      # doctest: +SKIP
+>>> results = score_encrypted(sent.cohort, sent.model, "enc.results")             # doctest: +SKIP
+>>> sums = decrypt_scores(results, key, sent.owner)                               # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from securegen.engines.ckks.cohort import OwnerState, Progress, encrypt_cohort, no_progress, open_cohort, read_info
+from securegen.engines.ckks.encryption import make_encryptor
+from securegen.engines.ckks.keys import SecretKey, generate
+from securegen.engines.ckks.owner.retirement import guarded
+from securegen.engines.ckks.parameters import Parameters
+from securegen.engines.ckks.scores import owner as prs_public
+from securegen.engines.ckks.scores import parameters, public_model, server
+from securegen.engines.ckks.scores.weights import cohort_weights, score_reader, stored_weights
+from securegen.errors import ArtefactError
+from securegen.model import Samples
+from securegen.scores.plan import ScorePlan
+from securegen.scores.study import ScoreStudy
+from securegen.scores.sums import ScoreSums
+from securegen.vocabulary import DEFAULT_ENCRYPTOR
+
+MODEL = "score-model"
+
+
+@dataclass(frozen=True)
+class EncryptedScores:
+    """Folders of an encrypted score study: `cohort` and `model` go to the server, `owner` stays with the key."""
+
+    cohort: Path
+    model: Path
+    owner: Path
+
+
+def score_paths(prefix: str | os.PathLike[str]) -> EncryptedScores:
+    return EncryptedScores(*(Path(f"{os.fspath(prefix)}.{part}") for part in ("cohort", "model", "owner")))
+
+
+def score_parameters(plan: ScorePlan, samples: int) -> Parameters:
+    """CKKS parameters that hold every score of the plan exactly. Raises PlanError when there are none."""
+    weights = stored_weights(plan)
+    return parameters.choose(
+        samples=samples, rows=len(weights.dosage), columns=weights.columns, norm=weights.norm,
+        sum_bound=weights.sum_bound, dosage_max=2 * plan.dosage_grid,
+    )  # fmt: skip
+
+
+def generate_score_key(plan: ScorePlan, samples: int) -> SecretKey:
+    """A fresh secret key for the scores of a plan. It stays with the owner."""
+    return generate(score_parameters(plan, samples))
+
+
+def encrypt_scores(
+    study: ScoreStudy,
+    key: SecretKey,
+    prefix: str | os.PathLike[str],
+    *,
+    encryptor: str = DEFAULT_ENCRYPTOR,
+    progress: Progress = no_progress,
+) -> EncryptedScores:
+    """Encrypt the variants that the scores use into PREFIX.cohort and write the public model to PREFIX.model."""
+    paths = score_paths(prefix)
+    state = OwnerState(paths.owner, key)
+    reader = score_reader(study.reader, study.plan)
+    info = encrypt_cohort(
+        reader, key, paths.cohort, state, encryptor=make_encryptor(encryptor, key), progress=progress
+    )  # fmt: skip
+    prs_public.write_checks(reader, key, state, info)
+    _keep(state, public_model.write_model(study.plan, paths.model, key))
+    return paths
+
+
+def add_model(
+    study: ScoreStudy, key: SecretKey, owner: str | os.PathLike[str], model: str | os.PathLike[str]
+) -> Path:  # fmt: skip
+    """A public model for a cohort that was encrypted whole, for association. Its genotypes are needed once more.
+
+    Raises PlanError when the store is too coarse for the weights or lacks second copies, ArtefactError when the
+    genotypes are not those of the store.
+    """
+    state = OwnerState(Path(owner), key)
+    info = read_info(state)
+    if not info.same_people_and_variants(study.reader):
+        raise ArtefactError(prs_public.OTHER_GENOTYPES)
+    weights = cohort_weights(study.plan, len(info.variants))
+    parameters.check_exact(key.public.parameters, norm=weights.norm, sum_bound=weights.sum_bound)
+    prs_public.write_checks(study.reader, key, state, info)
+    _keep(state, public_model.write_model(study.plan, Path(model), key, cohort_variants=len(info.variants)))
+    return Path(model)
+
+
+def _keep(state: OwnerState, model: public_model.Model) -> None:
+    header = {
+        "digest": model.digest, "plan": public_model.plan_header(model.plan), "cohort_variants": model.cohort_variants,
+    }  # fmt: skip
+    state.write(MODEL, header, public_model.plan_arrays(model.plan))
+
+
+def score_encrypted(
+    cohort: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    progress: Progress = no_progress,
+) -> Path:
+    """The server's step, without any key: encrypted scores of every sample. Returns the folder."""
+    opened = open_cohort(Path(cohort))
+    server.score(opened, Path(model), Path(out), progress=progress)
+    return Path(out)
+
+
+def decrypt_scores(
+    results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str], *, still_trusted: bool = False
+) -> tuple[Samples, ScoreSums]:
+    """Samples and their verified integers.
+
+    Raises VerificationError, and retires the key, when a result was not computed from this cohort and model; KeyFileError
+    when the key is retired (still_trusted: decrypt all the same).
+    """
+    state = OwnerState(Path(owner), key)
+    header, arrays = state.read(MODEL)
+    plan, info = public_model.restore_plan(header["plan"], arrays), read_info(state)
+    model = public_model.Model(plan, header["cohort_variants"], header["digest"])
+    with guarded(key, state.folder, os.fspath(results), still_trusted=still_trusted):
+        return info.samples, prs_public.decrypt(Path(results), key, info, state, model)

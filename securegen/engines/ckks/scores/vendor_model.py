@@ -1,0 +1,247 @@
+"""Scores of a vendor's encrypted model on a hospital's plain genotypes, step by step: offer, blind, answer, unmask.
+
+The vendor runs `offer` and `answer`, the hospital `request` (see `ckks.prs_messages`), `blind_scores` and
+`unmask_scores`. docs/prs-protocols.md lists every message and who learns what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securegen.engines.ckks import artefact, keys
+from securegen.engines.ckks.cohort import _make_folder, ciphertext_shape, read_ciphertexts, write_ciphertexts
+from securegen.engines.ckks.encryption import make_encryptor
+from securegen.engines.ckks.publickey import publish
+from securegen.engines.ckks.scores import messages
+from securegen.engines.ckks.scores import vendor as prs_vendor
+from securegen.engines.ckks.scores.encrypted_model import read_challenge
+from securegen.engines.ckks.scores.key_holder import write_encryption_key
+from securegen.engines.ckks.scores.messages import Announcement
+from securegen.engines.ckks.scores.modeller import read_encryption_key
+from securegen.engines.ckks.scores.parameters import SUM_LIMIT
+from securegen.engines.ckks.scores.private import missing_calls, plan_private, score_weights, use_once
+from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan, promise, spend
+from securegen.engines.ckks.scores.schema import MAXIMUM_SAMPLES, read_message, refuse_residues, whole
+from securegen.engines.ckks.scores.vendor import VendorParameters
+from securegen.engines.ckks.scores.weights import ScoreReader, second_rows
+from securegen.errors import ArtefactError, PlanError, ProtocolError, VerificationError
+from securegen.io.envelope import DRAWN_COST, read_drawn, write_drawn
+from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
+from securegen.io.output import PRIVATE_FOLDER, make_folder
+from securegen.io.schema import hex_text, integer, record
+from securegen.model import SelectableReader
+from securegen.scores.release import ScoreTable, release
+from securegen.scores.study import ScoreInputs
+from securegen.study.build import Log, silent
+from securegen.vocabulary import DEFAULT_ENCRYPTOR
+
+BATCHES, DRAWN, PEOPLE = "batches.json", "batches.secret", "people.json"
+_PEOPLE = record(sha256=hex_text(32))
+_BATCHES = record(
+    people=integer(1, MAXIMUM_SAMPLES), dosage_max=integer(2, 1 << 15), bound=whole(1, SUM_LIMIT - 1),
+    blur=whole(0, SUM_LIMIT - 1),
+)  # fmt: skip
+
+
+def _people(reader: SelectableReader) -> str:
+    names = [[*map(str, pair)] for pair in zip(reader.samples.fid, reader.samples.iid, strict=True)]
+    return hashlib.sha256(keys.canonical(names)).hexdigest()
+
+
+def _batches(samples: int, vendor: VendorParameters) -> list[range]:
+    return [range(i, min(i + vendor.batch, samples)) for i in range(0, samples, vendor.batch)]
+
+
+@dataclass(frozen=True)
+class Offer(Announcement):
+    """A vendor's model, encrypted in `folder`. blur: H; rows: of the encrypted model; batches: its files, key by key."""
+
+    folder: Path
+    blur: int
+    rows: int
+    batches: list[Any]
+
+    def parameters(self, samples: int, grid: int) -> VendorParameters:
+        """What a hospital computes from its own counts; raises ArtefactError when the offer is not for them."""
+        try:
+            own = prs_vendor.choose_vendor(
+                bound=self.bound + self.blur, samples=samples, rows=len(self.variant) + len(self.second),
+                columns=len(self.names), dosage_max=2 * grid,
+            )  # fmt: skip
+        except PlanError as error:
+            raise ArtefactError(f"{self.folder} offers what no plan holds: {error}") from None
+        if self.rows != len(self.variant) + len(self.second):
+            raise ArtefactError(f"{self.folder} has weights for {self.rows} rows, not for those that it names")
+        if len(self.batches) != len(_batches(samples, own)):
+            raise ArtefactError(
+                f"{self.folder} has {len(self.batches)} keys, {samples} people with {own.batch} a key need "
+                f"{len(_batches(samples, own))}"
+            )
+        return own
+
+
+def offer(
+    request_folder: Path,
+    challenge_file: Path,
+    inputs: ScoreInputs,
+    rules: PrivacyRules,
+    folder: Path,
+    private: Path,
+    *,
+    passphrase: bytes,
+    encryptor: str = DEFAULT_ENCRYPTOR,
+    log: Log = silent,
+) -> VendorParameters:
+    """Vendor: for every batch of people a fresh key and the model encrypted under it. `private` keeps keys and plan."""
+    request = messages.read_request(request_folder)
+    nonce = read_challenge(challenge_file)
+    plan, (match,), size = plan_private(request, inputs, log)
+    weights = score_weights(plan)
+    bound, blur = size.sum_bound, size.blur
+    vendor = prs_vendor.choose_vendor(
+        bound=bound + blur, samples=request.samples, rows=len(weights.dosage), columns=weights.columns,
+        dosage_max=2 * request.dosage_grid,
+    )  # fmt: skip
+    with promise(
+        plan, match, size, inputs, rules, people=request.samples, bits=vendor.bits(blur), log=log
+    ) as (token, cap):  # fmt: skip
+        _make_folder(folder, 0o755)
+        batches = _batches(request.samples, vendor)
+        log(f"{len(batches)} keys, each for {vendor.batch} people; at most {cap} replies in the model's life")
+        entries: list[Any] = []
+        drawn = write_drawn(private / DRAWN, passphrase)  # refused where an offer is outstanding
+        with keeping_plan(plan, token, match, private):
+            for i in range(len(batches)):
+                key = keys.generate(vendor.key)
+                keys.write_secret(private / f"batch-{i:04d}.secret", key, passphrase=drawn, cost=DRAWN_COST)
+                model = prs_vendor.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
+                name = f"batch-{i:04d}"
+                entries.append(write_ciphertexts(folder, name, model))
+                publickey = publish(key, prs_vendor.batch_nonce(nonce, i))
+                write_encryption_key(publickey, folder / f"{name}.publickey", key)
+            kept = {
+                "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
+            }  # fmt: skip
+            keep_json(private / BATCHES, kept, mode=0o600)
+        about = Announcement(
+            plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, bound, cap
+        )
+        body = about.about(folder) | {"blur": str(blur), "rows": len(weights.dosage), "batches": entries}
+        artefact.write_manifest(folder, "score offer", body, None)
+    return vendor
+
+
+def read_offer(folder: Path) -> Offer:
+    """Hospital: what the vendor tells of the model, and where its ciphertexts are. Raises ArtefactError."""
+    body = read_message(folder, "score offer")
+    if body["bound"] + body["blur"] >= SUM_LIMIT or body["blur"] > body["bound"]:
+        raise ArtefactError(f"{folder} is not a score offer: its bounds are out of range")
+    about = messages.announced(folder, body)
+    return Offer(**about, folder=folder, blur=body["blur"], rows=body["rows"], batches=body["batches"])
+
+
+def blind_scores(
+    offer_folder: Path, challenge_file: Path, reader: SelectableReader, folder: Path, private: Path
+) -> None:
+    """Hospital: multiply, blind, write the messages to the vendor; the masks stay in `private`.
+
+    Raises ArtefactError when the offer is for other genotypes, or a key was not made for this hospital's challenge.
+    """
+    about = read_offer(offer_folder)
+    messages.check_variants(about, len(reader.variants))
+    vendor = about.parameters(len(reader.samples), reader.dosage_grid)
+    nonce, columns, ring = read_challenge(challenge_file), len(about.names), vendor.key.ring
+    stored = ScoreReader(reader.select(variants=about.variant), about.second)
+    blocks = -(-len(stored.variants) // ring.n) * len(prs_vendor.STREAMS)
+    opened = []
+    for i in range(len(about.batches)):
+        publickey = offer_folder / f"batch-{i:04d}.publickey"
+        public = read_message(publickey, "encryption key")["public"]
+        if public.parameters != vendor.key:
+            raise ArtefactError(f"{publickey} has parameters that no plan for this cohort has")
+        opened.append(read_encryption_key(publickey, public, prs_vendor.batch_nonce(nonce, i)))
+    _make_folder(folder, 0o755)
+    make_folder(private, PRIVATE_FOLDER)
+    entries, masks = [], []
+    for i, (people, key) in enumerate(zip(_batches(len(reader.samples), vendor), opened, strict=True)):
+        c0, c1_model = (np.empty(ciphertext_shape(vendor.key, blocks * columns), np.uint32) for _ in range(2))
+        read_ciphertexts(offer_folder, about.batches[i], ring, c0, c1_model, threads=None)
+        for half in (c0, c1_model):
+            refuse_residues(half, ring.primes, f"{offer_folder}, batch {i},")
+        polynomials = prs_vendor.people_polynomials(stored, np.array(people), ring)
+        sums = prs_vendor.multiply((c0, c1_model), polynomials, columns, ring)
+        top, c1, kept = prs_vendor.blind(sums, key, vendor)
+        masks.append(kept)
+        parts = {"top": top, "c1": c1}
+        entries.append({n: vars(artefact.write_entry(folder, f"batch-{i:04d}.{n}.npy", a)) for n, a in parts.items()})
+    keep_array(private / "masks.npy", np.concatenate(masks), mode=0o600)
+    keep_json(private / PEOPLE, {"sha256": _people(reader)}, mode=0o600)
+    use_once(challenge_file)
+    artefact.write_manifest(folder, "blinded scores", {"batches": entries}, None)
+
+
+def answer(
+    blinded: Path, private: Path, inputs: ScoreInputs, rules: PrivacyRules, folder: Path, *, passphrase: bytes
+) -> None:  # fmt: skip
+    """Vendor: charge the other replies, round one coefficient a person and score, forget the keys.
+
+    Raises ArtefactError when the offer is not outstanding, ProtocolError when the hospital sent more than was offered.
+    """
+    body, plan = read_message(blinded, "blinded scores"), kept_plan(private)
+    try:
+        kept = kept_json(private / BATCHES, "the batches of an offer", _BATCHES)
+    except FileNotFoundError:
+        raise ArtefactError(f"{private} is not of an offer") from None
+    weights = score_weights(plan)
+    vendor = prs_vendor.choose_vendor(
+        bound=kept["bound"] + kept["blur"], samples=kept["people"], rows=len(weights.dosage), columns=weights.columns,
+        dosage_max=kept["dosage_max"],
+    )  # fmt: skip
+    batches = _batches(kept["people"], vendor)
+    if len(body["batches"]) != len(batches):
+        raise ProtocolError(f"{blinded} has {len(body['batches'])} batches, {len(batches)} were offered")
+    paths = [private / f"batch-{i:04d}.secret" for i in range(len(batches))]
+    drawn = read_drawn(private / DRAWN, passphrase)
+    opened = [keys.read_secret(path, passphrase=drawn) for path in paths]
+    spend(private, inputs, rules)
+    for path in (*paths, private / DRAWN):
+        use_once(path)  # a key answers once
+    ring, rounded = vendor.key.ring, []
+    for entry, key, people in zip(body["batches"], opened, batches, strict=True):
+        k, count = len(ring.primes), len(people)
+        top = artefact.load_array(blinded, entry["top"], (k, count, weights.columns))
+        c1 = artefact.load_array(blinded, entry["c1"], (count * weights.columns, k, ring.n))
+        rounded.append(prs_vendor.round_reply(top, c1, key, vendor, weights.constant, kept["blur"]))
+    _make_folder(folder, 0o755)
+    whole = np.concatenate(rounded)
+    entry = vars(artefact.write_entry(folder, "rounded.npy", whole.astype("<i8")))
+    artefact.write_manifest(folder, "rounded scores", {"rounded": entry}, None)
+
+
+def unmask_scores(
+    folder: Path, offer_folder: Path, private: Path, reader: SelectableReader
+) -> ScoreTable:  # fmt: skip
+    """Hospital: its scores. Raises VerificationError for a score beyond the bound that the vendor announced."""
+    about, body = read_offer(offer_folder), read_message(folder, "rounded scores")
+    vendor = about.parameters(len(reader.samples), reader.dosage_grid)
+    shape = (len(reader.samples), len(about.names))
+    y = artefact.load_array(folder, body["rounded"], shape, "<i8")
+    masks = kept_array(private / "masks.npy")
+    try:
+        people = kept_json(private / PEOPLE, "the people of a run", _PEOPLE)["sha256"]
+    except FileNotFoundError:
+        raise ArtefactError(f"{private} holds no masks") from None
+    if people != _people(reader):
+        raise ArtefactError(f"{private} is of other people than these: give the files and filters of that run")
+    if masks.shape != shape or masks.dtype != np.int64:
+        raise ArtefactError(f"{private} holds the masks of another run")
+    values = prs_vendor.unmask(y, masks, vendor)
+    if (np.abs(values) > about.bound + about.blur).any():
+        raise VerificationError
+    sums = about.sums(values, missing_calls(reader, about.variant), reader.dosage_grid)
+    return replace(release(sums, digits=about.digits), named_dosage=None)

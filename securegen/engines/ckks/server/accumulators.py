@@ -1,0 +1,83 @@
+"""Server side: the accumulators of a few blocks, and the chunks of genotypes that are multiplied into them.
+
+Blocks are summed together so that a tile of the design in a core's cache serves them all; a thread works for one team at
+a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+
+import numpy as np
+
+from securegen.engines.ckks.cohort import EncryptedCohort
+from securegen.engines.ckks.layout import Output, block_layout
+from securegen.engines.ckks.studydesign import EncryptedDesign
+from securegen.kernels.fold import fold_tiles
+from securegen.kernels.residue_matmul import PackedColumns, matmul_residues
+
+
+class Team:
+    """Consecutive blocks of a cohort, of equally many strands, that are summed together.
+
+    wanted: outputs of every block of the cohort; columns: stream -> how many polynomials it is multiplied with. sums:
+    stream -> (B, k, T, A_g + S, columns, L) uint32, for the B blocks of the team that have the stream.
+    """
+
+    def __init__(
+        self, members: range, cohort: EncryptedCohort, wanted: Sequence[list[Output]], columns: dict[str, int]
+    ) -> None:
+        self.members, self._cohort, self._wanted = members, cohort, wanted
+        ring, strands = cohort.parameters.ring, cohort.strands(members[0])
+        if any(cohort.strands(b) != strands for b in members):
+            raise ValueError("blocks of a team have equally many strands")
+        self._rows = (1 if cohort.shared else strands, strands)
+        present = sorted({s for b in members for s in cohort.blocks[b]["streams"] if columns[s]})
+        self.blocks = {s: [b for b in members if s in cohort.blocks[b]["streams"]] for s in present}
+        self.sums = {
+            s: np.zeros((len(blocks), len(ring.primes), ring.tiles, sum(self._rows), columns[s], ring.lanes), np.uint32)
+            for s, blocks in self.blocks.items()
+        }
+
+    def add(self, chunk: int, columns: Future[dict[str, PackedColumns]]) -> None:
+        """Read one chunk of every block and add its products with the columns of each stream."""
+        primes = np.array(self._cohort.parameters.ring.primes, np.uint64)
+        packed = columns.result()  # first: the files of the design are unmapped before those of the cohort are mapped
+        for stream, blocks in self.blocks.items():
+            rows = [self._cohort.rows(b, stream, chunk) for b in blocks]
+            matmul_residues(rows, packed[stream], primes, self.sums[stream], threads=1)
+            del rows
+
+    def results(self, design: EncryptedDesign) -> Iterator[tuple[int, np.ndarray]]:
+        """(block, its results (k, words) uint32 as `layout` has them)."""
+        for b in self.members:
+            yield b, self._block(b, design)
+
+    def _block(self, b: int, design: EncryptedDesign) -> np.ndarray:
+        p, wanted, variants = self._cohort.parameters, self._wanted[b], self._cohort.blocks[b]["variants"]
+        layout = block_layout(
+            p, wanted, variants, shared_genotypes=self._cohort.shared, shared_columns=design.shared
+        )  # fmt: skip
+        out = np.empty(layout.shape, np.uint32)
+        parts = layout.split(out)
+        for stream, blocks in self.blocks.items():
+            if b not in blocks:
+                continue
+            tiles = self.sums[stream][blocks.index(b)]
+            row, column = self._rows[0], parts[stream, "right"].shape[2]
+            parts[stream, "sums"][:] = fold_tiles(tiles[:, :, row:, column:], p.pack, p.ring.primes)
+            parts[stream, "right"][:] = _in_order(tiles[:, :, row:, :column])
+            parts[stream, "left"][:] = _in_order(tiles[:, :, :row, column:])
+            parts[stream, "both"][:] = _in_order(tiles[:, :, :row, :column])
+        if ("o", "values") in parts:
+            own = design.read_squares(b, parts["o", "values"].shape[1])
+            for name, half in zip(("values", "halves"), own.halves(), strict=True):
+                parts["o", name][:] = _in_order(half)[:, 0]
+        return out
+
+
+def _in_order(tiles: np.ndarray) -> np.ndarray:
+    """(k, T, R, Q, L) -> (k, R, Q, n)."""
+    k, count, rows, columns, lanes = tiles.shape
+    return tiles.transpose(0, 2, 3, 1, 4).reshape(k, rows, columns, count * lanes)

@@ -1,0 +1,64 @@
+"""What the server's pass over a cohort takes in memory, and the batches of blocks that it may sum at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from securegen.engines.ckks.codec import chunks
+from securegen.engines.ckks.cohort import EncryptedCohort
+
+WORKING_BYTES = 512 << 20
+TEAM = 5  # blocks that a thread sums together at most
+
+
+@dataclass(frozen=True)
+class PassMemory:
+    """batches: (first, last) blocks; early: the columns of the next chunk are read beside those in use.
+
+    working: bytes of sums, packed columns and every thread's buffers; mapped: bytes of files that are mapped at a time
+    beside these, which the system may drop and read again.
+    """
+
+    batches: tuple[tuple[int, int], ...]
+    early: bool
+    working: int
+    mapped: int
+
+
+def plan_pass(
+    cohort: EncryptedCohort, counts: Mapping[str, int], stored: int, packed: int, limit: int, threads: int
+) -> PassMemory:
+    """Everything that the pass takes, within `limit` bytes where a block at a time fits.
+
+    counts: stream -> polynomials it is multiplied with; stored, packed: ciphertexts of the design's largest chunk a group,
+    as files and as columns in memory.
+    """
+    p = cohort.parameters
+    polynomial = len(p.ring.primes) * p.ring.n * 4
+    parts, groups = chunks(p), chunks(p)[0][1]
+    strands = [cohort.strands(b) for b in range(len(cohort.blocks))]
+    rows = [s + (1 if cohort.shared else s) for s in strands]
+    sums = [
+        row * sum(counts[s] for s in part["streams"]) * polynomial
+        for row, part in zip(rows, cohort.blocks, strict=True)
+    ]
+    # expanded public halves of a team while it sums; a block's results, folded and in order, when it is written
+    halves = TEAM * groups * polynomial if cohort.shared else 0
+    written = max((2 * (row + max(counts.values())) * polynomial for row in rows), default=0)
+    buffers = threads * max(halves, written)
+    columns = groups * packed * polynomial
+    early = threads > 1 and len(parts) > 1 and 2 * columns + buffers <= limit // 2
+    fixed = buffers + columns * (2 if early else 1)
+    batches, start, size, largest = [], 0, 0, 0
+    for b, need in enumerate(sums):
+        if size and size + need > limit - fixed:
+            batches.append((start, b))
+            start, size = b, 0
+        size += need
+        largest = max(largest, size)
+    batches.append((start, len(sums)))
+    # the files of the design, then those of the teams
+    read = max(strands, default=0) * (1 if cohort.shared else 2)
+    mapped = groups * polynomial * max(stored, threads * TEAM * read)
+    return PassMemory(tuple(batches), early, fixed + largest, mapped)

@@ -1,0 +1,216 @@
+"""A site's own people: phenotypes and covariates as the study file reads them, and the design that all sites share.
+
+What one site cannot know alone is either in the study file (how a phenotype is coded) or opened as a sum (scales, which
+phenotypes have the same samples). Who learns what: the sums that `design` and `null_model` ask for, pooled over the sites.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from securegen.design import fixedpoint as fp
+from securegen.design.binary import contingency_design, logistic_design, qc_design
+from securegen.design.linear import Analysis, Design, linear_design
+from securegen.engines.federated.studyfile import CASE_CONTROL_12, QUANTITATIVE, Study, TraitColumn
+from securegen.errors import InputError, PolicyError, UsageError
+from securegen.io.tables import read_table
+from securegen.model import Columns, Samples
+from securegen.study import people as align
+from securegen.study.build import Inputs, Log
+
+
+@dataclass(frozen=True)
+class SiteTraits:
+    """phenotypes; covariates (N, K−1) float64 with NaN where missing, in the order of `names`; unknown: rows of the two
+    tables whose people have no genotypes here."""
+
+    phenotypes: tuple[align.Phenotype, ...]
+    covariates: np.ndarray
+    names: tuple[str, ...]
+    unknown: tuple[int, int]
+
+
+def read_phenotype(values: np.ndarray, trait: TraitColumn, where: str) -> align.Phenotype:
+    """Values as the study codes them; 0 of a 1/2 coding is missing. Raises InputError for any other value."""
+    if trait.kind == QUANTITATIVE:
+        return align.Phenotype(trait.name, values, False)
+    out = np.where(values == 0, np.nan, values - 1) if trait.kind == CASE_CONTROL_12 else values
+    wrong = values[~(np.isnan(out) | (out == 0) | (out == 1))]
+    if len(wrong):
+        coding = "1/2 (0 missing)" if trait.kind == CASE_CONTROL_12 else "0/1"
+        raise InputError(f"{where}: {trait.name} holds {wrong[0]:g}; the study codes controls and cases {coding}")
+    return align.Phenotype(trait.name, out, True)
+
+
+def read_traits(study: Study, site: str, inputs: Inputs, samples: Samples, components: np.ndarray) -> SiteTraits:
+    """Read and join the site's tables. components: (N, C) coordinates on the study's loadings."""
+    if inputs.pheno is None:
+        raise UsageError("--pheno is needed")
+    table = read_table(inputs.pheno).exactly([t.name for t in study.phenotypes])
+    joined = align.join(samples, table)
+    phenotypes = tuple(
+        read_phenotype(align.column_values(samples, table, t.name, joined), t, inputs.pheno) for t in study.phenotypes
+    )
+    columns, names, unknown = [], list(study.covariates), 0
+    if study.covariates:
+        if inputs.covar is None:
+            raise UsageError(f"the study has covariates {', '.join(study.covariates)}: --covar is needed")
+        covar = read_table(inputs.covar).exactly(study.covariates)
+        covar_join = align.join(samples, covar)
+        unknown = covar_join.unknown
+        columns = [align.column_values(samples, covar, name, covar_join) for name in study.covariates]
+    for k in range(study.components):
+        names.append(f"PC{k + 1}")
+        columns.append(components[:, k])
+    for other in study.sites[1:] if study.site_indicators else ():
+        names.append(f"SITE={other.name}")
+        columns.append(np.full(len(samples), float(other.name == site)))
+    covariates = np.stack(columns, axis=1) if columns else np.empty((len(samples), 0))
+    return SiteTraits(phenotypes, covariates, tuple(names), (joined.unknown, unknown))
+
+
+def _group(masks: Sequence[np.ndarray], total: fp.SumOverSites, secret: bytes) -> list[list[int]]:
+    """Indices of phenotypes whose analysed samples are the same at every site: only whether they are is opened."""
+    pairs = list(combinations(range(len(masks)), 2))
+    unlike = [0 if (masks[i] == masks[j]).all() else _unlike(masks[i], masks[j], secret) for i, j in pairs]
+    sums = total(unlike) if pairs else []
+    same = {pair for pair, found in zip(pairs, sums, strict=True) if found == 0}
+    groups: list[list[int]] = []
+    for j in range(len(masks)):
+        home = next((g for g in groups if (g[0], j) in same), None)
+        if home is None:
+            groups.append([j])
+        else:
+            home.append(j)
+    return groups
+
+
+def _unlike(a: np.ndarray, b: np.ndarray, secret: bytes) -> int:
+    """A positive number that says nothing of two sets but that they differ, the same at every start. Without the secret
+    whoever guesses who is in them could check the guess."""
+    mark = hmac.new(secret, b"sets\0" + np.packbits(np.stack([a, b])).tobytes(), hashlib.sha256).digest()
+    return 1 + int.from_bytes(mark[:16], "little")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One phenotype of the study at this site: its test and (N,) bool, who is analysed."""
+
+    phenotype: align.Phenotype
+    test: str
+    mask: np.ndarray
+
+
+def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples, log: Log) -> list[Planned]:
+    """Choose tests and samples from this site's data alone, before anything is sent.
+
+    With the study's `common_samples`, everybody analysed has every phenotype. Raises PolicyError when this site has fewer
+    people than the study's minimum.
+    """
+    out, common = [], np.ones(len(samples), bool)
+    if study.common_samples:
+        for phenotype in traits.phenotypes:
+            common &= ~np.isnan(phenotype.values)
+        if any(study.test_of(t) in ("linear", "logistic") for t in study.phenotypes):
+            common &= ~np.isnan(traits.covariates).any(axis=1)
+    if traits.names:
+        log(align.covariate_line(traits.names))
+    for trait, phenotype in zip(study.phenotypes, traits.phenotypes, strict=True):
+        test = study.test_of(trait)
+        covariates = np.empty((len(samples), 0)) if test in ("trend", "allelic") else traits.covariates
+        mask, counts = align.analysed_samples(phenotype.values, covariates, traits.unknown)
+        left_out = counts.analysed - int((mask & common).sum())
+        mask &= common
+        if mask.sum() < study.minimum_cohort:
+            raise PolicyError(
+                f"site {site} has {int(mask.sum())} samples with phenotype {phenotype.name} and every covariate; the study "
+                f"takes no site with fewer than {study.minimum_cohort}"
+            )
+        for line in counts.lines(phenotype.name, "this site's people"):
+            log(line)
+        if left_out:
+            log(
+                f"phenotype {phenotype.name}: {left_out} of them lack another phenotype or a covariate and are left out"
+            )
+        out.append(Planned(phenotype, test, mask))
+    return out
+
+
+def everybody(study: Study, planned: Sequence[Planned]) -> np.ndarray:
+    """(N,) bool: over whom quality control is: all samples of this site, or the common ones."""
+    return planned[0].mask if study.common_samples else np.ones_like(planned[0].mask)
+
+
+def sample_sets(study: Study, planned: Sequence[Planned], samples: Samples) -> list[tuple[str, np.ndarray]]:
+    """Every set of samples over which this study sums genotypes, by what it is for."""
+    out = [(f"phenotype {p.phenotype.name}", p.mask) for p in planned]
+    if study.qc:
+        people = everybody(study, planned)
+        out += [("quality control", people), ("founders", samples.founder & people)]
+    return out
+
+
+def _side_by_side(parts: Sequence[Design]) -> Design:
+    """One design with the columns of all parts. Columns that are equal here need not be equal at another site, so none
+    are merged, unlike `design.combine`."""
+    analyses: list[Analysis] = []
+    width = squares = 0
+    for part in parts:
+        for a in part.analyses:
+            columns, own = tuple(j + width for j in a.columns), tuple(j + squares for j in a.squares)
+            analyses.append(Analysis(a.test, a.phenotype, columns, own, a.model))
+        width += len(part.columns.names)
+        squares += len(part.columns.squared_index)
+    names = tuple(n for p in parts for n in p.columns.names)
+    squared = tuple(flag for p in parts for flag in p.columns.squared)
+    values = np.concatenate([p.columns.values for p in parts], axis=1)
+    return Design(Columns(names, values, squared), tuple(analyses))
+
+
+def federated_design(
+    study: Study,
+    planned: Sequence[Planned],
+    traits: SiteTraits,
+    samples: Samples,
+    total: fp.SumOverSites,
+    secret: bytes,
+) -> Design:
+    """The integer design of the pooled cohort, this site's rows. The same calls of `total`, in the same order, everywhere.
+
+    secret: 32 bytes of this site's memory, the same at every start.
+    Raises DesignError as `study.build_design` does, at every site alike.
+    """
+    parts: list[Design] = []
+    for p in planned:
+        if p.test == "logistic":
+            parts.append(
+                logistic_design(
+                    p.mask, traits.covariates[p.mask], traits.names, p.phenotype.values[p.mask], p.phenotype.name,
+                    total=total, bits=study.bits,
+                )
+            )  # fmt: skip
+        elif p.test != "linear":
+            parts.append(contingency_design(p.mask, p.phenotype.values == 1, p.phenotype.name, p.test, total=total))
+    linear = [p for p in planned if p.test == "linear"]
+    for group in _group([p.mask for p in linear], total, secret):
+        members, mask = [linear[i].phenotype for i in group], linear[group[0]].mask
+        values = np.stack([m.values[mask] for m in members], axis=1)
+        parts.append(
+            linear_design(
+                mask, traits.covariates[mask], traits.names, values, [m.name for m in members], total=total,
+                bits=study.bits,
+            )
+        )  # fmt: skip
+    if study.qc:
+        people = everybody(study, planned)
+        parts.append(qc_design(samples.founder & people, samples.founder & people, people, total=total))
+    design = _side_by_side(parts)
+    order = {p.phenotype.name: i for i, p in enumerate(planned)}
+    analyses = sorted(design.analyses, key=lambda a: len(order) if a.test == "qc" else order[a.phenotype])
+    return Design(design.columns, tuple(analyses))

@@ -1,0 +1,186 @@
+"""A federated study with every site as a process of its own on this machine, through the files of a deployment.
+
+The caller holds everybody's data, so nothing is hidden from it: this shows and tests a study, it protects nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securegen.engines.federated import hub, identity, studyfile
+from securegen.engines.federated.message_folder import SUFFIX
+from securegen.engines.federated.studyfile import (
+    CASE_CONTROL_01,
+    CASE_CONTROL_12,
+    QUANTITATIVE,
+    Site,
+    Study,
+    TraitColumn,
+)
+from securegen.engines.federated.variants import common_variants, write_variants
+from securegen.errors import SecuregenError, UsageError
+from securegen.governance.guard import REFUSED
+from securegen.governance.openings import ALL, STRICT, WITHHOLD
+from securegen.io.genotypes import GenotypeFiles
+from securegen.io.output import write_text
+from securegen.io.tables import read_table
+from securegen.local.processes import run_together, start  # noqa: F401 (start: a site alone)
+from securegen.model import GenotypeReader, Samples
+from securegen.stats.qc import Filters
+from securegen.study import people
+from securegen.study.build import Inputs, Log, open_genotypes
+
+LATE = 5  # seconds for the site that stopped the others to say why
+WAIT = 600  # seconds until a silent site is named
+
+
+@dataclass(frozen=True)
+class LocalSite:
+    """A site of a rehearsal: its name, its genotypes, and who of them belong to it (None: all)."""
+
+    name: str
+    genotypes: GenotypeFiles
+    keep: Samples | None
+
+
+def deal(reader: GenotypeReader, genotypes: GenotypeFiles, sites: int) -> list[LocalSite]:
+    """Deal the samples of one cohort to sites, round robin in file order."""
+    if sites > len(reader.samples):
+        raise UsageError(f"{len(reader.samples)} samples cannot be dealt to {sites} sites")
+    rows = np.arange(len(reader.samples))
+    return [LocalSite(f"site{i + 1}", genotypes, reader.samples.take(rows[i::sites])) for i in range(sites)]
+
+
+def trait_kinds(inputs: Inputs, cohorts: Sequence[Samples]) -> tuple[TraitColumn, ...]:
+    """How each phenotype is coded, from everybody's values: what a coordinator knows beforehand."""
+    if inputs.pheno is None:
+        raise UsageError("--pheno is needed")
+    table = read_table(inputs.pheno).select(inputs.pheno_name)
+    out = []
+    for name in table.columns:
+        values = np.concatenate([people.column_values(s, table, name, people.join(s, table)) for s in cohorts])
+        binary = people.interpret_phenotype(name, values, force_01=inputs.force_01).binary
+        coding = CASE_CONTROL_12 if (values == 2).any() else CASE_CONTROL_01
+        out.append(TraitColumn(name, coding if binary else QUANTITATIVE))
+    return tuple(out)
+
+
+def _refuse(inputs: Inputs) -> None:
+    for flag, given, why in (
+        ("--apply-rint", inputs.apply_rint, "ranks over all people are not a sum over sites"),
+        ("--covar-categorical", bool(inputs.covar_categorical), "give indicator columns, the same at every site"),
+        ("--no-input-missing-phenotype", inputs.no_input_missing_phenotype, "-9 is missing at every site"),
+        ("--hwe-controls", inputs.hwe_controls, "the tests are over founders"),
+    ):
+        if given:
+            raise UsageError(f"{flag} does not go with a federated study: {why}")
+
+
+def set_up(
+    work: Path, inputs: Inputs, sites: Sequence[LocalSite], log: Log, *, two_sites_learn_each_other: bool = False,
+    openings: str = STRICT, few_missing: str = WITHHOLD, consent_openings: bool = False,
+) -> Study:  # fmt: skip
+    """Make keys, the study file and the private folders below `work`, and let every site accept."""
+    _refuse(inputs)
+    cohorts, lists, grid = [], [], 1
+    for genotypes in dict.fromkeys(s.genotypes for s in sites):
+        reader = open_genotypes(replace(inputs, **vars(genotypes)), log)
+        grid = max(grid, reader.dosage_grid)
+        cohorts.append(reader.samples)
+        lists.append(reader.variants)
+    common, dropped = common_variants(lists)
+    if dropped:
+        log(f"{dropped} variants of the first site are not in every file, or with other alleles: left out")
+    traits = trait_kinds(inputs, cohorts)
+    covariates: tuple[str, ...] = ()
+    if inputs.covar:
+        covariates = tuple(read_table(inputs.covar).select(inputs.covar_name).columns)
+    shared = work / "shared"
+    keys = {}
+    for i, site in enumerate(sites):
+        keys[site.name] = identity.generate()
+        identity.write_identity(work / site.name / "private" / "site.secret", keys[site.name])
+        samples = site.keep if site.keep is not None else cohorts[i]
+        rows = "".join(f"{f}\t{p}\n" for f, p in zip(samples.fid, samples.iid, strict=True))
+        write_text(work / site.name / "keep.txt", "#FID\tIID\n" + rows, mode=0o600)
+    coordinator = identity.generate()
+    study = Study(
+        digest="", name="rehearsal", study_id=studyfile.new_study_id(),
+        sites=tuple(Site(name, key.verify_key) for name, key in keys.items()), coordinator=coordinator.verify_key,
+        phenotypes=traits, covariates=covariates, model=inputs.model, missing=inputs.missing, bits=inputs.bits,
+        site_indicators=False, components=0, qc=inputs.qc, minimum_cohort=1,
+        two_sites_learn_each_other=two_sites_learn_each_other, variants=len(common), variants_digest=common.digest(),
+        loadings_digest="", dosage_grid=grid, openings=openings, few_missing=few_missing, consent_openings=consent_openings,
+        common_samples=openings != ALL if inputs.common_samples is None else inputs.common_samples,
+    )  # fmt: skip
+    study = studyfile.write_study(shared, study, coordinator)
+    write_variants(shared / studyfile.VARIANTS, common)
+    for key in keys.values():
+        hub.join(shared, key)
+    return study
+
+
+def site_command(work: Path, inputs: Inputs, site: LocalSite, filters: Filters, *, wait: float = WAIT) -> list[str]:
+    """The command line of one site, as its owner would type it."""
+    private = work / site.name
+    call = [sys.executable, "-m", "securegen", "site", "run", "--dir", str(work / "shared")]
+    call += [
+        "--state",
+        str(private / "private"),
+        *site.genotypes.words(),
+        "--keep",
+        str(private / "keep.txt"),
+    ]
+    call += ["--pheno", os.path.abspath(inputs.pheno or "")]
+    if inputs.covar:
+        call += ["--covar", os.path.abspath(inputs.covar)]
+    for name in ("maf", "mac", "geno", "hwe"):
+        if getattr(filters, name) is not None:
+            call += [f"--{name}", str(getattr(filters, name))]
+    return [*call, "--wait", str(wait), "--threads", "1", "--out", str(private / "result"), "--quiet"]
+
+
+def run_sites(calls: Sequence[Sequence[str]]) -> None:
+    """Run all sites side by side. Raises SecuregenError with the message and exit code of the first that fails."""
+    run_together({f"site {i + 1}": call for i, call in enumerate(calls)})
+
+
+def refusals(work: Path, sites: Sequence[LocalSite]) -> list[str]:
+    """What the sites' logs say of rules that refused: each site's own secret, and here one owner's."""
+    found = []
+    for site in sites:
+        path = work / site.name / "result.log"
+        lines = path.read_text().splitlines() if path.is_file() else []
+        found += [f"{site.name}: {line[line.index(REFUSED) :]}" for line in lines if REFUSED in line]
+    return found
+
+
+def results(work: Path, sites: Sequence[LocalSite]) -> list[dict[str, Any]]:
+    """run.json of every site. Raises SecuregenError when two sites wrote different tables."""
+    records = [json.loads((work / s.name / "result.run.json").read_text()) for s in sites]
+    for tables in zip(*(r["summaries"] for r in records), strict=True):
+        if len({Path(t["path"]).read_bytes() for t in tables}) > 1:
+            raise SecuregenError("two sites wrote different tables: this must never happen, please report it")
+    return records
+
+
+def message_table(shared: Path, study: Study) -> list[tuple[str, int, int]]:
+    """(step, messages, bytes) of everything that was posted, in the order in which steps began."""
+    steps: dict[str, list[float]] = {}
+    for site in study.sites:
+        for path in (shared / site.name).glob(f"*{SUFFIX}"):
+            status = path.stat()
+            row = steps.setdefault(path.name.removesuffix(SUFFIX), [status.st_mtime_ns, 0, 0])
+            row[0] = min(row[0], status.st_mtime_ns)
+            row[1] += 1
+            row[2] += status.st_size
+    ordered = sorted(steps.items(), key=lambda item: item[1][0])
+    return [(step, int(row[1]), int(row[2])) for step, row in ordered]

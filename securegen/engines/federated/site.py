@@ -1,0 +1,272 @@
+"""One site's whole part in a federated study: run it again and again, it goes as far as the other sites allow.
+
+The site sums its own people in the clear and sends the sums under masks that cancel only in the sum of all sites. It ends
+with the result tables of the pooled cohort, the same at every site. What it learns: the opened sums (`SiteResult.opened`
+lists the rounds). What it gives away: that it takes part, and its part of the opened sums.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import platform
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securegen.design.linear import Design
+from securegen.engines.federated.admission import admit, charge, guard_of_study
+from securegen.engines.federated.association import federated_sums
+from securegen.engines.federated.cohort import Planned, SiteTraits, federated_design, plan_analyses, read_traits
+from securegen.engines.federated.hub import open_folder
+from securegen.engines.federated.identity import Identity, sha256
+from securegen.engines.federated.message_folder import MessageFolder
+from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
+from securegen.engines.federated.pair_keys import agree_on_keys, commitment_to_inputs, forget_keys
+from securegen.engines.federated.projection import parse_loadings, project
+from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
+from securegen.engines.federated.session import Session
+from securegen.engines.federated.state import SiteState, open_state
+from securegen.engines.federated.studyfile import LOADINGS, Study, opened_by
+from securegen.engines.federated.variant_sums import Withheld
+from securegen.engines.federated.variants import AlignedReader, align_reader, describe
+from securegen.errors import ArtefactError, PeerError, PolicyError, ProtocolError, SecuregenError
+from securegen.governance.guard import guarded
+from securegen.governance.openings import what_can_be_read
+from securegen.io.strict_json import read_regular
+from securegen.io.text import text_of
+from securegen.model import OpenedSums, Samples, Variants
+from securegen.record.receipt import FULL_TABLE, Party, Receipt
+from securegen.results.write import Summary, write_qc, write_tables
+from securegen.stats.qc import Filters
+from securegen.study.build import Inputs, Log, open_genotypes, silent
+from securegen.version import VERSION
+
+CHANGED = (
+    "genotypes, phenotypes, covariates or filters changed since this site began the study: bring the files back, or start "
+    "another study"
+)
+MOST_LOADINGS = 1 << 30  # bytes of loadings.tsv
+Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
+
+
+@dataclass(frozen=True)
+class SiteResult:
+    """tables, quality: of the pooled cohort; opened: every round and its numbers; design: of this site's rows; bytes:
+    posted by this site."""
+
+    study: Study
+    site: str
+    design: Design
+    tables: list[Summary]
+    quality: list[str]
+    receipt: Receipt
+    opened: dict[str, Any]
+    bytes: int
+
+
+def run_site(
+    folder: Path,
+    state: Path,
+    identity: Identity,
+    inputs: Inputs,
+    out: str,
+    *,
+    study_file: Path | None = None,
+    connect: Connect | None = None,
+    wait: float = 0.0,
+    digits: int = 17,
+    filters: Filters | None = None,
+    log: Log = silent,
+) -> SiteResult:
+    """Take part as the site that `identity` signs for; write OUT.<PHENO>.<TEST> when all is opened.
+
+    connect: brings messages to the other sites in another way than through the folder, which then is this site's own copy.
+    Of `inputs`, the files and the filters of samples count; phenotypes, covariates and the model are the study's.
+    Raises PeerError when another site is not there yet (run again: nothing is lost) or has stopped, ProtocolError naming
+    a site whose messages are not what the protocol allows, PolicyError, InputError and DesignError for this site's own.
+    """
+    study, variants = open_folder(folder, study_file)
+    site = study.site_of(identity.verify_key).name
+    study.refuse_expired()
+    board = MessageFolder(folder, study, site, wait, log)
+    if board.own(ACCEPT) is None:
+        raise PolicyError(
+            f"site {site} has not accepted the study: securegen study join --dir {folder} --state {state}"
+        )
+    with open_state(state, study) as memory:
+        board.withdraw_stop()
+        try:
+            own = _open_inputs(folder, study, variants, site, memory, inputs, log)
+            commitment = _same_inputs(memory, inputs, own.reader.samples)
+            with (connect or _in_folder)(board) as transport:
+                return _take_part(
+                    transport, board, site, identity, memory, state, own, commitment, out, digits, filters, log
+                )
+        except PeerError:
+            raise
+        except SecuregenError as error:
+            board.announce_stop(type(error).__name__, identity)
+            raise
+
+
+@contextlib.contextmanager
+def _in_folder(board: MessageFolder) -> Iterator[Transport]:
+    yield board
+
+
+@dataclass(frozen=True)
+class _Own:
+    """This site's people as the study reads them: genotypes, traits, and who is analysed in which test."""
+
+    reader: AlignedReader
+    traits: SiteTraits
+    planned: list[Planned]
+
+
+def _open_inputs(
+    folder: Path, study: Study, variants: Variants, site: str, memory: SiteState, inputs: Inputs, log: Log
+) -> _Own:
+    reader = open_genotypes(replace(inputs, dosage_grid=study.dosage_grid), log)
+    aligned, alignment = align_reader(reader, variants, site)
+    for line in describe(alignment):
+        log(line)
+    traits = read_traits(study, site, inputs, reader.samples, _components(folder, study, reader, site, memory))
+    return _Own(aligned, traits, plan_analyses(study, site, traits, reader.samples, log))
+
+
+def _take_part(
+    transport: Transport, board: MessageFolder, site: str, identity: Identity, memory: SiteState, state: Path,
+    own: _Own, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
+) -> SiteResult:  # fmt: skip
+    study = board.study
+    _everybody_accepts(transport, board)
+    session = Session(transport, study, site, identity, memory)
+    samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
+    admit(study, own.planned, samples, state, guard)
+    secure = SecureSum(session, agree_on_keys(session, commitment))
+    log("every two sites have a key")
+    try:
+        design = federated_design(study, own.planned, own.traits, samples, guarded(secure.total, guard), _salt(memory))
+    except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
+        secure.refuse(OUT_OF_BOUNDS)
+    charge(study, design, max(a.model.samples for a in design.analyses), samples, state, guard)
+    withheld = Withheld()
+    tables, quality = _tables(study, design, secure, own.reader, out, digits, filters, withheld)
+    for line in withheld.lines():
+        log(line)
+    forget_keys(memory)
+    session.post(FINISHED, session.made(FINISHED, lambda: ({}, None)))
+    transport.leave()
+    opened = {
+        "rounds": [{"name": n, "rows": rows, "numbers": rows * fields} for n, (rows, fields) in secure.opened.items()],
+        "field_bytes": secure.field_bytes, "row_bytes": secure.row_bytes, "withheld": vars(withheld),
+    }  # fmt: skip
+    receipt = _receipt(study, [t.path for t in tables])
+    return SiteResult(study, site, design, tables, quality, receipt, opened, session.sent_bytes)
+
+
+def _everybody_accepts(transport: Transport, board: MessageFolder) -> None:
+    own = board.path(board.me, ACCEPT)
+    transport.post(ACCEPT, read_regular(own, "a message"))
+    for name, message in transport.collect(ACCEPT).items():
+        if message.value.get("accepts") != board.study.digest:
+            raise ProtocolError(f"site {name} has accepted another study")
+
+
+def _salt(memory: SiteState) -> bytes:
+    """32 secret bytes of this site for this study."""
+    return memory.once("salt", lambda: secrets.token_bytes(32))
+
+
+def _same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
+    """This site's commitment to what it sums, the same at every start.
+
+    Raises ArtefactError when files, people or software changed since it began: half the sums would be of other data.
+    """
+    salt = _salt(memory)
+    software = f"securegen {VERSION}, NumPy {np.__version__}, {platform.machine()}, {' '.join(platform.libc_ver())}"
+    begun = memory.once("software", software.encode).decode()
+    if begun != software:
+        raise ArtefactError(
+            f"this site began the study with {begun}; this is {software}: go on with the former, or start another study"
+        )
+    people = sha256(
+        *(f"{f}\t{i}".encode(errors="surrogateescape") for f, i in zip(samples.fid, samples.iid, strict=True))
+    )
+    now = commitment_to_inputs(salt, {**inputs.digests(), "samples": people, "software": software})
+    if memory.once("inputs", now.encode).decode() != now:
+        raise ArtefactError(CHANGED)
+    return now
+
+
+def _components(folder: Path, study: Study, reader, site: str, memory: SiteState) -> np.ndarray:
+    """(N, C) coordinates, the same at every start: kept, for in another order of additions their last bits differ."""
+    if not study.components:
+        return np.empty((len(reader.samples), 0))
+    path = folder / LOADINGS
+    try:  # read once: whoever keeps the folder may change it between two looks
+        raw = read_regular(path, "a file of loadings", most=MOST_LOADINGS, error=ProtocolError)
+    except FileNotFoundError:
+        raw = b""
+    if hashlib.sha256(raw).hexdigest() != study.loadings_digest:
+        raise ProtocolError(f"{path} is not the file of loadings that the study names: it was altered")
+    loadings = parse_loadings(text_of(raw, path), path)
+    made = memory.once("components", lambda: project(reader, loadings, site)[:, : study.components].tobytes())
+    found = np.frombuffer(made, np.float64)
+    if found.size != len(reader.samples) * study.components:
+        raise ArtefactError(CHANGED)
+    return found.reshape(len(reader.samples), study.components)
+
+
+def _tables(
+    study: Study,
+    design: Design,
+    secure: SecureSum,
+    reader: AlignedReader,
+    out: str,
+    digits: int,
+    filters: Filters | None,
+    withheld: Withheld,
+) -> tuple[list[Summary], list[str]]:
+    def sums(tally: Withheld | None = None) -> Iterator[OpenedSums]:
+        return federated_sums(
+            secure, reader, design, name="variants", level=study.openings, fewest=study.fewest_people,
+            few_missing=study.few_missing, complete=study.missing == "complete", withheld=tally,
+        )  # fmt: skip
+
+    grid, variants = reader.dosage_grid, reader.variants
+    tables = write_tables(out, variants, sums(withheld), design.analyses, grid=grid, digits=digits, filters=filters)
+    quality: list[str] = []
+    if study.qc:
+        qc = next(a for a in design.analyses if a.test == "qc")
+        quality = write_qc(out, variants, sums(), qc, grid=grid, digits=digits)
+    return tables, quality
+
+
+def _receipt(study: Study, tables: list[str]) -> Receipt:
+    """Who learned what."""
+    parties = [
+        Party(f"site {s.name}", "its own data in the clear, a key with every other site", "the pooled sums")
+        for s in study.sites
+    ]
+    parties.append(Party("hub", "what carries the messages, no key", "who takes part, sizes and times"))
+    warnings = [FULL_TABLE, *what_can_be_read(study.openings, study.few_missing)]
+    if len(study.sites) == 2:
+        warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
+    return Receipt(
+        "federated, pairwise masks",
+        tuple(parties),
+        (
+            "two sites do not collude: all but one together see the last one's sums",
+            "X25519 or ML-KEM-768 is hard, and AES-256 is",
+            "sites tell the truth about their people: false sums are not noticed",
+        ),
+        (*(f"pooled, to every site: {what}" for what in opened_by(study)), *tables),
+        tuple(warnings),
+    )

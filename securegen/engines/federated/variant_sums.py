@@ -1,0 +1,303 @@
+"""One site's numbers of a variant in a federated study, and which numbers the analyses of a design read.
+
+Who learns what: nobody, until they are summed over the sites (`association`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from securegen.design.linear import Analysis, Design
+from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
+from securegen.engines.plain.sums import block_sums
+from securegen.errors import PolicyError
+from securegen.governance.openings import too_few
+from securegen.governance.rows import RowRule, rows_of
+from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Sums
+from securegen.stats.imputed import exactly, filled
+
+READ = 512  # variants read at a time
+NEAR = 0.0625  # copies between a mean and one at which two genotypes weigh the same
+
+
+@dataclass
+class Withheld:
+    """variants: all; few: those a site withholds; missing: those whose call few people of a site lack, withheld too;
+    rounded: those of them that are filled with rounded numbers instead; imputed: those that complete cases would single
+    people out of; weighted: score tests whose weights are opened in one number; averaged: those of them in which weights of
+    few of this site's people are taken at the average."""
+
+    variants: int = 0
+    few: int = 0
+    missing: int = 0
+    rounded: int = 0
+    imputed: int = 0
+    weighted: int = 0
+    averaged: int = 0
+
+    def lines(self) -> list[str]:
+        """For the log; nothing when every variant is opened exactly."""
+        out = []
+        if self.few:
+            out.append(
+                f"{self.few} of {self.variants} variants are withheld (FEW_CARRIERS): few people stand out in them"
+            )
+        if self.missing:
+            loud = "WARNING: " if 10 * self.missing > self.variants else ""
+            out.append(
+                f"{loud}{self.missing} of {self.variants} variants are withheld (FEW_CARRIERS): few people of a site lack the "
+                "call. Impute the genotypes first, or study init --few-missing round: T is then off by some 1e-5 there"
+            )
+        if self.rounded:
+            out.append(
+                f"{self.rounded} variants lack calls of few people: those are filled with whole numbers, T off by some 1e-5"
+            )
+        if self.imputed:
+            out.append(
+                f"WARNING: {self.imputed} variants lack calls of few people: not complete cases but missing = mean"
+            )
+        if self.weighted:
+            out.append(
+                "score tests: weights are opened as Σ w (g − ḡ)² alone, which moves CHISQ by some 1e-4 beside the precision above"
+            )
+        if self.averaged:
+            out.append(
+                f"in {self.averaged} score tests few of this site's people have a genotype of their own: their weights are "
+                "taken at the average, which may move CHISQ by more than 1e-3"
+            )
+        return out
+
+
+def crossed(a: Analysis) -> tuple[int, ...]:
+    """Columns x of a regression whose Σ g x it reads."""
+    return a.columns[1 if a.test == "linear" else 2 :]
+
+
+def weights(a: Analysis) -> int | None:
+    """The column of weights of a score test."""
+    return a.columns[3] if a.test == "logistic" else None
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Which numbers a design's analyses read.
+
+    indicators: columns that say who is analysed; squared: those whose Σg² is needed; filled: (column, indicator) whose
+    missing calls are filled; weighted: (column, indicator) whose Σ g² x is; minor, counted: (case column, indicator)
+    whose minor alleles, or called people and alleles, are needed; pairs: linear analyses of complete cases.
+    """
+
+    indicators: tuple[int, ...]
+    squared: tuple[int, ...]
+    filled: tuple[tuple[int, int], ...]
+    weighted: tuple[tuple[int, int], ...]
+    minor: tuple[tuple[int, int], ...]
+    counted: tuple[tuple[int, int], ...]
+    pairs: tuple[Analysis, ...]
+
+    @staticmethod
+    def of(analyses: Sequence[Analysis], complete: bool, *, rules: bool = False) -> Sets:
+        """rules: Σ w (g − S/n)² is summed and not Σ w g beside Σ w g², which would tell the weights of each genotype."""
+        indicators, squared, fill, weighted, minor, counted = ([] for _ in range(6))  # type: ignore[var-annotated]
+        for a in analyses:
+            c, first = a.columns, a.columns[0]
+            indicators += c if a.test == "qc" else [first]
+            if a.test in ("linear", "trend"):
+                squared.append(first)
+            if a.test == "qc":
+                squared.append(c[2])
+            if a.test in ("linear", "logistic"):
+                fill += [(j, first) for j in crossed(a) if not (rules and j == weights(a))]
+            if a.test == "logistic":
+                weighted.append((c[3], first))
+                minor.append((c[1], first))
+            if a.test in ("trend", "allelic"):
+                counted.append((c[1], first))
+        unique = lambda found: tuple(dict.fromkeys(found))  # noqa: E731
+        pairs = tuple(a for a in analyses if complete and a.test == "linear")
+        return Sets(
+            unique(indicators), unique(squared), unique(fill), unique(weighted), unique(minor), unique(counted), pairs
+        )
+
+
+@dataclass(frozen=True)
+class OpenedCounts:
+    """Pooled counts of the rows of a segment that are opened, by indicator column: n called, S, Σg² and few, (V,)."""
+
+    rows: IntArray
+    called: dict[int, IntArray]
+    dosage: dict[int, IntArray]
+    square: dict[int, IntArray]
+    few: dict[int, np.ndarray]
+
+    def exact(self, indicator: int) -> np.ndarray:
+        """Rows whose missing calls are filled without rounding."""
+        return ~self.few[indicator]
+
+
+def hidden_weights(copies: np.ndarray, mean: np.ndarray, w: IntArray, fewest: int) -> tuple[np.ndarray, np.ndarray]:
+    """(V, n) or (1, n) weights of which Σ w (copies − mean)² singles out no few people; (V,) bool, where some are averaged.
+
+    Near a mean of ½, 1 or 1½ copies two genotypes are equally far from it, and beside Σ w the sum tells the weights of the
+    third one: if few people have that, theirs are the average. A deviating site can move the mean. copies: (V, n), w: (n,).
+    """
+    out: np.ndarray = w[None, :].astype(np.float64)
+    averaged = np.zeros(len(copies), bool)
+    for third, between in ((2, 0.5), (1, 1.0), (0, 1.5)):
+        alone = np.rint(copies) == third
+        few = too_few(alone.sum(axis=1), fewest) & (np.abs(mean[:, 0] - between) < NEAR)
+        if few.any():
+            out, averaged = np.where(alone & few[:, None], w.sum() / len(w), out), averaged | few
+    return out, averaged
+
+
+@dataclass
+class SiteSums:
+    """One site's side of the sums over all variants of a study."""
+
+    secure: SecureSum
+    reader: GenotypeReader
+    design: Design
+    sets: Sets
+    rule: RowRule | None
+    fewest: int
+    people: dict[int, int]  # pooled, by indicator
+    own_people: dict[int, int]
+    norms: list[int]  # pooled Σx² of each column
+    rounds: bool  # rows with missing calls of few people are shown
+    withheld: Withheld = field(default_factory=Withheld)
+
+    @property
+    def values(self) -> np.ndarray:
+        return self.design.columns.values
+
+    @property
+    def top(self) -> int:
+        return 2 * self.reader.dosage_grid
+
+    def blocks(self, start: int, stop: int, size: int = READ) -> Iterator[GenotypeBlock]:
+        for at in range(start, stop, size):
+            yield self.reader.read(at, min(at + size, stop))
+
+    def set_bounds(self) -> list[int]:
+        """Largest totals of the counts of one variant, in the order of `own_counts`."""
+        out = []
+        for i in self.sets.indicators:
+            out += [self.people[i], self.top * self.people[i]]
+        return out + [self.top**2 * self.people[i] for i in self.sets.squared]
+
+    def own_counts(self, sums: Sums) -> np.ndarray:
+        """(V, …) missing calls and S of each set, then Σg²."""
+        out = []
+        for i in self.sets.indicators:
+            out += [sums.m[:, i], sums.g[:, i]]
+        where = self.design.columns.squared_index
+        return np.stack([*out, *(sums.q[:, where.index(i)] for i in self.sets.squared)], axis=1)
+
+    def check_counts(self, own: np.ndarray, total: np.ndarray) -> None:
+        """Raise PolicyError where the counts of all sites, or of the others, are not of people."""
+        sets = self.sets.indicators
+        theirs = {i: self.people[i] - self.own_people[i] for i in sets}
+        for part, most in ((total, self.people), (total - own, theirs)):
+            bad = (part < 0).any()
+            for j, i in enumerate(sets):
+                n, s = most[i] - part[:, 2 * j], part[:, 2 * j + 1]
+                bad |= bool((n < 0).any() or (s > self.top * n).any())
+                if i in self.sets.squared:
+                    q = part[:, 2 * len(sets) + self.sets.squared.index(i)]
+                    bad |= bool((q > self.top * s).any() or (n * q < s * s).any())
+            if bad:
+                raise PolicyError(OUT_OF_BOUNDS)
+
+    def column_bounds(self) -> list[int]:
+        """Largest totals of the columns of one variant, in the order of `own_columns`: Cauchy and Schwarz's."""
+        out = []
+        for j, i in self.sets.filled:
+            out.append(self.people[i] * (math.isqrt(self.top**2 * self.people[i] * self.norms[j]) + 1))
+        for j, i in self.sets.weighted:
+            bound = math.isqrt(self.top**4 * self.people[i] * self.norms[j]) + 1
+            out.append(bound + self.people[i] if self.rule is not None else self.people[i] ** 2 * bound)
+        for _, i in self.sets.minor:
+            out.append(self.top * self.people[i])
+        for _, i in self.sets.counted:
+            out += [self.people[i], self.top * self.people[i]]
+        return out
+
+    def own_columns(self, sums: Sums, opened: OpenedCounts, start: int, stop: int) -> np.ndarray:
+        """(V, …) numbers of the opened rows: exact where no few people lack a call, else filled with rounded ones."""
+        g, m, q = (v[opened.rows] for v in (sums.g, sums.m, sums.q))
+        where, out = self.design.columns.squared_index, []
+        rounded = self._rounded(opened, start, stop)
+        for k, (j, i) in enumerate(self.sets.filled):
+            n, s = opened.called[i], opened.dosage[i]
+            shown = (
+                g[:, j] + rounded[:, k] if self.rounds else 0
+            )  # a table without them does not hide them from the sites
+            out.append(np.where(opened.exact(i), exactly(n, g[:, j], s, m[:, j]), shown))
+        for j, i in self.sets.weighted:
+            if self.rule is None:
+                n, s, w = opened.called[i], opened.dosage[i], q[:, where.index(j)]
+                out.append(exactly(n * n, w, s * s, m[:, j]))
+            else:
+                out.append(np.where(opened.exact(i) | self.rounds, self._weighted(opened, j, i, start, stop), 0))
+        for j, i in self.sets.minor:
+            cases = int(self.values[:, j].sum())
+            major = opened.dosage[i] > self.reader.dosage_grid * opened.called[i]
+            out.append(np.where(major, self.top * (cases - m[:, j]) - g[:, j], g[:, j]))
+        for j, i in self.sets.counted:  # of few people without a call it would say who is a case
+            out += [np.where(opened.exact(i), v[:, j], 0) for v in (m, g)]
+        return np.stack(out, axis=1) if out else np.zeros((len(g), 0), np.int64)
+
+    def _opened_rows(self, opened: OpenedCounts, start: int, stop: int) -> Iterator[tuple[GenotypeBlock, IntArray]]:
+        """Blocks of the opened rows, and each row's place among them."""
+        first = 0
+        for block in self.blocks(start, stop):
+            index = opened.rows[first : np.searchsorted(opened.rows, block.start - start + len(block))]
+            here, first = np.arange(first, first + len(index)), first + len(index)
+            if len(index):
+                yield rows_of(block, index - (block.start - start)), here
+
+    def _weighted(self, opened: OpenedCounts, j: int, i: int, start: int, stop: int) -> IntArray:
+        """(V,) Σ w (g − S/n)² over the own people, each rounded to a whole number; a missing call adds nothing.
+
+        With Σ w g and Σ w g² apart, everybody would see the weights of the people of each genotype, often of one alone.
+        """
+        people, out = self.values[:, i] != 0, np.zeros(len(opened.rows), np.int64)
+        mean, w = opened.dosage[i] / np.maximum(opened.called[i], 1) / self.reader.dosage_grid, self.values[people, j]
+        for block, here in self._opened_rows(opened, start, stop):
+            copies, at = block.dosage[:, people] / self.reader.dosage_grid, mean[here, None]
+            if block.missing is not None:
+                copies = np.where(block.missing[:, people], at, copies)
+            weights, few = hidden_weights(copies, at, w, self.fewest)
+            self.withheld.averaged += int(few.sum())
+            away = (copies - at) * self.reader.dosage_grid
+            out[here] = np.rint(weights * (away * away)).astype(np.int64).sum(axis=1)
+        return out
+
+    def _rounded(self, opened: OpenedCounts, start: int, stop: int) -> np.ndarray:
+        """(V, filled) sums over the own people without a call of S·x/n, each rounded; zeros where they are not shown."""
+        pairs, out = self.sets.filled, np.zeros((len(opened.rows), len(self.sets.filled)), np.int64)
+        if not self.rounds or not any(opened.few[i].any() for _, i in pairs):
+            return out
+        for block, here in self._opened_rows(opened, start, stop):
+            if block.missing is None:
+                continue
+            calls = {i: np.nonzero(block.missing & (self.values[:, i] != 0)) for _, i in pairs}
+            for k, (j, i) in enumerate(pairs):
+                n, s, (row, person) = opened.called[i][here], opened.dosage[i][here], calls[i]
+                out[here, k] = filled(row, n, s, self.values[person, j])
+        return out
+
+    def own_pairs(self, opened: OpenedCounts, rows: IntArray, start: int, stop: int, a: Analysis) -> np.ndarray:
+        """(rows, pairs) Σ m x_k x_l over the own people, for complete cases."""
+        columns = self.design.columns
+        x = type(columns)(
+            tuple(columns.names[j] for j in a.columns), np.ascontiguousarray(columns.values[:, list(a.columns)]),
+            (False,) * len(a.columns),
+        )  # fmt: skip
+        parts = [block_sums(b, x, pairs=True).mm for b in self.blocks(start, stop)]
+        return np.concatenate([p for p in parts if p is not None])[opened.rows[rows]]

@@ -1,0 +1,183 @@
+"""What an owner must remember between sessions: which mask covers which data, and how much was already asked.
+
+A mask that covers two different secrets gives away their difference, so a mask key is bound to the digest of the data
+it covers: `mask_key` derives it from an owner's secret and the digest (other data, other mask, even if this file is
+lost), and `claim` refuses a second use *before* anything is sent. `spend` counts what others have asked of a cohort or
+model over its lifetime, because every exact sum is an equation in the data. One JSON file, readable by the owner only,
+replaced whole under a lock and synced before the answer.
+
+A dealer is told mask keys. Whoever deals in one study and receives masked data in another could unmask it, so masks also
+depend on `study`, the digest of who takes part in which role.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securegen.engines.mpc.shares.prg import derive_key
+from securegen.errors import PolicyError, StorageError, UsageError
+from securegen.io.schema import hex_text, integer, map_of, one_of, printable, record, text
+from securegen.io.strict_json import parse_json, read_regular
+from securegen.randomness import KEY_BYTES, fresh_key
+
+_FORMAT = "securegen mpc state 2"
+_WITHOUT_DIGEST = "securegen mpc state 1"  # of version 0.1; the first change writes the digest
+_PARTS = ("secrets", "claims", "spent")
+_MOST_BYTES = 1 << 28
+_MOST = 1 << 22  # entries
+_NAME = text(1 << 12, printable=False)  # of phenotypes too
+_FIELDS: dict[str, Any] = {
+    "secrets": map_of(hex_text(KEY_BYTES), _MOST), "claims": map_of(_NAME, _MOST, name=_NAME),
+    "spent": map_of(integer(0, 1 << 62), _MOST, name=_NAME),
+}  # fmt: skip
+_STATE = {
+    _FORMAT: record(format=one_of(_FORMAT), digest=hex_text(32), **_FIELDS),
+    _WITHOUT_DIGEST: record(format=one_of(_WITHOUT_DIGEST), **_FIELDS),
+}
+_COHORT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_cohort(name: str) -> str:
+    """The name, if it can name a cohort or model: nothing in it can be taken for another entry of the state file.
+
+    >>> check_cohort("biobank-1")
+    'biobank-1'
+    """
+    if not _COHORT.fullmatch(name):
+        raise UsageError(f"cohort name {name!r} must be at most 64 letters, digits, dots, hyphens and underscores")
+    return name
+
+
+def digest_array(array: np.ndarray) -> str:
+    """SHA-256 over dtype, shape and values.
+
+    >>> digest_array(np.zeros(2, np.int8)) == digest_array(np.zeros(2, np.int16))
+    False
+    """
+    h = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    h.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return h.hexdigest()
+
+
+@dataclass(frozen=True)
+class OwnerState:
+    """The state file of one owner; made on first use, mode 0600. study: `Parties.digest`."""
+
+    path: Path
+    study: str = ""
+
+    def mask_key(self, cohort: str, place: str, digest: str) -> bytes:
+        """The mask key of one piece of data: bound to cohort, place in it, and the data's digest.
+
+        Raises PolicyError when other data already used this place: a cohort that changed is another cohort.
+        """
+        check_cohort(cohort)
+        with self._update() as state:
+            secret = state["secrets"].setdefault(cohort, fresh_key().hex())
+            _bind(state, f"{cohort}/{place}", digest, "the same cohort name now has other genotypes: use a new name")
+        return derive_key(bytes.fromhex(secret), f"{self.study}{self.study and '/'}{place}/{digest}")
+
+    def bind(self, what: str, value: str, advice: str, *, keep: bool = True) -> None:
+        """Remember `value` for `what` (keep=False: only look); PolicyError, with `advice`, when another was used before."""
+        with self._update() as state:
+            known = state["claims"].setdefault(what, value) if keep else state["claims"].get(what, value)
+            if known != value:
+                raise PolicyError(
+                    f"{self.path}: the {what!r} was {printable(known, 80)} before, now {printable(value, 80)}: {advice}"
+                )
+
+    def claim(self, use: str, digest: str) -> None:
+        """Record that the one-time mask `use` covers `digest`; PolicyError when it was used before, whatever for."""
+        with self._update() as state:
+            if use in state["claims"]:
+                raise PolicyError(f"{self.path}: the mask {use!r} was used before; start a new session")
+            state["claims"][use] = digest
+
+    def spend(self, what: str, amount: int, *, limit: int) -> int:
+        """Count `amount` more asked of `what` and return the total; PolicyError, nothing counted, above `limit`."""
+        with self._update() as state:
+            total = state["spent"].get(what, 0) + amount
+            if total > limit:
+                raise PolicyError(
+                    f"{self.path}: {what}: answered {total - amount} of at most {limit}; {amount} more are refused, "
+                    f"because enough exact answers reconstruct the data. If the owner accepts that: --column-limit {total}, "
+                    f"of a model --reply-limit {total}"
+                )
+            state["spent"][what] = total
+        return total
+
+    @contextlib.contextmanager
+    def _update(self) -> Iterator[dict]:
+        path = Path(os.path.realpath(self.path))  # of two links to one file, both must see every change
+        try:
+            lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot keep the owner's state here: {error}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = self._read(path)
+            yield state
+            _replace(path, json.dumps(state | {"digest": _digest(state)}, indent=1, sort_keys=True).encode())
+        finally:
+            os.close(lock)
+
+    def _read(self, path: Path) -> dict:
+        try:
+            raw = read_regular(path, "the owner's state", most=_MOST_BYTES, error=StorageError)
+            mode = os.stat(path).st_mode
+        except FileNotFoundError:
+            return {"format": _FORMAT, **{part: {} for part in _PARTS}}
+        if mode & 0o022:
+            raise StorageError(f"{path}: others may write the owner's state, so its limits hold nobody; chmod 600 it")
+        state = parse_json(raw, f"{path}, the owner's state,", _sound, error=StorageError)
+        if state["format"] == _FORMAT and state.pop("digest") != _digest(state):
+            raise StorageError(
+                f"{path}: the owner's state is damaged: it does not have the digest that it names. Restore it, or start a "
+                "new one for new cohorts"
+            )
+        return {**state, "format": _FORMAT}
+
+
+def _sound(value: object, where: str) -> dict:
+    old = isinstance(value, dict) and value.get("format") == _WITHOUT_DIGEST
+    return _STATE[_WITHOUT_DIGEST if old else _FORMAT](value, where)
+
+
+def _digest(state: dict) -> str:
+    """SHA-256 of the content: a limit must not rest on a bit that decayed."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def _bind(state: dict, use: str, digest: str, advice: str) -> None:
+    known = state["claims"].setdefault(use, digest)
+    if known != digest:
+        raise PolicyError(
+            f"the mask {use!r} covers other data (sha256 {printable(known, 16)}…, now {digest[:16]}…); {advice}"
+        )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        part.unlink(missing_ok=True)  # of a process that died, or put there by somebody else to be written to
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    except OSError as error:
+        raise StorageError(f"{path}: the owner's state cannot be written: {error}") from error

@@ -1,0 +1,43 @@
+"""Cohorts of several sites that one machine holds: refused where they overlap or do not fit, pooled for a check.
+
+Who learns what: the caller holds every file already; nothing here hides anything from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from securegen.errors import InputError, UsageError
+from securegen.model import AnnouncedCohort, GenotypeReader, Samples
+from securegen.study.build import Inputs
+
+
+def refuse_same_file(members: Sequence[Inputs]) -> None:
+    """Raise UsageError when one file of genotypes stands for two sites."""
+    seen: set[str] = set()
+    for member in members:
+        name = member.genotypes.name
+        if name in seen:
+            raise UsageError(f"{name} is given twice: every site has its own people, in its own file")
+        seen.add(name)
+
+
+def pool(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> AnnouncedCohort:
+    """The cohorts as one. Raises InputError when a person is in two of them: phenotypes are found by these ids."""
+    where: dict[tuple[str, str], str] = {}
+    for member, reader in zip(members, readers, strict=True):
+        name = member.genotypes.name
+        for person in zip(reader.samples.fid, reader.samples.iid, strict=True):
+            if person in where:
+                raise InputError(
+                    f"{' '.join(person)} is in {where[person]} and in {name}: nobody may count twice, and one phenotype table "
+                    "serves all sites here. Leave the person out of one of them, or rename"
+                )
+            where[person] = name
+    parts = [reader.samples for reader in readers]
+    fid, iid, founder = (np.concatenate([getattr(p, n) for p in parts]) for n in ("fid", "iid", "founder"))
+    return AnnouncedCohort(
+        Samples(fid, iid, founder), readers[0].variants, max(reader.dosage_grid for reader in readers)
+    )

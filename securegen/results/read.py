@@ -1,0 +1,184 @@
+"""Read a result table back, under plink2's column names. The one place where pictures, reports and comparisons read one."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import zstandard
+
+from securegen.errors import InputError
+from securegen.io.text import iterate_lines, refuse_foreign
+from securegen.results.rows import MISSING, ROUNDED, read_sumstats
+
+_TEXT = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
+_NUMBERS = frozenset(
+    {
+        "POS",
+        "A1_FREQ",
+        "OBS_CT",
+        "CASE_CT",
+        "CTRL_CT",
+        "MAC_CASE",
+        "U",
+        "V",
+        "BETA",
+        "OR",
+        "SE",
+        "LOG(OR)_SE",
+        "L95",
+        "U95",
+    }
+    | {"T_STAT", "Z_STAT", "Z_OR_F_STAT", "T_OR_F_STAT", "CHISQ", "LOG10_P", "WALD_LIKE_Z", "A1_CASE_CT", "A1_CTRL_CT"}
+)
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+ADDITIVE = "ADD"
+
+
+def read_results(path: str | Path) -> pd.DataFrame:
+    """A table of association results, one row a variant: this program's, plink2's, regenie's or GWAS-SSF; plain, gzip
+    or zstd.
+
+    Statistics are float64 with NaN where missing (POS int64), other columns (ids, FIRTH?, …) str. LOG10_P is always there,
+    from the text of P where the file has none, so that p-values below 1e-308 keep their size; then there is no column P.
+    Of plink2's rows, those of the additive test are kept. Raises InputError naming the file, and the line and column of a
+    cell that is not a number, or of a P that is no probability.
+    """
+    header = list(_read(path, nrows=0).columns)
+    if not {"#CHROM", "POS", "ID"} <= set(header) or not {"P", "LOG10_P"} & set(header):
+        return _of_other_programs(path)
+    own_log = "LOG10_P" in header
+    frame = read_own(path, header).drop(columns=["P"] if own_log and "P" in header else [])
+    if frame["POS"].isna().any():
+        raise InputError(f"{path}, line {int(frame['POS'].isna().argmax()) + 2}: POS is missing")
+    frame["POS"] = frame["POS"].astype(np.int64)
+    if own_log:
+        _refuse_negative(frame["LOG10_P"], path)
+    else:
+        frame["LOG10_P"] = log10p_of_text(frame.pop("P"), path)
+    if "TEST" in frame and not (frame["TEST"] == ADDITIVE).all():
+        found = ", ".join(map(str, frame["TEST"].unique()[:5]))
+        frame = frame[frame["TEST"] == ADDITIVE].reset_index(drop=True)
+        if frame.empty:
+            raise InputError(
+                f"{path} has no row of the additive test: TEST is {found}, {ADDITIVE} is compared and drawn"
+            )
+    return frame
+
+
+def read_own(path: str | Path, header: list[str] | None = None) -> pd.DataFrame:
+    """A tab-separated table with every row: numbers as float64, P and every other column as text.
+
+    Raises InputError for a row of another length, and for a cell of a column of numbers that holds something else.
+    """
+    header = header or list(_read(path, nrows=0).columns)
+    _refuse_ragged(path, len(header))
+    numeric = [n for n in header if n in _NUMBERS]
+    frame = _read(
+        path, dtype={n: str for n in header if n not in numeric}, na_values=dict.fromkeys(numeric, sorted(MISSING)),
+        low_memory=False,
+    )  # fmt: skip
+    for name in numeric:
+        if frame[name].dtype.kind not in "iuf":
+            frame[name] = _numbers(frame[name], path, name)
+        frame[name] = frame[name].astype(np.float64)
+    return frame
+
+
+_COUNTS = ("POS", "OBS_CT", "CASE_CT", "CTRL_CT", "MAC_CASE", "A1_CASE_CT", "A1_CTRL_CT")
+
+
+def read_frame(path: str | Path) -> pd.DataFrame:
+    """A table of this program with the columns of the file: ids, alleles and codes as str, whatever they look like; counts
+    int64 where none is missing; P and the other statistics float64, NaN where missing."""
+    frame = read_own(path)
+    if "P" in frame:
+        frame["P"] = _numbers(frame["P"], path, "P")
+    for name in _COUNTS:
+        if name in frame and not (frame[name] % 1 != 0).any():
+            frame[name] = frame[name].astype(np.int64)
+    return frame
+
+
+def _refuse_ragged(path: str | Path, width: int) -> None:
+    for number, line in enumerate(iterate_lines(path), 1):
+        if line.count("\t") != width - 1 and line.strip():
+            found = line.count("\t") + 1
+            raise InputError(f"{path}, line {number}: {found} fields, the header has {width}")
+
+
+def _refuse_negative(log10p: pd.Series, path: str | Path) -> None:
+    wrong = (log10p < -ROUNDED).to_numpy()
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise InputError(f"{path}, line {at + 2}: LOG10_P is {log10p.iloc[at]:g}: −log10 of a probability is 0 or more")
+
+
+def _of_other_programs(path: str | Path) -> pd.DataFrame:
+    """As `read_results`, for other headers than plink2's full one."""
+    frame = read_sumstats(path).drop(columns="P")
+    if not {"REF", "ALT"} <= set(frame.columns):
+        raise InputError(f"{path} is no table of results: its header needs columns of both alleles")
+    if frame["POS"].isna().any():
+        raise InputError(f"{path}: POS is missing, first of variant {frame['ID'][int(frame['POS'].isna().argmax())]}")
+    return frame.astype({n: np.float64 for n in frame if n in _NUMBERS and n != "POS"})
+
+
+def _read(path: str | Path, **options: Any) -> pd.DataFrame:
+    """pandas' reader of tab-separated text, its errors turned into InputError."""
+    try:
+        with Path(path).open("rb") as stream:
+            head = stream.read(8)
+        refuse_foreign(head, path)
+        packed = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+        return pd.read_csv(
+            path, sep="\t", keep_default_na=False, quoting=3, compression=packed,  # type: ignore[arg-type]
+            encoding="utf-8-sig", **options,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{path} is empty") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text: a table of results is expected") from None
+    except (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+
+
+def _numbers(column: pd.Series, path: str | Path, name: str) -> np.ndarray:
+    """(M,) float64 of a column of text."""
+    text = column.astype(str)
+    missing = text.isin(MISSING)
+    values = pd.to_numeric(text.mask(missing), errors="coerce").to_numpy(np.float64)
+    wrong = np.isnan(values) & ~missing.to_numpy()
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise InputError(f"{path}, line {at + 2}: column {name} holds {text.iloc[at]!r}, expected a number or NA")
+    return values
+
+
+def log10p_of_text(column: pd.Series, path: str | Path = "the table", first_line: int = 2) -> np.ndarray:
+    """(M,) −log10 of p-values as written, also where they underflow float64; NaN where missing. first_line: of the file.
+
+    >>> log10p_of_text(pd.Series(["0.01", "2e-400", "NA"])).round(4).tolist()
+    [2.0, 399.699, nan]
+    """
+    p = _numbers(column, path, "P")
+    outside = (p < 0) | (p > 1)
+    if outside.any():
+        at = int(outside.argmax())
+        raise InputError(f"{path}, line {at + first_line}: P is {column.iloc[at]}, a probability lies between 0 and 1")
+    with np.errstate(divide="ignore"):
+        out = np.abs(np.log10(p))
+    for at in np.flatnonzero(p < 1e-300).tolist():
+        mantissa, _, exponent = str(column.iloc[at]).lower().partition("e")
+        if float(mantissa) > 0 and exponent:
+            out[at] = -np.log10(float(mantissa)) - int(exponent)
+        else:
+            raise InputError(
+                f"{path}, line {at + first_line}: P is written as {column.iloc[at]!r}; write −log10 p instead"
+            )
+    return out

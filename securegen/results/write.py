@@ -1,0 +1,225 @@
+"""From sums to result tables: one dispatch for every test, and the streamed writing of a run's tables."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from securegen import vocabulary as voc
+from securegen.design.binary import ScoreModel
+from securegen.design.linear import Analysis, LinearModel
+from securegen.errors import UsageError
+from securegen.io.output import atomic
+from securegen.model import OpenedSums, Sums, Variants
+from securegen.results.rows import FULL_DIGITS, table_rows
+from securegen.stats.contingency import allelic, trend
+from securegen.stats.linear import expected_t_error, linear
+from securegen.stats.qc import Filters, lambda_gc, qc_tables, quality
+from securegen.stats.score_test import PROMISED, expected_chisq_error, score_test
+
+TESTS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
+    "linear": linear, "logistic": score_test, "trend": trend, "allelic": allelic, "qc": quality,
+}  # fmt: skip
+BOUNDS = ("DT_BOUND", "DCHISQ_BOUND")  # columns that are not printed
+
+
+def result_columns(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1) -> dict[str, np.ndarray]:
+    """Result columns of one analysis for one block. sums: of the whole design; pairs only where one analysis is run."""
+    if isinstance(sums, OpenedSums):
+        opened, withheld = sums.parts[analysis.test, analysis.phenotype]
+        return _without(TESTS[analysis.test](opened, analysis.model, grid=grid), withheld)
+    part = Sums(
+        sums.start,
+        sums.g[:, list(analysis.columns)],
+        sums.m[:, list(analysis.columns)],
+        sums.q[:, list(analysis.squares)],
+        sums.mm,
+    )
+    columns = TESTS[analysis.test](part, analysis.model, grid=grid)
+    return columns if sums.withheld is None else _without(columns, sums.withheld)
+
+
+def _without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns without the numbers of withheld rows, whose ERRCODE says FEW_CARRIERS."""
+    if not withheld.any():
+        return columns
+    out = {}
+    for name, values in columns.items():
+        if name == "ERRCODE":
+            out[name] = np.where(withheld, voc.FEW_CARRIERS, values)
+        elif values.dtype == object:
+            out[name] = values
+        else:
+            out[name] = np.where(withheld, np.nan, values)
+    return out
+
+
+@dataclass
+class Summary:
+    """What a finished table says of itself. dropped: rows that filters left out; promise: printed error bounds;
+    lambda_gc: genomic inflation; top: rows of the smallest p-values; filtered: how many of `dropped` each filter left out,
+    by flag, of those that the filters before it had let pass; tested: of how many variants these are the opened ones."""
+
+    analysis: Analysis
+    path: str
+    variants: int
+    dropped: int
+    codes: dict[str, int]
+    promise: dict[str, float]
+    lambda_gc: float
+    top: list[dict[str, object]]
+    filtered: dict[str, int] = field(default_factory=dict)
+    tested: int | None = None
+
+
+class _Collector:
+    """Running summary of one table, in constant memory."""
+
+    TOP = 10
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
+        self.codes: dict[str, int] = {}
+        self.certain, self.variants = 0.0, 0
+        self.filtered: dict[str, int] = {}
+        self.log10p: list[np.ndarray] = []
+        self.top: list[tuple[float, dict[str, object]]] = []
+
+    def leave_out(self, counts: dict[str, int]) -> None:
+        for flag, count in counts.items():
+            self.filtered[flag] = self.filtered.get(flag, 0) + count
+
+    def add(self, variants: Variants, columns: dict[str, np.ndarray]) -> None:
+        self.variants += len(variants)
+        self.log10p.append(columns["LOG10_P"].astype(np.float32))
+        for code, count in zip(*np.unique(columns["ERRCODE"].astype(str), return_counts=True), strict=True):
+            self.codes[str(code)] = self.codes.get(str(code), 0) + int(count)
+        if "DT_BOUND" in columns:
+            model = self.analysis.model
+            df = np.maximum(columns["OBS_CT"] - len(model.gram) - 1, 1)
+            scaled = columns["DT_BOUND"] / (1 + columns["T_STAT"] ** 2 / df)
+            self.certain = max(self.certain, float(np.nanmax(scaled, initial=0.0)))
+        elif "DCHISQ_BOUND" in columns:
+            scaled = columns["DCHISQ_BOUND"] / np.maximum(columns["CHISQ"], 1)
+            self.certain = max(self.certain, float(np.nanmax(scaled, initial=0.0)))
+        score = np.nan_to_num(columns["LOG10_P"], nan=-1.0)
+        for j in np.argsort(-score, kind="stable")[: self.TOP]:
+            if score[j] >= 0:
+                row = {"ID": variants.id[j], "#CHROM": variants.chromosome[j], "POS": int(variants.position[j])}
+                row |= {"A1": variants.effect_allele[j], **{n: columns[n][j] for n in columns if n not in BOUNDS}}
+                self.top.append((float(score[j]), row))
+        self.top = sorted(self.top, key=lambda t: -t[0])[: self.TOP]
+
+    def summary(self, path: str) -> Summary:
+        promise: dict[str, float] = {}
+        if isinstance(self.analysis.model, LinearModel):
+            promise = {
+                "dt_promised": 1e-3, "dt_certain": self.certain, "dt_expected": expected_t_error(self.analysis.model),
+            }  # fmt: skip
+        elif isinstance(self.analysis.model, ScoreModel):
+            promise = {
+                "dchisq_promised": PROMISED, "dchisq_certain": self.certain,
+                "dchisq_expected": expected_chisq_error(self.analysis.model),
+            }  # fmt: skip
+        inflation = lambda_gc(np.concatenate(self.log10p).astype(np.float64)) if self.log10p else float("nan")
+        top = [row for _, row in self.top]
+        dropped = sum(self.filtered.values())
+        return Summary(self.analysis, path, self.variants, dropped, self.codes, promise, inflation, top, self.filtered)
+
+
+def table_path(prefix: str, analysis: Analysis) -> str:
+    return f"{prefix}.{analysis.phenotype}.{voc.TABLE_SUFFIX[analysis.test]}"
+
+
+def qc_analysis(analyses: Sequence[Analysis]) -> Analysis | None:
+    return next((a for a in analyses if a.test == "qc"), None)
+
+
+def write_tables(
+    prefix: str,
+    variants: Variants,
+    blocks: Iterable[Sums | OpenedSums],
+    analyses: Sequence[Analysis],
+    *,
+    grid: int = 1,
+    digits: int = FULL_DIGITS,
+    filters: Filters | None = None,
+    mode: int | None = None,
+) -> list[Summary]:
+    """Write one table an analysis while the blocks stream by; no table appears before the last block was read.
+
+    filters: rows to leave out, by the sums of the design's quality control. Raises UsageError when it has none, or for
+    --hwe on fractional dosages.
+    """
+    qc = qc_analysis(analyses) if filters and filters.active else None
+    if filters:
+        filters.check(grid)
+    if filters and filters.active and qc is None:
+        raise UsageError("these filters need the sums of quality control: encrypt with --qc")
+    collectors = [_Collector(a) for a in analyses if a.test != "qc"]
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(atomic(table_path(prefix, c.analysis), mode=mode)) for c in collectors]
+        for stream, c in zip(streams, collectors, strict=True):
+            stream.write(("\t".join(voc.TABLE_COLUMNS[c.analysis.test]) + "\n").encode())
+        for sums, here in _with_variants(blocks, variants):
+            keep = None
+            if qc is not None and filters is not None:
+                keep, left_out = _sift(filters, result_columns(qc, sums, grid=grid))
+            for stream, collector in zip(streams, collectors, strict=True):
+                columns, rows = result_columns(collector.analysis, sums, grid=grid), here
+                if keep is not None:
+                    collector.leave_out(left_out)
+                    columns, rows = {n: c[keep] for n, c in columns.items()}, here.take(keep)
+                collector.add(rows, columns)
+                names = voc.TABLE_COLUMNS[collector.analysis.test]
+                stream.write("".join(table_rows(rows, columns, names, digits)).encode())
+    return [c.summary(table_path(prefix, c.analysis)) for c in collectors]
+
+
+def _sift(filters: Filters, quality: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
+    """Indices of the variants that pass every filter, and how many each filter leaves out, one after the other."""
+    left = np.ones(len(quality["OBS_CT"]), bool)
+    counts = {}
+    for flag, passes in filters.passing(quality).items():
+        counts[flag] = int((left & ~passes).sum())
+        left &= passes
+    return np.flatnonzero(left), counts
+
+
+def write_qc(
+    prefix: str,
+    variants: Variants,
+    blocks: Iterable[Sums | OpenedSums],
+    analysis: Analysis,
+    *,
+    grid: int = 1,
+    digits: int = FULL_DIGITS,
+    mode: int | None = None,
+) -> list[str]:
+    """Write PREFIX.afreq, .vmiss and, for hard calls, .hardy; returns their paths."""
+    paths = {name: f"{prefix}.{name}" for name in voc.QC_COLUMNS if name != "hardy" or grid == 1}
+    with contextlib.ExitStack() as stack:
+        streams = {name: stack.enter_context(atomic(path, mode=mode)) for name, path in paths.items()}
+        for name, stream in streams.items():
+            stream.write(("\t".join(voc.QC_COLUMNS[name]) + "\n").encode())
+        for sums, here in _with_variants(blocks, variants):
+            tables = qc_tables(here, result_columns(analysis, sums, grid=grid))
+            for name, stream in streams.items():
+                stream.write("".join(table_rows(here, tables[name], voc.QC_COLUMNS[name], digits)).encode())
+    return list(paths.values())
+
+
+def _with_variants(
+    blocks: Iterable[Sums | OpenedSums], variants: Variants
+) -> Iterator[tuple[Sums | OpenedSums, Variants]]:
+    seen = 0
+    for sums in blocks:
+        if sums.start != seen:
+            raise ValueError(f"the sums of variant {sums.start} came where those of {seen} were expected")
+        seen += len(sums)
+        yield sums, variants.take(slice(sums.start, seen))
+    if seen != len(variants):
+        raise ValueError(f"sums of {seen} variants came, {len(variants)} expected: the table would be incomplete")

@@ -1,0 +1,340 @@
+"""Polygenic scores as integer sums: the plan that every engine follows.
+
+A score is Σ_j f_j(h_ij), where h is the dosage of the effect allele and f_j is given by the weights of 0, 1 and 2
+copies. With public scales 2^k those become integers, and every f_j, additive or not, swapped or not, is linear in
+three streams of the cohort's own coding: the dosage g (on a grid D), the second copies t = max(g − D, 0), and the
+missing indicator m:
+
+    S_i = constant + Σ_j a_j g_ij + Σ_j b_j t_ij + Σ_j u_j m_ij
+
+u_j puts the imputed value in place of the constant where a genotype is missing. The plan proves that no partial sum
+leaves 63 bits, and bounds what rounding the weights can change in a released sum.
+
+Who learns what: a plan holds weights and, for mean imputation, rounded cohort means; it holds no key and no genotype.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final, Literal
+
+import numpy as np
+
+from securegen.errors import InputError, PlanError, UsageError
+from securegen.model import IntArray, TextArray
+from securegen.scores.files import ADDITIVE, DOMINANT, DOSAGE, RECESSIVE
+from securegen.scores.match import FLIPPED_SWAPPED, SWAPPED, Match
+
+MINIMUM_BITS: Final = 16
+MAXIMUM_BITS: Final = 40
+ROUNDING_SHARE: Final = 64  # of the last digit released: what rounding weights may change
+SPREADS: Final = 6  # standard deviations of that
+MAXIMUM_GRID: Final = 1 << 14  # 2D fits int16
+
+Imputation = Literal["cohort", "file", "none"]
+# Weights of 0, 1 and 2 copies of the effect allele, per unit of effect_weight.
+COPIES: Final = {ADDITIVE: (0, 1, 2), DOMINANT: (0, 1, 1), RECESSIVE: (0, 0, 1)}
+
+
+@dataclass(frozen=True)
+class AlleleCounts:
+    """Sums over the called genotypes of V variants: dosage Σg, second Σt (grid units), called; (V,) int64 each."""
+
+    variant: IntArray
+    dosage: IntArray
+    second: IntArray
+    called: IntArray
+    samples: int
+
+
+@dataclass(frozen=True)
+class ScorePlan:
+    """S scores over V variants of a cohort, as integers. Nothing in it is secret from whoever knows the weights.
+
+    names: S score names; variant: (V,) int64 ascending, the cohort's variants that are used; dosage_grid: D;
+    exponent: k of each score's scale 2^k; dosage_weight, missing_weight: (V, C) int64; second_weight: (V, C) int64, or
+    None when every weight is additive; constant: (C,) int64; bound: for each column, no partial sum of any possible
+    cohort exceeds it; error: for each score, the most that a sum can differ from the one with unrounded weights.
+
+    The C columns are the S scores, then NAMED (dosage of the named alleles, in grid units), MISSING (missing calls
+    among the V variants) and MISSING of each file's variants. variants_of: variants scored from each file; file_of:
+    the file of each score. left_out: variants of the match without any called genotype.
+    """
+
+    names: tuple[str, ...]
+    variant: IntArray
+    dosage_grid: int
+    imputation: Imputation
+    exponent: tuple[int, ...]
+    dosage_weight: IntArray
+    second_weight: IntArray | None
+    missing_weight: IntArray
+    constant: IntArray
+    bound: tuple[int, ...]
+    error: tuple[float, ...]
+    file_of: tuple[int, ...]
+    variants_of: tuple[int, ...]
+    left_out: int = 0
+
+    @property
+    def named_column(self) -> int:
+        return len(self.names)
+
+    @property
+    def missing_column(self) -> int:
+        return len(self.names) + 1
+
+    def score_variants(self, s: int) -> int:
+        """Variants of score s with a weight other than zero."""
+        parts = [w[:, s] != 0 for w in (self.dosage_weight, self.second_weight) if w is not None]
+        return int(np.logical_or.reduce(parts).sum())
+
+    def rows(self, start: int, stop: int) -> slice:
+        """The plan's rows whose variants are start..stop-1 of the cohort."""
+        first, last = np.searchsorted(self.variant, (start, stop))
+        return slice(int(first), int(last))
+
+    def describe(self) -> list[str]:
+        """For the log, one line a score: scale, variants, bounds."""
+        return [
+            f"score {name}: {self.score_variants(s)} variants, scale 2^{self.exponent[s]}, sums within "
+            f"{self.error[s]:.3g} of unrounded weights, integers below 2^{self.bound[s].bit_length()}"
+            for s, name in enumerate(self.names)
+        ]
+
+
+def exact(text: str) -> Fraction:
+    """The rational number a weight's text stands for."""
+    return Fraction(*Decimal(text).as_integer_ratio())
+
+
+def scale_exponent(largest: Fraction, bits: int) -> int:
+    """k such that 2^(bits−1) ≤ largest·2^k < 2^bits: the largest weight gets that many significant bits.
+
+    >>> scale_exponent(Fraction(3, 4), 20)
+    20
+    """
+    if largest <= 0:
+        raise ValueError("largest must be positive")
+    floor_log2 = largest.numerator.bit_length() - largest.denominator.bit_length()
+    floor_log2 -= largest < Fraction(2) ** floor_log2
+    return bits - 1 - floor_log2
+
+
+def bits_for(weights: Sequence[Fraction], digits: int, grid: int = 1) -> int:
+    """Bits of the largest weight, so that a score as large as ‖w‖₂ is right in every digit released.
+
+    Rounding moves each weight by half a unit at most, a score of V of them by V units at most and, its roundings being as
+    good as independent, by √V units at 6 standard deviations (each is uniform: a variance of 1/12 a copy). The smaller of
+    the two stays below a 64th of 10^-digits·‖w‖₂. Fewer bits where sums would pass 2^58.
+
+    >>> bits_for([Fraction(1, 3)] * 800, 6)
+    29
+    >>> bits_for([Fraction(1, 3)] * 800, 3)
+    19
+    """
+    largest = max(abs(w) for w in weights)
+    power = Fraction(2) ** -scale_exponent(largest, 1)  # of two, below the largest weight
+    relative = [float(abs(w) / power) for w in weights if w]
+    norm, total = math.sqrt(math.fsum(r * r for r in relative)), math.fsum(relative)
+    moved = min(float(len(relative)), SPREADS * math.sqrt(4 * len(relative) / 12))
+    wanted = math.ceil(math.log2(ROUNDING_SHARE * moved * 10.0**digits / norm)) + 1
+    room = 59 - math.ceil(math.log2(6 * grid * total))
+    return max(MINIMUM_BITS, min(wanted, room, MAXIMUM_BITS))
+
+
+def _round_scaled(weight: Decimal, exponent: int) -> tuple[int, float]:
+    """weight·2^exponent rounded half up, and how far that moved it."""
+    p, q = weight.as_integer_ratio()
+    p, q = (p << exponent, q) if exponent >= 0 else (p, q << -exponent)
+    integer = (2 * p + q) // (2 * q)
+    return integer, abs(integer * q - p) / q
+
+
+def _quantise(
+    match: Match, rows: IntArray, s: int, bits: int | None, *, digits: int, grid: int
+) -> tuple[int, IntArray, float]:
+    """Exponent, (K, 3) integers of 0, 1 and 2 copies of the effect allele, and Σ of what rounding can change a row by.
+
+    bits: of the largest weight; None: `bits_for` the digits. A weight is rounded once, so that two copies of an additive
+    one count twice its integer. Raises InputError when all weights are zero, or when half of those that are not would become
+    it beside the largest.
+    """
+    file = match.scoring
+    texts = [
+        tuple(file.dosage_weight[r]) if file.dosage_weight is not None and file.effect_type[r] == DOSAGE
+        else (file.weight[r, s],)
+        for r in rows
+    ]  # fmt: skip
+    weights = [tuple(Decimal(text) for text in row) for row in texts]
+    largest = max(w.copy_abs() for row in weights for w in row)
+    if largest == 0:
+        raise InputError(f"score {file.names[s]}: every weight of the variants matched is zero")
+    if bits is None:
+        bits = bits_for([Fraction(max(w.copy_abs() for w in row)) for row in weights], digits, grid)
+    exponent = scale_exponent(Fraction(*largest.as_integer_ratio()), bits)
+    out = np.zeros((len(rows), 3), np.int64)
+    moved = []
+    for k, (r, row) in enumerate(zip(rows, weights, strict=True)):
+        rounded = [_round_scaled(w, exponent) for w in row]
+        if len(row) == 3:
+            out[k] = [integer for integer, _ in rounded]
+            moved.append(max(error for _, error in rounded))
+        else:
+            copies, (integer, error) = COPIES[file.effect_type[r]], rounded[0]
+            out[k] = [c * integer for c in copies]
+            moved.append(copies[2] * error)
+    given = np.array([any(w != 0 for w in row) for row in weights], bool)
+    lost = given & (out == 0).all(axis=1)
+    if 2 * int(lost.sum()) >= int(given.sum()):
+        top = max(range(len(rows)), key=lambda k: max(w.copy_abs() for w in weights[k]))
+        raise InputError(
+            f"{file.path}: {int(lost.sum())} of {int(given.sum())} weights of {file.names[s]} become 0 in {bits} bits beside "
+            f"{max(texts[top], key=lambda t: abs(Decimal(t)))} on line {file.line[rows[top]]}: correct it, or give more bits "
+            f"(--weight-bits, up to {MAXIMUM_BITS})"
+        )
+    return exponent, out, math.fsum(moved) * (1 + 2.0**-40)  # the factor covers float64 division
+
+
+def used_variants(matches: Sequence[Match]) -> IntArray:
+    """Ascending cohort indices of the variants that any of the matches uses."""
+    return np.unique(np.concatenate([m.variant for m in matches]))
+
+
+def _imputed(
+    match: Match, rows: IntArray, q: IntArray, *, imputation: Imputation, counts: AlleleCounts | None, grid: int
+) -> tuple[TextArray, int]:
+    """D·2^k times the imputed value of each used row as Python integers, and how many of them were rounded."""
+    wide = q.astype(object)
+    q0, slope, bend = wide[:, 0], wide[:, 1] - wide[:, 0], wide[:, 2] - 2 * wide[:, 1] + wide[:, 0]
+    if imputation == "none":
+        return 0 * q0, 0
+    if imputation == "cohort":
+        assert counts is not None
+        at = np.searchsorted(counts.variant, match.candidate[rows])
+        n, g, t = (x[at].astype(object) for x in (counts.called, counts.dosage, counts.second))
+        swapped = np.isin(match.word[rows], (SWAPPED, FLIPPED_SWAPPED))
+        g, t = np.where(swapped, 2 * grid * n - g, g), np.where(swapped, grid * n - g + t, t)
+        total, rounded = n * grid * q0 + slope * g + bend * t, int((counts.called[at] < counts.samples).sum())
+    else:
+        assert match.scoring.frequency is not None
+        p = np.empty(len(rows), dtype=object)
+        p[:] = [exact(text) for text in match.scoring.frequency[rows]]
+        mean = grid * (q0 + slope * 2 * p + bend * p * p)  # Hardy–Weinberg; the allele frequency alone where additive
+        total, n = np.empty(len(rows), dtype=object), np.empty(len(rows), dtype=object)
+        total[:], n[:] = [Fraction(m).numerator for m in mean], [Fraction(m).denominator for m in mean]
+        rounded = len(rows)
+    return (2 * total + n) // (2 * n), rounded
+
+
+def _check_frequencies(match: Match) -> None:
+    file = match.scoring
+    for r in match.row:
+        text = "" if file.frequency is None else file.frequency[r]
+        try:
+            good = 0 <= Decimal(text) <= 1
+        except ArithmeticError:
+            good = False
+        if not good:
+            raise InputError(
+                f"{file.path}, line {file.line[r]}: {text!r} is not an allele frequency between 0 and 1; impute with "
+                "the cohort's frequencies instead, or add allelefrequency_effect"
+            )
+
+
+def plan_scores(
+    matches: Sequence[Match],
+    *,
+    dosage_grid: int = 1,
+    imputation: Imputation = "cohort",
+    counts: AlleleCounts | None = None,
+    bits: int | None = None,
+    digits: int = 6,
+) -> ScorePlan:
+    """Integer weights of every score of the matches.
+
+    imputation of missing genotypes: 'cohort' by the mean over called genotypes (needs counts of `used_variants`),
+    'file' by the scoring file's allele frequency, 'none' by nothing (plink2's no-mean-imputation). Variants that no
+    sample is called at are left out when counts are given. bits: significant bits of a score's largest weight; None: as
+    many as make `digits` released digits right (`bits_for`), for each score its own.
+    Raises InputError (all weights zero, no called variant, frequency missing), UsageError (counts missing, two scores
+    of one name, bits outside 16..40, grid outside 1..2^14), PlanError (a sum could pass 63 bits).
+    """
+    if imputation not in ("cohort", "file", "none"):
+        raise UsageError(f"imputation is {imputation!r}: one of cohort, file, none")
+    if bits is not None and not MINIMUM_BITS <= bits <= MAXIMUM_BITS:
+        raise UsageError(f"{bits} bits a weight: between {MINIMUM_BITS} and {MAXIMUM_BITS}")
+    if not 1 <= dosage_grid <= MAXIMUM_GRID:
+        raise UsageError(f"a dosage grid of {dosage_grid}: between 1 and {MAXIMUM_GRID}")
+    names = tuple(name for m in matches for name in m.scoring.names)
+    if len(set(names)) < len(names):
+        raise UsageError(f"two scores have the same name: {', '.join(names)}")
+    variant = used_variants(matches)
+    left_out = 0
+    if imputation == "cohort" and counts is None:
+        raise UsageError("mean imputation with the cohort's frequencies needs the cohort's allele counts")
+    if counts is not None:
+        if not np.array_equal(counts.variant, variant):
+            raise ValueError("allele counts of other variants than the scores use")
+        variant = variant[counts.called > 0]
+        left_out = len(counts.variant) - len(variant)
+        if not len(variant):
+            raise InputError("no sample has a called genotype at any variant of the score")
+    width, grid = len(names) + 2 + len(matches), dosage_grid
+    a, b, u = (np.zeros((len(variant), width), np.int64) for _ in range(3))
+    constant = [0] * width
+    exponents: list[int] = []
+    errors: list[float] = []
+    named = len(names)
+    u[:, named + 1] = 1
+    seen = np.zeros(len(variant), bool)
+    for f, match in enumerate(matches):
+        if imputation == "file":
+            _check_frequencies(match)
+        kept = np.isin(match.variant, variant)
+        if not kept.any():
+            raise InputError(f"{match.scoring.path}: no sample has a called genotype at any of its variants")
+        rows, swapped = match.row[kept], match.swapped[kept]
+        at = np.searchsorted(variant, match.variant[kept])
+        u[at, named + 2 + f] = 1
+        fresh = ~seen[at]  # a variant of two files is named once, by the first
+        a[at[fresh], named] = np.where(swapped[fresh], -1, 1)
+        u[at[fresh & swapped], named] = -2 * grid
+        constant[named] += 2 * grid * int((fresh & swapped).sum())
+        seen[at] = True
+        for column in range(len(match.scoring.names)):
+            s = len(exponents)
+            exponent, q, error = _quantise(match, rows, column, bits, digits=digits, grid=grid)
+            slope, bend = q[:, 1] - q[:, 0], q[:, 2] - 2 * q[:, 1] + q[:, 0]
+            a[at, s] = np.where(swapped, -slope - bend, slope)
+            b[at, s] = bend
+            base = grid * np.where(swapped, q[:, 2], q[:, 0])
+            imputed, rounded = _imputed(match, rows, q, imputation=imputation, counts=counts, grid=grid)
+            u[at, s] = imputed.astype(np.int64) - base
+            constant[s] = sum(int(v) for v in base)
+            exponents.append(exponent)
+            errors.append(math.ldexp(error + rounded / (2 * grid), -exponent) * (1 + 2.0**-50))
+    bound = tuple(
+        abs(constant[c]) + 2 * grid * _magnitude(a[:, c]) + grid * _magnitude(b[:, c]) + _magnitude(u[:, c])
+        for c in range(width)
+    )
+    for c, limit in enumerate(bound):
+        if limit >= 1 << 63:
+            label = names[c] if c < len(names) else "the allele counts"
+            raise PlanError(
+                f"sums of {label} could reach 2^{limit.bit_length()}: use fewer bits a weight (--weight-bits)"
+            )
+    return ScorePlan(
+        names, variant, grid, imputation, tuple(exponents), a, b if b.any() else None, u,
+        np.array(constant, np.int64), bound, tuple(errors),
+        tuple(f for f, m in enumerate(matches) for _ in m.scoring.names),
+        tuple(int(np.isin(m.variant, variant).sum()) for m in matches), left_out,
+    )  # fmt: skip
+
+
+def _magnitude(weights: IntArray) -> int:
+    return int(np.abs(weights).sum(dtype=object)) if len(weights) else 0

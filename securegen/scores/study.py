@@ -1,0 +1,233 @@
+"""Scores as their user names them: genotypes, scoring files, matching rules -> a plan; integers -> PREFIX.sscore.
+
+The same steps serve every engine, so that tables are equal text. Who learns what: whoever opens a score study sees the
+variants, the weights and, for mean imputation with the cohort's frequencies, allele counts of the genotypes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securegen.errors import UsageError
+from securegen.io.table_files import GZ
+from securegen.io.text import count
+from securegen.model import FloatArray, Samples, SelectableReader, Variants
+from securegen.scores.files import read_scorings
+from securegen.scores.match import MIN_OVERLAP, Match, TooFewMatchesError, match_variants
+from securegen.scores.pgs_catalog import described
+from securegen.scores.plan import MAXIMUM_BITS, MINIMUM_BITS, AlleleCounts, ScorePlan, plan_scores, used_variants
+from securegen.scores.release import (
+    DIGITS,
+    ScoreTable,
+    against_reference,
+    logistic_risk,
+    reference_distribution,
+    refuse_small_models,
+    release,
+)
+from securegen.scores.sscore import read_reference, write_match_log, write_sscore
+from securegen.scores.sums import ScoreSums, count_alleles
+from securegen.study import checks
+from securegen.study.build import Inputs, Log, open_genotypes, silent
+
+
+@dataclass(frozen=True)
+class ScoreInputs:
+    """What names a score run.
+
+    score: scoring files; columns: 1-based numbers of id, effect allele and weights, or None to go by header names;
+    match_by: auto, id or position; imputation: cohort, file or none; bits: of a score's largest weight, None for as
+    many as its digits need; digits: significant digits released; minimum: fewest variants of a score, None for
+    `minimum_variants`; allow: scores that may have fewer; reference: a .sscore file to compare with; intercept,
+    slope: of the logistic link, where risks are wanted; gzip: write
+    OUT.sscore.gz.
+    """
+
+    score: tuple[str, ...]
+    columns: tuple[int, ...] | None = None
+    genome_build: str | None = None
+    match_by: str = "auto"
+    keep_ambiguous: bool = False
+    strand_flips: bool = True
+    min_overlap: float = MIN_OVERLAP
+    imputation: str = "cohort"
+    bits: int | None = None
+    digits: int = DIGITS
+    minimum: int | None = None
+    allow: tuple[str, ...] = ()
+    reference: str | None = None
+    intercept: float | None = None
+    slope: float = 1.0
+    gzip: bool = False
+
+    def table(self, out: str) -> str:
+        """The file that the scores are written to."""
+        return f"{out}.sscore{GZ * self.gzip}"
+
+    def __post_init__(self) -> None:
+        for name in ("score", "allow"):
+            given = getattr(self, name)
+            object.__setattr__(
+                self, name, checks.names(name, given if isinstance(given, str) else tuple(map(_text, given))) or ()
+            )
+        if self.columns is not None:
+            object.__setattr__(self, "columns", tuple(self.columns))
+            for number in self.columns or ():
+                checks.whole("columns", number, 1, None)
+        checks.choice("match_by", self.match_by, ("auto", "id", "position"))
+        checks.choice("imputation", self.imputation, ("cohort", "file", "none"))
+        checks.flag("keep_ambiguous", self.keep_ambiguous)
+        checks.flag("strand_flips", self.strand_flips)
+        checks.number("min_overlap", self.min_overlap, 0, 1)
+        checks.whole("bits", self.bits, MINIMUM_BITS, MAXIMUM_BITS)
+        checks.whole("digits", self.digits, 1, 17)
+        checks.whole("minimum", self.minimum, 1, None)
+        object.__setattr__(self, "reference", checks.path("reference", self.reference))
+        if self.intercept is not None:
+            checks.number("intercept", self.intercept, -1e300, 1e300)
+        checks.number("slope", self.slope, -1e300, 1e300)
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every file, by the name it has in run.json."""
+        files = {"score" if len(self.score) == 1 else f"score{i}": p for i, p in enumerate(self.score, 1)}
+        if self.reference:
+            files["reference"] = self.reference
+        out = {}
+        for name, path in files.items():
+            with Path(path).open("rb") as stream:
+                out[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+        return out
+
+
+@dataclass(frozen=True)
+class ScoreStudy:
+    """Genotypes (read later, block by block), where the weights go, and the integers they became."""
+
+    genotypes: Inputs
+    inputs: ScoreInputs
+    reader: SelectableReader
+    matches: tuple[Match, ...]
+    plan: ScorePlan
+
+    def record(self) -> dict[str, Any]:
+        """The keys of run.json that describe the study, whatever the engine."""
+        plan = self.plan
+        return {
+            "inputs": self.genotypes.digests() | self.inputs.digests(),
+            "samples": len(self.reader.samples),
+            "samples_stored": len(self.reader.samples),
+            "variants": len(plan.variant),
+            "covariates": 0,
+            "phenotypes": [],
+            "scores": {name: plan.score_variants(s) for s, name in enumerate(plan.names)},
+            "match": {m.scoring.path: m.counts() for m in self.matches},
+            "catalog": {m.scoring.path: about for m in self.matches if (about := described(m.scoring.header))},
+            "missing": plan.imputation,
+            "promise": promise(plan),
+        }
+
+
+def _text(value: Any) -> Any:
+    """A path object as text."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def promise(plan: ScorePlan) -> dict[str, Any]:
+    """Printed error bounds: of the sums, in weight units, against weights that are not rounded."""
+    return {name: {"sum_error": plan.error[s], "exponent": plan.exponent[s]} for s, name in enumerate(plan.names)}
+
+
+def match_scores(
+    inputs: ScoreInputs, variants: Variants, log: Log = silent, *, out: str | None = None
+) -> tuple[Match, ...]:
+    """Read the scoring files and find their variants; write OUT.match.tsv, also where too few are found.
+
+    Raises InputError or UsageError, naming file and line.
+    """
+    matches: list[Match] = []
+    refusals: list[TooFewMatchesError] = []
+    for scoring in read_scorings(inputs.score, inputs.columns, genome_build=inputs.genome_build):
+        try:
+            match = match_variants(
+                scoring, variants, by=inputs.match_by, keep_ambiguous=inputs.keep_ambiguous,  # type: ignore[arg-type]
+                strand_flips=inputs.strand_flips, min_overlap=inputs.min_overlap,
+            )  # fmt: skip
+            log(match.summary())
+        except TooFewMatchesError as error:
+            match = error.match
+            refusals.append(error)
+        matches.append(match)
+    if out is not None:
+        write_match_log(f"{out}.match.tsv", matches, variants)
+        log(f"wrote {out}.match.tsv, a word for every row of the scoring files")
+    if refusals:
+        raise refusals[0]
+    return tuple(matches)
+
+
+def make_plan(
+    inputs: ScoreInputs, matches: Sequence[Match], counts: AlleleCounts | None, *, grid: int = 1, log: Log = silent
+) -> ScorePlan:
+    """Integer weights of every score; refuses models that are too small to be released (PolicyError)."""
+    plan = plan_scores(
+        matches, dosage_grid=grid, imputation=inputs.imputation, counts=counts, bits=inputs.bits,  # type: ignore[arg-type]
+        digits=inputs.digits,
+    )  # fmt: skip
+    for line in plan.describe():
+        log(line)
+    if plan.left_out:
+        log(f"WARNING: {plan.left_out} variants have no called genotype and are left out")
+    refuse_small_models(plan, digits=inputs.digits, minimum=inputs.minimum, allow=inputs.allow)
+    return plan
+
+
+def open_scores(
+    genotypes: Inputs, inputs: ScoreInputs, *, log: Log = silent, opened: SelectableReader | None = None,
+    out: str | None = None,
+) -> ScoreStudy:  # fmt: skip
+    """Open genotypes and scoring files, match them, turn weights into integers.
+
+    opened: genotypes in memory in place of genotypes.bfile; out: write OUT.match.tsv, whatever comes of it. Allele counts
+    are taken over all samples that are scored. Raises InputError, UsageError, PlanError or PolicyError, each saying which
+    file, line or score and what to do.
+    """
+    reader = open_genotypes(genotypes, log, opened)
+    matches = match_scores(inputs, reader.variants, log, out=out)
+    plan = make_plan(inputs, matches, count_alleles(reader, used_variants(matches)), grid=reader.dosage_grid, log=log)
+    return ScoreStudy(genotypes, inputs, reader, matches, plan)
+
+
+def extra_columns(inputs: ScoreInputs, table: ScoreTable) -> dict[str, FloatArray]:
+    """Percentile and z-score against the reference, and risk, where they are asked for: name -> (N,) float64."""
+    out: dict[str, FloatArray] = {}
+    if inputs.intercept is None and inputs.slope != 1.0:
+        raise UsageError("--risk-slope needs --risk-intercept: no scoring file carries it")
+    for s, name in enumerate(table.names):
+        if inputs.reference:
+            reference = reference_distribution(read_reference(inputs.reference, name))
+            out[f"{name}_PERCENTILE"], out[f"{name}_Z"] = against_reference(table.total[:, s], reference)
+        if inputs.intercept is not None:
+            out[f"{name}_RISK"] = logistic_risk(table.total[:, s], intercept=inputs.intercept, slope=inputs.slope)
+    return out
+
+
+def write_scores(out: str, samples: Samples, sums: ScoreSums, inputs: ScoreInputs, log: Log = silent) -> None:
+    """Round, compare with the reference and write OUT.sscore. The last step of every engine."""
+    write_table(out, samples, release(sums, digits=inputs.digits), inputs, log)
+
+
+def write_table(out: str, samples: Samples, table: ScoreTable, inputs: ScoreInputs, log: Log = silent) -> None:
+    """Write OUT.sscore of released scores, with the columns that compare them with a reference."""
+    path = inputs.table(out)
+    write_sscore(path, samples, table, extra_columns(inputs, table))
+    for s, name in enumerate(table.names):
+        column = table.total[:, s]
+        log(f"{name}: mean {np.mean(column):.4g}, from {np.min(column):.4g} to {np.max(column):.4g}")
+    log(f"wrote {path}: {len(samples)} samples, {count(len(table.names), 'score')}, {table.digits} significant digits")

@@ -1,0 +1,98 @@
+"""The plan's bytes and streams are those of the files that are then written."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import MemoryReader
+
+from securegen.design.linear import Design
+from securegen.engines.ckks import artefact, cohort, keys, studydesign
+from securegen.engines.ckks.encryption import OwnEncryptor
+from securegen.engines.ckks.planner import STRANDS, Plan, Workload, choose
+from securegen.engines.ckks.server import associate
+from securegen.model import Columns, variants_with_missing
+
+SAMPLES, VARIANTS, COLUMNS = 90, 4500, 5
+
+
+def reader(missing: slice) -> MemoryReader:
+    dosage = np.random.default_rng(1).integers(0, 3, (VARIANTS, SAMPLES)).astype(np.int8)
+    dosage[missing, 7] = -1
+    return MemoryReader(dosage)
+
+
+def plan_for(genotypes: MemoryReader) -> Plan:
+    return choose(Workload(SAMPLES, VARIANTS, COLUMNS, 16, streams=1), variants_with_missing(genotypes))
+
+
+MISSING = {
+    "none": slice(0),
+    "first": slice(3, 4),
+    "last": slice(-1, None),
+    "some": slice(0, 3000, 500),
+    "all": slice(None),
+}
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_streams_and_bytes_are_those_of_the_files(missing, tmp_path):
+    genotypes = reader(MISSING[missing])
+    plan = plan_for(genotypes)
+    key, p = keys.generate(plan.parameters), plan.parameters
+    state, encryptor = cohort.OwnerState(tmp_path / "owner", key), OwnEncryptor(key)
+    info = cohort.encrypt_cohort(genotypes, key, tmp_path / "cohort", state, encryptor=encryptor)
+    values = np.random.default_rng(2).integers(-200, 200, (SAMPLES, COLUMNS + 1))
+    values[:, 0] = 1
+    design = Design(Columns(tuple("1abcde"), values, (False,) * (COLUMNS + 1)), ())
+    studydesign.encrypt_design(design, key, info, state, tmp_path / "design", encryptor=encryptor)
+    opened = cohort.open_cohort(tmp_path / "cohort")
+    associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
+
+    streams = [len(part["streams"]) for part in opened.blocks]
+    strands = [opened.strands(b) for b in range(len(opened.blocks))]
+    assert len(streams) == plan.blocks >= 2 and sum(strands) == plan.strands
+    assert plan.workload.streams == pytest.approx(np.average(streams, weights=strands))
+    header = 128  # of a .npy file
+    files = {name: list((tmp_path / name).glob("*.npy")) for name in ("cohort", "design", "results")}
+    size = {name: sum(f.stat().st_size - header for f in found) for name, found in files.items()}
+    assert size["cohort"] == plan.bytes()["cohort"] and size["design"] == plan.bytes()["design"]
+    # halves are a block's, and blocks of fewer strands count for less in the mean of streams
+    polynomial = len(p.ring.primes) * p.ring.n * 4
+    assert (
+        abs(size["results"] - plan.bytes()["results"])
+        <= (COLUMNS + 2) * polynomial * (len(set(streams)) > 1) + polynomial
+    )
+    assert (tmp_path / "cohort" / artefact.MANIFEST).stat().st_size < 2000 + 300 * len(files["cohort"])
+
+
+def test_a_genotype_takes_at_most_14_bytes_a_stream():
+    """2,000 people, 20,000 variants, 13 encrypted columns: cohort and design."""
+    for missing in (None, np.arange(20_000) % 100 == 0):
+        plan = choose(Workload(2_000, 20_000, 13, 16, streams=1), missing)
+        size, streams = plan.bytes(), plan.workload.streams
+        assert streams == (1 if missing is None else 2)
+        assert size["cohort"] + size["design"] <= 14 * 2_000 * 20_000 * streams
+
+
+@given(st.integers(1, 50_000), st.integers(1, 10**6))
+def test_there_are_two_blocks_where_there_are_two_strands(samples, variants):
+    plan = choose(Workload(samples, variants, 4, 16))
+    p = plan.parameters
+    assert (plan.blocks >= 2) == (plan.strands >= 2)
+    assert 1 <= p.strands <= STRANDS
+    if p.strands < STRANDS and plan.strands >= 2:  # one strand more would leave a single block, or nearly one
+        wider = dataclasses.replace(p, strands=p.strands + 1)
+        assert 2 * wider.block_variants > variants
+
+
+@given(st.integers(1, 5000), st.integers(0, 2**32))
+def test_missing_calls_never_make_a_plan_smaller(variants, seed):
+    missing = np.random.default_rng(seed).random(variants) < 3 / variants
+    without, with_them = (choose(Workload(300, variants, 3, 16, streams=1), m) for m in (None, missing))
+    assert 1 <= with_them.workload.streams <= 2 and (with_them.workload.streams > 1) == missing.any()
+    assert with_them.cost() >= without.cost()

@@ -1,0 +1,128 @@
+"""The server's pass: the same results however the work is shared and cut, and memory that does not grow with it."""
+
+from __future__ import annotations
+
+import tracemalloc
+import weakref
+
+import numba
+import numpy as np
+import pytest
+from support import MemoryReader
+
+from securegen.design.linear import Design
+from securegen.engines.ckks import artefact, cohort, studydesign
+from securegen.engines.ckks.encryption import OwnEncryptor
+from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.planner import Workload, choose
+from securegen.engines.ckks.server import accumulators, associate, pass_memory
+from securegen.model import Columns
+
+SAMPLES, BLOCKS = 70, 7
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory):
+    """Seven blocks, two of them with missing calls, and three columns, one of them public."""
+    folder = tmp_path_factory.mktemp("encrypted")
+    key = generate(choose(Workload(SAMPLES, 1000, 3, 10, squares=True)).parameters)
+    width = key.public.parameters.block_variants
+    rng = np.random.default_rng(1)
+    dosage = rng.integers(0, 3, (BLOCKS * width - 3, SAMPLES)).astype(np.int8)
+    dosage[2 * width : 4 * width, 5] = -1
+    values = np.column_stack([np.ones(SAMPLES, np.int64), rng.integers(-200, 200, (SAMPLES, 2))])
+    columns = Columns(("one", "a", "b"), values, (True, False, True))
+    state, encryptor = cohort.OwnerState(folder / "owner", key), OwnEncryptor(key)
+    reader = MemoryReader(dosage)
+    info = cohort.encrypt_cohort(reader, key, folder / "cohort", state, encryptor=encryptor, squares=True)
+    design = Design(columns, ())
+    studydesign.encrypt_design(design, key, info, state, folder / "design", encryptor=encryptor, reader=reader)
+    opened = cohort.open_cohort(folder / "cohort")
+    return opened, studydesign.open_design(folder / "design", opened.public)
+
+
+def digests(folder) -> list[str]:
+    return [entry["blake3"] for entry in associate.open_results(folder)["blocks"]]
+
+
+def test_results_do_not_depend_on_threads_or_batches(encrypted, tmp_path):
+    """The ciphertexts that are returned are equal in every bit."""
+    reports = []
+    associate.associate(*encrypted, tmp_path / "whole", progress=lambda done, total: reports.append((done, total)))
+    want = digests(tmp_path / "whole")
+    assert len(set(want)) == BLOCKS and reports[-1] == (BLOCKS, BLOCKS)
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        associate.associate(*encrypted, tmp_path / "one thread")
+    finally:
+        numba.set_num_threads(before)
+    assert digests(tmp_path / "one thread") == want
+    for size in (1, 3 << 20):
+        associate.associate(*encrypted, tmp_path / f"batches {size}", batch_bytes=size)
+        assert digests(tmp_path / f"batches {size}") == want
+
+
+def test_a_batch_is_given_back_before_the_next(encrypted, tmp_path, monkeypatch):
+    """With a batch of one block no accumulators but its own exist."""
+    alive: weakref.WeakSet = weakref.WeakSet()
+
+    class Counted(accumulators.Team):
+        def __init__(self, *arguments) -> None:
+            assert not alive, "accumulators of an earlier batch are still in memory"
+            super().__init__(*arguments)
+            alive.add(self)
+
+    monkeypatch.setattr(associate, "Team", Counted)
+    associate.associate(*encrypted, tmp_path / "results", batch_bytes=1)
+    assert len(digests(tmp_path / "results")) == BLOCKS
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "header", "absent"])
+def test_damage_found_by_a_thread_stops_the_run(damage, encrypted, tmp_path):
+    """A file is checked as it is read: nothing is returned."""
+    opened, design = encrypted
+    entry = opened.blocks[3]["streams"]["g"][0][0]
+    path = opened.folder / entry["name"]
+    whole = path.read_bytes()
+    try:
+        if damage == "absent":
+            path.unlink()
+        else:
+            changed = {
+                "flipped": whole[:-1] + bytes([whole[-1] ^ 1]),
+                "truncated": whole[:-4],
+                "header": whole[:20] + b"X" + whole[21:],
+            }
+            path.write_bytes(changed[damage])
+        with pytest.raises(artefact.ArtefactError, match=entry["name"]):
+            associate.associate(opened, design, tmp_path / "results")
+        assert not (tmp_path / "results" / artefact.MANIFEST).exists()
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("limit", [1, 3 << 20, 1 << 28])
+def test_the_memory_that_is_planned_is_what_is_taken(limit, encrypted, tmp_path):
+    """Sums, columns and buffers, and no more than the odd megabyte beside them."""
+    associate.load_kernels()
+    planned = associate.memory_of(*encrypted, limit)
+    assert planned.working <= limit or len(planned.batches) == BLOCKS
+    tracemalloc.start()
+    try:
+        associate.associate(*encrypted, tmp_path / "results", batch_bytes=limit)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert planned.working / 4 < peak < planned.working + (3 << 20)
+
+
+def test_a_plan_counts_columns_and_buffers_and_not_sums_alone(encrypted):
+    """Fifty phenotypes of ten thousand people: what is left for sums is what the rest leaves."""
+    opened, design = encrypted
+    few = associate.memory_of(opened, design, 64 << 20)
+    counts = {s: c * 20 for s, c in associate.Columns(design).count.items()}
+    many = pass_memory.plan_pass(opened, counts, 20, 400, 64 << 20, 2)
+    assert len(many.batches) >= len(few.batches) and many.working > few.working and many.mapped > 0
+    more = pass_memory.plan_pass(opened, counts, 20, 400, 640 << 20, 2)
+    assert len(more.batches) < len(many.batches) or len(many.batches) == 1

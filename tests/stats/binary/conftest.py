@@ -1,0 +1,106 @@
+"""Reference cohorts with a case/control trait, and one encrypted run of any study."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from securegen import api
+from securegen.design.linear import combine
+from securegen.engines.ckks import cohort, studydesign
+from securegen.engines.ckks.owner import decrypt
+
+BINARY_COHORTS = ("cineca", "edge", "hail_1kg", "regenie_example", "sim_500x5k")
+
+
+@pytest.fixture(params=BINARY_COHORTS)
+def binary_cohort(request) -> str:
+    """Name of a reference cohort with a case/control trait CC."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def plink19(reference):
+    """(cohort, file without .gz) -> frame of a table of plink 1.9, indexed by variant id."""
+
+    def read(name: str, file: str) -> pd.DataFrame:
+        path = reference(name).gold / f"{file}.gz"
+        return pd.read_csv(path, sep=r"\s+", na_values="NA", dtype={"SNP": str, "AFF": str}).set_index("SNP")
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def open_cohort(reference):
+    """(cohort, options of open_study) -> Study of its trait CC with its covariates."""
+
+    def open_named(name: str, **options) -> api.Study:
+        cohort = reference(name)
+        named = {"pheno": cohort.pheno, "pheno_name": ("CC",), "covar": cohort.covar}
+        return api.open_study(cohort.bfile, **(named | options))
+
+    return open_named
+
+
+@pytest.fixture(scope="session")
+def together():
+    """Studies of one cohort -> one study with the designs of all, so that a single encryption serves every test."""
+
+    def combined(*studies: api.Study) -> api.Study:
+        return replace(studies[0], design=combine([s.design for s in studies], share=True))
+
+    return combined
+
+
+@pytest.fixture
+def encrypted_run(tmp_path):
+    """study -> (prefix of the tables decrypted from an encrypted run, sums of every block)."""
+
+    def run(study: api.Study, **options):
+        key = api.generate_key(api.plan(study))
+        made = api.encrypt(study, key, tmp_path / "study")
+        results = api.associate(made.cohort, made.design, tmp_path / "results")
+        out = str(tmp_path / "ckks")
+        api.decrypt_tables(results, key, made.owner, out, **options)
+        state = cohort.OwnerState(made.owner, key)
+        info, secrets = cohort.read_info(state), studydesign.read_secrets(state)
+        return out, list(decrypt.decrypt(results, state, info, secrets))
+
+    return run
+
+
+@pytest.fixture
+def same_as_plain(tmp_path, encrypted_run):
+    """study -> prefix of its plain tables, after asserting that the encrypted run gives the same integers and text."""
+
+    def check(study: api.Study, **options) -> str:
+        out, blocks = encrypted_run(study, **options)
+        width = [len(b) for b in blocks]
+        for start, block in zip(np.cumsum([0, *width[:-1]]), blocks, strict=True):
+            assert block.start == start
+        plain = list(api.plain_sums(study))
+        for stream in ("g", "m", "q"):
+            ours, oracle = (np.concatenate([getattr(b, stream) for b in part]) for part in (blocks, plain))
+            np.testing.assert_array_equal(ours, oracle)
+        tables = api.plain_tables(study, str(tmp_path / "plain"), **options)
+        assert tables
+        for table in tables:
+            path = Path(table.path)
+            assert path.read_text() == Path(out + path.name.removeprefix("plain")).read_text()
+        return str(tmp_path / "plain")
+
+    return check
+
+
+def read_frame(path: str) -> pd.DataFrame:
+    return pd.read_csv(path, sep="\t", na_values="NA", dtype={"ID": str, "ERRCODE": str}).set_index("ID")
+
+
+@pytest.fixture(scope="session")
+def frame():
+    """path -> result table as a frame indexed by variant id."""
+    return read_frame
