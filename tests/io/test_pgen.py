@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pgenlib
 import pytest
 import zstandard
 from genotype_files import write_pfile
@@ -19,6 +18,7 @@ from securegen.io.plink1 import read_plink
 from securegen.model import Samples, Variants
 from securegen.study.build import Inputs, open_genotypes
 
+pgenlib = pytest.importorskip("pgenlib", reason="needs securegen[pgen]")
 PEOPLE = Samples(text_array(["f1", "f2", "f3"]), text_array(["a", "b", "c"]), np.ones(3, bool))
 SITES = Variants(
     text_array(["1", "1"]), np.array([5, 9]), text_array(["x", "y"]), text_array(["A", "C"]), text_array(["G", "T"])

@@ -14,6 +14,7 @@ from securegen.io.vcf import read_vcf
 from securegen.model import Samples, Variants
 from securegen.study.build import Inputs, open_genotypes
 
+pytest.importorskip("cyvcf2", reason="needs securegen[vcf]")
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
 NAN = float("nan")
 
