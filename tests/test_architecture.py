@@ -33,7 +33,6 @@ ALLOWED = {
     "io": NOUNS,
     "design": NOUNS | {"kernels"},
     "stats": NOUNS | {"design", "kernels"},
-    "catalogue": NOUNS | {"design", "stats"},
     "governance": NOUNS | {"io", "randomness", "kernels", "design"},
     "study": STUDY,
     "results": NOUNS | {"io", "design", "stats", "catalogue"},
