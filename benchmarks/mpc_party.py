@@ -15,23 +15,23 @@ from pathlib import Path
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.fields import field_bits
-from securegen.engines.federated.identity import Identity as SigningKey
+from securegen.engines.federated.identity import SigningIdentity as SigningKey
 from securegen.engines.federated.pair_keys import agree_on_keys
 from securegen.engines.federated.rounds import SecureSum
-from securegen.engines.federated.session import Session as Conversation
 from securegen.engines.federated.state import open_state
-from securegen.engines.federated.studyfile import Site, Study, TraitColumn
+from securegen.engines.federated.studyfile import Site, StudyFile, TraitColumn
 from securegen.engines.mpc import aggregates, outsourced, projected_run, vertical
 from securegen.engines.mpc.association import receive_cohort
 from securegen.engines.mpc.crypten.insecure import insecure_crypten
 from securegen.engines.mpc.dealer import block_dealer, server_dealer
-from securegen.engines.mpc.local import identity
 from securegen.engines.mpc.masked_store import MaskedStore
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.engines.mpc.site_links import MessageLinks
+from securegen.engines.mpc.state_file import StateFile
 from securegen.io.arrays import from_arrays
 from securegen.model import Columns, Samples, Variants
 from securegen.study.build import Inputs
@@ -65,7 +65,7 @@ def vertical_task(session, directory, o):
         if session.me == "deal":
             block_dealer(session, left="gen", right="phe")
             return
-        state = OwnerState(directory / f"{session.me}-{number}.json")
+        state = StateFile(directory / f"{session.me}-{number}.json")
         if session.me == "gen":
             sides = vertical.genotype_side(
                 session, roles, parts, samples=len(g), columns=y.shape[1], cohort="c", state=state,
@@ -98,7 +98,7 @@ def sums_task(session, directory, o):
     columns = Columns(tuple(f"y{k}" for k in range(y.shape[1])), y, (False,) * y.shape[1])
 
     def once(number):
-        state = OwnerState(directory / f"{session.me}-{number}.json")
+        state = StateFile(directory / f"{session.me}-{number}.json")
         if session.me == "deal":
             aggregates.deal(session, roles)
         elif session.me == "gen":
@@ -107,7 +107,7 @@ def sums_task(session, directory, o):
             )
         else:
             variants = receive_cohort(session, "gen").variants
-            found = aggregates.sums(session, roles, columns, variants=variants, grid=1, state=state)
+            found = aggregates.sums(session, roles, columns, variants=variants, dosage_max=2, state=state)
             check(np.concatenate([s.g for s in found]), g, y)
 
     return once
@@ -121,7 +121,7 @@ def outsourced_task(session, directory, o):
     parts, sizes = blocks(g, bits), {"samples": len(g), "columns": y.shape[1]}
 
     def once(number):
-        state, again = OwnerState(directory / f"{session.me}.json"), number > 0
+        state, again = StateFile(directory / f"{session.me}.json"), number > 0
         if session.me == "deal":
             server_dealer(session, left="gen", right="phe", servers=roles.servers)
         elif session.me == "gen":
@@ -137,7 +137,7 @@ def outsourced_task(session, directory, o):
                 **sizes,
             )
         elif session.me == "phe":
-            state = OwnerState(directory / f"phe-{number}.json")
+            state = StateFile(directory / f"phe-{number}.json")
             outsourced.phenotype_owner(session, roles, y, state=state, bits=bits)
             sums = [b.streams["g"] for b in outsourced.receive_sums(session, roles, columns=y.shape[1], bits=bits)]
             check(np.concatenate(sums), g, y)
@@ -165,7 +165,7 @@ def reveal_task(session, directory, o):
 
     def once(number):
         terms = {"reveal": reveal, "threshold": THRESHOLD if reveal == "hits" else None}
-        state = OwnerState(directory / f"{session.me}-{number}.json")
+        state = StateFile(directory / f"{session.me}-{number}.json")
         if session.me == "deal":
             projected_run.deal(session, roles)
         elif session.me == "gen":
@@ -181,7 +181,7 @@ def sum_task(session, directory, o):
     names = session.parties.names
     keys = {n: Ed25519PrivateKey.from_private_bytes(hashlib.sha256(n.encode()).digest()) for n in names}
     sites = tuple(Site(n, k.public_key().public_bytes_raw()) for n, k in keys.items())
-    study = Study(
+    study = StudyFile(
         digest=hashlib.sha256(b"benchmark").hexdigest(), name="benchmark", study_id="00" * 16, sites=sites,
         coordinator=bytes(32), phenotypes=(TraitColumn("Y", "quantitative"),), covariates=(), model=None, missing="mean",
         bits=None, site_indicators=False, components=0, qc=False, minimum_cohort=1, two_sites_learn_each_other=False,
@@ -292,7 +292,10 @@ def main():
                 serve(lambda number: once())
         return
     with open_session(
-        read_parties(directory / "parties.toml"), identity(directory, name), protocol=task, dimensions={}
+        read_parties(directory / "parties.toml"),
+        PartyIdentity.in_directory(directory, name),
+        protocol=task,
+        dimensions={},
     ) as s:
         if implementation == "securegen":
             once = SECUREGEN[task](s, directory, o)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from securegen.engines.mpc.local import free_ports, local_study
+from securegen.engines.mpc.loopback import free_ports, loopback_study
 
 PARTY = str(Path(__file__).with_name("mpc_party.py"))
 VERTICAL = {"samples": 10_000, "variants": 2_000}
@@ -64,7 +64,7 @@ def measure(benchmark, task, options, roles, *, work, rounds=3):
             options = {**options, "world": world, "port": free_ports(1)[0], "provider": "TTP"}
             names = [str(i) for i in range(world + 1)]
         else:
-            local_study(Path(directory), roles, timeout=120)
+            loopback_study(Path(directory), roles, timeout=120)
             names = list(roles)
         team = Team(directory, names, task, options)
         try:

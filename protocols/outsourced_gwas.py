@@ -26,11 +26,11 @@ from pathlib import Path
 
 from securegen.engines.mpc.association import outsourced_genotype_run, outsourced_phenotype_run, outsourced_server_run
 from securegen.engines.mpc.dealer import server_dealer
-from securegen.engines.mpc.local import identity, local_study
+from securegen.engines.mpc.loopback import identity, loopback_study
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.engines.mpc.outsourced import OutsourcedRoles
+from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import SecuregenError
 from securegen.study.build import Inputs, open_genotypes
 
@@ -44,7 +44,7 @@ ROLES = OutsourcedRoles("hospital", "registry", ("server-one", "server-two"), "d
 def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
     """One party, with only its own files."""
     parties = read_parties(directory / "parties.toml")
-    state = OwnerState(directory / f"{name}.state.json", parties.digest())
+    state = StateFile(directory / f"{name}.state.json", parties.digest())
     with open_session(parties, identity(directory, name), protocol="outsourced gwas/1", dimensions={}) as session:
         if name == "dealer":
             server_dealer(session, left="hospital", right="registry", servers=ROLES.servers)
@@ -77,7 +77,7 @@ def main() -> None:
             raise SystemExit(f"{arguments.party}: {error}") from None
         return
     with tempfile.TemporaryDirectory() as directory:
-        local_study(Path(directory), PARTIES)
+        loopback_study(Path(directory), PARTIES)
         command = [sys.executable, __file__, *sys.argv[1:], "--directory", directory, "--party"]
         children = [subprocess.Popen([*command, name]) for name in PARTIES]
         codes = [child.wait() for child in children]  # of every party, also after one has failed

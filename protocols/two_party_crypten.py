@@ -32,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.engines.mpc.local import identity, local_study
+from securegen.engines.mpc.loopback import identity, loopback_study
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
 
@@ -120,7 +120,7 @@ def main() -> None:
         print(json.dumps(run_party(arguments.directory, arguments.party)))
         return
     with tempfile.TemporaryDirectory() as directory:
-        local_study(Path(directory), ROLES)
+        loopback_study(Path(directory), ROLES)
         command = [sys.executable, __file__, "--directory", directory, "--party"]
         children = {n: subprocess.Popen([*command, n], stdout=subprocess.PIPE, text=True) for n in ROLES}
         for name, child in children.items():

@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import Any
 
 from securegen.engines.mpc import aggregates, projected_run
-from securegen.engines.mpc.local import identity, local_study
+from securegen.engines.mpc.loopback import identity, loopback_study
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
-from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import SecuregenError
 from securegen.study.build import Inputs, open_genotypes
@@ -45,7 +45,7 @@ ROLES = Roles("hospital", "registry", "dealer")
 def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
     """One party, with only its own files."""
     parties = read_parties(directory / "parties.toml")
-    state = OwnerState(directory / f"{name}.state.json", parties.digest())
+    state = StateFile(directory / f"{name}.state.json", parties.digest())
     everything: dict[str, Any] = {"consent_aggregates": True}
     hits: dict[str, Any] = {"reveal": "hits", "threshold": a.threshold}
     run, terms = (aggregates, everything) if a.consent_aggregates else (projected_run, hits)
@@ -83,7 +83,7 @@ def main() -> None:
             raise SystemExit(f"{arguments.party}: {error}") from None
         return
     with tempfile.TemporaryDirectory() as directory:
-        local_study(Path(directory), PARTIES)
+        loopback_study(Path(directory), PARTIES)
         command = [sys.executable, __file__, *sys.argv[1:], "--directory", directory, "--party"]
         children = [subprocess.Popen([*command, name]) for name in PARTIES]
         codes = [child.wait() for child in children]  # of every party, also after one has failed

@@ -29,11 +29,11 @@ import tempfile
 from pathlib import Path
 
 from securegen.engines.mpc.dealer import score_dealer
-from securegen.engines.mpc.local import identity, local_study
+from securegen.engines.mpc.loopback import identity, loopback_study
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.engines.mpc.score_run import model_run, people_run
+from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import SecuregenError
 from securegen.study.build import Inputs, open_genotypes
@@ -51,7 +51,7 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
         elif name == "hospital":
             print(people_run(session, ROLES, open_genotypes(Inputs(a.bfile, keep=a.keep)), a.out))
         else:
-            state = OwnerState(directory / "vendor.state.json")
+            state = StateFile(directory / "vendor.state.json")
             model_run(
                 session, ROLES, a.score, model="model", state=state, reply_limit=a.reply_limit, allow=a.allow_small_score
             )  # fmt: skip
@@ -81,7 +81,7 @@ def main() -> None:
             raise SystemExit(f"{arguments.party}: {error}") from None
         return
     with tempfile.TemporaryDirectory() as directory:
-        local_study(Path(directory), PARTIES)
+        loopback_study(Path(directory), PARTIES)
         command = [sys.executable, __file__, *sys.argv[1:], "--directory", directory, "--party"]
         children = [subprocess.Popen([*command, name]) for name in PARTIES]
         codes = [child.wait() for child in children]  # of every party, also after one has failed

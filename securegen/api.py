@@ -86,7 +86,7 @@ def plan(study: Study, *, squares: bool | None = None) -> Plan:
     made = choose(
         Workload(
             len(study.reader.samples), len(study.reader.variants), max(encrypted, 1), bits, streams=1 + squares,
-            grid=study.reader.dosage_grid, squares=squares,
+            dosage_max=study.reader.dosage_max, squares=squares,
         ),
         variants_with_missing(study.reader),
     )  # fmt: skip

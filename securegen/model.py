@@ -52,17 +52,23 @@ class Variants:
 
 @dataclass(frozen=True)
 class Samples:
-    """Sample table in file order. fid, iid: (N,) object arrays of str; founder: (N,) bool (no parent is named)."""
+    """Sample table in file order. fid, iid: (N,) object arrays of str; founder: (N,) bool (no parent is named); sex: (N,)
+    int8, 1 male, 2 female, 0 unknown, which it is of everybody where none is given."""
 
     fid: TextArray
     iid: TextArray
     founder: np.ndarray
+    sex: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.sex is None:
+            object.__setattr__(self, "sex", np.zeros(len(self.iid), np.int8))
 
     def __len__(self) -> int:
         return len(self.iid)
 
     def take(self, index: IntArray | slice) -> Samples:
-        return Samples(self.fid[index], self.iid[index], self.founder[index])
+        return Samples(self.fid[index], self.iid[index], self.founder[index], self.sex[index])
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,11 @@ class GenotypeBlock:
 
 
 class GenotypeReader(Protocol):
-    """What every genotype format offers. Reading a block never needs more memory than that block."""
+    """What every genotype format offers. Reading a block never needs more memory than that block.
+
+    dosage_grid: units of a stored dosage in one copy of the effect allele; dosage_max: the largest dosage that may be
+    stored, in these units (2 * dosage_grid for genotypes of two alleles, more where a row sums several variants).
+    """
 
     @property
     def samples(self) -> Samples: ...
@@ -90,6 +100,8 @@ class GenotypeReader(Protocol):
     def variants(self) -> Variants: ...
     @property
     def dosage_grid(self) -> int: ...
+    @property
+    def dosage_max(self) -> int: ...
     def read(self, start: int, stop: int) -> GenotypeBlock: ...
 
 
@@ -112,6 +124,7 @@ class AnnouncedCohort:
     samples: Samples
     variants: Variants
     dosage_grid: int
+    dosage_max: int
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
         raise UsageError("these genotypes are elsewhere: with another party, or in the files of its sites")

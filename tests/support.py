@@ -45,6 +45,10 @@ class MemoryReader:
     dosage_grid: int = 1
 
     @property
+    def dosage_max(self) -> int:
+        return 2 * self.dosage_grid
+
+    @property
     def samples(self) -> Samples:
         names = text_array([f"P{i}" for i in range(self.dosage.shape[1])])
         return Samples(names, names, np.ones(len(names), bool))

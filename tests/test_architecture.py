@@ -35,7 +35,7 @@ ALLOWED = {
     "stats": NOUNS | {"design", "kernels"},
     "governance": NOUNS | {"io", "randomness", "kernels", "design"},
     "study": STUDY,
-    "results": NOUNS | {"io", "design", "stats", "catalogue"},
+    "results": NOUNS | {"kernels", "io", "design", "stats", "catalogue"},
     "record": NOUNS | {"io", "governance"},
     "scores": STUDY | {"study"},
     "engines": ENGINE,
@@ -50,6 +50,37 @@ ALLOWED = {
 }
 ENGINES = {"plain", "ckks", "federated", "mpc"}
 TOP = {"api", "cli", "__main__", ""}
+
+# What is still to be mended: these only shrink.
+PASSING = {"api"}
+PRIVATE = {
+    "securegen.cli.options._apply",
+    "securegen.cli.options._names",
+    "securegen.engines.ckks.artefact._npy_header",
+    "securegen.engines.ckks.cohort._make_folder",
+    "securegen.rlwe.encryptor._less_once",
+    "securegen.rlwe.encryptor._ones",
+    "securegen.rlwe.encryptor._times",
+}
+WITH_RECEIPTS = {"securegen.cli.prs", "securegen.cli.run_local_private", "securegen.cli.run_local_prs"}
+NAMED_TWICE = {"Columns"}
+LONG = {
+    "securegen.api",
+    "securegen.cli.options",
+    "securegen.cli.run_local",
+    "securegen.design.fixedpoint",
+    "securegen.engines.ckks.cohort",
+    "securegen.engines.ckks.studydesign",
+    "securegen.engines.federated.studyfile",
+    "securegen.engines.federated.variant_sums",
+    "securegen.engines.mpc.net.certs",
+    "securegen.engines.mpc.net.connect",
+    "securegen.engines.mpc.net.transport",
+    "securegen.governance.ledger",
+    "securegen.results.concordance",
+    "securegen.scores.plan",
+    "securegen.study.build",
+}
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
@@ -141,15 +172,90 @@ def test_errors_have_exit_codes_of_their_own():
     assert len(set(codes)) == len(codes) and 0 not in codes
 
 
-def test_commands_do_not_import_each_other_in_a_circle():
-    """Of the command line, imports inside functions too."""
-    here = {m: path for m, path in MODULES.items() if room(m) == "cli"}
-    graph = {
-        m: {other for name, _ in imports(path) for other in here if f"{name}.".startswith(f"{other}.") and other != m}
-        - {"securegen.cli"}
-        for m, path in here.items()
-    }
-    while free := [m for m, needs in graph.items() if not needs & set(graph)]:
-        for m in free:
-            del graph[m]
-    assert not graph, f"a circle among {sorted(graph)}"
+def of_types_alone(tree: ast.AST) -> set[ast.AST]:
+    """What a file imports for its annotations, under TYPE_CHECKING."""
+    blocks = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    return {inner for block in blocks for statement in block.body for inner in ast.walk(statement)}
+
+
+def needs(path: Path) -> set[str]:
+    """The modules of this package that a file imports, inside functions too."""
+    tree = ast.parse(path.read_text())
+    typed, found = of_types_alone(tree), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node not in typed:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else node.module for name in names}
+        elif isinstance(node, ast.Import) and node not in typed:
+            found |= {alias.name for alias in node.names}
+    return found & set(MODULES)
+
+
+def in_circles(graph: dict[str, set[str]]) -> set[str]:
+    """Modules of a graph that import one another in a circle, or are between two circles."""
+    left = dict(graph)
+    while True:
+        wanted = {name for others in left.values() for name in others}
+        gone = {m for m, others in left.items() if not others & set(left) or m not in wanted}
+        if not gone:
+            return set(left)
+        left = {m: others - gone for m, others in left.items() if m not in gone}
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    assert in_circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == {"b", "c"}  # the test sees one
+    assert not in_circles({m: needs(path) - {m} for m, path in MODULES.items()})
+
+
+def private_imports(path: Path) -> set[str]:
+    """`from m import _x`, and `m._x` of an imported module."""
+    tree = ast.parse(path.read_text())
+    modules, found = {}, set()
+    for node in ast.walk(tree):
+        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else []:
+            full = f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+            if full in MODULES:
+                modules[alias.asname or alias.name] = full
+            elif full.startswith("securegen.") and alias.name.startswith("_"):
+                found.add(full)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            owner = modules.get(ast.unparse(node.value))
+            found |= {f"{owner}.{node.attr}"} if owner else set()
+    return found
+
+
+def test_private_names_stay_in_their_module(tmp_path):
+    seen = tmp_path / "seen.py"
+    seen.write_text("from securegen.rlwe.ring import _x\nfrom securegen.rlwe import ring\nring._y()\n")
+    assert private_imports(seen) == {"securegen.rlwe.ring._x", "securegen.rlwe.ring._y"}
+    assert {m: names for m, path in MODULES.items() if (names := private_imports(path) - PRIVATE)} == {}
+
+
+def test_loose_modules_are_the_ground():
+    loose = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert loose <= {"errors", "vocabulary", "model", "randomness", "version", "catalogue"} | PASSING
+
+
+def test_commands_make_no_receipt_and_read_no_table():
+    """What a command says of security comes from `record`, what it reads of tables from `results`."""
+    found = set()
+    for m in (m for m in MODULES if room(m) == "cli"):
+        calls = [n.func for n in ast.walk(ast.parse(MODULES[m].read_text())) if isinstance(n, ast.Call)]
+        found |= {m for call in calls if ast.unparse(call).split(".")[-1] in {"Receipt", "read_csv"}}
+    assert found <= WITH_RECEIPTS
+
+
+def test_a_public_class_has_a_name_of_its_own():
+    """Two classes of one name in two modules are two things that a reader takes for one."""
+    found: dict[str, list[str]] = {}
+    for m, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(m)
+    assert {name for name, places in found.items() if len(places) > 1} <= NAMED_TWICE
+
+
+def test_a_file_is_one_idea():
+    """300 lines at most."""
+    assert {m for m, path in MODULES.items() if path.read_text().count("\n") > 300} <= LONG

@@ -1,6 +1,9 @@
-"""The documentation is run: examples execute, tables equal the code, links resolve."""
+"""The documentation is run: examples execute, tables equal the code, links and names resolve, what is gone is told."""
 
+import ast
 import doctest
+import importlib
+import json
 import os
 import re
 import shlex
@@ -12,13 +15,15 @@ from pathlib import Path
 
 import click
 import pytest
+import test_architecture as architecture
 
 import securegen as sg
 from securegen import errors, vocabulary
 from securegen.cli.main import main
+from securegen.version import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 WITH_EXAMPLES = [p for p in PAGES if ">>> " in p.read_text()]
 ABOUT_ASSOCIATION = [
     ROOT / "README.md", ROOT / "SECURITY.md",
@@ -27,6 +32,17 @@ ABOUT_ASSOCIATION = [
         "trend", "allelic", "quality-control", "phenotypes", "missing-genotypes", "low-mac", "report",
     )),
 ]  # fmt: skip
+
+SOURCES = ("docs", "securegen", "tests", "protocols", "benchmarks", "examples")
+WRITTEN = sorted(
+    path
+    for path in [*ROOT.glob("*.md"), *(p for folder in SOURCES for p in (ROOT / folder).rglob("*"))]
+    if path.suffix in {".md", ".py", ".ipynb", ".toml", ".sh"} and path.name != "CHANGELOG.md"
+)
+FILES = {p.name for p in ROOT.rglob("*.py") if ".venv" not in p.parts}
+NO_MODULE = {"securegen.fish"}  # a file of completions
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+BEFORE = json.loads((ROOT / "tests" / "interface-0.1.0.json").read_text())
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -189,7 +205,7 @@ def test_every_page_can_be_reached_from_the_readme():
             seen.add(page)
             targets = re.findall(r"\]\(([^)\s:#]+)(?:#[^)]*)?\)", page.read_text())
             queue += [(page.parent / t).resolve() for t in targets if not t.startswith("http")]
-    unreached = set((ROOT / "docs").glob("*.md")) - seen
+    unreached = set(PAGES) - seen
     assert not unreached, f"not linked: {sorted(map(name_of, unreached))}"
 
 
@@ -197,3 +213,133 @@ def test_commands_of_the_readme_are_make_targets():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^    make (\w+)$", (ROOT / "README.md").read_text(), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def prose(path: Path) -> str:
+    """A page; of a Python file its docstrings and comments."""
+    text = path.read_text()
+    if path.suffix != ".py":
+        return text
+    with_text = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = [ast.get_docstring(n) or "" for n in ast.walk(ast.parse(text)) if isinstance(n, with_text)]
+    return "\n".join([*docstrings, *re.findall(r"#.*", text)])
+
+
+def names_of(text: str) -> set[str]:
+    """Dotted names of the package, and what an import takes of it."""
+    found = set(re.findall(r"\bsecuregen(?:\.[A-Za-z_]\w*)+", text))
+    for module, names in re.findall(r"from (securegen[\w.]*) import \(?([\w, ]+)", text):
+        found |= {f"{module}.{name.split(' as ')[0].strip()}" for name in names.split(",") if name.strip()}
+    return found
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+def test_dotted_names_in_prose_resolve():
+    assert resolves("securegen.errors.InputError") and not resolves("securegen.errors.NoSuchError")
+    named = {(p, n) for p in WRITTEN for n in names_of(prose(p))}
+    assert len(named) > 20
+    lost = sorted(f"{p.relative_to(ROOT)}: {n}" for p, n in named if n not in NO_MODULE and not resolves(n))
+    assert not lost, "names that do not exist: " + "; ".join(lost)
+
+
+def test_files_named_in_prose_exist():
+    """With a folder: from the root, the package or the page's own; alone: somewhere in the repository."""
+    lost = []
+    for page in WRITTEN:
+        text = prose(page)
+        bases = (ROOT, ROOT / "securegen", page.parent)
+        paths = set(re.findall(r"(?<![\w/.])(?:[\w-]+/)+[\w-]+\.(?:py|md)\b", text))
+        lost += [f"{page.relative_to(ROOT)}: {p}" for p in paths if not any((base / p).exists() for base in bases)]
+        alone = set(re.findall(r"(?<![\w/-])[a-z_]\w*\.py\b", text))
+        lost += [f"{page.relative_to(ROOT)}: {name}" for name in alone if name not in FILES]
+    assert not lost, "files that do not exist: " + "; ".join(sorted(lost))
+
+
+def moved() -> dict[str, str]:
+    """The table of names that moved in the changelog: old name, and what its row says of it."""
+    return dict(re.findall(r"^\| `([\w.]+)` \| (.+) \|$", CHANGELOG, re.MULTILINE))
+
+
+def documented(name: str) -> str:
+    """Where a name of 0.1.0 is now, by its own row or that of its module; empty where no row speaks of it."""
+    rows = moved()
+    known = [old for old in rows if f"{name}.".startswith(f"{old}.")]
+    if not known:
+        return ""
+    old = max(known, key=len)
+    new = re.match(r"`(securegen[\w.]*)`", rows[old])
+    return new[1] + name.removeprefix(old) if new else rows[old]
+
+
+@pytest.mark.parametrize("name", BEFORE["python"])
+def test_python_names_of_the_last_version_are_there_or_their_new_place_is_told(name):
+    if resolves(name):
+        return
+    now = documented(name)
+    assert now, f"{name} is gone: say in the changelog's table where it is now"
+    assert not now.startswith("securegen.") or resolves(now), f"the changelog says that {name} is now {now}: it is not"
+
+
+def test_flags_of_the_last_version_are_there_or_the_changelog_names_them():
+    context, gone = click.Context(main), []
+    for words, flags in BEFORE["commands"].items():
+        command: click.Command | None = main
+        for word in words.split():
+            command = command.get_command(context, word) if isinstance(command, click.Group) else None
+        here = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} if command else set()
+        gone += [f"{words} {flag}" for flag in flags if flag not in here and f"`{flag}" not in CHANGELOG]
+    assert not gone, f"say in the changelog what became of {gone}"
+
+
+def test_versions_agree():
+    """The changelog's first section, the citation and the package name one version; sections before it have a day."""
+    sections = re.findall(r"^## \[([\w.]+)\] - (.*)$", CHANGELOG, re.MULTILINE)
+    assert len(sections) == len(re.findall(r"^## ", CHANGELOG, re.MULTILINE)) >= 2
+    (version, when), *released = sections
+    assert version == VERSION and (when == "in development") == (".dev" in VERSION)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", day) for _, day in released)
+    assert re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1] == VERSION
+
+
+ARCHITECTURE = (ROOT / "docs" / "develop" / "architecture.md").read_text()
+
+
+def names_in(cell: str, groups: dict[str, set[str]]) -> set[str]:
+    """`a`, `b` and the names of *groups*."""
+    found = set(re.findall(r"`([\w.]+)`", cell))
+    return found.union(*(groups[g] for g in re.findall(r"\*([\w ]+)\*", cell)))
+
+
+def test_the_page_of_rooms_is_the_table_that_holds_them():
+    groups: dict[str, set[str]] = {}
+    for group, cell in re.findall(r"^\*([\w ]+)\*: (.*)\.$", ARCHITECTURE, re.MULTILINE):
+        groups[group] = names_in(cell, groups)
+    rows = re.findall(r"^\| `([\w.]+)` \| ([^|]+) \| ([^|]+) \|$", ARCHITECTURE, re.MULTILINE)
+    told = {room: names_in(cell, groups) for room, _, cell in rows}
+    for room in sorted(architecture.ALLOWED.keys() | told.keys()):
+        page, code = told.get(room), architecture.ALLOWED.get(room)
+        assert page == code, f"docs/develop/architecture.md: {room} may import {code}, the page says {page}"
+
+
+def test_the_table_of_wishes_leads_to_files_and_to_every_room():
+    wishes = re.search(r"^## I want to.*?^## ", ARCHITECTURE, re.MULTILINE | re.DOTALL)[0]
+    places = re.findall(r"`([\w/]+(?:\.py|/))`", wishes)
+    package = ROOT / "securegen"
+    assert len(places) > 40 and not [p for p in places if not (package / p).exists()]
+    rooms = {p.name for p in package.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert rooms <= {p.split("/")[0] for p in places}, "a room that nobody is led to"

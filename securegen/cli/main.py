@@ -88,7 +88,7 @@ def finished(command: click.Command, name: str) -> click.Command:
 
 
 class LazyGroup(Group):
-    """Finds `securegen.cli.NAME:command` when the subcommand is used; prints the record that --json asks for."""
+    """Finds `securegen.cli.<name>:command` when the subcommand is used; prints the record that --json asks for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal, writes
 from securegen.cli.runlog import CommandLog
-from securegen.cli.score_options import ScoreCommand
-from securegen.cli.score_options import _numbers as numbers
-from securegen.cli.site import signing_key, take_part
+from securegen.cli.score_options import ScoreCommand, numbers
+from securegen.cli.site import passphrase as site_passphrase
+from securegen.cli.site import take_part
 from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises, summary_json
 from securegen.cli.table_form import TableForm, convert, form_from, format_options
 from securegen.engines.mpc.net.parties import Parties, read_parties
@@ -31,15 +30,6 @@ KEYS = click.option(
     "--keys", metavar="FOLDER", help="Folder of NAME.pem, NAME.key and ca.pem [the folder of --parties]."
 )
 NAME = click.option("--name", metavar="NAME", help="Which party, where several have the role.")
-
-
-def who(parties: Parties, role: str, name: str | None) -> str:
-    """The party of `role`, by name where there are several. Raises UsageError."""
-    if name is None:
-        return parties.only(role)
-    if parties[name].role != role:
-        raise UsageError(f"party {name!r} has the role {parties[name].role!r}, not {role!r}")
-    return name
 
 
 def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
@@ -104,60 +94,34 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
             openings, study, score, columns, allow, reply_limit, digits, passphrase_file, out, threads, memory, quiet,
             **options) -> None:  # fmt: skip
     """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
-    from securegen.engines.mpc.deployment import AGGREGATES, VERTICAL, ScoreTask, Task, check_task, run_party, split_of
-    from securegen.engines.mpc.net.certs import Identity
-    from securegen.engines.mpc.net.state import OwnerState
+    from securegen.engines.mpc.deployment import AGGREGATES, VERTICAL, ScoreTask, split_of
     from securegen.engines.mpc.receipts import receipt
+    from securegen.engines.mpc.steps import party_of, run_party
 
     opt.use_threads(threads)
     parties = read_parties(config)
-    me = who(parties, role, name)
+    me = party_of(parties, role, name)
     folder = Path(keys or Path(config).parent)
-    for flag, needed, value in (
-        ("bfile, --pfile, --vcf or --bgen", role in ("genotypes", "site"), opt.genotypes_given(options)),
-        ("pheno", role in ("phenotypes", "site"), options["pheno"]), ("score", role == "model", score),
-    ):  # fmt: skip
-        if needed and not value:
-            raise UsageError(f"--role {role} needs --{flag}")
-    inputs = opt.inputs_from(options)
-    form = form_from(options, digits or 17)
+    inputs, form = opt.inputs_from(options), form_from(options, digits or 17)
+    log = CommandLog(out, f"party {me}", quiet=quiet, party=me)
     if role == "site":
-        _take_part(
-            parties,
-            me,
-            folder,
-            study,
-            state,
-            inputs,
-            options,
-            form,
-            passphrase_file,
-            CommandLog(out, f"party {me}", quiet=quiet, party=me),
-        )
+        _take_part(parties, me, folder, study, state, inputs, form, passphrase_file, log)
         return
     form.check(options["model"], projected=role == "phenotypes" and reveal != "aggregates")
-    log = CommandLog(out, f"party {me}", quiet=quiet, party=me)
-    task = Task(
-        inputs, out, OwnerState(Path(state) if state else folder / f"{me}.state.json"), cohort=cohort,
-        reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates, openings=openings, column_limit=column_limit,
-        masked=Path(masked) if masked else None,
-        digits=form.digits, threads=threads or os.cpu_count() or 1,
+    outcome = run_party(
+        parties, me, inputs, out, keys=folder, passphrase=opt.passphrase_for(folder / f"{me}.key", passphrase_file),
+        state=state, cohort=cohort, masked=masked, reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates,
+        openings=openings, column_limit=column_limit, digits=form.digits, threads=threads, check_only=dry_run(), log=log,
         score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),
     )  # fmt: skip
-    identity = Identity.in_directory(folder, me, opt.passphrase_for(folder / f"{me}.key", passphrase_file))
     if dry_run():
-        identity.check(pin=parties[me].pin, rank=parties.rank(me))
-        check_task(parties, me, task)
-        if opt.genotypes_given(options):
-            open_genotypes(inputs, log)
-        stop_rehearsal([*log.files, task.state.path], split=split_of(parties), party=me)
-    outcome = run_party(parties, identity, task, log)
+        stop_rehearsal([*log.files, Path(state or folder / f"{me}.state.json")], split=split_of(parties), party=me)
     convert(outcome.tables, out, form, log)
     outcome.files = form.finish(outcome.files)
     print_summaries(outcome.tables, log)
     split = split_of(parties)
     wrote = [*outcome.files, *(t.path for t in outcome.tables)]
-    reveal = task.reveal if split == VERTICAL else AGGREGATES
+    reveal = reveal if split == VERTICAL else AGGREGATES
     counted = (column_limit or "a hundredth of the samples") if role == "genotypes" else None
     made = receipt(split, wrote, reveal=reveal, threshold=threshold, column_limit=counted)
     log.note(made.lines())
@@ -176,39 +140,22 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     print_end(log, wrote)
 
 
-_OF_THE_STUDY = ("pheno_name", "covar_name", "model", "bits", "covar_categorical", "apply_rint", "force_01", "chr")
-
-
 def _take_part(
-    parties: Parties, me: str, keys: Path, study: str | None, state: str | None, inputs: Inputs, options: dict[str, Any],
-    form: TableForm, passphrase_file: str | None, log: CommandLog,
+    parties: Parties, me: str, keys: Path, study: str | None, state: str | None, inputs: Inputs, form: TableForm,
+    passphrase_file: str | None, log: CommandLog,
 ) -> None:  # fmt: skip
     """A site of a federated study, over TLS."""
-    from securegen.engines.federated.hub import open_folder
-    from securegen.engines.mpc.net.certs import Identity
-    from securegen.engines.mpc.site_links import linked
+    from securegen.engines.federated import steps
+    from securegen.engines.mpc.steps import site_links
 
     if not (study and state):
         raise UsageError(
             "--role site needs --study FOLDER, with the study that it joined, and --state FOLDER, its private one"
         )
-    given = [name for name in _OF_THE_STUDY if options.get(name)]
-    if given:
-        raise UsageError(f"--{given[0].replace('_', '-')} does not go with --role site: the study file says it")
-    identity = Identity.in_directory(keys, me, opt.passphrase_for(keys / f"{me}.key", passphrase_file))
+    connect = site_links(parties, me, keys=keys, passphrase=opt.passphrase_for(keys / f"{me}.key", passphrase_file))
     if dry_run():
-        open_folder(Path(study))[0].site_of(signing_key(Path(state), passphrase_file).verify_key)
-        identity.check(pin=parties[me].pin, rank=parties.rank(me))
+        steps.site_of(steps.open_folder(study)[0], state, passphrase=site_passphrase(state, passphrase_file))
+        steps.check_inputs(inputs)
         open_genotypes(inputs, log)
         stop_rehearsal([*log.files, Path(state)], split="horizontal", party=me)
-    take_part(
-        Path(study),
-        Path(state),
-        inputs,
-        log.out,
-        log,
-        form,
-        Filters(),
-        passphrase_file,
-        connect=linked(parties, identity),
-    )
+    take_part(Path(study), Path(state), inputs, log.out, log, form, Filters(), passphrase_file, connect=connect)

@@ -14,7 +14,7 @@ from securegen.cli.summary import print_end, print_summaries, promises, summary_
 from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.engines.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, ROLES, VERTICAL
 from securegen.engines.mpc.gwas import ask_consent
-from securegen.engines.mpc.local import local_study
+from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.projected import HITS
 from securegen.engines.mpc.projected_run import public_group
 from securegen.errors import UsageError
@@ -67,7 +67,7 @@ def run_mpc(
             if choices.opened:
                 limit = sum(public_group(p, ()).columns for p in project(design))
             calls = _owner_calls(inputs, choices, split, limit)
-            local_study(work, ROLES[split], timeout=TIMEOUT)
+            loopback_study(work, ROLES[split], timeout=TIMEOUT)
         with log.stage("gwas"):
             records = run_parties(work, calls, form.digits)
         tables = _tables(work, records, out)

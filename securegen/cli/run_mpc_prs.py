@@ -8,7 +8,7 @@ from dataclasses import fields
 from securegen.cli.run_mpc import TIMEOUT, genotype_flags, run_parties
 from securegen.cli.summary import print_end
 from securegen.engines.mpc.deployment import ROLES, SCORES
-from securegen.engines.mpc.local import local_study
+from securegen.engines.mpc.loopback import loopback_study
 from securegen.errors import UsageError
 from securegen.io.output import PRIVATE, copy_file
 from securegen.io.table_files import pack
@@ -40,7 +40,7 @@ def run_mpc_scores(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog
     calls = {"genotypes": ["party", "--role", "genotypes", *genotype_flags(genotypes)], "model": model}
     calls["dealer"] = ["dealer"]
     with working_folder(out, PARTIES, keep=keep_files, log=log) as work:
-        local_study(work, ROLES[SCORES], timeout=TIMEOUT)
+        loopback_study(work, ROLES[SCORES], timeout=TIMEOUT)
         records = run_parties(work, calls, inputs.digits)
         (made,) = records["genotypes"]["files"]
         copy_file(made, f"{out}.sscore", mode=PRIVATE)

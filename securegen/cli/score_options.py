@@ -46,7 +46,7 @@ class ScoreCommand(click.Command):
         return super().parse_args(ctx, out + ["--imputation", "none"] * plain)
 
 
-def _numbers(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> tuple[int, ...] | None:
+def numbers(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> tuple[int, ...] | None:
     if len(set(value)) > 1:
         raise click.UsageError("every --score takes the same column numbers, or none", ctx)
     if not value:
@@ -64,7 +64,7 @@ def score_options(required: bool = True) -> Callable:
             "--score", multiple=True, required=required, metavar="FILE [i j k]",
             help="Scoring file; i j k: columns of id, effect allele, weight (more weights: more scores).",
         ),
-        click.option("--score-col-nums", "columns", multiple=True, callback=_numbers, metavar="i,j,k", help="The same."),
+        click.option("--score-col-nums", "columns", multiple=True, callback=numbers, metavar="i,j,k", help="The same."),
         click.option("--genome-build", metavar="BUILD", help="Build of the cohort: refuse scoring files on another."),
         click.option("--match-by", type=click.Choice(["auto", "id", "position"]), default="auto", show_default=True,
                      help="How variants are found."),

@@ -17,35 +17,28 @@ from securegen.errors import PolicyError
 from securegen.stats.qc import Filters
 from securegen.study.build import Inputs
 
-IDENTITY = "site.secret"
-
 
 @click.group(cls=Group)
 def command() -> None:
     """Take part in a federated study as one site: its key, its variant list, its run."""
 
 
-@command.command()
+@command.command("keygen")
 @click.option("--state", required=True, metavar="FOLDER", help="The site's private folder; the key is written there.")
 @click.option("--out", required=True, metavar="FILE", help="Public half, for the coordinator.")
 @opt.passphrase_options
 @common_options
 @writes("{state}/site.secret", "{out}")
-def keygen(state: str, out: str, passphrase_file: str | None) -> None:
+def keygen_command(state: str, out: str, passphrase_file: str | None) -> None:
     """Make this site's signing key. Its fingerprint is what all others compare by telephone.
 
     The key is unprotected on disk unless a passphrase is given.
     """
-    from securegen.engines.federated import identity
-    from securegen.engines.federated.state import private_folder
+    from securegen.engines.federated.steps import SITE_KEY, keygen
 
-    secret, made = opt.given_passphrase(passphrase_file), identity.generate()
-    private_folder(Path(state))
-    identity.write_identity(Path(state) / IDENTITY, made, passphrase=secret)
-    identity.write_verify_key(out, made)
-    mark = identity.fingerprint(made.verify_key)
+    mark = keygen(state, out, passphrase=opt.given_passphrase(passphrase_file))
     report(
-        f"fingerprint {mark}: {Path(state) / IDENTITY} (keep), {out} (for the coordinator)",
+        f"fingerprint {mark}: {Path(state) / SITE_KEY} (keep), {out} (for the coordinator)",
         fingerprint=mark,
         public=out,
     )
@@ -58,12 +51,10 @@ def keygen(state: str, out: str, passphrase_file: str | None) -> None:
 @writes("{out}")
 def variants(out: str, **options: Any) -> None:
     """Write the variants of a genotype file (ids, positions, alleles; nothing of a person) for the coordinator."""
-    from securegen.engines.federated.variants import write_variants
-    from securegen.study.build import open_genotypes
+    from securegen.engines.federated.steps import variant_list
 
-    reader = open_genotypes(opt.inputs_from(options), lambda line: click.echo(line, err=True))
-    write_variants(out, reader.variants)
-    report(f"wrote {out}: {len(reader.variants)} variants", variants=len(reader.variants), file=out)
+    count = variant_list(opt.inputs_from(options), out, log=lambda line: click.echo(line, err=True))
+    report(f"wrote {out}: {count} variants", variants=count, file=out)
 
 
 @command.command()
@@ -97,11 +88,11 @@ def run(folder, study_file, state, wait, passphrase_file, out, threads, memory, 
     )  # fmt: skip
 
 
-def signing_key(state: Path, passphrase_file: str | None):
-    """This site's private key; its passphrase is asked for only where it has one."""
-    from securegen.engines.federated.identity import read_identity
+def passphrase(state: str | Path, passphrase_file: str | None) -> bytes | None:
+    """Of this site's key; asked for only where it has one."""
+    from securegen.engines.federated.steps import SITE_KEY
 
-    return read_identity(state / IDENTITY, passphrase=opt.passphrase_for(state / IDENTITY, passphrase_file))
+    return opt.passphrase_for(Path(state) / SITE_KEY, passphrase_file)
 
 
 def take_part(
@@ -109,14 +100,14 @@ def take_part(
     passphrase_file: str | None, **more: Any,
 ) -> None:  # fmt: skip
     """One site's whole run, with tables, log and run.json. more: of `run_site`."""
-    from securegen.engines.federated.site import run_site
+    from securegen.engines.federated.steps import run_site
 
-    key = signing_key(state, passphrase_file)
+    secret = passphrase(state, passphrase_file)
     with log.stage("gwas"):
         try:
             result = run_site(
-                folder, state, key, inputs, out, digits=form.digits, filters=filters, log=log, **more
-            )  # fmt: skip
+                folder, state, inputs, out, digits=form.digits, filters=filters, passphrase=secret, log=log, **more
+            )
         except PolicyError:
             log.save_lines()  # names the rule that refused
             raise

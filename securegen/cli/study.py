@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import Group, common_options, json_option, report, writes
-from securegen.engines.federated.studyfile import KINDS, MODELS
-from securegen.errors import PolicyError, UsageError
-from securegen.governance.openings import ALL, STRICT, WITHHOLD
+from securegen.cli.site import passphrase as site_passphrase
+from securegen.engines.federated.studyfile import KINDS, MODELS, StudyFile, opened_by
+from securegen.errors import UsageError
+from securegen.governance.openings import STRICT, WITHHOLD
 
 
 @click.group(cls=Group)
@@ -20,17 +21,19 @@ def command() -> None:
     """A federated study: set it up as its coordinator, accept it as a site, see how far it is."""
 
 
-def _pairs(values: tuple[str, ...], what: str) -> list[tuple[str, str]]:
-    out = []
+def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
+    out: dict[str, str] = {}
     for text in values:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise UsageError(f"{what} {text!r}: write NAME=VALUE")
-        out.append((name, value))
+        if name in out:
+            raise UsageError(f"{what} {text!r}: {name} is given twice")
+        out[name] = value
     return out
 
 
-@command.command()
+@command.command("init")
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
 @click.option("--key", required=True, metavar="FILE", help="The coordinator's signing key; made when absent.")
 @click.option("--name", default="study", show_default=True, help="What the study is called.")
@@ -77,58 +80,27 @@ def _pairs(values: tuple[str, ...], what: str) -> list[tuple[str, str]]:
 @opt.passphrase_options
 @common_options
 @writes("{folder}/study.toml", "{folder}/study.sig", "{folder}/variants.tsv", makes=["folder", "key"])
-def init(folder, key, name, sites, lists, traits, covariates, model, missing, bits, dosage_grid, site_indicators, loadings,
-         components, qc, minimum_cohort, two_sites_learn_each_other, commit, openings, few_missing, consent_openings,
-         common_samples, fewest_people, passphrase_file, **notes) -> None:  # fmt: skip
+def init_command(folder, key, sites, lists, traits, openings, few_missing, passphrase_file, **more) -> None:
     """Write study.toml, its signature and the variant list into the shared folder."""
-    from securegen.engines.federated import identity, studyfile, variants
-    from securegen.io.output import atomic
+    from securegen.engines.federated.steps import init
 
-    kinds = _pairs(traits, "--phenotype")
-    for trait, kind in kinds:
-        if kind not in KINDS:
-            raise UsageError(f"--phenotype {trait}={kind}: the kinds are {', '.join(KINDS)}")
-    if not Path(key).exists():
-        identity.write_identity(key, identity.generate(), passphrase=opt.given_passphrase(passphrase_file))
-    coordinator = identity.read_identity(key, passphrase=opt.passphrase_for(key, passphrase_file))
-    members = tuple(studyfile.Site(n, identity.read_verify_key(f)) for n, f in _pairs(sites, "--site"))
-    common, dropped = variants.common_variants([variants.read_variants(path) for path in lists])
-    if not len(common):
-        raise UsageError("no variant is in every list")
-    raw = Path(loadings).read_bytes() if loadings else b""
-    study = studyfile.write_study(
-        Path(folder),
-        studyfile.Study(
-            "", name, studyfile.new_study_id(), members, coordinator.verify_key,
-            tuple(studyfile.TraitColumn(*pair) for pair in kinds), tuple(covariates), model, missing, bits, site_indicators,
-            components, qc, minimum_cohort, two_sites_learn_each_other, len(common), common.digest(),
-            hashlib.sha256(raw).hexdigest() if loadings else "", dosage_grid, commit,
-            openings or STRICT, (openings != ALL) if common_samples is None else common_samples, fewest_people,
-            few_missing or WITHHOLD, consent_openings,
-            tuple((name, notes[name]) for name in studyfile.NOTES if notes[name] is not None),
-        ),
-        coordinator,
+    secret = opt.passphrase_for(key, passphrase_file) if Path(key).exists() else opt.given_passphrase(passphrase_file)
+    study, dropped = init(
+        folder, key, sites=_pairs(sites, "--site"), variant_lists=lists, phenotypes=_pairs(traits, "--phenotype"),
+        openings=openings or STRICT, few_missing=few_missing or WITHHOLD, passphrase=secret, **more,
     )  # fmt: skip
-    variants.write_variants(Path(folder) / studyfile.VARIANTS, common)
-    if loadings:
-        with atomic(Path(folder) / studyfile.LOADINGS) as stream:
-            stream.write(raw)
-    lines = [f"study {study.digest[:16]}: {len(members)} sites, {len(common)} variants, in {folder}", *_terms(study)]
+    lines = [
+        f"study {study.digest[:16]}: {len(study.sites)} sites, {study.variants} variants, in {folder}",
+        *_terms(study),
+    ]
     if dropped:
         lines.insert(0, f"{dropped} variants of {lists[0]} are not in every list, or with other alleles: left out")
     report(lines, study=study.digest, left_out=dropped, **_record(study))
 
 
-def _fingerprints(study) -> dict[str, str]:
-    from securegen.engines.federated.identity import fingerprint
-
-    return {s.name: fingerprint(s.verify_key) for s in study.sites}
-
-
-def _terms(study) -> list[str]:
+def _terms(study: StudyFile) -> list[str]:
     """What a site agrees to, and whose keys."""
-    from securegen.engines.federated.identity import fingerprint
-    from securegen.engines.federated.studyfile import opened_by
+    from securegen.engines.federated.steps import COORDINATOR, fingerprints
 
     names = [f"{t.name} ({study.test_of(t)})" for t in study.phenotypes]
     lines = [f"  {name}: {value}" for name, value in study.notes]
@@ -144,17 +116,18 @@ def _terms(study) -> list[str]:
     lines += [f"  opened to every site: {line}" for line in opened_by(study)]
     if len(study.sites) == 2:
         lines.append("  two sites: each can compute the other's sums exactly")
-    lines += [f"  coordinator {fingerprint(study.coordinator)}"]
-    return lines + [f"  site {name} {mark}" for name, mark in _fingerprints(study).items()]
+    marks = fingerprints(study)
+    lines += [f"  coordinator {marks.pop(COORDINATOR)}"]
+    return lines + [f"  site {name} {mark}" for name, mark in marks.items()]
 
 
-def _record(study) -> dict:
-    from securegen.engines.federated.identity import fingerprint
-    from securegen.engines.federated.studyfile import opened_by
+def _record(study: StudyFile) -> dict[str, Any]:
+    from securegen.engines.federated.steps import COORDINATOR, fingerprints
 
+    marks = fingerprints(study)
     return {
         "sites": [s.name for s in study.sites], "variants": study.variants, "opened": opened_by(study),
-        "coordinator": fingerprint(study.coordinator), "fingerprints": _fingerprints(study),
+        "coordinator": marks.pop(COORDINATOR), "fingerprints": marks,
     }  # fmt: skip
 
 
@@ -184,40 +157,23 @@ def join(
     Whoever writes a study file can put keys of its own under the names of other sites: all sites but one see that one's
     sums. So the fingerprint of the coordinator and of every other site is compared, by telephone, before joining.
     """
-    from securegen.cli.site import signing_key
-    from securegen.engines.federated import hub, identity
+    from securegen.engines.federated import steps
 
-    study, _ = hub.open_folder(Path(folder))
-    key = signing_key(Path(state), passphrase_file)
-    own = study.site_of(key.verify_key).name
-    lines = _terms(study)
-    click.echo("\n".join([f"study {study.name} {study.digest[:16]}, for site {own}", *lines]), err=True)
-    needed = {"the coordinator": identity.fingerprint(study.coordinator)}
-    needed |= {name: mark for name, mark in _fingerprints(study).items() if name != own}
-    told = {name: identity.read_fingerprint(mark) for name, mark in _pairs(sites, "--site")}
-    if coordinator:
-        told["the coordinator"] = identity.read_fingerprint(coordinator)
-    for name, mark in told.items():
-        if name == own:
-            continue
-        if name not in needed:
-            raise UsageError(f"--site {name}: the study has no such site; it has {', '.join(_fingerprints(study))}")
-        if needed[name] != mark:
-            raise PolicyError(
-                f"the study file has the key {needed[name]} for {name}, not {mark}: do not join, ask there"
-            )
-    absent = [name for name in needed if name not in told]
-    if absent and not trust_study_file:
-        if not sys.stdin.isatty():
-            raise UsageError(
-                f"the fingerprints of {', '.join(absent)} were not given: ask there by telephone, then --coordinator "
-                "FINGERPRINT and --site NAME=FINGERPRINT for every other site; --trust-study-file goes without"
-            )
+    study, _ = steps.open_folder(folder)
+    secret = site_passphrase(state, passphrase_file)
+    own = steps.site_of(study, state, passphrase=secret)
+    click.echo("\n".join([f"study {study.name} {study.digest[:16]}, for site {own}", *_terms(study)]), err=True)
+    told = _pairs(sites, "--site") | ({steps.COORDINATOR: coordinator} if coordinator else {})
+    absent = steps.unheard(study, own, told)
+    if absent and not trust_study_file and sys.stdin.isatty():
         click.confirm(
             f"Were the fingerprints of {', '.join(absent)} compared with what each of them says?", abort=True, err=True
         )
-    site = hub.join(Path(folder), key)
-    line = f"site {site} accepts study {study.digest[:16]} of coordinator {needed['the coordinator']}"
+        trust_study_file = True
+    site = steps.join(folder, state, fingerprints=told, trust_study_file=trust_study_file, passphrase=secret)
+    line = (
+        f"site {site} accepts study {study.digest[:16]} of coordinator {steps.fingerprints(study)[steps.COORDINATOR]}"
+    )
     report(line, site=site, study=study.digest, **{k: v for k, v in _record(study).items() if k != "sites"})
 
 
@@ -226,16 +182,16 @@ def join(
 @json_option
 def status(folder: str) -> None:
     """How far every site is; checks every message on the way."""
-    from securegen.engines.federated import hub
-    from securegen.engines.federated.identity import fingerprint
+    from securegen.engines.federated import steps
 
-    study, variants = hub.open_folder(Path(folder))
-    marks = _fingerprints(study)
+    study, variants = steps.open_folder(folder)
+    marks = steps.fingerprints(study)
+    coordinator = marks[steps.COORDINATOR]
     lines = [
         f"study {study.name} {study.digest[:16]}: {len(study.sites)} sites, {len(variants)} variants, coordinator "
-        f"{fingerprint(study.coordinator)}"
+        f"{coordinator}"
     ]  # fmt: skip
-    found = hub.progress(Path(folder), study)
+    found = steps.progress(folder)
     for p in found:
         state = (
             f"stopped with {p.stopped}" if p.stopped else "finished" if p.finished else f"at {p.last or 'nothing yet'}"
@@ -246,4 +202,4 @@ def status(folder: str) -> None:
             f"  {p.site:<20} {marks[p.site]} {state}{joined}; {p.messages} messages, {p.bytes / 1e6:.1f} MB, {when}"
         )
     rows = [{**vars(p), "fingerprint": marks[p.site]} for p in found]
-    report(lines, study=study.digest, variants=len(variants), coordinator=fingerprint(study.coordinator), sites=rows)
+    report(lines, study=study.digest, variants=len(variants), coordinator=coordinator, sites=rows)

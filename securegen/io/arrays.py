@@ -28,6 +28,10 @@ class ArrayReader:
     variants: Variants
     dosage_grid: int = 1
 
+    @property
+    def dosage_max(self) -> int:
+        return 2 * self.dosage_grid
+
     def __post_init__(self) -> None:
         if self.units.shape != (len(self.variants), len(self.samples)):
             raise ValueError(

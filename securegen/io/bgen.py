@@ -18,7 +18,7 @@ import numpy as np
 
 from securegen.errors import InputError, MissingExtraError
 from securegen.io.dosages import DosageReader, ForwardFile, to_units
-from securegen.io.tables import unique_samples
+from securegen.io.tables import sex_codes, unique_samples
 from securegen.io.text import fields_of, lines_of, read_text
 from securegen.model import IntArray, Samples, Variants
 from securegen.vocabulary import bare_chromosome
@@ -129,7 +129,8 @@ def read_sample(path: str | os.PathLike[str]) -> Samples:
     cells = np.array([row for _, row in rows], dtype=object)
     two = len(header) > 1 and names[1] == "ID_2"
     fid = cells[:, 0] if two else np.full(len(rows), "0", dtype=object)
-    return unique_samples(fid, cells[:, int(two)], np.ones(len(rows), bool), Path(path))
+    sex = sex_codes(cells[:, names.index("SEX")]) if "SEX" in names else None
+    return unique_samples(fid, cells[:, int(two)], np.ones(len(rows), bool), Path(path), sex)
 
 
 def refuse_other_order(samples: Samples, names: Sequence[str], sample: Path, path: Path) -> None:

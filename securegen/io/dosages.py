@@ -66,6 +66,10 @@ class DosageReader:
     variant_index: IntArray
     dosage_grid: int = 1
 
+    @property
+    def dosage_max(self) -> int:
+        return 2 * self.dosage_grid
+
     def read(self, start: int, stop: int) -> GenotypeBlock:
         """Dosages of variants start..stop-1 as (V, N) int8, or int16 on a grid. Raises InputError."""
         stop = min(stop, len(self.variants))

@@ -16,7 +16,7 @@ import numpy as np
 from securegen.errors import InputError, MissingExtraError
 from securegen.io.dosages import DosageReader, hard_units, to_units
 from securegen.io.plink1 import refuse_header, refuse_padding
-from securegen.io.tables import unique_samples
+from securegen.io.tables import sex_codes, unique_samples
 from securegen.io.text import (
     beside,
     count,
@@ -70,7 +70,8 @@ def read_psam(path: Path) -> Samples:
     zeros = np.full(len(rows), "0", dtype=object)
     column = lambda name: cells[:, header.index(name)] if name in header else zeros  # noqa: E731
     founder = ((column("PAT") == "0") & (column("MAT") == "0")).astype(bool)
-    return unique_samples(column("FID"), column("IID"), founder, path)
+    sex = sex_codes(column("field0" if "field0" in header else "SEX"))
+    return unique_samples(column("FID"), column("IID"), founder, path, sex)
 
 
 def read_pvar(path: Path) -> Variants:

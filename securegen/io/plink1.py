@@ -12,7 +12,7 @@ import numpy as np
 from securegen.errors import InputError
 from securegen.io.dosages import check_grid
 from securegen.io.schema import shown
-from securegen.io.tables import unique_samples
+from securegen.io.tables import sex_codes, unique_samples
 from securegen.io.text import (
     beside,
     count,
@@ -126,6 +126,10 @@ class PlinkReader:
     stored_variants: int
     dosage_grid: int = 1
 
+    @property
+    def dosage_max(self) -> int:
+        return 2 * self.dosage_grid
+
     def read(self, start: int, stop: int) -> GenotypeBlock:
         """Dosages of variants start..stop-1 as (V, N) int8, or int16 on a grid. Raises InputError when the bed is unreadable."""
         from bed_reader import open_bed
@@ -191,6 +195,6 @@ def read_plink(prefix: str | os.PathLike[str]) -> PlinkReader:
         raise InputError(f"{bed} has {size} bytes, {expected} expected for {len(fam)} samples × {len(bim)} variants")
     refuse_padding(bed, len(fam), len(bim))
     founder = (fam[:, 2] == "0") & (fam[:, 3] == "0")
-    samples = unique_samples(fam[:, 0], fam[:, 1], founder, fam_path)
+    samples = unique_samples(fam[:, 0], fam[:, 1], founder, fam_path, sex_codes(fam[:, 4]))
     variants = Variants(bim[:, 0], position, bim[:, 1], bim[:, place + 1], bim[:, place + 2])
     return PlinkReader(bed, samples, variants, np.arange(len(fam)), np.arange(len(bim)), len(fam), len(bim))

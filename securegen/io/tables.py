@@ -6,7 +6,7 @@ A table whose header has tabs is separated by tabs, so that an empty cell is a m
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -70,14 +70,28 @@ def expand_names(names: Sequence[str], columns: Sequence[str], path: str) -> lis
     return list(out)
 
 
-def unique_samples(fid: np.ndarray, iid: np.ndarray, founder: np.ndarray, path: Path) -> Samples:
+SEXES = {"1": 1, "m": 1, "male": 1, "2": 2, "f": 2, "female": 2}
+
+
+def sex_codes(words: Iterable[str]) -> np.ndarray:
+    """(N,) int8 of 1 or M or male, 2 or F or female, in any case; 0 for every other word, as plink2 reads them.
+
+    >>> sex_codes(["1", "F", "NA", "0", "Male"]).tolist()
+    [1, 2, 0, 0, 1]
+    """
+    return np.array([SEXES.get(word.lower(), 0) for word in words], np.int8)
+
+
+def unique_samples(
+    fid: np.ndarray, iid: np.ndarray, founder: np.ndarray, path: Path, sex: np.ndarray | None = None
+) -> Samples:
     """A sample table. Raises InputError naming an id that appears twice."""
     seen: set[tuple[str, str]] = set()
     for key in zip(fid, iid, strict=True):
         if key in seen:
             raise InputError(f"{path}: {' '.join(key)} appears more than once")
         seen.add(key)
-    return Samples(fid, iid, founder)
+    return Samples(fid, iid, founder) if sex is None else Samples(fid, iid, founder, sex)
 
 
 def _numbered(path: str | Path) -> list[tuple[int, str]]:

@@ -37,7 +37,7 @@ def pool(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> Announ
                 )
             where[person] = name
     parts = [reader.samples for reader in readers]
-    fid, iid, founder = (np.concatenate([getattr(p, n) for p in parts]) for n in ("fid", "iid", "founder"))
-    return AnnouncedCohort(
-        Samples(fid, iid, founder), readers[0].variants, max(reader.dosage_grid for reader in readers)
-    )
+    names = ("fid", "iid", "founder", "sex")
+    fid, iid, founder, sex = (np.concatenate([getattr(p, n) for p in parts]) for n in names)
+    grid, most = (max(getattr(reader, name) for reader in readers) for name in ("dosage_grid", "dosage_max"))
+    return AnnouncedCohort(Samples(fid, iid, founder, sex), readers[0].variants, grid, most)

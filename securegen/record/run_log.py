@@ -143,7 +143,7 @@ class RunLog:
             parts = re.split(_STARTS, Path(f"{self.out}.log").read_text())
         except (OSError, ValueError):
             parts = []
-        own = re.escape(f"securegen {VERSION} {_verb(self.record['command'])}") + r"(,| --)"
+        own = rf"securegen \S+ {re.escape(_verb(self.record['command']))}(,| --)"  # of any version, as in the record
         others = [p.rstrip() for p in parts if p.strip() and p.rstrip() != self._saved]
         kept = [p for p in others if not (re.match(own, p) and _gives_way(p, replace))]
         self._saved = "\n".join(self.lines)

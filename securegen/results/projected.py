@@ -7,7 +7,7 @@ import numpy as np
 from securegen import vocabulary as voc
 from securegen.design.linear import Design
 from securegen.model import GenotypeReader, Variants
-from securegen.results.rows import table_rows, write_table
+from securegen.results.rows import table_text, write_table
 from securegen.results.write import Summary
 from securegen.stats import projection
 from securegen.stats.projected_statistics import (
@@ -46,7 +46,7 @@ def write_projected(
     here = variants.take(np.flatnonzero(which))
     names = CHISQ_COLUMNS if reveal == "chi2" else uv_columns(p.test)
     path = f"{out}.{a.phenotype}.{reveal}"
-    write_table(path, names, table_rows(here, columns, names, digits))
+    write_table(path, names, [table_text(here, columns, names, digits)])
     scale = np.maximum(columns["CHISQ"], 1)
     promise = {
         "dchisq_promised": max(TARGET, planned_error(p.samples, scales, grid)),

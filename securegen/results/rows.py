@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +16,9 @@ import numpy as np
 from securegen.errors import InputError
 from securegen.io.output import atomic
 from securegen.io.text import read_text
+from securegen.kernels.decimal_text import float_text, integer_text, join_rows, put_text
 from securegen.model import Variants
-from securegen.vocabulary import MISSING_TEXT, OK
+from securegen.vocabulary import OK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,50 +26,77 @@ if TYPE_CHECKING:
 FULL_DIGITS = 17
 
 
-def format_column(values: np.ndarray, digits: int = FULL_DIGITS) -> list[str]:
+Cells = tuple[np.ndarray, np.ndarray, np.ndarray]  # bytes (B,) uint8; where each row's text begins, and its length
+
+
+def column_text(values: np.ndarray, digits: int = FULL_DIGITS) -> list[str]:
     """Text of one column: integers and text as they are, floats with `digits` significant digits, NaN as NA."""
-    if values.dtype.kind == "f":
-        pattern = f"%.{digits}g"
-        return [MISSING_TEXT if v != v else pattern % v for v in values.tolist()]
-    return [str(v) for v in values.tolist()]
+    data, starts, lengths = _cells(values, digits)
+    return [data[a : a + n].tobytes().decode() for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
 
 
 def p_text(p: np.ndarray, log10p: np.ndarray, digits: int = FULL_DIGITS) -> list[str]:
     """Text of p-values; where p underflows, mantissa and exponent come from −log10 p, so that no p is ever 0."""
-    out = format_column(p, digits)
-    for i in np.flatnonzero(p < 1e-300):
+    data, starts, lengths = _p_cells(p, log10p, digits)
+    return [data[a : a + n].tobytes().decode() for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
+
+
+def _cells(values: np.ndarray, digits: int) -> Cells:
+    if values.dtype.kind == "f":
+        return _fixed(*float_text(values.astype(np.float64, copy=False), digits))
+    if values.dtype.kind in "iu":
+        return _fixed(*integer_text(values.astype(np.int64, copy=False)))
+    words = [str(v) for v in values.tolist()]
+    data = np.frombuffer("\n".join([*words, ""]).encode(), np.uint8)
+    ends = np.flatnonzero(data == 10)
+    if len(ends) != len(words):  # a word holds a line's end
+        raw = [word.encode() for word in words]
+        data, ends = np.frombuffer(b"\n".join([*raw, b""]), np.uint8), np.cumsum([len(r) + 1 for r in raw]) - 1
+    starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)
+    return data, starts, ends - starts
+
+
+def _p_cells(p: np.ndarray, log10p: np.ndarray, digits: int) -> Cells:
+    text, lengths = float_text(p.astype(np.float64, copy=False), digits)
+    for i in np.flatnonzero(p < 1e-300).tolist():
         exponent = int(np.ceil(log10p[i]))
         mantissa = f"%.{min(digits, 12) - 1}f" % 10 ** (exponent - log10p[i])
-        out[i] = f"{mantissa}e-{exponent}" if not mantissa.startswith("10") else f"1e-{exponent - 1}"
-    return out
+        put_text(text, lengths, i, f"{mantissa}e-{exponent}" if not mantissa.startswith("10") else f"1e-{exponent - 1}")
+    return _fixed(text, lengths)
 
 
-def table_rows(
+def _fixed(text: np.ndarray, lengths: np.ndarray) -> Cells:
+    return text.reshape(-1), np.arange(len(text), dtype=np.int64) * text.shape[1], lengths
+
+
+def table_text(
     variants: Variants, columns: dict[str, np.ndarray], names: Sequence[str], digits: int = FULL_DIGITS
-) -> Iterator[str]:
-    """Lines of a table for the variants of one block, in the order of `names` (vocabulary.TABLE_COLUMNS)."""
+) -> bytes:
+    """Lines of a table for the variants of one block, in the order of `names`."""
     own = {
         "#CHROM": variants.chromosome, "POS": variants.position, "ID": variants.id,
         "REF": variants.other_allele, "ALT": variants.effect_allele, "A1": variants.effect_allele,
     }  # fmt: skip
-    text = []
+    if not len(variants):
+        return b""
+    cells = []
     for name in names:
-        if name == "P":
-            text.append(p_text(columns["P"], columns["LOG10_P"], digits))
-        else:
-            text.append(format_column(columns[name] if name in columns else own[name], digits))
-        if len(text[-1]) != len(variants):
-            raise ValueError(f"column {name} has {len(text[-1])} rows, {len(variants)} expected")
-    for row in zip(*text, strict=True):
-        yield "\t".join(row) + "\n"
+        values = columns[name] if name in columns else own[name]
+        if len(values) != len(variants):
+            raise ValueError(f"column {name} has {len(values)} rows, {len(variants)} expected")
+        cells.append(_p_cells(values, columns["LOG10_P"], digits) if name == "P" else _cells(values, digits))
+    offsets = np.cumsum([0, *(len(data) for data, _, _ in cells[:-1])])
+    starts = np.stack([start + offset for (_, start, _), offset in zip(cells, offsets, strict=True)])
+    lengths = np.stack([length for _, _, length in cells])
+    return join_rows(np.concatenate([data for data, _, _ in cells]), starts, lengths).tobytes()
 
 
-def write_table(path: str | Path, names: Sequence[str], rows: Iterable[str]) -> None:
-    """Write header and rows, whole or not at all."""
+def write_table(path: str | Path, names: Sequence[str], parts: Iterable[bytes]) -> None:
+    """Write header and lines (`table_text` of each block), whole or not at all."""
     with atomic(path) as stream:
         stream.write(("\t".join(names) + "\n").encode())
-        for row in rows:
-            stream.write(row.encode())
+        for part in parts:
+            stream.write(part)
 
 
 # Column of another program -> its plink2 name.

@@ -14,7 +14,7 @@ from securegen.design.linear import Analysis, LinearModel
 from securegen.errors import UsageError
 from securegen.io.output import atomic
 from securegen.model import OpenedSums, Sums, Variants
-from securegen.results.rows import FULL_DIGITS, table_rows
+from securegen.results.rows import FULL_DIGITS, table_text
 from securegen.stats.contingency import allelic, trend
 from securegen.stats.linear import expected_t_error, linear
 from securegen.stats.qc import Filters, lambda_gc, qc_tables, quality
@@ -175,7 +175,7 @@ def write_tables(
                     columns, rows = {n: c[keep] for n, c in columns.items()}, here.take(keep)
                 collector.add(rows, columns)
                 names = voc.TABLE_COLUMNS[collector.analysis.test]
-                stream.write("".join(table_rows(rows, columns, names, digits)).encode())
+                stream.write(table_text(rows, columns, names, digits))
     return [c.summary(table_path(prefix, c.analysis)) for c in collectors]
 
 
@@ -208,7 +208,7 @@ def write_qc(
         for sums, here in _with_variants(blocks, variants):
             tables = qc_tables(here, result_columns(analysis, sums, grid=grid))
             for name, stream in streams.items():
-                stream.write("".join(table_rows(here, tables[name], voc.QC_COLUMNS[name], digits)).encode())
+                stream.write(table_text(here, tables[name], voc.QC_COLUMNS[name], digits))
     return list(paths.values())
 
 

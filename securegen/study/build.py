@@ -299,8 +299,8 @@ def build_design(
     if inputs.qc:
         parts.append(build_qc(inputs, reader, total, traits.phenotypes))
     design = combine(parts, share=total is fp.pooled)
-    if reader.dosage_grid > 1:
-        _check_grid(design, reader.dosage_grid)
+    if reader.dosage_max > 2:
+        check_dosages(design, reader.dosage_max)
     for line in close_samples(design):
         log(f"WARNING: {line}")
     return _in_order(design, [p.name for p in traits.phenotypes])
@@ -325,12 +325,12 @@ def close_samples(design: Design) -> list[str]:
     ]
 
 
-def _check_grid(design: Design, grid: int) -> None:
-    """Raise PlanError unless n·Σgx and n·Σg² fit 64 bits for dosages in steps of 1/grid."""
-    samples, top = len(design.columns.values), 2 * grid
+def check_dosages(design: Design, top: int) -> None:
+    """Raise PlanError unless n·Σgx and n·Σg² fit 64 bits for dosages of up to `top` units."""
+    samples = len(design.columns.values)
     sums = [int(v) for v in np.abs(design.columns.values).sum(0)]
     bound = samples * top * max(*sums, samples * top)
-    fp.check_sum_bound(bound, f"the sums over dosages in steps of 1/{grid}")
+    fp.check_sum_bound(bound, f"the sums over dosages of up to {top} units")
 
 
 def _log_counts(phenotype: people.Phenotype, mask: np.ndarray, counts: people.DropCounts, log: Log) -> None:

@@ -11,7 +11,7 @@ import pytest
 from support import securegen
 
 from securegen.engines.mpc.net import certs
-from securegen.engines.mpc.net.certs import Identity
+from securegen.engines.mpc.net.certs import PartyIdentity
 
 
 @pytest.fixture
@@ -105,11 +105,11 @@ def test_keys_of_parties_and_of_the_authority_may_have_a_passphrase(words, tmp_p
     assert securegen(*issue, "--passphrase-file", ca).code == 0
     shutil.copy(authority / "ca.pem", keys)
     pin = certs.pin(keys / "ada.pem")
-    Identity.in_directory(keys, "ada", b"the words of this party").check(pin=pin, rank=0)
+    PartyIdentity.in_directory(keys, "ada", b"the words of this party").check(pin=pin, rank=0)
     for wrong, message in ((None, "is protected: give --passphrase-file"), (b"others", "wrong passphrase")):
         with pytest.raises(Exception, match=message):
-            Identity.in_directory(keys, "ada", wrong).check(pin=pin, rank=0)
-    assert "words" not in repr(Identity.in_directory(keys, "ada", b"the words of this party"))
+            PartyIdentity.in_directory(keys, "ada", wrong).check(pin=pin, rank=0)
+    assert "words" not in repr(PartyIdentity.in_directory(keys, "ada", b"the words of this party"))
     # a key without one gets its first, and works as before
     assert securegen("certs", "request", "--dir", keys, "--name", "bob").code == 0
     assert securegen("key", "passphrase", keys / "bob.key", "--new-passphrase-file", own).code == 0
@@ -117,16 +117,16 @@ def test_keys_of_parties_and_of_the_authority_may_have_a_passphrase(words, tmp_p
     certs.issue(
         authority, keys / "bob.csr", name="bob", rank=1, out=keys / "bob.pem", passphrase=b"the words of the authority"
     )
-    bob = Identity.in_directory(keys, "bob", b"the words of this party")
+    bob = PartyIdentity.in_directory(keys, "bob", b"the words of this party")
     bob.check(pin=certs.pin(keys / "bob.pem"), rank=1)
     bob.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
 
 def test_a_dry_run_of_a_dealer_reads_its_protected_key(words, tmp_path, monkeypatch):
-    from securegen.engines.mpc.local import local_study
+    from securegen.engines.mpc.loopback import loopback_study
 
     monkeypatch.setenv("SECUREGEN_PASSPHRASE", "")
-    local_study(tmp_path / "d", {"g": "genotypes", "p": "phenotypes", "deal": "dealer"})
+    loopback_study(tmp_path / "d", {"g": "genotypes", "p": "phenotypes", "deal": "dealer"})
     own = words("own", "the words of this party")
     assert securegen("key", "passphrase", tmp_path / "d" / "deal.key", "--new-passphrase-file", own).code == 0
     call = ["dealer", "--parties", tmp_path / "d" / "parties.toml", "--out", tmp_path / "x", "--dry-run"]

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from support import left, securegen
 
-from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import PolicyError
 
 
@@ -53,7 +53,7 @@ def test_a_server_without_the_owners_public_key_is_warned(steps, tmp_path):
 
 
 def test_the_limit_to_give_is_named(tmp_path):
-    state = OwnerState(tmp_path / "s.json")
+    state = StateFile(tmp_path / "s.json")
     with pytest.raises(PolicyError, match=r"answered 0 of at most 5; 13 more are refused, .*--column-limit 13,"):
         state.spend("columns of cohort", 13, limit=5)
     state.spend("columns of cohort", 4, limit=5)

@@ -12,8 +12,8 @@ from mutations import Outcome, mutations
 
 from securegen.cli import rerun
 from securegen.engines.ckks import keys
-from securegen.engines.mpc import dealer
-from securegen.engines.mpc.net import certs, session, state
+from securegen.engines.mpc import dealer, state_file
+from securegen.engines.mpc.net import certs, session
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.errors import InputError, KeyFileError, PolicyError, ProtocolError, StorageError, UsageError
 from securegen.inspection import inspect
@@ -64,12 +64,12 @@ def test_a_record_names_no_table_of_another_folder(tmp_path):
 def test_a_state_with_anything_anywhere(tmp_path):
     """With the digest that fits, so that it is the schema which refuses."""
     path = tmp_path / "state"
-    owner = state.OwnerState(path)
+    owner = state_file.StateFile(path)
     owner.mask_key("c", "g/0", "d"), owner.spend("c", 3, limit=9)
     original, outcome = json.loads(path.read_text()), Outcome()
     del original["digest"]
     for what, changed in mutations(original):
-        content = changed | {"digest": state._digest(changed)}
+        content = changed | {"digest": state_file._digest(changed)}
         path.write_text(json.dumps(content))
         path.chmod(0o600)
 
@@ -84,12 +84,12 @@ def test_a_state_with_anything_anywhere(tmp_path):
 
 def test_a_bit_that_decays_does_not_lower_a_limit(tmp_path, monkeypatch):
     path = tmp_path / "state"
-    owner = state.OwnerState(path)
+    owner = state_file.StateFile(path)
     owner.spend("c", 9, limit=9)
     raw = path.read_text()
     path.write_text(raw.replace('"c": 9', '"c": 1'))
     with monkeypatch.context() as off:
-        off.setattr(state, "_digest", lambda content: json.loads(raw)["digest"])
+        off.setattr(state_file, "_digest", lambda content: json.loads(raw)["digest"])
         assert owner.spend("c", 1, limit=9) == 2  # what the digest prevents
     path.write_text(raw.replace('"c": 9', '"c": 1'))
     with pytest.raises(StorageError, match="does not have the digest that it names"):
@@ -117,7 +117,7 @@ def test_certificates_with_a_changed_byte(kind, tmp_path):
             def attempt() -> bool:
                 if kind == "certificate":
                     certs.pin(path)
-                    certs.Identity.in_directory(tmp_path, "ada").check(pin="sha256:" + "0" * 64, rank=0)
+                    certs.PartyIdentity.in_directory(tmp_path, "ada").check(pin="sha256:" + "0" * 64, rank=0)
                     return False
                 certs.issue(tmp_path, path, name="ada", rank=0, out=tmp_path / "made.pem").unlink()
                 return False  # its signature covers every byte
@@ -135,7 +135,7 @@ def test_a_named_pipe_is_no_file(what, tmp_path):
     read = {
         "certificate": (certs.pin, KeyFileError), "parties": (read_parties, InputError),
         "public key": (keys.read_public, KeyFileError), "secret key": (keys.read_secret, KeyFileError),
-        "plan": (read_plan, InputError), "state": (lambda p: state.OwnerState(p).spend("a", 1, limit=2), StorageError),
+        "plan": (read_plan, InputError), "state": (lambda p: state_file.StateFile(p).spend("a", 1, limit=2), StorageError),
     }  # fmt: skip
     function, error = read[what]
     with pytest.raises(error, match="not a regular file"):

@@ -22,7 +22,7 @@ from securegen.errors import StorageError
 from securegen.io import output
 from securegen.io.output import atomic, copy_file, write_array, write_json, write_text
 from securegen.model import Variants
-from securegen.results.rows import format_column, p_text, table_rows
+from securegen.results.rows import column_text, p_text, table_text
 
 PACKAGE = Path(output.__file__).parents[1]
 LOCKS = {
@@ -31,7 +31,7 @@ LOCKS = {
     "governance/ledger.py",
     "io/locks.py",
     "local/folders.py",
-    "engines/mpc/net/state.py",
+    "engines/mpc/state_file.py",
 }
 CRASHES = {"cli/crash.py"}  # written when all else has failed
 
@@ -239,15 +239,15 @@ def test_json_and_arrays_come_back(tmp_path):
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_seventeen_digits_are_every_digit(value):
-    (text,) = format_column(np.array([value]))
+    (text,) = column_text(np.array([value]))
     assert float(text) == value
 
 
 def test_missing_integers_and_text():
-    assert format_column(np.array([np.nan, 0.1])) == ["NA", "0.10000000000000001"]
-    assert format_column(np.array([np.nan, 0.123456789]), 6) == ["NA", "0.123457"]
-    assert format_column(np.array([3, -4])) == ["3", "-4"]
-    assert format_column(np.array(["A", "."], dtype=object)) == ["A", "."]
+    assert column_text(np.array([np.nan, 0.1])) == ["NA", "0.10000000000000001"]
+    assert column_text(np.array([np.nan, 0.123456789]), 6) == ["NA", "0.123457"]
+    assert column_text(np.array([3, -4])) == ["3", "-4"]
+    assert column_text(np.array(["A", "."], dtype=object)) == ["A", "."]
 
 
 @given(st.floats(0.0, 5e6), st.sampled_from([3, 6, 17]))
@@ -275,7 +275,7 @@ def test_rows_follow_the_order_of_the_columns():
     columns = {name: np.array([0.25, np.nan]) for name in voc.LINEAR_COLUMNS[6:]}
     columns |= {"TEST": np.array(["ADD", "ADD"], dtype=object), "OBS_CT": np.array([7, 8]),
                 "ERRCODE": np.array([".", "ALL_MISSING"], dtype=object)}  # fmt: skip
-    first, second = table_rows(variants(2), columns, voc.LINEAR_COLUMNS, 6)
+    first, second = table_text(variants(2), columns, voc.LINEAR_COLUMNS, 6).decode().splitlines(keepends=True)
     assert first == "chr0\t0\trs0\tG0\tA0\tA0\t0.25\tADD\t7\t0.25\t0.25\t0.25\t0.25\t0.25\t0.25\t0.25\t.\n"
     assert second == "chr1\t10\trs1\tG1\tA1\tA1\tNA\tADD\t8" + "\tNA" * 7 + "\tALL_MISSING\n"
 

@@ -17,7 +17,7 @@ from securegen.model import Variants
 from securegen.results.gwas_ssf import MANDATORY, About, floored, metadata_text, write_gwas_ssf
 from securegen.results.read import read_results
 from securegen.results.regenie import COLUMNS, write_regenie
-from securegen.results.rows import read_sumstats, table_rows, write_table
+from securegen.results.rows import read_sumstats, table_text, write_table
 from securegen.version import VERSION
 from securegen.vocabulary import LINEAR_COLUMNS, OK
 
@@ -43,7 +43,7 @@ def table(tmp_path):
         "ERRCODE": text(OK, OK, "CONST_OMITTED_ALLELE", "VIF_TOO_HIGH", OK, OK),
     }  # fmt: skip
     path = tmp_path / "t.Y.glm.linear"
-    write_table(path, LINEAR_COLUMNS, table_rows(variants, columns, LINEAR_COLUMNS))
+    write_table(path, LINEAR_COLUMNS, [table_text(variants, columns, LINEAR_COLUMNS)])
     return path
 
 

@@ -23,6 +23,10 @@ class ArrayReader:
     dosage: np.ndarray
     dosage_grid: int = 1
 
+    @property
+    def dosage_max(self) -> int:
+        return 2 * self.dosage_grid
+
     def read(self, start: int, stop: int) -> GenotypeBlock:
         part = self.dosage[start:stop]
         missing = part < 0

@@ -156,6 +156,7 @@ class CohortInfo:
     samples: Samples
     variants: Variants
     dosage_grid: int
+    dosage_max: int
     missing_blocks: tuple[int, ...]
     squares: bool
     encryptor: str
@@ -175,7 +176,7 @@ class CohortInfo:
         return (
             self.same_people(reader.samples)
             and self.variants.digest() == reader.variants.digest()
-            and self.dosage_grid == reader.dosage_grid
+            and (self.dosage_grid, self.dosage_max) == (reader.dosage_grid, reader.dosage_max)
         )
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
@@ -258,7 +259,7 @@ def encrypt_cohort(
 
 def _check_planned(reader: GenotypeReader, key: SecretKey, squares: bool) -> None:
     p, planned = key.public.parameters, key.planned
-    stored_max = (2 * reader.dosage_grid) ** 2 if squares else 2 * reader.dosage_grid
+    stored_max = reader.dosage_max**2 if squares else reader.dosage_max
     if len(reader.samples) == p.samples and stored_max <= p.dosage_max:
         return
     names = f" ({', '.join(planned.phenotypes)}: {', '.join(planned.models)})" if planned and planned.phenotypes else ""
@@ -306,15 +307,15 @@ def _encrypt_blocks(
     with_missing = [i for i, part in enumerate(parts) if "m" in part["streams"]]
     v = reader.variants
     header = {
-        "digest": digest, "cohort_id": cohort_id, "dosage_grid": reader.dosage_grid, "missing": with_missing,
-        "squares": squares, "encryptor": encryptor.name, "identities": identities,
+        "digest": digest, "cohort_id": cohort_id, "dosage_grid": reader.dosage_grid, "dosage_max": reader.dosage_max,
+        "missing": with_missing, "squares": squares, "encryptor": encryptor.name, "identities": identities,
     }  # fmt: skip
     state.forget_others(digest, earlier)
     text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
     people = {"fid": reader.samples.fid.astype(str), "iid": reader.samples.iid.astype(str)}
     state.write("cohort", header, {"position": v.position, "founder": reader.samples.founder, **text, **people})
     return CohortInfo(
-        digest, cohort_id, reader.samples, v, reader.dosage_grid, tuple(with_missing), squares, encryptor.name,
+        digest, cohort_id, reader.samples, v, reader.dosage_grid, reader.dosage_max, tuple(with_missing), squares, encryptor.name,
         tuple(identities),
     )  # fmt: skip
 
@@ -348,7 +349,8 @@ def read_info(state: OwnerState) -> CohortInfo:
     )  # fmt: skip
     samples = Samples(text("fid"), text("iid"), a["founder"])
     return CohortInfo(
-        header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"], tuple(header["missing"]),
+        header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"],
+        header.get("dosage_max", 2 * header["dosage_grid"]), tuple(header["missing"]),
         header["squares"], header["encryptor"], tuple(header.get("identities", ())),
     )  # fmt: skip
 

@@ -37,29 +37,29 @@ SEND_SECONDS = 1e-9
 @dataclass(frozen=True)
 class Workload:
     """What is to be summed. columns: encrypted design columns; bits: of a column; streams: stored streams a genotype, on
-    average (1, +1 in blocks where calls are missing, +1 with squares); grid: dosage units a copy; squares: a g² stream is
-    stored."""
+    average (1, +1 in blocks where calls are missing, +1 with squares); dosage_max: the largest dosage in units of its grid;
+    squares: a g² stream is stored."""
 
     samples: int
     variants: int
     columns: int
     bits: int
     streams: float = 2
-    grid: int = 1
+    dosage_max: int = 2
     squares: bool = False
 
     @property
-    def dosage_max(self) -> int:
-        return (2 * self.grid) ** 2 if self.squares else 2 * self.grid
+    def stored_max(self) -> int:
+        return self.dosage_max**2 if self.squares else self.dosage_max
 
     @property
     def norm(self) -> float:
         """2-norm bound of a design column: N samples within scale ≥ SD, centre within scale/32, rounding 1/2.
 
-        At least 2D·√N, so that indicator columns fit and 2D·√N·norm also bounds the owner's Σ g².
+        At least dosage_max·√N, so that indicator columns fit and dosage_max·√N·norm also bounds the owner's Σ g².
         """
         scaled = 2.0**self.bits / 5 * math.hypot(1, 1 / 32) + 0.5
-        return math.sqrt(self.samples) * max(scaled, 2 * self.grid)
+        return math.sqrt(self.samples) * max(scaled, self.dosage_max)
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Plan:
             raise ArtefactError(f"not a plan: {error}") from None
         design = PlannedDesign.from_json(fields["design"]) if fields.get("design") else None
         plan = Plan(Parameters.from_json(fields["parameters"]), Workload(**fields["workload"]), design)
-        if plan.workload.samples != plan.parameters.samples or plan.workload.dosage_max != plan.parameters.dosage_max:
+        if plan.workload.samples != plan.parameters.samples or plan.workload.stored_max != plan.parameters.dosage_max:
             raise ArtefactError("not a plan: its workload and its parameters are of different cohorts")
         return plan
 
@@ -173,7 +173,7 @@ PLAN = record(
     may_have={"design": NAMES}, parameters=parameters.SCHEMA,
     workload=record(
         samples=integer(1, MOST_SAMPLES), variants=integer(1, 1 << 32), columns=integer(0, 1 << 14), bits=integer(1, 62),
-        streams=number(0, 3), grid=integer(1, MOST_GRID), squares=boolean,
+        streams=number(0, 3), dosage_max=integer(1, 2 * MOST_GRID), squares=boolean,
     ),
 )  # fmt: skip
 
@@ -182,9 +182,9 @@ def _fit(ring: Ring, pack: int, w: Workload) -> Parameters | None:
     """Scales for this ring and pack, the slack shared between both; None when they do not hold the sums."""
     groups = -(-w.samples // pack)
     spread = math.sqrt(ring.n * groups)
-    design = math.log2(2 * SIGMAS * ERROR_SD * w.dosage_max * spread * math.sqrt(2))
+    design = math.log2(2 * SIGMAS * ERROR_SD * w.stored_max * spread * math.sqrt(2))
     genotype = math.log2(2 * SIGMAS * ERROR_SD * w.norm * math.sqrt(2)) + 0.1
-    room = math.log2(ring.modulus) - 1 - math.log2(w.dosage_max * math.sqrt(w.samples) * w.norm + 1)
+    room = math.log2(ring.modulus) - 1 - math.log2(w.stored_max * math.sqrt(w.samples) * w.norm + 1)
     design_scale, genotype_scale = math.ceil(design), math.ceil(genotype)
     slack = math.floor(room - 1e-6) - design_scale - genotype_scale
     if slack < 0:
@@ -195,7 +195,7 @@ def _fit(ring: Ring, pack: int, w: Workload) -> Parameters | None:
             pack,
             genotype_scale + slack // 2,
             design_scale + slack - slack // 2,
-            w.dosage_max,
+            w.stored_max,
             w.norm,
             w.samples,
             _strands(w, ring.n // pack),
@@ -238,6 +238,7 @@ def choose(workload: Workload, missing: np.ndarray | None = None) -> Plan:
             if best is not None:
                 return best[1]
     raise PlanError(
-        f"no parameters hold sums over {workload.samples} samples at {workload.bits} bits a column and dosage grid "
-        f"{workload.grid}, each below 2^60 so that it can be verified: use fewer bits (--bits) or a coarser grid"
+        f"no parameters hold sums over {workload.samples} samples at {workload.bits} bits a column and dosages of "
+        f"up to {workload.dosage_max} units, each below 2^60 so that it can be verified: use fewer bits (--bits) or "
+        "a coarser grid"
     )

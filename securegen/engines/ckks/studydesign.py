@@ -104,7 +104,7 @@ def encrypt_design(
     """
     refuse_retired(key, state.folder)
     _check_columns(design.columns.values, key.public.parameters)
-    verify.check_bounds(np.abs(design.columns.values).sum(0), design.columns.squared, info.dosage_grid)
+    verify.check_bounds(np.abs(design.columns.values).sum(0), design.columns.squared, info.dosage_max)
     with state.alone():
         return _encrypt(design, key, info, state, folder, encryptor, reader, progress)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from securegen.design.linear import Design
 from securegen.engines.federated.cohort import Planned, sample_sets
-from securegen.engines.federated.studyfile import Study
+from securegen.engines.federated.studyfile import StudyFile
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger import open_ledger
@@ -24,14 +24,14 @@ from securegen.study.build import Log
 LEDGER = "ledger"
 
 
-def guard_of_study(study: Study, log: Log, end: Callable[[str], NoReturn]) -> SiteGuard:
+def guard_of_study(study: StudyFile, log: Log, end: Callable[[str], NoReturn]) -> SiteGuard:
     """The rules of a study file, which end this site's part when they refuse."""
     return SiteGuard(
         log, level=study.openings, fewest=study.fewest_people, consent=study.consent_openings, end=end
     )  # fmt: skip
 
 
-def admit(study: Study, planned: Sequence[Planned], samples: Samples, state: Path, guard: SiteGuard) -> None:
+def admit(study: StudyFile, planned: Sequence[Planned], samples: Samples, state: Path, guard: SiteGuard) -> None:
     """Enter this study's sets of samples and of sites into the ledger below `state`.
 
     Raises PolicyError when two sets, now or in these people's lifetime, differ by a few people, or the sites by one.
@@ -53,7 +53,7 @@ def admit(study: Study, planned: Sequence[Planned], samples: Samples, state: Pat
         ledger.add_study(study.digest, members)
 
 
-def charge(study: Study, design: Design, pooled: int, samples: Samples, state: Path, guard: SiteGuard) -> None:
+def charge(study: StudyFile, design: Design, pooled: int, samples: Samples, state: Path, guard: SiteGuard) -> None:
     """Count the design's columns for everybody in them, before they meet a genotype.
 
     pooled: people of all sites. Raises PolicyError above the share of a site's, or of all, people, and where the columns

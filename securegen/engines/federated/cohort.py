@@ -17,7 +17,7 @@ import numpy as np
 from securegen.design import fixedpoint as fp
 from securegen.design.binary import contingency_design, logistic_design, qc_design
 from securegen.design.linear import Analysis, Design, linear_design
-from securegen.engines.federated.studyfile import CASE_CONTROL_12, QUANTITATIVE, Study, TraitColumn
+from securegen.engines.federated.studyfile import CASE_CONTROL_12, QUANTITATIVE, StudyFile, TraitColumn
 from securegen.errors import InputError, PolicyError, UsageError
 from securegen.io.tables import read_table
 from securegen.model import Columns, Samples
@@ -48,7 +48,7 @@ def read_phenotype(values: np.ndarray, trait: TraitColumn, where: str) -> align.
     return align.Phenotype(trait.name, out, True)
 
 
-def read_traits(study: Study, site: str, inputs: Inputs, samples: Samples, components: np.ndarray) -> SiteTraits:
+def read_traits(study: StudyFile, site: str, inputs: Inputs, samples: Samples, components: np.ndarray) -> SiteTraits:
     """Read and join the site's tables. components: (N, C) coordinates on the study's loadings."""
     if inputs.pheno is None:
         raise UsageError("--pheno is needed")
@@ -107,7 +107,7 @@ class Planned:
     mask: np.ndarray
 
 
-def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples, log: Log) -> list[Planned]:
+def plan_analyses(study: StudyFile, site: str, traits: SiteTraits, samples: Samples, log: Log) -> list[Planned]:
     """Choose tests and samples from this site's data alone, before anything is sent.
 
     With the study's `common_samples`, everybody analysed has every phenotype. Raises PolicyError when this site has fewer
@@ -142,12 +142,12 @@ def plan_analyses(study: Study, site: str, traits: SiteTraits, samples: Samples,
     return out
 
 
-def everybody(study: Study, planned: Sequence[Planned]) -> np.ndarray:
+def everybody(study: StudyFile, planned: Sequence[Planned]) -> np.ndarray:
     """(N,) bool: over whom quality control is: all samples of this site, or the common ones."""
     return planned[0].mask if study.common_samples else np.ones_like(planned[0].mask)
 
 
-def sample_sets(study: Study, planned: Sequence[Planned], samples: Samples) -> list[tuple[str, np.ndarray]]:
+def sample_sets(study: StudyFile, planned: Sequence[Planned], samples: Samples) -> list[tuple[str, np.ndarray]]:
     """Every set of samples over which this study sums genotypes, by what it is for."""
     out = [(f"phenotype {p.phenotype.name}", p.mask) for p in planned]
     if study.qc:
@@ -174,7 +174,7 @@ def _side_by_side(parts: Sequence[Design]) -> Design:
 
 
 def federated_design(
-    study: Study,
+    study: StudyFile,
     planned: Sequence[Planned],
     traits: SiteTraits,
     samples: Samples,

@@ -10,17 +10,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from securegen.engines.federated.identity import Identity
+from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.message_folder import SUFFIX, MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, STOPPED, write_message
-from securegen.engines.federated.studyfile import STUDY, VARIANTS, Study, read_study
+from securegen.engines.federated.studyfile import STUDY, VARIANTS, StudyFile, read_study
 from securegen.engines.federated.variants import read_variants
 from securegen.errors import ProtocolError, StorageError
 from securegen.io.schema import printable
 from securegen.model import Variants
 
 
-def open_folder(folder: Path, study_file: Path | None = None) -> tuple[Study, Variants]:
+def open_folder(folder: Path, study_file: Path | None = None) -> tuple[StudyFile, Variants]:
     """The signed study of a folder and its variant list. Raises ArtefactError or ProtocolError when they do not match."""
     study = read_study(study_file or folder / STUDY)
     path = folder / VARIANTS
@@ -34,7 +34,7 @@ def open_folder(folder: Path, study_file: Path | None = None) -> tuple[Study, Va
     return study, variants
 
 
-def join(folder: Path, identity: Identity) -> str:
+def join(folder: Path, identity: SigningIdentity) -> str:
     """Accept the study of a folder with this key; returns the site's name in it. Raises PolicyError for a stranger."""
     study, _ = open_folder(folder)
     study.refuse_expired()
@@ -58,7 +58,7 @@ class SiteProgress:
     age: float | None
 
 
-def progress(folder: Path, study: Study) -> list[SiteProgress]:
+def progress(folder: Path, study: StudyFile) -> list[SiteProgress]:
     """Read and check every message of every site. Raises ProtocolError naming a site whose message is not genuine."""
     board, out = MessageFolder(folder, study), []
     for site in study.sites:

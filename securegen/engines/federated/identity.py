@@ -75,7 +75,7 @@ def verifies(verify_key: bytes, message: bytes, signature: bytes) -> bool:
 
 
 @dataclass(frozen=True, repr=False)
-class Identity:
+class SigningIdentity:
     """A private signing key. verify_key: its 32 public bytes."""
 
     signing_key: bytes = field(repr=False)
@@ -85,32 +85,32 @@ class Identity:
         return Ed25519PrivateKey.from_private_bytes(self.signing_key).sign(message)
 
 
-def generate() -> Identity:
+def generate() -> SigningIdentity:
     """A fresh key of the operating system's randomness."""
     key = Ed25519PrivateKey.generate()
-    return Identity(key.private_bytes_raw(), key.public_key().public_bytes_raw())
+    return SigningIdentity(key.private_bytes_raw(), key.public_key().public_bytes_raw())
 
 
-def write_identity(path: str | Path, identity: Identity, *, passphrase: bytes | None = None) -> None:
+def write_identity(path: str | Path, identity: SigningIdentity, *, passphrase: bytes | None = None) -> None:
     """Write the private file, unprotected without a passphrase. Raises StorageError when it exists, KeyFileError for a weak
     passphrase."""
     public = {"verify_key": identity.verify_key.hex()}
     envelope.write(path, SECRET_MAGIC, public, identity.signing_key, passphrase=passphrase)
 
 
-def write_verify_key(path: str | Path, identity: Identity) -> None:
+def write_verify_key(path: str | Path, identity: SigningIdentity) -> None:
     """Write what the coordinator or the sites need to check this key's signatures."""
     write_json(path, {"magic": PUBLIC_MAGIC, "key": identity.verify_key.hex()}, mode=FOR_OTHERS, overwrite=False)
 
 
-def read_identity(path: str | Path, *, passphrase: bytes | None = None) -> Identity:
+def read_identity(path: str | Path, *, passphrase: bytes | None = None) -> SigningIdentity:
     """Raises KeyFileError when the file is absent, readable by others, damaged or something else, or the passphrase wrong."""
     if not Path(path).exists():
         raise KeyFileError(f"there is no signing key {path}: securegen site keygen makes one")
     _, raw = envelope.read(path, SECRET_MAGIC, "signing key", passphrase=passphrase)
     if len(raw) != 32:
         raise KeyFileError(f"{path} is not a securegen signing key, or it is damaged")
-    return Identity(raw, Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw())
+    return SigningIdentity(raw, Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw())
 
 
 def read_verify_key(path: str | Path) -> bytes:

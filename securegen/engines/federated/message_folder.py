@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from securegen.engines.federated.identity import Identity
+from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.messages import MOST_HEAD, MOST_PAYLOAD, STOPPED, Message, read_message, write_message
-from securegen.engines.federated.studyfile import Site, Study
+from securegen.engines.federated.studyfile import Site, StudyFile
 from securegen.errors import PeerError, ProtocolError, StorageError
 from securegen.io.output import FOR_OTHERS, atomic
 from securegen.io.schema import printable
@@ -32,7 +32,7 @@ class MessageFolder:
     """The folder as site `me` sees it. wait: seconds without a message before a silent site is named."""
 
     folder: Path
-    study: Study
+    study: StudyFile
     me: str = ""
     wait: float = 0.0
     log: Log = silent
@@ -97,7 +97,7 @@ class MessageFolder:
     def leave(self) -> None:
         """Nothing: the folder keeps what was posted."""
 
-    def announce_stop(self, reason: str, identity: Identity) -> None:
+    def announce_stop(self, reason: str, identity: SigningIdentity) -> None:
         """Tell the others that this site cannot go on. `reason` is a kind of error, never its text."""
         digest = self.study.digest
         with contextlib.suppress(StorageError):  # what stopped the site is the error to show

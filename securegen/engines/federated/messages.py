@@ -14,8 +14,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from securegen.engines.federated.identity import Identity, canonical, sha256, verifies
-from securegen.engines.federated.studyfile import Site, Study
+from securegen.engines.federated.identity import SigningIdentity, canonical, sha256, verifies
+from securegen.engines.federated.studyfile import Site, StudyFile
 from securegen.errors import ProtocolError
 from securegen.io.schema import hex_bytes, hex_text, integer, map_of, optional, record, text
 from securegen.io.strict_json import parse_json
@@ -62,7 +62,13 @@ class Transport(Protocol):
 
 
 def write_message(
-    study: str, site: str, step: str, after: str, value: dict[str, Any], payload: bytes | None, identity: Identity
+    study: str,
+    site: str,
+    step: str,
+    after: str,
+    value: dict[str, Any],
+    payload: bytes | None,
+    identity: SigningIdentity,
 ) -> bytes:
     """The bytes of a message. study: the digest."""
     told = None if payload is None else {"size": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
@@ -79,7 +85,7 @@ def read_head(raw: bytes, what: str) -> dict[str, Any]:
     return parse_json(line, what, _LINE, error=ProtocolError)
 
 
-def read_message(raw: bytes, study: Study, site: Site, step: str) -> Message:
+def read_message(raw: bytes, study: StudyFile, site: Site, step: str) -> Message:
     """Check a message that came under a site's name. Raises ProtocolError saying what is wrong, without naming the site."""
     content, payload = read_head(raw, "it"), raw.partition(b"\n")[2]
     body = content["body"]

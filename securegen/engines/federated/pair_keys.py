@@ -28,9 +28,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.identity import canonical, sha256
 from securegen.engines.federated.messages import Message
-from securegen.engines.federated.session import Session
 from securegen.engines.federated.state import SiteState
 from securegen.errors import ArtefactError, ProtocolError, UsageError
 from securegen.io.schema import hex_bytes, hex_text, map_of, record
@@ -67,7 +67,7 @@ def commitment_to_inputs(salt: bytes, digests: dict[str, str]) -> str:
     return sha256(b"securegen inputs", salt, canonical(digests))
 
 
-def agree_on_keys(session: Session, inputs: str) -> PairKeys | None:
+def agree_on_keys(session: Conversation, inputs: str) -> PairKeys | None:
     """Agree with every other site; None when this site has finished the study, and its keys are deleted.
 
     inputs: `commitment_to_inputs`. Raises ProtocolError naming a site, or the pair whose keys differ.
@@ -93,7 +93,7 @@ def agree_on_keys(session: Session, inputs: str) -> PairKeys | None:
     return PairKeys(kept["pairs"], kept["senders"])
 
 
-def _agree(session: Session, inputs: str) -> tuple[dict[str, bytes], dict[str, bytes]]:
+def _agree(session: Conversation, inputs: str) -> tuple[dict[str, bytes], dict[str, bytes]]:
     state, me = session.state, session.site
     if state.get(f"sent.{HELLO}") is not None and state.get("private") is None:
         raise ArtefactError(f"{state.folder} lacks its private keys: bring it back as it was, or start another study")
@@ -148,7 +148,7 @@ def _encapsulate(name: str, public: bytes) -> dict[str, str]:
     return {"secret": secret.hex(), "ciphertext": ciphertext.hex()}
 
 
-def _box(session: Session, message: Message, receiver: str) -> bytes:
+def _box(session: Conversation, message: Message, receiver: str) -> bytes:
     kem = session.checked(message, _KEYS)["kem"]
     if set(kem) != {s.name for s in session.study.sites if s.name > message.site}:
         raise ProtocolError(f"site {message.site} sent keys for other sites than those after it")
@@ -162,7 +162,7 @@ def _shared(own: X25519PrivateKey, name: str, public: bytes) -> bytes:
         raise ProtocolError(f"site {name} sent an X25519 key that gives everybody the same secret") from None
 
 
-def _pair_key(session: Session, told, pair: tuple[str, str], box: bytes, secret: bytes) -> bytes:
+def _pair_key(session: Conversation, told, pair: tuple[str, str], box: bytes, secret: bytes) -> bytes:
     both = [
         {"name": n, "verify": session.study.site(n).verify_key.hex(), "x25519": told[n]["x25519"].hex(),
          "mlkem": told[n]["mlkem"].hex()} for n in pair
@@ -178,7 +178,7 @@ def _digest(sender: bytes) -> str:
     return sha256(b"securegen sender key", sender)
 
 
-def _confirm(session: Session, pairs: dict[str, bytes], sender: bytes) -> dict[str, bytes]:
+def _confirm(session: Conversation, pairs: dict[str, bytes], sender: bytes) -> dict[str, bytes]:
     """Prove every pair's key, give and take the sender keys; no masked number leaves before this returns."""
     me, after = session.site, session.transcript
     boxes = {

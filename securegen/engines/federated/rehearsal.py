@@ -22,7 +22,7 @@ from securegen.engines.federated.studyfile import (
     CASE_CONTROL_12,
     QUANTITATIVE,
     Site,
-    Study,
+    StudyFile,
     TraitColumn,
 )
 from securegen.engines.federated.variants import common_variants, write_variants
@@ -87,7 +87,7 @@ def _refuse(inputs: Inputs) -> None:
 def set_up(
     work: Path, inputs: Inputs, sites: Sequence[LocalSite], log: Log, *, two_sites_learn_each_other: bool = False,
     openings: str = STRICT, few_missing: str = WITHHOLD, consent_openings: bool = False,
-) -> Study:  # fmt: skip
+) -> StudyFile:  # fmt: skip
     """Make keys, the study file and the private folders below `work`, and let every site accept."""
     _refuse(inputs)
     cohorts, lists, grid = [], [], 1
@@ -112,7 +112,7 @@ def set_up(
         rows = "".join(f"{f}\t{p}\n" for f, p in zip(samples.fid, samples.iid, strict=True))
         write_text(work / site.name / "keep.txt", "#FID\tIID\n" + rows, mode=0o600)
     coordinator = identity.generate()
-    study = Study(
+    study = StudyFile(
         digest="", name="rehearsal", study_id=studyfile.new_study_id(),
         sites=tuple(Site(name, key.verify_key) for name, key in keys.items()), coordinator=coordinator.verify_key,
         phenotypes=traits, covariates=covariates, model=inputs.model, missing=inputs.missing, bits=inputs.bits,
@@ -172,7 +172,7 @@ def results(work: Path, sites: Sequence[LocalSite]) -> list[dict[str, Any]]:
     return records
 
 
-def message_table(shared: Path, study: Study) -> list[tuple[str, int, int]]:
+def message_table(shared: Path, study: StudyFile) -> list[tuple[str, int, int]]:
     """(step, messages, bytes) of everything that was posted, in the order in which steps began."""
     steps: dict[str, list[float]] = {}
     for site in study.sites:

@@ -22,11 +22,11 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.fields import MOST_BITS, Layout
 from securegen.engines.federated.identity import canonical, sha256
 from securegen.engines.federated.messages import Message
 from securegen.engines.federated.pair_keys import PairKeys, derive
-from securegen.engines.federated.session import Session
 from securegen.errors import ArtefactError, PlanError, PolicyError, ProtocolError
 from securegen.io.schema import hex_text, integer, list_of, record
 from securegen.randomness import keystream
@@ -68,7 +68,7 @@ class SecureSum:
     opened: name -> (rows, fields) of every sum so far, for the receipt; checks: called with (own, total) of every sum.
     """
 
-    def __init__(self, session: Session, keys: PairKeys | None, checks: Sequence[SumCheck] = ()) -> None:
+    def __init__(self, session: Conversation, keys: PairKeys | None, checks: Sequence[SumCheck] = ()) -> None:
         self._session, self._keys, self.checks = session, keys, tuple(checks)
         self._committed: dict[str, dict[str, str]] = {}
         self._steps = 0

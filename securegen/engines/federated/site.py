@@ -23,16 +23,16 @@ from securegen.design.linear import Design
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.cohort import Planned, SiteTraits, federated_design, plan_analyses, read_traits
+from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.hub import open_folder
-from securegen.engines.federated.identity import Identity, sha256
+from securegen.engines.federated.identity import SigningIdentity, sha256
 from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
 from securegen.engines.federated.pair_keys import agree_on_keys, commitment_to_inputs, forget_keys
 from securegen.engines.federated.projection import parse_loadings, project
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
-from securegen.engines.federated.session import Session
 from securegen.engines.federated.state import SiteState, open_state
-from securegen.engines.federated.studyfile import LOADINGS, Study, opened_by
+from securegen.engines.federated.studyfile import LOADINGS, StudyFile, opened_by
 from securegen.engines.federated.variant_sums import Withheld
 from securegen.engines.federated.variants import AlignedReader, align_reader, describe
 from securegen.errors import ArtefactError, PeerError, PolicyError, ProtocolError, SecuregenError
@@ -60,7 +60,7 @@ class SiteResult:
     """tables, quality: of the pooled cohort; opened: every round and its numbers; design: of this site's rows; bytes:
     posted by this site."""
 
-    study: Study
+    study: StudyFile
     site: str
     design: Design
     tables: list[Summary]
@@ -73,7 +73,7 @@ class SiteResult:
 def run_site(
     folder: Path,
     state: Path,
-    identity: Identity,
+    identity: SigningIdentity,
     inputs: Inputs,
     out: str,
     *,
@@ -130,7 +130,7 @@ class _Own:
 
 
 def _open_inputs(
-    folder: Path, study: Study, variants: Variants, site: str, memory: SiteState, inputs: Inputs, log: Log
+    folder: Path, study: StudyFile, variants: Variants, site: str, memory: SiteState, inputs: Inputs, log: Log
 ) -> _Own:
     reader = open_genotypes(replace(inputs, dosage_grid=study.dosage_grid), log)
     aligned, alignment = align_reader(reader, variants, site)
@@ -141,12 +141,12 @@ def _open_inputs(
 
 
 def _take_part(
-    transport: Transport, board: MessageFolder, site: str, identity: Identity, memory: SiteState, state: Path,
+    transport: Transport, board: MessageFolder, site: str, identity: SigningIdentity, memory: SiteState, state: Path,
     own: _Own, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
 ) -> SiteResult:  # fmt: skip
     study = board.study
     _everybody_accepts(transport, board)
-    session = Session(transport, study, site, identity, memory)
+    session = Conversation(transport, study, site, identity, memory)
     samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
     admit(study, own.planned, samples, state, guard)
     secure = SecureSum(session, agree_on_keys(session, commitment))
@@ -205,7 +205,7 @@ def _same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
     return now
 
 
-def _components(folder: Path, study: Study, reader, site: str, memory: SiteState) -> np.ndarray:
+def _components(folder: Path, study: StudyFile, reader, site: str, memory: SiteState) -> np.ndarray:
     """(N, C) coordinates, the same at every start: kept, for in another order of additions their last bits differ."""
     if not study.components:
         return np.empty((len(reader.samples), 0))
@@ -225,7 +225,7 @@ def _components(folder: Path, study: Study, reader, site: str, memory: SiteState
 
 
 def _tables(
-    study: Study,
+    study: StudyFile,
     design: Design,
     secure: SecureSum,
     reader: AlignedReader,
@@ -249,7 +249,7 @@ def _tables(
     return tables, quality
 
 
-def _receipt(study: Study, tables: list[str]) -> Receipt:
+def _receipt(study: StudyFile, tables: list[str]) -> Receipt:
     """Who learned what."""
     parties = [
         Party(f"site {s.name}", "its own data in the clear, a key with every other site", "the pooled sums")

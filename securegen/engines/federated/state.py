@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from securegen.engines.federated.studyfile import Study
+from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import ArtefactError, StorageError
 from securegen.io.output import PRIVATE, PRIVATE_FOLDER, atomic, make_folder, sync_folder
 from securegen.io.schema import Check
@@ -99,12 +99,12 @@ class SiteState:
         sync_folder(self.folder)
 
 
-def study_folder(state: Path, study: Study) -> Path:
+def study_folder(state: Path, study: StudyFile) -> Path:
     return state / f"study-{study.digest[:16]}"
 
 
 @contextlib.contextmanager
-def open_state(state: Path, study: Study) -> Iterator[SiteState]:
+def open_state(state: Path, study: StudyFile) -> Iterator[SiteState]:
     """The site's memory of a study, made at the first call, locked against a second process.
 
     Raises StorageError when another process of this site runs, ArtefactError when it is damaged.

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from securegen.engines.federated.identity import Identity, check_name, fingerprint, sha256, verifies
+from securegen.engines.federated.identity import SigningIdentity, check_name, fingerprint, sha256, verifies
 from securegen.errors import ArtefactError, DesignError, PolicyError, StorageError, UsageError
 from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, STRICT, WITHHOLD, what_can_be_read
 from securegen.io.dosages import check_grid
@@ -52,7 +52,7 @@ class TraitColumn:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyFile:
     """The contents of study.toml. digest: SHA-256 of the file, which names the study; see `write_study` for the rest.
 
     Raises PolicyError for fewer than three sites (two need two_sites_learn_each_other), UsageError for anything that
@@ -106,8 +106,11 @@ class Study:
             )
         if self.missing not in ("mean", "complete") or self.model not in (None, *MODELS):
             raise UsageError(f"model {self.model!r} or missing {self.missing!r} is not known")
-        if not self.phenotypes or any(p.kind not in KINDS for p in self.phenotypes):
-            raise UsageError(f"a study needs phenotypes, each of a kind among {', '.join(KINDS)}")
+        if not self.phenotypes:
+            raise UsageError("a study needs a phenotype")
+        for trait in self.phenotypes:
+            if trait.kind not in KINDS:
+                raise UsageError(f"phenotype {trait.name}: kind {trait.kind!r} is not one of {', '.join(KINDS)}")
         quantitative = [p.name for p in self.phenotypes if p.kind == QUANTITATIVE]
         if quantitative and self.model not in (None, "linear"):
             raise DesignError(
@@ -174,7 +177,7 @@ def _lines(values: dict[str, Any]) -> list[str]:
     return [f"{key} = {_toml(value)}" for key, value in values.items()]
 
 
-def render(study: Study, opened: list[str]) -> str:
+def render(study: StudyFile, opened: list[str]) -> str:
     """The text of study.toml; `opened` says in words what the sites open together."""
     top = {
         "format": FORMAT, "name": study.name, "study_id": study.study_id, "model": study.model or BY_PHENOTYPE,
@@ -219,8 +222,8 @@ _FILE = record(
 )  # fmt: skip
 
 
-def parse(content: str, where: str) -> Study:
-    """Raises ArtefactError saying what is wrong with the file, and what `Study` raises."""
+def parse(content: str, where: str) -> StudyFile:
+    """Raises ArtefactError saying what is wrong with the file, and what `StudyFile` raises."""
     try:
         value = tomllib.loads(content)
         if value.get("format") not in (None, FORMAT):
@@ -234,7 +237,7 @@ def parse(content: str, where: str) -> Study:
     same = ("name", "study_id", "missing", "site_indicators", "components", "qc", "minimum_cohort",
             "two_sites_learn_each_other", "dosage_grid", "commit", "openings", "common_samples", "fewest_people",
             "few_missing", "consent_openings")  # fmt: skip
-    return Study(
+    return StudyFile(
         digest=sha256(b"securegen study", content.encode()),
         sites=tuple(Site(s["name"], s["verify_key"]) for s in value["site"]),
         coordinator=value["coordinator"]["verify_key"],
@@ -250,7 +253,7 @@ def parse(content: str, where: str) -> Study:
     )
 
 
-def opened_by(study: Study) -> list[str]:
+def opened_by(study: StudyFile) -> list[str]:
     """What every site learns of the pooled cohort."""
     tests = {study.test_of(p) for p in study.phenotypes}
     out = ["counts of analysed samples"]
@@ -280,7 +283,7 @@ def new_study_id() -> str:
 _SIGNATURE = record(study=hex_text(32), signature=hex_bytes(64))
 
 
-def write_study(folder: Path, study: Study, coordinator: Identity) -> Study:
+def write_study(folder: Path, study: StudyFile, coordinator: SigningIdentity) -> StudyFile:
     """Write study.toml and study.sig; returns the study with its digest. Raises StorageError when one is there."""
     content = render(study, opened_by(study))
     finished = parse(content, STUDY)
@@ -292,7 +295,7 @@ def write_study(folder: Path, study: Study, coordinator: Identity) -> Study:
     return finished
 
 
-def read_study(path: Path) -> Study:
+def read_study(path: Path) -> StudyFile:
     """study.toml after checking the coordinator's signature beside it.
 
     Raises StorageError when it cannot be read, ArtefactError when the signature does not hold.

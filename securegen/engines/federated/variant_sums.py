@@ -177,7 +177,7 @@ class SiteSums:
 
     @property
     def top(self) -> int:
-        return 2 * self.reader.dosage_grid
+        return self.reader.dosage_max
 
     def blocks(self, start: int, stop: int, size: int = READ) -> Iterator[GenotypeBlock]:
         for at in range(start, stop, size):

@@ -210,6 +210,10 @@ class AlignedReader:
     def dosage_grid(self) -> int:
         return self.source.dosage_grid
 
+    @property
+    def dosage_max(self) -> int:
+        return self.source.dosage_max
+
     def read(self, start: int, stop: int) -> GenotypeBlock:
         """Dosages of the study's effect allele: 2D − g where swapped, 0 where missing."""
         block = self.source.read(start, stop)

@@ -1,6 +1,6 @@
 """A whole vertical run that opens every sum to the phenotype party (`--reveal aggregates`): the plain engine's tables.
 
-Columns in `digits` meet the genotypes, their missing calls and, where a column of weights needs Σ w g², their squares by
+Columns in digits (`radix`) meet the genotypes, their missing calls and, where a column of weights needs Σ w g², their squares by
 `vertical`. Sums are put together on shares, so that the sums of digits stay hidden, and opened. Of columns that only say
 who is analysed, the genotype party is told, and answers with Σ g² over these people: one of the sums that are opened.
 
@@ -28,11 +28,11 @@ from securegen.engines.mpc.batches import Batching, Streams
 from securegen.engines.mpc.gwas import ask_consent, genotype_streams
 from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.engines.mpc.people import admitted, hear_who
 from securegen.engines.mpc.shares.lifting import Pair
-from securegen.engines.mpc.shares.program import DealingMachine, Machine
+from securegen.engines.mpc.shares.program import DealingProgram, Program
 from securegen.engines.mpc.shares.radix import Form, assemble, choose_form, to_digits
+from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PlanError, ProtocolError
 from securegen.governance import openings
@@ -46,35 +46,35 @@ LARGEST = 10_000  # columns of a run
 
 
 @dataclass(frozen=True)
-class Plan:
+class AggregatePlan:
     """What is public of a run. value_bits: |x| <= 2^value_bits; analysed: columns that say who is, and others of 0 and 1
     that need Σ g² x; weights: other columns that do."""
 
     samples: int
     variants: int
-    grid: int
+    dosage_max: int
     columns: int
     value_bits: int
     analysed: tuple[int, ...]
     weights: tuple[int, ...]
 
     @staticmethod
-    def of(columns: Columns, samples: int, variants: int, grid: int) -> Plan:
+    def of(columns: Columns, samples: int, variants: int, dosage_max: int) -> AggregatePlan:
         x, squared = columns.values, columns.squared_index
         who = [j for j, name in enumerate(columns.names) if name == INTERCEPT or j in squared]
         binary = [j for j in who if ((x[:, j] == 0) | (x[:, j] == 1)).all()]
-        return Plan(
-            samples, variants, grid, x.shape[1], int(np.abs(x).max(initial=1)).bit_length(), tuple(binary),
+        return AggregatePlan(
+            samples, variants, dosage_max, x.shape[1], int(np.abs(x).max(initial=1)).bit_length(), tuple(binary),
             tuple(j for j in squared if j not in binary),
         )  # fmt: skip
 
     def form(self) -> Form:
         """Rings and digits. Raises PlanError where a sum might not fit."""
-        most = 4 * self.grid * self.grid if self.weights else 2 * self.grid
+        most = self.dosage_max**2 if self.weights else self.dosage_max
         if (most * self.samples << self.value_bits) >= 1 << 62:
             raise PlanError(f"sums over {self.samples} samples of columns of {self.value_bits} bits may exceed 2^62: "
                             "use fewer bits (--bits) or fewer samples a run")  # fmt: skip
-        largest = {"g": 2 * self.grid, **({"q": 4 * self.grid * self.grid} if self.weights else {}), "m": 1}
+        largest = {"g": self.dosage_max, **({"q": self.dosage_max**2} if self.weights else {}), "m": 1}
         return choose_form(self.samples, largest, self.value_bits, few=not self.weights)
 
     def rings(self, form: Form) -> dict[str, Any]:
@@ -86,20 +86,20 @@ class Plan:
         )  # fmt: skip
 
     def write(self) -> dict[str, list[int]]:
-        sizes = [self.samples, self.variants, self.grid, self.columns, self.value_bits]
+        sizes = [self.samples, self.variants, self.dosage_max, self.columns, self.value_bits]
         return {"sizes": sizes, "analysed": list(self.analysed), "weights": list(self.weights)}
 
     @staticmethod
-    def read(value: object, sender: str) -> Plan:
+    def read(value: object, sender: str) -> AggregatePlan:
         """A plan that a party announced; ProtocolError when it is none."""
         if isinstance(value, dict) and set(value) == {"sizes", "analysed", "weights"}:
             sizes, analysed, weights = (value[n] for n in ("sizes", "analysed", "weights"))
             if all(map(_whole, (sizes, analysed, weights))) and len(sizes) == 5 and all(sizes):
-                plan, squared = Plan(*[*sizes, tuple(analysed), tuple(weights)]), [*analysed, *weights]
-                sized = plan.grid <= 1 << 14 and plan.columns <= LARGEST and plan.value_bits <= 62
+                plan, squared = AggregatePlan(*[*sizes, tuple(analysed), tuple(weights)]), [*analysed, *weights]
+                sized = plan.dosage_max <= 1 << 15 and plan.columns <= LARGEST and plan.value_bits <= 62
                 if sized and len(set(squared)) == len(squared) and all(j < plan.columns for j in squared):
                     return plan
-        raise ProtocolError(f"party {sender!r} announced a plan that is none")
+        raise ProtocolError(f"party {sender!r} announced a malformed plan")
 
 
 def _whole(value: object) -> bool:
@@ -107,7 +107,7 @@ def _whole(value: object) -> bool:
 
 
 def genotype_run(
-    session: Session, roles: Roles, reader: GenotypeReader, *, cohort: str, state: OwnerState,
+    session: Session, roles: Roles, reader: GenotypeReader, *, cohort: str, state: StateFile,
     consent_aggregates: bool, column_limit: int | None = None, level: str = openings.STRICT, log: Log = silent,
     threads: int = 1,
 ) -> None:  # fmt: skip
@@ -119,8 +119,8 @@ def genotype_run(
     ask_consent(consent_aggregates)
     announce_cohort(session, roles.right, reader)
     samples, variants = len(reader.samples), len(reader.variants)
-    plan = Plan.read(session.receive_json(roles.right, "plan"), roles.right)
-    if (plan.samples, plan.variants, plan.grid) != (samples, variants, reader.dosage_grid):
+    plan = AggregatePlan.read(session.receive_json(roles.right, "plan"), roles.right)
+    if (plan.samples, plan.variants, plan.dosage_max) != (samples, variants, reader.dosage_max):
         raise ProtocolError(f"party {roles.right!r} planned for another cohort")
     analysed = hear_who(session, roles.right, samples, len(plan.analysed))
     rule = admitted(reader, analysed, state, level, log)
@@ -142,7 +142,7 @@ def genotype_run(
         session, roles, blocks(), resend=resend, samples=samples, columns=plan.columns * form.digits, charged=True,
         cohort=cohort, state=state, threads=threads, **plan.rings(form),
     )  # fmt: skip
-    machine, batching = Machine(session, Pair(roles.left, roles.right, roles.dealer)), plan.batching(form)
+    program, batching = Program(session, Pair(roles.left, roles.right, roles.dealer)), plan.batching(form)
     withheld = 0
     for number, streams in enumerate(batching.of_shares(sides)):
         batching.announce(session, roles, streams)
@@ -153,7 +153,7 @@ def genotype_run(
         vetoes.clear()
         withheld += int(veto.sum())
         _cover(streams, veto)
-        _open(machine, plan, form, streams)
+        _open(program, plan, form, streams)
 
 
 def _cover(streams: Streams, rows: np.ndarray) -> None:
@@ -166,7 +166,7 @@ def _cover(streams: Streams, rows: np.ndarray) -> None:
 
 
 def phenotype_run(
-    session: Session, roles: Roles, inputs: Inputs, out: str, *, state: OwnerState, consent_aggregates: bool,
+    session: Session, roles: Roles, inputs: Inputs, out: str, *, state: StateFile, consent_aggregates: bool,
     masked: Path | None = None, log: Log = silent, digits: int = 17, threads: int = 1,
 ) -> list[Summary]:  # fmt: skip
     """The phenotype party: writes the tables. masked: a folder to keep masked genotypes in for later runs."""
@@ -175,19 +175,19 @@ def phenotype_run(
     cohort = receive_cohort(session, roles.left)
     design = build_design(inputs, cohort, log)
     blocks = sums(
-        session, roles, design.columns, variants=cohort.variants, grid=cohort.dosage_grid, state=state, masked=masked,
+        session, roles, design.columns, variants=cohort.variants, dosage_max=cohort.dosage_max, state=state, masked=masked,
         threads=threads,
     )  # fmt: skip
     return write_tables(out, cohort.variants, blocks, design.analyses, grid=cohort.dosage_grid, digits=digits)
 
 
 def sums(
-    session: Session, roles: Roles, columns: Columns, *, variants: Variants, grid: int, state: OwnerState,
+    session: Session, roles: Roles, columns: Columns, *, variants: Variants, dosage_max: int, state: StateFile,
     masked: Path | None = None, threads: int = 1,
 ) -> Iterator[Sums]:  # fmt: skip
     """The phenotype party, for columns in the genotype party's sample order: yields the sums of batches of variants."""
     x = columns.values
-    plan = Plan.of(columns, len(x), len(variants), grid)
+    plan = AggregatePlan.of(columns, len(x), len(variants), dosage_max)
     form = plan.form()
     session.send_json(roles.left, "plan", plan.write())
     session.send(roles.left, "analysed", x[:, plan.analysed].astype(np.uint8))
@@ -197,7 +197,7 @@ def sums(
         session, roles, to_digits(x, form), state=state, store=store, resend=resend, threads=threads,
         **plan.rings(form),
     )  # fmt: skip
-    machine, batching = Machine(session, Pair(roles.left, roles.right, roles.dealer)), plan.batching(form)
+    program, batching = Program(session, Pair(roles.left, roles.right, roles.dealer)), plan.batching(form)
     start, order = 0, columns.squared_index
     for number, streams in enumerate(batching.of_shares(sides)):
         batching.confirm(session, roles, streams)
@@ -206,7 +206,7 @@ def sums(
         known = session.receive(
             roles.left, f"squares/{number}", shape=(width, len(plan.analysed)), dtype=np.int64
         )  # fmt: skip
-        found = _open(machine, plan, form, streams)
+        found = _open(program, plan, form, streams)
         if found is None:
             raise ValueError("the left party has no sums")
         q = np.zeros((width, len(order)), np.int64)
@@ -224,23 +224,23 @@ def sums(
 
 def deal(session: Session, roles: Roles, *, threads: int = 1) -> float:
     """The dealer. Returns the seconds spent computing products."""
-    plan = Plan.read(session.receive_json(roles.left, "dealer/plan"), roles.left)
-    form, machine, busy = plan.form(), DealingMachine(session, Pair(roles.left, roles.right, roles.dealer)), 0.0
+    plan = AggregatePlan.read(session.receive_json(roles.left, "dealer/plan"), roles.left)
+    form, program, busy = plan.form(), DealingProgram(session, Pair(roles.left, roles.right, roles.dealer)), 0.0
     for streams, seconds in plan.batching(form).dealt(session, roles, threads=threads):
-        _open(machine, plan, form, streams)
+        _open(program, plan, form, streams)
         busy += seconds
     return busy
 
 
-def _open(machine: Machine, plan: Plan, form: Form, streams: Streams) -> dict[str, np.ndarray] | None:
+def _open(program: Program, plan: AggregatePlan, form: Form, streams: Streams) -> dict[str, np.ndarray] | None:
     """Every sum of a batch, int64, at the right party."""
     out = {}
     for name, x in sorted(streams.items()):
         if name == "q":
             x = x[:, :, list(plan.weights)]
         words = 1 if form.bits == 32 else 2
-        whole = assemble(machine, form, name, x, first=words, words=words)
-        opened = machine.give(np.ascontiguousarray(whole[..., :1]))
+        whole = assemble(program, form, name, x, first=words, words=words)
+        opened = program.give(np.ascontiguousarray(whole[..., :1]))
         if opened is not None:
             out[name] = opened[..., 0].view(np.int64)
     return out or None

@@ -16,8 +16,8 @@ import numpy as np
 from securegen.engines.mpc import gwas, outsourced, vertical
 from securegen.engines.mpc.net.frames import MAX_PAYLOAD
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.engines.mpc.people import admitted, hear_who
+from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
 from securegen.model import AnnouncedCohort, GenotypeBlock, GenotypeReader, Samples, Sums, Variants, iterate_blocks
@@ -33,14 +33,15 @@ def announce_cohort(session: Session, to: str, reader: GenotypeReader) -> None:
     people = {"fid": list(s.fid), "iid": list(s.iid), "founder": [bool(f) for f in s.founder]}
     sites: dict[str, list] = {name: [str(x) for x in getattr(v, name)] for name in _TEXT}
     sites["position"] = [int(p) for p in v.position]
-    session.send_json(to, "cohort", {"samples": people, "variants": sites, "grid": reader.dosage_grid})
+    session.send_json(to, "cohort", {"samples": people, "variants": sites, "grid": reader.dosage_grid,
+                                "largest": reader.dosage_max})  # fmt: skip
 
 
 def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
     """The cohort that `source` announces. ProtocolError when its lists do not fit together."""
     value = session.receive_json(source, "cohort", limit=MAX_PAYLOAD)
     try:
-        people, sites, grid = value["samples"], value["variants"], value["grid"]  # type: ignore[index,call-overload]
+        people, sites, grid, top = (value[n] for n in ("samples", "variants", "grid", "largest"))  # type: ignore[index,call-overload]
         fid, iid = (_words(people[n]) for n in ("fid", "iid"))
         founder = np.array([_typed(f, bool) for f in people["founder"]], bool)
         text = {n: _words(sites[n]) for n in _TEXT}
@@ -48,12 +49,14 @@ def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
         if (position < 0).any():
             raise ValueError(position)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ProtocolError(f"party {source!r} announced a cohort that is none") from error
+        raise ProtocolError(f"party {source!r} announced a malformed cohort") from error
     if len({len(fid), len(iid), len(founder)}) != 1 or {len(x) for x in text.values()} != {len(position)}:
         raise ProtocolError(f"party {source!r} announced lists of different lengths")
     if type(grid) is not int or not 1 <= grid <= 1 << 14:
         raise ProtocolError(f"party {source!r} announced the dosage grid {grid!r}")
-    return AnnouncedCohort(Samples(fid, iid, founder), Variants(position=position, **text), grid)
+    if type(top) is not int or not 1 <= top <= 1 << 15:
+        raise ProtocolError(f"party {source!r} announced dosages up to {top!r}")
+    return AnnouncedCohort(Samples(fid, iid, founder), Variants(position=position, **text), grid, top)
 
 
 def _words(values: list) -> np.ndarray:
@@ -71,7 +74,7 @@ def _typed(value: object, kind: type) -> Any:
 
 
 def outsourced_genotype_run(
-    session: Session, roles: outsourced.OutsourcedRoles, reader: GenotypeReader, *, cohort: str, state: OwnerState,
+    session: Session, roles: outsourced.OutsourcedRoles, reader: GenotypeReader, *, cohort: str, state: StateFile,
     column_limit: int | None = None, level: str = STRICT, log: Log = silent,
 ) -> None:  # fmt: skip
     """The genotype owner of an outsourced run. level: of the rules of what may be opened, as in `aggregates.genotype_run`."""
@@ -98,7 +101,7 @@ def outsourced_genotype_run(
 
 
 def outsourced_phenotype_run(
-    session: Session, roles: outsourced.OutsourcedRoles, inputs: Inputs, out: str, *, state: OwnerState,
+    session: Session, roles: outsourced.OutsourcedRoles, inputs: Inputs, out: str, *, state: StateFile,
     log: Log = silent, digits: int = 17,
 ) -> list[Summary]:  # fmt: skip
     """The phenotype owner of an outsourced run, who also receives the sums and writes the tables."""
@@ -106,7 +109,7 @@ def outsourced_phenotype_run(
     cohort = receive_cohort(session, roles.left)
     design = build_design(inputs, cohort, log)
     opened = gwas.opened_columns(design.columns, pairs=False)
-    bits = gwas.ring_bits(design.columns, cohort.dosage_grid)
+    bits = gwas.ring_bits(design.columns, cohort.dosage_max)
     sizes = {"samples": len(cohort.samples), "opened": opened, "ring": bits}
     session.send_json(roles.left, "columns", opened)
     session.send_json(roles.left, "ring", bits)

@@ -14,13 +14,13 @@ from typing import Any
 
 from securegen.engines.mpc import aggregates, association, dealer, projected_run, score_run
 from securegen.engines.mpc.gwas import ask_consent
-from securegen.engines.mpc.net.certs import Identity
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import DEALER, Parties
 from securegen.engines.mpc.net.session import Session, open_session
-from securegen.engines.mpc.net.state import OwnerState, check_cohort
 from securegen.engines.mpc.net.transport import Traffic
 from securegen.engines.mpc.outsourced import OutsourcedRoles
 from securegen.engines.mpc.projected import CHI2, HITS, UV
+from securegen.engines.mpc.state_file import StateFile, check_cohort
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
@@ -67,7 +67,7 @@ class Task:
 
     inputs: Inputs
     out: str
-    state: OwnerState
+    state: StateFile
     cohort: str = "cohort"
     score: ScoreTask | None = None
     reveal: str = HITS
@@ -123,11 +123,11 @@ def outsourced_roles(parties: Parties) -> OutsourcedRoles:
     return OutsourcedRoles(parties.only("genotypes"), right, (one, two), parties.only(DEALER), right)
 
 
-def run_dealer(parties: Parties, identity: Identity, *, threads: int = 1) -> Outcome:
+def run_dealer(parties: Parties, identity: PartyIdentity, *, threads: int = 1) -> Outcome:
     """Deal for one session. Raises UsageError for a study without a dealer."""
     split = split_of(parties)
     if parties[identity.name].role != DEALER:
-        raise UsageError(f"party {identity.name!r} is no dealer in study {parties.study!r}")
+        raise UsageError(f"party {identity.name!r} is not the dealer of study {parties.study!r}")
     outcome = Outcome()
     with _session(parties, identity, outcome) as session:
         if split == VERTICAL:
@@ -144,7 +144,7 @@ def run_dealer(parties: Parties, identity: Identity, *, threads: int = 1) -> Out
     return outcome
 
 
-def run_party(parties: Parties, identity: Identity, task: Task, log: Log = silent) -> Outcome:
+def run_party(parties: Parties, identity: PartyIdentity, task: Task, log: Log = silent) -> Outcome:
     """One computing party of an association run.
 
     Raises UsageError for options that do not go with the split, PolicyError when an owner's rule refuses, PeerError
@@ -173,7 +173,7 @@ def check_task(parties: Parties, name: str, task: Task) -> str:
     split = split_of(parties)
     if parties[name].role == DEALER:
         raise UsageError(f"party {name!r} is the dealer: start it with `securegen dealer`")
-    _refuse(task, split)
+    _refuse(task, split, parties[name].role)
     if split == VERTICAL and task.reveal == AGGREGATES:
         ask_consent(task.consent_aggregates)
     return split
@@ -240,14 +240,23 @@ def _agree(session: Session, other: str, task: Task) -> None:
         )
 
 
-def _refuse(task: Task, split: str) -> None:
+def _refuse(task: Task, split: str, role: str) -> None:
     check_cohort(task.cohort)
+    for what, needed, given in (
+        ("genotypes: --bfile, --pfile, --vcf or --bgen", role == "genotypes", task.inputs.genotypes.given),
+        ("--pheno", role == "phenotypes", task.inputs.pheno),
+        ("--score", role == "model", task.score and task.score.files),
+    ):
+        if needed and not given:
+            raise UsageError(f"the party with the role {role} needs {what}")
     if split == HORIZONTAL:
         raise UsageError(
             "sites that hold different people are a federated study: securegen party --role site --study FOLDER"
         )
     if not 0 < task.threshold < 0.5:
-        raise UsageError(f"--threshold {task.threshold:g} is no p-value of a hit: choose one below 0.5, such as 5e-8")
+        raise UsageError(
+            f"--threshold {task.threshold:g} cannot be the p-value of a hit: choose one below 0.5, such as 5e-8"
+        )
 
 
 class _Timed:
@@ -265,5 +274,5 @@ class _Timed:
         self.outcome.traffic = self.session.traffic
 
 
-def _session(parties: Parties, identity: Identity, outcome: Outcome) -> _Timed:
+def _session(parties: Parties, identity: PartyIdentity, outcome: Outcome) -> _Timed:
     return _Timed(open_session(parties, identity, protocol=PROTOCOL, dimensions={}), outcome)

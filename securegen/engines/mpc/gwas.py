@@ -52,10 +52,10 @@ def opened_columns(columns: Columns, *, pairs: bool) -> dict[str, list[int]]:
     return {"g": list(range(width)), "q": columns.squared_index, "m": list(range(last))}
 
 
-def ring_bits(columns: Columns, grid: int, *, pairs: bool = False) -> int:
+def ring_bits(columns: Columns, dosage_max: int, *, pairs: bool = False) -> int:
     """32 where every sum that is opened is certain to be below 2^31, else 64. Raises PlanError where it may pass 2^63."""
     x, squares = np.abs(shared_columns(columns, pairs=pairs)).sum(axis=0, dtype=object), columns.squared_index
-    largest = [2 * grid * int(max(x)), *(4 * grid * grid * int(x[j]) for j in squares)]
+    largest = [dosage_max * int(max(x)), *(dosage_max**2 * int(x[j]) for j in squares)]
     check_sum_bound(max(largest), "a sum")
     return 32 if max(largest) < 1 << 31 else 64
 

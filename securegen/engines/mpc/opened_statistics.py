@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securegen.engines.mpc.shares import multiword
-from securegen.engines.mpc.shares.program import Machine
+from securegen.engines.mpc.shares.program import Program
 from securegen.stats.projected_statistics import RATIO_LIMIT, SHARE_BITS, SPARE_RATIO_BITS
 from securegen.stats.projection import VariantCounts
 
 if TYPE_CHECKING:
-    from securegen.engines.mpc.projected import Group
+    from securegen.engines.mpc.projected import PhenotypeGroup
 
 SQUARE_BITS = 2 * SHARE_BITS
 POWER_BITS = 57  # of h and its powers: of a square, and of a product with 1/v, 64 bits are then left of a share
@@ -43,8 +43,8 @@ def variation_bits(samples: int, grid: int) -> int:
     return 61 - math.ceil(math.log2(4 * grid * grid * samples))
 
 
-def program(
-    machine: Machine, reveal: str, group: Group, shares: np.ndarray, diagonal: np.ndarray | None,
+def open_statistics(
+    program: Program, reveal: str, group: PhenotypeGroup, shares: np.ndarray, diagonal: np.ndarray | None,
     counts: VariantCounts | None, grid: int,
 ) -> dict[str, np.ndarray] | None:  # fmt: skip
     """shares: (V, k + P) uint64, of t in units of 2^-50; diagonal: (V, 2) of Σ w G² for weighted regression.
@@ -54,12 +54,12 @@ def program(
     units of 2^-ratio_bits.
     """
     k, phenotypes = group.basis, len(group.phenotypes)
-    squares = machine.square(shares[..., None])
-    whole = machine.constant(1 << SQUARE_BITS, 2) if diagonal is None else diagonal
+    squares = program.square(shares[..., None])
+    whole = program.constant(1 << SQUARE_BITS, 2) if diagonal is None else diagonal
     v = multiword.subtract(whole, multiword.total(squares[:, :k]))
     constant = counts.constant() if counts is not None else np.zeros(len(v), bool)
     if reveal == "chi2":
-        return _ratios(machine, group, v, squares[:, k:], constant)
+        return _ratios(program, group, v, squares[:, k:], constant)
     tops = []
     for j in range(phenotypes):
         f = multiword.subtract(multiword.shift_left(squares[:, k + j], 2 * group.lead_bits[j]), v)
@@ -68,7 +68,7 @@ def program(
     if counts is not None:
         own = counts.variation(variation_bits(group.samples, grid)).astype(np.uint64)
     common = np.stack([multiword.word_at(v, SQUARE_BITS - SHARE_BITS), own], axis=1)
-    found = machine.hits(np.stack(tops, axis=1), shares[:, k:, None], common)
+    found = program.hits(np.stack(tops, axis=1), shares[:, k:, None], common)
     if found is None:
         return None
     opened, u, both = found
@@ -77,23 +77,23 @@ def program(
 
 
 def _ratios(
-    machine: Machine, group: Group, v: np.ndarray, squares: np.ndarray, constant: np.ndarray
+    program: Program, group: PhenotypeGroup, v: np.ndarray, squares: np.ndarray, constant: np.ndarray
 ) -> dict[str, np.ndarray] | None:  # fmt: skip
-    wider, bits = multiword.subtract(machine.constant(1 << SQUARE_BITS, 2), v), SQUARE_BITS
-    inverse = np.broadcast_to(machine.constant(1 << SHARE_BITS, 1)[0], len(v))
+    wider, bits = multiword.subtract(program.constant(1 << SQUARE_BITS, 2), v), SQUARE_BITS
+    inverse = np.broadcast_to(program.constant(1 << SHARE_BITS, 1)[0], len(v))
     for _ in range(STEPS[group.test]):
         power = multiword.word_at(wider, bits - POWER_BITS)
-        made = machine.products(np.stack([power, inverse], axis=1)[..., None], [(0, 0), (0, 1)])
+        made = program.products(np.stack([power, inverse], axis=1)[..., None], [(0, 0), (0, 1)])
         wider, bits = made[:, 0], 2 * POWER_BITS
         inverse = inverse + multiword.word_at(made[:, 1], POWER_BITS)
     squared = multiword.word_at(squares, SQUARE_BITS - SHARE_BITS)
     factors = np.concatenate([inverse[:, None], squared], axis=1)[..., None]
-    made = machine.products(factors, [(0, 1 + j) for j in range(squared.shape[1])])
+    made = program.products(factors, [(0, 1 + j) for j in range(squared.shape[1])])
     found = multiword.word_at(made, SQUARE_BITS - ratio_bits(group.samples))
     limit = round(RATIO_LIMIT[group.test] * (1 << SQUARE_BITS))
-    f = multiword.shift_left(multiword.subtract(v, machine.constant(limit, 2)), 126 - SQUARE_BITS - 2)[:, 1]
+    f = multiword.shift_left(multiword.subtract(v, program.constant(limit, 2)), 126 - SQUARE_BITS - 2)[:, 1]
     top = f - np.where(constant, _NEVER, np.uint64(0))
-    opened = machine.hits(top[:, None], found[:, None], np.zeros((len(v), 0), np.uint64))
+    opened = program.hits(top[:, None], found[:, None], np.zeros((len(v), 0), np.uint64))
     if opened is None:
         return None
     which, ratios = opened[0], opened[1][:, 0]

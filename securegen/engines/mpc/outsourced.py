@@ -27,10 +27,10 @@ import numpy as np
 from securegen.engines.mpc.dealer import CORRELATION, LEFT_MASK, RIGHT_MASK, sum_of_words
 from securegen.engines.mpc.masked_store import MaskedStore
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.net.state import OwnerState, digest_array
 from securegen.engines.mpc.shares.additive import from_ring, ring_dtype, to_ring
 from securegen.engines.mpc.shares.prg import derive_key, words
 from securegen.engines.mpc.shares.ring import matmul_ring
+from securegen.engines.mpc.state_file import StateFile, digest_array
 from securegen.engines.mpc.vertical import Block, announced, charge
 from securegen.errors import ProtocolError
 from securegen.randomness import fresh_key, keystream
@@ -49,7 +49,7 @@ class OutsourcedRoles:
 
 def genotype_owner(
     session: Session, roles: OutsourcedRoles, blocks: Iterable[Block], *, samples: int, columns: int, cohort: str,
-    state: OwnerState, column_limit: int | None = None, bits: int = 64, resend: bool = True,
+    state: StateFile, column_limit: int | None = None, bits: int = 64, resend: bool = True,
 ) -> None:  # fmt: skip
     """Send masked genotypes and keys (see vertical.genotype_side for the arguments); noise for rows that are withheld."""
     charge(state, cohort, columns, samples=samples, column_limit=column_limit)
@@ -92,7 +92,7 @@ def _noise(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
 
 
 def phenotype_owner(
-    session: Session, roles: OutsourcedRoles, y: np.ndarray, *, state: OwnerState, bits: int = 64
+    session: Session, roles: OutsourcedRoles, y: np.ndarray, *, state: StateFile, bits: int = 64
 ) -> None:
     """Send masked phenotypes y (N, K) and keys; the masks are drawn for this session."""
     keys = [fresh_key(), fresh_key()]

@@ -12,7 +12,7 @@ import numpy as np
 
 from securegen.engines.mpc.gwas import refuse_few
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import ProtocolError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
@@ -33,7 +33,7 @@ def hear_who(session: Session, source: str, samples: int, sets: int) -> np.ndarr
 
 
 def admitted(
-    reader: GenotypeReader, analysed: np.ndarray, state: OwnerState, level: str, log: Log
+    reader: GenotypeReader, analysed: np.ndarray, state: StateFile, level: str, log: Log
 ) -> RowRule | None:  # fmt: skip
     """Enter who is analysed, (N, sets) bool, into the ledger beside the state file. The rule of rows, None for no rule.
 

@@ -1,13 +1,13 @@
 """Association of a vertical split that opens less than all sums: `uv`, `chi2` or `hits`, to the phenotype party.
 
-The phenotype party projects the covariates out (stats.projection). Its columns, in `digits`, meet the genotypes, their
-missing calls and for weighted regression their squares by `vertical`: these streams are masked and sent once, whatever the
-phenotypes. Then, for a batch of variants, `program` runs at the two parties and the dealer (`machine`): sums of digits are
-lifted and put together, t = φ (g part) + ψ (missing part)
-with numbers φ, ψ of the genotype party, who is told who is analysed; v = variation − Σ t_k², and
+The phenotype party projects the covariates out (stats.projection). Its columns, in digits (`radix`), meet the genotypes,
+their missing calls and for weighted regression their squares by `vertical`. These streams are masked and sent once,
+whatever the phenotypes. Then `open_group` runs at the two parties and the dealer for each batch of variants (`program`).
+Sums of digits are lifted and put together: t = φ (g part) + ψ (missing part), with numbers φ, ψ of the genotype party,
+who is told who is analysed; v = variation − Σ t_k², and
 
 - `uv`: φ = 2^F and ψ the mean dosage in these units, so u and v are exact integers, and are opened.
-- `hits`, `chi2`: φ = 1/‖g̃‖ and ψ = mean/‖g̃‖, so that sums are at most 1 (`ratio` has these).
+- `hits`, `chi2`: φ = 1/‖g̃‖ and ψ = mean/‖g̃‖, so that sums are at most 1 (`opened_statistics` has these).
 
 Besides sizes the genotype party learns who is analysed, the test, and the number of covariates and phenotypes.
 """
@@ -21,7 +21,7 @@ import numpy as np
 
 from securegen.engines.mpc import opened_statistics
 from securegen.engines.mpc.shares import multiword
-from securegen.engines.mpc.shares.program import Machine
+from securegen.engines.mpc.shares.program import Program
 from securegen.engines.mpc.shares.radix import Form, assemble, choose_form
 from securegen.errors import ProtocolError
 from securegen.stats.projected_statistics import SHARE_BITS
@@ -32,7 +32,7 @@ NORM_BITS = 60  # of 1/‖g̃‖
 
 
 @dataclass(frozen=True)
-class Group:
+class PhenotypeGroup:
     """What is public of phenotypes that share samples and covariates. basis: k; samples: analysed; lead_bits: of each."""
 
     test: str
@@ -51,11 +51,11 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProjectedPlan:
     """What is public of a run. first: words in which digits are put together."""
 
     reveal: str
-    groups: tuple[Group, ...]
+    groups: tuple[PhenotypeGroup, ...]
     scales: Scales
     samples: int
     grid: int
@@ -82,7 +82,9 @@ class Plan:
         return {name: x[:, :, start:stop] for name, x in streams.items()}
 
 
-def make_plan(reveal: str, groups: tuple[Group, ...], scales: Scales, samples: int, grid: int) -> Plan:
+def make_plan(
+    reveal: str, groups: tuple[PhenotypeGroup, ...], scales: Scales, samples: int, grid: int
+) -> ProjectedPlan:
     """Choose rings and digits for `samples` stored people."""
     weighted = any(g.weighted for g in groups)
     largest = {"g": 2 * grid, **({"q": 4 * grid * grid} if weighted else {}), "m": 1}
@@ -92,48 +94,48 @@ def make_plan(reveal: str, groups: tuple[Group, ...], scales: Scales, samples: i
         4 * grid * grid * samples if weighted else 2 * grid * (isqrt(samples) + 1)
     )  # columns are units but for a weight
     small = form.bits == 32 and norm.bit_length() + b + 1 <= 62
-    return Plan(reveal, groups, scales, samples, grid, form, 1 if small else 3 if reveal == UV else 2)
+    return ProjectedPlan(reveal, groups, scales, samples, grid, form, 1 if small else 3 if reveal == UV else 2)
 
 
-def program(
-    machine: Machine, plan: Plan, number: int, streams: dict[str, np.ndarray], counts: VariantCounts | None
+def open_group(
+    program: Program, plan: ProjectedPlan, number: int, streams: dict[str, np.ndarray], counts: VariantCounts | None
 ) -> dict[str, np.ndarray] | None:  # fmt: skip
-    """The program of one batch and group. streams: its shares, `Plan.part`; counts: at the genotype party.
+    """The program of one batch and group. streams: its shares, `ProjectedPlan.part`; counts: at the genotype party.
 
-    Returns at the right party the opened numbers: u (V, P) and v (V,), Python integers, for `uv`; see `ratio` for others.
+    Returns at the right party the opened numbers: u (V, P) and v (V,), integers, for `uv`; others: `open_statistics`.
     """
     group, f, b = plan.groups[number], plan.scales.mean_bits, plan.scales.basis_bits
     exact, words = plan.reveal == UV, plan.words
     last = group.basis + len(group.phenotypes)
-    sums = {name: _assemble(machine, plan, name, x, group) for name, x in sorted(streams.items())}
+    sums = {name: _assemble(program, plan, name, x, group) for name, x in sorted(streams.items())}
     left = _Left.of(counts, plan) if counts is not None else None
-    t = _combine(machine, sums["g"][:, :last], sums["m"][:, :last] if "m" in sums else None, left, words, 1, plan)
+    t = _combine(program, sums["g"][:, :last], sums["m"][:, :last] if "m" in sums else None, left, words, 1, plan)
     diagonal = None
     if group.weighted:
-        weights = _combine(machine, sums["q"], sums["m"][:, last:] if "m" in sums else None, left, words, 2, plan)
+        weights = _combine(program, sums["q"], sums["m"][:, last:] if "m" in sums else None, left, words, 2, plan)
         diagonal = weights[:, 0]
     if not exact:
         shares = multiword.word_at(t, NORM_BITS + b - SHARE_BITS)
-        return opened_statistics.program(machine, plan.reveal, group, shares, diagonal, counts, plan.grid)
-    squares = machine.square(np.ascontiguousarray(t[:, : group.basis, :2]))
+        return opened_statistics.open_statistics(program, plan.reveal, group, shares, diagonal, counts, plan.grid)
+    squares = program.square(np.ascontiguousarray(t[:, : group.basis, :2]))
     v = multiword.negate(multiword.total(squares))
     if diagonal is not None:
         v = multiword.add(v, multiword.shift_left(diagonal, b))
     elif counts is not None:
         v = multiword.add(v, multiword.pack(counts.variation(2 * (f + b)), 3))
-    opened = machine.give(np.ascontiguousarray(t[:, group.basis :, :2])), machine.give(v)
+    opened = program.give(np.ascontiguousarray(t[:, group.basis :, :2])), program.give(v)
     if opened[0] is None or opened[1] is None:
         return None
     return {"u": multiword.integers(opened[0]), "v": multiword.integers(opened[1])}
 
 
-def _assemble(machine: Machine, plan: Plan, name: str, x: np.ndarray, group: Group) -> np.ndarray:
-    """Wide shares (V, columns, W) of the sums that are needed of a stream."""
+def _assemble(program: Program, plan: ProjectedPlan, name: str, x: np.ndarray, group: PhenotypeGroup) -> np.ndarray:
+    """Multiword shares (V, columns, W) of the sums that are needed of a stream."""
     if name == "q":
         x = x[:, :, -1:]
     elif name == "g" and group.weighted:
         x = x[:, :, :-1]
-    return assemble(machine, plan.form, name, x, first=plan.first, words=plan.words)
+    return assemble(program, plan.form, name, x, first=plan.first, words=plan.words)
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class _Left:
     factors: dict[int, tuple[np.ndarray, np.ndarray]]
 
     @staticmethod
-    def of(counts: VariantCounts, plan: Plan) -> _Left:
+    def of(counts: VariantCounts, plan: ProjectedPlan) -> _Left:
         f = plan.scales.mean_bits
         mean = counts.mean(f)
         if plan.reveal == UV:
@@ -165,7 +167,7 @@ class _Left:
 
 
 def _combine(
-    machine: Machine, g: np.ndarray, m: np.ndarray | None, left: _Left | None, words: int, power: int, plan: Plan
+    program: Program, g: np.ndarray, m: np.ndarray | None, left: _Left | None, words: int, power: int, plan: ProjectedPlan
 ) -> np.ndarray:  # fmt: skip
     """φ g + ψ m, (V, n, W); φ is public for `uv`."""
     public = plan.reveal == UV
@@ -178,7 +180,7 @@ def _combine(
     own = None
     if left is not None:
         own = np.stack([multiword.pack(left.factors[power][kind], words) for kind, _ in parts], axis=1)
-    scaled = machine.multiples(np.concatenate([x for _, x in parts], axis=1), own, which)
+    scaled = program.multiples(np.concatenate([x for _, x in parts], axis=1), own, which)
     for i in range(len(parts)):
         total = multiword.add(total, scaled[:, i * columns : (i + 1) * columns])
     return total
@@ -187,5 +189,5 @@ def _combine(
 def check_reveal(reveal: object) -> str:
     """One of the three, or ProtocolError."""
     if reveal not in (UV, HITS, CHI2):
-        raise ProtocolError("a party announced a reveal that is none")
+        raise ProtocolError("a party announced a reveal that is not known here")
     return str(reveal)

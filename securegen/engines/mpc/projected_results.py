@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from securegen.engines.mpc.opened_statistics import ratio_bits, variation_bits
-from securegen.engines.mpc.projected import CHI2, UV, Plan
+from securegen.engines.mpc.projected import CHI2, UV, ProjectedPlan
 from securegen.model import Variants
 from securegen.results.projected import uv_statistics, write_projected
 from securegen.results.write import Summary
@@ -19,7 +19,7 @@ from securegen.stats.projection import Projection
 class Opened:
     """The opened numbers of one group, batch after batch."""
 
-    plan: Plan
+    plan: ProjectedPlan
     projection: Projection
     lead_bits: tuple[int, ...]
     parts: list[dict[str, np.ndarray]] = field(default_factory=list)

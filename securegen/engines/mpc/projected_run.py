@@ -19,14 +19,14 @@ from securegen.engines.mpc.batches import Batching
 from securegen.engines.mpc.gwas import genotype_streams, refuse_few
 from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.net.state import OwnerState
-from securegen.engines.mpc.projected import HITS, Group, Plan, check_reveal, make_plan, program
+from securegen.engines.mpc.projected import HITS, PhenotypeGroup, ProjectedPlan, check_reveal, make_plan, open_group
 from securegen.engines.mpc.projected_results import Opened
 from securegen.engines.mpc.shares.lifting import Pair
-from securegen.engines.mpc.shares.program import DealingMachine, Machine
+from securegen.engines.mpc.shares.program import DealingProgram, Program
 from securegen.engines.mpc.shares.radix import to_digits
+from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import BlockShares, Roles
-from securegen.errors import ProtocolError
+from securegen.errors import ProtocolError, UsageError
 from securegen.model import GenotypeReader, iterate_blocks
 from securegen.results.write import Summary
 from securegen.stats.projection import Projection, VariantCounts, centred, choose_scales, project, variant_counts
@@ -38,13 +38,22 @@ _ONE = "one threshold a cohort and phenotype, because several bisect the statist
 _PUBLIC = ("test", "phenotypes", "basis", "samples", "lead_bits")
 
 
-def public_group(p: Projection, lead_bits: tuple[int, ...]) -> Group:
+def public_group(p: Projection, lead_bits: tuple[int, ...]) -> PhenotypeGroup:
     """What the genotype party is told of a projection."""
-    return Group(p.test, tuple(a.phenotype for a in p.analyses), p.basis.shape[1], p.samples, lead_bits)
+    return PhenotypeGroup(p.test, tuple(a.phenotype for a in p.analyses), p.basis.shape[1], p.samples, lead_bits)
+
+
+def _refuse_more_than_copies(reader: GenotypeReader) -> None:
+    """Raise UsageError for rows that are not copies of one allele: the scales are planned for those."""
+    if reader.dosage_max != 2 * reader.dosage_grid:
+        raise UsageError(
+            f"dosages of up to {reader.dosage_max} units on a grid of {reader.dosage_grid} are not copies of one allele: only "
+            "--reveal aggregates sums them"
+        )
 
 
 def genotype_run(
-    session: Session, roles: Roles, reader: GenotypeReader, *, reveal: str, cohort: str, state: OwnerState,
+    session: Session, roles: Roles, reader: GenotypeReader, *, reveal: str, cohort: str, state: StateFile,
     threshold: float | None = None, column_limit: int | None = None, threads: int = 1,
 ) -> None:  # fmt: skip
     """The genotype party: announces its cohort, helps, learns who is analysed and how many columns there are.
@@ -52,6 +61,7 @@ def genotype_run(
     threshold: p-value of a hit. Raises PolicyError for another threshold than before on a phenotype, and above the column
     limit, before any genotype is sent.
     """
+    _refuse_more_than_copies(reader)
     announce_cohort(session, roles.right, reader)
     samples, variants = len(reader.samples), len(reader.variants)
     groups = _read_groups(session.receive_json(roles.right, "groups"), roles.right)
@@ -66,7 +76,7 @@ def genotype_run(
         refuse_few(group.samples)
         sets.append(analysed)
         if reveal == HITS and not all(0 <= bits <= 11 for bits in group.lead_bits):
-            raise ProtocolError(f"party {roles.right!r} announced a lead that is none")
+            raise ProtocolError(f"party {roles.right!r} announced a factor of hits outside 2^0 to 2^11")
     bound = [f"threshold of {cohort}/{name}" for g in groups for name in g.phenotypes] if reveal == HITS else []
     for what in bound:
         state.bind(what, repr(threshold), _ONE, keep=False)  # a run that is refused is neither counted nor remembered
@@ -91,17 +101,17 @@ def genotype_run(
         session, roles, blocks(), resend=resend, samples=samples, columns=plan.columns * plan.form.digits, charged=True,
         cohort=cohort, state=state, threads=threads, **_rings(plan),
     )  # fmt: skip
-    machine = Machine(session, Pair(roles.left, roles.right, roles.dealer))
+    program = Program(session, Pair(roles.left, roles.right, roles.dealer))
     batching = _batching(plan, variants)
     for streams in batching.of_shares(_plainly_named(sides)):
         batching.announce(session, roles, streams)
         for i in range(len(plan.groups)):
-            program(machine, plan, i, plan.part(i, streams), _join([block[i] for block in counts]))
+            open_group(program, plan, i, plan.part(i, streams), _join([block[i] for block in counts]))
         counts.clear()
 
 
 def phenotype_run(
-    session: Session, roles: Roles, inputs: Inputs, out: str, *, reveal: str, state: OwnerState,
+    session: Session, roles: Roles, inputs: Inputs, out: str, *, reveal: str, state: StateFile,
     threshold: float | None = None, masked: Path | None = None, log: Log = silent, digits: int = 17, threads: int = 1,
 ) -> list[Summary]:  # fmt: skip
     """The phenotype party: writes the tables. masked: a folder to keep masked genotypes in for later runs.
@@ -109,6 +119,7 @@ def phenotype_run(
     Raises UsageError for tests that are no regressions.
     """
     cohort = receive_cohort(session, roles.left)
+    _refuse_more_than_copies(cohort)
     design = build_design(inputs, cohort, log)
     projections = project(design)
     samples, variants = len(cohort.samples), len(cohort.variants)
@@ -130,13 +141,13 @@ def phenotype_run(
     sides = vertical.phenotype_side(
         session, roles, x, state=state, store=store, resend=resend, threads=threads, **_rings(plan)
     )  # fmt: skip
-    machine = Machine(session, Pair(roles.left, roles.right, roles.dealer))
+    program = Program(session, Pair(roles.left, roles.right, roles.dealer))
     opened = [Opened(plan, p, bits) for p, bits in zip(projections, leads, strict=True)]
     batching = _batching(plan, variants)
     for streams in batching.of_shares(_plainly_named(sides)):
         batching.confirm(session, roles, streams)
         for i, part in enumerate(opened):
-            found = program(machine, plan, i, plan.part(i, streams), None)
+            found = open_group(program, plan, i, plan.part(i, streams), None)
             if found is None:
                 raise ValueError("the left party has no sums")
             part.add(found)
@@ -151,23 +162,23 @@ def deal(session: Session, roles: Roles, *, threads: int = 1) -> float:
     """The dealer. Returns the seconds spent computing products."""
     value = session.receive_json(roles.left, "dealer/plan")
     if not isinstance(value, dict) or set(value) != {"groups", "reveal", "sizes"}:
-        raise ProtocolError(f"party {roles.left!r} announced a plan that is none")
+        raise ProtocolError(f"party {roles.left!r} announced a malformed plan")
     sizes = value["sizes"]
     if not isinstance(sizes, list) or len(sizes) != 3 or not all(type(v) is int and 0 < v < 1 << 31 for v in sizes):
         raise ProtocolError(f"party {roles.left!r} announced sizes that are none")
     samples, variants, grid = sizes
     groups = _read_groups(value["groups"], roles.left)
     plan = make_plan(check_reveal(value["reveal"]), groups, choose_scales(samples, grid), samples, grid)
-    machine = DealingMachine(session, Pair(roles.left, roles.right, roles.dealer))
+    program = DealingProgram(session, Pair(roles.left, roles.right, roles.dealer))
     busy = 0.0
     for streams, seconds in _batching(plan, variants).dealt(session, roles, threads=threads):
         for i in range(len(plan.groups)):
-            program(machine, plan, i, plan.part(i, streams), None)
+            open_group(program, plan, i, plan.part(i, streams), None)
         busy += seconds
     return busy
 
 
-def _name(stream: str, plan: Plan) -> str:
+def _name(stream: str, plan: ProjectedPlan) -> str:
     """Centred dosages are other data, with other masks, than dosages as they are."""
     return _CENTRED + stream if plan.squares and stream != "m" else stream
 
@@ -177,13 +188,13 @@ def _plainly_named(sides: Iterable[BlockShares]) -> Iterator[BlockShares]:
         yield BlockShares(side.start, {n.removeprefix(_CENTRED): x for n, x in side.streams.items()})
 
 
-def _rings(plan: Plan) -> dict[str, Any]:
+def _rings(plan: ProjectedPlan) -> dict[str, Any]:
     """How `vertical` masks the streams, and sums over samples."""
     widths = {_name(n, plan): bits for n, bits in plan.form.widths.items()}
     return {"bits": plan.form.bits, "widths": widths, "chunk": plan.form.chunk}
 
 
-def _batching(plan: Plan, variants: int) -> Batching:
+def _batching(plan: ProjectedPlan, variants: int) -> Batching:
     streams = tuple(n for n in plan.form.widths if n != "m")
     return Batching(plan.form, plan.samples, variants, plan.columns, streams)
 
@@ -192,11 +203,11 @@ def _join(counts: list[VariantCounts]) -> VariantCounts:
     return VariantCounts(*(np.concatenate([getattr(c, n) for c in counts]) for n in ("called", "g", "gg")))
 
 
-def _write_groups(groups: tuple[Group, ...]) -> list[dict]:
+def _write_groups(groups: tuple[PhenotypeGroup, ...]) -> list[dict]:
     return [{n: list(v) if isinstance(v := getattr(g, n), tuple) else v for n in _PUBLIC} for g in groups]
 
 
-def _read_groups(value: object, sender: str) -> tuple[Group, ...]:
+def _read_groups(value: object, sender: str) -> tuple[PhenotypeGroup, ...]:
     """Groups that a party announced; ProtocolError when they are none."""
     out = []
     for item in value if isinstance(value, list) else []:
@@ -211,7 +222,7 @@ def _read_groups(value: object, sender: str) -> tuple[Group, ...]:
             break
         if leads and len(leads) != len(names):
             break
-        out.append(Group(item["test"], tuple(names), item["basis"], item["samples"], tuple(leads)))
+        out.append(PhenotypeGroup(item["test"], tuple(names), item["basis"], item["samples"], tuple(leads)))
     if not out or len(out) != len(value) or sum(g.columns for g in out) > LARGEST:  # type: ignore[arg-type]
         raise ProtocolError(f"party {sender!r} announced phenotypes that are none")
     return tuple(out)

@@ -14,8 +14,8 @@ import numpy as np
 
 from securegen.engines.mpc.association import announce_cohort, receive_cohort
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.engines.mpc.scores import model_side, people_side
+from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles, block_size
 from securegen.errors import PolicyError, ProtocolError
 from securegen.io.schema import score_name
@@ -32,7 +32,7 @@ from securegen.scores.sums import ScoreSums, count_alleles, second_copies
 def people_run(
     session: Session, roles: Roles, reader: GenotypeReader, out: str, *, digits: int = DIGITS, threads: int = 1
 ) -> str:
-    """The people's party: writes PREFIX.sscore and returns its path. Raises ProtocolError for a reply that is none."""
+    """The people's party: writes PREFIX.sscore and returns its path. Raises ProtocolError for a malformed reply."""
     everything = np.arange(len(reader.variants))
     counts = count_alleles(reader, everything)
     announce_cohort(session, roles.right, reader)
@@ -50,7 +50,7 @@ def people_run(
 
 
 def model_run(
-    session: Session, roles: Roles, paths: Sequence[str], *, model: str, state: OwnerState, reply_limit: int,
+    session: Session, roles: Roles, paths: Sequence[str], *, model: str, state: StateFile, reply_limit: int,
     columns: Sequence[int] | None = None, allow: Sequence[str] = (), digits: int = DIGITS, threads: int = 1,
 ) -> None:  # fmt: skip
     """The model owner: scoring files in, nothing out. model: the name under which replies are counted; columns: numbers

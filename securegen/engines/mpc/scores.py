@@ -24,10 +24,10 @@ import numpy as np
 
 from securegen.engines.mpc.dealer import CORRELATION, LEFT_MASK, RIGHT_MASK
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.engines.mpc.shares.additive import from_ring, ring_dtype
 from securegen.engines.mpc.shares.prg import words
 from securegen.engines.mpc.shares.ring import matmul_ring
+from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.randomness import fresh_key
 
@@ -63,7 +63,7 @@ def people_side(
 
 def model_side(
     session: Session, roles: Roles, weights: Iterable[np.ndarray], *, people: int, scores: int, model: str,
-    state: OwnerState, reply_limit: int, constant: np.ndarray | None = None, bits: int = 64, threads: int = 1,
+    state: StateFile, reply_limit: int, constant: np.ndarray | None = None, bits: int = 64, threads: int = 1,
 ) -> None:  # fmt: skip
     """The model owner's part: blocks of (V, scores) integer weights, in the blocks of the genotype party.
 

@@ -14,8 +14,8 @@ import numpy as np
 from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import FINISHED, MOST_PAYLOAD, Message, Transport, read_message
 from securegen.engines.federated.site import Connect
-from securegen.engines.federated.studyfile import Study
-from securegen.engines.mpc.net.certs import Identity
+from securegen.engines.federated.studyfile import StudyFile
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import Parties
 from securegen.engines.mpc.net.session import Session, open_session
 from securegen.errors import ProtocolError, UsageError
@@ -31,7 +31,7 @@ class MessageLinks:
 
     forgets: ClassVar[bool] = True
 
-    def __init__(self, session: Session, study: Study, me: str) -> None:
+    def __init__(self, session: Session, study: StudyFile, me: str) -> None:
         self._session, self._study, self._me = session, study, me
         self._early: dict[tuple[str, str], bytes] = {}
         self._posted: set[str] = set()
@@ -70,7 +70,7 @@ class MessageLinks:
         self.collect(FINISHED)
 
 
-def linked(parties: Parties, identity: Identity) -> Connect:
+def linked(parties: Parties, identity: PartyIdentity) -> Connect:
     """How a site of these parties reaches the others. Raises UsageError when the study has other sites."""
 
     @contextlib.contextmanager

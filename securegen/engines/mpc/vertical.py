@@ -31,10 +31,10 @@ import numpy as np
 from securegen.engines.mpc.dealer import CORRELATION, LEFT_MASK, RIGHT_MASK
 from securegen.engines.mpc.masked_store import MaskedStore
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.net.state import OwnerState, digest_array
 from securegen.engines.mpc.shares.additive import from_ring, ring_dtype, to_ring
 from securegen.engines.mpc.shares.prg import words
 from securegen.engines.mpc.shares.ring import matmul_chunks
+from securegen.engines.mpc.state_file import StateFile, digest_array
 from securegen.errors import ProtocolError
 from securegen.kernels import fields
 from securegen.randomness import fresh_key
@@ -78,7 +78,7 @@ def block_size(samples: int, bits: int = 64) -> int:
 
 def genotype_side(
     session: Session, roles: Roles, blocks: Iterable[Block], *, samples: int, columns: int, cohort: str,
-    state: OwnerState, column_limit: int | None = None, charged: bool = False, bits: int = 64,
+    state: StateFile, column_limit: int | None = None, charged: bool = False, bits: int = 64,
     widths: Mapping[str, int] | None = None, chunk: int | None = None, resend: bool = True, threads: int = 1,
 ) -> Iterator[BlockShares]:  # fmt: skip
     """The genotype party's part: yields its shares block by block, as fast as blocks come.
@@ -132,7 +132,7 @@ def genotype_side(
 
 
 def phenotype_side(
-    session: Session, roles: Roles, y: np.ndarray, *, state: OwnerState, bits: int = 64,
+    session: Session, roles: Roles, y: np.ndarray, *, state: StateFile, bits: int = 64,
     widths: Mapping[str, int] | None = None, chunk: int | None = None, store: MaskedStore | None = None,
     resend: bool = True, use: str = "", threads: int = 1,
 ) -> Iterator[BlockShares]:  # fmt: skip
@@ -214,7 +214,7 @@ def _ring(name: str, widths: Mapping[str, int] | None, bits: int) -> str:
     return str(bits) if widths is None else f"{bits}.{widths[name]}"
 
 
-def charge(state: OwnerState, cohort: str, columns: int, *, samples: int, column_limit: int | None) -> None:
+def charge(state: StateFile, cohort: str, columns: int, *, samples: int, column_limit: int | None) -> None:
     """Count columns that a cohort answers, of at most column_limit (None: samples/100, at least 1) in its life.
 
     Raises PolicyError above the limit; nothing is counted then.
@@ -249,7 +249,7 @@ def announced(value: object, sender: str) -> tuple[int, int, list[tuple[str, str
         sized = type(start) is int and type(width) is int and start >= 0 and 0 <= width < 1 << 32
         if sized and isinstance(marks, list) and all(_is_pair(m) for m in marks):
             return start, width, [(name, mark) for name, mark in marks]
-    raise ProtocolError(f"party {sender!r} announced a block that is none")
+    raise ProtocolError(f"party {sender!r} announced a malformed block")
 
 
 def _is_pair(value: object) -> bool:

@@ -22,7 +22,7 @@ from securegen.errors import PlanError
 from securegen.model import Columns
 
 SAMPLES, GRID, VARIANTS = 60, 1 << 13, 32
-WORKLOAD = Workload(SAMPLES, VARIANTS, 1, 30, grid=GRID, squares=True)
+WORKLOAD = Workload(SAMPLES, VARIANTS, 1, 30, dosage_max=2 * GRID, squares=True)
 
 
 @pytest.fixture
@@ -62,7 +62,9 @@ def add_p_times_the_key(victim: Victim) -> None:
 def test_without_the_bound_the_published_sums_spell_the_key(served):
     victim, state, _ = served
     p = victim.parameters
-    assert len(victim.secrets.checks) == 1 and 2**61 < verify.largest_sum(victim.secrets.sum_abs[0], "q", GRID) < 2**63
+    assert (
+        len(victim.secrets.checks) == 1 and 2**61 < verify.largest_sum(victim.secrets.sum_abs[0], "q", 2 * GRID) < 2**63
+    )
     (honest,) = decrypt.decrypt(victim.results, state, victim.info, victim.secrets)
     add_p_times_the_key(victim)
     (passed,) = decrypt.decrypt(victim.results, state, victim.info, victim.secrets)  # all checks are on
@@ -93,16 +95,16 @@ def test_with_it_nothing_is_planned_encrypted_or_decrypted(served, tmp_path, mon
 @pytest.mark.parametrize(("stream", "factor"), [("g", 2 * GRID), ("m", 1), ("q", 4 * GRID**2), ("o", 4 * GRID**2)])
 def test_the_bound_is_exact(stream, factor):
     """2^60 − 1 is proven, 2^60 is not: two integers below 2^60 never differ by a multiple of 2^61 − 1."""
-    assert verify.largest_sum(3, stream, GRID) == 3 * factor
+    assert verify.largest_sum(3, stream, 2 * GRID) == 3 * factor
     fixedpoint.check_sum_bound((1 << 60) - 1, "a sum", verified=True)
     with pytest.raises(PlanError):
         fixedpoint.check_sum_bound(1 << 60, "a sum", verified=True)
     assert 2 * ((1 << 60) - 1) < verify.MODULUS
     most = ((1 << 60) - 1) // (4 * GRID**2)
-    verify.check_bounds(np.array([most]), (True,), GRID)
+    verify.check_bounds(np.array([most]), (True,), 2 * GRID)
     with pytest.raises(PlanError):
-        verify.check_bounds(np.array([most + 1]), (True,), GRID)
-    verify.check_bounds(np.array([most + 1]), (False,), GRID)  # its squares are not summed
+        verify.check_bounds(np.array([most + 1]), (True,), 2 * GRID)
+    verify.check_bounds(np.array([most + 1]), (False,), 2 * GRID)  # its squares are not summed
 
 
 def test_a_key_from_a_file_is_held_to_it(unprotected, monkeypatch):

@@ -25,7 +25,7 @@ from securegen.model import Columns
 
 @lru_cache
 def key_for(samples: int, grid: int = 1, squares: bool = False):
-    return keys.generate(choose(Workload(samples, 100, 4, 16, grid=grid, squares=squares)).parameters)
+    return keys.generate(choose(Workload(samples, 100, 4, 16, dosage_max=2 * grid, squares=squares)).parameters)
 
 
 def through_ckks(reader: MemoryReader, columns: Columns, key, *, squares=False, encryptor="own", batch_bytes=1 << 28):

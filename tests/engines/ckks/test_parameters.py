@@ -79,7 +79,7 @@ def test_a_strong_pseudoprime_is_no_prime():
 
 WORKLOADS = st.builds(
     Workload, samples=st.integers(1, 600_000), variants=st.integers(1, 10**6), columns=st.integers(1, 40),
-    bits=st.integers(14, 24), streams=st.integers(1, 3), grid=st.sampled_from([1, 1, 16, 1024]), squares=st.booleans(),
+    bits=st.integers(14, 24), streams=st.integers(1, 3), dosage_max=st.sampled_from([2, 2, 7, 32, 2048]), squares=st.booleans(),
 )  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def test_a_plan_is_exact_and_secure_or_refused(workload):
         plan = choose(workload)
     except PlanError as error:
         assert "use fewer bits (--bits) or a coarser grid" in str(error)
-        assert workload.grid > 1 or workload.squares or workload.bits > 16
+        assert workload.dosage_max > 2 or workload.squares or workload.bits > 16
         return
     p = plan.parameters
     assert (
@@ -109,8 +109,8 @@ def test_a_plan_is_exact_and_secure_or_refused(workload):
 
 
 def test_the_planner_refuses_what_no_ring_holds():
-    with pytest.raises(PlanError, match="no parameters hold sums over 500000 samples at 24 bits .* grid 65536"):
-        choose(Workload(500_000, 1000, 5, 24, grid=1 << 16, squares=True))
+    with pytest.raises(PlanError, match="no parameters hold sums over 500000 samples at 24 bits .* up to 131072 units"):
+        choose(Workload(500_000, 1000, 5, 24, dosage_max=1 << 17, squares=True))
 
 
 def test_half_a_million_people_fit():
@@ -162,7 +162,7 @@ def test_measured_noise_stays_within_the_bound_at_the_largest_data(pack, grid, n
     samples, columns = 96, 12
     strands = 2
     width = 4096 // pack * strands
-    w = Workload(samples, width, columns, 16, grid=grid)
+    w = Workload(samples, width, columns, 16, dosage_max=2 * grid)
     p = tight(dataclasses.replace(choose(w).parameters, pack=pack, strands=strands))
     assert 0 <= p.margin_bits < 1.5
     key = keys.generate(p)

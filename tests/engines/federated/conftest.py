@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from securegen.engines.federated import identity, studyfile
-from securegen.engines.federated.identity import Identity
+from securegen.engines.federated.conversation import Conversation
+from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.pair_keys import agree_on_keys
 from securegen.engines.federated.rounds import SecureSum
-from securegen.engines.federated.session import Session
 from securegen.engines.federated.state import open_state
-from securegen.engines.federated.studyfile import Site, Study, TraitColumn
+from securegen.engines.federated.studyfile import Site, StudyFile, TraitColumn
 from securegen.engines.federated.variants import write_variants
 from securegen.errors import PeerError
 from securegen.model import Variants
@@ -85,7 +85,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     return Cohort(bfile, str(pheno), str(covar), dosage, variants, people)
 
 
-def make_study(identities: dict[str, Identity], coordinator: Identity, **changes: Any) -> Study:
+def make_study(identities: dict[str, SigningIdentity], coordinator: SigningIdentity, **changes: Any) -> StudyFile:
     """A study of these sites with one variant, before it is signed."""
     values: dict[str, Any] = {
         "digest": "", "name": "test", "study_id": studyfile.new_study_id(),
@@ -95,10 +95,10 @@ def make_study(identities: dict[str, Identity], coordinator: Identity, **changes
         "two_sites_learn_each_other": False, "variants": 1, "variants_digest": variant_list(1).digest(),
         "loadings_digest": "", "openings": "all", "common_samples": False,
     }  # fmt: skip
-    return Study(**(values | changes))
+    return StudyFile(**(values | changes))
 
 
-def secure_sum(session: Session) -> SecureSum:
+def secure_sum(session: Conversation) -> SecureSum:
     """Keys of every pair, and sums under their masks."""
     return SecureSum(session, agree_on_keys(session, "ab" * 32))
 
@@ -108,20 +108,25 @@ class Trio:
     """Three sites that share a folder, and what each of them holds."""
 
     folder: Path
-    study: Study
-    identities: dict[str, Identity]
+    study: StudyFile
+    identities: dict[str, SigningIdentity]
     private: Path
 
     def board(self, site: str = "anna", wait: float = 0.0) -> MessageFolder:
         return MessageFolder(self.folder, self.study, site, wait)
 
-    def act_once(self, site: str, act: Callable[[Session], Any], make: Callable[..., Session] = Session) -> Any:
+    def act_once(
+        self, site: str, act: Callable[[Conversation], Any], make: Callable[..., Conversation] = Conversation
+    ) -> Any:
         """Let one site go as far as it can. Raises PeerError when it waits."""
         with open_state(self.private / site, self.study) as memory:
             return act(make(self.board(site), self.study, site, self.identities[site], memory))
 
     def drive(
-        self, act: Callable[[Session], Any], turns: int = 30, makers: dict[str, Callable[..., Session]] | None = None
+        self,
+        act: Callable[[Conversation], Any],
+        turns: int = 30,
+        makers: dict[str, Callable[..., Conversation]] | None = None,
     ) -> dict[str, Any]:
         """Let the sites take turns until every one has finished `act`; each turn begins it anew."""
         done: dict[str, Any] = {}
@@ -129,7 +134,7 @@ class Trio:
             for site in self.identities:
                 if site not in done:
                     try:
-                        done[site] = self.act_once(site, act, (makers or {}).get(site, Session))
+                        done[site] = self.act_once(site, act, (makers or {}).get(site, Conversation))
                     except PeerError:
                         continue
             if len(done) == len(self.identities):

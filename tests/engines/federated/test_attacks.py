@@ -13,12 +13,12 @@ import pytest
 
 from securegen.engines.federated import pair_keys, rounds
 from securegen.engines.federated import state as state_module
+from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.fields import Layout
 from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import Message
 from securegen.engines.federated.pair_keys import PairKeys, agree_on_keys
 from securegen.engines.federated.rounds import SecureSum
-from securegen.engines.federated.session import Session
 from securegen.engines.federated.state import SiteState, open_state
 from securegen.errors import ArtefactError, PeerError, PolicyError, ProtocolError
 
@@ -33,7 +33,7 @@ OWN = {
 STEP = "variants-00000"
 
 
-def honest(session: Session, own: dict[str, np.ndarray] = OWN) -> np.ndarray:
+def honest(session: Conversation, own: dict[str, np.ndarray] = OWN) -> np.ndarray:
     return secure_sum(session).rows(STEP, ROWS, WIDTHS, lambda: own[session.site])
 
 
@@ -105,7 +105,7 @@ def test_a_crafted_message_opens_nothing(trio, monkeypatch, protected):
             crafted = replace(step, make=lambda: np.full((ROWS, 2), 1 << 20))
             return super()._masked(crafted, layout, after)
 
-    def act(session: Session) -> np.ndarray:
+    def act(session: Conversation) -> np.ndarray:
         secure = SecureSum(session, agree_on_keys(session, "ab" * 32))
         if session.site == "cora":
             secure = Crafted(session, secure._keys)
@@ -137,7 +137,7 @@ def test_another_sites_earlier_message_opens_nothing_when_it_is_added_again(trio
                 step = replace(step, make=lambda: np.clip(old, -(1 << 22), 1 << 22) if protected else old)
             return super()._masked(step, layout, after)
 
-    def act(session: Session) -> np.ndarray:
+    def act(session: Conversation) -> np.ndarray:
         secure = Replay(session, agree_on_keys(session, "ab" * 32))
         secure.rows(STEP, ROWS, WIDTHS, lambda: OWN[session.site])
         return secure.rows("variants-00001", ROWS, WIDTHS, lambda: np.zeros((ROWS, 2), np.int64))
@@ -172,7 +172,7 @@ def test_the_last_site_sets_the_total_unless_all_commit(tmp_path, commit):
             (self._session.state.folder / f"sent.{STEP}").unlink()  # forgets what it committed to
             own[STEP] = self._session.made(STEP, lambda: self._masked(steps[0], LAYOUT, after), after)
 
-    def act(session: Session) -> np.ndarray:
+    def act(session: Conversation) -> np.ndarray:
         secure = SecureSum(session, agree_on_keys(session, "ab" * 32))
         if session.site == "cora":
             secure = Last(session, secure._keys)
@@ -193,7 +193,7 @@ def test_the_last_site_sets_the_total_unless_all_commit(tmp_path, commit):
 def two_views(trio: Trio, tmp_path: Path) -> tuple[Trio, Trio]:
     """anna and bert are shown two messages of cora for one step: each in a folder of its own, cora's key signed both."""
 
-    def first(session: Session) -> list[int]:
+    def first(session: Conversation) -> list[int]:
         secure = secure_sum(session)
         if session.site == "cora" and not switch:
             raise PeerError("cora bides its time")
@@ -225,7 +225,7 @@ def test_a_site_that_tells_two_stories_reads_noise(trio, monkeypatch, tmp_path, 
         monkeypatch.setattr(rounds, "mask_context", lambda step, after, layout: whole(step, "00" * 32, layout))
     one, two = two_views(trio, tmp_path)
 
-    def second(session: Session) -> np.ndarray:
+    def second(session: Conversation) -> np.ndarray:
         secure = secure_sum(session)
         (factor,) = secure.total([1])
         return secure.rows(STEP, ROWS, WIDTHS, lambda: factor * OWN[session.site])
@@ -255,7 +255,7 @@ def test_two_sender_keys_of_a_site_are_named(trio, monkeypatch):
     monkeypatch.setattr(pair_keys, "_confirm", two_keys)
     digest = pair_keys._digest
 
-    def act(session: Session) -> None:
+    def act(session: Conversation) -> None:
         monkeypatch.setattr(pair_keys, "_digest", digest)
         agree_on_keys(session, "ab" * 32)
 
@@ -316,7 +316,7 @@ NOT_CANONICAL = [(2**255 - 19 + 2).to_bytes(32, "little"), (2**255 + 9).to_bytes
     ("mlkem", b"\xff" * 1184, "site bert sent a ML-KEM key that is not one"),
 ])  # fmt: skip
 def test_keys_that_are_none_or_anothers_are_refused(trio, monkeypatch, field, value, match):
-    genuine = Session.exchange
+    genuine = Conversation.exchange
 
     def deviate(session, step, make):
         if (step, session.site) != ("hello", "bert"):
@@ -324,7 +324,7 @@ def test_keys_that_are_none_or_anothers_are_refused(trio, monkeypatch, field, va
         said = trio.board().read(trio.study.site("anna"), "hello").value[field] if value is None else value.hex()
         return genuine(session, step, lambda: (make()[0] | {field: said}, None))
 
-    monkeypatch.setattr(Session, "exchange", deviate)
+    monkeypatch.setattr(Conversation, "exchange", deviate)
     with contextlib.suppress(PeerError):
         trio.act_once("anna", honest)
     for site in ("bert", "cora"):
@@ -465,7 +465,7 @@ def test_entries_of_a_memory_cannot_stand_for_each_other(trio):
 def test_a_total_out_of_bounds_ends_the_study(trio, protected):
     own = {**OWN, "cora": OWN["cora"] + (1 << 30)}
 
-    def act(session: Session) -> np.ndarray:
+    def act(session: Conversation) -> np.ndarray:
         bounds = (3000, 3000) if protected and session.site != "cora" else None
         return secure_sum(session).rows(STEP, ROWS, (40, 40), lambda: own[session.site], bounds=bounds)
 
@@ -485,7 +485,7 @@ def test_a_check_that_refuses_ends_the_study_with_its_one_message(trio):
         if own.tolist() == [[2]] and total.tolist() == [[6]]:
             raise PolicyError("a rule of this site refuses")
 
-    def act(session: Session) -> list[int]:
+    def act(session: Conversation) -> list[int]:
         checks = [refuse] if session.site == "bert" else []
         secure = SecureSum(session, agree_on_keys(session, "ab" * 32), checks)
         return secure.total([{"anna": 1, "bert": 2, "cora": 3}[session.site]])

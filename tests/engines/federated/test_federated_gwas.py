@@ -233,7 +233,7 @@ def one_site(work: Path, inputs: Inputs, name: str):
     return run_site(work / "shared", private / "private", key, own, str(private / "result"))
 
 
-def restart(work: Path, cohort, sites, loadings: str = "", **changes) -> studyfile.Study:
+def restart(work: Path, cohort, sites, loadings: str = "", **changes) -> studyfile.StudyFile:
     """Another study for the same sites."""
     shutil.rmtree(work / "shared")
     coordinator = identity.generate()

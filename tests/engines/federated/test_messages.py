@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from securegen.engines.federated import hub
+from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.fields import field_bits
 from securegen.engines.federated.messages import write_message
-from securegen.engines.federated.session import Session
 from securegen.engines.federated.state import open_state
 from securegen.errors import PeerError, PlanError, ProtocolError, StorageError
 
@@ -28,7 +28,7 @@ def own_rows(site: str) -> np.ndarray:
     return np.stack([rng.integers(-500, 500, 900), rng.integers(-(2**40), 2**40, 900)], 1)
 
 
-def act(session: Session) -> tuple[list[int], np.ndarray, list[str]]:
+def act(session: Conversation) -> tuple[list[int], np.ndarray, list[str]]:
     secure = secure_sum(session)
     index = SITES.index(session.site)
     exact = secure.total([index, -LARGE * index])
@@ -61,7 +61,7 @@ def test_steps_that_do_not_depend_on_each_other_are_posted_together(trio):
     def own(site: str, i: int) -> np.ndarray:
         return np.full((4, 1), i * (1 + SITES.index(site)))
 
-    def several(session: Session) -> list[np.ndarray]:
+    def several(session: Conversation) -> list[np.ndarray]:
         secure = secure_sum(session)
         steps = [Step(f"variants-{i}", 4 * (i > 0), (20,), lambda i=i: own(session.site, i)) for i in range(4)]
         return list(secure.together(steps))
@@ -265,7 +265,7 @@ def test_the_private_state_is_private_and_no_secret_is_in_the_shared_folder(trio
 
 @pytest.mark.parametrize(("count", "widths"), [(2, (20,)), (3, (21,)), (3, (20, 20))])
 def test_sites_that_sum_different_numbers_are_named(trio, count, widths):
-    def confused(session: Session):
+    def confused(session: Conversation):
         rows, bits = (count, widths) if session.site == "cora" else (3, (20,))
         return secure_sum(session).rows("variants-00000", rows, bits, lambda: np.zeros((rows, len(bits)), np.int64))
 
@@ -274,7 +274,7 @@ def test_sites_that_sum_different_numbers_are_named(trio, count, widths):
 
 
 def test_a_number_of_this_site_that_does_not_fit_is_refused_before_anything_leaves(trio):
-    def large(session: Session):
+    def large(session: Conversation):
         return secure_sum(session).rows("variants-00000", 1, (20,), lambda: np.array([[1 << 19]]))
 
     with pytest.raises(PlanError, match="does not fit its field of 20 bits"):

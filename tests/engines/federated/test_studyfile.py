@@ -81,7 +81,7 @@ def test_two_sites_need_to_be_told(keys):
         ({"model": "cox"}, UsageError, "not known"),
         ({"model": "trend"}, DesignError, "phenotype QT is quantitative"),
         ({"missing": "complete", "phenotypes": (TraitColumn("CC", "case-control-01"),)}, UsageError, "--missing mean"),
-        ({"phenotypes": ()}, UsageError, "needs phenotypes"),
+        ({"phenotypes": ()}, UsageError, "needs a phenotype"),
         ({"minimum_cohort": 0}, UsageError, "must be positive"),
         ({"components": 2}, UsageError, "need a file of loadings"),
         ({"notes": (("colour", "red"),)}, UsageError, "no field colour"),

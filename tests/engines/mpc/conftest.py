@@ -12,7 +12,8 @@ import pytest
 from securegen.engines.federated import rehearsal
 from securegen.engines.federated.identity import read_identity
 from securegen.engines.federated.site import run_site
-from securegen.engines.mpc.local import identity, local_study
+from securegen.engines.mpc.loopback import loopback_study
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import read_parties, split_address
 from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.site_links import linked
@@ -26,7 +27,7 @@ class Cohort:
     def __init__(self, g, missing):
         ids = np.array([f"p{i}" for i in range(g.shape[1])], object)
         text = np.array([f"rs{j}" for j in range(len(g))], object)
-        self.g, self.missing, self.dosage_grid = g, missing, 1
+        self.g, self.missing, self.dosage_grid, self.dosage_max = g, missing, 1, 2
         self.samples = Samples(ids, ids, np.ones(len(ids), bool))
         self.variants = Variants(text, np.arange(len(g)), text, text, text)
 
@@ -40,11 +41,14 @@ class Study:
 
     def __init__(self, directory: Path, roles: dict[str, str], timeout: float) -> None:
         self.directory = directory
-        self.parties = local_study(directory, roles, timeout=timeout)
+        self.parties = loopback_study(directory, roles, timeout=timeout)
 
     def open(self, name, *, protocol="test/1", dimensions=None, parties=None):
         return open_session(
-            parties or self.parties, identity(self.directory, name), protocol=protocol, dimensions=dimensions or {}
+            parties or self.parties,
+            PartyIdentity.in_directory(self.directory, name),
+            protocol=protocol,
+            dimensions=dimensions or {},
         )
 
     def port(self, name):
@@ -101,7 +105,7 @@ def over_tls(work: Path, inputs, *, timeout=20.0, sites=None):
         rehearsal.set_up(
             work, inputs, rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3), lambda line: None, openings="all"
         )
-        local_study(local, dict.fromkeys(("site1", "site2", "site3"), "site"), timeout=timeout)
+        loopback_study(local, dict.fromkeys(("site1", "site2", "site3"), "site"), timeout=timeout)
     parties = read_parties(local / "parties.toml")
     out = {}
 
@@ -109,7 +113,7 @@ def over_tls(work: Path, inputs, *, timeout=20.0, sites=None):
         own = replace(inputs, keep=str(work / name / "keep.txt"))
         key = read_identity(work / name / "private" / "site.secret")
         try:
-            connect = linked(parties, identity(local, name))
+            connect = linked(parties, PartyIdentity.in_directory(local, name))
             out[name] = run_site(
                 work / "shared", work / name / "private", key, own, str(work / name / "result"), connect=connect
             )

@@ -18,7 +18,7 @@ import numpy as np
 
 import securegen.engines.mpc.crypten.layer as layer
 from securegen.engines.mpc.crypten.dealer import serve_crypten
-from securegen.engines.mpc.local import identity
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.shares.ring import matmul_ring
@@ -224,7 +224,7 @@ def interop(session):
 def main():
     directory, name, program = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     parties = read_parties(directory / "parties.toml")
-    with open_session(parties, identity(directory, name), protocol=program, dimensions={}) as session:
+    with open_session(parties, PartyIdentity.in_directory(directory, name), protocol=program, dimensions={}) as session:
         if name == "dealer":
             print(json.dumps(serve_crypten(session)))
             return

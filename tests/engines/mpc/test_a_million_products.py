@@ -7,9 +7,9 @@ import numpy as np
 from securegen.engines.mpc import aggregates, vertical
 from securegen.engines.mpc.association import receive_cohort
 from securegen.engines.mpc.dealer import block_dealer
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.engines.mpc.shares import multiword
 from securegen.engines.mpc.shares.lifting import Pair, deal_products, products
+from securegen.engines.mpc.state_file import StateFile
 from securegen.model import Columns
 
 from .conftest import Cohort, results
@@ -30,12 +30,12 @@ def test_a_million_sums_of_biobank_magnitude_are_exact(study, tmp_path):
 
     def ada(s):
         sides = vertical.genotype_side(
-            s, NAMES, blocks, samples=N, columns=K, cohort="c", state=OwnerState(tmp_path / "a"), column_limit=K
+            s, NAMES, blocks, samples=N, columns=K, cohort="c", state=StateFile(tmp_path / "a"), column_limit=K
         )
         return [side.streams["g"] for side in sides]
 
     def bob(s):
-        return [side.streams["g"] for side in vertical.phenotype_side(s, NAMES, y, state=OwnerState(tmp_path / "b"))]
+        return [side.streams["g"] for side in vertical.phenotype_side(s, NAMES, y, state=StateFile(tmp_path / "b"))]
 
     out = results(
         study(ROLES, timeout=30).run(
@@ -53,15 +53,15 @@ def summed(study, tmp_path, g, columns):
     cohort = Cohort(g, np.zeros(g.shape, bool))
 
     def ada(s):
-        state = OwnerState(tmp_path / "a")
+        state = StateFile(tmp_path / "a")
         aggregates.genotype_run(
             s, NAMES, cohort, cohort="c", state=state, consent_aggregates=True, column_limit=99, level="all"
         )
 
     def bob(s):
         variants = receive_cohort(s, "ada").variants
-        state = OwnerState(tmp_path / "b")
-        return list(aggregates.sums(s, NAMES, columns, variants=variants, grid=1, state=state))
+        state = StateFile(tmp_path / "b")
+        return list(aggregates.sums(s, NAMES, columns, variants=variants, dosage_max=2, state=state))
 
     programs = {"ada": ada, "bob": bob, "dan": lambda s: aggregates.deal(s, NAMES)}
     return np.concatenate([part.g for part in results(study(ROLES, timeout=60).run(programs))["bob"]])
@@ -87,7 +87,7 @@ def test_sums_over_half_a_million_people_are_exact(study, tmp_path):
     y = draw.integers(-(1 << 16), 1 << 16, (PEOPLE, 3))
     g[0], y[:, 0] = 2, 1 << 16
     columns = Columns(("a", "b", "c"), y, (False,) * 3)
-    assert aggregates.Plan.of(columns, PEOPLE, 12, 1).form().widths["g"] <= 32
+    assert aggregates.AggregatePlan.of(columns, PEOPLE, 12, 2).form().widths["g"] <= 32
     np.testing.assert_array_equal(summed(study, tmp_path, g, columns), g.astype(np.int64) @ y)
 
 

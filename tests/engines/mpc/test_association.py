@@ -15,7 +15,7 @@ from bed_reader import to_bed
 
 from securegen import api
 from securegen.engines.mpc.aggregates import deal, genotype_run, phenotype_run
-from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PolicyError
 from securegen.study.build import Inputs, open_genotypes
@@ -101,12 +101,12 @@ def test_without_consent_or_above_the_limit_no_table_appears(study, cohort, tmp_
 
     def ada(s):
         genotype_run(
-            s, names, open_genotypes(Inputs(str(cohort / "all"))), cohort="c", state=OwnerState(tmp_path / "a.state"),
+            s, names, open_genotypes(Inputs(str(cohort / "all"))), cohort="c", state=StateFile(tmp_path / "a.state"),
             consent_aggregates=consent, column_limit=limit,
         )  # fmt: skip
 
     def bob(s):
-        state = OwnerState(tmp_path / "b.state")
+        state = StateFile(tmp_path / "b.state")
         phenotype_run(s, names, own, str(tmp_path / "out"), state=state, consent_aggregates=True)
 
     out = study(roles).run({"ada": ada, "bob": bob, "dan": lambda s: deal(s, names)})

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.engines.mpc.local import local_study
-from securegen.engines.mpc.net.parties import Parties, Party
+from securegen.engines.mpc.loopback import loopback_study
+from securegen.engines.mpc.net.parties import Parties, PartyEntry
 from securegen.engines.mpc.net.session import Session
 from securegen.errors import MissingExtraError, PolicyError, ProtocolError
 
@@ -26,7 +26,7 @@ ULP = 2.0**-16  # CrypTen's fixed point
 
 def run(directory, roles, program):
     """Every party as a process; their results by name."""
-    local_study(directory, roles, timeout=60)
+    loopback_study(directory, roles, timeout=60)
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"}
     children = {
         name: subprocess.Popen(
@@ -178,7 +178,7 @@ def test_shipped_crypten_draws_from_a_mersenne_twister_and_the_poison_finds_it(t
         "    torch.distributed.init_process_group = keep\n"
         "    with insecure_crypten(rank=0, world_size=1, port=int(sys.argv[2])) as crypten: pass\n"
     )
-    from securegen.engines.mpc.local import free_ports
+    from securegen.engines.mpc.loopback import free_ports
 
     out = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script, str(HERE), str(free_ports(1)[0])],
@@ -205,7 +205,7 @@ def test_a_torch_generator_has_32_bits_and_its_next_words_are_predicted_ours_has
 
 
 def _session(roles):
-    parties = Parties("s", tuple(Party(n, r, "127.0.0.1:1", "sha256:" + "0" * 64) for n, r in roles.items()))
+    parties = Parties("s", tuple(PartyEntry(n, r, "127.0.0.1:1", "sha256:" + "0" * 64) for n, r in roles.items()))
     return Session(parties, next(iter(roles)), None)
 
 

@@ -7,10 +7,10 @@ import pytest
 from bed_reader import to_bed
 
 from securegen.engines.mpc import aggregates, association, gwas, projected_run
-from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PolicyError, ProtocolError
-from securegen.results.rows import table_rows, write_table
+from securegen.results.rows import table_text, write_table
 from securegen.study.build import Inputs, open_genotypes
 
 from .conftest import results
@@ -41,12 +41,12 @@ def run(study, files, tmp_path, *, reveal="hits", agreed=5e-8, used=5e-8, limit=
     reader = open_genotypes(Inputs(str(files / "all")))
     return study.run({
         "ada": lambda s: projected_run.genotype_run(
-            s, ROLES, reader, reveal=reveal, cohort="c", state=OwnerState(tmp_path / "ada"), threshold=agreed,
+            s, ROLES, reader, reveal=reveal, cohort="c", state=StateFile(tmp_path / "ada"), threshold=agreed,
             column_limit=limit,
         ),
         "bob": lambda s: projected_run.phenotype_run(
             s, ROLES, own(files), str(tmp_path / "out"), reveal=reveal,
-            state=OwnerState(tmp_path / "bob"), threshold=used,
+            state=StateFile(tmp_path / "bob"), threshold=used,
         ),
         "dan": lambda s: projected_run.deal(s, ROLES),
     })  # fmt: skip
@@ -89,12 +89,12 @@ def test_other_columns_or_people_than_announced_end_the_session(study, files, tm
 
     def bob(session):
         projected_run.phenotype_run(
-            session, ROLES, own(files), str(tmp_path / "out"), reveal="uv", state=OwnerState(tmp_path / "bob")
+            session, ROLES, own(files), str(tmp_path / "out"), reveal="uv", state=StateFile(tmp_path / "bob")
         )
 
     out = s.run({
         "ada": lambda x: projected_run.genotype_run(
-            x, ROLES, reader, reveal="uv", cohort="c", state=OwnerState(tmp_path / "ada"), column_limit=9
+            x, ROLES, reader, reveal="uv", cohort="c", state=StateFile(tmp_path / "ada"), column_limit=9
         ),
         "bob": bob,
         "dan": lambda x: projected_run.deal(x, ROLES),
@@ -106,7 +106,7 @@ def test_other_columns_or_people_than_announced_end_the_session(study, files, tm
 def cohort_of(**changes):
     """An announcement of three people and one variant, changed by paths such as samples__iid."""
     value = {
-        "samples": {"fid": ["a", "b", "c"], "iid": ["a", "b", "c"], "founder": [True] * 3}, "grid": 1,
+        "samples": {"fid": ["a", "b", "c"], "iid": ["a", "b", "c"], "founder": [True] * 3}, "grid": 1, "largest": 2,
         "variants": {"chromosome": ["1"], "id": ["rs1"], "effect_allele": ["A"], "other_allele": ["G"], "position": [5]},
     }  # fmt: skip
     for path, new in changes.items():
@@ -143,7 +143,7 @@ def test_with_the_check_off_a_name_forges_a_row(study, monkeypatch, tmp_path):
         "bob": lambda s: association.receive_cohort(s, "ada"),
     })  # fmt: skip
     names = ("#CHROM", "ID")
-    write_table(tmp_path / "t", names, table_rows(out["bob"].variants, {}, names))
+    write_table(tmp_path / "t", names, [table_text(out["bob"].variants, {}, names)])
     assert (tmp_path / "t").read_text() == f"#CHROM\tID\n1\t{FORGED}\n" and FORGED.count("\n") == 1
 
 
@@ -156,7 +156,7 @@ def test_too_few_analysed_people_are_refused(study, files, tmp_path, monkeypatch
     inputs, reader, s = Inputs("", pheno=str(few)), open_genotypes(Inputs(str(files / "all"))), study(PARTIES)
 
     def state(session):
-        return OwnerState(tmp_path / session.me)
+        return StateFile(tmp_path / session.me)
 
     def ada(x):
         if reveal == "uv":

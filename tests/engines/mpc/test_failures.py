@@ -15,8 +15,9 @@ import time
 import numpy as np
 import pytest
 
-from securegen.engines.mpc.local import identity, local_study
+from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.net import certs
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.connect import tls_context
 from securegen.engines.mpc.net.frames import ARRAY, header
 from securegen.engines.mpc.net.session import open_session
@@ -26,12 +27,12 @@ TRIO = ("ada", "bob", "cyd")
 PARTY = """
 import sys, numpy as np
 from pathlib import Path
-from securegen.engines.mpc.local import identity
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
 d, me = Path(sys.argv[1]), sys.argv[2]
 print("started", flush=True)
-with open_session(read_parties(d / "parties.toml"), identity(d, me), protocol="test/1", dimensions={}) as s:
+with open_session(read_parties(d / "parties.toml"), PartyIdentity.in_directory(d, me), protocol="test/1", dimensions={}) as s:
     s.barrier("ready")
     print("ready", flush=True)
     s.receive(sys.argv[3], "never")
@@ -94,7 +95,7 @@ def test_two_that_wait_for_each_other_are_called_desynchronised(study):
     assert all(isinstance(e, PeerError | ProtocolError) for e in out.values())
 
 
-class Unchecked(certs.Identity):
+class Unchecked(certs.PartyIdentity):
     """The files of a party that does not look at them itself."""
 
     @staticmethod
@@ -107,7 +108,7 @@ class Unchecked(certs.Identity):
 
 def _other_authority(s, tmp_path):
     other = tmp_path / "other"
-    local_study(other, dict.fromkeys(TRIO, "site"))
+    loopback_study(other, dict.fromkeys(TRIO, "site"))
     return other
 
 
@@ -141,7 +142,11 @@ def test_wrong_certificate_ends_every_party(study, tmp_path, fault):
 
     def body(name):
         try:
-            own = (theirs, Unchecked.in_directory(d, name)) if name == "bob" else (s.parties, identity(d, name))
+            own = (
+                (theirs, Unchecked.in_directory(d, name))
+                if name == "bob"
+                else (s.parties, PartyIdentity.in_directory(d, name))
+            )
             with open_session(*own, protocol="test/1", dimensions={}):
                 out[name] = "joined"
         except PeerError as error:
@@ -188,7 +193,7 @@ def test_stranger_without_certificate_does_not_stop_the_session(study):
 
 def test_only_tls_1_3_is_spoken(study):
     s = study(("ada", "bob"))
-    context = tls_context(identity(s.directory, "ada"), server=False)
+    context = tls_context(PartyIdentity.in_directory(s.directory, "ada"), server=False)
     assert context.minimum_version == ssl.TLSVersion.TLSv1_3 and context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
 
@@ -247,6 +252,6 @@ def test_a_huge_announced_frame_is_refused_before_memory_is_taken(study):
 def test_unopened_session_leaves_the_port_free(study):
     s = study(("ada", "bob"), timeout=1.5)
     with pytest.raises(PeerError):
-        open_session(s.parties, identity(s.directory, "ada"), protocol="test/1", dimensions={})
+        open_session(s.parties, PartyIdentity.in_directory(s.directory, "ada"), protocol="test/1", dimensions={})
     out = s.run({n: (lambda session: "joined") for n in ("ada", "bob")})
     assert out == {"ada": "joined", "bob": "joined"}

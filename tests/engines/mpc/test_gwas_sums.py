@@ -12,8 +12,8 @@ from securegen.design.binary import contingency_design
 from securegen.design.linear import linear_design
 from securegen.engines.mpc import aggregates, association, batches, gwas, outsourced, vertical
 from securegen.engines.mpc.dealer import server_dealer
-from securegen.engines.mpc.net.state import OwnerState, digest_array
 from securegen.engines.mpc.shares.radix import Form
+from securegen.engines.mpc.state_file import StateFile, digest_array
 from securegen.engines.plain import sums as plain
 from securegen.errors import PolicyError, ProtocolError
 from securegen.model import Columns, GenotypeBlock
@@ -80,18 +80,18 @@ def test_vertical_sums_equal_plain(study, tmp_path, cohort, monkeypatch, form, b
         monkeypatch.setattr(aggregates, "choose_form", lambda *_, **__: form)
     g, missing = cohort[:2]
     columns = columns_with_weights(cohort)
-    assert aggregates.Plan.of(columns, N, M, 1).analysed == (0,)
+    assert aggregates.AggregatePlan.of(columns, N, M, 2).analysed == (0,)
 
     def gen(s):
         aggregates.genotype_run(
-            s, ROLES, Cohort(g, missing), cohort="c", state=OwnerState(tmp_path / "gen"), consent_aggregates=True,
+            s, ROLES, Cohort(g, missing), cohort="c", state=StateFile(tmp_path / "gen"), consent_aggregates=True,
             column_limit=99, level="all",
         )  # fmt: skip
 
     def phe(s):
         announced = association.receive_cohort(s, "gen")
-        state = OwnerState(tmp_path / "phe")
-        return list(aggregates.sums(s, ROLES, columns, variants=announced.variants, grid=1, state=state))
+        state = StateFile(tmp_path / "phe")
+        return list(aggregates.sums(s, ROLES, columns, variants=announced.variants, dosage_max=2, state=state))
 
     roles = {"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}
     out = results(study(roles).run({"gen": gen, "phe": phe, "deal": lambda s: aggregates.deal(s, ROLES)}))
@@ -105,7 +105,7 @@ def test_vertical_sums_equal_plain(study, tmp_path, cohort, monkeypatch, form, b
 
 
 def test_vertical_aggregates_need_consent(cohort, tmp_path):
-    state = OwnerState(tmp_path / "s")
+    state = StateFile(tmp_path / "s")
     with pytest.raises(PolicyError, match="--consent-aggregates"):
         aggregates.phenotype_run(None, ROLES, None, "out", state=state, consent_aggregates=False)
     with pytest.raises(PolicyError, match="--consent-aggregates"):
@@ -116,9 +116,9 @@ def test_vertical_aggregates_need_consent(cohort, tmp_path):
                                     {"sizes": [N, M, 1, 3, True]}, {"more": 1}])  # fmt: skip
 def test_plans_that_are_none_are_refused(change):
     plan = {"sizes": [N, M, 1, 3, 17], "analysed": [0], "weights": []}
-    assert aggregates.Plan.read(plan, "phe").write() == plan
+    assert aggregates.AggregatePlan.read(plan, "phe").write() == plan
     with pytest.raises(ProtocolError, match="'phe' announced a plan"):
-        aggregates.Plan.read({**plan, **change}, "phe")
+        aggregates.AggregatePlan.read({**plan, **change}, "phe")
 
 
 @pytest.mark.parametrize(("pairs", "bits"), [(False, 64), (True, 64), (False, 32)])
@@ -128,7 +128,7 @@ def test_outsourced_sums_equal_plain(study, tmp_path, cohort, pairs, bits):
     opened = gwas.opened_columns(columns, pairs=pairs)
     roles = outsourced.OutsourcedRoles("gen", "phe", ("s-one", "s-two"), "deal", "phe")
     width = len(opened["m"])
-    assert gwas.ring_bits(columns, 1) == 32
+    assert gwas.ring_bits(columns, 2) == 32
 
     def gen(s):
         streams = (gwas.genotype_streams(b, squares=True) for b in blocks(g, missing))
@@ -139,14 +139,14 @@ def test_outsourced_sums_equal_plain(study, tmp_path, cohort, pairs, bits):
             samples=N,
             columns=width,
             cohort="c",
-            state=OwnerState(tmp_path / "gen"),
+            state=StateFile(tmp_path / "gen"),
             column_limit=99,
             bits=bits,
         )
 
     def phe(s):
         values = gwas.shared_columns(columns, pairs=pairs)
-        outsourced.phenotype_owner(s, roles, values, state=OwnerState(tmp_path / "phe"), bits=bits)
+        outsourced.phenotype_owner(s, roles, values, state=StateFile(tmp_path / "phe"), bits=bits)
         return list(gwas.outsourced_sums(s, roles, columns, pairs=pairs, bits=bits))
 
     programs = {
@@ -167,14 +167,14 @@ def aggregates_of(made, folder, dosage, missing, columns, level="strict"):
 
     def gen(s):
         aggregates.genotype_run(
-            s, ROLES, reader, cohort=f"c{digest_array(dosage)[:8]}", state=OwnerState(folder / "gen"), consent_aggregates=True,
+            s, ROLES, reader, cohort=f"c{digest_array(dosage)[:8]}", state=StateFile(folder / "gen"), consent_aggregates=True,
             column_limit=99, level=level,
         )  # fmt: skip
 
     def phe(s):
         announced = association.receive_cohort(s, "gen")
-        state = OwnerState(folder / "phe")
-        return list(aggregates.sums(s, ROLES, columns, variants=announced.variants, grid=1, state=state))
+        state = StateFile(folder / "phe")
+        return list(aggregates.sums(s, ROLES, columns, variants=announced.variants, dosage_max=2, state=state))
 
     return made.run({"gen": gen, "phe": phe, "deal": lambda s: aggregates.deal(s, ROLES)})
 
@@ -235,12 +235,12 @@ def test_an_outsourced_run_withholds_rows_and_sets(study, tmp_path, monkeypatch)
 
         def gen(s):
             association.outsourced_genotype_run(
-                s, roles, Cohort(g, np.zeros_like(g, bool)), cohort="c", state=OwnerState(folder / "gen"), column_limit=99,
+                s, roles, Cohort(g, np.zeros_like(g, bool)), cohort="c", state=StateFile(folder / "gen"), column_limit=99,
                 level=level,
             )  # fmt: skip
 
         def phe(s):
-            state, inputs = OwnerState(folder / "phe"), Inputs("", pheno=str(folder / "y.tsv"))
+            state, inputs = StateFile(folder / "phe"), Inputs("", pheno=str(folder / "y.tsv"))
             return association.outsourced_phenotype_run(s, roles, inputs, str(folder / f"out{len(lacks)}"), state=state)
 
         out = made.run(
@@ -270,4 +270,4 @@ def test_the_genotype_owner_hears_of_every_set():
     has, cases = np.arange(40) != 3, np.arange(40) % 2 == 0
     for test in ("trend", "allelic"):
         columns = contingency_design(has, cases, "Y", test).columns
-        assert aggregates.Plan.of(columns, 40, 5, 1).analysed == (0,)
+        assert aggregates.AggregatePlan.of(columns, 40, 5, 2).analysed == (0,)

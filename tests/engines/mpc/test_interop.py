@@ -13,7 +13,7 @@ import pytest
 
 from securegen.engines.mpc.crypten import interop
 from securegen.engines.mpc.crypten.importing import import_crypten
-from securegen.engines.mpc.local import local_study
+from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.shares.additive import combine, split
 from securegen.engines.mpc.shares.prg import words
 from securegen.errors import PolicyError, UsageError
@@ -31,7 +31,7 @@ def found(tmp_path_factory):
     """Two parties and a dealer, each a process, run `interop` of crypten_party.py."""
     folder = tmp_path_factory.mktemp("interop")
     roles = {"a": "compute", "b": "compute", "dealer": "dealer"}
-    local_study(folder, roles, timeout=60)
+    loopback_study(folder, roles, timeout=60)
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"}
     children = {
         name: subprocess.Popen(
@@ -84,7 +84,7 @@ def test_unhardened_crypten_is_refused_and_taken_by_name_only(capsys):
     with pytest.raises(PolicyError, match="predictable randomness"):
         interop.share_from_crypten(object())
     call = (
-        "from securegen.mpc import interop; from securegen.engines.mpc.crypten.insecure import insecure_crypten\n"
+        "from securegen.engines.mpc.crypten import interop; from securegen.engines.mpc.crypten.insecure import insecure_crypten\n"
         "with insecure_crypten(rank=0, world_size=1, port=29599) as crypten:\n"
         "    t = crypten.cryptensor([1.0])\n"
         "    for f in (interop.share_from_crypten, interop.insecure_share_of_shipped_crypten):\n"

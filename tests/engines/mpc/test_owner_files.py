@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from securegen.engines.mpc.local import local_study
+from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.masked_store import MaskedStore
 from securegen.engines.mpc.net import certs
-from securegen.engines.mpc.net.parties import Parties, Party, read_parties, write_parties
-from securegen.engines.mpc.net.state import OwnerState, digest_array
+from securegen.engines.mpc.net.parties import Parties, PartyEntry, read_parties, write_parties
+from securegen.engines.mpc.state_file import StateFile, digest_array
 from securegen.errors import InputError, KeyFileError, PolicyError, ProtocolError, StorageError, UsageError
 
 PIN = "sha256:" + "0" * 64
@@ -24,25 +24,25 @@ SECOND = GOOD[GOOD.index("[[") :].replace("ada", "bob").replace("h:1", "h:2").re
 
 
 def test_state_is_private_and_survives(tmp_path):
-    state = OwnerState(tmp_path / "state.json")
+    state = StateFile(tmp_path / "state.json")
     key = state.mask_key("c", "g/0", "d")
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
-    assert OwnerState(tmp_path / "state.json").mask_key("c", "g/0", "d") == key
+    assert StateFile(tmp_path / "state.json").mask_key("c", "g/0", "d") == key
     assert len({key, state.mask_key("c", "g/1", "d"), state.mask_key("other", "g/0", "d")}) == 3
     assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_mask_is_claimed_once_even_for_the_same_data(tmp_path):
-    state = OwnerState(tmp_path / "s")
+    state = StateFile(tmp_path / "s")
     state.claim("session 1", "d")
     with pytest.raises(PolicyError, match="used before"):
-        OwnerState(tmp_path / "s").claim("session 1", "d")
+        StateFile(tmp_path / "s").claim("session 1", "d")
 
 
 def test_of_many_that_claim_at_once_one_wins(tmp_path):
     def claim(_):
         try:
-            OwnerState(tmp_path / "s").claim("session", "d")
+            StateFile(tmp_path / "s").claim("session", "d")
             return 1
         except PolicyError:
             return 0
@@ -53,17 +53,17 @@ def test_of_many_that_claim_at_once_one_wins(tmp_path):
 
 def test_a_process_killed_after_the_claim_does_not_get_the_mask_again(tmp_path):
     code = (
-        "import os, sys; from securegen.engines.mpc.net.state import OwnerState; "
-        "OwnerState(sys.argv[1]).claim('session', 'd'); os.kill(os.getpid(), 9)"
+        "import os, sys; from securegen.engines.mpc.state_file import StateFile; "
+        "StateFile(sys.argv[1]).claim('session', 'd'); os.kill(os.getpid(), 9)"
     )
     child = subprocess.run([sys.executable, "-c", code, str(tmp_path / "s")], capture_output=True)
     assert child.returncode == -9
     with pytest.raises(PolicyError):
-        OwnerState(tmp_path / "s").claim("session", "other")
+        StateFile(tmp_path / "s").claim("session", "other")
 
 
 def test_spending_stops_at_the_limit_and_counts_nothing_that_was_refused(tmp_path):
-    state = OwnerState(tmp_path / "s")
+    state = StateFile(tmp_path / "s")
     assert state.spend("c", 3, limit=5) == 3
     with pytest.raises(PolicyError, match="3 of at most 5"):
         state.spend("c", 3, limit=5)
@@ -74,13 +74,13 @@ def test_spending_stops_at_the_limit_and_counts_nothing_that_was_refused(tmp_pat
 def test_a_damaged_state_is_an_error_not_a_fresh_start(tmp_path, text):
     (tmp_path / "s").write_text(text)
     with pytest.raises(StorageError):
-        OwnerState(tmp_path / "s").claim("session", "d")
+        StateFile(tmp_path / "s").claim("session", "d")
     assert (tmp_path / "s").read_text() == text
 
 
 def test_state_in_a_missing_directory_is_an_error(tmp_path):
     with pytest.raises(StorageError, match="cannot keep"):
-        OwnerState(tmp_path / "none" / "s").claim("x", "d")
+        StateFile(tmp_path / "none" / "s").claim("x", "d")
 
 
 def test_digest_depends_on_values_shape_and_dtype():
@@ -114,7 +114,7 @@ def test_a_party_finds_what_is_wrong_with_its_own_files_before_it_connects(tmp_p
         certs.init_ca(folder)
         certs.issue(folder, certs.request(folder, "ada"), name="ada", rank=0)
     certs.request(d, "bob")
-    own, pin = certs.Identity.in_directory(d, "ada"), certs.pin(d / "ada.pem")
+    own, pin = certs.PartyIdentity.in_directory(d, "ada"), certs.pin(d / "ada.pem")
     own.check(pin=pin, rank=0)
     if fault in ("absent", "key"):
         own.key.unlink()
@@ -157,7 +157,7 @@ def test_names_that_cannot_be_a_host_label_are_refused(tmp_path, name):
 
 
 def test_parties_are_written_as_they_are_read(tmp_path):
-    parties = local_study(tmp_path / "a", {"ada": "genotypes", "bob": "phenotypes", "deal": "dealer"}, timeout=7)
+    parties = loopback_study(tmp_path / "a", {"ada": "genotypes", "bob": "phenotypes", "deal": "dealer"}, timeout=7)
     assert read_parties(tmp_path / "a" / "parties.toml") == parties
     assert parties.computing == ("ada", "bob") and parties.only("dealer") == "deal" and parties.rank("bob") == 1
     with pytest.raises(UsageError, match="exists already"):
@@ -168,14 +168,14 @@ def test_parties_are_written_as_they_are_read(tmp_path):
 
 
 def test_digest_of_the_study_changes_with_name_role_order_and_pin_not_with_addresses():
-    ada, bob = (Party(n, "site", "h:1", PIN) for n in ("ada", "bob"))
+    ada, bob = (PartyEntry(n, "site", "h:1", PIN) for n in ("ada", "bob"))
     base = Parties("s", (ada, bob)).digest()
     others = [
-        Parties("t", (ada, bob)), Parties("s", (bob, ada)), Parties("s", (Party("ada", "dealer", "h:1", PIN), bob)),
-        Parties("s", (Party("ada", "site", "h:1", PIN.replace("0", "1")), bob)),
+        Parties("t", (ada, bob)), Parties("s", (bob, ada)), Parties("s", (PartyEntry("ada", "dealer", "h:1", PIN), bob)),
+        Parties("s", (PartyEntry("ada", "site", "h:1", PIN.replace("0", "1")), bob)),
     ]  # fmt: skip
     assert base not in {p.digest() for p in others}
-    assert base == Parties("s", (Party("ada", "site", "elsewhere:2", PIN), bob)).digest()
+    assert base == Parties("s", (PartyEntry("ada", "site", "elsewhere:2", PIN), bob)).digest()
 
 
 @pytest.mark.parametrize(

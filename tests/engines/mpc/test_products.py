@@ -12,8 +12,8 @@ import pytest
 from securegen.engines.mpc import outsourced, vertical
 from securegen.engines.mpc.dealer import block_dealer, score_dealer, server_dealer
 from securegen.engines.mpc.masked_store import MaskedStore
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.engines.mpc.scores import model_side, people_side
+from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Block, Roles
 from securegen.errors import PolicyError, ProtocolError
 
@@ -43,12 +43,12 @@ def run_vertical(s, g, y, state, *, bits=64, store=None, resend=True, cohort="c"
     def gen(session):
         sides = vertical.genotype_side(
             session, ROLES, blocks(g), samples=g.shape[1], columns=y.shape[1], cohort=cohort,
-            state=OwnerState(state / "gen.json"), column_limit=limit, bits=bits, resend=resend,
+            state=StateFile(state / "gen.json"), column_limit=limit, bits=bits, resend=resend,
         )  # fmt: skip
         return opened(session, sides)
 
     def phe(session):
-        own = OwnerState(state / "phe.json")
+        own = StateFile(state / "phe.json")
         return opened(
             session, vertical.phenotype_side(session, ROLES, y, state=own, bits=bits, store=store, resend=resend)
         )
@@ -100,14 +100,14 @@ def test_online_bytes_a_variant_and_a_further_phenotype(study, tmp_path):
             part = [Block(i, {"g": g[i : i + 50]}) for i in range(0, 200, 50)]
             sides = vertical.genotype_side(
                 session, ROLES, part, samples=2000, columns=y.shape[1], cohort=f"c{y.shape[1]}",
-                state=OwnerState(tmp_path / "g.json"), column_limit=100,
+                state=StateFile(tmp_path / "g.json"), column_limit=100,
             )  # fmt: skip
             for side in sides:
                 vertical.reveal(session, side.streams["g"], step=f"o{side.start}", between=("gen", "phe"), to="phe")
             return session.traffic.sent
 
         def phe(session, y=y):
-            for side in vertical.phenotype_side(session, ROLES, y, state=OwnerState(tmp_path / "p.json")):
+            for side in vertical.phenotype_side(session, ROLES, y, state=StateFile(tmp_path / "p.json")):
                 vertical.reveal(session, side.streams["g"], step=f"o{side.start}", between=("gen", "phe"), to="phe")
             return session.traffic.sent
 
@@ -126,13 +126,13 @@ def test_memory_does_not_grow_with_variants(study, tmp_path):
     def gen(s):
         stream = (Block(i, {"g": block}) for i in range(100))
         sides = vertical.genotype_side(
-            s, ROLES, stream, samples=2000, columns=1, cohort="c", state=OwnerState(tmp_path / "g"), column_limit=1
+            s, ROLES, stream, samples=2000, columns=1, cohort="c", state=StateFile(tmp_path / "g"), column_limit=1
         )
         return sum(1 for _ in sides)
 
     def phe(s):
         time.sleep(1)  # the slower party: everything waits in the buffers
-        return sum(1 for _ in vertical.phenotype_side(s, ROLES, y, state=OwnerState(tmp_path / "p")))
+        return sum(1 for _ in vertical.phenotype_side(s, ROLES, y, state=StateFile(tmp_path / "p")))
 
     s = study(PARTIES, timeout=60)
     tracemalloc.start()
@@ -177,7 +177,7 @@ def test_one_mask_on_two_cohorts_gives_their_difference_and_the_state_prevents_i
     leak = vertical.cover(g, key, ring) - vertical.cover(other, key, ring)
     np.testing.assert_array_equal(leak.view(np.int64), g.astype(np.int64) - other)
 
-    states = [OwnerState(tmp_path / "a.json"), OwnerState(tmp_path / "b.json")]
+    states = [StateFile(tmp_path / "a.json"), StateFile(tmp_path / "b.json")]
     keys = [st.mask_key("c", "g/0", d) for st, d in zip(states, ("digest 1", "digest 2"), strict=True)]
     # the same file restored from a backup, as if the first use had been forgotten
     text = (tmp_path / "a.json").read_text().replace("digest 1", "digest 2")
@@ -249,7 +249,7 @@ def test_scores_are_exact_and_the_model_owner_counts_replies(study, tmp_path, pe
             "gen": lambda x: people_side(x, ROLES, (g[i : i + V] for i in starts), people=people, scores=2, bits=bits),
             "phe": lambda x: model_side(
                 x, ROLES, (w[i : i + V] for i in starts), people=people, scores=2, model="m",
-                state=OwnerState(tmp_path / "model.json"), reply_limit=limit, bits=bits,
+                state=StateFile(tmp_path / "model.json"), reply_limit=limit, bits=bits,
             ),
             "deal": lambda x: score_dealer(x, left="gen", right="phe"),
         })  # fmt: skip
@@ -273,13 +273,13 @@ def run_outsourced(s, g, y, tmp_path, *, resend=True, bits=64):
         )
 
     def phe(x):
-        outsourced.phenotype_owner(x, OUTSOURCED, y, state=OwnerState(tmp_path / "phe.json"), bits=bits)
+        outsourced.phenotype_owner(x, OUTSOURCED, y, state=StateFile(tmp_path / "phe.json"), bits=bits)
         return list(outsourced.receive_sums(x, OUTSOURCED, columns=y.shape[1], bits=bits))
 
     def gen(x):
         outsourced.genotype_owner(
             x, OUTSOURCED, blocks(g), samples=N, columns=y.shape[1], cohort="c", resend=resend, bits=bits,
-            state=OwnerState(tmp_path / "gen.json"), column_limit=99,
+            state=StateFile(tmp_path / "gen.json"), column_limit=99,
         )  # fmt: skip
         return x.traffic
 

@@ -11,7 +11,7 @@ import pytest
 from securegen import api
 from securegen.engines.mpc import projected_run, vertical
 from securegen.engines.mpc.aggregates import deal, genotype_run, phenotype_run
-from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.state_file import StateFile
 from securegen.results.projected import plain_projected
 from securegen.stats.projected_statistics import TARGET
 from securegen.study.build import Inputs, build_design, open_genotypes
@@ -44,13 +44,13 @@ def test_two_parties_write_the_plain_tables(study, cohort):
             roles,
             reader,
             cohort="c",
-            state=OwnerState(folder / "g"),
+            state=StateFile(folder / "g"),
             consent_aggregates=True,
             column_limit=1000,
             level="all",
         ),
         "phe": lambda s: phenotype_run(
-            s, roles, inputs, str(folder / "vertical"), state=OwnerState(folder / "p"), consent_aggregates=True
+            s, roles, inputs, str(folder / "vertical"), state=StateFile(folder / "p"), consent_aggregates=True
         ),
         "deal": lambda s: deal(s, roles),
     }
@@ -67,10 +67,10 @@ def test_two_numbers_a_variant_are_those_of_the_plain_engine(study, cohort, mode
     reader, roles = open_genotypes(inputs), vertical.Roles("gen", "phe", "deal")
     programs = {
         "gen": lambda s: projected_run.genotype_run(
-            s, roles, reader, reveal="uv", cohort=f"c-{model}", state=OwnerState(folder / "g"), column_limit=1000
+            s, roles, reader, reveal="uv", cohort=f"c-{model}", state=StateFile(folder / "g"), column_limit=1000
         ),
         "phe": lambda s: projected_run.phenotype_run(
-            s, roles, inputs, str(folder / "vertical"), reveal="uv", state=OwnerState(folder / "p")
+            s, roles, inputs, str(folder / "vertical"), reveal="uv", state=StateFile(folder / "p")
         ),
         "deal": lambda s: projected_run.deal(s, roles),
     }

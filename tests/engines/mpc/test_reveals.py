@@ -11,9 +11,9 @@ import pytest
 from securegen import api
 from securegen.engines.mpc import aggregates, batches, deployment, projected, projected_run, vertical
 from securegen.engines.mpc.association import announce_cohort
-from securegen.engines.mpc.local import identity
-from securegen.engines.mpc.net.state import OwnerState
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.shares.radix import Form, choose_form, to_digits
+from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PeerError, PolicyError, ProtocolError, UsageError
 from securegen.io.arrays import from_arrays
@@ -85,7 +85,7 @@ def run(study, cohort, tmp_path, *, reveal, threshold=None, names=None, limit=10
     inputs = Inputs("", **files, pheno_name=names)
 
     def state(s):
-        return OwnerState(tmp_path / f"{s.me}.json")
+        return StateFile(tmp_path / f"{s.me}.json")
 
     def ada(s):
         return projected_run.genotype_run(
@@ -264,7 +264,7 @@ def test_with_the_rule_off_thresholds_bisect_p(study, cohort, tmp_path):
 
 
 def task(tmp_path, inputs, **more):
-    return deployment.Task(inputs, str(tmp_path / "out"), OwnerState(tmp_path / "state"), **more)
+    return deployment.Task(inputs, str(tmp_path / "out"), StateFile(tmp_path / "state"), **more)
 
 
 def test_owners_must_name_the_same_reveal(study, tmp_path):
@@ -289,11 +289,15 @@ def test_counts_and_aggregates_without_consent_are_refused(study, cases, tmp_pat
     s = study(ROLES)
     with pytest.raises(PolicyError, match="--consent-aggregates"):
         deployment.run_party(
-            s.parties, identity(s.directory, "bob"), task(tmp_path, Inputs("", **files), reveal="aggregates")
+            s.parties,
+            PartyIdentity.in_directory(s.directory, "bob"),
+            task(tmp_path, Inputs("", **files), reveal="aggregates"),
         )
     with pytest.raises(UsageError, match="p-value"):
         deployment.run_party(
-            s.parties, identity(s.directory, "bob"), task(tmp_path, Inputs("", **files), threshold=5.0)
+            s.parties,
+            PartyIdentity.in_directory(s.directory, "bob"),
+            task(tmp_path, Inputs("", **files), threshold=5.0),
         )
 
 
@@ -306,7 +310,7 @@ def test_scales_and_digits_leave_room_for_every_sum(samples, grid):
     largest = 2 * grid * root * ((1 << s.basis_bits) + root) << s.mean_bits
     assert largest**2 < 1 << 191
     for test in ("linear", "logistic"):
-        group = projected.Group(test, ("Y",), 3, samples, ())
+        group = projected.PhenotypeGroup(test, ("Y",), 3, samples, ())
         plan = projected.make_plan("uv", (group,), s, samples, grid)
         form = plan.form
         assert form.bits == 32 and form.chunk * form.chunks(samples) >= samples
@@ -372,12 +376,12 @@ def test_masked_genotypes_that_were_kept_are_not_sent_again(study, cohort, tmp_p
         def ada(s):
             own = {"level": "all"} if reveal == "aggregates" else {}
             module.genotype_run(
-                s, VERTICAL, reader, cohort="c", state=OwnerState(owner), column_limit=99, **terms, **own
+                s, VERTICAL, reader, cohort="c", state=StateFile(owner), column_limit=99, **terms, **own
             )
             return s.traffic.total
 
         def bob(s):
-            state, keep = OwnerState(tmp_path / "bob"), None if folder == tmp_path / "no" else tmp_path / "masked"
+            state, keep = StateFile(tmp_path / "bob"), None if folder == tmp_path / "no" else tmp_path / "masked"
             return module.phenotype_run(s, VERTICAL, inputs, str(folder / "t"), state=state, masked=keep, **terms)
 
         out = made.run({"ada": ada, "bob": bob, "dan": lambda s: module.deal(s, VERTICAL)})
@@ -421,7 +425,7 @@ def test_a_wrong_batch_or_group_ends_the_session_for_everybody(study, cohort, tm
     out = study(ROLES).run({
         "ada": ada,
         "bob": lambda s: projected_run.phenotype_run(
-            s, VERTICAL, Inputs("", **files), str(tmp_path / "o"), reveal="uv", state=OwnerState(tmp_path / "s")
+            s, VERTICAL, Inputs("", **files), str(tmp_path / "o"), reveal="uv", state=StateFile(tmp_path / "s")
         ),
         "dan": lambda s: projected_run.deal(s, VERTICAL),
     })  # fmt: skip

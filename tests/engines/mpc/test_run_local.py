@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from support import left
 
 from securegen.cli.main import main
-from securegen.engines.mpc.local import free_ports, local_study
+from securegen.engines.mpc.loopback import free_ports, loopback_study
 from securegen.errors import KeyFileError, PolicyError, SecuregenError, UsageError
 from securegen.local.processes import start
 
@@ -159,7 +159,7 @@ def test_a_deployment_by_hand_three_commands_and_one_file(tmp_path):
 
 
 def test_a_rehearsal_checks_what_needs_no_other_party_and_writes_nothing(tmp_path):
-    local_study(tmp_path, {"a": "genotypes", "b": "phenotypes", "c": "dealer"})
+    loopback_study(tmp_path, {"a": "genotypes", "b": "phenotypes", "c": "dealer"})
     before = sorted(p.name for p in tmp_path.iterdir())
     place = ["--parties", tmp_path / "parties.toml", "--out", tmp_path / "r", "--dry-run"]
     own = ["party", "--role", "genotypes", *COHORT[:2], *place]

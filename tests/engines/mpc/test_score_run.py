@@ -13,8 +13,8 @@ from bed_reader import to_bed
 
 from securegen.engines.mpc import score_run, scores
 from securegen.engines.mpc.dealer import score_dealer
-from securegen.engines.mpc.net.state import OwnerState
 from securegen.engines.mpc.score_run import model_run, people_run
+from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PolicyError, ProtocolError
 from securegen.scores.files import read_scorings
@@ -67,7 +67,7 @@ def run(study, folder, out, *, score="weights.tsv", limit=PEOPLE, digits=6):
     return study.run({
         "gen": lambda s: people_run(s, ROLES, reader, str(out / "r"), digits=digits),
         "mod": lambda s: model_run(
-            s, ROLES, [str(folder / score)], model="m", state=OwnerState(out / "state"), reply_limit=limit,
+            s, ROLES, [str(folder / score)], model="m", state=StateFile(out / "state"), reply_limit=limit,
             digits=digits,
         ),
         "deal": lambda s: score_dealer(s, left="gen", right="mod"),

@@ -12,7 +12,7 @@ from securegen import api
 from securegen.cli.main import main
 from securegen.engines.federated import rehearsal
 from securegen.engines.federated.rounds import SecureSum
-from securegen.engines.mpc.local import local_study
+from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.site_links import MessageLinks
 from securegen.errors import PeerError, ProtocolError, SecuregenError, UsageError
 from securegen.study.build import Inputs
@@ -80,7 +80,7 @@ def test_a_message_twice_and_one_too_many_are_named(tmp_path, monkeypatch):
 
 
 def test_parties_of_other_names_are_refused(tmp_path):
-    local_study(tmp_path / "local", dict.fromkeys(("site1", "site2", "other"), "site"))
+    loopback_study(tmp_path / "local", dict.fromkeys(("site1", "site2", "other"), "site"))
     rehearsal.set_up(
         tmp_path, INPUTS, rehearsal.deal(rehearsal.open_genotypes(INPUTS), INPUTS.genotypes, 3), print, openings="all"
     )
@@ -92,7 +92,7 @@ def test_by_the_command_line(tmp_path, plain):
     """party --role site, each site a process of its own."""
     sites = rehearsal.deal(rehearsal.open_genotypes(INPUTS), INPUTS.genotypes, 3)
     rehearsal.set_up(tmp_path, replace(INPUTS, chr=("1",)), sites, print, openings="all")
-    local_study(tmp_path / "tls", dict.fromkeys(NAMES, "site"), timeout=60)
+    loopback_study(tmp_path / "tls", dict.fromkeys(NAMES, "site"), timeout=60)
     calls = []
     for site in sites:
         call = rehearsal.site_command(tmp_path, INPUTS, site, rehearsal.Filters(), wait=60)
@@ -112,7 +112,7 @@ def test_by_the_command_line(tmp_path, plain):
     ("more", "match"), [([], "needs --study FOLDER"), (["--study", "s", "--model", "linear"], "--model")]
 )
 def test_what_the_study_file_says_is_not_said_again(tmp_path, more, match):
-    local_study(tmp_path, dict.fromkeys(NAMES, "site"))
+    loopback_study(tmp_path, dict.fromkeys(NAMES, "site"))
     words = ["party", "--role", "site", "--parties", str(tmp_path / "parties.toml"), "--name", "site1", *more]
     words += [
         "--state",

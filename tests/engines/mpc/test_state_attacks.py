@@ -12,10 +12,10 @@ from bed_reader import to_bed
 
 from securegen.engines.mpc import deployment, vertical
 from securegen.engines.mpc.dealer import LEFT_MASK, block_dealer
-from securegen.engines.mpc.local import identity
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.net.state import OwnerState, check_cohort
 from securegen.engines.mpc.shares.prg import words
+from securegen.engines.mpc.state_file import StateFile, check_cohort
 from securegen.engines.mpc.vertical import Block, Roles
 from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.study.build import Inputs
@@ -28,11 +28,11 @@ def test_a_link_put_where_the_new_state_is_written_is_not_followed(tmp_path):
     victim, readable = tmp_path / "victim", tmp_path / "state.part"
     victim.write_text("precious")
     readable.symlink_to(victim)
-    OwnerState(tmp_path / "state").mask_key("c", "g/0", "d")
+    StateFile(tmp_path / "state").mask_key("c", "g/0", "d")
     assert victim.read_text() == "precious" and (tmp_path / "state").stat().st_mode & 0o777 == 0o600
     with open(readable, "w") as theirs:
         readable.chmod(0o666)
-        OwnerState(tmp_path / "state").mask_key("c", "g/0", "d")
+        StateFile(tmp_path / "state").mask_key("c", "g/0", "d")
         assert os.fstat(theirs.fileno()).st_size == 0
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o600
 
@@ -40,7 +40,7 @@ def test_a_link_put_where_the_new_state_is_written_is_not_followed(tmp_path):
 def test_a_lock_that_is_a_link_is_refused(tmp_path):
     (tmp_path / "state.lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="cannot keep"):
-        OwnerState(tmp_path / "state").claim("x", "d")
+        StateFile(tmp_path / "state").claim("x", "d")
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -48,19 +48,19 @@ def test_two_links_to_one_state_count_together(tmp_path):
     """Else the first to write replaces the link, and the other file starts to count for itself."""
     for name in ("one", "two"):
         (tmp_path / name).symlink_to(tmp_path / "state")
-        OwnerState(tmp_path / name).spend("columns", 3, limit=7)
-    assert OwnerState(tmp_path / "state").spend("columns", 1, limit=7) == 7
+        StateFile(tmp_path / name).spend("columns", 3, limit=7)
+    assert StateFile(tmp_path / "state").spend("columns", 1, limit=7) == 7
     with pytest.raises(PolicyError, match="7 of at most 7"):
-        OwnerState(tmp_path / "one").spend("columns", 1, limit=7)
+        StateFile(tmp_path / "one").spend("columns", 1, limit=7)
 
 
 def test_a_state_that_others_may_write_is_refused(tmp_path):
-    OwnerState(tmp_path / "state").spend("columns", 3, limit=3)
+    StateFile(tmp_path / "state").spend("columns", 3, limit=3)
     (tmp_path / "state").chmod(0o666)
     with pytest.raises(StorageError, match="others may write"):
-        OwnerState(tmp_path / "state").spend("columns", 1, limit=9)
+        StateFile(tmp_path / "state").spend("columns", 1, limit=9)
     (tmp_path / "state").chmod(0o644)  # as a backup may have it
-    assert OwnerState(tmp_path / "state").spend("columns", 1, limit=9) == 4
+    assert StateFile(tmp_path / "state").spend("columns", 1, limit=9) == 4
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o600
 
 
@@ -69,12 +69,12 @@ def test_a_state_that_others_may_write_is_refused(tmp_path):
     [{"claims": None}, {"spent": []}, {"spent": {"columns": -99}}, {"spent": {"columns": "3"}}, {"secrets": 1}],
 )
 def test_a_state_with_parts_missing_is_an_error_not_a_fresh_start(tmp_path, change):
-    OwnerState(tmp_path / "state").spend("columns", 3, limit=3)
+    StateFile(tmp_path / "state").spend("columns", 3, limit=3)
     text = json.dumps(json.loads((tmp_path / "state").read_text()) | change)
     (tmp_path / "state").write_text(text)
     for ask in (lambda s: s.spend("columns", 1, limit=3), lambda s: s.mask_key("c", "g/0", "d")):
         with pytest.raises(StorageError, match="damaged"):
-            ask(OwnerState(tmp_path / "state"))
+            ask(StateFile(tmp_path / "state"))
     assert (tmp_path / "state").read_text() == text
 
 
@@ -82,15 +82,15 @@ def test_a_state_with_parts_missing_is_an_error_not_a_fresh_start(tmp_path, chan
 def test_names_that_would_fit_two_entries_are_refused(tmp_path, name):
     """`a/b` at place `c` and `a` at place `b/c` would be one entry; so would a cohort called `threshold of c`."""
     with pytest.raises(UsageError, match="cohort name"):
-        OwnerState(tmp_path / "state").mask_key(name, "g/0", "d")
+        StateFile(tmp_path / "state").mask_key(name, "g/0", "d")
     assert not (tmp_path / "state").exists()
     with pytest.raises(UsageError, match="cohort name"):
-        deployment._refuse(deployment.Task(Inputs(""), "o", OwnerState(tmp_path / "s"), cohort=name), "vertical")
+        deployment._refuse(deployment.Task(Inputs(""), "o", StateFile(tmp_path / "s"), cohort=name), "vertical")
     assert check_cohort("Biobank_1.2-b") == "Biobank_1.2-b"
 
 
 def test_a_phenotypes_name_cannot_move_the_cursor_of_the_genotype_owner(tmp_path):
-    state = OwnerState(tmp_path / "state")
+    state = StateFile(tmp_path / "state")
     for threshold in ("1", "2"):
         try:
             state.bind("threshold of c/\x1b[2Jheight\n", threshold, "one a phenotype")
@@ -133,7 +133,7 @@ def test_who_deals_in_one_study_and_receives_in_the_next_cannot_unmask(tmp_path,
         s = Study(tmp_path / str(number), parties, 10)
         right, dealer = (next(n for n in parties if parties[n] == role) for role in ("phenotypes", "dealer"))
         roles = Roles("gen", right, dealer)
-        state = OwnerState(tmp_path / "gen.state", s.parties.digest() if protected else "")
+        state = StateFile(tmp_path / "gen.state", s.parties.digest() if protected else "")
 
         def gen(session, roles=roles, state=state):
             sides = vertical.genotype_side(
@@ -142,7 +142,7 @@ def test_who_deals_in_one_study_and_receives_in_the_next_cannot_unmask(tmp_path,
             return len(list(sides))
 
         def phe(session, roles=roles, number=number):
-            own = OwnerState(tmp_path / f"phe{number}")
+            own = StateFile(tmp_path / f"phe{number}")
             return len(list(vertical.phenotype_side(session, roles, y, state=own)))
 
         def deal(session, roles=roles):
@@ -180,11 +180,11 @@ def test_runs_of_two_studies_have_two_sets_of_masks(tmp_path, monkeypatch):
         files = {"gen": Inputs(str(tmp_path / "all")), "amy": Inputs("", pheno=str(tmp_path / "p.tsv"))}
 
         def body(name, s=s, files=files):
-            me = identity(s.directory, name)
+            me = PartyIdentity.in_directory(s.directory, name)
             if name == "eve":
                 return deployment.run_dealer(s.parties, me)
             own = deployment.Task(
-                files[name], str(tmp_path / "o"), OwnerState(tmp_path / name), reveal="uv", column_limit=99
+                files[name], str(tmp_path / "o"), StateFile(tmp_path / name), reveal="uv", column_limit=99
             )
             return deployment.run_party(s.parties, me, own)
 

@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from securegen.engines.mpc.local import identity
 from securegen.engines.mpc.net import certs, connect
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.connect import tls_context
 from securegen.errors import PeerError
 
@@ -36,8 +36,8 @@ ADA = """
 import resource, sys
 from pathlib import Path
 from securegen.errors import PeerError
-from securegen.mpc import connect
-from securegen.engines.mpc.local import identity
+from securegen.engines.mpc.net import connect
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
 d = Path(sys.argv[1])
@@ -45,7 +45,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
 if sys.argv[2] == "off":
     connect._Attempt._make_room = lambda self, most: None
 try:
-    with open_session(read_parties(d / "parties.toml"), identity(d, "ada"), protocol="test/1", dimensions={}):
+    with open_session(read_parties(d / "parties.toml"), PartyIdentity.in_directory(d, "ada"), protocol="test/1", dimensions={}):
         print("joined")
 except PeerError as error:
     print(error)
@@ -110,7 +110,7 @@ def test_a_handshake_that_trickles_is_cut_off(study, monkeypatch):
 
 
 def old_tls(s):
-    context = tls_context(identity(s.directory, "bob"), server=False)
+    context = tls_context(PartyIdentity.in_directory(s.directory, "bob"), server=False)
     context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2
     return context, "protocol version"
 
@@ -122,7 +122,7 @@ def other_key(s):
     csr = certs.request(folder, "bob")
     certs.issue(s.directory, csr, name="bob", rank=1, out=folder / "bob.pem")
     (folder / "ca.pem").write_bytes((s.directory / "ca.pem").read_bytes())
-    return tls_context(identity(folder, "bob"), server=False), "wrong certificate"
+    return tls_context(PartyIdentity.in_directory(folder, "bob"), server=False), "wrong certificate"
 
 
 def other_rank(s):
@@ -132,7 +132,7 @@ def other_rank(s):
     certs.issue(s.directory, s.directory / "bob.csr", name="bob", rank=0, out=folder / "bob.pem")
     for name in ("bob.key", "ca.pem"):
         (folder / name).write_bytes((s.directory / name).read_bytes())
-    return tls_context(identity(folder, "bob"), server=False), "is not rank 1"
+    return tls_context(PartyIdentity.in_directory(folder, "bob"), server=False), "is not rank 1"
 
 
 @pytest.mark.parametrize("who", [old_tls, other_key, other_rank])

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from securegen.engines.mpc.local import free_ports
+from securegen.engines.mpc.loopback import free_ports
 from securegen.engines.mpc.net import certs, connect
-from securegen.engines.mpc.net.parties import Parties, Party, read_parties, write_parties
+from securegen.engines.mpc.net.parties import Parties, PartyEntry, read_parties, write_parties
 from securegen.errors import InputError, PeerError
 from securegen.inspection import inspect
 
@@ -156,7 +156,7 @@ def test_files_that_differ_in_who_has_an_address_are_named(study):
 def test_of_every_pair_one_dials():
     for absent in (None, *TRIO):
         parties = Parties(
-            "s", tuple(Party(n, "site", None if n == absent else f"h:{i + 1}", PIN) for i, n in enumerate(TRIO))
+            "s", tuple(PartyEntry(n, "site", None if n == absent else f"h:{i + 1}", PIN) for i, n in enumerate(TRIO))
         )
         for one in TRIO:
             for other in TRIO:
@@ -165,9 +165,9 @@ def test_of_every_pair_one_dials():
 
 def test_the_file_of_parties_with_and_without_addresses(tmp_path):
     rows = (
-        Party("ada", "site", "ada.example:7001", PIN, "0.0.0.0:7000"),
-        Party("bob", "site", None, PIN.replace("0", "1")),
-        Party("cyd", "site", "[2001:db8::1]:7001", PIN.replace("0", "2")),
+        PartyEntry("ada", "site", "ada.example:7001", PIN, "0.0.0.0:7000"),
+        PartyEntry("bob", "site", None, PIN.replace("0", "1")),
+        PartyEntry("cyd", "site", "[2001:db8::1]:7001", PIN.replace("0", "2")),
     )
     parties = Parties("s", rows)
     write_parties(tmp_path / "p.toml", parties)

@@ -16,7 +16,7 @@ from securegen.design.linear import Design
 from securegen.errors import InputError, PlanError, UsageError
 from securegen.model import Columns, iterate_blocks
 from securegen.stats.qc import Filters
-from securegen.study.build import _check_grid
+from securegen.study.build import check_dosages
 
 N, M = 150, 20
 
@@ -203,9 +203,9 @@ def test_a_run_on_arrays_has_digests_of_its_tables_only(dosages, table):
 def test_sums_that_could_wrap_are_refused():
     """200,000 people on the finest grid: n·Σg² could pass 2^63, so nothing is summed."""
     columns = Columns(("INTERCEPT",), np.ones((200_000, 1), np.int64), (True,))
-    _check_grid(Design(columns, ()), 4096)
-    with pytest.raises(PlanError, match="the sums over dosages in steps of 1/8192 could reach 2\\^64"):
-        _check_grid(Design(columns, ()), 8192)
+    check_dosages(Design(columns, ()), 2 * 4096)
+    with pytest.raises(PlanError, match="the sums over dosages of up to 16384 units could reach 2\\^64"):
+        check_dosages(Design(columns, ()), 2 * 8192)
 
 
 def test_variants_from_a_pandas_frame(dosages):

@@ -140,7 +140,7 @@ def decrypt_block(
 
 def _bound(o: Output, secrets: DesignSecrets, info: CohortInfo) -> int:
     """Largest |sum| that honest data can give."""
-    return verify.largest_sum(secrets.sum_abs[o.column], o.stream, info.dosage_grid)
+    return verify.largest_sum(secrets.sum_abs[o.column], o.stream, info.dosage_max)
 
 
 def decrypt(
@@ -153,7 +153,7 @@ def decrypt(
     KeyFileError when the key is retired; still_trusted: decrypt all the same.
     """
     key = state.key
-    verify.check_bounds(secrets.sum_abs, secrets.squared, info.dosage_grid)
+    verify.check_bounds(secrets.sum_abs, secrets.squared, info.dosage_max)
     with guarded(key, state.folder, str(folder), still_trusted=still_trusted):
         yield from _decrypt(folder, key, info, secrets, state)
 

@@ -26,16 +26,16 @@ MODULUS = (1 << 61) - 1
 STREAMS = ("g", "m", "q")
 
 
-def largest_sum(sum_abs: int, stream: str, grid: int) -> int:
-    """Largest |sum| that honest data can give: of a column with Σ|c|, over dosages in steps of 1/grid ('o': own squares)."""
-    top = 2 * grid
-    return int(sum_abs) * {"g": top, "m": 1, "q": top * top, "o": top * top}[stream]
+def largest_sum(sum_abs: int, stream: str, dosage_max: int) -> int:
+    """Largest |sum| that honest data can give: of a column with Σ|c|, over dosages of up to dosage_max ('o': own squares)."""
+    square = dosage_max * dosage_max
+    return int(sum_abs) * {"g": dosage_max, "m": 1, "q": square, "o": square}[stream]
 
 
-def check_bounds(sum_abs: np.ndarray, squared: Sequence[bool], grid: int) -> None:
+def check_bounds(sum_abs: np.ndarray, squared: Sequence[bool], dosage_max: int) -> None:
     """Raise PlanError unless every sum of these columns can be verified. sum_abs: (J,) Σ|c|; squared: with a Σ g²."""
     for total, squares in zip(sum_abs, squared, strict=True):
-        check_sum_bound(largest_sum(total, "q" if squares else "g", grid), "a sum of this design", verified=True)
+        check_sum_bound(largest_sum(total, "q" if squares else "g", dosage_max), "a sum of this design", verified=True)
 
 
 def block_secrets(key: SecretKey, cohort: str, block: int, variants: int) -> np.ndarray:

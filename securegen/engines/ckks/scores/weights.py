@@ -110,6 +110,10 @@ class ScoreReader:
         return self.used.dosage_grid
 
     @property
+    def dosage_max(self) -> int:
+        return self.used.dosage_max
+
+    @property
     def variants(self) -> Variants:
         return self.used.variants.take(np.concatenate([np.arange(len(self.used.variants)), self.second]))
 

@@ -1,7 +1,7 @@
 """Import CrypTen 0.4.1 under recent torch.
 
 CrypTen asks for `torch.onnx._internal.registration`, which torch has moved, and for an ONNX export by tracing, which
-recent torch offers only on request. Both are bridged here, once; nothing else of CrypTen is changed (crypten_layer.py
+recent torch offers only on request. Both are bridged here, once; nothing else of CrypTen is changed (`layer`
 does that, inside a session).
 """
 

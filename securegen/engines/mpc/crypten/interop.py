@@ -51,7 +51,7 @@ def _share(tensor: Any) -> tuple[np.ndarray, int]:
     if not isinstance(tensor, crypten.mpc.MPCTensor):
         raise UsageError(f"a {type(tensor).__name__} is no MPCTensor")
     if tensor.ptype != crypten.mpc.arithmetic:
-        raise UsageError("a binary sharing is no sum of its shares: tensor.to(crypten.mpc.arithmetic) first")
+        raise UsageError("a binary sharing is not the sum of its shares: tensor.to(crypten.mpc.arithmetic) first")
     precision = int(tensor.encoder.scale).bit_length() - 1
     return tensor.share.detach().numpy().copy().view(np.uint64), precision
 

@@ -65,7 +65,7 @@ def decode(value: object) -> object:
                 return items if kind == "list" else tuple(items)
             if kind == "dict" and all(isinstance(v, list) and len(v) == 2 and isinstance(v[0], str) for v in body):
                 return {k: decode(v) for k, v in body}
-    raise ProtocolError("a peer sent an object message that is none")  # every party reads this: not what was in it
+    raise ProtocolError("a peer sent a malformed object message")  # every party reads this: not what was in it
 
 
 def _array(array: np.ndarray) -> list:
@@ -83,4 +83,4 @@ def _restored(body: Any) -> np.ndarray:
             raise ValueError(shape)
         return array.reshape(shape).copy()
     except (TypeError, ValueError, KeyError) as error:
-        raise ProtocolError("a peer sent an array that is none") from error
+        raise ProtocolError("a peer sent a malformed array") from error

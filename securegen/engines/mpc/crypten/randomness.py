@@ -41,7 +41,7 @@ def ring_element(size, ring_size: int = 2**64, generator: AesGenerator | None = 
     """In place of crypten.common.rng.generate_random_ring_element: uniform in [−ring_size/2, ring_size/2)."""
     bits = ring_size.bit_length() - 1
     if ring_size != 1 << bits:
-        raise PolicyError(f"a ring of {ring_size} elements is no power of two")
+        raise PolicyError(f"a ring of {ring_size} elements is not a power of two")
     return _generator(generator).words(size) >> (64 - bits)
 
 

@@ -38,7 +38,7 @@ _MOST_PEM = 1 << 20
 
 
 @dataclass(frozen=True)
-class Identity:
+class PartyIdentity:
     """What a party needs to prove who it is: its name and three PEM files."""
 
     name: str
@@ -48,10 +48,10 @@ class Identity:
     passphrase: bytes | None = field(default=None, repr=False)
 
     @staticmethod
-    def in_directory(directory: Path, name: str, passphrase: bytes | None = None) -> Identity:
+    def in_directory(directory: Path, name: str, passphrase: bytes | None = None) -> PartyIdentity:
         """The files as `init_ca`, `request` and `issue` write them: ca.pem, NAME.pem, NAME.key. passphrase: of the key."""
         d = Path(directory)
-        return Identity(name, d / f"{name}.pem", d / f"{name}.key", d / "ca.pem", passphrase)
+        return PartyIdentity(name, d / f"{name}.pem", d / f"{name}.key", d / "ca.pem", passphrase)
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Give a TLS context the certificate and its key. Raises KeyFileError, and SSLError where they do not fit."""

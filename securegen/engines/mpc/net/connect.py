@@ -19,7 +19,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from securegen.engines.mpc.net.certs import RANK_URI, Identity, pin_of_der
+from securegen.engines.mpc.net.certs import RANK_URI, PartyIdentity, pin_of_der
 from securegen.engines.mpc.net.frames import ABORT, JSON, NO_SESSION, Frame, encode_json, header, read_frame
 from securegen.engines.mpc.net.parties import Parties, split_address
 from securegen.errors import KeyFileError, PeerError, ProtocolError, SecuregenError
@@ -38,7 +38,7 @@ class Links:
     incoming: dict[str, ssl.SSLSocket] = field(default_factory=dict)
 
 
-def tls_context(identity: Identity, *, server: bool) -> ssl.SSLContext:
+def tls_context(identity: PartyIdentity, *, server: bool) -> ssl.SSLContext:
     """TLS 1.3 only; both sides show a certificate of the study authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -53,7 +53,7 @@ def tls_context(identity: Identity, *, server: bool) -> ssl.SSLContext:
     return context
 
 
-def connect_all(parties: Parties, identity: Identity) -> Links:
+def connect_all(parties: Parties, identity: PartyIdentity) -> Links:
     """Connect to every other party, within parties.timeout seconds.
 
     Raises PeerError naming the party that could not be reached or is not who it should be, KeyFileError when our own
@@ -64,7 +64,7 @@ def connect_all(parties: Parties, identity: Identity) -> Links:
 
 
 class _Attempt:
-    def __init__(self, parties: Parties, identity: Identity) -> None:
+    def __init__(self, parties: Parties, identity: PartyIdentity) -> None:
         self.parties, self.me = parties, identity.name
         self.peers = [n for n in parties.names if n != self.me]
         self.dialled = [n for n in self.peers if parties.dials(self.me, n)]

@@ -40,7 +40,7 @@ _MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Party:
+class PartyEntry:
     """One line of the study. address: host:port where others dial it, None for a party that only dials; pin: sha256 of
     its SubjectPublicKeyInfo; listen: host:port it listens on, where that is not the address."""
 
@@ -61,14 +61,14 @@ class Parties:
     """The parties of a study in order of rank. timeout: longest silence of a peer, in seconds."""
 
     study: str
-    party: tuple[Party, ...]
+    party: tuple[PartyEntry, ...]
     timeout: float = 60.0
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(p.name for p in self.party)
 
-    def __getitem__(self, name: str) -> Party:
+    def __getitem__(self, name: str) -> PartyEntry:
         for p in self.party:
             if p.name == name:
                 return p
@@ -150,7 +150,7 @@ def split_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _party(path: Path, number: int, row: Any) -> Party:
+def _party(path: Path, number: int, row: Any) -> PartyEntry:
     where = f"{path}: party {number}"
     fields, optional = ("name", "role", "pin"), ("address", "listen")
     row = row if isinstance(row, dict) else {}
@@ -177,7 +177,7 @@ def _party(path: Path, number: int, row: Any) -> Party:
         raise InputError(
             f"{where} ({row['name']}): it says where it listens, but not the address at which others dial it"
         )
-    return Party(row["name"], row["role"], row.get("address"), row["pin"], row.get("listen"))
+    return PartyEntry(row["name"], row["role"], row.get("address"), row["pin"], row.get("listen"))
 
 
 def write_parties(path: Path, parties: Parties) -> None:

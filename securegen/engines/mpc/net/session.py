@@ -22,7 +22,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import DTypeLike
 
-from securegen.engines.mpc.net.certs import Identity
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.connect import connect_all
 from securegen.engines.mpc.net.frames import MAX_TEXT
 from securegen.engines.mpc.net.parties import Parties
@@ -126,7 +126,9 @@ class Session:
             raise
 
 
-def open_session(parties: Parties, identity: Identity, *, protocol: str, dimensions: Mapping[str, Scalar]) -> Session:
+def open_session(
+    parties: Parties, identity: PartyIdentity, *, protocol: str, dimensions: Mapping[str, Scalar]
+) -> Session:
     """Connect to every party and agree on what is run.
 
     protocol: name and version of the protocol; dimensions: public numbers and choices on which all must agree.

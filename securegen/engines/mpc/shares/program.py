@@ -1,6 +1,6 @@
 """The steps of a program on shares, as each of its three parties does them: the same program runs at all of them.
 
-`Machine` is the left or the right party: its arrays are shares. `DealingMachine` is the dealer: it runs the program on
+`Program` is the left or the right party: its arrays are shares. `DealingProgram` is the dealer: it runs the program on
 zeros, for their shapes alone, and hands out what every step needs, so that it cannot fall out of step.
 """
 
@@ -18,7 +18,7 @@ from securegen.engines.mpc.shares.lifting import Pair
 
 
 @dataclass
-class Machine:
+class Program:
     """One computing party. Every step has a name of its own."""
 
     session: Session
@@ -50,7 +50,7 @@ class Machine:
         return open_hits(self.session, self.pair, f, own, common, step=self._step("hits"))
 
     def give(self, x: np.ndarray) -> np.ndarray | None:
-        """Open wide shares to the right party alone."""
+        """Open multiword shares to the right party alone."""
         step = self._step("open")
         if self.first:
             self.session.send(self.pair.right, step, x)
@@ -62,7 +62,7 @@ class Machine:
         return f"{kind}/{self.steps}"
 
 
-class DealingMachine(Machine):
+class DealingProgram(Program):
     """The dealer: shares are zeros, nothing is opened."""
 
     first = False

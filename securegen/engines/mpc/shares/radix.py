@@ -14,7 +14,7 @@ from itertools import takewhile
 import numpy as np
 
 from securegen.engines.mpc.shares import multiword
-from securegen.engines.mpc.shares.program import Machine
+from securegen.engines.mpc.shares.program import Program
 from securegen.engines.mpc.vertical import wire_bytes
 from securegen.errors import PlanError
 
@@ -88,16 +88,16 @@ def to_digits(x: np.ndarray, form: Form) -> np.ndarray:
     return np.stack(out, axis=2).reshape(len(x), -1)
 
 
-def assemble(machine: Machine, form: Form, stream: str, x: np.ndarray, *, first: int, words: int) -> np.ndarray:
-    """Shares of the digits' sums, (V, chunks, n, digits) mod 2^width, -> wide shares (V, n, words) of whole sums.
+def assemble(program: Program, form: Form, stream: str, x: np.ndarray, *, first: int, words: int) -> np.ndarray:
+    """Shares of the digits' sums, (V, chunks, n, digits) mod 2^width, -> multiword shares (V, n, words) of whole sums.
 
     first: words in which digits are put together, 1 where whole sums stay below 2^62 in size, else `words`.
     """
-    lifted = machine.lift(np.ascontiguousarray(x), bits=form.widths[stream], to=first)
+    lifted = program.lift(np.ascontiguousarray(x), bits=form.widths[stream], to=first)
     sums = multiword.total(np.moveaxis(lifted, 1, 3))  # over chunks: (V, n, digits, first)
     out = sums[:, :, 0]
     for i in range(1, form.digits):
         out = multiword.add(out, multiword.shift_left(sums[:, :, i], i * form.digit))
     if first == words:
         return out
-    return machine.lift(np.ascontiguousarray(out[..., 0]), bits=64, to=words)
+    return program.lift(np.ascontiguousarray(out[..., 0]), bits=64, to=words)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from securegen.engines.federated.identity import Identity, canonical, sha256
+from securegen.engines.federated.identity import SigningIdentity, canonical, sha256
 from securegen.engines.federated.messages import Message, Transport, read_message, write_message
 from securegen.engines.federated.state import SiteState
-from securegen.engines.federated.studyfile import Study
+from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import ArtefactError, PolicyError, ProtocolError
 from securegen.io.schema import Check, Refused, hex_text, map_of
 
@@ -24,10 +24,12 @@ SENT_BEFORE = (
 _SEEN = map_of(hex_text(32), 64)
 
 
-class Session:
+class Conversation:
     """One site's part in the conversation of a study. transcript: digest of everything all sites have said so far."""
 
-    def __init__(self, transport: Transport, study: Study, site: str, identity: Identity, state: SiteState) -> None:
+    def __init__(
+        self, transport: Transport, study: StudyFile, site: str, identity: SigningIdentity, state: SiteState
+    ) -> None:
         self.transport, self.study, self.site, self.state = transport, study, site, state
         self._identity = identity
         self.transcript = study.digest

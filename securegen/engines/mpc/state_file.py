@@ -71,7 +71,7 @@ def digest_array(array: np.ndarray) -> str:
 
 
 @dataclass(frozen=True)
-class OwnerState:
+class StateFile:
     """The state file of one owner; made on first use, mode 0600. study: `Parties.digest`."""
 
     path: Path

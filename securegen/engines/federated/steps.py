@@ -1,0 +1,224 @@
+"""A federated study step by step, each role on its own machine, as the command line and Python take it.
+
+The coordinator: `init`. A site: `keygen`, `variant_list`, `join`, `run_site`. Whoever has the folder: `progress`. Who learns
+what: the study file says it (`studyfile.opened_by`), and the receipt of a site's run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from securegen.engines.federated import hub, identity, site, studyfile, variants
+from securegen.engines.federated.state import private_folder
+from securegen.engines.federated.studyfile import StudyFile
+from securegen.errors import PolicyError, StorageError, UsageError
+from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
+from securegen.io.output import atomic
+from securegen.model import Variants
+from securegen.stats.qc import Filters
+from securegen.study.build import Inputs, Log, open_genotypes, silent
+
+SITE_KEY = "site.secret"
+COORDINATOR = "the coordinator"
+_OF_A_SITE = {"bfile", "pfile", "vcf", "bgen", "sample", "ref_last", "vcf_field", "dosage_grid", "pheno", "covar",
+              "keep", "remove"}  # fmt: skip
+Name = str | Path
+
+
+def keygen(state: Name, public: Name, *, passphrase: bytes | None = None) -> str:
+    """Make a site's signing key in its private folder, and write its public half. Returns the fingerprint.
+
+    Raises StorageError where a file is there already, KeyFileError for a weak passphrase.
+    """
+    made = identity.generate()
+    private_folder(Path(state))
+    identity.write_identity(Path(state) / SITE_KEY, made, passphrase=passphrase)
+    identity.write_verify_key(public, made)
+    return identity.fingerprint(made.verify_key)
+
+
+def variant_list(inputs: Inputs, out: Name, *, log: Log = silent) -> int:
+    """Write the variants of a site's genotypes for the coordinator: nothing of a person. Returns how many there are."""
+    found = open_genotypes(inputs, log).variants
+    variants.write_variants(out, found)
+    return len(found)
+
+
+def init(
+    folder: Name,
+    key: Name,
+    *,
+    sites: Mapping[str, Name],
+    variant_lists: Sequence[Name],
+    phenotypes: Mapping[str, str],
+    covariates: Sequence[str] = (),
+    name: str = "study",
+    model: str | None = None,
+    missing: str = "mean",
+    bits: int | None = None,
+    dosage_grid: int = 1,
+    site_indicators: bool = False,
+    loadings: Name | None = None,
+    components: int = 0,
+    qc: bool = False,
+    minimum_cohort: int = 20,
+    two_sites_learn_each_other: bool = False,
+    commit: bool = False,
+    openings: str = STRICT,
+    few_missing: str = WITHHOLD,
+    consent_openings: bool = False,
+    common_samples: bool | None = None,
+    fewest_people: int = FEWEST,
+    purpose: str | None = None,
+    controller: str | None = None,
+    contact: str | None = None,
+    expires: str | None = None,
+    passphrase: bytes | None = None,
+) -> tuple[StudyFile, int]:
+    """Write study.toml, its signature and the variant list into the shared folder, as the coordinator.
+
+    key: the coordinator's signing key, made when absent; passphrase: of that file. sites: name -> its public key;
+    variant_lists: of the sites, what all have is analysed, with the alleles of the first; phenotypes: name -> one of
+    studyfile.KINDS; loadings: public ones, of which `components` become covariates; common_samples: None for all but
+    openings "all"; for the rest see StudyFile. Returns the study and how many variants of the first list were left out.
+
+    Raises UsageError, PolicyError and DesignError for a study that does not fit together, StorageError where one is
+    there already: nothing is then written.
+    """
+    new = not Path(key).exists()
+    coordinator = identity.generate() if new else identity.read_identity(key, passphrase=passphrase)
+    common, dropped = variants.common_variants([variants.read_variants(path) for path in variant_lists])
+    if not len(common):
+        raise UsageError("no variant is in every list")
+    raw = Path(loadings).read_bytes() if loadings else b""
+    notes = {"purpose": purpose, "controller": controller, "contact": contact, "expires": expires}
+    study = StudyFile(
+        digest="", name=name, study_id=studyfile.new_study_id(),
+        sites=tuple(studyfile.Site(n, identity.read_verify_key(path)) for n, path in sites.items()),
+        coordinator=coordinator.verify_key,
+        phenotypes=tuple(studyfile.TraitColumn(*pair) for pair in phenotypes.items()), covariates=tuple(covariates),
+        model=model, missing=missing, bits=bits, site_indicators=site_indicators, components=components, qc=qc,
+        minimum_cohort=minimum_cohort, two_sites_learn_each_other=two_sites_learn_each_other, variants=len(common),
+        variants_digest=common.digest(), loadings_digest=hashlib.sha256(raw).hexdigest() if loadings else "",
+        dosage_grid=dosage_grid, commit=commit, openings=openings,
+        common_samples=openings != ALL if common_samples is None else common_samples, fewest_people=fewest_people,
+        few_missing=few_missing, consent_openings=consent_openings,
+        notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
+    )  # fmt: skip
+    if os.path.lexists(Path(folder) / studyfile.STUDY):
+        raise StorageError(f"{Path(folder) / studyfile.STUDY} exists already: a study is never written over")
+    if new:
+        identity.write_identity(key, coordinator, passphrase=passphrase)
+    study = studyfile.write_study(Path(folder), study, coordinator)
+    variants.write_variants(Path(folder) / studyfile.VARIANTS, common)
+    if loadings:
+        with atomic(Path(folder) / studyfile.LOADINGS) as stream:
+            stream.write(raw)
+    return study, dropped
+
+
+def open_folder(folder: Name) -> tuple[StudyFile, Variants]:
+    """The signed study of a folder and its variant list. Raises ArtefactError or ProtocolError when they do not match."""
+    return hub.open_folder(Path(folder))
+
+
+def fingerprints(study: StudyFile) -> dict[str, str]:
+    """What a study file says of keys: the fingerprint of the coordinator (COORDINATOR) and of every site."""
+    marks = {s.name: identity.fingerprint(s.verify_key) for s in study.sites}
+    return {COORDINATOR: identity.fingerprint(study.coordinator), **marks}
+
+
+def site_of(study: StudyFile, state: Name, *, passphrase: bytes | None = None) -> str:
+    """The site whose key is in `state`. Raises PolicyError for a key that the study does not have."""
+    return study.site_of(identity.read_identity(Path(state) / SITE_KEY, passphrase=passphrase).verify_key).name
+
+
+def unheard(study: StudyFile, own: str, told: Mapping[str, str]) -> list[str]:
+    """Of whom site `own` has heard no fingerprint. told: COORDINATOR or site -> what was heard there.
+
+    Raises PolicyError where the study file has another key, UsageError for a site that it does not have.
+    """
+    marks = fingerprints(study)
+    for name, text in told.items():
+        if name not in marks:
+            known = ", ".join(s.name for s in study.sites)
+            raise UsageError(f"a fingerprint is given for {name}: the study has no such site; it has {known}")
+        mark = identity.read_fingerprint(text)
+        if name != own and marks[name] != mark:
+            raise PolicyError(
+                f"the study file has the key {marks[name]} for {name}, not {mark}: do not join, ask there"
+            )
+    return [name for name in marks if name not in (own, *told)]
+
+
+def join(
+    folder: Name,
+    state: Name,
+    *,
+    fingerprints: Mapping[str, str],
+    trust_study_file: bool = False,
+    passphrase: bytes | None = None,
+) -> str:
+    """Accept the study of a folder for the site whose key is in `state`. Returns the site's name.
+
+    Whoever writes a study file can put keys of its own under the names of other sites: all sites but one see that one's
+    sums. So fingerprints has what the coordinator (COORDINATOR) and every other site said by telephone.
+    trust_study_file: go without those that are not given. Raises PolicyError where one differs or for a stranger's
+    key, UsageError where one is absent.
+    """
+    study, _ = open_folder(folder)
+    key = identity.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    absent = unheard(study, study.site_of(key.verify_key).name, fingerprints)
+    if absent and not trust_study_file:
+        raise UsageError(
+            f"the fingerprints of {', '.join(absent)} were not given: ask there by telephone, then --coordinator "
+            "FINGERPRINT and --site NAME=FINGERPRINT for every other site; --trust-study-file goes without"
+        )
+    return hub.join(Path(folder), key)
+
+
+def run_site(
+    folder: Name,
+    state: Name,
+    inputs: Inputs,
+    out: str,
+    *,
+    study_file: Path | None = None,
+    connect: site.Connect | None = None,
+    wait: float = 0.0,
+    digits: int = 17,
+    filters: Filters | None = None,
+    passphrase: bytes | None = None,
+    log: Log = silent,
+) -> site.SiteResult:
+    """Go as far in a study as the other sites allow; writes OUT.<PHENO>.<TEST> when all is opened. Run it again and again.
+
+    inputs: this site's files and who of them takes part; the rest is the study's, and refused here. connect: another way
+    to the other sites than the folder (`mpc.steps.site_links`); wait: seconds for a silent site; passphrase: of the key
+    in `state`. Raises PeerError while another site is awaited, and what `site.run_site` raises.
+    """
+    check_inputs(inputs)
+    key = identity.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    return site.run_site(
+        Path(folder), Path(state), key, inputs, out, study_file=study_file, connect=connect, wait=wait, digits=digits,
+        filters=filters, log=log,
+    )  # fmt: skip
+
+
+def check_inputs(inputs: Inputs) -> None:
+    """Raise UsageError for what a site lacks, and for what the study file says and no site alone."""
+    if not (inputs.genotypes.given and inputs.pheno):
+        raise UsageError("a site needs its genotypes (--bfile, --pfile, --vcf or --bgen) and --pheno")
+    standard = Inputs()
+    for name in (f.name for f in fields(Inputs) if f.name not in _OF_A_SITE):
+        if getattr(inputs, name) != getattr(standard, name):
+            raise UsageError(f"--{name.replace('_', '-')} does not go with a site: the study file says it")
+
+
+def progress(folder: Name) -> list[hub.SiteProgress]:
+    """How far every site of a study is; checks every message. Raises ProtocolError naming a site with a false one."""
+    return hub.progress(Path(folder), open_folder(folder)[0])

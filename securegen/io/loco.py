@@ -1,0 +1,128 @@
+"""Predictions of a whole-genome model, as regenie's step 1 writes them: X_pred.list names a X_k.loco for each phenotype.
+
+A .loco file has a line of people as FID_IID and 23 lines, a chromosome each, of the sum of all other chromosomes' predictions:
+in units of the phenotype's residual standard deviation for a quantitative trait, on the logit scale for a binary one. A
+chromosome that the model did not hold has the sum of all. NA stands for people that the phenotype lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from securegen.errors import InputError
+from securegen.io.text import beside, fields_of, iterate_lines
+from securegen.model import FloatArray, Samples
+
+CHROMOSOMES: Final = tuple(str(n) for n in range(1, 24))  # 23 is X
+LARGEST: Final = 1e6  # of a prediction in standard deviations, or of a logit: beyond it the file is another one
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """Predictions of one phenotype for the samples of a cohort.
+
+    values: (23, N) float64, row c − 1 without chromosome c, NaN where the file has none for a sample; path: of the .loco;
+    unknown: people of the file who are not in the cohort.
+    """
+
+    path: Path
+    values: FloatArray
+    unknown: int
+
+    def of(self, chromosome: str) -> FloatArray:
+        """(N,) float64 for variants of a chromosome, 1 to 22 or X (23)."""
+        row: FloatArray = self.values[CHROMOSOMES.index("23" if chromosome == "X" else chromosome)]
+        return row
+
+
+def read_prediction_list(path: str | Path) -> dict[str, Path]:
+    """Phenotype -> .loco file, of a list as regenie writes it. A relative name is looked for from the list's own folder,
+    then from here. Raises InputError naming the line."""
+    out: dict[str, Path] = {}
+    for number, line in enumerate(iterate_lines(path), 1):
+        if not line.strip():
+            continue
+        phenotype, _, name = line.strip().partition(" ")
+        name = name.strip()
+        if not name:
+            raise InputError(f"{path}, line {number}: a phenotype and a .loco file are expected, not {line.strip()!r}")
+        if phenotype in out:
+            raise InputError(f"{path}, line {number}: phenotype {phenotype} has a file already")
+        found = [p for p in (beside(Path(path).parent / name), beside(name)) if p.exists()]
+        if not found:
+            raise InputError(f"{path}, line {number}: there is no file {name}, beside the list or here")
+        out[phenotype] = found[0]
+    if not out:
+        raise InputError(f"{path} names no phenotype: each line is a phenotype and a .loco file")
+    return out
+
+
+def read_offsets(path: str | Path, samples: Samples) -> Offsets:
+    """The predictions in a .loco file (plain or .gz) for these samples, matched by FID_IID; IID alone where the cohort has no
+    family ids. Raises InputError for a file of another form, and when it knows none of the samples."""
+    lines = iterate_lines(path)
+    header = fields_of(next(lines, ""))
+    if not header or header[0] != "FID_IID":
+        raise InputError(f"{path} is not a .loco file of regenie: its first line does not begin with FID_IID")
+    where, unknown = _places(header[1:], samples, path)
+    values = np.full((len(CHROMOSOMES), len(samples)), np.nan)
+    column = np.flatnonzero(where >= 0)
+    seen: set[str] = set()
+    for number, line in enumerate(lines, 2):
+        if not line.strip():
+            continue
+        fields = line.split()
+        chromosome = fields[0]
+        if chromosome not in CHROMOSOMES or chromosome in seen:
+            raise InputError(
+                f"{path}, line {number} begins with {chromosome!r}: each chromosome from 1 to 23 has one line"
+            )
+        if len(fields) != len(header):
+            raise InputError(f"{path}, line {number} has {len(fields)} fields, the first line {len(header)}")
+        seen.add(chromosome)
+        values[int(chromosome) - 1, where[column]] = _numbers(fields[1:], path, number)[column]
+    lacking = [c for c in CHROMOSOMES if c not in seen]
+    if lacking:
+        raise InputError(f"{path} has no line for chromosome {', '.join(lacking)}: it is cut short")
+    return Offsets(Path(path), values, unknown)
+
+
+def _places(people: Sequence[str], samples: Samples, path: str | Path) -> tuple[np.ndarray, int]:
+    """(P,) index of the sample that each column of the file is, −1 for strangers; and how many are strangers."""
+    if len(set(people)) < len(people):
+        twice = next(p for i, p in enumerate(people) if p in people[:i])
+        raise InputError(f"{path} has two columns for {twice}")
+    without_families = bool((samples.fid == "0").all())
+    names: dict[str, int] = {}
+    for i, (fid, iid) in enumerate(zip(samples.fid, samples.iid, strict=True)):
+        name = iid if without_families else f"{fid}_{iid}"
+        if name in names:
+            raise InputError(f"{path}: two samples of the genotype file are {name} when FID and IID are joined by _")
+        names[name] = i
+    if without_families and not set(people) & set(names):
+        names = {f"0_{iid}": i for iid, i in names.items()} | {f"{iid}_{iid}": i for iid, i in names.items()}
+    where = np.array([names.get(p, -1) for p in people], np.int64)
+    known = where[where >= 0]
+    if not len(known):
+        raise InputError(
+            f"{path}: none of its {len(people)} people is in the genotype file (first here: {people[0] if people else 'none'}; "
+            f"there: {samples.fid[0]}_{samples.iid[0]})"
+        )
+    if len(set(known.tolist())) < len(known):
+        raise InputError(f"{path}: two of its columns are the same sample of the genotype file")
+    return where, int((where < 0).sum())
+
+
+def _numbers(fields: list[str], path: str | Path, number: int) -> FloatArray:
+    try:
+        out = np.array([np.nan if f == "NA" else float(f) for f in fields], np.float64)
+    except ValueError:
+        raise InputError(f"{path}, line {number} holds something that is neither a number nor NA") from None
+    if np.isinf(out).any() or (np.abs(out) > LARGEST).any():
+        raise InputError(f"{path}, line {number} holds a prediction beyond {LARGEST:g}: it is not a .loco file")
+    return out
