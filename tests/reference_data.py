@@ -11,12 +11,12 @@ import os
 from pathlib import Path
 
 import pytest
+from skips import ABSENT
 from support import Cohort
 
 GOLD = Path(__file__).parent / "gold"
 OUTSIDE = Path(os.environ.get("SECUREGEN_DATA") or Path(__file__).parents[2] / "shared" / "data")
 OUTSIDE_NAMES = ("cineca", "fastlmm_toydata", "hail_1kg", "regenie_example", "scores")
-ABSENT = "outside of the repository: set SECUREGEN_DATA"
 
 
 class Reference:
