@@ -18,7 +18,7 @@ import numpy as np
 import zstandard
 
 from securegen.engines.ckks import codec
-from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.owner.secret_key import generate
 from securegen.engines.ckks.owner.strands import strand_secrets
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.planner import STRANDS
@@ -28,6 +28,7 @@ from securegen.kernels.ntt import inverse, ntt_tables
 from securegen.kernels.residue_matmul import LANES, matmul_residues, pack_columns
 from securegen.rlwe import seal
 from securegen.rlwe.encryptor import encrypt_block, encrypt_strands
+from securegen.rlwe.residues import from_tiles
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
 
@@ -135,7 +136,7 @@ class Seal(Packed):
     def objects(self, c0: np.ndarray, c1: np.ndarray) -> list:
         """SEAL's ciphertexts of tiled halves: SEAL's own stream of one, uncompressed, with other residues."""
         body = zstandard.ZstdDecompressor().decompressobj().decompress(self.template[16:])
-        residues = np.stack([codec.from_tiles(c0, self.ring), codec.from_tiles(c1, self.ring)], axis=1)
+        residues = np.stack([from_tiles(c0, self.ring), from_tiles(c1, self.ring)], axis=1)
         size = residues[0].nbytes
         head = self.template[:5] + b"\0" + self.template[6:8] + struct.pack("<Q", 16 + len(body))
         out = []

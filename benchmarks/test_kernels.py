@@ -11,11 +11,11 @@ import peers
 import pytest
 
 from securegen.engines.ckks.codec import genotype_messages
-from securegen.engines.ckks.encryption import scaled_residues
 from securegen.engines.ckks.parameters import Parameters
 from securegen.kernels.ntt import forward, inverse, ntt_tables
 from securegen.rlwe import seal
 from securegen.rlwe.encryptor import encrypt_block
+from securegen.rlwe.residues import scaled_residues
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
 

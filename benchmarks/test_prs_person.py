@@ -13,12 +13,13 @@ import numba
 import numpy as np
 import pytest
 
-from securegen.engines.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
-from securegen.engines.ckks.encryption import OwnEncryptor
-from securegen.engines.ckks.keys import generate
-from securegen.engines.ckks.publickey import publish
+from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encryption import OwnEncryptor
+from securegen.engines.ckks.owner.secret_key import generate
+from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.scores import modeller
-from securegen.engines.ckks.scores import parameters as prs_parameters
+from securegen.engines.ckks.scores import parameters as score_parameters
 from securegen.engines.ckks.scores.blinding import ModelSize, choose_blinded
 from securegen.engines.ckks.scores.parameters import store_parameters
 from securegen.engines.ckks.scores.server import encrypted_scores
@@ -54,11 +55,11 @@ def served(data, tmp_path_factory):
         if setting == "private":
             p, blinding = choose_blinded(ModelSize(weights.norm, bound, VARIANTS, BITS, 6), **shape)
         else:
-            p, blinding = prs_parameters.choose(norm=weights.norm, sum_bound=bound, **shape), None
+            p, blinding = score_parameters.choose(norm=weights.norm, sum_bound=bound, **shape), None
         key = generate(store_parameters(p.ring, 1, p.genotype_scale, dosage_max=2, samples=PEOPLE))
         folder = tmp_path_factory.mktemp(setting)
         encrypt_cohort(reader, key, folder / "cohort", OwnerState(folder / "owner", key), encryptor=OwnEncryptor(key))
-        return open_cohort(folder / "cohort"), weights, publish(key, bytes(32)), blinding
+        return open_cohort(folder / "cohort"), weights, key.encryption_key(bytes(32)), blinding
 
     return make
 

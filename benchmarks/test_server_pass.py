@@ -23,7 +23,7 @@ from bed_reader import open_bed, to_bed
 from scipy import stats
 
 import securegen as sg
-from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks.owner.secret_key import SecretKey
 
 SAMPLES, VARIANTS, COVARIATES, THREADS = 2_000, 20_000, 12, 2
 ABSENT = {"complete": 0.0, "missing": 0.005}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from securegen.design.linear import Design
 from securegen.errors import ArtefactError, DesignError, StorageError, UsageError
 from securegen.io.output import PRIVATE
-from securegen.model import GenotypeReader, SelectableReader, Sums, variants_with_missing
+from securegen.model import GenotypeReader, Progress, SelectableReader, Sums, no_progress, variants_with_missing
 from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
 from securegen.stats.qc import Filters
 from securegen.study.build import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
@@ -33,13 +33,12 @@ from securegen.vocabulary import DEFAULT_ENCRYPTOR
 if TYPE_CHECKING:
     import pandas as pd
 
-    from securegen.engines.ckks.cohort import Progress
-    from securegen.engines.ckks.keys import SecretKey
+    from securegen.engines.ckks.owner.design_secrets import DesignSecrets
+    from securegen.engines.ckks.owner.secret_key import SecretKey
     from securegen.engines.ckks.planner import Plan, PlannedDesign
-    from securegen.engines.ckks.studydesign import DesignSecrets
 
 
-Genotypes = str | os.PathLike[str] | SelectableReader
+Genotypes = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | SelectableReader
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,8 @@ class Study:
 
 
 def open_study(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
-    """Open genotypes and build the design. bfile: prefix of a PLINK1 fileset, or a reader (`from_arrays`, `read_vcf`, …);
+    """Open genotypes and build the design. bfile: prefix of a PLINK1 fileset (@: one of each chromosome), a list of them, or
+    a reader (`from_arrays`, `read_vcf`, …);
     options: the fields of `study.Inputs` (pheno, pheno_name, covar, …; pfile, vcf or bgen in place of bfile).
 
     Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
@@ -62,13 +62,13 @@ def open_study(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
 
 
 def _opened(genotypes: Genotypes, log: Log, options: dict) -> tuple[Inputs, GenotypeReader]:
-    if isinstance(genotypes, str | os.PathLike):
-        inputs = Inputs(os.fspath(genotypes), **options)
+    if isinstance(genotypes, str | os.PathLike | list | tuple):
+        inputs = Inputs(genotypes, **options)  # type: ignore[arg-type]  # paths become text there
         return inputs, open_genotypes(inputs, log)
     if not hasattr(genotypes, "select"):
         raise UsageError(f"genotypes are a prefix of files or a reader, not {genotypes!r}")
     inputs = Inputs("", **options)
-    return inputs, open_genotypes(inputs, log, genotypes)
+    return inputs, open_genotypes(inputs, log, genotypes)  # type: ignore[arg-type]
 
 
 def plan(study: Study, *, squares: bool | None = None) -> Plan:
@@ -106,9 +106,9 @@ def _names(design: Design) -> PlannedDesign:
 
 def generate_key(plan: Plan) -> SecretKey:
     """A fresh secret key for a plan. It stays with the owner."""
-    from securegen.engines.ckks import keys
+    from securegen.engines.ckks.owner import secret_key
 
-    return keys.generate(plan.parameters, plan.design)
+    return secret_key.generate(plan.parameters, plan.design)
 
 
 @dataclass(frozen=True)
@@ -199,15 +199,16 @@ def encrypt_cohort(
 
     overwrite: replace a cohort that is complete. Raises StorageError otherwise.
     """
-    from securegen.engines.ckks import cohort
-    from securegen.engines.ckks.encryption import make_encryptor
+    from securegen.engines.ckks.owner import encrypt_cohort as cohorts
+    from securegen.engines.ckks.owner.encryption import make_encryptor
+    from securegen.engines.ckks.owner.state import OwnerState
 
     paths = encrypted_paths(prefix)
     refuse_complete(paths.owner, design=False, overwrite=overwrite)
-    state = cohort.OwnerState(paths.owner, key)
+    state = OwnerState(paths.owner, key)
     make = make_encryptor(encryptor, key)
-    report = progress or cohort.no_progress
-    cohort.encrypt_cohort(reader, key, paths.cohort, state, encryptor=make, squares=squares, progress=report)
+    report = progress or no_progress
+    cohorts.encrypt_cohort(reader, key, paths.cohort, state, encryptor=make, squares=squares, progress=report)
     return paths
 
 
@@ -227,14 +228,16 @@ def encrypt_design(
     overwrite: replace the design that was encrypted into that folder before; other_covariates: as in `encrypt`. Raises
     StorageError and DesignError otherwise.
     """
-    from securegen.engines.ckks import cohort, studydesign
-    from securegen.engines.ckks.encryption import make_encryptor
+    from securegen.engines.ckks.owner import encrypt_design as designs
+    from securegen.engines.ckks.owner.design_secrets import is_known
+    from securegen.engines.ckks.owner.encryption import make_encryptor
+    from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, read_info
 
-    state = cohort.OwnerState(Path(owner), key)
+    state = OwnerState(Path(owner), key)
     compare_with_plan(study.design, key, log, other_covariates=other_covariates)
-    info = cohort.read_info(state)
-    reader = None if isinstance(study.reader, cohort.CohortInfo) else study.reader
-    if not overwrite and studydesign.is_known(state, Path(folder)):
+    info = read_info(state)
+    reader = None if isinstance(study.reader, CohortInfo) else study.reader
+    if not overwrite and is_known(state, Path(folder)):
         raise StorageError(
             f"{folder} has a design of {owner}, which is not overwritten: its results could not be read any more. Choose "
             "another --out, or --overwrite"
@@ -242,15 +245,15 @@ def encrypt_design(
     if reader is not None and not info.same_people_and_variants(reader):
         raise ArtefactError("these are not the genotypes that were encrypted: give the same files and filters")
     make = make_encryptor(encryptor, key)
-    studydesign.encrypt_design(study.design, key, info, state, Path(folder), encryptor=make, reader=reader)
+    designs.encrypt_design(study.design, key, info, state, Path(folder), encryptor=make, reader=reader)
     return Path(folder)
 
 
 def open_later_study(owner: str | os.PathLike[str], key: SecretKey, *, log: Log = silent, **options) -> Study:
     """A study on a cohort encrypted earlier, from the owner's folder: people and variants, no genotypes."""
-    from securegen.engines.ckks import cohort
+    from securegen.engines.ckks.owner.state import OwnerState, read_info
 
-    info = cohort.read_info(cohort.OwnerState(Path(owner), key))
+    info = read_info(OwnerState(Path(owner), key))
     inputs = Inputs("", **options)
     return Study(inputs, info, build_design(inputs, info, log))
 
@@ -264,7 +267,7 @@ def associate(
     memory_bytes: int | None = None,
 ) -> Path:
     """The server's step: encrypted sums of an encrypted cohort and design, without any key. Returns the folder."""
-    from securegen.engines.ckks.cohort import no_progress, open_cohort
+    from securegen.engines.ckks.cohort import open_cohort
     from securegen.engines.ckks.server import associate
     from securegen.engines.ckks.studydesign import open_design
 
@@ -283,9 +286,10 @@ def read_design(
     key: SecretKey, owner: str | os.PathLike[str], design: str | os.PathLike[str] | None = None
 ) -> DesignSecrets:
     """The owner's record of the design to open: `design` is its folder or digest, None where there is one only."""
-    from securegen.engines.ckks import cohort, studydesign
+    from securegen.engines.ckks.owner.design_secrets import read_secrets
+    from securegen.engines.ckks.owner.state import OwnerState
 
-    return studydesign.read_secrets(cohort.OwnerState(Path(owner), key), design)
+    return read_secrets(OwnerState(Path(owner), key), design)
 
 
 def decrypt_tables(
@@ -307,11 +311,12 @@ def decrypt_tables(
     design; KeyFileError when the key is retired (still_trusted: decrypt all the same); UsageError when the design must be
     named.
     """
-    from securegen.engines.ckks import cohort, studydesign
     from securegen.engines.ckks.owner import decrypt
+    from securegen.engines.ckks.owner.design_secrets import read_secrets
+    from securegen.engines.ckks.owner.state import OwnerState, read_info
 
-    state = cohort.OwnerState(Path(owner), key)
-    info, secrets = cohort.read_info(state), studydesign.read_secrets(state, design)
+    state = OwnerState(Path(owner), key)
+    info, secrets = read_info(state), read_secrets(state, design)
     sums = decrypt.decrypt(Path(results), state, info, secrets, still_trusted=still_trusted)
     blocks = _counted(sums, len(info.variants), progress)
     return write_tables(
@@ -337,11 +342,12 @@ def decrypt_qc(
 ) -> list[str]:
     """Decrypt, verify and write OUT.afreq, OUT.vmiss and OUT.hardy; arguments and errors as `decrypt_tables`. Raises
     UsageError when the design has no QC sums."""
-    from securegen.engines.ckks import cohort, studydesign
     from securegen.engines.ckks.owner import decrypt
+    from securegen.engines.ckks.owner.design_secrets import read_secrets
+    from securegen.engines.ckks.owner.state import OwnerState, read_info
 
-    state = cohort.OwnerState(Path(owner), key)
-    info, secrets = cohort.read_info(state), studydesign.read_secrets(state, design)
+    state = OwnerState(Path(owner), key)
+    info, secrets = read_info(state), read_secrets(state, design)
     analysis = qc_analysis(secrets.analyses)
     if analysis is None:
         raise UsageError("this design has no sums for quality control: encrypt with --qc")

@@ -7,7 +7,7 @@ A *block* is a run of consecutive variants.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,11 @@ from securegen.errors import UsageError
 IntArray = np.ndarray
 FloatArray = np.ndarray
 TextArray = np.ndarray  # of dtype object, holding str
+Progress = Callable[[int, int], None]  # steps done, steps in all
+
+
+def no_progress(done: int, total: int) -> None:
+    """Report nothing."""
 
 
 @dataclass(frozen=True)

@@ -204,8 +204,8 @@ class Sites:
 
 def coefficients(residues: np.ndarray, ring) -> np.ndarray:
     """(k, n) uint64 residues in NTT form -> (n,) Python integers in (−q/2, q/2], by the textbook Chinese remainder."""
-    from securegen.engines.ckks.encryption import ring_tables
     from securegen.kernels.ntt import inverse
+    from securegen.rlwe.residues import ring_tables
 
     plain = np.ascontiguousarray(residues[None].astype(np.uint64))
     inverse(plain, ring_tables(ring))

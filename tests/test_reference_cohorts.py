@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import securegen as sg
-from securegen.engines.ckks import cohort as ckks_cohort
-from securegen.engines.ckks import studydesign
 from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks.owner.design_secrets import read_secrets
+from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.plain import sums
 from securegen.results.write import result_columns
 
@@ -123,8 +123,8 @@ def test_encrypted_sums_and_tables_equal_the_plain_ones(name, reference, tmp_pat
     made = sg.encrypt(study, key, tmp_path / "study")
     results = sg.associate(made.cohort, made.design, tmp_path / "results")
 
-    state = ckks_cohort.OwnerState(made.owner, key)
-    info, secrets = ckks_cohort.read_info(state), studydesign.read_secrets(state)
+    state = OwnerState(made.owner, key)
+    info, secrets = read_info(state), read_secrets(state)
     blocks = list(decrypt.decrypt(results, state, info, secrets))
     width = key.public.parameters.block_variants
     compared = 0

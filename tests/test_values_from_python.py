@@ -10,8 +10,9 @@ import pytest
 from support import genotypes, write_plink, write_tsv
 
 import securegen as sg
+from securegen.engines.ckks.scores.promises import PrivacyRules
 from securegen.errors import UsageError
-from securegen.scores.study import ScoreInputs
+from securegen.scores.study import ScoreInputs, match_scores
 from securegen.study.build import Inputs
 
 WRONG = {
@@ -20,7 +21,7 @@ WRONG = {
     "force_01": [1, "yes", None], "apply_rint": ["no"], "qc": [0], "hwe_controls": [None], "ref_last": ["last"],
     "no_input_missing_phenotype": [1], "chr": [12, [1, 2], ["1", ""], [None]], "pheno_name": [3, [""], [None]],
     "covar_name": [1.5], "covar_categorical": [{"SITE"}], "pheno": [7, b"p"], "covar": [True], "keep": [["a"]],
-    "bfile": [3], "extract": ["a\0b"], "common_samples": ["yes", 2],
+    "bfile": [3, [], ["a", 3], b"p"], "vcf_list": [["a"]], "extract": ["a\0b"], "common_samples": ["yes", 2],
 }  # fmt: skip
 
 
@@ -36,6 +37,9 @@ def test_every_field_is_checked():
         "pfile",
         "vcf",
         "bgen",
+        "bfile_list",
+        "pfile_list",
+        "bgen_list",
         "sample",
         "remove",
         "exclude",
@@ -52,8 +56,9 @@ def test_one_name_may_be_text_and_a_path_an_object():
 
 WRONG_SCORES = {
     "bits": [3, 41, "20", 20.5], "match_by": ["name", None], "imputation": ["mean"], "min_overlap": [-0.1, 1.1, float("nan")],
-    "digits": [0, 18], "minimum": [0], "keep_ambiguous": [1], "strand_flips": ["no"], "columns": [(0, 1, 2), ("a", 1, 2)],
+    "digits": [0, 18], "minimum": [0], "keep_ambiguous": [1], "strand_flips": ["no"], "columns": [(0, 1, 2), ("a", 1, 2), (1, 2)],
     "slope": [float("nan")], "intercept": ["x"], "reference": [3], "allow": [[3]], "score": [[3], [""]],
+    "genome_build": ["b39", 38], "gzip": [1],
 }  # fmt: skip
 
 
@@ -61,6 +66,26 @@ WRONG_SCORES = {
 def test_a_value_that_a_field_of_scores_does_not_take_is_refused(name, value):
     with pytest.raises(UsageError, match=name):
         ScoreInputs(**{"score": ("s",), name: value})
+
+
+def test_every_field_of_scores_is_checked():
+    """A field that is added must be given a rule here."""
+    assert {f.name for f in dataclasses.fields(ScoreInputs)} == set(WRONG_SCORES)
+
+
+def test_a_slope_of_risks_needs_its_intercept_and_scores_a_file():
+    with pytest.raises(UsageError, match="slope is given without intercept"):
+        ScoreInputs("s", slope=0.5)
+    with pytest.raises(UsageError, match="score names no scoring file"):
+        match_scores(ScoreInputs(()), None)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"ledger": ""}, {"ledger": None}, {"client": ""}, {"client": 3}, {"allow": [3]}, {"cap": 0}, {"cap": 2.5}]
+)
+def test_a_rule_of_privacy_that_means_nothing_is_refused(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        PrivacyRules(**({"ledger": Path("l"), "client": "c"} | wrong))
 
 
 def test_one_scoring_file_may_be_text_or_a_path():

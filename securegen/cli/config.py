@@ -6,7 +6,6 @@ Passphrases are no options, so none can be saved; a passphrase file is named, ne
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -16,8 +15,9 @@ from typing import Any
 import click
 
 from securegen.errors import InputError, UsageError
+from securegen.io.digests import sha256
+from securegen.io.genotypes import FIELDS, FORMATS, named_files
 
-GENOTYPE_SUFFIXES = ("bed", "bim", "fam", "pgen", "pvar", "pvar.zst", "psam")
 NOT_DIGESTED = {"out", "passphrase_file", "ledger", "state", "keys"}  # written by the run, or secret
 PATHS = ("FILE", "FOLDER", "PREFIX", "NAME=FILE")
 
@@ -143,38 +143,20 @@ def toml_of(command: str, options: Mapping[str, Any]) -> str:
 
 def path_options(ctx: click.Context) -> Iterator[tuple[str, Path]]:
     """(name of the option, path) of every file and folder that the options name; a fileset is its files."""
+    if any(p.name in FORMATS for p in ctx.command.params):
+        yield from named_files(ctx.params)
     for p in ctx.command.params:
         value = ctx.params.get(str(p.name))
-        if not value or not str(p.metavar or "").startswith(PATHS):
+        if not value or p.name in FIELDS or not str(p.metavar or "").startswith(PATHS):
             continue
         for text in value if isinstance(value, tuple) else (value,):
-            text = str(text).partition("=")[2] if str(p.metavar).startswith("NAME=") else str(text)
-            if p.metavar == "PREFIX" and p.name != "out":
-                yield from ((str(p.name), path) for path in _fileset(str(p.name), text))
-            else:
-                yield str(p.name), Path(text)
+            yield str(p.name), Path(str(text).partition("=")[2] if str(p.metavar).startswith("NAME=") else str(text))
 
 
-def _fileset(option: str, prefix: str) -> list[Path]:
-    found = [p for p in (Path(f"{prefix}.{s}") for s in GENOTYPE_SUFFIXES) if p.exists()]
-    wanted = GENOTYPE_SUFFIXES[:3] if option == "bfile" else ()
-    return [Path(f"{prefix}.{s}") for s in wanted] or found
-
-
-def digests_of(ctx: click.Context, known: Mapping[str, str]) -> dict[str, str]:
-    """Path -> SHA-256 of every input; of a folder its manifest's; of a key only the fingerprint of its public half.
-
-    known: digests that the run has computed, by role (bed, bim, fam).
-    """
-    out = {}
-    for name, path in path_options(ctx):
-        if name in NOT_DIGESTED:
-            continue
-        role = path.name.rpartition(".")[2]
-        digest = known[role] if role in GENOTYPE_SUFFIXES and role in known else digest_of(path)
-        if digest:
-            out[str(path)] = digest
-    return out
+def digests_of(ctx: click.Context) -> dict[str, str]:
+    """Path -> SHA-256 of every input; of a folder its manifest's; of a key only the fingerprint of its public half."""
+    found = {str(path): digest_of(path) for name, path in path_options(ctx) if name not in NOT_DIGESTED}
+    return {path: digest for path, digest in found.items() if digest}
 
 
 def digest_of(path: Path) -> str | None:
@@ -187,7 +169,6 @@ def digest_of(path: Path) -> str | None:
     try:
         if is_secret(path):
             return key_fingerprint(path)
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256(path)
     except OSError:
         return None

@@ -55,9 +55,9 @@ def command(
     owner's folder knows several designs, --design says which one is opened: the results do not choose.
     """
     from securegen import api
-    from securegen.engines.ckks import keys
-    from securegen.engines.ckks.cohort import OwnerState, read_info
+    from securegen.engines.ckks.owner import secret_key
     from securegen.engines.ckks.owner.retirement import refuse_retired
+    from securegen.engines.ckks.owner.state import OwnerState, read_info
     from securegen.results.write import qc_analysis
 
     os.umask(0o077)  # what is decrypted is for its owner alone
@@ -68,7 +68,7 @@ def command(
     if not list(there(Path(owner), "owner's folder").glob("*.box")):
         raise ArtefactError(f"{owner} is not an owner's folder: give OUT.owner of securegen encrypt")
     with log.stage("decrypt"):
-        key = keys.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
+        key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         filters = opt.filters_from(options)
         opened = api.read_design(key, owner, design)
         log(opened.line())

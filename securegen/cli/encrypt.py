@@ -11,6 +11,7 @@ from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import DesignError, UsageError
+from securegen.io.genotypes import genotypes_given
 from securegen.record.run_log import folder_bytes
 
 
@@ -36,18 +37,18 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
     same command again. A study that is complete is not overwritten.
     """
     from securegen import api
-    from securegen.engines.ckks import keys
+    from securegen.engines.ckks.owner import secret_key
 
-    if not opt.genotypes_given(options) and not owner:
+    if not genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
     opt.use_threads(threads)
     log = CommandLog(out, "encrypt", quiet=quiet)
     inputs = opt.inputs_from(options)
     paths = api.encrypted_paths(out)
     with log.stage("encrypt"):
-        key = keys.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
+        key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         if owner:
-            again = opt.genotypes_given(options)  # where the cohort has no squares, the design needs them
+            again = genotypes_given(options)  # where the cohort has no squares, the design needs them
             study = opt.open_study(inputs, log) if again else opt.open_later(inputs, owner, key, log)
             api.compare_with_plan(study.design, key, log, other_covariates=other_covariates)
             stop_rehearsal([paths.design, *log.files])

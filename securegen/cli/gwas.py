@@ -13,6 +13,7 @@ from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.table_form import TableForm, form_from, table_options
 from securegen.errors import ArtefactError, UsageError
+from securegen.io.genotypes import genotypes_given
 from securegen.record.run_log import RunLog, folder_bytes
 
 
@@ -33,7 +34,7 @@ def command(cohort, design, public, out, threads, memory, quiet, **options) -> N
     As the server it reads --cohort and --design, needs no key and can use none, and writes OUT.results for the owner.
     """
     opt.use_threads(threads)
-    if bool(cohort) == opt.genotypes_given(options):
+    if bool(cohort) == genotypes_given(options):
         raise UsageError("give either genotypes (--bfile …: in the clear) or --cohort and --design (as the server)")
     if cohort and not design:
         raise UsageError("--cohort needs --design")

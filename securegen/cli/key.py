@@ -23,7 +23,7 @@ def command() -> None:
 
 
 def _rewrap(file: str, passphrase_file: str | None, new_passphrase_file: str | None, copy: Path | None) -> None:
-    from securegen.engines.ckks.keys import retired_marker
+    from securegen.engines.ckks.owner.secret_key import retired_marker
     from securegen.io import envelope
     from securegen.io.output import PRIVATE, copy_file
 

@@ -42,6 +42,7 @@ def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool,
     """
     from securegen import api
     from securegen.engines.ckks import keys
+    from securegen.engines.ckks.owner import secret_key
 
     log = CommandLog(out, "keygen", quiet=quiet)
     with log.stage("keygen"):
@@ -52,7 +53,7 @@ def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool,
         stop_rehearsal([f"{out}.secret", f"{out}.public", *log.files], parameters=plan.parameters.to_json())
         secret = None if plain_secret_key else opt.passphrase(passphrase_file, confirm=True)
         key = api.generate_key(plan)
-        keys.write_secret(f"{out}.secret", key, passphrase=secret)
+        secret_key.write_secret(f"{out}.secret", key, passphrase=secret)
         keys.write_public(f"{out}.public", key.public)
     if plain_secret_key:
         log(f"{out}.secret is NOT encrypted: whoever reads the file reads the genotypes")

@@ -16,8 +16,8 @@ from securegen.cli.command import check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
 from securegen.governance.openings import FEW_MISSING, LEVELS
-from securegen.io.genotypes import GenotypeFiles
-from securegen.io.vcf import FIELDS as VCF_FIELDS
+from securegen.io.formats import FormatOption
+from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
 from securegen.stats.qc import Filters
 from securegen.study.build import Inputs
 from securegen.vocabulary import MODELS
@@ -43,41 +43,33 @@ def _prefix(ctx: click.Context, _: click.Parameter, value: str) -> str:
 
 
 def genotype_files(*, several: bool = False) -> list[Callable]:
-    """The files of genotypes. several: they may be repeated, one a site."""
+    """The files of genotypes, of every format that is registered. several: they may be repeated, one a site."""
     more = " Several: one a site." if several else ""
     default = None if several else ""
-    file = lambda flag, metavar, text: click.option(  # noqa: E731
-        flag, default=default, multiple=several, metavar=metavar, help=text + more
-    )
-    return [
-        file("--bfile", "PREFIX", "PLINK1 fileset PREFIX.bed, .bim, .fam."),
-        file("--pfile", "PREFIX", "PLINK2 fileset PREFIX.pgen, .pvar (or .pvar.zst), .psam."),
-        file("--vcf", "FILE", "VCF or BCF file, also gzipped."),
-        file("--bgen", "FILE", "BGEN file."),
-        file("--sample", "FILE", "The .sample file of --bgen [ids in the BGEN]."),
-        click.option("--ref-last/--ref-first", help="Which allele of a BGEN is REF; the other is counted [first]."),
-        click.option("--vcf-field", type=click.Choice(VCF_FIELDS), help="Of a VCF [DS where its header has it, else GT]."),
-        click.option("--dosage-grid", type=click.IntRange(1), metavar="D",
-                     help="Dosages in steps of 1/D [1 where all are hard calls, else 256]."),
-    ]  # fmt: skip
 
+    def named(flag: str, metavar: str, text: str) -> Callable:
+        return click.option(f"--{flag}", default=default, multiple=several, metavar=metavar, help=text + more)
 
-def genotypes_given(options: dict[str, Any]) -> bool:
-    """Whether a file of genotypes is named."""
-    return any(options[name] for name in ("bfile", "pfile", "vcf", "bgen"))
+    def option(o: FormatOption) -> Callable:
+        if o.metavar:
+            return named(o.flag.lstrip("-"), o.metavar, o.help)
+        return click.option(f"{o.flag}/--{o.off}" if o.off else o.flag, type=click.Choice(o.choices) if o.choices else None,
+                            help=o.help)  # fmt: skip
+
+    files = [named(f.flag, f.metavar, f"{f.help} @: a file of each chromosome.") for f in FORMATS.values()]
+    lists = [named(f"{f.flag}-list", "FILE", f"One {f.metavar} of --{f.flag} a line.") for f in FORMATS.values()]
+    grid = click.option("--dosage-grid", type=click.IntRange(1), metavar="D",
+                        help="Dosages in steps of 1/D [1 where all are hard calls, else 256].")  # fmt: skip
+    return [*files, *lists, *map(option, OPTIONS.values()), grid]
 
 
 def cohorts_from(options: dict[str, Any]) -> list[dict[str, Any]]:
     """Take the repeated files of genotypes out of the options: the fields of `Inputs` that name each cohort."""
-    files = {name: options.pop(name) for name in ("bfile", "pfile", "vcf", "bgen")}
-    samples = options.pop("sample")
-    if samples and len(samples) != len(files["bgen"]):
-        raise UsageError("give one --sample for every --bgen, in the same order, or none")
-    out = [{name: path} for name, paths in files.items() for path in paths]
-    bgens = [cohort for cohort in out if "bgen" in cohort]
-    for cohort, sample in zip(bgens, samples, strict=False):
-        cohort["sample"] = sample
-    return out or [{}]
+    cohorts = cohorts_of(options)
+    for name in FIELDS:
+        if isinstance(options.get(name), tuple):
+            del options[name]
+    return cohorts
 
 
 def genotype_options(*, several: bool = False) -> Callable:
@@ -190,8 +182,7 @@ def open_later(inputs: Inputs, owner: str, key, log: Callable[[str], None]):
     """A design for a cohort that was encrypted earlier."""
     from securegen import api
 
-    cohort = {f.name for f in fields(GenotypeFiles)}
-    named = {f: getattr(inputs, f) for f in STUDY_FIELDS if f not in cohort}
+    named = {f: getattr(inputs, f) for f in STUDY_FIELDS if f not in FIELDS}
     return api.open_later_study(owner, key, log=log, **named)
 
 

@@ -14,6 +14,7 @@ from securegen.cli.score_options import ScoreCommand, plot_option, plot_scores, 
 from securegen.cli.summary import print_end
 from securegen.cli.table_form import gzip_option
 from securegen.errors import UsageError
+from securegen.io.genotypes import genotypes_given
 from securegen.record.receipt import Party, Receipt
 from securegen.record.run_log import RunLog, folder_bytes
 from securegen.scores.study import ScoreInputs, open_scores, write_scores
@@ -38,7 +39,7 @@ def command(cohort, model, plot, out, threads, memory, quiet, **options) -> None
     files. As the server it reads --cohort and --model, needs no key and can use none, and writes OUT.results.
     """
     opt.use_threads(threads)
-    if bool(cohort) == opt.genotypes_given(options) or bool(cohort) != bool(model):
+    if bool(cohort) == genotypes_given(options) or bool(cohort) != bool(model):
         raise UsageError(
             "give either genotypes (--bfile …) and --score (in the clear) or --cohort and --model (as the server)"
         )

@@ -50,6 +50,7 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
     OUT.cohort and OUT.model go to the server (securegen prs --cohort --model); OUT.secret and OUT.owner stay.
     """
     from securegen.engines.ckks import keys
+    from securegen.engines.ckks.owner import secret_key
     from securegen.engines.ckks.scores.public import encrypt_scores, generate_score_key
     from securegen.scores.study import open_scores
 
@@ -59,7 +60,7 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
         study = open_scores(opt.inputs_from(options), score_inputs(options), log=log, out=out)
     with log.stage("keygen"):
         key = generate_score_key(study.plan, len(study.reader.samples))
-        keys.write_secret(f"{out}.secret", key, passphrase=opt.passphrase(passphrase_file, confirm=True))
+        secret_key.write_secret(f"{out}.secret", key, passphrase=opt.passphrase(passphrase_file, confirm=True))
         keys.write_public(f"{out}.public", key.public)
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
         sent = encrypt_scores(study, key, out, encryptor=encryptor, progress=report)
@@ -81,7 +82,7 @@ def decrypt(
     key_file, passphrase_file, owner, results, key_still_trusted, digits, gzip, out, threads, memory, quiet
 ) -> None:
     """Owner, public model: decrypt, verify and write OUT.sscore. Nothing is written before every score is verified."""
-    from securegen.engines.ckks import keys
+    from securegen.engines.ckks.owner import secret_key
     from securegen.engines.ckks.scores.public import decrypt_scores
     from securegen.scores.release import refuse_small_models
     from securegen.scores.study import ScoreInputs, write_scores
@@ -89,7 +90,7 @@ def decrypt(
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step decrypt", quiet=quiet, private=True)
     with log.stage("decrypt"):
-        key = keys.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
+        key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         samples, sums = decrypt_scores(results, key, owner, still_trusted=key_still_trusted)
     if digits > 6:  # fewer were checked when the scores were planned
         refuse_small_models(sums.plan, digits=digits)
@@ -155,7 +156,7 @@ def invite(request, challenge, out, threads, memory, quiet, **options) -> None:
 @writes("{out}.cohort", "{out}.publickey", "{out}.secret", "{out}.owner", "{out}.log", "{out}.run.json")
 def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
     """Genotype owner, private model: a fresh key; OUT.cohort and OUT.publickey for the model owner."""
-    from securegen.engines.ckks import keys
+    from securegen.engines.ckks.owner import secret_key
     from securegen.engines.ckks.scores.messages import read_invitation
     from securegen.engines.ckks.scores.private import encrypt_for
     from securegen.study.build import open_genotypes
@@ -165,7 +166,7 @@ def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, 
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
         reader = open_genotypes(opt.inputs_from(options), log)
         key = encrypt_for(read_invitation(Path(invitation)), reader, out, encryptor=encryptor, progress=report)
-        keys.write_secret(f"{out}.secret", key, passphrase=opt.passphrase(passphrase_file, confirm=True))
+        secret_key.write_secret(f"{out}.secret", key, passphrase=opt.passphrase(passphrase_file, confirm=True))
     log(f"for the model owner: {out}.cohort, {out}.publickey; keep {out}.secret and {out}.owner")
     log.write(engine="ckks", parameters=key.public.parameters.to_json())
 
@@ -203,7 +204,7 @@ def reply(cohort, publickey, private, out, threads, memory, quiet, **options) ->
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")
 def open_(key_file, passphrase_file, owner, invitation, replies, gzip, out, threads, memory, quiet, **options) -> None:
     """Genotype owner, private model: decrypt the scores and write OUT.sscore."""
-    from securegen.engines.ckks import keys
+    from securegen.engines.ckks.owner import secret_key
     from securegen.engines.ckks.scores.messages import read_invitation
     from securegen.engines.ckks.scores.private import open_scores_for
     from securegen.scores.study import ScoreInputs, write_table
@@ -211,7 +212,7 @@ def open_(key_file, passphrase_file, owner, invitation, replies, gzip, out, thre
 
     log = CommandLog(out, "prs-step open", quiet=quiet, private=True)
     with log.stage("decrypt"):
-        key = keys.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
+        key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         reader = open_genotypes(opt.inputs_from(options), log)
         table = open_scores_for(read_invitation(Path(invitation)), Path(replies), key, Path(owner), reader)
     write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log)

@@ -101,6 +101,7 @@ def run_ckks(
     from securegen import api
     from securegen.cli.plan import describe
     from securegen.engines.ckks import keys
+    from securegen.engines.ckks.owner import secret_key
     from securegen.io.envelope import DRAWN_COST
 
     os.umask(0o077)  # what is decrypted is for its owner alone
@@ -113,8 +114,10 @@ def run_ckks(
         owner, server = at["owner"], at["server"]
         with log.stage("keygen"):
             passphrase = secrets.token_bytes(32).hex().encode()
-            keys.write_secret(owner / "key.secret", api.generate_key(plan), passphrase=passphrase, cost=DRAWN_COST)
-            key = keys.read_secret(owner / "key.secret", passphrase=passphrase)
+            secret_key.write_secret(
+                owner / "key.secret", api.generate_key(plan), passphrase=passphrase, cost=DRAWN_COST
+            )
+            key = secret_key.read_secret(owner / "key.secret", passphrase=passphrase)
             keys.write_public(owner / "key.public", key.public)
         with log.stage("encrypt"), progress("encrypting", quiet=log.quiet) as report:
             made = api.encrypt(study, key, owner / "study", encryptor=encryptor, progress=report)

@@ -13,7 +13,7 @@ from securegen.cli.prs import SMALL_MODELS
 from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.score_options import score_words
 from securegen.cli.summary import print_end
-from securegen.engines.ckks import keys
+from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.scores import private as steps
 from securegen.engines.ckks.scores import vendor_model
 from securegen.engines.ckks.scores.encrypted_model import challenge
@@ -55,7 +55,7 @@ def run_private(
             prefix = at["owner"] / "study"
             key = steps.encrypt_for(invitation, reader, prefix, encryptor=encryptor, progress=report)
             with log.stage("keygen"):  # the key itself is made with the first ciphertexts
-                keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase, cost=DRAWN_COST)
+                secret_key.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase, cost=DRAWN_COST)
             for part in ("cohort", "publickey"):
                 Path(f"{prefix}.{part}").rename(at["modeller"] / f"study.{part}")
         served = run_party(
@@ -112,7 +112,7 @@ def run_encrypted_model(
             prefix = at["owner"] / "study"
             key = steps.encrypt_for(invitation, reader, prefix, encryptor=encryptor, progress=report)
             with log.stage("keygen"):  # the key itself is made with the first ciphertexts
-                keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase, cost=DRAWN_COST)
+                secret_key.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase, cost=DRAWN_COST)
             shutil.copytree(f"{prefix}.publickey", modeller / "study.publickey")
             for part in ("cohort", "publickey"):
                 Path(f"{prefix}.{part}").rename(evaluator / f"study.{part}")

@@ -34,6 +34,7 @@ def run_public(
 ) -> None:
     """Owner in this process, server in another that is given two folders and no key."""
     from securegen.engines.ckks import keys
+    from securegen.engines.ckks.owner import secret_key
     from securegen.engines.ckks.scores import public as steps
     from securegen.engines.ckks.scores.parameters import margin_bits
     from securegen.engines.ckks.scores.weights import stored_weights
@@ -45,7 +46,7 @@ def run_public(
         with log.stage("keygen"):
             passphrase = secrets.token_bytes(32).hex().encode()
             key = steps.generate_score_key(study.plan, len(study.reader.samples))
-            keys.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase, cost=DRAWN_COST)
+            secret_key.write_secret(at["owner"] / "key.secret", key, passphrase=passphrase, cost=DRAWN_COST)
             keys.write_public(at["owner"] / "key.public", key.public)
         p, norm = key.public.parameters, stored_weights(study.plan).norm
         log(

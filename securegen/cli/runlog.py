@@ -49,7 +49,7 @@ class CommandLog(RunLog):
         ctx = click.get_current_context()
         call = {
             "command": " ".join(command_words(ctx)), "options": options_of(ctx),
-            "digests": digests_of(ctx, record.get("inputs") or {}),
+            "digests": digests_of(ctx),
         }  # fmt: skip
         super().write(call=call, outputs=self._outputs(), **record)
         ctx.meta[RECORD] = self.record

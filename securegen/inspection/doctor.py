@@ -152,11 +152,11 @@ def _seal() -> list[Check]:
     """A key of SEAL, messages encrypted by SEAL and by our encryptor, both decrypted and compared."""
     import numpy as np
 
-    from securegen.engines.ckks.codec import from_tiles
-    from securegen.engines.ckks.encryption import ENCRYPTORS
-    from securegen.engines.ckks.interop import decrypt_with_seal
-    from securegen.engines.ckks.keys import generate
+    from securegen.engines.ckks.owner.encryption import ENCRYPTORS
+    from securegen.engines.ckks.owner.interop import decrypt_with_seal
+    from securegen.engines.ckks.owner.secret_key import generate
     from securegen.engines.ckks.parameters import Parameters
+    from securegen.rlwe.residues import from_tiles
     from securegen.rlwe.ring import Ring
     from securegen.rlwe.uniform import expand_uniform
 

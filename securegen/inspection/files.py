@@ -11,6 +11,7 @@ from typing import Any
 
 from securegen import vocabulary as voc
 from securegen.engines.ckks import keys
+from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.planner import Plan
 from securegen.engines.federated import identity
 from securegen.errors import ArtefactError, SecuregenError
@@ -59,7 +60,11 @@ def key_fingerprint(path: Path) -> str | None:
 
 
 _SECRET_HEADER = has(
-    "magic", "public", "protection", magic=one_of(keys.SECRET_MAGIC, keys.EARLIER_MAGIC), protection=text(64)
+    "magic",
+    "public",
+    "protection",
+    magic=one_of(secret_key.SECRET_MAGIC, secret_key.EARLIER_MAGIC),
+    protection=text(64),
 )
 
 
@@ -102,9 +107,9 @@ def _secret_key(path: Path) -> Found:
     mode, problems = _mode(path)
     protected = header.get("protection") != "none"
     how = f"{header.get('protection')} (passphrase)" if protected else "none: whoever reads the file can decrypt"
-    retired = keys.retired_marker(path).exists()
+    retired = secret_key.retired_marker(path).exists()
     notes = ["stays with the owner; nothing secret in it was read"]
-    notes += [f"retired, a result failed verification: see {keys.retired_marker(path)}"] if retired else []
+    notes += [f"retired, a result failed verification: see {secret_key.retired_marker(path)}"] if retired else []
     facts = {"protection": how, "mode": mode, "retired": retired, **public_key_facts(public)}
     return {"kind": "secret key", "facts": facts, "problems": tuple(problems), "notes": tuple(notes)}
 
@@ -271,8 +276,8 @@ def _rows(path: Path, start: bytes) -> Found | None:
 
 
 KINDS: tuple[tuple[bytes, Callable[[Path], Found]], ...] = (
-    (b'"' + keys.SECRET_MAGIC.encode() + b'"', _secret_key),
-    (b'"' + keys.EARLIER_MAGIC.encode() + b'"', _secret_key),
+    (b'"' + secret_key.SECRET_MAGIC.encode() + b'"', _secret_key),
+    (b'"' + secret_key.EARLIER_MAGIC.encode() + b'"', _secret_key),
     (b'"securegen party key 1"', _private_pem),
     (b'"' + identity.SECRET_MAGIC.encode() + b'"', _signing_key),
     (b'"' + identity.PUBLIC_MAGIC.encode() + b'"', _verify_key),

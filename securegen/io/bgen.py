@@ -18,6 +18,7 @@ import numpy as np
 
 from securegen.errors import InputError, MissingExtraError
 from securegen.io.dosages import DosageReader, ForwardFile, to_units
+from securegen.io.formats import Format, FormatOption
 from securegen.io.tables import sex_codes, unique_samples
 from securegen.io.text import fields_of, lines_of, read_text
 from securegen.model import IntArray, Samples, Variants
@@ -192,3 +193,18 @@ def _variants(path: Path, count: int, ref_last: bool) -> Variants:
     chromosomes, position, ids, alt, ref = zip(*rows, strict=True)
     text = [np.array(c, dtype=object) for c in (chromosomes, ids, alt, ref)]
     return Variants(text[0], np.array(position, np.int64), *text[1:])
+
+
+FORMAT = Format(
+    "bgen",
+    "BGEN file.",
+    read_bgen,
+    options=(
+        FormatOption("sample", "sample", "The .sample file of --bgen [ids in the BGEN].", metavar="FILE"),
+        FormatOption(
+            "ref_last", "ref_last", "Which allele of a BGEN is REF; the other is counted [first].", off="ref-first"
+        ),
+    ),
+    package="bgen",
+    extra="bgen",
+)

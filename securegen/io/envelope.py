@@ -109,10 +109,8 @@ def read(
 def is_protected(path: str | os.PathLike[str]) -> bool:
     """Whether a file needs a passphrase; False for what is no envelope, of which `read` says what is wrong."""
     try:
-        return (
-            _header(read_regular(Path(path), "a key file", error=KeyFileError), Path(path), "key file")["protection"]
-            != NONE
-        )
+        raw = read_regular(Path(path), "a key file", error=KeyFileError)
+        return bool(_header(raw, Path(path), "key file")["protection"] != NONE)
     except (OSError, KeyFileError):
         return False
 

@@ -47,7 +47,8 @@ def kept_array(path: Path, *, mapped: bool = False) -> np.ndarray:
     try:
         if _digest(path) != _digest_path(path).read_text():
             raise ArtefactError(f"{path} has changed since it was written: restore it, or begin anew")
-        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        return array
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{path} cannot be read: {error}") from None
 

@@ -15,120 +15,15 @@ import numpy as np
 
 from securegen.errors import InputError, MissingExtraError
 from securegen.io.dosages import DosageReader, hard_units, to_units
-from securegen.io.plink1 import refuse_header, refuse_padding
-from securegen.io.tables import sex_codes, unique_samples
-from securegen.io.text import (
-    beside,
-    count,
-    fields_of,
-    iterate_lines,
-    refuse_quotes,
-    refuse_separator,
-    whole_number,
-)
-from securegen.model import IntArray, Samples, Variants
+from securegen.io.fileset_tables import read_psam, read_pvar
+from securegen.io.formats import Format
+from securegen.io.plink1 import refuse_padding
+from securegen.io.text import beside
+from securegen.model import IntArray
 
 MAGIC = b"\x6c\x1b"
 HARD_CALL_MODES = (0x01, 0x02)  # PLINK1's layout and its fixed-width successor
 VARIABLE = 0x10
-
-
-def read_psam(path: Path) -> Samples:
-    """People of a psam, or of a fam where it has no header. Raises InputError naming file and line."""
-    header: list[str] | None = None
-    rows: list[list[str]] = []
-    for number, line in enumerate(iterate_lines(path), 1):
-        if line.startswith(("#FID", "#IID")):
-            if header is not None:
-                raise InputError(f"{path}, line {number}: a second header line")
-            header = fields_of(line[1:])
-            if any(name.startswith("#") for name in header):
-                raise InputError(
-                    f"{path}, line {number}: only the first name of the header takes a # (found {line[:40]!r})"
-                )
-            if "IID" not in header or any(header.count(name) > 1 for name in header):
-                raise InputError(
-                    f"{path}, line {number}: the header names IID, and every column once (found {line[:40]!r})"
-                )
-        if line.startswith("#") or not line.strip():
-            continue
-        fields = fields_of(line)
-        if header is None and len(fields) >= 4:
-            header = ["FID", "IID", "PAT", "MAT", *(f"field{i}" for i in range(len(fields) - 4))]
-        if header is None or len(fields) != len(header):
-            refuse_separator(fields, path, number)
-            expected = f"{len(header)} as in the header" if header else "a header line #FID IID … or #IID …"
-            raise InputError(f"{path}, line {number}: {count(len(fields), 'field')}, expected {expected}")
-        if not rows:
-            refuse_quotes(fields, path, number)
-        rows.append(fields)
-    if header is None or not rows:
-        raise InputError(f"{path} names nobody")
-    cells = np.array(rows, dtype=object)
-    if "field0" in header:  # a fam: nothing else names its columns
-        refuse_header(cells, path)
-    zeros = np.full(len(rows), "0", dtype=object)
-    column = lambda name: cells[:, header.index(name)] if name in header else zeros  # noqa: E731
-    founder = ((column("PAT") == "0") & (column("MAT") == "0")).astype(bool)
-    sex = sex_codes(column("field0" if "field0" in header else "SEX"))
-    return unique_samples(column("FID"), column("IID"), founder, path, sex)
-
-
-def read_pvar(path: Path) -> Variants:
-    """Variants of a pvar (plain, gzip or zstd), or of a bim's columns where it has no header.
-
-    Several ALT alleles stay as written, with commas. `.` is written 0, PLINK1's missing allele.
-    """
-    at: dict[str, int] = {}
-    width = 0
-    positions: list[int] = []
-    text: tuple[list[str], ...] = ([], [], [], [])
-    for number, line in enumerate(iterate_lines(path), 1):
-        if line.startswith("#"):
-            if line.startswith("#CHROM"):
-                if at:
-                    raise InputError(f"{path}, line {number}: a header line below the first variant")
-                at = {name: i for i, name in enumerate(fields_of(line[1:]))}
-                width = len(at)
-                if not {"CHROM", "POS", "ID", "REF", "ALT"} <= set(at):
-                    refuse_separator(fields_of(line[1:]), path, number)
-                    raise InputError(f"{path}, line {number}: the header must name #CHROM, POS, ID, REF and ALT")
-            continue
-        fields = fields_of(line)
-        if not fields:
-            continue
-        if not at and len(fields) in (5, 6):
-            at = {"CHROM": 0, "ID": 1, "POS": len(fields) - 3, "ALT": len(fields) - 2, "REF": len(fields) - 1}
-            width = len(fields)
-        if len(fields) != width and len(cells := line.split("\t")) == width:
-            fields = cells  # a blank in INFO or in an id
-        if at and len(fields) != width:
-            raise InputError(
-                f"{path}, line {number}: {count(len(fields), 'field')}, {width} expected as in the header or the first line"
-            )
-        if not positions:
-            refuse_quotes(fields, path, number)
-        try:
-            place = whole_number(fields[at["POS"]])
-            if place is None:
-                raise ValueError
-            chromosome, name, ref, alt = (fields[at[n]] for n in ("CHROM", "ID", "REF", "ALT"))
-            if not (chromosome and name and ref and alt):
-                raise ValueError
-        except (KeyError, IndexError, ValueError):
-            found = " ".join(fields[:5])
-            hint = ": its header starts with #" if fields[0].upper() == "CHROM" else ""
-            raise InputError(
-                f"{path}, line {number}: not a variant with chromosome, position (a whole number), id, REF and ALT "
-                f"(found {found[:60]!r}){hint}"
-            ) from None
-        positions.append(place)
-        for column, value in zip(text, (chromosome, name, "0" if alt == "." else alt, ref), strict=True):
-            column.append(value)
-    if not positions:
-        raise InputError(f"{path} has no variants")
-    chromosomes, ids, alts, refs = (np.array(c, dtype=object) for c in text)
-    return Variants(chromosomes, np.array(positions, np.int64), ids, alts, refs)
 
 
 @dataclass(frozen=True)
@@ -215,7 +110,7 @@ def _pgenlib() -> Any:
     return pgenlib
 
 
-def read_pfile(prefix: str | os.PathLike[str]) -> DosageReader:
+def read_pgen(prefix: str | os.PathLike[str]) -> DosageReader:
     """Open PREFIX.pgen, .pvar (or .pvar.zst) and .psam. Genotypes are read later, block by block.
 
     Raises InputError for a missing, ragged or truncated file, MissingExtraError without Pgenlib.
@@ -236,3 +131,9 @@ def read_pfile(prefix: str | os.PathLike[str]) -> DosageReader:
     reader = DosageReader(source, samples, variants, np.arange(len(samples)), np.arange(len(variants)))
     source.read(np.arange(1), np.arange(1))  # says now what does not fit together
     return reader
+
+
+FORMAT = Format(
+    "pfile", "PLINK2 fileset PREFIX.pgen, .pvar (or .pvar.zst), .psam.", read_pgen, ends=("pgen", "pvar", "psam"),
+    package="Pgenlib", extra="pgen",
+)  # fmt: skip

@@ -18,6 +18,7 @@ import numpy as np
 
 from securegen.errors import InputError, MissingExtraError, SecuregenError
 from securegen.io.dosages import DosageReader, ForwardFile, hard_units, to_units
+from securegen.io.formats import Format, FormatOption
 from securegen.io.tables import unique_samples
 from securegen.io.text import GZIP, refuse_foreign
 from securegen.model import IntArray, Variants
@@ -212,3 +213,13 @@ def _variants(path: Path) -> tuple[Variants, bool]:
     chromosome, position, ids, alt, ref = zip(*rows, strict=True)
     text = [np.array(c, dtype=object) for c in (chromosome, ids, alt, ref)]
     return Variants(text[0], np.array(position, np.int64), *text[1:]), found
+
+
+FORMAT = Format(
+    "vcf",
+    "VCF or BCF file, also gzipped.",
+    read_vcf,
+    options=(FormatOption("vcf_field", "field", "Of a VCF [DS where its header has it, else GT].", choices=FIELDS),),
+    package="cyvcf2",
+    extra="vcf",
+)

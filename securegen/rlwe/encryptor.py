@@ -20,6 +20,7 @@ from numba import njit, uint16, uint32, uint64
 from securegen.kernels.ntt import forward_row, ntt_tables, stack_tables
 from securegen.kernels.threads import over_range
 from securegen.randomness import fresh_key, keystream
+from securegen.rlwe.arithmetic import count_ones, less_once, times
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
 
@@ -94,28 +95,6 @@ def _constants(q: int, scale_log2: int) -> tuple[int, ...]:
     return w1, (w1 << 32) // q, w0, (w0 << 32) // q, constant, bits, (1 << 2 * bits) // q
 
 
-@njit(inline="always")
-def _less_once(x, bound):
-    """x − bound where x >= bound, else x, for x below 2^63, by a mask."""
-    d = x - bound
-    return d + (bound & (uint64(0) - (d >> uint64(63))))
-
-
-@njit(inline="always")
-def _times(x, w, quotient, q):
-    """x·w mod q, below 2q, for x below 2^32 (Shoup)."""
-    return x * w - ((x * quotient) >> uint64(32)) * q
-
-
-@njit(inline="always")
-def _ones(x):
-    """How many of 32 bits are set, by sums in parallel within the word."""
-    x = x - ((x >> uint32(1)) & uint32(0x55555555))
-    x = (x & uint32(0x33333333)) + ((x >> uint32(2)) & uint32(0x33333333))
-    x = (x + (x >> uint32(4))) & uint32(0x0F0F0F0F)
-    return uint32(x * uint32(0x01010101)) >> uint32(24)
-
-
 @njit(cache=True, nogil=True)
 def _encrypt(messages, wide, narrow, secrets, primes, roots, constants, public, out, first):
     """Write c0 into out, (k, T, G, S, L) uint32, for the ciphertexts from number `first` on; c is strand c mod S of
@@ -133,7 +112,7 @@ def _encrypt(messages, wide, narrow, secrets, primes, roots, constants, public, 
         group, strand = (first + c) // strands, (first + c) % strands
         key = secrets[strand]
         for j in range(n):  # 42 coins: their sum less 21 is a sum of 21 minus a sum of 21
-            error[j] = _ones(wide_bits[j]) + _ones(uint32(narrow_bits[j] & uint16(0x3FF)))
+            error[j] = count_ones(wide_bits[j]) + count_ones(uint32(narrow_bits[j] & uint16(0x3FF)))
         for p in range(k):
             q = primes[p]
             w1, w1_quotient, w0, w0_quotient = constants[p, 0], constants[p, 1], constants[p, 2], constants[p, 3]
@@ -141,8 +120,8 @@ def _encrypt(messages, wide, narrow, secrets, primes, roots, constants, public, 
             for j in range(n):
                 x = uint64(message[j]) + uint64(1 << 63)
                 high, low = x >> uint64(32), x & low_half
-                y = _times(high, w1, w1_quotient, q) + _times(low, w0, w0_quotient, q) + constant + uint64(error[j])
-                row[j] = _less_once(_less_once(y, uint64(4) * q), uint64(2) * q)  # y is below 6q
+                y = times(high, w1, w1_quotient, q) + times(low, w0, w0_quotient, q) + constant + uint64(error[j])
+                row[j] = less_once(less_once(y, uint64(4) * q), uint64(2) * q)  # y is below 6q
             forward_row(row, roots[p], q)
             down, up = bits - uint64(1), bits + uint64(1)
             for t in range(tiles):
@@ -152,5 +131,5 @@ def _encrypt(messages, wide, narrow, secrets, primes, roots, constants, public, 
                     x = uint64(a[l]) * (s[l] & low_half)
                     # Barrett's quotient is at most 2 too small (Menezes et al. 1996, 14.42)
                     x -= (((x >> down) * factor) >> up) * q
-                    x = _less_once(_less_once(x, uint64(2) * q), q)
-                    result[l] = uint32(_less_once(r[l] + q - x, q))
+                    x = less_once(less_once(x, uint64(2) * q), q)
+                    result[l] = uint32(less_once(r[l] + q - x, q))

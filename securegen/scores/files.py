@@ -31,7 +31,7 @@ from securegen.scores.file_table import (
     read_cells,
     weight_columns,
 )
-from securegen.scores.pgs_catalog import BUILDS, TRUE, normalise_build, refusal
+from securegen.scores.pgs_catalog import TRUE, normalise_build, refusal, refuse_unknown_build
 from securegen.vocabulary import canonical_allele
 
 POSITIONAL_ID: Final = re.compile(r"(?:chr)?([0-9]{1,2}|X|Y|XY|M|MT)[:_](\d+)[:_]([A-Z]+)[:_]([A-Z]+)", re.IGNORECASE)
@@ -109,11 +109,8 @@ def read_scoring(
     if numbered is not None and len(numbered) < 3:
         raise UsageError("--score needs three column numbers: variant id, effect allele, weight")
     body = read_cells(path, numbered=numbered)
+    refuse_unknown_build(genome_build)
     expected = normalise_build(genome_build)
-    if expected is not None and expected not in BUILDS.values():
-        raise UsageError(
-            f"genome build {shown(genome_build)} is not known: {', '.join(sorted(set(BUILDS.values())))} are"
-        )
     role: dict[str, int | None] = dict.fromkeys(ALIASES)
     lower = [name.lstrip("#").lower() for name in body.names or []]
     build = None

@@ -6,7 +6,7 @@ private folder or an outstanding invitation never give an answer away. The cap a
 checked against what is charged and reserved together.
 
 A model is known by its weights, not by a file or what a cohort matched of them, and is counted under the name of one that it
-shares half of them with (`prs_identity`); a client by the name that the model owner gave it. The file is one, whatever
+shares half of them with (`identity`); a client by the name that the model owner gave it. The file is one, whatever
 links lead to it; it holds its own digest, and the lock beside it a mark that only grows, so that a damaged or older ledger
 is refused.
 """

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from securegen.io.schema import printable
+from securegen.errors import UsageError
+from securegen.io.schema import printable, shown
 
 BUILDS: Final = {
     "ncbi36": "NCBI36", "hg18": "NCBI36",
@@ -48,6 +49,15 @@ def normalise_build(name: str | None) -> str | None:
     if name is None or name.strip().lower() in ("", "nr", "na", "not reported"):
         return None
     return BUILDS.get(name.strip().lower(), name.strip())
+
+
+def refuse_unknown_build(name: str | None) -> None:
+    """Raise UsageError for a cohort's genome build that no scoring file can be on."""
+    if not (name is None or isinstance(name, str)):
+        raise UsageError(f"genome_build takes a name as text, not {name!r}")
+    build = normalise_build(name)
+    if build is not None and build not in BUILDS.values():
+        raise UsageError(f"genome build {shown(name)} is not known: {', '.join(sorted(set(BUILDS.values())))} are")
 
 
 def parse_header(lines: Sequence[str]) -> dict[str, str]:

@@ -6,23 +6,23 @@ variants, the weights and, for mean imputation with the cohort's frequencies, al
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from securegen.errors import UsageError
+from securegen.io.digests import sha256
 from securegen.io.table_files import GZ
 from securegen.io.text import count
 from securegen.model import FloatArray, Samples, SelectableReader, Variants
 from securegen.scores.files import read_scorings
+from securegen.scores.integers import MAXIMUM_BITS, MINIMUM_BITS
 from securegen.scores.match import MIN_OVERLAP, Match, TooFewMatchesError, match_variants
-from securegen.scores.pgs_catalog import described
-from securegen.scores.plan import MAXIMUM_BITS, MINIMUM_BITS, AlleleCounts, ScorePlan, plan_scores, used_variants
+from securegen.scores.pgs_catalog import described, refuse_unknown_build
+from securegen.scores.plan import AlleleCounts, ScorePlan, plan_scores, used_variants
 from securegen.scores.release import (
     DIGITS,
     ScoreTable,
@@ -37,6 +37,8 @@ from securegen.scores.sums import ScoreSums, count_alleles
 from securegen.study import checks
 from securegen.study.build import Inputs, Log, open_genotypes, silent
 
+MOST_COLUMNS = 1 << 20  # of a scoring file
+
 
 @dataclass(frozen=True)
 class ScoreInputs:
@@ -46,8 +48,9 @@ class ScoreInputs:
     match_by: auto, id or position; imputation: cohort, file or none; bits: of a score's largest weight, None for as
     many as its digits need; digits: significant digits released; minimum: fewest variants of a score, None for
     `minimum_variants`; allow: scores that may have fewer; reference: a .sscore file to compare with; intercept,
-    slope: of the logistic link, where risks are wanted; gzip: write
-    OUT.sscore.gz.
+    slope: of the logistic link, where risks are wanted; gzip: write OUT.sscore.gz.
+
+    One name or path may be given as text. Raises UsageError for a value that a field does not take.
     """
 
     score: tuple[str, ...]
@@ -79,8 +82,11 @@ class ScoreInputs:
             )
         if self.columns is not None:
             object.__setattr__(self, "columns", tuple(self.columns))
-            for number in self.columns or ():
-                checks.whole("columns", number, 1, None)
+            for number in self.columns:
+                checks.whole("columns", number, 1, MOST_COLUMNS)
+            if len(self.columns) < 3:
+                raise UsageError("columns are three numbers or more: of variant id, effect allele and weight")
+        refuse_unknown_build(self.genome_build)
         checks.choice("match_by", self.match_by, ("auto", "id", "position"))
         checks.choice("imputation", self.imputation, ("cohort", "file", "none"))
         checks.flag("keep_ambiguous", self.keep_ambiguous)
@@ -93,17 +99,16 @@ class ScoreInputs:
         if self.intercept is not None:
             checks.number("intercept", self.intercept, -1e300, 1e300)
         checks.number("slope", self.slope, -1e300, 1e300)
+        if self.intercept is None and self.slope != 1.0:
+            raise UsageError("slope is given without intercept, which no scoring file carries: give both or none")
+        checks.flag("gzip", self.gzip)
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of every file, by the name it has in run.json."""
         files = {"score" if len(self.score) == 1 else f"score{i}": p for i, p in enumerate(self.score, 1)}
         if self.reference:
             files["reference"] = self.reference
-        out = {}
-        for name, path in files.items():
-            with Path(path).open("rb") as stream:
-                out[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-        return out
+        return {name: sha256(path) for name, path in files.items()}
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,8 @@ def match_scores(
 
     Raises InputError or UsageError, naming file and line.
     """
+    if not inputs.score:
+        raise UsageError("score names no scoring file: give one or several")
     matches: list[Match] = []
     refusals: list[TooFewMatchesError] = []
     for scoring in read_scorings(inputs.score, inputs.columns, genome_build=inputs.genome_build):
@@ -207,8 +214,6 @@ def open_scores(
 def extra_columns(inputs: ScoreInputs, table: ScoreTable) -> dict[str, FloatArray]:
     """Percentile and z-score against the reference, and risk, where they are asked for: name -> (N,) float64."""
     out: dict[str, FloatArray] = {}
-    if inputs.intercept is None and inputs.slope != 1.0:
-        raise UsageError("--risk-slope needs --risk-intercept: no scoring file carries it")
     for s, name in enumerate(table.names):
         if inputs.reference:
             reference = reference_distribution(read_reference(inputs.reference, name))

@@ -5,9 +5,8 @@ Both the command line and Python start here, so that they read the same samples 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,10 @@ from securegen.design.binary import contingency_design, logistic_design, qc_desi
 from securegen.design.linear import Design, ScaledCovariates, combine, linear_design
 from securegen.errors import DesignError, UsageError
 from securegen.governance.openings import close_sets
-from securegen.io.genotypes import GenotypeFiles
+from securegen.io.digests import sha256
+from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
 from securegen.io.tables import Table, count_missing_numbers, expand_names, read_table
 from securegen.io.text import count
-from securegen.io.vcf import FIELDS as VCF_FIELDS
 from securegen.model import GenotypeReader, SelectableReader
 from securegen.study import checks, people, selection
 from securegen.vocabulary import MODELS
@@ -30,8 +29,8 @@ Log = selection.Log
 MISSING = ("mean", "complete")
 FEW_VALUES = 4  # of a quantitative trait: is one of them a missing code?
 _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical")
-_PATHS = ("bfile", "pheno", "covar", "keep", "remove", "extract", "exclude", "pfile", "vcf", "bgen", "sample")
-_FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "ref_last", "no_input_missing_phenotype")
+_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude")
+_FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype")
 
 
 def silent(_: str) -> None:
@@ -39,9 +38,9 @@ def silent(_: str) -> None:
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What names a study. Paths are text; pheno_name and covar_name None mean every column of the file; bfile, pfile, vcf,
-    bgen, sample, ref_last, vcf_field, dosage_grid: as in `io.genotypes.GenotypeFiles`.
+class Inputs(GenotypeFiles):
+    """What names a study: genotypes as in `io.genotypes.GenotypeFiles`, phenotypes, and how they are analysed. Paths are
+    text; pheno_name and covar_name None mean every column of the file.
 
     model: linear, logistic, trend, allelic, or None to choose by the phenotype; missing: mean or complete;
     bits: of a design column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent;
@@ -53,7 +52,6 @@ class Inputs:
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
 
-    bfile: str = ""
     pheno: str | None = None
     pheno_name: tuple[str, ...] | None = None
     covar: str | None = None
@@ -73,27 +71,24 @@ class Inputs:
     apply_rint: bool = False
     qc: bool = False
     hwe_controls: bool = False
-    pfile: str = ""
-    vcf: str = ""
-    bgen: str = ""
-    sample: str = ""
-    ref_last: bool = False
-    vcf_field: str | None = None
-    dosage_grid: int | None = None
     no_input_missing_phenotype: bool = False
     common_samples: bool | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
             object.__setattr__(self, name, checks.names(name, getattr(self, name)))
-        for name in _PATHS:
+        for name in FORMATS:
+            object.__setattr__(self, name, checks.paths(name, getattr(self, name)))
+        for name in (*LISTS, *(o.name for o in OPTIONS.values() if o.metavar), *_TABLES):
             object.__setattr__(self, name, checks.path(name, getattr(self, name)))
-        for name in _FLAGS:
+        for option in OPTIONS.values():
+            if option.choices:
+                checks.choice(option.name, getattr(self, option.name), (None, *option.choices))
+        for name in (*_FLAGS, *(o.name for o in OPTIONS.values() if o.off)):
             checks.flag(name, getattr(self, name))
         checks.choice("common_samples", self.common_samples, (None, True, False))
         checks.choice("model", self.model, (None, *MODELS))
         checks.choice("missing", self.missing, MISSING)
-        checks.choice("vcf_field", self.vcf_field, (None, *VCF_FIELDS))
         checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)
@@ -103,23 +98,19 @@ class Inputs:
 
     @property
     def genotypes(self) -> GenotypeFiles:
-        return GenotypeFiles(**{f.name: getattr(self, f.name) for f in fields(GenotypeFiles)})
+        return GenotypeFiles(**{name: getattr(self, name) for name in FIELDS})
 
     def files(self) -> dict[str, Path]:
         """Every input file by the name it has in run.json."""
         out = self.genotypes.files()
-        for name in ("pheno", "covar", "keep", "remove", "extract", "exclude"):
+        for name in _TABLES:
             if getattr(self, name):
                 out[name] = Path(getattr(self, name))
         return out
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of every input file."""
-        out = {}
-        for name, path in self.files().items():
-            with path.open("rb") as stream:
-                out[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-        return out
+        return {name: sha256(path) for name, path in self.files().items()}
 
 
 def open_genotypes(inputs: Inputs, log: Log = silent, opened: SelectableReader | None = None) -> SelectableReader:
@@ -128,12 +119,12 @@ def open_genotypes(inputs: Inputs, log: Log = silent, opened: SelectableReader |
     Raises UsageError when nothing is left.
     """
     files = inputs.genotypes
-    reader = opened if opened is not None else files.open()
+    reader = opened if opened is not None else files.open(log)
     log(
         f"{files.name if opened is None else 'genotypes in memory'}: {len(reader.samples)} samples, "
         f"{len(reader.variants)} variants"
     )
-    if files.bgen:
+    if opened is None and files.form is FORMATS["bgen"]:
         log(f"REF is the {'last' if files.ref_last else 'first'} allele of the BGEN; --ref-last and --ref-first choose")
     keep = selection.chosen_samples(reader.samples, inputs.keep, inputs.remove, log)
     wanted = selection.chosen_variants(reader.variants, inputs.extract, inputs.exclude, log)

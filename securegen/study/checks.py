@@ -32,6 +32,16 @@ def path(what: str, value: Any) -> str | None:
     raise UsageError(f"{what} takes a path, not {value!r}")
 
 
+def paths(what: str, value: Any) -> str | tuple[str, ...]:
+    """A path as text, or a list of paths as a tuple; a list of one is that one. Raises UsageError for anything else."""
+    if isinstance(value, str | os.PathLike) or value is None:
+        return path(what, value) or ""
+    several = tuple(path(what, v) for v in value) if isinstance(value, Sequence) else ()
+    if not several or not all(several):
+        raise UsageError(f"{what} takes a path or a list of paths, not {value!r}")
+    return several if len(several) > 1 else str(several[0])  # type: ignore[return-value]
+
+
 def flag(what: str, value: Any) -> None:
     if not isinstance(value, bool):
         raise UsageError(f"{what} is True or False, not {value!r}")

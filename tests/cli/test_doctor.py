@@ -45,7 +45,7 @@ def test_an_absent_extra_comes_with_the_line_that_installs_it(monkeypatch):
 
 
 def test_a_seal_that_decrypts_wrongly_is_broken(monkeypatch):
-    from securegen.engines.ckks import interop
+    from securegen.engines.ckks.owner import interop
 
     original = interop.decrypt_with_seal
     monkeypatch.setattr(interop, "decrypt_with_seal", lambda *a: original(*a) + np.eye(1, 4096, 7, dtype=np.int64)[0])

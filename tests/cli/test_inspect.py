@@ -12,6 +12,7 @@ from support import securegen
 
 from securegen.engines.ckks import keys
 from securegen.engines.ckks.artefact import FORMAT_VERSION
+from securegen.engines.ckks.owner import secret_key
 from securegen.errors import InputError
 from securegen.inspection import inspect
 
@@ -68,7 +69,7 @@ def test_what_was_altered_is_found(steps, small_encrypted, tmp_path):
     assert securegen("inspect", cohort).code == 7
 
 
-def secrets_of(key: keys.SecretKey) -> list[bytes]:
+def secrets_of(key: secret_key.SecretKey) -> list[bytes]:
     """The secret half in every form in which it could be printed."""
     raw = [key.signing_key, key.master, key.seal_stream[64:96], key.residues.tobytes()[:32]]
     return [form for r in raw for form in (r.hex().encode(), repr(r).encode())]
@@ -77,7 +78,7 @@ def secrets_of(key: keys.SecretKey) -> list[bytes]:
 @pytest.mark.parametrize("protected", [True, False])
 def test_a_secret_key_shows_its_public_half_only(protected, small_key, tmp_path):
     path = tmp_path / "k.secret"
-    keys.write_secret(path, small_key, passphrase=b"some words here" if protected else None)
+    secret_key.write_secret(path, small_key, passphrase=b"some words here" if protected else None)
     done = securegen("inspect", path)
     assert done.code == 0 and small_key.public.fingerprint in done.out and "mode             600" in done.out
     assert ("scrypt" in done.out) == protected and ("whoever reads the file can decrypt" in done.out) != protected
@@ -88,7 +89,7 @@ def test_a_secret_key_shows_its_public_half_only(protected, small_key, tmp_path)
     path.chmod(0o644)
     loose = securegen("inspect", path)
     assert loose.code == 7 and "can be read by others (mode 644): chmod 600" in loose.err
-    keys.retired_marker(path).write_text("why")
+    secret_key.retired_marker(path).write_text("why")
     assert "retired, a result failed verification" in securegen("inspect", path).out
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from support import left, securegen
 
-from securegen.engines.ckks.keys import retired_marker
+from securegen.engines.ckks.owner.secret_key import retired_marker
 
 PROMISED = {
     "engine", "version", "parameters", "inputs", "samples", "samples_stored", "variants", "covariates", "phenotypes",

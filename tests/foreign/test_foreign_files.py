@@ -12,6 +12,7 @@ from mutations import Outcome, mutations
 
 from securegen.cli import rerun
 from securegen.engines.ckks import keys
+from securegen.engines.ckks.owner import secret_key
 from securegen.engines.mpc import dealer, state_file
 from securegen.engines.mpc.net import certs, session
 from securegen.engines.mpc.net.parties import read_parties
@@ -134,7 +135,7 @@ def test_a_named_pipe_is_no_file(what, tmp_path):
     os.mkfifo(pipe)
     read = {
         "certificate": (certs.pin, KeyFileError), "parties": (read_parties, InputError),
-        "public key": (keys.read_public, KeyFileError), "secret key": (keys.read_secret, KeyFileError),
+        "public key": (keys.read_public, KeyFileError), "secret key": (secret_key.read_secret, KeyFileError),
         "plan": (read_plan, InputError), "state": (lambda p: state_file.StateFile(p).spend("a", 1, limit=2), StorageError),
     }  # fmt: skip
     function, error = read[what]

@@ -16,18 +16,19 @@ import securegen as sg
 from securegen.cli.keygen import read_plan
 from securegen.engines.ckks import artefact, bodies, keys
 from securegen.engines.ckks.cohort import open_cohort
-from securegen.engines.ckks.keys import canonical
+from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.planner import Plan
 from securegen.engines.ckks.studydesign import open_design
 from securegen.errors import ArtefactError, SecuregenError
 from securegen.inspection import inspect
 from securegen.io import schema
+from securegen.io.envelope import canonical
 
 
 class Hostile:
     """An owner that signs whatever it likes, and the files of an honest one."""
 
-    def __init__(self, made: sg.Encrypted, key: keys.SecretKey, folder: Path) -> None:
+    def __init__(self, made: sg.Encrypted, key: secret_key.SecretKey, folder: Path) -> None:
         self.key, self.folders = key, {}
         for role, source in (("cohort", made.cohort), ("design", made.design)):
             self.folders[role] = folder / f"x.{role}"

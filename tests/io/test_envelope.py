@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from securegen.engines.ckks import keys
+from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.planner import Workload, choose
 from securegen.errors import InputError, KeyFileError, StorageError
 from securegen.io import envelope
@@ -52,43 +52,45 @@ def test_every_bit_counts(path, passphrase):
 
 def test_a_plain_secret_key_with_a_flipped_bit_is_no_key(path, monkeypatch):
     """As it was, most flips were read, and decryption then accused the server and retired the key."""
-    key = keys.generate(choose(Workload(20, 10, 2, 16)).parameters)
-    keys.write_secret(path, key, passphrase=None)
+    key = secret_key.generate(choose(Workload(20, 10, 2, 16)).parameters)
+    secret_key.write_secret(path, key, passphrase=None)
     raw = path.read_bytes()
     places = range(raw.index(b"\n") + 20, len(raw) - 4, len(raw) // 40)
     read_as_it_was = 0
     for at in places:
         path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
         with pytest.raises(KeyFileError, match="damaged"):
-            keys.read_secret(path)
+            secret_key.read_secret(path)
         with monkeypatch.context() as off:
             off.setattr(envelope, "_digest", lambda header, _: header[envelope.DIGEST])
             try:
-                back = keys.read_secret(path)
+                back = secret_key.read_secret(path)
                 read_as_it_was += back.seal_stream != key.seal_stream or not (back.residues == key.residues).all()
             except KeyFileError:
                 continue
     assert read_as_it_was > len(places) // 4
     path.write_bytes(raw)
-    keys.read_secret(path)
+    secret_key.read_secret(path)
 
 
 def test_files_of_version_1_still_open(path):
-    key = keys.generate(choose(Workload(20, 10, 2, 16)).parameters)
-    keys.write_secret(path, key, passphrase=None)
+    key = secret_key.generate(choose(Workload(20, 10, 2, 16)).parameters)
+    secret_key.write_secret(path, key, passphrase=None)
     line, secret = path.read_bytes().split(b"\n", 1)
-    old = {k: v for k, v in json.loads(line).items() if k != envelope.DIGEST} | {"magic": keys.EARLIER_MAGIC}
+    old = {k: v for k, v in json.loads(line).items() if k != envelope.DIGEST} | {"magic": secret_key.EARLIER_MAGIC}
     parts = json.loads(secret)
     del parts["planned"]
     path.write_bytes(canonical(old) + b"\n" + canonical(parts))
-    back = keys.read_secret(path)
+    back = secret_key.read_secret(path)
     assert back.master == key.master and back.planned is None
     path.unlink()
     light = {"n": 1 << 16, "r": 8, "p": 1}  # the cost that it had
-    envelope.write(path, keys.EARLIER_MAGIC, {"public": old["public"]}, canonical(parts), passphrase=WORDS, cost=light)
-    assert keys.read_secret(path, passphrase=WORDS).master == key.master
+    envelope.write(
+        path, secret_key.EARLIER_MAGIC, {"public": old["public"]}, canonical(parts), passphrase=WORDS, cost=light
+    )
+    assert secret_key.read_secret(path, passphrase=WORDS).master == key.master
     envelope.rewrap(path, old=WORDS, new=b"quite another passphrase")
-    assert keys.read_secret(path, passphrase=b"quite another passphrase").master == key.master
+    assert secret_key.read_secret(path, passphrase=b"quite another passphrase").master == key.master
 
 
 @pytest.mark.parametrize(

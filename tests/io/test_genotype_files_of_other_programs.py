@@ -12,7 +12,8 @@ from support import genotypes, write_plink
 from securegen.errors import InputError, SecuregenError, UsageError
 from securegen.io import plink1
 from securegen.io.bgen import read_bgen
-from securegen.io.pgen import read_pfile, read_psam, read_pvar
+from securegen.io.fileset_tables import read_psam, read_pvar
+from securegen.io.pgen import read_pgen
 from securegen.io.plink1 import read_plink
 from securegen.io.vcf import read_vcf
 from securegen.study.build import Inputs, open_genotypes
@@ -68,7 +69,7 @@ def test_a_fam_that_lost_a_line_is_refused(lost, tmp_path, monkeypatch):
     shutil.copy(tmp_path / "c.bim", tmp_path / "c.pvar")
     shutil.copy(tmp_path / "c.fam", tmp_path / "c.psam")
     with pytest.raises(InputError, match="holds genotypes of more than the 7 people"):
-        read_pfile(tmp_path / "c")
+        read_pgen(tmp_path / "c")
     monkeypatch.setattr(plink1, "refuse_padding", lambda *_: None)
     read = read_plink(tmp_path / "c").read(0, 9).dosage
     np.testing.assert_array_equal(read[:, lost:], dosage[:, lost:7])  # of the person before
@@ -370,4 +371,4 @@ def test_pfile_in_the_layout_of_plink1_with_a_header_in_its_fam(plink, tmp_path)
     write_pfile(tmp_path / "q", *cohort(plink))
     (tmp_path / "q.psam").write_text("FID IID PAT MAT SEX PHENO\n" + (tmp_path / "c.fam").read_text())
     with pytest.raises(InputError, match="q.psam, line 1: a header"):
-        read_pfile(tmp_path / "q")
+        read_pgen(tmp_path / "q")

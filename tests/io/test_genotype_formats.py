@@ -16,7 +16,7 @@ from securegen.errors import InputError, MissingExtraError, UsageError
 from securegen.io.arrays import from_arrays
 from securegen.io.bgen import read_bgen
 from securegen.io.dosages import MISSING, RESOLUTION, to_units
-from securegen.io.pgen import read_pfile
+from securegen.io.pgen import read_pgen
 from securegen.io.plink1 import read_plink
 from securegen.io.vcf import read_vcf
 from securegen.model import iterate_blocks
@@ -34,7 +34,7 @@ def copies(small, tmp_path_factory):
 def readers(copies):
     path = {name: words[1] for name, words in copies.options.items()}
     return {
-        "bfile": read_plink(path["bfile"]), "pfile": read_pfile(path["pfile"]), "vcf": read_vcf(path["vcf"]),
+        "bfile": read_plink(path["bfile"]), "pfile": read_pgen(path["pfile"]), "vcf": read_vcf(path["vcf"]),
         "bcf": read_vcf(path["bcf"]), "bgen": read_bgen(path["bgen"], sample=copies.options["bgen"][3]),
     }  # fmt: skip
 
@@ -86,7 +86,7 @@ def fractions(readers, tmp_path_factory):
     write_bgen(folder / "d.bgen", *parts, bits=16)
     write_bgen(folder / "p.bgen", *parts, bits=16, phased=True, compression="zstd")
     return dosage, {
-        "pfile": read_pfile(folder / "d"), "GT:DS": read_vcf(folder / "d.vcf.gz"), "DS": read_vcf(folder / "ds.vcf"),
+        "pfile": read_pgen(folder / "d"), "GT:DS": read_vcf(folder / "d.vcf.gz"), "DS": read_vcf(folder / "ds.vcf"),
         "bgen": read_bgen(folder / "d.bgen", sample=folder / "d.sample"),
         "phased": read_bgen(folder / "p.bgen", sample=folder / "p.sample"),
     }  # fmt: skip
@@ -169,7 +169,7 @@ def test_exactly_one_file_of_genotypes_and_options_that_go_with_it():
 
 @pytest.mark.parametrize(
     ("package", "extra", "open_"),
-    [("pgenlib", "pgen", read_pfile), ("cyvcf2", "vcf", read_vcf), ("bgen", "bgen", read_bgen)],
+    [("pgenlib", "pgen", read_pgen), ("cyvcf2", "vcf", read_vcf), ("bgen", "bgen", read_bgen)],
 )
 def test_an_absent_package_names_its_extra(copies, monkeypatch, package, extra, open_):
     monkeypatch.setitem(sys.modules, package, None)
@@ -193,7 +193,7 @@ def test_conversions_of_plink2_are_read_as_the_original(small, readers, tmp_path
     plink2("--bfile", small.bfile, "--export", "bgen-1.1", "ref-first", "--out", f"{out}1")
     oracle = readers["bfile"]
     for reader in (
-        read_pfile(out), read_vcf(f"{out}.vcf.gz"), read_bgen(f"{out}.bgen", sample=f"{out}.sample"), read_bgen(f"{out}.bgen"),
+        read_pgen(out), read_vcf(f"{out}.vcf.gz"), read_bgen(f"{out}.bgen", sample=f"{out}.sample"), read_bgen(f"{out}.bgen"),
         read_bgen(f"{out}3.bgen", ref_last=True), read_bgen(f"{out}1.bgen", sample=f"{out}1.sample"),
     ):  # fmt: skip
         reader = reader.on_grid(None)
@@ -213,7 +213,7 @@ def test_imputed_dosages_converted_by_plink2_give_the_same_integers(readers, tmp
         ["--pfile", out, "--export", "vcf", "vcf-dosage=DS-force", "--out", out],
     ):
         subprocess.run(["plink2", "--silent", *words], check=True, capture_output=True)
-    direct, converted = read_bgen(tmp_path / "b.bgen").on_grid(None), read_pfile(out).on_grid(None)
+    direct, converted = read_bgen(tmp_path / "b.bgen").on_grid(None), read_pgen(out).on_grid(None)
     assert direct.dosage_grid == 256
     same(converted.read(0, 60), direct.read(0, 60))
     text = read_vcf(f"{out}.vcf").on_grid(None).read(0, 60)  # DS has four digits or so

@@ -13,7 +13,8 @@ from genotype_files import write_pfile
 from support import text_array
 
 from securegen.errors import InputError
-from securegen.io.pgen import read_header, read_pfile, read_psam, read_pvar
+from securegen.io.fileset_tables import read_psam, read_pvar
+from securegen.io.pgen import read_header, read_pgen
 from securegen.io.plink1 import read_plink
 from securegen.model import Samples, Variants
 from securegen.study.build import Inputs, open_genotypes
@@ -38,7 +39,7 @@ def test_packed_variant_tables(prefix, small, tmp_path):
     prefix.with_suffix(".pvar").unlink()
     half = zstandard.ZstdCompressor().compress(text[:20]) + zstandard.ZstdCompressor().compress(text[20:])
     prefix.with_name("p.pvar.zst").write_bytes(half)
-    assert read_pfile(prefix).variants.digest() == SITES.digest()
+    assert read_pgen(prefix).variants.digest() == SITES.digest()
     assert set(Inputs(pfile=str(prefix)).files()) == {"pgen", "pvar", "psam"}
     assert len(Inputs(pfile=f"{prefix}.pgen").digests()["pvar"]) == 64
     shutil.copy(f"{small.bfile}.bed", tmp_path / "b.bed")
@@ -102,7 +103,7 @@ def test_damaged_and_absent_files_are_errors_with_their_name(prefix, small):
         for name, original in whole.items():
             prefix.with_suffix(f".{name}").write_bytes(content if name == suffix else original)
         with pytest.raises(InputError, match=message):
-            reader = read_pfile(prefix)
+            reader = read_pgen(prefix)
             reader.read(0, len(reader.variants))
 
     refused("pgen", whole["pgen"][:-1], "p.pgen cannot be read, it is truncated or damaged")
@@ -121,5 +122,5 @@ def test_damaged_and_absent_files_are_errors_with_their_name(prefix, small):
         path = prefix.with_suffix(f".{suffix}")
         path.unlink()
         with pytest.raises(InputError, match=f"p.{suffix}"):
-            read_pfile(prefix)
+            read_pgen(prefix)
         path.write_bytes(whole[suffix])

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securegen.kernels import reference
 from securegen.kernels.fold import fold_factors, fold_tiles, open_products
 from securegen.kernels.ntt import forward, inverse, ntt_tables
 from securegen.rlwe.ring import Ring, ntt_primes
+
+from . import reference
 
 PACKS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 N = 4096

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securegen.kernels import integer_matmul, integer_sums, modmath61, reference
+from securegen.kernels import integer_matmul, integer_sums, modmath61
 from securegen.kernels.crt import round_residues
 from securegen.rlwe.ring import ntt_primes
+
+from . import reference
 
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 70), st.integers(1, 9))
 seeds = st.integers(0, 2**32)

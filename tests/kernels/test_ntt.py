@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securegen.kernels import reference
 from securegen.kernels.ntt import forward, inverse, ntt_tables
 from securegen.rlwe import seal
 from securegen.rlwe.ring import Ring, ntt_primes
+
+from . import reference
 
 
 @pytest.mark.parametrize("n", [16, 32, 64])

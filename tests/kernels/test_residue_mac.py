@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securegen.kernels import reference
 from securegen.kernels.message_tiles import message_tiles
 from securegen.kernels.ntt import forward, ntt_tables
 from securegen.kernels.plain_mac import mac_plain
 from securegen.kernels.residue_mac import add, mac, mac_blocks, mac_parts
 from securegen.rlwe.ring import ntt_primes
+
+from . import reference
 
 PRIMES = np.array(ntt_primes(4096, 30, 3), np.uint64)
 ODD_PRIMES = np.array([(1 << 30) - 35, 786433, 97], np.uint64)  # the largest below 2^30, and small ones

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from securegen.kernels import product_tile, reference
+from securegen.kernels import product_tile
 from securegen.kernels.residue_mac import wide_constants
 from securegen.kernels.residue_matmul import GROUPS_AT_ONCE, LANES, matmul_residues, pack_columns
 from securegen.rlwe.ring import ntt_primes
+
+from . import reference
 
 PRIMES = np.array(ntt_primes(4096, 30, 3), np.uint64)
 ODD_PRIMES = np.array([(1 << 30) - 35, 786433, 97], np.uint64)  # the largest below 2^30, and small ones

@@ -7,10 +7,10 @@ import importlib
 
 import pytest
 
-MODULES = ("io.pgs_catalog", "match", "score_plan", "score_release")
+MODULES = ("pgs_catalog", "match", "integers", "release")
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name):
-    result = doctest.testmod(importlib.import_module(f"securegen.{name}"))
+    result = doctest.testmod(importlib.import_module(f"securegen.scores.{name}"))
     assert result.attempted > 0 and result.failed == 0

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from securegen.errors import InputError, PlanError, UsageError
 from securegen.scores.files import read_scoring, read_scorings
+from securegen.scores.integers import bits_for, exact, scale_exponent
 from securegen.scores.match import match_variants
-from securegen.scores.plan import bits_for, exact, plan_scores, scale_exponent, used_variants
+from securegen.scores.plan import plan_scores, used_variants
 from securegen.scores.release import release, round_digits
 from securegen.scores.sums import count_alleles, plain_scores
 

@@ -194,7 +194,7 @@ def test_several_files_have_names_of_their_own(score_file):
     ],
 )
 def test_one_weight_in_every_notation(text, score_file):
-    from securegen.scores.plan import exact
+    from securegen.scores.integers import exact
 
     file = read_scoring(score_file(HEADER + f"rs1\tA\tG\t{text}\nrs2\tA\tG\t1\n"))
     assert exact(file.weight[0, 0]) == exact("0.1329")

@@ -16,13 +16,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from blake3 import blake3
 
-from securegen.engines.ckks.keys import PublicKey, SecretKey, canonical
+from securegen.engines.ckks.keys import PublicKey
 from securegen.errors import ArtefactError
+from securegen.io.envelope import canonical
 from securegen.io.output import FOR_OTHERS, atomic, write_json
 from securegen.io.schema import Check, Refused, anything, map_of, printable, record, shown, text
 from securegen.io.strict_json import open_regular, parse_json, read_regular
@@ -32,6 +33,15 @@ FORMAT_VERSION = 2
 MOST_MANIFEST = 1 << 28  # bytes: half a million people × a million variants need half of them
 MOST_VALUES = 1 << 24
 MOST_FIELDS = 64
+
+
+class Signer(Protocol):
+    """Whoever signs what it sends: a `SecretKey`, or what stands for one."""
+
+    @property
+    def public(self) -> PublicKey: ...
+
+    def sign(self, message: bytes) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ def entry_for(folder: Path, name: str) -> FileEntry:
 def write_entry(folder: Path, name: str, array: np.ndarray, seed: bytes | None = None) -> FileEntry:
     """Write an array as .npy, whole or not at all, and return its entry."""
     array = np.ascontiguousarray(array)
-    header = _npy_header(array.shape, array.dtype)
+    header = npy_header(array.shape, array.dtype)
     body = array.reshape(-1).view(np.uint8).data
     with atomic(folder / name, mode=FOR_OTHERS) as stream:
         stream.write(header)
@@ -138,7 +148,7 @@ def manifest_digest(folder: Path) -> str:
     return open_manifest(folder).digest
 
 
-def write_manifest(folder: Path, role: str, body: dict[str, Any], key: SecretKey | None) -> str:
+def write_manifest(folder: Path, role: str, body: dict[str, Any], key: Signer | None) -> str:
     """Write the manifest last, so that a folder with one is complete. Returns its digest."""
     body = {"magic": "securegen", "version": FORMAT_VERSION, "role": role, **body}
     signature = key.sign(canonical(body)).hex() if key is not None else ""
@@ -165,7 +175,7 @@ def load_array(
 
     out: a contiguous array of that shape to read into; it holds anything when an error is raised.
     """
-    wanted = _npy_header(shape, np.dtype(dtype))
+    wanted = npy_header(shape, np.dtype(dtype))
     path = path_of(folder, entry)
     with _opened(path, entry, shape, np.dtype(dtype)) as stream:
         array = np.empty(shape, dtype) if out is None else out
@@ -182,7 +192,7 @@ def load_array(
 def map_array(folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4") -> np.ndarray:
     """As `load_array`, but the file is mapped, not copied: read-only, and unmapped with the last reference."""
     like = _like(folder, shape, dtype)
-    wanted = _npy_header(shape, like.dtype)
+    wanted = npy_header(shape, like.dtype)
     path = path_of(folder, entry)
     with _opened(path, entry, shape, like.dtype) as stream:
         flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
@@ -212,7 +222,7 @@ def path_of(folder: Path, entry: dict[str, Any]) -> Path:
 
 def array_bytes(shape: tuple[int, ...], dtype: str = "<u4") -> int:
     """Size of the .npy file of such an array."""
-    return len(_npy_header(shape, np.dtype(dtype))) + math.prod(shape) * np.dtype(dtype).itemsize
+    return len(npy_header(shape, np.dtype(dtype))) + math.prod(shape) * np.dtype(dtype).itemsize
 
 
 @contextlib.contextmanager
@@ -241,7 +251,8 @@ def _check(path: Path, entry: dict[str, Any], header: bytes, body: Any, wanted: 
         raise ArtefactError(f"{path} is not a {like.dtype} array of shape {like.shape}")
 
 
-def _npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+    """The start of the .npy file of such an array."""
     stream = io.BytesIO()
     description = {"descr": dtype.str, "fortran_order": False, "shape": tuple(shape)}
     np.lib.format.write_array_header_1_0(stream, description)
@@ -251,7 +262,7 @@ def _npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
 def parse_array(raw: bytes, path: Path | str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """A .npy image of known shape and dtype, without pickling and without a copy."""
     expected = np.dtype(dtype)
-    header, count = _npy_header(shape, expected), int(np.prod(shape))
+    header, count = npy_header(shape, expected), int(np.prod(shape))
     if len(raw) != array_bytes(shape, expected.str) or raw[: len(header)] != header:
         raise ArtefactError(f"{path} is not a {expected} array of shape {tuple(shape)}")
     return np.frombuffer(raw, expected, count, len(header)).reshape(shape)

@@ -13,8 +13,8 @@ from typing import Any
 
 from securegen.engines.ckks import keys
 from securegen.engines.ckks.artefact import array_bytes
+from securegen.engines.ckks.ciphertexts import ENCRYPTOR_NAMES, shares_public_half
 from securegen.engines.ckks.codec import chunks, ciphertext_shape, strands_of
-from securegen.engines.ckks.encryption import ENCRYPTORS, shares_public_half
 from securegen.engines.ckks.parameters import MOST_GRID, MOST_SAMPLES, Parameters
 from securegen.errors import ArtefactError
 from securegen.io.schema import boolean, hex_text, integer, list_of, map_of, one_of, record, shown, text
@@ -39,7 +39,7 @@ COHORT = record(
     variants=integer(1, MOST_VARIANTS),
     dosage_grid=integer(1, MOST_GRID),
     squares=boolean,
-    encryptor=one_of(*ENCRYPTORS),
+    encryptor=one_of(*ENCRYPTOR_NAMES),
     blocks=list_of(
         record(variants=integer(1, MOST_VARIANTS), streams=map_of(list_of(_CHUNK, 1, MOST_CHUNKS), 3, name=_STREAM)),
         1,
@@ -55,7 +55,7 @@ DESIGN = record(
     squared=list_of(boolean, 1, MOST_COLUMNS),
     columns=list_of(_CHUNK, 0, MOST_CHUNKS),
     squares=list_of(_CHUNK, 0, MOST_BLOCKS),
-    encryptor=one_of(*ENCRYPTORS),
+    encryptor=one_of(*ENCRYPTOR_NAMES),
 )
 RESULTS = record(
     **_HEAD,

@@ -1,4 +1,4 @@
-"""Where samples and variants lie in the coefficients of a ciphertext (see `parameters`), and tiles in memory."""
+"""Where samples and variants lie in the coefficients of a ciphertext (see `parameters`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.ckks.parameters import Parameters
-from securegen.rlwe.ring import Ring
 
 CHUNK_GROUPS = 64
 
@@ -87,15 +86,3 @@ def value_messages(values: np.ndarray, parameters: Parameters) -> np.ndarray:
     out = np.zeros((-(-values.size // n), n), np.int64)
     out.reshape(-1)[: values.size] = values.reshape(-1)
     return out
-
-
-def to_tiles(residues: np.ndarray, ring: Ring) -> np.ndarray:
-    """(C, k, n) residues -> (k, T, C, L) uint32."""
-    c, k, n = residues.shape
-    return np.ascontiguousarray(residues.reshape(c, k, ring.tiles, ring.lanes).transpose(1, 2, 0, 3).astype(np.uint32))
-
-
-def from_tiles(tiles: np.ndarray, ring: Ring) -> np.ndarray:
-    """(k, T, …, L) -> (…, k, n) uint64."""
-    moved = np.moveaxis(tiles, (0, 1), (-3, -2)).astype(np.uint64)
-    return np.ascontiguousarray(moved).reshape(*moved.shape[:-3], len(ring.primes), ring.n)

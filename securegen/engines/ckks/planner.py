@@ -163,7 +163,12 @@ class Plan:
         except ValueError as error:
             raise ArtefactError(f"not a plan: {error}") from None
         design = PlannedDesign.from_json(fields["design"]) if fields.get("design") else None
-        plan = Plan(Parameters.from_json(fields["parameters"]), Workload(**fields["workload"]), design)
+        workload = fields["workload"]
+        if ("grid" in workload) == ("dosage_max" in workload):
+            raise ArtefactError("not a plan: its workload has a grid or a dosage_max, one of them")
+        if "grid" in workload:  # as earlier versions wrote it
+            workload["dosage_max"] = 2 * workload.pop("grid")
+        plan = Plan(Parameters.from_json(fields["parameters"]), Workload(**workload), design)
         if plan.workload.samples != plan.parameters.samples or plan.workload.stored_max != plan.parameters.dosage_max:
             raise ArtefactError("not a plan: its workload and its parameters are of different cohorts")
         return plan
@@ -172,8 +177,9 @@ class Plan:
 PLAN = record(
     may_have={"design": NAMES}, parameters=parameters.SCHEMA,
     workload=record(
+        may_have={"dosage_max": integer(1, 2 * MOST_GRID), "grid": integer(1, MOST_GRID)},
         samples=integer(1, MOST_SAMPLES), variants=integer(1, 1 << 32), columns=integer(0, 1 << 14), bits=integer(1, 62),
-        streams=number(0, 3), dosage_max=integer(1, 2 * MOST_GRID), squares=boolean,
+        streams=number(0, 3), squares=boolean,
     ),
 )  # fmt: skip
 

@@ -135,7 +135,7 @@ def site_command(work: Path, inputs: Inputs, site: LocalSite, filters: Filters, 
     call += [
         "--state",
         str(private / "private"),
-        *site.genotypes.words(),
+        *site.genotypes.words(private),
         "--keep",
         str(private / "keep.txt"),
     ]

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.engines.ckks import artefact, cohort, studydesign
-from securegen.engines.ckks.codec import to_tiles
-from securegen.engines.ckks.encryption import scaled_residues
-from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks import artefact
 from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks.owner.design_secrets import read_secrets
+from securegen.engines.ckks.owner.secret_key import SecretKey
+from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.ckks.parameters import Parameters
 from securegen.kernels.fold import fold_tiles
+from securegen.rlwe.residues import scaled_residues, to_tiles
 
 Parts = dict[tuple[str, str], np.ndarray]
 
@@ -56,9 +57,9 @@ class Victim:
     """The owner of results: its key and records, and the parts of a block's array."""
 
     def __init__(self, key: SecretKey, owner: Path, results: Path) -> None:
-        state = cohort.OwnerState(owner, key)
+        state = OwnerState(owner, key)
         self.key, self.owner, self.results = key, owner, results
-        self.info, self.secrets = cohort.read_info(state), studydesign.read_secrets(state)
+        self.info, self.secrets = read_info(state), read_secrets(state)
 
     @property
     def parameters(self) -> Parameters:

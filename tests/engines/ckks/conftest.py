@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from ckks_tools import rewrite_manifest
 
-from securegen.engines.ckks import artefact, keys
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks.owner import secret_key
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -27,7 +28,7 @@ class KeyOnDisk:
 @pytest.fixture
 def key_file(small_key, tmp_path) -> KeyOnDisk:
     folder = tmp_path / "keys"
-    keys.write_secret(folder / "study.secret", small_key, passphrase=PASSPHRASE.encode())
+    secret_key.write_secret(folder / "study.secret", small_key, passphrase=PASSPHRASE.encode())
     (folder / "passphrase").write_text(PASSPHRASE + "\n")
     (folder / "passphrase").chmod(0o600)
     options = ["--key", str(folder / "study.secret"), "--passphrase-file", str(folder / "passphrase")]

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import securegen as sg
-from securegen.engines.ckks import artefact, keys
+from securegen.engines.ckks import artefact
 from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.studydesign import open_design
 from securegen.errors import ArtefactError, SecuregenError, VerificationError
 
@@ -240,6 +241,6 @@ def test_what_is_no_manifest_is_refused(content, tmp_path, small_key):
 
 
 def test_a_server_can_insist_on_its_owner(small_encrypted, small_study):
-    stranger = keys.generate(sg.plan(small_study).parameters)
+    stranger = secret_key.generate(sg.plan(small_study).parameters)
     with pytest.raises(ArtefactError, match="belongs to key"):
         artefact.read_manifest(small_encrypted.cohort, "cohort", stranger.public)

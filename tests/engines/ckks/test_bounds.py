@@ -11,9 +11,12 @@ from support import MemoryReader, coefficients
 
 from securegen.design import fixedpoint
 from securegen.design.linear import Design
-from securegen.engines.ckks import artefact, cohort, keys, studydesign
-from securegen.engines.ckks.encryption import ENCRYPTORS
-from securegen.engines.ckks.owner import decrypt, verify
+from securegen.engines.ckks import artefact, cohort, studydesign
+from securegen.engines.ckks.owner import decrypt, secret_key, verify
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encrypt_design import encrypt_design
+from securegen.engines.ckks.owner.encryption import ENCRYPTORS
+from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.owner.strands import strand_secrets
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.planner import Workload, choose
@@ -39,10 +42,12 @@ def served(unprotected, tmp_path):
     columns = Columns(("W",), values, (True,))
     reader = MemoryReader(rng.integers(0, 2 * GRID + 1, (VARIANTS, SAMPLES)).astype(np.int16), GRID)
     planned = choose(WORKLOAD).parameters
-    key = keys.generate(replace(planned, pack=planned.ring.n // VARIANTS, strands=1))  # no padding, which must be zero
-    state, encryptor = cohort.OwnerState(tmp_path / "owner", key), ENCRYPTORS["own"](key)
-    info = cohort.encrypt_cohort(reader, key, tmp_path / "cohort", state, encryptor=encryptor, squares=True)
-    studydesign.encrypt_design(Design(columns, ()), key, info, state, tmp_path / "design", encryptor=encryptor)
+    key = secret_key.generate(
+        replace(planned, pack=planned.ring.n // VARIANTS, strands=1)
+    )  # no padding, which must be zero
+    state, encryptor = OwnerState(tmp_path / "owner", key), ENCRYPTORS["own"](key)
+    info = encrypt_cohort(reader, key, tmp_path / "cohort", state, encryptor=encryptor, squares=True)
+    encrypt_design(Design(columns, ()), key, info, state, tmp_path / "design", encryptor=encryptor)
     opened = cohort.open_cohort(tmp_path / "cohort")
     design = studydesign.open_design(tmp_path / "design", opened.public)
     associate.associate(opened, design, tmp_path / "results")
@@ -82,7 +87,7 @@ def test_with_it_nothing_is_planned_encrypted_or_decrypted(served, tmp_path, mon
     with pytest.raises(PlanError, match=r"could reach 2\^62, and only sums below 2\^60 can be verified"):
         list(decrypt.decrypt(victim.results, state, victim.info, victim.secrets))
     with pytest.raises(PlanError, match="only sums below"):
-        studydesign.encrypt_design(
+        encrypt_design(
             design, victim.key, victim.info, state, tmp_path / "again", encryptor=ENCRYPTORS["own"](victim.key)
         )
     assert not (tmp_path / "again").exists()

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from securegen.engines.ckks.codec import from_tiles
-from securegen.engines.ckks.encryption import OwnEncryptor, SealEncryptor, ring_tables, scaled_residues
-from securegen.engines.ckks.keys import SecretKey, generate
 from securegen.engines.ckks.owner import strands
+from securegen.engines.ckks.owner.encryption import OwnEncryptor, SealEncryptor
+from securegen.engines.ckks.owner.secret_key import SecretKey, generate
 from securegen.engines.ckks.planner import Workload, choose
 from securegen.kernels.crt import round_residues
 from securegen.kernels.ntt import forward, inverse
 from securegen.rlwe import encryptor, seal, uniform
+from securegen.rlwe.residues import from_tiles, ring_tables, scaled_residues
 from securegen.rlwe.ring import Ring
 
 SCALE = 31

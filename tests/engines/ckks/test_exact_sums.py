@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 from support import MemoryReader
 
 from securegen.design.linear import Design
-from securegen.engines.ckks import cohort, keys, studydesign
-from securegen.engines.ckks.encryption import ENCRYPTORS
-from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks import cohort, studydesign
+from securegen.engines.ckks.owner import decrypt, secret_key
+from securegen.engines.ckks.owner.design_secrets import read_secrets
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encrypt_design import encrypt_design
+from securegen.engines.ckks.owner.encryption import ENCRYPTORS
+from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.ckks.planner import Workload, choose
 from securegen.engines.ckks.server import associate
 from securegen.engines.plain import sums
@@ -25,24 +29,24 @@ from securegen.model import Columns
 
 @lru_cache
 def key_for(samples: int, grid: int = 1, squares: bool = False):
-    return keys.generate(choose(Workload(samples, 100, 4, 16, dosage_max=2 * grid, squares=squares)).parameters)
+    return secret_key.generate(choose(Workload(samples, 100, 4, 16, dosage_max=2 * grid, squares=squares)).parameters)
 
 
 def through_ckks(reader: MemoryReader, columns: Columns, key, *, squares=False, encryptor="own", batch_bytes=1 << 28):
     """The sums of every block, encrypted, computed by the server from its folders, verified and decrypted."""
     with tempfile.TemporaryDirectory() as name:
         folder, encryptor = Path(name), ENCRYPTORS[encryptor](key)
-        state = cohort.OwnerState(folder / "owner", key)
-        info = cohort.encrypt_cohort(reader, key, folder / "cohort", state, encryptor=encryptor, squares=squares)
-        made = studydesign.encrypt_design(
+        state = OwnerState(folder / "owner", key)
+        info = encrypt_cohort(reader, key, folder / "cohort", state, encryptor=encryptor, squares=squares)
+        made = encrypt_design(
             Design(columns, ()), key, info, state, folder / "design", encryptor=encryptor, reader=reader
         )
         opened = cohort.open_cohort(folder / "cohort")
         served = studydesign.open_design(folder / "design", opened.public)
         associate.associate(opened, served, folder / "results", batch_bytes=batch_bytes)
-        assert studydesign.read_secrets(state).digest == made.digest
-        info = cohort.read_info(state)
-        return list(decrypt.decrypt(folder / "results", state, info, studydesign.read_secrets(state)))
+        assert read_secrets(state).digest == made.digest
+        info = read_info(state)
+        return list(decrypt.decrypt(folder / "results", state, info, read_secrets(state)))
 
 
 def assert_equal_to_plain(reader: MemoryReader, columns: Columns, key, **options) -> None:
@@ -128,7 +132,7 @@ def test_more_groups_than_a_chunk():
     from securegen.engines.ckks.codec import CHUNK_GROUPS
 
     samples = 1040
-    key = keys.generate(dataclasses.replace(key_for(samples).public.parameters, pack=16))
+    key = secret_key.generate(dataclasses.replace(key_for(samples).public.parameters, pack=16))
     assert key.public.parameters.groups > CHUNK_GROUPS
     rng = np.random.default_rng(7)
     reader = MemoryReader(rng.integers(0, 3, (6, samples)).astype(np.int8))

@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.engines.ckks import artefact, cohort
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks.ciphertexts import Ciphertexts
 from securegen.engines.ckks.codec import CHUNK_GROUPS
-from securegen.engines.ckks.encryption import Ciphertexts, OwnEncryptor, strand_keys
-from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encryption import OwnEncryptor, strand_keys
+from securegen.engines.ckks.owner.secret_key import generate
+from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.planner import Workload, choose
 from securegen.io.arrays import ArrayReader
@@ -79,9 +82,9 @@ class Recording:
 def encrypt(units: np.ndarray, key, folder: Path, lives: int = 1 << 30) -> list[str]:
     """Seeds that a run draws, killed or not."""
     recording = Recording(key, lives)
-    state = cohort.OwnerState(folder / "owner", key)
+    state = OwnerState(folder / "owner", key)
     try:
-        cohort.encrypt_cohort(reader(units), key, folder / "cohort", state, encryptor=recording)
+        encrypt_cohort(reader(units), key, folder / "cohort", state, encryptor=recording)
     except Killed:
         assert not (folder / "cohort" / artefact.MANIFEST).exists()
     return recording.seeds

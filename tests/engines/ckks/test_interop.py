@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import securegen as sg
-from securegen.engines.ckks import interop, keys
-from securegen.engines.ckks.codec import from_tiles
-from securegen.engines.ckks.encryption import ENCRYPTORS, make_encryptor
+from securegen.engines.ckks.owner import interop, secret_key
+from securegen.engines.ckks.owner.encryption import ENCRYPTORS, make_encryptor
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.mpc.crypten import interop as mpc_interop
 from securegen.errors import ArtefactError, InputError, KeyFileError, PlanError, UsageError
 from securegen.rlwe import seal
+from securegen.rlwe.residues import from_tiles
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
 
@@ -27,7 +27,7 @@ SCALE = 36
 
 @pytest.fixture(scope="module")
 def key():
-    return keys.generate(Parameters(RING, 16, SCALE, 28, 2, 100.0, 16))
+    return secret_key.generate(Parameters(RING, 16, SCALE, 28, 2, 100.0, 16))
 
 
 def encrypted(key, messages, encryptor="own") -> np.ndarray:

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from support import MemoryReader
 
 from securegen.design.linear import Design
-from securegen.engines.ckks import cohort, keys, studydesign
-from securegen.engines.ckks.encryption import ENCRYPTORS
+from securegen.engines.ckks import cohort, studydesign
 from securegen.engines.ckks.layout import block_layout, has_ones, outputs, products
-from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks.owner import decrypt, secret_key
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encrypt_design import encrypt_design
+from securegen.engines.ckks.owner.encryption import ENCRYPTORS
+from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.planner import Workload, choose
 from securegen.engines.ckks.server import associate
 from securegen.engines.plain import sums
@@ -82,8 +85,8 @@ def test_an_array_of_another_size_is_no_block():
 
 
 @pytest.fixture(scope="module")
-def key() -> keys.SecretKey:
-    return keys.generate(PARAMETERS)
+def key() -> secret_key.SecretKey:
+    return secret_key.generate(PARAMETERS)
 
 
 @pytest.mark.parametrize("squares", [False, True])
@@ -100,11 +103,11 @@ def test_server_and_owner_agree(of_cohort, of_design, squares, key, tmp_path):
     values = rng.integers(-200, 200, (samples, 8))
     values[:, 1] = 1
     data = Columns(tuple("abcdefgh"), values, tuple(j != 2 for j in range(8)))
-    reader, state = MemoryReader(dosage), cohort.OwnerState(tmp_path / "owner", key)
-    info = cohort.encrypt_cohort(
+    reader, state = MemoryReader(dosage), OwnerState(tmp_path / "owner", key)
+    info = encrypt_cohort(
         reader, key, tmp_path / "cohort", state, encryptor=ENCRYPTORS[of_cohort](key), squares=squares
     )  # fmt: skip
-    secrets = studydesign.encrypt_design(
+    secrets = encrypt_design(
         Design(data, ()), key, info, state, tmp_path / "design", encryptor=ENCRYPTORS[of_design](key), reader=reader
     )  # fmt: skip
     opened = cohort.open_cohort(tmp_path / "cohort")

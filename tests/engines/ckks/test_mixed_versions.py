@@ -12,9 +12,14 @@ from support import MemoryReader
 import securegen as sg
 from securegen import api
 from securegen.design.linear import Design
-from securegen.engines.ckks import artefact, cohort, keys, studydesign
-from securegen.engines.ckks.encryption import ENCRYPTORS
-from securegen.engines.ckks.planner import Workload, choose
+from securegen.engines.ckks import artefact, cohort, studydesign
+from securegen.engines.ckks.owner import encrypt_design as encrypting
+from securegen.engines.ckks.owner import secret_key
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encrypt_design import encrypt_design
+from securegen.engines.ckks.owner.encryption import ENCRYPTORS
+from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, read_info
+from securegen.engines.ckks.planner import Plan, Workload, choose
 from securegen.engines.ckks.scores.public import MODEL
 from securegen.engines.ckks.server import associate
 from securegen.errors import ArtefactError, StorageError, VerificationError
@@ -30,7 +35,7 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def key():
-    return keys.generate(choose(Workload(SAMPLES, 4000, 2, 16, squares=True)).parameters)
+    return secret_key.generate(choose(Workload(SAMPLES, 4000, 2, 16, squares=True)).parameters)
 
 
 @pytest.fixture
@@ -44,17 +49,15 @@ def encrypt(reader, key, folder, *, encryptor="own", stop_after=None, squares=Tr
         if done == stop_after:
             raise Killed
 
-    state = cohort.OwnerState(folder / "owner", key)
+    state = OwnerState(folder / "owner", key)
     make = ENCRYPTORS[encryptor](key)
-    info = cohort.encrypt_cohort(
-        reader, key, folder / "cohort", state, encryptor=make, squares=squares, progress=progress
-    )
+    info = encrypt_cohort(reader, key, folder / "cohort", state, encryptor=make, squares=squares, progress=progress)
     return state, info
 
 
 def add_design(state, info, key, folder, encryptor="own", reader=None):
     make = ENCRYPTORS[encryptor](key)
-    return studydesign.encrypt_design(Design(COLUMNS, ()), key, info, state, folder, encryptor=make, reader=reader)
+    return encrypt_design(Design(COLUMNS, ()), key, info, state, folder, encryptor=make, reader=reader)
 
 
 def changed(reader: MemoryReader) -> MemoryReader:
@@ -68,7 +71,7 @@ def test_blocks_of_another_encryptor_are_not_kept(first, reader, key, tmp_path, 
     second = next(e for e in ENCRYPTORS if e != first)
     encrypt(reader, key, tmp_path, encryptor=first)
     with monkeypatch.context() as without:  # the attack: the identity of a block as it was
-        without.setattr(cohort.OwnerState, "identity", lambda self, cohort_id, index, block: "the same")
+        without.setattr(OwnerState, "identity", lambda self, cohort_id, index, block: "the same")
         encrypt(reader, key, tmp_path / "mixed", encryptor=first)
         encrypt(reader, key, tmp_path / "mixed", encryptor=second)
     halves = lambda folder: {  # noqa: E731
@@ -99,14 +102,14 @@ def test_a_killed_encryption_leaves_no_cohort_to_add_a_design_to(reader, key, tm
     with pytest.raises(Killed):
         encrypt(changed(reader), key, tmp_path, stop_after=1)
     with pytest.raises(ArtefactError, match="was not finished: run it again"):
-        cohort.read_info(state)
+        read_info(state)
     # a process that read the record before the kill
     with pytest.raises(ArtefactError, match="block 0 was encrypted again since"):
         add_design(state, info, key, tmp_path / "design")
     assert not (tmp_path / "design" / "manifest.json").exists() and not state.designs()
 
     # the attack: neither the record nor the identities are looked at
-    stale = cohort.CohortInfo(**{**vars(info), "identities": ()})
+    stale = CohortInfo(**{**vars(info), "identities": ()})
     secrets = add_design(state, stale, key, tmp_path / "design")
     opened = cohort.open_cohort(sent)
     associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
@@ -136,7 +139,7 @@ def test_a_design_that_is_replaced_ends_before_the_new_one_begins(reader, key, t
     def killed(*_):
         raise Killed
 
-    monkeypatch.setattr(studydesign, "_expected", killed)
+    monkeypatch.setattr(encrypting, "_expected", killed)
     with pytest.raises(Killed):
         add_design(state, info, key, tmp_path / "design")
     assert not state.designs() and not (tmp_path / "design" / "manifest.json").exists()
@@ -173,3 +176,16 @@ def test_a_finished_study_is_not_overwritten(small, small_study, small_key, tmp_
     for box in made.owner.glob("design-*"):
         box.unlink()
     sg.encrypt(small_study, small_key, tmp_path / "s")
+
+
+def test_a_plan_that_an_earlier_version_wrote_opens():
+    """It said the grid, where plans now say the largest dosage."""
+    for grid, squares in ((1, False), (4, True)):
+        plan = choose(Workload(100, 1000, 3, 16, dosage_max=2 * grid, squares=squares))
+        body = plan.to_json()
+        del body["workload"]["dosage_max"]
+        assert Plan.from_json(body | {"workload": body["workload"] | {"grid": grid}}) == plan
+        with pytest.raises(ArtefactError, match="a grid or a dosage_max"):
+            Plan.from_json(body)
+        with pytest.raises(ArtefactError, match="a grid or a dosage_max"):
+            Plan.from_json(body | {"workload": body["workload"] | {"grid": grid, "dosage_max": 2 * grid}})

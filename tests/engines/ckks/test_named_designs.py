@@ -13,7 +13,10 @@ from support import securegen
 
 import securegen as sg
 from securegen import api
-from securegen.engines.ckks import artefact, cohort, studydesign
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks.owner import design_secrets
+from securegen.engines.ckks.owner.design_secrets import read_one, state_name
+from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.errors import ArtefactError, DesignError, UsageError
 from securegen.model import Samples
 
@@ -38,11 +41,9 @@ def test_results_that_choose_the_design_pass_for_the_new_one(corrected, small_ke
     owner, _, later, returned = corrected
 
     def named_by_the_results(state, _):
-        return studydesign._read(
-            state, studydesign._state_name(artefact.read_manifest(returned, "results", None)["design"])
-        )
+        return read_one(state, state_name(artefact.read_manifest(returned, "results", None)["design"]))
 
-    monkeypatch.setattr(studydesign, "read_secrets", named_by_the_results)
+    monkeypatch.setattr(design_secrets, "read_secrets", named_by_the_results)
     table = sg.decrypt(returned, small_key, owner)
     assert table.equals(sg.run_plain(small_study)) and not table.equals(sg.run_plain(later))
 
@@ -87,7 +88,7 @@ def test_another_design_put_into_the_named_folder_is_not_opened(
     current = tmp_path / "current"
     current.symlink_to(small_encrypted.design)  # the owner's own link, under no name that another design had
     assert sg.decrypt(returned, small_key, owner, design=current).equals(sg.run_plain(small_study))
-    monkeypatch.setattr(studydesign, "_written", lambda *_: None)
+    monkeypatch.setattr(design_secrets, "_written", lambda *_: None)
     assert sg.decrypt(returned, small_key, owner, design=design).equals(sg.run_plain(small_study))
 
 
@@ -106,7 +107,7 @@ def test_a_design_of_another_owner_is_none(corrected, small_key, small_study, tm
 def test_a_record_that_cannot_be_read_counts_as_a_design(corrected, small_key):
     """Decay of the new design's record must not make the old one the only one."""
     owner, design, _, returned = corrected
-    box = owner / f"{studydesign._state_name(artefact.manifest_digest(design))}.box"
+    box = owner / f"{state_name(artefact.manifest_digest(design))}.box"
     box.write_bytes(box.read_bytes()[:-1])
     with pytest.raises(UsageError, match="knows 2 designs"):
         sg.decrypt(returned, small_key, owner)
@@ -151,10 +152,8 @@ def test_a_design_is_made_for_the_people_that_were_encrypted(small, small_key, s
         )
         study = sg.open_study(reader, **options)
         if (order == np.arange(len(s))).all():  # only Σ g² would read them
-            assert not cohort.read_info(cohort.OwnerState(owner, small_key)).squares and any(
-                study.design.columns.squared
-            )
+            assert not read_info(OwnerState(owner, small_key)).squares and any(study.design.columns.squared)
         with pytest.raises((ArtefactError, DesignError), match="not the genotypes that were encrypted"):
             api.encrypt_design(study, small_key, owner, tmp_path / "x.design")
-        assert len(cohort.OwnerState(owner, small_key).designs()) == 1
+        assert len(OwnerState(owner, small_key).designs()) == 1
     api.encrypt_design(honest, small_key, owner, tmp_path / "x.design")

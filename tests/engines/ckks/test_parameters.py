@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 from support import MemoryReader
 
 from securegen.design.linear import Design
-from securegen.engines.ckks import cohort, encryption, keys, studydesign
-from securegen.engines.ckks.encryption import ENCRYPTORS
-from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks import cohort, studydesign
+from securegen.engines.ckks.owner import decrypt, encryption, secret_key
+from securegen.engines.ckks.owner.design_secrets import read_secrets
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encrypt_design import encrypt_design
+from securegen.engines.ckks.owner.encryption import ENCRYPTORS
+from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.planner import Plan, Workload, choose
 from securegen.engines.ckks.server import associate
@@ -165,22 +169,22 @@ def test_measured_noise_stays_within_the_bound_at_the_largest_data(pack, grid, n
     w = Workload(samples, width, columns, 16, dosage_max=2 * grid)
     p = tight(dataclasses.replace(choose(w).parameters, pack=pack, strands=strands))
     assert 0 <= p.margin_bits < 1.5
-    key = keys.generate(p)
+    key = secret_key.generate(p)
     top = int(p.norm / math.sqrt(samples))
     values = np.full((samples, columns), top, np.int64)
     values[:, ::3] *= -1
     values[::2, 1::3] *= -1
     dosage = np.full((width, samples), 2 * grid, np.int8)
     reader = MemoryReader(dosage, dosage_grid=grid)
-    state, encryptor = cohort.OwnerState(tmp_path / "owner", key), ENCRYPTORS[name](key)
-    info = cohort.encrypt_cohort(reader, key, tmp_path / "cohort", state, encryptor=encryptor)
+    state, encryptor = OwnerState(tmp_path / "owner", key), ENCRYPTORS[name](key)
+    info = encrypt_cohort(reader, key, tmp_path / "cohort", state, encryptor=encryptor)
     design = Design(Columns(tuple("abcdefghijkl"), values, (False,) * columns), ())
-    studydesign.encrypt_design(design, key, info, state, tmp_path / "design", encryptor=encryptor)
+    encrypt_design(design, key, info, state, tmp_path / "design", encryptor=encryptor)
 
     opened = cohort.open_cohort(tmp_path / "cohort")
     associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
     words = np.load(tmp_path / "results" / "block-000000.npy")
-    secrets = studydesign.read_secrets(state)
+    secrets = read_secrets(state)
     layout = decrypt.results_layout(key, info, secrets, 0)[1]
     parts = [layout.split(words)["g", name] for name in ("sums", "right", "left", "both")]
     strand_keys, column_keys = (encryption.strand_keys(name, key, count) for count in (p.strands, columns))

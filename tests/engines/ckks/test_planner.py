@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from support import MemoryReader
 
 from securegen.design.linear import Design
-from securegen.engines.ckks import artefact, cohort, keys, studydesign
-from securegen.engines.ckks.encryption import OwnEncryptor
+from securegen.engines.ckks import artefact, cohort, studydesign
+from securegen.engines.ckks.owner import secret_key
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encrypt_design import encrypt_design
+from securegen.engines.ckks.owner.encryption import OwnEncryptor
+from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.planner import STRANDS, Plan, Workload, choose
 from securegen.engines.ckks.server import associate
 from securegen.model import Columns, variants_with_missing
@@ -43,13 +47,13 @@ MISSING = {
 def test_streams_and_bytes_are_those_of_the_files(missing, tmp_path):
     genotypes = reader(MISSING[missing])
     plan = plan_for(genotypes)
-    key, p = keys.generate(plan.parameters), plan.parameters
-    state, encryptor = cohort.OwnerState(tmp_path / "owner", key), OwnEncryptor(key)
-    info = cohort.encrypt_cohort(genotypes, key, tmp_path / "cohort", state, encryptor=encryptor)
+    key, p = secret_key.generate(plan.parameters), plan.parameters
+    state, encryptor = OwnerState(tmp_path / "owner", key), OwnEncryptor(key)
+    info = encrypt_cohort(genotypes, key, tmp_path / "cohort", state, encryptor=encryptor)
     values = np.random.default_rng(2).integers(-200, 200, (SAMPLES, COLUMNS + 1))
     values[:, 0] = 1
     design = Design(Columns(tuple("1abcde"), values, (False,) * (COLUMNS + 1)), ())
-    studydesign.encrypt_design(design, key, info, state, tmp_path / "design", encryptor=encryptor)
+    encrypt_design(design, key, info, state, tmp_path / "design", encryptor=encryptor)
     opened = cohort.open_cohort(tmp_path / "cohort")
     associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
 

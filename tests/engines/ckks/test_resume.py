@@ -16,8 +16,11 @@ import pytest
 from support import MemoryReader
 
 import securegen as sg
-from securegen.engines.ckks import artefact, cohort, keys
-from securegen.engines.ckks.encryption import ENCRYPTORS, OwnEncryptor
+from securegen.engines.ckks import artefact, cohort
+from securegen.engines.ckks.owner import secret_key
+from securegen.engines.ckks.owner.encrypt_cohort import _least_bytes, encrypt_cohort
+from securegen.engines.ckks.owner.encryption import ENCRYPTORS, OwnEncryptor
+from securegen.engines.ckks.owner.state import CohortInfo, OwnerState
 from securegen.engines.ckks.planner import Workload, choose
 from securegen.errors import ArtefactError, StorageError
 from securegen.io import output
@@ -27,7 +30,7 @@ SAMPLES = 20
 
 @pytest.fixture(scope="module")
 def key():
-    return keys.generate(choose(Workload(SAMPLES, 4000, 2, 16)).parameters)
+    return secret_key.generate(choose(Workload(SAMPLES, 4000, 2, 16)).parameters)
 
 
 @pytest.fixture
@@ -39,16 +42,16 @@ def reader(key):
     return MemoryReader(dosage)
 
 
-def encrypt(reader, key, folder: Path, *, stop_after: int | None = None, encryptor: str = "own") -> cohort.CohortInfo:
+def encrypt(reader, key, folder: Path, *, stop_after: int | None = None, encryptor: str = "own") -> CohortInfo:
     """Encrypt; stop_after: raise when that many blocks are done, as a kill would end the process."""
 
     def progress(done: int, total: int) -> None:
         if done == stop_after:
             raise KeyboardInterrupt
 
-    state = cohort.OwnerState(folder / "owner", key)
+    state = OwnerState(folder / "owner", key)
     make = ENCRYPTORS[encryptor](key)
-    return cohort.encrypt_cohort(reader, key, folder / "cohort", state, encryptor=make, progress=progress)
+    return encrypt_cohort(reader, key, folder / "cohort", state, encryptor=make, progress=progress)
 
 
 def files(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -140,7 +143,7 @@ def test_a_damaged_block_is_encrypted_again(reader, key, tmp_path, damage):
 def test_another_key_encrypts_everything_again(reader, key, tmp_path):
     encrypt(reader, key, tmp_path)
     before = files(tmp_path)
-    other = keys.generate(key.public.parameters)
+    other = secret_key.generate(key.public.parameters)
     encrypt(reader, other, tmp_path)
     after = files(tmp_path)
     assert all(after[name][0] != before[name][0] for name in before)
@@ -157,7 +160,7 @@ def test_the_owners_record_says_nothing_about_genotypes(reader, key, tmp_path):
         # NumPy stores text as four bytes a letter
         for word in ("P19".encode("utf-32-le"), "rs".encode("utf-32-le"), reader.dosage[0].tobytes(), b'"identity"'):
             assert word not in raw
-    state = cohort.OwnerState(tmp_path / "owner", key)
+    state = OwnerState(tmp_path / "owner", key)
     assert state.read("cohort")[1]["iid"].tobytes().count("P19".encode("utf-32-le")) == 1  # the words are right
     assert state.read("block-000000")[0]["identity"]
     assert (tmp_path / "owner").stat().st_mode & 0o777 == 0o700
@@ -191,7 +194,7 @@ def test_a_full_disk_leaves_whole_files_only(reader, key, tmp_path, monkeypatch)
 
 def test_kill_minus_nine(small, small_key, small_study, small_encrypted, tmp_path):
     """The real thing: a process is killed while it encrypts, and the same command run again ends with the same table."""
-    keys.write_secret(tmp_path / "k.secret", small_key, passphrase=None)
+    secret_key.write_secret(tmp_path / "k.secret", small_key, passphrase=None)
     call = [sys.executable, "-m", "securegen", "encrypt", "--key", str(tmp_path / "k.secret"), *small.options("QT,QT2"),
             "--encryptor", "seal", "--out", str(tmp_path / "study"), "--quiet"]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
@@ -228,7 +231,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_anything_is_written(small_st
     monkeypatch.setattr(output.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
     assert (
         0.95
-        < cohort._least_bytes(small_study.reader, small_key.public.parameters, False, OwnEncryptor(small_key)) / stored
+        < _least_bytes(small_study.reader, small_key.public.parameters, False, OwnEncryptor(small_key)) / stored
         <= 1
     )
     again = sg.encrypt(

@@ -14,9 +14,8 @@ from support import securegen
 
 import securegen as sg
 from securegen import api
-from securegen.engines.ckks import keys
-from securegen.engines.ckks.owner import retirement
-from securegen.engines.ckks.scores import owner as prs_public
+from securegen.engines.ckks.owner import retirement, secret_key
+from securegen.engines.ckks.scores import owner as owner_side
 from securegen.engines.ckks.scores import public
 from securegen.errors import KeyFileError, StorageError, VerificationError
 
@@ -61,7 +60,7 @@ def test_a_key_by_another_name_is_retired_too(other, crafted, owner, small_resul
         as_it_was.setattr(
             retirement, "marks", lambda key, _: [key.file.with_name(f"{second.name}.mark")] if key.file else []
         )
-        as_it_was.setattr(keys.os.path, "realpath", lambda path, **_: os.path.abspath(path))
+        as_it_was.setattr(secret_key.os.path, "realpath", lambda path, **_: os.path.abspath(path))
         as_it_was.setattr(retirement, "_here", frozenset())
         as_it_was.setattr(retirement, "_retire", lambda key, _, why: retirement.marks(key, _)[0].write_text(why))
         assert securegen(*call(owner, crafted, key_file, second, tmp_path / "t")).code == 8
@@ -72,7 +71,7 @@ def test_a_key_by_another_name_is_retired_too(other, crafted, owner, small_resul
         assert refused.code == 6 and "is retired: a result failed verification" in refused.err, refused.err
     assert [p.name for p in tmp_path.glob("u.*")] == ["u.log"]
     if other == "link":
-        assert keys.retired_marker(key_file.file).exists() and not list(second.parent.glob("*.retired"))
+        assert secret_key.retired_marker(key_file.file).exists() and not list(second.parent.glob("*.retired"))
 
 
 def test_python_retires_as_the_command_does(crafted, owner, small_results, small_key, small_study, tmp_path):
@@ -136,7 +135,7 @@ def test_scores_retire_their_key_too(small, tmp_path, monkeypatch):
     sent = public.encrypt_scores(study, key, tmp_path / "s")
     results = public.score_encrypted(sent.cohort, sent.model, tmp_path / "r")
     with monkeypatch.context() as m:
-        m.setattr(prs_public, "passes", lambda *_: False)
+        m.setattr(owner_side, "passes", lambda *_: False)
         with pytest.raises(VerificationError):
             public.decrypt_scores(results, key, sent.owner)
     with pytest.raises(KeyFileError, match="is retired"):
@@ -148,7 +147,7 @@ def test_a_mark_that_cannot_be_written_is_said_and_ends_decryption(
     crafted, owner, small_results, small_key, key_file, tmp_path, monkeypatch
 ):
     """A medium that is full, or read-only, when the result has failed; and one that was so from the start."""
-    key = keys.read_secret(key_file.file, passphrase=(key_file.file.parent / "passphrase").read_bytes().strip())
+    key = secret_key.read_secret(key_file.file, passphrase=(key_file.file.parent / "passphrase").read_bytes().strip())
 
     def full(*_, **__):
         raise StorageError("no space")
@@ -165,7 +164,7 @@ def test_a_mark_that_cannot_be_written_is_said_and_ends_decryption(
     monkeypatch.setattr(retirement, "_writable", lambda folder: folder != owner)
     with pytest.raises(VerificationError, match="the key is retired"):  # one place is enough
         sg.decrypt(crafted, key, owner)
-    keys.retired_marker(key_file.file).unlink()
+    secret_key.retired_marker(key_file.file).unlink()
     (owner / f"retired-{key.public.fingerprint[:32]}.txt").unlink()
     retirement.user_mark(key).unlink()
     monkeypatch.setattr(retirement, "_here", set())
@@ -191,4 +190,4 @@ def test_a_copy_with_a_restored_owners_folder_is_retired(
     assert refused.code == 6 and "is retired" in refused.err and not list(tmp_path.glob("u.*.glm.*"))
     monkeypatch.setattr(retirement, "user_mark", lambda key: None)
     assert securegen(*call(saved, small_results, key_file, second, tmp_path / "u")).code == 0
-    keys.retired_marker(key_file.file).unlink()
+    secret_key.retired_marker(key_file.file).unlink()

@@ -12,8 +12,11 @@ from support import MemoryReader
 
 from securegen.design.linear import Design
 from securegen.engines.ckks import artefact, cohort, studydesign
-from securegen.engines.ckks.encryption import OwnEncryptor
-from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encrypt_design import encrypt_design
+from securegen.engines.ckks.owner.encryption import OwnEncryptor
+from securegen.engines.ckks.owner.secret_key import generate
+from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.planner import Workload, choose
 from securegen.engines.ckks.server import accumulators, associate, pass_memory
 from securegen.model import Columns
@@ -32,11 +35,11 @@ def encrypted(tmp_path_factory):
     dosage[2 * width : 4 * width, 5] = -1
     values = np.column_stack([np.ones(SAMPLES, np.int64), rng.integers(-200, 200, (SAMPLES, 2))])
     columns = Columns(("one", "a", "b"), values, (True, False, True))
-    state, encryptor = cohort.OwnerState(folder / "owner", key), OwnEncryptor(key)
+    state, encryptor = OwnerState(folder / "owner", key), OwnEncryptor(key)
     reader = MemoryReader(dosage)
-    info = cohort.encrypt_cohort(reader, key, folder / "cohort", state, encryptor=encryptor, squares=True)
+    info = encrypt_cohort(reader, key, folder / "cohort", state, encryptor=encryptor, squares=True)
     design = Design(columns, ())
-    studydesign.encrypt_design(design, key, info, state, folder / "design", encryptor=encryptor, reader=reader)
+    encrypt_design(design, key, info, state, folder / "design", encryptor=encryptor, reader=reader)
     opened = cohort.open_cohort(folder / "cohort")
     return opened, studydesign.open_design(folder / "design", opened.public)
 

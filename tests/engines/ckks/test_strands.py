@@ -8,22 +8,23 @@ import math
 import numpy as np
 import pytest
 
-from securegen.engines.ckks import encryption, keys
-from securegen.engines.ckks.codec import from_tiles
-from securegen.engines.ckks.encryption import ENCRYPTORS, OwnEncryptor, SealEncryptor, ring_tables, strand_keys
+from securegen.engines.ckks.ciphertexts import shares_public_half
+from securegen.engines.ckks.owner import secret_key
+from securegen.engines.ckks.owner.encryption import ENCRYPTORS, OwnEncryptor, SealEncryptor, strand_keys
 from securegen.engines.ckks.owner.strands import strand_secrets
 from securegen.engines.ckks.planner import Workload, choose
 from securegen.kernels.crt import round_residues
 from securegen.kernels.ntt import inverse
 from securegen.rlwe import encryptor, uniform
+from securegen.rlwe.residues import from_tiles, ring_tables
 
 SCALE, COUNT = 31, 8
 SIGMAS = 6.5  # for a few hundred normal statistics: all within, but for one run in ten million
 
 
 @pytest.fixture(scope="module")
-def key() -> keys.SecretKey:
-    return keys.generate(choose(Workload(100, 1000, 2, 12)).parameters)
+def key() -> secret_key.SecretKey:
+    return secret_key.generate(choose(Workload(100, 1000, 2, 12)).parameters)
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +77,10 @@ def test_strands_are_ternary_balanced_and_independent(key, ring):
 
 def test_the_key_file_determines_the_strands(key, tmp_path):
     before = strand_secrets(key, COUNT)
-    keys.write_secret(tmp_path / "k.secret", key, passphrase=b"correct horse battery")
-    again = keys.read_secret(tmp_path / "k.secret", passphrase=b"correct horse battery")
+    secret_key.write_secret(tmp_path / "k.secret", key, passphrase=b"correct horse battery")
+    again = secret_key.read_secret(tmp_path / "k.secret", passphrase=b"correct horse battery")
     np.testing.assert_array_equal(strand_secrets(again, COUNT), before)
-    other = keys.generate(key.public.parameters)
+    other = secret_key.generate(key.public.parameters)
     mixed = dataclasses.replace(key, master=other.master)  # strands come from the master key, and strand 0 does not
     for stranger in (strand_secrets(other, COUNT), strand_secrets(mixed, COUNT)):
         digits = coefficients(stranger[1:], key.public.parameters.ring)[:, 0]
@@ -162,7 +163,7 @@ def test_own_strands_share_a_seed_and_seals_share_nothing(key, ring):
     for i in range(6):
         for j in range(i):
             assert (halves[i] == halves[j]).mean() < 0.001
-    assert encryption.shares_public_half("own") and not encryption.shares_public_half("seal")
+    assert shares_public_half("own") and not shares_public_half("seal")
 
 
 @pytest.mark.parametrize("name", ENCRYPTORS)

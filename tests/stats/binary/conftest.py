@@ -11,8 +11,9 @@ import pytest
 
 from securegen import api
 from securegen.design.linear import combine
-from securegen.engines.ckks import cohort, studydesign
 from securegen.engines.ckks.owner import decrypt
+from securegen.engines.ckks.owner.design_secrets import read_secrets
+from securegen.engines.ckks.owner.state import OwnerState, read_info
 
 BINARY_COHORTS = ("cineca", "edge", "hail_1kg", "regenie_example", "sim_500x5k")
 
@@ -66,8 +67,8 @@ def encrypted_run(tmp_path):
         results = api.associate(made.cohort, made.design, tmp_path / "results")
         out = str(tmp_path / "ckks")
         api.decrypt_tables(results, key, made.owner, out, **options)
-        state = cohort.OwnerState(made.owner, key)
-        info, secrets = cohort.read_info(state), studydesign.read_secrets(state)
+        state = OwnerState(made.owner, key)
+        info, secrets = read_info(state), read_secrets(state)
         return out, list(decrypt.decrypt(results, state, info, secrets))
 
     return run

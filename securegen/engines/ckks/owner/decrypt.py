@@ -14,19 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from securegen.engines.ckks import artefact, bodies
-from securegen.engines.ckks.cohort import CohortInfo, OwnerState
-from securegen.engines.ckks.encryption import ring_tables, shares_public_half, strand_keys
-from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks.ciphertexts import shares_public_half
 from securegen.engines.ckks.layout import BlockLayout, Output, block_layout, outputs, products
 from securegen.engines.ckks.owner import verify
+from securegen.engines.ckks.owner.design_secrets import DesignSecrets, all_designs
+from securegen.engines.ckks.owner.encryption import strand_keys
 from securegen.engines.ckks.owner.retirement import guarded
+from securegen.engines.ckks.owner.secret_key import SecretKey
+from securegen.engines.ckks.owner.state import CohortInfo, OwnerState
 from securegen.engines.ckks.parameters import Parameters
-from securegen.engines.ckks.studydesign import DesignSecrets, all_designs
 from securegen.errors import ArtefactError, VerificationError
 from securegen.kernels.crt import round_residues
 from securegen.kernels.fold import open_products
 from securegen.kernels.ntt import inverse
 from securegen.model import Sums
+from securegen.rlwe.residues import ring_tables
 
 
 def results_layout(

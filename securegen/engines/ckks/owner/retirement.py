@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from securegen.engines.ckks.keys import SecretKey, retired_marker
+from securegen.engines.ckks.owner.secret_key import SecretKey, retired_marker
 from securegen.errors import KeyFileError, StorageError, VerificationError
 from securegen.io.output import PRIVATE, write_text
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.kernels.ntt import forward, ntt_tables
 from securegen.randomness import keystream
 

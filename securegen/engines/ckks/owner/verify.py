@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from securegen.design.fixedpoint import check_sum_bound
-from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.kernels.modmath61 import dot, weighted_sums
 from securegen.randomness import keystream
 

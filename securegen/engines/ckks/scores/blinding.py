@@ -36,10 +36,10 @@ import numpy as np
 
 from securegen.engines.ckks.parameters import SIGMAS, Parameters
 from securegen.engines.ckks.planner import PACKS
-from securegen.engines.ckks.publickey import noise_certain, noise_sd
 from securegen.engines.ckks.scores.parameters import estimate_seconds, store_parameters
 from securegen.errors import PlanError
 from securegen.model import IntArray
+from securegen.rlwe.publickey import noise_certain, noise_sd
 from securegen.rlwe.ring import ERROR_SD, Ring
 
 STATISTICAL_BITS = 40

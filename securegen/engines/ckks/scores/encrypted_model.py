@@ -1,7 +1,7 @@
 """Scores of an encrypted model, step by step: challenge, invite, encrypt the model, evaluate.
 
 The evaluator runs `challenge` and `evaluate`, the model owner `invite_product` and `encrypt_model_for`; the genotype
-owner's steps are those of `private_scores`. docs/prs-protocols.md lists every message and who learns what.
+owner's steps are those of `private`. docs/prs-protocols.md lists every message and who learns what.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from securegen.engines.ckks.cohort import Progress, no_progress, open_cohort
-from securegen.engines.ckks.publickey import NONCE_BYTES
+from securegen.engines.ckks.cohort import open_cohort
 from securegen.engines.ckks.scores import evaluator, messages, modeller
 from securegen.engines.ckks.scores.messages import Invitation
 from securegen.engines.ckks.scores.private import finish_invitation, plan_private, score_weights, use_once
@@ -21,6 +20,8 @@ from securegen.io.kept_arrays import kept_json
 from securegen.io.output import FOR_OTHERS, write_json
 from securegen.io.schema import hex_bytes, integer, one_of, record
 from securegen.io.strict_json import read_json
+from securegen.model import Progress, no_progress
+from securegen.rlwe.publickey import NONCE_BYTES
 from securegen.scores.study import ScoreInputs
 from securegen.study.build import Log, silent
 

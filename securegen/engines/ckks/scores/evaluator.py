@@ -3,7 +3,7 @@
 The genotype owner holds the key; the model owner encrypts its weights under the public part (`publickey`); the evaluator
 multiplies, blinds and replies. A reply has three parts, c0 + c1·s + c2·s²; c1 and c2 are made to look random by two
 encryptions of zero, (z0, z1) added to (c0, c1) and (z0', z1') added to (c1, c2), and c0 is sent at the coefficients of
-people only, with flooding and blur as in `prs_blinding`. The encryption key's nonce is the hash of one of the model
+people only, with flooding and blur as in `blinding`. The encryption key's nonce is the hash of one of the model
 owner's and one of the evaluator's, so the key holder did not choose `a`.
 
 Who learns what: the genotype owner its scores, as with a private model; the model owner the cohort's variants; the
@@ -25,19 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.engines.ckks import artefact, codec
-from securegen.engines.ckks.cohort import (
-    EncryptedCohort,
-    Progress,
-    _make_folder,
-    chunks,
-    ciphertext_shape,
-    no_progress,
-)
-from securegen.engines.ckks.encryption import scaled_residues
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks.codec import chunks, ciphertext_shape
+from securegen.engines.ckks.cohort import EncryptedCohort
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.planner import PACKS
-from securegen.engines.ckks.publickey import EncryptionKey, add_zeros, encrypt, hide, noise_certain, noise_sd
 from securegen.engines.ckks.scores.blinding import Blinding, ModelSize, filling, flooding_for, largest_pack, room_for
 from securegen.engines.ckks.scores.modeller import flood
 from securegen.engines.ckks.scores.parameters import estimate_seconds, store_parameters
@@ -45,7 +37,11 @@ from securegen.engines.ckks.scores.schema import read_message, refuse_residues
 from securegen.engines.ckks.scores.stream import Term, batches, stretches
 from securegen.engines.ckks.scores.weights import StoredWeights, weight_polynomials
 from securegen.errors import ArtefactError, PlanError
+from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.kernels.residue_mac import mac_parts
+from securegen.model import Progress, no_progress
+from securegen.rlwe.publickey import EncryptionKey, add_zeros, encrypt, hide, noise_certain, noise_sd
+from securegen.rlwe.residues import from_tiles, scaled_residues
 from securegen.rlwe.ring import ERROR_MAX, ERROR_SD, Ring
 
 RINGS = ((8192, 6), (16384, 7), (16384, 8), (16384, 9))
@@ -150,7 +146,7 @@ def write_encrypted_model(
     blinding: Blinding, own_nonce: bytes,
 ) -> None:  # fmt: skip
     """Model owner: the weights under the genotype owner's key, for the evaluator."""
-    _make_folder(folder, 0o755)
+    make_folder(folder, FOLDER_FOR_OTHERS)
     files = {
         name: vars(artefact.write_entry(folder, f"{name}.npy", both.astype(np.uint32)))
         for name, both in encrypt_model(
@@ -234,11 +230,11 @@ def products(
 def blind_product(
     sums: np.ndarray, first_group: int, constant: np.ndarray, key: EncryptionKey, blinding: Blinding, p: Parameters
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(G, k, T, C, 3, L) -> c0 as in `prs_reply.blind`, and (G·C, k, n) uint32 of c1 and of c2. constant: (C, 2, k, n)
+    """(G, k, T, C, 3, L) -> c0 as in `modeller`, and (G·C, k, n) uint32 of c1 and of c2. constant: (C, 2, k, n)
     encrypted."""
     ring, (groups, k, _, columns, _, _) = p.ring, sums.shape
     q = np.array(ring.primes, np.uint64)[:, None]
-    parts = codec.from_tiles(np.moveaxis(sums, 0, 2), ring)  # (G, C, 3, k, n)
+    parts = from_tiles(np.moveaxis(sums, 0, 2), ring)  # (G, C, 3, k, n)
     if parts.shape != (groups, columns, 3, k, ring.n):
         raise ValueError(f"products of shape {parts.shape}, {(groups, columns, 3, k, ring.n)} expected")
     parts[:, :, :2] = (parts[:, :, :2] + constant) % q
@@ -255,7 +251,7 @@ def write_product_replies(
     progress: Progress = no_progress,
 ) -> None:  # fmt: skip
     """Evaluator: the replies for every person."""
-    _make_folder(folder, 0o755)
+    make_folder(folder, FOLDER_FOR_OTHERS)
     p, constant, entries = cohort.parameters, model.read("constant"), []
     for c, sums in products(cohort, model, progress=progress):
         parts = blind_product(sums, chunks(p)[c][0], constant, key, model.blinding, p)

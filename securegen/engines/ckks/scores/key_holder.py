@@ -12,17 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from securegen.engines.ckks import artefact
-from securegen.engines.ckks.cohort import _make_folder, chunks
-from securegen.engines.ckks.encryption import ring_tables
-from securegen.engines.ckks.keys import SecretKey
-from securegen.engines.ckks.publickey import EncryptionKey
+from securegen.engines.ckks.codec import chunks
+from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.scores.blinding import Blinding
 from securegen.engines.ckks.scores.schema import read_message
 from securegen.engines.ckks.scores.weights import read_scores
 from securegen.errors import ArtefactError, VerificationError
+from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.kernels.crt import round_residues
 from securegen.kernels.ntt import inverse
 from securegen.model import IntArray
+from securegen.rlwe.publickey import EncryptionKey
+from securegen.rlwe.residues import ring_tables
 
 
 def open_reply(c0: np.ndarray, higher: np.ndarray, key: SecretKey, scale: int) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +83,7 @@ def open_replies(
 
 def write_encryption_key(key: EncryptionKey, folder: Path, sign: SecretKey) -> None:
     """What the genotype owner sends beside the cohort: b, signed. sign: its secret key."""
-    _make_folder(folder, 0o755)
+    make_folder(folder, FOLDER_FOR_OTHERS)
     entry = vars(artefact.write_entry(folder, "b.npy", key.b.astype("<u4")))
     body = {"key": sign.public.fingerprint, "public": sign.public.to_json(), "nonce": key.nonce.hex(), "b": entry}
     artefact.write_manifest(folder, "encryption key", body, sign)

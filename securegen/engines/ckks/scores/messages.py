@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.ckks import artefact
-from securegen.engines.ckks.cohort import _make_folder
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.planner import PACKS
 from securegen.engines.ckks.scores.blinding import Blinding
 from securegen.engines.ckks.scores.parameters import store_parameters
 from securegen.engines.ckks.scores.schema import read_arrays, read_message
 from securegen.errors import ArtefactError, PlanError, PolicyError
+from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.model import IntArray, SelectableReader, Variants
 from securegen.rlwe.ring import Ring
 from securegen.scores.plan import AlleleCounts, Imputation, ScorePlan
@@ -67,7 +67,7 @@ def make_request(reader: SelectableReader, imputation: str) -> Request:
 
 def write_request(request: Request, folder: Path) -> None:
     """Write the request as a folder."""
-    _make_folder(folder, 0o755)
+    make_folder(folder, FOLDER_FOR_OTHERS)
     v, files = request.variants, {}
     arrays = {name: getattr(v, name).astype(str) for name in VARIANT_FIELDS} | {"position": v.position.astype("<i8")}
     if request.counts is not None:
@@ -175,7 +175,7 @@ def announced(folder: Path, body: dict[str, Any]) -> dict[str, Any]:
 
 def write_invitation(invitation: Invitation, folder: Path) -> None:
     """Write the invitation as a folder."""
-    _make_folder(folder, 0o755)
+    make_folder(folder, FOLDER_FOR_OTHERS)
     i = invitation
     body = i.about(folder) | {
         "parameters": i.parameters.to_json(), "nonce": i.nonce.hex(), "blinding": i.blinding.to_json(),

@@ -3,7 +3,7 @@
 Of each group of people and score the reply holds
     c1 + a·u + e₁              a whole polynomial: the encryption of zero makes it look random to the key holder
     c0[i] + (b·u + e₀)[i] + Δ(constant + h) + f     for the coefficients of real people; no other one is sent
-with (u, e₀, e₁), the blur h and the flooding f fresh. `prs_blinding` says how large they are and what they cost.
+with (u, e₀, e₁), the blur h and the flooding f fresh. `blinding` says how large they are and what they cost.
 
 Who learns what: the model owner sees ciphertexts and the request; the key holder learns, for each person and score, one
 integer: the score to within the blur. It cannot check it: the model owner is trusted to compute what it promised.
@@ -20,15 +20,18 @@ from pathlib import Path
 import numpy as np
 
 from securegen.engines.ckks import artefact
-from securegen.engines.ckks.cohort import EncryptedCohort, Progress, _make_folder, chunks, no_progress
+from securegen.engines.ckks.codec import chunks
+from securegen.engines.ckks.cohort import EncryptedCohort
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
-from securegen.engines.ckks.publickey import EncryptionKey, hide
 from securegen.engines.ckks.scores.blinding import Blinding
 from securegen.engines.ckks.scores.schema import read_message, refuse_residues
 from securegen.engines.ckks.scores.server import encrypted_scores
 from securegen.engines.ckks.scores.weights import StoredWeights
 from securegen.errors import ArtefactError
+from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
+from securegen.model import Progress, no_progress
+from securegen.rlwe.publickey import EncryptionKey, hide
 
 
 def uniform_integers(limit: int, count: int) -> list[int]:
@@ -91,8 +94,8 @@ def write_replies(
     cohort: EncryptedCohort, weights: StoredWeights, key: EncryptionKey, blinding: Blinding, folder: Path, *,
     progress: Progress = no_progress,
 ) -> None:  # fmt: skip
-    """Write the replies for every person. The caller has charged them (`prs_ledger`)."""
-    _make_folder(folder, 0o755)
+    """Write the replies for every person. The caller has charged them (`scores.ledger`)."""
+    make_folder(folder, FOLDER_FOR_OTHERS)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
     entries = []
     for i, parts in enumerate(replies(cohort, weights, key, blinding, progress=progress)):

@@ -14,15 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from securegen.engines.ckks import artefact, codec
-from securegen.engines.ckks.cohort import (
-    CohortInfo,
-    OwnerState,
-    chunks,
-    ciphertext_shape,
-)
-from securegen.engines.ckks.encryption import ring_tables, strand_keys
-from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.owner import verify
+from securegen.engines.ckks.owner.encryption import strand_keys
+from securegen.engines.ckks.owner.secret_key import SecretKey
+from securegen.engines.ckks.owner.state import CohortInfo, OwnerState
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.scores.parameters import check_provable, noise_bound
 from securegen.engines.ckks.scores.public_model import Model
@@ -33,6 +29,7 @@ from securegen.kernels.crt import round_residues
 from securegen.kernels.modmath61 import dot, weighted_sums
 from securegen.kernels.ntt import inverse
 from securegen.model import GenotypeReader, iterate_blocks
+from securegen.rlwe.residues import from_tiles, ring_tables
 from securegen.scores.sums import ScoreSums
 
 CHECKS = "score-checks"
@@ -73,7 +70,7 @@ def insecure_decrypt_unverified(
     p: Parameters = key.public.parameters
     ring = p.ring
     modulus = np.array(ring.primes, np.uint64)[:, None]
-    both = codec.from_tiles(tiles, ring)
+    both = from_tiles(tiles, ring)
     if (both >= modulus).any():
         raise ArtefactError("a result holds residues that are not below their prime")
     keys = key.residues[None] if keys is None else keys

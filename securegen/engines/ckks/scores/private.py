@@ -15,29 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from securegen.engines.ckks.cohort import (
-    EncryptedCohort,
-    OwnerState,
-    Progress,
-    encrypt_cohort,
-    no_progress,
-    open_cohort,
-    read_info,
-)
-from securegen.engines.ckks.encryption import make_encryptor
-from securegen.engines.ckks.keys import SecretKey, generate
+from securegen.engines.ckks.cohort import EncryptedCohort, open_cohort
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encryption import make_encryptor
 from securegen.engines.ckks.owner.retirement import guarded
+from securegen.engines.ckks.owner.secret_key import SecretKey, generate
+from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.ckks.parameters import Parameters
-from securegen.engines.ckks.publickey import NONCE_BYTES, publish
-from securegen.engines.ckks.scores import blinding as prs_blinding
 from securegen.engines.ckks.scores import evaluator, key_holder, messages, modeller
+from securegen.engines.ckks.scores.blinding import RINGS as BLINDED_RINGS
 from securegen.engines.ckks.scores.blinding import Blinding, ModelSize, choose_blinded, rounded_up, told_bits
 from securegen.engines.ckks.scores.messages import Invitation, Request
 from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan, promise, spend
 from securegen.engines.ckks.scores.weights import ScoreReader, StoredWeights, second_rows, stored_weights
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.kept_arrays import keep_json
-from securegen.model import IntArray, SelectableReader
+from securegen.model import IntArray, Progress, SelectableReader, no_progress
+from securegen.rlwe.publickey import NONCE_BYTES
 from securegen.scores.match import Match
 from securegen.scores.plan import ScorePlan, used_variants
 from securegen.scores.release import ScoreTable, release
@@ -45,7 +39,7 @@ from securegen.scores.study import ScoreInputs, make_plan, match_scores
 from securegen.study.build import Log, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
-RINGS = tuple(dict.fromkeys(prs_blinding.RINGS + evaluator.RINGS))
+RINGS = tuple(dict.fromkeys(BLINDED_RINGS + evaluator.RINGS))
 
 
 def model_size(plan: ScorePlan, weights: StoredWeights, inputs: ScoreInputs) -> ModelSize:
@@ -153,7 +147,7 @@ def encrypt_for(
         stored, key, Path(f"{os.fspath(prefix)}.cohort"), state, encryptor=make_encryptor(encryptor, key),
         progress=progress,
     )  # fmt: skip
-    key_holder.write_encryption_key(publish(key, invitation.nonce), Path(f"{os.fspath(prefix)}.publickey"), key)
+    key_holder.write_encryption_key(key.encryption_key(invitation.nonce), Path(f"{os.fspath(prefix)}.publickey"), key)
     return key
 
 
@@ -193,7 +187,7 @@ def open_scores_for(
 ) -> ScoreTable:
     """Genotype owner: its scores. Directions of the weights are not known, so no dosage of named alleles.
 
-    Raises ArtefactError and VerificationError as `prs_open.open_replies`; the key is then retired, and KeyFileError raised.
+    Raises ArtefactError and VerificationError as `key_holder.open_replies`; the key is then retired, and KeyFileError raised.
     ArtefactError too when `reader` has other people than were encrypted.
     """
     info = read_info(OwnerState(owner, key))

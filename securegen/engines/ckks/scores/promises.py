@@ -19,7 +19,7 @@ import numpy as np
 from securegen.engines.ckks.scores import public_model
 from securegen.engines.ckks.scores.blinding import ModelSize
 from securegen.engines.ckks.scores.schema import MOST_SCORES, record_of_plan
-from securegen.errors import ArtefactError
+from securegen.errors import ArtefactError, UsageError
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
 from securegen.io.locks import only_one
 from securegen.io.output import PRIVATE_FOLDER, make_folder
@@ -32,6 +32,7 @@ from securegen.scores.ledger import Asked, Ledger
 from securegen.scores.match import Match
 from securegen.scores.plan import ScorePlan
 from securegen.scores.study import ScoreInputs
+from securegen.study import checks
 from securegen.study.build import Log, silent
 
 TOKEN_BYTES = 16
@@ -50,6 +51,16 @@ class PrivacyRules:
     allow: tuple[str, ...] = ()
     cap: int | None = None
 
+    def __post_init__(self) -> None:
+        ledger = checks.path("ledger", self.ledger)
+        if not ledger:
+            raise UsageError("ledger is needed: the replies of a private model are counted in that file")
+        object.__setattr__(self, "ledger", Path(ledger))
+        if not isinstance(self.client, str) or not self.client:
+            raise UsageError(f"client takes a name as text, not {self.client!r}")
+        object.__setattr__(self, "allow", checks.names("allow", self.allow) or ())
+        checks.whole("cap", self.cap, 1, None)
+
 
 def model_names(scoring: ScoringFile) -> list[str]:
     """`model_name` of every score of a file."""
@@ -57,7 +68,7 @@ def model_names(scoring: ScoringFile) -> list[str]:
 
 
 def model_name(scoring: ScoringFile, s: int) -> str:
-    """What the ledger calls a score (`prs_identity`): by its weights, whatever the file's name, order, compression, other
+    """What the ledger calls a score (`scores.identity`): by its weights, whatever the file's name, order, compression, other
     columns, way to write a number, scale, or allele that is counted."""
     rows = []
     for r in range(len(scoring)):

@@ -13,16 +13,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from securegen.engines.ckks.cohort import OwnerState, Progress, encrypt_cohort, no_progress, open_cohort, read_info
-from securegen.engines.ckks.encryption import make_encryptor
-from securegen.engines.ckks.keys import SecretKey, generate
+from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encryption import make_encryptor
 from securegen.engines.ckks.owner.retirement import guarded
+from securegen.engines.ckks.owner.secret_key import SecretKey, generate
+from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.ckks.parameters import Parameters
-from securegen.engines.ckks.scores import owner as prs_public
+from securegen.engines.ckks.scores import owner as owner_side
 from securegen.engines.ckks.scores import parameters, public_model, server
 from securegen.engines.ckks.scores.weights import cohort_weights, score_reader, stored_weights
 from securegen.errors import ArtefactError
-from securegen.model import Samples
+from securegen.model import Progress, Samples, no_progress
 from securegen.scores.plan import ScorePlan
 from securegen.scores.study import ScoreStudy
 from securegen.scores.sums import ScoreSums
@@ -73,7 +75,7 @@ def encrypt_scores(
     info = encrypt_cohort(
         reader, key, paths.cohort, state, encryptor=make_encryptor(encryptor, key), progress=progress
     )  # fmt: skip
-    prs_public.write_checks(reader, key, state, info)
+    owner_side.write_checks(reader, key, state, info)
     _keep(state, public_model.write_model(study.plan, paths.model, key))
     return paths
 
@@ -89,10 +91,10 @@ def add_model(
     state = OwnerState(Path(owner), key)
     info = read_info(state)
     if not info.same_people_and_variants(study.reader):
-        raise ArtefactError(prs_public.OTHER_GENOTYPES)
+        raise ArtefactError(owner_side.OTHER_GENOTYPES)
     weights = cohort_weights(study.plan, len(info.variants))
     parameters.check_exact(key.public.parameters, norm=weights.norm, sum_bound=weights.sum_bound)
-    prs_public.write_checks(study.reader, key, state, info)
+    owner_side.write_checks(study.reader, key, state, info)
     _keep(state, public_model.write_model(study.plan, Path(model), key, cohort_variants=len(info.variants)))
     return Path(model)
 
@@ -130,4 +132,4 @@ def decrypt_scores(
     plan, info = public_model.restore_plan(header["plan"], arrays), read_info(state)
     model = public_model.Model(plan, header["cohort_variants"], header["digest"])
     with guarded(key, state.folder, os.fspath(results), still_trusted=still_trusted):
-        return info.samples, prs_public.decrypt(Path(results), key, info, state, model)
+        return info.samples, owner_side.decrypt(Path(results), key, info, state, model)

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.ckks import artefact
-from securegen.engines.ckks.cohort import _make_folder
-from securegen.engines.ckks.keys import PublicKey, SecretKey
+from securegen.engines.ckks.artefact import Signer
+from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.scores.schema import PLAN, read_arrays, read_message
 from securegen.engines.ckks.scores.weights import StoredWeights, cohort_weights, stored_weights
 from securegen.errors import ArtefactError
+from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.io.schema import Refused
 from securegen.scores.plan import ScorePlan
 
@@ -82,9 +83,9 @@ class Model:
         return cohort_weights(self.plan, self.cohort_variants)
 
 
-def write_model(plan: ScorePlan, folder: Path, key: SecretKey, *, cohort_variants: int | None = None) -> Model:
+def write_model(plan: ScorePlan, folder: Path, key: Signer, *, cohort_variants: int | None = None) -> Model:
     """Write a public model for the server, signed. cohort_variants: as in `Model`."""
-    _make_folder(folder, 0o755)
+    make_folder(folder, FOLDER_FOR_OTHERS)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
     entries = {}
     for name, array in plan_arrays(plan).items():

@@ -13,13 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from securegen.engines.ckks import artefact
-from securegen.engines.ckks.cohort import EncryptedCohort, Progress, _make_folder, chunks, no_progress
+from securegen.engines.ckks.codec import chunks
+from securegen.engines.ckks.cohort import EncryptedCohort
 from securegen.engines.ckks.scores.parameters import check_exact
 from securegen.engines.ckks.scores.public_model import read_model
 from securegen.engines.ckks.scores.stream import Term, even_batches, strand_stretches
 from securegen.engines.ckks.scores.weights import StoredWeights, weight_tiles
 from securegen.errors import ArtefactError
+from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.kernels.plain_mac import mac_plain
+from securegen.model import Progress, no_progress
 
 WINDOW_BYTES = 96 << 20
 
@@ -97,7 +100,7 @@ def score(cohort: EncryptedCohort, model: Path, folder: Path, *, progress: Progr
     opened = read_model(model, cohort.public)
     weights = opened.weights()
     check_exact(cohort.parameters, norm=weights.norm, sum_bound=weights.sum_bound)
-    _make_folder(folder, 0o755)
+    make_folder(folder, FOLDER_FOR_OTHERS)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
     entries = []
     for c, sums in encrypted_scores(cohort, weights, progress=progress):

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from blake3 import blake3
 
-from securegen.engines.ckks.artefact import _npy_header, path_of
-from securegen.engines.ckks.cohort import EncryptedCohort, chunks, ciphertext_shape
+from securegen.engines.ckks.artefact import npy_header, path_of
+from securegen.engines.ckks.codec import chunks, ciphertext_shape
+from securegen.engines.ckks.cohort import EncryptedCohort
 from securegen.engines.ckks.scores.schema import refuse_residues
 from securegen.errors import ArtefactError
 from securegen.io.strict_json import open_regular
@@ -65,7 +66,7 @@ class _File:
 
     def __init__(self, folder: Path, entry: dict[str, Any], shape: tuple[int, ...], stack: ExitStack) -> None:
         self.path, self.hash, self.digest = path_of(folder, entry), blake3(), entry["blake3"]
-        header = _npy_header(shape, np.dtype("<u4"))
+        header = npy_header(shape, np.dtype("<u4"))
         try:
             self.stream, status = stack.enter_context(open_regular(self.path, "part of an artefact"))
             found, start = status.st_size, self.stream.read(len(header))

@@ -31,11 +31,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.engines.ckks.codec import to_tiles
-from securegen.engines.ckks.encryption import Ciphertexts, Encryptor, ring_tables, scaled_residues
-from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks.ciphertexts import Ciphertexts
+from securegen.engines.ckks.owner.encryption import Encryptor
+from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.parameters import Parameters
-from securegen.engines.ckks.publickey import EncryptionKey, hide, noise_certain
 from securegen.engines.ckks.scores.blinding import STATISTICAL_BITS
 from securegen.engines.ckks.scores.modeller import uniform_integers
 from securegen.engines.ckks.scores.parameters import store_parameters
@@ -45,6 +44,8 @@ from securegen.kernels.message_tiles import message_tiles
 from securegen.kernels.ntt import inverse
 from securegen.kernels.plain_mac import mac_plain
 from securegen.model import IntArray
+from securegen.rlwe.publickey import EncryptionKey, hide, noise_certain
+from securegen.rlwe.residues import ring_tables, scaled_residues, to_tiles
 from securegen.rlwe.ring import ERROR_MAX, Ring
 
 KEY_SHARE = 10

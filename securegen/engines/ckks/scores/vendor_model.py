@@ -1,6 +1,6 @@
 """Scores of a vendor's encrypted model on a hospital's plain genotypes, step by step: offer, blind, answer, unmask.
 
-The vendor runs `offer` and `answer`, the hospital `request` (see `ckks.prs_messages`), `blind_scores` and
+The vendor runs `offer` and `answer`, the hospital `request` (see `messages`), `blind_scores` and
 `unmask_scores`. docs/prs-protocols.md lists every message and who learns what.
 """
 
@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from securegen.engines.ckks import artefact, keys
-from securegen.engines.ckks.cohort import _make_folder, ciphertext_shape, read_ciphertexts, write_ciphertexts
-from securegen.engines.ckks.encryption import make_encryptor
-from securegen.engines.ckks.publickey import publish
+from securegen.engines.ckks import artefact
+from securegen.engines.ckks.ciphertexts import read_ciphertexts, write_ciphertexts
+from securegen.engines.ckks.codec import ciphertext_shape
+from securegen.engines.ckks.owner import secret_key
+from securegen.engines.ckks.owner.encryption import make_encryptor
 from securegen.engines.ckks.scores import messages
-from securegen.engines.ckks.scores import vendor as prs_vendor
+from securegen.engines.ckks.scores import vendor as vendor_side
 from securegen.engines.ckks.scores.encrypted_model import read_challenge
 from securegen.engines.ckks.scores.key_holder import write_encryption_key
 from securegen.engines.ckks.scores.messages import Announcement
@@ -30,9 +31,9 @@ from securegen.engines.ckks.scores.schema import MAXIMUM_SAMPLES, read_message, 
 from securegen.engines.ckks.scores.vendor import VendorParameters
 from securegen.engines.ckks.scores.weights import ScoreReader, second_rows
 from securegen.errors import ArtefactError, PlanError, ProtocolError, VerificationError
-from securegen.io.envelope import DRAWN_COST, read_drawn, write_drawn
+from securegen.io.envelope import DRAWN_COST, canonical, read_drawn, write_drawn
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
-from securegen.io.output import PRIVATE_FOLDER, make_folder
+from securegen.io.output import FOLDER_FOR_OTHERS, PRIVATE_FOLDER, make_folder
 from securegen.io.schema import hex_text, integer, record
 from securegen.model import SelectableReader
 from securegen.scores.release import ScoreTable, release
@@ -50,7 +51,7 @@ _BATCHES = record(
 
 def _people(reader: SelectableReader) -> str:
     names = [[*map(str, pair)] for pair in zip(reader.samples.fid, reader.samples.iid, strict=True)]
-    return hashlib.sha256(keys.canonical(names)).hexdigest()
+    return hashlib.sha256(canonical(names)).hexdigest()
 
 
 def _batches(samples: int, vendor: VendorParameters) -> list[range]:
@@ -69,7 +70,7 @@ class Offer(Announcement):
     def parameters(self, samples: int, grid: int) -> VendorParameters:
         """What a hospital computes from its own counts; raises ArtefactError when the offer is not for them."""
         try:
-            own = prs_vendor.choose_vendor(
+            own = vendor_side.choose_vendor(
                 bound=self.bound + self.blur, samples=samples, rows=len(self.variant) + len(self.second),
                 columns=len(self.names), dosage_max=2 * grid,
             )  # fmt: skip
@@ -103,26 +104,26 @@ def offer(
     plan, (match,), size = plan_private(request, inputs, log)
     weights = score_weights(plan)
     bound, blur = size.sum_bound, size.blur
-    vendor = prs_vendor.choose_vendor(
+    vendor = vendor_side.choose_vendor(
         bound=bound + blur, samples=request.samples, rows=len(weights.dosage), columns=weights.columns,
         dosage_max=2 * request.dosage_grid,
     )  # fmt: skip
     with promise(
         plan, match, size, inputs, rules, people=request.samples, bits=vendor.bits(blur), log=log
     ) as (token, cap):  # fmt: skip
-        _make_folder(folder, 0o755)
+        make_folder(folder, FOLDER_FOR_OTHERS)
         batches = _batches(request.samples, vendor)
         log(f"{len(batches)} keys, each for {vendor.batch} people; at most {cap} replies in the model's life")
         entries: list[Any] = []
         drawn = write_drawn(private / DRAWN, passphrase)  # refused where an offer is outstanding
         with keeping_plan(plan, token, match, private):
             for i in range(len(batches)):
-                key = keys.generate(vendor.key)
-                keys.write_secret(private / f"batch-{i:04d}.secret", key, passphrase=drawn, cost=DRAWN_COST)
-                model = prs_vendor.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
+                key = secret_key.generate(vendor.key)
+                secret_key.write_secret(private / f"batch-{i:04d}.secret", key, passphrase=drawn, cost=DRAWN_COST)
+                model = vendor_side.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
                 name = f"batch-{i:04d}"
                 entries.append(write_ciphertexts(folder, name, model))
-                publickey = publish(key, prs_vendor.batch_nonce(nonce, i))
+                publickey = key.encryption_key(vendor_side.batch_nonce(nonce, i))
                 write_encryption_key(publickey, folder / f"{name}.publickey", key)
             kept = {
                 "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
@@ -157,15 +158,15 @@ def blind_scores(
     vendor = about.parameters(len(reader.samples), reader.dosage_grid)
     nonce, columns, ring = read_challenge(challenge_file), len(about.names), vendor.key.ring
     stored = ScoreReader(reader.select(variants=about.variant), about.second)
-    blocks = -(-len(stored.variants) // ring.n) * len(prs_vendor.STREAMS)
+    blocks = -(-len(stored.variants) // ring.n) * len(vendor_side.STREAMS)
     opened = []
     for i in range(len(about.batches)):
         publickey = offer_folder / f"batch-{i:04d}.publickey"
         public = read_message(publickey, "encryption key")["public"]
         if public.parameters != vendor.key:
             raise ArtefactError(f"{publickey} has parameters that no plan for this cohort has")
-        opened.append(read_encryption_key(publickey, public, prs_vendor.batch_nonce(nonce, i)))
-    _make_folder(folder, 0o755)
+        opened.append(read_encryption_key(publickey, public, vendor_side.batch_nonce(nonce, i)))
+    make_folder(folder, FOLDER_FOR_OTHERS)
     make_folder(private, PRIVATE_FOLDER)
     entries, masks = [], []
     for i, (people, key) in enumerate(zip(_batches(len(reader.samples), vendor), opened, strict=True)):
@@ -173,9 +174,9 @@ def blind_scores(
         read_ciphertexts(offer_folder, about.batches[i], ring, c0, c1_model, threads=None)
         for half in (c0, c1_model):
             refuse_residues(half, ring.primes, f"{offer_folder}, batch {i},")
-        polynomials = prs_vendor.people_polynomials(stored, np.array(people), ring)
-        sums = prs_vendor.multiply((c0, c1_model), polynomials, columns, ring)
-        top, c1, kept = prs_vendor.blind(sums, key, vendor)
+        polynomials = vendor_side.people_polynomials(stored, np.array(people), ring)
+        sums = vendor_side.multiply((c0, c1_model), polynomials, columns, ring)
+        top, c1, kept = vendor_side.blind(sums, key, vendor)
         masks.append(kept)
         parts = {"top": top, "c1": c1}
         entries.append({n: vars(artefact.write_entry(folder, f"batch-{i:04d}.{n}.npy", a)) for n, a in parts.items()})
@@ -198,7 +199,7 @@ def answer(
     except FileNotFoundError:
         raise ArtefactError(f"{private} is not of an offer") from None
     weights = score_weights(plan)
-    vendor = prs_vendor.choose_vendor(
+    vendor = vendor_side.choose_vendor(
         bound=kept["bound"] + kept["blur"], samples=kept["people"], rows=len(weights.dosage), columns=weights.columns,
         dosage_max=kept["dosage_max"],
     )  # fmt: skip
@@ -207,7 +208,7 @@ def answer(
         raise ProtocolError(f"{blinded} has {len(body['batches'])} batches, {len(batches)} were offered")
     paths = [private / f"batch-{i:04d}.secret" for i in range(len(batches))]
     drawn = read_drawn(private / DRAWN, passphrase)
-    opened = [keys.read_secret(path, passphrase=drawn) for path in paths]
+    opened = [secret_key.read_secret(path, passphrase=drawn) for path in paths]
     spend(private, inputs, rules)
     for path in (*paths, private / DRAWN):
         use_once(path)  # a key answers once
@@ -216,8 +217,8 @@ def answer(
         k, count = len(ring.primes), len(people)
         top = artefact.load_array(blinded, entry["top"], (k, count, weights.columns))
         c1 = artefact.load_array(blinded, entry["c1"], (count * weights.columns, k, ring.n))
-        rounded.append(prs_vendor.round_reply(top, c1, key, vendor, weights.constant, kept["blur"]))
-    _make_folder(folder, 0o755)
+        rounded.append(vendor_side.round_reply(top, c1, key, vendor, weights.constant, kept["blur"]))
+    make_folder(folder, FOLDER_FOR_OTHERS)
     whole = np.concatenate(rounded)
     entry = vars(artefact.write_entry(folder, "rounded.npy", whole.astype("<i8")))
     artefact.write_manifest(folder, "rounded scores", {"rounded": entry}, None)
@@ -240,7 +241,7 @@ def unmask_scores(
         raise ArtefactError(f"{private} is of other people than these: give the files and filters of that run")
     if masks.shape != shape or masks.dtype != np.int64:
         raise ArtefactError(f"{private} holds the masks of another run")
-    values = prs_vendor.unmask(y, masks, vendor)
+    values = vendor_side.unmask(y, masks, vendor)
     if (np.abs(values) > about.bound + about.blur).any():
         raise VerificationError
     sums = about.sums(values, missing_calls(reader, about.variant), reader.dosage_grid)

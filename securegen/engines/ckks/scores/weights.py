@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from securegen.engines.ckks.encryption import ring_tables, scaled_residues
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import PlanError, UsageError
 from securegen.kernels.message_tiles import message_tiles
 from securegen.model import GenotypeBlock, IntArray, Samples, SelectableReader, Variants
+from securegen.rlwe.residues import ring_tables, scaled_residues
 from securegen.scores.plan import ScorePlan
 from securegen.scores.sums import second_copies
 

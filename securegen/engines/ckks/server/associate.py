@@ -23,18 +23,20 @@ from numba import get_num_threads
 
 from securegen.engines.ckks import artefact, bodies, codec
 from securegen.engines.ckks.codec import chunks
-from securegen.engines.ckks.cohort import EncryptedCohort, Progress, _make_folder, no_progress
-from securegen.engines.ckks.encryption import scaled_residues
+from securegen.engines.ckks.cohort import EncryptedCohort
 from securegen.engines.ckks.layout import has_ones, products
 from securegen.engines.ckks.server.accumulators import Team
 from securegen.engines.ckks.server.pass_memory import TEAM, WORKING_BYTES, PassMemory, plan_pass
 from securegen.engines.ckks.studydesign import EncryptedDesign
 from securegen.errors import ArtefactError
+from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.kernels.fold import fold_tiles
 from securegen.kernels.product_tile import square_side
 from securegen.kernels.residue_matmul import LANES, PackedColumns, matmul_residues, pack_columns
 from securegen.kernels.threads import in_threads
+from securegen.model import Progress, no_progress
 from securegen.randomness import KEY_BYTES
+from securegen.rlwe.residues import scaled_residues, to_tiles
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
 
@@ -62,7 +64,7 @@ def associate(
         )
     with artefact.found_in(design.folder):
         bodies.check_pair(cohort.body, design.body, cohort.parameters)
-    _make_folder(folder, 0o755)
+    make_folder(folder, FOLDER_FOR_OTHERS)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
     streams = [tuple(part["streams"]) for part in cohort.blocks]
     outputs = {s: design.outputs(s) for s in set(streams)}
@@ -115,7 +117,7 @@ class Columns:
         self.count = {
             s: (min(len(i), 1) if design.shared else len(i)) + len(i) + self._ones[s] for s, i in self._index.items()
         }
-        ones = codec.to_tiles(scaled_residues(codec.ones_message(p)[None], 0, p.ring), p.ring)
+        ones = to_tiles(scaled_residues(codec.ones_message(p)[None], 0, p.ring), p.ring)
         self._one = ones[:, :, :, None]
 
     def read(self, chunk: int) -> dict[str, PackedColumns]:

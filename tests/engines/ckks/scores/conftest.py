@@ -11,9 +11,8 @@ from bed_reader import to_bed
 from click.testing import CliRunner
 
 from securegen.cli.main import main
-from securegen.engines.ckks.codec import from_tiles
-from securegen.engines.ckks.encryption import ring_tables
 from securegen.kernels.ntt import inverse
+from securegen.rlwe.residues import from_tiles, ring_tables
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.engines.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
-from securegen.engines.ckks.encryption import OwnEncryptor, ring_tables
-from securegen.engines.ckks.keys import generate
-from securegen.engines.ckks.publickey import publish
+from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encryption import OwnEncryptor
+from securegen.engines.ckks.owner.secret_key import generate
+from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.scores import evaluator, key_holder
 from securegen.engines.ckks.scores.evaluator import choose_product, joint_nonce, product_noise, read_encrypted_model
 from securegen.engines.ckks.scores.private import model_size, score_weights
@@ -20,6 +21,7 @@ from securegen.engines.ckks.scores.weights import ScoreReader
 from securegen.errors import ArtefactError
 from securegen.kernels.crt import round_residues
 from securegen.kernels.ntt import inverse
+from securegen.rlwe.residues import ring_tables
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
 from securegen.study.build import Inputs
@@ -58,7 +60,7 @@ def product(additive, tmp_path_factory):
     key = generate(p)
     reader = ScoreReader(one.reader.select(variants=one.plan.variant), np.empty(0, np.int64))
     encrypt_cohort(reader, key, folder / "cohort", OwnerState(folder / "owner", key), encryptor=OwnEncryptor(key))
-    cohort, encryption_key = open_cohort(folder / "cohort"), publish(key, joint_nonce(OWN, OTHER))
+    cohort, encryption_key = open_cohort(folder / "cohort"), key.encryption_key(joint_nonce(OWN, OTHER))
     evaluator.write_encrypted_model(
         weights, encryption_key, p, folder / "model", weight_scale=weight_scale, blinding=blinding, own_nonce=OWN
     )

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from securegen.engines.ckks import artefact
-from securegen.engines.ckks.keys import generate
-from securegen.engines.ckks.publickey import publish
+from securegen.engines.ckks.owner.secret_key import generate
 from securegen.engines.ckks.scores import messages
 from securegen.engines.ckks.scores.blinding import Blinding
 from securegen.engines.ckks.scores.encrypted_model import read_challenge
@@ -215,7 +214,7 @@ def test_an_encryption_key_with_other_fields_is_refused(sent, tmp_path):
     _, folder, _ = sent
     invitation = messages.read_invitation(folder / "invitation")
     key = generate(invitation.parameters)
-    write_encryption_key(publish(key, bytes(32)), tmp_path / "k", key)
+    write_encryption_key(key.encryption_key(bytes(32)), tmp_path / "k", key)
     assert read_encryption_key(tmp_path / "k", key.public, bytes(32)).nonce == bytes(32)
     for i, change in enumerate(({"nonce": 5}, {"b": None}, {"public": []}, {"public": {"magic": None}}, {"key": "x"})):
         message = altered(tmp_path / "k", tmp_path / f"x{i}", lambda b, change=change: b.update(change))

@@ -16,7 +16,7 @@ from securegen.engines.ckks.scores import messages
 from securegen.engines.ckks.scores.private import invite
 from securegen.engines.ckks.scores.promises import PrivacyRules, spend, withdraw
 from securegen.errors import ArtefactError, InputError, PolicyError, StorageError
-from securegen.scores import ledger as prs_ledger
+from securegen.scores import ledger as score_ledger
 from securegen.scores.identity import known_as, likeness
 from securegen.scores.ledger import Asked, Ledger
 from securegen.scores.study import ScoreInputs, open_scores
@@ -93,8 +93,8 @@ def test_links_lead_to_one_count(tmp_path, monkeypatch):
     assert given_through_links(tmp_path / "on") == 100
     assert (tmp_path / "on" / "a").is_symlink()
     (tmp_path / "off").mkdir()
-    monkeypatch.setattr(prs_ledger.os.path, "realpath", os.fspath)  # as it was: a file takes the place of the link
-    monkeypatch.setattr(prs_ledger.os, "O_NOFOLLOW", 0)
+    monkeypatch.setattr(score_ledger.os.path, "realpath", os.fspath)  # as it was: a file takes the place of the link
+    monkeypatch.setattr(score_ledger.os, "O_NOFOLLOW", 0)
     assert given_through_links(tmp_path / "off") == 280
 
 
@@ -152,7 +152,7 @@ def test_without_the_digest_a_flipped_bit_lowers_the_count(tmp_path, monkeypatch
     with pytest.raises(InputError, match="digest"):
         give(Ledger(path), 1, 9)
     claimed = json.loads(path.read_text())["sha256"]
-    monkeypatch.setattr(prs_ledger, "_digest", lambda content: claimed)
+    monkeypatch.setattr(score_ledger, "_digest", lambda content: claimed)
     assert Ledger(path).used("model", "client") == 4
 
 
@@ -186,7 +186,7 @@ def test_a_ledger_of_version_1_counts_on(tmp_path):
     with pytest.raises(PolicyError, match="7 replies of S went to client"):
         Ledger(path).reserve("0" * 32, "client", asked(4, 10, former="digest:S"))
     Ledger(path).reserve("0" * 32, "client", asked(3, 10, former="digest:S"))
-    assert json.loads(path.read_text())["ledger"]["magic"] == prs_ledger.MAGIC
+    assert json.loads(path.read_text())["ledger"]["magic"] == score_ledger.MAGIC
 
 
 def test_an_invitation_is_charged_once_and_can_be_withdrawn(tmp_path):
@@ -249,9 +249,9 @@ def granted(folder: Path, additive, rounds: int) -> int:
 def test_outstanding_invitations_count_for_the_rule_of_20_weights(additive, tmp_path, monkeypatch):
     (tmp_path / "on").mkdir()
     assert granted(tmp_path / "on", additive, 5) == 18
-    real = prs_ledger.refuse_more
+    real = score_ledger.refuse_more
     monkeypatch.setattr(
-        prs_ledger, "refuse_more", lambda content, client, a: real(content | {"reserved": {}}, client, a)
+        score_ledger, "refuse_more", lambda content, client, a: real(content | {"reserved": {}}, client, a)
     )
     (tmp_path / "off").mkdir()
     assert granted(tmp_path / "off", additive, 5) == 30
@@ -328,7 +328,7 @@ def test_a_changed_file_gets_no_cap_of_its_own(additive, tmp_path, monkeypatch):
         return made
 
     assert invitations() == 3, "6 people each, of 20"
-    monkeypatch.setattr(prs_ledger, "known_as", lambda model, names: model)
+    monkeypatch.setattr(score_ledger, "known_as", lambda model, names: model)
     rules.ledger.unlink()
     (tmp_path / "ledger.json.lock").unlink()
     assert invitations() > 3

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from securegen.engines.ckks import publickey
-from securegen.engines.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
-from securegen.engines.ckks.encryption import OwnEncryptor, ring_tables, scaled_residues
-from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encryption import OwnEncryptor
+from securegen.engines.ckks.owner.secret_key import generate
+from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.planner import PACKS
-from securegen.engines.ckks.publickey import EncryptionKey, add_zeros, hide, noise_certain, noise_sd, publish
 from securegen.engines.ckks.scores import key_holder, modeller
 from securegen.engines.ckks.scores.blinding import (
     Blinding,
@@ -35,6 +35,9 @@ from securegen.engines.ckks.scores.server import encrypted_scores
 from securegen.engines.ckks.scores.weights import ScoreReader, weight_polynomials
 from securegen.errors import ArtefactError, PolicyError
 from securegen.kernels.ntt import forward, inverse
+from securegen.rlwe import publickey
+from securegen.rlwe.publickey import EncryptionKey, add_zeros, hide, noise_certain, noise_sd
+from securegen.rlwe.residues import ring_tables, scaled_residues
 from securegen.rlwe.ring import ERROR_SD, Ring
 from securegen.scores.ledger import Asked, Ledger
 from securegen.scores.study import ScoreInputs, open_scores
@@ -81,7 +84,9 @@ def exchange(additive, tmp_path_factory):
     )  # fmt: skip
     score = int(plain_scores(one.reader, one.plan).score[0, 0])
     genotypes = reader.read(0, len(reader.variants)).dosage[:, 0].astype(np.int64)
-    return Exchange(key, publish(key, bytes(32)), open_cohort(folder / "cohort"), weights, blinding, genotypes, score)
+    return Exchange(
+        key, key.encryption_key(bytes(32)), open_cohort(folder / "cohort"), weights, blinding, genotypes, score
+    )
 
 
 def centred(row: np.ndarray, q: int) -> np.ndarray:
@@ -163,7 +168,7 @@ def test_a_key_whose_a_the_client_chose_hides_nothing(exchange, monkeypatch, tmp
     with pytest.raises(ArtefactError, match="nonce of this invitation"):
         modeller.read_encryption_key(tmp_path / "k", exchange.key.public, b"n" * 32)
     monkeypatch.setattr(publickey, "expand_a", lambda nonce, ring: np.zeros((len(ring.primes), ring.n), np.uint64))
-    assert attack_chosen_upload(exchange, publish(exchange.key, bytes(32))) == 1
+    assert attack_chosen_upload(exchange, exchange.key.encryption_key(bytes(32))) == 1
 
 
 def attack_false_key(x: Exchange, pack: int) -> float:
@@ -417,7 +422,7 @@ def read_signs(size: ModelSize, weights: np.ndarray, answers: int) -> float:
     W·unit·Σ ±2^i beside what it adds."""
     p, blinding = choose_blinded(size, samples=1, rows=len(weights), columns=1, dosage_max=2)
     key = generate(p)
-    encryption_key, ring = publish(key, bytes(32)), p.ring
+    encryption_key, ring = key.encryption_key(bytes(32)), p.ring
     largest = int(np.abs(weights).max())
     unit = -(-4 * (blinding.flooding + blinding.noise) // largest)
     digits = int(math.log2(ring.modulus // (2 * largest * unit)))

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.engines.ckks.cohort import CohortInfo, open_cohort
-from securegen.engines.ckks.scores import key_holder, messages
-from securegen.engines.ckks.scores import private as private_scores
+from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.owner.state import CohortInfo
+from securegen.engines.ckks.scores import key_holder, messages, private
 from securegen.engines.ckks.scores.private import encrypt_for, invite, open_scores_for, reply, score_weights
 from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan
 from securegen.errors import ArtefactError, PolicyError, VerificationError
@@ -151,8 +151,8 @@ def test_run_local_tables_equal_plain(securegen, additive):
     done = securegen("run-local", "prs", "--engine", "ckks", "--private-model", *common, "--out", "o")
     assert done.exit_code == 0, done.exception
     rows = [[line.split("\t") for line in Path(f"{n}.sscore").read_text().splitlines()] for n in ("plain", "o")]
-    for plain, private in zip(*rows, strict=True):
-        assert [c for i, c in enumerate(plain) if i != 3] == [c for i, c in enumerate(private) if i != 3]
+    for plain, kept in zip(*rows, strict=True):
+        assert [c for i, c in enumerate(plain) if i != 3] == [c for i, c in enumerate(kept) if i != 3]
     record = json.loads(Path("o.run.json").read_text())
     assert set(record["seconds"]) == {"match", "keygen", "encrypt", "score", "decrypt", "total"}
     assert {"request", "invitation", "cohort", "publickey", "replies"} <= set(record["bytes"])
@@ -193,7 +193,7 @@ def used(folder: Path) -> int:
 
 def test_a_killed_invitation_does_not_reopen_an_answered_one(begun, tmp_path, monkeypatch):
     with monkeypatch.context() as off:
-        off.setattr(private_scores, "keeping_plan", as_it_was)
+        off.setattr(private, "keeping_plan", as_it_was)
         assert killed_while_inviting(begun, tmp_path, monkeypatch) == 1, "6 people answered twice, charged 7"
     for name in ("ledger.json", "ledger.json.lock"):
         (tmp_path / name).unlink()

@@ -11,11 +11,10 @@ import pytest
 
 from securegen import api
 from securegen.engines.ckks import artefact
-from securegen.engines.ckks.codec import to_tiles
-from securegen.engines.ckks.cohort import CohortInfo, OwnerState, open_cohort, read_info
-from securegen.engines.ckks.encryption import ring_tables
-from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.cohort import open_cohort
 from securegen.engines.ckks.owner import verify
+from securegen.engines.ckks.owner.secret_key import generate
+from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, read_info
 from securegen.engines.ckks.planner import Workload
 from securegen.engines.ckks.planner import choose as plan_association
 from securegen.engines.ckks.scores import owner, parameters
@@ -34,6 +33,7 @@ from securegen.engines.ckks.scores.weights import cohort_weights, stored_weights
 from securegen.errors import ArtefactError, PlanError, VerificationError
 from securegen.io.arrays import from_arrays
 from securegen.kernels.ntt import forward, inverse
+from securegen.rlwe.residues import ring_tables, to_tiles
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
 from securegen.study.build import Inputs

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reference_data import GOLD, OUTSIDE
 
-from securegen.engines.ckks.cohort import OwnerState, read_info
+from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.ckks.scores import key_holder, messages, vendor_model
 from securegen.engines.ckks.scores.encrypted_model import challenge, encrypt_model_for, evaluate, invite_product
 from securegen.engines.ckks.scores.private import encrypt_for, invite, reply

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from securegen.engines.ckks import artefact
-from securegen.engines.ckks.cohort import OwnerState, encrypt_cohort, open_cohort
-from securegen.engines.ckks.encryption import OwnEncryptor, SealEncryptor
-from securegen.engines.ckks.keys import generate
+from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
+from securegen.engines.ckks.owner.encryption import OwnEncryptor, SealEncryptor
+from securegen.engines.ckks.owner.secret_key import generate
+from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.scores import stream
 from securegen.engines.ckks.scores.parameters import store_parameters
 from securegen.engines.ckks.scores.stream import Term, batches, stretches

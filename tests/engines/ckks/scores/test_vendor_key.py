@@ -13,12 +13,10 @@ import numpy as np
 import pytest
 
 from securegen.engines.ckks import artefact
-from securegen.engines.ckks.codec import to_tiles
-from securegen.engines.ckks.encryption import OwnEncryptor, ring_tables, scaled_residues
-from securegen.engines.ckks.keys import generate
-from securegen.engines.ckks.publickey import publish
+from securegen.engines.ckks.owner.encryption import OwnEncryptor
+from securegen.engines.ckks.owner.secret_key import generate
 from securegen.engines.ckks.scores import messages, vendor_model
-from securegen.engines.ckks.scores import vendor as prs_vendor
+from securegen.engines.ckks.scores import vendor as vendor_side
 from securegen.engines.ckks.scores.blinding import ModelSize, flooding_for
 from securegen.engines.ckks.scores.encrypted_model import challenge
 from securegen.engines.ckks.scores.key_holder import write_encryption_key
@@ -30,6 +28,7 @@ from securegen.engines.ckks.scores.vendor import VendorParameters, batch_nonce, 
 from securegen.engines.ckks.scores.weights import ScoreReader
 from securegen.errors import ArtefactError, PlanError, PolicyError, ProtocolError
 from securegen.kernels.ntt import forward, inverse
+from securegen.rlwe.residues import ring_tables, scaled_residues, to_tiles
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
 from securegen.scores.release import release
@@ -53,11 +52,11 @@ class Deal:
     scores: np.ndarray
 
     def sums(self, people) -> np.ndarray:
-        polynomials = prs_vendor.people_polynomials(self.reader, np.array(people), self.vendor.key.ring)
-        return prs_vendor.multiply(self.model, polynomials, 1, self.vendor.key.ring)
+        polynomials = vendor_side.people_polynomials(self.reader, np.array(people), self.vendor.key.ring)
+        return vendor_side.multiply(self.model, polynomials, 1, self.vendor.key.ring)
 
     def blinded(self, people):
-        return prs_vendor.blind(self.sums(people), self.encryption_key, self.vendor)
+        return vendor_side.blind(self.sums(people), self.encryption_key, self.vendor)
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +66,17 @@ def deal(additive):
     size = model_size(study.plan, weights, study.inputs)
     vendor = choose_vendor(bound=size.sum_bound, samples=6, rows=len(weights.dosage), columns=1, dosage_max=2)
     key = generate(vendor.key)
-    c = prs_vendor.encrypt_weights(weights, key, vendor, OwnEncryptor(key))
+    c = vendor_side.encrypt_weights(weights, key, vendor, OwnEncryptor(key))
     model = (c.c0, expand_uniform(c.seed, c.c0.shape[2], vendor.key.ring))
     reader = ScoreReader(study.reader.select(variants=study.plan.variant), np.empty(0, np.int64))
     scores = plain_scores(study.reader, study.plan).score
-    return Deal(key, publish(key, batch_nonce(bytes(32), 0)), model, vendor, weights, reader, scores)
+    return Deal(key, key.encryption_key(batch_nonce(bytes(32), 0)), model, vendor, weights, reader, scores)
 
 
 def test_scores_come_out(deal):
     top, c1, masks = deal.blinded(range(6))
     y = round_reply(top, c1, deal.key, deal.vendor, deal.weights.constant)
-    assert np.array_equal(prs_vendor.unmask(y, masks, deal.vendor), deal.scores)
+    assert np.array_equal(vendor_side.unmask(y, masks, deal.vendor), deal.scores)
 
 
 def test_a_wrap_around_the_modulus_changes_nothing(deal, monkeypatch):
@@ -86,10 +85,10 @@ def test_a_wrap_around_the_modulus_changes_nothing(deal, monkeypatch):
     half, q = v.delta // 2, v.key.ring.modulus
     beside = [half + v.turn + 1, half - v.turn - 1]
     for mask in (q - 1, 0, v.delta - 1, *beside, *(v.delta * (v.modulus - 1) + b for b in beside), v.delta * v.modulus):
-        monkeypatch.setattr(prs_vendor.secrets, "randbelow", lambda limit, mask=mask: mask % limit)
+        monkeypatch.setattr(vendor_side.secrets, "randbelow", lambda limit, mask=mask: mask % limit)
         top, c1, masks = deal.blinded(range(6))
         y = round_reply(top, c1, deal.key, deal.vendor, deal.weights.constant)
-        assert np.array_equal(prs_vendor.unmask(y, masks, deal.vendor), deal.scores), mask
+        assert np.array_equal(vendor_side.unmask(y, masks, deal.vendor), deal.scores), mask
     assert (deal.scores > 0).any() and (deal.scores < 0).any()
 
 
@@ -97,8 +96,8 @@ def test_masks_are_drawn_again_where_rounding_turns(deal, monkeypatch):
     """There a score would be wrong by one; it happens less than once in 2^40 runs."""
     v = deal.vendor
     draws = iter([v.delta // 2, v.delta // 2 + v.turn, 7 * v.delta + (v.delta - 2 * v.turn + 1) // 2, 5])
-    monkeypatch.setattr(prs_vendor.secrets, "randbelow", lambda limit: next(draws))
-    assert prs_vendor.draw_mask(v) == (5, 0)
+    monkeypatch.setattr(vendor_side.secrets, "randbelow", lambda limit: next(draws))
+    assert vendor_side.draw_mask(v) == (5, 0)
     assert v.key.samples * v.columns * (2 * v.turn + 1) / v.delta <= 2.0**-40
     with pytest.raises(PlanError, match="do not fit"):
         replace(v, noise=v.delta >> 42)
@@ -128,18 +127,18 @@ def genotypes_from_c1(deal: Deal) -> float:
 
 def test_without_the_encryption_of_zero_the_vendor_reads_the_genotypes(deal, monkeypatch, bare):
     assert genotypes_from_c1(deal) < 0.05
-    monkeypatch.setattr(prs_vendor, "hide", bare)
+    monkeypatch.setattr(vendor_side, "hide", bare)
     assert genotypes_from_c1(deal) == 1
 
 
 def test_without_the_mask_the_vendor_reads_the_scores(deal, monkeypatch):
     top, c1, _ = deal.blinded(range(6))
     y = round_reply(top, c1, deal.key, deal.vendor, deal.weights.constant)
-    assert not (prs_vendor.unmask(y, np.zeros_like(y), deal.vendor) == deal.scores).any()
-    monkeypatch.setattr(prs_vendor, "draw_mask", lambda vendor: (0, 0))
+    assert not (vendor_side.unmask(y, np.zeros_like(y), deal.vendor) == deal.scores).any()
+    monkeypatch.setattr(vendor_side, "draw_mask", lambda vendor: (0, 0))
     top, c1, _ = deal.blinded(range(6))
     y = round_reply(top, c1, deal.key, deal.vendor, deal.weights.constant)
-    assert np.array_equal(prs_vendor.unmask(y, np.zeros_like(y), deal.vendor), deal.scores)
+    assert np.array_equal(vendor_side.unmask(y, np.zeros_like(y), deal.vendor), deal.scores)
 
 
 def genotypes_from_errors(deal: Deal) -> tuple[float, int]:
@@ -177,7 +176,7 @@ def genotypes_from_errors(deal: Deal) -> tuple[float, int]:
 def masked_by_multiples(vendor: VendorParameters) -> tuple[int, int]:
     """A mask as it was: Δ·R, and flooding that covers honest noise. Also that flooding."""
     flooding = flooding_for(3.24 * 2 * math.sqrt(2 * 400) + 400, 6)
-    r = prs_vendor.secrets.randbelow(vendor.modulus)
+    r = vendor_side.secrets.randbelow(vendor.modulus)
     return vendor.delta * r + uniform_integers(flooding, 1)[0], flooding
 
 
@@ -185,7 +184,7 @@ def test_the_vendor_reads_nothing_from_errors_of_its_own_choice(deal, monkeypatc
     correlation, read = genotypes_from_errors(deal)
     assert abs(correlation) < 0.4 and read < 4  # by chance: 90 genotypes, of which one in three is right
     monkeypatch.setattr(
-        prs_vendor, "draw_mask", lambda v: ((m := masked_by_multiples(v)[0]), (2 * m + v.delta) // (2 * v.delta))
+        vendor_side, "draw_mask", lambda v: ((m := masked_by_multiples(v)[0]), (2 * m + v.delta) // (2 * v.delta))
     )
     correlation, read = genotypes_from_errors(deal)
     assert correlation == pytest.approx(1) and read >= 10
@@ -437,7 +436,7 @@ def test_keys_with_other_parameters_and_residues_beyond_their_prime_are_refused(
     shutil.rmtree(tmp_path / "offer" / "batch-0000.publickey")
     ring = Ring.standard(8192, 5)
     key = generate(store_parameters(ring, 1, 16, dosage_max=2, samples=6))
-    write_encryption_key(publish(key, bytes(32)), tmp_path / "offer" / "batch-0000.publickey", key)
+    write_encryption_key(key.encryption_key(bytes(32)), tmp_path / "offer" / "batch-0000.publickey", key)
     with pytest.raises(ArtefactError, match="has parameters that no plan"):
         x.blind()
     (tmp_path / "two").mkdir()

@@ -1,4 +1,4 @@
-"""Public-key encryption under a `SecretKey`: encryptions of zero that hide how a reply was computed, and of messages.
+"""Public-key encryption: encryptions of zero that hide how a reply was computed, and of messages.
 
 b = −a·s + e, where `a` is expanded (SHAKE-256, rejection) from a nonce that the *other* party chose: with an `a` of the
 key holder's own choice, a·u + e₁ would hide nothing from it. An encryption is (b·u + e₀ + m, a·u + e₁), u ternary and
@@ -17,14 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 from numba import int64, njit, uint16, uint32, uint64
 
-from securegen.engines.ckks.encryption import ring_tables
-from securegen.engines.ckks.keys import SecretKey
 from securegen.errors import ArtefactError
 from securegen.kernels.ntt import forward, forward_row, inverse_row, stack_tables
 from securegen.kernels.residue_mac import reduce_wide, wide_constants
 from securegen.kernels.threads import over_range
 from securegen.randomness import fresh_key, keystream
-from securegen.rlwe.encryptor import ERROR_BYTES, _less_once, _ones, _times
+from securegen.rlwe.arithmetic import count_ones, less_once, times
+from securegen.rlwe.encryptor import ERROR_BYTES
+from securegen.rlwe.residues import ring_tables
 from securegen.rlwe.ring import ERROR_MAX, ERROR_SD, Ring
 
 NONCE_BYTES = 32
@@ -87,12 +87,12 @@ def _residues(values: np.ndarray, ring: Ring) -> np.ndarray:
     return out
 
 
-def publish(key: SecretKey, nonce: bytes) -> EncryptionKey:
-    """The encryption key of a secret key for one nonce. One nonce, one key: the error is fresh at every call."""
-    ring = key.public.parameters.ring
+def publish(secret: np.ndarray, nonce: bytes, ring: Ring) -> EncryptionKey:
+    """The encryption key for one nonce of a secret key, (k, n) uint64 residues in NTT form. One nonce, one key: the error
+    is fresh at every call."""
     q = np.array(ring.primes, np.uint64)[:, None]
     e = _residues(_centred_binomial(ring.n)[None], ring)[0]
-    b = (e + q - expand_a(nonce, ring) * key.residues % q) % q
+    b = (e + q - expand_a(nonce, ring) * secret % q) % q
     return EncryptionKey(ring, nonce, b)
 
 
@@ -187,7 +187,7 @@ def _toss(pairs, wide, narrow, u, e):
             u[have] = pair - 1
             have += pair != 3
     for j in range(len(e)):
-        e[j] = int64(_ones(wide[j]) + _ones(uint32(narrow[j] & uint16(0x3FF)))) - ERROR_MAX
+        e[j] = int64(count_ones(wide[j]) + count_ones(uint32(narrow[j] & uint16(0x3FF)))) - ERROR_MAX
     return have
 
 
@@ -203,8 +203,8 @@ def _lift(values, q, roots, out):
 def _add_product(u, w, e, total, q):
     """total += u·w + e, all (n,), w with its quotient."""
     for j in range(len(u)):
-        x = _times(u[j], w[j] & uint64(0xFFFFFFFF), w[j] >> uint64(32), q) + e[j] + total[j]  # below 4q
-        total[j] = _less_once(_less_once(x, uint64(2) * q), q)
+        x = times(u[j], w[j] & uint64(0xFFFFFFFF), w[j] >> uint64(32), q) + e[j] + total[j]  # below 4q
+        total[j] = less_once(less_once(x, uint64(2) * q), q)
 
 
 @njit(cache=True, nogil=True)
@@ -252,4 +252,4 @@ def _hide(u, e, primes, reduction, roots, inverse_roots, n_inverse, factors, las
             for i in range(wanted):
                 top[p, i] = total[0, n - wanted + i]
         for i in range(wanted):
-            top[p, i] = _less_once(top[p, i] + uint64(e[i] + ((e[i] >> 63) & int64(q))), q)
+            top[p, i] = less_once(top[p, i] + uint64(e[i] + ((e[i] >> 63) & int64(q))), q)

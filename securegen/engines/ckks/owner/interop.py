@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from securegen.engines.ckks import keys
-from securegen.engines.ckks.encryption import ring_tables
-from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks.owner import secret_key
+from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, InputError, KeyFileError, PlanError, UsageError
 from securegen.kernels.crt import round_residues
 from securegen.kernels.ntt import inverse
 from securegen.rlwe import seal
+from securegen.rlwe.residues import ring_tables
 from securegen.rlwe.ring import Ring
 
 _NTT_FLAG, _SCALE = 32, 57  # in the body of a SEAL ciphertext: parms_id, flag, size, n, k, scale
@@ -177,7 +177,7 @@ def key_from_tenseal(context: Any, parameters: Parameters) -> SecretKey:
         raise KeyFileError("this TenSEAL context is public: the secret key is with whoever made it")
     secret = context.secret_key().data
     residues = seal.residues(secret, 1, len(ring.primes) + 1, ring.n)[0, : len(ring.primes)].copy()
-    return dataclasses.replace(keys.generate(parameters), seal_stream=seal.dump(secret), residues=residues)
+    return dataclasses.replace(secret_key.generate(parameters), seal_stream=seal.dump(secret), residues=residues)
 
 
 def from_ckks_vector(vector: Any, ring: Ring) -> tuple[np.ndarray, float]:

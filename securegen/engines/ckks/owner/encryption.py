@@ -6,34 +6,16 @@ SEAL encrypts zero with its own randomness; we add NTT(2^scale · message). Both
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from securegen.engines.ckks.codec import to_tiles
-from securegen.engines.ckks.keys import SecretKey
+from securegen.engines.ckks.ciphertexts import OWN, SEAL, Ciphertexts, shares_public_half
+from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.strands import strand_secrets
-from securegen.kernels.ntt import NttTables, forward, ntt_tables
 from securegen.rlwe import seal
 from securegen.rlwe.encryptor import encrypt_block, encrypt_strands
-from securegen.rlwe.ring import Ring
-
-
-@dataclass(frozen=True)
-class Ciphertexts:
-    """Ciphertexts in tiles. c0: (k, T, C, L) uint32, or (k, T, G, S, L) of S strands; c1: the same, or with one row where
-    the strands share it, (k, T, G, 1, L); or None when `uniform` expands it from `seed`."""
-
-    c0: np.ndarray
-    c1: np.ndarray | None
-    seed: bytes | None = None
-
-    def halves(self) -> tuple[np.ndarray, np.ndarray]:
-        """Both halves; c1 must have been stored or expanded."""
-        if self.c1 is None:
-            raise ValueError("the second half was neither stored nor expanded")
-        return self.c0, self.c1
+from securegen.rlwe.residues import scaled_residues, to_tiles
 
 
 class Encryptor(Protocol):
@@ -47,24 +29,10 @@ class Encryptor(Protocol):
     def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts: ...
 
 
-def ring_tables(ring: Ring) -> tuple[NttTables, ...]:
-    return tuple(ntt_tables(ring.n, p) for p in ring.primes)
-
-
-def scaled_residues(messages: np.ndarray, scale_log2: int, ring: Ring) -> np.ndarray:
-    """(C, n) int64 -> (C, k, n) uint64 residues of 2^scale · message, in NTT form."""
-    out = np.empty((len(messages), len(ring.primes), ring.n), np.uint64)
-    for i, p in enumerate(ring.primes):
-        # message mod p and 2^scale mod p are below 2^31, so their product fits
-        out[:, i] = (messages % p) * pow(2, scale_log2, p) % p
-    forward(out, ring_tables(ring))
-    return out
-
-
 class OwnEncryptor:
     """`encryptor`; a seed is stored for the second half of the ciphertexts, which the strands of a group share."""
 
-    name = "own"
+    name = OWN
 
     def __init__(self, key: SecretKey) -> None:
         self._ring, self._key = key.public.parameters.ring, key
@@ -85,7 +53,7 @@ class OwnEncryptor:
 class SealEncryptor:
     """Encryption by SEAL's symmetric encryption of zero; both halves of the ciphertext are stored."""
 
-    name = "seal"
+    name = SEAL
 
     def __init__(self, key: SecretKey) -> None:
         self._ring = key.public.parameters.ring
@@ -110,11 +78,6 @@ class SealEncryptor:
         return Ciphertexts(c0, c1)
 
 
-def shares_public_half(encryptor: str) -> bool:
-    """Whether strands of this encryptor share one public half; else each has its own."""
-    return encryptor == OwnEncryptor.name
-
-
 def strand_keys(encryptor: str, key: SecretKey, count: int) -> np.ndarray:
     """Secret keys of `count` strands of this encryptor, (count, k, n) uint64 residues in NTT form."""
     if shares_public_half(encryptor):
@@ -122,7 +85,7 @@ def strand_keys(encryptor: str, key: SecretKey, count: int) -> np.ndarray:
     return np.broadcast_to(key.residues, (count, *key.residues.shape))
 
 
-ENCRYPTORS: dict[str, type[OwnEncryptor] | type[SealEncryptor]] = {"own": OwnEncryptor, "seal": SealEncryptor}
+ENCRYPTORS: dict[str, type[OwnEncryptor] | type[SealEncryptor]] = {OWN: OwnEncryptor, SEAL: SealEncryptor}
 
 
 def make_encryptor(name: str, key: SecretKey) -> Encryptor:

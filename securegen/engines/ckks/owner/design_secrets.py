@@ -1,0 +1,167 @@
+"""The owner's record of an encrypted design: what the sums mean (scales, Gram matrix, expected checks), kept with the key.
+
+Results are read with the design that the owner names: by its folder or the digest that `encrypt` printed. What a server
+returns never chooses it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securegen.design.binary import CountModel, QcModel, ScoreModel
+from securegen.design.linear import Analysis, LinearModel
+from securegen.engines.ckks import artefact, bodies
+from securegen.engines.ckks.keys import PublicKey
+from securegen.engines.ckks.owner.state import OwnerState
+from securegen.errors import ArtefactError, UsageError
+
+MODELS = {m.__name__: m for m in (LinearModel, ScoreModel, CountModel, QcModel)}
+
+
+@dataclass(frozen=True)
+class DesignSecrets:
+    """What the owner needs to read results: the analyses, bounds of the sums, and the checks of every block's outputs.
+
+    sum_abs: (J,) int64, Σ_i |c_ik|; checks: for every block, (outputs,) uint64 in the order of `outputs`; folder: where it
+    was written; encrypted: when, local time.
+    """
+
+    digest: str
+    cohort_digest: str
+    nonce: str
+    analyses: tuple[Analysis, ...]
+    public_ones: tuple[bool, ...]
+    squared: tuple[bool, ...]
+    sum_abs: np.ndarray
+    checks: list[np.ndarray]
+    encryptor: str
+    folder: str
+    encrypted: str
+
+    def record(self) -> dict[str, Any]:
+        """What log, run.json and receipt say of the design."""
+        tests = [a for a in self.analyses if a.test != "qc"]
+        covariates = dict.fromkeys(name for a in tests for name in a.model.covariates)
+        return {
+            "digest": self.digest, "phenotypes": [a.phenotype for a in tests], "samples": [a.model.samples for a in tests],
+            "covariates": list(covariates), "encrypted": self.encrypted,
+        }  # fmt: skip
+
+    def line(self) -> str:
+        """The same in one line."""
+        r = self.record()
+        counts = zip(r["phenotypes"], r["samples"], strict=True)
+        traits = ", ".join(f"{name} ({n} samples)" for name, n in counts) or "quality control"
+        covariates = ", ".join(r["covariates"]) or "none"
+        return f"design {self.digest[:16]}, {traits}, covariates {covariates}, encrypted {self.encrypted}"
+
+
+def state_name(digest: str) -> str:
+    return f"design-{digest[:32]}"
+
+
+def forget(state: OwnerState, folder: str) -> None:
+    """Forget the design that was in the same folder before, and so its results."""
+    for name in state.designs():
+        with contextlib.suppress(ArtefactError):  # of an earlier key
+            if state.read(name)[0]["folder"] == folder:
+                (state.folder / f"{name}.box").unlink()
+
+
+def save(state: OwnerState, s: DesignSecrets) -> None:
+    """Keep the record of a design."""
+    analyses = [{**asdict(a), "kind": type(a.model).__name__} for a in s.analyses]
+    header = {
+        "digest": s.digest, "cohort": s.cohort_digest, "nonce": s.nonce, "analyses": analyses,
+        "public_ones": list(s.public_ones), "squared": list(s.squared), "blocks": [len(c) for c in s.checks],
+        "folder": s.folder, "encryptor": s.encryptor, "encrypted": s.encrypted,
+    }  # fmt: skip
+    state.write(
+        state_name(s.digest), header, {"sum_abs": s.sum_abs, "checks": np.concatenate(s.checks).astype(np.uint64)}
+    )
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def all_designs(state: OwnerState) -> list[DesignSecrets]:
+    """Every design of the owner's folder that this key can read."""
+    found = []
+    for name in state.designs():
+        with contextlib.suppress(ArtefactError):
+            found.append(read_one(state, name))
+    return found
+
+
+def is_known(state: OwnerState, folder: Path) -> bool:
+    """Whether a design was encrypted into this folder, or one lies there."""
+    return (folder / artefact.MANIFEST).exists() or any(s.folder == str(folder.resolve()) for s in all_designs(state))
+
+
+def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None) -> DesignSecrets:
+    """The owner's record of a design. design: its folder, or its digest or the start of it; None where there is one only.
+
+    Raises UsageError when there are several and none is named, ArtefactError when the owner's folder does not know it.
+    """
+    known, names = all_designs(state), state.designs()
+    listed = "".join(f"\n  --design {s.folder}: {s.line()}" for s in known)
+    if design is None:
+        if len(names) > 1:
+            raise UsageError(f"{state.folder} knows {len(names)} designs: say with --design which one to open{listed}")
+        if names and not known:
+            read_one(state, names[0])  # says what is wrong with it
+        if not known:
+            raise ArtefactError(f"{state.folder} knows no design: encrypt one first")
+        return known[0]
+    found = [s for s in known if _is(s, design, state.key.public)]
+    if len(found) != 1:
+        which = "several designs" if found else "no such design; it knows" + (listed or " none")
+        raise ArtefactError(f"--design {os.fspath(design)}: {state.folder} has {which}")
+    written = _written(known, Path(design))
+    if written is not None and written.digest != found[0].digest:
+        raise ArtefactError(
+            f"--design {os.fspath(design)}: there lies {found[0].line()}; what was encrypted into this folder is "
+            f"{written.line()}. Whoever can write there must not choose: name the one you want by its digest"
+        )
+    return found[0]
+
+
+def _written(known: Sequence[DesignSecrets], folder: Path) -> DesignSecrets | None:
+    """The design that was encrypted into a folder of this name, whatever lies or is linked there now."""
+    here = str(folder.parent.resolve() / folder.name)
+    return next((s for s in known if s.folder == here), None)
+
+
+def _is(s: DesignSecrets, design: str | os.PathLike[str], public: PublicKey) -> bool:
+    """Whether this is the design in a folder; of one that is no longer here, by the folder's name; or by its digest."""
+    folder = Path(design)
+    if (folder / artefact.MANIFEST).exists():  # it may have been moved here
+        artefact.read_manifest(folder, "design", public, bodies.DESIGN)
+        return artefact.manifest_digest(folder) == s.digest
+    named = os.fspath(design)
+    return s.folder == str(folder.resolve()) or (len(named) >= 16 and s.digest.startswith(named))
+
+
+def read_one(state: OwnerState, name: str) -> DesignSecrets:
+    header, a = state.read(name)
+    analyses = tuple(
+        Analysis(
+            x["test"], x["phenotype"], tuple(x["columns"]), tuple(x["squares"]),
+            MODELS[x["kind"]](**{k: _tuples(v) for k, v in x["model"].items()}),
+        )
+        for x in header["analyses"]
+    )  # fmt: skip
+    ends = np.cumsum(header["blocks"])[:-1]
+    return DesignSecrets(
+        header["digest"], header["cohort"], header["nonce"], analyses, tuple(header["public_ones"]),
+        tuple(header["squared"]), a["sum_abs"], np.split(a["checks"], ends), header["encryptor"],
+        header["folder"], header.get("encrypted", "at a time that was not recorded"),
+    )  # fmt: skip

@@ -1,0 +1,174 @@
+"""Encrypting a cohort: what the owner writes for the server.
+
+PREFIX.cohort/ (to the server): manifest and ciphertexts of every block of variants, streams g (dosage), m (missing, only
+for blocks where something is) and, on request, q (dosage²), in chunks of groups of samples. A chunk is (groups, strands)
+ciphertexts; with the own encryptor the strands of a group share their public half. The checks stay in the owner's state.
+
+Who learns what: the server learns N, M, which blocks have missing calls, and nothing about a genotype (RLWE, 128 bits).
+A killed run resumes: a block whose files, data, format and encryptor are unchanged is kept, anything else is encrypted
+again, freshly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securegen.engines.ckks import artefact, codec
+from securegen.engines.ckks.ciphertexts import shares_public_half, write_ciphertexts
+from securegen.engines.ckks.codec import chunks
+from securegen.engines.ckks.owner import verify
+from securegen.engines.ckks.owner.encryption import Encryptor
+from securegen.engines.ckks.owner.retirement import refuse_retired
+from securegen.engines.ckks.owner.secret_key import SecretKey
+from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, block_name
+from securegen.engines.ckks.parameters import Parameters
+from securegen.errors import ArtefactError, DesignError
+from securegen.io.envelope import canonical
+from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
+from securegen.kernels.threads import in_threads
+from securegen.model import GenotypeBlock, GenotypeReader, Progress, iterate_blocks, no_progress
+
+
+def _encrypt_one(
+    block: GenotypeBlock, index: int, key: SecretKey, encryptor: Encryptor, folder: Path, squares: bool
+) -> dict[str, Any]:
+    """Encrypt the streams of one block; returns its manifest part."""
+    p = key.public.parameters
+    streams = {"g": block.dosage}
+    if block.missing is not None:
+        streams["m"] = block.missing.view(np.int8)
+    if squares:
+        streams["q"] = block.dosage.astype(np.int32) ** 2  # 4D² needs 28 bits
+
+    def encrypt(job: tuple[str, int]) -> list[dict[str, Any]]:
+        stream, c = job
+        first, count = chunks(p)[c]
+        made = encryptor.strands(codec.genotype_messages(streams[stream], first, count, p), p.genotype_scale)
+        return write_ciphertexts(folder, f"{stream}-{block_name(index)}-{c:04d}", made)
+
+    jobs = [(stream, c) for stream in streams for c in range(len(chunks(p)))]
+    written: dict[str, list[Any]] = {stream: [] for stream in streams}
+    for (stream, _), entries in zip(jobs, in_threads(encrypt, jobs), strict=True):
+        written[stream].append(entries)
+    return {"variants": len(block), "streams": written}
+
+
+def _still_valid(folder: Path, part: dict[str, Any]) -> bool:
+    for stream in part["streams"].values():
+        for entry in (e for chunk in stream for e in chunk):
+            path = folder / entry["name"]
+            if not path.is_file() or path.stat().st_size != entry["size"]:
+                return False
+            if artefact.digest_file(path) != entry["blake3"]:
+                return False
+    return True
+
+
+def encrypt_cohort(
+    reader: GenotypeReader,
+    key: SecretKey,
+    folder: Path,
+    state: OwnerState,
+    *,
+    encryptor: Encryptor,
+    squares: bool = False,
+    progress: Progress = no_progress,
+) -> CohortInfo:
+    """Encrypt every genotype of `reader` into `folder` and keep the checks in `state`.
+
+    Raises DesignError when the cohort is not the one that was planned (samples, dosage range), KeyFileError when the key
+    is retired, StorageError before anything is written when it cannot fit on the disk.
+    """
+    _check_planned(reader, key, squares)
+    refuse_retired(key, state.folder)
+    make_folder(folder, FOLDER_FOR_OTHERS)
+    state.make_folder()
+    size = _least_bytes(reader, key.public.parameters, squares, encryptor)
+    require_space(folder, size - sum(f.stat().st_size for f in folder.glob("*.npy")))
+    with state.alone():
+        return _encrypt_blocks(reader, key, folder, state, encryptor=encryptor, squares=squares, progress=progress)
+
+
+def _check_planned(reader: GenotypeReader, key: SecretKey, squares: bool) -> None:
+    p, planned = key.public.parameters, key.planned
+    stored_max = reader.dosage_max**2 if squares else reader.dosage_max
+    if len(reader.samples) == p.samples and stored_max <= p.dosage_max:
+        return
+    names = f" ({', '.join(planned.phenotypes)}: {', '.join(planned.models)})" if planned and planned.phenotypes else ""
+    squared = ", since it stores squares: a score test (logistic) or --squares needs them" if squares else ""
+    raise DesignError(
+        f"the key was planned for {p.samples} samples and stored values up to {p.dosage_max}{names}; this cohort has "
+        f"{len(reader.samples)} and {stored_max}{squared}: plan again with all phenotypes of this run"
+    )
+
+
+def _encrypt_blocks(
+    reader: GenotypeReader, key: SecretKey, folder: Path, state: OwnerState, *, encryptor: Encryptor, squares: bool,
+    progress: Progress,
+) -> CohortInfo:  # fmt: skip
+    p = key.public.parameters
+    earlier = state.cohort_digest()
+    for stale in (folder / artefact.MANIFEST, state.folder / "cohort.box"):
+        stale.unlink(missing_ok=True)
+    for left_by_a_kill in (*folder.glob(".*.npy.*"), *state.folder.glob(".*.box.*")):
+        left_by_a_kill.unlink()
+    cohort_id = hashlib.sha256(
+        canonical([key.public.fingerprint, reader.variants.digest(), squares, encryptor.name, artefact.FORMAT_VERSION])
+    ).hexdigest()
+    total = -(-len(reader.variants) // p.block_variants)
+    parts, identities = [], []
+    for index, block in enumerate(iterate_blocks(reader, p.block_variants)):
+        identity = state.identity(cohort_id, index, block)
+        part = _resume(state, folder, index, identity)
+        if part is None:
+            for stale in folder.glob(f"?-{block_name(index)}-*"):
+                stale.unlink()
+            part = _encrypt_one(block, index, key, encryptor, folder, squares)
+            r = verify.block_secrets(key, cohort_id, index, len(block))
+            h = verify.block_check(r, block.dosage, block.missing, squares)
+            state.write(f"block-{block_name(index)}", {"identity": identity, "part": part}, {"h": h})
+        parts.append(part)
+        identities.append(identity)
+        progress(index + 1, total)
+    body = {
+        "key": key.public.fingerprint, "public": key.public.to_json(), "cohort_id": cohort_id, "samples": p.samples,
+        "variants": len(reader.variants), "dosage_grid": reader.dosage_grid, "squares": squares,
+        "encryptor": encryptor.name, "blocks": parts,
+    }  # fmt: skip
+    digest = artefact.write_manifest(folder, "cohort", body, key)
+    with_missing = [i for i, part in enumerate(parts) if "m" in part["streams"]]
+    v = reader.variants
+    header = {
+        "digest": digest, "cohort_id": cohort_id, "dosage_grid": reader.dosage_grid, "dosage_max": reader.dosage_max,
+        "missing": with_missing, "squares": squares, "encryptor": encryptor.name, "identities": identities,
+    }  # fmt: skip
+    state.forget_others(digest, earlier)
+    text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
+    people = {"fid": reader.samples.fid.astype(str), "iid": reader.samples.iid.astype(str)}
+    state.write("cohort", header, {"position": v.position, "founder": reader.samples.founder, **text, **people})
+    return CohortInfo(
+        digest, cohort_id, reader.samples, v, reader.dosage_grid, reader.dosage_max, tuple(with_missing), squares,
+        encryptor.name, tuple(identities),
+    )  # fmt: skip
+
+
+def _least_bytes(reader: GenotypeReader, p: Parameters, squares: bool, encryptor: Encryptor) -> int:
+    """Of the files of a cohort without missing calls: those of their blocks come on top."""
+    blocks, rest = divmod(len(reader.variants), p.block_variants)
+    strands = blocks * codec.strands_of(p.block_variants, p) + (codec.strands_of(rest, p) if rest else 0)
+    halves = 1 if shares_public_half(encryptor.name) else 2
+    return strands * halves * (1 + squares) * p.groups * len(p.ring.primes) * p.ring.n * 4
+
+
+def _resume(state: OwnerState, folder: Path, index: int, identity: str) -> dict[str, Any] | None:
+    if not (state.folder / f"block-{block_name(index)}.box").exists():
+        return None
+    try:
+        header, _ = state.read(f"block-{block_name(index)}")
+    except ArtefactError:
+        return None
+    return header["part"] if header["identity"] == identity and _still_valid(folder, header["part"]) else None

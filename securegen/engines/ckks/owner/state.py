@@ -1,0 +1,170 @@
+"""The owner's files beside the key, PREFIX.owner: encrypted and authenticated under the key's master, never sent.
+
+They hold the check of every block (see `verify`), the record of the encrypted cohort (people, variants, streams) and one
+of every design. Until the last block is done the folder has no record of a cohort, so that nothing is made for, or read
+with, blocks of two versions; and one process at a time writes in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securegen.engines.ckks.owner.secret_key import SecretKey
+from securegen.errors import ArtefactError, StorageError, UsageError
+from securegen.io.envelope import canonical
+from securegen.io.locks import only_one
+from securegen.io.output import PRIVATE_FOLDER, atomic, make_folder
+from securegen.io.strict_json import parse_json, read_regular
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants
+
+MOST_BOX = 1 << 36  # bytes: read whole, and authenticated before they are parsed
+
+
+def block_name(index: int) -> str:
+    """What the files of a block are called by."""
+    return f"{index:06d}"
+
+
+class OwnerState:
+    """The owner's files for one cohort: encrypted and authenticated under the key, named by block."""
+
+    def __init__(self, folder: Path, key: SecretKey) -> None:
+        self.folder, self.key = folder, key
+
+    def make_folder(self) -> None:
+        """Make the folder, or make it private. Raises StorageError naming it."""
+        make_folder(self.folder, PRIVATE_FOLDER)
+        try:
+            os.chmod(self.folder, PRIVATE_FOLDER)
+        except OSError as error:
+            raise StorageError(f"cannot change the mode of {self.folder}: {error.strerror}") from None
+
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes from writing in this folder. Raises StorageError when one does."""
+        return only_one(self.folder / ".lock", str(self.folder))
+
+    def _label(self, name: str) -> str:
+        return f"{self.key.public.fingerprint}/{name}"
+
+    def write(self, name: str, header: Any, arrays: dict[str, np.ndarray] | None = None) -> None:
+        stream = io.BytesIO()
+        head = canonical(header)
+        stream.write(len(head).to_bytes(8, "little") + head)
+        np.savez(stream, allow_pickle=False, **(arrays or {}))
+        with atomic(self.folder / f"{name}.box", mode=0o600) as out:
+            out.write(self.key.seal_box(self._label(name), stream.getvalue()))
+
+    def read(self, name: str) -> tuple[Any, dict[str, np.ndarray]]:
+        """Raises ArtefactError when the file is absent, altered or under another key."""
+        path = self.folder / f"{name}.box"
+        try:
+            raw = read_regular(path, "a file of the owner's", most=MOST_BOX)
+        except FileNotFoundError as error:
+            raise ArtefactError(f"the owner's file {path} cannot be read: {error.strerror}") from None
+        stream = io.BytesIO(self.key.open_box(self._label(name), raw))
+        header = parse_json(stream.read(int.from_bytes(stream.read(8), "little")), f"the owner's file {path}")
+        with np.load(stream, allow_pickle=False) as arrays:
+            return header, {k: arrays[k] for k in arrays.files}
+
+    def identity(self, cohort_id: str, index: int, block: GenotypeBlock) -> str:
+        """A digest of the genotypes of one block that says nothing to whoever lacks the key."""
+        digest = hmac.new(self.key.derive("resume"), canonical([cohort_id, index]), hashlib.sha256)
+        for part in (block.dosage, np.zeros(0, bool) if block.missing is None else block.missing):
+            digest.update(canonical([part.dtype.str, part.shape]))
+            digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
+
+    def designs(self) -> list[str]:
+        """Names of the records of designs, readable or not."""
+        return sorted(box.stem for box in self.folder.glob("design-*.box"))
+
+    def cohort_digest(self) -> str | None:
+        """Digest of the cohort that is recorded; None where there is none, or none under this key."""
+        try:
+            return self.read("cohort")[0]["digest"]
+        except ArtefactError:
+            return None
+
+    def forget_others(self, digest: str, earlier: str | None) -> None:
+        """Remove what was recorded for another cohort than the one of this digest; earlier: what was here before."""
+        for box in self.folder.glob("*.box"):
+            if box.stem.startswith("design-"):
+                with contextlib.suppress(ArtefactError):  # else of another key
+                    if self.read(box.stem)[0]["cohort"] == digest:
+                        continue
+            elif box.stem.startswith("block-") or digest == earlier:
+                continue
+            box.unlink()
+
+
+@dataclass(frozen=True)
+class CohortInfo:
+    """What the owner knows of its encrypted cohort: digest of the manifest, id, people, variants and streams.
+
+    It stands for the genotypes when a design is made later: samples, variants and grid, but no dosages to read.
+    """
+
+    digest: str
+    cohort_id: str
+    samples: Samples
+    variants: Variants
+    dosage_grid: int
+    dosage_max: int
+    missing_blocks: tuple[int, ...]
+    squares: bool
+    encryptor: str
+    identities: tuple[str, ...] = ()  # of the blocks, in order; none where an earlier version wrote the record
+
+    def streams(self, block: int) -> list[str]:
+        """Streams that a block stores."""
+        return ["g", *(["m"] if block in self.missing_blocks else []), *(["q"] if self.squares else [])]
+
+    def same_people(self, samples: Samples) -> bool:
+        """Whether these are the people that were encrypted, in the same order."""
+        names = lambda s: list(zip(s.fid.astype(str), s.iid.astype(str), strict=True))  # noqa: E731
+        return names(self.samples) == names(samples)
+
+    def same_people_and_variants(self, reader: GenotypeReader) -> bool:
+        """Whether genotypes are of the people and variants that were encrypted, in the same order and grid."""
+        return (
+            self.same_people(reader.samples)
+            and self.variants.digest() == reader.variants.digest()
+            and (self.dosage_grid, self.dosage_max) == (reader.dosage_grid, reader.dosage_max)
+        )
+
+    def read(self, start: int, stop: int) -> GenotypeBlock:
+        raise UsageError("only the encrypted genotypes are here: give --bfile as well")
+
+
+def read_info(state: OwnerState) -> CohortInfo:
+    """The owner's record of a cohort encrypted earlier. Raises ArtefactError when it was not encrypted to the end."""
+    if not (state.folder / "cohort.box").exists() and any(state.folder.glob("block-*.box")):
+        raise ArtefactError(f"the encryption of the cohort of {state.folder} was not finished: run it again")
+    header, a = state.read("cohort")
+    text = lambda name: a[name].astype(object)  # noqa: E731
+    variants = Variants(
+        text("chromosome"), a["position"], text("id"), text("effect_allele"), text("other_allele")
+    )  # fmt: skip
+    samples = Samples(text("fid"), text("iid"), a["founder"])
+    return CohortInfo(
+        header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"],
+        header.get("dosage_max", 2 * header["dosage_grid"]), tuple(header["missing"]),
+        header["squares"], header["encryptor"], tuple(header.get("identities", ())),
+    )  # fmt: skip
+
+
+def block_check(state: OwnerState, info: CohortInfo, index: int) -> np.ndarray:
+    """h of one block of this cohort, (3, N) uint64. Raises ArtefactError when the block was encrypted anew since."""
+    header, arrays = state.read(f"block-{block_name(index)}")
+    if info.identities and header["identity"] != info.identities[index]:
+        raise ArtefactError(f"{state.folder}: block {index} was encrypted again since: run the encryption to its end")
+    return arrays["h"]
