@@ -68,17 +68,9 @@ LONG = {
     "securegen.api",
     "securegen.cli.options",
     "securegen.cli.run_local",
-    "securegen.design.fixedpoint",
     "securegen.engines.ckks.cohort",
     "securegen.engines.ckks.studydesign",
-    "securegen.engines.federated.studyfile",
-    "securegen.engines.federated.variant_sums",
-    "securegen.engines.mpc.net.certs",
-    "securegen.engines.mpc.net.connect",
-    "securegen.engines.mpc.net.transport",
-    "securegen.governance.ledger",
     "securegen.results.concordance",
-    "securegen.study.build",
 }
 
 

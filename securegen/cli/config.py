@@ -6,7 +6,6 @@ Passphrases are no options, so none can be saved; a passphrase file is named, ne
 from __future__ import annotations
 
 import difflib
-import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import click
 from securegen.errors import InputError, UsageError
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, named_files
+from securegen.local.launcher import toml_text
 
 NOT_DIGESTED = {"out", "passphrase_file", "ledger", "state", "keys"}  # written by the run, or secret
 PATHS = ("FILE", "FOLDER", "PREFIX", "NAME=FILE")
@@ -42,14 +42,14 @@ def _options(command: click.Command) -> dict[str, click.Option]:
 
 
 def load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
-    """Callback of --config: the file's values become the defaults of this command.
+    """Callback of --config: the file's values, by flag or by field of Python, become the defaults of this command.
 
     Raises InputError when it is no TOML, UsageError for a key that is no option of this command.
     """
     if path is None:
         return
     try:
-        content = tomllib.loads(Path(path).read_text())
+        content = tomllib.loads(Path(path).read_text("utf-8", "surrogateescape"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
@@ -61,13 +61,18 @@ def load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> Non
     if made_for != words:
         raise UsageError(f"{path} is for securegen {made_for}, not for securegen {words}")
     options = _options(ctx.command)
+    by_field = {str(option.name): flag for flag, option in options.items()}
     values: dict[str, Any] = {}
-    for key, value in content.items():
+    for said, value in content.items():
+        key = said if said in options else by_field.get(said, said)
         if key not in options:
             near = difflib.get_close_matches(key, options, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"see securegen {words} --help"
             raise UsageError(f"{path}: {key!r} is no option of securegen {words}; {hint}")
-        values[str(options[key].name)] = _value(path, key, value, options[key])
+        name = str(options[key].name)
+        if name in values:
+            raise UsageError(f"{path}: {key!r} is given twice, by its flag and by its field")
+        values[name] = _value(path, key, value, options[key])
     ctx.default_map = values
 
 
@@ -136,9 +141,7 @@ def arguments_of(command: click.Command, options: Mapping[str, Any]) -> list[str
 
 def toml_of(command: str, options: Mapping[str, Any]) -> str:
     """A file for --config."""
-    lines = [f"command = {json.dumps(command)}"]
-    lines += [f"{flag} = {json.dumps(value, ensure_ascii=False)}" for flag, value in options.items()]
-    return "\n".join(lines) + "\n"
+    return toml_text({"command": command} | dict(options))
 
 
 def path_options(ctx: click.Context) -> Iterator[tuple[str, Path]]:

@@ -21,7 +21,8 @@ from securegen.governance.openings import LEVELS, STRICT
 from securegen.record.run_log import RunLog
 from securegen.scores.release import DIGITS
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 CONFIG = click.option(
     "--parties", "--config", "config", required=True, metavar="FILE", help="parties.toml, the same at every party."

@@ -10,8 +10,8 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import rehearses, stop_rehearsal
 from securegen.cli.runlog import CommandLog
-from securegen.design.binary import ScoreModel
 from securegen.design.linear import LinearModel
+from securegen.design.logistic import ScoreModel
 from securegen.io.output import write_json
 from securegen.stats.linear import expected_t_error, planned_t_error
 from securegen.stats.score_test import expected_chisq_error
@@ -58,13 +58,13 @@ def command(out: str, threads: int | None, memory: int | None, quiet: bool, squa
     Writes OUT.plan.json: counts, precision and parameters, which are public, and the names of phenotypes and covariates;
     no data.
     """
-    from securegen import api
+    from securegen.engines.ckks import steps
 
     opt.use_threads(threads)
     log = CommandLog(out, "plan", quiet=quiet)
     with log.stage("plan"):
         study = opt.open_study(opt.inputs_from(options), log)
-        plan = api.plan(study, squares=squares or None)
+        plan = steps.plan(study, squares=squares or None)
         describe(plan, study.design, log)
         stop_rehearsal([f"{out}.plan.json", *log.files], plan=plan.to_json())
         write_json(f"{out}.plan.json", plan.to_json())

@@ -18,7 +18,7 @@ from securegen.io.genotypes import genotypes_given
 from securegen.record.receipt import Party, Receipt
 from securegen.record.run_log import RunLog, folder_bytes
 from securegen.scores.study import ScoreInputs, open_scores, write_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 SMALL_MODELS = "scores of few variants give the genotypes away to whoever knows the weights"
 

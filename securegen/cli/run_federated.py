@@ -15,7 +15,8 @@ from securegen.record.run_log import RunLog
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.study import people
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 SITES = 3
 

@@ -24,7 +24,8 @@ from securegen.record.receipt import outsourced_receipt, plain_receipt
 from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs, close_samples, silent
+from securegen.study.build import close_samples
+from securegen.study.inputs import Inputs, silent
 from securegen.vocabulary import QC_COLUMNS
 
 
@@ -98,16 +99,15 @@ def run_ckks(
     qc_only: bool = False, limits: Sequence[str] = (),
 ):  # fmt: skip
     """Owner in this process, server in another that is given two folders and no key."""
-    from securegen import api
     from securegen.cli.plan import describe
-    from securegen.engines.ckks import keys
+    from securegen.engines.ckks import keys, steps
     from securegen.engines.ckks.owner import secret_key
     from securegen.io.envelope import DRAWN_COST
 
     os.umask(0o077)  # what is decrypted is for its owner alone
     with log.stage("plan"):
         study = opt.open_study(inputs, log, qc_only=qc_only)
-        plan = api.plan(study)
+        plan = steps.plan(study)
         describe(plan, study.design, log)
     _rehearsed(study, out, form)
     with parties(out, "owner", "server", keep=keep_files, log=log) as at:
@@ -115,12 +115,12 @@ def run_ckks(
         with log.stage("keygen"):
             passphrase = secrets.token_bytes(32).hex().encode()
             secret_key.write_secret(
-                owner / "key.secret", api.generate_key(plan), passphrase=passphrase, cost=DRAWN_COST
+                owner / "key.secret", steps.generate_key(plan), passphrase=passphrase, cost=DRAWN_COST
             )
             key = secret_key.read_secret(owner / "key.secret", passphrase=passphrase)
             keys.write_public(owner / "key.public", key.public)
         with log.stage("encrypt"), progress("encrypting", quiet=log.quiet) as report:
-            made = api.encrypt(study, key, owner / "study", encryptor=encryptor, progress=report)
+            made = steps.encrypt(study, key, owner / "study", encryptor=encryptor, progress=report)
             for folder in (made.cohort, made.design):
                 folder.rename(server / folder.name)
         served = run_party(
@@ -128,10 +128,10 @@ def run_ckks(
         )
         with log.stage("decrypt"):
             results = server / "study.results"
-            tables = api.decrypt_tables(results, key, made.owner, out, digits=form.digits, filters=filters)
+            tables = steps.decrypt_tables(results, key, made.owner, out, digits=form.digits, filters=filters)
             convert(tables, out, form, log)
-            paths = form.finish(api.decrypt_qc(results, key, made.owner, out)) if qc_only else []
-            opened = api.read_design(key, made.owner)
+            paths = form.finish(steps.decrypt_qc(results, key, made.owner, out)) if qc_only else []
+            opened = steps.read_design(key, made.owner)
         print_summaries(tables, log, filters)
         paths += [t.path for t in tables]
         sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
@@ -310,16 +310,17 @@ def qc(engine, encryptor, gzip, keep_files, out, threads, memory, quiet, **optio
 
 def _pooled(members: Sequence[Inputs], log: RunLog):
     """What all sites analyse together: everything that can be refused before a site starts."""
-    from securegen import api
     from securegen.engines.federated.variants import common_variants
     from securegen.local import cohorts
-    from securegen.study.build import build_design, open_genotypes
+    from securegen.study.build import build_design
+    from securegen.study.genotypes import open_genotypes
+    from securegen.study.opening import Study
 
     cohorts.refuse_same_file(members)
     readers = [open_genotypes(member, silent) for member in members]
     pooled = cohorts.pool(members, readers)
     common_variants([reader.variants for reader in readers])
-    return api.Study(members[0], pooled, build_design(members[0], pooled, log if dry_run() else silent))
+    return Study(members[0], pooled, build_design(members[0], pooled, log if dry_run() else silent))
 
 
 def _compare(

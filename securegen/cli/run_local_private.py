@@ -23,7 +23,8 @@ from securegen.io.output import copy_file
 from securegen.record.receipt import Party, Receipt
 from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
 from securegen.scores.study import ScoreInputs, write_table
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 
 def privacy_words(rules: dict[str, Any]) -> list[str]:

@@ -26,7 +26,7 @@ from securegen.errors import UsageError
 from securegen.record.receipt import Party, Receipt
 from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
 from securegen.scores.study import ScoreInputs, open_scores, write_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 
 def run_public(

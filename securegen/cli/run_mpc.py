@@ -27,7 +27,7 @@ from securegen.record.run_log import RunLog
 from securegen.results.write import Summary
 from securegen.stats.projection import project
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 TIMEOUT = 600.0  # the longest silence of a party, in seconds
 GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp")

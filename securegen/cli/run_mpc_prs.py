@@ -15,7 +15,7 @@ from securegen.io.table_files import pack
 from securegen.local.folders import PARTIES, working_folder
 from securegen.record.run_log import RunLog
 from securegen.scores.study import ScoreInputs
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 TAKEN = ("score", "columns", "allow", "digits", "gzip")
 FLAGS = {"bits": "weight-bits", "minimum": "min-variants", "intercept": "risk-intercept", "slope": "risk-slope"}

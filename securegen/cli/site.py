@@ -15,7 +15,7 @@ from securegen.cli.summary import covariate_facts, print_end, print_summaries, p
 from securegen.cli.table_form import TableForm, convert, form_from, table_options
 from securegen.errors import PolicyError
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 
 @click.group(cls=Group)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from securegen.design.linear import Analysis
+from securegen.design.columns import Analysis
 from securegen.record.run_log import RunLog
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters

@@ -19,7 +19,7 @@ from securegen.results.regenie import write_regenie
 from securegen.results.rows import FORMATS, FULL_DIGITS
 from securegen.results.write import Summary
 from securegen.scores.pgs_catalog import normalise_build
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 from securegen.vocabulary import TABLE_SUFFIX
 
 PLINK2, REGENIE, GWAS_SSF = FORMATS

@@ -11,7 +11,7 @@ import numpy as np
 
 from securegen.errors import InputError, UsageError
 from securegen.model import AnnouncedCohort, GenotypeReader, Samples
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 
 def refuse_same_file(members: Sequence[Inputs]) -> None:

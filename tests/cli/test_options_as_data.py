@@ -114,7 +114,7 @@ def test_one_file_for_the_steps_of_a_study(place):
 @pytest.mark.parametrize(
     "text, code, words",
     [
-        ('pheno_name = "QT"\n', 2, "'pheno_name' is no option of securegen gwas; did you mean 'pheno-name'?"),
+        ('pheno-nam = "QT"\n', 2, "'pheno-nam' is no option of securegen gwas; did you mean 'pheno-name'?"),
         ('zzz = "QT"\n', 2, "see securegen gwas --help"),
         ('passphrase = "abc"\n', 2, "'passphrase' is no option"),
         ('command = "plan"\n', 2, "is for securegen plan, not for securegen gwas"),

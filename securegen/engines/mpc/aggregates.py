@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from securegen.design.linear import INTERCEPT
+from securegen.design.columns import INTERCEPT
 from securegen.engines.mpc import vertical
 from securegen.engines.mpc.association import announce_cohort, only_mean, receive_cohort
 from securegen.engines.mpc.batches import Batching, Streams
@@ -40,7 +40,8 @@ from securegen.kernels.integer_sums import squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, iterate_blocks
 from securegen.randomness import fresh_key, keystream
 from securegen.results.write import Summary, write_tables
-from securegen.study.build import Inputs, Log, build_design, silent
+from securegen.study.build import build_design
+from securegen.study.inputs import Inputs, Log, silent
 
 LARGEST = 10_000  # columns of a run
 

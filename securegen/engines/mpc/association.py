@@ -22,7 +22,8 @@ from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
 from securegen.model import AnnouncedCohort, GenotypeBlock, GenotypeReader, Samples, Sums, Variants, iterate_blocks
 from securegen.results.write import Summary, write_tables
-from securegen.study.build import Inputs, Log, build_design, silent
+from securegen.study.build import build_design
+from securegen.study.inputs import Inputs, Log, silent
 
 _TEXT = ("chromosome", "id", "effect_allele", "other_allele")
 

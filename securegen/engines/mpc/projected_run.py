@@ -30,7 +30,8 @@ from securegen.errors import ProtocolError, UsageError
 from securegen.model import GenotypeReader, iterate_blocks
 from securegen.results.write import Summary
 from securegen.stats.projection import Projection, VariantCounts, centred, choose_scales, project, variant_counts
-from securegen.study.build import Inputs, Log, build_design, silent
+from securegen.study.build import build_design
+from securegen.study.inputs import Inputs, Log, silent
 
 LARGEST = 10_000  # columns of a run
 _CENTRED = "centred "

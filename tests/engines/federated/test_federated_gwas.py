@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from securegen import api
 from securegen.cli.main import main
-from securegen.engines.federated import hub, identity, rehearsal, rounds, site, studyfile
+from securegen.engines.federated import hub, identity, rehearsal, rounds, site, study_toml, studyfile
 from securegen.engines.federated.identity import read_identity
 from securegen.engines.federated.projection import project, read_loadings
 from securegen.engines.federated.site import run_site
@@ -27,7 +27,9 @@ from securegen.errors import ArtefactError, InputError, PeerError, PolicyError, 
 from securegen.io.genotypes import GenotypeFiles
 from securegen.local import processes
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
+from securegen.study.opening import open_study
 
 from .conftest import make_study, write_cohort
 
@@ -36,7 +38,7 @@ NAMES = ("site1", "site2", "site3")
 
 def plain_text(folder: Path, bfile: str, **options) -> dict[str, bytes]:
     """Tables of the plain engine by phenotype."""
-    study = api.open_study(bfile, **options)
+    study = open_study(bfile, **options)
     return {t.analysis.phenotype: Path(t.path).read_bytes() for t in api.plain_tables(study, str(folder / "plain"))}
 
 
@@ -198,7 +200,7 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
         at = call.index("--keep")
         calls.append(call[:at] + call[at + 2 :])
     rehearsal.run_sites(calls)
-    study = api.open_study(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",), qc=True)
+    study = open_study(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",), qc=True)
     api.plain_tables(study, str(tmp_path / "plain"), filters=Filters(maf=0.05, hwe=1e-5))
     api.plain_qc(study, str(tmp_path / "plain"))
     for suffix in ("QT.glm.linear", "afreq", "vmiss", "hardy"):
@@ -244,7 +246,7 @@ def restart(work: Path, cohort, sites, loadings: str = "", **changes) -> studyfi
     study = make_study(
         keys, coordinator, covariates=("AGE", "SEX"), variants=len(v), variants_digest=v.digest(), **changes
     )  # fmt: skip
-    study = studyfile.write_study(work / "shared", study, coordinator)
+    study = study_toml.write_study(work / "shared", study, coordinator)
     write_variants(work / "shared" / studyfile.VARIANTS, v)
     if loadings:
         (work / "shared" / studyfile.LOADINGS).write_text(loadings)

@@ -14,7 +14,10 @@ from securegen.engines.mpc.aggregates import deal, genotype_run, phenotype_run
 from securegen.engines.mpc.state_file import StateFile
 from securegen.results.projected import plain_projected
 from securegen.stats.projected_statistics import TARGET
-from securegen.study.build import Inputs, build_design, open_genotypes
+from securegen.study.build import build_design
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
+from securegen.study.opening import Study, open_study
 
 from .conftest import over_tls, results
 
@@ -26,7 +29,7 @@ def cohort(request, reference, tmp_path):
     """A folder with the plain tables, and the inputs of the cohort."""
     found = reference(request.param)
     inputs = Inputs(found.bfile, pheno=found.pheno, covar=found.covar)
-    api.plain_tables(api.open_study(found.bfile, pheno=found.pheno, covar=found.covar), str(tmp_path / "plain"))
+    api.plain_tables(open_study(found.bfile, pheno=found.pheno, covar=found.covar), str(tmp_path / "plain"))
     return tmp_path, inputs
 
 
@@ -75,7 +78,7 @@ def test_two_numbers_a_variant_are_those_of_the_plain_engine(study, cohort, mode
         "deal": lambda s: projected_run.deal(s, roles),
     }
     results(study({"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}, timeout=60).run(programs))
-    opened = api.Study(inputs, reader, build_design(inputs, reader))
+    opened = Study(inputs, reader, build_design(inputs, reader))
     for made in plain_projected(reader, opened.design, str(folder / "oracle")):
         name = made.analysis.phenotype
         assert (folder / f"vertical.{name}.uv").read_bytes() == (folder / f"oracle.{name}.uv").read_bytes()

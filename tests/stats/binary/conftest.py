@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 
 from securegen import api
-from securegen.design.linear import combine
+from securegen.design.columns import combine
+from securegen.engines.ckks import steps
 from securegen.engines.ckks.owner import decrypt
 from securegen.engines.ckks.owner.design_secrets import read_secrets
 from securegen.engines.ckks.owner.state import OwnerState, read_info
+from securegen.study.opening import Study, open_study
 
 BINARY_COHORTS = ("cineca", "edge", "hail_1kg", "regenie_example", "sim_500x5k")
 
@@ -39,10 +41,10 @@ def plink19(reference):
 def open_cohort(reference):
     """(cohort, options of open_study) -> Study of its trait CC with its covariates."""
 
-    def open_named(name: str, **options) -> api.Study:
+    def open_named(name: str, **options) -> Study:
         cohort = reference(name)
         named = {"pheno": cohort.pheno, "pheno_name": ("CC",), "covar": cohort.covar}
-        return api.open_study(cohort.bfile, **(named | options))
+        return open_study(cohort.bfile, **(named | options))
 
     return open_named
 
@@ -51,7 +53,7 @@ def open_cohort(reference):
 def together():
     """Studies of one cohort -> one study with the designs of all, so that a single encryption serves every test."""
 
-    def combined(*studies: api.Study) -> api.Study:
+    def combined(*studies: Study) -> Study:
         return replace(studies[0], design=combine([s.design for s in studies], share=True))
 
     return combined
@@ -61,12 +63,12 @@ def together():
 def encrypted_run(tmp_path):
     """study -> (prefix of the tables decrypted from an encrypted run, sums of every block)."""
 
-    def run(study: api.Study, **options):
-        key = api.generate_key(api.plan(study))
-        made = api.encrypt(study, key, tmp_path / "study")
-        results = api.associate(made.cohort, made.design, tmp_path / "results")
+    def run(study: Study, **options):
+        key = steps.generate_key(steps.plan(study))
+        made = steps.encrypt(study, key, tmp_path / "study")
+        results = steps.associate(made.cohort, made.design, tmp_path / "results")
         out = str(tmp_path / "ckks")
-        api.decrypt_tables(results, key, made.owner, out, **options)
+        steps.decrypt_tables(results, key, made.owner, out, **options)
         state = OwnerState(made.owner, key)
         info, secrets = read_info(state), read_secrets(state)
         return out, list(decrypt.decrypt(results, state, info, secrets))
@@ -78,7 +80,7 @@ def encrypted_run(tmp_path):
 def same_as_plain(tmp_path, encrypted_run):
     """study -> prefix of its plain tables, after asserting that the encrypted run gives the same integers and text."""
 
-    def check(study: api.Study, **options) -> str:
+    def check(study: Study, **options) -> str:
         out, blocks = encrypted_run(study, **options)
         width = [len(b) for b in blocks]
         for start, block in zip(np.cumsum([0, *width[:-1]]), blocks, strict=True):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.ckks import artefact, codec
 from securegen.engines.ckks.ciphertexts import write_ciphertexts
 from securegen.engines.ckks.codec import chunks
