@@ -56,22 +56,10 @@ PASSING = {"api"}
 PRIVATE = {
     "securegen.cli.options._apply",
     "securegen.cli.options._names",
-    "securegen.engines.ckks.artefact._npy_header",
-    "securegen.engines.ckks.cohort._make_folder",
-    "securegen.rlwe.encryptor._less_once",
-    "securegen.rlwe.encryptor._ones",
-    "securegen.rlwe.encryptor._times",
 }
 WITH_RECEIPTS = {"securegen.cli.prs", "securegen.cli.run_local_private", "securegen.cli.run_local_prs"}
 NAMED_TWICE = {"Columns"}
-LONG = {
-    "securegen.api",
-    "securegen.cli.options",
-    "securegen.cli.run_local",
-    "securegen.engines.ckks.cohort",
-    "securegen.engines.ckks.studydesign",
-    "securegen.results.concordance",
-}
+LONG = {"securegen.cli.run_local", "securegen.results.concordance"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
