@@ -1,6 +1,7 @@
 """securegen: association statistics and polygenic risk scores on genotypes that stay hidden."""
 
 from securegen.api import plain_sums, plain_tables, run_plain
+from securegen.engines import scores
 from securegen.engines.ckks import steps as ckks
 from securegen.io.arrays import from_arrays
 from securegen.io.bgen import read_bgen
@@ -23,4 +24,5 @@ __all__ = [
     "read_plink",
     "read_vcf",
     "run_plain",
+    "scores",
 ]

@@ -38,11 +38,11 @@ ALLOWED = {
     "results": NOUNS | {"kernels", "io", "design", "stats", "catalogue"},
     "record": NOUNS | {"io", "governance"},
     "scores": STUDY | {"study"},
-    "engines": ENGINE,
-    "engines.plain": ENGINE,
-    "engines.ckks": ENGINE | {"rlwe"},
+    "engines": ENGINE | {"engines.plain", "engines.ckks", "engines.mpc"},
+    "engines.plain": ENGINE | {"engines"},
+    "engines.ckks": ENGINE | {"engines", "local", "rlwe"},
     "engines.federated": ENGINE | {"local", "engines.plain"},
-    "engines.mpc": ENGINE | {"engines.plain", "engines.federated"},
+    "engines.mpc": ENGINE | {"engines", "local", "engines.plain", "engines.federated"},
     "local": ENGINE,
     "plot": NOUNS | {"io", "stats", "results"},
     "report": NOUNS | {"rlwe", "io", "study", "scores", "results", "record", "plot"},
@@ -57,7 +57,7 @@ PRIVATE = {
     "securegen.cli.options._apply",
     "securegen.cli.options._names",
 }
-WITH_RECEIPTS = {"securegen.cli.prs", "securegen.cli.run_local_private", "securegen.cli.run_local_prs"}
+WITH_RECEIPTS: set[str] = set()
 NAMED_TWICE = {"Columns"}
 LONG = {"securegen.cli.run_local", "securegen.results.concordance"}
 

@@ -18,7 +18,7 @@ from securegen.errors import InputError
 from securegen.io.output import atomic
 from securegen.io.text import fields_of, lines_of, read_text
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, SelectableReader, Variants
-from securegen.vocabulary import bare_chromosome, canonical_allele
+from securegen.vocabulary import canonical_allele, canonical_chromosome
 
 HEADER = ("#CHROM", "POS", "ID", "EFFECT_ALLELE", "OTHER_ALLELE")
 _COMPLEMENT = str.maketrans("ACGT", "TGCA")
@@ -95,7 +95,7 @@ def compare(effect: str, other: str, wanted_effect: str, wanted_other: str) -> t
 
 
 def _key(variants: Variants, j: int) -> tuple[str, int, str]:
-    return bare_chromosome(str(variants.chromosome[j])), int(variants.position[j]), variants.id[j]
+    return canonical_chromosome(str(variants.chromosome[j])), int(variants.position[j]), variants.id[j]
 
 
 @dataclass(frozen=True)

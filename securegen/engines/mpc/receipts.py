@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from securegen.engines.mpc.deployment import AGGREGATES, SCORES, VERTICAL
 from securegen.engines.mpc.projected import CHI2, HITS
 from securegen.record.receipt import FULL_TABLE, Party, Receipt
+from securegen.record.score_receipts import shared_scores
 
 _CHOOSE = "the phenotype owner can read genotypes by choosing phenotypes; the genotype owner counts columns"
 
@@ -22,7 +23,7 @@ def receipt(
     """reveal: of a vertical split; threshold: of hits; column_limit: what
     the genotype owner answers in a cohort's life, None where it is not known."""
     if split == SCORES:
-        return _scores(tables)
+        return shared_scores(tables)
     limit = "set there, not known here" if column_limit is None else str(column_limit)
     warnings = (f"{_CHOOSE} (limit in the life of this cohort: {limit})", FULL_TABLE)
     owners = (
@@ -72,17 +73,4 @@ def _projected(tables: Sequence[str], reveal: str, threshold: float, limit: str)
             Party("dealer", "keys of masks", "sizes; the test"),
         ),
         ("semi-honest parties; the dealer colludes with nobody",), tuple(tables), tuple(warnings),
-    )  # fmt: skip
-
-
-def _scores(files: Sequence[str]) -> Receipt:
-    return Receipt(
-        "scores with private weights, secret sharing",
-        (
-            Party("genotype owner", "genotypes", "the scores; number of weights that scored; nothing of which ones"),
-            Party("model owner", "weights", "samples, variants, their allele and genotype counts; no genotype, no score"),
-            Party("dealer", "keys of masks", "sizes"),
-        ),
-        ("semi-honest parties; the dealer colludes with nobody",), tuple(files),
-        ("every exact score is one linear equation in the weights: the model owner counts replies",),
     )  # fmt: skip
