@@ -33,7 +33,8 @@ class GenotypeFiles:
 
     A name with @ stands for a file of each chromosome, several names for files in that order; bfile_list and so on: a file
     with one name a line. sample: .sample file of a BGEN; ref_last: the last allele of a BGEN is the reference; vcf_field:
-    "DS", "GT" or None; dosage_grid: steps of 1/grid, None for 1 where every dosage is an integer and 256 elsewhere.
+    "DS", "GT" or None; multiallelic: "skip" records with several ALT, or
+    "split" them (None); dosage_grid: steps of 1/grid, None for 1 where every dosage is an integer and 256 elsewhere.
     """
 
     bfile: Names = ""
@@ -47,6 +48,7 @@ class GenotypeFiles:
     sample: str = ""
     ref_last: bool = False
     vcf_field: str | None = None
+    multiallelic: str | None = None
     dosage_grid: int | None = None
 
     @property
