@@ -9,12 +9,13 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
+from securegen.cli.form_options import form_from, table_options
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
-from securegen.cli.table_form import TableForm, form_from, table_options
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.genotypes import genotypes_given
 from securegen.record.run_log import RunLog, folder_bytes
+from securegen.results.forms import TableForm
 
 
 @click.command()

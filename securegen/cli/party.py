@@ -9,16 +9,17 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal, writes
+from securegen.cli.form_options import form_from, format_options
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand, numbers
 from securegen.cli.site import passphrase as site_passphrase
 from securegen.cli.site import take_part
-from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises, summary_json
-from securegen.cli.table_form import TableForm, convert, form_from, format_options
 from securegen.engines.mpc.net.parties import Parties, read_parties
 from securegen.errors import UsageError
 from securegen.governance.openings import LEVELS, STRICT
-from securegen.record.run_log import RunLog
+from securegen.record.run_log import RunLog, print_end
+from securegen.results.forms import TableForm, convert
+from securegen.results.summary import covariate_facts, print_summaries, promises, summary_json
 from securegen.scores.release import DIGITS
 from securegen.stats.qc import Filters
 from securegen.study.build import Inputs, open_genotypes

@@ -8,15 +8,14 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
+from securegen.cli.form_options import gzip_option
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand, plot_option, plot_scores, score_inputs, score_options
-from securegen.cli.summary import print_end
-from securegen.cli.table_form import gzip_option
 from securegen.errors import UsageError
 from securegen.io.genotypes import genotypes_given
 from securegen.record.receipt import Party, Receipt
-from securegen.record.run_log import RunLog, folder_bytes
+from securegen.record.run_log import RunLog, folder_bytes, print_end
 from securegen.scores.study import ScoreInputs, open_scores, write_scores
 from securegen.study.build import Inputs
 

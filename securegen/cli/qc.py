@@ -6,8 +6,9 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import rehearses
+from securegen.cli.form_options import gzip_option
 from securegen.cli.runlog import CommandLog
-from securegen.cli.table_form import TableForm, gzip_option
+from securegen.results.forms import TableForm
 
 
 @click.command()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from securegen.cli.summary import print_end, print_summaries, promises, summary_of
-from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.engines.federated import rehearsal
 from securegen.engines.federated.variant_sums import Withheld
+from securegen.engines.protocol import covariates_of
 from securegen.errors import PolicyError, SecuregenError
 from securegen.io.output import copy_file
 from securegen.local import folders
-from securegen.record.run_log import RunLog
+from securegen.record.run_log import RunLog, print_end
+from securegen.results.forms import TableForm, convert
+from securegen.results.summary import print_summaries, promises, summary_of
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.study import people

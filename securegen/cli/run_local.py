@@ -11,17 +11,18 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import Group, dry_run, rehearses, stop_rehearsal
+from securegen.cli.form_options import form_from, gzip_option, table_options
 from securegen.cli.progress import progress
 from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.run_local_prs import prs
 from securegen.cli.runlog import CommandLog
-from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises
-from securegen.cli.table_form import TableForm, convert, form_from, gzip_option, table_options
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.openings import ALL, STRICT, WITHHOLD
 from securegen.local.folders import PARTIES, working_folder
 from securegen.record.receipt import outsourced_receipt, plain_receipt
-from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
+from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes, print_end
+from securegen.results.forms import TableForm, convert
+from securegen.results.summary import covariate_facts, print_summaries, promises
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.study.build import Inputs, close_samples, silent

@@ -12,7 +12,6 @@ from securegen.cli.progress import progress
 from securegen.cli.prs import SMALL_MODELS
 from securegen.cli.run_local_parties import parties, run_party
 from securegen.cli.score_options import score_words
-from securegen.cli.summary import print_end
 from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.scores import private as steps
 from securegen.engines.ckks.scores import vendor_model
@@ -21,7 +20,7 @@ from securegen.engines.ckks.scores.messages import Announcement, make_request, r
 from securegen.io.envelope import DRAWN_COST
 from securegen.io.output import copy_file
 from securegen.record.receipt import Party, Receipt
-from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
+from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes, print_end
 from securegen.scores.study import ScoreInputs, write_table
 from securegen.study.build import Inputs, open_genotypes
 

@@ -8,6 +8,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
+from securegen.cli.form_options import gzip_option
 from securegen.cli.progress import progress
 from securegen.cli.prs import SMALL_MODELS, run_plain
 from securegen.cli.run_local_parties import parties, run_party
@@ -20,11 +21,9 @@ from securegen.cli.score_options import (
     score_inputs,
     score_options,
 )
-from securegen.cli.summary import print_end
-from securegen.cli.table_form import gzip_option
 from securegen.errors import UsageError
 from securegen.record.receipt import Party, Receipt
-from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
+from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes, print_end
 from securegen.scores.study import ScoreInputs, open_scores, write_scores
 from securegen.study.build import Inputs
 

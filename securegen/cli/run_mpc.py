@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from securegen.cli import options as opt
-from securegen.cli.summary import print_end, print_summaries, promises, summary_of
-from securegen.cli.table_form import TableForm, convert, covariates_of
 from securegen.engines.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, ROLES, VERTICAL
 from securegen.engines.mpc.gwas import ask_consent
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.projected import HITS
 from securegen.engines.mpc.projected_run import public_group
+from securegen.engines.protocol import covariates_of
 from securegen.errors import UsageError
 from securegen.governance.openings import STRICT
 from securegen.io.output import copy_file
 from securegen.io.strict_json import read_json
 from securegen.local.folders import PARTIES, working_folder
 from securegen.local.processes import run_together
-from securegen.record.run_log import RunLog
+from securegen.record.run_log import RunLog, print_end
+from securegen.results.forms import TableForm, convert
+from securegen.results.summary import print_summaries, promises, summary_of
 from securegen.results.write import Summary
 from securegen.stats.projection import project
 from securegen.stats.qc import Filters

@@ -6,14 +6,13 @@ import os
 from dataclasses import fields
 
 from securegen.cli.run_mpc import TIMEOUT, genotype_flags, run_parties
-from securegen.cli.summary import print_end
 from securegen.engines.mpc.deployment import ROLES, SCORES
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.errors import UsageError
 from securegen.io.output import PRIVATE, copy_file
 from securegen.io.table_files import pack
 from securegen.local.folders import PARTIES, working_folder
-from securegen.record.run_log import RunLog
+from securegen.record.run_log import RunLog, print_end
 from securegen.scores.study import ScoreInputs
 from securegen.study.build import Inputs
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from securegen.cli.options import _apply
+from securegen.cli.options import apply_options
 from securegen.errors import UsageError
 from securegen.record.run_log import RunLog
 from securegen.scores.study import ScoreInputs
@@ -88,7 +88,7 @@ def score_options(required: bool = True) -> Callable:
                      help="Add 1/(1 + exp(-(X + slope * score)))."),
         click.option("--risk-slope", "slope", type=float, default=1.0, show_default=True, metavar="X"),
     ]  # fmt: skip
-    return _apply(options)
+    return apply_options(options)
 
 
 def score_inputs(options: dict[str, Any]) -> ScoreInputs:
@@ -125,7 +125,7 @@ def plot_scores(out: str, inputs: ScoreInputs, log: RunLog) -> None:
 
 def privacy_options(command: Callable) -> Callable:
     """What the owner of a private model decides."""
-    return _apply(
+    return apply_options(
         [
             click.option("--client", default="client", show_default=True, metavar="NAME",
                          help="The model owner's name for who asks; replies are counted by it."),

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from support import securegen, write_plink
 
-from securegen.cli.table_form import TableForm, convert
 from securegen.design.linear import Analysis
 from securegen.engines.federated import rehearsal
 from securegen.io.plink1 import read_plink
+from securegen.results.forms import TableForm, convert
 from securegen.results.regenie import write_regenie
 from securegen.results.rows import read_sumstats
 from securegen.results.write import Summary
