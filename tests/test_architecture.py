@@ -71,12 +71,6 @@ LONG = {
     "securegen.design.fixedpoint",
     "securegen.engines.ckks.cohort",
     "securegen.engines.ckks.studydesign",
-    "securegen.engines.federated.studyfile",
-    "securegen.engines.federated.variant_sums",
-    "securegen.engines.mpc.net.certs",
-    "securegen.engines.mpc.net.connect",
-    "securegen.engines.mpc.net.transport",
-    "securegen.governance.ledger",
     "securegen.results.concordance",
     "securegen.study.build",
 }

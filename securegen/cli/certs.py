@@ -71,12 +71,12 @@ def issue(
     Before it ends, sign the same request again into another file and put that in the old one's place: the key, so the pin
     and parties.toml, stay as they are.
     """
-    from securegen.engines.mpc.net import certs
+    from securegen.engines.mpc.net import certs, pem
 
     secret = opt.passphrase_for(Path(ca) / "ca.key", passphrase_file)
     where = Path(out) if out else None
     path = certs.issue(Path(ca), Path(csr), name=name, rank=rank, out=where, days=days, passphrase=secret)
-    report(f"wrote {path}, pin {certs.pin(path)}", certificate=path, pin=certs.pin(path))
+    report(f"wrote {path}, pin {pem.pin(path)}", certificate=path, pin=pem.pin(path))
 
 
 @command.command()
@@ -84,7 +84,7 @@ def issue(
 @json_option
 def pin(certificate: str) -> None:
     """The pin of a certificate, as parties.toml writes it; compare it by telephone."""
-    from securegen.engines.mpc.net import certs
+    from securegen.engines.mpc.net import pem
 
-    found = certs.pin(Path(certificate))
+    found = pem.pin(Path(certificate))
     report(found, pin=found)

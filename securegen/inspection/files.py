@@ -154,7 +154,7 @@ def _private_pem(path: Path) -> Found:
 
 
 def _certificate(path: Path) -> Found:
-    from securegen.engines.mpc.net.certs import load_certificate, pin
+    from securegen.engines.mpc.net.pem import load_certificate, pin
 
     certificate = load_certificate(path)
     facts = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support import securegen
 
-from securegen.engines.mpc.net import certs
+from securegen.engines.mpc.net import certs, pem
 from securegen.engines.mpc.net.certs import PartyIdentity
 
 
@@ -104,7 +104,7 @@ def test_keys_of_parties_and_of_the_authority_may_have_a_passphrase(words, tmp_p
     assert securegen(*issue, "--passphrase-file", own).code == 6
     assert securegen(*issue, "--passphrase-file", ca).code == 0
     shutil.copy(authority / "ca.pem", keys)
-    pin = certs.pin(keys / "ada.pem")
+    pin = pem.pin(keys / "ada.pem")
     PartyIdentity.in_directory(keys, "ada", b"the words of this party").check(pin=pin, rank=0)
     for wrong, message in ((None, "is protected: give --passphrase-file"), (b"others", "wrong passphrase")):
         with pytest.raises(Exception, match=message):
@@ -118,7 +118,7 @@ def test_keys_of_parties_and_of_the_authority_may_have_a_passphrase(words, tmp_p
         authority, keys / "bob.csr", name="bob", rank=1, out=keys / "bob.pem", passphrase=b"the words of the authority"
     )
     bob = PartyIdentity.in_directory(keys, "bob", b"the words of this party")
-    bob.check(pin=certs.pin(keys / "bob.pem"), rank=1)
+    bob.check(pin=pem.pin(keys / "bob.pem"), rank=1)
     bob.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
 

@@ -14,7 +14,7 @@ from securegen.cli import rerun
 from securegen.engines.ckks import keys
 from securegen.engines.ckks.owner import secret_key
 from securegen.engines.mpc import dealer, state_file
-from securegen.engines.mpc.net import certs, session
+from securegen.engines.mpc.net import certs, pem, session
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.errors import InputError, KeyFileError, PolicyError, ProtocolError, StorageError, UsageError
 from securegen.inspection import inspect
@@ -117,7 +117,7 @@ def test_certificates_with_a_changed_byte(kind, tmp_path):
 
             def attempt() -> bool:
                 if kind == "certificate":
-                    certs.pin(path)
+                    pem.pin(path)
                     certs.PartyIdentity.in_directory(tmp_path, "ada").check(pin="sha256:" + "0" * 64, rank=0)
                     return False
                 certs.issue(tmp_path, path, name="ada", rank=0, out=tmp_path / "made.pem").unlink()
@@ -134,7 +134,7 @@ def test_a_named_pipe_is_no_file(what, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     read = {
-        "certificate": (certs.pin, KeyFileError), "parties": (read_parties, InputError),
+        "certificate": (pem.pin, KeyFileError), "parties": (read_parties, InputError),
         "public key": (keys.read_public, KeyFileError), "secret key": (secret_key.read_secret, KeyFileError),
         "plan": (read_plan, InputError), "state": (lambda p: state_file.StateFile(p).spend("a", 1, limit=2), StorageError),
     }  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from securegen.errors import PolicyError, StorageError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
-from securegen.governance.ledger import open_ledger
+from securegen.governance.ledger_file import open_ledger
 from securegen.model import Samples
 
 

@@ -28,7 +28,7 @@ PACKAGE = Path(output.__file__).parents[1]
 LOCKS = {
     "scores/ledger.py",
     "engines/federated/state.py",
-    "governance/ledger.py",
+    "governance/ledger_file.py",
     "io/locks.py",
     "local/folders.py",
     "engines/mpc/state_file.py",

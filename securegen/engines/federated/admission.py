@@ -17,7 +17,7 @@ from securegen.engines.federated.cohort import Planned, sample_sets
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
-from securegen.governance.ledger import open_ledger
+from securegen.governance.ledger_file import open_ledger
 from securegen.model import Samples
 from securegen.study.build import Log
 

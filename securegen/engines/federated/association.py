@@ -28,8 +28,9 @@ import numpy as np
 from securegen.design import fixedpoint as fp
 from securegen.design.linear import Analysis, Design
 from securegen.engines.federated.fields import NARROW, field_bits
+from securegen.engines.federated.needed import Sets, crossed
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, Step, SumCheck
-from securegen.engines.federated.variant_sums import READ, OpenedCounts, Sets, SiteSums, Withheld, crossed
+from securegen.engines.federated.variant_sums import READ, OpenedCounts, SiteSums, Withheld
 from securegen.engines.plain.sums import block_sums
 from securegen.governance import openings
 from securegen.governance.rows import CHUNK, RowRule

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from securegen.engines.federated import hub, identity, studyfile
+from securegen.engines.federated import hub, identity, study_toml, studyfile
 from securegen.engines.federated.message_folder import SUFFIX
 from securegen.engines.federated.studyfile import (
     CASE_CONTROL_01,
@@ -113,7 +113,7 @@ def set_up(
         write_text(work / site.name / "keep.txt", "#FID\tIID\n" + rows, mode=0o600)
     coordinator = identity.generate()
     study = StudyFile(
-        digest="", name="rehearsal", study_id=studyfile.new_study_id(),
+        digest="", name="rehearsal", study_id=study_toml.new_study_id(),
         sites=tuple(Site(name, key.verify_key) for name, key in keys.items()), coordinator=coordinator.verify_key,
         phenotypes=traits, covariates=covariates, model=inputs.model, missing=inputs.missing, bits=inputs.bits,
         site_indicators=False, components=0, qc=inputs.qc, minimum_cohort=1,
@@ -121,7 +121,7 @@ def set_up(
         loadings_digest="", dosage_grid=grid, openings=openings, few_missing=few_missing, consent_openings=consent_openings,
         common_samples=openings != ALL if inputs.common_samples is None else inputs.common_samples,
     )  # fmt: skip
-    study = studyfile.write_study(shared, study, coordinator)
+    study = study_toml.write_study(shared, study, coordinator)
     write_variants(shared / studyfile.VARIANTS, common)
     for key in keys.values():
         hub.join(shared, key)

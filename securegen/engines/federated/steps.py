@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from securegen.engines.federated import hub, identity, site, studyfile, variants
+from securegen.engines.federated import hub, identity, site, study_toml, studyfile, variants
 from securegen.engines.federated.state import private_folder
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import PolicyError, StorageError, UsageError
@@ -97,7 +97,7 @@ def init(
     raw = Path(loadings).read_bytes() if loadings else b""
     notes = {"purpose": purpose, "controller": controller, "contact": contact, "expires": expires}
     study = StudyFile(
-        digest="", name=name, study_id=studyfile.new_study_id(),
+        digest="", name=name, study_id=study_toml.new_study_id(),
         sites=tuple(studyfile.Site(n, identity.read_verify_key(path)) for n, path in sites.items()),
         coordinator=coordinator.verify_key,
         phenotypes=tuple(studyfile.TraitColumn(*pair) for pair in phenotypes.items()), covariates=tuple(covariates),
@@ -113,7 +113,7 @@ def init(
         raise StorageError(f"{Path(folder) / studyfile.STUDY} exists already: a study is never written over")
     if new:
         identity.write_identity(key, coordinator, passphrase=passphrase)
-    study = studyfile.write_study(Path(folder), study, coordinator)
+    study = study_toml.write_study(Path(folder), study, coordinator)
     variants.write_variants(Path(folder) / studyfile.VARIANTS, common)
     if loadings:
         with atomic(Path(folder) / studyfile.LOADINGS) as stream:

@@ -16,8 +16,8 @@ from securegen.engines.mpc import aggregates, association, dealer, projected_run
 from securegen.engines.mpc.gwas import ask_consent
 from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import DEALER, Parties
+from securegen.engines.mpc.net.queues import Traffic
 from securegen.engines.mpc.net.session import Session, open_session
-from securegen.engines.mpc.net.transport import Traffic
 from securegen.engines.mpc.outsourced import OutsourcedRoles
 from securegen.engines.mpc.projected import CHI2, HITS, UV
 from securegen.engines.mpc.state_file import StateFile, check_cohort

@@ -10,8 +10,9 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from securegen.engines.mpc.net.certs import init_ca, issue, pin, request
+from securegen.engines.mpc.net.certs import init_ca, issue, request
 from securegen.engines.mpc.net.parties import Parties, PartyEntry, write_parties
+from securegen.engines.mpc.net.pem import pin
 
 
 def free_ports(count: int) -> list[int]:

@@ -16,7 +16,7 @@ from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import ProtocolError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
-from securegen.governance.ledger import open_ledger
+from securegen.governance.ledger_file import open_ledger
 from securegen.governance.rows import RowRule
 from securegen.model import GenotypeReader
 from securegen.study.build import Log

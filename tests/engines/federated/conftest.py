@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from securegen.engines.federated import identity, studyfile
+from securegen.engines.federated import identity, study_toml, studyfile
 from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.message_folder import MessageFolder
@@ -90,7 +90,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 def make_study(identities: dict[str, SigningIdentity], coordinator: SigningIdentity, **changes: Any) -> StudyFile:
     """A study of these sites with one variant, before it is signed."""
     values: dict[str, Any] = {
-        "digest": "", "name": "test", "study_id": studyfile.new_study_id(),
+        "digest": "", "name": "test", "study_id": study_toml.new_study_id(),
         "sites": tuple(Site(n, k.verify_key) for n, k in identities.items()), "coordinator": coordinator.verify_key,
         "phenotypes": (TraitColumn("QT", "quantitative"),), "covariates": (), "model": None, "missing": "mean",
         "bits": None, "site_indicators": False, "components": 0, "qc": False, "minimum_cohort": 1,
@@ -147,7 +147,7 @@ class Trio:
 def make_trio(folder: Path, **changes: Any) -> Trio:
     coordinator = identity.generate()
     identities = {name: identity.generate() for name in ("anna", "bert", "cora")}
-    study = studyfile.write_study(folder / "shared", make_study(identities, coordinator, **changes), coordinator)
+    study = study_toml.write_study(folder / "shared", make_study(identities, coordinator, **changes), coordinator)
     write_variants(folder / "shared" / studyfile.VARIANTS, variant_list(1))
     return Trio(folder / "shared", study, identities, folder / "private")
 

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from securegen import api
 from securegen.cli.main import main
-from securegen.engines.federated import hub, identity, rehearsal, rounds, site, studyfile
+from securegen.engines.federated import hub, identity, rehearsal, rounds, site, study_toml, studyfile
 from securegen.engines.federated.identity import read_identity
 from securegen.engines.federated.projection import project, read_loadings
 from securegen.engines.federated.site import run_site
@@ -245,7 +245,7 @@ def restart(work: Path, cohort, sites, loadings: str = "", **changes) -> studyfi
     study = make_study(
         keys, coordinator, covariates=("AGE", "SEX"), variants=len(v), variants_digest=v.digest(), **changes
     )  # fmt: skip
-    study = studyfile.write_study(work / "shared", study, coordinator)
+    study = study_toml.write_study(work / "shared", study, coordinator)
     write_variants(work / "shared" / studyfile.VARIANTS, v)
     if loadings:
         (work / "shared" / studyfile.LOADINGS).write_text(loadings)

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from securegen.cli.main import main
-from securegen.engines.federated import hub, identity, studyfile
+from securegen.engines.federated import hub, identity, study_toml, studyfile
 from securegen.engines.federated.site import run_site
 from securegen.engines.federated.studyfile import Site
 from securegen.engines.federated.variants import write_variants
@@ -36,7 +36,7 @@ def study(tmp_path):
     coordinator = identity.generate()
     notes = (("purpose", "height"), ("expires", "2099-12-31"))
     made = make_study(keys, coordinator, notes=notes, covariates=("AGE",), minimum_cohort=40)
-    made = studyfile.write_study(tmp_path / "shared", made, coordinator)
+    made = study_toml.write_study(tmp_path / "shared", made, coordinator)
     write_variants(tmp_path / "shared" / studyfile.VARIANTS, variant_list(1))
     identity.write_identity(tmp_path / "anna" / "site.secret", keys["anna"])
     return made
@@ -148,7 +148,7 @@ def test_a_study_file_with_other_keys_under_the_sites_names_is_not_joined(study,
     for name in (studyfile.STUDY, studyfile.SIGNATURE):
         (folder / name).unlink()
     false = make_study({}, hub_key, sites=sites)
-    studyfile.write_study(folder, false, hub_key)
+    study_toml.write_study(folder, false, hub_key)
     assert "site anna accepts" in join(tmp_path, "--trust-study-file").output, "the protection off"
     (folder / "anna" / "accept.msg").unlink()
     heard = all_of(study)
@@ -205,7 +205,7 @@ def test_after_the_last_day_nobody_takes_part(study, tmp_path, monkeypatch):
 def test_what_is_not_a_study_file_is_one_line(tmp_path, text, study):
     (tmp_path / "shared" / "study.toml").write_text(text)
     with pytest.raises(SecuregenError) as caught:
-        studyfile.read_study(tmp_path / "shared" / "study.toml")
+        study_toml.read_study(tmp_path / "shared" / "study.toml")
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -216,4 +216,4 @@ def test_every_damaged_byte_of_a_study_file_is_refused(study, tmp_path):
         for damaged in (raw[:at] + bytes([raw[at] ^ 0x21]) + raw[at + 1 :], raw[:at]):
             path.write_bytes(damaged)
             with pytest.raises(SecuregenError):
-                studyfile.read_study(path)
+                study_toml.read_study(path)

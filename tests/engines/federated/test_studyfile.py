@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from securegen.engines.federated import hub, identity, studyfile
+from securegen.engines.federated import hub, identity, study_toml, studyfile
 from securegen.engines.federated.studyfile import STUDY, Site, TraitColumn
 from securegen.engines.federated.variants import write_variants
 from securegen.errors import (
@@ -34,29 +34,29 @@ def test_study_survives_writing_and_reading(tmp_path, keys):
         bits=18, site_indicators=True, qc=True, minimum_cohort=40,
         phenotypes=(TraitColumn("QT", "quantitative"), TraitColumn("CC", "case-control-12")),
     )  # fmt: skip
-    written = studyfile.write_study(tmp_path, study, coordinator)
-    read = studyfile.read_study(tmp_path / STUDY)
+    written = study_toml.write_study(tmp_path, study, coordinator)
+    read = study_toml.read_study(tmp_path / STUDY)
     assert read == written and replace(read, digest="") == study
     with pytest.raises(StorageError, match="exists and is not overwritten"):
-        studyfile.write_study(tmp_path, study, coordinator)
+        study_toml.write_study(tmp_path, study, coordinator)
 
 
 def test_altered_study_is_refused(tmp_path, keys):
     coordinator = identity.generate()
-    studyfile.write_study(tmp_path, make_study(keys, coordinator, minimum_cohort=40), coordinator)
+    study_toml.write_study(tmp_path, make_study(keys, coordinator, minimum_cohort=40), coordinator)
     path = tmp_path / STUDY
     path.write_text(path.read_text().replace("minimum_cohort = 40", "minimum_cohort = 1"))
     with pytest.raises(ArtefactError, match="not signed by the coordinator"):
-        studyfile.read_study(path)
+        study_toml.read_study(path)
     path.write_text("format = 2\n")
     with pytest.raises(ArtefactError, match="is not a study file"):
-        studyfile.read_study(path)
+        study_toml.read_study(path)
 
 
 def test_study_signed_by_somebody_else_is_refused(tmp_path, keys):
-    studyfile.write_study(tmp_path, make_study(keys, identity.generate()), identity.generate())
+    study_toml.write_study(tmp_path, make_study(keys, identity.generate()), identity.generate())
     with pytest.raises(ArtefactError, match="not signed by the coordinator"):
-        studyfile.read_study(tmp_path / STUDY)
+        study_toml.read_study(tmp_path / STUDY)
 
 
 def test_two_sites_need_to_be_told(keys):
@@ -95,7 +95,7 @@ def test_studies_that_do_not_fit_together_are_refused(keys, changes, error, matc
 
 def test_a_stranger_cannot_join_and_an_altered_variant_list_is_refused(tmp_path, keys):
     coordinator = identity.generate()
-    studyfile.write_study(tmp_path, make_study(keys, coordinator), coordinator)
+    study_toml.write_study(tmp_path, make_study(keys, coordinator), coordinator)
     write_variants(tmp_path / studyfile.VARIANTS, variant_list(1))
     assert hub.join(tmp_path, keys["bert"]) == "bert"
     with pytest.raises(PolicyError, match="signing key of this site is not in the study"):

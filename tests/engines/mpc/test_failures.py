@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from securegen.engines.mpc.loopback import loopback_study
-from securegen.engines.mpc.net import certs
+from securegen.engines.mpc.net import certs, pem
 from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.connect import tls_context
 from securegen.engines.mpc.net.frames import ARRAY, header
@@ -136,7 +136,7 @@ def test_wrong_certificate_ends_every_party(study, tmp_path, fault):
             (d / f"bob.{suffix}").write_bytes((d / f"cyd.{suffix}").read_bytes())
     # bob's own copy of parties.toml agrees with his certificate: he is the one who cheats
     party = s.parties["bob"]
-    cheat = type(party)(party.name, party.role, party.address, certs.pin(d / "bob.pem"))
+    cheat = type(party)(party.name, party.role, party.address, pem.pin(d / "bob.pem"))
     theirs = type(s.parties)(s.parties.study, (s.parties.party[0], cheat, s.parties.party[2]), s.parties.timeout)
     out = {}
 

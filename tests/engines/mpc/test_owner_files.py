@@ -13,7 +13,7 @@ import pytest
 
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.masked_store import MaskedStore
-from securegen.engines.mpc.net import certs
+from securegen.engines.mpc.net import certs, pem
 from securegen.engines.mpc.net.parties import Parties, PartyEntry, read_parties, write_parties
 from securegen.engines.mpc.state_file import StateFile, digest_array
 from securegen.errors import InputError, KeyFileError, PolicyError, ProtocolError, StorageError, UsageError
@@ -114,7 +114,7 @@ def test_a_party_finds_what_is_wrong_with_its_own_files_before_it_connects(tmp_p
         certs.init_ca(folder)
         certs.issue(folder, certs.request(folder, "ada"), name="ada", rank=0)
     certs.request(d, "bob")
-    own, pin = certs.PartyIdentity.in_directory(d, "ada"), certs.pin(d / "ada.pem")
+    own, pin = certs.PartyIdentity.in_directory(d, "ada"), pem.pin(d / "ada.pem")
     own.check(pin=pin, rank=0)
     if fault in ("absent", "key"):
         own.key.unlink()
@@ -126,7 +126,7 @@ def test_a_party_finds_what_is_wrong_with_its_own_files_before_it_connects(tmp_p
     elif fault == "garbage":
         own.certificate.write_bytes(own.key.read_bytes())
     elif fault == "pin":
-        pin = certs.pin(other / "ada.pem")
+        pin = pem.pin(other / "ada.pem")
     elif fault == "authority":
         own.authority.write_bytes((other / "ca.pem").read_bytes())
     elif fault in ("rank", "expired"):

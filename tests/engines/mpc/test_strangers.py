@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from securegen.engines.mpc.net import certs, connect
+from securegen.engines.mpc.net import certs, connect, greeting
 from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.connect import tls_context
 from securegen.errors import PeerError
@@ -155,10 +155,10 @@ def test_who_cannot_prove_to_be_a_party_gets_no_frame_and_stops_nobody(study, wh
             continue
         try:
             with context.wrap_socket(raw, server_hostname="ada") as connection:
-                connect._send(connection, connect.JSON, {"from": "bob", "to": "ada", "study": s.parties.digest()})
-                answers.append(connect._reason(connect._receive(connection)))
+                greeting.send_small(connection, connect.JSON, {"from": "bob", "to": "ada", "study": s.parties.digest()})
+                answers.append(greeting.reason_of(greeting.receive_small(connection)))
         except OSError as error:
-            answers.append(connect._plain(error))
+            answers.append(greeting.plain(error))
     assert word in answers[0], answers
     bob = threading.Thread(target=body, args=("bob",))
     bob.start()

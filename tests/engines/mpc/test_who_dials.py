@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from securegen.engines.mpc.loopback import free_ports
-from securegen.engines.mpc.net import certs, connect
+from securegen.engines.mpc.net import certs, connect, pem
 from securegen.engines.mpc.net.parties import Parties, PartyEntry, read_parties, write_parties
 from securegen.errors import InputError, PeerError
 from securegen.inspection import inspect
@@ -116,7 +116,7 @@ def test_both_sides_check_pins_whoever_dials(study, cheat):
     party = s.parties[cheat]
     false = Parties(
         s.parties.study,
-        tuple(replace(p, pin=certs.pin(d / f"{cheat}.pem")) if p is party else p for p in s.parties.party),
+        tuple(replace(p, pin=pem.pin(d / f"{cheat}.pem")) if p is party else p for p in s.parties.party),
         s.parties.timeout,
     )
     out = {}

@@ -11,10 +11,8 @@ A private key is a PEM file, or an `envelope` under a passphrase; then it is in 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import os
 import ssl
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,16 +23,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from securegen.engines.mpc.net.parties import NAME
+from securegen.engines.mpc.net.pem import (
+    KEY_MAGIC,
+    load_certificate,
+    load_key,
+    load_request,
+    pin_of,
+    private_pem,
+    read_pem,
+)
 from securegen.errors import InputError, KeyFileError
 from securegen.io import envelope
 from securegen.io.output import FOR_OTHERS, PRIVATE, PRIVATE_FOLDER, atomic, make_folder
 from securegen.io.schema import printable, shown
-from securegen.io.strict_json import read_regular
 
-KEY_MAGIC = "securegen party key 1"
 RANK_URI = "urn:securegen:rank:"
 _PEM = serialization.Encoding.PEM
-_MOST_PEM = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class PartyIdentity:
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Give a TLS context the certificate and its key. Raises KeyFileError, and SSLError where they do not fit."""
-        with envelope.in_memory(_private_pem(self.key, self.passphrase)) as path:
+        with envelope.in_memory(private_pem(self.key, self.passphrase)) as path:
             context.load_cert_chain(self.certificate, path)
 
     def check(self, *, pin: str, rank: int) -> None:
@@ -69,7 +73,7 @@ class PartyIdentity:
         if self.key.stat().st_mode & 0o077:
             raise KeyFileError(f"{self.key} can be read by others: chmod 600 {self.key}")
         own, authority = load_certificate(self.certificate), load_certificate(self.authority)
-        found = _pin_of(own)
+        found = pin_of(own)
         if found != pin:
             raise KeyFileError(f"{self.certificate} has key {found}; parties.toml pins {pin}")
         now = datetime.datetime.now(datetime.UTC)
@@ -104,26 +108,6 @@ class PartyIdentity:
         others = sorted(p.stem for p in self.key.parent.glob("*.key") if p.stem not in (self.name, "ca"))
         made = "make it with `securegen certs`, docs/mpc.md has the steps"
         return f"the folder has the key of {', '.join(others)}: is the role right? Otherwise {made}" if others else made
-
-
-def pin_of_der(certificate: bytes) -> str:
-    """The pin of a DER certificate: sha256 of its SubjectPublicKeyInfo, as parties.toml writes it. Raises KeyFileError
-    when it is none, or has a key of a kind that is not known."""
-    try:
-        return _pin_of(x509.load_der_x509_certificate(certificate))
-    except Exception:  # as in `_load`
-        raise KeyFileError("a certificate is damaged, or its key is of a kind that is not known") from None
-
-
-def _pin_of(certificate: x509.Certificate) -> str:
-    public = certificate.public_key()
-    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return "sha256:" + hashlib.sha256(der).hexdigest()
-
-
-def pin(certificate: Path) -> str:
-    """The pin of a PEM certificate file."""
-    return _pin_of(load_certificate(certificate))
 
 
 def init_ca(directory: Path, *, days: int = 365, passphrase: bytes | None = None) -> Path:
@@ -179,14 +163,13 @@ def issue(
     Raises InputError when the request is for another name or its signature is wrong, KeyFileError when a file exists.
     """
     _check_name(name)
-    asked = _load(_read_request, csr, "certificate signing request")
+    asked = load_request(csr)
     if asked.subject != _name(name):
         raise InputError(
             f"{csr}: is not a valid request of party {name!r}; it says {shown(asked.subject.rfc4514_string(), 80)}"
         )
     authority = load_certificate(Path(ca) / "ca.pem")
-    pem = _private_pem(Path(ca) / "ca.key", passphrase)
-    ca_key = _parse(lambda b: serialization.load_pem_private_key(b, None), pem, Path(ca) / "ca.key", "private key")
+    ca_key = load_key(private_pem(Path(ca) / "ca.key", passphrase), Path(ca) / "ca.key")
     certificate = (
         _builder(_name(name), authority.subject, asked.public_key(), days)
         .add_extension(x509.SubjectAlternativeName(_alternatives(name, rank)), critical=False)
@@ -239,60 +222,10 @@ def _check_name(name: str) -> None:
 
 def protect(path: Path, passphrase: bytes) -> None:
     """Put a private key in PEM form under its first passphrase, in its place."""
-    pem = _read(path, "private key")
-    _parse(lambda b: serialization.load_pem_private_key(b, None), pem, path, "private key")
+    pem = read_pem(path, "private key")
+    load_key(pem, path)
     with atomic(os.path.realpath(path), mode=PRIVATE) as stream:
         stream.write(envelope.sealed(KEY_MAGIC, {}, pem, passphrase))
-
-
-def _read_request(pem: bytes) -> x509.CertificateSigningRequest:
-    """Raises ValueError for what is none, has another kind of key or is signed by another key."""
-    asked = x509.load_pem_x509_csr(pem)
-    if not isinstance(asked.public_key(), ec.EllipticCurvePublicKey) or not asked.is_signature_valid:
-        raise ValueError
-    return asked
-
-
-def _read_certificate(pem: bytes) -> x509.Certificate:
-    """Raises ValueError for what is none, also where a part is damaged that is looked at later."""
-    made = x509.load_pem_x509_certificate(pem)
-    made.public_key()
-    made.extensions  # noqa: B018 parses them
-    made.subject.rfc4514_string(), made.issuer.rfc4514_string()
-    made.not_valid_before_utc, made.not_valid_after_utc  # noqa: B018
-    return made
-
-
-def _load(parse, path: Path, what: str):
-    return _parse(parse, _read(path, what), path, what)
-
-
-def _read(path: Path, what: str) -> bytes:
-    try:
-        return read_regular(path, f"a {what}", most=_MOST_PEM, error=KeyFileError)
-    except FileNotFoundError as error:
-        raise KeyFileError(f"{path}: no such file; make it with `securegen certs`") from error
-
-
-def _parse(parse, raw: bytes, path: Path, what: str):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of certificates that later versions refuse
-        try:
-            return parse(raw)
-        except Exception:  # the parser has a class for every kind of damage
-            raise KeyFileError(f"{path} is not a {what} in PEM form") from None
-
-
-def _private_pem(path: Path, passphrase: bytes | None) -> bytes:
-    """A private key as PEM, whether its file is protected or not."""
-    if not envelope.is_protected(path):
-        return _read(path, "private key")
-    return envelope.read(path, KEY_MAGIC, "private key of a party", passphrase=passphrase)[1]
-
-
-def load_certificate(path: Path) -> x509.Certificate:
-    """A PEM certificate, every part of it parsed. Raises KeyFileError."""
-    return _load(_read_certificate, path, "certificate")
 
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey, passphrase: bytes | None) -> None:

@@ -19,13 +19,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from securegen.engines.mpc.net.certs import RANK_URI, PartyIdentity, pin_of_der
-from securegen.engines.mpc.net.frames import ABORT, JSON, NO_SESSION, Frame, encode_json, header, read_frame
+from securegen.engines.mpc.net.certs import RANK_URI, PartyIdentity
+from securegen.engines.mpc.net.frames import ABORT, JSON
+from securegen.engines.mpc.net.greeting import plain, reason_of, receive_small, send_small, try_send
 from securegen.engines.mpc.net.parties import Parties, split_address
-from securegen.errors import KeyFileError, PeerError, ProtocolError, SecuregenError
+from securegen.engines.mpc.net.pem import pin_of_der
+from securegen.errors import KeyFileError, PeerError, SecuregenError
 from securegen.io.schema import printable, shown
 
-_HELLO_BYTES = 1 << 16
 _UNPROVEN = 64  # connections at a time that have not shown who they are
 _PATIENCE = 10.0  # seconds for showing it
 
@@ -169,7 +170,7 @@ class _Attempt:
             name = self._verify(connection, None)
             with self.changed:
                 self.unproven.pop(connection, None)
-            hello = _receive(connection).json()
+            hello = receive_small(connection).json()
             hello = hello if isinstance(hello, dict) else {}
             writer, said = hello.get("writes"), hello.get("from")
             if said != name:
@@ -182,14 +183,14 @@ class _Attempt:
             with self.changed:
                 if self.error or name in (self.links.incoming if writer == name else self.links.outgoing):
                     raise self.error or PeerError(f"party {name!r} connected twice")
-                _send(connection, JSON, {"welcome": self.me})
+                send_small(connection, JSON, {"welcome": self.me})
                 self._keep(connection, name, writer == self.me)
         except (OSError, ValueError, SecuregenError) as error:  # ssl.SSLError is an OSError
             if isinstance(error, SecuregenError) and proven:
-                _try_send(connection, ABORT, {"party": self.me, "reason": str(error)})
+                try_send(connection, ABORT, {"party": self.me, "reason": str(error)})
             with self.changed:
                 self.unproven.pop(connection, None)
-                self.turned_away.append(f"{address} ({_plain(error)})")
+                self.turned_away.append(f"{address} ({plain(error)})")
             connection.close()
 
     def _hello(self, one: str, other: str, writes: str) -> dict[str, str]:
@@ -229,21 +230,21 @@ class _Attempt:
                 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection = self.client.wrap_socket(raw, server_hostname=peer)
                 self._verify(connection, peer)
-                _send(connection, JSON, self._hello(self.me, peer, writer))
-                answer = _receive(connection)
+                send_small(connection, JSON, self._hello(self.me, peer, writer))
+                answer = receive_small(connection)
             except ssl.SSLCertVerificationError as error:
                 raise PeerError(f"{where} showed a wrong certificate: {error.verify_message}") from error
             except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError, EOFError) as error:
-                self.broke_off[peer] = _plain(error)  # who refuses us says so; this may have been to make room
+                self.broke_off[peer] = plain(error)  # who refuses us says so; this may have been to make room
                 (connection or raw).close()
                 time.sleep(0.05)
                 continue
             except ssl.SSLError as error:
-                raise PeerError(f"{where} refused our certificate or is no TLS 1.3 party: {_plain(error)}") from error
+                raise PeerError(f"{where} refused our certificate or is no TLS 1.3 party: {plain(error)}") from error
             except OSError as error:
-                raise PeerError(f"{where} broke off while connecting: {_plain(error)}") from error
+                raise PeerError(f"{where} broke off while connecting: {plain(error)}") from error
             if answer.kind != JSON:
-                raise PeerError(f"{where} refused us: {_reason(answer)}")
+                raise PeerError(f"{where} refused us: {reason_of(answer)}")
             return connection
         return None
 
@@ -268,56 +269,6 @@ class _Attempt:
 
     def _tell_and_close(self, error: SecuregenError) -> None:
         for connection in self.links.outgoing.values():
-            _try_send(connection, ABORT, {"party": self.me, "reason": str(error)})
+            try_send(connection, ABORT, {"party": self.me, "reason": str(error)})
         for connection in [*self.links.outgoing.values(), *self.links.incoming.values()]:
             connection.close()
-
-
-def fill_from(connection: ssl.SSLSocket, view: memoryview) -> None:
-    """Fill `view` from the connection; EOFError when the peer closes first."""
-    done = 0
-    while done < len(view):
-        got = connection.recv_into(view[done : done + (1 << 18)])
-        if got == 0:
-            raise EOFError
-        done += got
-
-
-def _send(connection: ssl.SSLSocket, kind: int, value: object) -> None:
-    payload = encode_json(value)
-    connection.sendall(header(kind, NO_SESSION, 0, "connect", payload) + payload.tobytes())
-
-
-def _try_send(connection: ssl.SSLSocket, kind: int, value: object) -> None:
-    try:
-        connection.settimeout(1)
-        _send(connection, kind, value)
-    except OSError:  # the peer is gone; it finds out for itself
-        return
-
-
-def _receive(connection: ssl.SSLSocket) -> Frame:
-    try:
-        return read_frame(lambda view: fill_from(connection, view), max_payload=_HELLO_BYTES)
-    except EOFError as error:
-        raise ConnectionError("the connection was closed") from error
-    except ProtocolError as error:
-        raise OSError(str(error)) from error
-
-
-def _reason(answer: Frame) -> str:
-    try:
-        value = answer.json()
-    except ProtocolError:
-        return "no reason given"
-    return printable(value.get("reason", "no reason given"), 500) if isinstance(value, dict) else "no reason given"
-
-
-def _plain(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLEOFError):
-        return "it closed the connection"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"wrong certificate: {error.verify_message}"
-    reason = getattr(error, "reason", None)
-    text = reason.lower().replace("_", " ") if isinstance(reason, str) else str(error) or type(error).__name__
-    return printable(text, 500)

@@ -26,7 +26,8 @@ from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.connect import connect_all
 from securegen.engines.mpc.net.frames import MAX_TEXT
 from securegen.engines.mpc.net.parties import Parties
-from securegen.engines.mpc.net.transport import Mesh, Traffic
+from securegen.engines.mpc.net.queues import Traffic
+from securegen.engines.mpc.net.transport import Mesh
 from securegen.errors import ProtocolError
 from securegen.io.schema import (
     Refused,

@@ -12,13 +12,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections import deque
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from securegen.engines.mpc.net.connect import Links, fill_from
+from securegen.engines.mpc.net.connect import Links
 from securegen.engines.mpc.net.frames import (
     ABORT,
     ARRAY,
@@ -32,36 +30,14 @@ from securegen.engines.mpc.net.frames import (
     header,
     read_frame,
 )
+from securegen.engines.mpc.net.greeting import fill_from
+from securegen.engines.mpc.net.queues import PeerQueues, Traffic
 from securegen.errors import PeerError, PolicyError, ProtocolError, SecuregenError
 from securegen.io.schema import printable
 
 _BUFFER = 48 << 20  # bytes in flight a peer and direction: flat memory, enough to overlap
 _CHUNK = 1 << 18
 _FRAME = 1 << 10  # what a waiting frame costs beside its payload, at least: empty frames count too
-
-
-@dataclass
-class Traffic:
-    """What this party sent (bytes of frames, a peer) and how often it had to wait for somebody's answer."""
-
-    sent: dict[str, int] = field(default_factory=dict)
-    rounds: int = 0
-
-    @property
-    def total(self) -> int:
-        return sum(self.sent.values())
-
-
-@dataclass
-class _Peer:
-    outbox: deque[tuple[bytes, np.ndarray]] = field(default_factory=deque)
-    outbox_bytes: int = 0
-    inbox: deque[Frame] = field(default_factory=deque)
-    inbox_bytes: int = 0
-    send_sequence: int = 0
-    receive_sequence: int = 0
-    said_goodbye: bool = False
-    waits_for: str | None = None
 
 
 class Mesh:
@@ -73,7 +49,7 @@ class Mesh:
         self.traffic = Traffic(dict.fromkeys(links.outgoing, 0))
         self._links, self._closing, self._waiting = links, False, True
         self._failure: SecuregenError | None = None
-        self._peers = {name: _Peer() for name in links.outgoing}
+        self._peers = {name: PeerQueues() for name in links.outgoing}
         self._changed = threading.Condition()
         for name in self._peers:
             threading.Thread(target=self._write, args=(name,), daemon=True).start()
@@ -277,7 +253,7 @@ class Mesh:
         finally:
             connection.close()
 
-    def _take(self, name: str, peer: _Peer, frame: Frame) -> None:
+    def _take(self, name: str, peer: PeerQueues, frame: Frame) -> None:
         if frame.kind == ABORT:
             value = frame.json()
             reason = printable(value.get("reason", ""), 1000) if isinstance(value, dict) else ""

@@ -1,0 +1,60 @@
+"""Which numbers of a variant the analyses of a design read: what a site sums, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from securegen.design.linear import Analysis
+
+
+def crossed(a: Analysis) -> tuple[int, ...]:
+    """Columns x of a regression whose Σ g x it reads."""
+    return a.columns[1 if a.test == "linear" else 2 :]
+
+
+def weights(a: Analysis) -> int | None:
+    """The column of weights of a score test."""
+    return a.columns[3] if a.test == "logistic" else None
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Which numbers a design's analyses read.
+
+    indicators: columns that say who is analysed; squared: those whose Σg² is needed; filled: (column, indicator) whose
+    missing calls are filled; weighted: (column, indicator) whose Σ g² x is; minor, counted: (case column, indicator)
+    whose minor alleles, or called people and alleles, are needed; pairs: linear analyses of complete cases.
+    """
+
+    indicators: tuple[int, ...]
+    squared: tuple[int, ...]
+    filled: tuple[tuple[int, int], ...]
+    weighted: tuple[tuple[int, int], ...]
+    minor: tuple[tuple[int, int], ...]
+    counted: tuple[tuple[int, int], ...]
+    pairs: tuple[Analysis, ...]
+
+    @staticmethod
+    def of(analyses: Sequence[Analysis], complete: bool, *, rules: bool = False) -> Sets:
+        """rules: Σ w (g − S/n)² is summed and not Σ w g beside Σ w g², which would tell the weights of each genotype."""
+        indicators, squared, fill, weighted, minor, counted = ([] for _ in range(6))  # type: ignore[var-annotated]
+        for a in analyses:
+            c, first = a.columns, a.columns[0]
+            indicators += c if a.test == "qc" else [first]
+            if a.test in ("linear", "trend"):
+                squared.append(first)
+            if a.test == "qc":
+                squared.append(c[2])
+            if a.test in ("linear", "logistic"):
+                fill += [(j, first) for j in crossed(a) if not (rules and j == weights(a))]
+            if a.test == "logistic":
+                weighted.append((c[3], first))
+                minor.append((c[1], first))
+            if a.test in ("trend", "allelic"):
+                counted.append((c[1], first))
+        unique = lambda found: tuple(dict.fromkeys(found))  # noqa: E731
+        pairs = tuple(a for a in analyses if complete and a.test == "linear")
+        return Sets(
+            unique(indicators), unique(squared), unique(fill), unique(weighted), unique(minor), unique(counted), pairs
+        )

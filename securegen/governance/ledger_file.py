@@ -1,0 +1,149 @@
+"""The file of a ledger of people, beside its key: both 0600, locked while in use, replaced whole, with an HMAC over all.
+
+Losing it, or bringing back an old copy, forgets what was opened: keep it with the data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hmac
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from securegen.errors import StorageError
+from securegen.governance.ledger import PERSON_BYTES, Entries, padded
+from securegen.io.output import PRIVATE, PRIVATE_FOLDER, make_folder, write_text
+from securegen.io.schema import hex_text, integer, list_of, one_of, record, text
+from securegen.io.strict_json import parse_json, read_regular
+from securegen.randomness import fresh_key
+
+FORMAT = "securegen ledger 2"
+_MOST = 1 << 30
+_CONTENT = record(
+    format=text(32),
+    people=list_of(hex_text(PERSON_BYTES), 0, 1 << 24),
+    spent=list_of(integer(0, 1 << 24), 0, 1 << 24),
+    charged=list_of(hex_text(32), 0, 1 << 20),
+    sets=list_of(record(what=text(400), members=text(1 << 24)), 0, 1 << 16),
+    studies=list_of(record(what=text(100), sites=list_of(text(200), 1, 128)), 0, 1 << 16),
+    columns=list_of(
+        record(members=list_of(integer(0, 1 << 24), 1, 1 << 24), bits=one_of(32, 64), values=text(1 << 29)), 0, 1 << 16
+    ),
+)
+_FILE = record(content=text(_MOST, printable=False), hmac=hex_text(32))
+
+
+@contextlib.contextmanager
+def open_ledger(path: str | Path, log: Callable[[str], None] | None = None) -> Iterator[Entries]:
+    """The ledger, made at the first call, locked; what the block enters is written when it ends without an error.
+
+    log: told when the ledger is new, so that nobody loses an old one without a word.
+
+    Raises StorageError when it is damaged, readable by others, a link, or its key is gone.
+    """
+    path = Path(path)
+    make_folder(path.parent, PRIVATE_FOLDER)
+    lock = _regular(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if log is not None and not path.exists():
+            log(f"the ledger {path} is new: what these people have been in before is not known to it")
+        entries = _read(path)
+        before = _content(entries)
+        yield entries
+        after = _content(entries)
+        if after != before:
+            _write(path, entries.key, after)
+    finally:
+        os.close(lock)
+
+
+def _regular(path: Path, flags: int) -> int:
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, PRIVATE)
+    except OSError as error:
+        raise StorageError(f"cannot keep the ledger at {path}: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StorageError(f"cannot keep the ledger at {path}: it is not a regular file")
+    return descriptor
+
+
+def _read_private(path: Path, what: str) -> bytes | None:
+    """The bytes of a file that only its owner can read, None when there is none."""
+    if path.is_symlink():
+        raise StorageError(f"{path}, {what}, is a link: two names of one ledger could forget each other's entries")
+    try:
+        raw = read_regular(path, what, most=_MOST, error=StorageError)
+    except FileNotFoundError:
+        return None
+    if path.stat().st_mode & 0o077:
+        raise StorageError(f"{path}, {what}, is open to others: chmod 600 it")
+    return raw
+
+
+def _read(path: Path) -> Entries:
+    key = _read_private(_key_path(path), "the key of a ledger")
+    raw = _read_private(path, "a ledger")
+    if key is None and raw is None:
+        made = fresh_key() + fresh_key()
+        write_text(_key_path(path), made.hex() + "\n", mode=PRIVATE, overwrite=False)
+        entries = Entries(made)
+        _write(path, made, _content(entries))
+        return entries
+    if key is None or raw is None:
+        gone = _key_path(path) if key is None else path
+        raise StorageError(f"{gone} is gone, and with it what was opened of these people: bring it back from a backup")
+    secret = parse_json(
+        b'"' + key.strip() + b'"', f"{_key_path(path)}, the key of a ledger,", hex_text(32), error=StorageError
+    )
+    entries = Entries(bytes.fromhex(secret))
+    held: dict[str, Any] = parse_json(raw, f"{path}, a ledger,", _FILE, error=StorageError)
+    if not hmac.compare_digest(entries.mark("ledger", held["content"].encode()), held["hmac"]):
+        raise StorageError(f"{path} was altered or belongs to another key: bring it back from a backup")
+    value = parse_json(held["content"], f"{path}, a ledger,", _CONTENT, error=StorageError)
+    if value["format"] != FORMAT or len(value["spent"]) != len(value["people"]):
+        raise StorageError(f"{path} is not a ledger of this version")
+    entries.people = {p: i for i, p in enumerate(value["people"])}
+    entries.spent, entries.charged = value["spent"], value["charged"]
+    for item in value["sets"]:
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(item["members"]), np.uint8), bitorder="little").astype(bool)
+        entries.sets.append((item["what"], padded(bits[: len(entries.people)], len(entries.people))))
+    entries.studies = [(item["what"], item["sites"]) for item in value["studies"]]
+    for item in value["columns"]:
+        people = np.array(item["members"], np.int64)
+        values = np.frombuffer(bytes.fromhex(item["values"]), f"<i{item['bits'] // 8}").astype(np.int64)
+        entries.columns.append((people, values.reshape(len(people), -1)))
+    return entries
+
+
+def _key_path(path: Path) -> Path:
+    return path.with_name(path.name + ".key")
+
+
+def _write(path: Path, key: bytes, content: str) -> None:
+    if len(content) > _MOST // 2:
+        raise StorageError(f"{path} would pass {_MOST >> 21} MB: too many columns and people for one ledger")
+    mark = Entries(key).mark("ledger", content.encode())
+    write_text(path, json.dumps({"content": content, "hmac": mark}) + "\n", mode=PRIVATE)
+
+
+def _content(entries: Entries) -> str:
+    sets = [{"what": w, "members": np.packbits(m, bitorder="little").tobytes().hex()} for w, m in entries.sets]
+    studies = [{"what": w, "sites": s} for w, s in entries.studies]
+    columns = []
+    for people, values in entries.columns:
+        bits = 32 if -(1 << 31) <= values.min(initial=0) and values.max(initial=0) < 1 << 31 else 64
+        raw = values.astype(f"<i{bits // 8}").tobytes().hex()
+        columns.append({"members": people.tolist(), "bits": bits, "values": raw})
+    return json.dumps(
+        {"format": FORMAT, "people": list(entries.people), "spent": entries.spent, "charged": entries.charged, "sets": sets,
+         "studies": studies, "columns": columns}
+    )  # fmt: skip
