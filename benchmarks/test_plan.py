@@ -46,12 +46,12 @@ def simulated(folder: Path, samples: int, variants: int) -> sg.Study:
 
 def steps(study: sg.Study, plan, folder: Path) -> dict[str, float]:
     """Seconds of every step; the tables must be those of the plain engine."""
-    key, clock = sg.generate_key(plan), [time.perf_counter()]
-    paths = sg.encrypt(study, key, folder / "study")
+    key, clock = sg.ckks.generate_key(plan), [time.perf_counter()]
+    paths = sg.ckks.encrypt(study, key, folder / "study")
     clock.append(time.perf_counter())
-    results = sg.associate(paths.cohort, paths.design, folder / "results")
+    results = sg.ckks.associate(paths.cohort, paths.design, folder / "results")
     clock.append(time.perf_counter())
-    tables = sg.decrypt_tables(results, key, paths.owner, str(folder / "ours"))
+    tables = sg.ckks.decrypt_tables(results, key, paths.owner, str(folder / "ours"))
     clock.append(time.perf_counter())
     plain = sg.plain_tables(study, str(folder / "plain"))
     assert Path(tables[0].path).read_bytes() == Path(plain[0].path).read_bytes()
@@ -67,7 +67,7 @@ def warm(tmp_path_factory):
     numba.set_num_threads(min(THREADS, before))
     folder = tmp_path_factory.mktemp("warm")
     study = simulated(folder, 100, 600)
-    steps(study, sg.plan(study), folder)
+    steps(study, sg.ckks.plan(study), folder)
     yield
     numba.set_num_threads(before)
 
@@ -75,7 +75,7 @@ def warm(tmp_path_factory):
 @pytest.mark.parametrize(("samples", "variants"), SIZES, ids=[f"securegen-N{n}-M{m}-t{THREADS}" for n, m in SIZES])
 def test_plan(benchmark, samples, variants, warm, tmp_path):
     study = simulated(tmp_path, samples, variants)
-    plan, rounds = sg.plan(study), []
+    plan, rounds = sg.ckks.plan(study), []
     planned = plan.seconds(min(THREADS, os.cpu_count() or 1), machine=machine_factor())
     benchmark.pedantic(lambda: rounds.append(steps(study, plan, tmp_path)), rounds=3)
     ratios = {}

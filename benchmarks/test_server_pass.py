@@ -64,9 +64,9 @@ class Task:
         )
 
     @cached_property
-    def encrypted(self) -> tuple[SecretKey, sg.Encrypted]:
-        key = sg.generate_key(sg.plan(self.study))
-        return key, sg.encrypt(self.study, key, self.folder / "study")
+    def encrypted(self) -> tuple[SecretKey, sg.ckks.Encrypted]:
+        key = sg.ckks.generate_key(sg.ckks.plan(self.study))
+        return key, sg.ckks.encrypt(self.study, key, self.folder / "study")
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +91,12 @@ def securegen(task: Task):
     out = task.folder / "results"
 
     def check() -> pd.DataFrame:
-        tables = sg.decrypt_tables(out, key, paths.owner, str(task.folder / "ours"))
+        tables = sg.ckks.decrypt_tables(out, key, paths.owner, str(task.folder / "ours"))
         plain = sg.plain_tables(task.study, str(task.folder / "plain"))
         assert Path(tables[0].path).read_bytes() == Path(plain[0].path).read_bytes()
         return pd.read_csv(tables[0].path, sep="\t")
 
-    return lambda: sg.associate(paths.cohort, paths.design, out), check
+    return lambda: sg.ckks.associate(paths.cohort, paths.design, out), check
 
 
 def plink2(task: Task):

@@ -18,11 +18,11 @@ def main() -> None:
             COHORT, pheno=f"{COHORT}.pheno.tsv", pheno_name=(phenotype,), covar=f"{COHORT}.covar.tsv",
             covar_name=("AGE",), chr=("1",), to_bp=400_000,
         )  # fmt: skip
-        key = sg.generate_key(sg.plan(study))
+        key = sg.ckks.generate_key(sg.ckks.plan(study))
         with tempfile.TemporaryDirectory() as folder:
-            made = sg.encrypt(study, key, f"{folder}/study")
-            results = sg.associate(made.cohort, made.design, f"{folder}/results")
-            assert sg.decrypt(results, key, made.owner).equals(sg.run_plain(study))
+            made = sg.ckks.encrypt(study, key, f"{folder}/study")
+            results = sg.ckks.associate(made.cohort, made.design, f"{folder}/results")
+            assert sg.ckks.decrypt(results, key, made.owner).equals(sg.run_plain(study))
     print(f"kernels are compiled ({time.perf_counter() - began:.0f} s)")
 
 

@@ -7,7 +7,7 @@ A *block* is a run of consecutive variants.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -234,3 +234,13 @@ class OpenedSums:
 
     def __len__(self) -> int:
         return self.size
+
+
+def counted(blocks: Iterable[Sums], variants: int, progress: Progress | None) -> Iterator[Sums]:
+    """The same blocks, with progress in variants."""
+    done = 0
+    for sums in blocks:
+        yield sums
+        done += len(sums)
+        if progress is not None:
+            progress(done, variants)

@@ -86,19 +86,21 @@ def small_study(small) -> sg.Study:
 @pytest.fixture(scope="session")
 def small_key(small_study):
     """Two strands of 256 variants a block: three blocks, the last of them shorter."""
-    plan = sg.plan(small_study)
+    plan = sg.ckks.plan(small_study)
     parameters = dataclasses.replace(plan.parameters, strands=2)
     assert parameters.block_variants == 512
-    return sg.generate_key(dataclasses.replace(plan, parameters=parameters))
+    return sg.ckks.generate_key(dataclasses.replace(plan, parameters=parameters))
 
 
 @pytest.fixture(scope="session")
-def small_encrypted(small_study, small_key, tmp_path_factory) -> sg.Encrypted:
+def small_encrypted(small_study, small_key, tmp_path_factory) -> sg.ckks.Encrypted:
     """Encrypted cohort, design and owner's folder of `small_study`. Copy what a test changes."""
-    return sg.encrypt(small_study, small_key, tmp_path_factory.mktemp("encrypted") / "study")
+    return sg.ckks.encrypt(small_study, small_key, tmp_path_factory.mktemp("encrypted") / "study")
 
 
 @pytest.fixture(scope="session")
 def small_results(small_encrypted, tmp_path_factory) -> Path:
     """What the honest server returned for `small_encrypted`."""
-    return sg.associate(small_encrypted.cohort, small_encrypted.design, tmp_path_factory.mktemp("served") / "results")
+    return sg.ckks.associate(
+        small_encrypted.cohort, small_encrypted.design, tmp_path_factory.mktemp("served") / "results"
+    )

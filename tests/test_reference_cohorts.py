@@ -119,9 +119,9 @@ def test_without_covariates(name, reference):
 def test_encrypted_sums_and_tables_equal_the_plain_ones(name, reference, tmp_path):
     """The sixth cohort goes through the command line, in tests/cli/test_run_local.py."""
     study = open_qt(reference(name))
-    key = sg.generate_key(sg.plan(study))
-    made = sg.encrypt(study, key, tmp_path / "study")
-    results = sg.associate(made.cohort, made.design, tmp_path / "results")
+    key = sg.ckks.generate_key(sg.ckks.plan(study))
+    made = sg.ckks.encrypt(study, key, tmp_path / "study")
+    results = sg.ckks.associate(made.cohort, made.design, tmp_path / "results")
 
     state = OwnerState(made.owner, key)
     info, secrets = read_info(state), read_secrets(state)
@@ -135,7 +135,7 @@ def test_encrypted_sums_and_tables_equal_the_plain_ones(name, reference, tmp_pat
         compared += len(ours)
     assert compared == len(study.reader.variants)
 
-    (encrypted,) = sg.decrypt_tables(results, key, made.owner, str(tmp_path / "ckks"))
+    (encrypted,) = sg.ckks.decrypt_tables(results, key, made.owner, str(tmp_path / "ckks"))
     (clear,) = sg.plain_tables(study, str(tmp_path / "plain"))
     assert encrypted.path.endswith("ckks.QT.glm.linear")
     assert Path(encrypted.path).read_bytes() == Path(clear.path).read_bytes()

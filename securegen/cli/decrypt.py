@@ -56,7 +56,7 @@ def command(
     Nothing is written before every block is verified. If one fails, the key is retired: docs/verification.md. Where the
     owner's folder knows several designs, --design says which one is opened: the results do not choose.
     """
-    from securegen import api
+    from securegen.engines.ckks import steps
     from securegen.engines.ckks.owner import secret_key
     from securegen.engines.ckks.owner.retirement import refuse_retired
     from securegen.engines.ckks.owner.state import OwnerState, read_info
@@ -72,7 +72,7 @@ def command(
     with log.stage("decrypt"):
         key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         filters = opt.filters_from(options)
-        opened = api.read_design(key, owner, design)
+        opened = steps.read_design(key, owner, design)
         log(opened.line())
         if (filters.active or qc_tables) and qc_analysis(opened.analyses) is None:
             raise UsageError(
@@ -87,11 +87,11 @@ def command(
         stop_rehearsal([*paths, *log.files], design=opened.record())
         chosen: dict[str, Any] = {"design": opened.digest, "still_trusted": key_still_trusted}
         with progress("decrypting", unit="variants", quiet=quiet) as report:
-            tables = api.decrypt_tables(
+            tables = steps.decrypt_tables(
                 results, key, owner, out, digits=form.digits, filters=filters, progress=report, **chosen
             )
         convert(tables, out, form, log)
-        paths = form.finish(api.decrypt_qc(results, key, owner, out, **chosen)) if qc_tables else []
+        paths = form.finish(steps.decrypt_qc(results, key, owner, out, **chosen)) if qc_tables else []
     print_summaries(tables, log, filters)
     paths += [t.path for t in tables]
     margin = key.public.parameters.margin_bits

@@ -36,43 +36,44 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
     encrypted; with --owner only a design, for a cohort encrypted earlier. A killed run goes on where it stopped: run the
     same command again. A study that is complete is not overwritten.
     """
-    from securegen import api
+    from securegen.engines.ckks import steps
     from securegen.engines.ckks.owner import secret_key
+    from securegen.study.build import open_genotypes
 
     if not genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
     opt.use_threads(threads)
     log = CommandLog(out, "encrypt", quiet=quiet)
     inputs = opt.inputs_from(options)
-    paths = api.encrypted_paths(out)
+    paths = steps.encrypted_paths(out)
     with log.stage("encrypt"):
         key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         if owner:
             again = genotypes_given(options)  # where the cohort has no squares, the design needs them
-            study = opt.open_study(inputs, log) if again else opt.open_later(inputs, owner, key, log)
-            api.compare_with_plan(study.design, key, log, other_covariates=other_covariates)
+            study = opt.open_study(inputs, log) if again else steps.later_study_of(inputs, owner, key, log)
+            steps.compare_with_plan(study.design, key.planned, log, other_covariates=other_covariates)
             stop_rehearsal([paths.design, *log.files])
             written = [
-                api.encrypt_design(
+                steps.encrypt_design(
                     study, key, owner, paths.design, encryptor=encryptor, overwrite=overwrite, other_covariates=True
                 )
             ]
         elif not inputs.pheno and not inputs.qc:
-            api.refuse_complete(paths.owner, design=False, overwrite=overwrite)
-            reader = api.open_genotypes(inputs, log)
+            steps.refuse_complete(paths.owner, design=False, overwrite=overwrite)
+            reader = open_genotypes(inputs, log)
             _rehearsed(reader, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
-                api.encrypt_cohort(
+                steps.encrypt_cohort(
                     reader, key, out, encryptor=encryptor, squares=squares, overwrite=overwrite, progress=report
                 )
             written = [paths.cohort]
         else:
-            api.refuse_complete(paths.owner, design=True, overwrite=overwrite)
+            steps.refuse_complete(paths.owner, design=True, overwrite=overwrite)
             study = opt.open_study(inputs, log, qc_only=not inputs.pheno)
-            api.compare_with_plan(study.design, key, log, other_covariates=other_covariates)
+            steps.compare_with_plan(study.design, key.planned, log, other_covariates=other_covariates)
             _rehearsed(study.reader, key, [paths.cohort, paths.design, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
-                api.encrypt(
+                steps.encrypt(
                     study, key, out, encryptor=encryptor, squares=squares or None, overwrite=overwrite,
                     other_covariates=other_covariates, progress=report,
                 )  # fmt: skip
@@ -82,7 +83,7 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
     public = f"{key_file.removesuffix('.secret')}.public"
     log(f"{owner or paths.owner} stays with the key; next, on the server, which also needs {public}: securegen gwas --cohort "
         f"{paths.cohort.name} --design {paths.design.name} --public {Path(public).name} --out {Path(out).name}")  # fmt: skip
-    made = api.read_design(key, owner or paths.owner, paths.design) if paths.design in written else None
+    made = steps.read_design(key, owner or paths.owner, paths.design) if paths.design in written else None
     if made is not None:
         log(made.line())
     record = {"design": made.record()} if made is not None else {}

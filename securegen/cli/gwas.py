@@ -47,7 +47,7 @@ def command(cohort, design, public, out, threads, memory, quiet, **options) -> N
 
 
 def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, memory: int | None) -> None:
-    from securegen import api
+    from securegen.engines.ckks import steps
     from securegen.engines.ckks.server.associate import load_kernels
 
     there(Path(cohort), "cohort")
@@ -65,7 +65,9 @@ def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, 
     load_kernels()
     _say_memory(Path(cohort), Path(design), memory, log)
     with log.stage("gwas"), progress("associating", unit="chunks", quiet=log.quiet) as report:
-        results = api.associate(cohort, design, f"{out}.results", progress=report, memory_bytes=memory and memory << 20)
+        results = steps.associate(
+            cohort, design, f"{out}.results", progress=report, memory_bytes=memory and memory << 20
+        )
     size = folder_bytes(results)
     log(f"wrote {results} ({size / 1e6:.1f} MB), which goes back to the owner; next, there: securegen decrypt --key "
         f"KEY.secret --owner OUT.owner --results {shlex.quote(results.name)} --out RESULT")  # fmt: skip

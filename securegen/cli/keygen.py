@@ -40,8 +40,7 @@ def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool,
     KEY.secret stays with the owner (mode 0600, encrypted with the passphrase); KEY.public holds no secret. Existing keys
     are never overwritten. securegen key changes a passphrase and makes a backup.
     """
-    from securegen import api
-    from securegen.engines.ckks import keys
+    from securegen.engines.ckks import keys, steps
     from securegen.engines.ckks.owner import secret_key
 
     log = CommandLog(out, "keygen", quiet=quiet)
@@ -52,7 +51,7 @@ def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool,
                 raise StorageError(f"{path} exists and is not overwritten: choose another name or remove it")
         stop_rehearsal([f"{out}.secret", f"{out}.public", *log.files], parameters=plan.parameters.to_json())
         secret = None if plain_secret_key else opt.passphrase(passphrase_file, confirm=True)
-        key = api.generate_key(plan)
+        key = steps.generate_key(plan)
         secret_key.write_secret(f"{out}.secret", key, passphrase=secret)
         keys.write_public(f"{out}.public", key.public)
     if plain_secret_key:

@@ -178,14 +178,6 @@ def qc_options(command: Callable) -> Callable:
     )(command)
 
 
-def open_later(inputs: Inputs, owner: str, key, log: Callable[[str], None]):
-    """A design for a cohort that was encrypted earlier."""
-    from securegen import api
-
-    named = {f: getattr(inputs, f) for f in STUDY_FIELDS if f not in FIELDS}
-    return api.open_later_study(owner, key, log=log, **named)
-
-
 def encryptor_option(command: Callable) -> Callable:
     """Which implementation encrypts."""
     choice = click.Choice(["own", "seal"])

@@ -58,13 +58,13 @@ def command(out: str, threads: int | None, memory: int | None, quiet: bool, squa
     Writes OUT.plan.json: counts, precision and parameters, which are public, and the names of phenotypes and covariates;
     no data.
     """
-    from securegen import api
+    from securegen.engines.ckks import steps
 
     opt.use_threads(threads)
     log = CommandLog(out, "plan", quiet=quiet)
     with log.stage("plan"):
         study = opt.open_study(opt.inputs_from(options), log)
-        plan = api.plan(study, squares=squares or None)
+        plan = steps.plan(study, squares=squares or None)
         describe(plan, study.design, log)
         stop_rehearsal([f"{out}.plan.json", *log.files], plan=plan.to_json())
         write_json(f"{out}.plan.json", plan.to_json())

@@ -99,16 +99,15 @@ def run_ckks(
     qc_only: bool = False, limits: Sequence[str] = (),
 ):  # fmt: skip
     """Owner in this process, server in another that is given two folders and no key."""
-    from securegen import api
     from securegen.cli.plan import describe
-    from securegen.engines.ckks import keys
+    from securegen.engines.ckks import keys, steps
     from securegen.engines.ckks.owner import secret_key
     from securegen.io.envelope import DRAWN_COST
 
     os.umask(0o077)  # what is decrypted is for its owner alone
     with log.stage("plan"):
         study = opt.open_study(inputs, log, qc_only=qc_only)
-        plan = api.plan(study)
+        plan = steps.plan(study)
         describe(plan, study.design, log)
     _rehearsed(study, out, form)
     with parties(out, "owner", "server", keep=keep_files, log=log) as at:
@@ -116,12 +115,12 @@ def run_ckks(
         with log.stage("keygen"):
             passphrase = secrets.token_bytes(32).hex().encode()
             secret_key.write_secret(
-                owner / "key.secret", api.generate_key(plan), passphrase=passphrase, cost=DRAWN_COST
+                owner / "key.secret", steps.generate_key(plan), passphrase=passphrase, cost=DRAWN_COST
             )
             key = secret_key.read_secret(owner / "key.secret", passphrase=passphrase)
             keys.write_public(owner / "key.public", key.public)
         with log.stage("encrypt"), progress("encrypting", quiet=log.quiet) as report:
-            made = api.encrypt(study, key, owner / "study", encryptor=encryptor, progress=report)
+            made = steps.encrypt(study, key, owner / "study", encryptor=encryptor, progress=report)
             for folder in (made.cohort, made.design):
                 folder.rename(server / folder.name)
         served = run_party(
@@ -129,10 +128,10 @@ def run_ckks(
         )
         with log.stage("decrypt"):
             results = server / "study.results"
-            tables = api.decrypt_tables(results, key, made.owner, out, digits=form.digits, filters=filters)
+            tables = steps.decrypt_tables(results, key, made.owner, out, digits=form.digits, filters=filters)
             convert(tables, out, form, log)
-            paths = form.finish(api.decrypt_qc(results, key, made.owner, out)) if qc_only else []
-            opened = api.read_design(key, made.owner)
+            paths = form.finish(steps.decrypt_qc(results, key, made.owner, out)) if qc_only else []
+            opened = steps.read_design(key, made.owner)
         print_summaries(tables, log, filters)
         paths += [t.path for t in tables]
         sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,12 @@ def read_frame(path: str | Path) -> pd.DataFrame:
         if name in frame and not (frame[name] % 1 != 0).any():
             frame[name] = frame[name].astype(np.int64)
     return frame
+
+
+def read_frames(tables: Mapping[str, str | Path]) -> pd.DataFrame:
+    """Tables by phenotype as one frame; of several, the first index level is PHENO."""
+    frames = {phenotype: read_frame(path) for phenotype, path in tables.items()}
+    return frames[next(iter(frames))] if len(frames) == 1 else pd.concat(frames, names=["PHENO"])
 
 
 def _refuse_ragged(path: str | Path, width: int) -> None:

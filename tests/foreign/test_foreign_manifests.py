@@ -28,7 +28,7 @@ from securegen.io.envelope import canonical
 class Hostile:
     """An owner that signs whatever it likes, and the files of an honest one."""
 
-    def __init__(self, made: sg.Encrypted, key: secret_key.SecretKey, folder: Path) -> None:
+    def __init__(self, made: sg.ckks.Encrypted, key: secret_key.SecretKey, folder: Path) -> None:
         self.key, self.folders = key, {}
         for role, source in (("cohort", made.cohort), ("design", made.design)):
             self.folders[role] = folder / f"x.{role}"
@@ -139,7 +139,7 @@ def test_what_once_ended_in_a_traceback(name, hostile, tmp_path):
     finally:
         hostile.honest = before
     outcome = Outcome()
-    outcome.take(name, lambda: bool(sg.associate(*hostile.folders.values(), tmp_path / "out")) and False)
+    outcome.take(name, lambda: bool(sg.ckks.associate(*hostile.folders.values(), tmp_path / "out")) and False)
     assert not outcome.bad and outcome.refused, outcome.bad
     assert not (tmp_path / "out").exists()
     for folder in hostile.folders.values():
@@ -153,14 +153,14 @@ def test_what_once_ended_in_a_traceback(name, hostile, tmp_path):
 def test_results_with_anything_anywhere(small_results, small_encrypted, small_key, tmp_path):
     folder = shutil.copytree(small_results, tmp_path / "r")
     original = artefact.open_manifest(folder).body
-    sg.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "right"))
+    sg.ckks.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "right"))
     right = {p.name.removeprefix("right"): p.read_bytes() for p in tmp_path.glob("right*")}
     outcome = Outcome()
     for what, body in mutations(original):
         (folder / artefact.MANIFEST).write_text(json.dumps({"body": body, "signature": ""}))
 
         def attempt() -> bool:
-            sg.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
+            sg.ckks.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
             return {p.name.removeprefix("table"): p.read_bytes() for p in tmp_path.glob("table*")} == right
 
         outcome.take(what, attempt)
@@ -172,7 +172,7 @@ def test_results_with_anything_anywhere(small_results, small_encrypted, small_ke
 def test_keys_and_plans_with_anything_anywhere(what, small_key, small_study, tmp_path):
     path = tmp_path / what
     if what == "plan.json":
-        original = json.loads(json.dumps(sg.plan(small_study).to_json()))
+        original = json.loads(json.dumps(sg.ckks.plan(small_study).to_json()))
         read, same = read_plan, lambda found, body: found.to_json() == Plan.from_json(body).to_json()
     else:
         original = small_key.public.to_json()
@@ -214,7 +214,7 @@ def test_a_named_pipe_keeps_nobody_waiting(place, small_encrypted, tmp_path):
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(ArtefactError, match="not a regular file"):
-        sg.associate(c, d, tmp_path / "out")
+        sg.ckks.associate(c, d, tmp_path / "out")
 
 
 def test_one_file_in_the_place_of_many_is_refused(hostile, monkeypatch):

@@ -68,11 +68,11 @@ def study(masks, tmp_path):
 
 def test_plain_and_ckks_sum_them_exactly(study, tmp_path):
     plain = sg.run_plain(study)
-    key = sg.generate_key(sg.plan(study))
+    key = sg.ckks.generate_key(sg.ckks.plan(study))
     assert key.public.parameters.dosage_max == LARGEST
-    encrypted = sg.encrypt(study, key, tmp_path / "study")
-    results = sg.associate(encrypted.cohort, encrypted.design, tmp_path / "results")
-    assert sg.decrypt(results, key, encrypted.owner).equals(plain)
+    encrypted = sg.ckks.encrypt(study, key, tmp_path / "study")
+    results = sg.ckks.associate(encrypted.cohort, encrypted.design, tmp_path / "results")
+    assert sg.ckks.decrypt(results, key, encrypted.owner).equals(plain)
 
 
 def test_the_effect_is_that_of_ordinary_regression(study, masks):
@@ -88,7 +88,7 @@ def test_the_effect_is_that_of_ordinary_regression(study, masks):
 def test_a_key_for_copies_does_not_take_them(study, masks, tmp_path):
     """Bounds for dosages up to 2 do not hold here: what is refused would wrap, or fail verification at the owner."""
     copies = replace(study, reader=replace(masks, dosage_max=2))
-    key = sg.generate_key(sg.plan(copies))
+    key = sg.ckks.generate_key(sg.ckks.plan(copies))
     with pytest.raises(DesignError, match="stored values up to"):
-        sg.encrypt(study, key, tmp_path / "study")
+        sg.ckks.encrypt(study, key, tmp_path / "study")
     assert verify.largest_sum(10, "g", masks.dosage_max) == 70 and verify.largest_sum(10, "q", masks.dosage_max) == 490

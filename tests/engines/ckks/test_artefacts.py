@@ -31,7 +31,7 @@ def travelled(small_encrypted, tmp_path):
 
 
 def serve(travelled, tmp_path):
-    return sg.associate(*travelled, tmp_path / "served.results")
+    return sg.ckks.associate(*travelled, tmp_path / "served.results")
 
 
 def test_a_truncated_block_is_named(travelled, tmp_path):
@@ -86,14 +86,14 @@ def test_an_altered_manifest_is_not_signed(travelled, tmp_path):
 
 
 def test_a_design_of_another_owner_or_cohort_is_refused(travelled, small_study, small_key, tmp_path):
-    other = sg.generate_key(sg.plan(small_study))
-    made = sg.encrypt(small_study, other, tmp_path / "other")
+    other = sg.ckks.generate_key(sg.ckks.plan(small_study))
+    made = sg.ckks.encrypt(small_study, other, tmp_path / "other")
     with pytest.raises(ArtefactError, match="belongs to key"):
-        sg.associate(travelled[0], made.design, tmp_path / "served.results")
+        sg.ckks.associate(travelled[0], made.design, tmp_path / "served.results")
     few = dataclasses.replace(small_study, reader=small_study.reader.select(variants=np.arange(40)))
-    same_key = sg.encrypt(few, small_key, tmp_path / "few")
+    same_key = sg.ckks.encrypt(few, small_key, tmp_path / "few")
     with pytest.raises(ArtefactError, match="made for another cohort, or for another version"):
-        sg.associate(travelled[0], same_key.design, tmp_path / "served.results")
+        sg.ckks.associate(travelled[0], same_key.design, tmp_path / "served.results")
 
 
 def test_an_unfinished_cohort_is_refused(travelled, tmp_path):
@@ -110,9 +110,9 @@ def test_another_version_is_refused(travelled, tmp_path):
 
 
 def test_results_under_another_key_are_refused(small_results, small_encrypted, small_study, tmp_path):
-    other = sg.generate_key(sg.plan(small_study))
+    other = sg.ckks.generate_key(sg.ckks.plan(small_study))
     with pytest.raises(ArtefactError, match="altered or belongs to another key"):
-        sg.decrypt_tables(small_results, other, small_encrypted.owner, str(tmp_path / "table"))
+        sg.ckks.decrypt_tables(small_results, other, small_encrypted.owner, str(tmp_path / "table"))
 
 
 def test_an_altered_record_of_the_owner_is_refused(small_results, small_encrypted, small_key, tmp_path):
@@ -121,7 +121,7 @@ def test_an_altered_record_of_the_owner_is_refused(small_results, small_encrypte
         raw = (owner / box).read_bytes()
         (owner / box).write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
         with pytest.raises(ArtefactError, match="altered or belongs to another key"):
-            sg.decrypt_tables(small_results, small_key, owner, str(tmp_path / "table"))
+            sg.ckks.decrypt_tables(small_results, small_key, owner, str(tmp_path / "table"))
         (owner / box).write_bytes(raw)
 
 
@@ -131,14 +131,14 @@ def test_truncated_results_are_refused_without_retiring_the_key(small_results, s
     block = folder / "block-000001.npy"
     block.write_bytes(block.read_bytes()[:1000])
     with pytest.raises(ArtefactError, match=r"block-000001.npy has 1000 bytes, its manifest says \d+"):
-        sg.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
+        sg.ckks.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
     assert not list(tmp_path.glob("*table*"))
 
 
 def test_residues_beyond_their_prime_are_refused(dishonest, small_encrypted, small_key, tmp_path):
     folder = dishonest(lambda index, words: words.__setitem__((0, 0), 2**32 - 1))
     with pytest.raises(ArtefactError, match="residues that are not below their prime"):
-        sg.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
+        sg.ckks.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_results_that_are_not_of_this_study_are_refused(
     folder = shutil.copytree(small_results, tmp_path / "r")
     rewrite_manifest(folder, **changes)
     with pytest.raises(ArtefactError, match=message):
-        sg.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
+        sg.ckks.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
 
 
 def test_a_file_name_cannot_leave_the_folder(small_results, small_encrypted, small_key, tmp_path):
@@ -168,7 +168,7 @@ def test_a_file_name_cannot_leave_the_folder(small_results, small_encrypted, sma
     for name in ("../outside.npy", str(tmp_path / "outside.npy")):
         rewrite_manifest(folder, blocks=[{**blocks[0], "name": name}, *blocks[1:]])
         with pytest.raises(ArtefactError, match="is not a file name"):
-            sg.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
+            sg.ckks.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
 
 
 def test_a_pickle_is_never_opened(small_results, small_encrypted, small_key, tmp_path):
@@ -180,7 +180,7 @@ def test_a_pickle_is_never_opened(small_results, small_encrypted, small_key, tmp
     blocks[0] |= {"size": len(raw), "blake3": artefact.digest_file(folder / "block-000000.npy")}
     rewrite_manifest(folder, blocks=blocks)
     with pytest.raises(ArtefactError, match="is not a uint32 array of shape"):
-        sg.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
+        sg.ckks.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
 
 
 JSON = st.recursive(
@@ -218,7 +218,7 @@ def test_an_invented_manifest_is_refused_and_never_crashes(
         k: v for k, v in original.items() if k not in unused
     }
     try:
-        sg.decrypt_tables(folder, small_key, small_encrypted.owner, str(folder / "table"))
+        sg.ckks.decrypt_tables(folder, small_key, small_encrypted.owner, str(folder / "table"))
     except SecuregenError as error:
         assert isinstance(error, ArtefactError | VerificationError)
     else:
@@ -241,6 +241,6 @@ def test_what_is_no_manifest_is_refused(content, tmp_path, small_key):
 
 
 def test_a_server_can_insist_on_its_owner(small_encrypted, small_study):
-    stranger = secret_key.generate(sg.plan(small_study).parameters)
+    stranger = secret_key.generate(sg.ckks.plan(small_study).parameters)
     with pytest.raises(ArtefactError, match="belongs to key"):
         artefact.read_manifest(small_encrypted.cohort, "cohort", stranger.public)

@@ -23,19 +23,21 @@ from securegen.errors import VerificationError
 @pytest.fixture(scope="module")
 def small_key(small_study):
     """Two blocks of three, strands of 512 variants, two in the first block and one in the second."""
-    return sg.generate_key(
-        replace(sg.plan(small_study), parameters=replace(sg.plan(small_study).parameters, pack=8, strands=2))
+    return sg.ckks.generate_key(
+        replace(sg.ckks.plan(small_study), parameters=replace(sg.ckks.plan(small_study).parameters, pack=8, strands=2))
     )
 
 
 @pytest.fixture(scope="module")
 def small_encrypted(small_study, small_key, tmp_path_factory):
-    return sg.encrypt(small_study, small_key, tmp_path_factory.mktemp("encrypted") / "study")
+    return sg.ckks.encrypt(small_study, small_key, tmp_path_factory.mktemp("encrypted") / "study")
 
 
 @pytest.fixture(scope="module")
 def small_results(small_encrypted, tmp_path_factory) -> Path:
-    return sg.associate(small_encrypted.cohort, small_encrypted.design, tmp_path_factory.mktemp("served") / "results")
+    return sg.ckks.associate(
+        small_encrypted.cohort, small_encrypted.design, tmp_path_factory.mktemp("served") / "results"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +96,14 @@ def test_without_verification_the_published_table_spells_the_key(
     """Rounding, ranges and noise see nothing: the allele frequencies of the table are coefficients of the key."""
     p = small_key.public.parameters
     with pytest.raises(VerificationError):
-        sg.decrypt_tables(key_query, small_key, small_encrypted.owner, str(tmp_path / "t"))
+        sg.ckks.decrypt_tables(key_query, small_key, small_encrypted.owner, str(tmp_path / "t"))
     assert not list(tmp_path.glob("t*")) and not list(tmp_path.glob(".t*"))
 
     monkeypatch.setattr(verify, "passes", lambda r, sums, expected: True)
     monkeypatch.setattr(decrypt, "_bound", lambda *_: 1 << 62)  # for other columns; Σg would pass
-    tables = sg.decrypt_tables(key_query, small_key, small_encrypted.owner, str(tmp_path / "t"), still_trusted=True)
+    tables = sg.ckks.decrypt_tables(
+        key_query, small_key, small_encrypted.owner, str(tmp_path / "t"), still_trusted=True
+    )
     table = pd.read_csv(tables[0].path, sep="\t")
     called = np.array([j for j in range(400) if j != 2])  # of these variants no call is missing, but rs2 has none
     frequency = table["A1_FREQ"].to_numpy()[called]
@@ -206,7 +210,7 @@ def test_a_changed_result_is_refused_with_one_fixed_sentence(
     folder = dishonest(ATTACKS[name](victim))
     before = set(tmp_path.rglob("*"))
     with pytest.raises(VerificationError) as caught:
-        sg.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
+        sg.ckks.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
     assert str(caught.value) == FIXED_TEXT and caught.value.__cause__ is None
     assert set(tmp_path.rglob("*")) == before
 
@@ -216,9 +220,9 @@ def everyone(small, tmp_path_factory):
     """A study of everybody with a trait that is never missing: Σg is a public addition, Σg² comes from the owner."""
     folder = tmp_path_factory.mktemp("everyone")
     study = sg.open_study(small.bfile, pheno=small.pheno, pheno_name=("CC",), model="linear")
-    key = sg.generate_key(sg.plan(study))
-    made = sg.encrypt(study, key, folder / "study")
-    return study, key, made, sg.associate(made.cohort, made.design, folder / "study.results")
+    key = sg.ckks.generate_key(sg.ckks.plan(study))
+    made = sg.ckks.encrypt(study, key, folder / "study")
+    return study, key, made, sg.ckks.associate(made.cohort, made.design, folder / "study.results")
 
 
 @pytest.mark.parametrize("kind", ["addition", "owner", "product"])
@@ -238,8 +242,8 @@ def test_additions_and_the_owners_squares_are_verified_too(kind, everyone, disho
 
     folder = dishonest(change, results)
     with pytest.raises(VerificationError):
-        sg.decrypt_tables(folder, key, made.owner, str(tmp_path / "table"))
-    (table,) = sg.decrypt_tables(results, key, made.owner, str(tmp_path / "honest"), still_trusted=True)
+        sg.ckks.decrypt_tables(folder, key, made.owner, str(tmp_path / "table"))
+    (table,) = sg.ckks.decrypt_tables(results, key, made.owner, str(tmp_path / "honest"), still_trusted=True)
     (plain,) = sg.plain_tables(study, str(tmp_path / "plain"))
     assert Path(table.path).read_bytes() == Path(plain.path).read_bytes()
 

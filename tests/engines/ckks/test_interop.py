@@ -164,9 +164,11 @@ def test_a_tenseal_cohort_becomes_ours_through_its_owner(small, small_study, tmp
     study, whole = sg.open_study(ours, **options), sg.open_study(small.bfile, **options)
     table = sg.run_plain(study)
     assert table.equals(sg.run_plain(whole)[3 : 3 + first].reset_index(drop=True))
-    key = sg.generate_key(sg.plan(study))
-    made = sg.encrypt(study, key, tmp_path / "moved")
-    assert sg.decrypt(sg.associate(made.cohort, made.design, tmp_path / "results"), key, made.owner).equals(table)
+    key = sg.ckks.generate_key(sg.ckks.plan(study))
+    made = sg.ckks.encrypt(study, key, tmp_path / "moved")
+    assert sg.ckks.decrypt(sg.ckks.associate(made.cohort, made.design, tmp_path / "results"), key, made.owner).equals(
+        table
+    )
     quarters = [ts.ckks_vector(context, [0.25, 1.75, 2.0])]
     np.testing.assert_array_equal(interop.dosages_from_tenseal(quarters, grid=4), [[0.25, 1.75, 2.0]])
     tensor = ts.ckks_tensor(context, block.dosage[0].astype(float).tolist())

@@ -10,9 +10,8 @@ import pytest
 from support import MemoryReader
 
 import securegen as sg
-from securegen import api
 from securegen.design.linear import Design
-from securegen.engines.ckks import artefact, cohort, studydesign
+from securegen.engines.ckks import artefact, cohort, steps, studydesign
 from securegen.engines.ckks.owner import encrypt_design as encrypting
 from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
@@ -160,22 +159,22 @@ def test_two_processes_do_not_write_one_owners_folder(reader, key, tmp_path):
 
 def test_a_finished_study_is_not_overwritten(small, small_study, small_key, tmp_path):
     """Its results may be at the server. What was interrupted goes on; --overwrite says that they are lost."""
-    made = sg.encrypt(small_study, small_key, tmp_path / "s")
-    results = sg.associate(made.cohort, made.design, tmp_path / "r")
+    made = sg.ckks.encrypt(small_study, small_key, tmp_path / "s")
+    results = sg.ckks.associate(made.cohort, made.design, tmp_path / "r")
     for folder in (made.cohort, made.design):
         folder.rename(tmp_path / f"{folder.name} at the server")
     with pytest.raises(StorageError, match="has a complete study, which is not overwritten"):
-        sg.encrypt(small_study, small_key, tmp_path / "s")
+        sg.ckks.encrypt(small_study, small_key, tmp_path / "s")
     with pytest.raises(StorageError, match="has a complete cohort, which is not overwritten"):
-        api.encrypt_cohort(small_study.reader, small_key, tmp_path / "s")
-    assert sg.decrypt(results, small_key, made.owner).equals(sg.run_plain(small_study))
-    sg.encrypt(small_study, small_key, tmp_path / "s", overwrite=True)
+        steps.encrypt_cohort(small_study.reader, small_key, tmp_path / "s")
+    assert sg.ckks.decrypt(results, small_key, made.owner).equals(sg.run_plain(small_study))
+    sg.ckks.encrypt(small_study, small_key, tmp_path / "s", overwrite=True)
     with pytest.raises(ArtefactError, match="another cohort or design"):
-        sg.decrypt(results, small_key, made.owner)
+        sg.ckks.decrypt(results, small_key, made.owner)
     # the design was not reached: the same call goes on
     for box in made.owner.glob("design-*"):
         box.unlink()
-    sg.encrypt(small_study, small_key, tmp_path / "s")
+    sg.ckks.encrypt(small_study, small_key, tmp_path / "s")
 
 
 def test_a_plan_that_an_earlier_version_wrote_opens():

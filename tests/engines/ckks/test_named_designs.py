@@ -12,8 +12,7 @@ from ckks_tools import rewrite_manifest
 from support import securegen
 
 import securegen as sg
-from securegen import api
-from securegen.engines.ckks import artefact
+from securegen.engines.ckks import artefact, steps
 from securegen.engines.ckks.owner import design_secrets
 from securegen.engines.ckks.owner.design_secrets import read_one, state_name
 from securegen.engines.ckks.owner.state import OwnerState, read_info
@@ -32,7 +31,7 @@ def corrected(small, small_key, small_encrypted, small_results, tmp_path):
     pheno = tmp_path / "pheno.tsv"
     pheno.write_text("\n".join([header, *("\t".join(r) for r in moved)]) + "\n")
     later = sg.open_study(small.bfile, pheno=str(pheno), pheno_name=("QT", "QT2"), covar=small.covar)
-    design = api.encrypt_design(later, small_key, owner, tmp_path / "second.design")
+    design = steps.encrypt_design(later, small_key, owner, tmp_path / "second.design")
     return owner, design, later, shutil.copytree(small_results, tmp_path / "returned.results")
 
 
@@ -44,29 +43,29 @@ def test_results_that_choose_the_design_pass_for_the_new_one(corrected, small_ke
         return read_one(state, state_name(artefact.read_manifest(returned, "results", None)["design"]))
 
     monkeypatch.setattr(design_secrets, "read_secrets", named_by_the_results)
-    table = sg.decrypt(returned, small_key, owner)
+    table = sg.ckks.decrypt(returned, small_key, owner)
     assert table.equals(sg.run_plain(small_study)) and not table.equals(sg.run_plain(later))
 
 
 def test_the_owner_says_which_design(corrected, small_key, small_encrypted, small_study, tmp_path):
     owner, design, later, returned = corrected
     with pytest.raises(UsageError, match="knows 2 designs: say with --design"):
-        sg.decrypt(returned, small_key, owner)
+        sg.ckks.decrypt(returned, small_key, owner)
     with pytest.raises(ArtefactError, match="another cohort or design.* They are of design .*give --design"):
-        sg.decrypt(returned, small_key, owner, design=design)
+        sg.ckks.decrypt(returned, small_key, owner, design=design)
     # the manifest rewritten to name the new design is no help: the nonce, and then the linear check, differ
     rewrite_manifest(returned, design=artefact.manifest_digest(design))
     with pytest.raises(ArtefactError, match="another cohort or design"):
-        sg.decrypt(returned, small_key, owner, design=design)
+        sg.ckks.decrypt(returned, small_key, owner, design=design)
 
-    honest = sg.associate(small_encrypted.cohort, design, tmp_path / "honest.results")
+    honest = sg.ckks.associate(small_encrypted.cohort, design, tmp_path / "honest.results")
     digest = artefact.manifest_digest(design)
     gone = shutil.move(design, tmp_path / "at the server")
     for name in (design, digest, digest[:16], gone):  # the folder that it had, its digest, where it is now
-        assert sg.decrypt(honest, small_key, owner, design=name).equals(sg.run_plain(later))
+        assert sg.ckks.decrypt(honest, small_key, owner, design=name).equals(sg.run_plain(later))
     for name in ("nowhere.design", digest[:15], "0" * 64):
         with pytest.raises(ArtefactError, match="no such design; it knows"):
-            sg.decrypt(honest, small_key, owner, design=name)
+            sg.ckks.decrypt(honest, small_key, owner, design=name)
 
 
 @pytest.mark.parametrize("how", ["copied", "linked"])
@@ -82,26 +81,26 @@ def test_another_design_put_into_the_named_folder_is_not_opened(
     else:
         design.symlink_to(small_encrypted.design)
     with pytest.raises(ArtefactError, match="there lies design .*; what was encrypted into this folder is design"):
-        sg.decrypt(returned, small_key, owner, design=design)
+        sg.ckks.decrypt(returned, small_key, owner, design=design)
     with pytest.raises(ArtefactError, match="another cohort or design"):
-        sg.decrypt(returned, small_key, owner, design=digest)
+        sg.ckks.decrypt(returned, small_key, owner, design=digest)
     current = tmp_path / "current"
     current.symlink_to(small_encrypted.design)  # the owner's own link, under no name that another design had
-    assert sg.decrypt(returned, small_key, owner, design=current).equals(sg.run_plain(small_study))
+    assert sg.ckks.decrypt(returned, small_key, owner, design=current).equals(sg.run_plain(small_study))
     monkeypatch.setattr(design_secrets, "_written", lambda *_: None)
-    assert sg.decrypt(returned, small_key, owner, design=design).equals(sg.run_plain(small_study))
+    assert sg.ckks.decrypt(returned, small_key, owner, design=design).equals(sg.run_plain(small_study))
 
 
 def test_a_design_of_another_owner_is_none(corrected, small_key, small_study, tmp_path):
     owner, design, _, returned = corrected
-    stranger = sg.encrypt(small_study, sg.generate_key(sg.plan(small_study)), tmp_path / "stranger")
+    stranger = sg.ckks.encrypt(small_study, sg.ckks.generate_key(sg.ckks.plan(small_study)), tmp_path / "stranger")
     with pytest.raises(ArtefactError, match="belongs to key"):
-        sg.decrypt(returned, small_key, owner, design=stranger.design)
+        sg.ckks.decrypt(returned, small_key, owner, design=stranger.design)
     manifest = json.loads((design / "manifest.json").read_text())
     manifest["body"]["nonce"] = "00" * 16
     (design / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtefactError, match="not signed by its owner"):
-        sg.decrypt(returned, small_key, owner, design=design)
+        sg.ckks.decrypt(returned, small_key, owner, design=design)
 
 
 def test_a_record_that_cannot_be_read_counts_as_a_design(corrected, small_key):
@@ -110,7 +109,7 @@ def test_a_record_that_cannot_be_read_counts_as_a_design(corrected, small_key):
     box = owner / f"{state_name(artefact.manifest_digest(design))}.box"
     box.write_bytes(box.read_bytes()[:-1])
     with pytest.raises(UsageError, match="knows 2 designs"):
-        sg.decrypt(returned, small_key, owner)
+        sg.ckks.decrypt(returned, small_key, owner)
 
 
 def test_the_command_names_what_it_opened(corrected, key_file, small_encrypted, tmp_path):
@@ -154,6 +153,6 @@ def test_a_design_is_made_for_the_people_that_were_encrypted(small, small_key, s
         if (order == np.arange(len(s))).all():  # only Σ g² would read them
             assert not read_info(OwnerState(owner, small_key)).squares and any(study.design.columns.squared)
         with pytest.raises((ArtefactError, DesignError), match="not the genotypes that were encrypted"):
-            api.encrypt_design(study, small_key, owner, tmp_path / "x.design")
+            steps.encrypt_design(study, small_key, owner, tmp_path / "x.design")
         assert len(OwnerState(owner, small_key).designs()) == 1
-    api.encrypt_design(honest, small_key, owner, tmp_path / "x.design")
+    steps.encrypt_design(honest, small_key, owner, tmp_path / "x.design")

@@ -9,8 +9,8 @@ import pytest
 from ckks_tools import rewrite_manifest
 
 import securegen as sg
-from securegen.api import encrypt_cohort, encrypt_design
 from securegen.engines.ckks import artefact
+from securegen.engines.ckks.steps import encrypt_cohort, encrypt_design
 from securegen.errors import ArtefactError, StorageError, VerificationError
 from securegen.study.build import Inputs, open_genotypes
 
@@ -22,7 +22,7 @@ def test_a_neighbouring_block_is_refused(small_results, small_key, small_encrypt
     assert blocks[0]["size"] == blocks[1]["size"]
     rewrite_manifest(folder, blocks=blocks)
     with pytest.raises(VerificationError):
-        sg.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
+        sg.ckks.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))
 
 
 @pytest.fixture
@@ -46,13 +46,13 @@ def test_a_replayed_result_is_refused(two_designs, small_results, small_encrypte
     body = artefact.read_manifest(later, "design", small_key.public)
     rewrite_manifest(folder, design=artefact.manifest_digest(later), nonce=body["nonce"])
     with pytest.raises(VerificationError):
-        sg.decrypt_tables(folder, small_key, owner, str(tmp_path / "table"), design=later)
+        sg.ckks.decrypt_tables(folder, small_key, owner, str(tmp_path / "table"), design=later)
     trusted = {"design": later, "still_trusted": True}
     rewrite_manifest(folder, nonce="00" * 16)
     with pytest.raises(ArtefactError, match="computed from another cohort or design"):
-        sg.decrypt_tables(folder, small_key, owner, str(tmp_path / "table"), **trusted)
-    honest = sg.associate(small_encrypted.cohort, later, tmp_path / "honest.results")
-    assert sg.decrypt_tables(honest, small_key, owner, str(tmp_path / "table"), **trusted)[0].variants == 1300
+        sg.ckks.decrypt_tables(folder, small_key, owner, str(tmp_path / "table"), **trusted)
+    honest = sg.ckks.associate(small_encrypted.cohort, later, tmp_path / "honest.results")
+    assert sg.ckks.decrypt_tables(honest, small_key, owner, str(tmp_path / "table"), **trusted)[0].variants == 1300
 
 
 def test_results_of_a_design_that_was_replaced_are_refused(small_study, small_key, small_encrypted, tmp_path):
@@ -64,14 +64,14 @@ def test_results_of_a_design_that_was_replaced_are_refused(small_study, small_ke
             with pytest.raises(StorageError, match="which is not overwritten"):
                 encrypt_design(small_study, small_key, owner, folder)
         encrypt_design(small_study, small_key, owner, folder, overwrite=True)
-        results.append(sg.associate(small_encrypted.cohort, folder, tmp_path / f"{name}.results"))
+        results.append(sg.ckks.associate(small_encrypted.cohort, folder, tmp_path / f"{name}.results"))
         shutil.rmtree(folder)  # it went to the server
     with pytest.raises(ArtefactError, match="another cohort or design"):
-        sg.decrypt_tables(results[0], small_key, owner, str(tmp_path / "table"), design=folder)
-    assert sg.decrypt_tables(results[1], small_key, owner, str(tmp_path / "table"), design=folder)
+        sg.ckks.decrypt_tables(results[0], small_key, owner, str(tmp_path / "table"), design=folder)
+    assert sg.ckks.decrypt_tables(results[1], small_key, owner, str(tmp_path / "table"), design=folder)
     # a design in another folder is another study of the same cohort and stays valid
-    other = sg.associate(small_encrypted.cohort, small_encrypted.design, tmp_path / "other.results")
-    assert sg.decrypt_tables(other, small_key, owner, str(tmp_path / "other"), design=small_encrypted.design)
+    other = sg.ckks.associate(small_encrypted.cohort, small_encrypted.design, tmp_path / "other.results")
+    assert sg.ckks.decrypt_tables(other, small_key, owner, str(tmp_path / "other"), design=small_encrypted.design)
 
 
 def test_results_of_an_earlier_version_of_the_cohort_are_refused(small, small_key, small_study, tmp_path):
@@ -80,8 +80,8 @@ def test_results_of_an_earlier_version_of_the_cohort_are_refused(small, small_ke
     for suffix in (".bed", ".bim", ".fam"):
         shutil.copy(small.bfile + suffix, bfile.with_suffix(suffix))
     options = {"pheno": small.pheno, "pheno_name": ("QT", "QT2"), "covar": small.covar}
-    made = sg.encrypt(sg.open_study(bfile, **options), small_key, tmp_path / "study")
-    old = sg.associate(made.cohort, made.design, tmp_path / "old.results")
+    made = sg.ckks.encrypt(sg.open_study(bfile, **options), small_key, tmp_path / "study")
+    old = sg.ckks.associate(made.cohort, made.design, tmp_path / "old.results")
     raw = bytearray(bfile.with_suffix(".bed").read_bytes())
     raw[3] ^= 0b11  # the first person's first call
     bfile.with_suffix(".bed").write_bytes(raw)
@@ -90,7 +90,7 @@ def test_results_of_an_earlier_version_of_the_cohort_are_refused(small, small_ke
         encrypt_cohort(corrected, small_key, tmp_path / "study")
     encrypt_cohort(corrected, small_key, tmp_path / "study", overwrite=True)
     with pytest.raises(ArtefactError, match="knows no design"):
-        sg.decrypt_tables(old, small_key, made.owner, str(tmp_path / "table"))
+        sg.ckks.decrypt_tables(old, small_key, made.owner, str(tmp_path / "table"))
     encrypt_design(sg.open_study(bfile, **options), small_key, made.owner, made.design, overwrite=True)
     with pytest.raises(ArtefactError, match="another cohort or design"):
-        sg.decrypt_tables(old, small_key, made.owner, str(tmp_path / "table"))
+        sg.ckks.decrypt_tables(old, small_key, made.owner, str(tmp_path / "table"))

@@ -212,8 +212,8 @@ def test_kill_minus_nine(small, small_key, small_study, small_encrypted, tmp_pat
     subprocess.run(call, env=environment, check=True)
     assert before and {name: (folder / name).read_bytes() for name in before} == before
     assert not list(folder.glob(".*"))
-    results = sg.associate(folder, tmp_path / "study.design", tmp_path / "results")
-    tables = sg.decrypt_tables(results, small_key, tmp_path / "study.owner", str(tmp_path / "t"))
+    results = sg.ckks.associate(folder, tmp_path / "study.design", tmp_path / "results")
+    tables = sg.ckks.decrypt_tables(results, small_key, tmp_path / "study.owner", str(tmp_path / "t"))
     for ours, plain in zip(tables, sg.plain_tables(small_study, str(tmp_path / "p")), strict=True):
         assert Path(ours.path).read_bytes() == Path(plain.path).read_bytes()
     shutil.rmtree(folder)
@@ -223,10 +223,10 @@ def test_a_disk_that_is_too_small_is_noticed_before_anything_is_written(small_st
     """The size of the genotypes' ciphertexts is known beforehand; what is there already counts for it."""
     monkeypatch.setattr(output.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_000_000))
     with pytest.raises(StorageError, match=r"study.cohort needs \d+\.\d MB at least and 1\.0 MB are free there"):
-        sg.encrypt(small_study, small_key, tmp_path / "study")
+        sg.ckks.encrypt(small_study, small_key, tmp_path / "study")
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
     monkeypatch.undo()
-    made = sg.encrypt(small_study, small_key, tmp_path / "study")
+    made = sg.ckks.encrypt(small_study, small_key, tmp_path / "study")
     stored = sum(p.stat().st_size for p in made.cohort.glob("g-*"))
     monkeypatch.setattr(output.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
     assert (
@@ -234,7 +234,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_anything_is_written(small_st
         < _least_bytes(small_study.reader, small_key.public.parameters, False, OwnEncryptor(small_key)) / stored
         <= 1
     )
-    again = sg.encrypt(
+    again = sg.ckks.encrypt(
         small_study, small_key, tmp_path / "study", overwrite=True
     )  # what is there already needs no room
     assert again.cohort == made.cohort

@@ -13,7 +13,7 @@ from ckks_tools import Victim, add, folded, sum_at
 from support import securegen
 
 import securegen as sg
-from securegen import api
+from securegen.engines.ckks import steps
 from securegen.engines.ckks.owner import retirement, secret_key
 from securegen.engines.ckks.scores import owner as owner_side
 from securegen.engines.ckks.scores import public
@@ -76,23 +76,23 @@ def test_a_key_by_another_name_is_retired_too(other, crafted, owner, small_resul
 
 def test_python_retires_as_the_command_does(crafted, owner, small_results, small_key, small_study, tmp_path):
     with pytest.raises(VerificationError):
-        sg.decrypt(crafted, small_key, owner)
+        sg.ckks.decrypt(crafted, small_key, owner)
     (mark,) = owner.glob("retired-*")
     assert stat.S_IMODE(mark.stat().st_mode) == 0o600 and f"{crafted} failed verification" in mark.read_text()
     for work in (
-        lambda: sg.decrypt(small_results, small_key, owner),
-        lambda: sg.decrypt_tables(small_results, small_key, owner, str(tmp_path / "t")),
-        lambda: api.encrypt_design(small_study, small_key, owner, tmp_path / "later.design"),
-        lambda: sg.encrypt(small_study, small_key, tmp_path / "owner", overwrite=True),
+        lambda: sg.ckks.decrypt(small_results, small_key, owner),
+        lambda: sg.ckks.decrypt_tables(small_results, small_key, owner, str(tmp_path / "t")),
+        lambda: steps.encrypt_design(small_study, small_key, owner, tmp_path / "later.design"),
+        lambda: sg.ckks.encrypt(small_study, small_key, tmp_path / "owner", overwrite=True),
     ):
         if work.__code__.co_names[-1] == "encrypt":
             shutil.copytree(owner, tmp_path / "owner.owner")
         with pytest.raises(KeyFileError, match="is retired"):
             work()
     assert not (tmp_path / "later.design").exists() and not (tmp_path / "owner.cohort").exists()
-    assert sg.decrypt(small_results, small_key, owner, still_trusted=True).equals(sg.run_plain(small_study))
+    assert sg.ckks.decrypt(small_results, small_key, owner, still_trusted=True).equals(sg.run_plain(small_study))
     with pytest.raises(VerificationError):
-        sg.decrypt(crafted, small_key, owner, still_trusted=True)
+        sg.ckks.decrypt(crafted, small_key, owner, still_trusted=True)
     assert len(mark.read_text().splitlines()) == 2
 
 
@@ -103,16 +103,16 @@ def test_a_retired_key_is_retired_for_its_other_cohorts(
     user's own mark."""
     second = shutil.copytree(small_encrypted.owner, tmp_path / "second")
     with pytest.raises(VerificationError):
-        sg.decrypt(crafted, small_key, owner)
+        sg.ckks.decrypt(crafted, small_key, owner)
     with pytest.raises(KeyFileError, match="is retired"):
-        sg.decrypt(small_results, small_key, second)
+        sg.ckks.decrypt(small_results, small_key, second)
     monkeypatch.setattr(retirement, "_here", set())  # another process, a key that was in no file
     with pytest.raises(KeyFileError, match="is retired"):
-        sg.decrypt(small_results, small_key, second)
+        sg.ckks.decrypt(small_results, small_key, second)
     with pytest.raises(KeyFileError, match="is retired"):
-        api.encrypt_cohort(small_study.reader, small_key, tmp_path / "new")
+        steps.encrypt_cohort(small_study.reader, small_key, tmp_path / "new")
     monkeypatch.setattr(retirement, "user_mark", lambda key: None)
-    sg.decrypt(small_results, small_key, second)
+    sg.ckks.decrypt(small_results, small_key, second)
     assert securegen(*call(second, crafted, key_file, key_file.file, tmp_path / "t")).code == 8
     third = shutil.copytree(small_encrypted.owner, tmp_path / "third")
     monkeypatch.setattr(retirement, "_here", set())
@@ -157,13 +157,13 @@ def test_a_mark_that_cannot_be_written_is_said_and_ends_decryption(
         with pytest.raises(
             VerificationError, match=r"could NOT be marked as retired \(no space\): do not use it again"
         ):
-            sg.decrypt(crafted, key, owner)
+            sg.ckks.decrypt(crafted, key, owner)
     with pytest.raises(KeyFileError, match="is retired"):  # this process remembers
-        sg.decrypt(small_results, key, owner)
+        sg.ckks.decrypt(small_results, key, owner)
     monkeypatch.setattr(retirement, "_here", set())
     monkeypatch.setattr(retirement, "_writable", lambda folder: folder != owner)
     with pytest.raises(VerificationError, match="the key is retired"):  # one place is enough
-        sg.decrypt(crafted, key, owner)
+        sg.ckks.decrypt(crafted, key, owner)
     secret_key.retired_marker(key_file.file).unlink()
     (owner / f"retired-{key.public.fingerprint[:32]}.txt").unlink()
     retirement.user_mark(key).unlink()
@@ -173,7 +173,7 @@ def test_a_mark_that_cannot_be_written_is_said_and_ends_decryption(
         "securegen.engines.ckks.owner.decrypt.decrypt_block", lambda *_: pytest.fail("it was decrypted")
     )
     with pytest.raises(StorageError, match="so nothing is decrypted"):
-        sg.decrypt(crafted, replace(key), owner)
+        sg.ckks.decrypt(crafted, replace(key), owner)
 
 
 @pytest.mark.parametrize("kind", ["hard link", "copy"])

@@ -25,7 +25,7 @@ def test_verification_accepts_the_honest_and_only_the_honest():
 
 
 def test_verification_secrets_differ_for_every_key_cohort_and_block(small_key, small_study):
-    other = sg.generate_key(sg.plan(small_study))
+    other = sg.ckks.generate_key(sg.ckks.plan(small_study))
     draws = [
         verify.block_secrets(key, cohort_id, block, 50)
         for key in (small_key, other) for cohort_id in ("a", "b") for block in (0, 1)

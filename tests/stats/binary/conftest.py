@@ -14,6 +14,7 @@ import pytest
 
 from securegen import api
 from securegen.design.linear import combine
+from securegen.engines.ckks import steps
 from securegen.engines.ckks.owner import decrypt
 from securegen.engines.ckks.owner.design_secrets import read_secrets
 from securegen.engines.ckks.owner.state import OwnerState, read_info
@@ -99,11 +100,11 @@ def encrypted_run(tmp_path):
     """study -> (prefix of the tables decrypted from an encrypted run, sums of every block)."""
 
     def run(study: api.Study, **options):
-        key = api.generate_key(api.plan(study))
-        made = api.encrypt(study, key, tmp_path / "study")
-        results = api.associate(made.cohort, made.design, tmp_path / "results")
+        key = steps.generate_key(steps.plan(study))
+        made = steps.encrypt(study, key, tmp_path / "study")
+        results = steps.associate(made.cohort, made.design, tmp_path / "results")
         out = str(tmp_path / "ckks")
-        api.decrypt_tables(results, key, made.owner, out, **options)
+        steps.decrypt_tables(results, key, made.owner, out, **options)
         state = OwnerState(made.owner, key)
         info, secrets = read_info(state), read_secrets(state)
         return out, list(decrypt.decrypt(results, state, info, secrets))

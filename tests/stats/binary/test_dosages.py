@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import securegen as sg
 from securegen import api
 from securegen.design.linear import Design
+from securegen.engines.ckks import steps
 from securegen.errors import InputError, PlanError, UsageError
 from securegen.model import Columns, iterate_blocks
 from securegen.stats.qc import Filters
@@ -70,7 +71,7 @@ def test_engines_agree_on_fractions(grid, bits, dosages, studies, together, same
     assert reader.dosage_grid == grid
     study = together(*studies(reader, bits))
     assert study.design.weights_squared, "the score test brings the stream of squares"
-    plan = api.plan(study)
+    plan = steps.plan(study)
     assert plan.parameters.dosage_max == (2 * grid) ** 2
     assert plan.parameters.ring.n == (4096 if grid == 16 else 8192)
     same_as_plain(study)

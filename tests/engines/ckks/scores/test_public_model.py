@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen import api
-from securegen.engines.ckks import artefact
+from securegen.engines.ckks import artefact, steps
 from securegen.engines.ckks.cohort import open_cohort
 from securegen.engines.ckks.owner import verify
 from securegen.engines.ckks.owner.secret_key import generate
@@ -300,7 +299,7 @@ def test_the_store_of_an_association_serves_scores(strands, encryptor, additive,
     planned = plan_association(Workload(additive.samples, additive.variants, 12, 20)).parameters
     key = generate(replace(planned, pack=64, strands=strands))
     assert key.public.parameters.block_variants % additive.variants  # the last block has fewer strands
-    paths = api.encrypt_cohort(study.reader, key, tmp_path / "e", encryptor=encryptor)
+    paths = steps.encrypt_cohort(study.reader, key, tmp_path / "e", encryptor=encryptor)
     model = add_model(study, key, paths.owner, tmp_path / "model")
     _, sums = decrypt_scores(score_encrypted(paths.cohort, model, tmp_path / "r"), key, paths.owner)
     assert len(study.plan.variant) < additive.variants
@@ -334,7 +333,7 @@ def test_a_model_is_added_for_the_genotypes_that_were_encrypted(additive, tmp_pa
     study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,), bits=20))
     planned = plan_association(Workload(additive.samples, additive.variants, 12, 20)).parameters
     key = generate(replace(planned, pack=64))
-    paths = api.encrypt_cohort(study.reader, key, tmp_path / "e")
+    paths = steps.encrypt_cohort(study.reader, key, tmp_path / "e")
     with pytest.raises(ArtefactError, match="not the genotypes that were encrypted"):
         add_model(moved(study, what), key, paths.owner, tmp_path / "model")
     with monkeypatch.context() as off:

@@ -1,0 +1,114 @@
+"""The owner's last steps: encrypted results -> verified tables, of which none appears before every block is verified."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from securegen.errors import UsageError
+from securegen.io.output import PRIVATE
+from securegen.model import Progress, Sums, counted
+from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
+from securegen.stats.qc import Filters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from securegen.engines.ckks.owner.design_secrets import DesignSecrets
+    from securegen.engines.ckks.owner.secret_key import SecretKey
+    from securegen.engines.ckks.owner.state import CohortInfo
+
+PathLike = str | os.PathLike[str]
+
+
+def read_design(key: SecretKey, owner: PathLike, design: PathLike | None = None) -> DesignSecrets:
+    """The owner's record of the design to open: `design` is its folder or digest, None where there is one only."""
+    from securegen.engines.ckks.owner.design_secrets import read_secrets
+    from securegen.engines.ckks.owner.state import OwnerState
+
+    return read_secrets(OwnerState(Path(owner), key), design)
+
+
+def _opened(
+    results: PathLike, key: SecretKey, owner: PathLike, design: PathLike | None, still_trusted: bool
+) -> tuple[CohortInfo, DesignSecrets, Iterator[Sums]]:
+    """The owner's records of cohort and design, and the sums of every block, each verified before it is yielded."""
+    from securegen.engines.ckks.owner import decrypt
+    from securegen.engines.ckks.owner.design_secrets import read_secrets
+    from securegen.engines.ckks.owner.state import OwnerState, read_info
+
+    state = OwnerState(Path(owner), key)
+    info, secrets = read_info(state), read_secrets(state, design)
+    return info, secrets, decrypt.decrypt(Path(results), state, info, secrets, still_trusted=still_trusted)
+
+
+def decrypt_tables(
+    results: PathLike,
+    key: SecretKey,
+    owner: PathLike,
+    out: str,
+    *,
+    design: PathLike | None = None,
+    still_trusted: bool = False,
+    digits: int = 17,
+    filters: Filters | None = None,
+    progress: Progress | None = None,
+) -> list[Summary]:
+    """Decrypt, verify and write OUT.<PHENO>.<TEST> for every analysis, readable by the owner alone.
+
+    design: the folder or digest of the design that is opened; it may be left out where the owner's folder has one only.
+    Raises VerificationError, writes nothing and retires the key when a result was not computed from this cohort and
+    design; KeyFileError when the key is retired (still_trusted: decrypt all the same); UsageError when the design must be
+    named.
+    """
+    info, secrets, blocks = _opened(results, key, owner, design, still_trusted)
+    return write_tables(
+        out,
+        info.variants,
+        counted(blocks, len(info.variants), progress),
+        secrets.analyses,
+        grid=info.dosage_grid,
+        digits=digits,
+        filters=filters,
+        mode=PRIVATE,
+    )
+
+
+def decrypt_qc(
+    results: PathLike,
+    key: SecretKey,
+    owner: PathLike,
+    out: str,
+    *,
+    design: PathLike | None = None,
+    still_trusted: bool = False,
+) -> list[str]:
+    """Decrypt, verify and write OUT.afreq, OUT.vmiss and OUT.hardy; arguments and errors as `decrypt_tables`. Raises
+    UsageError when the design has no QC sums."""
+    info, secrets, blocks = _opened(results, key, owner, design, still_trusted)
+    analysis = qc_analysis(secrets.analyses)
+    if analysis is None:
+        raise UsageError("this design has no sums for quality control: encrypt with --qc")
+    return write_qc(out, info.variants, blocks, analysis, grid=info.dosage_grid, mode=PRIVATE)
+
+
+def decrypt(
+    results: PathLike,
+    key: SecretKey,
+    owner: PathLike,
+    *,
+    design: PathLike | None = None,
+    still_trusted: bool = False,
+) -> pd.DataFrame:
+    """Verified result table as a pandas frame (several phenotypes: first index level PHENO).
+
+    Arguments and errors as `decrypt_tables`: nothing is returned before everything is verified.
+    """
+    from securegen.results.read import read_frames
+
+    with tempfile.TemporaryDirectory() as folder:
+        tables = decrypt_tables(results, key, owner, f"{folder}/t", design=design, still_trusted=still_trusted)
+        return read_frames({t.analysis.phenotype: t.path for t in tables})
