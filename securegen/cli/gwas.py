@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -106,11 +107,11 @@ def _check(cohort: Path, design: Path) -> None:
         raise ArtefactError("the design was made for another cohort, or for another version of this one")
 
 
-def _plain(options: dict, out: str, form: TableForm, log: RunLog) -> None:
-    from securegen.cli.run_local import run_plain
+def _plain(options: dict[str, Any], out: str, form: TableForm, log: RunLog) -> None:
+    from securegen.cli.run_local import run_engine
+    from securegen.engines.plain.engine import Plain
 
     if not options["pheno"]:
         raise UsageError("association needs --pheno")
     filters = opt.filters_from(options)
-    form.check(options["model"])
-    run_plain(opt.inputs_from(options, qc=filters.active), out, form, log, filters)
+    run_engine(Plain(), [opt.inputs_from(options, qc=filters.active)], out, form, log, filters)

@@ -96,8 +96,8 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
             **options) -> None:  # fmt: skip
     """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
     from securegen.engines.mpc.deployment import AGGREGATES, VERTICAL, ScoreTask, split_of
-    from securegen.engines.mpc.receipts import receipt
     from securegen.engines.mpc.steps import party_of, run_party
+    from securegen.record.receipt import mpc_receipt
 
     opt.use_threads(threads)
     parties = read_parties(config)
@@ -124,7 +124,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     wrote = [*outcome.files, *(t.path for t in outcome.tables)]
     reveal = reveal if split == VERTICAL else AGGREGATES
     counted = (column_limit or "a hundredth of the samples") if role == "genotypes" else None
-    made = receipt(split, wrote, reveal=reveal, threshold=threshold, column_limit=counted)
+    made = mpc_receipt(split, wrote, reveal=reveal, threshold=threshold, column_limit=counted)
     log.note(made.lines())
     tests = [t.analysis for t in outcome.tables]
     sizes: dict[str, Any] = {"variants": outcome.variants_stored} if outcome.variants_stored else {}

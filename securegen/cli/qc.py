@@ -24,8 +24,9 @@ def command(gzip: bool, out: str, threads: int | None, memory: int | None, quiet
     Writes OUT.afreq, OUT.vmiss and OUT.hardy in plink2's columns. Under encryption: encrypt --qc, then decrypt
     --qc-tables; or securegen run-local qc --engine ckks.
     """
-    from securegen.cli.run_local import run_plain
+    from securegen.cli.run_local import run_engine
+    from securegen.engines.plain.engine import Plain
 
     opt.use_threads(threads)
     log = CommandLog(out, "qc", quiet=quiet)
-    run_plain(opt.inputs_from(options, qc=True), out, TableForm(gzip=gzip), log, qc_only=True)
+    run_engine(Plain(), [opt.inputs_from(options, qc=True)], out, TableForm(gzip=gzip), log, qc_only=True)

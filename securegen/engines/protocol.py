@@ -24,7 +24,7 @@ from securegen.results.summary import covariate_facts, promises
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.study import checks
-from securegen.study.inputs import Inputs, Log
+from securegen.study.build import Inputs, Log
 from securegen.study.opening import Study, qc_of, study_of
 from securegen.vocabulary import MODELS
 
@@ -41,7 +41,9 @@ def option(
     default: Any, text: str, *, choices: Sequence[str] = (), metavar: str | None = None, least: int | None = None
 ) -> Any:
     """A field of an engine that its users choose. text: of --help; least: of a whole number."""
-    return field(default=default, metadata={"help": text, "choices": tuple(choices), "metavar": metavar, "least": least})
+    return field(
+        default=default, metadata={"help": text, "choices": tuple(choices), "metavar": metavar, "least": least}
+    )
 
 
 KEEP_FILES = "Keep the files of the roles (keys are deleted all the same)."

@@ -5,7 +5,7 @@ It is written for the people whose data were used and for a reviewer, into PREFI
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +33,15 @@ class Receipt:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Receipt:
+        """A receipt of run.json, which its reader has checked (`run_log.read_records`)."""
+        words = {name: tuple(value.get(name) or ()) for name in ("assumptions", "released", "warnings")}
+        parties = tuple(
+            Party(**{name: str(p.get(name, "")) for name in ("name", "holds", "learns")}) for p in value["parties"]
+        )
+        return cls(value["scenario"], parties, design=value.get("design") or "", **words)
 
     def lines(self) -> list[str]:
         """For the log."""
@@ -69,4 +78,109 @@ def outsourced_receipt(tables: list[str], encryptor: str, design: str = "", warn
         tuple(tables),
         (FULL_TABLE, *warnings),
         design,
+    )  # fmt: skip
+
+
+def federated_receipt(
+    sites: Sequence[str], tables: Sequence[str], *, opened: Sequence[str], read: Sequence[str]
+) -> Receipt:
+    """Sites that add their sums under pairwise masks. opened: what every site learns of all; read: what can be read in it."""
+    parties = [
+        Party(f"site {name}", "its own data in the clear, a key with every other site", "the pooled sums")
+        for name in sites
+    ]
+    parties.append(Party("hub", "what carries the messages, no key", "who takes part, sizes and times"))
+    warnings = [FULL_TABLE, *read]
+    if len(sites) == 2:
+        warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
+    return Receipt(
+        "federated, pairwise masks",
+        tuple(parties),
+        (
+            "two sites do not collude: all but one together see the last one's sums",
+            "X25519 or ML-KEM-768 is hard, and AES-256 is",
+            "sites tell the truth about their people: false sums are not noticed",
+        ),
+        (*(f"pooled, to every site: {what}" for what in opened), *tables),
+        tuple(warnings),
+    )
+
+
+_CHOOSE = "the phenotype owner can read genotypes by choosing phenotypes; the genotype owner counts columns"
+
+
+def mpc_receipt(
+    split: str,
+    tables: Sequence[str],
+    *,
+    reveal: str,
+    threshold: float,
+    column_limit: int | str | None,
+) -> Receipt:
+    """reveal: of a vertical split; threshold: of hits; column_limit: what
+    the genotype owner answers in a cohort's life, None where it is not known."""
+    if split == "scores":
+        return mpc_scores_receipt(tables)
+    limit = "set there, not known here" if column_limit is None else str(column_limit)
+    warnings = (f"{_CHOOSE} (limit in the life of this cohort: {limit})", FULL_TABLE)
+    owners = (
+        Party("genotype owner", "genotypes", "who is analysed; numbers of columns and blocks"),
+        Party(
+            "phenotype owner",
+            "phenotypes and covariates",
+            "who is genotyped for which variants; every sum of those that the genotype owner does not withhold; the tables",
+        ),
+    )
+    dealer = Party("dealer", "keys of masks", "sizes")
+    if split == "vertical" and reveal != "aggregates":
+        return _projected(tables, reveal, threshold, limit)
+    if split == "vertical":
+        assumed = ("semi-honest parties; the dealer colludes with nobody", "both owners agreed to open all sums")
+        return Receipt(
+            f"vertical, secret sharing, reveal {reveal}", (*owners, dealer), assumed, tuple(tables), warnings
+        )  # fmt: skip
+    servers = Party("each server", "masked data and shares, uniform", "sizes")
+    return Receipt(
+        "outsourced, secret sharing between two servers", (*owners, servers, dealer),
+        ("semi-honest parties; no two of server one, server two and the dealer collude",), tuple(tables), warnings,
+    )  # fmt: skip
+
+
+def _projected(tables: Sequence[str], reveal: str, threshold: float, limit: str) -> Receipt:
+    counted = f"the genotype owner counts columns (limit in the life of this cohort: {limit})"
+    opened, warnings = f"u, v and variation of variants with p <= {threshold:g}, not of others", [
+        "one threshold a phenotype: repeated ones would bisect p",
+        f"whoever chooses phenotypes can make chosen genotypes a hit: {counted}",
+    ]  # fmt: skip
+    if reveal == "chi2":
+        opened, warnings = "χ² of every variant, and nothing else", [
+            f"χ² of chosen phenotypes tells genotypes: {counted}",
+            "whoever has the genotypes and this table can find the phenotypes, up to their sign and scale",
+        ]  # fmt: skip
+    elif reveal != "hits":
+        opened, warnings = "two numbers of every variant, u and v", [f"{_CHOOSE} (limit: {limit})", FULL_TABLE]
+    return Receipt(
+        f"vertical, secret sharing, reveal {reveal}",
+        (
+            Party(
+                "genotype owner", "genotypes",
+                "who is analysed; the test; names of phenotypes; numbers of columns and blocks; no result",
+            ),
+            Party("phenotype owner", "phenotypes and covariates", f"who is genotyped for which variants; {opened}"),
+            Party("dealer", "keys of masks", "sizes; the test"),
+        ),
+        ("semi-honest parties; the dealer colludes with nobody",), tuple(tables), tuple(warnings),
+    )  # fmt: skip
+
+
+def mpc_scores_receipt(files: Sequence[str]) -> Receipt:
+    return Receipt(
+        "scores with private weights, secret sharing",
+        (
+            Party("genotype owner", "genotypes", "the scores; number of weights that scored; nothing of which ones"),
+            Party("model owner", "weights", "samples, variants, their allele and genotype counts; no genotype, no score"),
+            Party("dealer", "keys of masks", "sizes"),
+        ),
+        ("semi-honest parties; the dealer colludes with nobody",), tuple(files),
+        ("every exact score is one linear equation in the weights: the model owner counts replies",),
     )  # fmt: skip
