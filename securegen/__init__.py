@@ -1,6 +1,7 @@
 """securegen: association statistics and polygenic risk scores on genotypes that stay hidden."""
 
 from securegen.api import Study, open_study, plain_sums, plain_tables, run_plain
+from securegen.engines import scores
 from securegen.engines.ckks import steps as ckks
 from securegen.io.arrays import from_arrays
 from securegen.version import VERSION as __version__
@@ -14,4 +15,5 @@ __all__ = [
     "plain_sums",
     "plain_tables",
     "run_plain",
+    "scores",
 ]

@@ -16,7 +16,7 @@ from securegen.cli.form_options import form_from, table_options
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import ArtefactError, UsageError
-from securegen.record.receipt import outsourced_receipt
+from securegen.record.association_receipts import outsourced_receipt
 from securegen.record.run_log import print_end
 from securegen.results.forms import convert
 from securegen.results.summary import covariate_facts, print_summaries, promises

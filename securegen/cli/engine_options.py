@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import Field, fields
 from typing import Any
 
 import click
 
 from securegen.cli.options import apply_options
-from securegen.cli.progress import progress
 from securegen.engines import ENGINES
 from securegen.engines.choosing import engine_of, names
-from securegen.engines.protocol import Bars, Engine
-from securegen.model import Progress
+from securegen.engines.protocol import Engine
 
 
 def declared(*, quality: bool = False) -> dict[str, list[tuple[type[Engine], Field[Any]]]]:
@@ -56,15 +53,6 @@ def engine_from(options: dict[str, Any], *, threads: int | None, memory: int | N
     own = {name: options.pop(name) for name in declared() if name in options}
     given = {name: value for name, value in own.items() if value not in (None, False)}
     return engine_of(options.pop("engine"), given, threads=threads, memory=memory)
-
-
-def bars(*, quiet: bool) -> Bars:
-    """The progress of a run, on a terminal."""
-
-    def show(label: str, unit: str) -> AbstractContextManager[Progress]:
-        return progress(label, unit=unit, quiet=quiet)
-
-    return show
 
 
 def given_engine(options: Mapping[str, Any]) -> str:

@@ -97,7 +97,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
     from securegen.engines.mpc.deployment import AGGREGATES, VERTICAL, ScoreTask, split_of
     from securegen.engines.mpc.steps import party_of, run_party
-    from securegen.record.receipt import mpc_receipt
+    from securegen.record.association_receipts import mpc_receipt
 
     opt.use_threads(threads)
     parties = read_parties(config)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import Group, dry_run, rehearses, stop_rehearsal
-from securegen.cli.engine_options import bars, engine_from, engine_options, given_engine
+from securegen.cli.engine_options import engine_from, engine_options, given_engine
 from securegen.cli.form_options import form_from, gzip_option, table_options
+from securegen.cli.progress import progress
 from securegen.cli.run_local_prs import prs
 from securegen.cli.runlog import CommandLog
 from securegen.engines.protocol import Engine, Run, study_facts
@@ -90,7 +92,7 @@ def run_engine(
     if dry_run():
         engine.describe(study, log)
         _end_rehearsal(engine, study, out, form, log, qc_only=qc_only)
-    run = engine.run(study, out, form, log, filters=filters, qc_only=qc_only, bars=bars(quiet=log.quiet))
+    run = engine.run(study, out, form, log, filters=filters, qc_only=qc_only, bars=partial(progress, quiet=log.quiet))
     _report(run, log, filters)
     if compare:
         compare_with_plain(engine, run, study, form, log, filters)

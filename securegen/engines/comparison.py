@@ -30,7 +30,8 @@ def compare_with_plain(
         quiet = RunLog(f"{folder}/p", "compare", quiet=True)
         plain = Plain(reveal=engine.opened).run(study, f"{folder}/p", form, quiet, filters=filters)
         same = all(
-            Path(a.path).read_bytes() == Path(b.path).read_bytes() for a, b in zip(run.tables, plain.tables, strict=True)
+            Path(a.path).read_bytes() == Path(b.path).read_bytes()
+            for a, b in zip(run.tables, plain.tables, strict=True)
         )
     log(f"identical to the plain engine: {'yes' if same else 'no'}")
     if not same:

@@ -6,17 +6,15 @@ follow from it. Who learns what is in the receipt of a run.
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.io.tables import read_table
-from securegen.model import Progress, no_progress
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm
@@ -28,13 +26,7 @@ from securegen.study.build import Inputs, Log
 from securegen.study.opening import Study, qc_of, study_of
 from securegen.vocabulary import MODELS
 
-Bars = Callable[[str, str], AbstractContextManager[Progress]]  # what is counted, and its unit
 CONTINGENCY = ("trend", "allelic")  # tests of called genotypes, whatever `missing` says
-
-
-def no_bars(_: str, __: str) -> AbstractContextManager[Progress]:
-    """Show no progress."""
-    return contextlib.nullcontext(no_progress)
 
 
 def option(

@@ -12,10 +12,11 @@ from typing import ClassVar
 from securegen.engines.ckks import keys, steps
 from securegen.engines.ckks.describe import describe
 from securegen.engines.ckks.owner import secret_key
-from securegen.engines.protocol import KEEP_FILES, Bars, Engine, Run, no_bars, option, study_facts
+from securegen.engines.protocol import KEEP_FILES, Engine, Run, option, study_facts
+from securegen.engines.score_protocol import Bars, no_bars
 from securegen.io.envelope import DRAWN_COST
 from securegen.local.launcher import party_folders, run_inside
-from securegen.record.receipt import outsourced_receipt
+from securegen.record.association_receipts import outsourced_receipt
 from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
 from securegen.results.forms import TableForm, convert
 from securegen.results.write import Summary
@@ -64,7 +65,7 @@ class Ckks(Engine):
                 secret_key.write_secret(owner / "key.secret", made_key, passphrase=passphrase, cost=DRAWN_COST)
                 key = secret_key.read_secret(owner / "key.secret", passphrase=passphrase)
                 keys.write_public(owner / "key.public", key.public)
-            with log.stage("encrypt"), bars("encrypting", "blocks") as report:
+            with log.stage("encrypt"), bars("encrypting") as report:
                 made = steps.encrypt(study, key, owner / "study", encryptor=self.encryptor, progress=report)
                 for folder in (made.cohort, made.design):
                     folder.rename(server / folder.name)

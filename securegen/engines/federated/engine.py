@@ -14,16 +14,15 @@ from securegen.engines.federated.variant_sums import Withheld
 from securegen.engines.federated.variants import common_variants
 from securegen.engines.protocol import (
     KEEP_FILES,
-    Bars,
     Engine,
     Run,
     covariates_of,
     digests_of,
     files_of,
     members_of,
-    no_bars,
     option,
 )
+from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import PolicyError, SecuregenError, UsageError
 from securegen.governance.openings import ALL, FEW_MISSING, LEVELS, STRICT, WITHHOLD
 from securegen.io.output import copy_file

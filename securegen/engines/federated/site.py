@@ -41,7 +41,8 @@ from securegen.governance.openings import what_can_be_read
 from securegen.io.strict_json import read_regular
 from securegen.io.text import text_of
 from securegen.model import OpenedSums, Samples, Variants
-from securegen.record.receipt import Receipt, federated_receipt
+from securegen.record.association_receipts import federated_receipt
+from securegen.record.receipt import Receipt
 from securegen.results.write import Summary, write_qc, write_tables
 from securegen.stats.qc import Filters
 from securegen.study.build import Inputs, Log, open_genotypes, silent

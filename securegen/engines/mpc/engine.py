@@ -13,7 +13,8 @@ from securegen.engines.mpc.gwas import ask_consent
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.projected import CHI2, HITS
 from securegen.engines.mpc.projected_run import public_group
-from securegen.engines.protocol import KEEP_FILES, Bars, Engine, Run, covariates_of, files_of, no_bars, option
+from securegen.engines.protocol import KEEP_FILES, Engine, Run, covariates_of, files_of, option
+from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.governance.openings import ALL, LEVELS
 from securegen.io.output import copy_file

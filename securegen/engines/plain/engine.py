@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from securegen.engines.plain import sums
-from securegen.engines.protocol import Bars, Engine, Run, no_bars, option, study_facts
+from securegen.engines.protocol import Engine, Run, option, study_facts
+from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.model import Progress, Sums, counted
-from securegen.record.receipt import plain_receipt
+from securegen.record.association_receipts import plain_receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm, convert
 from securegen.results.projected import PLAIN, plain_projected
@@ -56,7 +57,7 @@ class Plain(Engine):
             if self.reveal:
                 tables = plain_projected(study.reader, study.design, out, reveal=self.reveal, digits=form.digits)
             elif not qc_only:
-                with bars("associating", "variants") as report:
+                with bars("associating", unit="variants") as report:
                     tables = write_plain(study, out, digits=form.digits, filters=filters, progress=report)
             convert(tables, out, form, log)
             files = form.finish(write_plain_qc(study, out)) if qc_only else []
