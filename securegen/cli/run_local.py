@@ -15,7 +15,7 @@ from securegen.cli.form_options import form_from, gzip_option, table_options
 from securegen.cli.progress import progress
 from securegen.cli.run_local_prs import prs
 from securegen.cli.runlog import CommandLog
-from securegen.engines.protocol import Engine, Run, study_facts
+from securegen.engines.protocol import Engine, EngineRun, study_facts
 from securegen.record.run_log import RunLog, print_end
 from securegen.results.forms import TableForm
 from securegen.results.summary import print_summaries
@@ -107,7 +107,7 @@ def _end_rehearsal(engine: Engine, study: Study, out: str, form: TableForm, log:
     stop_rehearsal([*tables, *log.files], **study_facts(study))
 
 
-def _report(run: Run, log: RunLog, filters: Filters | None) -> None:
+def _report(run: EngineRun, log: RunLog, filters: Filters | None) -> None:
     print_summaries(run.tables, log, filters)
     for line in run.remarks:
         log(line)

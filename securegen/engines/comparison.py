@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from securegen.engines.plain.engine import Plain
-from securegen.engines.protocol import Engine, Run
+from securegen.engines.protocol import Engine, EngineRun
 from securegen.errors import SecuregenError, UsageError
 from securegen.local.folders import PARTIES, working_folder
 from securegen.record.run_log import RunLog
@@ -23,7 +23,7 @@ def check_comparison(engine: Engine, members: Sequence[Inputs]) -> None:
 
 
 def compare_with_plain(
-    engine: Engine, run: Run, study: Study, form: TableForm, log: RunLog, filters: Filters | None = None
+    engine: Engine, run: EngineRun, study: Study, form: TableForm, log: RunLog, filters: Filters | None = None
 ) -> None:
     """Run the plain engine beside and compare the tables. Raises SecuregenError when they differ."""
     with working_folder(log.out, PARTIES, keep=False, log=log) as folder:

@@ -42,7 +42,7 @@ KEEP_FILES = "Keep the files of the roles (keys are deleted all the same)."
 
 
 @dataclass(frozen=True)
-class Run:
+class EngineRun:
     """What a run leaves. tables: of association; files: other tables; bytes: by what was written or sent; facts: what
     run.json says beside."""
 
@@ -55,7 +55,7 @@ class Run:
     remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Run({self.engine}, {len(self.tables)} tables, {self.receipt.scenario})"
+        return f"EngineRun({self.engine}, {len(self.tables)} tables, {self.receipt.scenario})"
 
     @property
     def paths(self) -> list[str]:
@@ -129,7 +129,7 @@ class Engine(ABC):
     def run(
         self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,
         qc_only: bool = False, bars: Bars = no_bars,
-    ) -> Run:  # fmt: skip
+    ) -> EngineRun:  # fmt: skip
         """All roles on this machine: tables OUT.*, in their form. qc_only: the tables of quality control alone."""
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 from securegen.engines.ckks import keys, steps
 from securegen.engines.ckks.describe import describe
 from securegen.engines.ckks.owner import secret_key
-from securegen.engines.protocol import KEEP_FILES, Engine, Run, option, study_facts
+from securegen.engines.protocol import KEEP_FILES, Engine, EngineRun, option, study_facts
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.io.envelope import DRAWN_COST
 from securegen.local.launcher import party_folders, run_inside
@@ -51,7 +51,7 @@ class Ckks(Engine):
     def run(
         self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,
         qc_only: bool = False, bars: Bars = no_bars,
-    ) -> Run:  # fmt: skip
+    ) -> EngineRun:  # fmt: skip
         """Encrypt, associate in the server's process, verify and decrypt. Raises as `Engine.run`, VerificationError."""
         tables: list[Summary] = []
         with log.stage("plan"):
@@ -91,7 +91,7 @@ class Ckks(Engine):
             "planned_noise_margin_bits": plan.parameters.margin_bits,
             "peak_rss_bytes": max(peak_rss_bytes(), served["peak_rss_bytes"]),
         }  # fmt: skip
-        return Run(self.name, tuple(tables), tuple(files), receipt, sizes, facts)
+        return EngineRun(self.name, tuple(tables), tuple(files), receipt, sizes, facts)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from securegen.engines.federated.variants import common_variants
 from securegen.engines.protocol import (
     KEEP_FILES,
     Engine,
-    Run,
+    EngineRun,
     covariates_of,
     digests_of,
     files_of,
@@ -95,7 +95,7 @@ class Federated(Engine):
     def run(
         self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,
         qc_only: bool = False, bars: Bars = no_bars,
-    ) -> Run:  # fmt: skip
+    ) -> EngineRun:  # fmt: skip
         """Deal one cohort to sites, or take a cohort a site, and let them run. Raises PolicyError where a rule refuses."""
         files_of(study, self.name)
         members = members_of(study)
@@ -144,7 +144,7 @@ class Federated(Engine):
         }  # fmt: skip
         sent = {"sent": {m.name: r["bytes"]["sent"][m.name] for m, r in zip(local, records, strict=True)}}
         remarks = tuple(Withheld(**records[0]["opened"]["withheld"]).lines())
-        return Run(self.name, tuple(tables), (), receipt, sent, facts, remarks)
+        return EngineRun(self.name, tuple(tables), (), receipt, sent, facts, remarks)
 
 
 def released(record: Mapping[str, Any], paths: Sequence[str]) -> Receipt:

@@ -13,7 +13,7 @@ from securegen.engines.mpc.gwas import ask_consent
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.projected import CHI2, HITS
 from securegen.engines.mpc.projected_run import public_group
-from securegen.engines.protocol import KEEP_FILES, Engine, Run, covariates_of, files_of, option
+from securegen.engines.protocol import KEEP_FILES, Engine, EngineRun, covariates_of, files_of, option
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.governance.openings import ALL, LEVELS
@@ -95,7 +95,7 @@ class Mpc(Engine):
     def run(
         self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,
         qc_only: bool = False, bars: Bars = no_bars,
-    ) -> Run:  # fmt: skip
+    ) -> EngineRun:  # fmt: skip
         """Make keys and parties.toml, start every party, gather tables and records. Raises as the parties do."""
         files_of(study, self.name)
         assert self.split is not None
@@ -120,7 +120,7 @@ class Mpc(Engine):
             "variants": max(r.get("variants", 0) for r in records.values()),
             "peak_rss_bytes": max(r["peak_rss_bytes"] for r in records.values()),
         }  # fmt: skip
-        return Run(self.name, tuple(tables), (), receipt, sizes, facts)
+        return EngineRun(self.name, tuple(tables), (), receipt, sizes, facts)
 
     def _options(self, inputs: Inputs, work: Path, limit: int, digits: int) -> dict[str, dict[str, Any]]:
         """What each owner is told beside where its files are."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from securegen.engines.plain import sums
-from securegen.engines.protocol import Engine, Run, option, study_facts
+from securegen.engines.protocol import Engine, EngineRun, option, study_facts
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.model import Progress, Sums, counted
@@ -50,7 +50,7 @@ class Plain(Engine):
     def run(
         self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,
         qc_only: bool = False, bars: Bars = no_bars,
-    ) -> Run:  # fmt: skip
+    ) -> EngineRun:  # fmt: skip
         """Tables from the exact sums. Raises as `Engine.run`."""
         tables: list[Summary] = []
         with log.stage("gwas"):
@@ -65,7 +65,7 @@ class Plain(Engine):
         facts = study_facts(study) | {
             "parameters": {"bits": max(a.model.bits for a in study.design.analyses)}, "planned_noise_margin_bits": None,
         }  # fmt: skip
-        return Run(self.name, tuple(tables), tuple(files), receipt, {}, facts)
+        return EngineRun(self.name, tuple(tables), tuple(files), receipt, {}, facts)
 
 
 def write_plain(
