@@ -34,7 +34,7 @@ from securegen.engines.mpc.site_links import MessageLinks
 from securegen.engines.mpc.state_file import StateFile
 from securegen.io.arrays import from_arrays
 from securegen.model import Columns, Samples, Variants
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 CRYPTEN_BLOCK = 500  # variants; fastest of 100, 250, 500 and 1000
 

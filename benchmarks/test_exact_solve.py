@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from securegen.design import fixedpoint as fp
+from securegen.design.exact import exact_gram, fraction_free, round_half_up
 from securegen.design.solving import Solver
 
 SAMPLES = 2_000
@@ -28,7 +29,7 @@ def systems(covariates: int, phenotypes: int) -> tuple[list[list[int]], list[lis
     x = np.column_stack([np.ones(SAMPLES), rng.normal(size=(SAMPLES, covariates))])
     y = rng.normal(size=(SAMPLES, phenotypes)) + x[:, 1:2]
     integers = [np.rint(v * 2.0**fp.PRECISE_BITS).astype(np.int64) for v in (x, y)]
-    return fp.exact_gram(integers[0], integers[0]), fp.exact_gram(integers[1], integers[0])
+    return exact_gram(integers[0], integers[0]), exact_gram(integers[1], integers[0])
 
 
 def by_fractions(gram: list[list[int]], cross: list[list[int]]) -> list[list[int]]:
@@ -40,15 +41,15 @@ def by_fractions(gram: list[list[int]], cross: list[list[int]]) -> list[list[int
             if r != i:
                 rows[r] = [v - rows[r][i] * w for v, w in zip(rows[r], rows[i], strict=True)]
     return [
-        [fp.round_half_up(row[k + p].numerator << fp.COEFFICIENT_BITS, row[k + p].denominator) for row in rows]
+        [round_half_up(row[k + p].numerator << fp.COEFFICIENT_BITS, row[k + p].denominator) for row in rows]
         for p in range(len(cross))
     ]
 
 
 def by_fraction_free(gram: list[list[int]], cross: list[list[int]]) -> list[list[int]]:
-    numerators, denominator = fp.fraction_free(gram, [list(row) for row in zip(*cross, strict=True)])
+    numerators, denominator = fraction_free(gram, [list(row) for row in zip(*cross, strict=True)])
     return [
-        [fp.round_half_up(row[p] << fp.COEFFICIENT_BITS, denominator) for row in numerators] for p in range(len(cross))
+        [round_half_up(row[p] << fp.COEFFICIENT_BITS, denominator) for row in numerators] for p in range(len(cross))
     ]
 
 

@@ -21,7 +21,8 @@ from securegen.engines.plain.sums import block_sums
 from securegen.model import Columns, GenotypeBlock
 from securegen.randomness import keystream
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 SITES, VARIANTS, COLUMNS = 3, 2048, 8
 WIDTH = field_bits(1 << 30)

@@ -24,7 +24,9 @@ from securegen import api
 from securegen.engines.federated import rehearsal
 from securegen.io.genotypes import GenotypeFiles
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
+from securegen.study.opening import open_study
 
 WHAT = {
     "accept": "accepts the study file",
@@ -88,7 +90,7 @@ def main() -> None:
         for party in records[0]["receipt"]["parties"]:
             print(f"{party['name']}: holds {party['holds']}; learns {party['learns']}")
         if len(bfiles) == 1:
-            pooled = api.open_study(bfiles[0], pheno=inputs.pheno, pheno_name=inputs.pheno_name, covar=inputs.covar)
+            pooled = open_study(bfiles[0], pheno=inputs.pheno, pheno_name=inputs.pheno_name, covar=inputs.covar)
             plain = api.plain_tables(pooled, str(work / "plain"))
             same = all(
                 Path(a.path).read_bytes() == Path(b["path"]).read_bytes()

@@ -32,7 +32,8 @@ from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.outsourced import OutsourcedRoles
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import SecuregenError
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 PARTIES = {
     "hospital": "genotypes", "registry": "phenotypes", "server-one": "server", "server-two": "server",

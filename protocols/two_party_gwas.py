@@ -36,7 +36,8 @@ from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import SecuregenError
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 PARTIES = {"hospital": "genotypes", "registry": "phenotypes", "dealer": "dealer"}
 ROLES = Roles("hospital", "registry", "dealer")

@@ -1,59 +1,26 @@
 """Studies opened, and the plain engine, as Python functions: tables, a frame, and the exact sums.
 
 >>> import securegen as sg
->>> study = sg.open_study("examples/cohort", pheno="examples/cohort.pheno.tsv", pheno_name=("QT",), to_bp=400_000)
+>>> study = sg.open_study("examples/cohort", pheno="examples/cohort.pheno.tsv", pheno_name=("QT",),
+...                       chr=("1",), to_bp=400_000)
 >>> len(sg.run_plain(study)) == len(study.reader.variants)
 True
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from securegen.errors import UsageError
-from securegen.model import GenotypeReader, Progress, SelectableReader, Sums, counted
+from securegen.model import Progress, Sums, counted
 from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
 from securegen.study.opening import Study
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Genotypes = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | SelectableReader
-
-
-def open_study(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
-    """Open genotypes and build the design. bfile: prefix of a PLINK1 fileset (@: one of each chromosome), a list of them, or
-    a reader (`from_arrays`, `read_vcf`, …);
-    options: the fields of `study.Inputs` (pheno, pheno_name, covar, …; pfile, vcf or bgen in place of bfile).
-
-    Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
-    """
-    inputs, reader = _opened(bfile, log, options)
-    return Study(inputs, reader, build_design(inputs, reader, log))
-
-
-def _opened(genotypes: Genotypes, log: Log, options: dict) -> tuple[Inputs, GenotypeReader]:
-    if isinstance(genotypes, str | os.PathLike | list | tuple):
-        inputs = Inputs(genotypes, **options)  # type: ignore[arg-type]  # paths become text there
-        return inputs, open_genotypes(inputs, log)
-    if not hasattr(genotypes, "select"):
-        raise UsageError(f"genotypes are a prefix of files or a reader, not {genotypes!r}")
-    inputs = Inputs("", **options)
-    return inputs, open_genotypes(inputs, log, genotypes)  # type: ignore[arg-type]
-
-
-def open_qc(bfile: Genotypes = "", *, log: Log = silent, **options) -> Study:
-    """Open genotypes for quality control alone; options as `open_study`, phenotypes only for hwe_controls."""
-    inputs, reader = _opened(bfile, log, options)
-    if reader.dosage_grid > 1:
-        log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
-    phenotypes = read_traits(inputs, reader).phenotypes if inputs.pheno else ()
-    return Study(inputs, reader, build_qc(inputs, reader, phenotypes=phenotypes))
 
 
 def plain_tables(

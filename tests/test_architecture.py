@@ -66,11 +66,9 @@ NAMED_TWICE = {"Columns"}
 LONG = {
     "securegen.api",
     "securegen.cli.options",
-    "securegen.design.fixedpoint",
     "securegen.engines.ckks.cohort",
     "securegen.engines.ckks.studydesign",
     "securegen.results.concordance",
-    "securegen.study.build",
 }
 
 

@@ -13,7 +13,7 @@ import securegen as sg
 from securegen.engines.ckks.scores.promises import PrivacyRules
 from securegen.errors import UsageError
 from securegen.scores.study import ScoreInputs, match_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 WRONG = {
     "missing": ["Complete", "none", "", None, True], "model": ["logit", "Linear", "", 1], "bits": [3, 13, 25, 16.0, "16", True],

@@ -38,7 +38,7 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
     """
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.owner import secret_key
-    from securegen.study.build import open_genotypes
+    from securegen.study.genotypes import open_genotypes
 
     if not genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,8 +19,11 @@ from securegen.governance.openings import FEW_MISSING, LEVELS
 from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs, Log
 from securegen.vocabulary import MODELS
+
+if TYPE_CHECKING:
+    from securegen.study.opening import Study
 
 WEAK = "securegen.weak_passphrase"
 STUDY_FIELDS = tuple(f.name for f in fields(Inputs))
@@ -241,12 +244,11 @@ def inputs_from(options: dict[str, Any], **more: Any) -> Inputs:
     return Inputs(**{name: options[name] for name in STUDY_FIELDS if name in options} | more)
 
 
-def open_study(inputs: Inputs, log: Callable[[str], None], *, qc_only: bool = False):
+def open_study(inputs: Inputs, log: Log, *, qc_only: bool = False) -> Study:
     """Open the study that the options name."""
-    from securegen import api
+    from securegen.study.opening import qc_of, study_of
 
-    named = {f: getattr(inputs, f) for f in STUDY_FIELDS if f != "bfile"}
-    return (api.open_qc if qc_only else api.open_study)(inputs.bfile, log=log, **named)
+    return (qc_of if qc_only else study_of)(inputs, log)
 
 
 def use_threads(threads: int | None) -> None:

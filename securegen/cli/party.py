@@ -22,7 +22,8 @@ from securegen.results.forms import TableForm, convert
 from securegen.results.summary import covariate_facts, print_summaries, promises, summary_json
 from securegen.scores.release import DIGITS
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 CONFIG = click.option(
     "--parties", "--config", "config", required=True, metavar="FILE", help="parties.toml, the same at every party."

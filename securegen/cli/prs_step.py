@@ -112,7 +112,7 @@ def decrypt(
 def request(imputation, out, threads, memory, quiet, **options) -> None:
     """Genotype owner, private model: OUT.request, the variants of the cohort, for the model owner."""
     from securegen.engines.ckks.scores.messages import make_request, write_request
-    from securegen.study.build import open_genotypes
+    from securegen.study.genotypes import open_genotypes
 
     log = CommandLog(out, "prs-step request", quiet=quiet)
     with log.stage("match"):
@@ -159,7 +159,7 @@ def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, 
     from securegen.engines.ckks.owner import secret_key
     from securegen.engines.ckks.scores.messages import read_invitation
     from securegen.engines.ckks.scores.private import encrypt_for
-    from securegen.study.build import open_genotypes
+    from securegen.study.genotypes import open_genotypes
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step accept", quiet=quiet)
@@ -208,7 +208,7 @@ def open_(key_file, passphrase_file, owner, invitation, replies, gzip, out, thre
     from securegen.engines.ckks.scores.messages import read_invitation
     from securegen.engines.ckks.scores.private import open_scores_for
     from securegen.scores.study import ScoreInputs, write_table
-    from securegen.study.build import open_genotypes
+    from securegen.study.genotypes import open_genotypes
 
     log = CommandLog(out, "prs-step open", quiet=quiet, private=True)
     with log.stage("decrypt"):

@@ -105,7 +105,7 @@ def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, 
 def blind(offer, challenge, out, threads, memory, quiet, **options) -> None:
     """Hospital: OUT.blinded for the vendor; OUT.masks stays."""
     from securegen.engines.ckks.scores.vendor_model import blind_scores
-    from securegen.study.build import open_genotypes
+    from securegen.study.genotypes import open_genotypes
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step blind", quiet=quiet)
@@ -147,7 +147,7 @@ def unmask(rounded, offer, masks, gzip, out, threads, memory, quiet, **options) 
     """Hospital: take the masks away and write OUT.sscore."""
     from securegen.engines.ckks.scores.vendor_model import unmask_scores
     from securegen.scores.study import ScoreInputs, write_table
-    from securegen.study.build import open_genotypes
+    from securegen.study.genotypes import open_genotypes
 
     log = CommandLog(out, "prs-step unmask", quiet=quiet, private=True)
     reader = open_genotypes(opt.inputs_from(options), log)

@@ -20,7 +20,7 @@ from securegen.record.run_log import RunLog, print_end
 from securegen.results.forms import TableForm
 from securegen.results.summary import print_summaries
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 from securegen.study.opening import Study
 from securegen.vocabulary import QC_COLUMNS
 

@@ -16,7 +16,7 @@ from securegen.cli.progress import progress
 from securegen.errors import UsageError
 from securegen.record.run_log import RunLog, print_end
 from securegen.scores.study import ScoreInputs, open_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 if TYPE_CHECKING:
     from securegen.engines.score_protocol import ScoreEngine

@@ -17,7 +17,7 @@ from securegen.record.run_log import print_end
 from securegen.results.forms import TableForm, convert
 from securegen.results.summary import covariate_facts, print_summaries, promises, summary_json
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 
 @click.group(cls=Group)

@@ -1,7 +1,7 @@
-"""From phenotypes and covariates to the integer columns that engines sum over, and what is needed to read the sums.
+"""Linear regression: from quantitative phenotypes and covariates to integer columns, and what is needed to read the sums.
 
-One function a test; each takes "sum over the sites" so that pooled and federated runs get the same integers
-(see `fixedpoint`). Residuals of a phenotype are taken against covariates at 2^-30 of their scale, so quantising the
+Like every design it takes "sum over the sites", so that pooled and federated runs get the same integers (see
+`fixedpoint`). Residuals of a phenotype are taken against covariates at 2^-30 of their scale, so quantising the
 covariates afterwards costs the phenotype nothing.
 """
 
@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from securegen.design import fixedpoint as fp
-from securegen.design.solving import Solver
+from securegen.design.columns import INTERCEPT, Analysis, Design, scatter
+from securegen.design.covariates import ScaledCovariates, scale_covariates
+from securegen.design.exact import combination, exact_gram
 from securegen.errors import DesignError
 from securegen.model import Columns
-
-INTERCEPT = "INTERCEPT"
 
 
 @dataclass(frozen=True)
@@ -41,107 +40,6 @@ class LinearModel:
     rounding: tuple[float, ...]
     y_rounding: float
     bits: int
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """One test of one phenotype: which columns of the design it uses (`columns`, `squares` index `Sums.g` and
-    `Sums.q`) and the model that reads them."""
-
-    test: str
-    phenotype: str
-    columns: tuple[int, ...]
-    squares: tuple[int, ...]
-    model: Any
-
-
-@dataclass(frozen=True)
-class Design:
-    """All columns of a run, and the analyses that share them."""
-
-    columns: Columns
-    analyses: tuple[Analysis, ...]
-
-    @property
-    def weights_squared(self) -> bool:
-        """Whether Σ g² is needed with weights, not only over a set of samples."""
-        return bool((self.columns.values[:, self.columns.squared_index] > 1).any())
-
-    @property
-    def sample_sets(self) -> int:
-        """How many different sets of analysed samples there are."""
-        first = {a.columns[0] for a in self.analyses}
-        return len({self.columns.values[:, j].tobytes() for j in first})
-
-
-def combine(designs: Sequence[Design], *, share: bool = False) -> Design:
-    """One design for one pass over the cohort: the columns of all parts.
-
-    share: equal columns are stored and summed once (the indicator of equal sample sets). Not for one site of several:
-    columns that are equal there may differ elsewhere.
-    """
-    where: dict[bytes | tuple[int, int], int] = {}
-    names: list[str] = []
-    kept: list[np.ndarray] = []
-    squared: list[bool] = []
-    placed = []
-    for number, part in enumerate(designs):
-        c = part.columns
-        keys = [c.values[:, j].tobytes() if share else (number, j) for j in range(len(c.names))]
-        index = [where.setdefault(key, len(where)) for key in keys]
-        for j, at in enumerate(index):
-            if at == len(names):
-                names.append(c.names[j])
-                kept.append(c.values[:, j])
-                squared.append(False)
-            squared[at] |= c.squared[j]
-        placed.append(index)
-    order = {column: i for i, column in enumerate(j for j, flag in enumerate(squared) if flag)}
-    analyses = []
-    for part, index in zip(designs, placed, strict=True):
-        squares = [order[index[j]] for j in part.columns.squared_index]
-        for a in part.analyses:
-            columns, own = tuple(index[j] for j in a.columns), tuple(squares[i] for i in a.squares)
-            analyses.append(Analysis(a.test, a.phenotype, columns, own, a.model))
-    return Design(Columns(tuple(names), np.stack(kept, axis=1), tuple(squared)), tuple(analyses))
-
-
-def scatter(values: np.ndarray, analysed: np.ndarray) -> np.ndarray:
-    """(n, J) rows of the analysed samples -> (N, J) with zeros elsewhere."""
-    out = np.zeros((len(analysed), values.shape[1]), np.int64)
-    out[analysed] = values
-    return out
-
-
-@dataclass(frozen=True)
-class ScaledCovariates:
-    """Covariates of the analysed samples at 2^-30 of their scale (intercept first), and their exact Gram matrix,
-    with a solver for it."""
-
-    names: tuple[str, ...]
-    scalings: tuple[fp.Scaling, ...]
-    decimals: tuple[np.ndarray, ...]
-    precise: np.ndarray
-    gram: list[list[int]]
-    samples: int
-    solver: Solver
-
-
-def scale_covariates(covariates: np.ndarray, names: Sequence[str], total: fp.SumOverSites) -> ScaledCovariates:
-    """Scale (n, K−1) float64 covariates. Raises DesignError for constant or collinear ones, by name."""
-    scalings, decimals = [], []
-    for k, name in enumerate(names):
-        scaling, column = fp.fit_scaling(covariates[:, k], f"covariate {name}", total)
-        scalings.append(scaling)
-        decimals.append(column)
-    one = np.full(len(covariates), 1 << fp.PRECISE_BITS, np.int64)
-    precise = np.stack(
-        [one, *(s.integers(d, 1 << fp.PRECISE_BITS) for s, d in zip(scalings, decimals, strict=True))], 1
-    )
-    gram = fp.sum_gram(precise, total, fp.guard_of(total).covariates)
-    samples = gram[0][0] >> (2 * fp.PRECISE_BITS)
-    fp.refuse_collinear(gram, (INTERCEPT, *names))
-    return ScaledCovariates(tuple(names), tuple(scalings), tuple(decimals), precise, gram, samples, Solver(gram))
 
 
 def linear_design(
@@ -210,9 +108,9 @@ def _residual(
     own scaling, and residual standard deviation over its scale."""
     y_scale, decimals = fp.fit_scaling(y, f"phenotype {name}", total)
     precise = y_scale.integers(decimals, 1 << fp.PRECISE_BITS)
-    cty = fp.sum_matrix(fp.exact_gram(c.precise, precise[:, None]), total)
+    cty = fp.sum_matrix(exact_gram(c.precise, precise[:, None]), total)
     rounded = c.solver.rounded([row[0] for row in cty], fp.COEFFICIENT_BITS)
-    residual = precise.astype(object) * (1 << fp.COEFFICIENT_BITS) - fp.combination(c.precise, rounded)
+    residual = precise.astype(object) * (1 << fp.COEFFICIENT_BITS) - combination(c.precise, rounded)
     n, s1, s2 = fp.moments(residual, total, f"residual of {name}")
     scaling = fp.scale_of(n, s1, s2, 1 << (fp.PRECISE_BITS + fp.COEFFICIENT_BITS))
     # 2^-20 of the phenotype's own scale is where rounding of the input would be the result

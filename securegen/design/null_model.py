@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from securegen.design import fixedpoint as fp
+from securegen.design.exact import round_half_up
 from securegen.design.solving import Solver
 from securegen.errors import DesignError
 from securegen.kernels.rounded_products import rounded_products
@@ -60,9 +61,7 @@ def fit_null_model(
     n, ones = total([len(cases), int(cases.sum())])
     if ones in (0, n):
         raise DesignError(f"phenotype {phenotype} has {ones} cases and {n - ones} controls among the analysed samples")
-    beta = [fp.round_half_up(*(math.log(ones / (n - ones)) * 2**fp.COEFFICIENT_BITS).as_integer_ratio())] + [0] * (
-        k - 1
-    )
+    beta = [round_half_up(*(math.log(ones / (n - ones)) * 2**fp.COEFFICIENT_BITS).as_integer_ratio())] + [0] * (k - 1)
     for step in range(1, STEPS + 1):
         mean = logistic(_linear_predictor(beta, covariates))
         weight = mean * (1.0 - mean)

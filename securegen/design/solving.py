@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.design import fixedpoint as fp
+from securegen.design.exact import fraction_free, round_half_up
 
 GUARD = (48, 112, 240)  # bits below the rounded digit, tried in turn
 _UNIT = 2.0**-53
@@ -33,8 +33,8 @@ class Solver:
         found = None if self._inverse is None else _decided(self._exact, b, bits, self._inverse)
         if found is not None:
             return found
-        numerators, denominator = fp.fraction_free(self._rows, [[v] for v in b])
-        return [fp.round_half_up(row[0] << bits, denominator) for row in numerators]
+        numerators, denominator = fraction_free(self._rows, [[v] for v in b])
+        return [round_half_up(row[0] << bits, denominator) for row in numerators]
 
 
 @dataclass(frozen=True)
@@ -117,5 +117,5 @@ def _digit(value: int, error: float, guard: int) -> int | None:
     if not error < 2.0**guard:
         return None
     slack = math.ceil(error)
-    low, high = (fp.round_half_up(v, 1 << guard) for v in (value - slack, value + slack))
+    low, high = (round_half_up(v, 1 << guard) for v in (value - slack, value + slack))
     return low if low == high else None

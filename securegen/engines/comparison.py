@@ -12,7 +12,7 @@ from securegen.local.folders import PARTIES, working_folder
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 from securegen.study.opening import Study
 
 

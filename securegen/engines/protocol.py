@@ -22,7 +22,7 @@ from securegen.results.summary import covariate_facts, promises
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.study import checks
-from securegen.study.build import Inputs, Log
+from securegen.study.inputs import Inputs, Log
 from securegen.study.opening import Study, qc_of, study_of
 from securegen.vocabulary import MODELS
 

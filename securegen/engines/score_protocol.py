@@ -13,7 +13,8 @@ from typing import Protocol
 from securegen.model import Progress, SelectableReader, no_progress
 from securegen.record.run_log import RunLog
 from securegen.scores.study import ScoreInputs, ScoreStudy
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 
 class Bars(Protocol):

@@ -54,7 +54,7 @@ from securegen.scores.match import MIN_OVERLAP
 from securegen.scores.release import DIGITS
 from securegen.scores.sscore import write_match_log
 from securegen.scores.study import ScoreInputs, ScoreStudy, open_scores
-from securegen.study.build import Inputs, Log, silent
+from securegen.study.inputs import Inputs, Log, silent
 
 if TYPE_CHECKING:
     import pandas as pd

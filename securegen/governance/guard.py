@@ -12,6 +12,7 @@ from typing import NoReturn
 import numpy as np
 
 from securegen.design import fixedpoint as fp
+from securegen.design.exact import Matrix
 from securegen.errors import PolicyError
 from securegen.governance import openings
 from securegen.governance.openings import ALL, FEWEST
@@ -38,7 +39,7 @@ class SiteGuard(fp.Guard):
         self._limit = openings.CONSENTED if consent else openings.LEVERAGE
         self.log, self._end = log, end
         self._columns: list[np.ndarray] = []
-        self._covariates: tuple[fp.Matrix, fp.Matrix] | None = None
+        self._covariates: tuple[Matrix, Matrix] | None = None
 
     @property
     def on(self) -> bool:
@@ -81,14 +82,14 @@ class SiteGuard(fp.Guard):
     def moments(self, own: Sequence[int], opened: Sequence[int]) -> None:
         self._check("moments of a column", openings.moments_fault(own, opened))
 
-    def gram(self, own: fp.Matrix, opened: fp.Matrix) -> None:
+    def gram(self, own: Matrix, opened: Matrix) -> None:
         self._check("products of columns", openings.gram_fault(own, opened))
 
-    def covariates(self, own: fp.Matrix, opened: fp.Matrix) -> None:
+    def covariates(self, own: Matrix, opened: Matrix) -> None:
         self.gram(own, opened)
         self._covariates = own, opened
 
-    def newton(self, own: tuple[list[int], fp.Matrix], opened: tuple[list[int], fp.Matrix]) -> None:
+    def newton(self, own: tuple[list[int], Matrix], opened: tuple[list[int], Matrix]) -> None:
         if self._covariates is None or len(self._covariates[0]) != len(own[0]):
             return
         grams, unit = self._covariates, 1 << fp.PRECISE_BITS

@@ -81,7 +81,8 @@ def leverages(columns: np.ndarray, *, intercept: bool = True) -> np.ndarray:
     norm = np.sqrt((x * x).sum(axis=0))
     q, r, _ = qr(x[:, norm > 0] / norm[norm > 0], mode="economic", pivoting=True)
     rank = int((np.abs(np.diag(r)) > RANK).sum())
-    return (q[:, :rank] ** 2).sum(axis=1)
+    out: np.ndarray = (q[:, :rank] ** 2).sum(axis=1)
+    return out
 
 
 def leverage_fault(columns: np.ndarray, limit: float = LEVERAGE) -> str | None:

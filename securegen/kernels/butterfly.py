@@ -36,7 +36,7 @@ class _Butterfly(Emitter):
         difference = self.subtract_once(self.b.sub(self.b.add(u, self.two_q), v), self.two_q)
         return self.subtract_once(self.b.add(u, v), self.two_q), self.times_root(difference, root)
 
-    def regroup(self, pair: list, labels: list[int], wanted: list[int]) -> list:
+    def regroup(self, pair: list[ir.Value], labels: list[int], wanted: list[int]) -> list[ir.Value]:
         """Two vectors whose lanes hold the elements `labels` -> the same elements in the order `wanted`."""
         lanes = [labels.index(label) for label in wanted]
         x, y = pair
@@ -57,7 +57,7 @@ def _stage(inverse: bool):
             e = _Butterfly(builder, q)
             w, arm, step = e.splat(root), e.b.mul(words, WORD(8)), WORD(8 * e.width)
 
-            def body(state: list, _: ir.Value) -> list:
+            def body(state: list[ir.Value], _: ir.Value) -> list[ir.Value]:
                 (upper,) = state
                 lower = e.b.add(upper, arm)
                 u, v = (e.inverse if inverse else e.forward)(e.load(upper), e.load(lower), w)
@@ -83,7 +83,7 @@ def _short_stages(inverse: bool):
             natural = list(range(2 * width))
             distances = [1 << i for i in range(width.bit_length() - 1)]
 
-            def body(state: list, left: ir.Value) -> list:
+            def body(state: list[ir.Value], left: ir.Value) -> list[ir.Value]:
                 (address,) = state
                 second = b.add(address, WORD(8 * width))
                 pair, labels = [e.load(address), e.load(second)], natural
@@ -122,7 +122,7 @@ def _scaling():
             e = _Butterfly(builder, q)
             w = e.splat(factor)
 
-            def body(state: list, _: ir.Value) -> list:
+            def body(state: list[ir.Value], _: ir.Value) -> list[ir.Value]:
                 (address,) = state
                 e.store(e.subtract_once(e.times_root(e.load(address), w), e.q), address)
                 return [e.b.add(address, WORD(8 * e.width))]

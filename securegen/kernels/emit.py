@@ -22,7 +22,7 @@ _BYTE = ir.IntType(8).as_pointer()
 
 def vector_words() -> int:
     """64-bit words in a vector register of the machine that is compiled for: 8 with AVX-512, else 4."""
-    named = config.CPU_FEATURES  # type: ignore[attr-defined]  # Numba sets its options at run time
+    named = config.CPU_FEATURES  # Numba sets its options at run time
     features = named if named is not None else llvm.get_host_cpu_features().flatten()
     return 8 if "+avx512f" in features else 4
 
@@ -91,7 +91,9 @@ class Emitter:
         d = self.b.sub(x, q)
         return self.b.select(self.b.icmp_unsigned("<", d, x), d, x)
 
-    def loop(self, count: ir.Value, state: Sequence[ir.Value], step: int, body: Callable) -> list[ir.Value]:
+    def loop(
+        self, count: ir.Value, state: Sequence[ir.Value], step: int, body: Callable[..., list[ir.Value]]
+    ) -> list[ir.Value]:
         """do { state = body(state, left); left −= step } while (left > 0), as signed integers."""
         b, before = self.b, self.b.block
         top = b.append_basic_block()
@@ -109,4 +111,4 @@ class Emitter:
         done = b.append_basic_block()
         b.cbranch(b.icmp_signed(">", rest, WORD(0)), top, done)
         b.position_at_end(done)
-        return new
+        return list(new)

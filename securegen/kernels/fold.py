@@ -20,7 +20,7 @@ from securegen.kernels.threads import over_range
 @lru_cache(maxsize=8)
 def fold_factors(n: int, pack: int, primes: tuple[int, ...]) -> np.ndarray:
     """(k, n) uint32: ζ^(1−b)/b modulo each prime, in SEAL's order."""
-    out = np.zeros((1, len(primes), n), np.uint64)
+    out: np.ndarray = np.zeros((1, len(primes), n), np.uint64)
     for i, q in enumerate(primes):
         inverse_pack = pow(pack, -1, q)
         if pack == 1:
@@ -28,7 +28,8 @@ def fold_factors(n: int, pack: int, primes: tuple[int, ...]) -> np.ndarray:
         else:  # X^(1−b) = −X^(n+1−b)
             out[0, i, n + 1 - pack] = q - inverse_pack
     forward(out, tuple(ntt_tables(n, q) for q in primes))
-    return out[0].astype(np.uint32)
+    factors: np.ndarray = out[0].astype(np.uint32)
+    return factors
 
 
 def fold_tiles(tiles: np.ndarray, pack: int, primes: tuple[int, ...]) -> np.ndarray:

@@ -36,7 +36,8 @@ def dot(a: np.ndarray, s: np.ndarray) -> np.ndarray:
     """
     if a.dtype != np.uint64 or s.dtype != np.int64 or len(a) != len(s):
         raise ValueError(f"{len(a)} weights of {a.dtype} for {s.dtype} {s.shape}")
-    return _dot(a, s)
+    out: np.ndarray = _dot(a, s)
+    return out
 
 
 @njit(inline="always")

@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 
 from securegen.kernels.emit import WORD, Emitter, vector_words
 
+Terms = tuple[tuple[tuple[int, int], ...], ...]
 GROUPS = 8  # between two moves of the upper halves
 
 # terms[i] lists the products of accumulator i: (half of the genotype, half of the column)
@@ -25,7 +26,7 @@ CIPHERTEXT = (((0, 0),), ((0, 1), (1, 0)), ((1, 1),))
 PLAINTEXT = (((0, 0),), ((1, 0),))
 
 
-def panel(terms: tuple, columns: int) -> Any:
+def panel(terms: Terms, columns: int) -> Any:
     """A Numba intrinsic that adds Σ_groups g × c to `columns` accumulators for one vector of lanes.
 
     Arguments, all uint64, addresses and strides in bytes: g0, g1 (first group), c0, c1 (first group and column; c1 is
@@ -47,14 +48,14 @@ def panel(terms: tuple, columns: int) -> Any:
     return run
 
 
-def _emit(e: Emitter, terms: tuple, columns: int, arguments: list[ir.Value]) -> None:
+def _emit(e: Emitter, terms: Terms, columns: int, arguments: list[ir.Value]) -> None:
     g0, g1, c0, c1, low, high, groups, g_group, c_group, c_column, accumulator, g_ahead, c_ahead = arguments
     b = e.b
     factors = [c0, c1] if terms is CIPHERTEXT else [c0]
     count = columns * len(terms) * 2
     offsets = [b.mul(accumulator, WORD(i)) for i in range(count)]
 
-    def one_group(state: list, _: ir.Value) -> list:
+    def one_group(state: list[ir.Value], _: ir.Value) -> list[ir.Value]:
         sums, x, y = state[:count], state[count : count + 2], state[count + 2 :]
         for address in x:
             e.prefetch(b.add(address, g_ahead))
@@ -74,7 +75,7 @@ def _emit(e: Emitter, terms: tuple, columns: int, arguments: list[ir.Value]) -> 
                     out.append(total)
         return out + [b.add(a, g_group) for a in x] + [b.add(a, c_group) for a in y]
 
-    def one_run(state: list, left: ir.Value) -> list:
+    def one_run(state: list[ir.Value], left: ir.Value) -> list[ir.Value]:
         run = b.select(b.icmp_signed("<", left, WORD(GROUPS)), left, WORD(GROUPS))
         state = e.loop(run, state, 1, one_group)
         for i, offset in enumerate(offsets):

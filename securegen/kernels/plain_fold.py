@@ -40,7 +40,7 @@ def _emit(e: Emitter, arguments: list[ir.Value]) -> None:
         y = b.add(times(x, r, r_quotient), times(l, None, one_quotient))
         return e.subtract_once(e.subtract_once(y, two_q), q)
 
-    def body(state: list, _: ir.Value) -> list:
+    def body(state: list[ir.Value], _: ir.Value) -> list[ir.Value]:
         lows, highs, row = state
         even, other = (reduce(e.load(b.add(highs, o)), e.load(b.add(lows, o))) for o in (WORD(0), odd))
         old = e.load(row)

@@ -91,7 +91,7 @@ def _sums(
     places = [b.add(scratch, WORD(i * 8 * e.width)) for i in range(count)]
     lanes = lambda address: e.high(e.load(address)) if parity else e.low(e.load(address))  # noqa: E731
 
-    def one_group(state: list, _: ir.Value) -> list:
+    def one_group(state: list[ir.Value], _: ir.Value) -> list[ir.Value]:
         sums, left, above = state[:count], state[count], state[count + 1]
         line = [lanes(b.add(left, WORD(i * size))) for i in range(side)]
         for j in range(side):
@@ -100,7 +100,7 @@ def _sums(
                 sums[i * side + j] = b.add(sums[i * side + j], b.mul(line[i], one))
         return [*sums, b.add(left, step), b.add(above, step)]
 
-    def one_run(state: list, left: ir.Value) -> list:
+    def one_run(state: list[ir.Value], left: ir.Value) -> list[ir.Value]:
         run = b.select(b.icmp_signed("<", left, WORD(GROUPS)), left, WORD(GROUPS))
         state = e.loop(run, state, 1, one_group)
         for i, upper in enumerate(places):

@@ -22,7 +22,7 @@ def rounded_products(weight: np.ndarray, x: np.ndarray, unit: float) -> list[int
     k = len(columns)
     out = np.zeros((k, k), np.int64)
     over_range(k, lambda first, last: _products(weight, columns, unit, first, last, out))
-    return out[np.triu_indices(k)].tolist()
+    return [int(v) for v in out[np.triu_indices(k)]]
 
 
 @njit(cache=True, nogil=True)

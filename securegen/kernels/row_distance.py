@@ -25,7 +25,8 @@ def planes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def valid_bits(samples: int) -> np.ndarray:
     """(W,) uint64: which bits of a row are samples."""
-    return planes(np.full((1, samples), 1, np.uint8))[0][0]
+    out: np.ndarray = planes(np.full((1, samples), 1, np.uint8))[0][0]
+    return out
 
 
 def take_rows(

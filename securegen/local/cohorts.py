@@ -12,7 +12,9 @@ import numpy as np
 
 from securegen.errors import InputError, UsageError
 from securegen.model import AnnouncedCohort, GenotypeReader, Samples
-from securegen.study.build import Inputs, Log, build_design, open_genotypes, silent
+from securegen.study.build import build_design
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
 
 

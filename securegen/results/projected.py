@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design.linear import Design
-from securegen.model import GenotypeReader, Variants
+from securegen.design.columns import Design
+from securegen.model import GenotypeReader, Variants, iterate_blocks
 from securegen.results.rows import table_text, write_table
 from securegen.results.write import Summary
 from securegen.stats import projection
@@ -105,7 +105,7 @@ def _above_limit(reader: GenotypeReader, p: Projection, v: np.ndarray, scales: S
     bits = 2 * (scales.mean_bits + scales.basis_bits)
     total = np.concatenate([
         projection.variant_counts(block, p.analysed).variation(bits)
-        for block in projection.iterate_blocks(reader, 256)
+        for block in iterate_blocks(reader, 256)
     ])  # fmt: skip
     limit = round(RATIO_LIMIT[p.test] * (1 << 60))
     return (total > 0) & (v * (1 << 60) >= limit * total)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from securegen.design.linear import Analysis
+from securegen.design.columns import Analysis
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.vocabulary import OK

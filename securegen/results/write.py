@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design.binary import ScoreModel
-from securegen.design.linear import Analysis, LinearModel
+from securegen.design.columns import Analysis
+from securegen.design.linear import LinearModel
+from securegen.design.logistic import ScoreModel
 from securegen.errors import UsageError
 from securegen.io.output import atomic
 from securegen.model import OpenedSums, Sums, Variants

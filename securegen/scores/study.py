@@ -36,7 +36,8 @@ from securegen.scores.release import (
 from securegen.scores.sscore import read_reference, write_match_log, write_sscore
 from securegen.scores.sums import ScoreSums, count_alleles
 from securegen.study import checks
-from securegen.study.build import Inputs, Log, open_genotypes, silent
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs, Log, silent
 
 MOST_COLUMNS = 1 << 20  # of a scoring file
 

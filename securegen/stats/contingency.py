@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design.binary import CountModel
+from securegen.design.contingency import CountModel
 from securegen.model import Sums
 from securegen.stats.pvalue import chisq_1
 
@@ -65,7 +65,9 @@ def allelic(sums: Sums, model: CountModel, *, grid: int = 1) -> dict[str, np.nda
     return out
 
 
-def _columns(n, n1, in_cases, in_controls, chisq, code) -> dict[str, np.ndarray]:
+def _columns(
+    n: np.ndarray, n1: np.ndarray, in_cases: np.ndarray, in_controls: np.ndarray, chisq: np.ndarray, code: np.ndarray
+) -> dict[str, np.ndarray]:
     p, log10p = chisq_1(np.nan_to_num(chisq, nan=0.0))
     tested = ~np.isnan(chisq)
     return {

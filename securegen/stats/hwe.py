@@ -17,7 +17,8 @@ def exact_test(het: np.ndarray, hom_a: np.ndarray, hom_b: np.ndarray) -> np.ndar
     Sums the probabilities of every heterozygote count that is no more likely than the observed one, given the allele
     counts. The logarithm does not underflow. No calls: 0 (p = 1).
     """
-    return _exact(het.astype(np.int64), hom_a.astype(np.int64), hom_b.astype(np.int64))
+    out: np.ndarray = _exact(het.astype(np.int64), hom_a.astype(np.int64), hom_b.astype(np.int64))
+    return out
 
 
 @njit(cache=True, nogil=True)

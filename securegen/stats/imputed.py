@@ -19,7 +19,8 @@ def exactly(n: IntArray, g: IntArray, s: IntArray, m: IntArray) -> IntArray:
     largest = [int(np.abs(v).max(initial=0)) for v in (n, g, s, m)]
     if largest[0] * largest[1] + largest[2] * largest[3] >= 1 << 63:
         n, g, s, m = (v.astype(object) for v in (n, g, s, m))
-    return n * g + s * m
+    out: np.ndarray = n * g + s * m
+    return out
 
 
 def filled(row: IntArray, n: IntArray, s: IntArray, x: IntArray) -> IntArray:
@@ -45,7 +46,8 @@ def as_float(numerator: IntArray, denominator: IntArray) -> np.ndarray:
     """
     whole = numerator // denominator
     rest = numerator - whole * denominator
-    return whole.astype(np.float64) + rest.astype(np.float64) / denominator.astype(np.float64)
+    out: np.ndarray = whole.astype(np.float64) + rest.astype(np.float64) / denominator.astype(np.float64)
+    return out
 
 
 def linear_sums(sums: Sums, samples: int) -> ImputedSums:

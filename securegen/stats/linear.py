@@ -12,6 +12,7 @@ Means are subtracted in integers, the Gram matrix is scaled by its diagonal and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from securegen.design.fixedpoint import planned_error
 from securegen.design.linear import LinearModel
 from securegen.model import ImputedSums, IntArray, Sums
 from securegen.stats import algebra
+from securegen.stats.algebra import Entry
 from securegen.stats.imputed import linear_sums
 from securegen.stats.pvalue import student_t
 
@@ -31,7 +33,8 @@ HIGH_VIF = 1 / 50
 def centred_cross(cross: IntArray, dosage: IntArray, x_total: int, n: np.ndarray) -> np.ndarray:
     """Σ (g − ḡ)(x − x̄) over samples, missing g at its mean: (I − S Σx)/n, exact until the division."""
     s = dosage.astype(cross.dtype)  # where I is wider than 64 bits, S Σx is too
-    return (cross - s * x_total).astype(np.float64) / np.maximum(n, 1)
+    out: np.ndarray = (cross - s * x_total).astype(np.float64) / np.maximum(n, 1)
+    return out
 
 
 def centre_exactly(total: int, a: int, b: int, n: int) -> float:
@@ -93,7 +96,10 @@ def _linear(sums: ImputedSums, model: LinearModel, grid: int) -> dict[str, np.nd
         freq = np.where(n > 0, g_sum / (2.0 * grid * np.maximum(n, 1)), np.nan)
         turn = rounded_y / np.sqrt(y_left), rounded_g / np.sqrt(v)
         bound = t_error_bound(t, df, turn, _tau_squared(lower, scale, model, used))
-    hide = lambda x: np.where(ok, x, np.nan)  # noqa: E731
+
+    def hide(x: np.ndarray) -> np.ndarray:
+        return np.where(ok, x, np.nan)
+
     return {
         "A1_FREQ": freq,
         "TEST": np.full(len(n), "ADD", dtype=object),
@@ -110,13 +116,17 @@ def _linear(sums: ImputedSums, model: LinearModel, grid: int) -> dict[str, np.nd
     }
 
 
-def _centred_design(sums: ImputedSums, model: LinearModel, n: np.ndarray):
+def _centred_design(
+    sums: ImputedSums, model: LinearModel, n: np.ndarray
+) -> tuple[list[list[Entry]], list[Entry], Entry, np.ndarray | np.int64]:
     """Centred Gram matrix of the covariates, their products with y, yᵀy, and the samples used: numbers for mean
     imputation, (V,) arrays for complete cases."""
     k = len(model.gram)
     if sums.pairs is None:
         count, c0 = model.samples, model.gram[0]
-        a = [[centre_exactly(model.gram[i][j], c0[i], c0[j], count) for j in range(1, k)] for i in range(1, k)]
+        a: list[list[Entry]] = [
+            [centre_exactly(model.gram[i][j], c0[i], c0[j], count) for j in range(1, k)] for i in range(1, k)
+        ]
         cy = [centre_exactly(model.cty[i], c0[i], model.cty[0], count) for i in range(1, k)]
         return a, cy, centre_exactly(model.yty, model.cty[0], model.cty[0], count), np.int64(count)
     full = [[*model.gram[i], model.cty[i]] for i in range(k)] + [[*model.cty, model.yty]]
@@ -128,25 +138,31 @@ def _centred_design(sums: ImputedSums, model: LinearModel, n: np.ndarray):
             column += 1
     assert column == sums.pairs.shape[1]
     count = np.maximum(n, 1)
-    centred = lambda i, j: pair[i, j] - pair[0, i] * (pair[0, j] / count)  # noqa: E731
+
+    def centred(i: int, j: int) -> np.ndarray:
+        out: np.ndarray = pair[i, j] - pair[0, i] * (pair[0, j] / count)
+        return out
+
     a = [[centred(i, j) for j in range(1, k)] for i in range(1, k)]
     return a, [centred(i, k) for i in range(1, k)], centred(k, k), n
 
 
-def _rounding(coefficients, model: LinearModel, used) -> np.ndarray:
+def _rounding(coefficients: Sequence[Entry], model: LinearModel, used: Entry) -> np.ndarray:
     """Largest norm of Σ_k coefficient_k·δc_k over the samples used."""
-    return algebra.dot([np.abs(c) for c in coefficients], model.rounding) * np.sqrt(used)
+    out: np.ndarray = algebra.dot([np.abs(c) for c in coefficients], model.rounding) * np.sqrt(used)
+    return out
 
 
-def _tau_squared(lower, scale, model: LinearModel, used) -> np.ndarray:
+def _tau_squared(lower: list[list[Entry]], scale: list[Entry], model: LinearModel, used: Entry) -> np.ndarray:
     """Bound of (‖δC‖/σ_min(C̃))²: N Σ r_k² tr (C̃ᵀC̃)⁻¹, the trace from the Cholesky factor."""
     k = len(scale)
     unit = ([1.0 if i == j else 0.0 for i in range(k)] for j in range(k))
     trace = sum(algebra.dot(z, z) for z in (algebra.forward(lower, scale, e) for e in unit))
-    return used * sum(r * r for r in model.rounding) * trace
+    out: np.ndarray = used * sum(r * r for r in model.rounding) * trace
+    return out
 
 
-def t_error_bound(t, df, turn, tau_squared) -> np.ndarray:
+def t_error_bound(t: np.ndarray, df: Entry, turn: Sequence[np.ndarray], tau_squared: Entry) -> np.ndarray:
     """Certain bound of |ΔT| against exact reals, for every variant (docs/precision.md has the proof).
 
     turn: ‖η_y‖/‖ỹ‖ and ‖η_g‖/‖g̃‖, η = δ + Σ|γ_k| δc_k with δ the rounding of the column itself and γ its coefficients on

@@ -79,7 +79,10 @@ def statistics(
             beta, se = score / information, 1 / np.sqrt(information)
         z = np.sign(u) * np.sqrt(chisq)
         pvalue, log10p = pvalues(np.where(ok, chisq, 0.0), p)
-    hide = lambda x: np.where(ok, x, np.nan)  # noqa: E731
+
+    def hide(x: np.ndarray) -> np.ndarray:
+        return np.where(ok, x, np.nan)
+
     return {
         "TEST": np.full(len(v), "ADD", object), "OBS_CT": np.full(len(v), n, np.int64),
         "U": hide(score), "V": hide(information), "BETA": hide(beta), "SE": hide(se), "L95": hide(beta - voc.Z95 * se),
@@ -100,7 +103,10 @@ def from_ratio(
         chisq = np.where(ok, chisq_of(np.maximum(ratio, 0.0), p, number), 0.0)
         error = chisq_of(np.where(ok, ratio + bound, 0.0), p, number) - chisq
         pvalue, log10p = pvalues(chisq, p)
-    hide = lambda x: np.where(ok, x, np.nan)  # noqa: E731
+
+    def hide(x: np.ndarray) -> np.ndarray:
+        return np.where(ok, x, np.nan)
+
     return {
         "TEST": np.full(len(ratio), "ADD", object), "OBS_CT": np.full(len(ratio), p.samples, np.int64),
         "CHISQ": hide(chisq), "P": hide(pvalue), "LOG10_P": hide(log10p), "ERRCODE": code,
@@ -116,7 +122,8 @@ def ratio_error(ratio: np.ndarray, p: Projection, number: int, noise: Noise, lim
     dv = 2 * math.sqrt(k) * tall * du + k * du * du + (0 if p.weight is None else tall**2 * du)
     r = np.maximum(ratio, 0.0)
     own = 2 * np.sqrt(r / limit) * du + du * du / limit + r * dv / limit
-    return own + r * 2.0**-23 + 2.0**-SHARE_BITS / limit  # of the reciprocal; of u² where it is cut
+    out: np.ndarray = own + r * 2.0**-23 + 2.0**-SHARE_BITS / limit  # of the reciprocal; of u² where it is cut
+    return out
 
 
 def chisq_of(ratio: np.ndarray, p: Projection, number: int) -> np.ndarray:
@@ -152,7 +159,8 @@ def _tall(p: Projection, v: np.ndarray, variation: np.ndarray | None) -> np.ndar
     if p.test != "linear":
         return np.full(len(v), 1.25 * math.sqrt(p.samples))
     known = np.maximum(v, 0) / CORRELATED if variation is None else variation
-    return np.sqrt(np.minimum(known, p.samples))
+    out: np.ndarray = np.sqrt(np.minimum(known, p.samples))
+    return out
 
 
 def _lead(p: Projection, number: int) -> float:

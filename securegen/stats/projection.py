@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from securegen.design.linear import Analysis, Design
+from securegen.design.columns import Analysis, Design
+from securegen.design.linear import LinearModel
 from securegen.errors import PlanError, UsageError
 from securegen.kernels.integer_sums import integer_sums, squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, iterate_blocks
@@ -125,7 +126,7 @@ def choose_scales(samples: int, grid: int = 1) -> Scales:
 
 def project(design: Design) -> list[Projection]:
     """The projections of a design. Raises UsageError, naming the phenotype, for tests that are not regressions."""
-    groups: dict[tuple, list[Analysis]] = {}
+    groups: dict[tuple[str, tuple[int, ...]], list[Analysis]] = {}
     for a in design.analyses:
         if a.test not in ("linear", "logistic"):
             raise UsageError(
@@ -189,7 +190,7 @@ def _sum_to_zero(whole: np.ndarray, exact: np.ndarray) -> None:
         whole[np.argsort(sign * (exact - whole), kind="stable")[: abs(excess)]] -= sign
 
 
-def _explained(model) -> float:
+def _explained(model: LinearModel) -> float:
     """yᵀC(CᵀC)⁻¹Cᵀy of the integer columns, the mean included."""
     gram, cty = np.array(model.gram, np.float64), np.array(model.cty, np.float64)
     scale = 1 / np.sqrt(np.diag(gram))
@@ -207,16 +208,19 @@ class VariantCounts:
     def mean(self, bits: int) -> np.ndarray:
         """(V,) Python integers: the mean dosage in units of 2^-bits, rounded; 0 where nobody is called."""
         n = np.maximum(self.called, 1).astype(object)
-        return (((self.g.astype(object) << (bits + 1)) + n) // (2 * n)).astype(object)
+        out: np.ndarray = (((self.g.astype(object) << (bits + 1)) + n) // (2 * n)).astype(object)
+        return out
 
     def constant(self) -> np.ndarray:
         """(V,) bool: every called sample has the same dosage, or nobody is called."""
-        return self.called * self.gg <= self.g**2
+        out: np.ndarray = self.called * self.gg <= self.g**2
+        return out
 
     def variation(self, bits: int) -> np.ndarray:
         """(V,) Python integers: Σ (g − mean)² over called samples in units of 2^-bits, rounded down."""
         n = np.maximum(self.called, 1).astype(object)
-        return ((n * self.gg.astype(object) - self.g.astype(object) ** 2) << bits) // n
+        out: np.ndarray = ((n * self.gg.astype(object) - self.g.astype(object) ** 2) << bits) // n
+        return out
 
 
 def variant_counts(block: GenotypeBlock, analysed: np.ndarray) -> VariantCounts:
@@ -267,4 +271,5 @@ def _flags(block: GenotypeBlock) -> np.ndarray:
 def _dot(g: np.ndarray, x: np.ndarray) -> np.ndarray:
     """g xᵀ as Python integers, x in halves so that nothing wraps."""
     high, low = x >> 26, x & ((1 << 26) - 1)
-    return (g @ high).astype(object) * (1 << 26) + (g @ low).astype(object)
+    out: np.ndarray = (g @ high).astype(object) * (1 << 26) + (g @ low).astype(object)
+    return out

@@ -55,7 +55,8 @@ def _log_incomplete_beta(a: np.ndarray, odds: np.ndarray) -> np.ndarray:
         step = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
         d, c = 1 / (1 + step * d), 1 + step / c
         h = h * d * c
-    return log_front + np.log(h)
+    out: np.ndarray = log_front + np.log(h)
+    return out
 
 
 def chisq_1_inverse(log10p: np.ndarray) -> np.ndarray:
@@ -64,4 +65,5 @@ def chisq_1_inverse(log10p: np.ndarray) -> np.ndarray:
     >>> chisq_1_inverse(np.array([1.3010299956639813, 21717.32239477])).round(2).tolist()
     [3.84, 100000.0]
     """
-    return special.ndtri_exp(-np.asarray(log10p, np.float64) * _LN10 - np.log(2.0)) ** 2
+    out: np.ndarray = special.ndtri_exp(-np.asarray(log10p, np.float64) * _LN10 - np.log(2.0)) ** 2
+    return out

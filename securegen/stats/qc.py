@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.design.binary import QcModel
+from securegen.design.qc import QcModel
 from securegen.errors import UsageError
 from securegen.model import Sums, Variants
 from securegen.stats.hwe import exact_test

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design.binary import ScoreModel
+from securegen.design.logistic import ScoreModel
 from securegen.model import ImputedSums, Sums
 from securegen.stats import algebra
 from securegen.stats.imputed import as_float, score_sums
@@ -37,7 +37,10 @@ def score_test(sums: Sums | ImputedSums, model: ScoreModel, *, grid: int = 1) ->
     assert sums.cross.shape[1] == 1 + k and sums.minor_in_cases is not None
     n = sums.called
     called = np.maximum(n, 1)
-    imputed = lambda j: as_float(sums.cross[:, j], called)  # noqa: E731
+
+    def imputed(j: int) -> np.ndarray:
+        return as_float(sums.cross[:, j], called)
+
     s = [imputed(1 + i) * (unit / grid) for i, unit in enumerate(model.weight_units)]
     square = as_float(sums.square, called * called) * (model.weight_units[0] / grid**2)
     lower, scale, regular = algebra.cholesky(model.weight_gram)
@@ -68,7 +71,10 @@ def score_test(sums: Sums | ImputedSums, model: ScoreModel, *, grid: int = 1) ->
         bound = chisq_error_bound(
             u, v, sums.dosage / called * model.samples / grid, algebra.backward(lower, scale, z), model
         )
-    hide = lambda x: np.where(ok, x, np.nan)  # noqa: E731
+
+    def hide(x: np.ndarray) -> np.ndarray:
+        return np.where(ok, x, np.nan)
+
     return {
         "A1_FREQ": freq,
         "TEST": np.full(len(n), "ADD", dtype=object),

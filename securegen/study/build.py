@@ -1,236 +1,24 @@
-"""A study as its user names it: files, names and filters -> a genotype reader and a design, with a log of every choice.
-
-Both the command line and Python start here, so that they read the same samples and columns.
-"""
+"""From inputs and genotypes to the integer design of every phenotype: one owner's, or one site's of several."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from scipy.special import ndtri
 
 from securegen.design import fixedpoint as fp
-from securegen.design.binary import contingency_design, logistic_design, qc_design
-from securegen.design.linear import Design, ScaledCovariates, combine, linear_design
+from securegen.design.columns import Design, combine
+from securegen.design.contingency import contingency_design
+from securegen.design.covariates import ScaledCovariates
+from securegen.design.linear import linear_design
+from securegen.design.logistic import logistic_design
+from securegen.design.qc import qc_design
 from securegen.errors import DesignError, UsageError
 from securegen.governance.openings import close_sets
-from securegen.io.digests import sha256
-from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
-from securegen.io.tables import Table, count_missing_numbers, expand_names, read_table
-from securegen.io.text import count
-from securegen.model import GenotypeReader, SelectableReader
-from securegen.study import checks, people, selection
-from securegen.vocabulary import MODELS
-
-Log = selection.Log
-MISSING = ("mean", "complete")
-FEW_VALUES = 4  # of a quantitative trait: is one of them a missing code?
-_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical")
-_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude")
-_FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype")
-
-
-def silent(_: str) -> None:
-    """Log nothing."""
-
-
-@dataclass(frozen=True)
-class Inputs(GenotypeFiles):
-    """What names a study: genotypes as in `io.genotypes.GenotypeFiles`, phenotypes, and how they are analysed. Paths are
-    text; pheno_name and covar_name None mean every column of the file.
-
-    model: linear, logistic, trend, allelic, or None to choose by the phenotype; missing: mean or complete;
-    bits: of a design column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent;
-    covar_categorical: covariates that are categories; apply_rint: rank-based inverse normal transform of quantitative
-    traits; chr, from_bp, to_bp: where variants lie; qc: also sum what quality control needs; hwe_controls:
-    Hardy–Weinberg over controls of the first binary phenotype only; no_input_missing_phenotype: −9 is a number;
-    common_samples: analyse every phenotype in the people who have all of them, None where the engine decides.
-
-    One name may be given as text. Raises UsageError for a value that a field does not take.
-    """
-
-    pheno: str | None = None
-    pheno_name: tuple[str, ...] | None = None
-    covar: str | None = None
-    covar_name: tuple[str, ...] | None = None
-    model: str | None = None
-    missing: str = "mean"
-    keep: str | None = None
-    remove: str | None = None
-    extract: str | None = None
-    exclude: str | None = None
-    chr: tuple[str, ...] | None = None
-    from_bp: int | None = None
-    to_bp: int | None = None
-    bits: int | None = None
-    force_01: bool = False
-    covar_categorical: tuple[str, ...] | None = None
-    apply_rint: bool = False
-    qc: bool = False
-    hwe_controls: bool = False
-    no_input_missing_phenotype: bool = False
-    common_samples: bool | None = None
-
-    def __post_init__(self) -> None:
-        for name in _SEVERAL:
-            object.__setattr__(self, name, checks.names(name, getattr(self, name)))
-        for name in FORMATS:
-            object.__setattr__(self, name, checks.paths(name, getattr(self, name)))
-        for name in (*LISTS, *(o.name for o in OPTIONS.values() if o.metavar), *_TABLES):
-            object.__setattr__(self, name, checks.path(name, getattr(self, name)))
-        for option in OPTIONS.values():
-            if option.choices:
-                checks.choice(option.name, getattr(self, option.name), (None, *option.choices))
-        for name in (*_FLAGS, *(o.name for o in OPTIONS.values() if o.off)):
-            checks.flag(name, getattr(self, name))
-        checks.choice("common_samples", self.common_samples, (None, True, False))
-        checks.choice("model", self.model, (None, *MODELS))
-        checks.choice("missing", self.missing, MISSING)
-        checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
-        checks.whole("from_bp", self.from_bp, 0, None)
-        checks.whole("to_bp", self.to_bp, 0, None)
-        checks.whole("dosage_grid", self.dosage_grid, 1, None)
-        if self.from_bp is not None and self.to_bp is not None and self.from_bp > self.to_bp:
-            raise UsageError(f"from_bp {self.from_bp} lies behind to_bp {self.to_bp}")
-
-    @property
-    def genotypes(self) -> GenotypeFiles:
-        return GenotypeFiles(**{name: getattr(self, name) for name in FIELDS})
-
-    def files(self) -> dict[str, Path]:
-        """Every input file by the name it has in run.json."""
-        out = self.genotypes.files()
-        for name in _TABLES:
-            if getattr(self, name):
-                out[name] = Path(getattr(self, name))
-        return out
-
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of every input file."""
-        return {name: sha256(path) for name, path in self.files().items()}
-
-
-def open_genotypes(inputs: Inputs, log: Log = silent, opened: SelectableReader | None = None) -> SelectableReader:
-    """Open the genotypes (or take a reader), apply the sample and variant filters and settle the dosage grid.
-
-    Raises UsageError when nothing is left.
-    """
-    files = inputs.genotypes
-    reader = opened if opened is not None else files.open(log)
-    log(
-        f"{files.name if opened is None else 'genotypes in memory'}: {len(reader.samples)} samples, "
-        f"{len(reader.variants)} variants"
-    )
-    if opened is None and files.form is FORMATS["bgen"]:
-        log(f"REF is the {'last' if files.ref_last else 'first'} allele of the BGEN; --ref-last and --ref-first choose")
-    keep = selection.chosen_samples(reader.samples, inputs.keep, inputs.remove, log)
-    wanted = selection.chosen_variants(reader.variants, inputs.extract, inputs.exclude, log)
-    wanted &= selection.in_range(reader.variants, inputs.chr, inputs.from_bp, inputs.to_bp, log)
-    wanted &= selection.supported(reader.variants, wanted, log)
-    if not wanted.any():
-        raise UsageError(
-            "the filters leave no variant: --extract, --exclude, --chr, --from-bp and --to-bp act together"
-        )
-    if not (keep.all() and wanted.all()):
-        reader = reader.select(np.flatnonzero(keep), np.flatnonzero(wanted))
-    reader = reader.on_grid(inputs.dosage_grid)
-    if reader.dosage_grid > 1:
-        log(f"dosages are rounded to 1/{reader.dosage_grid}; the printed precision is that of everything else")
-    return reader
-
-
-@dataclass(frozen=True)
-class Traits:
-    """Phenotypes and covariates in sample order: phenotypes; covariates (N, K−1) float64 with NaN; their names; and how
-    many rows of each table name nobody in the genotype file."""
-
-    phenotypes: tuple[people.Phenotype, ...]
-    covariates: np.ndarray
-    covariate_names: tuple[str, ...]
-    unknown: tuple[int, int]
-
-
-def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Traits:
-    """Read and join the phenotype and covariate tables."""
-    if inputs.pheno is None:
-        raise UsageError("--pheno is needed")
-    table = read_table(inputs.pheno).select(inputs.pheno_name)
-    if not table.columns:
-        raise UsageError(f"{inputs.pheno} has no phenotype column")
-    for name in table.columns:
-        checks.file_name(name, table.path)
-    joined = people.join(reader.samples, table)
-    log_pasted(table, joined, log)
-    phenotypes = tuple(_phenotype(inputs, reader, table, name, joined, log) for name in table.columns)
-    names: list[str] = []
-    columns: list[np.ndarray] = []
-    unknown = 0
-    if inputs.covar:
-        table = read_table(inputs.covar).select(inputs.covar_name)
-        covar_join = people.join(reader.samples, table)
-        log_pasted(table, covar_join, log)
-        unknown = covar_join.unknown
-        categorical = set(
-            expand_names(
-                inputs.covar_categorical or (),
-                list(table.columns),
-                f"--covar-categorical: the chosen part of {table.path}",
-            )
-        )
-        for name in table.columns:
-            if name in categorical:
-                expanded = people.category_columns(reader.samples, table, name, covar_join)
-                log(f"covariate {name}: categories, {len(expanded)} indicator columns ({', '.join(expanded)})")
-                names += expanded
-                columns += expanded.values()
-            else:
-                names.append(name)
-                columns.append(_numbers(inputs, reader, table, name, covar_join, log))
-        log(people.covariate_line(names))
-    elif inputs.covar_name or inputs.covar_categorical:
-        raise UsageError("--covar-name and --covar-categorical need --covar")
-    covariates = np.stack(columns, axis=1) if columns else np.empty((len(reader.samples), 0))
-    return Traits(phenotypes, covariates, tuple(names), (joined.unknown, unknown))
-
-
-def _numbers(
-    inputs: Inputs, reader: GenotypeReader, table: Table, name: str, joined: people.Join, log: Log, advice: str = ""
-) -> np.ndarray:
-    """A column of numbers in sample order; says how many −9 are read as missing."""
-    nines = 0 if inputs.no_input_missing_phenotype else count_missing_numbers(table, name)
-    if nines:
-        flag = "--no-input-missing-phenotype: as a number"
-        log(f"column {name} of {table.path}: {count(nines, 'cell')} with -9 read as missing ({flag})")
-    values = people.column_values(
-        reader.samples, table, name, joined, advice=advice, missing_number=not inputs.no_input_missing_phenotype
-    )
-    for line in people.doubts(name, values):
-        log(f"WARNING: {table.path}: {line}")
-    return values
-
-
-def _phenotype(
-    inputs: Inputs, reader: GenotypeReader, table: Table, name: str, joined: people.Join, log: Log
-) -> people.Phenotype:
-    values = _numbers(inputs, reader, table, name, joined, log, people.CODING)
-    phenotype = people.interpret_phenotype(name, values, force_01=inputs.force_01)
-    zeros = int((values == 0).sum())
-    if phenotype.binary and zeros and np.isnan(phenotype.values[values == 0]).all():
-        log(f"phenotype {name} is read as 1 control, 2 case: {count(zeros, 'cell')} with 0 read as missing")
-    seen = np.unique(values[~np.isnan(values)])
-    if not phenotype.binary and len(seen) <= FEW_VALUES:
-        found = ", ".join(f"{v:g}" for v in seen)
-        log(f"WARNING: phenotype {name} takes only the values {found} and is read as quantitative{people.CODING}")
-    return phenotype
-
-
-def log_pasted(table: Table, joined: people.Join, log: Log) -> None:
-    """Say how many people were found under FID_IID, as plink2 writes ids into a VCF."""
-    if joined.pasted:
-        log(f"{table.path}: {joined.pasted} people are matched by FID_IID, the genotype file has no family ids")
+from securegen.model import GenotypeReader
+from securegen.study import people
+from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.traits import Traits, rank_inverse_normal, read_traits
 
 
 def build_design(
@@ -338,13 +126,6 @@ def _transformed(values: np.ndarray, inputs: Inputs, name: str, log: Log) -> np.
         return values
     log(f"phenotype {name}: rank-based inverse normal transform (Blom), units are standard deviations")
     return rank_inverse_normal(values)
-
-
-def rank_inverse_normal(values: np.ndarray) -> np.ndarray:
-    """Φ⁻¹((rank − 3/8)/(n + 1/4)), ties at their mean rank (Blom 1958; regenie's --apply-rint)."""
-    from scipy.stats import rankdata  # a second of every start, for one option
-
-    return ndtri((rankdata(values) - 0.375) / (len(values) + 0.25))
 
 
 def build_qc(

@@ -1,12 +1,28 @@
-"""A study opened: its inputs, a genotype reader and the integer design of every phenotype."""
+"""A study opened: its inputs, a genotype reader and the integer design of every phenotype.
+
+>>> from securegen.study.opening import open_study
+>>> open_study("examples/cohort", pheno="examples/cohort.pheno.tsv", pheno_name="QT", chr="1", to_bp=400_000)
+Study(500 samples, 73 variants, QT: linear)
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from securegen.design.linear import Design
+from securegen.design.columns import Design
+from securegen.errors import UsageError
 from securegen.model import GenotypeReader, SelectableReader
-from securegen.study.build import Inputs, Log, build_design, build_qc, open_genotypes, read_traits, silent
+from securegen.study.build import build_design, build_qc
+from securegen.study.checks import names, path, paths
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.traits import read_traits
+
+Path = str | os.PathLike[str]
+Names = str | Sequence[str]
+Genotypes = Path | Sequence[Path] | SelectableReader
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,6 +38,154 @@ class Study:
         return f"Study({len(self.reader.samples)} samples, {len(self.reader.variants)} variants, {tests})"
 
 
+def open_study(
+    genotypes: Genotypes = "",
+    /,
+    *,
+    pheno: Path | None = None,
+    pheno_name: Names | None = None,
+    covar: Path | None = None,
+    covar_name: Names | None = None,
+    covar_categorical: Names | None = None,
+    model: str | None = None,
+    missing: str = "mean",
+    keep: Path | None = None,
+    remove: Path | None = None,
+    extract: Path | None = None,
+    exclude: Path | None = None,
+    chr: Names | None = None,
+    from_bp: int | None = None,
+    to_bp: int | None = None,
+    bits: int | None = None,
+    force_01: bool = False,
+    apply_rint: bool = False,
+    no_input_missing_phenotype: bool = False,
+    common_samples: bool | None = None,
+    qc: bool = False,
+    hwe_controls: bool = False,
+    bfile: Path | Sequence[Path] = "",
+    pfile: Path | Sequence[Path] = "",
+    vcf: Path | Sequence[Path] = "",
+    bgen: Path | Sequence[Path] = "",
+    bfile_list: Path | None = None,
+    pfile_list: Path | None = None,
+    vcf_list: Path | None = None,
+    bgen_list: Path | None = None,
+    sample: Path = "",
+    ref_last: bool = False,
+    vcf_field: str | None = None,
+    dosage_grid: int | None = None,
+    log: Log = silent,
+) -> Study:
+    """Open genotypes and build the design of every phenotype.
+
+    genotypes: prefix of a PLINK1 fileset (@: one of each chromosome), a list of them, or a reader
+    (`from_arrays`, `read_vcf`, …); or name files by bfile, pfile, vcf or
+    bgen. The other keywords are the fields of `study.inputs.Inputs`, which says what each takes.
+
+    Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
+    """
+    prefix, reader = _named(genotypes, bfile)
+    inputs = Inputs(
+        bfile=prefix,
+        pheno=path("pheno", pheno),
+        pheno_name=names("pheno_name", pheno_name),
+        covar=path("covar", covar),
+        covar_name=names("covar_name", covar_name),
+        model=model,
+        missing=missing,
+        keep=path("keep", keep),
+        remove=path("remove", remove),
+        extract=path("extract", extract),
+        exclude=path("exclude", exclude),
+        chr=names("chr", chr),
+        from_bp=from_bp,
+        to_bp=to_bp,
+        bits=bits,
+        force_01=force_01,
+        covar_categorical=names("covar_categorical", covar_categorical),
+        apply_rint=apply_rint,
+        qc=qc,
+        hwe_controls=hwe_controls,
+        pfile=paths("pfile", pfile),
+        vcf=paths("vcf", vcf),
+        bgen=paths("bgen", bgen),
+        bfile_list=path("bfile_list", bfile_list) or "",
+        pfile_list=path("pfile_list", pfile_list) or "",
+        vcf_list=path("vcf_list", vcf_list) or "",
+        bgen_list=path("bgen_list", bgen_list) or "",
+        sample=path("sample", sample) or "",
+        ref_last=ref_last,
+        vcf_field=vcf_field,
+        dosage_grid=dosage_grid,
+        no_input_missing_phenotype=no_input_missing_phenotype,
+        common_samples=common_samples,
+    )
+    return study_of(inputs, log, reader)
+
+
+def open_qc(
+    genotypes: Genotypes = "",
+    /,
+    *,
+    hwe_controls: bool = False,
+    pheno: Path | None = None,
+    pheno_name: Names | None = None,
+    force_01: bool = False,
+    no_input_missing_phenotype: bool = False,
+    keep: Path | None = None,
+    remove: Path | None = None,
+    extract: Path | None = None,
+    exclude: Path | None = None,
+    chr: Names | None = None,
+    from_bp: int | None = None,
+    to_bp: int | None = None,
+    bfile: Path | Sequence[Path] = "",
+    pfile: Path | Sequence[Path] = "",
+    vcf: Path | Sequence[Path] = "",
+    bgen: Path | Sequence[Path] = "",
+    bfile_list: Path | None = None,
+    pfile_list: Path | None = None,
+    vcf_list: Path | None = None,
+    bgen_list: Path | None = None,
+    sample: Path = "",
+    ref_last: bool = False,
+    vcf_field: str | None = None,
+    dosage_grid: int | None = None,
+    log: Log = silent,
+) -> Study:
+    """Open genotypes for quality control alone; keywords and errors as `open_study`, phenotypes only for hwe_controls."""
+    prefix, reader = _named(genotypes, bfile)
+    inputs = Inputs(
+        bfile=prefix,
+        pheno=path("pheno", pheno),
+        pheno_name=names("pheno_name", pheno_name),
+        keep=path("keep", keep),
+        remove=path("remove", remove),
+        extract=path("extract", extract),
+        exclude=path("exclude", exclude),
+        chr=names("chr", chr),
+        from_bp=from_bp,
+        to_bp=to_bp,
+        force_01=force_01,
+        qc=True,
+        hwe_controls=hwe_controls,
+        pfile=paths("pfile", pfile),
+        vcf=paths("vcf", vcf),
+        bgen=paths("bgen", bgen),
+        bfile_list=path("bfile_list", bfile_list) or "",
+        pfile_list=path("pfile_list", pfile_list) or "",
+        vcf_list=path("vcf_list", vcf_list) or "",
+        bgen_list=path("bgen_list", bgen_list) or "",
+        sample=path("sample", sample) or "",
+        ref_last=ref_last,
+        vcf_field=vcf_field,
+        dosage_grid=dosage_grid,
+        no_input_missing_phenotype=no_input_missing_phenotype,
+    )
+    return qc_of(inputs, log, reader)
+
+
 def study_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """The study that inputs name, on a reader in place of their files where one is given. Raises as `open_study`."""
     reader = open_genotypes(inputs, log, genotypes)
@@ -35,3 +199,14 @@ def qc_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None 
         log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
     phenotypes = read_traits(inputs, reader).phenotypes if inputs.pheno else ()
     return Study(inputs, reader, build_qc(inputs, reader, phenotypes=phenotypes))
+
+
+def _named(genotypes: Genotypes, bfile: Path | Sequence[Path]) -> tuple[str | tuple[str, ...], SelectableReader | None]:
+    """Prefixes of PLINK1 filesets, or a reader of genotypes in memory."""
+    if isinstance(genotypes, str | os.PathLike | list | tuple):
+        if genotypes and bfile:
+            raise UsageError("genotypes are named twice: give the prefix alone, or bfile")
+        return paths("genotypes", genotypes or bfile), None
+    if not isinstance(genotypes, str | os.PathLike | Sequence) and hasattr(genotypes, "select"):
+        return paths("bfile", bfile), genotypes
+    raise UsageError(f"genotypes are a prefix of files or a reader, not {genotypes!r}")

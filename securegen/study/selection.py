@@ -6,7 +6,7 @@ A filter that finds nothing says what it looked for and what the file has.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -16,9 +16,9 @@ from securegen.io.tables import read_ids, read_names
 from securegen.io.text import count
 from securegen.model import Samples, Variants
 from securegen.study import people
+from securegen.study.inputs import Log
 from securegen.vocabulary import AUTOSOMES, SEX_AND_MITOCHONDRIAL, UNPLACED, bare_chromosome
 
-Log = Callable[[str], None]
 SHOWN: Final = 5  # names in a message
 _MARKS: Final = {
     ",": "commas: use blanks or tabs",

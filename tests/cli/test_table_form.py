@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from support import securegen, write_plink
 
-from securegen.design.linear import Analysis
+from securegen.design.columns import Analysis
 from securegen.engines.federated import rehearsal
 from securegen.io.plink1 import read_plink
 from securegen.results.forms import TableForm, convert
@@ -18,7 +18,8 @@ from securegen.results.regenie import write_regenie
 from securegen.results.rows import read_sumstats
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 
 def test_the_owner_decrypts_to_another_format(steps, tmp_path):

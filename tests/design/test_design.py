@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from support import Sites
 
-from securegen.design.linear import combine, linear_design
+from securegen.design.columns import combine
+from securegen.design.linear import linear_design
 from securegen.errors import DesignError
 
 

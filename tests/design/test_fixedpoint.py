@@ -11,6 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from securegen.design import fixedpoint as fp
+from securegen.design import solving
+from securegen.design.exact import combination, exact_gram, fraction_free, round_half_up, solve_exactly
 from securegen.design.solving import Solver
 from securegen.errors import DesignError, PlanError
 
@@ -33,14 +35,14 @@ def test_gram_matrix_is_exact(both):
     x, y = both
     expected = [[sum(int(u) * int(v) for u, v in zip(x[:, i], y[:, j], strict=True)) for j in range(y.shape[1])]
                 for i in range(x.shape[1])]  # fmt: skip
-    assert fp.exact_gram(x, y) == expected
+    assert exact_gram(x, y) == expected
 
 
 def test_gram_matrix_is_exact_at_its_largest_entries():
     x = np.full((5000, 2), 1 << 40, np.int64)
     x[:, 1] *= -1
     whole = 5000 << 80
-    assert fp.exact_gram(x, x) == [[whole, -whole], [-whole, whole]]
+    assert exact_gram(x, x) == [[whole, -whole], [-whole, whole]]
 
 
 @given(st.integers(1, 5).flatmap(lambda k: st.tuples(
@@ -50,7 +52,7 @@ def test_gram_matrix_is_exact_at_its_largest_entries():
 def test_solution_of_a_linear_system_is_exact(system):
     a, b = system
     try:
-        x = fp.solve_exactly(a, b)
+        x = solve_exactly(a, b)
     except ZeroDivisionError:
         assert abs(np.linalg.det(np.array(a, float))) < 1e-6
         return
@@ -61,13 +63,13 @@ def test_solution_of_a_linear_system_is_exact(system):
 
 def test_a_singular_system_is_refused():
     with pytest.raises(ZeroDivisionError):
-        fp.solve_exactly([[1, 2], [2, 4]], [[1], [2]])
+        solve_exactly([[1, 2], [2, 4]], [[1], [2]])
 
 
 @given(st.integers(-(10**30), 10**30), st.integers(1, 10**12))
 def test_rounding_half_up(numerator, denominator):
     exact = Fraction(numerator, denominator)
-    assert fp.round_half_up(numerator, denominator) == math.floor(exact + Fraction(1, 2))
+    assert round_half_up(numerator, denominator) == math.floor(exact + Fraction(1, 2))
 
 
 @given(st.lists(st.integers(-(2**52), 2**52), min_size=2, max_size=30), st.sampled_from([1, 10**6, 10**12, 1 << 54]))
@@ -137,7 +139,7 @@ def test_values_too_large_for_decimals_are_refused_by_name():
 
 def gram_of(columns: np.ndarray) -> list[list[int]]:
     design = np.column_stack([np.full(len(columns), 1 << 30), columns]).astype(np.int64)
-    return fp.exact_gram(design, design)
+    return exact_gram(design, design)
 
 
 def test_collinear_covariates_are_refused_by_name_and_others_are_not_named():
@@ -185,12 +187,12 @@ def test_rounded_solutions_are_those_of_exact_rationals(system):
     if definite:
         a = [[sum(x * y for x, y in zip(p, q, strict=True)) for q in a] for p in a]
     try:
-        exact = fp.solve_exactly(a, [[v] for v in b])
+        exact = solve_exactly(a, [[v] for v in b])
     except ZeroDivisionError:
         with pytest.raises(ZeroDivisionError):
             Solver(a).rounded(b, bits)
         return
-    expected = [fp.round_half_up(r[0].numerator << bits, r[0].denominator) for r in exact]
+    expected = [round_half_up(r[0].numerator << bits, r[0].denominator) for r in exact]
     assert Solver(a).rounded(b, bits) == expected
 
 
@@ -201,12 +203,12 @@ def test_the_certain_way_and_the_exact_way_agree_on_covariates(k, near, monkeypa
     x = rng.normal(size=(300, k))
     x[:, -1] = (x[:, 0] if k > 1 else 1.0) + near * x[:, -1]
     integers = np.rint(x * 2.0**fp.PRECISE_BITS).astype(np.int64)
-    gram = fp.exact_gram(integers, integers)
-    (cross,) = fp.exact_gram(np.rint(rng.normal(size=(300, 1)) * 2**30).astype(np.int64), integers)
-    numerators, denominator = fp.fraction_free(gram, [[v] for v in cross])
-    exact = [fp.round_half_up(row[0] << 24, denominator) for row in numerators]
+    gram = exact_gram(integers, integers)
+    (cross,) = exact_gram(np.rint(rng.normal(size=(300, 1)) * 2**30).astype(np.int64), integers)
+    numerators, denominator = fraction_free(gram, [[v] for v in cross])
+    exact = [round_half_up(row[0] << 24, denominator) for row in numerators]
     if near >= 1e-3:  # collinear beyond that is refused before
-        monkeypatch.setattr(fp, "fraction_free", None)  # the certain way is taken
+        monkeypatch.setattr(solving, "fraction_free", None)  # the certain way is taken
     assert Solver(gram).rounded(cross, 24) == exact
 
 
@@ -221,13 +223,13 @@ def test_a_tie_is_decided_as_the_exact_rational_is():
 )
 def test_combinations_are_exact(rows, weights):
     x = np.array(rows, np.int64).reshape(-1, 3)
-    assert fp.combination(x, weights).tolist() == [sum(map(math.prod, zip(r, weights, strict=True))) for r in rows]
+    assert combination(x, weights).tolist() == [sum(map(math.prod, zip(r, weights, strict=True))) for r in rows]
 
 
 @pytest.mark.parametrize("value", [(1 << 40) + 1, np.iinfo(np.int64).min])
 def test_combinations_beyond_the_bound_are_refused(value):
     with pytest.raises(PlanError, match="not summed exactly"):
-        fp.combination(np.full((1, 1), value), [1])
+        combination(np.full((1, 1), value), [1])
 
 
 @pytest.mark.parametrize(
@@ -240,4 +242,4 @@ def test_combinations_beyond_the_bound_are_refused(value):
 )  # fmt: skip
 def test_sums_that_could_overflow_are_refused_not_wrong(x):
     with pytest.raises(PlanError, match="are not exact here"):
-        fp.exact_gram(x, x)
+        exact_gram(x, x)

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from securegen import api
 from securegen.cli.main import main
 from securegen.errors import UsageError
 from securegen.governance.openings import close_sets
+from securegen.study.opening import open_study
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 COHORT = EXAMPLES / "cohort"
@@ -45,7 +45,7 @@ def test_a_plain_run_warns_and_common_samples_avoid_it(two, tmp_path):
     one, other = (pd.read_csv(tmp_path / f"own.{p}.glm.linear", sep="\t") for p in ("QT", "QT2"))
     n = int(one["OBS_CT"][0])
     assert int(other["OBS_CT"][0]) == n - 1
-    study = api.open_study(str(COHORT), pheno=two, chr=("1",))
+    study = open_study(str(COHORT), pheno=two, chr=("1",))
     block = study.reader.read(0, len(one))
     whole = ~block.missing.any(axis=1)
     difference = np.rint(2 * n * one["A1_FREQ"] - 2 * (n - 1) * other["A1_FREQ"])

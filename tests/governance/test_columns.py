@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 
-import securegen.design.binary as design_binary
+import securegen.design.logistic as design_logistic
 from securegen.design import fixedpoint as fp
-from securegen.design.binary import contingency_design, logistic_design
+from securegen.design.contingency import contingency_design
+from securegen.design.exact import round_half_up
 from securegen.design.linear import linear_design
+from securegen.design.logistic import logistic_design
 from securegen.errors import PolicyError
 from securegen.governance import openings
 from securegen.governance.guard import REFUSAL, SiteGuard, guarded
@@ -133,7 +135,7 @@ class Steering:
         self.direction = d / np.linalg.norm(d)
         self.ones, self.n, self.low, self.high, self.at = int(cases.sum()), 0, 0.5, 6.0, 3.0
         start = math.log(self.ones / (len(cases) - self.ones)) * 2**24
-        self.beta = [fp.round_half_up(*start.as_integer_ratio())] + [0] * names
+        self.beta = [round_half_up(*start.as_integer_ratio())] + [0] * names
 
     def __call__(self, values):
         values = list(values)
@@ -247,4 +249,4 @@ def test_exact_semidefiniteness(matrix, good):
 
 
 def test_no_steering_without_a_guard_changes_the_design():
-    assert design_binary.fp.guard_of(fp.pooled) is fp.UNGUARDED
+    assert design_logistic.fp.guard_of(fp.pooled) is fp.UNGUARDED

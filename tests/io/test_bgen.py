@@ -11,7 +11,8 @@ from support import text_array
 from securegen.errors import InputError
 from securegen.io.bgen import read_bgen, read_sample
 from securegen.model import Samples, Variants
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 PEOPLE = Samples(text_array(["f1", "f2", "f3", "f4"]), text_array(["a", "b", "c", "d"]), np.ones(4, bool))
 SITES = Variants(

@@ -16,7 +16,8 @@ from securegen.io.fileset_tables import read_psam, read_pvar
 from securegen.io.pgen import read_pgen
 from securegen.io.plink1 import read_plink
 from securegen.io.vcf import read_vcf
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 N, M = 7, 6
 DOSAGE = np.random.default_rng(8).integers(0, 3, (M, N)).astype(np.int8)

@@ -20,7 +20,8 @@ from securegen.io.pgen import read_pgen
 from securegen.io.plink1 import read_plink
 from securegen.io.vcf import read_vcf
 from securegen.model import iterate_blocks
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 FORMATS = ("pfile", "vcf", "bcf", "bgen")
 

@@ -18,7 +18,8 @@ from securegen.io.fileset_tables import read_psam, read_pvar
 from securegen.io.pgen import read_header, read_pgen
 from securegen.io.plink1 import read_plink
 from securegen.model import Samples, Variants
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 PEOPLE = Samples(text_array(["f1", "f2", "f3"]), text_array(["a", "b", "c"]), np.ones(3, bool))
 SITES = Variants(

@@ -11,7 +11,8 @@ from support import genotypes, write_plink
 from securegen.errors import InputError, UsageError
 from securegen.io.plink1 import read_plink
 from securegen.model import iterate_blocks
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 
 @pytest.fixture(scope="module")

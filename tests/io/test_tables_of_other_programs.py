@@ -317,7 +317,8 @@ KEEP = {
 @pytest.mark.parametrize("form", KEEP)
 def test_lists_of_people(form, bfile, tmp_path):
     (tmp_path / "k").write_bytes(KEEP[form].encode())
-    from securegen.study.build import Inputs, open_genotypes
+    from securegen.study.genotypes import open_genotypes
+    from securegen.study.inputs import Inputs
 
     assert open_genotypes(Inputs(bfile, keep=tmp_path / "k")).samples.iid.tolist() == ["I1", "I2"]
     assert len(open_genotypes(Inputs(bfile, remove=tmp_path / "k")).samples) == N - 2
@@ -337,7 +338,8 @@ def test_lists_of_people(form, bfile, tmp_path):
     ],
 )
 def test_a_list_that_finds_nothing_shows_both_sides(option, content, message, bfile, tmp_path):
-    from securegen.study.build import Inputs, open_genotypes
+    from securegen.study.genotypes import open_genotypes
+    from securegen.study.inputs import Inputs
 
     (tmp_path / "k").write_text(content)
     with pytest.raises(SecuregenError, match=message):
@@ -346,7 +348,8 @@ def test_a_list_that_finds_nothing_shows_both_sides(option, content, message, bf
 
 @pytest.mark.parametrize(("option", "word"), [("remove", "nobody"), ("exclude", "no variant")])
 def test_a_list_that_leaves_everything_is_a_warning(option, word, bfile, tmp_path):
-    from securegen.study.build import Inputs, open_genotypes
+    from securegen.study.genotypes import open_genotypes
+    from securegen.study.inputs import Inputs
 
     (tmp_path / "k").write_text("nothing here\n")
     log: list[str] = []

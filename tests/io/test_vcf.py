@@ -12,7 +12,8 @@ from support import text_array
 from securegen.errors import InputError
 from securegen.io.vcf import read_vcf
 from securegen.model import Samples, Variants
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
 NAN = float("nan")

@@ -70,12 +70,14 @@ def fold(values: np.ndarray, pack: int, q: int) -> np.ndarray:
 
 def _remainder(values: np.ndarray, primes: np.ndarray) -> np.ndarray:
     shape = (len(primes),) + (1,) * (values.ndim - 1)
-    return (values % primes.astype(object).reshape(shape)).astype(np.uint64)
+    out: np.ndarray = (values % primes.astype(object).reshape(shape)).astype(np.uint64)
+    return out
 
 
 def integer_sums(dosage: np.ndarray, x: np.ndarray) -> np.ndarray:
     """(V, N), (N, J) -> (V, J) in Python integers."""
-    return dosage.astype(object) @ x.astype(object)
+    out: np.ndarray = dosage.astype(object) @ x.astype(object)
+    return out
 
 
 def pair_sums(missing: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -86,12 +88,14 @@ def pair_sums(missing: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def matmul(g: np.ndarray, y: np.ndarray, bits: int) -> np.ndarray:
     """gᵀy modulo 2^bits: (N, M), (N, K) -> (M, K) Python integers."""
-    return (g.astype(object).T @ y.astype(object)) % (1 << bits)
+    out: np.ndarray = (g.astype(object).T @ y.astype(object)) % (1 << bits)
+    return out
 
 
 def dot61(a: np.ndarray, s: np.ndarray) -> np.ndarray:
     """Σ_j a_j s_jk modulo 2^61 − 1: (V,), (V, J) -> (J,)."""
-    return (a.astype(object) @ s.astype(object)) % P61
+    out: np.ndarray = (a.astype(object) @ s.astype(object)) % P61
+    return out
 
 
 def round_residues(residues: np.ndarray, primes: Sequence[int], scale_log2: int) -> list[int]:

@@ -11,7 +11,7 @@ import pytest
 from securegen.errors import SecuregenError
 from securegen.local import processes
 from securegen.local.launcher import Role, given, launch, run_inside, toml_text
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 COHORT = Inputs(str(Path("examples/cohort").absolute()), chr=("1",), to_bp=400_000)
 

@@ -9,7 +9,7 @@ import pytest
 import statsmodels.api as sm
 from support import MemoryReader
 
-from securegen.design.fixedpoint import solve_exactly
+from securegen.design.exact import solve_exactly
 from securegen.design.linear import linear_design
 from securegen.engines.plain import sums
 from securegen.stats.linear import linear

@@ -6,13 +6,14 @@ import math
 
 from numba import get_num_threads
 
-from securegen.design.binary import ScoreModel
-from securegen.design.linear import Design, LinearModel
+from securegen.design.columns import Design
+from securegen.design.linear import LinearModel
+from securegen.design.logistic import ScoreModel
 from securegen.engines.ckks.planner import Plan
 from securegen.engines.ckks.speed import machine_factor
 from securegen.stats.linear import expected_t_error, planned_t_error
 from securegen.stats.score_test import expected_chisq_error
-from securegen.study.build import Log
+from securegen.study.inputs import Log
 
 
 def describe(plan: Plan, design: Design, log: Log) -> None:

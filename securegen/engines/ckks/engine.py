@@ -21,7 +21,8 @@ from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
 from securegen.results.forms import TableForm, convert
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
-from securegen.study.build import Log, close_samples
+from securegen.study.build import close_samples
+from securegen.study.inputs import Log
 from securegen.study.opening import Study
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 

@@ -27,8 +27,9 @@ from securegen.engines.ckks.tables import decrypt, decrypt_qc, decrypt_tables, r
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.io.genotypes import FIELDS
 from securegen.model import GenotypeReader, Progress, no_progress
-from securegen.study.build import Inputs, Log, build_design, silent
+from securegen.study.build import build_design
 from securegen.study.checks import names, path
+from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 

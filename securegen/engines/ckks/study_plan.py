@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.ckks.planner import Plan, PlannedDesign, Workload, choose
 from securegen.errors import DesignError
 from securegen.model import variants_with_missing
-from securegen.study.build import Log
+from securegen.study.inputs import Log
 from securegen.study.opening import Study
 
 

@@ -25,8 +25,8 @@ from functools import cache, partial
 
 import numpy as np
 
-from securegen.design import fixedpoint as fp
-from securegen.design.linear import Analysis, Design
+from securegen.design.columns import Analysis, Design
+from securegen.design.exact import exact_gram
 from securegen.engines.federated.fields import NARROW, field_bits
 from securegen.engines.federated.needed import Sets, crossed
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, Step, SumCheck
@@ -54,7 +54,7 @@ def federated_sums(
     """
     columns = design.columns
     sets = Sets.of(design.analyses, complete, rules=level != openings.ALL)
-    diagonal = [fp.exact_gram(columns.values[:, [j]], columns.values[:, [j]])[0][0] for j in range(len(columns.names))]
+    diagonal = [exact_gram(columns.values[:, [j]], columns.values[:, [j]])[0][0] for j in range(len(columns.names))]
     norms = secure.total(diagonal)
     if (
         any(t < o for t, o in zip(norms, diagonal, strict=True))

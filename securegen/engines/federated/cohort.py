@@ -15,14 +15,17 @@ from itertools import combinations
 import numpy as np
 
 from securegen.design import fixedpoint as fp
-from securegen.design.binary import contingency_design, logistic_design, qc_design
-from securegen.design.linear import Analysis, Design, linear_design
+from securegen.design.columns import Analysis, Design
+from securegen.design.contingency import contingency_design
+from securegen.design.linear import linear_design
+from securegen.design.logistic import logistic_design
+from securegen.design.qc import qc_design
 from securegen.engines.federated.studyfile import CASE_CONTROL_12, QUANTITATIVE, StudyFile, TraitColumn
 from securegen.errors import InputError, PolicyError, UsageError
 from securegen.io.tables import read_table
 from securegen.model import Columns, Samples
 from securegen.study import people as align
-from securegen.study.build import Inputs, Log
+from securegen.study.inputs import Inputs, Log
 
 
 @dataclass(frozen=True)

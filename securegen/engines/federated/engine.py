@@ -34,7 +34,8 @@ from securegen.results.forms import TableForm, convert
 from securegen.results.summary import summary_of
 from securegen.stats.qc import Filters
 from securegen.study import people
-from securegen.study.build import Inputs, Log, open_genotypes, silent
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study, study_of
 
 SITES = 3

@@ -21,7 +21,7 @@ from securegen.errors import PeerError, ProtocolError, StorageError
 from securegen.io.output import FOR_OTHERS, atomic
 from securegen.io.schema import printable
 from securegen.io.strict_json import read_regular
-from securegen.study.build import Log, silent
+from securegen.study.inputs import Log, silent
 
 SUFFIX = ".msg"
 SAY_SECONDS = 10.0  # between two lines about a site that is waited for

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from securegen.design.linear import Analysis
+from securegen.design.columns import Analysis
 
 
 def crossed(a: Analysis) -> tuple[int, ...]:

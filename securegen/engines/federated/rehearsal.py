@@ -34,7 +34,8 @@ from securegen.local.launcher import Role, given, launch
 from securegen.model import GenotypeReader, Samples
 from securegen.stats.qc import Filters
 from securegen.study import people
-from securegen.study.build import Inputs, Log, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs, Log
 
 LATE = 5  # seconds for the site that stopped the others to say why
 WAIT = 600  # seconds until a silent site is named

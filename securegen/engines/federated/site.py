@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.cohort import Planned, SiteTraits, federated_design, plan_analyses, read_traits
@@ -45,7 +45,8 @@ from securegen.record.association_receipts import federated_receipt
 from securegen.record.receipt import Receipt
 from securegen.results.write import Summary, write_qc, write_tables
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs, Log, open_genotypes, silent
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs, Log, silent
 from securegen.version import VERSION
 
 CHANGED = (

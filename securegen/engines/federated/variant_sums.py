@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from securegen.design.linear import Analysis, Design
+from securegen.design.columns import Analysis, Design
 from securegen.engines.federated.needed import Sets
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
 from securegen.engines.plain.sums import block_sums

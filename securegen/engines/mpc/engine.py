@@ -27,7 +27,7 @@ from securegen.results.summary import summary_of
 from securegen.results.write import Summary
 from securegen.stats.projection import project
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 from securegen.study.opening import Study
 
 TIMEOUT = 600.0  # the longest silence of a party, in seconds

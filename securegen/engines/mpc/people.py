@@ -19,7 +19,7 @@ from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.rows import RowRule
 from securegen.model import GenotypeReader
-from securegen.study.build import Log
+from securegen.study.inputs import Log
 
 
 def hear_who(session: Session, source: str, samples: int, sets: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from securegen.local.folders import PARTIES, working_folder
 from securegen.local.launcher import Role, given, launch
 from securegen.record.run_log import RunLog
 from securegen.scores.study import ScoreInputs, ScoreStudy, digests
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 TIMEOUT = 600.0  # the longest silence of a party, in seconds
 _TAKEN = ("score", "columns", "allow", "digits", "gzip")

@@ -18,7 +18,8 @@ from securegen.engines.mpc.site_links import linked
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import UsageError
 from securegen.governance.openings import STRICT
-from securegen.study.build import Inputs, Log, open_genotypes, silent
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs, Log, silent
 
 Name = str | Path
 

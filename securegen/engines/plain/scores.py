@@ -10,7 +10,7 @@ from securegen.record.run_log import RunLog
 from securegen.record.score_receipts import plain_scores as receipt_of
 from securegen.scores.study import ScoreInputs, ScoreStudy, open_scores, write_scores
 from securegen.scores.sums import plain_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from securegen.design.linear import Analysis
+from securegen.design.columns import Analysis
 from securegen.kernels.integer_sums import integer_sums, pair_sums, squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, iterate_blocks
 

@@ -10,7 +10,7 @@ from ckks_tools import Victim, add, crafted, one_at, rewrite_manifest
 from support import MemoryReader, coefficients
 
 from securegen.design import fixedpoint
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.ckks import artefact, cohort, studydesign
 from securegen.engines.ckks.owner import decrypt, secret_key, verify
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import MemoryReader
 
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.ckks import cohort, studydesign
 from securegen.engines.ckks.owner import decrypt, secret_key
 from securegen.engines.ckks.owner.design_secrets import read_secrets

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import MemoryReader
 
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.ckks import cohort, studydesign
 from securegen.engines.ckks.layout import block_layout, has_ones, outputs, products
 from securegen.engines.ckks.owner import decrypt, secret_key

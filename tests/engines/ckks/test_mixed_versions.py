@@ -10,7 +10,7 @@ import pytest
 from support import MemoryReader
 
 import securegen as sg
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.ckks import artefact, cohort, steps, studydesign
 from securegen.engines.ckks.owner import encrypt_design as encrypting
 from securegen.engines.ckks.owner import secret_key

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import MemoryReader
 
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.ckks import artefact, cohort, studydesign
 from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort

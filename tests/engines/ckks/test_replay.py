@@ -12,7 +12,8 @@ import securegen as sg
 from securegen.engines.ckks import artefact
 from securegen.engines.ckks.steps import encrypt_cohort, encrypt_design
 from securegen.errors import ArtefactError, StorageError, VerificationError
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 
 def test_a_neighbouring_block_is_refused(small_results, small_key, small_encrypted, tmp_path):

@@ -124,7 +124,7 @@ def test_a_retired_key_is_retired_for_its_other_cohorts(
 
 def test_scores_retire_their_key_too(small, tmp_path, monkeypatch):
     from securegen.scores.study import ScoreInputs, open_scores
-    from securegen.study.build import Inputs
+    from securegen.study.inputs import Inputs
 
     bim = [line.split() for line in Path(small.bfile + ".bim").read_text().splitlines()][:300]
     file = tmp_path / "w.tsv"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support import MemoryReader
 
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.ckks import artefact, cohort, studydesign
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
 from securegen.engines.ckks.owner.encrypt_design import encrypt_design

@@ -28,7 +28,9 @@ from securegen.errors import ArtefactError, InputError, PeerError, PolicyError, 
 from securegen.io.genotypes import GenotypeFiles
 from securegen.local import processes
 from securegen.stats.qc import Filters
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
+from securegen.study.opening import open_study
 
 from .conftest import SHARED, make_study, write_cohort
 
@@ -37,7 +39,7 @@ NAMES = ("site1", "site2", "site3")
 
 def plain_text(folder: Path, bfile: str, **options) -> dict[str, bytes]:
     """Tables of the plain engine by phenotype."""
-    study = api.open_study(bfile, **options)
+    study = open_study(bfile, **options)
     return {t.analysis.phenotype: Path(t.path).read_bytes() for t in api.plain_tables(study, str(folder / "plain"))}
 
 
@@ -199,7 +201,7 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
         at = call.index("--keep")
         calls.append(call[:at] + call[at + 2 :])
     rehearsal.run_sites(calls)
-    study = api.open_study(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",), qc=True)
+    study = open_study(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",), qc=True)
     api.plain_tables(study, str(tmp_path / "plain"), filters=Filters(maf=0.05, hwe=1e-5))
     api.plain_qc(study, str(tmp_path / "plain"))
     for suffix in ("QT.glm.linear", "afreq", "vmiss", "hardy"):

@@ -4,7 +4,7 @@ import pytest
 
 from securegen.engines.federated import identity, steps
 from securegen.errors import PeerError, PolicyError, StorageError, UsageError
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 SITES = ("anna", "bert", "cora")
 

@@ -15,7 +15,7 @@ from securegen.engines.federated.site import run_site
 from securegen.engines.federated.studyfile import Site
 from securegen.engines.federated.variants import write_variants
 from securegen.errors import KeyFileError, PolicyError, SecuregenError, StorageError, UsageError
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 from .conftest import make_study, variant_list
 

@@ -24,7 +24,10 @@ from securegen.io.arrays import ArrayReader
 from securegen.model import Samples
 from securegen.results.write import result_columns
 from securegen.study import people as align
-from securegen.study.build import Inputs, build_design, open_genotypes, read_traits
+from securegen.study.build import build_design
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
+from securegen.study.traits import read_traits
 
 from .conftest import make_study, variant_list
 from .local_sums import at_every_site

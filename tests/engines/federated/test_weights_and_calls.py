@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from securegen.design.binary import logistic_design
+from securegen.design.logistic import logistic_design
 from securegen.engines.federated import variant_sums
 from securegen.engines.federated.studyfile import opened_by
 from securegen.errors import PolicyError

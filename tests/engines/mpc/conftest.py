@@ -18,7 +18,7 @@ from securegen.engines.mpc.net.parties import read_parties, split_address
 from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.site_links import linked
 from securegen.model import GenotypeBlock, Samples, Variants
-from securegen.study.build import open_genotypes
+from securegen.study.genotypes import open_genotypes
 
 
 class Cohort:

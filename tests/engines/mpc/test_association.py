@@ -18,7 +18,9 @@ from securegen.engines.mpc.aggregates import deal, genotype_run, phenotype_run
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PolicyError
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
+from securegen.study.opening import open_study
 
 ROOT = Path(__file__).parents[3]
 N, M = 240, 90
@@ -54,7 +56,7 @@ def cohort(tmp_path_factory):
 @pytest.fixture(scope="module")
 def plain(cohort):
     """The plain engine's tables: name to text."""
-    study = api.open_study(cohort / "all", pheno=str(cohort / "pheno.tsv"), covar=str(cohort / "covar.tsv"))
+    study = open_study(cohort / "all", pheno=str(cohort / "pheno.tsv"), covar=str(cohort / "covar.tsv"))
     api.plain_tables(study, str(cohort / "plain"))
     tables = {p.name.removeprefix("plain."): p.read_text() for p in cohort.glob("plain.*.glm.*")}
     assert set(tables) == {"QT.glm.linear", "CC.glm.logistic.score"}

@@ -11,7 +11,8 @@ from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PolicyError, ProtocolError
 from securegen.results.rows import table_text, write_table
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 from .conftest import results
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.design.binary import contingency_design
+from securegen.design.contingency import contingency_design
 from securegen.design.linear import linear_design
 from securegen.engines.mpc import aggregates, association, batches, gwas, outsourced, vertical
 from securegen.engines.mpc.dealer import server_dealer
@@ -17,7 +17,7 @@ from securegen.engines.mpc.state_file import StateFile, digest_array
 from securegen.engines.plain import sums as plain
 from securegen.errors import PolicyError, ProtocolError
 from securegen.model import Columns, GenotypeBlock
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 from .conftest import Cohort, results
 

@@ -6,7 +6,7 @@ from securegen.engines.mpc import steps
 from securegen.engines.mpc.deployment import ScoreTask
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.errors import InputError, PolicyError, ProtocolError, SecuregenError, UsageError
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 TRIO = {"ada": "genotypes", "bob": "phenotypes", "deal": "dealer"}
 

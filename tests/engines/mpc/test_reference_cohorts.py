@@ -18,7 +18,10 @@ from securegen.engines.mpc.aggregates import deal, genotype_run, phenotype_run
 from securegen.engines.mpc.state_file import StateFile
 from securegen.results.projected import plain_projected
 from securegen.stats.projected_statistics import TARGET
-from securegen.study.build import Inputs, build_design, open_genotypes
+from securegen.study.build import build_design
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
+from securegen.study.opening import Study, open_study
 
 from .conftest import over_tls, results
 
@@ -40,7 +43,7 @@ def cohort(request, tmp_path):
         str(tmp_path / name), pheno=str(folder / f"{name}.pheno.tsv"), covar=str(folder / f"{name}.covar.tsv")
     )
     options = {k: v for k, v in inputs.__dict__.items() if k in ("pheno", "covar")}
-    api.plain_tables(api.open_study(inputs.bfile, **options), str(tmp_path / "plain"))
+    api.plain_tables(open_study(inputs.bfile, **options), str(tmp_path / "plain"))
     return tmp_path, inputs
 
 
@@ -89,7 +92,7 @@ def test_two_numbers_a_variant_are_those_of_the_plain_engine(study, cohort, mode
         "deal": lambda s: projected_run.deal(s, roles),
     }
     results(study({"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}, timeout=60).run(programs))
-    opened = api.Study(inputs, reader, build_design(inputs, reader))
+    opened = Study(inputs, reader, build_design(inputs, reader))
     for made in plain_projected(reader, opened.design, str(folder / "oracle")):
         name = made.analysis.phenotype
         assert (folder / f"vertical.{name}.uv").read_bytes() == (folder / f"oracle.{name}.uv").read_bytes()

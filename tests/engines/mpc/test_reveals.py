@@ -20,7 +20,8 @@ from securegen.io.arrays import from_arrays
 from securegen.model import Samples, Variants
 from securegen.results.projected import plain_projected
 from securegen.stats import projected_statistics, projection
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
+from securegen.study.opening import open_study
 
 from .conftest import results
 
@@ -57,7 +58,7 @@ def cohort(tmp_path_factory):
         "#FID\tIID\tage\n" + "".join(f"{i}\t{i}\t{a}\n" for i, a in zip(ids, age, strict=True))
     )
     files = {"pheno": str(folder / "pheno.tsv"), "covar": str(folder / "covar.tsv")}
-    return reader, files, api.open_study(reader, **files)
+    return reader, files, open_study(reader, **files)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def cases(cohort, tmp_path_factory):
     rows = "".join(f"{i}\t{i}\t{1 + c}\n" for i, c in zip(reader.samples.iid, case, strict=True))
     (folder / "cc.tsv").write_text("#FID\tIID\tCC\n" + rows)
     files = {**files, "pheno": str(folder / "cc.tsv")}
-    return reader, files, api.open_study(reader, **files)
+    return reader, files, open_study(reader, **files)
 
 
 def _dosages(reader):
@@ -183,7 +184,7 @@ def test_fractional_dosages_are_revealed_like_whole_ones(study, request, tmp_pat
     dosage[3] = 1.0
     fractional = from_arrays(np.where(block.missing, np.nan, dosage), reader.samples, variants=reader.variants)
     assert fractional.dosage_grid == 256
-    given, made = (fractional, files, api.open_study(fractional, **files)), study(ROLES)
+    given, made = (fractional, files, open_study(fractional, **files)), study(ROLES)
     for reveal, limit in (("uv", 0), ("chi2", projected_statistics.TARGET)):
         folder = tmp_path / reveal
         folder.mkdir()
@@ -285,7 +286,7 @@ def test_counts_and_aggregates_without_consent_are_refused(study, cases, tmp_pat
     reader, files, _ = cases
     for model in ("trend", "allelic"):
         with pytest.raises(UsageError, match="--model logistic without covariates"):
-            projection.project(api.open_study(reader, **files, model=model).design)
+            projection.project(open_study(reader, **files, model=model).design)
     s = study(ROLES)
     with pytest.raises(PolicyError, match="--consent-aggregates"):
         deployment.run_party(

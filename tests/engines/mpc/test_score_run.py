@@ -23,7 +23,8 @@ from securegen.scores.plan import plan_scores, used_variants
 from securegen.scores.release import release
 from securegen.scores.sscore import sscore_text
 from securegen.scores.sums import count_alleles, plain_scores
-from securegen.study.build import Inputs, open_genotypes
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 from .conftest import results
 

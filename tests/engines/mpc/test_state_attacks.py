@@ -18,7 +18,7 @@ from securegen.engines.mpc.shares.prg import words
 from securegen.engines.mpc.state_file import StateFile, check_cohort
 from securegen.engines.mpc.vertical import Block, Roles
 from securegen.errors import PolicyError, StorageError, UsageError
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 from .conftest import Study, results
 

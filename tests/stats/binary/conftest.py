@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 
 from securegen import api
-from securegen.design.linear import combine
+from securegen.design.columns import combine
 from securegen.engines.ckks import steps
 from securegen.engines.ckks.owner import decrypt
 from securegen.engines.ckks.owner.design_secrets import read_secrets
 from securegen.engines.ckks.owner.state import OwnerState, read_info
+from securegen.study.opening import Study, open_study
 
 DATA = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
 BINARY_COHORTS = ("cineca", "edge", "hail_1kg", "regenie_example", "sim_500x5k")
@@ -77,10 +78,10 @@ def plink19():
 def open_cohort(prefix):
     """(cohort, options of open_study) -> Study of its trait CC with its covariates."""
 
-    def open_named(name: str, **options) -> api.Study:
+    def open_named(name: str, **options) -> Study:
         base = prefix(name)
         named = {"pheno": f"{base}.pheno.tsv", "pheno_name": ("CC",), "covar": f"{base}.covar.tsv"}
-        return api.open_study(base, **(named | options))
+        return open_study(base, **(named | options))
 
     return open_named
 
@@ -89,7 +90,7 @@ def open_cohort(prefix):
 def together():
     """Studies of one cohort -> one study with the designs of all, so that a single encryption serves every test."""
 
-    def combined(*studies: api.Study) -> api.Study:
+    def combined(*studies: Study) -> Study:
         return replace(studies[0], design=combine([s.design for s in studies], share=True))
 
     return combined
@@ -99,7 +100,7 @@ def together():
 def encrypted_run(tmp_path):
     """study -> (prefix of the tables decrypted from an encrypted run, sums of every block)."""
 
-    def run(study: api.Study, **options):
+    def run(study: Study, **options):
         key = steps.generate_key(steps.plan(study))
         made = steps.encrypt(study, key, tmp_path / "study")
         results = steps.associate(made.cohort, made.design, tmp_path / "results")
@@ -116,7 +117,7 @@ def encrypted_run(tmp_path):
 def same_as_plain(tmp_path, encrypted_run):
     """study -> prefix of its plain tables, after asserting that the encrypted run gives the same integers and text."""
 
-    def check(study: api.Study, **options) -> str:
+    def check(study: Study, **options) -> str:
         out, blocks = encrypted_run(study, **options)
         width = [len(b) for b in blocks]
         for start, block in zip(np.cumsum([0, *width[:-1]]), blocks, strict=True):

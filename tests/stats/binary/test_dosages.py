@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 import securegen as sg
 from securegen import api
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.ckks import steps
 from securegen.errors import InputError, PlanError, UsageError
 from securegen.model import Columns, iterate_blocks
 from securegen.stats.qc import Filters
 from securegen.study.build import check_dosages
+from securegen.study.opening import Study, open_qc, open_study
 
 N, M = 150, 20
 
@@ -55,11 +56,11 @@ def table(tmp_path_factory) -> str:
 def studies(table):
     """(reader, bits) -> studies of the linear, score, trend and allelic test."""
 
-    def make(reader, bits=None) -> list[api.Study]:
+    def make(reader, bits=None) -> list[Study]:
         named = {"pheno": table, "covar": table, "covar_name": ("AGE",), "bits": bits}
         return [
-            api.open_study(reader, pheno_name=("QT",), **named),
-            *(api.open_study(reader, pheno_name=("CC",), model=m, **named) for m in ("logistic", "trend", "allelic")),
+            open_study(reader, pheno_name=("QT",), **named),
+            *(open_study(reader, pheno_name=("CC",), model=m, **named) for m in ("logistic", "trend", "allelic")),
         ]
 
     return make
@@ -134,7 +135,7 @@ def _study(dosages, grid, studies):
 
 def test_hardy_weinberg_needs_hard_calls(dosages, table, tmp_path):
     reader = sg.from_arrays(dosages, people(N), variants=variants(M))
-    study = api.open_study(reader, pheno=table, pheno_name=("QT",), qc=True)
+    study = open_study(reader, pheno=table, pheno_name=("QT",), qc=True)
     with pytest.raises(UsageError, match="--hwe needs hard calls; these are fractional dosages, in steps of 1/256"):
         api.plain_tables(study, str(tmp_path / "t"), filters=Filters(hwe=1e-6))
     assert not list(tmp_path.iterdir())
@@ -143,7 +144,7 @@ def test_hardy_weinberg_needs_hard_calls(dosages, table, tmp_path):
     expected = (np.minimum(frequency, 1 - frequency) >= 0.2) & (np.isnan(dosages).mean(1) <= 0.02)
     assert summary.dropped == (~expected).sum() > 0
     log: list[str] = []
-    paths = api.plain_qc(api.open_qc(reader, qc=True, log=log.append), str(tmp_path / "q"))
+    paths = api.plain_qc(open_qc(reader, log=log.append), str(tmp_path / "q"))
     assert [p.rsplit(".")[-1] for p in paths] == ["afreq", "vmiss"] and not (tmp_path / "q.hardy").exists()
     assert any("no Hardy–Weinberg test" in line for line in log)
 
@@ -197,7 +198,7 @@ def test_arrays_that_are_refused(array, options, message):
 
 
 def test_a_run_on_arrays_has_digests_of_its_tables_only(dosages, table):
-    study = api.open_study(sg.from_arrays(dosages, people(N), variants=variants(M)), pheno=table, pheno_name=("QT",))
+    study = open_study(sg.from_arrays(dosages, people(N), variants=variants(M)), pheno=table, pheno_name=("QT",))
     assert set(study.inputs.digests()) == {"pheno"}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from securegen import api
+from securegen.study.opening import open_qc
 
 SOME_VARIANTS = 100  # of the larger cohorts: integers are compared one by one, more of them show nothing else
 
@@ -29,7 +29,7 @@ def test_every_test_of_a_binary_trait(binary_cohort, prefix, open_cohort, togeth
     logistic, trend, allelic = (
         open_cohort(binary_cohort, model=model, extract=some) for model in ("logistic", "trend", "allelic")
     )
-    quality = api.open_qc(prefix(binary_cohort), qc=True, extract=some)
+    quality = open_qc(prefix(binary_cohort), extract=some)
     study = together(logistic, trend, allelic, quality)
     assert [a.test for a in study.design.analyses] == ["logistic", "trend", "allelic", "qc"]
     same_as_plain(study)

@@ -8,6 +8,7 @@ import pytest
 import securegen as sg
 from securegen import api
 from securegen import vocabulary as voc
+from securegen.study.opening import open_study
 
 N = 120
 CASES = np.r_[np.ones(50), np.zeros(70)]
@@ -58,7 +59,7 @@ def study(tmp_path):
 
     def make(model: str):
         table = str(tmp_path / "p.tsv")
-        return api.open_study(
+        return open_study(
             reader, pheno=table, pheno_name=("CC",), covar=table, covar_name=("DOSE",), model=model
         )  # fmt: skip
 
@@ -130,7 +131,7 @@ def test_low_mac_counts_expected_alleles_of_the_minor_allele(tmp_path, frame):
                 "effect_allele": ["A"] * 4, "other_allele": ["C"] * 4}  # fmt: skip
     ids = [f"P{i}" for i in range(n)]
     (tmp_path / "p.tsv").write_text("#IID CC\n" + "\n".join(f"{p} {1 + (i < cases)}" for i, p in enumerate(ids)) + "\n")
-    study = api.open_study(sg.from_arrays(rows, ids, variants=variants), pheno=str(tmp_path / "p.tsv"))
+    study = open_study(sg.from_arrays(rows, ids, variants=variants), pheno=str(tmp_path / "p.tsv"))
     (summary,) = api.plain_tables(study, str(tmp_path / "t"))
     table = frame(summary.path)
     assert list(table.ERRCODE) == [voc.OK, voc.LOW_MAC] * 2

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from securegen.design import fixedpoint as fp
 from securegen.design import null_model
-from securegen.design.binary import logistic_design
+from securegen.design.logistic import logistic_design
 from securegen.errors import DesignError
 
 

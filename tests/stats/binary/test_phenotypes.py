@@ -11,8 +11,9 @@ from scipy import stats
 import securegen as sg
 from securegen import api
 from securegen.errors import DesignError, UsageError
-from securegen.study.build import rank_inverse_normal
+from securegen.study.opening import open_study
 from securegen.study.people import interpret_phenotype
+from securegen.study.traits import rank_inverse_normal
 
 NAN = np.nan
 
@@ -81,7 +82,7 @@ def cohort(tmp_path):
         reader = sg.from_arrays(dosage, [f"P{i}" for i in range(n)], variants=variants)
         log: list[str] = []
         named = {k: str(path) if v == "table" else v for k, v in options.items()}
-        return api.open_study(reader, log=log.append, pheno=str(path), **named), "\n".join(log)
+        return open_study(reader, log=log.append, pheno=str(path), **named), "\n".join(log)
 
     return make
 

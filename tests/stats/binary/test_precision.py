@@ -9,9 +9,10 @@ from securegen import api
 from securegen.engines.plain import sums
 from securegen.results.write import result_columns
 from securegen.stats.score_test import PROMISED, expected_chisq_error
+from securegen.study.opening import Study
 
 
-def statistics(study: api.Study) -> dict[str, np.ndarray]:
+def statistics(study: Study) -> dict[str, np.ndarray]:
     parts = [result_columns(study.design.analyses[0], s) for s in sums.sums(study.reader, study.design.columns)]
     return {n: np.concatenate([p[n] for p in parts]) for n in ("CHISQ", "DCHISQ_BOUND")}
 

@@ -12,9 +12,9 @@ import statsmodels.api as sm
 from statsmodels.stats.contingency_tables import Table, Table2x2
 
 import securegen as sg
-from securegen import api
 from securegen.engines.plain import sums
 from securegen.results.write import result_columns
+from securegen.study.opening import open_study
 
 N, M = 240, 25
 
@@ -37,7 +37,7 @@ def simulated(tmp_path_factory):
 
     def columns(phenotype: str, model: str) -> dict[str, np.ndarray]:
         table = str(folder / "p.tsv")
-        study = api.open_study(
+        study = open_study(
             reader, pheno=table, pheno_name=(phenotype,), covar=table, covar_name=("AGE", "SEX"), model=model
         )  # fmt: skip
         (block,) = sums.sums(reader, study.design.columns)

@@ -10,6 +10,7 @@ import securegen as sg
 from securegen import api
 from securegen.errors import DesignError, UsageError
 from securegen.stats.qc import Filters, lambda_gc
+from securegen.study.opening import open_qc, open_study
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def kept(prefix, frame, tmp_path):
 
     def run(name: str, filters: Filters, **options):
         base = prefix(name)
-        study = api.open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",), qc=True, **options)
+        study = open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",), qc=True, **options)
         (summary,) = api.plain_tables(study, str(tmp_path / "t"), filters=filters)
         return list(frame(summary.path).index), summary.dropped
 
@@ -64,7 +65,7 @@ def test_frequencies_of_filters_are_over_founders(tmp_path, frame):
                 "other_allele": ["C"] * 2}  # fmt: skip
     values = np.round(np.random.default_rng(1).normal(size=n), 3)
     (tmp_path / "p.tsv").write_text("#IID Y\n" + "\n".join(f"P{i} {y}" for i, y in enumerate(values)) + "\n")
-    study = api.open_study(
+    study = open_study(
         sg.from_arrays(dosage, samples, variants=variants), pheno=str(tmp_path / "p.tsv"), qc=True
     )  # fmt: skip
     (summary,) = api.plain_tables(study, str(tmp_path / "t"), filters=Filters(mac=1))
@@ -76,9 +77,9 @@ def test_frequencies_of_filters_are_over_founders(tmp_path, frame):
 def test_hardy_weinberg_over_controls(prefix, frame, gold, tmp_path):
     """--hwe-controls tests controls only; otherwise the trait has no part in it."""
     base = prefix("edge")
-    options = {"pheno": f"{base}.pheno.tsv", "qc": True}
-    everybody = frame(api.plain_qc(api.open_qc(base, **options), str(tmp_path / "a"))[2])
-    controls = frame(api.plain_qc(api.open_qc(base, hwe_controls=True, **options), str(tmp_path / "c"))[2])
+    options = {"pheno": f"{base}.pheno.tsv"}
+    everybody = frame(api.plain_qc(open_qc(base, **options), str(tmp_path / "a"))[2])
+    controls = frame(api.plain_qc(open_qc(base, hwe_controls=True, **options), str(tmp_path / "c"))[2])
     reference = gold("edge", "np_cc_allelic.tsv")
     np.testing.assert_array_equal(everybody.HET_A1_CT, gold("edge", "qc.hardy").HET_A1_CT)
     alleles = 2 * controls.TWO_AX_CT + controls.HET_A1_CT
@@ -89,14 +90,14 @@ def test_hardy_weinberg_over_controls(prefix, frame, gold, tmp_path):
 def test_controls_need_a_binary_trait(prefix):
     base = prefix("edge")
     with pytest.raises(UsageError, match="--hwe-controls needs a binary phenotype"):
-        api.open_qc(base, qc=True, hwe_controls=True)
+        open_qc(base, hwe_controls=True)
     with pytest.raises(UsageError, match="--hwe-controls needs a binary phenotype"):
-        api.open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",), qc=True, hwe_controls=True)
+        open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",), qc=True, hwe_controls=True)
 
 
 def test_filters_need_their_sums(prefix, tmp_path):
     base = prefix("edge")
-    study = api.open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",))
+    study = open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",))
     with pytest.raises(UsageError, match="need the sums of quality control: encrypt with --qc"):
         api.plain_tables(study, str(tmp_path / "t"), filters=Filters(maf=0.1))
     assert not list(tmp_path.iterdir())
@@ -105,13 +106,13 @@ def test_filters_need_their_sums(prefix, tmp_path):
 
 def test_filters_and_complete_cases(prefix, tmp_path):
     base = prefix("edge")
-    study = api.open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",), qc=True, missing="complete")
+    study = open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",), qc=True, missing="complete")
     with pytest.raises(UsageError, match="--missing mean"):
         api.plain_tables(study, str(tmp_path / "t"), filters=Filters(maf=0.1))
 
 
 def test_nobody_left_is_an_error():
-    from securegen.design.binary import qc_design
+    from securegen.design.qc import qc_design
 
     with pytest.raises(DesignError, match="no sample is left for founders"):
         qc_design(np.zeros(5, bool), np.ones(5, bool))
@@ -128,7 +129,7 @@ def test_inflation_is_the_median_over_that_of_chi_square():
 
 def test_inflation_in_the_summary(prefix, frame, gold, tmp_path):
     base = prefix("sim_500x5k")
-    study = api.open_study(
+    study = open_study(
         base, pheno=f"{base}.pheno.tsv", pheno_name=("CC",), covar=f"{base}.covar.tsv"
     )  # fmt: skip
     (summary,) = api.plain_tables(study, str(tmp_path / "t"))

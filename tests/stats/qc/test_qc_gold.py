@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from securegen import api
+from securegen.study.opening import open_qc
 
 SIX_DIGITS = 5.01e-6  # half a unit of plink2's last digit
 
@@ -15,7 +16,7 @@ def tables(prefix, frame, tmp_path):
     """cohort -> its afreq, vmiss and hardy tables from the plain engine."""
 
     def run(name: str):
-        paths = api.plain_qc(api.open_qc(prefix(name), qc=True), str(tmp_path / name))
+        paths = api.plain_qc(open_qc(prefix(name)), str(tmp_path / name))
         return {path.rsplit(".", 1)[1]: frame(path) for path in paths}
 
     return run

@@ -15,8 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from securegen.design.binary import CountModel, QcModel, ScoreModel
-from securegen.design.linear import Analysis, LinearModel
+from securegen.design.columns import Analysis
+from securegen.design.contingency import CountModel
+from securegen.design.linear import LinearModel
+from securegen.design.logistic import ScoreModel
+from securegen.design.qc import QcModel
 from securegen.engines.ckks import artefact, bodies
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.owner.state import OwnerState

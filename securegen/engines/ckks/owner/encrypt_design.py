@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from securegen.design.linear import Design
+from securegen.design.columns import Design
 from securegen.engines.ckks import artefact, codec
 from securegen.engines.ckks.ciphertexts import write_ciphertexts
 from securegen.engines.ckks.codec import chunks
@@ -30,7 +30,7 @@ from securegen.errors import ArtefactError, DesignError, UsageError
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.kernels.integer_sums import squared_sums
 from securegen.kernels.threads import in_threads
-from securegen.model import GenotypeReader, Progress, iterate_blocks, no_progress
+from securegen.model import GenotypeReader, Progress, no_progress, regular_blocks
 
 
 def encrypt_design(
@@ -83,7 +83,7 @@ def _encrypt(
     progress(len(entries), len(chunks(p)))
     squares, checks = [], []
     blocks = -(-len(info.variants) // p.block_variants)
-    parts = iterate_blocks(reader, p.block_variants) if owner_squares and reader is not None else None
+    parts = regular_blocks(reader, p.block_variants) if owner_squares and reader is not None else None
     for index in range(blocks):
         own = None
         if parts is not None:

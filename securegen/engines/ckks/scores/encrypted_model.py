@@ -23,7 +23,7 @@ from securegen.io.strict_json import read_json
 from securegen.model import Progress, no_progress
 from securegen.rlwe.publickey import NONCE_BYTES
 from securegen.scores.study import ScoreInputs
-from securegen.study.build import Log, silent
+from securegen.study.inputs import Log, silent
 
 CHALLENGE = "securegen score challenge 1"
 SECRETS = "product.json"

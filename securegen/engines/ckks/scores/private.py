@@ -36,7 +36,7 @@ from securegen.scores.match import Match
 from securegen.scores.plan import ScorePlan, used_variants
 from securegen.scores.release import ScoreTable, release
 from securegen.scores.study import ScoreInputs, make_plan, match_scores
-from securegen.study.build import Log, silent
+from securegen.study.inputs import Log, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 RINGS = tuple(dict.fromkeys(BLINDED_RINGS + evaluator.RINGS))

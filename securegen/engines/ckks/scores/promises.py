@@ -33,7 +33,7 @@ from securegen.scores.match import Match
 from securegen.scores.plan import ScorePlan
 from securegen.scores.study import ScoreInputs
 from securegen.study import checks
-from securegen.study.build import Log, silent
+from securegen.study.inputs import Log, silent
 
 TOKEN_BYTES = 16
 KEPT = record(

@@ -37,7 +37,7 @@ from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
 from securegen.scores.study import ScoreInputs, ScoreStudy, digests, write_table
 from securegen.study import checks
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 # Fields of ScoreInputs that the model's owner is told: the others are for the table, which it does not write.

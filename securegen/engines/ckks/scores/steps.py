@@ -31,7 +31,7 @@ from securegen.engines.ckks.scores.vendor import VendorParameters
 from securegen.model import Progress, SelectableReader, no_progress
 from securegen.scores.release import ScoreTable
 from securegen.scores.study import ScoreInputs, ScoreStudy
-from securegen.study.build import Log, silent
+from securegen.study.inputs import Log, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 Name = str | os.PathLike[str]

@@ -38,7 +38,7 @@ from securegen.io.schema import hex_text, integer, record
 from securegen.model import SelectableReader
 from securegen.scores.release import ScoreTable, release
 from securegen.scores.study import ScoreInputs
-from securegen.study.build import Log, silent
+from securegen.study.inputs import Log, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 BATCHES, DRAWN, PEOPLE = "batches.json", "batches.secret", "people.json"

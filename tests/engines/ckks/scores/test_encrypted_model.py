@@ -24,7 +24,7 @@ from securegen.kernels.ntt import inverse
 from securegen.rlwe.residues import ring_tables
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 OWN, OTHER = b"m" * 32, b"e" * 32
 

@@ -31,7 +31,7 @@ from securegen.scores.release import release
 from securegen.scores.sscore import write_sscore
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 HUGE = "9" * 10_000
 

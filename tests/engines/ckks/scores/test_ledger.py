@@ -21,7 +21,7 @@ from securegen.scores.identity import known_as, likeness
 from securegen.scores.ledger import Asked, Ledger
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 FUZZ = (  # damaged ledgers that once ended in a traceback
     '{"magic": "securegen reply ledger 1", "replies": {"m": "x"}}',

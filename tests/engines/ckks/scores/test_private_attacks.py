@@ -42,7 +42,7 @@ from securegen.rlwe.ring import ERROR_SD, Ring
 from securegen.scores.ledger import Asked, Ledger
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 
 @dataclass(frozen=True)

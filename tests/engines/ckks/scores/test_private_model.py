@@ -22,7 +22,7 @@ from securegen.scores import ledger
 from securegen.scores.release import release
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from securegen.kernels.ntt import forward, inverse
 from securegen.rlwe.residues import ring_tables, to_tiles
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 
 @pytest.fixture(scope="module")

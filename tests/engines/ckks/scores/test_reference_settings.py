@@ -17,7 +17,7 @@ from securegen.scores.files import read_scoring
 from securegen.scores.release import release
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 COHORTS = [
     ("edge", "edge/edge.prs.tsv", 120), ("sim_500x5k", "sim_500x5k/sim_500x5k.prs.tsv", 500),

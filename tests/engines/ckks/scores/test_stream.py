@@ -21,7 +21,7 @@ from securegen.engines.ckks.scores.stream import Term, batches, stretches
 from securegen.errors import ArtefactError
 from securegen.rlwe.ring import Ring
 from securegen.scores.study import ScoreInputs, open_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 
 @pytest.fixture(scope="module", params=[OwnEncryptor, SealEncryptor])

@@ -34,7 +34,7 @@ from securegen.rlwe.uniform import expand_uniform
 from securegen.scores.release import release
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
-from securegen.study.build import Inputs
+from securegen.study.inputs import Inputs
 
 NOTHING = np.zeros(1, np.int64)
 

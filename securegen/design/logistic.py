@@ -1,7 +1,7 @@
-"""Designs of the tests for binary traits, and of quality control.
+"""The score test of a binary phenotype under logistic regression.
 
-Score test: columns case, r = y − μ, w = μ(1−μ) and w·c for every covariate, c centred by its w-weighted mean; the weight
-column also sums g². Contingency tests: an indicator and a case column over everybody with the phenotype.
+Columns: case, r = y − μ, w = μ(1−μ) and w·c for every covariate, c centred by its w-weighted mean; the weight column also
+sums g².
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from fractions import Fraction
 import numpy as np
 
 from securegen.design import fixedpoint as fp
-from securegen.design.linear import INTERCEPT, Analysis, Design, ScaledCovariates, scale_covariates, scatter
+from securegen.design.columns import INTERCEPT, Analysis, Design, scatter
+from securegen.design.covariates import ScaledCovariates, scale_covariates
+from securegen.design.exact import exact_gram, round_half_up
 from securegen.design.null_model import UNIT, fit_null_model
 from securegen.errors import DesignError
 from securegen.kernels.rounded_products import rounded_products
@@ -40,29 +42,6 @@ class ScoreModel:
     weight_total: int
     covariate_gram: tuple[tuple[float, ...], ...]
     bits: int
-
-
-@dataclass(frozen=True)
-class CountModel:
-    """Contingency tests. samples: people with the phenotype; cases: those who are cases."""
-
-    phenotype: str
-    samples: int
-    cases: int
-    covariates: tuple[str, ...] = ()
-    bits: int = 1
-
-
-@dataclass(frozen=True)
-class QcModel:
-    """Quality control. samples: everybody; founders: whose frequencies count; tested: in the Hardy–Weinberg test."""
-
-    phenotype: str
-    samples: int
-    founders: int
-    tested: int
-    covariates: tuple[str, ...] = ()
-    bits: int = 1
 
 
 def _quantise(values: np.ndarray, bits: int, total: fp.SumOverSites, what: str) -> tuple[np.ndarray, float]:
@@ -116,7 +95,7 @@ def logistic_design(
     shift = [0]
     for i in range(1, k):
         mean = Fraction(sums[i], sums[0]) * (1 << fp.COEFFICIENT_BITS)
-        shift.append(fp.round_half_up(mean.numerator, mean.denominator) << (fp.PRECISE_BITS - fp.COEFFICIENT_BITS))
+        shift.append(round_half_up(mean.numerator, mean.denominator) << (fp.PRECISE_BITS - fp.COEFFICIENT_BITS))
     exact = c.precise - np.array(shift, np.int64)
     centred = exact / UNIT
     r, r_unit = _quantise(residual, bits, total, f"the residual of {phenotype}")
@@ -128,7 +107,7 @@ def logistic_design(
         columns.append(integers)
         units.append(unit)
     inner = rounded_products(weight, centred[:, 1:], UNIT)
-    cross = [row[0] for row in fp.exact_gram(exact, r[:, None])]
+    cross = [row[0] for row in exact_gram(exact, r[:, None])]
     values = np.stack([np.ones(len(cases), np.int64), cases.astype(np.int64), r, *columns], axis=1)
     guard.opened(f"score test of {phenotype}", values, analysed)
     summed = total([*(int(v.sum()) for v in columns), *cross, *inner])
@@ -162,50 +141,3 @@ def _centred_gram(gram: list[list[int]], shift: list[int]) -> tuple[tuple[float,
         )
         for i in size
     )
-
-
-def contingency_design(
-    has: np.ndarray, cases: np.ndarray, phenotype: str, test: str, *, total: fp.SumOverSites = fp.pooled
-) -> Design:
-    """Design of `trend` or `allelic`. has: (N,) bool, the phenotype is known; cases: (N,) bool.
-
-    Raises DesignError when there is no case or no control.
-    """
-    guard = fp.guard_of(total)
-    guard.column(f"cases of {phenotype}", cases[has])
-    guard.opened(f"{test} test of {phenotype}", cases[has][:, None].astype(np.int64), has)
-    count, case_count = total([int(has.sum()), int((has & cases).sum())])
-    if case_count in (0, count):
-        raise DesignError(f"phenotype {phenotype} has {case_count} cases and {count - case_count} controls")
-    columns = Columns(
-        (INTERCEPT, f"{phenotype}:case"), np.stack([has, has & cases], 1).astype(np.int64), (test == "trend", False)
-    )
-    squares = (0,) if test == "trend" else ()
-    return Design(columns, (Analysis(test, phenotype, (0, 1), squares, CountModel(phenotype, count, case_count)),))
-
-
-def qc_design(
-    founders: np.ndarray, tested: np.ndarray, everybody: np.ndarray | None = None, *, total: fp.SumOverSites = fp.pooled
-) -> Design:
-    """Design of quality control: frequencies over founders, missingness over everybody, Hardy–Weinberg over `tested`.
-
-    founders, tested: (N,) bool; everybody: (N,) bool, None for all. Equal sets share a column, but not at one of
-    several sites, where others' need not be equal. Raises DesignError when nobody is left in one of them.
-    """
-    everybody = np.ones_like(founders) if everybody is None else everybody
-    sets = {"founders": founders, "everybody": everybody, "Hardy-Weinberg": tested}
-    counts = total([int(s.sum()) for s in sets.values()])
-    columns: list[np.ndarray] = []
-    index = []
-    for (name, people), count in zip(sets.items(), counts, strict=True):
-        if count == 0:
-            raise DesignError(f"quality control: no sample is left for {name}")
-        known = columns if total is fp.pooled else []
-        same = next((i for i, c in enumerate(known) if np.array_equal(c, people)), len(columns))
-        if same == len(columns):
-            columns.append(people)
-        index.append(same)
-    squared = tuple(i == index[2] for i in range(len(columns)))
-    design = Columns(tuple(f"QC:{i}" for i in range(len(columns))), np.stack(columns, 1).astype(np.int64), squared)
-    model = QcModel("QC", counts[1], counts[0], counts[2])
-    return Design(design, (Analysis("qc", "QC", tuple(index), (0,), model),))

@@ -1,0 +1,40 @@
+"""The genotypes of a study: files or a reader -> a reader of the samples and variants that the filters leave."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from securegen.errors import UsageError
+from securegen.io.genotypes import FORMATS
+from securegen.model import SelectableReader
+from securegen.study import selection
+from securegen.study.inputs import Inputs, Log, silent
+
+
+def open_genotypes(inputs: Inputs, log: Log = silent, opened: SelectableReader | None = None) -> SelectableReader:
+    """Open the genotypes (or take a reader), apply the sample and variant filters and settle the dosage grid.
+
+    Raises UsageError when nothing is left.
+    """
+    files = inputs.genotypes
+    reader = opened if opened is not None else files.open(log)
+    log(
+        f"{files.name if opened is None else 'genotypes in memory'}: {len(reader.samples)} samples, "
+        f"{len(reader.variants)} variants"
+    )
+    if opened is None and files.form is FORMATS["bgen"]:
+        log(f"REF is the {'last' if files.ref_last else 'first'} allele of the BGEN; --ref-last and --ref-first choose")
+    keep = selection.chosen_samples(reader.samples, inputs.keep, inputs.remove, log)
+    wanted = selection.chosen_variants(reader.variants, inputs.extract, inputs.exclude, log)
+    wanted &= selection.in_range(reader.variants, inputs.chr, inputs.from_bp, inputs.to_bp, log)
+    wanted &= selection.supported(reader.variants, wanted, log)
+    if not wanted.any():
+        raise UsageError(
+            "the filters leave no variant: --extract, --exclude, --chr, --from-bp and --to-bp act together"
+        )
+    if not (keep.all() and wanted.all()):
+        reader = reader.select(np.flatnonzero(keep), np.flatnonzero(wanted))
+    reader = reader.on_grid(inputs.dosage_grid)
+    if reader.dosage_grid > 1:
+        log(f"dosages are rounded to 1/{reader.dosage_grid}; the printed precision is that of everything else")
+    return reader

@@ -1,0 +1,101 @@
+"""What names a study: files, columns, people, variants and how they are tested. Every value is checked here, for the command
+line and Python alike, before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from securegen.design import fixedpoint as fp
+from securegen.errors import UsageError
+from securegen.io.digests import sha256
+from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
+from securegen.study import checks
+from securegen.vocabulary import MODELS
+
+Log = Callable[[str], None]
+MISSING = ("mean", "complete")
+_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical")
+_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude")
+_FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype")
+
+
+def silent(_: str) -> None:
+    """Log nothing."""
+
+
+@dataclass(frozen=True)
+class Inputs(GenotypeFiles):
+    """What names a study: genotypes as in `io.genotypes.GenotypeFiles`, phenotypes, and how they are analysed. Paths are
+    text; pheno_name and covar_name None mean every column of the file.
+
+    model: linear, logistic, trend, allelic, or None to choose by the phenotype; missing: mean or complete;
+    bits: of a design column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent;
+    covar_categorical: covariates that are categories; apply_rint: rank-based inverse normal transform of quantitative
+    traits; chr, from_bp, to_bp: where variants lie; qc: also sum what quality control needs; hwe_controls:
+    Hardy–Weinberg over controls of the first binary phenotype only; no_input_missing_phenotype: −9 is a number;
+    common_samples: analyse every phenotype in the people who have all of them, None where the engine decides.
+
+    One name may be given as text. Raises UsageError for a value that a field does not take.
+    """
+
+    pheno: str | None = None
+    pheno_name: tuple[str, ...] | None = None
+    covar: str | None = None
+    covar_name: tuple[str, ...] | None = None
+    model: str | None = None
+    missing: str = "mean"
+    keep: str | None = None
+    remove: str | None = None
+    extract: str | None = None
+    exclude: str | None = None
+    chr: tuple[str, ...] | None = None
+    from_bp: int | None = None
+    to_bp: int | None = None
+    bits: int | None = None
+    force_01: bool = False
+    covar_categorical: tuple[str, ...] | None = None
+    apply_rint: bool = False
+    qc: bool = False
+    hwe_controls: bool = False
+    no_input_missing_phenotype: bool = False
+    common_samples: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in _SEVERAL:
+            object.__setattr__(self, name, checks.names(name, getattr(self, name)))
+        for name in FORMATS:
+            object.__setattr__(self, name, checks.paths(name, getattr(self, name)))
+        for name in (*LISTS, *(o.name for o in OPTIONS.values() if o.metavar), *_TABLES):
+            object.__setattr__(self, name, checks.path(name, getattr(self, name)))
+        for option in OPTIONS.values():
+            if option.choices:
+                checks.choice(option.name, getattr(self, option.name), (None, *option.choices))
+        for name in (*_FLAGS, *(o.name for o in OPTIONS.values() if o.off)):
+            checks.flag(name, getattr(self, name))
+        checks.choice("common_samples", self.common_samples, (None, True, False))
+        checks.choice("model", self.model, (None, *MODELS))
+        checks.choice("missing", self.missing, MISSING)
+        checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
+        checks.whole("from_bp", self.from_bp, 0, None)
+        checks.whole("to_bp", self.to_bp, 0, None)
+        checks.whole("dosage_grid", self.dosage_grid, 1, None)
+        if self.from_bp is not None and self.to_bp is not None and self.from_bp > self.to_bp:
+            raise UsageError(f"from_bp {self.from_bp} lies behind to_bp {self.to_bp}")
+
+    @property
+    def genotypes(self) -> GenotypeFiles:
+        return GenotypeFiles(**{name: getattr(self, name) for name in FIELDS})
+
+    def files(self) -> dict[str, Path]:
+        """Every input file by the name it has in run.json."""
+        out = self.genotypes.files()
+        for name in _TABLES:
+            if getattr(self, name):
+                out[name] = Path(getattr(self, name))
+        return out
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every input file."""
+        return {name: sha256(path) for name, path in self.files().items()}

@@ -1,0 +1,85 @@
+"""Genotypes where a male, or everybody, has one copy: X, Y and MT as plink2 counts them.
+
+X: males 0 or 2 (model 2), or 0 or 1 (model 1); a heterozygous male counts as 1, or one half. Y: males alone, 0 or 1, and a
+heterozygous call is missing. MT: everybody, 0 or 1, and a heterozygous call is one half. A pseudoautosomal region is
+autosomal where it is named so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants
+from securegen.vocabulary import bare_chromosome
+
+AUTOSOMAL, X, Y, MT = range(4)
+NAMES = ("autosomes", "X", "Y", "MT")
+_KINDS = {"X": X, "23": X, "Y": Y, "24": Y, "M": MT, "MT": MT, "26": MT}
+MALE, FEMALE = 1, 2
+# Last position of PAR1 and first of PAR2 (GRC; plink2's --split-par)
+PAR = {"b37": (2_699_520, 154_931_044), "b38": (2_781_479, 155_701_383)}
+
+
+def kinds_of(variants: Variants, split_par: str | None = None) -> np.ndarray:
+    """(M,) int8: AUTOSOMAL, X, Y or MT of each variant. split_par: b37 or b38, the build by which the ends of X are PAR1 and
+    PAR2; 25, XY, PAR1 and PAR2 are autosomal by name."""
+    names = {name: _KINDS.get(bare_chromosome(name), AUTOSOMAL) for name in dict.fromkeys(variants.chromosome)}
+    out = np.array([names[c] for c in variants.chromosome], np.int8)
+    if split_par is not None:
+        end, start = PAR[split_par]
+        out[(out == X) & ((variants.position <= end) | (variants.position >= start))] = AUTOSOMAL
+    return out
+
+
+def halves(kind: int, xchr_model: int) -> bool:
+    """Whether the dosages of this kind are stored in half steps: one copy, where two were counted."""
+    return kind in (Y, MT) or (kind == X and xchr_model == 1)
+
+
+@dataclass(frozen=True)
+class PloidyReader:
+    """A cohort with the dosages of its X, Y and MT as a design wants them. kinds: (M,) of `kinds_of`; xchr_model: 1 or 2.
+
+    Where `halves` says so, a stored dosage is in units of 1/(2·dosage_grid).
+    """
+
+    reader: GenotypeReader
+    kinds: np.ndarray
+    xchr_model: int = 2
+
+    @property
+    def samples(self) -> Samples:
+        return self.reader.samples
+
+    @property
+    def variants(self) -> Variants:
+        return self.reader.variants
+
+    @property
+    def dosage_grid(self) -> int:
+        return self.reader.dosage_grid
+
+    @cached_property
+    def dosage_max(self) -> int:
+        doubled = self.xchr_model == 1 and bool((self.kinds == X).any())
+        return self.reader.dosage_max * (2 if doubled else 1)
+
+    def read(self, start: int, stop: int) -> GenotypeBlock:
+        block = self.reader.read(start, stop)
+        kinds = self.kinds[start:stop]
+        if not kinds.any():
+            return block
+        dosage, missing = block.dosage, block.missing
+        male = self.samples.sex == MALE
+        if self.xchr_model == 1 and (on_x := kinds == X).any():
+            wide = np.int8 if self.dosage_max < 1 << 7 else np.int16
+            dosage = np.where(on_x[:, None] & ~male[None, :], 2 * dosage.astype(np.int16), dosage).astype(wide)
+        if self.dosage_grid == 1 and (on_y := kinds == Y).any():  # an imputed dosage of 1 is not a call
+            half = on_y[:, None] & (block.dosage == 1)
+            if half.any():
+                missing = half if missing is None else missing | half
+                dosage = np.where(half, 0, dosage).astype(dosage.dtype)
+        return GenotypeBlock(block.start, dosage, missing)

@@ -1,0 +1,115 @@
+"""Phenotypes and covariates: tables joined to the samples of a reader, with a log of every choice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtri
+
+from securegen.errors import UsageError
+from securegen.io.tables import Table, count_missing_numbers, expand_names, read_table
+from securegen.io.text import count
+from securegen.model import GenotypeReader
+from securegen.study import checks, people
+from securegen.study.inputs import Inputs, Log, silent
+
+FEW_VALUES = 4  # of a quantitative trait: is one of them a missing code?
+
+
+@dataclass(frozen=True)
+class Traits:
+    """Phenotypes and covariates in sample order: phenotypes; covariates (N, K−1) float64 with NaN; their names; and how
+    many rows of each table name nobody in the genotype file."""
+
+    phenotypes: tuple[people.Phenotype, ...]
+    covariates: np.ndarray
+    covariate_names: tuple[str, ...]
+    unknown: tuple[int, int]
+
+
+def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Traits:
+    """Read and join the phenotype and covariate tables."""
+    if inputs.pheno is None:
+        raise UsageError("--pheno is needed")
+    table = read_table(inputs.pheno).select(inputs.pheno_name)
+    if not table.columns:
+        raise UsageError(f"{inputs.pheno} has no phenotype column")
+    for name in table.columns:
+        checks.file_name(name, table.path)
+    joined = people.join(reader.samples, table)
+    log_pasted(table, joined, log)
+    phenotypes = tuple(_phenotype(inputs, reader, table, name, joined, log) for name in table.columns)
+    names: list[str] = []
+    columns: list[np.ndarray] = []
+    unknown = 0
+    if inputs.covar:
+        table = read_table(inputs.covar).select(inputs.covar_name)
+        covar_join = people.join(reader.samples, table)
+        log_pasted(table, covar_join, log)
+        unknown = covar_join.unknown
+        categorical = set(
+            expand_names(
+                inputs.covar_categorical or (),
+                list(table.columns),
+                f"--covar-categorical: the chosen part of {table.path}",
+            )
+        )
+        for name in table.columns:
+            if name in categorical:
+                expanded = people.category_columns(reader.samples, table, name, covar_join)
+                log(f"covariate {name}: categories, {len(expanded)} indicator columns ({', '.join(expanded)})")
+                names += expanded
+                columns += expanded.values()
+            else:
+                names.append(name)
+                columns.append(_numbers(inputs, reader, table, name, covar_join, log))
+        log(people.covariate_line(names))
+    elif inputs.covar_name or inputs.covar_categorical:
+        raise UsageError("--covar-name and --covar-categorical need --covar")
+    covariates = np.stack(columns, axis=1) if columns else np.empty((len(reader.samples), 0))
+    return Traits(phenotypes, covariates, tuple(names), (joined.unknown, unknown))
+
+
+def _numbers(
+    inputs: Inputs, reader: GenotypeReader, table: Table, name: str, joined: people.Join, log: Log, advice: str = ""
+) -> np.ndarray:
+    """A column of numbers in sample order; says how many −9 are read as missing."""
+    nines = 0 if inputs.no_input_missing_phenotype else count_missing_numbers(table, name)
+    if nines:
+        flag = "--no-input-missing-phenotype: as a number"
+        log(f"column {name} of {table.path}: {count(nines, 'cell')} with -9 read as missing ({flag})")
+    values = people.column_values(
+        reader.samples, table, name, joined, advice=advice, missing_number=not inputs.no_input_missing_phenotype
+    )
+    for line in people.doubts(name, values):
+        log(f"WARNING: {table.path}: {line}")
+    return values
+
+
+def _phenotype(
+    inputs: Inputs, reader: GenotypeReader, table: Table, name: str, joined: people.Join, log: Log
+) -> people.Phenotype:
+    values = _numbers(inputs, reader, table, name, joined, log, people.CODING)
+    phenotype = people.interpret_phenotype(name, values, force_01=inputs.force_01)
+    zeros = int((values == 0).sum())
+    if phenotype.binary and zeros and np.isnan(phenotype.values[values == 0]).all():
+        log(f"phenotype {name} is read as 1 control, 2 case: {count(zeros, 'cell')} with 0 read as missing")
+    seen = np.unique(values[~np.isnan(values)])
+    if not phenotype.binary and len(seen) <= FEW_VALUES:
+        found = ", ".join(f"{v:g}" for v in seen)
+        log(f"WARNING: phenotype {name} takes only the values {found} and is read as quantitative{people.CODING}")
+    return phenotype
+
+
+def log_pasted(table: Table, joined: people.Join, log: Log) -> None:
+    """Say how many people were found under FID_IID, as plink2 writes ids into a VCF."""
+    if joined.pasted:
+        log(f"{table.path}: {joined.pasted} people are matched by FID_IID, the genotype file has no family ids")
+
+
+def rank_inverse_normal(values: np.ndarray) -> np.ndarray:
+    """Φ⁻¹((rank − 3/8)/(n + 1/4)), ties at their mean rank (Blom 1958; regenie's --apply-rint)."""
+    from scipy.stats import rankdata  # a second of every start, for one option
+
+    return ndtri((rankdata(values) - 0.375) / (len(values) + 0.25))
