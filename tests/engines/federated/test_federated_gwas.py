@@ -51,7 +51,7 @@ def prepare(work: Path, cohort, **options):
 
 def federated_text(work: Path, inputs: Inputs, sites) -> dict[str, bytes]:
     """Run every site; tables of the first by phenotype (the sites' tables are compared on the way)."""
-    rehearsal.run_sites([rehearsal.site_command(work, inputs, s, Filters(), wait=60) for s in sites])
+    rehearsal.run_sites([rehearsal.site_role(work, inputs, s, Filters(), wait=60) for s in sites])
     records = rehearsal.results(work, sites)
     return {t["phenotype"]: Path(t["path"]).read_bytes() for t in records[0]["summaries"]}
 
@@ -111,7 +111,7 @@ def test_counts_of_cases_and_controls_are_pooled(tmp_path, cohort, model):
 
 def test_a_killed_site_resumes(tmp_path, cohort):
     inputs, sites, _ = prepare(tmp_path, cohort, pheno_name=("QT",))
-    calls = [rehearsal.site_command(tmp_path, inputs, s, Filters(), wait=60) for s in sites]
+    calls = [rehearsal.site_role(tmp_path, inputs, s, Filters(), wait=60).write() for s in sites]
     running = [processes.start(call) for call in calls]
     try:
         deadline = time.monotonic() + 60
@@ -194,12 +194,11 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
         assert f"site {name} accepts" in said and "no site below 20 people" in said
     calls = []
     for name, part in zip(NAMES, parts, strict=True):
-        call = rehearsal.site_command(
+        role = rehearsal.site_role(
             tmp_path, Inputs(part, pheno=cohort.pheno, covar=cohort.covar), rehearsal.LocalSite(name, GenotypeFiles(part), None),
             Filters(maf=0.05, hwe=1e-5), wait=60,
         )  # fmt: skip
-        at = call.index("--keep")
-        calls.append(call[:at] + call[at + 2 :])
+        calls.append(replace(role, options=dict(role.options) | {"keep": None}))
     rehearsal.run_sites(calls)
     study = open_study(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",), qc=True)
     api.plain_tables(study, str(tmp_path / "plain"), filters=Filters(maf=0.05, hwe=1e-5))
