@@ -45,6 +45,7 @@ ALLOWED = {
     "engines.federated": ENGINE | {"engines", "local", "engines.plain"},
     "engines.mpc": ENGINE | {"engines", "local", "engines.plain", "engines.federated"},
     "local": ENGINE,
+    "python": ENGINE | {"engines", "plot", "report"},
     "plot": NOUNS | {"io", "stats", "results"},
     "report": NOUNS | {"rlwe", "io", "study", "scores", "results", "record", "plot"},
     "inspection": ENGINE | {"rlwe", "engines.ckks", "engines.federated", "engines.mpc"},
