@@ -12,7 +12,9 @@ True
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,10 +40,12 @@ class Results(Mapping[str, "pd.DataFrame"]):
 
     def __init__(
         self, run: EngineRun, prefix: str, record: dict[str, Any],
-        folder: tempfile.TemporaryDirectory[str] | None = None,
+        folder: str | None = None,
     ) -> None:  # fmt: skip
         """folder: where the tables lie, when they go with these results."""
-        self._run, self._prefix, self._folder = run, prefix, folder
+        self._run, self._prefix = run, prefix
+        if folder is not None:
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._frames: dict[str, pd.DataFrame] = {}
         self.record: dict[str, Any] = record
         self.paths = {t.analysis.phenotype: t.path for t in run.tables}
@@ -127,10 +131,15 @@ def run(
     chosen.check(members_of(study), form, filters)
     if qc_only and not chosen.quality:
         raise UsageError(f"engine {chosen.name} computes no tables of quality control alone: plain or ckks")
-    folder = tempfile.TemporaryDirectory(prefix="securegen.") if out is None else None
-    prefix = os.fspath(out) if out is not None else f"{folder.name}/run" if folder else ""
-    log = RunLog(prefix, f"run --engine {chosen.name}", quiet=True)
-    made = chosen.run(study, prefix, form, log, filters=filters, qc_only=qc_only)
-    log.note(made.receipt.lines())
-    log.write(**made.record())
+    folder = tempfile.mkdtemp(prefix="securegen.") if out is None else None
+    prefix = f"{folder}/run" if out is None else os.fspath(out)
+    try:
+        log = RunLog(prefix, f"run --engine {chosen.name}", quiet=True)
+        made = chosen.run(study, prefix, form, log, filters=filters, qc_only=qc_only)
+        log.note(made.receipt.lines())
+        log.write(**made.record())
+    except BaseException:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     return Results(made, prefix, log.record, folder)
