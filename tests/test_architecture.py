@@ -56,21 +56,10 @@ TOP = {"api", "cli", "__main__", ""}
 PASSING = {"api"}
 PRIVATE = {
     "securegen.cli.options._names",
-    "securegen.engines.ckks.artefact._npy_header",
-    "securegen.engines.ckks.cohort._make_folder",
-    "securegen.rlwe.encryptor._less_once",
-    "securegen.rlwe.encryptor._ones",
-    "securegen.rlwe.encryptor._times",
 }
 WITH_RECEIPTS: set[str] = set()
 NAMED_TWICE = {"Columns"}
-LONG = {
-    "securegen.api",
-    "securegen.cli.options",
-    "securegen.engines.ckks.cohort",
-    "securegen.engines.ckks.studydesign",
-    "securegen.results.concordance",
-}
+LONG = {"securegen.results.concordance"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:

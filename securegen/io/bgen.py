@@ -22,7 +22,6 @@ from securegen.io.formats import Format, FormatOption
 from securegen.io.tables import sex_codes, unique_samples
 from securegen.io.text import fields_of, lines_of, read_text
 from securegen.model import IntArray, Samples, Variants
-from securegen.vocabulary import bare_chromosome
 
 STEPS: Final = 65535  # probabilities of 1, 2, 4, 8 and 16 bits are multiples of 1/65535
 
@@ -207,7 +206,7 @@ def _variants(path: Path, count: int, ref_last: bool) -> Variants:
         with _complaints(path, f"variant {len(rows) + 1}"):
             first, *others = ("0" if a == "." else a for a in record.alleles)
             name = record.rsid or record.varid or "."
-            chromosome = bare_chromosome(record.chrom) if record.chrom.isdecimal() else record.chrom
+            chromosome = record.chrom.lstrip("0") if record.chrom.isdecimal() else record.chrom
         if ref_last and len(others) == 1:
             first, others = others[0], [first]
         rows.append((chromosome or "0", record.pos, name, ",".join(others) or "0", first))

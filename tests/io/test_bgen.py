@@ -76,7 +76,9 @@ def test_probabilities_above_one_are_refused(tmp_path):
 def test_ids_inside_or_beside(tmp_path):
     path = tmp_path / "x.bgen"
     write_bgen(path, DOSAGE, PEOPLE, SITES)
-    with pytest.raises(InputError, match="no sample ids: give its .sample file"):
+    assert read_bgen(path).samples.fid.tolist() == PEOPLE.fid.tolist()  # of x.sample, beside it
+    path.with_suffix(".sample").unlink()
+    with pytest.raises(InputError, match="no sample ids, and no x.sample lies beside it: give its .sample file"):
         read_bgen(path)
     inside = tmp_path / "y.bgen"
     write_bgen(inside, DOSAGE, PEOPLE, SITES, ids=True)

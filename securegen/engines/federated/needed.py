@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from securegen.design.columns import Analysis
+
+T = TypeVar("T")
 
 
 def crossed(a: Analysis) -> tuple[int, ...]:
@@ -16,6 +19,10 @@ def crossed(a: Analysis) -> tuple[int, ...]:
 def weights(a: Analysis) -> int | None:
     """The column of weights of a score test."""
     return a.columns[3] if a.test == "logistic" else None
+
+
+def _once(found: Iterable[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,7 @@ class Sets:
                 minor.append((c[1], first))
             if a.test in ("trend", "allelic"):
                 counted.append((c[1], first))
-        unique = lambda found: tuple(dict.fromkeys(found))  # noqa: E731
         pairs = tuple(a for a in analyses if complete and a.test == "linear")
         return Sets(
-            unique(indicators), unique(squared), unique(fill), unique(weighted), unique(minor), unique(counted), pairs
+            _once(indicators), _once(squared), _once(fill), _once(weighted), _once(minor), _once(counted), pairs
         )

@@ -40,7 +40,7 @@ from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
 from securegen.io.strict_json import read_regular
 from securegen.io.text import text_of
-from securegen.model import OpenedSums, Samples, Variants
+from securegen.model import OpenedSums, Samples, SelectableReader, Variants
 from securegen.record.association_receipts import federated_receipt
 from securegen.record.receipt import Receipt
 from securegen.results.write import Summary, write_qc, write_tables
@@ -210,7 +210,7 @@ def _same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
     return now
 
 
-def _components(folder: Path, study: StudyFile, reader, site: str, memory: SiteState) -> np.ndarray:
+def _components(folder: Path, study: StudyFile, reader: SelectableReader, site: str, memory: SiteState) -> np.ndarray:
     """(N, C) coordinates, the same at every start: kept, for in another order of additions their last bits differ."""
     if not study.components:
         return np.empty((len(reader.samples), 0))
