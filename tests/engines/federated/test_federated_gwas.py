@@ -86,12 +86,12 @@ def test_a_fileset_a_site_and_complete_cases_by_the_command_line(tmp_path, cohor
         (["--engine", "threshold", "--sites", "97"], "96 samples cannot be dealt to 97 sites"),
         (["--engine", "threshold", "--apply-rint"], "ranks over all people are not a sum"),
         (["--engine", "threshold", "--missing", "complete"], "score test needs --missing mean"),
-        (["--engine", "plain", "--sites", "3"], "--sites are for sites that share no data"),
+        (["--engine", "plain", "--sites", "3"], "sites is an option of engine federated, not of plain"),
         (
             ["--engine", "threshold", "--bfile", "other", "--compare-plain"],
-            "needs the pooled cohort as one file of genotypes",
+            "on the pooled cohort, as one file",
         ),
-        (["--engine", "threshold", "--bfile", "other", "--sites", "3"], "one fileset is one site"),
+        (["--engine", "threshold", "--bfile", "other", "--sites", "3"], "one cohort is one site"),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path, cohort, more, match):
