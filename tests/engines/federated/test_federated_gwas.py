@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
@@ -32,7 +31,7 @@ from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
 from securegen.study.opening import open_study
 
-from .conftest import SHARED, make_study, write_cohort
+from .conftest import make_study, write_cohort
 
 NAMES = ("site1", "site2", "site3")
 
@@ -409,30 +408,21 @@ def test_altered_variant_list_and_loadings_are_caught(tmp_path, cohort):
         one_site(tmp_path, inputs, "site1")
 
 
-GOLD = SHARED / "sim_500x5k"
-
-
-@pytest.mark.skipif(not GOLD.is_dir(), reason=f"the development data is not in {SHARED} (SECUREGEN_DATA)")
-def test_against_float64_references(tmp_path):
+def test_against_float64_references(tmp_path, reference):
     """|ΔT| within the promise 1e-3 (1 + T²/df), χ² of the score test within 1e-3 of max(1, χ²): docs/precision.md."""
-    for part in ("bed", "bim"):
-        with gzip.open(GOLD / f"sim_500x5k.{part}.gz") as source:
-            (tmp_path / f"c.{part}").write_bytes(source.read())
-    shutil.copy(GOLD / "sim_500x5k.fam", tmp_path / "c.fam")
-    names = {p.name.split(".")[-2]: p for p in GOLD.glob("*.tsv")}
-    inputs = Inputs(str(tmp_path / "c"), pheno=str(names["pheno"]), covar=str(names["covar"]), pheno_name=("QT", "CC"))
+    pooled = reference("sim_500x5k")
+    inputs = Inputs(pooled.bfile, pheno=pooled.pheno, covar=pooled.covar, pheno_name=("QT", "CC"))
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
     rehearsal.set_up(tmp_path, inputs, sites, print, openings="all")
     text = federated_text(tmp_path, inputs, sites)
     (tmp_path / "qt.tsv").write_bytes(text["QT"])
     (tmp_path / "cc.tsv").write_bytes(text["CC"])
-    gold = GOLD / "gold"
     got = pd.read_csv(tmp_path / "qt.tsv", sep="\t", na_values="NA").set_index("ID")
-    truth = pd.read_csv(gold / "np_qt_linear_cov_meanimp.tsv.gz", sep="\t").set_index("ID")
+    truth = pd.read_csv(pooled.gold / "np_qt_linear_cov_meanimp.tsv.gz", sep="\t").set_index("ID")
     df = got.OBS_CT - 12 - 2
-    assert got.index.tolist() == truth.index.tolist() and truth["T"].notna().sum() > 4900
+    assert got.index.tolist() == truth.index.tolist() and truth["T"].notna().sum() > 1380
     assert ((got.T_STAT - truth["T"]).abs() <= 1e-3 * (1 + truth["T"] ** 2 / df))[truth["T"].notna()].all()
     got = pd.read_csv(tmp_path / "cc.tsv", sep="\t", na_values="NA").set_index("ID")
-    truth = pd.read_csv(gold / "np_cc_score_cov_meanimp.tsv.gz", sep="\t").set_index("ID")
-    assert truth.CHISQ.notna().sum() > 4900
+    truth = pd.read_csv(pooled.gold / "np_cc_score_cov_meanimp.tsv.gz", sep="\t").set_index("ID")
+    assert truth.CHISQ.notna().sum() > 1380
     assert ((got.CHISQ - truth.CHISQ).abs() <= 1e-3 * truth.CHISQ.clip(lower=1))[truth.CHISQ.notna()].all()
