@@ -130,17 +130,15 @@ class GenotypeFiles:
                 out[f"{role}.{part.label}" if part.label and not shared else role] = path
         return out | ({field: Path(getattr(self, field))} if field == form.list_name else {})
 
-    def words(self, lists: str | os.PathLike[str] | None = None) -> list[str]:
-        """The options that give another process the same genotypes. Paths become absolute. lists: a folder, for a list of
-        several names that Python gave. Raises UsageError where it is needed and None."""
-        out: list[str] = []
+    def options(self, lists: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+        """The fields that give another process the same genotypes, by name. Paths become absolute. lists: a folder, for a
+        list of several names that Python gave. Raises UsageError where it is needed and None."""
+        out: dict[str, Any] = {}
         for name, value in vars(self._listed(lists)).items():
             option = OPTIONS.get(name)
-            if value is True:
-                out.append(_flag(name))
-            elif value:
-                path = name in FORMATS or name in LISTS or (option is not None and option.metavar)
-                out += [_flag(name), os.path.abspath(value) if path else str(value)]
+            path = name in FORMATS or name in LISTS or (option is not None and option.metavar)
+            if value:
+                out[name] = os.path.abspath(value) if path else value
         return out
 
     def _listed(self, folder: str | os.PathLike[str] | None) -> GenotypeFiles:

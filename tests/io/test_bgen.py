@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bgen
 import numpy as np
 import pytest
 from genotype_files import imputed, write_bgen, write_sample
@@ -14,6 +13,7 @@ from securegen.model import Samples, Variants
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
 
+bgen = pytest.importorskip("bgen", reason="needs securegen[bgen]")
 PEOPLE = Samples(text_array(["f1", "f2", "f3", "f4"]), text_array(["a", "b", "c", "d"]), np.ones(4, bool))
 SITES = Variants(
     text_array(["1", "2"]), np.array([5, 9]), text_array(["x", "y"]), text_array(["A", "C"]), text_array(["G", "T"])

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pgenlib
 import pytest
 import zstandard
 from genotype_files import write_pfile
@@ -21,6 +20,7 @@ from securegen.model import Samples, Variants
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
 
+pgenlib = pytest.importorskip("pgenlib", reason="needs securegen[pgen]")
 PEOPLE = Samples(text_array(["f1", "f2", "f3"]), text_array(["a", "b", "c"]), np.ones(3, bool))
 SITES = Variants(
     text_array(["1", "1"]), np.array([5, 9]), text_array(["x", "y"]), text_array(["A", "C"]), text_array(["G", "T"])

@@ -15,6 +15,7 @@ from securegen.model import Samples, Variants
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
 
+pytest.importorskip("cyvcf2", reason="needs securegen[vcf]")
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
 NAN = float("nan")
 
