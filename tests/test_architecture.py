@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import securegen
+from securegen.engines import ENGINES
 
 PACKAGE = Path(securegen.__file__).parent
 MODULES = {
@@ -38,28 +39,27 @@ ALLOWED = {
     "results": NOUNS | {"kernels", "io", "design", "stats", "catalogue"},
     "record": NOUNS | {"io", "governance"},
     "scores": STUDY | {"study"},
-    "engines": ENGINE | {"engines.plain", "engines.ckks", "engines.mpc"},
+    "engines": ENGINE | {"local", "engines.plain", "engines.ckks", "engines.mpc"},
     "engines.plain": ENGINE | {"engines"},
     "engines.ckks": ENGINE | {"engines", "local", "rlwe"},
-    "engines.federated": ENGINE | {"local", "engines.plain"},
+    "engines.federated": ENGINE | {"engines", "local", "engines.plain"},
     "engines.mpc": ENGINE | {"engines", "local", "engines.plain", "engines.federated"},
     "local": ENGINE,
+    "python": ENGINE | {"engines", "plot", "report"},
     "plot": NOUNS | {"io", "stats", "results"},
     "report": NOUNS | {"rlwe", "io", "study", "scores", "results", "record", "plot"},
     "inspection": ENGINE | {"rlwe", "engines.ckks", "engines.federated", "engines.mpc"},
 }
-ENGINES = {"plain", "ckks", "federated", "mpc"}
 TOP = {"api", "cli", "__main__", ""}
 
 # What is still to be mended: these only shrink.
 PASSING = {"api"}
 PRIVATE = {
-    "securegen.cli.options._apply",
     "securegen.cli.options._names",
 }
 WITH_RECEIPTS: set[str] = set()
 NAMED_TWICE = {"Columns"}
-LONG = {"securegen.cli.run_local", "securegen.results.concordance"}
+LONG = {"securegen.results.concordance"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:

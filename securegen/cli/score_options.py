@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from securegen.cli.command import dry_run, stop_rehearsal
-from securegen.cli.options import _apply
+from securegen.cli.options import apply_options
 from securegen.cli.progress import progress
-from securegen.cli.summary import print_end
 from securegen.errors import UsageError
-from securegen.record.run_log import RunLog
+from securegen.record.run_log import RunLog, print_end
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.study.inputs import Inputs
 
@@ -96,7 +95,7 @@ def score_options(required: bool = True) -> Callable:
                      help="Add 1/(1 + exp(-(X + slope * score)))."),
         click.option("--risk-slope", "slope", type=float, default=1.0, show_default=True, metavar="X"),
     ]  # fmt: skip
-    return _apply(options)
+    return apply_options(options)
 
 
 def score_inputs(options: dict[str, Any]) -> ScoreInputs:
@@ -148,7 +147,7 @@ def run_engine(
 
 def privacy_options(command: Callable) -> Callable:
     """What the owner of a private model decides."""
-    return _apply(
+    return apply_options(
         [
             click.option("--client", default="client", show_default=True, metavar="NAME",
                          help="The model owner's name for who asks; replies are counted by it."),

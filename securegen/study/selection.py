@@ -149,7 +149,11 @@ def supported(variants: Variants, wanted: np.ndarray, log: Log) -> np.ndarray:
     reasons = (
         ("on X, Y or MT", sex, "not supported yet"),
         (f"on chromosomes that are not known ({some(contigs)})", unknown, "1 to 22 are analysed, X, Y and MT not yet"),
-        ("with more than two alleles", many, "not supported yet"),
+        (
+            "with more than two alleles",
+            many,
+            "--multiallelic split makes a row of each ALT of a PLINK2, VCF or BGEN file",
+        ),
         ("with a negative position", negative, "plink leaves them out too"),
     )
     found = []

@@ -111,7 +111,7 @@ def test_odd_variants(tmp_path):
         w.add_variant("", "three", "01", 5, ["G", "A", "T"], np.eye(6)[[1, 4]])
         w.add_variant("", "sex", "X", 6, ["G", "A"], np.eye(3)[[1, 2]])
     lines: list[str] = []
-    reader = open_genotypes(Inputs(bgen=str(path)), lines.append)
+    reader = open_genotypes(Inputs(bgen=str(path), multiallelic="skip"), lines.append)
     assert (reader.variants.chromosome.tolist(), reader.variants.id.tolist()) == (["1"], ["snp"])
     assert values(reader).tolist() == [[2, 0]]
     assert any("more than two alleles is left out" in line for line in lines)

@@ -50,7 +50,7 @@ def prepare(work: Path, cohort, **options):
 
 def federated_text(work: Path, inputs: Inputs, sites) -> dict[str, bytes]:
     """Run every site; tables of the first by phenotype (the sites' tables are compared on the way)."""
-    rehearsal.run_sites([rehearsal.site_command(work, inputs, s, Filters(), wait=60) for s in sites])
+    rehearsal.run_sites([rehearsal.site_role(work, inputs, s, Filters(), wait=60) for s in sites])
     records = rehearsal.results(work, sites)
     return {t["phenotype"]: Path(t["path"]).read_bytes() for t in records[0]["summaries"]}
 
@@ -85,12 +85,12 @@ def test_a_fileset_a_site_and_complete_cases_by_the_command_line(tmp_path, cohor
         (["--engine", "threshold", "--sites", "97"], "96 samples cannot be dealt to 97 sites"),
         (["--engine", "threshold", "--apply-rint"], "ranks over all people are not a sum"),
         (["--engine", "threshold", "--missing", "complete"], "score test needs --missing mean"),
-        (["--engine", "plain", "--sites", "3"], "--sites are for sites that share no data"),
+        (["--engine", "plain", "--sites", "3"], "sites is an option of engine federated, not of plain"),
         (
             ["--engine", "threshold", "--bfile", "other", "--compare-plain"],
-            "needs the pooled cohort as one file of genotypes",
+            "on the pooled cohort, as one file",
         ),
-        (["--engine", "threshold", "--bfile", "other", "--sites", "3"], "one fileset is one site"),
+        (["--engine", "threshold", "--bfile", "other", "--sites", "3"], "one cohort is one site"),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path, cohort, more, match):
@@ -110,7 +110,7 @@ def test_counts_of_cases_and_controls_are_pooled(tmp_path, cohort, model):
 
 def test_a_killed_site_resumes(tmp_path, cohort):
     inputs, sites, _ = prepare(tmp_path, cohort, pheno_name=("QT",))
-    calls = [rehearsal.site_command(tmp_path, inputs, s, Filters(), wait=60) for s in sites]
+    calls = [rehearsal.site_role(tmp_path, inputs, s, Filters(), wait=60).write() for s in sites]
     running = [processes.start(call) for call in calls]
     try:
         deadline = time.monotonic() + 60
@@ -193,12 +193,11 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
         assert f"site {name} accepts" in said and "no site below 20 people" in said
     calls = []
     for name, part in zip(NAMES, parts, strict=True):
-        call = rehearsal.site_command(
+        role = rehearsal.site_role(
             tmp_path, Inputs(part, pheno=cohort.pheno, covar=cohort.covar), rehearsal.LocalSite(name, GenotypeFiles(part), None),
             Filters(maf=0.05, hwe=1e-5), wait=60,
         )  # fmt: skip
-        at = call.index("--keep")
-        calls.append(call[:at] + call[at + 2 :])
+        calls.append(replace(role, options=dict(role.options) | {"keep": None}))
     rehearsal.run_sites(calls)
     study = open_study(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",), qc=True)
     api.plain_tables(study, str(tmp_path / "plain"), filters=Filters(maf=0.05, hwe=1e-5))
