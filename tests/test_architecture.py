@@ -32,6 +32,7 @@ ALLOWED = {
     "rlwe": GROUND | {"kernels", "randomness", "io"},
     "io": NOUNS,
     "design": NOUNS | {"kernels"},
+    "catalogue": NOUNS | {"design", "stats"},
     "stats": NOUNS | {"design", "kernels"},
     "governance": NOUNS | {"io", "randomness", "kernels", "design"},
     "study": STUDY,
@@ -45,7 +46,7 @@ ALLOWED = {
     "engines.mpc": ENGINE | {"engines.plain", "engines.federated"},
     "local": ENGINE,
     "plot": NOUNS | {"io", "stats", "results"},
-    "report": NOUNS | {"rlwe", "io", "study", "scores", "results", "record", "plot"},
+    "report": NOUNS | {"catalogue", "rlwe", "io", "study", "scores", "results", "record", "plot"},
     "inspection": ENGINE | {"rlwe", "engines.ckks", "engines.federated", "engines.mpc"},
 }
 ENGINES = {"plain", "ckks", "federated", "mpc"}

@@ -7,14 +7,11 @@ import shlex
 
 import click
 
+from securegen.catalogue import record_of
 from securegen.cli import options as opt
 from securegen.cli.command import rehearses, stop_rehearsal
 from securegen.cli.runlog import CommandLog
-from securegen.design.linear import LinearModel
-from securegen.design.logistic import ScoreModel
 from securegen.io.output import write_json
-from securegen.stats.linear import expected_t_error, planned_t_error
-from securegen.stats.score_test import expected_chisq_error
 
 
 def describe(plan, design, log) -> None:
@@ -32,14 +29,10 @@ def describe(plan, design, log) -> None:
     )
     log(f"{w.columns} encrypted columns of {w.bits} bits, {design.sample_sets} sample set(s)")
     log(f"noise: 15 standard deviations stay {p.margin_bits:.1f} bits below 1/2; every sum is exact")
-    for model in (a.model for a in design.analyses):
-        if isinstance(model, LinearModel):
-            log(
-                f"precision of T for {model.phenotype}: certain {planned_t_error(model):.1e}·(1 + T²/df) as planned, "
-                f"expected within {expected_t_error(model):.1e}"
-            )
-        elif isinstance(model, ScoreModel):
-            log(f"precision of χ² for {model.phenotype}: expected within {expected_chisq_error(model):.1e}·max(1, χ²)")
+    for a in design.analyses:
+        promise = record_of(a).promise
+        if promise is not None:
+            log(promise.planned(a.model))
     size, time = plan.bytes(), plan.seconds(get_num_threads(), machine=machine_factor())
     log("estimate: " + ", ".join(f"{k} {v / 1e6:.1f} MB" for k, v in size.items()))
     log("estimate: " + ", ".join(f"{k} {v:.1f} s" for k, v in time.items()))

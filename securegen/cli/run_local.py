@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from securegen.catalogue import uses_missing
 from securegen.cli import options as opt
 from securegen.cli.command import Group, dry_run, rehearses, stop_rehearsal
 from securegen.cli.progress import progress
@@ -39,14 +40,14 @@ command.add_command(prs)
 
 def record_of(study) -> dict:
     """The keys of run.json that describe the study, whatever the engine."""
-    tests = [a for a in study.design.analyses if a.test != "qc"] or study.design.analyses
+    tests = [a for a in study.design.analyses if a.association] or study.design.analyses
     return {
         "inputs": study.inputs.digests(),
         "samples": max(a.model.samples for a in tests),
         "samples_stored": len(study.reader.samples),
         "variants": len(study.reader.variants),
         **covariate_facts(a.model for a in tests),
-        "phenotypes": [a.phenotype for a in tests if a.test != "qc"],
+        "phenotypes": [a.phenotype for a in tests if a.association],
         "missing": study.inputs.missing,
     }
 
@@ -54,7 +55,7 @@ def record_of(study) -> dict:
 def _rehearsed(study, out: str, form: TableForm, *, reveal: str | None = None) -> None:
     """End a dry run here, with the names of the tables. reveal: what is opened, when it is less than whole tables."""
     analyses = study.design.analyses
-    tables = [form.path(out, reveal or a.test, a.phenotype) for a in analyses if a.test != "qc"] or [
+    tables = [form.path(out, reveal or a.test, a.phenotype) for a in analyses if a.association] or [
         form.packed(f"{out}.{n}") for n in QC_COLUMNS
     ]
     stop_rehearsal([*tables, f"{out}.log", f"{out}.run.json"], **record_of(study))
@@ -268,7 +269,7 @@ def gwas(engine, sites, split, reveal, threshold, consent_aggregates, openings, 
     if engine == "plain":
         run_plain(inputs, out, form, log, filters, reveal=reveal)
         return
-    if inputs.missing == "complete" and inputs.model not in ("trend", "allelic"):
+    if inputs.missing == "complete" and uses_missing(inputs.model):
         raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
     tables = run_ckks(
         inputs, out, form, log, filters, encryptor=encryptor, keep_files=keep_files, limits=_limits(threads, memory)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from securegen.catalogue import uses_missing
 from securegen.cli import options as opt
 from securegen.cli.summary import print_end, print_summaries, promises, summary_of
 from securegen.cli.table_form import TableForm, convert, covariates_of
@@ -83,7 +84,7 @@ def check(members: Sequence[Inputs], choices: Choices, filters: Filters) -> str:
         raise UsageError(f"--engine mpc needs --split {HORIZONTAL}, {VERTICAL} or {OUTSOURCED}")
     if filters.active:
         raise UsageError("the filters of quality control do not go with --engine mpc; filter variants by --extract")
-    if inputs.missing != "mean" and inputs.model not in ("trend", "allelic"):
+    if inputs.missing != "mean" and uses_missing(inputs.model):
         raise UsageError("--missing complete needs genotypes in the clear: --engine plain")
     if len(members) > 1 or choices.sites:
         raise UsageError(f"several files of genotypes and --sites are for --split {HORIZONTAL}")
