@@ -7,6 +7,7 @@ A *block* is a run of consecutive variants.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -136,7 +137,16 @@ class AnnouncedCohort:
 
 
 def iterate_blocks(reader: GenotypeReader, size: int) -> Iterator[GenotypeBlock]:
-    """Yield the cohort of `reader` in blocks of `size` variants (the last may be shorter)."""
+    """Yield the cohort of `reader` in blocks of `size` variants; the last of each of its files may be shorter."""
+    edges = getattr(reader, "boundaries", (0, len(reader.variants)))
+    for first, last in itertools.pairwise(edges):
+        for start in range(first, last, size):
+            yield reader.read(start, min(start + size, last))
+
+
+def regular_blocks(reader: GenotypeReader, size: int) -> Iterator[GenotypeBlock]:
+    """As `iterate_blocks`, but a block's place follows from its number alone, as another party counts it: it may begin in
+    one file and end in the next."""
     for start in range(0, len(reader.variants), size):
         yield reader.read(start, min(start + size, len(reader.variants)))
 

@@ -77,10 +77,11 @@ def _say_memory(cohort: Path, design: Path, memory: int | None, log: RunLog) -> 
     """What the pass will take, before it begins."""
     from securegen.engines.ckks.cohort import open_cohort
     from securegen.engines.ckks.server import associate
+    from securegen.engines.ckks.server.pass_memory import WORKING_BYTES
     from securegen.engines.ckks.studydesign import open_design
 
     opened = open_cohort(cohort)
-    limit = memory << 20 if memory else associate.WORKING_BYTES
+    limit = memory << 20 if memory else WORKING_BYTES
     planned = associate.memory_of(opened, open_design(design, opened.public), limit)
     if planned.working > limit:
         log(

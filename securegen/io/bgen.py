@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +39,10 @@ class BgenSource:
     def read(self, variants: IntArray, samples: IntArray) -> np.ndarray:
         """See `DosageSource.read`."""
         return self.records.read(variants, samples, self._units)
+
+    def release(self) -> None:
+        """See `DosageSource.release`."""
+        self.records.release()
 
     def _units(self, record: Any) -> np.ndarray:
         with _complaints(self.path, f"variant {record.rsid}"), _warnings_refused():
@@ -148,12 +152,26 @@ def refuse_other_order(samples: Samples, names: Sequence[str], sample: Path, pat
             )
 
 
+def sample_beside(path: str | os.PathLike[str], options: Mapping[str, Any]) -> dict[str, Path]:
+    """The .sample file beside a BGEN that names nobody itself, where no other one is given."""
+    near = Path(path).with_suffix(".sample")
+    if options.get("sample") or not near.exists():
+        return {}
+    with contextlib.suppress(OSError), Path(path).open("rb") as stream:
+        head = stream.read(8)
+        stream.seek(int.from_bytes(head[4:], "little"))  # the last four bytes of the header are its flags
+        if not stream.read(4)[-1:] >= b"\x80":
+            return {"sample": near}
+    return {}
+
+
 def read_bgen(
     path: str | os.PathLike[str], *, sample: str | os.PathLike[str] | None = None, ref_last: bool = False
 ) -> DosageReader:
     """Open a BGEN file (1.1 to 1.3; any compression and number of bits). Genotypes are read later, block by block.
 
-    sample: a .sample file; without it the ids in the BGEN, as IIDs without a family. ref_last: the last allele is REF.
+    sample: a .sample file; without it the ids in the BGEN, as IIDs without a family, or where it has none the .sample file
+    of its name beside it. ref_last: the last allele is REF.
     Raises InputError for a missing, broken or truncated file and repeated ids, MissingExtraError without bgen.
     """
     where = Path(path)
@@ -167,11 +185,16 @@ def read_bgen(
             raise InputError(f"{sample} has {len(samples)} people, {where} has {header.nsamples}")
         if header.has_sample_ids:
             refuse_other_order(samples, names, Path(sample), where)
+    elif near := sample_beside(where, {}):
+        return read_bgen(path, sample=near["sample"], ref_last=ref_last)
     elif header.has_sample_ids:
         ids = np.array(names, dtype=object)
         samples = unique_samples(np.full(len(ids), "0", dtype=object), ids, np.ones(len(ids), bool), where)
     else:
-        raise InputError(f"{where} has no sample ids: give its .sample file (--sample)")
+        raise InputError(
+            f"{where} has no sample ids, and no {where.with_suffix('.sample').name} lies beside it: give its .sample file "
+            "(--sample)"
+        )
     variants = _variants(where, header.nvariants, ref_last)
     source = BgenSource(where, ref_last, ForwardFile(lambda: _records(where), where, len(variants)))
     return DosageReader(source, samples, variants, np.arange(len(samples)), np.arange(len(variants)))
@@ -200,11 +223,14 @@ FORMAT = Format(
     "BGEN file.",
     read_bgen,
     options=(
-        FormatOption("sample", "sample", "The .sample file of --bgen [ids in the BGEN].", metavar="FILE"),
+        FormatOption(
+            "sample", "sample", "The .sample file of --bgen [ids in the BGEN, or the file beside it].", metavar="FILE"
+        ),
         FormatOption(
             "ref_last", "ref_last", "Which allele of a BGEN is REF; the other is counted [first].", off="ref-first"
         ),
     ),
+    beside=sample_beside,
     package="bgen",
     extra="bgen",
 )

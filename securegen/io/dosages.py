@@ -51,6 +51,10 @@ class DosageSource(Protocol):
         """(V, N) of rows of the file: uint16 multiples of 1/16384, 65535 where missing."""
         ...
 
+    def release(self) -> None:
+        """Close the file; the next read opens it again."""
+        ...
+
 
 @dataclass(frozen=True)
 class DosageReader:
@@ -109,6 +113,10 @@ class DosageReader:
             out = replace(out, variants=out.variants.take(variants), variant_index=out.variant_index[variants])
         return out
 
+    def release(self) -> None:
+        """Close the file; the next read opens it again."""
+        self.source.release()
+
     def on_grid(self, grid: int | None) -> DosageReader:
         """The same cohort in steps of 1/grid. None reads until the first fractional dosage: 256 if there is one, else 1.
 
@@ -148,6 +156,13 @@ class ForwardFile:
     _records: Iterator[Any] | None = None
     _next: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def release(self) -> None:
+        """Close the file; the next read begins again."""
+        with self._lock:
+            if self._records is not None and hasattr(self._records, "close"):
+                self._records.close()
+            self._records = None
 
     def read(self, wanted: IntArray, samples: IntArray, units: Callable[[Any], np.ndarray]) -> np.ndarray:
         """(V, N) uint16: units(record) of the records numbered `wanted`, in the columns `samples`. Raises InputError."""

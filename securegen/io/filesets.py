@@ -107,7 +107,7 @@ def order_of(first: Samples, other: Samples, names: tuple[str, str]) -> IntArray
             if key not in here:
                 raise InputError(
                     f"{names[1]} has other people than {names[0]}: it {who} {' '.join(key)}, person {i + 1} of {elsewhere} "
-                    f"({count(len(theirs), 'person')} here, {len(keys):,} there): files of one cohort have the same people"
+                    f"({len(theirs):,} people here, {len(keys):,} there): files of one cohort have the same people"
                 )
     return np.array([at[key] for key in keys], np.int64)
 
@@ -156,7 +156,7 @@ class FilesetReader:
             begin, end = int(self.starts[number]), min(stop, int(self.starts[number + 1]))
             yield self.parts[number].read(start - begin, end - begin)
             if end == int(self.starts[number + 1]) and self.files[number] != self.files[(number + 1) % len(self.files)]:
-                _release(self.parts[number])
+                release(self.parts[number])
             start, number = end, number + 1
 
     def select(self, samples: IntArray | None = None, variants: IntArray | None = None) -> FilesetReader:
@@ -180,7 +180,7 @@ class FilesetReader:
         parts: list[SelectableReader] = []
         for part in self.parts if grid is None else ():
             parts.append(part.on_grid(None))
-            _release(part)
+            release(part)
             if parts[-1].dosage_grid > 1:
                 grid = parts[-1].dosage_grid
                 break
@@ -224,7 +224,7 @@ def _with_table(part: SelectableReader, variants: Variants) -> SelectableReader:
     return replace(part, variants=variants) if is_dataclass(part) and not isinstance(part, type) else part
 
 
-def _release(part: Any) -> None:
+def release(part: Any) -> None:
     """Close what reading this part has opened; a later read opens it again."""
     if hasattr(part, "release"):
         part.release()

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from securegen.errors import UsageError
 from securegen.io import bgen, pgen, plink1, vcf
-from securegen.io.filesets import MARK, Log, Part, chain, parts_of_list, parts_of_pattern, read_list
+from securegen.io.filesets import MARK, Log, Part, chain, parts_of_list, parts_of_pattern, read_list, release
 from securegen.io.formats import Format, FormatOption
 from securegen.io.output import write_text
 from securegen.model import SelectableReader
@@ -107,6 +107,8 @@ class GenotypeFiles:
         for part in parts:
             options = {o.keyword: self._option(o, part) for o in form.options}
             readers.append(form.open(form.base(part.name), **options))
+            if len(parts) > 1:
+                release(readers[-1])
         return chain(readers, [part.name for part in parts], log)
 
     def _option(self, option: FormatOption, part: Part) -> Any:
@@ -122,9 +124,8 @@ class GenotypeFiles:
         for part in self.parts():
             options = {o.name: self._option(o, part) for o in form.options}
             for role, path in form.files(part.name, options).items():
-                shared = path in out.values()  # one .sample file of all BGEN files
-                if not shared:
-                    out[f"{role}.{part.label}" if part.label else role] = path
+                shared = role in OPTIONS and getattr(self, role) == str(path)  # one .sample file of all BGEN files
+                out[f"{role}.{part.label}" if part.label and not shared else role] = path
         return out | ({field: Path(getattr(self, field))} if field == form.list_name else {})
 
     def words(self, lists: str | os.PathLike[str] | None = None) -> list[str]:

@@ -84,6 +84,11 @@ class PgenSource:
                 raise InputError(f"{self.path} cannot be read, it is truncated or damaged ({error})") from None
         return units if columns is None else units[:, columns]
 
+    def release(self) -> None:
+        """See `DosageSource.release`."""
+        with self._lock:
+            self._reader, self._subset = None, b""
+
     def _open(self) -> Any:
         counts = np.diff(self.alleles)
         offsets = self.alleles.astype(np.uintp) if (counts != 2).any() else None

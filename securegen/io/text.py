@@ -60,10 +60,11 @@ def iterate_lines(path: str | Path) -> Iterator[str]:
             stream = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
         else:
             refuse_foreign(head, path)
-        for line in io.TextIOWrapper(stream, "utf-8-sig"):
-            if "\0" in line:
-                raise InputError(f"{path} {_NUL}")
-            yield line.rstrip("\r\n")
+        with io.TextIOWrapper(stream, "utf-8-sig") as text:
+            for line in text:
+                if "\0" in line:
+                    raise InputError(f"{path} {_NUL}")
+                yield line.rstrip("\r\n")
 
 
 def read_text(path: str | Path) -> str:

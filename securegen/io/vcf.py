@@ -47,6 +47,10 @@ class VcfSource:
         """See `DosageSource.read`."""
         return self.records.read(variants, samples, self._units)
 
+    def release(self) -> None:
+        """See `DosageSource.release`."""
+        self.records.release()
+
     def _units(self, record: Any) -> np.ndarray:
         with _complaints(self.path, f"{record.CHROM}:{record.POS}"):
             calls = _genotypes(record) if "GT" in record.FORMAT else None

@@ -66,7 +66,8 @@ def expand_a(nonce: bytes, ring: Ring) -> np.ndarray:
 def _centred_binomial(count: int) -> np.ndarray:
     """(count,) int64, fresh: ones among 21 bits less ones among 21 others; |x| ≤ 21, variance 10.5."""
     bits = np.unpackbits(keystream(fresh_key(), 0, 6 * count).reshape(count, 6), axis=1).astype(np.int64)
-    return bits[:, :ERROR_MAX].sum(axis=1) - bits[:, ERROR_MAX : 2 * ERROR_MAX].sum(axis=1)
+    found: np.ndarray = bits[:, :ERROR_MAX].sum(axis=1) - bits[:, ERROR_MAX : 2 * ERROR_MAX].sum(axis=1)
+    return found
 
 
 def noise_certain(ring: Ring) -> int:
@@ -76,13 +77,14 @@ def noise_certain(ring: Ring) -> int:
 
 def noise_sd(ring: Ring) -> float:
     """Standard deviation of e·u + e₀ + e₁·s for ternary u and s."""
-    return ERROR_SD * (4 * ring.n / 3 + 1) ** 0.5
+    found: float = ERROR_SD * (4 * ring.n / 3 + 1) ** 0.5
+    return found
 
 
 def _residues(values: np.ndarray, ring: Ring) -> np.ndarray:
     """(C, n) small int64 -> (C, k, n) uint64, NTT form; no branch on the values."""
     q = np.array(ring.primes, np.int64)[:, None]
-    out = (values[:, None, :] + ((values >> 63)[:, None, :] & q)).astype(np.uint64)
+    out: np.ndarray = (values[:, None, :] + ((values >> 63)[:, None, :] & q)).astype(np.uint64)
     forward(out, ring_tables(ring))
     return out
 
@@ -143,7 +145,8 @@ def last_coefficient(ring: Ring) -> np.ndarray:
     out[:, :, 1] = 1
     forward(out, ring_tables(ring))
     q = np.array(ring.primes, np.uint64)[:, None]
-    return out[0] * np.array([-pow(ring.n, -1, p) % p for p in ring.primes], np.uint64)[:, None] % q
+    found: np.ndarray = out[0] * np.array([-pow(ring.n, -1, p) % p for p in ring.primes], np.uint64)[:, None] % q
+    return found
 
 
 def _constants(key: EncryptionKey) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

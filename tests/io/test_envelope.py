@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -183,5 +184,5 @@ def test_rewrapping_keeps_the_secret_and_a_copy_is_never_overwritten(path, tmp_p
 
 def test_a_secret_in_memory_is_on_no_disk():
     with envelope.in_memory(b"pem") as name:
-        assert open(name, "rb").read() == b"pem" and os.readlink(name).startswith("/memfd:")  # noqa: SIM115
+        assert Path(name).read_bytes() == b"pem" and os.readlink(name).startswith("/memfd:")
     assert not os.path.exists(name)

@@ -199,11 +199,11 @@ def test_both_squares_and_vector_widths_on_any_machine(side, words, monkeypatch)
 
 
 @pytest.mark.parametrize("features", ["+avx2,+avx,+sse4.2,+bmi,+bmi2,+fma", "+sse2"])
-def test_machines_without_avx512_compute_the_same(features, tmp_path):
+def test_machines_without_avx512_compute_the_same(features):
     """The same tests in a process that compiles for a machine without AVX-512, or with nothing but SSE2."""
     if os.uname().machine != "x86_64":
         pytest.skip("names features of x86-64")
-    environment = dict(os.environ, NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES=features, NUMBA_CACHE_DIR=str(tmp_path))
+    environment = dict(os.environ, NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES=features)
     program = (
         "import tests.kernels.test_residue_matmul as m, tests.kernels.test_fold as f\n"
         "from securegen.kernels.product_tile import square_side\n"

@@ -100,7 +100,8 @@ class Manifest:
     def checked(self, check: Check) -> dict[str, Any]:
         """The body as `check` returns it. Raises ArtefactError saying what it does not allow."""
         try:
-            return check(self.body, "")
+            found: dict[str, Any] = check(self.body, "")
+            return found
         except Refused as error:
             raise ArtefactError(f"{self.folder / MANIFEST} is damaged: {error}") from None
 

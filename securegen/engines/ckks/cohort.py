@@ -32,7 +32,8 @@ class EncryptedCohort:
 
     @property
     def blocks(self) -> list[dict[str, Any]]:
-        return self.body["blocks"]
+        found: list[dict[str, Any]] = self.body["blocks"]
+        return found
 
     @property
     def shared(self) -> bool:

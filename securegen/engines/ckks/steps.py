@@ -233,6 +233,7 @@ def associate(
     """The server's step: encrypted sums of an encrypted cohort and design, without any key. Returns the folder."""
     from securegen.engines.ckks.cohort import open_cohort
     from securegen.engines.ckks.server import associate
+    from securegen.engines.ckks.server.pass_memory import WORKING_BYTES
     from securegen.engines.ckks.studydesign import open_design
 
     opened = open_cohort(Path(cohort))
@@ -241,6 +242,6 @@ def associate(
         open_design(Path(design), opened.public),
         Path(out),
         progress=progress or no_progress,
-        batch_bytes=memory_bytes or associate.WORKING_BYTES,
+        batch_bytes=memory_bytes or WORKING_BYTES,
     )
     return Path(out)

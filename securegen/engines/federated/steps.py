@@ -17,6 +17,7 @@ from securegen.engines.federated.state import private_folder
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
+from securegen.io.genotypes import FIELDS, FORMATS
 from securegen.io.output import atomic
 from securegen.model import Variants
 from securegen.stats.qc import Filters
@@ -25,7 +26,7 @@ from securegen.study.inputs import Inputs, Log, silent
 
 SITE_KEY = "site.secret"
 COORDINATOR = "the coordinator"
-_OF_A_SITE = {"bfile", "pfile", "vcf", "bgen", "sample", "ref_last", "vcf_field", "dosage_grid", "pheno", "covar",
+_OF_A_SITE = {*FIELDS, "pheno", "covar",
               "keep", "remove"}  # fmt: skip
 Name = str | Path
 
@@ -213,7 +214,7 @@ def run_site(
 def check_inputs(inputs: Inputs) -> None:
     """Raise UsageError for what a site lacks, and for what the study file says and no site alone."""
     if not (inputs.genotypes.given and inputs.pheno):
-        raise UsageError("a site needs its genotypes (--bfile, --pfile, --vcf or --bgen) and --pheno")
+        raise UsageError(f"a site needs its genotypes (--{', --'.join(FORMATS)}) and --pheno")
     standard = Inputs()
     for name in (f.name for f in fields(Inputs) if f.name not in _OF_A_SITE):
         if getattr(inputs, name) != getattr(standard, name):

@@ -37,7 +37,7 @@ from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PlanError, ProtocolError
 from securegen.governance import openings
 from securegen.kernels.integer_sums import squared_sums
-from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, iterate_blocks
+from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, regular_blocks
 from securegen.randomness import fresh_key, keystream
 from securegen.results.write import Summary, write_tables
 from securegen.study.build import build_design
@@ -133,7 +133,7 @@ def genotype_run(
     kept: list[GenotypeBlock] = []
 
     def blocks() -> Iterator[vertical.Block]:
-        for block in iterate_blocks(reader, vertical.block_size(samples, form.bits)):
+        for block in regular_blocks(reader, vertical.block_size(samples, form.bits)):
             squares.append(squared_sums(block.dosage, analysed.astype(np.int64)))
             vetoes.append(np.zeros(len(block), bool) if rule is None else rule.scan(block, kept))
             yield genotype_streams(block, squares=bool(plan.weights))

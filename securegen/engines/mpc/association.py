@@ -21,7 +21,7 @@ from securegen.engines.mpc.people import admitted, hear_who
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
-from securegen.model import AnnouncedCohort, GenotypeBlock, GenotypeReader, Samples, Sums, Variants, iterate_blocks
+from securegen.model import AnnouncedCohort, GenotypeBlock, GenotypeReader, Samples, Sums, Variants, regular_blocks
 from securegen.results.write import Summary, write_tables
 from securegen.study.build import build_design
 from securegen.study.inputs import Inputs, Log, silent
@@ -91,7 +91,7 @@ def outsourced_genotype_run(
 
     def blocks() -> Iterator[vertical.Block]:
         kept: list[GenotypeBlock] = []
-        for block in iterate_blocks(reader, vertical.block_size(samples, bits)):
+        for block in regular_blocks(reader, vertical.block_size(samples, bits)):
             veto = np.zeros(len(block), bool) if rule is None else rule.scan(block, kept)
             session.send(roles.right, f"withheld/{block.start}", veto.astype(np.uint8))
             yield replace(gwas.genotype_streams(block, squares=bool(opened["q"])), withheld=veto)

@@ -24,6 +24,7 @@ from securegen.engines.mpc.state_file import StateFile, check_cohort
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
+from securegen.io.genotypes import FORMATS
 from securegen.results.write import Summary
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
@@ -244,7 +245,7 @@ def _agree(session: Session, other: str, task: Task) -> None:
 def _refuse(task: Task, split: str, role: str) -> None:
     check_cohort(task.cohort)
     for what, needed, given in (
-        ("genotypes: --bfile, --pfile, --vcf or --bgen", role == "genotypes", task.inputs.genotypes.given),
+        (f"genotypes: --{', --'.join(FORMATS)}", role == "genotypes", task.inputs.genotypes.given),
         ("--pheno", role == "phenotypes", task.inputs.pheno),
         ("--score", role == "model", task.score and task.score.files),
     ):

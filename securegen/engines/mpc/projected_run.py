@@ -27,7 +27,7 @@ from securegen.engines.mpc.shares.radix import to_digits
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import BlockShares, Roles
 from securegen.errors import ProtocolError, UsageError
-from securegen.model import GenotypeReader, iterate_blocks
+from securegen.model import GenotypeReader, regular_blocks
 from securegen.results.write import Summary
 from securegen.stats.projection import Projection, VariantCounts, centred, choose_scales, project, variant_counts
 from securegen.study.build import build_design
@@ -90,7 +90,7 @@ def genotype_run(
     counts: list[list[VariantCounts]] = []
 
     def blocks() -> Iterator[vertical.Block]:
-        for block in iterate_blocks(reader, vertical.block_size(samples, plan.form.bits)):
+        for block in regular_blocks(reader, vertical.block_size(samples, plan.form.bits)):
             if plan.squares:
                 block = centred(block, reader.dosage_grid)
             counts.append([variant_counts(block, s) for s in sets])

@@ -18,6 +18,7 @@ from securegen.engines.ckks.owner.design_secrets import read_one, state_name
 from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.errors import ArtefactError, DesignError, UsageError
 from securegen.model import Samples
+from securegen.study.build import Inputs
 
 
 @pytest.fixture
@@ -156,3 +157,13 @@ def test_a_design_is_made_for_the_people_that_were_encrypted(small, small_key, s
             steps.encrypt_design(study, small_key, owner, tmp_path / "x.design")
         assert len(OwnerState(owner, small_key).designs()) == 1
     steps.encrypt_design(honest, small_key, owner, tmp_path / "x.design")
+
+
+def test_a_later_design_refuses_to_choose_among_the_genotypes(small, small_key, small_encrypted):
+    """They were passed over without a word: the people and variants are those that were encrypted."""
+    traits = {"pheno": small.pheno, "pheno_name": ("QT",)}
+    later = sg.ckks.open_later_study(small_encrypted.owner, small_key, **traits)
+    assert later.design.analyses[0].phenotype == "QT"
+    for chosen in ({"keep": small.pheno}, {"chr": ("1",)}, {"from_bp": 1}, {"vcf_field": "GT"}):
+        with pytest.raises(UsageError, match=f"{next(iter(chosen))}: the people and variants"):
+            sg.ckks.later_study_of(Inputs(**traits, **chosen), small_encrypted.owner, small_key)

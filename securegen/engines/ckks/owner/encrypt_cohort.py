@@ -30,7 +30,7 @@ from securegen.errors import ArtefactError, DesignError
 from securegen.io.envelope import canonical
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
 from securegen.kernels.threads import in_threads
-from securegen.model import GenotypeBlock, GenotypeReader, Progress, iterate_blocks, no_progress
+from securegen.model import GenotypeBlock, GenotypeReader, Progress, no_progress, regular_blocks
 
 
 def _encrypt_one(
@@ -121,7 +121,7 @@ def _encrypt_blocks(
     ).hexdigest()
     total = -(-len(reader.variants) // p.block_variants)
     parts, identities = [], []
-    for index, block in enumerate(iterate_blocks(reader, p.block_variants)):
+    for index, block in enumerate(regular_blocks(reader, p.block_variants)):
         identity = state.identity(cohort_id, index, block)
         part = _resume(state, folder, index, identity)
         if part is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, DesignError, UsageError
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.kernels.integer_sums import squared_sums
+from securegen.kernels.modmath61 import dot
 from securegen.kernels.threads import in_threads
-from securegen.model import GenotypeReader, Progress, iterate_blocks, no_progress
+from securegen.model import GenotypeReader, Progress, no_progress, regular_blocks
 
 
 def encrypt_design(
@@ -83,7 +85,7 @@ def _encrypt(
     progress(len(entries), len(chunks(p)))
     squares, checks = [], []
     blocks = -(-len(info.variants) // p.block_variants)
-    parts = iterate_blocks(reader, p.block_variants) if owner_squares and reader is not None else None
+    parts = regular_blocks(reader, p.block_variants) if owner_squares and reader is not None else None
     for index in range(blocks):
         own = None
         if parts is not None:
@@ -94,7 +96,7 @@ def _encrypt(
             # at the scale of one factor: a sum of weighted squares may exceed what a product is planned for
             made = encryptor.strands(codec.value_messages(own, p)[None], p.genotype_scale)
             squares.append(write_ciphertexts(folder, f"squares-{index:06d}", made))
-        checks.append(_expected(key, info, state, index, columns.values, ones, columns.squared, own, p))
+        checks.append(_expected(key, info, state, index, columns.values, ones, columns.squared, own))
     nonce = secrets.token_hex(16)
     body = {
         "key": key.public.fingerprint, "cohort": info.digest, "nonce": nonce, "samples": p.samples,
@@ -121,13 +123,16 @@ def _check_columns(values: np.ndarray, p: Parameters) -> None:
         )
 
 
-def _expected(key, info, state, index, values, ones, squared, own, p) -> np.ndarray:
+def _expected(
+    key: SecretKey, info: CohortInfo, state: OwnerState, index: int, values: np.ndarray, ones: Sequence[bool],
+    squared: Sequence[bool], own: np.ndarray | None,
+) -> np.ndarray:  # fmt: skip
     """Check of every output of one block, (outputs,) uint64."""
     h = block_check(state, info, index)
     per_stream = {s: verify.expected_check(h[i], values) for i, s in enumerate(("g", "m", "q"))}
     if own is not None:
         size = own.shape[1]
         r = verify.block_secrets(key, info.cohort_id, index, size)
-        owner = dict(zip((j for j, s in enumerate(squared) if s), verify.dot(r, own.T.copy()), strict=True))
+        owner = dict(zip((j for j, s in enumerate(squared) if s), dot(r, own.T.copy()), strict=True))
     wanted = outputs(ones, squared, info.streams(index))
     return np.array([owner[o.column] if o.kind == "owner" else per_stream[o.stream][o.column] for o in wanted], "u8")

@@ -92,7 +92,10 @@ def write_secret(
 
     Raises KeyFileError for a passphrase that is too weak, StorageError when the file exists or cannot be written.
     """
-    pack = lambda b: base64.b64encode(b).decode()  # noqa: E731
+
+    def pack(b: bytes) -> str:
+        return base64.b64encode(b).decode()
+
     secret = canonical(
         {"seal": pack(key.seal_stream), "residues": pack(key.residues.astype("<u8").tobytes()),
          "signing": pack(key.signing_key), "master": pack(key.master),
@@ -111,7 +114,10 @@ def read_secret(path: str | Path, *, passphrase: bytes | None = None) -> SecretK
     try:
         public, parts = PublicKey.from_json(header["public"]), parse_json(secret, f"{path}, a secret key,")
         ring = public.parameters.ring
-        unpack = lambda name: base64.b64decode(parts[name], validate=True)  # noqa: E731
+
+        def unpack(name: str) -> bytes:
+            return base64.b64decode(parts[name], validate=True)
+
         residues = np.frombuffer(unpack("residues"), dtype="<u8").astype(np.uint64).reshape(len(ring.primes), ring.n)
         planned = PlannedDesign.from_json(parts["planned"]) if parts.get("planned") else None
         return SecretKey(

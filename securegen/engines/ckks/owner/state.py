@@ -24,9 +24,14 @@ from securegen.io.envelope import canonical
 from securegen.io.locks import only_one
 from securegen.io.output import PRIVATE_FOLDER, atomic, make_folder
 from securegen.io.strict_json import parse_json, read_regular
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, TextArray, Variants
 
 MOST_BOX = 1 << 36  # bytes: read whole, and authenticated before they are parsed
+
+
+def names_of(samples: Samples) -> list[tuple[str, str]]:
+    """(FID, IID) of everybody, in order."""
+    return list(zip(samples.fid.astype(str), samples.iid.astype(str), strict=True))
 
 
 def block_name(index: int) -> str:
@@ -90,7 +95,8 @@ class OwnerState:
     def cohort_digest(self) -> str | None:
         """Digest of the cohort that is recorded; None where there is none, or none under this key."""
         try:
-            return self.read("cohort")[0]["digest"]
+            found: str | None = self.read("cohort")[0]["digest"]
+            return found
         except ArtefactError:
             return None
 
@@ -130,8 +136,7 @@ class CohortInfo:
 
     def same_people(self, samples: Samples) -> bool:
         """Whether these are the people that were encrypted, in the same order."""
-        names = lambda s: list(zip(s.fid.astype(str), s.iid.astype(str), strict=True))  # noqa: E731
-        return names(self.samples) == names(samples)
+        return names_of(self.samples) == names_of(samples)
 
     def same_people_and_variants(self, reader: GenotypeReader) -> bool:
         """Whether genotypes are of the people and variants that were encrypted, in the same order and grid."""
@@ -150,7 +155,10 @@ def read_info(state: OwnerState) -> CohortInfo:
     if not (state.folder / "cohort.box").exists() and any(state.folder.glob("block-*.box")):
         raise ArtefactError(f"the encryption of the cohort of {state.folder} was not finished: run it again")
     header, a = state.read("cohort")
-    text = lambda name: a[name].astype(object)  # noqa: E731
+
+    def text(name: str) -> TextArray:
+        return a[name].astype(object)
+
     variants = Variants(
         text("chromosome"), a["position"], text("id"), text("effect_allele"), text("other_allele")
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Strands: ciphertexts that share their public half and have a secret key each.
+"""Strands: multi-secret RLWE, shared a. Ciphertexts that share their public half and have a secret key each.
 
 (a, −a·s_1 + e_1 + m_1, …, −a·s_S + e_S + m_S) hides every message as a single ciphertext does: by a hybrid argument over
 the S keys, which are independent of each other, whoever tells it from random tells one RLWE sample from random with at

@@ -39,7 +39,8 @@ def challenge(path: Path) -> None:
 def read_challenge(path: Path) -> bytes:
     """Raises ArtefactError when the file is not a challenge."""
     try:
-        return read_json(path, "a challenge", _CHALLENGE, most=1 << 12)["nonce"]
+        found: bytes = read_json(path, "a challenge", _CHALLENGE, most=1 << 12)["nonce"]
+        return found
     except FileNotFoundError:
         raise ArtefactError(f"there is no challenge {path}: it was used already, or never made") from None
 

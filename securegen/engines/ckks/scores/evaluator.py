@@ -22,6 +22,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -166,7 +167,7 @@ class EncryptedModel:
     """Evaluator: what the model owner sent."""
 
     folder: Path
-    files: dict
+    files: dict[str, Any]
     columns: int
     blinding: Blinding
     nonce: bytes

@@ -28,7 +28,7 @@ from securegen.errors import ArtefactError, VerificationError
 from securegen.kernels.crt import round_residues
 from securegen.kernels.modmath61 import dot, weighted_sums
 from securegen.kernels.ntt import inverse
-from securegen.model import GenotypeReader, iterate_blocks
+from securegen.model import GenotypeReader, regular_blocks
 from securegen.rlwe.residues import from_tiles, ring_tables
 from securegen.scores.sums import ScoreSums
 
@@ -45,7 +45,7 @@ def write_checks(reader: GenotypeReader, key: SecretKey, state: OwnerState, info
     h = np.zeros((2, len(reader.variants)), np.uint64)
     if not info.same_people_and_variants(reader):
         raise ArtefactError(OTHER_GENOTYPES)
-    for index, block in enumerate(iterate_blocks(reader, key.public.parameters.block_variants)):
+    for index, block in enumerate(regular_blocks(reader, key.public.parameters.block_variants)):
         if info.identities and state.identity(info.cohort_id, index, block) != info.identities[index]:
             raise ArtefactError(OTHER_GENOTYPES)
         at = slice(block.start, block.start + len(block))

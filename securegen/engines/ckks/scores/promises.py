@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -190,8 +191,9 @@ def kept_plan(private: Path) -> ScorePlan:
     return public_model.restore_plan(header, {name: kept_array(private / f"{name}.npy") for name in names})
 
 
-def _kept(private: Path) -> dict:
+def _kept(private: Path) -> dict[str, Any]:
     try:
-        return kept_json(private / "plan.json", "a plan of an invitation", KEPT)
+        found: dict[str, Any] = kept_json(private / "plan.json", "a plan of an invitation", KEPT)
+        return found
     except FileNotFoundError:
         raise ArtefactError(f"{private} holds no plan of an invitation") from None

@@ -51,7 +51,8 @@ def whole(low: int, high: int) -> Check:
     def check(value: object, where: str) -> int:
         if type(value) is not str or not value.lstrip("-").isdecimal() or not value.isascii() or len(value) > most:
             raise Refused(f"{where} is not a whole number from {low} to {high}")
-        return inner(int(value), where)
+        found: int = inner(int(value), where)
+        return found
 
     return check
 
@@ -107,7 +108,8 @@ def _array(*dtypes: str) -> Check:
         found = entry.setdefault("dtype", "<i8")
         if not found.startswith(dtypes):
             raise Refused(f"{where} has dtype {found}, expected {' or '.join(dtypes)}")
-        return entry
+        whole: dict[str, Any] = entry
+        return whole
 
     return check
 
@@ -125,7 +127,8 @@ def halves(value: object, where: str) -> list[dict[str, Any]]:
     entries = list_of(ENTRY, 1, 2)(value, where)
     if len(entries) == 1:
         hex_bytes(16)(entries[0].get("seed"), f"{where}[0].seed")
-    return entries
+    found: list[dict[str, Any]] = entries
+    return found
 
 
 FINGERPRINT = hex_text(32)
@@ -191,7 +194,8 @@ def read_message(folder: Path, role: str, key: PublicKey | None = None) -> dict[
     body = artefact.read_manifest(folder, role, key)
     fields = {name: value for name, value in body.items() if name not in ("magic", "version", "role")}
     try:
-        return record(may_have=None, **MESSAGES[role])(fields, "")
+        found: dict[str, Any] = record(may_have=None, **MESSAGES[role])(fields, "")
+        return found
     except Refused as problem:
         raise ArtefactError(f"{folder} is not a {role}: {problem}") from None
 

@@ -57,7 +57,10 @@ def encrypted_scores(
     ring, width, strands = p.ring, p.strand_variants, cohort.strands(0)
     primes = np.array(ring.primes, np.uint64)
     used = even_batches(cohort, terms(cohort, weights))
-    shape = lambda groups: (strands, len(ring.primes), ring.tiles, groups, weights.columns, 2, ring.lanes)  # noqa: E731
+
+    def shape(groups: int) -> tuple[int, ...]:
+        return strands, len(ring.primes), ring.tiles, groups, weights.columns, 2, ring.lanes
+
     parts = chunks(p)
     per_window = max(1, window_bytes // (4 * math.prod(shape(parts[0][1]))))
     done, total = 0, len(used) * len(parts)
@@ -87,7 +90,8 @@ def encrypted_scores(
 def _joined(sums: np.ndarray, primes: np.ndarray) -> np.ndarray:
     """(S, k, T, G, C, 2, L) -> (k, T, G, C, 1 + S, L): the first halves of all strands added up."""
     if len(sums) == 1:
-        return sums[0]
+        found: np.ndarray = sums[0]
+        return found
     out = np.empty((*sums.shape[1:5], 1 + len(sums), sums.shape[6]), np.uint32)
     modulus = primes[:, None, None, None, None]
     out[..., 0, :] = sums[..., 0, :].sum(axis=0, dtype=np.uint64) % modulus

@@ -39,7 +39,8 @@ class StoredWeights:
 
     @property
     def columns(self) -> int:
-        return self.dosage.shape[1]
+        found: int = self.dosage.shape[1]
+        return found
 
     @property
     def norm(self) -> float:

@@ -69,7 +69,7 @@ def associate(
     streams = [tuple(part["streams"]) for part in cohort.blocks]
     outputs = {s: design.outputs(s) for s in set(streams)}
     wanted = [outputs[s] for s in streams]
-    columns = Columns(design)
+    columns = PackedDesign(design)
     threads = get_num_threads()
     done = _Counter(len(streams) * len(chunks(cohort.parameters)), progress)
     entries: list[dict[str, Any]] = []
@@ -101,7 +101,7 @@ def load_kernels() -> None:
     fold_tiles(out[0], 1, ring.primes)
 
 
-class Columns:
+class PackedDesign:
     """The columns of a design as each stream is multiplied with them.
 
     count: stream -> polynomials: the public halves, the columns, and the column of ones if the stream needs it.
@@ -154,10 +154,10 @@ class Columns:
 
 def memory_of(cohort: EncryptedCohort, design: EncryptedDesign, batch_bytes: int = WORKING_BYTES) -> PassMemory:
     """What `associate` will take beside the program itself. `working` is above batch_bytes where less cannot do."""
-    return _memory(cohort, Columns(design), batch_bytes)
+    return _memory(cohort, PackedDesign(design), batch_bytes)
 
 
-def _memory(cohort: EncryptedCohort, columns: Columns, batch_bytes: int) -> PassMemory:
+def _memory(cohort: EncryptedCohort, columns: PackedDesign, batch_bytes: int) -> PassMemory:
     return plan_pass(cohort, columns.count, columns.stored, columns.packed, batch_bytes, get_num_threads())
 
 
@@ -175,7 +175,7 @@ def _teams(cohort: EncryptedCohort, first: int, last: int, threads: int) -> list
 
 
 def _sum_chunks(
-    teams: list[Team], cohort: EncryptedCohort, columns: Columns, threads: int, early: bool, done: _Counter
+    teams: list[Team], cohort: EncryptedCohort, columns: PackedDesign, threads: int, early: bool, done: _Counter
 ) -> None:
     """Add every chunk to every team, a chunk at a time; early: the columns of the next are read meanwhile."""
     count = len(chunks(cohort.parameters))
