@@ -147,7 +147,7 @@ def test_study(benchmark, name, tmp_path_factory):
     def prepare():
         work = folder / f"run{next(number)}"
         rehearsal.set_up(work, inputs, sites, lambda line: None)
-        return ([rehearsal.site_command(work, inputs, s, Filters()) for s in sites],), {}
+        return ([rehearsal.site_role(work, inputs, s, Filters()) for s in sites],), {}
 
     benchmark.pedantic(rehearsal.run_sites, setup=prepare, rounds=1, iterations=1)
     records = rehearsal.results(folder / "run0", sites)

@@ -77,7 +77,7 @@ def main() -> None:
         else:
             sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, options.sites)
         study = rehearsal.set_up(work, inputs, sites, print, openings="all")
-        rehearsal.run_sites([rehearsal.site_command(work, inputs, s, Filters()) for s in sites])
+        rehearsal.run_sites([rehearsal.site_role(work, inputs, s, Filters()) for s in sites])
         records = rehearsal.results(work, sites)
         print(f"\n{'messages of every site to all':<90} {'steps':>6} {'messages':>9} {'MB':>8}")
         for what, steps, messages, size in grouped(rehearsal.message_table(work / "shared", study)):

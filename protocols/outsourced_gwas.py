@@ -26,7 +26,8 @@ from pathlib import Path
 
 from securegen.engines.mpc.association import outsourced_genotype_run, outsourced_phenotype_run, outsourced_server_run
 from securegen.engines.mpc.dealer import server_dealer
-from securegen.engines.mpc.loopback import identity, loopback_study
+from securegen.engines.mpc.loopback import loopback_study
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.outsourced import OutsourcedRoles
@@ -46,7 +47,9 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
     """One party, with only its own files."""
     parties = read_parties(directory / "parties.toml")
     state = StateFile(directory / f"{name}.state.json", parties.digest())
-    with open_session(parties, identity(directory, name), protocol="outsourced gwas/1", dimensions={}) as session:
+    with open_session(
+        parties, PartyIdentity.in_directory(directory, name), protocol="outsourced gwas/1", dimensions={}
+    ) as session:
         if name == "dealer":
             server_dealer(session, left="hospital", right="registry", servers=ROLES.servers)
         elif name == "hospital":

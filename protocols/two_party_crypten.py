@@ -32,7 +32,8 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.engines.mpc.loopback import identity, loopback_study
+from securegen.engines.mpc.loopback import loopback_study
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
 
@@ -101,7 +102,9 @@ def compute(session) -> dict:
 def run_party(directory: Path, name: str) -> dict:
     """Run party `name` of the study in `directory`; returns what it learnt."""
     parties = read_parties(directory / "parties.toml")
-    with open_session(parties, identity(directory, name), protocol="crypten programs/1", dimensions={}) as session:
+    with open_session(
+        parties, PartyIdentity.in_directory(directory, name), protocol="crypten programs/1", dimensions={}
+    ) as session:
         if name == "dealer":
             from securegen.engines.mpc.crypten.dealer import serve_crypten
 

@@ -30,7 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from securegen.engines.mpc import aggregates, projected_run
-from securegen.engines.mpc.loopback import identity, loopback_study
+from securegen.engines.mpc.loopback import loopback_study
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.state_file import StateFile
@@ -50,7 +51,9 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
     everything: dict[str, Any] = {"consent_aggregates": True}
     hits: dict[str, Any] = {"reveal": "hits", "threshold": a.threshold}
     run, terms = (aggregates, everything) if a.consent_aggregates else (projected_run, hits)
-    with open_session(parties, identity(directory, name), protocol="two-party gwas/1", dimensions={}) as session:
+    with open_session(
+        parties, PartyIdentity.in_directory(directory, name), protocol="two-party gwas/1", dimensions={}
+    ) as session:
         if name == "dealer":
             run.deal(session, ROLES)
         elif name == "hospital":

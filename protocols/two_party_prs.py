@@ -29,7 +29,8 @@ import tempfile
 from pathlib import Path
 
 from securegen.engines.mpc.dealer import score_dealer
-from securegen.engines.mpc.loopback import identity, loopback_study
+from securegen.engines.mpc.loopback import loopback_study
+from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.score_run import model_run, people_run
@@ -46,7 +47,9 @@ ROLES = Roles("hospital", "vendor", "dealer")
 def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
     """One party, with only its own files."""
     parties = read_parties(directory / "parties.toml")
-    with open_session(parties, identity(directory, name), protocol="two-party scores/1", dimensions={}) as session:
+    with open_session(
+        parties, PartyIdentity.in_directory(directory, name), protocol="two-party scores/1", dimensions={}
+    ) as session:
         if name == "dealer":
             score_dealer(session, left="hospital", right="vendor")
         elif name == "hospital":

@@ -30,7 +30,7 @@ QC_COLUMNS: Final = {
     ),
 }  # fmt: skip
 # Chromosomes on which the dosage of a male means something else; they are counted and left out.
-SEX_AND_MITOCHONDRIAL: Final = frozenset({"X", "Y", "XY", "M", "MT", "23", "24", "25", "26", "PAR1", "PAR2"})
+SEX_AND_MITOCHONDRIAL: Final = frozenset({"X", "Y", "XY", "MT", "PAR1", "PAR2"})  # canonical names
 AUTOSOMES: Final = frozenset(str(n) for n in range(1, 23))
 UNPLACED: Final = "0"  # plink's word for a variant whose chromosome nobody gave
 
@@ -90,17 +90,21 @@ def is_missing(text: str, *, number: bool = True) -> bool:
         return False
 
 
-def bare_chromosome(name: str) -> str:
-    """Without chr and leading zeros, in capitals.
+_OTHER_NAMES: Final = {"23": "X", "24": "Y", "25": "XY", "26": "MT", "M": "MT"}
 
-    >>> [bare_chromosome(c) for c in ("chrX", "7", "chr07", "0X", "0", "NC_000023.11")]
-    ['X', '7', '7', 'X', '0', 'NC_000023.11']
+
+def canonical_chromosome(name: str) -> str:
+    """One name for one chromosome, by which names are compared: without chr and leading zeros, in capitals, and plink's
+    numbers as letters. Tables print the name as the input wrote it.
+
+    >>> [canonical_chromosome(c) for c in ("chrX", "7", "chr07", "0X", "23", "chrM", "25", "par1", "0", "NC_000023.11")]
+    ['X', '7', '7', 'X', 'X', 'MT', 'XY', 'PAR1', '0', 'NC_000023.11']
     """
     bare = (name[3:] if name[:3].lower() == "chr" else name).upper()
-    if not bare.startswith("0"):
-        return bare
-    stripped = bare.lstrip("0") or UNPLACED
-    return stripped if stripped in AUTOSOMES or stripped in SEX_AND_MITOCHONDRIAL or stripped == UNPLACED else bare
+    known = AUTOSOMES | SEX_AND_MITOCHONDRIAL | {UNPLACED, *_OTHER_NAMES}
+    if bare.startswith("0") and (bare.lstrip("0") or UNPLACED) in known:
+        bare = bare.lstrip("0") or UNPLACED
+    return _OTHER_NAMES.get(bare, bare)
 
 
 def canonical_allele(allele: str) -> str:

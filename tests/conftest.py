@@ -1,25 +1,22 @@
-"""Cohorts: a simulated one that every test can use, and the reference data where it is on the machine.
-
-SECUREGEN_DATA names the reference data; without it, `shared/data` beside the repository is looked for.
-"""
+"""Cohorts: a simulated one that every test can use, and those with reference results; skips are counted."""
 
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import settings
+from reference_data import Reference
+from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 from support import Cohort, simulate
 
 import securegen as sg
 from securegen.engines.ckks.owner import retirement
 from securegen.io import envelope
-
-REFERENCE = Path(os.environ.get("SECUREGEN_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 settings.register_profile("tests", deadline=None, print_blob=True)  # a shared machine has no deadlines
 settings.load_profile("tests")
@@ -50,25 +47,20 @@ def marks_do_not_outlive_a_test(monkeypatch, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory) -> Callable[[str], Cohort]:
-    """A cohort of the reference data by name, unpacked to a temporary folder; skips where the data is absent."""
-    opened: dict[str, Cohort] = {}
+def reference(tmp_path_factory) -> Reference:
+    """A cohort with reference results by name, unpacked to a temporary folder; skips where it is absent."""
+    return Reference(tmp_path_factory.mktemp("reference"))
 
-    def get(name: str) -> Cohort:
-        source = REFERENCE / name
-        if not source.is_dir():
-            pytest.skip(f"needs the reference results of cohort {name}; set SECUREGEN_DATA to their folder")
-        if name not in opened:
-            folder = tmp_path_factory.mktemp(name)
-            for suffix in ("bed", "bim"):
-                packed = (source / f"{name}.{suffix}.gz").read_bytes()
-                (folder / f"{name}.{suffix}").write_bytes(gzip.decompress(packed))
-            (folder / f"{name}.fam").write_bytes((source / f"{name}.fam").read_bytes())
-            pheno, covar = source / f"{name}.pheno.tsv", source / f"{name}.covar.tsv"
-            opened[name] = Cohort(str(folder / name), str(pheno), str(covar), source / "gold")
-        return opened[name]
 
-    return get
+@pytest.fixture(scope="session")
+def gold(reference) -> Callable[[str, str], pd.DataFrame]:
+    """(cohort, file without .gz) -> frame of reference results, indexed by variant id."""
+
+    def read(name: str, file: str) -> pd.DataFrame:
+        path = reference(name).gold / f"{file}.gz"
+        return pd.read_csv(path, sep="\t", na_values=["NA", "nan"], dtype={"ID": str}).set_index("ID")
+
+    return read
 
 
 @pytest.fixture(scope="session")

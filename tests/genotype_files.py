@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import bgen
-import cyvcf2
 import numpy as np
-import pgenlib
+import pytest
 
 from securegen.io.plink1 import read_plink
 from securegen.model import Samples, Variants
@@ -32,6 +30,7 @@ class Copies:
 
 def write_pfile(prefix: Path, dosage: np.ndarray, samples: Samples, variants: Variants) -> None:
     """PREFIX.pgen, .pvar and .psam; with dosage records only where something is fractional."""
+    pgenlib = pytest.importorskip("pgenlib", reason="needs securegen[pgen]")
     hard = bool((np.nan_to_num(dosage) % 1 == 0).all())
     with pgenlib.PgenWriter(
         str(prefix.with_suffix(".pgen")).encode(), dosage.shape[1], variant_ct=len(dosage), nonref_flags=False,
@@ -67,6 +66,7 @@ def write_vcf(path: Path, dosage: np.ndarray, samples: Samples, variants: Varian
     if path.suffix == ".vcf":
         path.write_text("".join(lines))
         return
+    cyvcf2 = pytest.importorskip("cyvcf2", reason="needs securegen[vcf]")
     plain = path.with_name(path.name + ".txt")
     plain.write_text("".join(lines))
     source = cyvcf2.VCF(str(plain))
@@ -82,6 +82,7 @@ def write_bgen(
     ids: bool = False, ref_last: bool = False, phased: bool = False,
 ) -> None:  # fmt: skip
     """A BGEN with its .sample beside it. A dosage d is P(het) = d or P(hom alt) = d − 1, the surest genotypes."""
+    bgen = pytest.importorskip("bgen", reason="needs securegen[bgen]")
     names = [f"{f}_{i}" for f, i in zip(samples.fid, samples.iid, strict=True)] if ids else []
     with bgen.BgenWriter(str(path), dosage.shape[1], samples=names, compression=compression) as writer:
         for j, row in enumerate(dosage):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import securegen
+from securegen.engines import ENGINES
 
 PACKAGE = Path(securegen.__file__).parent
 MODULES = {
@@ -39,40 +40,27 @@ ALLOWED = {
     "results": NOUNS | {"kernels", "io", "design", "stats", "catalogue"},
     "record": NOUNS | {"io", "governance"},
     "scores": STUDY | {"study"},
-    "engines": ENGINE,
-    "engines.plain": ENGINE,
-    "engines.ckks": ENGINE | {"rlwe"},
-    "engines.federated": ENGINE | {"local", "engines.plain"},
-    "engines.mpc": ENGINE | {"engines.plain", "engines.federated"},
+    "engines": ENGINE | {"local", "engines.plain", "engines.ckks", "engines.mpc"},
+    "engines.plain": ENGINE | {"engines"},
+    "engines.ckks": ENGINE | {"engines", "local", "rlwe"},
+    "engines.federated": ENGINE | {"engines", "local", "engines.plain"},
+    "engines.mpc": ENGINE | {"engines", "local", "engines.plain", "engines.federated"},
     "local": ENGINE,
+    "python": ENGINE | {"engines", "plot", "report"},
     "plot": NOUNS | {"io", "stats", "results"},
     "report": NOUNS | {"catalogue", "rlwe", "io", "study", "scores", "results", "record", "plot"},
     "inspection": ENGINE | {"rlwe", "engines.ckks", "engines.federated", "engines.mpc"},
 }
-ENGINES = {"plain", "ckks", "federated", "mpc"}
 TOP = {"api", "cli", "__main__", ""}
 
 # What is still to be mended: these only shrink.
 PASSING = {"api"}
 PRIVATE = {
-    "securegen.cli.options._apply",
     "securegen.cli.options._names",
-    "securegen.engines.ckks.artefact._npy_header",
-    "securegen.engines.ckks.cohort._make_folder",
-    "securegen.rlwe.encryptor._less_once",
-    "securegen.rlwe.encryptor._ones",
-    "securegen.rlwe.encryptor._times",
 }
-WITH_RECEIPTS = {"securegen.cli.prs", "securegen.cli.run_local_private", "securegen.cli.run_local_prs"}
+WITH_RECEIPTS: set[str] = set()
 NAMED_TWICE = {"Columns"}
-LONG = {
-    "securegen.api",
-    "securegen.cli.options",
-    "securegen.cli.run_local",
-    "securegen.engines.ckks.cohort",
-    "securegen.engines.ckks.studydesign",
-    "securegen.results.concordance",
-}
+LONG = {"securegen.results.concordance"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:

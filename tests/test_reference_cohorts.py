@@ -171,3 +171,35 @@ def test_counts_and_frequencies_are_over_analysed_samples(reference):
     plink = pd.read_csv(cohort.gold / "qt_linear_cov.QT.glm.linear.gz", sep="\t")
     assert set(columns["OBS_CT"]) == {496}
     np.testing.assert_allclose(columns["A1_FREQ"], plink["A1_FREQ"], rtol=0.5e-5)
+
+
+def regenie(cohort, name: str) -> pd.DataFrame:
+    path = cohort.gold.with_name("gold_regenie") / f"{name}.regenie.gz"
+    return pd.read_csv(path, sep=" ", dtype={"ID": str}).set_index("ID")
+
+
+def test_a_quantitative_trait_as_regenie_has_it(reference):
+    """Its χ² has the variance of the null model, (df + 1)·r² where T² = df·r²/(1 − r²); six digits are printed."""
+    cohort = reference("sim_500x5k")
+    study = open_qt(cohort)
+    columns, expected = all_columns(study), regenie(cohort, "qt_nopred_QT")
+    assert study.reader.variants.id.tolist() == expected.index.tolist() and (columns["ERRCODE"] == ".").all()
+    model = study.design.analyses[0].model
+    df = model.samples - len(model.covariates) - 2
+    t, bound = columns["T_STAT"], columns["DT_BOUND"]
+    chisq = (df + 1) * t**2 / (df + t**2)
+    # |d χ²/dT| = 2 (df + 1) df |T| / (df + T²)² is below 2 (|T| + bound) (df + 1) / df between T and its bound
+    allowed = 2 * (np.abs(t) + bound) * bound * (df + 1) / df
+    six = 0.5e-5
+    assert (np.abs(chisq - expected["CHISQ"]) <= allowed + six * expected["CHISQ"]).all()
+    np.testing.assert_allclose(columns["BETA"], expected["BETA"], rtol=1e-4, atol=(2 * columns["SE"] * bound).max())
+    np.testing.assert_array_equal(expected["ALLELE1"], study.reader.variants.effect_allele)
+
+
+def test_a_binary_trait_as_regenie_has_it(reference):
+    cohort = reference("sim_500x5k")
+    study = sg.open_study(cohort.bfile, pheno=cohort.pheno, pheno_name=("CC",), covar=cohort.covar)
+    columns, expected = all_columns(study), regenie(cohort, "cc_nopred_CC")
+    assert study.reader.variants.id.tolist() == expected.index.tolist() and (columns["ERRCODE"] != "ALL_MISSING").all()
+    error = np.abs(columns["CHISQ"] - expected["CHISQ"])
+    assert (error <= columns["DCHISQ_BOUND"] + 0.5e-5 * expected["CHISQ"]).all()

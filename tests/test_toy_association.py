@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 from scipy import stats as reference
 
-from securegen import api
 from securegen import vocabulary as voc
 from securegen.catalogue import TESTS, Reads, Test
 from securegen.design import fixedpoint as fp
@@ -31,6 +30,7 @@ from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
+from securegen.engines.plain.engine import write_plain
 from securegen.errors import PeerError, UsageError
 from securegen.model import Columns, ImputedSums, Sums
 from securegen.stats.imputed import linear_sums
@@ -102,7 +102,7 @@ def test_the_toy_is_gone_afterwards(small):
 def table(toy, small, tmp_path) -> bytes:
     """The plain engine's, held against scipy."""
     study = open_study(small.bfile, pheno=small.pheno, pheno_name="QT", model=toy)
-    (written,) = api.plain_tables(study, str(tmp_path / "plain"))
+    (written,) = write_plain(study, str(tmp_path / "plain"))
     assert written.path.endswith(".QT.toy")
     frame = pd.read_csv(written.path, sep="\t")
     block = study.reader.read(0, 40)

@@ -21,7 +21,8 @@ WRONG = {
     "force_01": [1, "yes", None], "apply_rint": ["no"], "qc": [0], "hwe_controls": [None], "ref_last": ["last"],
     "no_input_missing_phenotype": [1], "chr": [12, [1, 2], ["1", ""], [None]], "pheno_name": [3, [""], [None]],
     "covar_name": [1.5], "covar_categorical": [{"SITE"}], "pheno": [7, b"p"], "covar": [True], "keep": [["a"]],
-    "bfile": [3, [], ["a", 3], b"p"], "vcf_list": [["a"]], "extract": ["a\0b"], "common_samples": ["yes", 2],
+    "bfile": [3, [], ["a", 3], b"p"], "vcf_list": [["a"]],
+    "multiallelic": ["join", ""], "extract": ["a\0b"], "common_samples": ["yes", 2],
 }  # fmt: skip
 
 

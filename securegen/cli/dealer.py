@@ -10,7 +10,7 @@ from securegen.cli import options as opt
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.party import CONFIG, KEYS, NAME, write_record
 from securegen.cli.runlog import CommandLog
-from securegen.cli.summary import print_end
+from securegen.record.run_log import print_end
 
 
 @click.command()

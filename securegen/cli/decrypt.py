@@ -12,12 +12,14 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
+from securegen.cli.form_options import form_from, table_options
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
-from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises
-from securegen.cli.table_form import convert, form_from, table_options
 from securegen.errors import ArtefactError, UsageError
-from securegen.record.receipt import outsourced_receipt
+from securegen.record.association_receipts import outsourced_receipt
+from securegen.record.run_log import print_end
+from securegen.results.forms import convert
+from securegen.results.summary import covariate_facts, print_summaries, promises
 from securegen.results.write import Summary
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
+from securegen.cli.form_options import form_from, table_options
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
-from securegen.cli.table_form import TableForm, form_from, table_options
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.genotypes import genotypes_given
 from securegen.record.run_log import RunLog, folder_bytes
+from securegen.results.forms import TableForm
 
 
 @click.command()
@@ -106,11 +108,11 @@ def _check(cohort: Path, design: Path) -> None:
         raise ArtefactError("the design was made for another cohort, or for another version of this one")
 
 
-def _plain(options: dict, out: str, form: TableForm, log: RunLog) -> None:
-    from securegen.cli.run_local import run_plain
+def _plain(options: dict[str, Any], out: str, form: TableForm, log: RunLog) -> None:
+    from securegen.cli.run_local import run_engine
+    from securegen.engines.plain.engine import Plain
 
     if not options["pheno"]:
         raise UsageError("association needs --pheno")
     filters = opt.filters_from(options)
-    form.check(options["model"])
-    run_plain(opt.inputs_from(options, qc=filters.active), out, form, log, filters)
+    run_engine(Plain(), [opt.inputs_from(options, qc=filters.active)], out, form, log, filters)

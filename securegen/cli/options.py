@@ -87,12 +87,12 @@ def genotype_options(*, several: bool = False) -> Callable:
         click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
     ]  # fmt: skip
-    return _apply(options)
+    return apply_options(options)
 
 
 def site_genotypes(command: Callable) -> Callable:
     """The files of genotypes of one site."""
-    return _apply(genotype_files())(command)
+    return apply_options(genotype_files())(command)
 
 
 def design_options(required: bool = True) -> Callable:
@@ -127,14 +127,14 @@ def design_options(required: bool = True) -> Callable:
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
         click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
     ]  # fmt: skip
-    return _apply(options)
+    return apply_options(options)
 
 
 def filter_options(command: Callable, *, needs: str = "") -> Callable:
     """Filters by quality: applied where the sums may be seen, by whoever writes the table. needs: what they ask for."""
     more = f" ({needs})" if needs else ""
     share = click.FloatRange(0, 1)
-    return _apply(
+    return apply_options(
         [
             click.option(
                 "--maf", type=click.FloatRange(0, 0.5), metavar="F", help=f"Smallest minor allele frequency{more}."
@@ -153,7 +153,7 @@ def filters_from(options: dict[str, Any]) -> Filters:
 
 def opening_options(command: Callable) -> Callable:
     """What several parties may open of each other's people."""
-    return _apply(
+    return apply_options(
         [
             click.option(
                 "--openings", type=click.Choice(LEVELS),
@@ -173,7 +173,7 @@ def opening_options(command: Callable) -> Callable:
 
 
 def qc_options(command: Callable) -> Callable:
-    return _apply(
+    return apply_options(
         [
             click.option("--qc", is_flag=True, help="Also sum what quality control and its filters need."),
             click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only."),
@@ -190,7 +190,7 @@ def encryptor_option(command: Callable) -> Callable:
 
 def run_options(command: Callable, *, config: str = "--config") -> Callable:
     """--out, --threads, --memory, --quiet, and what every command has. config: the flag of the file of options."""
-    return _apply(
+    return apply_options(
         [
             click.option("--out", default="securegen", show_default=True, metavar="PREFIX", callback=_prefix,
                          help="Prefix of what is written."),
@@ -217,7 +217,7 @@ def passphrase_options(command: Callable) -> Callable:
         click.get_current_context().meta[WEAK] = weak_passphrase
         return command(*args, **options)
 
-    return _apply(
+    return apply_options(
         [
             click.option(
                 "--passphrase-file", metavar="FILE",
@@ -231,7 +231,7 @@ def passphrase_options(command: Callable) -> Callable:
     )(remembers)  # fmt: skip
 
 
-def _apply(options: list[Callable]) -> Callable:
+def apply_options(options: list[Callable]) -> Callable:
     def decorate(command: Callable) -> Callable:
         for option in reversed(options):
             command = option(command)

@@ -9,16 +9,17 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal, writes
+from securegen.cli.form_options import form_from, format_options
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand, numbers
 from securegen.cli.site import passphrase as site_passphrase
 from securegen.cli.site import take_part
-from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises, summary_json
-from securegen.cli.table_form import TableForm, convert, form_from, format_options
 from securegen.engines.mpc.net.parties import Parties, read_parties
 from securegen.errors import UsageError
 from securegen.governance.openings import LEVELS, STRICT
-from securegen.record.run_log import RunLog
+from securegen.record.run_log import RunLog, print_end
+from securegen.results.forms import TableForm, convert
+from securegen.results.summary import covariate_facts, print_summaries, promises, summary_json
 from securegen.scores.release import DIGITS
 from securegen.stats.qc import Filters
 from securegen.study.genotypes import open_genotypes
@@ -96,8 +97,8 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
             **options) -> None:  # fmt: skip
     """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
     from securegen.engines.mpc.deployment import AGGREGATES, VERTICAL, ScoreTask, split_of
-    from securegen.engines.mpc.receipts import receipt
     from securegen.engines.mpc.steps import party_of, run_party
+    from securegen.record.association_receipts import mpc_receipt
 
     opt.use_threads(threads)
     parties = read_parties(config)
@@ -124,7 +125,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
     wrote = [*outcome.files, *(t.path for t in outcome.tables)]
     reveal = reveal if split == VERTICAL else AGGREGATES
     counted = (column_limit or "a hundredth of the samples") if role == "genotypes" else None
-    made = receipt(split, wrote, reveal=reveal, threshold=threshold, column_limit=counted)
+    made = mpc_receipt(split, wrote, reveal=reveal, threshold=threshold, column_limit=counted)
     log.note(made.lines())
     tests = [t.analysis for t in outcome.tables]
     sizes: dict[str, Any] = {"variants": outcome.variants_stored} if outcome.variants_stored else {}

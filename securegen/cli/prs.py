@@ -8,19 +8,13 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
+from securegen.cli.form_options import gzip_option
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
-from securegen.cli.score_options import ScoreCommand, plot_option, plot_scores, score_inputs, score_options
-from securegen.cli.summary import print_end
-from securegen.cli.table_form import gzip_option
+from securegen.cli.score_options import ScoreCommand, plot_option, run_engine, score_inputs, score_options
 from securegen.errors import UsageError
 from securegen.io.genotypes import genotypes_given
-from securegen.record.receipt import Party, Receipt
 from securegen.record.run_log import RunLog, folder_bytes
-from securegen.scores.study import ScoreInputs, open_scores, write_scores
-from securegen.study.inputs import Inputs
-
-SMALL_MODELS = "scores of few variants give the genotypes away to whoever knows the weights"
 
 
 @click.command(cls=ScoreCommand)
@@ -49,10 +43,9 @@ def command(cohort, model, plot, out, threads, memory, quiet, **options) -> None
             raise UsageError("the server reads the weights from --model, not from --score, and sees no score to --plot")
         serve(cohort, model, out, log)
     else:
-        inputs = score_inputs(options)
-        run_plain(opt.inputs_from(options), inputs, out, log)
-        if plot:
-            plot_scores(out, inputs, log)
+        from securegen.engines.plain.scores import PlainScores
+
+        run_engine(PlainScores(), opt.inputs_from(options), score_inputs(options), out, log, plot=plot)
 
 
 def serve(cohort: str, model: str, out: str, log: RunLog) -> None:
@@ -70,22 +63,3 @@ def serve(cohort: str, model: str, out: str, log: RunLog) -> None:
     size = folder_bytes(results)
     log(f"wrote {results} ({size / 1e6:.1f} MB) for the owner: securegen prs-step decrypt --results {results} …")
     log.write(engine="ckks", role="server", bytes={"results": size})
-
-
-def run_plain(genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog) -> None:
-    """The plain engine, with its log and record."""
-    from securegen.scores.sums import plain_scores
-
-    with log.stage("match"):
-        study = open_scores(genotypes, inputs, log=log, out=None if dry_run() else out)
-        stop_rehearsal([inputs.table(out), f"{out}.match.tsv", *log.files])
-    with log.stage("score"):
-        sums = plain_scores(study.reader, study.plan)
-    write_scores(out, study.reader.samples, sums, inputs, log)
-    owner = Party("owner", "genotypes and weights", "everything")
-    receipt = Receipt("scores in the clear", (owner,), (), (inputs.table(out),), (SMALL_MODELS,))
-    log.write(
-        receipt=receipt.to_json(), engine="plain", parameters={"bits": inputs.bits, "digits": inputs.digits}, bytes={},
-        planned_noise_margin_bits=None, **study.record(),
-    )  # fmt: skip
-    print_end(log, [inputs.table(out), f"{out}.match.tsv"])

@@ -9,6 +9,7 @@ import click
 from securegen.cli import options as opt
 from securegen.cli import prs_step_parties
 from securegen.cli.command import Group, writes
+from securegen.cli.form_options import gzip_option
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import (
@@ -19,7 +20,6 @@ from securegen.cli.score_options import (
     score_inputs,
     score_options,
 )
-from securegen.cli.table_form import gzip_option
 from securegen.record.run_log import folder_bytes
 
 

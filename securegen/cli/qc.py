@@ -6,8 +6,9 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import rehearses
+from securegen.cli.form_options import gzip_option
 from securegen.cli.runlog import CommandLog
-from securegen.cli.table_form import TableForm, gzip_option
+from securegen.results.forms import TableForm
 
 
 @click.command()
@@ -23,8 +24,9 @@ def command(gzip: bool, out: str, threads: int | None, memory: int | None, quiet
     Writes OUT.afreq, OUT.vmiss and OUT.hardy in plink2's columns. Under encryption: encrypt --qc, then decrypt
     --qc-tables; or securegen run-local qc --engine ckks.
     """
-    from securegen.cli.run_local import run_plain
+    from securegen.cli.run_local import run_engine
+    from securegen.engines.plain.engine import Plain
 
     opt.use_threads(threads)
     log = CommandLog(out, "qc", quiet=quiet)
-    run_plain(opt.inputs_from(options, qc=True), out, TableForm(gzip=gzip), log, qc_only=True)
+    run_engine(Plain(), [opt.inputs_from(options, qc=True)], out, TableForm(gzip=gzip), log, qc_only=True)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import click
 
 from securegen.cli.command import common_options, rehearses, report, stop_rehearsal
-from securegen.cli.options import _apply, _names
+from securegen.cli.options import _names, apply_options
 
 
 def outcome_options(command: Callable) -> Callable:
     """What the pictures of scores are drawn against."""
-    return _apply(
+    return apply_options(
         [
             click.option("--pheno", metavar="FILE", help="Scores: phenotypes, for cases and controls and calibration."),
             click.option(

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from securegen.cli.options import _apply
+from securegen.cli.command import dry_run, stop_rehearsal
+from securegen.cli.options import apply_options
+from securegen.cli.progress import progress
 from securegen.errors import UsageError
-from securegen.record.run_log import RunLog
-from securegen.scores.study import ScoreInputs
+from securegen.record.run_log import RunLog, print_end
+from securegen.scores.study import ScoreInputs, open_scores
+from securegen.study.inputs import Inputs
+
+if TYPE_CHECKING:
+    from securegen.engines.score_protocol import ScoreEngine
 
 FIELDS = tuple(f.name for f in fields(ScoreInputs))
 HEADER_WORDS = ("header", "header-read")  # a header is recognised by itself
@@ -88,7 +95,7 @@ def score_options(required: bool = True) -> Callable:
                      help="Add 1/(1 + exp(-(X + slope * score)))."),
         click.option("--risk-slope", "slope", type=float, default=1.0, show_default=True, metavar="X"),
     ]  # fmt: skip
-    return _apply(options)
+    return apply_options(options)
 
 
 def score_inputs(options: dict[str, Any]) -> ScoreInputs:
@@ -123,9 +130,24 @@ def plot_scores(out: str, inputs: ScoreInputs, log: RunLog) -> None:
     log.save_lines()
 
 
+def run_engine(
+    engine: ScoreEngine, genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog, *, plot: bool
+) -> None:
+    """Check, rehearse or run an engine, and say how it ended."""
+    engine.check(genotypes, inputs)
+    matches = [f"{out}.match.tsv"] if engine.matches else []
+    if dry_run():
+        open_scores(genotypes, inputs, log=log)
+        stop_rehearsal([inputs.table(out), *matches, *log.files])
+    engine.run(genotypes, inputs, out, log, bars=functools.partial(progress, quiet=log.quiet))
+    print_end(log, [inputs.table(out), *matches])
+    if plot:
+        plot_scores(out, inputs, log)
+
+
 def privacy_options(command: Callable) -> Callable:
     """What the owner of a private model decides."""
-    return _apply(
+    return apply_options(
         [
             click.option("--client", default="client", show_default=True, metavar="NAME",
                          help="The model owner's name for who asks; replies are counted by it."),
@@ -136,28 +158,6 @@ def privacy_options(command: Callable) -> Callable:
                          help="Replies in the model's life [non-zero weights × bits / (10 × bits of a score)]."),
         ]
     )(command)  # fmt: skip
-
-
-def score_words(inputs: ScoreInputs) -> list[str]:
-    """The options that give another process the same scores. Paths become absolute."""
-    out = [word for path in inputs.score for word in ("--score", str(Path(path).resolve()))]
-    if inputs.columns:
-        out += ["--score-col-nums", ",".join(map(str, inputs.columns))]
-    if inputs.genome_build:
-        out += ["--genome-build", inputs.genome_build]
-    if inputs.keep_ambiguous:
-        out.append("--keep-ambiguous")
-    if not inputs.strand_flips:
-        out.append("--no-strand-flips")
-    if inputs.minimum is not None:
-        out += ["--min-variants", str(inputs.minimum)]
-    out += [word for name in inputs.allow for word in ("--allow-small-score", name)]
-    if inputs.bits is not None:
-        out += ["--weight-bits", str(inputs.bits)]
-    return [
-        *out, "--match-by", inputs.match_by, "--min-overlap", str(inputs.min_overlap), "--imputation",
-        inputs.imputation, "--digits", str(inputs.digits),
-    ]  # fmt: skip
 
 
 def folder_option(name: str, text: str) -> Callable:

@@ -10,10 +10,12 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import Group, common_options, report, writes
+from securegen.cli.form_options import form_from, table_options
 from securegen.cli.runlog import CommandLog
-from securegen.cli.summary import covariate_facts, print_end, print_summaries, promises, summary_json
-from securegen.cli.table_form import TableForm, convert, form_from, table_options
 from securegen.errors import PolicyError
+from securegen.record.run_log import print_end
+from securegen.results.forms import TableForm, convert
+from securegen.results.summary import covariate_facts, print_summaries, promises, summary_json
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs
 

@@ -139,7 +139,7 @@ def _numba_cache() -> list[Check]:
     compiled = next(f.py_func for f in vars(residue_mac).values() if hasattr(f, "py_func"))
     advice = "set NUMBA_CACHE_DIR to a folder of yours, or kernels are compiled at every start (a minute)"
     try:
-        folder = Path(FunctionCache(compiled).cache_path)  # what Numba itself would use
+        folder = Path(FunctionCache(compiled).cache_path)  # type: ignore[no-untyped-call]  # what Numba itself would use
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder):
             pass

@@ -71,7 +71,8 @@ _SECRET_HEADER = has(
 
 def _header(path: Path) -> dict[str, Any]:
     with path.open("rb") as stream:
-        return parse_json(stream.readline(1 << 16), f"{path}, a secret key,", _SECRET_HEADER)
+        header: dict[str, Any] = parse_json(stream.readline(1 << 16), f"{path}, a secret key,", _SECRET_HEADER)
+    return header
 
 
 def _public_half(path: Path) -> keys.PublicKey:

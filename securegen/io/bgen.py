@@ -17,12 +17,11 @@ from typing import Any, Final
 import numpy as np
 
 from securegen.errors import InputError, MissingExtraError
-from securegen.io.dosages import DosageReader, ForwardFile, to_units
-from securegen.io.formats import Format, FormatOption
+from securegen.io.dosages import DosageReader, ForwardFile, opened, to_units
+from securegen.io.formats import MULTIALLELIC, Format, FormatOption
 from securegen.io.tables import sex_codes, unique_samples
 from securegen.io.text import fields_of, lines_of, read_text
 from securegen.model import IntArray, Samples, Variants
-from securegen.vocabulary import bare_chromosome
 
 STEPS: Final = 65535  # probabilities of 1, 2, 4, 8 and 16 bits are multiples of 1/65535
 
@@ -36,17 +35,19 @@ class BgenSource:
     records: ForwardFile
     fractional: bool = True
 
-    def read(self, variants: IntArray, samples: IntArray) -> np.ndarray:
+    def read(self, records: IntArray, alleles: IntArray, samples: IntArray) -> np.ndarray:
         """See `DosageSource.read`."""
-        return self.records.read(variants, samples, self._units)
+        return self.records.read(records, alleles, samples, self._units)
 
     def release(self) -> None:
         """See `DosageSource.release`."""
         self.records.release()
 
-    def _units(self, record: Any) -> np.ndarray:
+    def _units(self, record: Any, allele: int) -> np.ndarray:
         with _complaints(self.path, f"variant {record.rsid}"), _warnings_refused():
-            dosage, ploidy = record.alt_dosage.astype(np.float64), record.ploidy
+            several, ploidy = len(record.alleles) > 2, record.ploidy
+            counted = allele - 1 if self.ref_last else allele
+            dosage = _expected(record, counted) if several else record.alt_dosage.astype(np.float64)
         if ploidy.max(initial=0) > 2:
             raise InputError(f"{self.path}, variant {record.rsid}: a genotype of more than two alleles")
         steps = dosage * STEPS
@@ -54,7 +55,23 @@ class BgenSource:
         dosage = np.where(np.abs(steps - whole) < 0.1, whole / STEPS, dosage)  # float32 -> as stored
         if (ploidy == 1).any():
             dosage = np.where(ploidy == 1, 2 * dosage, dosage)
-        return to_units(2 - dosage if self.ref_last else dosage)
+        return to_units(2 - dosage if self.ref_last and not several else dosage)
+
+
+def _expected(record: Any, allele: int) -> np.ndarray:
+    """(N,) float64 expected copies of an allele (0 the first) of a record of more than two; of a haploid person its
+    probability."""
+    count, p = len(record.alleles), np.asarray(record.probabilities, np.float64)
+    one = record.ploidy == 1
+    if record.is_phased:
+        copies = p[:, allele] + (p[:, count + allele] if p.shape[1] > count else 0)
+    else:
+        pairs = [(i, j) for j in range(count) for i in range(j + 1)]
+        if p.shape[1] == len(pairs):
+            copies = p @ np.array([(i == allele) + (j == allele) for i, j in pairs], np.float64)
+        else:
+            copies = p[:, allele]
+    return np.where(one, p[:, allele], copies)
 
 
 def _open(path: Path) -> Any:
@@ -166,7 +183,11 @@ def sample_beside(path: str | os.PathLike[str], options: Mapping[str, Any]) -> d
 
 
 def read_bgen(
-    path: str | os.PathLike[str], *, sample: str | os.PathLike[str] | None = None, ref_last: bool = False
+    path: str | os.PathLike[str],
+    *,
+    sample: str | os.PathLike[str] | None = None,
+    ref_last: bool = False,
+    multiallelic: str | None = None,
 ) -> DosageReader:
     """Open a BGEN file (1.1 to 1.3; any compression and number of bits). Genotypes are read later, block by block.
 
@@ -175,10 +196,10 @@ def read_bgen(
     Raises InputError for a missing, broken or truncated file and repeated ids, MissingExtraError without bgen.
     """
     where = Path(path)
-    opened = _open(where)
+    file = _open(where)
     with _complaints(where, "header"):
-        header, names = opened.header, opened.samples
-    opened.close()
+        header, names = file.header, file.samples
+    file.close()
     if sample is not None:
         samples = read_sample(sample)
         if len(samples) != header.nsamples:
@@ -186,7 +207,7 @@ def read_bgen(
         if header.has_sample_ids:
             refuse_other_order(samples, names, Path(sample), where)
     elif near := sample_beside(where, {}):
-        return read_bgen(path, sample=near["sample"], ref_last=ref_last)
+        return read_bgen(path, sample=near["sample"], ref_last=ref_last, multiallelic=multiallelic)
     elif header.has_sample_ids:
         ids = np.array(names, dtype=object)
         samples = unique_samples(np.full(len(ids), "0", dtype=object), ids, np.ones(len(ids), bool), where)
@@ -197,7 +218,7 @@ def read_bgen(
         )
     variants = _variants(where, header.nvariants, ref_last)
     source = BgenSource(where, ref_last, ForwardFile(lambda: _records(where), where, len(variants)))
-    return DosageReader(source, samples, variants, np.arange(len(samples)), np.arange(len(variants)))
+    return opened(source, samples, variants, multiallelic)
 
 
 def _variants(path: Path, count: int, ref_last: bool) -> Variants:
@@ -207,9 +228,9 @@ def _variants(path: Path, count: int, ref_last: bool) -> Variants:
         with _complaints(path, f"variant {len(rows) + 1}"):
             first, *others = ("0" if a == "." else a for a in record.alleles)
             name = record.rsid or record.varid or "."
-            chromosome = bare_chromosome(record.chrom) if record.chrom.isdecimal() else record.chrom
-        if ref_last and len(others) == 1:
-            first, others = others[0], [first]
+            chromosome = record.chrom.lstrip("0") if record.chrom.isdecimal() else record.chrom
+        if ref_last and others:
+            first, others = others[-1], [first, *others[:-1]]
         rows.append((chromosome or "0", record.pos, name, ",".join(others) or "0", first))
     if len(rows) != count or not rows:
         raise InputError(f"{path} has {len(rows)} variants, its header says {count}: it is truncated")
@@ -229,6 +250,7 @@ FORMAT = Format(
         FormatOption(
             "ref_last", "ref_last", "Which allele of a BGEN is REF; the other is counted [first].", off="ref-first"
         ),
+        MULTIALLELIC,
     ),
     beside=sample_beside,
     package="bgen",

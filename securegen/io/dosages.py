@@ -47,8 +47,8 @@ class DosageSource(Protocol):
     def path(self) -> Path: ...
     @property
     def fractional(self) -> bool: ...
-    def read(self, variants: IntArray, samples: IntArray) -> np.ndarray:
-        """(V, N) of rows of the file: uint16 multiples of 1/16384, 65535 where missing."""
+    def read(self, records: IntArray, alleles: IntArray, samples: IntArray) -> np.ndarray:
+        """(V, N) copies of an ALT (1 is the first) of records of the file: uint16 multiples of 1/16384, 65535 where missing."""
         ...
 
     def release(self) -> None:
@@ -58,9 +58,10 @@ class DosageSource(Protocol):
 
 @dataclass(frozen=True)
 class DosageReader:
-    """A cohort in a file, or a part of it. The effect allele is the first ALT.
+    """A cohort in a file, or a part of it. The effect allele is an ALT: a record with several is a row for each of them.
 
-    sample_index, variant_index: rows of the file that are read, in order. dosage_grid 1 holds hard calls only.
+    sample_index, variant_index: people and records of the file that are read, in order; allele_index: which ALT of each
+    record, 1 the first. dosage_grid 1 holds hard calls only.
     """
 
     source: DosageSource
@@ -68,6 +69,7 @@ class DosageReader:
     variants: Variants
     sample_index: IntArray
     variant_index: IntArray
+    allele_index: IntArray
     dosage_grid: int = 1
 
     @property
@@ -88,7 +90,8 @@ class DosageReader:
     def _units(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
         step = max(1, CELLS // max(len(self.samples), 1))
         for first in range(start, stop, step):
-            yield first, self.source.read(self.variant_index[first : min(first + step, stop)], self.sample_index)
+            rows = slice(first, min(first + step, stop))
+            yield first, self.source.read(self.variant_index[rows], self.allele_index[rows], self.sample_index)
 
     def _rounded(self, units: np.ndarray, first: int) -> np.ndarray:
         if units.size and units.max() > 2 * RESOLUTION:
@@ -110,7 +113,8 @@ class DosageReader:
         if samples is not None:
             out = replace(out, samples=out.samples.take(samples), sample_index=out.sample_index[samples])
         if variants is not None:
-            out = replace(out, variants=out.variants.take(variants), variant_index=out.variant_index[variants])
+            index = {"variant_index": out.variant_index[variants], "allele_index": out.allele_index[variants]}
+            out = replace(out, variants=out.variants.take(variants), **index)
         return out
 
     def release(self) -> None:
@@ -137,6 +141,20 @@ class DosageReader:
         return any(((units % RESOLUTION != 0) & (units != MISSING)).any() for _, units in blocks)
 
 
+def opened(source: DosageSource, samples: Samples, records: Variants, multiallelic: str | None) -> DosageReader:
+    """The whole of a file. records: its table, several ALT separated by commas; they become rows of their own, with the id,
+    position and REF of the record as `bcftools norm -m-` gives them, unless multiallelic is "skip"."""
+    several = np.array(["," in alt for alt in records.effect_allele], bool)
+    variant, allele = np.arange(len(records)), np.ones(len(records), np.int64)
+    if several.any() and multiallelic != "skip":
+        alts = [str(alt).split(",") for alt in records.effect_allele]
+        variant = np.repeat(variant, [len(a) for a in alts])
+        allele = np.concatenate([np.arange(1, len(a) + 1) for a in alts])
+        one = np.array([alt for a in alts for alt in a], dtype=object)
+        records = replace(records.take(variant), effect_allele=one)
+    return DosageReader(source, samples, records, np.arange(len(samples)), variant, allele)
+
+
 def check_grid(grid: int) -> None:
     """Raise InputError unless the grid is a power of two that fits."""
     if grid < 1 or grid > LARGEST_GRID or grid & (grid - 1):
@@ -155,6 +173,7 @@ class ForwardFile:
     count: int
     _records: Iterator[Any] | None = None
     _next: int = 0
+    _last: Any = None  # the record before, of which another ALT may be wanted
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def release(self) -> None:
@@ -162,23 +181,26 @@ class ForwardFile:
         with self._lock:
             if self._records is not None and hasattr(self._records, "close"):
                 self._records.close()
-            self._records = None
+            self._records = self._last = None
 
-    def read(self, wanted: IntArray, samples: IntArray, units: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """(V, N) uint16: units(record) of the records numbered `wanted`, in the columns `samples`. Raises InputError."""
+    def read(
+        self, wanted: IntArray, alleles: IntArray, samples: IntArray, units: Callable[[Any, int], np.ndarray]
+    ) -> np.ndarray:
+        """(V, N) uint16: units(record, allele) of the records numbered `wanted`, in the columns `samples`. Raises InputError."""
         order = np.argsort(wanted, kind="stable")
         out = np.empty((len(wanted), len(samples)), np.uint16)
         with self._lock:
             for k in order.tolist():
-                if self._records is None or int(wanted[k]) < self._next:
+                behind = self._next - (self._last is not None)
+                if self._records is None or int(wanted[k]) < behind:
                     self._records, self._next = self.begin(), 0
                 while self._next <= int(wanted[k]):
                     try:
-                        record = next(self._records)
+                        self._last = next(self._records)
                     except StopIteration:
                         raise InputError(
                             f"{self.path} ends after {self._next} variants, {self.count} were there when it was opened"
                         ) from None
                     self._next += 1
-                out[k] = units(record)[samples]
+                out[k] = units(self._last, int(alleles[k]))[samples]
         return out

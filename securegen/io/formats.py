@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from securegen.io.text import beside
 from securegen.model import SelectableReader
@@ -31,6 +31,11 @@ class FormatOption:
     @property
     def flag(self) -> str:
         return f"--{self.name.replace('_', '-')}"
+
+
+MULTIALLELIC: Final = FormatOption(
+    "multiallelic", "multiallelic", "Records with several ALT: one row an ALT, or left out [split].", choices=("split", "skip")
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ class GenotypeFiles:
 
     A name with @ stands for a file of each chromosome, several names for files in that order; bfile_list and so on: a file
     with one name a line. sample: .sample file of a BGEN; ref_last: the last allele of a BGEN is the reference; vcf_field:
-    "DS", "GT" or None; dosage_grid: steps of 1/grid, None for 1 where every dosage is an integer and 256 elsewhere.
+    "DS", "GT" or None; multiallelic: "skip" records with several ALT, or
+    "split" them (None); dosage_grid: steps of 1/grid, None for 1 where every dosage is an integer and 256 elsewhere.
     """
 
     bfile: Names = ""
@@ -47,6 +48,7 @@ class GenotypeFiles:
     sample: str = ""
     ref_last: bool = False
     vcf_field: str | None = None
+    multiallelic: str | None = None
     dosage_grid: int | None = None
 
     @property
@@ -128,17 +130,15 @@ class GenotypeFiles:
                 out[f"{role}.{part.label}" if part.label and not shared else role] = path
         return out | ({field: Path(getattr(self, field))} if field == form.list_name else {})
 
-    def words(self, lists: str | os.PathLike[str] | None = None) -> list[str]:
-        """The options that give another process the same genotypes. Paths become absolute. lists: a folder, for a list of
-        several names that Python gave. Raises UsageError where it is needed and None."""
-        out: list[str] = []
+    def options(self, lists: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+        """The fields that give another process the same genotypes, by name. Paths become absolute. lists: a folder, for a
+        list of several names that Python gave. Raises UsageError where it is needed and None."""
+        out: dict[str, Any] = {}
         for name, value in vars(self._listed(lists)).items():
             option = OPTIONS.get(name)
-            if value is True:
-                out.append(_flag(name))
-            elif value:
-                path = name in FORMATS or name in LISTS or (option is not None and option.metavar)
-                out += [_flag(name), os.path.abspath(value) if path else str(value)]
+            path = name in FORMATS or name in LISTS or (option is not None and option.metavar)
+            if value:
+                out[name] = os.path.abspath(value) if path else value
         return out
 
     def _listed(self, folder: str | os.PathLike[str] | None) -> GenotypeFiles:

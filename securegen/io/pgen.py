@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import InputError, MissingExtraError
-from securegen.io.dosages import DosageReader, hard_units, to_units
+from securegen.io.dosages import DosageReader, hard_units, opened, to_units
 from securegen.io.fileset_tables import read_psam, read_pvar
-from securegen.io.formats import Format
+from securegen.io.formats import MULTIALLELIC, Format
 from securegen.io.plink1 import refuse_padding
 from securegen.io.text import beside
 from securegen.model import IntArray
@@ -63,26 +63,29 @@ class PgenSource:
     _subset: bytes = b""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def read(self, variants: IntArray, samples: IntArray) -> np.ndarray:
+    def read(self, records: IntArray, alleles: IntArray, samples: IntArray) -> np.ndarray:
         """See `DosageSource.read`."""
         with self._lock:
             try:
                 if self._reader is None:
                     self._reader = self._open()
                 columns = self._choose(samples)
-                rows = np.ascontiguousarray(variants, np.uint32)
-                shape = (len(rows), self.sample_count if columns is not None else len(samples))
-                if not self.fractional:
-                    calls = np.empty(shape, np.int8)
-                    self._reader.read_list(rows, calls)
-                    units = hard_units(np.maximum(calls, 0), calls < 0)
-                else:
-                    dosage = np.empty(shape, np.float32)
-                    self._reader.read_dosages_list(rows, dosage)
-                    units = to_units(np.where(dosage < 0, np.nan, dosage.astype(np.float64)))
+                units = np.empty((len(records), self.sample_count if columns is not None else len(samples)), np.uint16)
+                for allele in np.unique(alleles).tolist():
+                    mine = alleles == allele
+                    units[mine] = self._units(np.ascontiguousarray(records[mine], np.uint32), allele, units.shape[1])
             except (RuntimeError, OSError) as error:
                 raise InputError(f"{self.path} cannot be read, it is truncated or damaged ({error})") from None
         return units if columns is None else units[:, columns]
+
+    def _units(self, rows: np.ndarray, allele: int, width: int) -> np.ndarray:
+        if not self.fractional:
+            calls = np.empty((len(rows), width), np.int8)
+            self._reader.read_list(rows, calls, allele)
+            return hard_units(np.maximum(calls, 0), calls < 0)
+        dosage = np.empty((len(rows), width), np.float32)
+        self._reader.read_dosages_list(rows, dosage, allele)
+        return to_units(np.where(dosage < 0, np.nan, dosage.astype(np.float64)))
 
     def release(self) -> None:
         """See `DosageSource.release`."""
@@ -115,7 +118,7 @@ def _pgenlib() -> Any:
     return pgenlib
 
 
-def read_pgen(prefix: str | os.PathLike[str]) -> DosageReader:
+def read_pgen(prefix: str | os.PathLike[str], *, multiallelic: str | None = None) -> DosageReader:
     """Open PREFIX.pgen, .pvar (or .pvar.zst) and .psam. Genotypes are read later, block by block.
 
     Raises InputError for a missing, ragged or truncated file, MissingExtraError without Pgenlib.
@@ -133,12 +136,11 @@ def read_pgen(prefix: str | os.PathLike[str]) -> DosageReader:
     alleles = np.zeros(len(variants) + 1, np.int64)
     np.cumsum([2 + alt.count(",") for alt in variants.effect_allele], out=alleles[1:])
     source = PgenSource(pgen, header.fractional, len(samples), alleles)
-    reader = DosageReader(source, samples, variants, np.arange(len(samples)), np.arange(len(variants)))
-    source.read(np.arange(1), np.arange(1))  # says now what does not fit together
-    return reader
+    source.read(np.zeros(1, np.int64), np.ones(1, np.int64), np.arange(1))  # says now what does not fit together
+    return opened(source, samples, variants, multiallelic)
 
 
 FORMAT = Format(
     "pfile", "PLINK2 fileset PREFIX.pgen, .pvar (or .pvar.zst), .psam.", read_pgen, ends=("pgen", "pvar", "psam"),
-    package="Pgenlib", extra="pgen",
+    options=(MULTIALLELIC,), package="Pgenlib", extra="pgen",
 )  # fmt: skip

@@ -17,8 +17,8 @@ from typing import Any, Final
 import numpy as np
 
 from securegen.errors import InputError, MissingExtraError, SecuregenError
-from securegen.io.dosages import DosageReader, ForwardFile, hard_units, to_units
-from securegen.io.formats import Format, FormatOption
+from securegen.io.dosages import DosageReader, ForwardFile, hard_units, opened, to_units
+from securegen.io.formats import MULTIALLELIC, Format, FormatOption
 from securegen.io.tables import unique_samples
 from securegen.io.text import GZIP, refuse_foreign
 from securegen.model import IntArray, Variants
@@ -43,18 +43,18 @@ class VcfSource:
     def fractional(self) -> bool:
         return self.use_dosages
 
-    def read(self, variants: IntArray, samples: IntArray) -> np.ndarray:
+    def read(self, records: IntArray, alleles: IntArray, samples: IntArray) -> np.ndarray:
         """See `DosageSource.read`."""
-        return self.records.read(variants, samples, self._units)
+        return self.records.read(records, alleles, samples, self._units)
 
     def release(self) -> None:
         """See `DosageSource.release`."""
         self.records.release()
 
-    def _units(self, record: Any) -> np.ndarray:
+    def _units(self, record: Any, allele: int) -> np.ndarray:
         with _complaints(self.path, f"{record.CHROM}:{record.POS}"):
-            calls = _genotypes(record) if "GT" in record.FORMAT else None
-            dosage = _dosages(record) if self.use_dosages or calls is None else None
+            calls = _genotypes(record, allele) if "GT" in record.FORMAT else None
+            dosage = _dosages(record, allele, needed=calls is None) if self.use_dosages or calls is None else None
             if dosage is None:
                 if calls is None:
                     raise InputError("the record has neither GT nor DS; plink2 converts GP and HDS (--vcf … dosage=GP)")
@@ -71,14 +71,14 @@ class VcfSource:
 
 @dataclass(frozen=True)
 class Calls:
-    """GT of one record, each (N,): copies of the first ALT (0 where missing), missing, haploid."""
+    """GT of one record, each (N,): copies of one ALT (0 where missing), missing, haploid."""
 
     copies: np.ndarray
     missing: np.ndarray
     haploid: np.ndarray
 
 
-def _genotypes(record: Any) -> Calls:
+def _genotypes(record: Any, allele: int) -> Calls:
     alleles = record.genotype.array()[:, :-1]  # -1 missing, -2 past the sample's ploidy; the last column is phase
     if (alleles[:, 2:] != -2).any():
         raise InputError("a genotype of more than two alleles")
@@ -87,26 +87,38 @@ def _genotypes(record: Any) -> Calls:
     first = alleles[:, 0]
     second = alleles[:, 1] if alleles.shape[1] > 1 else np.full_like(first, -2)
     haploid, missing = second == -2, (first < 0) | (second == -1)
-    copies = (first == 1).astype(np.int8) + (second == 1)
+    copies = (first == allele).astype(np.int8) + (second == allele)
     copies = np.where(haploid, 2 * copies, copies)
     return Calls(np.where(missing, np.int8(0), copies), missing, haploid)
 
 
-def _dosages(record: Any) -> np.ndarray | None:
-    """(N,) float64 of DS, NaN where missing, by whatever type the header declares; None where the record has none."""
+def _dosages(record: Any, allele: int, *, needed: bool) -> np.ndarray | None:
+    """(N,) float64 of DS of one ALT, NaN where missing, by whatever type the header declares; None where the record has
+    none, or not one number for each of several ALT (InputError where it is needed)."""
     values = record.format("DS") if "DS" in record.FORMAT else None
     if values is None:
         return None
     values = np.asarray(values)
     if values.dtype.kind in "USO":  # declared as String, or not at all
         texts = [str(v).strip("\0") for v in values.reshape(len(values), -1)[:, 0]]
-        values = np.array([[np.nan if t in (".", "") else _number(t)] for t in texts])
+        cells = [t.split(",") if len(record.ALT) > 1 else [t] for t in texts]
+        width = max(map(len, cells))
+        values = np.array(
+            [[np.nan if t in (".", "") else _number(t) for t in c] + [np.nan] * (width - len(c)) for c in cells]
+        )
     elif values.dtype.kind == "i":
         values = np.where(values <= INTEGER_MISSING, np.nan, values.astype(np.float64))
     values = values.reshape(len(values), -1)
     if len(record.ALT) <= 1 and not np.isnan(values[:, 1:].astype(np.float64)).all():
         raise InputError("a DS of several numbers, with one ALT")
-    return np.round(values[:, 0].astype(np.float64), DECIMALS)
+    numbers = np.round(values.astype(np.float64), DECIMALS)
+    if len(record.ALT) > 1 and numbers.shape[1] != len(record.ALT) and not np.isnan(numbers).all():
+        if needed:
+            raise InputError(
+                f"a DS of {numbers.shape[1]} numbers for {len(record.ALT)} ALT: one number an ALT is expected"
+            )
+        return None
+    return numbers[:, min(allele, numbers.shape[1]) - 1]
 
 
 def _number(text: str) -> float:
@@ -182,19 +194,21 @@ def _check_whole(path: Path) -> None:
         raise InputError(f"{path} is truncated: the last block of a block-gzipped file is not there")
 
 
-def read_vcf(path: str | os.PathLike[str], *, field: str | None = None) -> DosageReader:
+def read_vcf(
+    path: str | os.PathLike[str], *, field: str | None = None, multiallelic: str | None = None
+) -> DosageReader:
     """Open a VCF (plain, gzip, bgzip) or BCF file. Genotypes are read later, block by block.
 
-    field: "DS" or "GT" to choose; None for DS where the header declares it or a record has it. Sample ids become IIDs
-    without a family.
+    field: "DS" or "GT" to choose; None for DS where the header declares it or a record has it; multiallelic: "skip" or
+    "split" records with several ALT (None: split). Sample ids become IIDs without a family.
     Raises InputError for a missing, broken or truncated file and repeated ids, MissingExtraError without cyvcf2.
     """
     where = Path(path)
     _check_whole(where)
-    opened = _open(where)
-    names = np.array(opened.samples, dtype=object)
-    declared = DECLARED.search(opened.raw_header) is not None
-    opened.close()
+    header = _open(where)
+    names = np.array(header.samples, dtype=object)
+    declared = DECLARED.search(header.raw_header) is not None
+    header.close()
     if not len(names):
         raise InputError(f"{where} has no samples")
     samples = unique_samples(np.full(len(names), "0", dtype=object), names, np.ones(len(names), bool), where)
@@ -203,7 +217,7 @@ def read_vcf(path: str | os.PathLike[str], *, field: str | None = None) -> Dosag
         raise InputError(f"{where}: neither its header nor a record has the FORMAT field DS")
     dosages = field != "GT" and (declared or found)
     source = VcfSource(where, names, dosages, ForwardFile(lambda: _records(where), where, len(variants)))
-    return DosageReader(source, samples, variants, np.arange(len(samples)), np.arange(len(variants)))
+    return opened(source, samples, variants, multiallelic)
 
 
 def _variants(path: Path) -> tuple[Variants, bool]:
@@ -223,7 +237,10 @@ FORMAT = Format(
     "vcf",
     "VCF or BCF file, also gzipped.",
     read_vcf,
-    options=(FormatOption("vcf_field", "field", "Of a VCF [DS where its header has it, else GT].", choices=FIELDS),),
+    options=(
+        FormatOption("vcf_field", "field", "Of a VCF [DS where its header has it, else GT].", choices=FIELDS),
+        MULTIALLELIC,
+    ),
     package="cyvcf2",
     extra="vcf",
 )

@@ -6,12 +6,16 @@ Who learns what: the caller holds every file already; nothing here hides anythin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from securegen.errors import InputError, UsageError
 from securegen.model import AnnouncedCohort, GenotypeReader, Samples
-from securegen.study.inputs import Inputs
+from securegen.study.build import build_design
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.opening import Study
 
 
 def refuse_same_file(members: Sequence[Inputs]) -> None:
@@ -41,3 +45,17 @@ def pool(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> Announ
     fid, iid, founder, sex = (np.concatenate([getattr(p, n) for p in parts]) for n in names)
     grid, most = (max(getattr(reader, name) for reader in readers) for name in ("dosage_grid", "dosage_max"))
     return AnnouncedCohort(Samples(fid, iid, founder, sex), readers[0].variants, grid, most)
+
+
+@dataclass(frozen=True, repr=False)
+class SitesStudy(Study):
+    """The pooled study of several cohorts; members: the inputs of each, one a site."""
+
+    members: tuple[Inputs, ...]
+
+
+def open_sites(members: Sequence[Inputs], log: Log = silent) -> SitesStudy:
+    """Cohorts that share phenotype and covariate tables, as one study. Raises UsageError, InputError and DesignError."""
+    refuse_same_file(members)
+    pooled = pool(members, [open_genotypes(member, silent) for member in members])
+    return SitesStudy(members[0], pooled, build_design(members[0], pooled, log), tuple(members))

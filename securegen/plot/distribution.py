@@ -63,7 +63,11 @@ def tenths(predicted: FloatArray, outcome: FloatArray, *, groups: int = 10) -> T
     people = np.bincount(group)
     if len(people) < 2:
         raise InputError(f"{len(p)} people with a score and an outcome do not make two groups")
-    mean = lambda v: np.bincount(group, v) / people  # noqa: E731
+
+    def mean(v: np.ndarray) -> np.ndarray:
+        out: np.ndarray = np.bincount(group, v) / people
+        return out
+
     observed = mean(o)
     low, high = wilson(observed, people) if binary else _interval(o, observed, group, people)
     return Tenths(mean(p), observed, low, high, people, binary)

@@ -40,7 +40,8 @@ class GenomeAxis:
 
     @property
     def centre(self) -> FloatArray:
-        return (self.start + self.stop) / 2
+        centre: FloatArray = (self.start + self.stop) / 2
+        return centre
 
 
 def genome_axis(chromosome: Sequence[str] | TextArray, position: IntArray, *, gap: float = 0.005) -> GenomeAxis:
@@ -75,7 +76,11 @@ def thin(x: FloatArray, y: FloatArray, columns: int = 2000, rows: int = 1000) ->
     """
     if len(x) <= columns:
         return np.arange(len(x))
-    spread = lambda v, n: ((v - v.min()) / max(float(np.ptp(v)), 1e-300) * (n - 1)).astype(np.int64)  # noqa: E731
+
+    def spread(v: np.ndarray, n: int) -> np.ndarray:
+        out: np.ndarray = ((v - v.min()) / max(float(np.ptp(v)), 1e-300) * (n - 1)).astype(np.int64)
+        return out
+
     cell = spread(x, columns) * rows + spread(y, rows)
     by_height = np.argsort(-y, kind="stable")
     _, first = np.unique(cell[by_height], return_index=True)

@@ -5,7 +5,7 @@ It is written for the people whose data were used and for a reviewer, into PREFI
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,6 +34,15 @@ class Receipt:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Receipt:
+        """A receipt of run.json, which its reader has checked (`run_log.read_records`)."""
+        words = {name: tuple(value.get(name) or ()) for name in ("assumptions", "released", "warnings")}
+        parties = tuple(
+            Party(**{name: str(p.get(name, "")) for name in ("name", "holds", "learns")}) for p in value["parties"]
+        )
+        return cls(value["scenario"], parties, design=value.get("design") or "", **words)
+
     def lines(self) -> list[str]:
         """For the log."""
         out = [f"who learned what ({self.scenario}):", *([f"  {self.design}"] if self.design else [])]
@@ -44,29 +53,3 @@ class Receipt:
 
 
 FULL_TABLE = "whoever holds the genotypes can solve a full table of M >= N variants for the phenotypes"
-
-
-def plain_receipt(tables: list[str], warnings: Sequence[str] = ()) -> Receipt:
-    """Everything in the clear at one owner. warnings: what its tables give away together."""
-    owner = Party("owner", "genotypes, phenotypes, covariates", "everything")
-    return Receipt("in the clear", (owner,), (), tuple(tables), (FULL_TABLE, *warnings))
-
-
-def outsourced_receipt(tables: list[str], encryptor: str, design: str = "", warnings: Sequence[str] = ()) -> Receipt:
-    """CKKS: the owner holds the key, a server computes. design: what was opened, in one line; warnings: what the tables
-    give away together."""
-    return Receipt(
-        "outsourced, CKKS",
-        (
-            Party("owner", "the secret key and its own data", "the results, after verification"),
-            Party(
-                "server", "ciphertexts",
-                "numbers of samples, variants and columns, which columns are 1 for everybody, which blocks have missing "
-                "calls; no genotype, phenotype or result",
-            ),
-        ),
-        ("ring learning with errors at 128 bits; nothing of the server but availability", f"encryption by {encryptor}"),
-        tuple(tables),
-        (FULL_TABLE, *warnings),
-        design,
-    )  # fmt: skip

@@ -7,9 +7,10 @@ import math
 import platform
 import re
 import resource
+import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,21 @@ class RunLog:
         kept = [p for p in others if not (re.match(own, p) and _gives_way(p, replace))]
         self._saved = "\n".join(self.lines)
         write_text(f"{self.out}.log", "\n\n".join([*kept, self._saved]) + "\n", mode=self.mode)
+
+
+def print_end(log: RunLog, paths: Sequence[str]) -> None:
+    """Seconds, bytes, files and what to do with them, after log.write, where tables were written."""
+    for stage, seconds in log.seconds.items():
+        log(f"  {stage:<8} {seconds:8.2f} s")
+    for what, size in log.record["bytes"].items():
+        if what == "rounds":
+            log(f"  {what:<10} {size:10d}")
+            continue
+        for name, count in (size if isinstance(size, dict) else {what: size}).items():
+            log(f"  {name:<10} {count / 1e6:10.3f} MB")
+    log("wrote " + ", ".join([*paths, f"{log.out}.run.json", f"{log.out}.log"]))
+    if paths:
+        log(f"next, to see it: securegen report {shlex.quote(log.out)}")
 
 
 def _gives_way(part: str, replace: bool) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -119,7 +119,7 @@ def opened(result: Result, record: Mapping[str, Any]) -> str:
     return f"{len(result.table):,} of {tested:,} opened" if isinstance(tested, int) else f"{len(result.table):,} opened"
 
 
-def both(draw, shown, alt: str, caption: str, *, half: bool = False) -> Markup:
+def both(draw: Callable[..., Any], shown: object, alt: str, caption: str, *, half: bool = False) -> Markup:
     """draw(shown, width=…) for wide and for narrow screens."""
     wide, narrow = (canvas.encode(draw(shown, width=w), "svg") for w in (HALF if half else WIDE, NARROW))
     return picture(wide, narrow, alt, caption, half=half)

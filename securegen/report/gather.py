@@ -190,4 +190,5 @@ def _scores(
 
 def _column(text: np.ndarray) -> np.ndarray:
     """(N,) float64 of a column that this program wrote."""
-    return pd.to_numeric(pd.Series(text), errors="coerce").to_numpy(np.float64)
+    numbers: np.ndarray = pd.to_numeric(pd.Series(text), errors="coerce").to_numpy(np.float64)
+    return numbers

@@ -65,7 +65,10 @@ def table(
 
     numbers: columns that are set flush right.
     """
-    mark = lambda i: {"class_": "n"} if i in numbers else {}  # noqa: E731
+
+    def mark(i: int) -> dict[str, str]:
+        return {"class_": "n"} if i in numbers else {}
+
     body = [
         element("tr", *(element("td", cell, data_label=head[i], **mark(i)) for i, cell in enumerate(row)))
         for row in rows
@@ -81,7 +84,10 @@ def pairs(rows: Iterable[tuple[Content, Content]]) -> Markup:
 
 def picture(wide: bytes, narrow: bytes, alt: str, caption: Content, *, half: bool = False) -> Markup:
     """Two SVG pictures of one thing inside the page; a narrow screen shows the narrow one. half: of the page's width."""
-    address = lambda svg: "data:image/svg+xml;base64," + base64.b64encode(svg).decode()  # noqa: E731
+
+    def address(svg: bytes) -> str:
+        return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+
     source = f'<source media="(max-width: 640px)" srcset="{address(narrow)}">'
     image = f'<img alt="{safe(alt)}" src="{address(wide)}">'
     whole = Markup(f"<picture>{source}{image}</picture>") + element("figcaption", caption)

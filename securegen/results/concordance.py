@@ -19,12 +19,11 @@ import pandas as pd
 
 from securegen.errors import InputError
 from securegen.model import FloatArray
-from securegen.vocabulary import bare_chromosome, canonical_allele
+from securegen.vocabulary import canonical_allele, canonical_chromosome
 
 TOLERANCE = 1e-3
 TOP = 20
 _NO_ID = (".", "", "NA", "nan")
-_NUMBERED = {"23": "X", "24": "Y", "25": "XY", "26": "MT", "M": "MT"}
 _STATISTICS = ("T_STAT", "Z_STAT", "Z_OR_F_STAT", "T_OR_F_STAT")
 
 
@@ -114,13 +113,8 @@ def _tested(frame: pd.DataFrame) -> pd.Series:
 def _places(frame: pd.DataFrame) -> pd.Series:
     ref, alt = _alleles(frame, "REF"), _alleles(frame, "ALT")
     first, second = np.where(ref <= alt, ref, alt), np.where(ref <= alt, alt, ref)
-    bare = {name: _one_name(str(name)) for name in frame["#CHROM"].unique()}
+    bare = {name: canonical_chromosome(str(name)) for name in frame["#CHROM"].unique()}
     return frame["#CHROM"].map(bare) + ":" + frame["POS"].astype(str) + ":" + first + ":" + second
-
-
-def _one_name(chromosome: str) -> str:
-    bare = bare_chromosome(chromosome)
-    return _NUMBERED.get(bare, bare)
 
 
 def match_rows(a: pd.DataFrame, b: pd.DataFrame, by: str = "auto") -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ import numpy as np
 from securegen.io.output import write_text
 from securegen.io.table_files import write_table_file
 from securegen.version import VERSION
-from securegen.vocabulary import MISSING_TEXT, OK, bare_chromosome
+from securegen.vocabulary import MISSING_TEXT, OK, canonical_chromosome
 
 MANDATORY: Final = (
     "chromosome", "base_pair_location", "effect_allele", "other_allele", "beta", "standard_error",
@@ -31,7 +31,7 @@ MANDATORY: Final = (
 ENCOURAGED: Final = ("variant_id", "rsid", "n")
 OUR_OWN: Final = ("neg_log_10_p_value", "source_id", "errcode")
 MISSING: Final = "#NA"
-NUMBERS: Final = {"X": "23", "Y": "24", "M": "25", "MT": "25"}
+NUMBERS: Final = {"X": "23", "XY": "23", "PAR1": "23", "PAR2": "23", "Y": "24", "MT": "25"}
 NOT_REPORTED: Final = "NR"
 _ALLELE, _RS = re.compile(r"[ACGT]+"), re.compile(r"rs[0-9]+")
 _STATISTICS: Final = ("BETA", "SE", "A1_FREQ", "P")
@@ -96,7 +96,7 @@ def _row(names: Sequence[str], line: bytes) -> dict[str, str]:
 
 
 def _chromosome(row: dict[str, str]) -> str:
-    bare = bare_chromosome(row["#CHROM"])
+    bare = canonical_chromosome(row["#CHROM"])
     return NUMBERS.get(bare, bare)
 
 

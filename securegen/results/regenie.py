@@ -11,12 +11,12 @@ from typing import Final
 
 from securegen.io.table_files import write_table_file
 from securegen.io.text import iterate_lines
-from securegen.vocabulary import MISSING_TEXT, OK, bare_chromosome
+from securegen.vocabulary import MISSING_TEXT, OK, canonical_chromosome
 
 COLUMNS: Final = (
     "CHROM", "GENPOS", "ID", "ALLELE0", "ALLELE1", "A1FREQ", "N", "TEST", "BETA", "SE", "CHISQ", "LOG10P", "EXTRA",
 )  # fmt: skip
-NUMBERS: Final = {"X": "23", "Y": "24", "XY": "23", "PAR1": "23", "PAR2": "23", "M": "26", "MT": "26"}
+NUMBERS: Final = {"X": "23", "Y": "24", "XY": "23", "PAR1": "23", "PAR2": "23", "MT": "26"}
 
 
 def write_regenie(path: str | Path, table: str | Path, *, digits: int, mode: int | None = None) -> int:
@@ -33,7 +33,7 @@ def write_regenie(path: str | Path, table: str | Path, *, digits: int, mode: int
 
 
 def _cells(row: dict[str, str], digits: int) -> tuple[str, ...]:
-    chromosome = bare_chromosome(row["#CHROM"])
+    chromosome = canonical_chromosome(row["#CHROM"])
     if "CHISQ" in row:
         chisq = row["CHISQ"]
     else:

@@ -19,7 +19,7 @@ import numpy as np
 from securegen.errors import InputError, UsageError
 from securegen.model import IntArray, TextArray, Variants
 from securegen.scores.files import ScoringFile
-from securegen.vocabulary import SEX_AND_MITOCHONDRIAL, bare_chromosome, canonical_allele
+from securegen.vocabulary import SEX_AND_MITOCHONDRIAL, canonical_allele, canonical_chromosome
 
 MATCHED, SWAPPED, FLIPPED, FLIPPED_SWAPPED = "matched", "swapped", "flipped", "flipped_swapped"
 USED: Final = (MATCHED, SWAPPED, FLIPPED, FLIPPED_SWAPPED)  # best first
@@ -29,7 +29,7 @@ REFUSED = "refused"
 
 MIN_OVERLAP: Final = 0.75
 _COMPLEMENT: Final = str.maketrans("ACGT", "TGCA")
-_CHROMOSOMES: Final = {"23": "X", "24": "Y", "25": "X", "XY": "X", "26": "MT", "M": "MT"}
+_ON_X: Final = frozenset({"XY", "PAR1", "PAR2"})  # by their positions, which are those of X
 
 
 def normalise_chromosome(name: str) -> str:
@@ -38,8 +38,8 @@ def normalise_chromosome(name: str) -> str:
     >>> [normalise_chromosome(c) for c in ("chr01", "23", "chrM")]
     ['1', 'X', 'MT']
     """
-    bare = bare_chromosome(name)
-    return _CHROMOSOMES.get(bare, bare)
+    canonical = canonical_chromosome(name)
+    return "X" if canonical in _ON_X else canonical
 
 
 def reverse_complement(allele: str) -> str | None:

@@ -57,7 +57,9 @@ def refuse_unknown_build(name: str | None) -> None:
         raise UsageError(f"genome_build takes a name as text, not {name!r}")
     build = normalise_build(name)
     if build is not None and build not in BUILDS.values():
-        raise UsageError(f"genome build {shown(name)} is not known: {', '.join(sorted(set(BUILDS.values())))} are")
+        raise UsageError(
+            f"genome_build: genome build {shown(name)} is not known: {', '.join(sorted(set(BUILDS.values())))} are"
+        )
 
 
 def parse_header(lines: Sequence[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from securegen.errors import UsageError
 from securegen.io.digests import sha256
+from securegen.io.genotypes import genotypes_given
 from securegen.io.table_files import GZ
 from securegen.io.text import count
 from securegen.model import FloatArray, Samples, SelectableReader, Variants
@@ -126,7 +127,7 @@ class ScoreStudy:
         """The keys of run.json that describe the study, whatever the engine."""
         plan = self.plan
         return {
-            "inputs": self.genotypes.digests() | self.inputs.digests(),
+            "inputs": digests(self.genotypes, self.inputs),
             "samples": len(self.reader.samples),
             "samples_stored": len(self.reader.samples),
             "variants": len(plan.variant),
@@ -138,6 +139,12 @@ class ScoreStudy:
             "missing": plan.imputation,
             "promise": promise(plan),
         }
+
+
+def digests(genotypes: Inputs, inputs: ScoreInputs) -> dict[str, str]:
+    """SHA-256 of every file of a run, by the name it has in run.json; genotypes in memory have none."""
+    named = genotypes_given(vars(genotypes))
+    return (genotypes.digests() if named else {}) | inputs.digests()
 
 
 def _text(value: Any) -> Any:

@@ -74,6 +74,7 @@ def open_study(
     sample: Path = "",
     ref_last: bool = False,
     vcf_field: str | None = None,
+    multiallelic: str | None = None,
     dosage_grid: int | None = None,
     log: Log = silent,
 ) -> Study:
@@ -117,6 +118,7 @@ def open_study(
         sample=path("sample", sample) or "",
         ref_last=ref_last,
         vcf_field=vcf_field,
+        multiallelic=multiallelic,
         dosage_grid=dosage_grid,
         no_input_missing_phenotype=no_input_missing_phenotype,
         common_samples=common_samples,
@@ -151,6 +153,7 @@ def open_qc(
     sample: Path = "",
     ref_last: bool = False,
     vcf_field: str | None = None,
+    multiallelic: str | None = None,
     dosage_grid: int | None = None,
     log: Log = silent,
 ) -> Study:
@@ -180,6 +183,7 @@ def open_qc(
         sample=path("sample", sample) or "",
         ref_last=ref_last,
         vcf_field=vcf_field,
+        multiallelic=multiallelic,
         dosage_grid=dosage_grid,
         no_input_missing_phenotype=no_input_missing_phenotype,
     )

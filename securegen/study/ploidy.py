@@ -13,11 +13,11 @@ from functools import cached_property
 import numpy as np
 
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants
-from securegen.vocabulary import bare_chromosome
+from securegen.vocabulary import canonical_chromosome
 
 AUTOSOMAL, X, Y, MT = range(4)
 NAMES = ("autosomes", "X", "Y", "MT")
-_KINDS = {"X": X, "23": X, "Y": Y, "24": Y, "M": MT, "MT": MT, "26": MT}
+_KINDS = {"X": X, "Y": Y, "MT": MT}
 MALE, FEMALE = 1, 2
 # Last position of PAR1 and first of PAR2 (GRC; plink2's --split-par)
 PAR = {"b37": (2_699_520, 154_931_044), "b38": (2_781_479, 155_701_383)}
@@ -26,7 +26,7 @@ PAR = {"b37": (2_699_520, 154_931_044), "b38": (2_781_479, 155_701_383)}
 def kinds_of(variants: Variants, split_par: str | None = None) -> np.ndarray:
     """(M,) int8: AUTOSOMAL, X, Y or MT of each variant. split_par: b37 or b38, the build by which the ends of X are PAR1 and
     PAR2; 25, XY, PAR1 and PAR2 are autosomal by name."""
-    names = {name: _KINDS.get(bare_chromosome(name), AUTOSOMAL) for name in dict.fromkeys(variants.chromosome)}
+    names = {name: _KINDS.get(canonical_chromosome(name), AUTOSOMAL) for name in dict.fromkeys(variants.chromosome)}
     out = np.array([names[c] for c in variants.chromosome], np.int8)
     if split_par is not None:
         end, start = PAR[split_par]

@@ -17,7 +17,7 @@ from securegen.io.text import count
 from securegen.model import Samples, Variants
 from securegen.study import people
 from securegen.study.inputs import Log
-from securegen.vocabulary import AUTOSOMES, SEX_AND_MITOCHONDRIAL, UNPLACED, bare_chromosome
+from securegen.vocabulary import AUTOSOMES, SEX_AND_MITOCHONDRIAL, UNPLACED, canonical_chromosome
 
 SHOWN: Final = 5  # names in a message
 _MARKS: Final = {
@@ -84,21 +84,21 @@ def chosen_variants(variants: Variants, extract: str | None, exclude: str | None
 def chromosome_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Chromosomes that --chr names: those named one by one, and those of ranges such as 1-22. Raises UsageError.
 
-    >>> chromosome_words(["chr2", "5-7"])
-    (['2'], ['5', '6', '7'])
+    >>> chromosome_words(["chr2", "23", "5-7", "22-26"])
+    (['2', 'X'], ['5', '6', '7', '22', 'X', 'Y', 'XY', 'MT'])
     """
     single, ranged = [], []
     for word in words:
         first, dash, last = word.partition("-")
-        ends = [bare_chromosome(end) for end in (first, last)]
+        ends = [end[3:] if end[:3].lower() == "chr" else end for end in (first, last)]
         if not dash:
-            single.append(ends[0])
+            single.append(canonical_chromosome(word))
         elif all(end.isdecimal() for end in ends) and 0 <= int(ends[0]) <= int(ends[1]) <= 26:
-            ranged += [str(n) for n in range(int(ends[0]), int(ends[1]) + 1)]
-        elif ends[0] in AUTOSOMES or ends[1] in AUTOSOMES:
+            ranged += [canonical_chromosome(str(n)) for n in range(int(ends[0]), int(ends[1]) + 1)]
+        elif any(canonical_chromosome(end) in AUTOSOMES for end in ends):
             raise UsageError(f"--chr {word}: a range goes from a smaller number to a larger one, as 1-22")
         else:
-            single.append(bare_chromosome(word))  # a contig with a dash in its name
+            single.append(canonical_chromosome(word))  # a contig with a dash in its name
     return single, ranged
 
 
@@ -107,7 +107,7 @@ def in_range(
 ) -> np.ndarray:
     """(M,) bool: chromosome and position filters. Raises UsageError when no chromosome that was asked for is there."""
     out = np.ones(len(variants), bool)
-    bare = {name: bare_chromosome(name) for name in dict.fromkeys(variants.chromosome)}
+    bare = {name: canonical_chromosome(name) for name in dict.fromkeys(variants.chromosome)}
     if chromosomes:
         single, ranged = chromosome_words(chromosomes)
         names, there = {*single, *ranged}, set(bare.values())
@@ -137,7 +137,7 @@ def supported(variants: Variants, wanted: np.ndarray, log: Log) -> np.ndarray:
 
     Raises UsageError when none of the wanted variants is.
     """
-    bare = {name: bare_chromosome(name) for name in dict.fromkeys(variants.chromosome)}
+    bare = {name: canonical_chromosome(name) for name in dict.fromkeys(variants.chromosome)}
     sex = np.array([bare[c] in SEX_AND_MITOCHONDRIAL for c in variants.chromosome], bool)
     unplaced = np.array([bare[c] == UNPLACED for c in variants.chromosome], bool)
     unknown = ~sex & ~unplaced & ~np.array([bare[c] in AUTOSOMES for c in variants.chromosome], bool)
@@ -149,7 +149,11 @@ def supported(variants: Variants, wanted: np.ndarray, log: Log) -> np.ndarray:
     reasons = (
         ("on X, Y or MT", sex, "not supported yet"),
         (f"on chromosomes that are not known ({some(contigs)})", unknown, "1 to 22 are analysed, X, Y and MT not yet"),
-        ("with more than two alleles", many, "not supported yet"),
+        (
+            "with more than two alleles",
+            many,
+            "--multiallelic split makes a row of each ALT of a PLINK2, VCF or BGEN file",
+        ),
         ("with a negative position", negative, "plink leaves them out too"),
     )
     found = []

@@ -44,6 +44,7 @@ def test_tables_are_packed_without_date_and_name(both):
 
 
 def test_every_command_reads_them(both, small, monkeypatch):
+    pytest.importorskip("matplotlib", reason="needs securegen[plot]")
     monkeypatch.chdir(both)
     for how in ([], ["--exact"]):
         assert securegen("check", *how, "z.QT.glm.linear.gz", "p.QT.glm.linear").code == 0
@@ -91,6 +92,7 @@ def test_quality_control_and_every_engine(small, tmp_path):
 
 
 def test_scores(small, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs securegen[plot]")
     bim = pd.read_csv(f"{small.bfile}.bim", sep="\t", header=None).iloc[10:60]
     weights = pd.DataFrame({"ID": bim[1], "effect_allele": bim[4], "other_allele": bim[5], "effect_weight": 0.25})
     weights.to_csv(tmp_path / "w.tsv.gz", sep="\t", index=False)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from support import securegen, write_plink
 
-from securegen.cli.table_form import TableForm, convert
 from securegen.design.columns import Analysis
 from securegen.engines.federated import rehearsal
 from securegen.io.plink1 import read_plink
+from securegen.results.forms import TableForm, convert
 from securegen.results.regenie import write_regenie
 from securegen.results.rows import read_sumstats
 from securegen.results.write import Summary
@@ -46,8 +46,10 @@ def test_every_site_writes_its_format_and_says_so(small, tmp_path):
     inputs = Inputs(str(tmp_path / "c"), pheno=small.pheno, pheno_name=("QT",), covar=small.covar)
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
     rehearsal.set_up(tmp_path, inputs, sites, print, openings="all")
-    calls = [rehearsal.site_command(tmp_path, inputs, s, Filters(), wait=60) for s in sites]
-    rehearsal.run_sites([calls[0], [*calls[1], "--gzip"], [*calls[2], "--format", "regenie"]])
+    forms = ({}, {"gzip": True}, {"format": "regenie"})
+    rehearsal.run_sites(
+        [rehearsal.site_role(tmp_path, inputs, s, Filters(), wait=60, **f) for s, f in zip(sites, forms, strict=True)]
+    )
     plain, packed = (tmp_path / s.name / "result" for s in (sites[0], sites[2]))
     write_regenie(tmp_path / "expected", f"{plain}.QT.glm.linear", digits=17)
     assert Path(f"{packed}_QT.regenie").read_bytes() == (tmp_path / "expected").read_bytes()

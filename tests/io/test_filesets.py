@@ -175,10 +175,10 @@ def test_lists_go_in_their_own_order(cohort, tmp_path):
     assert by_list.open().variants.chromosome.tolist() == ["3"] * EACH + ["1"] * EACH
     assert by_list.open().variants.digest() == by_names.open().variants.digest()
     assert set(by_list.files()) == {*by_names.files(), "bfile_list"} and "bed.2" in by_names.files()
-    words = by_names.words(tmp_path)
-    assert words[0] == "--bfile-list" and Path(words[1]).read_text().split() == names
+    options = by_names.options(tmp_path)
+    assert list(options) == ["bfile_list"] and Path(options["bfile_list"]).read_text().split() == names
     with pytest.raises(UsageError, match="given to another process as a list: --bfile-list"):
-        by_names.words()
+        by_names.options()
     listed.write_text(f"{names[0]}\n{names[0]}\n")
     with pytest.raises(InputError, match="is named twice"):
         by_list.open()

@@ -59,6 +59,7 @@ def test_names_that_nobody_knows_are_no_person(plink):
 @pytest.mark.parametrize("lost", [0, 3, N - 1])
 def test_a_fam_that_lost_a_line_is_refused(lost, tmp_path, monkeypatch):
     """8 and 7 people take the same bytes a variant: everybody behind the lost line would get another's genotypes."""
+    pytest.importorskip("pgenlib", reason="needs securegen[pgen]")
     dosage = genotypes(np.random.default_rng(4), 9, 8, missing=0)
     write_plink(tmp_path / "c", dosage)
     lines = (tmp_path / "c.fam").read_text().splitlines(keepends=True)
@@ -288,7 +289,8 @@ def test_a_sample_file_with_its_ids_exchanged_is_refused(plink, tmp_path):
 
 
 def vcf(path, declared: str, cells: list[str], form: str = "DS", alt: str = "G"):
-    """A VCF of four people and one variant."""
+    """A VCF of four people and one variant, to be read."""
+    pytest.importorskip("cyvcf2", reason="needs securegen[vcf]")
     head = '##fileformat=VCFv4.2\n##contig=<ID=1>\n##FORMAT=<ID=GT,Number=1,Type=String,Description="x">\n'
     columns = "\t".join(("#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", "a", "b", "c", "d"))
     row = "\t".join(("1", "5", "rs1", "A", alt, ".", ".", ".", form, *cells))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import os
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -14,8 +12,6 @@ import pytest
 
 from securegen.model import GenotypeBlock, Samples, Variants
 from securegen.scores.match import FLIPPED_SWAPPED, SWAPPED
-
-DATA = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 
 
 @dataclass(frozen=True)
@@ -108,28 +104,15 @@ def score_file(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def reference_data() -> Path:
-    if not DATA.is_dir():
-        pytest.skip("the reference data is not on this machine (set SECUREGEN_DATA)")
-    return DATA
-
-
-@pytest.fixture(scope="session")
-def cohort(reference_data, tmp_path_factory):
-    """Open a cohort of the reference data by name, whole in memory."""
+def cohort(reference):
+    """Open a reference cohort by name, whole in memory."""
     from securegen.io.plink1 import read_plink
 
     opened: dict[str, ArrayReader] = {}
 
     def open_cohort(name: str) -> ArrayReader:
         if name not in opened:
-            folder = tmp_path_factory.mktemp(name)
-            for suffix in ("bed", "bim", "fam"):
-                source = reference_data / name / f"{name}.{suffix}"
-                packed = source.with_name(source.name + ".gz")
-                raw = gzip.decompress(packed.read_bytes()) if packed.exists() else source.read_bytes()
-                (folder / f"{name}.{suffix}").write_bytes(raw)
-            reader = read_plink(folder / name)
+            reader = read_plink(reference(name).bfile)
             block = reader.read(0, len(reader.variants))
             dosage = block.dosage if block.missing is None else np.where(block.missing, np.int8(-1), block.dosage)
             opened[name] = ArrayReader(reader.variants, reader.samples, dosage)

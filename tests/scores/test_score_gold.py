@@ -48,10 +48,10 @@ def half_unit(text: str) -> float:
 
 
 @pytest.fixture
-def scored(cohort, reference_data):
+def scored(cohort, reference):
     def run(name: str, file: str, imputation: str, columns=None):
         reader = cohort(name)
-        match = match_variants(read_scoring(reference_data / name / file, columns), reader.variants)
+        match = match_variants(read_scoring(reference.source(name) / file, columns), reader.variants)
         counts = count_alleles(reader, used_variants([match]))
         plan = plan_scores([match], imputation=imputation, counts=counts)
         return plan, plain_scores(reader, plan)
@@ -61,15 +61,15 @@ def scored(cohort, reference_data):
 
 @pytest.mark.parametrize(("name", "file", "sscore", "float64"), GOLD)
 @pytest.mark.parametrize("imputation", ["cohort", "none"])
-def test_gold(scored, reference_data, name, file, sscore, float64, imputation):
+def test_gold(scored, reference, name, file, sscore, float64, imputation):
     plan, sums = scored(name, file, imputation)
     table = release(sums, digits=17)
-    gold = read_gold(reference_data / name / "gold" / f"{float64}.tsv")
+    gold = read_gold(reference(name).gold / f"{float64}.tsv")
     want = np.array(gold["SCORE_SUM_MEANIMP" if imputation == "cohort" else "SCORE_SUM_NOIMP"], float)
     assert np.abs(table.total[:, 0] - want).max() <= plan.error[0] + 1e-12 * len(plan.variant)
     assert np.array_equal(sums.allele_count, 2 * np.array(gold["NONMISS"], int))
     suffix = "" if imputation == "cohort" else "_noimp"
-    path = reference_data / name / "gold" / f"{sscore}{suffix}.sscore.gz"
+    path = reference(name).gold / f"{sscore}{suffix}.sscore.gz"
     if not path.exists():
         assert (name, sscore, imputation) == ("cineca", "PGS001229_chr22", "none")
         return
@@ -92,9 +92,9 @@ def test_column_numbers_give_the_same_integers(scored, name, file, sscore, float
 
 
 @pytest.mark.parametrize("file", SCORED_ON_CINECA)
-def test_catalog_files_on_cineca(cohort, reference_data, oracle, file):
+def test_catalog_files_on_cineca(cohort, reference, oracle, file):
     reader = cohort("cineca")
-    match = match_variants(read_scoring(reference_data / "scores" / file), reader.variants, keep_ambiguous=True)
+    match = match_variants(read_scoring(reference.source("scores") / file), reader.variants, keep_ambiguous=True)
     assert len(match) == SCORED_ON_CINECA[file]
     few = type(reader)(reader.variants, reader.samples.take(slice(0, 60)), reader.dosage[:, :60])
     plan = plan_scores([match], counts=count_alleles(few, used_variants([match])))
@@ -107,9 +107,9 @@ def test_catalog_files_on_cineca(cohort, reference_data, oracle, file):
 
 @pytest.mark.parametrize("file", WHOLE)
 @pytest.mark.parametrize("grid", [1, 256])
-def test_whole_scoring_file_on_a_cohort_made_for_it(reference_data, array_reader, oracle, file, grid):
+def test_whole_scoring_file_on_a_cohort_made_for_it(reference, array_reader, oracle, file, grid):
     """Each variant of the file, its alleles as labelled, swapped or on the other strand; a tenth of calls missing."""
-    scoring = read_scoring(reference_data / "scores" / file)
+    scoring = read_scoring(reference.source("scores") / file)
     rng = np.random.default_rng(len(scoring))
     complement = {"A": "T", "C": "G", "G": "C", "T": "A"}
     rows = []
@@ -135,15 +135,15 @@ def test_whole_scoring_file_on_a_cohort_made_for_it(reference_data, array_reader
 
 
 @pytest.mark.parametrize("bits", [16, 20, 30])
-def test_largest_weight_has_the_bits_asked_for(cohort, reference_data, bits):
+def test_largest_weight_has_the_bits_asked_for(cohort, reference, bits):
     reader = cohort("sim_500x5k")
-    match = match_variants(read_scoring(reference_data / "sim_500x5k" / "sim_500x5k.prs.tsv"), reader.variants)
+    match = match_variants(read_scoring(reference.source("sim_500x5k") / "sim_500x5k.prs.tsv"), reader.variants)
     plan = plan_scores([match], imputation="none", bits=bits)
     assert int(np.abs(plan.dosage_weight[:, 0]).max()).bit_length() == bits
 
 
-def test_complex_rows_are_refused_by_name_and_counted(reference_data):
-    file = read_scoring(reference_data / "scores" / "complex_variants_PGS000021.txt")
+def test_complex_rows_are_refused_by_name_and_counted(reference):
+    file = read_scoring(reference.source("scores") / "complex_variants_PGS000021.txt")
     assert Counter(word for _, _, word in file.refused) == {"HLA": 8}
     assert file.refused[5][1] == "HLA-A*24"
     assert file.rows == 33 == len(file) + 8

@@ -200,8 +200,10 @@ def _assemble(
 ) -> OpenedSums:  # fmt: skip
     """What each analysis reads, of all rows of a segment: zeros where a row is withheld."""
     sets, size, rows = study.sets, stop - start, opened.rows
-    full = lambda v: _spread(v, rows, size)  # noqa: E731
     numbers = iter([_narrow(found[:, k], b) for k, b in enumerate(study.column_bounds())])
+
+    def full(values: np.ndarray) -> np.ndarray:
+        return _spread(values, rows, size)
 
     def times(values: IntArray, i: int) -> IntArray:
         """Rounded rows times n, as the exact ones are."""

@@ -117,6 +117,7 @@ def read_verify_key(path: str | Path) -> bytes:
     """32 public bytes. Raises KeyFileError or ArtefactError."""
     check = record(magic=one_of(PUBLIC_MAGIC), key=hex_bytes(32))
     try:
-        return read_json(path, "a securegen verify key", check, most=1 << 16)["key"]
+        key: bytes = read_json(path, "a securegen verify key", check, most=1 << 16)["key"]
+        return key
     except FileNotFoundError:
         raise KeyFileError(f"there is no verify key {path}: securegen site keygen makes one") from None

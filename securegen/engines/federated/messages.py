@@ -82,7 +82,8 @@ def read_head(raw: bytes, what: str) -> dict[str, Any]:
     line = raw.partition(b"\n")[0]
     if len(line) > MOST_HEAD:
         raise ProtocolError(f"{what} is too large to be a message")
-    return parse_json(line, what, _LINE, error=ProtocolError)
+    head: dict[str, Any] = parse_json(line, what, _LINE, error=ProtocolError)
+    return head
 
 
 def read_message(raw: bytes, study: StudyFile, site: Site, step: str) -> Message:

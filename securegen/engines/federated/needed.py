@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from securegen.catalogue import record_of
 from securegen.design.columns import Analysis
+
+T = TypeVar("T")
 
 
 def crossed(a: Analysis) -> tuple[int, ...]:
@@ -18,6 +21,10 @@ def weights(a: Analysis) -> int | None:
     """The column of weights of a score test."""
     place = record_of(a).reads.weight
     return None if place is None else a.columns[place]
+
+
+def _once(found: Iterable[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,7 @@ class Sets:
             if reads.minor is not None:
                 minor.append((c[reads.minor], first))
             counted += [(c[p], first) for p in reads.counted]
-        unique = lambda found: tuple(dict.fromkeys(found))  # noqa: E731
         pairs = tuple(a for a in analyses if complete and "complete" in record_of(a).missing)
         return Sets(
-            unique(indicators), unique(squared), unique(fill), unique(weighted), unique(minor), unique(counted), pairs
+            _once(indicators), _once(squared), _once(fill), _once(weighted), _once(minor), _once(counted), pairs
         )

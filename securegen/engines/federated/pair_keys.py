@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,7 +153,8 @@ def _box(session: Conversation, message: Message, receiver: str) -> bytes:
     kem = session.checked(message, _KEYS)["kem"]
     if set(kem) != {s.name for s in session.study.sites if s.name > message.site}:
         raise ProtocolError(f"site {message.site} sent keys for other sites than those after it")
-    return kem[receiver]
+    box: bytes = kem[receiver]
+    return box
 
 
 def _shared(own: X25519PrivateKey, name: str, public: bytes) -> bytes:
@@ -162,7 +164,9 @@ def _shared(own: X25519PrivateKey, name: str, public: bytes) -> bytes:
         raise ProtocolError(f"site {name} sent an X25519 key that gives everybody the same secret") from None
 
 
-def _pair_key(session: Conversation, told, pair: tuple[str, str], box: bytes, secret: bytes) -> bytes:
+def _pair_key(
+    session: Conversation, told: Mapping[str, Any], pair: tuple[str, str], box: bytes, secret: bytes
+) -> bytes:
     both = [
         {"name": n, "verify": session.study.site(n).verify_key.hex(), "x25519": told[n]["x25519"].hex(),
          "mlkem": told[n]["mlkem"].hex()} for n in pair

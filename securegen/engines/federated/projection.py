@@ -13,7 +13,7 @@ import numpy as np
 from securegen.engines.federated.variants import HEADER, align_reader
 from securegen.errors import InputError
 from securegen.io.text import read_text
-from securegen.model import Variants
+from securegen.model import SelectableReader, Variants
 
 READ = 512
 
@@ -53,7 +53,7 @@ def parse_loadings(content: str, path: str | Path) -> Loadings:
     return Loadings(Variants(cells[:, 0], position, cells[:, 2], cells[:, 3], cells[:, 4]), frequency, numbers[:, 1:])
 
 
-def project(reader, loadings: Loadings, site: str) -> np.ndarray:
+def project(reader: SelectableReader, loadings: Loadings, site: str) -> np.ndarray:
     """(N, C) float64 coordinates of the reader's samples. Raises InputError for loadings that cannot be aligned."""
     aligned, _ = align_reader(reader, loadings.variants, site)
     out = np.zeros((len(reader.samples), loadings.weights.shape[1]))

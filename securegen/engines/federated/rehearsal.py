@@ -6,8 +6,6 @@ The caller holds everybody's data, so nothing is hidden from it: this shows and 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +30,7 @@ from securegen.governance.openings import ALL, STRICT, WITHHOLD
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.output import write_text
 from securegen.io.tables import read_table
-from securegen.local.processes import run_together, start  # noqa: F401 (start: a site alone)
+from securegen.local.launcher import Role, given, launch
 from securegen.model import GenotypeReader, Samples
 from securegen.stats.qc import Filters
 from securegen.study import people
@@ -74,14 +72,15 @@ def trait_kinds(inputs: Inputs, cohorts: Sequence[Samples]) -> tuple[TraitColumn
     return tuple(out)
 
 
-def _refuse(inputs: Inputs) -> None:
-    for flag, given, why in (
+def refuse(inputs: Inputs) -> None:
+    """Raise UsageError for what is not a sum over sites."""
+    for flag, chosen, why in (
         ("--apply-rint", inputs.apply_rint, "ranks over all people are not a sum over sites"),
         ("--covar-categorical", bool(inputs.covar_categorical), "give indicator columns, the same at every site"),
         ("--no-input-missing-phenotype", inputs.no_input_missing_phenotype, "-9 is missing at every site"),
         ("--hwe-controls", inputs.hwe_controls, "the tests are over founders"),
     ):
-        if given:
+        if chosen:
             raise UsageError(f"{flag} does not go with a federated study: {why}")
 
 
@@ -90,7 +89,7 @@ def set_up(
     openings: str = STRICT, few_missing: str = WITHHOLD, consent_openings: bool = False,
 ) -> StudyFile:  # fmt: skip
     """Make keys, the study file and the private folders below `work`, and let every site accept."""
-    _refuse(inputs)
+    refuse(inputs)
     cohorts, lists, grid = [], [], 1
     for genotypes in dict.fromkeys(s.genotypes for s in sites):
         reader = open_genotypes(replace(inputs, **vars(genotypes)), log)
@@ -129,29 +128,22 @@ def set_up(
     return study
 
 
-def site_command(work: Path, inputs: Inputs, site: LocalSite, filters: Filters, *, wait: float = WAIT) -> list[str]:
-    """The command line of one site, as its owner would type it."""
+def site_role(
+    work: Path, inputs: Inputs, site: LocalSite, filters: Filters, *, wait: float = WAIT, **more: Any
+) -> Role:  # fmt: skip
+    """One site as its owner would start it. more: options of its table."""
     private = work / site.name
-    call = [sys.executable, "-m", "securegen", "site", "run", "--dir", str(work / "shared")]
-    call += [
-        "--state",
-        str(private / "private"),
-        *site.genotypes.words(private),
-        "--keep",
-        str(private / "keep.txt"),
-    ]
-    call += ["--pheno", os.path.abspath(inputs.pheno or "")]
-    if inputs.covar:
-        call += ["--covar", os.path.abspath(inputs.covar)]
-    for name in ("maf", "mac", "geno", "hwe"):
-        if getattr(filters, name) is not None:
-            call += [f"--{name}", str(getattr(filters, name))]
-    return [*call, "--wait", str(wait), "--threads", "1", "--out", str(private / "result"), "--quiet"]
+    options: dict[str, Any] = {
+        "dir": work / "shared", "state": private / "private", **site.genotypes.options(private),
+        "keep": private / "keep.txt", "pheno": Path(inputs.pheno or ""), "covar": Path(inputs.covar) if inputs.covar else None,
+        **given(filters), "wait": wait, "threads": 1, "out": private / "result", **more,
+    }  # fmt: skip
+    return Role(f"site {site.name.removeprefix('site')}", ("site", "run"), options, private)
 
 
-def run_sites(calls: Sequence[Sequence[str]]) -> None:
+def run_sites(roles: Sequence[Role]) -> None:
     """Run all sites side by side. Raises SecuregenError with the message and exit code of the first that fails."""
-    run_together({f"site {i + 1}": call for i, call in enumerate(calls)})
+    launch(roles)
 
 
 def refusals(work: Path, sites: Sequence[LocalSite]) -> list[str]:

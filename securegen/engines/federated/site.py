@@ -40,8 +40,9 @@ from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
 from securegen.io.strict_json import read_regular
 from securegen.io.text import text_of
-from securegen.model import OpenedSums, Samples, Variants
-from securegen.record.receipt import FULL_TABLE, Party, Receipt
+from securegen.model import OpenedSums, Samples, SelectableReader, Variants
+from securegen.record.association_receipts import federated_receipt
+from securegen.record.receipt import Receipt
 from securegen.results.write import Summary, write_qc, write_tables
 from securegen.stats.qc import Filters
 from securegen.study.build import Planned
@@ -170,7 +171,10 @@ def _take_part(
         "rounds": [{"name": n, "rows": rows, "numbers": rows * fields} for n, (rows, fields) in secure.opened.items()],
         "field_bytes": secure.field_bytes, "row_bytes": secure.row_bytes, "withheld": vars(withheld),
     }  # fmt: skip
-    receipt = _receipt(study, [t.path for t in tables])
+    receipt = federated_receipt(
+        [s.name for s in study.sites], [t.path for t in tables], opened=opened_by(study),
+        read=what_can_be_read(study.openings, study.few_missing),
+    )  # fmt: skip
     return SiteResult(study, site, design, tables, quality, receipt, opened, session.sent_bytes)
 
 
@@ -208,7 +212,7 @@ def _same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
     return now
 
 
-def _components(folder: Path, study: StudyFile, reader, site: str, memory: SiteState) -> np.ndarray:
+def _components(folder: Path, study: StudyFile, reader: SelectableReader, site: str, memory: SiteState) -> np.ndarray:
     """(N, C) coordinates, the same at every start: kept, for in another order of additions their last bits differ."""
     if not study.components:
         return np.empty((len(reader.samples), 0))
@@ -250,26 +254,3 @@ def _tables(
         qc = next(a for a in design.analyses if not a.association)
         quality = write_qc(out, variants, sums(), qc, grid=grid, digits=digits)
     return tables, quality
-
-
-def _receipt(study: StudyFile, tables: list[str]) -> Receipt:
-    """Who learned what."""
-    parties = [
-        Party(f"site {s.name}", "its own data in the clear, a key with every other site", "the pooled sums")
-        for s in study.sites
-    ]
-    parties.append(Party("hub", "what carries the messages, no key", "who takes part, sizes and times"))
-    warnings = [FULL_TABLE, *what_can_be_read(study.openings, study.few_missing)]
-    if len(study.sites) == 2:
-        warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
-    return Receipt(
-        "federated, pairwise masks",
-        tuple(parties),
-        (
-            "two sites do not collude: all but one together see the last one's sums",
-            "X25519 or ML-KEM-768 is hard, and AES-256 is",
-            "sites tell the truth about their people: false sums are not noticed",
-        ),
-        (*(f"pooled, to every site: {what}" for what in opened_by(study)), *tables),
-        tuple(warnings),
-    )

@@ -48,6 +48,10 @@ def _lines(values: dict[str, Any]) -> list[str]:
     return [f"{key} = {_toml(value)}" for key, value in values.items()]
 
 
+def _key(raw: bytes) -> dict[str, str]:
+    return {"verify_key": raw.hex(), "fingerprint": fingerprint(raw)}
+
+
 def render(study: StudyFile, opened: list[str]) -> str:
     """The text of study.toml; `opened` says in words what the sites open together."""
     top = {
@@ -63,14 +67,13 @@ def render(study: StudyFile, opened: list[str]) -> str:
         "# A federated study of securegen: see docs/federated.md. Changing a byte makes it another study.",
         *_lines(top),
     ]
-    key = lambda raw: {"verify_key": raw.hex(), "fingerprint": fingerprint(raw)}  # noqa: E731
-    out += ["", "[coordinator]", *_lines(key(study.coordinator))]
+    out += ["", "[coordinator]", *_lines(_key(study.coordinator))]
     variants = {"file": VARIANTS, "count": study.variants, "sha256": study.variants_digest}
     out += ["", "[variants]", *_lines(variants)]
     if study.loadings_digest:
         out += ["", "[loadings]", *_lines({"file": LOADINGS, "sha256": study.loadings_digest})]
     for site in study.sites:
-        out += ["", "[[site]]", *_lines({"name": site.name, **key(site.verify_key)})]
+        out += ["", "[[site]]", *_lines({"name": site.name, **_key(site.verify_key)})]
     for trait in study.phenotypes:
         out += ["", "[[phenotype]]", *_lines({"name": trait.name, "kind": trait.kind})]
     return "\n".join(out) + "\n"

@@ -249,4 +249,6 @@ class SiteSums:
             (False,) * len(a.columns),
         )  # fmt: skip
         parts = [block_sums(b, x, pairs=True).mm for b in self.blocks(start, stop)]
-        return np.concatenate([p for p in parts if p is not None])[opened.rows[rows]]
+        whole: np.ndarray = np.concatenate([p for p in parts if p is not None])
+        out: np.ndarray = whole[opened.rows[rows]]
+        return out

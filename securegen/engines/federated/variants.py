@@ -17,8 +17,8 @@ import numpy as np
 from securegen.errors import InputError
 from securegen.io.output import atomic
 from securegen.io.text import fields_of, lines_of, read_text
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants
-from securegen.vocabulary import bare_chromosome, canonical_allele
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, SelectableReader, Variants
+from securegen.vocabulary import canonical_allele, canonical_chromosome
 
 HEADER = ("#CHROM", "POS", "ID", "EFFECT_ALLELE", "OTHER_ALLELE")
 _COMPLEMENT = str.maketrans("ACGT", "TGCA")
@@ -95,7 +95,7 @@ def compare(effect: str, other: str, wanted_effect: str, wanted_other: str) -> t
 
 
 def _key(variants: Variants, j: int) -> tuple[str, int, str]:
-    return bare_chromosome(str(variants.chromosome[j])), int(variants.position[j]), variants.id[j]
+    return canonical_chromosome(str(variants.chromosome[j])), int(variants.position[j]), variants.id[j]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,14 @@ def align_variants(own: Variants, study: Variants, site: str) -> Alignment:
     return Alignment(index, swapped, strand, palindromic, len(own) - len(study))
 
 
-def _problem(study: Variants, j: int, own: Variants, candidates: list[int], verdicts: list[str], positions) -> str:
+def _problem(
+    study: Variants,
+    j: int,
+    own: Variants,
+    candidates: list[int],
+    verdicts: list[str],
+    positions: dict[str, tuple[str, int]],
+) -> str:
     name = study.id[j]
     if not candidates:
         if name in positions:
@@ -227,7 +234,7 @@ class AlignedReader:
         return GenotypeBlock(start, dosage, block.missing)
 
 
-def align_reader(reader, study: Variants, site: str) -> tuple[AlignedReader, Alignment]:
+def align_reader(reader: SelectableReader, study: Variants, site: str) -> tuple[AlignedReader, Alignment]:
     """The reader's genotypes in the study's order and alleles. Raises InputError naming what does not fit."""
     alignment = align_variants(reader.variants, study, site)
     return AlignedReader(reader.select(variants=alignment.index), study, alignment.swapped), alignment

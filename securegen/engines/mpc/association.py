@@ -33,7 +33,7 @@ def announce_cohort(session: Session, to: str, reader: GenotypeReader) -> None:
     """Send who and what is genotyped, not how."""
     s, v = reader.samples, reader.variants
     people = {"fid": list(s.fid), "iid": list(s.iid), "founder": [bool(f) for f in s.founder]}
-    sites: dict[str, list] = {name: [str(x) for x in getattr(v, name)] for name in _TEXT}
+    sites: dict[str, list[Any]] = {name: [str(x) for x in getattr(v, name)] for name in _TEXT}
     sites["position"] = [int(p) for p in v.position]
     session.send_json(to, "cohort", {"samples": people, "variants": sites, "grid": reader.dosage_grid,
                                 "largest": reader.dosage_max})  # fmt: skip
@@ -43,7 +43,7 @@ def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
     """The cohort that `source` announces. ProtocolError when its lists do not fit together."""
     value = session.receive_json(source, "cohort", limit=MAX_PAYLOAD)
     try:
-        people, sites, grid, top = (value[n] for n in ("samples", "variants", "grid", "largest"))  # type: ignore[index,call-overload]
+        people, sites, grid, top = (value[n] for n in ("samples", "variants", "grid", "largest"))  # type: ignore[index]
         fid, iid = (_words(people[n]) for n in ("fid", "iid"))
         founder = np.array([_typed(f, bool) for f in people["founder"]], bool)
         text = {n: _words(sites[n]) for n in _TEXT}
@@ -61,7 +61,7 @@ def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
     return AnnouncedCohort(Samples(fid, iid, founder), Variants(position=position, **text), grid, top)
 
 
-def _words(values: list) -> np.ndarray:
+def _words(values: list[Any]) -> np.ndarray:
     """Names that a table can hold; ValueError for others: a tab or a line's end in one would forge a row."""
     out = np.array([_typed(v, str) for v in values], object)
     if not all(v.isprintable() for v in out):

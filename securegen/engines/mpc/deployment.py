@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from securegen.engines.mpc import aggregates, association, dealer, projected_run, score_run
@@ -25,7 +26,9 @@ from securegen.engines.mpc.vertical import Roles
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
 from securegen.io.genotypes import FORMATS
+from securegen.model import GenotypeReader
 from securegen.results.write import Summary
+from securegen.scores.release import DIGITS
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
 
@@ -52,7 +55,7 @@ class ScoreTask:
     files: tuple[str, ...] = ()
     columns: tuple[int, ...] | None = None
     allow: tuple[str, ...] = ()
-    digits: int = score_run.DIGITS
+    digits: int = DIGITS
     reply_limit: int = 1000
 
 
@@ -181,7 +184,9 @@ def check_task(parties: Parties, name: str, task: Task) -> str:
     return split
 
 
-def _vertical(session: Session, roles: Roles, task: Task, outcome: Outcome, reader, log: Log) -> None:
+def _vertical(
+    session: Session, roles: Roles, task: Task, outcome: Outcome, reader: GenotypeReader | None, log: Log
+) -> None:
     _agree(session, roles.left if reader is None else roles.right, task)
     if reader is not None:
         session.send_json(roles.dealer, "dealer/reveal", task.reveal)
@@ -203,7 +208,9 @@ def _vertical(session: Session, roles: Roles, task: Task, outcome: Outcome, read
     )  # fmt: skip
 
 
-def _outsourced(session: Session, roles: OutsourcedRoles, task: Task, outcome: Outcome, reader, log: Log) -> None:
+def _outsourced(
+    session: Session, roles: OutsourcedRoles, task: Task, outcome: Outcome, reader: GenotypeReader | None, log: Log
+) -> None:
     if session.me in roles.servers:
         association.outsourced_server_run(session, roles, threads=task.threads)
     elif reader is not None:
@@ -217,7 +224,7 @@ def _outsourced(session: Session, roles: OutsourcedRoles, task: Task, outcome: O
         )  # fmt: skip
 
 
-def _scores(session: Session, roles: Roles, task: Task, outcome: Outcome, reader) -> None:
+def _scores(session: Session, roles: Roles, task: Task, outcome: Outcome, reader: GenotypeReader | None) -> None:
     own = task.score or ScoreTask()
     if reader is not None:
         outcome.files = [
@@ -270,8 +277,10 @@ class _Timed:
     def __enter__(self) -> Session:
         return self.session
 
-    def __exit__(self, *error) -> None:
-        self.session.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.session.__exit__(kind, error, traceback)
         self.outcome.seconds["online"] = time.perf_counter() - self.started
         self.outcome.traffic = self.session.traffic
 

@@ -204,7 +204,7 @@ def _join(counts: list[VariantCounts]) -> VariantCounts:
     return VariantCounts(*(np.concatenate([getattr(c, n) for c in counts]) for n in ("called", "g", "gg")))
 
 
-def _write_groups(groups: tuple[PhenotypeGroup, ...]) -> list[dict]:
+def _write_groups(groups: tuple[PhenotypeGroup, ...]) -> list[dict[str, Any]]:
     return [{n: list(v) if isinstance(v := getattr(g, n), tuple) else v for n in _PUBLIC} for g in groups]
 
 

@@ -156,11 +156,11 @@ def _integer(value: object) -> int:
 def _public_plan(value: object, grid: int, sender: str) -> ScorePlan:
     """What the people's party knows of the plan: no variant, no weight."""
     try:
-        names = tuple(score_name(n, "a name") for n in value["names"])  # type: ignore[index,call-overload]
+        names = tuple(score_name(n, "a name") for n in value["names"])  # type: ignore[index]
         exponent, file_of, variants_of = (
-            tuple(_integer(v) for v in value[n]) for n in ("exponent", "file_of", "variants_of")  # type: ignore[index,call-overload]
+            tuple(_integer(v) for v in value[n]) for n in ("exponent", "file_of", "variants_of")  # type: ignore[index]
         )  # fmt: skip
-        second = value["second"] is True  # type: ignore[index,call-overload]
+        second = value["second"] is True  # type: ignore[index]
     except (KeyError, TypeError, ValueError) as error:
         raise ProtocolError(f"party {sender!r} announced scores that are none") from error
     sound = 0 < len(names) == len(exponent) == len(file_of) and all(0 <= f < len(variants_of) for f in file_of)

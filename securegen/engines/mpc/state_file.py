@@ -107,7 +107,7 @@ class StateFile:
     def spend(self, what: str, amount: int, *, limit: int) -> int:
         """Count `amount` more asked of `what` and return the total; PolicyError, nothing counted, above `limit`."""
         with self._update() as state:
-            total = state["spent"].get(what, 0) + amount
+            total: int = state["spent"].get(what, 0) + amount
             if total > limit:
                 raise PolicyError(
                     f"{self.path}: {what}: answered {total - amount} of at most {limit}; {amount} more are refused, "
@@ -118,7 +118,7 @@ class StateFile:
         return total
 
     @contextlib.contextmanager
-    def _update(self) -> Iterator[dict]:
+    def _update(self) -> Iterator[dict[str, Any]]:
         path = Path(os.path.realpath(self.path))  # of two links to one file, both must see every change
         try:
             lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -132,7 +132,7 @@ class StateFile:
         finally:
             os.close(lock)
 
-    def _read(self, path: Path) -> dict:
+    def _read(self, path: Path) -> dict[str, Any]:
         try:
             raw = read_regular(path, "the owner's state", most=_MOST_BYTES, error=StorageError)
             mode = os.stat(path).st_mode
@@ -149,17 +149,18 @@ class StateFile:
         return {**state, "format": _FORMAT}
 
 
-def _sound(value: object, where: str) -> dict:
+def _sound(value: object, where: str) -> dict[str, Any]:
     old = isinstance(value, dict) and value.get("format") == _WITHOUT_DIGEST
-    return _STATE[_WITHOUT_DIGEST if old else _FORMAT](value, where)
+    state: dict[str, Any] = _STATE[_WITHOUT_DIGEST if old else _FORMAT](value, where)
+    return state
 
 
-def _digest(state: dict) -> str:
+def _digest(state: dict[str, Any]) -> str:
     """SHA-256 of the content: a limit must not rest on a bit that decayed."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
-def _bind(state: dict, use: str, digest: str, advice: str) -> None:
+def _bind(state: dict[str, Any], use: str, digest: str, advice: str) -> None:
     known = state["claims"].setdefault(use, digest)
     if known != digest:
         raise PolicyError(

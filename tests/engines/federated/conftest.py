@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ from securegen.engines.federated.variants import write_variants
 from securegen.errors import PeerError
 from securegen.model import Variants
 
-SHARED = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 CODES = np.array([3, 2, 0, 1], np.uint8)  # of 0, 1, 2 copies of A1 and missing
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
@@ -32,7 +31,7 @@ from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
 from securegen.study.opening import open_study
 
-from .conftest import SHARED, make_study, write_cohort
+from .conftest import make_study, write_cohort
 
 NAMES = ("site1", "site2", "site3")
 
@@ -51,7 +50,7 @@ def prepare(work: Path, cohort, **options):
 
 def federated_text(work: Path, inputs: Inputs, sites) -> dict[str, bytes]:
     """Run every site; tables of the first by phenotype (the sites' tables are compared on the way)."""
-    rehearsal.run_sites([rehearsal.site_command(work, inputs, s, Filters(), wait=60) for s in sites])
+    rehearsal.run_sites([rehearsal.site_role(work, inputs, s, Filters(), wait=60) for s in sites])
     records = rehearsal.results(work, sites)
     return {t["phenotype"]: Path(t["path"]).read_bytes() for t in records[0]["summaries"]}
 
@@ -86,12 +85,12 @@ def test_a_fileset_a_site_and_complete_cases_by_the_command_line(tmp_path, cohor
         (["--engine", "threshold", "--sites", "97"], "96 samples cannot be dealt to 97 sites"),
         (["--engine", "threshold", "--apply-rint"], "ranks over all people are not a sum"),
         (["--engine", "threshold", "--missing", "complete"], "score test needs --missing mean"),
-        (["--engine", "plain", "--sites", "3"], "--sites are for sites that share no data"),
+        (["--engine", "plain", "--sites", "3"], "sites is an option of engine federated, not of plain"),
         (
             ["--engine", "threshold", "--bfile", "other", "--compare-plain"],
-            "needs the pooled cohort as one file of genotypes",
+            "on the pooled cohort, as one file",
         ),
-        (["--engine", "threshold", "--bfile", "other", "--sites", "3"], "one fileset is one site"),
+        (["--engine", "threshold", "--bfile", "other", "--sites", "3"], "one cohort is one site"),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path, cohort, more, match):
@@ -111,7 +110,7 @@ def test_counts_of_cases_and_controls_are_pooled(tmp_path, cohort, model):
 
 def test_a_killed_site_resumes(tmp_path, cohort):
     inputs, sites, _ = prepare(tmp_path, cohort, pheno_name=("QT",))
-    calls = [rehearsal.site_command(tmp_path, inputs, s, Filters(), wait=60) for s in sites]
+    calls = [rehearsal.site_role(tmp_path, inputs, s, Filters(), wait=60).write() for s in sites]
     running = [processes.start(call) for call in calls]
     try:
         deadline = time.monotonic() + 60
@@ -194,12 +193,11 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
         assert f"site {name} accepts" in said and "no site below 20 people" in said
     calls = []
     for name, part in zip(NAMES, parts, strict=True):
-        call = rehearsal.site_command(
+        role = rehearsal.site_role(
             tmp_path, Inputs(part, pheno=cohort.pheno, covar=cohort.covar), rehearsal.LocalSite(name, GenotypeFiles(part), None),
             Filters(maf=0.05, hwe=1e-5), wait=60,
         )  # fmt: skip
-        at = call.index("--keep")
-        calls.append(call[:at] + call[at + 2 :])
+        calls.append(replace(role, options=dict(role.options) | {"keep": None}))
     rehearsal.run_sites(calls)
     study = open_study(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",), qc=True)
     api.plain_tables(study, str(tmp_path / "plain"), filters=Filters(maf=0.05, hwe=1e-5))
@@ -410,30 +408,21 @@ def test_altered_variant_list_and_loadings_are_caught(tmp_path, cohort):
         one_site(tmp_path, inputs, "site1")
 
 
-GOLD = SHARED / "sim_500x5k"
-
-
-@pytest.mark.skipif(not GOLD.is_dir(), reason=f"the development data is not in {SHARED} (SECUREGEN_DATA)")
-def test_against_float64_references(tmp_path):
+def test_against_float64_references(tmp_path, reference):
     """|ΔT| within the promise 1e-3 (1 + T²/df), χ² of the score test within 1e-3 of max(1, χ²): docs/precision.md."""
-    for part in ("bed", "bim"):
-        with gzip.open(GOLD / f"sim_500x5k.{part}.gz") as source:
-            (tmp_path / f"c.{part}").write_bytes(source.read())
-    shutil.copy(GOLD / "sim_500x5k.fam", tmp_path / "c.fam")
-    names = {p.name.split(".")[-2]: p for p in GOLD.glob("*.tsv")}
-    inputs = Inputs(str(tmp_path / "c"), pheno=str(names["pheno"]), covar=str(names["covar"]), pheno_name=("QT", "CC"))
+    pooled = reference("sim_500x5k")
+    inputs = Inputs(pooled.bfile, pheno=pooled.pheno, covar=pooled.covar, pheno_name=("QT", "CC"))
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
     rehearsal.set_up(tmp_path, inputs, sites, print, openings="all")
     text = federated_text(tmp_path, inputs, sites)
     (tmp_path / "qt.tsv").write_bytes(text["QT"])
     (tmp_path / "cc.tsv").write_bytes(text["CC"])
-    gold = GOLD / "gold"
     got = pd.read_csv(tmp_path / "qt.tsv", sep="\t", na_values="NA").set_index("ID")
-    truth = pd.read_csv(gold / "np_qt_linear_cov_meanimp.tsv.gz", sep="\t").set_index("ID")
+    truth = pd.read_csv(pooled.gold / "np_qt_linear_cov_meanimp.tsv.gz", sep="\t").set_index("ID")
     df = got.OBS_CT - 12 - 2
-    assert got.index.tolist() == truth.index.tolist() and truth["T"].notna().sum() > 4900
+    assert got.index.tolist() == truth.index.tolist() and truth["T"].notna().sum() > 1380
     assert ((got.T_STAT - truth["T"]).abs() <= 1e-3 * (1 + truth["T"] ** 2 / df))[truth["T"].notna()].all()
     got = pd.read_csv(tmp_path / "cc.tsv", sep="\t", na_values="NA").set_index("ID")
-    truth = pd.read_csv(gold / "np_cc_score_cov_meanimp.tsv.gz", sep="\t").set_index("ID")
-    assert truth.CHISQ.notna().sum() > 4900
+    truth = pd.read_csv(pooled.gold / "np_cc_score_cov_meanimp.tsv.gz", sep="\t").set_index("ID")
+    assert truth.CHISQ.notna().sum() > 1380
     assert ((got.CHISQ - truth.CHISQ).abs() <= 1e-3 * truth.CHISQ.clip(lower=1))[truth.CHISQ.notna()].all()

@@ -17,7 +17,7 @@ from securegen.engines.mpc.net.parties import Parties, PartyEntry
 from securegen.engines.mpc.net.session import Session
 from securegen.errors import MissingExtraError, PolicyError, ProtocolError
 
-torch = pytest.importorskip("torch", reason="the extra [mpc] is not installed")
+torch = pytest.importorskip("torch", reason="needs securegen[mpc]")
 pytest.importorskip("securegen.engines.mpc.crypten.importing").import_torch()
 
 HERE = Path(__file__).parent

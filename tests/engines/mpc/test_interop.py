@@ -18,7 +18,7 @@ from securegen.engines.mpc.shares.additive import combine, split
 from securegen.engines.mpc.shares.prg import words
 from securegen.errors import PolicyError, UsageError
 
-pytest.importorskip("torch", reason="the extra [mpc] is not installed")
+pytest.importorskip("torch", reason="needs securegen[mpc]")
 import_crypten()
 
 HERE = Path(__file__).parent

@@ -1,12 +1,8 @@
-"""The development cohorts, where they are: tables of every split equal the plain engine's, text for text."""
+"""The reference cohorts: tables of every split equal the plain engine's, text for text."""
 
 from __future__ import annotations
 
-import gzip
-import os
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,25 +21,15 @@ from securegen.study.opening import Study, open_study
 
 from .conftest import over_tls, results
 
-DATA = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).parents[4] / "shared" / "data"))
 COHORTS = ("cineca", "hail_1kg", "regenie_example", "fastlmm_toydata", "sim_500x5k", "edge")
 
 
 @pytest.fixture(params=COHORTS)
-def cohort(request, tmp_path):
-    """The cohort unpacked, its inputs and the plain tables."""
-    folder, name = DATA / request.param, request.param
-    if not folder.is_dir():
-        pytest.skip("the reference data is not on this machine (set SECUREGEN_DATA)")
-    for suffix in ("bed", "bim"):
-        with gzip.open(folder / f"{name}.{suffix}.gz") as packed, open(tmp_path / f"{name}.{suffix}", "wb") as out:
-            shutil.copyfileobj(packed, out)
-    shutil.copy(folder / f"{name}.fam", tmp_path)
-    inputs = Inputs(
-        str(tmp_path / name), pheno=str(folder / f"{name}.pheno.tsv"), covar=str(folder / f"{name}.covar.tsv")
-    )
-    options = {k: v for k, v in inputs.__dict__.items() if k in ("pheno", "covar")}
-    api.plain_tables(open_study(inputs.bfile, **options), str(tmp_path / "plain"))
+def cohort(request, reference, tmp_path):
+    """A folder with the plain tables, and the inputs of the cohort."""
+    found = reference(request.param)
+    inputs = Inputs(found.bfile, pheno=found.pheno, covar=found.covar)
+    api.plain_tables(open_study(found.bfile, pheno=found.pheno, covar=found.covar), str(tmp_path / "plain"))
     return tmp_path, inputs
 
 

@@ -96,11 +96,15 @@ def test_by_the_command_line(tmp_path, plain):
     loopback_study(tmp_path / "tls", dict.fromkeys(NAMES, "site"), timeout=60)
     calls = []
     for site in sites:
-        call = rehearsal.site_command(tmp_path, INPUTS, site, rehearsal.Filters(), wait=60)
-        words = call[call.index("--state") :]
-        at = words.index("--wait")
-        place = ["--role", "site", "--parties", str(tmp_path / "tls" / "parties.toml"), "--name", site.name]
-        calls.append([*call[:3], "party", *place, "--study", str(tmp_path / "shared"), *words[:at], *words[at + 2 :]])
+        role = rehearsal.site_role(tmp_path, INPUTS, site, rehearsal.Filters())
+        words = {name: value for name, value in role.options.items() if name not in ("dir", "wait")}
+        place = {
+            "role": "site",
+            "parties": tmp_path / "tls" / "parties.toml",
+            "name": site.name,
+            "study": tmp_path / "shared",
+        }
+        calls.append(replace(role, command=("party",), options=place | words, config="--run-config"))
     rehearsal.run_sites(calls)
     for name in NAMES:
         found = {p: raw for p, raw in tables(tmp_path, name).items() if ".glm." in p}
@@ -118,7 +122,7 @@ def test_what_the_study_file_says_is_not_said_again(tmp_path, more, match):
     words += [
         "--state",
         str(tmp_path / "state"),
-        *INPUTS.genotypes.words(),
+        *(f"--{name}={value}" for name, value in INPUTS.genotypes.options().items()),
         "--pheno",
         INPUTS.pheno,
         "--out",

@@ -1,10 +1,7 @@
-"""Reference cohorts, unpacked once, and one encrypted run of any study."""
+"""Reference cohorts with a case/control trait, and one encrypted run of any study."""
 
 from __future__ import annotations
 
-import gzip
-import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +17,6 @@ from securegen.engines.ckks.owner.design_secrets import read_secrets
 from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.study.opening import Study, open_study
 
-DATA = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
 BINARY_COHORTS = ("cineca", "edge", "hail_1kg", "regenie_example", "sim_500x5k")
 
 
@@ -31,57 +27,24 @@ def binary_cohort(request) -> str:
 
 
 @pytest.fixture(scope="session")
-def prefix(tmp_path_factory):
-    """name -> prefix of an unpacked PLINK1 fileset with PREFIX.pheno.tsv and PREFIX.covar.tsv."""
-    if not DATA.is_dir():
-        pytest.skip(f"reference cohorts are not at {DATA}: set SECUREGEN_DATA")
-    made: dict[str, str] = {}
-
-    def unpack(name: str) -> str:
-        if name not in made:
-            folder = tmp_path_factory.mktemp(name)
-            for path in (DATA / name).glob(f"{name}.*"):
-                if path.suffix == ".gz":
-                    (folder / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
-                else:
-                    shutil.copy(path, folder)
-            made[name] = str(folder / name)
-        return made[name]
-
-    return unpack
-
-
-@pytest.fixture(scope="session")
-def gold():
-    """(cohort, file without .gz) -> frame of reference results, indexed by variant id."""
-
-    def read(name: str, file: str) -> pd.DataFrame:
-        return pd.read_csv(DATA / name / "gold" / f"{file}.gz", sep="\t", na_values="NA", dtype={"ID": str}).set_index(
-            "ID"
-        )
-
-    return read
-
-
-@pytest.fixture(scope="session")
-def plink19():
+def plink19(reference):
     """(cohort, file without .gz) -> frame of a table of plink 1.9, indexed by variant id."""
 
     def read(name: str, file: str) -> pd.DataFrame:
-        path = DATA / name / "gold" / f"{file}.gz"
+        path = reference(name).gold / f"{file}.gz"
         return pd.read_csv(path, sep=r"\s+", na_values="NA", dtype={"SNP": str, "AFF": str}).set_index("SNP")
 
     return read
 
 
 @pytest.fixture(scope="session")
-def open_cohort(prefix):
+def open_cohort(reference):
     """(cohort, options of open_study) -> Study of its trait CC with its covariates."""
 
     def open_named(name: str, **options) -> Study:
-        base = prefix(name)
-        named = {"pheno": f"{base}.pheno.tsv", "pheno_name": ("CC",), "covar": f"{base}.covar.tsv"}
-        return open_study(base, **(named | options))
+        cohort = reference(name)
+        named = {"pheno": cohort.pheno, "pheno_name": ("CC",), "covar": cohort.covar}
+        return open_study(cohort.bfile, **(named | options))
 
     return open_named
 

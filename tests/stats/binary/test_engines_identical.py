@@ -24,12 +24,12 @@ def extract(tmp_path):
     return write
 
 
-def test_every_test_of_a_binary_trait(binary_cohort, prefix, open_cohort, together, same_as_plain, extract):
-    some = extract(prefix(binary_cohort))
+def test_every_test_of_a_binary_trait(binary_cohort, reference, open_cohort, together, same_as_plain, extract):
+    some = extract(reference(binary_cohort).bfile)
     logistic, trend, allelic = (
         open_cohort(binary_cohort, model=model, extract=some) for model in ("logistic", "trend", "allelic")
     )
-    quality = open_qc(prefix(binary_cohort), extract=some)
+    quality = open_qc(reference(binary_cohort).bfile, extract=some)
     study = together(logistic, trend, allelic, quality)
     assert [a.test for a in study.design.analyses] == ["logistic", "trend", "allelic", "qc"]
     same_as_plain(study)

@@ -24,9 +24,9 @@ def run(*arguments: str) -> None:
 
 
 @pytest.fixture
-def small(prefix, tmp_path):
+def small(reference, tmp_path):
     """Options of a run on the first 150 variants of a cohort with missing calls and both traits."""
-    base = prefix("sim_500x5k")
+    base = reference("sim_500x5k").bfile
     names = [line.split()[1] for line in Path(f"{base}.bim").read_text().splitlines()][:150]
     (tmp_path / "ids").write_text("\n".join(names) + "\n")
     return base, ["--bfile", base, "--extract", str(tmp_path / "ids"), "--threads", "2"]

@@ -14,11 +14,11 @@ from securegen.study.opening import open_qc, open_study
 
 
 @pytest.fixture
-def kept(prefix, frame, tmp_path):
+def kept(reference, frame, tmp_path):
     """(cohort, filters, options) -> ids of the rows of its table, and how many rows the summary says are left out."""
 
     def run(name: str, filters: Filters, **options):
-        base = prefix(name)
+        base = reference(name).bfile
         study = open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",), qc=True, **options)
         (summary,) = api.plain_tables(study, str(tmp_path / "t"), filters=filters)
         return list(frame(summary.path).index), summary.dropped
@@ -74,29 +74,29 @@ def test_frequencies_of_filters_are_over_founders(tmp_path, frame):
     assert list(frame(paths[0]).ALT_FREQS) == [0.0, 15 / 40] and list(frame(paths[0]).OBS_CT) == [40, 40]
 
 
-def test_hardy_weinberg_over_controls(prefix, frame, gold, tmp_path):
+def test_hardy_weinberg_over_controls(reference, frame, gold, tmp_path):
     """--hwe-controls tests controls only; otherwise the trait has no part in it."""
-    base = prefix("edge")
+    base = reference("edge").bfile
     options = {"pheno": f"{base}.pheno.tsv"}
     everybody = frame(api.plain_qc(open_qc(base, **options), str(tmp_path / "a"))[2])
     controls = frame(api.plain_qc(open_qc(base, hwe_controls=True, **options), str(tmp_path / "c"))[2])
-    reference = gold("edge", "np_cc_allelic.tsv")
+    allelic = gold("edge", "np_cc_allelic.tsv")
     np.testing.assert_array_equal(everybody.HET_A1_CT, gold("edge", "qc.hardy").HET_A1_CT)
     alleles = 2 * controls.TWO_AX_CT + controls.HET_A1_CT
-    np.testing.assert_array_equal(alleles, reference.A_CTRL)
+    np.testing.assert_array_equal(alleles, allelic.A_CTRL)
     assert controls.P["separating"] == 1 and everybody.P["separating"] < 1e-4
 
 
-def test_controls_need_a_binary_trait(prefix):
-    base = prefix("edge")
+def test_controls_need_a_binary_trait(reference):
+    base = reference("edge").bfile
     with pytest.raises(UsageError, match="--hwe-controls needs a binary phenotype"):
         open_qc(base, hwe_controls=True)
     with pytest.raises(UsageError, match="--hwe-controls needs a binary phenotype"):
         open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",), qc=True, hwe_controls=True)
 
 
-def test_filters_need_their_sums(prefix, tmp_path):
-    base = prefix("edge")
+def test_filters_need_their_sums(reference, tmp_path):
+    base = reference("edge").bfile
     study = open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",))
     with pytest.raises(UsageError, match="need the sums of quality control: encrypt with --qc"):
         api.plain_tables(study, str(tmp_path / "t"), filters=Filters(maf=0.1))
@@ -104,8 +104,8 @@ def test_filters_need_their_sums(prefix, tmp_path):
     assert api.plain_tables(study, str(tmp_path / "t"), filters=Filters())[0].dropped == 0
 
 
-def test_filters_and_complete_cases(prefix, tmp_path):
-    base = prefix("edge")
+def test_filters_and_complete_cases(reference, tmp_path):
+    base = reference("edge").bfile
     study = open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",), qc=True, missing="complete")
     with pytest.raises(UsageError, match="--missing mean"):
         api.plain_tables(study, str(tmp_path / "t"), filters=Filters(maf=0.1))
@@ -127,12 +127,12 @@ def test_inflation_is_the_median_over_that_of_chi_square():
     assert np.isnan(lambda_gc(np.array([np.nan])))
 
 
-def test_inflation_in_the_summary(prefix, frame, gold, tmp_path):
-    base = prefix("sim_500x5k")
+def test_inflation_in_the_summary(reference, frame, gold, tmp_path):
+    base = reference("sim_500x5k").bfile
     study = open_study(
         base, pheno=f"{base}.pheno.tsv", pheno_name=("CC",), covar=f"{base}.covar.tsv"
     )  # fmt: skip
     (summary,) = api.plain_tables(study, str(tmp_path / "t"))
-    reference = gold("sim_500x5k", "np_cc_score_cov_meanimp.tsv").CHISQ
+    expected = gold("sim_500x5k", "np_cc_score_cov_meanimp.tsv").CHISQ
     # χ² within 1e-3, so is their median; log10 p is kept with 24 bits
-    assert summary.lambda_gc == pytest.approx(reference.median() / chi2.median(1), abs=1e-3 / chi2.median(1))
+    assert summary.lambda_gc == pytest.approx(expected.median() / chi2.median(1), abs=1e-3 / chi2.median(1))

@@ -12,11 +12,11 @@ SIX_DIGITS = 5.01e-6  # half a unit of plink2's last digit
 
 
 @pytest.fixture
-def tables(prefix, frame, tmp_path):
+def tables(reference, frame, tmp_path):
     """cohort -> its afreq, vmiss and hardy tables from the plain engine."""
 
     def run(name: str):
-        paths = api.plain_qc(open_qc(prefix(name)), str(tmp_path / name))
+        paths = api.plain_qc(open_qc(reference(name).bfile), str(tmp_path / name))
         return {path.rsplit(".", 1)[1]: frame(path) for path in paths}
 
     return run

@@ -55,12 +55,17 @@ def score_weights(plan: ScorePlan) -> StoredWeights:
     return stored_weights(plan, slice(0, len(plan.names)))
 
 
+def refuse_several(inputs: ScoreInputs) -> None:
+    """Raise UsageError unless the model is one scoring file."""
+    if len(inputs.score) != 1:
+        raise UsageError("score: a model that stays private is one scoring file (it may hold several scores)")
+
+
 def plan_private(
     request: Request, inputs: ScoreInputs, log: Log = silent
 ) -> tuple[ScorePlan, tuple[Match, ...], ModelSize]:
     """Match and plan on a request; the plan, the matches and its size."""
-    if len(inputs.score) != 1:
-        raise UsageError("a model that stays private is one scoring file (it may hold several scores)")
+    refuse_several(inputs)
     matches = match_scores(inputs, request.variants, log)
     counts = request.counts_of(used_variants(matches))
     plan = make_plan(inputs, matches, counts, grid=request.dosage_grid, log=log)

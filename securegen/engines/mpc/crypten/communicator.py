@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ class MeshCommunicator:
             return [None]
         return [tensor.clone() if r == dst else self.recv(tensor, r, step=step) for r in range(self.world_size)]
 
-    def all_reduce(self, input: torch.Tensor, op: object = ReduceOp.SUM, batched: bool = False):  # noqa: A002
+    def all_reduce(self, input: torch.Tensor, op: object = ReduceOp.SUM, batched: bool = False) -> Any:  # noqa: A002
         """`op` over all ranks, at all ranks. batched: a list of tensors, in one round."""
         tensors: Sequence[torch.Tensor] = input if batched else [input]  # type: ignore[assignment]
         for rank in self._others():
@@ -102,7 +103,7 @@ class MeshCommunicator:
                 out[i] = _REDUCERS[op](out[i], self.recv(tensor, rank, step="all_reduce"))
         return out if batched else out[0]
 
-    def reduce(self, input: torch.Tensor, dst: int, op: object = ReduceOp.SUM, batched: bool = False):  # noqa: A002
+    def reduce(self, input: torch.Tensor, dst: int, op: object = ReduceOp.SUM, batched: bool = False) -> Any:  # noqa: A002
         """`op` over all ranks, at rank `dst`; None elsewhere."""
         tensors: Sequence[torch.Tensor] = input if batched else [input]  # type: ignore[assignment]
         if self.rank != dst:
@@ -115,7 +116,7 @@ class MeshCommunicator:
                 out[i] = _REDUCERS[op](out[i], self.recv(tensor, rank, step="reduce"))
         return out if batched else out[0]
 
-    def broadcast(self, input: torch.Tensor, src: int, group: object = None, batched: bool = False):  # noqa: A002
+    def broadcast(self, input: torch.Tensor, src: int, group: object = None, batched: bool = False) -> Any:  # noqa: A002
         for tensor in input if batched else [input]:
             if self.rank == src:
                 for rank in self._others():

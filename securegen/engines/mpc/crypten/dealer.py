@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,24 +26,28 @@ OPERATIONS = (*PRODUCTS, "square", "and", "wraps", "bit", "truncation")
 _ONE_FACTOR = ("square", "wraps", "bit", "truncation")
 _KWARGS = {"stride", "padding", "dilation", "groups", "output_padding"}
 _MAX_WORDS = 1 << 27
+_Steps = int | list[int]
+_Size = Sequence[int]
 
 
-def _draw(key: bytes, number: int, request: dict, part: str, size: list[int]) -> torch.Tensor:
+def _draw(key: bytes, number: int, request: dict[str, Any], part: str, size: list[int]) -> torch.Tensor:
     domain = f"crypten {part} {json.dumps(request, sort_keys=True)}"
     return torch.from_numpy(words(key, domain, number=number, shape=tuple(size), dtype=np.uint64).view(np.int64))
 
 
-def product(op: str, a: torch.Tensor, b: torch.Tensor, **kwargs) -> torch.Tensor:
+def product(op: str, a: torch.Tensor, b: torch.Tensor, **kwargs: Any) -> torch.Tensor:
     """torch's `op` on int64 tensors; matrices go through the ring kernel."""
     if op == "matmul" and a.dim() == b.dim() == 2:
         left = np.ascontiguousarray(a.numpy().T).view(np.uint64)
         return torch.from_numpy(matmul_ring(left, np.ascontiguousarray(b.numpy()).view(np.uint64)).view(np.int64))
-    return getattr(torch, op)(a, b, **kwargs)
+    out: torch.Tensor = getattr(torch, op)(a, b, **kwargs)
+    return out
 
 
-def _product_size(request: dict) -> list[int]:
+def _product_size(request: dict[str, Any]) -> list[int]:
     """The shape of the product, without computing it. ValueError or RuntimeError when the sizes do not fit."""
-    op, sizes = request["op"], request["sizes"]
+    op: str = request["op"]
+    sizes: list[list[int]] = request["sizes"]
     if op == "truncation":
         return [2, *sizes[0]]
     if op in _ONE_FACTOR:
@@ -59,7 +65,15 @@ def _product_size(request: dict) -> list[int]:
 
 
 def _convolution_size(
-    a: list[int], b: list[int], *, transposed: bool, stride=1, padding=0, dilation=1, groups: int = 1, output_padding=0
+    a: list[int],
+    b: list[int],
+    *,
+    transposed: bool,
+    stride: _Steps = 1,
+    padding: _Steps = 0,
+    dilation: _Steps = 1,
+    groups: int = 1,
+    output_padding: _Steps = 0,
 ) -> list[int]:
     """Shape of a convolution of (batch, channels, …) with a kernel, as torch documents it."""
     axes = len(a) - 2
@@ -98,9 +112,9 @@ class DealerProvider:
     def rank(self) -> int:
         return self._session.parties.computing.index(self._session.me)
 
-    def _request(self, op: str, *sizes, **kwargs) -> tuple[torch.Tensor, ...]:
+    def _request(self, op: str, *sizes: _Size, **kwargs: Any) -> tuple[torch.Tensor, ...]:
         """This party's shares of every factor, and of the product."""
-        request = {"op": op, "sizes": [[int(v) for v in s] for s in sizes], "kwargs": _plain(kwargs)}
+        request: dict[str, Any] = {"op": op, "sizes": [[int(v) for v in s] for s in sizes], "kwargs": _plain(kwargs)}
         number, self._number = self._number, self._number + 1
         factors = [_draw(self._key, number, request, f"factor {i}", s) for i, s in enumerate(request["sizes"])]
         size = _product_size(request)
@@ -110,30 +124,32 @@ class DealerProvider:
             return *factors, torch.from_numpy(array)
         return *factors, _draw(self._key, number, request, "product", size)
 
-    def generate_additive_triple(self, size0, size1, op, device=None, *args, **kwargs):
+    def generate_additive_triple(
+        self, size0: _Size, size1: _Size, op: str, device: object = None, *args: object, **kwargs: Any
+    ) -> tuple[Any, ...]:
         """Shares of a, b and op(a, b)."""
         if args or op not in PRODUCTS:
             raise PolicyError(f"the dealer makes no triples for {op!r} with {len(args)} positional options")
         return tuple(_arithmetic(x) for x in self._request(op, size0, size1, **kwargs))
 
-    def square(self, size, device=None):
+    def square(self, size: _Size, device: object = None) -> tuple[Any, ...]:
         """Shares of r and r²."""
         return tuple(_arithmetic(x) for x in self._request("square", size))
 
-    def generate_binary_triple(self, size0, size1, device=None):
+    def generate_binary_triple(self, size0: _Size, size1: _Size, device: object = None) -> tuple[Any, ...]:
         """XOR shares of a, b and a & b."""
         return tuple(_binary(x) for x in self._request("and", size0, size1))
 
-    def wrap_rng(self, size, device=None):
+    def wrap_rng(self, size: _Size, device: object = None) -> tuple[Any, ...]:
         """Shares of r and of the number of times their sum wraps."""
         return tuple(_arithmetic(x) for x in self._request("wraps", size))
 
-    def B2A_rng(self, size, device=None):  # noqa: N802
+    def B2A_rng(self, size: _Size, device: object = None) -> tuple[Any, Any]:  # noqa: N802
         """Arithmetic and XOR shares of one random bit."""
         bit, arithmetic = self._request("bit", size)
         return _arithmetic(arithmetic), _binary(bit & 1)
 
-    def truncation(self, size, divisor: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def truncation(self, size: _Size, divisor: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Shares of a uniform r, of r // divisor and of the top bit of r (r unsigned): see crypten_exact."""
         r, (quotient, top) = self._request("truncation", size, divisor=divisor)
         return r, quotient, top
@@ -163,7 +179,7 @@ def serve_crypten(session: Session) -> int:
         number += 1
 
 
-def _missing(request: dict, keys: list[bytes], number: int) -> torch.Tensor:
+def _missing(request: dict[str, Any], keys: list[bytes], number: int) -> torch.Tensor:
     """The first party's share of the product: the product of the sums minus everybody else's share."""
     op, sizes = request["op"], request["sizes"]
     factors = [[_draw(k, number, request, f"factor {i}", s) for k in keys] for i, s in enumerate(sizes)]
@@ -199,7 +215,7 @@ def count_wraps(shares: list[torch.Tensor]) -> torch.Tensor:
     return theta
 
 
-def _checked(request: object, sender: str) -> dict:
+def _checked(request: object, sender: str) -> dict[str, Any]:
     """The request, if it is one: a known operation, sizes that fit in memory, options that are small integers."""
     if isinstance(request, dict) and set(request) == {"op", "sizes", "kwargs"}:
         op, sizes, kwargs = request["op"], request["sizes"], request["kwargs"]
@@ -224,7 +240,7 @@ def _is_size(value: object) -> bool:
     )
 
 
-def _are_options(op: str, kwargs: dict) -> bool:
+def _are_options(op: str, kwargs: dict[str, Any]) -> bool:
     if op == "truncation":
         divisor = kwargs.get("divisor")
         return len(kwargs) == 1 and type(divisor) is int and 2 <= divisor < 1 << 62
@@ -233,17 +249,17 @@ def _are_options(op: str, kwargs: dict) -> bool:
     return not kwargs or (op.startswith("conv") and set(kwargs) <= _KWARGS and small)
 
 
-def _plain(kwargs: dict) -> dict:
+def _plain(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple | list) else int(v) for k, v in kwargs.items()}
 
 
-def _arithmetic(share: torch.Tensor):
+def _arithmetic(share: torch.Tensor) -> Any:
     from crypten.mpc.primitives import ArithmeticSharedTensor
 
     return ArithmeticSharedTensor.from_shares(share, precision=0)
 
 
-def _binary(share: torch.Tensor):
+def _binary(share: torch.Tensor) -> Any:
     from crypten.mpc.primitives import BinarySharedTensor
 
     return BinarySharedTensor.from_shares(share)

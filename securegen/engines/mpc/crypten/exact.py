@@ -9,6 +9,7 @@ of r is 1 and that of c is 0, so the quotient is right to within 2 for every dra
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,10 @@ def divide_share(share: torch.Tensor, divisor: int, *, provider: DealerProvider,
     return out
 
 
-def divide_in_place(original, provider: DealerProvider, communicator: Any):
+def divide_in_place(original: Callable[..., Any], provider: DealerProvider, communicator: Any) -> Callable[..., Any]:
     """ArithmeticSharedTensor.div_ with an exact quotient for whole public scalars; other divisors as before."""
 
-    def div_(self, y):
+    def div_(self: Any, y: Any) -> Any:
         if isinstance(y, float) and y.is_integer():
             y = int(y)
         if torch.is_tensor(y) and y.numel() == 1 and not y.is_floating_point():
@@ -50,8 +51,9 @@ def divide_in_place(original, provider: DealerProvider, communicator: Any):
     return div_
 
 
-def decode(self, tensor: torch.Tensor | None) -> torch.Tensor | None:
+def decode(self: Any, tensor: torch.Tensor | None) -> torch.Tensor | None:
     """FixedPointEncoder.decode: integers to the nearest float32 of tensor / scale; integers where the scale is 1."""
     if tensor is None or self._scale == 1:
         return tensor
-    return (tensor.double() / self._scale).float()
+    out: torch.Tensor = (tensor.double() / self._scale).float()
+    return out

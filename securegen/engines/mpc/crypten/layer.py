@@ -22,8 +22,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 from securegen.engines.mpc.crypten.importing import import_crypten
 from securegen.engines.mpc.net.session import Session
@@ -83,10 +84,10 @@ def hardened(session: Session) -> Iterator[ModuleType]:
         provider.end()
 
 
-def _only_preloaded(shipped):
+def _only_preloaded(shipped: Callable[..., Any]) -> Callable[..., Any]:
     """CrypTen's load_from_party for what the source has in memory; its files are pickles."""
 
-    def load_from_party(f=None, preloaded=None, **options):
+    def load_from_party(f: object = None, preloaded: object = None, **options: Any) -> Any:
         if f is not None or "load_closure" in options:
             raise PolicyError("loading a pickle is not available inside a hardened session; read it and use preloaded=")
         return shipped(preloaded=preloaded, **options)
@@ -157,17 +158,17 @@ def _replace_draws(undo: contextlib.ExitStack, crypten: ModuleType) -> None:
     from securegen.engines.mpc.crypten.randomness import kbit_tensor, ring_element
 
     rng = crypten.common.rng
-    new = {rng.generate_random_ring_element: ring_element, rng.generate_kbit_random_tensor: kbit_tensor}
+    new: dict[Any, Any] = {rng.generate_random_ring_element: ring_element, rng.generate_kbit_random_tensor: kbit_tensor}
     modules = [m for name, m in sys.modules.items() if name == "crypten" or name.startswith("crypten.")]
     for module in modules:
         for name, value in list(vars(module).items()):
             if callable(value) and getattr(value, "__module__", "") == rng.__name__ and value in new:
                 _patch(undo, module, name, new[value])
 
-    def rand(size, generator, **kwargs):
+    def rand(size: Any, generator: Any, **kwargs: object) -> Any:
         return generator.uniform(size)
 
-    def matmul(a, b):
+    def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         small = torch.long == a.dtype == b.dtype
         return product("matmul", a, b) if small else torch.matmul(a, b)
 

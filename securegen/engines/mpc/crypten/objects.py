@@ -68,7 +68,7 @@ def decode(value: object) -> object:
     raise ProtocolError("a peer sent a malformed object message")  # every party reads this: not what was in it
 
 
-def _array(array: np.ndarray) -> list:
+def _array(array: np.ndarray) -> list[Any]:
     if array.dtype.name not in _NAMES:
         raise ProtocolError(f"an array of {array.dtype} does not travel")
     data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

@@ -37,7 +37,9 @@ def _shape(size: object) -> tuple[int, ...]:
     return (size,) if isinstance(size, int) else tuple(size)  # type: ignore[arg-type]
 
 
-def ring_element(size, ring_size: int = 2**64, generator: AesGenerator | None = None, **kwargs) -> torch.Tensor:
+def ring_element(
+    size: object, ring_size: int = 2**64, generator: AesGenerator | None = None, **kwargs: object
+) -> torch.Tensor:
     """In place of crypten.common.rng.generate_random_ring_element: uniform in [−ring_size/2, ring_size/2)."""
     bits = ring_size.bit_length() - 1
     if ring_size != 1 << bits:
@@ -45,7 +47,9 @@ def ring_element(size, ring_size: int = 2**64, generator: AesGenerator | None = 
     return _generator(generator).words(size) >> (64 - bits)
 
 
-def kbit_tensor(size, bitlength: int | None = None, generator: AesGenerator | None = None, **kwargs) -> torch.Tensor:
+def kbit_tensor(
+    size: object, bitlength: int | None = None, generator: AesGenerator | None = None, **kwargs: object
+) -> torch.Tensor:
     """In place of crypten.common.rng.generate_kbit_random_tensor: uniform words of `bitlength` (default 64) bits."""
     words = _generator(generator).words(size)
     return words if bitlength in (None, 64) else words & ((1 << bitlength) - 1)

@@ -265,7 +265,7 @@ class _Attempt:
             raise PeerError(
                 f"party {name!r} showed a wrong certificate: {shown(uris, 80)} is not rank {self.parties.rank(name)}"
             )
-        return name
+        return str(name)
 
     def _tell_and_close(self, error: SecuregenError) -> None:
         for connection in self.links.outgoing.values():

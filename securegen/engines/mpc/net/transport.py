@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -195,7 +196,7 @@ class Mesh:
             chain.append(following)
         return PeerError(f"party {chain[-1]!r} stalled: nothing for {self.timeout:g} s in step {step!r}")
 
-    def _wait(self, ready, seconds: float) -> None:
+    def _wait(self, ready: Callable[[], object], seconds: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._failure or ready(), seconds)
 

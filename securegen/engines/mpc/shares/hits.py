@@ -145,7 +145,9 @@ def _pads(key: bytes, name: str, rows: int, values: int) -> np.ndarray:
 
 def _choice(key: bytes, name: str, rows: int) -> np.ndarray:
     """(rows,) of 0 and 1: which of the pads the right party has."""
-    return unpack(words(key, f"hits/choice/{name}", number=0, shape=(1, (rows + 7) // 8), dtype=np.uint8), rows)[0]
+    drawn = words(key, f"hits/choice/{name}", number=0, shape=(1, (rows + 7) // 8), dtype=np.uint8)
+    out: np.ndarray = unpack(drawn, rows)[0]
+    return out
 
 
 class _Comparison:
@@ -173,7 +175,8 @@ class _Comparison:
             both = self._products(equal[1::2], less[::2], equal[2::2])
             less = less[1::2] ^ both[: len(less) // 2]
             equal = np.concatenate([equal[:1], both[len(less) :]])  # the lowest is not used
-        return self._public(~top) ^ self.own.top ^ less
+        out: np.ndarray = self._public(~top) ^ self.own.top ^ less
+        return out
 
     def _products(self, p: np.ndarray, q: np.ndarray, r: np.ndarray) -> np.ndarray:
         """p q, then p r without the first of p."""
@@ -188,7 +191,8 @@ class _Comparison:
         opened = share ^ self.session.receive(other, step, shape=share.shape, dtype=np.uint8)
         again = [*range(n), *range(1, n)]
         d, e = opened[:n][again], opened[n:]
-        return self._public(d & e) ^ (d & y) ^ (e & x[again]) ^ z
+        out: np.ndarray = self._public(d & e) ^ (d & y) ^ (e & x[again]) ^ z
+        return out
 
     def _public(self, bits: np.ndarray) -> np.ndarray:
         """A public constant as an XOR share."""

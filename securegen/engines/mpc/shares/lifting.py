@@ -174,7 +174,8 @@ def open_words(session: Session, pair: Pair, share: np.ndarray, *, step: str) ->
     """Open shares of one word to both parties."""
     other = pair.other(session.me)
     session.send(other, step, share)
-    return share + session.receive(other, step, shape=share.shape, dtype=share.dtype)
+    opened: np.ndarray = share + session.receive(other, step, shape=share.shape, dtype=share.dtype)
+    return opened
 
 
 def open_wide(session: Session, pair: Pair, share: np.ndarray, *, step: str) -> np.ndarray:

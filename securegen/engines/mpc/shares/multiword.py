@@ -5,6 +5,8 @@ Products of long sums do not fit one word; everything here wraps silently, which
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 _LOW = np.uint64((1 << 32) - 1)
@@ -46,7 +48,7 @@ def pack(values: np.ndarray, words: int) -> np.ndarray:
 def add(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """x + y."""
     x, y = np.broadcast_arrays(x, y)
-    out = x + y
+    out: np.ndarray = x + y
     carry = out[..., :1] < y[..., :1]  # slices stay arrays: NumPy warns of scalars that wrap
     for i in range(1, out.shape[-1]):
         word, before = out[..., i : i + 1], y[..., i : i + 1]
@@ -128,7 +130,7 @@ def total(x: np.ndarray) -> np.ndarray:
     return out
 
 
-def integers(x: np.ndarray):
+def integers(x: np.ndarray) -> Any:
     """Signed Python integers: an object array, or one integer for a (W,) array."""
     out = x[..., -1].astype(np.int64).astype(object)
     for i in range(x.shape[-1] - 2, -1, -1):

@@ -1,9 +1,7 @@
-"""Cohorts on disk: the reference data unpacked, and a small one of our own with missing calls and every effect type."""
+"""Cohorts on disk: small ones of our own with missing calls and every effect type."""
 
 from __future__ import annotations
 
-import gzip
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,32 +13,6 @@ from click.testing import CliRunner
 from securegen.cli.main import main
 from securegen.kernels.ntt import inverse
 from securegen.rlwe.residues import from_tiles, ring_tables
-
-DATA = Path(os.environ.get("SECUREGEN_DATA", Path(__file__).parents[4].parent / "shared" / "data"))
-
-
-@pytest.fixture(scope="session")
-def reference_data() -> Path:
-    if not DATA.is_dir():
-        pytest.skip("the reference data is not on this machine (set SECUREGEN_DATA)")
-    return DATA
-
-
-@pytest.fixture(scope="session")
-def fileset(reference_data, tmp_path_factory):
-    """Prefix of an unpacked cohort of the reference data."""
-
-    def unpack(name: str) -> str:
-        folder = tmp_path_factory.getbasetemp() / "cohorts"
-        folder.mkdir(exist_ok=True)
-        for suffix in ("bed", "bim", "fam"):
-            source = reference_data / name / f"{name}.{suffix}"
-            packed = source.with_name(source.name + ".gz")
-            raw = gzip.decompress(packed.read_bytes()) if packed.exists() else source.read_bytes()
-            (folder / f"{name}.{suffix}").write_bytes(raw)
-        return str(folder / name)
-
-    return unpack
 
 
 @dataclass(frozen=True)

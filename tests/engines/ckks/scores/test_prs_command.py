@@ -25,16 +25,14 @@ def read_table(text: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize(("name", "file", "gold", "columns"), GOLD)
 @pytest.mark.parametrize("command", ["prs", "run-local prs --engine plain"])
-def test_sums_are_within_the_printed_bound_of_gold(
-    securegen, fileset, reference_data, name, file, gold, columns, command
-):
+def test_sums_are_within_the_printed_bound_of_gold(securegen, reference, name, file, gold, columns, command):
     done = securegen(
-        *command.split(), "--bfile", fileset(name), "--score", str(reference_data / name / file), *columns,
+        *command.split(), "--bfile", reference(name).bfile, "--score", str(reference.source(name) / file), *columns,
         "--out", "o", "--digits", "17", "--allow-small-score", "SCORE1",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     record = json.loads(Path("o.run.json").read_text())
-    want = read_table((reference_data / name / "gold" / f"{gold}.tsv").read_text())
+    want = read_table((reference(name).gold / f"{gold}.tsv").read_text())
     got = read_table(Path("o.sscore").read_text())
     assert got["IID"] == want["IID"]
     difference = np.array(got["SCORE1_SUM"], float) - np.array(want["SCORE_SUM_MEANIMP"], float)

@@ -90,12 +90,12 @@ def test_fractional_dosages(small, tmp_path):
     ("cohort", "file"),
     [("edge", "edge.prs.tsv"), ("sim_500x5k", "sim_500x5k.prs.tsv"), ("cineca", "cineca.PGS001229_chr22.tsv")],
 )
-def test_text_equals_plain_on_the_reference_data(securegen, fileset, reference_data, cohort, file):
+def test_text_equals_plain_on_the_reference_data(securegen, reference, cohort, file):
     common = (
         "--bfile",
-        fileset(cohort),
+        reference(cohort).bfile,
         "--score",
-        str(reference_data / cohort / file),
+        str(reference.source(cohort) / file),
         "--allow-small-score",
         "SCORE1",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from reference_data import GOLD, OUTSIDE
 
 from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.ckks.scores import key_holder, messages, vendor_model
@@ -95,17 +96,18 @@ CHECKS = {
 }
 
 
-def test_every_scoring_file_is_here(reference_data):
-    names = {path.name for path in (reference_data / "scores").iterdir()} - {"SOURCE.md"}
+def test_every_scoring_file_is_here(reference):
+    names = {path.name for path in reference.source("scores").iterdir()} - {"SOURCE.md"}
     assert names == set(FILES) | {file.split("/")[1] for _, file, _ in COHORTS if file.startswith("scores/")}
-    with_scores = {path.parent.name for path in reference_data.glob("*/*.prs.tsv")}
+    with_scores = {path.parent.name for root in (GOLD, OUTSIDE) for path in root.glob("*/*.prs.tsv")}
     assert with_scores <= {name for name, _, _ in COHORTS}
 
 
 @pytest.mark.parametrize("setting", CHECKS)
 @pytest.mark.parametrize(("name", "file", "people"), COHORTS, ids=[f for _, f, _ in COHORTS])
-def test_cohorts(fileset, reference_data, tmp_path, name, file, people, setting):
-    whole = open_scores(Inputs(fileset(name)), inputs := scoring(reference_data / file))
+def test_cohorts(reference, tmp_path, name, file, people, setting):
+    folder, file = file.split("/")
+    whole = open_scores(Inputs(reference(name).bfile), inputs := scoring(reference.source(folder) / file))
     count = min(people, VENDOR) if setting == "vendor" else people
     few = whole.reader.select(samples=np.arange(min(count, len(whole.reader.samples))))
     CHECKS[setting](open_scores(whole.genotypes, inputs, opened=few), tmp_path)
@@ -113,9 +115,9 @@ def test_cohorts(fileset, reference_data, tmp_path, name, file, people, setting)
 
 @pytest.mark.parametrize("setting", CHECKS)
 @pytest.mark.parametrize("file", FILES)
-def test_files_on_a_cohort_made_for_them(reference_data, tmp_path, file, setting):
+def test_files_on_a_cohort_made_for_them(reference, tmp_path, file, setting):
     """Each variant of the file once, as labelled or swapped; a tenth of calls missing, of 52 people."""
-    path = reference_data / "scores" / file
+    path = reference.source("scores") / file
     read, rng = read_scoring(path), np.random.default_rng(len(file))
     effect, rows = read.effect_allele.tolist(), len(read)
     other = [o or ("A" if e != "A" else "G") for e, o in zip(effect, read.other_allele.tolist(), strict=True)]

@@ -5,22 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import click
 
 from securegen.catalogue import TESTS
-from securegen.cli.options import _apply
 from securegen.errors import UsageError
 from securegen.io.table_files import GZ, pack
-from securegen.io.tables import read_table
 from securegen.results.gwas_ssf import About, write_gwas_ssf
 from securegen.results.regenie import write_regenie
 from securegen.results.rows import FORMATS, FULL_DIGITS
 from securegen.results.write import Summary
-from securegen.scores.pgs_catalog import normalise_build
-from securegen.study.inputs import Inputs
 
 PLINK2, REGENIE, GWAS_SSF = FORMATS
 
@@ -68,40 +60,6 @@ class TableForm:
         return [pack(path) if self.gzip else path for path in paths]
 
 
-def table_options(command: Callable) -> Callable:
-    """--digits, the format and --gzip."""
-    digits = click.IntRange(3, 17)
-    return click.option("--digits", type=digits, default=17, show_default=True, help="Significant digits.")(
-        format_options(command)
-    )
-
-
-gzip_option = click.option("--gzip", is_flag=True, help="Tables as .gz, which every command reads.")
-
-
-def format_options(command: Callable) -> Callable:
-    """--format, --genome-build, --frequency-floor, --gzip."""
-    return _apply(
-        [
-            click.option(
-                "--format", "table_format", type=click.Choice(FORMATS), default=PLINK2, show_default=True,
-                help="Columns of the tables; gwas-ssf also writes metadata.",
-            ),
-            click.option("--genome-build", metavar="BUILD", help="Genome build of the cohort (gwas-ssf): GRCh37, GRCh38."),
-            click.option("--frequency-floor", type=click.FloatRange(0, 0.5), default=0.0, metavar="F",
-                         help="Write rarer allele frequencies as F (gwas-ssf) [as they are]."),
-            gzip_option,
-        ]
-    )(command)  # fmt: skip
-
-
-def form_from(options: dict[str, Any], digits: int | None = None) -> TableForm:
-    """Take the layout out of the options of a command. Raises UsageError for one without its partner."""
-    number = options.pop("digits") if digits is None else digits
-    build, floor = normalise_build(options.pop("genome_build")), options.pop("frequency_floor")
-    return TableForm(number, options.pop("table_format"), build, floor, options.pop("gzip"))
-
-
 def convert(
     tables: Sequence[Summary], out: str, form: TableForm, log: Callable[[str], None], *, covariates: Sequence[str] = ()
 ) -> None:
@@ -128,8 +86,3 @@ def convert(
             for reason, count in write_gwas_ssf(t.path, source, about, mode=mode).left_out.items():
                 log(f"{t.path}: {count} variants left out: {reason}")
         os.unlink(source)
-
-
-def covariates_of(inputs: Inputs) -> tuple[str, ...]:
-    """Names of the covariates that the options choose."""
-    return tuple(read_table(Path(inputs.covar)).select(inputs.covar_name).columns) if inputs.covar else ()

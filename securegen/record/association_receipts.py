@@ -1,17 +1,68 @@
-"""The receipt of a run of the multi-party protocols: who held what, who learned what, what had to be trusted."""
+"""Receipts of association, one function a scenario: who held what, who learned what, what had to be trusted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from securegen.engines.mpc.deployment import AGGREGATES, SCORES, VERTICAL
-from securegen.engines.mpc.projected import CHI2, HITS
 from securegen.record.receipt import FULL_TABLE, Party, Receipt
+from securegen.record.score_receipts import shared_scores
+
+
+def plain_receipt(tables: list[str], warnings: Sequence[str] = ()) -> Receipt:
+    """Everything in the clear at one owner. warnings: what its tables give away together."""
+    owner = Party("owner", "genotypes, phenotypes, covariates", "everything")
+    return Receipt("in the clear", (owner,), (), tuple(tables), (FULL_TABLE, *warnings))
+
+
+def outsourced_receipt(tables: list[str], encryptor: str, design: str = "", warnings: Sequence[str] = ()) -> Receipt:
+    """CKKS: the owner holds the key, a server computes. design: what was opened, in one line; warnings: what the tables
+    give away together."""
+    return Receipt(
+        "outsourced, CKKS",
+        (
+            Party("owner", "the secret key and its own data", "the results, after verification"),
+            Party(
+                "server", "ciphertexts",
+                "numbers of samples, variants and columns, which columns are 1 for everybody, which blocks have missing "
+                "calls; no genotype, phenotype or result",
+            ),
+        ),
+        ("ring learning with errors at 128 bits; nothing of the server but availability", f"encryption by {encryptor}"),
+        tuple(tables),
+        (FULL_TABLE, *warnings),
+        design,
+    )  # fmt: skip
+
+
+def federated_receipt(
+    sites: Sequence[str], tables: Sequence[str], *, opened: Sequence[str], read: Sequence[str]
+) -> Receipt:
+    """Sites that add their sums under pairwise masks. opened: what every site learns of all; read: what can be read in it."""
+    parties = [
+        Party(f"site {name}", "its own data in the clear, a key with every other site", "the pooled sums")
+        for name in sites
+    ]
+    parties.append(Party("hub", "what carries the messages, no key", "who takes part, sizes and times"))
+    warnings = [FULL_TABLE, *read]
+    if len(sites) == 2:
+        warnings.append("two sites: each subtracts its own sums from the totals and has the other's exactly")
+    return Receipt(
+        "federated, pairwise masks",
+        tuple(parties),
+        (
+            "two sites do not collude: all but one together see the last one's sums",
+            "X25519 or ML-KEM-768 is hard, and AES-256 is",
+            "sites tell the truth about their people: false sums are not noticed",
+        ),
+        (*(f"pooled, to every site: {what}" for what in opened), *tables),
+        tuple(warnings),
+    )
+
 
 _CHOOSE = "the phenotype owner can read genotypes by choosing phenotypes; the genotype owner counts columns"
 
 
-def receipt(
+def mpc_receipt(
     split: str,
     tables: Sequence[str],
     *,
@@ -21,8 +72,8 @@ def receipt(
 ) -> Receipt:
     """reveal: of a vertical split; threshold: of hits; column_limit: what
     the genotype owner answers in a cohort's life, None where it is not known."""
-    if split == SCORES:
-        return _scores(tables)
+    if split == "scores":
+        return shared_scores(tables)
     limit = "set there, not known here" if column_limit is None else str(column_limit)
     warnings = (f"{_CHOOSE} (limit in the life of this cohort: {limit})", FULL_TABLE)
     owners = (
@@ -34,9 +85,9 @@ def receipt(
         ),
     )
     dealer = Party("dealer", "keys of masks", "sizes")
-    if split == VERTICAL and reveal != AGGREGATES:
+    if split == "vertical" and reveal != "aggregates":
         return _projected(tables, reveal, threshold, limit)
-    if split == VERTICAL:
+    if split == "vertical":
         assumed = ("semi-honest parties; the dealer colludes with nobody", "both owners agreed to open all sums")
         return Receipt(
             f"vertical, secret sharing, reveal {reveal}", (*owners, dealer), assumed, tuple(tables), warnings
@@ -54,12 +105,12 @@ def _projected(tables: Sequence[str], reveal: str, threshold: float, limit: str)
         "one threshold a phenotype: repeated ones would bisect p",
         f"whoever chooses phenotypes can make chosen genotypes a hit: {counted}",
     ]  # fmt: skip
-    if reveal == CHI2:
+    if reveal == "chi2":
         opened, warnings = "χ² of every variant, and nothing else", [
             f"χ² of chosen phenotypes tells genotypes: {counted}",
             "whoever has the genotypes and this table can find the phenotypes, up to their sign and scale",
         ]  # fmt: skip
-    elif reveal != HITS:
+    elif reveal != "hits":
         opened, warnings = "two numbers of every variant, u and v", [f"{_CHOOSE} (limit: {limit})", FULL_TABLE]
     return Receipt(
         f"vertical, secret sharing, reveal {reveal}",
@@ -72,17 +123,4 @@ def _projected(tables: Sequence[str], reveal: str, threshold: float, limit: str)
             Party("dealer", "keys of masks", "sizes; the test"),
         ),
         ("semi-honest parties; the dealer colludes with nobody",), tuple(tables), tuple(warnings),
-    )  # fmt: skip
-
-
-def _scores(files: Sequence[str]) -> Receipt:
-    return Receipt(
-        "scores with private weights, secret sharing",
-        (
-            Party("genotype owner", "genotypes", "the scores; number of weights that scored; nothing of which ones"),
-            Party("model owner", "weights", "samples, variants, their allele and genotype counts; no genotype, no score"),
-            Party("dealer", "keys of masks", "sizes"),
-        ),
-        ("semi-honest parties; the dealer colludes with nobody",), tuple(files),
-        ("every exact score is one linear equation in the weights: the model owner counts replies",),
     )  # fmt: skip

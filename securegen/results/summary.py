@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from securegen.design.columns import Analysis
-from securegen.record.run_log import RunLog
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.vocabulary import OK
@@ -22,7 +20,7 @@ def covariate_facts(models: Iterable[Any]) -> dict[str, Any]:
     return {"covariates": len(names), "covariate_names": names}
 
 
-def print_summaries(tables: Sequence[Summary], log: RunLog, filters: Filters | None = None) -> None:
+def print_summaries(tables: Sequence[Summary], log: Callable[[str], None], filters: Filters | None = None) -> None:
     """One line a table, its precision, inflation and hits; what filters left out and who knows it."""
     if filters and filters.active:
         flags = " ".join(f"{flag} {bound:g}" for flag, bound in filters.given().items())
@@ -49,7 +47,7 @@ def print_summaries(tables: Sequence[Summary], log: RunLog, filters: Filters | N
         print_top(t, log, count=5 if len(tables) <= FEW else 1)
 
 
-def print_top(table: Summary, log: RunLog, count: int = 5) -> None:
+def print_top(table: Summary, log: Callable[[str], None], count: int = 5) -> None:
     """The hits with the smallest p-values."""
     if not table.top:
         log(f"no hits of {table.analysis.phenotype}")
@@ -63,21 +61,6 @@ def print_top(table: Summary, log: RunLog, count: int = 5) -> None:
         log(
             f"  {row['ID']!s:<20} {row['#CHROM']!s:>5} {row['POS']:>10} {row['A1']!s:<2} {effect}{row['LOG10_P']:>8.2f}"
         )
-
-
-def print_end(log: RunLog, paths: Sequence[str]) -> None:
-    """Seconds, bytes, files and what to do with them, after log.write, where tables were written."""
-    for stage, seconds in log.seconds.items():
-        log(f"  {stage:<8} {seconds:8.2f} s")
-    for what, size in log.record["bytes"].items():
-        if what == "rounds":
-            log(f"  {what:<10} {size:10d}")
-            continue
-        for name, count in (size if isinstance(size, dict) else {what: size}).items():
-            log(f"  {name:<10} {count / 1e6:10.3f} MB")
-    log("wrote " + ", ".join([*paths, f"{log.out}.run.json", f"{log.out}.log"]))
-    if paths:
-        log(f"next, to see it: securegen report {shlex.quote(log.out)}")
 
 
 def promises(tables: Sequence[Summary]) -> dict[str, Any]:

@@ -1,0 +1,46 @@
+"""How finished tables are laid out, as options: --digits, --format, --gzip and what GWAS-SSF's metadata need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from securegen.cli.options import apply_options
+from securegen.results.forms import FORMATS, PLINK2, TableForm
+from securegen.scores.pgs_catalog import normalise_build
+
+
+def table_options(command: Callable) -> Callable:
+    """--digits, the format and --gzip."""
+    digits = click.IntRange(3, 17)
+    return click.option("--digits", type=digits, default=17, show_default=True, help="Significant digits.")(
+        format_options(command)
+    )
+
+
+gzip_option = click.option("--gzip", is_flag=True, help="Tables as .gz, which every command reads.")
+
+
+def format_options(command: Callable) -> Callable:
+    """--format, --genome-build, --frequency-floor, --gzip."""
+    return apply_options(
+        [
+            click.option(
+                "--format", "table_format", type=click.Choice(FORMATS), default=PLINK2, show_default=True,
+                help="Columns of the tables; gwas-ssf also writes metadata.",
+            ),
+            click.option("--genome-build", metavar="BUILD", help="Genome build of the cohort (gwas-ssf): GRCh37, GRCh38."),
+            click.option("--frequency-floor", type=click.FloatRange(0, 0.5), default=0.0, metavar="F",
+                         help="Write rarer allele frequencies as F (gwas-ssf) [as they are]."),
+            gzip_option,
+        ]
+    )(command)  # fmt: skip
+
+
+def form_from(options: dict[str, Any], digits: int | None = None) -> TableForm:
+    """Take the layout out of the options of a command. Raises UsageError for one without its partner."""
+    number = options.pop("digits") if digits is None else digits
+    build, floor = normalise_build(options.pop("genome_build")), options.pop("frequency_floor")
+    return TableForm(number, options.pop("table_format"), build, floor, options.pop("gzip"))

@@ -1,0 +1,33 @@
+"""A plan in words: ring, layout, precision, bytes and seconds."""
+
+from __future__ import annotations
+
+import math
+
+from numba import get_num_threads
+
+from securegen.catalogue import record_of
+from securegen.design.columns import Design
+from securegen.engines.ckks.planner import Plan
+from securegen.engines.ckks.speed import machine_factor
+from securegen.study.inputs import Log
+
+
+def describe(plan: Plan, design: Design, log: Log) -> None:
+    """Print a plan: ring, layout, precision, bytes, and seconds as this machine is expected to take."""
+    p, w = plan.parameters, plan.workload
+    modulus = math.log2(p.ring.modulus)
+    log(f"ring n = {p.ring.n}, {len(p.ring.primes)} primes of 30 bits ({modulus:.0f} bits), 128-bit security")
+    log(
+        f"{p.pack} samples × {p.strand_variants} variants a ciphertext, {p.strands} of them a block, {plan.blocks} blocks, "
+        f"{p.groups} groups of samples"
+    )
+    log(f"{w.columns} encrypted columns of {w.bits} bits, {design.sample_sets} sample set(s)")
+    log(f"noise: 15 standard deviations stay {p.margin_bits:.1f} bits below 1/2; every sum is exact")
+    for a in design.analyses:
+        promise = record_of(a).promise
+        if promise is not None:
+            log(promise.planned(a.model))
+    size, time = plan.bytes(), plan.seconds(get_num_threads(), machine=machine_factor())
+    log("estimate: " + ", ".join(f"{k} {v / 1e6:.1f} MB" for k, v in size.items()))
+    log("estimate: " + ", ".join(f"{k} {v:.1f} s" for k, v in time.items()))

@@ -1,0 +1,105 @@
+"""The outsourced engine as a choice: the owner encrypts here, a server without a key computes in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+from securegen.engines.ckks import keys, steps
+from securegen.engines.ckks.describe import describe
+from securegen.engines.ckks.owner import secret_key
+from securegen.engines.protocol import KEEP_FILES, Engine, EngineRun, option, study_facts
+from securegen.engines.score_protocol import Bars, no_bars
+from securegen.io.envelope import DRAWN_COST
+from securegen.local.launcher import party_folders, run_inside
+from securegen.record.association_receipts import outsourced_receipt
+from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
+from securegen.results.forms import TableForm, convert
+from securegen.results.write import Summary
+from securegen.stats.qc import Filters
+from securegen.study.build import close_samples
+from securegen.study.inputs import Log
+from securegen.study.opening import Study
+from securegen.vocabulary import DEFAULT_ENCRYPTOR
+
+ENCRYPTORS = ("own", "seal")
+
+
+@dataclass(frozen=True)
+class Ckks(Engine):
+    """Outsourced under CKKS. encryptor: who encrypts; keep_files: leave ciphertexts beside the tables; threads and memory
+    (MB of sums): of the server."""
+
+    name: ClassVar[str] = "ckks"
+    quality: ClassVar[bool] = True
+
+    encryptor: str = option(
+        DEFAULT_ENCRYPTOR,
+        "Who encrypts: own (a seed replaces half of the bytes) or Microsoft SEAL.",
+        choices=ENCRYPTORS,
+    )
+    keep_files: bool = option(False, KEEP_FILES)
+    threads: int | None = None
+    memory: int | None = None
+
+    def describe(self, study: Study, log: Log) -> None:
+        describe(steps.plan(study), study.design, log)
+
+    def run(
+        self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,
+        qc_only: bool = False, bars: Bars = no_bars,
+    ) -> EngineRun:  # fmt: skip
+        """Encrypt, associate in the server's process, verify and decrypt. Raises as `Engine.run`, VerificationError."""
+        tables: list[Summary] = []
+        with log.stage("plan"):
+            plan = steps.plan(study)
+            describe(plan, study.design, log)
+        with private_files(), party_folders(out, "owner", "server", keep=self.keep_files, log=log) as at:
+            owner, server = at["owner"], at["server"]
+            with log.stage("keygen"):
+                passphrase = secrets.token_bytes(32).hex().encode()
+                made_key = steps.generate_key(plan)
+                secret_key.write_secret(owner / "key.secret", made_key, passphrase=passphrase, cost=DRAWN_COST)
+                key = secret_key.read_secret(owner / "key.secret", passphrase=passphrase)
+                keys.write_public(owner / "key.public", key.public)
+            with log.stage("encrypt"), bars("encrypting") as report:
+                made = steps.encrypt(study, key, owner / "study", encryptor=self.encryptor, progress=report)
+                for folder in (made.cohort, made.design):
+                    folder.rename(server / folder.name)
+            served = run_inside(
+                server, "gwas", cohort="study.cohort", design="study.design", out="study", threads=self.threads,
+                memory=self.memory,
+            )  # fmt: skip
+            with log.stage("decrypt"):
+                results, files = server / "study.results", []
+                tables = steps.decrypt_tables(results, key, made.owner, out, digits=form.digits, filters=filters)
+                convert(tables, out, form, log)
+                if qc_only:
+                    files = form.finish(steps.decrypt_qc(results, key, made.owner, out))
+                opened = steps.read_design(key, made.owner)
+            sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
+            sizes["public_key"] = (owner / "key.public").stat().st_size
+        log.seconds["gwas"] = served["seconds"]["gwas"]
+        paths = [*files, *(t.path for t in tables)]
+        receipt = outsourced_receipt(paths, self.encryptor, opened.line(), close_samples(study.design))
+        facts = study_facts(study) | {
+            "design": opened.record(), "encryptor": self.encryptor,
+            "parameters": key.public.parameters.to_json() | {"bits": plan.workload.bits},
+            "planned_noise_margin_bits": plan.parameters.margin_bits,
+            "peak_rss_bytes": max(peak_rss_bytes(), served["peak_rss_bytes"]),
+        }  # fmt: skip
+        return EngineRun(self.name, tuple(tables), tuple(files), receipt, sizes, facts)
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """What is written meanwhile is for its owner alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)

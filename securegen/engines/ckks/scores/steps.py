@@ -1,0 +1,150 @@
+"""The steps of scores on ciphertexts, one function a party's step, as Python and the command line take them.
+
+| model | steps, in order |
+|---|---|
+| public | `generate_key`, `encrypt` (owner), `score` (server), `decrypt` (owner) |
+| private | `request` (genotype owner), `invite` (model owner), `accept`, `reply`, `open_replies` |
+| encrypted | `challenge` (evaluator), then as private, with `encrypt_model` (model owner) and `evaluate` in place of `reply` |
+| a vendor's | `request`, `challenge` (hospital), `offer` (vendor), `blind`, `answer`, `unmask` |
+
+`withdraw` takes an invitation or an offer back. docs/prs-protocols.md lists every message and who learns what.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from securegen.engines.ckks.owner.secret_key import SecretKey
+from securegen.engines.ckks.scores import encrypted_model, messages, private, promises, vendor_model
+from securegen.engines.ckks.scores.messages import Invitation, Request
+from securegen.engines.ckks.scores.promises import PrivacyRules
+from securegen.engines.ckks.scores.public import (
+    EncryptedScores,
+    add_model,
+    decrypt_scores,
+    encrypt_scores,
+    generate_score_key,
+    score_encrypted,
+)
+from securegen.engines.ckks.scores.vendor import VendorParameters
+from securegen.model import Progress, SelectableReader, no_progress
+from securegen.scores.release import ScoreTable
+from securegen.scores.study import ScoreInputs, ScoreStudy
+from securegen.study.inputs import Log, silent
+from securegen.vocabulary import DEFAULT_ENCRYPTOR
+
+Name = str | os.PathLike[str]
+
+encrypt, score, decrypt = encrypt_scores, score_encrypted, decrypt_scores
+
+
+def generate_key(study: ScoreStudy) -> SecretKey:
+    """Owner, public model: a fresh key for the scores of a study. It stays with the owner."""
+    return generate_score_key(study.plan, len(study.reader.samples))
+
+
+def request(genotypes: SelectableReader, folder: Name, *, imputation: str = "cohort") -> Request:
+    """Genotype owner or hospital: the variants of the cohort, for the model's owner, into `folder`."""
+    made = messages.make_request(genotypes, imputation)
+    messages.write_request(made, Path(folder))
+    return made
+
+
+def challenge(path: Name) -> None:
+    """Evaluator, or hospital of a vendor's model: a nonce for the other party; keep it."""
+    encrypted_model.challenge(Path(path))
+
+
+def invite(
+    request: Name, inputs: ScoreInputs, rules: PrivacyRules, folder: Name, private_folder: Name, *,
+    challenge: Name | None = None, log: Log = silent,
+) -> Invitation:  # fmt: skip
+    """Model owner: an invitation for the genotype owner; `private_folder` stays. challenge: the evaluator's, where the
+    model is to be encrypted. Raises PolicyError by the rules."""
+    folders = (Path(folder), Path(private_folder))
+    if challenge is None:
+        return private.invite(Path(request), inputs, rules, *folders, log)
+    return encrypted_model.invite_product(Path(request), Path(challenge), inputs, rules, *folders, log)
+
+
+def accept(
+    invitation: Name, genotypes: SelectableReader, prefix: Name, *, encryptor: str = DEFAULT_ENCRYPTOR,
+    progress: Progress = no_progress,
+) -> SecretKey:  # fmt: skip
+    """Genotype owner: a fresh key; PREFIX.cohort and PREFIX.publickey go to who computes, PREFIX.owner stays."""
+    found = messages.read_invitation(Path(invitation))
+    return private.encrypt_for(found, genotypes, prefix, encryptor=encryptor, progress=progress)
+
+
+def reply(
+    cohort: Name, publickey: Name, private_folder: Name, inputs: ScoreInputs, rules: PrivacyRules, folder: Name, *,
+    progress: Progress = no_progress,
+) -> None:  # fmt: skip
+    """Model owner, private model: charge the replies, then write them for the genotype owner."""
+    private.reply(
+        Path(cohort), Path(publickey), Path(private_folder), inputs, rules, Path(folder), progress=progress
+    )  # fmt: skip
+
+
+def encrypt_model(
+    publickey: Name, private_folder: Name, inputs: ScoreInputs, rules: PrivacyRules, folder: Name
+) -> None:  # fmt: skip
+    """Model owner, encrypted model: charge the replies, then write the weights under the genotype owner's key."""
+    encrypted_model.encrypt_model_for(Path(publickey), Path(private_folder), inputs, rules, Path(folder))
+
+
+def evaluate(
+    cohort: Name, publickey: Name, model: Name, challenge: Name, folder: Name, *, progress: Progress = no_progress
+) -> None:  # fmt: skip
+    """Evaluator, encrypted model: multiply, blind, and write the replies for the genotype owner."""
+    encrypted_model.evaluate(
+        Path(cohort), Path(publickey), Path(model), Path(challenge), Path(folder), progress=progress
+    )  # fmt: skip
+
+
+def open_replies(
+    invitation: Name, replies: Name, key: SecretKey, owner: Name, genotypes: SelectableReader
+) -> ScoreTable:  # fmt: skip
+    """Genotype owner: its scores. Raises VerificationError, and retires the key, where a reply is not what was promised."""
+    found = messages.read_invitation(Path(invitation))
+    return private.open_scores_for(found, Path(replies), key, Path(owner), genotypes)
+
+
+def offer(
+    request: Name, challenge: Name, inputs: ScoreInputs, rules: PrivacyRules, folder: Name, private_folder: Name, *,
+    passphrase: bytes, encryptor: str = DEFAULT_ENCRYPTOR, log: Log = silent,
+) -> VendorParameters:  # fmt: skip
+    """Vendor: the model encrypted under a fresh key for every batch of people; `private_folder` stays."""
+    return vendor_model.offer(
+        Path(request), Path(challenge), inputs, rules, Path(folder), Path(private_folder), passphrase=passphrase,
+        encryptor=encryptor, log=log,
+    )  # fmt: skip
+
+
+def blind(offer: Name, challenge: Name, genotypes: SelectableReader, folder: Name, masks: Name) -> None:
+    """Hospital: multiply and blind, for the vendor; `masks` stays."""
+    vendor_model.blind_scores(Path(offer), Path(challenge), genotypes, Path(folder), Path(masks))
+
+
+def answer(
+    blinded: Name, private_folder: Name, inputs: ScoreInputs, rules: PrivacyRules, folder: Name, *, passphrase: bytes
+) -> None:  # fmt: skip
+    """Vendor: charge the replies, round one coefficient a person, forget the keys."""
+    vendor_model.answer(Path(blinded), Path(private_folder), inputs, rules, Path(folder), passphrase=passphrase)
+
+
+def unmask(rounded: Name, offer: Name, masks: Name, genotypes: SelectableReader) -> ScoreTable:
+    """Hospital: its scores. Raises VerificationError for a score beyond what the vendor announced."""
+    return vendor_model.unmask_scores(Path(rounded), Path(offer), Path(masks), genotypes)
+
+
+def withdraw(private_folder: Name, ledger: Name) -> None:
+    """Model owner or vendor: never answer an invitation or offer, and give back what it reserved, all but one answer."""
+    promises.withdraw(Path(private_folder), Path(ledger))
+
+
+__all__ = [
+    "EncryptedScores", "accept", "add_model", "answer", "blind", "challenge", "decrypt", "encrypt", "encrypt_model",
+    "evaluate", "generate_key", "invite", "offer", "open_replies", "reply", "request", "score", "unmask", "withdraw",
+]  # fmt: skip

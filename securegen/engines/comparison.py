@@ -1,0 +1,38 @@
+"""The tables of an engine beside those of the plain engine, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from securegen.engines.plain.engine import Plain
+from securegen.engines.protocol import Engine, EngineRun
+from securegen.errors import SecuregenError, UsageError
+from securegen.local.folders import PARTIES, working_folder
+from securegen.record.run_log import RunLog
+from securegen.results.forms import TableForm
+from securegen.stats.qc import Filters
+from securegen.study.inputs import Inputs
+from securegen.study.opening import Study
+
+
+def check_comparison(engine: Engine, members: Sequence[Inputs]) -> None:
+    """Raise UsageError for cohorts of sites: the plain engine reads one."""
+    if len(members) > 1:
+        raise UsageError(f"engine {engine.name} is compared with the plain engine on the pooled cohort, as one file")
+
+
+def compare_with_plain(
+    engine: Engine, run: EngineRun, study: Study, form: TableForm, log: RunLog, filters: Filters | None = None
+) -> None:
+    """Run the plain engine beside and compare the tables. Raises SecuregenError when they differ."""
+    with working_folder(log.out, PARTIES, keep=False, log=log) as folder:
+        quiet = RunLog(f"{folder}/p", "compare", quiet=True)
+        plain = Plain(reveal=engine.opened).run(study, f"{folder}/p", form, quiet, filters=filters)
+        same = all(
+            Path(a.path).read_bytes() == Path(b.path).read_bytes()
+            for a, b in zip(run.tables, plain.tables, strict=True)
+        )
+    log(f"identical to the plain engine: {'yes' if same else 'no'}")
+    if not same:
+        raise SecuregenError("the encrypted and the plain table differ: this must never happen, please report it")

@@ -1,0 +1,154 @@
+"""The engine of sites as a choice: every site a process of its own here, through the shared folder of a deployment.
+
+The caller holds everybody's data, so nothing is hidden from it: this shows and tests a study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from securegen.engines.federated import rehearsal
+from securegen.engines.federated.variant_sums import Withheld
+from securegen.engines.federated.variants import common_variants
+from securegen.engines.protocol import (
+    KEEP_FILES,
+    Engine,
+    EngineRun,
+    covariates_of,
+    digests_of,
+    files_of,
+    members_of,
+    option,
+)
+from securegen.engines.score_protocol import Bars, no_bars
+from securegen.errors import PolicyError, SecuregenError, UsageError
+from securegen.governance.openings import ALL, FEW_MISSING, LEVELS, STRICT, WITHHOLD
+from securegen.io.output import copy_file
+from securegen.local import folders
+from securegen.local.cohorts import open_sites
+from securegen.record.receipt import Receipt
+from securegen.record.run_log import RunLog
+from securegen.results.forms import TableForm, convert
+from securegen.results.summary import summary_of
+from securegen.stats.qc import Filters
+from securegen.study import people
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.opening import Study, study_of
+
+SITES = 3
+TOLD = ("parameters", "samples", "variants", "covariates", "covariate_names", "phenotypes", "missing",
+        "planned_noise_margin_bits")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Federated(Engine):
+    """Sites that share no data. sites: that one cohort is dealt to, None: 3, or one a cohort; openings: what sums may show
+    of few people, None: strict; few_missing: what becomes of variants whose call few people lack, None: withhold."""
+
+    name: ClassVar[str] = "federated"
+    aliases: ClassVar[tuple[str, ...]] = ("threshold",)
+    missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
+    several: ClassVar[bool] = True
+
+    sites: int | None = option(None, "Sites the samples are dealt to [3].", metavar="S", least=2)
+    openings: str | None = option(
+        None, "What sums may show of few people: strict; consortium also opens variants that few tell apart; all has no such "
+        "rule, for rehearsals on one owner's data [strict; all beside --compare-plain].", choices=LEVELS,
+    )  # fmt: skip
+    few_missing: str | None = option(
+        None, "Variants whose call few people of a site lack: NA, or filled in rounded, T off by some 1e-5 [withhold].",
+        choices=FEW_MISSING,
+    )  # fmt: skip
+    consent_openings: bool = option(
+        False,
+        "Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
+    )
+    two_sites_learn_each_other: bool = option(False, "Allow two sites, which hide nothing from each other.")
+    keep_files: bool = option(False, KEEP_FILES)
+
+    def check(self, members: Sequence[Inputs], form: TableForm, filters: Filters | None = None) -> None:
+        super().check(members, form, filters)
+        if len(members) > 1 and self.sites not in (None, len(members)):
+            raise UsageError(f"sites {self.sites} with {len(members)} cohorts: one cohort is one site")
+        rehearsal.refuse(members[0])
+
+    def open(self, members: Sequence[Inputs], log: Log, *, qc_only: bool = False) -> Study:
+        common = members[0].common_samples
+        common = self.openings != ALL if common is None else common
+        told = [replace(m, common_samples=common) for m in members]
+        if len(told) == 1:
+            return study_of(told[0], log)
+        study = open_sites(told, log)
+        common_variants([open_genotypes(m, silent).variants for m in told])
+        return study
+
+    def rehearsing(self) -> Federated:
+        if self.openings not in (None, ALL):
+            raise UsageError(
+                f"whole tables of one owner's data are compared: openings {ALL}, which is the default then, not "
+                f"{self.openings}"
+            )
+        return replace(self, openings=ALL)
+
+    def run(
+        self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,
+        qc_only: bool = False, bars: Bars = no_bars,
+    ) -> EngineRun:  # fmt: skip
+        """Deal one cohort to sites, or take a cohort a site, and let them run. Raises PolicyError where a rule refuses."""
+        files_of(study, self.name)
+        members = members_of(study)
+        inputs = members[0]
+        with folders.working_folder(out, folders.SITES, keep=self.keep_files, log=log) as work:
+            with log.stage("plan"):
+                if len(members) > 1:
+                    local = [rehearsal.LocalSite(f"site{i + 1}", m.genotypes, None) for i, m in enumerate(members)]
+                else:
+                    local = rehearsal.deal(study.reader, inputs.genotypes, self.sites or SITES)
+                made = rehearsal.set_up(
+                    work, inputs, local, silent, two_sites_learn_each_other=self.two_sites_learn_each_other,
+                    openings=self.openings or STRICT, few_missing=self.few_missing or WITHHOLD,
+                    consent_openings=self.consent_openings,
+                )  # fmt: skip
+                left_out = len(study.reader.variants) - made.variants
+                if left_out:
+                    log(f"{left_out} variants of the first site are not in every file, or with other alleles: left out")
+                log(f"{len(local)} sites, {made.variants} variants, every two sites with a key of their own")
+            with log.stage("gwas"):
+                try:
+                    roles = [
+                        rehearsal.site_role(work, inputs, m, filters or Filters(), digits=form.digits) for m in local
+                    ]
+                    rehearsal.run_sites(roles)
+                except SecuregenError as error:
+                    if error.exit_code == PolicyError.exit_code:
+                        for line in rehearsal.refusals(work, local):
+                            log(line)
+                        log("larger sites or fewer columns pass; openings all is for rehearsals on one owner's data")
+                    raise
+            records = rehearsal.results(work, local)
+            stored = sum(r["samples_stored"] for r in records)
+            log(people.covariate_line(records[0]["covariate_names"]))
+            log(f"{records[0]['samples']} of {stored} people are analysed")
+            tables = []
+            for s in records[0]["summaries"]:
+                path = out + s["path"].removeprefix(str(work.absolute() / local[0].name / "result"))
+                copy_file(s["path"], path)
+                tables.append(summary_of(s, path))
+        convert(tables, out, form, log, covariates=covariates_of(inputs))
+        receipt = released(records[0], [t.path for t in tables])
+        facts = {name: records[0][name] for name in TOLD} | {
+            "inputs": digests_of(members), "samples_stored": stored, "opened": records[0]["opened"], "sites": len(local),
+            "peak_rss_bytes": max(r["peak_rss_bytes"] for r in records),
+        }  # fmt: skip
+        sent = {"sent": {m.name: r["bytes"]["sent"][m.name] for m, r in zip(local, records, strict=True)}}
+        remarks = tuple(Withheld(**records[0]["opened"]["withheld"]).lines())
+        return EngineRun(self.name, tuple(tables), (), receipt, sent, facts, remarks)
+
+
+def released(record: Mapping[str, Any], paths: Sequence[str]) -> Receipt:
+    """The receipt of a site, with the tables where they are now."""
+    said, there = Receipt.from_json(record["receipt"]), {s["path"] for s in record["summaries"]}
+    return replace(said, released=(*(r for r in said.released if r not in there), *paths))

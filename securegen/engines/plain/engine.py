@@ -1,0 +1,95 @@
+"""The plain engine as a choice: association on genotypes in the clear, at one owner, who sees everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from securegen.catalogue import record_of
+from securegen.engines.plain import sums
+from securegen.engines.protocol import Engine, EngineRun, option, study_facts
+from securegen.engines.score_protocol import Bars, no_bars
+from securegen.errors import UsageError
+from securegen.model import Progress, Sums, counted
+from securegen.record.association_receipts import plain_receipt
+from securegen.record.run_log import RunLog
+from securegen.results.forms import TableForm, convert
+from securegen.results.projected import PLAIN, plain_projected
+from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
+from securegen.stats.qc import Filters
+from securegen.study.build import close_samples
+from securegen.study.opening import Study
+
+
+@dataclass(frozen=True)
+class Plain(Engine):
+    """Everything in the clear. reveal: of linear and logistic tests, two numbers a variant (uv) or χ² alone (chi2)."""
+
+    name: ClassVar[str] = "plain"
+    missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
+    reveals: ClassVar[frozenset[str]] = frozenset(PLAIN)
+    quality: ClassVar[bool] = True
+
+    reveal: str | None = option(
+        None, "What is opened of a vertical split [hits]; uv and chi2 also in the clear.", choices=PLAIN
+    )
+
+    @property
+    def opened(self) -> str | None:
+        return self.reveal
+
+    def rehearsing(self) -> Plain:
+        if self.reveal:
+            raise UsageError("the plain engine is compared with itself only as whole tables: leave reveal out")
+        return self
+
+    def sums(self, study: Study) -> Iterator[Sums]:
+        """The exact integers, block by block."""
+        return sums.sums(study.reader, study.design.columns)
+
+    def run(
+        self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,
+        qc_only: bool = False, bars: Bars = no_bars,
+    ) -> EngineRun:  # fmt: skip
+        """Tables from the exact sums. Raises as `Engine.run`."""
+        tables: list[Summary] = []
+        with log.stage("gwas"):
+            if self.reveal:
+                tables = plain_projected(study.reader, study.design, out, reveal=self.reveal, digits=form.digits)
+            elif not qc_only:
+                with bars("associating", unit="variants") as report:
+                    tables = write_plain(study, out, digits=form.digits, filters=filters, progress=report)
+            convert(tables, out, form, log)
+            files = form.finish(write_plain_qc(study, out)) if qc_only else []
+        receipt = plain_receipt([*files, *(t.path for t in tables)], close_samples(study.design))
+        facts = study_facts(study) | {
+            "parameters": {"bits": max(a.model.bits for a in study.design.analyses)}, "planned_noise_margin_bits": None,
+        }  # fmt: skip
+        return EngineRun(self.name, tuple(tables), tuple(files), receipt, {}, facts)
+
+
+def write_plain(
+    study: Study, out: str, *, digits: int = 17, filters: Filters | None = None, progress: Progress | None = None
+) -> list[Summary]:
+    """Write OUT.<PHENO>.<TEST> for every analysis of a study. Raises UsageError for filters beside complete cases."""
+    variants, grid, design = study.reader.variants, study.reader.dosage_grid, study.design
+    if study.inputs.missing == "complete" and any("complete" in record_of(a).missing for a in design.analyses):
+        if filters and filters.active:
+            raise UsageError("the filters of quality control need missing mean; filter the variants first (extract)")
+        tests = [a for a in design.analyses if a.association]
+        return [
+            write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
+            for alone, blocks in (sums.complete_case_sums(study.reader, design.columns, a) for a in tests)
+        ]
+    blocks = counted(sums.sums(study.reader, design.columns), len(variants), progress)
+    return write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
+
+
+def write_plain_qc(study: Study, out: str) -> list[str]:
+    """Write OUT.afreq, OUT.vmiss and, for hard calls, OUT.hardy. Raises UsageError for a study without these sums."""
+    analysis = qc_analysis(study.design.analyses)
+    if analysis is None:
+        raise UsageError("this study has no sums for quality control: open it with qc=True")
+    blocks = sums.sums(study.reader, study.design.columns)
+    return write_qc(out, study.reader.variants, blocks, analysis, grid=study.reader.dosage_grid)

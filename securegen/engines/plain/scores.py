@@ -1,0 +1,40 @@
+"""Scores in the clear, at one owner: the oracle of every other engine of scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from securegen.engines.score_protocol import Bars, no_bars
+from securegen.record.run_log import RunLog
+from securegen.record.score_receipts import plain_scores as receipt_of
+from securegen.scores.study import ScoreInputs, ScoreStudy, open_scores, write_scores
+from securegen.scores.sums import plain_scores
+from securegen.study.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class PlainScores:
+    """Genotypes and weights in the clear."""
+
+    name: ClassVar[str] = "plain"
+    matches: ClassVar[bool] = True
+
+    def check(self, genotypes: Inputs, inputs: ScoreInputs) -> None:
+        """Nothing is refused."""
+
+    def run(
+        self, genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog, *, study: ScoreStudy | None = None,
+        bars: Bars = no_bars,
+    ) -> None:  # fmt: skip
+        """Writes OUT.sscore, OUT.log and OUT.run.json, and OUT.match.tsv where `study` is not opened yet."""
+        with log.stage("match"):
+            study = study or open_scores(genotypes, inputs, log=log, out=out)
+        with log.stage("score"):
+            sums = plain_scores(study.reader, study.plan)
+        write_scores(out, study.reader.samples, sums, inputs, log)
+        log.write(
+            receipt=receipt_of(inputs.table(out)).to_json(), engine="plain",
+            parameters={"bits": inputs.bits, "digits": inputs.digits}, bytes={}, planned_noise_margin_bits=None,
+            **study.record(),
+        )  # fmt: skip

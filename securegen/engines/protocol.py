@@ -1,0 +1,172 @@
+"""What an engine of association is: its options, what it computes and reveals, and one run with all its roles here.
+
+An engine is a frozen record of its options. `option` declares each of them once: the command line, its checks and Python
+follow from it. Who learns what is in the receipt of a run.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from securegen.catalogue import TESTS, uses_missing
+from securegen.engines.score_protocol import Bars, no_bars
+from securegen.errors import UsageError
+from securegen.io.tables import read_table
+from securegen.record.receipt import Receipt
+from securegen.record.run_log import RunLog
+from securegen.results.forms import TableForm
+from securegen.results.summary import covariate_facts, promises
+from securegen.results.write import Summary
+from securegen.stats.qc import Filters
+from securegen.study import checks
+from securegen.study.inputs import Inputs, Log
+from securegen.study.opening import Study, qc_of, study_of
+
+
+def option(
+    default: Any, text: str, *, choices: Sequence[str] = (), metavar: str | None = None, least: int | None = None
+) -> Any:
+    """A field of an engine that its users choose. text: of --help; least: of a whole number."""
+    return field(
+        default=default, metadata={"help": text, "choices": tuple(choices), "metavar": metavar, "least": least}
+    )
+
+
+KEEP_FILES = "Keep the files of the roles (keys are deleted all the same)."
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """What a run leaves. tables: of association; files: other tables; bytes: by what was written or sent; facts: what
+    run.json says beside."""
+
+    engine: str
+    tables: tuple[Summary, ...]
+    files: tuple[str, ...]
+    receipt: Receipt
+    bytes: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    remarks: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"EngineRun({self.engine}, {len(self.tables)} tables, {self.receipt.scenario})"
+
+    @property
+    def paths(self) -> list[str]:
+        """Every table that was written."""
+        return [*self.files, *(t.path for t in self.tables)]
+
+    def record(self) -> dict[str, Any]:
+        """What run.json says of it."""
+        return {
+            "engine": self.engine, "receipt": self.receipt.to_json(), "bytes": dict(self.bytes),
+            "promise": promises(self.tables), **self.facts,
+        }  # fmt: skip
+
+
+class Engine(ABC):
+    """One way to compute the sums. tests, missing, reveals: what it can be asked for; several: it takes a cohort a site;
+    filters: it can leave variants out by quality; quality: it computes tables of quality control alone."""
+
+    name: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    elsewhere: ClassVar[Mapping[tuple[str, str], str]] = {}  # an option's value that names another engine
+    tests: ClassVar[Set[str]] = TESTS.keys()
+    missing: ClassVar[frozenset[str]] = frozenset({"mean"})
+    reveals: ClassVar[frozenset[str]] = frozenset()
+    several: ClassVar[bool] = False
+    filters: ClassVar[bool] = True
+    quality: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for f in fields(self):  # type: ignore[arg-type]
+            value, told = getattr(self, f.name), f.metadata
+            if told.get("choices"):
+                checks.choice(f.name, value, (*told["choices"], *([None] if f.default is None else [])))
+            elif isinstance(f.default, bool):
+                checks.flag(f.name, value)
+            elif told.get("least") is not None:
+                checks.whole(f.name, value, told["least"], None)
+
+    @property
+    def opened(self) -> str | None:
+        """What is opened instead of whole tables; None for these."""
+        return None
+
+    def check(self, members: Sequence[Inputs], form: TableForm, filters: Filters | None = None) -> None:
+        """Raise UsageError or PolicyError for what can be refused before anything is read. members: one a site."""
+        first = members[0]
+        if len(members) > 1 and not self.several:
+            raise UsageError(f"several cohorts are for sites that share no data: engine federated, not {self.name}")
+        if first.model is not None and first.model not in self.tests:
+            raise UsageError(f"model {first.model} is not for engine {self.name}: {', '.join(sorted(self.tests))}")
+        if first.missing not in self.missing and uses_missing(first.model):
+            raise UsageError(f"missing {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
+        if filters and filters.active and not self.filters:
+            raise UsageError(
+                f"the filters of quality control do not go with engine {self.name}; choose variants by extract"
+            )
+        form.check(first.model, projected=self.opened is not None)
+
+    def open(self, members: Sequence[Inputs], log: Log, *, qc_only: bool = False) -> Study:
+        """The study that is analysed. Raises as `study.open_study`."""
+        return (qc_of if qc_only else study_of)(members[0], log)
+
+    def describe(self, study: Study, log: Log) -> None:  # noqa: B027 (most have nothing to say)
+        """Say what the run will take."""
+
+    def rehearsing(self) -> Self:
+        """The same engine, opening whole tables, as a comparison with the plain engine needs. Raises UsageError."""
+        return self
+
+    @abstractmethod
+    def run(
+        self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,
+        qc_only: bool = False, bars: Bars = no_bars,
+    ) -> EngineRun:  # fmt: skip
+        """All roles on this machine: tables OUT.*, in their form. qc_only: the tables of quality control alone."""
+
+
+def members_of(study: Study) -> tuple[Inputs, ...]:
+    """The inputs of every site, of one where there is one cohort."""
+    return getattr(study, "members", (study.inputs,))
+
+
+def files_of(study: Study, engine: str) -> None:
+    """Raise UsageError for genotypes in memory: roles are processes, which read files."""
+    if not all(member.genotypes.given for member in members_of(study)):
+        raise UsageError(f"the roles of engine {engine} read files: open the study from files, not from a reader")
+
+
+def study_facts(study: Study) -> dict[str, Any]:
+    """The keys of run.json that describe a study, whatever the engine."""
+    tests = [a for a in study.design.analyses if a.association] or study.design.analyses
+    return {
+        "inputs": digests_of(members_of(study)),
+        "samples": max(a.model.samples for a in tests),
+        "samples_stored": len(study.reader.samples),
+        "variants": len(study.reader.variants),
+        **covariate_facts(a.model for a in tests),
+        "phenotypes": [a.phenotype for a in tests if a.association],
+        "missing": study.inputs.missing,
+    }
+
+
+def digests_of(members: Sequence[Inputs]) -> dict[str, str]:
+    """SHA-256 of every input file; with a cohort a site, under the site's name."""
+    if len(members) == 1:
+        return members[0].digests()
+    out: dict[str, str] = {}
+    for i, own in enumerate(members):
+        mine = own.genotypes.files()
+        out |= {f"site{i + 1}.{name}" if name in mine else name: digest for name, digest in own.digests().items()}
+    return out
+
+
+def covariates_of(inputs: Inputs) -> tuple[str, ...]:
+    """Names of the covariates that the options choose."""
+    return tuple(read_table(Path(inputs.covar)).select(inputs.covar_name).columns) if inputs.covar else ()

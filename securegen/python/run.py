@@ -1,0 +1,145 @@
+"""A run of any engine from Python: all roles on this machine, results as frames.
+
+>>> import securegen as sg
+>>> study = sg.open_study("examples/cohort", pheno="examples/cohort.pheno.tsv", pheno_name="QT", chr="1", to_bp=400_000)
+>>> results = sg.run(study)
+>>> results
+Results(plain, QT)
+>>> len(results["QT"]) == len(study.reader.variants)
+True
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from securegen.engines.choosing import engine_of
+from securegen.engines.protocol import Engine, EngineRun, members_of
+from securegen.errors import UsageError
+from securegen.io.output import copy_file
+from securegen.record.receipt import Receipt
+from securegen.record.run_log import RunLog
+from securegen.results.forms import PLINK2, TableForm, convert
+from securegen.results.read import read_frame
+from securegen.results.summary import summary_json, summary_of
+from securegen.stats.qc import Filters
+from securegen.study.opening import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Results(Mapping[str, "pd.DataFrame"]):
+    """Tables of a run: phenotype (of quality control: afreq, vmiss, hardy) -> frame, read when it is asked for."""
+
+    def __init__(
+        self, run: EngineRun, prefix: str, record: dict[str, Any],
+        folder: str | None = None,
+    ) -> None:  # fmt: skip
+        """folder: where the tables lie, when they go with these results."""
+        self._run, self._prefix = run, prefix
+        if folder is not None:
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._frames: dict[str, pd.DataFrame] = {}
+        self.record: dict[str, Any] = record
+        self.paths = {t.analysis.phenotype: t.path for t in run.tables}
+        self.paths |= {Path(p).name.removesuffix(".gz").rpartition(".")[2]: p for p in run.files}
+
+    def __repr__(self) -> str:
+        return f"Results({self._run.engine}, {', '.join(self.paths)})"
+
+    def __getitem__(self, phenotype: str) -> pd.DataFrame:
+        if phenotype not in self._frames:
+            self._frames[phenotype] = read_frame(self.paths[phenotype])
+        return self._frames[phenotype]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def receipt(self) -> Receipt:
+        """Who held what, who learned what, what had to be trusted."""
+        return self._run.receipt
+
+    @property
+    def promise(self) -> dict[str, Any]:
+        """The printed error bounds, of the table or by phenotype."""
+        promise: dict[str, Any] = self.record["promise"]
+        return promise
+
+    def write(
+        self, prefix: str | os.PathLike[str], *, format: str = PLINK2, digits: int = 17, genome_build: str | None = None,
+        frequency_floor: float = 0.0, gzip: bool = False,
+    ) -> list[str]:  # fmt: skip
+        """Write the tables as PREFIX.<PHENO>.<TEST>, or as the format names them; returns their names.
+
+        format: plink2, regenie or gwas-ssf (genome_build, frequency_floor: of it). Raises UsageError for fewer digits than
+        the run wrote in plink2's columns, and for tables that the run wrote in another form.
+        """
+        form = TableForm(digits, format, genome_build, frequency_floor, gzip)
+        if format == PLINK2 and digits != 17:
+            raise UsageError("tables of plink2's columns have the digits of their run: give run(…, digits=)")
+        tables = []
+        for t in self._run.tables:
+            own = Path(self._prefix).name
+            path = os.fspath(prefix) + Path(t.path).name.removeprefix(own)
+            copy_file(t.path, path)
+            tables.append(summary_of(summary_json(t), path))
+        convert(tables, os.fspath(prefix), form, lambda _: None, covariates=self.record.get("covariate_names", ()))
+        return [t.path for t in tables]
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write one HTML page of the run, which loads nothing. Needs securegen[plot]."""
+        from securegen.report.build import write_report
+        from securegen.report.gather import open_run
+
+        write_report(Path(path), open_run(self._prefix), overwrite=True)
+
+
+def run(
+    study: Study,
+    engine: str | Engine = "plain",
+    out: str | os.PathLike[str] | None = None,
+    *,
+    digits: int = 17,
+    format: str = PLINK2,
+    genome_build: str | None = None,
+    frequency_floor: float = 0.0,
+    gzip: bool = False,
+    filters: Filters | None = None,
+    qc_only: bool = False,
+) -> Results:
+    """Run every role of an engine on this machine.
+
+    engine: its name, or a record of its options (`sg.Plain`, `sg.Ckks`, `sg.Federated`, `sg.Mpc`); out: prefix of tables,
+    log and run.json, None: they are deleted with the results; digits, format, genome_build, frequency_floor, gzip: how
+    tables are laid out; filters: rows to leave out, of a study with qc=True; qc_only: the tables of quality control.
+
+    Raises UsageError for what does not go together, before anything is computed, and as the roles do.
+    """
+    chosen = engine_of(engine, {})
+    form = TableForm(digits, format, genome_build, frequency_floor, gzip)
+    chosen.check(members_of(study), form, filters)
+    if qc_only and not chosen.quality:
+        raise UsageError(f"engine {chosen.name} computes no tables of quality control alone: plain or ckks")
+    folder = tempfile.mkdtemp(prefix="securegen.") if out is None else None
+    prefix = f"{folder}/run" if out is None else os.fspath(out)
+    try:
+        log = RunLog(prefix, f"run --engine {chosen.name}", quiet=True)
+        made = chosen.run(study, prefix, form, log, filters=filters, qc_only=qc_only)
+        log.note(made.receipt.lines())
+        log.write(**made.record())
+    except BaseException:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Results(made, prefix, log.record, folder)
