@@ -62,7 +62,7 @@ def deal(reader: GenotypeReader, genotypes: GenotypeFiles, sites: int) -> list[L
 def trait_kinds(inputs: Inputs, cohorts: Sequence[Samples]) -> tuple[TraitColumn, ...]:
     """How each phenotype is coded, from everybody's values: what a coordinator knows beforehand."""
     if inputs.pheno is None:
-        raise UsageError("--pheno is needed")
+        raise UsageError("a federated study needs pheno, a table of phenotypes")
     table = read_table(inputs.pheno).select(inputs.pheno_name)
     out = []
     for name in table.columns:
@@ -75,14 +75,14 @@ def trait_kinds(inputs: Inputs, cohorts: Sequence[Samples]) -> tuple[TraitColumn
 
 def refuse(inputs: Inputs) -> None:
     """Raise UsageError for what is not a sum over sites."""
-    for flag, chosen, why in (
-        ("--apply-rint", inputs.apply_rint, "ranks over all people are not a sum over sites"),
-        ("--covar-categorical", bool(inputs.covar_categorical), "give indicator columns, the same at every site"),
-        ("--no-input-missing-phenotype", inputs.no_input_missing_phenotype, "-9 is missing at every site"),
-        ("--hwe-controls", inputs.hwe_controls, "the tests are over founders"),
+    for name, chosen, why in (
+        ("apply_rint", inputs.apply_rint, "ranks over all people are not a sum over sites"),
+        ("covar_categorical", bool(inputs.covar_categorical), "give indicator columns, the same at every site"),
+        ("no_input_missing_phenotype", inputs.no_input_missing_phenotype, "-9 is missing at every site"),
+        ("hwe_controls", inputs.hwe_controls, "the tests are over founders"),
     ):
         if chosen:
-            raise UsageError(f"{flag} does not go with a federated study: {why}")
+            raise UsageError(f"{name} does not go with a federated study: {why}")
 
 
 def set_up(

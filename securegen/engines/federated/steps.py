@@ -218,7 +218,7 @@ def check_inputs(inputs: Inputs) -> None:
     standard = Inputs()
     for name in (f.name for f in fields(Inputs) if f.name not in _OF_A_SITE):
         if getattr(inputs, name) != getattr(standard, name):
-            raise UsageError(f"--{name.replace('_', '-')} does not go with a site: the study file says it")
+            raise UsageError(f"{name} does not go with a site: the study file says it")
 
 
 def progress(folder: Name) -> list[hub.SiteProgress]:

@@ -133,9 +133,8 @@ def outsourced_phenotype_run(
     outsourced.phenotype_owner(session, roles, design.columns.values, state=state, bits=bits)
     blocks = (_without_withheld(session, roles.left, s)
               for s in gwas.outsourced_sums(session, roles, design.columns, bits=bits))  # fmt: skip
-    return write_tables(
-        out, cohort.variants, watched(blocks, seen), design.analyses, grid=cohort.dosage_grid, digits=digits
-    )
+    shown = watched(blocks, seen)
+    return write_tables(out, cohort.variants, shown, design.analyses, grid=cohort.dosage_grid, digits=digits)
 
 
 def _without_withheld(session: Session, source: str, sums: Sums) -> Sums:
@@ -160,7 +159,7 @@ def outsourced_server_run(session: Session, roles: outsourced.OutsourcedRoles, *
 def only_mean(inputs: Inputs) -> None:
     """Raise UsageError for complete cases."""
     if inputs.missing != "mean":
-        raise UsageError("--engine mpc runs --missing mean; complete cases need --engine plain")
+        raise UsageError("engine mpc runs missing mean; complete cases need engine plain")
 
 
 def _agreed_ring(value: object, sender: str) -> int:
