@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
