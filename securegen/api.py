@@ -33,7 +33,7 @@ def plain_tables(
     if study.inputs.missing == "complete" and any(a.test == "linear" for a in design.analyses):
         if filters and filters.active:
             raise UsageError(
-                "the filters of quality control need --missing mean; filter the variants first (--extract)"
+                "the filters of quality control need `missing` mean; filter the variants first (`extract`)"
             )
         tests = [a for a in design.analyses if a.test != "qc"]
         return [

@@ -33,7 +33,7 @@ def build_design(
     for phenotype in traits.phenotypes:
         test = inputs.model or ("logistic" if phenotype.binary else "linear")
         if test != "linear" and not phenotype.binary:
-            raise DesignError(f"--model {test} needs cases and controls; phenotype {phenotype.name} is quantitative")
+            raise DesignError(f"`model` {test} needs cases and controls; phenotype {phenotype.name} is quantitative")
         contingency = test in ("trend", "allelic")
         covariates = np.empty((len(reader.samples), 0)) if contingency else traits.covariates
         mask, counts = people.analysed_samples(phenotype.values, covariates, traits.unknown)
@@ -47,7 +47,7 @@ def build_design(
             linear.append((phenotype, mask))
         elif test == "logistic":
             if inputs.missing == "complete":
-                raise UsageError("the score test needs --missing mean: its null model would differ for each variant")
+                raise UsageError("the score test needs `missing` mean: its null model would differ for each variant")
             cases = phenotype.values[mask]
             parts.append(
                 logistic_design(
@@ -140,7 +140,7 @@ def build_qc(
     if inputs.hwe_controls:
         binary = next((p for p in phenotypes if p.binary), None)
         if binary is None:
-            raise UsageError("--hwe-controls needs a binary phenotype (--pheno)")
+            raise UsageError("`hwe_controls` needs a binary phenotype (`pheno`)")
         tested = founders & (binary.values == 0)
     return qc_design(founders, tested, total=total)
 

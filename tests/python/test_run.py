@@ -56,15 +56,15 @@ def test_every_option_of_a_command_is_a_field_of_python(words):
 
 
 def test_an_option_of_another_engine_is_refused_in_one_wording():
-    with pytest.raises(UsageError, match="^sites is an option of engine federated, not of ckks$"):
+    with pytest.raises(UsageError, match="^`sites` is an option of engine federated, not of ckks$"):
         engine_of("ckks", {"sites": 3})
-    with pytest.raises(UsageError, match="^encryptor is an option of engine ckks, not of federated$"):
+    with pytest.raises(UsageError, match="^`encryptor` is an option of engine ckks, not of federated$"):
         engine_of("threshold", {"encryptor": "own"})
     assert engine_of("mpc", {"split": "horizontal", "sites": 4}) == sg.Federated(sites=4)
 
 
 def test_an_engine_refuses_a_value_by_the_name_of_its_argument():
-    with pytest.raises(UsageError, match="^reveal is 'all': choose one of hits, chi2, uv, aggregates$"):
+    with pytest.raises(UsageError, match="^`reveal` is 'all': choose one of hits, chi2, uv, aggregates$"):
         sg.Mpc(split="vertical", reveal="all")
-    with pytest.raises(UsageError, match="^sites"):
+    with pytest.raises(UsageError, match="^`sites`"):
         sg.Federated(sites=1)

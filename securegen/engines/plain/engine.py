@@ -40,7 +40,7 @@ class Plain(Engine):
 
     def rehearsing(self) -> Plain:
         if self.reveal:
-            raise UsageError("the plain engine is compared with itself only as whole tables: leave reveal out")
+            raise UsageError("the plain engine is compared with itself only as whole tables: leave `reveal` out")
         return self
 
     def sums(self, study: Study) -> Iterator[Sums]:
@@ -75,7 +75,9 @@ def write_plain(
     variants, grid, design = study.reader.variants, study.reader.dosage_grid, study.design
     if study.inputs.missing == "complete" and any(a.test == "linear" for a in design.analyses):
         if filters and filters.active:
-            raise UsageError("the filters of quality control need missing mean; filter the variants first (extract)")
+            raise UsageError(
+                "the filters of quality control need `missing` mean; filter the variants first (`extract`)"
+            )
         tests = [a for a in design.analyses if a.test != "qc"]
         return [
             write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
