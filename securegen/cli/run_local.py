@@ -100,7 +100,7 @@ def run_engine(
 
 def _end_rehearsal(engine: Engine, study: Study, out: str, form: TableForm, log: RunLog, *, qc_only: bool) -> None:
     """End a dry run here, with the names of the tables."""
-    tests = [a for a in study.design.analyses if a.test != "qc"]
+    tests = [a for a in study.design.analyses if a.association]
     tables = [form.path(out, engine.opened or a.test, a.phenotype) for a in tests]
     if qc_only:
         tables = [form.packed(f"{out}.{name}") for name in QC_COLUMNS]

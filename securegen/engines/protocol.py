@@ -7,11 +7,12 @@ follow from it. Who learns what is in the receipt of a run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from securegen.catalogue import TESTS, uses_missing
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.io.tables import read_table
@@ -24,9 +25,6 @@ from securegen.stats.qc import Filters
 from securegen.study import checks
 from securegen.study.inputs import Inputs, Log
 from securegen.study.opening import Study, qc_of, study_of
-from securegen.vocabulary import MODELS
-
-CONTINGENCY = ("trend", "allelic")  # tests of called genotypes, whatever `missing` says
 
 
 def option(
@@ -77,7 +75,7 @@ class Engine(ABC):
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     elsewhere: ClassVar[Mapping[tuple[str, str], str]] = {}  # an option's value that names another engine
-    tests: ClassVar[frozenset[str]] = frozenset(MODELS)
+    tests: ClassVar[Set[str]] = TESTS.keys()
     missing: ClassVar[frozenset[str]] = frozenset({"mean"})
     reveals: ClassVar[frozenset[str]] = frozenset()
     several: ClassVar[bool] = False
@@ -106,7 +104,7 @@ class Engine(ABC):
             raise UsageError(f"several cohorts are for sites that share no data: engine federated, not {self.name}")
         if first.model is not None and first.model not in self.tests:
             raise UsageError(f"model {first.model} is not for engine {self.name}: {', '.join(sorted(self.tests))}")
-        if first.missing not in self.missing and first.model not in CONTINGENCY:
+        if first.missing not in self.missing and uses_missing(first.model):
             raise UsageError(f"missing {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
         if filters and filters.active and not self.filters:
             raise UsageError(
@@ -146,14 +144,14 @@ def files_of(study: Study, engine: str) -> None:
 
 def study_facts(study: Study) -> dict[str, Any]:
     """The keys of run.json that describe a study, whatever the engine."""
-    tests = [a for a in study.design.analyses if a.test != "qc"] or study.design.analyses
+    tests = [a for a in study.design.analyses if a.association] or study.design.analyses
     return {
         "inputs": digests_of(members_of(study)),
         "samples": max(a.model.samples for a in tests),
         "samples_stored": len(study.reader.samples),
         "variants": len(study.reader.variants),
         **covariate_facts(a.model for a in tests),
-        "phenotypes": [a.phenotype for a in tests if a.test != "qc"],
+        "phenotypes": [a.phenotype for a in tests if a.association],
         "missing": study.inputs.missing,
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from securegen.catalogue import record_of
 from securegen.engines.plain import sums
 from securegen.engines.protocol import Engine, EngineRun, option, study_facts
 from securegen.engines.score_protocol import Bars, no_bars
@@ -73,10 +74,10 @@ def write_plain(
 ) -> list[Summary]:
     """Write OUT.<PHENO>.<TEST> for every analysis of a study. Raises UsageError for filters beside complete cases."""
     variants, grid, design = study.reader.variants, study.reader.dosage_grid, study.design
-    if study.inputs.missing == "complete" and any(a.test == "linear" for a in design.analyses):
+    if study.inputs.missing == "complete" and any("complete" in record_of(a).missing for a in design.analyses):
         if filters and filters.active:
             raise UsageError("the filters of quality control need missing mean; filter the variants first (extract)")
-        tests = [a for a in design.analyses if a.test != "qc"]
+        tests = [a for a in design.analyses if a.association]
         return [
             write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
             for alone, blocks in (sums.complete_case_sums(study.reader, design.columns, a) for a in tests)
