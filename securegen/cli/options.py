@@ -124,6 +124,11 @@ def design_options(required: bool = True) -> Callable:
             "--common-samples/--own-samples", default=None,
             help="Every phenotype in the people who have all of them, or in all who have it [federated: common, else own].",
         ),
+        click.option(
+            "--condition", multiple=True, callback=_names, metavar="ID,ID",
+            help="Variants whose dosages become covariates (where genotypes are in the clear).",
+        ),
+        click.option("--condition-list", metavar="FILE", help="A file of such ids, one a line."),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
         click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
     ]  # fmt: skip

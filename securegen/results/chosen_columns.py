@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
+from securegen.catalogue import TESTS
 from securegen.errors import UsageError
 from securegen.io.table_files import write_table_file
 
@@ -56,13 +57,11 @@ def parse_columns(spec: str) -> list[str]:
 
 
 def _columns_of(word: str) -> tuple[str, ...]:
-    from securegen.vocabulary import TABLE_COLUMNS
-
     if word.startswith("maybe") and word[5:] in SETS:  # plink2 writes such a column where it says something
         word = word[5:]
     if word in SETS:
         return SETS[word]
-    own = {name.lower(): name for columns in TABLE_COLUMNS.values() for name in columns}
+    own = {name.lower(): name for test in TESTS.values() for name in test.columns}
     if word in own:
         return (own[word],)
     raise UsageError(
