@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
-from securegen.cli import prs_step_parties
+from securegen.cli import passphrases, prs_step_parties
 from securegen.cli.command import Group, writes
 from securegen.cli.form_options import gzip_option
 from securegen.cli.progress import progress
@@ -32,7 +32,7 @@ def command() -> None:
 @opt.genotype_options()
 @score_options()
 @opt.encryptor_option
-@opt.passphrase_options
+@passphrases.passphrase_options
 @opt.run_options
 @writes(
     "{out}.cohort",
@@ -60,7 +60,7 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
         study = open_scores(opt.inputs_from(options), score_inputs(options), log=log, out=out)
     with log.stage("keygen"):
         key = generate_score_key(study.plan, len(study.reader.samples))
-        secret_key.write_secret(f"{out}.secret", key, passphrase=opt.passphrase(passphrase_file, confirm=True))
+        secret_key.write_secret(f"{out}.secret", key, passphrase=passphrases.passphrase(passphrase_file, confirm=True))
         keys.write_public(f"{out}.public", key.public)
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
         sent = encrypt_scores(study, key, out, encryptor=encryptor, progress=report)
@@ -70,7 +70,7 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
 
 @command.command()
 @click.option("--key", "key_file", required=True, metavar="FILE", help="OUT.secret of prs-step encrypt.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @click.option("--owner", required=True, metavar="FOLDER", help="OUT.owner of prs-step encrypt.")
 @click.option("--results", required=True, metavar="FOLDER", help="What the server returned.")
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
@@ -90,7 +90,7 @@ def decrypt(
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step decrypt", quiet=quiet, private=True)
     with log.stage("decrypt"):
-        key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
+        key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         samples, sums = decrypt_scores(results, key, owner, still_trusted=key_still_trusted)
     if digits > 6:  # fewer were checked when the scores were planned
         refuse_small_models(sums.plan, digits=digits)
@@ -151,7 +151,7 @@ def invite(request, challenge, out, threads, memory, quiet, **options) -> None:
 @folder_option("invitation", "What the model owner sent.")
 @opt.genotype_options()
 @opt.encryptor_option
-@opt.passphrase_options
+@passphrases.passphrase_options
 @opt.run_options
 @writes("{out}.cohort", "{out}.publickey", "{out}.secret", "{out}.owner", "{out}.log", "{out}.run.json")
 def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
@@ -166,7 +166,7 @@ def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, 
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
         reader = open_genotypes(opt.inputs_from(options), log)
         key = encrypt_for(read_invitation(Path(invitation)), reader, out, encryptor=encryptor, progress=report)
-        secret_key.write_secret(f"{out}.secret", key, passphrase=opt.passphrase(passphrase_file, confirm=True))
+        secret_key.write_secret(f"{out}.secret", key, passphrase=passphrases.passphrase(passphrase_file, confirm=True))
     log(f"for the model owner: {out}.cohort, {out}.publickey; keep {out}.secret and {out}.owner")
     log.write(engine="ckks", parameters=key.public.parameters.to_json())
 
@@ -194,7 +194,7 @@ def reply(cohort, publickey, private, out, threads, memory, quiet, **options) ->
 
 @command.command("open")
 @click.option("--key", "key_file", required=True, metavar="FILE", help="OUT.secret of prs-step accept.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @folder_option("owner", "OUT.owner of prs-step accept.")
 @folder_option("invitation", "What the model owner sent first.")
 @folder_option("replies", "What it sent last.")
@@ -212,7 +212,7 @@ def open_(key_file, passphrase_file, owner, invitation, replies, gzip, out, thre
 
     log = CommandLog(out, "prs-step open", quiet=quiet, private=True)
     with log.stage("decrypt"):
-        key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
+        key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         reader = open_genotypes(opt.inputs_from(options), log)
         table = open_scores_for(read_invitation(Path(invitation)), Path(replies), key, Path(owner), reader)
     write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
+from securegen.cli import passphrases
 from securegen.cli.command import writes
 from securegen.cli.form_options import gzip_option
 from securegen.cli.progress import progress
@@ -78,7 +79,7 @@ def evaluate(cohort, publickey, model, challenge, out, threads, memory, quiet) -
 @score_options()
 @privacy_options
 @opt.encryptor_option
-@opt.passphrase_options
+@passphrases.passphrase_options
 @opt.run_options
 @writes("{out}.offer", "{out}.private", "{out}.log", "{out}.run.json")
 def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
@@ -91,7 +92,7 @@ def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, 
     with log.stage("keygen"):
         make(
             Path(request), Path(challenge), inputs, rules, Path(f"{out}.offer"), Path(f"{out}.private"),
-            passphrase=opt.passphrase(passphrase_file, confirm=True), encryptor=encryptor, log=log,
+            passphrase=passphrases.passphrase(passphrase_file, confirm=True), encryptor=encryptor, log=log,
         )  # fmt: skip
     log.write(engine="ckks", role="vendor")
 
@@ -120,7 +121,7 @@ def blind(offer, challenge, out, threads, memory, quiet, **options) -> None:
 @folder_option("private", "OUT.private of prs-step offer.")
 @score_options()
 @privacy_options
-@opt.passphrase_options
+@passphrases.passphrase_options
 @opt.run_options
 @writes("{out}.rounded", "{out}.log", "{out}.run.json")
 def answer(blinded, private, passphrase_file, out, threads, memory, quiet, **options) -> None:
@@ -130,7 +131,7 @@ def answer(blinded, private, passphrase_file, out, threads, memory, quiet, **opt
     log = CommandLog(out, "prs-step answer", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("decrypt"):
-        secret = opt.passphrase(passphrase_file)
+        secret = passphrases.passphrase(passphrase_file)
         reply(Path(blinded), Path(private), inputs, rules, Path(f"{out}.rounded"), passphrase=secret)
     log.write(engine="ckks", role="vendor")
 
