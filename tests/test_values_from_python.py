@@ -44,7 +44,7 @@ def test_one_name_may_be_text_and_a_path_an_object():
     inputs = Inputs(Path("c"), pheno=Path("p"), pheno_name="QT", chr="12", covar_name=["AGE", "SEX", "AGE"])
     assert (inputs.bfile, inputs.pheno, inputs.pheno_name, inputs.chr) == ("c", "p", ("QT",), ("12",))
     assert inputs.covar_name == ("AGE", "SEX") and Inputs(chr=()).chr is None
-    with pytest.raises(UsageError, match="from_bp 9 lies behind to_bp 3"):
+    with pytest.raises(UsageError, match="`from_bp` 9 lies behind `to_bp` 3"):
         Inputs(chr="1", from_bp=9, to_bp=3)
 
 
@@ -68,9 +68,9 @@ def test_every_field_of_scores_is_checked():
 
 
 def test_a_slope_of_risks_needs_its_intercept_and_scores_a_file():
-    with pytest.raises(UsageError, match="slope is given without intercept"):
+    with pytest.raises(UsageError, match="`slope` is given without `intercept`"):
         ScoreInputs("s", slope=0.5)
-    with pytest.raises(UsageError, match="score names no scoring file"):
+    with pytest.raises(UsageError, match="`score` names no scoring file"):
         match_scores(ScoreInputs(()), None)
 
 
@@ -94,7 +94,7 @@ def test_ids_and_alleles_of_a_frame_are_text(tmp_path):
     rows = [f"01 {name} 0 {i + 1} {'NA' if i == 2 else 'T'} G\n" for i, name in enumerate(names)]
     (tmp_path / "c.bim").write_text("".join(rows))
     pheno = write_tsv(tmp_path / "p", ("#FID", "IID", "QT"), [(f"F{i}", f"I{i}", i * i % 17) for i in range(40)])
-    frame = sg.run_plain(sg.open_study(tmp_path / "c", pheno=pheno))
+    frame = sg.run(sg.open_study(tmp_path / "c", pheno=pheno)).frame
     assert frame["ID"].tolist() == names and set(frame["#CHROM"]) == {"01"}
     assert frame["A1"].tolist() == ["T", "T", "NA", "T", "T", "T"] and frame["ERRCODE"].tolist() == ["."] * 6
     assert [str(frame[n].dtype) for n in ("POS", "OBS_CT", "BETA", "P")] == ["int64", "int64", "float64", "float64"]

@@ -40,7 +40,7 @@ def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> D
     planned = _plan(inputs, traits, log)
     conditions = read_conditions(inputs, reader, log)
     if conditions.names and not any(p.test.covariates for p in planned):
-        raise UsageError(f"condition: model {planned[0].test.name} uses no covariates")
+        raise UsageError(f"`condition`: model {planned[0].test.name} uses no covariates")
     parts = designs(planned, traits, bits=inputs.bits, conditions=conditions)
     if inputs.qc:
         parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
@@ -98,7 +98,7 @@ def joined(parts: Sequence[Design], planned: Sequence[Planned], *, share: bool) 
 def refuse_missing(test: Test, missing: str) -> None:
     """Raise UsageError where a test that imputes missing calls cannot leave people out, variant by variant."""
     if test.missing and missing not in test.missing:
-        raise UsageError(f"{test.called} needs --missing mean: its null model would differ for each variant")
+        raise UsageError(f"{test.called} needs `missing` mean: its null model would differ for each variant")
 
 
 def common_people(phenotypes: Sequence[people.Phenotype], tests: Sequence[Test], covariates: np.ndarray) -> np.ndarray:
@@ -125,7 +125,7 @@ def _plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
     for phenotype, test in zip(traits.phenotypes, tests, strict=True):
         if test.binary and not phenotype.binary:
             raise DesignError(
-                f"--model {test.name} needs cases and controls; phenotype {phenotype.name} is quantitative"
+                f"`model` {test.name} needs cases and controls; phenotype {phenotype.name} is quantitative"
             )
         mask, counts = analysed(phenotype, test, traits)
         _log_counts(phenotype, mask, counts, log)
@@ -190,6 +190,6 @@ def build_qc(
     if inputs.hwe_controls:
         binary = next((p for p in phenotypes if p.binary), None)
         if binary is None:
-            raise UsageError("--hwe-controls needs a binary phenotype (--pheno)")
+            raise UsageError("`hwe_controls` needs a binary phenotype (`pheno`)")
         tested = founders & (binary.values == 0)
     return qc_design(founders, tested, total=total)

@@ -29,7 +29,7 @@ class Conditions:
         part = self.dosages[analysed]
         empty = np.isnan(part).all(axis=0)
         if empty.any():
-            raise DesignError(f"condition {self.names[int(empty.argmax())]}: none of the analysed people has a call")
+            raise DesignError(f"`condition` {self.names[int(empty.argmax())]}: none of the analysed people has a call")
         out: np.ndarray = np.where(np.isnan(part), np.nanmean(part, axis=0), part)
         return out
 
@@ -46,7 +46,7 @@ def read_conditions(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -
         return Conditions(np.empty((len(reader.samples), 0)), ())
     if isinstance(reader, AnnouncedCohort) or not (inputs.genotypes.given or hasattr(reader, "select")):
         raise UsageError(
-            "condition needs the genotypes beside the phenotypes; here they are encrypted, or with another party"
+            "`condition` needs the genotypes beside the phenotypes; here they are encrypted, or with another party"
         )
     source: GenotypeReader = (
         inputs.genotypes.open(silent).on_grid(reader.dosage_grid) if inputs.genotypes.given else reader
@@ -58,10 +58,10 @@ def read_conditions(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -
             where.setdefault(name, []).append(j)
     absent = [name for name in wanted if name not in where]
     if absent:
-        raise InputError(f"condition: the genotype file has no variant {some(absent)}")
+        raise InputError(f"`condition`: the genotype file has no variant {some(absent)}")
     twice = [name for name in wanted if len(where[name]) > 1]
     if twice:
-        raise InputError(f"condition: {some(twice)} stands for several variants of the genotype file: rename them")
+        raise InputError(f"`condition`: {some(twice)} stands for several variants of the genotype file: rename them")
     row = _rows(source.samples, reader.samples)
     columns = []
     for name in wanted:
@@ -71,7 +71,9 @@ def read_conditions(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -
         if block.missing is not None:
             dosage[block.missing[0]] = np.nan
         columns.append(dosage[row])
-    log(f"condition: the dosages of {some(wanted)} are covariates; missing calls have the mean of the analysed people")
+    log(
+        f"`condition`: the dosages of {some(wanted)} are covariates; missing calls have the mean of the analysed people"
+    )
     return Conditions(np.stack(columns, axis=1), tuple(wanted))
 
 

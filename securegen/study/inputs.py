@@ -85,7 +85,7 @@ class Inputs(GenotypeFiles):
         checks.whole("to_bp", self.to_bp, 0, None)
         checks.whole("dosage_grid", self.dosage_grid, 1, None)
         if self.from_bp is not None and self.to_bp is not None and self.from_bp > self.to_bp:
-            raise UsageError(f"from_bp {self.from_bp} lies behind to_bp {self.to_bp}")
+            raise UsageError(f"`from_bp` {self.from_bp} lies behind `to_bp` {self.to_bp}")
 
     @property
     def genotypes(self) -> GenotypeFiles:

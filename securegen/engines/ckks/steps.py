@@ -9,7 +9,7 @@ Who learns what: whoever runs `associate` sees ciphertexts and the shape of the 
 >>> key = sg.ckks.generate_key(sg.ckks.plan(study))
 >>> encrypted = sg.ckks.encrypt(study, key, f"{folder.name}/study")
 >>> results = sg.ckks.associate(encrypted.cohort, encrypted.design, f"{folder.name}/results")  # the server: no key
->>> sg.ckks.decrypt(results, key, encrypted.owner).equals(sg.run_plain(study))
+>>> sg.ckks.decrypt(results, key, encrypted.owner).equals(sg.run(study).frame)
 True
 >>> folder.cleanup()
 """
@@ -104,7 +104,7 @@ def refuse_complete(owner: Path, *, design: bool, overwrite: bool) -> None:
     if complete and not overwrite:
         raise StorageError(
             f"{owner} has a complete {'study' if design else 'cohort'}, which is not overwritten: results of it could not "
-            "be read any more. Choose another --out, or --overwrite"
+            "be read any more. Choose another --out, or `overwrite`"
         )
 
 
@@ -163,7 +163,7 @@ def encrypt_design(
     if not overwrite and is_known(state, Path(folder)):
         raise StorageError(
             f"{folder} has a design of {owner}, which is not overwritten: its results could not be read any more. Choose "
-            "another --out, or --overwrite"
+            "another --out, or `overwrite`"
         )
     if reader is not None and not info.same_people_and_variants(reader):
         raise ArtefactError("these are not the genotypes that were encrypted: give the same files and filters")

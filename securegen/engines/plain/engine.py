@@ -42,7 +42,7 @@ class Plain(Engine):
 
     def rehearsing(self) -> Plain:
         if self.reveal:
-            raise UsageError("the plain engine is compared with itself only as whole tables: leave reveal out")
+            raise UsageError("the plain engine is compared with itself only as whole tables: leave `reveal` out")
         return self
 
     def sums(self, study: Study) -> Iterator[Sums]:
@@ -77,7 +77,9 @@ def write_plain(
     variants, grid, design = study.reader.variants, study.reader.dosage_grid, study.design
     if study.inputs.missing == "complete" and any("complete" in record_of(a).missing for a in design.analyses):
         if filters and filters.active:
-            raise UsageError("the filters of quality control need missing mean; filter the variants first (extract)")
+            raise UsageError(
+                "the filters of quality control need `missing` mean; filter the variants first (`extract`)"
+            )
         tests = [a for a in design.analyses if a.association]
         return [
             write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]

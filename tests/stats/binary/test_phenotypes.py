@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import securegen as sg
-from securegen import api
+from securegen.engines.plain.engine import write_plain
 from securegen.errors import DesignError, UsageError
 from securegen.study.opening import open_study
 from securegen.study.people import interpret_phenotype
@@ -118,10 +118,10 @@ def test_traits_with_equal_samples_share_columns(cohort, same_as_plain):
 def test_tables_do_not_depend_on_the_other_traits(cohort, tmp_path):
     columns = {"A": numbers(1), "C": numbers(3, range(10)), "E": cases(5, [40]), "AGE": numbers(6)}
     study, _ = cohort(columns, pheno_name=("A", "C", "E"), covar="table", covar_name=("AGE",), bits=16)
-    together = {t.analysis.phenotype: Path(t.path).read_text() for t in api.plain_tables(study, str(tmp_path / "t"))}
+    together = {t.analysis.phenotype: Path(t.path).read_text() for t in write_plain(study, str(tmp_path / "t"))}
     for name in together:
         alone, _ = cohort(columns, pheno_name=(name,), covar="table", covar_name=("AGE",), bits=16)
-        (table,) = api.plain_tables(alone, str(tmp_path / "alone"))
+        (table,) = write_plain(alone, str(tmp_path / "alone"))
         assert Path(table.path).read_text() == together[name]
 
 
@@ -170,7 +170,7 @@ def test_categories_unasked_for_are_an_error(cohort):
         cohort(columns, pheno_name=("A",), covar="table", covar_name=("SITE",))
     with pytest.raises(UsageError, match="--covar-categorical: .* has no column PLACE; it has SITE"):
         cohort(columns, pheno_name=("A",), covar="table", covar_name=("SITE",), covar_categorical=("PLACE",))
-    with pytest.raises(UsageError, match="need --covar"):
+    with pytest.raises(UsageError, match="need `covar`"):
         cohort(columns, pheno_name=("A",), covar_categorical=("SITE",))
 
 
@@ -184,16 +184,16 @@ def test_contingency_tests_say_once_what_they_do_not_use(model, option, cohort, 
     assert (
         f"WARNING: --model {model} uses called genotypes of everybody with E; --covar and --missing are not used" in log
     )
-    texts = [Path(api.plain_tables(s, str(tmp_path / n))[0].path).read_text() for n, s in (("a", plain), ("b", study))]
+    texts = [Path(write_plain(s, str(tmp_path / n))[0].path).read_text() for n, s in (("a", plain), ("b", study))]
     assert texts[0] == texts[1]
 
 
 def test_tests_that_do_not_fit_the_trait(cohort):
     columns = {"A": numbers(1), "E": cases(5)}
     for model in ("logistic", "trend", "allelic"):
-        with pytest.raises(DesignError, match=f"--model {model} needs cases and controls; phenotype A is quantitative"):
+        with pytest.raises(DesignError, match=f"`model` {model} needs cases and controls; phenotype A is quantitative"):
             cohort(columns, pheno_name=("A",), model=model)
-    with pytest.raises(UsageError, match="the score test needs --missing mean"):
+    with pytest.raises(UsageError, match="the score test needs `missing` mean"):
         cohort(columns, pheno_name=("E",), missing="complete")
 
 
@@ -222,7 +222,7 @@ def test_regions(cohort):
     chromosomes = ("chr1",) * 6 + ("2",) * 6
     study, log = cohort(columns, chromosomes=chromosomes, chr=("1",), from_bp=2, to_bp=4)
     assert list(study.reader.variants.position) == [2, 3, 4] and "3 variants remain" in log
-    with pytest.raises(UsageError, match="--from-bp and --to-bp need --chr with one chromosome"):
+    with pytest.raises(UsageError, match="`from_bp` and `to_bp` need `chr` with one chromosome"):
         cohort(columns, chromosomes=chromosomes, chr=("1", "2"), from_bp=2)
 
 
@@ -230,12 +230,12 @@ def test_complete_cases_do_not_see_the_other_traits(open_cohort, frame, gold, tm
     """Complete-case linear regression stays what it was, whatever shares its pass."""
     name = "sim_500x5k"
     study = open_cohort(name, pheno_name=("QT", "CC"), model="linear", missing="complete", bits=20, qc=True)
-    tables = {t.analysis.phenotype: frame(t.path) for t in api.plain_tables(study, str(tmp_path / "t"))}
+    tables = {t.analysis.phenotype: frame(t.path) for t in write_plain(study, str(tmp_path / "t"))}
     reference = gold(name, "np_qt_linear_cov.tsv")
     ours = tables["QT"].T_STAT
     known = ours.notna()
     limit = 1e-3 * (1 + reference["T"] ** 2 / (reference.N - 14))
     assert known.mean() > 0.99 and (np.abs(ours - reference["T"]) <= limit)[known].all()
     alone = open_cohort(name, pheno_name=("QT",), missing="complete", bits=20)
-    (table,) = api.plain_tables(alone, str(tmp_path / "alone"))
+    (table,) = write_plain(alone, str(tmp_path / "alone"))
     assert Path(table.path).read_text() == Path(str(tmp_path / "t.QT.glm.linear")).read_text()
