@@ -24,6 +24,7 @@ WRONG = {
     "covar_name": [1.5], "covar_categorical": [{"SITE"}], "pheno": [7, b"p"], "covar": [True], "keep": [["a"]],
     "bfile": [3, [], ["a", 3], b"p"], "vcf_list": [["a"]],
     "multiallelic": ["join", ""], "extract": ["a\0b"], "common_samples": ["yes", 2],
+    "condition": [3, [""]], "condition_list": [["a"]],
 }  # fmt: skip
 
 
