@@ -31,7 +31,7 @@ def format_options(command: Callable) -> Callable:
     return apply_options(
         [
             click.option(
-                "--format", "table_format", type=click.Choice(list(FORMATS)), default=PLINK2, show_default=True,
+                "--format", type=click.Choice(list(FORMATS)), default=PLINK2, show_default=True,
                 help="Columns of the tables; gwas-ssf also writes metadata.",
             ),
             click.option("--genome-build", metavar="BUILD",
@@ -47,4 +47,4 @@ def form_from(options: dict[str, Any], digits: int | None = None) -> TableForm:
     """Take the layout out of the options of a command. Raises UsageError for one without its partner."""
     number = options.pop("digits") if digits is None else digits
     build, floor = options.pop("genome_build"), options.pop("frequency_floor")
-    return TableForm(number, options.pop("table_format"), build, floor, options.pop("gzip"))
+    return TableForm(number, options.pop("format"), build, floor, options.pop("gzip"))

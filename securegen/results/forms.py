@@ -46,23 +46,23 @@ class TableForm:
 
     def __post_init__(self) -> None:
         if type(self.digits) is not int or not 1 <= self.digits <= FULL_DIGITS:
-            raise UsageError(f"digits is {self.digits!r}: a whole number from 1 to {FULL_DIGITS} is expected")
+            raise UsageError(f"`digits` is {self.digits!r}: a whole number from 1 to {FULL_DIGITS} is expected")
         if not isinstance(self.format, str) or self.format not in FORMATS:
-            raise UsageError(f"format is {self.format!r}: choose one of {', '.join(FORMATS)}")
+            raise UsageError(f"`format` is {self.format!r}: choose one of {', '.join(FORMATS)}")
         if not isinstance(self.genome_build, str | None):
-            raise UsageError(f"genome_build takes a name as text, not {self.genome_build!r}")
+            raise UsageError(f"`genome_build` takes a name as text, not {self.genome_build!r}")
         if type(self.frequency_floor) not in (int, float) or not 0 <= self.frequency_floor <= 0.5:
-            raise UsageError(f"frequency_floor is {self.frequency_floor!r}: a number from 0 to 0.5 is expected")
+            raise UsageError(f"`frequency_floor` is {self.frequency_floor!r}: a number from 0 to 0.5 is expected")
         if type(self.gzip) is not bool:
-            raise UsageError(f"gzip is True or False, not {self.gzip!r}")
+            raise UsageError(f"`gzip` is True or False, not {self.gzip!r}")
         object.__setattr__(self, "genome_build", normalise_build(self.genome_build))
         for name, why in self.kind.needs.items():
             if not getattr(self, name):
-                raise UsageError(f"format {self.format} needs {name}: {why}")
+                raise UsageError(f"`format` {self.format} needs `{name}`: {why}")
         ordinary = {f.name: f.default for f in fields(self)}
         for name, users in options_of_formats().items():
             if self.format not in users and getattr(self, name) != ordinary[name]:
-                raise UsageError(f"{name} is for format {' and '.join(users)}, not for {self.format}")
+                raise UsageError(f"`{name}` is for `format` {' and '.join(users)}, not for {self.format}")
 
     @property
     def kind(self) -> TableFormat:
@@ -73,9 +73,11 @@ class TableForm:
         if self.kind.write is None:
             return
         if model is not None and not self.kind.takes(TESTS[model]):
-            raise UsageError(f"format {self.format} has no columns for model {model}: leave it in {PLINK2}'s")
+            raise UsageError(f"`format` {self.format} has no columns for `model` {model}: leave it in {PLINK2}'s")
         if projected:
-            raise UsageError(f"format {self.format} has no columns for reveal hits, chi2 or uv: leave it in {PLINK2}'s")
+            raise UsageError(
+                f"`format` {self.format} has no columns for `reveal` hits, chi2 or uv: leave it in {PLINK2}'s"
+            )
 
     def path(self, out: str, test: str, phenotype: str) -> str:
         """The file that a table of `test` (a name of the catalogue, or what is revealed) becomes."""

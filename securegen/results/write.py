@@ -146,7 +146,7 @@ def write_tables(
     if filters:
         filters.check(grid)
     if filters and filters.active and qc is None:
-        raise UsageError("these filters need the sums of quality control: encrypt with --qc")
+        raise UsageError("these filters need the sums of quality control: encrypt with `qc`")
     collectors = [_Collector(a) for a in analyses if a.association]
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(atomic(table_path(prefix, c.analysis), mode=mode)) for c in collectors]

@@ -17,6 +17,7 @@ from securegen.errors import DesignError, UsageError
 from securegen.governance.openings import close_sets
 from securegen.model import GenotypeReader
 from securegen.study import people
+from securegen.study.conditions import Conditions, read_conditions
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.traits import Traits, rank_inverse_normal, read_traits
 
@@ -37,7 +38,10 @@ def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> D
     """
     traits = read_traits(inputs, reader, log)
     planned = _plan(inputs, traits, log)
-    parts = designs(planned, traits, bits=inputs.bits)
+    conditions = read_conditions(inputs, reader, log)
+    if conditions.names and not any(p.test.covariates for p in planned):
+        raise UsageError(f"`condition`: model {planned[0].test.name} uses no covariates")
+    parts = designs(planned, traits, bits=inputs.bits, conditions=conditions)
     if inputs.qc:
         parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
     design = joined(parts, planned, share=True)
@@ -55,10 +59,12 @@ def designs(
     bits: int | None,
     total: fp.SumOverSites = fp.pooled,
     alike: Callable[[Sequence[np.ndarray]], list[list[int]]] = people.group_by_samples,
+    conditions: Conditions | None = None,
 ) -> list[Design]:
     """The designs of planned phenotypes, of one owner or of one of several sites, which make the same calls of `total`.
 
-    alike: (masks) -> indices of those that are the same people, at every site. Raises DesignError as the test's design.
+    alike: (masks) -> indices of those that are the same people, at every site; conditions:
+    dosages that are covariates too. Raises DesignError as the test's design.
     """
     scaled: dict[bytes, ScaledCovariates] | None = {} if total is fp.pooled else None
 
@@ -66,6 +72,9 @@ def designs(
         test, mask = members[0].test, members[0].mask
         values = np.stack([m.phenotype.values[mask] for m in members], axis=1)
         covariates, names = traits.covariates[mask], traits.covariate_names
+        if conditions is not None and conditions.names:
+            covariates = np.concatenate([covariates, conditions.of(mask)], axis=1)
+            names = (*names, *conditions.names)
         if not test.covariates:
             covariates, names = covariates[:, :0], ()
         group = DesignData(tuple(m.phenotype.name for m in members), values, mask, covariates, names, bits, scaled)
@@ -89,7 +98,7 @@ def joined(parts: Sequence[Design], planned: Sequence[Planned], *, share: bool) 
 def refuse_missing(test: Test, missing: str) -> None:
     """Raise UsageError where a test that imputes missing calls cannot leave people out, variant by variant."""
     if test.missing and missing not in test.missing:
-        raise UsageError(f"{test.called} needs --missing mean: its null model would differ for each variant")
+        raise UsageError(f"{test.called} needs `missing` mean: its null model would differ for each variant")
 
 
 def common_people(phenotypes: Sequence[people.Phenotype], tests: Sequence[Test], covariates: np.ndarray) -> np.ndarray:
@@ -116,7 +125,7 @@ def _plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
     for phenotype, test in zip(traits.phenotypes, tests, strict=True):
         if test.binary and not phenotype.binary:
             raise DesignError(
-                f"--model {test.name} needs cases and controls; phenotype {phenotype.name} is quantitative"
+                f"`model` {test.name} needs cases and controls; phenotype {phenotype.name} is quantitative"
             )
         mask, counts = analysed(phenotype, test, traits)
         _log_counts(phenotype, mask, counts, log)
@@ -181,6 +190,6 @@ def build_qc(
     if inputs.hwe_controls:
         binary = next((p for p in phenotypes if p.binary), None)
         if binary is None:
-            raise UsageError("--hwe-controls needs a binary phenotype (--pheno)")
+            raise UsageError("`hwe_controls` needs a binary phenotype (`pheno`)")
         tested = founders & (binary.values == 0)
     return qc_design(founders, tested, total=total)

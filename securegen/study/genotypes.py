@@ -30,7 +30,7 @@ def open_genotypes(inputs: Inputs, log: Log = silent, opened: SelectableReader |
     wanted &= selection.supported(reader.variants, wanted, log)
     if not wanted.any():
         raise UsageError(
-            "the filters leave no variant: --extract, --exclude, --chr, --from-bp and --to-bp act together"
+            "the filters leave no variant: `extract`, `exclude`, `chr`, `from_bp` and `to_bp` act together"
         )
     if not (keep.all() and wanted.all()):
         reader = reader.select(np.flatnonzero(keep), np.flatnonzero(wanted))

@@ -16,8 +16,8 @@ from securegen.study import checks
 
 Log = Callable[[str], None]
 MISSING = ("mean", "complete")
-_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical")
-_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude")
+_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition")
+_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list")
 _FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype")
 
 
@@ -35,7 +35,8 @@ class Inputs(GenotypeFiles):
     covar_categorical: covariates that are categories; apply_rint: rank-based inverse normal transform of quantitative
     traits; chr, from_bp, to_bp: where variants lie; qc: also sum what quality control needs; hwe_controls:
     Hardy–Weinberg over controls of the first binary phenotype only; no_input_missing_phenotype: −9 is a number;
-    common_samples: analyse every phenotype in the people who have all of them, None where the engine decides.
+    common_samples: analyse every phenotype in the people who have all of them, None where the engine decides; condition,
+    condition_list: ids of variants, and a file of them, whose dosages become covariates.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -61,6 +62,8 @@ class Inputs(GenotypeFiles):
     hwe_controls: bool = False
     no_input_missing_phenotype: bool = False
     common_samples: bool | None = None
+    condition: tuple[str, ...] | None = None
+    condition_list: str | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
@@ -82,7 +85,7 @@ class Inputs(GenotypeFiles):
         checks.whole("to_bp", self.to_bp, 0, None)
         checks.whole("dosage_grid", self.dosage_grid, 1, None)
         if self.from_bp is not None and self.to_bp is not None and self.from_bp > self.to_bp:
-            raise UsageError(f"from_bp {self.from_bp} lies behind to_bp {self.to_bp}")
+            raise UsageError(f"`from_bp` {self.from_bp} lies behind `to_bp` {self.to_bp}")
 
     @property
     def genotypes(self) -> GenotypeFiles:

@@ -61,6 +61,8 @@ def open_study(
     apply_rint: bool = False,
     no_input_missing_phenotype: bool = False,
     common_samples: bool | None = None,
+    condition: Names | None = None,
+    condition_list: Path | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -122,6 +124,8 @@ def open_study(
         dosage_grid=dosage_grid,
         no_input_missing_phenotype=no_input_missing_phenotype,
         common_samples=common_samples,
+        condition=names("condition", condition),
+        condition_list=path("condition_list", condition_list),
     )
     return study_of(inputs, log, reader)
 

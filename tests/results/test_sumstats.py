@@ -224,10 +224,10 @@ def test_what_a_format_cannot_say_is_refused_before_the_run(small, tmp_path):
     study = ["--bfile", small.bfile, "--pheno", small.pheno, "--pheno-name", "CC", "--out", tmp_path / "x"]
     local = ["run-local", "gwas", "--engine", "mpc", "--split", "vertical"]
     for words, message in (
-        (["gwas", *study, "--format", "regenie", "--model", "trend"], "no columns for model trend"),
-        (["gwas", *study, "--format", "gwas-ssf"], "needs genome_build"),
-        (["gwas", *study, "--genome-build", "GRCh38"], "genome_build is for format gwas-ssf, not for plink2"),
-        ([*local, *study, "--format", "regenie"], "no columns for reveal hits, chi2 or uv"),
+        (["gwas", *study, "--format", "regenie", "--model", "trend"], "no columns for --model trend"),
+        (["gwas", *study, "--format", "gwas-ssf"], "needs --genome-build"),
+        (["gwas", *study, "--genome-build", "GRCh38"], "--genome-build is for --format gwas-ssf, not for plink2"),
+        ([*local, *study, "--format", "regenie"], "no columns for --reveal hits, chi2 or uv"),
     ):
         done = securegen(*words)
         assert done.code == 2 and message in done.err, done.err
@@ -237,12 +237,15 @@ def test_what_a_format_cannot_say_is_refused_before_the_run(small, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "plink"}, "^format is 'plink': choose one of plink2, regenie, gwas-ssf$"),
-        ({"digits": 0}, "^digits is 0"),
-        ({"format": "gwas-ssf"}, "^format gwas-ssf needs genome_build"),
-        ({"format": "regenie", "frequency_floor": 0.1}, "^frequency_floor is for format gwas-ssf, not for regenie$"),
-        ({"format": "gwas-ssf", "genome_build": "hg19", "frequency_floor": 2.0}, "^frequency_floor is 2.0"),
-        ({"gzip": "yes"}, "^gzip is True or False"),
+        ({"format": "plink"}, "^`format` is 'plink': choose one of plink2, regenie, gwas-ssf$"),
+        ({"digits": 0}, "^`digits` is 0"),
+        ({"format": "gwas-ssf"}, "^`format` gwas-ssf needs `genome_build`"),
+        (
+            {"format": "regenie", "frequency_floor": 0.1},
+            "^`frequency_floor` is for `format` gwas-ssf, not for regenie$",
+        ),
+        ({"format": "gwas-ssf", "genome_build": "hg19", "frequency_floor": 2.0}, "^`frequency_floor` is 2.0"),
+        ({"gzip": "yes"}, "^`gzip` is True or False"),
     ],
 )
 def test_a_form_refuses_by_the_name_of_the_argument(options, message):

@@ -27,6 +27,7 @@ class Plain(Engine):
     """Everything in the clear. reveal: of linear and logistic tests, two numbers a variant (uv) or χ² alone (chi2)."""
 
     name: ClassVar[str] = "plain"
+    conditions: ClassVar[bool] = True
     missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
     reveals: ClassVar[frozenset[str]] = frozenset(PLAIN)
     quality: ClassVar[bool] = True
@@ -41,7 +42,7 @@ class Plain(Engine):
 
     def rehearsing(self) -> Plain:
         if self.reveal:
-            raise UsageError("the plain engine is compared with itself only as whole tables: leave reveal out")
+            raise UsageError("the plain engine is compared with itself only as whole tables: leave `reveal` out")
         return self
 
     def sums(self, study: Study) -> Iterator[Sums]:
@@ -76,7 +77,9 @@ def write_plain(
     variants, grid, design = study.reader.variants, study.reader.dosage_grid, study.design
     if study.inputs.missing == "complete" and any("complete" in record_of(a).missing for a in design.analyses):
         if filters and filters.active:
-            raise UsageError("the filters of quality control need missing mean; filter the variants first (extract)")
+            raise UsageError(
+                "the filters of quality control need `missing` mean; filter the variants first (`extract`)"
+            )
         tests = [a for a in design.analyses if a.association]
         return [
             write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
