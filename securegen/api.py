@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from securegen.catalogue import record_of
 from securegen.errors import UsageError
 from securegen.model import Progress, Sums, counted
 from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
@@ -30,12 +31,12 @@ def plain_tables(
     from securegen.engines.plain import sums
 
     variants, grid, design = study.reader.variants, study.reader.dosage_grid, study.design
-    if study.inputs.missing == "complete" and any(a.test == "linear" for a in design.analyses):
+    if study.inputs.missing == "complete" and any("complete" in record_of(a).missing for a in design.analyses):
         if filters and filters.active:
             raise UsageError(
                 "the filters of quality control need --missing mean; filter the variants first (--extract)"
             )
-        tests = [a for a in design.analyses if a.test != "qc"]
+        tests = [a for a in design.analyses if a.association]
         return [
             write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
             for alone, blocks in (sums.complete_case_sums(study.reader, design.columns, a) for a in tests)

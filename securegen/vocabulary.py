@@ -21,21 +21,6 @@ ALLELIC_COLUMNS: Final = (
     "ERRCODE",
 )  # fmt: skip
 
-# Suffix of the table of each test, after PREFIX.<PHENO>.
-TABLE_SUFFIX: Final = {
-    "linear": "glm.linear",
-    "logistic": "glm.logistic.score",
-    "trend": "trend",
-    "allelic": "allelic",
-}
-TABLE_COLUMNS: Final = {
-    "linear": LINEAR_COLUMNS,
-    "logistic": SCORE_TEST_COLUMNS,
-    "trend": TREND_COLUMNS,
-    "allelic": ALLELIC_COLUMNS,
-}
-MODELS: Final = tuple(TABLE_SUFFIX)
-
 # Quality control files (plink2's names and columns) and the files they go to.
 QC_COLUMNS: Final = {
     "afreq": ("#CHROM", "ID", "REF", "ALT", "ALT_FREQS", "OBS_CT"),

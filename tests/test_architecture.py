@@ -33,6 +33,7 @@ ALLOWED = {
     "rlwe": GROUND | {"kernels", "randomness", "io"},
     "io": NOUNS,
     "design": NOUNS | {"kernels"},
+    "catalogue": NOUNS | {"design", "stats"},
     "stats": NOUNS | {"design", "kernels"},
     "governance": NOUNS | {"io", "randomness", "kernels", "design"},
     "study": STUDY,
@@ -47,7 +48,7 @@ ALLOWED = {
     "local": ENGINE,
     "python": ENGINE | {"engines", "plot", "report"},
     "plot": NOUNS | {"io", "stats", "results"},
-    "report": NOUNS | {"rlwe", "io", "study", "scores", "results", "record", "plot"},
+    "report": NOUNS | {"catalogue", "rlwe", "io", "study", "scores", "results", "record", "plot"},
     "inspection": ENGINE | {"rlwe", "engines.ckks", "engines.federated", "engines.mpc"},
 }
 TOP = {"api", "cli", "__main__", ""}

@@ -83,7 +83,7 @@ def command(
         if dry_run():
             refuse_retired(key, Path(owner), still_trusted=key_still_trusted)
             check_input(Path(results))
-        paths = [form.path(out, a.test, a.phenotype) for a in opened.analyses if a.test != "qc"]
+        paths = [form.path(out, a.test, a.phenotype) for a in opened.analyses if a.association]
         stop_rehearsal([*paths, *log.files], design=opened.record())
         chosen: dict[str, Any] = {"design": opened.digest, "still_trusted": key_still_trusted}
         with progress("decrypting", unit="variants", quiet=quiet) as report:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from securegen.catalogue import TESTS
 from securegen.cli.command import check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
@@ -20,7 +21,6 @@ from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs, Log
-from securegen.vocabulary import MODELS
 
 if TYPE_CHECKING:
     from securegen.study.opening import Study
@@ -111,7 +111,7 @@ def design_options(required: bool = True) -> Callable:
             help="Covariates that are categories: expanded to indicators.",
         ),
         click.option(
-            "--model", type=click.Choice(MODELS),
+            "--model", type=click.Choice(tuple(TESTS)),
             help="Test [linear for a quantitative trait, logistic (score test) for cases and controls].",
         ),
         click.option("--apply-rint", is_flag=True, help="Rank-based inverse normal transform of quantitative traits."),

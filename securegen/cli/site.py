@@ -119,7 +119,7 @@ def take_part(
     receipt = replace(result.receipt, released=tuple(renamed.get(r, r) for r in result.receipt.released))
     print_summaries(result.tables, log, filters)
     quality = form.finish(result.quality)
-    tests = [a for a in result.design.analyses if a.test != "qc"]
+    tests = [a for a in result.design.analyses if a.association]
     log.write(
         engine="federated", study=result.study.digest, site=result.site, bytes={"sent": {result.site: result.bytes}},
         parameters={"bits": max(a.model.bits for a in tests), "commit": result.study.commit,

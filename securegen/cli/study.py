@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
+from securegen.catalogue import TESTS
 from securegen.cli import options as opt
 from securegen.cli.command import Group, common_options, json_option, report, writes
 from securegen.cli.site import passphrase as site_passphrase
-from securegen.engines.federated.studyfile import KINDS, MODELS, StudyFile, opened_by
+from securegen.engines.federated.studyfile import KINDS, StudyFile, opened_by
 from securegen.errors import UsageError
 from securegen.governance.openings import STRICT, WITHHOLD
 
@@ -46,7 +47,7 @@ def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
     "--phenotype", "traits", multiple=True, required=True, metavar="NAME=KIND", help=f"Kinds: {', '.join(KINDS)}."
 )
 @click.option("--covariate", "covariates", multiple=True, metavar="NAME", help="A covariate that every site has.")
-@click.option("--model", type=click.Choice(MODELS), help="Test [linear, or logistic for cases and controls].")
+@click.option("--model", type=click.Choice(tuple(TESTS)), help="Test [linear, or logistic for cases and controls].")
 @click.option(
     "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True, help="Missing calls."
 )
@@ -102,7 +103,7 @@ def _terms(study: StudyFile) -> list[str]:
     """What a site agrees to, and whose keys."""
     from securegen.engines.federated.steps import COORDINATOR, fingerprints
 
-    names = [f"{t.name} ({study.test_of(t)})" for t in study.phenotypes]
+    names = [f"{t.name} ({study.test_of(t).name})" for t in study.phenotypes]
     lines = [f"  {name}: {value}" for name, value in study.notes]
     lines += [
         f"  phenotypes: {', '.join(names)}", f"  covariates: {', '.join(study.covariates) or 'none'}"

@@ -11,6 +11,7 @@ import numpy as np
 from securegen.model import Columns
 
 INTERCEPT = "INTERCEPT"
+QUALITY = "qc"  # the analysis that is no association
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class Analysis:
     columns: tuple[int, ...]
     squares: tuple[int, ...]
     model: Any
+
+    @property
+    def association(self) -> bool:
+        """Whether it tests a phenotype; quality control does not."""
+        return self.test != QUALITY
 
 
 @dataclass(frozen=True)

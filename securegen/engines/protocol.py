@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from securegen.catalogue import TESTS
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.io.tables import read_table
@@ -24,7 +25,6 @@ from securegen.stats.qc import Filters
 from securegen.study import checks
 from securegen.study.inputs import Inputs, Log
 from securegen.study.opening import Study, qc_of, study_of
-from securegen.vocabulary import MODELS
 
 CONTINGENCY = ("trend", "allelic")  # tests of called genotypes, whatever `missing` says
 
@@ -77,7 +77,7 @@ class Engine(ABC):
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     elsewhere: ClassVar[Mapping[tuple[str, str], str]] = {}  # an option's value that names another engine
-    tests: ClassVar[frozenset[str]] = frozenset(MODELS)
+    tests: ClassVar[frozenset[str]] = frozenset(TESTS)
     missing: ClassVar[frozenset[str]] = frozenset({"mean"})
     reveals: ClassVar[frozenset[str]] = frozenset()
     several: ClassVar[bool] = False

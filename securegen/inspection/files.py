@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen import vocabulary as voc
+from securegen.catalogue import TESTS
 from securegen.engines.ckks import keys
 from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.planner import Plan
@@ -259,7 +260,7 @@ def _table(path: Path, start: bytes) -> Found | None:
 
 def _rows(path: Path, start: bytes) -> Found | None:
     header = start.split(b"\n", 1)[0].decode("utf-8", "replace").split("\t")
-    names = {tuple(c): f"{t} association" for t, c in voc.TABLE_COLUMNS.items()}
+    names = {t.columns: f"{t.name} association" for t in TESTS.values()}
     names |= {tuple(c): f"quality control ({n})" for n, c in voc.QC_COLUMNS.items()}
     kind = names.get(tuple(header))
     if kind is None and {"ALLELE_CT", "NAMED_ALLELE_DOSAGE_SUM"} <= set(header):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from securegen import vocabulary as voc
+from securegen.catalogue import TESTS
 from securegen.plot import canvas
 from securegen.plot.association import manhattan, qq
 from securegen.plot.genome import GENOME_WIDE, SUGGESTIVE
@@ -19,16 +20,11 @@ WIDE, NARROW, HALF = 1000, 350, 560
 HITS = 15
 Annotations = Mapping[str, tuple[str, ...]]
 
-TESTS = {
-    "glm.linear": "Linear regression, additive in copies of A1",
-    "glm.logistic.score": "Score test of a logistic model, additive in copies of A1",
-    "trend": "Cochran–Armitage trend test",
-    "allelic": "Test of the 2 × 2 table of allele counts",
+OPENED = {
     "uv": "Linear regression from two opened numbers a variant",
     "chi2": "χ² alone, one opened number a variant",
     "hits": "Linear regression; only variants below the threshold were opened",
 }
-CONTINGENCY = ("trend", "allelic")
 MISSING = {
     "mean": "at the variant's mean dosage, as in regenie",
     "complete": "left out: each variant is tested in the people called for it, as in plink2",
@@ -45,6 +41,16 @@ CODES = {
     voc.FEW_CARRIERS: "few people of a party stand out in the variant: it was not opened",
     voc.LOW_MAC: "fewer than 10 expected minor alleles in cases: the normal approximation is not to be trusted",
 }
+
+
+def _title(suffix: str) -> str:
+    """What a table is, by the end of its name."""
+    return next((t.title for t in TESTS.values() if t.suffix == suffix), OPENED.get(suffix, "Association"))
+
+
+def without_covariates() -> set[str]:
+    """Ends of the names of tables to which covariates and imputation are nothing."""
+    return {t.suffix for t in TESTS.values() if not t.covariates}
 
 
 def p_text(log10p: float) -> str:
@@ -76,7 +82,7 @@ def result_section(
     tests, t = result.tests, result.table
     missing = str(record.get("missing"))
     parts: list[Content] = [element("h3", result.phenotype)]
-    kind, file = TESTS.get(result.test, "Association"), element("code", result.path.rpartition("/")[2])
+    kind, file = _title(result.test), element("code", result.path.rpartition("/")[2])
     parts.append(element("p", f"{kind}. ", file, class_="soft"))
     facts: list[tuple[Content, Content]] = [
         ("people analysed", _people(t, result.people)),
@@ -88,9 +94,9 @@ def result_section(
         facts.append(("λ_GC", f"{tests.inflation:.3f} (1 without inflation)"))
     else:
         facts.append(("λ_GC", "not available: the p-values of the others were not opened"))
-    if record.get("covariate_names") and result.test not in CONTINGENCY:
+    if record.get("covariate_names") and result.test not in without_covariates():
         facts.append(("covariates", ", ".join(map(str, record["covariate_names"]))))
-    if missing in MISSING and result.test not in CONTINGENCY:
+    if missing in MISSING and result.test not in without_covariates():
         facts.append(("missing genotypes", MISSING[missing]))
     parts.append(pairs(facts))
     if result.whole and np.isfinite(tests.log10p).any():

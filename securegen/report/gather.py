@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from securegen.catalogue import TESTS
 from securegen.errors import InputError, UsageError
 from securegen.io.strict_json import read_json
 from securegen.io.tables import read_table
@@ -25,9 +26,8 @@ from securegen.record.run_log import RECORD, records_in
 from securegen.results.read import read_results
 from securegen.scores.sscore import read_reference
 from securegen.study.people import column_values, interpret_phenotype, join
-from securegen.vocabulary import TABLE_SUFFIX
 
-SUFFIXES = (*TABLE_SUFFIX.values(), "uv", "chi2", "hits")
+SUFFIXES = (*(t.suffix for t in TESTS.values()), "uv", "chi2", "hits")
 # What stands before and after the phenotype's name, in this program's own columns and in other formats.
 NAMES = (*((".", suffix) for suffix in SUFFIXES), ("_", "regenie"), (".", "gwas-ssf.tsv"))
 _PACKED = ("", ".gz", ".zst")

@@ -6,16 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from securegen.catalogue import TESTS
 from securegen.errors import UsageError
 from securegen.io.table_files import GZ, pack
 from securegen.results.gwas_ssf import About, write_gwas_ssf
 from securegen.results.regenie import write_regenie
 from securegen.results.rows import FORMATS, FULL_DIGITS
 from securegen.results.write import Summary
-from securegen.vocabulary import TABLE_SUFFIX
 
 PLINK2, REGENIE, GWAS_SSF = FORMATS
-EXPRESSIBLE = ("linear", "logistic")  # tests whose tables the other formats have columns for
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,15 @@ class TableForm:
         """Raise UsageError for a test or a reveal whose tables the format has no columns for."""
         if self.format == PLINK2:
             return
-        if model not in (None, *EXPRESSIBLE):
+        if model is not None and not TESTS[model].effects:
             raise UsageError(f"--format {self.format} has no columns for --model {model}: leave it in plink2's")
         if projected:
             raise UsageError(f"--format {self.format} has no columns for --reveal hits or uv: leave it in plink2's")
 
     def path(self, out: str, test: str, phenotype: str) -> str:
-        """The file that a table of `test` (vocabulary.TABLE_SUFFIX, or what is revealed) becomes."""
-        own = f"{out}.{phenotype}.{TABLE_SUFFIX.get(test, test)}"
-        if test in EXPRESSIBLE:
+        """The file that a table of `test` (a name of the catalogue, or what is revealed) becomes."""
+        own = f"{out}.{phenotype}.{TESTS[test].suffix if test in TESTS else test}"
+        if test in TESTS and TESTS[test].effects:
             own = {REGENIE: f"{out}_{phenotype}.regenie", GWAS_SSF: f"{out}.{phenotype}.gwas-ssf.tsv"}.get(
                 self.format, own
             )
@@ -69,7 +68,8 @@ def convert(
     A table that the format has no columns for keeps plink2's, with a warning. covariates: where a model does not say.
     """
     for t in tables:
-        expressible = t.analysis.test in EXPRESSIBLE and t.path.endswith(TABLE_SUFFIX[t.analysis.test])
+        record = TESTS[t.analysis.test]
+        expressible = record.effects and t.path.endswith(record.suffix)
         if form.format == PLINK2 or not expressible:
             if form.format != PLINK2:
                 log(f"WARNING: {t.path} stays in plink2's columns: {form.format} has none for it")

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from securegen import vocabulary as voc
+from securegen.catalogue import record_of
 from securegen.design.columns import Analysis
-from securegen.design.linear import LinearModel
-from securegen.design.logistic import ScoreModel
 from securegen.errors import UsageError
 from securegen.io.output import atomic
 from securegen.model import OpenedSums, Sums, Variants
 from securegen.results.rows import FULL_DIGITS, table_text
-from securegen.stats.contingency import allelic, trend
-from securegen.stats.linear import expected_t_error, linear
-from securegen.stats.qc import Filters, lambda_gc, qc_tables, quality
-from securegen.stats.score_test import PROMISED, expected_chisq_error, score_test
-
-TESTS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
-    "linear": linear, "logistic": score_test, "trend": trend, "allelic": allelic, "qc": quality,
-}  # fmt: skip
-BOUNDS = ("DT_BOUND", "DCHISQ_BOUND")  # columns that are not printed
+from securegen.stats.qc import Filters, lambda_gc, qc_tables
 
 
 def result_columns(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1) -> dict[str, np.ndarray]:
     """Result columns of one analysis for one block. sums: of the whole design; pairs only where one analysis is run."""
+    statistics = record_of(analysis).statistics
     if isinstance(sums, OpenedSums):
         opened, withheld = sums.parts[analysis.test, analysis.phenotype]
-        return _without(TESTS[analysis.test](opened, analysis.model, grid=grid), withheld)
+        return _without(statistics(opened, analysis.model, grid=grid), withheld)
     part = Sums(
         sums.start,
         sums.g[:, list(analysis.columns)],
@@ -39,7 +31,7 @@ def result_columns(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1
         sums.q[:, list(analysis.squares)],
         sums.mm,
     )
-    columns = TESTS[analysis.test](part, analysis.model, grid=grid)
+    columns = statistics(part, analysis.model, grid=grid)
     return columns if sums.withheld is None else _without(columns, sums.withheld)
 
 
@@ -82,7 +74,7 @@ class _Collector:
     TOP = 10
 
     def __init__(self, analysis: Analysis) -> None:
-        self.analysis = analysis
+        self.analysis, self.record = analysis, record_of(analysis)
         self.codes: dict[str, int] = {}
         self.certain, self.variants = 0.0, 0
         self.filtered: dict[str, int] = {}
@@ -98,32 +90,27 @@ class _Collector:
         self.log10p.append(columns["LOG10_P"].astype(np.float32))
         for code, count in zip(*np.unique(columns["ERRCODE"].astype(str), return_counts=True), strict=True):
             self.codes[str(code)] = self.codes.get(str(code), 0) + int(count)
-        if "DT_BOUND" in columns:
-            model = self.analysis.model
-            df = np.maximum(columns["OBS_CT"] - len(model.gram) - 1, 1)
-            scaled = columns["DT_BOUND"] / (1 + columns["T_STAT"] ** 2 / df)
-            self.certain = max(self.certain, float(np.nanmax(scaled, initial=0.0)))
-        elif "DCHISQ_BOUND" in columns:
-            scaled = columns["DCHISQ_BOUND"] / np.maximum(columns["CHISQ"], 1)
+        promise = self.record.promise
+        if promise is not None:
+            scaled = promise.scaled(columns, self.analysis.model)
             self.certain = max(self.certain, float(np.nanmax(scaled, initial=0.0)))
         score = np.nan_to_num(columns["LOG10_P"], nan=-1.0)
         for j in np.argsort(-score, kind="stable")[: self.TOP]:
             if score[j] >= 0:
                 row = {"ID": variants.id[j], "#CHROM": variants.chromosome[j], "POS": int(variants.position[j])}
-                row |= {"A1": variants.effect_allele[j], **{n: columns[n][j] for n in columns if n not in BOUNDS}}
+                row |= {
+                    "A1": variants.effect_allele[j],
+                    **{n: columns[n][j] for n in columns if n in self.record.columns},
+                }
                 self.top.append((float(score[j]), row))
         self.top = sorted(self.top, key=lambda t: -t[0])[: self.TOP]
 
     def summary(self, path: str) -> Summary:
         promise: dict[str, float] = {}
-        if isinstance(self.analysis.model, LinearModel):
+        if (made := self.record.promise) is not None:
             promise = {
-                "dt_promised": 1e-3, "dt_certain": self.certain, "dt_expected": expected_t_error(self.analysis.model),
-            }  # fmt: skip
-        elif isinstance(self.analysis.model, ScoreModel):
-            promise = {
-                "dchisq_promised": PROMISED, "dchisq_certain": self.certain,
-                "dchisq_expected": expected_chisq_error(self.analysis.model),
+                f"{made.name}_promised": made.promised, f"{made.name}_certain": self.certain,
+                f"{made.name}_expected": made.expected(self.analysis.model),
             }  # fmt: skip
         inflation = lambda_gc(np.concatenate(self.log10p).astype(np.float64)) if self.log10p else float("nan")
         top = [row for _, row in self.top]
@@ -132,11 +119,11 @@ class _Collector:
 
 
 def table_path(prefix: str, analysis: Analysis) -> str:
-    return f"{prefix}.{analysis.phenotype}.{voc.TABLE_SUFFIX[analysis.test]}"
+    return f"{prefix}.{analysis.phenotype}.{record_of(analysis).suffix}"
 
 
 def qc_analysis(analyses: Sequence[Analysis]) -> Analysis | None:
-    return next((a for a in analyses if a.test == "qc"), None)
+    return next((a for a in analyses if not a.association), None)
 
 
 def write_tables(
@@ -160,11 +147,11 @@ def write_tables(
         filters.check(grid)
     if filters and filters.active and qc is None:
         raise UsageError("these filters need the sums of quality control: encrypt with --qc")
-    collectors = [_Collector(a) for a in analyses if a.test != "qc"]
+    collectors = [_Collector(a) for a in analyses if a.association]
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(atomic(table_path(prefix, c.analysis), mode=mode)) for c in collectors]
         for stream, c in zip(streams, collectors, strict=True):
-            stream.write(("\t".join(voc.TABLE_COLUMNS[c.analysis.test]) + "\n").encode())
+            stream.write(("\t".join(c.record.columns) + "\n").encode())
         for sums, here in _with_variants(blocks, variants):
             keep = None
             if qc is not None and filters is not None:
@@ -175,7 +162,7 @@ def write_tables(
                     collector.leave_out(left_out)
                     columns, rows = {n: c[keep] for n, c in columns.items()}, here.take(keep)
                 collector.add(rows, columns)
-                names = voc.TABLE_COLUMNS[collector.analysis.test]
+                names = collector.record.columns
                 stream.write(table_text(rows, columns, names, digits))
     return [c.summary(table_path(prefix, c.analysis)) for c in collectors]
 

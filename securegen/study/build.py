@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from securegen.catalogue import TESTS, Test, usual
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import Design, combine
-from securegen.design.contingency import contingency_design
 from securegen.design.covariates import ScaledCovariates
-from securegen.design.linear import linear_design
-from securegen.design.logistic import logistic_design
+from securegen.design.group import Group
 from securegen.design.qc import qc_design
 from securegen.errors import DesignError, UsageError
 from securegen.governance.openings import close_sets
@@ -21,82 +21,123 @@ from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.traits import Traits, rank_inverse_normal, read_traits
 
 
-def build_design(
-    inputs: Inputs, reader: GenotypeReader, log: Log = silent, total: fp.SumOverSites = fp.pooled
-) -> Design:
-    """The design of every phenotype; quantitative ones with the same analysed samples share their columns."""
+@dataclass(frozen=True)
+class Planned:
+    """One phenotype: its test and (N,) bool, who is analysed."""
+
+    phenotype: people.Phenotype
+    test: Test
+    mask: np.ndarray
+
+
+def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Design:
+    """The design of every phenotype of one owner; those of a test that allows it share the columns of the same people.
+
+    Raises UsageError, InputError and DesignError, each saying which column and what to do.
+    """
     traits = read_traits(inputs, reader, log)
-    linear: list[tuple[people.Phenotype, np.ndarray]] = []
-    parts: list[Design] = []
-    common = _common_samples(inputs, traits) if inputs.common_samples else np.ones(len(reader.samples), bool)
-    scaled: dict[bytes, ScaledCovariates] = {}
-    for phenotype in traits.phenotypes:
-        test = inputs.model or ("logistic" if phenotype.binary else "linear")
-        if test != "linear" and not phenotype.binary:
-            raise DesignError(f"--model {test} needs cases and controls; phenotype {phenotype.name} is quantitative")
-        contingency = test in ("trend", "allelic")
-        covariates = np.empty((len(reader.samples), 0)) if contingency else traits.covariates
-        mask, counts = people.analysed_samples(phenotype.values, covariates, traits.unknown)
+    planned = _plan(inputs, traits, log)
+    parts = designs(planned, traits, bits=inputs.bits)
+    if inputs.qc:
+        parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
+    design = joined(parts, planned, share=True)
+    if reader.dosage_max > 2:
+        check_dosages(design, reader.dosage_max)
+    for line in close_samples(design):
+        log(f"WARNING: {line}")
+    return design
+
+
+def designs(
+    planned: Sequence[Planned],
+    traits: Traits,
+    *,
+    bits: int | None,
+    total: fp.SumOverSites = fp.pooled,
+    alike: Callable[[Sequence[np.ndarray]], list[list[int]]] = people.group_by_samples,
+) -> list[Design]:
+    """The designs of planned phenotypes, of one owner or of one of several sites, which make the same calls of `total`.
+
+    alike: (masks) -> indices of those that are the same people, at every site. Raises DesignError as the test's design.
+    """
+    scaled: dict[bytes, ScaledCovariates] | None = {} if total is fp.pooled else None
+
+    def design(members: Sequence[Planned]) -> Design:
+        test, mask = members[0].test, members[0].mask
+        values = np.stack([m.phenotype.values[mask] for m in members], axis=1)
+        covariates, names = traits.covariates[mask], traits.covariate_names
+        if not test.covariates:
+            covariates, names = covariates[:, :0], ()
+        group = Group(tuple(m.phenotype.name for m in members), values, mask, covariates, names, bits, scaled)
+        return test.design(group, total)
+
+    out = [design([p]) for p in planned if not p.test.together]
+    for test in dict.fromkeys(p.test.name for p in planned if p.test.together):
+        mine = [p for p in planned if p.test.name == test]
+        out += [design([mine[i] for i in group]) for group in alike([p.mask for p in mine])]
+    return out
+
+
+def joined(parts: Sequence[Design], planned: Sequence[Planned], *, share: bool) -> Design:
+    """One design of all parts: analyses in the order of the phenotypes, quality control last. share: as `combine`."""
+    design = combine(parts, share=share)
+    position = {p.phenotype.name: i for i, p in enumerate(planned)}
+    analyses = sorted(design.analyses, key=lambda a: position[a.phenotype] if a.association else len(planned))
+    return Design(design.columns, tuple(analyses))
+
+
+def refuse_missing(test: Test, missing: str) -> None:
+    """Raise UsageError where a test that imputes missing calls cannot leave people out, variant by variant."""
+    if test.missing and missing not in test.missing:
+        raise UsageError(f"{test.called} needs --missing mean: its null model would differ for each variant")
+
+
+def common_people(phenotypes: Sequence[people.Phenotype], tests: Sequence[Test], covariates: np.ndarray) -> np.ndarray:
+    """(N,) bool: who has every phenotype, and every covariate unless no test uses them."""
+    used = any(test.covariates for test in tests)
+    out = ~np.isnan(covariates).any(axis=1) if used else np.ones(len(covariates), bool)
+    for phenotype in phenotypes:
+        out &= ~np.isnan(phenotype.values)
+    return out
+
+
+def analysed(phenotype: people.Phenotype, test: Test, traits: Traits) -> tuple[np.ndarray, people.DropCounts]:
+    """(N,) bool: who has the phenotype and the covariates that the test uses, and how many were left out for what."""
+    covariates = traits.covariates if test.covariates else traits.covariates[:, :0]
+    return people.analysed_samples(phenotype.values, covariates, traits.unknown)
+
+
+def _plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
+    tests = [TESTS[inputs.model] if inputs.model else usual(binary=p.binary) for p in traits.phenotypes]
+    common = np.ones(len(traits.covariates), bool)
+    if inputs.common_samples:
+        common = common_people(traits.phenotypes, tests, traits.covariates)
+    out = []
+    for phenotype, test in zip(traits.phenotypes, tests, strict=True):
+        if test.binary and not phenotype.binary:
+            raise DesignError(
+                f"--model {test.name} needs cases and controls; phenotype {phenotype.name} is quantitative"
+            )
+        mask, counts = analysed(phenotype, test, traits)
         _log_counts(phenotype, mask, counts, log)
         if (mask & ~common).any():
             log(f"--common-samples: {int((mask & ~common).sum())} of them lack another phenotype or a covariate")
             mask = mask & common
         if not mask.any():
             raise DesignError(f"no sample has phenotype {phenotype.name} and every covariate")
-        if test == "linear":
-            linear.append((phenotype, mask))
-        elif test == "logistic":
-            if inputs.missing == "complete":
-                raise UsageError("the score test needs --missing mean: its null model would differ for each variant")
-            cases = phenotype.values[mask]
-            parts.append(
-                logistic_design(
-                    mask,
-                    covariates[mask],
-                    traits.covariate_names,
-                    cases,
-                    phenotype.name,
-                    total=total,
-                    bits=inputs.bits,
-                    scaled=scaled if total is fp.pooled else None,
-                )  # fmt: skip
-            )
-        else:
-            if inputs.covar or inputs.missing != "mean":
-                log(f"WARNING: --model {test} uses called genotypes of everybody with {phenotype.name}; --covar and "
-                    "--missing are not used")  # fmt: skip
-            parts.append(contingency_design(mask, phenotype.values == 1, phenotype.name, test, total=total))
-    for group in people.group_by_samples([mask for _, mask in linear]):
-        members, mask = [linear[i][0] for i in group], linear[group[0]][1]
-        values = np.stack([_transformed(m.values[mask], inputs, m.name, log) for m in members], axis=1)
-        parts.append(
-            linear_design(
-                mask, traits.covariates[mask], traits.covariate_names, values, [m.name for m in members], total=total,
-                bits=inputs.bits,
-            )
-        )  # fmt: skip
-    if inputs.qc:
-        parts.append(build_qc(inputs, reader, total, traits.phenotypes))
-    design = combine(parts, share=total is fp.pooled)
-    if reader.dosage_max > 2:
-        check_dosages(design, reader.dosage_max)
-    for line in close_samples(design):
-        log(f"WARNING: {line}")
-    return _in_order(design, [p.name for p in traits.phenotypes])
-
-
-def _common_samples(inputs: Inputs, traits: Traits) -> np.ndarray:
-    """(N,) bool: who has every phenotype, and every covariate unless no test uses them."""
-    used = inputs.model not in ("trend", "allelic")
-    out = ~np.isnan(traits.covariates).any(axis=1) if used else np.ones(len(traits.covariates), bool)
-    for phenotype in traits.phenotypes:
-        out &= ~np.isnan(phenotype.values)
+        refuse_missing(test, inputs.missing)
+        if not test.covariates and (inputs.covar or inputs.missing != "mean"):
+            log(f"WARNING: --model {test.name} uses called genotypes of everybody with {phenotype.name}; --covar and "
+                "--missing are not used")  # fmt: skip
+        if inputs.apply_rint and not test.binary:
+            phenotype = _transformed(phenotype, mask, log)
+        out.append(Planned(phenotype, test, mask))
     return out
 
 
 def close_samples(design: Design) -> list[str]:
     """What tables of phenotypes with nearly the same people give away, in words."""
-    sets = [(a.phenotype, design.columns.values[:, a.columns[0]] != 0) for a in design.analyses if a.test != "qc"]
+    sets = [(a.phenotype, design.columns.values[:, a.columns[0]] != 0) for a in design.analyses if a.association]
     return [
         f"phenotypes {first} and {second} are analysed in people who differ by {count}: these tables together give {count} "
         f"{'person' if count == 1 else 'people'}'s genotypes; --common-samples analyses both in the same people"
@@ -121,11 +162,11 @@ def _log_counts(phenotype: people.Phenotype, mask: np.ndarray, counts: people.Dr
         log(line)
 
 
-def _transformed(values: np.ndarray, inputs: Inputs, name: str, log: Log) -> np.ndarray:
-    if not inputs.apply_rint:
-        return values
-    log(f"phenotype {name}: rank-based inverse normal transform (Blom), units are standard deviations")
-    return rank_inverse_normal(values)
+def _transformed(phenotype: people.Phenotype, mask: np.ndarray, log: Log) -> people.Phenotype:
+    log(f"phenotype {phenotype.name}: rank-based inverse normal transform (Blom), units are standard deviations")
+    values = phenotype.values.copy()
+    values[mask] = rank_inverse_normal(values[mask])
+    return replace(phenotype, values=values)
 
 
 def build_qc(
@@ -143,10 +184,3 @@ def build_qc(
             raise UsageError("--hwe-controls needs a binary phenotype (--pheno)")
         tested = founders & (binary.values == 0)
     return qc_design(founders, tested, total=total)
-
-
-def _in_order(design: Design, names: Sequence[str]) -> Design:
-    """Analyses in the order of the phenotype file; quality control last."""
-    position = {name: i for i, name in enumerate(names)}
-    analyses = sorted(design.analyses, key=lambda a: len(names) if a.test == "qc" else position[a.phenotype])
-    return Design(design.columns, tuple(analyses))

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from securegen.catalogue import TESTS
 from securegen.design import fixedpoint as fp
 from securegen.errors import UsageError
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
 from securegen.study import checks
-from securegen.vocabulary import MODELS
 
 Log = Callable[[str], None]
 MISSING = ("mean", "complete")
@@ -75,7 +75,7 @@ class Inputs(GenotypeFiles):
         for name in (*_FLAGS, *(o.name for o in OPTIONS.values() if o.off)):
             checks.flag(name, getattr(self, name))
         checks.choice("common_samples", self.common_samples, (None, True, False))
-        checks.choice("model", self.model, (None, *MODELS))
+        checks.choice("model", self.model, (None, *TESTS))
         checks.choice("missing", self.missing, MISSING)
         checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securegen import vocabulary as voc
+from securegen.catalogue import TESTS
 from securegen.errors import StorageError
 from securegen.io import output
 from securegen.io.output import atomic, copy_file, write_array, write_json, write_text
@@ -284,4 +285,4 @@ def test_the_columns_are_those_of_the_contract():
     assert " ".join(voc.LINEAR_COLUMNS) == (
         "#CHROM POS ID REF ALT A1 A1_FREQ TEST OBS_CT BETA SE L95 U95 T_STAT P LOG10_P ERRCODE"
     )
-    assert voc.TABLE_SUFFIX["linear"] == "glm.linear"
+    assert TESTS["linear"].suffix == "glm.linear"

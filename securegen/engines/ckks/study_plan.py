@@ -34,7 +34,7 @@ def plan(study: Study, *, squares: bool | None = None) -> Plan:
 
 def planned_names(design: Design) -> PlannedDesign:
     """What a design is called: phenotypes, covariates and tests, in order."""
-    tests = [a for a in design.analyses if a.test != "qc"]
+    tests = [a for a in design.analyses if a.association]
     covariates = dict.fromkeys(name for a in tests for name in a.model.covariates)
     return PlannedDesign(
         tuple(a.phenotype for a in tests), tuple(covariates), tuple(dict.fromkeys(a.test for a in tests))

@@ -13,12 +13,13 @@ from typing import NoReturn
 import numpy as np
 
 from securegen.design.columns import Design
-from securegen.engines.federated.cohort import Planned, sample_sets
+from securegen.engines.federated.cohort import sample_sets
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger_file import open_ledger
 from securegen.model import Samples
+from securegen.study.build import Planned
 from securegen.study.inputs import Log
 
 LEDGER = "ledger"

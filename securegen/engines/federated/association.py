@@ -25,10 +25,11 @@ from functools import cache, partial
 
 import numpy as np
 
+from securegen.catalogue import record_of
 from securegen.design.columns import Analysis, Design
 from securegen.design.exact import exact_gram
 from securegen.engines.federated.fields import NARROW, field_bits
-from securegen.engines.federated.needed import Sets, crossed
+from securegen.engines.federated.needed import Sets, crossed, weights
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, Step, SumCheck
 from securegen.engines.federated.variant_sums import READ, OpenedCounts, SiteSums, Withheld
 from securegen.engines.plain.sums import block_sums
@@ -218,25 +219,23 @@ def _assemble(
     parts: dict[Analysis, Sums | ImputedSums] = {}
     few: dict[Analysis, np.ndarray] = {}
     for a in study.design.analyses:
-        c, i = a.columns, a.columns[0]
+        c, i, reads = a.columns, a.columns[0], record_of(a).reads
         few[a] = withheld
-        if a.test == "qc":
-            g, m = (np.stack([full(v[j]) for j in c], axis=1) for v in (opened.dosage, _missing(study, opened)))
-            parts[a] = Sums(start, g, m, full(opened.square[c[2]])[:, None])
-        elif a.test in ("trend", "allelic"):
-            lack, alleles = counted[c[1], i]
-            g = np.stack([full(opened.dosage[i]), full(alleles)], axis=1)
-            m = np.stack([full(_missing(study, opened)[i]), full(lack)], axis=1)
-            q = full(opened.square[i])[:, None] if a.test == "trend" else np.zeros((size, 0), np.int64)
-            parts[a], few[a] = Sums(start, g, m, q), withheld | full(opened.few[i])
+        if reads.counted or (reads.filled is not None and not study.rounds):
+            few[a] = withheld | full(opened.few[i])
+        if reads.filled is None:
+            lack = _missing(study, opened)
+            pairs_of = [counted[j, i] if p in reads.counted else (lack[j], opened.dosage[j]) for p, j in enumerate(c)]
+            m, g = (np.stack([full(pair[k]) for pair in pairs_of], axis=1) for k in (0, 1))
+            squares = [full(opened.square[c[p]]) for p in reads.squared]
+            parts[a] = Sums(start, g, m, np.stack(squares, 1) if squares else np.zeros((size, 0), np.int64))
         else:
-            if not study.rounds:
-                few[a] = withheld | full(opened.few[i])
-            square = opened.square[i] if a.test == "linear" else weighted[c[3], i]
-            if a.test == "logistic" and study.rule is not None:
+            weight = weights(a)
+            square = opened.square[i] if weight is None else weighted[weight, i]
+            if weight is not None and study.rule is not None:
                 n, s, w = opened.called[i], opened.dosage[i], np.full(len(rows), a.model.weight_total)
                 # as if Σ w g were S/n·Σw: V is too large by Σw times the square of the difference of the two means
-                cross[c[3], i], square = exactly(s, w, s * 0, w), exactly(n * n, square, s * s, w)
+                cross[weight, i], square = exactly(s, w, s * 0, w), exactly(n * n, square, s * s, w)
             filled = np.stack([full(cross[j, i]) for j in crossed(a)], axis=1)
             more = None
             if a in pairs:
@@ -244,7 +243,7 @@ def _assemble(
                 more = _spread(values, rows[whole], size)
             parts[a] = ImputedSums(
                 start, full(opened.called[i]), full(opened.dosage[i]), filled, full(square),
-                full(minor[c[1], i]) if a.test == "logistic" else None, more,
+                None if reads.minor is None else full(minor[c[reads.minor], i]), more,
             )  # fmt: skip
     _tally(study, size, opened, pairs)
     return OpenedSums(start, size, withheld, {(a.test, a.phenotype): (parts[a], few[a]) for a in parts})

@@ -9,34 +9,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from securegen.design import fixedpoint as fp
-from securegen.design.columns import Analysis, Design
-from securegen.design.contingency import contingency_design
-from securegen.design.linear import linear_design
-from securegen.design.logistic import logistic_design
+from securegen.design.columns import Design
 from securegen.design.qc import qc_design
 from securegen.engines.federated.studyfile import CASE_CONTROL_12, QUANTITATIVE, StudyFile, TraitColumn
 from securegen.errors import InputError, PolicyError, UsageError
 from securegen.io.tables import read_table
-from securegen.model import Columns, Samples
+from securegen.model import Samples
 from securegen.study import people as align
+from securegen.study.build import Planned, analysed, common_people, designs, joined
 from securegen.study.inputs import Inputs, Log
-
-
-@dataclass(frozen=True)
-class SiteTraits:
-    """phenotypes; covariates (N, K−1) float64 with NaN where missing, in the order of `names`; unknown: rows of the two
-    tables whose people have no genotypes here."""
-
-    phenotypes: tuple[align.Phenotype, ...]
-    covariates: np.ndarray
-    names: tuple[str, ...]
-    unknown: tuple[int, int]
+from securegen.study.traits import Traits
 
 
 def read_phenotype(values: np.ndarray, trait: TraitColumn, where: str) -> align.Phenotype:
@@ -51,7 +38,7 @@ def read_phenotype(values: np.ndarray, trait: TraitColumn, where: str) -> align.
     return align.Phenotype(trait.name, out, True)
 
 
-def read_traits(study: StudyFile, site: str, inputs: Inputs, samples: Samples, components: np.ndarray) -> SiteTraits:
+def read_traits(study: StudyFile, site: str, inputs: Inputs, samples: Samples, components: np.ndarray) -> Traits:
     """Read and join the site's tables. components: (N, C) coordinates on the study's loadings."""
     if inputs.pheno is None:
         raise UsageError("--pheno is needed")
@@ -75,7 +62,7 @@ def read_traits(study: StudyFile, site: str, inputs: Inputs, samples: Samples, c
         names.append(f"SITE={other.name}")
         columns.append(np.full(len(samples), float(other.name == site)))
     covariates = np.stack(columns, axis=1) if columns else np.empty((len(samples), 0))
-    return SiteTraits(phenotypes, covariates, tuple(names), (joined.unknown, unknown))
+    return Traits(phenotypes, covariates, tuple(names), (joined.unknown, unknown))
 
 
 def _group(masks: Sequence[np.ndarray], total: fp.SumOverSites, secret: bytes) -> list[list[int]]:
@@ -101,33 +88,20 @@ def _unlike(a: np.ndarray, b: np.ndarray, secret: bytes) -> int:
     return 1 + int.from_bytes(mark[:16], "little")
 
 
-@dataclass(frozen=True)
-class Planned:
-    """One phenotype of the study at this site: its test and (N,) bool, who is analysed."""
-
-    phenotype: align.Phenotype
-    test: str
-    mask: np.ndarray
-
-
-def plan_analyses(study: StudyFile, site: str, traits: SiteTraits, samples: Samples, log: Log) -> list[Planned]:
+def plan_analyses(study: StudyFile, site: str, traits: Traits, samples: Samples, log: Log) -> list[Planned]:
     """Choose tests and samples from this site's data alone, before anything is sent.
 
     With the study's `common_samples`, everybody analysed has every phenotype. Raises PolicyError when this site has fewer
     people than the study's minimum.
     """
+    tests = [study.test_of(t) for t in study.phenotypes]
     out, common = [], np.ones(len(samples), bool)
     if study.common_samples:
-        for phenotype in traits.phenotypes:
-            common &= ~np.isnan(phenotype.values)
-        if any(study.test_of(t) in ("linear", "logistic") for t in study.phenotypes):
-            common &= ~np.isnan(traits.covariates).any(axis=1)
-    if traits.names:
-        log(align.covariate_line(traits.names))
-    for trait, phenotype in zip(study.phenotypes, traits.phenotypes, strict=True):
-        test = study.test_of(trait)
-        covariates = np.empty((len(samples), 0)) if test in ("trend", "allelic") else traits.covariates
-        mask, counts = align.analysed_samples(phenotype.values, covariates, traits.unknown)
+        common = common_people(traits.phenotypes, tests, traits.covariates)
+    if traits.covariate_names:
+        log(align.covariate_line(traits.covariate_names))
+    for test, phenotype in zip(tests, traits.phenotypes, strict=True):
+        mask, counts = analysed(phenotype, test, traits)
         left_out = counts.analysed - int((mask & common).sum())
         mask &= common
         if mask.sum() < study.minimum_cohort:
@@ -159,27 +133,10 @@ def sample_sets(study: StudyFile, planned: Sequence[Planned], samples: Samples) 
     return out
 
 
-def _side_by_side(parts: Sequence[Design]) -> Design:
-    """One design with the columns of all parts. Columns that are equal here need not be equal at another site, so none
-    are merged, unlike `design.combine`."""
-    analyses: list[Analysis] = []
-    width = squares = 0
-    for part in parts:
-        for a in part.analyses:
-            columns, own = tuple(j + width for j in a.columns), tuple(j + squares for j in a.squares)
-            analyses.append(Analysis(a.test, a.phenotype, columns, own, a.model))
-        width += len(part.columns.names)
-        squares += len(part.columns.squared_index)
-    names = tuple(n for p in parts for n in p.columns.names)
-    squared = tuple(flag for p in parts for flag in p.columns.squared)
-    values = np.concatenate([p.columns.values for p in parts], axis=1)
-    return Design(Columns(names, values, squared), tuple(analyses))
-
-
 def federated_design(
     study: StudyFile,
     planned: Sequence[Planned],
-    traits: SiteTraits,
+    traits: Traits,
     samples: Samples,
     total: fp.SumOverSites,
     secret: bytes,
@@ -189,31 +146,8 @@ def federated_design(
     secret: 32 bytes of this site's memory, the same at every start.
     Raises DesignError as `study.build_design` does, at every site alike.
     """
-    parts: list[Design] = []
-    for p in planned:
-        if p.test == "logistic":
-            parts.append(
-                logistic_design(
-                    p.mask, traits.covariates[p.mask], traits.names, p.phenotype.values[p.mask], p.phenotype.name,
-                    total=total, bits=study.bits,
-                )
-            )  # fmt: skip
-        elif p.test != "linear":
-            parts.append(contingency_design(p.mask, p.phenotype.values == 1, p.phenotype.name, p.test, total=total))
-    linear = [p for p in planned if p.test == "linear"]
-    for group in _group([p.mask for p in linear], total, secret):
-        members, mask = [linear[i].phenotype for i in group], linear[group[0]].mask
-        values = np.stack([m.values[mask] for m in members], axis=1)
-        parts.append(
-            linear_design(
-                mask, traits.covariates[mask], traits.names, values, [m.name for m in members], total=total,
-                bits=study.bits,
-            )
-        )  # fmt: skip
+    parts = designs(planned, traits, bits=study.bits, total=total, alike=lambda masks: _group(masks, total, secret))
     if study.qc:
         people = everybody(study, planned)
         parts.append(qc_design(samples.founder & people, samples.founder & people, people, total=total))
-    design = _side_by_side(parts)
-    order = {p.phenotype.name: i for i, p in enumerate(planned)}
-    analyses = sorted(design.analyses, key=lambda a: len(order) if a.test == "qc" else order[a.phenotype])
-    return Design(design.columns, tuple(analyses))
+    return joined(parts, planned, share=False)  # columns that are equal here need not be equal at another site

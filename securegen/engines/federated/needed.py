@@ -6,19 +6,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from securegen.catalogue import record_of
 from securegen.design.columns import Analysis
 
 T = TypeVar("T")
 
 
 def crossed(a: Analysis) -> tuple[int, ...]:
-    """Columns x of a regression whose Σ g x it reads."""
-    return a.columns[1 if a.test == "linear" else 2 :]
+    """Columns x whose Σ g x it reads with missing calls at the mean."""
+    return a.columns[record_of(a).reads.filled :]
 
 
 def weights(a: Analysis) -> int | None:
     """The column of weights of a score test."""
-    return a.columns[3] if a.test == "logistic" else None
+    place = record_of(a).reads.weight
+    return None if place is None else a.columns[place]
 
 
 def _once(found: Iterable[T]) -> tuple[T, ...]:
@@ -47,20 +49,17 @@ class Sets:
         """rules: Σ w (g − S/n)² is summed and not Σ w g beside Σ w g², which would tell the weights of each genotype."""
         indicators, squared, fill, weighted, minor, counted = ([] for _ in range(6))  # type: ignore[var-annotated]
         for a in analyses:
-            c, first = a.columns, a.columns[0]
-            indicators += c if a.test == "qc" else [first]
-            if a.test in ("linear", "trend"):
-                squared.append(first)
-            if a.test == "qc":
-                squared.append(c[2])
-            if a.test in ("linear", "logistic"):
-                fill += [(j, first) for j in crossed(a) if not (rules and j == weights(a))]
-            if a.test == "logistic":
-                weighted.append((c[3], first))
-                minor.append((c[1], first))
-            if a.test in ("trend", "allelic"):
-                counted.append((c[1], first))
-        pairs = tuple(a for a in analyses if complete and a.test == "linear")
+            c, first, reads, weight = a.columns, a.columns[0], record_of(a).reads, weights(a)
+            indicators += [c[p] for p in reads.people]
+            squared += [c[p] for p in reads.squared]
+            if reads.filled is not None:
+                fill += [(j, first) for j in crossed(a) if not (rules and j == weight)]
+            if weight is not None:
+                weighted.append((weight, first))
+            if reads.minor is not None:
+                minor.append((c[reads.minor], first))
+            counted += [(c[p], first) for p in reads.counted]
+        pairs = tuple(a for a in analyses if complete and "complete" in record_of(a).missing)
         return Sets(
             _once(indicators), _once(squared), _once(fill), _once(weighted), _once(minor), _once(counted), pairs
         )

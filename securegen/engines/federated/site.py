@@ -22,7 +22,7 @@ import numpy as np
 from securegen.design.columns import Design
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
-from securegen.engines.federated.cohort import Planned, SiteTraits, federated_design, plan_analyses, read_traits
+from securegen.engines.federated.cohort import federated_design, plan_analyses, read_traits
 from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.hub import open_folder
 from securegen.engines.federated.identity import SigningIdentity, sha256
@@ -45,8 +45,10 @@ from securegen.record.association_receipts import federated_receipt
 from securegen.record.receipt import Receipt
 from securegen.results.write import Summary, write_qc, write_tables
 from securegen.stats.qc import Filters
+from securegen.study.build import Planned
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.traits import Traits
 from securegen.version import VERSION
 
 CHANGED = (
@@ -127,7 +129,7 @@ class _Own:
     """This site's people as the study reads them: genotypes, traits, and who is analysed in which test."""
 
     reader: AlignedReader
-    traits: SiteTraits
+    traits: Traits
     planned: list[Planned]
 
 
@@ -249,6 +251,6 @@ def _tables(
     tables = write_tables(out, variants, sums(withheld), design.analyses, grid=grid, digits=digits, filters=filters)
     quality: list[str] = []
     if study.qc:
-        qc = next(a for a in design.analyses if a.test == "qc")
+        qc = next(a for a in design.analyses if not a.association)
         quality = write_qc(out, variants, sums(), qc, grid=grid, digits=digits)
     return tables, quality

@@ -11,10 +11,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from securegen.catalogue import TESTS
 from securegen.engines.federated.identity import SigningIdentity, fingerprint, sha256, verifies
 from securegen.engines.federated.studyfile import (
     LOADINGS,
-    MODELS,
     NOTES,
     SIGNATURE,
     STUDY,
@@ -83,7 +83,7 @@ _WORD = text(1000, least=1)
 _COORDINATOR = record(verify_key=hex_bytes(32), fingerprint=_WORD)
 _SITE = record(name=text(64), verify_key=hex_bytes(32), fingerprint=_WORD)
 _FILE = record(
-    format=one_of(FORMAT), name=text(1000), study_id=hex_text(16), model=one_of(BY_PHENOTYPE, *MODELS), missing=_WORD,
+    format=one_of(FORMAT), name=text(1000), study_id=hex_text(16), model=one_of(BY_PHENOTYPE, *TESTS), missing=_WORD,
     bits=integer(0, 64), covariates=list_of(_WORD, 0, 10_000), site_indicators=boolean, components=integer(0, 1000),
     qc=boolean, minimum_cohort=integer(0, 1 << 32), two_sites_learn_each_other=boolean, dosage_grid=integer(0, 1 << 32),
     commit=boolean, openings=one_of(*LEVELS), common_samples=boolean, fewest_people=integer(FEWEST, 1 << 20),

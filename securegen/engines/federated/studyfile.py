@@ -10,17 +10,18 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from securegen.catalogue import TESTS, Test, usual
 from securegen.engines.federated.identity import check_name
 from securegen.errors import DesignError, PolicyError, UsageError
 from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, STRICT, WITHHOLD, what_can_be_read
 from securegen.io.dosages import check_grid
 from securegen.study import checks
+from securegen.study.build import refuse_missing
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
 NOTES = ("purpose", "controller", "contact", "expires")
 DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 QUANTITATIVE, CASE_CONTROL_12, CASE_CONTROL_01 = KINDS = ("quantitative", "case-control-12", "case-control-01")
-MODELS = ("linear", "logistic", "trend", "allelic")
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class StudyFile:
                 "with two sites each subtracts its own sums from the totals and has the other's exactly, however they are "
                 "added: use three sites, or say --two-sites-learn-each-other"
             )
-        if self.missing not in ("mean", "complete") or self.model not in (None, *MODELS):
+        if self.missing not in ("mean", "complete") or self.model not in (None, *TESTS):
             raise UsageError(f"model {self.model!r} or missing {self.missing!r} is not known")
         if not self.phenotypes:
             raise UsageError("a study needs a phenotype")
@@ -100,12 +101,12 @@ class StudyFile:
             if trait.kind not in KINDS:
                 raise UsageError(f"phenotype {trait.name}: kind {trait.kind!r} is not one of {', '.join(KINDS)}")
         quantitative = [p.name for p in self.phenotypes if p.kind == QUANTITATIVE]
-        if quantitative and self.model not in (None, "linear"):
+        if quantitative and self.model and TESTS[self.model].binary:
             raise DesignError(
                 f"--model {self.model} needs cases and controls; phenotype {quantitative[0]} is quantitative"
             )
-        if "logistic" in map(self.test_of, self.phenotypes) and self.missing == "complete":
-            raise UsageError("the score test needs --missing mean: its null model would differ for each variant")
+        for trait in self.phenotypes:
+            refuse_missing(self.test_of(trait), self.missing)
         if self.minimum_cohort < 1 or self.variants < 1:
             raise UsageError("the minimum cohort and the number of variants must be positive")
         if self.openings not in LEVELS:
@@ -134,9 +135,9 @@ class StudyFile:
         if self.expires is not None and today > self.expires:
             raise PolicyError(f"the study ended on {self.expires} (expires in {STUDY}); today is {today}")
 
-    def test_of(self, trait: TraitColumn) -> str:
+    def test_of(self, trait: TraitColumn) -> Test:
         """The test of a phenotype: the study's model, or by its kind."""
-        return self.model or ("linear" if trait.kind == QUANTITATIVE else "logistic")
+        return TESTS[self.model] if self.model else usual(binary=trait.kind != QUANTITATIVE)
 
     def site(self, name: str) -> Site:
         """Raises UsageError when the study has no such site."""
@@ -155,11 +156,11 @@ class StudyFile:
 
 def opened_by(study: StudyFile) -> list[str]:
     """What every site learns of the pooled cohort."""
-    tests = {study.test_of(p) for p in study.phenotypes}
+    tests = [study.test_of(p) for p in study.phenotypes]
     out = ["counts of analysed samples"]
-    if tests & {"linear", "logistic"}:
+    if any(t.covariates for t in tests):
         out += ["Σx and Σx² of every phenotype and covariate, and their products summed over everybody"]
-    if "logistic" in tests:
+    if any(t.reads.weight is not None for t in tests):
         out += ["gradient and Hessian of each Newton step of the null model"]
     out += [
         "for every variant Σg, Σg², the number of missing calls, and Σ g × each column with missing calls at the mean"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from securegen.catalogue import record_of
 from securegen.engines.mpc import gwas, outsourced, vertical
 from securegen.engines.mpc.net.frames import MAX_PAYLOAD
 from securegen.engines.mpc.net.session import Session
@@ -114,7 +115,7 @@ def outsourced_phenotype_run(
     sizes = {"samples": len(cohort.samples), "opened": opened, "ring": bits}
     session.send_json(roles.left, "columns", opened)
     session.send_json(roles.left, "ring", bits)
-    sets = sorted({j for a in design.analyses for j in (a.columns if a.test == "qc" else a.columns[:1])})
+    sets = sorted({j for a in design.analyses for j in (a.columns[p] for p in record_of(a).reads.people)})
     session.send_json(roles.left, "sets", len(sets))
     session.send(roles.left, "analysed", design.columns.values[:, sets].astype(np.uint8))
     for server in roles.servers:

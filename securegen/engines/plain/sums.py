@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from securegen.catalogue import record_of
 from securegen.design.columns import Analysis
 from securegen.kernels.integer_sums import integer_sums, pair_sums, squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, iterate_blocks
@@ -52,4 +53,4 @@ def complete_case_sums(reader: GenotypeReader, columns: Columns, analysis: Analy
         tuple(j in squared for j in index),
     )  # fmt: skip
     alone = replace(analysis, columns=tuple(range(len(index))), squares=tuple(range(len(part.squared_index))))
-    return alone, sums(reader, part, pairs=analysis.test == "linear")
+    return alone, sums(reader, part, pairs="complete" in record_of(analysis).missing)

@@ -10,10 +10,11 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
+from securegen.catalogue import TESTS
 from securegen.engines.federated import identity
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
-from securegen.engines.federated.cohort import Planned, SiteTraits, _unlike, federated_design, plan_analyses
+from securegen.engines.federated.cohort import _unlike, federated_design, plan_analyses
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS
 from securegen.engines.federated.studyfile import TraitColumn
 from securegen.engines.federated.variant_sums import Withheld
@@ -24,10 +25,10 @@ from securegen.io.arrays import ArrayReader
 from securegen.model import Samples
 from securegen.results.write import result_columns
 from securegen.study import people as align
-from securegen.study.build import build_design
+from securegen.study.build import Planned, build_design
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
-from securegen.study.traits import read_traits
+from securegen.study.traits import Traits, read_traits
 
 from .conftest import make_study, variant_list
 from .local_sums import at_every_site
@@ -45,15 +46,15 @@ def study_of(traits, **changes):
 class Run:
     """A study of three sites over a cohort dealt round robin, without messages."""
 
-    def __init__(self, reader, traits: SiteTraits, study, tmp_path, alter=None, log=None) -> None:
+    def __init__(self, reader, traits: Traits, study, tmp_path, alter=None, log=None) -> None:
         self.study, self.logs = study, [[] for _ in range(SITES)]
 
         def part(secure, site):
             rows = np.arange(len(reader.samples))[site::SITES]
             own = reader.select(rows, np.arange(len(reader.variants)))
-            mine = SiteTraits(
+            mine = Traits(
                 tuple(align.Phenotype(p.name, p.values[rows], p.binary) for p in traits.phenotypes),
-                traits.covariates[rows], traits.names, (0, 0),
+                traits.covariates[rows], traits.covariate_names, (0, 0),
             )  # fmt: skip
             planned = plan_analyses(study, study.sites[site].name, mine, own.samples, self.logs[site].append)
             guard = guard_of_study(study, self.logs[site].append, secure.refuse)
@@ -90,7 +91,7 @@ def example():
     inputs = Inputs(prefix, pheno=f"{prefix}.pheno.tsv", covar=f"{prefix}.covar.tsv", pheno_name=("QT",))
     reader = open_genotypes(inputs)
     read = read_traits(inputs, reader)
-    traits = SiteTraits(read.phenotypes, read.covariates, read.covariate_names, (0, 0))
+    traits = Traits(read.phenotypes, read.covariates, read.covariate_names, (0, 0))
     block = reader.read(0, len(reader.variants))
     return reader, traits, block.dosage, block.missing, build_design(inputs, reader)
 
@@ -171,9 +172,9 @@ def small(people=360, variants=120, seed=5, missing=0.0):
     return in_memory(dosage), x, y
 
 
-def traits_of(x, *columns, binary=False) -> SiteTraits:
+def traits_of(x, *columns, binary=False) -> Traits:
     names = ("Y1", "Y2", "Y3")
-    return SiteTraits(
+    return Traits(
         tuple(align.Phenotype(n, c, binary) for n, c in zip(names, columns, strict=False)), x, ("AGE", "SEX"), (0, 0)
     )  # fmt: skip
 
@@ -342,7 +343,7 @@ def test_a_site_alone_that_leaves_a_study(tmp_path):
     """D's sums are the difference of two studies of A, B, C, D and of A, B, C."""
     reader, x, y = small()
     samples, mask = reader.samples, np.ones(360, bool)
-    planned = [Planned(align.Phenotype("Y1", y[:, 0], False), "linear", mask)]
+    planned = [Planned(align.Phenotype("Y1", y[:, 0], False), TESTS["linear"], mask)]
     keys = {name: identity.generate() for name in "ABCD"}
     four = make_study(keys, identity.generate(), digest="4" * 64, openings="all")
     three = make_study({n: keys[n] for n in "ABC"}, identity.generate(), digest="3" * 64, openings="all")
@@ -365,7 +366,7 @@ def test_columns_beyond_the_budget(tmp_path):
     reader, x, _ = small()
     y = np.random.default_rng(8).normal(size=(360, 18))
     names = [(f"Y{i}", "quantitative") for i in range(18)]
-    traits = SiteTraits(
+    traits = Traits(
         tuple(align.Phenotype(f"Y{i}", y[:, i], False) for i in range(18)), x, ("AGE", "SEX"), (0, 0)
     )  # fmt: skip
     with pytest.raises(PolicyError):

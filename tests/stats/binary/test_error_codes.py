@@ -8,6 +8,7 @@ import pytest
 import securegen as sg
 from securegen import api
 from securegen import vocabulary as voc
+from securegen.catalogue import TESTS
 from securegen.study.opening import open_study
 
 N = 120
@@ -92,7 +93,7 @@ TESTED = {voc.OK, voc.LOW_MAC, voc.VIF_TOO_HIGH}
 @pytest.mark.parametrize("model", ["logistic", "trend", "allelic"])
 def test_codes_and_finite_numbers(model, study, same_as_plain, frame):
     plain = same_as_plain(study(model))
-    table = frame(f"{plain}.CC.{voc.TABLE_SUFFIX[model]}")
+    table = frame(f"{plain}.CC.{TESTS[model].suffix}")
     assert table.ERRCODE.to_dict() == EXPECTED[model]
     for variant, row in table.iterrows():
         numbers = row[STATISTICS[model]].astype(float)

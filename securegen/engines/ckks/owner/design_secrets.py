@@ -15,17 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from securegen.catalogue import named
 from securegen.design.columns import Analysis
-from securegen.design.contingency import CountModel
-from securegen.design.linear import LinearModel
-from securegen.design.logistic import ScoreModel
-from securegen.design.qc import QcModel
 from securegen.engines.ckks import artefact, bodies
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.errors import ArtefactError, UsageError
-
-MODELS = {m.__name__: m for m in (LinearModel, ScoreModel, CountModel, QcModel)}
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class DesignSecrets:
 
     def record(self) -> dict[str, Any]:
         """What log, run.json and receipt say of the design."""
-        tests = [a for a in self.analyses if a.test != "qc"]
+        tests = [a for a in self.analyses if a.association]
         covariates = dict.fromkeys(name for a in tests for name in a.model.covariates)
         return {
             "digest": self.digest, "phenotypes": [a.phenotype for a in tests], "samples": [a.model.samples for a in tests],
@@ -89,10 +84,6 @@ def save(state: OwnerState, s: DesignSecrets) -> None:
     state.write(
         state_name(s.digest), header, {"sum_abs": s.sum_abs, "checks": np.concatenate(s.checks).astype(np.uint64)}
     )
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def all_designs(state: OwnerState) -> list[DesignSecrets]:
@@ -158,7 +149,7 @@ def read_one(state: OwnerState, name: str) -> DesignSecrets:
     analyses = tuple(
         Analysis(
             x["test"], x["phenotype"], tuple(x["columns"]), tuple(x["squares"]),
-            MODELS[x["kind"]](**{k: _tuples(v) for k, v in x["model"].items()}),
+            named(x["test"]).read_model(x["kind"], x["model"]),
         )
         for x in header["analyses"]
     )  # fmt: skip

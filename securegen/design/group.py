@@ -1,0 +1,27 @@
+"""What a design is built from: phenotypes that are analysed in the same people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from securegen.design.covariates import ScaledCovariates
+
+
+@dataclass(frozen=True)
+class Group:
+    """Phenotypes that share their analysed people, who number n.
+
+    names: P of them; values: (n, P) float64, 0 and 1 of a binary one; analysed: (N,) bool over the stored samples;
+    covariates: (n, K−1) float64 and their names; bits: of a column, None for what the test plans; scaled: remembers the
+    covariates of the same people for the next group, None for one site of several, whose sums the others would miss.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    analysed: np.ndarray
+    covariates: np.ndarray
+    covariate_names: tuple[str, ...]
+    bits: int | None = None
+    scaled: dict[bytes, ScaledCovariates] | None = None
