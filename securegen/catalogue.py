@@ -14,8 +14,8 @@ import numpy as np
 from securegen import vocabulary as voc
 from securegen.design import contingency, linear, logistic
 from securegen.design.columns import Analysis, Design
+from securegen.design.data import DesignData
 from securegen.design.fixedpoint import SumOverSites
-from securegen.design.group import Group
 from securegen.design.qc import QcModel
 from securegen.stats import contingency as counts
 from securegen.stats import linear as regression
@@ -74,7 +74,7 @@ class Test:
 
     name: str
     title: str
-    design: Callable[[Group, SumOverSites], Design]
+    design: Callable[[DesignData, SumOverSites], Design]
     statistics: Callable[..., Table]
     model: type[Any]
     columns: tuple[str, ...]
@@ -160,7 +160,7 @@ ALLELIC = Test(
 TESTS: dict[str, Test] = {t.name: t for t in (LINEAR, LOGISTIC, TREND, ALLELIC)}
 
 
-def _nobody(_: Group, __: SumOverSites) -> Design:
+def _nobody(_: DesignData, __: SumOverSites) -> Design:
     raise ValueError("quality control is of people, not of phenotypes: design.qc")
 
 

@@ -42,7 +42,8 @@ def test_a_page_works_as_it_says(page, tmp_path):
         assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
 
     ran = 0
-    for language, block in re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+    steps = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    for language, block in steps:
         if language == "python":
             first, rest = block.split("\n", 1)
             file = tmp_path / first.removeprefix("# ")

@@ -19,11 +19,23 @@ from securegen import vocabulary as voc
 from securegen.catalogue import TESTS, Reads, Test
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import INTERCEPT, Analysis, Design, scatter
-from securegen.design.group import Group
+from securegen.design.data import DesignData
 from securegen.engines.ckks import steps
-from securegen.errors import UsageError
+from securegen.engines.federated import rehearsal
+from securegen.engines.federated.identity import read_identity
+from securegen.engines.federated.site import run_site
+from securegen.engines.mpc.aggregates import deal, genotype_run, phenotype_run
+from securegen.engines.mpc.loopback import loopback_study
+from securegen.engines.mpc.net.certs import PartyIdentity
+from securegen.engines.mpc.net.session import open_session
+from securegen.engines.mpc.state_file import StateFile
+from securegen.engines.mpc.vertical import Roles
+from securegen.engines.plain.engine import write_plain
+from securegen.errors import PeerError, UsageError
 from securegen.model import Columns, ImputedSums, Sums
 from securegen.stats.imputed import linear_sums
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 from securegen.study.opening import open_study
 
 COLUMNS = (*voc.VARIANT_COLUMNS, "OBS_CT", "R", "LOG10_P", "ERRCODE")
@@ -40,7 +52,7 @@ class ToyModel:
     bits: int = 16
 
 
-def design(group: Group, total: fp.SumOverSites) -> Design:
+def design(group: DesignData, total: fp.SumOverSites) -> Design:
     """Who is analysed, and the phenotype as integers."""
     (name,) = group.names
     scaling, decimals = fp.fit_scaling(group.values[:, 0], f"phenotype {name}", total)
@@ -89,12 +101,9 @@ def test_the_toy_is_gone_afterwards(small):
 @pytest.fixture
 def table(toy, small, tmp_path) -> bytes:
     """The plain engine's, held against scipy."""
-    from securegen import api
-    from securegen.study.inputs import Inputs
-
     study = open_study(small.bfile, pheno=small.pheno, pheno_name="QT", model=toy)
-    (written,) = api.plain_tables(study, str(tmp_path / "plain"))
-    assert written.path.endswith(".QT.toy") and isinstance(study.inputs, Inputs)
+    (written,) = write_plain(study, str(tmp_path / "plain"))
+    assert written.path.endswith(".QT.toy")
     frame = pd.read_csv(written.path, sep="\t")
     block = study.reader.read(0, 40)
     y = study.design.columns.values[:, 1].astype(float)
@@ -111,7 +120,7 @@ def table(toy, small, tmp_path) -> bytes:
     return Path(written.path).read_bytes()
 
 
-def test_encrypted(toy, table, small, small_key, tmp_path):
+def test_encrypted(toy, table, small, tmp_path):
     study = open_study(small.bfile, pheno=small.pheno, pheno_name="QT", model=toy)
     key = steps.generate_key(steps.plan(study))
     made = steps.encrypt(study, key, tmp_path / "study")
@@ -120,21 +129,55 @@ def test_encrypted(toy, table, small, small_key, tmp_path):
     assert Path(written.path).read_bytes() == table
 
 
-def in_threads(bodies, seconds: float = 120.0) -> None:
-    """Every body at once; the first error is raised."""
-    errors: list[BaseException] = []
+def test_sites(toy, table, small, tmp_path):
+    """Three sites, one after the other in this process, until all are done."""
+    inputs = Inputs(small.bfile, pheno=small.pheno, pheno_name="QT", model=toy)
+    sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)
+    rehearsal.set_up(tmp_path, inputs, sites, lambda _: None, openings="all")
+    done: set[str] = set()
+    for _ in range(60):
+        for name in (s.name for s in sites if s.name not in done):
+            own = replace(inputs, keep=str(tmp_path / name / "keep.txt"))
+            private = tmp_path / name / "private"
+            key = read_identity(private / "site.secret")
+            try:
+                run_site(tmp_path / "shared", private, key, own, str(tmp_path / name / "result"))
+            except PeerError:
+                continue
+            done.add(name)
+    assert len(done) == 3
+    assert all((tmp_path / name / "result.QT.toy").read_bytes() == table for name in done)
 
-    def run(body) -> None:
+
+def test_parties(toy, table, small, tmp_path):
+    """Genotypes with one party, phenotypes with another, a dealer; the sums are opened by consent."""
+    names = {"ada": "genotypes", "bob": "phenotypes", "dan": "dealer"}
+    roles, parties = Roles(*names), loopback_study(tmp_path / "study", names, timeout=20.0)
+    own = Inputs(pheno=small.pheno, pheno_name="QT", model=toy)
+    errors: list[BaseException] = []
+    programs = {
+        "ada": lambda s: genotype_run(
+            s, roles, open_genotypes(Inputs(small.bfile)), cohort="c", state=StateFile(tmp_path / "a.state"),
+            consent_aggregates=True, column_limit=100, level="all",
+        ),
+        "bob": lambda s: phenotype_run(
+            s, roles, own, str(tmp_path / "mpc"), state=StateFile(tmp_path / "b.state"), consent_aggregates=True
+        ),
+        "dan": lambda s: deal(s, roles),
+    }  # fmt: skip
+
+    def party(name: str) -> None:
         try:
-            body()
+            identity = PartyIdentity.in_directory(tmp_path / "study", name)
+            with open_session(parties, identity, protocol="test/1", dimensions={}) as session:
+                programs[name](session)
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(body,), daemon=True) for body in bodies]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join(seconds)
-    if errors:
-        raise errors[0]
-    assert not any(t.is_alive() for t in threads)
+    threads = [threading.Thread(target=party, args=(name,), daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+    assert not errors, errors
+    assert (tmp_path / "mpc.QT.toy").read_bytes() == table

@@ -12,6 +12,7 @@ from support import genotypes, write_plink, write_tsv
 import securegen as sg
 from securegen.engines.ckks.scores.promises import PrivacyRules
 from securegen.errors import UsageError
+from securegen.io.genotypes import FORMATS, LISTS, OPTIONS
 from securegen.scores.study import ScoreInputs, match_scores
 from securegen.study.inputs import Inputs
 
@@ -34,17 +35,8 @@ def test_a_value_that_a_field_does_not_take_is_refused(name, value):
 
 def test_every_field_is_checked():
     """A field that is added must be given a rule here."""
-    assert {f.name for f in dataclasses.fields(Inputs)} - set(WRONG) == {
-        "pfile",
-        "vcf",
-        "bgen",
-        "bfile_list",
-        "pfile_list",
-        "bgen_list",
-        "sample",
-        "remove",
-        "exclude",
-    }
+    alike = {*FORMATS, *LISTS, *(o.name for o in OPTIONS.values() if o.metavar), "remove", "exclude"}
+    assert {f.name for f in dataclasses.fields(Inputs)} - set(WRONG) <= alike
 
 
 def test_one_name_may_be_text_and_a_path_an_object():

@@ -8,7 +8,7 @@ import numpy as np
 
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import INTERCEPT, Analysis, Design
-from securegen.design.group import Group
+from securegen.design.data import DesignData
 from securegen.errors import DesignError
 from securegen.model import Columns
 
@@ -24,17 +24,17 @@ class CountModel:
     bits: int = 1
 
 
-def trend(group: Group, total: fp.SumOverSites) -> Design:
+def trend(group: DesignData, total: fp.SumOverSites) -> Design:
     """Columns and model of a group of one phenotype. Raises DesignError as `contingency_design`."""
     return _of_group(group, "trend", total)
 
 
-def allelic(group: Group, total: fp.SumOverSites) -> Design:
+def allelic(group: DesignData, total: fp.SumOverSites) -> Design:
     """As `trend`."""
     return _of_group(group, "allelic", total)
 
 
-def _of_group(group: Group, test: str, total: fp.SumOverSites) -> Design:
+def _of_group(group: DesignData, test: str, total: fp.SumOverSites) -> Design:
     cases = np.zeros(len(group.analysed), bool)
     cases[group.analysed] = group.values[:, 0] == 1
     return contingency_design(group.analysed, cases, group.names[0], test, total=total)

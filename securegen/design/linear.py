@@ -16,8 +16,8 @@ import numpy as np
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import INTERCEPT, Analysis, Design, scatter
 from securegen.design.covariates import ScaledCovariates, scale_covariates
+from securegen.design.data import DesignData
 from securegen.design.exact import combination, exact_gram
-from securegen.design.group import Group
 from securegen.errors import DesignError
 from securegen.model import Columns
 
@@ -43,7 +43,7 @@ class LinearModel:
     bits: int
 
 
-def linear(group: Group, total: fp.SumOverSites) -> Design:
+def linear(group: DesignData, total: fp.SumOverSites) -> Design:
     """Columns and models of a group's phenotypes. Raises DesignError as `linear_design`."""
     return linear_design(
         group.analysed, group.covariates, group.covariate_names, group.values, group.names, total=total, bits=group.bits

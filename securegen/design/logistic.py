@@ -15,8 +15,8 @@ import numpy as np
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import INTERCEPT, Analysis, Design, scatter
 from securegen.design.covariates import ScaledCovariates, scale_covariates
+from securegen.design.data import DesignData
 from securegen.design.exact import exact_gram, round_half_up
-from securegen.design.group import Group
 from securegen.design.null_model import UNIT, fit_null_model
 from securegen.errors import DesignError
 from securegen.kernels.rounded_products import rounded_products
@@ -55,7 +55,7 @@ def _quantise(values: np.ndarray, bits: int, total: fp.SumOverSites, what: str) 
     return scaling.integers(fine, 1 << bits, 5), scaling.scale * 5 / 2.0**bits
 
 
-def logistic(group: Group, total: fp.SumOverSites) -> Design:
+def logistic(group: DesignData, total: fp.SumOverSites) -> Design:
     """Columns and model of a group of one phenotype. Raises DesignError as `logistic_design`."""
     return logistic_design(
         group.analysed, group.covariates, group.covariate_names, group.values[:, 0], group.names[0], total=total,

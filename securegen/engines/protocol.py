@@ -7,12 +7,12 @@ follow from it. Who learns what is in the receipt of a run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from securegen.catalogue import TESTS
+from securegen.catalogue import TESTS, uses_missing
 from securegen.design.strata import AUTOSOMES
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
@@ -26,8 +26,6 @@ from securegen.stats.qc import Filters
 from securegen.study import checks
 from securegen.study.inputs import Inputs, Log
 from securegen.study.opening import LEAVE_OUT, Study, qc_of, study_of
-
-CONTINGENCY = ("trend", "allelic")  # tests of called genotypes, whatever `missing` says
 
 
 def option(
@@ -78,7 +76,7 @@ class Engine(ABC):
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     elsewhere: ClassVar[Mapping[tuple[str, str], str]] = {}  # an option's value that names another engine
-    tests: ClassVar[frozenset[str]] = frozenset(TESTS)
+    tests: ClassVar[Set[str]] = TESTS.keys()
     missing: ClassVar[frozenset[str]] = frozenset({"mean"})
     reveals: ClassVar[frozenset[str]] = frozenset()
     several: ClassVar[bool] = False
@@ -120,7 +118,7 @@ class Engine(ABC):
             raise UsageError(f"several cohorts are for sites that share no data: engine federated, not {self.name}")
         if first.model is not None and first.model not in self.tests:
             raise UsageError(f"model {first.model} is not for engine {self.name}: {', '.join(sorted(self.tests))}")
-        if first.missing not in self.missing and first.model not in CONTINGENCY:
+        if first.missing not in self.missing and uses_missing(first.model):
             raise UsageError(f"missing {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
         if filters and filters.active and not self.filters:
             raise UsageError(

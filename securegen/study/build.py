@@ -11,7 +11,7 @@ from securegen.catalogue import TESTS, Test, usual
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import Design, combine
 from securegen.design.covariates import ScaledCovariates
-from securegen.design.group import Group
+from securegen.design.data import DesignData
 from securegen.design.qc import qc_design
 from securegen.errors import DesignError, UsageError
 from securegen.governance.openings import close_sets
@@ -68,7 +68,7 @@ def designs(
         covariates, names = traits.covariates[mask], traits.covariate_names
         if not test.covariates:
             covariates, names = covariates[:, :0], ()
-        group = Group(tuple(m.phenotype.name for m in members), values, mask, covariates, names, bits, scaled)
+        group = DesignData(tuple(m.phenotype.name for m in members), values, mask, covariates, names, bits, scaled)
         return test.design(group, total)
 
     out = [design([p]) for p in planned if not p.test.together]

@@ -17,6 +17,8 @@ from securegen.io.genotypes import GenotypeFiles
 from securegen.io.pgen import read_pgen
 from securegen.io.vcf import read_vcf
 from securegen.model import Samples
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
 
 LONG = "ATTTTGCCA"
 # Calls of five people, by hand. REF A, ALT C, LONG, *
@@ -112,3 +114,10 @@ def test_a_bgen(tmp_path, ref_last):
 def test_the_option_goes_with_formats_that_have_such_records():
     with pytest.raises(UsageError, match="--multiallelic goes with --pfile or --vcf or --bgen"):
         GenotypeFiles(bfile="c", multiallelic="skip").open()
+
+
+def test_an_id_chooses_every_row_that_has_it(tmp_path):
+    path, names, said = vcf(tmp_path / "x.vcf", line(9, "rs1", "C,G", CALLS[:3] + ["./.", "0/0"])), tmp_path / "ids", []
+    names.write_text("rs1\n")
+    reader = open_genotypes(Inputs(vcf=str(path), extract=str(names)), said.append)
+    assert reader.variants.effect_allele.tolist() == ["C", "G"] and "--extract: 2 variants remain" in said

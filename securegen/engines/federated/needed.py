@@ -47,7 +47,7 @@ class Sets:
     @staticmethod
     def of(analyses: Sequence[Analysis], complete: bool, *, rules: bool = False) -> Sets:
         """rules: Σ w (g − S/n)² is summed and not Σ w g beside Σ w g², which would tell the weights of each genotype."""
-        indicators, squared, fill, weighted, minor, counted = ([] for _ in range(6))  # type: ignore[var-annotated]
+        indicators, squared, fill, weighted, minor, counted = ([] for _ in range(6))
         for a in analyses:
             c, first, reads, weight = a.columns, a.columns[0], record_of(a).reads, weights(a)
             indicators += [c[p] for p in reads.people]

@@ -82,8 +82,15 @@ def render(study: StudyFile, opened: list[str]) -> str:
 _WORD = text(1000, least=1)
 _COORDINATOR = record(verify_key=hex_bytes(32), fingerprint=_WORD)
 _SITE = record(name=text(64), verify_key=hex_bytes(32), fingerprint=_WORD)
+
+
+def _model(value: Any, where: str) -> Any:
+    """A test of the catalogue as it is when the file is read."""
+    return one_of(BY_PHENOTYPE, *TESTS)(value, where)
+
+
 _FILE = record(
-    format=one_of(FORMAT), name=text(1000), study_id=hex_text(16), model=one_of(BY_PHENOTYPE, *TESTS), missing=_WORD,
+    format=one_of(FORMAT), name=text(1000), study_id=hex_text(16), model=_model, missing=_WORD,
     bits=integer(0, 64), covariates=list_of(_WORD, 0, 10_000), site_indicators=boolean, components=integer(0, 1000),
     qc=boolean, minimum_cohort=integer(0, 1 << 32), two_sites_learn_each_other=boolean, dosage_grid=integer(0, 1 << 32),
     commit=boolean, openings=one_of(*LEVELS), common_samples=boolean, fewest_people=integer(FEWEST, 1 << 20),

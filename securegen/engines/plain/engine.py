@@ -77,11 +77,8 @@ def write_plain(
     study: Study, out: str, *, digits: int = 17, filters: Filters | None = None, progress: Progress | None = None
 ) -> list[Summary]:
     """Write OUT.<PHENO>.<TEST> for every analysis of a study. Raises UsageError for filters beside complete cases."""
-    variants, grid, tests = (
-        study.reader.variants,
-        study.reader.dosage_grid,
-        [a for a in study.analyses if a.association],
-    )
+    variants, grid = study.reader.variants, study.reader.dosage_grid
+    tests = [a for a in study.analyses if a.association]
     if study.inputs.missing == "complete" and any("complete" in record_of(a).missing for a in tests):
         if filters and filters.active:
             raise UsageError("the filters of quality control need missing mean; filter the variants first (extract)")

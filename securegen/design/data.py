@@ -10,7 +10,7 @@ from securegen.design.covariates import ScaledCovariates
 
 
 @dataclass(frozen=True)
-class Group:
+class DesignData:
     """Phenotypes that share their analysed people, who number n.
 
     names: P of them; values: (n, P) float64, 0 and 1 of a binary one; analysed: (N,) bool over the stored samples;
