@@ -29,7 +29,7 @@ T = TypeVar("T", bound=Placed)
 
 
 @dataclass(frozen=True)
-class Refused:
+class Unanalysed:
     """A phenotype that has no design in a stratum: its rows are NA with this ERRCODE. samples, cases: who would be analysed;
     reason: in words."""
 
@@ -55,7 +55,7 @@ class Stratum:
     design: Design
     unit: int = 1
     copies: int = 2
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[Unanalysed, ...] = ()
 
     def __repr__(self) -> str:
         return f"Stratum({self.name}, {self.variants} variants, {len(self.design.columns.names)} columns)"
@@ -69,7 +69,7 @@ class Stratum:
         found = (a for a in self.design.analyses if (a.test, a.phenotype) == (test, phenotype))
         return next(found, None)
 
-    def refusal(self, test: str, phenotype: str) -> Refused | None:
+    def refusal(self, test: str, phenotype: str) -> Unanalysed | None:
         """Why it has none."""
         return next((r for r in self.refused if (r.test, r.phenotype) == (test, phenotype)), None)
 

@@ -12,7 +12,7 @@ import numpy as np
 from securegen import vocabulary as voc
 from securegen.catalogue import record_of
 from securegen.design.columns import Analysis
-from securegen.design.strata import Refused, Stratum, alone, with_strata
+from securegen.design.strata import Unanalysed, Stratum, alone, with_strata
 from securegen.errors import UsageError
 from securegen.io.output import atomic
 from securegen.model import OpenedSums, Sums, Variants
@@ -45,7 +45,7 @@ def result_columns(
     return columns if sums.withheld is None else _without(columns, sums.withheld)
 
 
-def refused_columns(refused: Refused, names: Sequence[str], count: int) -> dict[str, np.ndarray]:
+def refused_columns(refused: Unanalysed, names: Sequence[str], count: int) -> dict[str, np.ndarray]:
     """Result columns of `count` variants for a phenotype that has no design in their stratum."""
     known = {"TEST": "ADD", "ERRCODE": refused.code, "OBS_CT": refused.samples, "CASE_CT": refused.cases}
     out = {}

@@ -14,7 +14,7 @@ import numpy as np
 from securegen.catalogue import TESTS, record_of
 from securegen.design import qc
 from securegen.design.columns import Design
-from securegen.design.strata import Refused, Stratum, alone, runs_where
+from securegen.design.strata import Unanalysed, Stratum, alone, runs_where
 from securegen.errors import DesignError
 from securegen.io.text import count
 from securegen.model import Columns, GenotypeReader
@@ -85,7 +85,7 @@ def _phenotypes(inputs: Inputs, reader: GenotypeReader) -> Sequence[Phenotype]:
 
 def _parts(
     kind: int, planned: Sequence[Planned], traits: Traits | None, sex: np.ndarray, inputs: Inputs, log: Log
-) -> tuple[list[Design], list[Refused]]:
+) -> tuple[list[Design], list[Unanalysed]]:
     """Designs of the phenotypes on chromosomes of a kind, and those that have none there. Raises DesignError for one that
     has none where everybody is analysed."""
     if traits is None:
@@ -103,9 +103,14 @@ def _parts(
         own = _covariates(kind, p, traits, sex, log)
         chosen.setdefault(own.covariate_names, (own, []))[1].append(p)
     made: list[Design] = []
-    refused: list[Refused] = []
+    refused: list[Unanalysed] = []
     for own, members in chosen.values():
-        good, bad = _attempt(members, own, inputs.bits)
+        nobody = "no male" if kind == Y else "nobody of known sex (--sex-name takes it from a table)"
+        refused += [
+            Unanalysed(p.test.name, p.phenotype.name, TOO_FEW_SAMPLES, 0, 0, f"{nobody} has {p.phenotype.name} and every covariate")
+            for p in members if not p.mask.any()
+        ]  # fmt: skip
+        good, bad = _attempt([p for p in members if p.mask.any()], own, inputs.bits)
         made += good
         refused += bad
     for r in refused:
@@ -113,7 +118,7 @@ def _parts(
     return made, refused
 
 
-def _attempt(members: Sequence[Planned], traits: Traits, bits: int | None) -> tuple[list[Design], list[Refused]]:
+def _attempt(members: Sequence[Planned], traits: Traits, bits: int | None) -> tuple[list[Design], list[Unanalysed]]:
     """Designs of phenotypes together, or, where one of them has none, of each alone."""
     try:
         return designs(members, traits, bits=bits), []
@@ -126,14 +131,14 @@ def _attempt(members: Sequence[Planned], traits: Traits, bits: int | None) -> tu
         few = len(values) < len(traits.covariate_names) + 3 or (p.test.binary and len(np.unique(values)) < 2)
         cases = int((values == 1).sum())
         code = TOO_FEW_SAMPLES if few else CORR_TOO_HIGH
-        return [], [Refused(p.test.name, p.phenotype.name, code, len(values), cases, str(error))]
+        return [], [Unanalysed(p.test.name, p.phenotype.name, code, len(values), cases, str(error))]
 
 
 def _say_people(kind: int, p: Planned, before: Planned, log: Log) -> None:
     here, lost = int(p.mask.sum()), int((before.mask & ~p.mask).sum())
     if kind == Y:
         log(f"Y, phenotype {p.phenotype.name}: {count(here, 'male')} of {int(before.mask.sum()):,} people")
-    elif lost:
+    elif lost and here:
         log(f"WARNING: X, phenotype {p.phenotype.name}: {lost} of {here + lost:,} people are left out there, their sex is not "
             "known; --sex-name takes it from a table")  # fmt: skip
 
@@ -210,7 +215,7 @@ def _say_left_out(planned: Sequence[Planned], variants: int, log: Log) -> None:
 
 
 def _refuse_nowhere(
-    planned: Sequence[Planned], made: Sequence[Design], parts: dict[int, tuple[list[Design], list[Refused]]]
+    planned: Sequence[Planned], made: Sequence[Design], parts: dict[int, tuple[list[Design], list[Unanalysed]]]
 ) -> None:
     """Raise DesignError for a phenotype that is analysed nowhere."""
     known = {(a.test, a.phenotype) for d in made for a in d.analyses}
