@@ -19,6 +19,7 @@ from bed_reader import to_bed
 
 import securegen as sg
 from securegen.engines.ckks.speed import machine_factor
+from securegen.engines.plain.engine import write_plain
 
 THREADS, COVARIATES = 2, 12
 SIZES = [(500, 5_000), (2_000, 20_000), (5_000, 20_000)]
@@ -53,7 +54,7 @@ def steps(study: sg.Study, plan, folder: Path) -> dict[str, float]:
     clock.append(time.perf_counter())
     tables = sg.ckks.decrypt_tables(results, key, paths.owner, str(folder / "ours"))
     clock.append(time.perf_counter())
-    plain = sg.plain_tables(study, str(folder / "plain"))
+    plain = write_plain(study, str(folder / "plain"))
     assert Path(tables[0].path).read_bytes() == Path(plain[0].path).read_bytes()
     for written in (paths.cohort, paths.design, paths.owner, results):
         shutil.rmtree(written)

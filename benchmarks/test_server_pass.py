@@ -24,6 +24,7 @@ from scipy import stats
 
 import securegen as sg
 from securegen.engines.ckks.owner.secret_key import SecretKey
+from securegen.engines.plain.engine import write_plain
 
 SAMPLES, VARIANTS, COVARIATES, THREADS = 2_000, 20_000, 12, 2
 ABSENT = {"complete": 0.0, "missing": 0.005}
@@ -92,7 +93,7 @@ def securegen(task: Task):
 
     def check() -> pd.DataFrame:
         tables = sg.ckks.decrypt_tables(out, key, paths.owner, str(task.folder / "ours"))
-        plain = sg.plain_tables(task.study, str(task.folder / "plain"))
+        plain = write_plain(task.study, str(task.folder / "plain"))
         assert Path(tables[0].path).read_bytes() == Path(plain[0].path).read_bytes()
         return pd.read_csv(tables[0].path, sep="\t")
 

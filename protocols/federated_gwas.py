@@ -20,8 +20,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from securegen import api
 from securegen.engines.federated import rehearsal
+from securegen.engines.plain.engine import write_plain
 from securegen.io.genotypes import GenotypeFiles
 from securegen.stats.qc import Filters
 from securegen.study.genotypes import open_genotypes
@@ -91,7 +91,7 @@ def main() -> None:
             print(f"{party['name']}: holds {party['holds']}; learns {party['learns']}")
         if len(bfiles) == 1:
             pooled = open_study(bfiles[0], pheno=inputs.pheno, pheno_name=inputs.pheno_name, covar=inputs.covar)
-            plain = api.plain_tables(pooled, str(work / "plain"))
+            plain = write_plain(pooled, str(work / "plain"))
             same = all(
                 Path(a.path).read_bytes() == Path(b["path"]).read_bytes()
                 for a, b in zip(plain, records[0]["summaries"], strict=True)

@@ -3,7 +3,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from securegen.api import plain_sums, plain_tables, run_plain
 from securegen.engines import scores
 from securegen.engines.ckks import steps as ckks
 from securegen.io.arrays import from_arrays
@@ -52,14 +51,11 @@ __all__ = [
     "mpc",
     "open_qc",
     "open_study",
-    "plain_sums",
-    "plain_tables",
     "read_bgen",
     "read_pgen",
     "read_plink",
     "read_vcf",
     "run",
-    "run_plain",
     "scores",
 ]
 

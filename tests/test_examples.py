@@ -15,6 +15,7 @@ import pytest
 import securegen as sg
 from securegen.cli.main import main
 from securegen.engines.ckks.keys import read_public
+from securegen.engines.plain.engine import write_plain
 from securegen.stats.linear import expected_t_error
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,7 +79,7 @@ def least_squares_t(dosage: np.ndarray, y: np.ndarray, covariates: np.ndarray) -
 
 def test_linear_table_is_within_its_printed_precision_of_float64(study, dosage, tmp_path):
     """The certain bound of docs/precision.md, on every variant; and the errors it names."""
-    (summary,) = sg.plain_tables(study, str(tmp_path / "t"))
+    (summary,) = write_plain(study, str(tmp_path / "t"))
     table = pd.read_csv(summary.path, sep="\t")
     pheno = pd.read_csv(f"{COHORT}.pheno.tsv", sep="\t")
     covar = pd.read_csv(f"{COHORT}.covar.tsv", sep="\t")
@@ -144,7 +145,7 @@ def test_outsourced_scenario(tmp_path):
     study = sg.open_study(
         COHORT, pheno=f"{COHORT}.pheno.tsv", pheno_name=("QT",), covar=f"{COHORT}.covar.tsv", chr=("3",), to_bp=900_000
     )
-    sg.plain_tables(study, str(tmp_path / "plain"))
+    write_plain(study, str(tmp_path / "plain"))
     expected = (tmp_path / "plain.QT.glm.linear").read_bytes()
     assert (root / "owner" / "result.QT.glm.linear").read_bytes() == expected
 

@@ -13,6 +13,7 @@ from securegen.engines.ckks.owner import decrypt
 from securegen.engines.ckks.owner.design_secrets import read_secrets
 from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.plain import sums
+from securegen.engines.plain.engine import write_plain
 from securegen.results.write import result_columns
 
 COHORTS = ("edge", "hail_1kg", "regenie_example", "fastlmm_toydata", "cineca", "sim_500x5k")
@@ -136,7 +137,7 @@ def test_encrypted_sums_and_tables_equal_the_plain_ones(name, reference, tmp_pat
     assert compared == len(study.reader.variants)
 
     (encrypted,) = sg.ckks.decrypt_tables(results, key, made.owner, str(tmp_path / "ckks"))
-    (clear,) = sg.plain_tables(study, str(tmp_path / "plain"))
+    (clear,) = write_plain(study, str(tmp_path / "plain"))
     assert encrypted.path.endswith("ckks.QT.glm.linear")
     assert Path(encrypted.path).read_bytes() == Path(clear.path).read_bytes()
 

@@ -94,7 +94,7 @@ def test_ids_and_alleles_of_a_frame_are_text(tmp_path):
     rows = [f"01 {name} 0 {i + 1} {'NA' if i == 2 else 'T'} G\n" for i, name in enumerate(names)]
     (tmp_path / "c.bim").write_text("".join(rows))
     pheno = write_tsv(tmp_path / "p", ("#FID", "IID", "QT"), [(f"F{i}", f"I{i}", i * i % 17) for i in range(40)])
-    frame = sg.run_plain(sg.open_study(tmp_path / "c", pheno=pheno))
+    frame = sg.run(sg.open_study(tmp_path / "c", pheno=pheno)).frame
     assert frame["ID"].tolist() == names and set(frame["#CHROM"]) == {"01"}
     assert frame["A1"].tolist() == ["T", "T", "NA", "T", "T", "T"] and frame["ERRCODE"].tolist() == ["."] * 6
     assert [str(frame[n].dtype) for n in ("POS", "OBS_CT", "BETA", "P")] == ["int64", "int64", "float64", "float64"]

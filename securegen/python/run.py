@@ -26,7 +26,7 @@ from securegen.io.output import copy_file
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import PLINK2, TableForm, convert
-from securegen.results.read import read_frame
+from securegen.results.read import read_frame, read_frames
 from securegen.results.summary import summary_json, summary_of
 from securegen.stats.qc import Filters
 from securegen.study.opening import Study
@@ -64,6 +64,11 @@ class Results(Mapping[str, "pd.DataFrame"]):
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Every table of association as one frame; of several phenotypes, the first index level is PHENO."""
+        return read_frames({t.analysis.phenotype: t.path for t in self._run.tables})
 
     @property
     def receipt(self) -> Receipt:

@@ -14,7 +14,7 @@ import numpy as np
 from securegen.catalogue import TESTS, record_of
 from securegen.design import qc
 from securegen.design.columns import Design
-from securegen.design.strata import Unanalysed, Stratum, alone, runs_where
+from securegen.design.strata import Stratum, Unanalysed, alone, runs_where
 from securegen.errors import DesignError
 from securegen.io.text import count
 from securegen.model import Columns, GenotypeReader
@@ -106,10 +106,10 @@ def _parts(
     refused: list[Unanalysed] = []
     for own, members in chosen.values():
         nobody = "no male" if kind == Y else "nobody of known sex (--sex-name takes it from a table)"
-        refused += [
-            Unanalysed(p.test.name, p.phenotype.name, TOO_FEW_SAMPLES, 0, 0, f"{nobody} has {p.phenotype.name} and every covariate")
-            for p in members if not p.mask.any()
-        ]  # fmt: skip
+        for p in (p for p in members if not p.mask.any()):
+            name = p.phenotype.name
+            reason = f"{nobody} has {name} and every covariate"
+            refused.append(Unanalysed(p.test.name, name, TOO_FEW_SAMPLES, 0, 0, reason))
         good, bad = _attempt([p for p in members if p.mask.any()], own, inputs.bits)
         made += good
         refused += bad

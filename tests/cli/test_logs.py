@@ -102,7 +102,7 @@ def test_interruptions_and_bugs_are_logged_too(small, tmp_path, monkeypatch):
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr("securegen.api.plain_tables", stop)
+            patch.setattr("securegen.engines.plain.engine.write_plain", stop)
             securegen("gwas", *small.options(), "--out", tmp_path / "t", "--quiet")
         assert words in (tmp_path / "t.log").read_text()
 

@@ -67,7 +67,7 @@ def study(masks, tmp_path):
 
 
 def test_plain_and_ckks_sum_them_exactly(study, tmp_path):
-    plain = sg.run_plain(study)
+    plain = sg.run(study).frame
     key = sg.ckks.generate_key(sg.ckks.plan(study))
     assert key.public.parameters.dosage_max == LARGEST
     encrypted = sg.ckks.encrypt(study, key, tmp_path / "study")
@@ -76,7 +76,7 @@ def test_plain_and_ckks_sum_them_exactly(study, tmp_path):
 
 
 def test_the_effect_is_that_of_ordinary_regression(study, masks):
-    row = sg.run_plain(study).iloc[0]
+    row = sg.run(study).frame.iloc[0]
     traits = pd.read_csv(study.inputs.pheno, sep="\t")
     x = statsmodels.add_constant(np.column_stack([masks.sums[0], traits["AGE"]]).astype(float))
     fit = statsmodels.OLS(traits["QT"].to_numpy(), x).fit()

@@ -48,7 +48,7 @@ def run(bfile, tmp_path):
                 files[name].write_bytes(content if isinstance(content, bytes) else content.encode())
         log: list[str] = []
         study = sg.open_study(bfile, log=log.append, **files, **options)
-        return sg.run_plain(study), "\n".join(log)
+        return sg.run(study).frame, "\n".join(log)
 
     return analyse
 
@@ -226,7 +226,7 @@ def test_ids_are_text(tmp_path):
     (tmp_path / "p").write_text(
         "#IID\tQT\n" + "".join(f"{n}\t{v}\n" for n, v in zip(names[::-1], y[::-1], strict=True))
     )
-    frame = sg.run_plain(sg.open_study(path, pheno=tmp_path / "p"))
+    frame = sg.run(sg.open_study(path, pheno=tmp_path / "p")).frame
     same(frame, least_squares(str(path), y))
 
 

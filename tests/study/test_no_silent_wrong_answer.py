@@ -50,7 +50,7 @@ def test_one_name_of_two_letters(files, tmp_path):
 
 def test_ids_that_pandas_takes_for_missing(files, tmp_path):
     study = open_study(files[0], pheno=files[1], pheno_name="QT")
-    assert sg.run_plain(study)["ID"].tolist() == NAMES
+    assert sg.run(study).frame["ID"].tolist() == NAMES
     assert command(files, tmp_path, "--pheno-name", "QT").code == 0
     text = (tmp_path / "t.QT.glm.linear").read_text().splitlines()
     assert [line.split("\t")[2] for line in text[1:]] == NAMES

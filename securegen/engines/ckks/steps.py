@@ -9,7 +9,7 @@ Who learns what: whoever runs `associate` sees ciphertexts and the shape of the 
 >>> key = sg.ckks.generate_key(sg.ckks.plan(study))
 >>> encrypted = sg.ckks.encrypt(study, key, f"{folder.name}/study")
 >>> results = sg.ckks.associate(encrypted.cohort, encrypted.design, f"{folder.name}/results")  # the server: no key
->>> sg.ckks.decrypt(results, key, encrypted.owner).equals(sg.run_plain(study))
+>>> sg.ckks.decrypt(results, key, encrypted.owner).equals(sg.run(study).frame)
 True
 >>> folder.cleanup()
 """

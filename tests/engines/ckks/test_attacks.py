@@ -17,6 +17,7 @@ from support import coefficients, left, securegen
 import securegen as sg
 from securegen.engines.ckks.owner import decrypt, verify
 from securegen.engines.ckks.owner.strands import strand_secrets
+from securegen.engines.plain.engine import write_plain
 from securegen.errors import VerificationError
 
 
@@ -244,7 +245,7 @@ def test_additions_and_the_owners_squares_are_verified_too(kind, everyone, disho
     with pytest.raises(VerificationError):
         sg.ckks.decrypt_tables(folder, key, made.owner, str(tmp_path / "table"))
     (table,) = sg.ckks.decrypt_tables(results, key, made.owner, str(tmp_path / "honest"), still_trusted=True)
-    (plain,) = sg.plain_tables(study, str(tmp_path / "plain"))
+    (plain,) = write_plain(study, str(tmp_path / "plain"))
     assert Path(table.path).read_bytes() == Path(plain.path).read_bytes()
 
 
@@ -275,7 +276,7 @@ def test_a_failure_retires_the_key(key_query, key_file, small_results, small_enc
 
     trusted = securegen(*call, small_results, "--key-still-trusted")
     assert trusted.code == 0, trusted.err
-    for table in sg.plain_tables(small_study, str(tmp_path / "plain")):
+    for table in write_plain(small_study, str(tmp_path / "plain")):
         same = out / f"table.{table.analysis.phenotype}.glm.linear"
         assert same.read_bytes() == Path(table.path).read_bytes()
     again = securegen(*call, key_query, "--key-still-trusted")

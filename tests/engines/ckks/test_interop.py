@@ -162,8 +162,8 @@ def test_a_tenseal_cohort_becomes_ours_through_its_owner(small, small_study, tmp
     ours = sg.from_arrays(dosage, reader.samples, variants=reader.variants.take(slice(3, 3 + first)))
     options = {"pheno": small.pheno, "pheno_name": ("QT",), "covar": small.covar}
     study, whole = sg.open_study(ours, **options), sg.open_study(small.bfile, **options)
-    table = sg.run_plain(study)
-    assert table.equals(sg.run_plain(whole)[3 : 3 + first].reset_index(drop=True))
+    table = sg.run(study).frame
+    assert table.equals(sg.run(whole).frame[3 : 3 + first].reset_index(drop=True))
     key = sg.ckks.generate_key(sg.ckks.plan(study))
     made = sg.ckks.encrypt(study, key, tmp_path / "moved")
     assert sg.ckks.decrypt(sg.ckks.associate(made.cohort, made.design, tmp_path / "results"), key, made.owner).equals(

@@ -167,7 +167,7 @@ def test_a_finished_study_is_not_overwritten(small, small_study, small_key, tmp_
         sg.ckks.encrypt(small_study, small_key, tmp_path / "s")
     with pytest.raises(StorageError, match="has a complete cohort, which is not overwritten"):
         steps.encrypt_cohort(small_study.reader, small_key, tmp_path / "s")
-    assert sg.ckks.decrypt(results, small_key, made.owner).equals(sg.run_plain(small_study))
+    assert sg.ckks.decrypt(results, small_key, made.owner).equals(sg.run(small_study).frame)
     sg.ckks.encrypt(small_study, small_key, tmp_path / "s", overwrite=True)
     with pytest.raises(ArtefactError, match="another cohort or design"):
         sg.ckks.decrypt(results, small_key, made.owner)

@@ -45,7 +45,7 @@ def test_results_that_choose_the_design_pass_for_the_new_one(corrected, small_ke
 
     monkeypatch.setattr(design_secrets, "read_secrets", named_by_the_results)
     table = sg.ckks.decrypt(returned, small_key, owner)
-    assert table.equals(sg.run_plain(small_study)) and not table.equals(sg.run_plain(later))
+    assert table.equals(sg.run(small_study).frame) and not table.equals(sg.run(later).frame)
 
 
 def test_the_owner_says_which_design(corrected, small_key, small_encrypted, small_study, tmp_path):
@@ -63,7 +63,7 @@ def test_the_owner_says_which_design(corrected, small_key, small_encrypted, smal
     digest = artefact.manifest_digest(design)
     gone = shutil.move(design, tmp_path / "at the server")
     for name in (design, digest, digest[:16], gone):  # the folder that it had, its digest, where it is now
-        assert sg.ckks.decrypt(honest, small_key, owner, design=name).equals(sg.run_plain(later))
+        assert sg.ckks.decrypt(honest, small_key, owner, design=name).equals(sg.run(later).frame)
     for name in ("nowhere.design", digest[:15], "0" * 64):
         with pytest.raises(ArtefactError, match="no such design; it knows"):
             sg.ckks.decrypt(honest, small_key, owner, design=name)
@@ -87,9 +87,9 @@ def test_another_design_put_into_the_named_folder_is_not_opened(
         sg.ckks.decrypt(returned, small_key, owner, design=digest)
     current = tmp_path / "current"
     current.symlink_to(small_encrypted.design)  # the owner's own link, under no name that another design had
-    assert sg.ckks.decrypt(returned, small_key, owner, design=current).equals(sg.run_plain(small_study))
+    assert sg.ckks.decrypt(returned, small_key, owner, design=current).equals(sg.run(small_study).frame)
     monkeypatch.setattr(design_secrets, "_written", lambda *_: None)
-    assert sg.ckks.decrypt(returned, small_key, owner, design=design).equals(sg.run_plain(small_study))
+    assert sg.ckks.decrypt(returned, small_key, owner, design=design).equals(sg.run(small_study).frame)
 
 
 def test_a_design_of_another_owner_is_none(corrected, small_key, small_study, tmp_path):

@@ -22,6 +22,7 @@ from securegen.engines.ckks.owner.encrypt_cohort import _least_bytes, encrypt_co
 from securegen.engines.ckks.owner.encryption import ENCRYPTORS, OwnEncryptor
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState
 from securegen.engines.ckks.planner import Workload, choose
+from securegen.engines.plain.engine import write_plain
 from securegen.errors import ArtefactError, StorageError
 from securegen.io import output
 
@@ -214,7 +215,7 @@ def test_kill_minus_nine(small, small_key, small_study, small_encrypted, tmp_pat
     assert not list(folder.glob(".*"))
     results = sg.ckks.associate(folder, tmp_path / "study.design", tmp_path / "results")
     tables = sg.ckks.decrypt_tables(results, small_key, tmp_path / "study.owner", str(tmp_path / "t"))
-    for ours, plain in zip(tables, sg.plain_tables(small_study, str(tmp_path / "p")), strict=True):
+    for ours, plain in zip(tables, write_plain(small_study, str(tmp_path / "p")), strict=True):
         assert Path(ours.path).read_bytes() == Path(plain.path).read_bytes()
     shutil.rmtree(folder)
 

@@ -90,7 +90,7 @@ def test_python_retires_as_the_command_does(crafted, owner, small_results, small
         with pytest.raises(KeyFileError, match="is retired"):
             work()
     assert not (tmp_path / "later.design").exists() and not (tmp_path / "owner.cohort").exists()
-    assert sg.ckks.decrypt(small_results, small_key, owner, still_trusted=True).equals(sg.run_plain(small_study))
+    assert sg.ckks.decrypt(small_results, small_key, owner, still_trusted=True).equals(sg.run(small_study).frame)
     with pytest.raises(VerificationError):
         sg.ckks.decrypt(crafted, small_key, owner, still_trusted=True)
     assert len(mark.read_text().splitlines()) == 2

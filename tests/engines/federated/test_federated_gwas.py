@@ -16,13 +16,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from securegen import api
 from securegen.cli.main import main
 from securegen.engines.federated import hub, identity, rehearsal, rounds, site, study_toml, studyfile
 from securegen.engines.federated.identity import read_identity
 from securegen.engines.federated.projection import project, read_loadings
 from securegen.engines.federated.site import run_site
 from securegen.engines.federated.variants import write_variants
+from securegen.engines.plain.engine import write_plain, write_plain_qc
 from securegen.errors import ArtefactError, InputError, PeerError, PolicyError, ProtocolError, SecuregenError
 from securegen.io.genotypes import GenotypeFiles
 from securegen.local import processes
@@ -39,7 +39,7 @@ NAMES = ("site1", "site2", "site3")
 def plain_text(folder: Path, bfile: str, **options) -> dict[str, bytes]:
     """Tables of the plain engine by phenotype."""
     study = open_study(bfile, **options)
-    return {t.analysis.phenotype: Path(t.path).read_bytes() for t in api.plain_tables(study, str(folder / "plain"))}
+    return {t.analysis.phenotype: Path(t.path).read_bytes() for t in write_plain(study, str(folder / "plain"))}
 
 
 def prepare(work: Path, cohort, **options):
@@ -200,8 +200,8 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
         calls.append(replace(role, options=dict(role.options) | {"keep": None}))
     rehearsal.run_sites(calls)
     study = open_study(cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",), qc=True)
-    api.plain_tables(study, str(tmp_path / "plain"), filters=Filters(maf=0.05, hwe=1e-5))
-    api.plain_qc(study, str(tmp_path / "plain"))
+    write_plain(study, str(tmp_path / "plain"), filters=Filters(maf=0.05, hwe=1e-5))
+    write_plain_qc(study, str(tmp_path / "plain"))
     for suffix in ("QT.glm.linear", "afreq", "vmiss", "hardy"):
         expected = (tmp_path / f"plain.{suffix}").read_bytes()
         assert all((tmp_path / name / f"result.{suffix}").read_bytes() == expected for name in NAMES), suffix

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from bed_reader import to_bed
 
-from securegen import api
 from securegen.engines.mpc.aggregates import deal, genotype_run, phenotype_run
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
+from securegen.engines.plain.engine import write_plain
 from securegen.errors import PolicyError
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
@@ -57,7 +57,7 @@ def cohort(tmp_path_factory):
 def plain(cohort):
     """The plain engine's tables: name to text."""
     study = open_study(cohort / "all", pheno=str(cohort / "pheno.tsv"), covar=str(cohort / "covar.tsv"))
-    api.plain_tables(study, str(cohort / "plain"))
+    write_plain(study, str(cohort / "plain"))
     tables = {p.name.removeprefix("plain."): p.read_text() for p in cohort.glob("plain.*.glm.*")}
     assert set(tables) == {"QT.glm.linear", "CC.glm.logistic.score"}
     return tables

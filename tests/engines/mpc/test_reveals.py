@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from securegen import api
+import securegen as sg
 from securegen.engines.mpc import aggregates, batches, deployment, projected, projected_run, vertical
 from securegen.engines.mpc.association import announce_cohort
 from securegen.engines.mpc.net.certs import PartyIdentity
@@ -105,7 +105,7 @@ def run(study, cohort, tmp_path, *, reveal, threshold=None, names=None, limit=10
 
 
 def plain_of(opened, name):
-    tables = api.run_plain(opened)
+    tables = sg.run(opened).frame
     return tables.loc[name] if name in tables.index else tables
 
 
@@ -250,7 +250,7 @@ def test_a_second_threshold_and_too_many_columns_are_refused(study, cohort, tmp_
 
 def test_with_the_rule_off_thresholds_bisect_p(study, cohort, tmp_path):
     """The attack: every run halves the interval of −log10 p of a variant that was never a hit at the agreed threshold."""
-    plain = api.run_plain(cohort[2]).loc["QT"]
+    plain = sg.run(cohort[2]).frame.loc["QT"]
     target = int(np.argsort(plain["P"].to_numpy())[5])
     low, high = 0.0, 10.0
     s = study(ROLES)

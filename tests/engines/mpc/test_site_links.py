@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from securegen import api
 from securegen.cli.main import main
 from securegen.engines.federated import rehearsal
 from securegen.engines.federated.rounds import SecureSum
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.site_links import MessageLinks
+from securegen.engines.plain.engine import write_plain
 from securegen.errors import PeerError, ProtocolError, SecuregenError, UsageError
 from securegen.study.inputs import Inputs
 from securegen.study.opening import open_study
@@ -32,7 +32,7 @@ NAMES = ("site1", "site2", "site3")
 def plain(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain")
     options = {n: getattr(INPUTS, n) for n in ("pheno", "pheno_name", "covar", "chr")}
-    api.plain_tables(open_study(INPUTS.bfile, **options), str(folder / "result"))
+    write_plain(open_study(INPUTS.bfile, **options), str(folder / "result"))
     return {p.name: p.read_bytes() for p in folder.glob("result.*")}
 
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import securegen as sg
-from securegen import api
 from securegen.design.columns import Design
 from securegen.engines.ckks import steps
+from securegen.engines.plain.engine import write_plain, write_plain_qc
 from securegen.errors import InputError, PlanError, UsageError
 from securegen.model import Columns, iterate_blocks
 from securegen.stats.qc import Filters
@@ -96,7 +96,7 @@ def test_integers_are_hard_calls_whatever_the_grid(dosages, studies, tmp_path, f
     for name, array in (("float", np.nan_to_num(calls)), ("int", integers)):
         reader = sg.from_arrays(array, people(N), variants=variants(M), grid=256)
         assert reader.dosage_grid == 1 and reader.units.dtype == np.int8
-        texts[name] = [Path(api.plain_tables(s, str(tmp_path / name))[0].path).read_text() for s in studies(reader)]
+        texts[name] = [Path(write_plain(s, str(tmp_path / name))[0].path).read_text() for s in studies(reader)]
     assert texts["float"] == texts["int"]
 
 
@@ -109,7 +109,7 @@ def test_effects_are_per_copy(dosages, studies, tmp_path, frame):
     fine = sg.from_arrays(mixed, people(N), variants=variants(M + 1), grid=64)
     assert (plain.dosage_grid, fine.dosage_grid) == (1, 64)
     for a, b in zip(studies(plain), studies(fine), strict=True):
-        one, other = (frame(api.plain_tables(s, str(tmp_path / n))[0].path) for s, n in ((a, "a"), (b, "b")))
+        one, other = (frame(write_plain(s, str(tmp_path / n))[0].path) for s, n in ((a, "a"), (b, "b")))
         assert list(one.ERRCODE) == list(other.ERRCODE[:-1])
         for column in one.columns[5:]:
             if one[column].dtype.kind in "if":
@@ -118,9 +118,9 @@ def test_effects_are_per_copy(dosages, studies, tmp_path, frame):
 
 def test_precision_of_a_grid(dosages, studies, tmp_path, frame):
     """Half a grid step a dosage is all that differs: z moves by at most ‖δ‖/‖g̃‖ on each side, to first order."""
-    reference = frame(api.plain_tables(_study(dosages, 8192, studies), str(tmp_path / "fine"))[0].path)
+    reference = frame(write_plain(_study(dosages, 8192, studies), str(tmp_path / "fine"))[0].path)
     for grid in (16, 256):
-        ours = frame(api.plain_tables(_study(dosages, grid, studies), str(tmp_path / f"g{grid}"))[0].path)
+        ours = frame(write_plain(_study(dosages, grid, studies), str(tmp_path / f"g{grid}"))[0].path)
         moved = np.abs(ours.T_STAT - reference.T_STAT)
         step = 0.5 / grid + 0.5 / 8192
         spread = np.sqrt(N * np.nanvar(dosages, axis=1) * 0.5)  # the covariate and the mean take less than half
@@ -137,14 +137,14 @@ def test_hardy_weinberg_needs_hard_calls(dosages, table, tmp_path):
     reader = sg.from_arrays(dosages, people(N), variants=variants(M))
     study = open_study(reader, pheno=table, pheno_name=("QT",), qc=True)
     with pytest.raises(UsageError, match="--hwe needs hard calls; these are fractional dosages, in steps of 1/256"):
-        api.plain_tables(study, str(tmp_path / "t"), filters=Filters(hwe=1e-6))
+        write_plain(study, str(tmp_path / "t"), filters=Filters(hwe=1e-6))
     assert not list(tmp_path.iterdir())
-    (summary,) = api.plain_tables(study, str(tmp_path / "t"), filters=Filters(maf=0.2, geno=0.02))
+    (summary,) = write_plain(study, str(tmp_path / "t"), filters=Filters(maf=0.2, geno=0.02))
     frequency = np.nanmean(dosages, axis=1) / 2
     expected = (np.minimum(frequency, 1 - frequency) >= 0.2) & (np.isnan(dosages).mean(1) <= 0.02)
     assert summary.dropped == (~expected).sum() > 0
     log: list[str] = []
-    paths = api.plain_qc(open_qc(reader, log=log.append), str(tmp_path / "q"))
+    paths = write_plain_qc(open_qc(reader, log=log.append), str(tmp_path / "q"))
     assert [p.rsplit(".")[-1] for p in paths] == ["afreq", "vmiss"] and not (tmp_path / "q.hardy").exists()
     assert any("no Hardy–Weinberg test" in line for line in log)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import securegen as sg
-from securegen import api
 from securegen import vocabulary as voc
 from securegen.catalogue import TESTS
+from securegen.engines.plain.engine import write_plain
 from securegen.study.opening import open_study
 
 N = 120
@@ -107,14 +107,14 @@ def test_codes_and_finite_numbers(model, study, same_as_plain, frame):
 
 def test_perfect_separation_is_finite(study, tmp_path, frame):
     """Wald's test has no finite answer here; the score test has: χ² close to N, WALD_LIKE_Z below z."""
-    (summary,) = api.plain_tables(study("logistic"), str(tmp_path / "t"))
+    (summary,) = write_plain(study("logistic"), str(tmp_path / "t"))
     row = frame(summary.path).loc["perfect"]
     assert 0.9 * N < row.CHISQ <= N * 1.02 and row.WALD_LIKE_Z < row.Z_STAT
     assert row.LOG10_P > 20
 
 
 def test_zero_cell_has_an_odds_ratio_and_no_interval(study, tmp_path, frame):
-    (summary,) = api.plain_tables(study("allelic"), str(tmp_path / "t"))
+    (summary,) = write_plain(study("allelic"), str(tmp_path / "t"))
     table = frame(summary.path)
     assert table.OR["perfect"] == np.inf and table.OR["perfect_reversed"] == 0
     assert table.loc[["perfect", "perfect_reversed", "one_carrier"], ["L95", "U95"]].isna().all(axis=None)
@@ -133,7 +133,7 @@ def test_low_mac_counts_expected_alleles_of_the_minor_allele(tmp_path, frame):
     ids = [f"P{i}" for i in range(n)]
     (tmp_path / "p.tsv").write_text("#IID CC\n" + "\n".join(f"{p} {1 + (i < cases)}" for i, p in enumerate(ids)) + "\n")
     study = open_study(sg.from_arrays(rows, ids, variants=variants), pheno=str(tmp_path / "p.tsv"))
-    (summary,) = api.plain_tables(study, str(tmp_path / "t"))
+    (summary,) = write_plain(study, str(tmp_path / "t"))
     table = frame(summary.path)
     assert list(table.ERRCODE) == [voc.OK, voc.LOW_MAC] * 2
     assert list(table.MAC_CASE) == [0, 0, 0, 0]
@@ -142,7 +142,7 @@ def test_low_mac_counts_expected_alleles_of_the_minor_allele(tmp_path, frame):
 
 
 def test_collinear_variants_of_the_edge_cohort(open_cohort, tmp_path, frame):
-    (summary,) = api.plain_tables(open_cohort("edge"), str(tmp_path / "t"))
+    (summary,) = write_plain(open_cohort("edge"), str(tmp_path / "t"))
     codes = frame(summary.path).ERRCODE
     assert codes["mono_a1"] == codes["mono_a2"] == codes["all_het"] == voc.CONST_OMITTED_ALLELE
     assert codes["all_missing"] == voc.ALL_MISSING and codes["singleton"] == voc.LOW_MAC

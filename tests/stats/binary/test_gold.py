@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from securegen import api
 from securegen import vocabulary as voc
+from securegen.engines.plain.engine import write_plain
 
 ALLOWED = {voc.OK, voc.LOW_MAC, voc.VIF_TOO_HIGH}
 
@@ -16,7 +16,7 @@ def table(open_cohort, frame, tmp_path):
     """(cohort, model) -> result table of the plain engine."""
 
     def run(name: str, model: str):
-        (summary,) = api.plain_tables(open_cohort(name, model=model), str(tmp_path / "t"))
+        (summary,) = write_plain(open_cohort(name, model=model), str(tmp_path / "t"))
         return frame(summary.path)
 
     return run

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import securegen as sg
-from securegen import api
+from securegen.engines.plain.engine import write_plain
 from securegen.errors import DesignError, UsageError
 from securegen.study.opening import open_study
 from securegen.study.people import interpret_phenotype
@@ -118,10 +118,10 @@ def test_traits_with_equal_samples_share_columns(cohort, same_as_plain):
 def test_tables_do_not_depend_on_the_other_traits(cohort, tmp_path):
     columns = {"A": numbers(1), "C": numbers(3, range(10)), "E": cases(5, [40]), "AGE": numbers(6)}
     study, _ = cohort(columns, pheno_name=("A", "C", "E"), covar="table", covar_name=("AGE",), bits=16)
-    together = {t.analysis.phenotype: Path(t.path).read_text() for t in api.plain_tables(study, str(tmp_path / "t"))}
+    together = {t.analysis.phenotype: Path(t.path).read_text() for t in write_plain(study, str(tmp_path / "t"))}
     for name in together:
         alone, _ = cohort(columns, pheno_name=(name,), covar="table", covar_name=("AGE",), bits=16)
-        (table,) = api.plain_tables(alone, str(tmp_path / "alone"))
+        (table,) = write_plain(alone, str(tmp_path / "alone"))
         assert Path(table.path).read_text() == together[name]
 
 
@@ -184,7 +184,7 @@ def test_contingency_tests_say_once_what_they_do_not_use(model, option, cohort, 
     assert (
         f"WARNING: --model {model} uses called genotypes of everybody with E; --covar and --missing are not used" in log
     )
-    texts = [Path(api.plain_tables(s, str(tmp_path / n))[0].path).read_text() for n, s in (("a", plain), ("b", study))]
+    texts = [Path(write_plain(s, str(tmp_path / n))[0].path).read_text() for n, s in (("a", plain), ("b", study))]
     assert texts[0] == texts[1]
 
 
@@ -216,7 +216,9 @@ def test_chromosomes_of_one_copy_and_many_alleles_are_said_aloud(cohort):
 
 
 def test_only_x_and_no_sex_is_an_error(cohort):
-    with pytest.raises(DesignError, match="nobody of known sex .--sex-name takes it from a table. has A and every covariate"):
+    with pytest.raises(
+        DesignError, match="nobody of known sex .--sex-name takes it from a table. has A and every covariate"
+    ):
         cohort({"A": numbers(1)}, chromosomes=("X",) * 12)
 
 
@@ -233,12 +235,12 @@ def test_complete_cases_do_not_see_the_other_traits(open_cohort, frame, gold, tm
     """Complete-case linear regression stays what it was, whatever shares its pass."""
     name = "sim_500x5k"
     study = open_cohort(name, pheno_name=("QT", "CC"), model="linear", missing="complete", bits=20, qc=True)
-    tables = {t.analysis.phenotype: frame(t.path) for t in api.plain_tables(study, str(tmp_path / "t"))}
+    tables = {t.analysis.phenotype: frame(t.path) for t in write_plain(study, str(tmp_path / "t"))}
     reference = gold(name, "np_qt_linear_cov.tsv")
     ours = tables["QT"].T_STAT
     known = ours.notna()
     limit = 1e-3 * (1 + reference["T"] ** 2 / (reference.N - 14))
     assert known.mean() > 0.99 and (np.abs(ours - reference["T"]) <= limit)[known].all()
     alone = open_cohort(name, pheno_name=("QT",), missing="complete", bits=20)
-    (table,) = api.plain_tables(alone, str(tmp_path / "alone"))
+    (table,) = write_plain(alone, str(tmp_path / "alone"))
     assert Path(table.path).read_text() == Path(str(tmp_path / "t.QT.glm.linear")).read_text()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from securegen import api
 from securegen.engines.plain import sums
+from securegen.engines.plain.engine import write_plain
 from securegen.results.write import result_columns
 from securegen.stats.score_test import PROMISED, expected_chisq_error
 from securegen.study.opening import Study
@@ -42,7 +42,7 @@ def test_every_bit_halves_the_bound(open_cohort):
 
 
 def test_promise_is_printed_and_recorded(open_cohort, tmp_path):
-    (summary,) = api.plain_tables(open_cohort("edge"), str(tmp_path / "t"))
+    (summary,) = write_plain(open_cohort("edge"), str(tmp_path / "t"))
     assert set(summary.promise) == {"dchisq_promised", "dchisq_certain", "dchisq_expected"}
     assert (
         0 < summary.promise["dchisq_expected"] < summary.promise["dchisq_certain"] <= summary.promise["dchisq_promised"]

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chi2
 
 import securegen as sg
-from securegen import api
+from securegen.engines.plain.engine import write_plain, write_plain_qc
 from securegen.errors import DesignError, UsageError
 from securegen.stats.qc import Filters, lambda_gc
 from securegen.study.opening import open_qc, open_study
@@ -20,7 +20,7 @@ def kept(reference, frame, tmp_path):
     def run(name: str, filters: Filters, **options):
         base = reference(name).bfile
         study = open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",), qc=True, **options)
-        (summary,) = api.plain_tables(study, str(tmp_path / "t"), filters=filters)
+        (summary,) = write_plain(study, str(tmp_path / "t"), filters=filters)
         return list(frame(summary.path).index), summary.dropped
 
     return run
@@ -68,9 +68,9 @@ def test_frequencies_of_filters_are_over_founders(tmp_path, frame):
     study = open_study(
         sg.from_arrays(dosage, samples, variants=variants), pheno=str(tmp_path / "p.tsv"), qc=True
     )  # fmt: skip
-    (summary,) = api.plain_tables(study, str(tmp_path / "t"), filters=Filters(mac=1))
+    (summary,) = write_plain(study, str(tmp_path / "t"), filters=Filters(mac=1))
     assert list(frame(summary.path).index) == ["both"]
-    paths = api.plain_qc(study, str(tmp_path / "t"))
+    paths = write_plain_qc(study, str(tmp_path / "t"))
     assert list(frame(paths[0]).ALT_FREQS) == [0.0, 15 / 40] and list(frame(paths[0]).OBS_CT) == [40, 40]
 
 
@@ -78,8 +78,8 @@ def test_hardy_weinberg_over_controls(reference, frame, gold, tmp_path):
     """--hwe-controls tests controls only; otherwise the trait has no part in it."""
     base = reference("edge").bfile
     options = {"pheno": f"{base}.pheno.tsv"}
-    everybody = frame(api.plain_qc(open_qc(base, **options), str(tmp_path / "a"))[2])
-    controls = frame(api.plain_qc(open_qc(base, hwe_controls=True, **options), str(tmp_path / "c"))[2])
+    everybody = frame(write_plain_qc(open_qc(base, **options), str(tmp_path / "a"))[2])
+    controls = frame(write_plain_qc(open_qc(base, hwe_controls=True, **options), str(tmp_path / "c"))[2])
     allelic = gold("edge", "np_cc_allelic.tsv")
     np.testing.assert_array_equal(everybody.HET_A1_CT, gold("edge", "qc.hardy").HET_A1_CT)
     alleles = 2 * controls.TWO_AX_CT + controls.HET_A1_CT
@@ -99,16 +99,16 @@ def test_filters_need_their_sums(reference, tmp_path):
     base = reference("edge").bfile
     study = open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",))
     with pytest.raises(UsageError, match="need the sums of quality control: encrypt with --qc"):
-        api.plain_tables(study, str(tmp_path / "t"), filters=Filters(maf=0.1))
+        write_plain(study, str(tmp_path / "t"), filters=Filters(maf=0.1))
     assert not list(tmp_path.iterdir())
-    assert api.plain_tables(study, str(tmp_path / "t"), filters=Filters())[0].dropped == 0
+    assert write_plain(study, str(tmp_path / "t"), filters=Filters())[0].dropped == 0
 
 
 def test_filters_and_complete_cases(reference, tmp_path):
     base = reference("edge").bfile
     study = open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",), qc=True, missing="complete")
-    with pytest.raises(UsageError, match="--missing mean"):
-        api.plain_tables(study, str(tmp_path / "t"), filters=Filters(maf=0.1))
+    with pytest.raises(UsageError, match="missing mean"):
+        write_plain(study, str(tmp_path / "t"), filters=Filters(maf=0.1))
 
 
 def test_nobody_left_is_an_error():
@@ -132,7 +132,7 @@ def test_inflation_in_the_summary(reference, frame, gold, tmp_path):
     study = open_study(
         base, pheno=f"{base}.pheno.tsv", pheno_name=("CC",), covar=f"{base}.covar.tsv"
     )  # fmt: skip
-    (summary,) = api.plain_tables(study, str(tmp_path / "t"))
+    (summary,) = write_plain(study, str(tmp_path / "t"))
     expected = gold("sim_500x5k", "np_cc_score_cov_meanimp.tsv").CHISQ
     # χ² within 1e-3, so is their median; log10 p is kept with 24 bits
     assert summary.lambda_gc == pytest.approx(expected.median() / chi2.median(1), abs=1e-3 / chi2.median(1))

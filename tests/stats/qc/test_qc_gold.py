@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from securegen import api
+from securegen.engines.plain.engine import write_plain_qc
 from securegen.study.opening import open_qc
 
 SIX_DIGITS = 5.01e-6  # half a unit of plink2's last digit
@@ -16,7 +16,7 @@ def tables(reference, frame, tmp_path):
     """cohort -> its afreq, vmiss and hardy tables from the plain engine."""
 
     def run(name: str):
-        paths = api.plain_qc(open_qc(reference(name).bfile), str(tmp_path / name))
+        paths = write_plain_qc(open_qc(reference(name).bfile), str(tmp_path / name))
         return {path.rsplit(".", 1)[1]: frame(path) for path in paths}
 
     return run
