@@ -26,6 +26,25 @@ class ScaledCovariates:
     solver: Solver
 
 
+def remembered_covariates(
+    analysed: np.ndarray,
+    covariates: np.ndarray,
+    names: Sequence[str],
+    total: fp.SumOverSites,
+    scaled: dict[bytes, ScaledCovariates] | None,
+) -> ScaledCovariates:
+    """As `scale_covariates`, remembered in `scaled` for the next design of the same people and covariates.
+
+    None for one site of several: the others would miss its sums.
+    """
+    if scaled is None:
+        return scale_covariates(covariates, names, total)
+    key = repr(tuple(names)).encode() + analysed.tobytes()
+    if key not in scaled:
+        scaled[key] = scale_covariates(covariates, names, total)
+    return scaled[key]
+
+
 def scale_covariates(covariates: np.ndarray, names: Sequence[str], total: fp.SumOverSites) -> ScaledCovariates:
     """Scale (n, K−1) float64 covariates. Raises DesignError for constant or collinear ones, by name."""
     scalings, decimals = [], []

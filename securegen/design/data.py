@@ -16,6 +16,8 @@ class DesignData:
     names: P of them; values: (n, P) float64, 0 and 1 of a binary one; analysed: (N,) bool over the stored samples;
     covariates: (n, K−1) float64 and their names; bits: of a column, None for what the test plans; scaled: remembers the
     covariates of the same people for the next group, None for one site of several, whose sums the others would miss.
+    offsets: (n, P) float64, what a whole-genome model predicts of each phenotype (io.loco), or zeros: a linear model then
+    has the variance of its null model. None: neither.
     """
 
     names: tuple[str, ...]
@@ -25,3 +27,4 @@ class DesignData:
     covariate_names: tuple[str, ...]
     bits: int | None = None
     scaled: dict[bytes, ScaledCovariates] | None = None
+    offsets: np.ndarray | None = None

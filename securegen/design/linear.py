@@ -3,19 +3,23 @@
 Like every design it takes "sum over the sites", so that pooled and federated runs get the same integers (see
 `fixedpoint`). Residuals of a phenotype are taken against covariates at 2^-30 of their scale, so quantising the
 covariates afterwards costs the phenotype nothing.
+
+With predictions of a whole-genome model, in units of the residual's standard deviation s = √(r'r/(N−K)), the column is
+e = r − s·prediction, and the variance e'e/(N−K) of the null model stands for each variant's own (as regenie's step 2).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import INTERCEPT, Analysis, Design, scatter
-from securegen.design.covariates import ScaledCovariates, scale_covariates
+from securegen.design.covariates import ScaledCovariates, remembered_covariates
 from securegen.design.data import DesignData
 from securegen.design.exact import combination, exact_gram
 from securegen.errors import DesignError
@@ -28,7 +32,8 @@ class LinearModel:
 
     samples: N analysed; gram: K × K integers CᵀC, intercept first; cty: K integers; yty: integer; unit: phenotype
     units per integer of y; rounding: for each covariate the largest |error| of an entry, in units of that column;
-    y_rounding: the same for y; bits: of the columns.
+    y_rounding: the same for y; bits: of the columns; null_variance: of y under the null model, in squared integers of its
+    column, None where each variant has its own residual variance.
     """
 
     phenotype: str
@@ -41,13 +46,15 @@ class LinearModel:
     rounding: tuple[float, ...]
     y_rounding: float
     bits: int
+    null_variance: float | None = None
 
 
 def linear(group: DesignData, total: fp.SumOverSites) -> Design:
     """Columns and models of a group's phenotypes. Raises DesignError as `linear_design`."""
     return linear_design(
-        group.analysed, group.covariates, group.covariate_names, group.values, group.names, total=total, bits=group.bits
-    )
+        group.analysed, group.covariates, group.covariate_names, group.values, group.names, total=total, bits=group.bits,
+        offsets=group.offsets, scaled=group.scaled,
+    )  # fmt: skip
 
 
 def linear_design(
@@ -59,11 +66,15 @@ def linear_design(
     *,
     total: fp.SumOverSites = fp.pooled,
     bits: int | None = None,
+    offsets: np.ndarray | None = None,
+    scaled: dict[bytes, ScaledCovariates] | None = None,
 ) -> Design:
     """Design of linear regression for phenotypes that share their analysed samples.
 
     analysed: (N,) bool over the stored samples; covariates: (n, K−1) and phenotypes: (n, P) float64 of the analysed
-    ones, all finite. bits: of the columns; None lets the certain error bound choose (16 or more).
+    ones, all finite. bits: of the columns; None lets the certain error bound choose (16 or more). offsets: (n, P) float64,
+    predictions in standard deviations of each residual, or zeros: the models have a null variance. scaled: as of the score
+    test.
     Raises DesignError: too few samples, constant or collinear columns, a phenotype the covariates determine.
     """
     assert covariates.shape == (int(analysed.sum()), len(covariate_names))
@@ -74,14 +85,19 @@ def linear_design(
             f"{count} samples have {', '.join(phenotype_names)} and every covariate: "
             f"at least {len(covariate_names) + 3} are needed for {len(covariate_names)} covariates"
         )
-    c = scale_covariates(covariates, covariate_names, total)
+    c = remembered_covariates(analysed, covariates, covariate_names, total, scaled)
     df = c.samples - len(c.gram) - 1
-    residuals = [_residual(phenotypes[:, p], name, c, total) for p, name in enumerate(phenotype_names)]
+    residuals = []
+    for p, name in enumerate(phenotype_names):
+        found = _residual(phenotypes[:, p], name, c, total)
+        residuals.append(found if offsets is None else _without(found, offsets[:, p], name, c, total))
     if bits is None:
-        bits = max(fp.bits_for(df, share, len(c.names)) for _, _, _, share in residuals)
+        # the rounding of y also moves the length of its column, which a null variance does not follow
+        planned = df if offsets is None else 2 * df
+        bits = max(fp.bits_for(planned, r.share, len(c.names)) for r in residuals)
     columns = [np.ones(len(covariates), np.int64)]
     columns += [fp.column_integers(s, d, bits) for s, d in zip(c.scalings, c.decimals, strict=True)]
-    columns += [scaling.integers(y, 1 << bits, 5) for y, scaling, _, _ in residuals]
+    columns += [r.scaling.integers(r.values, 1 << bits, 5) for r in residuals]
     values = np.stack(columns, 1)
     guard = fp.guard_of(total)
     guard.opened(f"linear regression of {', '.join(phenotype_names)}", values, analysed)
@@ -89,13 +105,14 @@ def linear_design(
     k = len(c.gram)
     rounding = tuple(0.5 + 0.5 / s.grid * 2.0**bits / (5 * s.scale) for s in c.scalings)
     models = []
-    for p, (name, (_, scaling, y_scale, _)) in enumerate(zip(phenotype_names, residuals, strict=True)):
-        unit = y_scale.scale * scaling.scale * 5 / 2.0**bits
-        read = (0.5 / y_scale.grid + y_scale.scale * 2.0**-fp.PRECISE_BITS) / unit
+    for p, (name, r) in enumerate(zip(phenotype_names, residuals, strict=True)):
+        unit = r.y_scale.scale * r.scaling.scale * 5 / 2.0**bits
+        read = r.reading * (0.5 / r.y_scale.grid + r.y_scale.scale * 2.0**-fp.PRECISE_BITS) / unit
+        null = None if r.variance is None else float(r.variance * Fraction(2**bits, 5) ** 2)
         models.append(
             LinearModel(
                 name, c.names, c.samples, tuple(tuple(row[:k]) for row in gram[:k]),
-                tuple(row[k + p] for row in gram[:k]), gram[k + p][k + p], unit, rounding, 0.5 + read, bits,
+                tuple(row[k + p] for row in gram[:k]), gram[k + p][k + p], unit, rounding, 0.5 + read, bits, null,
             )
         )  # fmt: skip
     names = (INTERCEPT, *c.names, *phenotype_names)
@@ -109,11 +126,24 @@ def linear_design(
     return Design(shared, tuple(analyses))
 
 
-def _residual(
-    y: np.ndarray, name: str, c: ScaledCovariates, total: fp.SumOverSites
-) -> tuple[np.ndarray, fp.Scaling, fp.Scaling, float]:
-    """Residual of one phenotype on the covariates as integers at 2^-54 of its scale, their scaling, the phenotype's
-    own scaling, and residual standard deviation over its scale."""
+@dataclass(frozen=True)
+class _Residual:
+    """What is left of one phenotype: values: (n,) Python integers in 1/scaling.grid of the phenotype's scale; scaling: of
+    the column they become; y_scale: of the phenotype; square: Σ of their squares; share: their standard deviation over the
+    column's scale; reading: how many times the phenotype's own rounding they may be off; variance: of the null model, in
+    squared scales of the column."""
+
+    values: np.ndarray
+    scaling: fp.Scaling
+    y_scale: fp.Scaling
+    square: int
+    share: float
+    reading: float = 1.0
+    variance: Fraction | None = None
+
+
+def _residual(y: np.ndarray, name: str, c: ScaledCovariates, total: fp.SumOverSites) -> _Residual:
+    """Residual of one phenotype on the covariates, at 2^-54 of the phenotype's scale."""
     y_scale, decimals = fp.fit_scaling(y, f"phenotype {name}", total)
     precise = y_scale.integers(decimals, 1 << fp.PRECISE_BITS)
     cty = fp.sum_matrix(exact_gram(c.precise, precise[:, None]), total)
@@ -124,5 +154,30 @@ def _residual(
     # 2^-20 of the phenotype's own scale is where rounding of the input would be the result
     if scaling is None or scaling.exponent < -20:
         raise DesignError(f"phenotype {name} is determined by the covariates: nothing is left to explain")
-    variance = Fraction(n * s2 - s1 * s1, (n * scaling.grid) ** 2)
-    return residual, scaling, y_scale, float(variance) ** 0.5 / scaling.scale
+    return _Residual(residual, scaling, y_scale, s2, _share(n, s1, s2, scaling))
+
+
+def _share(n: int, s1: int, s2: int, scaling: fp.Scaling) -> float:
+    return float(Fraction(n * s2 - s1 * s1, (n * scaling.grid) ** 2)) ** 0.5 / scaling.scale
+
+
+def _without(
+    r: _Residual, prediction: np.ndarray, name: str, c: ScaledCovariates, total: fp.SumOverSites
+) -> _Residual:  # fmt: skip
+    """The residual without (n,) float64 predictions in its own standard deviations, in the same scale, and its variance.
+
+    The predictions are neither projected nor centred, nor is their variance: statistics project the column.
+    """
+    left = c.samples - len(c.gram)
+    deviation = math.isqrt(r.square // left)  # of about 54 bits
+    fine = np.rint(prediction * (1 << fp.PRECISE_BITS)).astype(np.int64).astype(object)
+    values = r.values * (1 << fp.PRECISE_BITS) - deviation * fine
+    scaling = replace(r.scaling, grid=r.scaling.grid << fp.PRECISE_BITS)
+    n, s1, s2 = fp.moments(values, total, f"residual of {name} without its predictions")
+    share = _share(n, s1, s2, scaling)
+    if share < 2.0**-10:
+        raise DesignError(f"phenotype {name} is determined by its predictions: nothing is left to explain")
+    # s has the error of the residual, and the prediction is at most (1 + σ₀/s)·s; its own rounding at 2^-30 is the third
+    reading = 3 + math.sqrt(s2 / (r.square << (2 * fp.PRECISE_BITS)))
+    variance = Fraction(s2, left * scaling.grid**2) / Fraction(2) ** (2 * scaling.exponent)
+    return _Residual(values, scaling, r.y_scale, s2, share, reading, variance)

@@ -14,7 +14,7 @@ import numpy as np
 
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import INTERCEPT, Analysis, Design, scatter
-from securegen.design.covariates import ScaledCovariates, scale_covariates
+from securegen.design.covariates import ScaledCovariates, remembered_covariates
 from securegen.design.data import DesignData
 from securegen.design.exact import exact_gram, round_half_up
 from securegen.design.null_model import UNIT, fit_null_model
@@ -59,7 +59,7 @@ def logistic(group: DesignData, total: fp.SumOverSites) -> Design:
     """Columns and model of a group of one phenotype. Raises DesignError as `logistic_design`."""
     return logistic_design(
         group.analysed, group.covariates, group.covariate_names, group.values[:, 0], group.names[0], total=total,
-        bits=group.bits, scaled=group.scaled,
+        bits=group.bits, scaled=group.scaled, offset=None if group.offsets is None else group.offsets[:, 0],
     )  # fmt: skip
 
 
@@ -73,11 +73,12 @@ def logistic_design(
     total: fp.SumOverSites = fp.pooled,
     bits: int | None = None,
     scaled: dict[bytes, ScaledCovariates] | None = None,
+    offset: np.ndarray | None = None,
 ) -> Design:
     """Design of the score test. analysed: (N,) bool; covariates: (n, K−1) and cases: (n,) of 0 and 1, analysed only.
 
     scaled: remembers the covariates of the same people for the next phenotype; not for one site of several, whose sums
-    the others would miss.
+    the others would miss. offset: (n,) float64 logits that the null model adds to its own, None for none.
     Raises DesignError: too few samples, constant or collinear covariates, a null model that does not converge.
     """
     guard = fp.guard_of(total)
@@ -89,13 +90,9 @@ def logistic_design(
             f"phenotype {phenotype}: {case_count} cases and {count - case_count} controls have every covariate; both are "
             f"needed, and more than {k + 1} samples for {k - 1} covariates"
         )
-    scaled = {} if scaled is None else scaled
-    people = analysed.tobytes()
-    if people not in scaled:
-        scaled[people] = scale_covariates(covariates, covariate_names, total)
-    c = scaled[people]
+    c = remembered_covariates(analysed, covariates, covariate_names, total, scaled)
     x = c.precise / UNIT
-    null = fit_null_model(cases, x, (INTERCEPT, *c.names), phenotype, total)
+    null = fit_null_model(cases, x, (INTERCEPT, *c.names), phenotype, total, offset)
     residual, weight = cases - null.mean, null.mean * (1.0 - null.mean)
     if bits is None:
         # as for T, and √3 more: χ² doubles the error of z, and its bound does not know Σg²

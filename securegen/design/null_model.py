@@ -51,9 +51,15 @@ class NullModel:
 
 
 def fit_null_model(
-    cases: np.ndarray, covariates: np.ndarray, names: Sequence[str], phenotype: str, total: fp.SumOverSites
+    cases: np.ndarray,
+    covariates: np.ndarray,
+    names: Sequence[str],
+    phenotype: str,
+    total: fp.SumOverSites,
+    offset: np.ndarray | None = None,
 ) -> NullModel:
-    """Fit y ~ covariates. cases: (n,) float64 of 0 and 1; covariates: (n, K) float64, intercept first, in scales.
+    """Fit y ~ covariates. cases: (n,) float64 of 0 and 1; covariates: (n, K) float64, intercept first, in scales;
+    offset: (n,) float64 that η has beside them, as a whole-genome model predicts it.
 
     Raises DesignError when it does not converge in 25 steps or the covariates separate cases from controls.
     """
@@ -63,7 +69,7 @@ def fit_null_model(
         raise DesignError(f"phenotype {phenotype} has {ones} cases and {n - ones} controls among the analysed samples")
     beta = [round_half_up(*(math.log(ones / (n - ones)) * 2**fp.COEFFICIENT_BITS).as_integer_ratio())] + [0] * (k - 1)
     for step in range(1, STEPS + 1):
-        mean = logistic(_linear_predictor(beta, covariates))
+        mean = logistic(_linear_predictor(beta, covariates, offset))
         weight = mean * (1.0 - mean)
         guard.step(
             f"the null model of {phenotype}", weight, np.column_stack([cases - mean, weight[:, None] * covariates])
@@ -87,8 +93,8 @@ def fit_null_model(
     raise _separated(beta, names, phenotype)
 
 
-def _linear_predictor(beta: Sequence[int], covariates: np.ndarray) -> np.ndarray:
-    eta = np.zeros(len(covariates))
+def _linear_predictor(beta: Sequence[int], covariates: np.ndarray, offset: np.ndarray | None) -> np.ndarray:
+    eta = np.zeros(len(covariates)) if offset is None else offset.astype(np.float64)
     for k, b in enumerate(beta):
         eta = eta + covariates[:, k] * (b * 2.0**-fp.COEFFICIENT_BITS)
     return eta

@@ -117,12 +117,12 @@ class Engine(ABC):
         if len(members) > 1 and not self.several:
             raise UsageError(f"several cohorts are for sites that share no data: engine federated, not {self.name}")
         if first.model is not None and first.model not in self.tests:
-            raise UsageError(f"model {first.model} is not for engine {self.name}: {', '.join(sorted(self.tests))}")
+            raise UsageError(f"`model` {first.model} is not for engine {self.name}: {', '.join(sorted(self.tests))}")
         if first.missing not in self.missing and uses_missing(first.model):
-            raise UsageError(f"missing {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
+            raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
         if filters and filters.active and not self.filters:
             raise UsageError(
-                f"the filters of quality control do not go with engine {self.name}; choose variants by extract"
+                f"the filters of quality control do not go with engine {self.name}; choose variants by `extract`"
             )
         form.check(first.model, projected=self.opened is not None)
 

@@ -3,6 +3,9 @@
 With g the dosage, C the covariates and y the phenotype, and everything centred: v = g̃ᵀg̃, u = g̃ᵀỹ after projecting on C;
 β = u/v, σ² = (ỹᵀỹ − u²/v)/df, SE = √(σ²/v), t = β/SE with df = N − K − 1.
 
+With a null variance σ₀² in the model, as regenie has it: χ² = u²/(v σ₀²) with one degree of freedom, β = u/v, SE = σ₀/√v, and
+t is the root of χ² with the sign of β.
+
 Missing genotypes. `mean`: ḡ = Σg/n_called in their place (as regenie): every centred product is (I − S Σx)/n with n called,
 S = Σg and the integer I = n Σgx + S Σmx, so nothing is rounded. `complete` (as plink): each variant over its called
 samples, df = n_called − K − 1; the centred products are the same, and Σ m x x is needed beside them.
@@ -24,7 +27,7 @@ from securegen.model import ImputedSums, IntArray, Sums
 from securegen.stats import algebra
 from securegen.stats.algebra import Entry
 from securegen.stats.imputed import frequency, linear_sums
-from securegen.stats.pvalue import student_t
+from securegen.stats.pvalue import chisq_1, student_t
 
 CORRELATED = 0.002  # smallest share of a variant's variance that may be left after projecting on the covariates
 HIGH_VIF = 1 / 50
@@ -87,20 +90,28 @@ def _linear(
         beta_raw = u / v
         rounded_g, rounded_y = (_rounding(algebra.backward(lower, scale, x), model, used) for x in (z, zy))
         rounded_y = rounded_y + model.y_rounding * np.sqrt(used)
-        # of an exact fit, the rounding of its columns is all that is left
-        code[np.sqrt(rss) <= rounded_y + np.abs(beta_raw) * rounded_g + 1e-7 * np.sqrt(y_left)] = voc.PERFECT_FIT
+        if model.null_variance is None:
+            # of an exact fit, the rounding of its columns is all that is left
+            code[np.sqrt(rss) <= rounded_y + np.abs(beta_raw) * rounded_g + 1e-7 * np.sqrt(y_left)] = voc.PERFECT_FIT
         code[~(regular & (v > CORRELATED * variance))] = voc.CORR_TOO_HIGH
         code[df <= 0] = voc.TOO_FEW_SAMPLES
         code[variance <= 0] = voc.CONST_OMITTED_ALLELE
         code[n == 0] = voc.ALL_MISSING
         ok = (code == voc.OK) | (code == voc.VIF_TOO_HIGH)
-        se_raw = np.sqrt(rss / df / v)
+        se_raw = np.sqrt((rss / df if model.null_variance is None else model.null_variance) / v)
         t = beta_raw / se_raw
-        p, log10p = student_t(np.where(ok, t, 0.0), np.maximum(df, 1))
+        if model.null_variance is None:
+            p, log10p = student_t(np.where(ok, t, 0.0), np.maximum(df, 1))
+        else:
+            p, log10p = chisq_1(np.where(ok, t * t, 0.0))
         beta, se = beta_raw * (model.unit * grid), se_raw * (model.unit * grid)
         freq = frequency(g_sum, n, grid, copies, single)
         turn = rounded_y / np.sqrt(y_left), rounded_g / np.sqrt(v)
-        bound = t_error_bound(t, df, turn, _tau_squared(lower, scale, model, used))
+        tau_squared = _tau_squared(lower, scale, model, used)
+        if model.null_variance is None:
+            bound = t_error_bound(t, df, turn, tau_squared)
+        else:
+            bound = root_error_bound(t, np.sqrt(y_left / model.null_variance), turn, tau_squared)
 
     def hide(x: np.ndarray) -> np.ndarray:
         return np.where(ok, x, np.nan)
@@ -178,6 +189,23 @@ def t_error_bound(t: np.ndarray, df: Entry, turn: Sequence[np.ndarray], tau_squa
     tangent = np.tan(np.minimum(angle, 1.5))
     room = 1 - x * tangent
     return np.where((angle < 1.5) & (room > 0), np.sqrt(df) * (1 + x * x) * tangent / room, np.inf) + 1e-9
+
+
+def root_error_bound(
+    t: np.ndarray, length: Entry, turn: Sequence[np.ndarray], tau_squared: Entry
+) -> np.ndarray:  # fmt: skip
+    """Certain bound of |Δt|, t = u/(√v σ₀) with a null variance, as `t_error_bound`.
+
+    length: ‖ỹ‖/σ₀. t = length·sin θ: θ moves as there, the length by the share ‖η_y‖/‖ỹ‖ + τ², and σ₀ by less than that share.
+    """
+    sine = np.minimum(np.abs(t) / length, 1.0)
+    cosine = np.sqrt(1 - sine * sine)
+    x = sine / np.maximum(cosine, 1e-9)
+    angle = sum(np.arcsin(np.minimum(r, 1)) for r in turn) + 3 * tau_squared * np.sqrt(1 + x * x)
+    share = turn[0] + tau_squared
+    moved = length * (cosine * np.sin(angle) + sine * (1 - np.cos(angle)))
+    bound = (moved + 2 * np.abs(t) * share) * (1 + 2 * share)
+    return np.where((angle < 1.5) & (share < 0.1), bound, np.inf) + 1e-9
 
 
 def _residual_norm_squared(model: LinearModel) -> float:

@@ -105,7 +105,7 @@ def _parts(
     made: list[Design] = []
     refused: list[Unanalysed] = []
     for own, members in chosen.values():
-        nobody = "no male" if kind == Y else "nobody of known sex (--sex-name takes it from a table)"
+        nobody = "no male" if kind == Y else "nobody of known sex (`sex_name` takes it from a table)"
         for p in (p for p in members if not p.mask.any()):
             name = p.phenotype.name
             reason = f"{nobody} has {name} and every covariate"
@@ -227,7 +227,7 @@ def _refuse_nowhere(
             raise DesignError(reasons[0])
         others = ", ".join(name for name, test in TESTS.items() if test.copies)
         raise DesignError(
-            f"--model {p.test.name} is done on chromosomes 1 to 22 alone, and no variant is left there: {others} are not"
+            f"`model` {p.test.name} is done on chromosomes 1 to 22 alone, and no variant is left there: {others} are not"
         )
 
 
