@@ -71,7 +71,8 @@ class EngineRun:
 
 class Engine(ABC):
     """One way to compute the sums. tests, missing, reveals: what it can be asked for; several: it takes a cohort a site;
-    filters: it can leave variants out by quality; quality: it computes tables of quality control alone."""
+    filters: it can leave variants out by quality; quality: it computes tables of quality control alone; conditions:
+    dosages of named variants may become covariates."""
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -82,6 +83,7 @@ class Engine(ABC):
     several: ClassVar[bool] = False
     filters: ClassVar[bool] = True
     quality: ClassVar[bool] = False
+    conditions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for f in fields(self):  # type: ignore[arg-type]
@@ -120,6 +122,10 @@ class Engine(ABC):
             raise UsageError(f"`model` {first.model} is not for engine {self.name}: {', '.join(sorted(self.tests))}")
         if first.missing not in self.missing and uses_missing(first.model):
             raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
+        if (first.condition or first.condition_list) and not self.conditions:
+            raise UsageError(
+                f"`condition` needs the genotypes beside the phenotypes: engine plain or ckks, not {self.name}"
+            )
         if filters and filters.active and not self.filters:
             raise UsageError(
                 f"the filters of quality control do not go with engine {self.name}; choose variants by `extract`"

@@ -84,6 +84,8 @@ def open_study(
     xchr_model: int = 2,
     split_par: str | None = None,
     sex_name: str | None = None,
+    condition: Names | None = None,
+    condition_list: Path | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -148,6 +150,8 @@ def open_study(
         xchr_model=xchr_model,
         split_par=split_par,
         sex_name=sex_name,
+        condition=names("condition", condition),
+        condition_list=path("condition_list", condition_list),
     )
     return study_of(inputs, log, reader)
 

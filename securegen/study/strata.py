@@ -6,8 +6,9 @@ somewhere has rows of NA there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from securegen.study.build import (
     build_qc,
     check_dosages,
     close_samples,
+    conditions_of,
     designs,
     joined,
     plan,
@@ -36,6 +38,7 @@ from securegen.study.sexes import with_sexes
 from securegen.study.traits import Traits, read_traits
 from securegen.vocabulary import CORR_TOO_HIGH, TOO_FEW_SAMPLES
 
+Make = Callable[[Sequence[Planned], Traits], list[Design]]
 SEX = "SEX"
 SPANNED = 1e-9  # largest share of the variance of sex that covariates leave which say the same
 
@@ -57,7 +60,9 @@ def build_strata(
     traits = None if qc_only else read_traits(inputs, reader, log)
     phenotypes = _phenotypes(inputs, reader) if traits is None else traits.phenotypes
     planned = [] if traits is None else plan(inputs, traits, log)
-    parts = {kind: _parts(kind, planned, traits, reader.samples.sex, inputs, log) for kind in np.unique(kinds).tolist()}
+    conditions = None if traits is None else conditions_of(inputs, reader, planned, log)
+    make = partial(designs, bits=inputs.bits, conditions=conditions)
+    parts = {kind: _parts(kind, planned, traits, reader.samples.sex, make, log) for kind in np.unique(kinds).tolist()}
     _refuse_nowhere(planned, [d for found, _ in parts.values() for d in found], parts)
     _say_left_out(planned, int((kinds != AUTOSOMAL).sum()), log)
     strata: list[Stratum] = []
@@ -84,17 +89,17 @@ def _phenotypes(inputs: Inputs, reader: GenotypeReader) -> Sequence[Phenotype]:
 
 
 def _parts(
-    kind: int, planned: Sequence[Planned], traits: Traits | None, sex: np.ndarray, inputs: Inputs, log: Log
+    kind: int, planned: Sequence[Planned], traits: Traits | None, sex: np.ndarray, make: Make, log: Log
 ) -> tuple[list[Design], list[Unanalysed]]:
     """Designs of the phenotypes on chromosomes of a kind, and those that have none there. Raises DesignError for one that
     has none where everybody is analysed."""
     if traits is None:
         return [], []
     if kind == AUTOSOMAL:
-        return designs(planned, traits, bits=inputs.bits), []
+        return make(planned, traits), []
     mine = [p for p in planned if p.test.copies]
     if kind == MT:
-        return designs(mine, traits, bits=inputs.bits), []
+        return make(mine, traits), []
     present = sex == MALE if kind == Y else (sex == MALE) | (sex == FEMALE)
     mine = [replace(p, mask=p.mask & present) for p in mine]
     chosen: dict[tuple[str, ...], tuple[Traits, list[Planned]]] = {}
@@ -110,7 +115,7 @@ def _parts(
             name = p.phenotype.name
             reason = f"{nobody} has {name} and every covariate"
             refused.append(Unanalysed(p.test.name, name, TOO_FEW_SAMPLES, 0, 0, reason))
-        good, bad = _attempt([p for p in members if p.mask.any()], own, inputs.bits)
+        good, bad = _attempt([p for p in members if p.mask.any()], own, make)
         made += good
         refused += bad
     for r in refused:
@@ -118,13 +123,13 @@ def _parts(
     return made, refused
 
 
-def _attempt(members: Sequence[Planned], traits: Traits, bits: int | None) -> tuple[list[Design], list[Unanalysed]]:
+def _attempt(members: Sequence[Planned], traits: Traits, make: Make) -> tuple[list[Design], list[Unanalysed]]:
     """Designs of phenotypes together, or, where one of them has none, of each alone."""
     try:
-        return designs(members, traits, bits=bits), []
+        return make(members, traits), []
     except DesignError as error:
         if len(members) > 1:
-            parts = [_attempt([member], traits, bits) for member in members]
+            parts = [_attempt([member], traits, make) for member in members]
             return [d for made, _ in parts for d in made], [r for _, refused in parts for r in refused]
         (p,) = members
         values = p.phenotype.values[p.mask]

@@ -46,7 +46,7 @@ __all__ = [
 ]  # fmt: skip
 
 OF_GENOTYPES = (
-    *FIELDS, "keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp",
+    *FIELDS, "keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "condition", "condition_list",
 )  # fmt: skip
 
 
