@@ -164,16 +164,14 @@ def qc(
     return run(study, engine, out, gzip=gzip, qc_only=True)
 
 
-def open_sites(members: Sequence[Inputs], engine: Engine | None = None, *, log: Log = silent) -> Study:
+def open_sites(members: Sequence[Inputs], engine: str | Engine = "federated", *, log: Log = silent) -> Study:
     """Cohorts of several sites, which share tables of phenotypes and covariates, as one study for `sg.run`.
 
-    members: one `sg.Inputs` a site; engine: that will run it, None: `sg.Federated()`. Raises InputError, DesignError and
+    members: one `sg.Inputs` a site; engine: that will run it. Raises InputError, DesignError and
     UsageError.
     """
-    from securegen.engines.federated.engine import Federated
-
     if len(members) < 2 or not all(isinstance(m, Inputs) for m in members):
         raise UsageError("`members` are two or more sg.Inputs, one a site")
-    chosen = engine or Federated()
+    chosen = engine_of(engine, {})
     chosen.check(members, TableForm())
     return chosen.open(members, log)
