@@ -137,7 +137,7 @@ def run_engine(
     engine.check(genotypes, inputs)
     matches = [f"{out}.match.tsv"] if engine.matches else []
     if dry_run():
-        open_scores(genotypes, inputs, log=log)
+        open_scores(genotypes, inputs, log=log, haploid=engine.name == "plain")
         stop_rehearsal([inputs.table(out), *matches, *log.files])
     engine.run(genotypes, inputs, out, log, bars=functools.partial(progress, quiet=log.quiet))
     print_end(log, [inputs.table(out), *matches])
