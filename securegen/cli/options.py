@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STUDY_FIELDS = tuple(f.name for f in fields(Inputs))
 
 
-def _names(_: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
+def names_of(_: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
     names = dict.fromkeys(n for part in value for n in part.replace(" ", ",").split(",") if n)
     if value and not names:  # an empty variable of a shell would mean "all of them"
         raise UsageError(f"{parameter.opts[0]} names nothing: leave it out for all of them")
@@ -79,7 +79,7 @@ def genotype_options(*, several: bool = False) -> Callable:
         click.option("--remove", metavar="FILE", help="Without these samples."),
         click.option("--extract", metavar="FILE", help="Only these variant ids."),
         click.option("--exclude", metavar="FILE", help="Without these variant ids."),
-        click.option("--chr", multiple=True, callback=_names, metavar="A,B", help="Only these chromosomes, as 1-4,7."),
+        click.option("--chr", multiple=True, callback=names_of, metavar="A,B", help="Only these chromosomes, as 1-4,7."),
         click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
         click.option("--split-par", type=click.Choice(BUILDS), help="The ends of X are PAR1 and PAR2, as in this build."),
@@ -102,14 +102,14 @@ def design_options(required: bool = True) -> Callable:
     options = [
         click.option("--pheno", required=required, metavar="FILE", help="Phenotypes (#FID IID …, #IID … or FID IID …)."),
         click.option(
-            "--pheno-name", multiple=True, callback=_names, metavar="A,B", help="Columns to analyse, also A-C [all of them]."
+            "--pheno-name", multiple=True, callback=names_of, metavar="A,B", help="Columns to analyse, also A-C [all of them]."
         ),
         click.option("--covar", metavar="FILE", help="Covariates, in the same form."),
         click.option(
-            "--covar-name", multiple=True, callback=_names, metavar="A,B", help="Covariates to use, as AGE,PC1-PC4 [all]."
+            "--covar-name", multiple=True, callback=names_of, metavar="A,B", help="Covariates to use, as AGE,PC1-PC4 [all]."
         ),
         click.option(
-            "--covar-categorical", multiple=True, callback=_names, metavar="A,B",
+            "--covar-categorical", multiple=True, callback=names_of, metavar="A,B",
             help="Covariates that are categories: expanded to indicators.",
         ),
         click.option(
@@ -131,7 +131,7 @@ def design_options(required: bool = True) -> Callable:
             "--common-samples/--own-samples", default=None,
             help="Every phenotype in the people who have all of them, or in all who have it [federated: common, else own].",
         ),
-        click.option("--condition", multiple=True, callback=_names, metavar="ID,ID", help="Dosages that become covariates."),
+        click.option("--condition", multiple=True, callback=names_of, metavar="ID,ID", help="Dosages that become covariates."),
         click.option("--condition-list", metavar="FILE", help="A file of such ids, one a line."),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
         click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 
 from securegen.cli.command import common_options, rehearses, report, stop_rehearsal
-from securegen.cli.options import _names, apply_options
+from securegen.cli.options import apply_options, names_of
 
 
 def outcome_options(command: Callable) -> Callable:
@@ -16,7 +16,7 @@ def outcome_options(command: Callable) -> Callable:
         [
             click.option("--pheno", metavar="FILE", help="Scores: phenotypes, for cases and controls and calibration."),
             click.option(
-                "--pheno-name", multiple=True, callback=_names, metavar="Y", help="Scores: the phenotype to use."
+                "--pheno-name", multiple=True, callback=names_of, metavar="Y", help="Scores: the phenotype to use."
             ),
             click.option("--reference", metavar="FILE", help="Scores: a .sscore file of a reference panel."),
         ]
