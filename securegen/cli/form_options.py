@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
+from securegen.cli.command import Function
 from securegen.cli.options import apply_options
-from securegen.results.forms import FORMATS, PLINK2, TableForm
+from securegen.results.forms import PLINK2, TableForm
+from securegen.results.rows import FORMATS
 from securegen.scores.pgs_catalog import normalise_build
 
 
-def table_options(command: Callable) -> Callable:
+def table_options(command: Function) -> Function:
     """--digits, the format and --gzip."""
     digits = click.IntRange(3, 17)
     return click.option("--digits", type=digits, default=17, show_default=True, help="Significant digits.")(
@@ -23,7 +24,7 @@ def table_options(command: Callable) -> Callable:
 gzip_option = click.option("--gzip", is_flag=True, help="Tables as .gz, which every command reads.")
 
 
-def format_options(command: Callable) -> Callable:
+def format_options(command: Function) -> Function:
     """--format, --genome-build, --frequency-floor, --gzip."""
     return apply_options(
         [

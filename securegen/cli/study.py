@@ -82,7 +82,10 @@ def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
 @passphrases.passphrase_options
 @common_options
 @writes("{folder}/study.toml", "{folder}/study.sig", "{folder}/variants.tsv", makes=["folder", "key"])
-def init_command(folder, key, sites, lists, traits, openings, few_missing, passphrase_file, **more) -> None:
+def init_command(
+    folder: str, key: str, sites: tuple[str, ...], lists: tuple[str, ...], traits: tuple[str, ...],
+    openings: str | None, few_missing: str | None, passphrase_file: str | None, **more: Any,
+) -> None:  # fmt: skip
     """Write study.toml, its signature and the variant list into the shared folder."""
     from securegen.engines.federated.steps import init
 

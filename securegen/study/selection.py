@@ -162,7 +162,7 @@ def supported(variants: Variants, wanted: np.ndarray, log: Log) -> np.ndarray:
         if number:
             found.append(f"{number} {what}")
             log(f"WARNING: {count(number, 'variant')} {what} {'is' if number == 1 else 'are'} left out: {why}")
-    out = ~(sex | unknown | many | negative)
+    out: np.ndarray = ~(sex | unknown | many | negative)
     if wanted.any() and not (out & wanted).any():
         raise UsageError(
             f"no variant is left: {', '.join(found)}; chromosomes 1 to 22 (with or without chr) are analysed"
