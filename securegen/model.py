@@ -10,7 +10,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -136,10 +136,15 @@ class AnnouncedCohort:
         raise UsageError("these genotypes are elsewhere: with another party, or in the files of its sites")
 
 
+def boundaries_of(reader: GenotypeReader) -> tuple[int, ...]:
+    """First row of every file of a cohort, and the number of rows."""
+    found: tuple[int, ...] = getattr(reader, "boundaries", (0, len(reader.variants)))
+    return found
+
+
 def iterate_blocks(reader: GenotypeReader, size: int) -> Iterator[GenotypeBlock]:
     """Yield the cohort of `reader` in blocks of `size` variants; the last of each of its files may be shorter."""
-    edges = getattr(reader, "boundaries", (0, len(reader.variants)))
-    for first, last in itertools.pairwise(edges):
+    for first, last in itertools.pairwise(boundaries_of(reader)):
         for start in range(first, last, size):
             yield reader.read(start, min(start + size, last))
 
@@ -244,6 +249,17 @@ class OpenedSums:
 
     def __len__(self) -> int:
         return self.size
+
+
+Block = TypeVar("Block")
+
+
+def watched(blocks: Iterable[Block], seen: Callable[[Block], None] | None) -> Iterator[Block]:
+    """The same blocks; each is shown to `seen` first."""
+    for block in blocks:
+        if seen is not None:
+            seen(block)
+        yield block
 
 
 def counted(blocks: Iterable[Sums], variants: int, progress: Progress | None) -> Iterator[Sums]:

@@ -14,11 +14,10 @@ from securegen.catalogue import TESTS
 from securegen.cli.command import Function, check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
-from securegen.governance.openings import FEW_MISSING, LEVELS
 from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
 from securegen.stats.qc import Filters
-from securegen.study.inputs import Inputs, Log
+from securegen.study.inputs import BUILDS, XCHR_MODELS, Inputs, Log
 
 if TYPE_CHECKING:
     from securegen.study.opening import Study
@@ -83,6 +82,7 @@ def genotype_options(*, several: bool = False) -> Function:
         click.option("--chr", multiple=True, callback=_names, metavar="A,B", help="Only these chromosomes, as 1-4,7."),
         click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
+        click.option("--split-par", type=click.Choice(BUILDS), help="The ends of X are PAR1 and PAR2, as in this build."),
     ]  # fmt: skip
     return apply_options(options)
 
@@ -90,6 +90,11 @@ def genotype_options(*, several: bool = False) -> Function:
 def site_genotypes(command: Function) -> Function:
     """The files of genotypes of one site."""
     return apply_options(genotype_files())(command)
+
+
+sex_option = click.option(
+    "--sex-name", metavar="NAME", help="Column of --pheno or --covar with the sex: 1 or M, 2 or F."
+)
 
 
 def design_options(required: bool = True) -> Function:
@@ -116,6 +121,11 @@ def design_options(required: bool = True) -> Function:
             "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True,
             help="Missing genotypes: mean dosage (as regenie) or complete cases (as plink; plain engine).",
         ),
+        click.option(
+            "--xchr-model", type=click.Choice(XCHR_MODELS), default=2, show_default=True,
+            help="Males on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0).",
+        ),
+        sex_option,
         click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound]."),
         click.option(
             "--common-samples/--own-samples", default=None,
@@ -148,27 +158,6 @@ def filter_options(command: Function, *, needs: str = "") -> Function:
 def filters_from(options: dict[str, Any]) -> Filters:
     """Take the filters out of the options of a command."""
     return Filters(*(options.pop(name) for name in ("maf", "mac", "geno", "hwe")))
-
-
-def opening_options(command: Function) -> Function:
-    """What several parties may open of each other's people."""
-    return apply_options(
-        [
-            click.option(
-                "--openings", type=click.Choice(LEVELS),
-                help="What sums may show of few people: strict; consortium also opens variants that few tell apart; all has no "
-                "such rule, for rehearsals on one owner's data [strict; all beside --compare-plain].",
-            ),
-            click.option(
-                "--few-missing", type=click.Choice(FEW_MISSING),
-                help="Variants whose call few people of a site lack: NA, or filled in rounded, T off by some 1e-5 [withhold].",
-            ),
-            click.option(
-                "--consent-openings", is_flag=True,
-                help="Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
-            ),
-        ]
-    )(command)  # fmt: skip
 
 
 def qc_options(command: Function) -> Function:
@@ -222,10 +211,10 @@ def inputs_from(options: dict[str, Any], **more: Any) -> Inputs:
 
 
 def open_study(inputs: Inputs, log: Log, *, qc_only: bool = False) -> Study:
-    """Open the study that the options name."""
+    """Open the study that the options name, of one design: X, Y and MT are left out aloud."""
     from securegen.study.opening import qc_of, study_of
 
-    return (qc_of if qc_only else study_of)(inputs, log)
+    return (qc_of if qc_only else study_of)(inputs, log, strata=False)
 
 
 def use_threads(threads: int | None) -> None:

@@ -37,11 +37,8 @@ def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> D
     Raises UsageError, InputError and DesignError, each saying which column and what to do.
     """
     traits = read_traits(inputs, reader, log)
-    planned = _plan(inputs, traits, log)
-    conditions = read_conditions(inputs, reader, log)
-    if conditions.names and not any(p.test.covariates for p in planned):
-        raise UsageError(f"`condition`: model {planned[0].test.name} uses no covariates")
-    parts = designs(planned, traits, bits=inputs.bits, conditions=conditions)
+    planned = plan(inputs, traits, log)
+    parts = designs(planned, traits, bits=inputs.bits, conditions=conditions_of(inputs, reader, planned, log))
     if inputs.qc:
         parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
     design = joined(parts, planned, share=True)
@@ -50,6 +47,14 @@ def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> D
     for line in close_samples(design):
         log(f"WARNING: {line}")
     return design
+
+
+def conditions_of(inputs: Inputs, reader: GenotypeReader, planned: Sequence[Planned], log: Log) -> Conditions:
+    """Dosages that are covariates. Raises as `read_conditions`, and UsageError where no test has covariates."""
+    conditions = read_conditions(inputs, reader, log)
+    if conditions.names and not any(p.test.covariates for p in planned):
+        raise UsageError(f"`condition`: model {planned[0].test.name} uses no covariates")
+    return conditions
 
 
 def designs(
@@ -116,7 +121,8 @@ def analysed(phenotype: people.Phenotype, test: Test, traits: Traits) -> tuple[n
     return people.analysed_samples(phenotype.values, covariates, traits.unknown)
 
 
-def _plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
+def plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
+    """The test of every phenotype and who is analysed, said aloud. Raises UsageError and DesignError."""
     tests = [TESTS[inputs.model] if inputs.model else usual(binary=p.binary) for p in traits.phenotypes]
     common = np.ones(len(traits.covariates), bool)
     if inputs.common_samples:
@@ -185,11 +191,18 @@ def build_qc(
     phenotypes: Sequence[people.Phenotype] = (),
 ) -> Design:
     """The design of quality control: founders, everybody, and who is in the Hardy–Weinberg test."""
-    founders = reader.samples.founder
-    tested = founders
-    if inputs.hwe_controls:
-        binary = next((p for p in phenotypes if p.binary), None)
-        if binary is None:
-            raise UsageError("`hwe_controls` needs a binary phenotype (`pheno`)")
-        tested = founders & (binary.values == 0)
+    founders, tested = quality_sets(inputs, reader, phenotypes)
     return qc_design(founders, tested, total=total)
+
+
+def quality_sets(
+    inputs: Inputs, reader: GenotypeReader, phenotypes: Sequence[people.Phenotype]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) bool of founders, and of those in the Hardy–Weinberg test."""
+    founders = reader.samples.founder
+    if not inputs.hwe_controls:
+        return founders, founders
+    binary = next((p for p in phenotypes if p.binary), None)
+    if binary is None:
+        raise UsageError("`hwe_controls` needs a binary phenotype (`pheno`)")
+    return founders, founders & (binary.values == 0)
