@@ -38,6 +38,7 @@ def format_options(command: Function) -> Function:
                          help=f"Genome build of the cohort ({users('genome_build')}): GRCh37, GRCh38."),
             click.option("--frequency-floor", type=click.FloatRange(0, 0.5), default=0.0, metavar="F",
                          help=f"Write rarer allele frequencies as F ({users('frequency_floor')}) [as they are]."),
+            click.option("--cols", metavar="A,B", help="Columns as plink2 names their sets: chrom,pos,p, or +a1freq,-ci [all]."),
             gzip_option,
         ]
     )(command)  # fmt: skip
@@ -47,4 +48,4 @@ def form_from(options: dict[str, Any], digits: int | None = None) -> TableForm:
     """Take the layout out of the options of a command. Raises UsageError for one without its partner."""
     number = options.pop("digits") if digits is None else digits
     build, floor = options.pop("genome_build"), options.pop("frequency_floor")
-    return TableForm(number, options.pop("format"), build, floor, options.pop("gzip"))
+    return TableForm(number, options.pop("format"), build, floor, options.pop("gzip"), options.pop("cols"))
