@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
+from securegen.cli.command import Function
 from securegen.cli.options import apply_options
 from securegen.results.forms import FORMATS, PLINK2, TableForm, options_of_formats
 
 
-def table_options(command: Callable) -> Callable:
+def table_options(command: Function) -> Function:
     """--digits, the format and --gzip."""
     digits = click.IntRange(3, 17)
     return click.option("--digits", type=digits, default=17, show_default=True, help="Significant digits.")(
@@ -22,7 +22,7 @@ def table_options(command: Callable) -> Callable:
 gzip_option = click.option("--gzip", is_flag=True, help="Tables as .gz, which every command reads.")
 
 
-def format_options(command: Callable) -> Callable:
+def format_options(command: Function) -> Function:
     """--format, --genome-build, --frequency-floor, --gzip."""
 
     def users(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from securegen.catalogue import TESTS
-from securegen.cli.command import check_writable, common_options
+from securegen.cli.command import Function, check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
 from securegen.io.formats import FormatOption
@@ -41,15 +41,15 @@ def _prefix(ctx: click.Context, _: click.Parameter, value: str) -> str:
     return value
 
 
-def genotype_files(*, several: bool = False) -> list[Callable]:
+def genotype_files(*, several: bool = False) -> list[Function]:
     """The files of genotypes, of every format that is registered. several: they may be repeated, one a site."""
     more = " Several: one a site." if several else ""
     default = None if several else ""
 
-    def named(flag: str, metavar: str, text: str) -> Callable:
+    def named(flag: str, metavar: str, text: str) -> Function:
         return click.option(f"--{flag}", default=default, multiple=several, metavar=metavar, help=text + more)
 
-    def option(o: FormatOption) -> Callable:
+    def option(o: FormatOption) -> Function:
         if o.metavar:
             return named(o.flag.lstrip("-"), o.metavar, o.help)
         return click.option(f"{o.flag}/--{o.off}" if o.off else o.flag, type=click.Choice(o.choices) if o.choices else None,
@@ -71,7 +71,7 @@ def cohorts_from(options: dict[str, Any]) -> list[dict[str, Any]]:
     return cohorts
 
 
-def genotype_options(*, several: bool = False) -> Callable:
+def genotype_options(*, several: bool = False) -> Function:
     """The files of genotypes and the filters of samples and variants."""
     options = [
         *genotype_files(several=several),
@@ -87,7 +87,7 @@ def genotype_options(*, several: bool = False) -> Callable:
     return apply_options(options)
 
 
-def site_genotypes(command: Callable) -> Callable:
+def site_genotypes(command: Function) -> Function:
     """The files of genotypes of one site."""
     return apply_options(genotype_files())(command)
 
@@ -97,7 +97,7 @@ sex_option = click.option(
 )
 
 
-def design_options(required: bool = True) -> Callable:
+def design_options(required: bool = True) -> Function:
     """Phenotypes, covariates and how they are analysed."""
     options = [
         click.option("--pheno", required=required, metavar="FILE", help="Phenotypes (#FID IID …, #IID … or FID IID …)."),
@@ -139,7 +139,7 @@ def design_options(required: bool = True) -> Callable:
     return apply_options(options)
 
 
-def filter_options(command: Callable, *, needs: str = "") -> Callable:
+def filter_options(command: Function, *, needs: str = "") -> Function:
     """Filters by quality: applied where the sums may be seen, by whoever writes the table. needs: what they ask for."""
     more = f" ({needs})" if needs else ""
     share = click.FloatRange(0, 1)
@@ -160,7 +160,7 @@ def filters_from(options: dict[str, Any]) -> Filters:
     return Filters(*(options.pop(name) for name in ("maf", "mac", "geno", "hwe")))
 
 
-def qc_options(command: Callable) -> Callable:
+def qc_options(command: Function) -> Function:
     return apply_options(
         [
             click.option("--qc", is_flag=True, help="Also sum what quality control and its filters need."),
@@ -169,14 +169,14 @@ def qc_options(command: Callable) -> Callable:
     )(command)
 
 
-def encryptor_option(command: Callable) -> Callable:
+def encryptor_option(command: Function) -> Function:
     """Which implementation encrypts."""
     choice = click.Choice(["own", "seal"])
     text = "Who encrypts: own (a seed replaces half of the bytes) or Microsoft SEAL."
     return click.option("--encryptor", type=choice, default="own", show_default=True, help=text)(command)
 
 
-def run_options(command: Callable, *, config: str = "--config") -> Callable:
+def run_options(command: Function, *, config: str = "--config") -> Function:
     """--out, --threads, --memory, --quiet, and what every command has. config: the flag of the file of options."""
     return apply_options(
         [
@@ -192,13 +192,13 @@ def run_options(command: Callable, *, config: str = "--config") -> Callable:
     )(common_options(logs(command), config=config))  # fmt: skip
 
 
-def run_options_beside_parties(command: Callable) -> Callable:
+def run_options_beside_parties(command: Function) -> Function:
     """As `run_options` where --config is taken by parties.toml."""
     return run_options(command, config="--run-config")
 
 
-def apply_options(options: list[Callable]) -> Callable:
-    def decorate(command: Callable) -> Callable:
+def apply_options(options: list[Function]) -> Callable[[Function], Function]:
+    def decorate(command: Function) -> Function:
         for option in reversed(options):
             command = option(command)
         return command

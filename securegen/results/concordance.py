@@ -84,15 +84,17 @@ class Concordance:
 
 def statistic(frame: pd.DataFrame) -> FloatArray | None:
     """(M,) signed statistic T or z of a table; from β and SE, or √χ² with the sign of β, where it has no such column."""
-    for name in _STATISTICS:
-        if name in frame:
-            return frame[name].to_numpy(np.float64)
-    if {"BETA", "SE"} <= set(frame.columns):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return (frame["BETA"] / frame["SE"]).to_numpy(np.float64)
-    if {"BETA", "CHISQ"} <= set(frame.columns):
-        return (np.sign(frame["BETA"]) * np.sqrt(frame["CHISQ"])).to_numpy(np.float64)
-    return None
+    name = next((name for name in _STATISTICS if name in frame), None)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if name is not None:
+            out = frame[name]
+        elif {"BETA", "SE"} <= set(frame.columns):
+            out = frame["BETA"] / frame["SE"]
+        elif {"BETA", "CHISQ"} <= set(frame.columns):
+            out = np.sign(frame["BETA"]) * np.sqrt(frame["CHISQ"])
+        else:
+            return None
+    return np.asarray(out, np.float64)
 
 
 def _quantities(frame: pd.DataFrame, turned: np.ndarray) -> dict[str, FloatArray]:
@@ -124,10 +126,12 @@ def _unit(name: str, a: dict[str, FloatArray], b: dict[str, FloatArray]) -> Floa
     """(R,) what one of the tolerance is worth."""
     largest = np.fmax(np.abs(a[name]), np.abs(b[name]))
     if name in ("BETA", "SE") and "SE" in a and "SE" in b:
-        return np.fmax(largest, np.fmax(a["SE"], b["SE"]))
-    if name == "A1_FREQ":
-        return np.ones_like(largest)
-    return np.fmax(1.0, largest)
+        largest = np.fmax(largest, np.fmax(a["SE"], b["SE"]))
+    elif name == "A1_FREQ":
+        largest = np.ones_like(largest)
+    else:
+        largest = np.fmax(1.0, largest)
+    return np.asarray(largest, np.float64)
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TOP, worst: int = 5) -> Concordance:
