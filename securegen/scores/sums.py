@@ -39,7 +39,7 @@ class ScoreSums:
 
     @property
     def has_counts(self) -> bool:
-        return self.values.shape[1] > len(self.plan.names)
+        return bool(self.values.shape[1] > len(self.plan.names))
 
     @property
     def score(self) -> IntArray:
@@ -88,7 +88,8 @@ def count_alleles(reader: GenotypeReader, variant: IntArray, *, block: int = BLO
 
 def second_copies(dosage: np.ndarray, grid: int) -> np.ndarray:
     """max(dosage − grid, 0), the stream t: 1 on homozygotes of the effect allele where the grid is 1. Same dtype."""
-    return np.maximum(dosage - dosage.dtype.type(grid), dosage.dtype.type(0))
+    out: np.ndarray = np.maximum(dosage - dosage.dtype.type(grid), dosage.dtype.type(0))
+    return out
 
 
 def _blocks(
