@@ -43,7 +43,8 @@ class CopiesReader:
     @property
     def absent(self) -> np.ndarray:
         """(N,) bool: who has no Y."""
-        return self.samples.sex != MALE
+        out: np.ndarray = self.samples.sex != MALE
+        return out
 
     def copies(self, variant: IntArray) -> IntArray:
         """(V,) int64: the most copies of these variants that a person has."""
