@@ -36,13 +36,14 @@ from securegen.results.concordance import TOLERANCE, TOP, Concordance
 @click.option("--plot", metavar="FILE", help="Scatter plot of both tables (.png, .svg or .pdf).")
 @common_options
 @rehearses
-def command(a, b, exact, tolerance, match, common, top, plot) -> None:
+def command(
+    a: str, b: str, exact: bool, tolerance: float, match: str, common: bool, top: int, plot: str | None,
+) -> None:  # fmt: skip
     """Compare two tables of results: are they the same, and if not, where?
 
     A and B may list other variants, in another order, with the tested allele turned round. The exit code is 0 when no
     difference is beyond the tolerance, 1 when one is.
     """  # fmt: skip
-    asked = {"tolerance": tolerance, "match": match, "common": common, "top": top}
     if exact:
         found = compare(a, b, exact=True, plot=plot)
         where = found.reasons[0] if found.reasons else None
@@ -55,7 +56,7 @@ def command(a, b, exact, tolerance, match, common, top, plot) -> None:
         from securegen.plot.canvas import require_matplotlib
 
         require_matplotlib()
-    found = compare(a, b, plot=None if dry_run() else plot, **asked)
+    found = compare(a, b, plot=None if dry_run() else plot, tolerance=tolerance, match=match, common=common, top=top)
     stop_rehearsal([plot] if plot else [])
     result, reasons = found.concordance, list(found.reasons)
     assert result is not None

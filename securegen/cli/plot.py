@@ -19,7 +19,10 @@ KINDS = ("manhattan", "qq", "density", "calibration", "cost", "noise")  # report
 @click.option("--out", metavar="PREFIX", help="Prefix of the pictures [PREFIX].")
 @common_options
 @rehearses
-def command(prefix, only, width, formats, pheno, pheno_name, reference, out) -> None:
+def command(
+    prefix: str, only: tuple[str, ...], width: int | None, formats: str, pheno: str | None,
+    pheno_name: tuple[str, ...] | None, reference: str | None, out: str | None,
+) -> None:  # fmt: skip
     """Pictures of a finished run: Manhattan, QQ, scores, cost, planned noise.
 
     PREFIX is what the run was given as --out, or one table of results or scores. It needs the extra securegen[plot].
