@@ -68,6 +68,7 @@ def decrypt_tables(
     genome_build: str | None = None,
     frequency_floor: float = 0.0,
     gzip: bool = False,
+    cols: str | None = None,
     filters: Filters | None = None,
     progress: Progress | None = None,
     log: Log = silent,
@@ -75,12 +76,12 @@ def decrypt_tables(
     """Decrypt, verify and write OUT.<PHENO>.<TEST> for every analysis, readable by the owner alone.
 
     design: the folder or digest of the design that is opened; it may be left out where the owner's folder has one only;
-    digits, format, genome_build, frequency_floor, gzip: how tables are laid out, as `results.forms.TableForm`.
+    digits, format, genome_build, frequency_floor, gzip, cols: how tables are laid out, as `results.forms.TableForm`.
     Raises VerificationError, writes nothing and retires the key when a result was not computed from this cohort and
     design; KeyFileError when the key is retired (still_trusted: decrypt all the same); UsageError when the design must be
     named.
     """
-    form = TableForm(digits, format, genome_build, frequency_floor, gzip)
+    form = TableForm(digits, format, genome_build, frequency_floor, gzip, cols)
     info, secrets, blocks = _opened(results, key, owner, design, still_trusted)
     tables = write_tables(
         out,
