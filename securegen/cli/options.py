@@ -20,7 +20,7 @@ from securegen.governance.openings import FEW_MISSING, LEVELS
 from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
 from securegen.stats.qc import Filters
-from securegen.study.inputs import Inputs, Log
+from securegen.study.inputs import BUILDS, XCHR_MODELS, Inputs, Log
 
 if TYPE_CHECKING:
     from securegen.study.opening import Study
@@ -86,6 +86,7 @@ def genotype_options(*, several: bool = False) -> Callable:
         click.option("--chr", multiple=True, callback=_names, metavar="A,B", help="Only these chromosomes, as 1-4,7."),
         click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
+        click.option("--split-par", type=click.Choice(BUILDS), help="The ends of X are PAR1 and PAR2, as in this build."),
     ]  # fmt: skip
     return apply_options(options)
 
@@ -93,6 +94,11 @@ def genotype_options(*, several: bool = False) -> Callable:
 def site_genotypes(command: Callable) -> Callable:
     """The files of genotypes of one site."""
     return apply_options(genotype_files())(command)
+
+
+sex_option = click.option(
+    "--sex-name", metavar="NAME", help="Column of --pheno or --covar with the sex: 1 or M, 2 or F."
+)
 
 
 def design_options(required: bool = True) -> Callable:
@@ -119,6 +125,11 @@ def design_options(required: bool = True) -> Callable:
             "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True,
             help="Missing genotypes: mean dosage (as regenie) or complete cases (as plink; plain engine).",
         ),
+        click.option(
+            "--xchr-model", type=click.Choice(XCHR_MODELS), default=2, show_default=True,
+            help="Males on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0).",
+        ),
+        sex_option,
         click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound]."),
         click.option(
             "--common-samples/--own-samples", default=None,
@@ -245,10 +256,10 @@ def inputs_from(options: dict[str, Any], **more: Any) -> Inputs:
 
 
 def open_study(inputs: Inputs, log: Log, *, qc_only: bool = False) -> Study:
-    """Open the study that the options name."""
+    """Open the study that the options name, of one design: X, Y and MT are left out aloud."""
     from securegen.study.opening import qc_of, study_of
 
-    return (qc_of if qc_only else study_of)(inputs, log)
+    return (qc_of if qc_only else study_of)(inputs, log, strata=False)
 
 
 def use_threads(threads: int | None) -> None:

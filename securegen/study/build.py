@@ -36,7 +36,7 @@ def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> D
     Raises UsageError, InputError and DesignError, each saying which column and what to do.
     """
     traits = read_traits(inputs, reader, log)
-    planned = _plan(inputs, traits, log)
+    planned = plan(inputs, traits, log)
     parts = designs(planned, traits, bits=inputs.bits)
     if inputs.qc:
         parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
@@ -107,7 +107,8 @@ def analysed(phenotype: people.Phenotype, test: Test, traits: Traits) -> tuple[n
     return people.analysed_samples(phenotype.values, covariates, traits.unknown)
 
 
-def _plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
+def plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
+    """The test of every phenotype and who is analysed, said aloud. Raises UsageError and DesignError."""
     tests = [TESTS[inputs.model] if inputs.model else usual(binary=p.binary) for p in traits.phenotypes]
     common = np.ones(len(traits.covariates), bool)
     if inputs.common_samples:
@@ -176,11 +177,18 @@ def build_qc(
     phenotypes: Sequence[people.Phenotype] = (),
 ) -> Design:
     """The design of quality control: founders, everybody, and who is in the Hardy–Weinberg test."""
-    founders = reader.samples.founder
-    tested = founders
-    if inputs.hwe_controls:
-        binary = next((p for p in phenotypes if p.binary), None)
-        if binary is None:
-            raise UsageError("--hwe-controls needs a binary phenotype (--pheno)")
-        tested = founders & (binary.values == 0)
+    founders, tested = quality_sets(inputs, reader, phenotypes)
     return qc_design(founders, tested, total=total)
+
+
+def quality_sets(
+    inputs: Inputs, reader: GenotypeReader, phenotypes: Sequence[people.Phenotype]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) bool of founders, and of those in the Hardy–Weinberg test."""
+    founders = reader.samples.founder
+    if not inputs.hwe_controls:
+        return founders, founders
+    binary = next((p for p in phenotypes if p.binary), None)
+    if binary is None:
+        raise UsageError("--hwe-controls needs a binary phenotype (--pheno)")
+    return founders, founders & (binary.values == 0)
