@@ -12,7 +12,7 @@ import numpy as np
 from securegen import vocabulary as voc
 from securegen.catalogue import record_of
 from securegen.design.columns import Analysis
-from securegen.design.strata import Unanalysed, Stratum, alone, with_strata
+from securegen.design.strata import Stratum, Unanalysed, alone, with_strata
 from securegen.errors import UsageError
 from securegen.io.output import atomic
 from securegen.model import OpenedSums, Sums, Variants

@@ -216,7 +216,9 @@ def test_chromosomes_of_one_copy_and_many_alleles_are_said_aloud(cohort):
 
 
 def test_only_x_and_no_sex_is_an_error(cohort):
-    with pytest.raises(DesignError, match="nobody of known sex .--sex-name takes it from a table. has A and every covariate"):
+    with pytest.raises(
+        DesignError, match="nobody of known sex .--sex-name takes it from a table. has A and every covariate"
+    ):
         cohort({"A": numbers(1)}, chromosomes=("X",) * 12)
 
 
