@@ -1,6 +1,7 @@
 """One exception class for each kind of failure, each with the exit code of the command line.
 
-A message says what was found, where, and what to do. `docs/exit-codes.md` is written from this table.
+A message says what was found, where, and what to do. An argument stands in it in backquotes, as `min_overlap`; the command
+line puts its flag there. `docs/exit-codes.md` is written from this table.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def test_one_name_may_be_text_and_a_path_an_object():
     inputs = Inputs(Path("c"), pheno=Path("p"), pheno_name="QT", chr="12", covar_name=["AGE", "SEX", "AGE"])
     assert (inputs.bfile, inputs.pheno, inputs.pheno_name, inputs.chr) == ("c", "p", ("QT",), ("12",))
     assert inputs.covar_name == ("AGE", "SEX") and Inputs(chr=()).chr is None
-    with pytest.raises(UsageError, match="from_bp 9 lies behind to_bp 3"):
+    with pytest.raises(UsageError, match="`from_bp` 9 lies behind `to_bp` 3"):
         Inputs(chr="1", from_bp=9, to_bp=3)
 
 
@@ -68,9 +68,9 @@ def test_every_field_of_scores_is_checked():
 
 
 def test_a_slope_of_risks_needs_its_intercept_and_scores_a_file():
-    with pytest.raises(UsageError, match="slope is given without intercept"):
+    with pytest.raises(UsageError, match="`slope` is given without `intercept`"):
         ScoreInputs("s", slope=0.5)
-    with pytest.raises(UsageError, match="score names no scoring file"):
+    with pytest.raises(UsageError, match="`score` names no scoring file"):
         match_scores(ScoreInputs(()), None)
 
 

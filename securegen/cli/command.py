@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import json
 import math
 import os
+import re
 import shlex
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +93,21 @@ def failure(error: BaseException) -> tuple[str, int, str]:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return "Interrupted", 130, "interrupted"
     return type(error).__name__, getattr(error, "exit_code", 1), str(error)
+
+
+@contextlib.contextmanager
+def speaks_of_flags(command: click.Command) -> Iterator[None]:
+    """An error of the package names arguments in backquotes: here they become the flags of a command."""
+    try:
+        yield
+    except SecuregenError as error:
+        if len(error.args) == 1:
+            from securegen.study.inputs import Inputs
+
+            flags: dict[str | None, str] = {f.name: f"--{f.name.replace('_', '-')}" for f in fields(Inputs)}
+            flags |= {p.name: p.opts[0] for p in command.params if p.param_type_name == "option"}
+            error.args = (re.sub("`([a-z_]+)`", lambda m: flags.get(m[1], m[0]), str(error)),)
+        raise
 
 
 def print_record(ctx: click.Context, error: BaseException | None = None) -> None:
@@ -223,12 +241,13 @@ def common_options(function: Callable, *, config: str = "--config") -> Callable:
     @functools.wraps(function)
     def command(*args: Any, **options: Any) -> Any:
         ctx = click.get_current_context()
-        if not ctx.meta.get(DRY_RUN):
-            return function(*args, **options)
-        if not getattr(function, "__rehearses__", False):
-            return _rehearse_by_options(ctx, function)
-        function(*args, **options)
-        raise SecuregenError("this command went on after its rehearsal: please report it")
+        with speaks_of_flags(ctx.command):
+            if not ctx.meta.get(DRY_RUN):
+                return function(*args, **options)
+            if not getattr(function, "__rehearses__", False):
+                return _rehearse_by_options(ctx, function)
+            function(*args, **options)
+            raise SecuregenError("this command went on after its rehearsal: please report it")
 
     def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         if value:

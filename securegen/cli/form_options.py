@@ -28,7 +28,7 @@ def format_options(command: Callable) -> Callable:
     return apply_options(
         [
             click.option(
-                "--format", "table_format", type=click.Choice(FORMATS), default=PLINK2, show_default=True,
+                "--format", type=click.Choice(FORMATS), default=PLINK2, show_default=True,
                 help="Columns of the tables; gwas-ssf also writes metadata.",
             ),
             click.option("--genome-build", metavar="BUILD", help="Genome build of the cohort (gwas-ssf): GRCh37, GRCh38."),
@@ -43,4 +43,4 @@ def form_from(options: dict[str, Any], digits: int | None = None) -> TableForm:
     """Take the layout out of the options of a command. Raises UsageError for one without its partner."""
     number = options.pop("digits") if digits is None else digits
     build, floor = normalise_build(options.pop("genome_build")), options.pop("frequency_floor")
-    return TableForm(number, options.pop("table_format"), build, floor, options.pop("gzip"))
+    return TableForm(number, options.pop("format"), build, floor, options.pop("gzip"))

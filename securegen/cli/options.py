@@ -16,7 +16,6 @@ from securegen.catalogue import TESTS
 from securegen.cli.command import check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
-from securegen.governance.openings import FEW_MISSING, LEVELS
 from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
 from securegen.stats.qc import Filters
@@ -166,27 +165,6 @@ def filter_options(command: Callable, *, needs: str = "") -> Callable:
 def filters_from(options: dict[str, Any]) -> Filters:
     """Take the filters out of the options of a command."""
     return Filters(*(options.pop(name) for name in ("maf", "mac", "geno", "hwe")))
-
-
-def opening_options(command: Callable) -> Callable:
-    """What several parties may open of each other's people."""
-    return apply_options(
-        [
-            click.option(
-                "--openings", type=click.Choice(LEVELS),
-                help="What sums may show of few people: strict; consortium also opens variants that few tell apart; all has no "
-                "such rule, for rehearsals on one owner's data [strict; all beside --compare-plain].",
-            ),
-            click.option(
-                "--few-missing", type=click.Choice(FEW_MISSING),
-                help="Variants whose call few people of a site lack: NA, or filled in rounded, T off by some 1e-5 [withhold].",
-            ),
-            click.option(
-                "--consent-openings", is_flag=True,
-                help="Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
-            ),
-        ]
-    )(command)  # fmt: skip
 
 
 def qc_options(command: Callable) -> Callable:

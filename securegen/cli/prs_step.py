@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,14 +45,17 @@ def command() -> None:
     "{out}.log",
     "{out}.run.json",
 )
-def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
+def encrypt(
+    passphrase_file: str | None, encryptor: str, out: str, threads: int | None, memory: int | None, quiet: bool,
+    **options: Any,
+) -> None:  # fmt: skip
     """Owner, public model: make a key, encrypt the variants that the scores use.
 
     OUT.cohort and OUT.model go to the server (securegen prs --cohort --model); OUT.secret and OUT.owner stay.
     """
     from securegen.engines.ckks import keys
     from securegen.engines.ckks.owner import secret_key
-    from securegen.engines.ckks.scores.public import encrypt_scores, generate_score_key
+    from securegen.engines.ckks.scores import steps
     from securegen.scores.study import open_scores
 
     opt.use_threads(threads)
@@ -59,11 +63,11 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
     with log.stage("match"):
         study = open_scores(opt.inputs_from(options), score_inputs(options), log=log, out=out)
     with log.stage("keygen"):
-        key = generate_score_key(study.plan, len(study.reader.samples))
+        key = steps.generate_key(study)
         secret_key.write_secret(f"{out}.secret", key, passphrase=opt.passphrase(passphrase_file, confirm=True))
         keys.write_public(f"{out}.public", key.public)
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
-        sent = encrypt_scores(study, key, out, encryptor=encryptor, progress=report)
+        sent = steps.encrypt(study, key, out, encryptor=encryptor, progress=report)
     log(f"for the server: {sent.cohort}, {sent.model}; keep {out}.secret and {sent.owner}")
     log.write(engine="ckks", parameters=key.public.parameters.to_json(), **study.record())
 
@@ -79,21 +83,19 @@ def encrypt(passphrase_file, encryptor, out, threads, memory, quiet, **options) 
 @opt.run_options
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")
 def decrypt(
-    key_file, passphrase_file, owner, results, key_still_trusted, digits, gzip, out, threads, memory, quiet
-) -> None:
+    key_file: str, passphrase_file: str | None, owner: str, results: str, key_still_trusted: bool, digits: int, gzip: bool,
+    out: str, threads: int | None, memory: int | None, quiet: bool,
+) -> None:  # fmt: skip
     """Owner, public model: decrypt, verify and write OUT.sscore. Nothing is written before every score is verified."""
     from securegen.engines.ckks.owner import secret_key
-    from securegen.engines.ckks.scores.public import decrypt_scores
-    from securegen.scores.release import refuse_small_models
+    from securegen.engines.ckks.scores import steps
     from securegen.scores.study import ScoreInputs, write_scores
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step decrypt", quiet=quiet, private=True)
     with log.stage("decrypt"):
         key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
-        samples, sums = decrypt_scores(results, key, owner, still_trusted=key_still_trusted)
-    if digits > 6:  # fewer were checked when the scores were planned
-        refuse_small_models(sums.plan, digits=digits)
+        samples, sums = steps.decrypt(results, key, owner, still_trusted=key_still_trusted, digits=digits)
     write_scores(out, samples, sums, ScoreInputs((), digits=digits, gzip=gzip), log)
     log.write(engine="ckks", scores=list(sums.plan.names))
 
@@ -109,15 +111,16 @@ def decrypt(
 )
 @opt.run_options
 @writes("{out}.request", "{out}.log", "{out}.run.json")
-def request(imputation, out, threads, memory, quiet, **options) -> None:
+def request(
+    imputation: str, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any
+) -> None:  # fmt: skip
     """Genotype owner, private model: OUT.request, the variants of the cohort, for the model owner."""
-    from securegen.engines.ckks.scores.messages import make_request, write_request
+    from securegen.engines.ckks.scores import steps
     from securegen.study.genotypes import open_genotypes
 
     log = CommandLog(out, "prs-step request", quiet=quiet)
     with log.stage("match"):
-        made = make_request(open_genotypes(opt.inputs_from(options), log), imputation)
-        write_request(made, Path(f"{out}.request"))
+        made = steps.request(open_genotypes(opt.inputs_from(options), log), f"{out}.request", imputation=imputation)
     sent = "and their allele counts" if made.counts is not None else "and no genotypes"
     log(f"for the model owner: {out}.request: {len(made.variants)} variants, {made.samples} people, {sent}")
     log.write(engine="ckks")
@@ -130,19 +133,18 @@ def request(imputation, out, threads, memory, quiet, **options) -> None:
 @privacy_options
 @opt.run_options
 @writes("{out}.invitation", "{out}.private", "{out}.log", "{out}.run.json")
-def invite(request, challenge, out, threads, memory, quiet, **options) -> None:
+def invite(
+    request: str, challenge: str | None, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any
+) -> None:  # fmt: skip
     """Model owner, private or encrypted model: OUT.invitation for the genotype owner; OUT.private stays."""
-    from securegen.engines.ckks.scores.encrypted_model import invite_product
-    from securegen.engines.ckks.scores.private import invite as make
+    from securegen.engines.ckks.scores import steps
 
     log = CommandLog(out, "prs-step invite", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("match"):
-        folders = (Path(f"{out}.invitation"), Path(f"{out}.private"))
-        if challenge:
-            made = invite_product(Path(request), Path(challenge), inputs, rules, *folders, log)
-        else:
-            made = make(Path(request), inputs, rules, *folders, log)
+        made = steps.invite(
+            request, inputs, rules, f"{out}.invitation", f"{out}.private", challenge=challenge, log=log
+        )  # fmt: skip
     p = made.parameters
     log.write(engine="ckks", parameters=p.to_json(), cap=made.cap, deviation=made.blinding.blur)
 
@@ -154,18 +156,20 @@ def invite(request, challenge, out, threads, memory, quiet, **options) -> None:
 @opt.passphrase_options
 @opt.run_options
 @writes("{out}.cohort", "{out}.publickey", "{out}.secret", "{out}.owner", "{out}.log", "{out}.run.json")
-def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
+def accept(
+    invitation: str, passphrase_file: str | None, encryptor: str, out: str, threads: int | None, memory: int | None,
+    quiet: bool, **options: Any,
+) -> None:  # fmt: skip
     """Genotype owner, private model: a fresh key; OUT.cohort and OUT.publickey for the model owner."""
     from securegen.engines.ckks.owner import secret_key
-    from securegen.engines.ckks.scores.messages import read_invitation
-    from securegen.engines.ckks.scores.private import encrypt_for
+    from securegen.engines.ckks.scores import steps
     from securegen.study.genotypes import open_genotypes
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step accept", quiet=quiet)
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
         reader = open_genotypes(opt.inputs_from(options), log)
-        key = encrypt_for(read_invitation(Path(invitation)), reader, out, encryptor=encryptor, progress=report)
+        key = steps.accept(invitation, reader, out, encryptor=encryptor, progress=report)
         secret_key.write_secret(f"{out}.secret", key, passphrase=opt.passphrase(passphrase_file, confirm=True))
     log(f"for the model owner: {out}.cohort, {out}.publickey; keep {out}.secret and {out}.owner")
     log.write(engine="ckks", parameters=key.public.parameters.to_json())
@@ -179,17 +183,19 @@ def accept(invitation, passphrase_file, encryptor, out, threads, memory, quiet, 
 @privacy_options
 @opt.run_options
 @writes("{out}.replies", "{out}.log", "{out}.run.json")
-def reply(cohort, publickey, private, out, threads, memory, quiet, **options) -> None:
+def reply(
+    cohort: str, publickey: str, private: str, out: str, threads: int | None, memory: int | None, quiet: bool,
+    **options: Any,
+) -> None:  # fmt: skip
     """Model owner, private model: charge the replies, then write OUT.replies for the genotype owner."""
-    from securegen.engines.ckks.scores.private import reply as answer
+    from securegen.engines.ckks.scores import steps
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step reply", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
-    folder = Path(f"{out}.replies")
     with log.stage("score"), progress("scoring", unit="chunks", quiet=quiet) as report:
-        answer(Path(cohort), Path(publickey), Path(private), inputs, rules, folder, progress=report)
-    log.write(engine="ckks", role="model owner", bytes={"replies": folder_bytes(folder)})
+        steps.reply(cohort, publickey, private, inputs, rules, f"{out}.replies", progress=report)
+    log.write(engine="ckks", role="model owner", bytes={"replies": folder_bytes(Path(f"{out}.replies"))})
 
 
 @command.command("open")
@@ -202,11 +208,13 @@ def reply(cohort, publickey, private, out, threads, memory, quiet, **options) ->
 @gzip_option
 @opt.run_options
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")
-def open_(key_file, passphrase_file, owner, invitation, replies, gzip, out, threads, memory, quiet, **options) -> None:
+def open_(
+    key_file: str, passphrase_file: str | None, owner: str, invitation: str, replies: str, gzip: bool, out: str,
+    threads: int | None, memory: int | None, quiet: bool, **options: Any,
+) -> None:  # fmt: skip
     """Genotype owner, private model: decrypt the scores and write OUT.sscore."""
     from securegen.engines.ckks.owner import secret_key
-    from securegen.engines.ckks.scores.messages import read_invitation
-    from securegen.engines.ckks.scores.private import open_scores_for
+    from securegen.engines.ckks.scores import steps
     from securegen.scores.study import ScoreInputs, write_table
     from securegen.study.genotypes import open_genotypes
 
@@ -214,7 +222,7 @@ def open_(key_file, passphrase_file, owner, invitation, replies, gzip, out, thre
     with log.stage("decrypt"):
         key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
         reader = open_genotypes(opt.inputs_from(options), log)
-        table = open_scores_for(read_invitation(Path(invitation)), Path(replies), key, Path(owner), reader)
+        table = steps.open_replies(invitation, replies, key, owner, reader)
     write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log)
     log.write(engine="ckks", scores=list(table.names))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,12 +26,12 @@ from securegen.record.run_log import folder_bytes
 @click.command()
 @opt.run_options
 @writes("{out}.challenge", "{out}.log", "{out}.run.json")
-def challenge(out, threads, memory, quiet) -> None:
+def challenge(out: str, threads: int | None, memory: int | None, quiet: bool) -> None:
     """Evaluator, or hospital of a vendor's model: OUT.challenge, a nonce for the other party; keep it."""
-    from securegen.engines.ckks.scores.encrypted_model import challenge as draw
+    from securegen.engines.ckks.scores import steps
 
     log = CommandLog(out, "prs-step challenge", quiet=quiet)
-    draw(Path(f"{out}.challenge"))
+    steps.challenge(f"{out}.challenge")
     log.write(engine="ckks")
 
 
@@ -41,15 +42,17 @@ def challenge(out, threads, memory, quiet) -> None:
 @privacy_options
 @opt.run_options
 @writes("{out}.encmodel", "{out}.log", "{out}.run.json")
-def encrypt_model(publickey, private, out, threads, memory, quiet, **options) -> None:
+def encrypt_model(
+    publickey: str, private: str, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any
+) -> None:
     """Model owner, encrypted model: charge the replies, then write OUT.encmodel for the evaluator."""
-    from securegen.engines.ckks.scores.encrypted_model import encrypt_model_for
+    from securegen.engines.ckks.scores import steps
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step encrypt-model", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("encrypt"):
-        encrypt_model_for(Path(publickey), Path(private), inputs, rules, Path(f"{out}.encmodel"))
+        steps.encrypt_model(publickey, private, inputs, rules, f"{out}.encmodel")
     log.write(engine="ckks", role="model owner")
 
 
@@ -60,16 +63,24 @@ def encrypt_model(publickey, private, out, threads, memory, quiet, **options) ->
 @click.option("--challenge", required=True, metavar="FILE", help="This evaluator's, of this run.")
 @opt.run_options
 @writes("{out}.replies", "{out}.log", "{out}.run.json")
-def evaluate(cohort, publickey, model, challenge, out, threads, memory, quiet) -> None:
+def evaluate(
+    cohort: str,
+    publickey: str,
+    model: str,
+    challenge: str,
+    out: str,
+    threads: int | None,
+    memory: int | None,
+    quiet: bool,
+) -> None:
     """Evaluator, encrypted model: multiply, blind, and write OUT.replies for the genotype owner."""
-    from securegen.engines.ckks.scores.encrypted_model import evaluate as multiply
+    from securegen.engines.ckks.scores import steps
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step evaluate", quiet=quiet)
-    folder = Path(f"{out}.replies")
     with log.stage("score"), progress("scoring", unit="chunks", quiet=quiet) as report:
-        multiply(Path(cohort), Path(publickey), Path(model), Path(challenge), folder, progress=report)
-    log.write(engine="ckks", role="evaluator", bytes={"replies": folder_bytes(folder)})
+        steps.evaluate(cohort, publickey, model, challenge, f"{out}.replies", progress=report)
+    log.write(engine="ckks", role="evaluator", bytes={"replies": folder_bytes(Path(f"{out}.replies"))})
 
 
 @click.command(cls=ScoreCommand)
@@ -81,16 +92,26 @@ def evaluate(cohort, publickey, model, challenge, out, threads, memory, quiet) -
 @opt.passphrase_options
 @opt.run_options
 @writes("{out}.offer", "{out}.private", "{out}.log", "{out}.run.json")
-def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, quiet, **options) -> None:
+def offer(
+    request: str,
+    challenge: str,
+    passphrase_file: str | None,
+    encryptor: str,
+    out: str,
+    threads: int | None,
+    memory: int | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Vendor: OUT.offer, the model encrypted under a fresh key for every batch of people; OUT.private stays."""
-    from securegen.engines.ckks.scores.vendor_model import offer as make
+    from securegen.engines.ckks.scores import steps
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step offer", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("keygen"):
-        make(
-            Path(request), Path(challenge), inputs, rules, Path(f"{out}.offer"), Path(f"{out}.private"),
+        steps.offer(
+            request, challenge, inputs, rules, f"{out}.offer", f"{out}.private",
             passphrase=opt.passphrase(passphrase_file, confirm=True), encryptor=encryptor, log=log,
         )  # fmt: skip
     log.write(engine="ckks", role="vendor")
@@ -102,16 +123,18 @@ def offer(request, challenge, passphrase_file, encryptor, out, threads, memory, 
 @opt.genotype_options()
 @opt.run_options
 @writes("{out}.blinded", "{out}.masks", "{out}.log", "{out}.run.json")
-def blind(offer, challenge, out, threads, memory, quiet, **options) -> None:
+def blind(
+    offer: str, challenge: str, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any
+) -> None:
     """Hospital: OUT.blinded for the vendor; OUT.masks stays."""
-    from securegen.engines.ckks.scores.vendor_model import blind_scores
+    from securegen.engines.ckks.scores import steps
     from securegen.study.genotypes import open_genotypes
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step blind", quiet=quiet)
     reader = open_genotypes(opt.inputs_from(options), log)
     with log.stage("score"):
-        blind_scores(Path(offer), Path(challenge), reader, Path(f"{out}.blinded"), Path(f"{out}.masks"))
+        steps.blind(offer, challenge, reader, f"{out}.blinded", f"{out}.masks")
     log.write(engine="ckks", role="hospital")
 
 
@@ -123,15 +146,24 @@ def blind(offer, challenge, out, threads, memory, quiet, **options) -> None:
 @opt.passphrase_options
 @opt.run_options
 @writes("{out}.rounded", "{out}.log", "{out}.run.json")
-def answer(blinded, private, passphrase_file, out, threads, memory, quiet, **options) -> None:
+def answer(
+    blinded: str,
+    private: str,
+    passphrase_file: str | None,
+    out: str,
+    threads: int | None,
+    memory: int | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Vendor: charge the replies, round one coefficient a person into OUT.rounded, forget the keys."""
-    from securegen.engines.ckks.scores.vendor_model import answer as reply
+    from securegen.engines.ckks.scores import steps
 
     log = CommandLog(out, "prs-step answer", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("decrypt"):
         secret = opt.passphrase(passphrase_file)
-        reply(Path(blinded), Path(private), inputs, rules, Path(f"{out}.rounded"), passphrase=secret)
+        steps.answer(blinded, private, inputs, rules, f"{out}.rounded", passphrase=secret)
     log.write(engine="ckks", role="vendor")
 
 
@@ -143,15 +175,25 @@ def answer(blinded, private, passphrase_file, out, threads, memory, quiet, **opt
 @gzip_option
 @opt.run_options
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")
-def unmask(rounded, offer, masks, gzip, out, threads, memory, quiet, **options) -> None:
+def unmask(
+    rounded: str,
+    offer: str,
+    masks: str,
+    gzip: bool,
+    out: str,
+    threads: int | None,
+    memory: int | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Hospital: take the masks away and write OUT.sscore."""
-    from securegen.engines.ckks.scores.vendor_model import unmask_scores
+    from securegen.engines.ckks.scores import steps
     from securegen.scores.study import ScoreInputs, write_table
     from securegen.study.genotypes import open_genotypes
 
     log = CommandLog(out, "prs-step unmask", quiet=quiet, private=True)
     reader = open_genotypes(opt.inputs_from(options), log)
-    table = unmask_scores(Path(rounded), Path(offer), Path(masks), reader)
+    table = steps.unmask(rounded, offer, masks, reader)
     write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log)
     log.write(engine="ckks", scores=list(table.names))
 
@@ -161,12 +203,12 @@ def unmask(rounded, offer, masks, gzip, out, threads, memory, quiet, **options) 
 @click.option("--ledger", required=True, metavar="FILE", help="The ledger it was promised from.")
 @opt.run_options
 @writes("{out}.log", "{out}.run.json")
-def withdraw(private, ledger, out, threads, memory, quiet) -> None:
+def withdraw(private: str, ledger: str, out: str, threads: int | None, memory: int | None, quiet: bool) -> None:
     """Model owner or vendor: never answer an invitation or offer, and give back what it reserved, all but one answer."""
-    from securegen.engines.ckks.scores.promises import withdraw as give_back
+    from securegen.engines.ckks.scores import steps
 
     log = CommandLog(out, "prs-step withdraw", quiet=quiet)
-    give_back(Path(private), Path(ledger))
+    steps.withdraw(private, ledger)
     log(f"{private} is withdrawn: the answers it reserved in {ledger} are free again, all but one")
     log.write(engine="ckks", role="model owner")
 

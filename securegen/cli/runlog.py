@@ -16,7 +16,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from securegen.cli.command import RECORD, dry_run, failure
+from securegen.cli.command import RECORD, dry_run, failure, speaks_of_flags
 from securegen.cli.config import arguments_of, command_words, digests_of, options_of
 from securegen.errors import StorageError, UsageError
 from securegen.io.locks import only_one
@@ -126,7 +126,8 @@ def logs(function: Callable) -> Callable:
 def _logged(ctx: click.Context) -> Iterator[None]:
     """A command line that contradicts itself (UsageError) ran nothing and leaves nothing."""
     try:
-        yield
+        with speaks_of_flags(ctx.command):
+            yield
     except click.exceptions.Exit:
         raise
     except BaseException as error:

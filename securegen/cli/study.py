@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from securegen.cli.command import Group, common_options, json_option, report, wr
 from securegen.cli.site import passphrase as site_passphrase
 from securegen.engines.federated.studyfile import KINDS, StudyFile, opened_by
 from securegen.errors import UsageError
-from securegen.governance.openings import STRICT, WITHHOLD
+from securegen.governance.openings import FEW_MISSING, LEVELS, STRICT, WITHHOLD
 
 
 @click.group(cls=Group)
@@ -32,6 +33,27 @@ def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
             raise UsageError(f"{what} {text!r}: {name} is given twice")
         out[name] = value
     return out
+
+
+def _openings(command: Callable) -> Callable:
+    """What several parties may open of each other's people."""
+    return opt.apply_options(
+        [
+            click.option(
+                "--openings", type=click.Choice(LEVELS),
+                help="What sums may show of few people: strict; consortium also opens variants that few tell apart; all has no "
+                "such rule, for rehearsals on one owner's data [strict; all beside --compare-plain].",
+            ),
+            click.option(
+                "--few-missing", type=click.Choice(FEW_MISSING),
+                help="Variants whose call few people of a site lack: NA, or filled in rounded, T off by some 1e-5 [withhold].",
+            ),
+            click.option(
+                "--consent-openings", is_flag=True,
+                help="Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
+            ),
+        ]
+    )(command)  # fmt: skip
 
 
 @command.command("init")
@@ -65,7 +87,7 @@ def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
 )
 @click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
 @click.option("--commit", is_flag=True, help="Sites commit to each sum before any shows it: one exchange more a sum.")
-@opt.opening_options
+@_openings
 @click.option(
     "--common-samples/--own-samples",
     default=None,

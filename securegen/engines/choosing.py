@@ -25,7 +25,7 @@ def engine_of(chosen: str | Engine, given: Mapping[str, Any], **resources: Any) 
         return chosen
     known = names()
     if chosen not in known:
-        raise UsageError(f"engine {chosen!r}: choose one of {', '.join(ENGINES)}")
+        raise UsageError(f"`engine` {chosen!r}: choose one of {', '.join(ENGINES)}")
     kind, options = known[chosen], dict(given)
     for (name, value), other in kind.elsewhere.items():
         if options.get(name) == value:
@@ -35,7 +35,5 @@ def engine_of(chosen: str | Engine, given: Mapping[str, Any], **resources: Any) 
     for name in options:
         if name not in own:
             owners = [e.name for e in ENGINES.values() if name in {f.name for f in fields(e)}]  # type: ignore[arg-type]
-            raise UsageError(
-                f"{name.replace('_', '-')} is an option of engine {' and '.join(owners)}, not of {kind.name}"
-            )
+            raise UsageError(f"`{name}` is an option of engine {' and '.join(owners)}, not of {kind.name}")
     return kind(**options, **{name: value for name, value in resources.items() if name in own})

@@ -128,15 +128,19 @@ class Engine(ABC):
         if len(members) > 1 and not self.several:
             raise UsageError(f"several cohorts are for sites that share no data: engine federated, not {self.name}")
         if first.model is not None and first.model not in self.tests:
-            raise UsageError(f"model {first.model} is not for engine {self.name}: {', '.join(sorted(self.tests))}")
+            raise UsageError(f"`model` {first.model} is not for engine {self.name}: {', '.join(sorted(self.tests))}")
         if first.missing not in self.missing and uses_missing(first.model):
+<<<<<<< HEAD
             raise UsageError(f"missing {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
         if any(m.pred for m in members) and not self.strata:
             what = f"reveal {self.opened} of engine {self.name}" if self.opened else f"engine {self.name}"
             raise UsageError(f"pred needs a design for each chromosome, which {what} has not: use engine plain")
+=======
+            raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
+>>>>>>> w-strata
         if filters and filters.active and not self.filters:
             raise UsageError(
-                f"the filters of quality control do not go with engine {self.name}; choose variants by extract"
+                f"the filters of quality control do not go with engine {self.name}; choose variants by `extract`"
             )
         form.check(first.model, projected=self.opened is not None)
 

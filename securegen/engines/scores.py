@@ -84,6 +84,7 @@ def open(
     sample: Name = "",
     ref_last: bool = False,
     vcf_field: str | None = None,
+    multiallelic: str | None = None,
     dosage_grid: int | None = None,
     keep: Name | None = None,
     remove: Name | None = None,
@@ -106,6 +107,7 @@ def open(
     reference: Name | None = None,
     intercept: float | None = None,
     slope: float = 1.0,
+    gzip: bool = False,
     genotypes: SelectableReader | None = None,
     log: Log = silent,
 ) -> ScoreStudy:
@@ -118,14 +120,15 @@ def open(
     typed: Any = Inputs  # one name for several, paths for text: settled there
     files = typed(
         bfile=bfile, bfile_list=bfile_list, pfile=pfile, pfile_list=pfile_list, vcf=vcf, vcf_list=vcf_list, bgen=bgen,
-        bgen_list=bgen_list, sample=sample, ref_last=ref_last, vcf_field=vcf_field, dosage_grid=dosage_grid, keep=keep,
-        remove=remove, extract=extract, exclude=exclude, chr=chr, from_bp=from_bp, to_bp=to_bp,
+        bgen_list=bgen_list, sample=sample, ref_last=ref_last, vcf_field=vcf_field,
+        multiallelic=multiallelic, dosage_grid=dosage_grid, keep=keep, remove=remove, extract=extract, exclude=exclude,
+        chr=chr, from_bp=from_bp, to_bp=to_bp,
     )  # fmt: skip
     typed = ScoreInputs
     rules = typed(
         score=score, columns=columns, genome_build=genome_build, match_by=match_by, keep_ambiguous=keep_ambiguous,
         strand_flips=strand_flips, min_overlap=min_overlap, imputation=imputation, bits=bits, digits=digits,
-        minimum=minimum, allow=allow, reference=reference, intercept=intercept, slope=slope,
+        minimum=minimum, allow=allow, reference=reference, intercept=intercept, slope=slope, gzip=gzip,
     )  # fmt: skip
     return open_scores(files, rules, log=log, opened=genotypes)
 
@@ -169,7 +172,7 @@ def run(study: ScoreStudy, engine: str | ScoreEngine = "plain") -> ScoreResults:
     """
     if isinstance(engine, str):
         if engine not in SCORE_ENGINES:
-            raise UsageError(f"engine is {engine!r}: choose one of {', '.join(SCORE_ENGINES)}")
+            raise UsageError(f"`engine` is {engine!r}: choose one of {', '.join(SCORE_ENGINES)}")
         engine = SCORE_ENGINES[engine]()
     engine.check(study.genotypes, study.inputs)
     with tempfile.TemporaryDirectory(prefix="securegen.") as folder:

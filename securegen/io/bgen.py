@@ -214,7 +214,7 @@ def read_bgen(
     else:
         raise InputError(
             f"{where} has no sample ids, and no {where.with_suffix('.sample').name} lies beside it: give its .sample file "
-            "(--sample)"
+            "(`sample`)"
         )
     variants = _variants(where, header.nvariants, ref_last)
     source = BgenSource(where, ref_last, ForwardFile(lambda: _records(where), where, len(variants)))

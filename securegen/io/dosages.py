@@ -131,7 +131,7 @@ class DosageReader:
             if grid == 1:
                 raise InputError(
                     f"{self.source.path} has fractional dosages, a dosage grid of 1 is for hard calls: choose another, such "
-                    f"as --dosage-grid {DEFAULT_GRID}"
+                    f"as `dosage_grid` {DEFAULT_GRID}"
                 )
             grid = DEFAULT_GRID
         return replace(self, dosage_grid=grid or 1)

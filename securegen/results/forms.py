@@ -29,18 +29,18 @@ class TableForm:
 
     def __post_init__(self) -> None:
         if self.format == GWAS_SSF and not self.genome_build:
-            raise UsageError("--format gwas-ssf needs --genome-build (GRCh37, GRCh38): the standard demands it")
+            raise UsageError("`format` gwas-ssf needs `genome_build` (GRCh37, GRCh38): the standard demands it")
         if self.format != GWAS_SSF and (self.genome_build or self.frequency_floor):
-            raise UsageError("--genome-build and --frequency-floor are for --format gwas-ssf")
+            raise UsageError("`genome_build` and `frequency_floor` are for `format` gwas-ssf")
 
     def check(self, model: str | None, *, projected: bool = False) -> None:
         """Raise UsageError for a test or a reveal whose tables the format has no columns for."""
         if self.format == PLINK2:
             return
         if model is not None and not TESTS[model].effects:
-            raise UsageError(f"--format {self.format} has no columns for --model {model}: leave it in plink2's")
+            raise UsageError(f"`format` {self.format} has no columns for `model` {model}: leave it in plink2's")
         if projected:
-            raise UsageError(f"--format {self.format} has no columns for --reveal hits or uv: leave it in plink2's")
+            raise UsageError(f"`format` {self.format} has no columns for `reveal` hits or uv: leave it in plink2's")
 
     def path(self, out: str, test: str, phenotype: str) -> str:
         """The file that a table of `test` (a name of the catalogue, or what is revealed) becomes."""

@@ -179,7 +179,7 @@ def write_tables(
     if filters:
         filters.check(grid)
     if sifting and any(qc_analysis(s.design.analyses) is None for s in strata):
-        raise UsageError("these filters need the sums of quality control: encrypt with --qc")
+        raise UsageError("these filters need the sums of quality control: encrypt with `qc`")
     collectors = [_Collector(a) for a in analyses if a.association]
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(atomic(table_path(prefix, c.analysis), mode=mode)) for c in collectors]

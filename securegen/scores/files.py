@@ -107,7 +107,7 @@ def read_scoring(
     path = str(path)
     numbered = None if columns is None else tuple(columns)
     if numbered is not None and len(numbered) < 3:
-        raise UsageError("--score needs three column numbers: variant id, effect allele, weight")
+        raise UsageError("`columns` needs three numbers: variant id, effect allele, weight")
     body = read_cells(path, numbered=numbered)
     refuse_unknown_build(genome_build)
     expected = normalise_build(genome_build)
@@ -123,7 +123,7 @@ def read_scoring(
         if len(lower) > 1 and is_number(lower[-1]):
             raise InputError(
                 f"{path}: its first line, {shown(' '.join(body.names or []))}, is no header: name the columns, or give those of "
-                "id, effect allele and weight by number: --score FILE i j k"
+                "id, effect allele and weight by number (`columns`)"
             )
         repeated = [n for n, count in Counter(lower).items() if count > 1 and n]
         if repeated:
@@ -145,7 +145,7 @@ def read_scoring(
         if lacking:
             raise InputError(
                 f"{path}, header: no column for {'; none for '.join(lacking)}. It has {', '.join(body.names or [])}. "
-                "Name the columns, or give their numbers: --score FILE i j k"
+                "Name the columns, or give their numbers (`columns`)"
             )
     if expected is not None and build is not None and build != expected:
         raise InputError(
@@ -246,7 +246,7 @@ def read_scorings(
     of its file. Raises UsageError without a file, and what `read_scoring` raises.
     """
     if not paths:
-        raise UsageError("no scoring file was given: --score FILE")
+        raise UsageError("no scoring file was given: `score` FILE")
     files = [read_scoring(path, columns, genome_build=genome_build) for path in paths]
     named = [f.names if len(f.names) > 1 else (f.header.get("pgs_id") or f"SCORE{i}",) for i, f in enumerate(files, 1)]
     count = Counter(name for group in named for name in group)

@@ -54,11 +54,11 @@ def normalise_build(name: str | None) -> str | None:
 def refuse_unknown_build(name: str | None) -> None:
     """Raise UsageError for a cohort's genome build that no scoring file can be on."""
     if not (name is None or isinstance(name, str)):
-        raise UsageError(f"genome_build takes a name as text, not {name!r}")
+        raise UsageError(f"`genome_build` takes a name as text, not {name!r}")
     build = normalise_build(name)
     if build is not None and build not in BUILDS.values():
         raise UsageError(
-            f"genome_build: genome build {shown(name)} is not known: {', '.join(sorted(set(BUILDS.values())))} are"
+            f"`genome_build`: genome build {shown(name)} is not known: {', '.join(sorted(set(BUILDS.values())))} are"
         )
 
 

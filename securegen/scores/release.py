@@ -106,7 +106,7 @@ def refuse_small_models(
     if small:
         raise PolicyError(
             f"fewer than {floor} variants matched in {', '.join(small)}: scores with {digits} digits would reveal "
-            "genotypes. Release fewer digits (--digits), or allow the score by name (--allow-small-score NAME)"
+            "genotypes. Release fewer digits (`digits`), or allow the score by name (`allow` NAME)"
         )
 
 

@@ -87,7 +87,7 @@ class ScoreInputs:
             for number in self.columns:
                 checks.whole("columns", number, 1, MOST_COLUMNS)
             if len(self.columns) < 3:
-                raise UsageError("columns are three numbers or more: of variant id, effect allele and weight")
+                raise UsageError("`columns` are three numbers or more: of variant id, effect allele and weight")
         refuse_unknown_build(self.genome_build)
         checks.choice("match_by", self.match_by, ("auto", "id", "position"))
         checks.choice("imputation", self.imputation, ("cohort", "file", "none"))
@@ -102,7 +102,7 @@ class ScoreInputs:
             checks.number("intercept", self.intercept, -1e300, 1e300)
         checks.number("slope", self.slope, -1e300, 1e300)
         if self.intercept is None and self.slope != 1.0:
-            raise UsageError("slope is given without intercept, which no scoring file carries: give both or none")
+            raise UsageError("`slope` is given without `intercept`, which no scoring file carries: give both or none")
         checks.flag("gzip", self.gzip)
 
     def digests(self) -> dict[str, str]:
@@ -165,7 +165,7 @@ def match_scores(
     Raises InputError or UsageError, naming file and line.
     """
     if not inputs.score:
-        raise UsageError("score names no scoring file: give one or several")
+        raise UsageError("`score` names no scoring file: give one or several")
     matches: list[Match] = []
     refusals: list[TooFewMatchesError] = []
     for scoring in read_scorings(inputs.score, inputs.columns, genome_build=inputs.genome_build):

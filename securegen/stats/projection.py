@@ -130,9 +130,9 @@ def project(design: Design) -> list[Projection]:
     for a in design.analyses:
         if a.test not in ("linear", "logistic"):
             raise UsageError(
-                f"--reveal hits, chi2 and uv are for regressions; phenotype {a.phenotype} has the test {a.test}, whose "
-                "counts are sums over cases: use --model logistic without covariates, which tests the same trend, or "
-                "--reveal aggregates --consent-aggregates"
+                f"`reveal` hits, chi2 and uv are for regressions; phenotype {a.phenotype} has the test {a.test}, whose "
+                "counts are sums over cases: use `model` logistic without covariates, which tests the same trend, or "
+                "`reveal` aggregates `consent_aggregates`"
             )
         own = a.columns[:-1] if a.test == "linear" else a.columns
         groups.setdefault((a.test, own), []).append(a)

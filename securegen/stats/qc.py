@@ -104,7 +104,7 @@ class Filters:
     def check(self, grid: int) -> None:
         """Raise UsageError for --hwe on fractional dosages, which have no genotype counts."""
         if self.hwe is not None and grid > 1:
-            raise UsageError(f"--hwe needs hard calls; these are fractional dosages, in steps of 1/{grid}")
+            raise UsageError(f"`hwe` needs hard calls; these are fractional dosages, in steps of 1/{grid}")
 
     def given(self) -> dict[str, float]:
         """The filters that are on, by flag, in the order in which plink2 applies them."""

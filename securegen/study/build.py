@@ -100,7 +100,7 @@ def joined(parts: Sequence[Design], planned: Sequence[Planned], *, share: bool) 
 def refuse_missing(test: Test, missing: str) -> None:
     """Raise UsageError where a test that imputes missing calls cannot leave people out, variant by variant."""
     if test.missing and missing not in test.missing:
-        raise UsageError(f"{test.called} needs --missing mean: its null model would differ for each variant")
+        raise UsageError(f"{test.called} needs `missing` mean: its null model would differ for each variant")
 
 
 def common_people(phenotypes: Sequence[people.Phenotype], tests: Sequence[Test], covariates: np.ndarray) -> np.ndarray:
@@ -128,7 +128,7 @@ def plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
     for phenotype, test in zip(traits.phenotypes, tests, strict=True):
         if test.binary and not phenotype.binary:
             raise DesignError(
-                f"--model {test.name} needs cases and controls; phenotype {phenotype.name} is quantitative"
+                f"`model` {test.name} needs cases and controls; phenotype {phenotype.name} is quantitative"
             )
         mask, counts = analysed(phenotype, test, traits)
         _log_counts(phenotype, mask, counts, log)
@@ -201,5 +201,5 @@ def quality_sets(
         return founders, founders
     binary = next((p for p in phenotypes if p.binary), None)
     if binary is None:
-        raise UsageError("--hwe-controls needs a binary phenotype (--pheno)")
+        raise UsageError("`hwe_controls` needs a binary phenotype (`pheno`)")
     return founders, founders & (binary.values == 0)

@@ -17,7 +17,7 @@ def names(what: str, value: Any) -> tuple[str, ...] | None:
         return None
     given = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Sequence) else (value,)
     if not all(isinstance(name, str) and name for name in given):
-        raise UsageError(f"{what} takes names as text, not {value!r}")
+        raise UsageError(f"`{what}` takes names as text, not {value!r}")
     return tuple(dict.fromkeys(given)) or None
 
 
@@ -31,11 +31,11 @@ def path(what: str, value: Any) -> str | None:
     """A path as text; None and "" stay. Raises UsageError for anything else."""
     if value is None or isinstance(value, str):
         if value and "\0" in value:
-            raise UsageError(f"{what}: a path holds no NUL byte")
+            raise UsageError(f"`{what}`: a path holds no NUL byte")
         return value
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    raise UsageError(f"{what} takes a path, not {value!r}")
+    raise UsageError(f"`{what}` takes a path, not {value!r}")
 
 
 def paths(what: str, value: Any) -> str | tuple[str, ...]:
@@ -44,18 +44,18 @@ def paths(what: str, value: Any) -> str | tuple[str, ...]:
         return path(what, value) or ""
     several = tuple(path(what, v) for v in value) if isinstance(value, Sequence) else ()
     if not several or not all(several):
-        raise UsageError(f"{what} takes a path or a list of paths, not {value!r}")
+        raise UsageError(f"`{what}` takes a path or a list of paths, not {value!r}")
     return several if len(several) > 1 else str(several[0])  # type: ignore[return-value]
 
 
 def flag(what: str, value: Any) -> None:
     if not isinstance(value, bool):
-        raise UsageError(f"{what} is True or False, not {value!r}")
+        raise UsageError(f"`{what}` is True or False, not {value!r}")
 
 
 def choice(what: str, value: Any, allowed: Sequence[Any]) -> None:
     if value not in allowed:
-        raise UsageError(f"{what} is {value!r}: choose one of {', '.join(str(a) for a in allowed if a is not None)}")
+        raise UsageError(f"`{what}` is {value!r}: choose one of {', '.join(str(a) for a in allowed if a is not None)}")
 
 
 def whole(what: str, value: Any, least: int, most: int | None) -> None:
@@ -65,14 +65,14 @@ def whole(what: str, value: Any, least: int, most: int | None) -> None:
     good = not isinstance(value, bool) and hasattr(value, "__index__") and value >= least
     if not good or (most is not None and value > most):
         raise UsageError(
-            f"{what} is {value!r}: a whole number from {least} {'up' if most is None else f'to {most}'} is expected"
+            f"`{what}` is {value!r}: a whole number from {least} {'up' if most is None else f'to {most}'} is expected"
         )
 
 
 def number(what: str, value: Any, least: float, most: float) -> None:
     """A number in a range; NaN is in none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise UsageError(f"{what} is {value!r}: a number from {least:g} to {most:g} is expected")
+        raise UsageError(f"`{what}` is {value!r}: a number from {least:g} to {most:g} is expected")
 
 
 def file_name(name: str, where: str) -> None:

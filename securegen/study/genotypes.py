@@ -41,7 +41,7 @@ def open_genotypes(
     wanted &= selection.supported(reader.variants, wanted, log, haploid=haploid, xchr_model=inputs.x_model)
     if not wanted.any():
         raise UsageError(
-            "the filters leave no variant: --extract, --exclude, --chr, --from-bp and --to-bp act together"
+            "the filters leave no variant: `extract`, `exclude`, `chr`, `from_bp` and `to_bp` act together"
         )
     if not (keep.all() and wanted.all()):
         reader = reader.select(np.flatnonzero(keep), np.flatnonzero(wanted))

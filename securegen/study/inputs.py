@@ -96,14 +96,18 @@ class Inputs(GenotypeFiles):
         checks.choice("split_par", self.split_par, (None, *BUILDS))
         checks.name("sex_name", self.sex_name)
         if self.sex_name and not (self.pheno or self.covar):
+<<<<<<< HEAD
             raise UsageError("sex_name is a column of the phenotype or covariate table: give pheno or covar")
         self._check_statistic()
+=======
+            raise UsageError("`sex_name` is a column of the phenotype or covariate table: give `pheno` or `covar`")
+>>>>>>> w-strata
         checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)
         checks.whole("dosage_grid", self.dosage_grid, 1, None)
         if self.from_bp is not None and self.to_bp is not None and self.from_bp > self.to_bp:
-            raise UsageError(f"from_bp {self.from_bp} lies behind to_bp {self.to_bp}")
+            raise UsageError(f"`from_bp` {self.from_bp} lies behind `to_bp` {self.to_bp}")
 
     def _check_statistic(self) -> None:
         if self.pred and self.statistic == PLINK2:

@@ -22,7 +22,7 @@ from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.predictions import with_rows
 from securegen.study.strata import build_strata
 
-LEAVE_OUT = "leave X, Y and MT out (chr 1-22), or use engine plain"
+LEAVE_OUT = "leave X, Y and MT out (`chr` 1-22), or use engine plain"
 Path = str | os.PathLike[str]
 Names = str | Sequence[str]
 Genotypes = Path | Sequence[Path] | SelectableReader

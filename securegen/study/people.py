@@ -174,7 +174,7 @@ def interpret_phenotype(name: str, values: np.ndarray, *, force_01: bool = False
         found = ", ".join(f"{v:g}" for v in sorted(seen))
         raise DesignError(
             f"phenotype {name} takes only the value(s) {found}: expected cases and controls as 1/2 (0 missing) or 0/1, "
-            "or a quantitative trait; --1 reads 0/1 by force"
+            "or a quantitative trait; `force_01` reads 0/1 by force"
         )
     return Phenotype(name, values, False)
 

@@ -55,7 +55,7 @@ def chosen_samples(samples: Samples, keep: str | None, remove: str | None, log: 
         out &= named if flag == "--keep" else ~named
         log(f"{flag}: {int(out.sum())} samples remain")
     if not out.any():
-        raise UsageError("--keep and --remove leave nobody")
+        raise UsageError("`keep` and `remove` leave nobody")
     return out
 
 
@@ -97,7 +97,7 @@ def chromosome_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
         elif all(end.isdecimal() for end in ends) and 0 <= int(ends[0]) <= int(ends[1]) <= 26:
             ranged += [canonical_chromosome(str(n)) for n in range(int(ends[0]), int(ends[1]) + 1)]
         elif any(canonical_chromosome(end) in AUTOSOMES for end in ends):
-            raise UsageError(f"--chr {word}: a range goes from a smaller number to a larger one, as 1-22")
+            raise UsageError(f"`chr` {word}: a range goes from a smaller number to a larger one, as 1-22")
         else:
             single.append(canonical_chromosome(word))  # a contig with a dash in its name
     return single, ranged
@@ -114,7 +114,7 @@ def in_range(
         names, there = {*single, *ranged}, set(bare.values())
         if not names & there:
             raise UsageError(
-                f"--chr {','.join(chromosomes)}: the genotype file has {some([str(n) for n in bare])} only"
+                f"`chr` {','.join(chromosomes)}: the genotype file has {some([str(n) for n in bare])} only"
             )
         absent = [name for name in dict.fromkeys(single) if name not in there]
         if absent:
@@ -122,12 +122,12 @@ def in_range(
         out &= np.array([bare[c] in names for c in variants.chromosome], bool)
     if from_bp is not None or to_bp is not None:
         if not chromosomes or len({*single, *ranged}) != 1:
-            raise UsageError("--from-bp and --to-bp need --chr with one chromosome")
+            raise UsageError("`from_bp` and `to_bp` need `chr` with one chromosome")
         low = from_bp if from_bp is not None else 0
         high = to_bp if to_bp is not None else np.iinfo(np.int64).max
         out &= (variants.position >= low) & (variants.position <= high)
         if not out.any():
-            raise UsageError(f"--from-bp, --to-bp: no variant of chromosome {','.join(chromosomes)} lies there")
+            raise UsageError(f"`from_bp`, `to_bp`: no variant of chromosome {','.join(chromosomes)} lies there")
     if not out.all():
         log(f"--chr, --from-bp, --to-bp: {int(out.sum())} variants remain")
     return out

@@ -49,6 +49,6 @@ def _table(inputs: Inputs, name: str) -> Table:
     found = [table for table in map(read_table, dict.fromkeys(paths)) if name in table.columns]
     if len(found) != 1:
         raise UsageError(
-            f"--sex-name {name}: {'both tables have' if found else 'no table has'} this column ({', '.join(paths)})"
+            f"`sex_name` {name}: {'both tables have' if found else 'no table has'} this column ({', '.join(paths)})"
         )
     return found[0]

@@ -16,7 +16,11 @@ from securegen.catalogue import TESTS, record_of
 from securegen.design import qc
 from securegen.design.columns import Design
 from securegen.design.strata import Stratum, Unanalysed, alone, runs_where
+<<<<<<< HEAD
 from securegen.errors import DesignError, UsageError
+=======
+from securegen.errors import DesignError
+>>>>>>> w-strata
 from securegen.io.text import count
 from securegen.model import Columns, GenotypeReader, Variants
 from securegen.study import predictions
@@ -152,12 +156,21 @@ def _parts(
     made: list[Design] = []
     refused: list[Unanalysed] = []
     for own, members in chosen.values():
+<<<<<<< HEAD
         nobody = "no male" if kind == Y else "nobody of known sex (--sex-name takes it from a table)"
         refused += [
             Unanalysed(p.test.name, p.phenotype.name, TOO_FEW_SAMPLES, 0, 0, f"{nobody} has {p.phenotype.name} and every covariate")
             for p in members if not p.mask.any()
         ]  # fmt: skip
         good, bad = _attempt([p for p in members if p.mask.any()], own, inputs.bits, offsets)
+=======
+        nobody = "no male" if kind == Y else "nobody of known sex (`sex_name` takes it from a table)"
+        for p in (p for p in members if not p.mask.any()):
+            name = p.phenotype.name
+            reason = f"{nobody} has {name} and every covariate"
+            refused.append(Unanalysed(p.test.name, name, TOO_FEW_SAMPLES, 0, 0, reason))
+        good, bad = _attempt([p for p in members if p.mask.any()], own, inputs.bits)
+>>>>>>> w-strata
         made += good
         refused += bad
     for r in refused:
@@ -274,7 +287,7 @@ def _refuse_nowhere(planned: Sequence[Planned], made: Sequence[Design], refused:
             raise DesignError(reasons[0])
         others = ", ".join(name for name, test in TESTS.items() if test.copies)
         raise DesignError(
-            f"--model {p.test.name} is done on chromosomes 1 to 22 alone, and no variant is left there: {others} are not"
+            f"`model` {p.test.name} is done on chromosomes 1 to 22 alone, and no variant is left there: {others} are not"
         )
 
 

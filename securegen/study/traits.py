@@ -32,7 +32,7 @@ class Traits:
 def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Traits:
     """Read and join the phenotype and covariate tables."""
     if inputs.pheno is None:
-        raise UsageError("--pheno is needed")
+        raise UsageError("`pheno` is needed")
     table = without_sex(read_table(inputs.pheno), inputs.pheno_name, inputs.sex_name, log, "phenotype")
     if not table.columns:
         raise UsageError(f"{inputs.pheno} has no phenotype column")
@@ -67,7 +67,7 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
                 columns.append(_numbers(inputs, reader, table, name, covar_join, log))
         log(people.covariate_line(names))
     elif inputs.covar_name or inputs.covar_categorical:
-        raise UsageError("--covar-name and --covar-categorical need --covar")
+        raise UsageError("`covar_name` and `covar_categorical` need `covar`")
     covariates = np.stack(columns, axis=1) if columns else np.empty((len(reader.samples), 0))
     return Traits(phenotypes, covariates, tuple(names), (joined.unknown, unknown))
 

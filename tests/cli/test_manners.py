@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 from support import securegen
 
+import securegen as sg
 from securegen.cli.main import main
 from securegen.cli.manners import FOREIGN
+from securegen.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +38,28 @@ def test_a_wrong_value_is_answered_with_what_is_expected(words, answer):
     for _ in range(2):  # the second time the command has been made before
         done = securegen(*words.split())
         assert done.code == 2 and done.err.splitlines()[-1].endswith(answer) or answer in done.err, done.err
+
+
+def test_an_argument_of_an_error_is_the_flag_of_the_command(small, tmp_path):
+    """From Python an error names its argument; each command puts the flag there that the argument has with it."""
+    with pytest.raises(UsageError, match="^`from_bp` 9 lies behind `to_bp` 3$"):
+        sg.open_study(small.bfile, chr="1", from_bp=9, to_bp=3)
+    cohort = ("--bfile", small.bfile, "--pheno", small.pheno, "--out", tmp_path / "x")
+    done = securegen("gwas", *cohort, "--chr", "1", "--from-bp", 9, "--to-bp", 3)
+    assert (done.code, done.err.splitlines()[-1]) == (2, "Error: --from-bp 9 lies behind --to-bp 3")
+    score = (
+        "prs",
+        "--bfile",
+        ROOT / "examples/cohort",
+        "--out",
+        tmp_path / "x",
+        "--score",
+        ROOT / "examples/cohort.score.tsv",
+    )
+    assert "--score-col-nums are three numbers" in securegen(*score, "--score-col-nums", "1,2").err
+    refused = securegen(*score, "--min-variants", 100_000, "--json")
+    assert "allow the score by name (--allow-small-score NAME)" in json.loads(refused.out)["error"]["message"]
+    assert "--allow-small-score NAME" in (tmp_path / "x.log").read_text()
 
 
 def test_the_flags_of_other_programs_are_in_the_docs_and_not_ours():

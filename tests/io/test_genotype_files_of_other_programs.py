@@ -198,7 +198,7 @@ def test_chromosomes_that_are_not_there(plink):
     for chosen in ("7", "5-9", "foo"):
         with pytest.raises(UsageError, match="the genotype file has 1, 2 only"):
             chromosomes(plink, ["1", "1", "1", "2", "2", "2"], chr=chosen)
-    with pytest.raises(UsageError, match="--chr 9-2: a range goes from a smaller"):
+    with pytest.raises(UsageError, match="`chr` 9-2: a range goes from a smaller"):
         chromosomes(plink, ["1", "1", "1", "2", "2", "2"], chr="9-2")
 
 

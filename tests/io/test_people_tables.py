@@ -176,7 +176,7 @@ def test_case_coding(values, binary, coded):
 
 @pytest.mark.parametrize("values", [[1, 1], [2, 2], [0, 2, 2], [7.5, 7.5], [0, 0, np.nan]])
 def test_one_value_only_is_refused_and_can_be_forced(values):
-    with pytest.raises(DesignError, match=r"phenotype CC takes only the value\(s\) .*--1 reads 0/1 by force"):
+    with pytest.raises(DesignError, match=r"phenotype CC takes only the value\(s\) .*`force_01` reads 0/1 by force"):
         align.interpret_phenotype("CC", np.array(values, float))
     forced = align.interpret_phenotype("CC", np.array([1.0, 1.0]), force_01=True)
     assert forced.binary and forced.values.tolist() == [1, 1]

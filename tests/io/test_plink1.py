@@ -145,9 +145,9 @@ def test_filters_of_samples_and_variants(copy, tmp_path):
                          "--exclude: 3 variants remain"]  # fmt: skip
     chosen = open_genotypes(Inputs(str(copy), chr=("chr2",), from_bp=1300, to_bp=1350))
     assert chosen.variants.position.tolist() == [1300, 1310, 1320, 1330, 1340, 1350]
-    with pytest.raises(UsageError, match="--chr 22: the genotype file has 1, 2 only"):
+    with pytest.raises(UsageError, match="`chr` 22: the genotype file has 1, 2 only"):
         open_genotypes(Inputs(str(copy), chr=("22",)))
-    with pytest.raises(UsageError, match="--from-bp and --to-bp need --chr"):
+    with pytest.raises(UsageError, match="`from_bp` and `to_bp` need `chr`"):
         open_genotypes(Inputs(str(copy), from_bp=3))
 
 

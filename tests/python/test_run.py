@@ -17,7 +17,6 @@ from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs
 
 OF_THE_TERMINAL = {"quiet", "out", "engine", "compare_plain"}
-OTHER_NAMES = {"table_format": "format"}
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +49,21 @@ def test_every_option_of_a_command_is_a_field_of_python(words):
     for word in words:
         command = command.get_command(click.Context(command), word)  # type: ignore[attr-defined]
     python = {f.name for kind in (Inputs, TableForm, Filters, *ENGINES.values()) for f in fields(kind)}
-    options = {OTHER_NAMES.get(str(p.name), str(p.name)) for p in command.params if p.expose_value}
+    options = {str(p.name) for p in command.params if p.expose_value}
     of_the_server = {"cohort", "design", "public"} if words == ("gwas",) else set()  # sg.ckks.associate
     assert options - python - OF_THE_TERMINAL - of_the_server == set()
 
 
 def test_an_option_of_another_engine_is_refused_in_one_wording():
-    with pytest.raises(UsageError, match="^sites is an option of engine federated, not of ckks$"):
+    with pytest.raises(UsageError, match="^`sites` is an option of engine federated, not of ckks$"):
         engine_of("ckks", {"sites": 3})
-    with pytest.raises(UsageError, match="^encryptor is an option of engine ckks, not of federated$"):
+    with pytest.raises(UsageError, match="^`encryptor` is an option of engine ckks, not of federated$"):
         engine_of("threshold", {"encryptor": "own"})
     assert engine_of("mpc", {"split": "horizontal", "sites": 4}) == sg.Federated(sites=4)
 
 
 def test_an_engine_refuses_a_value_by_the_name_of_its_argument():
-    with pytest.raises(UsageError, match="^reveal is 'all': choose one of hits, chi2, uv, aggregates$"):
+    with pytest.raises(UsageError, match="^`reveal` is 'all': choose one of hits, chi2, uv, aggregates$"):
         sg.Mpc(split="vertical", reveal="all")
-    with pytest.raises(UsageError, match="^sites"):
+    with pytest.raises(UsageError, match="^`sites`"):
         sg.Federated(sites=1)

@@ -17,7 +17,7 @@ from securegen.errors import UsageError
 from securegen.scores.study import ScoreInputs
 
 # Of a terminal alone: where results go, how a process runs, and what --config, --json and --dry-run do.
-TERMINAL = {"out", "threads", "memory", "quiet", "plot", "gzip", "ref_first"}
+TERMINAL = {"out", "threads", "memory", "quiet", "plot", "ref_first"}
 # Words that name something else there: a choice of engine, a folder of a deployment's step, a secret's place.
 ENGINE_FLAGS = {"engine", "private_model", "encrypted_model", "vendor_key"}
 SERVER = {"cohort", "model"}
@@ -45,7 +45,7 @@ def test_options_of_run_local_prs_are_keywords_of_open_and_of_engines():
 
 
 def test_keywords_of_open_are_the_fields_of_its_inputs():
-    assert {f.name for f in dataclasses.fields(ScoreInputs)} - {"gzip"} <= OPEN
+    assert {f.name for f in dataclasses.fields(ScoreInputs)} <= OPEN
 
 
 def test_every_step_of_the_command_line_is_a_function_of_python():
@@ -105,12 +105,12 @@ def test_shared_scores_are_those_of_plain(cohort):
 
 
 def test_an_engine_refuses_before_work_starts_and_names_the_argument(study, cohort):
-    with pytest.raises(UsageError, match="imputation cannot be chosen with the engine mpc"):
+    with pytest.raises(UsageError, match="`imputation` cannot be chosen with the engine mpc"):
         sg.scores.run(study, "mpc")
-    with pytest.raises(UsageError, match="engine is 'fast': choose one of plain, ckks, private-model"):
+    with pytest.raises(UsageError, match="`engine` is 'fast': choose one of plain, ckks, private-model"):
         sg.scores.run(study, "fast")
     two = sg.scores.open(bfile=cohort[0], score=[cohort[1], cohort[1]][:1], columns=(1, 2, 4))
-    with pytest.raises(UsageError, match="reply_cap is 0"):
+    with pytest.raises(UsageError, match="`reply_cap` is 0"):
         sg.scores.run(two, sg.scores.PrivateModelScores(reply_cap=0))
 
 

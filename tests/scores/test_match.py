@@ -232,7 +232,7 @@ def test_weights_that_vanish_beside_a_large_one_are_named(score_file, array_read
     match = match_variants(read_scoring(score_file(text)), reader.variants)
     counts = count_alleles(reader, used_variants([match]))
     with pytest.raises(
-        InputError, match=r"4 of 5 weights of SCORE1 become 0 in 20 bits beside 1e9 on line 4.*--weight-bits"
+        InputError, match=r"4 of 5 weights of SCORE1 become 0 in 20 bits beside 1e9 on line 4.*give more bits"
     ):
         plan_scores([match], counts=counts, bits=20)
     assert plan_scores([match], counts=counts, bits=40).score_variants(0) == 5

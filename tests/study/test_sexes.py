@@ -34,7 +34,7 @@ def open_sexes(cohort, **options) -> sg.Study:
 def test_linear_regression_of_all_chromosomes_as_plink2(name, options, reference):
     cohort = reference("sexes")
     study = open_sexes(cohort, bits=24, **options)
-    frame, expected = sg.run_plain(study), gold(cohort, f"{name}.QT.glm.linear")
+    frame, expected = sg.run(study).frame, gold(cohort, f"{name}.QT.glm.linear")
     for column in ("#CHROM", "ID", "A1", "ERRCODE"):
         assert frame[column].astype(str).tolist() == expected[column].tolist(), column
     assert frame["OBS_CT"].tolist() == expected["OBS_CT"].astype(int).tolist()

@@ -245,6 +245,6 @@ def choose(workload: Workload, missing: np.ndarray | None = None) -> Plan:
                 return best[1]
     raise PlanError(
         f"no parameters hold sums over {workload.samples} samples at {workload.bits} bits a column and dosages of "
-        f"up to {workload.dosage_max} units, each below 2^60 so that it can be verified: use fewer bits (--bits) or "
+        f"up to {workload.dosage_max} units, each below 2^60 so that it can be verified: use fewer bits (`bits`) or "
         "a coarser grid"
     )

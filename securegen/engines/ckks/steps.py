@@ -105,7 +105,7 @@ def refuse_complete(owner: Path, *, design: bool, overwrite: bool) -> None:
     if complete and not overwrite:
         raise StorageError(
             f"{owner} has a complete {'study' if design else 'cohort'}, which is not overwritten: results of it could not "
-            "be read any more. Choose another --out, or --overwrite"
+            "be read any more. Choose another --out, or `overwrite`"
         )
 
 
@@ -164,7 +164,7 @@ def encrypt_design(
     if not overwrite and is_known(state, Path(folder)):
         raise StorageError(
             f"{folder} has a design of {owner}, which is not overwritten: its results could not be read any more. Choose "
-            "another --out, or --overwrite"
+            "another --out, or `overwrite`"
         )
     if reader is not None and not info.same_people_and_variants(reader):
         raise ArtefactError("these are not the genotypes that were encrypted: give the same files and filters")

@@ -91,7 +91,7 @@ def decrypt_qc(
     info, secrets, blocks = _opened(results, key, owner, design, still_trusted)
     analysis = qc_analysis(secrets.analyses)
     if analysis is None:
-        raise UsageError("this design has no sums for quality control: encrypt with --qc")
+        raise UsageError("this design has no sums for quality control: encrypt with `qc`")
     return write_qc(out, info.variants, blocks, analysis, grid=info.dosage_grid, mode=PRIVATE)
 
 

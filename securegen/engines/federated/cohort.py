@@ -41,7 +41,7 @@ def read_phenotype(values: np.ndarray, trait: TraitColumn, where: str) -> align.
 def read_traits(study: StudyFile, site: str, inputs: Inputs, samples: Samples, components: np.ndarray) -> Traits:
     """Read and join the site's tables. components: (N, C) coordinates on the study's loadings."""
     if inputs.pheno is None:
-        raise UsageError("--pheno is needed")
+        raise UsageError("`pheno` is needed")
     table = read_table(inputs.pheno).exactly([t.name for t in study.phenotypes])
     joined = align.join(samples, table)
     phenotypes = tuple(
@@ -50,7 +50,7 @@ def read_traits(study: StudyFile, site: str, inputs: Inputs, samples: Samples, c
     columns, names, unknown = [], list(study.covariates), 0
     if study.covariates:
         if inputs.covar is None:
-            raise UsageError(f"the study has covariates {', '.join(study.covariates)}: --covar is needed")
+            raise UsageError(f"the study has covariates {', '.join(study.covariates)}: `covar` is needed")
         covar = read_table(inputs.covar).exactly(study.covariates)
         covar_join = align.join(samples, covar)
         unknown = covar_join.unknown

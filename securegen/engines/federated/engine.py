@@ -72,7 +72,7 @@ class Federated(Engine):
     def check(self, members: Sequence[Inputs], form: TableForm, filters: Filters | None = None) -> None:
         super().check(members, form, filters)
         if len(members) > 1 and self.sites not in (None, len(members)):
-            raise UsageError(f"sites {self.sites} with {len(members)} cohorts: one cohort is one site")
+            raise UsageError(f"`sites` {self.sites} with {len(members)} cohorts: one cohort is one site")
         rehearsal.refuse(members[0])
 
     def open(self, members: Sequence[Inputs], log: Log, *, qc_only: bool = False) -> Study:
@@ -88,7 +88,7 @@ class Federated(Engine):
     def rehearsing(self) -> Federated:
         if self.openings not in (None, ALL):
             raise UsageError(
-                f"whole tables of one owner's data are compared: openings {ALL}, which is the default then, not "
+                f"whole tables of one owner's data are compared: `openings` {ALL}, which is the default then, not "
                 f"{self.openings}"
             )
         return replace(self, openings=ALL)

@@ -61,7 +61,7 @@ def deal(reader: GenotypeReader, genotypes: GenotypeFiles, sites: int) -> list[L
 def trait_kinds(inputs: Inputs, cohorts: Sequence[Samples]) -> tuple[TraitColumn, ...]:
     """How each phenotype is coded, from everybody's values: what a coordinator knows beforehand."""
     if inputs.pheno is None:
-        raise UsageError("--pheno is needed")
+        raise UsageError("`pheno` is needed")
     table = read_table(inputs.pheno).select(inputs.pheno_name)
     out = []
     for name in table.columns:

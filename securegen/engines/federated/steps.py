@@ -214,11 +214,11 @@ def run_site(
 def check_inputs(inputs: Inputs) -> None:
     """Raise UsageError for what a site lacks, and for what the study file says and no site alone."""
     if not (inputs.genotypes.given and inputs.pheno):
-        raise UsageError(f"a site needs its genotypes (--{', --'.join(FORMATS)}) and --pheno")
+        raise UsageError(f"a site needs its genotypes (`{'`, `'.join(FORMATS)}`) and `pheno`")
     standard = Inputs()
     for name in (f.name for f in fields(Inputs) if f.name not in _OF_A_SITE):
         if getattr(inputs, name) != getattr(standard, name):
-            raise UsageError(f"--{name.replace('_', '-')} does not go with a site: the study file says it")
+            raise UsageError(f"`{name}` does not go with a site: the study file says it")
 
 
 def progress(folder: Name) -> list[hub.SiteProgress]:

@@ -91,7 +91,7 @@ class StudyFile:
         if len(names) == 2 and not self.two_sites_learn_each_other:
             raise PolicyError(
                 "with two sites each subtracts its own sums from the totals and has the other's exactly, however they are "
-                "added: use three sites, or say --two-sites-learn-each-other"
+                "added: use three sites, or say `two_sites_learn_each_other`"
             )
         if self.missing not in ("mean", "complete") or self.model not in (None, *TESTS):
             raise UsageError(f"model {self.model!r} or missing {self.missing!r} is not known")
@@ -103,16 +103,16 @@ class StudyFile:
         quantitative = [p.name for p in self.phenotypes if p.kind == QUANTITATIVE]
         if quantitative and self.model and TESTS[self.model].binary:
             raise DesignError(
-                f"--model {self.model} needs cases and controls; phenotype {quantitative[0]} is quantitative"
+                f"`model` {self.model} needs cases and controls; phenotype {quantitative[0]} is quantitative"
             )
         for trait in self.phenotypes:
             refuse_missing(self.test_of(trait), self.missing)
         if self.minimum_cohort < 1 or self.variants < 1:
             raise UsageError("the minimum cohort and the number of variants must be positive")
         if self.openings not in LEVELS:
-            raise UsageError(f"--openings {self.openings}: one of {', '.join(LEVELS)}")
+            raise UsageError(f"`openings` {self.openings}: one of {', '.join(LEVELS)}")
         if self.few_missing not in FEW_MISSING:
-            raise UsageError(f"--few-missing {self.few_missing}: one of {', '.join(FEW_MISSING)}")
+            raise UsageError(f"`few_missing` {self.few_missing}: one of {', '.join(FEW_MISSING)}")
         if self.fewest_people < FEWEST:
             raise UsageError(f"a study's rules speak of at least {FEWEST} people, not {self.fewest_people}")
         check_grid(self.dosage_grid)

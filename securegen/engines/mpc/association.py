@@ -148,7 +148,7 @@ def outsourced_server_run(session: Session, roles: outsourced.OutsourcedRoles, *
 def only_mean(inputs: Inputs) -> None:
     """Raise UsageError for complete cases."""
     if inputs.missing != "mean":
-        raise UsageError("--engine mpc runs --missing mean; complete cases need --engine plain")
+        raise UsageError("engine mpc runs `missing` mean; complete cases need engine plain")
 
 
 def _agreed_ring(value: object, sender: str) -> int:

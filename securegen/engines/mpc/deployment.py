@@ -245,7 +245,7 @@ def _agree(session: Session, other: str, task: Task) -> None:
     if theirs != mine:
         raise ProtocolError(
             f"party {other!r} wants to reveal {theirs!r}, party {session.me!r} {mine!r}: both owners name the same "
-            "--reveal and --threshold"
+            "`reveal` and `threshold`"
         )
 
 
@@ -264,7 +264,7 @@ def _refuse(task: Task, split: str, role: str) -> None:
         )
     if not 0 < task.threshold < 0.5:
         raise UsageError(
-            f"--threshold {task.threshold:g} cannot be the p-value of a hit: choose one below 0.5, such as 5e-8"
+            f"`threshold` {task.threshold:g} cannot be the p-value of a hit: choose one below 0.5, such as 5e-8"
         )
 
 

@@ -30,7 +30,6 @@ from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs
 from securegen.study.opening import Study
 
-TIMEOUT = 600.0  # the longest silence of a party, in seconds
 GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp")
 DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical", "force_01",
           "apply_rint", "no_input_missing_phenotype", "common_samples")  # fmt: skip
@@ -69,27 +68,27 @@ class Mpc(Engine):
 
     def check(self, members: Sequence[Inputs], form: TableForm, filters: Filters | None = None) -> None:
         if self.split is None:
-            raise UsageError(f"engine mpc needs a split: {VERTICAL} or {OUTSOURCED}, or engine federated")
+            raise UsageError(f"engine mpc needs a `split`: {VERTICAL} or {OUTSOURCED}, or engine federated")
         if self.split == HORIZONTAL:
-            raise UsageError(f"split {HORIZONTAL} is engine federated")
+            raise UsageError(f"`split` {HORIZONTAL} is engine federated")
         super().check(members, form, filters)
         if self.split != VERTICAL and self.reveal not in (None, AGGREGATES):
-            raise UsageError(f"reveal {self.reveal} is for split {VERTICAL}")
+            raise UsageError(f"`reveal` {self.reveal} is for `split` {VERTICAL}")
         if self.threshold is not None and self.opened != HITS:
-            raise UsageError(f"threshold is for split {VERTICAL} and reveal {HITS}")
+            raise UsageError(f"`threshold` is for `split` {VERTICAL} and `reveal` {HITS}")
         if self.openings is not None and self.opened is not None:
             raise UsageError(
-                f"openings are for parties who see sums of each other's people: engine federated, split {OUTSOURCED} or "
-                f"reveal {AGGREGATES}, not reveal {self.opened}"
+                f"`openings` are for parties who see sums of each other's people: engine federated, `split` {OUTSOURCED} or "
+                f"`reveal` {AGGREGATES}, not `reveal` {self.opened}"
             )
         if self.split == VERTICAL and self.reveal == AGGREGATES:
             ask_consent(self.consent_aggregates)
 
     def rehearsing(self) -> Mpc:
         if self.opened in (HITS, CHI2):
-            raise UsageError(f"whole tables of equal text are compared: reveal uv or {AGGREGATES}, not {self.opened}")
+            raise UsageError(f"whole tables of equal text are compared: `reveal` uv or {AGGREGATES}, not {self.opened}")
         if self.openings not in (None, ALL):
-            raise UsageError(f"whole tables of one owner's data are compared: openings {ALL}, not {self.openings}")
+            raise UsageError(f"whole tables of one owner's data are compared: `openings` {ALL}, not {self.openings}")
         return self if self.opened else replace(self, openings=ALL)
 
     def run(
@@ -105,7 +104,7 @@ class Mpc(Engine):
             limit = sum(public_group(p, ()).columns for p in project(design))
         with working_folder(out, PARTIES, keep=self.keep_files, log=log) as work:
             with log.stage("plan"):
-                loopback_study(work, ROLES[self.split], timeout=TIMEOUT)
+                loopback_study(work, ROLES[self.split])
             with log.stage("gwas"):
                 records = run_parties(work, self._options(study.inputs, work, limit, form.digits), ROLES[self.split])
             tables = _tables(work, records, out)

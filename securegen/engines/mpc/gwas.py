@@ -85,7 +85,7 @@ def ask_consent(consent: bool) -> None:
     if not consent:
         raise PolicyError(
             "opening all sums lets their receiver read genotypes by choosing phenotypes, and whoever holds the genotypes "
-            "solve for phenotypes: both owners must agree with --consent-aggregates"
+            "solve for phenotypes: both owners must agree with `consent_aggregates`"
         )
 
 

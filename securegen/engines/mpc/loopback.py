@@ -9,10 +9,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from securegen.engines.mpc.net.certs import init_ca, issue, request
 from securegen.engines.mpc.net.parties import Parties, PartyEntry, write_parties
 from securegen.engines.mpc.net.pem import pin
+
+TIMEOUT: Final = 600.0  # the longest silence of a party, in seconds
 
 
 def free_ports(count: int) -> list[int]:
@@ -25,7 +28,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def loopback_study(
-    directory: Path, roles: Mapping[str, str], *, study: str = "local", timeout: float = 60.0
+    directory: Path, roles: Mapping[str, str], *, study: str = "local", timeout: float = TIMEOUT
 ) -> Parties:
     """Make authority, keys and certificates for the parties `roles` (name to role, in order of rank).
 

@@ -49,7 +49,7 @@ def _refuse_more_than_copies(reader: GenotypeReader) -> None:
     if reader.dosage_max != 2 * reader.dosage_grid:
         raise UsageError(
             f"dosages of up to {reader.dosage_max} units on a grid of {reader.dosage_grid} are not copies of one allele: only "
-            "--reveal aggregates sums them"
+            "`reveal` aggregates sums them"
         )
 
 

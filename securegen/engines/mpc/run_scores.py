@@ -19,7 +19,6 @@ from securegen.record.run_log import RunLog
 from securegen.scores.study import ScoreInputs, ScoreStudy, digests
 from securegen.study.inputs import Inputs
 
-TIMEOUT = 600.0  # the longest silence of a party, in seconds
 _TAKEN = ("score", "columns", "allow", "digits", "gzip")
 _FILTERS = ("keep", "remove", "extract", "exclude", "from_bp", "to_bp")
 
@@ -38,7 +37,7 @@ class MpcScores:
         for f in fields(inputs):
             if f.name not in _TAKEN and getattr(inputs, f.name) != getattr(defaults, f.name):
                 raise UsageError(
-                    f"{f.name} cannot be chosen with the engine mpc: the model's owner does not see genotypes"
+                    f"`{f.name}` cannot be chosen with the engine mpc: the model's owner does not see genotypes"
                 )
         if not given(genotypes.genotypes):
             raise UsageError("the engine mpc reads genotypes from files: its parties are processes of their own")
@@ -49,7 +48,7 @@ class MpcScores:
     ) -> None:  # fmt: skip
         """Makes keys and parties.toml for this run; writes OUT.sscore, OUT.log and OUT.run.json."""
         with working_folder(out, PARTIES, keep=self.keep_files, log=log) as work:
-            loopback_study(work, ROLES[SCORES], timeout=TIMEOUT)
+            loopback_study(work, ROLES[SCORES])
             records = launch(_roles(work, genotypes, inputs))
             (made,) = records["genotypes"]["files"]
             copy_file(made, f"{out}.sscore", mode=PRIVATE)

@@ -90,7 +90,7 @@ def _refuse_revealing(plan: ScorePlan, people: int, digits: int, allow: Sequence
             raise PolicyError(
                 f"score {name} has {count(weights, 'weight')} on this cohort: exact scores of {people} people are so many "
                 f"equations that they could be solved for the weights ({floor:,} weights at least are needed). Ask about "
-                f"fewer people, share the model, or name it: --allow-small-score {name}"
+                f"fewer people, share the model, or name it: `allow` {name}"
             )
 
 

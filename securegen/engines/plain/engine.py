@@ -45,7 +45,7 @@ class Plain(Engine):
 
     def rehearsing(self) -> Plain:
         if self.reveal:
-            raise UsageError("the plain engine is compared with itself only as whole tables: leave reveal out")
+            raise UsageError("the plain engine is compared with itself only as whole tables: leave `reveal` out")
         return self
 
     def sums(self, study: Study) -> Iterator[Sums]:
@@ -81,7 +81,9 @@ def write_plain(
     tests = [a for a in study.analyses if a.association]
     if study.inputs.missing == "complete" and any("complete" in record_of(a).missing for a in tests):
         if filters and filters.active:
-            raise UsageError("the filters of quality control need missing mean; filter the variants first (extract)")
+            raise UsageError(
+                "the filters of quality control need `missing` mean; filter the variants first (`extract`)"
+            )
         tables = []
         for a in tests:
             own, blocks = sums.complete_case_strata(study.reader, study.strata, a.test, a.phenotype)

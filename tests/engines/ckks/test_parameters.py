@@ -92,7 +92,7 @@ def test_a_plan_is_exact_and_secure_or_refused(workload):
     try:
         plan = choose(workload)
     except PlanError as error:
-        assert "use fewer bits (--bits) or a coarser grid" in str(error)
+        assert "use fewer bits (`bits`) or a coarser grid" in str(error)
         assert workload.dosage_max > 2 or workload.squares or workload.bits > 16
         return
     p = plan.parameters

@@ -106,9 +106,9 @@ def test_vertical_sums_equal_plain(study, tmp_path, cohort, monkeypatch, form, b
 
 def test_vertical_aggregates_need_consent(cohort, tmp_path):
     state = StateFile(tmp_path / "s")
-    with pytest.raises(PolicyError, match="--consent-aggregates"):
+    with pytest.raises(PolicyError, match="`consent_aggregates`"):
         aggregates.phenotype_run(None, ROLES, None, "out", state=state, consent_aggregates=False)
-    with pytest.raises(PolicyError, match="--consent-aggregates"):
+    with pytest.raises(PolicyError, match="`consent_aggregates`"):
         aggregates.genotype_run(None, ROLES, None, cohort="c", state=state, consent_aggregates=False)
 
 

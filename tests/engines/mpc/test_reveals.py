@@ -285,10 +285,10 @@ def test_owners_must_name_the_same_reveal(study, tmp_path):
 def test_counts_and_aggregates_without_consent_are_refused(study, cases, tmp_path):
     reader, files, _ = cases
     for model in ("trend", "allelic"):
-        with pytest.raises(UsageError, match="--model logistic without covariates"):
+        with pytest.raises(UsageError, match="`model` logistic without covariates"):
             projection.project(open_study(reader, **files, model=model).design)
     s = study(ROLES)
-    with pytest.raises(PolicyError, match="--consent-aggregates"):
+    with pytest.raises(PolicyError, match="`consent_aggregates`"):
         deployment.run_party(
             s.parties,
             PartyIdentity.in_directory(s.directory, "bob"),

@@ -175,7 +175,7 @@ def test_a_rehearsal_checks_what_needs_no_other_party_and_writes_nothing(tmp_pat
     gwas = ["run-local", "gwas", "--engine", "mpc", *COHORT, "--pheno-name", "QT", "--out", tmp_path / "r", "--dry-run"]
     assert "r.QT.hits" in run(*gwas, "--split", "vertical").output
     assert "r.QT.glm.linear" in run(*gwas, "--split", "outsourced").output
-    with pytest.raises(UsageError, match="needs a split"):
+    with pytest.raises(UsageError, match="needs a --split"):
         run(*gwas)
 
 
@@ -198,8 +198,8 @@ def test_a_horizontal_split_is_the_federated_engine(tmp_path):
         (["--split", "vertical", "--pheno-name", "CC", "--model", "trend"], UsageError, "CC has the test trend"),
         (["--split", "vertical", "--reveal", "chi2", "--compare-plain"], UsageError, "whole tables"),
         (["--split", "vertical", "--reveal", "uv", "--threshold", "1e-6"], UsageError, "threshold is for"),
-        (["--split", "outsourced", "--reveal", "hits"], UsageError, "is for split vertical"),
-        ([], UsageError, "needs a split"),
+        (["--split", "outsourced", "--reveal", "hits"], UsageError, "is for --split vertical"),
+        ([], UsageError, "needs a --split"),
         (["--split", "vertical", "--maf", "0.1"], UsageError, "filters"),
         (["--split", "horizontal", "--threshold", "0.1"], UsageError, "option of engine mpc"),
         (["--split", "vertical", *AGREED, "--sites", "3"], UsageError, "option of engine federated"),

@@ -136,7 +136,7 @@ def _study(dosages, grid, studies):
 def test_hardy_weinberg_needs_hard_calls(dosages, table, tmp_path):
     reader = sg.from_arrays(dosages, people(N), variants=variants(M))
     study = open_study(reader, pheno=table, pheno_name=("QT",), qc=True)
-    with pytest.raises(UsageError, match="--hwe needs hard calls; these are fractional dosages, in steps of 1/256"):
+    with pytest.raises(UsageError, match="`hwe` needs hard calls; these are fractional dosages, in steps of 1/256"):
         write_plain(study, str(tmp_path / "t"), filters=Filters(hwe=1e-6))
     assert not list(tmp_path.iterdir())
     (summary,) = write_plain(study, str(tmp_path / "t"), filters=Filters(maf=0.2, geno=0.02))

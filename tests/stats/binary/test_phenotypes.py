@@ -170,7 +170,7 @@ def test_categories_unasked_for_are_an_error(cohort):
         cohort(columns, pheno_name=("A",), covar="table", covar_name=("SITE",))
     with pytest.raises(UsageError, match="--covar-categorical: .* has no column PLACE; it has SITE"):
         cohort(columns, pheno_name=("A",), covar="table", covar_name=("SITE",), covar_categorical=("PLACE",))
-    with pytest.raises(UsageError, match="need --covar"):
+    with pytest.raises(UsageError, match="need `covar`"):
         cohort(columns, pheno_name=("A",), covar_categorical=("SITE",))
 
 
@@ -191,9 +191,9 @@ def test_contingency_tests_say_once_what_they_do_not_use(model, option, cohort, 
 def test_tests_that_do_not_fit_the_trait(cohort):
     columns = {"A": numbers(1), "E": cases(5)}
     for model in ("logistic", "trend", "allelic"):
-        with pytest.raises(DesignError, match=f"--model {model} needs cases and controls; phenotype A is quantitative"):
+        with pytest.raises(DesignError, match=f"`model` {model} needs cases and controls; phenotype A is quantitative"):
             cohort(columns, pheno_name=("A",), model=model)
-    with pytest.raises(UsageError, match="the score test needs --missing mean"):
+    with pytest.raises(UsageError, match="the score test needs `missing` mean"):
         cohort(columns, pheno_name=("E",), missing="complete")
 
 
@@ -217,7 +217,7 @@ def test_chromosomes_of_one_copy_and_many_alleles_are_said_aloud(cohort):
 
 def test_only_x_and_no_sex_is_an_error(cohort):
     with pytest.raises(
-        DesignError, match="nobody of known sex .--sex-name takes it from a table. has A and every covariate"
+        DesignError, match="nobody of known sex .`sex_name` takes it from a table. has A and every covariate"
     ):
         cohort({"A": numbers(1)}, chromosomes=("X",) * 12)
 
@@ -227,7 +227,7 @@ def test_regions(cohort):
     chromosomes = ("chr1",) * 6 + ("2",) * 6
     study, log = cohort(columns, chromosomes=chromosomes, chr=("1",), from_bp=2, to_bp=4)
     assert list(study.reader.variants.position) == [2, 3, 4] and "3 variants remain" in log
-    with pytest.raises(UsageError, match="--from-bp and --to-bp need --chr with one chromosome"):
+    with pytest.raises(UsageError, match="`from_bp` and `to_bp` need `chr` with one chromosome"):
         cohort(columns, chromosomes=chromosomes, chr=("1", "2"), from_bp=2)
 
 

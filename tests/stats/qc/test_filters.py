@@ -89,16 +89,16 @@ def test_hardy_weinberg_over_controls(reference, frame, gold, tmp_path):
 
 def test_controls_need_a_binary_trait(reference):
     base = reference("edge").bfile
-    with pytest.raises(UsageError, match="--hwe-controls needs a binary phenotype"):
+    with pytest.raises(UsageError, match="`hwe_controls` needs a binary phenotype"):
         open_qc(base, hwe_controls=True)
-    with pytest.raises(UsageError, match="--hwe-controls needs a binary phenotype"):
+    with pytest.raises(UsageError, match="`hwe_controls` needs a binary phenotype"):
         open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",), qc=True, hwe_controls=True)
 
 
 def test_filters_need_their_sums(reference, tmp_path):
     base = reference("edge").bfile
     study = open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",))
-    with pytest.raises(UsageError, match="need the sums of quality control: encrypt with --qc"):
+    with pytest.raises(UsageError, match="need the sums of quality control: encrypt with `qc`"):
         write_plain(study, str(tmp_path / "t"), filters=Filters(maf=0.1))
     assert not list(tmp_path.iterdir())
     assert write_plain(study, str(tmp_path / "t"), filters=Filters())[0].dropped == 0

@@ -74,7 +74,7 @@ def _encrypt(
     encrypted = [j for j, public in enumerate(ones) if not public]
     owner_squares = any(columns.squared) and not info.squares
     if owner_squares and reader is None:
-        raise UsageError("the cohort was encrypted without --squares: give the genotypes (--bfile) with the design")
+        raise UsageError("the cohort was encrypted without `squares`: give the genotypes (`bfile`) with the design")
 
     def encrypt(c: int) -> list[dict[str, Any]]:
         first, count = chunks(p)[c]

@@ -147,7 +147,7 @@ class CohortInfo:
         )
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
-        raise UsageError("only the encrypted genotypes are here: give --bfile as well")
+        raise UsageError("only the encrypted genotypes are here: give `bfile` as well")
 
 
 def read_info(state: OwnerState) -> CohortInfo:

@@ -58,7 +58,7 @@ def make_request(reader: SelectableReader, imputation: str) -> Request:
         raise PolicyError(
             f"calls are missing and the cohort's means are to be imputed, but allele counts of {counts.samples} people "
             f"(fewer than {FEWEST_COUNTED}) are close to their genotypes: take the scoring file's frequencies "
-            "(--imputation file) or nothing (--imputation none)"
+            "(`imputation` file) or nothing (`imputation` none)"
         )
     return Request(
         reader.variants, counts.samples, reader.dosage_grid, counts if missing and imputation == "cohort" else None

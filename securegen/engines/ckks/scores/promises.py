@@ -55,10 +55,10 @@ class PrivacyRules:
     def __post_init__(self) -> None:
         ledger = checks.path("ledger", self.ledger)
         if not ledger:
-            raise UsageError("ledger is needed: the replies of a private model are counted in that file")
+            raise UsageError("`ledger` is needed: the replies of a private model are counted in that file")
         object.__setattr__(self, "ledger", Path(ledger))
         if not isinstance(self.client, str) or not self.client:
-            raise UsageError(f"client takes a name as text, not {self.client!r}")
+            raise UsageError(f"`client` takes a name as text, not {self.client!r}")
         object.__setattr__(self, "allow", checks.names("allow", self.allow) or ())
         checks.whole("cap", self.cap, 1, None)
 

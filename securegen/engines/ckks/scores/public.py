@@ -26,6 +26,7 @@ from securegen.engines.ckks.scores.weights import cohort_weights, score_reader, 
 from securegen.errors import ArtefactError
 from securegen.model import Progress, Samples, no_progress
 from securegen.scores.plan import ScorePlan
+from securegen.scores.release import DIGITS, refuse_small_models
 from securegen.scores.study import ScoreStudy
 from securegen.scores.sums import ScoreSums
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
@@ -76,7 +77,7 @@ def encrypt_scores(
         reader, key, paths.cohort, state, encryptor=make_encryptor(encryptor, key), progress=progress
     )  # fmt: skip
     owner_side.write_checks(reader, key, state, info)
-    _keep(state, public_model.write_model(study.plan, paths.model, key))
+    _keep(state, public_model.write_model(study.plan, paths.model, key), study.inputs.digits)
     return paths
 
 
@@ -95,13 +96,18 @@ def add_model(
     weights = cohort_weights(study.plan, len(info.variants))
     parameters.check_exact(key.public.parameters, norm=weights.norm, sum_bound=weights.sum_bound)
     owner_side.write_checks(study.reader, key, state, info)
-    _keep(state, public_model.write_model(study.plan, Path(model), key, cohort_variants=len(info.variants)))
+    _keep(
+        state,
+        public_model.write_model(study.plan, Path(model), key, cohort_variants=len(info.variants)),
+        study.inputs.digits,
+    )
     return Path(model)
 
 
-def _keep(state: OwnerState, model: public_model.Model) -> None:
+def _keep(state: OwnerState, model: public_model.Model, digits: int) -> None:
     header = {
         "digest": model.digest, "plan": public_model.plan_header(model.plan), "cohort_variants": model.cohort_variants,
+        "digits": digits,
     }  # fmt: skip
     state.write(MODEL, header, public_model.plan_arrays(model.plan))
 
@@ -120,16 +126,20 @@ def score_encrypted(
 
 
 def decrypt_scores(
-    results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str], *, still_trusted: bool = False
-) -> tuple[Samples, ScoreSums]:
+    results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str], *, still_trusted: bool = False,
+    digits: int = 1,
+) -> tuple[Samples, ScoreSums]:  # fmt: skip
     """Samples and their verified integers.
 
-    Raises VerificationError, and retires the key, when a result was not computed from this cohort and model; KeyFileError
-    when the key is retired (still_trusted: decrypt all the same).
+    digits: how many the release will have. Raises PolicyError where they are more than was planned and a score has too few
+    variants for them; VerificationError, and retires the key, when a result was not computed from this cohort and model;
+    KeyFileError when the key is retired (still_trusted: decrypt all the same).
     """
     state = OwnerState(Path(owner), key)
     header, arrays = state.read(MODEL)
     plan, info = public_model.restore_plan(header["plan"], arrays), read_info(state)
+    if digits > header.get("digits", DIGITS):
+        refuse_small_models(plan, digits=digits)
     model = public_model.Model(plan, header["cohort_variants"], header["digest"])
     with guarded(key, state.folder, os.fspath(results), still_trusted=still_trusted):
         return info.samples, owner_side.decrypt(Path(results), key, info, state, model)

@@ -65,7 +65,7 @@ class HiddenModel:
         object.__setattr__(self, "allow_model", checks.names("allow_model", self.allow_model) or ())
         checks.whole("reply_cap", self.reply_cap, 1, None)
         if not isinstance(self.client, str) or not self.client:
-            raise UsageError(f"client takes a name as text, not {self.client!r}")
+            raise UsageError(f"`client` takes a name as text, not {self.client!r}")
 
     def check(self, genotypes: Inputs, inputs: ScoreInputs) -> None:
         """Raise UsageError for several scoring files."""

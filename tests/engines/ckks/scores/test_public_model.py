@@ -29,10 +29,11 @@ from securegen.engines.ckks.scores.public import (
 from securegen.engines.ckks.scores.public_model import read_model, write_model
 from securegen.engines.ckks.scores.server import terms
 from securegen.engines.ckks.scores.weights import cohort_weights, stored_weights, weight_polynomials
-from securegen.errors import ArtefactError, PlanError, VerificationError
+from securegen.errors import ArtefactError, PlanError, PolicyError, VerificationError
 from securegen.io.arrays import from_arrays
 from securegen.kernels.ntt import forward, inverse
 from securegen.rlwe.residues import ring_tables, to_tiles
+from securegen.scores.release import minimum_variants
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
 from securegen.study.inputs import Inputs
@@ -273,9 +274,9 @@ def test_parameters_are_proven_and_a_store_that_is_too_coarse_is_refused(study, 
     coarse = store_parameters(p.ring, 1, 18, dosage_max=2, samples=14)
     key = generate(coarse)
     sent = encrypt_scores(study, key, tmp_path / "e")
-    with pytest.raises(PlanError, match="--weight-bits"):
+    with pytest.raises(PlanError, match="fewer bits a weight"):
         score_encrypted(sent.cohort, sent.model, tmp_path / "r")
-    with pytest.raises(PlanError, match="--weight-bits"):
+    with pytest.raises(PlanError, match="fewer bits a weight"):
         choose(samples=1, rows=1, columns=1, norm=2.0**90, sum_bound=2**95, dosage_max=2)
 
 
@@ -353,3 +354,17 @@ def test_checks_of_an_earlier_encryption_accuse_nobody(study, run, tmp_path):
     with pytest.raises(ArtefactError, match="another encryption of the cohort"):
         decrypt_scores(score_encrypted(later.cohort, later.model, tmp_path / "r"), key, later.owner)
     assert not list(later.owner.glob("retired*"))
+
+
+def test_more_digits_than_were_planned_are_checked_again(small, tmp_path):
+    """A score that was small enough for two digits is opened with two, and not with six."""
+    study = open_scores(Inputs(small.bfile), ScoreInputs((small.score,), digits=2, minimum=1, bits=20))
+    key = generate_score_key(study.plan, len(study.reader.samples))
+    sent = encrypt_scores(study, key, tmp_path / "e")
+    results = score_encrypted(sent.cohort, sent.model, tmp_path / "r")
+    floor = min(study.plan.score_variants(s) for s in range(len(study.plan.names)))
+    needed = next(d for d in range(1, 1000) if minimum_variants(1, d) > floor)
+    with pytest.raises(PolicyError, match=f"scores with {needed} digits would reveal"):
+        decrypt_scores(results, key, sent.owner, digits=needed)
+    _, sums = decrypt_scores(results, key, sent.owner, digits=2)
+    assert np.array_equal(sums.values, plain_scores(study.reader, study.plan).values)
