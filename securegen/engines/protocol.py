@@ -107,9 +107,7 @@ class Engine(ABC):
         """Raise UsageError for a study with several designs where this engine has one, and for a statistic it has not."""
         if not self.null_variances and any(getattr(a.model, "null_variance", None) for a in study.analyses):
             what = f"reveal {self.opened} of engine {self.name}" if self.opened else f"engine {self.name}"
-            raise UsageError(
-                f"the statistic of regenie is not for {what}: --statistic plink2 has t, engine plain has both"
-            )
+            raise UsageError(f"the statistic of regenie is not for {what}: `statistic` plink2 has t, engine plain both")
         if not self.strata and [s.name for s in study.strata] != [AUTOSOMES]:
             own = ", ".join(s.name for s in study.strata if s.name != AUTOSOMES)
             instead = "use engine plain" if study.inputs.pred else LEAVE_OUT
@@ -130,14 +128,10 @@ class Engine(ABC):
         if first.model is not None and first.model not in self.tests:
             raise UsageError(f"`model` {first.model} is not for engine {self.name}: {', '.join(sorted(self.tests))}")
         if first.missing not in self.missing and uses_missing(first.model):
-<<<<<<< HEAD
-            raise UsageError(f"missing {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
+            raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
         if any(m.pred for m in members) and not self.strata:
             what = f"reveal {self.opened} of engine {self.name}" if self.opened else f"engine {self.name}"
-            raise UsageError(f"pred needs a design for each chromosome, which {what} has not: use engine plain")
-=======
-            raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
->>>>>>> w-strata
+            raise UsageError(f"`pred` needs a design for each chromosome, which {what} has not: use engine plain")
         if filters and filters.active and not self.filters:
             raise UsageError(
                 f"the filters of quality control do not go with engine {self.name}; choose variants by `extract`"

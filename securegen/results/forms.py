@@ -81,7 +81,7 @@ def convert(
         if form.format == REGENIE:
             if getattr(t.analysis.model, "null_variance", 0.0) is None:
                 log(f"WARNING: {t.path}: CHISQ is the square of Student's t, not regenie's χ² with the variance of the null "
-                    "model, which --statistic regenie gives")  # fmt: skip
+                    "model, which `statistic` regenie gives")  # fmt: skip
             write_regenie(t.path, source, digits=form.digits, mode=mode)
         else:
             known = tuple(t.analysis.model.covariates) if t.analysis.model is not None else tuple(covariates)

@@ -96,12 +96,8 @@ class Inputs(GenotypeFiles):
         checks.choice("split_par", self.split_par, (None, *BUILDS))
         checks.name("sex_name", self.sex_name)
         if self.sex_name and not (self.pheno or self.covar):
-<<<<<<< HEAD
-            raise UsageError("sex_name is a column of the phenotype or covariate table: give pheno or covar")
-        self._check_statistic()
-=======
             raise UsageError("`sex_name` is a column of the phenotype or covariate table: give `pheno` or `covar`")
->>>>>>> w-strata
+        self._check_statistic()
         checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)
@@ -111,14 +107,13 @@ class Inputs(GenotypeFiles):
 
     def _check_statistic(self) -> None:
         if self.pred and self.statistic == PLINK2:
-            raise UsageError("pred needs the statistic of regenie: leave statistic out")
+            raise UsageError("`pred` needs the `statistic` regenie: leave it out")
         if self.pred and self.model is not None and not TESTS[self.model].predictions:
             able = ", ".join(name for name, test in TESTS.items() if test.predictions)
-            raise UsageError(f"pred is for models {able}, not for {self.model}, which has no null model")
+            raise UsageError(f"`pred` is for `model` {able}, not for {self.model}, which has no null model")
         if self.as_regenie and self.missing != "mean" and uses_missing(self.model):
             raise UsageError(
-                f"missing {self.missing} has another null model for each variant: the statistic of regenie needs missing mean "
-                "(statistic plink2 does not)"
+                f"`missing` {self.missing} has another null model for each variant: the `statistic` regenie needs mean, plink2 does not"
             )
 
     @property

@@ -235,7 +235,7 @@ def study_of(
     strata: with X, Y and MT, each with its own design; without, they are left out aloud.
     """
     if inputs.pred and not strata:
-        raise UsageError("pred needs a design for each chromosome, and here all have one: use engine plain")
+        raise UsageError("`pred` needs a design for each chromosome, and here all have one: use engine plain")
     reader = open_genotypes(inputs, log, genotypes, haploid=strata and has_copies(inputs.model))
     if inputs.pred:
         reader = with_rows(reader, log)

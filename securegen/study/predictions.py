@@ -30,7 +30,7 @@ def read_predictions(path: str, samples: Samples, traits: Traits, log: Log) -> t
     if absent:
         raise InputError(
             f"{path} names no file for phenotype {some(absent)} (it has {some(list(listed))}): each phenotype needs "
-            "the predictions of its own model, or choose others by --pheno-name"
+            "the predictions of its own model, or choose others by `pheno_name`"
         )
     found, phenotypes = {}, []
     for p in traits.phenotypes:

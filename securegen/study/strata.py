@@ -16,11 +16,7 @@ from securegen.catalogue import TESTS, record_of
 from securegen.design import qc
 from securegen.design.columns import Design
 from securegen.design.strata import Stratum, Unanalysed, alone, runs_where
-<<<<<<< HEAD
 from securegen.errors import DesignError, UsageError
-=======
-from securegen.errors import DesignError
->>>>>>> w-strata
 from securegen.io.text import count
 from securegen.model import Columns, GenotypeReader, Variants
 from securegen.study import predictions
@@ -85,7 +81,7 @@ def build_strata(
         places = [_Place(NAMES[kind], kind, kinds == kind, none) for kind in np.unique(kinds).tolist()]
     if inputs.x_as_stored and (kinds == X).any():
         log(
-            "X: males count 0 and 2, people of unknown sex too, and sex is no covariate, as regenie has it (--xchr-model)"
+            "X: males count 0 and 2, people of unknown sex too, and sex is no covariate, as regenie has it (`xchr_model`)"
         )
     parts = [(place, *_parts(place, planned, traits, reader.samples.sex, inputs, log)) for place in places]
     _refuse_nowhere(
@@ -130,7 +126,7 @@ def _refuse_without(inputs: Inputs, planned: Sequence[Planned]) -> None:
     """Raise UsageError for a test that has no place for predictions."""
     for p in planned:
         if inputs.pred and not p.test.predictions:
-            raise UsageError(f"pred is for models with a null model, not for {p.test.name}")
+            raise UsageError(f"`pred` is for a `model` with a null model, not for {p.test.name}")
 
 
 def _parts(
@@ -156,21 +152,12 @@ def _parts(
     made: list[Design] = []
     refused: list[Unanalysed] = []
     for own, members in chosen.values():
-<<<<<<< HEAD
-        nobody = "no male" if kind == Y else "nobody of known sex (--sex-name takes it from a table)"
-        refused += [
-            Unanalysed(p.test.name, p.phenotype.name, TOO_FEW_SAMPLES, 0, 0, f"{nobody} has {p.phenotype.name} and every covariate")
-            for p in members if not p.mask.any()
-        ]  # fmt: skip
-        good, bad = _attempt([p for p in members if p.mask.any()], own, inputs.bits, offsets)
-=======
         nobody = "no male" if kind == Y else "nobody of known sex (`sex_name` takes it from a table)"
         for p in (p for p in members if not p.mask.any()):
             name = p.phenotype.name
             reason = f"{nobody} has {name} and every covariate"
             refused.append(Unanalysed(p.test.name, name, TOO_FEW_SAMPLES, 0, 0, reason))
-        good, bad = _attempt([p for p in members if p.mask.any()], own, inputs.bits)
->>>>>>> w-strata
+        good, bad = _attempt([p for p in members if p.mask.any()], own, inputs.bits, offsets)
         made += good
         refused += bad
     for r in refused:

@@ -84,13 +84,8 @@ def test_two_numbers_a_variant_are_those_of_the_plain_engine(study, cohort, mode
     for made in plain_projected(reader, opened.design, str(folder / "oracle")):
         name = made.analysis.phenotype
         assert (folder / f"vertical.{name}.uv").read_bytes() == (folder / f"oracle.{name}.uv").read_bytes()
-<<<<<<< HEAD
-        design = replace(opened.design, analyses=(made.analysis,))
-        plain = sg.run(replace(opened, strata=alone(design, len(reader.variants)))).frame
-=======
         own = alone(replace(opened.design, analyses=(made.analysis,)), len(reader.variants))
         plain = sg.run(replace(opened, strata=own)).frame
->>>>>>> w-strata
         found = pd.read_csv(made.path, sep="\t")
         squared = plain["CHISQ"] if "CHISQ" in plain else plain["T_STAT"] ** 2
         error, ok = (found["CHISQ"] - squared).abs() / np.maximum(1, squared), found["ERRCODE"] == "."
