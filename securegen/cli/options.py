@@ -238,7 +238,7 @@ def apply_options(options: list[Callable]) -> Callable:
 def inputs_from(options: dict[str, Any], **more: Any) -> Inputs:
     """The inputs that the options of a command name. Tables in regenie's form have regenie's statistic."""
     given = {name: options[name] for name in STUDY_FIELDS if name in options} | more
-    if "statistic" in given and click.get_current_context().params.get("table_format") == REGENIE:
+    if "statistic" in given and click.get_current_context().params.get("format") == REGENIE:
         given["statistic"] = given["statistic"] or REGENIE
     return Inputs(**given)
 

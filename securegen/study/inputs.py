@@ -113,7 +113,7 @@ class Inputs(GenotypeFiles):
             raise UsageError(f"`pred` is for `model` {able}, not for {self.model}, which has no null model")
         if self.as_regenie and self.missing != "mean" and uses_missing(self.model):
             raise UsageError(
-                f"`missing` {self.missing} has another null model for each variant: the `statistic` regenie needs mean, plink2 does not"
+                f"`missing` {self.missing} has another null model for each variant: `statistic` regenie needs mean"
             )
 
     @property
