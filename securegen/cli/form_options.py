@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from securegen.cli.options import apply_options
-from securegen.results.forms import FORMATS, PLINK2, TableForm
-from securegen.scores.pgs_catalog import normalise_build
+from securegen.results.forms import FORMATS, PLINK2, TableForm, options_of_formats
 
 
 def table_options(command: Callable) -> Callable:
@@ -25,15 +24,20 @@ gzip_option = click.option("--gzip", is_flag=True, help="Tables as .gz, which ev
 
 def format_options(command: Callable) -> Callable:
     """--format, --genome-build, --frequency-floor, --gzip."""
+
+    def users(name: str) -> str:
+        return ", ".join(options_of_formats()[name])
+
     return apply_options(
         [
             click.option(
-                "--format", type=click.Choice(FORMATS), default=PLINK2, show_default=True,
+                "--format", type=click.Choice(list(FORMATS)), default=PLINK2, show_default=True,
                 help="Columns of the tables; gwas-ssf also writes metadata.",
             ),
-            click.option("--genome-build", metavar="BUILD", help="Genome build of the cohort (gwas-ssf): GRCh37, GRCh38."),
+            click.option("--genome-build", metavar="BUILD",
+                         help=f"Genome build of the cohort ({users('genome_build')}): GRCh37, GRCh38."),
             click.option("--frequency-floor", type=click.FloatRange(0, 0.5), default=0.0, metavar="F",
-                         help="Write rarer allele frequencies as F (gwas-ssf) [as they are]."),
+                         help=f"Write rarer allele frequencies as F ({users('frequency_floor')}) [as they are]."),
             gzip_option,
         ]
     )(command)  # fmt: skip
@@ -42,5 +46,5 @@ def format_options(command: Callable) -> Callable:
 def form_from(options: dict[str, Any], digits: int | None = None) -> TableForm:
     """Take the layout out of the options of a command. Raises UsageError for one without its partner."""
     number = options.pop("digits") if digits is None else digits
-    build, floor = normalise_build(options.pop("genome_build")), options.pop("frequency_floor")
+    build, floor = options.pop("genome_build"), options.pop("frequency_floor")
     return TableForm(number, options.pop("format"), build, floor, options.pop("gzip"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -18,13 +16,13 @@ from securegen.cli.runlog import logs
 from securegen.errors import UsageError
 from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
+from securegen.results.forms import FORMATS as TABLE_FORMATS
 from securegen.stats.qc import Filters
 from securegen.study.inputs import BUILDS, REGENIE, STATISTICS, XCHR_MODELS, Inputs, Log
 
 if TYPE_CHECKING:
     from securegen.study.opening import Study
 
-WEAK = "securegen.weak_passphrase"
 STUDY_FIELDS = tuple(f.name for f in fields(Inputs))
 
 
@@ -140,6 +138,8 @@ def design_options(required: bool = True) -> Callable:
             "--common-samples/--own-samples", default=None,
             help="Every phenotype in the people who have all of them, or in all who have it [federated: common, else own].",
         ),
+        click.option("--condition", multiple=True, callback=_names, metavar="ID,ID", help="Dosages that become covariates."),
+        click.option("--condition-list", metavar="FILE", help="A file of such ids, one a line."),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
         click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
     ]  # fmt: skip
@@ -204,28 +204,6 @@ def run_options_beside_parties(command: Callable) -> Callable:
     return run_options(command, config="--run-config")
 
 
-def passphrase_options(command: Callable) -> Callable:
-    """--passphrase-file, and the name under which a weak passphrase is accepted."""
-
-    @functools.wraps(command)
-    def remembers(*args: Any, weak_passphrase: bool, **options: Any) -> Any:
-        click.get_current_context().meta[WEAK] = weak_passphrase
-        return command(*args, **options)
-
-    return apply_options(
-        [
-            click.option(
-                "--passphrase-file", metavar="FILE",
-                help="First line is the key's passphrase [else SECUREGEN_PASSPHRASE, else asked].",
-            ),
-            click.option(
-                "--weak-passphrase", is_flag=True,
-                help="Accept a passphrase that is short, or whose file others can read.",
-            ),
-        ]
-    )(remembers)  # fmt: skip
-
-
 def apply_options(options: list[Callable]) -> Callable:
     def decorate(command: Callable) -> Callable:
         for option in reversed(options):
@@ -238,7 +216,8 @@ def apply_options(options: list[Callable]) -> Callable:
 def inputs_from(options: dict[str, Any], **more: Any) -> Inputs:
     """The inputs that the options of a command name. Tables in regenie's form have regenie's statistic."""
     given = {name: options[name] for name in STUDY_FIELDS if name in options} | more
-    if "statistic" in given and click.get_current_context().params.get("format") == REGENIE:
+    form = click.get_current_context().params.get("format")
+    if "statistic" in given and form in TABLE_FORMATS and TABLE_FORMATS[form].chisq:
         given["statistic"] = given["statistic"] or REGENIE
     return Inputs(**given)
 
@@ -256,44 +235,3 @@ def use_threads(threads: int | None) -> None:
         import numba
 
         numba.set_num_threads(min(threads, numba.get_num_threads()))
-
-
-def passphrase(
-    passphrase_file: str | None,
-    *,
-    confirm: bool = False,
-    what: str = "of the key",
-    variable: str = "SECUREGEN_PASSPHRASE",
-) -> bytes:
-    """The passphrase from a file, the environment or the terminal. confirm: a new one, which must not be weak.
-
-    Raises UsageError where none can be asked, KeyFileError when it is weak or its file can be read by others.
-    """
-    from securegen.io.envelope import WeakPassphrase, check_passphrase, passphrase_in
-
-    weak = bool(click.get_current_context().meta.get(WEAK))
-    if passphrase_file:
-        found = passphrase_in(passphrase_file, weak=weak)
-    elif os.environ.get(variable):
-        found = os.environ[variable].encode()
-    elif sys.stdin.isatty():
-        found = click.prompt(f"Passphrase {what}", hide_input=True, confirmation_prompt=confirm).encode()
-    else:
-        raise UsageError(f"no passphrase: give --passphrase-file, set {variable}, or run in a terminal")
-    found = WeakPassphrase(found) if weak else found
-    if confirm:
-        check_passphrase(found)
-    return found
-
-
-def given_passphrase(passphrase_file: str | None) -> bytes | None:
-    """A new passphrase where one is given by file or environment; never asked for."""
-    given = passphrase_file or os.environ.get("SECUREGEN_PASSPHRASE")
-    return passphrase(passphrase_file, confirm=True) if given else None
-
-
-def passphrase_for(path: str | os.PathLike[str], passphrase_file: str | None) -> bytes | None:
-    """The passphrase of a key file, asked for only when the file is protected."""
-    from securegen.io.envelope import is_protected
-
-    return passphrase(passphrase_file) if is_protected(path) else None

@@ -11,6 +11,7 @@ import click
 
 from securegen.catalogue import TESTS
 from securegen.cli import options as opt
+from securegen.cli import passphrases
 from securegen.cli.command import Group, common_options, json_option, report, writes
 from securegen.cli.site import passphrase as site_passphrase
 from securegen.engines.federated.studyfile import KINDS, StudyFile, opened_by
@@ -100,14 +101,18 @@ def _openings(command: Callable) -> Callable:
 @click.option("--controller", help="Text for study.toml: who answers for the data.")
 @click.option("--contact", help="Text for study.toml: whom to ask.")
 @click.option("--expires", metavar="YYYY-MM-DD", help="The last day on which a site takes part.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @common_options
 @writes("{folder}/study.toml", "{folder}/study.sig", "{folder}/variants.tsv", makes=["folder", "key"])
 def init_command(folder, key, sites, lists, traits, openings, few_missing, passphrase_file, **more) -> None:
     """Write study.toml, its signature and the variant list into the shared folder."""
     from securegen.engines.federated.steps import init
 
-    secret = opt.passphrase_for(key, passphrase_file) if Path(key).exists() else opt.given_passphrase(passphrase_file)
+    secret = (
+        passphrases.passphrase_for(key, passphrase_file)
+        if Path(key).exists()
+        else passphrases.given_passphrase(passphrase_file)
+    )
     study, dropped = init(
         folder, key, sites=_pairs(sites, "--site"), variant_lists=lists, phenotypes=_pairs(traits, "--phenotype"),
         openings=openings or STRICT, few_missing=few_missing or WITHHOLD, passphrase=secret, **more,
@@ -168,7 +173,7 @@ def _record(study: StudyFile) -> dict[str, Any]:
     help="Another site's, as heard from that site; for each.",
 )
 @click.option("--trust-study-file", is_flag=True, help="Accept the keys that the study file names, whoever wrote it.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @common_options
 @writes("the acceptance, signed, in {folder}")
 def join(

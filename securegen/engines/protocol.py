@@ -7,7 +7,7 @@ follow from it. Who learns what is in the receipt of a run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,6 +17,7 @@ from securegen.design.strata import AUTOSOMES
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.io.tables import read_table
+from securegen.model import OpenedSums, Sums
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm
@@ -71,7 +72,8 @@ class EngineRun:
 
 class Engine(ABC):
     """One way to compute the sums. tests, missing, reveals: what it can be asked for; several: it takes a cohort a site;
-    filters: it can leave variants out by quality; quality: it computes tables of quality control alone."""
+    filters: it can leave variants out by quality; quality: it computes tables of quality control alone; conditions:
+    dosages of named variants may become covariates."""
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -82,6 +84,7 @@ class Engine(ABC):
     several: ClassVar[bool] = False
     filters: ClassVar[bool] = True
     quality: ClassVar[bool] = False
+    conditions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for f in fields(self):  # type: ignore[arg-type]
@@ -132,6 +135,10 @@ class Engine(ABC):
         if any(m.pred for m in members) and not self.strata:
             what = f"reveal {self.opened} of engine {self.name}" if self.opened else f"engine {self.name}"
             raise UsageError(f"`pred` needs a design for each chromosome, which {what} has not: use engine plain")
+        if (first.condition or first.condition_list) and not self.conditions:
+            raise UsageError(
+                f"`condition` needs the genotypes beside the phenotypes: engine plain or ckks, not {self.name}"
+            )
         if filters and filters.active and not self.filters:
             raise UsageError(
                 f"the filters of quality control do not go with engine {self.name}; choose variants by `extract`"
@@ -148,6 +155,13 @@ class Engine(ABC):
     def rehearsing(self) -> Self:
         """The same engine, opening whole tables, as a comparison with the plain engine needs. Raises UsageError."""
         return self
+
+    def sums(self, study: Study) -> Iterator[Sums | OpenedSums]:
+        """The exact integers that tables are made of, in file order, where whoever runs this engine may see them.
+
+        All roles are in this process. Raises UsageError for an engine, or options of it, that show them to nobody.
+        """
+        raise UsageError(f"engine {self.name} shows its sums to nobody")
 
     @abstractmethod
     def run(

@@ -17,6 +17,7 @@ from securegen.errors import DesignError, UsageError
 from securegen.governance.openings import close_sets
 from securegen.model import GenotypeReader
 from securegen.study import people
+from securegen.study.conditions import Conditions, read_conditions
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.traits import Traits, rank_inverse_normal, read_traits
 
@@ -39,7 +40,9 @@ def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> D
         raise UsageError("`pred` needs a design for each chromosome, and here all have one: use engine plain")
     traits = read_traits(inputs, reader, log)
     planned = plan(inputs, traits, log)
-    parts = designs(planned, traits, bits=inputs.bits, offsets=no_predictions(traits) if inputs.as_regenie else None)
+    offsets = no_predictions(traits) if inputs.as_regenie else None
+    conditions = conditions_of(inputs, reader, planned, log)
+    parts = designs(planned, traits, bits=inputs.bits, offsets=offsets, conditions=conditions)
     if inputs.qc:
         parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
     design = joined(parts, planned, share=True)
@@ -50,6 +53,14 @@ def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> D
     return design
 
 
+def conditions_of(inputs: Inputs, reader: GenotypeReader, planned: Sequence[Planned], log: Log) -> Conditions:
+    """Dosages that are covariates. Raises as `read_conditions`, and UsageError where no test has covariates."""
+    conditions = read_conditions(inputs, reader, log)
+    if conditions.names and not any(p.test.covariates for p in planned):
+        raise UsageError(f"`condition`: model {planned[0].test.name} uses no covariates")
+    return conditions
+
+
 def designs(
     planned: Sequence[Planned],
     traits: Traits,
@@ -58,11 +69,13 @@ def designs(
     offsets: Mapping[str, np.ndarray] | None = None,
     total: fp.SumOverSites = fp.pooled,
     alike: Callable[[Sequence[np.ndarray]], list[list[int]]] = people.group_by_samples,
+    conditions: Conditions | None = None,
 ) -> list[Design]:
     """The designs of planned phenotypes, of one owner or of one of several sites, which make the same calls of `total`.
 
     offsets: phenotype -> (N,) float64, what a whole-genome model predicts, or zeros for the statistic of regenie without one.
-    alike: (masks) -> indices of those that are the same people, at every site. Raises DesignError as the test's design.
+    alike: (masks) -> indices of those that are the same people, at every site; conditions:
+    dosages that are covariates too. Raises DesignError as the test's design.
     """
     scaled: dict[bytes, ScaledCovariates] | None = {} if total is fp.pooled else None
 
@@ -70,6 +83,9 @@ def designs(
         test, mask = members[0].test, members[0].mask
         values = np.stack([m.phenotype.values[mask] for m in members], axis=1)
         covariates, names = traits.covariates[mask], traits.covariate_names
+        if conditions is not None and conditions.names:
+            covariates = np.concatenate([covariates, conditions.of(mask)], axis=1)
+            names = (*names, *conditions.names)
         if not test.covariates:
             covariates, names = covariates[:, :0], ()
         group = DesignData(tuple(m.phenotype.name for m in members), values, mask, covariates, names, bits, scaled)

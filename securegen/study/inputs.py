@@ -20,8 +20,8 @@ MISSING = ("mean", "complete")
 XCHR_MODELS = (0, 1, 2)
 PLINK2, REGENIE = STATISTICS = ("plink2", "regenie")
 BUILDS = ("b37", "b38")
-_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical")
-_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "pred")
+_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition")
+_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred")
 _FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype")
 
 
@@ -39,12 +39,12 @@ class Inputs(GenotypeFiles):
     covar_categorical: covariates that are categories; apply_rint: rank-based inverse normal transform of quantitative
     traits; chr, from_bp, to_bp: where variants lie; qc: also sum what quality control needs; hwe_controls:
     Hardy–Weinberg over controls of the first binary phenotype only; no_input_missing_phenotype: −9 is a number;
-    common_samples: analyse every phenotype in the people who have all of them, None where the engine decides;
-    xchr_model: males on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0), None for 2 or for what regenie does;
-    split_par: b37 or b38, the build by which the ends of X are PAR1 and PAR2; sex_name: a column of the phenotype or
-    covariate table that has the sex; pred: list of the predictions of a whole-genome model, as regenie's step 1 writes it;
-    statistic: plink2, or regenie: a linear model has the variance of its null model, and X is as the file has it; None for
-    regenie with pred.
+    common_samples: analyse every phenotype in the people who have all of them, None where the engine decides; condition,
+    condition_list: ids of variants, and a file of them, whose dosages become covariates; xchr_model: males
+    on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0), None for 2 or for what regenie does; split_par: b37 or b38,
+    the build by which the ends of X are PAR1 and PAR2; sex_name: a column of the phenotype or covariate table that has the
+    sex; pred: list of the predictions of a whole-genome model, as regenie's step 1 writes it; statistic: plink2, or
+    regenie: a linear model has the variance of its null model, and X is as the file has it; None for regenie with pred.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -73,6 +73,8 @@ class Inputs(GenotypeFiles):
     xchr_model: int | None = None
     split_par: str | None = None
     sex_name: str | None = None
+    condition: tuple[str, ...] | None = None
+    condition_list: str | None = None
     pred: str | None = None
     statistic: str | None = None
 

@@ -85,6 +85,8 @@ def open_study(
     xchr_model: int | None = None,
     split_par: str | None = None,
     sex_name: str | None = None,
+    condition: Names | None = None,
+    condition_list: Path | None = None,
     pred: Path | None = None,
     statistic: str | None = None,
     qc: bool = False,
@@ -151,6 +153,8 @@ def open_study(
         xchr_model=xchr_model,
         split_par=split_par,
         sex_name=sex_name,
+        condition=names("condition", condition),
+        condition_list=path("condition_list", condition_list),
         pred=path("pred", pred),
         statistic=statistic,
     )

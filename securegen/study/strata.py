@@ -7,8 +7,9 @@ regenie has it: everybody, and no covariate more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from securegen.study.build import (
     build_qc,
     check_dosages,
     close_samples,
+    conditions_of,
     designs,
     joined,
     no_predictions,
@@ -39,6 +41,7 @@ from securegen.study.sexes import with_sexes
 from securegen.study.traits import Traits, read_traits
 from securegen.vocabulary import CORR_TOO_HIGH, TOO_FEW_SAMPLES
 
+Make = Callable[[Sequence[Planned], Traits], list[Design]]
 SEX = "SEX"
 SPANNED = 1e-9  # largest share of the variance of sex that covariates leave which say the same
 
@@ -83,7 +86,12 @@ def build_strata(
         log(
             "X: males count 0 and 2, people of unknown sex too, and sex is no covariate, as regenie has it (`xchr_model`)"
         )
-    parts = [(place, *_parts(place, planned, traits, reader.samples.sex, inputs, log)) for place in places]
+    conditions = None if traits is None else conditions_of(inputs, reader, planned, log)
+    parts = []
+    for place in places:
+        make = partial(designs, bits=inputs.bits, conditions=conditions, offsets=place.offsets)
+        kind = AUTOSOMAL if place.kind == X and inputs.x_as_stored else place.kind
+        parts.append((place, *_parts(kind, planned, traits, reader.samples.sex, make, log)))
     _refuse_nowhere(
         planned, [d for _, found, _ in parts for d in found], [r for _, _, refused in parts for r in refused]
     )
@@ -130,18 +138,17 @@ def _refuse_without(inputs: Inputs, planned: Sequence[Planned]) -> None:
 
 
 def _parts(
-    place: _Place, planned: Sequence[Planned], traits: Traits | None, sex: np.ndarray, inputs: Inputs, log: Log
+    kind: int, planned: Sequence[Planned], traits: Traits | None, sex: np.ndarray, make: Make, log: Log
 ) -> tuple[list[Design], list[Unanalysed]]:
     """Designs of the phenotypes on chromosomes of a kind, and those that have none there. Raises DesignError for one that
     has none where everybody is analysed."""
     if traits is None:
         return [], []
-    kind, offsets = place.kind, place.offsets
     if kind == AUTOSOMAL:
-        return designs(planned, traits, bits=inputs.bits, offsets=offsets), []
+        return make(planned, traits), []
     mine = [p for p in planned if p.test.copies]
-    if kind == MT or (kind == X and inputs.x_as_stored):
-        return designs(mine, traits, bits=inputs.bits, offsets=offsets), []
+    if kind == MT:
+        return make(mine, traits), []
     present = sex == MALE if kind == Y else (sex == MALE) | (sex == FEMALE)
     mine = [replace(p, mask=p.mask & present) for p in mine]
     chosen: dict[tuple[str, ...], tuple[Traits, list[Planned]]] = {}
@@ -157,7 +164,7 @@ def _parts(
             name = p.phenotype.name
             reason = f"{nobody} has {name} and every covariate"
             refused.append(Unanalysed(p.test.name, name, TOO_FEW_SAMPLES, 0, 0, reason))
-        good, bad = _attempt([p for p in members if p.mask.any()], own, inputs.bits, offsets)
+        good, bad = _attempt([p for p in members if p.mask.any()], own, make)
         made += good
         refused += bad
     for r in refused:
@@ -165,15 +172,13 @@ def _parts(
     return made, refused
 
 
-def _attempt(
-    members: Sequence[Planned], traits: Traits, bits: int | None, offsets: Mapping[str, np.ndarray] | None
-) -> tuple[list[Design], list[Unanalysed]]:
+def _attempt(members: Sequence[Planned], traits: Traits, make: Make) -> tuple[list[Design], list[Unanalysed]]:
     """Designs of phenotypes together, or, where one of them has none, of each alone."""
     try:
-        return designs(members, traits, bits=bits, offsets=offsets), []
+        return make(members, traits), []
     except DesignError as error:
         if len(members) > 1:
-            parts = [_attempt([member], traits, bits, offsets) for member in members]
+            parts = [_attempt([member], traits, make) for member in members]
             return [d for made, _ in parts for d in made], [r for _, refused in parts for r in refused]
         (p,) = members
         values = p.phenotype.values[p.mask]

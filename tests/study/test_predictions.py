@@ -55,7 +55,9 @@ def test_regenie_at_default_bits(cohort, name, tmp_path):
     """From the command line, in regenie's columns, matched by id."""
     trait = name[-2:]
     more = ("--pred", of_trait(trait)["pred"]) if "_pred_" in name else ()
-    done = securegen("gwas", *cohort.options(trait), *more, "--format", "regenie", "--digits", 7, "--out", tmp_path / "t")
+    done = securegen(
+        "gwas", *cohort.options(trait), *more, "--format", "regenie", "--digits", 7, "--out", tmp_path / "t"
+    )
     assert done.code == 0, done.err
     path = tmp_path / f"t_{trait}.regenie"
     assert path.read_text().split("\n", 1)[0] == COLUMNS

@@ -27,6 +27,7 @@ class Plain(Engine):
     """Everything in the clear. reveal: of linear and logistic tests, two numbers a variant (uv) or χ² alone (chi2)."""
 
     name: ClassVar[str] = "plain"
+    conditions: ClassVar[bool] = True
     missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
     reveals: ClassVar[frozenset[str]] = frozenset(PLAIN)
     quality: ClassVar[bool] = True
