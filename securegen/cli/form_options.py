@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
+from securegen.cli.command import Function
 from securegen.cli.options import apply_options
 from securegen.results.forms import FORMATS, PLINK2, TableForm, options_of_formats
 
 
-def table_options(command: Callable) -> Callable:
+def table_options(command: Function) -> Function:
     """--digits, the format and --gzip."""
     digits = click.IntRange(3, 17)
     return click.option("--digits", type=digits, default=17, show_default=True, help="Significant digits.")(
@@ -22,7 +22,7 @@ def table_options(command: Callable) -> Callable:
 gzip_option = click.option("--gzip", is_flag=True, help="Tables as .gz, which every command reads.")
 
 
-def format_options(command: Callable) -> Callable:
+def format_options(command: Function) -> Function:
     """--format, --genome-build, --frequency-floor, --gzip."""
 
     def users(name: str) -> str:
@@ -38,6 +38,7 @@ def format_options(command: Callable) -> Callable:
                          help=f"Genome build of the cohort ({users('genome_build')}): GRCh37, GRCh38."),
             click.option("--frequency-floor", type=click.FloatRange(0, 0.5), default=0.0, metavar="F",
                          help=f"Write rarer allele frequencies as F ({users('frequency_floor')}) [as they are]."),
+            click.option("--cols", metavar="A,B", help="Columns as plink2 names their sets: chrom,pos,p, or +a1freq,-ci [all]."),
             gzip_option,
         ]
     )(command)  # fmt: skip
@@ -47,4 +48,4 @@ def form_from(options: dict[str, Any], digits: int | None = None) -> TableForm:
     """Take the layout out of the options of a command. Raises UsageError for one without its partner."""
     number = options.pop("digits") if digits is None else digits
     build, floor = options.pop("genome_build"), options.pop("frequency_floor")
-    return TableForm(number, options.pop("format"), build, floor, options.pop("gzip"))
+    return TableForm(number, options.pop("format"), build, floor, options.pop("gzip"), options.pop("cols"))

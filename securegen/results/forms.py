@@ -14,12 +14,15 @@ from securegen.catalogue import TESTS
 from securegen.errors import UsageError
 from securegen.io.table_files import GZ, pack
 from securegen.results import gwas_ssf, regenie
+from securegen.results.chosen_columns import keep_columns, parse_columns
 from securegen.results.layout import TableFormat, TableLayout
 from securegen.results.rows import FULL_DIGITS
 from securegen.results.write import Summary
 from securegen.vocabulary import normalise_build
 
-OWN: Final = TableFormat("plink2", "{out}.{phenotype}.{suffix}", None, takes=lambda _: True)
+OWN: Final = TableFormat(
+    "plink2", "{out}.{phenotype}.{suffix}", None, takes=lambda _: True, options=frozenset({"cols"})
+)
 FORMATS: Final[dict[str, TableFormat]] = {f.name: f for f in (OWN, regenie.FORMAT, gwas_ssf.FORMAT)}
 PLINK2: Final = OWN.name
 
@@ -36,13 +39,15 @@ def options_of_formats() -> dict[str, list[str]]:
 @dataclass(frozen=True)
 class TableForm:
     """digits: significant; format: one of `FORMATS`; genome_build: of the cohort; frequency_floor: rarer allele frequencies
-    are written as this one; gzip: as .gz. Raises UsageError for a value that a field does not take."""
+    are written as this one; gzip: as .gz; cols: which columns, in words of `chosen_columns`. Raises UsageError for a value
+    that a field does not take."""
 
     digits: int = FULL_DIGITS
     format: str = PLINK2
     genome_build: str | None = None
     frequency_floor: float = 0.0
     gzip: bool = False
+    cols: str | None = None
 
     def __post_init__(self) -> None:
         if type(self.digits) is not int or not 1 <= self.digits <= FULL_DIGITS:
@@ -55,6 +60,10 @@ class TableForm:
             raise UsageError(f"`frequency_floor` is {self.frequency_floor!r}: a number from 0 to 0.5 is expected")
         if type(self.gzip) is not bool:
             raise UsageError(f"`gzip` is True or False, not {self.gzip!r}")
+        if self.cols is not None:
+            if not isinstance(self.cols, str):
+                raise UsageError(f"`cols` takes names as text, not {self.cols!r}")
+            parse_columns(self.cols)
         object.__setattr__(self, "genome_build", normalise_build(self.genome_build))
         for name, why in self.kind.needs.items():
             if not getattr(self, name):
@@ -108,6 +117,8 @@ def convert(
         if write is None or not (form.kind.takes(record) and t.path.endswith(record.suffix)):
             if write is not None:
                 log(f"WARNING: {t.path} stays in {PLINK2}'s columns: {form.format} has none for it")
+            if form.cols is not None:
+                keep_columns(t.path, form.cols)
             (t.path,) = form.finish([t.path])
             continue
         source, name = t.path, t.analysis.phenotype

@@ -118,7 +118,10 @@ def floored(frequency: str, floor: float) -> str:
 
 def metadata_text(name: str, md5: str, samples: int, counts: dict[str, int], about: TableLayout) -> str:
     """The metadata file. What this program cannot know is NR, not reported: fill it in before a submission."""
-    quoted = lambda text: json.dumps(text, ensure_ascii=False)  # noqa: E731
+
+    def quoted(text: str) -> str:
+        return json.dumps(text, ensure_ascii=False)
+
     lines = [
         "# GWAS-SSF metadata. NR stands for what securegen cannot know: fill it in before a submission.",
         f"date_metadata_last_modified: {datetime.date.today().isoformat()}",

@@ -76,7 +76,7 @@ class Ledger:
     def used(self, model: str, client: str) -> int:
         """Answers charged so far."""
         with self._locked() as content:
-            return content["replies"].get(model, {}).get(client, 0)
+            return int(content["replies"].get(model, {}).get(client, 0))
 
     def reserve(self, token: str, client: str, asked: Sequence[Asked]) -> None:
         """Reserve the answers of an invitation, of every model or none, and charge one of each: it tells sizes.
@@ -224,7 +224,8 @@ def _parse(raw: bytes, path: Path) -> dict[str, Any]:
         value = _LEDGER(value, "")
         if _digest(value["ledger"]) != value["sha256"]:
             raise Refused("its content does not have the digest that it names")
-        return value["ledger"]
+        ledger: dict[str, Any] = value["ledger"]
+        return ledger
     except (Refused, InputError) as problem:
         raise InputError(
             f"{path} is not a ledger of replies, or is damaged ({problem}): restore it from a backup"

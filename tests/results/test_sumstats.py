@@ -246,6 +246,9 @@ def test_what_a_format_cannot_say_is_refused_before_the_run(small, tmp_path):
         ),
         ({"format": "gwas-ssf", "genome_build": "hg19", "frequency_floor": 2.0}, "^`frequency_floor` is 2.0"),
         ({"gzip": "yes"}, "^`gzip` is True or False"),
+        ({"cols": "chrom,what"}, "^`cols`: 'what' is no column"),
+        ({"cols": 3}, "^`cols` takes names as text"),
+        ({"cols": "p", "format": "regenie"}, "^`cols` is for `format` plink2, not for regenie$"),
     ],
 )
 def test_a_form_refuses_by_the_name_of_the_argument(options, message):
