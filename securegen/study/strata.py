@@ -18,6 +18,7 @@ from securegen.design import qc
 from securegen.design.columns import Design
 from securegen.design.strata import Stratum, Unanalysed, alone, runs_where
 from securegen.errors import DesignError, UsageError
+from securegen.io.loco import Offsets
 from securegen.io.text import count
 from securegen.model import Columns, GenotypeReader, Variants
 from securegen.study import predictions
@@ -120,7 +121,7 @@ def _phenotypes(inputs: Inputs, reader: GenotypeReader) -> Sequence[Phenotype]:
     return read_traits(inputs, reader).phenotypes if inputs.pheno else ()
 
 
-def _by_chromosome(kinds: np.ndarray, variants: Variants, found: Mapping[str, predictions.Offsets]) -> list[_Place]:
+def _by_chromosome(kinds: np.ndarray, variants: Variants, found: Mapping[str, Offsets]) -> list[_Place]:
     """A place for each chromosome, and one for the ends of X where they are named, which have the predictions of X."""
     rows = predictions.rows_of(variants)
     out = []
