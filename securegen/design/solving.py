@@ -1,9 +1,9 @@
-"""Systems of integer equations whose rounded solution is certain: the same integers as over the rationals, in milliseconds.
+"""Systems of integer equations whose rounded solution is certain: that of the rationals, in milliseconds.
 
-An inverse in double precision, of the matrix scaled to a unit diagonal, corrects a fixed-point solution by its exact
-residual until a bound on the error decides every digit. The bound is ‖x − x̂‖ ≤ ‖Y‖/(1 − ‖I − Y S‖) · ‖residual‖ for the
-inverse Y of the scaled matrix S. What it cannot decide (a tie, a matrix that is singular to double precision) is solved
-over the rationals.
+A fixed-point solution is corrected by its exact residual, until a bound on the error decides every digit. What corrects
+it is an inverse in double precision, of the matrix scaled to a unit diagonal. The bound is ‖x − x̂‖ ≤ ‖Y‖/(1 − ‖I − Y
+S‖) · ‖residual‖ for the inverse Y of the scaled matrix S. What it cannot decide (a tie, a matrix that is singular to
+double precision) is solved over the rationals.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Concordance of two result tables: rows matched by position and alleles or by id, differences, ranks of the top hits.
 
 A variant is the same when chromosome, position and the two alleles are; if its tested alleles differ between the
-tables, the second one's effect is turned round (β → −β, frequency → 1 − frequency) before anything is compared.
+tables, the second one's effect is turned round first (β → −β, frequency → 1 − frequency).
 
-Differences are in units in which one tolerance serves every column: Δβ over max(SE, |β|), ΔSE over SE, ΔT over
-max(1, |T|), Δlog10 p over max(1, −log10 p), frequencies as they are. The default is the promised precision of T
+Differences are in units in which one tolerance serves every column: Δβ over max(SE, |β|), ΔSE over SE, ΔT over max(1,
+|T|), Δlog10 p over max(1, −log10 p), frequencies as they are. The default is the promised precision of T
 (docs/precision.md).
 """
 

@@ -74,6 +74,8 @@ def refuse(inputs: Inputs) -> None:
         ("covar_categorical", bool(inputs.covar_categorical), "give indicator columns, the same at every site"),
         ("no_input_missing_phenotype", inputs.no_input_missing_phenotype, "-9 is missing at every site"),
         ("hwe_controls", inputs.hwe_controls, "the tests are over founders"),
+        ("sex_name", bool(inputs.sex_name), "X, Y and MT are left out there"),
+        ("split_par", bool(inputs.split_par), "every site's file names PAR1 and PAR2 itself"),
     ):
         if chosen:
             raise UsageError(f"`{name}` does not go with a federated study: {why}")
