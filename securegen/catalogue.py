@@ -66,7 +66,8 @@ class Test:
     statistics: (sums, model, grid=) -> the columns of the table, and bounds that are not printed; model: its class; columns:
     of the table; suffix: of its file; binary: needs cases and controls; covariates: uses them; together: phenotypes in the
     same people share their columns; missing: what `--missing` may be, none where missing calls are left out anyway;
-    called: in a sentence.
+    called: in a sentence; copies: statistics also take `copies` and `single`, who has one copy, and so it is done on X, Y
+    and MT.
     """
 
     __test__: ClassVar[bool] = False  # not a class of pytest
@@ -85,6 +86,7 @@ class Test:
     missing: frozenset[str] = frozenset()
     promise: Promise | None = None
     called: str = ""
+    copies: bool = False
 
     @property
     def effects(self) -> bool:
@@ -138,11 +140,12 @@ LINEAR = Test(
     "linear", "Linear regression, additive in copies of A1", linear.linear, regression.linear, linear.LinearModel,
     voc.LINEAR_COLUMNS, "glm.linear", Reads(squared=(0,), filled=1), together=True,
     missing=frozenset({"mean", "complete"}), promise=DT, called="linear regression",
+    copies=True,
 )  # fmt: skip
 LOGISTIC = Test(
     "logistic", "Score test of a logistic model, additive in copies of A1", logistic.logistic, score_test.score_test,
     logistic.ScoreModel, voc.SCORE_TEST_COLUMNS, "glm.logistic.score", Reads(filled=2, weight=3, minor=1), binary=True,
-    missing=frozenset({"mean"}), promise=DCHISQ, called="the score test",
+    missing=frozenset({"mean"}), promise=DCHISQ, called="the score test", copies=True,
 )  # fmt: skip
 TREND = Test(
     "trend", "Cochran–Armitage trend test", contingency.trend, counts.trend, contingency.CountModel, voc.TREND_COLUMNS,
@@ -163,7 +166,16 @@ def _nobody(_: DesignData, __: SumOverSites) -> Design:
 
 # Not a choice of `--model`: its sums are read by filters and files of its own.
 QUALITY = Test(
-    "qc", "Quality control", _nobody, quality, QcModel, (), "", Reads(people=(0, 1, 2), squared=(2,)), covariates=False
+    "qc",
+    "Quality control",
+    _nobody,
+    quality,
+    QcModel,
+    (),
+    "",
+    Reads(people=(0, 1, 2), squared=(2,)),
+    covariates=False,
+    copies=True,
 )
 
 
@@ -185,3 +197,8 @@ def usual(*, binary: bool) -> Test:
 def uses_missing(model: str | None) -> bool:
     """Whether `--missing` changes anything under this model; None: the test is chosen by the phenotype."""
     return model is None or bool(TESTS[model].missing)
+
+
+def has_copies(model: str | None) -> bool:
+    """Whether X, Y and MT are analysed under this model; None: the test is chosen by the phenotype."""
+    return model is None or TESTS[model].copies

@@ -136,10 +136,15 @@ class AnnouncedCohort:
         raise UsageError("these genotypes are elsewhere: with another party, or in the files of its sites")
 
 
+def boundaries_of(reader: GenotypeReader) -> tuple[int, ...]:
+    """First row of every file of a cohort, and the number of rows."""
+    found: tuple[int, ...] = getattr(reader, "boundaries", (0, len(reader.variants)))
+    return found
+
+
 def iterate_blocks(reader: GenotypeReader, size: int) -> Iterator[GenotypeBlock]:
     """Yield the cohort of `reader` in blocks of `size` variants; the last of each of its files may be shorter."""
-    edges = getattr(reader, "boundaries", (0, len(reader.variants)))
-    for first, last in itertools.pairwise(edges):
+    for first, last in itertools.pairwise(boundaries_of(reader)):
         for start in range(first, last, size):
             yield reader.read(start, min(start + size, last))
 

@@ -28,9 +28,14 @@ QC_COLUMNS: Final = {
     "hardy": (
         "#CHROM", "ID", "A1", "AX", "HOM_A1_CT", "HET_A1_CT", "TWO_AX_CT", "O(HET_A1)", "E(HET_A1)", "P",
     ),
+    "hardy.x": (
+        "#CHROM", "ID", "A1", "AX", "FEMALE_HOM_A1_CT", "FEMALE_HET_A1_CT", "FEMALE_TWO_AX_CT", "MALE_A1_CT", "MALE_AX_CT",
+        "O(FEMALE_HET_A1)", "E(FEMALE_HET_A1)", "FEMALE_A1_FREQ", "MALE_A1_FREQ", "P",
+    ),
 }  # fmt: skip
-# Chromosomes on which the dosage of a male means something else; they are counted and left out.
-SEX_AND_MITOCHONDRIAL: Final = frozenset({"X", "Y", "XY", "MT", "PAR1", "PAR2"})  # canonical names
+# Chromosomes on which a male, or everybody, has one copy, by canonical name; and the ends of X, which are as autosomes.
+SEX_AND_MITOCHONDRIAL: Final = frozenset({"X", "Y", "MT"})
+PSEUDOAUTOSOMAL: Final = frozenset({"XY", "PAR1", "PAR2"})
 AUTOSOMES: Final = frozenset(str(n) for n in range(1, 23))
 UNPLACED: Final = "0"  # plink's word for a variant whose chromosome nobody gave
 
@@ -101,7 +106,7 @@ def canonical_chromosome(name: str) -> str:
     ['X', '7', '7', 'X', 'X', 'MT', 'XY', 'PAR1', '0', 'NC_000023.11']
     """
     bare = (name[3:] if name[:3].lower() == "chr" else name).upper()
-    known = AUTOSOMES | SEX_AND_MITOCHONDRIAL | {UNPLACED, *_OTHER_NAMES}
+    known = AUTOSOMES | SEX_AND_MITOCHONDRIAL | PSEUDOAUTOSOMAL | {UNPLACED, *_OTHER_NAMES}
     if bare.startswith("0") and (bare.lstrip("0") or UNPLACED) in known:
         bare = bare.lstrip("0") or UNPLACED
     return _OTHER_NAMES.get(bare, bare)

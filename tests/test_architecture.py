@@ -98,6 +98,16 @@ def test_arrows_point_one_way(module):
             assert room(name) in ALLOWED[here] | {here}, f"{module}:{line} imports {name}"
 
 
+@pytest.mark.parametrize("part, allowed", [("net", {"net"}), ("shares", {"net", "shares"})])
+def test_arrows_of_mpc_point_from_protocols_to_shares_to_the_net(part, allowed):
+    """What carries bytes knows no shares, what computes on shares no protocol."""
+    folders = {f"securegen.engines.mpc.{name}" for name in allowed}
+    for m in (m for m in MODULES if m.startswith(f"securegen.engines.mpc.{part}.")):
+        for name, line in imports(MODULES[m]):
+            inside = name.startswith("securegen.engines.mpc.")
+            assert not inside or ".".join(name.split(".")[:4]) in folders, f"{m}:{line} imports {name}"
+
+
 @pytest.mark.parametrize("module", sorted(m for m in MODULES if room(m) == "kernels"))
 def test_kernels_import_numpy_and_numba_only(module):
     allowed = sys.stdlib_module_names | {"securegen", "numpy", "numba", "llvmlite"}  # llvmlite is Numba's own

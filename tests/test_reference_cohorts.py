@@ -197,6 +197,28 @@ def test_a_quantitative_trait_as_regenie_has_it(reference):
     np.testing.assert_array_equal(expected["ALLELE1"], study.reader.variants.effect_allele)
 
 
+def test_a_conditional_analysis_as_regenie_has_it(reference):
+    """Within what six printed digits and the bound of T leave; the conditioning variants are collinear with themselves."""
+    cohort = reference("sim_500x5k")
+    expected = regenie(cohort, "qt_condition_QT")
+    study = sg.open_study(
+        cohort.bfile, pheno=cohort.pheno, pheno_name="QT", covar=cohort.covar,
+        condition_list=cohort.gold.parent / "gold_regenie" / "cond.txt",
+    )  # fmt: skip
+    columns = all_columns(study)
+    model = study.design.analyses[0].model
+    df = model.samples - len(model.covariates) - 2
+    t, bound = columns["T_STAT"], columns["DT_BOUND"]
+    both = np.isfinite(t)
+    ids = study.reader.variants.id[both]
+    chisq, t, bound = ((df + 1) * t**2 / (df + t**2))[both], t[both], bound[both]
+    rows = expected.reindex(ids)
+    assert len(ids) > 1350 and rows["CHISQ"].notna().mean() > 0.99
+    allowed = 2 * (np.abs(t) + bound) * bound * (df + 1) / df + 0.5e-5 * rows["CHISQ"]
+    known = rows["CHISQ"].notna().to_numpy()
+    assert (np.abs(chisq - rows["CHISQ"])[known] <= allowed[known]).all()
+
+
 def test_a_binary_trait_as_regenie_has_it(reference):
     cohort = reference("sim_500x5k")
     study = sg.open_study(cohort.bfile, pheno=cohort.pheno, pheno_name=("CC",), covar=cohort.covar)

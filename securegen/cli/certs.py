@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from securegen.cli import options as opt
+from securegen.cli import passphrases
 from securegen.cli.command import Group, common_options, json_option, report, writes
 
 DAYS = click.option(
@@ -22,7 +22,7 @@ def command() -> None:
 @command.command("init-ca")
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="Where ca.pem and ca.key are written.")
 @DAYS
-@opt.passphrase_options
+@passphrases.passphrase_options
 @common_options
 @writes("{folder}/ca.pem", "{folder}/ca.key", makes=["folder"])
 def init_ca(folder: str, days: int, passphrase_file: str | None) -> None:
@@ -32,14 +32,14 @@ def init_ca(folder: str, days: int, passphrase_file: str | None) -> None:
     """
     from securegen.engines.mpc.net import certs
 
-    path = certs.init_ca(Path(folder), days=days, passphrase=opt.given_passphrase(passphrase_file))
+    path = certs.init_ca(Path(folder), days=days, passphrase=passphrases.given_passphrase(passphrase_file))
     report(f"wrote {path} (for everybody) and ca.key (keep)", certificate=path)
 
 
 @command.command()
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="Where NAME.key and NAME.csr are written.")
 @click.option("--name", required=True, metavar="NAME", help="The party, as parties.toml calls it.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @common_options
 @writes("{folder}/{name}.key", "{folder}/{name}.csr", makes=["folder"])
 def request(folder: str, name: str, passphrase_file: str | None) -> None:
@@ -49,7 +49,7 @@ def request(folder: str, name: str, passphrase_file: str | None) -> None:
     """
     from securegen.engines.mpc.net import certs
 
-    path = certs.request(Path(folder), name, passphrase=opt.given_passphrase(passphrase_file))
+    path = certs.request(Path(folder), name, passphrase=passphrases.given_passphrase(passphrase_file))
     report(f"wrote {path} (for the authority) and {name}.key (keep)", request=path)
 
 
@@ -60,7 +60,7 @@ def request(folder: str, name: str, passphrase_file: str | None) -> None:
 @click.option("--rank", required=True, type=click.IntRange(0), help="Its place in parties.toml, from 0.")
 @click.option("--out", metavar="FILE", help="The certificate [FOLDER/NAME.pem].")
 @DAYS
-@opt.passphrase_options
+@passphrases.passphrase_options
 @common_options
 @writes("the certificate")
 def issue(
@@ -73,7 +73,7 @@ def issue(
     """
     from securegen.engines.mpc.net import certs, pem
 
-    secret = opt.passphrase_for(Path(ca) / "ca.key", passphrase_file)
+    secret = passphrases.passphrase_for(Path(ca) / "ca.key", passphrase_file)
     where = Path(out) if out else None
     path = certs.issue(Path(ca), Path(csr), name=name, rank=rank, out=where, days=days, passphrase=secret)
     report(f"wrote {path}, pin {pem.pin(path)}", certificate=path, pin=pem.pin(path))

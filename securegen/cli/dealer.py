@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
+from securegen.cli import passphrases
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.party import CONFIG, KEYS, NAME, write_record
 from securegen.cli.runlog import CommandLog
@@ -17,7 +18,7 @@ from securegen.record.run_log import print_end
 @CONFIG
 @NAME
 @KEYS
-@opt.passphrase_options
+@passphrases.passphrase_options
 @opt.run_options_beside_parties
 @rehearses
 def command(config, name, keys, passphrase_file, out, threads, memory, quiet) -> None:
@@ -34,7 +35,7 @@ def command(config, name, keys, passphrase_file, out, threads, memory, quiet) ->
     me = party_of(parties, DEALER, name)
     log = CommandLog(out, f"dealer {me}", quiet=quiet, party=me)
     folder = Path(keys or Path(config).parent)
-    secret = opt.passphrase_for(folder / f"{me}.key", passphrase_file)
+    secret = passphrases.passphrase_for(folder / f"{me}.key", passphrase_file)
     outcome = run_dealer(parties, name=me, keys=folder, passphrase=secret, threads=threads, check_only=dry_run())
     if dry_run():
         stop_rehearsal(log.files, split=split_of(parties), party=me)

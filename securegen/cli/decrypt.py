@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from securegen.cli import options as opt
+from securegen.cli import passphrases
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.progress import progress
@@ -25,7 +26,7 @@ from securegen.results.write import Summary
 
 @click.command()
 @click.option("--key", "key_file", required=True, metavar="FILE", help="KEY.secret.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @click.option("--owner", required=True, metavar="FOLDER", help="OUT.owner of securegen encrypt.")
 @click.option("--results", required=True, metavar="FOLDER", help="What the server returned.")
 @click.option(
@@ -70,7 +71,7 @@ def command(
     if not list(there(Path(owner), "owner's folder").glob("*.box")):
         raise ArtefactError(f"{owner} is not an owner's folder: give OUT.owner of securegen encrypt")
     with log.stage("decrypt"):
-        key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
+        key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         filters = opt.filters_from(options)
         opened = steps.read_design(key, owner, design)
         log(opened.line())

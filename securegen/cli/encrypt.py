@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from securegen.cli import options as opt
+from securegen.cli import passphrases
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
@@ -17,7 +18,7 @@ from securegen.record.run_log import folder_bytes
 
 @click.command()
 @click.option("--key", "key_file", required=True, metavar="FILE", help="KEY.secret of securegen keygen.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @opt.genotype_options()
 @opt.design_options(required=False)
 @opt.qc_options
@@ -47,7 +48,7 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
     inputs = opt.inputs_from(options)
     paths = steps.encrypted_paths(out)
     with log.stage("encrypt"):
-        key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
+        key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         if owner:
             again = genotypes_given(options)  # where the cohort has no squares, the design needs them
             study = opt.open_study(inputs, log) if again else steps.later_study_of(inputs, owner, key, log)

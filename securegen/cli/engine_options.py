@@ -52,7 +52,10 @@ def engine_from(options: dict[str, Any], *, threads: int | None, memory: int | N
     """Take the engine out of the options of a command. Raises UsageError for an option of another engine."""
     own = {name: options.pop(name) for name in declared() if name in options}
     given = {name: value for name, value in own.items() if value not in (None, False)}
-    return engine_of(options.pop("engine"), given, threads=threads, memory=memory)
+    engine = engine_of(options.pop("engine"), given, threads=threads, memory=memory)
+    ctx = click.get_current_context()  # what was left at its default is recorded too
+    ctx.params.update({name: value for name in own if (value := getattr(engine, name, None)) is not None})
+    return engine
 
 
 def given_engine(options: Mapping[str, Any]) -> str:

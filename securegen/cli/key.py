@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from securegen.cli import options as opt
+from securegen.cli import passphrases
 from securegen.cli.command import Group, common_options, report, writes
 
 FILE = click.argument("file", metavar="FILE")
@@ -27,8 +27,8 @@ def _rewrap(file: str, passphrase_file: str | None, new_passphrase_file: str | N
     from securegen.io import envelope
     from securegen.io.output import PRIVATE, copy_file
 
-    old = opt.passphrase_for(file, passphrase_file)
-    new = opt.passphrase(
+    old = passphrases.passphrase_for(file, passphrase_file)
+    new = passphrases.passphrase(
         new_passphrase_file, confirm=True, what="that is to protect it", variable="securegen_PASSPHRASE"
     )
     if copy is None and _is_pem(file):
@@ -51,7 +51,7 @@ def _is_pem(file: str) -> bool:
 
 @command.command()
 @FILE
-@opt.passphrase_options
+@passphrases.passphrase_options
 @NEW
 @common_options
 @writes("FILE, under the new passphrase")
@@ -67,7 +67,7 @@ def passphrase(file: str, passphrase_file: str | None, new_passphrase_file: str 
 @command.command()
 @FILE
 @click.option("--out", required=True, metavar="COPY", help="The backup; an existing file is not overwritten.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @NEW
 @common_options
 @writes("{out}")

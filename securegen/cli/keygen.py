@@ -6,7 +6,7 @@ import os
 
 import click
 
-from securegen.cli import options as opt
+from securegen.cli import passphrases
 from securegen.cli.command import common_options, rehearses, stop_rehearsal
 from securegen.cli.runlog import CommandLog, logs
 from securegen.errors import ArtefactError, InputError, StorageError
@@ -27,7 +27,7 @@ def read_plan(path: str):
 
 @click.command()
 @click.option("--plan", "plan_file", required=True, metavar="FILE", help="OUT.plan.json of securegen plan.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @click.option("--plain-secret-key", is_flag=True, help="Store the secret key without a passphrase (mode 0600 only).")
 @click.option("--out", required=True, metavar="KEY", help="Writes KEY.secret and KEY.public.")
 @click.option("--quiet", is_flag=True, help="Nothing on stderr but errors.")
@@ -50,7 +50,7 @@ def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool,
             if os.path.lexists(path):
                 raise StorageError(f"{path} exists and is not overwritten: choose another name or remove it")
         stop_rehearsal([f"{out}.secret", f"{out}.public", *log.files], parameters=plan.parameters.to_json())
-        secret = None if plain_secret_key else opt.passphrase(passphrase_file, confirm=True)
+        secret = None if plain_secret_key else passphrases.passphrase(passphrase_file, confirm=True)
         key = steps.generate_key(plan)
         secret_key.write_secret(f"{out}.secret", key, passphrase=secret)
         keys.write_public(f"{out}.public", key.public)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -16,16 +14,14 @@ from securegen.catalogue import TESTS
 from securegen.cli.command import check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
-from securegen.governance.openings import FEW_MISSING, LEVELS
 from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
 from securegen.stats.qc import Filters
-from securegen.study.inputs import Inputs, Log
+from securegen.study.inputs import BUILDS, XCHR_MODELS, Inputs, Log
 
 if TYPE_CHECKING:
     from securegen.study.opening import Study
 
-WEAK = "securegen.weak_passphrase"
 STUDY_FIELDS = tuple(f.name for f in fields(Inputs))
 
 
@@ -86,6 +82,7 @@ def genotype_options(*, several: bool = False) -> Callable:
         click.option("--chr", multiple=True, callback=_names, metavar="A,B", help="Only these chromosomes, as 1-4,7."),
         click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
+        click.option("--split-par", type=click.Choice(BUILDS), help="The ends of X are PAR1 and PAR2, as in this build."),
     ]  # fmt: skip
     return apply_options(options)
 
@@ -93,6 +90,11 @@ def genotype_options(*, several: bool = False) -> Callable:
 def site_genotypes(command: Callable) -> Callable:
     """The files of genotypes of one site."""
     return apply_options(genotype_files())(command)
+
+
+sex_option = click.option(
+    "--sex-name", metavar="NAME", help="Column of --pheno or --covar with the sex: 1 or M, 2 or F."
+)
 
 
 def design_options(required: bool = True) -> Callable:
@@ -119,11 +121,18 @@ def design_options(required: bool = True) -> Callable:
             "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True,
             help="Missing genotypes: mean dosage (as regenie) or complete cases (as plink; plain engine).",
         ),
+        click.option(
+            "--xchr-model", type=click.Choice(XCHR_MODELS), default=2, show_default=True,
+            help="Males on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0).",
+        ),
+        sex_option,
         click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound]."),
         click.option(
             "--common-samples/--own-samples", default=None,
             help="Every phenotype in the people who have all of them, or in all who have it [federated: common, else own].",
         ),
+        click.option("--condition", multiple=True, callback=_names, metavar="ID,ID", help="Dosages that become covariates."),
+        click.option("--condition-list", metavar="FILE", help="A file of such ids, one a line."),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
         click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
     ]  # fmt: skip
@@ -149,27 +158,6 @@ def filter_options(command: Callable, *, needs: str = "") -> Callable:
 def filters_from(options: dict[str, Any]) -> Filters:
     """Take the filters out of the options of a command."""
     return Filters(*(options.pop(name) for name in ("maf", "mac", "geno", "hwe")))
-
-
-def opening_options(command: Callable) -> Callable:
-    """What several parties may open of each other's people."""
-    return apply_options(
-        [
-            click.option(
-                "--openings", type=click.Choice(LEVELS),
-                help="What sums may show of few people: strict; consortium also opens variants that few tell apart; all has no "
-                "such rule, for rehearsals on one owner's data [strict; all beside --compare-plain].",
-            ),
-            click.option(
-                "--few-missing", type=click.Choice(FEW_MISSING),
-                help="Variants whose call few people of a site lack: NA, or filled in rounded, T off by some 1e-5 [withhold].",
-            ),
-            click.option(
-                "--consent-openings", is_flag=True,
-                help="Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
-            ),
-        ]
-    )(command)  # fmt: skip
 
 
 def qc_options(command: Callable) -> Callable:
@@ -209,28 +197,6 @@ def run_options_beside_parties(command: Callable) -> Callable:
     return run_options(command, config="--run-config")
 
 
-def passphrase_options(command: Callable) -> Callable:
-    """--passphrase-file, and the name under which a weak passphrase is accepted."""
-
-    @functools.wraps(command)
-    def remembers(*args: Any, weak_passphrase: bool, **options: Any) -> Any:
-        click.get_current_context().meta[WEAK] = weak_passphrase
-        return command(*args, **options)
-
-    return apply_options(
-        [
-            click.option(
-                "--passphrase-file", metavar="FILE",
-                help="First line is the key's passphrase [else SECUREGEN_PASSPHRASE, else asked].",
-            ),
-            click.option(
-                "--weak-passphrase", is_flag=True,
-                help="Accept a passphrase that is short, or whose file others can read.",
-            ),
-        ]
-    )(remembers)  # fmt: skip
-
-
 def apply_options(options: list[Callable]) -> Callable:
     def decorate(command: Callable) -> Callable:
         for option in reversed(options):
@@ -245,10 +211,10 @@ def inputs_from(options: dict[str, Any], **more: Any) -> Inputs:
 
 
 def open_study(inputs: Inputs, log: Log, *, qc_only: bool = False) -> Study:
-    """Open the study that the options name."""
+    """Open the study that the options name, of one design: X, Y and MT are left out aloud."""
     from securegen.study.opening import qc_of, study_of
 
-    return (qc_of if qc_only else study_of)(inputs, log)
+    return (qc_of if qc_only else study_of)(inputs, log, strata=False)
 
 
 def use_threads(threads: int | None) -> None:
@@ -257,44 +223,3 @@ def use_threads(threads: int | None) -> None:
         import numba
 
         numba.set_num_threads(min(threads, numba.get_num_threads()))
-
-
-def passphrase(
-    passphrase_file: str | None,
-    *,
-    confirm: bool = False,
-    what: str = "of the key",
-    variable: str = "SECUREGEN_PASSPHRASE",
-) -> bytes:
-    """The passphrase from a file, the environment or the terminal. confirm: a new one, which must not be weak.
-
-    Raises UsageError where none can be asked, KeyFileError when it is weak or its file can be read by others.
-    """
-    from securegen.io.envelope import WeakPassphrase, check_passphrase, passphrase_in
-
-    weak = bool(click.get_current_context().meta.get(WEAK))
-    if passphrase_file:
-        found = passphrase_in(passphrase_file, weak=weak)
-    elif os.environ.get(variable):
-        found = os.environ[variable].encode()
-    elif sys.stdin.isatty():
-        found = click.prompt(f"Passphrase {what}", hide_input=True, confirmation_prompt=confirm).encode()
-    else:
-        raise UsageError(f"no passphrase: give --passphrase-file, set {variable}, or run in a terminal")
-    found = WeakPassphrase(found) if weak else found
-    if confirm:
-        check_passphrase(found)
-    return found
-
-
-def given_passphrase(passphrase_file: str | None) -> bytes | None:
-    """A new passphrase where one is given by file or environment; never asked for."""
-    given = passphrase_file or os.environ.get("SECUREGEN_PASSPHRASE")
-    return passphrase(passphrase_file, confirm=True) if given else None
-
-
-def passphrase_for(path: str | os.PathLike[str], passphrase_file: str | None) -> bytes | None:
-    """The passphrase of a key file, asked for only when the file is protected."""
-    from securegen.io.envelope import is_protected
-
-    return passphrase(passphrase_file) if is_protected(path) else None

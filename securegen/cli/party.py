@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from securegen.cli import options as opt
+from securegen.cli import passphrases
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal, writes
 from securegen.cli.form_options import form_from, format_options
 from securegen.cli.runlog import CommandLog
@@ -88,7 +89,7 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @click.option("--reply-limit", type=click.IntRange(1), default=1000, show_default=True, help="Scores ever answered.")
 @click.option("--digits", type=click.IntRange(1, 17), help="Significant digits [17 of tables, 6 of scores].")
 @format_options
-@opt.passphrase_options
+@passphrases.passphrase_options
 @opt.run_options_beside_parties
 @rehearses
 @writes("{out}.<PHENO>.<TEST> or {out}.sscore, of the party that learns the result", "{out}.log", "{out}.run.json")
@@ -111,7 +112,7 @@ def command(config, role, name, keys, state, cohort, masked, column_limit, revea
         return
     form.check(options["model"], projected=role == "phenotypes" and reveal != "aggregates")
     outcome = run_party(
-        parties, me, inputs, out, keys=folder, passphrase=opt.passphrase_for(folder / f"{me}.key", passphrase_file),
+        parties, me, inputs, out, keys=folder, passphrase=passphrases.passphrase_for(folder / f"{me}.key", passphrase_file),
         state=state, cohort=cohort, masked=masked, reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates,
         openings=openings, column_limit=column_limit, digits=form.digits, threads=threads, check_only=dry_run(), log=log,
         score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),
@@ -154,7 +155,9 @@ def _take_part(
         raise UsageError(
             "--role site needs --study FOLDER, with the study that it joined, and --state FOLDER, its private one"
         )
-    connect = site_links(parties, me, keys=keys, passphrase=opt.passphrase_for(keys / f"{me}.key", passphrase_file))
+    connect = site_links(
+        parties, me, keys=keys, passphrase=passphrases.passphrase_for(keys / f"{me}.key", passphrase_file)
+    )
     if dry_run():
         steps.site_of(steps.open_folder(study)[0], state, passphrase=site_passphrase(state, passphrase_file))
         steps.check_inputs(inputs)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from securegen.cli import options as opt
-from securegen.cli import prs_step_parties
+from securegen.cli import passphrases, prs_step_parties
 from securegen.cli.command import Group, writes
 from securegen.cli.form_options import gzip_option
 from securegen.cli.progress import progress
@@ -33,7 +33,7 @@ def command() -> None:
 @opt.genotype_options()
 @score_options()
 @opt.encryptor_option
-@opt.passphrase_options
+@passphrases.passphrase_options
 @opt.run_options
 @writes(
     "{out}.cohort",
@@ -64,7 +64,7 @@ def encrypt(
         study = open_scores(opt.inputs_from(options), score_inputs(options), log=log, out=out)
     with log.stage("keygen"):
         key = steps.generate_key(study)
-        secret_key.write_secret(f"{out}.secret", key, passphrase=opt.passphrase(passphrase_file, confirm=True))
+        secret_key.write_secret(f"{out}.secret", key, passphrase=passphrases.passphrase(passphrase_file, confirm=True))
         keys.write_public(f"{out}.public", key.public)
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
         sent = steps.encrypt(study, key, out, encryptor=encryptor, progress=report)
@@ -74,7 +74,7 @@ def encrypt(
 
 @command.command()
 @click.option("--key", "key_file", required=True, metavar="FILE", help="OUT.secret of prs-step encrypt.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @click.option("--owner", required=True, metavar="FOLDER", help="OUT.owner of prs-step encrypt.")
 @click.option("--results", required=True, metavar="FOLDER", help="What the server returned.")
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
@@ -94,7 +94,7 @@ def decrypt(
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step decrypt", quiet=quiet, private=True)
     with log.stage("decrypt"):
-        key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
+        key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         samples, sums = steps.decrypt(results, key, owner, still_trusted=key_still_trusted, digits=digits)
     write_scores(out, samples, sums, ScoreInputs((), digits=digits, gzip=gzip), log)
     log.write(engine="ckks", scores=list(sums.plan.names))
@@ -153,7 +153,7 @@ def invite(
 @folder_option("invitation", "What the model owner sent.")
 @opt.genotype_options()
 @opt.encryptor_option
-@opt.passphrase_options
+@passphrases.passphrase_options
 @opt.run_options
 @writes("{out}.cohort", "{out}.publickey", "{out}.secret", "{out}.owner", "{out}.log", "{out}.run.json")
 def accept(
@@ -170,7 +170,7 @@ def accept(
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
         reader = open_genotypes(opt.inputs_from(options), log)
         key = steps.accept(invitation, reader, out, encryptor=encryptor, progress=report)
-        secret_key.write_secret(f"{out}.secret", key, passphrase=opt.passphrase(passphrase_file, confirm=True))
+        secret_key.write_secret(f"{out}.secret", key, passphrase=passphrases.passphrase(passphrase_file, confirm=True))
     log(f"for the model owner: {out}.cohort, {out}.publickey; keep {out}.secret and {out}.owner")
     log.write(engine="ckks", parameters=key.public.parameters.to_json())
 
@@ -200,7 +200,7 @@ def reply(
 
 @command.command("open")
 @click.option("--key", "key_file", required=True, metavar="FILE", help="OUT.secret of prs-step accept.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @folder_option("owner", "OUT.owner of prs-step accept.")
 @folder_option("invitation", "What the model owner sent first.")
 @folder_option("replies", "What it sent last.")
@@ -220,7 +220,7 @@ def open_(
 
     log = CommandLog(out, "prs-step open", quiet=quiet, private=True)
     with log.stage("decrypt"):
-        key = secret_key.read_secret(key_file, passphrase=opt.passphrase_for(key_file, passphrase_file))
+        key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         reader = open_genotypes(opt.inputs_from(options), log)
         table = steps.open_replies(invitation, replies, key, owner, reader)
     write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log)

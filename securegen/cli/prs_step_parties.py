@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from securegen.cli import options as opt
+from securegen.cli import passphrases
 from securegen.cli.command import writes
 from securegen.cli.form_options import gzip_option
 from securegen.cli.progress import progress
@@ -89,7 +90,7 @@ def evaluate(
 @score_options()
 @privacy_options
 @opt.encryptor_option
-@opt.passphrase_options
+@passphrases.passphrase_options
 @opt.run_options
 @writes("{out}.offer", "{out}.private", "{out}.log", "{out}.run.json")
 def offer(
@@ -112,7 +113,7 @@ def offer(
     with log.stage("keygen"):
         steps.offer(
             request, challenge, inputs, rules, f"{out}.offer", f"{out}.private",
-            passphrase=opt.passphrase(passphrase_file, confirm=True), encryptor=encryptor, log=log,
+            passphrase=passphrases.passphrase(passphrase_file, confirm=True), encryptor=encryptor, log=log,
         )  # fmt: skip
     log.write(engine="ckks", role="vendor")
 
@@ -143,7 +144,7 @@ def blind(
 @folder_option("private", "OUT.private of prs-step offer.")
 @score_options()
 @privacy_options
-@opt.passphrase_options
+@passphrases.passphrase_options
 @opt.run_options
 @writes("{out}.rounded", "{out}.log", "{out}.run.json")
 def answer(
@@ -162,7 +163,7 @@ def answer(
     log = CommandLog(out, "prs-step answer", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("decrypt"):
-        secret = opt.passphrase(passphrase_file)
+        secret = passphrases.passphrase(passphrase_file)
         steps.answer(blinded, private, inputs, rules, f"{out}.rounded", passphrase=secret)
     log.write(engine="ckks", role="vendor")
 

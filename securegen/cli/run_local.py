@@ -19,10 +19,10 @@ from securegen.engines.protocol import Engine, EngineRun, study_facts
 from securegen.record.run_log import RunLog, print_end
 from securegen.results.forms import TableForm
 from securegen.results.summary import print_summaries
+from securegen.results.write import qc_files
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs
 from securegen.study.opening import Study
-from securegen.vocabulary import QC_COLUMNS
 
 
 @click.group(cls=Group)
@@ -63,8 +63,9 @@ def gwas(compare_plain: bool, out: str, threads: int | None, memory: int | None,
 @command.command()
 @engine_options(quality=True)
 @opt.genotype_options()
-@click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls.")
+@click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls and --sex-name.")
 @click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
+@opt.sex_option
 @gzip_option
 @opt.run_options
 @rehearses
@@ -89,6 +90,7 @@ def run_engine(
     engine.check(members, form, filters)
     with log.stage("plan"):
         study = engine.open(members, log, qc_only=qc_only)
+    engine.check_study(study)
     if dry_run():
         engine.describe(study, log)
         _end_rehearsal(engine, study, out, form, log, qc_only=qc_only)
@@ -100,10 +102,10 @@ def run_engine(
 
 def _end_rehearsal(engine: Engine, study: Study, out: str, form: TableForm, log: RunLog, *, qc_only: bool) -> None:
     """End a dry run here, with the names of the tables."""
-    tests = [a for a in study.design.analyses if a.association]
+    tests = [a for a in study.analyses if a.association]
     tables = [form.path(out, engine.opened or a.test, a.phenotype) for a in tests]
     if qc_only:
-        tables = [form.packed(f"{out}.{name}") for name in QC_COLUMNS]
+        tables = [form.packed(f"{out}.{name}") for name in qc_files(study.strata, study.reader.dosage_grid)]
     stop_rehearsal([*tables, *log.files], **study_facts(study))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from securegen.cli import options as opt
+from securegen.cli import passphrases
 from securegen.cli.command import Group, common_options, report, writes
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.runlog import CommandLog
@@ -28,7 +29,7 @@ def command() -> None:
 @command.command("keygen")
 @click.option("--state", required=True, metavar="FOLDER", help="The site's private folder; the key is written there.")
 @click.option("--out", required=True, metavar="FILE", help="Public half, for the coordinator.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @common_options
 @writes("{state}/site.secret", "{out}")
 def keygen_command(state: str, out: str, passphrase_file: str | None) -> None:
@@ -38,7 +39,7 @@ def keygen_command(state: str, out: str, passphrase_file: str | None) -> None:
     """
     from securegen.engines.federated.steps import SITE_KEY, keygen
 
-    mark = keygen(state, out, passphrase=opt.given_passphrase(passphrase_file))
+    mark = keygen(state, out, passphrase=passphrases.given_passphrase(passphrase_file))
     report(
         f"fingerprint {mark}: {Path(state) / SITE_KEY} (keep), {out} (for the coordinator)",
         fingerprint=mark,
@@ -73,7 +74,7 @@ def variants(out: str, **options: Any) -> None:
 )
 @table_options
 @opt.filter_options
-@opt.passphrase_options
+@passphrases.passphrase_options
 @opt.run_options
 @writes("{out}.<PHENO>.<TEST>", "{out}.log", "{out}.run.json")
 def run(folder, study_file, state, wait, passphrase_file, out, threads, memory, quiet, **options) -> None:
@@ -94,7 +95,7 @@ def passphrase(state: str | Path, passphrase_file: str | None) -> bytes | None:
     """Of this site's key; asked for only where it has one."""
     from securegen.engines.federated.steps import SITE_KEY
 
-    return opt.passphrase_for(Path(state) / SITE_KEY, passphrase_file)
+    return passphrases.passphrase_for(Path(state) / SITE_KEY, passphrase_file)
 
 
 def take_part(

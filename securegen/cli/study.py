@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import click
 
 from securegen.catalogue import TESTS
 from securegen.cli import options as opt
+from securegen.cli import passphrases
 from securegen.cli.command import Group, common_options, json_option, report, writes
 from securegen.cli.site import passphrase as site_passphrase
 from securegen.engines.federated.studyfile import KINDS, StudyFile, opened_by
 from securegen.errors import UsageError
-from securegen.governance.openings import STRICT, WITHHOLD
+from securegen.governance.openings import FEW_MISSING, LEVELS, STRICT, WITHHOLD
 
 
 @click.group(cls=Group)
@@ -32,6 +34,27 @@ def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
             raise UsageError(f"{what} {text!r}: {name} is given twice")
         out[name] = value
     return out
+
+
+def _openings(command: Callable) -> Callable:
+    """What several parties may open of each other's people."""
+    return opt.apply_options(
+        [
+            click.option(
+                "--openings", type=click.Choice(LEVELS),
+                help="What sums may show of few people: strict; consortium also opens variants that few tell apart; all has no "
+                "such rule, for rehearsals on one owner's data [strict; all beside --compare-plain].",
+            ),
+            click.option(
+                "--few-missing", type=click.Choice(FEW_MISSING),
+                help="Variants whose call few people of a site lack: NA, or filled in rounded, T off by some 1e-5 [withhold].",
+            ),
+            click.option(
+                "--consent-openings", is_flag=True,
+                help="Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
+            ),
+        ]
+    )(command)  # fmt: skip
 
 
 @command.command("init")
@@ -65,7 +88,7 @@ def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
 )
 @click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
 @click.option("--commit", is_flag=True, help="Sites commit to each sum before any shows it: one exchange more a sum.")
-@opt.opening_options
+@_openings
 @click.option(
     "--common-samples/--own-samples",
     default=None,
@@ -78,14 +101,18 @@ def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
 @click.option("--controller", help="Text for study.toml: who answers for the data.")
 @click.option("--contact", help="Text for study.toml: whom to ask.")
 @click.option("--expires", metavar="YYYY-MM-DD", help="The last day on which a site takes part.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @common_options
 @writes("{folder}/study.toml", "{folder}/study.sig", "{folder}/variants.tsv", makes=["folder", "key"])
 def init_command(folder, key, sites, lists, traits, openings, few_missing, passphrase_file, **more) -> None:
     """Write study.toml, its signature and the variant list into the shared folder."""
     from securegen.engines.federated.steps import init
 
-    secret = opt.passphrase_for(key, passphrase_file) if Path(key).exists() else opt.given_passphrase(passphrase_file)
+    secret = (
+        passphrases.passphrase_for(key, passphrase_file)
+        if Path(key).exists()
+        else passphrases.given_passphrase(passphrase_file)
+    )
     study, dropped = init(
         folder, key, sites=_pairs(sites, "--site"), variant_lists=lists, phenotypes=_pairs(traits, "--phenotype"),
         openings=openings or STRICT, few_missing=few_missing or WITHHOLD, passphrase=secret, **more,
@@ -146,7 +173,7 @@ def _record(study: StudyFile) -> dict[str, Any]:
     help="Another site's, as heard from that site; for each.",
 )
 @click.option("--trust-study-file", is_flag=True, help="Accept the keys that the study file names, whoever wrote it.")
-@opt.passphrase_options
+@passphrases.passphrase_options
 @common_options
 @writes("the acceptance, signed, in {folder}")
 def join(

@@ -17,13 +17,18 @@ QUALITY = "qc"  # the analysis that is no association
 @dataclass(frozen=True)
 class Analysis:
     """One test of one phenotype: which columns of the design it uses (`columns`, `squares` index `Sums.g` and
-    `Sums.q`) and the model that reads them."""
+    `Sums.q`) and the model that reads them.
+
+    single: (column, how many people) of the analysed who have one copy where others have two, and of the cases among them
+    where the test counts their alleles.
+    """
 
     test: str
     phenotype: str
     columns: tuple[int, ...]
     squares: tuple[int, ...]
     model: Any
+    single: tuple[tuple[int, int], ...] = ()
 
     @property
     def association(self) -> bool:
@@ -78,7 +83,8 @@ def combine(designs: Sequence[Design], *, share: bool = False) -> Design:
         squares = [order[index[j]] for j in part.columns.squared_index]
         for a in part.analyses:
             columns, own = tuple(index[j] for j in a.columns), tuple(squares[i] for i in a.squares)
-            analyses.append(Analysis(a.test, a.phenotype, columns, own, a.model))
+            single = tuple((index[j], people) for j, people in a.single)
+            analyses.append(Analysis(a.test, a.phenotype, columns, own, a.model, single))
     return Design(Columns(tuple(names), np.stack(kept, axis=1), tuple(squared)), tuple(analyses))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,11 @@ from securegen.model import Columns
 
 @dataclass(frozen=True)
 class QcModel:
-    """Quality control. samples: everybody; founders: whose frequencies count; tested: in the Hardy–Weinberg test."""
+    """Quality control. samples: everybody; founders: whose frequencies count; tested: in the Hardy–Weinberg test.
+
+    males: on X, males among founders, females and males among tested, else empty; unit: steps there of a female's stored
+    dosage in a copy over those of a male's.
+    """
 
     phenotype: str
     samples: int
@@ -22,6 +27,8 @@ class QcModel:
     tested: int
     covariates: tuple[str, ...] = ()
     bits: int = 1
+    males: tuple[int, ...] = ()
+    unit: int = 1
 
 
 def qc_design(
@@ -35,17 +42,42 @@ def qc_design(
     everybody = np.ones_like(founders) if everybody is None else everybody
     sets = {"founders": founders, "everybody": everybody, "Hardy-Weinberg": tested}
     counts = total([int(s.sum()) for s in sets.values()])
-    columns: list[np.ndarray] = []
-    index = []
-    for (name, people), count in zip(sets.items(), counts, strict=True):
+    for name, count in zip(sets, counts, strict=True):
         if count == 0:
             raise DesignError(f"quality control: no sample is left for {name}")
-        known = columns if total is fp.pooled else []
+    model = QcModel("QC", counts[1], counts[0], counts[2])
+    return _design(list(sets.values()), (2,), model, share=total is fp.pooled)
+
+
+def qc_design_of(founders: np.ndarray, tested: np.ndarray, present: np.ndarray) -> Design:
+    """As `qc_design`, of those alone who have the chromosome, who may be nobody. present: (N,) bool."""
+    sets = [founders & present, present, tested & present]
+    counts = [int(s.sum()) for s in sets]
+    return _design(sets, (2,), QcModel("QC", counts[1], counts[0], counts[2]))
+
+
+def qc_design_x(founders: np.ndarray, tested: np.ndarray, sex: np.ndarray, unit: int) -> Design:
+    """As `qc_design`, on X, where males have one allele; sex: (N,), 1 male, 2 female. People of unknown sex have two, and
+    are in no Hardy–Weinberg test."""
+    male, female = sex == 1, sex == 2
+    sets = [founders, np.ones_like(founders), founders & male, tested & female, tested & male]
+    founder_count, samples, *males = (int(s.sum()) for s in sets)
+    model = QcModel("QC", samples, founder_count, sum(males[1:]), males=tuple(males), unit=unit)
+    return _design(sets, (2, 3, 4), model)
+
+
+def _design(sets: Sequence[np.ndarray], squared: Sequence[int], model: QcModel, *, share: bool = True) -> Design:
+    """Columns of sets of people; equal ones are one column where `share` says so. squared: of which Σg² is read."""
+    columns: list[np.ndarray] = []
+    index = []
+    for people in sets:
+        known = columns if share else []
         same = next((i for i, c in enumerate(known) if np.array_equal(c, people)), len(columns))
         if same == len(columns):
             columns.append(people)
         index.append(same)
-    squared = tuple(i == index[2] for i in range(len(columns)))
-    design = Columns(tuple(f"QC:{i}" for i in range(len(columns))), np.stack(columns, 1).astype(np.int64), squared)
-    model = QcModel("QC", counts[1], counts[0], counts[2])
-    return Design(design, (Analysis("qc", "QC", tuple(index), (0,), model),))
+    marked = tuple(i in {index[s] for s in squared} for i in range(len(columns)))
+    place = {column: i for i, column in enumerate(i for i, flag in enumerate(marked) if flag)}
+    design = Columns(tuple(f"QC:{i}" for i in range(len(columns))), np.stack(columns, 1).astype(np.int64), marked)
+    squares = tuple(place[index[s]] for s in squared)
+    return Design(design, (Analysis("qc", "QC", tuple(index), squares, model),))

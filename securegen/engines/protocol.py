@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from securegen.catalogue import TESTS, uses_missing
+from securegen.design.strata import AUTOSOMES
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.io.tables import read_table
@@ -24,7 +25,7 @@ from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.study import checks
 from securegen.study.inputs import Inputs, Log
-from securegen.study.opening import Study, qc_of, study_of
+from securegen.study.opening import LEAVE_OUT, Study, qc_of, study_of
 
 
 def option(
@@ -70,7 +71,8 @@ class EngineRun:
 
 class Engine(ABC):
     """One way to compute the sums. tests, missing, reveals: what it can be asked for; several: it takes a cohort a site;
-    filters: it can leave variants out by quality; quality: it computes tables of quality control alone."""
+    filters: it can leave variants out by quality; quality: it computes tables of quality control alone; conditions:
+    dosages of named variants may become covariates."""
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -81,6 +83,7 @@ class Engine(ABC):
     several: ClassVar[bool] = False
     filters: ClassVar[bool] = True
     quality: ClassVar[bool] = False
+    conditions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for f in fields(self):  # type: ignore[arg-type]
@@ -91,6 +94,19 @@ class Engine(ABC):
                 checks.flag(f.name, value)
             elif told.get("least") is not None:
                 checks.whole(f.name, value, told["least"], None)
+
+    @property
+    def strata(self) -> bool:
+        """Whether it computes with a design for each of the strata of a study, as X, Y and MT need."""
+        return False
+
+    def check_study(self, study: Study) -> None:
+        """Raise UsageError for a study with designs of its own for X, Y or MT, where this engine has one design."""
+        if not self.strata and [s.name for s in study.strata] != [AUTOSOMES]:
+            own = ", ".join(s.name for s in study.strata if s.name != AUTOSOMES)
+            raise UsageError(
+                f"engine {self.name} has one design for all chromosomes, and {own} need their own: {LEAVE_OUT}"
+            )
 
     @property
     def opened(self) -> str | None:
@@ -106,6 +122,10 @@ class Engine(ABC):
             raise UsageError(f"`model` {first.model} is not for engine {self.name}: {', '.join(sorted(self.tests))}")
         if first.missing not in self.missing and uses_missing(first.model):
             raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
+        if (first.condition or first.condition_list) and not self.conditions:
+            raise UsageError(
+                f"`condition` needs the genotypes beside the phenotypes: engine plain or ckks, not {self.name}"
+            )
         if filters and filters.active and not self.filters:
             raise UsageError(
                 f"the filters of quality control do not go with engine {self.name}; choose variants by `extract`"
@@ -114,7 +134,7 @@ class Engine(ABC):
 
     def open(self, members: Sequence[Inputs], log: Log, *, qc_only: bool = False) -> Study:
         """The study that is analysed. Raises as `study.open_study`."""
-        return (qc_of if qc_only else study_of)(members[0], log)
+        return (qc_of if qc_only else study_of)(members[0], log, strata=self.strata)
 
     def describe(self, study: Study, log: Log) -> None:  # noqa: B027 (most have nothing to say)
         """Say what the run will take."""
@@ -144,7 +164,7 @@ def files_of(study: Study, engine: str) -> None:
 
 def study_facts(study: Study) -> dict[str, Any]:
     """The keys of run.json that describe a study, whatever the engine."""
-    tests = [a for a in study.design.analyses if a.association] or study.design.analyses
+    tests = [a for a in study.analyses if a.association] or list(study.analyses)
     return {
         "inputs": digests_of(members_of(study)),
         "samples": max(a.model.samples for a in tests),
@@ -153,7 +173,26 @@ def study_facts(study: Study) -> dict[str, Any]:
         **covariate_facts(a.model for a in tests),
         "phenotypes": [a.phenotype for a in tests if a.association],
         "missing": study.inputs.missing,
-    }
+    } | strata_facts(study)
+
+
+def strata_facts(study: Study) -> dict[str, Any]:
+    """The key of run.json that says the designs of a study with several: people and covariates of each."""
+    if len(study.strata) == 1 and study.strata[0].name == AUTOSOMES:
+        return {}
+    return {
+        "strata": [
+            {
+                "name": s.name, "variants": s.variants,
+                "analyses": {
+                    a.phenotype: {"samples": a.model.samples, "covariate_names": list(a.model.covariates)}
+                    for a in s.design.analyses if a.association
+                },
+                "refused": {r.phenotype: r.reason for r in s.refused},
+            }
+            for s in study.strata
+        ]
+    }  # fmt: skip
 
 
 def digests_of(members: Sequence[Inputs]) -> dict[str, str]:

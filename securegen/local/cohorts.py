@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from securegen.design.strata import alone
 from securegen.errors import InputError, UsageError
 from securegen.model import AnnouncedCohort, GenotypeReader, Samples
 from securegen.study.build import build_design
@@ -58,4 +59,5 @@ def open_sites(members: Sequence[Inputs], log: Log = silent) -> SitesStudy:
     """Cohorts that share phenotype and covariate tables, as one study. Raises UsageError, InputError and DesignError."""
     refuse_same_file(members)
     pooled = pool(members, [open_genotypes(member, silent) for member in members])
-    return SitesStudy(members[0], pooled, build_design(members[0], pooled, log), tuple(members))
+    design = build_design(members[0], pooled, log)
+    return SitesStudy(members[0], pooled, alone(design, len(pooled.variants)), tuple(members))

@@ -49,7 +49,7 @@ class Results(Mapping[str, "pd.DataFrame"]):
         self._frames: dict[str, pd.DataFrame] = {}
         self.record: dict[str, Any] = record
         self.paths = {t.analysis.phenotype: t.path for t in run.tables}
-        self.paths |= {Path(p).name.removesuffix(".gz").rpartition(".")[2]: p for p in run.files}
+        self.paths |= {Path(p).name.removesuffix(".gz").removeprefix(f"{Path(prefix).name}."): p for p in run.files}
 
     def __repr__(self) -> str:
         return f"Results({self._run.engine}, {', '.join(self.paths)})"
@@ -134,6 +134,7 @@ def run(
     chosen = engine_of(engine, {})
     form = TableForm(digits, format, genome_build, frequency_floor, gzip)
     chosen.check(members_of(study), form, filters)
+    chosen.check_study(study)
     if qc_only and not chosen.quality:
         raise UsageError(f"engine {chosen.name} computes no tables of quality control alone: plain or ckks")
     folder = tempfile.mkdtemp(prefix="securegen.") if out is None else None

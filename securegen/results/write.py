@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from securegen import vocabulary as voc
 from securegen.catalogue import record_of
 from securegen.design.columns import Analysis
+from securegen.design.strata import Stratum, Unanalysed, alone, with_strata
 from securegen.errors import UsageError
 from securegen.io.output import atomic
 from securegen.model import OpenedSums, Sums, Variants
@@ -18,8 +20,13 @@ from securegen.results.rows import FULL_DIGITS, table_text
 from securegen.stats.qc import Filters, lambda_gc, qc_tables
 
 
-def result_columns(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1) -> dict[str, np.ndarray]:
-    """Result columns of one analysis for one block. sums: of the whole design; pairs only where one analysis is run."""
+def result_columns(
+    analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2
+) -> dict[str, np.ndarray]:
+    """Result columns of one analysis for one block. sums: of the whole design; pairs only where one analysis is run.
+
+    grid: steps of a dosage in a copy; copies: the most that a person has.
+    """
     statistics = record_of(analysis).statistics
     if isinstance(sums, OpenedSums):
         opened, withheld = sums.parts[analysis.test, analysis.phenotype]
@@ -31,8 +38,21 @@ def result_columns(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1
         sums.q[:, list(analysis.squares)],
         sums.mm,
     )
-    columns = statistics(part, analysis.model, grid=grid)
+    more: dict[str, Any] = {} if copies == 2 else {"copies": copies}
+    if analysis.single:
+        more["single"] = tuple(people - sums.m[:, column] for column, people in analysis.single)
+    columns = statistics(part, analysis.model, grid=grid, **more)
     return columns if sums.withheld is None else _without(columns, sums.withheld)
+
+
+def refused_columns(refused: Unanalysed, names: Sequence[str], count: int) -> dict[str, np.ndarray]:
+    """Result columns of `count` variants for a phenotype that has no design in their stratum."""
+    known = {"TEST": "ADD", "ERRCODE": refused.code, "OBS_CT": refused.samples, "CASE_CT": refused.cases}
+    out = {}
+    for name in {*names, "LOG10_P"} - set(voc.VARIANT_COLUMNS):
+        value = known.get(name, np.nan)
+        out[name] = np.full(count, value, object if isinstance(value, str) else None)
+    return out
 
 
 def _without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, np.ndarray]:
@@ -76,7 +96,7 @@ class _Collector:
     def __init__(self, analysis: Analysis) -> None:
         self.analysis, self.record = analysis, record_of(analysis)
         self.codes: dict[str, int] = {}
-        self.certain, self.variants = 0.0, 0
+        self.certain, self.expected, self.variants = 0.0, 0.0, 0
         self.filtered: dict[str, int] = {}
         self.log10p: list[np.ndarray] = []
         self.top: list[tuple[float, dict[str, object]]] = []
@@ -85,14 +105,25 @@ class _Collector:
         for flag, count in counts.items():
             self.filtered[flag] = self.filtered.get(flag, 0) + count
 
-    def add(self, variants: Variants, columns: dict[str, np.ndarray]) -> None:
+    def columns(self, stratum: Stratum, sums: Sums | OpenedSums, grid: int) -> dict[str, np.ndarray] | None:
+        """Columns of the block in this stratum; None where the test is not done there."""
+        name = self.analysis.test, self.analysis.phenotype
+        here = stratum.analysis(*name)
+        if here is not None:
+            return result_columns(here, sums, grid=grid * stratum.unit, copies=stratum.copies)
+        refused = stratum.refusal(*name)
+        return None if refused is None else refused_columns(refused, self.record.columns, len(sums))
+
+    def add(self, stratum: Stratum, variants: Variants, columns: dict[str, np.ndarray]) -> None:
+        here = stratum.analysis(self.analysis.test, self.analysis.phenotype)
         self.variants += len(variants)
         self.log10p.append(columns["LOG10_P"].astype(np.float32))
         for code, count in zip(*np.unique(columns["ERRCODE"].astype(str), return_counts=True), strict=True):
             self.codes[str(code)] = self.codes.get(str(code), 0) + int(count)
         promise = self.record.promise
-        if promise is not None:
-            scaled = promise.scaled(columns, self.analysis.model)
+        if promise is not None and here is not None:
+            scaled = promise.scaled(columns, here.model)
+            self.expected = max(self.expected, promise.expected(here.model))
             self.certain = max(self.certain, float(np.nanmax(scaled, initial=0.0)))
         score = np.nan_to_num(columns["LOG10_P"], nan=-1.0)
         for j in np.argsort(-score, kind="stable")[: self.TOP]:
@@ -110,7 +141,7 @@ class _Collector:
         if (made := self.record.promise) is not None:
             promise = {
                 f"{made.name}_promised": made.promised, f"{made.name}_certain": self.certain,
-                f"{made.name}_expected": made.expected(self.analysis.model),
+                f"{made.name}_expected": self.expected or made.expected(self.analysis.model),
             }  # fmt: skip
         inflation = lambda_gc(np.concatenate(self.log10p).astype(np.float64)) if self.log10p else float("nan")
         top = [row for _, row in self.top]
@@ -132,6 +163,7 @@ def write_tables(
     blocks: Iterable[Sums | OpenedSums],
     analyses: Sequence[Analysis],
     *,
+    strata: Sequence[Stratum] = (),
     grid: int = 1,
     digits: int = FULL_DIGITS,
     filters: Filters | None = None,
@@ -139,32 +171,42 @@ def write_tables(
 ) -> list[Summary]:
     """Write one table an analysis while the blocks stream by; no table appears before the last block was read.
 
-    filters: rows to leave out, by the sums of the design's quality control. Raises UsageError when it has none, or for
-    --hwe on fractional dosages.
+    strata: the design of each block, where several are; analyses then name the tables. filters: rows to leave out, by the
+    sums of the design's quality control. Raises UsageError when it has none, or for --hwe on fractional dosages.
     """
-    qc = qc_analysis(analyses) if filters and filters.active else None
+    strata = strata or alone(analyses, len(variants))
+    sifting = filters is not None and filters.active
     if filters:
         filters.check(grid)
-    if filters and filters.active and qc is None:
+    if sifting and any(qc_analysis(s.design.analyses) is None for s in strata):
         raise UsageError("these filters need the sums of quality control: encrypt with `qc`")
     collectors = [_Collector(a) for a in analyses if a.association]
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(atomic(table_path(prefix, c.analysis), mode=mode)) for c in collectors]
         for stream, c in zip(streams, collectors, strict=True):
             stream.write(("\t".join(c.record.columns) + "\n").encode())
-        for sums, here in _with_variants(blocks, variants):
+        for stratum, (sums, here) in _with_variants(blocks, variants, strata):
             keep = None
-            if qc is not None and filters is not None:
-                keep, left_out = _sift(filters, result_columns(qc, sums, grid=grid))
+            if sifting and filters is not None:
+                keep, left_out = _sift(filters, _quality(stratum, sums, grid))
             for stream, collector in zip(streams, collectors, strict=True):
-                columns, rows = result_columns(collector.analysis, sums, grid=grid), here
+                columns, rows = collector.columns(stratum, sums, grid), here
+                if columns is None:
+                    continue
                 if keep is not None:
                     collector.leave_out(left_out)
                     columns, rows = {n: c[keep] for n, c in columns.items()}, here.take(keep)
-                collector.add(rows, columns)
+                collector.add(stratum, rows, columns)
                 names = collector.record.columns
                 stream.write(table_text(rows, columns, names, digits))
     return [c.summary(table_path(prefix, c.analysis)) for c in collectors]
+
+
+def _quality(stratum: Stratum, sums: Sums | OpenedSums, grid: int) -> dict[str, np.ndarray]:
+    analysis = qc_analysis(stratum.design.analyses)
+    if analysis is None:
+        raise ValueError(f"stratum {stratum.name} has no quality control")
+    return result_columns(analysis, sums, grid=grid * stratum.unit, copies=stratum.copies)
 
 
 def _sift(filters: Filters, quality: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
@@ -181,33 +223,49 @@ def write_qc(
     prefix: str,
     variants: Variants,
     blocks: Iterable[Sums | OpenedSums],
-    analysis: Analysis,
+    analysis: Analysis | None,
     *,
+    strata: Sequence[Stratum] = (),
     grid: int = 1,
     digits: int = FULL_DIGITS,
     mode: int | None = None,
 ) -> list[str]:
-    """Write PREFIX.afreq, .vmiss and, for hard calls, .hardy; returns their paths."""
-    paths = {name: f"{prefix}.{name}" for name in voc.QC_COLUMNS if name != "hardy" or grid == 1}
+    """Write PREFIX.afreq, .vmiss and, for hard calls, .hardy, and .hardy.x of variants on X; returns their paths.
+
+    analysis: quality control of all variants, or None where strata have theirs.
+    """
+    strata = strata or alone(() if analysis is None else (analysis,), len(variants))
+    paths = {name: f"{prefix}.{name}" for name in qc_files(strata, grid)}
     with contextlib.ExitStack() as stack:
         streams = {name: stack.enter_context(atomic(path, mode=mode)) for name, path in paths.items()}
         for name, stream in streams.items():
             stream.write(("\t".join(voc.QC_COLUMNS[name]) + "\n").encode())
-        for sums, here in _with_variants(blocks, variants):
-            tables = qc_tables(here, result_columns(analysis, sums, grid=grid))
-            for name, stream in streams.items():
-                stream.write(table_text(here, tables[name], voc.QC_COLUMNS[name], digits))
+        for stratum, (sums, here) in _with_variants(blocks, variants, strata):
+            tables = qc_tables(here, _quality(stratum, sums, grid))
+            for name in tables.keys() & streams.keys():
+                streams[name].write(table_text(here, tables[name], voc.QC_COLUMNS[name], digits))
     return list(paths.values())
 
 
+def qc_files(strata: Sequence[Stratum], grid: int) -> list[str]:
+    """The tables of quality control that these strata have rows for, by suffix."""
+    names = ["afreq", "vmiss"]
+    models = [a.model for s in strata for a in s.design.analyses if not a.association and s.copies == 2]
+    if grid == 1 and (not all(m.males for m in models) or not models):
+        names.append("hardy")
+    if grid == 1 and any(m.males for m in models):
+        names.append("hardy.x")
+    return names
+
+
 def _with_variants(
-    blocks: Iterable[Sums | OpenedSums], variants: Variants
-) -> Iterator[tuple[Sums | OpenedSums, Variants]]:
+    blocks: Iterable[Sums | OpenedSums], variants: Variants, strata: Sequence[Stratum]
+) -> Iterator[tuple[Stratum, tuple[Sums | OpenedSums, Variants]]]:
     seen = 0
-    for sums in blocks:
+    for stratum, sums in with_strata(blocks, strata):
         if sums.start != seen:
             raise ValueError(f"the sums of variant {sums.start} came where those of {seen} were expected")
         seen += len(sums)
-        yield sums, variants.take(slice(sums.start, seen))
+        yield stratum, (sums, variants.take(slice(sums.start, seen)))
     if seen != len(variants):
         raise ValueError(f"sums of {seen} variants came, {len(variants)} expected: the table would be incomplete")

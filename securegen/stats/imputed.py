@@ -7,6 +7,8 @@ summed apart; every engine makes the same ones, and the same float64 numbers of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from securegen.model import ImputedSums, IntArray, Sums
@@ -57,11 +59,25 @@ def linear_sums(sums: Sums, samples: int) -> ImputedSums:
     return ImputedSums(sums.start, n, s, cross, sums.q[:, 0], pairs=sums.mm)
 
 
-def score_sums(sums: Sums, samples: int, cases: int, grid: int) -> ImputedSums:
-    """What the score test reads. sums: over indicator, case, r, w and each w·c; q: Σ w g²."""
+def alleles(called: IntArray, copies: int, single: Sequence[IntArray]) -> IntArray:
+    """(V,) alleles of the called people, who have `copies` each; single: (V,) those of them who have one less."""
+    return copies * called - single[0] if single else copies * called
+
+
+def frequency(dosage: IntArray, called: IntArray, grid: int, copies: int, single: Sequence[IntArray]) -> np.ndarray:
+    """(V,) float64: sum of dosages over the sum of the largest ones, NaN where nobody is called."""
+    most = alleles(called, copies, single)
+    return np.where(called > 0, dosage / (float(grid) * np.maximum(most, 1)), np.nan)
+
+
+def score_sums(
+    sums: Sums, samples: int, cases: int, grid: int, copies: int = 2, single: Sequence[IntArray] = ()
+) -> ImputedSums:
+    """What the score test reads. sums: over indicator, case, r, w and each w·c; q: Σ w g². single: people, and cases."""
     n, s = samples - sums.m[:, 0], sums.g[:, 0]
     cross = exactly(n, sums.g[:, 2:], s, sums.m[:, 2:])
     weighted = exactly(n * n, sums.q[:, 0], s * s, sums.m[:, 3])
-    major = s > grid * n
-    minor = np.where(major, 2 * grid * (cases - sums.m[:, 1]) - sums.g[:, 1], sums.g[:, 1])
+    major = 2 * s > grid * alleles(n, copies, single)
+    largest = grid * alleles(cases - sums.m[:, 1], copies, single[1:])
+    minor = np.where(major, largest - sums.g[:, 1], sums.g[:, 1])
     return ImputedSums(sums.start, n, s, cross, weighted, minor_in_cases=minor)

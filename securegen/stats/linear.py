@@ -26,7 +26,7 @@ from securegen.design.linear import LinearModel
 from securegen.model import ImputedSums, IntArray, Sums
 from securegen.stats import algebra
 from securegen.stats.algebra import Entry
-from securegen.stats.imputed import linear_sums
+from securegen.stats.imputed import frequency, linear_sums
 from securegen.stats.pvalue import chisq_1, student_t
 
 CORRELATED = 0.002  # smallest share of a variant's variance that may be left after projecting on the covariates
@@ -45,24 +45,29 @@ def centre_exactly(total: int, a: int, b: int, n: int) -> float:
     return (n * total - a * b) / n
 
 
-def linear(sums: Sums | ImputedSums, model: LinearModel, *, grid: int = 1) -> dict[str, np.ndarray]:
+def linear(
+    sums: Sums | ImputedSums, model: LinearModel, *, grid: int = 1, copies: int = 2, single: Sequence[IntArray] = ()
+) -> dict[str, np.ndarray]:  # fmt: skip
     """Columns of the result table for the V variants of `sums` (named as in vocabulary.LINEAR_COLUMNS).
 
     sums: over intercept, covariates and phenotype, with Σg². With pairs given, complete cases; else, and where the pairs
-    of a variant with missing calls are zero, mean imputation. grid: dosage units a copy. BETA and SE are per copy of A1,
-    in phenotype units. `DT_BOUND` is the certain error of T_STAT that quantisation allows (docs/precision.md).
+    of a variant with missing calls are zero, mean imputation. grid: dosage units a copy; copies: the most that a person
+    has; single: (V,) called people who have one less, if any. BETA and SE are per copy of A1, in phenotype units.
+    `DT_BOUND` is the certain error of T_STAT that quantisation allows (docs/precision.md).
     """
     if isinstance(sums, Sums):
         sums = linear_sums(sums, model.samples)
     if sums.pairs is not None:
         imputed = (sums.called < model.samples) & ~sums.pairs.any(axis=1)
         if imputed.any():
-            parts = [_linear(s, model, grid) for s in (replace(sums, pairs=None), sums)]
+            parts = [_linear(s, model, grid, copies, single) for s in (replace(sums, pairs=None), sums)]
             return {name: np.where(imputed, parts[0][name], column) for name, column in parts[1].items()}
-    return _linear(sums, model, grid)
+    return _linear(sums, model, grid, copies, single)
 
 
-def _linear(sums: ImputedSums, model: LinearModel, grid: int) -> dict[str, np.ndarray]:
+def _linear(
+    sums: ImputedSums, model: LinearModel, grid: int, copies: int, single: Sequence[IntArray]
+) -> dict[str, np.ndarray]:  # fmt: skip
     k = len(model.gram)
     assert sums.cross.shape[1] == k
     n, g_sum = sums.called, sums.dosage
@@ -100,7 +105,7 @@ def _linear(sums: ImputedSums, model: LinearModel, grid: int) -> dict[str, np.nd
         else:
             p, log10p = chisq_1(np.where(ok, t * t, 0.0))
         beta, se = beta_raw * (model.unit * grid), se_raw * (model.unit * grid)
-        freq = np.where(n > 0, g_sum / (2.0 * grid * np.maximum(n, 1)), np.nan)
+        freq = frequency(g_sum, n, grid, copies, single)
         turn = rounded_y / np.sqrt(y_left), rounded_g / np.sqrt(v)
         tau_squared = _tau_squared(lower, scale, model, used)
         if model.null_variance is None:

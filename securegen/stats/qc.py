@@ -15,39 +15,76 @@ from securegen.design.qc import QcModel
 from securegen.errors import UsageError
 from securegen.model import Sums, Variants
 from securegen.stats.hwe import exact_test
+from securegen.stats.hwe_x import exact_test_x
 from securegen.stats.pvalue import chisq_1_inverse
 
 _LN10 = np.log(10.0)
 
 
-def quality(sums: Sums, model: QcModel, *, grid: int = 1) -> dict[str, np.ndarray]:
+def quality(sums: Sums, model: QcModel, *, grid: int = 1, copies: int = 2) -> dict[str, np.ndarray]:
     """Counts and p-values for V variants: ALT_FREQS, OBS_CT (alleles), MAC, MISSING_CT, F_MISS, genotype counts, P.
 
-    sums.g, sums.m: (V, 3) over founders, everybody, tested; sums.q: (V, 1), Σg² over tested. Fractional dosages have no
-    genotype counts: the Hardy–Weinberg columns are then NaN.
+    sums.g, sums.m: (V, 3) over founders, everybody, tested; sums.q: (V, 1), Σg² over tested. Fractional dosages, and people
+    of one copy, have no genotype counts: the Hardy–Weinberg columns are then NaN. On X see `_quality_x`.
     """
+    if model.males:
+        return _quality_x(sums, model, grid // model.unit)
     assert sums.g.shape[1] == 3 and sums.q.shape[1] == 1
     founders = model.founders - sums.m[:, 0]
-    alleles = 2 * founders
-    count = sums.g[:, 0] / grid
-    with np.errstate(divide="ignore", invalid="ignore"):
-        freq = np.where(founders > 0, count / np.maximum(alleles, 1), np.nan)
+    out = _counts(sums, model, sums.g[:, 0] / grid, copies * founders)
     tested = model.tested - sums.m[:, 2]
     s, q = sums.g[:, 2], sums.q[:, 0]
-    out = {
-        "ALT_FREQS": freq,
-        "OBS_CT": alleles,
-        "MAC": np.minimum(count, alleles - count),
-        "MISSING_CT": sums.m[:, 1],
-        "SAMPLE_CT": np.full(len(s), model.samples, np.int64),
-        "F_MISS": sums.m[:, 1] / model.samples,
-    }
-    if grid > 1:
+    if grid > 1 or copies < 2:
         return out | {name: np.full(len(s), np.nan) for name in ("HET", "HOM_ALT", "HOM_REF", "P", "LOG10_P")}
     het, hom_alt = 2 * s - q, (q - s) // 2
     hom_ref = tested - het - hom_alt
     log_p = exact_test(het, hom_alt, hom_ref)
     return out | {"HET": het, "HOM_ALT": hom_alt, "HOM_REF": hom_ref, "P": np.exp(log_p), "LOG10_P": -log_p / _LN10}
+
+
+def _counts(sums: Sums, model: QcModel, count: np.ndarray, alleles: np.ndarray) -> dict[str, np.ndarray]:
+    """Frequency and missingness from the alleles counted and called among founders."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freq = np.where(alleles > 0, count / np.maximum(alleles, 1), np.nan)
+        missing = sums.m[:, 1] / np.float64(model.samples)
+    return {
+        "ALT_FREQS": freq,
+        "OBS_CT": alleles,
+        "MAC": np.minimum(count, alleles - count),
+        "MISSING_CT": sums.m[:, 1],
+        "SAMPLE_CT": np.full(len(count), model.samples, np.int64),
+        "F_MISS": missing,
+    }
+
+
+def _quality_x(sums: Sums, model: QcModel, grid: int) -> dict[str, np.ndarray]:
+    """Males have one allele, and none where they are heterozygous; Hardy–Weinberg of females' genotypes and males' alleles.
+
+    sums: over founders, everybody, males among founders, females and males among tested, the last three with Σg².
+    """
+    assert sums.g.shape[1] == 5 and sums.q.shape[1] == 3
+    founders, _, male, female, tested_male = range(5)
+    males, females, tested_males = (
+        total - sums.m[:, j] for total, j in zip(model.males, (male, female, tested_male), strict=True)
+    )
+    others = (sums.g[:, founders] - sums.g[:, male]) / (grid * model.unit)
+    hard = grid == 1
+    half = 2 * sums.g[:, male] - sums.q[:, 0] if hard else np.zeros_like(males)  # heterozygous males
+    count = others + (sums.g[:, male] / grid - half) / 2
+    called = model.founders - sums.m[:, founders]
+    out = _counts(sums, model, count, 2 * (called - males) + males - half)
+    names = ("HET", "HOM_ALT", "HOM_REF", "MALE_ALT", "MALE_REF", "P", "LOG10_P")
+    if not hard:
+        return out | {name: np.full(len(count), np.nan) for name in names}
+    s, q = sums.g[:, female] // model.unit, sums.q[:, 1] // model.unit**2
+    het, hom_alt = 2 * s - q, (q - s) // 2
+    hom_ref = females - het - hom_alt
+    half = 2 * sums.g[:, tested_male] - sums.q[:, 2]
+    male_alt = (sums.g[:, tested_male] - half) // 2
+    male_ref = tested_males - half - male_alt
+    log_p = exact_test_x(het, hom_alt, hom_ref, male_alt, male_ref)
+    values = (het, hom_alt, hom_ref, male_alt, male_ref, np.exp(log_p), -log_p / _LN10)
+    return out | dict(zip(names, values, strict=True))
 
 
 @dataclass(frozen=True)
@@ -78,7 +115,7 @@ class Filters:
         """(V,) bool of variants that pass each filter, in the order of `given`."""
         rules: dict[str, Callable[[float], np.ndarray]] = {
             "--geno": lambda most: q["F_MISS"] <= most * (1 + 1e-12),
-            "--hwe": lambda least: q["P"] >= least,
+            "--hwe": lambda least: ~(q["P"] < least),  # NaN: not tested, on Y and MT
             # NaN (nobody called) fails, as in plink2
             "--maf": lambda least: np.minimum(q["ALT_FREQS"], 1 - q["ALT_FREQS"]) >= least * (1 - 1e-12),
             "--mac": lambda least: q["MAC"] >= least,
@@ -87,20 +124,36 @@ class Filters:
 
 
 def qc_tables(variants: Variants, q: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """Columns of the files afreq, vmiss and hardy (vocabulary.QC_COLUMNS). hardy: A1 is the reference allele, as plink2."""
+    """Columns of the files that have rows for these variants (vocabulary.QC_COLUMNS): afreq, vmiss, and hardy, on X hardy.x,
+    on Y and MT neither. A1 of hardy is the reference allele, as plink2."""
     shared = {"#CHROM": variants.chromosome, "ID": variants.id}
-    total = np.maximum(q["HOM_REF"] + q["HET"] + q["HOM_ALT"], 1)
-    called = q["HOM_REF"] + q["HET"] + q["HOM_ALT"] > 0
-    reference = (2 * q["HOM_REF"] + q["HET"]) / (2 * total)
-    none = np.nan
-    return {
+    out = {
         "afreq": {**shared, "REF": variants.other_allele, "ALT": variants.effect_allele, **q},
         "vmiss": {**shared, "MISSING_CT": q["MISSING_CT"], "OBS_CT": q["SAMPLE_CT"], "F_MISS": q["F_MISS"]},
-        "hardy": {
-            **shared, "A1": variants.other_allele, "AX": variants.effect_allele, "HOM_A1_CT": q["HOM_REF"],
-            "HET_A1_CT": q["HET"], "TWO_AX_CT": q["HOM_ALT"], "O(HET_A1)": np.where(called, q["HET"] / total, none),
-            "E(HET_A1)": np.where(called, 2 * reference * (1 - reference), none), "P": q["P"], "LOG10_P": q["LOG10_P"],
-        },
+    }
+    if np.isnan(q["HET"]).any():
+        return out
+    called = q["HOM_REF"] + q["HET"] + q["HOM_ALT"]
+    total = np.maximum(called, 1)
+    reference = (2 * q["HOM_REF"] + q["HET"]) / (2 * total)
+    counts = {"HOM_A1_CT": q["HOM_REF"], "HET_A1_CT": q["HET"], "TWO_AX_CT": q["HOM_ALT"]}
+    shares = {
+        "O(HET_A1)": np.where(called > 0, q["HET"] / total, np.nan),
+        "E(HET_A1)": np.where(called > 0, 2 * reference * (1 - reference), np.nan),
+    }
+    alleles = {"A1": variants.other_allele, "AX": variants.effect_allele}
+    p = {"P": q["P"], "LOG10_P": q["LOG10_P"]}
+    if "MALE_REF" not in q:
+        return out | {"hardy": {**shared, **alleles, **counts, **shares, **p}}
+    males = q["MALE_REF"] + q["MALE_ALT"]
+    females = {f"FEMALE_{name}": column for name, column in counts.items()}
+    females |= {name.replace("(", "(FEMALE_"): column for name, column in shares.items()}
+    return out | {
+        "hardy.x": {
+            **shared, **alleles, **females, "MALE_A1_CT": q["MALE_REF"], "MALE_AX_CT": q["MALE_ALT"],
+            "FEMALE_A1_FREQ": np.where(called > 0, reference, np.nan),
+            "MALE_A1_FREQ": np.where(males > 0, q["MALE_REF"] / np.maximum(males, 1), np.nan), **p,
+        }
     }  # fmt: skip
 
 

@@ -8,13 +8,15 @@ approximation is not to be trusted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from securegen import vocabulary as voc
 from securegen.design.logistic import ScoreModel
-from securegen.model import ImputedSums, Sums
+from securegen.model import ImputedSums, IntArray, Sums
 from securegen.stats import algebra
-from securegen.stats.imputed import as_float, score_sums
+from securegen.stats.imputed import alleles, as_float, frequency, score_sums
 from securegen.stats.linear import CORRELATED, HIGH_VIF
 from securegen.stats.pvalue import chisq_1
 
@@ -24,15 +26,18 @@ PROMISED = 1e-3  # of χ², relative to max(1, χ²)
 NULL_MODEL = 2.0**-20  # share of χ² left for the rounding of β to 2^-24 while Σ|c_k| stays below 16 scales
 
 
-def score_test(sums: Sums | ImputedSums, model: ScoreModel, *, grid: int = 1) -> dict[str, np.ndarray]:
+def score_test(
+    sums: Sums | ImputedSums, model: ScoreModel, *, grid: int = 1, copies: int = 2, single: Sequence[IntArray] = ()
+) -> dict[str, np.ndarray]:  # fmt: skip
     """Columns of the result table (vocabulary.SCORE_TEST_COLUMNS) for V variants.
 
     sums: over indicator, case, r, w and each w·c, with Σ w g². Missing genotypes take the mean over called samples. U, V,
-    BETA and SE are per copy of A1. `DCHISQ_BOUND` is the certain error of CHISQ that quantisation allows
+    BETA and SE are per copy of A1. grid, copies: as of linear regression; single: called people with one copy less, and
+    the cases among them. `DCHISQ_BOUND` is the certain error of CHISQ that quantisation allows
     (docs/score-test.md).
     """
     if isinstance(sums, Sums):
-        sums = score_sums(sums, model.samples, model.cases, grid)
+        sums = score_sums(sums, model.samples, model.cases, grid, copies, single)
     k = len(model.weight_units)
     assert sums.cross.shape[1] == 1 + k and sums.minor_in_cases is not None
     n = sums.called
@@ -49,12 +54,13 @@ def score_test(sums: Sums | ImputedSums, model: ScoreModel, *, grid: int = 1) ->
     u = imputed(0) * (model.residual_unit / grid) - algebra.dot(z, zr)
     weighted_variance = square - z[0] * z[0]
     v = square - algebra.dot(z, z)
-    freq = np.where(n > 0, sums.dosage / (2.0 * grid * called), np.nan)
+    freq = frequency(sums.dosage, n, grid, copies, single)
+    each = alleles(called, copies, single) / called
     minor = sums.minor_in_cases if grid == 1 else sums.minor_in_cases / grid
 
     code = np.full(len(n), voc.OK, dtype=object)
     with np.errstate(divide="ignore", invalid="ignore"):
-        expected = 2 * np.minimum(freq, 1 - freq) * model.cases
+        expected = each * np.minimum(freq, 1 - freq) * model.cases
         code[expected < FEWEST_CASE_ALLELES] = voc.LOW_MAC
         code[v < HIGH_VIF * weighted_variance] = voc.VIF_TOO_HIGH
         code[~(regular & (v > CORRELATED * weighted_variance))] = voc.CORR_TOO_HIGH

@@ -17,6 +17,7 @@ from securegen.errors import DesignError, UsageError
 from securegen.governance.openings import close_sets
 from securegen.model import GenotypeReader
 from securegen.study import people
+from securegen.study.conditions import Conditions, read_conditions
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.traits import Traits, rank_inverse_normal, read_traits
 
@@ -36,8 +37,8 @@ def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> D
     Raises UsageError, InputError and DesignError, each saying which column and what to do.
     """
     traits = read_traits(inputs, reader, log)
-    planned = _plan(inputs, traits, log)
-    parts = designs(planned, traits, bits=inputs.bits)
+    planned = plan(inputs, traits, log)
+    parts = designs(planned, traits, bits=inputs.bits, conditions=conditions_of(inputs, reader, planned, log))
     if inputs.qc:
         parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
     design = joined(parts, planned, share=True)
@@ -48,6 +49,14 @@ def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> D
     return design
 
 
+def conditions_of(inputs: Inputs, reader: GenotypeReader, planned: Sequence[Planned], log: Log) -> Conditions:
+    """Dosages that are covariates. Raises as `read_conditions`, and UsageError where no test has covariates."""
+    conditions = read_conditions(inputs, reader, log)
+    if conditions.names and not any(p.test.covariates for p in planned):
+        raise UsageError(f"`condition`: model {planned[0].test.name} uses no covariates")
+    return conditions
+
+
 def designs(
     planned: Sequence[Planned],
     traits: Traits,
@@ -55,10 +64,12 @@ def designs(
     bits: int | None,
     total: fp.SumOverSites = fp.pooled,
     alike: Callable[[Sequence[np.ndarray]], list[list[int]]] = people.group_by_samples,
+    conditions: Conditions | None = None,
 ) -> list[Design]:
     """The designs of planned phenotypes, of one owner or of one of several sites, which make the same calls of `total`.
 
-    alike: (masks) -> indices of those that are the same people, at every site. Raises DesignError as the test's design.
+    alike: (masks) -> indices of those that are the same people, at every site; conditions:
+    dosages that are covariates too. Raises DesignError as the test's design.
     """
     scaled: dict[bytes, ScaledCovariates] | None = {} if total is fp.pooled else None
 
@@ -66,6 +77,9 @@ def designs(
         test, mask = members[0].test, members[0].mask
         values = np.stack([m.phenotype.values[mask] for m in members], axis=1)
         covariates, names = traits.covariates[mask], traits.covariate_names
+        if conditions is not None and conditions.names:
+            covariates = np.concatenate([covariates, conditions.of(mask)], axis=1)
+            names = (*names, *conditions.names)
         if not test.covariates:
             covariates, names = covariates[:, :0], ()
         group = DesignData(tuple(m.phenotype.name for m in members), values, mask, covariates, names, bits, scaled)
@@ -107,7 +121,8 @@ def analysed(phenotype: people.Phenotype, test: Test, traits: Traits) -> tuple[n
     return people.analysed_samples(phenotype.values, covariates, traits.unknown)
 
 
-def _plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
+def plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
+    """The test of every phenotype and who is analysed, said aloud. Raises UsageError and DesignError."""
     tests = [TESTS[inputs.model] if inputs.model else usual(binary=p.binary) for p in traits.phenotypes]
     common = np.ones(len(traits.covariates), bool)
     if inputs.common_samples:
@@ -176,11 +191,18 @@ def build_qc(
     phenotypes: Sequence[people.Phenotype] = (),
 ) -> Design:
     """The design of quality control: founders, everybody, and who is in the Hardy–Weinberg test."""
-    founders = reader.samples.founder
-    tested = founders
-    if inputs.hwe_controls:
-        binary = next((p for p in phenotypes if p.binary), None)
-        if binary is None:
-            raise UsageError("`hwe_controls` needs a binary phenotype (`pheno`)")
-        tested = founders & (binary.values == 0)
+    founders, tested = quality_sets(inputs, reader, phenotypes)
     return qc_design(founders, tested, total=total)
+
+
+def quality_sets(
+    inputs: Inputs, reader: GenotypeReader, phenotypes: Sequence[people.Phenotype]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) bool of founders, and of those in the Hardy–Weinberg test."""
+    founders = reader.samples.founder
+    if not inputs.hwe_controls:
+        return founders, founders
+    binary = next((p for p in phenotypes if p.binary), None)
+    if binary is None:
+        raise UsageError("`hwe_controls` needs a binary phenotype (`pheno`)")
+    return founders, founders & (binary.values == 0)

@@ -21,6 +21,12 @@ def names(what: str, value: Any) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(given)) or None
 
 
+def name(what: str, value: Any) -> None:
+    """None or one name. Raises UsageError for anything else."""
+    if value is not None and (not isinstance(value, str) or not value):
+        raise UsageError(f"{what} is a name as text, not {value!r}")
+
+
 def path(what: str, value: Any) -> str | None:
     """A path as text; None and "" stay. Raises UsageError for anything else."""
     if value is None or isinstance(value, str):

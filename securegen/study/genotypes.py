@@ -6,15 +6,20 @@ import numpy as np
 
 from securegen.errors import UsageError
 from securegen.io.genotypes import FORMATS
+from securegen.io.text import count
 from securegen.model import SelectableReader
 from securegen.study import selection
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.ploidy import split_par
+from securegen.study.relabelled import Relabelled
 
 
-def open_genotypes(inputs: Inputs, log: Log = silent, opened: SelectableReader | None = None) -> SelectableReader:
+def open_genotypes(
+    inputs: Inputs, log: Log = silent, opened: SelectableReader | None = None, *, haploid: bool = False
+) -> SelectableReader:
     """Open the genotypes (or take a reader), apply the sample and variant filters and settle the dosage grid.
 
-    Raises UsageError when nothing is left.
+    haploid: X, Y and MT too, for who has a design for each. Raises UsageError when nothing is left.
     """
     files = inputs.genotypes
     reader = opened if opened is not None else files.open(log)
@@ -24,10 +29,16 @@ def open_genotypes(inputs: Inputs, log: Log = silent, opened: SelectableReader |
     )
     if opened is None and files.form is FORMATS["bgen"]:
         log(f"REF is the {'last' if files.ref_last else 'first'} allele of the BGEN; --ref-last and --ref-first choose")
+    if inputs.split_par is not None:
+        named = split_par(reader.variants, inputs.split_par)
+        ends = int((named.chromosome != reader.variants.chromosome).sum())
+        log(f"--split-par {inputs.split_par}: {count(ends, 'variant')} of X on PAR1 and PAR2, as autosomal")
+        if ends:
+            reader = Relabelled(reader, reader.samples, named)
     keep = selection.chosen_samples(reader.samples, inputs.keep, inputs.remove, log)
     wanted = selection.chosen_variants(reader.variants, inputs.extract, inputs.exclude, log)
     wanted &= selection.in_range(reader.variants, inputs.chr, inputs.from_bp, inputs.to_bp, log)
-    wanted &= selection.supported(reader.variants, wanted, log)
+    wanted &= selection.supported(reader.variants, wanted, log, haploid=haploid, xchr_model=inputs.xchr_model)
     if not wanted.any():
         raise UsageError(
             "the filters leave no variant: `extract`, `exclude`, `chr`, `from_bp` and `to_bp` act together"

@@ -16,8 +16,10 @@ from securegen.study import checks
 
 Log = Callable[[str], None]
 MISSING = ("mean", "complete")
-_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical")
-_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude")
+XCHR_MODELS = (0, 1, 2)
+BUILDS = ("b37", "b38")
+_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition")
+_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list")
 _FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype")
 
 
@@ -35,7 +37,10 @@ class Inputs(GenotypeFiles):
     covar_categorical: covariates that are categories; apply_rint: rank-based inverse normal transform of quantitative
     traits; chr, from_bp, to_bp: where variants lie; qc: also sum what quality control needs; hwe_controls:
     Hardy–Weinberg over controls of the first binary phenotype only; no_input_missing_phenotype: −9 is a number;
-    common_samples: analyse every phenotype in the people who have all of them, None where the engine decides.
+    common_samples: analyse every phenotype in the people who have all of them, None where the engine decides; condition,
+    condition_list: ids of variants, and a file of them, whose dosages become covariates; xchr_model: males
+    on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0); split_par: b37 or b38, the build by which the ends of X are
+    PAR1 and PAR2; sex_name: a column of the phenotype or covariate table that has the sex.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -61,6 +66,11 @@ class Inputs(GenotypeFiles):
     hwe_controls: bool = False
     no_input_missing_phenotype: bool = False
     common_samples: bool | None = None
+    xchr_model: int = 2
+    split_par: str | None = None
+    sex_name: str | None = None
+    condition: tuple[str, ...] | None = None
+    condition_list: str | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
@@ -77,6 +87,11 @@ class Inputs(GenotypeFiles):
         checks.choice("common_samples", self.common_samples, (None, True, False))
         checks.choice("model", self.model, (None, *TESTS))
         checks.choice("missing", self.missing, MISSING)
+        checks.choice("xchr_model", self.xchr_model, XCHR_MODELS)
+        checks.choice("split_par", self.split_par, (None, *BUILDS))
+        checks.name("sex_name", self.sex_name)
+        if self.sex_name and not (self.pheno or self.covar):
+            raise UsageError("`sex_name` is a column of the phenotype or covariate table: give `pheno` or `covar`")
         checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)

@@ -11,15 +11,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from securegen.design.columns import Design
+from securegen.catalogue import has_copies
+from securegen.design.columns import Analysis, Design
+from securegen.design.strata import AUTOSOMES, Stratum
 from securegen.errors import UsageError
 from securegen.model import GenotypeReader, SelectableReader
-from securegen.study.build import build_design, build_qc
 from securegen.study.checks import names, path, paths
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
-from securegen.study.traits import read_traits
+from securegen.study.strata import build_strata
 
+LEAVE_OUT = "leave X, Y and MT out (`chr` 1-22), or use engine plain"
 Path = str | os.PathLike[str]
 Names = str | Sequence[str]
 Genotypes = Path | Sequence[Path] | SelectableReader
@@ -31,10 +33,28 @@ class Study:
 
     inputs: Inputs
     reader: GenotypeReader
-    design: Design
+    strata: tuple[Stratum, ...]
+
+    @property
+    def design(self) -> Design:
+        """The one design of all variants. Raises UsageError where there are several, or people with one copy."""
+        if [s.name for s in self.strata] != [AUTOSOMES]:
+            names = ", ".join(s.name for s in self.strata)
+            raise UsageError(
+                f"one design for all chromosomes is needed here, and these have their own: {names}; {LEAVE_OUT}"
+            )
+        return self.strata[0].design
+
+    @property
+    def analyses(self) -> tuple[Analysis, ...]:
+        """One analysis a table, quality control last: that of the first stratum which has it."""
+        found = {(a.test, a.phenotype): a for s in reversed(self.strata) for a in s.design.analyses}
+        order = dict.fromkeys((a.test, a.phenotype) for s in self.strata for a in s.design.analyses if a.association)
+        order |= dict.fromkeys(found)
+        return tuple(found[name] for name in order)
 
     def __repr__(self) -> str:
-        tests = ", ".join(f"{a.phenotype}: {a.test}" for a in self.design.analyses)
+        tests = ", ".join(f"{a.phenotype}: {a.test}" for a in self.analyses)
         return f"Study({len(self.reader.samples)} samples, {len(self.reader.variants)} variants, {tests})"
 
 
@@ -61,6 +81,11 @@ def open_study(
     apply_rint: bool = False,
     no_input_missing_phenotype: bool = False,
     common_samples: bool | None = None,
+    xchr_model: int = 2,
+    split_par: str | None = None,
+    sex_name: str | None = None,
+    condition: Names | None = None,
+    condition_list: Path | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -122,6 +147,11 @@ def open_study(
         dosage_grid=dosage_grid,
         no_input_missing_phenotype=no_input_missing_phenotype,
         common_samples=common_samples,
+        xchr_model=xchr_model,
+        split_par=split_par,
+        sex_name=sex_name,
+        condition=names("condition", condition),
+        condition_list=path("condition_list", condition_list),
     )
     return study_of(inputs, log, reader)
 
@@ -135,6 +165,9 @@ def open_qc(
     pheno_name: Names | None = None,
     force_01: bool = False,
     no_input_missing_phenotype: bool = False,
+    covar: Path | None = None,
+    split_par: str | None = None,
+    sex_name: str | None = None,
     keep: Path | None = None,
     remove: Path | None = None,
     extract: Path | None = None,
@@ -186,23 +219,32 @@ def open_qc(
         multiallelic=multiallelic,
         dosage_grid=dosage_grid,
         no_input_missing_phenotype=no_input_missing_phenotype,
+        covar=path("covar", covar),
+        split_par=split_par,
+        sex_name=sex_name,
     )
     return qc_of(inputs, log, reader)
 
 
-def study_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
-    """The study that inputs name, on a reader in place of their files where one is given. Raises as `open_study`."""
-    reader = open_genotypes(inputs, log, genotypes)
-    return Study(inputs, reader, build_design(inputs, reader, log))
+def study_of(
+    inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None, *, strata: bool = True
+) -> Study:
+    """The study that inputs name, on a reader in place of their files where one is given. Raises as `open_study`.
+
+    strata: with X, Y and MT, each with its own design; without, they are left out aloud.
+    """
+    reader = open_genotypes(inputs, log, genotypes, haploid=strata and has_copies(inputs.model))
+    return Study(inputs, *build_strata(inputs, reader, log))
 
 
-def qc_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
+def qc_of(
+    inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None, *, strata: bool = True
+) -> Study:
     """As `study_of`, for quality control alone."""
-    reader = open_genotypes(inputs, log, genotypes)
+    reader = open_genotypes(inputs, log, genotypes, haploid=strata)
     if reader.dosage_grid > 1:
         log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
-    phenotypes = read_traits(inputs, reader).phenotypes if inputs.pheno else ()
-    return Study(inputs, reader, build_qc(inputs, reader, phenotypes=phenotypes))
+    return Study(inputs, *build_strata(inputs, reader, log, qc_only=True))
 
 
 def _named(genotypes: Genotypes, bfile: Path | Sequence[Path]) -> tuple[str | tuple[str, ...], SelectableReader | None]:

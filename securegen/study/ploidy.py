@@ -7,12 +7,12 @@ autosomal where it is named so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, boundaries_of
 from securegen.vocabulary import canonical_chromosome
 
 AUTOSOMAL, X, Y, MT = range(4)
@@ -23,15 +23,20 @@ MALE, FEMALE = 1, 2
 PAR = {"b37": (2_699_520, 154_931_044), "b38": (2_781_479, 155_701_383)}
 
 
-def kinds_of(variants: Variants, split_par: str | None = None) -> np.ndarray:
-    """(M,) int8: AUTOSOMAL, X, Y or MT of each variant. split_par: b37 or b38, the build by which the ends of X are PAR1 and
-    PAR2; 25, XY, PAR1 and PAR2 are autosomal by name."""
+def kinds_of(variants: Variants) -> np.ndarray:
+    """(M,) int8: AUTOSOMAL, X, Y or MT of each variant; 25, XY, PAR1 and PAR2 are autosomal by name."""
     names = {name: _KINDS.get(canonical_chromosome(name), AUTOSOMAL) for name in dict.fromkeys(variants.chromosome)}
-    out = np.array([names[c] for c in variants.chromosome], np.int8)
-    if split_par is not None:
-        end, start = PAR[split_par]
-        out[(out == X) & ((variants.position <= end) | (variants.position >= start))] = AUTOSOMAL
-    return out
+    return np.array([names[c] for c in variants.chromosome], np.int8)
+
+
+def split_par(variants: Variants, build: str) -> Variants:
+    """The table in which the ends of X are PAR1 and PAR2, as they lie in b37 or b38."""
+    x = kinds_of(variants) == X
+    end, start = PAR[build]
+    chromosome = variants.chromosome.copy()
+    chromosome[x & (variants.position <= end)] = "PAR1"
+    chromosome[x & (variants.position >= start)] = "PAR2"
+    return replace(variants, chromosome=chromosome)
 
 
 def halves(kind: int, xchr_model: int) -> bool:
@@ -61,6 +66,11 @@ class PloidyReader:
     @property
     def dosage_grid(self) -> int:
         return self.reader.dosage_grid
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """First row of every file, and the number of rows."""
+        return boundaries_of(self.reader)
 
     @cached_property
     def dosage_max(self) -> int:

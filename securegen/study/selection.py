@@ -17,9 +17,10 @@ from securegen.io.text import count
 from securegen.model import Samples, Variants
 from securegen.study import people
 from securegen.study.inputs import Log
-from securegen.vocabulary import AUTOSOMES, SEX_AND_MITOCHONDRIAL, UNPLACED, canonical_chromosome
+from securegen.vocabulary import AUTOSOMES, PSEUDOAUTOSOMAL, SEX_AND_MITOCHONDRIAL, UNPLACED, canonical_chromosome
 
 SHOWN: Final = 5  # names in a message
+_LIKE_AUTOSOMES: Final = AUTOSOMES | PSEUDOAUTOSOMAL
 _MARKS: Final = {
     ",": "commas: use blanks or tabs",
     ";": "semicolons: use blanks or tabs",
@@ -132,23 +133,28 @@ def in_range(
     return out
 
 
-def supported(variants: Variants, wanted: np.ndarray, log: Log) -> np.ndarray:
-    """(M,) bool: on an autosome (or on 0, unplaced), with two alleles and a position; the others are counted aloud.
+def supported(
+    variants: Variants, wanted: np.ndarray, log: Log, *, haploid: bool = False, xchr_model: int = 2
+) -> np.ndarray:
+    """(M,) bool: on a known chromosome (or on 0, unplaced), with two alleles and a position; the others are counted aloud.
 
+    haploid: X (unless xchr_model is 0), Y and MT too, for who has a design for each.
     Raises UsageError when none of the wanted variants is.
     """
     bare = {name: canonical_chromosome(name) for name in dict.fromkeys(variants.chromosome)}
     sex = np.array([bare[c] in SEX_AND_MITOCHONDRIAL for c in variants.chromosome], bool)
+    x = np.array([bare[c] == "X" for c in variants.chromosome], bool)
     unplaced = np.array([bare[c] == UNPLACED for c in variants.chromosome], bool)
-    unknown = ~sex & ~unplaced & ~np.array([bare[c] in AUTOSOMES for c in variants.chromosome], bool)
+    unknown = ~sex & ~unplaced & ~np.array([bare[c] in _LIKE_AUTOSOMES for c in variants.chromosome], bool)
     many = np.array(
         ["," in a or "," in b for a, b in zip(variants.effect_allele, variants.other_allele, strict=True)], bool
     )
     negative = variants.position < 0
     contigs = [str(n) for n, _ in Counter(variants.chromosome[unknown & wanted].tolist()).most_common()]
+    alone = ("on X, Y or MT", sex, "they need designs of their own, and here all chromosomes have one")
     reasons = (
-        ("on X, Y or MT", sex, "not supported yet"),
-        (f"on chromosomes that are not known ({some(contigs)})", unknown, "1 to 22 are analysed, X, Y and MT not yet"),
+        ("on X", x if xchr_model == 0 else x & False, "--xchr-model 0") if haploid else alone,
+        (f"on chromosomes that are not known ({some(contigs)})", unknown, "1 to 22, X, Y and MT are known"),
         (
             "with more than two alleles",
             many,
@@ -157,15 +163,17 @@ def supported(variants: Variants, wanted: np.ndarray, log: Log) -> np.ndarray:
         ("with a negative position", negative, "plink leaves them out too"),
     )
     found = []
+    out = np.ones(len(variants), bool)
     for what, which, why in reasons:
+        out &= ~which
         number = int((which & wanted).sum())
         if number:
             found.append(f"{number} {what}")
             log(f"WARNING: {count(number, 'variant')} {what} {'is' if number == 1 else 'are'} left out: {why}")
-    out = ~(sex | unknown | many | negative)
     if wanted.any() and not (out & wanted).any():
+        known = "1 to 22, X, Y and MT" if haploid else "1 to 22"
         raise UsageError(
-            f"no variant is left: {', '.join(found)}; chromosomes 1 to 22 (with or without chr) are analysed"
+            f"no variant is left: {', '.join(found)}; chromosomes {known} (with or without chr) are analysed here"
         )
     if (unplaced & out & wanted).any():
         log(

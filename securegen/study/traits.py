@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
     """Read and join the phenotype and covariate tables."""
     if inputs.pheno is None:
         raise UsageError("`pheno` is needed")
-    table = read_table(inputs.pheno).select(inputs.pheno_name)
+    table = without_sex(read_table(inputs.pheno), inputs.pheno_name, inputs.sex_name, log, "phenotype")
     if not table.columns:
         raise UsageError(f"{inputs.pheno} has no phenotype column")
     for name in table.columns:
@@ -44,7 +45,7 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
     columns: list[np.ndarray] = []
     unknown = 0
     if inputs.covar:
-        table = read_table(inputs.covar).select(inputs.covar_name)
+        table = without_sex(read_table(inputs.covar), inputs.covar_name, inputs.sex_name, log, "covariate")
         covar_join = people.join(reader.samples, table)
         log_pasted(table, covar_join, log)
         unknown = covar_join.unknown
@@ -69,6 +70,14 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
         raise UsageError("`covar_name` and `covar_categorical` need `covar`")
     covariates = np.stack(columns, axis=1) if columns else np.empty((len(reader.samples), 0))
     return Traits(phenotypes, covariates, tuple(names), (joined.unknown, unknown))
+
+
+def without_sex(table: Table, names: Sequence[str] | None, sex_name: str | None, log: Log, what: str) -> Table:
+    """The columns that are named, or all of them but the one of the sex."""
+    if names is None and sex_name in table.columns:
+        log(f"column {sex_name} of {table.path} has the sex: no {what} unless it is named as one")
+        return table.exactly([name for name in table.columns if name != sex_name])
+    return table.select(names)
 
 
 def _numbers(

@@ -35,6 +35,7 @@ class Ckks(Engine):
     (MB of sums): of the server."""
 
     name: ClassVar[str] = "ckks"
+    conditions: ClassVar[bool] = True
     quality: ClassVar[bool] = True
 
     encryptor: str = option(

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from securegen.design.strata import alone
 from securegen.engines.ckks.study_plan import compare_with_plan, plan
 from securegen.engines.ckks.tables import decrypt, decrypt_qc, decrypt_tables, read_design
 from securegen.errors import ArtefactError, StorageError, UsageError
@@ -45,7 +46,7 @@ __all__ = [
 ]  # fmt: skip
 
 OF_GENOTYPES = (
-    *FIELDS, "keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp",
+    *FIELDS, "keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "condition", "condition_list",
 )  # fmt: skip
 
 
@@ -219,7 +220,7 @@ def later_study_of(inputs: Inputs, owner: PathLike, key: SecretKey, log: Log = s
             "leave it out, or give the genotypes as well"
         )
     info = read_info(OwnerState(Path(owner), key))
-    return Study(inputs, info, build_design(inputs, info, log))
+    return Study(inputs, info, alone(build_design(inputs, info, log), len(info.variants)))
 
 
 def associate(

@@ -80,7 +80,7 @@ class Federated(Engine):
         common = self.openings != ALL if common is None else common
         told = [replace(m, common_samples=common) for m in members]
         if len(told) == 1:
-            return study_of(told[0], log)
+            return study_of(told[0], log, strata=self.strata)
         study = open_sites(told, log)
         common_variants([open_genotypes(m, silent).variants for m in told])
         return study

@@ -61,11 +61,11 @@ class SiteProgress:
 
 def progress(folder: Path, study: StudyFile) -> list[SiteProgress]:
     """Read and check every message of every site. Raises ProtocolError naming a site whose message is not genuine."""
-    board, out = MessageFolder(folder, study), []
+    message_folder, out = MessageFolder(folder, study), []
     for site in study.sites:
         files = sorted((folder / site.name).glob(f"*{SUFFIX}"), key=lambda p: (p.lstat().st_mtime_ns, p.name))
         steps = [p.name.removesuffix(SUFFIX) for p in files]
-        found = {step: board.read(site, step) for step in steps}
+        found = {step: message_folder.read(site, step) for step in steps}
         stopped = found.pop(STOPPED, None)
         size = sum(p.stat().st_size for p in (folder / site.name).glob("*") if p.is_file())
         age = time.time() - files[-1].lstat().st_mtime if files else None

@@ -13,20 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from securegen.engines.federated import hub, identity, study_toml, studyfile
+from securegen.engines.federated import steps
 from securegen.engines.federated.message_folder import SUFFIX
-from securegen.engines.federated.studyfile import (
-    CASE_CONTROL_01,
-    CASE_CONTROL_12,
-    QUANTITATIVE,
-    Site,
-    StudyFile,
-    TraitColumn,
-)
-from securegen.engines.federated.variants import common_variants, write_variants
+from securegen.engines.federated.studyfile import CASE_CONTROL_01, CASE_CONTROL_12, QUANTITATIVE, StudyFile
+from securegen.engines.federated.variants import write_variants
 from securegen.errors import SecuregenError, UsageError
 from securegen.governance.guard import REFUSED
-from securegen.governance.openings import ALL, STRICT, WITHHOLD
+from securegen.governance.openings import STRICT, WITHHOLD
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.output import write_text
 from securegen.io.tables import read_table
@@ -58,30 +51,30 @@ def deal(reader: GenotypeReader, genotypes: GenotypeFiles, sites: int) -> list[L
     return [LocalSite(f"site{i + 1}", genotypes, reader.samples.take(rows[i::sites])) for i in range(sites)]
 
 
-def trait_kinds(inputs: Inputs, cohorts: Sequence[Samples]) -> tuple[TraitColumn, ...]:
-    """How each phenotype is coded, from everybody's values: what a coordinator knows beforehand."""
+def trait_kinds(inputs: Inputs, cohorts: Sequence[Samples]) -> dict[str, str]:
+    """How each phenotype is coded, by its name, from everybody's values: what a coordinator knows beforehand."""
     if inputs.pheno is None:
         raise UsageError("`pheno` is needed")
     table = read_table(inputs.pheno).select(inputs.pheno_name)
-    out = []
+    out = {}
     for name in table.columns:
         values = np.concatenate([people.column_values(s, table, name, people.join(s, table)) for s in cohorts])
         binary = people.interpret_phenotype(name, values, force_01=inputs.force_01).binary
         coding = CASE_CONTROL_12 if (values == 2).any() else CASE_CONTROL_01
-        out.append(TraitColumn(name, coding if binary else QUANTITATIVE))
-    return tuple(out)
+        out[name] = coding if binary else QUANTITATIVE
+    return out
 
 
 def refuse(inputs: Inputs) -> None:
     """Raise UsageError for what is not a sum over sites."""
-    for flag, chosen, why in (
-        ("--apply-rint", inputs.apply_rint, "ranks over all people are not a sum over sites"),
-        ("--covar-categorical", bool(inputs.covar_categorical), "give indicator columns, the same at every site"),
-        ("--no-input-missing-phenotype", inputs.no_input_missing_phenotype, "-9 is missing at every site"),
-        ("--hwe-controls", inputs.hwe_controls, "the tests are over founders"),
+    for name, chosen, why in (
+        ("apply_rint", inputs.apply_rint, "ranks over all people are not a sum over sites"),
+        ("covar_categorical", bool(inputs.covar_categorical), "give indicator columns, the same at every site"),
+        ("no_input_missing_phenotype", inputs.no_input_missing_phenotype, "-9 is missing at every site"),
+        ("hwe_controls", inputs.hwe_controls, "the tests are over founders"),
     ):
         if chosen:
-            raise UsageError(f"{flag} does not go with a federated study: {why}")
+            raise UsageError(f"`{name}` does not go with a federated study: {why}")
 
 
 def set_up(
@@ -90,41 +83,35 @@ def set_up(
 ) -> StudyFile:  # fmt: skip
     """Make keys, the study file and the private folders below `work`, and let every site accept."""
     refuse(inputs)
-    cohorts, lists, grid = [], [], 1
+    cohorts: list[Samples] = []
+    lists: list[Path] = []
+    grid = 1
     for genotypes in dict.fromkeys(s.genotypes for s in sites):
         reader = open_genotypes(replace(inputs, **vars(genotypes)), log)
         grid = max(grid, reader.dosage_grid)
         cohorts.append(reader.samples)
-        lists.append(reader.variants)
-    common, dropped = common_variants(lists)
-    if dropped:
-        log(f"{dropped} variants of the first site are not in every file, or with other alleles: left out")
-    traits = trait_kinds(inputs, cohorts)
+        lists.append(work / f"variants{len(lists) + 1}.tsv")
+        write_variants(lists[-1], reader.variants)
     covariates: tuple[str, ...] = ()
     if inputs.covar:
         covariates = tuple(read_table(inputs.covar).select(inputs.covar_name).columns)
     shared = work / "shared"
-    keys = {}
+    keys = {site.name: work / site.name / "site.public" for site in sites}
     for i, site in enumerate(sites):
-        keys[site.name] = identity.generate()
-        identity.write_identity(work / site.name / "private" / "site.secret", keys[site.name])
+        steps.keygen(work / site.name / "private", keys[site.name])
         samples = site.keep if site.keep is not None else cohorts[i]
         rows = "".join(f"{f}\t{p}\n" for f, p in zip(samples.fid, samples.iid, strict=True))
         write_text(work / site.name / "keep.txt", "#FID\tIID\n" + rows, mode=0o600)
-    coordinator = identity.generate()
-    study = StudyFile(
-        digest="", name="rehearsal", study_id=study_toml.new_study_id(),
-        sites=tuple(Site(name, key.verify_key) for name, key in keys.items()), coordinator=coordinator.verify_key,
-        phenotypes=traits, covariates=covariates, model=inputs.model, missing=inputs.missing, bits=inputs.bits,
-        site_indicators=False, components=0, qc=inputs.qc, minimum_cohort=1,
-        two_sites_learn_each_other=two_sites_learn_each_other, variants=len(common), variants_digest=common.digest(),
-        loadings_digest="", dosage_grid=grid, openings=openings, few_missing=few_missing, consent_openings=consent_openings,
-        common_samples=openings != ALL if inputs.common_samples is None else inputs.common_samples,
+    study, dropped = steps.init(
+        shared, work / "coordinator.secret", sites=keys, variant_lists=lists, phenotypes=trait_kinds(inputs, cohorts),
+        covariates=covariates, name="rehearsal", model=inputs.model, missing=inputs.missing, bits=inputs.bits,
+        dosage_grid=grid, qc=inputs.qc, minimum_cohort=1, two_sites_learn_each_other=two_sites_learn_each_other,
+        openings=openings, few_missing=few_missing, consent_openings=consent_openings, common_samples=inputs.common_samples,
     )  # fmt: skip
-    study = study_toml.write_study(shared, study, coordinator)
-    write_variants(shared / studyfile.VARIANTS, common)
-    for key in keys.values():
-        hub.join(shared, key)
+    if dropped:
+        log(f"{dropped} variants of the first site are not in every file, or with other alleles: left out")
+    for site in sites:
+        steps.join(shared, work / site.name / "private", fingerprints={}, trust_study_file=True)
     return study
 
 

@@ -98,30 +98,30 @@ def run_site(
     study, variants = open_folder(folder, study_file)
     site = study.site_of(identity.verify_key).name
     study.refuse_expired()
-    board = MessageFolder(folder, study, site, wait, log)
-    if board.own(ACCEPT) is None:
+    message_folder = MessageFolder(folder, study, site, wait, log)
+    if message_folder.own(ACCEPT) is None:
         raise PolicyError(
             f"site {site} has not accepted the study: securegen study join --dir {folder} --state {state}"
         )
     with open_state(state, study) as memory:
-        board.withdraw_stop()
+        message_folder.withdraw_stop()
         try:
             own = _open_inputs(folder, study, variants, site, memory, inputs, log)
             commitment = _same_inputs(memory, inputs, own.reader.samples)
-            with (connect or _in_folder)(board) as transport:
+            with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
-                    transport, board, site, identity, memory, state, own, commitment, out, digits, filters, log
+                    transport, message_folder, site, identity, memory, state, own, commitment, out, digits, filters, log
                 )
         except PeerError:
             raise
         except SecuregenError as error:
-            board.announce_stop(type(error).__name__, identity)
+            message_folder.announce_stop(type(error).__name__, identity)
             raise
 
 
 @contextlib.contextmanager
-def _in_folder(board: MessageFolder) -> Iterator[Transport]:
-    yield board
+def _in_folder(message_folder: MessageFolder) -> Iterator[Transport]:
+    yield message_folder
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,11 @@ def _open_inputs(
 
 
 def _take_part(
-    transport: Transport, board: MessageFolder, site: str, identity: SigningIdentity, memory: SiteState, state: Path,
+    transport: Transport, message_folder: MessageFolder, site: str, identity: SigningIdentity, memory: SiteState, state: Path,
     own: _Own, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
 ) -> SiteResult:  # fmt: skip
-    study = board.study
-    _everybody_accepts(transport, board)
+    study = message_folder.study
+    _everybody_accepts(transport, message_folder)
     session = Conversation(transport, study, site, identity, memory)
     samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
     admit(study, own.planned, samples, state, guard)
@@ -178,11 +178,11 @@ def _take_part(
     return SiteResult(study, site, design, tables, quality, receipt, opened, session.sent_bytes)
 
 
-def _everybody_accepts(transport: Transport, board: MessageFolder) -> None:
-    own = board.path(board.me, ACCEPT)
+def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> None:
+    own = message_folder.path(message_folder.me, ACCEPT)
     transport.post(ACCEPT, read_regular(own, "a message"))
     for name, message in transport.collect(ACCEPT).items():
-        if message.value.get("accepts") != board.study.digest:
+        if message.value.get("accepts") != message_folder.study.digest:
             raise ProtocolError(f"site {name} has accepted another study")
 
 

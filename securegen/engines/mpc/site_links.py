@@ -74,15 +74,16 @@ def linked(parties: Parties, identity: PartyIdentity) -> Connect:
     """How a site of these parties reaches the others. Raises UsageError when the study has other sites."""
 
     @contextlib.contextmanager
-    def connect(board: MessageFolder) -> Iterator[Transport]:
-        study = board.study
-        if set(parties.names) != {s.name for s in study.sites} or identity.name != board.me:
+    def connect(message_folder: MessageFolder) -> Iterator[Transport]:
+        study = message_folder.study
+        if set(parties.names) != {s.name for s in study.sites} or identity.name != message_folder.me:
             raise UsageError(
                 f"the parties are {', '.join(parties.names)} and this is {identity.name}; the study's sites are "
-                f"{', '.join(s.name for s in study.sites)} and this one's key is of {board.me}: the names must be the same"
+                f"{', '.join(s.name for s in study.sites)} and this one's key is of {message_folder.me}: "
+                "the names must be the same"
             )
         terms = {"study file": study.digest}
         with open_session(parties, identity, protocol=PROTOCOL, dimensions=terms) as session:
-            yield MessageLinks(session, study, board.me)
+            yield MessageLinks(session, study, message_folder.me)
 
     return connect

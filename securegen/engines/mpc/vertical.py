@@ -33,6 +33,7 @@ from securegen.engines.mpc.masked_store import MaskedStore
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.shares.additive import from_ring, ring_dtype, to_ring
 from securegen.engines.mpc.shares.prg import words
+from securegen.engines.mpc.shares.radix import messages
 from securegen.engines.mpc.shares.ring import matmul_chunks
 from securegen.engines.mpc.state_file import StateFile, digest_array
 from securegen.errors import ProtocolError
@@ -112,7 +113,7 @@ def genotype_side(
             session.send_json(roles.dealer, f"dealer/block/{number + i}", [width, int(name == names[-1])])
             session.send_key(roles.dealer, f"dealer/block key/{number + i}", keys[name])
         shares = {}
-        for together in _together(names, widths):
+        for together in messages(names, widths):
             streams = [np.ascontiguousarray(block.streams[name].T) for name in together]
             if resend:
                 masked = [cover(g, keys[name], dtype) for name, g in zip(together, streams, strict=True)]
@@ -157,7 +158,7 @@ def phenotype_side(
         known, shares = dict(marks), {}
         if widths is not None and not known.keys() <= widths.keys():
             raise ProtocolError(f"party {roles.left!r} announced a stream that this run does not have")
-        for together in _together(list(known), widths):
+        for together in messages(list(known), widths):
             if resend:
                 masked = _received(session, roles, number, together, (samples, width), dtype, widths, threads)
                 for name, epsilon in zip(together, masked, strict=True):
@@ -187,26 +188,6 @@ def _received(
     bits = [widths[n] for n in names]
     planes = session.receive(roles.left, step, shape=(fields.record_bytes(bits), *shape), dtype=np.uint8)
     return fields.unpack(planes, bits, dtype, threads=threads)
-
-
-def _together(names: Sequence[str], widths: Mapping[str, int] | None) -> list[list[str]]:
-    """Streams in one message: with widths as many as fit a record, else each alone."""
-    out: list[list[str]] = []
-    for name in names:
-        if widths is not None and out and sum(widths[n] for n in [*out[-1], name]) <= fields.MOST:
-            out[-1].append(name)
-        else:
-            out.append([name])
-    return out
-
-
-def wire_bytes(names: Sequence[str], widths: Mapping[str, int]) -> int:
-    """Bytes of a masked genotype of all streams `names`.
-
-    >>> wire_bytes(["g", "m"], {"g": 24, "m": 23})
-    6
-    """
-    return sum(fields.record_bytes([widths[n] for n in together]) for together in _together(names, widths))
 
 
 def _ring(name: str, widths: Mapping[str, int] | None, bits: int) -> str:

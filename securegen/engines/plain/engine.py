@@ -18,8 +18,8 @@ from securegen.results.forms import TableForm, convert
 from securegen.results.projected import PLAIN, plain_projected
 from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
 from securegen.stats.qc import Filters
-from securegen.study.build import close_samples
 from securegen.study.opening import Study
+from securegen.study.strata import close_people
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Plain(Engine):
     """Everything in the clear. reveal: of linear and logistic tests, two numbers a variant (uv) or χ² alone (chi2)."""
 
     name: ClassVar[str] = "plain"
+    conditions: ClassVar[bool] = True
     missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
     reveals: ClassVar[frozenset[str]] = frozenset(PLAIN)
     quality: ClassVar[bool] = True
@@ -34,6 +35,10 @@ class Plain(Engine):
     reveal: str | None = option(
         None, "What is opened of a vertical split [hits]; uv and chi2 also in the clear.", choices=PLAIN
     )
+
+    @property
+    def strata(self) -> bool:
+        return self.reveal is None
 
     @property
     def opened(self) -> str | None:
@@ -46,7 +51,7 @@ class Plain(Engine):
 
     def sums(self, study: Study) -> Iterator[Sums]:
         """The exact integers, block by block."""
-        return sums.sums(study.reader, study.design.columns)
+        return sums.strata_sums(study.reader, study.strata)
 
     def run(
         self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,
@@ -62,9 +67,9 @@ class Plain(Engine):
                     tables = write_plain(study, out, digits=form.digits, filters=filters, progress=report)
             convert(tables, out, form, log)
             files = form.finish(write_plain_qc(study, out)) if qc_only else []
-        receipt = plain_receipt([*files, *(t.path for t in tables)], close_samples(study.design))
+        receipt = plain_receipt([*files, *(t.path for t in tables)], close_people(study.strata))
         facts = study_facts(study) | {
-            "parameters": {"bits": max(a.model.bits for a in study.design.analyses)}, "planned_noise_margin_bits": None,
+            "parameters": {"bits": max(a.model.bits for a in study.analyses)}, "planned_noise_margin_bits": None,
         }  # fmt: skip
         return EngineRun(self.name, tuple(tables), tuple(files), receipt, {}, facts)
 
@@ -73,25 +78,28 @@ def write_plain(
     study: Study, out: str, *, digits: int = 17, filters: Filters | None = None, progress: Progress | None = None
 ) -> list[Summary]:
     """Write OUT.<PHENO>.<TEST> for every analysis of a study. Raises UsageError for filters beside complete cases."""
-    variants, grid, design = study.reader.variants, study.reader.dosage_grid, study.design
-    if study.inputs.missing == "complete" and any("complete" in record_of(a).missing for a in design.analyses):
+    variants, grid = study.reader.variants, study.reader.dosage_grid
+    tests = [a for a in study.analyses if a.association]
+    if study.inputs.missing == "complete" and any("complete" in record_of(a).missing for a in tests):
         if filters and filters.active:
             raise UsageError(
                 "the filters of quality control need `missing` mean; filter the variants first (`extract`)"
             )
-        tests = [a for a in design.analyses if a.association]
-        return [
-            write_tables(out, variants, blocks, [alone], grid=grid, digits=digits)[0]
-            for alone, blocks in (sums.complete_case_sums(study.reader, design.columns, a) for a in tests)
-        ]
-    blocks = counted(sums.sums(study.reader, design.columns), len(variants), progress)
-    return write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
+        tables = []
+        for a in tests:
+            own, blocks = sums.complete_case_strata(study.reader, study.strata, a.test, a.phenotype)
+            tables += write_tables(out, variants, blocks, [a], strata=own, grid=grid, digits=digits)
+        return tables
+    blocks = counted(sums.strata_sums(study.reader, study.strata), len(variants), progress)
+    return write_tables(out, variants, blocks, tests, strata=study.strata, grid=grid, digits=digits, filters=filters)
 
 
 def write_plain_qc(study: Study, out: str) -> list[str]:
-    """Write OUT.afreq, OUT.vmiss and, for hard calls, OUT.hardy. Raises UsageError for a study without these sums."""
-    analysis = qc_analysis(study.design.analyses)
-    if analysis is None:
+    """Write OUT.afreq, OUT.vmiss, for hard calls OUT.hardy, and of X OUT.hardy.x. Raises UsageError for a study without
+    these sums."""
+    if qc_analysis(study.analyses) is None:
         raise UsageError("this study has no sums for quality control: open it with qc=True")
-    blocks = sums.sums(study.reader, study.design.columns)
-    return write_qc(out, study.reader.variants, blocks, analysis, grid=study.reader.dosage_grid)
+    blocks = sums.strata_sums(study.reader, study.strata)
+    return write_qc(
+        out, study.reader.variants, blocks, None, strata=study.strata, grid=study.reader.dosage_grid
+    )  # fmt: skip

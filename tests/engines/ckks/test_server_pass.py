@@ -70,13 +70,13 @@ def test_a_batch_is_given_back_before_the_next(encrypted, tmp_path, monkeypatch)
     """With a batch of one block no accumulators but its own exist."""
     alive: weakref.WeakSet = weakref.WeakSet()
 
-    class Counted(accumulators.Team):
+    class Counted(accumulators.Accumulators):
         def __init__(self, *arguments) -> None:
             assert not alive, "accumulators of an earlier batch are still in memory"
             super().__init__(*arguments)
             alive.add(self)
 
-    monkeypatch.setattr(associate, "Team", Counted)
+    monkeypatch.setattr(associate, "Accumulators", Counted)
     associate.associate(*encrypted, tmp_path / "results", batch_bytes=1)
     assert len(digests(tmp_path / "results")) == BLOCKS
 

@@ -112,7 +112,7 @@ class Trio:
     identities: dict[str, SigningIdentity]
     private: Path
 
-    def board(self, site: str = "anna", wait: float = 0.0) -> MessageFolder:
+    def message_folder(self, site: str = "anna", wait: float = 0.0) -> MessageFolder:
         return MessageFolder(self.folder, self.study, site, wait)
 
     def act_once(
@@ -120,7 +120,7 @@ class Trio:
     ) -> Any:
         """Let one site go as far as it can. Raises PeerError when it waits."""
         with open_state(self.private / site, self.study) as memory:
-            return act(make(self.board(site), self.study, site, self.identities[site], memory))
+            return act(make(self.message_folder(site), self.study, site, self.identities[site], memory))
 
     def drive(
         self,

@@ -113,7 +113,7 @@ def test_a_crafted_message_opens_nothing(trio, monkeypatch, protected):
 
     until(trio, act, lambda: all((trio.folder / s / f"{STEP}.msg").is_file() for s in ("anna", "bert")))
     keys = keys_of(trio, "cora")
-    anna, bert = (trio.board().read(trio.study.site(s), STEP) for s in ("anna", "bert"))
+    anna, bert = (trio.message_folder().read(trio.study.site(s), STEP) for s in ("anna", "bert"))
     seen = LAYOUT.subtract(
         rows_in(anna, keys), masks_of("anna", PairKeys({"cora": keys.pairs["anna"]}, {}), anna.after)
     )
@@ -156,8 +156,8 @@ def test_the_last_site_sets_the_total_unless_all_commit(tmp_path, commit):
         """Reads the others' messages before it makes its own."""
 
         def _masked(self, step, layout, after):
-            board, keys = self._session.transport, self._keys
-            others = [board.read(self._session.study.site(s), STEP) for s in ("anna", "bert")]
+            messages, keys = self._session.transport, self._keys
+            others = [messages.read(self._session.study.site(s), STEP) for s in ("anna", "bert")]
             if None in others:
                 if commit:
                     return super()._masked(step, layout, after)  # it has to show something first
@@ -233,7 +233,10 @@ def test_a_site_that_tells_two_stories_reads_noise(trio, monkeypatch, tmp_path, 
     for site, view in (("anna", one), ("bert", two)):
         with contextlib.suppress(PeerError):
             view.act_once(site, second)
-    anna, bert = one.board().read(trio.study.site("anna"), STEP), two.board().read(trio.study.site("bert"), STEP)
+    anna, bert = (
+        one.message_folder().read(trio.study.site("anna"), STEP),
+        two.message_folder().read(trio.study.site("bert"), STEP),
+    )
     assert anna.after != bert.after
     keys = keys_of(one, "cora")
     for after in (anna.after, bert.after):
@@ -321,7 +324,9 @@ def test_keys_that_are_none_or_anothers_are_refused(trio, monkeypatch, field, va
     def deviate(session, step, make):
         if (step, session.site) != ("hello", "bert"):
             return genuine(session, step, make)
-        said = trio.board().read(trio.study.site("anna"), "hello").value[field] if value is None else value.hex()
+        said = (
+            trio.message_folder().read(trio.study.site("anna"), "hello").value[field] if value is None else value.hex()
+        )
         return genuine(session, step, lambda: (make()[0] | {field: said}, None))
 
     monkeypatch.setattr(Conversation, "exchange", deviate)
@@ -356,13 +361,13 @@ def test_a_step_is_never_made_a_second_time(trio, monkeypatch, protected):
     fewer = {**OWN, "anna": OWN["anna"] - person}
     path = trio.folder / "anna" / f"{STEP}.msg"
     until(trio, honest, path.is_file)
-    before = trio.board().read(trio.study.site("anna"), STEP)
+    before = trio.message_folder().read(trio.study.site("anna"), STEP)
     next((trio.private / "anna").glob(f"study-*/sent.{STEP}")).unlink()
     if not protected:
         monkeypatch.setattr(MessageFolder, "own", lambda *_: None)
         with contextlib.suppress(PeerError):
             trio.act_once("anna", lambda s: honest(s, fewer))
-        after, keys = trio.board().read(trio.study.site("anna"), STEP), keys_of(trio, "cora")
+        after, keys = trio.message_folder().read(trio.study.site("anna"), STEP), keys_of(trio, "cora")
         difference = LAYOUT.subtract(rows_in(before, keys), rows_in(after, keys))
         assert np.array_equal(LAYOUT.decode(difference), person)
         return
@@ -407,7 +412,7 @@ def test_who_reads_the_folder_adds_noise(trio, monkeypatch, protected):
     trio.drive(honest)
     total = np.zeros_like(LAYOUT.unpack(bytes(LAYOUT.size)))
     for site in trio.study.sites:
-        message = trio.board().read(site, STEP)
+        message = trio.message_folder().read(site, STEP)
         raw = message.payload[:-16]
         if not protected:
             context = rounds.mask_context(STEP, message.after, LAYOUT)

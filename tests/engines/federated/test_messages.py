@@ -153,7 +153,7 @@ def test_a_message_of_another_step_study_or_site_is_refused(trio):
 def test_a_second_message_of_a_site_is_refused(trio):
     """bert signs two different messages: whoever has seen the first does not take the second."""
     advance_to(trio, trio.folder / "anna" / "keys.msg")
-    hello = trio.board().read(trio.study.site("bert"), "hello").value
+    hello = trio.message_folder().read(trio.study.site("bert"), "hello").value
     replace(trio, "bert", "hello", "bert", **{**hello, "inputs": "22" * 32})
     with pytest.raises(ProtocolError, match="site bert sent a second message for hello"):
         trio.act_once("anna", act)
@@ -225,19 +225,19 @@ def test_a_silent_site_is_named(trio):
 def test_who_is_waited_for_is_said_while_waiting(trio, monkeypatch):
     monkeypatch.setattr("securegen.engines.federated.message_folder.SAY_SECONDS", 0.0)
     lines: list[str] = []
-    board = type(trio.board())(trio.folder, trio.study, "anna", 0.05, lines.append)
+    message_folder = type(trio.message_folder())(trio.folder, trio.study, "anna", 0.05, lines.append)
     with pytest.raises(PeerError):
-        board.collect("hello")
+        message_folder.collect("hello")
     assert lines and lines[0].startswith("waiting for hello of site bert, cora")
 
 
 def test_a_site_that_stopped_is_named(trio):
-    trio.board("bert").announce_stop("InputError", trio.identities["bert"])
+    trio.message_folder("bert").announce_stop("InputError", trio.identities["bert"])
     with pytest.raises(PeerError, match="site bert stopped with InputError"):
         trio.act_once("anna", act)
     progress = {p.site: p for p in hub.progress(trio.folder, trio.study)}
     assert progress["bert"].stopped == "InputError" and not progress["anna"].stopped and progress["cora"].age is None
-    trio.board("bert").withdraw_stop()
+    trio.message_folder("bert").withdraw_stop()
     assert trio.drive(act)["bert"][0][0] == 3
 
 

@@ -61,7 +61,7 @@ def test_study_signed_by_somebody_else_is_refused(tmp_path, keys):
 
 def test_two_sites_need_to_be_told(keys):
     two = {name: keys[name] for name in ("anna", "bert")}
-    with pytest.raises(PolicyError, match="each subtracts its own sums.*--two-sites-learn-each-other"):
+    with pytest.raises(PolicyError, match="each subtracts its own sums.*`two_sites_learn_each_other`"):
         make_study(two, identity.generate())
     assert make_study(two, identity.generate(), two_sites_learn_each_other=True).sites[1].name == "bert"
     with pytest.raises(PolicyError, match="three sites or more, not 1"):
@@ -80,7 +80,7 @@ def test_two_sites_need_to_be_told(keys):
         ({"sites": (Site("a", b"1" * 32), Site("b", b"1" * 32), Site("c", b"3" * 32))}, UsageError, "same key"),
         ({"model": "cox"}, UsageError, "not known"),
         ({"model": "trend"}, DesignError, "phenotype QT is quantitative"),
-        ({"missing": "complete", "phenotypes": (TraitColumn("CC", "case-control-01"),)}, UsageError, "--missing mean"),
+        ({"missing": "complete", "phenotypes": (TraitColumn("CC", "case-control-01"),)}, UsageError, "`missing` mean"),
         ({"phenotypes": ()}, UsageError, "needs a phenotype"),
         ({"minimum_cohort": 0}, UsageError, "must be positive"),
         ({"components": 2}, UsageError, "need a file of loadings"),

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import securegen as sg
+from securegen.design.strata import alone
 from securegen.engines.mpc import projected_run, vertical
 from securegen.engines.mpc.aggregates import deal, genotype_run, phenotype_run
 from securegen.engines.mpc.state_file import StateFile
@@ -79,11 +80,12 @@ def test_two_numbers_a_variant_are_those_of_the_plain_engine(study, cohort, mode
         "deal": lambda s: projected_run.deal(s, roles),
     }
     results(study({"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}, timeout=60).run(programs))
-    opened = Study(inputs, reader, build_design(inputs, reader))
+    opened = Study(inputs, reader, alone(build_design(inputs, reader), len(reader.variants)))
     for made in plain_projected(reader, opened.design, str(folder / "oracle")):
         name = made.analysis.phenotype
         assert (folder / f"vertical.{name}.uv").read_bytes() == (folder / f"oracle.{name}.uv").read_bytes()
-        plain = sg.run(replace(opened, design=replace(opened.design, analyses=(made.analysis,)))).frame
+        own = alone(replace(opened.design, analyses=(made.analysis,)), len(reader.variants))
+        plain = sg.run(replace(opened, strata=own)).frame
         found = pd.read_csv(made.path, sep="\t")
         squared = plain["CHISQ"] if "CHISQ" in plain else plain["T_STAT"] ** 2
         error, ok = (found["CHISQ"] - squared).abs() / np.maximum(1, squared), found["ERRCODE"] == "."

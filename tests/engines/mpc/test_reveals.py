@@ -12,6 +12,7 @@ import securegen as sg
 from securegen.engines.mpc import aggregates, batches, deployment, projected, projected_run, vertical
 from securegen.engines.mpc.association import announce_cohort
 from securegen.engines.mpc.net.certs import PartyIdentity
+from securegen.engines.mpc.shares import radix
 from securegen.engines.mpc.shares.radix import Form, choose_form, to_digits
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
@@ -405,13 +406,13 @@ def test_masked_genotypes_take_few_bytes_at_every_size():
     for samples in (500, 2_000, 10_000, 100_000, 500_000):
         bits = projection.choose_scales(samples).basis_bits
         linear = choose_form(samples, {"g": 2, "m": 1}, bits, few=True)
-        assert vertical.wire_bytes(["g"], linear.widths) <= 4 and vertical.wire_bytes(["g", "m"], linear.widths) <= 8
+        assert radix.wire_bytes(["g"], linear.widths) <= 4 and radix.wire_bytes(["g", "m"], linear.widths) <= 8
         assert linear.chunks(samples) * linear.digits * 2 <= 32
         weighted = choose_form(samples, {"g": 2, "q": 4, "m": 1}, bits, few=False)
-        assert vertical.wire_bytes(["g", "q", "m"], weighted.widths) <= 8
+        assert radix.wire_bytes(["g", "q", "m"], weighted.widths) <= 8
         if samples >= 2_000:
             lifts = 10 * weighted.chunks(samples) * weighted.digits * 3 / 4
-            assert vertical.wire_bytes(["g", "q", "m"], weighted.widths) * samples + lifts + 1300 <= 8.1 * samples
+            assert radix.wire_bytes(["g", "q", "m"], weighted.widths) * samples + lifts + 1300 <= 8.1 * samples
 
 
 def test_a_wrong_batch_or_group_ends_the_session_for_everybody(study, cohort, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 import securegen as sg
 from securegen.design.columns import combine
+from securegen.design.strata import alone
 from securegen.engines.ckks import steps
 from securegen.engines.ckks.owner import decrypt
 from securegen.engines.ckks.owner.design_secrets import read_secrets
@@ -55,7 +56,8 @@ def together():
     """Studies of one cohort -> one study with the designs of all, so that a single encryption serves every test."""
 
     def combined(*studies: Study) -> Study:
-        return replace(studies[0], design=combine([s.design for s in studies], share=True))
+        design = combine([s.design for s in studies], share=True)
+        return replace(studies[0], strata=alone(design, len(studies[0].reader.variants)))
 
     return combined
 

@@ -203,17 +203,22 @@ def test_linear_regression_of_cases_on_request(cohort):
     assert study.design.analyses[0].test == "linear"
 
 
-def test_sex_chromosomes_and_many_alleles_are_left_out_aloud(cohort):
+def test_chromosomes_of_one_copy_and_many_alleles_are_said_aloud(cohort):
     chromosomes = ("1", "X", "chrX", "Y", "MT", "chrM", "23", "26", "2", "2", "22", "XY")
     alleles = ("C",) * 8 + ("C,T", "C", "C", "C")
     study, log = cohort({"A": numbers(1)}, chromosomes=chromosomes, alleles=alleles)
-    assert list(study.reader.variants.chromosome) == ["1", "2", "22"]
-    assert "WARNING: 8 variants on X, Y or MT are left out" in log
+    assert len(study.reader.variants) == 11
+    assert {s.name: s.variants for s in study.strata} == {"autosomes": 4, "X": 3, "Y": 1, "MT": 3}
+    assert "WARNING: X: phenotype A is not analysed there, its rows are NA: nobody of known sex" in log
     assert "WARNING: 1 variant with more than two alleles is left out" in log
+    with pytest.raises(UsageError, match="one design for all chromosomes is needed here"):
+        study.design  # noqa: B018
 
 
-def test_only_sex_chromosomes_is_an_error(cohort):
-    with pytest.raises(UsageError, match="no variant is left: 12 on X, Y or MT"):
+def test_only_x_and_no_sex_is_an_error(cohort):
+    with pytest.raises(
+        DesignError, match="nobody of known sex .`sex_name` takes it from a table. has A and every covariate"
+    ):
         cohort({"A": numbers(1)}, chromosomes=("X",) * 12)
 
 

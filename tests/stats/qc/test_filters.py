@@ -107,7 +107,7 @@ def test_filters_need_their_sums(reference, tmp_path):
 def test_filters_and_complete_cases(reference, tmp_path):
     base = reference("edge").bfile
     study = open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("QT",), qc=True, missing="complete")
-    with pytest.raises(UsageError, match="missing mean"):
+    with pytest.raises(UsageError, match="`missing` mean"):
         write_plain(study, str(tmp_path / "t"), filters=Filters(maf=0.1))
 
 

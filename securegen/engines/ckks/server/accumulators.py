@@ -1,7 +1,7 @@
 """Server side: the accumulators of a few blocks, and the chunks of genotypes that are multiplied into them.
 
-Blocks are summed together so that a tile of the design in a core's cache serves them all; a thread works for one team at
-a time.
+Blocks are summed together so that a tile of the design in a core's cache serves them all; a thread works for one
+`Accumulators` at a time.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from securegen.kernels.fold import fold_tiles
 from securegen.kernels.residue_matmul import PackedColumns, matmul_residues
 
 
-class Team:
+class Accumulators:
     """Consecutive blocks of a cohort, of equally many strands, that are summed together.
 
     wanted: outputs of every block of the cohort; columns: stream -> how many polynomials it is multiplied with. sums:
-    stream -> (B, k, T, A_g + S, columns, L) uint32, for the B blocks of the team that have the stream.
+    stream -> (B, k, T, A_g + S, columns, L) uint32, for the B blocks that have the stream.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Team:
         self.members, self._cohort, self._wanted = members, cohort, wanted
         ring, strands = cohort.parameters.ring, cohort.strands(members[0])
         if any(cohort.strands(b) != strands for b in members):
-            raise ValueError("blocks of a team have equally many strands")
+            raise ValueError("blocks that are summed together have equally many strands")
         self._rows = (1 if cohort.shared else strands, strands)
         present = sorted({s for b in members for s in cohort.blocks[b]["streams"] if columns[s]})
         self.blocks = {s: [b for b in members if s in cohort.blocks[b]["streams"]] for s in present}

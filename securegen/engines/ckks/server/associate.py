@@ -4,7 +4,7 @@ Who learns what: the server sees ciphertexts and the public shape of the study. 
 it returns is verified by the owner before anything is shown (see `verify`).
 
 Work and memory. Each chunk of the design is read (and its seed expanded) once for a batch of blocks whose accumulators
-stay in memory, while the chunk before is summed. A thread takes a few blocks of the batch at a time (see `team`), every
+stay in memory, while the chunk before is summed. A thread takes a few blocks of the batch at a time (see `accumulators`), every
 block being a small matrix of polynomials, its strands, times the matrix of the columns. So memory grows with the number
 of columns, not with N or M; `pass_memory` counts it. Files are mapped, and unmapped as soon as they were used.
 """
@@ -25,8 +25,8 @@ from securegen.engines.ckks import artefact, bodies, codec
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.cohort import EncryptedCohort
 from securegen.engines.ckks.layout import has_ones, products
-from securegen.engines.ckks.server.accumulators import Team
-from securegen.engines.ckks.server.pass_memory import TEAM, WORKING_BYTES, PassMemory, plan_pass
+from securegen.engines.ckks.server.accumulators import Accumulators
+from securegen.engines.ckks.server.pass_memory import TOGETHER, WORKING_BYTES, PassMemory, plan_pass
 from securegen.engines.ckks.studydesign import EncryptedDesign
 from securegen.errors import ArtefactError
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
@@ -75,15 +75,17 @@ def associate(
     entries: list[dict[str, Any]] = []
     memory = _memory(cohort, columns, batch_bytes)
     for first, last in memory.batches:
-        teams = [Team(members, cohort, wanted, columns.count) for members in _teams(cohort, first, last, threads)]
-        _sum_chunks(teams, cohort, columns, threads, memory.early, done)
+        summed = [
+            Accumulators(members, cohort, wanted, columns.count) for members in _members(cohort, first, last, threads)
+        ]
+        _sum_chunks(summed, cohort, columns, threads, memory.early, done)
 
-        def write(team: Team) -> list[dict[str, Any]]:
-            return [vars(artefact.write_entry(folder, f"block-{b:06d}.npy", flat)) for b, flat in team.results(design)]
+        def write(some: Accumulators) -> list[dict[str, Any]]:
+            return [vars(artefact.write_entry(folder, f"block-{b:06d}.npy", flat)) for b, flat in some.results(design)]
 
-        for written in in_threads(write, teams, threads=threads):
+        for written in in_threads(write, summed, threads=threads):
             entries += written
-        teams.clear()  # before the next batch takes its memory
+        summed.clear()  # before the next batch takes its memory
     body = {
         "key": cohort.public.fingerprint, "cohort": cohort.digest, "design": design.digest,
         "nonce": design.body["nonce"], "streams": [list(s) for s in streams], "blocks": entries,
@@ -161,9 +163,9 @@ def _memory(cohort: EncryptedCohort, columns: PackedDesign, batch_bytes: int) ->
     return plan_pass(cohort, columns.count, columns.stored, columns.packed, batch_bytes, get_num_threads())
 
 
-def _teams(cohort: EncryptedCohort, first: int, last: int, threads: int) -> list[range]:
-    """Runs of at most TEAM blocks of equally many strands, enough of them for every thread."""
-    width = max(1, min(TEAM, (last - first) // threads))
+def _members(cohort: EncryptedCohort, first: int, last: int, threads: int) -> list[range]:
+    """Runs of at most TOGETHER blocks of equally many strands, enough of them for every thread."""
+    width = max(1, min(TOGETHER, (last - first) // threads))
     out: list[range] = []
     for b in range(first, last):
         run = out[-1] if out else range(0)
@@ -175,9 +177,14 @@ def _teams(cohort: EncryptedCohort, first: int, last: int, threads: int) -> list
 
 
 def _sum_chunks(
-    teams: list[Team], cohort: EncryptedCohort, columns: PackedDesign, threads: int, early: bool, done: _Counter
+    summed: list[Accumulators],
+    cohort: EncryptedCohort,
+    columns: PackedDesign,
+    threads: int,
+    early: bool,
+    done: _Counter,
 ) -> None:
-    """Add every chunk to every team, a chunk at a time; early: the columns of the next are read meanwhile."""
+    """Add every chunk to all accumulators, a chunk at a time; early: the columns of the next are read meanwhile."""
     count = len(chunks(cohort.parameters))
     with ThreadPoolExecutor(1) as reader:
         ahead = _submit(reader, columns.read, 0)
@@ -186,11 +193,13 @@ def _sum_chunks(
             if early and chunk + 1 < count:
                 ahead = _submit(reader, columns.read, chunk + 1)
 
-            def add(team: Team, chunk: int = chunk, present: Future[dict[str, PackedColumns]] = present) -> None:
-                team.add(chunk, present)
-                done.add(len(team.members))
+            def add(
+                some: Accumulators, chunk: int = chunk, present: Future[dict[str, PackedColumns]] = present
+            ) -> None:
+                some.add(chunk, present)
+                done.add(len(some.members))
 
-            in_threads(add, teams, threads=threads)
+            in_threads(add, summed, threads=threads)
             if not early and chunk + 1 < count:
                 del present, add, ahead
                 ahead = _submit(reader, columns.read, chunk + 1)

@@ -9,7 +9,7 @@ from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.cohort import EncryptedCohort
 
 WORKING_BYTES = 512 << 20
-TEAM = 5  # blocks that a thread sums together at most
+TOGETHER = 5  # blocks that a thread sums together at most
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def plan_pass(
         row * sum(counts[s] for s in part["streams"]) * polynomial
         for row, part in zip(rows, cohort.blocks, strict=True)
     ]
-    # expanded public halves of a team while it sums; a block's results, folded and in order, when it is written
-    halves = TEAM * groups * polynomial if cohort.shared else 0
+    # expanded public halves of the blocks that a thread sums together; a block's results, folded and in order, when it is written
+    halves = TOGETHER * groups * polynomial if cohort.shared else 0
     written = max((2 * (row + max(counts.values())) * polynomial for row in rows), default=0)
     buffers = threads * max(halves, written)
     columns = groups * packed * polynomial
@@ -58,7 +58,7 @@ def plan_pass(
         size += need
         largest = max(largest, size)
     batches.append((start, len(sums)))
-    # the files of the design, then those of the teams
+    # the files of the design, then those of the blocks that threads sum together
     read = max(strands, default=0) * (1 if cohort.shared else 2)
-    mapped = groups * polynomial * max(stored, threads * TEAM * read)
+    mapped = groups * polynomial * max(stored, threads * TOGETHER * read)
     return PassMemory(tuple(batches), early, fixed + largest, mapped)

@@ -7,7 +7,7 @@ stream on its way. Fewer bits are more digits, or chunks of samples summed apart
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -15,8 +15,8 @@ import numpy as np
 
 from securegen.engines.mpc.shares import multiword
 from securegen.engines.mpc.shares.program import Program
-from securegen.engines.mpc.vertical import wire_bytes
 from securegen.errors import PlanError
+from securegen.kernels import fields
 
 PRODUCTS = 96  # of a genotype and a digit that take the time of a byte on a line of 1 Gbit/s
 LIFTED = 8.25  # bytes that the dealer and the parties send for each sum of digits
@@ -101,3 +101,23 @@ def assemble(program: Program, form: Form, stream: str, x: np.ndarray, *, first:
     if first == words:
         return out
     return program.lift(np.ascontiguousarray(out[..., 0]), bits=64, to=words)
+
+
+def messages(names: Sequence[str], widths: Mapping[str, int] | None) -> list[list[str]]:
+    """Streams in one message: with widths as many as fit a record, else each alone."""
+    out: list[list[str]] = []
+    for name in names:
+        if widths is not None and out and sum(widths[n] for n in [*out[-1], name]) <= fields.MOST:
+            out[-1].append(name)
+        else:
+            out.append([name])
+    return out
+
+
+def wire_bytes(names: Sequence[str], widths: Mapping[str, int]) -> int:
+    """Bytes of a masked genotype of all streams `names`.
+
+    >>> wire_bytes(["g", "m"], {"g": 24, "m": 23})
+    6
+    """
+    return sum(fields.record_bytes([widths[n] for n in together]) for together in messages(names, widths))

@@ -1,0 +1,58 @@
+"""X, Y, MT and PAR against plink2 2.00a3.5 (tests/gold/sexes), to the printed digits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import securegen as sg
+
+
+def gold(cohort, name: str) -> pd.DataFrame:
+    return pd.read_csv(cohort.gold / f"{name}.gz", sep="\t", dtype=str)
+
+
+def equal_as_printed(here, there, what: str, slack: np.ndarray | float = 0.0) -> None:
+    """Equal as six digits are. slack: what columns of 24 bits change beside."""
+    ours, theirs = np.asarray(here, float), there.astype(float).to_numpy()
+    np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs), err_msg=what)
+    known = ~np.isnan(theirs)
+    error = np.abs(ours - theirs) - 0.501e-5 * np.abs(theirs) - slack
+    assert error[known].max() <= 0, what
+
+
+def open_sexes(cohort, **options) -> sg.Study:
+    told = {"pheno": cohort.pheno, "pheno_name": "QT", "covar": cohort.covar, "missing": "complete"}
+    return sg.open_study(cohort.bfile, **told | options)
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [("qt_x2", {"split_par": "b38"}), ("qt_x1", {"split_par": "b38", "xchr_model": 1}), ("nopar", {})],
+)
+def test_linear_regression_of_all_chromosomes_as_plink2(name, options, reference):
+    cohort = reference("sexes")
+    study = open_sexes(cohort, bits=24, **options)
+    frame, expected = sg.run(study).frame, gold(cohort, f"{name}.QT.glm.linear")
+    for column in ("#CHROM", "ID", "A1", "ERRCODE"):
+        assert frame[column].astype(str).tolist() == expected[column].tolist(), column
+    assert frame["OBS_CT"].tolist() == expected["OBS_CT"].astype(int).tolist()
+    equal_as_printed(frame["A1_FREQ"], expected["A1_FREQ"], "A1_FREQ")
+    equal_as_printed(frame["SE"], expected["SE"], "SE")
+    for column, unit in (("BETA", frame["SE"]), ("T_STAT", 1.0), ("P", frame["P"])):
+        equal_as_printed(frame[column], expected[column], column, 2e-6 * unit)
+
+
+def test_quality_control_of_all_chromosomes_as_plink2(reference):
+    cohort = reference("sexes")
+    tables = sg.run(sg.open_qc(cohort.bfile, split_par="b38"), qc_only=True)
+    assert list(tables) == ["afreq", "vmiss", "hardy", "hardy.x"]
+    for name, frame in tables.items():
+        expected = gold(cohort, f"qc.{name}")
+        assert list(frame) == list(expected), name
+        for column in expected:
+            if column.endswith(("FREQS", "FREQ", "F_MISS", ")", "P")):
+                equal_as_printed(frame[column], expected[column], column)
+            else:
+                assert frame[column].astype(str).tolist() == expected[column].tolist(), (name, column)
