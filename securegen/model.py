@@ -10,7 +10,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -249,6 +249,17 @@ class OpenedSums:
 
     def __len__(self) -> int:
         return self.size
+
+
+Block = TypeVar("Block")
+
+
+def watched(blocks: Iterable[Block], seen: Callable[[Block], None] | None) -> Iterator[Block]:
+    """The same blocks; each is shown to `seen` first."""
+    for block in blocks:
+        if seen is not None:
+            seen(block)
+        yield block
 
 
 def counted(blocks: Iterable[Sums], variants: int, progress: Progress | None) -> Iterator[Sums]:

@@ -123,3 +123,21 @@ def canonical_allele(allele: str) -> str:
 
 
 _BASES: Final = frozenset("ACGT")
+
+
+BUILDS: Final = {
+    "ncbi36": "NCBI36", "hg18": "NCBI36",
+    "grch37": "GRCh37", "hg19": "GRCh37", "b37": "GRCh37", "hs37d5": "GRCh37",
+    "grch38": "GRCh38", "hg38": "GRCh38", "b38": "GRCh38",
+}  # fmt: skip
+
+
+def normalise_build(name: str | None) -> str | None:
+    """The Genome Reference Consortium's name of a build; None where a file does not report one.
+
+    >>> normalise_build("hg19"), normalise_build("NR")
+    ('GRCh37', None)
+    """
+    if name is None or name.strip().lower() in ("", "nr", "na", "not reported"):
+        return None
+    return BUILDS.get(name.strip().lower(), name.strip())

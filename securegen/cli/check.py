@@ -40,7 +40,9 @@ from securegen.results.read import read_results
 @click.option("--plot", metavar="FILE", help="Scatter plot of both tables (.png, .svg or .pdf).")
 @common_options
 @rehearses
-def command(a, b, exact, tolerance, by, common, top, plot) -> None:
+def command(
+    a: str, b: str, exact: bool, tolerance: float, by: str, common: bool, top: int, plot: str | None,
+) -> None:  # fmt: skip
     """Compare two tables of results: are they the same, and if not, where?
 
     A and B may list other variants, in another order, with the tested allele turned round. The exit code is 0 when no

@@ -22,6 +22,7 @@ from securegen.cli.config import command_words, load_config, path_options
 from securegen.errors import ArtefactError, InputError, SecuregenError, StorageError
 from securegen.io.schema import one_line
 
+Function = Callable[..., Any]  # a command, and what decorates one
 JSON, RECORD, DRY_RUN = "securegen.json", "securegen.record", "securegen.dry_run"
 WIDTH = 78
 
@@ -41,7 +42,9 @@ def example(line: str) -> str:
 class Group(click.Group):
     """A group that knows the nearest command to one that does not exist."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             names = self.list_commands(ctx)
             near = difflib.get_close_matches(args[0], names, n=2)
@@ -122,7 +125,7 @@ def print_record(ctx: click.Context, error: BaseException | None = None) -> None
 
 def refuse_repeats(command: click.Command) -> None:
     """Let an option of one value be given once: a second one would silently replace the first."""
-    make: Callable = command.make_parser
+    make: Function = command.make_parser
     if getattr(make, "once", False):
         return
 
@@ -136,7 +139,7 @@ def refuse_repeats(command: click.Command) -> None:
     command.make_parser = make_parser  # type: ignore[method-assign]
 
 
-def _once(process: Callable, option: Any, value: Any, state: Any) -> None:
+def _once(process: Function, option: Any, value: Any, state: Any) -> None:
     before, given = state.opts.get(option.dest), option.dest in state.opts
     process(value, state)
     if given and option.action in ("store", "store_const"):
@@ -150,16 +153,16 @@ def _once(process: Callable, option: Any, value: Any, state: Any) -> None:
 # --dry-run
 
 
-def rehearses(function: Callable) -> Callable:
+def rehearses(function: Function) -> Function:
     """The command calls `stop_rehearsal` itself, after it has read and checked everything."""
     function.__rehearses__ = True  # type: ignore[attr-defined]
     return function
 
 
-def writes(*templates: str, makes: Sequence[str] = ()) -> Callable:
+def writes(*templates: str, makes: Sequence[str] = ()) -> Function:
     """What a command writes, from its options; makes: options whose file or folder need not exist before."""
 
-    def decorate(function: Callable) -> Callable:
+    def decorate(function: Function) -> Function:
         function.__writes__, function.__makes__ = templates, tuple(makes)  # type: ignore[attr-defined]
         return function
 
@@ -198,7 +201,7 @@ def check_writable(path: Path) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def _rehearse_by_options(ctx: click.Context, function: Callable) -> None:
+def _rehearse_by_options(ctx: click.Context, function: Function) -> None:
     """Check that every file and folder an option names is there, and whole where it is an artefact."""
     makes = {"out", "ledger", "state", *getattr(function, "__makes__", ())}
     for name, path in path_options(ctx):
@@ -235,7 +238,7 @@ def there(path: Path, what: str) -> Path:
     return path
 
 
-def common_options(function: Callable, *, config: str = "--config") -> Callable:
+def common_options(function: Function, *, config: str = "--config") -> Function:
     """--json, --config, --dry-run."""
 
     @functools.wraps(function)
@@ -253,7 +256,7 @@ def common_options(function: Callable, *, config: str = "--config") -> Callable:
         if value:
             ctx.meta[DRY_RUN] = True
 
-    made: Callable = command
+    made: Function = command
     for option in (
         click.option(
             "--dry-run", is_flag=True, expose_value=False, callback=remember,
@@ -269,7 +272,7 @@ def common_options(function: Callable, *, config: str = "--config") -> Callable:
     return made
 
 
-def json_option(function: Callable) -> Callable:
+def json_option(function: Function) -> Function:
     """--json alone; `main` prints the record."""
     text = "One JSON object on standard output, nothing else."
     return click.option("--json", is_flag=True, is_eager=True, expose_value=False, help=text)(function)

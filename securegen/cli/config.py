@@ -1,6 +1,6 @@
 """Options as data: --config run.toml, the options of a run in PREFIX.run.json, and a command line made of them again.
 
-Passphrases are no options, so none can be saved; a passphrase file is named, never read here.
+No option takes a passphrase, so none can be saved; a passphrase file is named, never read here.
 """
 
 from __future__ import annotations

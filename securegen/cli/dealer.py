@@ -21,7 +21,10 @@ from securegen.record.run_log import print_end
 @passphrases.passphrase_options
 @opt.run_options_beside_parties
 @rehearses
-def command(config, name, keys, passphrase_file, out, threads, memory, quiet) -> None:
+def command(
+    config: str, name: str | None, keys: str | None, passphrase_file: str | None, out: str, threads: int | None,
+    memory: int | None, quiet: bool,
+) -> None:  # fmt: skip
     """Hand out correlated randomness for one session. A dealer has keys and sizes, never data.
 
     It must collude with nobody: run it where neither owner has access.
@@ -31,7 +34,7 @@ def command(config, name, keys, passphrase_file, out, threads, memory, quiet) ->
     from securegen.engines.mpc.steps import party_of, run_dealer
 
     opt.use_threads(threads)
-    parties = read_parties(config)
+    parties = read_parties(Path(config))
     me = party_of(parties, DEALER, name)
     log = CommandLog(out, f"dealer {me}", quiet=quiet, party=me)
     folder = Path(keys or Path(config).parent)

@@ -39,19 +39,10 @@ from securegen.results.write import Summary
 @opt.run_options
 @rehearses
 def command(
-    key_file,
-    passphrase_file,
-    owner,
-    results,
-    design,
-    key_still_trusted,
-    qc_tables,
-    out,
-    threads,
-    memory,
-    quiet,
-    **options,
-):
+    key_file: str, passphrase_file: str | None, owner: str, results: str, design: str | None,
+    key_still_trusted: bool, qc_tables: bool, out: str, threads: int | None, memory: int | None,
+    quiet: bool, **options: Any,
+) -> None:  # fmt: skip
     """Decrypt, verify and write the tables (the owner's side).
 
     Nothing is written before every block is verified. If one fails, the key is retired: docs/verification.md. Where the

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +15,11 @@ from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import DesignError, UsageError
 from securegen.io.genotypes import genotypes_given
+from securegen.model import GenotypeReader
 from securegen.record.run_log import folder_bytes
+
+if TYPE_CHECKING:
+    from securegen.engines.ckks.owner.secret_key import SecretKey
 
 
 @click.command()
@@ -29,8 +35,11 @@ from securegen.record.run_log import folder_bytes
 @opt.encryptor_option
 @opt.run_options
 @rehearses
-def command(key_file, passphrase_file, owner, squares, overwrite, other_covariates, encryptor, out, threads, memory, quiet,
-            **options) -> None:  # fmt: skip
+def command(
+    key_file: str, passphrase_file: str | None, owner: str | None, squares: bool, overwrite: bool,
+    other_covariates: bool, encryptor: str, out: str, threads: int | None, memory: int | None,
+    quiet: bool, **options: Any,
+) -> None:  # fmt: skip
     """Encrypt a cohort and its design (the owner's side).
 
     OUT.cohort and OUT.design go to the server; OUT.owner stays with the key. Without --pheno only the cohort is
@@ -91,7 +100,7 @@ def command(key_file, passphrase_file, owner, squares, overwrite, other_covariat
     log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint, **record)
 
 
-def _rehearsed(reader, key, paths) -> None:
+def _rehearsed(reader: GenotypeReader, key: SecretKey, paths: Sequence[str | Path]) -> None:
     """End a dry run here. Raises DesignError when the key was planned for another number of people."""
     planned = key.public.parameters.samples
     if dry_run() and len(reader.samples) != planned:

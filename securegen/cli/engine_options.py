@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, fields
 from typing import Any
 
 import click
 
+from securegen.cli.command import Function
 from securegen.cli.options import apply_options
 from securegen.engines import ENGINES
 from securegen.engines.choosing import engine_of, names
@@ -24,14 +25,14 @@ def declared(*, quality: bool = False) -> dict[str, list[tuple[type[Engine], Fie
     return found
 
 
-def engine_options(*, quality: bool = False) -> Callable:
+def engine_options(*, quality: bool = False) -> Function:
     """--engine, and every option of an engine. quality: of engines that compute tables of quality control alone."""
     chosen = [name for name, engine in names().items() if engine.quality or not quality]
     choice = click.option("--engine", type=click.Choice(chosen), required=True, help="How the sums are computed.")
     return apply_options([choice, *(_option(name, of) for name, of in declared(quality=quality).items())])
 
 
-def _option(name: str, of: list[tuple[type[Engine], Field[Any]]]) -> Callable:
+def _option(name: str, of: list[tuple[type[Engine], Field[Any]]]) -> Function:
     """One option of one or several engines, which say the same of it; choices are those of all."""
     first = of[0][1]
     flag, told = f"--{name.replace('_', '-')}", first.metadata

@@ -30,7 +30,10 @@ from securegen.results.forms import TableForm
 @table_options
 @opt.run_options
 @rehearses
-def command(cohort, design, public, out, threads, memory, quiet, **options) -> None:
+def command(
+    cohort: str | None, design: str | None, public: str | None, out: str, threads: int | None, memory: int | None,
+    quiet: bool, **options: Any,
+) -> None:  # fmt: skip
     """Association: on genotypes in the clear, on an encrypted cohort as the server.
 
     As the server it reads --cohort and --design, needs no key and can use none, and writes OUT.results for the owner.
@@ -41,7 +44,7 @@ def command(cohort, design, public, out, threads, memory, quiet, **options) -> N
     if cohort and not design:
         raise UsageError("--cohort needs --design")
     log = CommandLog(out, "gwas", quiet=quiet)
-    if cohort:
+    if cohort and design:
         _serve(cohort, design, public, out, log, memory)
     else:
         _plain(options, out, form_from(options), log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,8 +13,11 @@ from securegen.cli.runlog import CommandLog, logs
 from securegen.errors import ArtefactError, InputError, StorageError
 from securegen.io.strict_json import read_json
 
+if TYPE_CHECKING:
+    from securegen.engines.ckks.planner import Plan
 
-def read_plan(path: str):
+
+def read_plan(path: str) -> Plan:
     """A plan file. Raises InputError when it cannot be read, ArtefactError when it is not a plan."""
     from securegen.engines.ckks.planner import Plan
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -114,7 +115,7 @@ class LazyGroup(Group):
         ctx.meta[JSON] = "--json" in args
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: click.Context):
+    def invoke(self, ctx: click.Context) -> Any:
         lock_down_process()
         if not ctx.meta[JSON]:
             with crash.no_traceback():

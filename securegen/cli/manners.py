@@ -40,7 +40,7 @@ FOREIGN = {
     "--minMAC": "--mac",
     "--pThresh": "--threshold",
 }
-KINDS = click.Choice | click.types.FloatParamType | click.types.IntParamType
+KINDS = (click.Choice, click.types.FloatParamType, click.types.IntParamType)
 
 
 def hint(flag: str) -> str | None:
@@ -66,7 +66,7 @@ def kinder(command: click.Command) -> None:
         kind.convert = answer  # type: ignore[method-assign]
 
 
-def expected(kind: click.ParamType, value: Any, otherwise: str) -> str:
+def expected(kind: Any, value: Any, otherwise: str) -> str:
     """What a value should have been.
 
     >>> expected(click.FloatRange(0, 0.5), "5%", "")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from securegen.catalogue import TESTS
-from securegen.cli.command import check_writable, common_options
+from securegen.cli.command import Function, check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
 from securegen.io.formats import FormatOption
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STUDY_FIELDS = tuple(f.name for f in fields(Inputs))
 
 
-def _names(_: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
+def names_of(_: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
     names = dict.fromkeys(n for part in value for n in part.replace(" ", ",").split(",") if n)
     if value and not names:  # an empty variable of a shell would mean "all of them"
         raise UsageError(f"{parameter.opts[0]} names nothing: leave it out for all of them")
@@ -41,15 +41,15 @@ def _prefix(ctx: click.Context, _: click.Parameter, value: str) -> str:
     return value
 
 
-def genotype_files(*, several: bool = False) -> list[Callable]:
+def genotype_files(*, several: bool = False) -> list[Function]:
     """The files of genotypes, of every format that is registered. several: they may be repeated, one a site."""
     more = " Several: one a site." if several else ""
     default = None if several else ""
 
-    def named(flag: str, metavar: str, text: str) -> Callable:
+    def named(flag: str, metavar: str, text: str) -> Function:
         return click.option(f"--{flag}", default=default, multiple=several, metavar=metavar, help=text + more)
 
-    def option(o: FormatOption) -> Callable:
+    def option(o: FormatOption) -> Function:
         if o.metavar:
             return named(o.flag.lstrip("-"), o.metavar, o.help)
         return click.option(f"{o.flag}/--{o.off}" if o.off else o.flag, type=click.Choice(o.choices) if o.choices else None,
@@ -71,7 +71,7 @@ def cohorts_from(options: dict[str, Any]) -> list[dict[str, Any]]:
     return cohorts
 
 
-def genotype_options(*, several: bool = False) -> Callable:
+def genotype_options(*, several: bool = False) -> Function:
     """The files of genotypes and the filters of samples and variants."""
     options = [
         *genotype_files(several=several),
@@ -79,7 +79,7 @@ def genotype_options(*, several: bool = False) -> Callable:
         click.option("--remove", metavar="FILE", help="Without these samples."),
         click.option("--extract", metavar="FILE", help="Only these variant ids."),
         click.option("--exclude", metavar="FILE", help="Without these variant ids."),
-        click.option("--chr", multiple=True, callback=_names, metavar="A,B", help="Only these chromosomes, as 1-4,7."),
+        click.option("--chr", multiple=True, callback=names_of, metavar="A,B", help="Only these chromosomes, as 1-4,7."),
         click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
         click.option("--split-par", type=click.Choice(BUILDS), help="The ends of X are PAR1 and PAR2, as in this build."),
@@ -87,7 +87,7 @@ def genotype_options(*, several: bool = False) -> Callable:
     return apply_options(options)
 
 
-def site_genotypes(command: Callable) -> Callable:
+def site_genotypes(command: Function) -> Function:
     """The files of genotypes of one site."""
     return apply_options(genotype_files())(command)
 
@@ -97,19 +97,19 @@ sex_option = click.option(
 )
 
 
-def design_options(required: bool = True) -> Callable:
+def design_options(required: bool = True) -> Function:
     """Phenotypes, covariates and how they are analysed."""
     options = [
         click.option("--pheno", required=required, metavar="FILE", help="Phenotypes (#FID IID …, #IID … or FID IID …)."),
         click.option(
-            "--pheno-name", multiple=True, callback=_names, metavar="A,B", help="Columns to analyse, also A-C [all of them]."
+            "--pheno-name", multiple=True, callback=names_of, metavar="A,B", help="Columns to analyse, also A-C [all of them]."
         ),
         click.option("--covar", metavar="FILE", help="Covariates, in the same form."),
         click.option(
-            "--covar-name", multiple=True, callback=_names, metavar="A,B", help="Covariates to use, as AGE,PC1-PC4 [all]."
+            "--covar-name", multiple=True, callback=names_of, metavar="A,B", help="Covariates to use, as AGE,PC1-PC4 [all]."
         ),
         click.option(
-            "--covar-categorical", multiple=True, callback=_names, metavar="A,B",
+            "--covar-categorical", multiple=True, callback=names_of, metavar="A,B",
             help="Covariates that are categories: expanded to indicators.",
         ),
         click.option(
@@ -131,7 +131,7 @@ def design_options(required: bool = True) -> Callable:
             "--common-samples/--own-samples", default=None,
             help="Every phenotype in the people who have all of them, or in all who have it [federated: common, else own].",
         ),
-        click.option("--condition", multiple=True, callback=_names, metavar="ID,ID", help="Dosages that become covariates."),
+        click.option("--condition", multiple=True, callback=names_of, metavar="ID,ID", help="Dosages that become covariates."),
         click.option("--condition-list", metavar="FILE", help="A file of such ids, one a line."),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
         click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
@@ -139,7 +139,7 @@ def design_options(required: bool = True) -> Callable:
     return apply_options(options)
 
 
-def filter_options(command: Callable, *, needs: str = "") -> Callable:
+def filter_options(command: Function, *, needs: str = "") -> Function:
     """Filters by quality: applied where the sums may be seen, by whoever writes the table. needs: what they ask for."""
     more = f" ({needs})" if needs else ""
     share = click.FloatRange(0, 1)
@@ -160,7 +160,7 @@ def filters_from(options: dict[str, Any]) -> Filters:
     return Filters(*(options.pop(name) for name in ("maf", "mac", "geno", "hwe")))
 
 
-def qc_options(command: Callable) -> Callable:
+def qc_options(command: Function) -> Function:
     return apply_options(
         [
             click.option("--qc", is_flag=True, help="Also sum what quality control and its filters need."),
@@ -169,14 +169,14 @@ def qc_options(command: Callable) -> Callable:
     )(command)
 
 
-def encryptor_option(command: Callable) -> Callable:
+def encryptor_option(command: Function) -> Function:
     """Which implementation encrypts."""
     choice = click.Choice(["own", "seal"])
     text = "Who encrypts: own (a seed replaces half of the bytes) or Microsoft SEAL."
     return click.option("--encryptor", type=choice, default="own", show_default=True, help=text)(command)
 
 
-def run_options(command: Callable, *, config: str = "--config") -> Callable:
+def run_options(command: Function, *, config: str = "--config") -> Function:
     """--out, --threads, --memory, --quiet, and what every command has. config: the flag of the file of options."""
     return apply_options(
         [
@@ -192,13 +192,13 @@ def run_options(command: Callable, *, config: str = "--config") -> Callable:
     )(common_options(logs(command), config=config))  # fmt: skip
 
 
-def run_options_beside_parties(command: Callable) -> Callable:
+def run_options_beside_parties(command: Function) -> Function:
     """As `run_options` where --config is taken by parties.toml."""
     return run_options(command, config="--run-config")
 
 
-def apply_options(options: list[Callable]) -> Callable:
-    def decorate(command: Callable) -> Callable:
+def apply_options(options: list[Function]) -> Callable[[Function], Function]:
+    def decorate(command: Function) -> Function:
         for option in reversed(options):
             command = option(command)
         return command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,9 @@ from securegen.stats.qc import Filters
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
 
+if TYPE_CHECKING:
+    from securegen.engines.mpc.deployment import Outcome
+
 CONFIG = click.option(
     "--parties", "--config", "config", required=True, metavar="FILE", help="parties.toml, the same at every party."
 )
@@ -35,7 +38,7 @@ KEYS = click.option(
 NAME = click.option("--name", metavar="NAME", help="Which party, where several have the role.")
 
 
-def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
+def write_record(log: RunLog, name: str, outcome: Outcome, **record: Any) -> None:
     """run.json of one party."""
     log.seconds |= outcome.seconds
     sent = {"sent": {name: outcome.traffic.total}, "rounds": outcome.traffic.rounds}
@@ -93,16 +96,20 @@ def write_record(log: RunLog, name: str, outcome, **record: Any) -> None:
 @opt.run_options_beside_parties
 @rehearses
 @writes("{out}.<PHENO>.<TEST> or {out}.sscore, of the party that learns the result", "{out}.log", "{out}.run.json")
-def command(config, role, name, keys, state, cohort, masked, column_limit, reveal, threshold, consent_aggregates,
-            openings, study, score, columns, allow, reply_limit, digits, passphrase_file, out, threads, memory, quiet,
-            **options) -> None:  # fmt: skip
+def command(
+    config: str, role: str, name: str | None, keys: str | None, state: str | None, cohort: str, masked: str | None,
+    column_limit: int | None, reveal: str, threshold: float, consent_aggregates: bool, openings: str,
+    study: str | None, score: tuple[str, ...], columns: tuple[int, ...] | None, allow: tuple[str, ...],
+    reply_limit: int, digits: int | None, passphrase_file: str | None, out: str, threads: int | None,
+    memory: int | None, quiet: bool, **options: Any,
+) -> None:  # fmt: skip
     """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
     from securegen.engines.mpc.deployment import AGGREGATES, VERTICAL, ScoreTask, split_of
     from securegen.engines.mpc.steps import party_of, run_party
     from securegen.record.association_receipts import mpc_receipt
 
     opt.use_threads(threads)
-    parties = read_parties(config)
+    parties = read_parties(Path(config))
     me = party_of(parties, role, name)
     folder = Path(keys or Path(config).parent)
     inputs, form = opt.inputs_from(options), form_from(options, digits or 17)

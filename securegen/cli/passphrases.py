@@ -5,18 +5,18 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
 
+from securegen.cli.command import Function
 from securegen.cli.options import apply_options
 from securegen.errors import UsageError
 
 WEAK = "securegen.weak_passphrase"
 
 
-def passphrase_options(command: Callable) -> Callable:
+def passphrase_options(command: Function) -> Function:
     """--passphrase-file, and the name under which a weak passphrase is accepted."""
 
     @functools.wraps(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 import click
 
@@ -19,7 +20,9 @@ from securegen.io.output import write_json
 @click.option("--squares", is_flag=True, help="Plan a stream of squared dosages, for designs that come later.")
 @opt.run_options
 @rehearses
-def command(out: str, threads: int | None, memory: int | None, quiet: bool, squares: bool, **options) -> None:
+def command(
+    out: str, threads: int | None, memory: int | None, quiet: bool, squares: bool, **options: Any,
+) -> None:  # fmt: skip
     """Choose parameters and print time, bytes and precision before anything is encrypted.
 
     Writes OUT.plan.json: counts, precision and parameters, which are public, and the names of phenotypes and covariates;

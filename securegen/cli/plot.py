@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from securegen.cli.command import common_options, rehearses, report, stop_rehearsal
+from securegen.cli.command import Function, common_options, rehearses, report, stop_rehearsal
 from securegen.cli.report import outcome_options
+
+if TYPE_CHECKING:
+    from securegen.report.gather import Run
 
 KINDS = ("manhattan", "qq", "density", "calibration", "cost", "noise")
 
 
-def pictures(run, chosen: tuple[str, ...], width: int | None) -> Iterator[tuple[str, Callable]]:
+def pictures(run: Run, chosen: tuple[str, ...], width: int | None) -> Iterator[tuple[str, Function]]:
     """(end of the file's name, function that draws) of every picture that the run has something for."""
     from securegen.plot.association import manhattan, qq
     from securegen.plot.run import cost_bars, costs, noise_margin
@@ -34,7 +38,13 @@ def pictures(run, chosen: tuple[str, ...], width: int | None) -> Iterator[tuple[
 
 
 def draw_all(
-    run, out: str, *, chosen: tuple[str, ...] = KINDS, width: int | None = None, formats=("png",), rehearse=False
+    run: Run,
+    out: str,
+    *,
+    chosen: tuple[str, ...] = KINDS,
+    width: int | None = None,
+    formats: tuple[str, ...] = ("png",),
+    rehearse: bool = False,
 ) -> list[str]:
     """Draw and write pictures; returns their paths. rehearse: under --dry-run, stop before the first. Raises UsageError
     where the run has nothing for any of them."""
@@ -67,7 +77,10 @@ def draw_all(
 @click.option("--out", metavar="PREFIX", help="Prefix of the pictures [PREFIX].")
 @common_options
 @rehearses
-def command(prefix, chosen, width, formats, pheno, pheno_name, reference, out) -> None:
+def command(
+    prefix: str, chosen: tuple[str, ...], width: int | None, formats: str, pheno: str | None,
+    pheno_name: tuple[str, ...] | None, reference: str | None, out: str | None,
+) -> None:  # fmt: skip
     """Pictures of a finished run: Manhattan, QQ, scores, cost, planned noise.
 
     PREFIX is what the run was given as --out, or one table of results or scores. It needs the extra securegen[plot].

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,7 +27,10 @@ from securegen.record.run_log import RunLog, folder_bytes
 @gzip_option
 @opt.run_options
 @rehearses
-def command(cohort, model, plot, out, threads, memory, quiet, **options) -> None:
+def command(
+    cohort: str | None, model: str | None, plot: bool, out: str, threads: int | None, memory: int | None,
+    quiet: bool, **options: Any,
+) -> None:  # fmt: skip
     """Polygenic scores: on genotypes in the clear, on an encrypted cohort as the server.
 
     In the clear it writes OUT.sscore in plink2's columns and OUT.match.tsv with a word for every row of the scoring
@@ -38,7 +42,7 @@ def command(cohort, model, plot, out, threads, memory, quiet, **options) -> None
             "give either genotypes (--bfile …) and --score (in the clear) or --cohort and --model (as the server)"
         )
     log = CommandLog(out, "prs", quiet=quiet, private=True)
-    if cohort:
+    if cohort and model:
         if options["score"] or plot:
             raise UsageError("the server reads the weights from --model, not from --score, and sees no score to --plot")
         serve(cohort, model, out, log)

@@ -61,7 +61,7 @@ def encrypt(
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step encrypt", quiet=quiet)
     with log.stage("match"):
-        study = open_scores(opt.inputs_from(options), score_inputs(options), log=log, out=out)
+        study = open_scores(opt.inputs_from(options), score_inputs(options), log=log, out=out, haploid=False)
     with log.stage("keygen"):
         key = steps.generate_key(study)
         secret_key.write_secret(f"{out}.secret", key, passphrase=passphrases.passphrase(passphrase_file, confirm=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from securegen.cli import options as opt
@@ -18,7 +20,9 @@ from securegen.results.forms import TableForm
 @gzip_option
 @opt.run_options
 @rehearses
-def command(gzip: bool, out: str, threads: int | None, memory: int | None, quiet: bool, **options) -> None:
+def command(
+    gzip: bool, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any,
+) -> None:  # fmt: skip
     """Allele frequencies, missingness and Hardy–Weinberg tests of your own genotypes, in the clear.
 
     Writes OUT.afreq, OUT.vmiss and OUT.hardy in plink2's columns. Under encryption: encrypt --qc, then decrypt

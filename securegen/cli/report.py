@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import click
 
-from securegen.cli.command import common_options, rehearses, report, stop_rehearsal
-from securegen.cli.options import _names, apply_options
+from securegen.cli.command import Function, common_options, rehearses, report, stop_rehearsal
+from securegen.cli.options import apply_options, names_of
 
 
-def outcome_options(command: Callable) -> Callable:
+def outcome_options(command: Function) -> Function:
     """What the pictures of scores are drawn against."""
     return apply_options(
         [
             click.option("--pheno", metavar="FILE", help="Scores: phenotypes, for cases and controls and calibration."),
             click.option(
-                "--pheno-name", multiple=True, callback=_names, metavar="Y", help="Scores: the phenotype to use."
+                "--pheno-name", multiple=True, callback=names_of, metavar="Y", help="Scores: the phenotype to use."
             ),
             click.option("--reference", metavar="FILE", help="Scores: a .sscore file of a reference panel."),
         ]
@@ -33,7 +31,10 @@ def outcome_options(command: Callable) -> Callable:
 @click.option("--overwrite", is_flag=True, help="Also replace a file that is no earlier report of this run.")
 @common_options
 @rehearses
-def command(prefix, pheno, pheno_name, reference, annotate, out, overwrite) -> None:
+def command(
+    prefix: str, pheno: str | None, pheno_name: tuple[str, ...] | None, reference: str | None, annotate: str | None,
+    out: str | None, overwrite: bool,
+) -> None:  # fmt: skip
     """A report of a finished run as one HTML file that loads nothing.
 
     PREFIX is what the run was given as --out, or one of its tables: the report is then of that table alone. The page has

@@ -26,7 +26,10 @@ from securegen.record.run_log import read_records
 @click.option("--quiet", is_flag=True, help="Nothing on stderr but errors.")
 @json_option
 @click.pass_context
-def command(ctx, record, out, which, accept_changed_inputs, print_config, dry_run, quiet) -> Any:
+def command(
+    ctx: click.Context, record: str, out: str | None, which: str | None, accept_changed_inputs: bool,
+    print_config: bool, dry_run: bool, quiet: bool,
+) -> Any:  # fmt: skip
     """Run again what a PREFIX.run.json records, with the same options.
 
     The inputs are checked first: one that is not what it was is named, and nothing is run. Paths are those of the first

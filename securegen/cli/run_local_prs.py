@@ -37,8 +37,9 @@ from securegen.errors import UsageError
 @opt.run_options
 @rehearses
 def prs(
-    engine, private_model, encrypted_model, vendor_key, client, ledger, allow_model, reply_cap, encryptor, keep_files, plot,
-    out, threads, memory, quiet, **options,
+    engine: str, private_model: bool, encrypted_model: bool, vendor_key: bool, client: str,
+    ledger: str | None, allow_model: tuple[str, ...], reply_cap: int | None, encryptor: str, keep_files: bool,
+    plot: bool, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Polygenic scores with every role as its own process, through the files of a deployment.
 

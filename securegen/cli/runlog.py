@@ -16,7 +16,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from securegen.cli.command import RECORD, dry_run, failure, speaks_of_flags
+from securegen.cli.command import RECORD, Function, dry_run, failure, speaks_of_flags
 from securegen.cli.config import arguments_of, command_words, digests_of, options_of
 from securegen.errors import StorageError, UsageError
 from securegen.io.locks import only_one
@@ -111,7 +111,7 @@ def _folder() -> str:
         return "unknown"
 
 
-def logs(function: Callable) -> Callable:
+def logs(function: Function) -> Function:
     """A command that keeps PREFIX.log: its end is written there, also where it fails."""
 
     @functools.wraps(function)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from securegen.cli.command import dry_run, stop_rehearsal
+from securegen.cli.command import Function, dry_run, stop_rehearsal
 from securegen.cli.options import apply_options
 from securegen.cli.progress import progress
 from securegen.errors import UsageError
@@ -19,6 +18,7 @@ from securegen.scores.study import ScoreInputs, open_scores
 from securegen.study.inputs import Inputs
 
 if TYPE_CHECKING:
+    from securegen.engines.ckks.scores.promises import PrivacyRules
     from securegen.engines.score_protocol import ScoreEngine
 
 FIELDS = tuple(f.name for f in fields(ScoreInputs))
@@ -64,7 +64,7 @@ def numbers(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> t
         raise click.UsageError(f"--score-col-nums takes numbers separated by commas, not {value[0]!r}", ctx) from None
 
 
-def score_options(required: bool = True) -> Callable:
+def score_options(required: bool = True) -> Function:
     """Scoring files, matching, integers, release."""
     options = [
         click.option(
@@ -114,7 +114,7 @@ def _with_matplotlib(_: click.Context, __: click.Parameter, value: bool) -> bool
     return value
 
 
-def plot_option(command: Callable) -> Callable:
+def plot_option(command: Function) -> Function:
     """--plot"""
     text = "Also draw OUT.<SCORE>.density.png (needs securegen[plot])."
     return click.option("--plot", is_flag=True, callback=_with_matplotlib, help=text)(command)
@@ -137,7 +137,7 @@ def run_engine(
     engine.check(genotypes, inputs)
     matches = [f"{out}.match.tsv"] if engine.matches else []
     if dry_run():
-        open_scores(genotypes, inputs, log=log)
+        open_scores(genotypes, inputs, log=log, haploid=engine.name == "plain")
         stop_rehearsal([inputs.table(out), *matches, *log.files])
     engine.run(genotypes, inputs, out, log, bars=functools.partial(progress, quiet=log.quiet))
     print_end(log, [inputs.table(out), *matches])
@@ -145,7 +145,7 @@ def run_engine(
         plot_scores(out, inputs, log)
 
 
-def privacy_options(command: Callable) -> Callable:
+def privacy_options(command: Function) -> Function:
     """What the owner of a private model decides."""
     return apply_options(
         [
@@ -160,12 +160,12 @@ def privacy_options(command: Callable) -> Callable:
     )(command)  # fmt: skip
 
 
-def folder_option(name: str, text: str) -> Callable:
+def folder_option(name: str, text: str) -> Function:
     """A folder that another step wrote."""
     return click.option(f"--{name}", required=True, metavar="FOLDER", help=text)
 
 
-def rules_from(options: dict[str, Any]):
+def rules_from(options: dict[str, Any]) -> PrivacyRules:
     """What the model owner decides, from the options."""
     from securegen.engines.ckks.scores.promises import PrivacyRules
 

@@ -77,7 +77,10 @@ def variants(out: str, **options: Any) -> None:
 @passphrases.passphrase_options
 @opt.run_options
 @writes("{out}.<PHENO>.<TEST>", "{out}.log", "{out}.run.json")
-def run(folder, study_file, state, wait, passphrase_file, out, threads, memory, quiet, **options) -> None:
+def run(
+    folder: str, study_file: str | None, state: str, wait: float, passphrase_file: str | None, out: str,
+    threads: int | None, memory: int | None, quiet: bool, **options: Any,
+) -> None:  # fmt: skip
     """Go as far in the study as the other sites allow, and to the end when they are there.
 
     Run it again whenever it says that it waits for a site: it never repeats a step, and a killed run goes on.

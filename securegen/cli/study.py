@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import click
 from securegen.catalogue import TESTS
 from securegen.cli import options as opt
 from securegen.cli import passphrases
-from securegen.cli.command import Group, common_options, json_option, report, writes
+from securegen.cli.command import Function, Group, common_options, json_option, report, writes
 from securegen.cli.site import passphrase as site_passphrase
 from securegen.engines.federated.studyfile import KINDS, StudyFile, opened_by
 from securegen.errors import UsageError
@@ -36,7 +35,7 @@ def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
     return out
 
 
-def _openings(command: Callable) -> Callable:
+def _openings(command: Function) -> Function:
     """What several parties may open of each other's people."""
     return opt.apply_options(
         [
@@ -104,7 +103,10 @@ def _openings(command: Callable) -> Callable:
 @passphrases.passphrase_options
 @common_options
 @writes("{folder}/study.toml", "{folder}/study.sig", "{folder}/variants.tsv", makes=["folder", "key"])
-def init_command(folder, key, sites, lists, traits, openings, few_missing, passphrase_file, **more) -> None:
+def init_command(
+    folder: str, key: str, sites: tuple[str, ...], lists: tuple[str, ...], traits: tuple[str, ...],
+    openings: str | None, few_missing: str | None, passphrase_file: str | None, **more: Any,
+) -> None:  # fmt: skip
     """Write study.toml, its signature and the variant list into the shared folder."""
     from securegen.engines.federated.steps import init
 

@@ -3,8 +3,8 @@
 A column is read as decimals × 10^digits, the smaller its standard deviation, the more digits. Its scale is the power of
 two ≥ its standard deviation and its centre is the mean rounded to scale/16, both from the exact sums Σx and Σx². A
 design column is then an integer in units of 5·scale/2^bits. Everything that decides a digit is integer or rational
-arithmetic on those sums, so that sites which hold different people, and machines with different floating-point units,
-agree on every integer.
+arithmetic on those sums. So sites with different people, and machines with different floating-point units, agree on
+every integer.
 
 `SumOverSites` is how the same function serves one owner (`pooled`, the identity) and many sites (an opened sum). One of
 several sites gives its sum a `Guard` as attribute `guard`, which looks at its own people before every sum.

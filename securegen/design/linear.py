@@ -158,7 +158,8 @@ def _residual(y: np.ndarray, name: str, c: ScaledCovariates, total: fp.SumOverSi
 
 
 def _share(n: int, s1: int, s2: int, scaling: fp.Scaling) -> float:
-    return float(Fraction(n * s2 - s1 * s1, (n * scaling.grid) ** 2)) ** 0.5 / scaling.scale
+    share: float = float(Fraction(n * s2 - s1 * s1, (n * scaling.grid) ** 2)) ** 0.5 / scaling.scale
+    return share
 
 
 def _without(

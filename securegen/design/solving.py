@@ -1,9 +1,9 @@
-"""Systems of integer equations whose rounded solution is certain: the same integers as over the rationals, in milliseconds.
+"""Systems of integer equations whose rounded solution is certain: that of the rationals, in milliseconds.
 
-An inverse in double precision, of the matrix scaled to a unit diagonal, corrects a fixed-point solution by its exact
-residual until a bound on the error decides every digit. The bound is ‖x − x̂‖ ≤ ‖Y‖/(1 − ‖I − Y S‖) · ‖residual‖ for the
-inverse Y of the scaled matrix S. What it cannot decide (a tie, a matrix that is singular to double precision) is solved
-over the rationals.
+A fixed-point solution is corrected by its exact residual, until a bound on the error decides every digit. What corrects
+it is an inverse in double precision, of the matrix scaled to a unit diagonal. The bound is ‖x − x̂‖ ≤ ‖Y‖/(1 − ‖I − Y
+S‖) · ‖residual‖ for the inverse Y of the scaled matrix S. What it cannot decide (a tie, a matrix that is singular to
+double precision) is solved over the rationals.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ def _bounded_inverse(a: np.ndarray) -> _Inverse | None:
         y = _inverse(s)
     except (OverflowError, ZeroDivisionError):
         return None
-    rows = lambda m: float(np.abs(m).sum(axis=1).max(initial=0.0))  # noqa: E731
+
+    def rows(m: np.ndarray) -> float:
+        return float(np.abs(m).sum(axis=1).max(initial=0.0))
+
     # rounding of S, of the products and of their sums, twice over
     rest = rows(np.eye(k) - _times(y, s)) + 2 * (k + 3) * _UNIT * rows(_times(np.abs(y), np.abs(s)))
     return _Inverse(y, exponents, rows(y) / (1.0 - rest) * (1.0 + 1e-6)) if rest < 0.5 else None
@@ -82,7 +85,8 @@ def _inverse(s: np.ndarray) -> np.ndarray:
 
 
 def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.einsum("ij,jk->ik", a, b)
+    out: np.ndarray = np.einsum("ij,jk->ik", a, b)
+    return out
 
 
 def _decided(a: np.ndarray, b: Sequence[int], bits: int, inverse: _Inverse) -> list[int] | None:

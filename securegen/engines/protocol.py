@@ -7,7 +7,7 @@ follow from it. Who learns what is in the receipt of a run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,6 +17,7 @@ from securegen.design.strata import AUTOSOMES
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.io.tables import read_table
+from securegen.model import OpenedSums, Sums
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm
@@ -142,6 +143,13 @@ class Engine(ABC):
     def rehearsing(self) -> Self:
         """The same engine, opening whole tables, as a comparison with the plain engine needs. Raises UsageError."""
         return self
+
+    def sums(self, study: Study) -> Iterator[Sums | OpenedSums]:
+        """The exact integers that tables are made of, in file order, where whoever runs this engine may see them.
+
+        All roles are in this process. Raises UsageError for an engine, or options of it, that show them to nobody.
+        """
+        raise UsageError(f"engine {self.name} shows its sums to nobody")
 
     @abstractmethod
     def run(

@@ -50,4 +50,4 @@ class ScoreEngine(Protocol):
 
 def genotypes_of(genotypes: Inputs, study: ScoreStudy | None, log: RunLog) -> SelectableReader:
     """The genotypes of a run whose people's party does not know the model."""
-    return open_genotypes(genotypes, log) if study is None else study.reader
+    return open_genotypes(genotypes, log) if study is None else study.two_copies

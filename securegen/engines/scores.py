@@ -85,6 +85,7 @@ def open(
     ref_last: bool = False,
     vcf_field: str | None = None,
     multiallelic: str | None = None,
+    split_par: str | None = None,
     dosage_grid: int | None = None,
     keep: Name | None = None,
     remove: Name | None = None,
@@ -122,7 +123,7 @@ def open(
         bfile=bfile, bfile_list=bfile_list, pfile=pfile, pfile_list=pfile_list, vcf=vcf, vcf_list=vcf_list, bgen=bgen,
         bgen_list=bgen_list, sample=sample, ref_last=ref_last, vcf_field=vcf_field,
         multiallelic=multiallelic, dosage_grid=dosage_grid, keep=keep, remove=remove, extract=extract, exclude=exclude,
-        chr=chr, from_bp=from_bp, to_bp=to_bp,
+        chr=chr, from_bp=from_bp, to_bp=to_bp, split_par=split_par,
     )  # fmt: skip
     typed = ScoreInputs
     rules = typed(
@@ -175,6 +176,8 @@ def run(study: ScoreStudy, engine: str | ScoreEngine = "plain") -> ScoreResults:
             raise UsageError(f"`engine` is {engine!r}: choose one of {', '.join(SCORE_ENGINES)}")
         engine = SCORE_ENGINES[engine]()
     engine.check(study.genotypes, study.inputs)
+    if engine.name != PlainScores.name:
+        study.two_copies  # noqa: B018 (refuses)
     with tempfile.TemporaryDirectory(prefix="securegen.") as folder:
         out = f"{folder}/scores"
         log = RunLog(out, f"scores --engine {engine.name}", quiet=True, private=True)

@@ -1,7 +1,7 @@
 """Which variants a site lets be opened: rows in which, and between which, no few of its people stand alone.
 
-Sums over the people without a call differ as well, so these are equal, or `fewest` apart, for rows up to 500 apart. Of two
-opened rows the difference is opened too, so under `strict` a row is compared with every opened row up to 500
+Sums over the people without a call differ as well, so these are equal, or `fewest` apart, for rows up to 500 apart. Of
+two opened rows the difference is opened too. So under `strict` a row is compared with every opened row up to 500
 variants before it, and withheld if 1 to k − 1 people tell them apart. Not seen: combinations of three rows and more.
 """
 

@@ -1,8 +1,9 @@
 """JSON that comes from a file or from another party: read in one place, refused with one line.
 
-No NaN or infinity, no key twice, no number of more digits than Python converts, a bounded size and a bounded count of
-lists and objects (each costs far more memory than its two letters), no depth that exhausts the stack. Only regular files
-are opened: a named pipe would keep a reader waiting for ever. What the value must look like is a `schema.Check`.
+It takes no NaN or infinity, no key twice, no depth that exhausts the stack, no number of more digits than Python
+converts. Size is bounded, and so is the count of lists and objects, which cost far more memory than their two letters.
+Only regular files are opened: a named pipe would keep a reader waiting for ever. What the value must look like is a
+`schema.Check`.
 """
 
 from __future__ import annotations

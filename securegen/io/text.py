@@ -1,4 +1,5 @@
-"""Text files of other programs: unpacked, decoded, split into fields; and what a file that is no text is told.
+"""Text files of other programs: unpacked, decoded, split into fields; and what is said of a file that holds something
+else.
 
 Blanks are the space and the tab alone: a non-breaking space or a line separator inside a cell belongs to the cell.
 """

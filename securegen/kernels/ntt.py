@@ -1,7 +1,8 @@
 """Number-theoretic transform modulo primes below 2^31, in SEAL's order.
 
-Output j is the polynomial at ψ^(2·bitreverse(j)+1), ψ the smallest primitive 2n-th root of unity, so the pointwise product
-of two transforms is the transform of the product modulo X^n + 1. (Longa and Naehrig 2016; butterflies in `butterfly`.)
+Output j is the polynomial at ψ^(2·bitreverse(j)+1), ψ the smallest primitive 2n-th root of unity. So the pointwise
+product of two transforms is the transform of the product modulo X^n + 1. (Longa and Naehrig 2016; butterflies in
+`butterfly`.)
 """
 
 from __future__ import annotations

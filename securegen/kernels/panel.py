@@ -1,11 +1,11 @@
 """The innermost loop of the residue products, in vectors: some columns × one vector of lanes × all groups.
 
-A row of 32-bit residues is read as 64-bit words: the even lane is the low half, the odd lane the high half, so one load
+A row of 32-bit residues is read as 64-bit words: the even lane is the low half, the odd lane the high half. So one load
 and one shift feed two 32 × 32 -> 64 bit multiplications and nothing is widened.
 
 Exactness: residues are below 2^30, a product is below 2^60, and at most 16 of them (8 groups of the middle term, which
-has two) are added to a remainder below 2^32: 16·(2^30 − 1)^2 + 2^32 < 2^64. Then the upper half of the accumulator moves
-to a second one. There is no reduction in the loop.
+has two) are added to a remainder below 2^32: 16·(2^30 − 1)^2 + 2^32 < 2^64. Then the upper half of the accumulator
+moves to a second one. Nothing is reduced in the loop.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The innermost loop of `residue_matmul`, in vectors: a square of products, summed over groups.
 
-A vector of 32-bit residues is read as 64-bit words, first for the lanes in the lower halves, then for those in the upper:
-multiplying two lower halves is one instruction, so nothing is widened. The sums of a square and what they are made from
-fit the registers: 3 × 3 and the 16 of AVX2, 5 × 5 and the 32 of AVX-512.
+A vector of 32-bit residues is read as 64-bit words, first for the lanes in the lower halves, then for those in the
+upper: multiplying two lower halves is one instruction, so nothing is widened. The sums of a square and what they are
+made from fit the registers: 3 × 3 and the 16 of AVX2, 5 × 5 and the 32 of AVX-512.
 
-Exactness: residues are below 2^30, so 16 products added to a remainder below 2^32 stay below 2^64:
-16·(2^30 − 1)^2 + 2^32 < 2^64. Then the upper half of each sum moves to memory. There is no reduction in the loop.
+Exactness: residues are below 2^30, so 16 products added to a remainder below 2^32 stay below 2^64: 16·(2^30 − 1)^2 +
+2^32 < 2^64. Then the upper half of each sum moves to memory. Nothing is reduced in the loop.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sharing work between threads, for kernels that release the interpreter lock.
 
-Unlike Numba's parallel loops, these threads do not spin while they wait, calls from several threads may overlap, and a
+Unlike Numba's parallel loops, these threads do not spin while they wait. Calls from several threads may overlap, and a
 process that used them can fork. Within one of them a kernel works alone.
 """
 

@@ -83,14 +83,15 @@ class Results(Mapping[str, "pd.DataFrame"]):
 
     def write(
         self, prefix: str | os.PathLike[str], *, format: str = PLINK2, digits: int = 17, genome_build: str | None = None,
-        frequency_floor: float = 0.0, gzip: bool = False,
+        frequency_floor: float = 0.0, gzip: bool = False, cols: str | None = None,
     ) -> list[str]:  # fmt: skip
         """Write the tables as PREFIX.<PHENO>.<TEST>, or as the format names them; returns their names.
 
-        format: plink2, regenie or gwas-ssf (genome_build, frequency_floor: of it). Raises UsageError for fewer digits than
+        format: plink2, regenie or gwas-ssf (genome_build, frequency_floor: of it); cols: columns, as chrom,pos,p.
+        Raises UsageError for fewer digits than
         the run wrote in plink2's columns, and for tables that the run wrote in another form.
         """
-        form = TableForm(digits, format, genome_build, frequency_floor, gzip)
+        form = TableForm(digits, format, genome_build, frequency_floor, gzip, cols)
         if format == PLINK2 and digits != 17:
             raise UsageError("tables of plink2's columns have the digits of their run: give run(…, digits=)")
         tables = []

@@ -23,13 +23,14 @@ from securegen.model import Samples
 from securegen.plot.association import Associations
 from securegen.plot.scores import Scores
 from securegen.record.run_log import RECORD, records_in
+from securegen.results.forms import FORMATS
 from securegen.results.read import read_results
 from securegen.scores.sscore import read_reference
 from securegen.study.people import column_values, interpret_phenotype, join
 
 SUFFIXES = (*(t.suffix for t in TESTS.values()), "uv", "chi2", "hits")
 # What stands before and after the phenotype's name, in this program's own columns and in other formats.
-NAMES = (*((".", suffix) for suffix in SUFFIXES), ("_", "regenie"), (".", "gwas-ssf.tsv"))
+NAMES = (*((".", suffix) for suffix in SUFFIXES), *(f.ending for f in FORMATS.values() if f.write is not None))
 _PACKED = ("", ".gz", ".zst")
 COUNTS = ("OBS_CT", "CASE_CT", "CTRL_CT")
 

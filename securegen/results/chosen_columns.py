@@ -45,11 +45,11 @@ def parse_columns(spec: str) -> list[str]:
     words = [word.strip() for word in spec.split(",")]
     if not spec.strip() or not all(word.lstrip("+-") for word in words):
         raise UsageError(
-            f"cols is {spec!r}: names of columns between commas are expected, as chrom,pos,p or +a1freq,-ci"
+            f"`cols` is {spec!r}: names of columns between commas are expected, as chrom,pos,p or +a1freq,-ci"
         )
     if len({word[0] in "+-" for word in words}) > 1:
         raise UsageError(
-            f"cols is {spec!r}: either every name has a sign, which changes the usual columns, or none has one"
+            f"`cols` is {spec!r}: either every name has a sign, which changes the usual columns, or none has one"
         )
     for word in words:
         _columns_of(word.lstrip("+-"))
@@ -65,7 +65,7 @@ def _columns_of(word: str) -> tuple[str, ...]:
     if word in own:
         return (own[word],)
     raise UsageError(
-        f"cols: {word!r} is no column; there are {', '.join(SETS)}, and the names of columns in small letters"
+        f"`cols`: {word!r} is no column; there are {', '.join(SETS)}, and the names of columns in small letters"
     )
 
 

@@ -1,10 +1,10 @@
 """Concordance of two result tables: rows matched by position and alleles or by id, differences, ranks of the top hits.
 
 A variant is the same when chromosome, position and the two alleles are; if its tested alleles differ between the
-tables, the second one's effect is turned round (β → −β, frequency → 1 − frequency) before anything is compared.
+tables, the second one's effect is turned round first (β → −β, frequency → 1 − frequency).
 
-Differences are in units in which one tolerance serves every column: Δβ over max(SE, |β|), ΔSE over SE, ΔT over
-max(1, |T|), Δlog10 p over max(1, −log10 p), frequencies as they are. The default is the promised precision of T
+Differences are in units in which one tolerance serves every column: Δβ over max(SE, |β|), ΔSE over SE, ΔT over max(1,
+|T|), Δlog10 p over max(1, −log10 p), frequencies as they are. The default is the promised precision of T
 (docs/precision.md).
 """
 
@@ -17,13 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from securegen.errors import InputError
 from securegen.model import FloatArray
-from securegen.vocabulary import canonical_allele, canonical_chromosome
+from securegen.results.matching import match_rows, tested_alleles
 
 TOLERANCE = 1e-3
 TOP = 20
-_NO_ID = (".", "", "NA", "nan")
 _STATISTICS = ("T_STAT", "Z_STAT", "Z_OR_F_STAT", "T_OR_F_STAT")
 
 
@@ -84,97 +82,19 @@ class Concordance:
         }  # fmt: skip
 
 
-def _keys(frame: pd.DataFrame, by: str) -> pd.Series:
-    """A key of each row: id, or chromosome, position and the alleles in alphabetical order; and how often it came before.
-
-    Empty where the id is `.` or missing: it names no variant.
-    """
-    keys = frame["ID"].astype(str) if by == "id" else _places(frame)
-    if by == "id":
-        keys = keys.where(~keys.isin(_NO_ID), "")
-    before = keys.groupby(keys, sort=False).cumcount()
-    return keys.where((before == 0) | (keys == ""), keys + " " + before.astype(str))
-
-
-def _alleles(frame: pd.DataFrame, name: str) -> pd.Series:
-    """Alleles of a column as they are compared: ACGT in capitals, others as written."""
-    known = {allele: canonical_allele(str(allele)) for allele in frame[name].unique()}
-    return frame[name].map(known)
-
-
-def _tested(frame: pd.DataFrame) -> pd.Series:
-    """A1 as it is compared; as written where only their case tells the two alleles apart (A and a)."""
-    out = _alleles(frame, "A1")
-    if not {"REF", "ALT"} <= set(frame.columns):
-        return out
-    return out.where(_alleles(frame, "REF") != _alleles(frame, "ALT"), frame["A1"].astype(str))
-
-
-def _places(frame: pd.DataFrame) -> pd.Series:
-    ref, alt = _alleles(frame, "REF"), _alleles(frame, "ALT")
-    first, second = np.where(ref <= alt, ref, alt), np.where(ref <= alt, alt, ref)
-    bare = {name: canonical_chromosome(str(name)) for name in frame["#CHROM"].unique()}
-    return frame["#CHROM"].map(bare) + ":" + frame["POS"].astype(str) + ":" + first + ":" + second
-
-
-def match_rows(a: pd.DataFrame, b: pd.DataFrame, by: str = "auto") -> tuple[np.ndarray, np.ndarray]:
-    """Indices of matched rows of both tables; where a variant has several, the first with the first, and so on.
-
-    by: position (with alleles), id, or auto: position where both tables have alleles and anything matches, else id.
-    Raises InputError when nothing matches.
-    """
-    has_alleles = all({"REF", "ALT", "#CHROM", "POS"} <= set(f.columns) for f in (a, b))
-    ways = {"auto": ["position", "id"] if has_alleles else ["id"]}.get(by, [by])
-    if by == "position" and not has_alleles:
-        raise InputError("matching by position needs #CHROM, POS, REF and ALT in both tables; --match id goes by id")
-    for way in ways:
-        keys = [_keys(f, way).to_numpy(dtype=object) for f in (a, b)]
-        named = [np.flatnonzero(k != "") for k in keys]
-        partner = pd.Index(keys[1][named[1]]).get_indexer(pd.Index(keys[0][named[0]]))
-        rows_a, rows_b = named[0][partner >= 0], named[1][partner[partner >= 0]]
-        if len(rows_a):
-            fits = _same_alleles(a.iloc[rows_a], b.iloc[rows_b])
-            rows_a, rows_b = rows_a[fits], rows_b[fits]
-        if len(rows_a):
-            return rows_a, rows_b
-    raise InputError(f"no variant is in both tables, by {' or by '.join(ways)}: are they of one genome build?")
-
-
-def _pair(first: str, second: str) -> frozenset[str]:
-    """Two alleles as they are compared; as written where only their case tells them apart."""
-    pair = frozenset((canonical_allele(first), canonical_allele(second)))
-    return pair if len(pair) == 2 else frozenset((first, second))
-
-
-def _same_alleles(left: pd.DataFrame, right: pd.DataFrame) -> np.ndarray:
-    """(R,) bool: rows of one id are about the same two alleles, as far as the tables say."""
-    has = [{"REF", "ALT"} <= set(f.columns) for f in (left, right)]
-    pairs = [
-        [_pair(*p) for p in zip(f["REF"].astype(str), f["ALT"].astype(str), strict=True)] if known else None
-        for f, known in zip((left, right), has, strict=True)
-    ]
-    out = np.ones(len(left), bool)
-    if pairs[0] is not None and pairs[1] is not None:
-        out &= np.array([x == y for x, y in zip(*pairs, strict=True)], bool)
-    if "A1" in left and "A1" in right:
-        tested = list(zip(_tested(left), _tested(right), strict=True))
-        known = pairs[0] if pairs[0] is not None else pairs[1]
-        allowed = known if known is not None else [frozenset(x[:1]) for x in tested]
-        out &= np.array([x in pair and y in pair for (x, y), pair in zip(tested, allowed, strict=True)], bool)
-    return out
-
-
 def statistic(frame: pd.DataFrame) -> FloatArray | None:
     """(M,) signed statistic T or z of a table; from β and SE, or √χ² with the sign of β, where it has no such column."""
-    for name in _STATISTICS:
-        if name in frame:
-            return frame[name].to_numpy(np.float64)
-    if {"BETA", "SE"} <= set(frame.columns):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return (frame["BETA"] / frame["SE"]).to_numpy(np.float64)
-    if {"BETA", "CHISQ"} <= set(frame.columns):
-        return (np.sign(frame["BETA"]) * np.sqrt(frame["CHISQ"])).to_numpy(np.float64)
-    return None
+    name = next((name for name in _STATISTICS if name in frame), None)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if name is not None:
+            out = frame[name]
+        elif {"BETA", "SE"} <= set(frame.columns):
+            out = frame["BETA"] / frame["SE"]
+        elif {"BETA", "CHISQ"} <= set(frame.columns):
+            out = np.sign(frame["BETA"]) * np.sqrt(frame["CHISQ"])
+        else:
+            return None
+    return np.asarray(out, np.float64)
 
 
 def _quantities(frame: pd.DataFrame, turned: np.ndarray) -> dict[str, FloatArray]:
@@ -206,10 +126,12 @@ def _unit(name: str, a: dict[str, FloatArray], b: dict[str, FloatArray]) -> Floa
     """(R,) what one of the tolerance is worth."""
     largest = np.fmax(np.abs(a[name]), np.abs(b[name]))
     if name in ("BETA", "SE") and "SE" in a and "SE" in b:
-        return np.fmax(largest, np.fmax(a["SE"], b["SE"]))
-    if name == "A1_FREQ":
-        return np.ones_like(largest)
-    return np.fmax(1.0, largest)
+        largest = np.fmax(largest, np.fmax(a["SE"], b["SE"]))
+    elif name == "A1_FREQ":
+        largest = np.ones_like(largest)
+    else:
+        largest = np.fmax(1.0, largest)
+    return np.asarray(largest, np.float64)
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TOP, worst: int = 5) -> Concordance:
@@ -222,7 +144,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
     left, right = a.iloc[rows_a].reset_index(drop=True), b.iloc[rows_b].reset_index(drop=True)
     turned = np.zeros(len(left), bool)
     if "A1" in left and "A1" in right:
-        turned = (_tested(left) != _tested(right)).to_numpy()
+        turned = (tested_alleles(left) != tested_alleles(right)).to_numpy()
     first, second = _quantities(left, np.zeros(len(left), bool)), _quantities(right, turned)
     found: list[Difference] = []
     one_sided: dict[str, int] = {}

@@ -13,7 +13,6 @@ import json
 import re
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from securegen.io.output import write_text
 from securegen.io.table_files import write_table_file
+from securegen.results.layout import TableFormat, TableLayout
 from securegen.version import VERSION
 from securegen.vocabulary import MISSING_TEXT, OK, canonical_chromosome
 
@@ -37,27 +37,9 @@ _ALLELE, _RS = re.compile(r"[ACGT]+"), re.compile(r"rs[0-9]+")
 _STATISTICS: Final = ("BETA", "SE", "A1_FREQ", "P")
 
 
-@dataclass(frozen=True)
-class About:
-    """What the metadata say beyond the table. trait: the phenotype; covariates: adjusted for; genome_assembly: GRCh37, …;
-    frequency_floor: rarer frequencies are written as this one (0: none is)."""
-
-    trait: str
-    genome_assembly: str
-    covariates: Sequence[str] = ()
-    frequency_floor: float = 0.0
-
-
-@dataclass(frozen=True)
-class Written:
-    """rows: written; left_out: how many rows, by the reason."""
-
-    rows: int
-    left_out: dict[str, int]
-
-
-def write_gwas_ssf(path: str | Path, table: str | Path, about: About, *, mode: int | None = None) -> Written:
-    """Write a table of ours (linear or score test) and PATH-meta.yaml. Raises StorageError."""
+def write_gwas_ssf(path: str, table: str, layout: TableLayout) -> dict[str, int]:
+    """Write a table of ours (linear or score test) and PATH-meta.yaml; returns how many rows were left out, by the reason.
+    Raises StorageError."""
     left_out: dict[str, int] = {}
     chromosomes, positions, offsets = array("q"), array("q"), array("q")
     samples = cases = 0
@@ -75,7 +57,7 @@ def write_gwas_ssf(path: str | Path, table: str | Path, about: About, *, mode: i
             offset += len(line)
             samples, cases = max(samples, int(row["OBS_CT"])), max(cases, int(row.get("CASE_CT", 0)))
         interval = ("ci_lower", "ci_upper") if "L95" in names else ()
-        with write_table_file(path, mode=mode) as stream:
+        with write_table_file(path, mode=layout.mode) as stream:
 
             def write(cells: Sequence[str]) -> None:
                 stream.write(("\t".join(cells) + "\n").encode())
@@ -83,12 +65,12 @@ def write_gwas_ssf(path: str | Path, table: str | Path, about: About, *, mode: i
             write((*MANDATORY, *ENCOURAGED, *interval, *OUR_OWN))
             for j in np.lexsort((positions, chromosomes)).tolist():
                 source.seek(offsets[j])
-                write(_cells(_row(names, source.readline()), about.frequency_floor))
+                write(_cells(_row(names, source.readline()), layout.frequency_floor))
     with Path(path).open("rb") as written:
         digest = hashlib.file_digest(written, lambda: hashlib.md5(usedforsecurity=False))
     counts = {"case_count": cases, "control_count": samples - cases} if "CASE_CT" in names else {}
-    write_text(f"{path}-meta.yaml", metadata_text(Path(path).name, digest.hexdigest(), samples, counts, about))
-    return Written(len(offsets), left_out)
+    write_text(f"{path}-meta.yaml", metadata_text(Path(path).name, digest.hexdigest(), samples, counts, layout))
+    return left_out
 
 
 def _row(names: Sequence[str], line: bytes) -> dict[str, str]:
@@ -134,14 +116,17 @@ def floored(frequency: str, floor: float) -> str:
     return f"{floor if value < 0.5 else 1 - floor:.12g}"
 
 
-def metadata_text(name: str, md5: str, samples: int, counts: dict[str, int], about: About) -> str:
+def metadata_text(name: str, md5: str, samples: int, counts: dict[str, int], about: TableLayout) -> str:
     """The metadata file. What this program cannot know is NR, not reported: fill it in before a submission."""
-    quoted = lambda text: json.dumps(text, ensure_ascii=False)  # noqa: E731
+
+    def quoted(text: str) -> str:
+        return json.dumps(text, ensure_ascii=False)
+
     lines = [
         "# GWAS-SSF metadata. NR stands for what securegen cannot know: fill it in before a submission.",
         f"date_metadata_last_modified: {datetime.date.today().isoformat()}",
         "trait_description:", f"  - {quoted(about.trait)}",
-        f"genome_assembly: {quoted(about.genome_assembly)}", "coordinate_system: 1-based",
+        f"genome_assembly: {quoted(about.genome_build)}", "coordinate_system: 1-based",
         "genotyping_technology:", f"  - {NOT_REPORTED}",
         "samples:", "  - sample_ancestry_category:", f"      - {NOT_REPORTED}", f"    sample_size: {samples}",
         f"    case_control_study: {str(bool(counts)).lower()}", *(f"    {key}: {n}" for key, n in counts.items()),
@@ -153,3 +138,9 @@ def metadata_text(name: str, md5: str, samples: int, counts: dict[str, int], abo
     if about.frequency_floor:
         lines.append(f"minor_allele_freq_lower_limit: {about.frequency_floor:g}")
     return "\n".join([*lines, "is_harmonised: false", "is_sorted: true"]) + "\n"
+
+
+FORMAT: Final = TableFormat(
+    "gwas-ssf", "{out}.{phenotype}.gwas-ssf.tsv", write_gwas_ssf, options=frozenset({"genome_build", "frequency_floor"}),
+    needs={"genome_build": "GRCh37 or GRCh38, as the standard demands"},
+)  # fmt: skip

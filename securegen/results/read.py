@@ -142,7 +142,7 @@ def _read(path: str | Path, **options: Any) -> pd.DataFrame:
         refuse_foreign(head, path)
         packed = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
         return pd.read_csv(
-            path, sep="\t", keep_default_na=False, quoting=3, compression=packed,  # type: ignore[arg-type]
+            path, sep="\t", keep_default_na=False, quoting=3, compression=packed,
             encoding="utf-8-sig", **options,
         )  # fmt: skip
     except FileNotFoundError:
@@ -159,7 +159,7 @@ def _numbers(column: pd.Series, path: str | Path, name: str) -> np.ndarray:
     """(M,) float64 of a column of text."""
     text = column.astype(str)
     missing = text.isin(MISSING)
-    values = pd.to_numeric(text.mask(missing), errors="coerce").to_numpy(np.float64)
+    values: np.ndarray = pd.to_numeric(text.mask(missing), errors="coerce").to_numpy(np.float64)
     wrong = np.isnan(values) & ~missing.to_numpy()
     if wrong.any():
         at = int(wrong.argmax())
@@ -179,7 +179,7 @@ def log10p_of_text(column: pd.Series, path: str | Path = "the table", first_line
         at = int(outside.argmax())
         raise InputError(f"{path}, line {at + first_line}: P is {column.iloc[at]}, a probability lies between 0 and 1")
     with np.errstate(divide="ignore"):
-        out = np.abs(np.log10(p))
+        out: np.ndarray = np.abs(np.log10(p))
     for at in np.flatnonzero(p < 1e-300).tolist():
         mantissa, _, exponent = str(column.iloc[at]).lower().partition("e")
         if float(mantissa) > 0 and exponent:

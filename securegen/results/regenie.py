@@ -6,11 +6,11 @@ ERRCODE where there is one.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from securegen.io.table_files import write_table_file
 from securegen.io.text import iterate_lines
+from securegen.results.layout import TableFormat, TableLayout
 from securegen.vocabulary import MISSING_TEXT, OK, canonical_chromosome
 
 COLUMNS: Final = (
@@ -19,17 +19,19 @@ COLUMNS: Final = (
 NUMBERS: Final = {"X": "23", "Y": "24", "XY": "23", "PAR1": "23", "PAR2": "23", "MT": "26"}
 
 
-def write_regenie(path: str | Path, table: str | Path, *, digits: int, mode: int | None = None) -> int:
-    """Write a table of ours (linear or score test) as regenie's; returns the number of rows. Raises StorageError."""
-    lines, count = iterate_lines(table), 0
+def write_regenie(path: str, table: str, layout: TableLayout) -> dict[str, int]:
+    """Write a table of ours (linear or score test) as regenie's, every row. Raises StorageError."""
+    lines = iterate_lines(table)
     names = next(lines).split("\t")
-    with write_table_file(path, mode=mode) as stream:
+    with write_table_file(path, mode=layout.mode) as stream:
         stream.write((" ".join(COLUMNS) + "\n").encode())
         for line in lines:
             row = dict(zip(names, line.split("\t"), strict=True))
-            stream.write((" ".join(_cells(row, digits)) + "\n").encode())
-            count += 1
-    return count
+            stream.write((" ".join(_cells(row, layout.digits)) + "\n").encode())
+    return {}
+
+
+FORMAT: Final = TableFormat("regenie", "{out}_{phenotype}.regenie", write_regenie)
 
 
 def _cells(row: dict[str, str], digits: int) -> tuple[str, ...]:

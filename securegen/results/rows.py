@@ -115,7 +115,6 @@ ROUNDED: Final = 1e-9  # a P of 1 may be written so much above it
 MISSING: Final = frozenset({"NA", "#NA", "nan", "NaN", "-nan", ".", ""})
 _INTEGERS: Final = ("POS", "OBS_CT", "CASE_CT", "CTRL_CT")
 _UNUSED: Final = ("rsid", "variant_id", "ref_allele")
-FORMATS: Final = ("plink2", "regenie", "gwas-ssf")
 
 
 def read_sumstats(path: str | Path) -> pd.DataFrame:

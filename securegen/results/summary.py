@@ -72,7 +72,10 @@ def promises(tables: Sequence[Summary]) -> dict[str, Any]:
 
 def summary_json(table: Summary) -> dict[str, Any]:
     """What run-local prints of a site's table."""
-    plain = lambda v: v.item() if hasattr(v, "item") else v  # noqa: E731
+
+    def plain(v: Any) -> Any:
+        return v.item() if hasattr(v, "item") else v
+
     top = [{k: plain(v) for k, v in row.items()} for row in table.top]
     own = {
         k: getattr(table, k)

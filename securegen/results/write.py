@@ -259,13 +259,19 @@ def qc_files(strata: Sequence[Stratum], grid: int) -> list[str]:
 
 
 def _with_variants(
-    blocks: Iterable[Sums | OpenedSums], variants: Variants, strata: Sequence[Stratum]
+    blocks: Iterable[Sums | OpenedSums], variants: Variants, strata: Sequence[Stratum] = ()
 ) -> Iterator[tuple[Stratum, tuple[Sums | OpenedSums, Variants]]]:
+    found = with_strata(_consecutive(blocks, len(variants)), strata or alone((), len(variants)))
+    return ((stratum, (sums, variants.take(slice(sums.start, sums.start + len(sums))))) for stratum, sums in found)
+
+
+def _consecutive(blocks: Iterable[Sums | OpenedSums], count: int) -> Iterator[Sums | OpenedSums]:
+    """The same blocks. Raises ValueError unless they are `count` variants, one after the other."""
     seen = 0
-    for stratum, sums in with_strata(blocks, strata):
+    for sums in blocks:
         if sums.start != seen:
             raise ValueError(f"the sums of variant {sums.start} came where those of {seen} were expected")
         seen += len(sums)
-        yield stratum, (sums, variants.take(slice(sums.start, seen)))
-    if seen != len(variants):
-        raise ValueError(f"sums of {seen} variants came, {len(variants)} expected: the table would be incomplete")
+        yield sums
+    if seen != count:
+        raise ValueError(f"sums of {seen} variants came, {count} expected: the table would be incomplete")

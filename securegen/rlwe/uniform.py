@@ -1,10 +1,10 @@
 """The public half of a ciphertext, drawn again from its 16-byte seed: uniform residues by rejection from AES-CTR.
 
 Everything here is public. A cell is the lanes of one tile of one ciphertext modulo one prime; cell (prime p, tile t,
-ciphertext c) of a block of C has the number (pT + t)C + c and a fixed budget of words at that place of stream 0 of the
-seed, so that any tile expands alone. A word is cut to the bits of the prime and rejected unless it is below it; the few
-cells whose budget does not suffice go on in a stream of their own, 1 + their number, which has no end.
-(Bos et al. 2016, FrodoKEM, expands its public matrix likewise.)
+ciphertext c) of a block of C has the number (pT + t)C + c. It has a fixed budget of words at that place of stream 0 of
+the seed, so that any tile expands alone. A word is cut to the bits of the prime and rejected unless it is below it; the
+few cells whose budget does not suffice go on in a stream of their own, 1 + their number, which has no end. (Bos et al.
+2016, FrodoKEM, expands its public matrix likewise.)
 """
 
 from __future__ import annotations

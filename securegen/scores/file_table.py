@@ -17,7 +17,8 @@ from securegen.errors import InputError
 from securegen.io.schema import shown
 from securegen.io.text import count, lines_of, read_text, refuse_quotes, refuse_separator
 from securegen.model import IntArray, TextArray
-from securegen.scores.pgs_catalog import normalise_build, parse_header
+from securegen.scores.pgs_catalog import parse_header
+from securegen.vocabulary import normalise_build
 
 # Role -> header names, best first.
 ALIASES: Final = {

@@ -31,8 +31,8 @@ from securegen.scores.file_table import (
     read_cells,
     weight_columns,
 )
-from securegen.scores.pgs_catalog import TRUE, normalise_build, refusal, refuse_unknown_build
-from securegen.vocabulary import canonical_allele
+from securegen.scores.pgs_catalog import TRUE, refusal, refuse_unknown_build
+from securegen.vocabulary import canonical_allele, normalise_build
 
 POSITIONAL_ID: Final = re.compile(r"(?:chr)?([0-9]{1,2}|X|Y|XY|M|MT)[:_](\d+)[:_]([A-Z]+)[:_]([A-Z]+)", re.IGNORECASE)
 

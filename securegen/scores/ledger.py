@@ -1,14 +1,15 @@
-"""The model owner's ledger of replies: how many answers of each model each client was given, kept across keys and sessions.
+"""The model owner's ledger of replies: how many answers of each model each client was given, kept across keys and
+sessions.
 
 An invitation *reserves* all its answers, under a lock, and costs one of them at once; answering it *charges* the rest
 before anything leaves, and only where the reservation is still there: once. So a crash, two processes, a copy of the
 private folder or an outstanding invitation never give an answer away. The cap and the rule of 20 weights an answer are
 checked against what is charged and reserved together.
 
-A model is known by its weights, not by a file or what a cohort matched of them, and is counted under the name of one that it
-shares half of them with (`identity`); a client by the name that the model owner gave it. The file is one, whatever
-links lead to it; it holds its own digest, and the lock beside it a mark that only grows, so that a damaged or older ledger
-is refused.
+A model is known by its weights, not by a file or what a cohort matched of them. It is counted under the name of one
+that it shares half of them with (`identity`); a client by the name that the model owner gave it. The file is one,
+whatever links lead to it; it holds its own digest, and the lock beside it a mark that only grows, so that a damaged or
+older ledger is refused.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Ledger:
     def used(self, model: str, client: str) -> int:
         """Answers charged so far."""
         with self._locked() as content:
-            return content["replies"].get(model, {}).get(client, 0)
+            return int(content["replies"].get(model, {}).get(client, 0))
 
     def reserve(self, token: str, client: str, asked: Sequence[Asked]) -> None:
         """Reserve the answers of an invitation, of every model or none, and charge one of each: it tells sizes.
@@ -224,7 +225,8 @@ def _parse(raw: bytes, path: Path) -> dict[str, Any]:
         value = _LEDGER(value, "")
         if _digest(value["ledger"]) != value["sha256"]:
             raise Refused("its content does not have the digest that it names")
-        return value["ledger"]
+        ledger: dict[str, Any] = value["ledger"]
+        return ledger
     except (Refused, InputError) as problem:
         raise InputError(
             f"{path} is not a ledger of replies, or is damaged ({problem}): restore it from a backup"

@@ -11,12 +11,8 @@ from typing import Final
 
 from securegen.errors import UsageError
 from securegen.io.schema import printable, shown
+from securegen.vocabulary import BUILDS, normalise_build
 
-BUILDS: Final = {
-    "ncbi36": "NCBI36", "hg18": "NCBI36",
-    "grch37": "GRCh37", "hg19": "GRCh37", "b37": "GRCh37", "hs37d5": "GRCh37",
-    "grch38": "GRCh38", "hg38": "GRCh38", "b38": "GRCh38",
-}  # fmt: skip
 TRUE: Final = frozenset({"true", "1", "t", "yes"})
 
 # Column of the file that marks a row as something else than one variant -> the word it is refused with.
@@ -38,17 +34,6 @@ def described(header: Mapping[str, str]) -> dict[str, str]:
     {'pgs_id': 'PGS000001', 'trait_reported': 'Breast cancer'}
     """
     return {key: printable(header[key], _LONGEST) for key in DESCRIBED if header.get(key)}
-
-
-def normalise_build(name: str | None) -> str | None:
-    """The Genome Reference Consortium's name of a build; None where a file does not report one.
-
-    >>> normalise_build("hg19"), normalise_build("NR")
-    ('GRCh37', None)
-    """
-    if name is None or name.strip().lower() in ("", "nr", "na", "not reported"):
-        return None
-    return BUILDS.get(name.strip().lower(), name.strip())
 
 
 def refuse_unknown_build(name: str | None) -> None:

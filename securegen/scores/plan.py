@@ -36,13 +36,17 @@ Imputation = Literal["cohort", "file", "none"]
 
 @dataclass(frozen=True)
 class AlleleCounts:
-    """Sums over the called genotypes of V variants: dosage Σg, second Σt (grid units), called; (V,) int64 each."""
+    """Sums over the called genotypes of V variants: dosage Σg, second Σt (grid units), called; (V,) int64 each.
+
+    present: what `called` is where no call is missing, None: the samples.
+    """
 
     variant: IntArray
     dosage: IntArray
     second: IntArray
     called: IntArray
     samples: int
+    present: IntArray | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,9 @@ class ScorePlan:
     The C columns are the S scores, then NAMED (dosage of the named alleles, in grid units), MISSING (missing calls
     among the V variants) and MISSING of each file's variants. variants_of: variants scored from each file; file_of:
     the file of each score. left_out: variants of the match without any called genotype.
+
+    copies: (V,) the most that a person has of each variant, 1 or 2, None where all have 2: MISSING counts copies then.
+    absent: (C,) what is added for people without the variants on Y.
     """
 
     names: tuple[str, ...]
@@ -73,6 +80,8 @@ class ScorePlan:
     file_of: tuple[int, ...]
     variants_of: tuple[int, ...]
     left_out: int = 0
+    copies: IntArray | None = None
+    absent: IntArray | None = None
 
     @property
     def named_column(self) -> int:
@@ -107,8 +116,9 @@ def used_variants(matches: Sequence[Match]) -> IntArray:
 
 
 def _imputed(
-    match: Match, rows: IntArray, q: IntArray, *, counts: AlleleCounts | None, frequencies: TextArray | None, grid: int
-) -> tuple[TextArray, int]:
+    match: Match, rows: IntArray, q: IntArray, *, counts: AlleleCounts | None, frequencies: TextArray | None, grid: int,
+    copies: IntArray,
+) -> tuple[TextArray, int]:  # fmt: skip
     """D·2^k times the imputed value of each used row as Python integers, and how many of them were rounded.
 
     counts: impute with the cohort's; else frequencies: with the scoring file's; neither: impute zero.
@@ -119,12 +129,14 @@ def _imputed(
         at = np.searchsorted(counts.variant, match.candidate[rows])
         n, g, t = (x[at].astype(object) for x in (counts.called, counts.dosage, counts.second))
         swapped = np.isin(match.word[rows], (SWAPPED, FLIPPED_SWAPPED))
-        g, t = np.where(swapped, 2 * grid * n - g, g), np.where(swapped, grid * n - g + t, t)
-        total, rounded = n * grid * q0 + slope * g + bend * t, int((counts.called[at] < counts.samples).sum())
+        g, t = np.where(swapped, copies * grid * n - g, g), np.where(swapped, grid * n - g + t, t)
+        present = counts.samples if counts.present is None else counts.present[at]
+        total, rounded = n * grid * q0 + slope * g + bend * t, int((counts.called[at] < present).sum())
     elif frequencies is not None:
         p = np.empty(len(rows), dtype=object)
         p[:] = [exact(text) for text in frequencies[rows]]
-        mean = grid * (q0 + slope * 2 * p + bend * p * p)  # Hardy–Weinberg; the allele frequency alone where additive
+        # Hardy–Weinberg; the allele frequency alone where additive
+        mean = grid * (q0 + slope * copies * p + bend * p * p)
         total, n = np.empty(len(rows), dtype=object), np.empty(len(rows), dtype=object)
         total[:], n[:] = [Fraction(m).numerator for m in mean], [Fraction(m).denominator for m in mean]
         rounded = len(rows)
@@ -158,13 +170,16 @@ def plan_scores(
     counts: AlleleCounts | None = None,
     bits: int | None = None,
     digits: int = 6,
+    copies: IntArray | None = None,
+    on_y: np.ndarray | None = None,
 ) -> ScorePlan:
     """Integer weights of every score of the matches.
 
     imputation of missing genotypes: 'cohort' by the mean over called genotypes (needs counts of `used_variants`),
     'file' by the scoring file's allele frequency, 'none' by nothing (plink2's no-mean-imputation). Variants that no
     sample is called at are left out when counts are given. bits: significant bits of a score's largest weight; None: as
-    many as make `digits` released digits right (`bits_for`), for each score its own.
+    many as make `digits` released digits right (`bits_for`), for each score its own. copies, on_y: of `used_variants`, the
+    most copies that a person has, and whether it is on Y, where some have none.
     Raises InputError (all weights zero, no called variant, frequency missing), UsageError (counts missing, two scores
     of one name, bits outside 16..40, grid outside 1..2^14), PlanError (a sum could pass 63 bits).
     """
@@ -179,11 +194,13 @@ def plan_scores(
         raise UsageError(f"two scores have the same name: {', '.join(names)}")
     variant = used_variants(matches)
     left_out = 0
+    most = np.full(len(variant), 2) if copies is None else copies
     if imputation == "cohort" and counts is None:
         raise UsageError("mean imputation with the cohort's frequencies needs the cohort's allele counts")
     if counts is not None:
         if not np.array_equal(counts.variant, variant):
             raise ValueError("allele counts of other variants than the scores use")
+        most, on_y = most[counts.called > 0], None if on_y is None else on_y[counts.called > 0]
         variant = variant[counts.called > 0]
         left_out = len(counts.variant) - len(variant)
         if not len(variant):
@@ -195,7 +212,9 @@ def plan_scores(
     exponents: list[int] = []
     errors: list[float] = []
     named = len(names)
-    u[:, named + 1] = 1
+    each = np.ones(len(variant), np.int64) if copies is None else most  # what a missing call counts
+    without = np.zeros((len(variant), width), np.int64)
+    u[:, named + 1] = each
     seen = np.zeros(len(variant), bool)
     for f, match in enumerate(matches):
         frequencies = _frequencies(match) if imputation == "file" else None
@@ -204,24 +223,33 @@ def plan_scores(
             raise InputError(f"{match.scoring.path}: no sample has a called genotype at any of its variants")
         rows, swapped = match.row[kept], match.swapped[kept]
         at = np.searchsorted(variant, match.variant[kept])
-        u[at, named + 2 + f] = 1
+        u[at, named + 2 + f] = each[at]
+        whole = most[at]
         fresh = ~seen[at]  # a variant of two files is named once, by the first
         a[at[fresh], named] = np.where(swapped[fresh], -1, 1)
-        u[at[fresh & swapped], named] = -2 * grid
-        constant[named] += 2 * grid * int((fresh & swapped).sum())
+        u[at[fresh & swapped], named] = -grid * whole[fresh & swapped]
+        without[at[fresh & swapped], named] = u[at[fresh & swapped], named]
+        constant[named] += grid * int(whole[fresh & swapped].sum())
         seen[at] = True
         for column in range(len(match.scoring.names)):
             s = len(exponents)
             exponent, q, error = quantise(match, rows, column, bits, digits=digits, grid=grid)
+            top = np.where(whole == 1, q[:, 1], q[:, 2])
+            q[:, 2] = np.where(whole == 1, 2 * q[:, 1] - q[:, 0], q[:, 2])  # of one copy it is a line
             slope, bend = q[:, 1] - q[:, 0], q[:, 2] - 2 * q[:, 1] + q[:, 0]
             a[at, s] = np.where(swapped, -slope - bend, slope)
             b[at, s] = bend
-            base = grid * np.where(swapped, q[:, 2], q[:, 0])
-            imputed, rounded = _imputed(match, rows, q, counts=used, frequencies=frequencies, grid=grid)
+            base = grid * np.where(swapped, top, q[:, 0])
+            imputed, rounded = _imputed(match, rows, q, counts=used, frequencies=frequencies, grid=grid, copies=whole)
+            without[at, s] = -base
             u[at, s] = imputed.astype(np.int64) - base
             constant[s] = sum(int(v) for v in base)
             exponents.append(exponent)
             errors.append(math.ldexp(error + rounded / (2 * grid), -exponent) * (1 + 2.0**-50))
+    absent = None
+    if on_y is not None:
+        without[:, named + 1 :] = u[:, named + 1 :]
+        absent = without[on_y].sum(axis=0)
     bound = tuple(
         abs(constant[c]) + 2 * grid * _magnitude(a[:, c]) + grid * _magnitude(b[:, c]) + _magnitude(u[:, c])
         for c in range(width)
@@ -234,7 +262,8 @@ def plan_scores(
         names, variant, grid, imputation, tuple(exponents), a, b if b.any() else None, u,
         np.array(constant, np.int64), bound, tuple(errors),
         tuple(f for f, m in enumerate(matches) for _ in m.scoring.names),
-        tuple(int(np.isin(m.variant, variant).sum()) for m in matches), left_out,
+        tuple(int(np.isin(m.variant, variant).sum()) for m in matches), left_out, copies if copies is None else most,
+        absent,
     )  # fmt: skip
 
 

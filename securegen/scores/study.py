@@ -18,7 +18,8 @@ from securegen.io.digests import sha256
 from securegen.io.genotypes import genotypes_given
 from securegen.io.table_files import GZ
 from securegen.io.text import count
-from securegen.model import FloatArray, Samples, SelectableReader, Variants
+from securegen.model import FloatArray, IntArray, Samples, SelectableReader, Variants
+from securegen.scores.copies import CopiesReader, count_copies
 from securegen.scores.files import read_scorings
 from securegen.scores.integers import MAXIMUM_BITS, MINIMUM_BITS
 from securegen.scores.match import MIN_OVERLAP, Match, TooFewMatchesError, match_variants
@@ -38,6 +39,8 @@ from securegen.scores.sums import ScoreSums, count_alleles
 from securegen.study import checks
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.opening import LEAVE_OUT
+from securegen.study.ploidy import MT, NAMES, X, Y, kinds_of
 
 MOST_COLUMNS = 1 << 20  # of a scoring file
 
@@ -78,7 +81,7 @@ class ScoreInputs:
 
     def __post_init__(self) -> None:
         for name in ("score", "allow"):
-            given = getattr(self, name)
+            given = _text(getattr(self, name))
             object.__setattr__(
                 self, name, checks.names(name, given if isinstance(given, str) else tuple(map(_text, given))) or ()
             )
@@ -119,9 +122,16 @@ class ScoreStudy:
 
     genotypes: Inputs
     inputs: ScoreInputs
-    reader: SelectableReader
+    reader: SelectableReader | CopiesReader
     matches: tuple[Match, ...]
     plan: ScorePlan
+
+    @property
+    def two_copies(self) -> SelectableReader:
+        """The genotypes, where every variant scored has two copies in everybody. Raises UsageError for X, Y and MT."""
+        if isinstance(self.reader, CopiesReader):
+            raise UsageError(f"this model has weights on X, Y or MT, which only engine plain scores: {LEAVE_OUT}")
+        return self.reader
 
     def record(self) -> dict[str, Any]:
         """The keys of run.json that describe the study, whatever the engine."""
@@ -188,12 +198,19 @@ def match_scores(
 
 
 def make_plan(
-    inputs: ScoreInputs, matches: Sequence[Match], counts: AlleleCounts | None, *, grid: int = 1, log: Log = silent
+    inputs: ScoreInputs,
+    matches: Sequence[Match],
+    counts: AlleleCounts | None,
+    *,
+    grid: int = 1,
+    log: Log = silent,
+    copies: IntArray | None = None,
+    on_y: np.ndarray | None = None,
 ) -> ScorePlan:
     """Integer weights of every score; refuses models that are too small to be released (PolicyError)."""
     plan = plan_scores(
         matches, dosage_grid=grid, imputation=inputs.imputation, counts=counts, bits=inputs.bits,  # type: ignore[arg-type]
-        digits=inputs.digits,
+        digits=inputs.digits, copies=copies, on_y=on_y,
     )  # fmt: skip
     for line in plan.describe():
         log(line)
@@ -205,16 +222,26 @@ def make_plan(
 
 def open_scores(
     genotypes: Inputs, inputs: ScoreInputs, *, log: Log = silent, opened: SelectableReader | None = None,
-    out: str | None = None,
+    out: str | None = None, haploid: bool = True,
 ) -> ScoreStudy:  # fmt: skip
     """Open genotypes and scoring files, match them, turn weights into integers.
 
-    opened: genotypes in memory in place of genotypes.bfile; out: write OUT.match.tsv, whatever comes of it. Allele counts
-    are taken over all samples that are scored. Raises InputError, UsageError, PlanError or PolicyError, each saying which
-    file, line or score and what to do.
+    opened: genotypes in memory in place of genotypes.bfile; out: write OUT.match.tsv, whatever comes of it; haploid: with the
+    variants on X, Y and MT. Allele counts are taken over all samples that are scored. Raises InputError, UsageError,
+    PlanError or PolicyError, each saying which file, line or score and what to do.
     """
-    reader = open_genotypes(genotypes, log, opened)
+    reader = open_genotypes(genotypes, log, opened, haploid=haploid)
     matches = match_scores(inputs, reader.variants, log, out=out)
+    used, kinds = used_variants(matches), kinds_of(reader.variants)
+    if kinds[used].any():
+        told = ", ".join(f"{int((kinds[used] == kind).sum())} on {NAMES[kind]}" for kind in (X, Y, MT))
+        log(f"of the variants scored, {told}: males have 2 copies of X and 1 of Y, others none of Y, everybody 1 of MT")
+        recoded = CopiesReader(reader, kinds)
+        plan = make_plan(
+            inputs, matches, count_copies(recoded, used), grid=recoded.dosage_grid, log=log, copies=recoded.copies(used),
+            on_y=kinds[used] == Y,
+        )  # fmt: skip
+        return ScoreStudy(genotypes, inputs, recoded, matches, plan)
     plan = make_plan(inputs, matches, count_alleles(reader, used_variants(matches)), grid=reader.dosage_grid, log=log)
     return ScoreStudy(genotypes, inputs, reader, matches, plan)
 

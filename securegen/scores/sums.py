@@ -13,6 +13,7 @@ import numpy as np
 
 from securegen.errors import UsageError
 from securegen.model import GenotypeReader, IntArray
+from securegen.scores.copies import CopiesReader
 from securegen.scores.plan import AlleleCounts, ScorePlan
 
 BLOCK: Final = 1024
@@ -22,11 +23,13 @@ BLOCK: Final = 1024
 class ScoreSums:
     """Exact integers of N samples under a plan.
 
-    values: (N, C) int64, or (N, S) from an engine that leaves the counts out; constants are included.
+    values: (N, C) int64, or (N, S) from an engine that leaves the counts out; constants are included. absent: (N,) bool,
+    people without the variants on Y, where the plan has some.
     """
 
     plan: ScorePlan
     values: IntArray
+    absent: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.values.dtype != np.int64:
@@ -36,7 +39,7 @@ class ScoreSums:
 
     @property
     def has_counts(self) -> bool:
-        return self.values.shape[1] > len(self.plan.names)
+        return bool(self.values.shape[1] > len(self.plan.names))
 
     @property
     def score(self) -> IntArray:
@@ -51,15 +54,25 @@ class ScoreSums:
     @property
     def allele_count(self) -> IntArray:
         """(N,) int64, alleles called at the plan's variants."""
-        return 2 * (len(self.plan.variant) - self.values[:, self.plan.missing_column])
+        called = self._copies(len(self.plan.variant)) - self.values[:, self.plan.missing_column]
+        return called if self.plan.copies is not None else 2 * called
 
     def denominator(self, s: int) -> IntArray:
         """(N,) int64 alleles score s is averaged over: all of its file's, or the called ones without imputation."""
         file = self.plan.file_of[s]
-        total = np.full(len(self.values), self.plan.variants_of[file], np.int64)
+        column = self.plan.missing_column + 1 + file
+        total = np.full(len(self.values), self._copies(self.plan.variants_of[file], column), np.int64)
         if self.plan.imputation == "none":
-            total -= self.values[:, self.plan.missing_column + 1 + file]
-        return 2 * total
+            total -= self.values[:, column]
+        elif self.plan.absent is not None and self.absent is not None:
+            total -= self.absent * self.plan.absent[column]
+        return total if self.plan.copies is not None else 2 * total
+
+    def _copies(self, variants: int, column: int | None = None) -> int:
+        """Copies of all variants, or of those of a file by its column of missing calls; variants where all have two."""
+        if self.plan.copies is None:
+            return variants
+        return int(self.plan.copies.sum() if column is None else self.plan.missing_weight[:, column].sum())
 
 
 def count_alleles(reader: GenotypeReader, variant: IntArray, *, block: int = BLOCK) -> AlleleCounts:
@@ -75,7 +88,8 @@ def count_alleles(reader: GenotypeReader, variant: IntArray, *, block: int = BLO
 
 def second_copies(dosage: np.ndarray, grid: int) -> np.ndarray:
     """max(dosage − grid, 0), the stream t: 1 on homozygotes of the effect allele where the grid is 1. Same dtype."""
-    return np.maximum(dosage - dosage.dtype.type(grid), dosage.dtype.type(0))
+    out: np.ndarray = np.maximum(dosage - dosage.dtype.type(grid), dosage.dtype.type(0))
+    return out
 
 
 def _blocks(
@@ -108,4 +122,8 @@ def plain_scores(reader: GenotypeReader, plan: ScorePlan, *, block: int = BLOCK)
             total += missing.T.astype(np.int64) @ plan.missing_weight[rows]
     if total.shape != (len(reader.samples), len(plan.constant)):
         raise ValueError(f"scores of shape {total.shape} for {len(reader.samples)} people")
-    return ScoreSums(plan, total)
+    absent = None
+    if plan.absent is not None and isinstance(reader, CopiesReader):
+        absent = reader.absent
+        total[absent] += plan.absent
+    return ScoreSums(plan, total, absent)

@@ -34,7 +34,7 @@ def path(what: str, value: Any) -> str | None:
             raise UsageError(f"`{what}`: a path holds no NUL byte")
         return value
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return str(os.fspath(value))
     raise UsageError(f"`{what}` takes a path, not {value!r}")
 
 

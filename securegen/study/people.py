@@ -124,7 +124,10 @@ def category_columns(samples: Samples, table: Table, name: str, joined: Join) ->
                 f"{table.path}, line {table.line[row]}: category {name} holds {text[row]!r}; {MISSING_WORDS} or NONE, and "
                 "categories stand without quotes"
             )
-    absent = lambda cell: is_missing(cell) or cell.lower() == MISSING_CATEGORY  # noqa: E731
+
+    def absent(cell: str) -> bool:
+        return is_missing(cell) or cell.lower() == MISSING_CATEGORY
+
     values = np.array([text[r] if r >= 0 and not absent(text[r]) else None for r in joined.row], dtype=object)
     missing = np.array([v is None for v in values], bool)
     levels = sorted({v for v in values if v is not None})

@@ -121,4 +121,5 @@ def rank_inverse_normal(values: np.ndarray) -> np.ndarray:
     """Φ⁻¹((rank − 3/8)/(n + 1/4)), ties at their mean rank (Blom 1958; regenie's --apply-rint)."""
     from scipy.stats import rankdata  # a second of every start, for one option
 
-    return ndtri((rankdata(values) - 0.375) / (len(values) + 0.25))
+    out: np.ndarray = ndtri((rankdata(values) - 0.375) / (len(values) + 0.25))
+    return out

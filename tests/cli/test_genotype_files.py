@@ -11,6 +11,7 @@ from genotype_files import hard_copies, imputed, write_bgen, write_pfile, write_
 from support import left, securegen
 
 from securegen.io.plink1 import read_plink
+from securegen.results.layout import TableLayout
 from securegen.results.regenie import write_regenie
 
 FORMATS = ("pfile", "vcf", "bcf", "bgen")
@@ -111,7 +112,7 @@ def test_sites_that_hold_different_formats(small, copies, plain, tmp_path, engin
     run(tmp_path / "r", words, *call)
     rows = [line for line in plain[".QT.glm.linear"].split(b"\n") if wanted(line)]
     (tmp_path / "expected").write_bytes(b"\n".join(rows) + b"\n")
-    write_regenie(tmp_path / "expected.regenie", tmp_path / "expected", digits=17)
+    write_regenie(str(tmp_path / "expected.regenie"), str(tmp_path / "expected"), TableLayout(17))
     assert (tmp_path / "r_QT.regenie").read_bytes() == (tmp_path / "expected.regenie").read_bytes()
     assert not list(tmp_path.glob("*.glm.linear"))
 

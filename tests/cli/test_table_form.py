@@ -14,6 +14,7 @@ from securegen.design.columns import Analysis
 from securegen.engines.federated import rehearsal
 from securegen.io.plink1 import read_plink
 from securegen.results.forms import TableForm, convert
+from securegen.results.layout import TableLayout
 from securegen.results.regenie import write_regenie
 from securegen.results.rows import read_sumstats
 from securegen.results.write import Summary
@@ -51,7 +52,7 @@ def test_every_site_writes_its_format_and_says_so(small, tmp_path):
         [rehearsal.site_role(tmp_path, inputs, s, Filters(), wait=60, **f) for s, f in zip(sites, forms, strict=True)]
     )
     plain, packed = (tmp_path / s.name / "result" for s in (sites[0], sites[2]))
-    write_regenie(tmp_path / "expected", f"{plain}.QT.glm.linear", digits=17)
+    write_regenie(str(tmp_path / "expected"), f"{plain}.QT.glm.linear", TableLayout(17))
     assert Path(f"{packed}_QT.regenie").read_bytes() == (tmp_path / "expected").read_bytes()
     small_file = Path(f"{tmp_path / sites[1].name / 'result'}.QT.glm.linear.gz").read_bytes()
     assert gzip.decompress(small_file) == Path(f"{plain}.QT.glm.linear").read_bytes()

@@ -6,15 +6,19 @@ import datetime
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from support import securegen
 
-from securegen.errors import InputError
+import securegen as sg
+from securegen.errors import InputError, UsageError
 from securegen.model import Variants
-from securegen.results.gwas_ssf import MANDATORY, About, floored, metadata_text, write_gwas_ssf
+from securegen.results.forms import FORMATS, TableForm
+from securegen.results.gwas_ssf import MANDATORY, floored, metadata_text, write_gwas_ssf
+from securegen.results.layout import TableFormat, TableLayout
 from securegen.results.read import read_results
 from securegen.results.regenie import COLUMNS, write_regenie
 from securegen.results.rows import read_sumstats, table_text, write_table
@@ -57,8 +61,9 @@ def test_plink2_columns_come_back(table):
 
 def test_regenie_round_trip(table, tmp_path):
     path = tmp_path / "t_Y.regenie"
-    assert write_regenie(path, table, digits=17) == 6
+    assert write_regenie(str(path), str(table), TableLayout(17)) == {}
     lines = path.read_text().splitlines()
+    assert len(lines) == 7
     assert lines[0] == " ".join(COLUMNS) and all(len(line.split(" ")) == len(COLUMNS) for line in lines)
     assert [line.split()[0] for line in lines[1:]] == ["2", "1", "1", "23", "10", "1"]
     ours, theirs = read_sumstats(table), read_sumstats(path)
@@ -70,10 +75,10 @@ def test_regenie_round_trip(table, tmp_path):
 
 def test_gwas_ssf_round_trip(table, tmp_path):
     path = tmp_path / "t.Y.gwas-ssf.tsv"
-    written = write_gwas_ssf(path, table, About("Y", "GRCh38", ("AGE", "PC 1")))
-    assert written.rows == 4 and written.left_out == {"no statistics": 1, "alleles other than ACGT": 1}
+    written = write_gwas_ssf(str(path), str(table), TableLayout(17, None, "Y", ("AGE", "PC 1"), "GRCh38"))
+    assert written == {"no statistics": 1, "alleles other than ACGT": 1}
     header, *lines = path.read_text().splitlines()
-    assert tuple(header.split("\t")[:8]) == MANDATORY
+    assert tuple(header.split("\t")[:8]) == MANDATORY and len(lines) == 4
     cells = [dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines]
     assert [(c["chromosome"], c["base_pair_location"]) for c in cells] == [
         ("1", "100"),
@@ -93,7 +98,7 @@ def test_gwas_ssf_round_trip(table, tmp_path):
 
 def test_gwas_ssf_metadata(table, tmp_path):
     path = tmp_path / "t.tsv"
-    write_gwas_ssf(path, table, About("Y: odd", "GRCh37", ("AGE", "PC 1"), 0.01))
+    write_gwas_ssf(str(path), str(table), TableLayout(17, None, "Y: odd", ("AGE", "PC 1"), "GRCh37", 0.01))
     lines = (tmp_path / "t.tsv-meta.yaml").read_text().splitlines()
     for line in (
         f"date_metadata_last_modified: {datetime.date.today().isoformat()}", '  - "Y: odd"', 'genome_assembly: "GRCh37"',
@@ -105,7 +110,7 @@ def test_gwas_ssf_metadata(table, tmp_path):
         assert line in lines, line
     frequency = read_sumstats(path)["A1_FREQ"].tolist()
     assert frequency == [1 / 3, 0.4, 0.01, 0.99]  # the floor holds at both ends
-    assert "minor_allele" not in metadata_text("a", "b", 5, {}, About("Y", "GRCh38"))
+    assert "minor_allele" not in metadata_text("a", "b", 5, {}, TableLayout(17, None, "Y", (), "GRCh38"))
     assert floored("0.01", 0.01) == "0.01"
 
 
@@ -221,12 +226,51 @@ def test_what_a_format_cannot_say_is_refused_before_the_run(small, tmp_path):
     for words, message in (
         (["gwas", *study, "--format", "regenie", "--model", "trend"], "no columns for --model trend"),
         (["gwas", *study, "--format", "gwas-ssf"], "needs --genome-build"),
-        (["gwas", *study, "--genome-build", "GRCh38"], "are for --format gwas-ssf"),
-        ([*local, *study, "--format", "regenie"], "no columns for --reveal hits or uv"),
+        (["gwas", *study, "--genome-build", "GRCh38"], "--genome-build is for --format gwas-ssf, not for plink2"),
+        ([*local, *study, "--format", "regenie"], "no columns for --reveal hits, chi2 or uv"),
     ):
         done = securegen(*words)
         assert done.code == 2 and message in done.err, done.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "plink"}, "^`format` is 'plink': choose one of plink2, regenie, gwas-ssf$"),
+        ({"digits": 0}, "^`digits` is 0"),
+        ({"format": "gwas-ssf"}, "^`format` gwas-ssf needs `genome_build`"),
+        (
+            {"format": "regenie", "frequency_floor": 0.1},
+            "^`frequency_floor` is for `format` gwas-ssf, not for regenie$",
+        ),
+        ({"format": "gwas-ssf", "genome_build": "hg19", "frequency_floor": 2.0}, "^`frequency_floor` is 2.0"),
+        ({"gzip": "yes"}, "^`gzip` is True or False"),
+        ({"cols": "chrom,what"}, "^`cols`: 'what' is no column"),
+        ({"cols": 3}, "^`cols` takes names as text"),
+        ({"cols": "p", "format": "regenie"}, "^`cols` is for `format` plink2, not for regenie$"),
+    ],
+)
+def test_a_form_refuses_by_the_name_of_the_argument(options, message):
+    with pytest.raises(UsageError, match=message):
+        TableForm(**options)
+    assert TableForm(format="gwas-ssf", genome_build="hg19").genome_build == "GRCh37"
+
+
+def test_a_format_is_a_record_in_the_list(small, tmp_path, monkeypatch):
+    """One more format: its writer and a line of the registry; commands and Python take it, and a report finds its tables."""
+
+    def write(path, source, layout):
+        Path(path).write_text("".join(line.split("\t")[2] + "\n" for line in Path(source).read_text().splitlines()))
+        return {"a reason": 1}
+
+    monkeypatch.setitem(
+        FORMATS, "ids", TableFormat("ids", "{out}.{phenotype}.ids", write, takes=lambda t: t.name == "linear")
+    )
+    study = sg.open_study(small.bfile, pheno=small.pheno, pheno_name=("QT", "CC"))
+    results = sg.run(study, out=tmp_path / "x", format="ids")
+    assert results.paths == {"QT": f"{tmp_path}/x.QT.ids", "CC": f"{tmp_path}/x.CC.glm.logistic.score"}
+    assert Path(results.paths["QT"]).read_text().split()[0] == "ID"
 
 
 def test_the_comparison_with_the_plain_engine_is_of_the_format(small, formats, tmp_path):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import securegen as sg
+from securegen.errors import UsageError
 
 
 def gold(cohort, name: str) -> pd.DataFrame:
@@ -56,3 +57,21 @@ def test_quality_control_of_all_chromosomes_as_plink2(reference):
                 equal_as_printed(frame[column], expected[column], column)
             else:
                 assert frame[column].astype(str).tolist() == expected[column].tolist(), (name, column)
+
+
+def test_scores_of_all_chromosomes_as_plink2(reference):
+    cohort = reference("sexes")
+    study = sg.scores.open(
+        bfile=cohort.bfile, score=cohort.gold.parent / "score.tsv", columns=(1, 2, 3), split_par="b38", digits=17
+    )
+    found, expected = sg.scores.run(study).scores, gold(cohort, "prs.sscore")
+    assert found["IID"].tolist() == expected["IID"].tolist()
+    assert found["ALLELE_CT"].tolist() == expected["ALLELE_CT"].astype(int).tolist()
+    assert found["NAMED_ALLELE_DOSAGE_SUM"].tolist() == expected["NAMED_ALLELE_DOSAGE_SUM"].astype(float).tolist()
+    (name,) = study.plan.names
+    total, denominator = found[f"{name}_SUM"], expected["DENOM"].astype(int)
+    assert np.abs(total - expected["SCORE1_SUM"].astype(float)).max() < 5e-6
+    np.testing.assert_allclose(found[f"{name}_AVG"] * denominator, total, rtol=1e-12)
+    for engine in ("ckks", "mpc", "private-model"):
+        with pytest.raises(UsageError, match="this model has weights on X, Y or MT, which only engine plain scores"):
+            sg.scores.run(study, engine=engine)

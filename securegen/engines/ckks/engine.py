@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from securegen.engines.protocol import KEEP_FILES, Engine, EngineRun, option, st
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.io.envelope import DRAWN_COST
 from securegen.local.launcher import party_folders, run_inside
+from securegen.model import Sums
 from securegen.record.association_receipts import outsourced_receipt
 from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
 from securegen.results.forms import TableForm, convert
@@ -49,6 +51,14 @@ class Ckks(Engine):
 
     def describe(self, study: Study, log: Log) -> None:
         describe(steps.plan(study), study.design, log)
+
+    def sums(self, study: Study) -> Iterator[Sums]:
+        """Encrypted, summed by the server's step, verified and decrypted here. Raises VerificationError."""
+        with tempfile.TemporaryDirectory(prefix="securegen.") as folder:
+            key = steps.generate_key(steps.plan(study))
+            made = steps.encrypt(study, key, f"{folder}/study", encryptor=self.encryptor)
+            results = steps.associate(made.cohort, made.design, f"{folder}/results")
+            yield from steps.decrypt_sums(results, key, made.owner)
 
     def run(
         self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from securegen.design.strata import alone
 from securegen.engines.ckks.study_plan import compare_with_plan, plan
-from securegen.engines.ckks.tables import decrypt, decrypt_qc, decrypt_tables, read_design
+from securegen.engines.ckks.tables import decrypt, decrypt_qc, decrypt_sums, decrypt_tables, read_design
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.io.genotypes import FIELDS
 from securegen.model import GenotypeReader, Progress, no_progress
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 __all__ = [
-    "Encrypted", "associate", "compare_with_plan", "decrypt", "decrypt_qc", "decrypt_tables", "encrypt", "encrypt_cohort",
-    "encrypt_design", "encrypted_paths", "generate_key", "later_study_of", "open_later_study", "plan", "read_design",
-    "refuse_complete",
+    "Encrypted", "associate", "compare_with_plan", "decrypt", "decrypt_qc", "decrypt_sums", "decrypt_tables", "encrypt",
+    "encrypt_cohort", "encrypt_design", "encrypted_paths", "generate_key", "later_study_of", "open_later_study", "plan",
+    "read_design", "refuse_complete",
 ]  # fmt: skip
 
 OF_GENOTYPES = (

@@ -7,14 +7,14 @@
 | columns | n·Σgx + S·Σmx of each column x; Σ w (g − S/n)² and not Σ w g; minor alleles in called cases | the same |
 | pairs | Σ m x x, for complete cases | the same, where no few people lack a call |
 
-Missing calls are never summed apart. With n called and S known, n·Σgx + S·Σmx still tells Σmx modulo n, so where 1 to k − 1
-people of a site lack a call the row is not summed; or, with `few_missing = round`, every site fills each of its missing
-calls with S·x/n rounded to a whole number, and T is off by some 10⁻⁵. The score test's Σ w (g − S/n)² is rounded a person.
-Every other number is exact, that of the plain engine on the pooled cohort, whatever the order of the people; with
-`openings = all` every one is.
+Missing calls are never summed apart. With n called and S known, n·Σgx + S·Σmx still tells Σmx modulo n. So where 1 to k
+− 1 people of a site lack a call the row is not summed; or, with `few_missing = round`, every site fills each of its
+missing calls with S·x/n rounded to a whole number, and T is off by some 10⁻⁵. The score test's Σ w (g − S/n)² is
+rounded a person. Every other number is exact, that of the plain engine on the pooled cohort, whatever the order of the
+people; with `openings = all` every one is.
 
-Segments do not depend on each other: the same step of several is posted together. The bytes depend on variants and columns,
-and on how many people there are only by its logarithm.
+Segments do not depend on each other: the same step of several is posted together. The bytes depend on variants and
+columns, and on how many people there are only by its logarithm.
 """
 
 from __future__ import annotations

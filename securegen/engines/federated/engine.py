@@ -5,11 +5,14 @@ The caller holds everybody's data, so nothing is hidden from it: this shows and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from securegen.engines.federated import rehearsal
+from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.federated.variant_sums import Withheld
 from securegen.engines.federated.variants import common_variants
 from securegen.engines.protocol import (
@@ -28,6 +31,7 @@ from securegen.governance.openings import ALL, FEW_MISSING, LEVELS, STRICT, WITH
 from securegen.io.output import copy_file
 from securegen.local import folders
 from securegen.local.cohorts import open_sites
+from securegen.model import OpenedSums
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm, convert
@@ -93,6 +97,31 @@ class Federated(Engine):
             )
         return replace(self, openings=ALL)
 
+    def sums(self, study: Study) -> Iterator[OpenedSums]:
+        """What the sites open, each in turn in this process. Raises UsageError unless the openings are all: rules withhold
+        variants."""
+        if self.openings != ALL:
+            raise UsageError(f"every sum is seen with openings {ALL} alone, for rehearsals on one owner's data")
+        files_of(study, self.name)
+        found: list[OpenedSums] = []
+        with tempfile.TemporaryDirectory(prefix="securegen.") as folder:
+            local, _ = self._set_up(study, Path(folder))
+            rehearsal.run_here(Path(folder), members_of(study)[0], local, found.append)
+        yield from found
+
+    def _set_up(self, study: Study, work: Path) -> tuple[list[rehearsal.LocalSite], StudyFile]:
+        """Sites that have accepted the study in `work`."""
+        members = members_of(study)
+        if len(members) > 1:
+            local = [rehearsal.LocalSite(f"site{i + 1}", m.genotypes, None) for i, m in enumerate(members)]
+        else:
+            local = rehearsal.deal(study.reader, members[0].genotypes, self.sites or SITES)
+        return local, rehearsal.set_up(
+            work, members[0], local, silent, two_sites_learn_each_other=self.two_sites_learn_each_other,
+            openings=self.openings or STRICT, few_missing=self.few_missing or WITHHOLD,
+            consent_openings=self.consent_openings,
+        )  # fmt: skip
+
     def run(
         self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,
         qc_only: bool = False, bars: Bars = no_bars,
@@ -103,15 +132,7 @@ class Federated(Engine):
         inputs = members[0]
         with folders.working_folder(out, folders.SITES, keep=self.keep_files, log=log) as work:
             with log.stage("plan"):
-                if len(members) > 1:
-                    local = [rehearsal.LocalSite(f"site{i + 1}", m.genotypes, None) for i, m in enumerate(members)]
-                else:
-                    local = rehearsal.deal(study.reader, inputs.genotypes, self.sites or SITES)
-                made = rehearsal.set_up(
-                    work, inputs, local, silent, two_sites_learn_each_other=self.two_sites_learn_each_other,
-                    openings=self.openings or STRICT, few_missing=self.few_missing or WITHHOLD,
-                    consent_openings=self.consent_openings,
-                )  # fmt: skip
+                local, made = self._set_up(study, work)
                 left_out = len(study.reader.variants) - made.variants
                 if left_out:
                     log(f"{left_out} variants of the first site are not in every file, or with other alleles: left out")

@@ -6,7 +6,7 @@ The caller holds everybody's data, so nothing is hidden from it: this shows and 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,19 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.federated import steps
+from securegen.engines.federated.identity import read_identity
 from securegen.engines.federated.message_folder import SUFFIX
+from securegen.engines.federated.site import run_site
 from securegen.engines.federated.studyfile import CASE_CONTROL_01, CASE_CONTROL_12, QUANTITATIVE, StudyFile
 from securegen.engines.federated.variants import write_variants
-from securegen.errors import SecuregenError, UsageError
+from securegen.errors import PeerError, SecuregenError, UsageError
 from securegen.governance.guard import REFUSED
 from securegen.governance.openings import STRICT, WITHHOLD
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.output import write_text
 from securegen.io.tables import read_table
 from securegen.local.launcher import Role, given, launch
-from securegen.model import GenotypeReader, Samples
+from securegen.model import GenotypeReader, OpenedSums, Samples
 from securegen.stats.qc import Filters
 from securegen.study import people
 from securegen.study.genotypes import open_genotypes
@@ -131,6 +133,34 @@ def site_role(
 def run_sites(roles: Sequence[Role]) -> None:
     """Run all sites side by side. Raises SecuregenError with the message and exit code of the first that fails."""
     launch(roles)
+
+
+def run_here(
+    work: Path, inputs: Inputs, sites: Sequence[LocalSite], seen: Callable[[OpenedSums], None]
+) -> None:  # fmt: skip
+    """Run all sites in this process, in turn, until each has finished. seen: is shown what is opened, once."""
+    left = list(sites)
+    while left:
+        waiting: PeerError | None = None
+        before = messages_of(work / "shared")
+        for site in list(left):
+            own = replace(inputs, **vars(site.genotypes), keep=str(work / site.name / "keep.txt"))
+            key = read_identity(work / site.name / "private" / "site.secret")
+            try:
+                run_site(
+                    work / "shared", work / site.name / "private", key, own, str(work / site.name / "result"),
+                    seen=seen if site is sites[0] else None,
+                )  # fmt: skip
+                left.remove(site)
+            except PeerError as error:
+                waiting = error
+        if waiting is not None and messages_of(work / "shared") == before:
+            raise waiting
+
+
+def messages_of(shared: Path) -> int:
+    """How many messages were posted."""
+    return sum(1 for _ in shared.rglob(f"*{SUFFIX}"))
 
 
 def refusals(work: Path, sites: Sequence[LocalSite]) -> list[str]:

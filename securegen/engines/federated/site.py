@@ -40,7 +40,7 @@ from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
 from securegen.io.strict_json import read_regular
 from securegen.io.text import text_of
-from securegen.model import OpenedSums, Samples, SelectableReader, Variants
+from securegen.model import OpenedSums, Samples, SelectableReader, Variants, watched
 from securegen.record.association_receipts import federated_receipt
 from securegen.record.receipt import Receipt
 from securegen.results.write import Summary, write_qc, write_tables
@@ -87,9 +87,11 @@ def run_site(
     digits: int = 17,
     filters: Filters | None = None,
     log: Log = silent,
+    seen: Callable[[OpenedSums], None] | None = None,
 ) -> SiteResult:
     """Take part as the site that `identity` signs for; write OUT.<PHENO>.<TEST> when all is opened.
 
+    seen: is shown every block of opened sums that tables are made of;
     connect: brings messages to the other sites in another way than through the folder, which then is this site's own copy.
     Of `inputs`, the files and the filters of samples count; phenotypes, covariates and the model are the study's.
     Raises PeerError when another site is not there yet (run again: nothing is lost) or has stopped, ProtocolError naming
@@ -110,7 +112,19 @@ def run_site(
             commitment = _same_inputs(memory, inputs, own.reader.samples)
             with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
-                    transport, message_folder, site, identity, memory, state, own, commitment, out, digits, filters, log
+                    transport,
+                    message_folder,
+                    site,
+                    identity,
+                    memory,
+                    state,
+                    own,
+                    commitment,
+                    out,
+                    digits,
+                    filters,
+                    log,
+                    seen,
                 )
         except PeerError:
             raise
@@ -147,6 +161,7 @@ def _open_inputs(
 def _take_part(
     transport: Transport, message_folder: MessageFolder, site: str, identity: SigningIdentity, memory: SiteState, state: Path,
     own: _Own, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
+    seen: Callable[[OpenedSums], None] | None,
 ) -> SiteResult:  # fmt: skip
     study = message_folder.study
     _everybody_accepts(transport, message_folder)
@@ -161,7 +176,7 @@ def _take_part(
         secure.refuse(OUT_OF_BOUNDS)
     charge(study, design, max(a.model.samples for a in design.analyses), samples, state, guard)
     withheld = Withheld()
-    tables, quality = _tables(study, design, secure, own.reader, out, digits, filters, withheld)
+    tables, quality = _tables(study, design, secure, own.reader, out, digits, filters, withheld, seen)
     for line in withheld.lines():
         log(line)
     forget_keys(memory)
@@ -240,6 +255,7 @@ def _tables(
     digits: int,
     filters: Filters | None,
     withheld: Withheld,
+    seen: Callable[[OpenedSums], None] | None,
 ) -> tuple[list[Summary], list[str]]:
     def sums(tally: Withheld | None = None) -> Iterator[OpenedSums]:
         return federated_sums(
@@ -248,7 +264,8 @@ def _tables(
         )  # fmt: skip
 
     grid, variants = reader.dosage_grid, reader.variants
-    tables = write_tables(out, variants, sums(withheld), design.analyses, grid=grid, digits=digits, filters=filters)
+    blocks = watched(sums(withheld), seen)
+    tables = write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
     quality: list[str] = []
     if study.qc:
         qc = next(a for a in design.analyses if not a.association)

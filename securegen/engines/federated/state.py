@@ -1,9 +1,9 @@
 """A site's private memory of one study: its keys, what it has sent, what it has read, and the totals that were opened.
 
-It makes a killed run safe to repeat: what was sent is sent again, to the byte, and never made a second time. Every entry
-carries an HMAC under a key of this memory over its name and bytes, so that a damaged one is an error and never a number.
-Losing it, or bringing back an old copy, ends the site's part in the study: start another study, with other keys.
-Mode 0700, files 0600, on disk before a byte of them leaves.
+It makes a killed run safe to repeat: what was sent is sent again, to the byte, and never made a second time. Every
+entry carries an HMAC under a key of this memory over its name and bytes: a damaged one is an error and never a number.
+Losing it, or bringing back an old copy, ends the site's part in the study: start another study, with other keys. Mode
+0700, files 0600, on disk before a byte of them leaves.
 """
 
 from __future__ import annotations

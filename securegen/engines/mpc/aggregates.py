@@ -14,7 +14,7 @@ largest number has; the dealer sizes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PlanError, ProtocolError
 from securegen.governance import openings
 from securegen.kernels.integer_sums import squared_sums
-from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, regular_blocks
+from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, regular_blocks, watched
 from securegen.randomness import fresh_key, keystream
 from securegen.results.write import Summary, write_tables
 from securegen.study.build import build_design
@@ -169,8 +169,10 @@ def _cover(streams: Streams, rows: np.ndarray) -> None:
 def phenotype_run(
     session: Session, roles: Roles, inputs: Inputs, out: str, *, state: StateFile, consent_aggregates: bool,
     masked: Path | None = None, log: Log = silent, digits: int = 17, threads: int = 1,
+    seen: Callable[[Sums], None] | None = None,
 ) -> list[Summary]:  # fmt: skip
-    """The phenotype party: writes the tables. masked: a folder to keep masked genotypes in for later runs."""
+    """The phenotype party: writes the tables. masked: a folder to keep masked genotypes in for later runs;
+    seen: is shown every block of sums."""
     ask_consent(consent_aggregates)
     only_mean(inputs)
     cohort = receive_cohort(session, roles.left)
@@ -179,6 +181,7 @@ def phenotype_run(
         session, roles, design.columns, variants=cohort.variants, dosage_max=cohort.dosage_max, state=state, masked=masked,
         threads=threads,
     )  # fmt: skip
+    blocks = watched(blocks, seen)
     return write_tables(out, cohort.variants, blocks, design.analyses, grid=cohort.dosage_grid, digits=digits)
 
 

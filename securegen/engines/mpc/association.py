@@ -7,7 +7,7 @@ genotyped. Sites that hold different people are a federated study: `securegen.en
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,16 @@ from securegen.engines.mpc.people import admitted, hear_who
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
-from securegen.model import AnnouncedCohort, GenotypeBlock, GenotypeReader, Samples, Sums, Variants, regular_blocks
+from securegen.model import (
+    AnnouncedCohort,
+    GenotypeBlock,
+    GenotypeReader,
+    Samples,
+    Sums,
+    Variants,
+    regular_blocks,
+    watched,
+)
 from securegen.results.write import Summary, write_tables
 from securegen.study.build import build_design
 from securegen.study.inputs import Inputs, Log, silent
@@ -104,9 +113,10 @@ def outsourced_genotype_run(
 
 def outsourced_phenotype_run(
     session: Session, roles: outsourced.OutsourcedRoles, inputs: Inputs, out: str, *, state: StateFile,
-    log: Log = silent, digits: int = 17,
+    log: Log = silent, digits: int = 17, seen: Callable[[Sums], None] | None = None,
 ) -> list[Summary]:  # fmt: skip
-    """The phenotype owner of an outsourced run, who also receives the sums and writes the tables."""
+    """The phenotype owner of an outsourced run, who also receives the sums and writes the tables. seen: is shown every
+    block of them."""
     only_mean(inputs)
     cohort = receive_cohort(session, roles.left)
     design = build_design(inputs, cohort, log)
@@ -123,7 +133,8 @@ def outsourced_phenotype_run(
     outsourced.phenotype_owner(session, roles, design.columns.values, state=state, bits=bits)
     blocks = (_without_withheld(session, roles.left, s)
               for s in gwas.outsourced_sums(session, roles, design.columns, bits=bits))  # fmt: skip
-    return write_tables(out, cohort.variants, blocks, design.analyses, grid=cohort.dosage_grid, digits=digits)
+    shown = watched(blocks, seen)
+    return write_tables(out, cohort.variants, shown, design.analyses, grid=cohort.dosage_grid, digits=digits)
 
 
 def _without_withheld(session: Session, source: str, sums: Sums) -> Sums:

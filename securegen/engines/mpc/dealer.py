@@ -1,7 +1,7 @@
 """The dealer: makes correlated randomness from keys and sizes, and never sees data, masked or not.
 
 For a cross product gᵀy the owner of g has a mask a, the owner of y a mask b, and c = aᵀb is split between them. The
-dealer regenerates a and b from the 16-byte keys that the owners drew, computes c, and sends one owner a key and the
+dealer regenerates a and b from the 16-byte keys that the owners drew, and computes c. It sends one owner a key and the
 other the rest. It learns the sizes of the blocks. It must not collude with anybody: together with whoever received a
 masked matrix it can unmask it.
 """

@@ -8,6 +8,7 @@ receipt that every party writes.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,7 @@ from securegen.engines.mpc.vertical import Roles
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
 from securegen.io.genotypes import FORMATS
-from securegen.model import GenotypeReader
+from securegen.model import GenotypeReader, Sums
 from securegen.results.write import Summary
 from securegen.scores.release import DIGITS
 from securegen.study.genotypes import open_genotypes
@@ -67,7 +68,7 @@ class Task:
     masks and limits are kept; reveal: what is opened of a vertical split (REVEALS); threshold: p-value of a hit;
     masked: where the phenotype owner of a vertical split keeps masked genotypes; score: for score runs; column_limit:
     lifetime number of phenotype columns that the genotype owner answers (None: a hundredth of the samples); openings: of
-    the genotype owner, what sums that are opened whole may show of few people.
+    the genotype owner, what sums that are opened whole may show of few people; seen: is shown every block of these.
     """
 
     inputs: Inputs
@@ -83,6 +84,7 @@ class Task:
     masked: Path | None = None
     digits: int = 17
     threads: int = 1
+    seen: Callable[[Sums], None] | None = None
 
 
 @dataclass
@@ -202,6 +204,8 @@ def _vertical(
             threads=task.threads, **terms,
         )  # fmt: skip
         return
+    if task.reveal == AGGREGATES:
+        terms["seen"] = task.seen
     outcome.tables = run.phenotype_run(
         session, roles, task.inputs, task.out, state=task.state, masked=task.masked, log=log, digits=task.digits,
         threads=task.threads, **terms,
@@ -220,7 +224,8 @@ def _outsourced(
         )  # fmt: skip
     else:
         outcome.tables = association.outsourced_phenotype_run(
-            session, roles, task.inputs, task.out, state=task.state, log=log, digits=task.digits
+            session, roles, task.inputs, task.out, state=task.state, log=log, digits=task.digits,
+            seen=task.seen,
         )  # fmt: skip
 
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from securegen.engines.mpc import steps
 from securegen.engines.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, REVEALS, ROLES, VERTICAL
 from securegen.engines.mpc.gwas import ask_consent
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.projected import CHI2, HITS
 from securegen.engines.mpc.projected_run import public_group
-from securegen.engines.protocol import KEEP_FILES, Engine, EngineRun, covariates_of, files_of, option
+from securegen.engines.protocol import KEEP_FILES, Engine, EngineRun, covariates_of, files_of, members_of, option
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
-from securegen.governance.openings import ALL, LEVELS
+from securegen.governance.openings import ALL, LEVELS, STRICT
+from securegen.io.genotypes import FIELDS
 from securegen.io.output import copy_file
 from securegen.local.folders import PARTIES, working_folder
 from securegen.local.launcher import Role, given, launch
+from securegen.local.threads import run_in_threads
+from securegen.model import Sums
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm, convert
@@ -90,6 +95,31 @@ class Mpc(Engine):
         if self.openings not in (None, ALL):
             raise UsageError(f"whole tables of one owner's data are compared: `openings` {ALL}, not {self.openings}")
         return self if self.opened else replace(self, openings=ALL)
+
+    def sums(self, study: Study) -> Iterator[Sums]:
+        """What the phenotype owner receives, every party a thread of this process. Raises UsageError where no sum is opened."""
+        self.check(members_of(study), TableForm())
+        if self.opened:
+            raise UsageError(f"reveal {self.opened} opens no sum: reveal {AGGREGATES}, or split {OUTSOURCED}")
+        files_of(study, self.name)
+        roles, found = ROLES[str(self.split)], list[Sums]()
+        with tempfile.TemporaryDirectory(prefix="securegen.") as folder:
+            work = Path(folder)
+            parties = loopback_study(work, roles)
+            limit = len(study.design.columns.names)
+
+            def part(name: str) -> Callable[[], object]:
+                if roles[name] == "dealer":
+                    return lambda: steps.run_dealer(parties, keys=work)
+                fields = {"genotypes": (*FIELDS, *GENOTYPE_FILTERS), "phenotypes": DESIGN}.get(name, ())
+                own = Inputs(**{field: getattr(study.inputs, field) for field in fields})
+                return lambda: steps.run_party(
+                    parties, name, own, str(work / name), keys=work, reveal=self.reveal or HITS, column_limit=limit,
+                    consent_aggregates=self.consent_aggregates, openings=self.openings or STRICT, seen=found.append,
+                )  # fmt: skip
+
+            run_in_threads({name: part(name) for name in roles})
+        yield from found
 
     def run(
         self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,

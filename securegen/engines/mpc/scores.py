@@ -12,7 +12,7 @@ is one small matrix for the whole genome.
 | share of the scores | model | genotypes | 8 a person and score |
 
 The genotype party learns the exact scores of its people: each is one linear equation in the weights, so the model's
-owner counts them over the life of the model and refuses above its limit (DESIGN: private only below a cap). The model's
+owner counts them over the life of the model and refuses above its limit: weights are private only below a cap. The model's
 owner learns the sizes and who asked. Semi-honest, and a dealer that colludes with neither.
 """
 

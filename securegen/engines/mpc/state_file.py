@@ -2,12 +2,12 @@
 
 A mask that covers two different secrets gives away their difference, so a mask key is bound to the digest of the data
 it covers: `mask_key` derives it from an owner's secret and the digest (other data, other mask, even if this file is
-lost), and `claim` refuses a second use *before* anything is sent. `spend` counts what others have asked of a cohort or
+lost). `claim` refuses a second use *before* anything is sent. `spend` counts what others have asked of a cohort or
 model over its lifetime, because every exact sum is an equation in the data. One JSON file, readable by the owner only,
 replaced whole under a lock and synced before the answer.
 
-A dealer is told mask keys. Whoever deals in one study and receives masked data in another could unmask it, so masks also
-depend on `study`, the digest of who takes part in which role.
+A dealer is told mask keys. Whoever deals in one study and receives masked data in another could unmask it. So masks
+also depend on `study`, the digest of who takes part in which role.
 """
 
 from __future__ import annotations

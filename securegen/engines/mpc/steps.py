@@ -6,6 +6,7 @@ Certificates come from `net.certs`, parties.toml from `net.parties`. Who learns 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from securegen.engines.federated.site import Connect
@@ -18,6 +19,7 @@ from securegen.engines.mpc.site_links import linked
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import UsageError
 from securegen.governance.openings import STRICT
+from securegen.model import Sums
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
 
@@ -54,6 +56,7 @@ def run_party(
     threads: int | None = None,
     check_only: bool = False,
     log: Log = silent,
+    seen: Callable[[Sums], None] | None = None,
 ) -> Outcome:
     """Be the party `name` of a run with others over mutual TLS; all start within the timeout of parties.toml.
 
@@ -68,6 +71,7 @@ def run_party(
         inputs, out, memory, cohort=cohort, score=score, reveal=reveal, threshold=threshold,
         consent_aggregates=consent_aggregates, openings=openings, column_limit=column_limit,
         masked=None if masked is None else Path(masked), digits=digits, threads=threads or os.cpu_count() or 1,
+        seen=seen,
     )  # fmt: skip
     identity = _own(parties, name, keys, passphrase)
     if not check_only:

@@ -1,9 +1,9 @@
 """A key under which a result failed verification: from then on it neither decrypts nor encrypts, by whatever name.
 
-It is marked in the owner's folder by the key's fingerprint, since nothing can be decrypted without that folder, and beside
-the key file itself, links followed; a process that could write neither mark decrypts nothing. A third mark, by fingerprint
-in the user's own state (`$XDG_STATE_HOME`, ~/.local/state), retires copies of the key that are used with another owner's
-folder, or with one restored from a backup.
+It is marked in the owner's folder by the key's fingerprint, since nothing can be decrypted without that folder, and
+beside the key file itself, links followed; a process that could write neither mark decrypts nothing. A third mark, by
+fingerprint in the user's own state (`$XDG_STATE_HOME`, ~/.local/state), retires copies of the key. They may be used
+with another owner's folder, or with one restored from a backup.
 """
 
 from __future__ import annotations

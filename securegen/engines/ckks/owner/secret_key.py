@@ -1,8 +1,8 @@
 """The secret key, a type of its own: a function that is not handed a `SecretKey` cannot decrypt.
 
-The file holds the RLWE key (SEAL's stream and its residues), an Ed25519 key that signs everything the owner sends, a
-master key for the owner's local state, and the names that were planned. It is an `envelope`: under a passphrase or, by a
-named flag, not; mode 0600; never overwritten.
+The file holds the RLWE key (SEAL's stream and its residues), and an Ed25519 key that signs everything the owner sends.
+It also holds a master key for the owner's local state, and the names that were planned. It is an `envelope`: under a
+passphrase or, by a named flag, not; mode 0600; never overwritten.
 """
 
 from __future__ import annotations

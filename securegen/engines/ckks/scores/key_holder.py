@@ -1,8 +1,8 @@
 """The key holder of blinded replies: it sends an encryption key, and opens one integer for each person and score.
 
 Who learns what: the key holder learns its scores. It cannot verify them, because it does not know the weights: the
-sender of the reply is trusted to have computed the score. Scores beyond the announced bound are refused, and nothing
-that was opened should be sent back to the sender, who could have crafted it to depend on the key.
+sender of the reply is trusted to have computed the score. Scores beyond the announced bound are refused. Nothing that
+was opened should be sent back to the sender, who could have crafted it to depend on the key.
 """
 
 from __future__ import annotations

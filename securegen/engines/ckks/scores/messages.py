@@ -1,8 +1,9 @@
 """What a genotype owner and a model owner tell each other before anything is encrypted: request and invitation.
 
-The request holds the variants of the cohort, the number of people and, where calls are missing and the mean over the
-cohort is imputed, allele counts of at least 50 people. The invitation holds the variants to encrypt, the parameters, a
-fresh nonce for the encryption key, scales and bounds: never a weight or a direction. docs/prs-protocols.md lists both.
+The request holds the variants of the cohort and the number of people. Where calls are missing and the mean over the
+cohort is imputed, it has allele counts of at least 50 people. The invitation holds the variants to encrypt, the
+parameters, a fresh nonce for the encryption key, scales and bounds: never a weight or a direction.
+docs/prs-protocols.md lists both.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def encrypt_scores(
     """Encrypt the variants that the scores use into PREFIX.cohort and write the public model to PREFIX.model."""
     paths = score_paths(prefix)
     state = OwnerState(paths.owner, key)
-    reader = score_reader(study.reader, study.plan)
+    reader = score_reader(study.two_copies, study.plan)
     info = encrypt_cohort(
         reader, key, paths.cohort, state, encryptor=make_encryptor(encryptor, key), progress=progress
     )  # fmt: skip
@@ -91,11 +91,11 @@ def add_model(
     """
     state = OwnerState(Path(owner), key)
     info = read_info(state)
-    if not info.same_people_and_variants(study.reader):
+    if not info.same_people_and_variants(study.two_copies):
         raise ArtefactError(owner_side.OTHER_GENOTYPES)
     weights = cohort_weights(study.plan, len(info.variants))
     parameters.check_exact(key.public.parameters, norm=weights.norm, sum_bound=weights.sum_bound)
-    owner_side.write_checks(study.reader, key, state, info)
+    owner_side.write_checks(study.two_copies, key, state, info)
     _keep(
         state,
         public_model.write_model(study.plan, Path(model), key, cohort_variants=len(info.variants)),

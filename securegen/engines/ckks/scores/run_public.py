@@ -43,7 +43,7 @@ class CkksScores:
         """Writes OUT.sscore, OUT.log and OUT.run.json, and OUT.match.tsv where `study` is not opened yet."""
         with party_folders(out, "owner", "server", keep=self.keep_files, log=log) as at:
             with log.stage("match"):
-                study = study or open_scores(genotypes, inputs, log=log, out=out)
+                study = study or open_scores(genotypes, inputs, log=log, out=out, haploid=False)
             with log.stage("keygen"):
                 passphrase = secrets.token_bytes(32).hex().encode()
                 key = steps.generate_score_key(study.plan, len(study.reader.samples))

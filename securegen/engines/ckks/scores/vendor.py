@@ -7,18 +7,19 @@ x(X) = Σ_j x_j X^(n−1−j): coefficient n−1 of the sum over blocks is Δ·S
 
 and the vendor answers y = round(v/Δ) + constant + h modulo P, and nothing else of v. With R = ⌊M/Δ⌋ and r = M mod Δ the
 hospital takes R, and 1 where r > Δ/2, away. M is drawn again while r is within `turn` = noise + (q mod P) of Δ/2, where
-rounding turns: then y is exact, also where Δ(S + R) wraps around q. The plan keeps the chance of that below 2^-40 for all
-answers of a run together, which is how far M is from uniform.
+rounding turns: then y is exact, also where Δ(S + R) wraps around q. The plan keeps the chance of that below 2^-40 for
+all answers of a run together, which is how far M is from uniform.
 
 Who learns what: the hospital its scores, which variants and how many replies the model has; the vendor the cohort's
 variants and the number of people. The vendor makes the ciphertexts and chooses their errors: whatever they are, what it
 decrypts is uniform modulo q. So the mask is not a multiple of Δ. Ring, Δ, P and noise follow from what both know
 (`choose_vendor`), and each computes them itself. Neither can verify the other's arithmetic.
 
-The vendor is a decryption oracle for the hospital, and cannot see what it decrypts: (0, Δ·Σ 3^i X^i) in place of a product
-returns log2(P)/log2(3) coefficients of the key, and Enc(w)·X^i a weight, of whichever score. An *answer* is one integer:
-a person and a score. So a key, with a model encrypted afresh, serves n/(10·log2 P) answers, which leaves nine tenths of
-the key unknown, and the ledger caps the answers of the model's life, of all its scores together, at a tenth of its bits.
+The vendor is a decryption oracle for the hospital, and cannot see what it decrypts: (0, Δ·Σ 3^i X^i) in place of a
+product returns log2(P)/log2(3) coefficients of the key, and Enc(w)·X^i a weight, of whichever score. An *answer* is one
+integer: a person and a score. So a key, with a model encrypted afresh, serves n/(10·log2 P) answers, which leaves nine
+tenths of the key unknown. The ledger caps the answers of all scores of a model together, in its life, at a tenth of its
+bits.
 """
 
 from __future__ import annotations

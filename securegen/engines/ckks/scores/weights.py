@@ -1,7 +1,7 @@
 """A score plan on an encrypted store: which rows are stored, which integer each row is multiplied with.
 
-The store holds the plan's variants as rows of dosages, then, for weights that are not additive, the second copies
-max(g − D, 0) of the variants that need them as further rows. So every score is additive in stored rows, plus a term for
+The store holds the plan's variants as rows of dosages. For weights that are not additive further rows follow: the
+second copies max(g − D, 0) of the variants that need them. So every score is additive in stored rows, plus a term for
 missing calls: S = constant + Σ_j g_j x_j + Σ_j m_j [x_j missing].
 """
 

@@ -1,12 +1,13 @@
 """The server: encrypted cohort × encrypted design -> encrypted sums. No function here can be handed a secret key.
 
-Who learns what: the server sees ciphertexts and the public shape of the study. It is trusted for availability only: what
-it returns is verified by the owner before anything is shown (see `verify`).
+Who learns what: the server sees ciphertexts and the public shape of the study. It is trusted for availability only:
+what it returns is verified by the owner before anything is shown (see `verify`).
 
-Work and memory. Each chunk of the design is read (and its seed expanded) once for a batch of blocks whose accumulators
-stay in memory, while the chunk before is summed. A thread takes a few blocks of the batch at a time (see `accumulators`), every
-block being a small matrix of polynomials, its strands, times the matrix of the columns. So memory grows with the number
-of columns, not with N or M; `pass_memory` counts it. Files are mapped, and unmapped as soon as they were used.
+Work and memory. Each chunk of the design is read (and its seed expanded) once for a batch of blocks, while the chunk
+before is summed. The accumulators of a batch stay in memory. A thread takes a few blocks of the batch at a time (see
+`accumulators`). Every block is a small matrix of polynomials, its strands, times the matrix of the columns. So memory
+grows with the number of columns, not with N or M; `pass_memory` counts it. Files are mapped, and unmapped as soon as
+they were used.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """CrypTen's communicator over the mesh: the same collectives, mutual TLS instead of gloo, JSON instead of pickle.
 
-Every frame carries the name of its collective and is compared in shape and dtype with what this party holds, so that
-programs that diverge stop with an error. Tensors must be on the CPU.
+Every frame carries the name of its collective. Its shape and dtype are compared with what this party holds: programs
+that diverge stop with an error. Tensors must be on the CPU.
 """
 
 from __future__ import annotations

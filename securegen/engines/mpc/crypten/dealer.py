@@ -1,9 +1,9 @@
 """CrypTen's correlated randomness (triples, squares, wraps, bits, truncation) from a dealer in a process of its own.
 
 Every computing party shares a 128-bit key with the dealer. For request n all of them draw their shares from the stream
-named by n and the request itself, so that parties which disagree about a request get unrelated words; the first party
-asks the dealer for what is missing in its share of the product. The dealer sees operations and sizes, never data, and
-must not collude with anybody. Bytes: the product's size, 8 an element, from the dealer to the first party.
+named by n and the request itself: parties that disagree about it get unrelated words; the first party asks the dealer
+for what is missing in its share of the product. The dealer sees operations and sizes, never data, and must not collude
+with anybody. Bytes: the product's size, 8 an element, from the dealer to the first party.
 """
 
 from __future__ import annotations

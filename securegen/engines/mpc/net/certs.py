@@ -2,10 +2,9 @@
 
 The private key of a party never leaves its machine: `request` makes it there together with a signing request, the
 authority signs that. The certificate says the party's name (DNS name) and rank (a URI); the transport compares both,
-and the SHA-256 of the public key with the pin in parties.toml, so that an authority cannot stand in for a party.
-Keys are ECDSA over P-256; certificates last a year unless told otherwise. Before it connects a party checks its own
-files by the same rules.
-A private key is a PEM file, or an `envelope` under a passphrase; then it is in the clear in memory only.
+and the SHA-256 of the public key with the pin in parties.toml: an authority cannot stand in for a party. Keys are ECDSA
+over P-256; certificates last a year unless told otherwise. Before it connects a party checks its own files by the same
+rules. A private key is a PEM file, or an `envelope` under a passphrase; then it is in the clear in memory only.
 """
 
 from __future__ import annotations

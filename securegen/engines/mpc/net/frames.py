@@ -12,10 +12,10 @@
     40      8 each axes, then the step name (UTF-8), then the payload in C order, little-endian
 
 TLS already authenticates and orders bytes; session, sequence and step find a peer that repeats, omits or misorders a
-message, and shape and dtype are compared with what the protocol expects before anything is computed. No pickle.
+message. Shape and dtype are compared with what the protocol expects before anything is computed. No pickle.
 
-JSON has no NaN or infinity, no key twice, a bounded number of lists and objects (each costs far more memory than its two
-letters) and no depth or number that Python refuses.
+JSON has no NaN or infinity, no key twice, no depth or number that Python refuses. The count of lists and objects is
+bounded, since each costs far more memory than its two letters.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 """Which of many shared 64-bit integers are positive or zero, and some numbers of those alone: a bit protocol.
 
-Sign of f, shared mod 2^64. The dealer shares a uniform ρ as a sum. The parties open c = f + ρ; the top bit of f = c − ρ is
-c_63 ⊕ ρ_63 ⊕ [c′ < ρ′], c′ and ρ′ being the lower 63 bits. For each of their 16 digits the dealer shares, bit by bit
-(XOR), the tables [i < ρ′_j] and [i = ρ′_j] for i = 0 … 15, in which each party looks up the public digit of c′. A tree of
-(less, equal) pairs, (l, e)∘(l′, e′) = (l ⊕ e l′, e e′), with Boolean Beaver triples, compares the whole numbers; e is masked
-once for both products, and whether the lowest digits are equal is never needed.
+Sign of f, shared mod 2^64. The dealer shares a uniform ρ as a sum. The parties open c = f + ρ; the top bit of f = c − ρ
+is c_63 ⊕ ρ_63 ⊕ [c′ < ρ′], c′ and ρ′ being the lower 63 bits. For each of their 16 digits the dealer shares, bit by bit
+(XOR), the tables [i < ρ′_j] and [i = ρ′_j] for i = 0 … 15. Each party looks up in them the public digit of c′. A tree
+of (less, equal) pairs, (l, e)∘(l′, e′) = (l ⊕ e l′, e e′), with Boolean Beaver triples, compares the whole numbers; e
+is masked once for both products, and whether the lowest digits are equal is never needed.
 
 Opening: the left party sends its shares of the hits, so the right one knows the hits h. Then oblivious transfer from
-correlations of the dealer (Beaver 1995): the left party has two pads, the right one that of its bit σ. It asks for the pad
-1 ⊕ h ⊕ σ, uniform to the left party, which covers its share of the values with that one: the right party can take it off
-exactly if h = 1. So it learns which are hits and the values of these, and the left one nothing, not even how many there
-are. Values that several f of a variant have in common go once, where any of these is a hit. Semi-honest: a right party
-that asks for another pad would get values of another variant; what is opened on the way is uniform.
+correlations of the dealer (Beaver 1995): the left party has two pads, the right one that of its bit σ. It asks for the
+pad 1 ⊕ h ⊕ σ, uniform to the left party, which covers its share of the values with that one: the right party can take
+it off exactly if h = 1. So it learns which are hits and the values of these, and the left one nothing, not even how
+many there are. Values that several f of a variant have in common go once, where any of these is a hit. Semi-honest: a
+right party that asks for another pad would get values of another variant; what is opened on the way is uniform.
 
 | message | from | to | bytes a number f, for n values |
 |---|---|---|---|
