@@ -35,9 +35,9 @@ from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs
 from securegen.study.opening import Study
 
-GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp")
+GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "split_par")
 DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical", "force_01",
-          "apply_rint", "no_input_missing_phenotype", "common_samples")  # fmt: skip
+          "apply_rint", "no_input_missing_phenotype", "common_samples", "sex_name", "statistic")  # fmt: skip
 TOLD = ("samples", "covariates", "covariate_names", "phenotypes", "missing", "parameters", "reveal")
 
 
