@@ -10,6 +10,7 @@ from securegen.io.bgen import read_bgen
 from securegen.io.pgen import read_pgen
 from securegen.io.plink1 import read_plink
 from securegen.io.vcf import read_vcf
+from securegen.study.inputs import Inputs
 from securegen.study.opening import Study, open_qc, open_study
 from securegen.version import VERSION as __version__
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from securegen.engines.mpc.engine import Mpc
     from securegen.engines.plain.engine import Plain
     from securegen.inspection import inspect
-    from securegen.python.run import Results, run
+    from securegen.python.pages import draw, write_report
+    from securegen.python.run import Results, open_sites, qc, run
+    from securegen.python.tables import compare, read_receipt
 
 # Loaded when they are asked for: module, and the name in it (none: the module itself).
 _LATER = {
@@ -30,33 +33,46 @@ _LATER = {
     "Mpc": ("engines.mpc.engine", "Mpc"),
     "Plain": ("engines.plain.engine", "Plain"),
     "Results": ("python.run", "Results"),
+    "compare": ("python.tables", "compare"),
+    "draw": ("python.pages", "draw"),
     "federated": ("engines.federated.steps", ""),
     "inspect": ("inspection", "inspect"),
     "mpc": ("engines.mpc.steps", ""),
+    "open_sites": ("python.run", "open_sites"),
+    "qc": ("python.run", "qc"),
+    "read_receipt": ("python.tables", "read_receipt"),
     "run": ("python.run", "run"),
+    "write_report": ("python.pages", "write_report"),
 }
 
 __all__ = [
     "Ckks",
     "Federated",
+    "Inputs",
     "Mpc",
     "Plain",
     "Results",
     "Study",
     "__version__",
     "ckks",
+    "compare",
+    "draw",
     "federated",
     "from_arrays",
     "inspect",
     "mpc",
     "open_qc",
+    "open_sites",
     "open_study",
+    "qc",
     "read_bgen",
     "read_pgen",
     "read_plink",
+    "read_receipt",
     "read_vcf",
     "run",
     "scores",
+    "write_report",
 ]
 
 

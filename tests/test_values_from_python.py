@@ -24,7 +24,8 @@ WRONG = {
     "covar_name": [1.5], "covar_categorical": [{"SITE"}], "pheno": [7, b"p"], "covar": [True], "keep": [["a"]],
     "bfile": [3, [], ["a", 3], b"p"], "vcf_list": [["a"]],
     "multiallelic": ["join", ""], "extract": ["a\0b"], "common_samples": ["yes", 2],
-    "xchr_model": [3, "2", None, "X"], "split_par": ["hg19", 38], "sex_name": [1, "", ["SEX"]],
+    "xchr_model": [3, "2", "X"], "split_par": ["hg19", 38], "sex_name": [1, "", ["SEX"]],
+    "pred": [3, ["a"]], "statistic": ["saige", "", 1],
     "condition": [3, [""]], "condition_list": [["a"]],
 }  # fmt: skip
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from securegen.cli.command import common_options, rehearses, report, stop_rehearsal
-from securegen.errors import SecuregenError, UsageError
-from securegen.io.text import read_text
-from securegen.results.concordance import TOLERANCE, TOP, Concordance, compare, first_difference
-from securegen.results.read import read_results
+from securegen.cli.command import common_options, dry_run, rehearses, report, stop_rehearsal
+from securegen.errors import SecuregenError
+from securegen.python.tables import compare
+from securegen.results.concordance import TOLERANCE, TOP, Concordance
 
 
 @click.command()
@@ -27,7 +24,6 @@ from securegen.results.read import read_results
 )
 @click.option(
     "--match",
-    "by",
     type=click.Choice(["auto", "position", "id"]),
     default="auto",
     show_default=True,
@@ -41,7 +37,7 @@ from securegen.results.read import read_results
 @common_options
 @rehearses
 def command(
-    a: str, b: str, exact: bool, tolerance: float, by: str, common: bool, top: int, plot: str | None,
+    a: str, b: str, exact: bool, tolerance: float, match: str, common: bool, top: int, plot: str | None,
 ) -> None:  # fmt: skip
     """Compare two tables of results: are they the same, and if not, where?
 
@@ -49,29 +45,24 @@ def command(
     difference is beyond the tolerance, 1 when one is.
     """  # fmt: skip
     if exact:
-        if plot:
-            raise UsageError("--exact compares text: it goes without --plot")
-        where = first_difference(read_text(a), read_text(b))
+        found = compare(a, b, exact=True, plot=plot)
+        where = found.reasons[0] if found.reasons else None
         stop_rehearsal([])
-        report(f"{a} and {b} differ" if where else "identical", agree=not where, first_difference=where)
+        report(f"{a} and {b} differ" if where else "identical", agree=found.agree, first_difference=where)
         if where:
             raise SecuregenError(f"{a} and {b} differ: {where}")
         return
-    result = compare(read_results(a), read_results(b), by=by, top=top)
-    reasons = result.reasons(tolerance, common=common)
     if plot:
         from securegen.plot.canvas import require_matplotlib
 
         require_matplotlib()
+    found = compare(a, b, plot=None if dry_run() else plot, tolerance=tolerance, match=match, common=common, top=top)
     stop_rehearsal([plot] if plot else [])
-    if plot:
-        from securegen.plot.canvas import write
-        from securegen.plot.comparison import scatter
-
-        write(plot, scatter(result, (Path(a).name, Path(b).name)))
+    result, reasons = found.concordance, list(found.reasons)
+    assert result is not None
     said = [*lines(result), *_verdict(result, reasons, tolerance)]
-    found = {**result.to_json(), "tolerance": tolerance, "agree": not reasons, "reasons": reasons}
-    report(said, **found, outputs=[plot] if plot else [])
+    facts = {**result.to_json(), "tolerance": tolerance, "agree": found.agree, "reasons": reasons}
+    report(said, **facts, outputs=[plot] if plot else [])
     if reasons:
         compared = any(d.rows for d in result.differences)
         verdict = f"differ beyond {tolerance:g}" if compared else "cannot be compared"

@@ -19,7 +19,6 @@ from securegen.cli.runlog import CommandLog
 from securegen.errors import ArtefactError, UsageError
 from securegen.record.association_receipts import outsourced_receipt
 from securegen.record.run_log import print_end
-from securegen.results.forms import convert
 from securegen.results.summary import covariate_facts, print_summaries, promises
 from securegen.results.write import Summary
 
@@ -80,10 +79,9 @@ def command(
         chosen: dict[str, Any] = {"design": opened.digest, "still_trusted": key_still_trusted}
         with progress("decrypting", unit="variants", quiet=quiet) as report:
             tables = steps.decrypt_tables(
-                results, key, owner, out, digits=form.digits, filters=filters, progress=report, **chosen
+                results, key, owner, out, filters=filters, progress=report, log=log, **vars(form), **chosen
             )
-        convert(tables, out, form, log)
-        paths = form.finish(steps.decrypt_qc(results, key, owner, out, **chosen)) if qc_tables else []
+        paths = steps.decrypt_qc(results, key, owner, out, gzip=form.gzip, **chosen) if qc_tables else []
     print_summaries(tables, log, filters)
     paths += [t.path for t in tables]
     margin = key.public.parameters.margin_bits

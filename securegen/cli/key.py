@@ -23,30 +23,13 @@ def command() -> None:
 
 
 def _rewrap(file: str, passphrase_file: str | None, new_passphrase_file: str | None, copy: Path | None) -> None:
-    from securegen.engines.ckks.owner.secret_key import retired_marker
-    from securegen.io import envelope
-    from securegen.io.output import PRIVATE, copy_file
+    from securegen.engines.key_files import rewrap
 
     old = passphrases.passphrase_for(file, passphrase_file)
     new = passphrases.passphrase(
         new_passphrase_file, confirm=True, what="that is to protect it", variable="securegen_PASSPHRASE"
     )
-    if copy is None and _is_pem(file):
-        from securegen.engines.mpc.net.certs import protect
-
-        protect(Path(file), new)
-        return
-    envelope.rewrap(file, old=old, new=new, copy=copy)
-    if copy is not None and retired_marker(file).exists():
-        copy_file(retired_marker(file), retired_marker(copy), mode=PRIVATE)
-
-
-def _is_pem(file: str) -> bool:
-    try:
-        with open(file, "rb") as stream:
-            return b"-----BEGIN" in stream.read(64)
-    except OSError:
-        return False  # the error is named where the file is opened
+    rewrap(file, old=old, new=new, copy=copy)
 
 
 @command.command()

@@ -16,8 +16,9 @@ from securegen.cli.runlog import logs
 from securegen.errors import UsageError
 from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
+from securegen.results.forms import FORMATS as TABLE_FORMATS
 from securegen.stats.qc import Filters
-from securegen.study.inputs import BUILDS, XCHR_MODELS, Inputs, Log
+from securegen.study.inputs import BUILDS, REGENIE, STATISTICS, XCHR_MODELS, Inputs, Log
 
 if TYPE_CHECKING:
     from securegen.study.opening import Study
@@ -122,10 +123,16 @@ def design_options(required: bool = True) -> Function:
             help="Missing genotypes: mean dosage (as regenie) or complete cases (as plink; plain engine).",
         ),
         click.option(
-            "--xchr-model", type=click.Choice(XCHR_MODELS), default=2, show_default=True,
-            help="Males on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0).",
+            "--xchr-model", type=click.Choice(XCHR_MODELS),
+            help="Males on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0) [2, or X as regenie has it].",
         ),
         sex_option,
+        click.option("--pred", metavar="FILE", help="Predictions by chromosome: regenie's step 1 PREFIX_pred.list."),
+        click.option(
+            "--statistic", type=click.Choice(STATISTICS),
+            help="Linear models: t (plink2), or χ² with the null model's variance (regenie) [regenie with --pred or --format "
+            "regenie].",
+        ),
         click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound]."),
         click.option(
             "--common-samples/--own-samples", default=None,
@@ -207,7 +214,12 @@ def apply_options(options: list[Function]) -> Callable[[Function], Function]:
 
 
 def inputs_from(options: dict[str, Any], **more: Any) -> Inputs:
-    return Inputs(**{name: options[name] for name in STUDY_FIELDS if name in options} | more)
+    """The inputs that the options of a command name. Tables in regenie's form have regenie's statistic."""
+    given = {name: options[name] for name in STUDY_FIELDS if name in options} | more
+    form = click.get_current_context().params.get("format")
+    if "statistic" in given and form in TABLE_FORMATS and TABLE_FORMATS[form].chisq:
+        given["statistic"] = given["statistic"] or REGENIE
+    return Inputs(**given)
 
 
 def open_study(inputs: Inputs, log: Log, *, qc_only: bool = False) -> Study:

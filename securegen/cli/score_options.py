@@ -122,10 +122,10 @@ def plot_option(command: Function) -> Function:
 
 def plot_scores(out: str, inputs: ScoreInputs, log: RunLog) -> None:
     """Density of every score of a finished run, over the reference's where there is one."""
-    from securegen.cli.plot import draw_all
     from securegen.report.gather import open_run
+    from securegen.report.pictures import planned, write_pictures
 
-    for path in draw_all(open_run(out, reference=inputs.reference), out, chosen=("density",)):
+    for path in write_pictures(planned(open_run(out, reference=inputs.reference), out, chosen=("density",))):
         log(f"wrote {path}")
     log.save_lines()
 

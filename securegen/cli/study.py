@@ -16,6 +16,7 @@ from securegen.cli.site import passphrase as site_passphrase
 from securegen.engines.federated.studyfile import KINDS, StudyFile, opened_by
 from securegen.errors import UsageError
 from securegen.governance.openings import FEW_MISSING, LEVELS, STRICT, WITHHOLD
+from securegen.study.inputs import PLINK2, STATISTICS
 
 
 @click.group(cls=Group)
@@ -73,6 +74,10 @@ def _openings(command: Function) -> Function:
 @click.option(
     "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True, help="Missing calls."
 )
+@click.option(
+    "--statistic", type=click.Choice(STATISTICS), default=PLINK2, show_default=True,
+    help="Linear models: t (plink2), or χ² with the null model's variance (regenie).",
+)  # fmt: skip
 @click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound].")
 @click.option(
     "--dosage-grid", type=click.IntRange(1), default=1, show_default=True, metavar="D",

@@ -101,12 +101,21 @@ class Engine(ABC):
         """Whether it computes with a design for each of the strata of a study, as X, Y and MT need."""
         return False
 
+    @property
+    def null_variances(self) -> bool:
+        """Whether its linear models can have the variance of their null model."""
+        return self.opened is None
+
     def check_study(self, study: Study) -> None:
-        """Raise UsageError for a study with designs of its own for X, Y or MT, where this engine has one design."""
+        """Raise UsageError for a study with several designs where this engine has one, and for a statistic it has not."""
+        if not self.null_variances and any(getattr(a.model, "null_variance", None) for a in study.analyses):
+            what = f"reveal {self.opened} of engine {self.name}" if self.opened else f"engine {self.name}"
+            raise UsageError(f"the statistic of regenie is not for {what}: `statistic` plink2 has t, engine plain both")
         if not self.strata and [s.name for s in study.strata] != [AUTOSOMES]:
             own = ", ".join(s.name for s in study.strata if s.name != AUTOSOMES)
+            instead = "use engine plain" if study.inputs.pred else LEAVE_OUT
             raise UsageError(
-                f"engine {self.name} has one design for all chromosomes, and {own} need their own: {LEAVE_OUT}"
+                f"engine {self.name} has one design for all chromosomes, and {own} need their own: {instead}"
             )
 
     @property
@@ -123,6 +132,9 @@ class Engine(ABC):
             raise UsageError(f"`model` {first.model} is not for engine {self.name}: {', '.join(sorted(self.tests))}")
         if first.missing not in self.missing and uses_missing(first.model):
             raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
+        if any(m.pred for m in members) and not self.strata:
+            what = f"reveal {self.opened} of engine {self.name}" if self.opened else f"engine {self.name}"
+            raise UsageError(f"`pred` needs a design for each chromosome, which {what} has not: use engine plain")
         if (first.condition or first.condition_list) and not self.conditions:
             raise UsageError(
                 f"`condition` needs the genotypes beside the phenotypes: engine plain or ckks, not {self.name}"

@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,14 @@ from securegen.engines.choosing import engine_of
 from securegen.engines.protocol import Engine, EngineRun, members_of
 from securegen.errors import UsageError
 from securegen.io.output import copy_file
+from securegen.python.pages import draw, write_report
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import PLINK2, TableForm, convert
 from securegen.results.read import read_frame, read_frames
 from securegen.results.summary import summary_json, summary_of
 from securegen.stats.qc import Filters
+from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
 
 if TYPE_CHECKING:
@@ -103,12 +105,16 @@ class Results(Mapping[str, "pd.DataFrame"]):
         convert(tables, os.fspath(prefix), form, lambda _: None, covariates=self.record.get("covariate_names", ()))
         return [t.path for t in tables]
 
+    def plot(
+        self, prefix: str | os.PathLike[str], *, only: str | Sequence[str] | None = None, width: int | None = None,
+        formats: str | Sequence[str] = "png",
+    ) -> list[str]:  # fmt: skip
+        """Write pictures as PREFIX.<PHENO>.manhattan.png, …; returns their names. Arguments and errors as `sg.draw`."""
+        return draw(self._prefix, only=only, width=width, formats=formats, out=prefix)
+
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write one HTML page of the run, which loads nothing. Needs securegen[plot]."""
-        from securegen.report.build import write_report
-        from securegen.report.gather import open_run
-
-        write_report(Path(path), open_run(self._prefix), overwrite=True)
+        write_report(self._prefix, path, overwrite=True)
 
 
 def run(
@@ -121,19 +127,20 @@ def run(
     genome_build: str | None = None,
     frequency_floor: float = 0.0,
     gzip: bool = False,
+    cols: str | None = None,
     filters: Filters | None = None,
     qc_only: bool = False,
 ) -> Results:
     """Run every role of an engine on this machine.
 
     engine: its name, or a record of its options (`sg.Plain`, `sg.Ckks`, `sg.Federated`, `sg.Mpc`); out: prefix of tables,
-    log and run.json, None: they are deleted with the results; digits, format, genome_build, frequency_floor, gzip: how
-    tables are laid out; filters: rows to leave out, of a study with qc=True; qc_only: the tables of quality control.
+    log and run.json, None: they are deleted with the results; digits, format, genome_build, frequency_floor, gzip, cols:
+    how tables are laid out; filters: rows to leave out, of a study with qc=True; qc_only: the tables of quality control.
 
     Raises UsageError for what does not go together, before anything is computed, and as the roles do.
     """
     chosen = engine_of(engine, {})
-    form = TableForm(digits, format, genome_build, frequency_floor, gzip)
+    form = TableForm(digits, format, genome_build, frequency_floor, gzip, cols)
     chosen.check(members_of(study), form, filters)
     chosen.check_study(study)
     if qc_only and not chosen.quality:
@@ -150,3 +157,23 @@ def run(
             shutil.rmtree(folder, ignore_errors=True)
         raise
     return Results(made, prefix, log.record, folder)
+
+
+def qc(
+    study: Study, engine: str | Engine = "plain", out: str | os.PathLike[str] | None = None, *, gzip: bool = False
+) -> Results:
+    """Frames afreq, vmiss and, of hard calls, hardy: of `sg.open_qc`, or of a study with qc=True. As `run`."""
+    return run(study, engine, out, gzip=gzip, qc_only=True)
+
+
+def open_sites(members: Sequence[Inputs], engine: str | Engine = "federated", *, log: Log = silent) -> Study:
+    """Cohorts of several sites, which share tables of phenotypes and covariates, as one study for `sg.run`.
+
+    members: one `sg.Inputs` a site; engine: that will run it. Raises InputError, DesignError and
+    UsageError.
+    """
+    if len(members) < 2 or not all(isinstance(m, Inputs) for m in members):
+        raise UsageError("`members` are two or more sg.Inputs, one a site")
+    chosen = engine_of(engine, {})
+    chosen.check(members, TableForm())
+    return chosen.open(members, log)

@@ -127,6 +127,9 @@ def convert(
             form.digits, os.stat(source).st_mode & 0o777, name, known, form.genome_build or "", form.frequency_floor
         )
         t.path = form.path(out, t.analysis.test, name)
+        if form.kind.chisq and getattr(t.analysis.model, "null_variance", 0.0) is None:
+            log(f"WARNING: {t.path}: CHISQ is the square of Student's t, {form.format}'s has the variance of the null model, "
+                "as with `statistic` regenie")  # fmt: skip
         for reason, count in write(t.path, source, layout).items():
             log(f"{t.path}: {count} variants left out: {reason}")
         os.unlink(source)

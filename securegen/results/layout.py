@@ -30,7 +30,8 @@ def any_effects(test: Test) -> bool:
 class TableFormat:
     """name: of --format; place: of the file, with {out} and {phenotype}; write: (file, our own table, layout) -> how many rows
     were left out, by the reason, None where tables stay as they are; takes: the tests that it has columns for; options:
-    fields of `TableForm` that it uses; needs: those that it cannot go without, and why."""
+    fields of `TableForm` that it uses; needs: those that it cannot go without, and why; chisq: its χ² of a linear model has
+    the variance of the null model."""
 
     name: str
     place: str
@@ -38,6 +39,7 @@ class TableFormat:
     takes: Callable[[Test], bool] = any_effects
     options: frozenset[str] = frozenset()
     needs: Mapping[str, str] = field(default_factory=dict)
+    chisq: bool = False
 
     def __repr__(self) -> str:
         return f"TableFormat({self.name!r})"

@@ -94,7 +94,10 @@ _COUNTS = ("POS", "OBS_CT", "CASE_CT", "CTRL_CT", "MAC_CASE", "A1_CASE_CT", "A1_
 
 def read_frame(path: str | Path) -> pd.DataFrame:
     """A table of this program with the columns of the file: ids, alleles and codes as str, whatever they look like; counts
-    int64 where none is missing; P and the other statistics float64, NaN where missing."""
+    int64 where none is missing; P and the other statistics float64, NaN where missing. One in regenie's columns has the
+    names of `read_sumstats`."""
+    if "\t" not in next(iterate_lines(path), ""):
+        return read_sumstats(path)
     frame = read_own(path)
     if "P" in frame:
         frame["P"] = _numbers(frame["P"], path, "P")

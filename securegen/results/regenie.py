@@ -31,7 +31,7 @@ def write_regenie(path: str, table: str, layout: TableLayout) -> dict[str, int]:
     return {}
 
 
-FORMAT: Final = TableFormat("regenie", "{out}_{phenotype}.regenie", write_regenie)
+FORMAT: Final = TableFormat("regenie", "{out}_{phenotype}.regenie", write_regenie, chisq=True)
 
 
 def _cells(row: dict[str, str], digits: int) -> tuple[str, ...]:

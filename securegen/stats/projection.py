@@ -141,6 +141,10 @@ def project(design: Design) -> list[Projection]:
 
 
 def _linear(columns: Columns, analyses: Sequence[Analysis]) -> Projection:
+    if any(a.model.null_variance is not None for a in analyses):
+        raise UsageError(
+            "two numbers a variant, or its χ², are of Student's t: the `statistic` regenie needs whole sums"
+        )
     first = list(analyses[0].columns[:-1])
     analysed = columns.values[:, first[0]] == 1
     x = columns.values[analysed][:, [*first[1:], *(a.columns[-1] for a in analyses)]].astype(np.float64)

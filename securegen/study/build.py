@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,9 +36,13 @@ def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> D
 
     Raises UsageError, InputError and DesignError, each saying which column and what to do.
     """
+    if inputs.pred:
+        raise UsageError("`pred` needs a design for each chromosome, and here all have one: use engine plain")
     traits = read_traits(inputs, reader, log)
     planned = plan(inputs, traits, log)
-    parts = designs(planned, traits, bits=inputs.bits, conditions=conditions_of(inputs, reader, planned, log))
+    offsets = no_predictions(traits) if inputs.as_regenie else None
+    conditions = conditions_of(inputs, reader, planned, log)
+    parts = designs(planned, traits, bits=inputs.bits, offsets=offsets, conditions=conditions)
     if inputs.qc:
         parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
     design = joined(parts, planned, share=True)
@@ -62,12 +66,14 @@ def designs(
     traits: Traits,
     *,
     bits: int | None,
+    offsets: Mapping[str, np.ndarray] | None = None,
     total: fp.SumOverSites = fp.pooled,
     alike: Callable[[Sequence[np.ndarray]], list[list[int]]] = people.group_by_samples,
     conditions: Conditions | None = None,
 ) -> list[Design]:
     """The designs of planned phenotypes, of one owner or of one of several sites, which make the same calls of `total`.
 
+    offsets: phenotype -> (N,) float64, what a whole-genome model predicts, or zeros for the statistic of regenie without one.
     alike: (masks) -> indices of those that are the same people, at every site; conditions:
     dosages that are covariates too. Raises DesignError as the test's design.
     """
@@ -83,6 +89,8 @@ def designs(
         if not test.covariates:
             covariates, names = covariates[:, :0], ()
         group = DesignData(tuple(m.phenotype.name for m in members), values, mask, covariates, names, bits, scaled)
+        if offsets is not None:
+            group = replace(group, offsets=np.stack([offsets[name][mask] for name in group.names], axis=1))
         return test.design(group, total)
 
     out = [design([p]) for p in planned if not p.test.together]
@@ -90,6 +98,11 @@ def designs(
         mine = [p for p in planned if p.test.name == test]
         out += [design([mine[i] for i in group]) for group in alike([p.mask for p in mine])]
     return out
+
+
+def no_predictions(traits: Traits) -> dict[str, np.ndarray]:
+    """The offsets of a run with the statistic of regenie and without predictions."""
+    return {p.name: np.zeros(len(p.values)) for p in traits.phenotypes}
 
 
 def joined(parts: Sequence[Design], planned: Sequence[Planned], *, share: bool) -> Design:

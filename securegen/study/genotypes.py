@@ -38,7 +38,7 @@ def open_genotypes(
     keep = selection.chosen_samples(reader.samples, inputs.keep, inputs.remove, log)
     wanted = selection.chosen_variants(reader.variants, inputs.extract, inputs.exclude, log)
     wanted &= selection.in_range(reader.variants, inputs.chr, inputs.from_bp, inputs.to_bp, log)
-    wanted &= selection.supported(reader.variants, wanted, log, haploid=haploid, xchr_model=inputs.xchr_model)
+    wanted &= selection.supported(reader.variants, wanted, log, haploid=haploid, xchr_model=inputs.x_model)
     if not wanted.any():
         raise UsageError(
             "the filters leave no variant: `extract`, `exclude`, `chr`, `from_bp` and `to_bp` act together"

@@ -7,19 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from securegen.catalogue import TESTS
+from securegen.catalogue import TESTS, uses_missing
 from securegen.design import fixedpoint as fp
 from securegen.errors import UsageError
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
+from securegen.io.loco import read_prediction_list
 from securegen.study import checks
 
 Log = Callable[[str], None]
 MISSING = ("mean", "complete")
 XCHR_MODELS = (0, 1, 2)
+PLINK2, REGENIE = STATISTICS = ("plink2", "regenie")
 BUILDS = ("b37", "b38")
 _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition")
-_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list")
+_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred")
 _FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype")
 
 
@@ -39,8 +41,10 @@ class Inputs(GenotypeFiles):
     Hardy–Weinberg over controls of the first binary phenotype only; no_input_missing_phenotype: −9 is a number;
     common_samples: analyse every phenotype in the people who have all of them, None where the engine decides; condition,
     condition_list: ids of variants, and a file of them, whose dosages become covariates; xchr_model: males
-    on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0); split_par: b37 or b38, the build by which the ends of X are
-    PAR1 and PAR2; sex_name: a column of the phenotype or covariate table that has the sex.
+    on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0), None for 2 or for what regenie does; split_par: b37 or b38,
+    the build by which the ends of X are PAR1 and PAR2; sex_name: a column of the phenotype or covariate table that has the
+    sex; pred: list of the predictions of a whole-genome model, as regenie's step 1 writes it; statistic: plink2, or
+    regenie: a linear model has the variance of its null model, and X is as the file has it; None for regenie with pred.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -66,11 +70,13 @@ class Inputs(GenotypeFiles):
     hwe_controls: bool = False
     no_input_missing_phenotype: bool = False
     common_samples: bool | None = None
-    xchr_model: int = 2
+    xchr_model: int | None = None
     split_par: str | None = None
     sex_name: str | None = None
     condition: tuple[str, ...] | None = None
     condition_list: str | None = None
+    pred: str | None = None
+    statistic: str | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
@@ -87,17 +93,45 @@ class Inputs(GenotypeFiles):
         checks.choice("common_samples", self.common_samples, (None, True, False))
         checks.choice("model", self.model, (None, *TESTS))
         checks.choice("missing", self.missing, MISSING)
-        checks.choice("xchr_model", self.xchr_model, XCHR_MODELS)
+        checks.choice("xchr_model", self.xchr_model, (None, *XCHR_MODELS))
+        checks.choice("statistic", self.statistic, (None, *STATISTICS))
         checks.choice("split_par", self.split_par, (None, *BUILDS))
         checks.name("sex_name", self.sex_name)
         if self.sex_name and not (self.pheno or self.covar):
             raise UsageError("`sex_name` is a column of the phenotype or covariate table: give `pheno` or `covar`")
+        self._check_statistic()
         checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)
         checks.whole("dosage_grid", self.dosage_grid, 1, None)
         if self.from_bp is not None and self.to_bp is not None and self.from_bp > self.to_bp:
             raise UsageError(f"`from_bp` {self.from_bp} lies behind `to_bp` {self.to_bp}")
+
+    def _check_statistic(self) -> None:
+        if self.pred and self.statistic == PLINK2:
+            raise UsageError("`pred` needs the `statistic` regenie: leave it out")
+        if self.pred and self.model is not None and not TESTS[self.model].predictions:
+            able = ", ".join(name for name, test in TESTS.items() if test.predictions)
+            raise UsageError(f"`pred` is for `model` {able}, not for {self.model}, which has no null model")
+        if self.as_regenie and self.missing != "mean" and uses_missing(self.model):
+            raise UsageError(
+                f"`missing` {self.missing} has another null model for each variant: `statistic` regenie needs mean"
+            )
+
+    @property
+    def as_regenie(self) -> bool:
+        """Whether linear models have the variance of their null model, and X is as regenie has it."""
+        return self.statistic == REGENIE or bool(self.pred)
+
+    @property
+    def x_as_stored(self) -> bool:
+        """Whether X is analysed as the file has it: males 0 and 2, no covariate added, sex unknown or not."""
+        return self.as_regenie and self.xchr_model is None
+
+    @property
+    def x_model(self) -> int:
+        """How males on X count."""
+        return 2 if self.xchr_model is None else self.xchr_model
 
     @property
     def genotypes(self) -> GenotypeFiles:
@@ -109,6 +143,8 @@ class Inputs(GenotypeFiles):
         for name in _TABLES:
             if getattr(self, name):
                 out[name] = Path(getattr(self, name))
+        if self.pred:
+            out |= {f"pred.{name}": path for name, path in read_prediction_list(self.pred).items()}
         return out
 
     def digests(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from securegen.model import GenotypeReader, SelectableReader
 from securegen.study.checks import names, path, paths
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.predictions import with_rows
 from securegen.study.strata import build_strata
 
 LEAVE_OUT = "leave X, Y and MT out (`chr` 1-22), or use engine plain"
@@ -81,11 +82,13 @@ def open_study(
     apply_rint: bool = False,
     no_input_missing_phenotype: bool = False,
     common_samples: bool | None = None,
-    xchr_model: int = 2,
+    xchr_model: int | None = None,
     split_par: str | None = None,
     sex_name: str | None = None,
     condition: Names | None = None,
     condition_list: Path | None = None,
+    pred: Path | None = None,
+    statistic: str | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -152,6 +155,8 @@ def open_study(
         sex_name=sex_name,
         condition=names("condition", condition),
         condition_list=path("condition_list", condition_list),
+        pred=path("pred", pred),
+        statistic=statistic,
     )
     return study_of(inputs, log, reader)
 
@@ -233,7 +238,11 @@ def study_of(
 
     strata: with X, Y and MT, each with its own design; without, they are left out aloud.
     """
+    if inputs.pred and not strata:
+        raise UsageError("`pred` needs a design for each chromosome, and here all have one: use engine plain")
     reader = open_genotypes(inputs, log, genotypes, haploid=strata and has_copies(inputs.model))
+    if inputs.pred:
+        reader = with_rows(reader, log)
     return Study(inputs, *build_strata(inputs, reader, log))
 
 

@@ -1,13 +1,14 @@
 """The strata of a study: one design for autosomes, and designs of their own for X, Y and MT, as plink2 has them.
 
 X: people of known sex, with sex as a covariate. Y: males. MT: everybody, who has one copy. A phenotype that has no design
-somewhere has rows of NA there.
+somewhere has rows of NA there. With predictions of a whole-genome model every chromosome has its own design, and X is as
+regenie has it: everybody, and no covariate more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,9 +17,11 @@ from securegen.catalogue import TESTS, record_of
 from securegen.design import qc
 from securegen.design.columns import Design
 from securegen.design.strata import Stratum, Unanalysed, alone, runs_where
-from securegen.errors import DesignError
+from securegen.errors import DesignError, UsageError
+from securegen.io.loco import Offsets
 from securegen.io.text import count
-from securegen.model import Columns, GenotypeReader
+from securegen.model import Columns, GenotypeReader, Variants
+from securegen.study import predictions
 from securegen.study.build import (
     Planned,
     build_design,
@@ -28,6 +31,7 @@ from securegen.study.build import (
     conditions_of,
     designs,
     joined,
+    no_predictions,
     plan,
     quality_sets,
 )
@@ -43,6 +47,16 @@ SEX = "SEX"
 SPANNED = 1e-9  # largest share of the variance of sex that covariates leave which say the same
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Variants that will share a design. kind: of `ploidy`; which: (M,) bool; offsets: as of `build.designs`."""
+
+    name: str
+    kind: int
+    which: np.ndarray
+    offsets: Mapping[str, np.ndarray] | None
+
+
 def build_strata(
     inputs: Inputs, reader: GenotypeReader, log: Log = silent, *, qc_only: bool = False
 ) -> tuple[GenotypeReader, tuple[Stratum, ...]]:
@@ -52,33 +66,52 @@ def build_strata(
     """
     reader = with_sexes(inputs, reader, log)
     kinds = kinds_of(reader.variants)
-    if not kinds.any():
+    if not kinds.any() and (qc_only or not inputs.pred):
         if qc_only:
             return reader, alone(build_qc(inputs, reader, phenotypes=_phenotypes(inputs, reader)), len(kinds))
         return reader, alone(build_design(inputs, reader, log), len(kinds))
-    recoded = PloidyReader(reader, kinds, inputs.xchr_model)
+    recoded = PloidyReader(reader, kinds, inputs.x_model)
     traits = None if qc_only else read_traits(inputs, reader, log)
+    offsets = None
+    if inputs.pred and traits is not None:
+        traits, offsets = predictions.read_predictions(inputs.pred, reader.samples, traits, log)
     phenotypes = _phenotypes(inputs, reader) if traits is None else traits.phenotypes
     planned = [] if traits is None else plan(inputs, traits, log)
+    _refuse_without(inputs, planned)
+    if offsets is not None:
+        places = _by_chromosome(kinds, reader.variants, offsets)
+    else:
+        none = no_predictions(traits) if traits is not None and inputs.as_regenie else None
+        places = [_Place(NAMES[kind], kind, kinds == kind, none) for kind in np.unique(kinds).tolist()]
+    if inputs.x_as_stored and (kinds == X).any():
+        log(
+            "X: males count 0 and 2, people of unknown sex too, and sex is no covariate, as regenie has it (`xchr_model`)"
+        )
     conditions = None if traits is None else conditions_of(inputs, reader, planned, log)
-    make = partial(designs, bits=inputs.bits, conditions=conditions)
-    parts = {kind: _parts(kind, planned, traits, reader.samples.sex, make, log) for kind in np.unique(kinds).tolist()}
-    _refuse_nowhere(planned, [d for found, _ in parts.values() for d in found], parts)
+    parts = []
+    for place in places:
+        make = partial(designs, bits=inputs.bits, conditions=conditions, offsets=place.offsets)
+        kind = AUTOSOMAL if place.kind == X and inputs.x_as_stored else place.kind
+        parts.append((place, *_parts(kind, planned, traits, reader.samples.sex, make, log)))
+    _refuse_nowhere(
+        planned, [d for _, found, _ in parts for d in found], [r for _, _, refused in parts for r in refused]
+    )
     _say_left_out(planned, int((kinds != AUTOSOMAL).sum()), log)
     strata: list[Stratum] = []
-    for kind, (found, refused) in parts.items():
+    for place, found, refused in parts:
+        kind = place.kind
         if inputs.qc or qc_only:
             found = [*found, _quality(kind, inputs, reader, phenotypes)]
-        none = Design(Columns((), np.zeros((len(reader.samples), 0), np.int64), ()), ())
-        design = joined(found, planned, share=True) if found else none
-        doubled = kind == X and inputs.xchr_model == 1
+        nothing = Design(Columns((), np.zeros((len(reader.samples), 0), np.int64), ()), ())
+        design = joined(found, planned, share=True) if found else nothing
+        doubled = kind == X and inputs.x_model == 1
         if doubled:
             design = count_apart(design, reader.samples.sex == MALE)
         if (top := reader.dosage_max * (1 + doubled)) > 2:
             check_dosages(design, top)
-        unit = 1 + halves(kind, inputs.xchr_model)
+        unit = 1 + halves(kind, inputs.x_model)
         copies = 1 if kind in (Y, MT) else 2
-        strata.append(Stratum(NAMES[kind], runs_where(kinds == kind), design, unit, copies, tuple(refused)))
+        strata.append(Stratum(place.name, runs_where(place.which), design, unit, copies, tuple(refused)))
     for line in close_people(strata):
         log(f"WARNING: {line}")
     return recoded, tuple(strata)
@@ -86,6 +119,23 @@ def build_strata(
 
 def _phenotypes(inputs: Inputs, reader: GenotypeReader) -> Sequence[Phenotype]:
     return read_traits(inputs, reader).phenotypes if inputs.pheno else ()
+
+
+def _by_chromosome(kinds: np.ndarray, variants: Variants, found: Mapping[str, Offsets]) -> list[_Place]:
+    """A place for each chromosome, and one for the ends of X where they are named, which have the predictions of X."""
+    rows = predictions.rows_of(variants)
+    out = []
+    for kind, row in dict.fromkeys(zip(kinds.tolist(), rows.tolist(), strict=True)):
+        name = NAMES[X] if kind == X else "PAR" if row == predictions.X_ROW else f"chr{row}"
+        out.append(_Place(name, kind, (kinds == kind) & (rows == row), predictions.at(found, row)))
+    return out
+
+
+def _refuse_without(inputs: Inputs, planned: Sequence[Planned]) -> None:
+    """Raise UsageError for a test that has no place for predictions."""
+    for p in planned:
+        if inputs.pred and not p.test.predictions:
+            raise UsageError(f"`pred` is for a `model` with a null model, not for {p.test.name}")
 
 
 def _parts(
@@ -190,7 +240,7 @@ def _quality(kind: int, inputs: Inputs, reader: GenotypeReader, phenotypes: Sequ
     founders, tested = quality_sets(inputs, reader, phenotypes)
     sex = reader.samples.sex
     if kind == X:
-        return qc.qc_design_x(founders, tested, sex, unit=1 + halves(kind, inputs.xchr_model))
+        return qc.qc_design_x(founders, tested, sex, unit=1 + halves(kind, inputs.x_model))
     return qc.qc_design_of(founders, tested, sex == MALE if kind == Y else np.ones(len(sex), bool))
 
 
@@ -219,15 +269,13 @@ def _say_left_out(planned: Sequence[Planned], variants: int, log: Log) -> None:
             "alleles a person")  # fmt: skip
 
 
-def _refuse_nowhere(
-    planned: Sequence[Planned], made: Sequence[Design], parts: dict[int, tuple[list[Design], list[Unanalysed]]]
-) -> None:
+def _refuse_nowhere(planned: Sequence[Planned], made: Sequence[Design], refused: Sequence[Unanalysed]) -> None:
     """Raise DesignError for a phenotype that is analysed nowhere."""
     known = {(a.test, a.phenotype) for d in made for a in d.analyses}
     for p in planned:
         if (p.test.name, p.phenotype.name) in known:
             continue
-        reasons = [r.reason for _, refused in parts.values() for r in refused if r.phenotype == p.phenotype.name]
+        reasons = [r.reason for r in refused if r.phenotype == p.phenotype.name]
         if reasons:
             raise DesignError(reasons[0])
         others = ", ".join(name for name, test in TESTS.items() if test.copies)

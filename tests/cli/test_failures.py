@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support import Cohort, left, securegen
 
-from securegen.study import opening
+from securegen.engines import protocol
 
 
 @pytest.fixture
@@ -355,7 +355,7 @@ def test_interrupting_and_running_out_of_memory_leave_no_traceback(small, tmp_pa
         def fail(*_, problem=problem, **__):
             raise problem
 
-        monkeypatch.setattr(opening, "study_of", fail)
+        monkeypatch.setattr(protocol, "study_of", fail)
         done = securegen("gwas", *small.options(), "--out", tmp_path / "t", "--quiet")
         assert done.code == code and words in done.err and "Traceback" not in done.err
     assert left(tmp_path) == []

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from support import securegen
 
-from securegen.cli.plot import pictures
 from securegen.errors import MissingExtraError, UsageError
 from securegen.plot import canvas
 from securegen.plot.association import Associations, manhattan, qq
 from securegen.plot.run import cost_bars, noise_margin
 from securegen.plot.scores import Scores, calibration, score_density
 from securegen.report.gather import Run
+from securegen.report.pictures import pictures
 
 pytest.importorskip("matplotlib", reason="needs securegen[plot]")
 ODD = "$\\frac{ <script> 日本"  # neither mathematics nor markup

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import fields
+from pathlib import Path
 
 import click
 import pytest
@@ -11,6 +13,8 @@ import securegen as sg
 from securegen.cli.main import main
 from securegen.engines import ENGINES
 from securegen.engines.choosing import engine_of
+from securegen.engines.ckks.owner import secret_key
+from securegen.engines.key_files import rewrap
 from securegen.errors import UsageError
 from securegen.results.forms import TableForm
 from securegen.stats.qc import Filters
@@ -67,3 +71,84 @@ def test_an_engine_refuses_a_value_by_the_name_of_its_argument():
         sg.Mpc(split="vertical", reveal="all")
     with pytest.raises(UsageError, match="^`sites`"):
         sg.Federated(sites=1)
+
+
+def words_of(call) -> set[str]:
+    """The names of the arguments of a function, or of the fields of a record."""
+    return set(inspect.signature(call).parameters)
+
+
+STEPS = {
+    ("check",): (sg.compare,),
+    ("plot",): (sg.draw,),
+    ("report",): (sg.write_report,),
+    ("inspect",): (sg.inspect,),
+    ("plan",): (sg.open_study, sg.ckks.plan),
+    ("keygen",): (sg.ckks.generate_key, secret_key.write_secret),
+    ("encrypt",): (sg.open_study, sg.ckks.encrypt, sg.ckks.encrypt_design),
+    ("decrypt",): (sg.ckks.decrypt_tables, Filters),
+    ("key", "passphrase"): (rewrap,),
+    ("key", "backup"): (rewrap,),
+}
+# What a flag is called in Python: objects for their files, and what says the same by another name or a call of its own.
+IN_PYTHON = {
+    "key_file": "key", "plan_file": "plan", "paths": "path", "no_digests": "digests", "key_still_trusted": "still_trusted",
+    "passphrase_file": "passphrase", "new_passphrase_file": "new", "plain_secret_key": "passphrase", "file": "path",
+}  # fmt: skip
+OWN_CALLS = {"qc_tables": sg.ckks.decrypt_qc, "threads": sg.ckks.associate, "memory": sg.ckks.associate}
+OF_COMMANDS = {"quiet", "threads", "memory", "weak_passphrase"}
+
+
+@pytest.mark.parametrize("words", STEPS, ids=" ".join)
+def test_every_option_of_a_step_is_an_argument_of_its_functions(words):
+    command: click.Command = main
+    for word in words:
+        command = command.get_command(click.Context(command), word)  # type: ignore[attr-defined]
+    known = set().union(*map(words_of, STEPS[words])) | {"out", *OWN_CALLS}
+    known |= {"old", "copy"} if rewrap in STEPS[words] else set()
+    given = {IN_PYTHON.get(str(p.name), str(p.name)) for p in command.params if p.expose_value}
+    if rewrap in STEPS[words]:
+        given -= {"passphrase"}  # old
+    if "key" in known:
+        given -= {"passphrase"}  # of secret_key.read_secret
+    assert given and given - known - OF_COMMANDS == set()
+
+
+def test_sites_are_opened_from_python(study, tmp_path):
+    base, people = "examples/cohort", Path("examples/cohort.fam").read_text().splitlines()
+    for name, rows in (("a", people[::2]), ("b", people[1::2])):
+        (tmp_path / name).write_text("".join(" ".join(r.split()[:2]) + "\n" for r in rows))
+    with pytest.raises(UsageError, match="given twice"):
+        sg.open_sites([sg.Inputs(bfile=base, pheno="p"), sg.Inputs(bfile=base, pheno="p")])
+    with pytest.raises(UsageError, match="two or more"):
+        sg.open_sites([sg.Inputs(bfile=base, pheno="p")])
+
+
+def test_quality_control_is_three_frames():
+    opened = sg.open_qc("examples/cohort", chr="1", to_bp=400_000)
+    found = sg.qc(opened)
+    assert list(found) == ["afreq", "vmiss", "hardy"] and len(found["hardy"]) == len(opened.reader.variants)
+
+
+def test_pictures_and_a_page_of_results(plain, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert plain.plot(tmp_path / "x", only="qq") == [f"{tmp_path}/x.QT.qq.png"]
+    plain.report(tmp_path / "x.html")
+    assert "<html" in (tmp_path / "x.html").read_text()
+    with pytest.raises(UsageError, match="`only` pie: choose from manhattan"):
+        plain.plot(tmp_path / "x", only="pie")
+
+
+def test_a_comparison_says_why(plain, tmp_path):
+    (path,) = plain.write(tmp_path / "a")
+    lines = Path(path).read_text().splitlines()
+    at = lines[0].split("\t").index("BETA")
+    cells = lines[1].split("\t")
+    cells[at] = str(float(cells[at]) + 9)
+    (tmp_path / "b").write_text("\n".join([lines[0], "\t".join(cells), *lines[2:]]) + "\n")
+    assert sg.compare(path, path).agree
+    found = sg.compare(path, tmp_path / "b")
+    assert not found.agree and found.reasons[0].startswith("BETA by") and repr(found).startswith("Comparison(BETA by")
+    assert sg.compare(path, tmp_path / "b", tolerance=1e9).agree
+    with pytest.raises(UsageError, match="`match`"):
+        sg.compare(path, path, match="place")

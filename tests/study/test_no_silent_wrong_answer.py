@@ -59,7 +59,7 @@ def test_ids_that_pandas_takes_for_missing(files, tmp_path):
 
 @pytest.mark.parametrize(("name", "value"), [("missing", "Complete"), ("bits", 3), ("model", "logit")])
 def test_a_value_that_is_not_known(files, tmp_path, name, value):
-    with pytest.raises(UsageError, match=f"^{name} is"):
+    with pytest.raises(UsageError, match=f"^`{name}` is"):
         open_study(files[0], pheno=files[1], pheno_name="QT", **{name: value})
     done = command(files, tmp_path, "--pheno-name", "QT", f"--{name}", value)
     assert done.code == 2 and f"--{name}" in done.err and not list(tmp_path.glob("t*"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import securegen
 
 import securegen as sg
 from securegen.design.strata import Stratum, alone, blocks_of, runs_where, with_strata
@@ -303,3 +304,42 @@ def test_blocks_stay_within_runs_and_files():
         list(with_strata([Sums(2, nothing, nothing, nothing)], (a, b)))
     with pytest.raises(ValueError, match="no stratum has variant 6"):
         list(with_strata([Sums(6, nothing, nothing, nothing)], (a, b)))
+
+
+def write_fileset(cohort: Cohort, base: Path) -> str:
+    """The cohort as a PLINK1 fileset, where roles of engines find it."""
+    code = np.array([3, 2, 0, 1], np.uint8)[np.where(cohort.dosage < 0, 3, cohort.dosage)]  # A1 0, 1, 2 copies, missing
+    packed = np.zeros((len(code), (N + 3) // 4), np.uint8)
+    for i in range(N):
+        packed[:, i // 4] |= code[:, i] << 2 * (i % 4)
+    base.with_suffix(".bed").write_bytes(b"\x6c\x1b\x01" + packed.tobytes())
+    base.with_suffix(".bim").write_text(
+        "".join(f"{c} v{j} 0 {j + 1}000 A G\n" for j, c in enumerate(cohort.chromosomes))
+    )
+    base.with_suffix(".fam").write_text("".join(f"p{i} p{i} 0 0 {s} -9\n" for i, s in enumerate(cohort.sex)))
+    return str(base)
+
+
+def test_an_engine_of_one_design_leaves_them_out_aloud_and_equals_plain(cohort, tmp_path):
+    """As before: without --chr they are left out with a count; the ends of X stay."""
+    base = write_fileset(cohort, tmp_path / "c")
+    common = (
+        "--bfile",
+        base,
+        "--pheno",
+        cohort.table("p", cohort.traits),
+        "--covar",
+        cohort.table("c", cohort.covariates),
+    )
+    options = (*common, "--split-par", "b37", "--quiet")
+    done = securegen("run-local", "gwas", "--engine", "ckks", "--compare-plain", *options, "--out", tmp_path / "e")
+    log = (tmp_path / "e.log").read_text()
+    assert done.code == 0 and "WARNING: 3 variants on X, Y or MT are left out: they need designs of their own" in log
+    assert "identical to the plain engine: yes" in log
+    securegen("gwas", *options, "--out", tmp_path / "g")
+    ours, plain = ((tmp_path / f"{n}.QT.glm.linear").read_text().splitlines() for n in "eg")
+    assert len(ours) == 6 and len(plain) == 9 and set(ours) < set(plain)
+    refused = securegen("run-local", "gwas", "--engine", "ckks", *common, "--chr", "X", "--out", tmp_path / "x")
+    assert refused.code == 2 and "no variant is left: 3 on X, Y or MT" in refused.err
+    assert securegen("qc", "--bfile", base, "--out", tmp_path / "q", "--quiet").code == 0
+    assert (tmp_path / "q.hardy.x").read_text().count("\n") == 4 and (tmp_path / "q.vmiss").read_text().count("\n") == 9

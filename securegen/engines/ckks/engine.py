@@ -20,7 +20,7 @@ from securegen.local.launcher import party_folders, run_inside
 from securegen.model import Sums
 from securegen.record.association_receipts import outsourced_receipt
 from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
-from securegen.results.forms import TableForm, convert
+from securegen.results.forms import TableForm
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.study.build import close_samples
@@ -87,10 +87,9 @@ class Ckks(Engine):
             )  # fmt: skip
             with log.stage("decrypt"):
                 results, files = server / "study.results", []
-                tables = steps.decrypt_tables(results, key, made.owner, out, digits=form.digits, filters=filters)
-                convert(tables, out, form, log)
+                tables = steps.decrypt_tables(results, key, made.owner, out, filters=filters, log=log, **vars(form))
                 if qc_only:
-                    files = form.finish(steps.decrypt_qc(results, key, made.owner, out))
+                    files = steps.decrypt_qc(results, key, made.owner, out, gzip=form.gzip)
                 opened = steps.read_design(key, made.owner)
             sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
             sizes["public_key"] = (owner / "key.public").stat().st_size

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 from securegen.errors import UsageError
 from securegen.io.output import PRIVATE
 from securegen.model import Progress, Sums, counted
+from securegen.results.forms import PLINK2, TableForm, convert
+from securegen.results.rows import FULL_DIGITS
 from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
 from securegen.stats.qc import Filters
+from securegen.study.inputs import Log, silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,19 +63,27 @@ def decrypt_tables(
     *,
     design: PathLike | None = None,
     still_trusted: bool = False,
-    digits: int = 17,
+    digits: int = FULL_DIGITS,
+    format: str = PLINK2,
+    genome_build: str | None = None,
+    frequency_floor: float = 0.0,
+    gzip: bool = False,
+    cols: str | None = None,
     filters: Filters | None = None,
     progress: Progress | None = None,
+    log: Log = silent,
 ) -> list[Summary]:
     """Decrypt, verify and write OUT.<PHENO>.<TEST> for every analysis, readable by the owner alone.
 
-    design: the folder or digest of the design that is opened; it may be left out where the owner's folder has one only.
+    design: the folder or digest of the design that is opened; it may be left out where the owner's folder has one only;
+    digits, format, genome_build, frequency_floor, gzip, cols: how tables are laid out, as `results.forms.TableForm`.
     Raises VerificationError, writes nothing and retires the key when a result was not computed from this cohort and
     design; KeyFileError when the key is retired (still_trusted: decrypt all the same); UsageError when the design must be
     named.
     """
+    form = TableForm(digits, format, genome_build, frequency_floor, gzip, cols)
     info, secrets, blocks = _opened(results, key, owner, design, still_trusted)
-    return write_tables(
+    tables = write_tables(
         out,
         info.variants,
         counted(blocks, len(info.variants), progress),
@@ -82,6 +93,8 @@ def decrypt_tables(
         filters=filters,
         mode=PRIVATE,
     )
+    convert(tables, out, form, log)
+    return tables
 
 
 def decrypt_qc(
@@ -92,6 +105,7 @@ def decrypt_qc(
     *,
     design: PathLike | None = None,
     still_trusted: bool = False,
+    gzip: bool = False,
 ) -> list[str]:
     """Decrypt, verify and write OUT.afreq, OUT.vmiss and OUT.hardy; arguments and errors as `decrypt_tables`. Raises
     UsageError when the design has no QC sums."""
@@ -99,7 +113,8 @@ def decrypt_qc(
     analysis = qc_analysis(secrets.analyses)
     if analysis is None:
         raise UsageError("this design has no sums for quality control: encrypt with `qc`")
-    return write_qc(out, info.variants, blocks, analysis, grid=info.dosage_grid, mode=PRIVATE)
+    paths = write_qc(out, info.variants, blocks, analysis, grid=info.dosage_grid, mode=PRIVATE)
+    return TableForm(gzip=gzip).finish(paths)
 
 
 def decrypt(

@@ -21,8 +21,8 @@ from securegen.errors import InputError, PolicyError, UsageError
 from securegen.io.tables import read_table
 from securegen.model import Samples
 from securegen.study import people as align
-from securegen.study.build import Planned, analysed, common_people, designs, joined
-from securegen.study.inputs import Inputs, Log
+from securegen.study.build import Planned, analysed, common_people, designs, joined, no_predictions
+from securegen.study.inputs import REGENIE, Inputs, Log
 from securegen.study.traits import Traits
 
 
@@ -146,7 +146,10 @@ def federated_design(
     secret: 32 bytes of this site's memory, the same at every start.
     Raises DesignError as `study.build_design` does, at every site alike.
     """
-    parts = designs(planned, traits, bits=study.bits, total=total, alike=lambda masks: _group(masks, total, secret))
+    offsets = no_predictions(traits) if study.statistic == REGENIE else None
+    parts = designs(
+        planned, traits, bits=study.bits, total=total, offsets=offsets, alike=lambda masks: _group(masks, total, secret)
+    )  # fmt: skip
     if study.qc:
         people = everybody(study, planned)
         parts.append(qc_design(samples.founder & people, samples.founder & people, people, total=total))

@@ -30,7 +30,7 @@ from securegen.model import GenotypeReader, OpenedSums, Samples
 from securegen.stats.qc import Filters
 from securegen.study import people
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import Inputs, Log
+from securegen.study.inputs import PLINK2, REGENIE, Inputs, Log
 
 LATE = 5  # seconds for the site that stopped the others to say why
 WAIT = 600  # seconds until a silent site is named
@@ -74,6 +74,8 @@ def refuse(inputs: Inputs) -> None:
         ("covar_categorical", bool(inputs.covar_categorical), "give indicator columns, the same at every site"),
         ("no_input_missing_phenotype", inputs.no_input_missing_phenotype, "-9 is missing at every site"),
         ("hwe_controls", inputs.hwe_controls, "the tests are over founders"),
+        ("sex_name", bool(inputs.sex_name), "X, Y and MT are left out there"),
+        ("split_par", bool(inputs.split_par), "every site's file names PAR1 and PAR2 itself"),
     ):
         if chosen:
             raise UsageError(f"`{name}` does not go with a federated study: {why}")
@@ -109,6 +111,7 @@ def set_up(
         covariates=covariates, name="rehearsal", model=inputs.model, missing=inputs.missing, bits=inputs.bits,
         dosage_grid=grid, qc=inputs.qc, minimum_cohort=1, two_sites_learn_each_other=two_sites_learn_each_other,
         openings=openings, few_missing=few_missing, consent_openings=consent_openings, common_samples=inputs.common_samples,
+        statistic=REGENIE if inputs.as_regenie else PLINK2,
     )  # fmt: skip
     if dropped:
         log(f"{dropped} variants of the first site are not in every file, or with other alleles: left out")

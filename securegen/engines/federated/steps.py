@@ -22,7 +22,7 @@ from securegen.io.output import atomic
 from securegen.model import Variants
 from securegen.stats.qc import Filters
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.inputs import PLINK2, Inputs, Log, silent
 
 SITE_KEY = "site.secret"
 COORDINATOR = "the coordinator"
@@ -75,6 +75,7 @@ def init(
     consent_openings: bool = False,
     common_samples: bool | None = None,
     fewest_people: int = FEWEST,
+    statistic: str = PLINK2,
     purpose: str | None = None,
     controller: str | None = None,
     contact: str | None = None,
@@ -108,6 +109,7 @@ def init(
         variants_digest=common.digest(), loadings_digest=hashlib.sha256(raw).hexdigest() if loadings else "",
         dosage_grid=dosage_grid, commit=commit, openings=openings,
         common_samples=openings != ALL if common_samples is None else common_samples, fewest_people=fewest_people,
+        statistic=statistic,
         few_missing=few_missing, consent_openings=consent_openings,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
     )  # fmt: skip

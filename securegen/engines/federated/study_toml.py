@@ -29,6 +29,7 @@ from securegen.governance.openings import FEW_MISSING, FEWEST, LEVELS
 from securegen.io.output import FOR_OTHERS, write_json, write_text
 from securegen.io.schema import Refused, boolean, hex_bytes, hex_text, integer, list_of, one_of, record, text
 from securegen.io.strict_json import read_json, read_regular
+from securegen.study.inputs import PLINK2, STATISTICS
 
 FORMAT = 2
 BY_PHENOTYPE = "by phenotype"
@@ -61,7 +62,8 @@ def render(study: StudyFile, opened: list[str]) -> str:
         "minimum_cohort": study.minimum_cohort, "two_sites_learn_each_other": study.two_sites_learn_each_other,
         "dosage_grid": study.dosage_grid, "commit": study.commit, "openings": study.openings,
         "common_samples": study.common_samples, "fewest_people": study.fewest_people, "few_missing": study.few_missing,
-        "consent_openings": study.consent_openings, "opened": opened, **dict(study.notes),
+        "consent_openings": study.consent_openings,
+        **({} if study.statistic == PLINK2 else {"statistic": study.statistic}), "opened": opened, **dict(study.notes),
     }  # fmt: skip
     out = [
         "# A federated study of securegen: see docs/federated.md. Changing a byte makes it another study.",
@@ -99,7 +101,10 @@ _FILE = record(
     variants=record(file=one_of(VARIANTS), count=integer(0, 1 << 40), sha256=hex_text(32)),
     site=list_of(_SITE, 1, MOST_SITES),
     phenotype=list_of(record(name=_WORD, kind=_WORD), 0, 10_000),
-    may_have={"loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)), **dict.fromkeys(NOTES, text(1000))},
+    may_have={
+        "statistic": one_of(*STATISTICS), "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)),
+        **dict.fromkeys(NOTES, text(1000)),
+    },
 )  # fmt: skip
 
 
@@ -129,6 +134,7 @@ def parse(content: str, where: str) -> StudyFile:
         variants=value["variants"]["count"],
         variants_digest=value["variants"]["sha256"],
         loadings_digest=value["loadings"]["sha256"] if "loadings" in value else "",
+        statistic=value.get("statistic", PLINK2),
         notes=tuple((name, value[name]) for name in NOTES if name in value),
         **{name: value[name] for name in same},
     )

@@ -17,6 +17,7 @@ from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, STRI
 from securegen.io.dosages import check_grid
 from securegen.study import checks
 from securegen.study.build import refuse_missing
+from securegen.study.inputs import PLINK2, REGENIE, STATISTICS
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
 NOTES = ("purpose", "controller", "contact", "expires")
@@ -50,6 +51,7 @@ class StudyFile:
     commit: sites commit to each message of a sum before any shows one; openings: what may be opened, strict, consortium or
     all (governance.openings); common_samples: everybody analysed has every phenotype; fewest_people: k of the rules;
     few_missing: variants whose call few people of a site lack are withheld, or filled with rounded numbers;
+    statistic: plink2, or regenie: linear models have the variance of their null model;
     consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; notes: signed text of NOTES.
     """
 
@@ -78,6 +80,7 @@ class StudyFile:
     fewest_people: int = FEWEST
     few_missing: str = WITHHOLD
     consent_openings: bool = False
+    statistic: str = PLINK2
     notes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -115,6 +118,12 @@ class StudyFile:
             raise UsageError(f"`few_missing` {self.few_missing}: one of {', '.join(FEW_MISSING)}")
         if self.fewest_people < FEWEST:
             raise UsageError(f"a study's rules speak of at least {FEWEST} people, not {self.fewest_people}")
+        if self.statistic not in STATISTICS:
+            raise UsageError(f"`statistic` {self.statistic}: one of {', '.join(STATISTICS)}")
+        if self.statistic == REGENIE and self.missing != "mean":
+            raise UsageError(
+                f"`missing` {self.missing} has another null model for each variant: `statistic` regenie needs mean"
+            )
         check_grid(self.dosage_grid)
         if self.components and not self.loadings_digest:
             raise UsageError("principal components need a file of loadings")
