@@ -127,19 +127,20 @@ def run(
     genome_build: str | None = None,
     frequency_floor: float = 0.0,
     gzip: bool = False,
+    cols: str | None = None,
     filters: Filters | None = None,
     qc_only: bool = False,
 ) -> Results:
     """Run every role of an engine on this machine.
 
     engine: its name, or a record of its options (`sg.Plain`, `sg.Ckks`, `sg.Federated`, `sg.Mpc`); out: prefix of tables,
-    log and run.json, None: they are deleted with the results; digits, format, genome_build, frequency_floor, gzip: how
-    tables are laid out; filters: rows to leave out, of a study with qc=True; qc_only: the tables of quality control.
+    log and run.json, None: they are deleted with the results; digits, format, genome_build, frequency_floor, gzip, cols:
+    how tables are laid out; filters: rows to leave out, of a study with qc=True; qc_only: the tables of quality control.
 
     Raises UsageError for what does not go together, before anything is computed, and as the roles do.
     """
     chosen = engine_of(engine, {})
-    form = TableForm(digits, format, genome_build, frequency_floor, gzip)
+    form = TableForm(digits, format, genome_build, frequency_floor, gzip, cols)
     chosen.check(members_of(study), form, filters)
     chosen.check_study(study)
     if qc_only and not chosen.quality:
