@@ -13,39 +13,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from securegen.engines.ckks.scores.promises import PrivacyRules
-from securegen.engines.ckks.scores.run_hidden import EncryptedModelScores, PrivateModelScores, VendorKeyScores
-from securegen.engines.ckks.scores.run_public import CkksScores
-from securegen.engines.ckks.scores.steps import (
-    accept,
-    add_model,
-    answer,
-    blind,
-    challenge,
-    decrypt,
-    encrypt,
-    encrypt_model,
-    evaluate,
-    generate_key,
-    invite,
-    offer,
-    open_replies,
-    reply,
-    request,
-    score,
-    unmask,
-    withdraw,
-)
-from securegen.engines.mpc.run_scores import MpcScores
-from securegen.engines.plain.scores import PlainScores
-from securegen.engines.score_protocol import ScoreEngine
+from securegen.engines import Later
 from securegen.errors import UsageError
-from securegen.io.output import PRIVATE, copy_file
+from securegen.io.output import PRIVATE, atomic
 from securegen.io.strict_json import read_json
 from securegen.io.tables import read_table
 from securegen.model import SelectableReader
@@ -59,15 +35,43 @@ from securegen.study.inputs import Inputs, Log, silent
 if TYPE_CHECKING:
     import pandas as pd
 
+    from securegen.engines.ckks.scores.promises import PrivacyRules
+    from securegen.engines.ckks.scores.run_hidden import EncryptedModelScores, PrivateModelScores, VendorKeyScores
+    from securegen.engines.ckks.scores.run_public import CkksScores
+    from securegen.engines.ckks.scores.steps import (
+        accept,
+        add_model,
+        answer,
+        blind,
+        challenge,
+        decrypt,
+        encrypt,
+        encrypt_model,
+        evaluate,
+        generate_key,
+        invite,
+        offer,
+        open_replies,
+        reply,
+        request,
+        score,
+        unmask,
+        withdraw,
+    )  # fmt: skip
+    from securegen.engines.mpc.run_scores import MpcScores
+    from securegen.engines.plain.scores import PlainScores
+    from securegen.engines.score_protocol import ScoreEngine
+
 Name = str | os.PathLike[str]
-SCORE_ENGINES: Final[dict[str, type[ScoreEngine]]] = {
-    "plain": PlainScores,
-    "ckks": CkksScores,
-    "private-model": PrivateModelScores,
-    "encrypted-model": EncryptedModelScores,
-    "vendor-key": VendorKeyScores,
-    "mpc": MpcScores,
+_CLASSES = {  # of each engine: where it is
+    "plain": ("plain.scores", "PlainScores"),
+    "ckks": ("ckks.scores.run_public", "CkksScores"),
+    "private-model": ("ckks.scores.run_hidden", "PrivateModelScores"),
+    "encrypted-model": ("ckks.scores.run_hidden", "EncryptedModelScores"),
+    "vendor-key": ("ckks.scores.run_hidden", "VendorKeyScores"),
+    "mpc": ("mpc.run_scores", "MpcScores"),
 }
+SCORE_ENGINES: Final[Mapping[str, type[ScoreEngine]]] = Later(_CLASSES)
 
 
 def open(
@@ -155,13 +159,10 @@ class ScoreResults:
     def write(self, prefix: Name) -> list[Path]:
         """Write PREFIX.sscore and what lies beside it, for their owner alone; returns the paths. Raises StorageError."""
         out = []
-        with tempfile.TemporaryDirectory() as folder:
-            for suffix, content in self.files.items():
-                kept = Path(folder) / "file"
-                kept.write_bytes(content)
-                path = Path(f"{os.fspath(prefix)}{suffix}")
-                copy_file(kept, path, mode=PRIVATE)
-                out.append(path)
+        for suffix, content in self.files.items():
+            out.append(Path(f"{os.fspath(prefix)}{suffix}"))
+            with atomic(out[-1], mode=PRIVATE) as stream:
+                stream.write(content)
         return out
 
 
@@ -176,7 +177,7 @@ def run(study: ScoreStudy, engine: str | ScoreEngine = "plain") -> ScoreResults:
             raise UsageError(f"`engine` is {engine!r}: choose one of {', '.join(SCORE_ENGINES)}")
         engine = SCORE_ENGINES[engine]()
     engine.check(study.genotypes, study.inputs)
-    if engine.name != PlainScores.name:
+    if engine.name != "plain":
         study.two_copies  # noqa: B018 (refuses)
     with tempfile.TemporaryDirectory(prefix="securegen.") as folder:
         out = f"{folder}/scores"
@@ -205,3 +206,17 @@ __all__ = [
     "answer", "blind", "challenge", "decrypt", "encrypt", "encrypt_model", "evaluate", "generate_key", "invite", "offer",
     "open", "open_replies", "reply", "request", "run", "score", "unmask", "withdraw",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def __getattr__(name: str) -> Any:
+    """Engines, and the steps of a deployment, are loaded when they are asked for."""
+    places = {own: place for place, own in _CLASSES.values()} | {
+        "PrivacyRules": "ckks.scores.promises", "ScoreEngine": "score_protocol",
+    }  # fmt: skip
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"securegen.engines.{places.get(name, 'ckks.scores.steps')}"), name)

@@ -116,42 +116,37 @@ def used_variants(matches: Sequence[Match]) -> IntArray:
 
 
 def _imputed(
-    match: Match,
-    rows: IntArray,
-    q: IntArray,
-    *,
-    imputation: Imputation,
-    counts: AlleleCounts | None,
-    grid: int,
+    match: Match, rows: IntArray, q: IntArray, *, counts: AlleleCounts | None, frequencies: TextArray | None, grid: int,
     copies: IntArray,
-) -> tuple[TextArray, int]:
-    """D·2^k times the imputed value of each used row as Python integers, and how many of them were rounded."""
+) -> tuple[TextArray, int]:  # fmt: skip
+    """D·2^k times the imputed value of each used row as Python integers, and how many of them were rounded.
+
+    counts: impute with the cohort's; else frequencies: with the scoring file's; neither: impute zero.
+    """
     wide = q.astype(object)
     q0, slope, bend = wide[:, 0], wide[:, 1] - wide[:, 0], wide[:, 2] - 2 * wide[:, 1] + wide[:, 0]
-    if imputation == "none":
-        return 0 * q0, 0
-    if imputation == "cohort":
-        assert counts is not None
+    if counts is not None:
         at = np.searchsorted(counts.variant, match.candidate[rows])
         n, g, t = (x[at].astype(object) for x in (counts.called, counts.dosage, counts.second))
         swapped = np.isin(match.word[rows], (SWAPPED, FLIPPED_SWAPPED))
         g, t = np.where(swapped, copies * grid * n - g, g), np.where(swapped, grid * n - g + t, t)
         present = counts.samples if counts.present is None else counts.present[at]
         total, rounded = n * grid * q0 + slope * g + bend * t, int((counts.called[at] < present).sum())
-    else:
-        assert match.scoring.frequency is not None
+    elif frequencies is not None:
         p = np.empty(len(rows), dtype=object)
-        p[:] = [exact(text) for text in match.scoring.frequency[rows]]
-        mean = grid * (
-            q0 + slope * copies * p + bend * p * p
-        )  # Hardy–Weinberg; the allele frequency alone where additive
+        p[:] = [exact(text) for text in frequencies[rows]]
+        # Hardy–Weinberg; the allele frequency alone where additive
+        mean = grid * (q0 + slope * copies * p + bend * p * p)
         total, n = np.empty(len(rows), dtype=object), np.empty(len(rows), dtype=object)
         total[:], n[:] = [Fraction(m).numerator for m in mean], [Fraction(m).denominator for m in mean]
         rounded = len(rows)
+    else:
+        return 0 * q0, 0
     return (2 * total + n) // (2 * n), rounded
 
 
-def _check_frequencies(match: Match) -> None:
+def _frequencies(match: Match) -> TextArray | None:
+    """The scoring file's allele frequencies, each used one checked. Raises InputError."""
     file = match.scoring
     for r in match.row:
         text = "" if file.frequency is None else file.frequency[r]
@@ -164,6 +159,7 @@ def _check_frequencies(match: Match) -> None:
                 f"{file.path}, line {file.line[r]}: {text!r} is not an allele frequency between 0 and 1; impute with "
                 "the cohort's frequencies instead, or add allelefrequency_effect"
             )
+    return file.frequency
 
 
 def plan_scores(
@@ -209,6 +205,7 @@ def plan_scores(
         left_out = len(counts.variant) - len(variant)
         if not len(variant):
             raise InputError("no sample has a called genotype at any variant of the score")
+    used = counts if imputation == "cohort" else None
     width, grid = len(names) + 2 + len(matches), dosage_grid
     a, b, u = (np.zeros((len(variant), width), np.int64) for _ in range(3))
     constant = [0] * width
@@ -220,8 +217,7 @@ def plan_scores(
     u[:, named + 1] = each
     seen = np.zeros(len(variant), bool)
     for f, match in enumerate(matches):
-        if imputation == "file":
-            _check_frequencies(match)
+        frequencies = _frequencies(match) if imputation == "file" else None
         kept = np.isin(match.variant, variant)
         if not kept.any():
             raise InputError(f"{match.scoring.path}: no sample has a called genotype at any of its variants")
@@ -244,7 +240,7 @@ def plan_scores(
             a[at, s] = np.where(swapped, -slope - bend, slope)
             b[at, s] = bend
             base = grid * np.where(swapped, top, q[:, 0])
-            imputed, rounded = _imputed(match, rows, q, imputation=imputation, counts=counts, grid=grid, copies=whole)
+            imputed, rounded = _imputed(match, rows, q, counts=used, frequencies=frequencies, grid=grid, copies=whole)
             without[at, s] = -base
             u[at, s] = imputed.astype(np.int64) - base
             constant[s] = sum(int(v) for v in base)

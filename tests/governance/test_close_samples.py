@@ -73,5 +73,5 @@ def test_pairs_that_differ_by_a_few_people():
 
 
 def test_openings_are_for_several_parties(tmp_path, two):
-    with pytest.raises(UsageError, match="parties who see sums"):
+    with pytest.raises(UsageError, match="--openings is an option of engine federated and mpc, not of plain"):
         run(tmp_path / "x", "--pheno", two, "--openings", "strict")

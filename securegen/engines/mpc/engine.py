@@ -127,16 +127,16 @@ class Mpc(Engine):
     ) -> EngineRun:  # fmt: skip
         """Make keys and parties.toml, start every party, gather tables and records. Raises as the parties do."""
         files_of(study, self.name)
-        assert self.split is not None
+        roles = ROLES[str(self.split)]
         design = study.design
         limit = len(design.columns.names)
         if self.opened:
             limit = sum(public_group(p, ()).columns for p in project(design))
         with working_folder(out, PARTIES, keep=self.keep_files, log=log) as work:
             with log.stage("plan"):
-                loopback_study(work, ROLES[self.split])
+                loopback_study(work, roles)
             with log.stage("gwas"):
-                records = run_parties(work, self._options(study.inputs, work, limit, form.digits), ROLES[self.split])
+                records = run_parties(work, self._options(study.inputs, work, limit, form.digits), roles)
             tables = _tables(work, records, out)
         convert(tables, out, form, log, covariates=covariates_of(study.inputs))
         first = records["phenotypes"]

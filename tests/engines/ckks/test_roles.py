@@ -37,7 +37,8 @@ def imports(module: str) -> frozenset[str]:
         if isinstance(node, ast.Import):
             wanted |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            wanted |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            wanted |= {name if name in MODULES else str(node.module) for name in names}
     return frozenset(wanted & MODULES.keys())
 
 

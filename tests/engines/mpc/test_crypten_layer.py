@@ -366,10 +366,10 @@ def test_tensors_and_arrays_travel_modules_and_generators_do_not():
         {"float": "1e5"},
     ],
 )
-def test_object_messages_that_are_none_are_refused(message):
+def test_malformed_object_messages_are_refused(message):
     from securegen.engines.mpc.crypten.objects import decode
 
-    with pytest.raises(ProtocolError, match="none"):
+    with pytest.raises(ProtocolError, match="sent a malformed"):
         decode(message)
 
 

@@ -114,10 +114,10 @@ def test_vertical_aggregates_need_consent(cohort, tmp_path):
 
 @pytest.mark.parametrize("change", [{"sizes": [N, M, 1, 3]}, {"analysed": [0, 0]}, {"weights": [3]}, {"analysed": [-1]},
                                     {"sizes": [N, M, 1, 3, True]}, {"more": 1}])  # fmt: skip
-def test_plans_that_are_none_are_refused(change):
+def test_malformed_plans_are_refused(change):
     plan = {"sizes": [N, M, 1, 3, 17], "analysed": [0], "weights": []}
     assert aggregates.AggregatePlan.read(plan, "phe").write() == plan
-    with pytest.raises(ProtocolError, match="'phe' announced a plan"):
+    with pytest.raises(ProtocolError, match="'phe' announced a malformed plan"):
         aggregates.AggregatePlan.read({**plan, **change}, "phe")
 
 

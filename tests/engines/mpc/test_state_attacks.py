@@ -85,7 +85,9 @@ def test_names_that_would_fit_two_entries_are_refused(tmp_path, name):
         StateFile(tmp_path / "state").mask_key(name, "g/0", "d")
     assert not (tmp_path / "state").exists()
     with pytest.raises(UsageError, match="cohort name"):
-        deployment._refuse(deployment.Task(Inputs(""), "o", StateFile(tmp_path / "s"), cohort=name), "vertical")
+        deployment._refuse(
+            deployment.Task(Inputs(""), "o", StateFile(tmp_path / "s"), cohort=name), "vertical", "genotypes"
+        )
     assert check_cohort("Biobank_1.2-b") == "Biobank_1.2-b"
 
 
