@@ -8,6 +8,7 @@ from support import securegen
 
 from securegen.cli import command as mechanism
 from securegen.cli.main import COMMANDS, main
+from securegen.study.inputs import Inputs
 
 
 def commands(group: click.Group, words: tuple[str, ...] = ()):
@@ -118,3 +119,20 @@ def test_an_empty_list_is_not_all_of_them(flag, value):
     """As an empty variable of a shell gives it."""
     done = securegen("gwas", "--bfile", "absent", "--pheno", "p", flag, value)
     assert done.code == 2 and f"{flag} names nothing: leave it out for all of them" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("gwas",), ("plan",), ("run-local", "gwas", "--engine", "plain"), ("run-local", "gwas", "--engine", "ckks")],
+)
+def test_options_are_packed_once(small, tmp_path, monkeypatch, words):
+    """From click to `Inputs` and no further: one record of a process, which every room is handed."""
+    made = []
+    check = Inputs.__post_init__
+    monkeypatch.setattr(Inputs, "__post_init__", lambda self: (made.append(self), check(self))[1])
+    (tmp_path / "some").write_text("rs5\nrs6\nrs7\n")
+    done = securegen(*words, *small.options(), "--extract", tmp_path / "some", "--out", tmp_path / "o")
+    assert done.code == 0, done.err
+    assert len(made) == 1
+    Inputs(bfile="again")
+    assert len(made) == 2  # a second packing would be seen
