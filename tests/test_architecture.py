@@ -211,6 +211,23 @@ def test_commands_make_no_receipt_and_read_no_table():
     assert not found
 
 
+def test_commands_do_no_maths(tmp_path):
+    """Neither arrays nor statistics: commands hand on the limits of quality control, and compute nothing."""
+
+    def maths(path: Path) -> set[str]:
+        found = {name for name, _ in imports(path)} - {"securegen.stats.qc.Filters"}
+        return {
+            name for name in found
+            if name.split(".")[0] in {"numpy", "scipy", "pandas"}
+            or (name.startswith("securegen.") and room(name) in {"design", "kernels", "rlwe", "stats"})
+        }  # fmt: skip
+
+    seen = tmp_path / "seen.py"
+    seen.write_text("def command():\n    import numpy as np\n    from securegen.stats.pvalue import chisq_1\n")
+    assert maths(seen) == {"numpy", "securegen.stats.pvalue.chisq_1"}
+    assert {m: found for m, path in MODULES.items() if room(m) == "cli" and (found := maths(path))} == {}
+
+
 def test_tables_of_results_are_read_by_two_modules():
     """Whoever else asked pandas would lose ids such as null and nan."""
     readers = {

@@ -13,7 +13,7 @@ from securegen.cli.command import Group, common_options, report, writes
 FILE = click.argument("file", metavar="FILE")
 NEW = click.option(
     "--new-passphrase-file", metavar="FILE",
-    help="First line is the new passphrase [else securegen_PASSPHRASE, else asked].",
+    help="First line is the new passphrase [else SECUREGEN_NEW_PASSPHRASE, else asked].",
 )  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def _rewrap(file: str, passphrase_file: str | None, new_passphrase_file: str | N
 
     old = passphrases.passphrase_for(file, passphrase_file)
     new = passphrases.passphrase(
-        new_passphrase_file, confirm=True, what="that is to protect it", variable="securegen_PASSPHRASE"
+        new_passphrase_file, confirm=True, what="that is to protect it", variable="SECUREGEN_NEW_PASSPHRASE"
     )
     rewrap(file, old=old, new=new, copy=copy)
 

@@ -11,7 +11,6 @@ import click
 # Flag of another program -> its counterpart. docs/other-programs.md shows the same table; a test compares them.
 FOREIGN = {
     "--ci": "L95 and U95, of 95 %, are always in a linear table",
-    "--cols": "every table has all its columns",
     "--covar-variance-standardize": "covariates are scaled exactly by themselves",
     "--glm": "the command is gwas; --model chooses the test",
     "--firth": "there is no Firth regression; rows where it would matter have the code LOW_MAC",

@@ -54,7 +54,7 @@ def test_a_passphrase_is_changed_and_a_backup_opens(steps, words, tmp_path):
     assert "needs at least" not in done.err
     from_environment = securegen(
         "key", "passphrase", key,
-        environment={"SECUREGEN_PASSPHRASE": "four five six", "securegen_PASSPHRASE": "seven eight nine"},
+        environment={"SECUREGEN_PASSPHRASE": "four five six", "SECUREGEN_NEW_PASSPHRASE": "seven eight nine"},
     )  # fmt: skip
     assert from_environment.code == 0, from_environment.err
     done = securegen(

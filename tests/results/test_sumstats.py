@@ -170,7 +170,11 @@ def formats(small, tmp_path_factory):
     """`gwas` in each format: frames by format and phenotype."""
     folder = tmp_path_factory.mktemp("formats")
     study = ["--bfile", small.bfile, "--pheno", small.pheno, "--pheno-name", "QT,CC", "--covar", small.covar]
-    for form, more in (("plink2", []), ("regenie", []), ("gwas-ssf", ["--genome-build", "hg19"])):
+    for form, more in (
+        ("plink2", []),
+        ("regenie", ["--statistic", "plink2"]),
+        ("gwas-ssf", ["--genome-build", "hg19"]),
+    ):
         done = securegen("gwas", *study, "--format", form, *more, "--out", folder / form)
         assert done.code == 0, done.err
     return folder
@@ -276,7 +280,7 @@ def test_a_format_is_a_record_in_the_list(small, tmp_path, monkeypatch):
 def test_the_comparison_with_the_plain_engine_is_of_the_format(small, formats, tmp_path):
     (tmp_path / "few").write_text("".join(f"rs{j}\n" for j in range(40)))
     study = ["--bfile", small.bfile, "--pheno", small.pheno, "--pheno-name", "QT", "--covar", small.covar]
-    study += ["--extract", str(tmp_path / "few"), "--format", "regenie", "--compare-plain"]
+    study += ["--extract", str(tmp_path / "few"), "--format", "regenie", "--statistic", "plink2", "--compare-plain"]
     done = securegen("run-local", "gwas", "--engine", "ckks", *study, "--out", tmp_path / "r")
     assert done.code == 0 and "identical to the plain engine: yes" in done.err, done.err
     got = (tmp_path / "r_QT.regenie").read_text().splitlines()
