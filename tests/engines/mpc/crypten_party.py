@@ -1,4 +1,4 @@
-"""One party of the CrypTen tests, in its own process: DIRECTORY NAME PROGRAM; prints what it found as JSON.
+"""Parties of the CrypTen tests, each in its own process: DIRECTORY PROGRAM NAME…; prints what each found as JSON.
 
 Every generator that is not ours is recorded before the hardened block and compared after it, and the constructors of
 further ones, pickle and torch.distributed raise inside it.
@@ -9,22 +9,40 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import multiprocessing
+import os
 import pickle
 import random
+import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 import securegen.engines.mpc.crypten.layer as layer
 from securegen.engines.mpc.crypten.dealer import serve_crypten
+from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.shares.ring import matmul_ring
 from securegen.errors import SecuregenError
 
-EXAMPLE = Path(__file__).parents[3] / "protocols" / "two_party_crypten.py"
+HERE = Path(__file__).parent
+EXAMPLE = HERE.parents[2] / "protocols" / "two_party_crypten.py"
+
+
+def run(directory: Path, roles: dict[str, str], program: str) -> dict:
+    """What every party of a new study found, by name."""
+    loopback_study(directory, roles, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(HERE / "crypten_party.py"), str(directory), program, *roles],
+        capture_output=True, text=True, timeout=150,
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
 
 
 def forbidden(*args, **kwargs):
@@ -221,27 +239,28 @@ def interop(session):
     return found
 
 
-def main():
-    directory, name, program = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+PROGRAMS = {f.__name__: f for f in (programs, refusals, arithmetic, draws, interop)}
+
+
+def party(directory: Path, program: str, name: str) -> object:
     parties = read_parties(directory / "parties.toml")
     with open_session(parties, PartyIdentity.in_directory(directory, name), protocol=program, dimensions={}) as session:
-        if name == "dealer":
-            print(json.dumps(serve_crypten(session)))
-            return
-        import torch
+        return serve_crypten(session) if name == "dealer" else PROGRAMS[program](session)
 
-        torch.set_num_threads(1)
-        print(
-            json.dumps(
-                {
-                    "programs": programs,
-                    "refusals": refusals,
-                    "arithmetic": arithmetic,
-                    "interop": interop,
-                    "draws": draws,
-                }[program](session)
-            )
-        )
+
+def main():
+    """Fork every party off a process that has imported torch, which takes longer than what they do."""
+    import torch
+
+    from securegen.engines.mpc.crypten.importing import import_crypten
+
+    import_crypten()
+    torch.set_num_threads(1)
+    directory, program, *names = Path(sys.argv[1]), *sys.argv[2:]
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(len(names), mp_context=context) as pool:
+        found = {name: pool.submit(party, directory, program, name) for name in names}
+        print(json.dumps({name: one.result() for name, one in found.items()}))
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def test_the_two_parties_find_the_hits_alone_without_consent(cohort, plain, tmp_
 
 
 @pytest.mark.parametrize(
-    ("consent", "limit", "message"), [(False, 100, "--consent-aggregates"), (True, 3, "at most 3")]
+    ("consent", "limit", "message"), [(False, 100, "`consent_aggregates`"), (True, 3, "at most 3")]
 )
 def test_without_consent_or_above_the_limit_no_table_appears(study, cohort, tmp_path, consent, limit, message):
     roles = {"ada": "genotypes", "bob": "phenotypes", "dan": "dealer"}

@@ -12,33 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.net.parties import Parties, PartyEntry
 from securegen.engines.mpc.net.session import Session
 from securegen.errors import MissingExtraError, PolicyError, ProtocolError
+
+from .crypten_party import run
 
 torch = pytest.importorskip("torch", reason="needs securegen[mpc]")
 pytest.importorskip("securegen.engines.mpc.crypten.importing").import_torch()
 
 HERE = Path(__file__).parent
 ULP = 2.0**-16  # CrypTen's fixed point
-
-
-def run(directory, roles, program):
-    """Every party as a process; their results by name."""
-    loopback_study(directory, roles, timeout=60)
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"}
-    children = {
-        name: subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(HERE / "crypten_party.py"), str(directory), name, program],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        )
-        for name in roles
-    }  # fmt: skip
-    outputs = {name: child.communicate(timeout=150) for name, child in children.items()}
-    failed = {name: outputs[name][1][-1500:] for name, child in children.items() if child.returncode}
-    assert not failed, "\n".join(f"{n}: {text}" for n, text in failed.items())
-    return {name: json.loads(out) for name, (out, _) in outputs.items()}
 
 
 @pytest.fixture(scope="module")

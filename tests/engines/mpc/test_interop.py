@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +11,11 @@ import pytest
 
 from securegen.engines.mpc.crypten import interop
 from securegen.engines.mpc.crypten.importing import import_crypten
-from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.shares.additive import combine, split
 from securegen.engines.mpc.shares.prg import words
 from securegen.errors import PolicyError, UsageError
+
+from .crypten_party import run
 
 pytest.importorskip("torch", reason="needs securegen[mpc]")
 import_crypten()
@@ -29,21 +28,9 @@ NUMBERS = np.array([[-(1 << 62), -3, 0], [1, 5, (1 << 62) - 1]])
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """Two parties and a dealer, each a process, run `interop` of crypten_party.py."""
-    folder = tmp_path_factory.mktemp("interop")
     roles = {"a": "compute", "b": "compute", "dealer": "dealer"}
-    loopback_study(folder, roles, timeout=60)
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"}
-    children = {
-        name: subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(HERE / "crypten_party.py"), str(folder), name, "interop"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        )
-        for name in roles
-    }  # fmt: skip
-    said = {name: child.communicate(timeout=120) for name, child in children.items()}
-    for name, child in children.items():
-        assert child.returncode == 0, f"{name}: {said[name][1][-1500:]}"
-    return [json.loads(said[name][0]) for name in ("a", "b")]
+    found = run(tmp_path_factory.mktemp("interop"), roles, "interop")
+    return [found[name] for name in ("a", "b")]
 
 
 def together(found, name):
