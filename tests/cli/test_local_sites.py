@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from support import genotypes, securegen, write_plink, write_tsv
 
+import securegen as sg
+
 N, M = 60, 9
 
 
@@ -60,3 +62,13 @@ def test_nobody_counts_twice(engine, sites, tmp_path):
     done = run(sites, tmp_path / "o", "all", "s1", engine=engine, more=more)
     assert done.code == 3 and "F0 I0 is in" in done.err and "nobody may count twice" in done.err
     assert {p.name for p in tmp_path.iterdir()} <= {"o.log"}
+
+
+def test_sites_from_python_as_the_whole_cohort(sites, tmp_path):
+    """`sg.open_sites`: two cohorts, of which each is a site, and the tables of all people together."""
+    named = {"pheno": str(sites / "t"), "pheno_name": ("QT",)}
+    study = sg.open_sites([sg.Inputs(bfile=str(sites / name), **named) for name in ("s1", "s2")])
+    engine = sg.Federated(openings="all", two_sites_learn_each_other=True)
+    ours = sg.run(study, engine, out=str(tmp_path / "sites")).frame
+    whole = sg.run(sg.open_study(str(sites / "all"), **named), out=str(tmp_path / "all")).frame
+    assert len(ours) == M and ours.equals(whole)
