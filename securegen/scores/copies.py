@@ -10,27 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, Variants
+from securegen.model import GenotypeBlock, IntArray
 from securegen.scores.plan import AlleleCounts
-from securegen.study.ploidy import MALE, MT, X, Y
+from securegen.study.ploidy import MALE, MT, KindsReader, X, Y
 
 BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class CopiesReader:
-    """A cohort with dosages in steps of half a copy. kinds: (M,) of `study.ploidy.kinds_of`."""
-
-    reader: GenotypeReader
-    kinds: np.ndarray
-
-    @property
-    def samples(self) -> Samples:
-        return self.reader.samples
-
-    @property
-    def variants(self) -> Variants:
-        return self.reader.variants
+class CopiesReader(KindsReader):
+    """A cohort with dosages in steps of half a copy."""
 
     @property
     def dosage_grid(self) -> int:

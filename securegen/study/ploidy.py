@@ -45,15 +45,11 @@ def halves(kind: int, xchr_model: int) -> bool:
 
 
 @dataclass(frozen=True)
-class PloidyReader:
-    """A cohort with the dosages of its X, Y and MT as a design wants them. kinds: (M,) of `kinds_of`; xchr_model: 1 or 2.
-
-    Where `halves` says so, a stored dosage is in units of 1/(2·dosage_grid).
-    """
+class KindsReader:
+    """A cohort whose dosages are counted otherwise on some chromosomes. kinds: (M,) of `kinds_of`."""
 
     reader: GenotypeReader
     kinds: np.ndarray
-    xchr_model: int = 2
 
     @property
     def samples(self) -> Samples:
@@ -62,6 +58,16 @@ class PloidyReader:
     @property
     def variants(self) -> Variants:
         return self.reader.variants
+
+
+@dataclass(frozen=True)
+class PloidyReader(KindsReader):
+    """A cohort with the dosages of its X, Y and MT as a design wants them. kinds: (M,) of `kinds_of`; xchr_model: 1 or 2.
+
+    Where `halves` says so, a stored dosage is in units of 1/(2·dosage_grid).
+    """
+
+    xchr_model: int = 2
 
     @property
     def dosage_grid(self) -> int:

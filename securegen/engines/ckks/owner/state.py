@@ -64,7 +64,10 @@ class OwnerState:
         stream = io.BytesIO()
         head = canonical(header)
         stream.write(len(head).to_bytes(8, "little") + head)
-        np.savez(stream, allow_pickle=False, **(arrays or {}))
+        named = arrays or {}
+        if any(array.dtype.hasobject for array in named.values()):  # NumPy would pickle it, or its older versions
+            raise ValueError("an owner's file holds arrays of numbers and text of one width")
+        np.savez(stream, **named)  # type: ignore[arg-type]
         with atomic(self.folder / f"{name}.box", mode=0o600) as out:
             out.write(self.key.seal_box(self._label(name), stream.getvalue()))
 
