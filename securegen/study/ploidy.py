@@ -99,3 +99,9 @@ class PloidyReader(KindsReader):
                 missing = half if missing is None else missing | half
                 dosage = np.where(half, 0, dosage).astype(dosage.dtype)
         return GenotypeBlock(block.start, dosage, missing)
+
+
+def recoded(reader: GenotypeReader, xchr_model: int) -> GenotypeReader:
+    """The cohort as designs for several chromosomes want it: as it is where nothing is on X, Y and MT, or it is recoded."""
+    kinds = kinds_of(reader.variants)
+    return PloidyReader(reader, kinds, xchr_model) if kinds.any() and not isinstance(reader, PloidyReader) else reader

@@ -17,6 +17,7 @@ from securegen.study.traits import Traits
 from securegen.vocabulary import PSEUDOAUTOSOMAL, canonical_chromosome
 
 X_ROW = CHROMOSOMES[-1]
+NO_ROW = ""
 
 
 def read_predictions(path: str, samples: Samples, traits: Traits, log: Log) -> tuple[Traits, dict[str, Offsets]]:
@@ -55,8 +56,8 @@ def row_of(chromosome: str) -> str | None:
 
 
 def rows_of(variants: Variants) -> np.ndarray:
-    """(M,) text: `row_of` of each variant, empty where there is none."""
-    rows = {c: row_of(c) or "" for c in dict.fromkeys(variants.chromosome)}
+    """(M,) text: `row_of` of each variant, NO_ROW where there is none."""
+    rows = {c: row_of(c) or NO_ROW for c in dict.fromkeys(variants.chromosome)}
     return np.array([rows[c] for c in variants.chromosome], object)
 
 
@@ -64,7 +65,7 @@ def with_rows(reader: SelectableReader, log: Log) -> SelectableReader:
     """The variants on chromosomes that predictions have a line for; the others are left out aloud. Raises UsageError where
     none is left."""
     rows = rows_of(reader.variants)
-    lacking = rows == ""
+    lacking = rows == NO_ROW
     if not lacking.any():
         return reader
     names = some(list(dict.fromkeys(str(c) for c in reader.variants.chromosome[lacking])))

@@ -49,12 +49,14 @@ SPANNED = 1e-9  # largest share of the variance of sex that covariates leave whi
 
 @dataclass(frozen=True)
 class _Place:
-    """Variants that will share a design. kind: of `ploidy`; which: (M,) bool; offsets: as of `build.designs`."""
+    """Variants that will share a design. kind: of `ploidy`; which: (M,) bool; offsets: as of `build.designs`; analysed: no
+    phenotype is where predictions have no line for the chromosome."""
 
     name: str
     kind: int
     which: np.ndarray
     offsets: Mapping[str, np.ndarray] | None
+    analysed: bool = True
 
 
 def build_strata(
@@ -92,7 +94,8 @@ def build_strata(
     for place in places:
         make = partial(designs, bits=inputs.bits, conditions=conditions, offsets=place.offsets)
         kind = AUTOSOMAL if place.kind == X and inputs.x_as_stored else place.kind
-        parts.append((place, *_parts(kind, planned, traits, reader.samples.sex, make, log)))
+        here = traits if place.analysed else None
+        parts.append((place, *_parts(kind, planned, here, reader.samples.sex, make, log)))
     _refuse_nowhere(
         planned, [d for _, found, _ in parts for d in found], [r for _, _, refused in parts for r in refused]
     )
@@ -122,10 +125,14 @@ def _phenotypes(inputs: Inputs, reader: GenotypeReader) -> Sequence[Phenotype]:
 
 
 def _by_chromosome(kinds: np.ndarray, variants: Variants, found: Mapping[str, Offsets]) -> list[_Place]:
-    """A place for each chromosome, and one for the ends of X where they are named, which have the predictions of X."""
+    """A place for each chromosome, and one for the ends of X where they are named, which have the predictions of X; of a
+    cohort that is encrypted already, others for variants whose chromosome has none."""
     rows = predictions.rows_of(variants)
     out = []
     for kind, row in dict.fromkeys(zip(kinds.tolist(), rows.tolist(), strict=True)):
+        if row == predictions.NO_ROW:
+            out.append(_Place(NAMES[kind], kind, (kinds == kind) & (rows == row), None, analysed=False))
+            continue
         name = NAMES[X] if kind == X else "PAR" if row == predictions.X_ROW else f"chr{row}"
         out.append(_Place(name, kind, (kinds == kind) & (rows == row), predictions.at(found, row)))
     return out
