@@ -37,9 +37,8 @@ def results_layout(
     """The outputs of a block and where they lie in its file."""
     p = key.public.parameters
     wanted = secrets.sets.outputs(secrets.sets.of(index), info.streams(index))
-    variants = min(p.block_variants, len(info.variants) - index * p.block_variants)
     return wanted, block_layout(
-        p, wanted, variants, shared_genotypes=shares_public_half(info.encryptor),
+        p, wanted, info.blocks[index], shared_genotypes=shares_public_half(info.encryptor),
         shared_columns=shares_public_half(secrets.encryptor),
     )  # fmt: skip
 
@@ -56,7 +55,7 @@ def insecure_decrypt_unverified(
         raise ArtefactError("a result holds residues that are not below their prime")
     wanted, layout = results_layout(key, info, secrets, index)
     parts = layout.split(array)
-    variants = min(p.block_variants, len(info.variants) - index * p.block_variants)
+    variants = info.blocks[index]
     number, found = secrets.sets.of(index), dict[tuple[str, int], tuple[np.ndarray, float]]()
     for stream in ("g", "m", "q"):
         if (stream, "sums") not in parts:
@@ -125,7 +124,6 @@ def decrypt_block(
     p = key.public.parameters
     number = secrets.sets.of(index)
     wanted = secrets.sets.outputs(number, info.streams(index))
-    start = index * p.block_variants
     sums, noise = insecure_decrypt_unverified(array, key, info, secrets, index)
     variants = sums.shape[1]
     largest = np.array([_bound(o, number, secrets, info) for o in wanted], dtype=object)
@@ -143,7 +141,7 @@ def decrypt_block(
     for o, row in zip(wanted, sums, strict=True):
         {"g": g, "m": m, "q": q, "o": q}[o.stream][:, o.column] = row
     place = [own.index(j) for j in secrets.places[number]]
-    return Sums(start, g[:, place], m[:, place], q[:, [place[j] for j in columns.squared_index]])
+    return Sums(int(info.starts[index]), g[:, place], m[:, place], q[:, [place[j] for j in columns.squared_index]])
 
 
 def _bound(o: Output, number: int, secrets: DesignSecrets, info: CohortInfo) -> int:

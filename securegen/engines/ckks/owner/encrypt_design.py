@@ -17,6 +17,7 @@ import numpy as np
 
 from securegen.design.strata import Stratum
 from securegen.engines.ckks import artefact, codec
+from securegen.engines.ckks.blocks import read_blocks
 from securegen.engines.ckks.ciphertexts import write_ciphertexts
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.column_sets import ColumnSets
