@@ -48,7 +48,7 @@ def command(
     """
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.owner import secret_key
-    from securegen.study.genotypes import open_genotypes
+    from securegen.study.genotypes import open_cohort
 
     if not genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
@@ -61,7 +61,7 @@ def command(
         if owner:
             again = genotypes_given(options)  # where the cohort has no squares, the design needs them
             study = opt.open_study(inputs, log) if again else steps.later_study_of(inputs, owner, key, log)
-            steps.compare_with_plan(study.design, key.planned, log, other_covariates=other_covariates)
+            steps.compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
             stop_rehearsal([paths.design, *log.files])
             written = [
                 steps.encrypt_design(
@@ -70,7 +70,7 @@ def command(
             ]
         elif not inputs.pheno and not inputs.qc:
             steps.refuse_complete(paths.owner, design=False, overwrite=overwrite)
-            reader = open_genotypes(inputs, log)
+            reader = open_cohort(inputs, log)
             _rehearsed(reader, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 steps.encrypt_cohort(
@@ -80,7 +80,7 @@ def command(
         else:
             steps.refuse_complete(paths.owner, design=True, overwrite=overwrite)
             study = opt.open_study(inputs, log, qc_only=not inputs.pheno)
-            steps.compare_with_plan(study.design, key.planned, log, other_covariates=other_covariates)
+            steps.compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
             _rehearsed(study.reader, key, [paths.cohort, paths.design, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 steps.encrypt(

@@ -7,11 +7,12 @@ import numpy as np
 from securegen.errors import UsageError
 from securegen.io.genotypes import FORMATS
 from securegen.io.text import count
-from securegen.model import SelectableReader
+from securegen.model import GenotypeReader, SelectableReader
 from securegen.study import selection
 from securegen.study.inputs import Inputs, Log, silent
-from securegen.study.ploidy import split_par
+from securegen.study.ploidy import recoded, split_par
 from securegen.study.relabelled import Relabelled
+from securegen.study.sexes import with_sexes
 
 
 def open_genotypes(
@@ -49,3 +50,8 @@ def open_genotypes(
     if reader.dosage_grid > 1:
         log(f"dosages are rounded to 1/{reader.dosage_grid}; the printed precision is that of everything else")
     return reader
+
+
+def open_cohort(inputs: Inputs, log: Log = silent) -> GenotypeReader:
+    """As `open_genotypes`, with X, Y and MT as designs for each of them want it. Raises as that and `with_sexes`."""
+    return recoded(with_sexes(inputs, open_genotypes(inputs, log, haploid=True), log), inputs.x_model)

@@ -105,3 +105,8 @@ def recoded(reader: GenotypeReader, xchr_model: int) -> GenotypeReader:
     """The cohort as designs for several chromosomes want it: as it is where nothing is on X, Y and MT, or it is recoded."""
     kinds = kinds_of(reader.variants)
     return PloidyReader(reader, kinds, xchr_model) if kinds.any() and not isinstance(reader, PloidyReader) else reader
+
+
+def xchr_model_of(reader: GenotypeReader) -> int | None:
+    """How males on X count in a cohort that `recoded` returned; None where nothing is on X."""
+    return reader.xchr_model if isinstance(reader, PloidyReader) and (reader.kinds == X).any() else None

@@ -39,23 +39,22 @@ class ColumnPool:
 
 
 def pooled(strata: Sequence[Stratum], starts: Sequence[int] = ()) -> ColumnPool:
-    """The columns of these strata. starts: first variant of every block of the cohort, and how many variants there are.
+    """The columns of these strata. starts: first variant of every block of the cohort, and how many variants there are; none
+    where blocks do not matter.
 
     One stratum keeps its columns as they are. Of several, equal columns are one, and those in the same sets are neighbours.
     Raises ArtefactError for a block that is not in one stratum.
     """
     if len(strata) == 1:
         (columns,) = (s.design.columns for s in strata)
-        own = tuple(range(len(columns.names)))
-        return ColumnPool(
-            tuple(columns.values.T), ColumnSets(_ones(columns.values.T), columns.squared, (own,)), (own,)
-        )  # fmt: skip
+        own, alone = tuple(range(len(columns.names))), tuple(columns.values.T)
+        return ColumnPool(alone, ColumnSets(_ones(alone), columns.squared, (own,)), (own,))  # fmt: skip
     found: dict[bytes, tuple[np.ndarray, set[int]]] = {}
     keys: list[list[bytes]] = []
     squared: set[bytes] = set()
     for number, stratum in enumerate(strata):
         columns = stratum.design.columns
-        keys.append([blake3(np.ascontiguousarray(column)).digest() for column in columns.values.T])
+        keys.append([blake3(column.tobytes()).digest() for column in columns.values.T])
         for key, column, mark in zip(keys[-1], columns.values.T, columns.squared, strict=True):
             found.setdefault(key, (column, set()))[1].add(number)
             squared |= {key} if mark else set()

@@ -33,6 +33,7 @@ from securegen.io.envelope import canonical
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
 from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeBlock, GenotypeReader, Progress, no_progress
+from securegen.study.ploidy import xchr_model_of
 
 
 def _encrypt_one(
@@ -147,15 +148,19 @@ def _encrypt_blocks(
     header = {
         "digest": digest, "cohort_id": cohort_id, "dosage_grid": reader.dosage_grid, "dosage_max": reader.dosage_max,
         "missing": with_missing, "squares": squares, "encryptor": encryptor.name, "identities": identities,
-        "blocks": sizes,
+        "blocks": sizes, "xchr_model": xchr_model_of(reader),
     }  # fmt: skip
     state.forget_others(digest, earlier)
     text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
-    people = {"fid": reader.samples.fid.astype(str), "iid": reader.samples.iid.astype(str)}
-    state.write("cohort", header, {"position": v.position, "founder": reader.samples.founder, **text, **people})
+    people = {"fid": reader.samples.fid.astype(str), "iid": reader.samples.iid.astype(str), "sex": reader.samples.sex}
+    state.write(
+        "cohort",
+        header,
+        {"position": v.position, "founder": reader.samples.founder, **text, **people},
+    )
     return CohortInfo(
         digest, cohort_id, reader.samples, v, reader.dosage_grid, reader.dosage_max, tuple(with_missing), squares,
-        encryptor.name, tuple(sizes), tuple(identities),
+        encryptor.name, tuple(sizes), tuple(identities), xchr_model_of(reader),
     )  # fmt: skip
 
 

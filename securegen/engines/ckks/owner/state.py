@@ -121,7 +121,8 @@ class OwnerState:
 class CohortInfo:
     """What the owner knows of its encrypted cohort: digest of the manifest, id, people, variants, blocks and streams.
 
-    blocks: variants of each, in order; identities: of the blocks, none where an earlier version wrote the record.
+    blocks: variants of each, in order; identities: of the blocks, none where an earlier version wrote the record; xchr_model:
+    how males on X count, None where nothing is on X.
     It stands for the genotypes when a design is made later: samples, variants and grid, but no dosages to read.
     """
 
@@ -136,6 +137,7 @@ class CohortInfo:
     encryptor: str
     blocks: tuple[int, ...]
     identities: tuple[str, ...] = ()
+    xchr_model: int | None = None
 
     @cached_property
     def starts(self) -> IntArray:
@@ -174,13 +176,15 @@ def read_info(state: OwnerState) -> CohortInfo:
     variants = Variants(
         text("chromosome"), a["position"], text("id"), text("effect_allele"), text("other_allele")
     )  # fmt: skip
-    samples = Samples(text("fid"), text("iid"), a["founder"])
+    sex = a.get("sex", np.zeros(len(a["founder"]), np.int8))  # an earlier version wrote none
+    samples = Samples(text("fid"), text("iid"), a["founder"], sex)
     # an earlier version let only the last block be shorter
     blocks = header.get("blocks") or block_sizes((len(variants),), state.key.public.parameters.block_variants)
     return CohortInfo(
         header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"],
         header.get("dosage_max", 2 * header["dosage_grid"]), tuple(header["missing"]),
         header["squares"], header["encryptor"], tuple(blocks), tuple(header.get("identities", ())),
+        header.get("xchr_model"),
     )  # fmt: skip
 
 
