@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from reference_data import GOLD
-from support import securegen
 
 import securegen as sg
 from securegen.engines.plain import sums as plain_sums
@@ -29,9 +27,11 @@ def equal_sums(study: sg.Study, engine: sg.Ckks) -> None:
     for stratum in study.strata:
         for start, stop in stratum.runs:
             mine = [b for b in encrypted if start <= b.start < stop]
-            plain = plain_sums.block_sums(study.reader.read(start, stop), stratum.design.columns) if (
-                stratum.design.columns.names
-            ) else None
+            plain = (
+                plain_sums.block_sums(study.reader.read(start, stop), stratum.design.columns)
+                if (stratum.design.columns.names)
+                else None
+            )
             for stream in ("g", "m", "q"):
                 found = np.concatenate([getattr(b, stream) for b in mine])
                 want = np.zeros((stop - start, 0), np.int64) if plain is None else getattr(plain, stream)

@@ -11,6 +11,7 @@ from support import MemoryReader
 
 import securegen as sg
 from securegen.design.columns import Design
+from securegen.design.strata import alone
 from securegen.engines.ckks import artefact, cohort, steps, studydesign
 from securegen.engines.ckks.owner import encrypt_design as encrypting
 from securegen.engines.ckks.owner import secret_key
@@ -56,7 +57,9 @@ def encrypt(reader, key, folder, *, encryptor="own", stop_after=None, squares=Tr
 
 def add_design(state, info, key, folder, encryptor="own", reader=None):
     make = ENCRYPTORS[encryptor](key)
-    return encrypt_design(Design(COLUMNS, ()), key, info, state, folder, encryptor=make, reader=reader)
+    return encrypt_design(
+        alone(Design(COLUMNS, ()), len(info.variants)), key, info, state, folder, encryptor=make, reader=reader
+    )
 
 
 def changed(reader: MemoryReader) -> MemoryReader:
