@@ -159,7 +159,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         names = {"design": self.design.to_json()} if self.design else {}
-        workload = asdict(self.workload)
+        workload = asdict(self.workload) | {"runs": list(self.workload.runs)}
         if not self.workload.runs:
             del workload["runs"]
         return {"parameters": self.parameters.to_json(), "workload": workload, **names}

@@ -27,7 +27,8 @@ def plan(study: Study, *, squares: bool | None = None) -> Plan:
     made = choose(
         Workload(
             len(study.reader.samples), len(study.reader.variants), max(encrypted, 1), bits, streams=1 + squares,
-            dosage_max=max(study.reader.dosage_max, 2 * study.reader.dosage_grid), squares=squares, runs=runs if len(runs) > 1 else (),
+            dosage_max=max(study.reader.dosage_max, 2 * study.reader.dosage_grid), squares=squares,
+            runs=runs if len(runs) > 1 else (),
         ),
         variants_with_missing(study.reader),
     )  # fmt: skip
