@@ -201,7 +201,8 @@ class Plan:
         names = {"design": self.design.to_json()} if self.design else {}
         ordinary = Workload(1, 1, 1, 1)
         workload = asdict(self.workload)
-        workload = {k: v for k, v in workload.items() if k not in BY_RUN or v != getattr(ordinary, k)}
+        given = {k: v for k, v in workload.items() if k not in BY_RUN or v != getattr(ordinary, k)}
+        workload = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
         return {"parameters": self.parameters.to_json(), "workload": workload, **names}
 
     @staticmethod

@@ -20,9 +20,9 @@ from securegen.engines.ckks import artefact, codec
 from securegen.engines.ckks.blocks import read_blocks
 from securegen.engines.ckks.ciphertexts import write_ciphertexts
 from securegen.engines.ckks.codec import chunks
+from securegen.engines.ckks.column_pool import ColumnPool, pooled
 from securegen.engines.ckks.column_sets import ColumnSets
 from securegen.engines.ckks.owner import verify
-from securegen.engines.ckks.owner.column_pool import ColumnPool, pooled
 from securegen.engines.ckks.owner.design_secrets import DesignSecrets, forget, save, without_values
 from securegen.engines.ckks.owner.encryption import Encryptor
 from securegen.engines.ckks.owner.retirement import refuse_retired
