@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from reference_data import GOLD
 
@@ -12,7 +13,6 @@ import securegen as sg
 from securegen.engines.plain import sums as plain_sums
 
 REGENIE = GOLD / "sim_500x5k" / "gold_regenie"
-FIRST = {"to_bp": 2_000_000_000}
 
 
 def tables(results: sg.Results) -> dict[str, bytes]:
@@ -56,3 +56,35 @@ def test_x_y_and_mt_give_the_plain_tables(trait, options, reference, tmp_path):
     encrypted, plain = (sg.run(study, engine, out=tmp_path / engine / "t") for engine in ("ckks", "plain"))
     assert tables(encrypted) == tables(plain)
     assert encrypted.record["strata"] == plain.record["strata"]
+
+
+@pytest.mark.parametrize(("trait", "options"), [("QT", {"split_par": "b38", "xchr_model": 1}), ("CC", {})])
+def test_x_y_and_mt_give_the_plain_sums(trait, options, reference):
+    equal_sums(sexes(reference, trait, qc=True, **options), sg.Ckks())
+
+
+@pytest.mark.parametrize("options", [{"split_par": "b38"}, {}])
+def test_quality_control_gives_the_plain_tables(options, reference, tmp_path):
+    study = sg.open_qc(reference("sexes").bfile, **options)
+    encrypted, plain = (sg.qc(study, engine, out=tmp_path / engine / "t") for engine in ("ckks", "plain"))
+    assert tables(encrypted) == tables(plain) and "hardy.x" in encrypted
+
+
+@pytest.mark.parametrize(("trait", "encryptor"), [("QT", "own"), ("QT", "seal"), ("CC", "own")])
+def test_predictions_give_the_plain_tables_and_regenies_numbers(trait, encryptor, reference, tmp_path):
+    cohort = reference("sim_500x5k")
+    study = sg.open_study(
+        cohort.bfile, pheno=cohort.pheno, pheno_name=trait, covar=cohort.covar,
+        pred=REGENIE / f"{trait.lower()}1_pred.list",
+    )  # fmt: skip
+    engine = sg.Ckks(encryptor=encryptor)
+    encrypted, plain = (
+        sg.run(study, e, out=tmp_path / n / "t", format="regenie") for n, e in (("e", engine), ("p", sg.Plain()))
+    )
+    assert tables(encrypted) == tables(plain)
+    theirs = pd.read_csv(REGENIE / f"{trait.lower()}_pred_{trait}.regenie.gz", sep=" ").set_index("ID")
+    ours = encrypted.frame.set_index("ID")
+    theirs = theirs.loc[ours.index]
+    assert (
+        len(ours) == 1401 and ((ours["CHISQ"] - theirs["CHISQ"]).abs() <= 1e-3 * np.maximum(1, theirs["CHISQ"])).all()
+    )
