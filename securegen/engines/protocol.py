@@ -113,7 +113,7 @@ class Engine(ABC):
             raise UsageError(f"the statistic of regenie is not for {what}: `statistic` plink2 has t, engine plain both")
         if not self.strata and [s.name for s in study.strata] != [AUTOSOMES]:
             own = ", ".join(s.name for s in study.strata if s.name != AUTOSOMES)
-            instead = "use engine plain" if study.inputs.pred else LEAVE_OUT
+            instead = "use engine plain or ckks" if study.inputs.pred else LEAVE_OUT
             raise UsageError(
                 f"engine {self.name} has one design for all chromosomes, and {own} need their own: {instead}"
             )
@@ -134,7 +134,9 @@ class Engine(ABC):
             raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
         if any(m.pred for m in members) and not self.strata:
             what = f"reveal {self.opened} of engine {self.name}" if self.opened else f"engine {self.name}"
-            raise UsageError(f"`pred` needs a design for each chromosome, which {what} has not: use engine plain")
+            raise UsageError(
+                f"`pred` needs a design for each chromosome, which {what} has not: use engine plain or ckks"
+            )
         if (first.condition or first.condition_list) and not self.conditions:
             raise UsageError(
                 f"`condition` needs the genotypes beside the phenotypes: engine plain or ckks, not {self.name}"
