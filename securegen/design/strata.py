@@ -89,14 +89,6 @@ def alone(design: Design | Sequence[Analysis], variants: int) -> tuple[Stratum, 
     return (Stratum(AUTOSOMES, ((0, variants),), design),)
 
 
-def analyses_of(strata: Sequence[Stratum]) -> tuple[Analysis, ...]:
-    """One analysis a table, quality control last: that of the first stratum which has it."""
-    found = {(a.test, a.phenotype): a for s in reversed(strata) for a in s.design.analyses}
-    order = dict.fromkeys((a.test, a.phenotype) for s in strata for a in s.design.analyses if a.association)
-    order |= dict.fromkeys(found)
-    return tuple(found[name] for name in order)
-
-
 def runs_where(which: np.ndarray) -> tuple[Run, ...]:
     """The runs of True in (M,) bool.
 
