@@ -45,7 +45,7 @@ class Role:
         """Write its options, for its owner alone, and return its command line."""
         path = self.folder.absolute() / f"{self.name.replace(' ', '-')}.options.toml"
         write_text(path, toml_text({"quiet": True} | dict(self.options)), mode=0o600)
-        # -P: a module of the folder where it works, numpy.py among data that somebody sent, is not imported
+        # -P: nothing is imported from the folder where it works, where data lie that somebody sent
         return [sys.executable, "-P", "-m", "securegen", *self.command, self.config, str(path)]
 
     def record(self) -> dict[str, Any]:
