@@ -14,8 +14,9 @@ import numpy as np
 from securegen.engines.ckks import parameters
 from securegen.engines.ckks.blocks import MOST_BLOCKS, block_sizes, starts_of
 from securegen.engines.ckks.parameters import MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters
+from securegen.engines.ckks.planned_design import NAMES, PlannedDesign
 from securegen.errors import ArtefactError, PlanError
-from securegen.io.schema import boolean, integer, list_of, number, record, text
+from securegen.io.schema import boolean, integer, list_of, number, record
 from securegen.kernels.residue_matmul import LANES
 from securegen.rlwe.ring import ERROR_SD, Ring
 
@@ -84,30 +85,6 @@ class Workload:
         """
         scaled = self.spread * 2.0**self.bits / 5 * math.hypot(1, 1 / 32) + 0.5
         return math.sqrt(self.samples) * max(scaled, self.dosage_max)
-
-
-@dataclass(frozen=True)
-class PlannedDesign:
-    """The names that a plan was made with: they stay with the owner, in plan and secret key, and are in no public file."""
-
-    phenotypes: tuple[str, ...]
-    covariates: tuple[str, ...]
-    models: tuple[str, ...]
-
-    def to_json(self) -> dict[str, list[str]]:
-        return {"phenotypes": list(self.phenotypes), "covariates": list(self.covariates), "models": list(self.models)}
-
-    @staticmethod
-    def from_json(value: object) -> PlannedDesign:
-        """Raises ArtefactError unless it is three lists of names."""
-        try:
-            return PlannedDesign(**{name: tuple(found) for name, found in NAMES(value, "").items()})
-        except ValueError as error:
-            raise ArtefactError(f"the names of the planned design are damaged: {error}") from None
-
-
-_WORDS = list_of(text(255), 0, 1 << 14)
-NAMES = record(phenotypes=_WORDS, covariates=_WORDS, models=_WORDS)
 
 
 @dataclass(frozen=True)

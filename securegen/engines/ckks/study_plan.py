@@ -9,7 +9,8 @@ from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum
 from securegen.engines.ckks.blocks import runs_of, starts_of
 from securegen.engines.ckks.column_pool import pooled, strata_of
-from securegen.engines.ckks.planner import Plan, PlannedDesign, Workload, choose
+from securegen.engines.ckks.planned_design import PlannedDesign
+from securegen.engines.ckks.planner import Plan, Workload, choose
 from securegen.errors import DesignError
 from securegen.model import variants_with_missing
 from securegen.study.inputs import Log

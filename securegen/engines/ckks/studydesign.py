@@ -45,11 +45,11 @@ class EncryptedDesign:
     def read_columns(self, chunk: int, number: int) -> list[Ciphertexts]:
         """The encrypted columns of a set for one chunk, part by part: c0 (k, T, G, J_i, L), and c1 likewise; where all share
         their public half the first alone has it, (k, T, G, 1, L)."""
-        groups, entries = chunks(self.public.parameters)[chunk][1], self.body["columns"][chunk]
-        files = 1 if self.shared else 2
+        groups, files = chunks(self.public.parameters)[chunk][1], 1 if self.shared else 2
         out: list[Ciphertexts] = []
         for i in self.columns.parts_of(number):
-            own, count = entries[i * files : (i + 1) * files], len(self.columns.parts[i])
+            own = self.body["columns"][chunk][i * files : (i + 1) * files]
+            count = len(self.columns.parts[i])
             if out and self.shared:
                 out.append(Ciphertexts(self._first_halves(own, groups, count), None))
             else:
