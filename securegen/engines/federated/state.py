@@ -22,6 +22,7 @@ from typing import Any
 
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import ArtefactError, StorageError
+from securegen.io.envelope import Unpicklable
 from securegen.io.output import PRIVATE, atomic, private_folder, sync_folder
 from securegen.io.schema import Check
 from securegen.io.strict_json import parse_json, read_regular
@@ -32,7 +33,7 @@ _MOST = 1 << 30
 
 
 @dataclass(frozen=True, repr=False)
-class SiteState:
+class SiteState(Unpicklable):
     """folder: of this study alone; key: 32 bytes that never leave."""
 
     folder: Path
