@@ -20,7 +20,7 @@ from securegen.design.strata import Stratum, Unanalysed, alone, runs_where
 from securegen.errors import DesignError, UsageError
 from securegen.io.loco import Offsets
 from securegen.io.text import count
-from securegen.model import Columns, GenotypeReader, Variants
+from securegen.model import Columns, GenotypeReader, Variants, coding_of
 from securegen.study import predictions
 from securegen.study.build import (
     Planned,
@@ -90,7 +90,9 @@ def build_strata(
     conditions = None if traits is None else conditions_of(inputs, reader, planned, log)
     parts = []
     for place in places:
-        make = partial(designs, bits=inputs.bits, conditions=conditions, offsets=place.offsets)
+        make = partial(
+            designs, bits=inputs.bits, conditions=conditions, offsets=place.offsets, coding=coding_of(reader)
+        )
         kind = AUTOSOMAL if place.kind == X and inputs.x_as_stored else place.kind
         parts.append((place, *_parts(kind, planned, traits, reader.samples.sex, make, log)))
     _refuse_nowhere(
@@ -240,7 +242,7 @@ def _quality(kind: int, inputs: Inputs, reader: GenotypeReader, phenotypes: Sequ
     founders, tested = quality_sets(inputs, reader, phenotypes)
     sex = reader.samples.sex
     if kind == X:
-        return qc.qc_design_x(founders, tested, sex, unit=1 + halves(kind, inputs.x_model))
+        return qc.qc_design_x(founders, tested, sex, unit=1 + halves(kind, inputs.x_model), coding=coding_of(reader))
     return qc.qc_design_of(founders, tested, sex == MALE if kind == Y else np.ones(len(sex), bool))
 
 
