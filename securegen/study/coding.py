@@ -67,8 +67,8 @@ def hard_calls(reader: SelectableReader, coding: str) -> SelectableReader:
     """The same reader. Raises UsageError where its dosages are not 0, 1 and 2."""
     if reader.dosage_grid > 1:
         raise UsageError(
-            f"`{coding}` needs hard calls; these are fractional dosages, which plink2 and regenie recode in two ways. Give "
-            "hard calls (of a VCF `vcf_field` GT), or round to them with `dosage_grid` 1"
+            f"`{coding}` needs hard calls; these are fractional dosages, which plink2 and regenie recode in two ways: take "
+            "`vcf_field` GT of a VCF, or the calls that plink2 --hard-call-threshold 0.1 --make-bed makes of them"
         )
     if reader.dosage_max > 2:
         raise UsageError(
