@@ -21,7 +21,7 @@ from securegen.model import OpenedSums, Sums, coding_of
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm
-from securegen.results.summary import covariate_facts, promises
+from securegen.results.summary import coding_facts, covariate_facts, promises
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.study import checks
@@ -202,11 +202,6 @@ def study_facts(study: Study) -> dict[str, Any]:
         | coding_facts(coding_of(study.reader))
         | strata_facts(study)
     )
-
-
-def coding_facts(coding: str) -> dict[str, str]:
-    """The key of run.json that says the genetic model, where there is one."""
-    return {} if coding == ADDITIVE else {"genetic_model": coding}
 
 
 def strata_facts(study: Study) -> dict[str, Any]:
