@@ -9,11 +9,18 @@ from support import simulate
 
 import securegen as sg
 from securegen.engines.ckks import steps
+from securegen.engines.mpc.aggregates import AggregatePlan
+from securegen.engines.mpc.association import people_columns
 from securegen.errors import ArtefactError, UsageError
 from securegen.stats.qc import Filters
 
-ENGINES = {"ckks": sg.Ckks()}
+ENGINES = {
+    "ckks": sg.Ckks(),
+    "aggregates": sg.Mpc(split="vertical", reveal="aggregates", consent_aggregates=True, openings="all"),
+    "outsourced": sg.Mpc(split="outsourced", openings="all"),
+}
 MODELS = ("dominant", "recessive", "hetonly")
+TRIED = [("ckks", m) for m in MODELS] + [("aggregates", "recessive"), ("outsourced", "hetonly")]
 FILTERS = Filters(maf=0.1, hwe=0.01)
 
 
@@ -30,8 +37,7 @@ def tables(study, engine, out, **more) -> dict[str, bytes]:
     return {name: Path(path).read_bytes() for name, path in sg.run(study, engine, out=out, **more).paths.items()}
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(("name", "model"), TRIED)
 def test_equal_tables_of_both_tests(cohort, tmp_path, name, model):
     study = opened(cohort, "QT", "CC", **{model: True})
     plain = tables(study, "plain", tmp_path / "plain")
@@ -74,6 +80,30 @@ def test_the_model_of_an_encrypted_cohort_is_not_chosen_by_a_design(cohort, tmp_
     inputs = sg.open_study(cohort.bfile, pheno=cohort.pheno, pheno_name="QT", recessive=True).inputs
     with pytest.raises(UsageError, match="recessive: the people and variants of a design"):
         steps.later_study_of(type(inputs)(pheno=cohort.pheno, recessive=True), made.owner, key)
+
+
+def test_two_numbers_a_variant_of_two_owners_are_those_in_the_clear(cohort, tmp_path):
+    """Shares of 0 and 1, of both tests."""
+    study = opened(cohort, "QT", "CC", recessive=True)
+    plain = tables(study, sg.Plain(reveal="uv"), tmp_path / "plain")
+    assert tables(study, sg.Mpc(split="vertical", reveal="uv"), tmp_path / "mpc") == plain
+    frame = sg.run(study, sg.Plain(reveal="uv"))["QT"]
+    whole = sg.run(study)["QT"]
+    assert set(frame["TEST"]) == {"REC"}
+    both = (frame["ERRCODE"] == ".") & (whole["ERRCODE"] == ".")
+    assert both.sum() > 20 and abs(frame["CHISQ"] - whole["T_STAT"] ** 2)[both].max() < 1e-3
+
+
+def test_cases_are_not_told_to_the_genotype_owner(cohort):
+    """Alleles of cases are summed too, and not by an owner who hears who they are."""
+    study = opened(cohort, "CC", dominant=True)
+    columns, analysis = study.design.columns, study.design.analyses[0]
+    people, case = people_columns(study.design.analyses), analysis.columns[1]
+    assert columns.squared[case] and not set(people) & {case}
+    size = (len(columns.values), len(study.reader.variants), 2)
+    assert case in AggregatePlan.of(columns, *size).analysed  # by names and squares alone
+    plan = AggregatePlan.of(columns, *size, people)
+    assert plan.analysed == tuple(people) and case in plan.weights
 
 
 @pytest.mark.parametrize("name", ENGINES)
