@@ -42,7 +42,7 @@ def chosen_samples(samples: Samples, keep: str | None, remove: str | None, log: 
         if not path:
             continue
         ids = read_ids(path)
-        named = people.match_people(samples, ids)
+        named = people.match_people(samples, ids, path)
         if not named.any():
             first = " ".join(ids[0]) if ids else "nobody"
             text = (
