@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, boundaries_of
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, boundaries_of, coding_of
 from securegen.vocabulary import canonical_chromosome
 
 AUTOSOMAL, X, Y, MT = range(4)
@@ -59,6 +59,10 @@ class KindsReader:
     def variants(self) -> Variants:
         return self.reader.variants
 
+    @property
+    def coding(self) -> str:
+        return coding_of(self.reader)
+
 
 @dataclass(frozen=True)
 class PloidyReader(KindsReader):
@@ -98,15 +102,15 @@ class PloidyReader(KindsReader):
             if half.any():
                 missing = half if missing is None else missing | half
                 dosage = np.where(half, 0, dosage).astype(dosage.dtype)
-        return GenotypeBlock(block.start, dosage, missing)
+        return replace(block, dosage=dosage, missing=missing)
 
 
-def recoded(reader: GenotypeReader, xchr_model: int) -> GenotypeReader:
+def counting_copies(reader: GenotypeReader, xchr_model: int) -> GenotypeReader:
     """The cohort as designs for several chromosomes want it: as it is where nothing is on X, Y and MT, or it is recoded."""
     kinds = kinds_of(reader.variants)
     return PloidyReader(reader, kinds, xchr_model) if kinds.any() and not isinstance(reader, PloidyReader) else reader
 
 
 def xchr_model_of(reader: GenotypeReader) -> int | None:
-    """How males on X count in a cohort that `recoded` returned; None where nothing is on X."""
+    """How males on X count in a cohort that `counting_copies` returned; None where nothing is on X."""
     return reader.xchr_model if isinstance(reader, PloidyReader) and (reader.kinds == X).any() else None

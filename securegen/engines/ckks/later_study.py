@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 OF_GENOTYPES = (
     *FIELDS, "keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "condition", "condition_list",
+    "dominant", "recessive", "hetonly",
 )  # fmt: skip
 
 
@@ -88,7 +89,7 @@ def later_study_of(inputs: Inputs, owner: PathLike, key: SecretKey, log: Log = s
     refuse_other_copies(inputs, info)
     # a design is made for genotypes before they are recoded
     before = replace(info, dosage_max=info.dosage_max // 2) if info.xchr_model == 1 else info
-    reader, strata = build_strata(inputs, before, log, qc_only=inputs.pheno is None)
+    reader, strata = build_strata(inputs, before, log, qc_only=inputs.qc and inputs.pheno is None)
     refuse_other_sexes(info, reader)
     return Study(inputs, info, strata)
 

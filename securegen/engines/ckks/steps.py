@@ -28,7 +28,7 @@ from securegen.errors import ArtefactError, StorageError
 from securegen.model import GenotypeReader, Progress, no_progress
 from securegen.study.inputs import Log, silent
 from securegen.study.opening import Study
-from securegen.study.ploidy import recoded
+from securegen.study.ploidy import counting_copies
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def encrypt_cohort(
     refuse_complete(paths.owner, design=False, overwrite=overwrite)
     state = OwnerState(paths.owner, key)
     make = make_encryptor(encryptor, key)
-    report, reader = progress or no_progress, recoded(reader, 2)
+    report, reader = progress or no_progress, counting_copies(reader, 2)
     cohorts.encrypt_cohort(reader, key, paths.cohort, state, encryptor=make, squares=squares, progress=report)
     return paths
 
@@ -164,7 +164,9 @@ def encrypt_design(
             "another --out, or `overwrite`"
         )
     if reader is not None and not info.same_people_and_variants(reader):
-        raise ArtefactError("these are not the genotypes that were encrypted: give the same files and filters")
+        raise ArtefactError(
+            "these are not the genotypes that were encrypted: give the same files, filters and genetic model"
+        )
     make = make_encryptor(encryptor, key)
     designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)
     return Path(folder)

@@ -101,7 +101,11 @@ def _encrypt(
             if info.identities and state.identity(info.cohort_id, index, block) != info.identities[index]:
                 raise ArtefactError("these are not the genotypes that were encrypted: give the same files and filters")
             squared = [sets.sets[number].index(j) for j in sets.squares(number)]
-            own = squared_sums(block.dosage, np.ascontiguousarray(values[:, squared])).T if squared else None
+            own = (
+                squared_sums(block.dosage, np.ascontiguousarray(values[:, squared]), block.alleles).T
+                if squared
+                else None
+            )
             squares.append([] if own is None else _write_squares(folder, index, own, encryptor, p))
         checks.append(_expected(key, info, state, index, values, sets, own))
     nonce = secrets.token_hex(16)
