@@ -57,7 +57,7 @@ class DesignSecrets:
     @property
     def coding(self) -> str:
         """The genetic model of the cohort's dosages."""
-        return self.analyses[0].coding
+        return next((a.coding for a in self.analyses), ADDITIVE)
 
     def record(self) -> dict[str, Any]:
         """What log, run.json and receipt say of the design."""
