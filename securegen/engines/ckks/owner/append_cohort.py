@@ -33,7 +33,7 @@ from securegen.engines.ckks.owner.retirement import refuse_retired
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, Version, block_name, read_info, write_info
 from securegen.errors import ArtefactError, InputError, PlanError
-from securegen.io.filesets import order_of
+from securegen.io.filesets import CHROMOSOMES, EXPECTED, order_of
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
 from securegen.io.text import count
 from securegen.kernels.residue_matmul import LANES
@@ -112,7 +112,7 @@ def _append(
     remove_blocks(folder, state, len(parts))
     log(
         f"appended: {count(len(reader.variants), 'variant')} in blocks {first:,} to {len(parts) - 1:,}, "
-        f"{count(len(later.variants), 'variant')} now, of chromosomes {', '.join(_chromosomes(later.variants))}"
+        f"{count(len(later.variants), 'variant')} now, {chromosomes_line(later.variants)}"
     )
     return later
 
@@ -197,21 +197,27 @@ def _is_stored(reader: GenotypeReader, table: Variants, first: int, info: Cohort
         stop = int(np.searchsorted(info.starts, start + len(table)))
         if stop >= len(info.starts) or info.starts[stop] != start + len(table):
             continue
-        if (
-            info.variants.id[start] != table.id[0]
-            or info.variants.take(slice(start, start + len(table))).digest() != digest
-        ):
+        there, offset = info.variants, first - start
+        if (there.id[start], there.position[start]) != (table.id[0], table.position[0]):
             continue
-        offset = first - start
-        return all(
+        if there.take(slice(start, start + len(table))).digest() == digest and all(
             state.identity(info.cohort_id, i, reader.read(int(a) + offset, int(b) + offset)) == info.identities[i]
             for i, (a, b) in enumerate(itertools.pairwise(info.starts[block : stop + 1]), block)
-        )
+        ):
+            return True
     return False
 
 
 def _chromosomes(variants: Variants) -> list[str]:
     return list(dict.fromkeys(map(str, variants.chromosome)))
+
+
+def chromosomes_line(variants: Variants) -> str:
+    """Which chromosomes there are, and which of 1 to 22, X, Y and MT there are not."""
+    names = _chromosomes(variants)
+    here = set(map(canonical_chromosome, names))
+    holes = [words[0] for words in CHROMOSOMES if words[0] in EXPECTED and words[0] not in here]
+    return f"chromosomes {', '.join(names)}" + (f"; none of {', '.join(holes)}" if holes else "")
 
 
 def _refuse_another(folder: Path, info: CohortInfo, state: OwnerState) -> None:
