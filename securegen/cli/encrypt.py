@@ -103,10 +103,10 @@ def command(
     log(" and ".join(f"{p} ({sizes[p.suffix[1:]] / 1e6:.1f} MB)" for p in written) + " may travel to the server")
     public = f"{key_file.removesuffix('.secret')}.public"
     if append:
-        log(
-            f"new there: the manifest and the files of the blocks named; next, the design: securegen encrypt --owner {paths.owner}"
-        )
-        return log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint)
+        log("the server needs the manifest and the files of the new blocks beside those that it has; then the design is encrypted "
+            f"again: securegen encrypt --owner {paths.owner}")  # fmt: skip
+        log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint)
+        return
     log(f"{owner or paths.owner} stays with the key; next, on the server, which also needs {public}: securegen gwas --cohort "
         f"{paths.cohort.name} --design {paths.design.name} --public {Path(public).name} --out {Path(out).name}")  # fmt: skip
     made = steps.read_design(key, owner or paths.owner, paths.design) if paths.design in written else None

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 __all__ = [
-    "Encrypted", "append_cohort", "associate", "compare_with_plan", "decrypt", "decrypt_qc", "decrypt_sums", "decrypt_tables", "encrypt",
-    "encrypt_cohort", "encrypt_design", "encrypted_paths", "generate_key", "later_study_of", "open_later_study", "plan",
-    "read_design", "refuse_complete",
+    "Encrypted", "append_cohort", "associate", "compare_with_plan", "decrypt", "decrypt_qc", "decrypt_sums",
+    "decrypt_tables", "encrypt", "encrypt_cohort", "encrypt_design", "encrypted_paths", "generate_key",
+    "later_study_of", "open_later_study", "plan", "read_design", "refuse_complete",
 ]  # fmt: skip
 
 OF_GENOTYPES = (
