@@ -103,7 +103,7 @@ def command(
     log(" and ".join(f"{p} ({sizes[p.suffix[1:]] / 1e6:.1f} MB)" for p in written) + " may travel to the server")
     public = f"{key_file.removesuffix('.secret')}.public"
     if append:
-        log("the server needs the manifest and the files of the new blocks beside those that it has; then the design is encrypted "
+        log("the server needs the manifest and the new blocks beside what it has; then the design is encrypted "
             f"again: securegen encrypt --owner {paths.owner}")  # fmt: skip
         log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint)
         return
