@@ -16,6 +16,8 @@ from securegen.engines.ckks.ciphertexts import read_ciphertexts, shares_public_h
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
+from securegen.errors import ArtefactError
+from securegen.io.schema import shown
 from securegen.model import IntArray
 from securegen.rlwe.uniform import expand_uniform
 
@@ -75,6 +77,15 @@ class EncryptedCohort:
             return artefact.map_array(self.folder, entries[1], c0.shape), c0
         a = expand_uniform(bytes.fromhex(entries[0]["seed"]), groups, p.ring, threads=1)
         return a[:, :, :, None], c0
+
+    def require_files(self) -> None:
+        """Raise ArtefactError naming the first file that is not there, before hours of work on those before it."""
+        for entry in self.stored():
+            if not artefact.path_of(self.folder, entry).exists():
+                raise ArtefactError(
+                    f"{self.folder} has no {shown(entry['name'], 80)}: copy what its owner sent; files of blocks that were "
+                    "appended lie beside those of the blocks before"
+                )
 
     def stored(self) -> Iterator[dict[str, Any]]:
         for part in self.blocks:

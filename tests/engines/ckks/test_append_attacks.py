@@ -75,10 +75,9 @@ def test_a_design_of_before_is_refused_by_name(study, there):
     ):
         sg.ckks.associate(there / "store.cohort", there / "old.design", there / "r")
     assert not (there / "r").exists()
-    shutil.rmtree(there / "store.owner")
-    shutil.copytree(there / "old.owner", there / "store.owner")
-    shutil.rmtree(there / "store.cohort")
-    shutil.copytree(there / "old.cohort", there / "store.cohort")
+    for part in ("owner", "cohort", "design"):
+        shutil.rmtree(there / f"store.{part}")
+        shutil.copytree(there / f"old.{part}", there / f"store.{part}")
     sg.ckks.append_cohort(study.part("2"), study.key, there / "store")
     for design in (None, there / "old.design"):
         with pytest.raises(
@@ -141,7 +140,7 @@ def test_the_cohort_of_before_is_not_served_as_the_new_one(study, there):
     with pytest.raises(ArtefactError, match="does not have the digest its manifest names"):
         sg.ckks.associate(second, there / "store.design", there / "r")
     next(second.glob("g-000002-*")).unlink()
-    with pytest.raises(ArtefactError, match="g-000002-0000.c0.npy cannot be read"):
+    with pytest.raises(ArtefactError, match=r"has no g-000002-0000.c0.npy: .* beside those of the blocks before"):
         sg.ckks.associate(second, there / "store.design", there / "r")
 
 
@@ -177,7 +176,9 @@ def test_an_owners_folder_from_a_backup(study, there):
     shared = {name for name in after if after[name] == before[name]}
     assert shared == {name for name in after if "-000000-" in name}, "a seed twice is the key"
     assert not list((there / "store.cohort").glob("?-000002-*"))  # of the append that this folder does not know
-    with pytest.raises(StorageError, match="which is not overwritten"):  # this folder does not know whose design lies there
+    with pytest.raises(
+        StorageError, match="which is not overwritten"
+    ):  # this folder does not know whose design lies there
         study.design(there / "store", "1", "2")
     study.design(there / "store", "1", "2", overwrite=True)
     # the server still has the files of the first append, and gets the new manifest

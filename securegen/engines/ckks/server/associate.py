@@ -70,6 +70,7 @@ def associate(
         )
     with artefact.found_in(design.folder):
         bodies.check_pair(cohort.body, design.body, cohort.parameters)
+    cohort.require_files()
     make_folder(folder, FOLDER_FOR_OTHERS)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
     streams = [tuple(part["streams"]) for part in cohort.blocks]
