@@ -17,7 +17,6 @@ from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError
-from securegen.io.schema import shown
 from securegen.model import IntArray
 from securegen.rlwe.uniform import expand_uniform
 
@@ -81,10 +80,11 @@ class EncryptedCohort:
     def require_files(self) -> None:
         """Raise ArtefactError naming the first file that is not there, before hours of work on those before it."""
         for entry in self.stored():
-            if not artefact.path_of(self.folder, entry).exists():
+            path = artefact.path_of(self.folder, entry)
+            if not path.exists():
                 raise ArtefactError(
-                    f"{self.folder} has no {shown(entry['name'], 80)}: copy what its owner sent; files of blocks that were "
-                    "appended lie beside those of the blocks before"
+                    f"{path} cannot be read: No such file or directory: copy all that its owner sent; what was appended belongs "
+                    "beside the blocks before"
                 )
 
     def stored(self) -> Iterator[dict[str, Any]]:
