@@ -21,6 +21,7 @@ from securegen.errors import ArtefactError, DesignError, InputError, StorageErro
 from securegen.io.arrays import from_arrays
 from securegen.io.filesets import chained
 from securegen.model import Samples
+from securegen.study.coding import Recoded
 
 
 class Killed(BaseException):
@@ -213,6 +214,13 @@ def test_hard_calls_are_appended_to_dosages(study, tmp_path):
     sg.ckks.encrypt_design(made, key, f"{store}.owner", f"{store}.design")
     results = sg.ckks.associate(f"{store}.cohort", f"{store}.design", tmp_path / "r")
     assert sg.ckks.decrypt(results, key, f"{store}.owner").equals(sg.run(made).frame)
+
+
+def test_another_genetic_model_is_refused(study, store):
+    with pytest.raises(
+        InputError, match="counted by the recessive genetic model, the encrypted cohort by the additive one"
+    ):
+        sg.ckks.append_cohort(Recoded(study.part("2"), "recessive"), study.key, store)
 
 
 def test_more_than_was_planned_is_refused(study, store, monkeypatch):

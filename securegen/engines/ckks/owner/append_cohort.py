@@ -37,7 +37,16 @@ from securegen.io.filesets import CHROMOSOMES, EXPECTED, order_of
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
 from securegen.io.text import count
 from securegen.kernels.residue_matmul import LANES
-from securegen.model import GenotypeReader, IntArray, Progress, SelectableReader, Variants, boundaries_of, no_progress
+from securegen.model import (
+    GenotypeReader,
+    IntArray,
+    Progress,
+    SelectableReader,
+    Variants,
+    boundaries_of,
+    coding_of,
+    no_progress,
+)
 from securegen.study.inputs import Log, silent
 from securegen.vocabulary import canonical_chromosome
 
@@ -132,6 +141,11 @@ def recorded_parts(info: CohortInfo, state: OwnerState, key: SecretKey) -> list[
 
 def _fitted(reader: SelectableReader, info: CohortInfo, name: str, log: Log) -> SelectableReader:
     """The genotypes of the cohort's people, in its order and on its dosage grid."""
+    if coding_of(reader) != info.coding:
+        raise InputError(
+            f"{name}: counted by the {coding_of(reader)} genetic model, the encrypted cohort by the {info.coding} one: give the "
+            "one with which the cohort was encrypted"
+        )
     order = order_of(info.samples, reader.samples, ("the encrypted cohort", name))
     if order is not None:
         log(f"{name}: people in another order than in the encrypted cohort, aligned by their ids")

@@ -33,7 +33,8 @@ from securegen.errors import ArtefactError, DesignError
 from securegen.io.envelope import canonical
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
 from securegen.kernels.threads import in_threads
-from securegen.model import GenotypeBlock, GenotypeReader, Progress, no_progress
+from securegen.model import GenotypeBlock, GenotypeReader, Progress, coding_of, no_progress
+from securegen.vocabulary import ADDITIVE
 
 
 def _encrypt_one(
@@ -45,7 +46,7 @@ def _encrypt_one(
     if block.missing is not None:
         streams["m"] = block.missing.view(np.int8)
     if squares:
-        streams["q"] = block.dosage.astype(np.int32) ** 2  # 4D² needs 28 bits
+        streams["q"] = block.squares
 
     def encrypt(job: tuple[str, int]) -> list[dict[str, Any]]:
         stream, c = job
@@ -120,13 +121,17 @@ def _encrypt_blocks(
         stale.unlink(missing_ok=True)
     for left_by_a_kill in (*folder.glob(".*.npy.*"), *state.folder.glob(".*.box.*")):
         left_by_a_kill.unlink()
+    coding = coding_of(reader)
+    told = [] if coding == ADDITIVE else [coding]
     cohort_id = hashlib.sha256(
-        canonical([key.public.fingerprint, reader.variants.digest(), squares, encryptor.name, artefact.FORMAT_VERSION])
+        canonical(
+            [key.public.fingerprint, reader.variants.digest(), squares, encryptor.name, artefact.FORMAT_VERSION, *told]
+        )
     ).hexdigest()
     parts, identities = encrypt_blocks(reader, sizes, 0, cohort_id, key, folder, state, encryptor, squares, progress)
     info = CohortInfo(
         "", cohort_id, reader.samples, reader.variants, reader.dosage_grid, reader.dosage_max, with_missing(parts), squares,
-        encryptor.name, tuple(sizes), identities,
+        encryptor.name, tuple(sizes), identities, coding=coding,
     )  # fmt: skip
     info = write_cohort(folder, info, parts, key)
     state.forget_others(info.digest, earlier)
@@ -152,7 +157,7 @@ def encrypt_blocks(
                 stale.unlink()
             part = _encrypt_one(block, index, key, encryptor, folder, squares)
             r = verify.block_secrets(key, cohort_id, index, len(block))
-            h = verify.block_check(r, block.dosage, block.missing, squares)
+            h = verify.block_check(r, block, squares)
             state.write(f"block-{block_name(index)}", {"identity": identity, "part": part}, {"h": h})
         parts.append(part)
         identities.append(identity)
