@@ -97,17 +97,18 @@ class OwnTotals:
                     out[people] += block.missing[lacking][:, people].T.astype(np.float64) @ centre[lacking]
         return out.astype(np.int64)
 
-    def products(self, shifts: list[int]) -> tuple[IntArray, IntArray]:
+    def products(self, shifts: list[int], pooled: Counts | None = None) -> tuple[IntArray, IntArray]:
+        """pooled: counts of everybody, where this cohort is a part."""
         if self.projected is None:
             raise ValueError("products are of projections: ask for `squares` first")
         q = rounded_shift(self.projected, shifts)
-        return q.sum(axis=0), self.imputed_products(q)
+        return q.sum(axis=0), self.imputed_products(q, self.counts() if pooled is None else pooled)
 
-    def imputed_products(self, q: IntArray) -> IntArray:
+    def imputed_products(self, q: IntArray, counts: Counts) -> IntArray:
         """n_j Σ_i q_ik g_ij + S_j Σ_i q_ik m_ij, (M, C) int64, of any integers q (N, C)."""
         if self.reader.dosage_max * np.abs(q).sum(axis=0, dtype=np.float64).max(initial=0) >= EXACT:
             raise DesignError("numbers of people are too large to be summed exactly")
-        counts, values, out = self.counts(), q.astype(np.float64), []
+        values, out = q.astype(np.float64), []
         for block in self._blocks():
             rows = slice(block.start, block.start + len(block))
             g = np.zeros((len(block), q.shape[1]))
