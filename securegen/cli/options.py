@@ -154,6 +154,9 @@ def design_options(required: bool = True) -> Function:
         click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound]."),
         click.option("--condition", multiple=True, callback=names_of, metavar="ID,ID", help="Dosages that become covariates."),
         click.option("--condition-list", metavar="FILE", help="A file of such ids, one a line."),
+        click.option("--dominant", is_flag=True, help="Genotypes count 1 with one copy of A1 or two, else 0."),
+        click.option("--recessive", is_flag=True, help="Genotypes count 1 with two copies of A1, else 0."),
+        click.option("--hetonly", is_flag=True, help="Genotypes count 1 with one copy of A1, else 0."),
     ]  # fmt: skip
     return apply_options(options)
 
