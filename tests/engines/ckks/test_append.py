@@ -273,7 +273,9 @@ class Kills:
 
     def __init__(self, monkeypatch, at: int, after: bool) -> None:
         self.at, self.after, self.done = at, after, 0
-        monkeypatch.setattr(encrypting, "in_threads", lambda work, jobs: list(map(work, jobs)))  # one write after another
+        monkeypatch.setattr(
+            encrypting, "in_threads", lambda work, jobs: list(map(work, jobs))
+        )  # one write after another
         for owner, name in ((artefact, "write_entry"), (artefact, "write_json"), (OwnerState, "write")):
             monkeypatch.setattr(owner, name, self.around(getattr(owner, name)))
 
