@@ -14,21 +14,24 @@ largest number has; the dealer sizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from securegen.design.columns import INTERCEPT
+from securegen.design.strata import alone
 from securegen.engines.mpc import vertical
+from securegen.engines.mpc.announced import Part, open_announced
 from securegen.engines.mpc.association import announce_cohort, only_mean, receive_cohort
 from securegen.engines.mpc.batches import Batching, Streams
 from securegen.engines.mpc.gwas import ask_consent, genotype_streams
 from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.people import admitted, hear_who
+from securegen.engines.mpc.people import admitted, charge, hear_who, tell_who
+from securegen.engines.mpc.runs import Run, RunReader, hear, hear_each, tell, tell_number
 from securegen.engines.mpc.shares.lifting import Pair
 from securegen.engines.mpc.shares.program import DealingProgram, Program
 from securegen.engines.mpc.shares.radix import Form, assemble, choose_form, to_digits
@@ -36,12 +39,13 @@ from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PlanError, ProtocolError
 from securegen.governance import openings
+from securegen.governance.rows import RowRule
 from securegen.kernels.integer_sums import squared_sums
-from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, regular_blocks, watched
+from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, watched
 from securegen.randomness import fresh_key, keystream
 from securegen.results.write import Summary, write_tables
-from securegen.study.build import build_design
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.opening import Study
 
 LARGEST = 10_000  # columns of a run
 
@@ -60,9 +64,10 @@ class AggregatePlan:
     weights: tuple[int, ...]
 
     @staticmethod
-    def of(columns: Columns, samples: int, variants: int, dosage_max: int) -> AggregatePlan:
+    def of(columns: Columns, samples: int, variants: int, dosage_max: int, sets: Collection[int] = ()) -> AggregatePlan:
+        """sets: further columns that say who is, whom Σ g² need not be summed of."""
         x, squared = columns.values, columns.squared_index
-        who = [j for j, name in enumerate(columns.names) if name == INTERCEPT or j in squared]
+        who = [j for j, name in enumerate(columns.names) if name == INTERCEPT or j in squared or j in sets]
         binary = [j for j in who if ((x[:, j] == 0) | (x[:, j] == 1)).all()]
         return AggregatePlan(
             samples, variants, dosage_max, x.shape[1], int(np.abs(x).max(initial=1)).bit_length(), tuple(binary),
@@ -119,32 +124,52 @@ def genotype_run(
     """
     ask_consent(consent_aggregates)
     announce_cohort(session, roles.right, reader)
-    samples, variants = len(reader.samples), len(reader.variants)
-    plan = AggregatePlan.read(session.receive_json(roles.right, "plan"), roles.right)
-    if (plan.samples, plan.variants, plan.dosage_max) != (samples, variants, reader.dosage_max):
-        raise ProtocolError(f"party {roles.right!r} planned for another cohort")
-    analysed = hear_who(session, roles.right, samples, len(plan.analysed))
-    rule = admitted(reader, analysed, state, level, log)
-    form = plan.form()
-    vertical.charge(state, cohort, plan.columns, samples=samples, column_limit=column_limit)
+    samples = len(reader.samples)
+    told, runs = hear(session, roles.right, "plan", reader.variants)
+    plans = [AggregatePlan.read(value, roles.right) for value in told]
+    for i, plan in enumerate(plans):
+        mine = [run for run in runs if run.stratum == i]
+        planned = plan.samples, plan.variants, plan.dosage_max
+        if planned != (samples, sum(map(len, mine)), reader.dosage_max * (1 + mine[0].doubled)):
+            raise ProtocolError(f"party {roles.right!r} planned for another cohort")
+    copies = RunReader(reader)
+    places = [copies.places(i, runs) for i in range(len(plans))]
+    sets = [hear_who(session, roles.right, samples, len(plan.analysed)) for plan in plans]
+    rules = admitted(reader, list(zip(places, sets, strict=True)), state, level, log)
+    forms = [plan.form() for plan in plans]
+    costs = [(where, who, plan.columns) for where, who, plan in zip(places, sets, plans, strict=True)]
+    charge(state, cohort, costs, samples=samples, column_limit=column_limit)
+    tell_number(session, roles.dealer, "dealer/plan", runs)
+    kept: list[GenotypeBlock] = []
+    for run in runs:
+        i = run.stratum
+        plan = replace(plans[i], variants=len(run))
+        _answer(
+            session, roles, copies, run, plan, forms[i], sets[i], rules[i], kept, cohort=cohort, state=state, threads=threads
+        )  # fmt: skip
+
+
+def _answer(
+    session: Session, roles: Roles, copies: RunReader, run: Run, plan: AggregatePlan, form: Form, analysed: np.ndarray,
+    rule: RowRule | None, kept: list[GenotypeBlock], *, cohort: str, state: StateFile, threads: int,
+) -> None:  # fmt: skip
+    """One run of the genotype party. kept: opened rows before it, changed into those before the next."""
     session.send_json(roles.dealer, "dealer/plan", plan.write())
     squares: list[np.ndarray] = []
     vetoes: list[np.ndarray] = []
-    kept: list[GenotypeBlock] = []
 
     def blocks() -> Iterator[vertical.Block]:
-        for block in regular_blocks(reader, vertical.block_size(samples, form.bits)):
+        for block, calls in copies.blocks(run, vertical.block_size(plan.samples, form.bits)):
             squares.append(squared_sums(block.dosage, analysed.astype(np.int64)))
-            vetoes.append(np.zeros(len(block), bool) if rule is None else rule.scan(block, kept))
-            yield genotype_streams(block, squares=bool(plan.weights))
+            vetoes.append(np.zeros(len(block), bool) if rule is None else rule.scan(calls, kept))
+            yield replace(genotype_streams(block, squares=bool(plan.weights)), place=run.place)
 
     resend = hear_of_blocks(session, roles.right)
     sides = vertical.genotype_side(
-        session, roles, blocks(), resend=resend, samples=samples, columns=plan.columns * form.digits, charged=True,
+        session, roles, blocks(), resend=resend, samples=plan.samples, columns=plan.columns * form.digits, charged=True,
         cohort=cohort, state=state, threads=threads, **plan.rings(form),
     )  # fmt: skip
     program, batching = Program(session, Pair(roles.left, roles.right, roles.dealer)), plan.batching(form)
-    withheld = 0
     for number, streams in enumerate(batching.of_shares(sides)):
         batching.announce(session, roles, streams)
         veto = np.concatenate(vetoes)
@@ -152,7 +177,6 @@ def genotype_run(
         session.send(roles.right, f"squares/{number}", np.where(veto[:, None], 0, np.concatenate(squares)))
         squares.clear()
         vetoes.clear()
-        withheld += int(veto.sum())
         _cover(streams, veto)
         _open(program, plan, form, streams)
 
@@ -169,20 +193,37 @@ def _cover(streams: Streams, rows: np.ndarray) -> None:
 def phenotype_run(
     session: Session, roles: Roles, inputs: Inputs, out: str, *, state: StateFile, consent_aggregates: bool,
     masked: Path | None = None, log: Log = silent, digits: int = 17, threads: int = 1,
-    seen: Callable[[Sums], None] | None = None,
+    seen: Callable[[Sums], None] | None = None, opened: Callable[[Study], None] | None = None,
 ) -> list[Summary]:  # fmt: skip
     """The phenotype party: writes the tables. masked: a folder to keep masked genotypes in for later runs;
-    seen: is shown every block of sums."""
+    seen: is shown every block of sums; opened: the study."""
     ask_consent(consent_aggregates)
     only_mean(inputs)
-    cohort = receive_cohort(session, roles.left)
-    design = build_design(inputs, cohort, log)
-    blocks = sums(
-        session, roles, design.columns, variants=cohort.variants, dosage_max=cohort.dosage_max, state=state, masked=masked,
-        threads=threads,
+    announced = open_announced(inputs, receive_cohort(session, roles.left), log)
+    study = announced.study
+    if opened is not None:
+        opened(study)
+    parts, plans = announced.parts(), []
+    for stratum in announced.strata:
+        columns, variants = stratum.design.columns, stratum.variants
+        sets = {column for a in stratum.design.analyses for column, _ in a.single[:1]}
+        plans.append(
+            AggregatePlan.of(columns, len(columns.values), variants, announced.dosage_max(stratum), sets)
+        )  # fmt: skip
+    tell(session, roles.left, "plan", [plan.write() for plan in plans], [part.run for part in parts])
+    for stratum, plan in zip(announced.strata, plans, strict=True):
+        tell_who(session, roles.left, stratum.design.columns.values[:, plan.analysed], stratum.name)
+
+    def of(part: Part) -> Iterator[Sums]:
+        plan = replace(plans[part.run.stratum], variants=len(part.run))
+        return _sums(
+            session, roles, part.stratum.design.columns, plan, part, state=state, masked=masked, threads=threads
+        )  # fmt: skip
+
+    shown = watched(announced.sums(of), seen)
+    return write_tables(
+        out, study.reader.variants, shown, study.analyses, strata=study.strata, grid=study.reader.dosage_grid, digits=digits
     )  # fmt: skip
-    blocks = watched(blocks, seen)
-    return write_tables(out, cohort.variants, blocks, design.analyses, grid=cohort.dosage_grid, digits=digits)
 
 
 def sums(
@@ -190,19 +231,27 @@ def sums(
     masked: Path | None = None, threads: int = 1,
 ) -> Iterator[Sums]:  # fmt: skip
     """The phenotype party, for columns in the genotype party's sample order: yields the sums of batches of variants."""
-    x = columns.values
-    plan = AggregatePlan.of(columns, len(x), len(variants), dosage_max)
+    part = Part(Run(0, len(variants), whole=True), 0, alone((), len(variants))[0], variants)
+    plan = AggregatePlan.of(columns, len(columns.values), len(variants), dosage_max)
+    tell(session, roles.left, "plan", [plan.write()], [part.run])
+    session.send(roles.left, "analysed", columns.values[:, plan.analysed].astype(np.uint8))
+    yield from _sums(session, roles, columns, plan, part, state=state, masked=masked, threads=threads)
+
+
+def _sums(
+    session: Session, roles: Roles, columns: Columns, plan: AggregatePlan, part: Part, *, state: StateFile,
+    masked: Path | None, threads: int,
+) -> Iterator[Sums]:  # fmt: skip
+    """One run of the phenotype party."""
     form = plan.form()
-    session.send_json(roles.left, "plan", plan.write())
-    session.send(roles.left, "analysed", x[:, plan.analysed].astype(np.uint8))
-    what = f"{plan.rings(form)} {variants.digest()}"
+    what = " ".join([str(plan.rings(form)), part.variants.digest(), *([part.run.place] if part.run.place else [])])
     store, resend = ask_for_blocks(session, roles.left, masked, what)
     sides = vertical.phenotype_side(
-        session, roles, to_digits(x, form), state=state, store=store, resend=resend, threads=threads,
-        **plan.rings(form),
+        session, roles, to_digits(columns.values, form), state=state, store=store, resend=resend, use=part.run.place,
+        threads=threads, **plan.rings(form),
     )  # fmt: skip
     program, batching = Program(session, Pair(roles.left, roles.right, roles.dealer)), plan.batching(form)
-    start, order = 0, columns.squared_index
+    start, order = part.first, columns.squared_index
     for number, streams in enumerate(batching.of_shares(sides)):
         batching.confirm(session, roles, streams)
         width = len(streams["g"])
@@ -219,7 +268,7 @@ def sums(
                 q[:, order.index(j)] = known[:, k]
         q[:, [order.index(j) for j in plan.weights]] = found.get("q", np.zeros((width, 0), np.int64))
         parts = (found["g"], found.get("m", np.zeros_like(found["g"])), q)
-        g, m, q = (np.where(veto[:, None], 0, part) for part in parts)
+        g, m, q = (np.where(veto[:, None], 0, each) for each in parts)
         yield Sums(start, g, m, q, withheld=veto if veto.any() else None)
         start += width
     if store is not None:
@@ -228,11 +277,13 @@ def sums(
 
 def deal(session: Session, roles: Roles, *, threads: int = 1) -> float:
     """The dealer. Returns the seconds spent computing products."""
-    plan = AggregatePlan.read(session.receive_json(roles.left, "dealer/plan"), roles.left)
-    form, program, busy = plan.form(), DealingProgram(session, Pair(roles.left, roles.right, roles.dealer)), 0.0
-    for streams, seconds in plan.batching(form).dealt(session, roles, threads=threads):
-        _open(program, plan, form, streams)
-        busy += seconds
+    busy = 0.0
+    for value in hear_each(session, roles.left, "dealer/plan"):
+        plan = AggregatePlan.read(value, roles.left)
+        form, program = plan.form(), DealingProgram(session, Pair(roles.left, roles.right, roles.dealer))
+        for streams, seconds in plan.batching(form).dealt(session, roles, threads=threads):
+            _open(program, plan, form, streams)
+            busy += seconds
     return busy
 
 

@@ -27,11 +27,12 @@ from securegen.engines.mpc.vertical import Roles
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
 from securegen.io.genotypes import FORMATS
-from securegen.model import GenotypeReader, Sums
+from securegen.model import GenotypeReader, SelectableReader, Sums
 from securegen.results.write import Summary
 from securegen.scores.release import DIGITS
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.opening import Study
 
 HORIZONTAL, VERTICAL, OUTSOURCED, SCORES = "horizontal", "vertical", "outsourced", "scores"
 ROLES = {
@@ -89,7 +90,8 @@ class Task:
 
 @dataclass
 class Outcome:
-    """What a run leaves at one party: its tables, seconds by stage, bytes sent and rounds."""
+    """What a run leaves at one party: its tables, seconds by stage, bytes sent and rounds; study: of the phenotype owner,
+    where it may have several strata."""
 
     tables: list[Summary] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
@@ -97,6 +99,10 @@ class Outcome:
     traffic: Traffic = field(default_factory=Traffic)
     samples_stored: int = 0
     variants_stored: int = 0
+    study: Study | None = None
+
+    def open(self, study: Study) -> None:
+        self.study = study
 
 
 def split_of(parties: Parties) -> str:
@@ -161,7 +167,7 @@ def run_party(parties: Parties, identity: PartyIdentity, task: Task, log: Log = 
     task = replace(task, state=replace(task.state, study=parties.digest()))
     outcome = Outcome()
     started = time.perf_counter()
-    reader = open_genotypes(task.inputs, log) if role == "genotypes" else None
+    reader = genotypes_of(task, split, log) if role == "genotypes" else None
     outcome.seconds["plan"] = time.perf_counter() - started
     with _session(parties, identity, outcome) as session:
         if reader is not None:
@@ -173,6 +179,12 @@ def run_party(parties: Parties, identity: PartyIdentity, task: Task, log: Log = 
         else:
             _outsourced(session, outsourced_roles(parties), task, outcome, reader, log)
     return outcome
+
+
+def genotypes_of(task: Task, split: str, log: Log = silent) -> SelectableReader:
+    """The genotype party's cohort, with X, Y and MT where each has a design of its own. Raises as `open_genotypes`."""
+    several = split == OUTSOURCED or (split == VERTICAL and task.reveal == AGGREGATES)
+    return open_genotypes(task.inputs, log, haploid=several)
 
 
 def check_task(parties: Parties, name: str, task: Task) -> str:
@@ -205,7 +217,7 @@ def _vertical(
         )  # fmt: skip
         return
     if task.reveal == AGGREGATES:
-        terms["seen"] = task.seen
+        terms |= {"seen": task.seen, "opened": outcome.open}
     outcome.tables = run.phenotype_run(
         session, roles, task.inputs, task.out, state=task.state, masked=task.masked, log=log, digits=task.digits,
         threads=task.threads, **terms,
@@ -225,7 +237,7 @@ def _outsourced(
     else:
         outcome.tables = association.outsourced_phenotype_run(
             session, roles, task.inputs, task.out, state=task.state, log=log, digits=task.digits,
-            seen=task.seen,
+            seen=task.seen, opened=outcome.open,
         )  # fmt: skip
 
 

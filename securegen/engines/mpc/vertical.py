@@ -53,11 +53,17 @@ class Roles:
 @dataclass(frozen=True)
 class Block:
     """Consecutive variants from `start`. streams: name to (V, N) integers, such as g, m (missing) and q (g²); withheld:
-    (V,) bool, rows of which noise is sent, None for none."""
+    (V,) bool, rows of which noise is sent, None for none; place: what tells them from other blocks of that start
+    (`runs.Run.place`), since a mask covers one block."""
 
     start: int
     streams: dict[str, np.ndarray]
     withheld: np.ndarray | None = None
+    place: str = ""
+
+    def mask(self, stream: str, ring: str) -> str:
+        """The name of the mask of a stream."""
+        return "/".join([stream, str(self.start), ring, *([self.place] if self.place else [])])
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def genotype_side(
         names = list(block.streams)
         width = len(block.streams[names[0]])
         keys = {
-            n: state.mask_key(cohort, f"{n}/{block.start}/{_ring(n, widths, bits)}", digest_array(block.streams[n]))
+            n: state.mask_key(cohort, block.mask(n, _ring(n, widths, bits)), digest_array(block.streams[n]))
             for n in names
         }
         marks = {n: hashlib.sha256(key).hexdigest()[:32] for n, key in keys.items()}
