@@ -24,14 +24,14 @@ import numpy as np
 from securegen.design.columns import INTERCEPT
 from securegen.design.strata import alone
 from securegen.engines.mpc import vertical
-from securegen.engines.mpc.announced import Part, open_announced
+from securegen.engines.mpc.announced import StudyRun, open_announced
 from securegen.engines.mpc.association import announce_cohort, only_mean, receive_cohort
 from securegen.engines.mpc.batches import Batching, Streams
 from securegen.engines.mpc.gwas import ask_consent, genotype_streams
 from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.people import admitted, charge, hear_who, tell_who
-from securegen.engines.mpc.runs import Run, RunReader, hear, hear_each, tell, tell_number
+from securegen.engines.mpc.runs import VariantRun, RunReader, hear, hear_each, tell, tell_number
 from securegen.engines.mpc.shares.lifting import Pair
 from securegen.engines.mpc.shares.program import DealingProgram, Program
 from securegen.engines.mpc.shares.radix import Form, assemble, choose_form, to_digits
@@ -150,7 +150,7 @@ def genotype_run(
 
 
 def _answer(
-    session: Session, roles: Roles, copies: RunReader, run: Run, plan: AggregatePlan, form: Form, analysed: np.ndarray,
+    session: Session, roles: Roles, copies: RunReader, run: VariantRun, plan: AggregatePlan, form: Form, analysed: np.ndarray,
     rule: RowRule | None, kept: list[GenotypeBlock], *, cohort: str, state: StateFile, threads: int,
 ) -> None:  # fmt: skip
     """One run of the genotype party. kept: opened rows before it, changed into those before the next."""
@@ -214,7 +214,7 @@ def phenotype_run(
     for stratum, plan in zip(announced.strata, plans, strict=True):
         tell_who(session, roles.left, stratum.design.columns.values[:, plan.analysed], stratum.name)
 
-    def of(part: Part) -> Iterator[Sums]:
+    def of(part: StudyRun) -> Iterator[Sums]:
         plan = replace(plans[part.run.stratum], variants=len(part.run))
         return _sums(
             session, roles, part.stratum.design.columns, plan, part, state=state, masked=masked, threads=threads
@@ -231,7 +231,7 @@ def sums(
     masked: Path | None = None, threads: int = 1,
 ) -> Iterator[Sums]:  # fmt: skip
     """The phenotype party, for columns in the genotype party's sample order: yields the sums of batches of variants."""
-    part = Part(Run(0, len(variants), whole=True), 0, alone((), len(variants))[0], variants)
+    part = StudyRun(VariantRun(0, len(variants), whole=True), 0, alone((), len(variants))[0], variants)
     plan = AggregatePlan.of(columns, len(columns.values), len(variants), dosage_max)
     tell(session, roles.left, "plan", [plan.write()], [part.run])
     session.send(roles.left, "analysed", columns.values[:, plan.analysed].astype(np.uint8))
@@ -239,7 +239,7 @@ def sums(
 
 
 def _sums(
-    session: Session, roles: Roles, columns: Columns, plan: AggregatePlan, part: Part, *, state: StateFile,
+    session: Session, roles: Roles, columns: Columns, plan: AggregatePlan, part: StudyRun, *, state: StateFile,
     masked: Path | None, threads: int,
 ) -> Iterator[Sums]:  # fmt: skip
     """One run of the phenotype party."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from securegen.catalogue import has_copies
 from securegen.design.strata import AUTOSOMES, Stratum, in_order
-from securegen.engines.mpc.runs import Run
+from securegen.engines.mpc.runs import VariantRun
 from securegen.errors import UsageError
 from securegen.model import AnnouncedCohort, GenotypeReader, Sums, Variants
 from securegen.study.inputs import Inputs, Log, silent
@@ -28,10 +28,10 @@ BLOCK = 4096  # variants in which nobody is analysed
 
 
 @dataclass(frozen=True)
-class Part:
+class StudyRun:
     """A run as the phenotype owner has it. first: place of its first variant in the tables; variants: its own."""
 
-    run: Run
+    run: VariantRun
     first: int
     stratum: Stratum
     variants: Variants
@@ -56,22 +56,22 @@ class AnnouncedStudy:
     def dosage_max(self, stratum: Stratum) -> int:
         return self.cohort.dosage_max * (1 + self._doubled(stratum))
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[StudyRun]:
         """The runs in file order."""
         if [s.name for s in self.study.strata] == [AUTOSOMES] and len(self.rows) == len(self.cohort.variants):
-            run = Run(0, len(self.rows), whole=True)
-            return [Part(run, 0, self.study.strata[0], self.cohort.variants)]
+            run = VariantRun(0, len(self.rows), whole=True)
+            return [StudyRun(run, 0, self.study.strata[0], self.cohort.variants)]
         strata, variants, out = self.strata, self.study.reader.variants, []
         for first, last, stratum in in_order(strata):
             at = self.rows[first:last]
             edges = [0, *(np.flatnonzero(np.diff(at) > 1) + 1).tolist(), len(at)]
             for a, b in zip(edges, edges[1:], strict=False):
                 number = next(i for i, s in enumerate(strata) if s is stratum)
-                run = Run(int(at[a]), int(at[b - 1]) + 1, number, self._doubled(stratum))
-                out.append(Part(run, first + a, stratum, variants.take(slice(first + a, first + b))))
+                run = VariantRun(int(at[a]), int(at[b - 1]) + 1, number, self._doubled(stratum))
+                out.append(StudyRun(run, first + a, stratum, variants.take(slice(first + a, first + b))))
         return out
 
-    def sums(self, of: Callable[[Part], Iterator[Sums]]) -> Iterator[Sums]:
+    def sums(self, of: Callable[[StudyRun], Iterator[Sums]]) -> Iterator[Sums]:
         """The sums of every run in file order, and of no column where nobody is analysed."""
         parts = iter(self.parts())
         done = 0
@@ -100,9 +100,9 @@ def open_announced(inputs: Inputs, cohort: AnnouncedCohort, log: Log = silent) -
     if inputs.pred:
         chosen &= having_rows(variants, log)
     rows = np.flatnonzero(chosen)
-    reader = with_sexes(inputs, replace(cohort, variants=variants.take(rows)), log)
-    refuse_sexless(inputs, reader)
-    recoded, strata = build_strata(replace(inputs, sex_name=None), reader, log)
+    reader = replace(cohort, variants=variants.take(rows))
+    refuse_sexless(inputs, with_sexes(inputs, reader, silent))
+    recoded, strata = build_strata(inputs, reader, log)
     out = AnnouncedStudy(Study(inputs, recoded, strata), cohort, rows)
     _refuse_other_copies(out)
     return out

@@ -15,11 +15,11 @@ import numpy as np
 
 from securegen.catalogue import record_of
 from securegen.engines.mpc import gwas, outsourced, vertical
-from securegen.engines.mpc.announced import Part, open_announced
+from securegen.engines.mpc.announced import StudyRun, open_announced
 from securegen.engines.mpc.net.frames import MAX_PAYLOAD
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.people import admitted, charge, hear_who, tell_who
-from securegen.engines.mpc.runs import Run, RunReader, hear, hear_each, tell, tell_number
+from securegen.engines.mpc.runs import VariantRun, RunReader, hear, hear_each, tell, tell_number
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
@@ -103,7 +103,7 @@ def outsourced_genotype_run(
     charge(state, cohort, costs, samples=samples, column_limit=column_limit)
     kept: list[GenotypeBlock] = []
 
-    def blocks(run: Run) -> Iterator[vertical.Block]:
+    def blocks(run: VariantRun) -> Iterator[vertical.Block]:
         rule, squares = rules[run.stratum], bool(opened[run.stratum]["q"])
         for block, calls in copies.blocks(run, vertical.block_size(samples, bits[run.stratum])):
             veto = np.zeros(len(block), bool) if rule is None else rule.scan(calls, kept)
@@ -153,7 +153,7 @@ def outsourced_phenotype_run(
     for server in roles.servers:
         tell_number(session, server, "sizes", [part.run for part in parts])
 
-    def of(part: Part) -> Iterator[Sums]:
+    def of(part: StudyRun) -> Iterator[Sums]:
         columns, size = part.stratum.design.columns, sizes[part.run.stratum]
         for server in roles.servers:
             session.send_json(server, "sizes", size)

@@ -77,7 +77,7 @@ def _sets_of(strata: Sequence[tuple[Collection[str], np.ndarray]], place: str) -
     out: dict[bytes, tuple[str, np.ndarray]] = {}
     for i, (places, sets) in enumerate(strata):
         for j in range(sets.shape[1] if place in places else 0):
-            name = f"set {j + 1}" if len(strata) == 1 else f"set {j + 1} of design {i + 1}{place and ', on '}{place}"
+            name = f"set {j + 1}{f' of design {i + 1}' if len(strata) > 1 else ''}{place and ', on '}{place}"
             out.setdefault(sets[:, j].tobytes(), (name, sets[:, j]))
     return list(out.values())
 

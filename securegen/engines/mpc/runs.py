@@ -25,7 +25,7 @@ ELSEWHERE, ENDS = "", "PAR"  # places, beside X and Y
 
 
 @dataclass(frozen=True)
-class Run:
+class VariantRun:
     """Variants start to stop of the announced table, which meet the columns of a stratum. doubled: of X, where males count
     one copy and others two; whole: every variant of the only run."""
 
@@ -45,7 +45,7 @@ class Run:
         return "" if self.whole else f"{self.start}-{self.stop}{'/doubled' if self.doubled else ''}"
 
 
-def tell(session: Session, to: str, step: str, told: Sequence[object], runs: Sequence[Run]) -> None:
+def tell(session: Session, to: str, step: str, told: Sequence[object], runs: Sequence[VariantRun]) -> None:
     """Tell the genotype owner what is public of each stratum, and the runs."""
     if runs[0].whole:
         session.send_json(to, step, told[0])
@@ -54,13 +54,13 @@ def tell(session: Session, to: str, step: str, told: Sequence[object], runs: Seq
     session.send_json(to, step, {"strata": list(told), "runs": spans})
 
 
-def hear(session: Session, source: str, step: str, variants: Variants) -> tuple[list[object], list[Run]]:
+def hear(session: Session, source: str, step: str, variants: Variants) -> tuple[list[object], list[VariantRun]]:
     """What `tell` told: of each stratum, and runs of the announced variants. Raises ProtocolError for others."""
     value = session.receive_json(source, step)
     if not isinstance(value, dict) or set(value) != {"strata", "runs"}:
-        return [value], [Run(0, len(variants), whole=True)]
+        return [value], [VariantRun(0, len(variants), whole=True)]
     strata, runs = value["strata"], value["runs"]
-    out: list[Run] = []
+    out: list[VariantRun] = []
     if isinstance(strata, list) and isinstance(runs, list):
         kinds, last = kinds_of(variants), 0
         for run in runs:
@@ -70,7 +70,7 @@ def hear(session: Session, source: str, step: str, variants: Variants) -> tuple[
             on_x = doubled == 0 or (doubled == 1 and bool((kinds[max(start, 0) : stop] == X).all()))
             if not (last <= start < stop <= len(variants) and 0 <= stratum < len(strata) and on_x):
                 break
-            out.append(Run(start, stop, stratum, bool(doubled)))
+            out.append(VariantRun(start, stop, stratum, bool(doubled)))
             last = stop
         alike = len({(r.stratum, r.doubled) for r in out}) == len({r.stratum for r in out}) == len(strata)
         if out and len(out) == len(runs) and alike:
@@ -78,7 +78,7 @@ def hear(session: Session, source: str, step: str, variants: Variants) -> tuple[
     raise ProtocolError(f"party {source!r} announced runs of variants that are none")
 
 
-def tell_number(session: Session, to: str, step: str, runs: Sequence[Run]) -> None:
+def tell_number(session: Session, to: str, step: str, runs: Sequence[VariantRun]) -> None:
     """Tell a dealer or server how many runs come, unless it is one of everything."""
     if not runs[0].whole:
         session.send_json(to, step, {"runs": len(runs)})
@@ -106,14 +106,14 @@ class RunReader:
         self._plain = PloidyReader(reader, self.kinds)
         self._doubled = PloidyReader(reader, self.kinds, 1)
 
-    def blocks(self, run: Run, size: int) -> Iterator[tuple[GenotypeBlock, GenotypeBlock]]:
+    def blocks(self, run: VariantRun, size: int) -> Iterator[tuple[GenotypeBlock, GenotypeBlock]]:
         """Blocks of `size` variants, none of which leaves the run: as they are summed, and with two copies of X for all."""
         for start in range(run.start, run.stop, size):
             stop = min(start + size, run.stop)
             block = self._plain.read(start, stop)
             yield (self._doubled.read(start, stop) if run.doubled else block), block
 
-    def places(self, stratum: int, runs: Sequence[Run]) -> frozenset[str]:
+    def places(self, stratum: int, runs: Sequence[VariantRun]) -> frozenset[str]:
         """Where a stratum lies: on X, on Y, in the ends of X, elsewhere.
 
         Sums of two places are never of the same variant, so the rules of sets hold in each. Where no ends are named, they

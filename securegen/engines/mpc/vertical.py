@@ -54,7 +54,7 @@ class Roles:
 class Block:
     """Consecutive variants from `start`. streams: name to (V, N) integers, such as g, m (missing) and q (g²); withheld:
     (V,) bool, rows of which noise is sent, None for none; place: what tells them from other blocks of that start
-    (`runs.Run.place`), since a mask covers one block."""
+    (`runs.VariantRun.place`), since a mask covers one block."""
 
     start: int
     streams: dict[str, np.ndarray]
