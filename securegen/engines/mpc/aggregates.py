@@ -14,30 +14,29 @@ largest number has; the dealer sizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from securegen.design.columns import INTERCEPT
 from securegen.design.strata import alone
 from securegen.engines.mpc import vertical
+from securegen.engines.mpc.aggregate_plan import AggregatePlan
 from securegen.engines.mpc.announced import StudyRun, open_announced
-from securegen.engines.mpc.association import announce_cohort, only_mean, receive_cohort
-from securegen.engines.mpc.batches import Batching, Streams
+from securegen.engines.mpc.association import agreed_cohort, announce_cohort, only_mean, people_columns
+from securegen.engines.mpc.batches import Streams
 from securegen.engines.mpc.gwas import ask_consent, genotype_streams
 from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.people import admitted, charge, hear_who, tell_who
-from securegen.engines.mpc.runs import VariantRun, RunReader, hear, hear_each, tell, tell_number
+from securegen.engines.mpc.runs import RunReader, VariantRun, hear, hear_each, tell, tell_number
 from securegen.engines.mpc.shares.lifting import Pair
 from securegen.engines.mpc.shares.program import DealingProgram, Program
-from securegen.engines.mpc.shares.radix import Form, assemble, choose_form, to_digits
+from securegen.engines.mpc.shares.radix import Form, assemble, to_digits
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
-from securegen.errors import PlanError, ProtocolError
+from securegen.errors import ProtocolError
 from securegen.governance import openings
 from securegen.governance.rows import RowRule
 from securegen.kernels.integer_sums import squared_sums
@@ -46,70 +45,7 @@ from securegen.randomness import fresh_key, keystream
 from securegen.results.write import Summary, write_tables
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
-
-LARGEST = 10_000  # columns of a run
-
-
-@dataclass(frozen=True)
-class AggregatePlan:
-    """What is public of a run. value_bits: |x| <= 2^value_bits; analysed: columns that say who is, and others of 0 and 1
-    that need Σ g² x; weights: other columns that do."""
-
-    samples: int
-    variants: int
-    dosage_max: int
-    columns: int
-    value_bits: int
-    analysed: tuple[int, ...]
-    weights: tuple[int, ...]
-
-    @staticmethod
-    def of(columns: Columns, samples: int, variants: int, dosage_max: int, sets: Collection[int] = ()) -> AggregatePlan:
-        """sets: further columns that say who is, whom Σ g² need not be summed of."""
-        x, squared = columns.values, columns.squared_index
-        who = [j for j, name in enumerate(columns.names) if name == INTERCEPT or j in squared or j in sets]
-        binary = [j for j in who if ((x[:, j] == 0) | (x[:, j] == 1)).all()]
-        return AggregatePlan(
-            samples, variants, dosage_max, x.shape[1], int(np.abs(x).max(initial=1)).bit_length(), tuple(binary),
-            tuple(j for j in squared if j not in binary),
-        )  # fmt: skip
-
-    def form(self) -> Form:
-        """Rings and digits. Raises PlanError where a sum might not fit."""
-        most = self.dosage_max**2 if self.weights else self.dosage_max
-        if (most * self.samples << self.value_bits) >= 1 << 62:
-            raise PlanError(f"sums over {self.samples} samples of columns of {self.value_bits} bits may exceed 2^62: "
-                            "use fewer bits (`bits`) or fewer samples a run")  # fmt: skip
-        largest = {"g": self.dosage_max, **({"q": self.dosage_max**2} if self.weights else {}), "m": 1}
-        return choose_form(self.samples, largest, self.value_bits, few=not self.weights)
-
-    def rings(self, form: Form) -> dict[str, Any]:
-        return {"bits": form.bits, "widths": form.widths, "chunk": form.chunk}
-
-    def batching(self, form: Form) -> Batching:
-        return Batching(
-            form, self.samples, self.variants, self.columns, tuple(n for n in form.widths if n != "m")
-        )  # fmt: skip
-
-    def write(self) -> dict[str, list[int]]:
-        sizes = [self.samples, self.variants, self.dosage_max, self.columns, self.value_bits]
-        return {"sizes": sizes, "analysed": list(self.analysed), "weights": list(self.weights)}
-
-    @staticmethod
-    def read(value: object, sender: str) -> AggregatePlan:
-        """A plan that a party announced; ProtocolError when it is none."""
-        if isinstance(value, dict) and set(value) == {"sizes", "analysed", "weights"}:
-            sizes, analysed, weights = (value[n] for n in ("sizes", "analysed", "weights"))
-            if all(map(_whole, (sizes, analysed, weights))) and len(sizes) == 5 and all(sizes):
-                plan, squared = AggregatePlan(*[*sizes, tuple(analysed), tuple(weights)]), [*analysed, *weights]
-                sized = plan.dosage_max <= 1 << 15 and plan.columns <= LARGEST and plan.value_bits <= 62
-                if sized and len(set(squared)) == len(squared) and all(j < plan.columns for j in squared):
-                    return plan
-        raise ProtocolError(f"party {sender!r} announced a malformed plan")
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, list) and all(type(v) is int and 0 <= v < 1 << 31 for v in value)
+from securegen.vocabulary import ADDITIVE
 
 
 def genotype_run(
@@ -160,9 +96,10 @@ def _answer(
 
     def blocks() -> Iterator[vertical.Block]:
         for block, calls in copies.blocks(run, vertical.block_size(plan.samples, form.bits)):
-            squares.append(squared_sums(block.dosage, analysed.astype(np.int64)))
+            squares.append(squared_sums(block.dosage, analysed.astype(np.int64), block.alleles))
             vetoes.append(np.zeros(len(block), bool) if rule is None else rule.scan(calls, kept))
-            yield replace(genotype_streams(block, squares=bool(plan.weights)), place=run.place)
+            made = genotype_streams(block, squares=bool(plan.weights), coding=copies.coding)
+            yield replace(made, place=run.place)
 
     resend = hear_of_blocks(session, roles.right)
     sides = vertical.genotype_side(
@@ -179,6 +116,10 @@ def _answer(
         vetoes.clear()
         _cover(streams, veto)
         _open(program, plan, form, streams)
+
+
+def _of(coding: str) -> str:
+    return "" if coding == ADDITIVE else f" {coding}"
 
 
 def _cover(streams: Streams, rows: np.ndarray) -> None:
@@ -199,26 +140,23 @@ def phenotype_run(
     seen: is shown every block of sums; opened: the study."""
     ask_consent(consent_aggregates)
     only_mean(inputs)
-    announced = open_announced(inputs, receive_cohort(session, roles.left), log)
+    announced = open_announced(inputs, agreed_cohort(session, roles.left, inputs, log), log)
     study = announced.study
     if opened is not None:
         opened(study)
     parts, plans = announced.parts(), []
     for stratum in announced.strata:
-        columns, variants = stratum.design.columns, stratum.variants
-        sets = {column for a in stratum.design.analyses for column, _ in a.single[:1]}
-        plans.append(
-            AggregatePlan.of(columns, len(columns.values), variants, announced.dosage_max(stratum), sets)
-        )  # fmt: skip
+        columns, people = stratum.design.columns, people_columns(stratum.design.analyses)
+        top = announced.dosage_max(stratum)
+        plans.append(AggregatePlan.of(columns, len(columns.values), stratum.variants, top, people))
     tell(session, roles.left, "plan", [plan.write() for plan in plans], [part.run for part in parts])
     for stratum, plan in zip(announced.strata, plans, strict=True):
         tell_who(session, roles.left, stratum.design.columns.values[:, plan.analysed], stratum.name)
 
     def of(part: StudyRun) -> Iterator[Sums]:
         plan = replace(plans[part.run.stratum], variants=len(part.run))
-        return _sums(
-            session, roles, part.stratum.design.columns, plan, part, state=state, masked=masked, threads=threads
-        )  # fmt: skip
+        columns, coding = part.stratum.design.columns, announced.cohort.coding
+        return _sums(session, roles, columns, plan, part, coding, state=state, masked=masked, threads=threads)
 
     shown = watched(announced.sums(of), seen)
     return write_tables(
@@ -228,23 +166,24 @@ def phenotype_run(
 
 def sums(
     session: Session, roles: Roles, columns: Columns, *, variants: Variants, dosage_max: int, state: StateFile,
-    masked: Path | None = None, threads: int = 1,
+    masked: Path | None = None, threads: int = 1, people: Sequence[int] | None = None, coding: str = ADDITIVE,
 ) -> Iterator[Sums]:  # fmt: skip
-    """The phenotype party, for columns in the genotype party's sample order: yields the sums of batches of variants."""
+    """The phenotype party, for columns in the genotype party's sample order: yields the sums of batches of variants. people:
+    as of `AggregatePlan.of`; coding: the genetic model that the genotypes come under."""
     part = StudyRun(VariantRun(0, len(variants), whole=True), 0, alone((), len(variants))[0], variants)
-    plan = AggregatePlan.of(columns, len(columns.values), len(variants), dosage_max)
+    plan = AggregatePlan.of(columns, len(columns.values), len(variants), dosage_max, people)
     tell(session, roles.left, "plan", [plan.write()], [part.run])
     session.send(roles.left, "analysed", columns.values[:, plan.analysed].astype(np.uint8))
-    yield from _sums(session, roles, columns, plan, part, state=state, masked=masked, threads=threads)
+    yield from _sums(session, roles, columns, plan, part, coding, state=state, masked=masked, threads=threads)
 
 
 def _sums(
-    session: Session, roles: Roles, columns: Columns, plan: AggregatePlan, part: StudyRun, *, state: StateFile,
+    session: Session, roles: Roles, columns: Columns, plan: AggregatePlan, part: StudyRun, coding: str, *, state: StateFile,
     masked: Path | None, threads: int,
 ) -> Iterator[Sums]:  # fmt: skip
     """One run of the phenotype party."""
     form = plan.form()
-    what = " ".join([str(plan.rings(form)), part.variants.digest(), *([part.run.place] if part.run.place else [])])
+    what = f"{plan.rings(form)} {part.variants.digest()}{_of(coding)}{part.run.place and ' '}{part.run.place}"
     store, resend = ask_for_blocks(session, roles.left, masked, what)
     sides = vertical.phenotype_side(
         session, roles, to_digits(columns.values, form), state=state, store=store, resend=resend, use=part.run.place,

@@ -16,13 +16,15 @@ from securegen.design.strata import AUTOSOMES, Stratum, in_order
 from securegen.engines.mpc.runs import VariantRun
 from securegen.errors import UsageError
 from securegen.model import AnnouncedCohort, GenotypeReader, Sums, Variants
+from securegen.study.genotypes import DIPLOID
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
 from securegen.study.ploidy import MALE, NAMES, X, Y, kinds_of
 from securegen.study.predictions import having_rows
-from securegen.study.selection import supported
+from securegen.study.selection import ONE_DESIGN, supported
 from securegen.study.sexes import with_sexes
 from securegen.study.strata import build_strata
+from securegen.vocabulary import ADDITIVE
 
 BLOCK = 4096  # variants in which nobody is analysed
 
@@ -96,7 +98,11 @@ def open_announced(inputs: Inputs, cohort: AnnouncedCohort, log: Log = silent) -
     variants = cohort.variants
     chosen = np.ones(len(variants), bool)
     if kinds_of(variants).any():
-        chosen = supported(variants, chosen, log, haploid=has_copies(inputs.model), xchr_model=inputs.x_model)
+        copies, coded = has_copies(inputs.model), cohort.coding != ADDITIVE
+        chosen = supported(
+            variants, chosen, log, haploid=copies and not coded, xchr_model=inputs.x_model,
+            why=DIPLOID if coded else ONE_DESIGN, x=copies and coded and inputs.x_as_stored,
+        )  # fmt: skip
     if inputs.pred:
         chosen &= having_rows(variants, log)
     rows = np.flatnonzero(chosen)

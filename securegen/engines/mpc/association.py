@@ -7,27 +7,29 @@ genotyped. Sites that hold different people are a federated study: `securegen.en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from securegen.catalogue import record_of
+from securegen.design.columns import Analysis
 from securegen.engines.mpc import gwas, outsourced, vertical
 from securegen.engines.mpc.announced import StudyRun, open_announced
 from securegen.engines.mpc.net.frames import MAX_PAYLOAD
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.people import admitted, charge, hear_who, tell_who
-from securegen.engines.mpc.runs import VariantRun, RunReader, hear, hear_each, tell, tell_number
+from securegen.engines.mpc.runs import RunReader, VariantRun, hear, hear_each, tell, tell_number
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
-from securegen.model import AnnouncedCohort, GenotypeBlock, GenotypeReader, Samples, Sums, Variants, watched
+from securegen.model import AnnouncedCohort, GenotypeBlock, GenotypeReader, Samples, Sums, Variants, coding_of, watched
 from securegen.results.write import Summary, write_tables
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
 from securegen.study.ploidy import X, Y, kinds_of
+from securegen.vocabulary import ADDITIVE, CODINGS
 
 _TEXT = ("chromosome", "id", "effect_allele", "other_allele")
 
@@ -43,14 +45,15 @@ def announce_cohort(session: Session, to: str, reader: GenotypeReader) -> None:
     sites: dict[str, list[Any]] = {name: [str(x) for x in getattr(v, name)] for name in _TEXT}
     sites["position"] = [int(p) for p in v.position]
     session.send_json(to, "cohort", {"samples": people, "variants": sites, "grid": reader.dosage_grid,
-                                "largest": reader.dosage_max})  # fmt: skip
+                                "largest": reader.dosage_max, "coding": coding_of(reader)})  # fmt: skip
 
 
 def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
     """The cohort that `source` announces. ProtocolError when its lists do not fit together."""
-    value = session.receive_json(source, "cohort", limit=MAX_PAYLOAD)
+    value: Any = session.receive_json(source, "cohort", limit=MAX_PAYLOAD)
     try:
-        people, sites, grid, top = (value[n] for n in ("samples", "variants", "grid", "largest"))  # type: ignore[index]
+        names = ("samples", "variants", "grid", "largest", "coding")
+        people, sites, grid, top, coding = (value[n] for n in names)
         fid, iid = (_words(people[n]) for n in ("fid", "iid"))
         founder = np.array([_typed(f, bool) for f in people["founder"]], bool)
         sex = np.array([_typed(x, int) for x in people.get("sex", [0] * len(fid))], np.int8)
@@ -68,7 +71,22 @@ def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
         raise ProtocolError(f"party {source!r} announced the dosage grid {grid!r}")
     if type(top) is not int or not 1 <= top <= 1 << 15:
         raise ProtocolError(f"party {source!r} announced dosages up to {top!r}")
-    return AnnouncedCohort(Samples(fid, iid, founder, sex), Variants(position=position, **text), grid, top)
+    if not isinstance(coding, str) or coding not in CODINGS:
+        raise ProtocolError(f"party {source!r} announced the genetic model {str(coding)[:20]!r}")
+    return AnnouncedCohort(Samples(fid, iid, founder, sex), Variants(position=position, **text), grid, top, coding)
+
+
+def agreed_cohort(session: Session, source: str, inputs: Inputs, log: Log) -> AnnouncedCohort:
+    """As `receive_cohort`. Raises ProtocolError where these inputs name a genetic model and genotypes come under another."""
+    cohort = receive_cohort(session, source)
+    if inputs.coding not in (ADDITIVE, cohort.coding):
+        raise ProtocolError(
+            f"party {source!r} recodes genotypes {cohort.coding}, these inputs say `{inputs.coding}`: the genotype owner's run "
+            "chooses the genetic model"
+        )
+    if cohort.coding != ADDITIVE:
+        log(f"genotypes come recoded by party {source!r}: {cohort.coding}")
+    return cohort
 
 
 def _words(values: list[Any]) -> np.ndarray:
@@ -108,7 +126,8 @@ def outsourced_genotype_run(
         for block, calls in copies.blocks(run, vertical.block_size(samples, bits[run.stratum])):
             veto = np.zeros(len(block), bool) if rule is None else rule.scan(calls, kept)
             session.send(roles.right, f"withheld/{block.start}", veto.astype(np.uint8))
-            yield replace(gwas.genotype_streams(block, squares=squares), withheld=veto, place=run.place)
+            made = gwas.genotype_streams(block, squares=squares, coding=coding_of(reader))
+            yield replace(made, withheld=veto, place=run.place)
 
     tell_number(session, roles.dealer, "dealer/sizes", runs)
     for run in runs:
@@ -132,7 +151,7 @@ def outsourced_phenotype_run(
     """The phenotype owner of an outsourced run, who also receives the sums and writes the tables. seen: is shown every
     block of them; opened: the study."""
     only_mean(inputs)
-    announced = open_announced(inputs, receive_cohort(session, roles.left), log)
+    announced = open_announced(inputs, agreed_cohort(session, roles.left, inputs, log), log)
     study, parts = announced.study, announced.parts()
     sizes: list[dict[str, Any]] = []
     if opened is not None:
@@ -146,10 +165,9 @@ def outsourced_phenotype_run(
     for size in sizes:
         session.send_json(roles.left, "ring", size["ring"])
     for stratum in announced.strata:
-        sets = {j for a in stratum.design.analyses for j in (a.columns[p] for p in record_of(a).reads.people)}
-        sets |= {column for a in stratum.design.analyses for column, _ in a.single[:1]}
+        sets = people_columns(stratum.design.analyses)
         session.send_json(roles.left, "sets", len(sets))
-        tell_who(session, roles.left, stratum.design.columns.values[:, sorted(sets)], stratum.name)
+        tell_who(session, roles.left, stratum.design.columns.values[:, sets], stratum.name)
     for server in roles.servers:
         tell_number(session, server, "sizes", [part.run for part in parts])
 
@@ -168,6 +186,12 @@ def outsourced_phenotype_run(
     return write_tables(
         out, study.reader.variants, blocks, study.analyses, strata=study.strata, grid=study.reader.dosage_grid, digits=digits
     )  # fmt: skip
+
+
+def people_columns(analyses: Sequence[Analysis]) -> list[int]:
+    """The columns that say who is analysed, and who of them has one copy, in order."""
+    people = {j for a in analyses for j in (a.columns[p] for p in record_of(a).reads.people)}
+    return sorted(people | {j for a in analyses for j, _ in a.single[:1]})
 
 
 def _without_withheld(session: Session, source: str, sums: Sums) -> Sums:

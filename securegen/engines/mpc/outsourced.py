@@ -60,7 +60,7 @@ def genotype_owner(
     for block in blocks:
         marks, keys = {}, {}
         for name, values in block.streams.items():
-            key = state.mask_key(cohort, block.mask(f"outsourced/{name}", str(bits)), digest_array(values))
+            key = state.mask_key(cohort, block.mask(name, str(bits), "outsourced/"), digest_array(values))
             keys[name] = [derive_key(key, "server 0"), derive_key(key, "server 1")]
             marks[name] = hashlib.sha256(key).hexdigest()[:32]
             width = len(values)

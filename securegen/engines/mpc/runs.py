@@ -17,7 +17,7 @@ import numpy as np
 
 from securegen.engines.mpc.net.session import Session
 from securegen.errors import ProtocolError
-from securegen.model import GenotypeBlock, GenotypeReader, Variants
+from securegen.model import GenotypeBlock, GenotypeReader, Variants, coding_of
 from securegen.study.ploidy import NAMES, PloidyReader, X, Y, kinds_of
 from securegen.vocabulary import PSEUDOAUTOSOMAL, canonical_chromosome
 
@@ -100,7 +100,7 @@ class RunReader:
     """The genotype owner's dosages, run by run, as copies are counted on each chromosome."""
 
     def __init__(self, reader: GenotypeReader) -> None:
-        self.kinds = kinds_of(reader.variants)
+        self.kinds, self.coding = kinds_of(reader.variants), coding_of(reader)
         names = {c: canonical_chromosome(c) in PSEUDOAUTOSOMAL for c in dict.fromkeys(reader.variants.chromosome)}
         self._ends = np.array([names[c] for c in reader.variants.chromosome], bool)
         self._plain = PloidyReader(reader, self.kinds)

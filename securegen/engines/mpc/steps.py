@@ -11,9 +11,10 @@ from pathlib import Path
 
 from securegen.engines.federated.site import Connect
 from securegen.engines.mpc import deployment
-from securegen.engines.mpc.deployment import GENOME_WIDE, Outcome, ScoreTask, Task
+from securegen.engines.mpc.deployment import GENOME_WIDE, ScoreTask, Task
 from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import DEALER, Parties
+from securegen.engines.mpc.outcome import Outcome
 from securegen.engines.mpc.projected import HITS
 from securegen.engines.mpc.site_links import linked
 from securegen.engines.mpc.state_file import StateFile

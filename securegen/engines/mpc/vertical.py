@@ -53,17 +53,18 @@ class Roles:
 @dataclass(frozen=True)
 class Block:
     """Consecutive variants from `start`. streams: name to (V, N) integers, such as g, m (missing) and q (g²); withheld:
-    (V,) bool, rows of which noise is sent, None for none; place: what tells them from other blocks of that start
-    (`runs.VariantRun.place`), since a mask covers one block."""
+    (V,) bool, rows of which noise is sent, None for none; recoded: by which genetic model, '' for none: other data, with
+    other masks; place: what tells them from other blocks of that start (`runs.VariantRun.place`), since a mask covers one."""
 
     start: int
     streams: dict[str, np.ndarray]
     withheld: np.ndarray | None = None
+    recoded: str = ""
     place: str = ""
 
-    def mask(self, stream: str, ring: str) -> str:
+    def mask(self, stream: str, ring: str, split: str = "") -> str:
         """The name of the mask of a stream."""
-        return "/".join([stream, str(self.start), ring, *([self.place] if self.place else [])])
+        return f"{split}{self.recoded}{stream}/{self.start}/{ring}{self.place and '/'}{self.place}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from securegen.engines.mpc.announced import open_announced
 from securegen.engines.mpc.deployment import ROLES
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.runs import VariantRun, RunReader, hear
+from securegen.engines.mpc.runs import RunReader, VariantRun, hear
 from securegen.engines.mpc.shares.prg import derive_key
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Block

@@ -13,18 +13,21 @@ import hmac
 import io
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from securegen.engines.ckks.blocks import block_sizes, starts_of
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.io.envelope import canonical
 from securegen.io.locks import only_one
 from securegen.io.output import PRIVATE_FOLDER, atomic, make_folder
 from securegen.io.strict_json import parse_json, read_regular
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, TextArray, Variants
+from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, TextArray, Variants, coding_of
+from securegen.vocabulary import ADDITIVE
 
 MOST_BOX = 1 << 36  # bytes: read whole, and authenticated before they are parsed
 
@@ -86,7 +89,8 @@ class OwnerState:
     def identity(self, cohort_id: str, index: int, block: GenotypeBlock) -> str:
         """A digest of the genotypes of one block that says nothing to whoever lacks the key."""
         digest = hmac.new(self.key.derive("resume"), canonical([cohort_id, index]), hashlib.sha256)
-        for part in (block.dosage, np.zeros(0, bool) if block.missing is None else block.missing):
+        coded = () if block.alleles is None else (block.alleles,)
+        for part in (block.dosage, np.zeros(0, bool) if block.missing is None else block.missing, *coded):
             digest.update(canonical([part.dtype.str, part.shape]))
             digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
@@ -117,8 +121,9 @@ class OwnerState:
 
 @dataclass(frozen=True)
 class CohortInfo:
-    """What the owner knows of its encrypted cohort: digest of the manifest, id, people, variants and streams.
+    """What the owner knows of its encrypted cohort: digest of the manifest, id, people, variants, blocks and streams.
 
+    blocks: variants of each, in order; identities: of the blocks, none where an earlier version wrote the record.
     It stands for the genotypes when a design is made later: samples, variants and grid, but no dosages to read.
     """
 
@@ -131,7 +136,14 @@ class CohortInfo:
     missing_blocks: tuple[int, ...]
     squares: bool
     encryptor: str
-    identities: tuple[str, ...] = ()  # of the blocks, in order; none where an earlier version wrote the record
+    blocks: tuple[int, ...]
+    identities: tuple[str, ...] = ()
+    coding: str = ADDITIVE
+
+    @cached_property
+    def starts(self) -> IntArray:
+        """(B + 1,) first variant of every block, and how many variants there are."""
+        return starts_of(self.blocks)
 
     def streams(self, block: int) -> list[str]:
         """Streams that a block stores."""
@@ -142,11 +154,13 @@ class CohortInfo:
         return names_of(self.samples) == names_of(samples)
 
     def same_people_and_variants(self, reader: GenotypeReader) -> bool:
-        """Whether genotypes are of the people and variants that were encrypted, in the same order and grid."""
+        """Whether genotypes are of the people and variants that were encrypted, in the same order and grid, under the same
+        genetic model."""
         return (
             self.same_people(reader.samples)
             and self.variants.digest() == reader.variants.digest()
             and (self.dosage_grid, self.dosage_max) == (reader.dosage_grid, reader.dosage_max)
+            and self.coding == coding_of(reader)
         )
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
@@ -166,10 +180,13 @@ def read_info(state: OwnerState) -> CohortInfo:
         text("chromosome"), a["position"], text("id"), text("effect_allele"), text("other_allele")
     )  # fmt: skip
     samples = Samples(text("fid"), text("iid"), a["founder"])
+    # an earlier version let only the last block be shorter
+    blocks = header.get("blocks") or block_sizes((len(variants),), state.key.public.parameters.block_variants)
     return CohortInfo(
         header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"],
         header.get("dosage_max", 2 * header["dosage_grid"]), tuple(header["missing"]),
-        header["squares"], header["encryptor"], tuple(header.get("identities", ())),
+        header["squares"], header["encryptor"], tuple(blocks), tuple(header.get("identities", ())),
+        header.get("coding", ADDITIVE),
     )  # fmt: skip
 
 
