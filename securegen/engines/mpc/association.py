@@ -44,16 +44,18 @@ def announce_cohort(session: Session, to: str, reader: GenotypeReader) -> None:
         people["sex"] = [int(sex) for sex in s.sex]
     sites: dict[str, list[Any]] = {name: [str(x) for x in getattr(v, name)] for name in _TEXT}
     sites["position"] = [int(p) for p in v.position]
-    session.send_json(to, "cohort", {"samples": people, "variants": sites, "grid": reader.dosage_grid,
-                                "largest": reader.dosage_max, "coding": coding_of(reader)})  # fmt: skip
+    told = {"samples": people, "variants": sites, "grid": reader.dosage_grid, "largest": reader.dosage_max}
+    if coding_of(reader) != ADDITIVE:
+        told["coding"] = coding_of(reader)
+    session.send_json(to, "cohort", told)
 
 
 def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
     """The cohort that `source` announces. ProtocolError when its lists do not fit together."""
     value: Any = session.receive_json(source, "cohort", limit=MAX_PAYLOAD)
     try:
-        names = ("samples", "variants", "grid", "largest", "coding")
-        people, sites, grid, top, coding = (value[n] for n in names)
+        people, sites, grid, top = (value[n] for n in ("samples", "variants", "grid", "largest"))
+        coding = value.get("coding", ADDITIVE)
         fid, iid = (_words(people[n]) for n in ("fid", "iid"))
         founder = np.array([_typed(f, bool) for f in people["founder"]], bool)
         sex = np.array([_typed(x, int) for x in people.get("sex", [0] * len(fid))], np.int8)
@@ -63,7 +65,7 @@ def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
         position = np.array([_typed(p, int) for p in sites["position"]], np.int64)
         if (position < 0).any():
             raise ValueError(position)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ProtocolError(f"party {source!r} announced a malformed cohort") from error
     if len({len(fid), len(iid), len(founder), len(sex)}) != 1 or {len(x) for x in text.values()} != {len(position)}:
         raise ProtocolError(f"party {source!r} announced lists of different lengths")

@@ -10,7 +10,7 @@ import pytest
 
 from securegen.design.contingency import contingency_design
 from securegen.design.linear import linear_design
-from securegen.engines.mpc import aggregates, association, batches, gwas, outsourced, vertical
+from securegen.engines.mpc import aggregate_plan, aggregates, association, batches, gwas, outsourced, vertical
 from securegen.engines.mpc.aggregate_plan import AggregatePlan
 from securegen.engines.mpc.dealer import server_dealer
 from securegen.engines.mpc.shares.radix import Form
@@ -78,7 +78,7 @@ def test_vertical_sums_equal_plain(study, tmp_path, cohort, monkeypatch, form, b
     monkeypatch.setattr(batches, "BATCH", batch)
     monkeypatch.setattr(vertical, "block_size", lambda samples, bits=64: 10)
     if form is not None:
-        monkeypatch.setattr(aggregates, "choose_form", lambda *_, **__: form)
+        monkeypatch.setattr(aggregate_plan, "choose_form", lambda *_, **__: form)
     g, missing = cohort[:2]
     columns = columns_with_weights(cohort)
     assert AggregatePlan.of(columns, N, M, 2).analysed == (0,)
