@@ -12,14 +12,17 @@ import numpy as np
 
 from securegen.model import GenotypeBlock, IntArray
 from securegen.scores.plan import AlleleCounts
-from securegen.study.ploidy import MALE, MT, KindsReader, X, Y
+from securegen.study.ploidy import MALE, MT, KindsReader, X, Y, refuse_wide
 
 BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class CopiesReader(KindsReader):
-    """A cohort with dosages in steps of half a copy."""
+    """A cohort with dosages in steps of half a copy. Raises UsageError for a grid that leaves no room for the half."""
+
+    def __post_init__(self) -> None:
+        refuse_wide(self.dosage_max, self.reader.dosage_grid)
 
     @property
     def dosage_grid(self) -> int:

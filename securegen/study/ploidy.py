@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from securegen.errors import UsageError
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, boundaries_of
 from securegen.vocabulary import canonical_chromosome
 
@@ -60,6 +61,16 @@ class KindsReader:
         return self.reader.variants
 
 
+def refuse_wide(dosage_max: int, grid: int) -> None:
+    """Raise UsageError where a dosage of `dosage_max` units does not fit the 16 bits it is stored in. grid: of the files."""
+    if dosage_max > np.iinfo(np.int16).max:
+        finest = grid // 2 ** int(np.ceil(np.log2((dosage_max + 1) / (1 << 15))))
+        raise UsageError(
+            f"`dosage_grid` {grid} is too fine for X, Y and MT, where half a copy is counted: {finest} or less, or leave these "
+            "chromosomes out (`chr` 1-22)"
+        )
+
+
 @dataclass(frozen=True)
 class PloidyReader(KindsReader):
     """A cohort with the dosages of its X, Y and MT as a design wants them. kinds: (M,) of `kinds_of`; xchr_model: 1 or 2.
@@ -68,6 +79,9 @@ class PloidyReader(KindsReader):
     """
 
     xchr_model: int = 2
+
+    def __post_init__(self) -> None:
+        refuse_wide(self.dosage_max, self.dosage_grid)
 
     @property
     def dosage_grid(self) -> int:
