@@ -140,6 +140,9 @@ def design_options(required: bool = True) -> Function:
         ),
         click.option("--condition", multiple=True, callback=names_of, metavar="ID,ID", help="Dosages that become covariates."),
         click.option("--condition-list", metavar="FILE", help="A file of such ids, one a line."),
+        click.option("--dominant", is_flag=True, help="Genotypes count 1 with one copy of A1 or two, else 0."),
+        click.option("--recessive", is_flag=True, help="Genotypes count 1 with two copies of A1, else 0."),
+        click.option("--hetonly", is_flag=True, help="Genotypes count 1 with one copy of A1, else 0."),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
         click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
     ]  # fmt: skip

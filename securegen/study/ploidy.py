@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from securegen.errors import UsageError
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, boundaries_of
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, boundaries_of, coding_of
 from securegen.vocabulary import canonical_chromosome
 
 AUTOSOMAL, X, Y, MT = range(4)
@@ -59,6 +59,10 @@ class KindsReader:
     @property
     def variants(self) -> Variants:
         return self.reader.variants
+
+    @property
+    def coding(self) -> str:
+        return coding_of(self.reader)
 
 
 def refuse_wide(dosage_max: int, grid: int) -> None:
@@ -107,9 +111,4 @@ class PloidyReader(KindsReader):
         if self.xchr_model == 1 and (on_x := kinds == X).any():
             wide = np.int8 if self.dosage_max < 1 << 7 else np.int16
             dosage = np.where(on_x[:, None] & ~male[None, :], 2 * dosage.astype(np.int16), dosage).astype(wide)
-        if self.dosage_grid == 1 and (on_y := kinds == Y).any():  # an imputed dosage of 1 is not a call
-            half = on_y[:, None] & (block.dosage == 1)
-            if half.any():
-                missing = half if missing is None else missing | half
-                dosage = np.where(half, 0, dosage).astype(dosage.dtype)
-        return GenotypeBlock(block.start, dosage, missing)
+        return replace(block, dosage=dosage, missing=missing)

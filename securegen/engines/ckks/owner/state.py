@@ -26,7 +26,8 @@ from securegen.io.envelope import canonical
 from securegen.io.locks import only_one
 from securegen.io.output import PRIVATE_FOLDER, atomic, make_folder
 from securegen.io.strict_json import parse_json, read_regular
-from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, TextArray, Variants
+from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, TextArray, Variants, coding_of
+from securegen.vocabulary import ADDITIVE
 
 MOST_BOX = 1 << 36  # bytes: read whole, and authenticated before they are parsed
 
@@ -88,7 +89,8 @@ class OwnerState:
     def identity(self, cohort_id: str, index: int, block: GenotypeBlock) -> str:
         """A digest of the genotypes of one block that says nothing to whoever lacks the key."""
         digest = hmac.new(self.key.derive("resume"), canonical([cohort_id, index]), hashlib.sha256)
-        for part in (block.dosage, np.zeros(0, bool) if block.missing is None else block.missing):
+        coded = () if block.alleles is None else (block.alleles,)
+        for part in (block.dosage, np.zeros(0, bool) if block.missing is None else block.missing, *coded):
             digest.update(canonical([part.dtype.str, part.shape]))
             digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
@@ -136,6 +138,7 @@ class CohortInfo:
     encryptor: str
     blocks: tuple[int, ...]
     identities: tuple[str, ...] = ()
+    coding: str = ADDITIVE
 
     @cached_property
     def starts(self) -> IntArray:
@@ -151,11 +154,13 @@ class CohortInfo:
         return names_of(self.samples) == names_of(samples)
 
     def same_people_and_variants(self, reader: GenotypeReader) -> bool:
-        """Whether genotypes are of the people and variants that were encrypted, in the same order and grid."""
+        """Whether genotypes are of the people and variants that were encrypted, in the same order and grid, under the same
+        genetic model."""
         return (
             self.same_people(reader.samples)
             and self.variants.digest() == reader.variants.digest()
             and (self.dosage_grid, self.dosage_max) == (reader.dosage_grid, reader.dosage_max)
+            and self.coding == coding_of(reader)
         )
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
@@ -181,6 +186,7 @@ def read_info(state: OwnerState) -> CohortInfo:
         header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"],
         header.get("dosage_max", 2 * header["dosage_grid"]), tuple(header["missing"]),
         header["squares"], header["encryptor"], tuple(blocks), tuple(header.get("identities", ())),
+        header.get("coding", ADDITIVE),
     )  # fmt: skip
 
 
