@@ -1,7 +1,7 @@
 """Genotypes as scores count copies on X, Y and MT, which is not as association does (plink2's `--score`).
 
-X: two copies in everybody, so males 0 or 2, and a heterozygous male has no call. Y: one copy in males, none in others.
-MT: one copy. A missing call has the frequency of the chromosome, in which a male has one allele of X.
+X: two copies in everybody, so males 0 or 2. Y: one copy in males, none in others. MT: one copy. A heterozygous call lies half
+way. A missing call has the frequency of the chromosome, in which a male has one allele of X.
 """
 
 from __future__ import annotations
@@ -49,8 +49,6 @@ class CopiesReader(KindsReader):
         wide = np.int8 if self.dosage_max < 1 << 7 else np.int16
         dosage = block.dosage.astype(wide) * np.where((kinds == Y) | (kinds == MT), 1, 2).astype(wide)
         missing = np.zeros(dosage.shape, bool) if block.missing is None else block.missing.copy()
-        if self.reader.dosage_grid == 1:  # an imputed dosage of 1 is not a call
-            missing |= (block.dosage == 1) & male & ((kinds == X) | (kinds == Y))
         gone = (kinds == Y) & ~male
         return GenotypeBlock(block.start, np.where(missing | gone, 0, dosage), missing & ~gone)
 

@@ -1,8 +1,7 @@
 """Genotypes where a male, or everybody, has one copy: X, Y and MT as plink2 counts them.
 
-X: males 0 or 2 (model 2), or 0 or 1 (model 1); a heterozygous male counts as 1, or one half. Y: males alone, 0 or 1, and a
-heterozygous call is missing. MT: everybody, 0 or 1, and a heterozygous call is one half. A pseudoautosomal region is
-autosomal where it is named so.
+X: males 0 or 2 (model 2), or 0 or 1 (model 1). Y: males alone, 0 or 1. MT: everybody, 0 or 1. A heterozygous call lies half way
+everywhere. A pseudoautosomal region is autosomal where it is named so.
 """
 
 from __future__ import annotations
@@ -106,9 +105,9 @@ class PloidyReader(KindsReader):
         kinds = self.kinds[start:stop]
         if not kinds.any():
             return block
-        dosage, missing = block.dosage, block.missing
+        dosage = block.dosage
         male = self.samples.sex == MALE
         if self.xchr_model == 1 and (on_x := kinds == X).any():
             wide = np.int8 if self.dosage_max < 1 << 7 else np.int16
             dosage = np.where(on_x[:, None] & ~male[None, :], 2 * dosage.astype(np.int16), dosage).astype(wide)
-        return replace(block, dosage=dosage, missing=missing)
+        return replace(block, dosage=dosage)

@@ -94,7 +94,7 @@ def expected(cohort: Cohort, j: int, model: int = 2, *, sex_covariate: bool = Tr
         g = np.where(male & (model == 1), g / 2, g)
         covariates += [male.astype(float)] if sex_covariate else []
     if kind == "Y":
-        people, g = male, np.where(g == 1, np.nan, g / 2)
+        people, g = male, g / 2
     if kind == "MT":
         g = g / 2
     y = cohort.traits["QT"]
