@@ -239,7 +239,7 @@ def open_scores(
         unknown = int((reader.samples.sex == 0).sum())
         if unknown and (kinds[used] == Y).any():
             log(
-                f"WARNING: {unknown:,} of {len(reader.samples):,} people have no sex in the genotype file: they are scored without Y"
+                f"WARNING: {unknown:,} of {len(reader.samples):,} people have no sex in the genotype file: scored without Y"
             )
         recoded = CopiesReader(reader, kinds)
         plan = make_plan(
