@@ -25,7 +25,7 @@ from securegen.engines.ckks.later_study import later_study_of, open_later_study,
 from securegen.engines.ckks.study_plan import compare_with_plan, plan, weights_squared
 from securegen.engines.ckks.tables import decrypt, decrypt_qc, decrypt_sums, decrypt_tables, read_design
 from securegen.errors import ArtefactError, StorageError
-from securegen.model import GenotypeReader, Progress, no_progress
+from securegen.model import GenotypeReader, Progress, SelectableReader, no_progress
 from securegen.study.inputs import Log, silent
 from securegen.study.opening import Study
 from securegen.study.ploidy import counting_copies
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 __all__ = [
-    "Encrypted", "associate", "compare_with_plan", "decrypt", "decrypt_qc", "decrypt_sums", "decrypt_tables", "encrypt",
-    "encrypt_cohort", "encrypt_design", "encrypted_paths", "generate_key", "later_study_of", "open_later_study", "plan",
-    "read_design", "refuse_complete",
+    "Encrypted", "append_cohort", "associate", "compare_with_plan", "decrypt", "decrypt_qc", "decrypt_sums",
+    "decrypt_tables", "encrypt", "encrypt_cohort", "encrypt_design", "encrypted_paths", "generate_key",
+    "later_study_of", "open_later_study", "plan", "read_design", "refuse_complete",
 ]  # fmt: skip
 
 
@@ -127,6 +127,34 @@ def encrypt_cohort(
     make = make_encryptor(encryptor, key)
     report, reader = progress or no_progress, counting_copies(reader, 2)
     cohorts.encrypt_cohort(reader, key, paths.cohort, state, encryptor=make, squares=squares, progress=report)
+    return paths
+
+
+def append_cohort(
+    genotypes: SelectableReader,
+    key: SecretKey,
+    prefix: PathLike,
+    *,
+    name: str = "these genotypes",
+    xchr_model: int | None = None,
+    progress: Progress | None = None,
+    log: Log = silent,
+) -> Encrypted:
+    """Encrypt genotypes that came later (a chromosome) behind those of PREFIX.cohort, whose blocks stay as they are.
+
+    The same people, in any order; the encryptor and squares of the cohort. name: of the genotypes in messages; xchr_model:
+    how males on X count, where nothing is on X yet. Designs and
+    results of before are refused from then on: encrypt the designs again. What is there already, with the same genotypes, is
+    left out. Raises as `owner.append_cohort.append_cohort`.
+    """
+    from securegen.engines.ckks.owner import append_cohort as cohorts
+    from securegen.engines.ckks.owner.state import OwnerState
+
+    paths, report = encrypted_paths(prefix), progress or no_progress
+    state = OwnerState(paths.owner, key)
+    cohorts.append_cohort(
+        genotypes, key, paths.cohort, state, name=name, xchr_model=xchr_model, progress=report, log=log
+    )
     return paths
 
 
