@@ -66,7 +66,8 @@ def append_cohort(
 ) -> CohortInfo:
     """Encrypt the files of `reader` that the cohort of `state` has not, behind what it has. Returns what it is then.
 
-    name: of the genotypes in messages; xchr_model: how males on X count, None for as they do there. A file that is there already with the same genotypes is left out aloud. Raises
+    name: of the genotypes in messages; xchr_model: how males on X count, None for as they do there.
+    A file that is there already with the same genotypes is left out aloud. Raises
     InputError for other people, for a coarser or finer dosage grid and for variants that are there already, ArtefactError
     when the owner's folder has no whole cohort of this key or the folder is of another, DesignError when it was not
     planned, StorageError when another process writes or the disk is too small, KeyFileError when the key is retired.
