@@ -217,9 +217,9 @@ class ImputedSums:
     """Exact integer sums of one analysis over V variants, missing calls at the mean S/n of the n called people's dosages.
 
     called: n; dosage: S = Σg; cross: (V, C) n·Σgx + S·Σmx for each column x after the indicator (of the score test, after
-    the case column); square: Σg² over called people, of the score test n²·Σwg² + S²·Σmw; cross and square are int64 or
-    hold Python integers. minor_in_cases: minor alleles among called cases in dosage units; pairs: Σ m x_k x_l as
-    `Sums.mm`, for complete cases, zero where the variant is to be imputed.
+    the case column); square: Σg² over called people, of the score test n²·Σwg² + S²·Σmw; weighted: (V, W) the same of
+    further columns; cross, square and weighted are int64 or hold Python integers. minor_in_cases: minor alleles among called
+    cases in dosage units; pairs: Σ m x_k x_l as `Sums.mm`, for complete cases, zero where the variant is to be imputed.
     """
 
     start: int
@@ -229,6 +229,7 @@ class ImputedSums:
     square: IntArray
     minor_in_cases: IntArray | None = None
     pairs: IntArray | None = None
+    weighted: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.called)

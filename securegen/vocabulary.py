@@ -9,6 +9,7 @@ VARIANT_COLUMNS: Final = ("#CHROM", "POS", "ID", "REF", "ALT", "A1")
 LINEAR_COLUMNS: Final = (
     *VARIANT_COLUMNS, "A1_FREQ", "TEST", "OBS_CT", "BETA", "SE", "L95", "U95", "T_STAT", "P", "LOG10_P", "ERRCODE",
 )  # fmt: skip
+INTERACTION_COLUMNS: Final = tuple("T_OR_F_STAT" if name == "T_STAT" else name for name in LINEAR_COLUMNS)
 SCORE_TEST_COLUMNS: Final = (
     *VARIANT_COLUMNS, "A1_FREQ", "TEST", "OBS_CT", "CASE_CT", "MAC_CASE", "U", "V", "BETA", "SE", "CHISQ", "Z_STAT",
     "P", "LOG10_P", "WALD_LIKE_Z", "ERRCODE",
@@ -38,6 +39,8 @@ SEX_AND_MITOCHONDRIAL: Final = frozenset({"X", "Y", "MT"})
 PSEUDOAUTOSOMAL: Final = frozenset({"XY", "PAR1", "PAR2"})
 AUTOSOMES: Final = frozenset(str(n) for n in range(1, 23))
 UNPLACED: Final = "0"  # plink's word for a variant whose chromosome nobody gave
+
+ADDITIVE: Final = "ADD"  # TEST of a row: of the alternative that effects are additive in copies of A1
 
 # Error codes of a row. The first three words are plink2's; docs/tables.md explains each.
 OK: Final = "."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from securegen.catalogue import TESTS
+from securegen.catalogue import MODELS
 from securegen.cli.command import Function, check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
@@ -114,7 +114,7 @@ def design_options(required: bool = True) -> Function:
             help="Covariates that are categories: expanded to indicators.",
         ),
         click.option(
-            "--model", type=click.Choice(tuple(TESTS)),
+            "--model", type=click.Choice(MODELS),
             help="Test [linear for a quantitative trait, logistic (score test) for cases and controls].",
         ),
         click.option("--apply-rint", is_flag=True, help="Rank-based inverse normal transform of quantitative traits."),
@@ -140,6 +140,7 @@ def design_options(required: bool = True) -> Function:
         ),
         click.option("--condition", multiple=True, callback=names_of, metavar="ID,ID", help="Dosages that become covariates."),
         click.option("--condition-list", metavar="FILE", help="A file of such ids, one a line."),
+        click.option("--interaction", metavar="NAME", help="Also test the product of copies and this covariate (linear)."),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
         click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
     ]  # fmt: skip

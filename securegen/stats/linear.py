@@ -118,7 +118,7 @@ def _linear(
 
     return {
         "A1_FREQ": freq,
-        "TEST": np.full(len(n), "ADD", dtype=object),
+        "TEST": np.full(len(n), voc.ADDITIVE, dtype=object),
         "OBS_CT": np.broadcast_to(used, n.shape).astype(np.int64),
         "BETA": hide(beta),
         "SE": hide(se),

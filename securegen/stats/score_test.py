@@ -83,7 +83,7 @@ def score_test(
 
     return {
         "A1_FREQ": freq,
-        "TEST": np.full(len(n), "ADD", dtype=object),
+        "TEST": np.full(len(n), voc.ADDITIVE, dtype=object),
         "OBS_CT": np.full(len(n), model.samples, np.int64),
         "CASE_CT": np.full(len(n), model.cases, np.int64),
         "MAC_CASE": minor,

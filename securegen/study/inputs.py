@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from securegen.catalogue import TESTS, uses_missing
+from securegen.catalogue import LINEAR, MODELS, TESTS, uses_missing
 from securegen.design import fixedpoint as fp
 from securegen.errors import UsageError
 from securegen.io.digests import sha256
@@ -23,6 +23,14 @@ BUILDS = ("b37", "b38")
 _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition")
 _TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred")
 _FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype")
+
+
+def refuse_interaction(name: str, model: str | None, missing: str) -> None:
+    """Raise UsageError for options that do not go with an interaction."""
+    if model not in (None, LINEAR.name):
+        raise UsageError(f"`interaction` {name} is for linear regression: leave `model` {model} out")
+    if missing != "mean":
+        raise UsageError(f"`interaction` {name} has missing calls at their mean: leave `missing` {missing} out")
 
 
 def silent(_: str) -> None:
@@ -44,7 +52,8 @@ class Inputs(GenotypeFiles):
     on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0), None for 2 or for what regenie does; split_par: b37 or b38,
     the build by which the ends of X are PAR1 and PAR2; sex_name: a column of the phenotype or covariate table that has the
     sex; pred: list of the predictions of a whole-genome model, as regenie's step 1 writes it; statistic: plink2, or
-    regenie: a linear model has the variance of its null model, and X is as the file has it; None for regenie with pred.
+    regenie: a linear model has the variance of its null model, and X is as the file has it; None for regenie with pred;
+    interaction: the covariate whose product with the dosage is tested, of a linear model.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -77,6 +86,7 @@ class Inputs(GenotypeFiles):
     condition_list: str | None = None
     pred: str | None = None
     statistic: str | None = None
+    interaction: str | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
@@ -91,7 +101,7 @@ class Inputs(GenotypeFiles):
         for name in (*_FLAGS, *(o.name for o in OPTIONS.values() if o.off)):
             checks.flag(name, getattr(self, name))
         checks.choice("common_samples", self.common_samples, (None, True, False))
-        checks.choice("model", self.model, (None, *TESTS))
+        checks.choice("model", self.model, (None, *MODELS))
         checks.choice("missing", self.missing, MISSING)
         checks.choice("xchr_model", self.xchr_model, (None, *XCHR_MODELS))
         checks.choice("statistic", self.statistic, (None, *STATISTICS))
@@ -100,6 +110,7 @@ class Inputs(GenotypeFiles):
         if self.sex_name and not (self.pheno or self.covar):
             raise UsageError("`sex_name` is a column of the phenotype or covariate table: give `pheno` or `covar`")
         self._check_statistic()
+        self._check_interaction()
         checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)
@@ -116,6 +127,17 @@ class Inputs(GenotypeFiles):
         if self.as_regenie and self.missing != "mean" and uses_missing(self.model):
             raise UsageError(
                 f"`missing` {self.missing} has another null model for each variant: `statistic` regenie needs mean"
+            )
+
+    def _check_interaction(self) -> None:
+        checks.name("interaction", self.interaction)
+        if self.interaction is None:
+            return
+        refuse_interaction(self.interaction, self.model, self.missing)
+        if self.as_regenie:
+            raise UsageError(
+                f"`interaction` {self.interaction} has Student's t: it goes without `pred` and without regenie's `statistic` "
+                "and `format`"
             )
 
     @property

@@ -89,6 +89,7 @@ def open_study(
     condition_list: Path | None = None,
     pred: Path | None = None,
     statistic: str | None = None,
+    interaction: str | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -157,6 +158,7 @@ def open_study(
         condition_list=path("condition_list", condition_list),
         pred=path("pred", pred),
         statistic=statistic,
+        interaction=interaction,
     )
     return study_of(inputs, log, reader)
 

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from securegen.catalogue import TESTS, record_of
+from securegen.catalogue import MODELS, TESTS, record_of
 from securegen.design import qc
 from securegen.design.columns import Design
 from securegen.design.strata import Stratum, Unanalysed, alone, runs_where
@@ -90,7 +90,9 @@ def build_strata(
     conditions = None if traits is None else conditions_of(inputs, reader, planned, log)
     parts = []
     for place in places:
-        make = partial(designs, bits=inputs.bits, conditions=conditions, offsets=place.offsets)
+        make = partial(
+            designs, bits=inputs.bits, conditions=conditions, offsets=place.offsets, interaction=inputs.interaction
+        )
         kind = AUTOSOMAL if place.kind == X and inputs.x_as_stored else place.kind
         parts.append((place, *_parts(kind, planned, traits, reader.samples.sex, make, log)))
     _refuse_nowhere(
@@ -278,7 +280,7 @@ def _refuse_nowhere(planned: Sequence[Planned], made: Sequence[Design], refused:
         reasons = [r.reason for r in refused if r.phenotype == p.phenotype.name]
         if reasons:
             raise DesignError(reasons[0])
-        others = ", ".join(name for name, test in TESTS.items() if test.copies)
+        others = ", ".join(name for name in MODELS if TESTS[name].copies)
         raise DesignError(
             f"`model` {p.test.name} is done on chromosomes 1 to 22 alone, and no variant is left there: {others} are not"
         )

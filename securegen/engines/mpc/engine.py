@@ -37,7 +37,7 @@ from securegen.study.opening import Study
 
 GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "split_par")
 DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical", "force_01",
-          "apply_rint", "no_input_missing_phenotype", "common_samples", "sex_name", "statistic")  # fmt: skip
+          "apply_rint", "no_input_missing_phenotype", "common_samples", "sex_name", "statistic", "interaction")  # fmt: skip
 TOLD = ("samples", "covariates", "covariate_names", "phenotypes", "missing", "parameters", "reveal")
 
 
