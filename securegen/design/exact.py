@@ -99,3 +99,20 @@ def solve_exactly(a: Sequence[Sequence[int | Fraction]], b: Sequence[Sequence[in
         right.append([int(v * whole) for v in q])
     numerators, denominator = fraction_free(left, right)
     return [[Fraction(v, denominator) for v in row] for row in numerators]
+
+
+def share_left(gram: Matrix) -> Fraction:
+    """The share of the last column's variance that the columns before it leave, from the Gram matrix of all of them. The
+    first is the intercept; columns that others determine are passed over. Raises ZeroDivisionError without variance."""
+    rows, before = [[int(v) for v in row] for row in gram], 1
+    last = len(rows) - 1
+    variance = Fraction(rows[0][0] * rows[last][last] - rows[0][last] ** 2, rows[0][0])
+    for i in range(last):
+        head, top = rows[i][i], rows[i]
+        if head == 0:  # of a positive semidefinite matrix: so is its row
+            continue
+        for row in rows[i + 1 :]:
+            factor = row[i]
+            row[i + 1 :] = [(head * v - factor * w) // before for v, w in zip(row[i + 1 :], top[i + 1 :], strict=True)]
+        before = head
+    return Fraction(rows[last][last], before) / variance

@@ -39,12 +39,20 @@ TARGET_ERROR = 1e-3  # of T, at T = 0
 VERIFIED_SUM = 1 << 60  # sums that are verified modulo 2^61 − 1 lie strictly between this and its negative
 
 
+class OwnValueError(DesignError):
+    """A value that one party alone has cannot be read. The others do not see it, so no step may follow from it."""
+
+
 class Guard:
     """What a party checks around the sums of a design. This one checks nothing: its owner has all the people.
 
     Every `values` and `columns` has a row for each of the party's analysed people; own and opened are its part of a sum
     and the sum. A guard that refuses raises PolicyError.
     """
+
+    def beside(self) -> Guard:
+        """The guard of one of several designs that are made side by side."""
+        return self
 
     def column(self, what: str, values: np.ndarray) -> None:
         """A column (n,) is about to be summed."""
@@ -95,13 +103,13 @@ class Scaling:
 
     def integers(self, x: np.ndarray, numerator: int | np.ndarray, denominator: int = 1) -> np.ndarray:
         """(N,) int64: (x/grid − centre)/scale × numerator/denominator, rounded half up; numerator: one, or (N,) Python
-        integers. Raises DesignError at 2^40."""
+        integers. Raises OwnValueError at 2^40."""
         up, down = max(self.exponent, 0), max(-self.exponent, 0)
         top = (x.astype(object) * (16 << down) - self.centre_16th * (self.grid << up)) * (2 * numerator)
         bottom = 16 * (self.grid << up) * denominator
         out = (top + bottom) // (2 * bottom)
         if len(out) and max(out.max(), -out.min()) >= 1 << 40:
-            raise DesignError("a value lies more than a thousand standard deviations from the mean: check the column")
+            raise OwnValueError("a value lies more than a thousand standard deviations from the mean: check the column")
         return np.asarray(out, dtype=np.int64)
 
     @property
@@ -114,11 +122,11 @@ class Scaling:
 
 
 def to_decimals(values: np.ndarray, digits: int, name: str) -> np.ndarray:
-    """(N,) float64 -> (N,) int64 of x·10^digits, rounded half to even. Raises DesignError above 2^53."""
+    """(N,) float64 -> (N,) int64 of x·10^digits, rounded half to even. Raises OwnValueError above 2^53."""
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.rint(values * float(10**digits))
     if not (np.abs(scaled) < LARGEST_DECIMAL).all():
-        raise DesignError(
+        raise OwnValueError(
             f"{name}: values up to {np.abs(values).max():g} are too large to be read with {digits} decimals; "
             "subtract a constant or divide the column by a power of ten"
         )
@@ -148,6 +156,42 @@ def scale_of(n: int, s1: int, s2: int, grid: int) -> Scaling | None:
     return Scaling(grid, exponent, round_half_up(centre.numerator, centre.denominator))
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A column as decimals × 10^digits, and N, Σx and Σx² over the sites."""
+
+    decimals: np.ndarray
+    digits: int
+    n: int
+    s1: int
+    s2: int
+
+    @property
+    def spread(self) -> int:
+        """N² times the variance."""
+        return self.n * self.s2 - self.s1 * self.s1
+
+
+def _read(values: np.ndarray, name: str, total: SumOverSites) -> _Read:
+    """Six decimals, and more where the column varies by little. What decides is summed over the sites."""
+    for digits in (DIGITS, *MORE_DIGITS, *SMALL_DIGITS):
+        decimals = to_decimals(values, digits, name)
+        found = _Read(decimals, digits, *moments(decimals, total, name))
+        least = ENOUGH_UNITS**2 if digits >= MORE_DIGITS[-1] else 10**10
+        if found.n and found.spread >= least * found.n * found.n:
+            break
+        if digits >= MORE_DIGITS[-1] and found.s2 * 10**6 >= LARGEST_DECIMAL**2:  # no site could read three digits more
+            break
+        if found.spread == 0 and abs(found.s1) * 1000 >= found.n * LARGEST_DECIMAL:  # nor of one number
+            break
+    return found
+
+
+def varies(values: np.ndarray, name: str, total: SumOverSites = pooled) -> bool:
+    """Whether a column of finite float64 values is not the same for everybody, at the digits in which it would be read."""
+    return _read(values, name, total).spread > 0
+
+
 def fit_scaling(values: np.ndarray, name: str, total: SumOverSites = pooled) -> tuple[Scaling, np.ndarray]:
     """Scaling of a column of finite float64 values, and the column as decimals (int64).
 
@@ -155,23 +199,17 @@ def fit_scaling(values: np.ndarray, name: str, total: SumOverSites = pooled) -> 
     thirty for columns of very small numbers. What decides is summed over the sites.
     Raises DesignError naming the column when it is constant, or varies by too little for float64 of its size.
     """
-    for digits in (DIGITS, *MORE_DIGITS, *SMALL_DIGITS):
-        decimals = to_decimals(values, digits, name)
-        n, s1, s2 = moments(decimals, total, name)
-        least = ENOUGH_UNITS**2 if digits >= MORE_DIGITS[-1] else 10**10
-        if n and (n * s2 - s1 * s1) >= least * n * n:
-            break
-        if digits >= MORE_DIGITS[-1] and s2 * 10**6 >= LARGEST_DECIMAL**2:  # no site could read three digits more
-            break
-    scaling = scale_of(n, s1, s2, 10**digits) if n else None
+    read = _read(values, name, total)
+    n, digits = read.n, read.digits
+    scaling = scale_of(n, read.s1, read.s2, 10**digits) if n else None
     if scaling is None:
         raise DesignError(f"{name} is constant over the {n} analysed samples: leave it out")
-    if n * s2 - s1 * s1 < (FEWEST_UNITS * n) ** 2:
+    if read.spread < (FEWEST_UNITS * n) ** 2:
         raise DesignError(
             f"{name} varies by less than {FEWEST_UNITS} units of 1e-{digits}, too little to be read exactly: subtract a "
             "constant, or multiply the column by a power of ten"
         )
-    return scaling, decimals
+    return scaling, read.decimals
 
 
 def column_integers(scaling: Scaling, decimals: np.ndarray, bits: int) -> np.ndarray:

@@ -49,21 +49,26 @@ def qc_design(
     return _design(list(sets.values()), (2,), model, share=total is fp.pooled)
 
 
-def qc_design_of(founders: np.ndarray, tested: np.ndarray, present: np.ndarray) -> Design:
+def qc_design_of(
+    founders: np.ndarray, tested: np.ndarray, present: np.ndarray, *, total: fp.SumOverSites = fp.pooled
+) -> Design:
     """As `qc_design`, of those alone who have the chromosome, who may be nobody. present: (N,) bool."""
     sets = [founders & present, present, tested & present]
-    counts = [int(s.sum()) for s in sets]
-    return _design(sets, (2,), QcModel("QC", counts[1], counts[0], counts[2]))
+    counts = total([int(s.sum()) for s in sets])
+    return _design(sets, (2,), QcModel("QC", counts[1], counts[0], counts[2]), share=total is fp.pooled)
 
 
-def qc_design_x(founders: np.ndarray, tested: np.ndarray, sex: np.ndarray, unit: int) -> Design:
+def qc_design_x(
+    founders: np.ndarray, tested: np.ndarray, everybody: np.ndarray, sex: np.ndarray, unit: int, *,
+    total: fp.SumOverSites = fp.pooled,
+) -> Design:  # fmt: skip
     """As `qc_design`, on X, where males have one allele; sex: (N,), 1 male, 2 female. People of unknown sex have two, and
     are in no Hardy–Weinberg test."""
     male, female = sex == 1, sex == 2
-    sets = [founders, np.ones_like(founders), founders & male, tested & female, tested & male]
-    founder_count, samples, *males = (int(s.sum()) for s in sets)
+    sets = [founders, everybody, founders & male, tested & female, tested & male]
+    founder_count, samples, *males = total([int(s.sum()) for s in sets])
     model = QcModel("QC", samples, founder_count, sum(males[1:]), males=tuple(males), unit=unit)
-    return _design(sets, (2, 3, 4), model)
+    return _design(sets, (2, 3, 4), model, share=total is fp.pooled)
 
 
 def _design(sets: Sequence[np.ndarray], squared: Sequence[int], model: QcModel, *, share: bool = True) -> Design:

@@ -30,14 +30,14 @@ T = TypeVar("T", bound=Placed)
 
 @dataclass(frozen=True)
 class Unanalysed:
-    """A phenotype that has no design in a stratum: its rows are NA with this ERRCODE. samples, cases: who would be analysed;
-    reason: in words."""
+    """A phenotype that has no design in a stratum: its rows are NA with this ERRCODE. samples, cases: who would be analysed,
+    None where nobody may know; reason: in words."""
 
     test: str
     phenotype: str
     code: str
-    samples: int
-    cases: int
+    samples: int | None
+    cases: int | None
     reason: str
 
 
@@ -72,6 +72,14 @@ class Stratum:
     def refusal(self, test: str, phenotype: str) -> Unanalysed | None:
         """Why it has none."""
         return next((r for r in self.refused if (r.test, r.phenotype) == (test, phenotype)), None)
+
+
+def analyses_of(strata: Sequence[Stratum]) -> tuple[Analysis, ...]:
+    """One analysis a table, quality control last: that of the first stratum which has it."""
+    found = {(a.test, a.phenotype): a for s in reversed(strata) for a in s.design.analyses}
+    order = dict.fromkeys((a.test, a.phenotype) for s in strata for a in s.design.analyses if a.association)
+    order |= dict.fromkeys(found)
+    return tuple(found[name] for name in order)
 
 
 def alone(design: Design | Sequence[Analysis], variants: int) -> tuple[Stratum, ...]:

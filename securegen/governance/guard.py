@@ -7,6 +7,7 @@ this site's own log alone, because each refusal that depends on data tells a bit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import NoReturn
 
 import numpy as np
@@ -57,6 +58,12 @@ class SiteGuard(fp.Guard):
         if fault is not None:
             self.refuse(what, fault)
 
+    def beside(self) -> SiteGuard:
+        """The same rules and columns; the covariates of a null model are those of its own design."""
+        own = copy(self)
+        own._covariates = None
+        return own
+
     def column(self, what: str, values: np.ndarray) -> None:
         if self.on:
             self._check(what, openings.column_fault(values, self.fewest))
@@ -71,7 +78,11 @@ class SiteGuard(fp.Guard):
     def opened(self, what: str, columns: np.ndarray, analysed: np.ndarray) -> None:
         out = np.zeros((len(analysed), columns.shape[1]), np.int64)
         out[analysed] = columns
-        self._columns.append(np.column_stack([analysed, out]))
+        known = {column.tobytes() for column in self._columns}
+        for column in np.column_stack([analysed, out]).T:
+            if (raw := column.tobytes()) not in known:  # strata of the same people share columns
+                known.add(raw)
+                self._columns.append(column.copy())
         if self.on:
             for j in range(columns.shape[1]):
                 self._check(f"{what}: column {j}", openings.column_fault(columns[:, j], self.fewest))

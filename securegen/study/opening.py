@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from securegen.catalogue import has_copies
 from securegen.design.columns import Analysis, Design
-from securegen.design.strata import AUTOSOMES, Stratum
+from securegen.design.strata import AUTOSOMES, Stratum, analyses_of
 from securegen.errors import UsageError
 from securegen.model import GenotypeReader, SelectableReader
 from securegen.study.checks import names, path, paths
@@ -49,10 +49,7 @@ class Study:
     @property
     def analyses(self) -> tuple[Analysis, ...]:
         """One analysis a table, quality control last: that of the first stratum which has it."""
-        found = {(a.test, a.phenotype): a for s in reversed(self.strata) for a in s.design.analyses}
-        order = dict.fromkeys((a.test, a.phenotype) for s in self.strata for a in s.design.analyses if a.association)
-        order |= dict.fromkeys(found)
-        return tuple(found[name] for name in order)
+        return analyses_of(self.strata)
 
     def __repr__(self) -> str:
         tests = ", ".join(f"{a.phenotype}: {a.test}" for a in self.analyses)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from support import Sites
 
+from securegen.design import fixedpoint as fp
 from securegen.design.columns import combine
+from securegen.design.exact import exact_gram, share_left
 from securegen.design.linear import linear_design
 from securegen.errors import DesignError
 
@@ -110,3 +112,29 @@ def test_covariates_that_explain_nearly_everything_are_kept():
     noise = np.random.default_rng(0).normal(size=len(covariates)) * 1e-3
     model = design_of(covariates, covariates @ [1.0, 10.0, 0.0] + noise).analyses[0].model
     assert model.samples == len(covariates) and 0 < model.unit < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("values", "same"),
+    [([2.0, 2.0, 2.0], True), ([0.0, 0.0], True), ([2e7] * 3, True), ([1e-9, 2e-9, 1e-9], False), ([1, 1, 2], False)],
+)
+def test_what_varies_is_decided_by_the_digits_that_are_read(values, same):
+    assert fp.varies(np.array(values, float), "x") is not same
+    if same:
+        with pytest.raises(DesignError, match="is constant"):
+            fp.fit_scaling(np.array(values, float), "x")
+
+
+def test_the_share_of_a_column_that_others_leave():
+    rng = np.random.default_rng(5)
+    x = rng.integers(-9, 9, (40, 3))
+    for last, left in ((x @ [1, 2, -1] + 4, 0.0), (rng.integers(0, 2, 40), None)):
+        table = np.column_stack([np.ones(40, np.int64), x, x[:, :1], last])
+        found = float(share_left(exact_gram(table, table)))
+        y = last - last.mean()
+        residual = (
+            y
+            - np.linalg.lstsq(np.column_stack([np.ones(40), x]), y, rcond=None)[0] @ np.column_stack([np.ones(40), x]).T
+        )
+        assert found == pytest.approx(residual @ residual / (y @ y), abs=1e-12)
+        assert left is None or found == left

@@ -13,6 +13,7 @@ from typing import Any
 
 from securegen.engines.ckks import keys
 from securegen.engines.ckks.artefact import array_bytes
+from securegen.engines.ckks.blocks import MOST_BLOCKS
 from securegen.engines.ckks.ciphertexts import ENCRYPTOR_NAMES, shares_public_half
 from securegen.engines.ckks.codec import chunks, ciphertext_shape, strands_of
 from securegen.engines.ckks.parameters import MOST_GRID, MOST_SAMPLES, Parameters
@@ -20,7 +21,6 @@ from securegen.errors import ArtefactError
 from securegen.io.schema import boolean, hex_text, integer, list_of, map_of, one_of, record, shown, text
 
 MOST_VARIANTS = 1 << 32
-MOST_BLOCKS = 1 << 20
 MOST_CHUNKS = 1 << 16  # of 64 groups of samples
 MOST_COLUMNS = 1 << 14
 MOST_FILE = 1 << 40
@@ -74,10 +74,11 @@ def check_cohort(body: dict[str, Any], p: Parameters) -> None:
     if (top * top if body["squares"] else top) > p.dosage_max:
         raise ArtefactError(f"the cohort's dosages may reach beyond {p.dosage_max}, which its parameters allow")
     blocks, width = body["blocks"], p.block_variants
-    _equal(len(blocks), -(-body["variants"] // width), "blocks")
+    _equal(sum(block["variants"] for block in blocks), body["variants"], "variants in its blocks")
     needed = {"g", *(["q"] if body["squares"] else [])}
     for index, block in enumerate(blocks):
-        _equal(block["variants"], min(width, body["variants"] - index * width), f"variants in block {index}")
+        if block["variants"] > width:
+            raise ArtefactError(f"the manifest has {block['variants']} variants in block {index}, {width} fit a block")
         if set(block["streams"]) - {"m"} != needed:
             raise ArtefactError(f"block {index} has the streams {', '.join(block['streams'])}: others than its cohort")
         strands = strands_of(block["variants"], p)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from securegen.engines.ckks import artefact, bodies, codec
+from securegen.engines.ckks.blocks import starts_of
 from securegen.engines.ckks.ciphertexts import read_ciphertexts, shares_public_half
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
+from securegen.model import IntArray
 from securegen.rlwe.uniform import expand_uniform
 
 
@@ -40,8 +43,13 @@ class EncryptedCohort:
         """Whether the strands of a group share their public half."""
         return shares_public_half(self.body["encryptor"])
 
+    @cached_property
+    def starts(self) -> IntArray:
+        """(B + 1,) first variant of every block, and how many variants there are."""
+        return starts_of([block["variants"] for block in self.blocks])
+
     def strands(self, block: int) -> int:
-        """How many strands a block has: the last may have fewer than the others."""
+        """How many strands a block has: as many as its variants need."""
         return codec.strands_of(self.blocks[block]["variants"], self.parameters)
 
     def read_into(self, block: int, stream: str, chunk: int, c0: np.ndarray, c1: np.ndarray) -> None:

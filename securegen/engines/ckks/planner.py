@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.ckks import parameters
+from securegen.engines.ckks.blocks import MOST_BLOCKS, block_sizes, starts_of
 from securegen.engines.ckks.parameters import MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters
 from securegen.errors import ArtefactError, PlanError
 from securegen.io.schema import boolean, integer, list_of, number, record, text
@@ -38,7 +39,7 @@ SEND_SECONDS = 1e-9
 class Workload:
     """What is to be summed. columns: encrypted design columns; bits: of a column; streams: stored streams a genotype, on
     average (1, +1 in blocks where calls are missing, +1 with squares); dosage_max: the largest dosage in units of its grid;
-    squares: a g² stream is stored."""
+    squares: a g² stream is stored; runs: variants of each run that blocks do not cross (`blocks.runs_of`), none for one."""
 
     samples: int
     variants: int
@@ -47,6 +48,11 @@ class Workload:
     streams: float = 2
     dosage_max: int = 2
     squares: bool = False
+    runs: tuple[int, ...] = ()
+
+    def parts(self, size: int) -> int:
+        """How many pieces of at most `size` variants all runs make."""
+        return sum(-(-run // size) for run in self.runs or (self.variants,))
 
     @property
     def stored_max(self) -> int:
@@ -96,12 +102,12 @@ class Plan:
 
     @property
     def blocks(self) -> int:
-        return -(-self.workload.variants // self.parameters.block_variants)
+        return self.workload.parts(self.parameters.block_variants)
 
     @property
     def strands(self) -> int:
         """Of all blocks."""
-        return -(-self.workload.variants // self.parameters.strand_variants)
+        return self.workload.parts(self.parameters.strand_variants)
 
     @property
     def polynomials(self) -> dict[str, int]:
@@ -153,7 +159,10 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         names = {"design": self.design.to_json()} if self.design else {}
-        return {"parameters": self.parameters.to_json(), "workload": asdict(self.workload), **names}
+        workload = asdict(self.workload) | {"runs": list(self.workload.runs)}
+        if not self.workload.runs:
+            del workload["runs"]
+        return {"parameters": self.parameters.to_json(), "workload": workload, **names}
 
     @staticmethod
     def from_json(value: object) -> Plan:
@@ -168,6 +177,9 @@ class Plan:
             raise ArtefactError("not a plan: its workload has a grid or a dosage_max, one of them")
         if "grid" in workload:  # as earlier versions wrote it
             workload["dosage_max"] = 2 * workload.pop("grid")
+        workload["runs"] = tuple(workload.get("runs", ()))
+        if workload["runs"] and sum(workload["runs"]) != workload["variants"]:
+            raise ArtefactError("not a plan: its runs of variants are not as many as its variants")
         plan = Plan(Parameters.from_json(fields["parameters"]), Workload(**workload), design)
         if plan.workload.samples != plan.parameters.samples or plan.workload.stored_max != plan.parameters.dosage_max:
             raise ArtefactError("not a plan: its workload and its parameters are of different cohorts")
@@ -177,7 +189,8 @@ class Plan:
 PLAN = record(
     may_have={"design": NAMES}, parameters=parameters.SCHEMA,
     workload=record(
-        may_have={"dosage_max": integer(1, 2 * MOST_GRID), "grid": integer(1, MOST_GRID)},
+        may_have={"dosage_max": integer(1, 2 * MOST_GRID), "grid": integer(1, MOST_GRID),
+                  "runs": list_of(integer(1, 1 << 32), 0, MOST_BLOCKS)},
         samples=integer(1, MOST_SAMPLES), variants=integer(1, 1 << 32), columns=integer(0, 1 << 14), bits=integer(1, 62),
         streams=number(0, 3), squares=boolean,
     ),
@@ -212,14 +225,15 @@ def _fit(ring: Ring, pack: int, w: Workload) -> Parameters | None:
 
 def _strands(w: Workload, width: int) -> int:
     """Strands of a block: STRANDS, or fewer, so that there are two blocks at least and the owner can hold a few."""
-    return max(1, min(STRANDS, -(-w.variants // width) // 2, BLOCK_GENOTYPES // (w.samples * width)))
+    wanted = -(-max(w.runs) // width) if len(w.runs) > 1 else -(-w.variants // width) // 2
+    return max(1, min(STRANDS, wanted, BLOCK_GENOTYPES // (w.samples * width)))
 
 
 def _with_missing(workload: Workload, missing: np.ndarray, p: Parameters) -> Workload:
     """The streams that the strands of these blocks have."""
-    starts = np.arange(0, len(missing), p.block_variants)
-    strands = -(-np.minimum(p.block_variants, len(missing) - starts) // p.strand_variants)
-    some = np.logical_or.reduceat(missing, starts)
+    sizes = block_sizes(workload.runs or (len(missing),), p.block_variants)
+    strands = -(-np.array(sizes) // p.strand_variants)
+    some = np.logical_or.reduceat(missing, starts_of(sizes)[:-1])
     return replace(workload, streams=workload.streams + float(np.average(some, weights=strands)))
 
 

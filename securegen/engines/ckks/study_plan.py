@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from securegen.design.columns import Design
+from securegen.engines.ckks.blocks import runs_of
 from securegen.engines.ckks.planner import Plan, PlannedDesign, Workload, choose
 from securegen.errors import DesignError
 from securegen.model import variants_with_missing
@@ -22,10 +23,12 @@ def plan(study: Study, *, squares: bool | None = None) -> Plan:
     squares = study.design.weights_squared if squares is None else squares
     bits = max(a.model.bits for a in study.design.analyses)
     encrypted = sum(not columns.is_ones(j) for j in range(len(columns.names)))
+    runs = runs_of(study.reader)
     made = choose(
         Workload(
             len(study.reader.samples), len(study.reader.variants), max(encrypted, 1), bits, streams=1 + squares,
             dosage_max=max(study.reader.dosage_max, 2 * study.reader.dosage_grid), squares=squares,
+            runs=runs if len(runs) > 1 else (),
         ),
         variants_with_missing(study.reader),
     )  # fmt: skip

@@ -19,6 +19,15 @@ from securegen.engines.ckks.owner import decrypt, verify
 from securegen.engines.ckks.owner.strands import strand_secrets
 from securegen.engines.plain.engine import write_plain
 from securegen.errors import VerificationError
+from securegen.study.relabelled import Relabelled
+
+
+@pytest.fixture(scope="module")
+def small_study(small_study):
+    """All on one chromosome: the first block is full, so that every coefficient of the keys is read from it."""
+    reader = small_study.reader
+    variants = replace(reader.variants, chromosome=np.full(len(reader.variants), "1", object))
+    return replace(small_study, reader=Relabelled(reader, reader.samples, variants))
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,11 @@ def reader(units: np.ndarray) -> ArrayReader:
     m, n = units.shape
     samples = Samples(text("F", n), text("I", n), np.ones(n, bool))
     variants = Variants(
-        text("", m), np.arange(m), text("v", m), np.array(["A"] * m, object), np.array(["G"] * m, object)
+        np.array(["1"] * m, object),
+        np.arange(m),
+        text("v", m),
+        np.array(["A"] * m, object),
+        np.array(["G"] * m, object),
     )
     return ArrayReader(units, samples, variants)
 

@@ -19,8 +19,8 @@ from securegen.study.inputs import Inputs
 def test_a_neighbouring_block_is_refused(small_results, small_key, small_encrypted, tmp_path):
     folder = shutil.copytree(small_results, tmp_path / "swapped.results")
     blocks = artefact.read_manifest(folder, "results", None)["blocks"]
-    blocks[0], blocks[1] = blocks[1], blocks[0]  # both have the streams g and m, and as many variants
-    assert blocks[0]["size"] == blocks[1]["size"]
+    blocks[0], blocks[2] = blocks[2], blocks[0]  # both have the streams g and m, and as many variants
+    assert blocks[0]["size"] == blocks[2]["size"]
     rewrite_manifest(folder, blocks=blocks)
     with pytest.raises(VerificationError):
         sg.ckks.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))

@@ -37,9 +37,8 @@ def results_layout(
     """The outputs of a block and where they lie in its file."""
     p = key.public.parameters
     wanted = outputs(secrets.public_ones, secrets.squared, info.streams(index))
-    variants = min(p.block_variants, len(info.variants) - index * p.block_variants)
     return wanted, block_layout(
-        p, wanted, variants, shared_genotypes=shares_public_half(info.encryptor),
+        p, wanted, info.blocks[index], shared_genotypes=shares_public_half(info.encryptor),
         shared_columns=shares_public_half(secrets.encryptor),
     )  # fmt: skip
 
@@ -56,7 +55,7 @@ def insecure_decrypt_unverified(
         raise ArtefactError("a result holds residues that are not below their prime")
     wanted, layout = results_layout(key, info, secrets, index)
     parts = layout.split(array)
-    variants = min(p.block_variants, len(info.variants) - index * p.block_variants)
+    variants = info.blocks[index]
     found: dict[tuple[str, int], tuple[np.ndarray, float]] = {}
     for stream in ("g", "m", "q"):
         if (stream, "sums") not in parts:
@@ -121,7 +120,6 @@ def decrypt_block(
     """Verified sums of one block. Raises VerificationError (fixed text) when any check fails."""
     p = key.public.parameters
     wanted = outputs(secrets.public_ones, secrets.squared, info.streams(index))
-    start = index * p.block_variants
     sums, noise = insecure_decrypt_unverified(array, key, info, secrets, index)
     variants = sums.shape[1]
     largest = np.array([_bound(o, secrets, info) for o in wanted], dtype=object)
@@ -137,7 +135,7 @@ def decrypt_block(
     g, m, q = (np.zeros((variants, len(secrets.squared)), np.int64) for _ in range(3))
     for o, row in zip(wanted, sums, strict=True):
         {"g": g, "m": m, "q": q, "o": q}[o.stream][:, o.column] = row
-    return Sums(start, g, m, q[:, [j for j, s in enumerate(secrets.squared) if s]])
+    return Sums(int(info.starts[index]), g, m, q[:, [j for j, s in enumerate(secrets.squared) if s]])
 
 
 def _bound(o: Output, secrets: DesignSecrets, info: CohortInfo) -> int:

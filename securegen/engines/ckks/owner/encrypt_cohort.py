@@ -12,12 +12,14 @@ again, freshly.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from securegen.engines.ckks import artefact, codec
+from securegen.engines.ckks.blocks import block_sizes, read_blocks, runs_of
 from securegen.engines.ckks.ciphertexts import shares_public_half, write_ciphertexts
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.owner import verify
@@ -30,7 +32,7 @@ from securegen.errors import ArtefactError, DesignError
 from securegen.io.envelope import canonical
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
 from securegen.kernels.threads import in_threads
-from securegen.model import GenotypeBlock, GenotypeReader, Progress, no_progress, regular_blocks
+from securegen.model import GenotypeBlock, GenotypeReader, Progress, no_progress
 
 
 def _encrypt_one(
@@ -84,13 +86,14 @@ def encrypt_cohort(
     is retired, StorageError before anything is written when it cannot fit on the disk.
     """
     _check_planned(reader, key, squares)
+    sizes = block_sizes(runs_of(reader), key.public.parameters.block_variants)
     refuse_retired(key, state.folder)
     make_folder(folder, FOLDER_FOR_OTHERS)
     state.make_folder()
-    size = _least_bytes(reader, key.public.parameters, squares, encryptor)
+    size = _least_bytes(sizes, key.public.parameters, squares, encryptor)
     require_space(folder, size - sum(f.stat().st_size for f in folder.glob("*.npy")))
     with state.alone():
-        return _encrypt_blocks(reader, key, folder, state, encryptor=encryptor, squares=squares, progress=progress)
+        return _encrypt_blocks(reader, sizes, key, folder, state, encryptor, squares, progress)
 
 
 def _check_planned(reader: GenotypeReader, key: SecretKey, squares: bool) -> None:
@@ -107,8 +110,8 @@ def _check_planned(reader: GenotypeReader, key: SecretKey, squares: bool) -> Non
 
 
 def _encrypt_blocks(
-    reader: GenotypeReader, key: SecretKey, folder: Path, state: OwnerState, *, encryptor: Encryptor, squares: bool,
-    progress: Progress,
+    reader: GenotypeReader, sizes: Sequence[int], key: SecretKey, folder: Path, state: OwnerState, encryptor: Encryptor,
+    squares: bool, progress: Progress,
 ) -> CohortInfo:  # fmt: skip
     p = key.public.parameters
     earlier = state.cohort_digest()
@@ -119,9 +122,8 @@ def _encrypt_blocks(
     cohort_id = hashlib.sha256(
         canonical([key.public.fingerprint, reader.variants.digest(), squares, encryptor.name, artefact.FORMAT_VERSION])
     ).hexdigest()
-    total = -(-len(reader.variants) // p.block_variants)
     parts, identities = [], []
-    for index, block in enumerate(regular_blocks(reader, p.block_variants)):
+    for index, block in enumerate(read_blocks(reader, sizes)):
         identity = state.identity(cohort_id, index, block)
         part = _resume(state, folder, index, identity)
         if part is None:
@@ -133,7 +135,7 @@ def _encrypt_blocks(
             state.write(f"block-{block_name(index)}", {"identity": identity, "part": part}, {"h": h})
         parts.append(part)
         identities.append(identity)
-        progress(index + 1, total)
+        progress(index + 1, len(sizes))
     body = {
         "key": key.public.fingerprint, "public": key.public.to_json(), "cohort_id": cohort_id, "samples": p.samples,
         "variants": len(reader.variants), "dosage_grid": reader.dosage_grid, "squares": squares,
@@ -145,6 +147,7 @@ def _encrypt_blocks(
     header = {
         "digest": digest, "cohort_id": cohort_id, "dosage_grid": reader.dosage_grid, "dosage_max": reader.dosage_max,
         "missing": with_missing, "squares": squares, "encryptor": encryptor.name, "identities": identities,
+        "blocks": sizes,
     }  # fmt: skip
     state.forget_others(digest, earlier)
     text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
@@ -152,14 +155,13 @@ def _encrypt_blocks(
     state.write("cohort", header, {"position": v.position, "founder": reader.samples.founder, **text, **people})
     return CohortInfo(
         digest, cohort_id, reader.samples, v, reader.dosage_grid, reader.dosage_max, tuple(with_missing), squares,
-        encryptor.name, tuple(identities),
+        encryptor.name, tuple(sizes), tuple(identities),
     )  # fmt: skip
 
 
-def _least_bytes(reader: GenotypeReader, p: Parameters, squares: bool, encryptor: Encryptor) -> int:
-    """Of the files of a cohort without missing calls: those of their blocks come on top."""
-    blocks, rest = divmod(len(reader.variants), p.block_variants)
-    strands = blocks * codec.strands_of(p.block_variants, p) + (codec.strands_of(rest, p) if rest else 0)
+def _least_bytes(sizes: Sequence[int], p: Parameters, squares: bool, encryptor: Encryptor) -> int:
+    """Of the files of blocks without missing calls: those of their own streams come on top."""
+    strands = sum(codec.strands_of(size, p) for size in sizes)
     halves = 1 if shares_public_half(encryptor.name) else 2
     return strands * halves * (1 + squares) * p.groups * len(p.ring.primes) * p.ring.n * 4
 

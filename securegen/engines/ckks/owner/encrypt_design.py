@@ -17,6 +17,7 @@ import numpy as np
 
 from securegen.design.columns import Design
 from securegen.engines.ckks import artefact, codec
+from securegen.engines.ckks.blocks import read_blocks
 from securegen.engines.ckks.ciphertexts import write_ciphertexts
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.layout import outputs
@@ -32,7 +33,7 @@ from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.kernels.integer_sums import squared_sums
 from securegen.kernels.modmath61 import dot
 from securegen.kernels.threads import in_threads
-from securegen.model import GenotypeReader, Progress, no_progress, regular_blocks
+from securegen.model import GenotypeReader, Progress, no_progress
 
 
 def encrypt_design(
@@ -84,9 +85,8 @@ def _encrypt(
     entries = in_threads(encrypt, range(len(chunks(p)))) if encrypted else []
     progress(len(entries), len(chunks(p)))
     squares, checks = [], []
-    blocks = -(-len(info.variants) // p.block_variants)
-    parts = regular_blocks(reader, p.block_variants) if owner_squares and reader is not None else None
-    for index in range(blocks):
+    parts = read_blocks(reader, info.blocks) if owner_squares and reader is not None else None
+    for index in range(len(info.blocks)):
         own = None
         if parts is not None:
             block = next(parts)

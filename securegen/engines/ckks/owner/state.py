@@ -13,18 +13,20 @@ import hmac
 import io
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from securegen.engines.ckks.blocks import block_sizes, starts_of
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.io.envelope import canonical
 from securegen.io.locks import only_one
 from securegen.io.output import PRIVATE_FOLDER, atomic, make_folder
 from securegen.io.strict_json import parse_json, read_regular
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, TextArray, Variants
+from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, TextArray, Variants
 
 MOST_BOX = 1 << 36  # bytes: read whole, and authenticated before they are parsed
 
@@ -117,8 +119,9 @@ class OwnerState:
 
 @dataclass(frozen=True)
 class CohortInfo:
-    """What the owner knows of its encrypted cohort: digest of the manifest, id, people, variants and streams.
+    """What the owner knows of its encrypted cohort: digest of the manifest, id, people, variants, blocks and streams.
 
+    blocks: variants of each, in order; identities: of the blocks, none where an earlier version wrote the record.
     It stands for the genotypes when a design is made later: samples, variants and grid, but no dosages to read.
     """
 
@@ -131,7 +134,13 @@ class CohortInfo:
     missing_blocks: tuple[int, ...]
     squares: bool
     encryptor: str
-    identities: tuple[str, ...] = ()  # of the blocks, in order; none where an earlier version wrote the record
+    blocks: tuple[int, ...]
+    identities: tuple[str, ...] = ()
+
+    @cached_property
+    def starts(self) -> IntArray:
+        """(B + 1,) first variant of every block, and how many variants there are."""
+        return starts_of(self.blocks)
 
     def streams(self, block: int) -> list[str]:
         """Streams that a block stores."""
@@ -166,10 +175,12 @@ def read_info(state: OwnerState) -> CohortInfo:
         text("chromosome"), a["position"], text("id"), text("effect_allele"), text("other_allele")
     )  # fmt: skip
     samples = Samples(text("fid"), text("iid"), a["founder"])
+    # an earlier version let only the last block be shorter
+    blocks = header.get("blocks") or block_sizes((len(variants),), state.key.public.parameters.block_variants)
     return CohortInfo(
         header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"],
         header.get("dosage_max", 2 * header["dosage_grid"]), tuple(header["missing"]),
-        header["squares"], header["encryptor"], tuple(header.get("identities", ())),
+        header["squares"], header["encryptor"], tuple(blocks), tuple(header.get("identities", ())),
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.ckks import artefact
+from securegen.engines.ckks.blocks import block_sizes, starts_of
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.cohort import EncryptedCohort
 from securegen.engines.ckks.parameters import Parameters
@@ -203,6 +204,9 @@ def read_encrypted_model(folder: Path, cohort: EncryptedCohort, evaluator_nonce:
         raise ArtefactError(f"{folder} is for an encryption key whose nonce this evaluator had no part in")
     if rows != cohort.body["variants"] or model.parameters != cohort.parameters:
         raise ArtefactError(f"{folder} was made for other genotypes")
+    regular = block_sizes((rows,), cohort.parameters.block_variants)  # as the model's owner counts them
+    if cohort.starts.tolist() != starts_of(regular).tolist():
+        raise ArtefactError(f"{cohort.folder} is stored in other blocks than a model is encrypted for")
     return model
 
 

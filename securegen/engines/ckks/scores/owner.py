@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from securegen.engines.ckks import artefact, codec
+from securegen.engines.ckks.blocks import read_blocks
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.owner import verify
 from securegen.engines.ckks.owner.encryption import strand_keys
@@ -28,7 +29,7 @@ from securegen.errors import ArtefactError, VerificationError
 from securegen.kernels.crt import round_residues
 from securegen.kernels.modmath61 import dot, weighted_sums
 from securegen.kernels.ntt import inverse
-from securegen.model import GenotypeReader, regular_blocks
+from securegen.model import GenotypeReader
 from securegen.rlwe.residues import from_tiles, ring_tables
 from securegen.scores.sums import ScoreSums
 
@@ -45,7 +46,7 @@ def write_checks(reader: GenotypeReader, key: SecretKey, state: OwnerState, info
     h = np.zeros((2, len(reader.variants)), np.uint64)
     if not info.same_people_and_variants(reader):
         raise ArtefactError(OTHER_GENOTYPES)
-    for index, block in enumerate(regular_blocks(reader, key.public.parameters.block_variants)):
+    for index, block in enumerate(read_blocks(reader, info.blocks)):
         if info.identities and state.identity(info.cohort_id, index, block) != info.identities[index]:
             raise ArtefactError(OTHER_GENOTYPES)
         at = slice(block.start, block.start + len(block))
@@ -103,7 +104,7 @@ def decrypt(folder: Path, key: SecretKey, info: CohortInfo, state: OwnerState, m
     parts = chunks(p)
     if len(body["chunks"]) != len(parts):
         raise ArtefactError(f"{folder} has {len(body['chunks'])} chunks, {len(parts)} expected")
-    strands = codec.strands_of(min(len(info.variants), p.block_variants), p)
+    strands = codec.strands_of(max(info.blocks), p)
     keys, values, noise = strand_keys(info.encryptor, key, strands), [], 0.0
     for entry, (_, groups) in zip(body["chunks"], parts, strict=True):
         tiles = artefact.load_array(folder, entry, ciphertext_shape(p, groups * weights.columns * (1 + strands)))

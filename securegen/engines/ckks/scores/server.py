@@ -29,14 +29,14 @@ WINDOW_BYTES = 96 << 20
 
 def terms(cohort: EncryptedCohort, weights: StoredWeights) -> list[Term]:
     """Which streams of which blocks enter. Raises ArtefactError when the store has other rows than the model."""
-    width, stored = cohort.parameters.block_variants, int(cohort.body["variants"])
+    starts, stored = cohort.starts, int(cohort.body["variants"])
     if stored != len(weights.dosage):
         raise ArtefactError(f"the cohort stores {stored} rows, the model has weights for {len(weights.dosage)}")
     return [
         Term(stream, b)
         for stream in ("g", "m")
         for b, part in enumerate(cohort.blocks)
-        if stream in part["streams"] and weights.stream(stream)[b * width : (b + 1) * width].any()
+        if stream in part["streams"] and weights.stream(stream)[starts[b] : starts[b + 1]].any()
     ]
 
 
@@ -49,12 +49,13 @@ def encrypted_scores(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (chunk, sums) for every chunk of groups: sums (k, T, G, C, 1 + S, L) uint32, NTT form, constants left out.
 
-    S: strands of the store's blocks, 1 in a store for scores. Strand r adds w_r·c0 to the first polynomial and w_r·a to
+    S: strands of the store's largest block, 1 in a store for scores. Strand r adds w_r·c0 to the first polynomial and w_r·a to
     polynomial 1 + r, which has a key of its own. Raises ArtefactError when the cohort's files were altered or have other
     rows than the weights.
     """
     p = cohort.parameters
-    ring, width, strands = p.ring, p.strand_variants, cohort.strands(0)
+    ring, width = p.ring, p.strand_variants
+    strands = max(cohort.strands(b) for b in range(len(cohort.blocks)))
     primes = np.array(ring.primes, np.uint64)
     used = even_batches(cohort, terms(cohort, weights))
 
@@ -68,11 +69,14 @@ def encrypted_scores(
         window = range(first, min(first + per_window, len(parts)))
         sums = {c: np.zeros(shape(parts[c][1]), np.uint32) for c in window}
         for batch in used:
-            starts = np.array([t.block * p.block_variants for t in batch])
+            spans = [(int(cohort.starts[t.block]), int(cohort.starts[t.block + 1])) for t in batch]
             columns, polynomials = [], []  # of every strand
             for strand in range(cohort.strands(batch[0].block)):
-                at = starts + strand * width
-                rows = [weights.stream(t.stream)[a : a + width] for t, a in zip(batch, at, strict=True)]
+                at = strand * width
+                rows = [
+                    weights.stream(t.stream)[start + at : min(start + at + width, stop)]
+                    for t, (start, stop) in zip(batch, spans, strict=True)
+                ]
                 columns.append(np.flatnonzero([any(w[:, j].any() for w in rows) for j in range(weights.columns)]))
                 polynomials.append(weight_tiles([w[:, columns[-1]] for w in rows], p))
             for c in window:

@@ -118,6 +118,11 @@ class ScoreReader:
     def variants(self) -> Variants:
         return self.used.variants.take(np.concatenate([np.arange(len(self.used.variants)), self.second]))
 
+    @property
+    def runs(self) -> tuple[int, ...]:
+        """All rows: a score reads every chromosome alike, and blocks need not stop at its end."""
+        return (len(self.used.variants) + len(self.second),)
+
     def read(self, start: int, stop: int) -> GenotypeBlock:
         """Rows start..stop-1."""
         whole = len(self.used.variants)
