@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from securegen.design.columns import Analysis, Design, scatter
 from securegen.design.covariates import remembered_covariates
 from securegen.design.data import DesignData
 from securegen.design.linear import LinearModel, design_of_scaled, refuse_few
+from securegen.design.side_by_side import side_by_side
 from securegen.errors import DesignError
 from securegen.model import Columns
 
@@ -57,9 +59,8 @@ def interaction(group: DesignData, total: fp.SumOverSites) -> Design:
     place, bits, k = names.index(e) + 1, base.analyses[0].model.bits, len(c.gram)
     scaling, decimals = c.scalings[place - 1], c.decimals[place - 1]
     titles = [f"{e}:{name}" for name in of_linear[1:]]
-    made = [
-        _product(scaling, decimals, values[:, j], bits, titles[j - 1], total) for j in range(1, len(of_linear))
-    ]  # fmt: skip
+    jobs = [partial(_product, scaling, decimals, values[:, j], bits, titles[j - 1]) for j in range(1, len(of_linear))]
+    made = side_by_side(total, jobs)
     products, shifts = np.stack([column for column, _ in made], 1), [shift for _, shift in made]
     fp.guard_of(total).opened(f"products with {e}", products, group.analysed)
     totals = total([int(v) for v in products.sum(axis=0)])
