@@ -40,8 +40,6 @@ PSEUDOAUTOSOMAL: Final = frozenset({"XY", "PAR1", "PAR2"})
 AUTOSOMES: Final = frozenset(str(n) for n in range(1, 23))
 UNPLACED: Final = "0"  # plink's word for a variant whose chromosome nobody gave
 
-ADDITIVE: Final = "ADD"  # TEST of a row: of the alternative that effects are additive in copies of A1
-
 # Error codes of a row. The first three words are plink2's; docs/tables.md explains each.
 OK: Final = "."
 ALL_MISSING: Final = "ALL_MISSING"
@@ -53,6 +51,11 @@ PERFECT_FIT: Final = "PERFECT_FIT"
 ZERO_CELL: Final = "ZERO_CELL"
 LOW_MAC: Final = "LOW_MAC"
 FEW_CARRIERS: Final = "FEW_CARRIERS"
+
+# Genetic models, by the word that TEST has for them: what a genotype counts, 0 or 1 of all but the first.
+ADDITIVE: Final = "additive"
+CODINGS: Final = {ADDITIVE: "ADD", "dominant": "DOM", "recessive": "REC", "hetonly": "HET"}
+ADD: Final = CODINGS[ADDITIVE]
 
 MISSING_TEXT: Final = "NA"
 MISSING_INPUT: Final = frozenset({"na", "nan", "-nan", ".", ""})  # lower case; and -9 in any spelling of the number

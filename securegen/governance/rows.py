@@ -2,14 +2,18 @@
 
 Sums over the people without a call differ as well, so these are equal, or `fewest` apart, for rows up to 500 apart. Of
 two opened rows the difference is opened too. So under `strict` a row is compared with every opened row up to 500
-variants before it, and withheld if 1 to k − 1 people tell them apart. Σg²x beside Σgx tells the sum of x over the people
-of each genotype: then these are none or `fewest`, and so far apart between rows. Not seen: combinations of three rows and
-more.
+variants before it, and withheld if 1 to k − 1 people tell them apart. Not seen: combinations of three rows and more.
+
+Where a genetic model recodes genotypes, a row must pass by its numbers and by its copies: sums of the copies are opened too,
+and the sums of two models differ by the people of one genotype. Σg²x beside Σgx also tells the sum of x over the people of
+each genotype: then these are none or `fewest`, and so far apart between rows.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -57,6 +61,11 @@ def _nearly_constant(fine: np.ndarray, grid: int, fewest: int) -> np.ndarray:
     return out
 
 
+def _seen(block: GenotypeBlock) -> list[GenotypeBlock]:
+    """A block as its dosages are, and as the copies are that a genetic model recoded."""
+    return [block] if block.alleles is None else [block, replace(block, dosage=block.alleles, alleles=None)]
+
+
 class RowRule:
     """The rule for the sets of samples of one study, (N,) bool each. strict: rows are compared with each other; quadratic:
     Σg²x is opened of columns whose Σgx is."""
@@ -90,10 +99,13 @@ class RowRule:
 
     def _chunk(self, part: GenotypeBlock, kept: list[GenotypeBlock]) -> np.ndarray:
         good = np.ones(len(part), bool)
-        for people in self._sets:
-            codes = genotype_codes(part, people, self._grid)
-            good &= openings.rows_apart(code_counts(codes), self._fewest)
-            fine = _fine(part, people, self._grid)
+        for people, seen in itertools.product(self._sets, _seen(part)):
+            codes = genotype_codes(seen, people, self._grid)
+            counts = code_counts(codes)
+            good &= openings.rows_apart(counts, self._fewest)
+            if seen is not part:  # two models of the same copies differ by the people of one genotype
+                good &= ~openings.too_few(counts[:, :3], self._fewest).any(axis=1)
+            fine = _fine(seen, people, self._grid)
             if fine is not None:
                 good &= ~_nearly_constant(fine, self._grid, self._fewest)
             if self._quadratic:
@@ -102,8 +114,8 @@ class RowRule:
         at = np.array([*(r.start for r in kept), *(part.start + v for v in range(len(part)))], np.int64)
         rows = _stack([*kept, part])
         allowed = np.concatenate([np.ones(len(kept), bool), good])
-        for people in self._sets:
-            codes = genotype_codes(rows, people, self._grid)
+        for people, seen in itertools.product(self._sets, _seen(rows)):
+            codes = genotype_codes(seen, people, self._grid)
             allowed = _lacking_alike(codes, at, allowed, self._fewest)
             allowed[: len(kept)] = True
             if not self._strict:
@@ -114,7 +126,7 @@ class RowRule:
             odd, high = planes(codes)
             allowed = take_rows(
                 odd, high, int(people.sum()), at, allowed, window=openings.WINDOW, least=self._fewest,
-                fine=_fine(rows, people, self._grid), top=2 * self._grid,
+                fine=_fine(seen, people, self._grid), top=2 * self._grid,
             )  # fmt: skip
             allowed[: len(kept)] = True
         return ~allowed[len(kept) :]
@@ -153,13 +165,16 @@ def _genotypes_apart(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, few
 def rows_of(block: GenotypeBlock, index: np.ndarray) -> GenotypeBlock:
     """Some rows of a block, which starts at the first of them."""
     missing = None if block.missing is None else block.missing[index]
-    return GenotypeBlock(block.start + int(index[0]), block.dosage[index], missing)
+    alleles = None if block.alleles is None else block.alleles[index]
+    return GenotypeBlock(block.start + int(index[0]), block.dosage[index], missing, alleles)
 
 
 def _stack(blocks: Sequence[GenotypeBlock]) -> GenotypeBlock:
     """Rows of several blocks in one, wherever they start."""
     dosage = np.concatenate([b.dosage for b in blocks])
+    copies = [b.alleles for b in blocks if b.alleles is not None]
+    alleles = np.concatenate(copies) if copies else None
     if all(b.missing is None for b in blocks):
-        return GenotypeBlock(blocks[0].start, dosage, None)
+        return GenotypeBlock(blocks[0].start, dosage, None, alleles)
     missing = [np.zeros(b.dosage.shape, bool) if b.missing is None else b.missing for b in blocks]
-    return GenotypeBlock(blocks[0].start, dosage, np.concatenate(missing))
+    return GenotypeBlock(blocks[0].start, dosage, np.concatenate(missing), alleles)

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from securegen.errors import InputError
+from securegen.io.fileset_checks import repeated_variants
 from securegen.io.text import count, lines_of, read_text
 from securegen.model import GenotypeBlock, IntArray, Samples, SelectableReader, Variants
 
@@ -30,10 +31,12 @@ EXPECTED: Final = frozenset({*(str(n) for n in range(1, 23)), "X", "Y", "MT"})  
 
 @dataclass(frozen=True)
 class Part:
-    """One file or fileset of a cohort. label: its chromosome or number, empty where it is the only one."""
+    """One file or fileset of a cohort. label: its chromosome or number, empty where it is the only one; chromosome: the one
+    that its name says, empty where it does not."""
 
     label: str
     name: str
+    chromosome: str = ""
 
     def here(self, path: str) -> str:
         """The path of an option that goes with this file: @ stands for the same chromosome."""
@@ -54,7 +57,9 @@ def parts_of_pattern(pattern: str, there: Callable[[str], Path], log: Log) -> li
     found: list[Part] = []
     holes: list[str] = []
     for words in CHROMOSOMES:
-        here = [Part(word, _filled(pattern, word)) for word in words if there(_filled(pattern, word)).exists()]
+        here = [
+            Part(word, _filled(pattern, word), words[0]) for word in words if there(_filled(pattern, word)).exists()
+        ]
         if len(here) > 1:
             raise InputError(
                 f"{pattern}: {here[0].name} and {here[1].name} are both there, and both are chromosome {words[0]}: name the "
@@ -217,7 +222,10 @@ def chain(readers: Sequence[SelectableReader], names: Sequence[str], log: Log) -
             if (getattr(reader.samples, field) != getattr(first.samples, field)).any():
                 log(f"WARNING: {name} says other {what} than {names[0]}: those of {names[0]} are used")
         parts.append(reader)
-    return chained(parts, range(len(parts)), first.samples)
+    out = chained(parts, range(len(parts)), first.samples)
+    for line in repeated_variants(out.variants, out.boundaries, names):
+        log(line)
+    return out
 
 
 def _with_table(part: SelectableReader, variants: Variants) -> SelectableReader:

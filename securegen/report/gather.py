@@ -27,7 +27,7 @@ from securegen.results.forms import FORMATS
 from securegen.results.read import read_results
 from securegen.scores.sscore import read_reference
 from securegen.study.people import column_values, interpret_phenotype, join
-from securegen.vocabulary import ADDITIVE
+from securegen.vocabulary import ADD, CODINGS
 
 SUFFIXES = (*(t.suffix for t in TESTS.values()), "uv", "chi2", "hits")
 # What stands before and after the phenotype's name, in this program's own columns and in other formats.
@@ -59,9 +59,9 @@ class Result:
 
     @property
     def row(self) -> str:
-        """Which of several tests of a variant is shown, empty for the additive one."""
-        found = str(self.table["TEST"].iloc[0]) if "TEST" in self.table and len(self.table) else ADDITIVE
-        return "" if found == ADDITIVE else found
+        """Which of several tests of a variant is shown, empty where there is one."""
+        found = str(self.table["TEST"].iloc[0]) if "TEST" in self.table and len(self.table) else ADD
+        return "" if found in CODINGS.values() else found
 
     @property
     def people(self) -> int:

@@ -20,8 +20,8 @@ import pandas as pd
 from securegen.errors import InputError
 from securegen.model import FloatArray
 from securegen.results.matching import match_rows, tested_alleles
-from securegen.results.read import JOINT
-from securegen.vocabulary import ADDITIVE
+from securegen.results.rows import JOINT
+from securegen.vocabulary import ADD, CODINGS
 
 TOLERANCE = 1e-3
 TOP = 20
@@ -143,7 +143,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
     own, where both have it.
 
     by: auto, position or id; top: hits whose membership is compared; worst: rows named for each quantity. Raises
-    InputError when no row matches or no quantity is in both.
+    InputError when no row matches or no quantity is in both, and for tables of two genetic models.
     """
     a, b = _common_tests(a, b)
     rows_a, rows_b = match_rows(a, b, by)
@@ -151,6 +151,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
     turned = np.zeros(len(left), bool)
     if "A1" in left and "A1" in right:
         turned = (tested_alleles(left) != tested_alleles(right)).to_numpy()
+    _refuse_models(left, right, int(turned.sum()))
     first, second = _quantities(left, np.zeros(len(left), bool)), _quantities(right, turned)
     found: list[Difference] = []
     one_sided: dict[str, int] = {}
@@ -189,16 +190,29 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
 
 
 def _common_tests(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of tests that both tables have. Raises InputError where they have none in common."""
-    if not all("TEST" in frame for frame in (a, b)):
-        first, second = (f[f["TEST"] == ADDITIVE].reset_index(drop=True) if "TEST" in f else f for f in (a, b))
-        return first, second
-    tests = [list(dict.fromkeys(f["TEST"])) for f in (a, b)]
+    """Of tables with several rows a variant, those of tests that both have. Raises InputError where they have none in common."""
+    tests = [list(dict.fromkeys(f["TEST"])) if "TEST" in f else [ADD] for f in (a, b)]
+    if len(tests[0]) == len(tests[1]) == 1:
+        return a, b
     shared = [test for test in tests[0] if test in tests[1]]
     if not shared:
         raise InputError("the tables have no test in common: TEST is " + ", and ".join(map(", ".join, tests)))
-    left, right = (f[f["TEST"].isin(shared)].reset_index(drop=True) for f in (a, b))
+    left, right = (f[f["TEST"].isin(shared)].reset_index(drop=True) if "TEST" in f else f for f in (a, b))
     return left, right
+
+
+def _refuse_models(left: pd.DataFrame, right: pd.DataFrame, turned: int) -> None:
+    """Raise InputError for two genetic models: a dominant one of an allele is a recessive one of the other."""
+    if not ("TEST" in left and "TEST" in right and len(left)):
+        return
+    a, b = left["TEST"].iloc[0], right["TEST"].iloc[0]
+    if a != b:
+        raise InputError(f"the tables are of two genetic models, TEST {a} and {b}: no number of them is the same")
+    if a in CODINGS.values() and a != ADD and turned:
+        raise InputError(
+            f"{turned} variants have the other tested allele in the second table, and TEST {a} of one allele is another model "
+            "of the other: make both tables with the same A1"
+        )
 
 
 def _causes(left: pd.DataFrame, right: pd.DataFrame) -> Iterator[str]:

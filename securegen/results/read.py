@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ import zstandard
 
 from securegen.errors import InputError
 from securegen.io.text import iterate_lines, refuse_foreign
-from securegen.results.rows import MISSING, ROUNDED, read_sumstats
-from securegen.vocabulary import ADDITIVE
+from securegen.results.rows import MISSING, ROUNDED, compared_tests, kept_test, read_sumstats
 
 _TEXT = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
 _NUMBERS = frozenset(
@@ -37,22 +36,6 @@ _NUMBERS = frozenset(
     | {"T_STAT", "Z_STAT", "Z_OR_F_STAT", "T_OR_F_STAT", "CHISQ", "LOG10_P", "WALD_LIKE_Z", "A1_CASE_CT", "A1_CTRL_CT"}
 )
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-INTERACTS, JOINT = "ADDx", "DF"  # how TEST begins, of a product with a covariate; how it ends, of several coefficients
-
-
-def row_of(tests: Iterable[str]) -> str:
-    """The row of a variant that is ranked and drawn: of the one interaction there is, else of the additive test.
-
-    >>> row_of(["ADD", "ADDxAGE", "USER_2DF"]), row_of(["ADD", "AGE"]), row_of(["ADD", "ADDxAGE", "ADDxSEX"])
-    ('ADDxAGE', 'ADD', 'ADD')
-    """
-    products = [test for test in dict.fromkeys(tests) if test.startswith(INTERACTS)]
-    return products[0] if len(products) == 1 else ADDITIVE
-
-
-def compared(tests: Iterable[str]) -> list[str]:
-    """The rows of a variant that are about it: not those of covariates alone."""
-    return [t for t in dict.fromkeys(tests) if t == ADDITIVE or t.startswith(INTERACTS) or t.endswith(JOINT)]
 
 
 def read_results(path: str | Path, *, every: bool = False) -> pd.DataFrame:
@@ -61,8 +44,8 @@ def read_results(path: str | Path, *, every: bool = False) -> pd.DataFrame:
 
     Statistics are float64 with NaN where missing (POS int64), other columns (ids, FIRTH?, …) str. LOG10_P is always there,
     from the text of P where the file has none, so that p-values below 1e-308 keep their size; then there is no column P.
-    Of several rows a variant, those of `row_of` are kept; every: all that are about the variant. Raises InputError naming the
-    file, and the line and column of a cell that is not a number, or of a P that is no probability.
+    Of several rows a variant, those of one test are kept (`rows.kept_test`); every: all that are about the variant. Raises
+    InputError naming the file, and the line and column of a cell that is not a number, or of a P that is no probability.
     """
     header = list(_read(path, nrows=0).columns)
     if not {"#CHROM", "POS", "ID"} <= set(header) or not {"P", "LOG10_P"} & set(header):
@@ -76,14 +59,10 @@ def read_results(path: str | Path, *, every: bool = False) -> pd.DataFrame:
         _refuse_negative(frame["LOG10_P"], path)
     else:
         frame["LOG10_P"] = log10p_of_text(frame.pop("P"), path)
-    if "TEST" in frame and not (frame["TEST"] == ADDITIVE).all():
-        there = [str(test) for test in frame["TEST"].unique()]
-        found = ", ".join(there[:5])
-        frame = frame[frame["TEST"].isin(compared(there) if every else [row_of(there)])].reset_index(drop=True)
-        if frame.empty:
-            raise InputError(
-                f"{path} has no row of the additive test: TEST is {found}, {ADDITIVE} is compared and drawn"
-            )
+    if "TEST" in frame and len(frame):
+        there = list(frame["TEST"].unique())
+        kept = frame["TEST"].isin(compared_tests(there, path) if every else [kept_test(there, path)])
+        frame = frame if kept.all() else frame[kept].reset_index(drop=True)
     return frame
 
 

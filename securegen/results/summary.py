@@ -9,7 +9,7 @@ from typing import Any
 from securegen.design.columns import Analysis
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
-from securegen.vocabulary import ADDITIVE, OK
+from securegen.vocabulary import ADD, ADDITIVE, CODINGS, OK
 
 FEW = 5  # tables of which the log shows more than the first hit
 
@@ -18,6 +18,11 @@ def covariate_facts(models: Iterable[Any]) -> dict[str, Any]:
     """How many covariates, and which, for run.json: of the model that has most."""
     names = max((list(m.covariates) for m in models), key=len, default=[])
     return {"covariates": len(names), "covariate_names": names}
+
+
+def coding_facts(coding: str) -> dict[str, str]:
+    """The genetic model, where there is one, for run.json."""
+    return {} if coding == ADDITIVE else {"genetic_model": coding}
 
 
 def print_summaries(tables: Sequence[Summary], log: Callable[[str], None], filters: Filters | None = None) -> None:
@@ -49,8 +54,8 @@ def print_summaries(tables: Sequence[Summary], log: Callable[[str], None], filte
 
 def _of_test(table: Summary) -> str:
     """Which of several rows of a variant is ranked; empty where there is one."""
-    found = str(table.top[0].get("TEST", ADDITIVE)) if table.top else ADDITIVE
-    return "" if found == ADDITIVE else f" of {found}"
+    found = str(table.top[0].get("TEST", ADD)) if table.top else ADD
+    return "" if found in CODINGS.values() else f" of {found}"
 
 
 def print_top(table: Summary, log: Callable[[str], None], count: int = 5) -> None:

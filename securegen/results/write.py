@@ -46,7 +46,7 @@ def result_columns(
 
 
 def refused_columns(
-    refused: Unanalysed, names: Sequence[str], count: int, rows: Sequence[str] = (voc.ADDITIVE,)
+    refused: Unanalysed, names: Sequence[str], count: int, rows: Sequence[str] = (voc.ADD,)
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Result columns of `count` variants for a phenotype that has no design in their stratum. rows: TEST of each variant's."""
     known = {"ERRCODE": refused.code, "OBS_CT": refused.samples, "CASE_CT": refused.cases}

@@ -6,7 +6,7 @@ plink2. From hard calls: heterozygotes = 2Σg − Σg², homozygotes of A1 = (Σ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from securegen.model import Sums, Variants
 from securegen.stats.hwe import exact_test
 from securegen.stats.hwe_x import exact_test_x
 from securegen.stats.pvalue import chisq_1_inverse
+from securegen.vocabulary import ADDITIVE
 
 _LN10 = np.log(10.0)
 
@@ -27,6 +28,8 @@ def quality(sums: Sums, model: QcModel, *, grid: int = 1, copies: int = 2) -> di
     sums.g, sums.m: (V, 3) over founders, everybody, tested; sums.q: (V, 1), Σg² over tested. Fractional dosages, and people
     of one copy, have no genotype counts: the Hardy–Weinberg columns are then NaN. On X see `_quality_x`.
     """
+    if model.coding != ADDITIVE:
+        sums = _additive(sums, model.coding, (2, 3, 4) if model.males else (2,))
     if model.males:
         return _quality_x(sums, model, grid // model.unit)
     assert sums.g.shape[1] == 3 and sums.q.shape[1] == 1
@@ -40,6 +43,14 @@ def quality(sums: Sums, model: QcModel, *, grid: int = 1, copies: int = 2) -> di
     hom_ref = tested - het - hom_alt
     log_p = exact_test(het, hom_alt, hom_ref)
     return out | {"HET": het, "HOM_ALT": hom_alt, "HOM_REF": hom_ref, "P": np.exp(log_p), "LOG10_P": -log_p / _LN10}
+
+
+def _additive(sums: Sums, coding: str, squared: Sequence[int]) -> Sums:
+    """Σg, and Σg² of the `squared` columns, of the alleles g, from the sums of what a genetic model makes of them and, in
+    sums.q, of the alleles."""
+    coded, count = (part[:, list(squared)] for part in (sums.g, sums.q))
+    homozygous = {"dominant": count - coded, "recessive": coded, "hetonly": (count - coded) // 2}[coding]
+    return Sums(sums.start, sums.q, sums.m, count + 2 * homozygous)
 
 
 def _counts(sums: Sums, model: QcModel, count: np.ndarray, alleles: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, boundaries_of
+from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, boundaries_of, coding_of
 from securegen.vocabulary import canonical_chromosome
 
 AUTOSOMAL, X, Y, MT = range(4)
@@ -59,6 +59,10 @@ class KindsReader:
     def variants(self) -> Variants:
         return self.reader.variants
 
+    @property
+    def coding(self) -> str:
+        return coding_of(self.reader)
+
 
 @dataclass(frozen=True)
 class PloidyReader(KindsReader):
@@ -98,4 +102,4 @@ class PloidyReader(KindsReader):
             if half.any():
                 missing = half if missing is None else missing | half
                 dosage = np.where(half, 0, dosage).astype(dosage.dtype)
-        return GenotypeBlock(block.start, dosage, missing)
+        return replace(block, dosage=dosage, missing=missing)

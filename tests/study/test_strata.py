@@ -257,6 +257,8 @@ def test_sexes_from_a_table(cohort):
     cohort.covariates["S"] = np.where(true == 1, "m", "3")
     with pytest.raises(InputError, match="c, line 3: sex '3' in column S: 1 or M is male"):
         cohort.open(sex_name="S")
+    cohort.covariates["S"] = np.where(true == 1, "1", "0")  # 0 female, 1 male, as many tables have it
+    assert "/c holds 0 and no female: 0 is read as unknown" in cohort.open(sex_name="S")[1]
     with pytest.raises(UsageError, match="`sex_name` T: no table has this column"):
         cohort.open(sex_name="T")
 
