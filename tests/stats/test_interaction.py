@@ -47,7 +47,7 @@ class Data:
 
     def design(self, bits: int | None = None):
         values, everybody = self.y[:, None], np.ones(len(self.y), bool)
-        data = DesignData(("y",), values, everybody, self.covariates, self.names, bits, None, None, "E")
+        data = DesignData(("y",), values, everybody, self.covariates, self.names, bits, interaction="E")
         return design.interaction(data, fp.pooled)
 
     def table(self, bits: int | None = None) -> dict[str, np.ndarray]:

@@ -250,7 +250,7 @@ def _assemble(
             parts[a] = ImputedSums(
                 start, full(opened.called[i]), full(opened.dosage[i]), filled, full(square),
                 None if reads.minor is None else full(minor[c[reads.minor], i]), more,
-                np.stack([full(quadratic[c[p], i]) for p in reads.quadratic], axis=1) if reads.quadratic else None,
+                weighted=np.stack([full(quadratic[c[p], i]) for p in reads.quadratic], 1) if reads.quadratic else None,
             )  # fmt: skip
     _tally(study, size, opened, pairs)
     return OpenedSums(start, size, withheld, {(a.test, a.phenotype): (parts[a], few[a]) for a in parts})
