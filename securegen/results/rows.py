@@ -171,7 +171,8 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
         io.StringIO(text), sep=separator or r"\s+", dtype=object, keep_default_na=False, quoting=csv.QUOTE_NONE
     ).rename(columns=names)
     if kind == "gwas-ssf":  # 25 is MT there, and XY elsewhere
-        cells["#CHROM"] = [GWAS_SSF_CHROMOSOMES.get(name, name) for name in cells["#CHROM"]]
+        numbered = [GWAS_SSF_CHROMOSOMES.get(name, name) for name in cells.get("#CHROM", ())]
+        cells["#CHROM"] = pd.Series(numbered, dtype=object)
     if kind == "gwas-ssf" and "ID" not in cells:
         cells["ID"] = _first_known([cells[n] for n in ("rsid", "variant_id") if n in cells], len(cells))
     frame = pd.DataFrame(
