@@ -38,8 +38,7 @@ UNKNOWN = "nobody of known sex (`sex_name` takes it from a table)"
 
 @dataclass(frozen=True)
 class Place:
-    """Variants that will share a design. kind: of `ploidy`; which: (M,) bool; offsets: as of `build.designs`; analysed: no
-    phenotype is where predictions have no line for the chromosome."""
+    """Variants that share a design. kind: of `ploidy`; which: (M,) bool; offsets: of `build.designs`; analysed: or left out."""
 
     name: str
     kind: int
