@@ -240,8 +240,8 @@ class _Alike:
             near = np.array([p > at[0] - openings.WINDOW for p in self._places], bool)
             self._taken, self._places = self._taken[near], [p for p, n in zip(self._places, near, strict=True) if n]
             near_by = at[:, None] - np.array(self._places, np.int64)[None] < openings.WINDOW
-            before = (((x @ self._taken.T) ** 2 > MOST_ALIKE) & near_by).any(axis=1)
-            inside = (x @ x.T) ** 2 > MOST_ALIKE
+            before: np.ndarray = (((x @ self._taken.T) ** 2 > MOST_ALIKE) & near_by).any(axis=1)
+            inside: np.ndarray = (x @ x.T) ** 2 > MOST_ALIKE
             taken: list[int] = []
             for v in range(len(x)):
                 if allowed[first + v] and not before[v] and not inside[v, taken].any():
