@@ -240,7 +240,8 @@ class _Alike:
             near = np.array([p > at[0] - openings.WINDOW for p in self._places], bool)
             self._taken, self._places = self._taken[near], [p for p, n in zip(self._places, near, strict=True) if n]
             near_by = at[:, None] - np.array(self._places, np.int64)[None] < openings.WINDOW
-            before: np.ndarray = (((x @ self._taken.T) ** 2 > MOST_ALIKE) & near_by).any(axis=1)
+            alike: np.ndarray = ((x @ self._taken.T) ** 2 > MOST_ALIKE) & near_by
+            before = np.asarray(alike.any(axis=1))
             inside: np.ndarray = (x @ x.T) ** 2 > MOST_ALIKE
             taken: list[int] = []
             for v in range(len(x)):
