@@ -39,6 +39,12 @@ def split_par(variants: Variants, build: str) -> Variants:
     return replace(variants, chromosome=chromosome)
 
 
+def present_on(kind: int, sex: np.ndarray) -> np.ndarray:
+    """(N,) bool: who can be analysed on chromosomes of a kind."""
+    of = {Y: (MALE,), X: (MALE, FEMALE)}.get(kind)
+    return np.ones(len(sex), bool) if of is None else np.isin(sex, of)
+
+
 def halves(kind: int, xchr_model: int) -> bool:
     """Whether the dosages of this kind are stored in half steps: one copy, where two were counted."""
     return kind in (Y, MT) or (kind == X and xchr_model == 1)

@@ -25,7 +25,7 @@ from securegen.io.text import count
 from securegen.model import Columns
 from securegen.study.build import Planned, check_dosages, joined
 from securegen.study.inputs import Log
-from securegen.study.ploidy import AUTOSOMAL, FEMALE, MALE, MT, NAMES, X, Y, halves
+from securegen.study.ploidy import AUTOSOMAL, MALE, MT, NAMES, X, Y, halves, present_on
 from securegen.study.traits import Traits
 from securegen.vocabulary import ADDITIVE, CORR_TOO_HIGH, FEW_CARRIERS, TOO_FEW_SAMPLES
 
@@ -81,12 +81,6 @@ class Blueprint:
     def kind(self, place: Place) -> int:
         """The rules by which a place is analysed."""
         return AUTOSOMAL if place.kind == X and self.x_as_stored else place.kind
-
-
-def present_on(kind: int, sex: np.ndarray) -> np.ndarray:
-    """(N,) bool: who can be analysed on chromosomes of a kind."""
-    of = {Y: (MALE,), X: (MALE, FEMALE)}.get(kind)
-    return np.ones(len(sex), bool) if of is None else np.isin(sex, of)
 
 
 def stratum_at(place: Place, study: Blueprint, total: fp.SumOverSites = fp.pooled) -> Stratum:
