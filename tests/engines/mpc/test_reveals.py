@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import securegen as sg
+from securegen.design.columns import Analysis
 from securegen.engines.mpc import aggregates, batches, deployment, projected, projected_run, vertical
 from securegen.engines.mpc.association import announce_cohort
 from securegen.engines.mpc.net.certs import PartyIdentity
@@ -216,7 +217,7 @@ def test_the_certain_bound_of_chisq_is_below_a_millionth_at_every_size(samples, 
     model = SimpleNamespace(covariates=("c",) * covariates)
     analysed = np.ones(samples, bool)
     p = projection.Projection(
-        "linear", (SimpleNamespace(model=model),), analysed, np.zeros((samples, covariates)), analysed[:, None], (1.0,)
+        "linear", (Analysis("linear", "y", (), (), model),), analysed, np.zeros((samples, covariates)), analysed[:, None], (1.0,)
     )
     scales = projection.choose_scales(samples)
     noise = projected_statistics.Noise.of(scales)
