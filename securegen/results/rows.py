@@ -18,7 +18,7 @@ from securegen.io.output import atomic
 from securegen.io.text import read_text
 from securegen.kernels.decimal_text import float_text, integer_text, join_rows, put_text
 from securegen.model import Variants
-from securegen.vocabulary import ADDITIVE, CODINGS, OK
+from securegen.vocabulary import ADD, ADDITIVE, CODINGS, OK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,6 +123,8 @@ _TEXT: Final = ("#CHROM", "ID", "REF", "ALT", "ALT1", "A1", "AX", "OMITTED", "TE
 ROUNDED: Final = 1e-9  # a P of 1 may be written so much above it
 MISSING: Final = frozenset({"NA", "#NA", "nan", "NaN", "-nan", ".", ""})
 _INTEGERS: Final = ("POS", "OBS_CT", "CASE_CT", "CTRL_CT")
+INTERACTS: Final = f"{ADD}x"  # begins TEST of a product with a covariate
+JOINT: Final = "DF"  # ends TEST of several coefficients
 _OF_TWO: Final = ("HOM", "DOMDEV")  # terms of plink2's models of two degrees of freedom
 _UNUSED: Final = ("rsid", "variant_id", "ref_allele")
 
@@ -201,16 +203,28 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
 
 
 def kept_test(found: Sequence[str], path: str | Path) -> str:
-    """The word of TEST whose rows are read: ADD, or in a table of another genetic model its one. Raises InputError.
+    """The word of TEST whose rows are read: of the one product with a covariate, else ADD, or in a table of another genetic
+    model its one. Raises InputError.
 
-    >>> kept_test(["AGE", "ADD"], "t"), kept_test(["DOM", "SEX"], "t")
-    ('ADD', 'DOM')
+    >>> kept_test(["AGE", "ADD"], "t"), kept_test(["DOM", "SEX"], "t"), kept_test(["ADD", "ADDxAGE", "USER_2DF"], "t")
+    ('ADD', 'DOM', 'ADDxAGE')
     """
+    products = [word for word in found if word.startswith(INTERACTS)]
+    if len(products) == 1 and ADD in found:
+        return products[0]
     words = [word for word in (*CODINGS.values(), *_OF_TWO) if word in found]
     if words[:1] == [CODINGS[ADDITIVE]] or len(words) == 1 and words[0] not in _OF_TWO:
         return words[0]
     listed = ", ".join(map(str, found[:5]))
     raise InputError(f"{path} has no row of the additive test, or of one other genetic model: TEST is {listed}")
+
+
+def compared_tests(found: Sequence[str], path: str | Path) -> list[str]:
+    """The words of TEST whose rows are about the variant, not about covariates alone. Raises InputError."""
+    kept = kept_test(found, path)
+    if not kept.startswith(INTERACTS):
+        return [kept]
+    return [word for word in found if word in (ADD, kept) or word.endswith(JOINT)]
 
 
 def _first_known(columns: Sequence[pd.Series], count: int) -> list[str]:
