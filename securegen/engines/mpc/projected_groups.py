@@ -47,7 +47,9 @@ def read_design(value: object, runs: list[VariantRun], sender: str) -> tuple[tup
     """Groups and unit of a stratum that a party announced; ProtocolError when they are none."""
     if runs[0].whole:
         return read_groups(value, sender), 1
-    if not isinstance(value, dict) or set(value) != {"groups", "unit"} or value["unit"] not in (1, 2):
+    if not isinstance(value, dict) or set(value) != {"groups", "unit"}:
+        raise ProtocolError(f"party {sender!r} announced a design that is none")
+    if type(value["unit"]) is not int or value["unit"] not in (1, 2):
         raise ProtocolError(f"party {sender!r} announced a design that is none")
     if runs[0].doubled and value["unit"] != 2:
         raise ProtocolError(f"party {sender!r} announced one copy of X in units of two")

@@ -217,7 +217,12 @@ def test_the_certain_bound_of_chisq_is_below_a_millionth_at_every_size(samples, 
     model = SimpleNamespace(covariates=("c",) * covariates)
     analysed = np.ones(samples, bool)
     p = projection.Projection(
-        "linear", (Analysis("linear", "y", (), (), model),), analysed, np.zeros((samples, covariates)), analysed[:, None], (1.0,)
+        "linear",
+        (Analysis("linear", "y", (), (), model),),
+        analysed,
+        np.zeros((samples, covariates)),
+        analysed[:, None],
+        (1.0,),
     )
     scales = projection.choose_scales(samples)
     noise = projected_statistics.Noise.of(scales)
