@@ -118,6 +118,7 @@ GWAS_SSF_NAMES: Final = {
     "effect_allele_frequency": "A1_FREQ", "n": "OBS_CT", "beta": "BETA", "odds_ratio": "OR", "standard_error": "SE",
     "ci_lower": "L95", "ci_upper": "U95", "p_value": "P", "neg_log_10_p_value": "LOG10_P", "errcode": "ERRCODE",
 }  # fmt: skip
+GWAS_SSF_CHROMOSOMES: Final = {"23": "X", "24": "Y", "25": "MT"}
 PLINK2_NAMES: Final = {"LOG(OR)_SE": "SE", "NEG_LOG10_P": "LOG10_P", "CHROM": "#CHROM", "A1FREQ": "A1_FREQ"}
 _TEXT: Final = ("#CHROM", "ID", "REF", "ALT", "ALT1", "A1", "AX", "OMITTED", "TEST", "ERRCODE")
 ROUNDED: Final = 1e-9  # a P of 1 may be written so much above it
@@ -171,6 +172,9 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
     cells = pd.read_csv(
         io.StringIO(text), sep=separator or r"\s+", dtype=object, keep_default_na=False, quoting=csv.QUOTE_NONE
     ).rename(columns=names)
+    if kind == "gwas-ssf":  # 25 is MT there, and XY elsewhere
+        numbered = [GWAS_SSF_CHROMOSOMES.get(name, name) for name in cells.get("#CHROM", ())]
+        cells["#CHROM"] = pd.Series(numbered, dtype=object)
     if kind == "gwas-ssf" and "ID" not in cells:
         cells["ID"] = _first_known([cells[n] for n in ("rsid", "variant_id") if n in cells], len(cells))
     frame = pd.DataFrame(
