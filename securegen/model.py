@@ -219,7 +219,8 @@ class ImputedSums:
     called: n; dosage: S = Σg; cross: (V, C) n·Σgx + S·Σmx for each column x after the indicator (of the score test, after
     the case column); square: Σg² over called people, of the score test n²·Σwg² + S²·Σmw; cross and square are int64 or
     hold Python integers. minor_in_cases: minor alleles among called cases in dosage units; pairs: Σ m x_k x_l as
-    `Sums.mm`, for complete cases, zero where the variant is to be imputed.
+    `Sums.mm`, for complete cases, zero where the variant is to be imputed; single: called people who have one copy less than
+    others, where some have.
     """
 
     start: int
@@ -229,6 +230,7 @@ class ImputedSums:
     square: IntArray
     minor_in_cases: IntArray | None = None
     pairs: IntArray | None = None
+    single: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.called)

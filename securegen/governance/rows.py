@@ -8,6 +8,7 @@ variants before it, and withheld if 1 to k − 1 people tell them apart. Not see
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -55,12 +56,20 @@ def _nearly_constant(fine: np.ndarray, grid: int, fewest: int) -> np.ndarray:
     return out
 
 
+@dataclass(frozen=True)
+class TakenRow(GenotypeBlock):
+    """A row that was taken. sets: keys of the sets of samples over which it is opened, None for all of the rule."""
+
+    sets: frozenset[bytes] | None = None
+
+
 class RowRule:
-    """The rule for the sets of samples of one study, (N,) bool each. strict: rows are compared with each other."""
+    """The rule for the sets of samples of one study, (N,) bool each. strict: rows are compared with each other, where they
+    are opened over the same people."""
 
     def __init__(self, sets: Sequence[np.ndarray], grid: int, *, strict: bool, fewest: int = openings.FEWEST) -> None:
-        distinct = {s.tobytes(): s for s in sets}
-        self._sets, self._grid, self._strict, self._fewest = list(distinct.values()), grid, strict, fewest
+        self._sets = {s.tobytes(): s for s in sets}
+        self._grid, self._strict, self._fewest = grid, strict, fewest
 
     def vetoed(self, blocks: Iterable[GenotypeBlock], before: Sequence[GenotypeBlock] = ()) -> np.ndarray:
         """(V,) bool of consecutive blocks in file order. before: the opened rows of up to 500 variants before them, a
@@ -69,42 +78,63 @@ class RowRule:
         out = [self.scan(block, kept) for block in blocks]
         return np.concatenate(out) if out else np.zeros(0, bool)
 
-    def scan(self, block: GenotypeBlock, kept: list[GenotypeBlock]) -> np.ndarray:
-        """(V,) bool of one block. kept: the rows taken before it, a block a row; changed into those for the next block."""
+    def scan(
+        self, block: GenotypeBlock, kept: list[GenotypeBlock], among: Sequence[np.ndarray] | None = None
+    ) -> np.ndarray:  # fmt: skip
+        """(V,) bool of one block. kept: the rows taken before it, a block a row; changed into those for the next block.
+
+        among: the sets of samples over which these rows are opened, of those of the rule; None for all.
+        """
+        sets = None if among is None else frozenset(s.tobytes() for s in among)
         out = []
         for first in range(0, len(block), CHUNK):
             part = rows_of(block, np.arange(first, min(first + CHUNK, len(block))))
-            veto = self._chunk(part, kept)
+            veto = self._chunk(part, kept, sets)
             out.append(veto)
             last = part.start + len(part)
-            taken = [rows_of(part, np.array([v])) for v in np.flatnonzero(~veto)[-openings.WINDOW :]]
+            taken = [
+                _taken(rows_of(part, np.array([v])), sets) for v in np.flatnonzero(~veto)[-openings.WINDOW :].tolist()
+            ]
             kept[:] = [r for r in [*kept, *taken] if last - r.start <= openings.WINDOW]
         return np.concatenate(out)
 
-    def _chunk(self, part: GenotypeBlock, kept: list[GenotypeBlock]) -> np.ndarray:
+    def _chunk(self, part: GenotypeBlock, kept: list[GenotypeBlock], sets: frozenset[bytes] | None) -> np.ndarray:
         good = np.ones(len(part), bool)
-        for people in self._sets:
+        mine = {key: people for key, people in self._sets.items() if sets is None or key in sets}
+        for people in mine.values():
             codes = genotype_codes(part, people, self._grid)
             good &= openings.rows_apart(code_counts(codes), self._fewest)
             fine = _fine(part, people, self._grid)
             if fine is not None:
                 good &= ~_nearly_constant(fine, self._grid, self._fewest)
-        at = np.array([*(r.start for r in kept), *(part.start + v for v in range(len(part)))], np.int64)
-        rows = _stack([*kept, part])
-        allowed = np.concatenate([np.ones(len(kept), bool), good])
-        for people in self._sets:
+        stacks: dict[tuple[int, ...], GenotypeBlock] = {}
+        for key, people in mine.items():
+            before = [r for r in kept if key in (getattr(r, "sets", None) or self._sets)]
+            starts = tuple(r.start for r in before)
+            if starts not in stacks:
+                stacks[starts] = _stack([*before, part])
+            rows, known = stacks[starts], len(before)
+            at = np.array([*starts, *(part.start + v for v in range(len(part)))], np.int64)
             codes = genotype_codes(rows, people, self._grid)
-            allowed = _lacking_alike(codes, at, allowed, self._fewest)
-            allowed[: len(kept)] = True
-            if not self._strict:
-                continue
-            odd, high = planes(codes)
-            allowed = take_rows(
-                odd, high, int(people.sum()), at, allowed, window=openings.WINDOW, least=self._fewest,
-                fine=_fine(rows, people, self._grid), top=2 * self._grid,
-            )  # fmt: skip
-            allowed[: len(kept)] = True
-        return ~allowed[len(kept) :]
+            allowed = _lacking_alike(codes, at, np.concatenate([np.ones(known, bool), good]), self._fewest)
+            allowed[:known] = True
+            if self._strict:
+                odd, high = planes(codes)
+                allowed = take_rows(
+                    odd, high, int(people.sum()), at, allowed, window=openings.WINDOW, least=self._fewest,
+                    fine=_fine(rows, people, self._grid), top=2 * self._grid,
+                )  # fmt: skip
+            good = allowed[known:]
+        return ~good
+
+
+def _taken(row: GenotypeBlock, sets: frozenset[bytes] | None) -> TakenRow:
+    return TakenRow(row.start, row.dosage, row.missing, sets)
+
+
+def taken_row(row: GenotypeBlock, among: Sequence[np.ndarray]) -> TakenRow:
+    """A row that is opened over these sets of samples, for the rows after it."""
+    return _taken(row, frozenset(s.tobytes() for s in among))
 
 
 def _lacking_alike(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, fewest: int) -> np.ndarray:

@@ -99,3 +99,8 @@ class PloidyReader(KindsReader):
                 missing = half if missing is None else missing | half
                 dosage = np.where(half, 0, dosage).astype(dosage.dtype)
         return GenotypeBlock(block.start, dosage, missing)
+
+
+def as_genotypes(reader: GenotypeReader) -> GenotypeReader:
+    """The same cohort, with 0 to 2 copies for everybody where dosages of X are counted by sex: what tells people apart."""
+    return replace(reader, xchr_model=2) if isinstance(reader, PloidyReader) else reader

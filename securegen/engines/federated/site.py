@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from securegen.design.columns import Design
+from securegen.design.strata import Stratum, analyses_of
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
-from securegen.engines.federated.cohort import federated_design, plan_analyses, read_traits
+from securegen.engines.federated.closed import closed_strata
+from securegen.engines.federated.cohort import federated_strata, places_at, plan_analyses, read_traits, sample_sets
 from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.hub import open_folder
 from securegen.engines.federated.identity import SigningIdentity, sha256
@@ -34,13 +35,21 @@ from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
 from securegen.engines.federated.state import SiteState, open_state
 from securegen.engines.federated.studyfile import LOADINGS, StudyFile, opened_by
 from securegen.engines.federated.variant_sums import Withheld
-from securegen.engines.federated.variants import AlignedReader, align_reader, describe
-from securegen.errors import ArtefactError, PeerError, PolicyError, ProtocolError, SecuregenError
+from securegen.engines.federated.variants import align_reader, describe
+from securegen.errors import (
+    ArtefactError,
+    InputError,
+    PeerError,
+    PolicyError,
+    ProtocolError,
+    SecuregenError,
+    UsageError,
+)
 from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
 from securegen.io.strict_json import read_regular
 from securegen.io.text import text_of
-from securegen.model import OpenedSums, Samples, SelectableReader, Variants, watched
+from securegen.model import GenotypeReader, OpenedSums, Samples, SelectableReader, Variants, watched
 from securegen.record.association_receipts import federated_receipt
 from securegen.record.receipt import Receipt
 from securegen.results.write import Summary, write_qc, write_tables
@@ -48,6 +57,10 @@ from securegen.stats.qc import Filters
 from securegen.study.build import Planned
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.ploidy import PloidyReader, kinds_of
+from securegen.study.predictions import read_predictions
+from securegen.study.sexes import with_sexes
+from securegen.study.stratum import Place
 from securegen.study.traits import Traits
 from securegen.version import VERSION
 
@@ -61,12 +74,13 @@ Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 
 @dataclass(frozen=True)
 class SiteResult:
-    """tables, quality: of the pooled cohort; opened: every round and its numbers; design: of this site's rows; bytes:
-    posted by this site."""
+    """tables, quality: of the pooled cohort; opened: every round and its numbers; strata: designs of this site's rows, of
+    `people` people; bytes: posted by this site."""
 
     study: StudyFile
     site: str
-    design: Design
+    strata: tuple[Stratum, ...]
+    people: int
     tables: list[Summary]
     quality: list[str]
     receipt: Receipt
@@ -140,22 +154,42 @@ def _in_folder(message_folder: MessageFolder) -> Iterator[Transport]:
 
 @dataclass(frozen=True)
 class _Own:
-    """This site's people as the study reads them: genotypes, traits, and who is analysed in which test."""
+    """This site's people as the study reads them: genotypes, traits, who is analysed in which test, and what shares a
+    design."""
 
-    reader: AlignedReader
+    reader: GenotypeReader
     traits: Traits
     planned: list[Planned]
+    places: list[Place]
 
 
 def _open_inputs(
     folder: Path, study: StudyFile, variants: Variants, site: str, memory: SiteState, inputs: Inputs, log: Log
 ) -> _Own:
-    reader = open_genotypes(replace(inputs, dosage_grid=study.dosage_grid), log)
+    asked = replace(inputs, dosage_grid=study.dosage_grid, split_par=study.split_par)
+    found = open_genotypes(asked, log, haploid=True)
+    reader: SelectableReader = with_sexes(asked, found, log)  # type: ignore[assignment]
     aligned, alignment = align_reader(reader, variants, site)
     for line in describe(alignment):
         log(line)
+    if ("Y" in study.strata or study.by_sex) and not reader.samples.sex.any():
+        raise InputError(
+            "the study has variants on X or Y, and nobody's sex is known here: --sex-name COLUMN takes it from a table"
+        )
     traits = read_traits(study, site, inputs, reader.samples, _components(folder, study, reader, site, memory))
-    return _Own(aligned, traits, plan_analyses(study, site, traits, reader.samples, log))
+    offsets = None
+    if bool(inputs.pred) != study.predictions:
+        raise UsageError(
+            "the study has predictions of a whole-genome model: `pred` names this site's" if study.predictions
+            else "`pred`: the study has no predictions of a whole-genome model"
+        )  # fmt: skip
+    if inputs.pred:
+        traits, offsets = read_predictions(inputs.pred, reader.samples, traits, log)
+    planned = plan_analyses(study, site, traits, reader.samples, log)
+    places = places_at(study, traits, offsets, variants)
+    kinds = kinds_of(variants)
+    counted = PloidyReader(aligned, kinds, study.xchr_model or 2) if kinds.any() else aligned
+    return _Own(counted, traits, planned, places)
 
 
 def _take_part(
@@ -167,16 +201,23 @@ def _take_part(
     _everybody_accepts(transport, message_folder)
     session = Conversation(transport, study, site, identity, memory)
     samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
-    admit(study, own.planned, samples, state, guard)
+    sets = sample_sets(study, own.planned, samples)
+    admit(study, sets, samples, state, guard)
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
+    closed = closed_strata(study, own.planned, own.traits, samples, secure.total, state, log)
+    if closed.sets:
+        admit(study, [*sets, *closed.sets], samples, state, guard)
     try:
-        design = federated_design(study, own.planned, own.traits, samples, guarded(secure.total, guard), _salt(memory))
+        strata = federated_strata(
+            study, own.planned, own.traits, own.places, samples, guarded(secure.total, guard), _salt(memory), closed.reasons,
+            log,
+        )  # fmt: skip
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
-    charge(study, design, max(a.model.samples for a in design.analyses), samples, state, guard)
+    charge(study, strata, samples, state, guard)
     withheld = Withheld()
-    tables, quality = _tables(study, design, secure, own.reader, out, digits, filters, withheld, seen)
+    tables, quality = _tables(study, strata, secure, own.reader, out, digits, filters, withheld, seen)
     for line in withheld.lines():
         log(line)
     forget_keys(memory)
@@ -190,7 +231,7 @@ def _take_part(
         [s.name for s in study.sites], [t.path for t in tables], opened=opened_by(study),
         read=what_can_be_read(study.openings, study.few_missing),
     )  # fmt: skip
-    return SiteResult(study, site, design, tables, quality, receipt, opened, session.sent_bytes)
+    return SiteResult(study, site, strata, len(samples), tables, quality, receipt, opened, session.sent_bytes)
 
 
 def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> None:
@@ -248,9 +289,9 @@ def _components(folder: Path, study: StudyFile, reader: SelectableReader, site: 
 
 def _tables(
     study: StudyFile,
-    design: Design,
+    strata: tuple[Stratum, ...],
     secure: SecureSum,
-    reader: AlignedReader,
+    reader: GenotypeReader,
     out: str,
     digits: int,
     filters: Filters | None,
@@ -259,15 +300,14 @@ def _tables(
 ) -> tuple[list[Summary], list[str]]:
     def sums(tally: Withheld | None = None) -> Iterator[OpenedSums]:
         return federated_sums(
-            secure, reader, design, name="variants", level=study.openings, fewest=study.fewest_people,
+            secure, reader, strata, name="variants", level=study.openings, fewest=study.fewest_people,
             few_missing=study.few_missing, complete=study.missing == "complete", withheld=tally,
         )  # fmt: skip
 
-    grid, variants = reader.dosage_grid, reader.variants
+    grid, variants, analyses = reader.dosage_grid, reader.variants, analyses_of(strata)
     blocks = watched(sums(withheld), seen)
-    tables = write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
+    tables = write_tables(out, variants, blocks, analyses, strata=strata, grid=grid, digits=digits, filters=filters)
     quality: list[str] = []
     if study.qc:
-        qc = next(a for a in design.analyses if not a.association)
-        quality = write_qc(out, variants, sums(), qc, grid=grid, digits=digits)
+        quality = write_qc(out, variants, sums(), None, strata=strata, grid=grid, digits=digits)
     return tables, quality
