@@ -13,7 +13,6 @@ from securegen.cli import passphrases
 from securegen.cli.command import Group, common_options, report, writes
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.runlog import CommandLog
-from securegen.design.strata import analyses_of
 from securegen.engines.protocol import strata_facts
 from securegen.errors import PolicyError
 from securegen.record.run_log import print_end
@@ -126,7 +125,7 @@ def take_part(
     receipt = replace(result.receipt, released=tuple(renamed.get(r, r) for r in result.receipt.released))
     print_summaries(result.tables, log, filters)
     quality = form.finish(result.quality)
-    tests = [a for a in analyses_of(result.strata) if a.association]
+    tests = [a for a in result.analyses if a.association]
     log.write(
         engine="federated", study=result.study.digest, site=result.site, bytes={"sent": {result.site: result.bytes}},
         parameters={"bits": max(a.model.bits for a in tests), "commit": result.study.commit,

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum, analyses_of
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
@@ -86,6 +87,11 @@ class SiteResult:
     receipt: Receipt
     opened: dict[str, Any]
     bytes: int
+
+    @property
+    def analyses(self) -> tuple[Analysis, ...]:
+        """One analysis a table, quality control last."""
+        return analyses_of(self.strata)
 
 
 def run_site(
