@@ -122,7 +122,9 @@ def main() -> None:
     environment = os.environ | {"SECUREGEN_PASSPHRASE": secrets.token_hex(32)}
 
     def execute(folder: Path, words: list[str]) -> None:
-        code = subprocess.call([sys.executable, "-m", "securegen", *words, "--quiet"], cwd=folder, env=environment)
+        code = subprocess.call(
+            [sys.executable, "-P", "-m", "securegen", *words, "--quiet"], cwd=folder, env=environment
+        )
         if code:
             raise SystemExit(code)
 

@@ -65,7 +65,7 @@ class Scenario:
         """Run one command as `party`, in its folder, with an environment that holds nothing of the other's."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SECUREGEN_")}
         environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-        command = [sys.executable, "-m", "securegen", *words, "--quiet"]
+        command = [sys.executable, "-P", "-m", "securegen", *words, "--quiet"]
         done = subprocess.run(command, cwd=self.folder(party), env=environment, stdin=subprocess.DEVNULL)
         if done.returncode:
             raise SystemExit(done.returncode)

@@ -67,7 +67,7 @@ class Test:
     of the table; suffix: of its file; binary: needs cases and controls; covariates: uses them; together: phenotypes in the
     same people share their columns; missing: what `--missing` may be, none where missing calls are left out anyway;
     called: in a sentence; copies: statistics also take `copies` and `single`, who has one copy, and so it is done on X, Y
-    and MT; predictions: its design takes those of a whole-genome model.
+    and MT; predictions: its design takes those of a whole-genome model; codings: and dosages that a genetic model recodes.
     """
 
     __test__: ClassVar[bool] = False  # not a class of pytest
@@ -88,6 +88,7 @@ class Test:
     called: str = ""
     copies: bool = False
     predictions: bool = False
+    codings: bool = False
 
     @property
     def effects(self) -> bool:
@@ -141,13 +142,13 @@ LINEAR = Test(
     "linear", "Linear regression, additive in copies of A1", linear.linear, regression.linear, linear.LinearModel,
     voc.LINEAR_COLUMNS, "glm.linear", Reads(squared=(0,), filled=1), together=True,
     missing=frozenset({"mean", "complete"}), promise=DT, called="linear regression",
-    copies=True, predictions=True,
+    copies=True, predictions=True, codings=True,
 )  # fmt: skip
 LOGISTIC = Test(
     "logistic", "Score test of a logistic model, additive in copies of A1", logistic.logistic, score_test.score_test,
     logistic.ScoreModel, voc.SCORE_TEST_COLUMNS, "glm.logistic.score", Reads(filled=2, weight=3, minor=1), binary=True,
     missing=frozenset({"mean"}), promise=DCHISQ, called="the score test", copies=True,
-    predictions=True,
+    predictions=True, codings=True,
 )  # fmt: skip
 TREND = Test(
     "trend", "Cochran–Armitage trend test", contingency.trend, counts.trend, contingency.CountModel, voc.TREND_COLUMNS,

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from securegen.errors import UsageError
+from securegen.vocabulary import ADDITIVE
 
 IntArray = np.ndarray
 FloatArray = np.ndarray
@@ -82,15 +83,24 @@ class GenotypeBlock:
     """Dosages of consecutive variants.
 
     dosage: (V, N) int8 or int16, copies of the effect allele × the reader's dosage grid, 0 where missing;
-    missing: (V, N) bool, or None when nothing is missing; start: index of the first variant.
+    missing: (V, N) bool, or None when nothing is missing; start: index of the first variant; alleles: where `dosage` is
+    what a genetic model makes of it, 0 or 1, (V, N) int8 the copies themselves, else None.
     """
 
     start: int
     dosage: IntArray
     missing: np.ndarray | None
+    alleles: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.dosage)
+
+    @property
+    def squares(self) -> IntArray:
+        """(V, N) int32, what `Sums.q` sums: squares of the dosages, or the alleles of a genetic model's 0 and 1, whose squares
+        they are themselves."""
+        out: IntArray = self.dosage.astype(np.int32) ** 2 if self.alleles is None else self.alleles.astype(np.int32)
+        return out
 
 
 class GenotypeReader(Protocol):
@@ -131,6 +141,7 @@ class AnnouncedCohort:
     variants: Variants
     dosage_grid: int
     dosage_max: int
+    coding: str = ADDITIVE
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
         raise UsageError("these genotypes are elsewhere: with another party, or in the files of its sites")
@@ -139,6 +150,12 @@ class AnnouncedCohort:
 def boundaries_of(reader: GenotypeReader) -> tuple[int, ...]:
     """First row of every file of a cohort, and the number of rows."""
     found: tuple[int, ...] = getattr(reader, "boundaries", (0, len(reader.variants)))
+    return found
+
+
+def coding_of(reader: GenotypeReader) -> str:
+    """The genetic model that a reader's dosages are recoded by, of `vocabulary.CODINGS`."""
+    found: str = getattr(reader, "coding", ADDITIVE)
     return found
 
 
@@ -197,8 +214,9 @@ class Sums:
     """Exact integer sums of one block of V variants over samples.
 
     g: (V, J) int64, Σ_i g_ij x_ik; m: (V, J) int64, Σ_i m_ij x_ik; q: (V, Jq) int64, Σ_i g_ij² x_ik for the Jq columns
-    flagged `squared`, in order; mm: (V, J(J+1)/2) int64, Σ_i m_ij x_ik x_il for k <= l row by row, or None where the
-    engine does not sum it; withheld: (V,) bool, rows of zeros that their owner does not let be seen, None for none.
+    flagged `squared`, in order, or Σ of the alleles where dosages are a genetic model's (`GenotypeBlock.squares`);
+    mm: (V, J(J+1)/2) int64, Σ_i m_ij x_ik x_il for k <= l row by row, or None where the engine does not sum it; withheld:
+    (V,) bool, rows of zeros that their owner does not let be seen, None for none.
     """
 
     start: int
@@ -219,8 +237,9 @@ class ImputedSums:
     called: n; dosage: S = Σg; cross: (V, C) n·Σgx + S·Σmx for each column x after the indicator (of the score test, after
     the case column); square: Σg² over called people, of the score test n²·Σwg² + S²·Σmw; cross and square are int64 or
     hold Python integers. minor_in_cases: minor alleles among called cases in dosage units; pairs: Σ m x_k x_l as
-    `Sums.mm`, for complete cases, zero where the variant is to be imputed; single: called people who have one copy less than
-    others, where some have.
+    `Sums.mm`, for complete cases, zero where the variant is to be imputed; alleles: Σ of the copies over called people where
+    dosages are a genetic model's, None where they are copies; single: called people who have one copy less than others,
+    where some have.
     """
 
     start: int
@@ -230,10 +249,16 @@ class ImputedSums:
     square: IntArray
     minor_in_cases: IntArray | None = None
     pairs: IntArray | None = None
+    alleles: IntArray | None = None
     single: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.called)
+
+    @property
+    def copies(self) -> IntArray:
+        """(V,) Σ of the copies of A1 over called people, in dosage units."""
+        return self.dosage if self.alleles is None else self.alleles
 
 
 @dataclass(frozen=True)

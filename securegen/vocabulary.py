@@ -51,6 +51,10 @@ ZERO_CELL: Final = "ZERO_CELL"
 LOW_MAC: Final = "LOW_MAC"
 FEW_CARRIERS: Final = "FEW_CARRIERS"
 
+# Genetic models, by the word that TEST has for them: what a genotype counts, 0 or 1 of all but the first.
+ADDITIVE: Final = "additive"
+CODINGS: Final = {ADDITIVE: "ADD", "dominant": "DOM", "recessive": "REC", "hetonly": "HET"}
+
 MISSING_TEXT: Final = "NA"
 MISSING_INPUT: Final = frozenset({"na", "nan", "-nan", ".", ""})  # lower case; and -9 in any spelling of the number
 MISSING_NUMBER: Final = -9.0

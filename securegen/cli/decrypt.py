@@ -19,7 +19,7 @@ from securegen.cli.runlog import CommandLog
 from securegen.errors import ArtefactError, UsageError
 from securegen.record.association_receipts import outsourced_receipt
 from securegen.record.run_log import print_end
-from securegen.results.summary import covariate_facts, print_summaries, promises
+from securegen.results.summary import coding_facts, covariate_facts, print_summaries, promises
 from securegen.results.write import Summary
 
 
@@ -98,4 +98,6 @@ def _people(tables: Sequence[Summary]) -> dict[str, Any]:
     """What the owner's design says of the study, for run.json."""
     models = [t.analysis.model for t in tables]
     variants = max(t.variants + t.dropped for t in tables)
-    return {"samples": max(m.samples for m in models), "variants": variants, **covariate_facts(models)}
+    return {"samples": max(m.samples for m in models), "variants": variants, **covariate_facts(models)} | coding_facts(
+        tables[0].analysis.coding
+    )

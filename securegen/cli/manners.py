@@ -35,6 +35,7 @@ FOREIGN = {
     "--bt": "--model logistic (cases and controls are recognised by themselves)",
     "--qt": "--model linear (quantitative traits are recognised by themselves)",
     "--step": "there is one step and no whole-genome regression",
+    "--test": "--dominant, --recessive",
     "--bsize": "blocks are chosen by --memory",
     "--minMAC": "--mac",
     "--pThresh": "--threshold",

@@ -20,7 +20,7 @@ from securegen.errors import UsageError
 from securegen.governance.openings import LEVELS, STRICT
 from securegen.record.run_log import RunLog, print_end
 from securegen.results.forms import TableForm, convert
-from securegen.results.summary import covariate_facts, print_summaries, promises, summary_json
+from securegen.results.summary import coding_facts, covariate_facts, print_summaries, promises, summary_json
 from securegen.scores.release import DIGITS
 from securegen.stats.qc import Filters
 from securegen.study.genotypes import open_genotypes
@@ -134,14 +134,15 @@ def command(
     reveal = reveal if split == VERTICAL else AGGREGATES
     counted = (column_limit or "a hundredth of the samples") if role == "genotypes" else None
     made = mpc_receipt(split, wrote, reveal=reveal, threshold=threshold, column_limit=counted)
-    log.note(made.lines())
     tests = [t.analysis for t in outcome.tables]
+    made = made.of_model(tests[0].coding if tests else inputs.coding)
+    log.note(made.lines())
     sizes: dict[str, Any] = {"variants": outcome.variants_stored} if outcome.variants_stored else {}
     sizes |= {
         "samples": max(a.model.samples for a in tests), "variants": outcome.variants_stored or outcome.tables[0].variants,
         **covariate_facts(a.model for a in tests), "phenotypes": [a.phenotype for a in tests],
         "promise": promises(outcome.tables), "missing": inputs.missing,
-        "parameters": {"bits": max(a.model.bits for a in tests)},
+        "parameters": {"bits": max(a.model.bits for a in tests)}, **coding_facts(tests[0].coding),
     } if tests else {}  # fmt: skip
     write_record(
         log, me, outcome, inputs=inputs.digests(), split=split, reveal=reveal, receipt=made.to_json(),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from securegen.model import Columns
+from securegen.vocabulary import ADDITIVE
 
 INTERCEPT = "INTERCEPT"
 QUALITY = "qc"  # the analysis that is no association
@@ -29,6 +30,12 @@ class Analysis:
     squares: tuple[int, ...]
     model: Any
     single: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def coding(self) -> str:
+        """The genetic model of the dosages it reads."""
+        coding: str = getattr(self.model, "coding", ADDITIVE)
+        return coding
 
     @property
     def association(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from securegen.design.covariates import ScaledCovariates
+from securegen.vocabulary import ADDITIVE
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class DesignData:
     covariates: (n, K−1) float64 and their names; bits: of a column, None for what the test plans; scaled: remembers the
     covariates of the same people for the next group, None for one site of several, whose sums the others would miss.
     offsets: (n, P) float64, what a whole-genome model predicts of each phenotype (io.loco), or zeros: a linear model then
-    has the variance of its null model. None: neither.
+    has the variance of its null model. None: neither. coding: the genetic model of the dosages that will be summed.
     """
 
     names: tuple[str, ...]
@@ -28,3 +29,4 @@ class DesignData:
     bits: int | None = None
     scaled: dict[bytes, ScaledCovariates] | None = None
     offsets: np.ndarray | None = None
+    coding: str = ADDITIVE

@@ -24,6 +24,7 @@ from securegen.design.data import DesignData
 from securegen.design.exact import combination, exact_gram
 from securegen.errors import DesignError
 from securegen.model import Columns
+from securegen.vocabulary import ADDITIVE
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class LinearModel:
     samples: N analysed; gram: K × K integers CᵀC, intercept first; cty: K integers; yty: integer; unit: phenotype
     units per integer of y; rounding: for each covariate the largest |error| of an entry, in units of that column;
     y_rounding: the same for y; bits: of the columns; null_variance: of y under the null model, in squared integers of its
-    column, None where each variant has its own residual variance.
+    column, None where each variant has its own residual variance; coding: the genetic model of the dosages.
     """
 
     phenotype: str
@@ -47,13 +48,14 @@ class LinearModel:
     y_rounding: float
     bits: int
     null_variance: float | None = None
+    coding: str = ADDITIVE
 
 
 def linear(group: DesignData, total: fp.SumOverSites) -> Design:
     """Columns and models of a group's phenotypes. Raises DesignError as `linear_design`."""
     return linear_design(
         group.analysed, group.covariates, group.covariate_names, group.values, group.names, total=total, bits=group.bits,
-        offsets=group.offsets, scaled=group.scaled,
+        offsets=group.offsets, scaled=group.scaled, coding=group.coding,
     )  # fmt: skip
 
 
@@ -68,13 +70,14 @@ def linear_design(
     bits: int | None = None,
     offsets: np.ndarray | None = None,
     scaled: dict[bytes, ScaledCovariates] | None = None,
+    coding: str = ADDITIVE,
 ) -> Design:
     """Design of linear regression for phenotypes that share their analysed samples.
 
     analysed: (N,) bool over the stored samples; covariates: (n, K−1) and phenotypes: (n, P) float64 of the analysed
     ones, all finite. bits: of the columns; None lets the certain error bound choose (16 or more). offsets: (n, P) float64,
     predictions in standard deviations of each residual, or zeros: the models have a null variance. scaled: as of the score
-    test.
+    test; coding: the genetic model of the dosages that will be summed.
     Raises DesignError: too few samples, constant or collinear columns, a phenotype the covariates determine.
     """
     assert covariates.shape == (int(analysed.sum()), len(covariate_names))
@@ -112,7 +115,7 @@ def linear_design(
         models.append(
             LinearModel(
                 name, c.names, c.samples, tuple(tuple(row[:k]) for row in gram[:k]),
-                tuple(row[k + p] for row in gram[:k]), gram[k + p][k + p], unit, rounding, 0.5 + read, bits, null,
+                tuple(row[k + p] for row in gram[:k]), gram[k + p][k + p], unit, rounding, 0.5 + read, bits, null, coding,
             )
         )  # fmt: skip
     names = (INTERCEPT, *c.names, *phenotype_names)

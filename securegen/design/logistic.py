@@ -1,7 +1,7 @@
 """The score test of a binary phenotype under logistic regression.
 
 Columns: case, r = y − μ, w = μ(1−μ) and w·c for every covariate, c centred by its w-weighted mean; the weight column also
-sums g².
+sums g². Where dosages are a genetic model's 0 and 1, whose squares they are, people and cases also sum the alleles.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from securegen.design.null_model import UNIT, fit_null_model
 from securegen.errors import DesignError
 from securegen.kernels.rounded_products import rounded_products
 from securegen.model import Columns
+from securegen.vocabulary import ADDITIVE
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class ScoreModel:
 
     samples, cases: people analysed; weight_gram: K × K float64, CᵀWC with the intercept's row from the quantised columns;
     residual_cross: K float64, Cᵀr of the quantised r; residual_unit, weight_units: value of one integer of r, and of w
-    and each w·c; weight_total: Σ of the integer w; covariate_gram: (K−1) × (K−1), CᵀC; bits: of the columns.
+    and each w·c; weight_total: Σ of the integer w; covariate_gram: (K−1) × (K−1), CᵀC; bits: of the columns; coding: the
+    genetic model of the dosages.
     """
 
     phenotype: str
@@ -43,6 +45,7 @@ class ScoreModel:
     weight_total: int
     covariate_gram: tuple[tuple[float, ...], ...]
     bits: int
+    coding: str = ADDITIVE
 
 
 def _quantise(values: np.ndarray, bits: int, total: fp.SumOverSites, what: str) -> tuple[np.ndarray, float]:
@@ -60,6 +63,7 @@ def logistic(group: DesignData, total: fp.SumOverSites) -> Design:
     return logistic_design(
         group.analysed, group.covariates, group.covariate_names, group.values[:, 0], group.names[0], total=total,
         bits=group.bits, scaled=group.scaled, offset=None if group.offsets is None else group.offsets[:, 0],
+        coding=group.coding,
     )  # fmt: skip
 
 
@@ -74,11 +78,13 @@ def logistic_design(
     bits: int | None = None,
     scaled: dict[bytes, ScaledCovariates] | None = None,
     offset: np.ndarray | None = None,
+    coding: str = ADDITIVE,
 ) -> Design:
     """Design of the score test. analysed: (N,) bool; covariates: (n, K−1) and cases: (n,) of 0 and 1, analysed only.
 
     scaled: remembers the covariates of the same people for the next phenotype; not for one site of several, whose sums
-    the others would miss. offset: (n,) float64 logits that the null model adds to its own, None for none.
+    the others would miss. offset: (n,) float64 logits that the null model adds to its own, None for none; coding: the
+    genetic model of the dosages that will be summed.
     Raises DesignError: too few samples, constant or collinear covariates, a null model that does not converge.
     """
     guard = fp.guard_of(total)
@@ -127,12 +133,14 @@ def logistic_design(
     model = ScoreModel(
         phenotype, c.names, count, case_count, tuple(map(tuple, gram)), tuple(v / UNIT * r_unit for v in cross), r_unit,
         tuple(units), column_sums[0], _centred_gram(c.gram, shift), bits,
+        coding,
     )  # fmt: skip
     names: tuple[str, ...] = (INTERCEPT, f"{phenotype}:case", f"{phenotype}:residual", f"{phenotype}:weight")
     names += tuple(f"{phenotype}:weight×{n}" for n in c.names)
-    squared = tuple(n == f"{phenotype}:weight" for n in names)
+    coded = coding != ADDITIVE
+    squared = tuple(j < 2 if coded else n == f"{phenotype}:weight" for j, n in enumerate(names))
     fp.check_sum_bound(8 * count << bits, f"the sums of {phenotype}")
-    analysis = Analysis("logistic", phenotype, tuple(range(len(names))), (0,), model)
+    analysis = Analysis("logistic", phenotype, tuple(range(len(names))), (0, 1) if coded else (0,), model)
     return Design(Columns(names, scatter(values, analysed), squared), (analysis,))
 
 

@@ -11,6 +11,7 @@ from securegen.design import fixedpoint as fp
 from securegen.design.columns import Analysis, Design
 from securegen.errors import DesignError
 from securegen.model import Columns
+from securegen.vocabulary import ADDITIVE
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class QcModel:
     """Quality control. samples: everybody; founders: whose frequencies count; tested: in the Hardy–Weinberg test.
 
     males: on X, males among founders, females and males among tested, else empty; unit: steps there of a female's stored
-    dosage in a copy over those of a male's.
+    dosage in a copy over those of a male's; coding: the genetic model of the dosages.
     """
 
     phenotype: str
@@ -29,11 +30,13 @@ class QcModel:
     bits: int = 1
     males: tuple[int, ...] = ()
     unit: int = 1
+    coding: str = ADDITIVE
 
 
 def qc_design(
-    founders: np.ndarray, tested: np.ndarray, everybody: np.ndarray | None = None, *, total: fp.SumOverSites = fp.pooled
-) -> Design:
+    founders: np.ndarray, tested: np.ndarray, everybody: np.ndarray | None = None, *,
+    total: fp.SumOverSites = fp.pooled, coding: str = ADDITIVE,
+) -> Design:  # fmt: skip
     """Design of quality control: frequencies over founders, missingness over everybody, Hardy–Weinberg over `tested`.
 
     founders, tested: (N,) bool; everybody: (N,) bool, None for all. Equal sets share a column, but not at one of
@@ -45,7 +48,7 @@ def qc_design(
     for name, count in zip(sets, counts, strict=True):
         if count == 0:
             raise DesignError(f"quality control: no sample is left for {name}")
-    model = QcModel("QC", counts[1], counts[0], counts[2])
+    model = QcModel("QC", counts[1], counts[0], counts[2], coding=coding)
     return _design(list(sets.values()), (2,), model, share=total is fp.pooled)
 
 
@@ -60,19 +63,21 @@ def qc_design_of(
 
 def qc_design_x(
     founders: np.ndarray, tested: np.ndarray, everybody: np.ndarray, sex: np.ndarray, unit: int, *,
-    total: fp.SumOverSites = fp.pooled,
+    total: fp.SumOverSites = fp.pooled, coding: str = ADDITIVE,
 ) -> Design:  # fmt: skip
     """As `qc_design`, on X, where males have one allele; sex: (N,), 1 male, 2 female. People of unknown sex have two, and
     are in no Hardy–Weinberg test."""
     male, female = sex == 1, sex == 2
     sets = [founders, everybody, founders & male, tested & female, tested & male]
     founder_count, samples, *males = total([int(s.sum()) for s in sets])
-    model = QcModel("QC", samples, founder_count, sum(males[1:]), males=tuple(males), unit=unit)
+    model = QcModel("QC", samples, founder_count, sum(males[1:]), males=tuple(males), unit=unit, coding=coding)
     return _design(sets, (2, 3, 4), model, share=total is fp.pooled)
 
 
 def _design(sets: Sequence[np.ndarray], squared: Sequence[int], model: QcModel, *, share: bool = True) -> Design:
-    """Columns of sets of people; equal ones are one column where `share` says so. squared: of which Σg² is read."""
+    """Columns of sets of people; equal ones are one column where `share` says so. squared: of which Σg² is read; where a genetic
+    model recodes dosages, Σ of the alleles is, of all."""
+    squared = squared if model.coding == ADDITIVE else range(len(sets))
     columns: list[np.ndarray] = []
     index = []
     for people in sets:

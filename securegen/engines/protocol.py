@@ -17,16 +17,17 @@ from securegen.design.strata import AUTOSOMES, Stratum
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.io.tables import read_table
-from securegen.model import OpenedSums, Sums
+from securegen.model import OpenedSums, Sums, coding_of
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm
-from securegen.results.summary import covariate_facts, promises
+from securegen.results.summary import coding_facts, covariate_facts, promises
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.study import checks
 from securegen.study.inputs import Inputs, Log
 from securegen.study.opening import LEAVE_OUT, Study, qc_of, study_of
+from securegen.vocabulary import ADDITIVE
 
 
 def option(
@@ -73,7 +74,7 @@ class EngineRun:
 class Engine(ABC):
     """One way to compute the sums. tests, missing, reveals: what it can be asked for; several: it takes a cohort a site;
     filters: it can leave variants out by quality; quality: it computes tables of quality control alone; conditions:
-    dosages of named variants may become covariates."""
+    dosages of named variants may become covariates; codings: genetic models may recode genotypes."""
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -85,6 +86,7 @@ class Engine(ABC):
     filters: ClassVar[bool] = True
     quality: ClassVar[bool] = False
     conditions: ClassVar[bool] = False
+    codings: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for f in fields(self):  # type: ignore[arg-type]
@@ -139,11 +141,13 @@ class Engine(ABC):
             raise UsageError(
                 f"`condition` needs the genotypes beside the phenotypes: engine plain or ckks, not {self.name}"
             )
+        if first.coding != ADDITIVE and not self.codings:
+            raise UsageError(f"`{first.coding}` is not for engine {self.name}: use engine plain")
         if filters and filters.active and not self.filters:
             raise UsageError(
                 f"the filters of quality control do not go with engine {self.name}; choose variants by `extract`"
             )
-        form.check(first.model, projected=self.opened is not None)
+        form.check(first.model, projected=self.opened is not None, coding=first.coding)
 
     def open(self, members: Sequence[Inputs], log: Log, *, qc_only: bool = False) -> Study:
         """The study that is analysed. Raises as `study.open_study`."""
@@ -185,15 +189,19 @@ def files_of(study: Study, engine: str) -> None:
 def study_facts(study: Study) -> dict[str, Any]:
     """The keys of run.json that describe a study, whatever the engine."""
     tests = [a for a in study.analyses if a.association] or list(study.analyses)
-    return {
-        "inputs": digests_of(members_of(study)),
-        "samples": max(a.model.samples for a in tests),
-        "samples_stored": len(study.reader.samples),
-        "variants": len(study.reader.variants),
-        **covariate_facts(a.model for a in tests),
-        "phenotypes": [a.phenotype for a in tests if a.association],
-        "missing": study.inputs.missing,
-    } | strata_facts(study.strata)
+    return (
+        {
+            "inputs": digests_of(members_of(study)),
+            "samples": max(a.model.samples for a in tests),
+            "samples_stored": len(study.reader.samples),
+            "variants": len(study.reader.variants),
+            **covariate_facts(a.model for a in tests),
+            "phenotypes": [a.phenotype for a in tests if a.association],
+            "missing": study.inputs.missing,
+        }
+        | coding_facts(coding_of(study.reader))
+        | strata_facts(study.strata)
+    )
 
 
 def strata_facts(strata: Sequence[Stratum]) -> dict[str, Any]:

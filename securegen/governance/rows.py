@@ -3,12 +3,16 @@
 Sums over the people without a call differ as well, so these are equal, or `fewest` apart, for rows up to 500 apart. Of
 two opened rows the difference is opened too. So under `strict` a row is compared with every opened row up to 500
 variants before it, and withheld if 1 to k − 1 people tell them apart. Not seen: combinations of three rows and more.
+
+Where a genetic model recodes genotypes, a row must pass by its numbers and by its copies: sums of the copies are opened too,
+and the sums of two models differ by the people of one genotype.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,6 +67,11 @@ class TakenRow(GenotypeBlock):
     sets: frozenset[bytes] | None = None
 
 
+def _seen(block: GenotypeBlock) -> list[GenotypeBlock]:
+    """A block as its dosages are, and as the copies are that a genetic model recoded."""
+    return [block] if block.alleles is None else [block, replace(block, dosage=block.alleles, alleles=None)]
+
+
 class RowRule:
     """The rule for the sets of samples of one study, (N,) bool each. strict: rows are compared with each other, where they
     are opened over the same people."""
@@ -101,10 +110,13 @@ class RowRule:
     def _chunk(self, part: GenotypeBlock, kept: list[GenotypeBlock], sets: frozenset[bytes] | None) -> np.ndarray:
         good = np.ones(len(part), bool)
         mine = {key: people for key, people in self._sets.items() if sets is None or key in sets}
-        for people in mine.values():
-            codes = genotype_codes(part, people, self._grid)
-            good &= openings.rows_apart(code_counts(codes), self._fewest)
-            fine = _fine(part, people, self._grid)
+        for people, seen in itertools.product(mine.values(), _seen(part)):
+            codes = genotype_codes(seen, people, self._grid)
+            counts = code_counts(codes)
+            good &= openings.rows_apart(counts, self._fewest)
+            if seen is not part:  # two models of the same copies differ by the people of one genotype
+                good &= ~openings.too_few(counts[:, :3], self._fewest).any(axis=1)
+            fine = _fine(seen, people, self._grid)
             if fine is not None:
                 good &= ~_nearly_constant(fine, self._grid, self._fewest)
         stacks: dict[tuple[int, ...], GenotypeBlock] = {}
@@ -113,23 +125,30 @@ class RowRule:
             starts = tuple(r.start for r in before)
             if starts not in stacks:
                 stacks[starts] = _stack([*before, part])
-            rows, known = stacks[starts], len(before)
             at = np.array([*starts, *(part.start + v for v in range(len(part)))], np.int64)
-            codes = genotype_codes(rows, people, self._grid)
-            allowed = _lacking_alike(codes, at, np.concatenate([np.ones(known, bool), good]), self._fewest)
-            allowed[:known] = True
-            if self._strict:
-                odd, high = planes(codes)
-                allowed = take_rows(
-                    odd, high, int(people.sum()), at, allowed, window=openings.WINDOW, least=self._fewest,
-                    fine=_fine(rows, people, self._grid), top=2 * self._grid,
-                )  # fmt: skip
-            good = allowed[known:]
+            for seen in _seen(stacks[starts]):
+                good = self._apart(seen, people, at, len(before), good)
         return ~good
+
+    def _apart(
+        self, rows: GenotypeBlock, people: np.ndarray, at: np.ndarray, known: int, good: np.ndarray
+    ) -> np.ndarray:  # fmt: skip
+        """(V,) bool: rows that are good and that no few people tell apart from one before, of which `known` were taken."""
+        codes = genotype_codes(rows, people, self._grid)
+        allowed = _lacking_alike(codes, at, np.concatenate([np.ones(known, bool), good]), self._fewest)
+        allowed[:known] = True
+        if self._strict:
+            odd, high = planes(codes)
+            allowed = take_rows(
+                odd, high, int(people.sum()), at, allowed, window=openings.WINDOW, least=self._fewest,
+                fine=_fine(rows, people, self._grid), top=2 * self._grid,
+            )  # fmt: skip
+        apart: np.ndarray = allowed[known:]
+        return apart
 
 
 def _taken(row: GenotypeBlock, sets: frozenset[bytes] | None) -> TakenRow:
-    return TakenRow(row.start, row.dosage, row.missing, sets)
+    return TakenRow(row.start, row.dosage, row.missing, row.alleles, sets)
 
 
 def taken_row(row: GenotypeBlock, among: Sequence[np.ndarray]) -> TakenRow:
@@ -159,13 +178,16 @@ def _lacking_alike(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, fewes
 def rows_of(block: GenotypeBlock, index: np.ndarray) -> GenotypeBlock:
     """Some rows of a block, which starts at the first of them."""
     missing = None if block.missing is None else block.missing[index]
-    return GenotypeBlock(block.start + int(index[0]), block.dosage[index], missing)
+    alleles = None if block.alleles is None else block.alleles[index]
+    return GenotypeBlock(block.start + int(index[0]), block.dosage[index], missing, alleles)
 
 
 def _stack(blocks: Sequence[GenotypeBlock]) -> GenotypeBlock:
     """Rows of several blocks in one, wherever they start."""
     dosage = np.concatenate([b.dosage for b in blocks])
+    copies = [b.alleles for b in blocks if b.alleles is not None]
+    alleles = np.concatenate(copies) if copies else None
     if all(b.missing is None for b in blocks):
-        return GenotypeBlock(blocks[0].start, dosage, None)
+        return GenotypeBlock(blocks[0].start, dosage, None, alleles)
     missing = [np.zeros(b.dosage.shape, bool) if b.missing is None else b.missing for b in blocks]
-    return GenotypeBlock(blocks[0].start, dosage, np.concatenate(missing))
+    return GenotypeBlock(blocks[0].start, dosage, np.concatenate(missing), alleles)

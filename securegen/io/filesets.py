@@ -15,6 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 from securegen.errors import InputError
+from securegen.io.fileset_checks import repeated_variants
+from securegen.io.schema import shown
 from securegen.io.text import count, lines_of, read_text
 from securegen.model import GenotypeBlock, IntArray, Samples, SelectableReader, Variants
 
@@ -30,10 +32,12 @@ EXPECTED: Final = frozenset({*(str(n) for n in range(1, 23)), "X", "Y", "MT"})  
 
 @dataclass(frozen=True)
 class Part:
-    """One file or fileset of a cohort. label: its chromosome or number, empty where it is the only one."""
+    """One file or fileset of a cohort. label: its chromosome or number, empty where it is the only one; chromosome: the one
+    that its name says, empty where it does not."""
 
     label: str
     name: str
+    chromosome: str = ""
 
     def here(self, path: str) -> str:
         """The path of an option that goes with this file: @ stands for the same chromosome."""
@@ -54,7 +58,9 @@ def parts_of_pattern(pattern: str, there: Callable[[str], Path], log: Log) -> li
     found: list[Part] = []
     holes: list[str] = []
     for words in CHROMOSOMES:
-        here = [Part(word, _filled(pattern, word)) for word in words if there(_filled(pattern, word)).exists()]
+        here = [
+            Part(word, _filled(pattern, word), words[0]) for word in words if there(_filled(pattern, word)).exists()
+        ]
         if len(here) > 1:
             raise InputError(
                 f"{pattern}: {here[0].name} and {here[1].name} are both there, and both are chromosome {words[0]}: name the "
@@ -73,13 +79,19 @@ def parts_of_pattern(pattern: str, there: Callable[[str], Path], log: Log) -> li
     return found
 
 
-def parts_of_list(names: Sequence[str], where: str) -> list[Part]:
-    """The files of a list, numbered. Raises InputError for one that is named twice."""
+def parts_of_list(names: Sequence[str], where: str, there: Callable[[str], Path]) -> list[Part]:
+    """The files of a list, numbered. there: the file of genotypes of a name. Raises InputError for one that is not there, or is
+    named twice."""
     seen: dict[str, str] = {}
     for name in names:
-        path = os.path.realpath(name)
+        file = there(name)
+        if not file.exists():
+            hint = f"; {MARK} goes with names that are no list" if MARK in name else ""
+            raise InputError(f"{where} names {shown(name, 200)}, but there is no file {shown(str(file), 200)}{hint}")
+        path = os.path.realpath(file)
         if path in seen:
-            raise InputError(f"{where}: {name} is named twice")
+            also = "" if seen[path] == name else f", also as {seen[path]}"
+            raise InputError(f"{where}: {name} is named twice{also}")
         seen[path] = name
     return [Part(str(i), name) for i, name in enumerate(names, 1)] if len(names) > 1 else [Part("", names[0])]
 
@@ -217,7 +229,10 @@ def chain(readers: Sequence[SelectableReader], names: Sequence[str], log: Log) -
             if (getattr(reader.samples, field) != getattr(first.samples, field)).any():
                 log(f"WARNING: {name} says other {what} than {names[0]}: those of {names[0]} are used")
         parts.append(reader)
-    return chained(parts, range(len(parts)), first.samples)
+    out = chained(parts, range(len(parts)), first.samples)
+    for line in repeated_variants(out.variants, out.boundaries, names):
+        log(line)
+    return out
 
 
 def _with_table(part: SelectableReader, variants: Variants) -> SelectableReader:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from securegen.errors import UsageError
 from securegen.io import bgen, pgen, plink1, vcf
+from securegen.io.fileset_checks import check_chromosome, refuse_control_characters
 from securegen.io.filesets import MARK, Log, Part, chain, parts_of_list, parts_of_pattern, read_list, release
 from securegen.io.formats import Format, FormatOption
 from securegen.io.output import write_text
@@ -91,9 +92,9 @@ class GenotypeFiles:
         field, form = self._named
         value = getattr(self, field)
         if field == form.list_name:
-            parts = parts_of_list(read_list(value), value)
+            parts = parts_of_list(read_list(value), value, form.file)
         elif not isinstance(value, str):
-            parts = parts_of_list(value, _flag(field))
+            parts = parts_of_list(value, _flag(field), form.file)
         else:
             pattern = MARK in value and not form.file(value).exists()
             return parts_of_pattern(value, form.file, log) if pattern else [Part("", value)]
@@ -108,7 +109,13 @@ class GenotypeFiles:
         readers = []
         for part in parts:
             options = {o.keyword: self._option(o, part) for o in form.options}
-            readers.append(form.open(form.base(part.name), **options))
+            reader = form.open(form.base(part.name), **options)
+            refuse_control_characters(part.name, reader.samples, reader.variants)
+            if part.chromosome and (
+                warning := check_chromosome(self.name, part.name, part.chromosome, reader.variants)
+            ):
+                log(warning)
+            readers.append(reader)
             if len(parts) > 1:
                 release(readers[-1])
         return chain(readers, [part.name for part in parts], log)

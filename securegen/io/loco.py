@@ -47,15 +47,24 @@ def read_prediction_list(path: str | Path) -> dict[str, Path]:
     for number, line in enumerate(iterate_lines(path), 1):
         if not line.strip():
             continue
-        phenotype, _, name = line.strip().partition(" ")
-        name = name.strip()
-        if not name:
+        phenotype, *rest = line.strip().split(maxsplit=1)
+        if not rest:
             raise InputError(f"{path}, line {number}: a phenotype and a .loco file are expected, not {line.strip()!r}")
         if phenotype in out:
             raise InputError(f"{path}, line {number}: phenotype {phenotype} has a file already")
+        (name,) = rest
         found = [p for p in (beside(Path(path).parent / name), beside(name)) if p.exists()]
         if not found:
             raise InputError(f"{path}, line {number}: there is no file {name}, beside the list or here")
+        if not all(p.samefile(found[0]) for p in found):
+            raise InputError(
+                f"{path}, line {number}: {found[0]} is there, and {found[1]} too: which one is meant? Write the whole path"
+            )
+        same = next((known for known, other in out.items() if other.samefile(found[0])), None)
+        if same is not None:
+            raise InputError(
+                f"{path}, line {number}: {name} is the file of phenotype {same} already; predictions are those of one phenotype"
+            )
         out[phenotype] = found[0]
     if not out:
         raise InputError(f"{path} names no phenotype: each line is a phenotype and a .loco file")
@@ -97,15 +106,7 @@ def _places(people: Sequence[str], samples: Samples, path: str | Path) -> tuple[
     if len(set(people)) < len(people):
         twice = next(p for i, p in enumerate(people) if p in people[:i])
         raise InputError(f"{path} has two columns for {twice}")
-    without_families = bool((samples.fid == "0").all())
-    names: dict[str, int] = {}
-    for i, (fid, iid) in enumerate(zip(samples.fid, samples.iid, strict=True)):
-        name = iid if without_families else f"{fid}_{iid}"
-        if name in names:
-            raise InputError(f"{path}: two samples of the genotype file are {name} when FID and IID are joined by _")
-        names[name] = i
-    if without_families and not set(people) & set(names):
-        names = {f"0_{iid}": i for iid, i in names.items()} | {f"{iid}_{iid}": i for iid, i in names.items()}
+    names = _names(people, samples, path)
     where = np.array([names.get(p, -1) for p in people], np.int64)
     known = where[where >= 0]
     if not len(known):
@@ -118,8 +119,33 @@ def _places(people: Sequence[str], samples: Samples, path: str | Path) -> tuple[
     return where, int((where < 0).sum())
 
 
+def _names(people: Sequence[str], samples: Samples, path: str | Path) -> dict[str, int]:
+    """The samples by the name that the file has for them: FID_IID; without family ids IID, or 0_IID, or IID_IID."""
+    without = bool((samples.fid == "0").all())
+    ways = (lambda f, i: i, lambda f, i: f"0_{i}", lambda f, i: f"{i}_{i}") if without else (lambda f, i: f"{f}_{i}",)
+    found: list[dict[str, int]] = []
+    for way in ways:
+        names: dict[str, int] = {}
+        for k, (fid, iid) in enumerate(zip(samples.fid, samples.iid, strict=True)):
+            if names.setdefault(way(fid, iid), k) != k:
+                raise InputError(
+                    f"{path}: two samples of the genotype file are {way(fid, iid)} when FID and IID are joined by _"
+                )
+        if any(p in names for p in people):
+            found.append(names)
+    if len(found) > 1:
+        first, other = (next(p for p in people if p in names) for names in found[:2])
+        raise InputError(
+            f"{path}: {first} is IID {samples.iid[found[0][first]]} of the genotype file, which has no family ids, and {other} "
+            f"may be IID {samples.iid[found[1][other]]}: whom the columns name is not clear; use a genotype file with both ids"
+        )
+    return found[0] if found else {}
+
+
 def _numbers(fields: list[str], path: str | Path, number: int) -> FloatArray:
     try:
+        if any("_" in f for f in fields):  # Python's own notation
+            raise ValueError
         out = np.array([np.nan if f == "NA" else float(f) for f in fields], np.float64)
     except ValueError:
         raise InputError(f"{path}, line {number} holds something that is neither a number nor NA") from None

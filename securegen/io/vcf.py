@@ -7,6 +7,7 @@ are missing, phase is ignored, a haploid call counts twice (as in plink2). Extra
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import re
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from securegen.errors import InputError, MissingExtraError, SecuregenError
 from securegen.io.dosages import DosageReader, ForwardFile, hard_units, opened, to_units
 from securegen.io.formats import MULTIALLELIC, Format, FormatOption
 from securegen.io.tables import unique_samples
-from securegen.io.text import GZIP, refuse_foreign
+from securegen.io.text import GZIP, iterate_lines, readable, refuse_foreign
 from securegen.model import IntArray, Variants
 
 FIELDS: Final = ("DS", "GT")
@@ -194,6 +195,22 @@ def _check_whole(path: Path) -> None:
         raise InputError(f"{path} is truncated: the last block of a block-gzipped file is not there")
 
 
+def _refuse_more_cells(path: Path, people: int) -> None:
+    """Raise InputError where the first record has more genotypes than the header names people, which htslib does not mind:
+    who is who is not known then."""
+    with readable(path), path.open("rb") as raw:
+        packed = raw.read(2) == GZIP
+        raw.seek(0)
+        if (gzip.GzipFile(fileobj=raw).read(3) if packed else raw.read(3)) == b"BCF":
+            return
+    first = next((line for line in iterate_lines(path) if line and not line.startswith("#")), "")
+    found = first.count("\t") - 8
+    if found > people:
+        raise InputError(
+            f"{path}: its first record has {found:,} genotypes, the header names {people:,} people: does it miss one?"
+        )
+
+
 def read_vcf(
     path: str | os.PathLike[str], *, field: str | None = None, multiallelic: str | None = None
 ) -> DosageReader:
@@ -211,6 +228,7 @@ def read_vcf(
     header.close()
     if not len(names):
         raise InputError(f"{where} has no samples")
+    _refuse_more_cells(where, len(names))
     samples = unique_samples(np.full(len(names), "0", dtype=object), names, np.ones(len(names), bool), where)
     variants, found = _variants(where)
     if field == "DS" and not (declared or found):

@@ -19,9 +19,9 @@ def integer_sums(dosage: np.ndarray, x: np.ndarray) -> np.ndarray:
     return _threaded(dosage, x, False)
 
 
-def squared_sums(dosage: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Σ_i g_ji² x_ik, shapes as `integer_sums`."""
-    return _threaded(dosage, x, True)
+def squared_sums(dosage: np.ndarray, x: np.ndarray, alleles: np.ndarray | None = None) -> np.ndarray:
+    """Σ_i g_ji² x_ik, shapes as `integer_sums`; with alleles, which a genetic model's 0 and 1 are made of, Σ of these."""
+    return _threaded(dosage, x, True) if alleles is None else _threaded(alleles, x, False)
 
 
 def pair_sums(missing: np.ndarray, x: np.ndarray) -> np.ndarray:

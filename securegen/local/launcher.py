@@ -45,7 +45,8 @@ class Role:
         """Write its options, for its owner alone, and return its command line."""
         path = self.folder.absolute() / f"{self.name.replace(' ', '-')}.options.toml"
         write_text(path, toml_text({"quiet": True} | dict(self.options)), mode=0o600)
-        return [sys.executable, "-m", "securegen", *self.command, self.config, str(path)]
+        # -P: nothing is imported from the folder where it works, where data lie that somebody sent
+        return [sys.executable, "-P", "-m", "securegen", *self.command, self.config, str(path)]
 
     def record(self) -> dict[str, Any]:
         """Its run.json."""

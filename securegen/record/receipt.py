@@ -6,8 +6,10 @@ It is written for the people whose data were used and for a reviewer, into PREFI
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from securegen.vocabulary import ADDITIVE
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,13 @@ class Receipt:
     released: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     design: str = ""
+
+    def of_model(self, coding: str) -> Receipt:
+        """The same receipt, whose `design` also says the genetic model, where it is not additive."""
+        if coding == ADDITIVE:
+            return self
+        model = f"genetic model: {coding}"
+        return replace(self, design=f"{self.design}; {model}" if self.design else model)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

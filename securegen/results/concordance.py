@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from securegen.errors import InputError
 from securegen.model import FloatArray
 from securegen.results.matching import match_rows, tested_alleles
+from securegen.vocabulary import ADDITIVE, CODINGS
 
 TOLERANCE = 1e-3
 TOP = 20
@@ -138,13 +140,14 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
     """Match and compare two tables as `io.results.read_results` reads them.
 
     by: auto, position or id; top: hits whose membership is compared; worst: rows named for each quantity. Raises
-    InputError when no row matches or no quantity is in both.
+    InputError when no row matches or no quantity is in both, and for tables of two genetic models.
     """
     rows_a, rows_b = match_rows(a, b, by)
     left, right = a.iloc[rows_a].reset_index(drop=True), b.iloc[rows_b].reset_index(drop=True)
     turned = np.zeros(len(left), bool)
     if "A1" in left and "A1" in right:
         turned = (tested_alleles(left) != tested_alleles(right)).to_numpy()
+    _refuse_models(left, right, int(turned.sum()))
     first, second = _quantities(left, np.zeros(len(left), bool)), _quantities(right, turned)
     found: list[Difference] = []
     one_sided: dict[str, int] = {}
@@ -177,6 +180,20 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
         len(heads[0] & heads[1]), float(spearmanr(ranks[0][both], ranks[1][both]).statistic) if varies else float("nan"),
         tuple(_causes(left, right)),
     )  # fmt: skip
+
+
+def _refuse_models(left: pd.DataFrame, right: pd.DataFrame, turned: int) -> None:
+    """Raise InputError for two genetic models: a dominant one of an allele is a recessive one of the other."""
+    if not ("TEST" in left and "TEST" in right and len(left)):
+        return
+    a, b = left["TEST"].iloc[0], right["TEST"].iloc[0]
+    if a != b:
+        raise InputError(f"the tables are of two genetic models, TEST {a} and {b}: no number of them is the same")
+    if a != CODINGS[ADDITIVE] and turned:
+        raise InputError(
+            f"{turned} variants have the other tested allele in the second table, and TEST {a} of one allele is another model "
+            "of the other: make both tables with the same A1"
+        )
 
 
 def _causes(left: pd.DataFrame, right: pd.DataFrame) -> Iterator[str]:

@@ -18,7 +18,7 @@ from securegen.results.chosen_columns import keep_columns, parse_columns
 from securegen.results.layout import TableFormat, TableLayout
 from securegen.results.rows import FULL_DIGITS
 from securegen.results.write import Summary
-from securegen.vocabulary import normalise_build
+from securegen.vocabulary import ADDITIVE, normalise_build
 
 OWN: Final = TableFormat(
     "plink2", "{out}.{phenotype}.{suffix}", None, takes=lambda _: True, options=frozenset({"cols"})
@@ -77,12 +77,14 @@ class TableForm:
     def kind(self) -> TableFormat:
         return FORMATS[self.format]
 
-    def check(self, model: str | None, *, projected: bool = False) -> None:
-        """Raise UsageError for a test or a reveal whose tables the format has no columns for."""
+    def check(self, model: str | None, *, projected: bool = False, coding: str = ADDITIVE) -> None:
+        """Raise UsageError for a test, a reveal or a genetic model whose tables the format has no columns for."""
         if self.kind.write is None:
             return
         if model is not None and not self.kind.takes(TESTS[model]):
             raise UsageError(f"`format` {self.format} has no columns for `model` {model}: leave it in {PLINK2}'s")
+        if coding != ADDITIVE and not self.kind.codings:
+            raise UsageError(f"`format` {self.format} is of additive tests, not of `{coding}`: leave it in {PLINK2}'s")
         if projected:
             raise UsageError(
                 f"`format` {self.format} has no columns for `reveal` hits, chi2 or uv: leave it in {PLINK2}'s"
@@ -114,7 +116,8 @@ def convert(
     write = form.kind.write
     for t in tables:
         record = TESTS[t.analysis.test]
-        if write is None or not (form.kind.takes(record) and t.path.endswith(record.suffix)):
+        taken = form.kind.takes(record) and (form.kind.codings or t.analysis.coding == ADDITIVE)
+        if write is None or not (taken and t.path.endswith(record.suffix)):
             if write is not None:
                 log(f"WARNING: {t.path} stays in {PLINK2}'s columns: {form.format} has none for it")
             if form.cols is not None:

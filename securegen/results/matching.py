@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from securegen.errors import InputError
-from securegen.vocabulary import canonical_allele, canonical_chromosome
+from securegen.vocabulary import PSEUDOAUTOSOMAL, canonical_allele, canonical_chromosome
 
 _NO_ID = (".", "", "NA", "nan")
 
@@ -41,6 +41,7 @@ def _places(frame: pd.DataFrame) -> pd.Series:
     ref, alt = _alleles(frame, "REF"), _alleles(frame, "ALT")
     first, second = np.where(ref <= alt, ref, alt), np.where(ref <= alt, alt, ref)
     bare = {name: canonical_chromosome(str(name)) for name in frame["#CHROM"].unique()}
+    bare = {name: "X" if c in PSEUDOAUTOSOMAL else c for name, c in bare.items()}  # by its position, which is one of X
     return frame["#CHROM"].map(bare) + ":" + frame["POS"].astype(str) + ":" + first + ":" + second
 
 

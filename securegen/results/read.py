@@ -13,7 +13,7 @@ import zstandard
 
 from securegen.errors import InputError
 from securegen.io.text import iterate_lines, refuse_foreign
-from securegen.results.rows import MISSING, ROUNDED, read_sumstats
+from securegen.results.rows import MISSING, ROUNDED, kept_test, read_sumstats
 
 _TEXT = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
 _NUMBERS = frozenset(
@@ -36,7 +36,6 @@ _NUMBERS = frozenset(
     | {"T_STAT", "Z_STAT", "Z_OR_F_STAT", "T_OR_F_STAT", "CHISQ", "LOG10_P", "WALD_LIKE_Z", "A1_CASE_CT", "A1_CTRL_CT"}
 )
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-ADDITIVE = "ADD"
 
 
 def read_results(path: str | Path) -> pd.DataFrame:
@@ -45,8 +44,8 @@ def read_results(path: str | Path) -> pd.DataFrame:
 
     Statistics are float64 with NaN where missing (POS int64), other columns (ids, FIRTH?, …) str. LOG10_P is always there,
     from the text of P where the file has none, so that p-values below 1e-308 keep their size; then there is no column P.
-    Of plink2's rows, those of the additive test are kept. Raises InputError naming the file, and the line and column of a
-    cell that is not a number, or of a P that is no probability.
+    Of plink2's rows, those of one test are kept (`rows.kept_test`). Raises InputError naming the file, and the line and
+    column of a cell that is not a number, or of a P that is no probability.
     """
     header = list(_read(path, nrows=0).columns)
     if not {"#CHROM", "POS", "ID"} <= set(header) or not {"P", "LOG10_P"} & set(header):
@@ -60,13 +59,9 @@ def read_results(path: str | Path) -> pd.DataFrame:
         _refuse_negative(frame["LOG10_P"], path)
     else:
         frame["LOG10_P"] = log10p_of_text(frame.pop("P"), path)
-    if "TEST" in frame and not (frame["TEST"] == ADDITIVE).all():
-        found = ", ".join(map(str, frame["TEST"].unique()[:5]))
-        frame = frame[frame["TEST"] == ADDITIVE].reset_index(drop=True)
-        if frame.empty:
-            raise InputError(
-                f"{path} has no row of the additive test: TEST is {found}, {ADDITIVE} is compared and drawn"
-            )
+    if "TEST" in frame and len(frame):
+        kept = frame["TEST"] == kept_test(frame["TEST"].unique(), path)
+        frame = frame if kept.all() else frame[kept].reset_index(drop=True)
     return frame
 
 
@@ -105,6 +100,19 @@ def read_frame(path: str | Path) -> pd.DataFrame:
         if name in frame and not (frame[name] % 1 != 0).any():
             frame[name] = frame[name].astype(np.int64)
     return frame
+
+
+_NAMES = frozenset({"#FID", "IID", "#FID1", "IID1", "FID2", "IID2"})
+
+
+def read_people(path: str | Path) -> pd.DataFrame:
+    """A table with a row a sample, or a pair: names as str, everything else float64."""
+    header = list(_read(path, nrows=0).columns)
+    numeric = [n for n in header if n not in _NAMES]
+    frame = _read(
+        path, dtype={n: str for n in header if n in _NAMES}, na_values=dict.fromkeys(numeric, sorted(MISSING))
+    )
+    return frame.astype(dict.fromkeys(numeric, np.float64))
 
 
 def read_frames(tables: Mapping[str, str | Path]) -> pd.DataFrame:

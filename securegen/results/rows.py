@@ -18,7 +18,7 @@ from securegen.io.output import atomic
 from securegen.io.text import read_text
 from securegen.kernels.decimal_text import float_text, integer_text, join_rows, put_text
 from securegen.model import Variants
-from securegen.vocabulary import OK
+from securegen.vocabulary import ADDITIVE, CODINGS, OK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,6 +85,15 @@ def table_text(
         if len(values) != len(variants):
             raise ValueError(f"column {name} has {len(values)} rows, {len(variants)} expected")
         cells.append(_p_cells(values, columns["LOG10_P"], digits) if name == "P" else _cells(values, digits))
+    return _joined(cells)
+
+
+def lines_text(columns: Sequence[np.ndarray], digits: int = FULL_DIGITS) -> bytes:
+    """Lines of columns that have one row each: text, integers, or floats with so many significant digits."""
+    return _joined([_cells(values, digits) for values in columns]) if len(columns[0]) else b""
+
+
+def _joined(cells: Sequence[Cells]) -> bytes:
     offsets = np.cumsum([0, *(len(data) for data, _, _ in cells[:-1])])
     starts = np.stack([start + offset for (_, start, _), offset in zip(cells, offsets, strict=True)])
     lengths = np.stack([length for _, _, length in cells])
@@ -114,6 +123,7 @@ _TEXT: Final = ("#CHROM", "ID", "REF", "ALT", "ALT1", "A1", "AX", "OMITTED", "TE
 ROUNDED: Final = 1e-9  # a P of 1 may be written so much above it
 MISSING: Final = frozenset({"NA", "#NA", "nan", "NaN", "-nan", ".", ""})
 _INTEGERS: Final = ("POS", "OBS_CT", "CASE_CT", "CTRL_CT")
+_OF_TWO: Final = ("HOM", "DOMDEV")  # terms of plink2's models of two degrees of freedom
 _UNUSED: Final = ("rsid", "variant_id", "ref_allele")
 
 
@@ -122,8 +132,9 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
 
     Knows plink2's tables (ours too), regenie's step 2 and GWAS-SSF by their header; plain, gzip or zstd. Always there:
     `#CHROM POS ID REF ALT A1 LOG10_P`; statistics as in the file, float64, NaN where missing. LOG10_P is computed from the
-    text of P where the file has none, so that a P below 1e-308 keeps its rank. Rows of covariates (TEST other than ADD)
-    are left out. `frame.attrs["format"]` names the format. Raises InputError naming the file, the line or the column.
+    text of P where the file has none, so that a P below 1e-308 keeps its rank. Of the tests of a file one is kept
+    (`kept_test`), rows of covariates are left out. `frame.attrs["format"]` names the format. Raises InputError naming the
+    file, the line or the column.
     """
     import pandas as pd
 
@@ -181,14 +192,25 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
     if "ERRCODE" in frame:
         frame["ERRCODE"] = [OK if code in MISSING else code for code in frame["ERRCODE"]]
     if "TEST" in frame:
-        frame = frame[frame["TEST"] == "ADD"].reset_index(drop=True)
-        if frame.empty:
-            raise InputError(f"{path} has no row of the additive test (TEST is ADD in none)")
+        frame = frame[frame["TEST"] == kept_test(frame["TEST"].unique(), path)].reset_index(drop=True)
     for name in _INTEGERS:
         if name in frame and bool(frame[name].notna().all()):
             frame[name] = frame[name].astype(np.int64)
     frame.attrs["format"] = kind
     return frame
+
+
+def kept_test(found: Sequence[str], path: str | Path) -> str:
+    """The word of TEST whose rows are read: ADD, or in a table of another genetic model its one. Raises InputError.
+
+    >>> kept_test(["AGE", "ADD"], "t"), kept_test(["DOM", "SEX"], "t")
+    ('ADD', 'DOM')
+    """
+    words = [word for word in (*CODINGS.values(), *_OF_TWO) if word in found]
+    if words[:1] == [CODINGS[ADDITIVE]] or len(words) == 1 and words[0] not in _OF_TWO:
+        return words[0]
+    listed = ", ".join(map(str, found[:5]))
+    raise InputError(f"{path} has no row of the additive test, or of one other genetic model: TEST is {listed}")
 
 
 def _first_known(columns: Sequence[pd.Series], count: int) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from securegen.design.columns import Analysis
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
-from securegen.vocabulary import OK
+from securegen.vocabulary import ADDITIVE, OK
 
 FEW = 5  # tables of which the log shows more than the first hit
 
@@ -18,6 +18,11 @@ def covariate_facts(models: Iterable[Any]) -> dict[str, Any]:
     """How many covariates, and which, for run.json: of the model that has most."""
     names = max((list(m.covariates) for m in models), key=len, default=[])
     return {"covariates": len(names), "covariate_names": names}
+
+
+def coding_facts(coding: str) -> dict[str, str]:
+    """The genetic model, where there is one, for run.json."""
+    return {} if coding == ADDITIVE else {"genetic_model": coding}
 
 
 def print_summaries(tables: Sequence[Summary], log: Callable[[str], None], filters: Filters | None = None) -> None:

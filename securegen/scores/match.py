@@ -25,6 +25,7 @@ MATCHED, SWAPPED, FLIPPED, FLIPPED_SWAPPED = "matched", "swapped", "flipped", "f
 USED: Final = (MATCHED, SWAPPED, FLIPPED, FLIPPED_SWAPPED)  # best first
 AMBIGUOUS, ALLELE_MISMATCH, NOT_FOUND = "ambiguous", "allele_mismatch", "not_found"
 DUPLICATE_ROW, DUPLICATE_VARIANT = "duplicate_row", "duplicate_variant"
+MULTIALLELIC = "multiallelic"
 REFUSED = "refused"
 
 MIN_OVERLAP: Final = 0.75
@@ -106,7 +107,7 @@ class Match:
         """Rows for each word of the log; refused rows as 'refused:<word>'."""
         out = Counter(self.word.tolist())
         out.update(f"{REFUSED}:{word}" for _, _, word in self.scoring.refused)
-        order = (*USED, AMBIGUOUS, ALLELE_MISMATCH, NOT_FOUND, DUPLICATE_ROW, DUPLICATE_VARIANT)
+        order = (*USED, AMBIGUOUS, ALLELE_MISMATCH, NOT_FOUND, DUPLICATE_ROW, DUPLICATE_VARIANT, MULTIALLELIC)
         return {word: out[word] for word in (*order, *sorted(set(out) - set(order))) if out[word]}
 
     def summary(self) -> str:
@@ -133,6 +134,23 @@ def _pair(first: str, second: str) -> tuple[str, str]:
     """Alleles as they are compared; empty, so that nothing fits, where only their case tells them apart (A and a)."""
     pair = (canonical_allele(first), canonical_allele(second))
     return pair if pair[0] != pair[1] else ("", "")
+
+
+def _one_of_several(
+    v: int, side: int, variants: Variants, alleles: list[tuple[str, str]], by_position: dict[tuple[str, int], list[int]]
+) -> bool:
+    """Whether the allele on this side of a variant (0: A1, 1: A2) is that of another row of its place too, as the reference of
+    a record with several ALT is: its copies are 2 less those of all ALT. Of longer alleles A2 alone is the same everywhere."""
+    place = (normalise_chromosome(variants.chromosome[v]), int(variants.position[v]))
+    if place[1] <= 0:
+        return False
+    effect, other = alleles[v][side], alleles[v][1 - side]
+    for w in by_position[place]:
+        short = all(len(a) == 1 for a in (*alleles[v], *alleles[w]))
+        for a, b in (alleles[w][::-1], *([alleles[w]] if short else [])):
+            if a == effect and b != other and (short or side == 1):
+                return True
+    return False
 
 
 class TooFewMatchesError(InputError):
@@ -193,6 +211,8 @@ def match_variants(
             candidate[r] = fitting[0]
             if len(fitting) > 1:
                 word[r] = DUPLICATE_VARIANT
+            elif _one_of_several(fitting[0], best % 2, variants, alleles, by_position):
+                word[r] = MULTIALLELIC
             elif is_ambiguous(*alleles[fitting[0]]) and route == "position" and not keep_ambiguous:
                 word[r] = AMBIGUOUS
             elif fitting[0] in taken:

@@ -52,10 +52,13 @@ def as_float(numerator: IntArray, denominator: IntArray) -> np.ndarray:
     return out
 
 
-def linear_sums(sums: Sums, samples: int) -> ImputedSums:
-    """What linear regression reads. sums: over intercept, covariates and phenotype; q: Σg²."""
+def linear_sums(sums: Sums, samples: int, *, coded: bool = False) -> ImputedSums:
+    """What linear regression reads. sums: over intercept, covariates and phenotype; q: Σg², or coded, of a genetic model's 0
+    and 1, whose squares they are, Σ of the alleles."""
     n, s = samples - sums.m[:, 0], sums.g[:, 0]
     cross = exactly(n, sums.g[:, 1:], s, sums.m[:, 1:])
+    if coded:
+        return ImputedSums(sums.start, n, s, cross, s, pairs=sums.mm, alleles=sums.q[:, 0])
     return ImputedSums(sums.start, n, s, cross, sums.q[:, 0], pairs=sums.mm)
 
 
@@ -71,13 +74,19 @@ def frequency(dosage: IntArray, called: IntArray, grid: int, copies: int, single
 
 
 def score_sums(
-    sums: Sums, samples: int, cases: int, grid: int, copies: int = 2, single: Sequence[IntArray] = ()
-) -> ImputedSums:
-    """What the score test reads. sums: over indicator, case, r, w and each w·c; q: Σ w g². single: people, and cases."""
+    sums: Sums, samples: int, cases: int, grid: int, copies: int = 2, single: Sequence[IntArray] = (), *,
+    coded: bool = False,
+) -> ImputedSums:  # fmt: skip
+    """What the score test reads. sums: over indicator, case, r, w and each w·c; q: Σ w g², or coded, of a genetic model's 0
+    and 1, Σ of the alleles of everybody and of cases. single: people, and cases."""
     n, s = samples - sums.m[:, 0], sums.g[:, 0]
     cross = exactly(n, sums.g[:, 2:], s, sums.m[:, 2:])
-    weighted = exactly(n * n, sums.q[:, 0], s * s, sums.m[:, 3])
-    major = 2 * s > grid * alleles(n, copies, single)
+    squares = sums.g[:, 3] if coded else sums.q[:, 0]
+    weighted = exactly(n * n, squares, s * s, sums.m[:, 3])
+    count, in_cases = (sums.q[:, 0], sums.q[:, 1]) if coded else (s, sums.g[:, 1])
+    major = 2 * count > grid * alleles(n, copies, single)
     largest = grid * alleles(cases - sums.m[:, 1], copies, single[1:])
-    minor = np.where(major, largest - sums.g[:, 1], sums.g[:, 1])
-    return ImputedSums(sums.start, n, s, cross, weighted, minor_in_cases=minor)
+    minor = np.where(major, largest - in_cases, in_cases)
+    return ImputedSums(
+        sums.start, n, s, cross, weighted, minor_in_cases=minor, alleles=count if coded else None
+    )  # fmt: skip

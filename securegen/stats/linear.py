@@ -52,11 +52,12 @@ def linear(
 
     sums: over intercept, covariates and phenotype, with Σg². With pairs given, complete cases; else, and where the pairs
     of a variant with missing calls are zero, mean imputation. grid: dosage units a copy; copies: the most that a person
-    has; single: (V,) called people who have one less, if any. BETA and SE are per copy of A1, in phenotype units.
+    has; single: (V,) called people who have one less, if any. BETA and SE are per copy of A1, or of what a genetic model
+    counts, in phenotype units.
     `DT_BOUND` is the certain error of T_STAT that quantisation allows (docs/precision.md).
     """
     if isinstance(sums, Sums):
-        sums = linear_sums(sums, model.samples)
+        sums = linear_sums(sums, model.samples, coded=model.coding != voc.ADDITIVE)
     if sums.pairs is not None:
         imputed = (sums.called < model.samples) & ~sums.pairs.any(axis=1)
         if imputed.any():
@@ -105,7 +106,7 @@ def _linear(
         else:
             p, log10p = chisq_1(np.where(ok, t * t, 0.0))
         beta, se = beta_raw * (model.unit * grid), se_raw * (model.unit * grid)
-        freq = frequency(g_sum, n, grid, copies, single)
+        freq = frequency(sums.copies, n, grid, copies, single)
         turn = rounded_y / np.sqrt(y_left), rounded_g / np.sqrt(v)
         tau_squared = _tau_squared(lower, scale, model, used)
         if model.null_variance is None:
@@ -118,7 +119,7 @@ def _linear(
 
     return {
         "A1_FREQ": freq,
-        "TEST": np.full(len(n), "ADD", dtype=object),
+        "TEST": np.full(len(n), voc.CODINGS[model.coding], dtype=object),
         "OBS_CT": np.broadcast_to(used, n.shape).astype(np.int64),
         "BETA": hide(beta),
         "SE": hide(se),

@@ -84,7 +84,7 @@ def statistics(
         return np.where(ok, x, np.nan)
 
     return {
-        "TEST": np.full(len(v), "ADD", object), "OBS_CT": np.full(len(v), n, np.int64),
+        "TEST": np.full(len(v), voc.CODINGS[p.coding], object), "OBS_CT": np.full(len(v), n, np.int64),
         "U": hide(score), "V": hide(information), "BETA": hide(beta), "SE": hide(se), "L95": hide(beta - voc.Z95 * se),
         "U95": hide(beta + voc.Z95 * se), _Z[p.test]: hide(z), "CHISQ": hide(chisq), "P": hide(pvalue),
         "LOG10_P": hide(log10p), "ERRCODE": code, "DCHISQ_BOUND": hide(bound), "DCHISQ_EXPECTED": hide(expected),
@@ -108,7 +108,7 @@ def from_ratio(
         return np.where(ok, x, np.nan)
 
     return {
-        "TEST": np.full(len(ratio), "ADD", object), "OBS_CT": np.full(len(ratio), p.samples, np.int64),
+        "TEST": np.full(len(ratio), voc.CODINGS[p.coding], object), "OBS_CT": np.full(len(ratio), p.samples, np.int64),
         "CHISQ": hide(chisq), "P": hide(pvalue), "LOG10_P": hide(log10p), "ERRCODE": code,
         "DCHISQ_BOUND": hide(error), "DCHISQ_EXPECTED": hide(error),
     }  # fmt: skip

@@ -66,6 +66,11 @@ class Projection:
         return int(self.analysed.sum())
 
     @property
+    def coding(self) -> str:
+        """The genetic model of the dosages."""
+        return self.analyses[0].coding
+
+    @property
     def df(self) -> int:
         return self.samples - len(self.analyses[0].model.covariates) - 2
 
@@ -246,7 +251,7 @@ def centred(block: GenotypeBlock, grid: int) -> GenotypeBlock:
     moved = block.dosage - nearest[:, None].astype(block.dosage.dtype)
     if block.missing is not None:
         moved[block.missing] = 0
-    return replace(block, dosage=moved)
+    return replace(block, dosage=moved, alleles=None)
 
 
 def sums(reader: GenotypeReader, p: Projection, scales: Scales) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

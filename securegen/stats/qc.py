@@ -6,7 +6,7 @@ plink2. From hard calls: heterozygotes = 2Σg − Σg², homozygotes of A1 = (Σ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from securegen.model import Sums, Variants
 from securegen.stats.hwe import exact_test
 from securegen.stats.hwe_x import exact_test_x
 from securegen.stats.pvalue import chisq_1_inverse
+from securegen.vocabulary import ADDITIVE
 
 _LN10 = np.log(10.0)
 
@@ -27,6 +28,8 @@ def quality(sums: Sums, model: QcModel, *, grid: int = 1, copies: int = 2) -> di
     sums.g, sums.m: (V, 3) over founders, everybody, tested; sums.q: (V, 1), Σg² over tested. Fractional dosages, and people
     of one copy, have no genotype counts: the Hardy–Weinberg columns are then NaN. On X see `_quality_x`.
     """
+    if model.coding != ADDITIVE:
+        sums = _additive(sums, model.coding, (2, 3, 4) if model.males else (2,))
     if model.males:
         return _quality_x(sums, model, grid // model.unit)
     assert sums.g.shape[1] == 3 and sums.q.shape[1] == 1
@@ -60,6 +63,14 @@ def no_quality(count: int) -> dict[str, np.ndarray]:
     return {name: np.full(count, np.nan) for name in names}
 
 
+def _additive(sums: Sums, coding: str, squared: Sequence[int]) -> Sums:
+    """Σg, and Σg² of the `squared` columns, of the alleles g, from the sums of what a genetic model makes of them and, in
+    sums.q, of the alleles."""
+    coded, count = (part[:, list(squared)] for part in (sums.g, sums.q))
+    homozygous = {"dominant": count - coded, "recessive": coded, "hetonly": (count - coded) // 2}[coding]
+    return Sums(sums.start, sums.q, sums.m, count + 2 * homozygous)
+
+
 def _counts(sums: Sums, model: QcModel, count: np.ndarray, alleles: np.ndarray) -> dict[str, np.ndarray]:
     """Frequency and missingness from the alleles counted and called among founders."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -76,7 +87,8 @@ def _counts(sums: Sums, model: QcModel, count: np.ndarray, alleles: np.ndarray) 
 
 
 def _quality_x(sums: Sums, model: QcModel, grid: int) -> dict[str, np.ndarray]:
-    """Males have one allele, and none where they are heterozygous; Hardy–Weinberg of females' genotypes and males' alleles.
+    """Males have one allele, half of each where they are heterozygous; Hardy–Weinberg of females' genotypes and the alleles of
+    the other males.
 
     sums: over founders, everybody, males among founders, females and males among tested, the last three with Σg².
     """
@@ -86,18 +98,16 @@ def _quality_x(sums: Sums, model: QcModel, grid: int) -> dict[str, np.ndarray]:
         total - sums.m[:, j] for total, j in zip(model.males, (male, female, tested_male), strict=True)
     )
     others = (sums.g[:, founders] - sums.g[:, male]) / (grid * model.unit)
-    hard = grid == 1
-    half = 2 * sums.g[:, male] - sums.q[:, 0] if hard else np.zeros_like(males)  # heterozygous males
-    count = others + (sums.g[:, male] / grid - half) / 2
     called = model.founders - sums.m[:, founders]
-    out = _counts(sums, model, count, 2 * (called - males) + males - half)
+    count = others + sums.g[:, male] / (2 * grid)
+    out = _counts(sums, model, count, 2 * (called - males) + males)
     names = ("HET", "HOM_ALT", "HOM_REF", "MALE_ALT", "MALE_REF", "P", "LOG10_P")
-    if not hard:
+    if grid > 1:
         return out | {name: np.full(len(count), np.nan) for name in names}
     s, q = sums.g[:, female] // model.unit, sums.q[:, 1] // model.unit**2
     het, hom_alt = 2 * s - q, (q - s) // 2
     hom_ref = females - het - hom_alt
-    half = 2 * sums.g[:, tested_male] - sums.q[:, 2]
+    half = 2 * sums.g[:, tested_male] - sums.q[:, 2]  # heterozygous males
     male_alt = (sums.g[:, tested_male] - half) // 2
     male_ref = tested_males - half - male_alt
     log_p = exact_test_x(het, hom_alt, hom_ref, male_alt, male_ref)

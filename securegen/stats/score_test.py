@@ -37,7 +37,7 @@ def score_test(
     (docs/score-test.md).
     """
     if isinstance(sums, Sums):
-        sums = score_sums(sums, model.samples, model.cases, grid, copies, single)
+        sums = score_sums(sums, model.samples, model.cases, grid, copies, single, coded=model.coding != voc.ADDITIVE)
     k = len(model.weight_units)
     assert sums.cross.shape[1] == 1 + k and sums.minor_in_cases is not None
     n = sums.called
@@ -54,13 +54,14 @@ def score_test(
     u = imputed(0) * (model.residual_unit / grid) - algebra.dot(z, zr)
     weighted_variance = square - z[0] * z[0]
     v = square - algebra.dot(z, z)
-    freq = frequency(sums.dosage, n, grid, copies, single)
+    freq = frequency(sums.copies, n, grid, copies, single)
     each = alleles(called, copies, single) / called
     minor = sums.minor_in_cases if grid == 1 else sums.minor_in_cases / grid
 
     code = np.full(len(n), voc.OK, dtype=object)
     with np.errstate(divide="ignore", invalid="ignore"):
-        expected = each * np.minimum(freq, 1 - freq) * model.cases
+        share, most = (freq, each) if sums.alleles is None else (sums.dosage / called, 1)
+        expected = most * np.minimum(share, 1 - share) * model.cases
         code[expected < FEWEST_CASE_ALLELES] = voc.LOW_MAC
         code[v < HIGH_VIF * weighted_variance] = voc.VIF_TOO_HIGH
         code[~(regular & (v > CORRELATED * weighted_variance))] = voc.CORR_TOO_HIGH
@@ -83,7 +84,7 @@ def score_test(
 
     return {
         "A1_FREQ": freq,
-        "TEST": np.full(len(n), "ADD", dtype=object),
+        "TEST": np.full(len(n), voc.CODINGS[model.coding], dtype=object),
         "OBS_CT": np.full(len(n), model.samples, np.int64),
         "CASE_CT": np.full(len(n), model.cases, np.int64),
         "MAC_CASE": minor,

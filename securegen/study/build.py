@@ -15,11 +15,12 @@ from securegen.design.data import DesignData
 from securegen.design.qc import qc_design
 from securegen.errors import DesignError, UsageError
 from securegen.governance.openings import close_sets
-from securegen.model import GenotypeReader
+from securegen.model import GenotypeReader, coding_of
 from securegen.study import people
 from securegen.study.conditions import Conditions, read_conditions
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.traits import Traits, rank_inverse_normal, read_traits
+from securegen.vocabulary import ADDITIVE
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> D
     planned = plan(inputs, traits, log)
     offsets = no_predictions(traits) if inputs.as_regenie else None
     conditions = conditions_of(inputs, reader, planned, log)
-    parts = designs(planned, traits, bits=inputs.bits, offsets=offsets, conditions=conditions)
+    coding = coding_of(reader)
+    parts = designs(planned, traits, bits=inputs.bits, offsets=offsets, conditions=conditions, coding=coding)
     if inputs.qc:
         parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
     design = joined(parts, planned, share=True)
@@ -70,14 +72,17 @@ def designs(
     total: fp.SumOverSites = fp.pooled,
     alike: Callable[[Sequence[np.ndarray]], list[list[int]]] = people.group_by_samples,
     conditions: Conditions | None = None,
+    coding: str = ADDITIVE,
 ) -> list[Design]:
     """The designs of planned phenotypes, of one owner or of one of several sites, which make the same calls of `total`.
 
     offsets: phenotype -> (N,) float64, what a whole-genome model predicts, or zeros for the statistic of regenie without one.
     alike: (masks) -> indices of those that are the same people, at every site; conditions:
-    dosages that are covariates too. Raises DesignError as the test's design.
+    dosages that are covariates too; coding: the genetic model of the dosages that will be summed. Raises DesignError as the
+    test's design, UsageError for a test that no genetic model is for.
     """
     scaled: dict[bytes, ScaledCovariates] | None = {} if total is fp.pooled else None
+    _refuse_coding(planned, coding)
 
     def design(members: Sequence[Planned]) -> Design:
         test, mask = members[0].test, members[0].mask
@@ -88,7 +93,9 @@ def designs(
             names = (*names, *conditions.names)
         if not test.covariates:
             covariates, names = covariates[:, :0], ()
-        group = DesignData(tuple(m.phenotype.name for m in members), values, mask, covariates, names, bits, scaled)
+        group = DesignData(
+            tuple(m.phenotype.name for m in members), values, mask, covariates, names, bits, scaled, coding=coding
+        )
         if offsets is not None:
             group = replace(group, offsets=np.stack([offsets[name][mask] for name in group.names], axis=1))
         return test.design(group, total)
@@ -98,6 +105,12 @@ def designs(
         mine = [p for p in planned if p.test.name == test]
         out += [design([mine[i] for i in group]) for group in alike([p.mask for p in mine])]
     return out
+
+
+def _refuse_coding(planned: Sequence[Planned], coding: str) -> None:
+    for p in planned:
+        if coding != ADDITIVE and not p.test.codings:
+            raise UsageError(f"these genotypes are recoded ({coding}), which `model` {p.test.name} does not take")
 
 
 def no_predictions(traits: Traits) -> dict[str, np.ndarray]:
@@ -205,7 +218,7 @@ def build_qc(
 ) -> Design:
     """The design of quality control: founders, everybody, and who is in the Hardy–Weinberg test."""
     founders, tested = quality_sets(inputs, reader, phenotypes)
-    return qc_design(founders, tested, total=total)
+    return qc_design(founders, tested, total=total, coding=coding_of(reader))
 
 
 def quality_sets(

@@ -67,7 +67,8 @@ def read_conditions(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -
     for name in wanted:
         (j,) = where[name]
         block = source.read(j, j + 1)
-        dosage = block.dosage[0].astype(np.float64) / source.dosage_grid
+        copies = block.dosage if block.alleles is None else block.alleles
+        dosage = copies[0].astype(np.float64) / source.dosage_grid
         if block.missing is not None:
             dosage[block.missing[0]] = np.nan
         columns.append(dosage[row])

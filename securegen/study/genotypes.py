@@ -9,9 +9,13 @@ from securegen.io.genotypes import FORMATS
 from securegen.io.text import count
 from securegen.model import SelectableReader
 from securegen.study import selection
+from securegen.study.coding import recoded
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.ploidy import split_par
 from securegen.study.relabelled import Relabelled
+from securegen.vocabulary import ADDITIVE
+
+DIPLOID = "genetic models are of people with two copies, as plink2 has them"
 
 
 def open_genotypes(
@@ -19,7 +23,8 @@ def open_genotypes(
 ) -> SelectableReader:
     """Open the genotypes (or take a reader), apply the sample and variant filters and settle the dosage grid.
 
-    haploid: X, Y and MT too, for who has a design for each. Raises UsageError when nothing is left.
+    haploid: X, Y and MT too, for who has a design for each; with a genetic model X alone, where it is as regenie has it.
+    Raises UsageError when nothing is left, and for a genetic model of fractional dosages.
     """
     files = inputs.genotypes
     reader = opened if opened is not None else files.open(log)
@@ -38,7 +43,11 @@ def open_genotypes(
     keep = selection.chosen_samples(reader.samples, inputs.keep, inputs.remove, log)
     wanted = selection.chosen_variants(reader.variants, inputs.extract, inputs.exclude, log)
     wanted &= selection.in_range(reader.variants, inputs.chr, inputs.from_bp, inputs.to_bp, log)
-    wanted &= selection.supported(reader.variants, wanted, log, haploid=haploid, xchr_model=inputs.x_model)
+    coded = inputs.coding != ADDITIVE
+    wanted &= selection.supported(
+        reader.variants, wanted, log, haploid=haploid and not coded, xchr_model=inputs.x_model,
+        why=DIPLOID if coded else selection.ONE_DESIGN, x=haploid and coded and inputs.x_as_stored,
+    )  # fmt: skip
     if not wanted.any():
         raise UsageError(
             "the filters leave no variant: `extract`, `exclude`, `chr`, `from_bp` and `to_bp` act together"
@@ -48,4 +57,4 @@ def open_genotypes(
     reader = reader.on_grid(inputs.dosage_grid)
     if reader.dosage_grid > 1:
         log(f"dosages are rounded to 1/{reader.dosage_grid}; the printed precision is that of everything else")
-    return reader
+    return recoded(reader, inputs.coding, log)

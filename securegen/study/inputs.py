@@ -14,6 +14,7 @@ from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
 from securegen.io.loco import read_prediction_list
 from securegen.study import checks
+from securegen.vocabulary import ADDITIVE, CODINGS
 
 Log = Callable[[str], None]
 MISSING = ("mean", "complete")
@@ -22,7 +23,8 @@ PLINK2, REGENIE = STATISTICS = ("plink2", "regenie")
 BUILDS = ("b37", "b38")
 _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition")
 _TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred")
-_FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype")
+_CODINGS = tuple(name for name in CODINGS if name != ADDITIVE)
+_FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype", *_CODINGS)
 
 
 def silent(_: str) -> None:
@@ -44,7 +46,9 @@ class Inputs(GenotypeFiles):
     on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0), None for 2 or for what regenie does; split_par: b37 or b38,
     the build by which the ends of X are PAR1 and PAR2; sex_name: a column of the phenotype or covariate table that has the
     sex; pred: list of the predictions of a whole-genome model, as regenie's step 1 writes it; statistic: plink2, or
-    regenie: a linear model has the variance of its null model, and X is as the file has it; None for regenie with pred.
+    regenie: a linear model has the variance of its null model, and X is as the file has it; None for regenie with pred;
+    dominant, recessive, hetonly: one of them, the genetic model: a genotype counts 1 with one copy of A1 or two, with two, or
+    with one, else 0.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -77,6 +81,9 @@ class Inputs(GenotypeFiles):
     condition_list: str | None = None
     pred: str | None = None
     statistic: str | None = None
+    dominant: bool = False
+    recessive: bool = False
+    hetonly: bool = False
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
@@ -100,6 +107,7 @@ class Inputs(GenotypeFiles):
         if self.sex_name and not (self.pheno or self.covar):
             raise UsageError("`sex_name` is a column of the phenotype or covariate table: give `pheno` or `covar`")
         self._check_statistic()
+        self._check_coding()
         checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)
@@ -117,6 +125,19 @@ class Inputs(GenotypeFiles):
             raise UsageError(
                 f"`missing` {self.missing} has another null model for each variant: `statistic` regenie needs mean"
             )
+
+    def _check_coding(self) -> None:
+        named = [name for name in _CODINGS if getattr(self, name)]
+        if len(named) > 1:
+            raise UsageError(f"`{named[0]}` and `{named[1]}`: a run has one genetic model")
+        if named and self.model is not None and not TESTS[self.model].codings:
+            able = ", ".join(name for name, test in TESTS.items() if test.codings)
+            raise UsageError(f"`{named[0]}` is for `model` {able}, not for {self.model}")
+
+    @property
+    def coding(self) -> str:
+        """The genetic model, of `vocabulary.CODINGS`."""
+        return next((name for name in _CODINGS if getattr(self, name)), ADDITIVE)
 
     @property
     def as_regenie(self) -> bool:

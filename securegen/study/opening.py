@@ -86,6 +86,9 @@ def open_study(
     condition_list: Path | None = None,
     pred: Path | None = None,
     statistic: str | None = None,
+    dominant: bool = False,
+    recessive: bool = False,
+    hetonly: bool = False,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -154,6 +157,9 @@ def open_study(
         condition_list=path("condition_list", condition_list),
         pred=path("pred", pred),
         statistic=statistic,
+        dominant=dominant,
+        recessive=recessive,
+        hetonly=hetonly,
     )
     return study_of(inputs, log, reader)
 

@@ -51,9 +51,11 @@ def join(samples: Samples, table: Table) -> Join:
     unknown = pasted = 0
     for r, (fid, iid) in enumerate(zip(fids, table.iid, strict=True)):
         where = lookup.get((fid, iid) if with_fid else (iid,))
-        if where is None and not with_fid:
-            where = lookup.get((f"{fid}_{iid}",))
-            pasted += where is not None
+        if not with_fid and (other := lookup.get((f"{fid}_{iid}",))) is not None:
+            if where is not None:
+                raise InputError(two_people(table.path, fid, iid))
+            where = other
+            pasted += 1
         if where is None:
             unknown += 1
         elif row[where] >= 0:
@@ -139,10 +141,25 @@ def category_columns(samples: Samples, table: Table, name: str, joined: Join) ->
     return {f"{name}={level}": np.where(missing, np.nan, (values == level).astype(float)) for level in levels[1:]}
 
 
-def match_people(samples: Samples, ids: Iterable[tuple[str, ...]]) -> np.ndarray:
-    """(N,) bool: sample is named by a (FID, IID) or (IID,) row; without family ids (a VCF) also by its IID or FID_IID."""
+def two_people(path: str, fid: str, iid: str) -> str:
+    """What to say of a row that two people of a genotype file without family ids may be."""
+    return (
+        f"{path}: is {fid} {iid} the person {iid} of the genotype file, or {fid}_{iid}? Both are there, and the file has no "
+        "family ids: name people by IID alone, or use a genotype file with both ids"
+    )
+
+
+def match_people(samples: Samples, ids: Iterable[tuple[str, ...]], path: str = "the list") -> np.ndarray:
+    """(N,) bool: sample is named by a (FID, IID) or (IID,) row; without family ids (a VCF) also by its IID or FID_IID.
+
+    Raises InputError for a row that two people of a file without family ids may be.
+    """
     wanted = set(ids)
     if (samples.fid == "0").all():
+        there = set(samples.iid)
+        for key in wanted:
+            if len(key) == 2 and key[1] in there and "_".join(key) in there:
+                raise InputError(two_people(path, *key))
         wanted |= {(key[-1],) for key in wanted} | {("_".join(key),) for key in wanted}
     return np.array(
         [(f, i) in wanted or (i,) in wanted for f, i in zip(samples.fid, samples.iid, strict=True)], dtype=bool

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.model import GenotypeBlock, IntArray, Samples, SelectableReader, Variants, boundaries_of
+from securegen.model import GenotypeBlock, IntArray, Samples, SelectableReader, Variants, boundaries_of, coding_of
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Relabelled:
     @property
     def dosage_max(self) -> int:
         return self.reader.dosage_max
+
+    @property
+    def coding(self) -> str:
+        return coding_of(self.reader)
 
     @property
     def boundaries(self) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from securegen.study.inputs import Log
 from securegen.vocabulary import AUTOSOMES, PSEUDOAUTOSOMAL, SEX_AND_MITOCHONDRIAL, UNPLACED, canonical_chromosome
 
 SHOWN: Final = 5  # names in a message
+ONE_DESIGN: Final = "they need designs of their own, and here all chromosomes have one"
 _LIKE_AUTOSOMES: Final = AUTOSOMES | PSEUDOAUTOSOMAL
 _MARKS: Final = {
     ",": "commas: use blanks or tabs",
@@ -41,7 +42,7 @@ def chosen_samples(samples: Samples, keep: str | None, remove: str | None, log: 
         if not path:
             continue
         ids = read_ids(path)
-        named = people.match_people(samples, ids)
+        named = people.match_people(samples, ids, path)
         if not named.any():
             first = " ".join(ids[0]) if ids else "nobody"
             text = (
@@ -134,16 +135,17 @@ def in_range(
 
 
 def supported(
-    variants: Variants, wanted: np.ndarray, log: Log, *, haploid: bool = False, xchr_model: int = 2
-) -> np.ndarray:
+    variants: Variants, wanted: np.ndarray, log: Log, *, haploid: bool = False, xchr_model: int = 2, x: bool = False,
+    why: str = ONE_DESIGN,
+) -> np.ndarray:  # fmt: skip
     """(M,) bool: on a known chromosome (or on 0, unplaced), with two alleles and a position; the others are counted aloud.
 
-    haploid: X (unless xchr_model is 0), Y and MT too, for who has a design for each.
+    haploid: X (unless xchr_model is 0), Y and MT too, for who has a design for each; else X alone where x says so, and `why`.
     Raises UsageError when none of the wanted variants is.
     """
     bare = {name: canonical_chromosome(name) for name in dict.fromkeys(variants.chromosome)}
     sex = np.array([bare[c] in SEX_AND_MITOCHONDRIAL for c in variants.chromosome], bool)
-    x = np.array([bare[c] == "X" for c in variants.chromosome], bool)
+    on_x = np.array([bare[c] == "X" for c in variants.chromosome], bool)
     unplaced = np.array([bare[c] == UNPLACED for c in variants.chromosome], bool)
     unknown = ~sex & ~unplaced & ~np.array([bare[c] in _LIKE_AUTOSOMES for c in variants.chromosome], bool)
     many = np.array(
@@ -151,9 +153,9 @@ def supported(
     )
     negative = variants.position < 0
     contigs = [str(n) for n, _ in Counter(variants.chromosome[unknown & wanted].tolist()).most_common()]
-    alone = ("on X, Y or MT", sex, "they need designs of their own, and here all chromosomes have one")
+    alone = ("on Y or MT", sex & ~on_x, why) if x else ("on X, Y or MT", sex, why)
     reasons = (
-        ("on X", x if xchr_model == 0 else x & False, "--xchr-model 0") if haploid else alone,
+        ("on X", on_x if xchr_model == 0 else on_x & False, "--xchr-model 0") if haploid else alone,
         (f"on chromosomes that are not known ({some(contigs)})", unknown, "1 to 22, X, Y and MT are known"),
         (
             "with more than two alleles",

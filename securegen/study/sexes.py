@@ -14,6 +14,8 @@ from securegen.study.inputs import Inputs, Log
 from securegen.study.relabelled import Relabelled
 from securegen.vocabulary import is_missing
 
+MALE_WORDS, FEMALE_WORDS = ({word for word, sex in SEXES.items() if sex == code} for code in (1, 2))
+
 
 def with_sexes(inputs: Inputs, reader: GenotypeReader, log: Log) -> GenotypeReader:
     """The same cohort with the sexes of the column that `sex_name` names: 1 or M male, 2 or F female, 0 or missing unknown.
@@ -30,6 +32,12 @@ def with_sexes(inputs: Inputs, reader: GenotypeReader, log: Log) -> GenotypeRead
                 f"{table.path}, line {table.line[i]}: sex {word!r} in column {inputs.sex_name}: 1 or M is male, 2 or F "
                 "female, 0 or NA unknown"
             )
+    codes = {word.lower() for word in words}
+    if "0" in codes and not codes & FEMALE_WORDS and codes & MALE_WORDS:
+        log(
+            f"WARNING: column {inputs.sex_name} of {table.path} holds 0 and no female: 0 is read as unknown; if it means female, "
+            "write 2 or F"
+        )
     row = people.join(reader.samples, table).row
     told = np.where(row >= 0, sex_codes(words)[np.maximum(row, 0)], 0).astype(np.int8)
     own = reader.samples.sex

@@ -18,7 +18,7 @@ from securegen.design.strata import Stratum, alone
 from securegen.errors import DesignError, UsageError
 from securegen.io.loco import Offsets
 from securegen.io.text import count
-from securegen.model import GenotypeReader, Variants
+from securegen.model import GenotypeReader, Variants, coding_of
 from securegen.study import predictions
 from securegen.study.build import (
     Planned,
@@ -73,7 +73,7 @@ def build_strata(
         quality = QualitySets(*quality_sets(inputs, reader, phenotypes), np.ones(len(reader.samples), bool))
     blueprint = Blueprint(
         planned, traits, reader.samples.sex, _make(inputs, reader, planned, qc_only, log), log, quality, inputs.x_model,
-        inputs.x_as_stored, top=reader.dosage_max,
+        inputs.x_as_stored, top=reader.dosage_max, coding=coding_of(reader),
     )  # fmt: skip
     strata = tuple(stratum_at(place, blueprint) for place in places)
     refuse_nowhere(planned, strata)
@@ -89,7 +89,15 @@ def _make(inputs: Inputs, reader: GenotypeReader, planned: Sequence[Planned], qc
     def make(
         members: Sequence[Planned], traits: Traits, offsets: Mapping[str, np.ndarray] | None, total: SumOverSites
     ) -> list[Design]:
-        return designs(members, traits, bits=inputs.bits, offsets=offsets, total=total, conditions=conditions)
+        return designs(
+            members,
+            traits,
+            bits=inputs.bits,
+            offsets=offsets,
+            total=total,
+            conditions=conditions,
+            coding=coding_of(reader),
+        )
 
     return make
 

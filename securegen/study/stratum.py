@@ -27,7 +27,7 @@ from securegen.study.build import Planned, check_dosages, joined
 from securegen.study.inputs import Log
 from securegen.study.ploidy import AUTOSOMAL, FEMALE, MALE, MT, NAMES, X, Y, halves
 from securegen.study.traits import Traits
-from securegen.vocabulary import CORR_TOO_HIGH, FEW_CARRIERS, TOO_FEW_SAMPLES
+from securegen.vocabulary import ADDITIVE, CORR_TOO_HIGH, FEW_CARRIERS, TOO_FEW_SAMPLES
 
 Offsets = Mapping[str, np.ndarray] | None
 Make = Callable[[Sequence[Planned], Traits, Offsets, fp.SumOverSites], list[Design]]
@@ -61,7 +61,8 @@ class Blueprint:
 
     planned, traits: of all people, traits None for quality control alone; sex: (N,); make: designs of planned phenotypes;
     x_model: how males on X count; x_as_stored: X as the file has it; closed: kind and phenotype (QUALITY for quality
-    control) -> why nobody may see its sums there; top: the largest stored dosage, None where no sum can be too wide.
+    control) -> why nobody may see its sums there; top: the largest stored dosage, None where no sum can be too wide; coding:
+    the genetic model of the dosages.
     """
 
     planned: Sequence[Planned]
@@ -74,6 +75,7 @@ class Blueprint:
     x_as_stored: bool = False
     closed: Mapping[tuple[int, str], str] = field(default_factory=dict)
     top: int | None = None
+    coding: str = ADDITIVE
 
     def kind(self, place: Place) -> int:
         """The rules by which a place is analysed."""
@@ -263,10 +265,12 @@ def _spanned(column: np.ndarray, others: np.ndarray, names: Sequence[str], total
 
 def _quality(kind: int, sets: QualitySets, study: Blueprint, total: fp.SumOverSites) -> Design:
     if kind == AUTOSOMAL:
-        return qc.qc_design(sets.founders, sets.tested, sets.everybody, total=total)
+        return qc.qc_design(sets.founders, sets.tested, sets.everybody, total=total, coding=study.coding)
     if kind == X:
         unit = 1 + halves(kind, study.x_model)
-        return qc.qc_design_x(sets.founders, sets.tested, sets.everybody, study.sex, unit, total=total)
+        return qc.qc_design_x(
+            sets.founders, sets.tested, sets.everybody, study.sex, unit, total=total, coding=study.coding
+        )
     present = sets.everybody & present_on(kind, study.sex)
     return qc.qc_design_of(sets.founders, sets.tested, present, total=total)
 

@@ -136,6 +136,14 @@ def test_other_alleles_at_a_position_do_not_match(frame):
     assert len(result.names) == ROWS - 1 and result.only_a == result.only_b == 1
 
 
+def test_the_ends_of_x_have_several_names(frame):
+    """PAR1, XY and 25 lie by their positions on X, which is 23 in regenie's columns."""
+    ours, theirs = frame.assign(**{"#CHROM": "PAR1"}), frame.assign(**{"#CHROM": "23"})
+    theirs.loc[:20, "#CHROM"] = "XY"
+    result = compare(ours, theirs)
+    assert (len(result.names), result.only_a) == (ROWS, 0) and not result.reasons(0)
+
+
 def test_ranks_of_the_top_hits(frame):
     other = frame.copy()
     other["LOG10_P"] = frame["LOG10_P"].max() - frame["LOG10_P"]

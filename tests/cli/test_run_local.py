@@ -74,7 +74,7 @@ def test_the_record_is_that_of_the_contract(local):
 
 def test_the_server_is_a_process_without_key_or_environment(local):
     _, _, (server,) = local
-    assert server["call"][:4] == [sys.executable, "-m", "securegen", "gwas"]
+    assert server["call"][:5] == [sys.executable, "-P", "-m", "securegen", "gwas"]
     assert not any(name.startswith("SECUREGEN_") for name in server["env"])
     assert server["stdin"] == subprocess.DEVNULL
     names = server["files"]

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import numpy as np
-from support import securegen, write_plink
+from support import securegen, write_plink, write_tsv
 
 from securegen.design.columns import Analysis
 from securegen.engines.federated import rehearsal
@@ -21,6 +21,7 @@ from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
+from securegen.vocabulary import LINEAR_COLUMNS
 
 
 def test_the_owner_decrypts_to_another_format(steps, tmp_path):
@@ -69,3 +70,12 @@ def test_a_table_without_columns_there_stays_with_a_warning(tmp_path):
     convert([table], str(tmp_path / "x"), TableForm(17, "regenie"), lines.append)
     assert table.path == str(path) and path.exists()
     assert lines == [f"WARNING: {path} stays in plink2's columns: regenie has none for it"]
+
+
+def test_a_blank_in_an_id_does_not_make_a_column(tmp_path):
+    """Regenie's columns are separated by blanks; a BGEN and a pvar may have them in ids."""
+    row = ("PAR1", "7", "rs 1 x", "A", "G", "G", "0.5", "ADD", "9", "1", "1", "0", "2", "1", "0.3", "0.5", ".")
+    write_tsv(tmp_path / "t", LINEAR_COLUMNS, [row])
+    write_regenie(str(tmp_path / "o"), str(tmp_path / "t"), TableLayout(17))
+    frame = read_sumstats(tmp_path / "o")
+    assert frame["ID"].tolist() == ["rs_1_x"] and frame["#CHROM"].tolist() == ["23"] and frame["BETA"].tolist() == [1]

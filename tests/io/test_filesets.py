@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from genotype_files import write_pfile
+from genotype_files import write_bgen, write_pfile
 from genotype_parts import EACH, parted, write_bfile
+from support import text_array
 
 import securegen as sg
 from securegen.errors import InputError, UsageError
@@ -72,8 +73,7 @@ def test_one_grid_for_all_files(cohort, tmp_path):
     """A file of hard calls beside one of imputed dosages is read on the grid of both."""
     half = cohort.dosage[:4].copy()
     half[2:] = np.clip(np.nan_to_num(half[2:]) * 0.75, 0, 2)
-    variants = cohort.variants.take(np.arange(4))
-
+    variants = replace(cohort.variants.take(np.arange(4)), chromosome=text_array("1122"))
     write_pfile(tmp_path / "c1", half[:2], cohort.samples, variants.take(np.arange(2)))
     write_pfile(tmp_path / "c2", half[2:], cohort.samples, variants.take(np.arange(2, 4)))
     reader = GenotypeFiles(pfile=str(tmp_path / "c@")).open().on_grid(None)
@@ -138,10 +138,11 @@ def test_other_people_are_refused_by_name(cohort, tmp_path, change, message):
 
 
 def test_holes_other_names_and_two_names_of_a_chromosome(cohort, tmp_path):
-    name = copied(cohort, tmp_path, "2", "10")
-    for old, new in (("2", "02"), ("10", "23")):
-        for end in ("bed", "bim", "fam"):
-            shutil.move(tmp_path / f"chr{old}.{end}", tmp_path / f"chr{new}.{end}")
+    name = copied(cohort, tmp_path, "2")
+    for end in ("bed", "bim", "fam"):
+        shutil.move(tmp_path / f"chr2.{end}", tmp_path / f"chr02.{end}")
+    rows = cohort.variants.take(np.arange(2))
+    write_bfile(tmp_path / "chr23", cohort.dosage[:2], cohort.samples, replace(rows, chromosome=text_array("XX")))
     said: list[str] = []
     files = GenotypeFiles(bfile=name)
     files.open(said.append)
@@ -224,3 +225,65 @@ def test_the_registry_names_every_field():
     ]
     with pytest.raises(UsageError, match="give one --sample for every --bgen"):
         cohorts_of({"bgen": ("a", "b"), "sample": ("s",)})
+
+
+def test_a_name_that_says_another_chromosome(cohort, tmp_path):
+    """A file of another chromosome, or of a part, is not one of a pattern; a few strangers in it are said."""
+    name, said = copied(cohort, tmp_path, "1", "2"), []
+    for end in ("bed", "bim", "fam"):
+        shutil.copy(tmp_path / f"chr2.{end}", tmp_path / f"chr3.{end}")
+    with pytest.raises(InputError, match="chr3 has no variant on chromosome 3, but on 2: @ stands for chromosomes"):
+        GenotypeFiles(bfile=name).open()
+    bim = (tmp_path / "chr3.bim").read_text().splitlines()
+    (tmp_path / "chr3.bim").write_text("\n".join(["chr03" + line[1:] for line in bim[:2]] + bim[2:]) + "\n")
+    GenotypeFiles(bfile=name).open(said.append)
+    assert f"WARNING: {tmp_path}/chr3 has variants on chromosome 2 too" in said
+    x, par = replace(cohort.variants.take(np.arange(4)), chromosome=text_array(["chrX", "PAR1", "25", "23"])), []
+    write_bfile(tmp_path / "y23", cohort.dosage[:4], cohort.samples, x)
+    assert len(GenotypeFiles(bfile=str(tmp_path / "y@")).open(par.append).variants) == 4 and "WARNING" not in "".join(
+        par
+    )
+
+
+def test_variants_of_two_files_are_said(cohort, tmp_path):
+    """Chunks that overlap: the tables have both rows, and the log says so. Repeats inside one file are the file's own."""
+    v = replace(cohort.variants.take(np.arange(8)), chromosome=text_array(["1"] * 4 + ["chr1"] * 4))
+    v = replace(v, position=np.array([10, 20, 20, 30, 20, 30, 30, 40]), id=text_array("abbcbcdd"))
+    v.effect_allele[5], v.other_allele[5] = "G", "A"  # turned round, the same variant; d at 30 is another id
+    for name, rows in (("a", slice(0, 4)), ("b", slice(4, 8))):
+        write_bfile(tmp_path / name, cohort.dosage[rows], cohort.samples, v.take(rows))
+    said: list[str] = []
+    reader = GenotypeFiles(bfile=(str(tmp_path / "a"), str(tmp_path / "b"))).open(said.append)
+    assert said == [
+        f"WARNING: 2 variants of {tmp_path}/b are in {tmp_path}/a too, first b (chr1:20): each is a row of its own"
+    ]
+    assert len(reader.variants) == 8
+    GenotypeFiles(bfile=str(tmp_path / "a")).open(said.append)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("mark", ["\t", "\n", "\r", "\0"])
+def test_an_id_that_would_be_two_cells_is_refused(cohort, tmp_path, mark):
+    """A BGEN holds any text."""
+    v = replace(cohort.variants.take(np.arange(2)), id=text_array([f"rs1{mark}x", "ok"]))
+    write_bgen(tmp_path / "c.bgen", cohort.dosage[:2], cohort.samples, v)
+    with pytest.raises(InputError, match="c.bgen: the variant id .* holds a tab, a line's end or a NUL: rename it"):
+        GenotypeFiles(bgen=str(tmp_path / "c.bgen")).open()
+
+
+def test_a_list_that_names_one_fileset_in_two_ways_or_none(cohort, tmp_path):
+    listed, one = tmp_path / "l", cohort.folder / "chr1"
+    (tmp_path / "link.bed").symlink_to(f"{one}.bed")
+    for again in (f"{one}.bed", f"{cohort.folder}/../{cohort.folder.name}/chr1", tmp_path / "link"):
+        listed.write_text(f"{one}\n{again}\n")
+        with pytest.raises(InputError, match=f"l: {again} is named twice, also as {one}"):
+            GenotypeFiles(bfile_list=str(listed)).open()
+    for text, more in (
+        ("# comment", ""),
+        ("C:\\data\\chr1", ""),
+        (f"{cohort.folder}/chr@", "; @ goes with names that are no list"),
+    ):
+        listed.write_text(f"{one}\n{text}\n")
+        with pytest.raises(InputError) as refused:
+            GenotypeFiles(bfile_list=str(listed)).open()
+        assert f"l names '{text}', but there is no file '{text}.bed'{more}" in str(refused.value)

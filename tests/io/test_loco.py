@@ -86,3 +86,37 @@ def test_a_list_that_cannot_be_used(tmp_path, text, message):
     (tmp_path / "p.list").write_text(text)
     with pytest.raises(InputError, match=message):
         read_prediction_list(tmp_path / "p.list")
+
+
+@pytest.mark.parametrize(
+    ("cohort", "people"), [("A A_A B", "A_A A_A_A_A B_B"), ("A 0_A B", "0_A 0_0_A 0_B"), ("A B C", "A 0_B C_C")]
+)
+def test_columns_that_may_be_two_people_are_refused(tmp_path, cohort, people):
+    """Without family ids A_A may be IID A_A, or IID A in a family of its own: everybody else's predictions would be lost, and
+    one person would have another's."""
+    iid = np.array(cohort.split(), object)
+    without = Samples(np.full(len(iid), "0", object), iid, np.ones(len(iid), bool))
+    with pytest.raises(
+        InputError, match="which has no family ids, and .* may be IID .*: whom the columns name is not clear"
+    ):
+        read_offsets(written(tmp_path / "a.loco", lines(people)), without)
+
+
+def test_a_name_in_two_folders_and_a_file_of_two_phenotypes(tmp_path, monkeypatch):
+    """A relative name is looked for beside the list and here: two different files of it are two models."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    listed = tmp_path / "s_pred.list"
+    listed.write_text("QT\ts_1.loco\n")  # by hand, with a tab
+    (tmp_path / "s_1.loco").write_text("beside the list")
+    assert read_prediction_list(listed)["QT"].samefile(tmp_path / "s_1.loco")
+    (here / "s_1.loco").symlink_to(tmp_path / "s_1.loco")
+    assert read_prediction_list(listed)["QT"].samefile(tmp_path / "s_1.loco")
+    (here / "s_1.loco").unlink()
+    (here / "s_1.loco").write_text("of another run")
+    with pytest.raises(InputError, match="line 1: .*s_1.loco is there, and s_1.loco too: which one is meant"):
+        read_prediction_list(listed)
+    listed.write_text(f"QT {tmp_path}/s_1.loco\nQ2 {tmp_path}/here/../s_1.loco\n")
+    with pytest.raises(InputError, match="line 2: .* is the file of phenotype QT already"):
+        read_prediction_list(listed)

@@ -141,8 +141,14 @@ def test_genotypes_without_family_ids_match_on_iid_or_both(file):
         (
             samples(("0", "I1"), ("0", "F1_I1")),
             "#FID IID QT\nF1 I1 1\nF2 I1 2\n",
+            "is F1 I1 the person I1 of the genotype file, or F1_I1",
+        ),
+        (
+            samples(("0", "I1"), ("0", "B")),
+            "#FID IID QT\nF1 I1 1\nF2 I1 2\n",
             "sample I1 is matched by more than one row",
         ),
+        (samples(("0", "A_B"), ("0", "F1_A_B")), "#FID IID QT\nF1 A_B 1\n", "is F1 A_B the person A_B .* or F1_A_B"),
     ],
 )
 def test_joins_that_cannot_be_trusted_are_refused(file, people, content, message):
@@ -217,3 +223,12 @@ def test_lists_of_samples(file, content, expected):
 
 def test_lists_of_variants(file):
     assert read_names(file("rs1\nrs2 0.5\n\n")) == ["rs1", "rs2"]
+
+
+def test_a_list_that_may_name_two_people_is_refused():
+    """FID A, IID B of a VCF's A_B is not IID A_B in family F1."""
+    people = samples(("0", "A_B"), ("0", "F1_A_B"), ("0", "C"))
+    assert align.match_people(people, [("A_B",)]).tolist() == [True, False, False]
+    assert align.match_people(people, [("F1", "C"), ("A", "B")]).tolist() == [True, False, True]
+    with pytest.raises(InputError, match="keep.txt: is F1 A_B the person A_B of the genotype file, or F1_A_B"):
+        align.match_people(people, [("F1", "A_B")], "keep.txt")

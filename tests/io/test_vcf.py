@@ -150,3 +150,16 @@ def test_a_file_that_shrinks_after_it_was_opened(tmp_path):
     make(path, "1 A GT 0/0 0/1 1/1 ./.")
     with pytest.raises(InputError, match="ends after 1 variants, 8 were there when it was opened"):
         reader.read(0, 8)
+
+
+@pytest.mark.parametrize("ending", [".vcf", ".vcf.gz"])
+def test_a_header_that_lost_a_name_is_refused(tmp_path, ending):
+    """htslib takes the first genotypes and everybody would have those of another person."""
+    path = make(tmp_path / "x.vcf", "5 A GT 0/0 0/1 1/1 0/0", people="b c d")
+    if ending == ".vcf.gz":
+        path = tmp_path / "x.vcf.gz"
+        path.write_bytes(gzip.compress((tmp_path / "x.vcf").read_bytes()))
+    with pytest.raises(
+        InputError, match="its first record has 4 genotypes, the header names 3 people: does it miss one"
+    ):
+        read_vcf(path)

@@ -80,3 +80,36 @@ def test_codes_count_people():
     block = GenotypeBlock(0, dosage, np.array([[0, 0, 0, 1, 0]], bool))
     codes = genotype_codes(block, np.array([1, 1, 1, 1, 0], bool), 1)
     assert codes.tolist() == [[0, 1, 2, 3]] and code_counts(codes).tolist() == [[1, 1, 1, 1]]
+
+
+def _recoded(copies, model):
+    coded = {"dominant": copies >= 1, "recessive": copies == 2, "hetonly": copies == 1}[model]
+    return GenotypeBlock(0, coded.astype(np.int8), None, copies)
+
+
+def test_a_row_of_a_genetic_model_passes_by_its_numbers_and_by_its_copies():
+    """Of two people with two copies the sums of a dominant and of a hetonly run differ: what each opens tells these two."""
+    rng = np.random.default_rng(6)
+    copies = rng.permutation(np.repeat([0, 1, 2], [40, 38, 2])).astype(np.int8)[None, :]
+    x = rng.normal(size=80)
+    dominant, hetonly = _recoded(copies, "dominant"), _recoded(copies, "hetonly")
+    assert np.isclose((dominant.dosage - hetonly.dosage) @ x, x[copies[0] == 2].sum()).all()
+    rule = RowRule([np.ones(80, bool)], 1, strict=True, fewest=10)
+    for block in (dominant, hetonly):
+        alone = GenotypeBlock(0, block.dosage, None)
+        assert rule.vetoed([alone]).tolist() == [False] and rule.vetoed([block]).tolist() == [True]
+    many = rng.permutation(np.repeat([0, 1, 2], [30, 30, 20])).astype(np.int8)[None, :]
+    assert rule.vetoed([_recoded(many, "dominant")]).tolist() == [False]
+
+
+def test_two_rows_of_a_genetic_model_differ_by_many_in_their_numbers_too():
+    """Their copies differ in 22 people, their numbers in one, whose column is the difference of the sums."""
+    rng = np.random.default_rng(7)
+    first = rng.permutation(np.repeat([0, 1, 2], [40, 40, 40])).astype(np.int8)
+    second = first.copy()
+    second[np.flatnonzero(first == 1)[:21]] = 2
+    second[np.flatnonzero(first == 0)[0]] = 1
+    copies = np.stack([first, second])
+    rule = RowRule([np.ones(120, bool)], 1, strict=True, fewest=10)
+    assert rule.vetoed([GenotypeBlock(0, copies, None)]).tolist() == [False, False]
+    assert rule.vetoed([_recoded(copies, "dominant")]).tolist() == [False, True]

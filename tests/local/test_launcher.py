@@ -33,8 +33,8 @@ def test_what_a_role_is_told_is_a_file_and_no_words(tmp_path, monkeypatch):
     monkeypatch.setattr(Role, "record", lambda self: {})
     run_inside(tmp_path, "gwas", cohort="study.cohort", design="study.design", out="study", memory=None)
     (call,) = seen.values()
-    assert call[1:5] == ["-m", "securegen", "gwas", "--config"] and len(call) == 6
-    assert tomllib.loads(Path(call[5]).read_text()) == {
+    assert call[1:6] == ["-P", "-m", "securegen", "gwas", "--config"] and len(call) == 7
+    assert tomllib.loads(Path(call[6]).read_text()) == {
         "quiet": True, "cohort": "study.cohort", "design": "study.design", "out": "study",
     }  # fmt: skip
 
@@ -56,3 +56,15 @@ def test_any_text_comes_back_from_the_file():
     }
     assert tomllib.loads(toml_text(values)) == {n: v for n, v in values.items() if v is not None}
     assert tomllib.loads(toml_text({"p": Path("x")})) == {"p": str(Path("x").absolute())}
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_a_role_imports_nothing_from_the_folder_where_it_works(safe, tmp_path, monkeypatch):
+    """Data that somebody sent lie there; a file named as a module would run with everything that the role may do."""
+    (tmp_path / "click.py").write_text("raise SystemExit(99)")
+    write = Role.write
+    if not safe:
+        monkeypatch.setattr(Role, "write", lambda role: [word for word in write(role) if word != "-P"])
+    with pytest.raises(SecuregenError) as caught:
+        run_inside(tmp_path, "gwas", cohort="none", design="none", out="study")
+    assert caught.value.exit_code == (7 if safe else 99)

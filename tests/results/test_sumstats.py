@@ -144,9 +144,19 @@ def test_every_word_for_missing_is_missing(reader, tmp_path):
 @pytest.mark.parametrize("reader", [read_sumstats, read_results])
 def test_a_table_of_other_tests_is_no_table_of_the_additive_one(reader, tmp_path):
     path = tmp_path / "x"
-    path.write_text("#CHROM\tPOS\tID\tREF\tALT\tA1\tTEST\tP\n1\t2\ta\tA\tG\tG\tDOM\t0.5\n")
+    path.write_text(
+        "#CHROM\tPOS\tID\tREF\tALT\tA1\tTEST\tP\n1\t2\ta\tA\tG\tG\tAGE\t0.5\n1\t2\ta\tA\tG\tG\tHOM\t0.5\n1\t2\ta\tA\tG\tG\tHET\t0.5\n"
+    )
     with pytest.raises(InputError, match="has no row of the additive test"):
         reader(path)
+
+
+@pytest.mark.parametrize("reader", [read_sumstats, read_results])
+def test_a_table_of_another_genetic_model_is_read_without_its_covariates(reader, tmp_path):
+    path = tmp_path / "x"
+    rows = "".join(f"1\t2\ta\tA\tG\tG\t{test}\t0.5\n" for test in ("REC", "AGE"))
+    path.write_text(f"#CHROM\tPOS\tID\tREF\tALT\tA1\tTEST\tP\n{rows}")
+    assert reader(path)["TEST"].tolist() == ["REC"]
 
 
 @pytest.mark.parametrize(

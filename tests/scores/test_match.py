@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -64,9 +65,10 @@ ANCHOR = ("rs5", "", "", "C", "A")  # so that something always matches
         (("rs2", "", "", "T", ""), "swapped", "id"),
         (("rs2", "", "", "C", "G"), "allele_mismatch", "id"),
         (("", "1", 200, "A", "T"), "ambiguous", "position"),
-        (("", "2", 300, "C", "T"), "matched", "position"),
+        (("", "2", 300, "C", "T"), "multiallelic", "position"),
         (("", "2", 300, "T", "C"), "swapped", "position"),
-        (("", "2", 300, "G", "A"), "flipped", "position"),
+        (("", "2", 300, "G", "A"), "multiallelic", "position"),
+        (("", "2", 300, "A", "G"), "flipped_swapped", "position"),
         (("", "2", 300, "C", ""), "duplicate_variant", "position"),
         (("", "2", 300, "T", ""), "swapped", "position"),
         (("", "23", 400, "A", "AT"), "swapped", "position"),
@@ -85,7 +87,7 @@ def test_options(match_rows):
     palindrome, flip = ("", "1", 200, "T", "A"), ("rs1", "", "", "T", "C")
     assert match_rows(ANCHOR, palindrome, keep_ambiguous=True).word[1] == "swapped"
     assert match_rows(ANCHOR, flip, strand_flips=False).word[1] == "allele_mismatch"
-    both = ("rs1", "2", 300, "C", "T")
+    both = ("rs1", "2", 300, "T", "C")
     assert match_rows(ANCHOR, both).candidate[1] == 0
     assert match_rows(ANCHOR, both, by="id").candidate[1] == 0
     assert match_rows(both, by="position").candidate[0] == 2
@@ -94,8 +96,8 @@ def test_options(match_rows):
 
 
 def test_an_id_whose_alleles_do_not_fit_is_tried_by_position(match_rows):
-    match = match_rows(("rs1", "2", 300, "C", "G"), keep_ambiguous=True)
-    assert (match.word[0], match.by[0], match.candidate[0]) == ("matched", "position", 3)
+    match = match_rows(("rs1", "2", 300, "G", "C"), keep_ambiguous=True)
+    assert (match.word[0], match.by[0], match.candidate[0]) == ("swapped", "position", 3)
 
 
 def test_two_rows_on_one_variant_keep_the_first(match_rows):
@@ -111,6 +113,48 @@ def test_two_cohort_variants_of_one_id(score_file, array_reader):
     same = Variants(twice.chromosome, twice.position, twice.id, twice.effect_allele[[0, 0]], twice.other_allele[[0, 0]])
     with pytest.raises(InputError, match="1 duplicate_variant"):
         match_variants(scoring, same)
+
+
+TRIPLE = [("1", 9, "rs1", "G", "A"), ("1", 9, "rs1", "T", "A"), ("2", 5, "rs2", "C", "T")]
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_the_reference_of_a_record_with_several_alt(score_file, array_reader, monkeypatch, protected):
+    """REF A, ALT G and T: people A/G, A/T, G/T and A/A have 1, 1, 0 and 2 copies of A. 2 − G would say 1, 2, 1 and 2."""
+    if not protected:
+        monkeypatch.setattr(sys.modules[match_variants.__module__], "_one_of_several", lambda *_: False)
+    reader = array_reader(TRIPLE, np.array([[1, 0, 1, 0], [0, 1, 1, 0], [0, 1, 2, 1]], np.int8))
+    rows = "rs1\tA\tG\t1\nrs2\tC\tT\t0.5\n"
+    scoring = read_scoring(score_file(f"ID\tA1\tA2\tWEIGHT\n{rows}"))
+    match = match_variants(scoring, reader.variants, min_overlap=0)
+    assert match.word.tolist() == ["multiallelic" if protected else "swapped", "matched"]
+    plan = plan_scores([match], counts=count_alleles(reader, used_variants([match])))
+    got = plain_scores(reader, plan).score[:, 0] / 2 ** plan.exponent[0]
+    np.testing.assert_allclose(got, [0, 0.5, 1, 0.5] if protected else [1, 2.5, 2, 2.5])
+
+
+@pytest.mark.parametrize(
+    ("rows", "row", "word"),
+    [
+        (TRIPLE, ("rs1", "T", "A"), "matched"),  # an ALT has a row of its own
+        (TRIPLE, ("rs1", "A", ""), "duplicate_variant"),
+        (
+            [("1", 9, "a", "A", "G"), ("1", 9, "b", "T", "A")],
+            ("a", "A", "G"),
+            "multiallelic",
+        ),  # PLINK1 may turn a row round
+        ([("1", 9, "a", "A", "AT"), ("1", 9, "b", "G", "A")], ("a", "A", "AT"), "matched"),  # a deletion beside a SNP
+        ([("1", 9, "a", "A", "AT"), ("1", 9, "b", "ATT", "AT")], ("a", "AT", "A"), "multiallelic"),
+        ([("0", 0, "a", "G", "A"), ("0", 0, "b", "T", "A")], ("a", "A", "G"), "swapped"),  # no place
+        ([("1", 9, "a", "G", "A"), ("1", 9, "b", "G", "A")], ("a", "A", "G"), "swapped"),  # the same variant twice
+    ],
+)
+def test_which_rows_of_a_place_are_one_record(score_file, array_reader, rows, row, word):
+    anchor = ("3", 5, "rs9", "C", "T")
+    cohort = array_reader([*rows, anchor], np.zeros((len(rows) + 1, 1), np.int8)).variants
+    text = "".join("\t".join(r) + "\t1\n" for r in (row, ("rs9", "C", "T")))
+    match = match_variants(read_scoring(score_file(f"ID\tA1\tA2\tWEIGHT\n{text}")), cohort, min_overlap=0)
+    assert match.word.tolist() == [word, "matched"]
 
 
 @pytest.mark.parametrize(("chromosome", "word"), [("X", "X"), ("chr23", "X"), ("24", "Y"), ("chrM", "MT")])

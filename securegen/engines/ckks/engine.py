@@ -38,6 +38,7 @@ class Ckks(Engine):
 
     name: ClassVar[str] = "ckks"
     conditions: ClassVar[bool] = True
+    codings: ClassVar[bool] = True
     quality: ClassVar[bool] = True
 
     encryptor: str = option(

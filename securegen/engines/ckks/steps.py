@@ -47,6 +47,7 @@ __all__ = [
 
 OF_GENOTYPES = (
     *FIELDS, "keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "condition", "condition_list",
+    "dominant", "recessive", "hetonly",
 )  # fmt: skip
 
 
@@ -167,7 +168,9 @@ def encrypt_design(
             "another --out, or `overwrite`"
         )
     if reader is not None and not info.same_people_and_variants(reader):
-        raise ArtefactError("these are not the genotypes that were encrypted: give the same files and filters")
+        raise ArtefactError(
+            "these are not the genotypes that were encrypted: give the same files, filters and genetic model"
+        )
     make = make_encryptor(encryptor, key)
     designs.encrypt_design(study.design, key, info, state, Path(folder), encryptor=make, reader=reader)
     return Path(folder)

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
@@ -29,21 +28,18 @@ import numpy as np
 from securegen.catalogue import reads_of
 from securegen.design.columns import Analysis
 from securegen.design.exact import exact_gram
-from securegen.design.strata import Stratum, in_order
+from securegen.design.strata import Stratum
 from securegen.engines.federated.fields import NARROW, field_bits
 from securegen.engines.federated.needed import Sets, crossed, weights
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, Step, SumCheck
-from securegen.engines.federated.variant_sums import READ, OpenedCounts, SiteSums, Withheld
+from securegen.engines.federated.segments import OwnRows, Segment, batches
+from securegen.engines.federated.variant_sums import OpenedCounts, SiteSums, Withheld
 from securegen.engines.plain.sums import block_sums
 from securegen.governance import openings
-from securegen.governance.rows import CHUNK, RowRule, taken_row
-from securegen.model import GenotypeBlock, GenotypeReader, ImputedSums, IntArray, OpenedSums, Sums
+from securegen.governance.rows import RowRule
+from securegen.model import GenotypeReader, ImputedSums, IntArray, OpenedSums, Sums
 from securegen.stats.imputed import exactly
 from securegen.study.ploidy import as_genotypes
-
-MOST_VARIANTS = 65536  # of a segment
-CELLS = 1 << 21  # integers of a segment in memory
-TOGETHER = 4  # whole segments that are posted together
 
 
 def federated_sums(
@@ -80,8 +76,8 @@ def federated_sums(
     if rules:
         masks = [mask for site in sites for mask in site.masks]
         rule = RowRule(masks, reader.dosage_grid, strict=level == openings.STRICT, fewest=fewest)
-        rows = _Rows(rule, as_genotypes(reader))
-    for together in _batches(strata, sites, name):
+        rows = OwnRows(rule, as_genotypes(reader))
+    for together in batches(strata, sites, name):
         parts = list(_open(secure, together, rows))
         yield from parts
         if rows is not None:
@@ -93,87 +89,16 @@ def _diagonal(stratum: Stratum) -> list[int]:
     return [exact_gram(x[:, [j]], x[:, [j]])[0][0] for j in range(x.shape[1])]
 
 
-@dataclass(frozen=True)
-class _Segment:
-    """Consecutive variants of one stratum. study: this site's side of its sums."""
-
-    name: str
-    start: int
-    stop: int
-    study: SiteSums
-
-    @property
-    def empty(self) -> bool:
-        """Whether nobody is analysed there."""
-        return not self.study.design.analyses
-
-
-def _batches(strata: Sequence[Stratum], sites: Sequence[SiteSums], name: str) -> Iterator[list[_Segment]]:
-    """Segments that are posted together: they take the memory of a few whole ones, of whatever strata they are."""
-    site_of = {id(stratum): site for stratum, site in zip(strata, sites, strict=True)}
-    batch: list[_Segment] = []
-    filled, number = 0.0, 0
-    for first, last, stratum in in_order(strata):
-        site = site_of[id(stratum)]
-        width = len(site.set_bounds()) + len(site.column_bounds())
-        size = min(MOST_VARIANTS, max(READ, CELLS // max(width, 1)))
-        for start in range(first, last, size):
-            segment = _Segment(f"{name}-{number:05d}", start, min(start + size, last), site)
-            share, number = (segment.stop - start) / size, number + 1
-            if batch and filled + share > TOGETHER:
-                yield batch
-                batch, filled = [], 0.0
-            batch.append(segment)
-            filled += share
-    if batch:
-        yield batch
-
-
-class _Rows:
-    """This site's rule of rows over all strata, in file order. genotypes: what people are told apart by."""
-
-    def __init__(self, rule: RowRule, genotypes: GenotypeReader) -> None:
-        self._rule, self._genotypes = rule, genotypes
-        self._before: list[GenotypeBlock] = []
-
-    def flags(self, segments: Sequence[_Segment]) -> dict[str, np.ndarray]:
-        """(V, 1 + sets) of each: 1 where this site withholds a variant, and where few of a set lack its call."""
-        kept, out = list(self._before), {}
-        for s in segments:
-            masks = s.study.masks
-            out[s.name] = own = np.zeros((s.stop - s.start, 1 + len(s.study.sets.indicators)), np.int64)
-            if s.empty:
-                continue
-            for start in range(s.start, s.stop, CHUNK):
-                block = self._genotypes.read(start, min(start + CHUNK, s.stop))
-                at = slice(start - s.start, start - s.start + len(block))
-                if block.missing is not None:
-                    for k, people in enumerate(masks[: own.shape[1] - 1]):
-                        lack = block.missing[:, people].sum(axis=1, dtype=np.int64)
-                        own[at, 1 + k] = openings.too_few(lack, s.study.fewest)
-                own[at, 0] = self._rule.scan(block, kept, masks)
-        return out
-
-    def take(self, segments: Sequence[_Segment], parts: Sequence[OpenedSums]) -> None:
-        """Keep the opened rows of the last 500 variants, which the next ones are compared with."""
-        stop, kept = segments[-1].stop, self._before
-        for s, part in zip(segments, parts, strict=True):
-            first = max(0, stop - openings.WINDOW - s.start)
-            opened = [s.start + int(v) for v in np.flatnonzero(~part.withheld) if v >= first]
-            kept += [taken_row(self._genotypes.read(r, r + 1), s.study.masks) for r in opened]
-        self._before = [b for b in kept if stop - b.start <= openings.WINDOW]
-
-
-def _open(secure: SecureSum, segments: Sequence[_Segment], rule: _Rows | None) -> Iterator[OpenedSums]:
+def _open(secure: SecureSum, segments: Sequence[Segment], rule: OwnRows | None) -> Iterator[OpenedSums]:
     busy = [s for s in segments if not s.empty]
     local = {s.name: cache(partial(_local, s.study, s.start, s.stop)) for s in busy}
     flags = _flags(secure, segments, rule)
     rows = {s.name: np.flatnonzero(flags[s.name][:, 0] == 0) for s in busy}
 
-    def counts(s: _Segment) -> np.ndarray:
+    def counts(s: Segment) -> np.ndarray:
         return s.study.own_counts(local[s.name]())[rows[s.name]]
 
-    def columns(s: _Segment) -> np.ndarray:
+    def columns(s: Segment) -> np.ndarray:
         return s.study.own_columns(local[s.name](), opened[s.name], s.start, s.stop)
 
     first = [
@@ -219,7 +144,7 @@ def _local(study: SiteSums, start: int, stop: int) -> Sums:
     return Sums(start, g, m, q)
 
 
-def _flags(secure: SecureSum, segments: Sequence[_Segment], rule: _Rows | None) -> dict[str, np.ndarray]:
+def _flags(secure: SecureSum, segments: Sequence[Segment], rule: OwnRows | None) -> dict[str, np.ndarray]:
     """(V, 1 + sets) of each segment: how many sites withhold a variant, and at how many few people lack a call."""
     widths = {s.name: 1 + len(s.study.sets.indicators) for s in segments}
     if rule is None:
@@ -300,7 +225,7 @@ def _assemble(
             parts[a] = ImputedSums(
                 start, full(opened.called[i]), full(opened.dosage[i]), filled, full(square),
                 None if reads.minor is None else full(minor[c[reads.minor], i]), more,
-                full(opened.single[a.single[0][0]]) if a.single else None,
+                single=full(opened.single[a.single[0][0]]) if a.single else None,
             )  # fmt: skip
     _tally(study, size, opened, pairs)
     return OpenedSums(start, size, withheld, {(a.test, a.phenotype): (parts[a], few[a]) for a in parts})

@@ -8,68 +8,45 @@ lists the rounds). What it gives away: that it takes part, and its part of the o
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import platform
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum, analyses_of
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.closed import closed_strata
-from securegen.engines.federated.cohort import federated_strata, places_at, plan_analyses, read_traits, sample_sets
+from securegen.engines.federated.cohort import federated_strata, sample_sets
 from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.hub import open_folder
-from securegen.engines.federated.identity import SigningIdentity, sha256
+from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
-from securegen.engines.federated.pair_keys import agree_on_keys, commitment_to_inputs, forget_keys
-from securegen.engines.federated.projection import parse_loadings, project
+from securegen.engines.federated.own_inputs import OwnInputs, open_inputs, salt_of, same_inputs
+from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
 from securegen.engines.federated.state import SiteState, open_state
-from securegen.engines.federated.studyfile import LOADINGS, StudyFile, opened_by
+from securegen.engines.federated.studyfile import StudyFile, opened_by
 from securegen.engines.federated.variant_sums import Withheld
-from securegen.engines.federated.variants import align_reader, describe
 from securegen.errors import (
-    ArtefactError,
-    InputError,
     PeerError,
     PolicyError,
     ProtocolError,
     SecuregenError,
-    UsageError,
 )
 from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
 from securegen.io.strict_json import read_regular
-from securegen.io.text import text_of
-from securegen.model import GenotypeReader, OpenedSums, Samples, SelectableReader, Variants, watched
+from securegen.model import GenotypeReader, OpenedSums, watched
 from securegen.record.association_receipts import federated_receipt
 from securegen.record.receipt import Receipt
 from securegen.results.write import Summary, write_qc, write_tables
 from securegen.stats.qc import Filters
-from securegen.study.build import Planned
-from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
-from securegen.study.ploidy import PloidyReader, kinds_of
-from securegen.study.predictions import read_predictions
-from securegen.study.sexes import with_sexes
-from securegen.study.stratum import Place
-from securegen.study.traits import Traits
-from securegen.version import VERSION
 
-CHANGED = (
-    "genotypes, phenotypes, covariates or filters changed since this site began the study: bring the files back, or start "
-    "another study"
-)
-MOST_LOADINGS = 1 << 30  # bytes of loadings.tsv
 Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 
 
@@ -128,8 +105,8 @@ def run_site(
     with open_state(state, study) as memory:
         message_folder.withdraw_stop()
         try:
-            own = _open_inputs(folder, study, variants, site, memory, inputs, log)
-            commitment = _same_inputs(memory, inputs, own.reader.samples)
+            own = open_inputs(folder, study, variants, site, memory, inputs, log)
+            commitment = same_inputs(memory, inputs, own.reader.samples)
             with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
                     transport,
@@ -158,49 +135,9 @@ def _in_folder(message_folder: MessageFolder) -> Iterator[Transport]:
     yield message_folder
 
 
-@dataclass(frozen=True)
-class _Own:
-    """This site's people as the study reads them: genotypes, traits, who is analysed in which test, and what shares a
-    design."""
-
-    reader: GenotypeReader
-    traits: Traits
-    planned: list[Planned]
-    places: list[Place]
-
-
-def _open_inputs(
-    folder: Path, study: StudyFile, variants: Variants, site: str, memory: SiteState, inputs: Inputs, log: Log
-) -> _Own:
-    asked = replace(inputs, dosage_grid=study.dosage_grid, split_par=study.split_par)
-    found = open_genotypes(asked, log, haploid=True)
-    reader: SelectableReader = with_sexes(asked, found, log)  # type: ignore[assignment]
-    aligned, alignment = align_reader(reader, variants, site)
-    for line in describe(alignment):
-        log(line)
-    if ("Y" in study.strata or study.by_sex) and not reader.samples.sex.any():
-        raise InputError(
-            "the study has variants on X or Y, and nobody's sex is known here: --sex-name COLUMN takes it from a table"
-        )
-    traits = read_traits(study, site, inputs, reader.samples, _components(folder, study, reader, site, memory))
-    offsets = None
-    if bool(inputs.pred) != study.predictions:
-        raise UsageError(
-            "the study has predictions of a whole-genome model: `pred` names this site's" if study.predictions
-            else "`pred`: the study has no predictions of a whole-genome model"
-        )  # fmt: skip
-    if inputs.pred:
-        traits, offsets = read_predictions(inputs.pred, reader.samples, traits, log)
-    planned = plan_analyses(study, site, traits, reader.samples, log)
-    places = places_at(study, traits, offsets, variants)
-    kinds = kinds_of(variants)
-    counted = PloidyReader(aligned, kinds, study.xchr_model or 2) if kinds.any() else aligned
-    return _Own(counted, traits, planned, places)
-
-
 def _take_part(
     transport: Transport, message_folder: MessageFolder, site: str, identity: SigningIdentity, memory: SiteState, state: Path,
-    own: _Own, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
+    own: OwnInputs, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
     seen: Callable[[OpenedSums], None] | None,
 ) -> SiteResult:  # fmt: skip
     study = message_folder.study
@@ -216,7 +153,7 @@ def _take_part(
         admit(study, [*sets, *closed.sets], samples, state, guard)
     try:
         strata = federated_strata(
-            study, own.planned, own.traits, own.places, samples, guarded(secure.total, guard), _salt(memory), closed.reasons,
+            study, own.planned, own.traits, own.places, samples, guarded(secure.total, guard), salt_of(memory), closed.reasons,
             log,
         )  # fmt: skip
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
@@ -246,51 +183,6 @@ def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> N
     for name, message in transport.collect(ACCEPT).items():
         if message.value.get("accepts") != message_folder.study.digest:
             raise ProtocolError(f"site {name} has accepted another study")
-
-
-def _salt(memory: SiteState) -> bytes:
-    """32 secret bytes of this site for this study."""
-    return memory.once("salt", lambda: secrets.token_bytes(32))
-
-
-def _same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
-    """This site's commitment to what it sums, the same at every start.
-
-    Raises ArtefactError when files, people or software changed since it began: half the sums would be of other data.
-    """
-    salt = _salt(memory)
-    software = f"securegen {VERSION}, NumPy {np.__version__}, {platform.machine()}, {' '.join(platform.libc_ver())}"
-    begun = memory.once("software", software.encode).decode()
-    if begun != software:
-        raise ArtefactError(
-            f"this site began the study with {begun}; this is {software}: go on with the former, or start another study"
-        )
-    people = sha256(
-        *(f"{f}\t{i}".encode(errors="surrogateescape") for f, i in zip(samples.fid, samples.iid, strict=True))
-    )
-    now = commitment_to_inputs(salt, {**inputs.digests(), "samples": people, "software": software})
-    if memory.once("inputs", now.encode).decode() != now:
-        raise ArtefactError(CHANGED)
-    return now
-
-
-def _components(folder: Path, study: StudyFile, reader: SelectableReader, site: str, memory: SiteState) -> np.ndarray:
-    """(N, C) coordinates, the same at every start: kept, for in another order of additions their last bits differ."""
-    if not study.components:
-        return np.empty((len(reader.samples), 0))
-    path = folder / LOADINGS
-    try:  # read once: whoever keeps the folder may change it between two looks
-        raw = read_regular(path, "a file of loadings", most=MOST_LOADINGS, error=ProtocolError)
-    except FileNotFoundError:
-        raw = b""
-    if hashlib.sha256(raw).hexdigest() != study.loadings_digest:
-        raise ProtocolError(f"{path} is not the file of loadings that the study names: it was altered")
-    loadings = parse_loadings(text_of(raw, path), path)
-    made = memory.once("components", lambda: project(reader, loadings, site)[:, : study.components].tobytes())
-    found = np.frombuffer(made, np.float64)
-    if found.size != len(reader.samples) * study.components:
-        raise ArtefactError(CHANGED)
-    return found.reshape(len(reader.samples), study.components)
 
 
 def _tables(

@@ -14,7 +14,7 @@ largest number has; the dealer sizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 
 from securegen.design.columns import INTERCEPT
 from securegen.engines.mpc import vertical
-from securegen.engines.mpc.association import announce_cohort, only_mean, receive_cohort
+from securegen.engines.mpc.association import agreed_cohort, announce_cohort, only_mean, people_columns
 from securegen.engines.mpc.batches import Batching, Streams
 from securegen.engines.mpc.gwas import ask_consent, genotype_streams
 from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
@@ -37,11 +37,21 @@ from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PlanError, ProtocolError
 from securegen.governance import openings
 from securegen.kernels.integer_sums import squared_sums
-from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, regular_blocks, watched
+from securegen.model import (
+    Columns,
+    GenotypeBlock,
+    GenotypeReader,
+    Sums,
+    Variants,
+    coding_of,
+    regular_blocks,
+    watched,
+)
 from securegen.randomness import fresh_key, keystream
 from securegen.results.write import Summary, write_tables
 from securegen.study.build import build_design
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.vocabulary import ADDITIVE
 
 LARGEST = 10_000  # columns of a run
 
@@ -60,9 +70,14 @@ class AggregatePlan:
     weights: tuple[int, ...]
 
     @staticmethod
-    def of(columns: Columns, samples: int, variants: int, dosage_max: int) -> AggregatePlan:
+    def of(
+        columns: Columns, samples: int, variants: int, dosage_max: int, people: Sequence[int] | None = None
+    ) -> AggregatePlan:
+        """people: columns that say who is analysed, None for those of the names and squares that an additive model has. Of
+        other columns the genotype party is told nothing, whatever they hold."""
         x, squared = columns.values, columns.squared_index
         who = [j for j, name in enumerate(columns.names) if name == INTERCEPT or j in squared]
+        who = who if people is None else list(people)
         binary = [j for j in who if ((x[:, j] == 0) | (x[:, j] == 1)).all()]
         return AggregatePlan(
             samples, variants, dosage_max, x.shape[1], int(np.abs(x).max(initial=1)).bit_length(), tuple(binary),
@@ -134,9 +149,9 @@ def genotype_run(
 
     def blocks() -> Iterator[vertical.Block]:
         for block in regular_blocks(reader, vertical.block_size(samples, form.bits)):
-            squares.append(squared_sums(block.dosage, analysed.astype(np.int64)))
+            squares.append(squared_sums(block.dosage, analysed.astype(np.int64), block.alleles))
             vetoes.append(np.zeros(len(block), bool) if rule is None else rule.scan(block, kept))
-            yield genotype_streams(block, squares=bool(plan.weights))
+            yield genotype_streams(block, squares=bool(plan.weights), coding=coding_of(reader))
 
     resend = hear_of_blocks(session, roles.right)
     sides = vertical.genotype_side(
@@ -157,6 +172,10 @@ def genotype_run(
         _open(program, plan, form, streams)
 
 
+def _of(coding: str) -> str:
+    return "" if coding == ADDITIVE else f" {coding}"
+
+
 def _cover(streams: Streams, rows: np.ndarray) -> None:
     """Uniform noise for the own shares of rows that are not opened."""
     count = int(rows.sum())
@@ -175,11 +194,11 @@ def phenotype_run(
     seen: is shown every block of sums."""
     ask_consent(consent_aggregates)
     only_mean(inputs)
-    cohort = receive_cohort(session, roles.left)
+    cohort = agreed_cohort(session, roles.left, inputs, log)
     design = build_design(inputs, cohort, log)
     blocks = sums(
         session, roles, design.columns, variants=cohort.variants, dosage_max=cohort.dosage_max, state=state, masked=masked,
-        threads=threads,
+        threads=threads, people=people_columns(design.analyses), coding=cohort.coding,
     )  # fmt: skip
     blocks = watched(blocks, seen)
     return write_tables(out, cohort.variants, blocks, design.analyses, grid=cohort.dosage_grid, digits=digits)
@@ -187,15 +206,16 @@ def phenotype_run(
 
 def sums(
     session: Session, roles: Roles, columns: Columns, *, variants: Variants, dosage_max: int, state: StateFile,
-    masked: Path | None = None, threads: int = 1,
+    masked: Path | None = None, threads: int = 1, people: Sequence[int] | None = None, coding: str = ADDITIVE,
 ) -> Iterator[Sums]:  # fmt: skip
-    """The phenotype party, for columns in the genotype party's sample order: yields the sums of batches of variants."""
+    """The phenotype party, for columns in the genotype party's sample order: yields the sums of batches of variants. people:
+    as of `AggregatePlan.of`; coding: the genetic model that the genotypes come under."""
     x = columns.values
-    plan = AggregatePlan.of(columns, len(x), len(variants), dosage_max)
+    plan = AggregatePlan.of(columns, len(x), len(variants), dosage_max, people)
     form = plan.form()
     session.send_json(roles.left, "plan", plan.write())
     session.send(roles.left, "analysed", x[:, plan.analysed].astype(np.uint8))
-    what = f"{plan.rings(form)} {variants.digest()}"
+    what = f"{plan.rings(form)} {variants.digest()}{_of(coding)}"
     store, resend = ask_for_blocks(session, roles.left, masked, what)
     sides = vertical.phenotype_side(
         session, roles, to_digits(x, form), state=state, store=store, resend=resend, threads=threads,

@@ -7,13 +7,14 @@ genotyped. Sites that hold different people are a federated study: `securegen.en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from securegen.catalogue import record_of
+from securegen.design.columns import Analysis
 from securegen.engines.mpc import gwas, outsourced, vertical
 from securegen.engines.mpc.net.frames import MAX_PAYLOAD
 from securegen.engines.mpc.net.session import Session
@@ -28,12 +29,14 @@ from securegen.model import (
     Samples,
     Sums,
     Variants,
+    coding_of,
     regular_blocks,
     watched,
 )
 from securegen.results.write import Summary, write_tables
 from securegen.study.build import build_design
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.vocabulary import ADDITIVE, CODINGS
 
 _TEXT = ("chromosome", "id", "effect_allele", "other_allele")
 
@@ -45,14 +48,15 @@ def announce_cohort(session: Session, to: str, reader: GenotypeReader) -> None:
     sites: dict[str, list[Any]] = {name: [str(x) for x in getattr(v, name)] for name in _TEXT}
     sites["position"] = [int(p) for p in v.position]
     session.send_json(to, "cohort", {"samples": people, "variants": sites, "grid": reader.dosage_grid,
-                                "largest": reader.dosage_max})  # fmt: skip
+                                "largest": reader.dosage_max, "coding": coding_of(reader)})  # fmt: skip
 
 
 def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
     """The cohort that `source` announces. ProtocolError when its lists do not fit together."""
-    value = session.receive_json(source, "cohort", limit=MAX_PAYLOAD)
+    value: Any = session.receive_json(source, "cohort", limit=MAX_PAYLOAD)
     try:
-        people, sites, grid, top = (value[n] for n in ("samples", "variants", "grid", "largest"))  # type: ignore[index]
+        names = ("samples", "variants", "grid", "largest", "coding")
+        people, sites, grid, top, coding = (value[n] for n in names)
         fid, iid = (_words(people[n]) for n in ("fid", "iid"))
         founder = np.array([_typed(f, bool) for f in people["founder"]], bool)
         text = {n: _words(sites[n]) for n in _TEXT}
@@ -67,7 +71,22 @@ def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
         raise ProtocolError(f"party {source!r} announced the dosage grid {grid!r}")
     if type(top) is not int or not 1 <= top <= 1 << 15:
         raise ProtocolError(f"party {source!r} announced dosages up to {top!r}")
-    return AnnouncedCohort(Samples(fid, iid, founder), Variants(position=position, **text), grid, top)
+    if not isinstance(coding, str) or coding not in CODINGS:
+        raise ProtocolError(f"party {source!r} announced the genetic model {str(coding)[:20]!r}")
+    return AnnouncedCohort(Samples(fid, iid, founder), Variants(position=position, **text), grid, top, coding)
+
+
+def agreed_cohort(session: Session, source: str, inputs: Inputs, log: Log) -> AnnouncedCohort:
+    """As `receive_cohort`. Raises ProtocolError where these inputs name a genetic model and genotypes come under another."""
+    cohort = receive_cohort(session, source)
+    if inputs.coding not in (ADDITIVE, cohort.coding):
+        raise ProtocolError(
+            f"party {source!r} recodes genotypes {cohort.coding}, these inputs say `{inputs.coding}`: the genotype owner's run "
+            "chooses the genetic model"
+        )
+    if cohort.coding != ADDITIVE:
+        log(f"genotypes come recoded by party {source!r}: {cohort.coding}")
+    return cohort
 
 
 def _words(values: list[Any]) -> np.ndarray:
@@ -103,7 +122,8 @@ def outsourced_genotype_run(
         for block in regular_blocks(reader, vertical.block_size(samples, bits)):
             veto = np.zeros(len(block), bool) if rule is None else rule.scan(block, kept)
             session.send(roles.right, f"withheld/{block.start}", veto.astype(np.uint8))
-            yield replace(gwas.genotype_streams(block, squares=bool(opened["q"])), withheld=veto)
+            made = gwas.genotype_streams(block, squares=bool(opened["q"]), coding=coding_of(reader))
+            yield replace(made, withheld=veto)
 
     outsourced.genotype_owner(
         session, roles, blocks(), samples=samples, columns=len(opened["m"]), cohort=cohort, state=state,
@@ -118,14 +138,14 @@ def outsourced_phenotype_run(
     """The phenotype owner of an outsourced run, who also receives the sums and writes the tables. seen: is shown every
     block of them."""
     only_mean(inputs)
-    cohort = receive_cohort(session, roles.left)
+    cohort = agreed_cohort(session, roles.left, inputs, log)
     design = build_design(inputs, cohort, log)
     opened = gwas.opened_columns(design.columns, pairs=False)
     bits = gwas.ring_bits(design.columns, cohort.dosage_max)
     sizes = {"samples": len(cohort.samples), "opened": opened, "ring": bits}
     session.send_json(roles.left, "columns", opened)
     session.send_json(roles.left, "ring", bits)
-    sets = sorted({j for a in design.analyses for j in (a.columns[p] for p in record_of(a).reads.people)})
+    sets = people_columns(design.analyses)
     session.send_json(roles.left, "sets", len(sets))
     session.send(roles.left, "analysed", design.columns.values[:, sets].astype(np.uint8))
     for server in roles.servers:
@@ -135,6 +155,11 @@ def outsourced_phenotype_run(
               for s in gwas.outsourced_sums(session, roles, design.columns, bits=bits))  # fmt: skip
     shown = watched(blocks, seen)
     return write_tables(out, cohort.variants, shown, design.analyses, grid=cohort.dosage_grid, digits=digits)
+
+
+def people_columns(analyses: Sequence[Analysis]) -> list[int]:
+    """The columns that say who is analysed, in order."""
+    return sorted({j for a in analyses for j in (a.columns[p] for p in record_of(a).reads.people)})
 
 
 def _without_withheld(session: Session, source: str, sums: Sums) -> Sums:

@@ -32,6 +32,7 @@ from securegen.results.write import Summary
 from securegen.scores.release import DIGITS
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.vocabulary import ADDITIVE
 
 HORIZONTAL, VERTICAL, OUTSOURCED, SCORES = "horizontal", "vertical", "outsourced", "scores"
 ROLES = {
@@ -263,6 +264,8 @@ def _refuse(task: Task, split: str, role: str) -> None:
     ):
         if needed and not given:
             raise UsageError(f"the party with the role {role} needs {what}")
+    if split == SCORES and task.inputs.coding != ADDITIVE:
+        raise UsageError(f"`{task.inputs.coding}` is for association: scores count copies")
     if split == HORIZONTAL:
         raise UsageError(
             "sites that hold different people are a federated study: securegen party --role site --study FOLDER"

@@ -24,18 +24,19 @@ from securegen.io.output import copy_file
 from securegen.local.folders import PARTIES, working_folder
 from securegen.local.launcher import Role, given, launch
 from securegen.local.threads import run_in_threads
-from securegen.model import Sums
+from securegen.model import Sums, coding_of
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm, convert
-from securegen.results.summary import summary_of
+from securegen.results.summary import coding_facts, summary_of
 from securegen.results.write import Summary
 from securegen.stats.projection import project
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs
 from securegen.study.opening import Study
 
-GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "split_par")
+GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "split_par",
+                    "dominant", "recessive", "hetonly")  # fmt: skip
 DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical", "force_01",
           "apply_rint", "no_input_missing_phenotype", "common_samples", "sex_name", "statistic")  # fmt: skip
 TOLD = ("samples", "covariates", "covariate_names", "phenotypes", "missing", "parameters", "reveal")
@@ -51,6 +52,7 @@ class Mpc(Engine):
     elsewhere: ClassVar[Mapping[tuple[str, str], str]] = {("split", HORIZONTAL): "federated"}
     reveals: ClassVar[frozenset[str]] = frozenset(REVEALS)
     filters: ClassVar[bool] = False
+    codings: ClassVar[bool] = True
 
     split: str | None = option(
         None, f"Who holds what; {HORIZONTAL} is --engine federated.", choices=(HORIZONTAL, VERTICAL, OUTSOURCED)
@@ -148,7 +150,7 @@ class Mpc(Engine):
             "samples_stored": sum(r["samples_stored"] for r in records.values() if "samples_stored" in r),
             "variants": max(r.get("variants", 0) for r in records.values()),
             "peak_rss_bytes": max(r["peak_rss_bytes"] for r in records.values()),
-        }  # fmt: skip
+        } | coding_facts(coding_of(study.reader))  # fmt: skip
         return EngineRun(self.name, tuple(tables), (), receipt, sizes, facts)
 
     def _options(self, inputs: Inputs, work: Path, limit: int, digits: int) -> dict[str, dict[str, Any]]:

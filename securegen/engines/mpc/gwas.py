@@ -21,17 +21,18 @@ from securegen.engines.mpc import outsourced, vertical
 from securegen.engines.mpc.net.session import Session
 from securegen.errors import PolicyError
 from securegen.model import Columns, GenotypeBlock, Sums
+from securegen.vocabulary import ADDITIVE
 
 
-def genotype_streams(block: GenotypeBlock, *, squares: bool) -> vertical.Block:
-    """The streams of one block: g, m where calls are missing, q where some column needs Σ g² x."""
+def genotype_streams(block: GenotypeBlock, *, squares: bool, coding: str = ADDITIVE) -> vertical.Block:
+    """The streams of one block: g, m where calls are missing, q where some column needs Σ g² x, or with a genetic model Σ of
+    the alleles."""
     streams = {"g": block.dosage}
     if squares:
-        wide: np.ndarray = block.dosage.astype(np.int16 if block.dosage.dtype == np.int8 else np.int64)
-        streams["q"] = wide * wide
+        streams["q"] = block.squares.astype(np.int16 if block.dosage.dtype == np.int8 else np.int64)
     if block.missing is not None:
         streams["m"] = block.missing.astype(np.int8)
-    return vertical.Block(block.start, streams)
+    return vertical.Block(block.start, streams, recoded="" if coding == ADDITIVE else f"{coding}:")
 
 
 def shared_columns(columns: Columns, *, pairs: bool) -> np.ndarray:

@@ -59,7 +59,7 @@ def genotype_owner(
     for block in blocks:
         marks, keys = {}, {}
         for name, values in block.streams.items():
-            key = state.mask_key(cohort, f"outsourced/{name}/{block.start}/{bits}", digest_array(values))
+            key = state.mask_key(cohort, f"outsourced/{block.recoded}{name}/{block.start}/{bits}", digest_array(values))
             keys[name] = [derive_key(key, "server 0"), derive_key(key, "server 1")]
             marks[name] = hashlib.sha256(key).hexdigest()[:32]
             width = len(values)

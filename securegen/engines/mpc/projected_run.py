@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.mpc import vertical
-from securegen.engines.mpc.association import announce_cohort, receive_cohort
+from securegen.engines.mpc.association import agreed_cohort, announce_cohort
 from securegen.engines.mpc.batches import Batching
 from securegen.engines.mpc.gwas import genotype_streams, refuse_few
 from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
@@ -27,11 +27,12 @@ from securegen.engines.mpc.shares.radix import to_digits
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import BlockShares, Roles
 from securegen.errors import ProtocolError, UsageError
-from securegen.model import GenotypeReader, regular_blocks
+from securegen.model import GenotypeReader, coding_of, regular_blocks
 from securegen.results.write import Summary
 from securegen.stats.projection import Projection, VariantCounts, centred, choose_scales, project, variant_counts
 from securegen.study.build import build_design
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.vocabulary import ADDITIVE
 
 LARGEST = 10_000  # columns of a run
 _CENTRED = "centred "
@@ -94,8 +95,8 @@ def genotype_run(
             if plan.squares:
                 block = centred(block, reader.dosage_grid)
             counts.append([variant_counts(block, s) for s in sets])
-            streams = genotype_streams(block, squares=plan.squares).streams
-            yield vertical.Block(block.start, {_name(n, plan): x for n, x in streams.items()})
+            made = genotype_streams(block, squares=plan.squares, coding=coding_of(reader))
+            yield replace(made, streams={_name(n, plan): x for n, x in made.streams.items()})
 
     resend = hear_of_blocks(session, roles.right)
     sides = vertical.genotype_side(
@@ -119,7 +120,7 @@ def phenotype_run(
 
     Raises UsageError for tests that are no regressions.
     """
-    cohort = receive_cohort(session, roles.left)
+    cohort = agreed_cohort(session, roles.left, inputs, log)
     _refuse_more_than_copies(cohort)
     design = build_design(inputs, cohort, log)
     projections = project(design)
@@ -137,7 +138,7 @@ def phenotype_run(
         session.send(roles.left, f"analysed/{i}", p.analysed.astype(np.uint8))
     columns = [p.integers(replace(plan.scales, lead_bits=bits)) for p, bits in zip(projections, leads, strict=True)]
     x = to_digits(np.concatenate(columns, axis=1), plan.form)
-    what = f"{_rings(plan)} {cohort.variants.digest()}"
+    what = f"{_rings(plan)} {cohort.variants.digest()}" + ("" if cohort.coding == ADDITIVE else f" {cohort.coding}")
     store, resend = ask_for_blocks(session, roles.left, masked, what)
     sides = vertical.phenotype_side(
         session, roles, x, state=state, store=store, resend=resend, threads=threads, **_rings(plan)

@@ -53,11 +53,13 @@ class Roles:
 @dataclass(frozen=True)
 class Block:
     """Consecutive variants from `start`. streams: name to (V, N) integers, such as g, m (missing) and q (g²); withheld:
-    (V,) bool, rows of which noise is sent, None for none."""
+    (V,) bool, rows of which noise is sent, None for none; recoded: by which genetic model, '' for none: other data, with
+    other masks."""
 
     start: int
     streams: dict[str, np.ndarray]
     withheld: np.ndarray | None = None
+    recoded: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ def genotype_side(
         names = list(block.streams)
         width = len(block.streams[names[0]])
         keys = {
-            n: state.mask_key(cohort, f"{n}/{block.start}/{_ring(n, widths, bits)}", digest_array(block.streams[n]))
+            n: state.mask_key(
+                cohort, f"{block.recoded}{n}/{block.start}/{_ring(n, widths, bits)}", digest_array(block.streams[n])
+            )
             for n in names
         }
         marks = {n: hashlib.sha256(key).hexdigest()[:32] for n, key in keys.items()}

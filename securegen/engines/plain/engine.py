@@ -11,7 +11,7 @@ from securegen.engines.plain import sums
 from securegen.engines.protocol import Engine, EngineRun, option, study_facts
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
-from securegen.model import Progress, Sums, counted
+from securegen.model import Progress, Sums, coding_of, counted
 from securegen.record.association_receipts import plain_receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm, convert
@@ -28,6 +28,7 @@ class Plain(Engine):
 
     name: ClassVar[str] = "plain"
     conditions: ClassVar[bool] = True
+    codings: ClassVar[bool] = True
     missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
     reveals: ClassVar[frozenset[str]] = frozenset(PLAIN)
     quality: ClassVar[bool] = True
@@ -68,6 +69,7 @@ class Plain(Engine):
             convert(tables, out, form, log)
             files = form.finish(write_plain_qc(study, out)) if qc_only else []
         receipt = plain_receipt([*files, *(t.path for t in tables)], close_people(study.strata))
+        receipt = receipt.of_model(coding_of(study.reader))
         facts = study_facts(study) | {
             "parameters": {"bits": max(a.model.bits for a in study.analyses)}, "planned_noise_margin_bits": None,
         }  # fmt: skip

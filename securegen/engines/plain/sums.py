@@ -23,7 +23,7 @@ def block_sums(block: GenotypeBlock, columns: Columns, *, pairs: bool | int = Fa
     """Sums of one block (see model.Sums). pairs: also Σ m x_k x_l, for complete cases; a number: of the first columns."""
     x, squares = columns.values, columns.squared_index
     g = integer_sums(block.dosage, x)
-    q = squared_sums(block.dosage, x[:, squares]) if squares else np.zeros((len(block), 0), np.int64)
+    q = squared_sums(block.dosage, x[:, squares], block.alleles) if squares else np.zeros((len(block), 0), np.int64)
     width = x.shape[1] if pairs is True else int(pairs)
     if block.missing is None:
         m = np.zeros_like(g)

@@ -6,6 +6,7 @@ import numpy as np
 
 import securegen as sg
 from securegen.engines.ckks.owner import verify
+from securegen.model import GenotypeBlock
 
 
 def test_verification_accepts_the_honest_and_only_the_honest():
@@ -15,7 +16,7 @@ def test_verification_accepts_the_honest_and_only_the_honest():
         g = rng.integers(0, 3, (30, 20)).astype(np.int8)
         c = rng.integers(-(2**40), 2**40, (20, 3))
         r = rng.integers(0, verify.MODULUS, 30).astype(np.uint64)
-        h = verify.block_check(r, g, g == 1, True)
+        h = verify.block_check(r, GenotypeBlock(0, g, g == 1), True)
         for row, stored in zip(h, (g, g == 1, g.astype(np.int16) ** 2), strict=True):
             sums = stored.astype(np.int64) @ c
             expected = verify.expected_check(row, c)

@@ -260,7 +260,7 @@ def build(reader, x, y) -> np.ndarray:
 
 def test_rows_of_two_segments_and_of_the_window(tmp_path, monkeypatch):
     """Rows are compared across what is posted together, up to 500 variants."""
-    from securegen.engines.federated import association
+    from securegen.engines.federated import segments
 
     reader, x, y = small(variants=1300)
     dosage = reader.read(0, 1300).dosage.copy()
@@ -269,9 +269,9 @@ def test_rows_of_two_segments_and_of_the_window(tmp_path, monkeypatch):
         dosage[near, 1] = (dosage[near, 1] + 1) % 3
     dosage[1200] = dosage[10]
     dosage[1200, 1] = (dosage[10, 1] + 1) % 3
-    monkeypatch.setattr(association, "MOST_VARIANTS", 512)
-    monkeypatch.setattr(association, "CELLS", 1)
-    monkeypatch.setattr(association, "TOGETHER", 1)
+    monkeypatch.setattr(segments, "MOST_VARIANTS", 512)
+    monkeypatch.setattr(segments, "CELLS", 1)
+    monkeypatch.setattr(segments, "TOGETHER", 1)
     study = study_of(TWO[:1], common_samples=True)
     run = Run(in_memory(dosage), traits_of(x, y[:, 0]), study, tmp_path)
     (table,) = run.tables()

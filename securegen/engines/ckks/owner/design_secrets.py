@@ -21,6 +21,8 @@ from securegen.engines.ckks import artefact, bodies
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.errors import ArtefactError, UsageError
+from securegen.results.summary import coding_facts
+from securegen.vocabulary import ADDITIVE
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class DesignSecrets:
     folder: str
     encrypted: str
 
+    @property
+    def coding(self) -> str:
+        """The genetic model of the cohort's dosages."""
+        return self.analyses[0].coding
+
     def record(self) -> dict[str, Any]:
         """What log, run.json and receipt say of the design."""
         tests = [a for a in self.analyses if a.association]
@@ -50,7 +57,7 @@ class DesignSecrets:
         return {
             "digest": self.digest, "phenotypes": [a.phenotype for a in tests], "samples": [a.model.samples for a in tests],
             "covariates": list(covariates), "encrypted": self.encrypted,
-        }  # fmt: skip
+        } | coding_facts(self.coding)  # fmt: skip
 
     def line(self) -> str:
         """The same in one line."""
@@ -58,7 +65,8 @@ class DesignSecrets:
         counts = zip(r["phenotypes"], r["samples"], strict=True)
         traits = ", ".join(f"{name} ({n} samples)" for name, n in counts) or "quality control"
         covariates = ", ".join(r["covariates"]) or "none"
-        return f"design {self.digest[:16]}, {traits}, covariates {covariates}, encrypted {self.encrypted}"
+        model = "" if self.coding == ADDITIVE else f"genetic model {self.coding}, "
+        return f"design {self.digest[:16]}, {traits}, covariates {covariates}, {model}encrypted {self.encrypted}"
 
 
 def state_name(digest: str) -> str:

@@ -32,7 +32,8 @@ from securegen.errors import ArtefactError, DesignError
 from securegen.io.envelope import canonical
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
 from securegen.kernels.threads import in_threads
-from securegen.model import GenotypeBlock, GenotypeReader, Progress, no_progress
+from securegen.model import GenotypeBlock, GenotypeReader, Progress, coding_of, no_progress
+from securegen.vocabulary import ADDITIVE
 
 
 def _encrypt_one(
@@ -44,7 +45,7 @@ def _encrypt_one(
     if block.missing is not None:
         streams["m"] = block.missing.view(np.int8)
     if squares:
-        streams["q"] = block.dosage.astype(np.int32) ** 2  # 4D² needs 28 bits
+        streams["q"] = block.squares
 
     def encrypt(job: tuple[str, int]) -> list[dict[str, Any]]:
         stream, c = job
@@ -119,8 +120,12 @@ def _encrypt_blocks(
         stale.unlink(missing_ok=True)
     for left_by_a_kill in (*folder.glob(".*.npy.*"), *state.folder.glob(".*.box.*")):
         left_by_a_kill.unlink()
+    coding = coding_of(reader)
+    told = [] if coding == ADDITIVE else [coding]
     cohort_id = hashlib.sha256(
-        canonical([key.public.fingerprint, reader.variants.digest(), squares, encryptor.name, artefact.FORMAT_VERSION])
+        canonical(
+            [key.public.fingerprint, reader.variants.digest(), squares, encryptor.name, artefact.FORMAT_VERSION, *told]
+        )
     ).hexdigest()
     parts, identities = [], []
     for index, block in enumerate(read_blocks(reader, sizes)):
@@ -131,7 +136,7 @@ def _encrypt_blocks(
                 stale.unlink()
             part = _encrypt_one(block, index, key, encryptor, folder, squares)
             r = verify.block_secrets(key, cohort_id, index, len(block))
-            h = verify.block_check(r, block.dosage, block.missing, squares)
+            h = verify.block_check(r, block, squares)
             state.write(f"block-{block_name(index)}", {"identity": identity, "part": part}, {"h": h})
         parts.append(part)
         identities.append(identity)
@@ -147,7 +152,7 @@ def _encrypt_blocks(
     header = {
         "digest": digest, "cohort_id": cohort_id, "dosage_grid": reader.dosage_grid, "dosage_max": reader.dosage_max,
         "missing": with_missing, "squares": squares, "encryptor": encryptor.name, "identities": identities,
-        "blocks": sizes,
+        "blocks": sizes, "coding": coding,
     }  # fmt: skip
     state.forget_others(digest, earlier)
     text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
@@ -155,7 +160,7 @@ def _encrypt_blocks(
     state.write("cohort", header, {"position": v.position, "founder": reader.samples.founder, **text, **people})
     return CohortInfo(
         digest, cohort_id, reader.samples, v, reader.dosage_grid, reader.dosage_max, tuple(with_missing), squares,
-        encryptor.name, tuple(sizes), tuple(identities),
+        encryptor.name, tuple(sizes), tuple(identities), coding,
     )  # fmt: skip
 
 

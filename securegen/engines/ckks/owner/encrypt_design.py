@@ -92,7 +92,7 @@ def _encrypt(
             block = next(parts)
             if info.identities and state.identity(info.cohort_id, index, block) != info.identities[index]:
                 raise ArtefactError("these are not the genotypes that were encrypted: give the same files and filters")
-            own = squared_sums(block.dosage, columns.values[:, columns.squared_index]).T
+            own = squared_sums(block.dosage, columns.values[:, columns.squared_index], block.alleles).T
             # at the scale of one factor: a sum of weighted squares may exceed what a product is planned for
             made = encryptor.strands(codec.value_messages(own, p)[None], p.genotype_scale)
             squares.append(write_ciphertexts(folder, f"squares-{index:06d}", made))

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import hmac
 import io
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +20,13 @@ import numpy as np
 
 from securegen.engines.ckks.blocks import block_sizes, starts_of
 from securegen.engines.ckks.owner.secret_key import SecretKey
-from securegen.errors import ArtefactError, StorageError, UsageError
+from securegen.errors import ArtefactError, UsageError
 from securegen.io.envelope import canonical
 from securegen.io.locks import only_one
-from securegen.io.output import PRIVATE_FOLDER, atomic, make_folder
+from securegen.io.output import atomic, private_folder
 from securegen.io.strict_json import parse_json, read_regular
-from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, TextArray, Variants
+from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, TextArray, Variants, coding_of
+from securegen.vocabulary import ADDITIVE
 
 MOST_BOX = 1 << 36  # bytes: read whole, and authenticated before they are parsed
 
@@ -49,11 +49,7 @@ class OwnerState:
 
     def make_folder(self) -> None:
         """Make the folder, or make it private. Raises StorageError naming it."""
-        make_folder(self.folder, PRIVATE_FOLDER)
-        try:
-            os.chmod(self.folder, PRIVATE_FOLDER)
-        except OSError as error:
-            raise StorageError(f"cannot change the mode of {self.folder}: {error.strerror}") from None
+        private_folder(self.folder)
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Keep other processes from writing in this folder. Raises StorageError when one does."""
@@ -88,7 +84,8 @@ class OwnerState:
     def identity(self, cohort_id: str, index: int, block: GenotypeBlock) -> str:
         """A digest of the genotypes of one block that says nothing to whoever lacks the key."""
         digest = hmac.new(self.key.derive("resume"), canonical([cohort_id, index]), hashlib.sha256)
-        for part in (block.dosage, np.zeros(0, bool) if block.missing is None else block.missing):
+        coded = () if block.alleles is None else (block.alleles,)
+        for part in (block.dosage, np.zeros(0, bool) if block.missing is None else block.missing, *coded):
             digest.update(canonical([part.dtype.str, part.shape]))
             digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
@@ -136,6 +133,7 @@ class CohortInfo:
     encryptor: str
     blocks: tuple[int, ...]
     identities: tuple[str, ...] = ()
+    coding: str = ADDITIVE
 
     @cached_property
     def starts(self) -> IntArray:
@@ -151,11 +149,13 @@ class CohortInfo:
         return names_of(self.samples) == names_of(samples)
 
     def same_people_and_variants(self, reader: GenotypeReader) -> bool:
-        """Whether genotypes are of the people and variants that were encrypted, in the same order and grid."""
+        """Whether genotypes are of the people and variants that were encrypted, in the same order and grid, under the same
+        genetic model."""
         return (
             self.same_people(reader.samples)
             and self.variants.digest() == reader.variants.digest()
             and (self.dosage_grid, self.dosage_max) == (reader.dosage_grid, reader.dosage_max)
+            and self.coding == coding_of(reader)
         )
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
@@ -181,6 +181,7 @@ def read_info(state: OwnerState) -> CohortInfo:
         header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"],
         header.get("dosage_max", 2 * header["dosage_grid"]), tuple(header["missing"]),
         header["squares"], header["encryptor"], tuple(blocks), tuple(header.get("identities", ())),
+        header.get("coding", ADDITIVE),
     )  # fmt: skip
 
 

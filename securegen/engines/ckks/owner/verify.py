@@ -20,6 +20,7 @@ import numpy as np
 from securegen.design.fixedpoint import check_sum_bound
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.kernels.modmath61 import dot, weighted_sums
+from securegen.model import GenotypeBlock
 from securegen.randomness import keystream
 
 MODULUS = (1 << 61) - 1
@@ -47,14 +48,14 @@ def block_secrets(key: SecretKey, cohort: str, block: int, variants: int) -> np.
     return np.array(wide, np.uint64)
 
 
-def block_check(r: np.ndarray, dosage: np.ndarray, missing: np.ndarray | None, squares: bool) -> np.ndarray:
+def block_check(r: np.ndarray, block: GenotypeBlock, squares: bool) -> np.ndarray:
     """h of one block for the streams g, m and q: (3, N) uint64 (zeros for a stream that is not stored)."""
-    out = np.zeros((3, dosage.shape[1]), np.uint64)
-    out[0] = weighted_sums(dosage, r)
-    if missing is not None:
-        out[1] = weighted_sums(missing.view(np.int8), r)
+    out = np.zeros((3, block.dosage.shape[1]), np.uint64)
+    out[0] = weighted_sums(block.dosage, r)
+    if block.missing is not None:
+        out[1] = weighted_sums(block.missing.view(np.int8), r)
     if squares:
-        out[2] = weighted_sums(dosage.astype(np.int32) ** 2, r)
+        out[2] = weighted_sums(block.squares, r)
     return out
 
 
