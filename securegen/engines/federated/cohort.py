@@ -170,7 +170,8 @@ def federated_strata(
         members: Sequence[Planned], own: Traits, offsets: Mapping[str, np.ndarray] | None, total: fp.SumOverSites
     ) -> list[Design]:
         return designs(
-            members, own, bits=study.bits, total=total, offsets=offsets, alike=lambda masks: _group(masks, total, secret)
+            members, own, bits=study.bits, total=total, offsets=offsets, alike=lambda masks: _group(masks, total, secret),
+            interaction=study.interaction,
         )  # fmt: skip
 
     quality = None

@@ -110,7 +110,7 @@ def set_up(
         dosage_grid=grid, qc=inputs.qc, minimum_cohort=1, two_sites_learn_each_other=two_sites_learn_each_other,
         openings=openings, few_missing=few_missing, consent_openings=consent_openings, common_samples=inputs.common_samples,
         statistic=REGENIE if inputs.as_regenie else PLINK2, xchr_model=inputs.xchr_model, split_par=inputs.split_par,
-        predictions=bool(inputs.pred), log=log,
+        predictions=bool(inputs.pred), interaction=inputs.interaction, log=log,
     )  # fmt: skip
     if dropped:
         log(f"{dropped} variants of the first site are not in every file, or with other alleles: left out")

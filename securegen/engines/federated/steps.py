@@ -83,6 +83,7 @@ def init(
     xchr_model: int | None = None,
     split_par: str | None = None,
     predictions: bool = False,
+    interaction: str | None = None,
     purpose: str | None = None,
     controller: str | None = None,
     contact: str | None = None,
@@ -124,6 +125,7 @@ def init(
         common_samples=openings != ALL if common_samples is None else common_samples, fewest_people=fewest_people,
         statistic=statistic or (REGENIE if predictions else PLINK2), strata=strata,
         xchr_model=xchr_model if "X" in strata else None, split_par=split_par, predictions=predictions,
+        interaction=interaction,
         few_missing=few_missing, consent_openings=consent_openings,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
     )  # fmt: skip

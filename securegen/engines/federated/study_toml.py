@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from securegen.catalogue import TESTS
+from securegen.catalogue import MODELS
 from securegen.engines.federated.identity import SigningIdentity, fingerprint, sha256, verifies
 from securegen.engines.federated.studyfile import (
     LOADINGS,
@@ -58,6 +58,7 @@ def _chosen(study: StudyFile) -> dict[str, Any]:
     values = {
         "statistic": None if study.statistic == PLINK2 else study.statistic, "strata": list(study.strata) or None,
         "xchr_model": study.xchr_model, "split_par": study.split_par, "predictions": study.predictions or None,
+        "interaction": study.interaction,
     }  # fmt: skip
     return {name: value for name, value in values.items() if value is not None}
 
@@ -97,7 +98,7 @@ _SITE = record(name=text(64), verify_key=hex_bytes(32), fingerprint=_WORD)
 
 def _model(value: Any, where: str) -> Any:
     """A test of the catalogue as it is when the file is read."""
-    return one_of(BY_PHENOTYPE, *TESTS)(value, where)
+    return one_of(BY_PHENOTYPE, *MODELS)(value, where)
 
 
 _FILE = record(
@@ -112,7 +113,7 @@ _FILE = record(
     phenotype=list_of(record(name=_WORD, kind=_WORD), 0, 10_000),
     may_have={
         "statistic": one_of(*STATISTICS), "strata": list_of(one_of("X", "Y", "MT"), 1, 3),
-        "xchr_model": one_of(*XCHR_MODELS), "split_par": one_of(*BUILDS), "predictions": boolean,
+        "xchr_model": one_of(*XCHR_MODELS), "split_par": one_of(*BUILDS), "predictions": boolean, "interaction": _WORD,
         "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)),
         **dict.fromkeys(NOTES, text(1000)),
     },
@@ -150,6 +151,7 @@ def parse(content: str, where: str) -> StudyFile:
         xchr_model=value.get("xchr_model"),
         split_par=value.get("split_par"),
         predictions=value.get("predictions", False),
+        interaction=value.get("interaction"),
         notes=tuple((name, value[name]) for name in NOTES if name in value),
         **{name: value[name] for name in same},
     )
