@@ -80,6 +80,10 @@ def test_rows_come_in_the_order_in_which_files_came(study, store, tmp_path):
     append(study, store, "3")
     append(study, store, "2")
     assert list(dict.fromkeys(info(study, store).variants.chromosome)) == ["1", "3", "2"]
+    with pytest.raises(
+        ArtefactError, match="same in another order, here they come as 1, 3, 2: name the files so in a list"
+    ):
+        study.design(store, "1", "2", "3")
     whole = chained([study.part(name) for name in ("1", "3", "2")], range(3), study.whole.samples)
     made = sg.open_study(whole, pheno=study.pheno, pheno_name=("QT",))
     sg.ckks.encrypt_design(made, study.key, f"{store}.owner", f"{store}.design")  # the ended one is not kept
