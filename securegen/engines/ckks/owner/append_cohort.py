@@ -25,6 +25,7 @@ from securegen.engines.ckks.owner.encrypt_cohort import (
     encrypt_blocks,
     least_bytes,
     remove_blocks,
+    remove_unfinished,
     with_missing,
     write_cohort,
 )
@@ -102,6 +103,7 @@ def _append(
     there = sum(f.stat().st_size for i in range(len(sizes)) for f in folder.glob(f"?-{block_name(first + i)}-*"))
     require_space(folder, least_bytes(sizes, key.public.parameters, info.squares, encryptor) - there)
     _settle(folder, info, parts, key)
+    remove_unfinished(folder, state)
     added, identities = encrypt_blocks(
         reader, sizes, first, info.cohort_id, key, folder, state, encryptor, info.squares, progress
     )
