@@ -197,6 +197,23 @@ def test_a_file_that_is_there_in_part_is_refused(study, store):
         sg.ckks.append_cohort(part.select(variants=np.arange(20, 50)), study.key, store)
 
 
+def test_what_ends_is_said_before_it_ends(study, store):
+    said: list[str] = []
+    append(study, store, "2", log=said.append)
+    assert "WARNING: design" in said[0] and "QT (40 samples)" in said[0] and "it ends with this append" in said[0]
+
+
+def test_a_record_of_an_earlier_version_is_appended_to(study, store, tmp_path):
+    """It has neither blocks nor identities."""
+    state = OwnerState(Path(f"{store}.owner"), study.key)
+    header, arrays = state.read("cohort")
+    state.write("cohort", {n: v for n, v in header.items() if n not in ("blocks", "identities", "earlier")}, arrays)
+    append(study, store, "2")
+    assert len(info(study, store).identities) == 2
+    study.design(store, "1", "2")
+    assert study.table(study.served(store, tmp_path / "r"), store) == study.plain(tmp_path, "1", "2")
+
+
 def test_people_in_another_order_are_aligned_by_their_ids(study, store, tmp_path):
     said: list[str] = []
     turned = study.part("2").select(samples=np.arange(len(study.whole.samples))[::-1])
