@@ -125,7 +125,7 @@ def test_a_condition_on_a_dosage_among_hard_calls(tmp_path):
     pheno = write_tsv(
         tmp_path / "p",
         ("#IID", "QT", "B"),
-        [(n, f"{rng.normal():.4f}", repr(dosage[1, i])) for i, n in enumerate(names)],
+        [(n, f"{rng.normal():.4f}", dosage[1, i]) for i, n in enumerate(names)],
     )
     (tmp_path / "ids").write_text("a\nc\n")
     told = {"pfile": tmp_path / "c", "extract": tmp_path / "ids", "pheno": pheno, "pheno_name": "QT"}
