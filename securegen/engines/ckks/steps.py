@@ -194,6 +194,7 @@ def encrypt_design(
     if reader is not None and not info.same_people_and_variants(reader):
         raise ArtefactError(
             "these are not the genotypes that were encrypted: give the same files, filters and genetic model"
+            + info.other_order(reader.variants)
         )
     make = make_encryptor(encryptor, key)
     designs.encrypt_design(study.design, key, info, state, Path(folder), encryptor=make, reader=reader)
