@@ -119,6 +119,11 @@ class PloidyReader(KindsReader):
         return replace(block, dosage=dosage)
 
 
+def as_genotypes(reader: GenotypeReader) -> GenotypeReader:
+    """The same cohort, with 0 to 2 copies for everybody where dosages of X are counted by sex: what tells people apart."""
+    return replace(reader, xchr_model=2) if isinstance(reader, PloidyReader) else reader
+
+
 def counting_copies(reader: GenotypeReader, xchr_model: int) -> GenotypeReader:
     """The cohort as designs for several chromosomes want it: as it is where nothing is on X, Y and MT, or it is recoded."""
     kinds = kinds_of(reader.variants)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from securegen.catalogue import record_of
 from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum
 from securegen.engines.ckks.blocks import runs_of, starts_of
@@ -17,14 +18,23 @@ from securegen.study.inputs import Log
 from securegen.study.opening import Study
 
 
+def stored_squares(strata: Sequence[Stratum]) -> bool:
+    """Whether the cohort has a stream of squared dosages unless told: for the weights of a score test. Other Σ g² x, also those
+    of an interaction, come from the owner."""
+    return any(
+        s.design.weights_squared and any(record_of(a).reads.weight is not None for a in s.design.analyses)
+        for s in strata
+    )
+
+
 def plan(study: Study, *, squares: bool | None = None) -> Plan:
     """CKKS parameters for this study. Counts, precision and the dosage grid enter, and how many blocks of variants have
     missing calls, which the encrypted cohort shows too. Raises PlanError.
 
-    squares: store a stream of squared dosages; None when the design needs it (weights that differ by sample).
+    squares: store a stream of squared dosages; None for what the design needs.
     """
     reader, strata = study.reader, study.strata
-    squares = weights_squared(strata) if squares is None else squares
+    squares = stored_squares(strata) if squares is None else squares
     bits = max(a.model.bits for s in strata for a in s.design.analyses)
     runs = runs_of(reader)
     workload = Workload(
@@ -39,11 +49,6 @@ def plan(study: Study, *, squares: bool | None = None) -> Plan:
         own = strata_of(strata, starts_of(runs).tolist())
         workload = replace(workload, sets=tuple(hidden), set_of=own, stored=sets.public_ones.count(False))
     return replace(choose(workload, variants_with_missing(reader)), design=planned_names(study.analyses))
-
-
-def weights_squared(strata: Sequence[Stratum]) -> bool:
-    """Whether a design needs Σ g² with weights, not only over a set of samples."""
-    return any(s.design.weights_squared for s in strata)
 
 
 def planned_names(analyses: Sequence[Analysis]) -> PlannedDesign:
