@@ -53,7 +53,7 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
         if name == "dealer":
             server_dealer(session, left="hospital", right="registry", servers=ROLES.servers)
         elif name == "hospital":
-            reader = open_genotypes(Inputs(a.bfile))
+            reader = open_genotypes(Inputs(a.bfile), haploid=True)
             outsourced_genotype_run(session, ROLES, reader, cohort="cohort", state=state, column_limit=a.column_limit)
         elif name == "registry":
             inputs = Inputs(

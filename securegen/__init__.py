@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from securegen.inspection import inspect
     from securegen.python.pages import draw, write_report
     from securegen.python.run import Results, open_sites, qc, run
+    from securegen.python.structure import kinship, pca, step1
     from securegen.python.tables import compare, read_receipt
 
 # Loaded when they are asked for: module, and the name in it (none: the module itself).
@@ -37,11 +38,14 @@ _LATER = {
     "draw": ("python.pages", "draw"),
     "federated": ("engines.federated.steps", ""),
     "inspect": ("inspection", "inspect"),
+    "kinship": ("python.structure", "kinship"),
     "mpc": ("engines.mpc.steps", ""),
     "open_sites": ("python.run", "open_sites"),
+    "pca": ("python.structure", "pca"),
     "qc": ("python.run", "qc"),
     "read_receipt": ("python.tables", "read_receipt"),
     "run": ("python.run", "run"),
+    "step1": ("python.structure", "step1"),
     "write_report": ("python.pages", "write_report"),
 }
 
@@ -60,10 +64,12 @@ __all__ = [
     "federated",
     "from_arrays",
     "inspect",
+    "kinship",
     "mpc",
     "open_qc",
     "open_sites",
     "open_study",
+    "pca",
     "qc",
     "read_bgen",
     "read_pgen",
@@ -72,6 +78,7 @@ __all__ = [
     "read_vcf",
     "run",
     "scores",
+    "step1",
     "write_report",
 ]
 

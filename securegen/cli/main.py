@@ -35,7 +35,12 @@ SECTIONS = {
         "prs": "Polygenic scores: on genotypes in the clear, on an encrypted cohort as the server.",
         "decrypt": "Decrypt, verify and write the tables (the owner's side).",
         "prs-step": "One party's step of encrypted scores.",
+    },
+    "Your own genotypes, in the clear": {
         "qc": "Allele frequencies, missingness and Hardy–Weinberg tests in the clear.",
+        "kinship": "Kinship of all pairs of samples, and whom to leave out.",
+        "pca": "Principal components.",
+        "step1": "The whole-genome model of phenotypes, whose predictions --pred reads.",
     },
     "Several sites, one table": {
         "study": "A federated study: set it up, accept it, see how far it is.",

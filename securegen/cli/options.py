@@ -98,9 +98,9 @@ sex_option = click.option(
 )
 
 
-def design_options(required: bool = True) -> Function:
-    """Phenotypes, covariates and how they are analysed."""
-    options = [
+def _traits(required: bool) -> list[Function]:
+    """Phenotypes and covariates."""
+    return [
         click.option("--pheno", required=required, metavar="FILE", help="Phenotypes (#FID IID …, #IID … or FID IID …)."),
         click.option(
             "--pheno-name", multiple=True, callback=names_of, metavar="A,B", help="Columns to analyse, also A-C [all of them]."
@@ -119,6 +119,24 @@ def design_options(required: bool = True) -> Function:
         ),
         click.option("--apply-rint", is_flag=True, help="Rank-based inverse normal transform of quantitative traits."),
         click.option(
+            "--common-samples/--own-samples", default=None,
+            help="Every phenotype in the people who have all of them, or in all who have it [federated: common, else own].",
+        ),
+        click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
+        click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
+    ]  # fmt: skip
+
+
+def trait_options(command: Function) -> Function:
+    """Phenotypes and covariates of a model that has no genotypes in it yet."""
+    return apply_options(_traits(True))(command)
+
+
+def design_options(required: bool = True) -> Function:
+    """Phenotypes, covariates and how they are analysed."""
+    options = [
+        *_traits(required),
+        click.option(
             "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True,
             help="Missing genotypes: mean dosage (as regenie) or complete cases (as plink; plain engine).",
         ),
@@ -134,17 +152,11 @@ def design_options(required: bool = True) -> Function:
             "regenie].",
         ),
         click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound]."),
-        click.option(
-            "--common-samples/--own-samples", default=None,
-            help="Every phenotype in the people who have all of them, or in all who have it [federated: common, else own].",
-        ),
         click.option("--condition", multiple=True, callback=names_of, metavar="ID,ID", help="Dosages that become covariates."),
         click.option("--condition-list", metavar="FILE", help="A file of such ids, one a line."),
         click.option("--dominant", is_flag=True, help="Genotypes count 1 with one copy of A1 or two, else 0."),
         click.option("--recessive", is_flag=True, help="Genotypes count 1 with two copies of A1, else 0."),
         click.option("--hetonly", is_flag=True, help="Genotypes count 1 with one copy of A1, else 0."),
-        click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
-        click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
     ]  # fmt: skip
     return apply_options(options)
 

@@ -16,6 +16,7 @@ from securegen.cli.score_options import ScoreCommand, numbers
 from securegen.cli.site import passphrase as site_passphrase
 from securegen.cli.site import take_part
 from securegen.engines.mpc.net.parties import Parties, read_parties
+from securegen.engines.protocol import strata_facts
 from securegen.errors import UsageError
 from securegen.governance.openings import LEVELS, STRICT
 from securegen.record.run_log import RunLog, print_end
@@ -27,7 +28,7 @@ from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
 
 if TYPE_CHECKING:
-    from securegen.engines.mpc.deployment import Outcome
+    from securegen.engines.mpc.outcome import Outcome
 
 CONFIG = click.option(
     "--parties", "--config", "config", required=True, metavar="FILE", help="parties.toml, the same at every party."
@@ -144,6 +145,8 @@ def command(
         "promise": promises(outcome.tables), "missing": inputs.missing,
         "parameters": {"bits": max(a.model.bits for a in tests)}, **coding_facts(tests[0].coding),
     } if tests else {}  # fmt: skip
+    if outcome.study is not None:
+        sizes |= strata_facts(outcome.study)
     write_record(
         log, me, outcome, inputs=inputs.digests(), split=split, reveal=reveal, receipt=made.to_json(),
         samples_stored=outcome.samples_stored, files=outcome.files, summaries=[summary_json(t) for t in outcome.tables], **sizes,

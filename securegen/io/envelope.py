@@ -16,7 +16,7 @@ import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, Self, SupportsIndex
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -33,6 +33,20 @@ MOST_MEMORY = 1 << 30  # a header that asks for more is refused before scrypt ru
 LEAST_CHARACTERS, LEAST_DIFFERENT = 12, 5
 DIGEST = "sha256"
 DRAWN_MAGIC = "securegen drawn passphrase 1"
+
+
+class Unpicklable:
+    """Secrets that only their own writer puts into a file: pickled, by a pool of workers or a notebook, they would be in the
+    clear and as readable as that file. A copy is the object itself."""
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} holds secrets and is not pickled: write it by its own function, 0600")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
 
 class WeakPassphrase(bytes):

@@ -16,6 +16,7 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.io.fileset_checks import repeated_variants
+from securegen.io.schema import shown
 from securegen.io.text import count, lines_of, read_text
 from securegen.model import GenotypeBlock, IntArray, Samples, SelectableReader, Variants
 
@@ -78,13 +79,19 @@ def parts_of_pattern(pattern: str, there: Callable[[str], Path], log: Log) -> li
     return found
 
 
-def parts_of_list(names: Sequence[str], where: str) -> list[Part]:
-    """The files of a list, numbered. Raises InputError for one that is named twice."""
+def parts_of_list(names: Sequence[str], where: str, there: Callable[[str], Path]) -> list[Part]:
+    """The files of a list, numbered. there: the file of genotypes of a name. Raises InputError for one that is not there, or is
+    named twice."""
     seen: dict[str, str] = {}
     for name in names:
-        path = os.path.realpath(name)
+        file = there(name)
+        if not file.exists():
+            hint = f"; {MARK} goes with names that are no list" if MARK in name else ""
+            raise InputError(f"{where} names {shown(name, 200)}, but there is no file {shown(str(file), 200)}{hint}")
+        path = os.path.realpath(file)
         if path in seen:
-            raise InputError(f"{where}: {name} is named twice")
+            also = "" if seen[path] == name else f", also as {seen[path]}"
+            raise InputError(f"{where}: {name} is named twice{also}")
         seen[path] = name
     return [Part(str(i), name) for i, name in enumerate(names, 1)] if len(names) > 1 else [Part("", names[0])]
 

@@ -92,9 +92,9 @@ class GenotypeFiles:
         field, form = self._named
         value = getattr(self, field)
         if field == form.list_name:
-            parts = parts_of_list(read_list(value), value)
+            parts = parts_of_list(read_list(value), value, form.file)
         elif not isinstance(value, str):
-            parts = parts_of_list(value, _flag(field))
+            parts = parts_of_list(value, _flag(field), form.file)
         else:
             pattern = MARK in value and not form.file(value).exists()
             return parts_of_pattern(value, form.file, log) if pattern else [Part("", value)]

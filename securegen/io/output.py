@@ -48,6 +48,34 @@ def make_folder(folder: Path, mode: int | None = None) -> None:
         raise StorageError(f"cannot make the folder {folder}: {why}") from None
 
 
+def private_folder(folder: Path) -> None:
+    """Make a folder that nobody else can enter, or shut one that is there.
+
+    Raises StorageError where it is another user's, or where others could write in it and something lies there: another
+    may have made it first, and put a file or a link in the place of one that is trusted later.
+    """
+    make_folder(folder, PRIVATE_FOLDER)
+    try:
+        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StorageError(f"cannot open the folder {folder}: {error.strerror}") from None
+    try:
+        status = os.fstat(at)
+        if status.st_uid != os.geteuid():
+            raise StorageError(f"{folder} is another user's: what is kept there is in their hands; choose another name")
+        os.fchmod(at, PRIVATE_FOLDER)
+        if status.st_mode & 0o022 and os.listdir(at):
+            os.fchmod(at, stat.S_IMODE(status.st_mode))
+            raise StorageError(
+                f"others may write in {folder}, and something lies there: choose another name; or, where all of it is your "
+                f"own, chmod 700 {folder}"
+            )
+    except OSError as error:
+        raise StorageError(f"cannot shut {folder} to others: {error.strerror}") from None
+    finally:
+        os.close(at)
+
+
 def make_working_folder(prefix: str) -> Path:
     """A new folder PREFIX.xxxxxxxx for one run, mode 0700. Raises StorageError naming its parent."""
     base = Path(prefix)

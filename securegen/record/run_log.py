@@ -151,18 +151,21 @@ class RunLog:
         write_text(f"{self.out}.log", "\n\n".join([*kept, self._saved]) + "\n", mode=self.mode)
 
 
-def print_end(log: RunLog, paths: Sequence[str]) -> None:
-    """Seconds, bytes, files and what to do with them, after log.write, where tables were written."""
+def print_end(log: RunLog, paths: Sequence[str], then: str | None = None) -> None:
+    """Seconds, bytes, files and what to do with them, after log.write, where tables were written. then: what comes next,
+    where it is not a report."""
     for stage, seconds in log.seconds.items():
         log(f"  {stage:<8} {seconds:8.2f} s")
-    for what, size in log.record["bytes"].items():
+    for what, size in log.record.get("bytes", {}).items():
         if what == "rounds":
             log(f"  {what:<10} {size:10d}")
             continue
         for name, count in (size if isinstance(size, dict) else {what: size}).items():
             log(f"  {name:<10} {count / 1e6:10.3f} MB")
     log("wrote " + ", ".join([*paths, f"{log.out}.run.json", f"{log.out}.log"]))
-    if paths:
+    if then is not None:
+        log(then)
+    elif paths:
         log(f"next, to see it: securegen report {shlex.quote(log.out)}")
 
 

@@ -102,6 +102,19 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     return frame
 
 
+_NAMES = frozenset({"#FID", "IID", "#FID1", "IID1", "FID2", "IID2"})
+
+
+def read_people(path: str | Path) -> pd.DataFrame:
+    """A table with a row a sample, or a pair: names as str, everything else float64."""
+    header = list(_read(path, nrows=0).columns)
+    numeric = [n for n in header if n not in _NAMES]
+    frame = _read(
+        path, dtype={n: str for n in header if n in _NAMES}, na_values=dict.fromkeys(numeric, sorted(MISSING))
+    )
+    return frame.astype(dict.fromkeys(numeric, np.float64))
+
+
 def read_frames(tables: Mapping[str, str | Path]) -> pd.DataFrame:
     """Tables by phenotype as one frame; of several, the first index level is PHENO."""
     frames = {phenotype: read_frame(path) for phenotype, path in tables.items()}

@@ -85,6 +85,15 @@ def table_text(
         if len(values) != len(variants):
             raise ValueError(f"column {name} has {len(values)} rows, {len(variants)} expected")
         cells.append(_p_cells(values, columns["LOG10_P"], digits) if name == "P" else _cells(values, digits))
+    return _joined(cells)
+
+
+def lines_text(columns: Sequence[np.ndarray], digits: int = FULL_DIGITS) -> bytes:
+    """Lines of columns that have one row each: text, integers, or floats with so many significant digits."""
+    return _joined([_cells(values, digits) for values in columns]) if len(columns[0]) else b""
+
+
+def _joined(cells: Sequence[Cells]) -> bytes:
     offsets = np.cumsum([0, *(len(data) for data, _, _ in cells[:-1])])
     starts = np.stack([start + offset for (_, start, _), offset in zip(cells, offsets, strict=True)])
     lengths = np.stack([length for _, _, length in cells])

@@ -1,7 +1,7 @@
 """Genotypes as scores count copies on X, Y and MT, which is not as association does (plink2's `--score`).
 
-X: two copies in everybody, so males 0 or 2, and a heterozygous male has no call. Y: one copy in males, none in others.
-MT: one copy. A missing call has the frequency of the chromosome, in which a male has one allele of X.
+X: two copies in everybody, so males 0 or 2. Y: one copy in males, none in others. MT: one copy. A heterozygous call lies half
+way. A missing call has the frequency of the chromosome, in which a male has one allele of X.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import numpy as np
 
 from securegen.model import GenotypeBlock, IntArray
 from securegen.scores.plan import AlleleCounts
-from securegen.study.ploidy import MALE, MT, KindsReader, X, Y
+from securegen.study.ploidy import MALE, MT, KindsReader, X, Y, refuse_wide
 
 BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class CopiesReader(KindsReader):
-    """A cohort with dosages in steps of half a copy."""
+    """A cohort with dosages in steps of half a copy. Raises UsageError for a grid that leaves no room for the half."""
+
+    def __post_init__(self) -> None:
+        refuse_wide(self.dosage_max, self.reader.dosage_grid)
 
     @property
     def dosage_grid(self) -> int:
@@ -46,8 +49,6 @@ class CopiesReader(KindsReader):
         wide = np.int8 if self.dosage_max < 1 << 7 else np.int16
         dosage = block.dosage.astype(wide) * np.where((kinds == Y) | (kinds == MT), 1, 2).astype(wide)
         missing = np.zeros(dosage.shape, bool) if block.missing is None else block.missing.copy()
-        if self.reader.dosage_grid == 1:  # an imputed dosage of 1 is not a call
-            missing |= (block.dosage == 1) & male & ((kinds == X) | (kinds == Y))
         gone = (kinds == Y) & ~male
         return GenotypeBlock(block.start, np.where(missing | gone, 0, dosage), missing & ~gone)
 

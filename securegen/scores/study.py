@@ -236,6 +236,11 @@ def open_scores(
     if kinds[used].any():
         told = ", ".join(f"{int((kinds[used] == kind).sum())} on {NAMES[kind]}" for kind in (X, Y, MT))
         log(f"of the variants scored, {told}: males have 2 copies of X and 1 of Y, others none of Y, everybody 1 of MT")
+        unknown = int((reader.samples.sex == 0).sum())
+        if unknown and (kinds[used] == Y).any():
+            log(
+                f"WARNING: {unknown:,} of {len(reader.samples):,} people have no sex in the genotype file: scored without Y"
+            )
         recoded = CopiesReader(reader, kinds)
         plan = make_plan(
             inputs, matches, count_copies(recoded, used), grid=recoded.dosage_grid, log=log, copies=recoded.copies(used),

@@ -69,7 +69,8 @@ def _counts(sums: Sums, model: QcModel, count: np.ndarray, alleles: np.ndarray) 
 
 
 def _quality_x(sums: Sums, model: QcModel, grid: int) -> dict[str, np.ndarray]:
-    """Males have one allele, and none where they are heterozygous; Hardy–Weinberg of females' genotypes and males' alleles.
+    """Males have one allele, half of each where they are heterozygous; Hardy–Weinberg of females' genotypes and the alleles of
+    the other males.
 
     sums: over founders, everybody, males among founders, females and males among tested, the last three with Σg².
     """
@@ -79,18 +80,16 @@ def _quality_x(sums: Sums, model: QcModel, grid: int) -> dict[str, np.ndarray]:
         total - sums.m[:, j] for total, j in zip(model.males, (male, female, tested_male), strict=True)
     )
     others = (sums.g[:, founders] - sums.g[:, male]) / (grid * model.unit)
-    hard = grid == 1
-    half = 2 * sums.g[:, male] - sums.q[:, 0] if hard else np.zeros_like(males)  # heterozygous males
-    count = others + (sums.g[:, male] / grid - half) / 2
     called = model.founders - sums.m[:, founders]
-    out = _counts(sums, model, count, 2 * (called - males) + males - half)
+    count = others + sums.g[:, male] / (2 * grid)
+    out = _counts(sums, model, count, 2 * (called - males) + males)
     names = ("HET", "HOM_ALT", "HOM_REF", "MALE_ALT", "MALE_REF", "P", "LOG10_P")
-    if not hard:
+    if grid > 1:
         return out | {name: np.full(len(count), np.nan) for name in names}
     s, q = sums.g[:, female] // model.unit, sums.q[:, 1] // model.unit**2
     het, hom_alt = 2 * s - q, (q - s) // 2
     hom_ref = females - het - hom_alt
-    half = 2 * sums.g[:, tested_male] - sums.q[:, 2]
+    half = 2 * sums.g[:, tested_male] - sums.q[:, 2]  # heterozygous males
     male_alt = (sums.g[:, tested_male] - half) // 2
     male_ref = tested_males - half - male_alt
     log_p = exact_test_x(het, hom_alt, hom_ref, male_alt, male_ref)

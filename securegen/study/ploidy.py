@@ -1,8 +1,7 @@
 """Genotypes where a male, or everybody, has one copy: X, Y and MT as plink2 counts them.
 
-X: males 0 or 2 (model 2), or 0 or 1 (model 1); a heterozygous male counts as 1, or one half. Y: males alone, 0 or 1, and a
-heterozygous call is missing. MT: everybody, 0 or 1, and a heterozygous call is one half. A pseudoautosomal region is
-autosomal where it is named so.
+X: males 0 or 2 (model 2), or 0 or 1 (model 1). Y: males alone, 0 or 1. MT: everybody, 0 or 1. A heterozygous call lies half way
+everywhere. A pseudoautosomal region is autosomal where it is named so.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from securegen.errors import UsageError
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, boundaries_of, coding_of
 from securegen.vocabulary import canonical_chromosome
 
@@ -64,6 +64,16 @@ class KindsReader:
         return coding_of(self.reader)
 
 
+def refuse_wide(dosage_max: int, grid: int) -> None:
+    """Raise UsageError where a dosage of `dosage_max` units does not fit the 16 bits it is stored in. grid: of the files."""
+    if dosage_max > np.iinfo(np.int16).max:
+        finest = grid // 2 ** int(np.ceil(np.log2((dosage_max + 1) / (1 << 15))))
+        raise UsageError(
+            f"`dosage_grid` {grid} is too fine for X, Y and MT, where half a copy is counted: {finest} or less, or leave these "
+            "chromosomes out (`chr` 1-22)"
+        )
+
+
 @dataclass(frozen=True)
 class PloidyReader(KindsReader):
     """A cohort with the dosages of its X, Y and MT as a design wants them. kinds: (M,) of `kinds_of`; xchr_model: 1 or 2.
@@ -72,6 +82,9 @@ class PloidyReader(KindsReader):
     """
 
     xchr_model: int = 2
+
+    def __post_init__(self) -> None:
+        refuse_wide(self.dosage_max, self.dosage_grid)
 
     @property
     def dosage_grid(self) -> int:
@@ -92,14 +105,9 @@ class PloidyReader(KindsReader):
         kinds = self.kinds[start:stop]
         if not kinds.any():
             return block
-        dosage, missing = block.dosage, block.missing
+        dosage = block.dosage
         male = self.samples.sex == MALE
         if self.xchr_model == 1 and (on_x := kinds == X).any():
             wide = np.int8 if self.dosage_max < 1 << 7 else np.int16
             dosage = np.where(on_x[:, None] & ~male[None, :], 2 * dosage.astype(np.int16), dosage).astype(wide)
-        if self.dosage_grid == 1 and (on_y := kinds == Y).any():  # an imputed dosage of 1 is not a call
-            half = on_y[:, None] & (block.dosage == 1)
-            if half.any():
-                missing = half if missing is None else missing | half
-                dosage = np.where(half, 0, dosage).astype(dosage.dtype)
-        return replace(block, dosage=dosage, missing=missing)
+        return replace(block, dosage=dosage)

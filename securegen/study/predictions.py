@@ -60,20 +60,25 @@ def rows_of(variants: Variants) -> np.ndarray:
     return np.array([rows[c] for c in variants.chromosome], object)
 
 
-def with_rows(reader: SelectableReader, log: Log) -> SelectableReader:
-    """The variants on chromosomes that predictions have a line for; the others are left out aloud. Raises UsageError where
-    none is left."""
-    rows = rows_of(reader.variants)
-    lacking = rows == ""
+def having_rows(variants: Variants, log: Log) -> np.ndarray:
+    """(M,) bool: variants on chromosomes that predictions have a line for; the others are left out aloud. Raises UsageError
+    where none is left."""
+    lacking: np.ndarray = rows_of(variants) == ""
     if not lacking.any():
-        return reader
-    names = some(list(dict.fromkeys(str(c) for c in reader.variants.chromosome[lacking])))
+        return ~lacking
+    names = some(list(dict.fromkeys(str(c) for c in variants.chromosome[lacking])))
     if lacking.all():
         raise UsageError(f"no variant is left: predictions have no line for chromosome {names}")
     log(
         f"WARNING: {count(int(lacking.sum()), 'variant')} on chromosome {names} left out: predictions have no line for it"
     )
-    return reader.select(variants=np.flatnonzero(~lacking))
+    return ~lacking
+
+
+def with_rows(reader: SelectableReader, log: Log) -> SelectableReader:
+    """The same cohort without the variants that `having_rows` leaves out."""
+    here = having_rows(reader.variants, log)
+    return reader if here.all() else reader.select(variants=np.flatnonzero(here))
 
 
 def at(found: Mapping[str, Offsets], row: str) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from support import simulate
 
 import securegen as sg
 from securegen.engines.ckks import steps
-from securegen.engines.mpc.aggregates import AggregatePlan
+from securegen.engines.mpc.aggregate_plan import AggregatePlan
 from securegen.engines.mpc.association import people_columns
 from securegen.errors import ArtefactError, UsageError
 from securegen.stats.qc import Filters

@@ -22,6 +22,7 @@ TABLES = (
 REGENIE = (
     "qt_nopred_QT", "qt_pred_QT", "qt_dominant_QT", "qt_condition_QT", "cc_nopred_CC", "cc_pred_CC",
 )  # fmt: skip
+WHOLE = ("king.kin0.gz", "pca.eigenvec.gz", "pca.eigenval")  # of all variants together
 PREDICTIONS = ("qt1_pred.list", "qt1_1.loco", "cc1_pred.list", "cc1_1.loco", "cond.txt")
 
 
@@ -52,6 +53,15 @@ def cut(source: Path, target: Path) -> None:
     body = np.frombuffer(bed, np.uint8, offset=3).reshape(len(ids), -1)
     pack(target / f"{name}.bed.gz", bed[:3] + body[rows].tobytes())
     pack(target / f"{name}.bim.gz", "".join(line for line, keep in zip(bim, rows, strict=True) if keep).encode())
+    (target / "whole").mkdir(exist_ok=True)
+    pack(target / "whole" / f"{name}.bed.gz", bed)
+    pack(target / "whole" / f"{name}.bim.gz", "".join(bim).encode())
+    for file in WHOLE:
+        data = (source / "gold" / file).read_bytes()
+        if file.endswith(".gz"):
+            pack(target / "whole" / file, gzip.decompress(data))
+        else:
+            (target / "whole" / file).write_bytes(data)
     for suffix in ("fam", "pheno.tsv", "covar.tsv", "prs.tsv"):
         shutil.copyfile(source / f"{name}.{suffix}", target / f"{name}.{suffix}")
     for file in SCORES:

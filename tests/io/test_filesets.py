@@ -269,3 +269,21 @@ def test_an_id_that_would_be_two_cells_is_refused(cohort, tmp_path, mark):
     write_bgen(tmp_path / "c.bgen", cohort.dosage[:2], cohort.samples, v)
     with pytest.raises(InputError, match="c.bgen: the variant id .* holds a tab, a line's end or a NUL: rename it"):
         GenotypeFiles(bgen=str(tmp_path / "c.bgen")).open()
+
+
+def test_a_list_that_names_one_fileset_in_two_ways_or_none(cohort, tmp_path):
+    listed, one = tmp_path / "l", cohort.folder / "chr1"
+    (tmp_path / "link.bed").symlink_to(f"{one}.bed")
+    for again in (f"{one}.bed", f"{cohort.folder}/../{cohort.folder.name}/chr1", tmp_path / "link"):
+        listed.write_text(f"{one}\n{again}\n")
+        with pytest.raises(InputError, match=f"l: {again} is named twice, also as {one}"):
+            GenotypeFiles(bfile_list=str(listed)).open()
+    for text, more in (
+        ("# comment", ""),
+        ("C:\\data\\chr1", ""),
+        (f"{cohort.folder}/chr@", "; @ goes with names that are no list"),
+    ):
+        listed.write_text(f"{one}\n{text}\n")
+        with pytest.raises(InputError) as refused:
+            GenotypeFiles(bfile_list=str(listed)).open()
+        assert f"l names '{text}', but there is no file '{text}.bed'{more}" in str(refused.value)

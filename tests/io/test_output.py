@@ -286,3 +286,31 @@ def test_the_columns_are_those_of_the_contract():
         "#CHROM POS ID REF ALT A1 A1_FREQ TEST OBS_CT BETA SE L95 U95 T_STAT P LOG10_P ERRCODE"
     )
     assert TESTS["linear"].suffix == "glm.linear"
+
+
+def test_a_private_folder_is_made_or_shut(tmp_path):
+    for name, mode in (("new", None), ("empty", 0o777), ("read", 0o755)):
+        folder = tmp_path / name
+        if mode is not None:
+            folder.mkdir()
+            folder.chmod(mode)
+        if name == "read":
+            (folder / "file").touch()
+        output.private_folder(folder)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_private_folder_that_another_may_have_filled_is_refused_until_its_owner_shuts_it(tmp_path, monkeypatch):
+    folder = tmp_path / "private"
+    folder.mkdir()
+    (folder / "invitation").symlink_to(tmp_path)
+    folder.chmod(0o770)
+    for _ in range(2):  # refusing changes nothing
+        with pytest.raises(StorageError, match="others may write in .*private, and something lies there"):
+            output.private_folder(folder)
+    folder.chmod(0o700)
+    output.private_folder(folder)
+    own = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: own + 1)
+    with pytest.raises(StorageError, match="another user's"):
+        output.private_folder(folder)

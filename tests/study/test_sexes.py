@@ -1,4 +1,4 @@
-"""X, Y, MT and PAR against plink2 2.00a3.5 (tests/gold/sexes), to the printed digits."""
+"""X, Y, MT and PAR against plink2 2.00a3.5 (tests/gold/sexes, odd_calls), to the printed digits."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ def open_sexes(cohort, **options) -> sg.Study:
 
 
 @pytest.mark.parametrize(
-    "name, options",
-    [("qt_x2", {"split_par": "b38"}), ("qt_x1", {"split_par": "b38", "xchr_model": 1}), ("nopar", {})],
-)
-def test_linear_regression_of_all_chromosomes_as_plink2(name, options, reference):
-    cohort = reference("sexes")
+    "cohort, name, options",
+    [
+        ("sexes", "qt_x2", {"split_par": "b38"}), ("sexes", "qt_x1", {"split_par": "b38", "xchr_model": 1}),
+        ("sexes", "nopar", {}), ("odd_calls", "qt_x2", {}), ("odd_calls", "qt_x1", {"xchr_model": 1}),
+    ],
+)  # fmt: skip
+def test_linear_regression_of_all_chromosomes_as_plink2(cohort, name, options, reference):
+    """odd_calls: heterozygous males on X and Y, heterozygotes of MT, females with calls on Y."""
+    cohort = reference(cohort)
     study = open_sexes(cohort, bits=24, **options)
     frame, expected = sg.run(study).frame, gold(cohort, f"{name}.QT.glm.linear")
     for column in ("#CHROM", "ID", "A1", "ERRCODE"):
@@ -45,9 +49,10 @@ def test_linear_regression_of_all_chromosomes_as_plink2(name, options, reference
         equal_as_printed(frame[column], expected[column], column, 2e-6 * unit)
 
 
-def test_quality_control_of_all_chromosomes_as_plink2(reference):
-    cohort = reference("sexes")
-    tables = sg.run(sg.open_qc(cohort.bfile, split_par="b38"), qc_only=True)
+@pytest.mark.parametrize("cohort, options", [("sexes", {"split_par": "b38"}), ("odd_calls", {})])
+def test_quality_control_of_all_chromosomes_as_plink2(cohort, options, reference):
+    cohort = reference(cohort)
+    tables = sg.run(sg.open_qc(cohort.bfile, **options), qc_only=True)
     assert list(tables) == ["afreq", "vmiss", "hardy", "hardy.x"]
     for name, frame in tables.items():
         expected = gold(cohort, f"qc.{name}")
@@ -59,10 +64,11 @@ def test_quality_control_of_all_chromosomes_as_plink2(reference):
                 assert frame[column].astype(str).tolist() == expected[column].tolist(), (name, column)
 
 
-def test_scores_of_all_chromosomes_as_plink2(reference):
-    cohort = reference("sexes")
+@pytest.mark.parametrize("cohort, options", [("sexes", {"split_par": "b38"}), ("odd_calls", {"minimum": 1})])
+def test_scores_of_all_chromosomes_as_plink2(cohort, options, reference):
+    cohort = reference(cohort)
     study = sg.scores.open(
-        bfile=cohort.bfile, score=cohort.gold.parent / "score.tsv", columns=(1, 2, 3), split_par="b38", digits=17
+        bfile=cohort.bfile, score=cohort.gold.parent / "score.tsv", columns=(1, 2, 3), digits=17, **options
     )
     found, expected = sg.scores.run(study).scores, gold(cohort, "prs.sscore")
     assert found["IID"].tolist() == expected["IID"].tolist()
@@ -72,6 +78,6 @@ def test_scores_of_all_chromosomes_as_plink2(reference):
     total, denominator = found[f"{name}_SUM"], expected["DENOM"].astype(int)
     assert np.abs(total - expected["SCORE1_SUM"].astype(float)).max() < 5e-6
     np.testing.assert_allclose(found[f"{name}_AVG"] * denominator, total, rtol=1e-12)
-    for engine in ("ckks", "mpc", "private-model"):
+    for engine in ("ckks", "mpc", "private-model") if "minimum" not in options else ():
         with pytest.raises(UsageError, match="this model has weights on X, Y or MT, which only engine plain scores"):
             sg.scores.run(study, engine=engine)

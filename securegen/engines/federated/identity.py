@@ -75,7 +75,7 @@ def verifies(verify_key: bytes, message: bytes, signature: bytes) -> bool:
 
 
 @dataclass(frozen=True, repr=False)
-class SigningIdentity:
+class SigningIdentity(envelope.Unpicklable):
     """A private signing key. verify_key: its 32 public bytes."""
 
     signing_key: bytes = field(repr=False)

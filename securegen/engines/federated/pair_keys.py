@@ -34,6 +34,7 @@ from securegen.engines.federated.identity import canonical, sha256
 from securegen.engines.federated.messages import Message
 from securegen.engines.federated.state import SiteState
 from securegen.errors import ArtefactError, ProtocolError, UsageError
+from securegen.io.envelope import Unpicklable
 from securegen.io.schema import hex_bytes, hex_text, map_of, record
 
 HELLO, KEYS, CONFIRM, READY = "hello", "keys", "confirm", "ready"
@@ -51,7 +52,7 @@ _PAIRS = record(pairs=map_of(hex_bytes(32), 64), senders=map_of(hex_bytes(32), 6
 
 
 @dataclass(frozen=True, repr=False)
-class PairKeys:
+class PairKeys(Unpicklable):
     """pairs: a key of 32 bytes by the other site's name; senders: every site's sender key, this one's included."""
 
     pairs: dict[str, bytes] = field(repr=False)

@@ -22,7 +22,8 @@ from typing import Any
 
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import ArtefactError, StorageError
-from securegen.io.output import PRIVATE, PRIVATE_FOLDER, atomic, make_folder, sync_folder
+from securegen.io.envelope import Unpicklable
+from securegen.io.output import PRIVATE, atomic, private_folder, sync_folder
 from securegen.io.schema import Check
 from securegen.io.strict_json import parse_json, read_regular
 
@@ -31,17 +32,8 @@ _MAC = 32
 _MOST = 1 << 30
 
 
-def private_folder(folder: Path) -> None:
-    """Make a folder that nobody else can enter. Raises StorageError."""
-    make_folder(folder, PRIVATE_FOLDER)
-    try:
-        os.chmod(folder, PRIVATE_FOLDER)
-    except OSError as error:
-        raise StorageError(f"cannot shut {folder} to others: {error.strerror}") from None
-
-
 @dataclass(frozen=True, repr=False)
-class SiteState:
+class SiteState(Unpicklable):
     """folder: of this study alone; key: 32 bytes that never leave."""
 
     folder: Path

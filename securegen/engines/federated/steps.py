@@ -13,12 +13,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from securegen.engines.federated import hub, identity, site, study_toml, studyfile, variants
-from securegen.engines.federated.state import private_folder
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
 from securegen.io.genotypes import FIELDS, FORMATS
-from securegen.io.output import atomic
+from securegen.io.output import atomic, private_folder
 from securegen.model import Variants
 from securegen.stats.qc import Filters
 from securegen.study.genotypes import open_genotypes

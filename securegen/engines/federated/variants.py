@@ -191,7 +191,7 @@ def common_variants(lists: Sequence[Variants]) -> tuple[Variants, int]:
     if not keep.any():
         raise InputError(
             f"no variant is in every file: the first begins with {_named(first, 0)}, another with {_named(lists[-1], 0)}. "
-            "Files of one site each are expected: files by chromosome are joined first (plink2 --pmerge-list)"
+            "Files of one site each are expected: files by chromosome of one site are one name with @, or a list"
         )
     return first.take(np.flatnonzero(keep)), int((~keep).sum())
 

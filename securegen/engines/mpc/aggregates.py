@@ -15,111 +15,37 @@ largest number has; the dealer sizes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from securegen.design.columns import INTERCEPT
+from securegen.design.strata import alone
 from securegen.engines.mpc import vertical
+from securegen.engines.mpc.aggregate_plan import AggregatePlan
+from securegen.engines.mpc.announced import StudyRun, open_announced
 from securegen.engines.mpc.association import agreed_cohort, announce_cohort, only_mean, people_columns
-from securegen.engines.mpc.batches import Batching, Streams
+from securegen.engines.mpc.batches import Streams
 from securegen.engines.mpc.gwas import ask_consent, genotype_streams
 from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.people import admitted, hear_who
+from securegen.engines.mpc.people import admitted, charge, hear_who, tell_who
+from securegen.engines.mpc.runs import RunReader, VariantRun, hear, hear_each, tell, tell_number
 from securegen.engines.mpc.shares.lifting import Pair
 from securegen.engines.mpc.shares.program import DealingProgram, Program
-from securegen.engines.mpc.shares.radix import Form, assemble, choose_form, to_digits
+from securegen.engines.mpc.shares.radix import Form, assemble, to_digits
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
-from securegen.errors import PlanError, ProtocolError
+from securegen.errors import ProtocolError
 from securegen.governance import openings
+from securegen.governance.rows import RowRule
 from securegen.kernels.integer_sums import squared_sums
-from securegen.model import (
-    Columns,
-    GenotypeBlock,
-    GenotypeReader,
-    Sums,
-    Variants,
-    coding_of,
-    regular_blocks,
-    watched,
-)
+from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, watched
 from securegen.randomness import fresh_key, keystream
 from securegen.results.write import Summary, write_tables
-from securegen.study.build import build_design
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.opening import Study
 from securegen.vocabulary import ADDITIVE
-
-LARGEST = 10_000  # columns of a run
-
-
-@dataclass(frozen=True)
-class AggregatePlan:
-    """What is public of a run. value_bits: |x| <= 2^value_bits; analysed: columns that say who is, and others of 0 and 1
-    that need Σ g² x; weights: other columns that do."""
-
-    samples: int
-    variants: int
-    dosage_max: int
-    columns: int
-    value_bits: int
-    analysed: tuple[int, ...]
-    weights: tuple[int, ...]
-
-    @staticmethod
-    def of(
-        columns: Columns, samples: int, variants: int, dosage_max: int, people: Sequence[int] | None = None
-    ) -> AggregatePlan:
-        """people: columns that say who is analysed, None for those of the names and squares that an additive model has. Of
-        other columns the genotype party is told nothing, whatever they hold."""
-        x, squared = columns.values, columns.squared_index
-        who = [j for j, name in enumerate(columns.names) if name == INTERCEPT or j in squared]
-        who = who if people is None else list(people)
-        binary = [j for j in who if ((x[:, j] == 0) | (x[:, j] == 1)).all()]
-        return AggregatePlan(
-            samples, variants, dosage_max, x.shape[1], int(np.abs(x).max(initial=1)).bit_length(), tuple(binary),
-            tuple(j for j in squared if j not in binary),
-        )  # fmt: skip
-
-    def form(self) -> Form:
-        """Rings and digits. Raises PlanError where a sum might not fit."""
-        most = self.dosage_max**2 if self.weights else self.dosage_max
-        if (most * self.samples << self.value_bits) >= 1 << 62:
-            raise PlanError(f"sums over {self.samples} samples of columns of {self.value_bits} bits may exceed 2^62: "
-                            "use fewer bits (`bits`) or fewer samples a run")  # fmt: skip
-        largest = {"g": self.dosage_max, **({"q": self.dosage_max**2} if self.weights else {}), "m": 1}
-        return choose_form(self.samples, largest, self.value_bits, few=not self.weights)
-
-    def rings(self, form: Form) -> dict[str, Any]:
-        return {"bits": form.bits, "widths": form.widths, "chunk": form.chunk}
-
-    def batching(self, form: Form) -> Batching:
-        return Batching(
-            form, self.samples, self.variants, self.columns, tuple(n for n in form.widths if n != "m")
-        )  # fmt: skip
-
-    def write(self) -> dict[str, list[int]]:
-        sizes = [self.samples, self.variants, self.dosage_max, self.columns, self.value_bits]
-        return {"sizes": sizes, "analysed": list(self.analysed), "weights": list(self.weights)}
-
-    @staticmethod
-    def read(value: object, sender: str) -> AggregatePlan:
-        """A plan that a party announced; ProtocolError when it is none."""
-        if isinstance(value, dict) and set(value) == {"sizes", "analysed", "weights"}:
-            sizes, analysed, weights = (value[n] for n in ("sizes", "analysed", "weights"))
-            if all(map(_whole, (sizes, analysed, weights))) and len(sizes) == 5 and all(sizes):
-                plan, squared = AggregatePlan(*[*sizes, tuple(analysed), tuple(weights)]), [*analysed, *weights]
-                sized = plan.dosage_max <= 1 << 15 and plan.columns <= LARGEST and plan.value_bits <= 62
-                if sized and len(set(squared)) == len(squared) and all(j < plan.columns for j in squared):
-                    return plan
-        raise ProtocolError(f"party {sender!r} announced a malformed plan")
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, list) and all(type(v) is int and 0 <= v < 1 << 31 for v in value)
 
 
 def genotype_run(
@@ -134,32 +60,53 @@ def genotype_run(
     """
     ask_consent(consent_aggregates)
     announce_cohort(session, roles.right, reader)
-    samples, variants = len(reader.samples), len(reader.variants)
-    plan = AggregatePlan.read(session.receive_json(roles.right, "plan"), roles.right)
-    if (plan.samples, plan.variants, plan.dosage_max) != (samples, variants, reader.dosage_max):
-        raise ProtocolError(f"party {roles.right!r} planned for another cohort")
-    analysed = hear_who(session, roles.right, samples, len(plan.analysed))
-    rule = admitted(reader, analysed, state, level, log)
-    form = plan.form()
-    vertical.charge(state, cohort, plan.columns, samples=samples, column_limit=column_limit)
+    samples = len(reader.samples)
+    told, runs = hear(session, roles.right, "plan", reader.variants)
+    plans = [AggregatePlan.read(value, roles.right) for value in told]
+    for i, plan in enumerate(plans):
+        mine = [run for run in runs if run.stratum == i]
+        planned = plan.samples, plan.variants, plan.dosage_max
+        if planned != (samples, sum(map(len, mine)), reader.dosage_max * (1 + mine[0].doubled)):
+            raise ProtocolError(f"party {roles.right!r} planned for another cohort")
+    copies = RunReader(reader)
+    places = [copies.places(i, runs) for i in range(len(plans))]
+    sets = [hear_who(session, roles.right, samples, len(plan.analysed)) for plan in plans]
+    rules = admitted(reader, list(zip(places, sets, strict=True)), state, level, log)
+    forms = [plan.form() for plan in plans]
+    costs = [(where, who, plan.columns) for where, who, plan in zip(places, sets, plans, strict=True)]
+    charge(state, cohort, costs, samples=samples, column_limit=column_limit)
+    tell_number(session, roles.dealer, "dealer/plan", runs)
+    kept: list[GenotypeBlock] = []
+    for run in runs:
+        i = run.stratum
+        plan = replace(plans[i], variants=len(run))
+        _answer(
+            session, roles, copies, run, plan, forms[i], sets[i], rules[i], kept, cohort=cohort, state=state, threads=threads
+        )  # fmt: skip
+
+
+def _answer(
+    session: Session, roles: Roles, copies: RunReader, run: VariantRun, plan: AggregatePlan, form: Form, analysed: np.ndarray,
+    rule: RowRule | None, kept: list[GenotypeBlock], *, cohort: str, state: StateFile, threads: int,
+) -> None:  # fmt: skip
+    """One run of the genotype party. kept: opened rows before it, changed into those before the next."""
     session.send_json(roles.dealer, "dealer/plan", plan.write())
     squares: list[np.ndarray] = []
     vetoes: list[np.ndarray] = []
-    kept: list[GenotypeBlock] = []
 
     def blocks() -> Iterator[vertical.Block]:
-        for block in regular_blocks(reader, vertical.block_size(samples, form.bits)):
+        for block, calls in copies.blocks(run, vertical.block_size(plan.samples, form.bits)):
             squares.append(squared_sums(block.dosage, analysed.astype(np.int64), block.alleles))
-            vetoes.append(np.zeros(len(block), bool) if rule is None else rule.scan(block, kept))
-            yield genotype_streams(block, squares=bool(plan.weights), coding=coding_of(reader))
+            vetoes.append(np.zeros(len(block), bool) if rule is None else rule.scan(calls, kept))
+            made = genotype_streams(block, squares=bool(plan.weights), coding=copies.coding)
+            yield replace(made, place=run.place)
 
     resend = hear_of_blocks(session, roles.right)
     sides = vertical.genotype_side(
-        session, roles, blocks(), resend=resend, samples=samples, columns=plan.columns * form.digits, charged=True,
+        session, roles, blocks(), resend=resend, samples=plan.samples, columns=plan.columns * form.digits, charged=True,
         cohort=cohort, state=state, threads=threads, **plan.rings(form),
     )  # fmt: skip
     program, batching = Program(session, Pair(roles.left, roles.right, roles.dealer)), plan.batching(form)
-    withheld = 0
     for number, streams in enumerate(batching.of_shares(sides)):
         batching.announce(session, roles, streams)
         veto = np.concatenate(vetoes)
@@ -167,7 +114,6 @@ def genotype_run(
         session.send(roles.right, f"squares/{number}", np.where(veto[:, None], 0, np.concatenate(squares)))
         squares.clear()
         vetoes.clear()
-        withheld += int(veto.sum())
         _cover(streams, veto)
         _open(program, plan, form, streams)
 
@@ -188,20 +134,34 @@ def _cover(streams: Streams, rows: np.ndarray) -> None:
 def phenotype_run(
     session: Session, roles: Roles, inputs: Inputs, out: str, *, state: StateFile, consent_aggregates: bool,
     masked: Path | None = None, log: Log = silent, digits: int = 17, threads: int = 1,
-    seen: Callable[[Sums], None] | None = None,
+    seen: Callable[[Sums], None] | None = None, opened: Callable[[Study], None] | None = None,
 ) -> list[Summary]:  # fmt: skip
     """The phenotype party: writes the tables. masked: a folder to keep masked genotypes in for later runs;
-    seen: is shown every block of sums."""
+    seen: is shown every block of sums; opened: the study."""
     ask_consent(consent_aggregates)
     only_mean(inputs)
-    cohort = agreed_cohort(session, roles.left, inputs, log)
-    design = build_design(inputs, cohort, log)
-    blocks = sums(
-        session, roles, design.columns, variants=cohort.variants, dosage_max=cohort.dosage_max, state=state, masked=masked,
-        threads=threads, people=people_columns(design.analyses), coding=cohort.coding,
+    announced = open_announced(inputs, agreed_cohort(session, roles.left, inputs, log), log)
+    study = announced.study
+    if opened is not None:
+        opened(study)
+    parts, plans = announced.parts(), []
+    for stratum in announced.strata:
+        columns, people = stratum.design.columns, people_columns(stratum.design.analyses)
+        top = announced.dosage_max(stratum)
+        plans.append(AggregatePlan.of(columns, len(columns.values), stratum.variants, top, people))
+    tell(session, roles.left, "plan", [plan.write() for plan in plans], [part.run for part in parts])
+    for stratum, plan in zip(announced.strata, plans, strict=True):
+        tell_who(session, roles.left, stratum.design.columns.values[:, plan.analysed], stratum.name)
+
+    def of(part: StudyRun) -> Iterator[Sums]:
+        plan = replace(plans[part.run.stratum], variants=len(part.run))
+        columns, coding = part.stratum.design.columns, announced.cohort.coding
+        return _sums(session, roles, columns, plan, part, coding, state=state, masked=masked, threads=threads)
+
+    shown = watched(announced.sums(of), seen)
+    return write_tables(
+        out, study.reader.variants, shown, study.analyses, strata=study.strata, grid=study.reader.dosage_grid, digits=digits
     )  # fmt: skip
-    blocks = watched(blocks, seen)
-    return write_tables(out, cohort.variants, blocks, design.analyses, grid=cohort.dosage_grid, digits=digits)
 
 
 def sums(
@@ -210,19 +170,27 @@ def sums(
 ) -> Iterator[Sums]:  # fmt: skip
     """The phenotype party, for columns in the genotype party's sample order: yields the sums of batches of variants. people:
     as of `AggregatePlan.of`; coding: the genetic model that the genotypes come under."""
-    x = columns.values
-    plan = AggregatePlan.of(columns, len(x), len(variants), dosage_max, people)
+    part = StudyRun(VariantRun(0, len(variants), whole=True), 0, alone((), len(variants))[0], variants)
+    plan = AggregatePlan.of(columns, len(columns.values), len(variants), dosage_max, people)
+    tell(session, roles.left, "plan", [plan.write()], [part.run])
+    session.send(roles.left, "analysed", columns.values[:, plan.analysed].astype(np.uint8))
+    yield from _sums(session, roles, columns, plan, part, coding, state=state, masked=masked, threads=threads)
+
+
+def _sums(
+    session: Session, roles: Roles, columns: Columns, plan: AggregatePlan, part: StudyRun, coding: str, *, state: StateFile,
+    masked: Path | None, threads: int,
+) -> Iterator[Sums]:  # fmt: skip
+    """One run of the phenotype party."""
     form = plan.form()
-    session.send_json(roles.left, "plan", plan.write())
-    session.send(roles.left, "analysed", x[:, plan.analysed].astype(np.uint8))
-    what = f"{plan.rings(form)} {variants.digest()}{_of(coding)}"
+    what = f"{plan.rings(form)} {part.variants.digest()}{_of(coding)}{part.run.place and ' '}{part.run.place}"
     store, resend = ask_for_blocks(session, roles.left, masked, what)
     sides = vertical.phenotype_side(
-        session, roles, to_digits(x, form), state=state, store=store, resend=resend, threads=threads,
-        **plan.rings(form),
+        session, roles, to_digits(columns.values, form), state=state, store=store, resend=resend, use=part.run.place,
+        threads=threads, **plan.rings(form),
     )  # fmt: skip
     program, batching = Program(session, Pair(roles.left, roles.right, roles.dealer)), plan.batching(form)
-    start, order = 0, columns.squared_index
+    start, order = part.first, columns.squared_index
     for number, streams in enumerate(batching.of_shares(sides)):
         batching.confirm(session, roles, streams)
         width = len(streams["g"])
@@ -239,7 +207,7 @@ def sums(
                 q[:, order.index(j)] = known[:, k]
         q[:, [order.index(j) for j in plan.weights]] = found.get("q", np.zeros((width, 0), np.int64))
         parts = (found["g"], found.get("m", np.zeros_like(found["g"])), q)
-        g, m, q = (np.where(veto[:, None], 0, part) for part in parts)
+        g, m, q = (np.where(veto[:, None], 0, each) for each in parts)
         yield Sums(start, g, m, q, withheld=veto if veto.any() else None)
         start += width
     if store is not None:
@@ -248,11 +216,13 @@ def sums(
 
 def deal(session: Session, roles: Roles, *, threads: int = 1) -> float:
     """The dealer. Returns the seconds spent computing products."""
-    plan = AggregatePlan.read(session.receive_json(roles.left, "dealer/plan"), roles.left)
-    form, program, busy = plan.form(), DealingProgram(session, Pair(roles.left, roles.right, roles.dealer)), 0.0
-    for streams, seconds in plan.batching(form).dealt(session, roles, threads=threads):
-        _open(program, plan, form, streams)
-        busy += seconds
+    busy = 0.0
+    for value in hear_each(session, roles.left, "dealer/plan"):
+        plan = AggregatePlan.read(value, roles.left)
+        form, program = plan.form(), DealingProgram(session, Pair(roles.left, roles.right, roles.dealer))
+        for streams, seconds in plan.batching(form).dealt(session, roles, threads=threads):
+            _open(program, plan, form, streams)
+            busy += seconds
     return busy
 
 

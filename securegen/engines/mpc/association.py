@@ -16,56 +16,58 @@ import numpy as np
 from securegen.catalogue import record_of
 from securegen.design.columns import Analysis
 from securegen.engines.mpc import gwas, outsourced, vertical
+from securegen.engines.mpc.announced import StudyRun, open_announced
 from securegen.engines.mpc.net.frames import MAX_PAYLOAD
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.people import admitted, hear_who
+from securegen.engines.mpc.people import admitted, charge, hear_who, tell_who
+from securegen.engines.mpc.runs import RunReader, VariantRun, hear, hear_each, tell, tell_number
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
-from securegen.model import (
-    AnnouncedCohort,
-    GenotypeBlock,
-    GenotypeReader,
-    Samples,
-    Sums,
-    Variants,
-    coding_of,
-    regular_blocks,
-    watched,
-)
+from securegen.model import AnnouncedCohort, GenotypeBlock, GenotypeReader, Samples, Sums, Variants, coding_of, watched
 from securegen.results.write import Summary, write_tables
-from securegen.study.build import build_design
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.opening import Study
+from securegen.study.ploidy import X, Y, kinds_of
 from securegen.vocabulary import ADDITIVE, CODINGS
 
 _TEXT = ("chromosome", "id", "effect_allele", "other_allele")
 
 
 def announce_cohort(session: Session, to: str, reader: GenotypeReader) -> None:
-    """Send who and what is genotyped, not how."""
+    """Send who and what is genotyped, not how; of variants on X or Y also the sexes."""
     s, v = reader.samples, reader.variants
-    people = {"fid": list(s.fid), "iid": list(s.iid), "founder": [bool(f) for f in s.founder]}
+    people: dict[str, list[Any]] = {
+        "fid": list(s.fid), "iid": list(s.iid), "founder": [bool(f) for f in s.founder],
+    }  # fmt: skip
+    if s.sex.any() and np.isin(kinds_of(v), (X, Y)).any():
+        people["sex"] = [int(sex) for sex in s.sex]
     sites: dict[str, list[Any]] = {name: [str(x) for x in getattr(v, name)] for name in _TEXT}
     sites["position"] = [int(p) for p in v.position]
-    session.send_json(to, "cohort", {"samples": people, "variants": sites, "grid": reader.dosage_grid,
-                                "largest": reader.dosage_max, "coding": coding_of(reader)})  # fmt: skip
+    told = {"samples": people, "variants": sites, "grid": reader.dosage_grid, "largest": reader.dosage_max}
+    if coding_of(reader) != ADDITIVE:
+        told["coding"] = coding_of(reader)
+    session.send_json(to, "cohort", told)
 
 
 def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
     """The cohort that `source` announces. ProtocolError when its lists do not fit together."""
     value: Any = session.receive_json(source, "cohort", limit=MAX_PAYLOAD)
     try:
-        names = ("samples", "variants", "grid", "largest", "coding")
-        people, sites, grid, top, coding = (value[n] for n in names)
+        people, sites, grid, top = (value[n] for n in ("samples", "variants", "grid", "largest"))
+        coding = value.get("coding", ADDITIVE)
         fid, iid = (_words(people[n]) for n in ("fid", "iid"))
         founder = np.array([_typed(f, bool) for f in people["founder"]], bool)
+        sex = np.array([_typed(x, int) for x in people.get("sex", [0] * len(fid))], np.int8)
+        if not np.isin(sex, (0, 1, 2)).all():
+            raise ValueError(sex)
         text = {n: _words(sites[n]) for n in _TEXT}
         position = np.array([_typed(p, int) for p in sites["position"]], np.int64)
         if (position < 0).any():
             raise ValueError(position)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ProtocolError(f"party {source!r} announced a malformed cohort") from error
-    if len({len(fid), len(iid), len(founder)}) != 1 or {len(x) for x in text.values()} != {len(position)}:
+    if len({len(fid), len(iid), len(founder), len(sex)}) != 1 or {len(x) for x in text.values()} != {len(position)}:
         raise ProtocolError(f"party {source!r} announced lists of different lengths")
     if type(grid) is not int or not 1 <= grid <= 1 << 14:
         raise ProtocolError(f"party {source!r} announced the dosage grid {grid!r}")
@@ -73,7 +75,7 @@ def receive_cohort(session: Session, source: str) -> AnnouncedCohort:
         raise ProtocolError(f"party {source!r} announced dosages up to {top!r}")
     if not isinstance(coding, str) or coding not in CODINGS:
         raise ProtocolError(f"party {source!r} announced the genetic model {str(coding)[:20]!r}")
-    return AnnouncedCohort(Samples(fid, iid, founder), Variants(position=position, **text), grid, top, coding)
+    return AnnouncedCohort(Samples(fid, iid, founder, sex), Variants(position=position, **text), grid, top, coding)
 
 
 def agreed_cohort(session: Session, source: str, inputs: Inputs, log: Log) -> AnnouncedCohort:
@@ -110,56 +112,88 @@ def outsourced_genotype_run(
     """The genotype owner of an outsourced run. level: of the rules of what may be opened, as in `aggregates.genotype_run`."""
     announce_cohort(session, roles.right, reader)
     samples = len(reader.samples)
-    opened = _agreed_columns(session.receive_json(roles.right, "columns"), roles.right)
-    bits = _agreed_ring(session.receive_json(roles.right, "ring"), roles.right)
-    sets = session.receive_json(roles.right, "sets")
-    if type(sets) is not int or not 0 <= sets <= len(opened["m"]):
-        raise ProtocolError(f"party {roles.right!r} announced sets of samples that are none")
-    rule = admitted(reader, hear_who(session, roles.right, samples, sets), state, level, log)
+    told, runs = hear(session, roles.right, "columns", reader.variants)
+    opened = [_agreed_columns(value, roles.right) for value in told]
+    bits = [_agreed_ring(session.receive_json(roles.right, "ring"), roles.right) for _ in opened]
+    sets = [_hear_sets(session, roles.right, samples, len(own["m"])) for own in opened]
+    copies = RunReader(reader)
+    places = [copies.places(i, runs) for i in range(len(opened))]
+    rules = admitted(reader, list(zip(places, sets, strict=True)), state, level, log)
+    costs = [(where, who, len(own["m"])) for where, who, own in zip(places, sets, opened, strict=True)]
+    charge(state, cohort, costs, samples=samples, column_limit=column_limit)
+    kept: list[GenotypeBlock] = []
 
-    def blocks() -> Iterator[vertical.Block]:
-        kept: list[GenotypeBlock] = []
-        for block in regular_blocks(reader, vertical.block_size(samples, bits)):
-            veto = np.zeros(len(block), bool) if rule is None else rule.scan(block, kept)
+    def blocks(run: VariantRun) -> Iterator[vertical.Block]:
+        rule, squares = rules[run.stratum], bool(opened[run.stratum]["q"])
+        for block, calls in copies.blocks(run, vertical.block_size(samples, bits[run.stratum])):
+            veto = np.zeros(len(block), bool) if rule is None else rule.scan(calls, kept)
             session.send(roles.right, f"withheld/{block.start}", veto.astype(np.uint8))
-            made = gwas.genotype_streams(block, squares=bool(opened["q"]), coding=coding_of(reader))
-            yield replace(made, withheld=veto)
+            made = gwas.genotype_streams(block, squares=squares, coding=coding_of(reader))
+            yield replace(made, withheld=veto, place=run.place)
 
-    outsourced.genotype_owner(
-        session, roles, blocks(), samples=samples, columns=len(opened["m"]), cohort=cohort, state=state,
-        column_limit=column_limit, bits=bits,
-    )  # fmt: skip
+    tell_number(session, roles.dealer, "dealer/sizes", runs)
+    for run in runs:
+        outsourced.genotype_owner(
+            session, roles, blocks(run), samples=samples, columns=len(opened[run.stratum]["m"]), cohort=cohort, state=state,
+            charged=True, bits=bits[run.stratum],
+        )  # fmt: skip
+
+
+def _hear_sets(session: Session, source: str, samples: int, columns: int) -> np.ndarray:
+    sets = session.receive_json(source, "sets")
+    if type(sets) is not int or not 0 <= sets <= columns:
+        raise ProtocolError(f"party {source!r} announced sets of samples that are none")
+    return hear_who(session, source, samples, sets)
 
 
 def outsourced_phenotype_run(
-    session: Session, roles: outsourced.OutsourcedRoles, inputs: Inputs, out: str, *, state: StateFile,
-    log: Log = silent, digits: int = 17, seen: Callable[[Sums], None] | None = None,
+    session: Session, roles: outsourced.OutsourcedRoles, inputs: Inputs, out: str, *, state: StateFile, log: Log = silent,
+    digits: int = 17, seen: Callable[[Sums], None] | None = None, opened: Callable[[Study], None] | None = None,
 ) -> list[Summary]:  # fmt: skip
     """The phenotype owner of an outsourced run, who also receives the sums and writes the tables. seen: is shown every
-    block of them."""
+    block of them; opened: the study."""
     only_mean(inputs)
-    cohort = agreed_cohort(session, roles.left, inputs, log)
-    design = build_design(inputs, cohort, log)
-    opened = gwas.opened_columns(design.columns, pairs=False)
-    bits = gwas.ring_bits(design.columns, cohort.dosage_max)
-    sizes = {"samples": len(cohort.samples), "opened": opened, "ring": bits}
-    session.send_json(roles.left, "columns", opened)
-    session.send_json(roles.left, "ring", bits)
-    sets = people_columns(design.analyses)
-    session.send_json(roles.left, "sets", len(sets))
-    session.send(roles.left, "analysed", design.columns.values[:, sets].astype(np.uint8))
+    announced = open_announced(inputs, agreed_cohort(session, roles.left, inputs, log), log)
+    study, parts = announced.study, announced.parts()
+    sizes: list[dict[str, Any]] = []
+    if opened is not None:
+        opened(study)
+    for stratum in announced.strata:
+        columns = stratum.design.columns
+        bits = gwas.ring_bits(columns, announced.dosage_max(stratum))
+        shown = gwas.opened_columns(columns, pairs=False)
+        sizes.append({"samples": len(columns.values), "opened": shown, "ring": bits})
+    tell(session, roles.left, "columns", [s["opened"] for s in sizes], [part.run for part in parts])
+    for size in sizes:
+        session.send_json(roles.left, "ring", size["ring"])
+    for stratum in announced.strata:
+        sets = people_columns(stratum.design.analyses)
+        session.send_json(roles.left, "sets", len(sets))
+        tell_who(session, roles.left, stratum.design.columns.values[:, sets], stratum.name)
     for server in roles.servers:
-        session.send_json(server, "sizes", sizes)
-    outsourced.phenotype_owner(session, roles, design.columns.values, state=state, bits=bits)
-    blocks = (_without_withheld(session, roles.left, s)
-              for s in gwas.outsourced_sums(session, roles, design.columns, bits=bits))  # fmt: skip
-    shown = watched(blocks, seen)
-    return write_tables(out, cohort.variants, shown, design.analyses, grid=cohort.dosage_grid, digits=digits)
+        tell_number(session, server, "sizes", [part.run for part in parts])
+
+    def of(part: StudyRun) -> Iterator[Sums]:
+        columns, size = part.stratum.design.columns, sizes[part.run.stratum]
+        for server in roles.servers:
+            session.send_json(server, "sizes", size)
+        outsourced.phenotype_owner(
+            session, roles, columns.values, state=state, bits=size["ring"], use=part.run.place
+        )  # fmt: skip
+        for sums in gwas.outsourced_sums(session, roles, columns, bits=size["ring"]):
+            own = _without_withheld(session, roles.left, sums)
+            yield replace(own, start=sums.start - part.run.start + part.first)
+
+    blocks = watched(announced.sums(of), seen)
+    return write_tables(
+        out, study.reader.variants, blocks, study.analyses, strata=study.strata, grid=study.reader.dosage_grid, digits=digits
+    )  # fmt: skip
 
 
 def people_columns(analyses: Sequence[Analysis]) -> list[int]:
-    """The columns that say who is analysed, in order."""
-    return sorted({j for a in analyses for j in (a.columns[p] for p in record_of(a).reads.people)})
+    """The columns that say who is analysed, and who of them has one copy, in order."""
+    people = {j for a in analyses for j in (a.columns[p] for p in record_of(a).reads.people)}
+    return sorted(people | {j for a in analyses for j, _ in a.single[:1]})
 
 
 def _without_withheld(session: Session, source: str, sums: Sums) -> Sums:
@@ -171,14 +205,14 @@ def _without_withheld(session: Session, source: str, sums: Sums) -> Sums:
 
 def outsourced_server_run(session: Session, roles: outsourced.OutsourcedRoles, *, threads: int = 1) -> None:
     """A server of an outsourced run."""
-    sizes = session.receive_json(roles.right, "sizes")
-    if not isinstance(sizes, dict) or type(sizes.get("samples")) is not int or not 1 <= sizes["samples"] < 1 << 31:
-        raise ProtocolError(f"party {roles.right!r} announced sizes that are none")
-    opened = _agreed_columns(sizes.get("opened"), roles.right)
-    outsourced.server(
-        session, roles, samples=sizes["samples"], columns=len(opened["m"]), opened=opened,
-        bits=_agreed_ring(sizes.get("ring"), roles.right), threads=threads,
-    )  # fmt: skip
+    for sizes in hear_each(session, roles.right, "sizes"):
+        if not isinstance(sizes, dict) or type(sizes.get("samples")) is not int or not 1 <= sizes["samples"] < 1 << 31:
+            raise ProtocolError(f"party {roles.right!r} announced sizes that are none")
+        opened = _agreed_columns(sizes.get("opened"), roles.right)
+        outsourced.server(
+            session, roles, samples=sizes["samples"], columns=len(opened["m"]), opened=opened,
+            bits=_agreed_ring(sizes.get("ring"), roles.right), threads=threads,
+        )  # fmt: skip
 
 
 def only_mean(inputs: Inputs) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.runs import hear_each
 from securegen.engines.mpc.shares.additive import ring_dtype
 from securegen.engines.mpc.shares.prg import MAX_BYTES, words
 from securegen.engines.mpc.shares.ring import matmul_chunks, matmul_ring
@@ -95,8 +96,17 @@ def score_dealer(session: Session, *, left: str, right: str, threads: int = 1) -
 
 
 def server_dealer(session: Session, *, left: str, right: str, servers: tuple[str, str], threads: int = 1) -> float:
-    """Serve `outsourced`: both masks are sums of two server masks; c is split between the servers."""
-    samples, columns, bits = sizes(session.receive_json(left, "dealer/sizes"), 3, left)
+    """Serve `outsourced`, run by run: both masks are sums of two server masks; c is split between the servers."""
+    return sum(
+        _serve_servers(session, value, left, right, servers, threads)
+        for value in hear_each(session, left, "dealer/sizes")
+    )
+
+
+def _serve_servers(
+    session: Session, value: object, left: str, right: str, servers: tuple[str, str], threads: int
+) -> float:  # fmt: skip
+    samples, columns, bits = sizes(value, 3, left)
     bounded(left, (samples, columns))
     dtype = ring_dtype(bits)
     keys_right = [session.receive_key(right, f"dealer/key/{i}") for i in range(2)]

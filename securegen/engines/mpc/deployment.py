@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from securegen.engines.mpc import aggregates, association, dealer, projected_run, score_run
 from securegen.engines.mpc.gwas import ask_consent
 from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import DEALER, Parties
-from securegen.engines.mpc.net.queues import Traffic
 from securegen.engines.mpc.net.session import Session, open_session
+from securegen.engines.mpc.outcome import Outcome, TimedSession
 from securegen.engines.mpc.outsourced import OutsourcedRoles
 from securegen.engines.mpc.projected import CHI2, HITS, UV
 from securegen.engines.mpc.state_file import StateFile, check_cohort
@@ -27,11 +26,10 @@ from securegen.engines.mpc.vertical import Roles
 from securegen.errors import ProtocolError, UsageError
 from securegen.governance.openings import STRICT
 from securegen.io.genotypes import FORMATS
-from securegen.model import GenotypeReader, Sums
-from securegen.results.write import Summary
+from securegen.model import GenotypeReader, SelectableReader, Sums
 from securegen.scores.release import DIGITS
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.inputs import REGENIE, Inputs, Log, silent
 from securegen.vocabulary import ADDITIVE
 
 HORIZONTAL, VERTICAL, OUTSOURCED, SCORES = "horizontal", "vertical", "outsourced", "scores"
@@ -86,18 +84,6 @@ class Task:
     digits: int = 17
     threads: int = 1
     seen: Callable[[Sums], None] | None = None
-
-
-@dataclass
-class Outcome:
-    """What a run leaves at one party: its tables, seconds by stage, bytes sent and rounds."""
-
-    tables: list[Summary] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    traffic: Traffic = field(default_factory=Traffic)
-    samples_stored: int = 0
-    variants_stored: int = 0
 
 
 def split_of(parties: Parties) -> str:
@@ -162,7 +148,7 @@ def run_party(parties: Parties, identity: PartyIdentity, task: Task, log: Log = 
     task = replace(task, state=replace(task.state, study=parties.digest()))
     outcome = Outcome()
     started = time.perf_counter()
-    reader = open_genotypes(task.inputs, log) if role == "genotypes" else None
+    reader = genotypes_of(task, split, log) if role == "genotypes" else None
     outcome.seconds["plan"] = time.perf_counter() - started
     with _session(parties, identity, outcome) as session:
         if reader is not None:
@@ -174,6 +160,15 @@ def run_party(parties: Parties, identity: PartyIdentity, task: Task, log: Log = 
         else:
             _outsourced(session, outsourced_roles(parties), task, outcome, reader, log)
     return outcome
+
+
+def genotypes_of(task: Task, split: str, log: Log = silent) -> SelectableReader:
+    """The genotype party's cohort, with X, Y and MT where each has a design of its own. Raises as `open_genotypes`."""
+    several = split == OUTSOURCED or (split == VERTICAL and task.reveal == AGGREGATES)
+    inputs = task.inputs
+    if several and inputs.coding != ADDITIVE:  # X too, which the phenotype owner takes or leaves
+        inputs = replace(inputs, statistic=REGENIE)
+    return open_genotypes(inputs, log, haploid=several)
 
 
 def check_task(parties: Parties, name: str, task: Task) -> str:
@@ -206,7 +201,7 @@ def _vertical(
         )  # fmt: skip
         return
     if task.reveal == AGGREGATES:
-        terms["seen"] = task.seen
+        terms |= {"seen": task.seen, "opened": outcome.open}
     outcome.tables = run.phenotype_run(
         session, roles, task.inputs, task.out, state=task.state, masked=task.masked, log=log, digits=task.digits,
         threads=task.threads, **terms,
@@ -226,7 +221,7 @@ def _outsourced(
     else:
         outcome.tables = association.outsourced_phenotype_run(
             session, roles, task.inputs, task.out, state=task.state, log=log, digits=task.digits,
-            seen=task.seen,
+            seen=task.seen, opened=outcome.open,
         )  # fmt: skip
 
 
@@ -276,22 +271,5 @@ def _refuse(task: Task, split: str, role: str) -> None:
         )
 
 
-class _Timed:
-    """A session that leaves its online seconds and traffic in an Outcome, also when it fails."""
-
-    def __init__(self, session: Session, outcome: Outcome) -> None:
-        self.session, self.outcome, self.started = session, outcome, time.perf_counter()
-
-    def __enter__(self) -> Session:
-        return self.session
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.session.__exit__(kind, error, traceback)
-        self.outcome.seconds["online"] = time.perf_counter() - self.started
-        self.outcome.traffic = self.session.traffic
-
-
-def _session(parties: Parties, identity: PartyIdentity, outcome: Outcome) -> _Timed:
-    return _Timed(open_session(parties, identity, protocol=PROTOCOL, dimensions={}), outcome)
+def _session(parties: Parties, identity: PartyIdentity, outcome: Outcome) -> TimedSession:
+    return TimedSession(open_session(parties, identity, protocol=PROTOCOL, dimensions={}), outcome)

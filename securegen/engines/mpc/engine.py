@@ -10,12 +10,22 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from securegen.engines.mpc import steps
+from securegen.engines.mpc.announced import refuse_sexless
 from securegen.engines.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, REVEALS, ROLES, VERTICAL
 from securegen.engines.mpc.gwas import ask_consent
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.projected import CHI2, HITS
 from securegen.engines.mpc.projected_run import public_group
-from securegen.engines.protocol import KEEP_FILES, Engine, EngineRun, covariates_of, files_of, members_of, option
+from securegen.engines.protocol import (
+    KEEP_FILES,
+    Engine,
+    EngineRun,
+    covariates_of,
+    files_of,
+    members_of,
+    option,
+    strata_facts,
+)
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.governance.openings import ALL, LEVELS, STRICT
@@ -38,7 +48,8 @@ from securegen.study.opening import Study
 GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "split_par",
                     "dominant", "recessive", "hetonly")  # fmt: skip
 DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical", "force_01",
-          "apply_rint", "no_input_missing_phenotype", "common_samples", "sex_name", "statistic")  # fmt: skip
+          "apply_rint", "no_input_missing_phenotype", "common_samples", "sex_name", "statistic", "xchr_model",
+          "pred")  # fmt: skip
 TOLD = ("samples", "covariates", "covariate_names", "phenotypes", "missing", "parameters", "reveal")
 
 
@@ -72,6 +83,16 @@ class Mpc(Engine):
     @property
     def opened(self) -> str | None:
         return (self.reveal or HITS) if self.split == VERTICAL and self.reveal != AGGREGATES else None
+
+    @property
+    def strata(self) -> bool:
+        return self.opened is None
+
+    def check_study(self, study: Study) -> None:
+        """As any engine, and UsageError where X or Y need sexes that nobody has."""
+        super().check_study(study)
+        if self.strata:
+            refuse_sexless(study.inputs, study.reader)
 
     def check(self, members: Sequence[Inputs], form: TableForm, filters: Filters | None = None) -> None:
         if self.split is None:
@@ -108,7 +129,7 @@ class Mpc(Engine):
         with tempfile.TemporaryDirectory(prefix="securegen.") as folder:
             work = Path(folder)
             parties = loopback_study(work, roles)
-            limit = len(study.design.columns.names)
+            limit = _columns(study)
 
             def part(name: str) -> Callable[[], object]:
                 if roles[name] == "dealer":
@@ -130,10 +151,9 @@ class Mpc(Engine):
         """Make keys and parties.toml, start every party, gather tables and records. Raises as the parties do."""
         files_of(study, self.name)
         roles = ROLES[str(self.split)]
-        design = study.design
-        limit = len(design.columns.names)
+        limit = _columns(study)
         if self.opened:
-            limit = sum(public_group(p, ()).columns for p in project(design))
+            limit = sum(public_group(p, ()).columns for p in project(study.design))
         with working_folder(out, PARTIES, keep=self.keep_files, log=log) as work:
             with log.stage("plan"):
                 loopback_study(work, roles)
@@ -150,7 +170,7 @@ class Mpc(Engine):
             "samples_stored": sum(r["samples_stored"] for r in records.values() if "samples_stored" in r),
             "variants": max(r.get("variants", 0) for r in records.values()),
             "peak_rss_bytes": max(r["peak_rss_bytes"] for r in records.values()),
-        } | coding_facts(coding_of(study.reader))  # fmt: skip
+        } | coding_facts(coding_of(study.reader)) | strata_facts(study)  # fmt: skip
         return EngineRun(self.name, tuple(tables), (), receipt, sizes, facts)
 
     def _options(self, inputs: Inputs, work: Path, limit: int, digits: int) -> dict[str, dict[str, Any]]:
@@ -168,6 +188,11 @@ class Mpc(Engine):
         return {
             name: {"threads": threads} | (agreed | own[name] if name in own else {}) for name in ROLES[str(self.split)]
         }
+
+
+def _columns(study: Study) -> int:
+    """The most columns that one variant is multiplied with."""
+    return max(len(s.design.columns.names) for s in study.strata)
 
 
 def run_parties(

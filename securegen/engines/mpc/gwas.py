@@ -73,12 +73,13 @@ def outsourced_sums(
 LEAST_ANALYSED = 20
 
 
-def refuse_few(analysed: int) -> None:
-    """Raise PolicyError for so few people that single genotypes show in what is opened."""
+def refuse_few(analysed: int, where: str = "") -> None:
+    """Raise PolicyError for so few people that single genotypes show in what is opened. where: of several strata, which."""
     if analysed < LEAST_ANALYSED:
         raise PolicyError(
-            f"{analysed} people would be analysed: below {LEAST_ANALYSED} the results tell single genotypes"
-        )  # fmt: skip
+            f"{analysed} people would be analysed{where and ' on '}{where}: below {LEAST_ANALYSED} the results tell single "
+            f"genotypes{where and '; leave these variants out (`chr`)'}"
+        )
 
 
 def ask_consent(consent: bool) -> None:

@@ -49,17 +49,18 @@ class OutsourcedRoles:
 
 def genotype_owner(
     session: Session, roles: OutsourcedRoles, blocks: Iterable[Block], *, samples: int, columns: int, cohort: str,
-    state: StateFile, column_limit: int | None = None, bits: int = 64, resend: bool = True,
+    state: StateFile, column_limit: int | None = None, charged: bool = False, bits: int = 64, resend: bool = True,
 ) -> None:  # fmt: skip
     """Send masked genotypes and keys (see vertical.genotype_side for the arguments); noise for rows that are withheld."""
-    charge(state, cohort, columns, samples=samples, column_limit=column_limit)
+    if not charged:
+        charge(state, cohort, columns, samples=samples, column_limit=column_limit)
     dtype = ring_dtype(bits)
     session.send_json(roles.dealer, "dealer/sizes", [samples, columns, bits])
     number = 0
     for block in blocks:
         marks, keys = {}, {}
         for name, values in block.streams.items():
-            key = state.mask_key(cohort, f"outsourced/{block.recoded}{name}/{block.start}/{bits}", digest_array(values))
+            key = state.mask_key(cohort, block.mask(name, str(bits), "outsourced/"), digest_array(values))
             keys[name] = [derive_key(key, "server 0"), derive_key(key, "server 1")]
             marks[name] = hashlib.sha256(key).hexdigest()[:32]
             width = len(values)
@@ -92,11 +93,12 @@ def _noise(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
 
 
 def phenotype_owner(
-    session: Session, roles: OutsourcedRoles, y: np.ndarray, *, state: StateFile, bits: int = 64
+    session: Session, roles: OutsourcedRoles, y: np.ndarray, *, state: StateFile, bits: int = 64, use: str = ""
 ) -> None:
-    """Send masked phenotypes y (N, K) and keys; the masks are drawn for this session."""
+    """Send masked phenotypes y (N, K) and keys; the masks are drawn for this call. use: its name, where a session has
+    several."""
     keys = [fresh_key(), fresh_key()]
-    state.claim(f"phenotypes/{session.id.hex()}", digest_array(y))
+    state.claim(f"phenotypes/{session.id.hex()}{use and '/'}{use}", digest_array(y))
     delta = to_ring(y, bits) - sum_of_words(keys, RIGHT_MASK, y.shape, ring_dtype(bits))
     for i, server in enumerate(roles.servers):
         session.send_key(roles.dealer, f"dealer/key/{i}", keys[i])

@@ -6,10 +6,12 @@ Who learns what: the genotype owner who is analysed; whoever receives the sums w
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from securegen.design.strata import AUTOSOMES
 from securegen.engines.mpc.gwas import refuse_few
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.state_file import StateFile
@@ -20,6 +22,14 @@ from securegen.governance.ledger_file import open_ledger
 from securegen.governance.rows import RowRule
 from securegen.model import GenotypeReader
 from securegen.study.inputs import Log
+
+
+def tell_who(session: Session, to: str, sets: np.ndarray, stratum: str) -> None:
+    """Tell the genotype owner who is analysed, (N, sets) 0 or 1. Raises PolicyError for what it would refuse on X, Y or a
+    chromosome, which it cannot say."""
+    for count in sets.sum(axis=0, dtype=np.int64) if stratum != AUTOSOMES else ():
+        refuse_few(int(count), stratum)
+    session.send(to, "analysed", sets.astype(np.uint8))
 
 
 def hear_who(session: Session, source: str, samples: int, sets: int) -> np.ndarray:
@@ -33,24 +43,63 @@ def hear_who(session: Session, source: str, samples: int, sets: int) -> np.ndarr
 
 
 def admitted(
-    reader: GenotypeReader, analysed: np.ndarray, state: StateFile, level: str, log: Log
-) -> RowRule | None:  # fmt: skip
-    """Enter who is analysed, (N, sets) bool, into the ledger beside the state file. The rule of rows, None for no rule.
+    reader: GenotypeReader, strata: Sequence[tuple[Collection[str], np.ndarray]], state: StateFile, level: str, log: Log
+) -> list[RowRule | None]:  # fmt: skip
+    """Enter who is analysed into the ledger beside the state file. strata: places of each (`runs.RunReader`), and (N, sets)
+    bool. The rule of rows of each, None for no rule.
 
-    Raises PolicyError for a set that differs by a few people from another of this run or of an earlier one.
+    Sets are compared where they are summed over the same variants, so in each place, which has a ledger of its own. Raises
+    PolicyError for a set that differs by a few people from another there, of this run or of an earlier one.
     """
     guard = SiteGuard(log, level=level)
-    sets = [(f"set {j + 1}", analysed[:, j]) for j in range(analysed.shape[1])]
-    guard.sets(sets)
     path = Path(os.path.realpath(state.path))  # of two links to one state file, one ledger
-    with open_ledger(path.with_name(path.name + ".ledger"), log) as ledger:
-        rows = ledger.rows(reader.samples)
-        for what, people in sets:
-            fault = ledger.set_fault(rows, people)
-            if fault is not None and guard.on:
-                guard.refuse(what, fault)
-            ledger.add_set(f"aggregates, {what}", rows, people)
+    for place in sorted({place for places, _ in strata for place in places}):
+        sets = _sets_of(strata, place)
+        guard.sets(sets)
+        with open_ledger(path.with_name(f"{path.name}.ledger{place and '.'}{place}"), log) as ledger:
+            rows = ledger.rows(reader.samples)
+            for what, people in sets:
+                fault = ledger.set_fault(rows, people)
+                if fault is not None and guard.on:
+                    guard.refuse(what, fault)
+                ledger.add_set(f"aggregates, {what}", rows, people)
     if not guard.on:
-        return None
-    masks = [people for _, people in sets] or [np.ones(len(reader.samples), bool)]
-    return RowRule(masks, reader.dosage_grid, strict=level == openings.STRICT)
+        return [None] * len(strata)
+    everybody = np.ones((len(reader.samples), 1), bool)
+    return [
+        RowRule(list((sets if sets.shape[1] else everybody).T), reader.dosage_grid, strict=level == openings.STRICT)
+        for _, sets in strata
+    ]
+
+
+def _sets_of(strata: Sequence[tuple[Collection[str], np.ndarray]], place: str) -> list[tuple[str, np.ndarray]]:
+    """The sets that are summed in a place, with a name; of equal ones the first."""
+    out: dict[bytes, tuple[str, np.ndarray]] = {}
+    for i, (places, sets) in enumerate(strata):
+        for j in range(sets.shape[1] if place in places else 0):
+            name = f"set {j + 1}{f' of design {i + 1}' if len(strata) > 1 else ''}{place and ', on '}{place}"
+            out.setdefault(sets[:, j].tobytes(), (name, sets[:, j]))
+    return list(out.values())
+
+
+def charge(
+    state: StateFile, cohort: str, strata: Sequence[tuple[Collection[str], np.ndarray, int]], *, samples: int,
+    column_limit: int | None,
+) -> None:  # fmt: skip
+    """Count the columns that each variant's answer costs its cohort. strata: as of `admitted`, and how many columns; those of
+    one variant are never another's, so the longest counts.
+
+    On Y sums are over males, who are counted apart: a hundredth of those, unless there is a `column_limit`. Raises
+    PolicyError above the limit; nothing is counted then.
+    """
+    asked = []
+    for name, places in (("", {"", "X", "PAR"}), (", Y", {"Y"})):
+        mine = [(sets, columns) for where, sets, columns in strata if places & set(where)]
+        if not mine:
+            continue
+        people = samples
+        if name and all(sets.shape[1] for sets, _ in mine):
+            people = int(np.any([sets.any(axis=1) for sets, _ in mine], axis=0).sum())
+        limit = max(1, people // 100) if column_limit is None else column_limit
+        asked.append((f"columns of cohort {cohort}{name}", max(columns for _, columns in mine), limit))
+    state.spend_together(asked)

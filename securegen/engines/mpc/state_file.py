@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,16 +106,21 @@ class StateFile:
 
     def spend(self, what: str, amount: int, *, limit: int) -> int:
         """Count `amount` more asked of `what` and return the total; PolicyError, nothing counted, above `limit`."""
+        return self.spend_together([(what, amount, limit)])[0]
+
+    def spend_together(self, asked: Sequence[tuple[str, int, int]]) -> list[int]:
+        """As `spend`, of several (what, amount, limit): all are counted, or none."""
         with self._update() as state:
-            total: int = state["spent"].get(what, 0) + amount
-            if total > limit:
-                raise PolicyError(
-                    f"{self.path}: {what}: answered {total - amount} of at most {limit}; {amount} more are refused, "
-                    f"because enough exact answers reconstruct the data. If the owner accepts that: --column-limit {total}, "
-                    f"of a model --reply-limit {total}"
-                )
-            state["spent"][what] = total
-        return total
+            totals = {what: state["spent"].get(what, 0) + amount for what, amount, _ in asked}
+            for what, amount, limit in asked:
+                if totals[what] > limit:
+                    raise PolicyError(
+                        f"{self.path}: {what}: answered {totals[what] - amount} of at most {limit}; {amount} more are "
+                        "refused, because enough exact answers reconstruct the data. If the owner accepts that: "
+                        f"--column-limit {totals[what]}, of a model --reply-limit {totals[what]}"
+                    )
+            state["spent"] |= totals
+        return list(totals.values())
 
     @contextlib.contextmanager
     def _update(self) -> Iterator[dict[str, Any]]:

@@ -11,16 +11,16 @@ from pathlib import Path
 
 from securegen.engines.federated.site import Connect
 from securegen.engines.mpc import deployment
-from securegen.engines.mpc.deployment import GENOME_WIDE, Outcome, ScoreTask, Task
+from securegen.engines.mpc.deployment import GENOME_WIDE, ScoreTask, Task
 from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import DEALER, Parties
+from securegen.engines.mpc.outcome import Outcome
 from securegen.engines.mpc.projected import HITS
 from securegen.engines.mpc.site_links import linked
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import UsageError
 from securegen.governance.openings import STRICT
 from securegen.model import Sums
-from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
 
 Name = str | Path
@@ -76,9 +76,9 @@ def run_party(
     identity = _own(parties, name, keys, passphrase)
     if not check_only:
         return deployment.run_party(parties, identity, task, log)
-    deployment.check_task(parties, name, task)
+    split = deployment.check_task(parties, name, task)
     if parties[name].role == "genotypes":
-        open_genotypes(inputs, log)
+        deployment.genotypes_of(task, split, log)
     return Outcome()
 
 

@@ -54,12 +54,17 @@ class Roles:
 class Block:
     """Consecutive variants from `start`. streams: name to (V, N) integers, such as g, m (missing) and q (g²); withheld:
     (V,) bool, rows of which noise is sent, None for none; recoded: by which genetic model, '' for none: other data, with
-    other masks."""
+    other masks; place: what tells them from other blocks of that start (`runs.VariantRun.place`), since a mask covers one."""
 
     start: int
     streams: dict[str, np.ndarray]
     withheld: np.ndarray | None = None
     recoded: str = ""
+    place: str = ""
+
+    def mask(self, stream: str, ring: str, split: str = "") -> str:
+        """The name of the mask of a stream."""
+        return f"{split}{self.recoded}{stream}/{self.start}/{ring}{self.place and '/'}{self.place}"
 
 
 @dataclass(frozen=True)
@@ -104,9 +109,7 @@ def genotype_side(
         names = list(block.streams)
         width = len(block.streams[names[0]])
         keys = {
-            n: state.mask_key(
-                cohort, f"{block.recoded}{n}/{block.start}/{_ring(n, widths, bits)}", digest_array(block.streams[n])
-            )
+            n: state.mask_key(cohort, block.mask(n, _ring(n, widths, bits)), digest_array(block.streams[n]))
             for n in names
         }
         marks = {n: hashlib.sha256(key).hexdigest()[:32] for n, key in keys.items()}

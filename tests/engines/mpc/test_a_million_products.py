@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from securegen.engines.mpc import aggregates, vertical
+from securegen.engines.mpc.aggregate_plan import AggregatePlan
 from securegen.engines.mpc.association import receive_cohort
 from securegen.engines.mpc.dealer import block_dealer
 from securegen.engines.mpc.shares import multiword
@@ -87,7 +88,7 @@ def test_sums_over_half_a_million_people_are_exact(study, tmp_path):
     y = draw.integers(-(1 << 16), 1 << 16, (PEOPLE, 3))
     g[0], y[:, 0] = 2, 1 << 16
     columns = Columns(("a", "b", "c"), y, (False,) * 3)
-    assert aggregates.AggregatePlan.of(columns, PEOPLE, 12, 2).form().widths["g"] <= 32
+    assert AggregatePlan.of(columns, PEOPLE, 12, 2).form().widths["g"] <= 32
     np.testing.assert_array_equal(summed(study, tmp_path, g, columns), g.astype(np.int64) @ y)
 
 

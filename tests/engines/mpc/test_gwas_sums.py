@@ -10,7 +10,8 @@ import pytest
 
 from securegen.design.contingency import contingency_design
 from securegen.design.linear import linear_design
-from securegen.engines.mpc import aggregates, association, batches, gwas, outsourced, vertical
+from securegen.engines.mpc import aggregate_plan, aggregates, association, batches, gwas, outsourced, vertical
+from securegen.engines.mpc.aggregate_plan import AggregatePlan
 from securegen.engines.mpc.dealer import server_dealer
 from securegen.engines.mpc.shares.radix import Form
 from securegen.engines.mpc.state_file import StateFile, digest_array
@@ -77,10 +78,10 @@ def test_vertical_sums_equal_plain(study, tmp_path, cohort, monkeypatch, form, b
     monkeypatch.setattr(batches, "BATCH", batch)
     monkeypatch.setattr(vertical, "block_size", lambda samples, bits=64: 10)
     if form is not None:
-        monkeypatch.setattr(aggregates, "choose_form", lambda *_, **__: form)
+        monkeypatch.setattr(aggregate_plan, "choose_form", lambda *_, **__: form)
     g, missing = cohort[:2]
     columns = columns_with_weights(cohort)
-    assert aggregates.AggregatePlan.of(columns, N, M, 2).analysed == (0,)
+    assert AggregatePlan.of(columns, N, M, 2).analysed == (0,)
 
     def gen(s):
         aggregates.genotype_run(
@@ -116,9 +117,9 @@ def test_vertical_aggregates_need_consent(cohort, tmp_path):
                                     {"sizes": [N, M, 1, 3, True]}, {"more": 1}])  # fmt: skip
 def test_malformed_plans_are_refused(change):
     plan = {"sizes": [N, M, 1, 3, 17], "analysed": [0], "weights": []}
-    assert aggregates.AggregatePlan.read(plan, "phe").write() == plan
+    assert AggregatePlan.read(plan, "phe").write() == plan
     with pytest.raises(ProtocolError, match="'phe' announced a malformed plan"):
-        aggregates.AggregatePlan.read({**plan, **change}, "phe")
+        AggregatePlan.read({**plan, **change}, "phe")
 
 
 @pytest.mark.parametrize(("pairs", "bits"), [(False, 64), (True, 64), (False, 32)])
@@ -270,4 +271,4 @@ def test_the_genotype_owner_hears_of_every_set():
     has, cases = np.arange(40) != 3, np.arange(40) % 2 == 0
     for test in ("trend", "allelic"):
         columns = contingency_design(has, cases, "Y", test).columns
-        assert aggregates.AggregatePlan.of(columns, 40, 5, 2).analysed == (0,)
+        assert AggregatePlan.of(columns, 40, 5, 2).analysed == (0,)

@@ -36,7 +36,7 @@ EARLIER_MAGIC = "securegen secret key 1"  # without a digest where there is no p
 
 
 @dataclass(frozen=True, repr=False)
-class SecretKey:
+class SecretKey(envelope.Unpicklable):
     """The owner's secrets. residues: (k, n) uint64, the RLWE key modulo the data primes, NTT form.
 
     planned: the names of the design that the key was planned for, if any. file: where the key was read or written.

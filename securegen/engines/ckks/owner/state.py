@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import hmac
 import io
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +20,10 @@ import numpy as np
 
 from securegen.engines.ckks.blocks import block_sizes, starts_of
 from securegen.engines.ckks.owner.secret_key import SecretKey
-from securegen.errors import ArtefactError, StorageError, UsageError
+from securegen.errors import ArtefactError, UsageError
 from securegen.io.envelope import canonical
 from securegen.io.locks import only_one
-from securegen.io.output import PRIVATE_FOLDER, atomic, make_folder
+from securegen.io.output import atomic, private_folder
 from securegen.io.strict_json import parse_json, read_regular
 from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, TextArray, Variants, coding_of
 from securegen.vocabulary import ADDITIVE
@@ -50,11 +49,7 @@ class OwnerState:
 
     def make_folder(self) -> None:
         """Make the folder, or make it private. Raises StorageError naming it."""
-        make_folder(self.folder, PRIVATE_FOLDER)
-        try:
-            os.chmod(self.folder, PRIVATE_FOLDER)
-        except OSError as error:
-            raise StorageError(f"cannot change the mode of {self.folder}: {error.strerror}") from None
+        private_folder(self.folder)
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Keep other processes from writing in this folder. Raises StorageError when one does."""

@@ -23,7 +23,7 @@ from securegen.engines.ckks.scores.schema import MOST_SCORES, record_of_plan
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
 from securegen.io.locks import only_one
-from securegen.io.output import PRIVATE_FOLDER, make_folder
+from securegen.io.output import private_folder
 from securegen.io.schema import hex_text, list_of, record, text
 from securegen.io.text import read_text
 from securegen.model import FloatArray
@@ -173,7 +173,7 @@ def keeping_plan(plan: ScorePlan, token: str, match: Match, private: Path) -> It
     The block keeps what belongs to it there. Until it ends the folder holds no plan: a run that was killed leaves none of
     its numbers beside those of an earlier one. Raises StorageError while another process keeps a plan there.
     """
-    make_folder(private, PRIVATE_FOLDER)
+    private_folder(private)
     with only_one(private / ".lock", str(private)):
         for name in ("plan.json", *(f"{a}.npy" for a in (*public_model.PLAN_ARRAYS, "second_weight"))):
             (private / name).unlink(missing_ok=True)

@@ -33,7 +33,7 @@ from securegen.engines.ckks.scores.weights import ScoreReader, second_rows
 from securegen.errors import ArtefactError, PlanError, ProtocolError, VerificationError
 from securegen.io.envelope import DRAWN_COST, canonical, read_drawn, write_drawn
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
-from securegen.io.output import FOLDER_FOR_OTHERS, PRIVATE_FOLDER, make_folder
+from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, private_folder
 from securegen.io.schema import hex_text, integer, record
 from securegen.model import SelectableReader
 from securegen.scores.release import ScoreTable, release
@@ -115,6 +115,7 @@ def offer(
         batches = _batches(request.samples, vendor)
         log(f"{len(batches)} keys, each for {vendor.batch} people; at most {cap} replies in the model's life")
         entries: list[Any] = []
+        private_folder(private)
         drawn = write_drawn(private / DRAWN, passphrase)  # refused where an offer is outstanding
         with keeping_plan(plan, token, match, private):
             for i in range(len(batches)):
@@ -167,7 +168,7 @@ def blind_scores(
             raise ArtefactError(f"{publickey} has parameters that no plan for this cohort has")
         opened.append(read_encryption_key(publickey, public, vendor_side.batch_nonce(nonce, i)))
     make_folder(folder, FOLDER_FOR_OTHERS)
-    make_folder(private, PRIVATE_FOLDER)
+    private_folder(private)
     entries, masks = [], []
     for i, (people, key) in enumerate(zip(_batches(len(reader.samples), vendor), opened, strict=True)):
         c0, c1_model = (np.empty(ciphertext_shape(vendor.key, blocks * columns), np.uint32) for _ in range(2))

@@ -41,7 +41,7 @@ _PEM = serialization.Encoding.PEM
 
 
 @dataclass(frozen=True)
-class PartyIdentity:
+class PartyIdentity(envelope.Unpicklable):
     """What a party needs to prove who it is: its name and three PEM files."""
 
     name: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from securegen.engines.ckks.owner.encryption import OwnEncryptor
 from securegen.engines.ckks.owner.secret_key import generate
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.planner import PACKS
-from securegen.engines.ckks.scores import key_holder, modeller
+from securegen.engines.ckks.scores import key_holder, messages, modeller, private, promises
 from securegen.engines.ckks.scores.blinding import (
     Blinding,
     ModelSize,
@@ -33,7 +35,7 @@ from securegen.engines.ckks.scores.private import (
 )
 from securegen.engines.ckks.scores.server import encrypted_scores
 from securegen.engines.ckks.scores.weights import ScoreReader, weight_polynomials
-from securegen.errors import ArtefactError, PolicyError
+from securegen.errors import ArtefactError, PolicyError, StorageError
 from securegen.kernels.ntt import forward, inverse
 from securegen.rlwe import publickey
 from securegen.rlwe.publickey import EncryptionKey, add_zeros, hide, noise_certain, noise_sd
@@ -460,3 +462,35 @@ def test_weights_of_few_different_values_are_read_many_an_answer():
     allowed = min(scaled.cap(scaled.released_bits + 1), 400 // 20)  # by scaled integers, and by 20 weights an answer
     assert read_signs(scaled, weights, allowed) == 1
     assert told.cap(told.released_bits + 1) <= 1 and read_signs(told, weights, told.cap(told.released_bits)) < 0.6
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_a_private_folder_that_the_client_made_first_gives_replies_without_flooding(
+    safe, additive, tmp_path, monkeypatch
+):
+    """On a machine that both use: the invitation that the model's owner keeps lies in the client's hands."""
+    if not safe:
+        monkeypatch.setattr(promises, "private_folder", lambda folder: folder.mkdir(exist_ok=True))
+    study = open_scores(Inputs(additive.bfile), inputs := ScoreInputs((additive.score,)))
+    rules = promises.PrivacyRules(tmp_path / "ledger.json", "clinic")
+    messages.write_request(messages.make_request(study.reader, inputs.imputation), tmp_path / "request")
+    kept = tmp_path / "clients"
+    for folder in (kept, tmp_path / "private"):
+        folder.mkdir()
+        folder.chmod(0o777)
+    (tmp_path / "private" / "invitation").symlink_to(kept)
+    ask = partial(private.invite, tmp_path / "request", inputs, rules, tmp_path / "invitation", tmp_path / "private")
+    if safe:
+        with pytest.raises(StorageError, match="others may write"):
+            ask()
+        assert not list(kept.iterdir())
+        return
+    ask()
+    manifest = json.loads((kept / "manifest.json").read_text())
+    manifest["body"]["blinding"]["flooding"] = "0"
+    (kept / "manifest.json").write_text(json.dumps(manifest))
+    private.encrypt_for(messages.read_invitation(tmp_path / "invitation"), study.reader, tmp_path / "s")
+    used = []
+    monkeypatch.setattr(modeller, "offsets", lambda constant, blinding, count: used.append(blinding) or [0] * count)
+    private.reply(tmp_path / "s.cohort", tmp_path / "s.publickey", tmp_path / "private", inputs, rules, tmp_path / "r")
+    assert {b.flooding for b in used} == {0}

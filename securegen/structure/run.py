@@ -1,0 +1,141 @@
+"""Kinship and components of one owner's cohort: from its files to tables.
+
+Who learns what: whoever runs these has the genotypes, and learns everything. Tables have a row a person, and are readable by
+their owner alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from securegen.errors import DesignError, UsageError
+from securegen.io.text import count
+from securegen.model import Progress, SelectableReader, no_progress
+from securegen.structure import components as pc
+from securegen.structure import kinship
+from securegen.structure.people_tables import (
+    write_eigenvalues,
+    write_kin0,
+    write_loadings,
+    write_numbers,
+    write_people,
+)
+from securegen.structure.totals import OwnTotals
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs, Log, silent
+from securegen.vocabulary import canonical_chromosome
+
+AUTOSOMES = frozenset(map(str, range(1, 23)))
+OWN_ROUNDS, OWN_TOLERANCE = 30, 1e-3  # of components of one owner, who opens nothing
+
+
+@dataclass(frozen=True, repr=False)
+class Made:
+    """What was written: paths; and facts, for run.json."""
+
+    paths: tuple[str, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Made({', '.join(self.paths)})"
+
+
+def open_autosomes(inputs: Inputs, log: Log = silent) -> SelectableReader:
+    """The genotypes that inputs name, of chromosomes 1 to 22. Raises UsageError where none is left."""
+    reader = open_genotypes(inputs, log)
+    known = np.array([canonical_chromosome(c) in AUTOSOMES for c in reader.variants.chromosome], bool)
+    if not known.any():
+        raise UsageError("no variant lies on chromosomes 1 to 22, which alone are used here")
+    if not known.all():
+        log(f"{count(int((~known).sum()), 'variant')} on no chromosome from 1 to 22: not used")
+        reader = reader.select(None, np.flatnonzero(known))
+    return reader
+
+
+def facts_of(inputs: Inputs, reader: SelectableReader) -> dict[str, Any]:
+    """What run.json says of any of these."""
+    return {
+        "engine": "plain", "inputs": inputs.digests(), "samples": len(reader.samples),
+        "variants": len(reader.variants),
+    }  # fmt: skip
+
+
+def write_kinship(
+    inputs: Inputs, out: str, log: Log = silent, *, least: float | None = None, cutoff: float | None = None,
+    progress: Progress = no_progress,
+) -> Made:  # fmt: skip
+    """OUT.kin0: pairs with at least that kinship (None: all). cutoff: also OUT.king.cutoff.in.id, the samples of whom no two
+    are closer, and OUT.king.cutoff.out.id, the others."""
+    reader = open_autosomes(inputs, log)
+    related: list[kinship.Pairs] = []
+    every = _watched(kinship.pairs(reader, progress=progress), cutoff, related)
+    written = write_kin0(f"{out}.kin0", reader.samples, every if least is None else (p.at_least(least) for p in every))
+    log(f"{count(written, 'pair')} of {count(len(reader.samples), 'sample')}")
+    paths = [f"{out}.kin0"]
+    facts: dict[str, Any] = {"pairs": written}
+    if cutoff is not None:
+        chosen = kinship.unrelated(len(reader.samples), related)
+        for name, which in (("in", chosen), ("out", ~chosen)):
+            paths.append(f"{out}.king.cutoff.{name}.id")
+            write_people(paths[-1], reader.samples.take(np.flatnonzero(which)))
+        log(f"--king-cutoff {cutoff:g}: {int((~chosen).sum())} samples left out, {int(chosen.sum())} remain")
+        facts["unrelated"] = int(chosen.sum())
+    return Made(tuple(paths), facts_of(inputs, reader) | facts)
+
+
+def _watched(
+    found: Iterator[kinship.Pairs], cutoff: float | None, related: list[kinship.Pairs]
+) -> Iterator[kinship.Pairs]:
+    """The same pairs; those above the cutoff are kept in `related`."""
+    for part in found:
+        if cutoff is not None:
+            close = part.at_least(np.nextafter(cutoff, 2))
+            if len(close):
+                related.append(close)
+        yield part
+
+
+def write_components(
+    inputs: Inputs, out: str, log: Log = silent, *, pcs: int = 10, unrelated: bool = False,
+    cutoff: float = kinship.SECOND_DEGREE, rounds: int = OWN_ROUNDS, tolerance: float = OWN_TOLERANCE,
+    progress: Progress = no_progress,
+) -> Made:  # fmt: skip
+    """OUT.eigenvec (#FID IID PC1 …), OUT.eigenval and OUT.loadings.tsv.
+
+    unrelated: of samples of whom no two have that kinship; the others are projected, and divided by 1 − 1/eigenvalue, by which
+    projections shrink. Raises DesignError for too few samples or variants.
+    """
+    reader = open_autosomes(inputs, log)
+    chosen = None
+    if unrelated:
+        close = [p.at_least(cutoff) for p in kinship.pairs(reader, progress=progress)]
+        chosen = kinship.unrelated(len(reader.samples), close)
+        log(
+            f"components of {int(chosen.sum())} samples, kinship below {cutoff:g}; {int((~chosen).sum())} are projected"
+        )
+    found = pc.components(
+        OwnTotals(reader, chosen), pcs, reader.variants.digest().encode(), grid=reader.dosage_grid, rounds=rounds,
+        tolerance=tolerance, say=log,
+    )  # fmt: skip
+    if (settled := found.converged(tolerance)) < pcs:
+        log(f"WARNING: {settled} of {pcs} components are within {tolerance:g} after {count(found.rounds, 'round')}; the "
+            "others have neighbours of nearly the same size, and only the space of all of them is defined")  # fmt: skip
+    s = pc.standardised(found.counts, reader.dosage_grid)
+    values = pc.scores(found, OwnTotals(reader).project(*s.loadings(found.loadings)))
+    if chosen is not None and not chosen.all():
+        if (found.eigenvalues <= 1).any():
+            raise DesignError("an eigenvalue is 1 or less: projections on such a component have no size; fewer `pcs`")
+        values[~chosen] /= 1 - 1 / found.eigenvalues
+    names = [f"PC{i + 1}" for i in range(pcs)]
+    paths = (f"{out}.eigenvec", f"{out}.eigenval", f"{out}.loadings.tsv")
+    write_numbers(paths[0], reader.samples, names, values)
+    write_eigenvalues(paths[1], found.eigenvalues)
+    theta = found.eigenvalues * found.variants
+    frequency = found.counts.dosage / (2 * reader.dosage_grid * np.maximum(found.counts.called, 1))
+    write_loadings(paths[2], reader.variants, frequency, found.loadings / np.sqrt(theta), names, s.scale > 0)
+    facts = {"rounds": found.rounds, "residuals": found.residuals.tolist(), "eigenvalues": found.eigenvalues.tolist()}
+    return Made(paths, facts_of(inputs, reader) | facts)

@@ -1,0 +1,251 @@
+"""The whole-genome model of a phenotype, and what it predicts of every person without each chromosome.
+
+Offsets for `pred`: LOCO of chromosome c is the sum of the predictions of all other chromosomes, in units of the residual
+standard deviation of a quantitative phenotype, on the logit scale of a binary one. Everybody is predicted by the others.
+
+Who learns what: totals over people are public between the parties that make them (`People.total`). Genotypes, predictors
+and offsets stay where the people are. One owner has no others, and the total is the identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from securegen.design.null_model import fit_null_model, logistic
+from securegen.errors import DesignError
+from securegen.kernels.leave_one_out import fits, without_own
+from securegen.model import FloatArray, IntArray, Progress, no_progress
+from securegen.structure import ridge
+from securegen.structure.ridge_people import (
+    COVARIATE_BITS,
+    GRID,
+    PEOPLE,
+    WIDEST,
+    People,
+    imputed,
+    product,
+    rotated,
+)
+
+PREDICTOR_BITS, ERROR_BITS = 12, 30  # of a planned scale; of a squared error, or of a log likelihood
+BLOCK = 1000  # variants
+LARGEST_LEVERAGE = 1 - 1e-6
+STEPS, SCORE_BITS, SMALLEST_STEP = 50, 20, 2.0**-20
+CLIP = 1e-5  # of a probability in a likelihood
+CHROMOSOMES = 22
+_TOP = float(WIDEST << PREDICTOR_BITS)  # of a predictor
+
+
+@dataclass(frozen=True)
+class VariantBlock:
+    """Variants of one chromosome that are fitted together. rows: (B,) of the reader."""
+
+    chromosome: int
+    rows: IntArray
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """chromosomes: (C,) that the model holds; values: (n, C) float64 that each of them predicts, everybody by the others;
+    heritability: that was chosen; errors: (5,) of each heritability: mean squared error, or minus the mean log likelihood;
+    coefficients: (R,) of the columns of level 0, everybody in."""
+
+    chromosomes: IntArray
+    values: FloatArray
+    heritability: float
+    errors: FloatArray
+    coefficients: FloatArray
+
+    def loco(self) -> FloatArray:
+        """(23, n): row c − 1 has the sum without chromosome c, and of all where the model does not hold it."""
+        everything = self.values.sum(axis=1)
+        out = np.repeat(everything[None], CHROMOSOMES + 1, axis=0)
+        out[self.chromosomes - 1] -= self.values.T
+        return out
+
+
+@dataclass(frozen=True)
+class Level0:
+    """w: (P, n, R) int32, rounded predictions of every block and penalty; chromosome: (R,) of each column; rows: (M,) of the
+    reader, block after block, and block: (M,) its number; effects: (P, M, 5) float64, of a copy of each variant on the 5
+    columns of its block."""
+
+    w: IntArray
+    chromosome: IntArray
+    rows: IntArray
+    block: IntArray
+    effects: FloatArray
+
+
+def blocks_of(chromosome: IntArray, size: int) -> list[VariantBlock]:
+    """Blocks of at most `size` variants of a chromosome, in file order. chromosome: (M,), 1 to 22."""
+    out = []
+    for number in np.unique(chromosome).tolist():
+        rows = np.flatnonzero(chromosome == number)
+        out += [VariantBlock(number, rows[start : start + size]) for start in range(0, len(rows), size)]
+    return out
+
+
+def level_0(people: People, blocks: list[VariantBlock], *, progress: Progress = no_progress) -> Level0:
+    """Predictions of every phenotype by every block and penalty.
+
+    Raises DesignError for a variant that covariates explain, and where a person is predicted by nobody else.
+    """
+    variants = sum(len(block.rows) for block in blocks)
+    penalty = ridge.penalties(variants)
+    y, levels, k = people.residuals(), len(penalty), people.c.shape[1]
+    out = np.empty((people.y.shape[1], len(people.c), levels * len(blocks)), np.int32)
+    effects = np.empty((len(out), variants, levels))
+    at, largest = 0, (float(people.reader.dosage_max * GRID), float(WIDEST << COVARIATE_BITS))
+    for number, block in enumerate(blocks):
+        x, size = imputed(people, block.rows), len(block.rows)
+        opened = people.total(product(x, np.concatenate([x, people.c, people.y], axis=1))).astype(np.float64)
+        names = people.reader.variants.id[block.rows].tolist()
+        fit = ridge.level_0(
+            opened[:, :size], opened[:, size : size + k].T, opened[:, size + k :], people.adjustment, 1 / GRID, largest,
+            names,
+        )  # fmt: skip
+        z, weight = rotated(x, people.c, fit.rotation), fit.weights(penalty)
+        for p in range(len(out)):
+            found = _by_the_others(
+                *fits(z, _column(fit.cross, p), weight), y[:, p], f"variants {names[0]} to {names[-1]}"
+            )
+            unit = fit.planned_scale(p, penalty, people.adjustment.people) * 2.0**-PREDICTOR_BITS
+            rounded = np.floor(found / unit + 0.5)
+            if np.abs(rounded).max(initial=0.0) > _TOP:
+                raise DesignError(f"variants {names[0]} to {names[-1]} predict a person far from everybody else")
+            out[p, :, levels * number : levels * (number + 1)] = rounded
+            effects[p, at : at + size] = fit.effects(p, weight) * (GRID / unit)
+        at += size
+        progress(number + 1, len(blocks))
+    rows, sizes = np.concatenate([block.rows for block in blocks]), [len(block.rows) for block in blocks]
+    place = np.repeat(np.arange(len(blocks)), sizes)
+    return Level0(out, np.repeat([block.chromosome for block in blocks], levels), rows, place, effects)
+
+
+def effects_of(level: Level0, fitted: Prediction, phenotype: int) -> FloatArray:
+    """(M,) effect of a copy of each variant of `level.rows` in the model with everybody in: a polygenic score."""
+    own = fitted.coefficients.reshape(-1, len(ridge.HERITABILITY))[level.block]
+    out: FloatArray = (level.effects[phenotype] * own).sum(axis=1)
+    return out
+
+
+def _column(values: FloatArray, j: int) -> FloatArray:
+    return np.ascontiguousarray(values[:, j])
+
+
+def _by_the_others(fitted: FloatArray, leverage: FloatArray, y: FloatArray, what: str) -> FloatArray:
+    """(n, L) predictions of everybody by the others: (fit − h y)/(1 − h). Raises DesignError where h is 1."""
+    if leverage.max(initial=0.0) > LARGEST_LEVERAGE:
+        raise DesignError(f"{what}: somebody is predicted by nobody else: take fewer variants a block (`block`)")
+    out: FloatArray = (fitted - leverage * y[:, None]) / (1.0 - leverage)
+    return out
+
+
+def quantitative(people: People, level: Level0, phenotype: int) -> Prediction:
+    """Level 1 of a quantitative phenotype."""
+    w = level.w[phenotype]
+    y = _column(people.residuals(), phenotype)
+    p = _predictors(people, w, phenotype)
+    penalty, fit = ridge.penalties(w.shape[1]), ridge.level_1(p)
+    found = _by_the_others(
+        *fits(rotated(w, people.c, fit.rotation), _column(fit.cross, 0), fit.weights(penalty)), y, "level 1"
+    )
+    errors = _mean_of(people, (found - y[:, None]) ** 2)
+    best = int(np.argmin(errors))
+    inverse = (fit.turn / (fit.values + penalty[best])) @ fit.turn.T
+    left = y - found[:, best]  # (y − w'b)/(1 − h)
+    return _prediction(people, w, p, inverse, inverse @ p.cross, left, level.chromosome, best, errors)
+
+
+def binary(people: People, level: Level0, cases: FloatArray, phenotype: int) -> Prediction:
+    """Level 1 of a binary phenotype: logistic ridge regression beside the null model of the covariates.
+
+    cases: (n,) of 0 and 1. Raises DesignError where Newton's method does not end.
+    """
+    w = level.w[phenotype]
+    p, covariates = _predictors(people, w, phenotype), people.covariates()
+    null = fit_null_model(
+        cases, covariates, people.covariate_names, people.phenotypes[phenotype], people.total_of_lists()
+    )
+    offset = sum((covariates[:, i] * b for i, b in enumerate(null.beta)), np.zeros(len(cases)))
+    losses, states = [], []
+    b = np.zeros(w.shape[1])
+    for penalty in ridge.penalties(w.shape[1], logistic=True).tolist():
+        b, hessian, mean = _newton(people, w, p, cases, offset, penalty, b)
+        values, vectors = np.linalg.eigh(hessian)
+        _, h = fits(rotated(w, people.c, p.turned(vectors)), np.zeros(len(b)), 1 / values[:, None])
+        weight = mean * (1 - mean)
+        left = (cases - mean) / (1 - weight * h[:, 0])
+        eta = _linear(people, w, p, b, offset) - h[:, 0] * left
+        q = np.clip(logistic(eta), CLIP, 1 - CLIP)
+        losses.append(-np.where(cases == 1, np.log(q), np.log(1 - q)))
+        states.append((b, (vectors / values) @ vectors.T, left))
+    errors = _mean_of(people, np.stack(losses, axis=1))
+    best = int(np.argmin(errors))
+    b, inverse, left = states[best]
+    return _prediction(people, w, p, inverse, b, left, level.chromosome, best, errors)
+
+
+def _linear(people: People, w: IntArray, p: ridge.Predictors, b: FloatArray, offset: FloatArray) -> FloatArray:
+    out: FloatArray = rotated(w, people.c, p.turned(b[:, None]))[:, 0] + offset
+    return out
+
+
+def _newton(
+    people: People, w: IntArray, p: ridge.Predictors, cases: FloatArray, offset: FloatArray, penalty: float, b: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:  # fmt: skip
+    """Coefficients, Hessian with the penalty, and everybody's mean, from coefficients b on."""
+    weight_bits = max(8, min(20, 29 - people.adjustment.people.bit_length()))
+    x = np.concatenate([w.astype(np.int64), np.ones((len(w), 1), np.int64)], axis=1)
+    for _ in range(STEPS):
+        mean = logistic(_linear(people, w, p, b, offset)) if b.any() else logistic(offset)
+        left = np.floor(np.ldexp(cases - mean, SCORE_BITS) + 0.5).astype(np.int64)
+        weight = np.floor(np.ldexp(mean * (1 - mean), weight_bits) + 0.5).astype(np.int64)
+        parts = np.concatenate([product(x, x * weight[:, None]), product(x, left[:, None])], axis=1)
+        opened = people.total(parts).astype(np.float64)
+        r = len(b)
+        hessian = ridge.weighted_gram(p, opened[:r, :r], opened[:, r]) * 2.0**-weight_bits + penalty * np.eye(r)
+        score = p.scaled(opened[:, r + 1]) * 2.0**-SCORE_BITS - penalty * b
+        step = np.linalg.solve(hessian, score)
+        if np.abs(step).max() < SMALLEST_STEP:
+            return b, hessian, mean
+        b = b + step
+    raise DesignError(
+        f"the logistic model of all blocks does not converge in {STEPS} steps: take larger blocks (`block`)"
+    )
+
+
+def _mean_of(people: People, losses: FloatArray) -> FloatArray:
+    """(5,) mean over everybody of (n, 5) losses."""
+    rounded = np.floor(np.ldexp(losses, ERROR_BITS) + 0.5).astype(np.int64)
+    out: FloatArray = people.total(rounded.sum(axis=0)) / (people.adjustment.people * 2.0**ERROR_BITS)
+    return out
+
+
+def _predictors(people: People, w: IntArray, phenotype: int) -> ridge.Predictors:
+    ones = np.ones((len(w), 1), np.int64)
+    parts = product(w, np.concatenate([w, people.c, people.y[:, phenotype : phenotype + 1], ones], axis=1))
+    opened = people.total(parts).astype(np.float64)
+    r, k = w.shape[1], people.c.shape[1]
+    return ridge.predictors(
+        opened[:, r + k + 1], opened[:, :r], opened[:, r : r + k].T, opened[:, r + k], people.adjustment, phenotype,
+        _TOP,
+    )  # fmt: skip
+
+
+def _prediction(
+    people: People, w: IntArray, p: ridge.Predictors, inverse: FloatArray, b: FloatArray, left: FloatArray,
+    chromosome: IntArray, best: int, errors: FloatArray,
+) -> Prediction:  # fmt: skip
+    """What each chromosome predicts with everybody's own coefficients b − H w left. inverse: (R, R), H."""
+    rows = p.turned(inverse)
+    numbers, group = np.unique(chromosome, return_inverse=True)
+    out = np.empty((len(w), len(numbers)))
+    for start in range(0, len(w), PEOPLE):
+        part = slice(start, start + PEOPLE)
+        own = (w[part] - p.mean) * p.scale
+        out[part] = without_own(own, rotated(w[part], people.c[part], rows), b, left[part], group, len(numbers))
+    return Prediction(numbers, out, float(ridge.HERITABILITY[best]), errors, b * p.scale)

@@ -1,0 +1,361 @@
+"""X, Y, MT and predictions under MPC: the plain engine's tables, masks of their own, and rules for each place's people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reference_data import GOLD
+from support import write_tsv
+
+from securegen.engines.mpc import steps
+from securegen.engines.mpc.announced import open_announced
+from securegen.engines.mpc.deployment import ROLES
+from securegen.engines.mpc.loopback import loopback_study
+from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.runs import RunReader, VariantRun, hear
+from securegen.engines.mpc.shares.prg import derive_key
+from securegen.engines.mpc.state_file import StateFile
+from securegen.engines.mpc.vertical import Block
+from securegen.engines.plain.engine import write_plain
+from securegen.errors import PolicyError, ProtocolError, UsageError
+from securegen.local.threads import run_in_threads
+from securegen.model import AnnouncedCohort, Samples, Variants
+from securegen.study.inputs import Inputs
+from securegen.study.opening import study_of
+
+REGENIE = GOLD / "sim_500x5k" / "gold_regenie"
+TERMS = {
+    "aggregates": {"reveal": "aggregates", "consent_aggregates": True},
+    "outsourced": {},
+}
+OWNER = {"split_par", "chr"}  # options of the genotype owner
+
+
+class Runs:
+    """Parties of one split in `folder`, which keep their state from one run to the next."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.roles = ROLES["outsourced" if kind == "outsourced" else "vertical"]
+        self.folder, self.kind, self.number = folder / kind, kind, 0
+        self.parties = loopback_study(self.folder, self.roles, timeout=60)
+        self.outcomes: dict[str, steps.Outcome] = {}
+        self.log: dict[str, list[str]] = {}
+
+    def state(self, name: str = "genotypes") -> dict:
+        path = self.folder / f"{name}.state.json"
+        return json.loads(path.read_text()) if path.exists() else {"spent": {}, "claims": {}}
+
+    def __call__(self, cohort, *, limit: int | None = 99, openings: str = "all", **options) -> dict[str, bytes]:
+        """The tables of a run with these options of `open_study`."""
+        self.number += 1
+        out = self.folder / str(self.number)
+        own = {"genotypes": {n: v for n, v in options.items() if n in OWNER} | {"bfile": cohort.bfile}}
+        own["phenotypes"] = {"pheno": cohort.pheno, "covar": cohort.covar} | {
+            n: v for n, v in options.items() if n not in OWNER and n != "masked"
+        }
+
+        def part(name):
+            if self.roles[name] == "dealer":
+                return lambda: steps.run_dealer(self.parties, keys=self.folder)
+            self.log[name] = []
+
+            def run():
+                self.outcomes[name] = steps.run_party(
+                    self.parties, name, Inputs(**own.get(name, {})), f"{out}", keys=self.folder, openings=openings,
+                    column_limit=limit, log=self.log[name].append, threads=1, **TERMS[self.kind],
+                    **({"masked": options["masked"]} if "masked" in options and name == "phenotypes" else {}),
+                )  # fmt: skip
+
+            return run
+
+        run_in_threads({name: part(name) for name in self.roles})
+        return {p.name.split(".", 1)[1]: p.read_bytes() for p in self.folder.glob(f"{self.number}.*")}
+
+
+@pytest.fixture
+def parties(tmp_path):
+    return lambda kind="aggregates": Runs(tmp_path, kind)
+
+
+@pytest.fixture(scope="module")
+def sexes(reference):
+    return reference("sexes")
+
+
+def plain(cohort, folder: Path, **options) -> dict[str, bytes]:
+    inputs = Inputs(bfile=cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, **options)
+    write_plain(study_of(inputs), str(folder / "plain"))
+    return {p.name.split(".", 1)[1]: p.read_bytes() for p in folder.glob("plain.*")}
+
+
+CHOICES = {
+    "all": {"split_par": "b38"},
+    "model 1": {"xchr_model": 1, "split_par": "b38"},
+    "without X": {"xchr_model": 0, "pheno_name": ("CC",)},
+    "regenie": {"statistic": "regenie", "pheno_name": ("QT",)},
+    "trend": {"model": "trend", "pheno_name": ("CC",)},
+}
+
+
+@pytest.mark.parametrize("kind", TERMS)
+@pytest.mark.parametrize("choice", CHOICES)
+def test_tables_are_the_plain_engine_s(parties, sexes, tmp_path, kind, choice):
+    found = parties(kind)(sexes, **CHOICES[choice])
+    assert found and found == plain(sexes, tmp_path, **CHOICES[choice])
+
+
+@pytest.mark.parametrize("kind", TERMS)
+@pytest.mark.parametrize("trait", ["QT", "CC"])
+def test_predictions_by_chromosome(parties, reference, tmp_path, kind, trait):
+    cohort = reference("sim_500x5k")
+    options = {"pred": str(REGENIE / f"{trait.lower()}1_pred.list"), "pheno_name": (trait,)}
+    run = parties(kind)
+    assert run(cohort, **options) == plain(cohort, tmp_path, **options)
+    assert [s.name for s in run.outcomes["phenotypes"].study.strata] == [f"chr{c}" for c in (1, 2, 3, 4, 5)]
+
+
+def test_a_study_with_one_design_says_nothing_of_runs(parties, sexes, monkeypatch):
+    """Its plan, its masks and its ledger have the names that they had."""
+    told = []
+    send = Session.send_json
+    monkeypatch.setattr(
+        Session, "send_json", lambda s, to, step, v: (told.append((s.me, step, v)), send(s, to, step, v))
+    )
+    run = parties()
+    run(sexes, pheno_name=("QT",), chr="1")
+    plans = [v for me, step, v in told if step in ("plan", "dealer/plan")]
+    assert len(plans) == 2 and all(set(v) == {"sizes", "analysed", "weights"} for v in plans)
+    assert "sex" not in next(v for _, step, v in told if step == "cohort")["samples"]
+    assert {c.count("/") for c in run.state()["claims"]} == {3} and list(run.state()["spent"]) == [
+        "columns of cohort cohort"
+    ]
+    assert sorted(p.name for p in run.folder.glob("*.ledger")) == ["genotypes.state.json.ledger"]
+    assert not run.log["phenotypes"] or "X" not in "".join(run.log["phenotypes"])
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_one_mask_for_two_strata_gives_the_difference_of_their_genotypes(parties, sexes, monkeypatch, protected):
+    """The attack: a mask that is named by the stream alone covers two blocks. A server sees ε − ε′ = g − g′."""
+    seen: list[np.ndarray] = []
+    receive = Session.receive
+
+    def heard(session, source, step, **kind):
+        array = receive(session, source, step, **kind)
+        if session.me == "server-one" and step.startswith("outsourced/epsilon"):
+            seen.append(array.copy())
+        return array
+
+    monkeypatch.setattr(Session, "receive", heard)
+    if not protected:
+        monkeypatch.setattr(
+            StateFile, "mask_key", lambda s, cohort, place, digest: derive_key(bytes(16), place.split("/")[1])
+        )
+    parties("outsourced")(sexes, pheno_name=("QT",), xchr_model=1)
+    y, mt = seen[6::3]  # after autosomes and X; dosages, squares and missing calls of each
+    assert (y.shape, mt.shape) == ((400, 30), (400, 20))
+    leak = (y.ravel()[:20] - mt.ravel()[:20]).view(np.int32)  # of the first person
+    assert (np.abs(leak) <= 2).all() != protected
+
+
+@pytest.mark.parametrize("kind", TERMS)
+def test_every_key_of_a_run_is_new(parties, reference, monkeypatch, kind):
+    """Of every block of every stratum, and of the phenotype owner's columns in each."""
+    heard: list[tuple[str, bytes]] = []
+    receive = Session.receive_key
+
+    def key(session, source, step):
+        found = receive(session, source, step)
+        if session.me == "dealer":
+            heard.append((step, found))
+        return found
+
+    monkeypatch.setattr(Session, "receive_key", key)
+    run = parties(kind)
+    for _ in range(2):  # the second time blocks are masked as the first time, columns are not
+        run(reference("sexes"), pheno_name=("QT",), xchr_model=1)
+    blocks = [k for step, k in heard if "block" in step]
+    others = [k for step, k in heard if "block" not in step]
+    assert len(set(blocks)) == len(blocks) / 2 and len(set(others)) == len(others) and not set(blocks) & set(others)
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_runs_that_end_elsewhere_have_masks_of_their_own(parties, reference, tmp_path, monkeypatch, protected):
+    """A block with and without predictions begins at the same variant and ends elsewhere: by its start alone it would be
+    other data, and the genotype owner would refuse its own cohort."""
+    cohort, run = reference("sim_500x5k"), parties()
+    pred = {"pred": str(REGENIE / "qt1_pred.list")}
+    if not protected:
+        monkeypatch.setattr(Block, "mask", lambda block, stream, ring: f"{stream}/{block.start}/{ring}")
+    first = run(cohort, pheno_name=("QT",), chr=("4", "5"))
+    if not protected:
+        with pytest.raises(PolicyError, match="covers other data"):
+            run(cohort, pheno_name=("QT",), chr=("4", "5"), **pred)
+        return
+    second = run(cohort, pheno_name=("QT",), chr=("4", "5"), **pred)
+    assert set(first) == set(second) == {"QT.glm.linear"} and first != second
+    assert run(cohort, pheno_name=("QT",), chr=("4", "5")) == first
+
+
+def test_masked_genotypes_are_kept_run_by_run(parties, sexes, tmp_path):
+    run = parties()
+    sent, masked = [], str(tmp_path / "masked")
+    for model in (2, 2, 1):
+        (folder := tmp_path / str(len(sent))).mkdir()
+        told = {"pheno_name": ("QT",), "xchr_model": model}
+        assert run(sexes, masked=masked, **told) == plain(sexes, folder, **told)
+        sent.append(run.outcomes["genotypes"].traffic.sent["phenotypes"])
+    x = 230 / 480  # of the variants, which the third run has sent again: doubled they are other data
+    assert sent[1] < sent[0] / 4 and x / 2 < (sent[2] - sent[1]) / (sent[0] - sent[1]) < 2 * x
+
+
+def without_sexes(cohort, folder: Path, name: str):
+    """The cohort with a fam that has no sexes, and tables that have them in column S."""
+    folder.mkdir()
+    fam = [line.split() for line in Path(f"{cohort.bfile}.fam").read_text().splitlines()]
+    for suffix in ("bed", "bim"):
+        (folder / f"{name}.{suffix}").write_bytes(Path(f"{cohort.bfile}.{suffix}").read_bytes())
+    (folder / f"{name}.fam").write_text("".join("\t".join([*f[:4], "0", f[5]]) + "\n" for f in fam))
+    sex = {f[1]: f[4] for f in fam}
+    rows = [line.split("\t") for line in Path(cohort.covar).read_text().splitlines()]
+    table = write_tsv(folder / "c.tsv", [*rows[0], "S"], [[*r, sex[r[1]]] for r in rows[1:]])
+    return type(cohort)(str(folder / name), cohort.pheno, str(table))
+
+
+def test_sexes_of_the_phenotype_owner_or_a_refusal(parties, sexes, tmp_path):
+    alone = without_sexes(sexes, tmp_path / "alone", "sexes")
+    run = parties()
+    with pytest.raises(UsageError, match=r"X and Y are analysed by sex, and nobody's is known.*`sex_name`"):
+        run(alone, pheno_name=("QT",))
+    assert not run.state()["claims"] and not list(run.folder.glob("1.*"))
+    found = run(alone, pheno_name=("QT",), sex_name="S")
+    assert found == plain(alone, tmp_path, pheno_name=("QT",), sex_name="S")
+    with pytest.raises(
+        UsageError, match="`xchr_model` 1: 1.. people on X are male by `sex_name` and not in the genotype"
+    ):
+        run(alone, pheno_name=("QT",), sex_name="S", xchr_model=1)
+
+
+def test_few_people_of_unknown_sex_may_be_left_out_of_x_once_and_for_all(parties, sexes):
+    """Two of them: sums over everybody and over the others, of one variant, are theirs; of two variants they are not."""
+    run = parties()
+    run(sexes, pheno_name=("QT",), openings="strict", split_par="b38")
+    ledgers = sorted(
+        p.name.rpartition("ledger")[2] for p in run.folder.glob("*ledger*") if p.suffix not in (".key", ".lock")
+    )
+    assert ledgers == ["", ".PAR", ".X", ".Y"]
+    with pytest.raises(PolicyError, match="does not open these sums"):
+        run(sexes, pheno_name=("QT",), openings="strict", split_par="b38", statistic="regenie")
+    assert any("REFUSED, set 1 of design 2, on X: 2 people are only in" in line for line in run.log["genotypes"])
+    run(sexes, pheno_name=("QT",), openings="strict", chr=("1-22", "Y", "MT"), statistic="regenie")
+
+
+def test_one_ledger_for_all_chromosomes_would_refuse_every_such_study(parties, sexes, monkeypatch):
+    monkeypatch.setattr(RunReader, "places", lambda reader, stratum, runs: frozenset({""}))
+    with pytest.raises(PolicyError, match="does not open these sums"):
+        parties()(sexes, pheno_name=("QT",), openings="strict", split_par="b38")
+
+
+def test_the_ends_of_x_are_not_summed_over_everybody_after_they_were_as_x(parties, sexes):
+    run = parties()
+    run(sexes, pheno_name=("QT",), openings="strict", chr="X")
+    with pytest.raises(PolicyError, match="does not open these sums"):
+        run(sexes, pheno_name=("QT",), openings="strict", split_par="b38")
+    assert any("on PAR: 2 people are only in" in line for line in run.log["genotypes"])
+
+
+def test_phenotypes_that_few_males_tell_apart_are_refused_on_y_alone(parties, sexes, tmp_path):
+    """12 people lack the second phenotype, 4 of them males."""
+    fam = [line.split() for line in Path(f"{sexes.bfile}.fam").read_text().splitlines()]
+    left = {f[1] for s, n in (("1", 4), ("2", 11)) for f in [f for f in fam if f[4] == s][:n]}
+    rows = [line.split("\t") for line in Path(sexes.pheno).read_text().splitlines()][1:]
+    table = write_tsv(
+        tmp_path / "p.tsv", ["#FID", "IID", "A", "B"], [[*r[:3], "NA" if r[1] in left else r[2]] for r in rows]
+    )
+    cohort = type(sexes)(sexes.bfile, str(table), sexes.covar)
+    run = parties()
+    run(cohort, openings="strict", chr="1")
+    with pytest.raises(PolicyError, match="does not open these sums"):
+        run(cohort, openings="strict", chr="Y")
+    assert any("on Y and set 2, on Y: 4 people are only in" in line for line in run.log["genotypes"])
+
+
+def test_columns_are_counted_where_they_are_summed(parties, sexes):
+    """Four columns a variant, whatever the strata; on Y, of 185 males, a hundredth is one."""
+    run = parties()
+    with pytest.raises(PolicyError, match="columns of cohort cohort, Y: answered 0 of at most 1; 4 more"):
+        run(sexes, pheno_name=("QT",), limit=None, chr=("1", "Y"))
+    assert run.state()["spent"] == {}
+    run(sexes, pheno_name=("QT",), limit=5)
+    assert run.state()["spent"] == {"columns of cohort cohort": 5, "columns of cohort cohort, Y": 4}
+    run(sexes, pheno_name=("QT",), limit=9, chr=("1", "MT"))
+    assert run.state()["spent"] == {"columns of cohort cohort": 9, "columns of cohort cohort, Y": 4}
+
+
+def test_few_males_are_refused_by_who_knows_where(parties, sexes, tmp_path):
+    fam = [line.split() for line in Path(f"{sexes.bfile}.fam").read_text().splitlines()]
+    males = [f[1] for f in fam if f[4] == "1"]
+    rows = [line.split("\t") for line in Path(sexes.pheno).read_text().splitlines()][1:]
+    table = write_tsv(
+        tmp_path / "p.tsv", ["#FID", "IID", "QT"], [[*r[:2], "NA" if r[1] in males[12:] else r[2]] for r in rows]
+    )
+    run = parties()
+    with pytest.raises(PolicyError, match=r"12 people would be analysed on Y: .* leave these variants out \(`chr`\)"):
+        run(type(sexes)(sexes.bfile, str(table), sexes.covar))
+
+
+VARIANTS = Variants(
+    np.array(["1", "1", "X", "X", "Y"], object), np.arange(5), *(np.array(list("abcde"), object) for _ in range(3))
+)
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [], [[0, 2, 0]], [[0, 2, 0, 0], [1, 3, 1, 0]], [[0, 6, 0, 0]], [[2, 2, 0, 0]], [[-1, 2, 0, 0]], [[0, 2, 1, 0]],
+        [[0, 2, 0, 0]], [[0, 2, 0, 1], [2, 4, 1, 0]], [[0, 2, 0, 0], [2, 5, 1, 1]], [[0, 2, 0, 0], [2, 4, 1, True]],
+        [[0, 2, 0, 0], [2, 3, 1, 0], [3, 4, 1, 1]], [[2, 4, 1, 0], [0, 2, 0, 0]], "runs", [[0, 2, 0, 0], [2, 4, 1, 2]],
+    ],
+)  # fmt: skip
+def test_runs_that_are_none_end_the_session(runs):
+    class Peer:
+        def receive_json(self, source, step):
+            return {"strata": [{}, {}], "runs": runs}
+
+    with pytest.raises(ProtocolError, match="'bob' announced runs of variants that are none"):
+        hear(Peer(), "bob", "plan", VARIANTS)
+
+
+def test_runs_of_which_some_are_doubled_are_heard():
+    class Peer:
+        def receive_json(self, source, step):
+            return {"strata": [{}, {}], "runs": [[0, 2, 0, 0], [2, 4, 1, 1]]}
+
+    assert hear(Peer(), "bob", "plan", VARIANTS)[1] == [VariantRun(0, 2), VariantRun(2, 4, 1, True)]
+
+
+def test_runs_skip_what_the_phenotype_owner_leaves_out(sexes, tmp_path):
+    """Predictions have no line for Y: the run of a chromosome ends before it and goes on after it."""
+    chromosomes = np.array(["1", "1", "Y", "1", "MT", "2"], object)
+    text = np.array([f"v{j}" for j in range(6)], object)
+    ids = np.array([f"P{i:03d}" for i in range(50)], object)
+    cohort = AnnouncedCohort(
+        Samples(ids, ids, np.ones(50, bool), np.ones(50, np.int8)),
+        Variants(chromosomes, np.arange(6), text, text, text),
+        1,
+        2,
+    )
+    loco = [
+        " ".join(["FID_IID", *(f"{i}_{i}" for i in ids)]),
+        *(" ".join([str(c), *["0.01"] * 50]) for c in range(1, 24)),
+    ]
+    (tmp_path / "q.loco").write_text("\n".join(loco) + "\n")
+    (tmp_path / "pred.list").write_text(f"QT {tmp_path / 'q.loco'}\n")
+    found = open_announced(
+        Inputs(pheno=sexes.pheno, pheno_name=("QT",), pred=str(tmp_path / "pred.list")), cohort, lambda line: None
+    )
+    assert [(p.run.start, p.run.stop, p.first, p.stratum.name) for p in found.parts()] == [
+        (0, 2, 0, "chr1"), (3, 4, 2, "chr1"), (5, 6, 3, "chr2"),
+    ]  # fmt: skip
