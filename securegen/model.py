@@ -204,6 +204,11 @@ class Columns:
     def squared_index(self) -> list[int]:
         return [j for j, flag in enumerate(self.squared) if flag]
 
+    def people(self, j: int) -> np.ndarray:
+        """(N,) bool: in whom column j is not 0."""
+        found: np.ndarray = self.values[:, j] != 0
+        return found
+
     def is_ones(self, j: int) -> bool:
         """True when column j is 1 for every stored sample, so that it may be public."""
         return bool((self.values[:, j] == 1).all())

@@ -108,7 +108,6 @@ def cohort_of(**changes):
     """An announcement of three people and one variant, changed by paths such as samples__iid."""
     value = {
         "samples": {"fid": ["a", "b", "c"], "iid": ["a", "b", "c"], "founder": [True] * 3}, "grid": 1, "largest": 2,
-        "coding": "additive",
         "variants": {"chromosome": ["1"], "id": ["rs1"], "effect_allele": ["A"], "other_allele": ["G"], "position": [5]},
     }  # fmt: skip
     for path, new in changes.items():
