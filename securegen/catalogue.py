@@ -12,12 +12,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design import contingency, linear, logistic
+from securegen.design import contingency, interaction, linear, logistic
 from securegen.design.columns import Analysis, Design
 from securegen.design.data import DesignData
 from securegen.design.fixedpoint import SumOverSites
 from securegen.design.qc import QcModel
+from securegen.errors import UsageError
 from securegen.stats import contingency as counts
+from securegen.stats import interaction as interactions
 from securegen.stats import linear as regression
 from securegen.stats import score_test
 from securegen.stats.qc import quality
@@ -31,14 +33,15 @@ class Reads:
 
     people: columns of which calls and alleles are counted; squared: those of them with Σg²; filled: the first of the columns
     x whose Σgx has missing calls at the mean, None where calls are counted; weight: a column x with Σg²x, whose total is
-    the model's `weight_total`; minor: cases whose minor alleles are counted; counted: columns of which called people and
-    alleles are counted apart.
+    the model's `weight_total`; quadratic: other columns x with Σg²x; minor: cases whose minor alleles are counted; counted:
+    columns of which called people and alleles are counted apart.
     """
 
     people: tuple[int, ...] = (0,)
     squared: tuple[int, ...] = ()
     filled: int | None = None
     weight: int | None = None
+    quadratic: tuple[int, ...] = ()
     minor: int | None = None
     counted: tuple[int, ...] = ()
 
@@ -58,6 +61,11 @@ class Promise:
     planned: Callable[[Any], str]
 
 
+def one_row(model: Any) -> tuple[str, ...]:
+    """A row a variant, named after the genetic model."""
+    return (voc.CODINGS[getattr(model, "coding", voc.ADDITIVE)],)
+
+
 @dataclass(frozen=True)
 class Test:
     """One test. Models are frozen dataclasses with phenotype, covariates, samples and bits; an owner keeps them as JSON.
@@ -67,7 +75,9 @@ class Test:
     of the table; suffix: of its file; binary: needs cases and controls; covariates: uses them; together: phenotypes in the
     same people share their columns; missing: what `--missing` may be, none where missing calls are left out anyway;
     called: in a sentence; copies: statistics also take `copies` and `single`, who has one copy, and so it is done on X, Y
-    and MT; predictions: its design takes those of a whole-genome model; codings: and dosages that a genetic model recodes.
+    and MT; predictions: its design takes those of a whole-genome model; codings: and dosages that a genetic model recodes;
+    interacts: it is linear regression with a product of the dosage and a covariate; rows: TEST of each row of a variant, of a
+    model; main: the row that is ranked and drawn.
     """
 
     __test__: ClassVar[bool] = False  # not a class of pytest
@@ -89,11 +99,14 @@ class Test:
     copies: bool = False
     predictions: bool = False
     codings: bool = False
+    interacts: bool = False
+    rows: Callable[[Any], tuple[str, ...]] = one_row
+    main: int = 0
 
     @property
     def effects(self) -> bool:
-        """Whether its table has effect sizes, which tables of other programs are made of."""
-        return {"BETA", "SE"} <= set(self.columns)
+        """Whether its table has one effect size a variant, which tables of other programs are made of."""
+        return {"BETA", "SE"} <= set(self.columns) and not self.interacts
 
     def read_model(self, kind: str, fields: Mapping[str, Any]) -> Any:
         """The model that `dataclasses.asdict` and JSON wrote. Raises ValueError for one of another class or other fields."""
@@ -138,6 +151,17 @@ DCHISQ = Promise(
     lambda m: f"precision of χ² for {m.phenotype}: expected within {score_test.expected_chisq_error(m):.1e}·max(1, χ²)",
 )
 
+DT_OF_ROWS = Promise(
+    "dt",
+    1e-3,
+    lambda columns, _: columns["DT_SCALED"],
+    interactions.expected_error,
+    lambda m: (
+        f"precision of T for {m.phenotype} with {m.covariate}: certain {interactions.planned_error_of(m):.1e}·(1 + T²/df) as "
+        f"planned, expected within {interactions.expected_error(m):.1e}"
+    ),
+)
+
 LINEAR = Test(
     "linear", "Linear regression, additive in copies of A1", linear.linear, regression.linear, linear.LinearModel,
     voc.LINEAR_COLUMNS, "glm.linear", Reads(squared=(0,), filled=1), together=True,
@@ -158,9 +182,16 @@ ALLELIC = Test(
     "allelic", "Test of the 2 × 2 table of allele counts", contingency.allelic, counts.allelic, contingency.CountModel,
     voc.ALLELIC_COLUMNS, "allelic", Reads(counted=(1,)), binary=True, covariates=False,
 )  # fmt: skip
+INTERACTION = Test(
+    "interaction", "Linear regression with the product of copies of A1 and a covariate", interaction.interaction,
+    interactions.interaction, interaction.InteractionModel, voc.INTERACTION_COLUMNS, "glm.linear.interaction",
+    Reads(squared=(0,), filled=1, quadratic=(1, 2)), together=True, missing=frozenset({"mean"}), promise=DT_OF_ROWS,
+    called="a linear model with an interaction", copies=True, interacts=True, rows=interactions.tests_of, main=1,
+)  # fmt: skip
 
-# What `--model` takes, in this order.
-TESTS: dict[str, Test] = {t.name: t for t in (LINEAR, LOGISTIC, TREND, ALLELIC)}
+TESTS: dict[str, Test] = {t.name: t for t in (LINEAR, LOGISTIC, TREND, ALLELIC, INTERACTION)}
+# What `--model` takes, in this order; `--interaction` chooses among the others.
+MODELS: tuple[str, ...] = tuple(name for name, test in TESTS.items() if not test.interacts)
 
 
 def _nobody(_: DesignData, __: SumOverSites) -> Design:
@@ -195,6 +226,20 @@ def named(test: str) -> Test:
 def usual(*, binary: bool) -> Test:
     """The test of a phenotype where no model is given."""
     return LOGISTIC if binary else LINEAR
+
+
+def chosen(model: str | None, *, binary: bool, interaction: str | None = None) -> Test:
+    """The test of a phenotype by the options. Raises UsageError for an interaction beside a model that has none."""
+    test = TESTS[model] if model else usual(binary=binary)
+    if interaction is None:
+        return test
+    if test is not LINEAR:
+        which = f"`model` {model}" if model else "a case/control phenotype, whose model is logistic,"
+        raise UsageError(
+            f"`interaction` {interaction} is for linear regression, and {which} has none: name quantitative phenotypes "
+            "(`pheno_name`), or `model` linear"
+        )
+    return INTERACTION
 
 
 def uses_missing(model: str | None) -> bool:

@@ -243,7 +243,8 @@ class ImputedSums:
     the case column); square: Σg² over called people, of the score test n²·Σwg² + S²·Σmw; cross and square are int64 or
     hold Python integers. minor_in_cases: minor alleles among called cases in dosage units; pairs: Σ m x_k x_l as
     `Sums.mm`, for complete cases, zero where the variant is to be imputed; alleles: Σ of the copies over called people where
-    dosages are a genetic model's, None where they are copies.
+    dosages are a genetic model's, None where they are copies; weighted: (V, W) n²·Σg²x + S²·Σmx of further columns x, as
+    cross.
     """
 
     start: int
@@ -254,6 +255,7 @@ class ImputedSums:
     minor_in_cases: IntArray | None = None
     pairs: IntArray | None = None
     alleles: IntArray | None = None
+    weighted: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.called)

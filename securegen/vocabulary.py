@@ -9,6 +9,7 @@ VARIANT_COLUMNS: Final = ("#CHROM", "POS", "ID", "REF", "ALT", "A1")
 LINEAR_COLUMNS: Final = (
     *VARIANT_COLUMNS, "A1_FREQ", "TEST", "OBS_CT", "BETA", "SE", "L95", "U95", "T_STAT", "P", "LOG10_P", "ERRCODE",
 )  # fmt: skip
+INTERACTION_COLUMNS: Final = tuple("T_OR_F_STAT" if name == "T_STAT" else name for name in LINEAR_COLUMNS)
 SCORE_TEST_COLUMNS: Final = (
     *VARIANT_COLUMNS, "A1_FREQ", "TEST", "OBS_CT", "CASE_CT", "MAC_CASE", "U", "V", "BETA", "SE", "CHISQ", "Z_STAT",
     "P", "LOG10_P", "WALD_LIKE_Z", "ERRCODE",
@@ -54,6 +55,7 @@ FEW_CARRIERS: Final = "FEW_CARRIERS"
 # Genetic models, by the word that TEST has for them: what a genotype counts, 0 or 1 of all but the first.
 ADDITIVE: Final = "additive"
 CODINGS: Final = {ADDITIVE: "ADD", "dominant": "DOM", "recessive": "REC", "hetonly": "HET"}
+ADD: Final = CODINGS[ADDITIVE]
 
 MISSING_TEXT: Final = "NA"
 MISSING_INPUT: Final = frozenset({"na", "nan", "-nan", ".", ""})  # lower case; and -9 in any spelling of the number

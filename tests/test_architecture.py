@@ -44,7 +44,7 @@ ALLOWED = {
     "engines": ENGINE | {"local", "engines.plain", "engines.ckks", "engines.mpc"},
     "engines.plain": ENGINE | {"engines"},
     "engines.ckks": ENGINE | {"engines", "local", "rlwe"},
-    "engines.federated": ENGINE | {"engines", "local", "engines.plain"},
+    "engines.federated": ENGINE | {"engines", "local", "engines.plain", "structure"},
     "engines.mpc": ENGINE | {"engines", "local", "engines.plain", "engines.federated"},
     "local": ENGINE,
     "python": ENGINE | {"engines", "plot", "report", "structure"},

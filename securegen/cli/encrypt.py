@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from securegen.cli import options as opt
 from securegen.cli import passphrases
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @opt.design_options(required=False)
 @opt.qc_options
 @click.option("--owner", metavar="FOLDER", help="Add a design to the cohort encrypted earlier with this OUT.owner.")
+@click.option("--append", is_flag=True, help="Add the genotypes, a chromosome that came later, to OUT.cohort.")
 @click.option("--squares", is_flag=True, help="Also a stream of squared dosages, for designs that come later.")
 @click.option("--overwrite", is_flag=True, help="Replace a study that is complete: its results are lost.")
 @click.option("--other-covariates", is_flag=True, help="Although covariates that were planned are left out.")
@@ -36,14 +38,15 @@ if TYPE_CHECKING:
 @opt.run_options
 @rehearses
 def command(
-    key_file: str, passphrase_file: str | None, owner: str | None, squares: bool, overwrite: bool,
+    key_file: str, passphrase_file: str | None, owner: str | None, append: bool, squares: bool, overwrite: bool,
     other_covariates: bool, encryptor: str, out: str, threads: int | None, memory: int | None,
     quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Encrypt a cohort and its design (the owner's side).
 
     OUT.cohort and OUT.design go to the server; OUT.owner stays with the key. Without --pheno only the cohort is
-    encrypted; with --owner only a design, for a cohort encrypted earlier. A killed run goes on where it stopped: run the
+    encrypted; with --owner only a design, for a cohort encrypted earlier; with --append only genotypes, behind those of
+    OUT.cohort, whose designs are then encrypted again. A killed run goes on where it stopped: run the
     same command again. A study that is complete is not overwritten.
     """
     from securegen.engines.ckks import steps
@@ -52,13 +55,21 @@ def command(
 
     if not genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
+    if append:
+        _refuse_with_append(options, owner=owner, squares=squares, overwrite=overwrite)
     opt.use_threads(threads)
     log = CommandLog(out, "encrypt", quiet=quiet)
     inputs = opt.inputs_from(options)
     paths = steps.encrypted_paths(out)
     with log.stage("encrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
-        if owner:
+        if append:
+            reader = open_genotypes(inputs, log)
+            _rehearsed(reader, key, [paths.cohort, paths.owner, *log.files])
+            with progress("encrypting", quiet=quiet) as report:
+                steps.append_cohort(reader, key, out, name=inputs.genotypes.name, progress=report, log=log)
+            written = [paths.cohort]
+        elif owner:
             again = genotypes_given(options)  # where the cohort has no squares, the design needs them
             study = opt.open_study(inputs, log) if again else steps.later_study_of(inputs, owner, key, log)
             steps.compare_with_plan(study.design, key.planned, log, other_covariates=other_covariates)
@@ -91,6 +102,11 @@ def command(
     sizes = {path.suffix[1:]: folder_bytes(path) for path in written}
     log(" and ".join(f"{p} ({sizes[p.suffix[1:]] / 1e6:.1f} MB)" for p in written) + " may travel to the server")
     public = f"{key_file.removesuffix('.secret')}.public"
+    if append:
+        log("the server needs the manifest and the new blocks beside what it has; then the design is encrypted "
+            f"again: securegen encrypt --owner {paths.owner}")  # fmt: skip
+        log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint)
+        return
     log(f"{owner or paths.owner} stays with the key; next, on the server, which also needs {public}: securegen gwas --cohort "
         f"{paths.cohort.name} --design {paths.design.name} --public {Path(public).name} --out {Path(out).name}")  # fmt: skip
     made = steps.read_design(key, owner or paths.owner, paths.design) if paths.design in written else None
@@ -98,6 +114,20 @@ def command(
         log(made.line())
     record = {"design": made.record()} if made is not None else {}
     log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint, **record)
+
+
+def _refuse_with_append(options: dict[str, Any], **others: Any) -> None:
+    """Raise UsageError for what --append does not do: a design, or another form of the cohort."""
+    typed = click.get_current_context().get_parameter_source("encryptor") == ParameterSource.COMMANDLINE
+    given = {**{name: options.get(name) for name in ("pheno", "covar", "qc")}, **others, "encryptor": typed}
+    wrong = [f"--{name}" for name, value in given.items() if value]
+    if wrong:
+        raise UsageError(
+            f"--append adds genotypes to a cohort as it was encrypted: leave out {', '.join(wrong)}; its designs are encrypted "
+            "again afterwards, with --owner"
+        )
+    if not genotypes_given(options):
+        raise UsageError("--append needs the genotypes that came later (--bfile …)")
 
 
 def _rehearsed(reader: GenotypeReader, key: SecretKey, paths: Sequence[str | Path]) -> None:

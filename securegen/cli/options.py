@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from securegen.catalogue import TESTS
+from securegen.catalogue import MODELS
 from securegen.cli.command import Function, check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
@@ -114,7 +114,7 @@ def _traits(required: bool) -> list[Function]:
             help="Covariates that are categories: expanded to indicators.",
         ),
         click.option(
-            "--model", type=click.Choice(tuple(TESTS)),
+            "--model", type=click.Choice(MODELS),
             help="Test [linear for a quantitative trait, logistic (score test) for cases and controls].",
         ),
         click.option("--apply-rint", is_flag=True, help="Rank-based inverse normal transform of quantitative traits."),
@@ -157,6 +157,7 @@ def design_options(required: bool = True) -> Function:
         click.option("--dominant", is_flag=True, help="Genotypes count 1 with one copy of A1 or two, else 0."),
         click.option("--recessive", is_flag=True, help="Genotypes count 1 with two copies of A1, else 0."),
         click.option("--hetonly", is_flag=True, help="Genotypes count 1 with one copy of A1, else 0."),
+        click.option("--interaction", metavar="NAME", help="Also test the product of copies and this covariate (linear)."),
     ]  # fmt: skip
     return apply_options(options)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from securegen.catalogue import TESTS
+from securegen.catalogue import MODELS
 from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import Function, Group, common_options, json_option, report, writes
@@ -70,7 +70,7 @@ def _openings(command: Function) -> Function:
     "--phenotype", "traits", multiple=True, required=True, metavar="NAME=KIND", help=f"Kinds: {', '.join(KINDS)}."
 )
 @click.option("--covariate", "covariates", multiple=True, metavar="NAME", help="A covariate that every site has.")
-@click.option("--model", type=click.Choice(tuple(TESTS)), help="Test [linear, or logistic for cases and controls].")
+@click.option("--model", type=click.Choice(MODELS), help="Test [linear, or logistic for cases and controls].")
 @click.option(
     "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True, help="Missing calls."
 )
@@ -78,6 +78,7 @@ def _openings(command: Function) -> Function:
     "--statistic", type=click.Choice(STATISTICS), default=PLINK2, show_default=True,
     help="Linear models: t (plink2), or χ² with the null model's variance (regenie).",
 )  # fmt: skip
+@click.option("--interaction", metavar="NAME", help="Also test the product of copies and this covariate (linear).")
 @click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound].")
 @click.option(
     "--dosage-grid", type=click.IntRange(1), default=1, show_default=True, metavar="D",

@@ -18,7 +18,8 @@ class DesignData:
     covariates: (n, K−1) float64 and their names; bits: of a column, None for what the test plans; scaled: remembers the
     covariates of the same people for the next group, None for one site of several, whose sums the others would miss.
     offsets: (n, P) float64, what a whole-genome model predicts of each phenotype (io.loco), or zeros: a linear model then
-    has the variance of its null model. None: neither. coding: the genetic model of the dosages that will be summed.
+    has the variance of its null model. None: neither. coding: the genetic model of the dosages that will be summed;
+    interaction: the covariate whose product with the dosage is tested.
     """
 
     names: tuple[str, ...]
@@ -30,3 +31,4 @@ class DesignData:
     scaled: dict[bytes, ScaledCovariates] | None = None
     offsets: np.ndarray | None = None
     coding: str = ADDITIVE
+    interaction: str | None = None

@@ -101,8 +101,9 @@ class Scaling:
     exponent: int
     centre_16th: int
 
-    def integers(self, x: np.ndarray, numerator: int, denominator: int = 1) -> np.ndarray:
-        """(N,) int64: (x/grid − centre)/scale × numerator/denominator, rounded half up. Raises OwnValueError at 2^40."""
+    def integers(self, x: np.ndarray, numerator: int | np.ndarray, denominator: int = 1) -> np.ndarray:
+        """(N,) int64: (x/grid − centre)/scale × numerator/denominator, rounded half up; numerator: one, or (N,) Python
+        integers. Raises OwnValueError at 2^40."""
         up, down = max(self.exponent, 0), max(-self.exponent, 0)
         top = (x.astype(object) * (16 << down) - self.centre_16th * (self.grid << up)) * (2 * numerator)
         bottom = 16 * (self.grid << up) * denominator

@@ -82,14 +82,41 @@ def linear_design(
     """
     assert covariates.shape == (int(analysed.sum()), len(covariate_names))
     assert phenotypes.shape == (len(covariates), len(phenotype_names))
-    (count,) = total([len(covariates)])
-    if count < len(covariate_names) + 3:
-        raise DesignError(
-            f"{count} samples have {', '.join(phenotype_names)} and every covariate: "
-            f"at least {len(covariate_names) + 3} are needed for {len(covariate_names)} covariates"
-        )
+    refuse_few(len(covariates), covariate_names, phenotype_names, total)
     c = remembered_covariates(analysed, covariates, covariate_names, total, scaled)
-    df = c.samples - len(c.gram) - 1
+    return design_of_scaled(
+        analysed, c, phenotypes, phenotype_names, total=total, bits=bits, offsets=offsets, coding=coding
+    )
+
+
+def refuse_few(
+    people: int, covariates: Sequence[str], phenotypes: Sequence[str], total: fp.SumOverSites, *, regressors: int = 1
+) -> None:
+    """Raise DesignError where the people of all sites are too few. regressors: of a variant."""
+    (count,) = total([people])
+    least = len(covariates) + regressors + 2
+    if count < least:
+        raise DesignError(
+            f"{count} samples have {', '.join(phenotypes)} and every covariate: "
+            f"at least {least} are needed for {len(covariates)} covariates"
+        )
+
+
+def design_of_scaled(
+    analysed: np.ndarray,
+    c: ScaledCovariates,
+    phenotypes: np.ndarray,
+    phenotype_names: Sequence[str],
+    *,
+    total: fp.SumOverSites = fp.pooled,
+    bits: int | None = None,
+    offsets: np.ndarray | None = None,
+    finer: int = 1,
+    coding: str = ADDITIVE,
+) -> Design:
+    """As `linear_design`, of covariates that are scaled. finer: bits are planned for so many times the degrees of freedom,
+    where more is rounded than in linear regression."""
+    df = finer * (c.samples - len(c.gram) - 1)
     residuals = []
     for p, name in enumerate(phenotype_names):
         found = _residual(phenotypes[:, p], name, c, total)
@@ -98,7 +125,7 @@ def linear_design(
         # the rounding of y also moves the length of its column, which a null variance does not follow
         planned = df if offsets is None else 2 * df
         bits = max(fp.bits_for(planned, r.share, len(c.names)) for r in residuals)
-    columns = [np.ones(len(covariates), np.int64)]
+    columns = [np.ones(len(phenotypes), np.int64)]
     columns += [fp.column_integers(s, d, bits) for s, d in zip(c.scalings, c.decimals, strict=True)]
     columns += [r.scaling.integers(r.values, 1 << bits, 5) for r in residuals]
     values = np.stack(columns, 1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from securegen.catalogue import TESTS, uses_missing
+from securegen.catalogue import INTERACTION, MODELS, uses_missing
 from securegen.design.strata import AUTOSOMES
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
@@ -79,7 +79,7 @@ class Engine(ABC):
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     elsewhere: ClassVar[Mapping[tuple[str, str], str]] = {}  # an option's value that names another engine
-    tests: ClassVar[Set[str]] = TESTS.keys()
+    tests: ClassVar[Set[str]] = frozenset(MODELS)
     missing: ClassVar[frozenset[str]] = frozenset({"mean"})
     reveals: ClassVar[frozenset[str]] = frozenset()
     several: ClassVar[bool] = False
@@ -147,7 +147,12 @@ class Engine(ABC):
             raise UsageError(
                 f"the filters of quality control do not go with engine {self.name}; choose variants by `extract`"
             )
-        form.check(first.model, projected=self.opened is not None, coding=first.coding)
+        if first.interaction and self.opened is not None:
+            raise UsageError(
+                f"`interaction` {first.interaction} needs whole sums: engine {self.name} without `reveal` {self.opened}"
+            )
+        test = INTERACTION.name if first.interaction else first.model
+        form.check(test, projected=self.opened is not None, coding=first.coding)
 
     def open(self, members: Sequence[Inputs], log: Log, *, qc_only: bool = False) -> Study:
         """The study that is analysed. Raises as `study.open_study`."""
@@ -198,6 +203,7 @@ def study_facts(study: Study) -> dict[str, Any]:
             **covariate_facts(a.model for a in tests),
             "phenotypes": [a.phenotype for a in tests if a.association],
             "missing": study.inputs.missing,
+            **({"interaction": study.inputs.interaction} if study.inputs.interaction else {}),
         }
         | coding_facts(coding_of(study.reader))
         | strata_facts(study)

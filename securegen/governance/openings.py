@@ -148,6 +148,27 @@ def rows_apart(counts: IntArray, fewest: int = FEWEST) -> np.ndarray:
     return good
 
 
+def squares_apart(copies: np.ndarray, called: np.ndarray, fewest: int = FEWEST) -> np.ndarray:
+    """(V,) bool: rows whose Σgx and Σg²x, of any column x, single no few people out. copies, called: (V, n).
+
+    No called person has more than 1/fewest of the squares of a combination of 1, g and g²: of hard calls, no genotype is
+    that of 1 to fewest − 1 people.
+    """
+    n = np.maximum(called.sum(axis=1), 1)[:, None]
+    g = np.where(called, copies, 0.0)
+    g = np.where(called, g - g.sum(axis=1, keepdims=True) / n, 0.0)
+    gg = (g * g).sum(axis=1, keepdims=True)
+    q = np.where(called, g * g - gg / n, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        q = q - np.where(gg > 0, (q * g).sum(axis=1, keepdims=True) / gg, 0.0) * g
+        qq = (q * q).sum(axis=1, keepdims=True)
+        share = (
+            called / n + np.where(gg > 0, g * g / gg, 0.0) + np.where(qq > RANK * np.maximum(gg, 1), q * q / qq, 0.0)
+        )
+    out: np.ndarray = share.max(axis=1, initial=0) * fewest <= 1 + 1e-6
+    return out
+
+
 def positive_semidefinite(matrix: Sequence[Sequence[int | Fraction]]) -> bool:
     """Whether a symmetric matrix of exact numbers has no negative eigenvalue."""
     a = [[Fraction(v) for v in row] for row in matrix]

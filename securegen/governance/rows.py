@@ -5,7 +5,8 @@ two opened rows the difference is opened too. So under `strict` a row is compare
 variants before it, and withheld if 1 to k − 1 people tell them apart. Not seen: combinations of three rows and more.
 
 Where a genetic model recodes genotypes, a row must pass by its numbers and by its copies: sums of the copies are opened too,
-and the sums of two models differ by the people of one genotype.
+and the sums of two models differ by the people of one genotype. Σg²x beside Σgx also tells the sum of x over the people of
+each genotype: then these are none or `fewest`, and so far apart between rows.
 """
 
 from __future__ import annotations
@@ -66,11 +67,16 @@ def _seen(block: GenotypeBlock) -> list[GenotypeBlock]:
 
 
 class RowRule:
-    """The rule for the sets of samples of one study, (N,) bool each. strict: rows are compared with each other."""
+    """The rule for the sets of samples of one study, (N,) bool each. strict: rows are compared with each other; quadratic:
+    Σg²x is opened of columns whose Σgx is."""
 
-    def __init__(self, sets: Sequence[np.ndarray], grid: int, *, strict: bool, fewest: int = openings.FEWEST) -> None:
+    def __init__(
+        self, sets: Sequence[np.ndarray], grid: int, *, strict: bool, fewest: int = openings.FEWEST,
+        quadratic: bool = False,
+    ) -> None:  # fmt: skip
         distinct = {s.tobytes(): s for s in sets}
         self._sets, self._grid, self._strict, self._fewest = list(distinct.values()), grid, strict, fewest
+        self._quadratic = quadratic
 
     def vetoed(self, blocks: Iterable[GenotypeBlock], before: Sequence[GenotypeBlock] = ()) -> np.ndarray:
         """(V,) bool of consecutive blocks in file order. before: the opened rows of up to 500 variants before them, a
@@ -102,6 +108,9 @@ class RowRule:
             fine = _fine(seen, people, self._grid)
             if fine is not None:
                 good &= ~_nearly_constant(fine, self._grid, self._fewest)
+            if self._quadratic:
+                called = codes != MISSING
+                good &= openings.squares_apart(part.dosage[:, people] / self._grid, called, self._fewest)
         at = np.array([*(r.start for r in kept), *(part.start + v for v in range(len(part)))], np.int64)
         rows = _stack([*kept, part])
         allowed = np.concatenate([np.ones(len(kept), bool), good])
@@ -111,6 +120,9 @@ class RowRule:
             allowed[: len(kept)] = True
             if not self._strict:
                 continue
+            if self._quadratic:
+                allowed = _genotypes_apart(codes, at, allowed, self._fewest)
+                allowed[: len(kept)] = True
             odd, high = planes(codes)
             allowed = take_rows(
                 odd, high, int(people.sum()), at, allowed, window=openings.WINDOW, least=self._fewest,
@@ -137,6 +149,17 @@ def _lacking_alike(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, fewes
     out = allowed.copy()
     out[index] = taken
     return out
+
+
+def _genotypes_apart(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, fewest: int) -> np.ndarray:
+    """(V,) bool: allowed rows but those of which the people of a genotype, or all others, differ by few from those of a
+    genotype of a row before."""
+    masks = np.stack([np.where(codes == copies, 2, 0) for copies in range(3)], axis=1).astype(np.uint8)
+    odd, high = planes(masks.reshape(-1, codes.shape[1]))
+    taken = take_rows(
+        odd, high, codes.shape[1], np.repeat(at, 3), np.repeat(allowed, 3), window=openings.WINDOW, least=fewest
+    )  # fmt: skip
+    return np.asarray(taken.reshape(-1, 3).all(axis=1))
 
 
 def rows_of(block: GenotypeBlock, index: np.ndarray) -> GenotypeBlock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,17 +48,20 @@ def check_chromosome(pattern: str, name: str, said: str, variants: Variants) -> 
 def repeated_variants(table: Variants, starts: Sequence[int], names: Sequence[str]) -> list[str]:
     """Warnings about variants that are in two files, as where chunks of a chromosome overlap. starts: first row of every file,
     and the number of rows; names: of the files."""
-    bare = {name: canonical_chromosome(name) for name in dict.fromkeys(table.chromosome)}
-    number = {c: k for k, c in enumerate(dict.fromkeys(bare.values()))}
-    chromosome = np.array([number[bare[c]] for c in table.chromosome], np.int64)
+    held = [set(map(canonical_chromosome, set(table.chromosome[a:b]))) for a, b in itertools.pairwise(starts)]
+    shared = {c: k for k, c in enumerate(c for c, n in Counter(itertools.chain(*held)).items() if n > 1)}
+    if not shared:
+        return []
+    number = {name: shared.get(canonical_chromosome(name), -1) for name in dict.fromkeys(table.chromosome)}
+    chromosome = np.array([number[name] for name in table.chromosome], np.int64)
     file = np.searchsorted(np.asarray(starts), np.arange(len(table)), side="right") - 1
-    order = np.lexsort((table.position, chromosome))
+    rows = np.flatnonzero(chromosome >= 0)
+    order = rows[np.lexsort((table.position[rows], chromosome[rows]))]
     new = (np.diff(chromosome[order]) != 0) | (np.diff(table.position[order]) != 0)
+    bounds = np.concatenate([[0], np.flatnonzero(new) + 1, [len(order)]])  # of the rows of one place
+    several = np.minimum.reduceat(file[order], bounds[:-1]) < np.maximum.reduceat(file[order], bounds[:-1])
     found: dict[tuple[int, int], list[int]] = {}
-    bounds = [0, *(np.flatnonzero(new) + 1).tolist(), len(order)]
-    for a, b in itertools.pairwise(bounds):
-        if b - a == 1 or len(set(file[order[a:b]].tolist())) == 1:
-            continue
+    for a, b in zip(bounds[:-1][several].tolist(), bounds[1:][several].tolist(), strict=True):
         seen: dict[tuple[str, frozenset[str]], int] = {}
         for row in sorted(order[a:b].tolist()):
             key = (table.id[row], frozenset((table.effect_allele[row], table.other_allele[row])))
@@ -65,7 +69,7 @@ def repeated_variants(table: Variants, starts: Sequence[int], names: Sequence[st
             if file[first] != file[row]:
                 found.setdefault((int(file[first]), int(file[row])), []).append(row)
     return [
-        f"WARNING: {count(len(rows), 'variant')} of {names[j]} {'is' if len(rows) == 1 else 'are'} in {names[i]} too, first "
-        f"{table.id[rows[0]]} ({table.chromosome[rows[0]]}:{table.position[rows[0]]}): each is a row of its own"
-        for (i, j), rows in found.items()
+        f"WARNING: {count(len(twice), 'variant')} of {names[j]} {'is' if len(twice) == 1 else 'are'} in {names[i]} too, first "
+        f"{table.id[twice[0]]} ({table.chromosome[twice[0]]}:{table.position[twice[0]]}): each is a row of its own"
+        for (i, j), twice in found.items()
     ]

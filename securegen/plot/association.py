@@ -26,7 +26,8 @@ KNEE = 15.0
 @dataclass(frozen=True)
 class Associations:
     """M tests of one phenotype: chromosome and id, (M,) text; position, (M,) int64; log10p, (M,) float64 −log10 p, NaN
-    where there is none, never infinite; people: how many were analysed, 0 where that is not known."""
+    where there is none, never infinite; people: how many were analysed, 0 where that is not known; test: which of several
+    tests of a variant these are, empty for the only one."""
 
     phenotype: str
     chromosome: np.ndarray
@@ -34,12 +35,18 @@ class Associations:
     id: np.ndarray
     log10p: FloatArray
     people: int = 0
+    test: str = ""
+
+    @property
+    def name(self) -> str:
+        """The phenotype, and which of several tests."""
+        return f"{self.phenotype}, {self.test}" if self.test else self.phenotype
 
     @property
     def title(self) -> str:
         """Phenotype, people and variants."""
         people = f"n = {self.people:,}, " if self.people else ""
-        return f"{self.phenotype}: {people}{len(self.id):,} variants"
+        return f"{self.name}: {people}{len(self.id):,} variants"
 
     @cached_property
     def inflation(self) -> float:
@@ -212,7 +219,7 @@ def qq(tests: Associations, *, width: int = 700, height: int | None = None) -> F
         )  # fmt: skip
         axes.set_xlim(0, edge)
         axes.set_xlabel("expected −log₁₀ P")
-        axes.set_title(canvas.shorten(tests.phenotype, 22 if narrow else 40))
+        axes.set_title(canvas.shorten(tests.name, 22 if narrow else 40))
         handles, labels = axes.get_legend_handles_labels()
         legend = axes.legend(handles, labels, loc="upper left", alignment="left")
         legend.set_title(f"λ$_{{GC}}$ = {tests.inflation:.3f}")

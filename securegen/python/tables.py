@@ -67,7 +67,7 @@ def compare(
             raise UsageError("`exact` compares text: it goes without `plot`")
         where = first_difference(read_text(Path(a)), read_text(Path(b)))
         return Comparison((where,) if where else (), None)
-    found = side_by_side(read_results(Path(a)), read_results(Path(b)), by=match, top=top)
+    found = side_by_side(*(read_results(Path(path), every=True) for path in (a, b)), by=match, top=top)
     if plot:
         from securegen.plot.canvas import write
         from securegen.plot.comparison import scatter

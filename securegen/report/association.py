@@ -94,6 +94,8 @@ def result_section(
         facts.append(("λ_GC", f"{tests.inflation:.3f} (1 without inflation)"))
     else:
         facts.append(("λ_GC", "not available: the p-values of the others were not opened"))
+    if result.row:
+        facts.append(("test that is shown", f"{result.row}; the table has the others of each variant"))
     if record.get("covariate_names") and result.test not in without_covariates():
         facts.append(("covariates", ", ".join(map(str, record["covariate_names"]))))
     if missing in MISSING and result.test not in without_covariates():

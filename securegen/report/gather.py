@@ -27,6 +27,7 @@ from securegen.results.forms import FORMATS
 from securegen.results.read import read_results
 from securegen.scores.sscore import read_reference
 from securegen.study.people import column_values, interpret_phenotype, join
+from securegen.vocabulary import ADD, CODINGS
 
 SUFFIXES = (*(t.suffix for t in TESTS.values()), "uv", "chi2", "hits")
 # What stands before and after the phenotype's name, in this program's own columns and in other formats.
@@ -53,8 +54,14 @@ class Result:
         t = self.table
         return Associations(
             self.phenotype, t["#CHROM"].to_numpy(object), t["POS"].to_numpy(np.int64), t["ID"].to_numpy(object),
-            t["LOG10_P"].to_numpy(np.float64), self.people,
+            t["LOG10_P"].to_numpy(np.float64), self.people, self.row,
         )  # fmt: skip
+
+    @property
+    def row(self) -> str:
+        """Which of several tests of a variant is shown, empty where there is one."""
+        found = str(self.table["TEST"].iloc[0]) if "TEST" in self.table and len(self.table) else ADD
+        return "" if found in CODINGS.values() else found
 
     @property
     def people(self) -> int:

@@ -16,8 +16,8 @@ from securegen.io.table_files import write_table_file
 ALWAYS: Final = ("ID", "A1", "TEST")
 SETS: Final = {
     "chrom": ("#CHROM",), "pos": ("POS",), "ref": ("REF",), "alt": ("ALT",), "a1freq": ("A1_FREQ",), "nobs": ("OBS_CT",),
-    "beta": ("BETA",), "orbeta": ("BETA", "OR"), "se": ("SE",), "ci": ("L95", "U95"), "tz": ("T_STAT", "Z_STAT"), "p": ("P",),
-    "log10p": ("LOG10_P",), "err": ("ERRCODE",),
+    "beta": ("BETA",), "orbeta": ("BETA", "OR"), "se": ("SE",), "ci": ("L95", "U95"), "tz": ("T_STAT", "Z_STAT", "T_OR_F_STAT"),
+    "p": ("P",), "log10p": ("LOG10_P",), "err": ("ERRCODE",),
 }  # fmt: skip
 
 

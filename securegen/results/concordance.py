@@ -20,7 +20,8 @@ import pandas as pd
 from securegen.errors import InputError
 from securegen.model import FloatArray
 from securegen.results.matching import match_rows, tested_alleles
-from securegen.vocabulary import ADDITIVE, CODINGS
+from securegen.results.rows import JOINT
+from securegen.vocabulary import ADD, CODINGS
 
 TOLERANCE = 1e-3
 TOP = 20
@@ -117,7 +118,8 @@ def _quantities(frame: pd.DataFrame, turned: np.ndarray) -> dict[str, FloatArray
             out["SE"] = frame[name].to_numpy(np.float64)
     t = statistic(frame)
     if t is not None:
-        out["STATISTIC"] = sign * t
+        joint = frame["TEST"].astype(str).str.endswith(JOINT).to_numpy() if "TEST" in frame else np.zeros(len(t), bool)
+        out["STATISTIC"] = np.where(joint, 1.0, sign) * t  # F has no sign
     elif "CHISQ" in frame:
         out["CHISQ"] = frame["CHISQ"].to_numpy(np.float64)
     out["LOG10_P"] = frame["LOG10_P"].to_numpy(np.float64)
@@ -137,11 +139,13 @@ def _unit(name: str, a: dict[str, FloatArray], b: dict[str, FloatArray]) -> Floa
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TOP, worst: int = 5) -> Concordance:
-    """Match and compare two tables as `io.results.read_results` reads them.
+    """Match and compare two tables as `results.read.read_results` reads them; of several rows a variant, each test with its
+    own, where both have it.
 
     by: auto, position or id; top: hits whose membership is compared; worst: rows named for each quantity. Raises
     InputError when no row matches or no quantity is in both, and for tables of two genetic models.
     """
+    a, b = _common_tests(a, b)
     rows_a, rows_b = match_rows(a, b, by)
     left, right = a.iloc[rows_a].reset_index(drop=True), b.iloc[rows_b].reset_index(drop=True)
     turned = np.zeros(len(left), bool)
@@ -167,7 +171,10 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
                 float(scaled.max(initial=0)), tuple(int(i) for i in order if scaled[i] > 0), x, y,
             )
         )  # fmt: skip
-    names = (left["ID"].astype(str)).to_numpy()
+    names = left["ID"].astype(str)
+    if "TEST" in left and left["TEST"].nunique() > 1:
+        names = names + " " + left["TEST"].astype(str)
+    names = names.to_numpy()
     ranks = (first["LOG10_P"], second["LOG10_P"])
     count = min(top, len(names))
     heads = [set(np.argsort(-np.nan_to_num(r, nan=-1.0), kind="stable")[:count].tolist()) for r in ranks]
@@ -182,6 +189,18 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
     )  # fmt: skip
 
 
+def _common_tests(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of tables with several rows a variant, those of tests that both have. Raises InputError where they have none in common."""
+    tests = [list(dict.fromkeys(f["TEST"])) if "TEST" in f else [ADD] for f in (a, b)]
+    if len(tests[0]) == len(tests[1]) == 1:
+        return a, b
+    shared = [test for test in tests[0] if test in tests[1]]
+    if not shared:
+        raise InputError("the tables have no test in common: TEST is " + ", and ".join(map(", ".join, tests)))
+    left, right = (f[f["TEST"].isin(shared)].reset_index(drop=True) if "TEST" in f else f for f in (a, b))
+    return left, right
+
+
 def _refuse_models(left: pd.DataFrame, right: pd.DataFrame, turned: int) -> None:
     """Raise InputError for two genetic models: a dominant one of an allele is a recessive one of the other."""
     if not ("TEST" in left and "TEST" in right and len(left)):
@@ -189,7 +208,7 @@ def _refuse_models(left: pd.DataFrame, right: pd.DataFrame, turned: int) -> None
     a, b = left["TEST"].iloc[0], right["TEST"].iloc[0]
     if a != b:
         raise InputError(f"the tables are of two genetic models, TEST {a} and {b}: no number of them is the same")
-    if a != CODINGS[ADDITIVE] and turned:
+    if a in CODINGS.values() and a != ADD and turned:
         raise InputError(
             f"{turned} variants have the other tested allele in the second table, and TEST {a} of one allele is another model "
             "of the other: make both tables with the same A1"

@@ -82,7 +82,8 @@ class TableForm:
         if self.kind.write is None:
             return
         if model is not None and not self.kind.takes(TESTS[model]):
-            raise UsageError(f"`format` {self.format} has no columns for `model` {model}: leave it in {PLINK2}'s")
+            what = "an `interaction`" if TESTS[model].interacts else f"`model` {model}"
+            raise UsageError(f"`format` {self.format} has no columns for {what}: leave it in {PLINK2}'s")
         if coding != ADDITIVE and not self.kind.codings:
             raise UsageError(f"`format` {self.format} is of additive tests, not of `{coding}`: leave it in {PLINK2}'s")
         if projected:

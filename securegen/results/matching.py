@@ -12,13 +12,16 @@ _NO_ID = (".", "", "NA", "nan")
 
 
 def _keys(frame: pd.DataFrame, by: str) -> pd.Series:
-    """A key of each row: id, or chromosome, position and the alleles in alphabetical order; and how often it came before.
+    """A key of each row: id, or chromosome, position and the alleles in alphabetical order; its test, and how often it came
+    before.
 
     Empty where the id is `.` or missing: it names no variant.
     """
     keys = frame["ID"].astype(str) if by == "id" else _places(frame)
     if by == "id":
         keys = keys.where(~keys.isin(_NO_ID), "")
+    if "TEST" in frame and frame["TEST"].nunique() > 1:  # several rows a variant
+        keys = keys.where(keys == "", keys + " " + frame["TEST"].astype(str))
     before = keys.groupby(keys, sort=False).cumcount()
     return keys.where((before == 0) | (keys == ""), keys + " " + before.astype(str))
 

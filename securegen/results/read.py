@@ -13,7 +13,7 @@ import zstandard
 
 from securegen.errors import InputError
 from securegen.io.text import iterate_lines, refuse_foreign
-from securegen.results.rows import MISSING, ROUNDED, kept_test, read_sumstats
+from securegen.results.rows import MISSING, ROUNDED, compared_tests, kept_test, read_sumstats
 
 _TEXT = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
 _NUMBERS = frozenset(
@@ -38,14 +38,14 @@ _NUMBERS = frozenset(
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-def read_results(path: str | Path) -> pd.DataFrame:
+def read_results(path: str | Path, *, every: bool = False) -> pd.DataFrame:
     """A table of association results, one row a variant: this program's, plink2's, regenie's or GWAS-SSF; plain, gzip
     or zstd.
 
     Statistics are float64 with NaN where missing (POS int64), other columns (ids, FIRTH?, …) str. LOG10_P is always there,
     from the text of P where the file has none, so that p-values below 1e-308 keep their size; then there is no column P.
-    Of plink2's rows, those of one test are kept (`rows.kept_test`). Raises InputError naming the file, and the line and
-    column of a cell that is not a number, or of a P that is no probability.
+    Of several rows a variant, those of one test are kept (`rows.kept_test`); every: all that are about the variant. Raises
+    InputError naming the file, and the line and column of a cell that is not a number, or of a P that is no probability.
     """
     header = list(_read(path, nrows=0).columns)
     if not {"#CHROM", "POS", "ID"} <= set(header) or not {"P", "LOG10_P"} & set(header):
@@ -60,7 +60,8 @@ def read_results(path: str | Path) -> pd.DataFrame:
     else:
         frame["LOG10_P"] = log10p_of_text(frame.pop("P"), path)
     if "TEST" in frame and len(frame):
-        kept = frame["TEST"] == kept_test(frame["TEST"].unique(), path)
+        there = list(frame["TEST"].unique())
+        kept = frame["TEST"].isin(compared_tests(there, path) if every else [kept_test(there, path)])
         frame = frame if kept.all() else frame[kept].reset_index(drop=True)
     return frame
 

@@ -18,7 +18,7 @@ from securegen.io.output import atomic
 from securegen.io.text import read_text
 from securegen.kernels.decimal_text import float_text, integer_text, join_rows, put_text
 from securegen.model import Variants
-from securegen.vocabulary import ADDITIVE, CODINGS, OK
+from securegen.vocabulary import ADD, ADDITIVE, CODINGS, OK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,11 +118,14 @@ GWAS_SSF_NAMES: Final = {
     "effect_allele_frequency": "A1_FREQ", "n": "OBS_CT", "beta": "BETA", "odds_ratio": "OR", "standard_error": "SE",
     "ci_lower": "L95", "ci_upper": "U95", "p_value": "P", "neg_log_10_p_value": "LOG10_P", "errcode": "ERRCODE",
 }  # fmt: skip
+GWAS_SSF_CHROMOSOMES: Final = {"23": "X", "24": "Y", "25": "MT"}
 PLINK2_NAMES: Final = {"LOG(OR)_SE": "SE", "NEG_LOG10_P": "LOG10_P", "CHROM": "#CHROM", "A1FREQ": "A1_FREQ"}
 _TEXT: Final = ("#CHROM", "ID", "REF", "ALT", "ALT1", "A1", "AX", "OMITTED", "TEST", "ERRCODE")
 ROUNDED: Final = 1e-9  # a P of 1 may be written so much above it
 MISSING: Final = frozenset({"NA", "#NA", "nan", "NaN", "-nan", ".", ""})
 _INTEGERS: Final = ("POS", "OBS_CT", "CASE_CT", "CTRL_CT")
+INTERACTS: Final = f"{ADD}x"  # begins TEST of a product with a covariate
+JOINT: Final = "DF"  # ends TEST of several coefficients
 _OF_TWO: Final = ("HOM", "DOMDEV")  # terms of plink2's models of two degrees of freedom
 _UNUSED: Final = ("rsid", "variant_id", "ref_allele")
 
@@ -169,6 +172,9 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
     cells = pd.read_csv(
         io.StringIO(text), sep=separator or r"\s+", dtype=object, keep_default_na=False, quoting=csv.QUOTE_NONE
     ).rename(columns=names)
+    if kind == "gwas-ssf":  # 25 is MT there, and XY elsewhere
+        numbered = [GWAS_SSF_CHROMOSOMES.get(name, name) for name in cells.get("#CHROM", ())]
+        cells["#CHROM"] = pd.Series(numbered, dtype=object)
     if kind == "gwas-ssf" and "ID" not in cells:
         cells["ID"] = _first_known([cells[n] for n in ("rsid", "variant_id") if n in cells], len(cells))
     frame = pd.DataFrame(
@@ -201,16 +207,28 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
 
 
 def kept_test(found: Sequence[str], path: str | Path) -> str:
-    """The word of TEST whose rows are read: ADD, or in a table of another genetic model its one. Raises InputError.
+    """The word of TEST whose rows are read: of the one product with a covariate, else ADD, or in a table of another genetic
+    model its one. Raises InputError.
 
-    >>> kept_test(["AGE", "ADD"], "t"), kept_test(["DOM", "SEX"], "t")
-    ('ADD', 'DOM')
+    >>> kept_test(["AGE", "ADD"], "t"), kept_test(["DOM", "SEX"], "t"), kept_test(["ADD", "ADDxAGE", "USER_2DF"], "t")
+    ('ADD', 'DOM', 'ADDxAGE')
     """
+    products = [word for word in found if word.startswith(INTERACTS)]
+    if len(products) == 1 and ADD in found:
+        return products[0]
     words = [word for word in (*CODINGS.values(), *_OF_TWO) if word in found]
     if words[:1] == [CODINGS[ADDITIVE]] or len(words) == 1 and words[0] not in _OF_TWO:
         return words[0]
     listed = ", ".join(map(str, found[:5]))
     raise InputError(f"{path} has no row of the additive test, or of one other genetic model: TEST is {listed}")
+
+
+def compared_tests(found: Sequence[str], path: str | Path) -> list[str]:
+    """The words of TEST whose rows are about the variant, not about covariates alone. Raises InputError."""
+    kept = kept_test(found, path)
+    if not kept.startswith(INTERACTS):
+        return [kept]
+    return [word for word in found if word in (ADD, kept) or word.endswith(JOINT)]
 
 
 def _first_known(columns: Sequence[pd.Series], count: int) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from securegen.design.columns import Analysis
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
-from securegen.vocabulary import ADDITIVE, OK
+from securegen.vocabulary import ADD, ADDITIVE, CODINGS, OK
 
 FEW = 5  # tables of which the log shows more than the first hit
 
@@ -37,7 +37,7 @@ def print_summaries(tables: Sequence[Summary], log: Callable[[str], None], filte
         inflation = "" if math.isnan(t.lambda_gc) else f"; λ_GC {t.lambda_gc:.4f}"  # none for hits alone
         by_each = ", ".join(f"{count} by {flag}" for flag, count in t.filtered.items())
         left_out = f", {t.dropped} left out by filters ({by_each})" if t.dropped else ""
-        log(f"wrote {t.path}: {rows}{left_out}{f' ({odd})' if odd else ''}{inflation}")
+        log(f"wrote {t.path}: {rows}{left_out}{f' ({odd})' if odd else ''}{inflation}{_of_test(t)}")
         if "dt_certain" in t.promise:
             log(
                 f"  precision of T: certain within {t.promise['dt_certain']:.1e}·(1 + T²/df), expected within "
@@ -52,12 +52,18 @@ def print_summaries(tables: Sequence[Summary], log: Callable[[str], None], filte
         print_top(t, log, count=5 if len(tables) <= FEW else 1)
 
 
+def _of_test(table: Summary) -> str:
+    """Which of several rows of a variant is ranked; empty where there is one."""
+    found = str(table.top[0].get("TEST", ADD)) if table.top else ADD
+    return "" if found in CODINGS.values() else f" of {found}"
+
+
 def print_top(table: Summary, log: Callable[[str], None], count: int = 5) -> None:
     """The hits with the smallest p-values."""
     if not table.top:
         log(f"no hits of {table.analysis.phenotype}")
         return
-    log(f"top hits of {table.analysis.phenotype}:")
+    log(f"top hits of {table.analysis.phenotype}{_of_test(table)}:")
     effects = any("BETA" in row for row in table.top)  # not in tables of χ² alone
     log(f"  {'ID':<20} {'CHROM':>5} {'POS':>10} A1 {'BETA':>10} {'SE':>9} {'LOG10_P':>8}"
         if effects else f"  {'ID':<20} {'CHROM':>5} {'POS':>10} A1 {'LOG10_P':>8}")  # fmt: skip

@@ -45,20 +45,24 @@ def result_columns(
     return columns if sums.withheld is None else _without(columns, sums.withheld)
 
 
-def refused_columns(refused: Unanalysed, names: Sequence[str], count: int) -> dict[str, np.ndarray]:
-    """Result columns of `count` variants for a phenotype that has no design in their stratum."""
-    known = {"TEST": "ADD", "ERRCODE": refused.code, "OBS_CT": refused.samples, "CASE_CT": refused.cases}
+def refused_columns(
+    refused: Unanalysed, names: Sequence[str], count: int, rows: Sequence[str] = (voc.ADD,)
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Result columns of `count` variants for a phenotype that has no design in their stratum. rows: TEST of each variant's."""
+    known = {"ERRCODE": refused.code, "OBS_CT": refused.samples, "CASE_CT": refused.cases}
     out = {}
     for name in {*names, "LOG10_P"} - set(voc.VARIANT_COLUMNS):
         value = known.get(name, np.nan)
-        out[name] = np.full(count, value, object if isinstance(value, str) else None)
+        out[name] = np.full(count * len(rows), value, object if isinstance(value, str) else None)
+    out["TEST"] = np.tile(np.array(rows, dtype=object), count)
     return out
 
 
 def _without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns without the numbers of withheld rows, whose ERRCODE says FEW_CARRIERS."""
+    """Columns without the numbers of withheld variants, whose ERRCODE says FEW_CARRIERS."""
     if not withheld.any():
         return columns
+    withheld = np.repeat(withheld, len(columns["ERRCODE"]) // len(withheld))
     out = {}
     for name, values in columns.items():
         if name == "ERRCODE":
@@ -95,6 +99,7 @@ class _Collector:
 
     def __init__(self, analysis: Analysis) -> None:
         self.analysis, self.record = analysis, record_of(analysis)
+        self.rows = self.record.rows(analysis.model)
         self.codes: dict[str, int] = {}
         self.certain, self.expected, self.variants = 0.0, 0.0, 0
         self.filtered: dict[str, int] = {}
@@ -112,17 +117,23 @@ class _Collector:
         if here is not None:
             return result_columns(here, sums, grid=grid * stratum.unit, copies=stratum.copies)
         refused = stratum.refusal(*name)
-        return None if refused is None else refused_columns(refused, self.record.columns, len(sums))
+        if refused is None:
+            return None
+        return refused_columns(refused, self.record.columns, len(sums), self.rows)
 
     def add(self, stratum: Stratum, variants: Variants, columns: dict[str, np.ndarray]) -> None:
+        """The rows of these variants; of several a variant, the main one is ranked."""
         here = stratum.analysis(self.analysis.test, self.analysis.phenotype)
+        whole = columns
+        if len(self.rows) > 1:
+            columns = {name: values[self.record.main :: len(self.rows)] for name, values in columns.items()}
         self.variants += len(variants)
         self.log10p.append(columns["LOG10_P"].astype(np.float32))
         for code, count in zip(*np.unique(columns["ERRCODE"].astype(str), return_counts=True), strict=True):
             self.codes[str(code)] = self.codes.get(str(code), 0) + int(count)
         promise = self.record.promise
         if promise is not None and here is not None:
-            scaled = promise.scaled(columns, here.model)
+            scaled = promise.scaled(whole, here.model)
             self.expected = max(self.expected, promise.expected(here.model))
             self.certain = max(self.certain, float(np.nanmax(scaled, initial=0.0)))
         score = np.nan_to_num(columns["LOG10_P"], nan=-1.0)
@@ -193,12 +204,15 @@ def write_tables(
                 columns, rows = collector.columns(stratum, sums, grid), here
                 if columns is None:
                     continue
+                each = len(collector.rows)
                 if keep is not None:
                     collector.leave_out(left_out)
-                    columns, rows = {n: c[keep] for n, c in columns.items()}, here.take(keep)
+                    kept = (keep[:, None] * each + np.arange(each)).reshape(-1)
+                    columns, rows = {n: c[kept] for n, c in columns.items()}, here.take(keep)
                 collector.add(stratum, rows, columns)
-                names = collector.record.columns
-                stream.write(table_text(rows, columns, names, digits))
+                if each > 1:
+                    rows = rows.take(np.repeat(np.arange(len(rows)), each))
+                stream.write(table_text(rows, columns, collector.record.columns, digits))
     return [c.summary(table_path(prefix, c.analysis)) for c in collectors]
 
 

@@ -8,6 +8,7 @@ summed apart; every engine makes the same ones, and the same float64 numbers of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,6 +61,14 @@ def linear_sums(sums: Sums, samples: int, *, coded: bool = False) -> ImputedSums
     if coded:
         return ImputedSums(sums.start, n, s, cross, s, pairs=sums.mm, alleles=sums.q[:, 0])
     return ImputedSums(sums.start, n, s, cross, sums.q[:, 0], pairs=sums.mm)
+
+
+def quadratic_sums(sums: Sums, samples: int) -> ImputedSums:
+    """As `linear_sums`, with n²·Σg²x + S²·Σmx of the columns after the intercept whose Σg²x is in q."""
+    found = linear_sums(sums, samples)
+    n, s = found.called, found.dosage
+    weighted = exactly(n * n, sums.q[:, 1:], s * s, sums.m[:, 1 : sums.q.shape[1]])
+    return replace(found, weighted=weighted, pairs=None)
 
 
 def alleles(called: IntArray, copies: int, single: Sequence[IntArray]) -> IntArray:

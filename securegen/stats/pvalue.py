@@ -42,6 +42,17 @@ def student_t(t: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return p, log10p
 
 
+def f_of_two(f: np.ndarray, df: int) -> tuple[np.ndarray, np.ndarray]:
+    """Upper tail of F with 2 and df degrees of freedom, (1 + 2F/df)^(−df/2): (p, −log10 p), float64 arrays.
+
+    >>> p, log10p = f_of_two(np.array([3.0, 1e9]), 10)
+    >>> round(float(p[0]), 10), round(float(log10p[1]), 6)
+    (0.0953674316, 41.50515)
+    """
+    log10p = df / 2 * np.log1p(2 * f / df) / _LN10
+    return 10.0**-log10p, log10p
+
+
 def _log_incomplete_beta(a: np.ndarray, odds: np.ndarray) -> np.ndarray:
     """ln I_x(a, 1/2) at x = 1/(1+odds), by modified Lentz with a fixed number of steps."""
     b, x = 0.5, 1 / (1 + odds)

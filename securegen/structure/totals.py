@@ -97,12 +97,15 @@ class OwnTotals:
                     out[people] += block.missing[lacking][:, people].T.astype(np.float64) @ centre[lacking]
         return out.astype(np.int64)
 
-    def products(self, shifts: list[int], pooled: Counts | None = None) -> tuple[IntArray, IntArray]:
-        """pooled: counts of everybody, where this cohort is a part."""
+    def products(self, shifts: list[int]) -> tuple[IntArray, IntArray]:
+        q = self.rounded(shifts)
+        return q.sum(axis=0), self.imputed_products(q, self.counts())
+
+    def rounded(self, shifts: list[int]) -> IntArray:
+        """(N, C) the last projections in units of 2^shift."""
         if self.projected is None:
             raise ValueError("products are of projections: ask for `squares` first")
-        q = rounded_shift(self.projected, shifts)
-        return q.sum(axis=0), self.imputed_products(q, self.counts() if pooled is None else pooled)
+        return rounded_shift(self.projected, shifts)
 
     def imputed_products(self, q: IntArray, counts: Counts) -> IntArray:
         """n_j Σ_i q_ik g_ij + S_j Σ_i q_ik m_ij, (M, C) int64, of any integers q (N, C)."""

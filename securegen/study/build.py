@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from securegen.catalogue import TESTS, Test, usual
+from securegen.catalogue import Test, chosen
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import Design, combine
 from securegen.design.covariates import ScaledCovariates
@@ -44,7 +44,10 @@ def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> D
     offsets = no_predictions(traits) if inputs.as_regenie else None
     conditions = conditions_of(inputs, reader, planned, log)
     coding = coding_of(reader)
-    parts = designs(planned, traits, bits=inputs.bits, offsets=offsets, conditions=conditions, coding=coding)
+    parts = designs(
+        planned, traits, bits=inputs.bits, offsets=offsets, conditions=conditions, coding=coding,
+        interaction=inputs.interaction,
+    )  # fmt: skip
     if inputs.qc:
         parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
     design = joined(parts, planned, share=True)
@@ -73,15 +76,16 @@ def designs(
     alike: Callable[[Sequence[np.ndarray]], list[list[int]]] = people.group_by_samples,
     conditions: Conditions | None = None,
     coding: str = ADDITIVE,
+    interaction: str | None = None,
     scaled: dict[bytes, ScaledCovariates] | None = None,
 ) -> list[Design]:
     """The designs of planned phenotypes, of one owner or of one of several sites, which make the same calls of `total`.
 
     offsets: phenotype -> (N,) float64, what a whole-genome model predicts, or zeros for the statistic of regenie without one.
     alike: (masks) -> indices of those that are the same people, at every site; conditions:
-    dosages that are covariates too; coding: the genetic model of the dosages that will be summed; scaled: remembers
-    covariates of one owner for further calls with the same ones. Raises DesignError as the
-    test's design, UsageError for a test that no genetic model is for.
+    dosages that are covariates too; coding: the genetic model of the dosages that will be summed; interaction: the covariate
+    whose product with a dosage is tested; scaled: remembers covariates of one owner for further calls with the same ones.
+    Raises DesignError as the test's design, UsageError for a test that no genetic model is for.
     """
     if total is not fp.pooled:
         scaled = None
@@ -99,7 +103,15 @@ def designs(
         if not test.covariates:
             covariates, names = covariates[:, :0], ()
         group = DesignData(
-            tuple(m.phenotype.name for m in members), values, mask, covariates, names, bits, scaled, coding=coding
+            tuple(m.phenotype.name for m in members),
+            values,
+            mask,
+            covariates,
+            names,
+            bits,
+            scaled,
+            coding=coding,
+            interaction=interaction,
         )
         if offsets is not None:
             group = replace(group, offsets=np.stack([offsets[name][mask] for name in group.names], axis=1))
@@ -154,7 +166,7 @@ def analysed(phenotype: people.Phenotype, test: Test, traits: Traits) -> tuple[n
 
 def plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
     """The test of every phenotype and who is analysed, said aloud. Raises UsageError and DesignError."""
-    tests = [TESTS[inputs.model] if inputs.model else usual(binary=p.binary) for p in traits.phenotypes]
+    tests = [chosen(inputs.model, binary=p.binary, interaction=inputs.interaction) for p in traits.phenotypes]
     common = np.ones(len(traits.covariates), bool)
     if inputs.common_samples:
         common = common_people(traits.phenotypes, tests, traits.covariates)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from securegen.catalogue import TESTS, uses_missing
+from securegen.catalogue import LINEAR, MODELS, TESTS, uses_missing
 from securegen.design import fixedpoint as fp
 from securegen.errors import UsageError
 from securegen.io.digests import sha256
@@ -25,6 +25,14 @@ _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition")
 _TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred")
 _CODINGS = tuple(name for name in CODINGS if name != ADDITIVE)
 _FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype", *_CODINGS)
+
+
+def refuse_interaction(name: str, model: str | None, missing: str) -> None:
+    """Raise UsageError for options that do not go with an interaction."""
+    if model not in (None, LINEAR.name):
+        raise UsageError(f"`interaction` {name} is for linear regression: leave `model` {model} out")
+    if missing != "mean":
+        raise UsageError(f"`interaction` {name} has missing calls at their mean: leave `missing` {missing} out")
 
 
 def silent(_: str) -> None:
@@ -48,7 +56,7 @@ class Inputs(GenotypeFiles):
     sex; pred: list of the predictions of a whole-genome model, as regenie's step 1 writes it; statistic: plink2, or
     regenie: a linear model has the variance of its null model, and X is as the file has it; None for regenie with pred;
     dominant, recessive, hetonly: one of them, the genetic model: a genotype counts 1 with one copy of A1 or two, with two, or
-    with one, else 0.
+    with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -84,6 +92,7 @@ class Inputs(GenotypeFiles):
     dominant: bool = False
     recessive: bool = False
     hetonly: bool = False
+    interaction: str | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
@@ -98,7 +107,7 @@ class Inputs(GenotypeFiles):
         for name in (*_FLAGS, *(o.name for o in OPTIONS.values() if o.off)):
             checks.flag(name, getattr(self, name))
         checks.choice("common_samples", self.common_samples, (None, True, False))
-        checks.choice("model", self.model, (None, *TESTS))
+        checks.choice("model", self.model, (None, *MODELS))
         checks.choice("missing", self.missing, MISSING)
         checks.choice("xchr_model", self.xchr_model, (None, *XCHR_MODELS))
         checks.choice("statistic", self.statistic, (None, *STATISTICS))
@@ -108,6 +117,7 @@ class Inputs(GenotypeFiles):
             raise UsageError("`sex_name` is a column of the phenotype or covariate table: give `pheno` or `covar`")
         self._check_statistic()
         self._check_coding()
+        self._check_interaction()
         checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)
@@ -125,6 +135,19 @@ class Inputs(GenotypeFiles):
             raise UsageError(
                 f"`missing` {self.missing} has another null model for each variant: `statistic` regenie needs mean"
             )
+
+    def _check_interaction(self) -> None:
+        checks.name("interaction", self.interaction)
+        if self.interaction is None:
+            return
+        refuse_interaction(self.interaction, self.model, self.missing)
+        if self.as_regenie:
+            raise UsageError(
+                f"`interaction` {self.interaction} has Student's t: it goes without `pred` and without regenie's `statistic` "
+                "and `format`"
+            )
+        if self.coding != ADDITIVE:
+            raise UsageError(f"`interaction` {self.interaction} is of copies of A1: leave `{self.coding}` out")
 
     def _check_coding(self) -> None:
         named = [name for name in _CODINGS if getattr(self, name)]

@@ -89,6 +89,7 @@ def open_study(
     dominant: bool = False,
     recessive: bool = False,
     hetonly: bool = False,
+    interaction: str | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -160,6 +161,7 @@ def open_study(
         dominant=dominant,
         recessive=recessive,
         hetonly=hetonly,
+        interaction=interaction,
     )
     return study_of(inputs, log, reader)
 

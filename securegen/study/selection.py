@@ -91,6 +91,8 @@ def chromosome_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     single, ranged = [], []
     for word in words:
+        if "," in word:
+            raise UsageError(f'`chr` {word!r} holds a comma: from Python several names are a list, as ["1", "X"]')
         first, dash, last = word.partition("-")
         ends = [end[3:] if end[:3].lower() == "chr" else end for end in (first, last)]
         if not dash:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from support import text_array
 
+from securegen.errors import UsageError
 from securegen.model import Variants
 from securegen.scores.match import normalise_chromosome
-from securegen.study.selection import in_range
+from securegen.study.selection import chromosome_words, in_range
 from securegen.vocabulary import canonical_chromosome
 
 # Canonical name -> how files write it.
@@ -41,3 +42,8 @@ def test_positions_of_scoring_files_are_those_of_the_chromosome():
     """A scoring file says X for a pseudoautosomal region too."""
     assert {normalise_chromosome(word) for word in ("XY", "25", "PAR1", "PAR2", "23", "X")} == {"X"}
     assert normalise_chromosome("chrM") == "MT" and normalise_chromosome("24") == "Y"
+
+
+def test_names_between_commas_are_a_list_in_python():
+    with pytest.raises(UsageError, match=r"`chr` '1,X' holds a comma: from Python several names are a list"):
+        chromosome_words(["1,X"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support import securegen
+from support import securegen, write_tsv
 
 import securegen as sg
 from securegen.errors import InputError, UsageError
@@ -296,3 +296,10 @@ def test_the_comparison_with_the_plain_engine_is_of_the_format(small, formats, t
     got = (tmp_path / "r_QT.regenie").read_text().splitlines()
     assert got == (formats / "regenie_QT.regenie").read_text().splitlines()[:41]
     assert not list(tmp_path.glob("*.glm.linear"))
+
+
+def test_25_is_mt_in_gwas_ssf(tmp_path):
+    """And XY in plink's numbers: rows of MT would be compared with those of X at their positions."""
+    header = ("chromosome", "base_pair_location", "effect_allele", "other_allele", "beta", "standard_error", "p_value")
+    path = write_tsv(tmp_path / "t", header, [(c, 70_000, "A", "G", 1, 1, 0.3) for c in (7, 23, 24, 25)])
+    assert read_sumstats(path)["#CHROM"].tolist() == ["7", "X", "Y", "MT"]

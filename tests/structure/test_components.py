@@ -3,13 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import WHOLE
 from support import MemoryReader, securegen
 
 import securegen as sg
 from securegen.errors import DesignError
 from securegen.structure import components as pc
 from securegen.structure.totals import Counts, OwnTotals
+
+from .conftest import WHOLE
 
 SEED = b"test"
 
@@ -73,8 +74,9 @@ class Sites:
 
     def products(self, shifts):
         pooled = self.counts()
-        people, products = zip(*(p.products(shifts, pooled) for p in self.parts), strict=True)
-        return sum(people), sum(products)
+        q = [p.rounded(shifts) for p in self.parts]
+        products = [p.imputed_products(v, pooled) for p, v in zip(self.parts, q, strict=True)]
+        return sum(v.sum(axis=0) for v in q), sum(products)
 
 
 def test_sites_together_find_what_one_cohort_finds(reader):

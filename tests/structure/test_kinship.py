@@ -3,13 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import WHOLE
 from support import MemoryReader, securegen
 
 import securegen as sg
 from securegen.errors import DesignError
 from securegen.kernels.pair_counts import add_pair_counts, genotype_bits
 from securegen.structure import kinship
+
+from .conftest import WHOLE
 
 ROUNDED = 0.51e-6  # of a share below 0.1, or of a kinship, that is printed with six digits
 

@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import WHOLE
 from support import Sites, securegen
 
 import securegen as sg
@@ -17,6 +16,8 @@ from securegen.structure.people_tables import write_loco
 from securegen.structure.ridge_people import people_of
 from securegen.structure.step1 import write_step1
 from securegen.structure.totals import OwnTotals
+
+from .conftest import WHOLE
 
 REGENIE = WHOLE.parent / "gold_regenie"
 LOCO = 1e-3  # of dosages in steps of 1/1024 and predictors of 12 bits, beside values of the deviation 0.5

@@ -151,10 +151,19 @@ def manifest_digest(folder: Path) -> str:
 
 def write_manifest(folder: Path, role: str, body: dict[str, Any], key: Signer | None) -> str:
     """Write the manifest last, so that a folder with one is complete. Returns its digest."""
-    body = {"magic": "securegen", "version": FORMAT_VERSION, "role": role, **body}
-    signature = key.sign(canonical(body)).hex() if key is not None else ""
-    write_json(folder / MANIFEST, {"body": body, "signature": signature}, mode=FOR_OTHERS)
-    return hashlib.sha256(canonical(body)).hexdigest()
+    signed = _signed(role, body)
+    signature = key.sign(canonical(signed)).hex() if key is not None else ""
+    write_json(folder / MANIFEST, {"body": signed, "signature": signature}, mode=FOR_OTHERS)
+    return digest_of(role, body)
+
+
+def _signed(role: str, body: dict[str, Any]) -> dict[str, Any]:
+    return {"magic": "securegen", "version": FORMAT_VERSION, "role": role, **body}
+
+
+def digest_of(role: str, body: dict[str, Any]) -> str:
+    """The digest of the manifest that `write_manifest` writes."""
+    return hashlib.sha256(canonical(_signed(role, body))).hexdigest()
 
 
 def read_manifest(folder: Path, role: str, key: PublicKey | None, check: Check | None = None) -> dict[str, Any]:

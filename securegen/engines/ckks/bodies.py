@@ -32,6 +32,7 @@ _CHUNK = list_of(_HALF, 1, 2)
 _STREAM = one_of("g", "m", "q")
 
 COHORT = record(
+    may_have={"earlier": list_of(hex_text(32), 1, MOST_BLOCKS)},  # digests of the cohort before it was appended to
     **_HEAD,
     public=keys.PUBLIC,
     cohort_id=hex_text(32),

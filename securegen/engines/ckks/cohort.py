@@ -16,6 +16,7 @@ from securegen.engines.ckks.ciphertexts import read_ciphertexts, shares_public_h
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
+from securegen.errors import ArtefactError
 from securegen.model import IntArray
 from securegen.rlwe.uniform import expand_uniform
 
@@ -75,6 +76,16 @@ class EncryptedCohort:
             return artefact.map_array(self.folder, entries[1], c0.shape), c0
         a = expand_uniform(bytes.fromhex(entries[0]["seed"]), groups, p.ring, threads=1)
         return a[:, :, :, None], c0
+
+    def require_files(self) -> None:
+        """Raise ArtefactError naming the first file that is not there, before hours of work on those before it."""
+        for entry in self.stored():
+            path = artefact.path_of(self.folder, entry)
+            if not path.exists():
+                raise ArtefactError(
+                    f"{path} cannot be read: No such file or directory: copy all that its owner sent; what was appended belongs "
+                    "beside the blocks before"
+                )
 
     def stored(self) -> Iterator[dict[str, Any]]:
         for part in self.blocks:

@@ -27,7 +27,7 @@ from securegen.engines.ckks.study_plan import compare_with_plan, plan
 from securegen.engines.ckks.tables import decrypt, decrypt_qc, decrypt_sums, decrypt_tables, read_design
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.io.genotypes import FIELDS
-from securegen.model import GenotypeReader, Progress, no_progress
+from securegen.model import GenotypeReader, Progress, SelectableReader, no_progress
 from securegen.study.build import build_design
 from securegen.study.checks import names, path
 from securegen.study.inputs import Inputs, Log, silent
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 __all__ = [
-    "Encrypted", "associate", "compare_with_plan", "decrypt", "decrypt_qc", "decrypt_sums", "decrypt_tables", "encrypt",
-    "encrypt_cohort", "encrypt_design", "encrypted_paths", "generate_key", "later_study_of", "open_later_study", "plan",
-    "read_design", "refuse_complete",
+    "Encrypted", "append_cohort", "associate", "compare_with_plan", "decrypt", "decrypt_qc", "decrypt_sums",
+    "decrypt_tables", "encrypt", "encrypt_cohort", "encrypt_design", "encrypted_paths", "generate_key",
+    "later_study_of", "open_later_study", "plan", "read_design", "refuse_complete",
 ]  # fmt: skip
 
 OF_GENOTYPES = (
@@ -134,6 +134,30 @@ def encrypt_cohort(
     make = make_encryptor(encryptor, key)
     report = progress or no_progress
     cohorts.encrypt_cohort(reader, key, paths.cohort, state, encryptor=make, squares=squares, progress=report)
+    return paths
+
+
+def append_cohort(
+    genotypes: SelectableReader,
+    key: SecretKey,
+    prefix: PathLike,
+    *,
+    name: str = "these genotypes",
+    progress: Progress | None = None,
+    log: Log = silent,
+) -> Encrypted:
+    """Encrypt genotypes that came later (a chromosome) behind those of PREFIX.cohort, whose blocks stay as they are.
+
+    The same people, in any order; the encryptor and squares of the cohort. name: of the genotypes in messages. Designs and
+    results of before are refused from then on: encrypt the designs again. What is there already, with the same genotypes, is
+    left out. Raises as `owner.append_cohort.append_cohort`.
+    """
+    from securegen.engines.ckks.owner import append_cohort as cohorts
+    from securegen.engines.ckks.owner.state import OwnerState
+
+    paths, report = encrypted_paths(prefix), progress or no_progress
+    state = OwnerState(paths.owner, key)
+    cohorts.append_cohort(genotypes, key, paths.cohort, state, name=name, progress=report, log=log)
     return paths
 
 

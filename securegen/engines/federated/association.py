@@ -13,6 +13,9 @@ missing calls with S·x/n rounded to a whole number, and T is off by some 10⁻�
 rounded a person. Every other number is exact, that of the plain engine on the pooled cohort, whatever the order of the
 people; with `openings = all` every one is.
 
+An interaction with e also reads n²·Σg²x + S²·Σmx of e and e·e, so sums over the people of each genotype are known: where
+these are 1 to k − 1 people of a site the row is withheld (`governance.rows`).
+
 Segments do not depend on each other: the same step of several is posted together. The bytes depend on variants and
 columns, and on how many people there are only by its logarithm.
 """
@@ -65,7 +68,9 @@ def federated_sums(
     rule = None
     if level != openings.ALL:
         masks = [columns.values[:, i] != 0 for i in sets.indicators]
-        rule = RowRule(masks, reader.dosage_grid, strict=level == openings.STRICT, fewest=fewest)
+        rule = RowRule(
+            masks, reader.dosage_grid, strict=level == openings.STRICT, fewest=fewest, quadratic=bool(sets.quadratic)
+        )
     study = SiteSums(
         secure, reader, design, sets, rule, fewest, {i: norms[i] for i in sets.indicators},
         {i: diagonal[i] for i in sets.indicators}, norms, few_missing == openings.ROUND,
@@ -212,6 +217,7 @@ def _assemble(
 
     cross = {pair: times(next(numbers), pair[1]) for pair in sets.filled}
     weighted = {pair: next(numbers) for pair in sets.weighted}
+    quadratic = {pair: next(numbers) for pair in sets.quadratic}
     minor = {pair: next(numbers) for pair in sets.minor}
     counted = {pair: (next(numbers), next(numbers)) for pair in sets.counted}
     withheld = np.ones(size, bool)
@@ -244,6 +250,7 @@ def _assemble(
             parts[a] = ImputedSums(
                 start, full(opened.called[i]), full(opened.dosage[i]), filled, full(square),
                 None if reads.minor is None else full(minor[c[reads.minor], i]), more,
+                weighted=np.stack([full(quadratic[c[p], i]) for p in reads.quadratic], 1) if reads.quadratic else None,
             )  # fmt: skip
     _tally(study, size, opened, pairs)
     return OpenedSums(start, size, withheld, {(a.test, a.phenotype): (parts[a], few[a]) for a in parts})

@@ -148,7 +148,8 @@ def federated_design(
     """
     offsets = no_predictions(traits) if study.statistic == REGENIE else None
     parts = designs(
-        planned, traits, bits=study.bits, total=total, offsets=offsets, alike=lambda masks: _group(masks, total, secret)
+        planned, traits, bits=study.bits, total=total, offsets=offsets, alike=lambda masks: _group(masks, total, secret),
+        interaction=study.interaction,
     )  # fmt: skip
     if study.qc:
         people = everybody(study, planned)

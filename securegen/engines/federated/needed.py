@@ -32,14 +32,16 @@ class Sets:
     """Which numbers a design's analyses read.
 
     indicators: columns that say who is analysed; squared: those whose Σg² is needed; filled: (column, indicator) whose
-    missing calls are filled; weighted: (column, indicator) whose Σ g² x is; minor, counted: (case column, indicator)
-    whose minor alleles, or called people and alleles, are needed; pairs: linear analyses of complete cases.
+    missing calls are filled; weighted: (column, indicator) whose Σ g² x is; quadratic: those whose Σ g² x is opened beside
+    Σ g x; minor, counted: (case column, indicator) whose minor alleles, or called people and alleles, are needed; pairs:
+    linear analyses of complete cases.
     """
 
     indicators: tuple[int, ...]
     squared: tuple[int, ...]
     filled: tuple[tuple[int, int], ...]
     weighted: tuple[tuple[int, int], ...]
+    quadratic: tuple[tuple[int, int], ...]
     minor: tuple[tuple[int, int], ...]
     counted: tuple[tuple[int, int], ...]
     pairs: tuple[Analysis, ...]
@@ -47,7 +49,7 @@ class Sets:
     @staticmethod
     def of(analyses: Sequence[Analysis], complete: bool, *, rules: bool = False) -> Sets:
         """rules: Σ w (g − S/n)² is summed and not Σ w g beside Σ w g², which would tell the weights of each genotype."""
-        indicators, squared, fill, weighted, minor, counted = ([] for _ in range(6))
+        indicators, squared, fill, weighted, quadratic, minor, counted = ([] for _ in range(7))
         for a in analyses:
             c, first, reads, weight = a.columns, a.columns[0], record_of(a).reads, weights(a)
             indicators += [c[p] for p in reads.people]
@@ -56,10 +58,12 @@ class Sets:
                 fill += [(j, first) for j in crossed(a) if not (rules and j == weight)]
             if weight is not None:
                 weighted.append((weight, first))
+            quadratic += [(c[p], first) for p in reads.quadratic]
             if reads.minor is not None:
                 minor.append((c[reads.minor], first))
             counted += [(c[p], first) for p in reads.counted]
         pairs = tuple(a for a in analyses if complete and "complete" in record_of(a).missing)
         return Sets(
-            _once(indicators), _once(squared), _once(fill), _once(weighted), _once(minor), _once(counted), pairs
-        )
+            _once(indicators), _once(squared), _once(fill), _once(weighted), _once(quadratic), _once(minor),
+            _once(counted), pairs,
+        )  # fmt: skip

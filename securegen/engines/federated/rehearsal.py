@@ -111,7 +111,7 @@ def set_up(
         covariates=covariates, name="rehearsal", model=inputs.model, missing=inputs.missing, bits=inputs.bits,
         dosage_grid=grid, qc=inputs.qc, minimum_cohort=1, two_sites_learn_each_other=two_sites_learn_each_other,
         openings=openings, few_missing=few_missing, consent_openings=consent_openings, common_samples=inputs.common_samples,
-        statistic=REGENIE if inputs.as_regenie else PLINK2,
+        statistic=REGENIE if inputs.as_regenie else PLINK2, interaction=inputs.interaction,
     )  # fmt: skip
     if dropped:
         log(f"{dropped} variants of the first site are not in every file, or with other alleles: left out")

@@ -75,6 +75,7 @@ def init(
     common_samples: bool | None = None,
     fewest_people: int = FEWEST,
     statistic: str = PLINK2,
+    interaction: str | None = None,
     purpose: str | None = None,
     controller: str | None = None,
     contact: str | None = None,
@@ -108,7 +109,7 @@ def init(
         variants_digest=common.digest(), loadings_digest=hashlib.sha256(raw).hexdigest() if loadings else "",
         dosage_grid=dosage_grid, commit=commit, openings=openings,
         common_samples=openings != ALL if common_samples is None else common_samples, fewest_people=fewest_people,
-        statistic=statistic,
+        statistic=statistic, interaction=interaction,
         few_missing=few_missing, consent_openings=consent_openings,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
     )  # fmt: skip

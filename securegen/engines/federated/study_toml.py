@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from securegen.catalogue import TESTS
+from securegen.catalogue import MODELS
 from securegen.engines.federated.identity import SigningIdentity, fingerprint, sha256, verifies
 from securegen.engines.federated.studyfile import (
     LOADINGS,
@@ -63,7 +63,8 @@ def render(study: StudyFile, opened: list[str]) -> str:
         "dosage_grid": study.dosage_grid, "commit": study.commit, "openings": study.openings,
         "common_samples": study.common_samples, "fewest_people": study.fewest_people, "few_missing": study.few_missing,
         "consent_openings": study.consent_openings,
-        **({} if study.statistic == PLINK2 else {"statistic": study.statistic}), "opened": opened, **dict(study.notes),
+        **({} if study.statistic == PLINK2 else {"statistic": study.statistic}),
+        **({} if study.interaction is None else {"interaction": study.interaction}), "opened": opened, **dict(study.notes),
     }  # fmt: skip
     out = [
         "# A federated study of securegen: see docs/federated.md. Changing a byte makes it another study.",
@@ -88,7 +89,7 @@ _SITE = record(name=text(64), verify_key=hex_bytes(32), fingerprint=_WORD)
 
 def _model(value: Any, where: str) -> Any:
     """A test of the catalogue as it is when the file is read."""
-    return one_of(BY_PHENOTYPE, *TESTS)(value, where)
+    return one_of(BY_PHENOTYPE, *MODELS)(value, where)
 
 
 _FILE = record(
@@ -102,7 +103,7 @@ _FILE = record(
     site=list_of(_SITE, 1, MOST_SITES),
     phenotype=list_of(record(name=_WORD, kind=_WORD), 0, 10_000),
     may_have={
-        "statistic": one_of(*STATISTICS), "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)),
+        "statistic": one_of(*STATISTICS), "interaction": _WORD, "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)),
         **dict.fromkeys(NOTES, text(1000)),
     },
 )  # fmt: skip
@@ -135,6 +136,7 @@ def parse(content: str, where: str) -> StudyFile:
         variants_digest=value["variants"]["sha256"],
         loadings_digest=value["loadings"]["sha256"] if "loadings" in value else "",
         statistic=value.get("statistic", PLINK2),
+        interaction=value.get("interaction"),
         notes=tuple((name, value[name]) for name in NOTES if name in value),
         **{name: value[name] for name in same},
     )

@@ -10,14 +10,14 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from securegen.catalogue import TESTS, Test, usual
+from securegen.catalogue import MODELS, TESTS, Test, chosen
 from securegen.engines.federated.identity import check_name
 from securegen.errors import DesignError, PolicyError, UsageError
-from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, STRICT, WITHHOLD, what_can_be_read
+from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, ROUND, STRICT, WITHHOLD, what_can_be_read
 from securegen.io.dosages import check_grid
 from securegen.study import checks
 from securegen.study.build import refuse_missing
-from securegen.study.inputs import PLINK2, REGENIE, STATISTICS
+from securegen.study.inputs import PLINK2, REGENIE, STATISTICS, refuse_interaction
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
 NOTES = ("purpose", "controller", "contact", "expires")
@@ -51,7 +51,8 @@ class StudyFile:
     commit: sites commit to each message of a sum before any shows one; openings: what may be opened, strict, consortium or
     all (governance.openings); common_samples: everybody analysed has every phenotype; fewest_people: k of the rules;
     few_missing: variants whose call few people of a site lack are withheld, or filled with rounded numbers;
-    statistic: plink2, or regenie: linear models have the variance of their null model;
+    statistic: plink2, or regenie: linear models have the variance of their null model; interaction: the covariate whose
+    product with the dosage is tested;
     consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; notes: signed text of NOTES.
     """
 
@@ -81,6 +82,7 @@ class StudyFile:
     few_missing: str = WITHHOLD
     consent_openings: bool = False
     statistic: str = PLINK2
+    interaction: str | None = None
     notes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -96,7 +98,7 @@ class StudyFile:
                 "with two sites each subtracts its own sums from the totals and has the other's exactly, however they are "
                 "added: use three sites, or say `two_sites_learn_each_other`"
             )
-        if self.missing not in ("mean", "complete") or self.model not in (None, *TESTS):
+        if self.missing not in ("mean", "complete") or self.model not in (None, *MODELS):
             raise UsageError(f"model {self.model!r} or missing {self.missing!r} is not known")
         if not self.phenotypes:
             raise UsageError("a study needs a phenotype")
@@ -108,6 +110,7 @@ class StudyFile:
             raise DesignError(
                 f"`model` {self.model} needs cases and controls; phenotype {quantitative[0]} is quantitative"
             )
+        self._check_interaction()
         for trait in self.phenotypes:
             refuse_missing(self.test_of(trait), self.missing)
         if self.minimum_cohort < 1 or self.variants < 1:
@@ -133,6 +136,25 @@ class StudyFile:
         if self.expires is not None and not DATE.fullmatch(self.expires):
             raise UsageError(f"expires is {self.expires!r}: write a day as 2027-12-31")
 
+    def _check_interaction(self) -> None:
+        if self.interaction is None:
+            return
+        refuse_interaction(self.interaction, self.model, self.missing)
+        known = [*self.covariates, *(f"PC{k + 1}" for k in range(self.components))]
+        known += [f"SITE={s.name}" for s in self.sites[1:]] if self.site_indicators else []
+        if self.interaction not in known:
+            raise UsageError(
+                f"`interaction` {self.interaction}: the study has no such covariate; it has {', '.join(known) or 'none'}"
+            )
+        if self.statistic == REGENIE:
+            raise UsageError(
+                f"`interaction` {self.interaction} has Student's t: `statistic` regenie does not go with it"
+            )
+        if self.few_missing == ROUND:
+            raise UsageError(
+                f"`interaction` {self.interaction} fills no call in rounded: leave `few_missing` {ROUND} out"
+            )
+
     @property
     def expires(self) -> str | None:
         """The last day on which a site takes part, None for no end."""
@@ -146,7 +168,7 @@ class StudyFile:
 
     def test_of(self, trait: TraitColumn) -> Test:
         """The test of a phenotype: the study's model, or by its kind."""
-        return TESTS[self.model] if self.model else usual(binary=trait.kind != QUANTITATIVE)
+        return chosen(self.model, binary=trait.kind != QUANTITATIVE, interaction=self.interaction)
 
     def site(self, name: str) -> Site:
         """Raises UsageError when the study has no such site."""
@@ -174,6 +196,11 @@ def opened_by(study: StudyFile) -> list[str]:
     out += [
         "for every variant Σg, Σg², the number of missing calls, and Σ g × each column with missing calls at the mean"
     ]
+    if study.interaction:
+        out += [
+            f"Σ of the products of {study.interaction} with every covariate and phenotype, and of their squares; for every "
+            f"variant Σ g × each of these, and Σ g² × {study.interaction} and its square"
+        ]
     if study.qc:
         out += ["for every variant, counts over founders for frequencies, missingness and Hardy–Weinberg tests"]
     if study.missing == "complete":

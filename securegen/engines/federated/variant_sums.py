@@ -170,6 +170,8 @@ class SiteSums:
         for j, i in self.sets.weighted:
             bound = math.isqrt(self.top**4 * self.people[i] * self.norms[j]) + 1
             out.append(bound + self.people[i] if self.rule is not None else self.people[i] ** 2 * bound)
+        for j, i in self.sets.quadratic:
+            out.append(self.people[i] ** 2 * (math.isqrt(self.top**4 * self.people[i] * self.norms[j]) + 1))
         for _, i in self.sets.minor:
             out.append(self.top * self.people[i])
         for _, i in self.sets.counted:
@@ -193,6 +195,9 @@ class SiteSums:
                 out.append(exactly(n * n, w, s * s, m[:, j]))
             else:
                 out.append(np.where(opened.exact(i) | self.rounds, self._weighted(opened, j, i, start, stop), 0))
+        for j, i in self.sets.quadratic:
+            n, s = opened.called[i], opened.dosage[i]
+            out.append(np.where(opened.exact(i), exactly(n * n, q[:, where.index(j)], s * s, m[:, j]), 0))
         for j, i in self.sets.minor:
             cases = int(self.values[:, j].sum())
             major = opened.dosage[i] > self.reader.dosage_grid * opened.called[i]

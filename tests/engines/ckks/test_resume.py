@@ -18,7 +18,7 @@ from support import MemoryReader
 import securegen as sg
 from securegen.engines.ckks import artefact, cohort
 from securegen.engines.ckks.owner import secret_key
-from securegen.engines.ckks.owner.encrypt_cohort import _least_bytes, encrypt_cohort
+from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort, least_bytes
 from securegen.engines.ckks.owner.encryption import ENCRYPTORS, OwnEncryptor
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, read_info
 from securegen.engines.ckks.planner import Workload, choose
@@ -231,7 +231,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_anything_is_written(small_st
     stored = sum(p.stat().st_size for p in made.cohort.glob("g-*"))
     monkeypatch.setattr(output.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
     blocks = read_info(OwnerState(made.owner, small_key)).blocks
-    assert 0.95 < _least_bytes(blocks, small_key.public.parameters, False, OwnEncryptor(small_key)) / stored <= 1
+    assert 0.95 < least_bytes(blocks, small_key.public.parameters, False, OwnEncryptor(small_key)) / stored <= 1
     again = sg.ckks.encrypt(
         small_study, small_key, tmp_path / "study", overwrite=True
     )  # what is there already needs no room

@@ -17,7 +17,7 @@ from securegen.engines.ckks import artefact, bodies
 from securegen.engines.ckks.ciphertexts import shares_public_half
 from securegen.engines.ckks.layout import BlockLayout, Output, block_layout, outputs, products
 from securegen.engines.ckks.owner import verify
-from securegen.engines.ckks.owner.design_secrets import DesignSecrets, all_designs
+from securegen.engines.ckks.owner.design_secrets import AGAIN, DesignSecrets, all_designs
 from securegen.engines.ckks.owner.encryption import strand_keys
 from securegen.engines.ckks.owner.retirement import guarded
 from securegen.engines.ckks.owner.secret_key import SecretKey
@@ -167,6 +167,8 @@ def _decrypt(
     bound_to = (body["cohort"], body["design"], body["nonce"])
     # the cohort as it is now: results of an earlier version of it are old, although its design is still known
     if bound_to != (info.digest, secrets.digest, secrets.nonce):
+        if (before := info.before(body["cohort"])) is not None:
+            raise ArtefactError(f"{folder} was computed from {before.line()}. {AGAIN}")
         raise ArtefactError(
             f"{folder} was computed from another cohort or design than the one to open here: {secrets.line()}"
             + _instead(state, body["design"])

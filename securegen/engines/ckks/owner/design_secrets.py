@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from securegen.catalogue import named
 from securegen.design.columns import Analysis
 from securegen.engines.ckks import artefact, bodies
 from securegen.engines.ckks.keys import PublicKey
-from securegen.engines.ckks.owner.state import OwnerState
+from securegen.engines.ckks.owner.state import OwnerState, Version
 from securegen.errors import ArtefactError, UsageError
 from securegen.results.summary import coding_facts
 from securegen.vocabulary import ADDITIVE
+
+AGAIN = "Encrypt the design again (securegen encrypt --owner), and let the server compute it anew"
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,11 @@ def all_designs(state: OwnerState) -> list[DesignSecrets]:
 
 
 def is_known(state: OwnerState, folder: Path) -> bool:
-    """Whether a design was encrypted into this folder, or one lies there."""
-    return (folder / artefact.MANIFEST).exists() or any(s.folder == str(folder.resolve()) for s in all_designs(state))
+    """Whether a design was encrypted into this folder, or one lies there, that is not of the cohort before an append."""
+    ended, here = state.earlier(), str(folder.resolve())
+    if (folder / artefact.MANIFEST).exists():
+        return artefact.open_manifest(folder).body.get("cohort") not in ended
+    return any(s.folder == here and s.cohort_digest not in ended for s in all_designs(state))
 
 
 def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None) -> DesignSecrets:
@@ -113,27 +118,39 @@ def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None
 
     Raises UsageError when there are several and none is named, ArtefactError when the owner's folder does not know it.
     """
-    known, names = all_designs(state), state.designs()
+    every, ended = all_designs(state), state.earlier()
+    past = [s for s in every if s.cohort_digest in ended]
+    known = [s for s in every if s.cohort_digest not in ended]
+    names = [name for name in state.designs() if name not in {state_name(s.digest) for s in past}]
     listed = "".join(f"\n  --design {s.folder}: {s.line()}" for s in known)
     if design is None:
         if len(names) > 1:
             raise UsageError(f"{state.folder} knows {len(names)} designs: say with --design which one to open{listed}")
         if names and not known:
             read_one(state, names[0])  # says what is wrong with it
+        if not known and past:
+            refuse_ended(max(past, key=lambda s: s.encrypted), ended)
         if not known:
             raise ArtefactError(f"{state.folder} knows no design: encrypt one first")
         return known[0]
-    found = [s for s in known if _is(s, design, state.key.public)]
+    found = [s for s in every if _is(s, design, state.key.public)]
     if len(found) != 1:
         which = "several designs" if found else "no such design; it knows" + (listed or " none")
         raise ArtefactError(f"--design {os.fspath(design)}: {state.folder} has {which}")
-    written = _written(known, Path(design))
+    written = _written(every, Path(design))
     if written is not None and written.digest != found[0].digest:
         raise ArtefactError(
             f"--design {os.fspath(design)}: there lies {found[0].line()}; what was encrypted into this folder is "
             f"{written.line()}. Whoever can write there must not choose: name the one you want by its digest"
         )
+    refuse_ended(found[0], ended)
     return found[0]
+
+
+def refuse_ended(s: DesignSecrets, ended: Mapping[str, Version]) -> None:
+    """Raise ArtefactError for a design that was made before variants were appended to its cohort."""
+    if (version := ended.get(s.cohort_digest)) is not None:
+        raise ArtefactError(f"{s.line()}, was made for {version.line()}. {AGAIN}")
 
 
 def _written(known: Sequence[DesignSecrets], folder: Path) -> DesignSecrets | None:

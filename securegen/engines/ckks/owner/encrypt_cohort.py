@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from securegen.engines.ckks.owner import verify
 from securegen.engines.ckks.owner.encryption import Encryptor
 from securegen.engines.ckks.owner.retirement import refuse_retired
 from securegen.engines.ckks.owner.secret_key import SecretKey
-from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, block_name
+from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, block_name, write_info
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, DesignError
 from securegen.io.envelope import canonical
@@ -86,18 +87,19 @@ def encrypt_cohort(
     Raises DesignError when the cohort is not the one that was planned (samples, dosage range), KeyFileError when the key
     is retired, StorageError before anything is written when it cannot fit on the disk.
     """
-    _check_planned(reader, key, squares)
+    check_planned(reader, key, squares)
     sizes = block_sizes(runs_of(reader), key.public.parameters.block_variants)
     refuse_retired(key, state.folder)
     make_folder(folder, FOLDER_FOR_OTHERS)
     state.make_folder()
-    size = _least_bytes(sizes, key.public.parameters, squares, encryptor)
+    size = least_bytes(sizes, key.public.parameters, squares, encryptor)
     require_space(folder, size - sum(f.stat().st_size for f in folder.glob("*.npy")))
     with state.alone():
         return _encrypt_blocks(reader, sizes, key, folder, state, encryptor, squares, progress)
 
 
-def _check_planned(reader: GenotypeReader, key: SecretKey, squares: bool) -> None:
+def check_planned(reader: GenotypeReader, key: SecretKey, squares: bool) -> None:
+    """Raise DesignError when a cohort is not what its key was planned for."""
     p, planned = key.public.parameters, key.planned
     stored_max = reader.dosage_max**2 if squares else reader.dosage_max
     if len(reader.samples) == p.samples and stored_max <= p.dosage_max:
@@ -114,7 +116,6 @@ def _encrypt_blocks(
     reader: GenotypeReader, sizes: Sequence[int], key: SecretKey, folder: Path, state: OwnerState, encryptor: Encryptor,
     squares: bool, progress: Progress,
 ) -> CohortInfo:  # fmt: skip
-    p = key.public.parameters
     earlier = state.cohort_digest()
     for stale in (folder / artefact.MANIFEST, state.folder / "cohort.box"):
         stale.unlink(missing_ok=True)
@@ -127,8 +128,28 @@ def _encrypt_blocks(
             [key.public.fingerprint, reader.variants.digest(), squares, encryptor.name, artefact.FORMAT_VERSION, *told]
         )
     ).hexdigest()
+    parts, identities = encrypt_blocks(reader, sizes, 0, cohort_id, key, folder, state, encryptor, squares, progress)
+    info = CohortInfo(
+        "", cohort_id, reader.samples, reader.variants, reader.dosage_grid, reader.dosage_max, with_missing(parts), squares,
+        encryptor.name, tuple(sizes), identities, coding=coding,
+    )  # fmt: skip
+    info = write_cohort(folder, info, parts, key)
+    state.forget_others(info.digest, earlier)
+    write_info(state, info)
+    remove_blocks(folder, state, len(parts))
+    return info
+
+
+def encrypt_blocks(
+    reader: GenotypeReader, sizes: Sequence[int], first: int, cohort_id: str, key: SecretKey, folder: Path,
+    state: OwnerState, encryptor: Encryptor, squares: bool, progress: Progress,
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:  # fmt: skip
+    """Encrypt a reader's blocks, those that are there already aside, as the blocks `first` … of a cohort.
+
+    Returns their manifest parts and their identities.
+    """
     parts, identities = [], []
-    for index, block in enumerate(read_blocks(reader, sizes)):
+    for index, block in enumerate(read_blocks(reader, sizes), first):
         identity = state.identity(cohort_id, index, block)
         part = _resume(state, folder, index, identity)
         if part is None:
@@ -140,31 +161,39 @@ def _encrypt_blocks(
             state.write(f"block-{block_name(index)}", {"identity": identity, "part": part}, {"h": h})
         parts.append(part)
         identities.append(identity)
-        progress(index + 1, len(sizes))
-    body = {
-        "key": key.public.fingerprint, "public": key.public.to_json(), "cohort_id": cohort_id, "samples": p.samples,
-        "variants": len(reader.variants), "dosage_grid": reader.dosage_grid, "squares": squares,
-        "encryptor": encryptor.name, "blocks": parts,
-    }  # fmt: skip
-    digest = artefact.write_manifest(folder, "cohort", body, key)
-    with_missing = [i for i, part in enumerate(parts) if "m" in part["streams"]]
-    v = reader.variants
-    header = {
-        "digest": digest, "cohort_id": cohort_id, "dosage_grid": reader.dosage_grid, "dosage_max": reader.dosage_max,
-        "missing": with_missing, "squares": squares, "encryptor": encryptor.name, "identities": identities,
-        "blocks": sizes, "coding": coding,
-    }  # fmt: skip
-    state.forget_others(digest, earlier)
-    text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
-    people = {"fid": reader.samples.fid.astype(str), "iid": reader.samples.iid.astype(str)}
-    state.write("cohort", header, {"position": v.position, "founder": reader.samples.founder, **text, **people})
-    return CohortInfo(
-        digest, cohort_id, reader.samples, v, reader.dosage_grid, reader.dosage_max, tuple(with_missing), squares,
-        encryptor.name, tuple(sizes), tuple(identities), coding,
-    )  # fmt: skip
+        progress(index - first + 1, len(sizes))
+    return parts, tuple(identities)
 
 
-def _least_bytes(sizes: Sequence[int], p: Parameters, squares: bool, encryptor: Encryptor) -> int:
+def with_missing(parts: Sequence[dict[str, Any]]) -> tuple[int, ...]:
+    """Which blocks have missing calls."""
+    return tuple(i for i, part in enumerate(parts) if "m" in part["streams"])
+
+
+def cohort_body(info: CohortInfo, parts: Sequence[dict[str, Any]], key: SecretKey) -> dict[str, Any]:
+    """The manifest of a cohort. It follows from the owner's records alone, so that it can be written again."""
+    earlier = {"earlier": [version.digest for version in info.earlier]} if info.earlier else {}
+    return {
+        "key": key.public.fingerprint, "public": key.public.to_json(), "cohort_id": info.cohort_id,
+        "samples": len(info.samples), "variants": len(info.variants), "dosage_grid": info.dosage_grid,
+        "squares": info.squares, "encryptor": info.encryptor, "blocks": list(parts), **earlier,
+    }  # fmt: skip
+
+
+def write_cohort(folder: Path, info: CohortInfo, parts: Sequence[dict[str, Any]], key: SecretKey) -> CohortInfo:
+    """Write the manifest of a cohort whose blocks are there. Returns what is known of it, with its digest."""
+    return replace(info, digest=artefact.write_manifest(folder, "cohort", cohort_body(info, parts, key), key))
+
+
+def remove_blocks(folder: Path, state: OwnerState, first: int) -> None:
+    """Remove what an earlier or abandoned run left of the blocks `first` …."""
+    for path in (*folder.glob("?-*-*.npy"), *state.folder.glob("block-*.box")):
+        number = path.name.removesuffix(".box").split("-")[1]
+        if number.isdecimal() and int(number) >= first:
+            path.unlink()
+
+
+def least_bytes(sizes: Sequence[int], p: Parameters, squares: bool, encryptor: Encryptor) -> int:
     """Of the files of blocks without missing calls: those of their own streams come on top."""
     strands = sum(codec.strands_of(size, p) for size in sizes)
     halves = 1 if shares_public_half(encryptor.name) else 2

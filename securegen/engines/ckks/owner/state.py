@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import hmac
 import io
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from securegen.io.envelope import canonical
 from securegen.io.locks import only_one
 from securegen.io.output import atomic, private_folder
 from securegen.io.strict_json import parse_json, read_regular
+from securegen.io.text import count
 from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, TextArray, Variants, coding_of
 from securegen.vocabulary import ADDITIVE
 
@@ -39,6 +40,19 @@ def names_of(samples: Samples) -> list[tuple[str, str]]:
 def block_name(index: int) -> str:
     """What the files of a block are called by."""
     return f"{index:06d}"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A cohort as it was until variants were appended. until: local time."""
+
+    digest: str
+    variants: int
+    until: str
+
+    def line(self) -> str:
+        """What is of it, in words."""
+        return f"this cohort as it was until {self.until}, with {count(self.variants, 'variant')}"
 
 
 class OwnerState:
@@ -102,6 +116,14 @@ class OwnerState:
         except ArtefactError:
             return None
 
+    def earlier(self) -> dict[str, Version]:
+        """What the cohort was before variants were appended, by digest."""
+        try:
+            found = self.read("cohort")[0].get("earlier", ())
+        except ArtefactError:
+            return {}
+        return {version["digest"]: Version(**version) for version in found}
+
     def forget_others(self, digest: str, earlier: str | None) -> None:
         """Remove what was recorded for another cohort than the one of this digest; earlier: what was here before."""
         for box in self.folder.glob("*.box"):
@@ -118,7 +140,8 @@ class OwnerState:
 class CohortInfo:
     """What the owner knows of its encrypted cohort: digest of the manifest, id, people, variants, blocks and streams.
 
-    blocks: variants of each, in order; identities: of the blocks, none where an earlier version wrote the record.
+    blocks: variants of each, in order; identities: of the blocks, none where an earlier version wrote the record; earlier:
+    what it was before variants were appended.
     It stands for the genotypes when a design is made later: samples, variants and grid, but no dosages to read.
     """
 
@@ -134,11 +157,16 @@ class CohortInfo:
     blocks: tuple[int, ...]
     identities: tuple[str, ...] = ()
     coding: str = ADDITIVE
+    earlier: tuple[Version, ...] = ()
 
     @cached_property
     def starts(self) -> IntArray:
         """(B + 1,) first variant of every block, and how many variants there are."""
         return starts_of(self.blocks)
+
+    def before(self, digest: object) -> Version | None:
+        """The earlier version of that digest, if it is one."""
+        return next((version for version in self.earlier if version.digest == digest), None)
 
     def streams(self, block: int) -> list[str]:
         """Streams that a block stores."""
@@ -181,8 +209,22 @@ def read_info(state: OwnerState) -> CohortInfo:
         header["digest"], header["cohort_id"], samples, variants, header["dosage_grid"],
         header.get("dosage_max", 2 * header["dosage_grid"]), tuple(header["missing"]),
         header["squares"], header["encryptor"], tuple(blocks), tuple(header.get("identities", ())),
-        header.get("coding", ADDITIVE),
+        coding=header.get("coding", ADDITIVE), earlier=tuple(Version(**version) for version in header.get("earlier", ())),
     )  # fmt: skip
+
+
+def write_info(state: OwnerState, info: CohortInfo) -> None:
+    """Keep the record of a cohort that is encrypted to its end."""
+    header = {
+        "digest": info.digest, "cohort_id": info.cohort_id, "dosage_grid": info.dosage_grid,
+        "dosage_max": info.dosage_max, "missing": list(info.missing_blocks), "squares": info.squares,
+        "encryptor": info.encryptor, "identities": list(info.identities), "blocks": list(info.blocks), "coding": info.coding,
+        "earlier": [asdict(version) for version in info.earlier],
+    }  # fmt: skip
+    v, s = info.variants, info.samples
+    text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
+    people = {"fid": s.fid.astype(str), "iid": s.iid.astype(str), "founder": s.founder}
+    state.write("cohort", header, {"position": v.position, **text, **people})
 
 
 def block_check(state: OwnerState, info: CohortInfo, index: int) -> np.ndarray:

@@ -58,6 +58,11 @@ def associate(
     Raises ArtefactError when the design was not made for this cohort or a file was altered.
     """
     if design.body["cohort"] != cohort.digest:
+        if design.body["cohort"] in cohort.body.get("earlier", ()):
+            raise ArtefactError(
+                f"{design.folder} was made for {cohort.folder} as it was before variants were appended: its owner encrypts the "
+                "design again (securegen encrypt --owner)"
+            )
         raise ArtefactError("the design was made for another cohort, or for another version of this one")
     if cohort.parameters.ring.lanes != LANES:
         raise ArtefactError(
@@ -65,6 +70,7 @@ def associate(
         )
     with artefact.found_in(design.folder):
         bodies.check_pair(cohort.body, design.body, cohort.parameters)
+    cohort.require_files()
     make_folder(folder, FOLDER_FOR_OTHERS)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
     streams = [tuple(part["streams"]) for part in cohort.blocks]

@@ -1,0 +1,265 @@
+"""Principal components of the people of all sites: rounds of projections and totals (`structure.components`).
+
+| step | numbers | opened |
+|---|---|---|
+| flags | of each variant: sites that withhold it | how many |
+| counts | of each variant that nobody withholds: calls that are missing, S = Σg | yes |
+| round t: squares | Σ y² of each column of projections | yes |
+| round t: people | Σ q, q the projections rounded to 12 bits of their root mean square | yes |
+| round t: products | n·Σ q g + S·Σ q m of each variant and column: missing calls at their mean | yes |
+
+Everybody computes the loadings from totals: nobody sends them. The first ones follow from the digest of the study.
+
+Who learns what: every site learns loadings, eigenvalues and these totals; people's projections and components stay at their
+site. Before a round's products each site looks at its own q of all rounds: nobody may stand out in a column, nor in any
+combination of columns that were opened, and the columns are counted in the ledger of these people. A site refuses with one
+fixed message, and the study has ended; no round is repeated with other loadings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from securegen.engines.federated.fields import field_bits
+from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
+from securegen.errors import DesignError, PolicyError
+from securegen.governance import openings
+from securegen.governance.guard import SiteGuard
+from securegen.governance.rows import CHUNK, RowRule
+from securegen.model import FloatArray, GenotypeBlock, IntArray, SelectableReader, iterate_blocks
+from securegen.structure import kinship
+from securegen.structure.components import Components, components, scores, standardised
+from securegen.structure.totals import Counts, OwnTotals
+
+LEAST_FREQUENCY = 0.01
+MOST_ALIKE = 0.9  # r² of a variant and one before it
+ROUNDS, LEAST_ROUNDS = 8, 3
+STANDS_OUT = 50  # a person's square may be this part of a column's; with consent the part of any column
+SHARE = 0.05  # of the pooled people: columns of components
+
+Charge = Callable[[IntArray], None]
+
+
+def unrelated_people(
+    reader: SelectableReader, people: np.ndarray, fewest: int, cutoff: float = kinship.SECOND_DEGREE
+) -> np.ndarray:
+    """(N,) bool: of these people, those of whom no two have that kinship; none are left out, or at least `fewest`, since two
+    sets of people that differ by few are those few."""
+    index = np.flatnonzero(people)
+    own = reader.select(index, None)
+    kept = kinship.unrelated(len(index), (pairs.at_least(cutoff) for pairs in kinship.pairs(own)))
+    left_out = int((~kept).sum())
+    if openings.too_few(np.array(left_out), fewest):
+        kept[np.flatnonzero(kept)[-(fewest - left_out) :]] = False
+    out = np.zeros(len(people), bool)
+    out[index[kept]] = True
+    return out
+
+
+@dataclass
+class PooledTotals:
+    """Totals of all sites, of variants that nobody withholds. charge: counts columns (n, C) of the own people, or ends the
+    study."""
+
+    secure: SecureSum
+    own: OwnTotals
+    guard: SiteGuard
+    pooled: Counts
+    charge: Charge
+    consent: bool = False
+    rounds: int = 0
+
+    def counts(self) -> Counts:
+        return self.pooled
+
+    def squares(self, a: IntArray, b: IntArray, shift: int) -> list[int]:
+        self.rounds += 1
+        own = self.own.squares(a, b, shift)
+        # of a person, Σ (g_j − 2p_j) l_j: as large as all of its genotypes at their rarest
+        reach = self.own.reader.dosage_max * np.abs(a).sum(axis=0) + np.abs(b).sum(axis=0)
+        most = [self.pooled.samples * (int(r) >> shift) ** 2 + self.pooled.samples for r in reach]
+        found = self.secure.rows(
+            f"components-{self.rounds:02d}-squares", 1, [field_bits(m) for m in most],
+            lambda: np.array([own], object), bounds=tuple(most), check=_not_below_own,
+        )  # fmt: skip
+        self._squares, self._shift = [int(v) for v in found[0]], shift
+        return self._squares
+
+    def products(self, shifts: list[int]) -> tuple[IntArray, IntArray]:
+        q = self.own.rounded(shifts)
+        self._look(q)
+        n = self.pooled.samples
+        # Σq² of everybody, by the opened squares and what rounding adds
+        norms = [
+            math.isqrt(s << 2 * max(0, self._shift - k)) + 1 + math.isqrt(n)
+            if k <= self._shift
+            else (math.isqrt(s) >> (k - self._shift)) + 1 + math.isqrt(n)
+            for s, k in zip(self._squares, shifts, strict=True)
+        ]
+        people = self._rows("people", 1, [math.isqrt(n) * v + v for v in norms], lambda: q.sum(axis=0)[None])
+        top = self.own.reader.dosage_max
+        bounds = [n * (math.isqrt(top * top * n) + 1) * v for v in norms]
+        products = self._rows(
+            "products", len(self.pooled.called), bounds, lambda: self.own.imputed_products(q, self.pooled)
+        )
+        return people[0], products
+
+    def _rows(self, what: str, count: int, bounds: list[int], make: Callable[[], IntArray]) -> IntArray:
+        found = self.secure.rows(
+            f"components-{self.rounds:02d}-{what}", count, [field_bits(b) for b in bounds], make, bounds=tuple(bounds)
+        )
+        return found.astype(np.int64)
+
+    def _look(self, q: IntArray) -> None:
+        """The rules for the own people, before their projections meet a genotype."""
+        if self.guard.on:
+            for k in range(q.shape[1]):
+                fault = openings.column_fault(q[:, k], self.guard.fewest if self.consent else STANDS_OUT)
+                if fault is not None:
+                    self.guard.refuse(f"components, round {self.rounds}, column {k + 1}", fault)
+        everybody = np.zeros(len(self.own.reader.samples), bool)
+        everybody[self.own.people] = True
+        self.guard.opened(f"components, round {self.rounds}", q, everybody)
+        self.charge(q)
+
+
+def _not_below_own(own: IntArray, total: IntArray) -> None:
+    if any(int(t) < int(o) for t, o in zip(total.ravel(), own.ravel(), strict=True)):
+        raise PolicyError(OUT_OF_BOUNDS)
+
+
+def federated_components(
+    secure: SecureSum, reader: SelectableReader, people: np.ndarray, wanted: int, seed: bytes, guard: SiteGuard,
+    charge: Charge, *, strict: bool, consent: bool = False, rounds: int = ROUNDS, say: Callable[[str], None],
+) -> FloatArray:  # fmt: skip
+    """(N, wanted) components of all people of this site. people: (N,) bool, of whom the components are; the others are
+    projected.
+
+    reader: the variants of the components, in the order that all sites share; seed: the same everywhere. Raises PolicyError
+    where the rules refuse, DesignError where too few people or variants are left.
+    """
+    (pooled,) = secure.total([int(people.sum())])
+    width = wanted + 4
+    rounds = min(rounds, int(SHARE * pooled) // width) if guard.on and not consent else rounds
+    if rounds < LEAST_ROUNDS:
+        raise DesignError(
+            f"{wanted} components of {pooled} people: {LEAST_ROUNDS} rounds of {width} columns are more than {SHARE:.0%} of "
+            "them; fewer components, public loadings (`loadings`), or `consent_openings`"
+        )
+    if guard.on and not consent and rounds * width > openings.SITE_SHARE * people.sum():
+        guard.refuse(
+            "components", f"{rounds * width} columns are more than {openings.SITE_SHARE:.0%} of the own people"
+        )
+    own_flags = _flags(reader, people, guard, strict=strict)
+    flags = secure.rows("components-flags", len(own_flags), [field_bits(64)], lambda: own_flags[:, None], bounds=(64,))
+    kept = np.flatnonzero(flags[:, 0] == 0)
+    if not len(kept):
+        raise DesignError("no variant is left for components: sites withhold all of them")
+    reader = reader.select(None, kept)
+    own = OwnTotals(reader, people)
+    counts = _pooled_counts(secure, own, pooled)
+    frequency = counts.dosage / (2 * reader.dosage_grid * np.maximum(counts.called, 1))
+    common = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= LEAST_FREQUENCY)
+    say(f"components: {len(common)} of {len(flags)} variants, {pooled} people, at most {rounds} rounds")
+    reader = reader.select(None, common)
+    counts = Counts(counts.called[common], counts.dosage[common], pooled)
+    totals = PooledTotals(secure, OwnTotals(reader, people), guard, counts, charge, consent)
+    found = components(totals, wanted, seed, grid=reader.dosage_grid, rounds=rounds, say=say)
+    return _scores(found, reader, people, say)
+
+
+def _scores(found: Components, reader: SelectableReader, people: np.ndarray, say: Callable[[str], None]) -> FloatArray:
+    wanted = found.loadings.shape[1]
+    if (settled := found.converged()) < wanted:
+        say(f"WARNING: {settled} of {wanted} components have settled after {found.rounds} rounds; of the others only the "
+            "space of all is defined")  # fmt: skip
+    s = standardised(found.counts, reader.dosage_grid)
+    values = scores(found, OwnTotals(reader).project(*s.loadings(found.loadings)))
+    if not people.all():
+        if (found.eigenvalues <= 1).any():
+            raise DesignError("an eigenvalue is 1 or less: relatives cannot be projected on it; fewer components")
+        values[~people] /= 1 - 1 / found.eigenvalues
+    return values
+
+
+def _pooled_counts(secure: SecureSum, own: OwnTotals, pooled: int) -> Counts:
+    mine, top = own.counts(), own.reader.dosage_max
+    lack = len(own.people) - mine.called
+    bounds = (pooled, top * pooled)
+
+    def check(part: IntArray, total: IntArray) -> None:
+        rest = total - part
+        n = pooled - len(own.people) - rest[:, 0]
+        if (rest < 0).any() or (n < 0).any() or (rest[:, 1] > top * n).any():
+            raise PolicyError(OUT_OF_BOUNDS)
+
+    found = secure.rows(
+        "components-counts", len(lack), [field_bits(b) for b in bounds], lambda: np.stack([lack, mine.dosage], axis=1),
+        bounds=bounds, check=check,
+    ).astype(np.int64)  # fmt: skip
+    return Counts(pooled - found[:, 0], found[:, 1], pooled)
+
+
+def _flags(reader: SelectableReader, people: np.ndarray, guard: SiteGuard, *, strict: bool) -> IntArray:
+    """(M,) 1 where this site withholds a variant: few people stand out in it, or lack its call, or it is nearly one that was
+    taken before."""
+    out = np.zeros(len(reader.variants), np.int64)
+    if not guard.on:
+        return out
+    rule = RowRule([people], reader.dosage_grid, strict=strict, fewest=guard.fewest)
+    kept: list[GenotypeBlock] = []
+    alike = _Alike(people)
+    for block in iterate_blocks(reader, CHUNK):
+        veto = rule.scan(block, kept)
+        if block.missing is not None:
+            veto |= openings.too_few(block.missing[:, people].sum(axis=1, dtype=np.int64), guard.fewest)
+        veto |= alike.scan(block, ~veto)
+        out[block.start : block.start + len(block)] = veto
+    return out
+
+
+class _Alike:
+    """Variants in high linkage disequilibrium with one taken before them, within the window of the rules."""
+
+    def __init__(self, people: np.ndarray) -> None:
+        self._people = people
+        self._taken = np.zeros((0, int(people.sum())), np.float32)
+        self._places: list[int] = []
+
+    def scan(self, block: GenotypeBlock, allowed: np.ndarray) -> np.ndarray:
+        """(V,) bool: r² above the limit with a variant that was taken."""
+        out = np.zeros(len(block), bool)
+        for first in range(0, len(block), openings.WINDOW):
+            part = slice(first, min(first + openings.WINDOW, len(block)))
+            x = self._standardised(block, part)
+            at = np.arange(part.start, part.stop) + block.start
+            near = np.array([p > at[0] - openings.WINDOW for p in self._places], bool)
+            self._taken, self._places = self._taken[near], [p for p, n in zip(self._places, near, strict=True) if n]
+            near_by = at[:, None] - np.array(self._places, np.int64)[None] < openings.WINDOW
+            alike: np.ndarray = ((x @ self._taken.T) ** 2 > MOST_ALIKE) & near_by
+            before = np.asarray(alike.any(axis=1))
+            inside: np.ndarray = (x @ x.T) ** 2 > MOST_ALIKE
+            taken: list[int] = []
+            for v in range(len(x)):
+                if allowed[first + v] and not before[v] and not inside[v, taken].any():
+                    taken.append(v)
+                else:
+                    out[first + v] = allowed[first + v]
+            self._taken = np.concatenate([self._taken, x[taken]])
+            self._places += at[taken].tolist()
+        return out
+
+    def _standardised(self, block: GenotypeBlock, part: slice) -> FloatArray:
+        g = block.dosage[part][:, self._people].astype(np.float32)
+        if block.missing is not None:
+            lack = block.missing[part][:, self._people]
+            called = np.maximum((~lack).sum(axis=1, keepdims=True), 1)
+            g = np.where(lack, g.sum(axis=1, keepdims=True) / called, g)
+        g -= g.mean(axis=1, keepdims=True)
+        length = np.sqrt((g * g).sum(axis=1, keepdims=True))
+        out: FloatArray = g / np.where(length > 0, length, 1)
+        return out
