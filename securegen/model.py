@@ -166,13 +166,6 @@ def iterate_blocks(reader: GenotypeReader, size: int) -> Iterator[GenotypeBlock]
             yield reader.read(start, min(start + size, last))
 
 
-def regular_blocks(reader: GenotypeReader, size: int) -> Iterator[GenotypeBlock]:
-    """As `iterate_blocks`, but a block's place follows from its number alone, as another party counts it: it may begin in
-    one file and end in the next."""
-    for start in range(0, len(reader.variants), size):
-        yield reader.read(start, min(start + size, len(reader.variants)))
-
-
 def variants_with_missing(reader: GenotypeReader, block: int = 1024) -> np.ndarray:
     """(M,) bool: which variants have a missing call, in one pass over the genotypes."""
     out = np.zeros(len(reader.variants), bool)
