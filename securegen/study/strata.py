@@ -60,7 +60,7 @@ def build_strata(
         if qc_only:
             return reader, alone(build_qc(inputs, reader, phenotypes=_phenotypes(inputs, reader)), len(kinds))
         return reader, alone(build_design(inputs, reader, log), len(kinds))
-    recoded = PloidyReader(reader, kinds, inputs.x_model)
+    recoded = PloidyReader(reader, kinds, inputs.x_model, log=log)
     traits = None if qc_only else read_traits(inputs, reader, log)
     offsets = None
     if inputs.pred and traits is not None:
