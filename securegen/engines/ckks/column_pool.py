@@ -53,10 +53,12 @@ def pooled(strata: Sequence[Stratum], starts: Sequence[int] = ()) -> ColumnPool:
     keys: list[list[bytes]] = []
     squared: set[bytes] = set()
     for number, stratum in enumerate(strata):
-        columns = stratum.design.columns
-        keys.append([blake3(column.tobytes()).digest() for column in columns.values.T])
-        for key, column, mark in zip(keys[-1], columns.values.T, columns.squared, strict=True):
-            found.setdefault(key, (column, set()))[1].add(number)
+        values, marks = stratum.design.columns.values, stratum.design.columns.squared
+        keys.append([blake3(column.tobytes()).digest() for column in values.T])
+        for key, column, mark in zip(keys[-1], values.T, marks, strict=True):
+            if key not in found:
+                found[key] = column.copy(), set()  # of many columns that are remade, these alone stay
+            found[key][1].add(number)
             squared |= {key} if mark else set()
     groups: dict[frozenset[int], list[bytes]] = {}
     for key, (_, members) in found.items():
@@ -64,12 +66,12 @@ def pooled(strata: Sequence[Stratum], starts: Sequence[int] = ()) -> ColumnPool:
     order = [key for group in groups.values() for key in group]
     place = {key: j for j, key in enumerate(order)}
     places = tuple(tuple(place[key] for key in own) for own in keys)
-    values = [found[key][0] for key in order]
+    kept = [found[key][0] for key in order]
     sets = ColumnSets(
-        _ones(values), tuple(key in squared for key in order), tuple(tuple(sorted(set(own))) for own in places),
+        _ones(kept), tuple(key in squared for key in order), tuple(tuple(sorted(set(own))) for own in places),
         strata_of(strata, starts),
     )  # fmt: skip
-    return ColumnPool(tuple(values), sets, places)
+    return ColumnPool(tuple(kept), sets, places)
 
 
 def _ones(columns: Sequence[np.ndarray]) -> tuple[bool, ...]:
