@@ -239,7 +239,7 @@ class ImputedSums:
     hold Python integers. minor_in_cases: minor alleles among called cases in dosage units; pairs: Σ m x_k x_l as
     `Sums.mm`, for complete cases, zero where the variant is to be imputed; alleles: Σ of the copies over called people where
     dosages are a genetic model's, None where they are copies; weighted: (V, W) n²·Σg²x + S²·Σmx of further columns x, as
-    cross.
+    cross; single: called people who have one copy less than others, where some have.
     """
 
     start: int
@@ -251,6 +251,7 @@ class ImputedSums:
     pairs: IntArray | None = None
     alleles: IntArray | None = None
     weighted: IntArray | None = None
+    single: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.called)

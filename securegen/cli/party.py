@@ -146,7 +146,7 @@ def command(
         "parameters": {"bits": max(a.model.bits for a in tests)}, **coding_facts(tests[0].coding),
     } if tests else {}  # fmt: skip
     if outcome.study is not None:
-        sizes |= strata_facts(outcome.study)
+        sizes |= strata_facts(outcome.study.strata)
     write_record(
         log, me, outcome, inputs=inputs.digests(), split=split, reveal=reveal, receipt=made.to_json(),
         samples_stored=outcome.samples_stored, files=outcome.files, summaries=[summary_json(t) for t in outcome.tables], **sizes,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from securegen.catalogue import INTERACTION, MODELS, uses_missing
-from securegen.design.strata import AUTOSOMES
+from securegen.design.strata import AUTOSOMES, Stratum
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.io.tables import read_table
@@ -103,16 +103,8 @@ class Engine(ABC):
         """Whether it computes with a design for each of the strata of a study, as X, Y and MT need."""
         return False
 
-    @property
-    def null_variances(self) -> bool:
-        """Whether its linear models can have the variance of their null model."""
-        return self.opened is None
-
     def check_study(self, study: Study) -> None:
-        """Raise UsageError for a study with several designs where this engine has one, and for a statistic it has not."""
-        if not self.null_variances and any(getattr(a.model, "null_variance", None) for a in study.analyses):
-            what = f"reveal {self.opened} of engine {self.name}" if self.opened else f"engine {self.name}"
-            raise UsageError(f"the statistic of regenie is not for {what}: `statistic` plink2 has t, engine plain both")
+        """Raise UsageError for a study with several designs where this engine has one."""
         if not self.strata and [s.name for s in study.strata] != [AUTOSOMES]:
             own = ", ".join(s.name for s in study.strata if s.name != AUTOSOMES)
             instead = "use engine plain" if study.inputs.pred else LEAVE_OUT
@@ -135,8 +127,9 @@ class Engine(ABC):
         if first.missing not in self.missing and uses_missing(first.model):
             raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
         if any(m.pred for m in members) and not self.strata:
-            what = f"reveal {self.opened} of engine {self.name}" if self.opened else f"engine {self.name}"
-            raise UsageError(f"`pred` needs a design for each chromosome, which {what} has not: use engine plain")
+            raise UsageError(
+                f"`pred` needs a design for each chromosome, which engine {self.name} has not: use engine plain"
+            )
         if (first.condition or first.condition_list) and not self.conditions:
             raise UsageError(
                 f"`condition` needs the genotypes beside the phenotypes: engine plain or ckks, not {self.name}"
@@ -206,13 +199,13 @@ def study_facts(study: Study) -> dict[str, Any]:
             **({"interaction": study.inputs.interaction} if study.inputs.interaction else {}),
         }
         | coding_facts(coding_of(study.reader))
-        | strata_facts(study)
+        | strata_facts(study.strata)
     )
 
 
-def strata_facts(study: Study) -> dict[str, Any]:
+def strata_facts(strata: Sequence[Stratum]) -> dict[str, Any]:
     """The key of run.json that says the designs of a study with several: people and covariates of each."""
-    if len(study.strata) == 1 and study.strata[0].name == AUTOSOMES:
+    if len(strata) == 1 and strata[0].name == AUTOSOMES:
         return {}
     return {
         "strata": [
@@ -224,7 +217,7 @@ def strata_facts(study: Study) -> dict[str, Any]:
                 },
                 "refused": {r.phenotype: r.reason for r in s.refused},
             }
-            for s in study.strata
+            for s in strata
         ]
     }  # fmt: skip
 

@@ -48,6 +48,15 @@ class AlleleCounts:
     samples: int
     present: IntArray | None = None
 
+    def possible(self, grid: int) -> bool:
+        """Whether genotypes of dosages up to 2·grid can have these counts, which somebody else says."""
+        # of a genotype g ≤ 2D the second copies are max(g − D, 0): half of g at most, and all of g beyond D
+        bounds = (
+            (self.called, self.samples), (self.dosage, 2 * grid * self.called), (self.second, self.dosage // 2),
+            (self.dosage - self.second, grid * self.called),
+        )  # fmt: skip
+        return all(bool((0 <= part).all() and (part <= most).all()) for part, most in bounds)
+
 
 @dataclass(frozen=True)
 class ScorePlan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from securegen.errors import UsageError
+from securegen.io.fileset_checks import refuse_control_characters
 from securegen.io.genotypes import FORMATS
 from securegen.io.text import count
 from securegen.model import SelectableReader
@@ -28,6 +29,8 @@ def open_genotypes(
     """
     files = inputs.genotypes
     reader = opened if opened is not None else files.open(log)
+    if opened is not None:
+        refuse_control_characters("genotypes in memory", reader.samples, reader.variants)
     log(
         f"{files.name if opened is None else 'genotypes in memory'}: {len(reader.samples)} samples, "
         f"{len(reader.variants)} variants"

@@ -111,3 +111,8 @@ class PloidyReader(KindsReader):
             wide = np.int8 if self.dosage_max < 1 << 7 else np.int16
             dosage = np.where(on_x[:, None] & ~male[None, :], 2 * dosage.astype(np.int16), dosage).astype(wide)
         return replace(block, dosage=dosage)
+
+
+def as_genotypes(reader: GenotypeReader) -> GenotypeReader:
+    """The same cohort, with 0 to 2 copies for everybody where dosages of X are counted by sex: what tells people apart."""
+    return replace(reader, xchr_model=2) if isinstance(reader, PloidyReader) else reader

@@ -44,7 +44,7 @@ from securegen.study.opening import Study, study_of
 
 SITES = 3
 TOLD = ("parameters", "samples", "variants", "covariates", "covariate_names", "phenotypes", "missing",
-        "planned_noise_margin_bits")  # fmt: skip
+        "planned_noise_margin_bits", "strata")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Federated(Engine):
     aliases: ClassVar[tuple[str, ...]] = ("threshold",)
     missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
     several: ClassVar[bool] = True
+    strata: ClassVar[bool] = True
 
     sites: int | None = option(None, "Sites the samples are dealt to [3].", metavar="S", least=2)
     openings: str | None = option(
@@ -84,9 +85,9 @@ class Federated(Engine):
         common = self.openings != ALL if common is None else common
         told = [replace(m, common_samples=common) for m in members]
         if len(told) == 1:
-            return study_of(told[0], log, strata=self.strata)
+            return study_of(told[0], log)
         study = open_sites(told, log)
-        common_variants([open_genotypes(m, silent).variants for m in told])
+        common_variants([open_genotypes(m, silent, haploid=True).variants for m in told])
         return study
 
     def rehearsing(self) -> Federated:
@@ -160,7 +161,7 @@ class Federated(Engine):
                 tables.append(summary_of(s, path))
         convert(tables, out, form, log, covariates=covariates_of(inputs))
         receipt = released(records[0], [t.path for t in tables])
-        facts = {name: records[0][name] for name in TOLD} | {
+        facts = {name: records[0][name] for name in TOLD if name in records[0]} | {
             "inputs": digests_of(members), "samples_stored": stored, "opened": records[0]["opened"], "sites": len(local),
             "peak_rss_bytes": max(r["peak_rss_bytes"] for r in records),
         }  # fmt: skip

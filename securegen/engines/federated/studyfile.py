@@ -17,7 +17,7 @@ from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, ROUN
 from securegen.io.dosages import check_grid
 from securegen.study import checks
 from securegen.study.build import refuse_missing
-from securegen.study.inputs import PLINK2, REGENIE, STATISTICS, refuse_interaction
+from securegen.study.inputs import BUILDS, PLINK2, REGENIE, STATISTICS, XCHR_MODELS, refuse_interaction
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
 NOTES = ("purpose", "controller", "contact", "expires")
@@ -53,7 +53,9 @@ class StudyFile:
     few_missing: variants whose call few people of a site lack are withheld, or filled with rounded numbers;
     statistic: plink2, or regenie: linear models have the variance of their null model; interaction: the covariate whose
     product with the dosage is tested;
-    consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; notes: signed text of NOTES.
+    consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; strata: kinds of
+    chromosomes beside autosomes that the variants lie on (of X, Y, MT); xchr_model, split_par: as of study.inputs;
+    predictions: every site has those of a whole-genome model; notes: signed text of NOTES.
     """
 
     digest: str
@@ -82,6 +84,10 @@ class StudyFile:
     few_missing: str = WITHHOLD
     consent_openings: bool = False
     statistic: str = PLINK2
+    strata: tuple[str, ...] = ()
+    xchr_model: int | None = None
+    split_par: str | None = None
+    predictions: bool = False
     interaction: str | None = None
     notes: tuple[tuple[str, str], ...] = ()
 
@@ -127,6 +133,15 @@ class StudyFile:
             raise UsageError(
                 f"`missing` {self.missing} has another null model for each variant: `statistic` regenie needs mean"
             )
+        if self.predictions and self.statistic != REGENIE:
+            raise UsageError("predictions of a whole-genome model need the `statistic` regenie")
+        for trait in self.phenotypes:
+            if self.predictions and not self.test_of(trait).predictions:
+                raise UsageError(f"predictions are for a `model` with a null model, not for {self.test_of(trait).name}")
+        checks.choice("xchr_model", self.xchr_model, (None, *XCHR_MODELS))
+        checks.choice("split_par", self.split_par, (None, *BUILDS))
+        if not set(self.strata) <= {"X", "Y", "MT"} or len(set(self.strata)) < len(self.strata):
+            raise UsageError(f"strata of a study are X, Y and MT, not {', '.join(self.strata)}")
         check_grid(self.dosage_grid)
         if self.components and not self.loadings_digest:
             raise UsageError("principal components need a file of loadings")
@@ -166,6 +181,16 @@ class StudyFile:
         if self.expires is not None and today > self.expires:
             raise PolicyError(f"the study ended on {self.expires} (expires in {STUDY}); today is {today}")
 
+    @property
+    def x_as_stored(self) -> bool:
+        """Whether X is analysed as the files have it: males 0 and 2, no covariate added, sex unknown or not."""
+        return self.statistic == REGENIE and self.xchr_model is None
+
+    @property
+    def by_sex(self) -> bool:
+        """Whether X is summed over people of known sex alone."""
+        return "X" in self.strata and (not self.x_as_stored or self.qc)
+
     def test_of(self, trait: TraitColumn) -> Test:
         """The test of a phenotype: the study's model, or by its kind."""
         return chosen(self.model, binary=trait.kind != QUANTITATIVE, interaction=self.interaction)
@@ -203,6 +228,12 @@ def opened_by(study: StudyFile) -> list[str]:
         ]
     if study.qc:
         out += ["for every variant, counts over founders for frequencies, missingness and Hardy–Weinberg tests"]
+    if study.strata:
+        out += [f"the same apart for {', '.join(study.strata)}, of X and Y over people by their sex"]
+    if {"X", "Y"} & set(study.strata) and study.openings != ALL:
+        out += ["at how many sites few people, or none, would stand in the sums of X and of Y"]
+    if study.predictions:
+        out += ["the same apart for each chromosome, of what predictions of a whole-genome model leave of a phenotype"]
     if study.missing == "complete":
         out += [f"where {study.fewest_people} or more people of a site lack a call, or nobody, the products of columns "
                 "over those who do"]  # fmt: skip

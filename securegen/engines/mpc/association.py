@@ -232,6 +232,9 @@ def _agreed_columns(value: object, sender: str) -> dict[str, list[int]]:
     if isinstance(value, dict) and set(value) == {"g", "q", "m"}:
         lists = list(value.values())
         numbers = all(isinstance(v, list) and all(type(i) is int and i >= 0 for i in v) for v in lists)
+        numbers = numbers and all(
+            len(set(v)) == len(v) for v in lists
+        )  # a million times one column would be as many sums
         width = len(value["m"]) if numbers else 0
         inside = numbers and all(i < width for i in [*value["g"], *value["q"]])
         if inside and 0 < width <= 10_000 and value["m"] == list(range(width)):

@@ -14,7 +14,7 @@ import numpy as np
 
 from securegen.engines.mpc.association import announce_cohort, receive_cohort
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.scores import model_side, people_side
+from securegen.engines.mpc.scores import charge, model_side, people_side
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles, block_size
 from securegen.errors import PolicyError, ProtocolError
@@ -56,14 +56,19 @@ def model_run(
     """The model owner: scoring files in, nothing out. model: the name under which replies are counted; columns: numbers
     of id, effect allele and weights (None: by header names); allow: scores whose weights may become known.
 
-    Raises PolicyError when a score uses so few variants that its people's scores would give the weights away, or when
-    the limit of replies, at most a twentieth of the weights for each score, is reached; InputError and PlanError as for
-    plain scores.
+    A client hears how many of the variants that it announces a score uses, or by a refusal that they are few: every attempt
+    costs an answer a score, before anything is matched. Raises PolicyError when a score uses so few variants that its
+    people's scores would give the weights away, or when the limit of replies, at most a twentieth of the weights for each
+    score, is reached; InputError and PlanError as for plain scores.
     """
+    scorings = read_scorings([*paths], columns)
     cohort = receive_cohort(session, roles.left)
     size = len(cohort.variants)
     sums = session.receive(roles.left, "allele counts", shape=(3, size), dtype=np.int64)
-    matches = [match_variants(s, cohort.variants) for s in read_scorings([*paths], columns)]
+    _refuse_impossible(sums, len(cohort.samples), cohort.dosage_grid, roles.left)
+    first = sum(len(s.names) for s in scorings)
+    charge(state, model, roles.left, first, limit=reply_limit)
+    matches = [match_variants(s, cohort.variants) for s in scorings]
     wanted = used_variants(matches)
     dosage, second, called = (row[wanted] for row in sums)
     counts = AlleleCounts(wanted, dosage, second, called, len(cohort.samples))
@@ -77,9 +82,16 @@ def model_run(
     missing = sums[2] < len(cohort.samples)
     model_side(
         session, roles, _weight_blocks(plan, size, len(cohort.samples), missing), people=len(cohort.samples),
-        scores=len(plan.names), model=model, state=state, reply_limit=limit, threads=threads,
+        scores=len(plan.names), model=model, state=state, reply_limit=limit, charged=first, threads=threads,
         constant=plan.constant[: len(plan.names)], bits=ring_bits(plan),
     )  # fmt: skip
+
+
+def _refuse_impossible(sums: np.ndarray, people: int, grid: int, sender: str) -> None:
+    """Raise ProtocolError for allele counts that no genotypes have: they choose weights of missing calls and constants."""
+    everything = np.arange(sums.shape[1])
+    if not AlleleCounts(everything, sums[0], sums[1], sums[2], people).possible(grid):
+        raise ProtocolError(f"party {sender!r} announced allele counts that no {people} people have")
 
 
 def _refuse_revealing(plan: ScorePlan, people: int, digits: int, allow: Sequence[str]) -> None:

@@ -63,15 +63,16 @@ def people_side(
 
 def model_side(
     session: Session, roles: Roles, weights: Iterable[np.ndarray], *, people: int, scores: int, model: str,
-    state: StateFile, reply_limit: int, constant: np.ndarray | None = None, bits: int = 64, threads: int = 1,
+    state: StateFile, reply_limit: int, charged: int = 0, constant: np.ndarray | None = None, bits: int = 64,
+    threads: int = 1,
 ) -> None:  # fmt: skip
     """The model owner's part: blocks of (V, scores) integer weights, in the blocks of the genotype party.
 
     constant: (scores,) integers added to every person's scores.
-    model: the name under which `state` counts; reply_limit: scores it may ever answer to this peer. Raises PolicyError
-    before anything is sent when people × scores would exceed it.
+    model: the name under which `state` counts; reply_limit: scores it may ever answer to this peer; charged: how many of
+    this run's are counted already. Raises PolicyError before anything is sent when people × scores would exceed it.
     """
-    state.spend(f"scores of model {model} to {roles.left}", people * scores, limit=reply_limit)
+    charge(state, model, roles.left, people * scores - charged, limit=reply_limit)
     dtype = ring_dtype(bits)
     key = fresh_key()
     session.send_key(roles.dealer, "dealer/key", key)
@@ -89,3 +90,8 @@ def model_side(
         total += matmul_ring(epsilon, b, threads=threads)
     total += session.receive(roles.dealer, "dealer/c", shape=total.shape, dtype=dtype)
     session.send(roles.left, "scores/share", total)
+
+
+def charge(state: StateFile, model: str, client: str, answers: int, *, limit: int) -> None:
+    """Count scores of a model that a client was answered. Raises PolicyError above the limit; nothing is counted then."""
+    state.spend(f"scores of model {model} to {client}", answers, limit=limit)

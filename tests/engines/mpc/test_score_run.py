@@ -12,6 +12,7 @@ import pytest
 from bed_reader import to_bed
 
 from securegen.engines.mpc import score_run, scores
+from securegen.engines.mpc.association import announce_cohort
 from securegen.engines.mpc.dealer import score_dealer
 from securegen.engines.mpc.score_run import model_run, people_run
 from securegen.engines.mpc.state_file import StateFile
@@ -125,7 +126,7 @@ def test_small_runs_one_after_the_other_count_together(study, files, tmp_path, m
     results(run(s, files, tmp_path, limit=1000))
     again = run(s, files, tmp_path, limit=1000)
     if protected:
-        assert isinstance(again["mod"], PolicyError) and "9 of at most 10" in str(again["mod"])
+        assert isinstance(again["mod"], PolicyError) and "10 of at most 10" in str(again["mod"])
     else:
         results(again)
 
@@ -151,3 +152,63 @@ def test_announced_scores_that_would_break_a_table_are_refused(change):
     assert score_run._public_plan(good, 1, "mod").names == ("a",)
     with pytest.raises(ProtocolError, match="announced scores that are none"):
         score_run._public_plan(good | change, 1, "mod")
+
+
+def asked_and_gone(s, files, tmp_path, variants, *, limit):
+    """What a client hears that announces these variants and then breaks off; and how the model's owner ended."""
+    reader = open_genotypes(Inputs(str(files / "people"))).select(samples=np.arange(1), variants=np.array(variants))
+    counts, told = count_alleles(reader, np.arange(len(variants))), []
+
+    def client(session):
+        announce_cohort(session, "mod", reader)
+        session.send("mod", "allele counts", np.stack([counts.dosage, counts.second, counts.called]))
+        told.append(session.receive_json("mod", "scores/plan")["variants_of"])
+        raise RuntimeError("enough is known")
+
+    def owner(session):
+        state = StateFile(tmp_path / "state")
+        model_run(session, ROLES, [str(files / "weights.tsv")], model="m", state=state, reply_limit=limit, digits=3)
+
+    deal = lambda session: score_dealer(session, left="gen", right="mod")  # noqa: E731
+    out = s.run({"gen": client, "mod": owner, "deal": deal})
+    return told, out["mod"]
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_asking_which_variants_a_model_has_costs_answers(protected, study, files, tmp_path, monkeypatch):
+    """All variants but one: the count tells whether that one is in the model. The client breaks off before it is answered."""
+    if not protected:
+        monkeypatch.setattr(score_run, "charge", lambda *counted, limit: None)
+    s = study(PARTIES)
+    person = open_genotypes(Inputs(str(files / "people"))).select(samples=np.arange(1))
+    called = np.flatnonzero(count_alleles(person, np.arange(M)).called)
+    heard = [asked_and_gone(s, files, tmp_path, np.setdiff1d(called, [j]), limit=3) for j in called[:5]]
+    found = np.array([told[0][0] for told, _ in heard if told])
+    assert len(found) == (3 if protected else 5)
+    assert list(found < found.max()) == list(called[: len(found)] % 2 == 0), "even rows are the model's"
+    assert not protected or all("3 of at most 3" in str(error) for _, error in heard[3:])
+
+
+def test_a_refusal_costs_an_answer_too(study, files, tmp_path):
+    """It tells that few of the announced variants are in the model, or none."""
+    s = study(PARTIES)
+    for variants in ([1, 3, 5], range(1, 40)):
+        told, error = asked_and_gone(s, files, tmp_path, variants, limit=2)
+        assert not told and "at most" not in str(error)
+    told, error = asked_and_gone(s, files, tmp_path, range(M), limit=2)
+    assert not told and "2 of at most 2" in str(error)
+
+
+@pytest.mark.parametrize("change", [(0, -1), (0, 1 << 40), (1, 1 << 40), (2, 0), (2, 10), (2, -5)])
+def test_allele_counts_that_no_people_have_are_refused(change, study, files, tmp_path, monkeypatch):
+    row, value = change
+    announce = score_run.count_alleles
+
+    def lying(reader, variants):
+        counts = announce(reader, variants)
+        (counts.dosage, counts.second, counts.called)[row][0] = value
+        return counts
+
+    monkeypatch.setattr(score_run, "count_alleles", lying)
+    out = run(study(PARTIES), files, tmp_path)
+    assert isinstance(out["mod"], ProtocolError) and "allele counts that no 9 people have" in str(out["mod"])

@@ -119,8 +119,7 @@ def _encrypt_blocks(
     earlier = state.cohort_digest()
     for stale in (folder / artefact.MANIFEST, state.folder / "cohort.box"):
         stale.unlink(missing_ok=True)
-    for left_by_a_kill in (*folder.glob(".*.npy.*"), *state.folder.glob(".*.box.*")):
-        left_by_a_kill.unlink()
+    remove_unfinished(folder, state)
     coding = coding_of(reader)
     told = [] if coding == ADDITIVE else [coding]
     cohort_id = hashlib.sha256(
@@ -183,6 +182,12 @@ def cohort_body(info: CohortInfo, parts: Sequence[dict[str, Any]], key: SecretKe
 def write_cohort(folder: Path, info: CohortInfo, parts: Sequence[dict[str, Any]], key: SecretKey) -> CohortInfo:
     """Write the manifest of a cohort whose blocks are there. Returns what is known of it, with its digest."""
     return replace(info, digest=artefact.write_manifest(folder, "cohort", cohort_body(info, parts, key), key))
+
+
+def remove_unfinished(folder: Path, state: OwnerState) -> None:
+    """Remove files that a killed run had begun."""
+    for left_by_a_kill in (*folder.glob(".*.npy.*"), *state.folder.glob(".*.box.*")):
+        left_by_a_kill.unlink()
 
 
 def remove_blocks(folder: Path, state: OwnerState, first: int) -> None:

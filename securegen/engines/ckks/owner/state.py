@@ -186,6 +186,14 @@ class CohortInfo:
             and self.coding == coding_of(reader)
         )
 
+    def other_order(self, variants: Variants) -> str:
+        """What to add to a refusal of these variants: that they are those which are stored, in another order."""
+        tables = [sorted(zip(*vars(v).values(), strict=True)) for v in (self.variants, variants)]
+        if tables[0] != tables[1]:
+            return ""
+        order = dict.fromkeys(map(str, self.variants.chromosome))
+        return f"; the variants are the same in another order, here they come as {', '.join(order)}: name the files so in a list"
+
     def read(self, start: int, stop: int) -> GenotypeBlock:
         raise UsageError("only the encrypted genotypes are here: give `bfile` as well")
 

@@ -99,13 +99,9 @@ def read_request(folder: Path) -> Request:
     counts = None
     if "counts" in arrays:
         dosage, second, called = arrays["counts"]
-        # of a genotype g ≤ 2D the second copies are max(g − D, 0): half of g at most, and all of g beyond D
-        for part, most in (
-            (called, samples), (dosage, 2 * grid * called), (second, dosage // 2), (dosage - second, grid * called),
-        ):  # fmt: skip
-            if (part < 0).any() or (part > most).any():
-                raise ArtefactError(f"{folder} is not a score request: no {samples} people have such allele counts")
         counts = AlleleCounts(np.arange(len(variants)), dosage, second, called, samples)
+        if not counts.possible(grid):
+            raise ArtefactError(f"{folder} is not a score request: no {samples} people have such allele counts")
     return Request(variants, samples, grid, counts)
 
 
