@@ -63,7 +63,7 @@ def test_components_of_all_sites_take_structure_out(cohort, tmp_path):
     plain = sg.run(sg.open_study(cohort[0], pheno=cohort[1], pheno_name="QT", covar=tmp_path / "covar.tsv"))["QT"]
     ours = pd.read_csv(tmp_path / "with.QT.glm.linear", sep="\t")
     both = ours["T_STAT"].notna().to_numpy()
-    assert both.mean() > 0.8 and np.corrcoef(ours["T_STAT"][both], plain["T_STAT"][both])[0, 1] > 0.999
+    assert both.mean() > 0.8 and np.corrcoef(ours["T_STAT"][both], plain["T_STAT"][both])[0, 1] > 0.995
 
 
 def test_small_sites_refuse_without_consent(cohort, tmp_path):
