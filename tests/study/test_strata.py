@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from support import securegen
 import securegen as sg
 from securegen.design.strata import Stratum, alone, blocks_of, runs_where, with_strata
 from securegen.errors import DesignError, InputError, UsageError
-from securegen.model import Samples, Sums, Variants
+from securegen.model import Samples, Sums, Variants, iterate_blocks
 from securegen.scores import copies
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
@@ -268,7 +269,7 @@ def test_sexes_from_a_table(cohort):
         cohort.open(sex_name="T")
 
 
-@pytest.mark.parametrize("engine", (sg.Ckks(), sg.Mpc(split="vertical", reveal="uv"), sg.Plain(reveal="uv")))
+@pytest.mark.parametrize("engine", (sg.Ckks(),))
 def test_engines_of_one_design_refuse(engine, cohort, tmp_path):
     study, _ = cohort.open()
     with pytest.raises(UsageError, match="one design for all chromosomes, and X, Y, MT need their own: leave"):
@@ -378,6 +379,24 @@ def test_half_copies_on_the_finest_grid_do_not_wrap(monkeypatch, tmp_path, prote
     right = np.allclose(got, dosage[0] + dosage[1] / 2 + dosage[2])
     frequency = np.where(sex == 1, dosage[0] / 2, dosage[0]).sum() / (1.5 * N)
     assert right == protected and (abs(association()["A1_FREQ"][0] - frequency) < 1e-12) == protected
+
+
+def test_heterozygous_males_are_said_once(cohort):
+    """As those of PAR, of a wrong sex, or of a file that writes a man's allele as 0/1."""
+    said: list[str] = []
+    calm = replace(cohort.open()[0].reader, log=said.append)
+    list(iterate_blocks(calm, 3))
+    assert not said
+    cohort.dosage[2, [0, 2, 4]] = cohort.dosage[4, 0] = 1  # males
+    cohort.dosage[[1, 3], 1] = cohort.dosage[5, 0] = 1  # a female, and MT
+    reader = replace(cohort.open()[0].reader, log=said.append)
+    list(iterate_blocks(reader, 3)) + list(iterate_blocks(reader, 2))
+    assert said == [
+        "WARNING: X: males have 3 heterozygous calls among the first 3 variants (first v2), which count half way, as in plink2: "
+        "are the ends of X among them (--split-par), or is a sex wrong?",
+        "WARNING: Y: males have 1 heterozygous call among the first 6 variants (first v4), which count half way, as in plink2: "
+        "is a sex wrong?",
+    ]
 
 
 @pytest.mark.parametrize("model", [1, 2])
