@@ -269,7 +269,7 @@ def test_sexes_from_a_table(cohort):
         cohort.open(sex_name="T")
 
 
-@pytest.mark.parametrize("engine", (sg.Ckks(), sg.Mpc(split="vertical", reveal="uv"), sg.Plain(reveal="uv")))
+@pytest.mark.parametrize("engine", (sg.Ckks(),))
 def test_engines_of_one_design_refuse(engine, cohort, tmp_path):
     study, _ = cohort.open()
     with pytest.raises(UsageError, match="one design for all chromosomes, and X, Y, MT need their own: leave"):
