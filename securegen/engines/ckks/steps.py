@@ -185,6 +185,10 @@ def encrypt_design(
     state = OwnerState(Path(owner), key)
     compare_with_plan(study.design, key.planned, log, other_covariates=other_covariates)
     info = read_info(state)
+    if state.has_block(len(info.blocks)):
+        log(
+            f"WARNING: an append to the cohort of {owner} was begun and did not end: run it again, or the design ends with it"
+        )
     reader = None if isinstance(study.reader, CohortInfo) else study.reader
     if not overwrite and is_known(state, Path(folder)):
         raise StorageError(
