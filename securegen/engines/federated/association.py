@@ -219,7 +219,10 @@ def _assemble(
             parts[a] = Sums(start, g, m, np.stack(squares, 1) if squares else np.zeros((size, 0), np.int64))
         else:
             weight = weights(a)
-            square = opened.square[i] if weight is None else weighted[weight, i]
+            if weight is not None:
+                square = weighted[weight, i]
+            else:  # 0 and 1 are their own squares
+                square = opened.dosage[i] if study.coded else opened.square[i]
             if weight is not None and study.rules:
                 n, s, w = opened.called[i], opened.dosage[i], np.full(len(rows), a.model.weight_total)
                 # as if Σ w g were S/n·Σw: V is too large by Σw times the square of the difference of the two means
@@ -232,6 +235,7 @@ def _assemble(
             parts[a] = ImputedSums(
                 start, full(opened.called[i]), full(opened.dosage[i]), filled, full(square),
                 None if reads.minor is None else full(minor[c[reads.minor], i]), more,
+                alleles=full(opened.square[i]) if study.coded else None,
                 single=full(opened.single[a.single[0][0]]) if a.single else None,
                 weighted=np.stack([full(quadratic[c[p], i]) for p in reads.quadratic], 1) if reads.quadratic else None,
             )  # fmt: skip

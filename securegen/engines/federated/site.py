@@ -173,7 +173,7 @@ def _take_part(
     receipt = federated_receipt(
         [s.name for s in study.sites], [t.path for t in tables], opened=opened_by(study),
         read=what_can_be_read(study.openings, study.few_missing),
-    )  # fmt: skip
+    ).of_model(study.genetic_model)  # fmt: skip
     return SiteResult(study, site, strata, len(samples), tables, quality, receipt, opened, session.sent_bytes)
 
 

@@ -25,9 +25,10 @@ from securegen.io.text import count
 from securegen.model import Variants
 from securegen.stats.qc import Filters
 from securegen.study import ploidy
-from securegen.study.genotypes import open_genotypes
+from securegen.study.genotypes import DIPLOID, open_genotypes
 from securegen.study.inputs import PLINK2, REGENIE, Inputs, Log, silent
 from securegen.study.predictions import rows_of
+from securegen.vocabulary import ADDITIVE
 
 SITE_KEY = "site.secret"
 COORDINATOR = "the coordinator"
@@ -84,6 +85,9 @@ def init(
     split_par: str | None = None,
     predictions: bool = False,
     interaction: str | None = None,
+    dominant: bool = False,
+    recessive: bool = False,
+    hetonly: bool = False,
     purpose: str | None = None,
     controller: str | None = None,
     contact: str | None = None,
@@ -96,7 +100,8 @@ def init(
     key: the coordinator's signing key, made when absent; passphrase: of that file. sites: name -> its public key;
     variant_lists: of the sites, what all have is analysed, with the alleles of the first; phenotypes: name -> one of
     studyfile.KINDS; loadings: public ones, of which `components` become covariates; common_samples: None for all but
-    openings "all"; statistic: None for plink2, or regenie with predictions; for the rest see StudyFile. Returns the study
+    openings "all"; statistic: None for plink2, or regenie with predictions; dominant, recessive, hetonly: one of
+    them, the genetic model; for the rest see StudyFile. Returns the study
     and how many variants of the first list are not in every list; log: told of those that the study cannot analyse.
 
     Raises UsageError, PolicyError and DesignError for a study that does not fit together, StorageError where one is
@@ -108,7 +113,11 @@ def init(
     if split_par is not None:
         lists = [ploidy.split_par(found, split_par) for found in lists]
     common, dropped = variants.common_variants(lists)
-    common = _analysed(common, model, xchr_model, predictions, log)
+    coding = Inputs(
+        dominant=dominant, recessive=recessive, hetonly=hetonly, model=model, interaction=interaction
+    ).coding
+    with_x = (statistic == REGENIE or predictions) and xchr_model is None
+    common = _analysed(common, model, xchr_model, predictions, log, coding=coding, with_x=with_x)
     kinds = ploidy.kinds_of(common)
     strata = tuple(ploidy.NAMES[k] for k in sorted(set(kinds.tolist())) if k != ploidy.AUTOSOMAL)
     raw = Path(loadings).read_bytes() if loadings else b""
@@ -125,7 +134,7 @@ def init(
         common_samples=openings != ALL if common_samples is None else common_samples, fewest_people=fewest_people,
         statistic=statistic or (REGENIE if predictions else PLINK2), strata=strata,
         xchr_model=xchr_model if "X" in strata else None, split_par=split_par, predictions=predictions,
-        interaction=interaction,
+        interaction=interaction, genetic_model=coding,
         few_missing=few_missing, consent_openings=consent_openings,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
     )  # fmt: skip
@@ -142,13 +151,15 @@ def init(
 
 
 def _analysed(
-    found: Variants, model: str | None, xchr_model: int | None, predictions: bool, log: Log
+    found: Variants, model: str | None, xchr_model: int | None, predictions: bool, log: Log, *, coding: str, with_x: bool
 ) -> Variants:  # fmt: skip
-    """The variants that a study of this kind analyses; the others are left out aloud. Raises UsageError for none."""
+    """The variants that a study of this kind analyses; the others are left out aloud. with_x: X as regenie has it, under a
+    genetic model too. Raises UsageError for none."""
     kinds, rows = ploidy.kinds_of(found), rows_of(found)
     reasons = (
         ("on X", (kinds == ploidy.X) & (xchr_model == 0), "`xchr_model` 0"),
         ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & (not has_copies(model)), f"`model` {model} counts two alleles a person"),
+        ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & (coding != ADDITIVE) & ~((kinds == ploidy.X) & with_x), DIPLOID),
         ("on Y, MT or no chromosome", (rows == "") & predictions, "predictions have no line for them"),
     )  # fmt: skip
     keep = np.ones(len(found), bool)

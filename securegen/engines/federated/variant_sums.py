@@ -20,8 +20,9 @@ from securegen.engines.plain.sums import block_sums
 from securegen.errors import PolicyError
 from securegen.governance.openings import too_few
 from securegen.governance.rows import rows_of
-from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Sums
+from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Sums, coding_of
 from securegen.stats.imputed import exactly, filled
+from securegen.vocabulary import ADDITIVE
 
 READ = 512  # variants read at a time
 NEAR = 0.0625  # copies between a mean and one at which two genotypes weigh the same
@@ -147,6 +148,11 @@ class SiteSums:
         return self.copy * self.stratum.copies
 
     @property
+    def coded(self) -> bool:
+        """Whether dosages are a genetic model's 0 and 1, beside which copies are summed."""
+        return coding_of(self.reader) != ADDITIVE
+
+    @property
     def masks(self) -> list[np.ndarray]:
         """The sets of this site's people over whom rows of this stratum are opened."""
         return [self.values[:, i] != 0 for i in (*self.sets.indicators, *self.sets.single)]
@@ -183,7 +189,10 @@ class SiteSums:
                 bad |= bool((n < 0).any() or (s > self.top * n).any())
                 if i in self.sets.squared:
                     q = part[:, 2 * len(sets) + self.sets.squared.index(i)]
-                    bad |= bool((q > self.top * s).any() or (n * q < s * s).any())
+                    if self.coded:  # of the copies, which are no fewer than what a model makes of them
+                        bad |= bool((q > self.top * n).any() or (q < s).any())
+                    else:
+                        bad |= bool((q > self.top * s).any() or (n * q < s * s).any())
             for j, i in enumerate(reversed(self.sets.single), 1):
                 bad |= bool((part[:, -j] > most[i]).any())
             if bad:
@@ -218,7 +227,7 @@ class SiteSums:
             out.append(np.where(opened.exact(i), exactly(n, g[:, j], s, m[:, j]), shown))
         for j, i in self.sets.weighted:
             if not self.rules:
-                n, s, w = opened.called[i], opened.dosage[i], q[:, where.index(j)]
+                n, s, w = opened.called[i], opened.dosage[i], g[:, j] if self.coded else q[:, where.index(j)]
                 out.append(exactly(n * n, w, s * s, m[:, j]))
             else:
                 out.append(np.where(opened.exact(i) | self.rounds, self._weighted(opened, j, i, start, stop), 0))
@@ -231,8 +240,8 @@ class SiteSums:
             most = self.stratum.copies * cases
             if single is not None:
                 alleles, most = alleles - opened.single[single[0]], most - self._called(single[1], m)
-            major = 2 * opened.dosage[i] > self.copy * alleles
-            out.append(np.where(major, self.copy * most - g[:, j], g[:, j]))
+            count, mine = (opened.square[i], q[:, where.index(j)]) if self.coded else (opened.dosage[i], g[:, j])
+            out.append(np.where(2 * count > self.copy * alleles, self.copy * most - mine, mine))
         for j, i in self.sets.counted:  # of few people without a call it would say who is a case
             out += [np.where(opened.exact(i), v[:, j], 0) for v in (m, g)]
         return np.stack(out, axis=1) if out else np.zeros((len(g), 0), np.int64)
