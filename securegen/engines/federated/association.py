@@ -36,7 +36,8 @@ from securegen.engines.federated.fields import NARROW, field_bits
 from securegen.engines.federated.needed import Sets, crossed, weights
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, Step, SumCheck
 from securegen.engines.federated.segments import OwnRows, Segment, batches
-from securegen.engines.federated.variant_sums import OpenedCounts, SiteSums, Withheld
+from securegen.engines.federated.variant_sums import OpenedCounts, SiteSums
+from securegen.engines.federated.withheld import Withheld
 from securegen.engines.plain.sums import block_sums
 from securegen.governance import openings
 from securegen.governance.rows import RowRule

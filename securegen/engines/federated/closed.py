@@ -25,8 +25,7 @@ from securegen.governance.ledger_file import open_ledger
 from securegen.model import Samples
 from securegen.study.build import Planned
 from securegen.study.inputs import Log
-from securegen.study.ploidy import FEMALE, MALE, NAMES, X, Y
-from securegen.study.stratum import present_on
+from securegen.study.ploidy import FEMALE, MALE, NAMES, X, Y, present_on
 from securegen.study.traits import Traits
 
 NamedSets = list[tuple[str, np.ndarray]]
