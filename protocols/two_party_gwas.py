@@ -57,7 +57,7 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
         if name == "dealer":
             run.deal(session, ROLES)
         elif name == "hospital":
-            reader = open_genotypes(Inputs(a.bfile), haploid=a.consent_aggregates)
+            reader = open_genotypes(Inputs(a.bfile), haploid=True)
             run.genotype_run(
                 session, ROLES, reader, cohort="cohort", state=state, column_limit=a.column_limit, **terms
             )  # fmt: skip

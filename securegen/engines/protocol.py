@@ -103,16 +103,8 @@ class Engine(ABC):
         """Whether it computes with a design for each of the strata of a study, as X, Y and MT need."""
         return False
 
-    @property
-    def null_variances(self) -> bool:
-        """Whether its linear models can have the variance of their null model."""
-        return self.opened is None
-
     def check_study(self, study: Study) -> None:
-        """Raise UsageError for a study with several designs where this engine has one, and for a statistic it has not."""
-        if not self.null_variances and any(getattr(a.model, "null_variance", None) for a in study.analyses):
-            what = f"reveal {self.opened} of engine {self.name}" if self.opened else f"engine {self.name}"
-            raise UsageError(f"the statistic of regenie is not for {what}: `statistic` plink2 has t, engine plain both")
+        """Raise UsageError for a study with several designs where this engine has one."""
         if not self.strata and [s.name for s in study.strata] != [AUTOSOMES]:
             own = ", ".join(s.name for s in study.strata if s.name != AUTOSOMES)
             instead = "use engine plain" if study.inputs.pred else LEAVE_OUT
@@ -135,8 +127,9 @@ class Engine(ABC):
         if first.missing not in self.missing and uses_missing(first.model):
             raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
         if any(m.pred for m in members) and not self.strata:
-            what = f"reveal {self.opened} of engine {self.name}" if self.opened else f"engine {self.name}"
-            raise UsageError(f"`pred` needs a design for each chromosome, which {what} has not: use engine plain")
+            raise UsageError(
+                f"`pred` needs a design for each chromosome, which engine {self.name} has not: use engine plain"
+            )
         if (first.condition or first.condition_list) and not self.conditions:
             raise UsageError(
                 f"`condition` needs the genotypes beside the phenotypes: engine plain or ckks, not {self.name}"

@@ -62,18 +62,18 @@ def statistics(
     with np.errstate(divide="ignore", invalid="ignore"):
         code[v <= 4 * dv] = voc.CORR_TOO_HIGH
         code[v <= 0] = voc.CONST_OMITTED_ALLELE
-        if p.test == "linear":
+        if p.student:
             left = v - u * u
             code[(code == voc.OK) & (left <= 2 * np.abs(u) * du + dv)] = voc.PERFECT_FIT
         ok = code == voc.OK
         chisq = chisq_of(u * u / v, p, number)
         bound = _bound(u, v, du, dv, p, number) - chisq
         few_u, few_v = _expected(v, p, noise, number)
-        growth = 1 + chisq / df if p.test == "linear" else 1.0
+        growth = 1 + chisq / df if p.student else 1.0
         expected = chisq * growth * (2 * few_u / np.abs(u) + few_v / v)  # to first order
         if p.test == "linear":
             score, information, beta = u * norm, v, u * norm / v
-            se = np.sqrt(left / df) / v * norm
+            se = np.sqrt(left / df) / v * norm if p.student else p.null[number] / np.sqrt(v)
         else:
             score, information = u * norm, v * p.largest_weight
             beta, se = score / information, 1 / np.sqrt(information)
@@ -96,7 +96,7 @@ def from_ratio(
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Columns of CHISQ_COLUMNS from u²/v alone. ratio: (V,) float64; opened: (V,) bool; bound: of its error."""
     code = np.where(opened, voc.OK, voc.CORR_TOO_HIGH).astype(object)
-    if p.test == "linear":
+    if p.student:
         code[opened & (ratio + bound >= 1)] = voc.PERFECT_FIT
     ok = code == voc.OK
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -127,15 +127,15 @@ def ratio_error(ratio: np.ndarray, p: Projection, number: int, noise: Noise, lim
 
 
 def chisq_of(ratio: np.ndarray, p: Projection, number: int) -> np.ndarray:
-    """T² = df ρ/(1−ρ), or the score test's χ², from ρ = u²/v."""
-    if p.test == "linear":
+    """T² = df ρ/(1−ρ), or χ² under a null model, from ρ = u²/v."""
+    if p.student:
         return np.where(ratio < 1, p.df * ratio / (1 - ratio), np.inf)
-    return ratio * (p.norms[number] ** 2 / p.largest_weight)
+    return ratio * (p.norms[number] ** 2 / (p.null[number] ** 2 if p.null else p.largest_weight))
 
 
 def pvalues(chisq: np.ndarray, p: Projection) -> tuple[np.ndarray, np.ndarray]:
     """(p, −log10 p) of the test of p."""
-    if p.test == "linear":
+    if p.student:
         return student_t(np.sqrt(chisq), np.full(len(chisq), p.df))
     return chisq_1(chisq)
 

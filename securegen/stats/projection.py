@@ -2,7 +2,8 @@
 
 With G the dosages, missing ones at the mean of the called ones, q_k an orthonormal basis of the covariates and r the unit
 residual of the phenotype,
-- linear: u = Gᵀr, v = ‖G − mean‖² − Σ_k (q_kᵀG)², every column with sum 0; T² = df·u²/(v − u²);
+- linear: u = Gᵀr, v = ‖G − mean‖² − Σ_k (q_kᵀG)², every column with sum 0; T² = df·u²/(v − u²); with the variance σ₀² of a
+  null model χ² = (‖y‖²/σ₀²)·u²/v, y being what the covariates leave of the phenotype;
 - logistic score test: weights w = μ(1−μ) over their largest, ω; q_k an orthonormal basis of √w C times √w;
   u = Gᵀr, v = Σ w G² − Σ_k (q_kᵀG)²; χ² = (‖y − μ‖²/ω)·u²/v.
 
@@ -15,7 +16,7 @@ of the full table by rounding to 2^-b and 2^-F alone; `projected_statistics` bou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +26,7 @@ from securegen.design.columns import Analysis, Design
 from securegen.design.linear import LinearModel
 from securegen.errors import PlanError, UsageError
 from securegen.kernels.integer_sums import integer_sums, squared_sums
-from securegen.model import Columns, GenotypeBlock, GenotypeReader, iterate_blocks
+from securegen.model import Columns, GenotypeBlock
 from securegen.stats import algebra
 
 SPARE = 36  # bits of a column beyond log2 √N: every column is right to 2^-36 in norm
@@ -47,8 +48,9 @@ class Projection:
     """Analyses that share their samples and covariates.
 
     analysed: (N,) bool; basis: (N, k) and responses: (N, P) float64, unit columns; weight: (N,) float64 from 0 to 1, None
-    for linear regression; norms: ‖y‖ of each residual in phenotype units; largest_weight: ω; leads: of each response.
-    All are 0 where not analysed.
+    for linear regression; norms: ‖y‖ of each residual in phenotype units; largest_weight: ω; leads: of each response; null:
+    of linear regression, σ₀ of each response in phenotype units where its variance is that of a null model, else none. All
+    are 0 where not analysed.
     """
 
     test: str
@@ -60,6 +62,12 @@ class Projection:
     weight: np.ndarray | None = None
     largest_weight: float = 1.0
     leads: tuple[float, ...] = ()
+    null: tuple[float, ...] = ()
+
+    @property
+    def student(self) -> bool:
+        """Whether its statistic is Student's t, of each variant's own variance."""
+        return self.test == "linear" and not self.null
 
     @property
     def samples(self) -> int:
@@ -91,12 +99,13 @@ class Projection:
 
     def with_threshold(self, threshold: float) -> tuple[Projection, tuple[int, ...]]:
         """Leads by which `a variant's p <= threshold` is (lead·u)² >= v, and their bits, which N and the p-value decide."""
-        if self.test == "linear":
+        if self.student:
             leads = [math.sqrt(1 + self.df / t_squared(threshold, self.df))] * len(self.analyses)
             bound = leads[0]
         else:
             limit = float(special.chdtri(1, threshold))
-            leads = [norm / math.sqrt(self.largest_weight * limit) for norm in self.norms]
+            units = self.null or [math.sqrt(self.largest_weight)] * len(self.norms)
+            leads = [norm / (unit * math.sqrt(limit)) for norm, unit in zip(self.norms, units, strict=True)]
             bound = math.sqrt(2 * self.samples / limit)
         bits = max(0, math.ceil(math.log2(bound)))
         if max(leads) > 2**bits:
@@ -146,10 +155,6 @@ def project(design: Design) -> list[Projection]:
 
 
 def _linear(columns: Columns, analyses: Sequence[Analysis]) -> Projection:
-    if any(a.model.null_variance is not None for a in analyses):
-        raise UsageError(
-            "two numbers a variant, or its χ², are of Student's t: the `statistic` regenie needs whole sums"
-        )
     first = list(analyses[0].columns[:-1])
     analysed = columns.values[:, first[0]] == 1
     x = columns.values[analysed][:, [*first[1:], *(a.columns[-1] for a in analyses)]].astype(np.float64)
@@ -160,8 +165,10 @@ def _linear(columns: Columns, analyses: Sequence[Analysis]) -> Projection:
     for _ in range(2):  # once more: the first pass leaves the rounding of a large projection
         y = y - q @ (q.T @ y)
     norms = tuple(math.sqrt(a.model.yty - _explained(a.model)) * a.model.unit for a in analyses)
+    null = [math.sqrt(a.model.null_variance) * a.model.unit for a in analyses if a.model.null_variance is not None]
     return Projection(
-        "linear", tuple(analyses), analysed, _scatter(q, analysed), _scatter(y / np.linalg.norm(y, axis=0), analysed), norms
+        "linear", tuple(analyses), analysed, _scatter(q, analysed), _scatter(y / np.linalg.norm(y, axis=0), analysed), norms,
+        null=tuple(null),
     )  # fmt: skip
 
 
@@ -240,13 +247,17 @@ def variant_counts(block: GenotypeBlock, analysed: np.ndarray) -> VariantCounts:
     return VariantCounts(called, integer_sums(block.dosage, who)[:, 0], squared_sums(block.dosage, who)[:, 0])
 
 
-def centred(block: GenotypeBlock, grid: int) -> GenotypeBlock:
+def centred(block: GenotypeBlock, grid: int, among: np.ndarray | None = None) -> GenotypeBlock:
     """Dosages minus the whole number of copies nearest to their mean over everybody called, 0 where missing.
 
-    Of a weighted regression neither u nor v changes, and sums are smaller: ‖d‖² <= 2 ‖d − mean‖² for whole dosages.
+    Of a weighted regression neither u nor v changes, and sums are smaller: ‖d‖² <= 2 ‖d − mean‖² for whole dosages. among:
+    (N,) bool, whose mean it is, where others have no copies.
     """
-    called = np.full(len(block), block.dosage.shape[1]) if block.missing is None else (~block.missing).sum(axis=1)
-    total = block.dosage.sum(axis=1, dtype=np.int64)
+    people = slice(None) if among is None else among
+    known = None if block.missing is None else ~block.missing[:, people]
+    dosage = block.dosage[:, people]
+    called = np.full(len(block), dosage.shape[1]) if known is None else known.sum(axis=1)
+    total = dosage.sum(axis=1, dtype=np.int64)
     nearest = (2 * total + grid * called) // (2 * grid * np.maximum(called, 1)) * grid
     moved = block.dosage - nearest[:, None].astype(block.dosage.dtype)
     if block.missing is not None:
@@ -254,13 +265,16 @@ def centred(block: GenotypeBlock, grid: int) -> GenotypeBlock:
     return replace(block, dosage=moved, alleles=None)
 
 
-def sums(reader: GenotypeReader, p: Projection, scales: Scales) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The oracle: (start, u, v) of each block; u: (V, P) and v: (V,) Python integers."""
+def sums(
+    blocks: Iterable[GenotypeBlock], p: Projection, scales: Scales, grid: int, among: np.ndarray | None = None
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The oracle: (start, u, v) of each block; u: (V, P) and v: (V,) Python integers. grid: units of a copy; among: as of
+    `centred`."""
     x, k, f = p.integers(scales), p.basis.shape[1], scales.mean_bits
     last = k + len(p.analyses)
-    for block in iterate_blocks(reader, 256):
+    for block in blocks:
         if p.weight is not None:
-            block = centred(block, reader.dosage_grid)
+            block = centred(block, grid, among)
         counts = variant_counts(block, p.analysed)
         mean = counts.mean(f)[:, None]
         g, m = block.dosage.astype(np.int64), _flags(block)

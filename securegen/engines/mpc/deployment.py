@@ -163,12 +163,11 @@ def run_party(parties: Parties, identity: PartyIdentity, task: Task, log: Log = 
 
 
 def genotypes_of(task: Task, split: str, log: Log = silent) -> SelectableReader:
-    """The genotype party's cohort, with X, Y and MT where each has a design of its own. Raises as `open_genotypes`."""
-    several = split == OUTSOURCED or (split == VERTICAL and task.reveal == AGGREGATES)
+    """The genotype party's cohort, with X, Y and MT but for scores. Raises as `open_genotypes`."""
     inputs = task.inputs
-    if several and inputs.coding != ADDITIVE:  # X too, which the phenotype owner takes or leaves
+    if split != SCORES and inputs.coding != ADDITIVE:  # X too, which the phenotype owner takes or leaves
         inputs = replace(inputs, statistic=REGENIE)
-    return open_genotypes(inputs, log, haploid=several)
+    return open_genotypes(inputs, log, haploid=split != SCORES)
 
 
 def check_task(parties: Parties, name: str, task: Task) -> str:
@@ -200,8 +199,9 @@ def _vertical(
             threads=task.threads, **terms,
         )  # fmt: skip
         return
+    terms["opened"] = outcome.open
     if task.reveal == AGGREGATES:
-        terms |= {"seen": task.seen, "opened": outcome.open}
+        terms["seen"] = task.seen
     outcome.tables = run.phenotype_run(
         session, roles, task.inputs, task.out, state=task.state, masked=task.masked, log=log, digits=task.digits,
         threads=task.threads, **terms,

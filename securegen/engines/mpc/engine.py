@@ -15,7 +15,7 @@ from securegen.engines.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED,
 from securegen.engines.mpc.gwas import ask_consent
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.projected import CHI2, HITS
-from securegen.engines.mpc.projected_run import public_group
+from securegen.engines.mpc.projected_groups import public_group
 from securegen.engines.protocol import (
     KEEP_FILES,
     Engine,
@@ -86,13 +86,12 @@ class Mpc(Engine):
 
     @property
     def strata(self) -> bool:
-        return self.opened is None
+        return True
 
     def check_study(self, study: Study) -> None:
         """As any engine, and UsageError where X or Y need sexes that nobody has."""
         super().check_study(study)
-        if self.strata:
-            refuse_sexless(study.inputs, study.reader)
+        refuse_sexless(study.inputs, study.reader)
 
     def check(self, members: Sequence[Inputs], form: TableForm, filters: Filters | None = None) -> None:
         if self.split is None:
@@ -153,7 +152,7 @@ class Mpc(Engine):
         roles = ROLES[str(self.split)]
         limit = _columns(study)
         if self.opened:
-            limit = sum(public_group(p, ()).columns for p in project(study.design))
+            limit = max(sum(public_group(p, ()).columns for p in project(s.design)) for s in study.strata)
         with working_folder(out, PARTIES, keep=self.keep_files, log=log) as work:
             with log.stage("plan"):
                 loopback_study(work, roles)

@@ -14,8 +14,8 @@ from securegen.study.opening import Study
 
 @dataclass
 class Outcome:
-    """What a run leaves at one party: its tables, seconds by stage, bytes sent and rounds; study: of the phenotype owner,
-    where it may have several strata."""
+    """What a run leaves at one party: its tables, seconds by stage, bytes sent and rounds; study: of the phenotype
+    owner of an association."""
 
     tables: list[Summary] = field(default_factory=list)
     files: list[str] = field(default_factory=list)

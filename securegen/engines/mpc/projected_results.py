@@ -1,17 +1,25 @@
-"""What the phenotype party makes of opened numbers: tables of u and v, of hits, or of χ² alone."""
+"""What the phenotype party makes of opened numbers: its part of tables of u and v, of hits, or of χ² alone."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from securegen.design.columns import Analysis
 from securegen.engines.mpc.opened_statistics import ratio_bits, variation_bits
 from securegen.engines.mpc.projected import CHI2, UV, ProjectedPlan
-from securegen.model import Variants
-from securegen.results.projected import uv_statistics, write_projected
-from securegen.results.write import Summary
-from securegen.stats.projected_statistics import RATIO_LIMIT, SHARE_BITS, Noise, from_ratio, ratio_error, statistics
+from securegen.results.projected import Piece, uv_statistics
+from securegen.stats.projected_statistics import (
+    RATIO_LIMIT,
+    SHARE_BITS,
+    Noise,
+    from_ratio,
+    planned_error,
+    ratio_error,
+    statistics,
+)
 from securegen.stats.projection import Projection
 
 
@@ -27,19 +35,13 @@ class Opened:
     def add(self, found: dict[str, np.ndarray]) -> None:
         self.parts.append(found)
 
-    def write(self, out: str, variants: Variants, threshold: float | None, digits: int) -> list[Summary]:
-        """One table a phenotype."""
+    def pieces(self, rows: np.ndarray) -> Iterator[tuple[Analysis, Piece]]:
+        """The part of each table. rows: places of the variants, in the order of the batches."""
         joined = {n: np.concatenate([part[n] for part in self.parts]) for n in self.parts[0]}
-        summaries = []
-        for number in range(len(self.projection.analyses)):
+        planned = planned_error(self.projection.samples, self.plan.scales, self.plan.grid)
+        for number, a in enumerate(self.projection.analyses):
             which, columns = self._columns(joined, number)
-            summaries.append(
-                write_projected(
-                    out, variants, self.projection, number, which, columns, reveal=self.plan.reveal, digits=digits,
-                    scales=self.plan.scales, grid=self.plan.grid,
-                )
-            )  # fmt: skip
-        return summaries
+            yield a, Piece(rows[which], columns, planned)
 
     def _columns(self, joined: dict[str, np.ndarray], number: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         p, plan = self.projection, self.plan

@@ -18,7 +18,7 @@ import numpy as np
 from securegen.engines.mpc.net.session import Session
 from securegen.errors import ProtocolError
 from securegen.model import GenotypeBlock, GenotypeReader, Variants, coding_of
-from securegen.study.ploidy import NAMES, PloidyReader, X, Y, kinds_of
+from securegen.study.ploidy import MT, NAMES, PloidyReader, X, Y, kinds_of
 from securegen.vocabulary import PSEUDOAUTOSOMAL, canonical_chromosome
 
 ELSEWHERE, ENDS = "", "PAR"  # places, beside X and Y
@@ -112,6 +112,10 @@ class RunReader:
             stop = min(start + size, run.stop)
             block = self._plain.read(start, stop)
             yield (self._doubled.read(start, stop) if run.doubled else block), block
+
+    def single(self, run: VariantRun) -> bool:
+        """Whether people have one copy there, or none: on Y and MT."""
+        return bool(np.isin(self.kinds[run.start : run.stop], (Y, MT)).all())
 
     def places(self, stratum: int, runs: Sequence[VariantRun]) -> frozenset[str]:
         """Where a stratum lies: on X, on Y, in the ends of X, elsewhere.

@@ -39,7 +39,7 @@ class Plain(Engine):
 
     @property
     def strata(self) -> bool:
-        return self.reveal is None
+        return True
 
     @property
     def opened(self) -> str | None:
@@ -62,7 +62,7 @@ class Plain(Engine):
         tables: list[Summary] = []
         with log.stage("gwas"):
             if self.reveal:
-                tables = plain_projected(study.reader, study.design, out, reveal=self.reveal, digits=form.digits)
+                tables = plain_projected(study.reader, study.strata, out, reveal=self.reveal, digits=form.digits)
             elif not qc_only:
                 with bars("associating", unit="variants") as report:
                     tables = write_plain(study, out, digits=form.digits, filters=filters, progress=report)

@@ -76,15 +76,15 @@ def test_every_such_run_is_counted(study, files, tmp_path):
 
 @pytest.mark.parametrize("fault", ["more columns", "other people"])
 def test_other_columns_or_people_than_announced_end_the_session(study, files, tmp_path, monkeypatch, fault):
-    write = projected_run._write_groups
+    write = projected_run.write_groups
 
     def announced(groups):
-        monkeypatch.setattr(projected_run, "_write_groups", write)  # what ada tells dan is as it is
+        monkeypatch.setattr(projected_run, "write_groups", write)  # what ada tells dan is as it is
         made = write(groups)
         made[0]["basis" if fault == "more columns" else "samples"] -= 1  # more columns than are paid for; other people
         return made
 
-    monkeypatch.setattr(projected_run, "_write_groups", announced)
+    monkeypatch.setattr(projected_run, "write_groups", announced)
     s = study(PARTIES)
     reader = open_genotypes(Inputs(str(files / "all")))
 

@@ -81,7 +81,7 @@ def test_two_numbers_a_variant_are_those_of_the_plain_engine(study, cohort, mode
     }
     results(study({"gen": "genotypes", "phe": "phenotypes", "deal": "dealer"}, timeout=60).run(programs))
     opened = Study(inputs, reader, alone(build_design(inputs, reader), len(reader.variants)))
-    for made in plain_projected(reader, opened.design, str(folder / "oracle")):
+    for made in plain_projected(reader, opened.strata, str(folder / "oracle")):
         name = made.analysis.phenotype
         assert (folder / f"vertical.{name}.uv").read_bytes() == (folder / f"oracle.{name}.uv").read_bytes()
         own = alone(replace(opened.design, analyses=(made.analysis,)), len(reader.variants))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from reference_data import GOLD
 from support import write_tsv
@@ -15,6 +17,7 @@ from securegen.engines.mpc.announced import open_announced
 from securegen.engines.mpc.deployment import ROLES
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.projected_groups import read_design
 from securegen.engines.mpc.runs import RunReader, VariantRun, hear
 from securegen.engines.mpc.shares.prg import derive_key
 from securegen.engines.mpc.state_file import StateFile
@@ -22,16 +25,17 @@ from securegen.engines.mpc.vertical import Block
 from securegen.engines.plain.engine import write_plain
 from securegen.errors import PolicyError, ProtocolError, UsageError
 from securegen.local.threads import run_in_threads
-from securegen.model import AnnouncedCohort, Samples, Variants
+from securegen.model import AnnouncedCohort, GenotypeBlock, Samples, Variants
+from securegen.results.projected import plain_projected
+from securegen.stats import projection
+from securegen.stats.projected_statistics import TALL
 from securegen.study.inputs import Inputs
 from securegen.study.opening import study_of
 
 REGENIE = GOLD / "sim_500x5k" / "gold_regenie"
-TERMS = {
-    "aggregates": {"reveal": "aggregates", "consent_aggregates": True},
-    "outsourced": {},
-}
-OWNER = {"split_par", "chr"}  # options of the genotype owner
+WHOLE = {"aggregates": {"reveal": "aggregates", "consent_aggregates": True}, "outsourced": {}}
+TERMS = WHOLE | {"uv": {"reveal": "uv"}, "chi2": {"reveal": "chi2"}, "hits": {"reveal": "hits", "threshold": 0.05}}
+OWNER = {"split_par", "chr", "dominant"}  # options of the genotype owner
 
 
 class Runs:
@@ -97,17 +101,19 @@ CHOICES = {
     "without X": {"xchr_model": 0, "pheno_name": ("CC",)},
     "regenie": {"statistic": "regenie", "pheno_name": ("QT",)},
     "trend": {"model": "trend", "pheno_name": ("CC",)},
+    "interaction": {"interaction": "AGE", "pheno_name": ("QT",)},
+    "dominant": {"dominant": True, "statistic": "regenie", "pheno_name": ("QT",)},
 }
 
 
-@pytest.mark.parametrize("kind", TERMS)
+@pytest.mark.parametrize("kind", WHOLE)
 @pytest.mark.parametrize("choice", CHOICES)
 def test_tables_are_the_plain_engine_s(parties, sexes, tmp_path, kind, choice):
     found = parties(kind)(sexes, **CHOICES[choice])
     assert found and found == plain(sexes, tmp_path, **CHOICES[choice])
 
 
-@pytest.mark.parametrize("kind", TERMS)
+@pytest.mark.parametrize("kind", WHOLE)
 @pytest.mark.parametrize("trait", ["QT", "CC"])
 def test_predictions_by_chromosome(parties, reference, tmp_path, kind, trait):
     cohort = reference("sim_500x5k")
@@ -115,6 +121,70 @@ def test_predictions_by_chromosome(parties, reference, tmp_path, kind, trait):
     run = parties(kind)
     assert run(cohort, **options) == plain(cohort, tmp_path, **options)
     assert [s.name for s in run.outcomes["phenotypes"].study.strata] == [f"chr{c}" for c in (1, 2, 3, 4, 5)]
+
+
+def oracle(cohort, folder: Path, reveal: str, **options) -> dict[str, bytes]:
+    study = study_of(Inputs(bfile=cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, **options))
+    plain_projected(study.reader, study.strata, str(folder / "oracle"), reveal=reveal)
+    return {p.name.split(".", 1)[1]: p.read_bytes() for p in folder.glob("oracle.*")}
+
+
+def read(table: bytes) -> pd.DataFrame:
+    return pd.read_csv(io.BytesIO(table), sep="\t")
+
+
+REVEALED = {name: CHOICES[name] for name in ("all", "model 1", "regenie")} | {
+    "QT": {"pred": str(REGENIE / "qt1_pred.list"), "pheno_name": ("QT",)},
+    "CC": {"pred": str(REGENIE / "cc1_pred.list"), "pheno_name": ("CC",)},
+}
+
+
+@pytest.mark.parametrize("choice", REVEALED)
+def test_less_than_all_sums_are_those_of_each_stratum(parties, reference, tmp_path, choice):
+    """Two numbers byte for byte; χ² and hits as exactly as they promise; all as the whole tables say."""
+    cohort, options = reference("sim_500x5k" if "pred" in REVEALED[choice] else "sexes"), REVEALED[choice]
+    assert parties("uv")(cohort, **options) == oracle(cohort, tmp_path, "uv", **options)
+    hits, chi2 = parties("hits")(cohort, **options), parties("chi2")(cohort, **options)
+    for name, table in plain(cohort, tmp_path, **options).items():
+        trait, whole = name.split(".")[0], read(table)
+        chisq = whole["CHISQ"] if "CHISQ" in whole else whole["T_STAT"] ** 2
+        revealed = read(chi2[f"{trait}.chi2"])
+        assert revealed["ID"].tolist() == whole["ID"].tolist() and revealed["OBS_CT"].equals(whole["OBS_CT"])
+        assert (abs(revealed["CHISQ"] - chisq) / np.maximum(1, chisq)).max() < 1e-6
+        few, named = whole[whole["P"] <= 0.05].reset_index(drop=True), read(hits[f"{trait}.hits"])
+        assert named["ID"].tolist() == few["ID"].tolist() and len(few) > 10
+        np.testing.assert_allclose(named["BETA"], few["BETA"], rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(named["LOG10_P"], few["LOG10_P"], rtol=1e-6)
+
+
+def test_where_a_phenotype_has_no_design_its_rows_are_na(parties, sexes, tmp_path):
+    """Of women alone: Y has nobody. Hits are of variants that were tested."""
+    fam = [line.split() for line in Path(f"{sexes.bfile}.fam").read_text().splitlines()]
+    female = {f[1] for f in fam if f[4] == "2"}
+    rows = [line.split("\t") for line in Path(sexes.pheno).read_text().splitlines()][1:]
+    values = [[*r[:2], r[2] if r[1] in female else "NA"] for r in rows]
+    cohort = type(sexes)(sexes.bfile, str(write_tsv(tmp_path / "p.tsv", ["#FID", "IID", "QT"], values)), sexes.covar)
+    whole = parties()(cohort)
+    assert whole == plain(cohort, tmp_path)
+    found = parties("uv")(cohort)
+    assert found == oracle(cohort, tmp_path, "uv")
+    y = read(found["QT.uv"]).query("`#CHROM` == 'Y'")
+    assert len(y) == 30 and set(y["ERRCODE"]) == {"SAMPLE_CT<=PREDICTOR_CT"} and y["BETA"].isna().all()
+    assert "Y" not in set(read(parties("hits")(cohort)["QT.hits"])["#CHROM"].astype(str))
+
+
+def test_dosages_on_y_are_centred_over_males(sexes):
+    """Of which the bound of a sum is right. Calls of females on Y, which do not count, would move the centre."""
+    rng = np.random.default_rng(3)
+    male = np.arange(400) < 200
+    dosage = np.where(male, 2 * rng.binomial(1, 0.9, (6, 400)), 0).astype(np.int8)
+    block = GenotypeBlock(0, dosage, None)
+    tall = {}
+    for name, among in (("everybody", None), ("males", male)):
+        moved = projection.centred(block, 2, among).dosage[:, male].astype(float)
+        spread = dosage[:, male] - dosage[:, male].mean(axis=1, keepdims=True)
+        tall[name] = np.sqrt((moved**2).sum(axis=1) / (spread**2).sum(axis=1)).max()
+    assert tall["males"] < TALL < tall["everybody"]
 
 
 def test_a_study_with_one_design_says_nothing_of_runs(parties, sexes, monkeypatch):
@@ -160,7 +230,7 @@ def test_one_mask_for_two_strata_gives_the_difference_of_their_genotypes(parties
     assert (np.abs(leak) <= 2).all() != protected
 
 
-@pytest.mark.parametrize("kind", TERMS)
+@pytest.mark.parametrize("kind", ["aggregates", "outsourced", "chi2"])
 def test_every_key_of_a_run_is_new(parties, reference, monkeypatch, kind):
     """Of every block of every stratum, and of the phenotype owner's columns in each."""
     heard: list[tuple[str, bytes]] = []
@@ -197,6 +267,13 @@ def test_runs_that_end_elsewhere_have_masks_of_their_own(parties, reference, tmp
     second = run(cohort, pheno_name=("QT",), chr=("4", "5"), **pred)
     assert set(first) == set(second) == {"QT.glm.linear"} and first != second
     assert run(cohort, pheno_name=("QT",), chr=("4", "5")) == first
+
+
+def test_one_threshold_for_all_chromosomes(parties, reference):
+    cohort, run = reference("sexes"), parties("hits")
+    run(cohort, pheno_name=("QT",))
+    claims = [c for c in run.state()["claims"] if c.startswith("threshold")]
+    assert claims == ["threshold of cohort/QT"]
 
 
 def test_masked_genotypes_are_kept_run_by_run(parties, sexes, tmp_path):
@@ -304,6 +381,14 @@ def test_few_males_are_refused_by_who_knows_where(parties, sexes, tmp_path):
     run = parties()
     with pytest.raises(PolicyError, match=r"12 people would be analysed on Y: .* leave these variants out \(`chr`\)"):
         run(type(sexes)(sexes.bfile, str(table), sexes.covar))
+
+
+@pytest.mark.parametrize(
+    "value", [[], {"groups": []}, {"groups": [], "unit": 3}, {"groups": [], "unit": True}, {"groups": [], "unit": 1}]
+)
+def test_designs_that_are_none_end_the_session(value):
+    with pytest.raises(ProtocolError, match="'bob' announced"):
+        read_design(value, [VariantRun(2, 4, 1, True)], "bob")
 
 
 VARIANTS = Variants(
