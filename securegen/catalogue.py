@@ -223,6 +223,14 @@ def named(test: str) -> Test:
     return QUALITY if test == QUALITY.name else TESTS[test]
 
 
+def reads_of(analysis: Analysis) -> Reads:
+    """What an analysis reads: as its test, and quality control all its sets of people, of which X has more."""
+    if analysis.association:
+        return record_of(analysis).reads
+    people = tuple(range(len(analysis.columns)))
+    return Reads(people=people, squared=people[-len(analysis.squares) :])
+
+
 def usual(*, binary: bool) -> Test:
     """The test of a phenotype where no model is given."""
     return LOGISTIC if binary else LINEAR

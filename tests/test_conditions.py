@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import securegen, write_tsv
+from genotype_files import write_pfile
+from support import securegen, text_array, write_tsv
 
 import securegen as sg
 from securegen.errors import DesignError, InputError, UsageError
+from securegen.model import Samples, Variants
 from securegen.results.read import read_sumstats
 from securegen.study.conditions import read_conditions
 from securegen.study.inputs import Inputs
@@ -110,3 +112,24 @@ def test_an_id_of_several_variants_is_refused():
 def test_a_test_without_covariates_takes_no_condition(small):
     with pytest.raises(UsageError, match="model trend uses no covariates"):
         sg.open_study(small.bfile, pheno=small.pheno, pheno_name="CC", model="trend", condition="rs10")
+
+
+def test_a_condition_on_a_dosage_among_hard_calls(tmp_path):
+    """Only the condition is imputed: what is tested stays hard calls, and the covariate has its own grid."""
+    rng = np.random.default_rng(6)
+    dosage = rng.binomial(2, 0.4, (3, 60)).astype(float)
+    dosage[1] = np.round(rng.uniform(0, 2, 60) * 256) / 256
+    names = text_array([f"p{i}" for i in range(60)])
+    v = Variants(text_array("111"), np.array([1, 2, 3]), text_array("abc"), text_array("AAA"), text_array("GGG"))
+    write_pfile(tmp_path / "c", dosage, Samples(names, names, np.ones(60, bool)), v)
+    pheno = write_tsv(
+        tmp_path / "p",
+        ("#IID", "QT", "B"),
+        [(n, f"{rng.normal():.4f}", dosage[1, i]) for i, n in enumerate(names)],
+    )
+    (tmp_path / "ids").write_text("a\nc\n")
+    told = {"pfile": tmp_path / "c", "extract": tmp_path / "ids", "pheno": pheno, "pheno_name": "QT"}
+    ours = sg.open_study(**told, condition="b")
+    hand = sg.open_study(**told, covar=pheno, covar_name="B")
+    assert ours.reader.dosage_grid == 1
+    np.testing.assert_allclose(sg.run(ours).frame["T_STAT"], sg.run(hand).frame["T_STAT"], atol=1e-9)

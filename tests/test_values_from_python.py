@@ -11,7 +11,7 @@ from support import genotypes, write_plink, write_tsv
 
 import securegen as sg
 from securegen.engines.ckks.scores.promises import PrivacyRules
-from securegen.errors import UsageError
+from securegen.errors import InputError, UsageError
 from securegen.io.genotypes import FORMATS, LISTS, OPTIONS
 from securegen.scores.study import ScoreInputs, match_scores
 from securegen.study.inputs import Inputs
@@ -27,7 +27,7 @@ WRONG = {
     "xchr_model": [3, "2", "X"], "split_par": ["hg19", 38], "sex_name": [1, "", ["SEX"]],
     "pred": [3, ["a"]], "statistic": ["saige", "", 1],
     "dominant": [1, "yes", None], "recessive": [0], "hetonly": ["no"],
-    "condition": [3, [""]], "condition_list": [["a"]],
+    "interaction": [3, "", ["AGE"]], "condition": [3, [""]], "condition_list": [["a"]],
 }  # fmt: skip
 
 
@@ -101,3 +101,28 @@ def test_ids_and_alleles_of_a_frame_are_text(tmp_path):
     assert frame["ID"].tolist() == names and set(frame["#CHROM"]) == {"01"}
     assert frame["A1"].tolist() == ["T", "T", "NA", "T", "T", "T"] and frame["ERRCODE"].tolist() == ["."] * 6
     assert [str(frame[n].dtype) for n in ("POS", "OBS_CT", "BETA", "P")] == ["int64", "int64", "float64", "float64"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("position", [1.0, np.nan], "variant b: position nan is no whole number"),  # a column of pandas with a gap
+        ("position", [10.5, 2], "variant a: position 10.5 is no whole number"),
+        ("position", ["1", "2e3"], "positions are whole numbers, not"),
+        ("id", ["a", "b\tc"], "genotypes in memory: the variant id .* holds a tab, a line's end or a NUL"),
+    ],
+)
+def test_a_variant_table_in_memory(tmp_path, field, value, message):
+    table = {
+        "chromosome": ["1", "1"],
+        "position": [1, 2],
+        "id": ["a", "b"],
+        "effect_allele": ["A", "A"],
+        "other_allele": ["G", "G"],
+    }
+    (tmp_path / "p").write_text("#IID\tQT\nx\t1\ny\t2.5\nz\t3\n")
+    with pytest.raises(InputError, match=message):
+        sg.open_study(
+            sg.from_arrays(np.array([[0, 1, 2], [1, 1, 0]]), ["x", "y", "z"], variants=table | {field: value}),
+            pheno=tmp_path / "p",
+        )

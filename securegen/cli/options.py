@@ -72,6 +72,18 @@ def cohorts_from(options: dict[str, Any]) -> list[dict[str, Any]]:
     return cohorts
 
 
+pred_option = click.option(
+    "--pred", metavar="FILE", help="Predictions by chromosome: regenie's step 1 PREFIX_pred.list."
+)
+par_option = click.option(
+    "--split-par", type=click.Choice(BUILDS), help="The ends of X are PAR1 and PAR2, as in this build."
+)
+x_option = click.option(
+    "--xchr-model", type=click.Choice(XCHR_MODELS),
+    help="Males on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0) [2, or X as regenie has it].",
+)  # fmt: skip
+
+
 def genotype_options(*, several: bool = False) -> Function:
     """The files of genotypes and the filters of samples and variants."""
     options = [
@@ -83,7 +95,7 @@ def genotype_options(*, several: bool = False) -> Function:
         click.option("--chr", multiple=True, callback=names_of, metavar="A,B", help="Only these chromosomes, as 1-4,7."),
         click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
-        click.option("--split-par", type=click.Choice(BUILDS), help="The ends of X are PAR1 and PAR2, as in this build."),
+        par_option,
     ]  # fmt: skip
     return apply_options(options)
 
@@ -96,6 +108,11 @@ def site_genotypes(command: Function) -> Function:
 sex_option = click.option(
     "--sex-name", metavar="NAME", help="Column of --pheno or --covar with the sex: 1 or M, 2 or F."
 )
+
+
+def site_options(command: Function) -> Function:
+    """Files of a site's own people beside its genotypes and tables."""
+    return apply_options([sex_option, pred_option])(command)
 
 
 def _traits(required: bool) -> list[Function]:
@@ -140,12 +157,9 @@ def design_options(required: bool = True) -> Function:
             "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True,
             help="Missing genotypes: mean dosage (as regenie) or complete cases (as plink; plain engine).",
         ),
-        click.option(
-            "--xchr-model", type=click.Choice(XCHR_MODELS),
-            help="Males on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0) [2, or X as regenie has it].",
-        ),
+        x_option,
         sex_option,
-        click.option("--pred", metavar="FILE", help="Predictions by chromosome: regenie's step 1 PREFIX_pred.list."),
+        pred_option,
         click.option(
             "--statistic", type=click.Choice(STATISTICS),
             help="Linear models: t (plink2), or χ² with the null model's variance (regenie) [regenie with --pred or --format "
@@ -239,10 +253,10 @@ def inputs_from(options: dict[str, Any], **more: Any) -> Inputs:
 
 
 def open_study(inputs: Inputs, log: Log, *, qc_only: bool = False) -> Study:
-    """Open the study that the options name, of one design: X, Y and MT are left out aloud."""
+    """Open the study that the options name."""
     from securegen.study.opening import qc_of, study_of
 
-    return (qc_of if qc_only else study_of)(inputs, log, strata=False)
+    return (qc_of if qc_only else study_of)(inputs, log)
 
 
 def use_threads(threads: int | None) -> None:

@@ -134,7 +134,7 @@ def command(
     wrote = [*outcome.files, *(t.path for t in outcome.tables)]
     reveal = reveal if split == VERTICAL else AGGREGATES
     counted = (column_limit or "a hundredth of the samples") if role == "genotypes" else None
-    made = mpc_receipt(split, wrote, reveal=reveal, threshold=threshold, column_limit=counted)
+    made = mpc_receipt(split, wrote, reveal=reveal, threshold=threshold, column_limit=counted, several=outcome.several)
     tests = [t.analysis for t in outcome.tables]
     made = made.of_model(tests[0].coding if tests else inputs.coding)
     log.note(made.lines())
@@ -146,7 +146,7 @@ def command(
         "parameters": {"bits": max(a.model.bits for a in tests)}, **coding_facts(tests[0].coding),
     } if tests else {}  # fmt: skip
     if outcome.study is not None:
-        sizes |= strata_facts(outcome.study)
+        sizes |= strata_facts(outcome.study.strata)
     write_record(
         log, me, outcome, inputs=inputs.digests(), split=split, reveal=reveal, receipt=made.to_json(),
         samples_stored=outcome.samples_stored, files=outcome.files, summaries=[summary_json(t) for t in outcome.tables], **sizes,

@@ -13,6 +13,7 @@ from securegen.cli import passphrases
 from securegen.cli.command import Group, common_options, report, writes
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.runlog import CommandLog
+from securegen.engines.protocol import strata_facts
 from securegen.errors import PolicyError
 from securegen.record.run_log import print_end
 from securegen.results.forms import TableForm, convert
@@ -65,6 +66,7 @@ def variants(out: str, **options: Any) -> None:
 @click.option("--study", "study_file", metavar="FILE", help="The study file [FOLDER/study.toml].")
 @click.option("--state", required=True, metavar="FOLDER", help="This site's private folder.")
 @opt.site_genotypes
+@opt.site_options
 @click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line).")
 @click.option("--remove", metavar="FILE", help="Without these samples.")
 @click.option("--pheno", required=True, metavar="FILE", help="This site's phenotypes.")
@@ -123,16 +125,16 @@ def take_part(
     receipt = replace(result.receipt, released=tuple(renamed.get(r, r) for r in result.receipt.released))
     print_summaries(result.tables, log, filters)
     quality = form.finish(result.quality)
-    tests = [a for a in result.design.analyses if a.association]
+    tests = [a for a in result.analyses if a.association]
     log.write(
         engine="federated", study=result.study.digest, site=result.site, bytes={"sent": {result.site: result.bytes}},
         parameters={"bits": max(a.model.bits for a in tests), "commit": result.study.commit,
                     "openings": result.study.openings, "common_samples": result.study.common_samples,
                     "consent_openings": result.study.consent_openings, "few_missing": result.study.few_missing},
-        samples=max(a.model.samples for a in tests), samples_stored=len(result.design.columns.values),
+        samples=max(a.model.samples for a in tests), samples_stored=result.people,
         variants=result.study.variants, **covariate_facts(a.model for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),
         planned_noise_margin_bits=None, receipt=receipt.to_json(), opened=result.opened,
-        summaries=[summary_json(t) for t in result.tables],
+        summaries=[summary_json(t) for t in result.tables], **strata_facts(result.strata),
     )  # fmt: skip
     print_end(log, [*quality, *(t.path for t in result.tables)])

@@ -16,7 +16,7 @@ from securegen.cli.site import passphrase as site_passphrase
 from securegen.engines.federated.studyfile import KINDS, StudyFile, opened_by
 from securegen.errors import UsageError
 from securegen.governance.openings import FEW_MISSING, LEVELS, STRICT, WITHHOLD
-from securegen.study.inputs import PLINK2, STATISTICS
+from securegen.study.inputs import STATISTICS
 
 
 @click.group(cls=Group)
@@ -75,9 +75,12 @@ def _openings(command: Function) -> Function:
     "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True, help="Missing calls."
 )
 @click.option(
-    "--statistic", type=click.Choice(STATISTICS), default=PLINK2, show_default=True,
-    help="Linear models: t (plink2), or χ² with the null model's variance (regenie).",
+    "--statistic", type=click.Choice(STATISTICS),
+    help="Linear models: t (plink2), or χ² with the null model's variance (regenie) [plink2, regenie with --predictions].",
 )  # fmt: skip
+@click.option("--predictions", is_flag=True, help="Every site has predictions by chromosome of a whole-genome model.")
+@opt.x_option
+@opt.par_option
 @click.option("--interaction", metavar="NAME", help="Also test the product of copies and this covariate (linear).")
 @click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound].")
 @click.option(
@@ -87,6 +90,15 @@ def _openings(command: Function) -> Function:
 @click.option("--site-indicators", is_flag=True, help="A covariate for each site but the first.")
 @click.option("--loadings", metavar="FILE", help="Public loadings: every site projects its own people.")
 @click.option("--components", type=click.IntRange(0), default=0, help="How many of them are covariates.")
+@click.option(
+    "--pcs", type=click.IntRange(0, 100), default=0, help="Components that the sites compute together, as covariates."
+)
+@click.option(
+    "--pc-variants", metavar="FILE", help="Ids of the variants of these components, one a line [all that pass]."
+)
+@click.option(
+    "--ld-prune-on", metavar="SITE", help="Without variants in linkage disequilibrium (r² above 0.2) at this site."
+)
 @click.option("--qc", is_flag=True, help="Also frequencies, missingness and Hardy–Weinberg tests of the pooled cohort.")
 @click.option(
     "--minimum-cohort", type=click.IntRange(1), default=20, show_default=True, help="Smallest site that takes part."
@@ -123,7 +135,8 @@ def init_command(
     )
     study, dropped = init(
         folder, key, sites=_pairs(sites, "--site"), variant_lists=lists, phenotypes=_pairs(traits, "--phenotype"),
-        openings=openings or STRICT, few_missing=few_missing or WITHHOLD, passphrase=secret, **more,
+        openings=openings or STRICT, few_missing=few_missing or WITHHOLD, passphrase=secret,
+        log=lambda line: click.echo(line, err=True), **more,
     )  # fmt: skip
     lines = [
         f"study {study.digest[:16]}: {len(study.sites)} sites, {study.variants} variants, in {folder}",
@@ -143,8 +156,10 @@ def _terms(study: StudyFile) -> list[str]:
     lines += [
         f"  phenotypes: {', '.join(names)}", f"  covariates: {', '.join(study.covariates) or 'none'}"
         + (f", {study.components} components" if study.components else "")
+        + (f", {study.pcs} components of all sites" if study.pcs else "")
         + (", one for each site but the first" if study.site_indicators else ""),
-        f"  {study.variants} variants, missing calls: {study.missing}, no site below {study.minimum_cohort} people",
+        f"  {study.variants} variants{_apart(study)}",
+        f"  missing calls: {study.missing}, no site below {study.minimum_cohort} people",
     ]  # fmt: skip
     common = "the people who have every phenotype" if study.common_samples else "each phenotype in its own people"
     lines.append(f"  openings: {study.openings}, no fewer than {study.fewest_people} people stand out; {common}"
@@ -155,6 +170,15 @@ def _terms(study: StudyFile) -> list[str]:
     marks = fingerprints(study)
     lines += [f"  coordinator {marks.pop(COORDINATOR)}"]
     return lines + [f"  site {name} {mark}" for name, mark in marks.items()]
+
+
+def _apart(study: StudyFile) -> str:
+    """What study.toml says of chromosomes that have a design of their own."""
+    said = [f"designs of their own for {', '.join(study.strata)}"] if study.strata else []
+    said += [f"males on X count {(0, 1, 2)[study.xchr_model or 2]}"] if "X" in study.strata else []
+    said += [f"PAR1 and PAR2 by {study.split_par}"] if study.split_par else []
+    said += ["a design for each chromosome, by predictions that every site has (--pred)"] if study.predictions else []
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def _record(study: StudyFile) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from securegen.catalogue import INTERACTION, MODELS, uses_missing
-from securegen.design.strata import AUTOSOMES
+from securegen.design.strata import AUTOSOMES, Stratum
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.io.tables import read_table
@@ -107,7 +107,7 @@ class Engine(ABC):
         """Raise UsageError for a study with several designs where this engine has one."""
         if not self.strata and [s.name for s in study.strata] != [AUTOSOMES]:
             own = ", ".join(s.name for s in study.strata if s.name != AUTOSOMES)
-            instead = "use engine plain" if study.inputs.pred else LEAVE_OUT
+            instead = "use another engine" if study.inputs.pred else LEAVE_OUT
             raise UsageError(
                 f"engine {self.name} has one design for all chromosomes, and {own} need their own: {instead}"
             )
@@ -128,7 +128,7 @@ class Engine(ABC):
             raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
         if any(m.pred for m in members) and not self.strata:
             raise UsageError(
-                f"`pred` needs a design for each chromosome, which engine {self.name} has not: use engine plain"
+                f"`pred` needs a design for each chromosome, which engine {self.name} has not: use another engine"
             )
         if (first.condition or first.condition_list) and not self.conditions:
             raise UsageError(
@@ -199,13 +199,13 @@ def study_facts(study: Study) -> dict[str, Any]:
             **({"interaction": study.inputs.interaction} if study.inputs.interaction else {}),
         }
         | coding_facts(coding_of(study.reader))
-        | strata_facts(study)
+        | strata_facts(study.strata)
     )
 
 
-def strata_facts(study: Study) -> dict[str, Any]:
+def strata_facts(strata: Sequence[Stratum]) -> dict[str, Any]:
     """The key of run.json that says the designs of a study with several: people and covariates of each."""
-    if len(study.strata) == 1 and study.strata[0].name == AUTOSOMES:
+    if len(strata) == 1 and strata[0].name == AUTOSOMES:
         return {}
     return {
         "strata": [
@@ -217,7 +217,7 @@ def strata_facts(study: Study) -> dict[str, Any]:
                 },
                 "refused": {r.phenotype: r.reason for r in s.refused},
             }
-            for s in study.strata
+            for s in strata
         ]
     }  # fmt: skip
 

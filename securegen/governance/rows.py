@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,21 +61,28 @@ def _nearly_constant(fine: np.ndarray, grid: int, fewest: int) -> np.ndarray:
     return out
 
 
+@dataclass(frozen=True)
+class TakenRow(GenotypeBlock):
+    """A row that was taken. sets: keys of the sets of samples over which it is opened, None for all of the rule."""
+
+    sets: frozenset[bytes] | None = None
+
+
 def _seen(block: GenotypeBlock) -> list[GenotypeBlock]:
     """A block as its dosages are, and as the copies are that a genetic model recoded."""
     return [block] if block.alleles is None else [block, replace(block, dosage=block.alleles, alleles=None)]
 
 
 class RowRule:
-    """The rule for the sets of samples of one study, (N,) bool each. strict: rows are compared with each other; quadratic:
-    Σg²x is opened of columns whose Σgx is."""
+    """The rule for the sets of samples of one study, (N,) bool each. strict: rows are compared with each other, where they
+    are opened over the same people; quadratic: Σg²x is opened of columns whose Σgx is."""
 
     def __init__(
         self, sets: Sequence[np.ndarray], grid: int, *, strict: bool, fewest: int = openings.FEWEST,
         quadratic: bool = False,
     ) -> None:  # fmt: skip
-        distinct = {s.tobytes(): s for s in sets}
-        self._sets, self._grid, self._strict, self._fewest = list(distinct.values()), grid, strict, fewest
+        self._sets = {s.tobytes(): s for s in sets}
+        self._grid, self._strict, self._fewest = grid, strict, fewest
         self._quadratic = quadratic
 
     def vetoed(self, blocks: Iterable[GenotypeBlock], before: Sequence[GenotypeBlock] = ()) -> np.ndarray:
@@ -85,21 +92,30 @@ class RowRule:
         out = [self.scan(block, kept) for block in blocks]
         return np.concatenate(out) if out else np.zeros(0, bool)
 
-    def scan(self, block: GenotypeBlock, kept: list[GenotypeBlock]) -> np.ndarray:
-        """(V,) bool of one block. kept: the rows taken before it, a block a row; changed into those for the next block."""
+    def scan(
+        self, block: GenotypeBlock, kept: list[GenotypeBlock], among: Sequence[np.ndarray] | None = None
+    ) -> np.ndarray:  # fmt: skip
+        """(V,) bool of one block. kept: the rows taken before it, a block a row; changed into those for the next block.
+
+        among: the sets of samples over which these rows are opened, of those of the rule; None for all.
+        """
+        sets = None if among is None else frozenset(s.tobytes() for s in among)
         out = []
         for first in range(0, len(block), CHUNK):
             part = rows_of(block, np.arange(first, min(first + CHUNK, len(block))))
-            veto = self._chunk(part, kept)
+            veto = self._chunk(part, kept, sets)
             out.append(veto)
             last = part.start + len(part)
-            taken = [rows_of(part, np.array([v])) for v in np.flatnonzero(~veto)[-openings.WINDOW :]]
+            taken = [
+                _taken(rows_of(part, np.array([v])), sets) for v in np.flatnonzero(~veto)[-openings.WINDOW :].tolist()
+            ]
             kept[:] = [r for r in [*kept, *taken] if last - r.start <= openings.WINDOW]
         return np.concatenate(out)
 
-    def _chunk(self, part: GenotypeBlock, kept: list[GenotypeBlock]) -> np.ndarray:
+    def _chunk(self, part: GenotypeBlock, kept: list[GenotypeBlock], sets: frozenset[bytes] | None) -> np.ndarray:
         good = np.ones(len(part), bool)
-        for people, seen in itertools.product(self._sets, _seen(part)):
+        mine = {key: people for key, people in self._sets.items() if sets is None or key in sets}
+        for people, seen in itertools.product(mine.values(), _seen(part)):
             codes = genotype_codes(seen, people, self._grid)
             counts = code_counts(codes)
             good &= openings.rows_apart(counts, self._fewest)
@@ -111,25 +127,44 @@ class RowRule:
             if self._quadratic:
                 called = codes != MISSING
                 good &= openings.squares_apart(part.dosage[:, people] / self._grid, called, self._fewest)
-        at = np.array([*(r.start for r in kept), *(part.start + v for v in range(len(part)))], np.int64)
-        rows = _stack([*kept, part])
-        allowed = np.concatenate([np.ones(len(kept), bool), good])
-        for people, seen in itertools.product(self._sets, _seen(rows)):
-            codes = genotype_codes(seen, people, self._grid)
-            allowed = _lacking_alike(codes, at, allowed, self._fewest)
-            allowed[: len(kept)] = True
-            if not self._strict:
-                continue
+        stacks: dict[tuple[int, ...], GenotypeBlock] = {}
+        for key, people in mine.items():
+            before = [r for r in kept if key in (getattr(r, "sets", None) or self._sets)]
+            starts = tuple(r.start for r in before)
+            if starts not in stacks:
+                stacks[starts] = _stack([*before, part])
+            at = np.array([*starts, *(part.start + v for v in range(len(part)))], np.int64)
+            for seen in _seen(stacks[starts]):
+                good = self._apart(seen, people, at, len(before), good)
+        return ~good
+
+    def _apart(
+        self, rows: GenotypeBlock, people: np.ndarray, at: np.ndarray, known: int, good: np.ndarray
+    ) -> np.ndarray:  # fmt: skip
+        """(V,) bool: rows that are good and that no few people tell apart from one before, of which `known` were taken."""
+        codes = genotype_codes(rows, people, self._grid)
+        allowed = _lacking_alike(codes, at, np.concatenate([np.ones(known, bool), good]), self._fewest)
+        allowed[:known] = True
+        if self._strict:
             if self._quadratic:
                 allowed = _genotypes_apart(codes, at, allowed, self._fewest)
-                allowed[: len(kept)] = True
+                allowed[:known] = True
             odd, high = planes(codes)
             allowed = take_rows(
                 odd, high, int(people.sum()), at, allowed, window=openings.WINDOW, least=self._fewest,
-                fine=_fine(seen, people, self._grid), top=2 * self._grid,
+                fine=_fine(rows, people, self._grid), top=2 * self._grid,
             )  # fmt: skip
-            allowed[: len(kept)] = True
-        return ~allowed[len(kept) :]
+        apart: np.ndarray = allowed[known:]
+        return apart
+
+
+def _taken(row: GenotypeBlock, sets: frozenset[bytes] | None) -> TakenRow:
+    return TakenRow(row.start, row.dosage, row.missing, row.alleles, sets)
+
+
+def taken_row(row: GenotypeBlock, among: Sequence[np.ndarray]) -> TakenRow:
+    """A row that is opened over these sets of samples, for the rows after it."""
+    return _taken(row, frozenset(s.tobytes() for s in among))
 
 
 def _lacking_alike(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, fewest: int) -> np.ndarray:

@@ -131,7 +131,14 @@ def _table(fields: Mapping[str, Any]) -> Variants:
     if absent:
         raise InputError(f"variants lack {', '.join(absent)}")
     text = {n: np.array([str(v) for v in fields[n]], dtype=object) for n in names if n != "position"}
-    position = np.asarray(fields["position"], dtype=np.int64)
+    given = np.asarray(fields["position"])
+    if given.dtype.kind == "f" and not (np.isfinite(given) & (given == np.rint(given))).all():
+        at = int((~(np.isfinite(given) & (given == np.rint(given)))).argmax())
+        raise InputError(f"variant {text['id'][at]}: position {given[at]} is no whole number")
+    try:
+        position = given.astype(np.int64)
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(f"positions are whole numbers, not {given.dtype}") from None
     if len({len(position), *map(len, text.values())}) > 1:
         raise InputError("the fields of the variants have different lengths")
     return Variants(text["chromosome"], position, text["id"], text["effect_allele"], text["other_allele"])

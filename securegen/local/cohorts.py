@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.design.strata import alone
+from securegen.catalogue import has_copies
 from securegen.errors import InputError, UsageError
 from securegen.model import AnnouncedCohort, GenotypeReader, Samples
-from securegen.study.build import build_design
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
+from securegen.study.predictions import with_rows
+from securegen.study.strata import build_strata
 
 
 def refuse_same_file(members: Sequence[Inputs]) -> None:
@@ -58,6 +59,10 @@ class SitesStudy(Study):
 def open_sites(members: Sequence[Inputs], log: Log = silent) -> SitesStudy:
     """Cohorts that share phenotype and covariate tables, as one study. Raises UsageError, InputError and DesignError."""
     refuse_same_file(members)
-    pooled = pool(members, [open_genotypes(member, silent) for member in members])
-    design = build_design(members[0], pooled, log)
-    return SitesStudy(members[0], pooled, alone(design, len(pooled.variants)), tuple(members))
+    first = members[0]
+    readers = [open_genotypes(member, silent, haploid=has_copies(member.model)) for member in members]
+    if first.pred:
+        readers = [with_rows(reader, log if i == 0 else silent) for i, reader in enumerate(readers)]
+    pooled = pool(members, readers)
+    _, strata = build_strata(first, pooled, log)
+    return SitesStudy(first, pooled, strata, tuple(members))

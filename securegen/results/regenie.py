@@ -1,7 +1,7 @@
 """Tables in the columns of regenie's step 2: PREFIX_<PHENO>.regenie, blank separated, NA where there is no number.
 
 Columns: https://rgcgithub.github.io/regenie/options/ (Mbatchou et al. 2021, Nature Genetics 53:1097). EXTRA holds the
-ERRCODE where there is one; a blank in an id becomes _.
+ERRCODE where there is one; a blank in an id becomes _, no id a point.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _cells(row: dict[str, str], digits: int) -> tuple[str, ...]:
         t = row["T_STAT"]
         chisq = t if t == MISSING_TEXT else f"{float(t) ** 2:.{digits}g}"
     return (
-        NUMBERS.get(chromosome, chromosome), row["POS"], row["ID"].replace(" ", "_"), row["REF"], row["A1"], row["A1_FREQ"],
-        row["OBS_CT"], row["TEST"], row["BETA"], row["SE"], chisq, row["LOG10_P"],
+        NUMBERS.get(chromosome, chromosome), row["POS"], row["ID"].replace(" ", "_") or ".", row["REF"], row["A1"],
+        row["A1_FREQ"], row["OBS_CT"], row["TEST"], row["BETA"], row["SE"], chisq, row["LOG10_P"],
         MISSING_TEXT if row["ERRCODE"] == OK else row["ERRCODE"],
     )  # fmt: skip

@@ -11,13 +11,15 @@ import numpy as np
 
 from securegen import vocabulary as voc
 from securegen.catalogue import record_of
-from securegen.design.columns import Analysis
+from securegen.design.columns import QUALITY, Analysis
 from securegen.design.strata import Stratum, Unanalysed, alone, with_strata
 from securegen.errors import UsageError
 from securegen.io.output import atomic
-from securegen.model import OpenedSums, Sums, Variants
+from securegen.model import ImputedSums, OpenedSums, Sums, Variants
 from securegen.results.rows import FULL_DIGITS, table_text
-from securegen.stats.qc import Filters, lambda_gc, qc_tables
+from securegen.stats.qc import Filters, lambda_gc, no_quality, qc_tables
+
+QC = (QUALITY, "QC")
 
 
 def result_columns(
@@ -30,7 +32,10 @@ def result_columns(
     statistics = record_of(analysis).statistics
     if isinstance(sums, OpenedSums):
         opened, withheld = sums.parts[analysis.test, analysis.phenotype]
-        return _without(statistics(opened, analysis.model, grid=grid), withheld)
+        told: dict[str, Any] = {} if copies == 2 else {"copies": copies}
+        if isinstance(opened, ImputedSums) and opened.single is not None:
+            told["single"] = (opened.single,)
+        return _without(statistics(opened, analysis.model, grid=grid, **told), withheld)
     part = Sums(
         sums.start,
         sums.g[:, list(analysis.columns)],
@@ -52,7 +57,8 @@ def refused_columns(
     known = {"ERRCODE": refused.code, "OBS_CT": refused.samples, "CASE_CT": refused.cases}
     out = {}
     for name in {*names, "LOG10_P"} - set(voc.VARIANT_COLUMNS):
-        value = known.get(name, np.nan)
+        told = known.get(name)
+        value: float | int | str = np.nan if told is None else told
         out[name] = np.full(count * len(rows), value, object if isinstance(value, str) else None)
     out["TEST"] = np.tile(np.array(rows, dtype=object), count)
     return out
@@ -189,7 +195,7 @@ def write_tables(
     sifting = filters is not None and filters.active
     if filters:
         filters.check(grid)
-    if sifting and any(qc_analysis(s.design.analyses) is None for s in strata):
+    if sifting and any(qc_analysis(s.design.analyses) is None and s.refusal(*QC) is None for s in strata):
         raise UsageError("these filters need the sums of quality control: encrypt with `qc`")
     collectors = [_Collector(a) for a in analyses if a.association]
     with contextlib.ExitStack() as stack:
@@ -219,7 +225,9 @@ def write_tables(
 def _quality(stratum: Stratum, sums: Sums | OpenedSums, grid: int) -> dict[str, np.ndarray]:
     analysis = qc_analysis(stratum.design.analyses)
     if analysis is None:
-        raise ValueError(f"stratum {stratum.name} has no quality control")
+        if stratum.refusal(*QC) is None:
+            raise ValueError(f"stratum {stratum.name} has no quality control")
+        return no_quality(len(sums))
     return result_columns(analysis, sums, grid=grid * stratum.unit, copies=stratum.copies)
 
 

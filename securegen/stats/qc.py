@@ -45,6 +45,24 @@ def quality(sums: Sums, model: QcModel, *, grid: int = 1, copies: int = 2) -> di
     return out | {"HET": het, "HOM_ALT": hom_alt, "HOM_REF": hom_ref, "P": np.exp(log_p), "LOG10_P": -log_p / _LN10}
 
 
+def no_quality(count: int) -> dict[str, np.ndarray]:
+    """As `quality`, of V variants of which nothing may be seen."""
+    names = (
+        "ALT_FREQS",
+        "OBS_CT",
+        "MAC",
+        "MISSING_CT",
+        "SAMPLE_CT",
+        "F_MISS",
+        "HET",
+        "HOM_ALT",
+        "HOM_REF",
+        "P",
+        "LOG10_P",
+    )
+    return {name: np.full(count, np.nan) for name in names}
+
+
 def _additive(sums: Sums, coding: str, squared: Sequence[int]) -> Sums:
     """Σg, and Σg² of the `squared` columns, of the alleles g, from the sums of what a genetic model makes of them and, in
     sums.q, of the alleles."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from securegen.errors import DesignError, InputError, UsageError
 from securegen.io.tables import read_names
-from securegen.model import AnnouncedCohort, GenotypeReader, Samples
+from securegen.model import AnnouncedCohort, GenotypeReader, Samples, SelectableReader
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.selection import some
 
@@ -48,9 +48,7 @@ def read_conditions(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -
         raise UsageError(
             "`condition` needs the genotypes beside the phenotypes; here they are encrypted, or with another party"
         )
-    source: GenotypeReader = (
-        inputs.genotypes.open(silent).on_grid(reader.dosage_grid) if inputs.genotypes.given else reader
-    )
+    source: SelectableReader = inputs.genotypes.open(silent) if inputs.genotypes.given else reader  # type: ignore[assignment]
     where: dict[str, list[int]] = {}
     names = set(wanted)
     for j, name in enumerate(source.variants.id):
@@ -63,19 +61,17 @@ def read_conditions(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -
     if twice:
         raise InputError(f"`condition`: {some(twice)} stands for several variants of the genotype file: rename them")
     row = _rows(source.samples, reader.samples)
-    columns = []
-    for name in wanted:
-        (j,) = where[name]
-        block = source.read(j, j + 1)
-        copies = block.dosage if block.alleles is None else block.alleles
-        dosage = copies[0].astype(np.float64) / source.dosage_grid
-        if block.missing is not None:
-            dosage[block.missing[0]] = np.nan
-        columns.append(dosage[row])
+    chosen = source.select(variants=np.array([where[name][0] for name in wanted], np.int64))
+    if inputs.genotypes.given:  # the analysed variants may all be hard calls, and these not
+        chosen = chosen.on_grid(reader.dosage_grid if reader.dosage_grid > 1 else None)
+    block = chosen.read(0, len(wanted))
+    dosage = (block.dosage if block.alleles is None else block.alleles).astype(np.float64) / chosen.dosage_grid
+    if block.missing is not None:
+        dosage[block.missing] = np.nan
     log(
         f"`condition`: the dosages of {some(wanted)} are covariates; missing calls have the mean of the analysed people"
     )
-    return Conditions(np.stack(columns, axis=1), tuple(wanted))
+    return Conditions(dosage[:, row].T, tuple(wanted))
 
 
 def _rows(source: Samples, samples: Samples) -> np.ndarray:

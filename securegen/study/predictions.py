@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from securegen.study.traits import Traits
 from securegen.vocabulary import PSEUDOAUTOSOMAL, canonical_chromosome
 
 X_ROW = CHROMOSOMES[-1]
+NO_ROW = ""
 
 
 def read_predictions(path: str, samples: Samples, traits: Traits, log: Log) -> tuple[Traits, dict[str, Offsets]]:
@@ -55,15 +56,15 @@ def row_of(chromosome: str) -> str | None:
 
 
 def rows_of(variants: Variants) -> np.ndarray:
-    """(M,) text: `row_of` of each variant, empty where there is none."""
-    rows = {c: row_of(c) or "" for c in dict.fromkeys(variants.chromosome)}
+    """(M,) text: `row_of` of each variant, NO_ROW where there is none."""
+    rows = {c: row_of(c) or NO_ROW for c in dict.fromkeys(variants.chromosome)}
     return np.array([rows[c] for c in variants.chromosome], object)
 
 
 def having_rows(variants: Variants, log: Log) -> np.ndarray:
     """(M,) bool: variants on chromosomes that predictions have a line for; the others are left out aloud. Raises UsageError
     where none is left."""
-    lacking: np.ndarray = rows_of(variants) == ""
+    lacking: np.ndarray = rows_of(variants) == NO_ROW
     if not lacking.any():
         return ~lacking
     names = some(list(dict.fromkeys(str(c) for c in variants.chromosome[lacking])))
@@ -81,6 +82,19 @@ def with_rows(reader: SelectableReader, log: Log) -> SelectableReader:
     return reader if here.all() else reader.select(variants=np.flatnonzero(here))
 
 
-def at(found: Mapping[str, Offsets], row: str) -> dict[str, np.ndarray]:
-    """Phenotype -> (N,) float64 on the chromosome of that line; 0 where there is no prediction, of people not analysed."""
-    return {name: np.nan_to_num(offsets.of(row)) for name, offsets in found.items()}
+@dataclass(frozen=True)
+class At(Mapping[str, np.ndarray]):
+    """Phenotype -> (N,) float64 on the chromosome of a line; 0 where there is no prediction, of people not analysed."""
+
+    found: Mapping[str, Offsets]
+    row: str
+
+    def __getitem__(self, phenotype: str) -> np.ndarray:
+        out: np.ndarray = np.nan_to_num(self.found[phenotype].of(self.row))
+        return out
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)

@@ -74,8 +74,13 @@ def test_a_table_without_columns_there_stays_with_a_warning(tmp_path):
 
 def test_a_blank_in_an_id_does_not_make_a_column(tmp_path):
     """Regenie's columns are separated by blanks; a BGEN and a pvar may have them in ids."""
-    row = ("PAR1", "7", "rs 1 x", "A", "G", "G", "0.5", "ADD", "9", "1", "1", "0", "2", "1", "0.3", "0.5", ".")
-    write_tsv(tmp_path / "t", LINEAR_COLUMNS, [row])
+    rows = [
+        ("PAR1", "7", name, "A", "G", "G", "0.5", "ADD", "9", "1", "1", "0", "2", "1", "0.3", "0.5", ".")
+        for name in ("rs 1 x", "")
+    ]
+    write_tsv(tmp_path / "t", LINEAR_COLUMNS, rows)
     write_regenie(str(tmp_path / "o"), str(tmp_path / "t"), TableLayout(17))
     frame = read_sumstats(tmp_path / "o")
-    assert frame["ID"].tolist() == ["rs_1_x"] and frame["#CHROM"].tolist() == ["23"] and frame["BETA"].tolist() == [1]
+    assert (
+        frame["ID"].tolist() == ["rs_1_x", "."] and set(frame["#CHROM"]) == {"23"} and frame["BETA"].tolist() == [1, 1]
+    )

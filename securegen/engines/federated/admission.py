@@ -12,14 +12,12 @@ from typing import NoReturn
 
 import numpy as np
 
-from securegen.design.columns import Design
-from securegen.engines.federated.cohort import sample_sets
+from securegen.design.strata import Stratum
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger_file import open_ledger
 from securegen.model import Samples
-from securegen.study.build import Planned
 from securegen.study.inputs import Log
 
 LEDGER = "ledger"
@@ -32,12 +30,13 @@ def guard_of_study(study: StudyFile, log: Log, end: Callable[[str], NoReturn]) -
     )  # fmt: skip
 
 
-def admit(study: StudyFile, planned: Sequence[Planned], samples: Samples, state: Path, guard: SiteGuard) -> None:
-    """Enter this study's sets of samples and of sites into the ledger below `state`.
+def admit(
+    study: StudyFile, sets: Sequence[tuple[str, np.ndarray]], samples: Samples, state: Path, guard: SiteGuard
+) -> None:
+    """Enter this study's sets of samples, (N,) bool each by what it is for, and of sites into the ledger below `state`.
 
     Raises PolicyError when two sets, now or in these people's lifetime, differ by a few people, or the sites by one.
     """
-    sets = sample_sets(study, planned, samples)
     guard.sets(sets)
     members = [(s.name, s.verify_key.hex()) for s in study.sites]
     with open_ledger(state / LEDGER, guard.log) as ledger:
@@ -54,18 +53,24 @@ def admit(study: StudyFile, planned: Sequence[Planned], samples: Samples, state:
         ledger.add_study(study.digest, members)
 
 
-def charge(study: StudyFile, design: Design, pooled: int, samples: Samples, state: Path, guard: SiteGuard) -> None:
-    """Count the design's columns for everybody in them, before they meet a genotype.
+def charge(study: StudyFile, strata: Sequence[Stratum], samples: Samples, state: Path, guard: SiteGuard) -> None:
+    """Count the columns of every stratum for everybody in them, before they meet a genotype; the same column once.
 
-    pooled: people of all sites. Raises PolicyError above the share of a site's, or of all, people, and where the columns
-    of all these people's studies single somebody out; consent lifts all three.
+    Raises PolicyError above the share of a site's, or of all, people of a stratum, and where the columns of all these
+    people's studies single somebody out; consent lifts all three.
     """
-    values, free = design.columns.values, study.consent_openings or not guard.on
-    columns = len({values[:, j].tobytes() for j in range(values.shape[1])})
-    if not free and columns > openings.POOLED_SHARE * pooled:
-        guard.refuse("columns", f"{columns} of them are more than {openings.POOLED_SHARE:.0%} of {pooled} people")
+    free = study.consent_openings or not guard.on
+    share, limit = (math.inf, math.inf) if free else (openings.SITE_SHARE, openings.CONSENTED)
+    known: set[bytes] = set()
     with open_ledger(state / LEDGER) as ledger:
-        share, limit = (math.inf, math.inf) if free else (openings.SITE_SHARE, openings.CONSENTED)
-        fault = ledger.charge(ledger.rows(samples), np.asarray(values), share=share, limit=limit)
-        if fault is not None:
-            guard.refuse("columns", fault)
+        for stratum in (s for s in strata if s.design.analyses):
+            values = np.asarray(stratum.design.columns.values)
+            pooled = max(a.model.samples for a in stratum.design.analyses)
+            known |= {values[:, j].tobytes() for j in range(values.shape[1])}
+            if not free and len(known) > openings.POOLED_SHARE * pooled:
+                guard.refuse(
+                    "columns", f"{len(known)} of them are more than {openings.POOLED_SHARE:.0%} of {pooled} people"
+                )
+            fault = ledger.charge(ledger.rows(samples), values, share=share, limit=limit)
+            if fault is not None:
+                guard.refuse("columns", fault)

@@ -28,117 +28,115 @@ from functools import cache, partial
 
 import numpy as np
 
-from securegen.catalogue import record_of
-from securegen.design.columns import Analysis, Design
+from securegen.catalogue import reads_of
+from securegen.design.columns import Analysis
 from securegen.design.exact import exact_gram
+from securegen.design.strata import Stratum
 from securegen.engines.federated.fields import NARROW, field_bits
 from securegen.engines.federated.needed import Sets, crossed, weights
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, Step, SumCheck
-from securegen.engines.federated.variant_sums import READ, OpenedCounts, SiteSums, Withheld
+from securegen.engines.federated.segments import OwnRows, Segment, batches
+from securegen.engines.federated.variant_sums import OpenedCounts, SiteSums, Withheld
 from securegen.engines.plain.sums import block_sums
 from securegen.governance import openings
-from securegen.governance.rows import CHUNK, RowRule
-from securegen.model import GenotypeBlock, GenotypeReader, ImputedSums, IntArray, OpenedSums, Sums
+from securegen.governance.rows import RowRule
+from securegen.model import GenotypeReader, ImputedSums, IntArray, OpenedSums, Sums
 from securegen.stats.imputed import exactly
-
-MOST_VARIANTS = 65536  # of a segment
-CELLS = 1 << 21  # integers of a segment in memory
-TOGETHER = 4  # segments that are posted together
+from securegen.study.ploidy import as_genotypes
 
 
 def federated_sums(
-    secure: SecureSum, reader: GenotypeReader, design: Design, *, name: str, level: str = openings.STRICT,
+    secure: SecureSum, reader: GenotypeReader, strata: Sequence[Stratum], *, name: str, level: str = openings.STRICT,
     fewest: int = openings.FEWEST, few_missing: str = openings.WITHHOLD, complete: bool = False,
     withheld: Withheld | None = None,
 ) -> Iterator[OpenedSums]:  # fmt: skip
-    """Yield the pooled sums of every segment, in the order of the study's variants. design: this site's rows.
+    """Yield the pooled sums of every segment, in the order of the study's variants. strata: with this site's rows.
 
     name: of the steps, different for every design of a study; level, fewest, few_missing: of the rules (governance.openings);
     complete: linear regression over called samples, where no few people lack a call.
     """
-    columns = design.columns
-    sets = Sets.of(design.analyses, complete, rules=level != openings.ALL)
-    diagonal = [exact_gram(columns.values[:, [j]], columns.values[:, [j]])[0][0] for j in range(len(columns.names))]
-    norms = secure.total(diagonal)
-    if (
-        any(t < o for t, o in zip(norms, diagonal, strict=True))
-        or max(norms[i] for i in sets.indicators) > openings.LARGEST_SUM
-    ):
+    rules = level != openings.ALL
+    sets = [Sets.of(s.design.analyses, complete, rules=rules) for s in strata]
+    diagonals = [_diagonal(s) for s in strata]
+    norms = secure.total([v for own in diagonals for v in own])
+    if any(t < o for t, o in zip(norms, [v for own in diagonals for v in own], strict=True)):
         secure.refuse(OUT_OF_BOUNDS)
-    rule = None
-    if level != openings.ALL:
-        masks = [columns.values[:, i] != 0 for i in sets.indicators]
+    left = iter(norms)
+    tally = withheld if withheld is not None else Withheld()
+    sites: list[SiteSums] = []
+    for stratum, mine, needed in zip(strata, diagonals, sets, strict=True):
+        pooled = [next(left) for _ in mine]
+        people = (*needed.indicators, *needed.single)
+        sites.append(
+            SiteSums(
+                secure, reader, stratum, needed, rules, fewest, {i: pooled[i] for i in people}, {i: mine[i] for i in people},
+                pooled, few_missing == openings.ROUND, tally,
+            )
+        )  # fmt: skip
+    if max((n for site in sites for n in site.people.values()), default=0) > openings.LARGEST_SUM:
+        secure.refuse(OUT_OF_BOUNDS)
+    rows = None
+    if rules:
+        masks = [mask for site in sites for mask in site.masks]
         rule = RowRule(
-            masks, reader.dosage_grid, strict=level == openings.STRICT, fewest=fewest, quadratic=bool(sets.quadratic)
-        )
-    study = SiteSums(
-        secure, reader, design, sets, rule, fewest, {i: norms[i] for i in sets.indicators},
-        {i: diagonal[i] for i in sets.indicators}, norms, few_missing == openings.ROUND,
-        withheld if withheld is not None else Withheld(),
-    )  # fmt: skip
-    width = len(study.set_bounds()) + len(study.column_bounds())
-    size = min(MOST_VARIANTS, max(READ, CELLS // width))
-    starts = range(0, len(reader.variants), size)
-    before: list[GenotypeBlock] = []
-    for first in range(0, len(starts), TOGETHER):
-        segments = [
-            (f"{name}-{first + i:05d}", start, min(start + size, len(reader.variants)))
-            for i, start in enumerate(starts[first : first + TOGETHER])
-        ]
-        parts = list(_open(study, segments, before))
+            masks, reader.dosage_grid, strict=level == openings.STRICT, fewest=fewest,
+            quadratic=any(needed.quadratic for needed in sets),
+        )  # fmt: skip
+        rows = OwnRows(rule, as_genotypes(reader))
+    for together in batches(strata, sites, name):
+        parts = list(_open(secure, together, rows))
         yield from parts
-        if study.rule is not None:
-            before = _opened_before(reader, parts[-1], before)
+        if rows is not None:
+            rows.take(together, parts)
 
 
-Segment = tuple[str, int, int]
+def _diagonal(stratum: Stratum) -> list[int]:
+    x = stratum.design.columns.values
+    return [exact_gram(x[:, [j]], x[:, [j]])[0][0] for j in range(x.shape[1])]
 
 
-def _opened_before(reader: GenotypeReader, last: OpenedSums, before: list[GenotypeBlock]) -> list[GenotypeBlock]:
-    """The opened rows of the last 500 variants, which the next ones are compared with."""
-    stop = last.start + len(last)
-    rows = [last.start + int(v) for v in np.flatnonzero(~last.withheld) if stop - last.start - v <= openings.WINDOW]
-    kept = [b for b in before if stop - b.start <= openings.WINDOW]
-    return [*kept, *(reader.read(r, r + 1) for r in rows)]
+def _open(secure: SecureSum, segments: Sequence[Segment], rule: OwnRows | None) -> Iterator[OpenedSums]:
+    busy = [s for s in segments if not s.empty]
+    local = {s.name: cache(partial(_local, s.study, s.start, s.stop)) for s in busy}
+    flags = _flags(secure, segments, rule)
+    rows = {s.name: np.flatnonzero(flags[s.name][:, 0] == 0) for s in busy}
 
+    def counts(s: Segment) -> np.ndarray:
+        return s.study.own_counts(local[s.name]())[rows[s.name]]
 
-def _open(study: SiteSums, segments: Sequence[Segment], before: list[GenotypeBlock]) -> Iterator[OpenedSums]:
-    sets = study.sets
-    local = {n: cache(partial(_local, study, a, b)) for n, a, b in segments}
-    flags = dict(zip((n for n, _, _ in segments), _flags(study, segments, before), strict=True))
-    rows = {n: np.flatnonzero(f[:, 0] == 0) for n, f in flags.items()}
-
-    def counts(n: str) -> np.ndarray:
-        return study.own_counts(local[n]())[rows[n]]
-
-    def columns(n: str, a: int, b: int) -> np.ndarray:
-        return study.own_columns(local[n](), opened[n], a, b)
+    def columns(s: Segment) -> np.ndarray:
+        return s.study.own_columns(local[s.name](), opened[s.name], s.start, s.stop)
 
     first = [
-        _step(f"{n}-counts", len(rows[n]), study.set_bounds(), partial(counts, n), study.check_counts)
-        for n, _, _ in segments
+        _step(f"{s.name}-counts", len(rows[s.name]), s.study.set_bounds(), partial(counts, s), s.study.check_counts)
+        for s in busy
     ]  # fmt: skip
     opened = {
-        n: _read_counts(study, rows[n], flags[n][rows[n], 1:], total)
-        for (n, _, _), total in zip(segments, study.secure.together(first), strict=True)
+        s.name: _read_counts(s.study, rows[s.name], flags[s.name][rows[s.name], 1:], total)
+        for s, total in zip(busy, secure.together(first), strict=True)
     }
-    bounds = study.column_bounds()
-    second = [_step(f"{n}-columns", len(rows[n]) * bool(bounds), bounds or [1], partial(columns, n, a, b))
-              for n, a, b in segments]  # fmt: skip
+    bounds = {s.name: s.study.column_bounds() for s in busy}
+    second = [
+        _step(f"{s.name}-columns", len(rows[s.name]) * bool(bounds[s.name]), bounds[s.name] or [1], partial(columns, s))
+        for s in busy
+    ]
     # complete cases: where calls are missing, of nobody or of enough people at every site
     whole = {
-        (n, k): np.flatnonzero(opened[n].exact(p.columns[0]) & _some_missing(study, opened[n], p))
-        for n, _, _ in segments for k, p in enumerate(sets.pairs)
+        (s.name, k): np.flatnonzero(opened[s.name].exact(p.columns[0]) & _some_missing(s.study, opened[s.name], p))
+        for s in busy for k, p in enumerate(s.study.sets.pairs)
     }  # fmt: skip
     second += [
-        _step(f"{n}-pairs-{k}", len(whole[n, k]), _pair_bounds(study, p),
-              partial(study.own_pairs, opened[n], whole[n, k], a, b, p))
-        for n, a, b in segments for k, p in enumerate(sets.pairs)
+        _step(f"{s.name}-pairs-{k}", len(whole[s.name, k]), _pair_bounds(s.study, p),
+              partial(s.study.own_pairs, opened[s.name], whole[s.name, k], s.start, s.stop, p))
+        for s in busy for k, p in enumerate(s.study.sets.pairs)
     ]  # fmt: skip
-    totals = dict(zip([s.name for s in second], study.secure.together(second), strict=True))
-    for n, a, b in segments:
-        pairs = {p: (whole[n, k], totals[f"{n}-pairs-{k}"]) for k, p in enumerate(sets.pairs)}
-        yield _assemble(study, a, b, opened[n], totals[f"{n}-columns"], pairs)
+    totals = dict(zip([s.name for s in second], secure.together(second), strict=True))
+    for s in segments:
+        if s.empty:
+            yield OpenedSums(s.start, s.stop - s.start, np.ones(s.stop - s.start, bool), {})
+            continue
+        pairs = {p: (whole[s.name, k], totals[f"{s.name}-pairs-{k}"]) for k, p in enumerate(s.study.sets.pairs)}
+        yield _assemble(s.study, s.start, s.stop, opened[s.name], totals[f"{s.name}-columns"], pairs)
 
 
 def _some_missing(study: SiteSums, opened: OpenedCounts, a: Analysis) -> np.ndarray:
@@ -152,45 +150,29 @@ def _local(study: SiteSums, start: int, stop: int) -> Sums:
     return Sums(start, g, m, q)
 
 
-def _flags(study: SiteSums, segments: Sequence[Segment], before: list[GenotypeBlock]) -> list[np.ndarray]:
+def _flags(secure: SecureSum, segments: Sequence[Segment], rule: OwnRows | None) -> dict[str, np.ndarray]:
     """(V, 1 + sets) of each segment: how many sites withhold a variant, and at how many few people lack a call."""
-    sets = study.sets.indicators
-    if study.rule is None:
-        return [np.zeros((stop - start, 1 + len(sets)), np.int64) for _, start, stop in segments]
-    first, last, rule = segments[0][1], segments[-1][2], study.rule
-
-    @cache
-    def own() -> np.ndarray:
-        out = np.zeros((last - first, 1 + len(sets)), np.int64)
-
-        def blocks() -> Iterator[GenotypeBlock]:
-            for block in study.blocks(first, last, CHUNK):
-                if block.missing is not None:
-                    for k, i in enumerate(sets):
-                        lack = block.missing[:, study.values[:, i] != 0].sum(axis=1, dtype=np.int64)
-                        at = slice(block.start - first, block.start - first + len(block))
-                        out[at, 1 + k] = openings.too_few(lack, study.fewest)
-                yield block
-
-        out[:, 0] = rule.vetoed(blocks(), before)
-        return out
-
-    sites = [64] * (1 + len(sets))
+    widths = {s.name: 1 + len(s.study.sets.indicators) for s in segments}
+    if rule is None:
+        return {s.name: np.zeros((s.stop - s.start, widths[s.name]), np.int64) for s in segments}
+    own = cache(partial(rule.flags, segments))
+    busy = [s for s in segments if not s.empty]
     steps = [
-        _step(f"{n}-flags", stop - start, sites, partial(lambda a, b: own()[a - first : b - first], start, stop))
-        for n, start, stop in segments
+        _step(f"{s.name}-flags", s.stop - s.start, [64] * widths[s.name], partial(lambda n: own()[n], s.name))
+        for s in busy
     ]
-    return list(study.secure.together(steps))
+    return {s.name: total for s, total in zip(busy, secure.together(steps), strict=True)}
 
 
 def _read_counts(study: SiteSums, rows: IntArray, few: np.ndarray, found: np.ndarray) -> OpenedCounts:
-    sets, squared = study.sets.indicators, study.sets.squared
+    sets, squared, single = study.sets.indicators, study.sets.squared, study.sets.single
     return OpenedCounts(
         rows,
         {i: study.people[i] - found[:, 2 * k] for k, i in enumerate(sets)},
         {i: found[:, 2 * k + 1] for k, i in enumerate(sets)},
         {i: found[:, 2 * len(sets) + k] for k, i in enumerate(squared)},
         {i: few[:, k] != 0 for k, i in enumerate(sets)},
+        {i: study.people[i] - found[:, 2 * len(sets) + len(squared) + k] for k, i in enumerate(single)},
     )
 
 
@@ -225,7 +207,7 @@ def _assemble(
     parts: dict[Analysis, Sums | ImputedSums] = {}
     few: dict[Analysis, np.ndarray] = {}
     for a in study.design.analyses:
-        c, i, reads = a.columns, a.columns[0], record_of(a).reads
+        c, i, reads = a.columns, a.columns[0], reads_of(a)
         few[a] = withheld
         if reads.counted or (reads.filled is not None and not study.rounds):
             few[a] = withheld | full(opened.few[i])
@@ -238,7 +220,7 @@ def _assemble(
         else:
             weight = weights(a)
             square = opened.square[i] if weight is None else weighted[weight, i]
-            if weight is not None and study.rule is not None:
+            if weight is not None and study.rules:
                 n, s, w = opened.called[i], opened.dosage[i], np.full(len(rows), a.model.weight_total)
                 # as if Σ w g were S/n·Σw: V is too large by Σw times the square of the difference of the two means
                 cross[weight, i], square = exactly(s, w, s * 0, w), exactly(n * n, square, s * s, w)
@@ -250,6 +232,7 @@ def _assemble(
             parts[a] = ImputedSums(
                 start, full(opened.called[i]), full(opened.dosage[i]), filled, full(square),
                 None if reads.minor is None else full(minor[c[reads.minor], i]), more,
+                single=full(opened.single[a.single[0][0]]) if a.single else None,
                 weighted=np.stack([full(quadratic[c[p], i]) for p in reads.quadratic], 1) if reads.quadratic else None,
             )  # fmt: skip
     _tally(study, size, opened, pairs)
@@ -272,7 +255,7 @@ def _tally(
         w.rounded += int(some.sum())
     else:
         w.missing += int(some.sum())
-    if study.rule is not None:
+    if study.rules:
         w.weighted += len(opened.rows) * len(study.sets.weighted)
     if pairs and study.rounds:
         w.imputed += max(int((_some_missing(study, opened, a) & ~opened.exact(a.columns[0])).sum()) for a in pairs)
@@ -291,4 +274,4 @@ def _spread(values: np.ndarray, rows: IntArray, size: int) -> np.ndarray:
 def _step(
     name: str, count: int, bounds: Sequence[int], own: Callable[[], np.ndarray], check: SumCheck | None = None
 ) -> Step:
-    return Step(name, count, tuple(field_bits(b) for b in bounds), own, tuple(bounds), check)
+    return Step(name, count, tuple(field_bits(max(b, 1)) for b in bounds), own, tuple(bounds), check)

@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
+from types import MappingProxyType
 
 import numpy as np
 
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import Design
-from securegen.design.qc import qc_design
+from securegen.design.side_by_side import side_by_side
+from securegen.design.strata import Stratum
 from securegen.engines.federated.studyfile import CASE_CONTROL_12, QUANTITATIVE, StudyFile, TraitColumn
-from securegen.errors import InputError, PolicyError, UsageError
+from securegen.errors import ArtefactError, InputError, PolicyError, UsageError
+from securegen.io.loco import Offsets
 from securegen.io.tables import read_table
-from securegen.model import Samples
+from securegen.model import Samples, Variants
 from securegen.study import people as align
-from securegen.study.build import Planned, analysed, common_people, designs, joined, no_predictions
-from securegen.study.inputs import REGENIE, Inputs, Log
+from securegen.study.build import Planned, analysed, common_people, designs, no_predictions
+from securegen.study.inputs import REGENIE, Inputs, Log, silent
+from securegen.study.ploidy import AUTOSOMAL, NAMES, kinds_of
+from securegen.study.strata import places_of, refuse_nowhere
+from securegen.study.stratum import Blueprint, Place, QualitySets, stratum_at
 from securegen.study.traits import Traits
+
+NONE_CLOSED: Mapping[tuple[int, str], str] = MappingProxyType({})
 
 
 def read_phenotype(values: np.ndarray, trait: TraitColumn, where: str) -> align.Phenotype:
@@ -55,7 +64,7 @@ def read_traits(study: StudyFile, site: str, inputs: Inputs, samples: Samples, c
         covar_join = align.join(samples, covar)
         unknown = covar_join.unknown
         columns = [align.column_values(samples, covar, name, covar_join) for name in study.covariates]
-    for k in range(study.components):
+    for k in range(study.components or study.pcs):
         names.append(f"PC{k + 1}")
         columns.append(components[:, k])
     for other in study.sites[1:] if study.site_indicators else ():
@@ -91,13 +100,20 @@ def _unlike(a: np.ndarray, b: np.ndarray, secret: bytes) -> int:
 def plan_analyses(study: StudyFile, site: str, traits: Traits, samples: Samples, log: Log) -> list[Planned]:
     """Choose tests and samples from this site's data alone, before anything is sent.
 
-    With the study's `common_samples`, everybody analysed has every phenotype. Raises PolicyError when this site has fewer
-    people than the study's minimum.
+    With the study's `common_samples`, everybody analysed has every phenotype, and a known sex where X is summed by sex.
+    Raises PolicyError when this site has fewer people than the study's minimum.
     """
     tests = [study.test_of(t) for t in study.phenotypes]
     out, common = [], np.ones(len(samples), bool)
     if study.common_samples:
         common = common_people(traits.phenotypes, tests, traits.covariates)
+        if study.by_sex:
+            unknown = common & (samples.sex == 0)
+            common &= samples.sex != 0
+            if unknown.any():
+                log(
+                    f"{int(unknown.sum())} people of unknown sex are left out everywhere: X is analysed in the same people"
+                )
     if traits.covariate_names:
         log(align.covariate_line(traits.covariate_names))
     for test, phenotype in zip(tests, traits.phenotypes, strict=True):
@@ -133,25 +149,52 @@ def sample_sets(study: StudyFile, planned: Sequence[Planned], samples: Samples) 
     return out
 
 
-def federated_design(
+def federated_strata(
     study: StudyFile,
     planned: Sequence[Planned],
     traits: Traits,
+    places: Sequence[Place],
     samples: Samples,
     total: fp.SumOverSites,
     secret: bytes,
-) -> Design:
-    """The integer design of the pooled cohort, this site's rows. The same calls of `total`, in the same order, everywhere.
+    closed: Mapping[tuple[int, str], str] = NONE_CLOSED,
+    log: Log = silent,
+) -> tuple[Stratum, ...]:
+    """The strata of the pooled cohort, this site's rows. The same calls of `total`, in the same order, everywhere.
 
-    secret: 32 bytes of this site's memory, the same at every start.
-    Raises DesignError as `study.build_design` does, at every site alike.
+    secret: 32 bytes of this site's memory, the same at every start; closed: of `closed.closed_strata`.
+    Raises DesignError as `study.build_strata` does, at every site alike.
     """
-    offsets = no_predictions(traits) if study.statistic == REGENIE else None
-    parts = designs(
-        planned, traits, bits=study.bits, total=total, offsets=offsets, alike=lambda masks: _group(masks, total, secret),
-        interaction=study.interaction,
-    )  # fmt: skip
+
+    def make(
+        members: Sequence[Planned], own: Traits, offsets: Mapping[str, np.ndarray] | None, total: fp.SumOverSites
+    ) -> list[Design]:
+        return designs(
+            members, own, bits=study.bits, total=total, offsets=offsets, alike=lambda masks: _group(masks, total, secret),
+            interaction=study.interaction,
+        )  # fmt: skip
+
+    quality = None
     if study.qc:
         people = everybody(study, planned)
-        parts.append(qc_design(samples.founder & people, samples.founder & people, people, total=total))
-    return joined(parts, planned, share=False)  # columns that are equal here need not be equal at another site
+        quality = QualitySets(samples.founder & people, samples.founder & people, people)
+    blueprint = Blueprint(
+        planned, traits, samples.sex, make, log, quality, study.xchr_model or 2, study.x_as_stored, closed
+    )  # fmt: skip
+    strata = tuple(side_by_side(total, [partial(stratum_at, place, blueprint) for place in places]))
+    refuse_nowhere(planned, strata)
+    return strata
+
+
+def places_at(
+    study: StudyFile, traits: Traits, offsets: Mapping[str, Offsets] | None, variants: Variants
+) -> list[Place]:
+    """What shares a design, by the study's variants. Raises ArtefactError where they do not lie where the study says."""
+    kinds = kinds_of(variants)
+    found = tuple(NAMES[k] for k in np.unique(kinds[kinds != AUTOSOMAL]).tolist())
+    if found != study.strata:
+        raise ArtefactError(
+            f"the study speaks of strata {', '.join(study.strata) or 'of none'}, its variants are of {', '.join(found) or 'none'}"
+        )
+    none = no_predictions(traits) if study.statistic == REGENIE else None
+    return places_of(kinds, variants, offsets, none)

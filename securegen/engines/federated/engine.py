@@ -44,7 +44,7 @@ from securegen.study.opening import Study, study_of
 
 SITES = 3
 TOLD = ("parameters", "samples", "variants", "covariates", "covariate_names", "phenotypes", "missing",
-        "planned_noise_margin_bits")  # fmt: skip
+        "planned_noise_margin_bits", "strata")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Federated(Engine):
     aliases: ClassVar[tuple[str, ...]] = ("threshold",)
     missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
     several: ClassVar[bool] = True
+    strata: ClassVar[bool] = True
 
     sites: int | None = option(None, "Sites the samples are dealt to [3].", metavar="S", least=2)
     openings: str | None = option(
@@ -70,6 +71,7 @@ class Federated(Engine):
         False,
         "Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
     )
+    pcs: int | None = option(None, "Components that the sites compute together, as covariates.", metavar="K", least=1)
     two_sites_learn_each_other: bool = option(False, "Allow two sites, which hide nothing from each other.")
     keep_files: bool = option(False, KEEP_FILES)
 
@@ -84,12 +86,14 @@ class Federated(Engine):
         common = self.openings != ALL if common is None else common
         told = [replace(m, common_samples=common) for m in members]
         if len(told) == 1:
-            return study_of(told[0], log, strata=self.strata)
+            return study_of(told[0], log)
         study = open_sites(told, log)
-        common_variants([open_genotypes(m, silent).variants for m in told])
+        common_variants([open_genotypes(m, silent, haploid=True).variants for m in told])
         return study
 
     def rehearsing(self) -> Federated:
+        if self.pcs:
+            raise UsageError("the plain engine has no components of sites to compare with: leave `pcs` out")
         if self.openings not in (None, ALL):
             raise UsageError(
                 f"whole tables of one owner's data are compared: `openings` {ALL}, which is the default then, not "
@@ -119,7 +123,7 @@ class Federated(Engine):
         return local, rehearsal.set_up(
             work, members[0], local, silent, two_sites_learn_each_other=self.two_sites_learn_each_other,
             openings=self.openings or STRICT, few_missing=self.few_missing or WITHHOLD,
-            consent_openings=self.consent_openings,
+            consent_openings=self.consent_openings, pcs=self.pcs or 0,
         )  # fmt: skip
 
     def run(
@@ -160,7 +164,7 @@ class Federated(Engine):
                 tables.append(summary_of(s, path))
         convert(tables, out, form, log, covariates=covariates_of(inputs))
         receipt = released(records[0], [t.path for t in tables])
-        facts = {name: records[0][name] for name in TOLD} | {
+        facts = {name: records[0][name] for name in TOLD if name in records[0]} | {
             "inputs": digests_of(members), "samples_stored": stored, "opened": records[0]["opened"], "sites": len(local),
             "peak_rss_bytes": max(r["peak_rss_bytes"] for r in records),
         }  # fmt: skip

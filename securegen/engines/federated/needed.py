@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from securegen.catalogue import record_of
+from securegen.catalogue import reads_of, record_of
 from securegen.design.columns import Analysis
 
 T = TypeVar("T")
@@ -33,8 +33,9 @@ class Sets:
 
     indicators: columns that say who is analysed; squared: those whose Σg² is needed; filled: (column, indicator) whose
     missing calls are filled; weighted: (column, indicator) whose Σ g² x is; quadratic: those whose Σ g² x is opened beside
-    Σ g x; minor, counted: (case column, indicator) whose minor alleles, or called people and alleles, are needed; pairs:
-    linear analyses of complete cases.
+    Σ g x; minor, counted: (case column, indicator) whose minor alleles, or called people and alleles, are needed; single:
+    columns of people with one copy less, of whom calls alone are counted; single_cases: case column -> (column of single
+    people, of the cases among them); pairs: linear analyses of complete cases.
     """
 
     indicators: tuple[int, ...]
@@ -44,14 +45,17 @@ class Sets:
     quadratic: tuple[tuple[int, int], ...]
     minor: tuple[tuple[int, int], ...]
     counted: tuple[tuple[int, int], ...]
+    single: tuple[int, ...]
+    single_cases: dict[int, tuple[int, int]]
     pairs: tuple[Analysis, ...]
 
     @staticmethod
     def of(analyses: Sequence[Analysis], complete: bool, *, rules: bool = False) -> Sets:
         """rules: Σ w (g − S/n)² is summed and not Σ w g beside Σ w g², which would tell the weights of each genotype."""
-        indicators, squared, fill, weighted, quadratic, minor, counted = ([] for _ in range(7))
+        indicators, squared, fill, weighted, quadratic, minor, counted, single = ([] for _ in range(8))
+        single_cases: dict[int, tuple[int, int]] = {}
         for a in analyses:
-            c, first, reads, weight = a.columns, a.columns[0], record_of(a).reads, weights(a)
+            c, first, reads, weight = a.columns, a.columns[0], reads_of(a), weights(a)
             indicators += [c[p] for p in reads.people]
             squared += [c[p] for p in reads.squared]
             if reads.filled is not None:
@@ -61,9 +65,12 @@ class Sets:
             quadratic += [(c[p], first) for p in reads.quadratic]
             if reads.minor is not None:
                 minor.append((c[reads.minor], first))
+                if a.single:
+                    single_cases[c[reads.minor]] = (a.single[0][0], a.single[1][0])
+            single += [a.single[0][0]] if a.single else []
             counted += [(c[p], first) for p in reads.counted]
         pairs = tuple(a for a in analyses if complete and "complete" in record_of(a).missing)
         return Sets(
             _once(indicators), _once(squared), _once(fill), _once(weighted), _once(quadratic), _once(minor),
-            _once(counted), pairs,
+            _once(counted), _once(single), single_cases, pairs,
         )  # fmt: skip

@@ -74,8 +74,6 @@ def refuse(inputs: Inputs) -> None:
         ("covar_categorical", bool(inputs.covar_categorical), "give indicator columns, the same at every site"),
         ("no_input_missing_phenotype", inputs.no_input_missing_phenotype, "-9 is missing at every site"),
         ("hwe_controls", inputs.hwe_controls, "the tests are over founders"),
-        ("sex_name", bool(inputs.sex_name), "X, Y and MT are left out there"),
-        ("split_par", bool(inputs.split_par), "every site's file names PAR1 and PAR2 itself"),
     ):
         if chosen:
             raise UsageError(f"`{name}` does not go with a federated study: {why}")
@@ -84,6 +82,7 @@ def refuse(inputs: Inputs) -> None:
 def set_up(
     work: Path, inputs: Inputs, sites: Sequence[LocalSite], log: Log, *, two_sites_learn_each_other: bool = False,
     openings: str = STRICT, few_missing: str = WITHHOLD, consent_openings: bool = False,
+    pcs: int = 0,
 ) -> StudyFile:  # fmt: skip
     """Make keys, the study file and the private folders below `work`, and let every site accept."""
     refuse(inputs)
@@ -91,7 +90,7 @@ def set_up(
     lists: list[Path] = []
     grid = 1
     for genotypes in dict.fromkeys(s.genotypes for s in sites):
-        reader = open_genotypes(replace(inputs, **vars(genotypes)), log)
+        reader = open_genotypes(replace(inputs, **vars(genotypes)), log, haploid=True)
         grid = max(grid, reader.dosage_grid)
         cohorts.append(reader.samples)
         lists.append(work / f"variants{len(lists) + 1}.tsv")
@@ -111,7 +110,8 @@ def set_up(
         covariates=covariates, name="rehearsal", model=inputs.model, missing=inputs.missing, bits=inputs.bits,
         dosage_grid=grid, qc=inputs.qc, minimum_cohort=1, two_sites_learn_each_other=two_sites_learn_each_other,
         openings=openings, few_missing=few_missing, consent_openings=consent_openings, common_samples=inputs.common_samples,
-        statistic=REGENIE if inputs.as_regenie else PLINK2, interaction=inputs.interaction,
+        statistic=REGENIE if inputs.as_regenie else PLINK2, xchr_model=inputs.xchr_model, split_par=inputs.split_par,
+        predictions=bool(inputs.pred), interaction=inputs.interaction, pcs=pcs, log=log,
     )  # fmt: skip
     if dropped:
         log(f"{dropped} variants of the first site are not in every file, or with other alleles: left out")
@@ -128,6 +128,7 @@ def site_role(
     options: dict[str, Any] = {
         "dir": work / "shared", "state": private / "private", **site.genotypes.options(private),
         "keep": private / "keep.txt", "pheno": Path(inputs.pheno or ""), "covar": Path(inputs.covar) if inputs.covar else None,
+        "sex_name": inputs.sex_name, "pred": Path(inputs.pred) if inputs.pred else None,
         **given(filters), "wait": wait, "threads": 1, "out": private / "result", **more,
     }  # fmt: skip
     return Role(f"site {site.name.removeprefix('site')}", ("site", "run"), options, private)

@@ -8,70 +8,68 @@ lists the rounds). What it gives away: that it takes part, and its part of the o
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import platform
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from securegen.design.columns import Design
+from securegen.design.columns import Analysis
+from securegen.design.strata import Stratum, analyses_of
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
-from securegen.engines.federated.cohort import federated_design, plan_analyses, read_traits
+from securegen.engines.federated.closed import closed_strata
+from securegen.engines.federated.cohort import federated_strata, sample_sets
 from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.hub import open_folder
-from securegen.engines.federated.identity import SigningIdentity, sha256
+from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
-from securegen.engines.federated.pair_keys import agree_on_keys, commitment_to_inputs, forget_keys
-from securegen.engines.federated.projection import parse_loadings, project
+from securegen.engines.federated.own_components import component_people, with_components
+from securegen.engines.federated.own_inputs import OwnInputs, open_inputs, salt_of, same_inputs
+from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
 from securegen.engines.federated.state import SiteState, open_state
-from securegen.engines.federated.studyfile import LOADINGS, StudyFile, opened_by
+from securegen.engines.federated.studyfile import StudyFile, opened_by
 from securegen.engines.federated.variant_sums import Withheld
-from securegen.engines.federated.variants import AlignedReader, align_reader, describe
-from securegen.errors import ArtefactError, PeerError, PolicyError, ProtocolError, SecuregenError
+from securegen.errors import (
+    PeerError,
+    PolicyError,
+    ProtocolError,
+    SecuregenError,
+)
 from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
 from securegen.io.strict_json import read_regular
-from securegen.io.text import text_of
-from securegen.model import OpenedSums, Samples, SelectableReader, Variants, watched
+from securegen.model import GenotypeReader, OpenedSums, watched
 from securegen.record.association_receipts import federated_receipt
 from securegen.record.receipt import Receipt
 from securegen.results.write import Summary, write_qc, write_tables
 from securegen.stats.qc import Filters
-from securegen.study.build import Planned
-from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
-from securegen.study.traits import Traits
-from securegen.version import VERSION
 
-CHANGED = (
-    "genotypes, phenotypes, covariates or filters changed since this site began the study: bring the files back, or start "
-    "another study"
-)
-MOST_LOADINGS = 1 << 30  # bytes of loadings.tsv
 Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 
 
 @dataclass(frozen=True)
 class SiteResult:
-    """tables, quality: of the pooled cohort; opened: every round and its numbers; design: of this site's rows; bytes:
-    posted by this site."""
+    """tables, quality: of the pooled cohort; opened: every round and its numbers; strata: designs of this site's rows, of
+    `people` people; bytes: posted by this site."""
 
     study: StudyFile
     site: str
-    design: Design
+    strata: tuple[Stratum, ...]
+    people: int
     tables: list[Summary]
     quality: list[str]
     receipt: Receipt
     opened: dict[str, Any]
     bytes: int
+
+    @property
+    def analyses(self) -> tuple[Analysis, ...]:
+        """One analysis a table, quality control last."""
+        return analyses_of(self.strata)
 
 
 def run_site(
@@ -108,8 +106,8 @@ def run_site(
     with open_state(state, study) as memory:
         message_folder.withdraw_stop()
         try:
-            own = _open_inputs(folder, study, variants, site, memory, inputs, log)
-            commitment = _same_inputs(memory, inputs, own.reader.samples)
+            own = open_inputs(folder, study, variants, site, memory, inputs, log)
+            commitment = same_inputs(memory, inputs, own.reader.samples)
             with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
                     transport,
@@ -138,45 +136,34 @@ def _in_folder(message_folder: MessageFolder) -> Iterator[Transport]:
     yield message_folder
 
 
-@dataclass(frozen=True)
-class _Own:
-    """This site's people as the study reads them: genotypes, traits, and who is analysed in which test."""
-
-    reader: AlignedReader
-    traits: Traits
-    planned: list[Planned]
-
-
-def _open_inputs(
-    folder: Path, study: StudyFile, variants: Variants, site: str, memory: SiteState, inputs: Inputs, log: Log
-) -> _Own:
-    reader = open_genotypes(replace(inputs, dosage_grid=study.dosage_grid), log)
-    aligned, alignment = align_reader(reader, variants, site)
-    for line in describe(alignment):
-        log(line)
-    traits = read_traits(study, site, inputs, reader.samples, _components(folder, study, reader, site, memory))
-    return _Own(aligned, traits, plan_analyses(study, site, traits, reader.samples, log))
-
-
 def _take_part(
     transport: Transport, message_folder: MessageFolder, site: str, identity: SigningIdentity, memory: SiteState, state: Path,
-    own: _Own, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
+    own: OwnInputs, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
     seen: Callable[[OpenedSums], None] | None,
 ) -> SiteResult:  # fmt: skip
     study = message_folder.study
     _everybody_accepts(transport, message_folder)
     session = Conversation(transport, study, site, identity, memory)
     samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
-    admit(study, own.planned, samples, state, guard)
+    related = component_people(study, own, log)
+    sets = [*sample_sets(study, own.planned, samples), *related]
+    admit(study, sets, samples, state, guard)
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
+    own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
+    closed = closed_strata(study, own.planned, own.traits, samples, secure.total, state, log)
+    if closed.sets:
+        admit(study, [*sets, *closed.sets], samples, state, guard)
     try:
-        design = federated_design(study, own.planned, own.traits, samples, guarded(secure.total, guard), _salt(memory))
+        strata = federated_strata(
+            study, own.planned, own.traits, own.places, samples, guarded(secure.total, guard), salt_of(memory), closed.reasons,
+            log,
+        )  # fmt: skip
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
-    charge(study, design, max(a.model.samples for a in design.analyses), samples, state, guard)
+    charge(study, strata, samples, state, guard)
     withheld = Withheld()
-    tables, quality = _tables(study, design, secure, own.reader, out, digits, filters, withheld, seen)
+    tables, quality = _tables(study, strata, secure, own.reader, out, digits, filters, withheld, seen)
     for line in withheld.lines():
         log(line)
     forget_keys(memory)
@@ -190,7 +177,7 @@ def _take_part(
         [s.name for s in study.sites], [t.path for t in tables], opened=opened_by(study),
         read=what_can_be_read(study.openings, study.few_missing),
     )  # fmt: skip
-    return SiteResult(study, site, design, tables, quality, receipt, opened, session.sent_bytes)
+    return SiteResult(study, site, strata, len(samples), tables, quality, receipt, opened, session.sent_bytes)
 
 
 def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> None:
@@ -201,56 +188,11 @@ def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> N
             raise ProtocolError(f"site {name} has accepted another study")
 
 
-def _salt(memory: SiteState) -> bytes:
-    """32 secret bytes of this site for this study."""
-    return memory.once("salt", lambda: secrets.token_bytes(32))
-
-
-def _same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
-    """This site's commitment to what it sums, the same at every start.
-
-    Raises ArtefactError when files, people or software changed since it began: half the sums would be of other data.
-    """
-    salt = _salt(memory)
-    software = f"securegen {VERSION}, NumPy {np.__version__}, {platform.machine()}, {' '.join(platform.libc_ver())}"
-    begun = memory.once("software", software.encode).decode()
-    if begun != software:
-        raise ArtefactError(
-            f"this site began the study with {begun}; this is {software}: go on with the former, or start another study"
-        )
-    people = sha256(
-        *(f"{f}\t{i}".encode(errors="surrogateescape") for f, i in zip(samples.fid, samples.iid, strict=True))
-    )
-    now = commitment_to_inputs(salt, {**inputs.digests(), "samples": people, "software": software})
-    if memory.once("inputs", now.encode).decode() != now:
-        raise ArtefactError(CHANGED)
-    return now
-
-
-def _components(folder: Path, study: StudyFile, reader: SelectableReader, site: str, memory: SiteState) -> np.ndarray:
-    """(N, C) coordinates, the same at every start: kept, for in another order of additions their last bits differ."""
-    if not study.components:
-        return np.empty((len(reader.samples), 0))
-    path = folder / LOADINGS
-    try:  # read once: whoever keeps the folder may change it between two looks
-        raw = read_regular(path, "a file of loadings", most=MOST_LOADINGS, error=ProtocolError)
-    except FileNotFoundError:
-        raw = b""
-    if hashlib.sha256(raw).hexdigest() != study.loadings_digest:
-        raise ProtocolError(f"{path} is not the file of loadings that the study names: it was altered")
-    loadings = parse_loadings(text_of(raw, path), path)
-    made = memory.once("components", lambda: project(reader, loadings, site)[:, : study.components].tobytes())
-    found = np.frombuffer(made, np.float64)
-    if found.size != len(reader.samples) * study.components:
-        raise ArtefactError(CHANGED)
-    return found.reshape(len(reader.samples), study.components)
-
-
 def _tables(
     study: StudyFile,
-    design: Design,
+    strata: tuple[Stratum, ...],
     secure: SecureSum,
-    reader: AlignedReader,
+    reader: GenotypeReader,
     out: str,
     digits: int,
     filters: Filters | None,
@@ -259,15 +201,14 @@ def _tables(
 ) -> tuple[list[Summary], list[str]]:
     def sums(tally: Withheld | None = None) -> Iterator[OpenedSums]:
         return federated_sums(
-            secure, reader, design, name="variants", level=study.openings, fewest=study.fewest_people,
+            secure, reader, strata, name="variants", level=study.openings, fewest=study.fewest_people,
             few_missing=study.few_missing, complete=study.missing == "complete", withheld=tally,
         )  # fmt: skip
 
-    grid, variants = reader.dosage_grid, reader.variants
+    grid, variants, analyses = reader.dosage_grid, reader.variants, analyses_of(strata)
     blocks = watched(sums(withheld), seen)
-    tables = write_tables(out, variants, blocks, design.analyses, grid=grid, digits=digits, filters=filters)
+    tables = write_tables(out, variants, blocks, analyses, strata=strata, grid=grid, digits=digits, filters=filters)
     quality: list[str] = []
     if study.qc:
-        qc = next(a for a in design.analyses if not a.association)
-        quality = write_qc(out, variants, sums(), qc, grid=grid, digits=digits)
+        quality = write_qc(out, variants, sums(), None, strata=strata, grid=grid, digits=digits)
     return tables, quality

@@ -16,6 +16,7 @@ from securegen.engines.federated.identity import SigningIdentity, fingerprint, s
 from securegen.engines.federated.studyfile import (
     LOADINGS,
     NOTES,
+    PC_VARIANTS,
     SIGNATURE,
     STUDY,
     VARIANTS,
@@ -29,7 +30,7 @@ from securegen.governance.openings import FEW_MISSING, FEWEST, LEVELS
 from securegen.io.output import FOR_OTHERS, write_json, write_text
 from securegen.io.schema import Refused, boolean, hex_bytes, hex_text, integer, list_of, one_of, record, text
 from securegen.io.strict_json import read_json, read_regular
-from securegen.study.inputs import PLINK2, STATISTICS
+from securegen.study.inputs import BUILDS, PLINK2, STATISTICS, XCHR_MODELS
 
 FORMAT = 2
 BY_PHENOTYPE = "by phenotype"
@@ -53,6 +54,16 @@ def _key(raw: bytes) -> dict[str, str]:
     return {"verify_key": raw.hex(), "fingerprint": fingerprint(raw)}
 
 
+def _chosen(study: StudyFile) -> dict[str, Any]:
+    """Lines that only some studies have."""
+    values = {
+        "statistic": None if study.statistic == PLINK2 else study.statistic, "strata": list(study.strata) or None,
+        "xchr_model": study.xchr_model, "split_par": study.split_par, "predictions": study.predictions or None,
+        "interaction": study.interaction, "pcs": study.pcs or None, "ld_prune_on": study.ld_prune_on,
+    }  # fmt: skip
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def render(study: StudyFile, opened: list[str]) -> str:
     """The text of study.toml; `opened` says in words what the sites open together."""
     top = {
@@ -63,8 +74,7 @@ def render(study: StudyFile, opened: list[str]) -> str:
         "dosage_grid": study.dosage_grid, "commit": study.commit, "openings": study.openings,
         "common_samples": study.common_samples, "fewest_people": study.fewest_people, "few_missing": study.few_missing,
         "consent_openings": study.consent_openings,
-        **({} if study.statistic == PLINK2 else {"statistic": study.statistic}),
-        **({} if study.interaction is None else {"interaction": study.interaction}), "opened": opened, **dict(study.notes),
+        **_chosen(study), "opened": opened, **dict(study.notes),
     }  # fmt: skip
     out = [
         "# A federated study of securegen: see docs/federated.md. Changing a byte makes it another study.",
@@ -75,6 +85,8 @@ def render(study: StudyFile, opened: list[str]) -> str:
     out += ["", "[variants]", *_lines(variants)]
     if study.loadings_digest:
         out += ["", "[loadings]", *_lines({"file": LOADINGS, "sha256": study.loadings_digest})]
+    if study.pc_variants_digest:
+        out += ["", "[pc_variants]", *_lines({"file": PC_VARIANTS, "sha256": study.pc_variants_digest})]
     for site in study.sites:
         out += ["", "[[site]]", *_lines({"name": site.name, **_key(site.verify_key)})]
     for trait in study.phenotypes:
@@ -103,7 +115,11 @@ _FILE = record(
     site=list_of(_SITE, 1, MOST_SITES),
     phenotype=list_of(record(name=_WORD, kind=_WORD), 0, 10_000),
     may_have={
-        "statistic": one_of(*STATISTICS), "interaction": _WORD, "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)),
+        "statistic": one_of(*STATISTICS), "strata": list_of(one_of("X", "Y", "MT"), 1, 3),
+        "xchr_model": one_of(*XCHR_MODELS), "split_par": one_of(*BUILDS), "predictions": boolean, "interaction": _WORD,
+        "pcs": integer(1, 100), "ld_prune_on": text(64, least=1),
+        "pc_variants": record(file=one_of(PC_VARIANTS), sha256=hex_text(32)),
+        "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)),
         **dict.fromkeys(NOTES, text(1000)),
     },
 )  # fmt: skip
@@ -136,7 +152,14 @@ def parse(content: str, where: str) -> StudyFile:
         variants_digest=value["variants"]["sha256"],
         loadings_digest=value["loadings"]["sha256"] if "loadings" in value else "",
         statistic=value.get("statistic", PLINK2),
+        strata=tuple(value.get("strata", ())),
+        xchr_model=value.get("xchr_model"),
+        split_par=value.get("split_par"),
+        predictions=value.get("predictions", False),
         interaction=value.get("interaction"),
+        pcs=value.get("pcs", 0),
+        ld_prune_on=value.get("ld_prune_on"),
+        pc_variants_digest=value["pc_variants"]["sha256"] if "pc_variants" in value else "",
         notes=tuple((name, value[name]) for name in NOTES if name in value),
         **{name: value[name] for name in same},
     )

@@ -17,9 +17,10 @@ from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, ROUN
 from securegen.io.dosages import check_grid
 from securegen.study import checks
 from securegen.study.build import refuse_missing
-from securegen.study.inputs import PLINK2, REGENIE, STATISTICS, refuse_interaction
+from securegen.study.inputs import BUILDS, PLINK2, REGENIE, STATISTICS, XCHR_MODELS, refuse_interaction
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
+PC_VARIANTS = "pc-variants.txt"
 NOTES = ("purpose", "controller", "contact", "expires")
 DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 QUANTITATIVE, CASE_CONTROL_12, CASE_CONTROL_01 = KINDS = ("quantitative", "case-control-12", "case-control-01")
@@ -53,7 +54,11 @@ class StudyFile:
     few_missing: variants whose call few people of a site lack are withheld, or filled with rounded numbers;
     statistic: plink2, or regenie: linear models have the variance of their null model; interaction: the covariate whose
     product with the dosage is tested;
-    consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; notes: signed text of NOTES.
+    pcs: components that the sites compute together, on the variants of PC_VARIANTS where its digest is given,
+    without those that are in linkage disequilibrium at the site ld_prune_on;
+    consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; strata: kinds of
+    chromosomes beside autosomes that the variants lie on (of X, Y, MT); xchr_model, split_par: as of study.inputs;
+    predictions: every site has those of a whole-genome model; notes: signed text of NOTES.
     """
 
     digest: str
@@ -82,7 +87,14 @@ class StudyFile:
     few_missing: str = WITHHOLD
     consent_openings: bool = False
     statistic: str = PLINK2
+    strata: tuple[str, ...] = ()
+    xchr_model: int | None = None
+    split_par: str | None = None
+    predictions: bool = False
     interaction: str | None = None
+    pcs: int = 0
+    pc_variants_digest: str = ""
+    ld_prune_on: str | None = None
     notes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -127,9 +139,30 @@ class StudyFile:
             raise UsageError(
                 f"`missing` {self.missing} has another null model for each variant: `statistic` regenie needs mean"
             )
+        if self.predictions and self.statistic != REGENIE:
+            raise UsageError("predictions of a whole-genome model need the `statistic` regenie")
+        for trait in self.phenotypes:
+            if self.predictions and not self.test_of(trait).predictions:
+                raise UsageError(f"predictions are for a `model` with a null model, not for {self.test_of(trait).name}")
+        checks.choice("xchr_model", self.xchr_model, (None, *XCHR_MODELS))
+        checks.choice("split_par", self.split_par, (None, *BUILDS))
+        if not set(self.strata) <= {"X", "Y", "MT"} or len(set(self.strata)) < len(self.strata):
+            raise UsageError(f"strata of a study are X, Y and MT, not {', '.join(self.strata)}")
         check_grid(self.dosage_grid)
         if self.components and not self.loadings_digest:
             raise UsageError("principal components need a file of loadings")
+        if self.pcs and (self.components or self.loadings_digest):
+            raise UsageError(
+                "components are computed by the sites (`pcs`), or projected on public `loadings`: not both"
+            )
+        if (self.pc_variants_digest or self.ld_prune_on) and not self.pcs:
+            raise UsageError("`pc_variants` and `ld_prune_on` choose the variants of components: give `pcs`")
+        if self.ld_prune_on is not None:
+            self.site(self.ld_prune_on)
+        checks.whole("pcs", self.pcs, 0, 100)
+        taken = [name for k in range(self.components or self.pcs) if (name := f"PC{k + 1}") in self.covariates]
+        if taken:
+            raise UsageError(f"a covariate of the tables and a component are both called {taken[0]}: leave one out")
         unknown = [name for name, _ in self.notes if name not in NOTES]
         if unknown:
             raise UsageError(f"a study file has no field {unknown[0]}; free ones are {', '.join(NOTES)}")
@@ -140,7 +173,7 @@ class StudyFile:
         if self.interaction is None:
             return
         refuse_interaction(self.interaction, self.model, self.missing)
-        known = [*self.covariates, *(f"PC{k + 1}" for k in range(self.components))]
+        known = [*self.covariates, *(f"PC{k + 1}" for k in range(self.components or self.pcs))]
         known += [f"SITE={s.name}" for s in self.sites[1:]] if self.site_indicators else []
         if self.interaction not in known:
             raise UsageError(
@@ -165,6 +198,16 @@ class StudyFile:
         today = datetime.now(UTC).date().isoformat()
         if self.expires is not None and today > self.expires:
             raise PolicyError(f"the study ended on {self.expires} (expires in {STUDY}); today is {today}")
+
+    @property
+    def x_as_stored(self) -> bool:
+        """Whether X is analysed as the files have it: males 0 and 2, no covariate added, sex unknown or not."""
+        return self.statistic == REGENIE and self.xchr_model is None
+
+    @property
+    def by_sex(self) -> bool:
+        """Whether X is summed over people of known sex alone."""
+        return "X" in self.strata and (not self.x_as_stored or self.qc)
 
     def test_of(self, trait: TraitColumn) -> Test:
         """The test of a phenotype: the study's model, or by its kind."""
@@ -201,8 +244,17 @@ def opened_by(study: StudyFile) -> list[str]:
             f"Σ of the products of {study.interaction} with every covariate and phenotype, and of their squares; for every "
             f"variant Σ g × each of these, and Σ g² × {study.interaction} and its square"
         ]
+    if study.pcs:
+        out += [f"loadings of {study.pcs} components: for each common variant Σg and Σ g × rounded projections of everybody "
+                f"who is no relative, {study.pcs + 4} columns a round, and their sums of squares"]  # fmt: skip
     if study.qc:
         out += ["for every variant, counts over founders for frequencies, missingness and Hardy–Weinberg tests"]
+    if study.strata:
+        out += [f"the same apart for {', '.join(study.strata)}, of X and Y over people by their sex"]
+    if {"X", "Y"} & set(study.strata) and study.openings != ALL:
+        out += ["at how many sites few people, or none, would stand in the sums of X and of Y"]
+    if study.predictions:
+        out += ["the same apart for each chromosome, of what predictions of a whole-genome model leave of a phenotype"]
     if study.missing == "complete":
         out += [f"where {study.fewest_people} or more people of a site lack a call, or nobody, the products of columns "
                 "over those who do"]  # fmt: skip

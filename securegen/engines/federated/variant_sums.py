@@ -8,16 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 
 from securegen.design.columns import Analysis, Design
+from securegen.design.strata import Stratum
 from securegen.engines.federated.needed import Sets
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
 from securegen.engines.plain.sums import block_sums
 from securegen.errors import PolicyError
 from securegen.governance.openings import too_few
-from securegen.governance.rows import RowRule, rows_of
+from securegen.governance.rows import rows_of
 from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Sums
 from securegen.stats.imputed import exactly, filled
 
@@ -75,13 +77,15 @@ class Withheld:
 
 @dataclass(frozen=True)
 class OpenedCounts:
-    """Pooled counts of the rows of a segment that are opened, by indicator column: n called, S, Σg² and few, (V,)."""
+    """Pooled counts of the rows of a segment that are opened, by indicator column: n called, S, Σg² and few, (V,); single: of
+    people with one copy less, those who are called."""
 
     rows: IntArray
     called: dict[int, IntArray]
     dosage: dict[int, IntArray]
     square: dict[int, IntArray]
     few: dict[int, np.ndarray]
+    single: dict[int, IntArray]
 
     def exact(self, indicator: int) -> np.ndarray:
         """Rows whose missing calls are filled without rounding."""
@@ -92,27 +96,31 @@ def hidden_weights(copies: np.ndarray, mean: np.ndarray, w: IntArray, fewest: in
     """(V, n) or (1, n) weights of which Σ w (copies − mean)² singles out no few people; (V,) bool, where some are averaged.
 
     Near a mean of ½, 1 or 1½ copies two genotypes are equally far from it, and beside Σ w the sum tells the weights of the
-    third one: if few people have that, theirs are the average. A deviating site can move the mean. copies: (V, n), w: (n,).
+    others: if few people have these, theirs are the average. A deviating site can move the mean. copies: (V, n), w: (n,).
     """
     out: np.ndarray = w[None, :].astype(np.float64)
     averaged = np.zeros(len(copies), bool)
-    for third, between in ((2, 0.5), (1, 1.0), (0, 1.5)):
-        alone = np.rint(copies) == third
-        few = too_few(alone.sum(axis=1), fewest) & (np.abs(mean[:, 0] - between) < NEAR)
+    near = np.rint(copies)
+    for one, two in combinations(range(int(near.max(initial=2)) + 1), 2):
+        at = np.abs(mean[:, 0] - (one + two) / 2) < NEAR
+        if not at.any():
+            continue
+        others = (near != one) & (near != two)
+        few = too_few(others.sum(axis=1), fewest) & at
         if few.any():
-            out, averaged = np.where(alone & few[:, None], w.sum() / len(w), out), averaged | few
+            out, averaged = np.where(others & few[:, None], w.sum() / len(w), out), averaged | few
     return out, averaged
 
 
 @dataclass
 class SiteSums:
-    """One site's side of the sums over all variants of a study."""
+    """One site's side of the sums over the variants of a stratum."""
 
     secure: SecureSum
     reader: GenotypeReader
-    design: Design
+    stratum: Stratum
     sets: Sets
-    rule: RowRule | None
+    rules: bool  # of openings hold
     fewest: int
     people: dict[int, int]  # pooled, by indicator
     own_people: dict[int, int]
@@ -121,12 +129,27 @@ class SiteSums:
     withheld: Withheld = field(default_factory=Withheld)
 
     @property
+    def design(self) -> Design:
+        return self.stratum.design
+
+    @property
     def values(self) -> np.ndarray:
         return self.design.columns.values
 
     @property
+    def copy(self) -> int:
+        """Steps of a stored dosage in a copy."""
+        return self.reader.dosage_grid * self.stratum.unit
+
+    @property
     def top(self) -> int:
-        return self.reader.dosage_max
+        """The largest stored dosage."""
+        return self.copy * self.stratum.copies
+
+    @property
+    def masks(self) -> list[np.ndarray]:
+        """The sets of this site's people over whom rows of this stratum are opened."""
+        return [self.values[:, i] != 0 for i in (*self.sets.indicators, *self.sets.single)]
 
     def blocks(self, start: int, stop: int, size: int = READ) -> Iterator[GenotypeBlock]:
         for at in range(start, stop, size):
@@ -137,20 +160,22 @@ class SiteSums:
         out = []
         for i in self.sets.indicators:
             out += [self.people[i], self.top * self.people[i]]
-        return out + [self.top**2 * self.people[i] for i in self.sets.squared]
+        out += [self.top**2 * self.people[i] for i in self.sets.squared]
+        return out + [self.people[i] for i in self.sets.single]
 
     def own_counts(self, sums: Sums) -> np.ndarray:
-        """(V, …) missing calls and S of each set, then Σg²."""
+        """(V, …) missing calls and S of each set, then Σg², then missing calls of people with one copy less."""
         out = []
         for i in self.sets.indicators:
             out += [sums.m[:, i], sums.g[:, i]]
         where = self.design.columns.squared_index
-        return np.stack([*out, *(sums.q[:, where.index(i)] for i in self.sets.squared)], axis=1)
+        out += [sums.q[:, where.index(i)] for i in self.sets.squared]
+        return np.stack([*out, *(sums.m[:, i] for i in self.sets.single)], axis=1)
 
     def check_counts(self, own: np.ndarray, total: np.ndarray) -> None:
         """Raise PolicyError where the counts of all sites, or of the others, are not of people."""
         sets = self.sets.indicators
-        theirs = {i: self.people[i] - self.own_people[i] for i in sets}
+        theirs = {i: self.people[i] - self.own_people[i] for i in self.people}
         for part, most in ((total, self.people), (total - own, theirs)):
             bad = (part < 0).any()
             for j, i in enumerate(sets):
@@ -159,6 +184,8 @@ class SiteSums:
                 if i in self.sets.squared:
                     q = part[:, 2 * len(sets) + self.sets.squared.index(i)]
                     bad |= bool((q > self.top * s).any() or (n * q < s * s).any())
+            for j, i in enumerate(reversed(self.sets.single), 1):
+                bad |= bool((part[:, -j] > most[i]).any())
             if bad:
                 raise PolicyError(OUT_OF_BOUNDS)
 
@@ -169,7 +196,7 @@ class SiteSums:
             out.append(self.people[i] * (math.isqrt(self.top**2 * self.people[i] * self.norms[j]) + 1))
         for j, i in self.sets.weighted:
             bound = math.isqrt(self.top**4 * self.people[i] * self.norms[j]) + 1
-            out.append(bound + self.people[i] if self.rule is not None else self.people[i] ** 2 * bound)
+            out.append(bound + self.people[i] if self.rules else self.people[i] ** 2 * bound)
         for j, i in self.sets.quadratic:
             out.append(self.people[i] ** 2 * (math.isqrt(self.top**4 * self.people[i] * self.norms[j]) + 1))
         for _, i in self.sets.minor:
@@ -190,7 +217,7 @@ class SiteSums:
             )  # a table without them does not hide them from the sites
             out.append(np.where(opened.exact(i), exactly(n, g[:, j], s, m[:, j]), shown))
         for j, i in self.sets.weighted:
-            if self.rule is None:
+            if not self.rules:
                 n, s, w = opened.called[i], opened.dosage[i], q[:, where.index(j)]
                 out.append(exactly(n * n, w, s * s, m[:, j]))
             else:
@@ -199,12 +226,21 @@ class SiteSums:
             n, s = opened.called[i], opened.dosage[i]
             out.append(np.where(opened.exact(i), exactly(n * n, q[:, where.index(j)], s * s, m[:, j]), 0))
         for j, i in self.sets.minor:
-            cases = int(self.values[:, j].sum())
-            major = opened.dosage[i] > self.reader.dosage_grid * opened.called[i]
-            out.append(np.where(major, self.top * (cases - m[:, j]) - g[:, j], g[:, j]))
+            single = self.sets.single_cases.get(j)
+            cases, alleles = self._called(j, m), self.stratum.copies * opened.called[i]
+            most = self.stratum.copies * cases
+            if single is not None:
+                alleles, most = alleles - opened.single[single[0]], most - self._called(single[1], m)
+            major = 2 * opened.dosage[i] > self.copy * alleles
+            out.append(np.where(major, self.copy * most - g[:, j], g[:, j]))
         for j, i in self.sets.counted:  # of few people without a call it would say who is a case
             out += [np.where(opened.exact(i), v[:, j], 0) for v in (m, g)]
         return np.stack(out, axis=1) if out else np.zeros((len(g), 0), np.int64)
+
+    def _called(self, j: int, m: IntArray) -> IntArray:
+        """(V,) own people of a column of 0 and 1 who are called."""
+        called: np.ndarray = int(self.values[:, j].sum()) - m[:, j]
+        return called
 
     def _opened_rows(self, opened: OpenedCounts, start: int, stop: int) -> Iterator[tuple[GenotypeBlock, IntArray]]:
         """Blocks of the opened rows, and each row's place among them."""

@@ -80,6 +80,10 @@ def test_rows_come_in_the_order_in_which_files_came(study, store, tmp_path):
     append(study, store, "3")
     append(study, store, "2")
     assert list(dict.fromkeys(info(study, store).variants.chromosome)) == ["1", "3", "2"]
+    with pytest.raises(
+        ArtefactError, match="same in another order, here they come as 1, 3, 2: name the files so in a list"
+    ):
+        study.design(store, "1", "2", "3")
     whole = chained([study.part(name) for name in ("1", "3", "2")], range(3), study.whole.samples)
     made = sg.open_study(whole, pheno=study.pheno, pheno_name=("QT",))
     sg.ckks.encrypt_design(made, study.key, f"{store}.owner", f"{store}.design")  # the ended one is not kept
@@ -191,6 +195,23 @@ def test_a_file_that_is_there_in_part_is_refused(study, store):
     part = study.part("1", "2")
     with pytest.raises(InputError, match="leave out what is there"):
         sg.ckks.append_cohort(part.select(variants=np.arange(20, 50)), study.key, store)
+
+
+def test_what_ends_is_said_before_it_ends(study, store):
+    said: list[str] = []
+    append(study, store, "2", log=said.append)
+    assert "WARNING: design" in said[0] and "QT (40 samples)" in said[0] and "it ends with this append" in said[0]
+
+
+def test_a_record_of_an_earlier_version_is_appended_to(study, store, tmp_path):
+    """It has neither blocks nor identities."""
+    state = OwnerState(Path(f"{store}.owner"), study.key)
+    header, arrays = state.read("cohort")
+    state.write("cohort", {n: v for n, v in header.items() if n not in ("blocks", "identities", "earlier")}, arrays)
+    append(study, store, "2")
+    assert len(info(study, store).identities) == 2
+    study.design(store, "1", "2")
+    assert study.table(study.served(store, tmp_path / "r"), store) == study.plain(tmp_path, "1", "2")
 
 
 def test_people_in_another_order_are_aligned_by_their_ids(study, store, tmp_path):
@@ -322,6 +343,21 @@ def test_a_kill_leaves_the_old_cohort_or_one_that_goes_on(at, after, study, stor
     study.design(aside, "1", "3")
     results = study.served(aside, tmp_path / "r3")
     assert study.table(results, aside) == study.plain(tmp_path, "1", "3")
+
+
+def test_a_design_after_a_killed_append_says_so(study, store, monkeypatch):
+    with monkeypatch.context() as inside:
+        Kills(inside, WRITES, False)
+        with pytest.raises(Killed):
+            append(study, store, "2")
+    paths, said = sg.ckks.encrypted_paths(store), []
+    sg.ckks.encrypt_design(
+        study.study("1"), study.key, paths.owner, paths.design, overwrite=True, log=said.append
+    )  # fmt: skip
+    assert any("was begun and did not end: run it again" in line for line in said)
+    append(study, store, "2")
+    sg.ckks.encrypt_design(study.study("1", "2"), study.key, paths.owner, paths.design, log=said.append)
+    assert sum("was begun and did not end" in line for line in said) == 1
 
 
 def test_that_is_all_an_append_writes(study, store, monkeypatch):

@@ -71,7 +71,8 @@ def test_results_of_before_are_refused_by_name(study, there):
 def test_a_design_of_before_is_refused_by_name(study, there):
     """By the server, and by the owner where only that one is known; then it is encrypted again in the same place."""
     with pytest.raises(
-        ArtefactError, match=r"was made for .* as it was before variants were appended: its owner encrypts"
+        ArtefactError,
+        match=r"was made for .* as it was before variants were appended: its owner lets the append end",
     ):
         sg.ckks.associate(there / "store.cohort", there / "old.design", there / "r")
     assert not (there / "r").exists()
@@ -170,12 +171,17 @@ def test_an_owners_folder_from_a_backup(study, there):
     seeds = lambda: {  # noqa: E731
         e["name"]: e["seed"] for e in cohort.open_cohort(there / "store.cohort").stored()
     }
-    before, sent = seeds(), shutil.copytree(there / "store.cohort", there / "sent.cohort")
+    before, sent = seeds(), there / "sent.cohort"
+    with pytest.raises(
+        ArtefactError, match="has 90 variants, .* knows 30: another copy of the owner's folder appended"
+    ):
+        sg.ckks.append_cohort(study.part("2"), study.key, there / "store")
+    assert seeds() == before
+    (there / "store.cohort").rename(sent)
     sg.ckks.append_cohort(study.part("2"), study.key, there / "store")
     after = seeds()
     shared = {name for name in after if after[name] == before[name]}
     assert shared == {name for name in after if "-000000-" in name}, "a seed twice is the key"
-    assert not list((there / "store.cohort").glob("?-000002-*"))  # of the append that this folder does not know
     with pytest.raises(
         StorageError, match="which is not overwritten"
     ):  # this folder does not know whose design lies there
@@ -185,8 +191,23 @@ def test_an_owners_folder_from_a_backup(study, there):
     shutil.copy(there / "store.cohort" / "manifest.json", sent)
     with pytest.raises(ArtefactError, match="does not have the digest its manifest names"):
         sg.ckks.associate(sent, there / "store.design", there / "r")
-    results = study.served(there / "store", there / "r2")
+    for path in (there / "store.cohort").iterdir():
+        shutil.copy(path, sent)
+    results = sg.ckks.associate(sent, there / "store.design", there / "r2")
     assert study.table(results, there / "store") == study.plain(there, "1", "2")
+
+
+def test_two_copies_of_an_owners_folder_do_not_append_over_each_other(study, there):
+    """Each has a block 1 of its own; the second one would overwrite the files of the first."""
+    for name in "ab":
+        shutil.copytree(there / "old.owner", there / f"{name}.owner")
+    shutil.copytree(there / "old.cohort", there / "a.cohort")
+    sg.ckks.append_cohort(study.part("2"), study.key, there / "a")
+    (there / "b.cohort").symlink_to(there / "a.cohort")
+    before = files(there / "a.cohort")
+    with pytest.raises(ArtefactError, match="has 60 variants, .* knows 30: another copy"):
+        sg.ckks.append_cohort(study.part("3"), study.key, there / "b")
+    assert files(there / "a.cohort") == before and len(cohort.open_cohort(there / "a.cohort").blocks) == 2
 
 
 def test_a_cohort_folder_from_a_backup(study, there):

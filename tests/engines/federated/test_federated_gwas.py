@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from securegen.cli.main import main
-from securegen.engines.federated import hub, identity, rehearsal, rounds, site, study_toml, studyfile
+from securegen.engines.federated import hub, identity, own_inputs, rehearsal, rounds, site, study_toml, studyfile
 from securegen.engines.federated.identity import read_identity
 from securegen.engines.federated.projection import project, read_loadings
 from securegen.engines.federated.site import run_site
@@ -285,25 +285,25 @@ def test_loadings_are_those_whose_digest_was_checked(tmp_path, cohort, monkeypat
     agreed, chosen = (head + f"1\t{j + 1}\trs{j}\tG\tA\t0.25\t2\n" for j in (3, 5))
     path = tmp_path / studyfile.LOADINGS
     path.write_text(agreed)
-    read = site.read_regular
+    read = own_inputs.read_regular
 
     def look(*args, **more):
         raw = read(*args, **more)
         path.write_text(chosen)
         return raw
 
-    monkeypatch.setattr(site, "read_regular", look)
+    monkeypatch.setattr(own_inputs, "read_regular", look)
     study = SimpleNamespace(components=1, loadings_digest=hashlib.sha256(agreed.encode()).hexdigest())
     memory = SimpleNamespace(once=lambda name, make: make())
     reader = open_genotypes(Inputs(cohort.bfile))
-    got = site._components(tmp_path, study, reader, "s", memory)
+    got = own_inputs._components(tmp_path, study, reader, "s", memory)
     assert path.read_text() == chosen
     path.write_text(agreed)
     assert np.array_equal(got, project(reader, read_loadings(path), "s"))
     path.write_text(chosen)
     assert not np.array_equal(got, project(reader, read_loadings(path), "s"))
     with pytest.raises(ProtocolError, match="altered"):
-        site._components(tmp_path, study, reader, "s", memory)
+        own_inputs._components(tmp_path, study, reader, "s", memory)
 
 
 def test_two_sites_and_commitments_write_the_same_tables(tmp_path, cohort):

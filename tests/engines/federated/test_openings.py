@@ -10,11 +10,10 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from securegen.catalogue import TESTS
 from securegen.engines.federated import identity
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
-from securegen.engines.federated.cohort import _unlike, federated_design, plan_analyses
+from securegen.engines.federated.cohort import _unlike, federated_strata, places_at, plan_analyses, sample_sets
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS
 from securegen.engines.federated.studyfile import TraitColumn
 from securegen.engines.federated.variant_sums import Withheld
@@ -25,7 +24,7 @@ from securegen.io.arrays import ArrayReader
 from securegen.model import Samples
 from securegen.results.write import result_columns
 from securegen.study import people as align
-from securegen.study.build import Planned, build_design
+from securegen.study.build import build_design
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
 from securegen.study.traits import Traits, read_traits
@@ -59,18 +58,18 @@ class Run:
             planned = plan_analyses(study, study.sites[site].name, mine, own.samples, self.logs[site].append)
             guard = guard_of_study(study, self.logs[site].append, secure.refuse)
             state = tmp_path / str(site)
-            admit(study, planned, own.samples, state, guard)
-            secret = bytes([site]) * 32
-            design = federated_design(study, planned, mine, own.samples, guarded(secure.total, guard), secret)
-            charge(study, design, max(a.model.samples for a in design.analyses), own.samples, state, guard)
+            admit(study, sample_sets(study, planned, own.samples), own.samples, state, guard)
+            secret, places = bytes([site]) * 32, places_at(study, mine, None, own.variants)
+            strata = federated_strata(study, planned, mine, places, own.samples, guarded(secure.total, guard), secret)
+            charge(study, strata, own.samples, state, guard)
             withheld = Withheld()
             blocks = list(
                 federated_sums(
-                    secure, own, design, name="variants", level=study.openings, fewest=study.fewest_people,
+                    secure, own, strata, name="variants", level=study.openings, fewest=study.fewest_people,
                     few_missing=study.few_missing, complete=study.missing == "complete", withheld=withheld,
                 )
             )  # fmt: skip
-            return design, blocks, withheld
+            return strata[0].design, blocks, withheld
 
         out, self.opened = at_every_site(SITES, part, alter)
         self.design, self.blocks, self.withheld = out[0]
@@ -261,7 +260,7 @@ def build(reader, x, y) -> np.ndarray:
 
 def test_rows_of_two_segments_and_of_the_window(tmp_path, monkeypatch):
     """Rows are compared across what is posted together, up to 500 variants."""
-    from securegen.engines.federated import association
+    from securegen.engines.federated import segments
 
     reader, x, y = small(variants=1300)
     dosage = reader.read(0, 1300).dosage.copy()
@@ -270,9 +269,9 @@ def test_rows_of_two_segments_and_of_the_window(tmp_path, monkeypatch):
         dosage[near, 1] = (dosage[near, 1] + 1) % 3
     dosage[1200] = dosage[10]
     dosage[1200, 1] = (dosage[10, 1] + 1) % 3
-    monkeypatch.setattr(association, "MOST_VARIANTS", 512)
-    monkeypatch.setattr(association, "CELLS", 1)
-    monkeypatch.setattr(association, "TOGETHER", 1)
+    monkeypatch.setattr(segments, "MOST_VARIANTS", 512)
+    monkeypatch.setattr(segments, "CELLS", 1)
+    monkeypatch.setattr(segments, "TOGETHER", 1)
     study = study_of(TWO[:1], common_samples=True)
     run = Run(in_memory(dosage), traits_of(x, y[:, 0]), study, tmp_path)
     (table,) = run.tables()
@@ -343,7 +342,7 @@ def test_a_site_alone_that_leaves_a_study(tmp_path):
     """D's sums are the difference of two studies of A, B, C, D and of A, B, C."""
     reader, x, y = small()
     samples, mask = reader.samples, np.ones(360, bool)
-    planned = [Planned(align.Phenotype("Y1", y[:, 0], False), TESTS["linear"], mask)]
+    sets = [("Y1", mask)]
     keys = {name: identity.generate() for name in "ABCD"}
     four = make_study(keys, identity.generate(), digest="4" * 64, openings="all")
     three = make_study({n: keys[n] for n in "ABC"}, identity.generate(), digest="3" * 64, openings="all")
@@ -352,14 +351,14 @@ def test_a_site_alone_that_leaves_a_study(tmp_path):
     def refuse(reason: str) -> NoReturn:
         raise PolicyError(reason)
 
-    admit(four, planned, samples, tmp_path, guard_of_study(four, log.append, refuse))
+    admit(four, sets, samples, tmp_path, guard_of_study(four, log.append, refuse))
     named = make_study(
         {n: keys[n] for n in "ABC"}, identity.generate(), digest="5" * 64, openings="all", consent_openings=True
     )
     with pytest.raises(PolicyError):
-        admit(three, planned, samples, tmp_path, guard_of_study(three, log.append, refuse))
+        admit(three, sets, samples, tmp_path, guard_of_study(three, log.append, refuse))
     assert any("but for D" in line for line in log)
-    admit(named, planned, samples, tmp_path, guard_of_study(named, log.append, refuse))
+    admit(named, sets, samples, tmp_path, guard_of_study(named, log.append, refuse))
 
 
 def test_columns_beyond_the_budget(tmp_path):

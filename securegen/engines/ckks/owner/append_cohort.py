@@ -19,12 +19,14 @@ import numpy as np
 
 from securegen.engines.ckks import artefact, bodies
 from securegen.engines.ckks.blocks import MOST_BLOCKS, block_sizes, runs_of
+from securegen.engines.ckks.owner.design_secrets import all_designs
 from securegen.engines.ckks.owner.encrypt_cohort import (
     check_planned,
     cohort_body,
     encrypt_blocks,
     least_bytes,
     remove_blocks,
+    remove_unfinished,
     with_missing,
     write_cohort,
 )
@@ -48,6 +50,8 @@ from securegen.model import (
     no_progress,
 )
 from securegen.study.inputs import Log, silent
+from securegen.study.ploidy import counting_copies, xchr_model_of
+from securegen.study.relabelled import Relabelled
 from securegen.vocabulary import canonical_chromosome
 
 
@@ -58,12 +62,14 @@ def append_cohort(
     state: OwnerState,
     *,
     name: str = "these genotypes",
+    xchr_model: int | None = None,
     progress: Progress = no_progress,
     log: Log = silent,
 ) -> CohortInfo:
     """Encrypt the files of `reader` that the cohort of `state` has not, behind what it has. Returns what it is then.
 
-    name: of the genotypes in messages. A file that is there already with the same genotypes is left out aloud. Raises
+    name: of the genotypes in messages; xchr_model: how males on X count, None for as they do there.
+    A file that is there already with the same genotypes is left out aloud. Raises
     InputError for other people, for a coarser or finer dosage grid and for variants that are there already, ArtefactError
     when the owner's folder has no whole cohort of this key or the folder is of another, DesignError when it was not
     planned, StorageError when another process writes or the disk is too small, KeyFileError when the key is retired.
@@ -76,18 +82,22 @@ def append_cohort(
         raise ArtefactError(f"{state.folder} is not there: the first part of a cohort is encrypted without `append`")
     refuse_retired(key, state.folder)
     with state.alone():
-        info = read_info(state)
-        parts = recorded_parts(info, state, key)
+        info, parts = recorded(read_info(state), state, key)
         reader = _fitted(reader, info, name, log)
-        check_planned(reader, key, info.squares)
-        rows = _missing_rows(reader, info, state, name, log)
-        _refuse_another(folder, info, state)
+        model = _xchr_model(xchr_model, info)
+        counted = counting_copies(reader, model)
+        check_planned(counted, key, info.squares)
+        rows = _missing_rows(counted, info, state, name, log)
+        _refuse_another(folder, info, parts, state)
         make_folder(folder, FOLDER_FOR_OTHERS)
         if not len(rows):
             log(f"nothing is appended: the cohort has every variant of {name}")
             _settle(folder, info, parts, key)
             return info
-        new = reader.select(variants=rows)
+        for design in all_designs(state):
+            if design.cohort_digest == info.digest:
+                log(f"WARNING: {design.line()}: it ends with this append, and results of it cannot be read any more")
+        new = counting_copies(reader.select(variants=rows), model)
         return _append(new, info, parts, key, folder, state, progress, log)
 
 
@@ -102,6 +112,7 @@ def _append(
     there = sum(f.stat().st_size for i in range(len(sizes)) for f in folder.glob(f"?-{block_name(first + i)}-*"))
     require_space(folder, least_bytes(sizes, key.public.parameters, info.squares, encryptor) - there)
     _settle(folder, info, parts, key)
+    remove_unfinished(folder, state)
     added, identities = encrypt_blocks(
         reader, sizes, first, info.cohort_id, key, folder, state, encryptor, info.squares, progress
     )
@@ -114,7 +125,8 @@ def _append(
     later = replace(
         info, variants=Variants(**table), dosage_max=max(info.dosage_max, reader.dosage_max),
         missing_blocks=with_missing(parts), blocks=(*info.blocks, *sizes), identities=(*info.identities, *identities),
-        earlier=(*info.earlier, version),
+        earlier=(*info.earlier, version), samples=replace(info.samples, sex=reader.samples.sex),
+        xchr_model=info.xchr_model or xchr_model_of(reader),
     )  # fmt: skip
     later = write_cohort(folder, later, parts, key)
     write_info(state, later)
@@ -126,17 +138,23 @@ def _append(
     return later
 
 
-def recorded_parts(info: CohortInfo, state: OwnerState, key: SecretKey) -> list[dict[str, Any]]:
-    """The manifest's parts of every block, from the owner's records: the files may be with the server alone.
+def recorded(info: CohortInfo, state: OwnerState, key: SecretKey) -> tuple[CohortInfo, list[dict[str, Any]]]:
+    """The cohort with the identities of its blocks, and the manifest's part of every block, from the owner's records: the
+    files may be with the server alone.
 
     Raises ArtefactError unless they are those of the recorded cohort.
     """
-    parts = [state.read(f"block-{block_name(index)}")[0]["part"] for index in range(len(info.blocks))]
-    if artefact.digest_of("cohort", cohort_body(info, parts, key)) != info.digest:
+    headers = [state.read(f"block-{block_name(index)}")[0] for index in range(len(info.blocks))]
+    parts, identities = ([header[name] for header in headers] for name in ("part", "identity"))
+    info = replace(info, identities=info.identities or tuple(identities))
+    if (
+        info.identities != tuple(identities)
+        or artefact.digest_of("cohort", cohort_body(info, parts, key)) != info.digest
+    ):
         raise ArtefactError(
             f"{state.folder}: the records of blocks are not those of its cohort: encrypt it again, whole"
         )
-    return parts
+    return info, parts
 
 
 def _fitted(reader: SelectableReader, info: CohortInfo, name: str, log: Log) -> SelectableReader:
@@ -150,12 +168,25 @@ def _fitted(reader: SelectableReader, info: CohortInfo, name: str, log: Log) -> 
     if order is not None:
         log(f"{name}: people in another order than in the encrypted cohort, aligned by their ids")
         reader = reader.select(samples=order)
+    if info.samples.sex.any():  # by which designs that are there were made, and X was counted
+        if (other := int((reader.samples.sex != info.samples.sex).sum())) and reader.samples.sex.any():
+            log(f"WARNING: {name} says another sex of {count(other, 'person')}; those of the encrypted cohort are used")
+        reader = Relabelled(reader, replace(reader.samples, sex=info.samples.sex), reader.variants)
     if reader.dosage_grid > info.dosage_grid or info.dosage_grid % reader.dosage_grid:
         raise InputError(
             f"{name}: dosages in steps of 1/{reader.dosage_grid}, the encrypted cohort has steps of 1/{info.dosage_grid}: "
             "give hard calls, or encrypt the whole cohort again with that `dosage_grid`"
         )
     return reader.on_grid(info.dosage_grid)
+
+
+def _xchr_model(told: int | None, info: CohortInfo) -> int:
+    """How males on X count: as they do in the cohort, where it has X. Raises InputError where another way is asked for."""
+    if info.xchr_model is not None and told not in (None, 0, info.xchr_model):  # 0: X is left out
+        raise InputError(
+            f"--xchr-model {told}: X of the encrypted cohort is counted by --xchr-model {info.xchr_model}: give that"
+        )
+    return info.xchr_model or told or 2
 
 
 def _missing_rows(reader: GenotypeReader, info: CohortInfo, state: OwnerState, name: str, log: Log) -> IntArray:
@@ -234,14 +265,33 @@ def chromosomes_line(variants: Variants) -> str:
     return f"chromosomes {', '.join(names)}" + (f"; none of {', '.join(holes)}" if holes else "")
 
 
-def _refuse_another(folder: Path, info: CohortInfo, state: OwnerState) -> None:
-    """Raise ArtefactError when the folder holds another cohort than the owner's record is of."""
-    if (folder / artefact.MANIFEST).exists():
-        body = artefact.open_manifest(folder, "cohort").checked(bodies.COHORT)
-        if body["cohort_id"] != info.cohort_id:
-            raise ArtefactError(
-                f"{folder} is another cohort than the one of {state.folder}: give the --out of that one"
-            )
+def _refuse_another(folder: Path, info: CohortInfo, parts: list[dict[str, Any]], state: OwnerState) -> None:
+    """Raise ArtefactError when the folder holds another cohort than the owner's record is of, or a version of it that the
+    record does not know and this owner's folder did not begin: its files would be lost."""
+    if not (folder / artefact.MANIFEST).exists():
+        return
+    found = artefact.open_manifest(folder, "cohort")
+    body = found.checked(bodies.COHORT)
+    if body["cohort_id"] != info.cohort_id:
+        raise ArtefactError(f"{folder} is another cohort than the one of {state.folder}: give the --out of that one")
+    if found.digest == info.digest or info.before(found.digest) is not None:
+        return
+    if not _is_begun(body["blocks"], parts, state):
+        raise ArtefactError(
+            f"{folder} has {count(body['variants'], 'variant')}, {state.folder} knows {len(info.variants):,}: another copy of "
+            f"the owner's folder appended. Use that one; or move {folder} away, and append to what this one knows"
+        )
+
+
+def _is_begun(blocks: list[dict[str, Any]], parts: list[dict[str, Any]], state: OwnerState) -> bool:
+    """Whether blocks are those of the record and further ones that this owner's folder has: of an append that was killed."""
+    if blocks[: len(parts)] != parts:
+        return False
+    try:
+        boxes = (state.read(f"block-{block_name(index)}")[0]["part"] for index in range(len(parts), len(blocks)))
+        return list(boxes) == blocks[len(parts) :]
+    except ArtefactError:
+        return False
 
 
 def _settle(folder: Path, info: CohortInfo, parts: list[dict[str, Any]], key: SecretKey) -> None:

@@ -34,6 +34,7 @@ from securegen.io.envelope import canonical
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
 from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeBlock, GenotypeReader, Progress, coding_of, no_progress
+from securegen.study.ploidy import xchr_model_of
 from securegen.vocabulary import ADDITIVE
 
 
@@ -119,8 +120,7 @@ def _encrypt_blocks(
     earlier = state.cohort_digest()
     for stale in (folder / artefact.MANIFEST, state.folder / "cohort.box"):
         stale.unlink(missing_ok=True)
-    for left_by_a_kill in (*folder.glob(".*.npy.*"), *state.folder.glob(".*.box.*")):
-        left_by_a_kill.unlink()
+    remove_unfinished(folder, state)
     coding = coding_of(reader)
     told = [] if coding == ADDITIVE else [coding]
     cohort_id = hashlib.sha256(
@@ -131,7 +131,7 @@ def _encrypt_blocks(
     parts, identities = encrypt_blocks(reader, sizes, 0, cohort_id, key, folder, state, encryptor, squares, progress)
     info = CohortInfo(
         "", cohort_id, reader.samples, reader.variants, reader.dosage_grid, reader.dosage_max, with_missing(parts), squares,
-        encryptor.name, tuple(sizes), identities, coding=coding,
+        encryptor.name, tuple(sizes), identities, coding=coding, xchr_model=xchr_model_of(reader),
     )  # fmt: skip
     info = write_cohort(folder, info, parts, key)
     state.forget_others(info.digest, earlier)
@@ -185,6 +185,12 @@ def write_cohort(folder: Path, info: CohortInfo, parts: Sequence[dict[str, Any]]
     return replace(info, digest=artefact.write_manifest(folder, "cohort", cohort_body(info, parts, key), key))
 
 
+def remove_unfinished(folder: Path, state: OwnerState) -> None:
+    """Remove files that a killed run had begun."""
+    for left_by_a_kill in (*folder.glob(".*.npy.*"), *state.folder.glob(".*.box.*")):
+        left_by_a_kill.unlink()
+
+
 def remove_blocks(folder: Path, state: OwnerState, first: int) -> None:
     """Remove what an earlier or abandoned run left of the blocks `first` …."""
     for path in (*folder.glob("?-*-*.npy"), *state.folder.glob("block-*.box")):
@@ -201,7 +207,7 @@ def least_bytes(sizes: Sequence[int], p: Parameters, squares: bool, encryptor: E
 
 
 def _resume(state: OwnerState, folder: Path, index: int, identity: str) -> dict[str, Any] | None:
-    if not (state.folder / f"block-{block_name(index)}.box").exists():
+    if not state.has_block(index):
         return None
     try:
         header, _ = state.read(f"block-{block_name(index)}")

@@ -99,6 +99,10 @@ def decrypt(folder: Path, key: SecretKey, info: CohortInfo, state: OwnerState, m
     body = read_message(folder, "scores")
     p, weights = key.public.parameters, model.weights()
     check_provable(weights.sum_bound)
+    if (before := info.before(body["cohort"])) is not None:
+        raise ArtefactError(
+            f"{folder} was computed from {before.line()}: add the model again, for the server to compute anew"
+        )
     if (body["key"], body["cohort"], body["model"]) != (key.public.fingerprint, info.digest, model.digest):
         raise ArtefactError(f"{folder} was computed from another cohort, model or key than the one sent")
     parts = chunks(p)

@@ -307,6 +307,31 @@ def test_the_store_of_an_association_serves_scores(strands, encryptor, additive,
     assert np.array_equal(sums.values, plain_scores(study.reader, study.plan).values)
 
 
+def test_a_store_that_grew_serves_scores_of_a_model_that_is_added_again(additive, tmp_path):
+    """200 variants, then 200: scores of before are refused by name, the model of before by the server."""
+    study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,), bits=20))
+    first, second = np.arange(200), np.arange(200, additive.variants)
+    planned = plan_association(Workload(additive.samples, additive.variants, 12, 20)).parameters
+    key = generate(replace(planned, pack=64, strands=3))
+    paths = steps.encrypt_cohort(study.reader.select(variants=first), key, tmp_path / "e")
+    early = open_scores(
+        study.genotypes, replace(study.inputs, min_overlap=0.1), opened=study.reader.select(variants=first)
+    )
+    old_model = add_model(early, key, paths.owner, tmp_path / "model")
+    old = score_encrypted(paths.cohort, old_model, tmp_path / "old")
+    assert np.array_equal(
+        decrypt_scores(old, key, paths.owner)[1].values, plain_scores(early.reader, early.plan).values
+    )
+    steps.append_cohort(study.reader.select(variants=second), key, tmp_path / "e")
+    with pytest.raises(ArtefactError, match=r"was computed from this cohort as it was until .*: add the model again"):
+        decrypt_scores(old, key, paths.owner)
+    with pytest.raises(ArtefactError, match="the model has weights for"):
+        score_encrypted(paths.cohort, old_model, tmp_path / "r")
+    model = add_model(study, key, paths.owner, tmp_path / "model")
+    _, sums = decrypt_scores(score_encrypted(paths.cohort, model, tmp_path / "r"), key, paths.owner)
+    assert np.array_equal(sums.values, plain_scores(study.reader, study.plan).values)
+
+
 def test_a_store_without_second_copies_refuses_dominant_weights(study):
     with pytest.raises(PlanError, match="second copies"):
         cohort_weights(study.plan, len(study.reader.variants))

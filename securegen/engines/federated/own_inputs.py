@@ -1,0 +1,133 @@
+"""One site's inputs as its study reads them, the same at every start.
+
+Who learns what: nobody; the others see a commitment to them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from securegen.engines.federated.cohort import places_at, plan_analyses, read_traits
+from securegen.engines.federated.identity import sha256
+from securegen.engines.federated.pair_keys import commitment_to_inputs
+from securegen.engines.federated.projection import parse_loadings, project
+from securegen.engines.federated.state import SiteState
+from securegen.engines.federated.studyfile import LOADINGS, StudyFile
+from securegen.engines.federated.variants import AlignedReader, align_reader, describe
+from securegen.errors import ArtefactError, InputError, ProtocolError, UsageError
+from securegen.io.strict_json import read_regular
+from securegen.io.text import text_of
+from securegen.model import GenotypeReader, Samples, SelectableReader, Variants
+from securegen.study.build import Planned
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs, Log
+from securegen.study.ploidy import PloidyReader, kinds_of
+from securegen.study.predictions import read_predictions
+from securegen.study.sexes import with_sexes
+from securegen.study.stratum import Place
+from securegen.study.traits import Traits
+from securegen.version import VERSION
+
+CHANGED = (
+    "genotypes, phenotypes, covariates or filters changed since this site began the study: bring the files back, or start "
+    "another study"
+)
+MOST_LOADINGS = 1 << 30  # bytes of loadings.tsv, or of a list of variants
+
+
+@dataclass(frozen=True)
+class OwnInputs:
+    """This site's people as the study reads them: genotypes (aligned: as the file counts X, Y and MT), traits, who is analysed
+    in which test, and what shares a design."""
+
+    reader: GenotypeReader
+    aligned: AlignedReader
+    traits: Traits
+    planned: list[Planned]
+    places: list[Place]
+
+
+def open_inputs(
+    folder: Path, study: StudyFile, variants: Variants, site: str, memory: SiteState, inputs: Inputs, log: Log
+) -> OwnInputs:
+    asked = replace(inputs, dosage_grid=study.dosage_grid, split_par=study.split_par)
+    found = open_genotypes(asked, log, haploid=True)
+    reader: SelectableReader = with_sexes(asked, found, log)  # type: ignore[assignment]
+    aligned, alignment = align_reader(reader, variants, site)
+    for line in describe(alignment):
+        log(line)
+    if ("Y" in study.strata or study.by_sex) and not reader.samples.sex.any():
+        raise InputError(
+            "the study has variants on X or Y, and nobody's sex is known here: --sex-name COLUMN takes it from a table"
+        )
+    traits = read_traits(study, site, inputs, reader.samples, _components(folder, study, reader, site, memory))
+    offsets = None
+    if bool(inputs.pred) != study.predictions:
+        raise UsageError(
+            "the study has predictions of a whole-genome model: `pred` names this site's" if study.predictions
+            else "`pred`: the study has no predictions of a whole-genome model"
+        )  # fmt: skip
+    if inputs.pred:
+        traits, offsets = read_predictions(inputs.pred, reader.samples, traits, log)
+    planned = plan_analyses(study, site, traits, reader.samples, log)
+    places = places_at(study, traits, offsets, variants)
+    kinds = kinds_of(variants)
+    counted = PloidyReader(aligned, kinds, study.xchr_model or 2) if kinds.any() else aligned
+    return OwnInputs(counted, aligned, traits, planned, places)
+
+
+def salt_of(memory: SiteState) -> bytes:
+    """32 secret bytes of this site for this study."""
+    return memory.once("salt", lambda: secrets.token_bytes(32))
+
+
+def same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
+    """This site's commitment to what it sums, the same at every start.
+
+    Raises ArtefactError when files, people or software changed since it began: half the sums would be of other data.
+    """
+    salt = salt_of(memory)
+    software = f"securegen {VERSION}, NumPy {np.__version__}, {platform.machine()}, {' '.join(platform.libc_ver())}"
+    begun = memory.once("software", software.encode).decode()
+    if begun != software:
+        raise ArtefactError(
+            f"this site began the study with {begun}; this is {software}: go on with the former, or start another study"
+        )
+    people = sha256(
+        *(f"{f}\t{i}".encode(errors="surrogateescape") for f, i in zip(samples.fid, samples.iid, strict=True))
+    )
+    now = commitment_to_inputs(salt, {**inputs.digests(), "samples": people, "software": software})
+    if memory.once("inputs", now.encode).decode() != now:
+        raise ArtefactError(CHANGED)
+    return now
+
+
+def _components(folder: Path, study: StudyFile, reader: SelectableReader, site: str, memory: SiteState) -> np.ndarray:
+    """(N, C) coordinates, the same at every start: kept, for in another order of additions their last bits differ. Those that
+    the sites compute together are zeros until then."""
+    if not study.components:
+        return np.zeros((len(reader.samples), study.pcs))
+    raw, path = named_file(folder / LOADINGS, study.loadings_digest, "loadings"), folder / LOADINGS
+    loadings = parse_loadings(text_of(raw, path), path)
+    made = memory.once("components", lambda: project(reader, loadings, site)[:, : study.components].tobytes())
+    found = np.frombuffer(made, np.float64)
+    if found.size != len(reader.samples) * study.components:
+        raise ArtefactError(CHANGED)
+    return found.reshape(len(reader.samples), study.components)
+
+
+def named_file(path: Path, digest: str, what: str) -> bytes:
+    """A file of the shared folder that the study names by its digest. Raises ProtocolError for another one."""
+    try:  # read once: whoever keeps the folder may change it between two looks
+        raw = read_regular(path, f"a file of {what}", most=MOST_LOADINGS, error=ProtocolError)
+    except FileNotFoundError:
+        raw = b""
+    if hashlib.sha256(raw).hexdigest() != digest:
+        raise ProtocolError(f"{path} is not the file of {what} that the study names: it was altered")
+    return raw
