@@ -30,7 +30,7 @@ from securegen.model import GenotypeReader, OpenedSums, Samples
 from securegen.stats.qc import Filters
 from securegen.study import people
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import PLINK2, REGENIE, Inputs, Log
+from securegen.study.inputs import GENETIC_MODELS, PLINK2, REGENIE, Inputs, Log
 
 LATE = 5  # seconds for the site that stopped the others to say why
 WAIT = 600  # seconds until a silent site is named
@@ -112,6 +112,7 @@ def set_up(
         openings=openings, few_missing=few_missing, consent_openings=consent_openings, common_samples=inputs.common_samples,
         statistic=REGENIE if inputs.as_regenie else PLINK2, xchr_model=inputs.xchr_model, split_par=inputs.split_par,
         predictions=bool(inputs.pred), interaction=inputs.interaction, pcs=pcs, log=log,
+        **{name: getattr(inputs, name) for name in GENETIC_MODELS},
     )  # fmt: skip
     if dropped:
         log(f"{dropped} variants of the first site are not in every file, or with other alleles: left out")
