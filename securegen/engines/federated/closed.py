@@ -173,10 +173,13 @@ def _set_fault(
 def _columns_fault(
     study: StudyFile, m: _Member, together: np.ndarray, summed: int, rows: np.ndarray, ledger: Entries
 ) -> str | None:  # fmt: skip
-    """What can be told of columns before scales and null models are known."""
+    """What can be told of columns before scales, centres and null models are known."""
     people = m.sets[0][1]
     for column in m.columns[people].T:
-        fault = openings.column_fault(column, study.fewest_people)
+        centred = column - column.mean() if len(column) else column
+        fault = openings.column_fault(column, study.fewest_people) or openings.column_fault(
+            centred, study.fewest_people
+        )
         if fault is not None:
             return fault
     limit = openings.CONSENTED if study.consent_openings else openings.LEVERAGE
