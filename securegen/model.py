@@ -166,13 +166,6 @@ def iterate_blocks(reader: GenotypeReader, size: int) -> Iterator[GenotypeBlock]
             yield reader.read(start, min(start + size, last))
 
 
-def regular_blocks(reader: GenotypeReader, size: int) -> Iterator[GenotypeBlock]:
-    """As `iterate_blocks`, but a block's place follows from its number alone, as another party counts it: it may begin in
-    one file and end in the next."""
-    for start in range(0, len(reader.variants), size):
-        yield reader.read(start, min(start + size, len(reader.variants)))
-
-
 def variants_with_missing(reader: GenotypeReader, block: int = 1024) -> np.ndarray:
     """(M,) bool: which variants have a missing call, in one pass over the genotypes."""
     out = np.zeros(len(reader.variants), bool)
@@ -203,6 +196,11 @@ class Columns:
     @property
     def squared_index(self) -> list[int]:
         return [j for j, flag in enumerate(self.squared) if flag]
+
+    def people(self, j: int) -> np.ndarray:
+        """(N,) bool: in whom column j is not 0."""
+        found: np.ndarray = self.values[:, j] != 0
+        return found
 
     def is_ones(self, j: int) -> bool:
         """True when column j is 1 for every stored sample, so that it may be public."""

@@ -134,7 +134,7 @@ def command(
     wrote = [*outcome.files, *(t.path for t in outcome.tables)]
     reveal = reveal if split == VERTICAL else AGGREGATES
     counted = (column_limit or "a hundredth of the samples") if role == "genotypes" else None
-    made = mpc_receipt(split, wrote, reveal=reveal, threshold=threshold, column_limit=counted)
+    made = mpc_receipt(split, wrote, reveal=reveal, threshold=threshold, column_limit=counted, several=outcome.several)
     tests = [t.analysis for t in outcome.tables]
     made = made.of_model(tests[0].coding if tests else inputs.coding)
     log.note(made.lines())

@@ -59,6 +59,8 @@ def federated_receipt(
     )
 
 
+_APART = "; where designs begin and end, who is analysed in each: on Y who is male, on X whose sex is known"
+_SEXES = ", and their sexes where X or Y are among these"
 _CHOOSE = "the phenotype owner can read genotypes by choosing phenotypes; the genotype owner counts columns"
 
 
@@ -69,24 +71,27 @@ def mpc_receipt(
     reveal: str,
     threshold: float,
     column_limit: int | str | None,
+    several: bool = False,
 ) -> Receipt:
-    """reveal: of a vertical split; threshold: of hits; column_limit: what
+    """reveal: of a vertical split; several: designs, of X, Y, MT or single chromosomes; threshold: of hits; column_limit: what
     the genotype owner answers in a cohort's life, None where it is not known."""
     if split == "scores":
         return shared_scores(tables)
     limit = "set there, not known here" if column_limit is None else str(column_limit)
+    apart, sexes = (_APART, _SEXES) if several else ("", "")
     warnings = (f"{_CHOOSE} (limit in the life of this cohort: {limit})", FULL_TABLE)
     owners = (
-        Party("genotype owner", "genotypes", "who is analysed; numbers of columns and blocks"),
+        Party("genotype owner", "genotypes", f"who is analysed; numbers of columns and blocks{apart}"),
         Party(
             "phenotype owner",
             "phenotypes and covariates",
-            "who is genotyped for which variants; every sum of those that the genotype owner does not withhold; the tables",
+            f"who is genotyped for which variants{sexes}; every sum of those that the genotype owner does not withhold; the "
+            "tables",
         ),
     )
     dealer = Party("dealer", "keys of masks", "sizes")
     if split == "vertical" and reveal != "aggregates":
-        return _projected(tables, reveal, threshold, limit)
+        return _projected(tables, reveal, threshold, limit, several=several)
     if split == "vertical":
         assumed = ("semi-honest parties; the dealer colludes with nobody", "both owners agreed to open all sums")
         return Receipt(
@@ -99,7 +104,8 @@ def mpc_receipt(
     )  # fmt: skip
 
 
-def _projected(tables: Sequence[str], reveal: str, threshold: float, limit: str) -> Receipt:
+def _projected(tables: Sequence[str], reveal: str, threshold: float, limit: str, *, several: bool) -> Receipt:
+    apart, sexes = (_APART, _SEXES) if several else ("", "")
     counted = f"the genotype owner counts columns (limit in the life of this cohort: {limit})"
     opened, warnings = f"u, v and variation of variants with p <= {threshold:g}, not of others", [
         "one threshold a phenotype: repeated ones would bisect p",
@@ -117,9 +123,9 @@ def _projected(tables: Sequence[str], reveal: str, threshold: float, limit: str)
         (
             Party(
                 "genotype owner", "genotypes",
-                "who is analysed; the test; names of phenotypes; numbers of columns and blocks; no result",
+                f"who is analysed; the test; names of phenotypes; numbers of columns and blocks{apart}; no result",
             ),
-            Party("phenotype owner", "phenotypes and covariates", f"who is genotyped for which variants; {opened}"),
+            Party("phenotype owner", "phenotypes and covariates", f"who is genotyped for which variants{sexes}; {opened}"),
             Party("dealer", "keys of masks", "sizes; the test"),
         ),
         ("semi-honest parties; the dealer colludes with nobody",), tuple(tables), tuple(warnings),

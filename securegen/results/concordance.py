@@ -20,7 +20,7 @@ import pandas as pd
 from securegen.errors import InputError
 from securegen.model import FloatArray
 from securegen.results.matching import match_rows, tested_alleles
-from securegen.results.rows import JOINT
+from securegen.results.rows import INTERACTS, JOINT
 from securegen.vocabulary import ADD, CODINGS
 
 TOLERANCE = 1e-3
@@ -190,8 +190,12 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
 
 
 def _common_tests(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of tables with several rows a variant, those of tests that both have. Raises InputError where they have none in common."""
+    """Of tables with several rows a variant, those of tests that both have. Raises InputError where they have none in common,
+    and for products with two covariates."""
     tests = [list(dict.fromkeys(f["TEST"])) if "TEST" in f else [ADD] for f in (a, b)]
+    products = [{test for test in found if test.startswith(INTERACTS)} for found in tests]
+    if all(products) and not products[0] & products[1]:
+        raise InputError(f"the tables are of two interactions, TEST {' and '.join(map(', '.join, products))}")
     if len(tests[0]) == len(tests[1]) == 1:
         return a, b
     shared = [test for test in tests[0] if test in tests[1]]

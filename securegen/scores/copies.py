@@ -44,6 +44,7 @@ class CopiesReader(KindsReader):
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
         block = self.reader.read(start, stop)
+        self.say_heterozygous(block)
         kinds = self.kinds[start:stop][:, None]
         male = (self.samples.sex == MALE)[None, :]
         wide = np.int8 if self.dosage_max < 1 << 7 else np.int16

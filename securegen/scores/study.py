@@ -241,7 +241,7 @@ def open_scores(
             log(
                 f"WARNING: {unknown:,} of {len(reader.samples):,} people have no sex in the genotype file: scored without Y"
             )
-        recoded = CopiesReader(reader, kinds)
+        recoded = CopiesReader(reader, kinds, log=log)
         plan = make_plan(
             inputs, matches, count_copies(recoded, used), grid=recoded.dosage_grid, log=log, copies=recoded.copies(used),
             on_y=kinds[used] == Y,

@@ -77,16 +77,20 @@ def designs(
     conditions: Conditions | None = None,
     coding: str = ADDITIVE,
     interaction: str | None = None,
+    scaled: dict[bytes, ScaledCovariates] | None = None,
 ) -> list[Design]:
     """The designs of planned phenotypes, of one owner or of one of several sites, which make the same calls of `total`.
 
     offsets: phenotype -> (N,) float64, what a whole-genome model predicts, or zeros for the statistic of regenie without one.
     alike: (masks) -> indices of those that are the same people, at every site; conditions:
     dosages that are covariates too; coding: the genetic model of the dosages that will be summed; interaction: the covariate
-    whose product with a dosage is tested. Raises DesignError as the test's design, UsageError for a test that no genetic model
-    is for.
+    whose product with a dosage is tested; scaled: remembers covariates of one owner for further calls with the same ones.
+    Raises DesignError as the test's design, UsageError for a test that no genetic model is for.
     """
-    scaled: dict[bytes, ScaledCovariates] | None = {} if total is fp.pooled else None
+    if total is not fp.pooled:
+        scaled = None
+    elif scaled is None:
+        scaled = {}
     _refuse_coding(planned, coding)
 
     def design(members: Sequence[Planned]) -> Design:
@@ -191,7 +195,7 @@ def plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
 
 def close_samples(design: Design) -> list[str]:
     """What tables of phenotypes with nearly the same people give away, in words."""
-    sets = [(a.phenotype, design.columns.values[:, a.columns[0]] != 0) for a in design.analyses if a.association]
+    sets = [(a.phenotype, design.columns.people(a.columns[0])) for a in design.analyses if a.association]
     return [
         f"phenotypes {first} and {second} are analysed in people who differ by {count}: these tables together give {count} "
         f"{'person' if count == 1 else 'people'}'s genotypes; --common-samples analyses both in the same people"

@@ -6,14 +6,16 @@ everywhere. A pseudoautosomal region is autosomal where it is named so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from securegen.errors import UsageError
+from securegen.io.text import count
 from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, boundaries_of, coding_of
-from securegen.vocabulary import canonical_chromosome
+from securegen.study.inputs import Log, silent
+from securegen.vocabulary import ADDITIVE, canonical_chromosome
 
 AUTOSOMAL, X, Y, MT = range(4)
 NAMES = ("autosomes", "X", "Y", "MT")
@@ -46,10 +48,13 @@ def halves(kind: int, xchr_model: int) -> bool:
 
 @dataclass(frozen=True)
 class KindsReader:
-    """A cohort whose dosages are counted otherwise on some chromosomes. kinds: (M,) of `kinds_of`."""
+    """A cohort whose dosages are counted otherwise on some chromosomes. kinds: (M,) of `kinds_of`; log: what is told of calls
+    that should not be, once for each chromosome."""
 
     reader: GenotypeReader
     kinds: np.ndarray
+    log: Log = field(default=silent, kw_only=True, repr=False)
+    _told: set[int] = field(default_factory=set, kw_only=True, repr=False, compare=False)
 
     @property
     def samples(self) -> Samples:
@@ -62,6 +67,27 @@ class KindsReader:
     @property
     def coding(self) -> str:
         return coding_of(self.reader)
+
+    def say_heterozygous(self, block: GenotypeBlock) -> None:
+        """Tell of males with a heterozygous call, which counts half way, on X and Y of a block of the cohort's calls."""
+        kinds = self.kinds[block.start : block.start + len(block)]
+        for kind in {X, Y} - self._told if self.dosages_are_calls else ():
+            half = (kinds == kind)[:, None] & (self.samples.sex == MALE)[None, :] & (block.dosage == 1)
+            if half.any():
+                self._told.add(kind)
+                first, end = self.variants.id[block.start + int(half.any(axis=1).argmax())], block.start + len(block)
+                hint = (
+                    "are the ends of X among them (--split-par), or is a sex wrong?" if kind == X else "is a sex wrong?"
+                )
+                self.log(
+                    f"WARNING: {NAMES[kind]}: males have {count(int(half.sum()), 'heterozygous call')} among the first {end:,} "
+                    f"variants (first {first}), which count half way, as in plink2: {hint}"
+                )
+
+    @property
+    def dosages_are_calls(self) -> bool:
+        """Whether a dosage of 1 is a heterozygous call: not of imputed dosages, or under a genetic model."""
+        return self.reader.dosage_grid == 1 and self.coding == ADDITIVE
 
 
 def refuse_wide(dosage_max: int, grid: int) -> None:
@@ -105,6 +131,7 @@ class PloidyReader(KindsReader):
         kinds = self.kinds[start:stop]
         if not kinds.any():
             return block
+        self.say_heterozygous(block)
         dosage = block.dosage
         male = self.samples.sex == MALE
         if self.xchr_model == 1 and (on_x := kinds == X).any():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,6 +81,19 @@ def with_rows(reader: SelectableReader, log: Log) -> SelectableReader:
     return reader if here.all() else reader.select(variants=np.flatnonzero(here))
 
 
-def at(found: Mapping[str, Offsets], row: str) -> dict[str, np.ndarray]:
-    """Phenotype -> (N,) float64 on the chromosome of that line; 0 where there is no prediction, of people not analysed."""
-    return {name: np.nan_to_num(offsets.of(row)) for name, offsets in found.items()}
+@dataclass(frozen=True)
+class At(Mapping[str, np.ndarray]):
+    """Phenotype -> (N,) float64 on the chromosome of a line; 0 where there is no prediction, of people not analysed."""
+
+    found: Mapping[str, Offsets]
+    row: str
+
+    def __getitem__(self, phenotype: str) -> np.ndarray:
+        out: np.ndarray = np.nan_to_num(self.found[phenotype].of(self.row))
+        return out
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)

@@ -8,12 +8,16 @@ regenie has it: everybody, and no covariate more.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from securegen.catalogue import MODELS, TESTS
 from securegen.design.columns import Design
+from securegen.design.covariates import ScaledCovariates
 from securegen.design.fixedpoint import SumOverSites
+from securegen.design.remade import Workbench, remade
 from securegen.design.strata import Stratum, alone
 from securegen.errors import DesignError, UsageError
 from securegen.io.loco import Offsets
@@ -56,7 +60,7 @@ def build_strata(
         if qc_only:
             return reader, alone(build_qc(inputs, reader, phenotypes=_phenotypes(inputs, reader)), len(kinds))
         return reader, alone(build_design(inputs, reader, log), len(kinds))
-    recoded = PloidyReader(reader, kinds, inputs.x_model)
+    recoded = PloidyReader(reader, kinds, inputs.x_model, log=log)
     traits = None if qc_only else read_traits(inputs, reader, log)
     offsets = None
     if inputs.pred and traits is not None:
@@ -75,7 +79,8 @@ def build_strata(
         planned, traits, reader.samples.sex, _make(inputs, reader, planned, qc_only, log), log, quality, inputs.x_model,
         inputs.x_as_stored, top=reader.dosage_max, coding=coding_of(reader),
     )  # fmt: skip
-    strata = tuple(stratum_at(place, blueprint) for place in places)
+    make = partial(_one_at_a_time, bench=Workbench()) if offsets is not None else stratum_at
+    strata = tuple(make(place, blueprint) for place in places)
     refuse_nowhere(planned, strata)
     _say_left_out(planned, int((kinds != AUTOSOMAL).sum()), log)
     for line in close_people(strata):
@@ -83,8 +88,16 @@ def build_strata(
     return recoded, strata
 
 
+def _one_at_a_time(place: Place, blueprint: Blueprint, *, bench: Workbench) -> Stratum:
+    """As `stratum_at`, of one of many: its columns are made again when its variants come, and dropped after."""
+    bench.clear()
+    made, again = stratum_at(place, blueprint), replace(blueprint, log=silent)
+    return replace(made, design=remade(made.design, lambda: stratum_at(place, again).design, bench))
+
+
 def _make(inputs: Inputs, reader: GenotypeReader, planned: Sequence[Planned], qc_only: bool, log: Log) -> Make:
     conditions = None if qc_only else conditions_of(inputs, reader, planned, log)
+    scaled: dict[bytes, ScaledCovariates] = {}
 
     def make(
         members: Sequence[Planned], traits: Traits, offsets: Mapping[str, np.ndarray] | None, total: SumOverSites
@@ -98,6 +111,7 @@ def _make(inputs: Inputs, reader: GenotypeReader, planned: Sequence[Planned], qc
             conditions=conditions,
             coding=coding_of(reader),
             interaction=inputs.interaction,
+            scaled=scaled,
         )
 
     return make
@@ -122,7 +136,7 @@ def _by_chromosome(kinds: np.ndarray, variants: Variants, found: Mapping[str, Of
     out = []
     for kind, row in dict.fromkeys(zip(kinds.tolist(), rows.tolist(), strict=True)):
         name = NAMES[X] if kind == X else "PAR" if row == predictions.X_ROW else f"chr{row}"
-        out.append(Place(name, kind, (kinds == kind) & (rows == row), predictions.at(found, row)))
+        out.append(Place(name, kind, (kinds == kind) & (rows == row), predictions.At(found, row)))
     return out
 
 

@@ -17,7 +17,7 @@ import securegen as sg
 from securegen.errors import InputError, UsageError
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles, cohorts_of
-from securegen.model import iterate_blocks, regular_blocks
+from securegen.model import iterate_blocks
 from securegen.study.inputs import Inputs
 
 FORMS = tuple(FORMATS)
@@ -62,11 +62,10 @@ def test_a_selection_in_any_order_goes_through_the_chain(cohort, form):
     assert len(parts.select(variants=np.zeros(0, np.int64)).variants) == 0
 
 
-def test_blocks_end_with_their_file_but_where_another_party_counts_them(cohort):
+def test_blocks_end_with_their_file(cohort):
     reader = files_of(cohort, "bfile", "chr@").open()
     sizes = [len(b) for b in iterate_blocks(reader, 3)]
     assert sizes == [3, 2] * 22 and [b.start for b in iterate_blocks(reader, 3)][:4] == [0, 3, 5, 8]
-    assert {len(b) for b in regular_blocks(reader, 11)} == {11} and len(list(regular_blocks(reader, 11))) == 10
 
 
 def test_one_grid_for_all_files(cohort, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,11 @@ from reference_data import GOLD
 from support import left, securegen
 
 import securegen as sg
-from securegen.errors import InputError, UsageError
+from securegen.design.columns import Design
+from securegen.design.remade import Workbench, remade
+from securegen.errors import InputError, SecuregenError, UsageError
+from securegen.model import Columns
+from securegen.study import strata
 from securegen.study.opening import open_study
 
 REGENIE = GOLD / "sim_500x5k" / "gold_regenie"
@@ -222,3 +227,31 @@ def test_what_does_not_go_together(cohort, trait, options, message):
 def test_a_study_of_counts_alone_has_no_place_for_them(cohort):
     with pytest.raises(UsageError, match="statistic"):
         opened(cohort, statistic="regenie", missing="complete")
+
+
+def test_the_columns_of_one_chromosome_are_in_memory_at_a_time(cohort, tmp_path, monkeypatch):
+    study = opened(cohort, **of_trait("QT"))
+    first, second = (s.design.columns for s in study.strata[:2])
+    before = first.values
+    held, kept = weakref.ref(before), before.copy()
+    assert first.values is before and (first.people(0) == (kept[:, 0] != 0)).all()
+    del before
+    assert not np.array_equal(second.values, kept) and held() is None
+    assert np.array_equal(first.values, kept) and first.values.dtype == kept.dtype
+    remade_table = table(study, tmp_path / "remade")
+    monkeypatch.setattr(strata, "remade", lambda design, make, bench: design)
+    whole = opened(cohort, **of_trait("QT"))
+    assert type(whole.strata[0].design.columns) is Columns and table(whole, tmp_path / "whole") == remade_table
+
+
+@pytest.mark.parametrize("column", (0, 2))
+def test_columns_that_are_made_again_and_differ_end_the_run(column):
+    made = Design(Columns(("A", "B", "C"), np.arange(15, dtype=np.int64).reshape(5, 3), (False,) * 3), ())
+    other = made.columns.values.copy()
+    other[4, column] += 1
+    bench = Workbench()
+    design = remade(made, lambda: Design(Columns(("A", "B", "C"), other, (False,) * 3), ()), bench)
+    assert design.columns.values is made.columns.values
+    bench.clear()
+    with pytest.raises(SecuregenError, match="made again is another one"):
+        _ = design.columns.values

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securegen.design.strata import alone
-from securegen.engines.ckks.study_plan import compare_with_plan, plan
+from securegen.engines.ckks.study_plan import compare_with_plan, plan, stored_squares
 from securegen.engines.ckks.tables import decrypt, decrypt_qc, decrypt_sums, decrypt_tables, read_design
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.io.genotypes import FIELDS
@@ -88,7 +88,7 @@ def encrypt(
     squares: as in `plan`; overwrite: replace a study that is complete, whose results can then no longer be read;
     other_covariates: although a covariate that was planned is left out. Raises StorageError and DesignError otherwise.
     """
-    squares = study.design.weights_squared if squares is None else squares
+    squares = stored_squares(study.design) if squares is None else squares
     paths = encrypted_paths(prefix)
     refuse_complete(paths.owner, design=True, overwrite=overwrite)
     compare_with_plan(study.design, key.planned, log, other_covariates=other_covariates)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from securegen.catalogue import record_of
 from securegen.design.columns import Design
 from securegen.engines.ckks.blocks import runs_of
 from securegen.engines.ckks.planner import Plan, PlannedDesign, Workload, choose
@@ -13,14 +14,20 @@ from securegen.study.inputs import Log
 from securegen.study.opening import Study
 
 
+def stored_squares(design: Design) -> bool:
+    """Whether the cohort has a stream of squared dosages unless told: for the weights of a score test. Other Σ g² x, also those
+    of an interaction, come from the owner."""
+    return design.weights_squared and any(record_of(a).reads.weight is not None for a in design.analyses)
+
+
 def plan(study: Study, *, squares: bool | None = None) -> Plan:
     """CKKS parameters for this study. Counts, precision and the dosage grid enter, and how many blocks of variants have
     missing calls, which the encrypted cohort shows too. Raises PlanError.
 
-    squares: store a stream of squared dosages; None when the design needs it (weights that differ by sample).
+    squares: store a stream of squared dosages; None for what the design needs.
     """
     columns = study.design.columns
-    squares = study.design.weights_squared if squares is None else squares
+    squares = stored_squares(study.design) if squares is None else squares
     bits = max(a.model.bits for a in study.design.analyses)
     encrypted = sum(not columns.is_ones(j) for j in range(len(columns.names)))
     runs = runs_of(study.reader)

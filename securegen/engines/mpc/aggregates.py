@@ -52,11 +52,13 @@ def genotype_run(
     session: Session, roles: Roles, reader: GenotypeReader, *, cohort: str, state: StateFile,
     consent_aggregates: bool, column_limit: int | None = None, level: str = openings.STRICT, log: Log = silent,
     threads: int = 1,
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
     """The genotype party: announces its cohort, helps, learns who is analysed and how many columns there are.
 
-    level: of the rules of what may be opened. Raises PolicyError without consent, above the column limit, and for a set of
-    samples that differs by a few people from another of this run or of an earlier one, before any genotype is sent.
+    level: of the rules of what may be opened. Returns whether there are several designs.
+
+    Raises PolicyError without consent, above the column limit, and for a set of samples that differs by a few people from
+    another of this run or of an earlier one, before any genotype is sent.
     """
     ask_consent(consent_aggregates)
     announce_cohort(session, roles.right, reader)
@@ -83,6 +85,7 @@ def genotype_run(
         _answer(
             session, roles, copies, run, plan, forms[i], sets[i], rules[i], kept, cohort=cohort, state=state, threads=threads
         )  # fmt: skip
+    return not runs[0].whole
 
 
 def _answer(

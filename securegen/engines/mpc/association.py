@@ -108,7 +108,7 @@ def _typed(value: object, kind: type) -> Any:
 def outsourced_genotype_run(
     session: Session, roles: outsourced.OutsourcedRoles, reader: GenotypeReader, *, cohort: str, state: StateFile,
     column_limit: int | None = None, level: str = STRICT, log: Log = silent,
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
     """The genotype owner of an outsourced run. level: of the rules of what may be opened, as in `aggregates.genotype_run`."""
     announce_cohort(session, roles.right, reader)
     samples = len(reader.samples)
@@ -137,6 +137,7 @@ def outsourced_genotype_run(
             session, roles, blocks(run), samples=samples, columns=len(opened[run.stratum]["m"]), cohort=cohort, state=state,
             charged=True, bits=bits[run.stratum],
         )  # fmt: skip
+    return not runs[0].whole
 
 
 def _hear_sets(session: Session, source: str, samples: int, columns: int) -> np.ndarray:

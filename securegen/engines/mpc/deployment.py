@@ -194,7 +194,7 @@ def _vertical(
     if reader is not None:
         if task.reveal == AGGREGATES:
             terms |= {"level": task.openings, "log": log}
-        run.genotype_run(
+        outcome.several = run.genotype_run(
             session, roles, reader, cohort=task.cohort, state=task.state, column_limit=task.column_limit,
             threads=task.threads, **terms,
         )  # fmt: skip
@@ -214,7 +214,7 @@ def _outsourced(
     if session.me in roles.servers:
         association.outsourced_server_run(session, roles, threads=task.threads)
     elif reader is not None:
-        association.outsourced_genotype_run(
+        outcome.several = association.outsourced_genotype_run(
             session, roles, reader, cohort=task.cohort, state=task.state, column_limit=task.column_limit,
             level=task.openings, log=log,
         )  # fmt: skip

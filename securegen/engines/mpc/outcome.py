@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from securegen.design.strata import AUTOSOMES
 from securegen.engines.mpc.net.queues import Traffic
 from securegen.engines.mpc.net.session import Session
 from securegen.results.write import Summary
@@ -15,7 +16,7 @@ from securegen.study.opening import Study
 @dataclass
 class Outcome:
     """What a run leaves at one party: its tables, seconds by stage, bytes sent and rounds; study: of the phenotype
-    owner of an association."""
+    owner of an association; several: designs, of which one has X, Y, MT or a chromosome alone."""
 
     tables: list[Summary] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
@@ -24,9 +25,10 @@ class Outcome:
     samples_stored: int = 0
     variants_stored: int = 0
     study: Study | None = None
+    several: bool = False
 
     def open(self, study: Study) -> None:
-        self.study = study
+        self.study, self.several = study, [s.name for s in study.strata] != [AUTOSOMES]
 
 
 class TimedSession:

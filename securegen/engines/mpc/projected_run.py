@@ -57,11 +57,13 @@ def _refuse_more_than_copies(reader: GenotypeReader) -> None:
 def genotype_run(
     session: Session, roles: Roles, reader: GenotypeReader, *, reveal: str, cohort: str, state: StateFile,
     threshold: float | None = None, column_limit: int | None = None, threads: int = 1,
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
     """The genotype party: announces its cohort, helps, learns who is analysed and how many columns there are.
 
-    threshold: p-value of a hit. Raises PolicyError for another threshold than before on a phenotype, and above the column
-    limit, before any genotype is sent.
+    threshold: p-value of a hit. Returns whether there are several designs.
+
+    Raises PolicyError for another threshold than before on a phenotype, and above the column limit, before any genotype is
+    sent.
     """
     _refuse_more_than_copies(reader)
     announce_cohort(session, roles.right, reader)
@@ -85,6 +87,7 @@ def genotype_run(
     for run in runs:
         plan, sets = designs[run.stratum]
         _answer(session, roles, copies, run, plan, sets, cohort=cohort, state=state, threads=threads)
+    return not runs[0].whole
 
 
 def _hear_group(

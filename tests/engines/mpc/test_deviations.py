@@ -111,8 +111,8 @@ def cohort_of(**changes):
         "variants": {"chromosome": ["1"], "id": ["rs1"], "effect_allele": ["A"], "other_allele": ["G"], "position": [5]},
     }  # fmt: skip
     for path, new in changes.items():
-        part, name = path.split("__")
-        value[part][name] = new
+        part, _, name = path.partition("__")
+        (value[part] if name else value)[name or part] = new
     return value
 
 
@@ -120,7 +120,7 @@ FORGED = "rs1\t0.5\t9\n1\t77"
 HOSTILE = [
     {"variants__id": [FORGED]}, {"samples__iid": ["a", "b\n", "c"]}, {"samples__fid": ["a", 7, "c"]},
     {"variants__position": [1 << 70]}, {"variants__position": [-1]}, {"variants__position": [True]},
-    {"samples__founder": [1, 0, 1]}, {"variants__effect_allele": ["A", "C"]},
+    {"samples__founder": [1, 0, 1]}, {"variants__effect_allele": ["A", "C"]}, {"coding": "DOM"}, {"coding": ["additive"]},
 ]  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from securegen.engines.plain.engine import write_plain
 from securegen.errors import PolicyError, ProtocolError, UsageError
 from securegen.local.threads import run_in_threads
 from securegen.model import AnnouncedCohort, GenotypeBlock, Samples, Variants
+from securegen.record.association_receipts import mpc_receipt
 from securegen.results.projected import plain_projected
 from securegen.stats import projection
 from securegen.stats.projected_statistics import TALL
@@ -120,6 +121,7 @@ def test_predictions_by_chromosome(parties, reference, tmp_path, kind, trait):
     options = {"pred": str(REGENIE / f"{trait.lower()}1_pred.list"), "pheno_name": (trait,)}
     run = parties(kind)
     assert run(cohort, **options) == plain(cohort, tmp_path, **options)
+    assert run.outcomes["genotypes"].several and run.outcomes["phenotypes"].several
     assert [s.name for s in run.outcomes["phenotypes"].study.strata] == [f"chr{c}" for c in (1, 2, 3, 4, 5)]
 
 
@@ -203,7 +205,7 @@ def test_a_study_with_one_design_says_nothing_of_runs(parties, sexes, monkeypatc
         "columns of cohort cohort"
     ]
     assert sorted(p.name for p in run.folder.glob("*.ledger")) == ["genotypes.state.json.ledger"]
-    assert not run.log["phenotypes"] or "X" not in "".join(run.log["phenotypes"])
+    assert not run.outcomes["genotypes"].several and not run.outcomes["phenotypes"].several
 
 
 @pytest.mark.parametrize("protected", [False, True])
@@ -444,3 +446,13 @@ def test_runs_skip_what_the_phenotype_owner_leaves_out(sexes, tmp_path):
     assert [(p.run.start, p.run.stop, p.first, p.stratum.name) for p in found.parts()] == [
         (0, 2, 0, "chr1"), (3, 4, 2, "chr1"), (5, 6, 3, "chr2"),
     ]  # fmt: skip
+
+
+def test_receipts_say_what_several_designs_tell():
+    for split, reveal in (("vertical", "aggregates"), ("vertical", "hits"), ("outsourced", "aggregates")):
+        one, many = (
+            mpc_receipt(split, [], reveal=reveal, threshold=5e-8, column_limit=9, several=several)
+            for several in (False, True)
+        )
+        assert "on Y who is male" in many.parties[0].learns and "their sexes" in many.parties[1].learns
+        assert "male" not in one.parties[0].learns and "sexes" not in one.parties[1].learns
