@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from securegen.design import fixedpoint as fp
+from securegen.design.side_by_side import side_by_side
 from securegen.engines.federated.closed import Closed
 from securegen.engines.federated.variant_sums import hidden_weights
 from securegen.errors import PolicyError
-from securegen.governance.guard import REFUSAL, SiteGuard
+from securegen.governance.guard import REFUSAL, SiteGuard, guarded
 from securegen.governance.ledger import Entries
 from securegen.governance.rows import RowRule
 from securegen.io.arrays import ArrayReader
@@ -297,3 +299,18 @@ def test_a_weight_of_one_homozygous_female_on_x():
     assert hidden_weights(np.array([[0, 1] * 40 + [4]], float), np.array([[0.5]]), w, 10)[1].all(), (
         "a heterozygous male"
     )
+
+
+def test_each_has_the_covariates_of_its_own_null_model():
+    """With one guard for all, the covariates of another design stand beside a Newton step, which is then not checked."""
+    guard, seen = SiteGuard(lambda line: None), []
+
+    def design(total):
+        own = fp.guard_of(total)
+        own._covariates = ([[1]], [[2]])
+        total([1])
+        seen.append(own)
+
+    side_by_side(guarded(lambda values: list(values), guard), [design, design])
+    assert seen[0] is not seen[1] is not guard and guard._covariates is None
+    assert seen[0]._columns is guard._columns is seen[1]._columns

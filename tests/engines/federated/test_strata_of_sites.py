@@ -173,10 +173,9 @@ def test_sites_with_predictions_of_their_own_people(reference, tmp_path):
         "AGE", "--covariate", "SEX", "--predictions",
     )  # fmt: skip
     assert all("a design for each chromosome, by predictions that every site has" in text for text in said)
-    lacking = dict(members) | {"site1": replace(members["site1"], pred=None)}
-    with pytest.raises(UsageError, match="`pred` names this site's"):
-        open_site(tmp_path, lacking["site1"])
     run_sites(tmp_path, members)
+    with pytest.raises(UsageError, match="`pred` names this site's"):
+        open_site(tmp_path, replace(members["site1"], pred=None))
     (tmp_path / "pred.list").write_text(f"QT {loco}\n")
     inputs = of(
         cohort, pred=str(tmp_path / "pred.list"), extract=str(tmp_path / "named"), pheno_name=("QT",), covar_name=("AGE", "SEX")
