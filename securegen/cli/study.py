@@ -90,6 +90,12 @@ def _openings(command: Function) -> Function:
 @click.option("--site-indicators", is_flag=True, help="A covariate for each site but the first.")
 @click.option("--loadings", metavar="FILE", help="Public loadings: every site projects its own people.")
 @click.option("--components", type=click.IntRange(0), default=0, help="How many of them are covariates.")
+@click.option(
+    "--pcs", type=click.IntRange(0, 100), default=0, help="Components that the sites compute together, as covariates."
+)
+@click.option(
+    "--pc-variants", metavar="FILE", help="Ids of the variants of these components, one a line [all that pass]."
+)
 @click.option("--qc", is_flag=True, help="Also frequencies, missingness and Hardy–Weinberg tests of the pooled cohort.")
 @click.option(
     "--minimum-cohort", type=click.IntRange(1), default=20, show_default=True, help="Smallest site that takes part."
@@ -147,6 +153,7 @@ def _terms(study: StudyFile) -> list[str]:
     lines += [
         f"  phenotypes: {', '.join(names)}", f"  covariates: {', '.join(study.covariates) or 'none'}"
         + (f", {study.components} components" if study.components else "")
+        + (f", {study.pcs} components of all sites" if study.pcs else "")
         + (", one for each site but the first" if study.site_indicators else ""),
         f"  {study.variants} variants{_apart(study)}",
         f"  missing calls: {study.missing}, no site below {study.minimum_cohort} people",

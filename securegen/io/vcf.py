@@ -26,6 +26,7 @@ from securegen.model import IntArray, Variants
 
 FIELDS: Final = ("DS", "GT")
 BGZF_END: Final = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+LARGEST_SUM: Final = 2.02  # of the DS of several ALT, which are rounded one by one
 DECIMALS: Final = 6  # of a DS; cyvcf2 returns float32
 INTEGER_MISSING: Final = -(1 << 31) + 7  # htslib keeps the eight smallest integers for "missing" and "end"
 DECLARED: Final = re.compile(r"^##FORMAT=<(?:[^\n]*,)?\s*ID=DS\s*[,>]", re.MULTILINE)
@@ -83,7 +84,7 @@ def _genotypes(record: Any, allele: int) -> Calls:
     alleles = record.genotype.array()[:, :-1]  # -1 missing, -2 past the sample's ploidy; the last column is phase
     if (alleles[:, 2:] != -2).any():
         raise InputError("a genotype of more than two alleles")
-    if alleles.max(initial=0) > max(len(record.ALT), 1):
+    if alleles.max(initial=0) > len(record.ALT):
         raise InputError(f"a genotype names allele {alleles.max()}, the record has {len(record.ALT)} ALT")
     first = alleles[:, 0]
     second = alleles[:, 1] if alleles.shape[1] > 1 else np.full_like(first, -2)
@@ -119,6 +120,8 @@ def _dosages(record: Any, allele: int, *, needed: bool) -> np.ndarray | None:
                 f"a DS of {numbers.shape[1]} numbers for {len(record.ALT)} ALT: one number an ALT is expected"
             )
         return None
+    if (total := np.nansum(numbers, axis=1).max(initial=0)) > LARGEST_SUM and len(record.ALT) > 1:
+        raise InputError(f"DS of {len(record.ALT)} ALT that sum to {total:g}, above 2")
     return numbers[:, min(allele, numbers.shape[1]) - 1]
 
 

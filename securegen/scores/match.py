@@ -137,17 +137,28 @@ def _pair(first: str, second: str) -> tuple[str, str]:
 
 
 def _one_of_several(
-    v: int, side: int, variants: Variants, alleles: list[tuple[str, str]], by_position: dict[tuple[str, int], list[int]]
+    named: str,
+    rank: int,
+    v: int,
+    variants: Variants,
+    alleles: list[tuple[str, str]],
+    places: dict[tuple[str, int], list[int]],
 ) -> bool:
-    """Whether the allele on this side of a variant (0: A1, 1: A2) is that of another row of its place too, as the reference of
-    a record with several ALT is: its copies are 2 less those of all ALT. Of longer alleles A2 alone is the same everywhere."""
+    """Whether the row's allele cannot be told from one variant (v, matched by rank of USED) of a place with several ALT.
+
+    It is the reference of them, whose copies are 2 less those of all ALT (of longer alleles A2 alone is the same everywhere); or
+    it was read on the other strand, and is there on this one too.
+    """
     place = (normalise_chromosome(variants.chromosome[v]), int(variants.position[v]))
     if place[1] <= 0:
         return False
+    side, there = rank % 2, [alleles[w] for w in places[place]]
+    if rank > 1 and any(named in pair for pair in there):
+        return True
     effect, other = alleles[v][side], alleles[v][1 - side]
-    for w in by_position[place]:
-        short = all(len(a) == 1 for a in (*alleles[v], *alleles[w]))
-        for a, b in (alleles[w][::-1], *([alleles[w]] if short else [])):
+    for pair in there:
+        short = all(len(a) == 1 for a in (*alleles[v], *pair))
+        for a, b in (pair[::-1], *([pair] if short else [])):
             if a == effect and b != other and (short or side == 1):
                 return True
     return False
@@ -211,7 +222,7 @@ def match_variants(
             candidate[r] = fitting[0]
             if len(fitting) > 1:
                 word[r] = DUPLICATE_VARIANT
-            elif _one_of_several(fitting[0], best % 2, variants, alleles, by_position):
+            elif _one_of_several(scoring.effect_allele[r], best, fitting[0], variants, alleles, by_position):
                 word[r] = MULTIALLELIC
             elif is_ambiguous(*alleles[fitting[0]]) and route == "position" and not keep_ambiguous:
                 word[r] = AMBIGUOUS

@@ -30,7 +30,7 @@ from securegen.study.inputs import Inputs, Log, silent
 from securegen.vocabulary import canonical_chromosome
 
 AUTOSOMES = frozenset(map(str, range(1, 23)))
-OWN_ROUNDS, OWN_TOLERANCE = 30, 1e-3  # of components of one owner, who opens nothing
+OWN_ROUNDS, OWN_TOLERANCE = 20, 1e-3  # of components of one owner, who opens nothing
 
 
 @dataclass(frozen=True, repr=False)

@@ -163,3 +163,17 @@ def test_a_header_that_lost_a_name_is_refused(tmp_path, ending):
         InputError, match="its first record has 4 genotypes, the header names 3 people: does it miss one"
     ):
         read_vcf(path)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ("5 A,T GT:DS 0/1:1.5,1.5 0/0:0,0 0/0:0,0 0/0:0,0", "DS of 2 ALT that sum to 3, above 2"),
+        ("5 . GT 0/1 0/0 0/0 0/0", "a genotype names allele 1, the record has 0 ALT"),
+    ],
+)
+def test_copies_that_nobody_has(tmp_path, record, message):
+    with pytest.raises(InputError, match=f"1:5: {message}"):
+        dosages(read_vcf(make(tmp_path / "x.vcf", record)))
+    rounded = make(tmp_path / "y.vcf", "5 A,T GT:DS 0/1:1.001,1 0/0:0,0 0/0:.,. 1/1:2,0")
+    assert dosages(read_vcf(rounded)) == [[1, 0, 0, 2], [1, 0, 0, 0]]

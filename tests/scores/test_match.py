@@ -280,3 +280,33 @@ def test_weights_that_vanish_beside_a_large_one_are_named(score_file, array_read
     ):
         plan_scores([match], counts=counts, bits=20)
     assert plan_scores([match], counts=counts, bits=40).score_variants(0) == 5
+
+
+def test_a_row_that_is_scored_counts_its_allele(score_file, array_reader):
+    """Records with one to three ALT, SNPs and indels, split; each scored row against the true genotypes, either strand."""
+    rng, people, words = np.random.default_rng(8), 8, set()
+    for _ in range(250):
+        ref = str(rng.choice(["A", "C", "AT"]))
+        alleles = [
+            ref,
+            *rng.permutation([a for a in ("A", "C", "G", "T", "AT", "ATT", "CA") if a != ref])[: rng.integers(1, 4)],
+        ]
+        genotypes = rng.integers(0, len(alleles), (people, 2))
+        copies = np.array([(genotypes == k).sum(axis=1) for k in range(len(alleles))], np.int8)
+        cohort = array_reader([("1", 9, "r", alt, ref) for alt in alleles[1:]], copies[1:])
+        named, other = rng.permutation(alleles)[:2]
+        if rng.random() < 0.3:
+            named, other = reverse_complement(named), reverse_complement(other)
+        other = "" if rng.random() < 0.3 else other
+        scoring = read_scoring(score_file(f"ID\tA1\tA2\tWEIGHT\nr\t{named}\t{other}\t1\n"))
+        try:
+            match = match_variants(scoring, cohort.variants, min_overlap=0)
+        except InputError:
+            continue
+        words |= set(match.word)
+        plan = plan_scores([match], imputation="none", counts=count_alleles(cohort, used_variants([match])))
+        as_read = named in alleles and (other == "" or other in alleles)
+        meant = alleles.index(named if as_read else reverse_complement(named))
+        got = plain_scores(cohort, plan).score[:, 0] / 2 ** plan.exponent[0]
+        np.testing.assert_array_equal(got, copies[meant], err_msg=f"{alleles} {named} {other} {match.word}")
+    assert words == {"matched", "swapped", "flipped", "flipped_swapped"}

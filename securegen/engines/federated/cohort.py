@@ -64,7 +64,7 @@ def read_traits(study: StudyFile, site: str, inputs: Inputs, samples: Samples, c
         covar_join = align.join(samples, covar)
         unknown = covar_join.unknown
         columns = [align.column_values(samples, covar, name, covar_join) for name in study.covariates]
-    for k in range(study.components):
+    for k in range(study.components or study.pcs):
         names.append(f"PC{k + 1}")
         columns.append(components[:, k])
     for other in study.sites[1:] if study.site_indicators else ():

@@ -71,6 +71,7 @@ class Federated(Engine):
         False,
         "Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
     )
+    pcs: int | None = option(None, "Components that the sites compute together, as covariates.", metavar="K", least=1)
     two_sites_learn_each_other: bool = option(False, "Allow two sites, which hide nothing from each other.")
     keep_files: bool = option(False, KEEP_FILES)
 
@@ -91,6 +92,8 @@ class Federated(Engine):
         return study
 
     def rehearsing(self) -> Federated:
+        if self.pcs:
+            raise UsageError("the plain engine has no components of sites to compare with: leave `pcs` out")
         if self.openings not in (None, ALL):
             raise UsageError(
                 f"whole tables of one owner's data are compared: `openings` {ALL}, which is the default then, not "
@@ -120,7 +123,7 @@ class Federated(Engine):
         return local, rehearsal.set_up(
             work, members[0], local, silent, two_sites_learn_each_other=self.two_sites_learn_each_other,
             openings=self.openings or STRICT, few_missing=self.few_missing or WITHHOLD,
-            consent_openings=self.consent_openings,
+            consent_openings=self.consent_openings, pcs=self.pcs or 0,
         )  # fmt: skip
 
     def run(

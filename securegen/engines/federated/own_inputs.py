@@ -19,7 +19,7 @@ from securegen.engines.federated.pair_keys import commitment_to_inputs
 from securegen.engines.federated.projection import parse_loadings, project
 from securegen.engines.federated.state import SiteState
 from securegen.engines.federated.studyfile import LOADINGS, StudyFile
-from securegen.engines.federated.variants import align_reader, describe
+from securegen.engines.federated.variants import AlignedReader, align_reader, describe
 from securegen.errors import ArtefactError, InputError, ProtocolError, UsageError
 from securegen.io.strict_json import read_regular
 from securegen.io.text import text_of
@@ -38,15 +38,16 @@ CHANGED = (
     "genotypes, phenotypes, covariates or filters changed since this site began the study: bring the files back, or start "
     "another study"
 )
-MOST_LOADINGS = 1 << 30  # bytes of loadings.tsv
+MOST_LOADINGS = 1 << 30  # bytes of loadings.tsv, or of a list of variants
 
 
 @dataclass(frozen=True)
 class OwnInputs:
-    """This site's people as the study reads them: genotypes, traits, who is analysed in which test, and what shares a
-    design."""
+    """This site's people as the study reads them: genotypes (aligned: as the file counts X, Y and MT), traits, who is analysed
+    in which test, and what shares a design."""
 
     reader: GenotypeReader
+    aligned: AlignedReader
     traits: Traits
     planned: list[Planned]
     places: list[Place]
@@ -78,7 +79,7 @@ def open_inputs(
     places = places_at(study, traits, offsets, variants)
     kinds = kinds_of(variants)
     counted = PloidyReader(aligned, kinds, study.xchr_model or 2) if kinds.any() else aligned
-    return OwnInputs(counted, traits, planned, places)
+    return OwnInputs(counted, aligned, traits, planned, places)
 
 
 def salt_of(memory: SiteState) -> bytes:
@@ -108,19 +109,25 @@ def same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
 
 
 def _components(folder: Path, study: StudyFile, reader: SelectableReader, site: str, memory: SiteState) -> np.ndarray:
-    """(N, C) coordinates, the same at every start: kept, for in another order of additions their last bits differ."""
+    """(N, C) coordinates, the same at every start: kept, for in another order of additions their last bits differ. Those that
+    the sites compute together are zeros until then."""
     if not study.components:
-        return np.empty((len(reader.samples), 0))
-    path = folder / LOADINGS
-    try:  # read once: whoever keeps the folder may change it between two looks
-        raw = read_regular(path, "a file of loadings", most=MOST_LOADINGS, error=ProtocolError)
-    except FileNotFoundError:
-        raw = b""
-    if hashlib.sha256(raw).hexdigest() != study.loadings_digest:
-        raise ProtocolError(f"{path} is not the file of loadings that the study names: it was altered")
+        return np.zeros((len(reader.samples), study.pcs))
+    raw, path = named_file(folder / LOADINGS, study.loadings_digest, "loadings"), folder / LOADINGS
     loadings = parse_loadings(text_of(raw, path), path)
     made = memory.once("components", lambda: project(reader, loadings, site)[:, : study.components].tobytes())
     found = np.frombuffer(made, np.float64)
     if found.size != len(reader.samples) * study.components:
         raise ArtefactError(CHANGED)
     return found.reshape(len(reader.samples), study.components)
+
+
+def named_file(path: Path, digest: str, what: str) -> bytes:
+    """A file of the shared folder that the study names by its digest. Raises ProtocolError for another one."""
+    try:  # read once: whoever keeps the folder may change it between two looks
+        raw = read_regular(path, f"a file of {what}", most=MOST_LOADINGS, error=ProtocolError)
+    except FileNotFoundError:
+        raw = b""
+    if hashlib.sha256(raw).hexdigest() != digest:
+        raise ProtocolError(f"{path} is not the file of {what} that the study names: it was altered")
+    return raw

@@ -83,6 +83,7 @@ def refuse(inputs: Inputs) -> None:
 def set_up(
     work: Path, inputs: Inputs, sites: Sequence[LocalSite], log: Log, *, two_sites_learn_each_other: bool = False,
     openings: str = STRICT, few_missing: str = WITHHOLD, consent_openings: bool = False,
+    pcs: int = 0,
 ) -> StudyFile:  # fmt: skip
     """Make keys, the study file and the private folders below `work`, and let every site accept."""
     refuse(inputs)
@@ -112,7 +113,7 @@ def set_up(
         dosage_grid=grid, qc=inputs.qc, minimum_cohort=1, two_sites_learn_each_other=two_sites_learn_each_other,
         openings=openings, few_missing=few_missing, consent_openings=consent_openings, common_samples=inputs.common_samples,
         statistic=REGENIE if inputs.as_regenie else PLINK2, xchr_model=inputs.xchr_model, split_par=inputs.split_par,
-        predictions=bool(inputs.pred), interaction=inputs.interaction, log=log,
+        predictions=bool(inputs.pred), interaction=inputs.interaction, pcs=pcs, log=log,
     )  # fmt: skip
     if dropped:
         log(f"{dropped} variants of the first site are not in every file, or with other alleles: left out")

@@ -25,6 +25,7 @@ from securegen.engines.federated.hub import open_folder
 from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
+from securegen.engines.federated.own_components import component_people, with_components
 from securegen.engines.federated.own_inputs import OwnInputs, open_inputs, salt_of, same_inputs
 from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
@@ -144,10 +145,12 @@ def _take_part(
     _everybody_accepts(transport, message_folder)
     session = Conversation(transport, study, site, identity, memory)
     samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
-    sets = sample_sets(study, own.planned, samples)
+    related = component_people(study, own, log)
+    sets = [*sample_sets(study, own.planned, samples), *related]
     admit(study, sets, samples, state, guard)
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
+    own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
     closed = closed_strata(study, own.planned, own.traits, samples, secure.total, state, log)
     if closed.sets:
         admit(study, [*sets, *closed.sets], samples, state, guard)

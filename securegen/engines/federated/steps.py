@@ -21,7 +21,7 @@ from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
 from securegen.io.genotypes import FIELDS, FORMATS
 from securegen.io.output import atomic, private_folder
-from securegen.io.text import count
+from securegen.io.text import count, iterate_lines
 from securegen.model import Variants
 from securegen.stats.qc import Filters
 from securegen.study import ploidy
@@ -84,6 +84,8 @@ def init(
     split_par: str | None = None,
     predictions: bool = False,
     interaction: str | None = None,
+    pcs: int = 0,
+    pc_variants: Name | None = None,
     purpose: str | None = None,
     controller: str | None = None,
     contact: str | None = None,
@@ -95,9 +97,10 @@ def init(
 
     key: the coordinator's signing key, made when absent; passphrase: of that file. sites: name -> its public key;
     variant_lists: of the sites, what all have is analysed, with the alleles of the first; phenotypes: name -> one of
-    studyfile.KINDS; loadings: public ones, of which `components` become covariates; common_samples: None for all but
-    openings "all"; statistic: None for plink2, or regenie with predictions; for the rest see StudyFile. Returns the study
-    and how many variants of the first list are not in every list; log: told of those that the study cannot analyse.
+    studyfile.KINDS; loadings: public ones, of which `components` become covariates; pcs: components that the sites compute
+    together, on the ids of the file pc_variants or on all that pass; common_samples: None for all but openings "all";
+    statistic: None for plink2, or regenie with predictions; for the rest see StudyFile. Returns the study and how many
+    variants of the first list are not in every list; log: told of those that the study cannot analyse.
 
     Raises UsageError, PolicyError and DesignError for a study that does not fit together, StorageError where one is
     there already: nothing is then written.
@@ -112,6 +115,7 @@ def init(
     kinds = ploidy.kinds_of(common)
     strata = tuple(ploidy.NAMES[k] for k in sorted(set(kinds.tolist())) if k != ploidy.AUTOSOMAL)
     raw = Path(loadings).read_bytes() if loadings else b""
+    listed = _listed(pc_variants, common) if pc_variants else b""
     notes = {"purpose": purpose, "controller": controller, "contact": contact, "expires": expires}
     study = StudyFile(
         digest="", name=name, study_id=study_toml.new_study_id(),
@@ -125,7 +129,7 @@ def init(
         common_samples=openings != ALL if common_samples is None else common_samples, fewest_people=fewest_people,
         statistic=statistic or (REGENIE if predictions else PLINK2), strata=strata,
         xchr_model=xchr_model if "X" in strata else None, split_par=split_par, predictions=predictions,
-        interaction=interaction,
+        interaction=interaction, pcs=pcs, pc_variants_digest=hashlib.sha256(listed).hexdigest() if pc_variants else "",
         few_missing=few_missing, consent_openings=consent_openings,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
     )  # fmt: skip
@@ -135,10 +139,20 @@ def init(
         identity.write_identity(key, coordinator, passphrase=passphrase)
     study = study_toml.write_study(Path(folder), study, coordinator)
     variants.write_variants(Path(folder) / studyfile.VARIANTS, common)
-    if loadings:
-        with atomic(Path(folder) / studyfile.LOADINGS) as stream:
-            stream.write(raw)
+    for file, content in ((studyfile.LOADINGS, raw), (studyfile.PC_VARIANTS, listed)):
+        if content:
+            with atomic(Path(folder) / file) as stream:
+                stream.write(content)
     return study, dropped
+
+
+def _listed(path: Name, common: Variants) -> bytes:
+    """The ids of a file, one a line, that the study has. Raises UsageError where it has none of them."""
+    wanted = {line.split()[0] for line in iterate_lines(path) if line.strip() and not line.startswith("#")}
+    ids = [name for name in common.id.tolist() if name in wanted]
+    if not ids:
+        raise UsageError(f"`pc_variants` {path}: the study has none of its {len(wanted)} variants")
+    return "".join(f"{name}\n" for name in ids).encode()
 
 
 def _analysed(

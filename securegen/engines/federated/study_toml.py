@@ -16,6 +16,7 @@ from securegen.engines.federated.identity import SigningIdentity, fingerprint, s
 from securegen.engines.federated.studyfile import (
     LOADINGS,
     NOTES,
+    PC_VARIANTS,
     SIGNATURE,
     STUDY,
     VARIANTS,
@@ -58,7 +59,7 @@ def _chosen(study: StudyFile) -> dict[str, Any]:
     values = {
         "statistic": None if study.statistic == PLINK2 else study.statistic, "strata": list(study.strata) or None,
         "xchr_model": study.xchr_model, "split_par": study.split_par, "predictions": study.predictions or None,
-        "interaction": study.interaction,
+        "interaction": study.interaction, "pcs": study.pcs or None,
     }  # fmt: skip
     return {name: value for name, value in values.items() if value is not None}
 
@@ -84,6 +85,8 @@ def render(study: StudyFile, opened: list[str]) -> str:
     out += ["", "[variants]", *_lines(variants)]
     if study.loadings_digest:
         out += ["", "[loadings]", *_lines({"file": LOADINGS, "sha256": study.loadings_digest})]
+    if study.pc_variants_digest:
+        out += ["", "[pc_variants]", *_lines({"file": PC_VARIANTS, "sha256": study.pc_variants_digest})]
     for site in study.sites:
         out += ["", "[[site]]", *_lines({"name": site.name, **_key(site.verify_key)})]
     for trait in study.phenotypes:
@@ -114,6 +117,7 @@ _FILE = record(
     may_have={
         "statistic": one_of(*STATISTICS), "strata": list_of(one_of("X", "Y", "MT"), 1, 3),
         "xchr_model": one_of(*XCHR_MODELS), "split_par": one_of(*BUILDS), "predictions": boolean, "interaction": _WORD,
+        "pcs": integer(1, 100), "pc_variants": record(file=one_of(PC_VARIANTS), sha256=hex_text(32)),
         "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)),
         **dict.fromkeys(NOTES, text(1000)),
     },
@@ -152,6 +156,8 @@ def parse(content: str, where: str) -> StudyFile:
         split_par=value.get("split_par"),
         predictions=value.get("predictions", False),
         interaction=value.get("interaction"),
+        pcs=value.get("pcs", 0),
+        pc_variants_digest=value["pc_variants"]["sha256"] if "pc_variants" in value else "",
         notes=tuple((name, value[name]) for name in NOTES if name in value),
         **{name: value[name] for name in same},
     )

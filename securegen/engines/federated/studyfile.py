@@ -20,6 +20,7 @@ from securegen.study.build import refuse_missing
 from securegen.study.inputs import BUILDS, PLINK2, REGENIE, STATISTICS, XCHR_MODELS, refuse_interaction
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
+PC_VARIANTS = "pc-variants.txt"
 NOTES = ("purpose", "controller", "contact", "expires")
 DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 QUANTITATIVE, CASE_CONTROL_12, CASE_CONTROL_01 = KINDS = ("quantitative", "case-control-12", "case-control-01")
@@ -53,6 +54,7 @@ class StudyFile:
     few_missing: variants whose call few people of a site lack are withheld, or filled with rounded numbers;
     statistic: plink2, or regenie: linear models have the variance of their null model; interaction: the covariate whose
     product with the dosage is tested;
+    pcs: components that the sites compute together, on the variants of PC_VARIANTS where its digest is given;
     consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; strata: kinds of
     chromosomes beside autosomes that the variants lie on (of X, Y, MT); xchr_model, split_par: as of study.inputs;
     predictions: every site has those of a whole-genome model; notes: signed text of NOTES.
@@ -89,6 +91,8 @@ class StudyFile:
     split_par: str | None = None
     predictions: bool = False
     interaction: str | None = None
+    pcs: int = 0
+    pc_variants_digest: str = ""
     notes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -145,6 +149,16 @@ class StudyFile:
         check_grid(self.dosage_grid)
         if self.components and not self.loadings_digest:
             raise UsageError("principal components need a file of loadings")
+        if self.pcs and (self.components or self.loadings_digest):
+            raise UsageError(
+                "components are computed by the sites (`pcs`), or projected on public `loadings`: not both"
+            )
+        if self.pc_variants_digest and not self.pcs:
+            raise UsageError("`pc_variants` are the variants of components: give `pcs`")
+        checks.whole("pcs", self.pcs, 0, 100)
+        taken = [name for k in range(self.components or self.pcs) if (name := f"PC{k + 1}") in self.covariates]
+        if taken:
+            raise UsageError(f"a covariate of the tables and a component are both called {taken[0]}: leave one out")
         unknown = [name for name, _ in self.notes if name not in NOTES]
         if unknown:
             raise UsageError(f"a study file has no field {unknown[0]}; free ones are {', '.join(NOTES)}")
@@ -155,7 +169,7 @@ class StudyFile:
         if self.interaction is None:
             return
         refuse_interaction(self.interaction, self.model, self.missing)
-        known = [*self.covariates, *(f"PC{k + 1}" for k in range(self.components))]
+        known = [*self.covariates, *(f"PC{k + 1}" for k in range(self.components or self.pcs))]
         known += [f"SITE={s.name}" for s in self.sites[1:]] if self.site_indicators else []
         if self.interaction not in known:
             raise UsageError(
@@ -226,6 +240,9 @@ def opened_by(study: StudyFile) -> list[str]:
             f"Σ of the products of {study.interaction} with every covariate and phenotype, and of their squares; for every "
             f"variant Σ g × each of these, and Σ g² × {study.interaction} and its square"
         ]
+    if study.pcs:
+        out += [f"loadings of {study.pcs} components: for each common variant Σg and Σ g × rounded projections of everybody "
+                f"who is no relative, {study.pcs + 4} columns a round, and their sums of squares"]  # fmt: skip
     if study.qc:
         out += ["for every variant, counts over founders for frequencies, missingness and Hardy–Weinberg tests"]
     if study.strata:

@@ -17,7 +17,7 @@ import numpy as np
 from securegen.errors import InputError
 from securegen.io.output import atomic
 from securegen.io.text import fields_of, lines_of, read_text
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, SelectableReader, Variants
+from securegen.model import GenotypeBlock, IntArray, Samples, SelectableReader, Variants
 from securegen.vocabulary import canonical_allele, canonical_chromosome
 
 HEADER = ("#CHROM", "POS", "ID", "EFFECT_ALLELE", "OTHER_ALLELE")
@@ -205,7 +205,7 @@ def _named(variants: Variants, j: int) -> str:
 class AlignedReader:
     """A site's genotypes as the study counts them: a `GenotypeReader` of the study's variants."""
 
-    source: GenotypeReader
+    source: SelectableReader
     variants: Variants
     swapped: np.ndarray
 
@@ -232,6 +232,15 @@ class AlignedReader:
         if block.missing is not None:
             dosage[rows] = np.where(block.missing[rows], dosage.dtype.type(0), dosage[rows])
         return GenotypeBlock(start, dosage, block.missing)
+
+    def select(self, samples: IntArray | None = None, variants: IntArray | None = None) -> AlignedReader:
+        """The same genotypes of only these rows (index arrays into the current samples and variants)."""
+        rows = np.arange(len(self.variants)) if variants is None else np.asarray(variants)
+        return AlignedReader(self.source.select(samples, rows), self.variants.take(rows), self.swapped[rows])
+
+    def on_grid(self, grid: int | None) -> AlignedReader:
+        """The same genotypes in steps of 1/grid."""
+        return AlignedReader(self.source.on_grid(grid), self.variants, self.swapped)
 
 
 def align_reader(reader: SelectableReader, study: Variants, site: str) -> tuple[AlignedReader, Alignment]:

@@ -1,0 +1,101 @@
+"""Components of all sites as covariates of one site's people: who they are of, on which variants, and what they cost.
+
+Who learns what: `components` says it. Which people are left out as relatives stays at their site.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from securegen.engines.federated.admission import LEDGER
+from securegen.engines.federated.components import federated_components, unrelated_people
+from securegen.engines.federated.own_inputs import OwnInputs, named_file
+from securegen.engines.federated.rounds import SecureSum
+from securegen.engines.federated.state import SiteState
+from securegen.engines.federated.studyfile import PC_VARIANTS, StudyFile
+from securegen.errors import ArtefactError, UsageError
+from securegen.governance import openings
+from securegen.governance.guard import SiteGuard
+from securegen.governance.ledger_file import open_ledger
+from securegen.io.text import text_of
+from securegen.model import IntArray
+from securegen.study.inputs import Log
+from securegen.study.ploidy import AUTOSOMAL, kinds_of
+from securegen.vocabulary import canonical_chromosome
+
+CHROMOSOMES = frozenset(map(str, range(1, 23)))
+NamedSets = list[tuple[str, np.ndarray]]
+
+
+def component_people(study: StudyFile, own: OwnInputs, log: Log) -> NamedSets:
+    """(N,) bool, of whom the components are: analysed in every phenotype, and of relatives one. Nothing without them."""
+    if not study.pcs:
+        return []
+    everybody: np.ndarray = np.logical_and.reduce([p.mask for p in own.planned])
+    people = unrelated_people(own.aligned.select(None, _autosomes(own)), everybody, study.fewest_people)
+    if left := int((everybody & ~people).sum()):
+        log(f"components: {left} relatives of {int(everybody.sum())} people are left out, and projected")
+    return [("components", people)]
+
+
+def with_components(
+    study: StudyFile, own: OwnInputs, sets: NamedSets, secure: SecureSum, guard: SiteGuard, memory: SiteState, folder: Path,
+    state: Path, log: Log,
+) -> OwnInputs:  # fmt: skip
+    """The same inputs with the columns PC1, PC2, … filled in. sets: of `component_people`.
+
+    Raises PolicyError where a rule refuses, DesignError for too few people or variants.
+    """
+    if not study.pcs:
+        return own
+    ((_, people),) = sets
+    chosen = _autosomes(own)
+    if study.pc_variants_digest:
+        raw = named_file(folder / PC_VARIANTS, study.pc_variants_digest, "variants of components")
+        named = set(text_of(raw, folder / PC_VARIANTS).split())
+        chosen = chosen[np.array([v in named for v in own.aligned.variants.id[chosen]], bool)]
+    found = federated_components(
+        secure, own.aligned.select(None, chosen), people, study.pcs, bytes.fromhex(study.digest), guard,
+        _charging(study, own, people, state, guard), strict=study.openings == openings.STRICT,
+        consent=study.consent_openings, say=log,
+    )  # fmt: skip
+    kept = np.frombuffer(memory.once("components", found.tobytes), np.float64)
+    if kept.size != found.size:
+        raise ArtefactError("the components of this site are not those that it began with: start another study")
+    names = list(own.traits.covariate_names)
+    covariates, first = own.traits.covariates.copy(), names.index("PC1")
+    covariates[:, first : first + study.pcs] = kept.reshape(found.shape)
+    return replace(own, traits=replace(own.traits, covariates=covariates))
+
+
+def _autosomes(own: OwnInputs) -> IntArray:
+    variants = own.aligned.variants
+    numbered = np.array([canonical_chromosome(c) in CHROMOSOMES for c in variants.chromosome], bool)
+    index = np.flatnonzero(numbered & (kinds_of(variants) == AUTOSOMAL))
+    if not len(index):
+        raise UsageError("components are of chromosomes 1 to 22, and the study has no variant there: use `loadings`")
+    return index
+
+
+def _charging(
+    study: StudyFile, own: OwnInputs, people: np.ndarray, state: Path, guard: SiteGuard
+) -> Callable[[IntArray], None]:
+    """Counts the columns of a round for everybody in them, before they meet a genotype, or ends the study."""
+    free = study.consent_openings or not guard.on
+    share, limit = (math.inf, math.inf) if free else (openings.SITE_SHARE, openings.CONSENTED)
+    samples = own.aligned.samples
+
+    def charge(q: IntArray) -> None:
+        columns = np.zeros((len(people), q.shape[1]), np.int64)
+        columns[people] = q
+        with open_ledger(state / LEDGER) as ledger:
+            fault = ledger.charge(ledger.rows(samples), columns, share=share, limit=limit)
+        if fault is not None:
+            guard.refuse("columns of components", fault)
+
+    return charge

@@ -1,0 +1,109 @@
+"""A study whose sites compute their components: end to end, over restarts, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support import securegen, write_plink
+
+import securegen as sg
+from securegen.engines.federated import steps
+from securegen.errors import ArtefactError, PolicyError, ProtocolError, UsageError
+
+PEOPLE, VARIANTS = 600, 400
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Three populations of different means of a trait that no variant has."""
+    folder = tmp_path_factory.mktemp("pcs")
+    rng = np.random.default_rng(7)
+    population = np.arange(PEOPLE) // 3 % 3  # sites are dealt by turns
+    f = np.clip(rng.uniform(0.2, 0.5, VARIANTS)[:, None] + rng.normal(0, 0.1, (VARIANTS, 3)), 0.05, 0.95)
+    g = rng.binomial(2, f[:, population]).astype(np.int8)
+    base = folder / "cohort"
+    write_plink(base, g)
+    names = [line.split()[:2] for line in Path(f"{base}.fam").read_text().splitlines()]
+    y = 2.0 * population + rng.normal(size=PEOPLE)
+    rows = "".join(f"{a}\t{b}\t{v:.5f}\n" for (a, b), v in zip(names, y, strict=True))
+    (folder / "pheno.tsv").write_text("#FID\tIID\tQT\n" + rows)
+    return base, folder / "pheno.tsv"
+
+
+def run(cohort, out, *more):
+    base, pheno = cohort
+    return securegen(
+        "run-local", "gwas", "--engine", "federated", "--bfile", base, "--pheno", pheno, "--pheno-name", "QT", "--out", out,
+        *more,
+    )  # fmt: skip
+
+
+def inflation(path) -> float:
+    t = pd.read_csv(path, sep="\t")["T_STAT"].dropna()
+    return float((t**2).median() / 0.4549)
+
+
+def test_components_of_all_sites_take_structure_out(cohort, tmp_path):
+    """λ of variants without an effect: far above 1 without components, about 1 with them, the same as with plain's own."""
+    assert run(cohort, tmp_path / "without").code == 0
+    done = run(cohort, tmp_path / "with", "--pcs", "2", "--consent-openings")
+    assert done.code == 0, done.err
+    record = json.loads((tmp_path / "with.run.json").read_text())
+    assert record["covariate_names"] == ["PC1", "PC2"]
+    assert "loadings of 2 components" in json.dumps(record["receipt"])
+    assert inflation(tmp_path / "without.QT.glm.linear") > 1.4
+    assert inflation(tmp_path / "with.QT.glm.linear") < 1.2
+    assert any(r["name"].startswith("components-03-products") for r in record["opened"]["rounds"])
+    own = sg.pca(sg.Inputs(bfile=str(cohort[0])), pcs=2)
+    own.to_csv(tmp_path / "covar.tsv", sep="\t", index=False)
+    plain = sg.run(sg.open_study(cohort[0], pheno=cohort[1], pheno_name="QT", covar=tmp_path / "covar.tsv"))["QT"]
+    ours = pd.read_csv(tmp_path / "with.QT.glm.linear", sep="\t")
+    both = ours["T_STAT"].notna().to_numpy()
+    assert both.mean() > 0.8 and np.corrcoef(ours["T_STAT"][both], plain["T_STAT"][both])[0, 1] > 0.995
+
+
+def test_small_sites_refuse_without_consent(cohort, tmp_path):
+    """Of 200 people somebody holds more than a fiftieth of a column's squares."""
+    done = run(cohort, tmp_path / "x", "--pcs", "2")
+    assert done.code == PolicyError.exit_code and "components" in (tmp_path / "x.log").read_text()
+    assert not list(tmp_path.glob("x.QT*"))
+
+
+def test_chosen_variants_are_those_of_the_list(cohort, tmp_path):
+    """The study names the file by its digest; another one ends it."""
+    base, pheno = cohort
+    half = [line.split()[1] for line in Path(f"{base}.bim").read_text().splitlines()[::2]]
+    (tmp_path / "few.txt").write_text("".join(f"{name}\n" for name in half))
+    keys = {}
+    for site in ("a", "b", "c"):
+        steps.keygen(tmp_path / site, tmp_path / f"{site}.public")
+        keys[site] = tmp_path / f"{site}.public"
+    steps.variant_list(sg.Inputs(bfile=str(base)), tmp_path / "variants.tsv")
+    shared = tmp_path / "shared"
+    more = {
+        "sites": keys, "variant_lists": [tmp_path / "variants.tsv"], "phenotypes": {"QT": "quantitative"}, "pcs": 2,
+    }  # fmt: skip
+    study, _ = steps.init(shared, tmp_path / "coordinator", pc_variants=tmp_path / "few.txt", **more)
+    assert study.pcs == 2 and len((shared / "pc-variants.txt").read_text().split()) == VARIANTS // 2
+    assert steps.open_folder(shared)[0] == study
+    for site in keys:
+        steps.join(shared, tmp_path / site, fingerprints={}, trust_study_file=True)
+    (shared / "pc-variants.txt").write_text("rs1\n")
+    inputs = sg.Inputs(bfile=str(base), pheno=str(pheno))
+    with pytest.raises((ProtocolError, ArtefactError), match="variants of components that the study names"):
+        for _ in range(8):
+            for site in keys:
+                try:
+                    steps.run_site(shared, tmp_path / site, inputs, tmp_path / f"{site}.out")
+                except sg.errors.PeerError:
+                    continue
+    with pytest.raises(UsageError, match="none of its 1 variants"):
+        (tmp_path / "none.txt").write_text("nothing\n")
+        steps.init(tmp_path / "other", tmp_path / "coordinator", pc_variants=tmp_path / "none.txt", **more)
+    with pytest.raises(UsageError, match="both called PC1"):
+        steps.init(tmp_path / "other", tmp_path / "coordinator", covariates=["PC1"], **more)
+    assert not (tmp_path / "other").exists() or not list((tmp_path / "other").iterdir())
