@@ -49,7 +49,7 @@ class Packed:
             self.encrypt(codec.genotype_messages(g[v : v + width], 0, p.groups, p)[:, 0], GENOTYPE_SCALE)
             for v in range(0, variants, width)
         ]
-        self.design = self.encrypt(codec.design_messages(c, 0, p.groups, p).reshape(-1, ring.n), DESIGN_SCALE)
+        self.design = self.encrypt(codec.design_messages(c.T, 0, p.groups, p).reshape(-1, ring.n), DESIGN_SCALE)
 
     def encrypt(self, messages: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
         """Both halves, (k, T, C, L)."""
@@ -86,7 +86,7 @@ class Securegen:
         width = p.block_variants
         parts = [codec.genotype_messages(g[v : v + width], 0, p.groups, p) for v in range(0, len(g), width)]
         self.blocks = [self.encrypt(m, GENOTYPE_SCALE) for m in parts]
-        self.design = self.encrypt(codec.design_messages(c, 0, p.groups, p), DESIGN_SCALE)
+        self.design = self.encrypt(codec.design_messages(c.T, 0, p.groups, p), DESIGN_SCALE)
         self.primes = np.array(ring.primes, np.uint64)
         shape = (len(ring.primes), ring.tiles, strands + 1, self.columns + 1, ring.lanes)
         self.out = np.zeros((len(self.blocks), *shape), np.uint32)

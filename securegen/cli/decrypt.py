@@ -33,7 +33,11 @@ from securegen.results.write import Summary
 )
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
 @partial(opt.filter_options, needs="needs encrypt --qc")
-@click.option("--qc-tables", is_flag=True, help="Also write OUT.afreq, OUT.vmiss and OUT.hardy (encrypt --qc).")
+@click.option(
+    "--qc-tables",
+    is_flag=True,
+    help="Also write OUT.afreq, OUT.vmiss, OUT.hardy and, of X, OUT.hardy.x (encrypt --qc).",
+)
 @table_options
 @opt.run_options
 @rehearses

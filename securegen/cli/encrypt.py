@@ -51,7 +51,7 @@ def command(
     """
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.owner import secret_key
-    from securegen.study.genotypes import open_genotypes
+    from securegen.study.genotypes import open_cohort, open_genotypes
 
     if not genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
@@ -64,15 +64,17 @@ def command(
     with log.stage("encrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         if append:
-            reader = open_genotypes(inputs, log)
-            _rehearsed(reader, key, [paths.cohort, paths.owner, *log.files])
+            later = open_genotypes(inputs, log, haploid=True)
+            _rehearsed(later, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
-                steps.append_cohort(reader, key, out, name=inputs.genotypes.name, progress=report, log=log)
+                steps.append_cohort(
+                    later, key, out, name=inputs.genotypes.name, xchr_model=inputs.xchr_model, progress=report, log=log
+                )
             written = [paths.cohort]
         elif owner:
             again = genotypes_given(options)  # where the cohort has no squares, the design needs them
             study = opt.open_study(inputs, log) if again else steps.later_study_of(inputs, owner, key, log)
-            steps.compare_with_plan(study.design, key.planned, log, other_covariates=other_covariates)
+            steps.compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
             stop_rehearsal([paths.design, *log.files])
             written = [
                 steps.encrypt_design(
@@ -81,7 +83,7 @@ def command(
             ]
         elif not inputs.pheno and not inputs.qc:
             steps.refuse_complete(paths.owner, design=False, overwrite=overwrite)
-            reader = open_genotypes(inputs, log)
+            reader = open_cohort(inputs, log)
             _rehearsed(reader, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 steps.encrypt_cohort(
@@ -91,7 +93,7 @@ def command(
         else:
             steps.refuse_complete(paths.owner, design=True, overwrite=overwrite)
             study = opt.open_study(inputs, log, qc_only=not inputs.pheno)
-            steps.compare_with_plan(study.design, key.planned, log, other_covariates=other_covariates)
+            steps.compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
             _rehearsed(study.reader, key, [paths.cohort, paths.design, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 steps.encrypt(

@@ -253,10 +253,10 @@ def inputs_from(options: dict[str, Any], **more: Any) -> Inputs:
 
 
 def open_study(inputs: Inputs, log: Log, *, qc_only: bool = False) -> Study:
-    """Open the study that the options name, of one design: X, Y and MT are left out aloud."""
+    """Open the study that the options name."""
     from securegen.study.opening import qc_of, study_of
 
-    return (qc_of if qc_only else study_of)(inputs, log, strata=False)
+    return (qc_of if qc_only else study_of)(inputs, log)
 
 
 def use_threads(threads: int | None) -> None:

@@ -36,7 +36,7 @@ def command(
     with log.stage("plan"):
         study = opt.open_study(opt.inputs_from(options), log)
         plan = steps.plan(study, squares=squares or None)
-        describe(plan, study.design, log)
+        describe(plan, study.strata, log)
         stop_rehearsal([f"{out}.plan.json", *log.files], plan=plan.to_json())
         write_json(f"{out}.plan.json", plan.to_json())
     log(f"wrote {out}.plan.json; next: securegen keygen --plan {shlex.quote(out)}.plan.json --out key")

@@ -96,6 +96,9 @@ def _openings(command: Function) -> Function:
 @click.option(
     "--pc-variants", metavar="FILE", help="Ids of the variants of these components, one a line [all that pass]."
 )
+@click.option(
+    "--ld-prune-on", metavar="SITE", help="Without variants in linkage disequilibrium (r² above 0.2) at this site."
+)
 @click.option("--qc", is_flag=True, help="Also frequencies, missingness and Hardy–Weinberg tests of the pooled cohort.")
 @click.option(
     "--minimum-cohort", type=click.IntRange(1), default=20, show_default=True, help="Smallest site that takes part."

@@ -108,7 +108,7 @@ class Engine(ABC):
         """Raise UsageError for a study with several designs where this engine has one."""
         if not self.strata and [s.name for s in study.strata] != [AUTOSOMES]:
             own = ", ".join(s.name for s in study.strata if s.name != AUTOSOMES)
-            instead = "use engine plain" if study.inputs.pred else LEAVE_OUT
+            instead = "use another engine" if study.inputs.pred else LEAVE_OUT
             raise UsageError(
                 f"engine {self.name} has one design for all chromosomes, and {own} need their own: {instead}"
             )
@@ -129,7 +129,7 @@ class Engine(ABC):
             raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
         if any(m.pred for m in members) and not self.strata:
             raise UsageError(
-                f"`pred` needs a design for each chromosome, which engine {self.name} has not: use engine plain"
+                f"`pred` needs a design for each chromosome, which engine {self.name} has not: use another engine"
             )
         if (first.condition or first.condition_list) and not self.conditions:
             raise UsageError(

@@ -14,6 +14,8 @@ The error is centred binomial with 21 + 21 bits: standard deviation √10.5 = 3.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from numba import njit, uint16, uint32, uint64
 
@@ -48,8 +50,19 @@ def encrypt_strands(secrets: np.ndarray, messages: np.ndarray, scale_log2: int, 
     secrets: (S, k, n) uint64, different keys. Returns the public seed and c0, (k, T, G, S, L) uint32; `a` is
     `uniform.expand_uniform(seed, G, ring)`.
     """
-    seed, error_key = fresh_key(), fresh_key()
-    return seed, _encrypt_with(seed, error_key, secrets, messages, scale_log2, ring)
+    return next(encrypt_parts(secrets, [messages], scale_log2, ring))
+
+
+def encrypt_parts(
+    secrets: np.ndarray, parts: Iterable[np.ndarray], scale_log2: int, ring: Ring
+) -> Iterator[tuple[bytes, np.ndarray]]:
+    """As `encrypt_strands` of all strands together, which come in parts (G, S_i, n): a part is encrypted when it is asked
+    for. All have the same seed and the same `a`; strand after strand has the next key, so that no key has two."""
+    seed, first = fresh_key(), 0
+    for messages in parts:
+        last = first + messages.shape[1]
+        yield seed, _encrypt_with(seed, fresh_key(), secrets[first:last], messages, scale_log2, ring)
+        first = last
 
 
 def _encrypt_with(

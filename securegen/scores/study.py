@@ -39,7 +39,6 @@ from securegen.scores.sums import ScoreSums, count_alleles
 from securegen.study import checks
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
-from securegen.study.opening import LEAVE_OUT
 from securegen.study.ploidy import MT, NAMES, X, Y, kinds_of
 
 MOST_COLUMNS = 1 << 20  # of a scoring file
@@ -130,7 +129,10 @@ class ScoreStudy:
     def two_copies(self) -> SelectableReader:
         """The genotypes, where every variant scored has two copies in everybody. Raises UsageError for X, Y and MT."""
         if isinstance(self.reader, CopiesReader):
-            raise UsageError(f"this model has weights on X, Y or MT, which only engine plain scores: {LEAVE_OUT}")
+            raise UsageError(
+                "this model has weights on X, Y or MT, which only engine plain scores: leave them out "
+                "(`chr` 1-22), or use engine plain"
+            )
         return self.reader
 
     def record(self) -> dict[str, Any]:

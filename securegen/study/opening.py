@@ -22,7 +22,7 @@ from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.predictions import with_rows
 from securegen.study.strata import build_strata
 
-LEAVE_OUT = "leave X, Y and MT out (`chr` 1-22), or use engine plain"
+LEAVE_OUT = "leave X, Y and MT out (`chr` 1-22), or use another engine"
 Path = str | os.PathLike[str]
 Names = str | Sequence[str]
 Genotypes = Path | Sequence[Path] | SelectableReader
@@ -244,7 +244,7 @@ def study_of(
     strata: with X, Y and MT, each with its own design; without, they are left out aloud.
     """
     if inputs.pred and not strata:
-        raise UsageError("`pred` needs a design for each chromosome, and here all have one: use engine plain")
+        raise UsageError("`pred` needs a design for each chromosome, and here all have one: use another engine")
     reader = open_genotypes(inputs, log, genotypes, haploid=strata and has_copies(inputs.model))
     if inputs.pred:
         reader = with_rows(reader, log)

@@ -41,6 +41,12 @@ def split_par(variants: Variants, build: str) -> Variants:
     return replace(variants, chromosome=chromosome)
 
 
+def present_on(kind: int, sex: np.ndarray) -> np.ndarray:
+    """(N,) bool: who can be analysed on chromosomes of a kind."""
+    of = {Y: (MALE,), X: (MALE, FEMALE)}.get(kind)
+    return np.ones(len(sex), bool) if of is None else np.isin(sex, of)
+
+
 def halves(kind: int, xchr_model: int) -> bool:
     """Whether the dosages of this kind are stored in half steps: one copy, where two were counted."""
     return kind in (Y, MT) or (kind == X and xchr_model == 1)
@@ -143,3 +149,14 @@ class PloidyReader(KindsReader):
 def as_genotypes(reader: GenotypeReader) -> GenotypeReader:
     """The same cohort, with 0 to 2 copies for everybody where dosages of X are counted by sex: what tells people apart."""
     return replace(reader, xchr_model=2) if isinstance(reader, PloidyReader) else reader
+
+
+def counting_copies(reader: GenotypeReader, xchr_model: int) -> GenotypeReader:
+    """The cohort as designs for several chromosomes want it: as it is where nothing is on X, Y and MT, or it is recoded."""
+    kinds = kinds_of(reader.variants)
+    return PloidyReader(reader, kinds, xchr_model) if kinds.any() and not isinstance(reader, PloidyReader) else reader
+
+
+def xchr_model_of(reader: GenotypeReader) -> int | None:
+    """How males on X count in a cohort that `counting_copies` returned; None where nothing is on X."""
+    return reader.xchr_model if isinstance(reader, PloidyReader) and (reader.kinds == X).any() else None

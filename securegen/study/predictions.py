@@ -17,6 +17,7 @@ from securegen.study.traits import Traits
 from securegen.vocabulary import PSEUDOAUTOSOMAL, canonical_chromosome
 
 X_ROW = CHROMOSOMES[-1]
+NO_ROW = ""
 
 
 def read_predictions(path: str, samples: Samples, traits: Traits, log: Log) -> tuple[Traits, dict[str, Offsets]]:
@@ -55,15 +56,15 @@ def row_of(chromosome: str) -> str | None:
 
 
 def rows_of(variants: Variants) -> np.ndarray:
-    """(M,) text: `row_of` of each variant, empty where there is none."""
-    rows = {c: row_of(c) or "" for c in dict.fromkeys(variants.chromosome)}
+    """(M,) text: `row_of` of each variant, NO_ROW where there is none."""
+    rows = {c: row_of(c) or NO_ROW for c in dict.fromkeys(variants.chromosome)}
     return np.array([rows[c] for c in variants.chromosome], object)
 
 
 def having_rows(variants: Variants, log: Log) -> np.ndarray:
     """(M,) bool: variants on chromosomes that predictions have a line for; the others are left out aloud. Raises UsageError
     where none is left."""
-    lacking: np.ndarray = rows_of(variants) == ""
+    lacking: np.ndarray = rows_of(variants) == NO_ROW
     if not lacking.any():
         return ~lacking
     names = some(list(dict.fromkeys(str(c) for c in variants.chromosome[lacking])))

@@ -131,10 +131,14 @@ def places_of(
 
 
 def _by_chromosome(kinds: np.ndarray, variants: Variants, found: Mapping[str, Offsets]) -> list[Place]:
-    """A place for each chromosome, and one for the ends of X where they are named, which have the predictions of X."""
+    """A place for each chromosome, and one for the ends of X where they are named, which have the predictions of X; of a
+    cohort that is encrypted already, others for variants whose chromosome has none."""
     rows = predictions.rows_of(variants)
     out = []
     for kind, row in dict.fromkeys(zip(kinds.tolist(), rows.tolist(), strict=True)):
+        if row == predictions.NO_ROW:
+            out.append(Place(NAMES[kind], kind, (kinds == kind) & (rows == row), analysed=False))
+            continue
         name = NAMES[X] if kind == X else "PAR" if row == predictions.X_ROW else f"chr{row}"
         out.append(Place(name, kind, (kinds == kind) & (rows == row), predictions.At(found, row)))
     return out

@@ -25,7 +25,7 @@ from securegen.io.text import count
 from securegen.model import Columns
 from securegen.study.build import Planned, check_dosages, joined
 from securegen.study.inputs import Log
-from securegen.study.ploidy import AUTOSOMAL, FEMALE, MALE, MT, NAMES, X, Y, halves
+from securegen.study.ploidy import AUTOSOMAL, MALE, MT, NAMES, X, Y, halves, present_on
 from securegen.study.traits import Traits
 from securegen.vocabulary import ADDITIVE, CORR_TOO_HIGH, FEW_CARRIERS, TOO_FEW_SAMPLES
 
@@ -38,12 +38,13 @@ UNKNOWN = "nobody of known sex (`sex_name` takes it from a table)"
 
 @dataclass(frozen=True)
 class Place:
-    """Variants that will share a design. kind: of `ploidy`; which: (M,) bool; offsets: as of `build.designs`."""
+    """Variants that share a design. kind: of `ploidy`; which: (M,) bool; offsets: of `build.designs`; analysed: or left out."""
 
     name: str
     kind: int
     which: np.ndarray
     offsets: Offsets = None
+    analysed: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,9 @@ class Blueprint:
         return AUTOSOMAL if place.kind == X and self.x_as_stored else place.kind
 
 
-def present_on(kind: int, sex: np.ndarray) -> np.ndarray:
-    """(N,) bool: who can be analysed on chromosomes of a kind."""
-    of = {Y: (MALE,), X: (MALE, FEMALE)}.get(kind)
-    return np.ones(len(sex), bool) if of is None else np.isin(sex, of)
-
-
 def stratum_at(place: Place, study: Blueprint, total: fp.SumOverSites = fp.pooled) -> Stratum:
     """The stratum of a place. Raises DesignError for a phenotype that has no design where everybody is analysed."""
-    found, refused = _parts(study.kind(place), place.offsets, study, total)
+    found, refused = _parts(study.kind(place), place.offsets, study, total) if place.analysed else ([], [])
     if study.quality is not None:
         if (reason := study.closed.get((place.kind, QUALITY))) is None:
             found = [*found, _quality(place.kind, study.quality, study, total)]
@@ -236,7 +231,7 @@ def _attempt(members: Sequence[_Group], total: fp.SumOverSites) -> tuple[list[De
             parts = [_attempt([member], total) for member in members]
             return [d for made, _ in parts for d in made], [r for _, refused in parts for r in refused]
         p, n, cases = first.planned, first.counts.samples, first.counts.cases
-        few = n < len(first.names) + 3 or (p.test.binary and cases in (0, n))
+        few = n < len(first.names) + 3 + p.test.interacts or (p.test.binary and cases in (0, n))
         code = TOO_FEW_SAMPLES if few else CORR_TOO_HIGH
         return [], [Unanalysed(p.test.name, p.phenotype.name, code, n, cases, str(error))]
 

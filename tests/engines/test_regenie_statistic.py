@@ -74,7 +74,7 @@ def test_hits_have_the_same_statistic(cohort, tmp_path):
     np.testing.assert_allclose(found["LOG10_P"], chosen["LOG10_P"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ckks", "federated"])
+@pytest.mark.parametrize("name", ["federated"])
 def test_predictions_need_several_designs(reference, tmp_path, name):
     cohort = reference("sim_500x5k")
     study = opened(cohort, pred=GOLD / "sim_500x5k" / "gold_regenie" / "qt1_pred.list")

@@ -8,6 +8,7 @@ anything of that size is allocated, so that memory follows from bytes that reall
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from securegen.engines.ckks.artefact import array_bytes
 from securegen.engines.ckks.blocks import MOST_BLOCKS
 from securegen.engines.ckks.ciphertexts import ENCRYPTOR_NAMES, shares_public_half
 from securegen.engines.ckks.codec import chunks, ciphertext_shape, strands_of
+from securegen.engines.ckks.column_sets import ColumnSets
 from securegen.engines.ckks.parameters import MOST_GRID, MOST_SAMPLES, Parameters
 from securegen.errors import ArtefactError
 from securegen.io.schema import boolean, hex_text, integer, list_of, map_of, one_of, record, shown, text
@@ -23,6 +25,7 @@ from securegen.io.schema import boolean, hex_text, integer, list_of, map_of, one
 MOST_VARIANTS = 1 << 32
 MOST_CHUNKS = 1 << 16  # of 64 groups of samples
 MOST_COLUMNS = 1 << 14
+MOST_SETS = 1 << 6  # of columns: a chromosome has one
 MOST_FILE = 1 << 40
 
 _HEAD: dict[str, Any] = {"magic": text(32), "version": integer(0, 1 << 16), "role": text(64), "key": hex_text(32)}
@@ -48,14 +51,18 @@ COHORT = record(
     ),
 )
 DESIGN = record(
+    may_have={
+        "sets": list_of(list_of(integer(0, MOST_COLUMNS - 1), 0, MOST_COLUMNS), 2, MOST_SETS),
+        "set_of": list_of(integer(0, MOST_SETS - 1), 1, MOST_BLOCKS),
+    },
     **_HEAD,
     cohort=hex_text(32),
     nonce=hex_text(16),
     samples=integer(1, MOST_SAMPLES),
     public_ones=list_of(boolean, 1, MOST_COLUMNS),
     squared=list_of(boolean, 1, MOST_COLUMNS),
-    columns=list_of(_CHUNK, 0, MOST_CHUNKS),
-    squares=list_of(_CHUNK, 0, MOST_BLOCKS),
+    columns=list_of(list_of(_HALF, 1, 2 * MOST_COLUMNS), 0, MOST_CHUNKS),
+    squares=list_of(list_of(_HALF, 0, 2), 0, MOST_BLOCKS),
     encryptor=one_of(*ENCRYPTOR_NAMES),
 )
 RESULTS = record(
@@ -92,21 +99,49 @@ def check_design(body: dict[str, Any], p: Parameters) -> None:
     """The same of a DESIGN, but for what depends on the cohort."""
     _equal(body["samples"], p.samples, "samples")
     _equal(len(body["squared"]), len(body["public_ones"]), "marks of squared columns")
-    hidden = body["public_ones"].count(False)
-    if hidden:
-        _check_chunks(body["columns"], hidden, body["encryptor"], p, "the columns")
-    else:
-        _equal(len(body["columns"]), 0, "chunks of columns")
+    _check_sets(body)
+    parts, each = ColumnSets.from_body(body).parts, 1 if shares_public_half(body["encryptor"]) else 2
+    _equal(len(body["columns"]), len(chunks(p)) if parts else 0, "chunks in the columns")
+    for entries, (_, groups) in zip(body["columns"], chunks(p), strict=False):
+        _equal(len(entries), each * len(parts), "files for the ciphertexts in the columns")
+        for i, part in enumerate(parts):
+            own = entries[i * each : (i + 1) * each]
+            _check_halves(own, (groups, len(part)), body["encryptor"], p, "the columns")
+            if own[0]["seed"] != entries[0]["seed"]:
+                raise ArtefactError("columns that are multiplied with the same blocks have different seeds")
     _check_distinct([*body["columns"], *body["squares"]])
 
 
+def _check_sets(body: dict[str, Any]) -> None:
+    """Raise ArtefactError unless sets are columns in order, every column and every set is used, and blocks name sets."""
+    if ("sets" in body) != ("set_of" in body):
+        raise ArtefactError("the manifest has sets of columns without the set of each block, or these without sets")
+    if "sets" not in body:
+        return
+    sets, count = body["sets"], len(body["public_ones"])
+    for number, columns in enumerate(sets):
+        if any(a >= b for a, b in itertools.pairwise(columns)) or (columns and columns[-1] >= count):
+            raise ArtefactError(f"set {number} does not name columns of the manifest in order")
+    _equal(len(set().union(*sets)), count, "columns in sets")
+    _equal(len(set(body["set_of"])), len(sets), "sets that blocks have")
+    if max(body["set_of"]) >= len(sets):
+        raise ArtefactError(f"a block has set {max(body['set_of'])}, the manifest has {len(sets)}")
+
+
 def check_pair(cohort: dict[str, Any], design: dict[str, Any], p: Parameters) -> None:
-    """The rest: whether the design has the owner's Σ g² for the blocks of this cohort, and only where they are needed."""
-    squared, squares = sum(design["squared"]), design["squares"]
-    _equal(len(squares), len(cohort["blocks"]) if squared and not cohort["squares"] else 0, "blocks of squares")
-    for index, (entries, block) in enumerate(zip(squares, cohort["blocks"], strict=False)):
-        count = -(-squared * block["variants"] // p.ring.n)
-        _check_halves(entries, (1, count), design["encryptor"], p, f"the squares of block {index}")
+    """The rest: whether the design has a set and the owner's Σ g² for every block of this cohort, where they are needed."""
+    columns, squares, blocks = ColumnSets.from_body(design), design["squares"], cohort["blocks"]
+    if columns.set_of:
+        _equal(len(columns.set_of), len(blocks), "blocks with a set of columns")
+    counts = [len(columns.squares(number)) for number in range(len(columns.sets))]
+    _equal(len(squares), len(blocks) if any(counts) and not cohort["squares"] else 0, "blocks of squares")
+    for index, (entries, block) in enumerate(zip(squares, blocks, strict=False)):
+        squared = counts[columns.of(index)]
+        if squared:
+            count = -(-squared * block["variants"] // p.ring.n)
+            _check_halves(entries, (1, count), design["encryptor"], p, f"the squares of block {index}")
+        else:
+            _equal(len(entries), 0, f"files for the squares of block {index}")
 
 
 def _check_chunks(stored: Sequence[Any], each: int, encryptor: str, p: Parameters, where: str) -> None:

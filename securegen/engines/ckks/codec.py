@@ -59,17 +59,17 @@ def strands_of(variants: int, parameters: Parameters) -> int:
     return -(-variants // parameters.strand_variants)
 
 
-def design_messages(values: np.ndarray, first_group: int, groups: int, parameters: Parameters) -> np.ndarray:
-    """(N, J) columns -> (groups, J, n) int64 coefficients: sample i of a group at b−1−i."""
+def design_messages(columns: Sequence[np.ndarray], first_group: int, groups: int, parameters: Parameters) -> np.ndarray:
+    """J columns (N,) -> (groups, J, n) int64 coefficients: sample i of a group at b−1−i."""
     b = parameters.pack
-    samples, width = values.shape
-    if samples != parameters.samples:
-        raise ValueError(f"columns of {samples} samples, {parameters.samples} planned")
-    padded = np.zeros((groups * b, width), np.int64)
-    part = values[first_group * b : (first_group + groups) * b]
-    padded[: len(part)] = part
-    out = np.zeros((groups, width, parameters.ring.n), np.int64)
-    out[:, :, :b] = padded.reshape(groups, b, width)[:, ::-1].transpose(0, 2, 1)
+    out = np.zeros((groups, len(columns), parameters.ring.n), np.int64)
+    padded = np.zeros(groups * b, np.int64)
+    for j, column in enumerate(columns):
+        if len(column) != parameters.samples:
+            raise ValueError(f"a column of {len(column)} samples, {parameters.samples} planned")
+        part = column[first_group * b : (first_group + groups) * b]
+        padded[: len(part)] = part
+        out[:, j, :b] = padded.reshape(groups, b)[:, ::-1]
     return out
 
 

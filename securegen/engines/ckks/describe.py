@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from numba import get_num_threads
 
 from securegen.catalogue import record_of
-from securegen.design.columns import Design
+from securegen.design.strata import Stratum, analyses_of
 from securegen.engines.ckks.planner import Plan
 from securegen.engines.ckks.speed import machine_factor
 from securegen.study.inputs import Log
 
 
-def describe(plan: Plan, design: Design, log: Log) -> None:
+def describe(plan: Plan, strata: Sequence[Stratum], log: Log) -> None:
     """Print a plan: ring, layout, precision, bytes, and seconds as this machine is expected to take."""
     p, w = plan.parameters, plan.workload
     modulus = math.log2(p.ring.modulus)
@@ -22,9 +23,14 @@ def describe(plan: Plan, design: Design, log: Log) -> None:
         f"{p.pack} samples × {p.strand_variants} variants a ciphertext, {p.strands} of them a block, {plan.blocks} blocks, "
         f"{p.groups} groups of samples"
     )
-    log(f"{w.columns} encrypted columns of {w.bits} bits, {design.sample_sets} sample set(s)")
+    if w.sets:
+        log(
+            f"{len(w.sets)} designs, by chromosome, of up to {w.columns} encrypted columns of {w.bits} bits, {w.stored} in all"
+        )
+    else:
+        log(f"{w.columns} encrypted columns of {w.bits} bits, {strata[0].design.sample_sets} sample set(s)")
     log(f"noise: 15 standard deviations stay {p.margin_bits:.1f} bits below 1/2; every sum is exact")
-    for a in design.analyses:
+    for a in analyses_of(strata):
         promise = record_of(a).promise
         if promise is not None:
             log(promise.planned(a.model))

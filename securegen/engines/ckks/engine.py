@@ -23,9 +23,9 @@ from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
 from securegen.results.forms import TableForm
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
-from securegen.study.build import close_samples
 from securegen.study.inputs import Log
 from securegen.study.opening import Study
+from securegen.study.strata import close_people
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 ENCRYPTORS = ("own", "seal")
@@ -50,8 +50,12 @@ class Ckks(Engine):
     threads: int | None = None
     memory: int | None = None
 
+    @property
+    def strata(self) -> bool:
+        return True
+
     def describe(self, study: Study, log: Log) -> None:
-        describe(steps.plan(study), study.design, log)
+        describe(steps.plan(study), study.strata, log)
 
     def sums(self, study: Study) -> Iterator[Sums]:
         """Encrypted, summed by the server's step, verified and decrypted here. Raises VerificationError."""
@@ -69,7 +73,7 @@ class Ckks(Engine):
         tables: list[Summary] = []
         with log.stage("plan"):
             plan = steps.plan(study)
-            describe(plan, study.design, log)
+            describe(plan, study.strata, log)
         with private_files(), party_folders(out, "owner", "server", keep=self.keep_files, log=log) as at:
             owner, server = at["owner"], at["server"]
             with log.stage("keygen"):
@@ -96,7 +100,7 @@ class Ckks(Engine):
             sizes["public_key"] = (owner / "key.public").stat().st_size
         log.seconds["gwas"] = served["seconds"]["gwas"]
         paths = [*files, *(t.path for t in tables)]
-        receipt = outsourced_receipt(paths, self.encryptor, opened.line(), close_samples(study.design))
+        receipt = outsourced_receipt(paths, self.encryptor, opened.line(), close_people(study.strata))
         facts = study_facts(study) | {
             "design": opened.record(), "encryptor": self.encryptor,
             "parameters": key.public.parameters.to_json() | {"bits": plan.workload.bits},

@@ -14,8 +14,9 @@ import numpy as np
 from securegen.engines.ckks import parameters
 from securegen.engines.ckks.blocks import MOST_BLOCKS, block_sizes, starts_of
 from securegen.engines.ckks.parameters import MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters
+from securegen.engines.ckks.planned_design import NAMES, PlannedDesign
 from securegen.errors import ArtefactError, PlanError
-from securegen.io.schema import boolean, integer, list_of, number, record, text
+from securegen.io.schema import boolean, integer, list_of, number, record
 from securegen.kernels.residue_matmul import LANES
 from securegen.rlwe.ring import ERROR_SD, Ring
 
@@ -39,7 +40,11 @@ SEND_SECONDS = 1e-9
 class Workload:
     """What is to be summed. columns: encrypted design columns; bits: of a column; streams: stored streams a genotype, on
     average (1, +1 in blocks where calls are missing, +1 with squares); dosage_max: the largest dosage in units of its grid;
-    squares: a g² stream is stored; runs: variants of each run that blocks do not cross (`blocks.runs_of`), none for one."""
+    squares: a g² stream is stored; runs: variants of each run that blocks do not cross (`blocks.runs_of`), none for one.
+
+    Where chromosomes have designs of their own, columns are the most that one has; sets: encrypted columns of each; set_of:
+    the set of every run; stored: different columns of all of them. spread: how many times its scale the standard deviation
+    of a column may be: 2 where predictions, which are another program's, were taken from a phenotype."""
 
     samples: int
     variants: int
@@ -49,6 +54,20 @@ class Workload:
     dosage_max: int = 2
     squares: bool = False
     runs: tuple[int, ...] = ()
+    sets: tuple[int, ...] = ()
+    set_of: tuple[int, ...] = ()
+    stored: int = 0
+    spread: int = 1
+
+    def counts(self, size: int) -> dict[int, int]:
+        """Encrypted columns -> how many pieces of at most `size` variants are multiplied with so many."""
+        if not self.sets:
+            return {self.columns: self.parts(size)}
+        out: dict[int, int] = {}
+        for run, own in zip(self.runs, self.set_of, strict=True):
+            columns = self.sets[own]
+            out[columns] = out.get(columns, 0) - (-run // size)
+        return out
 
     def parts(self, size: int) -> int:
         """How many pieces of at most `size` variants all runs make."""
@@ -60,36 +79,12 @@ class Workload:
 
     @property
     def norm(self) -> float:
-        """2-norm bound of a design column: N samples within scale ≥ SD, centre within scale/32, rounding 1/2.
+        """2-norm bound of a design column: N samples within spread·scale, scale ≥ SD, centre within scale/32, rounding 1/2.
 
         At least dosage_max·√N, so that indicator columns fit and dosage_max·√N·norm also bounds the owner's Σ g².
         """
-        scaled = 2.0**self.bits / 5 * math.hypot(1, 1 / 32) + 0.5
+        scaled = self.spread * 2.0**self.bits / 5 * math.hypot(1, 1 / 32) + 0.5
         return math.sqrt(self.samples) * max(scaled, self.dosage_max)
-
-
-@dataclass(frozen=True)
-class PlannedDesign:
-    """The names that a plan was made with: they stay with the owner, in plan and secret key, and are in no public file."""
-
-    phenotypes: tuple[str, ...]
-    covariates: tuple[str, ...]
-    models: tuple[str, ...]
-
-    def to_json(self) -> dict[str, list[str]]:
-        return {"phenotypes": list(self.phenotypes), "covariates": list(self.covariates), "models": list(self.models)}
-
-    @staticmethod
-    def from_json(value: object) -> PlannedDesign:
-        """Raises ArtefactError unless it is three lists of names."""
-        try:
-            return PlannedDesign(**{name: tuple(found) for name, found in NAMES(value, "").items()})
-        except ValueError as error:
-            raise ArtefactError(f"the names of the planned design are damaged: {error}") from None
-
-
-_WORDS = list_of(text(255), 0, 1 << 14)
-NAMES = record(phenotypes=_WORDS, covariates=_WORDS, models=_WORDS)
 
 
 @dataclass(frozen=True)
@@ -110,16 +105,39 @@ class Plan:
         return self.workload.parts(self.parameters.strand_variants)
 
     @property
+    def _shapes(self) -> list[tuple[int, int, int]]:
+        """(encrypted columns, strands, blocks) of what is multiplied with so many."""
+        strands, blocks = (
+            self.workload.counts(size) for size in (self.parameters.strand_variants, self.parameters.block_variants)
+        )
+        return [(columns, strands[columns], blocks[columns]) for columns in strands]
+
+    @property
     def polynomials(self) -> dict[str, int]:
         """Residue polynomials (n coefficients, one prime) of the encrypted cohort, design and results, all streams."""
         p, w, k = self.parameters, self.workload, len(self.parameters.ring.primes)
         ones = 1  # the intercept, which is public
-        sums, halves = (w.columns + ones) / p.pack + 1, w.columns + ones + 1
-        results = (self.strands * sums + self.blocks * halves) * w.streams
+        results = sum(
+            (strands * ((columns + ones) / p.pack + 1) + blocks * (columns + ones + 1)) * w.streams
+            for columns, strands, blocks in self._shapes
+        )
         return {
-            "cohort": math.ceil(self.strands * p.groups * w.streams) * k, "design": p.groups * w.columns * k,
-            "results": math.ceil(results) * k,
+            "cohort": math.ceil(self.strands * p.groups * w.streams) * k,
+            "design": p.groups * (w.stored or w.columns) * k, "results": math.ceil(results) * k,
         }  # fmt: skip
+
+    @property
+    def _read(self) -> int:
+        """Residue polynomials that the server reads: a column once for every set that has it."""
+        p, w, size = self.parameters, self.workload, self.polynomials
+        design = p.groups * sum(w.sets) * len(p.ring.primes) if w.sets else size["design"]
+        return size["cohort"] + design
+
+    @property
+    def _opened(self) -> float:
+        """Residue polynomials that the owner opens."""
+        each = sum(columns * strands for columns, strands, _ in self._shapes)
+        return each * self.workload.streams * len(self.parameters.ring.primes)
 
     def bytes(self) -> dict[str, int]:
         """Bytes of the encrypted cohort, design and results, streams all stored."""
@@ -129,15 +147,15 @@ class Plan:
     def products(self) -> float:
         """Pairs of residues that the server multiplies: strands and their public half × columns and theirs."""
         p, w = self.parameters, self.workload
-        rows = self.strands + self.blocks
-        return rows * (w.columns + 2) * p.groups * w.streams * len(p.ring.primes) * p.ring.n
+        pairs = sum((strands + blocks) * (columns + 2) for columns, strands, blocks in self._shapes)
+        return pairs * p.groups * w.streams * len(p.ring.primes) * p.ring.n
 
     def cost(self) -> float:
         """Processor seconds that depend on ring and pack, to choose between plans."""
-        p, w, size, unit = self.parameters, self.workload, self.polynomials, self.parameters.ring.n / 4096
+        size, unit = self.polynomials, self.parameters.ring.n / 4096
         encrypt = (size["cohort"] + size["design"]) * ENCRYPT_SECONDS["own"] * unit
-        server = self.products * MULTIPLY_SECONDS + (size["cohort"] + size["design"]) * READ_SECONDS * unit
-        decrypt = self.strands * w.columns * w.streams * len(p.ring.primes) * DECRYPT_SECONDS * unit
+        server = self.products * MULTIPLY_SECONDS + self._read * READ_SECONDS * unit
+        decrypt = self._opened * DECRYPT_SECONDS * unit
         return encrypt + server + decrypt + sum(self.bytes().values()) * SEND_SECONDS
 
     def seconds(self, cores: int = 2, encryptor: str = "own", machine: float = 1.0) -> dict[str, float]:
@@ -149,19 +167,19 @@ class Plan:
         w, size, unit = self.workload, self.polynomials, self.parameters.ring.n / 4096
         stored = size["cohort"] + size["design"]
         each = {"own": 0.13e-3, "seal": ENCRYPT_SECONDS["seal"]}[encryptor]
-        outputs = self.strands * w.columns * w.streams * len(self.parameters.ring.primes)
         estimates = {
             "encrypt": 0.1 + stored * each * unit / cores,
-            "gwas": 0.05 + (self.products * MULTIPLY_SECONDS + stored * READ_SECONDS * unit) / cores,
-            "decrypt": 0.1 + outputs * DECRYPT_SECONDS * unit + w.variants * 10e-6,
+            "gwas": 0.05 + (self.products * MULTIPLY_SECONDS + self._read * READ_SECONDS * unit) / cores,
+            "decrypt": 0.1 + self._opened * DECRYPT_SECONDS * unit + w.variants * 10e-6,
         }
         return {step: machine * seconds for step, seconds in estimates.items()}
 
     def to_json(self) -> dict[str, Any]:
         names = {"design": self.design.to_json()} if self.design else {}
-        workload = asdict(self.workload) | {"runs": list(self.workload.runs)}
-        if not self.workload.runs:
-            del workload["runs"]
+        ordinary = Workload(1, 1, 1, 1)
+        workload = asdict(self.workload)
+        given = {k: v for k, v in workload.items() if k not in BY_RUN or v != getattr(ordinary, k)}
+        workload = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
         return {"parameters": self.parameters.to_json(), "workload": workload, **names}
 
     @staticmethod
@@ -177,20 +195,31 @@ class Plan:
             raise ArtefactError("not a plan: its workload has a grid or a dosage_max, one of them")
         if "grid" in workload:  # as earlier versions wrote it
             workload["dosage_max"] = 2 * workload.pop("grid")
-        workload["runs"] = tuple(workload.get("runs", ()))
+        workload |= {name: tuple(workload.get(name, ())) for name in ("runs", "sets", "set_of")}
         if workload["runs"] and sum(workload["runs"]) != workload["variants"]:
             raise ArtefactError("not a plan: its runs of variants are not as many as its variants")
+        if workload["sets"] or workload["set_of"]:
+            _check_sets(workload["columns"], workload["sets"], workload["set_of"], len(workload["runs"]))
         plan = Plan(Parameters.from_json(fields["parameters"]), Workload(**workload), design)
         if plan.workload.samples != plan.parameters.samples or plan.workload.stored_max != plan.parameters.dosage_max:
             raise ArtefactError("not a plan: its workload and its parameters are of different cohorts")
         return plan
 
 
+def _check_sets(columns: int, sets: tuple[int, ...], set_of: tuple[int, ...], runs: int) -> None:
+    """Raise ArtefactError unless every run has a set of columns, and none has more than `columns`."""
+    if len(set_of) != runs or max(set_of, default=0) >= len(sets) or max(sets, default=0) > columns:
+        raise ArtefactError("not a plan: its sets of columns are not those of its runs of variants")
+
+
+BY_RUN = {
+    "runs": list_of(integer(1, 1 << 32), 0, MOST_BLOCKS), "sets": list_of(integer(0, 1 << 14), 0, 1 << 6),
+    "set_of": list_of(integer(0, 1 << 6), 0, MOST_BLOCKS), "stored": integer(0, 1 << 14), "spread": integer(1, 2),
+}  # fmt: skip
 PLAN = record(
     may_have={"design": NAMES}, parameters=parameters.SCHEMA,
     workload=record(
-        may_have={"dosage_max": integer(1, 2 * MOST_GRID), "grid": integer(1, MOST_GRID),
-                  "runs": list_of(integer(1, 1 << 32), 0, MOST_BLOCKS)},
+        may_have={"dosage_max": integer(1, 2 * MOST_GRID), "grid": integer(1, MOST_GRID), **BY_RUN},
         samples=integer(1, MOST_SAMPLES), variants=integer(1, 1 << 32), columns=integer(0, 1 << 14), bits=integer(1, 62),
         streams=number(0, 3), squares=boolean,
     ),

@@ -17,21 +17,18 @@ True
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from securegen.design.strata import alone
+from securegen.engines.ckks.later_study import later_study_of, open_later_study, refuse_other_copies, refuse_other_sexes
 from securegen.engines.ckks.study_plan import compare_with_plan, plan, stored_squares
 from securegen.engines.ckks.tables import decrypt, decrypt_qc, decrypt_sums, decrypt_tables, read_design
-from securegen.errors import ArtefactError, StorageError, UsageError
-from securegen.io.genotypes import FIELDS
+from securegen.errors import ArtefactError, StorageError
 from securegen.model import GenotypeReader, Progress, SelectableReader, no_progress
-from securegen.study.build import build_design
-from securegen.study.checks import names, path
-from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.inputs import Log, silent
 from securegen.study.opening import Study
+from securegen.study.ploidy import counting_copies
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 if TYPE_CHECKING:
@@ -44,11 +41,6 @@ __all__ = [
     "decrypt_tables", "encrypt", "encrypt_cohort", "encrypt_design", "encrypted_paths", "generate_key",
     "later_study_of", "open_later_study", "plan", "read_design", "refuse_complete",
 ]  # fmt: skip
-
-OF_GENOTYPES = (
-    *FIELDS, "keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "condition", "condition_list",
-    "dominant", "recessive", "hetonly",
-)  # fmt: skip
 
 
 def generate_key(plan: Plan) -> SecretKey:
@@ -88,10 +80,10 @@ def encrypt(
     squares: as in `plan`; overwrite: replace a study that is complete, whose results can then no longer be read;
     other_covariates: although a covariate that was planned is left out. Raises StorageError and DesignError otherwise.
     """
-    squares = stored_squares(study.design) if squares is None else squares
+    squares = stored_squares(study.strata) if squares is None else squares
     paths = encrypted_paths(prefix)
     refuse_complete(paths.owner, design=True, overwrite=overwrite)
-    compare_with_plan(study.design, key.planned, log, other_covariates=other_covariates)
+    compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
     paths = encrypt_cohort(
         study.reader, key, prefix, encryptor=encryptor, squares=squares, overwrite=True, progress=progress
     )
@@ -122,7 +114,8 @@ def encrypt_cohort(
 ) -> Encrypted:
     """Encrypt the genotypes alone into PREFIX.cohort; designs may come later (with squares, without the genotypes).
 
-    overwrite: replace a cohort that is complete. Raises StorageError otherwise.
+    reader: `study.genotypes.open_cohort` opens it, and says how males on X count; of one that was not opened so they count
+    0 and 2. overwrite: replace a cohort that is complete. Raises StorageError otherwise.
     """
     from securegen.engines.ckks.owner import encrypt_cohort as cohorts
     from securegen.engines.ckks.owner.encryption import make_encryptor
@@ -132,7 +125,7 @@ def encrypt_cohort(
     refuse_complete(paths.owner, design=False, overwrite=overwrite)
     state = OwnerState(paths.owner, key)
     make = make_encryptor(encryptor, key)
-    report = progress or no_progress
+    report, reader = progress or no_progress, counting_copies(reader, 2)
     cohorts.encrypt_cohort(reader, key, paths.cohort, state, encryptor=make, squares=squares, progress=report)
     return paths
 
@@ -143,12 +136,14 @@ def append_cohort(
     prefix: PathLike,
     *,
     name: str = "these genotypes",
+    xchr_model: int | None = None,
     progress: Progress | None = None,
     log: Log = silent,
 ) -> Encrypted:
     """Encrypt genotypes that came later (a chromosome) behind those of PREFIX.cohort, whose blocks stay as they are.
 
-    The same people, in any order; the encryptor and squares of the cohort. name: of the genotypes in messages. Designs and
+    The same people, in any order; the encryptor and squares of the cohort. name: of the genotypes in messages; xchr_model:
+    how males on X count, where nothing is on X yet. Designs and
     results of before are refused from then on: encrypt the designs again. What is there already, with the same genotypes, is
     left out. Raises as `owner.append_cohort.append_cohort`.
     """
@@ -157,7 +152,9 @@ def append_cohort(
 
     paths, report = encrypted_paths(prefix), progress or no_progress
     state = OwnerState(paths.owner, key)
-    cohorts.append_cohort(genotypes, key, paths.cohort, state, name=name, progress=report, log=log)
+    cohorts.append_cohort(
+        genotypes, key, paths.cohort, state, name=name, xchr_model=xchr_model, progress=report, log=log
+    )
     return paths
 
 
@@ -183,9 +180,12 @@ def encrypt_design(
     from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, read_info
 
     state = OwnerState(Path(owner), key)
-    compare_with_plan(study.design, key.planned, log, other_covariates=other_covariates)
+    compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
     info = read_info(state)
     reader = None if isinstance(study.reader, CohortInfo) else study.reader
+    if reader is not None:
+        refuse_other_copies(study.inputs, info)
+        refuse_other_sexes(info, reader)
     if not overwrite and is_known(state, Path(folder)):
         raise StorageError(
             f"{folder} has a design of {owner}, which is not overwritten: its results could not be read any more. Choose "
@@ -197,58 +197,8 @@ def encrypt_design(
             + info.other_order(reader.variants)
         )
     make = make_encryptor(encryptor, key)
-    designs.encrypt_design(study.design, key, info, state, Path(folder), encryptor=make, reader=reader)
+    designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)
     return Path(folder)
-
-
-def open_later_study(
-    owner: PathLike,
-    key: SecretKey,
-    *,
-    pheno: PathLike | None = None,
-    pheno_name: str | Sequence[str] | None = None,
-    covar: PathLike | None = None,
-    covar_name: str | Sequence[str] | None = None,
-    covar_categorical: str | Sequence[str] | None = None,
-    model: str | None = None,
-    missing: str = "mean",
-    bits: int | None = None,
-    force_01: bool = False,
-    apply_rint: bool = False,
-    no_input_missing_phenotype: bool = False,
-    common_samples: bool | None = None,
-    qc: bool = False,
-    hwe_controls: bool = False,
-    log: Log = silent,
-) -> Study:
-    """A study on a cohort encrypted earlier, from the owner's folder: people and variants, no genotypes.
-
-    Keywords and errors as `open_study`, without those that name or choose genotypes.
-    """
-    inputs = Inputs(
-        pheno=path("pheno", pheno), pheno_name=names("pheno_name", pheno_name), covar=path("covar", covar),
-        covar_name=names("covar_name", covar_name), covar_categorical=names("covar_categorical", covar_categorical),
-        model=model, missing=missing, bits=bits, force_01=force_01, apply_rint=apply_rint,
-        no_input_missing_phenotype=no_input_missing_phenotype, common_samples=common_samples, qc=qc,
-        hwe_controls=hwe_controls,
-    )  # fmt: skip
-    return later_study_of(inputs, owner, key, log)
-
-
-def later_study_of(inputs: Inputs, owner: PathLike, key: SecretKey, log: Log = silent) -> Study:
-    """As `open_later_study`. Raises UsageError for inputs that name or choose genotypes: people and variants are those that
-    were encrypted."""
-    from securegen.engines.ckks.owner.state import OwnerState, read_info
-
-    ordinary = Inputs()
-    chosen = [name for name in OF_GENOTYPES if getattr(inputs, name) != getattr(ordinary, name)]
-    if chosen:
-        raise UsageError(
-            f"{', '.join(chosen)}: the people and variants of a design for an earlier cohort are those that were encrypted; "
-            "leave it out, or give the genotypes as well"
-        )
-    info = read_info(OwnerState(Path(owner), key))
-    return Study(inputs, info, alone(build_design(inputs, info, log), len(info.variants)))
 
 
 def associate(

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from securegen.catalogue import record_of
-from securegen.design.columns import Design
-from securegen.engines.ckks.blocks import runs_of
-from securegen.engines.ckks.planner import Plan, PlannedDesign, Workload, choose
+from securegen.design.columns import Analysis
+from securegen.design.strata import Stratum
+from securegen.engines.ckks.blocks import runs_of, starts_of
+from securegen.engines.ckks.column_pool import pooled, strata_of
+from securegen.engines.ckks.planned_design import PlannedDesign
+from securegen.engines.ckks.planner import Plan, Workload, choose
 from securegen.errors import DesignError
 from securegen.model import variants_with_missing
 from securegen.study.inputs import Log
 from securegen.study.opening import Study
 
 
-def stored_squares(design: Design) -> bool:
+def stored_squares(strata: Sequence[Stratum]) -> bool:
     """Whether the cohort has a stream of squared dosages unless told: for the weights of a score test. Other Σ g² x, also those
     of an interaction, come from the owner."""
-    return design.weights_squared and any(record_of(a).reads.weight is not None for a in design.analyses)
+    return any(
+        s.design.weights_squared and any(record_of(a).reads.weight is not None for a in s.design.analyses)
+        for s in strata
+    )
 
 
 def plan(study: Study, *, squares: bool | None = None) -> Plan:
@@ -26,25 +33,27 @@ def plan(study: Study, *, squares: bool | None = None) -> Plan:
 
     squares: store a stream of squared dosages; None for what the design needs.
     """
-    columns = study.design.columns
-    squares = stored_squares(study.design) if squares is None else squares
-    bits = max(a.model.bits for a in study.design.analyses)
-    encrypted = sum(not columns.is_ones(j) for j in range(len(columns.names)))
-    runs = runs_of(study.reader)
-    made = choose(
-        Workload(
-            len(study.reader.samples), len(study.reader.variants), max(encrypted, 1), bits, streams=1 + squares,
-            dosage_max=max(study.reader.dosage_max, 2 * study.reader.dosage_grid), squares=squares,
-            runs=runs if len(runs) > 1 else (),
-        ),
-        variants_with_missing(study.reader),
+    reader, strata = study.reader, study.strata
+    squares = stored_squares(strata) if squares is None else squares
+    bits = max(a.model.bits for s in strata for a in s.design.analyses)
+    runs = runs_of(reader)
+    workload = Workload(
+        len(reader.samples), len(reader.variants), 1, bits, streams=1 + squares,
+        dosage_max=max(reader.dosage_max, 2 * reader.dosage_grid), squares=squares, runs=runs if len(runs) > 1 else (),
+        spread=2 if study.inputs.pred else 1,
     )  # fmt: skip
-    return replace(made, design=planned_names(study.design))
+    sets = pooled(strata).sets
+    hidden = [len(sets.hidden(number)) for number in range(len(strata))]
+    workload = replace(workload, columns=max(1, *hidden))
+    if len(strata) > 1:
+        own = strata_of(strata, starts_of(runs).tolist())
+        workload = replace(workload, sets=tuple(hidden), set_of=own, stored=sets.public_ones.count(False))
+    return replace(choose(workload, variants_with_missing(reader)), design=planned_names(study.analyses))
 
 
-def planned_names(design: Design) -> PlannedDesign:
+def planned_names(analyses: Sequence[Analysis]) -> PlannedDesign:
     """What a design is called: phenotypes, covariates and tests, in order."""
-    tests = [a for a in design.analyses if a.association]
+    tests = [a for a in analyses if a.association]
     covariates = dict.fromkeys(name for a in tests for name in a.model.covariates)
     return PlannedDesign(
         tuple(a.phenotype for a in tests), tuple(covariates), tuple(dict.fromkeys(a.test for a in tests))
@@ -52,15 +61,15 @@ def planned_names(design: Design) -> PlannedDesign:
 
 
 def compare_with_plan(
-    design: Design, planned: PlannedDesign | None, log: Log, *, other_covariates: bool = False
+    analyses: Sequence[Analysis], planned: PlannedDesign | None, log: Log, *, other_covariates: bool = False
 ) -> None:
-    """Hold a design against the one that its key was planned for, and log differences by name.
+    """Hold the analyses of a design against the one that its key was planned for, and log differences by name.
 
     Raises DesignError when it lacks a covariate that was planned, unless told by name.
     """
     if planned is None:
         return
-    now, then = planned_names(design), planned
+    now, then = planned_names(analyses), planned
     forgotten = [name for name in then.covariates if name not in now.covariates]
     if forgotten and now.phenotypes and not other_covariates:
         raise DesignError(

@@ -1,16 +1,17 @@
 """The encrypted design as the server reads it: PREFIX.design, checked and signed (`owner.encrypt_design` writes it).
 
 The columns of a group of samples are strands (see `strands`): with the own encryptor they share their public half. What
-the server returns for every block is in `layout`: products of a stream and a column, additions of a stream where a column
-is 1 for every stored sample (public), and the owner's own Σ g², as they were sent.
+the server returns for every block is in `layout`: products of a stream and a column of the block's set (`column_sets`),
+additions of a stream where a column is 1 for every stored sample (public), and the owner's own Σ g², as they were sent.
 
-Who learns what: the server learns how many columns there are, and which are 1 for everybody; nothing about a value.
+Who learns what: the server learns how many columns each set has, which blocks have which set, and which columns are 1 for
+everybody; nothing about a value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ import numpy as np
 from securegen.engines.ckks import artefact, bodies
 from securegen.engines.ckks.ciphertexts import Ciphertexts, read_second_halves, shares_public_half
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
+from securegen.engines.ckks.column_sets import ColumnSets
 from securegen.engines.ckks.keys import PublicKey
-from securegen.engines.ckks.layout import Output, outputs
 
 
 @dataclass(frozen=True)
@@ -32,31 +33,39 @@ class EncryptedDesign:
     public: PublicKey
     digest: str
 
-    @property
-    def encrypted(self) -> int:
-        """How many columns are ciphertexts."""
-        return sum(not one for one in self.body["public_ones"])
-
-    def outputs(self, streams: Sequence[str]) -> list[Output]:
-        return outputs(self.body["public_ones"], self.body["squared"], streams)
+    @cached_property
+    def columns(self) -> ColumnSets:
+        return ColumnSets.from_body(self.body)
 
     @property
     def shared(self) -> bool:
         """Whether the columns of a group share their public half."""
         return shares_public_half(self.body["encryptor"])
 
-    def read_columns(self, chunk: int) -> Ciphertexts:
-        """Both halves of the columns of one chunk, (k, T, G, J, L) and (k, T, G, 1 or J, L)."""
-        groups, entries = chunks(self.public.parameters)[chunk][1], self.body["columns"][chunk]
-        return self._read(entries, groups, self.encrypted)
+    def read_columns(self, chunk: int, number: int) -> list[Ciphertexts]:
+        """The encrypted columns of a set for one chunk, part by part: c0 (k, T, G, J_i, L), and c1 likewise; where all share
+        their public half the first alone has it, (k, T, G, 1, L)."""
+        groups, files = chunks(self.public.parameters)[chunk][1], 1 if self.shared else 2
+        out: list[Ciphertexts] = []
+        for i in self.columns.parts_of(number):
+            own = self.body["columns"][chunk][i * files : (i + 1) * files]
+            count = len(self.columns.parts[i])
+            if out and self.shared:
+                out.append(Ciphertexts(self._first_halves(own, groups, count), None))
+            else:
+                out.append(self._read(own, groups, count))
+        return out
 
     def read_squares(self, block: int, count: int) -> Ciphertexts:
         """The owner's Σ g² of one block, `count` ciphertexts: (k, T, 1, C, L) and (k, T, 1, 1 or C, L)."""
         return self._read(self.body["squares"][block], 1, count)
 
+    def _first_halves(self, entries: list[dict[str, Any]], groups: int, count: int) -> np.ndarray:
+        return artefact.map_array(self.folder, entries[0], ciphertext_shape(self.public.parameters, groups, count))
+
     def _read(self, entries: list[dict[str, Any]], groups: int, count: int) -> Ciphertexts:
         p = self.public.parameters
-        c0 = artefact.map_array(self.folder, entries[0], ciphertext_shape(p, groups, count))
+        c0 = self._first_halves(entries, groups, count)
         if len(entries) == 2:
             c1 = artefact.map_array(self.folder, entries[1], ciphertext_shape(p, groups, 1 if self.shared else count))
             return Ciphertexts(c0, c1)

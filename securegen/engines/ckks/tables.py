@@ -88,6 +88,7 @@ def decrypt_tables(
         info.variants,
         counted(blocks, len(info.variants), progress),
         secrets.analyses,
+        strata=secrets.strata,
         grid=info.dosage_grid,
         digits=digits,
         filters=filters,
@@ -107,13 +108,12 @@ def decrypt_qc(
     still_trusted: bool = False,
     gzip: bool = False,
 ) -> list[str]:
-    """Decrypt, verify and write OUT.afreq, OUT.vmiss and OUT.hardy; arguments and errors as `decrypt_tables`. Raises
-    UsageError when the design has no QC sums."""
+    """Decrypt, verify and write OUT.afreq, OUT.vmiss, OUT.hardy and, of X, OUT.hardy.x; arguments and errors as
+    `decrypt_tables`. Raises UsageError when the design has no QC sums."""
     info, secrets, blocks = _opened(results, key, owner, design, still_trusted)
-    analysis = qc_analysis(secrets.analyses)
-    if analysis is None:
+    if qc_analysis(secrets.analyses) is None:
         raise UsageError("this design has no sums for quality control: encrypt with `qc`")
-    paths = write_qc(out, info.variants, blocks, analysis, grid=info.dosage_grid, mode=PRIVATE)
+    paths = write_qc(out, info.variants, blocks, None, strata=secrets.strata, grid=info.dosage_grid, mode=PRIVATE)
     return TableForm(gzip=gzip).finish(paths)
 
 

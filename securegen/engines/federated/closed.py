@@ -17,7 +17,7 @@ import numpy as np
 from securegen.design.columns import QUALITY
 from securegen.design.fixedpoint import SumOverSites
 from securegen.engines.federated.admission import LEDGER
-from securegen.engines.federated.cohort import everybody, sample_sets
+from securegen.engines.federated.cohort import everybody
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.governance import openings
 from securegen.governance.ledger import Entries
@@ -25,8 +25,7 @@ from securegen.governance.ledger_file import open_ledger
 from securegen.model import Samples
 from securegen.study.build import Planned
 from securegen.study.inputs import Log
-from securegen.study.ploidy import FEMALE, MALE, NAMES, X, Y
-from securegen.study.stratum import present_on
+from securegen.study.ploidy import FEMALE, MALE, NAMES, X, Y, present_on
 from securegen.study.traits import Traits
 
 NamedSets = list[tuple[str, np.ndarray]]
@@ -55,13 +54,17 @@ class Closed:
 
 
 def closed_strata(
-    study: StudyFile, planned: Sequence[Planned], traits: Traits, samples: Samples, total: SumOverSites, state: Path, log: Log,
+    study: StudyFile, planned: Sequence[Planned], traits: Traits, samples: Samples, sets: Sequence[tuple[str, np.ndarray]],
+    total: SumOverSites, state: Path, log: Log,
 ) -> Closed:  # fmt: skip
-    """What stays closed, the same at every site. Nothing is asked where no rule holds, or nobody is apart by sex."""
+    """What stays closed, the same at every site. Nothing is asked where no rule holds, or nobody is apart by sex.
+
+    sets: (N,) bool by what for, those that are summed anyhow.
+    """
     members = list(_members(study, planned, traits, samples))
     if study.openings == openings.ALL or not members:
         return Closed({}, [])
-    no, open_sets = _own_votes(study, planned, traits, samples, members, state, log)
+    no, open_sets = _own_votes(study, planned, traits, samples, sets, members, state, log)
     asked = [[int(no[i] is not None), *(int(p.any()) for p in m.parts)] for i, m in enumerate(members)]
     opened = iter(total([v for row in asked for v in row]))
     least = 2 if study.two_sites_learn_each_other else SITES
@@ -115,11 +118,11 @@ def _summed(planned: Sequence[Planned], traits: Traits, sex: bool = False) -> in
 
 
 def _own_votes(
-    study: StudyFile, planned: Sequence[Planned], traits: Traits, samples: Samples, members: Sequence[_Member], state: Path,
-    log: Log,
+    study: StudyFile, planned: Sequence[Planned], traits: Traits, samples: Samples, sets: Sequence[tuple[str, np.ndarray]],
+    members: Sequence[_Member], state: Path, log: Log,
 ) -> tuple[list[str | None], list[NamedSets]]:  # fmt: skip
     """What is wrong with each member at this site, and its sets."""
-    accepted = sample_sets(study, planned, samples)
+    accepted = list(sets)
     columns = [_over(p.mask, np.column_stack([p.phenotype.values, traits.covariates])) for p in planned]
     summed = _summed(planned, traits)
     no: list[str | None] = []

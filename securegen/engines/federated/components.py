@@ -36,7 +36,7 @@ from securegen.structure.components import Components, components, scores, stand
 from securegen.structure.totals import Counts, OwnTotals
 
 LEAST_FREQUENCY = 0.01
-MOST_ALIKE = 0.9  # r² of a variant and one before it
+MOST_ALIKE, PRUNED = 0.9, 0.2  # r² of a variant and one before it; at the site on which variants are pruned
 ROUNDS, LEAST_ROUNDS = 8, 3
 STANDS_OUT = 50  # a person's square may be this part of a column's; with consent the part of any column
 SHARE = 0.05  # of the pooled people: columns of components
@@ -134,12 +134,14 @@ def _not_below_own(own: IntArray, total: IntArray) -> None:
 
 def federated_components(
     secure: SecureSum, reader: SelectableReader, people: np.ndarray, wanted: int, seed: bytes, guard: SiteGuard,
-    charge: Charge, *, strict: bool, consent: bool = False, rounds: int = ROUNDS, say: Callable[[str], None],
+    charge: Charge, *, strict: bool, consent: bool = False, prune: bool = False, rounds: int = ROUNDS,
+    say: Callable[[str], None],
 ) -> FloatArray:  # fmt: skip
     """(N, wanted) components of all people of this site. people: (N,) bool, of whom the components are; the others are
     projected.
 
-    reader: the variants of the components, in the order that all sites share; seed: the same everywhere. Raises PolicyError
+    reader: the variants of the components, in the order that all sites share; seed: the same everywhere; prune: this site
+    withholds variants in linkage disequilibrium, among those that it withholds anyway. Raises PolicyError
     where the rules refuse, DesignError where too few people or variants are left.
     """
     (pooled,) = secure.total([int(people.sum())])
@@ -154,7 +156,7 @@ def federated_components(
         guard.refuse(
             "components", f"{rounds * width} columns are more than {openings.SITE_SHARE:.0%} of the own people"
         )
-    own_flags = _flags(reader, people, guard, strict=strict)
+    own_flags = _flags(reader, people, guard, strict=strict, prune=prune)
     flags = secure.rows("components-flags", len(own_flags), [field_bits(64)], lambda: own_flags[:, None], bounds=(64,))
     kept = np.flatnonzero(flags[:, 0] == 0)
     if not len(kept):
@@ -204,18 +206,20 @@ def _pooled_counts(secure: SecureSum, own: OwnTotals, pooled: int) -> Counts:
     return Counts(pooled - found[:, 0], found[:, 1], pooled)
 
 
-def _flags(reader: SelectableReader, people: np.ndarray, guard: SiteGuard, *, strict: bool) -> IntArray:
+def _flags(
+    reader: SelectableReader, people: np.ndarray, guard: SiteGuard, *, strict: bool, prune: bool = False
+) -> IntArray:
     """(M,) 1 where this site withholds a variant: few people stand out in it, or lack its call, or it is nearly one that was
     taken before."""
     out = np.zeros(len(reader.variants), np.int64)
-    if not guard.on:
+    if not (guard.on or prune):
         return out
     rule = RowRule([people], reader.dosage_grid, strict=strict, fewest=guard.fewest)
     kept: list[GenotypeBlock] = []
-    alike = _Alike(people)
+    alike = _Alike(people, PRUNED if prune else MOST_ALIKE)
     for block in iterate_blocks(reader, CHUNK):
-        veto = rule.scan(block, kept)
-        if block.missing is not None:
+        veto = rule.scan(block, kept) if guard.on else np.zeros(len(block), bool)
+        if guard.on and block.missing is not None:
             veto |= openings.too_few(block.missing[:, people].sum(axis=1, dtype=np.int64), guard.fewest)
         veto |= alike.scan(block, ~veto)
         out[block.start : block.start + len(block)] = veto
@@ -225,8 +229,8 @@ def _flags(reader: SelectableReader, people: np.ndarray, guard: SiteGuard, *, st
 class _Alike:
     """Variants in high linkage disequilibrium with one taken before them, within the window of the rules."""
 
-    def __init__(self, people: np.ndarray) -> None:
-        self._people = people
+    def __init__(self, people: np.ndarray, most: float = MOST_ALIKE) -> None:
+        self._people, self._most = people, most
         self._taken = np.zeros((0, int(people.sum())), np.float32)
         self._places: list[int] = []
 
@@ -240,9 +244,9 @@ class _Alike:
             near = np.array([p > at[0] - openings.WINDOW for p in self._places], bool)
             self._taken, self._places = self._taken[near], [p for p, n in zip(self._places, near, strict=True) if n]
             near_by = at[:, None] - np.array(self._places, np.int64)[None] < openings.WINDOW
-            alike: np.ndarray = ((x @ self._taken.T) ** 2 > MOST_ALIKE) & near_by
+            alike: np.ndarray = ((x @ self._taken.T) ** 2 > self._most) & near_by
             before = np.asarray(alike.any(axis=1))
-            inside: np.ndarray = (x @ x.T) ** 2 > MOST_ALIKE
+            inside: np.ndarray = (x @ x.T) ** 2 > self._most
             taken: list[int] = []
             for v in range(len(x)):
                 if allowed[first + v] and not before[v] and not inside[v, taken].any():

@@ -62,7 +62,7 @@ def with_components(
     found = federated_components(
         secure, own.aligned.select(None, chosen), people, study.pcs, bytes.fromhex(study.digest), guard,
         _charging(study, own, people, state, guard), strict=study.openings == openings.STRICT,
-        consent=study.consent_openings, say=log,
+        consent=study.consent_openings, prune=study.ld_prune_on == secure.site, say=log,
     )  # fmt: skip
     kept = np.frombuffer(memory.once("components", found.tobytes), np.float64)
     if kept.size != found.size:

@@ -75,6 +75,11 @@ class SecureSum:
         self.opened: dict[str, tuple[int, int]] = {}
         self.field_bytes = self.row_bytes = 0
 
+    @property
+    def site(self) -> str:
+        """Whose sums these are."""
+        return self._session.site
+
     def refuse(self, reason: str) -> NoReturn:
         """End the study for this site. Raises PolicyError, now and at every later start."""
         self._session.end(reason)

@@ -86,6 +86,7 @@ def init(
     interaction: str | None = None,
     pcs: int = 0,
     pc_variants: Name | None = None,
+    ld_prune_on: str | None = None,
     purpose: str | None = None,
     controller: str | None = None,
     contact: str | None = None,
@@ -98,7 +99,8 @@ def init(
     key: the coordinator's signing key, made when absent; passphrase: of that file. sites: name -> its public key;
     variant_lists: of the sites, what all have is analysed, with the alleles of the first; phenotypes: name -> one of
     studyfile.KINDS; loadings: public ones, of which `components` become covariates; pcs: components that the sites compute
-    together, on the ids of the file pc_variants or on all that pass; common_samples: None for all but openings "all";
+    together, on the ids of the file pc_variants or on all that pass, without linkage disequilibrium (r² above 0.2 within
+    500 variants) at the site ld_prune_on; common_samples: None for all but openings "all";
     statistic: None for plink2, or regenie with predictions; for the rest see StudyFile. Returns the study and how many
     variants of the first list are not in every list; log: told of those that the study cannot analyse.
 
@@ -129,7 +131,8 @@ def init(
         common_samples=openings != ALL if common_samples is None else common_samples, fewest_people=fewest_people,
         statistic=statistic or (REGENIE if predictions else PLINK2), strata=strata,
         xchr_model=xchr_model if "X" in strata else None, split_par=split_par, predictions=predictions,
-        interaction=interaction, pcs=pcs, pc_variants_digest=hashlib.sha256(listed).hexdigest() if pc_variants else "",
+        interaction=interaction, pcs=pcs, ld_prune_on=ld_prune_on,
+        pc_variants_digest=hashlib.sha256(listed).hexdigest() if pc_variants else "",
         few_missing=few_missing, consent_openings=consent_openings,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
     )  # fmt: skip

@@ -59,7 +59,7 @@ def _chosen(study: StudyFile) -> dict[str, Any]:
     values = {
         "statistic": None if study.statistic == PLINK2 else study.statistic, "strata": list(study.strata) or None,
         "xchr_model": study.xchr_model, "split_par": study.split_par, "predictions": study.predictions or None,
-        "interaction": study.interaction, "pcs": study.pcs or None,
+        "interaction": study.interaction, "pcs": study.pcs or None, "ld_prune_on": study.ld_prune_on,
     }  # fmt: skip
     return {name: value for name, value in values.items() if value is not None}
 
@@ -117,7 +117,8 @@ _FILE = record(
     may_have={
         "statistic": one_of(*STATISTICS), "strata": list_of(one_of("X", "Y", "MT"), 1, 3),
         "xchr_model": one_of(*XCHR_MODELS), "split_par": one_of(*BUILDS), "predictions": boolean, "interaction": _WORD,
-        "pcs": integer(1, 100), "pc_variants": record(file=one_of(PC_VARIANTS), sha256=hex_text(32)),
+        "pcs": integer(1, 100), "ld_prune_on": text(64, least=1),
+        "pc_variants": record(file=one_of(PC_VARIANTS), sha256=hex_text(32)),
         "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)),
         **dict.fromkeys(NOTES, text(1000)),
     },
@@ -157,6 +158,7 @@ def parse(content: str, where: str) -> StudyFile:
         predictions=value.get("predictions", False),
         interaction=value.get("interaction"),
         pcs=value.get("pcs", 0),
+        ld_prune_on=value.get("ld_prune_on"),
         pc_variants_digest=value["pc_variants"]["sha256"] if "pc_variants" in value else "",
         notes=tuple((name, value[name]) for name in NOTES if name in value),
         **{name: value[name] for name in same},

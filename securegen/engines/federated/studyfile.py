@@ -54,7 +54,8 @@ class StudyFile:
     few_missing: variants whose call few people of a site lack are withheld, or filled with rounded numbers;
     statistic: plink2, or regenie: linear models have the variance of their null model; interaction: the covariate whose
     product with the dosage is tested;
-    pcs: components that the sites compute together, on the variants of PC_VARIANTS where its digest is given;
+    pcs: components that the sites compute together, on the variants of PC_VARIANTS where its digest is given,
+    without those that are in linkage disequilibrium at the site ld_prune_on;
     consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; strata: kinds of
     chromosomes beside autosomes that the variants lie on (of X, Y, MT); xchr_model, split_par: as of study.inputs;
     predictions: every site has those of a whole-genome model; notes: signed text of NOTES.
@@ -93,6 +94,7 @@ class StudyFile:
     interaction: str | None = None
     pcs: int = 0
     pc_variants_digest: str = ""
+    ld_prune_on: str | None = None
     notes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -153,8 +155,10 @@ class StudyFile:
             raise UsageError(
                 "components are computed by the sites (`pcs`), or projected on public `loadings`: not both"
             )
-        if self.pc_variants_digest and not self.pcs:
-            raise UsageError("`pc_variants` are the variants of components: give `pcs`")
+        if (self.pc_variants_digest or self.ld_prune_on) and not self.pcs:
+            raise UsageError("`pc_variants` and `ld_prune_on` choose the variants of components: give `pcs`")
+        if self.ld_prune_on is not None:
+            self.site(self.ld_prune_on)
         checks.whole("pcs", self.pcs, 0, 100)
         taken = [name for k in range(self.components or self.pcs) if (name := f"PC{k + 1}") in self.covariates]
         if taken:

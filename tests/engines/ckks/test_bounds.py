@@ -11,6 +11,7 @@ from support import MemoryReader, coefficients
 
 from securegen.design import fixedpoint
 from securegen.design.columns import Design
+from securegen.design.strata import alone
 from securegen.engines.ckks import artefact, cohort, studydesign
 from securegen.engines.ckks.owner import decrypt, secret_key, verify
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
@@ -47,11 +48,11 @@ def served(unprotected, tmp_path):
     )  # no padding, which must be zero
     state, encryptor = OwnerState(tmp_path / "owner", key), ENCRYPTORS["own"](key)
     info = encrypt_cohort(reader, key, tmp_path / "cohort", state, encryptor=encryptor, squares=True)
-    encrypt_design(Design(columns, ()), key, info, state, tmp_path / "design", encryptor=encryptor)
+    encrypt_design(alone(Design(columns, ()), VARIANTS), key, info, state, tmp_path / "design", encryptor=encryptor)
     opened = cohort.open_cohort(tmp_path / "cohort")
     design = studydesign.open_design(tmp_path / "design", opened.public)
     associate.associate(opened, design, tmp_path / "results")
-    return Victim(key, tmp_path / "owner", tmp_path / "results"), state, Design(columns, ())
+    return Victim(key, tmp_path / "owner", tmp_path / "results"), state, alone(Design(columns, ()), VARIANTS)
 
 
 def add_p_times_the_key(victim: Victim) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support import MemoryReader
 
 from securegen.design.columns import Design
+from securegen.design.strata import alone
 from securegen.engines.ckks import cohort, studydesign
 from securegen.engines.ckks.owner import decrypt, secret_key
 from securegen.engines.ckks.owner.design_secrets import read_secrets
@@ -39,7 +40,13 @@ def through_ckks(reader: MemoryReader, columns: Columns, key, *, squares=False, 
         state = OwnerState(folder / "owner", key)
         info = encrypt_cohort(reader, key, folder / "cohort", state, encryptor=encryptor, squares=squares)
         made = encrypt_design(
-            Design(columns, ()), key, info, state, folder / "design", encryptor=encryptor, reader=reader
+            alone(Design(columns, ()), len(info.variants)),
+            key,
+            info,
+            state,
+            folder / "design",
+            encryptor=encryptor,
+            reader=reader,
         )
         opened = cohort.open_cohort(folder / "cohort")
         served = studydesign.open_design(folder / "design", opened.public)

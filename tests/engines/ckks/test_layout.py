@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support import MemoryReader
 
 from securegen.design.columns import Design
+from securegen.design.strata import alone
 from securegen.engines.ckks import cohort, studydesign
 from securegen.engines.ckks.layout import block_layout, has_ones, outputs, products
 from securegen.engines.ckks.owner import decrypt, secret_key
@@ -108,7 +109,8 @@ def test_server_and_owner_agree(of_cohort, of_design, squares, key, tmp_path):
         reader, key, tmp_path / "cohort", state, encryptor=ENCRYPTORS[of_cohort](key), squares=squares
     )  # fmt: skip
     secrets = encrypt_design(
-        Design(data, ()), key, info, state, tmp_path / "design", encryptor=ENCRYPTORS[of_design](key), reader=reader
+        alone(Design(data, ()), len(dosage)), key, info, state, tmp_path / "design", encryptor=ENCRYPTORS[of_design](key),
+        reader=reader,
     )  # fmt: skip
     opened = cohort.open_cohort(tmp_path / "cohort")
     assert [opened.strands(b) for b in range(2)] == [3, 2] and [len(p["streams"]) for p in opened.blocks] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from support import MemoryReader
 
 import securegen as sg
 from securegen.design.columns import Design
+from securegen.design.strata import alone
 from securegen.engines.ckks import artefact, cohort, steps, studydesign
 from securegen.engines.ckks.owner import encrypt_design as encrypting
 from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
 from securegen.engines.ckks.owner.encrypt_design import encrypt_design
 from securegen.engines.ckks.owner.encryption import ENCRYPTORS
-from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, read_info
+from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.ckks.planner import Plan, Workload, choose
 from securegen.engines.ckks.scores.public import MODEL
 from securegen.engines.ckks.server import associate
@@ -56,7 +58,9 @@ def encrypt(reader, key, folder, *, encryptor="own", stop_after=None, squares=Tr
 
 def add_design(state, info, key, folder, encryptor="own", reader=None):
     make = ENCRYPTORS[encryptor](key)
-    return encrypt_design(Design(COLUMNS, ()), key, info, state, folder, encryptor=make, reader=reader)
+    return encrypt_design(
+        alone(Design(COLUMNS, ()), len(info.variants)), key, info, state, folder, encryptor=make, reader=reader
+    )
 
 
 def changed(reader: MemoryReader) -> MemoryReader:
@@ -108,7 +112,7 @@ def test_a_killed_encryption_leaves_no_cohort_to_add_a_design_to(reader, key, tm
     assert not (tmp_path / "design" / "manifest.json").exists() and not state.designs()
 
     # the attack: neither the record nor the identities are looked at
-    stale = CohortInfo(**{**vars(info), "identities": ()})
+    stale = replace(info, identities=())
     secrets = add_design(state, stale, key, tmp_path / "design")
     opened = cohort.open_cohort(sent)
     associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support import MemoryReader
 
 from securegen.design.columns import Design
+from securegen.design.strata import alone
 from securegen.engines.ckks import cohort, studydesign
 from securegen.engines.ckks.owner import decrypt, encryption, secret_key
 from securegen.engines.ckks.owner.design_secrets import read_secrets
@@ -179,7 +180,7 @@ def test_measured_noise_stays_within_the_bound_at_the_largest_data(pack, grid, n
     state, encryptor = OwnerState(tmp_path / "owner", key), ENCRYPTORS[name](key)
     info = encrypt_cohort(reader, key, tmp_path / "cohort", state, encryptor=encryptor)
     design = Design(Columns(tuple("abcdefghijkl"), values, (False,) * columns), ())
-    encrypt_design(design, key, info, state, tmp_path / "design", encryptor=encryptor)
+    encrypt_design(alone(design, len(info.variants)), key, info, state, tmp_path / "design", encryptor=encryptor)
 
     opened = cohort.open_cohort(tmp_path / "cohort")
     associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")

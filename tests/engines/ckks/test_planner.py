@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support import MemoryReader
 
 from securegen.design.columns import Design
+from securegen.design.strata import alone
 from securegen.engines.ckks import artefact, cohort, studydesign
 from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
@@ -53,7 +54,7 @@ def test_streams_and_bytes_are_those_of_the_files(missing, tmp_path):
     values = np.random.default_rng(2).integers(-200, 200, (SAMPLES, COLUMNS + 1))
     values[:, 0] = 1
     design = Design(Columns(tuple("1abcde"), values, (False,) * (COLUMNS + 1)), ())
-    encrypt_design(design, key, info, state, tmp_path / "design", encryptor=encryptor)
+    encrypt_design(alone(design, len(info.variants)), key, info, state, tmp_path / "design", encryptor=encryptor)
     opened = cohort.open_cohort(tmp_path / "cohort")
     associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
 

@@ -11,6 +11,7 @@ import pytest
 from support import MemoryReader
 
 from securegen.design.columns import Design
+from securegen.design.strata import alone
 from securegen.engines.ckks import artefact, cohort, studydesign
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
 from securegen.engines.ckks.owner.encrypt_design import encrypt_design
@@ -18,7 +19,7 @@ from securegen.engines.ckks.owner.encryption import OwnEncryptor
 from securegen.engines.ckks.owner.secret_key import generate
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.planner import Workload, choose
-from securegen.engines.ckks.server import accumulators, associate, pass_memory
+from securegen.engines.ckks.server import accumulators, associate, packed_design, pass_memory
 from securegen.model import Columns
 
 SAMPLES, BLOCKS = 70, 7
@@ -38,7 +39,7 @@ def encrypted(tmp_path_factory):
     state, encryptor = OwnerState(folder / "owner", key), OwnEncryptor(key)
     reader = MemoryReader(dosage)
     info = encrypt_cohort(reader, key, folder / "cohort", state, encryptor=encryptor, squares=True)
-    design = Design(columns, ())
+    design = alone(Design(columns, ()), len(dosage))
     encrypt_design(design, key, info, state, folder / "design", encryptor=encryptor, reader=reader)
     opened = cohort.open_cohort(folder / "cohort")
     return opened, studydesign.open_design(folder / "design", opened.public)
@@ -124,7 +125,7 @@ def test_a_plan_counts_columns_and_buffers_and_not_sums_alone(encrypted):
     """Fifty phenotypes of ten thousand people: what is left for sums is what the rest leaves."""
     opened, design = encrypted
     few = associate.memory_of(opened, design, 64 << 20)
-    counts = {s: c * 20 for s, c in associate.PackedDesign(design).count.items()}
+    counts = [{s: c * 20 for s, c in packed_design.PackedDesign(design, 0).count.items()}] * len(opened.blocks)
     many = pass_memory.plan_pass(opened, counts, 20, 400, 64 << 20, 2)
     assert len(many.batches) >= len(few.batches) and many.working > few.working and many.mapped > 0
     more = pass_memory.plan_pass(opened, counts, 20, 400, 640 << 20, 2)

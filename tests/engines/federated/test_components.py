@@ -254,6 +254,28 @@ def test_variants_that_are_alike_are_found_over_blocks(monkeypatch):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_one_site_prunes_among_what_sites_withhold(trio, genotypes):
+    """Variants with r² above 0.2 go, of all sites; the others see a count, not whose it is."""
+    g = genotypes.copy()
+    where = np.random.default_rng(3).random(PEOPLE) < 0.5
+    g[200] = np.where(where, g[200], g[199])  # r² about a quarter
+    seen = {}
+
+    def act(session):
+        reader = reader_of(part(g, session.site))
+        guard = SiteGuard(lambda line: None, level="all", end=session.end)
+        secure = secure_sum(session)
+        mask = np.ones(len(reader.samples), bool)
+        seen[session.site] = fed._flags(reader, mask, guard, strict=False, prune=session.site == "bert")
+        return fed.federated_components(
+            secure, reader, mask, 2, SEED, guard, lambda q: None, strict=False, prune=session.site == "bert", rounds=3,
+            say=lambda line: None,
+        )  # fmt: skip
+
+    trio.drive(act, 60)
+    assert seen["bert"][200] == 1 and not seen["anna"].any() and not seen["cora"].any()
+
+
 def test_few_people_have_no_components(trio):
     """14 columns a round are more than a twentieth of 480 people after two."""
     g = structured(np.random.default_rng(1), variants=60)

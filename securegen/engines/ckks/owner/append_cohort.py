@@ -50,6 +50,8 @@ from securegen.model import (
     no_progress,
 )
 from securegen.study.inputs import Log, silent
+from securegen.study.ploidy import counting_copies, xchr_model_of
+from securegen.study.relabelled import Relabelled
 from securegen.vocabulary import canonical_chromosome
 
 
@@ -60,12 +62,14 @@ def append_cohort(
     state: OwnerState,
     *,
     name: str = "these genotypes",
+    xchr_model: int | None = None,
     progress: Progress = no_progress,
     log: Log = silent,
 ) -> CohortInfo:
     """Encrypt the files of `reader` that the cohort of `state` has not, behind what it has. Returns what it is then.
 
-    name: of the genotypes in messages. A file that is there already with the same genotypes is left out aloud. Raises
+    name: of the genotypes in messages; xchr_model: how males on X count, None for as they do there.
+    A file that is there already with the same genotypes is left out aloud. Raises
     InputError for other people, for a coarser or finer dosage grid and for variants that are there already, ArtefactError
     when the owner's folder has no whole cohort of this key or the folder is of another, DesignError when it was not
     planned, StorageError when another process writes or the disk is too small, KeyFileError when the key is retired.
@@ -80,8 +84,10 @@ def append_cohort(
     with state.alone():
         info, parts = recorded(read_info(state), state, key)
         reader = _fitted(reader, info, name, log)
-        check_planned(reader, key, info.squares)
-        rows = _missing_rows(reader, info, state, name, log)
+        model = _xchr_model(xchr_model, info)
+        counted = counting_copies(reader, model)
+        check_planned(counted, key, info.squares)
+        rows = _missing_rows(counted, info, state, name, log)
         _refuse_another(folder, info, parts, state)
         make_folder(folder, FOLDER_FOR_OTHERS)
         if not len(rows):
@@ -91,7 +97,7 @@ def append_cohort(
         for design in all_designs(state):
             if design.cohort_digest == info.digest:
                 log(f"WARNING: {design.line()}: it ends with this append, and results of it cannot be read any more")
-        new = reader.select(variants=rows)
+        new = counting_copies(reader.select(variants=rows), model)
         return _append(new, info, parts, key, folder, state, progress, log)
 
 
@@ -119,7 +125,8 @@ def _append(
     later = replace(
         info, variants=Variants(**table), dosage_max=max(info.dosage_max, reader.dosage_max),
         missing_blocks=with_missing(parts), blocks=(*info.blocks, *sizes), identities=(*info.identities, *identities),
-        earlier=(*info.earlier, version),
+        earlier=(*info.earlier, version), samples=replace(info.samples, sex=reader.samples.sex),
+        xchr_model=info.xchr_model or xchr_model_of(reader),
     )  # fmt: skip
     later = write_cohort(folder, later, parts, key)
     write_info(state, later)
@@ -161,12 +168,23 @@ def _fitted(reader: SelectableReader, info: CohortInfo, name: str, log: Log) -> 
     if order is not None:
         log(f"{name}: people in another order than in the encrypted cohort, aligned by their ids")
         reader = reader.select(samples=order)
+    if info.samples.sex.any():  # by which designs that are there were made, and X was counted
+        reader = Relabelled(reader, replace(reader.samples, sex=info.samples.sex), reader.variants)
     if reader.dosage_grid > info.dosage_grid or info.dosage_grid % reader.dosage_grid:
         raise InputError(
             f"{name}: dosages in steps of 1/{reader.dosage_grid}, the encrypted cohort has steps of 1/{info.dosage_grid}: "
             "give hard calls, or encrypt the whole cohort again with that `dosage_grid`"
         )
     return reader.on_grid(info.dosage_grid)
+
+
+def _xchr_model(told: int | None, info: CohortInfo) -> int:
+    """How males on X count: as they do in the cohort, where it has X. Raises InputError where another way is asked for."""
+    if info.xchr_model is not None and told not in (None, 0, info.xchr_model):  # 0: X is left out
+        raise InputError(
+            f"--xchr-model {told}: X of the encrypted cohort is counted by --xchr-model {info.xchr_model}: give that"
+        )
+    return info.xchr_model or told or 2
 
 
 def _missing_rows(reader: GenotypeReader, info: CohortInfo, state: OwnerState, name: str, log: Log) -> IntArray:

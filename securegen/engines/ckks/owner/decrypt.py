@@ -8,17 +8,17 @@ The owner says which design is opened; results that name another are refused, ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from securegen.engines.ckks import artefact, bodies
 from securegen.engines.ckks.ciphertexts import shares_public_half
-from securegen.engines.ckks.layout import BlockLayout, Output, block_layout, outputs, products
+from securegen.engines.ckks.layout import BlockLayout, Output, block_layout, products
 from securegen.engines.ckks.owner import verify
 from securegen.engines.ckks.owner.design_secrets import AGAIN, DesignSecrets, all_designs
-from securegen.engines.ckks.owner.encryption import strand_keys
+from securegen.engines.ckks.owner.encryption import keys_at, strand_keys
 from securegen.engines.ckks.owner.retirement import guarded
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState
@@ -36,7 +36,7 @@ def results_layout(
 ) -> tuple[list[Output], BlockLayout]:
     """The outputs of a block and where they lie in its file."""
     p = key.public.parameters
-    wanted = outputs(secrets.public_ones, secrets.squared, info.streams(index))
+    wanted = secrets.sets.outputs(secrets.sets.of(index), info.streams(index))
     return wanted, block_layout(
         p, wanted, info.blocks[index], shared_genotypes=shares_public_half(info.encryptor),
         shared_columns=shares_public_half(secrets.encryptor),
@@ -56,14 +56,17 @@ def insecure_decrypt_unverified(
     wanted, layout = results_layout(key, info, secrets, index)
     parts = layout.split(array)
     variants = info.blocks[index]
-    found: dict[tuple[str, int], tuple[np.ndarray, float]] = {}
+    number, found = secrets.sets.of(index), dict[tuple[str, int], tuple[np.ndarray, float]]()
     for stream in ("g", "m", "q"):
         if (stream, "sums") not in parts:
             continue
         hidden = products(wanted, stream)
         sums, right, left, both = (parts[stream, name] for name in ("sums", "right", "left", "both"))
         strands, columns = sums.shape[1:3]
-        strand_keys_, column_keys = strand_keys(info.encryptor, key, strands), _column_keys(key, secrets, hidden)
+        strand_keys_, column_keys = (
+            strand_keys(info.encryptor, key, strands),
+            _column_keys(key, secrets, number, hidden),
+        )
         opened = open_products(
             sums, right, left, both, strand_keys_, column_keys, p.pack, p.ring.primes
         )  # (S, J, k, n/b)
@@ -86,11 +89,11 @@ def insecure_decrypt_unverified(
     return values, np.array([found[o.stream, o.column][1] for o in wanted])
 
 
-def _column_keys(key: SecretKey, secrets: DesignSecrets, columns: list[int]) -> np.ndarray:
-    """Keys of these columns of the design, (J, k, n): a column's strand is its place among the encrypted ones."""
-    place = np.cumsum([not one for one in secrets.public_ones]) - 1
-    keys = strand_keys(secrets.encryptor, key, int(place[-1]) + 1 if len(place) else 0)
-    return np.ascontiguousarray(keys[[int(place[j]) for j in columns]])
+def _column_keys(key: SecretKey, secrets: DesignSecrets, number: int, columns: Sequence[int]) -> np.ndarray:
+    """Keys of these columns of a set, (J, k, n): a column's strand is its place among all that are encrypted."""
+    strand = np.cumsum([not one for one in secrets.sets.public_ones]) - 1
+    strands = [int(strand[secrets.sets.sets[number][i]]) for i in columns]
+    return np.ascontiguousarray(keys_at(secrets.encryptor, key, strands))
 
 
 def _rounded(messages: np.ndarray, scale: int, p: Parameters, used: int) -> tuple[np.ndarray, float]:
@@ -119,10 +122,11 @@ def decrypt_block(
 ) -> Sums:  # fmt: skip
     """Verified sums of one block. Raises VerificationError (fixed text) when any check fails."""
     p = key.public.parameters
-    wanted = outputs(secrets.public_ones, secrets.squared, info.streams(index))
+    number = secrets.sets.of(index)
+    wanted = secrets.sets.outputs(number, info.streams(index))
     sums, noise = insecure_decrypt_unverified(array, key, info, secrets, index)
     variants = sums.shape[1]
-    largest = np.array([_bound(o, secrets, info) for o in wanted], dtype=object)
+    largest = np.array([_bound(o, number, secrets, info) for o in wanted], dtype=object)
     in_range = all(
         -top <= int(row.min(initial=0)) and int(row.max(initial=0)) <= top
         for row, top in zip(sums, largest, strict=True)
@@ -132,15 +136,18 @@ def decrypt_block(
     # all checks are made before any is looked at
     if not (in_range and checked and bool((noise <= p.noise_bound).all())):
         raise VerificationError
-    g, m, q = (np.zeros((variants, len(secrets.squared)), np.int64) for _ in range(3))
+    own, columns = secrets.sets.sets[number], secrets.strata[number].design.columns
+    g, m, q = (np.zeros((variants, len(own)), np.int64) for _ in range(3))
     for o, row in zip(wanted, sums, strict=True):
         {"g": g, "m": m, "q": q, "o": q}[o.stream][:, o.column] = row
-    return Sums(int(info.starts[index]), g, m, q[:, [j for j, s in enumerate(secrets.squared) if s]])
+    place = [own.index(j) for j in secrets.places[number]]
+    return Sums(int(info.starts[index]), g[:, place], m[:, place], q[:, [place[j] for j in columns.squared_index]])
 
 
-def _bound(o: Output, secrets: DesignSecrets, info: CohortInfo) -> int:
+def _bound(o: Output, number: int, secrets: DesignSecrets, info: CohortInfo) -> int:
     """Largest |sum| that honest data can give."""
-    return verify.largest_sum(secrets.sum_abs[o.column], o.stream, info.dosage_max)
+    column = secrets.sets.sets[number][o.column]
+    return verify.largest_sum(secrets.sum_abs[column], o.stream, info.dosage_max)
 
 
 def decrypt(
@@ -153,7 +160,7 @@ def decrypt(
     KeyFileError when the key is retired; still_trusted: decrypt all the same.
     """
     key = state.key
-    verify.check_bounds(secrets.sum_abs, secrets.squared, info.dosage_max)
+    verify.check_bounds(secrets.sum_abs, secrets.sets.squared, info.dosage_max)
     with guarded(key, state.folder, str(folder), still_trusted=still_trusted):
         yield from _decrypt(folder, key, info, secrets, state)
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from securegen.catalogue import named
-from securegen.design.columns import Analysis
+from securegen.design.columns import Analysis, Design
+from securegen.design.strata import Stratum, Unanalysed, analyses_of
 from securegen.engines.ckks import artefact, bodies
+from securegen.engines.ckks.column_sets import ColumnSets
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.owner.state import OwnerState, Version
 from securegen.errors import ArtefactError, UsageError
+from securegen.model import Columns
 from securegen.results.summary import coding_facts
 from securegen.vocabulary import ADDITIVE
 
@@ -29,18 +32,19 @@ AGAIN = "Encrypt the design again (securegen encrypt --owner), and let the serve
 
 @dataclass(frozen=True)
 class DesignSecrets:
-    """What the owner needs to read results: the analyses, bounds of the sums, and the checks of every block's outputs.
+    """What the owner needs to read results: strata with their analyses, bounds of the sums, and the checks of every block.
 
-    sum_abs: (J,) int64, Σ_i |c_ik|; checks: for every block, (outputs,) uint64 in the order of `outputs`; folder: where it
-    was written; encrypted: when, local time.
+    strata: their columns without values; sets: of columns, one a stratum; places: of each stratum, where its columns are
+    among all; sum_abs: (J,) int64, Σ_i |c_ik|; checks: for every block, (outputs,) uint64 in the order of `outputs`; folder:
+    where it was written; encrypted: when, local time.
     """
 
     digest: str
     cohort_digest: str
     nonce: str
-    analyses: tuple[Analysis, ...]
-    public_ones: tuple[bool, ...]
-    squared: tuple[bool, ...]
+    strata: tuple[Stratum, ...]
+    sets: ColumnSets
+    places: tuple[tuple[int, ...], ...]
     sum_abs: np.ndarray
     checks: list[np.ndarray]
     encryptor: str
@@ -48,9 +52,14 @@ class DesignSecrets:
     encrypted: str
 
     @property
+    def analyses(self) -> tuple[Analysis, ...]:
+        """One analysis a table, quality control last."""
+        return analyses_of(self.strata)
+
+    @property
     def coding(self) -> str:
         """The genetic model of the cohort's dosages."""
-        return self.analyses[0].coding
+        return next((a.coding for a in self.analyses), ADDITIVE)
 
     def record(self) -> dict[str, Any]:
         """What log, run.json and receipt say of the design."""
@@ -85,15 +94,45 @@ def forget(state: OwnerState, folder: str) -> None:
 
 def save(state: OwnerState, s: DesignSecrets) -> None:
     """Keep the record of a design."""
-    analyses = [{**asdict(a), "kind": type(a.model).__name__} for a in s.analyses]
     header = {
-        "digest": s.digest, "cohort": s.cohort_digest, "nonce": s.nonce, "analyses": analyses,
-        "public_ones": list(s.public_ones), "squared": list(s.squared), "blocks": [len(c) for c in s.checks],
-        "folder": s.folder, "encryptor": s.encryptor, "encrypted": s.encrypted,
+        "digest": s.digest, "cohort": s.cohort_digest, "nonce": s.nonce, **s.sets.to_body(),
+        "strata": [_stratum_to_json(stratum, own) for stratum, own in zip(s.strata, s.places, strict=True)],
+        "blocks": [len(c) for c in s.checks], "folder": s.folder, "encryptor": s.encryptor, "encrypted": s.encrypted,
     }  # fmt: skip
     state.write(
         state_name(s.digest), header, {"sum_abs": s.sum_abs, "checks": np.concatenate(s.checks).astype(np.uint64)}
     )
+
+
+def without_values(stratum: Stratum) -> Stratum:
+    """The same stratum, its columns of nobody: what remains once they are encrypted."""
+    return replace(stratum, design=Design(_nobodys(stratum.design.columns.squared), stratum.design.analyses))
+
+
+def _nobodys(squared: Sequence[bool]) -> Columns:
+    return Columns(("",) * len(squared), np.zeros((0, len(squared)), np.int64), tuple(squared))
+
+
+def _stratum_to_json(s: Stratum, places: Sequence[int]) -> dict[str, Any]:
+    return {
+        "name": s.name, "runs": [list(run) for run in s.runs], "unit": s.unit, "copies": s.copies,
+        "refused": [asdict(r) for r in s.refused], "columns": list(places), "squared": list(s.design.columns.squared),
+        "analyses": [{**asdict(a), "kind": type(a.model).__name__} for a in s.design.analyses],
+    }  # fmt: skip
+
+
+def _stratum_from_json(x: dict[str, Any]) -> Stratum:
+    analyses = tuple(
+        Analysis(
+            a["test"], a["phenotype"], tuple(a["columns"]), tuple(a["squares"]),
+            named(a["test"]).read_model(a["kind"], a["model"]), tuple((j, people) for j, people in a["single"]),
+        )
+        for a in x["analyses"]
+    )  # fmt: skip
+    return Stratum(
+        x["name"], tuple((start, stop) for start, stop in x["runs"]), Design(_nobodys(x["squared"]), analyses), x["unit"],
+        x["copies"], tuple(Unanalysed(**r) for r in x["refused"]),
+    )  # fmt: skip
 
 
 def all_designs(state: OwnerState) -> list[DesignSecrets]:
@@ -170,17 +209,14 @@ def _is(s: DesignSecrets, design: str | os.PathLike[str], public: PublicKey) -> 
 
 
 def read_one(state: OwnerState, name: str) -> DesignSecrets:
+    """Raises ArtefactError when the record is absent, altered, under another key or of an earlier version."""
     header, a = state.read(name)
-    analyses = tuple(
-        Analysis(
-            x["test"], x["phenotype"], tuple(x["columns"]), tuple(x["squares"]),
-            named(x["test"]).read_model(x["kind"], x["model"]),
-        )
-        for x in header["analyses"]
-    )  # fmt: skip
+    if "strata" not in header:
+        raise ArtefactError(f"{state.folder}: an earlier version wrote {name}: encrypt the design again")
     ends = np.cumsum(header["blocks"])[:-1]
     return DesignSecrets(
-        header["digest"], header["cohort"], header["nonce"], analyses, tuple(header["public_ones"]),
-        tuple(header["squared"]), a["sum_abs"], np.split(a["checks"], ends), header["encryptor"],
-        header["folder"], header.get("encrypted", "at a time that was not recorded"),
+        header["digest"], header["cohort"], header["nonce"], tuple(map(_stratum_from_json, header["strata"])),
+        ColumnSets.from_body(header), tuple(tuple(x["columns"]) for x in header["strata"]), a["sum_abs"],
+        np.split(a["checks"], ends), header["encryptor"], header["folder"],
+        header.get("encrypted", "at a time that was not recorded"),
     )  # fmt: skip

@@ -34,6 +34,7 @@ from securegen.io.envelope import canonical
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
 from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeBlock, GenotypeReader, Progress, coding_of, no_progress
+from securegen.study.ploidy import xchr_model_of
 from securegen.vocabulary import ADDITIVE
 
 
@@ -130,7 +131,7 @@ def _encrypt_blocks(
     parts, identities = encrypt_blocks(reader, sizes, 0, cohort_id, key, folder, state, encryptor, squares, progress)
     info = CohortInfo(
         "", cohort_id, reader.samples, reader.variants, reader.dosage_grid, reader.dosage_max, with_missing(parts), squares,
-        encryptor.name, tuple(sizes), identities, coding=coding,
+        encryptor.name, tuple(sizes), identities, coding=coding, xchr_model=xchr_model_of(reader),
     )  # fmt: skip
     info = write_cohort(folder, info, parts, key)
     state.forget_others(info.digest, earlier)

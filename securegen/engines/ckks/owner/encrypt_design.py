@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from securegen.design.columns import Design
+from securegen.design.strata import Stratum
 from securegen.engines.ckks import artefact, codec
 from securegen.engines.ckks.blocks import read_blocks
 from securegen.engines.ckks.ciphertexts import write_ciphertexts
 from securegen.engines.ckks.codec import chunks
-from securegen.engines.ckks.layout import outputs
+from securegen.engines.ckks.column_pool import ColumnPool, pooled
+from securegen.engines.ckks.column_sets import ColumnSets
 from securegen.engines.ckks.owner import verify
-from securegen.engines.ckks.owner.design_secrets import DesignSecrets, forget, save
+from securegen.engines.ckks.owner.design_secrets import DesignSecrets, forget, save, without_values
 from securegen.engines.ckks.owner.encryption import Encryptor
 from securegen.engines.ckks.owner.retirement import refuse_retired
 from securegen.engines.ckks.owner.secret_key import SecretKey
@@ -37,7 +38,7 @@ from securegen.model import GenotypeReader, Progress, no_progress
 
 
 def encrypt_design(
-    design: Design,
+    strata: Sequence[Stratum],
     key: SecretKey,
     info: CohortInfo,
     state: OwnerState,
@@ -47,7 +48,7 @@ def encrypt_design(
     reader: GenotypeReader | None = None,
     progress: Progress = no_progress,
 ) -> DesignSecrets:
-    """Encrypt the columns of `design` into `folder`; keep what reads the results in `state`.
+    """Encrypt the columns of the strata of a study into `folder`; keep what reads the results in `state`.
 
     reader: the genotypes, needed where Σ g² is and the cohort was encrypted without squares.
     Raises DesignError when the columns do not fit the planned parameters, PlanError when a sum would be too large to be
@@ -55,84 +56,99 @@ def encrypt_design(
     retired.
     """
     refuse_retired(key, state.folder)
-    _check_columns(design.columns.values, key.public.parameters)
-    verify.check_bounds(np.abs(design.columns.values).sum(0), design.columns.squared, info.dosage_max)
+    pool = pooled(strata, [int(start) for start in info.starts])
+    _check_columns(pool, key.public.parameters)
+    verify.check_bounds(pool.sum_abs, pool.sets.squared, info.dosage_max)
     with state.alone():
-        return _encrypt(design, key, info, state, folder, encryptor, reader, progress)
+        return _encrypt(strata, pool, key, info, state, folder, encryptor, reader, progress)
 
 
 def _encrypt(
-    design: Design, key: SecretKey, info: CohortInfo, state: OwnerState, folder: Path, encryptor: Encryptor,
-    reader: GenotypeReader | None, progress: Progress,
+    strata: Sequence[Stratum], pool: ColumnPool, key: SecretKey, info: CohortInfo, state: OwnerState, folder: Path,
+    encryptor: Encryptor, reader: GenotypeReader | None, progress: Progress,
 ) -> DesignSecrets:  # fmt: skip
     p = key.public.parameters
-    columns = design.columns
+    sets = pool.sets
     forget(state, str(folder.resolve()))
     make_folder(folder, FOLDER_FOR_OTHERS)
     for stale in (folder / artefact.MANIFEST, *folder.glob("*.npy"), *folder.glob(".*.npy.*")):
         stale.unlink(missing_ok=True)
-    ones = tuple(columns.is_ones(j) for j in range(len(columns.names)))
-    encrypted = [j for j, public in enumerate(ones) if not public]
-    owner_squares = any(columns.squared) and not info.squares
+    owner_squares = any(sets.squared) and not info.squares
     if owner_squares and reader is None:
         raise UsageError("the cohort was encrypted without `squares`: give the genotypes (`bfile`) with the design")
+    hidden = sum(map(len, sets.parts))
 
     def encrypt(c: int) -> list[dict[str, Any]]:
         first, count = chunks(p)[c]
-        block = encryptor.strands(codec.design_messages(columns.values[:, encrypted], first, count, p), p.design_scale)
-        return write_ciphertexts(folder, f"columns-{c:04d}", block)
+        parts = (codec.design_messages([pool.columns[j] for j in part], first, count, p) for part in sets.parts)
+        out = []
+        for number, made in enumerate(encryptor.parts(parts, hidden, p.design_scale)):
+            name = f"columns-{c:04d}" if len(sets.parts) == 1 else f"columns-{c:04d}-{number:04d}"
+            out += write_ciphertexts(folder, name, made)
+        return out
 
-    entries = in_threads(encrypt, range(len(chunks(p)))) if encrypted else []
+    entries = in_threads(encrypt, range(len(chunks(p)))) if hidden else []
     progress(len(entries), len(chunks(p)))
     squares, checks = [], []
+    values, of = pool.of(0), 0
     parts = read_blocks(reader, info.blocks) if owner_squares and reader is not None else None
     for index in range(len(info.blocks)):
-        own = None
+        own, number = None, sets.of(index)
+        if number != of:  # one at a time: together they may be as large as the cohort
+            values, of = pool.of(number), number
         if parts is not None:
             block = next(parts)
             if info.identities and state.identity(info.cohort_id, index, block) != info.identities[index]:
                 raise ArtefactError("these are not the genotypes that were encrypted: give the same files and filters")
-            own = squared_sums(block.dosage, columns.values[:, columns.squared_index], block.alleles).T
-            # at the scale of one factor: a sum of weighted squares may exceed what a product is planned for
-            made = encryptor.strands(codec.value_messages(own, p)[None], p.genotype_scale)
-            squares.append(write_ciphertexts(folder, f"squares-{index:06d}", made))
-        checks.append(_expected(key, info, state, index, columns.values, ones, columns.squared, own))
+            squared = [sets.sets[number].index(j) for j in sets.squares(number)]
+            own = (
+                squared_sums(block.dosage, np.ascontiguousarray(values[:, squared]), block.alleles).T
+                if squared
+                else None
+            )
+            squares.append([] if own is None else _write_squares(folder, index, own, encryptor, p))
+        checks.append(_expected(key, info, state, index, values, sets, own))
     nonce = secrets.token_hex(16)
     body = {
-        "key": key.public.fingerprint, "cohort": info.digest, "nonce": nonce, "samples": p.samples,
-        "public_ones": list(ones), "squared": list(columns.squared), "columns": entries, "squares": squares,
-        "encryptor": encryptor.name,
+        "key": key.public.fingerprint, "cohort": info.digest, "nonce": nonce, "samples": p.samples, **sets.to_body(),
+        "columns": entries, "squares": squares, "encryptor": encryptor.name,
     }  # fmt: skip
     digest = artefact.write_manifest(folder, "design", body, key)
-    hidden = DesignSecrets(
-        digest, info.digest, nonce, design.analyses, ones, columns.squared, np.abs(columns.values).sum(0), checks,
+    made = DesignSecrets(
+        digest, info.digest, nonce, tuple(map(without_values, strata)), sets, pool.places, pool.sum_abs, checks,
         encryptor.name, str(folder.resolve()), time.strftime("%Y-%m-%d %H:%M:%S"),
     )  # fmt: skip
-    save(state, hidden)
-    return hidden
+    save(state, made)
+    return made
 
 
-def _check_columns(values: np.ndarray, p: Parameters) -> None:
-    if len(values) != p.samples:
-        raise DesignError(f"the design has {len(values)} samples, the plan {p.samples}")
-    norms = np.sqrt((values.astype(np.float64) ** 2).sum(0))
-    if (norms > p.norm).any():
+def _write_squares(
+    folder: Path, index: int, own: np.ndarray, encryptor: Encryptor, p: Parameters
+) -> list[dict[str, Any]]:
+    # at the scale of one factor: a sum of weighted squares may exceed what a product is planned for
+    made = encryptor.strands(codec.value_messages(own, p)[None], p.genotype_scale)
+    return write_ciphertexts(folder, f"squares-{index:06d}", made)
+
+
+def _check_columns(pool: ColumnPool, p: Parameters) -> None:
+    if any(len(c) != p.samples for c in pool.columns):
+        raise DesignError(f"the design has {len(pool.columns[0])} samples, the plan {p.samples}")
+    if pool.largest_norm > p.norm:
         raise DesignError(
-            f"a design column has norm 2^{np.log2(norms.max()):.1f}, the plan allows 2^{np.log2(p.norm):.1f}: plan again "
+            f"a design column has norm 2^{np.log2(pool.largest_norm):.1f}, the plan allows 2^{np.log2(p.norm):.1f}: plan again "
             "with this design"
         )
 
 
 def _expected(
-    key: SecretKey, info: CohortInfo, state: OwnerState, index: int, values: np.ndarray, ones: Sequence[bool],
-    squared: Sequence[bool], own: np.ndarray | None,
+    key: SecretKey, info: CohortInfo, state: OwnerState, index: int, values: np.ndarray, sets: ColumnSets,
+    own: np.ndarray | None,
 ) -> np.ndarray:  # fmt: skip
-    """Check of every output of one block, (outputs,) uint64."""
+    """Check of every output of one block, (outputs,) uint64. values: (N, J) of the columns of its set; own: its Σ g²."""
     h = block_check(state, info, index)
     per_stream = {s: verify.expected_check(h[i], values) for i, s in enumerate(("g", "m", "q"))}
+    wanted = sets.outputs(sets.of(index), info.streams(index))
     if own is not None:
-        size = own.shape[1]
-        r = verify.block_secrets(key, info.cohort_id, index, size)
-        owner = dict(zip((j for j, s in enumerate(squared) if s), dot(r, own.T.copy()), strict=True))
-    wanted = outputs(ones, squared, info.streams(index))
+        r = verify.block_secrets(key, info.cohort_id, index, own.shape[1])
+        owner = dict(zip((o.column for o in wanted if o.kind == "owner"), dot(r, own.T.copy()), strict=True))
     return np.array([owner[o.column] if o.kind == "owner" else per_stream[o.stream][o.column] for o in wanted], "u8")

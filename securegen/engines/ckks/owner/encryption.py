@@ -6,27 +6,30 @@ SEAL encrypts zero with its own randomness; we add NTT(2^scale · message). Both
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from securegen.engines.ckks.ciphertexts import OWN, SEAL, Ciphertexts, shares_public_half
 from securegen.engines.ckks.owner.secret_key import SecretKey
-from securegen.engines.ckks.owner.strands import strand_secrets
+from securegen.engines.ckks.owner.strands import secrets_at
 from securegen.rlwe import seal
-from securegen.rlwe.encryptor import encrypt_block, encrypt_strands
+from securegen.rlwe.encryptor import encrypt_block, encrypt_parts
 from securegen.rlwe.residues import scaled_residues, to_tiles
 
 
 class Encryptor(Protocol):
     """Encrypts int64 messages at a scale of 2^scale_log2, freshly at every call: (C, n) under the key itself, or
-    (G, S, n) as S strands under the secret keys that `strand_keys` has for them."""
+    (G, S, n) as S strands under the secret keys that `strand_keys` has for them; the strands may come in parts."""
 
     name: str
 
     def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts: ...
 
     def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts: ...
+
+    def parts(self, parts: Iterable[np.ndarray], strands: int, scale_log2: int) -> Iterator[Ciphertexts]: ...
 
 
 class OwnEncryptor:
@@ -43,11 +46,14 @@ class OwnEncryptor:
         return Ciphertexts(c0, None, seed)
 
     def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
-        count = messages.shape[1]
-        if self._secrets is None or len(self._secrets) < count:
-            self._secrets = strand_keys(self.name, self._key, count)
-        seed, c0 = encrypt_strands(self._secrets[:count], messages, scale_log2, self._ring)
-        return Ciphertexts(c0, None, seed)
+        return next(self.parts([messages], messages.shape[1], scale_log2))
+
+    def parts(self, parts: Iterable[np.ndarray], strands: int, scale_log2: int) -> Iterator[Ciphertexts]:
+        """As `strands` of all parts together, (G, S_i, n) of `strands` in all: each has a Ciphertexts, and the seed of all."""
+        if self._secrets is None or len(self._secrets) < strands:
+            self._secrets = strand_keys(self.name, self._key, strands)
+        for seed, c0 in encrypt_parts(self._secrets[:strands], parts, scale_log2, self._ring):
+            yield Ciphertexts(c0, None, seed)
 
 
 class SealEncryptor:
@@ -77,12 +83,21 @@ class SealEncryptor:
         c0, c1 = (half.reshape(shape) for half in made.halves())
         return Ciphertexts(c0, c1)
 
+    def parts(self, parts: Iterable[np.ndarray], strands: int, scale_log2: int) -> Iterator[Ciphertexts]:
+        """Part after part: each ciphertext has its own second half."""
+        return (self.strands(messages, scale_log2) for messages in parts)
+
 
 def strand_keys(encryptor: str, key: SecretKey, count: int) -> np.ndarray:
     """Secret keys of `count` strands of this encryptor, (count, k, n) uint64 residues in NTT form."""
+    return keys_at(encryptor, key, range(count))
+
+
+def keys_at(encryptor: str, key: SecretKey, strands: Sequence[int]) -> np.ndarray:
+    """As `strand_keys`, of these strands."""
     if shares_public_half(encryptor):
-        return strand_secrets(key, count)
-    return np.broadcast_to(key.residues, (count, *key.residues.shape))
+        return secrets_at(key, strands)
+    return np.broadcast_to(key.residues, (len(strands), *key.residues.shape))
 
 
 ENCRYPTORS: dict[str, type[OwnEncryptor] | type[SealEncryptor]] = {OWN: OwnEncryptor, SEAL: SealEncryptor}

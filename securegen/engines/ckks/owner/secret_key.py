@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
-from securegen.engines.ckks.planner import PlannedDesign
+from securegen.engines.ckks.planned_design import PlannedDesign
 from securegen.errors import ArtefactError, KeyFileError
 from securegen.io import envelope
 from securegen.io.envelope import canonical

@@ -141,7 +141,7 @@ class CohortInfo:
     """What the owner knows of its encrypted cohort: digest of the manifest, id, people, variants, blocks and streams.
 
     blocks: variants of each, in order; identities: of the blocks, none where an earlier version wrote the record; earlier:
-    what it was before variants were appended.
+    what it was before variants were appended; xchr_model: how males on X count, None where nothing is on X.
     It stands for the genotypes when a design is made later: samples, variants and grid, but no dosages to read.
     """
 
@@ -158,6 +158,7 @@ class CohortInfo:
     identities: tuple[str, ...] = ()
     coding: str = ADDITIVE
     earlier: tuple[Version, ...] = ()
+    xchr_model: int | None = None
 
     @cached_property
     def starts(self) -> IntArray:
@@ -210,7 +211,8 @@ def read_info(state: OwnerState) -> CohortInfo:
     variants = Variants(
         text("chromosome"), a["position"], text("id"), text("effect_allele"), text("other_allele")
     )  # fmt: skip
-    samples = Samples(text("fid"), text("iid"), a["founder"])
+    sex = a.get("sex", np.zeros(len(a["founder"]), np.int8))  # an earlier version wrote none
+    samples = Samples(text("fid"), text("iid"), a["founder"], sex)
     # an earlier version let only the last block be shorter
     blocks = header.get("blocks") or block_sizes((len(variants),), state.key.public.parameters.block_variants)
     return CohortInfo(
@@ -218,6 +220,7 @@ def read_info(state: OwnerState) -> CohortInfo:
         header.get("dosage_max", 2 * header["dosage_grid"]), tuple(header["missing"]),
         header["squares"], header["encryptor"], tuple(blocks), tuple(header.get("identities", ())),
         coding=header.get("coding", ADDITIVE), earlier=tuple(Version(**version) for version in header.get("earlier", ())),
+        xchr_model=header.get("xchr_model"),
     )  # fmt: skip
 
 
@@ -227,11 +230,12 @@ def write_info(state: OwnerState, info: CohortInfo) -> None:
         "digest": info.digest, "cohort_id": info.cohort_id, "dosage_grid": info.dosage_grid,
         "dosage_max": info.dosage_max, "missing": list(info.missing_blocks), "squares": info.squares,
         "encryptor": info.encryptor, "identities": list(info.identities), "blocks": list(info.blocks), "coding": info.coding,
+        "xchr_model": info.xchr_model,
         "earlier": [asdict(version) for version in info.earlier],
     }  # fmt: skip
     v, s = info.variants, info.samples
     text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
-    people = {"fid": s.fid.astype(str), "iid": s.iid.astype(str), "founder": s.founder}
+    people = {"fid": s.fid.astype(str), "iid": s.iid.astype(str), "founder": s.founder, "sex": s.sex}
     state.write("cohort", header, {"position": v.position, **text, **people})
 
 

@@ -16,6 +16,8 @@ is uniform to 2^-62.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from securegen.engines.ckks.owner.secret_key import SecretKey
@@ -25,15 +27,22 @@ from securegen.randomness import keystream
 
 def strand_secrets(key: SecretKey, count: int) -> np.ndarray:
     """Secret keys of the strands 0 … count − 1: (count, k, n) uint64 residues in NTT form."""
+    return secrets_at(key, range(count))
+
+
+def secrets_at(key: SecretKey, strands: Sequence[int]) -> np.ndarray:
+    """As `strand_secrets`, of these strands."""
     ring = key.public.parameters.ring
-    out = np.empty((count, len(ring.primes), ring.n), np.uint64)
-    out[:1] = key.residues
+    out = np.empty((len(strands), len(ring.primes), ring.n), np.uint64)
     seed = key.derive("strands", 16)
-    for i in range(1, count):
-        words = keystream(seed, i, 8 * ring.n).view("<u8")
+    for i, strand in enumerate(strands):
+        words = keystream(seed, strand, 8 * ring.n).view("<u8")
         high, low = words >> np.uint64(32), words & np.uint64(0xFFFFFFFF)
         digit = (np.uint64(3) * high + (np.uint64(3) * low >> np.uint64(32))) >> np.uint64(32)  # 0, 1 or 2
         for p, q in enumerate(ring.primes):
             out[i, p] = digit + np.uint64(q - 1)  # −1, 0 or 1, plus q
-    forward(out[1:], tuple(ntt_tables(ring.n, q) for q in ring.primes))
+    forward(out, tuple(ntt_tables(ring.n, q) for q in ring.primes))
+    for i, strand in enumerate(strands):
+        if strand == 0:
+            out[i] = key.residues
     return out

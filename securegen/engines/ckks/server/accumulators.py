@@ -1,13 +1,12 @@
 """Server side: the accumulators of a few blocks, and the chunks of genotypes that are multiplied into them.
 
-Blocks are summed together so that a tile of the design in a core's cache serves them all; a thread works for one
-`Accumulators` at a time.
+Blocks with the same columns are summed together so that a tile of the design in a core's cache serves them all; a thread
+works for one `Accumulators` at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,16 +18,17 @@ from securegen.kernels.residue_matmul import PackedColumns, matmul_residues
 
 
 class Accumulators:
-    """Consecutive blocks of a cohort, of equally many strands, that are summed together.
+    """Consecutive blocks of a cohort, of equally many strands and with the same set of columns, that are summed together.
 
-    wanted: outputs of every block of the cohort; columns: stream -> how many polynomials it is multiplied with. sums:
-    stream -> (B, k, T, A_g + S, columns, L) uint32, for the B blocks that have the stream.
+    wanted: outputs of every block of the cohort; columns: stream -> how many polynomials it is multiplied with; number:
+    of the set. sums: stream -> (B, k, T, A_g + S, columns, L) uint32, for the B blocks that have the stream.
     """
 
     def __init__(
-        self, members: range, cohort: EncryptedCohort, wanted: Sequence[list[Output]], columns: dict[str, int]
-    ) -> None:
-        self.members, self._cohort, self._wanted = members, cohort, wanted
+        self, members: range, cohort: EncryptedCohort, wanted: Sequence[list[Output]], columns: Mapping[str, int],
+        number: int,
+    ) -> None:  # fmt: skip
+        self.members, self.number, self._cohort, self._wanted = members, number, cohort, wanted
         ring, strands = cohort.parameters.ring, cohort.strands(members[0])
         if any(cohort.strands(b) != strands for b in members):
             raise ValueError("blocks that are summed together have equally many strands")
@@ -40,10 +40,9 @@ class Accumulators:
             for s, blocks in self.blocks.items()
         }
 
-    def add(self, chunk: int, columns: Future[dict[str, PackedColumns]]) -> None:
+    def add(self, chunk: int, packed: Mapping[str, PackedColumns]) -> None:
         """Read one chunk of every block and add its products with the columns of each stream."""
         primes = np.array(self._cohort.parameters.ring.primes, np.uint64)
-        packed = columns.result()  # first: the files of the design are unmapped before those of the cohort are mapped
         for stream, blocks in self.blocks.items():
             rows = [self._cohort.rows(b, stream, chunk) for b in blocks]
             matmul_residues(rows, packed[stream], primes, self.sums[stream], threads=1)

@@ -3,18 +3,19 @@
 Who learns what: the server sees ciphertexts and the public shape of the study. It is trusted for availability only:
 what it returns is verified by the owner before anything is shown (see `verify`).
 
-Work and memory. Each chunk of the design is read (and its seed expanded) once for a batch of blocks, while the chunk
-before is summed. The accumulators of a batch stay in memory. A thread takes a few blocks of the batch at a time (see
-`accumulators`). Every block is a small matrix of polynomials, its strands, times the matrix of the columns. So memory
-grows with the number of columns, not with N or M; `pass_memory` counts it. Files are mapped, and unmapped as soon as
-they were used.
+Work and memory. A block is multiplied with the columns of its own set. Each chunk of them is read (and its seed expanded)
+once for a batch of blocks, of the first set while the chunk before is summed. The accumulators of a batch stay in memory. A
+thread takes a few blocks of the batch at a time (see `accumulators`). Every block is a small matrix of polynomials, its
+strands, times the matrix of the columns. So memory grows with the number of columns, not with N or M; `pass_memory` counts
+it. Files are mapped, and unmapped as soon as they were used.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,26 +23,22 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads
 
-from securegen.engines.ckks import artefact, bodies, codec
+from securegen.engines.ckks import artefact, bodies
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.cohort import EncryptedCohort
-from securegen.engines.ckks.layout import has_ones, products
 from securegen.engines.ckks.server.accumulators import Accumulators
+from securegen.engines.ckks.server.packed_design import ChunkColumns, Packed, PackedDesign, packed_designs
 from securegen.engines.ckks.server.pass_memory import TOGETHER, WORKING_BYTES, PassMemory, plan_pass
 from securegen.engines.ckks.studydesign import EncryptedDesign
 from securegen.errors import ArtefactError
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.kernels.fold import fold_tiles
-from securegen.kernels.product_tile import square_side
-from securegen.kernels.residue_matmul import LANES, PackedColumns, matmul_residues, pack_columns
+from securegen.kernels.residue_matmul import LANES, matmul_residues, pack_columns
 from securegen.kernels.threads import in_threads
 from securegen.model import Progress, no_progress
 from securegen.randomness import KEY_BYTES
-from securegen.rlwe.residues import scaled_residues, to_tiles
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
-
-Packed = dict[str, PackedColumns]
 
 
 def associate(
@@ -74,16 +71,18 @@ def associate(
     make_folder(folder, FOLDER_FOR_OTHERS)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
     streams = [tuple(part["streams"]) for part in cohort.blocks]
-    outputs = {s: design.outputs(s) for s in set(streams)}
-    wanted = [outputs[s] for s in streams]
-    columns = PackedDesign(design)
+    sets = [design.columns.of(b) for b in range(len(streams))]
+    outputs = {both: design.columns.outputs(*both) for both in set(zip(sets, streams, strict=True))}
+    wanted = [outputs[both] for both in zip(sets, streams, strict=True)]
+    columns = packed_designs(design)
     threads = get_num_threads()
     done = _Counter(len(streams) * len(chunks(cohort.parameters)), progress)
     entries: list[dict[str, Any]] = []
-    memory = _memory(cohort, columns, batch_bytes)
+    memory = _memory(cohort, design, columns, batch_bytes)
     for first, last in memory.batches:
         summed = [
-            Accumulators(members, cohort, wanted, columns.count) for members in _members(cohort, first, last, threads)
+            Accumulators(members, cohort, wanted, columns[sets[members[0]]].count, sets[members[0]])
+            for members in _members(cohort, sets, first, last, threads)
         ]
         _sum_chunks(summed, cohort, columns, threads, memory.early, done)
 
@@ -110,73 +109,27 @@ def load_kernels() -> None:
     fold_tiles(out[0], 1, ring.primes)
 
 
-class PackedDesign:
-    """The columns of a design as each stream is multiplied with them.
-
-    count: stream -> polynomials: the public halves, the columns, and the column of ones if the stream needs it.
-    """
-
-    def __init__(self, design: EncryptedDesign) -> None:
-        self._design = design
-        p = design.public.parameters
-        wanted = design.outputs(("g", "m", "q"))
-        position = np.cumsum([not one for one in design.body["public_ones"]]) - 1
-        self._index = {s: [int(position[j]) for j in products(wanted, s)] for s in ("g", "m", "q")}
-        self._ones = {s: has_ones(wanted, s) for s in ("g", "m", "q")}
-        self.count = {
-            s: (min(len(i), 1) if design.shared else len(i)) + len(i) + self._ones[s] for s, i in self._index.items()
-        }
-        ones = to_tiles(scaled_residues(codec.ones_message(p)[None], 0, p.ring), p.ring)
-        self._one = ones[:, :, :, None]
-
-    def read(self, chunk: int) -> dict[str, PackedColumns]:
-        """The polynomials of one chunk for every stream that has some."""
-        p = self._design.public.parameters
-        one = np.broadcast_to(self._one, (*self._one.shape[:2], chunks(p)[chunk][1], *self._one.shape[3:]))
-        stored = self._design.read_columns(chunk) if self._design.encrypted else None
-        out: dict[str, PackedColumns] = {}
-        for stream, index in self._index.items():
-            halves = [one] if self._ones[stream] else []
-            if index and stored is not None:
-                b, a = stored.halves()
-                if len(index) < b.shape[3]:
-                    b, a = b[:, :, :, index], a if a.shape[3] == 1 else a[:, :, :, index]
-                halves = [a, b, *halves]
-            if halves and index == self._index["g"] and stream != "g":
-                out[stream] = out["g"]
-            elif halves:
-                out[stream] = pack_columns(halves)
-        return out
-
-    @property
-    def packed(self) -> int:
-        """Polynomials a group in memory: streams with the same columns share them, and squares are filled up."""
-        side = square_side()
-        shared = {tuple(i): self.count[s] for s, i in reversed(self._index.items())}
-        return sum(-(-count // side) * side for count in shared.values())
-
-    @property
-    def stored(self) -> int:
-        """Polynomials a group in the design's files."""
-        return self._design.encrypted * (1 if self._design.shared else 2)
-
-
 def memory_of(cohort: EncryptedCohort, design: EncryptedDesign, batch_bytes: int = WORKING_BYTES) -> PassMemory:
     """What `associate` will take beside the program itself. `working` is above batch_bytes where less cannot do."""
-    return _memory(cohort, PackedDesign(design), batch_bytes)
+    return _memory(cohort, design, packed_designs(design), batch_bytes)
 
 
-def _memory(cohort: EncryptedCohort, columns: PackedDesign, batch_bytes: int) -> PassMemory:
-    return plan_pass(cohort, columns.count, columns.stored, columns.packed, batch_bytes, get_num_threads())
+def _memory(
+    cohort: EncryptedCohort, design: EncryptedDesign, columns: Sequence[PackedDesign], batch_bytes: int
+) -> PassMemory:
+    counts = [columns[design.columns.of(b)].count for b in range(len(cohort.blocks))]
+    stored, packed = max(c.stored for c in columns), max(c.packed for c in columns)
+    return plan_pass(cohort, counts, stored, packed, batch_bytes, get_num_threads(), sets=len(columns))
 
 
-def _members(cohort: EncryptedCohort, first: int, last: int, threads: int) -> list[range]:
-    """Runs of at most TOGETHER blocks of equally many strands, enough of them for every thread."""
+def _members(cohort: EncryptedCohort, sets: Sequence[int], first: int, last: int, threads: int) -> list[range]:
+    """Runs of at most TOGETHER blocks of equally many strands and the same columns, enough of them for every thread."""
     width = max(1, min(TOGETHER, (last - first) // threads))
     out: list[range] = []
     for b in range(first, last):
         run = out[-1] if out else range(0)
-        if run and len(run) < width and cohort.strands(run[0]) == cohort.strands(b):
+        alike = bool(run) and cohort.strands(run[0]) == cohort.strands(b) and sets[run[0]] == sets[b]
+        if alike and len(run) < width:
             out[-1] = range(run.start, b + 1)
         else:
             out.append(range(b, b + 1))
@@ -184,42 +137,34 @@ def _members(cohort: EncryptedCohort, first: int, last: int, threads: int) -> li
 
 
 def _sum_chunks(
-    summed: list[Accumulators],
-    cohort: EncryptedCohort,
-    columns: PackedDesign,
-    threads: int,
-    early: bool,
+    summed: list[Accumulators], cohort: EncryptedCohort, columns: Sequence[PackedDesign], threads: int, early: bool,
     done: _Counter,
-) -> None:
-    """Add every chunk to all accumulators, a chunk at a time; early: the columns of the next are read meanwhile."""
+) -> None:  # fmt: skip
+    """Add every chunk to all accumulators, a chunk at a time; early: the first columns of the next are read meanwhile."""
     count = len(chunks(cohort.parameters))
+    uses = [some.number for some in summed]
     with ThreadPoolExecutor(1) as reader:
-        ahead = _submit(reader, columns.read, 0)
+        following = ChunkColumns(columns, 0, uses)
         for chunk in range(count):
-            present = ahead
-            if early and chunk + 1 < count:
-                ahead = _submit(reader, columns.read, chunk + 1)
+            present = following
+            if chunk + 1 < count:
+                following = ChunkColumns(columns, chunk + 1, uses)
+                if early:
+                    _submit(reader, following.read, uses[0])
 
-            def add(
-                some: Accumulators, chunk: int = chunk, present: Future[dict[str, PackedColumns]] = present
-            ) -> None:
-                some.add(chunk, present)
+            def add(some: Accumulators, present: ChunkColumns = present) -> None:
+                # the columns first: the files of the design are unmapped before those of the cohort are mapped
+                some.add(present.chunk, present.read(some.number))
+                present.used(some.number)
                 done.add(len(some.members))
 
             in_threads(add, summed, threads=threads)
-            if not early and chunk + 1 < count:
-                del present, add, ahead
-                ahead = _submit(reader, columns.read, chunk + 1)
 
 
-def _submit(pool: ThreadPoolExecutor, read: Callable[[int], Packed], chunk: int) -> Future[Packed]:
-    """Read in the background, or at once where the system allows no more threads."""
-    try:
-        return pool.submit(read, chunk)
-    except RuntimeError:
-        done: Future[Packed] = Future()
-        done.set_result(read(chunk))
-        return done
+def _submit(pool: ThreadPoolExecutor, read: Callable[[int], Packed], number: int) -> None:
+    """Read in the background, or where the system allows no more threads when it is needed."""
+    with contextlib.suppress(RuntimeError):
+        pool.submit(read, number)
 
 
 class _Counter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from securegen.engines.ckks.codec import chunks
@@ -27,12 +27,13 @@ class PassMemory:
 
 
 def plan_pass(
-    cohort: EncryptedCohort, counts: Mapping[str, int], stored: int, packed: int, limit: int, threads: int
-) -> PassMemory:
+    cohort: EncryptedCohort, counts: Sequence[Mapping[str, int]], stored: int, packed: int, limit: int, threads: int,
+    *, sets: int = 1,
+) -> PassMemory:  # fmt: skip
     """Everything that the pass takes, within `limit` bytes where a block at a time fits.
 
-    counts: stream -> polynomials it is multiplied with; stored, packed: ciphertexts of the design's largest chunk a group,
-    as files and as columns in memory.
+    counts: of every block, stream -> polynomials it is multiplied with; stored, packed: ciphertexts of the design's largest
+    chunk a group, as files and as columns in memory, of the largest of so many sets.
     """
     p = cohort.parameters
     polynomial = len(p.ring.primes) * p.ring.n * 4
@@ -40,16 +41,19 @@ def plan_pass(
     strands = [cohort.strands(b) for b in range(len(cohort.blocks))]
     rows = [s + (1 if cohort.shared else s) for s in strands]
     sums = [
-        row * sum(counts[s] for s in part["streams"]) * polynomial
-        for row, part in zip(rows, cohort.blocks, strict=True)
+        row * sum(own[s] for s in part["streams"]) * polynomial
+        for row, part, own in zip(rows, cohort.blocks, counts, strict=True)
     ]
     # expanded public halves of the blocks that a thread sums together; a block's results, folded and in order, when it is written
     halves = TOGETHER * groups * polynomial if cohort.shared else 0
-    written = max((2 * (row + max(counts.values())) * polynomial for row in rows), default=0)
+    written = max(
+        (2 * (row + max(own.values())) * polynomial for row, own in zip(rows, counts, strict=True)), default=0
+    )
     buffers = threads * max(halves, written)
     columns = groups * packed * polynomial
-    early = threads > 1 and len(parts) > 1 and 2 * columns + buffers <= limit // 2
-    fixed = buffers + columns * (2 if early else 1)
+    early = threads > 1 and len(parts) > 1 and (min(threads, sets) + 1) * columns + buffers <= limit // 2
+    # every thread has the columns of a set of its own, where there are several; and one may be read before its time
+    fixed = buffers + columns * (min(threads, sets) + early)
     batches, start, size, largest = [], 0, 0, 0
     for b, need in enumerate(sums):
         if size and size + need > limit - fixed:
