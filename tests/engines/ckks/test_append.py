@@ -345,6 +345,21 @@ def test_a_kill_leaves_the_old_cohort_or_one_that_goes_on(at, after, study, stor
     assert study.table(results, aside) == study.plain(tmp_path, "1", "3")
 
 
+def test_a_design_after_a_killed_append_says_so(study, store, monkeypatch):
+    with monkeypatch.context() as inside:
+        Kills(inside, WRITES, False)
+        with pytest.raises(Killed):
+            append(study, store, "2")
+    paths, said = sg.ckks.encrypted_paths(store), []
+    sg.ckks.encrypt_design(
+        study.study("1"), study.key, paths.owner, paths.design, overwrite=True, log=said.append
+    )  # fmt: skip
+    assert any("was begun and did not end: run it again" in line for line in said)
+    append(study, store, "2")
+    sg.ckks.encrypt_design(study.study("1", "2"), study.key, paths.owner, paths.design, log=said.append)
+    assert sum("was begun and did not end" in line for line in said) == 1
+
+
 def test_that_is_all_an_append_writes(study, store, monkeypatch):
     kills = Kills(monkeypatch, 0, False)
     append(study, store, "2")

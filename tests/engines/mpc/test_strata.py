@@ -14,6 +14,7 @@ from support import write_tsv
 
 from securegen.engines.mpc import steps
 from securegen.engines.mpc.announced import open_announced
+from securegen.engines.mpc.association import receive_cohort
 from securegen.engines.mpc.deployment import ROLES
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.net.session import Session
@@ -456,3 +457,23 @@ def test_receipts_say_what_several_designs_tell():
         )
         assert "on Y who is male" in many.parties[0].learns and "their sexes" in many.parties[1].learns
         assert "male" not in one.parties[0].learns and "sexes" not in one.parties[1].learns
+
+
+@pytest.mark.parametrize("sex", [[1], [1, 3], [1, True], [1, 2.0], [1, "M"], [1, -1], [1, 1 << 70], None, 7])
+def test_sexes_that_are_none_end_the_session(sex):
+    told = {
+        "samples": {"fid": ["a", "b"], "iid": ["a", "b"], "founder": [True, True], "sex": sex},
+        "variants": {n: ["1"] for n in ("chromosome", "id", "effect_allele", "other_allele")} | {"position": [1]},
+        "grid": 1, "largest": 2,
+    }  # fmt: skip
+
+    class Peer:
+        def receive_json(self, source, step, limit):
+            return told
+
+    with pytest.raises(ProtocolError, match="party 'ada' announced"):
+        receive_cohort(Peer(), "ada")
+    told["samples"]["sex"] = [1, 0]
+    assert receive_cohort(Peer(), "ada").samples.sex.tolist() == [1, 0]
+    del told["samples"]["sex"]
+    assert receive_cohort(Peer(), "ada").samples.sex.tolist() == [0, 0]
