@@ -69,7 +69,7 @@ def closed_strata(
     opened = iter(total([v for row in asked for v in row]))
     least = 2 if study.two_sites_learn_each_other else SITES
     reasons: dict[tuple[int, str], str] = {}
-    sets: NamedSets = []
+    opening: NamedSets = []
     for i, m in enumerate(members):
         refusing, *present = (next(opened) for _ in asked[i])
         if refusing:
@@ -79,11 +79,11 @@ def closed_strata(
                 f"fewer than {least} sites have males, or females, there: they would read each other"
             )
         else:
-            sets += open_sets[i]
+            opening += open_sets[i]
     for (kind, name), reason in reasons.items():
         if name == QUALITY:
             log(f"WARNING: {NAMES[kind]}: no quality control there, its rows are NA: {reason}")
-    return Closed(reasons, sets)
+    return Closed(reasons, opening)
 
 
 def _members(
