@@ -14,7 +14,7 @@ from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.closed import closed_strata
 from securegen.engines.federated.cohort import federated_strata, places_at, plan_analyses, sample_sets
 from securegen.engines.federated.studyfile import TraitColumn
-from securegen.engines.federated.variant_sums import Withheld
+from securegen.engines.federated.withheld import Withheld
 from securegen.governance.guard import guarded
 from securegen.io.loco import Offsets
 from securegen.results.write import write_qc, write_tables
