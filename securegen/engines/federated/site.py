@@ -151,7 +151,7 @@ def _take_part(
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
     own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
-    closed = closed_strata(study, own.planned, own.traits, samples, secure.total, state, log)
+    closed = closed_strata(study, own.planned, own.traits, samples, sets, secure.total, state, log)
     if closed.sets:
         admit(study, [*sets, *closed.sets], samples, state, guard)
     try:
