@@ -6,7 +6,7 @@ A test on the same sums costs a design (`design/`), its statistics (`stats/`) an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from securegen.stats import interaction as interactions
 from securegen.stats import linear as regression
 from securegen.stats import score_test
 from securegen.stats.qc import quality
+from securegen.vocabulary import ADDITIVE
 
 Table = dict[str, np.ndarray]
 
@@ -224,9 +225,13 @@ def named(test: str) -> Test:
 
 
 def reads_of(analysis: Analysis) -> Reads:
-    """What an analysis reads: as its test, and quality control all its sets of people, of which X has more."""
+    """What an analysis reads: as its test, and quality control all its sets of people, of which X has more.
+
+    Where a genetic model recodes dosages, Σ of the alleles over everybody analysed is read in the place of Σg².
+    """
     if analysis.association:
-        return record_of(analysis).reads
+        reads = record_of(analysis).reads
+        return reads if analysis.coding == ADDITIVE else replace(reads, squared=(0,))
     people = tuple(range(len(analysis.columns)))
     return Reads(people=people, squared=people[-len(analysis.squares) :])
 

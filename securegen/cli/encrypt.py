@@ -76,6 +76,7 @@ def command(
             study = opt.open_study(inputs, log) if again else steps.later_study_of(inputs, owner, key, log)
             steps.compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
             stop_rehearsal([paths.design, *log.files])
+            steps.warn_of_begun_append(owner, key, log)
             written = [
                 steps.encrypt_design(
                     study, key, owner, paths.design, encryptor=encryptor, overwrite=overwrite, other_covariates=True

@@ -149,9 +149,20 @@ def trait_options(command: Function) -> Function:
     return apply_options(_traits(True))(command)
 
 
+def genetic_models(command: Function) -> Function:
+    """What a genotype counts, where it is not its copies."""
+    return apply_options(
+        [
+            click.option("--dominant", is_flag=True, help="Genotypes count 1 with one copy of A1 or two, else 0."),
+            click.option("--recessive", is_flag=True, help="Genotypes count 1 with two copies of A1, else 0."),
+            click.option("--hetonly", is_flag=True, help="Genotypes count 1 with one copy of A1, else 0."),
+        ]
+    )(command)
+
+
 def design_options(required: bool = True) -> Function:
     """Phenotypes, covariates and how they are analysed."""
-    options = [
+    options: list[Function] = [
         *_traits(required),
         click.option(
             "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True,
@@ -168,9 +179,7 @@ def design_options(required: bool = True) -> Function:
         click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound]."),
         click.option("--condition", multiple=True, callback=names_of, metavar="ID,ID", help="Dosages that become covariates."),
         click.option("--condition-list", metavar="FILE", help="A file of such ids, one a line."),
-        click.option("--dominant", is_flag=True, help="Genotypes count 1 with one copy of A1 or two, else 0."),
-        click.option("--recessive", is_flag=True, help="Genotypes count 1 with two copies of A1, else 0."),
-        click.option("--hetonly", is_flag=True, help="Genotypes count 1 with one copy of A1, else 0."),
+        genetic_models,
         click.option("--interaction", metavar="NAME", help="Also test the product of copies and this covariate (linear)."),
     ]  # fmt: skip
     return apply_options(options)

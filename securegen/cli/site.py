@@ -17,7 +17,7 @@ from securegen.engines.protocol import strata_facts
 from securegen.errors import PolicyError
 from securegen.record.run_log import print_end
 from securegen.results.forms import TableForm, convert
-from securegen.results.summary import covariate_facts, print_summaries, promises, summary_json
+from securegen.results.summary import coding_facts, covariate_facts, print_summaries, promises, summary_json
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs
 
@@ -135,6 +135,6 @@ def take_part(
         variants=result.study.variants, **covariate_facts(a.model for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),
         planned_noise_margin_bits=None, receipt=receipt.to_json(), opened=result.opened,
-        summaries=[summary_json(t) for t in result.tables], **strata_facts(result.strata),
+        summaries=[summary_json(t) for t in result.tables], **strata_facts(result.strata), **coding_facts(tests[0].coding),
     )  # fmt: skip
     print_end(log, [*quality, *(t.path for t in result.tables)])

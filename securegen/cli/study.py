@@ -81,6 +81,7 @@ def _openings(command: Function) -> Function:
 @click.option("--predictions", is_flag=True, help="Every site has predictions by chromosome of a whole-genome model.")
 @opt.x_option
 @opt.par_option
+@opt.genetic_models
 @click.option("--interaction", metavar="NAME", help="Also test the product of copies and this covariate (linear).")
 @click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound].")
 @click.option(

@@ -68,6 +68,7 @@ def fit_null_model(
     if ones in (0, n):
         raise DesignError(f"phenotype {phenotype} has {ones} cases and {n - ones} controls among the analysed samples")
     beta = [round_half_up(*(math.log(ones / (n - ones)) * 2**fp.COEFFICIENT_BITS).as_integer_ratio())] + [0] * (k - 1)
+    before: list[int] | None = None
     for step in range(1, STEPS + 1):
         mean = logistic(_linear_predictor(beta, covariates, offset))
         weight = mean * (1.0 - mean)
@@ -85,9 +86,10 @@ def fit_null_model(
         except ZeroDivisionError:
             raise _separated(beta, names, phenotype) from None
         new = [b + m for b, m in zip(beta, moves, strict=True)]
-        if new == beta:
+        # where the optimum lies half way between two multiples, steps go from one to the other and back for ever
+        if new == beta or (new == before and max(map(abs, moves)) == 1):
             return NullModel(tuple(b * 2.0**-fp.COEFFICIENT_BITS for b in beta), mean, step)
-        beta = new
+        before, beta = beta, new
         if max(map(abs, beta)) > 60 << fp.COEFFICIENT_BITS:
             raise _separated(beta, names, phenotype)
     raise _separated(beta, names, phenotype)

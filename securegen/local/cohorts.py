@@ -12,7 +12,7 @@ import numpy as np
 
 from securegen.catalogue import has_copies
 from securegen.errors import InputError, UsageError
-from securegen.model import AnnouncedCohort, GenotypeReader, Samples
+from securegen.model import AnnouncedCohort, GenotypeReader, Samples, coding_of
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
@@ -46,7 +46,7 @@ def pool(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> Announ
     names = ("fid", "iid", "founder", "sex")
     fid, iid, founder, sex = (np.concatenate([getattr(p, n) for p in parts]) for n in names)
     grid, most = (max(getattr(reader, name) for reader in readers) for name in ("dosage_grid", "dosage_max"))
-    return AnnouncedCohort(Samples(fid, iid, founder, sex), readers[0].variants, grid, most)
+    return AnnouncedCohort(Samples(fid, iid, founder, sex), readers[0].variants, grid, most, coding_of(readers[0]))
 
 
 @dataclass(frozen=True, repr=False)

@@ -18,8 +18,8 @@ from typing import Any
 
 from securegen.errors import SecuregenError
 from securegen.io.output import PRIVATE_FOLDER, make_folder, write_text
-from securegen.io.strict_json import read_json
 from securegen.local import processes
+from securegen.local.answers import Answer, read_answer
 from securegen.local.folders import PARTIES, working_folder
 
 Value = str | int | float | bool | os.PathLike[str] | Sequence[str] | None
@@ -48,11 +48,10 @@ class Role:
         # -P: nothing is imported from the folder where it works, where data lie that somebody sent
         return [sys.executable, "-P", "-m", "securegen", *self.command, self.config, str(path)]
 
-    def record(self) -> dict[str, Any]:
-        """Its run.json."""
+    def record(self) -> Answer:
+        """Its run.json. Raises as `read_answer`."""
         place = Path(self.folder if self.inside else ".") / str(self.options["out"])
-        record: dict[str, Any] = read_json(f"{place}.run.json", "the record of a run")
-        return record
+        return read_answer(place, self.name)
 
 
 def launch(roles: Sequence[Role], *, more: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:

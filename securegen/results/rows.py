@@ -238,6 +238,8 @@ def _first_known(columns: Sequence[pd.Series], count: int) -> list[str]:
 
 def _numbers(column: pd.Series, what: str) -> np.ndarray:
     try:
+        if any("_" in v for v in column):  # Python's own notation
+            raise ValueError
         return np.array([np.nan if v in MISSING else float(v) for v in column], np.float64)
     except ValueError:
         wrong = next(v for v in column if v not in MISSING and not _is_number(v))
@@ -249,7 +251,7 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text
 
 
 def _log10_of(column: pd.Series, path: str | Path, first_line: int) -> np.ndarray:

@@ -68,7 +68,7 @@ def _without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, 
     """Columns without the numbers of withheld variants, whose ERRCODE says FEW_CARRIERS."""
     if not withheld.any():
         return columns
-    withheld = np.repeat(withheld, len(columns["ERRCODE"]) // len(withheld))
+    withheld = np.repeat(withheld, len(next(iter(columns.values()))) // len(withheld))
     out = {}
     for name, values in columns.items():
         if name == "ERRCODE":

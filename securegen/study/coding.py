@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from securegen.errors import UsageError
-from securegen.model import GenotypeBlock, IntArray, Samples, SelectableReader, Variants, boundaries_of
+from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, SelectableReader, Variants, boundaries_of
 from securegen.study.inputs import Log
 from securegen.vocabulary import ADDITIVE
 
@@ -19,10 +19,10 @@ _COUNTED = {"dominant": np.greater_equal, "recessive": np.greater, "hetonly": np
 
 
 @dataclass(frozen=True)
-class Recoded:
+class Coded:
     """The cohort of `reader`, hard calls, as `coding` counts them."""
 
-    reader: SelectableReader
+    reader: GenotypeReader
     coding: str
 
     @property
@@ -53,6 +53,13 @@ class Recoded:
         if block.missing is not None:
             counted &= ~block.missing
         return GenotypeBlock(block.start, counted.view(np.int8), block.missing, block.dosage)
+
+
+@dataclass(frozen=True)
+class Recoded(Coded):
+    """As `Coded`, of which samples and variants can be chosen."""
+
+    reader: SelectableReader
 
     def select(self, samples: IntArray | None = None, variants: IntArray | None = None) -> Recoded:
         """The same cohort with only these rows (index arrays into the current samples and variants)."""

@@ -23,8 +23,8 @@ PLINK2, REGENIE = STATISTICS = ("plink2", "regenie")
 BUILDS = ("b37", "b38")
 _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition")
 _TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred")
-_CODINGS = tuple(name for name in CODINGS if name != ADDITIVE)
-_FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype", *_CODINGS)
+GENETIC_MODELS = tuple(name for name in CODINGS if name != ADDITIVE)
+_FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype", *GENETIC_MODELS)
 
 
 def refuse_interaction(name: str, model: str | None, missing: str) -> None:
@@ -150,7 +150,7 @@ class Inputs(GenotypeFiles):
             raise UsageError(f"`interaction` {self.interaction} is of copies of A1: leave `{self.coding}` out")
 
     def _check_coding(self) -> None:
-        named = [name for name in _CODINGS if getattr(self, name)]
+        named = [name for name in GENETIC_MODELS if getattr(self, name)]
         if len(named) > 1:
             raise UsageError(f"`{named[0]}` and `{named[1]}`: a run has one genetic model")
         if named and self.model is not None and not TESTS[self.model].codings:
@@ -160,7 +160,7 @@ class Inputs(GenotypeFiles):
     @property
     def coding(self) -> str:
         """The genetic model, of `vocabulary.CODINGS`."""
-        return next((name for name in _CODINGS if getattr(self, name)), ADDITIVE)
+        return next((name for name in GENETIC_MODELS if getattr(self, name)), ADDITIVE)
 
     @property
     def as_regenie(self) -> bool:

@@ -231,7 +231,7 @@ def _attempt(members: Sequence[_Group], total: fp.SumOverSites) -> tuple[list[De
             parts = [_attempt([member], total) for member in members]
             return [d for made, _ in parts for d in made], [r for _, refused in parts for r in refused]
         p, n, cases = first.planned, first.counts.samples, first.counts.cases
-        few = n < len(first.names) + 3 or (p.test.binary and cases in (0, n))
+        few = n < len(first.names) + 3 + p.test.interacts or (p.test.binary and cases in (0, n))
         code = TOO_FEW_SAMPLES if few else CORR_TOO_HIGH
         return [], [Unanalysed(p.test.name, p.phenotype.name, code, n, cases, str(error))]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from support import simulate
+from support import simulate, write_plink
 
 import securegen as sg
 from securegen.engines.ckks import steps
+from securegen.engines.federated import steps as federated
 from securegen.engines.mpc.aggregate_plan import AggregatePlan
 from securegen.engines.mpc.association import people_columns
 from securegen.errors import ArtefactError, UsageError
@@ -18,9 +20,11 @@ ENGINES = {
     "ckks": sg.Ckks(),
     "aggregates": sg.Mpc(split="vertical", reveal="aggregates", consent_aggregates=True, openings="all"),
     "outsourced": sg.Mpc(split="outsourced", openings="all"),
+    "federated": sg.Federated(openings="all"),
 }
 MODELS = ("dominant", "recessive", "hetonly")
 TRIED = [("ckks", m) for m in MODELS] + [("aggregates", "recessive"), ("outsourced", "hetonly")]
+TRIED += [("federated", m) for m in ("dominant", "recessive")]
 FILTERS = Filters(maf=0.1, hwe=0.01)
 
 
@@ -107,3 +111,77 @@ def test_cases_are_not_told_to_the_genotype_owner(cohort):
     assert case in AggregatePlan.of(columns, *size).analysed  # by names and squares alone
     plan = AggregatePlan.of(columns, *size, people)
     assert plan.analysed == tuple(people) and case in plan.weights
+
+
+def test_sites_recode_once_their_alleles_are_aligned(cohort, tmp_path):
+    """A site whose file counts the other allele has the same people with two copies of A1."""
+    whole = sg.read_plink(cohort.bfile)
+    block, count = whole.read(0, len(whole.variants)), len(whole.samples)
+    called = np.where(block.missing, -127, block.dosage) if block.missing is not None else block.dosage
+    members = []
+    for i, turned in enumerate((False, True, False)):
+        rows = np.arange(i, count, 3)
+        own = called[:, rows]
+        prefix = tmp_path / f"site{i}"
+        write_plink(prefix, np.where(own < 0, own, 2 - own).astype(np.int8) if turned else own)
+        fam = Path(f"{cohort.bfile}.fam").read_text().splitlines()
+        prefix.with_suffix(".fam").write_text("".join(fam[r] + "\n" for r in rows))
+        if turned:
+            bim = [line.split("\t") for line in prefix.with_suffix(".bim").read_text().splitlines()]
+            swapped = "".join("\t".join([*b[:4], b[5], b[4]]) + "\n" for b in bim)
+            prefix.with_suffix(".bim").write_text(swapped)
+        members.append(
+            sg.Inputs(
+                bfile=str(prefix),
+                pheno=cohort.pheno,
+                pheno_name="QT",
+                covar=cohort.covar,
+                recessive=True,
+                common_samples=True,
+            )
+        )
+    plain = tables(opened(cohort, "QT", recessive=True), "plain", tmp_path / "plain")
+    assert tables(sg.open_sites(members), sg.Federated(openings="all"), tmp_path / "sites") == plain
+
+
+def test_sites_filter_by_alleles_and_withhold_few(tmp_path):
+    large = simulate(tmp_path / "c", samples=900, variants=30)
+    study = opened(large, "QT", dominant=True, qc=True, common_samples=True)
+    plain = sg.run(study, "plain", out=tmp_path / "plain", filters=FILTERS)["QT"]
+    every = sg.run(study, sg.Federated(openings="all"), out=tmp_path / "all", filters=FILTERS)["QT"]
+    assert every["ID"].tolist() == plain["ID"].tolist() and every["A1_FREQ"].tolist() == plain["A1_FREQ"].tolist()
+    whole = sg.run(study, "plain", out=tmp_path / "whole")["QT"]
+    strict = sg.run(study, sg.Federated(openings="strict", few_missing="round"), out=tmp_path / "s")["QT"]
+    few = strict["ERRCODE"] == "FEW_CARRIERS"
+    assert 3 < few.sum() < 25 and strict["BETA"][few].isna().all()
+    shown = ~few & (whole["ERRCODE"] == ".")
+    assert shown.sum() > 3 and (strict["T_STAT"] - whole["T_STAT"])[shown].abs().max() < 1e-3
+
+
+def test_what_a_study_of_sites_refuses(tmp_path):
+    (tmp_path / "v.bim").write_text("1\ta\t0\t5\tA\tG\nX\tb\t0\t5\tA\tG\nMT\tc\t0\t5\tA\tG\n")
+    keys = {}
+    for name in ("a", "b", "c"):
+        keys[name] = tmp_path / f"{name}.public"
+        federated.keygen(tmp_path / name, keys[name])
+
+    def init(folder: str, **options):
+        told = {"phenotypes": {"QT": "quantitative", "CC": "case-control-12"}} | options
+        log: list[str] = []
+        study, _ = federated.init(tmp_path / folder, tmp_path / "key", sites=keys, variant_lists=[tmp_path / "v.bim"],
+                                  log=log.append, **told)  # fmt: skip
+        return study, "\n".join(log)
+
+    study, log = init("one", hetonly=True)
+    assert study.genetic_model == "hetonly" and study.variants == 1 and "2 variants on X, Y or MT left out" in log
+    assert 'genetic_model = "hetonly"' in (tmp_path / "one" / "study.toml").read_text()
+    assert federated.open_folder(tmp_path / "one")[0].genetic_model == "hetonly"
+    assert init("two", dominant=True, statistic="regenie")[0].strata == ("X",)
+    assert "genetic_model" not in (init("three")[1] + (tmp_path / "three" / "study.toml").read_text())
+    for options, said in (
+        ({"dominant": True, "recessive": True}, "one genetic model"), ({"hetonly": True, "dosage_grid": 256}, "hard calls"),
+        ({"hetonly": True, "model": "trend", "phenotypes": {"CC": "case-control-12"}}, "not for trend"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=said):
+            init("refused", **options)
+        assert not (tmp_path / "refused").exists()

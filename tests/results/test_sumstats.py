@@ -303,3 +303,11 @@ def test_25_is_mt_in_gwas_ssf(tmp_path):
     header = ("chromosome", "base_pair_location", "effect_allele", "other_allele", "beta", "standard_error", "p_value")
     path = write_tsv(tmp_path / "t", header, [(c, 70_000, "A", "G", 1, 1, 0.3) for c in (7, 23, 24, 25)])
     assert read_sumstats(path)["#CHROM"].tolist() == ["7", "X", "Y", "MT"]
+
+
+@pytest.mark.parametrize("text", ["1_000", "x", "1,5"])
+def test_what_is_no_number_is_none(tmp_path, text):
+    header = ("chromosome", "base_pair_location", "effect_allele", "other_allele", "beta", "standard_error", "p_value")
+    path = write_tsv(tmp_path / "t", header, [(7, 5, "A", "G", text, 1, 0.3)])
+    with pytest.raises(InputError, match=f"column BETA holds '{text}', expected a number or NA"):
+        read_sumstats(path)

@@ -20,6 +20,7 @@ from securegen.engines.plain.sums import block_sums
 from securegen.errors import DesignError, UsageError
 from securegen.results.write import result_columns
 from securegen.stats import two_regressors
+from securegen.stats.imputed import quadratic_sums
 
 N = 400
 
@@ -111,6 +112,24 @@ def test_where_e_has_its_zero_moves_the_main_effect_alone():
     np.testing.assert_allclose(a["T_OR_F_STAT"][:, 1:], b["T_OR_F_STAT"][:, 1:], rtol=1e-4, atol=1e-4)
     assert (a["ERRCODE"] == b["ERRCODE"]).all()
     np.testing.assert_allclose(b["BETA"][:, 0], a["BETA"][:, 0] - 30 * a["BETA"][:, 1], atol=1e-4)
+
+
+def test_fractional_dosages_and_integers_beyond_64_bits():
+    """In steps of 1/256 and with columns of 24 bits n²·Σg²x does not fit int64; effects are per copy."""
+    data = Data(12, variants=12)
+    rng = np.random.default_rng(3)
+    steps = np.where(data.g < 0, -1, np.clip(data.g.astype(np.int16) * 256 - rng.integers(0, 90, data.g.shape), 0, 512))
+    made = data.design(24)
+    block = MemoryReader(steps.astype(np.int16), 256).read(0, len(steps))
+    sums = block_sums(block, made.columns)
+    weighted = quadratic_sums(sums, N).weighted
+    assert weighted is not None and weighted.dtype == object and max(abs(int(v)) for v in weighted.flat) > 1 << 63
+    found = result_columns(made.analyses[0], sums, grid=256)
+    data.g = np.where(steps < 0, -1, steps / 256)
+    for v in range(len(steps)):
+        fit = data.fit(v)
+        np.testing.assert_allclose(found["T_OR_F_STAT"].reshape(-1, 3)[v, :2], fit.tvalues[:2], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found["SE"].reshape(-1, 3)[v, :2], fit.bse[:2], rtol=1e-5)
 
 
 def test_codes_instead_of_numbers():

@@ -90,6 +90,7 @@ class Ckks(Engine):
                 server, "gwas", cohort="study.cohort", design="study.design", out="study", threads=self.threads,
                 memory=self.memory,
             )  # fmt: skip
+            log.seconds["gwas"] = served["seconds"]["gwas"]
             with log.stage("decrypt"):
                 results, files = server / "study.results", []
                 tables = steps.decrypt_tables(results, key, made.owner, out, filters=filters, log=log, **vars(form))
@@ -98,7 +99,6 @@ class Ckks(Engine):
                 opened = steps.read_design(key, made.owner)
             sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
             sizes["public_key"] = (owner / "key.public").stat().st_size
-        log.seconds["gwas"] = served["seconds"]["gwas"]
         paths = [*files, *(t.path for t in tables)]
         receipt = outsourced_receipt(paths, self.encryptor, opened.line(), close_people(study.strata))
         facts = study_facts(study) | {

@@ -39,7 +39,7 @@ PathLike = str | os.PathLike[str]
 __all__ = [
     "Encrypted", "append_cohort", "associate", "compare_with_plan", "decrypt", "decrypt_qc", "decrypt_sums",
     "decrypt_tables", "encrypt", "encrypt_cohort", "encrypt_design", "encrypted_paths", "generate_key",
-    "later_study_of", "open_later_study", "plan", "read_design", "refuse_complete",
+    "later_study_of", "open_later_study", "plan", "read_design", "refuse_complete", "warn_of_begun_append",
 ]  # fmt: skip
 
 
@@ -158,6 +158,17 @@ def append_cohort(
     return paths
 
 
+def warn_of_begun_append(owner: PathLike, key: SecretKey, log: Log) -> None:
+    """Say that an append to a cohort was killed, if one was: a design that is made now ends when it goes on."""
+    from securegen.engines.ckks.owner.state import OwnerState, read_info
+
+    state = OwnerState(Path(owner), key)
+    if state.has_block(len(read_info(state).blocks)):
+        log(
+            f"WARNING: an append to the cohort of {owner} was begun and did not end: run it again, or the design ends with it"
+        )
+
+
 def encrypt_design(
     study: Study,
     key: SecretKey,
@@ -182,6 +193,7 @@ def encrypt_design(
     state = OwnerState(Path(owner), key)
     compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
     info = read_info(state)
+    warn_of_begun_append(owner, key, log)
     reader = None if isinstance(study.reader, CohortInfo) else study.reader
     if reader is not None:
         refuse_other_copies(study.inputs, info)

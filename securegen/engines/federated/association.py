@@ -36,7 +36,8 @@ from securegen.engines.federated.fields import NARROW, field_bits
 from securegen.engines.federated.needed import Sets, crossed, weights
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, Step, SumCheck
 from securegen.engines.federated.segments import OwnRows, Segment, batches
-from securegen.engines.federated.variant_sums import OpenedCounts, SiteSums, Withheld
+from securegen.engines.federated.variant_sums import OpenedCounts, SiteSums
+from securegen.engines.federated.withheld import Withheld
 from securegen.engines.plain.sums import block_sums
 from securegen.governance import openings
 from securegen.governance.rows import RowRule
@@ -219,7 +220,10 @@ def _assemble(
             parts[a] = Sums(start, g, m, np.stack(squares, 1) if squares else np.zeros((size, 0), np.int64))
         else:
             weight = weights(a)
-            square = opened.square[i] if weight is None else weighted[weight, i]
+            if weight is not None:
+                square = weighted[weight, i]
+            else:  # 0 and 1 are their own squares
+                square = opened.dosage[i] if study.coded else opened.square[i]
             if weight is not None and study.rules:
                 n, s, w = opened.called[i], opened.dosage[i], np.full(len(rows), a.model.weight_total)
                 # as if Σ w g were S/n·Σw: V is too large by Σw times the square of the difference of the two means
@@ -232,6 +236,7 @@ def _assemble(
             parts[a] = ImputedSums(
                 start, full(opened.called[i]), full(opened.dosage[i]), filled, full(square),
                 None if reads.minor is None else full(minor[c[reads.minor], i]), more,
+                alleles=full(opened.square[i]) if study.coded else None,
                 single=full(opened.single[a.single[0][0]]) if a.single else None,
                 weighted=np.stack([full(quadratic[c[p], i]) for p in reads.quadratic], 1) if reads.quadratic else None,
             )  # fmt: skip

@@ -171,7 +171,7 @@ def federated_strata(
     ) -> list[Design]:
         return designs(
             members, own, bits=study.bits, total=total, offsets=offsets, alike=lambda masks: _group(masks, total, secret),
-            interaction=study.interaction,
+            interaction=study.interaction, coding=study.genetic_model,
         )  # fmt: skip
 
     quality = None
@@ -179,7 +179,8 @@ def federated_strata(
         people = everybody(study, planned)
         quality = QualitySets(samples.founder & people, samples.founder & people, people)
     blueprint = Blueprint(
-        planned, traits, samples.sex, make, log, quality, study.xchr_model or 2, study.x_as_stored, closed
+        planned, traits, samples.sex, make, log, quality, study.xchr_model or 2, study.x_as_stored, closed,
+        coding=study.genetic_model,
     )  # fmt: skip
     strata = tuple(side_by_side(total, [partial(stratum_at, place, blueprint) for place in places]))
     refuse_nowhere(planned, strata)

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 from securegen.engines.federated import rehearsal
 from securegen.engines.federated.studyfile import StudyFile
-from securegen.engines.federated.variant_sums import Withheld
 from securegen.engines.federated.variants import common_variants
+from securegen.engines.federated.withheld import Withheld
 from securegen.engines.protocol import (
     KEEP_FILES,
     Engine,
@@ -44,7 +44,7 @@ from securegen.study.opening import Study, study_of
 
 SITES = 3
 TOLD = ("parameters", "samples", "variants", "covariates", "covariate_names", "phenotypes", "missing",
-        "planned_noise_margin_bits", "strata")  # fmt: skip
+        "planned_noise_margin_bits", "genetic_model", "strata")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Federated(Engine):
     aliases: ClassVar[tuple[str, ...]] = ("threshold",)
     missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
     several: ClassVar[bool] = True
+    codings: ClassVar[bool] = True
     strata: ClassVar[bool] = True
 
     sites: int | None = option(None, "Sites the samples are dealt to [3].", metavar="S", least=2)

@@ -25,6 +25,7 @@ from securegen.io.strict_json import read_regular
 from securegen.io.text import text_of
 from securegen.model import GenotypeReader, Samples, SelectableReader, Variants
 from securegen.study.build import Planned
+from securegen.study.coding import Coded
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log
 from securegen.study.ploidy import PloidyReader, kinds_of
@@ -33,6 +34,7 @@ from securegen.study.sexes import with_sexes
 from securegen.study.stratum import Place
 from securegen.study.traits import Traits
 from securegen.version import VERSION
+from securegen.vocabulary import ADDITIVE
 
 CHANGED = (
     "genotypes, phenotypes, covariates or filters changed since this site began the study: bring the files back, or start "
@@ -56,7 +58,10 @@ class OwnInputs:
 def open_inputs(
     folder: Path, study: StudyFile, variants: Variants, site: str, memory: SiteState, inputs: Inputs, log: Log
 ) -> OwnInputs:
-    asked = replace(inputs, dosage_grid=study.dosage_grid, split_par=study.split_par)
+    # recoded once they are aligned: a swapped variant counts the other allele
+    asked = replace(
+        inputs, dosage_grid=study.dosage_grid, split_par=study.split_par, dominant=False, recessive=False, hetonly=False
+    )
     found = open_genotypes(asked, log, haploid=True)
     reader: SelectableReader = with_sexes(asked, found, log)  # type: ignore[assignment]
     aligned, alignment = align_reader(reader, variants, site)
@@ -78,7 +83,8 @@ def open_inputs(
     planned = plan_analyses(study, site, traits, reader.samples, log)
     places = places_at(study, traits, offsets, variants)
     kinds = kinds_of(variants)
-    counted = PloidyReader(aligned, kinds, study.xchr_model or 2) if kinds.any() else aligned
+    coded = aligned if study.genetic_model == ADDITIVE else Coded(aligned, study.genetic_model)
+    counted = PloidyReader(coded, kinds, study.xchr_model or 2) if kinds.any() else coded
     return OwnInputs(counted, aligned, traits, planned, places)
 
 

@@ -5,7 +5,6 @@ The caller holds everybody's data, so nothing is hidden from it: this shows and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,12 +24,14 @@ from securegen.governance.openings import STRICT, WITHHOLD
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.output import write_text
 from securegen.io.tables import read_table
+from securegen.local.answers import read_answer
 from securegen.local.launcher import Role, given, launch
 from securegen.model import GenotypeReader, OpenedSums, Samples
 from securegen.stats.qc import Filters
 from securegen.study import people
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import PLINK2, REGENIE, Inputs, Log
+from securegen.study.inputs import GENETIC_MODELS, PLINK2, REGENIE, Inputs, Log, silent
+from securegen.study.traits import without_sex
 
 LATE = 5  # seconds for the site that stopped the others to say why
 WAIT = 600  # seconds until a silent site is named
@@ -57,7 +58,7 @@ def trait_kinds(inputs: Inputs, cohorts: Sequence[Samples]) -> dict[str, str]:
     """How each phenotype is coded, by its name, from everybody's values: what a coordinator knows beforehand."""
     if inputs.pheno is None:
         raise UsageError("`pheno` is needed")
-    table = read_table(inputs.pheno).select(inputs.pheno_name)
+    table = without_sex(read_table(inputs.pheno), inputs.pheno_name, inputs.sex_name, silent, "phenotype")
     out = {}
     for name in table.columns:
         values = np.concatenate([people.column_values(s, table, name, people.join(s, table)) for s in cohorts])
@@ -97,7 +98,8 @@ def set_up(
         write_variants(lists[-1], reader.variants)
     covariates: tuple[str, ...] = ()
     if inputs.covar:
-        covariates = tuple(read_table(inputs.covar).select(inputs.covar_name).columns)
+        table = without_sex(read_table(inputs.covar), inputs.covar_name, inputs.sex_name, silent, "covariate")
+        covariates = tuple(table.columns)
     shared = work / "shared"
     keys = {site.name: work / site.name / "site.public" for site in sites}
     for i, site in enumerate(sites):
@@ -112,6 +114,7 @@ def set_up(
         openings=openings, few_missing=few_missing, consent_openings=consent_openings, common_samples=inputs.common_samples,
         statistic=REGENIE if inputs.as_regenie else PLINK2, xchr_model=inputs.xchr_model, split_par=inputs.split_par,
         predictions=bool(inputs.pred), interaction=inputs.interaction, pcs=pcs, log=log,
+        **{name: getattr(inputs, name) for name in GENETIC_MODELS},
     )  # fmt: skip
     if dropped:
         log(f"{dropped} variants of the first site are not in every file, or with other alleles: left out")
@@ -179,7 +182,7 @@ def refusals(work: Path, sites: Sequence[LocalSite]) -> list[str]:
 
 def results(work: Path, sites: Sequence[LocalSite]) -> list[dict[str, Any]]:
     """run.json of every site. Raises SecuregenError when two sites wrote different tables."""
-    records = [json.loads((work / s.name / "result.run.json").read_text()) for s in sites]
+    records: list[dict[str, Any]] = [read_answer(work / s.name / "result", s.name) for s in sites]
     for tables in zip(*(r["summaries"] for r in records), strict=True):
         if len({Path(t["path"]).read_bytes() for t in tables}) > 1:
             raise SecuregenError("two sites wrote different tables: this must never happen, please report it")

@@ -31,7 +31,7 @@ from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
 from securegen.engines.federated.state import SiteState, open_state
 from securegen.engines.federated.studyfile import StudyFile, opened_by
-from securegen.engines.federated.variant_sums import Withheld
+from securegen.engines.federated.withheld import Withheld
 from securegen.errors import (
     PeerError,
     PolicyError,
@@ -151,7 +151,7 @@ def _take_part(
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
     own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
-    closed = closed_strata(study, own.planned, own.traits, samples, secure.total, state, log)
+    closed = closed_strata(study, own.planned, own.traits, samples, sets, secure.total, state, log)
     if closed.sets:
         admit(study, [*sets, *closed.sets], samples, state, guard)
     try:
@@ -176,7 +176,7 @@ def _take_part(
     receipt = federated_receipt(
         [s.name for s in study.sites], [t.path for t in tables], opened=opened_by(study),
         read=what_can_be_read(study.openings, study.few_missing),
-    )  # fmt: skip
+    ).of_model(study.genetic_model)  # fmt: skip
     return SiteResult(study, site, strata, len(samples), tables, quality, receipt, opened, session.sent_bytes)
 
 

@@ -12,22 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
-
-from securegen.catalogue import has_copies
 from securegen.engines.federated import hub, identity, site, study_toml, studyfile, variants
+from securegen.engines.federated.chosen_variants import analysed, listed_ids
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
 from securegen.io.genotypes import FIELDS, FORMATS
 from securegen.io.output import atomic, private_folder
-from securegen.io.text import count, iterate_lines
 from securegen.model import Variants
 from securegen.stats.qc import Filters
 from securegen.study import ploidy
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import PLINK2, REGENIE, Inputs, Log, silent
-from securegen.study.predictions import rows_of
 
 SITE_KEY = "site.secret"
 COORDINATOR = "the coordinator"
@@ -84,6 +80,9 @@ def init(
     split_par: str | None = None,
     predictions: bool = False,
     interaction: str | None = None,
+    dominant: bool = False,
+    recessive: bool = False,
+    hetonly: bool = False,
     pcs: int = 0,
     pc_variants: Name | None = None,
     ld_prune_on: str | None = None,
@@ -101,8 +100,9 @@ def init(
     studyfile.KINDS; loadings: public ones, of which `components` become covariates; pcs: components that the sites compute
     together, on the ids of the file pc_variants or on all that pass, without linkage disequilibrium (r² above 0.2 within
     500 variants) at the site ld_prune_on; common_samples: None for all but openings "all";
-    statistic: None for plink2, or regenie with predictions; for the rest see StudyFile. Returns the study and how many
-    variants of the first list are not in every list; log: told of those that the study cannot analyse.
+    statistic: None for plink2, or regenie with predictions; dominant, recessive, hetonly: one of them, the genetic model; for
+    the rest see StudyFile. Returns the study and how many variants of the first list are not in every list; log: told of
+    those that the study cannot analyse.
 
     Raises UsageError, PolicyError and DesignError for a study that does not fit together, StorageError where one is
     there already: nothing is then written.
@@ -113,11 +113,15 @@ def init(
     if split_par is not None:
         lists = [ploidy.split_par(found, split_par) for found in lists]
     common, dropped = variants.common_variants(lists)
-    common = _analysed(common, model, xchr_model, predictions, log)
+    coding = Inputs(
+        dominant=dominant, recessive=recessive, hetonly=hetonly, model=model, interaction=interaction
+    ).coding
+    with_x = (statistic == REGENIE or predictions) and xchr_model is None
+    common = analysed(common, model, xchr_model, predictions, log, coding=coding, with_x=with_x)
     kinds = ploidy.kinds_of(common)
     strata = tuple(ploidy.NAMES[k] for k in sorted(set(kinds.tolist())) if k != ploidy.AUTOSOMAL)
     raw = Path(loadings).read_bytes() if loadings else b""
-    listed = _listed(pc_variants, common) if pc_variants else b""
+    listed = listed_ids(pc_variants, common) if pc_variants else b""
     notes = {"purpose": purpose, "controller": controller, "contact": contact, "expires": expires}
     study = StudyFile(
         digest="", name=name, study_id=study_toml.new_study_id(),
@@ -131,7 +135,7 @@ def init(
         common_samples=openings != ALL if common_samples is None else common_samples, fewest_people=fewest_people,
         statistic=statistic or (REGENIE if predictions else PLINK2), strata=strata,
         xchr_model=xchr_model if "X" in strata else None, split_par=split_par, predictions=predictions,
-        interaction=interaction, pcs=pcs, ld_prune_on=ld_prune_on,
+        interaction=interaction, genetic_model=coding, pcs=pcs, ld_prune_on=ld_prune_on,
         pc_variants_digest=hashlib.sha256(listed).hexdigest() if pc_variants else "",
         few_missing=few_missing, consent_openings=consent_openings,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
@@ -147,35 +151,6 @@ def init(
             with atomic(Path(folder) / file) as stream:
                 stream.write(content)
     return study, dropped
-
-
-def _listed(path: Name, common: Variants) -> bytes:
-    """The ids of a file, one a line, that the study has. Raises UsageError where it has none of them."""
-    wanted = {line.split()[0] for line in iterate_lines(path) if line.strip() and not line.startswith("#")}
-    ids = [name for name in common.id.tolist() if name in wanted]
-    if not ids:
-        raise UsageError(f"`pc_variants` {path}: the study has none of its {len(wanted)} variants")
-    return "".join(f"{name}\n" for name in ids).encode()
-
-
-def _analysed(
-    found: Variants, model: str | None, xchr_model: int | None, predictions: bool, log: Log
-) -> Variants:  # fmt: skip
-    """The variants that a study of this kind analyses; the others are left out aloud. Raises UsageError for none."""
-    kinds, rows = ploidy.kinds_of(found), rows_of(found)
-    reasons = (
-        ("on X", (kinds == ploidy.X) & (xchr_model == 0), "`xchr_model` 0"),
-        ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & (not has_copies(model)), f"`model` {model} counts two alleles a person"),
-        ("on Y, MT or no chromosome", (rows == "") & predictions, "predictions have no line for them"),
-    )  # fmt: skip
-    keep = np.ones(len(found), bool)
-    for where, which, why in reasons:
-        if (which & keep).any():
-            log(f"WARNING: {count(int((which & keep).sum()), 'variant')} {where} left out: {why}")
-        keep &= ~which
-    if not keep.any():
-        raise UsageError("no variant is left for this study")
-    return found.take(np.flatnonzero(keep))
 
 
 def open_folder(folder: Name) -> tuple[StudyFile, Variants]:

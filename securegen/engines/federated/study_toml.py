@@ -31,6 +31,7 @@ from securegen.io.output import FOR_OTHERS, write_json, write_text
 from securegen.io.schema import Refused, boolean, hex_bytes, hex_text, integer, list_of, one_of, record, text
 from securegen.io.strict_json import read_json, read_regular
 from securegen.study.inputs import BUILDS, PLINK2, STATISTICS, XCHR_MODELS
+from securegen.vocabulary import ADDITIVE, CODINGS
 
 FORMAT = 2
 BY_PHENOTYPE = "by phenotype"
@@ -60,6 +61,7 @@ def _chosen(study: StudyFile) -> dict[str, Any]:
         "statistic": None if study.statistic == PLINK2 else study.statistic, "strata": list(study.strata) or None,
         "xchr_model": study.xchr_model, "split_par": study.split_par, "predictions": study.predictions or None,
         "interaction": study.interaction, "pcs": study.pcs or None, "ld_prune_on": study.ld_prune_on,
+        "genetic_model": None if study.genetic_model == ADDITIVE else study.genetic_model,
     }  # fmt: skip
     return {name: value for name, value in values.items() if value is not None}
 
@@ -117,7 +119,7 @@ _FILE = record(
     may_have={
         "statistic": one_of(*STATISTICS), "strata": list_of(one_of("X", "Y", "MT"), 1, 3),
         "xchr_model": one_of(*XCHR_MODELS), "split_par": one_of(*BUILDS), "predictions": boolean, "interaction": _WORD,
-        "pcs": integer(1, 100), "ld_prune_on": text(64, least=1),
+        "genetic_model": one_of(*CODINGS), "pcs": integer(1, 100), "ld_prune_on": text(64, least=1),
         "pc_variants": record(file=one_of(PC_VARIANTS), sha256=hex_text(32)),
         "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)),
         **dict.fromkeys(NOTES, text(1000)),
@@ -157,6 +159,7 @@ def parse(content: str, where: str) -> StudyFile:
         split_par=value.get("split_par"),
         predictions=value.get("predictions", False),
         interaction=value.get("interaction"),
+        genetic_model=value.get("genetic_model", ADDITIVE),
         pcs=value.get("pcs", 0),
         ld_prune_on=value.get("ld_prune_on"),
         pc_variants_digest=value["pc_variants"]["sha256"] if "pc_variants" in value else "",

@@ -18,6 +18,7 @@ from securegen.io.dosages import check_grid
 from securegen.study import checks
 from securegen.study.build import refuse_missing
 from securegen.study.inputs import BUILDS, PLINK2, REGENIE, STATISTICS, XCHR_MODELS, refuse_interaction
+from securegen.vocabulary import ADDITIVE, CODINGS
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
 PC_VARIANTS = "pc-variants.txt"
@@ -58,7 +59,8 @@ class StudyFile:
     without those that are in linkage disequilibrium at the site ld_prune_on;
     consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; strata: kinds of
     chromosomes beside autosomes that the variants lie on (of X, Y, MT); xchr_model, split_par: as of study.inputs;
-    predictions: every site has those of a whole-genome model; notes: signed text of NOTES.
+    predictions: every site has those of a whole-genome model; genetic_model: what every site recodes its genotypes by;
+    notes: signed text of NOTES.
     """
 
     digest: str
@@ -92,6 +94,7 @@ class StudyFile:
     split_par: str | None = None
     predictions: bool = False
     interaction: str | None = None
+    genetic_model: str = ADDITIVE
     pcs: int = 0
     pc_variants_digest: str = ""
     ld_prune_on: str | None = None
@@ -123,6 +126,7 @@ class StudyFile:
                 f"`model` {self.model} needs cases and controls; phenotype {quantitative[0]} is quantitative"
             )
         self._check_interaction()
+        self._check_genetic_model()
         for trait in self.phenotypes:
             refuse_missing(self.test_of(trait), self.missing)
         if self.minimum_cohort < 1 or self.variants < 1:
@@ -188,6 +192,21 @@ class StudyFile:
                 f"`interaction` {self.interaction} fills no call in rounded: leave `few_missing` {ROUND} out"
             )
 
+    def _check_genetic_model(self) -> None:
+        checks.choice("genetic_model", self.genetic_model, tuple(CODINGS))
+        if self.genetic_model == ADDITIVE:
+            return
+        for trait in self.phenotypes:
+            if not self.test_of(trait).codings:
+                raise UsageError(f"`{self.genetic_model}` is not for `model` {self.test_of(trait).name}")
+        if self.dosage_grid > 1:
+            raise UsageError(f"`{self.genetic_model}` needs hard calls: leave `dosage_grid` {self.dosage_grid} out")
+        left = [name for name in self.strata if name != "X" or not self.x_as_stored]
+        if left:
+            raise UsageError(
+                f"`{self.genetic_model}` is of people with two copies: variants on {', '.join(left)} go out"
+            )
+
     @property
     def expires(self) -> str | None:
         """The last day on which a site takes part, None for no end."""
@@ -236,8 +255,12 @@ def opened_by(study: StudyFile) -> list[str]:
         out += ["Σx and Σx² of every phenotype and covariate, and their products summed over everybody"]
     if any(t.reads.weight is not None for t in tests):
         out += ["gradient and Hessian of each Newton step of the null model"]
+    second = "Σg²"
+    if study.genetic_model != ADDITIVE:
+        out += [f"genotypes count 0 and 1 (genetic model: {study.genetic_model})"]
+        second = "Σ of the copies"
     out += [
-        "for every variant Σg, Σg², the number of missing calls, and Σ g × each column with missing calls at the mean"
+        f"for every variant Σg, {second}, the number of missing calls, and Σ g × each column with missing calls at the mean"
     ]
     if study.interaction:
         out += [

@@ -16,63 +16,17 @@ from securegen.design.columns import Analysis, Design
 from securegen.design.strata import Stratum
 from securegen.engines.federated.needed import Sets
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
+from securegen.engines.federated.withheld import Withheld
 from securegen.engines.plain.sums import block_sums
 from securegen.errors import PolicyError
 from securegen.governance.openings import too_few
 from securegen.governance.rows import rows_of
-from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Sums
+from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Sums, coding_of
 from securegen.stats.imputed import exactly, filled
+from securegen.vocabulary import ADDITIVE
 
 READ = 512  # variants read at a time
 NEAR = 0.0625  # copies between a mean and one at which two genotypes weigh the same
-
-
-@dataclass
-class Withheld:
-    """variants: all; few: those a site withholds; missing: those whose call few people of a site lack, withheld too;
-    rounded: those of them that are filled with rounded numbers instead; imputed: those that complete cases would single
-    people out of; weighted: score tests whose weights are opened in one number; averaged: those of them in which weights of
-    few of this site's people are taken at the average."""
-
-    variants: int = 0
-    few: int = 0
-    missing: int = 0
-    rounded: int = 0
-    imputed: int = 0
-    weighted: int = 0
-    averaged: int = 0
-
-    def lines(self) -> list[str]:
-        """For the log; nothing when every variant is opened exactly."""
-        out = []
-        if self.few:
-            out.append(
-                f"{self.few} of {self.variants} variants are withheld (FEW_CARRIERS): few people stand out in them"
-            )
-        if self.missing:
-            loud = "WARNING: " if 10 * self.missing > self.variants else ""
-            out.append(
-                f"{loud}{self.missing} of {self.variants} variants are withheld (FEW_CARRIERS): few people of a site lack the "
-                "call. Impute the genotypes first, or study init --few-missing round: T is then off by some 1e-5 there"
-            )
-        if self.rounded:
-            out.append(
-                f"{self.rounded} variants lack calls of few people: those are filled with whole numbers, T off by some 1e-5"
-            )
-        if self.imputed:
-            out.append(
-                f"WARNING: {self.imputed} variants lack calls of few people: not complete cases but missing = mean"
-            )
-        if self.weighted:
-            out.append(
-                "score tests: weights are opened as Σ w (g − ḡ)² alone, which moves CHISQ by some 1e-4 beside the precision above"
-            )
-        if self.averaged:
-            out.append(
-                f"in {self.averaged} score tests few of this site's people have a genotype of their own: their weights are "
-                "taken at the average, which may move CHISQ by more than 1e-3"
-            )
-        return out
 
 
 @dataclass(frozen=True)
@@ -147,6 +101,11 @@ class SiteSums:
         return self.copy * self.stratum.copies
 
     @property
+    def coded(self) -> bool:
+        """Whether dosages are a genetic model's 0 and 1, beside which copies are summed."""
+        return coding_of(self.reader) != ADDITIVE
+
+    @property
     def masks(self) -> list[np.ndarray]:
         """The sets of this site's people over whom rows of this stratum are opened."""
         return [self.values[:, i] != 0 for i in (*self.sets.indicators, *self.sets.single)]
@@ -183,7 +142,10 @@ class SiteSums:
                 bad |= bool((n < 0).any() or (s > self.top * n).any())
                 if i in self.sets.squared:
                     q = part[:, 2 * len(sets) + self.sets.squared.index(i)]
-                    bad |= bool((q > self.top * s).any() or (n * q < s * s).any())
+                    if self.coded:  # of the copies, which are no fewer than what a model makes of them
+                        bad |= bool((q > self.top * n).any() or (q < s).any())
+                    else:
+                        bad |= bool((q > self.top * s).any() or (n * q < s * s).any())
             for j, i in enumerate(reversed(self.sets.single), 1):
                 bad |= bool((part[:, -j] > most[i]).any())
             if bad:
@@ -218,7 +180,7 @@ class SiteSums:
             out.append(np.where(opened.exact(i), exactly(n, g[:, j], s, m[:, j]), shown))
         for j, i in self.sets.weighted:
             if not self.rules:
-                n, s, w = opened.called[i], opened.dosage[i], q[:, where.index(j)]
+                n, s, w = opened.called[i], opened.dosage[i], g[:, j] if self.coded else q[:, where.index(j)]
                 out.append(exactly(n * n, w, s * s, m[:, j]))
             else:
                 out.append(np.where(opened.exact(i) | self.rounds, self._weighted(opened, j, i, start, stop), 0))
@@ -231,8 +193,8 @@ class SiteSums:
             most = self.stratum.copies * cases
             if single is not None:
                 alleles, most = alleles - opened.single[single[0]], most - self._called(single[1], m)
-            major = 2 * opened.dosage[i] > self.copy * alleles
-            out.append(np.where(major, self.copy * most - g[:, j], g[:, j]))
+            count, mine = (opened.square[i], q[:, where.index(j)]) if self.coded else (opened.dosage[i], g[:, j])
+            out.append(np.where(2 * count > self.copy * alleles, self.copy * most - mine, mine))
         for j, i in self.sets.counted:  # of few people without a call it would say who is a case
             out += [np.where(opened.exact(i), v[:, j], 0) for v in (m, g)]
         return np.stack(out, axis=1) if out else np.zeros((len(g), 0), np.int64)

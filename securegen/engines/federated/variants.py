@@ -16,7 +16,8 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.io.output import atomic
-from securegen.io.text import fields_of, lines_of, read_text
+from securegen.io.schema import shown
+from securegen.io.text import fields_of, lines_of, read_text, whole_number
 from securegen.model import GenotypeBlock, IntArray, Samples, SelectableReader, Variants
 from securegen.vocabulary import canonical_allele, canonical_chromosome
 
@@ -42,7 +43,8 @@ def write_variants(path: str | Path, variants: Variants) -> None:
 
 def read_variants(path: str | Path) -> Variants:
     """Read a variant list, or a PLINK bim file. Raises InputError naming file and line."""
-    rows = [(i, fields_of(line)) for i, line in enumerate(lines_of(read_text(path)), 1) if line.strip()]
+    lines = [(i, line) for i, line in enumerate(lines_of(read_text(path)), 1) if line.strip()]
+    rows = [(i, line.split("\t") if line.count("\t") == len(HEADER) - 1 else fields_of(line)) for i, line in lines]
     bim = bool(rows) and not rows[0][1][0].startswith("#")
     if not bim:
         if not rows or tuple(rows[0][1]) != HEADER:
@@ -54,10 +56,11 @@ def read_variants(path: str | Path) -> Variants:
     cells = np.array([fields for _, fields in rows], dtype=object).reshape(len(rows), 6 if bim else 5)
     order = (0, 3, 1, 4, 5) if bim else range(5)
     chromosome, position, ids, effect, other = (cells[:, j] for j in order)
-    try:
-        return Variants(chromosome, position.astype(np.int64), ids, effect, other)
-    except (ValueError, OverflowError):
-        raise InputError(f"{path}: a position is not a whole number") from None
+    places = [whole_number(text) for text in position]
+    if None in places:
+        number, fields = rows[places.index(None)]
+        raise InputError(f"{path}, line {number}: position {shown(fields[order[1]])} is not a whole number")
+    return Variants(chromosome, np.array(places, np.int64), ids, effect, other)
 
 
 def complement(allele: str) -> str:

@@ -10,6 +10,8 @@ people stand out (`governance`): it sends noise for its shares of those. Columns
 rules of columns are not checked; missing calls are summed apart, so their receiver, who holds the columns, may tell whose
 call is missing. The genotype party learns who is analysed, how many columns there are and how many bits their
 largest number has; the dealer sizes.
+
+A study with several designs (X, Y, MT, predictions by chromosome) is done run by run; `runs` says what the parties learn more.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The tables are those of the plain engine, text for text (`--reveal aggregates`). What the parties first tell each other
 is public to them: the genotype party sends its lists of samples and variants, so the phenotype party learns who is
-genotyped. Sites that hold different people are a federated study: `securegen.engines.mpc.site_links`.
+genotyped, and where there are variants on X or Y of which sex; `runs` says what several designs tell. Sites that hold
+different people are a federated study: `securegen.engines.mpc.site_links`.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from securegen.io.schema import shown
 PROTOCOL = "sites/1"
 FRAME = "site message"
 MOST_STEP = 80
+PLACE = 1 << 12  # bytes that a waiting message takes at least: empty ones without end take memory too
 
 
 class MessageLinks:
@@ -34,6 +35,7 @@ class MessageLinks:
     def __init__(self, session: Session, study: StudyFile, me: str) -> None:
         self._session, self._study, self._me = session, study, me
         self._early: dict[tuple[str, str], bytes] = {}
+        self._waiting = 0  # bytes of these
         self._posted: set[str] = set()
 
     def post(self, step: str, raw: bytes) -> None:
@@ -59,11 +61,13 @@ class MessageLinks:
             frame = self._session.receive(site, FRAME, dtype=np.uint8).tobytes()
             name, _, raw = frame.partition(b"\n")
             key = (site, name.decode("ascii", "replace"))
-            waiting = sum(map(len, self._early.values())) + len(raw)
-            if len(name) > MOST_STEP or key in self._early or waiting > MOST_PAYLOAD:
+            self._waiting += len(raw) + PLACE
+            if len(name) > MOST_STEP or key in self._early or self._waiting > MOST_PAYLOAD:
                 raise ProtocolError(f"site {site} sent {shown(key[1])} twice, or more than is summed together")
             self._early[key] = raw
-        return self._early.pop((site, step))
+        raw = self._early.pop((site, step))
+        self._waiting -= len(raw) + PLACE
+        return raw
 
     def leave(self) -> None:
         """Stay until every other site has all it needs."""

@@ -76,6 +76,17 @@ def test_one_after_another_is_all_together(encryptor, squares, study, tmp_path):
     assert study.table(study.served(store, tmp_path / "r"), store) == study.plain(tmp_path, "1", "2", "3")
 
 
+def test_a_plan_of_what_was_there_serves_what_comes_later(study, tmp_path):
+    """It holds people, columns and the dosage grid; the number of variants decides how fast it is."""
+    key, store = sg.ckks.generate_key(sg.ckks.plan(study.study("1"))), tmp_path / "s"
+    sg.ckks.encrypt_cohort(study.part("1"), key, store)
+    sg.ckks.append_cohort(study.part("2", "3"), key, store)
+    made = study.study("1", "2", "3")
+    sg.ckks.encrypt_design(made, key, f"{store}.owner", f"{store}.design")
+    results = sg.ckks.associate(f"{store}.cohort", f"{store}.design", tmp_path / "r")
+    assert sg.ckks.decrypt(results, key, f"{store}.owner").equals(sg.run(made).frame)
+
+
 def test_rows_come_in_the_order_in_which_files_came(study, store, tmp_path):
     append(study, store, "3")
     append(study, store, "2")
@@ -343,6 +354,21 @@ def test_a_kill_leaves_the_old_cohort_or_one_that_goes_on(at, after, study, stor
     study.design(aside, "1", "3")
     results = study.served(aside, tmp_path / "r3")
     assert study.table(results, aside) == study.plain(tmp_path, "1", "3")
+
+
+def test_a_design_after_a_killed_append_says_so(study, store, monkeypatch):
+    with monkeypatch.context() as inside:
+        Kills(inside, WRITES, False)
+        with pytest.raises(Killed):
+            append(study, store, "2")
+    paths, said = sg.ckks.encrypted_paths(store), []
+    sg.ckks.encrypt_design(
+        study.study("1"), study.key, paths.owner, paths.design, overwrite=True, log=said.append
+    )  # fmt: skip
+    assert any("was begun and did not end: run it again" in line for line in said)
+    append(study, store, "2")
+    sg.ckks.encrypt_design(study.study("1", "2"), study.key, paths.owner, paths.design, log=said.append)
+    assert sum("was begun and did not end" in line for line in said) == 1
 
 
 def test_that_is_all_an_append_writes(study, store, monkeypatch):

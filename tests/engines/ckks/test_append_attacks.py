@@ -71,7 +71,8 @@ def test_results_of_before_are_refused_by_name(study, there):
 def test_a_design_of_before_is_refused_by_name(study, there):
     """By the server, and by the owner where only that one is known; then it is encrypted again in the same place."""
     with pytest.raises(
-        ArtefactError, match=r"was made for .* as it was before variants were appended: its owner encrypts"
+        ArtefactError,
+        match=r"was made for .* as it was before variants were appended: its owner lets the append end",
     ):
         sg.ckks.associate(there / "store.cohort", there / "old.design", there / "r")
     assert not (there / "r").exists()

@@ -14,7 +14,7 @@ from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.closed import closed_strata
 from securegen.engines.federated.cohort import federated_strata, places_at, plan_analyses, sample_sets
 from securegen.engines.federated.studyfile import TraitColumn
-from securegen.engines.federated.variant_sums import Withheld
+from securegen.engines.federated.withheld import Withheld
 from securegen.governance.guard import guarded
 from securegen.io.loco import Offsets
 from securegen.results.write import write_qc, write_tables
@@ -71,7 +71,9 @@ class StrataRun:
             planned = plan_analyses(study, study.sites[site].name, mine, own.samples, log)
             sets = sample_sets(study, planned, own.samples)
             admit(study, sets, own.samples, state, guard)
-            self.closed[site] = closed = closed_strata(study, planned, mine, own.samples, secure.total, state, log)
+            self.closed[site] = closed = closed_strata(
+                study, planned, mine, own.samples, sets, secure.total, state, log
+            )
             admit(study, [*sets, *closed.sets], own.samples, state, guard)
             places = places_at(study, mine, found, own.variants)
             self.strata[site] = strata = federated_strata(

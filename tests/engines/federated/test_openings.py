@@ -16,7 +16,7 @@ from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.cohort import _unlike, federated_strata, places_at, plan_analyses, sample_sets
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS
 from securegen.engines.federated.studyfile import TraitColumn
-from securegen.engines.federated.variant_sums import Withheld
+from securegen.engines.federated.withheld import Withheld
 from securegen.engines.plain.sums import block_sums
 from securegen.errors import PolicyError
 from securegen.governance.guard import REFUSAL, guarded

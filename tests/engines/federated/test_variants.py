@@ -123,10 +123,23 @@ def test_variant_lists_and_bim_files_read_alike(tmp_path):
 
 def test_files_without_a_common_variant_are_told_apart_by_name():
     other = replace(STUDY, position=STUDY.position + 1)
-    with pytest.raises(InputError, match="no variant is in every file: the first begins with .*joined first"):
+    with pytest.raises(InputError, match="no variant is in every file: the first begins with .*one name with @"):
         common_variants([STUDY, other])
 
 
 def test_one_chromosome_in_two_spellings_is_one():
     other = replace(STUDY, chromosome=np.array([f"chr0{c}" for c in STUDY.chromosome], object))
     assert len(common_variants([STUDY, other])[0]) == len(STUDY)
+
+
+def test_blanks_in_ids_and_positions_that_are_none(tmp_path):
+    """A BGEN or a pvar may have blanks in ids; the list of a study is separated by tabs."""
+    odd = replace(STUDY, id=np.array([f"rs {j} x" for j in range(len(STUDY))], object))
+    write_variants(tmp_path / "v.tsv", odd)
+    assert read_variants(tmp_path / "v.tsv").digest() == odd.digest()
+    for text in ("1_000", "1e5", "x"):
+        lines = (tmp_path / "v.tsv").read_text().splitlines()
+        lines[2] = "\t".join([lines[2].split("\t")[0], text, *lines[2].split("\t")[2:]])
+        (tmp_path / "bad.tsv").write_text("\n".join(lines) + "\n")
+        with pytest.raises(InputError, match=f"line 3: position '{text}' is not a whole number"):
+            read_variants(tmp_path / "bad.tsv")

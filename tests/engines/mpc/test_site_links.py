@@ -6,11 +6,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from securegen.cli.main import main
 from securegen.engines.federated import rehearsal
 from securegen.engines.federated.rounds import SecureSum
+from securegen.engines.mpc import site_links
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.site_links import MessageLinks
 from securegen.engines.plain.engine import write_plain
@@ -130,3 +132,26 @@ def test_what_the_study_file_says_is_not_said_again(tmp_path, more, match):
     ]
     with pytest.raises(SecuregenError, match=match):
         main(words, standalone_mode=False)
+
+
+class Flood:
+    """The session of a site whose peer sends messages of ever other steps, with nothing in them."""
+
+    others, sent = ("site2",), 0
+
+    def receive(self, source, step, *, dtype):
+        self.sent += 1
+        if self.sent > 1000:
+            raise MemoryError
+        return np.frombuffer(f"step {self.sent}\n".encode(), np.uint8)
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_empty_messages_without_end_take_a_bounded_place(protected, monkeypatch):
+    if not protected:
+        monkeypatch.setattr(site_links, "PLACE", 0)
+    monkeypatch.setattr(site_links, "MOST_PAYLOAD", 100 << 12)
+    session = Flood()
+    with pytest.raises(ProtocolError if protected else MemoryError):
+        MessageLinks(session, None, "site1")._next("site2", "hello")
+    assert session.sent == (101 if protected else 1001)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from reference_data import GOLD
-from support import write_tsv
+from support import Cohort, write_plink, write_tsv
 
-from securegen.engines.mpc import steps
+from securegen.engines.mpc import aggregates, steps
 from securegen.engines.mpc.announced import open_announced
+from securegen.engines.mpc.association import receive_cohort
 from securegen.engines.mpc.deployment import ROLES
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.net.session import Session
@@ -30,8 +32,11 @@ from securegen.record.association_receipts import mpc_receipt
 from securegen.results.projected import plain_projected
 from securegen.stats import projection
 from securegen.stats.projected_statistics import TALL
+from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
 from securegen.study.opening import study_of
+from securegen.study.ploidy import PloidyReader, X
+from securegen.study.relabelled import Relabelled
 
 REGENIE = GOLD / "sim_500x5k" / "gold_regenie"
 WHOLE = {"aggregates": {"reveal": "aggregates", "consent_aggregates": True}, "outsourced": {}}
@@ -456,3 +461,69 @@ def test_receipts_say_what_several_designs_tell():
         )
         assert "on Y who is male" in many.parties[0].learns and "their sexes" in many.parties[1].learns
         assert "male" not in one.parties[0].learns and "sexes" not in one.parties[1].learns
+
+
+@pytest.mark.parametrize("sex", [[1], [1, 3], [1, True], [1, 2.0], [1, "M"], [1, -1], [1, 1 << 70], None, 7])
+def test_sexes_that_are_none_end_the_session(sex):
+    told = {
+        "samples": {"fid": ["a", "b"], "iid": ["a", "b"], "founder": [True, True], "sex": sex},
+        "variants": {n: ["1"] for n in ("chromosome", "id", "effect_allele", "other_allele")} | {"position": [1]},
+        "grid": 1, "largest": 2,
+    }  # fmt: skip
+
+    class Peer:
+        def receive_json(self, source, step, limit):
+            return told
+
+    with pytest.raises(ProtocolError, match="party 'ada' announced"):
+        receive_cohort(Peer(), "ada")
+    told["samples"]["sex"] = [1, 0]
+    assert receive_cohort(Peer(), "ada").samples.sex.tolist() == [1, 0]
+    del told["samples"]["sex"]
+    assert receive_cohort(Peer(), "ada").samples.sex.tolist() == [0, 0]
+
+
+def test_who_counts_one_copy_is_said_by_the_genotype_owner_s_file(sexes):
+    """The attack: sums with one person counted as a male and as a female differ by her genotype. Her sex is not the phenotype
+    owner's to say: the genotype owner reads its own file."""
+    reader, kinds = open_genotypes(Inputs(sexes.bfile, chr=("X",)), haploid=True), np.full(230, X, np.int8)
+    one = int(np.flatnonzero(reader.samples.sex == 2)[0])
+    sums = []
+    for chosen in (2, 1):
+        sex = reader.samples.sex.copy()
+        sex[one] = chosen
+        told = PloidyReader(Relabelled(reader, replace(reader.samples, sex=sex), reader.variants), kinds, 1)
+        sums.append(told.read(0, 230).dosage.sum(axis=1, dtype=np.int64))
+    np.testing.assert_array_equal(sums[0] - sums[1], reader.read(0, 230).dosage[:, one])
+    ours = next(RunReader(reader).blocks(VariantRun(0, 230, 0, True), 230))[0].dosage.sum(axis=1, dtype=np.int64)
+    np.testing.assert_array_equal(ours, sums[0])
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_rows_of_two_designs_are_compared_too(parties, tmp_path, monkeypatch, protected):
+    """The first variant of chromosome 2 is the last of chromosome 1 but for three people. With predictions each chromosome
+    has a design, of the same people: the difference of two sums would be theirs."""
+    rng, n = np.random.default_rng(8), 150
+    g = rng.binomial(2, 0.4, (8, n)).astype(np.int8)
+    g[4] = g[3]
+    g[4, :3] = (g[3, :3] + 1) % 3
+    write_plink(tmp_path / "c", g)
+    people = [(f"F{i}", f"I{i}") for i in range(n)]
+    table = write_tsv(
+        tmp_path / "p.tsv", ["#FID", "IID", "QT"], [(*p, v) for p, v in zip(people, rng.normal(size=n), strict=True)]
+    )
+    age = write_tsv(
+        tmp_path / "a.tsv", ["#FID", "IID", "AGE"], [(*p, v) for p, v in zip(people, rng.normal(size=n), strict=True)]
+    )
+    lines = [" ".join(["FID_IID", *(f"{f}_{i}" for f, i in people)])]
+    lines += [" ".join([str(c), *rng.normal(scale=0.1, size=n).round(4).astype(str)]) for c in range(1, 24)]
+    (tmp_path / "q.loco").write_text("\n".join(lines) + "\n")
+    (tmp_path / "pred.list").write_text(f"QT {tmp_path / 'q.loco'}\n")
+    if not protected:
+        answer = aggregates._answer
+        monkeypatch.setattr(aggregates, "_answer", lambda *a, **k: answer(*a[:8], [], **k))
+    run = parties()
+    found = read(run(Cohort(str(tmp_path / "c"), str(table), str(age)), openings="strict",
+                     pred=str(tmp_path / "pred.list"))["QT.glm.linear"])  # fmt: skip
+    assert found["#CHROM"].tolist() == [1] * 4 + [2] * 4
+    assert found["ERRCODE"].tolist() == [".", ".", ".", ".", "FEW_CARRIERS" if protected else ".", ".", ".", "."]

@@ -171,3 +171,14 @@ def test_collinear_and_constant_covariates_are_named():
         logistic_design(np.ones(80, bool), np.column_stack([x[:, 0], 2 * x[:, 0]]), ["AGE", "TWICE"], cases, "Y")
     with pytest.raises(DesignError, match="covariate SITE is constant"):
         logistic_design(np.ones(80, bool), np.column_stack([x[:, 0], np.ones(80)]), ["AGE", "SITE"], cases, "Y")
+
+
+@pytest.mark.parametrize("seed", (98, 163, 262))
+def test_an_optimum_half_way_between_two_multiples_is_found(seed):
+    """Newton's steps go from one multiple of 2^-24 to its neighbour and back: no covariate separates anything."""
+    rng = np.random.default_rng(seed)
+    design = np.column_stack([np.ones(30), np.round(rng.normal(size=(30, 2)) * 2**30) / 2**30])
+    cases = (np.arange(30) % 3 == 0).astype(float)
+    fitted = null_model.fit_null_model(cases, design, ("INTERCEPT", "A", "B"), "Y", fp.pooled)
+    expected = sm.GLM(cases, design, family=sm.families.Binomial()).fit(tol=1e-14).params
+    assert np.abs(fitted.beta - expected).max() < 2.0**-24 and fitted.steps < 12

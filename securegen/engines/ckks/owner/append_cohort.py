@@ -169,6 +169,8 @@ def _fitted(reader: SelectableReader, info: CohortInfo, name: str, log: Log) -> 
         log(f"{name}: people in another order than in the encrypted cohort, aligned by their ids")
         reader = reader.select(samples=order)
     if info.samples.sex.any():  # by which designs that are there were made, and X was counted
+        if (other := int((reader.samples.sex != info.samples.sex).sum())) and reader.samples.sex.any():
+            log(f"WARNING: {name} says another sex of {count(other, 'person')}; those of the encrypted cohort are used")
         reader = Relabelled(reader, replace(reader.samples, sex=info.samples.sex), reader.variants)
     if reader.dosage_grid > info.dosage_grid or info.dosage_grid % reader.dosage_grid:
         raise InputError(

@@ -207,7 +207,7 @@ def least_bytes(sizes: Sequence[int], p: Parameters, squares: bool, encryptor: E
 
 
 def _resume(state: OwnerState, folder: Path, index: int, identity: str) -> dict[str, Any] | None:
-    if not (state.folder / f"block-{block_name(index)}.box").exists():
+    if not state.has_block(index):
         return None
     try:
         header, _ = state.read(f"block-{block_name(index)}")

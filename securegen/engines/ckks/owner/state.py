@@ -108,6 +108,10 @@ class OwnerState:
         """Names of the records of designs, readable or not."""
         return sorted(box.stem for box in self.folder.glob("design-*.box"))
 
+    def has_block(self, index: int) -> bool:
+        """Whether a block of that number was encrypted."""
+        return (self.folder / f"block-{block_name(index)}.box").exists()
+
     def cohort_digest(self) -> str | None:
         """Digest of the cohort that is recorded; None where there is none, or none under this key."""
         try:

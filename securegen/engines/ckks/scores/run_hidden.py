@@ -147,13 +147,13 @@ class PrivateModelScores(HiddenModel):
                 modeller, "prs-step", "reply", cohort="study.cohort", publickey="study.publickey",
                 private="study.private", out="study", **told,
             )  # fmt: skip
+            log.seconds["score"] = served["seconds"]["score"]
             with log.stage("decrypt"):
                 replies = modeller / "study.replies"
                 table = private.open_scores_for(invitation, replies, key, owner / "study.owner", reader)
             write_table(out, reader.samples, table, inputs, log)
             names = ("request", "invitation", "cohort", "publickey", "replies")
             sizes = {n: folder_bytes(modeller / f"study.{n}") for n in names}
-            log.seconds["score"] = served["seconds"]["score"]
             self.finish(
                 log, score_receipts.private_model, sizes, served, key.public.parameters, genotypes, inputs, invitation,
                 reader, request=modeller / "study.request", blur=invitation.blinding.blur,
@@ -200,13 +200,13 @@ class EncryptedModelScores(HiddenModel):
                 evaluator, "prs-step", "evaluate", cohort="study.cohort", publickey="study.publickey",
                 model="study.encmodel", challenge="study.challenge", out="study",
             )  # fmt: skip
+            log.seconds["score"] = served["seconds"]["score"]
             with log.stage("decrypt"):
                 replies = evaluator / "study.replies"
                 table = private.open_scores_for(invitation, replies, key, owner / "study.owner", reader)
             write_table(out, reader.samples, table, inputs, log)
             sizes = {n: folder_bytes(modeller / f"study.{n}") for n in ("request", "invitation")}
             sizes |= {n: folder_bytes(evaluator / f"study.{n}") for n in ("cohort", "publickey", "encmodel", "replies")}
-            log.seconds["score"] = served["seconds"]["score"]
             self.finish(
                 log, score_receipts.encrypted_model, sizes, served, key.public.parameters, genotypes, inputs, invitation,
                 reader, request=modeller / "study.request", blur=invitation.blinding.blur,

@@ -61,12 +61,12 @@ class CkksScores:
                 for folder in (sent.cohort, sent.model):
                     folder.rename(at["server"] / folder.name)
             served = run_inside(at["server"], "prs", cohort="study.cohort", model="study.model", out="study")
+            log.seconds["score"] = served["seconds"]["score"]
             with log.stage("decrypt"):
                 _, sums = steps.decrypt_scores(at["server"] / "study.results", key, sent.owner)
             write_scores(out, study.reader.samples, sums, inputs, log)
             sizes = {n: folder_bytes(at["server"] / f"study.{n}") for n in ("cohort", "model", "results")}
             sizes["public_key"] = (at["owner"] / "key.public").stat().st_size
-            log.seconds["score"] = served["seconds"]["score"]
             receipt = public_model(inputs.table(out), self.encryptor)
             log.note(receipt.lines())
             log.write(

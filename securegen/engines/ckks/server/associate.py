@@ -57,8 +57,8 @@ def associate(
     if design.body["cohort"] != cohort.digest:
         if design.body["cohort"] in cohort.body.get("earlier", ()):
             raise ArtefactError(
-                f"{design.folder} was made for {cohort.folder} as it was before variants were appended: its owner encrypts the "
-                "design again (securegen encrypt --owner)"
+                f"{design.folder} was made for {cohort.folder} as it was before variants were appended: its owner lets the "
+                "append end and encrypts the design again (securegen encrypt --owner)"
             )
         raise ArtefactError("the design was made for another cohort, or for another version of this one")
     if cohort.parameters.ring.lanes != LANES:
