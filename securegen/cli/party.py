@@ -172,6 +172,6 @@ def _take_part(
     if dry_run():
         steps.site_of(steps.open_folder(study)[0], state, passphrase=site_passphrase(state, passphrase_file))
         steps.check_inputs(inputs)
-        open_genotypes(inputs, log)
+        open_genotypes(inputs, log, haploid=True)
         stop_rehearsal([*log.files, Path(state)], split="horizontal", party=me)
     take_part(Path(study), Path(state), inputs, log.out, log, form, Filters(), passphrase_file, connect=connect)

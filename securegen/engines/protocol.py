@@ -25,8 +25,9 @@ from securegen.results.summary import coding_facts, covariate_facts, promises
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.study import checks
-from securegen.study.inputs import Inputs, Log
+from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import LEAVE_OUT, Study, qc_of, study_of
+from securegen.study.traits import without_sex
 from securegen.vocabulary import ADDITIVE
 
 
@@ -235,4 +236,7 @@ def digests_of(members: Sequence[Inputs]) -> dict[str, str]:
 
 def covariates_of(inputs: Inputs) -> tuple[str, ...]:
     """Names of the covariates that the options choose."""
-    return tuple(read_table(Path(inputs.covar)).select(inputs.covar_name).columns) if inputs.covar else ()
+    if not inputs.covar:
+        return ()
+    table = read_table(Path(inputs.covar))
+    return tuple(without_sex(table, inputs.covar_name, inputs.sex_name, silent, "covariate").columns)

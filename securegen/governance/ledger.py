@@ -79,12 +79,14 @@ class Entries:
         somebody's leverage in all columns of these people's lifetime `limit`: one value that was corrected between two
         studies is a column of one person.
         """
+        analysed = (columns != 0).any(axis=1)
+        if not analysed.any():  # nobody of this site
+            return None
         order = np.argsort(rows, kind="stable")
         marks = [
             self.mark("column", rows[order].tobytes() + columns[order, j].tobytes()) for j in range(columns.shape[1])
         ]
         new = [j for j, mark in enumerate(marks) if mark not in self.charged and mark not in marks[:j]]
-        analysed = (columns != 0).any(axis=1)
         most = max((self.spent[r] for r in rows[analysed]), default=0) + len(new)
         if new and most > share * analysed.sum():
             return (

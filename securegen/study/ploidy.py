@@ -78,10 +78,12 @@ class KindsReader:
         """Tell of males with a heterozygous call, which counts half way, on X and Y of a block of the cohort's calls."""
         kinds = self.kinds[block.start : block.start + len(block)]
         for kind in {X, Y} - self._told if self.dosages_are_calls else ():
-            half = (kinds == kind)[:, None] & (self.samples.sex == MALE)[None, :] & (block.dosage == 1)
+            rows = np.flatnonzero(kinds == kind)
+            half = (self.samples.sex == MALE)[None, :] & (block.dosage[rows] == 1)
             if half.any():
                 self._told.add(kind)
-                first, end = self.variants.id[block.start + int(half.any(axis=1).argmax())], block.start + len(block)
+                first = self.variants.id[block.start + int(rows[half.any(axis=1).argmax()])]
+                end = block.start + len(block)
                 hint = (
                     "are the ends of X among them (--split-par), or is a sex wrong?" if kind == X else "is a sex wrong?"
                 )

@@ -7,7 +7,6 @@ import pytest
 from securegen.design import fixedpoint as fp
 from securegen.design.side_by_side import side_by_side
 from securegen.errors import DesignError
-from securegen.governance.guard import SiteGuard, guarded
 
 
 class Sums:
@@ -66,18 +65,3 @@ def test_the_first_error_ends_all():
     with pytest.raises(OSError, match="no answer"):
         side_by_side(lost, [waits, waits])
     assert len(ended) == 4
-
-
-def test_each_has_the_covariates_of_its_own_null_model():
-    """With one guard for all, the covariates of another design stand beside a Newton step, which is then not checked."""
-    guard, seen = SiteGuard(lambda line: None), []
-
-    def design(total):
-        own = fp.guard_of(total)
-        own._covariates = ([[1]], [[2]])
-        total([1])
-        seen.append(own)
-
-    side_by_side(guarded(Sums().total, guard), [design, design])
-    assert seen[0] is not seen[1] is not guard and guard._covariates is None
-    assert seen[0]._columns is guard._columns is seen[1]._columns

@@ -78,3 +78,14 @@ def test_two_traits_share_their_products(tmp_path):
     ours = both["QT2"]
     ok = (alone["QT2"]["ERRCODE"] == ".").to_numpy()
     np.testing.assert_allclose(ours["T_OR_F_STAT"][ok], alone["QT2"]["T_OR_F_STAT"][ok], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("engine", [ENGINES["ckks"], ENGINES["federated"]], ids=["ckks", "federated"])
+def test_x_y_and_mt_have_the_same_bytes_too(reference, engine, tmp_path):
+    cohort = reference("sexes")
+    study = sg.open_study(
+        cohort.bfile, pheno=cohort.pheno, pheno_name="QT", covar=cohort.covar, interaction="AGE", split_par="b38"
+    )
+    ours, theirs = (sg.run(study, e, out=tmp_path / name) for name, e in (("a", engine), ("b", "plain")))
+    assert Path(ours.paths["QT"]).read_bytes() == Path(theirs.paths["QT"]).read_bytes()
+    assert {"1", "X", "Y", "MT", "PAR1"} <= set(ours["QT"]["#CHROM"])

@@ -17,7 +17,7 @@ import numpy as np
 from securegen.design.columns import QUALITY
 from securegen.design.fixedpoint import SumOverSites
 from securegen.engines.federated.admission import LEDGER
-from securegen.engines.federated.cohort import everybody, sample_sets
+from securegen.engines.federated.cohort import everybody
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.governance import openings
 from securegen.governance.ledger import Entries
@@ -54,18 +54,22 @@ class Closed:
 
 
 def closed_strata(
-    study: StudyFile, planned: Sequence[Planned], traits: Traits, samples: Samples, total: SumOverSites, state: Path, log: Log,
+    study: StudyFile, planned: Sequence[Planned], traits: Traits, samples: Samples, sets: Sequence[tuple[str, np.ndarray]],
+    total: SumOverSites, state: Path, log: Log,
 ) -> Closed:  # fmt: skip
-    """What stays closed, the same at every site. Nothing is asked where no rule holds, or nobody is apart by sex."""
+    """What stays closed, the same at every site. Nothing is asked where no rule holds, or nobody is apart by sex.
+
+    sets: (N,) bool by what for, those that are summed anyhow.
+    """
     members = list(_members(study, planned, traits, samples))
     if study.openings == openings.ALL or not members:
         return Closed({}, [])
-    no, open_sets = _own_votes(study, planned, traits, samples, members, state, log)
+    no, open_sets = _own_votes(study, planned, traits, samples, sets, members, state, log)
     asked = [[int(no[i] is not None), *(int(p.any()) for p in m.parts)] for i, m in enumerate(members)]
     opened = iter(total([v for row in asked for v in row]))
     least = 2 if study.two_sites_learn_each_other else SITES
     reasons: dict[tuple[int, str], str] = {}
-    sets: NamedSets = []
+    opening: NamedSets = []
     for i, m in enumerate(members):
         refusing, *present = (next(opened) for _ in asked[i])
         if refusing:
@@ -75,11 +79,11 @@ def closed_strata(
                 f"fewer than {least} sites have males, or females, there: they would read each other"
             )
         else:
-            sets += open_sets[i]
+            opening += open_sets[i]
     for (kind, name), reason in reasons.items():
         if name == QUALITY:
             log(f"WARNING: {NAMES[kind]}: no quality control there, its rows are NA: {reason}")
-    return Closed(reasons, sets)
+    return Closed(reasons, opening)
 
 
 def _members(
@@ -114,11 +118,11 @@ def _summed(planned: Sequence[Planned], traits: Traits, sex: bool = False) -> in
 
 
 def _own_votes(
-    study: StudyFile, planned: Sequence[Planned], traits: Traits, samples: Samples, members: Sequence[_Member], state: Path,
-    log: Log,
+    study: StudyFile, planned: Sequence[Planned], traits: Traits, samples: Samples, sets: Sequence[tuple[str, np.ndarray]],
+    members: Sequence[_Member], state: Path, log: Log,
 ) -> tuple[list[str | None], list[NamedSets]]:  # fmt: skip
     """What is wrong with each member at this site, and its sets."""
-    accepted = sample_sets(study, planned, samples)
+    accepted = list(sets)
     columns = [_over(p.mask, np.column_stack([p.phenotype.values, traits.covariates])) for p in planned]
     summed = _summed(planned, traits)
     no: list[str | None] = []
@@ -172,10 +176,13 @@ def _set_fault(
 def _columns_fault(
     study: StudyFile, m: _Member, together: np.ndarray, summed: int, rows: np.ndarray, ledger: Entries
 ) -> str | None:  # fmt: skip
-    """What can be told of columns before scales and null models are known."""
+    """What can be told of columns before scales, centres and null models are known."""
     people = m.sets[0][1]
     for column in m.columns[people].T:
-        fault = openings.column_fault(column, study.fewest_people)
+        centred = column - column.mean() if len(column) else column
+        fault = openings.column_fault(column, study.fewest_people) or openings.column_fault(
+            centred, study.fewest_people
+        )
         if fault is not None:
             return fault
     limit = openings.CONSENTED if study.consent_openings else openings.LEVERAGE

@@ -30,7 +30,8 @@ from securegen.model import GenotypeReader, OpenedSums, Samples
 from securegen.stats.qc import Filters
 from securegen.study import people
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import GENETIC_MODELS, PLINK2, REGENIE, Inputs, Log
+from securegen.study.inputs import GENETIC_MODELS, PLINK2, REGENIE, Inputs, Log, silent
+from securegen.study.traits import without_sex
 
 LATE = 5  # seconds for the site that stopped the others to say why
 WAIT = 600  # seconds until a silent site is named
@@ -57,7 +58,7 @@ def trait_kinds(inputs: Inputs, cohorts: Sequence[Samples]) -> dict[str, str]:
     """How each phenotype is coded, by its name, from everybody's values: what a coordinator knows beforehand."""
     if inputs.pheno is None:
         raise UsageError("`pheno` is needed")
-    table = read_table(inputs.pheno).select(inputs.pheno_name)
+    table = without_sex(read_table(inputs.pheno), inputs.pheno_name, inputs.sex_name, silent, "phenotype")
     out = {}
     for name in table.columns:
         values = np.concatenate([people.column_values(s, table, name, people.join(s, table)) for s in cohorts])
@@ -97,7 +98,8 @@ def set_up(
         write_variants(lists[-1], reader.variants)
     covariates: tuple[str, ...] = ()
     if inputs.covar:
-        covariates = tuple(read_table(inputs.covar).select(inputs.covar_name).columns)
+        table = without_sex(read_table(inputs.covar), inputs.covar_name, inputs.sex_name, silent, "covariate")
+        covariates = tuple(table.columns)
     shared = work / "shared"
     keys = {site.name: work / site.name / "site.public" for site in sites}
     for i, site in enumerate(sites):

@@ -145,13 +145,13 @@ def _take_part(
     _everybody_accepts(transport, message_folder)
     session = Conversation(transport, study, site, identity, memory)
     samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
-    related = component_people(study, own, log)
+    related = component_people(study, own, memory, log)
     sets = [*sample_sets(study, own.planned, samples), *related]
     admit(study, sets, samples, state, guard)
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
     own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
-    closed = closed_strata(study, own.planned, own.traits, samples, secure.total, state, log)
+    closed = closed_strata(study, own.planned, own.traits, samples, sets, secure.total, state, log)
     if closed.sets:
         admit(study, [*sets, *closed.sets], samples, state, guard)
     try:

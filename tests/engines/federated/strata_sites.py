@@ -71,7 +71,9 @@ class StrataRun:
             planned = plan_analyses(study, study.sites[site].name, mine, own.samples, log)
             sets = sample_sets(study, planned, own.samples)
             admit(study, sets, own.samples, state, guard)
-            self.closed[site] = closed = closed_strata(study, planned, mine, own.samples, secure.total, state, log)
+            self.closed[site] = closed = closed_strata(
+                study, planned, mine, own.samples, sets, secure.total, state, log
+            )
             admit(study, [*sets, *closed.sets], own.samples, state, guard)
             places = places_at(study, mine, found, own.variants)
             self.strata[site] = strata = federated_strata(

@@ -182,3 +182,12 @@ def test_too_few_analysed_people_are_refused(study, files, tmp_path, monkeypatch
     monkeypatch.setattr(gwas, "LEAST_ANALYSED", 0)
     results(s.run({"ada": ada, "bob": bob, "dan": dan}))
     assert list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("stream", ["g", "q", "m"])
+def test_a_column_is_opened_once(stream):
+    """A million times one column is as many sums for the servers, of one that is counted."""
+    asked = {"g": [0, 1], "q": [1], "m": [0, 1]}
+    assert association._agreed_columns(asked, "phe") == asked
+    with pytest.raises(ProtocolError, match="columns that are none"):
+        association._agreed_columns(asked | {stream: [*asked[stream], 1]}, "phe")
