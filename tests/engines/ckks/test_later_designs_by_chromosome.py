@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -165,9 +166,14 @@ def test_the_commands_step_by_step(reference, tmp_path, monkeypatch):
     filters = ("--maf", 0.05, "--geno", 0.1, "--hwe", 1e-6)
     run("decrypt", *unlock, "--owner", "s.owner", "--results", "s.results", *filters, "--qc-tables", "--out", "d")
     run("gwas", *study[:-1], *filters, "--out", "p")
-    run("qc", "--bfile", cohort.bfile, "--split-par", "b38", "--out", "p")
+    run("qc", "--bfile", cohort.bfile, "--split-par", "b38", "--out", "q")
     for name in ("CC.glm.logistic.score", "afreq", "vmiss", "hardy", "hardy.x"):
-        assert (tmp_path / f"d.{name}").read_bytes() == (tmp_path / f"p.{name}").read_bytes(), name
+        plain = tmp_path / f"{'p' if name.startswith('CC') else 'q'}.{name}"
+        assert (tmp_path / f"d.{name}").read_bytes() == plain.read_bytes(), name
+    encrypted, plain = (json.loads((tmp_path / f"{name}.run.json").read_text()) for name in ("d", "p"))
+    names = [s["name"] for s in encrypted["strata"]]
+    assert names == ["autosomes", "X", "Y", "MT"] and encrypted["strata"] == plain["strata"]
+    assert "which blocks have which of 4 designs" in json.dumps(encrypted["receipt"])
     wrong = securegen("encrypt", *unlock, *cohort.options("QT"), "--owner", "s.owner", "--out", "t")
     assert wrong.code == 4 and "was encrypted with --xchr-model 1: give that" in wrong.err
     assert not list(tmp_path.glob("t.design"))
