@@ -27,7 +27,7 @@ _ANSWER = has(
 
 def read_answer(place: str | Path, name: str) -> Answer:
     """The record PLACE.run.json of role `name`, which may lie. Raises ArtefactError when it is absent, is no record, or names
-    files other than PLACE.*."""
+    files other than PLACE.*, or PLACE_*.regenie as that format calls its tables."""
     base = Path(place).absolute()
     try:
         found = read_json(
@@ -37,7 +37,8 @@ def read_answer(place: str | Path, name: str) -> Answer:
         raise ArtefactError(f"{name} has ended and left no record {base}.run.json") from None
     for path in (*(s["path"] for s in found.get("summaries", ())), *found.get("files", ())):
         full = base.parent / path
-        if full.parent != base.parent or not full.name.startswith(f"{base.name}."):
+        regenie = full.name.startswith(f"{base.name}_") and ".regenie" in full.suffixes
+        if full.parent != base.parent or not (full.name.startswith(f"{base.name}.") or regenie):
             raise ArtefactError(f"the record of {name} names a file that is not its own: {shown(path, 80)}")
     answer: Answer = _answers(found)
     return answer

@@ -14,7 +14,7 @@ import numpy as np
 from securegen.errors import DesignError
 from securegen.model import GenotypeBlock, GenotypeReader, IntArray, iterate_blocks
 
-BLOCK = 256  # variants
+BLOCK = 1024  # variants
 PEOPLE = 8192  # of a block that are multiplied at once
 EXACT = 1 << 53  # below it float64 holds every integer, and sums of them are exact in any order
 
@@ -85,17 +85,17 @@ class OwnTotals:
         top = self.reader.dosage_max * np.abs(a).sum(axis=0, dtype=np.float64) + np.abs(b).sum(axis=0, dtype=np.float64)
         if (top >= EXACT).any():
             raise DesignError(f"loadings of {len(a)} variants are too large to be summed exactly: take fewer variants")
-        out = np.zeros((len(self.people), a.shape[1]))
-        out -= b.sum(axis=0)
+        out = np.zeros((a.shape[1], len(self.people)))
+        out -= b.sum(axis=0)[:, None]
         for block in self._blocks():
             rows = slice(block.start, block.start + len(block))
-            mine, centre = a[rows].astype(np.float64), b[rows].astype(np.float64)
+            mine, centre = a[rows].T.astype(np.float64), b[rows].T.astype(np.float64)
             lacking = None if block.missing is None else np.flatnonzero(block.missing.any(axis=1))
             for people in _pieces(len(self.people)):
-                out[people] += block.dosage[:, people].T.astype(np.float64) @ mine
+                out[:, people] += mine @ block.dosage[:, people].astype(np.float64)
                 if lacking is not None and block.missing is not None:
-                    out[people] += block.missing[lacking][:, people].T.astype(np.float64) @ centre[lacking]
-        return out.astype(np.int64)
+                    out[:, people] += centre[:, lacking] @ block.missing[lacking, people].astype(np.float64)
+        return np.ascontiguousarray(out.T).astype(np.int64)
 
     def products(self, shifts: list[int]) -> tuple[IntArray, IntArray]:
         q = self.rounded(shifts)
@@ -120,7 +120,7 @@ class OwnTotals:
             for people in _pieces(len(self.people)):
                 g += block.dosage[:, people].astype(np.float64) @ values[people]
                 if lacking is not None and block.missing is not None:
-                    m[lacking] += block.missing[lacking][:, people].astype(np.float64) @ values[people]
+                    m[lacking] += block.missing[lacking, people].astype(np.float64) @ values[people]
             called, dosage = counts.called[rows, None], counts.dosage[rows, None]
             out.append(called * g.astype(np.int64) + dosage * m.astype(np.int64))
         return np.concatenate(out)

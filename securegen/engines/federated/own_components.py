@@ -32,12 +32,21 @@ CHROMOSOMES = frozenset(map(str, range(1, 23)))
 NamedSets = list[tuple[str, np.ndarray]]
 
 
-def component_people(study: StudyFile, own: OwnInputs, log: Log) -> NamedSets:
-    """(N,) bool, of whom the components are: analysed in every phenotype, and of relatives one. Nothing without them."""
+def component_people(study: StudyFile, own: OwnInputs, memory: SiteState, log: Log) -> NamedSets:
+    """(N,) bool, of whom the components are: analysed in every phenotype, and of relatives one. Nothing without them.
+
+    They are kept: the inputs do not change in a study, and a site that is begun again need not compare all pairs once more.
+    """
     if not study.pcs:
         return []
     everybody: np.ndarray = np.logical_and.reduce([p.mask for p in own.planned])
-    people = unrelated_people(own.aligned.select(None, _autosomes(own)), everybody, study.fewest_people)
+
+    def find() -> bytes:
+        reader = own.aligned.select(None, _autosomes(own))
+        return np.packbits(unrelated_people(reader, everybody, study.fewest_people)).tobytes()
+
+    raw = np.frombuffer(memory.once("component-people", find), np.uint8)
+    people = np.unpackbits(raw, count=len(everybody)).astype(bool) & everybody
     if left := int((everybody & ~people).sum()):
         log(f"components: {left} relatives of {int(everybody.sum())} people are left out, and projected")
     return [("components", people)]

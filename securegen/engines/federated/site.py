@@ -145,7 +145,7 @@ def _take_part(
     _everybody_accepts(transport, message_folder)
     session = Conversation(transport, study, site, identity, memory)
     samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
-    related = component_people(study, own, log)
+    related = component_people(study, own, memory, log)
     sets = [*sample_sets(study, own.planned, samples), *related]
     admit(study, sets, samples, state, guard)
     secure = SecureSum(session, agree_on_keys(session, commitment))

@@ -76,6 +76,17 @@ def test_one_after_another_is_all_together(encryptor, squares, study, tmp_path):
     assert study.table(study.served(store, tmp_path / "r"), store) == study.plain(tmp_path, "1", "2", "3")
 
 
+def test_a_plan_of_what_was_there_serves_what_comes_later(study, tmp_path):
+    """It holds people, columns and the dosage grid; the number of variants decides how fast it is."""
+    key, store = sg.ckks.generate_key(sg.ckks.plan(study.study("1"))), tmp_path / "s"
+    sg.ckks.encrypt_cohort(study.part("1"), key, store)
+    sg.ckks.append_cohort(study.part("2", "3"), key, store)
+    made = study.study("1", "2", "3")
+    sg.ckks.encrypt_design(made, key, f"{store}.owner", f"{store}.design")
+    results = sg.ckks.associate(f"{store}.cohort", f"{store}.design", tmp_path / "r")
+    assert sg.ckks.decrypt(results, key, f"{store}.owner").equals(sg.run(made).frame)
+
+
 def test_rows_come_in_the_order_in_which_files_came(study, store, tmp_path):
     append(study, store, "3")
     append(study, store, "2")
