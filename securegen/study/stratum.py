@@ -184,8 +184,9 @@ class _Group:
         """The same with its covariates: without those that are the same for everybody here, and on X with sex unless they
         say it."""
         p, log = self.planned, self.study.log
-        assert self.study.traits is not None
         traits = self.study.traits
+        if traits is None:
+            raise ValueError("a study of quality control alone has no covariates")
         where = f"{NAMES[self.kind]}, phenotype {p.phenotype.name}"
         self._say_people(where)
         if not p.test.covariates:
@@ -221,7 +222,8 @@ class _Group:
 def _attempt(members: Sequence[_Group], total: fp.SumOverSites) -> tuple[list[Design], list[Unanalysed]]:
     """Designs of phenotypes together, or, where one of them has none, of each alone."""
     first = members[0]
-    assert first.traits is not None
+    if first.traits is None:
+        raise ValueError("a design is made of members that have their covariates")
     try:
         return first.study.make([g.planned for g in members], first.traits, first.offsets, total), []
     except DesignError as error:
