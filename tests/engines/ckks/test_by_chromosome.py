@@ -42,7 +42,8 @@ def equal_sums(study: sg.Study, engine: sg.Ckks) -> None:
 SEXES = [
     ("QT", {"split_par": "b38"}), ("QT", {"split_par": "b38", "xchr_model": 1}), ("QT", {}), ("QT", {"xchr_model": 0}),
     ("QT", {"statistic": "regenie"}), ("CC", {"split_par": "b38", "xchr_model": 1}), ("CC", {}),
-    ("QT", {"interaction": "AGE", "xchr_model": 1}), ("QT", {"dominant": True, "statistic": "regenie"}), ("QT", {"chr": ("Y", "MT")}),
+    ("QT", {"interaction": "AGE", "xchr_model": 1}), ("QT", {"dominant": True, "statistic": "regenie"}),
+    ("QT", {"chr": ("Y", "MT")}),
 ]  # fmt: skip
 
 
