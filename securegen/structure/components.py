@@ -170,4 +170,6 @@ def scores(found: Components, projected: IntArray) -> FloatArray:
     """(N, K) components of people, of norm 1 over those whom the components are of. projected: (N, K) int64 of
     `OwnTotals.project` on the integers of the loadings."""
     theta = found.eigenvalues * found.variants
+    if not (theta > 0).all():
+        raise DesignError("an eigenvalue is not positive: genotypes have fewer components than that; ask for fewer")
     return projected * 2.0**-LOADING_BITS / np.sqrt(theta)

@@ -34,7 +34,7 @@ from securegen.design.exact import exact_gram
 from securegen.design.strata import Stratum
 from securegen.engines.federated.fields import NARROW, field_bits
 from securegen.engines.federated.needed import Sets, crossed, weights
-from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, Step, SumCheck
+from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, Step, SumCheck, not_below_own
 from securegen.engines.federated.segments import OwnRows, Segment, batches
 from securegen.engines.federated.variant_sums import OpenedCounts, SiteSums
 from securegen.engines.federated.withheld import Withheld
@@ -159,7 +159,13 @@ def _flags(secure: SecureSum, segments: Sequence[Segment], rule: OwnRows | None)
     own = cache(partial(rule.flags, segments))
     busy = [s for s in segments if not s.empty]
     steps = [
-        _step(f"{s.name}-flags", s.stop - s.start, [64] * widths[s.name], partial(lambda n: own()[n], s.name))
+        _step(
+            f"{s.name}-flags",
+            s.stop - s.start,
+            [64] * widths[s.name],
+            partial(lambda n: own()[n], s.name),
+            not_below_own,
+        )
         for s in busy
     ]
     return {s.name: total for s, total in zip(busy, secure.together(steps), strict=True)}

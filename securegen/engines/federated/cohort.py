@@ -19,6 +19,7 @@ from securegen.design import fixedpoint as fp
 from securegen.design.columns import Design
 from securegen.design.side_by_side import side_by_side
 from securegen.design.strata import Stratum
+from securegen.engines.federated.rounds import not_below_own
 from securegen.engines.federated.studyfile import CASE_CONTROL_12, QUANTITATIVE, StudyFile, TraitColumn
 from securegen.errors import ArtefactError, InputError, PolicyError, UsageError
 from securegen.io.loco import Offsets
@@ -79,6 +80,7 @@ def _group(masks: Sequence[np.ndarray], total: fp.SumOverSites, secret: bytes) -
     pairs = list(combinations(range(len(masks)), 2))
     unlike = [0 if (masks[i] == masks[j]).all() else _unlike(masks[i], masks[j], secret) for i, j in pairs]
     sums = total(unlike) if pairs else []
+    not_below_own(np.array(unlike, object), np.array(sums, object))
     same = {pair for pair, found in zip(pairs, sums, strict=True) if found == 0}
     groups: list[list[int]] = []
     for j in range(len(masks)):

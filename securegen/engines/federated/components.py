@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from securegen.engines.federated.fields import field_bits
-from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
+from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_below_own
 from securegen.errors import DesignError, PolicyError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
@@ -84,7 +84,7 @@ class PooledTotals:
         most = [self.pooled.samples * (int(r) >> shift) ** 2 + self.pooled.samples for r in reach]
         found = self.secure.rows(
             f"components-{self.rounds:02d}-squares", 1, [field_bits(m) for m in most],
-            lambda: np.array([own], object), bounds=tuple(most), check=_not_below_own,
+            lambda: np.array([own], object), bounds=tuple(most), check=not_below_own,
         )  # fmt: skip
         self._squares, self._shift = [int(v) for v in found[0]], shift
         return self._squares
@@ -127,11 +127,6 @@ class PooledTotals:
         self.charge(q)
 
 
-def _not_below_own(own: IntArray, total: IntArray) -> None:
-    if any(int(t) < int(o) for t, o in zip(total.ravel(), own.ravel(), strict=True)):
-        raise PolicyError(OUT_OF_BOUNDS)
-
-
 def federated_components(
     secure: SecureSum, reader: SelectableReader, people: np.ndarray, wanted: int, seed: bytes, guard: SiteGuard,
     charge: Charge, *, strict: bool, consent: bool = False, prune: bool = False, rounds: int = ROUNDS,
@@ -145,6 +140,8 @@ def federated_components(
     where the rules refuse, DesignError where too few people or variants are left.
     """
     (pooled,) = secure.total([int(people.sum())])
+    if not people.sum() <= pooled <= openings.LARGEST_SUM:
+        secure.refuse(OUT_OF_BOUNDS)
     width = wanted + 4
     rounds = min(rounds, int(SHARE * pooled) // width) if guard.on and not consent else rounds
     if rounds < LEAST_ROUNDS:
@@ -157,7 +154,14 @@ def federated_components(
             "components", f"{rounds * width} columns are more than {openings.SITE_SHARE:.0%} of the own people"
         )
     own_flags = _flags(reader, people, guard, strict=strict, prune=prune)
-    flags = secure.rows("components-flags", len(own_flags), [field_bits(64)], lambda: own_flags[:, None], bounds=(64,))
+    flags = secure.rows(
+        "components-flags",
+        len(own_flags),
+        [field_bits(64)],
+        lambda: own_flags[:, None],
+        bounds=(64,),
+        check=not_below_own,
+    )
     kept = np.flatnonzero(flags[:, 0] == 0)
     if not len(kept):
         raise DesignError("no variant is left for components: sites withhold all of them")

@@ -52,6 +52,13 @@ class Step:
     check: SumCheck | None = None
 
 
+def not_below_own(own: np.ndarray, total: np.ndarray) -> None:
+    """Of numbers that are never negative, such as a site's votes: a site that sets the total cannot take another's out of it.
+    Raises PolicyError."""
+    if any(int(t) < int(o) for t, o in zip(total.ravel(), own.ravel(), strict=True)):
+        raise PolicyError(OUT_OF_BOUNDS)
+
+
 def mask_context(step: str, after: str, layout: Layout) -> bytes:
     """What a mask is for: E, step, rows and widths."""
     return canonical({"after": after, "step": step, "rows": layout.rows, "widths": list(layout.widths)})
@@ -84,14 +91,14 @@ class SecureSum:
         """End the study for this site. Raises PolicyError, now and at every later start."""
         self._session.end(reason)
 
-    def total(self, values: Sequence[int]) -> list[int]:
+    def total(self, values: Sequence[int], check: SumCheck | None = None) -> list[int]:
         """Exact sums of Python integers (below 2^255 in all) over the sites: the `SumOverSites` of a federated study."""
         self._steps += 1
         most = (1 << (MOST_BITS - 1)) // len(self._session.study.sites)
         if any(not -most < v < most for v in values):
             raise PlanError(f"an exact sum of this site does not fit {MOST_BITS} bits")
         own = np.array([[int(v)] for v in values], object).reshape(len(values), 1)
-        rows = self.rows(f"design-{self._steps:04d}", len(values), (MOST_BITS,), lambda: own)
+        rows = self.rows(f"design-{self._steps:04d}", len(values), (MOST_BITS,), lambda: own, check=check)
         return [int(v) for v in rows[:, 0]]
 
     def rows(

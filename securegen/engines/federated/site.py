@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
 from securegen.engines.federated.own_components import component_people, with_components
 from securegen.engines.federated.own_inputs import OwnInputs, open_inputs, salt_of, same_inputs
 from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
-from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum
+from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_below_own
 from securegen.engines.federated.state import SiteState, open_state
 from securegen.engines.federated.studyfile import StudyFile, opened_by
 from securegen.engines.federated.withheld import Withheld
@@ -151,7 +152,9 @@ def _take_part(
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
     own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
-    closed = closed_strata(study, own.planned, own.traits, samples, sets, secure.total, state, log)
+    closed = closed_strata(
+        study, own.planned, own.traits, samples, sets, partial(secure.total, check=not_below_own), state, log
+    )
     if closed.sets:
         admit(study, [*sets, *closed.sets], samples, state, guard)
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support import MemoryReader
 
 from securegen.engines.federated import components as fed
-from securegen.errors import PolicyError
+from securegen.errors import DesignError, PolicyError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
 from securegen.io.arrays import from_arrays
@@ -289,3 +291,50 @@ def test_a_small_site_refuses_before_its_people_are_projected(trio, genotypes):
     people[2::3] = np.arange(PEOPLE // 3) < 100  # 24 columns, of 100 people
     with pytest.raises(PolicyError):
         run_sites(trio, genotypes, people=people)
+
+
+class Altered:
+    """A sum of this site and one that sets totals: people in all, and how many sites withhold a variant."""
+
+    def __init__(self, people: int | None = None, votes: int | None = None) -> None:
+        self.people, self.votes = people, votes
+
+    def refuse(self, reason):
+        raise PolicyError(reason)
+
+    def total(self, values):
+        return values if self.people is None else [self.people]
+
+    def rows(self, name, count, widths, make, *, bounds=None, check=None):
+        own = make()
+        total = own * 0 + self.votes if name.endswith("flags") and self.votes is not None else own
+        if check is not None:
+            check(own, total)
+        return total
+
+
+@pytest.mark.parametrize("secure", [Altered(people=1 << 70), Altered(people=700), Altered(votes=0)])
+def test_totals_that_a_site_sets_end_the_study(crowd, monkeypatch, secure):
+    """More people than there are, fewer than here; votes of the sites that withhold a variant taken out."""
+    g = crowd[:200].copy()
+    g[7] = np.arange(CROWD) == 3
+
+    def found():
+        guard = SiteGuard(lambda line: None)
+        return fed.federated_components(
+            secure, reader_of(g), np.ones(CROWD, bool), 2, SEED, guard, lambda q: None, strict=True, say=lambda line: None
+        )  # fmt: skip
+
+    with pytest.raises(PolicyError, match="not what the people of these sites can give"):
+        found()
+    if secure.votes == 0:
+        monkeypatch.setattr(fed, "not_below_own", None)
+        assert found().shape == (CROWD, 2)  # with a variant of one carrier
+
+
+def test_an_eigenvalue_that_is_not_positive_is_an_error(crowd):
+    """Totals of a deviating site, all zero: components would not be numbers."""
+    own = OwnTotals(reader_of(crowd[:50]))
+    found = pc.components(own, 2, SEED, rounds=1)
+    with pytest.raises(DesignError, match="an eigenvalue is not positive"):
+        pc.scores(replace(found, eigenvalues=found.eigenvalues * 0), np.ones((CROWD, 2), np.int64))

@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from securegen.engines.federated import identity
+from securegen.engines.federated import association, identity
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.cohort import _unlike, federated_strata, places_at, plan_analyses, sample_sets
@@ -378,3 +378,23 @@ def test_what_the_rules_cost_is_said():
     assert [line.split()[0] for line in lines] == ["3", "WARNING:", "score", "in"]
     assert "CHISQ by some 1e-4" in lines[2] and Withheld(100, missing=5).lines()[0].startswith("5 of 100")
     assert Withheld(100).lines() == []
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_a_vote_that_a_deviating_site_takes_out(tmp_path, monkeypatch, protected):
+    """Who sends last sets how many sites withhold a variant to none: the sums of one carrier are that person's values."""
+    reader, x, y = small(900, 60)
+    dosage = reader.read(0, 60).dosage.copy()
+    dosage[7] = np.arange(900) == 100
+    run = lambda name, **more: Run(in_memory(dosage), traits_of(x, y[:, 0]), study_of(TWO[:1]), tmp_path / name, **more)  # noqa: E731
+    votes = run("honest").of("flags")
+    assert votes[7, 0] == 1
+    steer = {0: lambda name, own: own - votes if name.endswith("-flags") else own}
+    if protected:
+        with pytest.raises(PolicyError, match=OUT_OF_BOUNDS[:40]):
+            run("steered", alter=steer)
+        return
+    monkeypatch.setattr(association, "not_below_own", None)
+    columns = run("steered", alter=steer)
+    person = columns.designs[100 % 3].columns.values[100 // 3]
+    assert (columns.of("columns")[7] / 900).tolist() == person[1:].tolist()
