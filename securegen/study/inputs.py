@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from securegen.catalogue import LINEAR, models, TESTS, uses_missing
+from securegen.catalogue import LINEAR, TESTS, models, uses_missing
 from securegen.design import fixedpoint as fp
 from securegen.errors import UsageError
 from securegen.io.digests import sha256

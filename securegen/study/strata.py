@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from securegen.catalogue import models, TESTS
+from securegen.catalogue import TESTS, models
 from securegen.design.columns import Design
 from securegen.design.covariates import ScaledCovariates
 from securegen.design.fixedpoint import SumOverSites

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from securegen.catalogue import models, TESTS, Test, chosen
+from securegen.catalogue import TESTS, Test, chosen, models
 from securegen.engines.federated.identity import check_name
 from securegen.errors import DesignError, PolicyError, UsageError
 from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, ROUND, STRICT, WITHHOLD, what_can_be_read
