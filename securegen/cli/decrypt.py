@@ -16,6 +16,7 @@ from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsa
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
+from securegen.engines.protocol import strata_facts
 from securegen.errors import ArtefactError, UsageError
 from securegen.record.association_receipts import outsourced_receipt
 from securegen.record.run_log import print_end
@@ -89,11 +90,11 @@ def command(
     print_summaries(tables, log, filters)
     paths += [t.path for t in tables]
     margin = key.public.parameters.margin_bits
-    receipt = outsourced_receipt(paths, "the encryptor of the encrypt step", opened.line())
+    receipt = outsourced_receipt(paths, "the encryptor of the encrypt step", opened.line(), strata=len(opened.strata))
     log.write(
         engine="ckks", design=opened.record(), planned_noise_margin_bits=margin, promise=promises(tables),
         receipt=receipt.to_json(), parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
-        bytes={}, **(_people(tables) if tables else {}),
+        bytes={}, **strata_facts(opened.strata), **(_people(tables) if tables else {}),
     )  # fmt: skip
     print_end(log, paths)
 

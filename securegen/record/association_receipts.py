@@ -14,9 +14,12 @@ def plain_receipt(tables: list[str], warnings: Sequence[str] = ()) -> Receipt:
     return Receipt("in the clear", (owner,), (), tuple(tables), (FULL_TABLE, *warnings))
 
 
-def outsourced_receipt(tables: list[str], encryptor: str, design: str = "", warnings: Sequence[str] = ()) -> Receipt:
+def outsourced_receipt(
+    tables: list[str], encryptor: str, design: str = "", warnings: Sequence[str] = (), *, strata: int = 1
+) -> Receipt:
     """CKKS: the owner holds the key, a server computes. design: what was opened, in one line; warnings: what the tables
-    give away together."""
+    give away together; strata: how many designs by chromosome."""
+    which = f", which blocks have which of {strata} designs" if strata > 1 else ""
     return Receipt(
         "outsourced, CKKS",
         (
@@ -24,7 +27,7 @@ def outsourced_receipt(tables: list[str], encryptor: str, design: str = "", warn
             Party(
                 "server", "ciphertexts",
                 "numbers of samples, variants and columns, which columns are 1 for everybody, which blocks have missing "
-                "calls; no genotype, phenotype or result",
+                f"calls{which}; no genotype, phenotype or result",
             ),
         ),
         ("ring learning with errors at 128 bits; nothing of the server but availability", f"encryption by {encryptor}"),

@@ -96,7 +96,9 @@ class Ckks(Engine):
             sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
             sizes["public_key"] = (owner / "key.public").stat().st_size
         paths = [*files, *(t.path for t in tables)]
-        receipt = outsourced_receipt(paths, self.encryptor, opened.line(), close_people(study.strata))
+        receipt = outsourced_receipt(
+            paths, self.encryptor, opened.line(), close_people(study.strata), strata=len(opened.strata)
+        )
         facts = study_facts(study) | {
             "design": opened.record(), "encryptor": self.encryptor,
             "parameters": key.public.parameters.to_json() | {"bits": plan.workload.bits},

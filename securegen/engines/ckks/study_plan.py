@@ -29,7 +29,7 @@ def stored_squares(strata: Sequence[Stratum]) -> bool:
 
 def plan(study: Study, *, squares: bool | None = None) -> Plan:
     """CKKS parameters for this study. Counts, precision and the dosage grid enter, and how many blocks of variants have
-    missing calls, which the encrypted cohort shows too. Raises PlanError.
+    missing calls, which the encrypted cohort shows too. Raises PlanError, and DesignError for predictions that are none.
 
     squares: store a stream of squared dosages; None for what the design needs.
     """
@@ -42,7 +42,13 @@ def plan(study: Study, *, squares: bool | None = None) -> Plan:
         dosage_max=max(reader.dosage_max, 2 * reader.dosage_grid), squares=squares, runs=runs if len(runs) > 1 else (),
         spread=2 if study.inputs.pred else 1,
     )  # fmt: skip
-    sets = pooled(strata).sets
+    pool = pooled(strata)
+    sets = pool.sets
+    if workload.spread > 1 and pool.largest_norm > workload.norm:
+        raise DesignError(
+            f"what predictions leave of a phenotype varies {workload.spread} times as much as it did: are they of this "
+            "phenotype, and in the units of regenie's step 1?"
+        )
     hidden = [len(sets.hidden(number)) for number in range(len(strata))]
     workload = replace(workload, columns=max(1, *hidden))
     if len(strata) > 1:

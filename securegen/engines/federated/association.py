@@ -103,7 +103,7 @@ def _open(secure: SecureSum, segments: Sequence[Segment], rule: OwnRows | None) 
     rows = {s.name: np.flatnonzero(flags[s.name][:, 0] == 0) for s in busy}
 
     def counts(s: Segment) -> np.ndarray:
-        return s.study.own_counts(local[s.name]())[rows[s.name]]
+        return s.study.own_counts(local[s.name](), s.study.hidden(flags[s.name]))[rows[s.name]]
 
     def columns(s: Segment) -> np.ndarray:
         return s.study.own_columns(local[s.name](), opened[s.name], s.start, s.stop)
@@ -113,7 +113,7 @@ def _open(secure: SecureSum, segments: Sequence[Segment], rule: OwnRows | None) 
         for s in busy
     ]  # fmt: skip
     opened = {
-        s.name: _read_counts(s.study, rows[s.name], flags[s.name][rows[s.name], 1:], total)
+        s.name: _read_counts(s.study, rows[s.name], flags[s.name][rows[s.name]], total)
         for s, total in zip(busy, secure.together(first), strict=True)
     }
     bounds = {s.name: s.study.column_bounds() for s in busy}
@@ -153,7 +153,7 @@ def _local(study: SiteSums, start: int, stop: int) -> Sums:
 
 def _flags(secure: SecureSum, segments: Sequence[Segment], rule: OwnRows | None) -> dict[str, np.ndarray]:
     """(V, 1 + sets) of each segment: how many sites withhold a variant, and at how many few people lack a call."""
-    widths = {s.name: 1 + len(s.study.sets.indicators) for s in segments}
+    widths = {s.name: 1 + len(s.study.masks) for s in segments}
     if rule is None:
         return {s.name: np.zeros((s.stop - s.start, widths[s.name]), np.int64) for s in segments}
     own = cache(partial(rule.flags, segments))
@@ -165,15 +165,16 @@ def _flags(secure: SecureSum, segments: Sequence[Segment], rule: OwnRows | None)
     return {s.name: total for s, total in zip(busy, secure.together(steps), strict=True)}
 
 
-def _read_counts(study: SiteSums, rows: IntArray, few: np.ndarray, found: np.ndarray) -> OpenedCounts:
+def _read_counts(study: SiteSums, rows: IntArray, flags: np.ndarray, found: np.ndarray) -> OpenedCounts:
     sets, squared, single = study.sets.indicators, study.sets.squared, study.sets.single
     return OpenedCounts(
         rows,
         {i: study.people[i] - found[:, 2 * k] for k, i in enumerate(sets)},
         {i: found[:, 2 * k + 1] for k, i in enumerate(sets)},
         {i: found[:, 2 * len(sets) + k] for k, i in enumerate(squared)},
-        {i: few[:, k] != 0 for k, i in enumerate(sets)},
+        {i: flags[:, 1 + k] != 0 for k, i in enumerate(sets)},
         {i: study.people[i] - found[:, 2 * len(sets) + len(squared) + k] for k, i in enumerate(single)},
+        study.hidden(flags),
     )
 
 
@@ -212,6 +213,8 @@ def _assemble(
         few[a] = withheld
         if reads.counted or (reads.filled is not None and not study.rounds):
             few[a] = withheld | full(opened.few[i])
+        if a.single or set(c) & set(study.sets.apart):
+            few[a] = few[a] | full(opened.hidden)
         if reads.filled is None:
             lack = _missing(study, opened)
             pairs_of = [counted[j, i] if p in reads.counted else (lack[j], opened.dosage[j]) for p, j in enumerate(c)]

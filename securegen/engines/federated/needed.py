@@ -34,8 +34,8 @@ class Sets:
     indicators: columns that say who is analysed; squared: those whose Σg² is needed; filled: (column, indicator) whose
     missing calls are filled; weighted: (column, indicator) whose Σ g² x is; quadratic: those whose Σ g² x is opened beside
     Σ g x; minor, counted: (case column, indicator) whose minor alleles, or called people and alleles, are needed; single:
-    columns of people with one copy less, of whom calls alone are counted; single_cases: case column -> (column of single
-    people, of the cases among them); pairs: linear analyses of complete cases.
+    columns of people with one copy less, of whom calls alone are counted; apart: indicators of one sex; single_cases: case
+    column -> (column of single people, of the cases among them); pairs: linear analyses of complete cases.
     """
 
     indicators: tuple[int, ...]
@@ -46,6 +46,7 @@ class Sets:
     minor: tuple[tuple[int, int], ...]
     counted: tuple[tuple[int, int], ...]
     single: tuple[int, ...]
+    apart: tuple[int, ...]
     single_cases: dict[int, tuple[int, int]]
     pairs: tuple[Analysis, ...]
 
@@ -54,6 +55,7 @@ class Sets:
         """rules: Σ w (g − S/n)² is summed and not Σ w g beside Σ w g², which would tell the weights of each genotype."""
         indicators, squared, fill, weighted, quadratic, minor, counted, single = ([] for _ in range(8))
         single_cases: dict[int, tuple[int, int]] = {}
+        apart: list[int] = []
         for a in analyses:
             c, first, reads, weight = a.columns, a.columns[0], reads_of(a), weights(a)
             indicators += [c[p] for p in reads.people]
@@ -68,9 +70,10 @@ class Sets:
                 if a.single:
                     single_cases[c[reads.minor]] = (a.single[0][0], a.single[1][0])
             single += [a.single[0][0]] if a.single else []
+            apart += c[2:] if not a.association and a.model.males else []
             counted += [(c[p], first) for p in reads.counted]
         pairs = tuple(a for a in analyses if complete and "complete" in record_of(a).missing)
         return Sets(
             _once(indicators), _once(squared), _once(fill), _once(weighted), _once(quadratic), _once(minor),
-            _once(counted), _once(single), single_cases, pairs,
+            _once(counted), _once(single), _once(apart), single_cases, pairs,
         )  # fmt: skip

@@ -69,17 +69,18 @@ class OwnRows:
         kept, out = list(self._before), {}
         for s in segments:
             masks = s.study.masks
-            out[s.name] = own = np.zeros((s.stop - s.start, 1 + len(s.study.sets.indicators)), np.int64)
+            out[s.name] = own = np.zeros((s.stop - s.start, 1 + len(masks)), np.int64)
             if s.empty:
                 continue
             for start in range(s.start, s.stop, CHUNK):
                 block = self._genotypes.read(start, min(start + CHUNK, s.stop))
                 at = slice(start - s.start, start - s.start + len(block))
                 if block.missing is not None:
-                    for k, people in enumerate(masks[: own.shape[1] - 1]):
+                    for k, people in enumerate(masks):
                         lack = block.missing[:, people].sum(axis=1, dtype=np.int64)
                         own[at, 1 + k] = openings.too_few(lack, s.study.fewest)
                 own[at, 0] = self._rule.scan(block, kept, masks)
+            own[:, s.study.by_sex] = own[:, 1:].max(axis=1, initial=0, keepdims=True)
         return out
 
     def take(self, segments: Sequence[Segment], parts: Sequence[OpenedSums]) -> None:

@@ -32,7 +32,7 @@ NEAR = 0.0625  # copies between a mean and one at which two genotypes weigh the 
 @dataclass(frozen=True)
 class OpenedCounts:
     """Pooled counts of the rows of a segment that are opened, by indicator column: n called, S, Σg² and few, (V,); single: of
-    people with one copy less, those who are called."""
+    people with one copy less, those who are called; hidden: (V,) bool, where counts of one sex are not."""
 
     rows: IntArray
     called: dict[int, IntArray]
@@ -40,6 +40,7 @@ class OpenedCounts:
     square: dict[int, IntArray]
     few: dict[int, np.ndarray]
     single: dict[int, IntArray]
+    hidden: np.ndarray
 
     def exact(self, indicator: int) -> np.ndarray:
         """Rows whose missing calls are filled without rounding."""
@@ -110,6 +111,18 @@ class SiteSums:
         """The sets of this site's people over whom rows of this stratum are opened."""
         return [self.values[:, i] != 0 for i in (*self.sets.indicators, *self.sets.single)]
 
+    @property
+    def by_sex(self) -> list[int]:
+        """Places in a row's flags of sets of one sex. Few people without a call are held back there if they are in any set:
+        else whoever sees these sets' counts knows their sex."""
+        marks = (*self.sets.indicators, *self.sets.single)
+        return [1 + k for k, i in enumerate(marks) if i in (*self.sets.apart, *self.sets.single)]
+
+    def hidden(self, flags: np.ndarray) -> np.ndarray:
+        """(V,) bool: rows of which the counts of one sex are not summed. flags: (V, 1 + sets) over the sites."""
+        hidden: np.ndarray = (flags[:, self.by_sex] != 0).any(axis=1) & self.rules & (not self.rounds)
+        return hidden
+
     def blocks(self, start: int, stop: int, size: int = READ) -> Iterator[GenotypeBlock]:
         for at in range(start, stop, size):
             yield self.reader.read(at, min(at + size, stop))
@@ -122,14 +135,17 @@ class SiteSums:
         out += [self.top**2 * self.people[i] for i in self.sets.squared]
         return out + [self.people[i] for i in self.sets.single]
 
-    def own_counts(self, sums: Sums) -> np.ndarray:
-        """(V, …) missing calls and S of each set, then Σg², then missing calls of people with one copy less."""
+    def own_counts(self, sums: Sums, hidden: np.ndarray) -> np.ndarray:
+        """(V, …) missing calls and S of each set, then Σg², then missing calls of people with one copy less; zeros of sets of
+        one sex where `hidden`."""
         out = []
         for i in self.sets.indicators:
             out += [sums.m[:, i], sums.g[:, i]]
         where = self.design.columns.squared_index
         out += [sums.q[:, where.index(i)] for i in self.sets.squared]
-        return np.stack([*out, *(sums.m[:, i] for i in self.sets.single)], axis=1)
+        marks = [i for i in self.sets.indicators for _ in range(2)] + list(self.sets.squared)
+        shown = [np.where(hidden, 0, v) if i in self.sets.apart else v for i, v in zip(marks, out, strict=True)]
+        return np.stack([*shown, *(np.where(hidden, 0, sums.m[:, i]) for i in self.sets.single)], axis=1)
 
     def check_counts(self, own: np.ndarray, total: np.ndarray) -> None:
         """Raise PolicyError where the counts of all sites, or of the others, are not of people."""

@@ -11,6 +11,7 @@ from reference_data import GOLD
 
 import securegen as sg
 from securegen.engines.plain import sums as plain_sums
+from securegen.errors import DesignError
 
 REGENIE = GOLD / "sim_500x5k" / "gold_regenie"
 
@@ -41,6 +42,8 @@ def equal_sums(study: sg.Study, engine: sg.Ckks) -> None:
 SEXES = [
     ("QT", {"split_par": "b38"}), ("QT", {"split_par": "b38", "xchr_model": 1}), ("QT", {}), ("QT", {"xchr_model": 0}),
     ("QT", {"statistic": "regenie"}), ("CC", {"split_par": "b38", "xchr_model": 1}), ("CC", {}),
+    ("QT", {"interaction": "AGE", "xchr_model": 1}), ("QT", {"dominant": True, "statistic": "regenie"}),
+    ("QT", {"chr": ("Y", "MT")}),
 ]  # fmt: skip
 
 
@@ -68,6 +71,25 @@ def test_quality_control_gives_the_plain_tables(options, reference, tmp_path):
     study = sg.open_qc(reference("sexes").bfile, **options)
     encrypted, plain = (sg.qc(study, engine, out=tmp_path / engine / "t") for engine in ("ckks", "plain"))
     assert tables(encrypted) == tables(plain) and "hardy.x" in encrypted
+
+
+@pytest.mark.parametrize(("size", "fits"), [(1.5, True), (30, False)])
+def test_predictions_that_are_none_have_no_plan(size, fits, reference, tmp_path):
+    """Somewhat worse than nothing fits; what is in other units, or of another trait, would not fit the planned columns."""
+    cohort = reference("sim_500x5k")
+    head, *lines = (REGENIE / "qt1_1.loco").read_text().splitlines()
+    noise = np.random.default_rng(8).standard_normal((len(lines), len(head.split()) - 1)) * size * 0.8
+    rows = [" ".join([line.split()[0], *map(str, own)]) for line, own in zip(lines, noise, strict=True)]
+    (tmp_path / "a.loco").write_text("\n".join([head, *rows]) + "\n")
+    (tmp_path / "list").write_text("QT a.loco\n")
+    study = sg.open_study(
+        cohort.bfile, pheno=cohort.pheno, pheno_name="QT", covar=cohort.covar, pred=tmp_path / "list", chr="1"
+    )
+    if not fits:
+        with pytest.raises(DesignError, match="are they of this phenotype"):
+            sg.ckks.plan(study)
+        return
+    assert sg.run(study, "ckks").frame.equals(sg.run(study).frame)
 
 
 @pytest.mark.parametrize(("trait", "encryptor"), [("QT", "own"), ("QT", "seal"), ("CC", "own")])

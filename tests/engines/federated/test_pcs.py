@@ -14,7 +14,7 @@ import securegen as sg
 from securegen.engines.federated import steps
 from securegen.errors import ArtefactError, PolicyError, ProtocolError, UsageError
 
-PEOPLE, VARIANTS = 600, 400
+PEOPLE, VARIANTS = 1500, 300
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_components_of_all_sites_take_structure_out(cohort, tmp_path):
 
 
 def test_small_sites_refuse_without_consent(cohort, tmp_path):
-    """Of 200 people somebody holds more than a fiftieth of a column's squares."""
+    """Of 500 people somebody holds more than a fiftieth of a column's squares."""
     done = run(cohort, tmp_path / "x", "--pcs", "2")
     assert done.code == PolicyError.exit_code and "components" in (tmp_path / "x.log").read_text()
     assert not list(tmp_path.glob("x.QT*"))

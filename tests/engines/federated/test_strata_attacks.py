@@ -8,7 +8,7 @@ import pytest
 from securegen.design import fixedpoint as fp
 from securegen.design.side_by_side import side_by_side
 from securegen.engines.federated.closed import Closed
-from securegen.engines.federated.variant_sums import hidden_weights
+from securegen.engines.federated.variant_sums import SiteSums, hidden_weights
 from securegen.errors import PolicyError
 from securegen.governance.guard import REFUSAL, SiteGuard, guarded
 from securegen.governance.ledger import Entries
@@ -314,3 +314,25 @@ def test_each_has_the_covariates_of_its_own_null_model():
     side_by_side(guarded(lambda values: list(values), guard), [design, design])
     assert seen[0] is not seen[1] is not guard and guard._covariates is None
     assert seen[0]._columns is guard._columns is seen[1]._columns
+
+
+@pytest.mark.parametrize("told", [{"qc": True}, {"xchr_model": 1}])
+def test_the_sex_of_the_one_person_without_a_call(sexes, tmp_path, monkeypatch, told):
+    """Missing calls of males, or of males and of females, say the sex of the one person who lacks a call on X."""
+    row, him = sexes.chromosomes.index("X"), 3
+    assert sexes.sex[him] == MALE
+    sexes.dosage[row, him] = -1
+    place = 6 if told.get("qc") else -1  # after everybody's: of founders who are male; of males at the end
+    with monkeypatch.context() as off:
+        off.setattr(SiteSums, "by_sex", [])
+        assert counts(sexes.run(tmp_path / "off", **told), row)[place] == 1
+    run = sexes.run(tmp_path / "on", **told)
+    assert counts(run, row)[place] == 0
+    for flags in (run.opened[n] for n in run.opened if n.endswith("-flags") and run.opened[n].shape[1] > 2):
+        few = flags[flags[:, 1] == 1]
+        assert (few[:, 1:] == few[:, 1:2]).all(), "nor do the flags"
+    (tmp_path / "t").mkdir()
+    tables = run.tables(tmp_path / "t")
+    lines = [line.split("\t") for line in tables[".afreq" if told.get("qc") else ".T.glm.linear"].decode().splitlines()]
+    column = lines[0].index("ALT_FREQS" if told.get("qc") else "A1_FREQ")
+    assert [f[column] == "NA" for f in lines if f[0] == "X"] == [True] + [False] * 11

@@ -149,7 +149,7 @@ def test_uv_of_a_score_test_are_the_plain_engines_too(study, cases, tmp_path):
 def test_chisq_alone_is_that_of_all_sums_within_the_printed_bound(study, request, tmp_path, which):
     given = request.getfixturevalue(which)
     out = results(run(study(ROLES), given, tmp_path, reveal="chi2"))
-    assert out["ada"] is None
+    assert out["ada"] is False
     for summary in out["bob"]:
         name = summary.analysis.phenotype
         found, whole = table(tmp_path / f"out.{name}.chi2"), plain_of(given[2], name)
@@ -175,7 +175,7 @@ def test_hits_are_those_of_plain_and_nothing_else_is_opened(study, request, tmp_
     want = plain.set_index("ID").loc[expected]
     for column in ("BETA", "SE"):
         np.testing.assert_allclose(hits[column], want[column], rtol=1e-6)
-    assert out["ada"] is None and out["bob"][0].variants == len(expected)
+    assert out["ada"] is False and out["bob"][0].variants == len(expected)
 
 
 @pytest.mark.parametrize("which", ["cohort", "cases"])
