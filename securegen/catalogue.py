@@ -191,8 +191,11 @@ INTERACTION = Test(
 )  # fmt: skip
 
 TESTS: dict[str, Test] = {t.name: t for t in (LINEAR, LOGISTIC, TREND, ALLELIC, INTERACTION)}
-# What `--model` takes, in this order; `--interaction` chooses among the others.
-MODELS: tuple[str, ...] = tuple(name for name, test in TESTS.items() if not test.interacts)
+
+
+def models() -> tuple[str, ...]:
+    """What `--model` takes, in this order; `--interaction` chooses among the others."""
+    return tuple(name for name, test in TESTS.items() if not test.interacts)
 
 
 def _nobody(_: DesignData, __: SumOverSites) -> Design:

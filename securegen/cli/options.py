@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from securegen.catalogue import MODELS
+from securegen.catalogue import models
 from securegen.cli.command import Function, check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
@@ -131,7 +131,7 @@ def _traits(required: bool) -> list[Function]:
             help="Covariates that are categories: expanded to indicators.",
         ),
         click.option(
-            "--model", type=click.Choice(MODELS),
+            "--model", type=click.Choice(models()),
             help="Test [linear for a quantitative trait, logistic (score test) for cases and controls].",
         ),
         click.option("--apply-rint", is_flag=True, help="Rank-based inverse normal transform of quantitative traits."),

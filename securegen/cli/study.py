@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from securegen.catalogue import MODELS
+from securegen.catalogue import models
 from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import Function, Group, common_options, json_option, report, writes
@@ -70,7 +70,7 @@ def _openings(command: Function) -> Function:
     "--phenotype", "traits", multiple=True, required=True, metavar="NAME=KIND", help=f"Kinds: {', '.join(KINDS)}."
 )
 @click.option("--covariate", "covariates", multiple=True, metavar="NAME", help="A covariate that every site has.")
-@click.option("--model", type=click.Choice(MODELS), help="Test [linear, or logistic for cases and controls].")
+@click.option("--model", type=click.Choice(models()), help="Test [linear, or logistic for cases and controls].")
 @click.option(
     "--missing", type=click.Choice(["mean", "complete"]), default="mean", show_default=True, help="Missing calls."
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from securegen.catalogue import INTERACTION, MODELS, uses_missing
+from securegen.catalogue import INTERACTION, models, uses_missing
 from securegen.design.strata import AUTOSOMES, Stratum
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
@@ -26,7 +26,7 @@ from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.study import checks
 from securegen.study.inputs import Inputs, Log, silent
-from securegen.study.opening import LEAVE_OUT, Study, qc_of, study_of
+from securegen.study.opening import Study, qc_of, study_of
 from securegen.study.traits import without_sex
 from securegen.vocabulary import ADDITIVE
 
@@ -80,7 +80,7 @@ class Engine(ABC):
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     elsewhere: ClassVar[Mapping[tuple[str, str], str]] = {}  # an option's value that names another engine
-    tests: ClassVar[Set[str]] = frozenset(MODELS)
+    tests: ClassVar[Set[str]] = frozenset(models())
     missing: ClassVar[frozenset[str]] = frozenset({"mean"})
     reveals: ClassVar[frozenset[str]] = frozenset()
     several: ClassVar[bool] = False
@@ -100,20 +100,6 @@ class Engine(ABC):
                 checks.whole(f.name, value, told["least"], None)
 
     @property
-    def strata(self) -> bool:
-        """Whether it computes with a design for each of the strata of a study, as X, Y and MT need."""
-        return False
-
-    def check_study(self, study: Study) -> None:
-        """Raise UsageError for a study with several designs where this engine has one."""
-        if not self.strata and [s.name for s in study.strata] != [AUTOSOMES]:
-            own = ", ".join(s.name for s in study.strata if s.name != AUTOSOMES)
-            instead = "use another engine" if study.inputs.pred else LEAVE_OUT
-            raise UsageError(
-                f"engine {self.name} has one design for all chromosomes, and {own} need their own: {instead}"
-            )
-
-    @property
     def opened(self) -> str | None:
         """What is opened instead of whole tables; None for these."""
         return None
@@ -127,10 +113,6 @@ class Engine(ABC):
             raise UsageError(f"`model` {first.model} is not for engine {self.name}: {', '.join(sorted(self.tests))}")
         if first.missing not in self.missing and uses_missing(first.model):
             raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
-        if any(m.pred for m in members) and not self.strata:
-            raise UsageError(
-                f"`pred` needs a design for each chromosome, which engine {self.name} has not: use another engine"
-            )
         if (first.condition or first.condition_list) and not self.conditions:
             raise UsageError(
                 f"`condition` needs the genotypes beside the phenotypes: engine plain or ckks, not {self.name}"
@@ -150,7 +132,10 @@ class Engine(ABC):
 
     def open(self, members: Sequence[Inputs], log: Log, *, qc_only: bool = False) -> Study:
         """The study that is analysed. Raises as `study.open_study`."""
-        return (qc_of if qc_only else study_of)(members[0], log, strata=self.strata)
+        return (qc_of if qc_only else study_of)(members[0], log)
+
+    def check_study(self, study: Study) -> None:  # noqa: B027 (most take any)
+        """Raise UsageError for a study that this engine cannot run, now that its files are open."""
 
     def describe(self, study: Study, log: Log) -> None:  # noqa: B027 (most have nothing to say)
         """Say what the run will take."""

@@ -37,8 +37,6 @@ def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> D
 
     Raises UsageError, InputError and DesignError, each saying which column and what to do.
     """
-    if inputs.pred:
-        raise UsageError("`pred` needs a design for each chromosome, and here all have one: use another engine")
     traits = read_traits(inputs, reader, log)
     planned = plan(inputs, traits, log)
     offsets = no_predictions(traits) if inputs.as_regenie else None

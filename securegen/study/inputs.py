@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from securegen.catalogue import LINEAR, MODELS, TESTS, uses_missing
+from securegen.catalogue import LINEAR, TESTS, models, uses_missing
 from securegen.design import fixedpoint as fp
 from securegen.errors import UsageError
 from securegen.io.digests import sha256
@@ -107,7 +107,7 @@ class Inputs(GenotypeFiles):
         for name in (*_FLAGS, *(o.name for o in OPTIONS.values() if o.off)):
             checks.flag(name, getattr(self, name))
         checks.choice("common_samples", self.common_samples, (None, True, False))
-        checks.choice("model", self.model, (None, *MODELS))
+        checks.choice("model", self.model, (None, *models()))
         checks.choice("missing", self.missing, MISSING)
         checks.choice("xchr_model", self.xchr_model, (None, *XCHR_MODELS))
         checks.choice("statistic", self.statistic, (None, *STATISTICS))

@@ -22,7 +22,6 @@ from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.predictions import with_rows
 from securegen.study.strata import build_strata
 
-LEAVE_OUT = "leave X, Y and MT out (`chr` 1-22), or use another engine"
 Path = str | os.PathLike[str]
 Names = str | Sequence[str]
 Genotypes = Path | Sequence[Path] | SelectableReader
@@ -41,9 +40,7 @@ class Study:
         """The one design of all variants. Raises UsageError where there are several, or people with one copy."""
         if [s.name for s in self.strata] != [AUTOSOMES]:
             names = ", ".join(s.name for s in self.strata)
-            raise UsageError(
-                f"one design for all chromosomes is needed here, and these have their own: {names}; {LEAVE_OUT}"
-            )
+            raise UsageError(f"these chromosomes have designs of their own, in `strata` of the study: {names}")
         return self.strata[0].design
 
     @property
@@ -236,26 +233,17 @@ def open_qc(
     return qc_of(inputs, log, reader)
 
 
-def study_of(
-    inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None, *, strata: bool = True
-) -> Study:
-    """The study that inputs name, on a reader in place of their files where one is given. Raises as `open_study`.
-
-    strata: with X, Y and MT, each with its own design; without, they are left out aloud.
-    """
-    if inputs.pred and not strata:
-        raise UsageError("`pred` needs a design for each chromosome, and here all have one: use another engine")
-    reader = open_genotypes(inputs, log, genotypes, haploid=strata and has_copies(inputs.model))
+def study_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
+    """The study that inputs name, on a reader in place of their files where one is given. Raises as `open_study`."""
+    reader = open_genotypes(inputs, log, genotypes, haploid=has_copies(inputs.model))
     if inputs.pred:
         reader = with_rows(reader, log)
     return Study(inputs, *build_strata(inputs, reader, log))
 
 
-def qc_of(
-    inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None, *, strata: bool = True
-) -> Study:
+def qc_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """As `study_of`, for quality control alone."""
-    reader = open_genotypes(inputs, log, genotypes, haploid=strata)
+    reader = open_genotypes(inputs, log, genotypes, haploid=True)
     if reader.dosage_grid > 1:
         log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
     return Study(inputs, *build_strata(inputs, reader, log, qc_only=True))

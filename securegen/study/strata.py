@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from securegen.catalogue import MODELS, TESTS
+from securegen.catalogue import TESTS, models
 from securegen.design.columns import Design
 from securegen.design.covariates import ScaledCovariates
 from securegen.design.fixedpoint import SumOverSites
@@ -166,7 +166,7 @@ def refuse_nowhere(planned: Sequence[Planned], strata: Sequence[Stratum]) -> Non
         reasons = [r.reason for s in strata for r in s.refused if r.phenotype == p.phenotype.name]
         if reasons:
             raise DesignError(reasons[0])
-        others = ", ".join(name for name in MODELS if TESTS[name].copies)
+        others = ", ".join(name for name in models() if TESTS[name].copies)
         raise DesignError(
             f"`model` {p.test.name} is done on chromosomes 1 to 22 alone, and no variant is left there: {others} are not"
         )

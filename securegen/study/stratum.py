@@ -120,7 +120,8 @@ def _parts(
     ]  # fmt: skip
     before = [p for p in before if (kind, p.phenotype.name) not in study.closed]
     here = present_on(kind, study.sex)
-    groups = [_Group(kind, p, study, offsets, counts) for p, counts in _counts(kind, before, here, study.sex, total)]
+    counted = _counts(kind, before, here, study.sex, total)
+    groups = [_Group(kind, p, study, offsets, counts, study.traits) for p, counts in counted]
     chosen: dict[tuple[str, ...], list[_Group]] = {}
     for group in side_by_side(total, [partial(_Group.with_covariates, g) for g in groups if g.counts.samples]):
         chosen.setdefault(group.names, []).append(group)
@@ -161,18 +162,18 @@ def _counts(
 
 @dataclass(frozen=True)
 class _Group:
-    """A phenotype on X or Y. planned: its people there; traits: its covariates there, once they are chosen."""
+    """A phenotype on X or Y. planned: its people there; traits: those of the study, then with the covariates of there."""
 
     kind: int
     planned: Planned
     study: Blueprint
     offsets: Offsets
     counts: _Counts
-    traits: Traits | None = None
+    traits: Traits
 
     @property
     def names(self) -> tuple[str, ...]:
-        return () if self.traits is None else self.traits.covariate_names
+        return self.traits.covariate_names
 
     def nobody(self) -> Unanalysed:
         p = self.planned
@@ -183,14 +184,11 @@ class _Group:
     def with_covariates(self, total: fp.SumOverSites) -> _Group:
         """The same with its covariates: without those that are the same for everybody here, and on X with sex unless they
         say it."""
-        p, log = self.planned, self.study.log
-        traits = self.study.traits
-        if traits is None:
-            raise ValueError("a study of quality control alone has no covariates")
+        p, traits, log = self.planned, self.traits, self.study.log
         where = f"{NAMES[self.kind]}, phenotype {p.phenotype.name}"
         self._say_people(where)
         if not p.test.covariates:
-            return replace(self, traits=traits)
+            return self
         names, values = traits.covariate_names, traits.covariates
         jobs = [partial(fp.varies, values[p.mask, k], f"covariate {name}") for k, name in enumerate(names)]
         varies = np.array(side_by_side(total, jobs), bool)
@@ -222,8 +220,6 @@ class _Group:
 def _attempt(members: Sequence[_Group], total: fp.SumOverSites) -> tuple[list[Design], list[Unanalysed]]:
     """Designs of phenotypes together, or, where one of them has none, of each alone."""
     first = members[0]
-    if first.traits is None:
-        raise ValueError("a design is made of members that have their covariates")
     try:
         return first.study.make([g.planned for g in members], first.traits, first.offsets, total), []
     except DesignError as error:

@@ -95,7 +95,9 @@ IN_PYTHON = {
     "key_file": "key", "plan_file": "plan", "paths": "path", "no_digests": "digests", "key_still_trusted": "still_trusted",
     "passphrase_file": "passphrase", "new_passphrase_file": "new", "plain_secret_key": "passphrase", "file": "path",
 }  # fmt: skip
-OWN_CALLS = {"qc_tables": sg.ckks.decrypt_qc, "threads": sg.ckks.associate, "memory": sg.ckks.associate}
+OWN_CALLS = {
+    "qc_tables": sg.ckks.decrypt_qc, "threads": sg.ckks.associate, "memory": sg.ckks.associate, "append": sg.ckks.append_cohort,
+}  # fmt: skip
 OF_COMMANDS = {"quiet", "threads", "memory", "weak_passphrase"}
 
 

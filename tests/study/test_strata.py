@@ -269,22 +269,6 @@ def test_sexes_from_a_table(cohort):
         cohort.open(sex_name="T")
 
 
-@pytest.fixture
-def one_design(monkeypatch) -> str:
-    """An engine that has one design for all chromosomes."""
-    monkeypatch.setattr(sg.Plain, "strata", property(lambda _: False))
-    return "plain"
-
-
-def test_an_engine_of_one_design_refuses(one_design, cohort, tmp_path):
-    study, _ = cohort.open()
-    with pytest.raises(UsageError, match="one design for all chromosomes, and X, Y, MT need their own: leave"):
-        sg.run(study, one_design, tmp_path / "out")
-    assert not list(tmp_path.glob("out*"))
-    with pytest.raises(UsageError, match="one design for all chromosomes is needed here"):
-        study.design  # noqa: B018
-
-
 def test_filters_by_the_alleles_that_people_have(cohort):
     """A frequency of Y is over males; F_MISS too; Hardy–Weinberg on X is of both sexes, on Y and MT of nobody."""
     cohort.dosage[3, cohort.sex == 2] = 2
@@ -332,28 +316,15 @@ def write_fileset(cohort: Cohort, base: Path) -> str:
     return str(base)
 
 
-def test_an_engine_of_one_design_leaves_them_out_aloud(one_design, cohort, tmp_path):
-    """Without --chr they are left out with a count; the ends of X stay."""
+def test_without_chr_every_chromosome_has_rows(cohort, tmp_path):
     base = write_fileset(cohort, tmp_path / "c")
-    common = (
-        "--bfile",
-        base,
-        "--pheno",
-        cohort.table("p", cohort.traits),
-        "--covar",
-        cohort.table("c", cohort.covariates),
-    )
-    options = (*common, "--split-par", "b37", "--quiet")
-    run = ("run-local", "gwas", "--engine", one_design)
-    done = securegen(*run, *options, "--out", tmp_path / "e")
-    log = (tmp_path / "e.log").read_text()
-    assert done.code == 0 and "WARNING: 3 variants on X, Y or MT are left out: they need designs of their own" in log
-    done = securegen("run-local", "gwas", "--engine", "ckks", *options, "--out", tmp_path / "g")
-    assert done.code == 0 and "designs, by chromosome, of up to" in (tmp_path / "g.log").read_text()
-    ours, encrypted = ((tmp_path / f"{n}.QT.glm.linear").read_text().splitlines() for n in "eg")
-    assert len(ours) == 6 and len(encrypted) == 9 and set(ours) < set(encrypted)
-    refused = securegen(*run, *common, "--chr", "X", "--out", tmp_path / "x")
-    assert refused.code == 2 and "no variant is left: 3 on X, Y or MT" in refused.err
+    tables = ("--pheno", cohort.table("p", cohort.traits), "--covar", cohort.table("c", cohort.covariates))
+    for engine in ("plain", "ckks"):
+        run = ("run-local", "gwas", "--engine", engine, "--bfile", base, *tables, "--split-par", "b37", "--quiet")
+        assert securegen(*run, "--out", tmp_path / engine).code == 0
+    assert "designs, by chromosome, of up to" in (tmp_path / "ckks.log").read_text()
+    ours, encrypted = ((tmp_path / f"{n}.QT.glm.linear").read_text() for n in ("plain", "ckks"))
+    assert ours == encrypted and ours.count("\n") == 9
 
 
 def test_quality_control_of_a_fileset(cohort, tmp_path):

@@ -50,10 +50,6 @@ class Ckks(Engine):
     threads: int | None = None
     memory: int | None = None
 
-    @property
-    def strata(self) -> bool:
-        return True
-
     def describe(self, study: Study, log: Log) -> None:
         describe(steps.plan(study), study.strata, log)
 

@@ -57,7 +57,6 @@ class Federated(Engine):
     missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
     several: ClassVar[bool] = True
     codings: ClassVar[bool] = True
-    strata: ClassVar[bool] = True
 
     sites: int | None = option(None, "Sites the samples are dealt to [3].", metavar="S", least=2)
     openings: str | None = option(

@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from securegen.catalogue import MODELS
+from securegen.catalogue import models
 from securegen.engines.federated.identity import SigningIdentity, fingerprint, sha256, verifies
 from securegen.engines.federated.studyfile import (
     LOADINGS,
@@ -103,7 +103,7 @@ _SITE = record(name=text(64), verify_key=hex_bytes(32), fingerprint=_WORD)
 
 def _model(value: Any, where: str) -> Any:
     """A test of the catalogue as it is when the file is read."""
-    return one_of(BY_PHENOTYPE, *MODELS)(value, where)
+    return one_of(BY_PHENOTYPE, *models())(value, where)
 
 
 _FILE = record(

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from securegen.catalogue import MODELS, TESTS, Test, chosen
+from securegen.catalogue import TESTS, Test, chosen, models
 from securegen.engines.federated.identity import check_name
 from securegen.errors import DesignError, PolicyError, UsageError
 from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, ROUND, STRICT, WITHHOLD, what_can_be_read
@@ -113,7 +113,7 @@ class StudyFile:
                 "with two sites each subtracts its own sums from the totals and has the other's exactly, however they are "
                 "added: use three sites, or say `two_sites_learn_each_other`"
             )
-        if self.missing not in ("mean", "complete") or self.model not in (None, *MODELS):
+        if self.missing not in ("mean", "complete") or self.model not in (None, *models()):
             raise UsageError(f"model {self.model!r} or missing {self.missing!r} is not known")
         if not self.phenotypes:
             raise UsageError("a study needs a phenotype")

@@ -84,13 +84,8 @@ class Mpc(Engine):
     def opened(self) -> str | None:
         return (self.reveal or HITS) if self.split == VERTICAL and self.reveal != AGGREGATES else None
 
-    @property
-    def strata(self) -> bool:
-        return True
-
     def check_study(self, study: Study) -> None:
-        """As any engine, and UsageError where X or Y need sexes that nobody has."""
-        super().check_study(study)
+        """Raise UsageError where X or Y need sexes that nobody has."""
         refuse_sexless(study.inputs, study.reader)
 
     def check(self, members: Sequence[Inputs], form: TableForm, filters: Filters | None = None) -> None:

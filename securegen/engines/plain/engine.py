@@ -38,10 +38,6 @@ class Plain(Engine):
     )
 
     @property
-    def strata(self) -> bool:
-        return True
-
-    @property
     def opened(self) -> str | None:
         return self.reveal
 

@@ -211,7 +211,7 @@ def test_chromosomes_of_one_copy_and_many_alleles_are_said_aloud(cohort):
     assert {s.name: s.variants for s in study.strata} == {"autosomes": 4, "X": 3, "Y": 1, "MT": 3}
     assert "WARNING: X: phenotype A is not analysed there, its rows are NA: nobody of known sex" in log
     assert "WARNING: 1 variant with more than two alleles is left out" in log
-    with pytest.raises(UsageError, match="one design for all chromosomes is needed here"):
+    with pytest.raises(UsageError, match="designs of their own, in `strata` of the study: autosomes, X, Y, MT$"):
         study.design  # noqa: B018
 
 
