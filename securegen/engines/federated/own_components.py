@@ -29,6 +29,7 @@ from securegen.study.ploidy import AUTOSOMAL, kinds_of
 from securegen.vocabulary import canonical_chromosome
 
 CHROMOSOMES = frozenset(map(str, range(1, 23)))
+LEFT_OUT = 16  # people a component and one more, where any are left out as relatives
 NamedSets = list[tuple[str, np.ndarray]]
 
 
@@ -43,7 +44,9 @@ def component_people(study: StudyFile, own: OwnInputs, memory: SiteState, log: L
 
     def find() -> bytes:
         reader = own.aligned.select(None, _autosomes(own))
-        return np.packbits(unrelated_people(reader, everybody, study.fewest_people)).tobytes()
+        # sums over everybody less those over these are the others', in every component: enough people for their leverage
+        fewest = max(study.fewest_people, LEFT_OUT * (study.pcs + 1))
+        return np.packbits(unrelated_people(reader, everybody, fewest)).tobytes()
 
     raw = np.frombuffer(memory.once("component-people", find), np.uint8)
     people = np.unpackbits(raw, count=len(everybody)).astype(bool) & everybody
