@@ -164,6 +164,8 @@ class StudyFile:
         if self.ld_prune_on is not None:
             self.site(self.ld_prune_on)
         checks.whole("pcs", self.pcs, 0, 100)
+        if self.pcs and self.dosage_grid != 1:
+            raise UsageError("components of all sites (`pcs`) are of hard calls, which tell relatives: `dosage_grid` 1")
         taken = [name for k in range(self.components or self.pcs) if (name := f"PC{k + 1}") in self.covariates]
         if taken:
             raise UsageError(f"a covariate of the tables and a component are both called {taken[0]}: leave one out")

@@ -9,6 +9,7 @@ import pytest
 from support import MemoryReader
 
 from securegen.engines.federated import components as fed
+from securegen.engines.federated import own_components
 from securegen.errors import DesignError, PolicyError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
@@ -338,3 +339,23 @@ def test_an_eigenvalue_that_is_not_positive_is_an_error(crowd):
     found = pc.components(own, 2, SEED, rounds=1)
     with pytest.raises(DesignError, match="an eigenvalue is not positive"):
         pc.scores(replace(found, eigenvalues=found.eigenvalues * 0), np.ones((CROWD, 2), np.int64))
+
+
+def test_those_who_are_left_out_are_enough_for_their_components(crowd):
+    """Sums over everybody less those over the people of the components are the others', in each component and alone: of ten
+    people somebody stands out in them."""
+    g = crowd.copy()
+    g[:, 900] = g[:, 20]
+    reader, everybody = reader_of(g), np.ones(CROWD, bool)
+    most = {}
+    for fewest in (10, own_components.LEFT_OUT * 3):
+        people = fed.unrelated_people(reader, everybody, fewest, cutoff=0.2)
+        assert int((~people).sum()) == fewest
+        found = pc.components(OwnTotals(reader, people), 2, SEED, rounds=3)
+        most[fewest] = openings.leverages(own(reader, found)[~people]).max()
+    assert most[10] > openings.LEVERAGE > most[48]
+
+
+def own(reader, found):
+    s = pc.standardised(found.counts)
+    return pc.scores(found, OwnTotals(reader).project(*s.loadings(found.loadings)))
