@@ -34,7 +34,7 @@ FOREIGN = {
     "--catCovarList": "--covar-categorical",
     "--bt": "--model logistic (cases and controls are recognised by themselves)",
     "--qt": "--model linear (quantitative traits are recognised by themselves)",
-    "--step": "there is one step and no whole-genome regression",
+    "--step": "step 1 is the command step1, step 2 is gwas with --pred",
     "--test": "--dominant, --recessive",
     "--bsize": "blocks are chosen by --memory",
     "--minMAC": "--mac",
