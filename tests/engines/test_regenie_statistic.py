@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from reference_data import GOLD
 from support import simulate
 
 import securegen as sg
-from securegen.errors import UsageError
 from securegen.study.opening import open_study
 
 ENGINES = {
@@ -72,12 +70,3 @@ def test_hits_have_the_same_statistic(cohort, tmp_path):
     chosen = whole[whole["P"] <= 0.2].reset_index(drop=True)
     assert len(chosen) > 3 and found["ID"].tolist() == chosen["ID"].tolist()
     np.testing.assert_allclose(found["LOG10_P"], chosen["LOG10_P"], rtol=1e-6)
-
-
-def test_predictions_need_several_designs(reference, tmp_path, monkeypatch):
-    monkeypatch.setattr(sg.Plain, "strata", property(lambda _: False))
-    cohort = reference("sim_500x5k")
-    study = opened(cohort, pred=GOLD / "sim_500x5k" / "gold_regenie" / "qt1_pred.list")
-    with pytest.raises(UsageError, match="`pred` needs a design for each chromosome"):
-        sg.run(study, out=tmp_path / "r")
-    assert not list(tmp_path.iterdir())
