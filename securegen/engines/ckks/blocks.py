@@ -2,7 +2,8 @@
 
 A block of an association's store lies in one file and in one run of a chromosome, so that a design by chromosome and a
 chromosome that arrives later fit what is stored. Inside such a run blocks are as long as parameters allow; the last takes
-the strands that it needs, so many short runs cost about what one long run costs.
+the strands that it needs. Each block has a public half of its own, so short runs cost more: 500 people and 5,000 variants on
+22 chromosomes take 1.2 times the bytes of one chromosome, and 2.5 times the server's time; 100,000 variants 1.05.
 
 Who learns what: the server reads how long every block is, and so how many variants every file and chromosome has.
 """
