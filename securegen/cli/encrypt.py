@@ -107,11 +107,12 @@ def command(
     public = f"{key_file.removesuffix('.secret')}.public"
     if append:
         log("the server needs the manifest and the new blocks beside what it has; then the design is encrypted "
-            f"again: securegen encrypt --owner {paths.owner}")  # fmt: skip
+            f"again: securegen encrypt --owner {paths.owner}, with all genotypes")  # fmt: skip
         log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint)
         return
+    cohort = Path(owner).with_suffix(paths.cohort.suffix) if owner else paths.cohort
     log(f"{owner or paths.owner} stays with the key; next, on the server, which also needs {public}: securegen gwas --cohort "
-        f"{paths.cohort.name} --design {paths.design.name} --public {Path(public).name} --out {Path(out).name}")  # fmt: skip
+        f"{cohort.name} --design {paths.design.name} --public {Path(public).name} --out {Path(out).name}")  # fmt: skip
     made = steps.read_design(key, owner or paths.owner, paths.design) if paths.design in written else None
     if made is not None:
         log(made.line())

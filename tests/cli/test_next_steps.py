@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import shlex
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -50,6 +51,15 @@ def test_a_server_without_the_owners_public_key_is_warned(steps, tmp_path):
     assert told.code == 0 and "WARNING" not in told.err
     hint = next(line for line in told.err.splitlines() if "next, there: " in line).partition("next, there: ")[2]
     assert "--results 'b b.results'" in hint and shlex.split(hint)[:2] == ["securegen", "decrypt"]
+
+
+def test_a_later_design_names_the_cohort_that_there_is(steps, small, tmp_path):
+    """It is called after the owner's folder, not after the design."""
+    shutil.copytree(steps.owner / "study.owner", tmp_path / "study.owner")
+    later = ["--owner", tmp_path / "study.owner", "--out", tmp_path / "second"]
+    done = securegen("encrypt", *steps.key, *small.options("QT"), *later)
+    assert done.code == 0, done.err
+    assert "securegen gwas --cohort study.cohort --design second.design" in done.err
 
 
 def test_the_limit_to_give_is_named(tmp_path):
