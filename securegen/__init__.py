@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from securegen.engines.mpc import steps as mpc
     from securegen.engines.mpc.engine import Mpc
     from securegen.engines.plain.engine import Plain
+    from securegen.governance import consent_steps as consent
     from securegen.inspection import inspect
     from securegen.python.pages import draw, write_report
     from securegen.python.run import Results, open_sites, qc, run
@@ -34,6 +35,7 @@ _LATER = {
     "Mpc": ("engines.mpc.engine", "Mpc"),
     "Plain": ("engines.plain.engine", "Plain"),
     "Results": ("python.run", "Results"),
+    "consent": ("governance.consent_steps", ""),
     "compare": ("python.tables", "compare"),
     "draw": ("python.pages", "draw"),
     "federated": ("engines.federated.steps", ""),
@@ -60,6 +62,7 @@ __all__ = [
     "__version__",
     "ckks",
     "compare",
+    "consent",
     "draw",
     "federated",
     "from_arrays",

@@ -73,6 +73,11 @@ EXAMPLES = {
     "party": "party --parties parties.toml --role phenotypes --pheno cohort.pheno.tsv --pheno-name QT "
     "--covar cohort.covar.tsv --reveal hits --out result",
     "dealer": "dealer --parties parties.toml --out dealer",
+    "consent": f"consent check --register consent.tsv {COHORT} --purpose DS:MONDO:0005148",
+    "consent import": "consent import --register consent.tsv --table consents.tsv",
+    "consent withdraw": "consent withdraw --register consent.tsv --people leaving.txt",
+    "consent check": f"consent check --register consent.tsv {COHORT} --purpose DS:MONDO:0005148",
+    "consent list": "consent list --register consent.tsv",
     "inspect": "inspect study.cohort --public key.public",
     "rerun": "rerun result.run.json --out again",
     "doctor": "doctor",

@@ -27,6 +27,7 @@ from securegen.randomness import fresh_key
 FORMAT = "securegen ledger 2"
 _MOST = 1 << 30
 _CONTENT = record(
+    may_have={"register": record(lines=integer(1, 1 << 40), mark=hex_text(PERSON_BYTES))},
     format=text(32),
     people=list_of(hex_text(PERSON_BYTES), 0, 1 << 24),
     spent=list_of(integer(0, 1 << 24), 0, 1 << 24),
@@ -116,6 +117,8 @@ def _read(path: Path) -> Entries:
     for item in value["sets"]:
         bits = np.unpackbits(np.frombuffer(bytes.fromhex(item["members"]), np.uint8), bitorder="little").astype(bool)
         entries.sets.append((item["what"], padded(bits[: len(entries.people)], len(entries.people))))
+    if "register" in value:
+        entries.register = value["register"]["lines"], value["register"]["mark"]
     entries.studies = [(item["what"], item["sites"]) for item in value["studies"]]
     for item in value["columns"]:
         people = np.array(item["members"], np.int64)
@@ -143,7 +146,8 @@ def _content(entries: Entries) -> str:
         bits = 32 if -(1 << 31) <= values.min(initial=0) and values.max(initial=0) < 1 << 31 else 64
         raw = values.astype(f"<i{bits // 8}").tobytes().hex()
         columns.append({"members": people.tolist(), "bits": bits, "values": raw})
+    register = dict(zip(("lines", "mark"), entries.register, strict=True)) if entries.register[0] else None
     return json.dumps(
         {"format": FORMAT, "people": list(entries.people), "spent": entries.spent, "charged": entries.charged, "sets": sets,
-         "studies": studies, "columns": columns}
+         "studies": studies, "columns": columns} | ({"register": register} if register else {})
     )  # fmt: skip
