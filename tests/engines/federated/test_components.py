@@ -121,6 +121,9 @@ class Alone:
 
     inflate = 1
 
+    def agree(self, name, *integers):
+        """Nobody else is there."""
+
     def rows(self, name, count, widths, make, *, bounds=None, check=None):
         own = make()
         total = own * self.inflate if name.endswith("squares") else own
@@ -302,6 +305,9 @@ class Altered:
 
     def refuse(self, reason):
         raise PolicyError(reason)
+
+    def agree(self, name, *integers):
+        """Nobody else is there."""
 
     def total(self, values):
         return values if self.people is None else [self.people]
