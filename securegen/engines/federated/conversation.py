@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from securegen.engines.federated.identity import SigningIdentity, canonical, sha256
 from securegen.engines.federated.messages import Message, Transport, read_message, write_message
 from securegen.engines.federated.state import SiteState
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import ArtefactError, PolicyError, ProtocolError
+from securegen.governance.signing import SigningIdentity, canonical, sha256
 from securegen.io.schema import Check, Refused, hex_text, map_of
 
 SENT_BEFORE = (

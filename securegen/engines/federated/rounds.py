@@ -26,10 +26,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.fields import MOST_BITS, Layout
-from securegen.engines.federated.identity import canonical, sha256
 from securegen.engines.federated.messages import Message
 from securegen.engines.federated.pair_keys import PairKeys, derive
 from securegen.errors import ArtefactError, PlanError, PolicyError, ProtocolError
+from securegen.governance.signing import canonical, sha256
 from securegen.io.schema import hex_text, integer, list_of, record
 from securegen.randomness import keystream
 
