@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.messages import MOST_HEAD, MOST_PAYLOAD, STOPPED, Message, read_message, write_message
 from securegen.engines.federated.studyfile import Site, StudyFile
 from securegen.errors import PeerError, ProtocolError, StorageError
+from securegen.governance.signing import SigningIdentity
 from securegen.io.output import FOR_OTHERS, atomic
 from securegen.io.schema import printable
 from securegen.io.strict_json import read_regular

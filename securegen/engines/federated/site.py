@@ -23,7 +23,6 @@ from securegen.engines.federated.closed import closed_strata
 from securegen.engines.federated.cohort import federated_strata, sample_sets
 from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.hub import open_folder
-from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
 from securegen.engines.federated.own_components import component_people, with_components
@@ -41,6 +40,7 @@ from securegen.errors import (
 )
 from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
+from securegen.governance.signing import SigningIdentity
 from securegen.io.strict_json import read_regular
 from securegen.model import GenotypeReader, OpenedSums, watched
 from securegen.record.association_receipts import federated_receipt
