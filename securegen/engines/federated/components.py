@@ -7,7 +7,8 @@
 | round t: people | Σ q, q the projections rounded to 12 bits of their root mean square | yes |
 | round t: products | n·Σ q g + S·Σ q m of each variant and column: missing calls at their mean | yes |
 
-Everybody computes the loadings from totals: nobody sends them. The first ones follow from the digest of the study.
+Everybody computes the loadings from totals: nobody sends them. The first ones follow from the digest of the study. Masks
+of what follows cancel between sites with the same integers alone (`SecureSum.agree`).
 
 Who learns what: every site learns loadings, eigenvalues and these totals; people's projections and components stay at their
 site. Before a round's products each site looks at its own q of all rounds: nobody may stand out in a column, nor in any
@@ -75,6 +76,7 @@ class PooledTotals:
 
     def squares(self, a: IntArray, b: IntArray, shift: int) -> list[int]:
         self.rounds += 1
+        self.secure.agree(f"components-{self.rounds:02d}-loadings", a, b)
         own = self.own.squares(a, b, shift)
         # of a person, Σ (g_j − 2p_j) l_j: as large as all of its genotypes at their rarest
         reach = self.own.reader.dosage_max * np.abs(a).sum(axis=0) + np.abs(b).sum(axis=0)
@@ -153,16 +155,20 @@ def federated_components(
     say(f"components: {len(reader.variants)} of {wanted_of} variants, {pooled} people, at most {rounds} rounds")
     totals = PooledTotals(secure, OwnTotals(reader, people), guard, found_variants.counts, charge, consent)
     found = components(totals, wanted, seed, grid=reader.dosage_grid, rounds=rounds, say=say)
-    return _scores(found, reader, people, say)
+    return _scores(found, secure, reader, people, say)
 
 
-def _scores(found: Components, reader: SelectableReader, people: np.ndarray, say: Callable[[str], None]) -> FloatArray:
+def _scores(
+    found: Components, secure: SecureSum, reader: SelectableReader, people: np.ndarray, say: Callable[[str], None]
+) -> FloatArray:
     wanted = found.loadings.shape[1]
     if (settled := found.converged()) < wanted:
         say(f"WARNING: {settled} of {wanted} components have settled after {found.rounds} rounds; of the others only the "
             "space of all is defined")  # fmt: skip
     s = standardised(found.counts, reader.dosage_grid)
-    values = scores(found, OwnTotals(reader).project(*s.loadings(found.loadings)))
+    a, b = s.loadings(found.loadings)
+    secure.agree("components-loadings", a, b)
+    values = scores(found, OwnTotals(reader).project(a, b))
     if not people.all():
         if (found.eigenvalues <= 1).any():
             raise DesignError("an eigenvalue is 1 or less: relatives cannot be projected on it; fewer components")

@@ -122,6 +122,9 @@ class Alone:
 
     inflate = 1
 
+    def agree(self, name, *integers):
+        """Nobody else is there."""
+
     def rows(self, name, count, widths, make, *, bounds=None, check=None):
         own = make()
         total = own * self.inflate if name.endswith("squares") else own
@@ -303,6 +306,9 @@ class Altered:
 
     def refuse(self, reason):
         raise PolicyError(reason)
+
+    def agree(self, name, *integers):
+        """Nobody else is there."""
 
     def total(self, values):
         return values if self.people is None else [self.people]
