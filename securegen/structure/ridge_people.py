@@ -80,9 +80,8 @@ def people_of(
                 f"{named[int(far.argmax())]} has a value more than {WIDEST} standard deviations from the mean: check it"
             )
     k, both = c.shape[1], np.concatenate([c, y], axis=1)
-    guard = fp.guard_of(few)
-    guard.opened("whole-genome model", both, analysed)
-    opened = np.array(fp.sum_gram(both, few, guard.gram), float)
+    totals.columns(both, analysed)
+    opened = np.array(fp.sum_gram(both, few, totals.gram), float)
     adjustment = Adjustment(opened[:k, :k], scaled.samples, opened[:k, k:], opened[k:, k:].diagonal())
     if adjustment.freedom < 2:
         raise DesignError(f"{scaled.samples} people are too few for a model with {k - 1} covariates")

@@ -12,10 +12,12 @@ from typing import Protocol
 import numpy as np
 
 from securegen.design import fixedpoint as fp
+from securegen.design.exact import Matrix
 from securegen.errors import DesignError
 from securegen.model import FloatArray, IntArray
 
 PEOPLE = 4096  # that are multiplied at once
+LEFT_BITS = 20  # of a residual, in a step of Newton's method
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,12 @@ class Products:
 
 @dataclass(frozen=True)
 class Weighted:
-    """A step of Newton's method. x: (n, A) int64; weight: (n,) int64, 2^bits μ(1 − μ) rounded; left: (n,) int64, y − μ in
-    units of 2^-20."""
+    """A step of Newton's method. x: (n, A) int64; gram: (A, A) int64, Σ x xᵀ of everybody; weight: (n,) int64, 2^bits μ(1 − μ)
+    rounded; left: (n,) int64, y − μ in units of 2^-LEFT_BITS."""
 
     name: str
     x: IntArray
+    gram: IntArray
     weight: IntArray
     left: IntArray
     bits: int
@@ -48,6 +51,12 @@ class ModelTotals(Protocol):
     def few(self) -> fp.SumOverSites:
         """Totals of a few Python integers."""
         ...
+
+    def columns(self, values: IntArray, analysed: np.ndarray) -> None:
+        """Looks at covariates and phenotypes (n, E) of the people `analysed`, (N,) bool, before their products are totalled."""
+
+    def gram(self, own: Matrix, opened: Matrix) -> None:
+        """Looks at the total of these products."""
 
     def products(self, beside: IntArray, wanted: Sequence[Products]) -> Iterator[tuple[IntArray, IntArray]]:
         """Σ a aᵀ (A, A) and Σ a eᵀ (A, E) of each, e the numbers (n, E) `beside`."""
@@ -71,11 +80,18 @@ class ModelTotals(Protocol):
     def linear(self, what: str, values: FloatArray) -> None:
         """Looks at logits (n,) of the own people."""
 
+    def same(self, what: str, values: IntArray) -> None:
+        """Makes sure that all parties chose these integers from the totals."""
+
 
 class Alone:
     """The totals of one owner, who has all the people."""
 
     few = staticmethod(fp.pooled)
+
+    def columns(self, values: IntArray, analysed: np.ndarray) -> None: ...
+
+    def gram(self, own: Matrix, opened: Matrix) -> None: ...
 
     def products(self, beside: IntArray, wanted: Sequence[Products]) -> Iterator[tuple[IntArray, IntArray]]:
         for each in wanted:
@@ -94,6 +110,8 @@ class Alone:
         return values
 
     def linear(self, what: str, values: FloatArray) -> None: ...
+
+    def same(self, what: str, values: IntArray) -> None: ...
 
 
 def own_products(a: IntArray, beside: IntArray) -> tuple[IntArray, IntArray]:

@@ -27,12 +27,12 @@ from securegen.structure.ridge_people import (
     imputed,
     rotated,
 )
-from securegen.structure.ridge_totals import PEOPLE, Products, Weighted
+from securegen.structure.ridge_totals import LEFT_BITS, PEOPLE, Products, Weighted
 
 PREDICTOR_BITS, ERROR_BITS = 12, 30  # of a planned scale; of a squared error, or of a log likelihood
 BLOCK = 1000  # variants
 LARGEST_LEVERAGE = 1 - 1e-6
-STEPS, SCORE_BITS, SMALLEST_STEP = 50, 20, 2.0**-20
+STEPS, SMALLEST_STEP = 50, 2.0**-20
 CLIP = 1e-5  # of a probability in a likelihood
 CHROMOSOMES = 22
 _TOP = float(WIDEST << PREDICTOR_BITS)  # of a predictor
@@ -114,6 +114,7 @@ def level_0(people: People, blocks: list[VariantBlock], *, progress: Progress = 
     y, levels, k = people.residuals(), len(penalty), people.c.shape[1]
     out = np.empty((people.y.shape[1], len(people.c), levels * len(blocks)), np.int32)
     effects = np.empty((len(out), variants, levels))
+    scales = np.empty((len(out), out.shape[2]), np.int64)
     top = people.reader.dosage_max * GRID // people.reader.dosage_grid
     at, largest = 0, (float(top), float(WIDEST << COVARIATE_BITS))
     read = _Dosages(people, blocks)
@@ -131,7 +132,9 @@ def level_0(people: People, blocks: list[VariantBlock], *, progress: Progress = 
             found = _by_the_others(
                 people, *fits(z, _column(fit.cross, p), weight), y[:, p], f"variants {names[0]} to {names[-1]}"
             )
-            unit = fit.planned_scale(p, penalty, people.adjustment.people) * 2.0**-PREDICTOR_BITS
+            scale = fit.planned_scale(p, penalty, people.adjustment.people)
+            scales[p, levels * number : levels * (number + 1)] = np.log2(scale)
+            unit = scale * 2.0**-PREDICTOR_BITS
             rounded = np.floor(found / unit + 0.5)
             if np.abs(rounded).max(initial=0.0) > _TOP:
                 raise DesignError(f"variants {names[0]} to {names[-1]} predict a person far from everybody else")
@@ -141,6 +144,7 @@ def level_0(people: People, blocks: list[VariantBlock], *, progress: Progress = 
         progress(number + 1, len(blocks))
     rows, sizes = np.concatenate([block.rows for block in blocks]), [len(block.rows) for block in blocks]
     place = np.repeat(np.arange(len(blocks)), sizes)
+    people.totals.same("scales", scales)
     out = np.stack([people.totals.predictors(f"predictors-{p}", w) for p, w in enumerate(out)])
     return Level0(out, np.repeat([block.chromosome for block in blocks], levels), rows, place, effects)
 
@@ -169,13 +173,13 @@ def quantitative(people: People, level: Level0, phenotype: int) -> Prediction:
     """Level 1 of a quantitative phenotype."""
     w = level.w[phenotype]
     y = _column(people.residuals(), phenotype)
-    p = _predictors(people, w, phenotype)
+    p, _ = _predictors(people, w, phenotype)
     penalty, fit = ridge.penalties(w.shape[1]), ridge.level_1(p)
     found = _by_the_others(
         people, *fits(rotated(w, people.c, fit.rotation), _column(fit.cross, 0), fit.weights(penalty)), y, "level 1"
     )
     errors = _mean_of(people, (found - y[:, None]) ** 2, phenotype)
-    best = int(np.argmin(errors))
+    best = _best(people, errors, phenotype)
     inverse = (fit.turn / (fit.values + penalty[best])) @ fit.turn.T
     left = y - found[:, best]  # (y − w'b)/(1 − h)
     return _prediction(people, w, p, inverse, inverse @ p.cross, left, level.chromosome, best, errors)
@@ -187,14 +191,15 @@ def binary(people: People, level: Level0, cases: FloatArray, phenotype: int) -> 
     cases: (n,) of 0 and 1. Raises DesignError where Newton's method does not end.
     """
     w = level.w[phenotype]
-    p, covariates = _predictors(people, w, phenotype), people.covariates()
+    (p, gram), covariates = _predictors(people, w, phenotype), people.covariates()
+    x = np.concatenate([w.astype(np.int64), np.ones((len(w), 1), np.int64)], axis=1)
     null = fit_null_model(cases, covariates, people.covariate_names, people.phenotypes[phenotype], people.totals.few)
     offset = sum((covariates[:, i] * b for i, b in enumerate(null.beta)), np.zeros(len(cases)))
     losses, states = [], []
     b = np.zeros(w.shape[1])
     for number, penalty in enumerate(ridge.penalties(w.shape[1], logistic=True).tolist()):
         name = f"newton-{phenotype}-{number}"
-        b, hessian, mean = _newton(people, w, p, cases, offset, penalty, b, name)
+        b, hessian, mean = _newton(people, x, gram, p, cases, offset, penalty, b, name)
         values, vectors = np.linalg.eigh(hessian)
         _, h = fits(rotated(w, people.c, p.turned(vectors)), np.zeros(len(b)), 1 / values[:, None])
         weight = mean * (1 - mean)
@@ -205,7 +210,7 @@ def binary(people: People, level: Level0, cases: FloatArray, phenotype: int) -> 
         losses.append(-np.where(cases == 1, np.log(q), np.log(1 - q)))
         states.append((b, (vectors / values) @ vectors.T, left))
     errors = _mean_of(people, np.stack(losses, axis=1), phenotype)
-    best = int(np.argmin(errors))
+    best = _best(people, errors, phenotype)
     b, inverse, left = states[best]
     return _prediction(people, w, p, inverse, b, left, level.chromosome, best, errors)
 
@@ -216,23 +221,22 @@ def _linear(people: People, w: IntArray, p: ridge.Predictors, b: FloatArray, off
 
 
 def _newton(
-    people: People, w: IntArray, p: ridge.Predictors, cases: FloatArray, offset: FloatArray, penalty: float, b: FloatArray,
-    name: str,
+    people: People, x: IntArray, total: IntArray, p: ridge.Predictors, cases: FloatArray, offset: FloatArray,
+    penalty: float, b: FloatArray, name: str,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:  # fmt: skip
     """Coefficients, Hessian with the penalty, and everybody's mean, from coefficients b on."""
     weight_bits = max(8, min(20, 29 - people.adjustment.people.bit_length()))
-    x = np.concatenate([w.astype(np.int64), np.ones((len(w), 1), np.int64)], axis=1)
-    r = len(b)
+    w, r = x[:, :-1], len(b)
     for step_number in range(STEPS):
         eta = _linear(people, w, p, b, offset) if b.any() else offset
         people.totals.linear(name, eta)
         mean = logistic(eta)
-        left = np.floor(np.ldexp(cases - mean, SCORE_BITS) + 0.5).astype(np.int64)
+        left = np.floor(np.ldexp(cases - mean, LEFT_BITS) + 0.5).astype(np.int64)
         weight = np.floor(np.ldexp(mean * (1 - mean), weight_bits) + 0.5).astype(np.int64)
-        newton = Weighted(f"{name}-{step_number:02d}", x, weight, left, weight_bits)
+        newton = Weighted(f"{name}-{step_number:02d}", x, total, weight, left, weight_bits)
         gram, moved = (values.astype(np.float64) for values in people.totals.newton(newton))
         hessian = ridge.weighted_gram(p, gram[:r, :r], gram[:, r]) * 2.0**-weight_bits + penalty * np.eye(r)
-        score = p.scaled(moved) * 2.0**-SCORE_BITS - penalty * b
+        score = p.scaled(moved) * 2.0**-LEFT_BITS - penalty * b
         step = np.linalg.solve(hessian, score)
         if np.abs(step).max() < SMALLEST_STEP:
             return b, hessian, mean
@@ -250,15 +254,23 @@ def _mean_of(people: People, losses: FloatArray, phenotype: int) -> FloatArray:
     return out
 
 
-def _predictors(people: People, w: IntArray, phenotype: int) -> ridge.Predictors:
+def _best(people: People, errors: FloatArray, phenotype: int) -> int:
+    best = int(np.argmin(errors))
+    people.totals.same(f"heritability-{phenotype}", np.array([best]))
+    return best
+
+
+def _predictors(people: People, w: IntArray, phenotype: int) -> tuple[ridge.Predictors, IntArray]:
+    """Predictors, and the total of the products of their integers and 1, (R + 1, R + 1)."""
     k, name = people.c.shape[1], f"predictors-{phenotype}"
     wanted = Products(name, w.shape[1], int(_TOP), lambda: w.astype(np.int64))
     ((gram, cross),) = people.totals.products(people.beside(), [wanted])
-    beside = cross.astype(np.float64)
-    total = np.ldexp(beside[:, 0], -COVARIATE_BITS)  # the intercept is one of the covariates
-    return ridge.predictors(
-        total, gram.astype(np.float64), beside[:, :k].T, beside[:, k + phenotype], people.adjustment, phenotype, _TOP
-    )
+    beside, total = cross.astype(np.float64), cross[:, 0] >> COVARIATE_BITS  # the intercept is one of the covariates
+    found = ridge.predictors(
+        total.astype(np.float64), gram.astype(np.float64), beside[:, :k].T, beside[:, k + phenotype], people.adjustment,
+        phenotype, _TOP,
+    )  # fmt: skip
+    return found, np.block([[gram, total[:, None]], [total[None], np.array([[people.adjustment.people]])]])
 
 
 def _prediction(
