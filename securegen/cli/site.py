@@ -137,4 +137,4 @@ def take_part(
         planned_noise_margin_bits=None, receipt=receipt.to_json(), opened=result.opened,
         summaries=[summary_json(t) for t in result.tables], **strata_facts(result.strata), **coding_facts(tests[0].coding),
     )  # fmt: skip
-    print_end(log, [*quality, *(t.path for t in result.tables)])
+    print_end(log, [*result.predictions, *quality, *(t.path for t in result.tables)])

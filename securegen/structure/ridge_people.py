@@ -6,6 +6,7 @@ Float64 holds every sum here (below 2^53), so that the order in which BLAS adds 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -47,6 +48,10 @@ class People:
         out: FloatArray = left / (self.adjustment.deviation * 2.0**bits)
         return out
 
+    def dosages(self, rows: IntArray) -> IntArray:
+        """(n, B) int64 of these variants, in steps of 1/GRID."""
+        return imputed(self.reader, self.counts, self.analysed, rows)
+
     def beside(self) -> IntArray:
         """(n, K + P) covariates and phenotypes."""
         return np.concatenate([self.c, self.y], axis=1)
@@ -81,7 +86,7 @@ def people_of(
             )
     k, both = c.shape[1], np.concatenate([c, y], axis=1)
     totals.columns(both, analysed)
-    opened = np.array(fp.sum_gram(both, few, totals.gram), float)
+    opened = np.array(fp.sum_gram(both, few, partial(totals.gram, covariates=k)), float)
     adjustment = Adjustment(opened[:k, :k], scaled.samples, opened[:k, k:], opened[k:, k:].diagonal())
     if adjustment.freedom < 2:
         raise DesignError(f"{scaled.samples} people are too few for a model with {k - 1} covariates")
@@ -101,9 +106,10 @@ def rotated(x: IntArray, c: IntArray, rotation: Rotation) -> FloatArray:
     return out
 
 
-def imputed(people: People, rows: IntArray) -> IntArray:
-    """(n, B) int64 dosages of these variants in steps of 1/GRID, missing calls at the mean of everybody analysed."""
-    where, reader = np.flatnonzero(people.analysed), people.reader
+def imputed(reader: GenotypeReader, counts: Counts, analysed: np.ndarray, rows: IntArray) -> IntArray:
+    """(n, B) int64 dosages of these variants in steps of 1/GRID, missing calls at the mean. counts: of everybody;
+    analysed: (N,) bool."""
+    where = np.flatnonzero(analysed)
     parts = [reader.read(a, b) for a, b in _runs_of(rows)]
     dosage = np.concatenate([part.dosage[:, where] for part in parts]).astype(np.int64)
     grid = reader.dosage_grid
@@ -112,7 +118,7 @@ def imputed(people: People, rows: IntArray) -> IntArray:
         missing = np.concatenate(
             [np.zeros((len(p), len(where)), bool) if p.missing is None else p.missing[:, where] for p in parts]
         )
-        called, summed = people.counts.called[rows], people.counts.dosage[rows]
+        called, summed = counts.called[rows], counts.dosage[rows]
         mean = (2 * GRID * summed + grid * called) // np.maximum(2 * grid * called, 1)
         x = np.where(missing, mean[:, None], x)
     return np.ascontiguousarray(x.T)

@@ -55,8 +55,8 @@ class ModelTotals(Protocol):
     def columns(self, values: IntArray, analysed: np.ndarray) -> None:
         """Looks at covariates and phenotypes (n, E) of the people `analysed`, (N,) bool, before their products are totalled."""
 
-    def gram(self, own: Matrix, opened: Matrix) -> None:
-        """Looks at the total of these products."""
+    def gram(self, own: Matrix, opened: Matrix, covariates: int) -> None:
+        """Looks at the total of these products, the first columns of which are covariates."""
 
     def products(self, beside: IntArray, wanted: Sequence[Products]) -> Iterator[tuple[IntArray, IntArray]]:
         """Σ a aᵀ (A, A) and Σ a eᵀ (A, E) of each, e the numbers (n, E) `beside`."""
@@ -91,7 +91,7 @@ class Alone:
 
     def columns(self, values: IntArray, analysed: np.ndarray) -> None: ...
 
-    def gram(self, own: Matrix, opened: Matrix) -> None: ...
+    def gram(self, own: Matrix, opened: Matrix, covariates: int) -> None: ...
 
     def products(self, beside: IntArray, wanted: Sequence[Products]) -> Iterator[tuple[IntArray, IntArray]]:
         for each in wanted:

@@ -24,7 +24,6 @@ from securegen.structure.ridge_people import (
     GRID,
     WIDEST,
     People,
-    imputed,
     rotated,
 )
 from securegen.structure.ridge_totals import LEFT_BITS, PEOPLE, Products, Weighted
@@ -96,12 +95,12 @@ class _Dosages:
         self._last: tuple[int, IntArray] | None = None
 
     def make(self, number: int) -> IntArray:
-        self._last = number, imputed(self._people, self._blocks[number].rows)
+        self._last = number, self._people.dosages(self._blocks[number].rows)
         return self._last[1]
 
     def take(self, number: int) -> IntArray:
         last, self._last = self._last, None
-        return last[1] if last is not None and last[0] == number else imputed(self._people, self._blocks[number].rows)
+        return last[1] if last is not None and last[0] == number else self._people.dosages(self._blocks[number].rows)
 
 
 def level_0(people: People, blocks: list[VariantBlock], *, progress: Progress = no_progress) -> Level0:

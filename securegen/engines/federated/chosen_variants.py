@@ -1,12 +1,15 @@
-"""Which variants a study analyses, of those that all sites have, and which of them its components are computed on."""
+"""Which variants a study analyses, of those that all sites have, and which of them its components and its whole-genome model
+are computed on."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from securegen.catalogue import has_copies
+from securegen.engines.federated.studyfile import MOST_IN_BLOCK
 from securegen.errors import UsageError
 from securegen.io.text import count, iterate_lines
 from securegen.model import Variants
@@ -14,7 +17,7 @@ from securegen.study import ploidy
 from securegen.study.genotypes import DIPLOID
 from securegen.study.inputs import Log
 from securegen.study.predictions import rows_of
-from securegen.vocabulary import ADDITIVE
+from securegen.vocabulary import ADDITIVE, AUTOSOMES, canonical_chromosome
 
 
 def listed_ids(path: str | Path, common: Variants) -> bytes:
@@ -46,3 +49,15 @@ def analysed(
     if not keep.any():
         raise UsageError("no variant is left for this study")
     return found.take(np.flatnonzero(keep))
+
+
+def block_size(found: Variants, wanted: int | None) -> int:
+    """Variants of a block of a whole-genome model: as wanted, or √(5M) of M on autosomes, so that a block's variants and five
+    predictors a block are fewest together. Raises UsageError where the study has none."""
+    autosomal = sum(canonical_chromosome(c) in AUTOSOMES for c in found.chromosome)
+    if not autosomal:
+        raise UsageError("a whole-genome model (`step1`) is of chromosomes 1 to 22, and the study has no variant there")
+    size = round(math.sqrt(5 * autosomal)) if wanted is None else wanted
+    if not 1 <= size <= MOST_IN_BLOCK:
+        raise UsageError(f"`block` {size}: from 1 to {MOST_IN_BLOCK} variants")
+    return min(size, autosomal)

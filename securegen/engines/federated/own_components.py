@@ -5,14 +5,12 @@ Who learns what: `components` says it. Which people are left out as relatives st
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from securegen.engines.federated.admission import LEDGER
+from securegen.engines.federated.admission import charge_columns
 from securegen.engines.federated.components import federated_components, unrelated_people
 from securegen.engines.federated.own_inputs import OwnInputs, named_file
 from securegen.engines.federated.rounds import SecureSum
@@ -21,14 +19,12 @@ from securegen.engines.federated.studyfile import PC_VARIANTS, StudyFile
 from securegen.errors import ArtefactError, UsageError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
-from securegen.governance.ledger_file import open_ledger
 from securegen.io.text import text_of
 from securegen.model import IntArray
 from securegen.study.inputs import Log
 from securegen.study.ploidy import AUTOSOMAL, kinds_of
-from securegen.vocabulary import canonical_chromosome
+from securegen.vocabulary import AUTOSOMES, canonical_chromosome
 
-CHROMOSOMES = frozenset(map(str, range(1, 23)))
 LEFT_OUT = 16  # people a component and one more, where any are left out as relatives
 NamedSets = list[tuple[str, np.ndarray]]
 
@@ -43,7 +39,7 @@ def component_people(study: StudyFile, own: OwnInputs, memory: SiteState, log: L
     everybody: np.ndarray = np.logical_and.reduce([p.mask for p in own.planned])
 
     def find() -> bytes:
-        reader = own.aligned.select(None, _autosomes(own))
+        reader = own.aligned.select(None, autosomes(own))
         # sums over everybody less those over these are the others', in every component: enough people for their leverage
         fewest = max(study.fewest_people, LEFT_OUT * (study.pcs + 1))
         return np.packbits(unrelated_people(reader, everybody, fewest)).tobytes()
@@ -66,14 +62,15 @@ def with_components(
     if not study.pcs:
         return own
     ((_, people),) = sets
-    chosen = _autosomes(own)
+    chosen = autosomes(own)
     if study.pc_variants_digest:
         raw = named_file(folder / PC_VARIANTS, study.pc_variants_digest, "variants of components")
         named = set(text_of(raw, folder / PC_VARIANTS).split())
         chosen = chosen[np.array([v in named for v in own.aligned.variants.id[chosen]], bool)]
+    charge = charge_columns(study, own.aligned.samples, people, state, guard, "columns of components")
     found = federated_components(
         secure, own.aligned.select(None, chosen), people, study.pcs, bytes.fromhex(study.digest), guard,
-        _charging(study, own, people, state, guard), strict=study.openings == openings.STRICT,
+        charge, strict=study.openings == openings.STRICT,
         consent=study.consent_openings, prune=study.ld_prune_on == secure.site, say=log,
     )  # fmt: skip
     kept = np.frombuffer(memory.once("components", found.tobytes), np.float64)
@@ -85,29 +82,10 @@ def with_components(
     return replace(own, traits=replace(own.traits, covariates=covariates))
 
 
-def _autosomes(own: OwnInputs) -> IntArray:
+def autosomes(own: OwnInputs) -> IntArray:
     variants = own.aligned.variants
-    numbered = np.array([canonical_chromosome(c) in CHROMOSOMES for c in variants.chromosome], bool)
+    numbered = np.array([canonical_chromosome(c) in AUTOSOMES for c in variants.chromosome], bool)
     index = np.flatnonzero(numbered & (kinds_of(variants) == AUTOSOMAL))
     if not len(index):
         raise UsageError("components are of chromosomes 1 to 22, and the study has no variant there: use `loadings`")
     return index
-
-
-def _charging(
-    study: StudyFile, own: OwnInputs, people: np.ndarray, state: Path, guard: SiteGuard
-) -> Callable[[IntArray], None]:
-    """Counts the columns of a round for everybody in them, before they meet a genotype, or ends the study."""
-    free = study.consent_openings or not guard.on
-    share, limit = (math.inf, math.inf) if free else (openings.SITE_SHARE, openings.CONSENTED)
-    samples = own.aligned.samples
-
-    def charge(q: IntArray) -> None:
-        columns = np.zeros((len(people), q.shape[1]), np.int64)
-        columns[people] = q
-        with open_ledger(state / LEDGER) as ledger:
-            fault = ledger.charge(ledger.rows(samples), columns, share=share, limit=limit)
-        if fault is not None:
-            guard.refuse("columns of components", fault)
-
-    return charge

@@ -83,7 +83,7 @@ def refuse(inputs: Inputs) -> None:
 def set_up(
     work: Path, inputs: Inputs, sites: Sequence[LocalSite], log: Log, *, two_sites_learn_each_other: bool = False,
     openings: str = STRICT, few_missing: str = WITHHOLD, consent_openings: bool = False,
-    pcs: int = 0,
+    pcs: int = 0, step1: bool = False, block: int | None = None, write_score: bool = False,
 ) -> StudyFile:  # fmt: skip
     """Make keys, the study file and the private folders below `work`, and let every site accept."""
     refuse(inputs)
@@ -112,8 +112,9 @@ def set_up(
         covariates=covariates, name="rehearsal", model=inputs.model, missing=inputs.missing, bits=inputs.bits,
         dosage_grid=grid, qc=inputs.qc, minimum_cohort=1, two_sites_learn_each_other=two_sites_learn_each_other,
         openings=openings, few_missing=few_missing, consent_openings=consent_openings, common_samples=inputs.common_samples,
-        statistic=REGENIE if inputs.as_regenie else PLINK2, xchr_model=inputs.xchr_model, split_par=inputs.split_par,
-        predictions=bool(inputs.pred), interaction=inputs.interaction, pcs=pcs, log=log,
+        statistic=REGENIE if inputs.as_regenie or step1 else PLINK2, xchr_model=inputs.xchr_model, split_par=inputs.split_par,
+        predictions=bool(inputs.pred), interaction=inputs.interaction, pcs=pcs, step1=step1, block=block,
+        write_score=write_score, log=log,
         **{name: getattr(inputs, name) for name in GENETIC_MODELS},
     )  # fmt: skip
     if dropped:

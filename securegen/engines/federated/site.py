@@ -27,6 +27,7 @@ from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
 from securegen.engines.federated.own_components import component_people, with_components
 from securegen.engines.federated.own_inputs import OwnInputs, open_inputs, salt_of, same_inputs
+from securegen.engines.federated.own_predictions import with_predictions
 from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_below_own
 from securegen.engines.federated.state import SiteState, open_state
@@ -42,7 +43,7 @@ from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
 from securegen.governance.signing import SigningIdentity
 from securegen.io.strict_json import read_regular
-from securegen.model import GenotypeReader, OpenedSums, watched
+from securegen.model import GenotypeReader, OpenedSums, Variants, watched
 from securegen.record.association_receipts import federated_receipt
 from securegen.record.receipt import Receipt
 from securegen.results.write import Summary, write_qc, write_tables
@@ -54,7 +55,8 @@ Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 
 @dataclass(frozen=True)
 class SiteResult:
-    """tables, quality: of the pooled cohort; opened: every round and its numbers; strata: designs of this site's rows, of
+    """tables, quality: of the pooled cohort; predictions: files of a whole-genome model;
+    opened: every round and its numbers; strata: designs of this site's rows, of
     `people` people; bytes: posted by this site."""
 
     study: StudyFile
@@ -63,6 +65,7 @@ class SiteResult:
     people: int
     tables: list[Summary]
     quality: list[str]
+    predictions: list[str]
     receipt: Receipt
     opened: dict[str, Any]
     bytes: int
@@ -118,6 +121,7 @@ def run_site(
                     memory,
                     state,
                     own,
+                    variants,
                     commitment,
                     out,
                     digits,
@@ -139,7 +143,7 @@ def _in_folder(message_folder: MessageFolder) -> Iterator[Transport]:
 
 def _take_part(
     transport: Transport, message_folder: MessageFolder, site: str, identity: SigningIdentity, memory: SiteState, state: Path,
-    own: OwnInputs, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
+    own: OwnInputs, variants: Variants, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
     seen: Callable[[OpenedSums], None] | None,
 ) -> SiteResult:  # fmt: skip
     study = message_folder.study
@@ -152,6 +156,7 @@ def _take_part(
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
     own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
+    own, predicted = with_predictions(study, own, variants, secure, guard, memory, state, log)
     closed = closed_strata(
         study, own.planned, own.traits, samples, sets, partial(secure.total, check=not_below_own), state, log
     )
@@ -166,6 +171,7 @@ def _take_part(
         secure.refuse(OUT_OF_BOUNDS)
     charge(study, strata, samples, state, guard)
     withheld = Withheld()
+    predictions = predicted.write(out, score=study.write_score) if predicted else []
     tables, quality = _tables(study, strata, secure, own.reader, out, digits, filters, withheld, seen)
     for line in withheld.lines():
         log(line)
@@ -180,7 +186,9 @@ def _take_part(
         [s.name for s in study.sites], [t.path for t in tables], opened=opened_by(study),
         read=what_can_be_read(study.openings, study.few_missing),
     ).of_model(study.genetic_model)  # fmt: skip
-    return SiteResult(study, site, strata, len(samples), tables, quality, receipt, opened, session.sent_bytes)
+    return SiteResult(
+        study, site, strata, len(samples), tables, quality, predictions, receipt, opened, session.sent_bytes
+    )
 
 
 def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> None:

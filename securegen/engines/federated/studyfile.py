@@ -21,6 +21,7 @@ from securegen.vocabulary import ADDITIVE, CODINGS
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
 PC_VARIANTS = "pc-variants.txt"
+MOST_IN_BLOCK = 2000  # variants of a whole-genome model
 NOTES = ("purpose", "controller", "contact", "expires")
 DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 QUANTITATIVE, CASE_CONTROL_12, CASE_CONTROL_01 = KINDS = ("quantitative", "case-control-12", "case-control-01")
@@ -66,7 +67,9 @@ class StudyFile:
     without those that are in linkage disequilibrium at the site ld_prune_on;
     consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; strata: kinds of
     chromosomes beside autosomes that the variants lie on (of X, Y, MT); xchr_model, split_par: as of study.inputs;
-    predictions: every site has those of a whole-genome model; genetic_model: what every site recodes its genotypes by;
+    predictions: of a whole-genome model, which every site has, or which the sites make together: step1 is then the variants of
+    a block, write_score whether its effects are written as a polygenic score;
+    genetic_model: what every site recodes its genotypes by;
     notes: signed text of NOTES.
     """
 
@@ -100,6 +103,8 @@ class StudyFile:
     xchr_model: int | None = None
     split_par: str | None = None
     predictions: bool = False
+    step1: int = 0
+    write_score: bool = False
     interaction: str | None = None
     genetic_model: str = ADDITIVE
     pcs: int = 0
@@ -150,11 +155,20 @@ class StudyFile:
             raise UsageError(
                 f"`missing` {self.missing} has another null model for each variant: `statistic` regenie needs mean"
             )
+        if self.step1 and not self.predictions:
+            raise UsageError("a whole-genome model (`step1`) makes `predictions`: the study file lacks them")
         if self.predictions and self.statistic != REGENIE:
             raise UsageError("predictions of a whole-genome model need the `statistic` regenie")
         for trait in self.phenotypes:
             if self.predictions and not self.test_of(trait).predictions:
                 raise UsageError(f"predictions are for a `model` with a null model, not for {self.test_of(trait).name}")
+        if self.step1 and not (self.common_samples or len(self.phenotypes) == 1):
+            raise UsageError(
+                "a whole-genome model of all sites (`step1`) is of people who have every phenotype: `common_samples`"
+            )
+        if self.write_score and not self.step1:
+            raise UsageError("`write_score` is for a whole-genome model of all sites: give `step1`")
+        checks.whole("step1", self.step1, 0, MOST_IN_BLOCK)
         checks.choice("xchr_model", self.xchr_model, (None, *XCHR_MODELS))
         checks.choice("split_par", self.split_par, (None, *BUILDS))
         if not set(self.strata) <= {"X", "Y", "MT"} or len(set(self.strata)) < len(self.strata):
@@ -279,6 +293,17 @@ def opened_by(study: StudyFile) -> list[str]:
     if study.pcs:
         out += [f"loadings of {study.pcs} components: for each common variant Σg and Σ g × rounded projections of everybody "
                 f"who is no relative, {study.pcs + 4} columns a round, and their sums of squares"]  # fmt: skip
+    if study.step1:
+        out += [
+            f"a whole-genome model: for blocks of at most {study.step1} common variants the products of all pairs of variants, "
+            "and of each with covariates and phenotypes; the products of what the blocks predict, and the errors of five "
+            "heritabilities"
+            + (
+                "; of a binary phenotype these products at each step of Newton's method"
+                if any(p.kind != QUANTITATIVE for p in study.phenotypes)
+                else ""
+            )
+        ]
     if study.qc:
         out += ["for every variant, counts over founders for frequencies, missingness and Hardy–Weinberg tests"]
     if study.strata:
