@@ -76,19 +76,23 @@ def charge(study: StudyFile, strata: Sequence[Stratum], samples: Samples, state:
 
 
 def charge_products(
-    study: StudyFile, samples: Samples, people: np.ndarray, variants: np.ndarray, columns: int, state: Path,
+    study: StudyFile, samples: Samples, people: np.ndarray, variants: bytes, block: int, predictors: int, state: Path,
     guard: SiteGuard,
 ) -> None:  # fmt: skip
-    """Count a whole-genome model for its `people`, (N,) bool, before products of their genotypes are summed.
+    """Count a whole-genome model of `people`, (N,) bool, before products of their genotypes are summed.
 
-    variants: (M,) ids, block after block; columns: of a block and of predictors. Raises PolicyError above the share of a site's
-    people, and where products of anybody's genotypes were summed in another study; consent lifts both.
+    variants: what tells them and their blocks; block: variants of the largest; predictors: of all phenotypes. Raises PolicyError
+    above the share of a site's people, and where products of anybody's genotypes were summed of other variants or beside other
+    people; consent lifts both.
     """
     if not guard.on:
         return
     share, _ = _limits(study, guard)
     with open_ledger(state / LEDGER) as ledger:
-        fault = ledger.charge_products(ledger.rows(samples), people, study.digest, variants, columns, share=share)
+        fault = ledger.charge_products(
+            f"study {study.name} {study.digest[:16]}", ledger.rows(samples), people, variants, block, predictors,
+            share=share, consent=study.consent_openings,
+        )  # fmt: skip
     if fault is not None:
         guard.refuse("whole-genome model", fault)
 

@@ -29,6 +29,7 @@ from securegen.errors import DesignError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard, guarded
 from securegen.governance.lattice import withheld_for_lattice
+from securegen.governance.signing import canonical
 from securegen.io.loco import Offsets
 from securegen.io.text import count
 from securegen.model import FloatArray, IntArray, Samples, Variants
@@ -78,10 +79,10 @@ def with_predictions(
     people, guard = own.planned[0].mask, guard.beside()
     pooled = pooled_people(secure, people)
     common, blocks = _blocks(study, own, people, pooled, secure, guard, log)
-    width = _width(study, blocks)
-    _afford(study, guard, width, pooled, int(people.sum()))
-    chosen = own.aligned.variants.id[common.rows]
-    charge_products(study, own.aligned.samples, people, chosen, width, state, guard)
+    block, predictors = max(len(b.rows) for b in blocks), len(ridge.HERITABILITY) * len(blocks) * len(study.phenotypes)
+    _afford(study, guard, block + predictors, pooled, int(people.sum()))
+    told = canonical({"variants": study.variants_digest, "blocks": [common.rows[b.rows].tolist() for b in blocks]})
+    charge_products(study, own.aligned.samples, people, told, block, predictors, state, guard)
     totals = PooledModel(
         secure, guard, memory, people, pooled, guarded(secure.total, guard),
         charge_columns(study, own.aligned.samples, people, state, guard, "columns of a whole-genome model"),
@@ -116,10 +117,13 @@ def _blocks(
     study: StudyFile, own: OwnInputs, people: np.ndarray, pooled: int, secure: SecureSum, guard: SiteGuard, log: Log
 ) -> tuple[CommonVariants, list[VariantBlock]]:
     """The variants of the model, `rows` of the study's, and their blocks."""
-    asked, strict = autosomes(own), study.openings == openings.STRICT
+    asked, strict, number = autosomes(own), study.openings == openings.STRICT, 0
     common = common_variants(secure, own.aligned.select(None, asked), people, pooled, guard, "step1", strict=strict)
-    few = _few_in_combination(common, _divided(common.reader.variants, study.step1), people, guard)
-    common = common.take(withheld_by_nobody(secure, "step1-combinations", few))
+    before = -1
+    while before != len(common.rows):  # blocks without a variant have others beside each other
+        before, number = len(common.rows), number + 1
+        few = _few_in_combination(common, _divided(common.reader.variants, study.step1), people, guard)
+        common = common.take(withheld_by_nobody(secure, f"step1-combinations-{number:02d}", few))
     blocks = _divided(common.reader.variants, study.step1)
     log(
         f"whole-genome model of {len(common.rows):,} of {count(len(asked), 'variant')} in {count(len(blocks), 'block')}, "
@@ -144,12 +148,9 @@ def _few_in_combination(
     return out
 
 
-def _width(study: StudyFile, blocks: Sequence[VariantBlock]) -> int:
-    """How many combinations of a person's genotypes the totals hold: a block's variants, and predictors of every phenotype."""
-    return max(len(b.rows) for b in blocks) + len(ridge.HERITABILITY) * len(blocks) * len(study.phenotypes)
-
-
 def _afford(study: StudyFile, guard: SiteGuard, width: int, pooled: int, own: int) -> None:
+    """Raises DesignError or PolicyError where the combinations of a person's genotypes that the totals hold, `width` of them,
+    are too many for so few people."""
     if study.consent_openings or not guard.on:
         return
     if width > openings.STRUCTURE_SHARE * pooled:
