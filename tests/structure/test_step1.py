@@ -177,7 +177,8 @@ def test_variants_that_do_not_vary_are_left_out_and_collinear_ones_refused(whole
     g = reader.read(0, 1)
     with pytest.raises(DesignError, match="does not vary beside the covariates"):
         people = people_of(
-            reader, OwnTotals(reader, ~g.missing[0]).counts(), ~g.missing[0], g.dosage[0][~g.missing[0], None].astype(float), ("G",),
+            reader, OwnTotals(reader, ~g.missing[0]).counts(), ~g.missing[0],
+            g.dosage[0][~g.missing[0], None].astype(float), ("G",),
             np.random.default_rng(0).normal(size=(int((~g.missing).sum()), 1)), ("Y",),
         )  # fmt: skip
         whole_genome.level_0(people, [whole_genome.VariantBlock(1, np.arange(3))])

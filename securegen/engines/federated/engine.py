@@ -165,23 +165,24 @@ class Federated(Engine):
             stored = sum(r["samples_stored"] for r in records)
             log(people.covariate_line(records[0]["covariate_names"]))
             log(f"{records[0]['samples']} of {stored} people are analysed")
-            tables = []
-            for s in records[0]["summaries"]:
-                path = out + s["path"].removeprefix(str(work.absolute() / local[0].name / "result"))
-                copy_file(s["path"], path)
-                tables.append(summary_of(s, path))
+            first = str(work.absolute() / local[0].name / "result")
+            here = {path: out + path.removeprefix(first) for path in rehearsal.written(records[0])}
+            for source, path in here.items():
+                copy_file(source, path)
+            tables = [summary_of(s, here[s["path"]]) for s in records[0]["summaries"]]
+            scores = tuple(here[path] for path in records[0]["files"])
         convert(tables, out, form, log, covariates=covariates_of(inputs))
-        receipt = released(records[0], [t.path for t in tables])
+        receipt = released(records[0], [*scores, *(t.path for t in tables)])
         facts = {name: records[0][name] for name in TOLD if name in records[0]} | {
             "inputs": digests_of(members), "samples_stored": stored, "opened": records[0]["opened"], "sites": len(local),
             "peak_rss_bytes": max(r["peak_rss_bytes"] for r in records),
         }  # fmt: skip
         sent = {"sent": {m.name: r["bytes"]["sent"][m.name] for m, r in zip(local, records, strict=True)}}
         remarks = tuple(Withheld(**records[0]["opened"]["withheld"]).lines())
-        return EngineRun(self.name, tuple(tables), (), receipt, sent, facts, remarks)
+        return EngineRun(self.name, tuple(tables), scores, receipt, sent, facts, remarks)
 
 
 def released(record: Mapping[str, Any], paths: Sequence[str]) -> Receipt:
     """The receipt of a site, with the tables where they are now."""
-    said, there = Receipt.from_json(record["receipt"]), {s["path"] for s in record["summaries"]}
+    said, there = Receipt.from_json(record["receipt"]), rehearsal.written(record)
     return replace(said, released=(*(r for r in said.released if r not in there), *paths))

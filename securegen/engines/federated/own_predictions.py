@@ -52,18 +52,20 @@ class Predicted:
     variants: Variants
     effects: dict[str, FloatArray]
 
-    def write(self, out: str, *, score: bool) -> list[str]:
-        """OUT_pred.list and OUT_k.loco, as `pred` reads them, and with `score` OUT.<PHENO>.score.txt. Returns their paths."""
-        listed, paths = {}, []
-        for k, (name, values) in enumerate(self.loco.items(), 1):
-            paths.append(f"{out}_{k}.loco")
-            listed[name] = Path(paths[-1]).name
-            write_loco(paths[-1], self.samples, values)
-            if score:
-                paths.append(f"{out}.{name}.score.txt")
-                write_score_file(paths[-1], self.variants, self.effects[name], name)
-        write_prediction_list(f"{out}_pred.list", listed)
-        return [f"{out}_pred.list", *paths]
+    def write(self, out: str) -> list[str]:
+        """OUT_pred.list and OUT_k.loco, as `pred` reads them. Returns their paths."""
+        paths = {name: f"{out}_{k}.loco" for k, name in enumerate(self.loco, 1)}
+        for name, path in paths.items():
+            write_loco(path, self.samples, self.loco[name])
+        write_prediction_list(f"{out}_pred.list", {name: Path(path).name for name, path in paths.items()})
+        return [f"{out}_pred.list", *paths.values()]
+
+    def write_scores(self, out: str) -> list[str]:
+        """OUT.<PHENO>.score.txt, the same at every site. Returns their paths."""
+        paths = {name: f"{out}.{name}.score.txt" for name in self.effects}
+        for name, path in paths.items():
+            write_score_file(path, self.variants, self.effects[name], name)
+        return list(paths.values())
 
 
 def with_predictions(

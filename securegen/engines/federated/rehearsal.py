@@ -5,7 +5,7 @@ The caller holds everybody's data, so nothing is hidden from it: this shows and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -184,10 +184,15 @@ def refusals(work: Path, sites: Sequence[LocalSite]) -> list[str]:
 def results(work: Path, sites: Sequence[LocalSite]) -> list[dict[str, Any]]:
     """run.json of every site. Raises SecuregenError when two sites wrote different tables."""
     records: list[dict[str, Any]] = [read_answer(work / s.name / "result", s.name) for s in sites]
-    for tables in zip(*(r["summaries"] for r in records), strict=True):
-        if len({Path(t["path"]).read_bytes() for t in tables}) > 1:
+    for paths in zip(*map(written, records), strict=True):
+        if len({Path(path).read_bytes() for path in paths}) > 1:
             raise SecuregenError("two sites wrote different tables: this must never happen, please report it")
     return records
+
+
+def written(record: Mapping[str, Any]) -> list[str]:
+    """What a site wrote that every site has: tables, and scores of a whole-genome model."""
+    return [*(t["path"] for t in record["summaries"]), *record["files"]]
 
 
 def message_table(shared: Path, study: StudyFile) -> list[tuple[str, int, int]]:

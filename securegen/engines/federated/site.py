@@ -55,7 +55,8 @@ Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 
 @dataclass(frozen=True)
 class SiteResult:
-    """tables, quality: of the pooled cohort; predictions: files of a whole-genome model;
+    """tables, quality: of the pooled cohort; predictions, scores: files of a whole-genome model, of
+    this site's people and of everybody;
     opened: every round and its numbers; strata: designs of this site's rows, of
     `people` people; bytes: posted by this site."""
 
@@ -66,6 +67,7 @@ class SiteResult:
     tables: list[Summary]
     quality: list[str]
     predictions: list[str]
+    scores: list[str]
     receipt: Receipt
     opened: dict[str, Any]
     bytes: int
@@ -171,7 +173,8 @@ def _take_part(
         secure.refuse(OUT_OF_BOUNDS)
     charge(study, strata, samples, state, guard)
     withheld = Withheld()
-    predictions = predicted.write(out, score=study.write_score) if predicted else []
+    predictions = predicted.write(out) if predicted else []
+    scores = predicted.write_scores(out) if predicted and study.write_score else []
     tables, quality = _tables(study, strata, secure, own.reader, out, digits, filters, withheld, seen)
     for line in withheld.lines():
         log(line)
@@ -183,11 +186,11 @@ def _take_part(
         "field_bytes": secure.field_bytes, "row_bytes": secure.row_bytes, "withheld": vars(withheld),
     }  # fmt: skip
     receipt = federated_receipt(
-        [s.name for s in study.sites], [t.path for t in tables], opened=opened_by(study),
+        [s.name for s in study.sites], [*scores, *(t.path for t in tables)], opened=opened_by(study),
         read=what_can_be_read(study.openings, study.few_missing),
     ).of_model(study.genetic_model)  # fmt: skip
     return SiteResult(
-        study, site, strata, len(samples), tables, quality, predictions, receipt, opened, session.sent_bytes
+        study, site, strata, len(samples), tables, quality, predictions, scores, receipt, opened, session.sent_bytes
     )
 
 
