@@ -13,7 +13,8 @@ from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import Function, Group, common_options, json_option, report, writes
 from securegen.cli.site import passphrase as site_passphrase
-from securegen.engines.federated.studyfile import KINDS, StudyFile, opened_by
+from securegen.engines.federated.studyfile import KINDS, StudyFile
+from securegen.engines.federated.terms import opened_by
 from securegen.errors import UsageError
 from securegen.governance.openings import FEW_MISSING, LEVELS, STRICT, WITHHOLD
 from securegen.study.inputs import STATISTICS

@@ -21,7 +21,7 @@ LEFT_BITS = 20  # of a residual, in a step of Newton's method
 
 
 @dataclass(frozen=True)
-class Products:
+class ColumnProducts:
     """Columns whose products are totalled. name: of the step; columns: A; largest: of a number; make(): (n, A) int64 of the
     own people, the same at each call."""
 
@@ -58,7 +58,7 @@ class ModelTotals(Protocol):
     def gram(self, own: Matrix, opened: Matrix, covariates: int) -> None:
         """Looks at the total of these products, the first columns of which are covariates."""
 
-    def products(self, beside: IntArray, wanted: Sequence[Products]) -> Iterator[tuple[IntArray, IntArray]]:
+    def products(self, beside: IntArray, wanted: Sequence[ColumnProducts]) -> Iterator[tuple[IntArray, IntArray]]:
         """Σ a aᵀ (A, A) and Σ a eᵀ (A, E) of each, e the numbers (n, E) `beside`."""
         ...
 
@@ -93,7 +93,7 @@ class Alone:
 
     def gram(self, own: Matrix, opened: Matrix, covariates: int) -> None: ...
 
-    def products(self, beside: IntArray, wanted: Sequence[Products]) -> Iterator[tuple[IntArray, IntArray]]:
+    def products(self, beside: IntArray, wanted: Sequence[ColumnProducts]) -> Iterator[tuple[IntArray, IntArray]]:
         for each in wanted:
             yield own_products(each.make(), beside)
 

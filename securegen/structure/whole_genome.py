@@ -26,7 +26,7 @@ from securegen.structure.ridge_people import (
     People,
     rotated,
 )
-from securegen.structure.ridge_totals import LEFT_BITS, PEOPLE, Products, Weighted
+from securegen.structure.ridge_totals import LEFT_BITS, PEOPLE, ColumnProducts, Weighted
 
 PREDICTOR_BITS, ERROR_BITS = 12, 30  # of a planned scale; of a squared error, or of a log likelihood
 BLOCK = 1000  # variants
@@ -117,7 +117,7 @@ def level_0(people: People, blocks: list[VariantBlock], *, progress: Progress = 
     top = people.reader.dosage_max * GRID // people.reader.dosage_grid
     at, largest = 0, (float(top), float(WIDEST << COVARIATE_BITS))
     read = _Dosages(people, blocks)
-    wanted = [Products(f"block-{i:05d}", len(b.rows), top, partial(read.make, i)) for i, b in enumerate(blocks)]
+    wanted = [ColumnProducts(f"block-{i:05d}", len(b.rows), top, partial(read.make, i)) for i, b in enumerate(blocks)]
     opened = people.totals.products(people.beside(), wanted)
     for number, (block, (gram, cross)) in enumerate(zip(blocks, opened, strict=True)):
         x, size = read.take(number), len(block.rows)
@@ -262,7 +262,7 @@ def _best(people: People, errors: FloatArray, phenotype: int) -> int:
 def _predictors(people: People, w: IntArray, phenotype: int) -> tuple[ridge.Predictors, IntArray]:
     """Predictors, and the total of the products of their integers and 1, (R + 1, R + 1)."""
     k, name = people.c.shape[1], f"predictors-{phenotype}"
-    wanted = Products(name, w.shape[1], int(_TOP), lambda: w.astype(np.int64))
+    wanted = ColumnProducts(name, w.shape[1], int(_TOP), lambda: w.astype(np.int64))
     ((gram, cross),) = people.totals.products(people.beside(), [wanted])
     beside, total = cross.astype(np.float64), cross[:, 0] >> COVARIATE_BITS  # the intercept is one of the covariates
     found = ridge.predictors(

@@ -31,7 +31,8 @@ from securegen.engines.federated.own_predictions import with_predictions
 from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_below_own
 from securegen.engines.federated.state import SiteState, open_state
-from securegen.engines.federated.studyfile import StudyFile, opened_by
+from securegen.engines.federated.studyfile import StudyFile
+from securegen.engines.federated.terms import opened_by
 from securegen.engines.federated.withheld import Withheld
 from securegen.errors import (
     PeerError,

@@ -23,8 +23,8 @@ from securegen.engines.federated.studyfile import (
     Site,
     StudyFile,
     TraitColumn,
-    opened_by,
 )
+from securegen.engines.federated.terms import opened_by
 from securegen.errors import ArtefactError, StorageError
 from securegen.governance.openings import FEW_MISSING, FEWEST, LEVELS
 from securegen.governance.signing import SigningIdentity, fingerprint, sha256, verifies

@@ -37,7 +37,7 @@ from securegen.governance import openings, ridge_rules
 from securegen.governance.guard import SiteGuard
 from securegen.model import FloatArray, IntArray
 from securegen.structure.ridge_people import COVARIATE_BITS
-from securegen.structure.ridge_totals import LEFT_BITS, Products, Weighted, own_newton, own_products, product
+from securegen.structure.ridge_totals import LEFT_BITS, ColumnProducts, Weighted, own_newton, own_products, product
 
 TOGETHER = 1 << 23  # numbers of blocks that are posted before one of them is opened
 _TO_PRECISE = 2 * (fp.PRECISE_BITS - COVARIATE_BITS)
@@ -74,11 +74,11 @@ class PooledModel:
         self.guard.covariates(*exact)  # of the null model of a binary phenotype
         self._beside = np.array(own, np.int64), np.array(opened, np.int64)
 
-    def products(self, beside: IntArray, wanted: Sequence[Products]) -> Iterator[tuple[IntArray, IntArray]]:
+    def products(self, beside: IntArray, wanted: Sequence[ColumnProducts]) -> Iterator[tuple[IntArray, IntArray]]:
         for group in _groups(wanted):
             yield from self._group(beside, group)
 
-    def _group(self, beside: IntArray, group: Sequence[Products]) -> Iterator[tuple[IntArray, IntArray]]:
+    def _group(self, beside: IntArray, group: Sequence[ColumnProducts]) -> Iterator[tuple[IntArray, IntArray]]:
         own = cache(lambda: [own_products(each.make(), beside) for each in group])
         sizes, largest, first = [each.columns for each in group], group[0].largest, group[0].name
         beside_squares = self._beside[1].diagonal().tolist()
@@ -186,9 +186,9 @@ class PooledModel:
             self.guard.refuse(what, fault)
 
 
-def _groups(wanted: Sequence[Products]) -> Iterator[list[Products]]:
+def _groups(wanted: Sequence[ColumnProducts]) -> Iterator[list[ColumnProducts]]:
     """Runs of them of the size that is posted together."""
-    group: list[Products] = []
+    group: list[ColumnProducts] = []
     for each in wanted:
         if group and sum(e.columns**2 for e in group) + each.columns**2 > 2 * TOGETHER:
             yield group
