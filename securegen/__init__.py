@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from securegen.engines.plain.engine import Plain
     from securegen.inspection import inspect
     from securegen.python.pages import draw, write_report
+    from securegen.python.risk import risk
     from securegen.python.run import Results, open_sites, qc, run
     from securegen.python.structure import kinship, pca, step1
     from securegen.python.tables import compare, read_receipt
@@ -44,6 +45,7 @@ _LATER = {
     "pca": ("python.structure", "pca"),
     "qc": ("python.run", "qc"),
     "read_receipt": ("python.tables", "read_receipt"),
+    "risk": ("python.risk", "risk"),
     "run": ("python.run", "run"),
     "step1": ("python.structure", "step1"),
     "write_report": ("python.pages", "write_report"),
@@ -76,6 +78,7 @@ __all__ = [
     "read_plink",
     "read_receipt",
     "read_vcf",
+    "risk",
     "run",
     "scores",
     "step1",
