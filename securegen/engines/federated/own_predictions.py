@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from securegen.engines.federated.admission import charge_columns, charge_products
+from securegen.engines.federated.chosen_variants import autosomes
 from securegen.engines.federated.cohort import places_at
 from securegen.engines.federated.common_variants import (
     CommonVariants,
@@ -19,7 +20,6 @@ from securegen.engines.federated.common_variants import (
     pooled_people,
     withheld_by_nobody,
 )
-from securegen.engines.federated.own_components import autosomes
 from securegen.engines.federated.own_inputs import OwnInputs
 from securegen.engines.federated.rounds import SecureSum
 from securegen.engines.federated.state import SiteState
@@ -119,7 +119,7 @@ def _blocks(
     study: StudyFile, own: OwnInputs, people: np.ndarray, pooled: int, secure: SecureSum, guard: SiteGuard, log: Log
 ) -> tuple[CommonVariants, list[VariantBlock]]:
     """The variants of the model, `rows` of the study's, and their blocks."""
-    asked, strict, number = autosomes(own), study.openings == openings.STRICT, 0
+    asked, strict, number = autosomes(own.aligned.variants), study.openings == openings.STRICT, 0
     common = common_variants(secure, own.aligned.select(None, asked), people, pooled, guard, "step1", strict=strict)
     before = -1
     while before != len(common.rows):  # blocks without a variant have others beside each other
