@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from securegen.engines.federated import hub, site, study_toml, studyfile, variants
-from securegen.engines.federated.chosen_variants import analysed, component_ids
+from securegen.engines.federated.chosen_variants import analysed, block_size, component_ids
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance import signing
@@ -82,6 +82,9 @@ def init(
     xchr_model: int | None = None,
     split_par: str | None = None,
     predictions: bool = False,
+    step1: bool = False,
+    block: int | None = None,
+    write_score: bool = False,
     interaction: str | None = None,
     dominant: bool = False,
     recessive: bool = False,
@@ -102,14 +105,18 @@ def init(
     variant_lists: of the sites, what all have is analysed, with the alleles of the first; phenotypes: name -> one of
     studyfile.KINDS; loadings: public ones, of which `components` become covariates; pcs: components that the sites compute
     together, on the ids of the file pc_variants or on all that pass, without linkage disequilibrium (r² above 0.2 within
-    500 variants) at the site ld_prune_on; common_samples: None for all but openings "all";
-    statistic: None for plink2, or regenie with predictions; dominant, recessive, hetonly: one of them, the genetic model; for
+    500 variants) at the site ld_prune_on; common_samples: None for all but openings "all", and for step1;
+    statistic: None for plink2, or regenie with predictions; step1: the sites make these together, by a whole-genome model of
+    `block` variants a block, None for √(5M); dominant, recessive, hetonly: one of them, the genetic model; for
     the rest see StudyFile. Returns the study and how many variants of the first list are not in every list; log: told of
     those that the study cannot analyse.
 
     Raises UsageError, PolicyError and DesignError for a study that does not fit together, StorageError where one is
     there already: nothing is then written.
     """
+    if block is not None and not step1:
+        raise UsageError("`block` is of a whole-genome model of all sites: give `step1`")
+    predictions = predictions or step1
     new = not Path(key).exists()
     coordinator = signing.generate() if new else signing.read_identity(key, passphrase=passphrase)
     lists = [variants.read_variants(path) for path in variant_lists]
@@ -135,9 +142,10 @@ def init(
         minimum_cohort=minimum_cohort, two_sites_learn_each_other=two_sites_learn_each_other, variants=len(common),
         variants_digest=common.digest(), loadings_digest=hashlib.sha256(raw).hexdigest() if loadings else "",
         dosage_grid=dosage_grid, commit=commit, openings=openings,
-        common_samples=openings != ALL if common_samples is None else common_samples, fewest_people=fewest_people,
+        common_samples=(openings != ALL or step1) if common_samples is None else common_samples, fewest_people=fewest_people,
         statistic=statistic or (REGENIE if predictions else PLINK2), strata=strata,
         xchr_model=xchr_model if "X" in strata else None, split_par=split_par, predictions=predictions,
+        step1=block_size(common, block) if step1 else 0, write_score=write_score,
         interaction=interaction, genetic_model=coding, pcs=pcs, ld_prune_on=ld_prune_on,
         pc_variants_digest=hashlib.sha256(listed).hexdigest() if listed else "",
         few_missing=few_missing, consent_openings=consent_openings,
