@@ -17,6 +17,7 @@ from securegen.engines.federated.chosen_variants import analysed, block_size, co
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance import signing
+from securegen.governance.audit_beside import key_used
 from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
 from securegen.io.genotypes import FIELDS, FORMATS
 from securegen.io.output import atomic, private_folder
@@ -39,6 +40,7 @@ def keygen(state: Name, public: Name, *, passphrase: bytes | None = None) -> str
     """
     made = signing.generate()
     private_folder(Path(state))
+    key_used(state, "made", signing.key_digest(made.verify_key))
     signing.write_identity(Path(state) / SITE_KEY, made, passphrase=passphrase)
     signing.write_verify_key(public, made)
     return signing.fingerprint(made.verify_key)
@@ -173,9 +175,16 @@ def fingerprints(study: StudyFile) -> dict[str, str]:
     return {COORDINATOR: signing.fingerprint(study.coordinator), **marks}
 
 
+def _own_key(state: Name, passphrase: bytes | None) -> signing.SigningIdentity:
+    """The site's signing key, whose use is in the audit log of the policy in or beside its private folder, if there is one."""
+    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    key_used(state, "unlocked", signing.key_digest(key.verify_key))
+    return key
+
+
 def site_of(study: StudyFile, state: Name, *, passphrase: bytes | None = None) -> str:
     """The site whose key is in `state`. Raises PolicyError for a key that the study does not have."""
-    return study.site_of(signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase).verify_key).name
+    return study.site_of(_own_key(state, passphrase).verify_key).name
 
 
 def unheard(study: StudyFile, own: str, told: Mapping[str, str]) -> list[str]:
@@ -212,7 +221,7 @@ def join(
     key, UsageError where one is absent.
     """
     study, _ = open_folder(folder)
-    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    key = _own_key(state, passphrase)
     absent = unheard(study, study.site_of(key.verify_key).name, fingerprints)
     if absent and not trust_study_file:
         raise UsageError(
@@ -243,7 +252,7 @@ def run_site(
     in `state`. Raises PeerError while another site is awaited, and what `site.run_site` raises.
     """
     check_inputs(inputs)
-    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    key = _own_key(state, passphrase)
     return site.run_site(
         Path(folder), Path(state), key, inputs, out, study_file=study_file, connect=connect, wait=wait, digits=digits,
         filters=filters, log=log,
