@@ -21,7 +21,7 @@ from securegen.study.inputs import STATISTICS
 
 @click.group(cls=Group)
 def command() -> None:
-    """A federated study: set it up as its coordinator, accept it as a site, see how far it is."""
+    """A federated study: set it up or continue it as its coordinator, join or leave it as a site, see how far it is."""
 
 
 def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
@@ -51,7 +51,7 @@ def _openings(command: Function) -> Function:
             ),
             click.option(
                 "--consent-openings", is_flag=True,
-                help="Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
+                help="Named consent to more columns and leverage a person, and of every site that its own sums may be read.",
             ),
         ]
     )(command)  # fmt: skip
@@ -165,6 +165,11 @@ def _terms(study: StudyFile) -> list[str]:
     common = "the people who have every phenotype" if study.common_samples else "each phenotype in its own people"
     lines.append(f"  openings: {study.openings}, no fewer than {study.fewest_people} people stand out; {common}"
                  + (", with consent to more" if study.consent_openings else ""))  # fmt: skip
+    if study.continues:
+        lines.append(
+            f"  continues study {study.continues[:16]} without {', '.join(s.name for s in study.without)}: with its first run a "
+            "site's part in that study ends, and what it kept of it is deleted"
+        )
     lines += [f"  opened to every site: {line}" for line in opened_by(study)]
     if len(study.sites) == 2:
         lines.append("  two sites: each can compute the other's sums exactly")
@@ -206,12 +211,16 @@ def _record(study: StudyFile) -> dict[str, Any]:
     help="Another site's, as heard from that site; for each.",
 )
 @click.option("--trust-study-file", is_flag=True, help="Accept the keys that the study file names, whoever wrote it.")
+@click.option(
+    "--may-leave", is_flag=True,
+    help="Agree that the study may go on without this site after totals were opened: their difference is its own sums.",
+)  # fmt: skip
 @passphrases.passphrase_options
 @common_options
 @writes("the acceptance, signed, in {folder}")
 def join(
     folder: str, state: str, coordinator: str | None, sites: tuple[str, ...], trust_study_file: bool,
-    passphrase_file: str | None,
+    may_leave: bool, passphrase_file: str | None,
 ) -> None:  # fmt: skip
     """Accept the study of a folder for this site: prints what will be opened, and whose keys take part.
 
@@ -231,11 +240,75 @@ def join(
             f"Were the fingerprints of {', '.join(absent)} compared with what each of them says?", abort=True, err=True
         )
         trust_study_file = True
-    site = steps.join(folder, state, fingerprints=told, trust_study_file=trust_study_file, passphrase=secret)
-    line = (
-        f"site {site} accepts study {study.digest[:16]} of coordinator {steps.fingerprints(study)[steps.COORDINATOR]}"
+    site = steps.join(
+        folder, state, fingerprints=told, trust_study_file=trust_study_file, may_leave=may_leave, passphrase=secret
     )
-    report(line, site=site, study=study.digest, **{k: v for k, v in _record(study).items() if k != "sites"})
+    lines = [
+        f"site {site} accepts study {study.digest[:16]} of coordinator {steps.fingerprints(study)[steps.COORDINATOR]}"
+    ]
+    if may_leave:
+        lines.append(
+            f"site {site} agrees, for all to see: where other sites open totals with it and without it, the difference is its "
+            "own sums, and whoever has the tables can read them"
+        )
+    report(
+        lines,
+        site=site,
+        study=study.digest,
+        may_leave=may_leave,
+        **{k: v for k, v in _record(study).items() if k != "sites"},
+    )
+
+
+@command.command("continue")
+@click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder of the study that a site leaves.")
+@click.option("--key", required=True, metavar="FILE", help="The coordinator's signing key of that study.")
+@click.option("--without", multiple=True, required=True, metavar="SITE", help="A site that is no longer in it.")
+@click.option("--out", required=True, metavar="FOLDER", help="The folder of the new study.")
+@click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
+@passphrases.passphrase_options
+@common_options
+@writes("{out}/study.toml", "{out}/study.sig", "{out}/variants.tsv", makes=["out"])
+def continue_command(
+    folder: str, key: str, without: tuple[str, ...], out: str, two_sites_learn_each_other: bool,
+    passphrase_file: str | None,
+) -> None:  # fmt: skip
+    """Write the study that goes on without a site: a new one, with new keys, which every site joins and runs.
+
+    A site goes on where no total with the leaving site can be open: it sent no sum itself, or the other left before its first.
+    Else the difference of two totals is the leaving site's own sums, and it must have joined with --may-leave.
+    """
+    from securegen.engines.federated.steps import continue_study
+
+    study = continue_study(
+        folder, out, key, without=without, two_sites_learn_each_other=two_sites_learn_each_other,
+        passphrase=passphrases.passphrase_for(key, passphrase_file),
+    )  # fmt: skip
+    lines = [
+        f"study {study.digest[:16]}: {len(study.sites)} sites, {study.variants} variants, in {out}",
+        *_terms(study),
+    ]
+    report(lines, study=study.digest, continues=study.continues, without=list(without), **_record(study))
+
+
+@command.command("leave")
+@click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
+@click.option("--state", required=True, metavar="FOLDER", help="This site's private folder.")
+@passphrases.passphrase_options
+@common_options
+@writes("that the site left, signed, in {folder}")
+def leave_command(folder: str, state: str, passphrase_file: str | None) -> None:
+    """Leave a study for good: this site's part ends, its keys for the study are deleted, and the others are told.
+
+    What others opened stays open. Before its first sum nothing of a site is in any total, and the others may go on without it.
+    """
+    from securegen.engines.federated.steps import leave
+
+    site, sums = leave(folder, state, passphrase=site_passphrase(state, passphrase_file))
+    said = (
+        f"it had sent its part of {sums} sums" if sums else "it had sent no sum: nothing of it was opened, nor can be"
+    )
+    report(f"site {site} left the study; {said}", site=site, sums=sums)
 
 
 @command.command()
@@ -255,9 +328,12 @@ def status(folder: str) -> None:
     found = steps.progress(folder)
     for p in found:
         state = (
-            f"stopped with {p.stopped}" if p.stopped else "finished" if p.finished else f"at {p.last or 'nothing yet'}"
-        )
-        joined = "" if p.accepted else ", has not accepted"
+            "left the study" if p.left
+            else f"stopped with {p.stopped}" if p.stopped
+            else "finished" if p.finished
+            else f"at {p.last or 'nothing yet'}"
+        )  # fmt: skip
+        joined = ", may leave" if p.may_leave else "" if p.accepted else ", has not accepted"
         when = "never" if p.age is None else f"{p.age:.0f} s ago"
         lines.append(
             f"  {p.site:<20} {marks[p.site]} {state}{joined}; {p.messages} messages, {p.bytes / 1e6:.1f} MB, {when}"

@@ -1,7 +1,7 @@
 """A federated study step by step, each role on its own machine, as the command line and Python take it.
 
-The coordinator: `init`. A site: `keygen`, `variant_list`, `join`, `run_site`. Whoever has the folder: `progress`. Who learns
-what: the study file says it (`studyfile.opened_by`), and the receipt of a site's run.
+The coordinator: `init`, `continue_study`. A site: `keygen`, `variant_list`, `join`, `run_site`, `leave`. Whoever has the
+folder: `progress`. Who learns what: the study file says it (`studyfile.opened_by`), and the receipt of a site's run.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from securegen.engines.federated import hub, identity, site, study_toml, studyfile, variants
+from securegen.engines.federated import continuing, hub, identity, leaving, site, study_toml, studyfile, variants
 from securegen.engines.federated.chosen_variants import analysed, listed_ids
+from securegen.engines.federated.own_inputs import named_file
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
@@ -140,17 +141,59 @@ def init(
         few_missing=few_missing, consent_openings=consent_openings,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
     )  # fmt: skip
-    if os.path.lexists(Path(folder) / studyfile.STUDY):
-        raise StorageError(f"{Path(folder) / studyfile.STUDY} exists already: a study is never written over")
+    _refuse_written(folder)
     if new:
         identity.write_identity(key, coordinator, passphrase=passphrase)
-    study = study_toml.write_study(Path(folder), study, coordinator)
-    variants.write_variants(Path(folder) / studyfile.VARIANTS, common)
-    for file, content in ((studyfile.LOADINGS, raw), (studyfile.PC_VARIANTS, listed)):
+    files = {studyfile.LOADINGS: raw, studyfile.PC_VARIANTS: listed}
+    return _write(Path(folder), study, coordinator, common, files), dropped
+
+
+def _refuse_written(folder: Name) -> None:
+    if os.path.lexists(Path(folder) / studyfile.STUDY):
+        raise StorageError(f"{Path(folder) / studyfile.STUDY} exists already: a study is never written over")
+
+
+def _write(
+    folder: Path, study: StudyFile, coordinator: identity.SigningIdentity, listed: Variants, files: Mapping[str, bytes]
+) -> StudyFile:
+    written = study_toml.write_study(folder, study, coordinator)
+    variants.write_variants(folder / studyfile.VARIANTS, listed)
+    for file, content in files.items():
         if content:
-            with atomic(Path(folder) / file) as stream:
+            with atomic(folder / file) as stream:
                 stream.write(content)
-    return study, dropped
+    return written
+
+
+def continue_study(
+    folder: Name,
+    out: Name,
+    key: Name,
+    *,
+    without: Sequence[str],
+    two_sites_learn_each_other: bool = False,
+    passphrase: bytes | None = None,
+) -> StudyFile:
+    """Write into the folder `out` the study of `folder` as it goes on without some sites: a new study, with new keys.
+
+    key: the coordinator's signing key of the old one; passphrase: of that file. Everything else is the old study's; with two
+    sites left, two_sites_learn_each_other is asked again. Every site joins and runs it as any other; each goes on only where
+    no total with the sites in `without` can be open, or these agreed when they joined. Returns the new study.
+
+    Raises UsageError for a site that the study does not have, PolicyError for another coordinator's key, too few sites, or
+    where the messages in `folder` show that the sites would refuse, StorageError where `out` has a study.
+    """
+    study, listed = open_folder(folder)
+    coordinator = identity.read_identity(key, passphrase=passphrase)
+    if coordinator.verify_key != study.coordinator:
+        raise PolicyError(
+            f"{key} is not the key of the study's coordinator: who began a study continues it, or `init` another"
+        )
+    _refuse_written(out)
+    named = {studyfile.LOADINGS: study.loadings_digest, studyfile.PC_VARIANTS: study.pc_variants_digest}
+    files = {file: named_file(Path(folder) / file, digest, "the study") for file, digest in named.items() if digest}
+    made = continuing.new_study(Path(folder), study, without, two_sites_learn_each_other)
+    return _write(Path(out), made, coordinator, listed, files)
 
 
 def open_folder(folder: Name) -> tuple[StudyFile, Variants]:
@@ -193,14 +236,17 @@ def join(
     *,
     fingerprints: Mapping[str, str],
     trust_study_file: bool = False,
+    may_leave: bool = False,
     passphrase: bytes | None = None,
 ) -> str:
     """Accept the study of a folder for the site whose key is in `state`. Returns the site's name.
 
     Whoever writes a study file can put keys of its own under the names of other sites: all sites but one see that one's
     sums. So fingerprints has what the coordinator (COORDINATOR) and every other site said by telephone.
-    trust_study_file: go without those that are not given. Raises PolicyError where one differs or for a stranger's
-    key, UsageError where one is absent.
+    trust_study_file: go without those that are not given. may_leave: signed for all to see, this site agrees that the study goes
+    on without it, or one without it becomes this one, after totals were opened: their difference is its own sums.
+    Raises PolicyError where a fingerprint differs, for a stranger's key, where the study continues one without a site that did
+    not agree, or where the site has joined and said otherwise; UsageError where a fingerprint is absent.
     """
     study, _ = open_folder(folder)
     key = identity.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
@@ -210,7 +256,21 @@ def join(
             f"the fingerprints of {', '.join(absent)} were not given: ask there by telephone, then --coordinator "
             "FINGERPRINT and --site NAME=FINGERPRINT for every other site; --trust-study-file goes without"
         )
-    return hub.join(Path(folder), key)
+    continuing.check_continued(study, Path(state))
+    leaving.say_once(Path(state), study, may_leave)
+    return hub.join(Path(folder), key, may_leave=may_leave)
+
+
+def leave(folder: Name, state: Name, *, passphrase: bytes | None = None) -> tuple[str, int]:
+    """Leave a study for good: the part of the site whose key is in `state` ends, and its keys for the study are deleted.
+
+    The others are told by name. Returns the site's name, and in how many sums it had sent its part: none means that nothing
+    of it was or will be opened, and that the others may go on without it. Raises PolicyError for a stranger's key or when the
+    site has finished, StorageError while another process of the site runs.
+    """
+    study, _ = open_folder(folder)
+    key = identity.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    return leaving.leave(Path(folder), Path(state), study, key)
 
 
 def run_site(
