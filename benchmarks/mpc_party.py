@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.fields import field_bits
-from securegen.engines.federated.identity import SigningIdentity as SigningKey
 from securegen.engines.federated.pair_keys import agree_on_keys
 from securegen.engines.federated.rounds import SecureSum
 from securegen.engines.federated.state import open_state
@@ -32,6 +31,7 @@ from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.site_links import MessageLinks
 from securegen.engines.mpc.state_file import StateFile
+from securegen.governance.signing import SigningIdentity as SigningKey
 from securegen.io.arrays import from_arrays
 from securegen.model import Columns, Samples, Variants
 from securegen.study.inputs import Inputs

@@ -22,7 +22,6 @@ from securegen.design.columns import INTERCEPT, Analysis, Design, scatter
 from securegen.design.data import DesignData
 from securegen.engines.ckks import steps
 from securegen.engines.federated import rehearsal
-from securegen.engines.federated.identity import read_identity
 from securegen.engines.federated.site import run_site
 from securegen.engines.mpc.aggregates import deal, genotype_run, phenotype_run
 from securegen.engines.mpc.loopback import loopback_study
@@ -32,6 +31,7 @@ from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.engines.plain.engine import write_plain
 from securegen.errors import PeerError, UsageError
+from securegen.governance.signing import read_identity
 from securegen.model import Columns, ImputedSums, Sums
 from securegen.stats.imputed import linear_sums
 from securegen.study.genotypes import open_genotypes

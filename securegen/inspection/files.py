@@ -14,8 +14,8 @@ from securegen.catalogue import TESTS
 from securegen.engines.ckks import keys
 from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.planner import Plan
-from securegen.engines.federated import identity
 from securegen.errors import ArtefactError, SecuregenError
+from securegen.governance import signing
 from securegen.inspection.folders import describe_study_folder, parameters_facts, public_key_facts
 from securegen.io.schema import anything, has, hex_bytes, integer, map_of, one_of, shown, text
 from securegen.io.strict_json import parse_json, read_json, read_regular
@@ -125,13 +125,13 @@ def _signing_key(path: Path) -> Found:
     line = read_regular(path, "a signing key").partition(b"\n")[0]
     head = parse_json(line, f"{path}, a signing key,", has("verify_key", "protection", verify_key=hex_bytes(32)))
     facts = {"mode": mode, "protection": shown(head["protection"])}
-    facts["fingerprint"] = identity.fingerprint(head["verify_key"])
+    facts["fingerprint"] = signing.fingerprint(head["verify_key"])
     note = "stays with the site or coordinator; of it only the fingerprint of its public half is shown"
     return {"kind": "signing key of a federated study", "facts": facts, "problems": tuple(problems), "notes": (note,)}
 
 
 def _verify_key(path: Path) -> Found:
-    facts = {"fingerprint": identity.fingerprint(identity.read_verify_key(path))}
+    facts = {"fingerprint": signing.fingerprint(signing.read_verify_key(path))}
     return {"kind": "verification key of a federated study (public)", "facts": facts}
 
 
@@ -281,8 +281,8 @@ KINDS: tuple[tuple[bytes, Callable[[Path], Found]], ...] = (
     (b'"' + secret_key.SECRET_MAGIC.encode() + b'"', _secret_key),
     (b'"' + secret_key.EARLIER_MAGIC.encode() + b'"', _secret_key),
     (b'"securegen party key 1"', _private_pem),
-    (b'"' + identity.SECRET_MAGIC.encode() + b'"', _signing_key),
-    (b'"' + identity.PUBLIC_MAGIC.encode() + b'"', _verify_key),
+    (b'"' + signing.SECRET_MAGIC.encode() + b'"', _signing_key),
+    (b'"' + signing.PUBLIC_MAGIC.encode() + b'"', _verify_key),
     (b"PRIVATE KEY-----", _private_pem),
     (b"BEGIN CERTIFICATE REQUEST-----", _request),
     (b"BEGIN CERTIFICATE-----", _certificate),

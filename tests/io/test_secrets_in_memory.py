@@ -13,10 +13,10 @@ import pytest
 import securegen
 from securegen.engines.ckks.owner.secret_key import generate
 from securegen.engines.ckks.planner import Workload, choose
-from securegen.engines.federated import identity
 from securegen.engines.federated.pair_keys import PairKeys
 from securegen.engines.federated.state import SiteState
 from securegen.engines.mpc.net.certs import PartyIdentity
+from securegen.governance import signing
 from securegen.io.envelope import Unpicklable
 
 PACKAGE = Path(securegen.__file__).parent
@@ -29,10 +29,10 @@ def secret_key():
 
 
 def made(tmp_path):
-    signing = identity.generate()
+    signer = signing.generate()
     return {
         "SecretKey": secret_key(),
-        "SigningIdentity": (signing, [signing.signing_key]),
+        "SigningIdentity": (signer, [signer.signing_key]),
         "PairKeys": (PairKeys({"b": SECRET}, {"b": SECRET}), [SECRET]),
         "SiteState": (SiteState(tmp_path, SECRET), [SECRET]),
         "PartyIdentity": (PartyIdentity("a", tmp_path, tmp_path, tmp_path, SECRET), [SECRET]),

@@ -2,13 +2,13 @@
 
 | step | numbers | opened |
 |---|---|---|
-| flags | of each variant: sites that withhold it | how many |
-| counts | of each variant that nobody withholds: calls that are missing, S = Σg | yes |
+| flags, counts | of variants: `common_variants` | |
 | round t: squares | Σ y² of each column of projections | yes |
 | round t: people | Σ q, q the projections rounded to 12 bits of their root mean square | yes |
 | round t: products | n·Σ q g + S·Σ q m of each variant and column: missing calls at their mean | yes |
 
-Everybody computes the loadings from totals: nobody sends them. The first ones follow from the digest of the study.
+Everybody computes the loadings from totals: nobody sends them. The first ones follow from the digest of the study. Masks
+of what follows cancel between sites with the same integers alone (`SecureSum.agree`).
 
 Who learns what: every site learns loadings, eigenvalues and these totals; people's projections and components stay at their
 site. Before a round's products each site looks at its own q of all rounds: nobody may stand out in a column, nor in any
@@ -24,19 +24,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from securegen.engines.federated.common_variants import common_variants, pooled_people
 from securegen.engines.federated.fields import field_bits
-from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_below_own
-from securegen.errors import DesignError, PolicyError
+from securegen.engines.federated.rounds import SecureSum, not_below_own
+from securegen.errors import DesignError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
-from securegen.governance.rows import CHUNK, RowRule
-from securegen.model import FloatArray, GenotypeBlock, IntArray, SelectableReader, iterate_blocks
+from securegen.model import FloatArray, IntArray, SelectableReader
 from securegen.structure import kinship
 from securegen.structure.components import Components, components, scores, standardised
 from securegen.structure.totals import Counts, OwnTotals
 
-LEAST_FREQUENCY = 0.01
-MOST_ALIKE, PRUNED = 0.9, 0.2  # r² of a variant and one before it; at the site on which variants are pruned
 ROUNDS, LEAST_ROUNDS = 8, 3
 STANDS_OUT = 50  # a person's square may be this part of a column's; with consent the part of any column
 SHARE = 0.05  # of the pooled people: columns of components
@@ -78,6 +76,7 @@ class PooledTotals:
 
     def squares(self, a: IntArray, b: IntArray, shift: int) -> list[int]:
         self.rounds += 1
+        self.secure.agree(f"components-{self.rounds:02d}-loadings", a, b)
         own = self.own.squares(a, b, shift)
         # of a person, Σ (g_j − 2p_j) l_j: as large as all of its genotypes at their rarest
         reach = self.own.reader.dosage_max * np.abs(a).sum(axis=0) + np.abs(b).sum(axis=0)
@@ -139,9 +138,7 @@ def federated_components(
     withholds variants in linkage disequilibrium, among those that it withholds anyway. Raises PolicyError
     where the rules refuse, DesignError where too few people or variants are left.
     """
-    (pooled,) = secure.total([int(people.sum())])
-    if not people.sum() <= pooled <= openings.LARGEST_SUM:
-        secure.refuse(OUT_OF_BOUNDS)
+    pooled = pooled_people(secure, people)
     width = wanted + 4
     rounds = min(rounds, int(SHARE * pooled) // width) if guard.on and not consent else rounds
     if rounds < LEAST_ROUNDS:
@@ -153,121 +150,27 @@ def federated_components(
         guard.refuse(
             "components", f"{rounds * width} columns are more than {openings.SITE_SHARE:.0%} of the own people"
         )
-    own_flags = _flags(reader, people, guard, strict=strict, prune=prune)
-    flags = secure.rows(
-        "components-flags",
-        len(own_flags),
-        [field_bits(64)],
-        lambda: own_flags[:, None],
-        bounds=(64,),
-        check=not_below_own,
-    )
-    kept = np.flatnonzero(flags[:, 0] == 0)
-    if not len(kept):
-        raise DesignError("no variant is left for components: sites withhold all of them")
-    reader = reader.select(None, kept)
-    own = OwnTotals(reader, people)
-    counts = _pooled_counts(secure, own, pooled)
-    frequency = counts.dosage / (2 * reader.dosage_grid * np.maximum(counts.called, 1))
-    common = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= LEAST_FREQUENCY)
-    say(f"components: {len(common)} of {len(flags)} variants, {pooled} people, at most {rounds} rounds")
-    reader = reader.select(None, common)
-    counts = Counts(counts.called[common], counts.dosage[common], pooled)
-    totals = PooledTotals(secure, OwnTotals(reader, people), guard, counts, charge, consent)
+    found_variants = common_variants(secure, reader, people, pooled, guard, "components", strict=strict, prune=prune)
+    wanted_of, reader = len(reader.variants), found_variants.reader
+    say(f"components: {len(reader.variants)} of {wanted_of} variants, {pooled} people, at most {rounds} rounds")
+    totals = PooledTotals(secure, OwnTotals(reader, people), guard, found_variants.counts, charge, consent)
     found = components(totals, wanted, seed, grid=reader.dosage_grid, rounds=rounds, say=say)
-    return _scores(found, reader, people, say)
+    return _scores(found, secure, reader, people, say)
 
 
-def _scores(found: Components, reader: SelectableReader, people: np.ndarray, say: Callable[[str], None]) -> FloatArray:
+def _scores(
+    found: Components, secure: SecureSum, reader: SelectableReader, people: np.ndarray, say: Callable[[str], None]
+) -> FloatArray:
     wanted = found.loadings.shape[1]
     if (settled := found.converged()) < wanted:
         say(f"WARNING: {settled} of {wanted} components have settled after {found.rounds} rounds; of the others only the "
             "space of all is defined")  # fmt: skip
     s = standardised(found.counts, reader.dosage_grid)
-    values = scores(found, OwnTotals(reader).project(*s.loadings(found.loadings)))
+    a, b = s.loadings(found.loadings)
+    secure.agree("components-loadings", a, b)
+    values = scores(found, OwnTotals(reader).project(a, b))
     if not people.all():
         if (found.eigenvalues <= 1).any():
             raise DesignError("an eigenvalue is 1 or less: relatives cannot be projected on it; fewer components")
         values[~people] /= 1 - 1 / found.eigenvalues
     return values
-
-
-def _pooled_counts(secure: SecureSum, own: OwnTotals, pooled: int) -> Counts:
-    mine, top = own.counts(), own.reader.dosage_max
-    lack = len(own.people) - mine.called
-    bounds = (pooled, top * pooled)
-
-    def check(part: IntArray, total: IntArray) -> None:
-        rest = total - part
-        n = pooled - len(own.people) - rest[:, 0]
-        if (rest < 0).any() or (n < 0).any() or (rest[:, 1] > top * n).any():
-            raise PolicyError(OUT_OF_BOUNDS)
-
-    found = secure.rows(
-        "components-counts", len(lack), [field_bits(b) for b in bounds], lambda: np.stack([lack, mine.dosage], axis=1),
-        bounds=bounds, check=check,
-    ).astype(np.int64)  # fmt: skip
-    return Counts(pooled - found[:, 0], found[:, 1], pooled)
-
-
-def _flags(
-    reader: SelectableReader, people: np.ndarray, guard: SiteGuard, *, strict: bool, prune: bool = False
-) -> IntArray:
-    """(M,) 1 where this site withholds a variant: few people stand out in it, or lack its call, or it is nearly one that was
-    taken before."""
-    out = np.zeros(len(reader.variants), np.int64)
-    if not (guard.on or prune):
-        return out
-    rule = RowRule([people], reader.dosage_grid, strict=strict, fewest=guard.fewest)
-    kept: list[GenotypeBlock] = []
-    alike = _Alike(people, PRUNED if prune else MOST_ALIKE)
-    for block in iterate_blocks(reader, CHUNK):
-        veto = rule.scan(block, kept) if guard.on else np.zeros(len(block), bool)
-        if guard.on and block.missing is not None:
-            veto |= openings.too_few(block.missing[:, people].sum(axis=1, dtype=np.int64), guard.fewest)
-        veto |= alike.scan(block, ~veto)
-        out[block.start : block.start + len(block)] = veto
-    return out
-
-
-class _Alike:
-    """Variants in high linkage disequilibrium with one taken before them, within the window of the rules."""
-
-    def __init__(self, people: np.ndarray, most: float = MOST_ALIKE) -> None:
-        self._people, self._most = people, most
-        self._taken = np.zeros((0, int(people.sum())), np.float32)
-        self._places: list[int] = []
-
-    def scan(self, block: GenotypeBlock, allowed: np.ndarray) -> np.ndarray:
-        """(V,) bool: r² above the limit with a variant that was taken."""
-        out = np.zeros(len(block), bool)
-        for first in range(0, len(block), openings.WINDOW):
-            part = slice(first, min(first + openings.WINDOW, len(block)))
-            x = self._standardised(block, part)
-            at = np.arange(part.start, part.stop) + block.start
-            near = np.array([p > at[0] - openings.WINDOW for p in self._places], bool)
-            self._taken, self._places = self._taken[near], [p for p, n in zip(self._places, near, strict=True) if n]
-            near_by = at[:, None] - np.array(self._places, np.int64)[None] < openings.WINDOW
-            alike: np.ndarray = ((x @ self._taken.T) ** 2 > self._most) & near_by
-            before = np.asarray(alike.any(axis=1))
-            inside: np.ndarray = (x @ x.T) ** 2 > self._most
-            taken: list[int] = []
-            for v in range(len(x)):
-                if allowed[first + v] and not before[v] and not inside[v, taken].any():
-                    taken.append(v)
-                else:
-                    out[first + v] = allowed[first + v]
-            self._taken = np.concatenate([self._taken, x[taken]])
-            self._places += at[taken].tolist()
-        return out
-
-    def _standardised(self, block: GenotypeBlock, part: slice) -> FloatArray:
-        g = block.dosage[part][:, self._people].astype(np.float32)
-        if block.missing is not None:
-            lack = block.missing[part][:, self._people]
-            called = np.maximum((~lack).sum(axis=1, keepdims=True), 1)
-            g = np.where(lack, g.sum(axis=1, keepdims=True) / called, g)
-        g -= g.mean(axis=1, keepdims=True)
-        length = np.sqrt((g * g).sum(axis=1, keepdims=True))
-        out: FloatArray = g / np.where(length > 0, length, 1)
-        return out

@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from securegen.engines.federated.identity import SigningIdentity, canonical, sha256
 from securegen.engines.federated.messages import Message, Transport, read_message, write_message
 from securegen.engines.federated.state import SiteState
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import ArtefactError, PolicyError, ProtocolError
+from securegen.governance.signing import SigningIdentity, canonical, sha256
 from securegen.io.schema import Check, Refused, hex_text, map_of
 
 SENT_BEFORE = (
     "this site has signed another message of this step, which its memory does not know: the memory is an old copy, or two "
     "copies ran. Its part in the study has ended; start another study, which has other keys"
 )
+COMPUTED = "computed"  # in a message: marks of numbers that every site computes by itself
 _SEEN = map_of(hex_text(32), 64)
 
 
@@ -33,6 +34,7 @@ class Conversation:
         self.transport, self.study, self.site, self.state = transport, study, site, state
         self._identity = identity
         self.transcript = study.digest
+        self._computed: dict[str, str] = {}
         ended = state.get("ended")
         if ended is not None:
             raise PolicyError(ended.decode())
@@ -59,6 +61,8 @@ class Conversation:
             if self.transport.own(step) is not None:
                 self.end(SENT_BEFORE)
             value, payload = make()
+            if self._computed:
+                value = value | {COMPUTED: self._computed}
             raw = write_message(self.study.digest, self.site, step, after, value, payload, self._identity)
             self.state.put(name, raw)
         return read_message(raw, self.study, self.study.site(self.site), step)
@@ -85,6 +89,7 @@ class Conversation:
         found = {**self.transport.collect(step), self.site: own}
         messages = {s.name: found[s.name] for s in self.study.sites}
         seen = self.state.remember(f"seen.{step}", lambda: {n: m.digest for n, m in messages.items()}, _SEEN)
+        self._same_numbers(own, messages)
         for site, message in messages.items():
             if seen.get(site) != message.digest:
                 raise ProtocolError(f"site {site} sent a second message for {step}, unlike its first")
@@ -101,6 +106,20 @@ class Conversation:
         if seen is None:
             self._nothing()
         self.transcript = sha256(self.transcript.encode(), step.encode(), canonical(seen))
+        self._computed = {}
+
+    def depend_on(self, name: str, mark: str) -> None:
+        """Let all that follows depend on numbers that every site computes by itself. mark: the same where these are."""
+        self.transcript = sha256(self.transcript.encode(), COMPUTED.encode(), name.encode(), mark.encode())
+        self._computed |= {name: mark}
+
+    def _same_numbers(self, own: Message, messages: dict[str, Message]) -> None:
+        mine = own.value.get(COMPUTED, {})
+        if others := [site for site, m in messages.items() if m.value.get(COMPUTED, {}) != mine]:
+            raise ProtocolError(
+                f"site {', '.join(others)} computed {' or '.join(mine) or 'something'} otherwise than this site, from the same "
+                f"totals; {own.step} stays closed: compare versions and machines, and start another study"
+            )
 
     def exchange(self, step: str, make: Callable[[], tuple[dict[str, Any], bytes | None]]) -> dict[str, Message]:
         """Post the own message and wait for everybody's."""
@@ -111,6 +130,6 @@ class Conversation:
     def checked(self, message: Message, check: Check) -> Any:
         """What a message says. Raises ProtocolError naming the site."""
         try:
-            return check(message.value, "")
+            return check({k: v for k, v in message.value.items() if k != COMPUTED}, "")
         except Refused as error:
             raise ProtocolError(f"site {message.site} sent something malformed in {message.step}: {error}") from None

@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.leaving import agrees
 from securegen.engines.federated.message_folder import SUFFIX, MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, LEFT, STOPPED, write_message
@@ -18,6 +17,7 @@ from securegen.engines.federated.study_toml import read_study
 from securegen.engines.federated.studyfile import STUDY, VARIANTS, StudyFile
 from securegen.engines.federated.variants import read_variants
 from securegen.errors import ProtocolError, StorageError
+from securegen.governance.signing import SigningIdentity
 from securegen.io.schema import printable
 from securegen.model import Variants
 

@@ -15,13 +15,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.message_folder import SUFFIX, MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, LEFT, STOPPED, Message, read_signed, write_message
 from securegen.engines.federated.pair_keys import CONFIRM, HELLO, KEYS, READY
 from securegen.engines.federated.state import SiteState, open_state
 from securegen.engines.federated.studyfile import Site, StudyFile
 from securegen.errors import PolicyError, ProtocolError
+from securegen.governance.signing import SigningIdentity
 from securegen.io.schema import Refused, integer, record
 
 ENDED, PARTED = "ended", "parted"
@@ -54,7 +54,9 @@ def say_once(state: Path, study: StudyFile, may_leave: bool) -> None:
             raise PolicyError(ended.decode())
         if memory.once("accepted", lambda: words) != words:
             before = "without" if may_leave else "with"
-            raise PolicyError(f"this site has joined the study {before} `may_leave`, others may have read that: it stays")
+            raise PolicyError(
+                f"this site has joined the study {before} `may_leave`, others may have read that: it stays"
+            )
 
 
 def sums_among(steps: Iterable[str]) -> int:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.messages import (
     LEFT,
     MOST_HEAD,
@@ -27,6 +26,7 @@ from securegen.engines.federated.messages import (
 )
 from securegen.engines.federated.studyfile import Site, StudyFile
 from securegen.errors import PeerError, ProtocolError, StorageError
+from securegen.governance.signing import SigningIdentity
 from securegen.io.output import FOR_OTHERS, atomic
 from securegen.io.schema import printable
 from securegen.io.strict_json import read_regular

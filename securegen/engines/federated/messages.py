@@ -14,9 +14,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from securegen.engines.federated.identity import SigningIdentity, canonical, sha256, verifies
 from securegen.engines.federated.studyfile import Site, StudyFile
 from securegen.errors import ProtocolError
+from securegen.governance.signing import SigningIdentity, canonical, sha256, verifies
 from securegen.io.schema import hex_bytes, hex_text, integer, map_of, optional, record, text
 from securegen.io.strict_json import parse_json
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from securegen.engines.federated.cohort import places_at, plan_analyses, read_traits
-from securegen.engines.federated.identity import sha256
 from securegen.engines.federated.pair_keys import commitment_to_inputs
 from securegen.engines.federated.projection import parse_loadings, project
 from securegen.engines.federated.state import SiteState
 from securegen.engines.federated.studyfile import LOADINGS, StudyFile
 from securegen.engines.federated.variants import AlignedReader, align_reader, describe
 from securegen.errors import ArtefactError, InputError, ProtocolError, UsageError
+from securegen.governance.signing import sha256
 from securegen.io.strict_json import read_regular
 from securegen.io.text import text_of
 from securegen.model import GenotypeReader, Samples, SelectableReader, Variants

@@ -30,10 +30,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from securegen.engines.federated.conversation import Conversation
-from securegen.engines.federated.identity import canonical, sha256
 from securegen.engines.federated.messages import Message
 from securegen.engines.federated.state import SiteState
 from securegen.errors import ArtefactError, ProtocolError, UsageError
+from securegen.governance.signing import canonical, sha256
 from securegen.io.envelope import Unpicklable
 from securegen.io.schema import hex_bytes, hex_text, map_of, record
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.federated import steps
-from securegen.engines.federated.identity import read_identity
 from securegen.engines.federated.message_folder import SUFFIX
 from securegen.engines.federated.site import run_site
 from securegen.engines.federated.studyfile import CASE_CONTROL_01, CASE_CONTROL_12, QUANTITATIVE, StudyFile
@@ -21,6 +20,7 @@ from securegen.engines.federated.variants import write_variants
 from securegen.errors import PeerError, SecuregenError, UsageError
 from securegen.governance.guard import REFUSED
 from securegen.governance.openings import STRICT, WITHHOLD
+from securegen.governance.signing import read_identity
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.output import write_text
 from securegen.io.tables import read_table

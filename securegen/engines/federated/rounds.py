@@ -12,6 +12,8 @@ can do is in docs/threat-model-federated.md.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,10 +26,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.fields import MOST_BITS, Layout
-from securegen.engines.federated.identity import canonical, sha256
 from securegen.engines.federated.messages import Message
 from securegen.engines.federated.pair_keys import PairKeys, derive
 from securegen.errors import ArtefactError, PlanError, PolicyError, ProtocolError
+from securegen.governance.signing import canonical, sha256
 from securegen.io.schema import hex_text, integer, list_of, record
 from securegen.randomness import keystream
 
@@ -37,6 +39,7 @@ _SHAPE = record(
     rows=integer(0, 1 << 24), widths=list_of(integer(2, MOST_BITS), 1, 1 << 14), may_have={"salt": hex_text(32)}
 )  # fmt: skip
 _COMMIT = record(commitment=hex_text(32))
+_COMPUTED = record(numbers=hex_text(32), mark=hex_text(32))
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,26 @@ class SecureSum:
     def refuse(self, reason: str) -> NoReturn:
         """End the study for this site. Raises PolicyError, now and at every later start."""
         self._session.end(reason)
+
+    def agree(self, name: str, *integers: np.ndarray) -> None:
+        """Let the sums that follow depend on integers (int64) that every site computes by itself from opened totals.
+
+        It costs no message: the next one has a mark of them, under a key that the sites share, and masks cancel between
+        equal marks alone. Then the next sum raises ProtocolError naming the sites that have other integers, and opens
+        nothing. Raises ArtefactError where this site had others when it was here before. One name, once in a study.
+        """
+        numbers = sha256(*(canonical(a.shape) + np.ascontiguousarray(a, "<i8").tobytes() for a in integers))
+        state, after = self._session.state, self._session.transcript
+
+        def make() -> dict[str, str]:
+            senders = self._agreed().senders
+            key = derive(b"".join(senders[n] for n in sorted(senders)), "computed", canonical([name, after]))
+            return {"numbers": numbers, "mark": hmac.new(key, numbers.encode(), hashlib.sha256).hexdigest()}
+
+        kept = state.remember(f"computed.{name}", make, _COMPUTED)
+        if kept["numbers"] != numbers:
+            raise ArtefactError(f"{name} came out otherwise than before, from the same totals: start another study")
+        self._session.depend_on(name, kept["mark"])
 
     def total(self, values: Sequence[int], check: SumCheck | None = None) -> list[int]:
         """Exact sums of Python integers (below 2^255 in all) over the sites: the `SumOverSites` of a federated study."""

@@ -24,7 +24,6 @@ from securegen.engines.federated.cohort import federated_strata, sample_sets
 from securegen.engines.federated.continuing import end_continued
 from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.hub import open_folder
-from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.leaving import agrees
 from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
@@ -43,6 +42,7 @@ from securegen.errors import (
 )
 from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
+from securegen.governance.signing import SigningIdentity
 from securegen.io.strict_json import read_regular
 from securegen.model import GenotypeReader, OpenedSums, watched
 from securegen.record.association_receipts import federated_receipt

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from securegen.engines.federated import continuing, hub, identity, leaving, site, study_toml, studyfile, variants
+from securegen.engines.federated import continuing, hub, leaving, site, study_toml, studyfile, variants
 from securegen.engines.federated.chosen_variants import analysed, listed_ids
 from securegen.engines.federated.own_inputs import named_file
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import PolicyError, StorageError, UsageError
+from securegen.governance import signing
 from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
 from securegen.io.genotypes import FIELDS, FORMATS
 from securegen.io.output import atomic, private_folder
@@ -37,11 +38,11 @@ def keygen(state: Name, public: Name, *, passphrase: bytes | None = None) -> str
 
     Raises StorageError where a file is there already, KeyFileError for a weak passphrase.
     """
-    made = identity.generate()
+    made = signing.generate()
     private_folder(Path(state))
-    identity.write_identity(Path(state) / SITE_KEY, made, passphrase=passphrase)
-    identity.write_verify_key(public, made)
-    return identity.fingerprint(made.verify_key)
+    signing.write_identity(Path(state) / SITE_KEY, made, passphrase=passphrase)
+    signing.write_verify_key(public, made)
+    return signing.fingerprint(made.verify_key)
 
 
 def variant_list(inputs: Inputs, out: Name, *, log: Log = silent) -> int:
@@ -109,7 +110,7 @@ def init(
     there already: nothing is then written.
     """
     new = not Path(key).exists()
-    coordinator = identity.generate() if new else identity.read_identity(key, passphrase=passphrase)
+    coordinator = signing.generate() if new else signing.read_identity(key, passphrase=passphrase)
     lists = [variants.read_variants(path) for path in variant_lists]
     if split_par is not None:
         lists = [ploidy.split_par(found, split_par) for found in lists]
@@ -126,7 +127,7 @@ def init(
     notes = {"purpose": purpose, "controller": controller, "contact": contact, "expires": expires}
     study = StudyFile(
         digest="", name=name, study_id=study_toml.new_study_id(),
-        sites=tuple(studyfile.Site(n, identity.read_verify_key(path)) for n, path in sites.items()),
+        sites=tuple(studyfile.Site(n, signing.read_verify_key(path)) for n, path in sites.items()),
         coordinator=coordinator.verify_key,
         phenotypes=tuple(studyfile.TraitColumn(*pair) for pair in phenotypes.items()), covariates=tuple(covariates),
         model=model, missing=missing, bits=bits, site_indicators=site_indicators, components=components, qc=qc,
@@ -143,7 +144,7 @@ def init(
     )  # fmt: skip
     _refuse_written(folder)
     if new:
-        identity.write_identity(key, coordinator, passphrase=passphrase)
+        signing.write_identity(key, coordinator, passphrase=passphrase)
     files = {studyfile.LOADINGS: raw, studyfile.PC_VARIANTS: listed}
     return _write(Path(folder), study, coordinator, common, files), dropped
 
@@ -154,7 +155,7 @@ def _refuse_written(folder: Name) -> None:
 
 
 def _write(
-    folder: Path, study: StudyFile, coordinator: identity.SigningIdentity, listed: Variants, files: Mapping[str, bytes]
+    folder: Path, study: StudyFile, coordinator: signing.SigningIdentity, listed: Variants, files: Mapping[str, bytes]
 ) -> StudyFile:
     written = study_toml.write_study(folder, study, coordinator)
     variants.write_variants(folder / studyfile.VARIANTS, listed)
@@ -184,7 +185,7 @@ def continue_study(
     where the messages in `folder` show that the sites would refuse, StorageError where `out` has a study.
     """
     study, listed = open_folder(folder)
-    coordinator = identity.read_identity(key, passphrase=passphrase)
+    coordinator = signing.read_identity(key, passphrase=passphrase)
     if coordinator.verify_key != study.coordinator:
         raise PolicyError(
             f"{key} is not the key of the study's coordinator: who began a study continues it, or `init` another"
@@ -203,13 +204,13 @@ def open_folder(folder: Name) -> tuple[StudyFile, Variants]:
 
 def fingerprints(study: StudyFile) -> dict[str, str]:
     """What a study file says of keys: the fingerprint of the coordinator (COORDINATOR) and of every site."""
-    marks = {s.name: identity.fingerprint(s.verify_key) for s in study.sites}
-    return {COORDINATOR: identity.fingerprint(study.coordinator), **marks}
+    marks = {s.name: signing.fingerprint(s.verify_key) for s in study.sites}
+    return {COORDINATOR: signing.fingerprint(study.coordinator), **marks}
 
 
 def site_of(study: StudyFile, state: Name, *, passphrase: bytes | None = None) -> str:
     """The site whose key is in `state`. Raises PolicyError for a key that the study does not have."""
-    return study.site_of(identity.read_identity(Path(state) / SITE_KEY, passphrase=passphrase).verify_key).name
+    return study.site_of(signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase).verify_key).name
 
 
 def unheard(study: StudyFile, own: str, told: Mapping[str, str]) -> list[str]:
@@ -222,7 +223,7 @@ def unheard(study: StudyFile, own: str, told: Mapping[str, str]) -> list[str]:
         if name not in marks:
             known = ", ".join(s.name for s in study.sites)
             raise UsageError(f"a fingerprint is given for {name}: the study has no such site; it has {known}")
-        mark = identity.read_fingerprint(text)
+        mark = signing.read_fingerprint(text)
         if name != own and marks[name] != mark:
             raise PolicyError(
                 f"the study file has the key {marks[name]} for {name}, not {mark}: do not join, ask there"
@@ -249,7 +250,7 @@ def join(
     not agree, or where the site has joined and said otherwise; UsageError where a fingerprint is absent.
     """
     study, _ = open_folder(folder)
-    key = identity.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
     absent = unheard(study, study.site_of(key.verify_key).name, fingerprints)
     if absent and not trust_study_file:
         raise UsageError(
@@ -269,7 +270,7 @@ def leave(folder: Name, state: Name, *, passphrase: bytes | None = None) -> tupl
     site has finished, StorageError while another process of the site runs.
     """
     study, _ = open_folder(folder)
-    key = identity.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
     return leaving.leave(Path(folder), Path(state), study, key)
 
 
@@ -294,7 +295,7 @@ def run_site(
     in `state`. Raises PeerError while another site is awaited, and what `site.run_site` raises.
     """
     check_inputs(inputs)
-    key = identity.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
     return site.run_site(
         Path(folder), Path(state), key, inputs, out, study_file=study_file, connect=connect, wait=wait, digits=digits,
         filters=filters, log=log,

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from securegen.catalogue import models
-from securegen.engines.federated.identity import SigningIdentity, fingerprint, sha256, verifies
 from securegen.engines.federated.studyfile import (
     LOADINGS,
     NOTES,
@@ -28,6 +27,7 @@ from securegen.engines.federated.studyfile import (
 )
 from securegen.errors import ArtefactError, StorageError
 from securegen.governance.openings import FEW_MISSING, FEWEST, LEVELS
+from securegen.governance.signing import SigningIdentity, fingerprint, sha256, verifies
 from securegen.io.output import FOR_OTHERS, write_json, write_text
 from securegen.io.schema import Refused, boolean, hex_bytes, hex_text, integer, list_of, one_of, record, text
 from securegen.io.strict_json import read_json, read_regular

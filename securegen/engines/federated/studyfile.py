@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from securegen.catalogue import TESTS, Test, chosen, models
-from securegen.engines.federated.identity import check_name
 from securegen.errors import DesignError, PolicyError, UsageError
 from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, ROUND, STRICT, WITHHOLD, what_can_be_read
 from securegen.io.dosages import check_grid
@@ -25,6 +24,14 @@ PC_VARIANTS = "pc-variants.txt"
 NOTES = ("purpose", "controller", "contact", "expires")
 DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 QUANTITATIVE, CASE_CONTROL_12, CASE_CONTROL_01 = KINDS = ("quantitative", "case-control-12", "case-control-01")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+
+
+def check_name(name: str) -> str:
+    """Raises UsageError unless the name can stand in a file name and a table."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is not a site name: letters, digits, _ and -, 32 at most")
+    return name
 
 
 @dataclass(frozen=True)

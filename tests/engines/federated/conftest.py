@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from securegen.engines.federated import identity, study_toml, studyfile
+from securegen.engines.federated import study_toml, studyfile
 from securegen.engines.federated.conversation import Conversation
-from securegen.engines.federated.identity import SigningIdentity
 from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.pair_keys import agree_on_keys
 from securegen.engines.federated.rounds import SecureSum
@@ -20,6 +19,8 @@ from securegen.engines.federated.state import open_state
 from securegen.engines.federated.studyfile import Site, StudyFile, TraitColumn
 from securegen.engines.federated.variants import write_variants
 from securegen.errors import PeerError
+from securegen.governance import signing
+from securegen.governance.signing import SigningIdentity
 from securegen.model import Variants
 
 CODES = np.array([3, 2, 0, 1], np.uint8)  # of 0, 1, 2 copies of A1 and missing
@@ -143,8 +144,8 @@ class Trio:
 
 
 def make_trio(folder: Path, **changes: Any) -> Trio:
-    coordinator = identity.generate()
-    identities = {name: identity.generate() for name in ("anna", "bert", "cora")}
+    coordinator = signing.generate()
+    identities = {name: signing.generate() for name in ("anna", "bert", "cora")}
     study = study_toml.write_study(folder / "shared", make_study(identities, coordinator, **changes), coordinator)
     write_variants(folder / "shared" / studyfile.VARIANTS, variant_list(1))
     return Trio(folder / "shared", study, identities, folder / "private")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.engines.federated import identity
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.closed import closed_strata
 from securegen.engines.federated.cohort import federated_strata, places_at, plan_analyses, sample_sets
 from securegen.engines.federated.studyfile import TraitColumn
 from securegen.engines.federated.withheld import Withheld
+from securegen.governance import signing
 from securegen.governance.guard import guarded
 from securegen.io.loco import Offsets
 from securegen.results.write import write_qc, write_tables
@@ -26,7 +26,7 @@ from .conftest import make_study
 from .local_sums import at_every_site
 
 SITES = 3
-KEYS = {name: identity.generate() for name in ("anna", "bert", "cora")}
+KEYS = {name: signing.generate() for name in ("anna", "bert", "cora")}
 
 
 def kinds_named(variants) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ def strata_study(traits: Traits, variants, **changes):
     """A study of these phenotypes, strict unless it says otherwise."""
     columns = tuple(TraitColumn(p.name, "case-control-01" if p.binary else "quantitative") for p in traits.phenotypes)
     changes = {"openings": "strict", "digest": secrets.token_hex(32), "strata": kinds_named(variants)} | changes
-    return make_study(KEYS, identity.generate(), phenotypes=columns, **changes)
+    return make_study(KEYS, signing.generate(), phenotypes=columns, **changes)
 
 
 class StrataRun:

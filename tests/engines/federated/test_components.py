@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support import MemoryReader
 
+from securegen.engines.federated import common_variants as common
 from securegen.engines.federated import components as fed
 from securegen.engines.federated import own_components
 from securegen.errors import DesignError, PolicyError
@@ -121,6 +122,9 @@ class Alone:
 
     inflate = 1
 
+    def agree(self, name, *integers):
+        """Nobody else is there."""
+
     def rows(self, name, count, widths, make, *, bounds=None, check=None):
         own = make()
         total = own * self.inflate if name.endswith("squares") else own
@@ -229,9 +233,9 @@ def test_rare_and_nearly_equal_variants_are_withheld():
     g[20] = np.where(rng.random(200) < 0.03, rng.binomial(2, 0.3, 200), g[19])  # r² above 0.9 by more than ten people
     g[30, :4] = -1  # four people lack the call
     guard = SiteGuard(lambda line: None)
-    flags = fed._flags(reader_of(g), np.ones(200, bool), guard, strict=True)
+    flags = common._flags(reader_of(g), np.ones(200, bool), guard, strict=True)
     assert set(np.flatnonzero(flags)) == {3, 9, 20, 30}
-    off = fed._flags(reader_of(g), np.ones(200, bool), SiteGuard(lambda line: None, level="all"), strict=False)
+    off = common._flags(reader_of(g), np.ones(200, bool), SiteGuard(lambda line: None, level="all"), strict=False)
     assert not off.any()
 
 
@@ -245,7 +249,7 @@ def test_variants_that_are_alike_are_found_over_blocks(monkeypatch):
         g[row] = g[row - back]
     people = np.ones(60, bool)
     found = np.zeros(1300, bool)
-    alike = fed._Alike(people)
+    alike = common._Alike(people)
     reader = reader_of(g)
     for start, stop in ((0, 700), (700, 1300)):
         found[start:stop] = alike.scan(reader.read(start, stop), np.ones(stop - start, bool))
@@ -269,7 +273,7 @@ def test_one_site_prunes_among_what_sites_withhold(trio, genotypes):
         guard = SiteGuard(lambda line: None, level="all", end=session.end)
         secure = secure_sum(session)
         mask = np.ones(len(reader.samples), bool)
-        seen[session.site] = fed._flags(reader, mask, guard, strict=False, prune=session.site == "bert")
+        seen[session.site] = common._flags(reader, mask, guard, strict=False, prune=session.site == "bert")
         return fed.federated_components(
             secure, reader, mask, 2, SEED, guard, lambda q: None, strict=False, prune=session.site == "bert", rounds=3,
             say=lambda line: None,
@@ -303,6 +307,9 @@ class Altered:
     def refuse(self, reason):
         raise PolicyError(reason)
 
+    def agree(self, name, *integers):
+        """Nobody else is there."""
+
     def total(self, values):
         return values if self.people is None else [self.people]
 
@@ -329,7 +336,7 @@ def test_totals_that_a_site_sets_end_the_study(crowd, monkeypatch, secure):
     with pytest.raises(PolicyError, match="not what the people of these sites can give"):
         found()
     if secure.votes == 0:
-        monkeypatch.setattr(fed, "not_below_own", None)
+        monkeypatch.setattr(common, "not_below_own", None)
         assert found().shape == (CROWD, 2)  # with a variant of one carrier
 
 

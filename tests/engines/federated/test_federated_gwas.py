@@ -17,13 +17,14 @@ import pytest
 from click.testing import CliRunner
 
 from securegen.cli.main import main
-from securegen.engines.federated import hub, identity, own_inputs, rehearsal, rounds, site, study_toml, studyfile
-from securegen.engines.federated.identity import read_identity
+from securegen.engines.federated import hub, own_inputs, rehearsal, rounds, site, study_toml, studyfile
 from securegen.engines.federated.projection import project, read_loadings
 from securegen.engines.federated.site import run_site
 from securegen.engines.federated.variants import write_variants
 from securegen.engines.plain.engine import write_plain, write_plain_qc
 from securegen.errors import ArtefactError, InputError, PeerError, PolicyError, ProtocolError, SecuregenError
+from securegen.governance import signing
+from securegen.governance.signing import read_identity
 from securegen.io.genotypes import GenotypeFiles
 from securegen.local import processes
 from securegen.stats.qc import Filters
@@ -237,7 +238,7 @@ def one_site(work: Path, inputs: Inputs, name: str):
 def restart(work: Path, cohort, sites, loadings: str = "", **changes) -> studyfile.StudyFile:
     """Another study for the same sites."""
     shutil.rmtree(work / "shared")
-    coordinator = identity.generate()
+    coordinator = signing.generate()
     keys = {s.name: read_identity(work / s.name / "private" / "site.secret") for s in sites}
     v = cohort.variants
     if loadings:

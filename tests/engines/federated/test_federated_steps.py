@@ -2,8 +2,9 @@
 
 import pytest
 
-from securegen.engines.federated import identity, steps
+from securegen.engines.federated import steps
 from securegen.errors import PeerError, PolicyError, StorageError, UsageError
+from securegen.governance import signing
 from securegen.study.inputs import Inputs
 
 SITES = ("anna", "bert", "cora")
@@ -78,5 +79,5 @@ def test_a_site_chooses_nothing_that_is_the_studys(marks, tmp_path, monkeypatch)
 
 def test_a_protected_key_needs_its_passphrase(tmp_path):
     mark = steps.keygen(tmp_path / "anna", tmp_path / "anna.pub", passphrase=b"a long enough passphrase, isn't it")
-    assert mark == identity.fingerprint(identity.read_verify_key(tmp_path / "anna.pub"))
+    assert mark == signing.fingerprint(signing.read_verify_key(tmp_path / "anna.pub"))
     assert mark not in (tmp_path / "anna" / steps.SITE_KEY).read_text(errors="replace")

@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from securegen.cli.main import main
-from securegen.engines.federated import hub, identity, study_toml, studyfile
+from securegen.engines.federated import hub, study_toml, studyfile
 from securegen.engines.federated.site import run_site
 from securegen.engines.federated.studyfile import Site
 from securegen.engines.federated.variants import write_variants
 from securegen.errors import KeyFileError, PolicyError, SecuregenError, StorageError, UsageError
+from securegen.governance import signing
 from securegen.study.inputs import Inputs
 
 from .conftest import make_study, variant_list
@@ -32,18 +33,18 @@ def run(*words: object):
 @pytest.fixture
 def study(tmp_path):
     """A folder with a study of three sites, and anna's private folder."""
-    keys = {name: identity.generate() for name in SITES}
-    coordinator = identity.generate()
+    keys = {name: signing.generate() for name in SITES}
+    coordinator = signing.generate()
     notes = (("purpose", "height"), ("expires", "2099-12-31"))
     made = make_study(keys, coordinator, notes=notes, covariates=("AGE",), minimum_cohort=40)
     made = study_toml.write_study(tmp_path / "shared", made, coordinator)
     write_variants(tmp_path / "shared" / studyfile.VARIANTS, variant_list(1))
-    identity.write_identity(tmp_path / "anna" / "site.secret", keys["anna"])
+    signing.write_identity(tmp_path / "anna" / "site.secret", keys["anna"])
     return made
 
 
 def marks(study) -> dict[str, str]:
-    return {s.name: identity.fingerprint(s.verify_key) for s in study.sites}
+    return {s.name: signing.fingerprint(s.verify_key) for s in study.sites}
 
 
 def join(tmp_path, *more):
@@ -52,16 +53,16 @@ def join(tmp_path, *more):
 
 def all_of(study) -> list[str]:
     known = marks(study)
-    return ["--coordinator", identity.fingerprint(study.coordinator), "--site", f"bert={known['bert']}",
+    return ["--coordinator", signing.fingerprint(study.coordinator), "--site", f"bert={known['bert']}",
             "--site", f"cora={known['cora'].replace('-', ' ').upper()}"]  # fmt: skip
 
 
 def test_one_form_of_fingerprints_everywhere(study, tmp_path):
     made = run("site", "keygen", "--state", tmp_path / "s", "--out", tmp_path / "s.public").output
     (mark,) = re.findall(r"fingerprint ((?:[0-9a-f]{4}-){7}[0-9a-f]{4})", made)
-    assert mark == identity.fingerprint(identity.read_verify_key(tmp_path / "s.public"))
+    assert mark == signing.fingerprint(signing.read_verify_key(tmp_path / "s.public"))
     assert (tmp_path / "s").stat().st_mode & 0o777 == 0o700
-    wanted = {*marks(study).values(), identity.fingerprint(study.coordinator)}
+    wanted = {*marks(study).values(), signing.fingerprint(study.coordinator)}
     shown = {
         "inspect": run("inspect", tmp_path / "shared" / "study.toml").output,
         "status": run("study", "status", "--dir", tmp_path / "shared").output,
@@ -80,9 +81,9 @@ def test_a_signing_key_may_have_a_passphrase(study, tmp_path, monkeypatch):
     monkeypatch.setattr("securegen.io.envelope.COST", {"n": 1 << 10, "r": 8, "p": 1})
     run("site", "keygen", "--state", tmp_path / "p", "--out", tmp_path / "p.public", "--passphrase-file", word)
     with pytest.raises(KeyFileError, match="is protected"):
-        identity.read_identity(tmp_path / "p" / "site.secret")
+        signing.read_identity(tmp_path / "p" / "site.secret")
     said = run("inspect", tmp_path / "p" / "site.secret").output
-    assert identity.fingerprint(identity.read_verify_key(tmp_path / "p.public")) in said.replace("\n", "")
+    assert signing.fingerprint(signing.read_verify_key(tmp_path / "p.public")) in said.replace("\n", "")
     with pytest.raises(PolicyError, match="not in the study"):  # it was read, and is a stranger's
         run("study", "join", "--dir", tmp_path / "shared", "--state", tmp_path / "p", "--passphrase-file", word)
     word.write_text("another horse battery staple\n")
@@ -103,7 +104,7 @@ def test_a_message_can_be_inspected(study, tmp_path):
 def test_a_folder_under_the_name_of_the_stop_is_one_line(study, tmp_path):
     join(tmp_path, "--trust-study-file")
     (tmp_path / "shared" / "anna" / "stopped.msg").mkdir()
-    key = identity.read_identity(tmp_path / "anna" / "site.secret")
+    key = signing.read_identity(tmp_path / "anna" / "site.secret")
     with pytest.raises(StorageError, match="cannot remove .*stopped.msg"):
         run_site(tmp_path / "shared", tmp_path / "anna", key, Inputs("none"), "out")
 
@@ -142,8 +143,8 @@ def test_a_fingerprint_that_was_not_given_is_asked_for(study, tmp_path, left_out
 
 def test_a_study_file_with_other_keys_under_the_sites_names_is_not_joined(study, tmp_path):
     """The hub signs a study of anna's true key and two keys of its own: all but one site see anna's sums."""
-    hub_key = identity.generate()
-    sites = (study.sites[0], *(Site(n, identity.generate().verify_key) for n in ("bert", "cora")))
+    hub_key = signing.generate()
+    sites = (study.sites[0], *(Site(n, signing.generate().verify_key) for n in ("bert", "cora")))
     folder = tmp_path / "shared"
     for name in (studyfile.STUDY, studyfile.SIGNATURE):
         (folder / name).unlink()
@@ -155,7 +156,7 @@ def test_a_study_file_with_other_keys_under_the_sites_names_is_not_joined(study,
     with pytest.raises(PolicyError, match="for (bert|the coordinator), not .*: do not join, ask there"):
         join(tmp_path, *heard)
     with pytest.raises(PolicyError, match="for bert, not .*: do not join"):
-        join(tmp_path, "--coordinator", identity.fingerprint(hub_key.verify_key), *heard[2:])
+        join(tmp_path, "--coordinator", signing.fingerprint(hub_key.verify_key), *heard[2:])
     assert not (folder / "anna" / "accept.msg").exists()
 
 
@@ -178,7 +179,7 @@ def test_a_person_at_a_terminal_is_asked(study, tmp_path, monkeypatch):
 
 
 def test_a_site_that_has_not_joined_is_told_at_once(study, tmp_path):
-    key = identity.read_identity(tmp_path / "anna" / "site.secret")
+    key = signing.read_identity(tmp_path / "anna" / "site.secret")
     with pytest.raises(PolicyError, match="site anna has not accepted the study: securegen study join"):
         run_site(tmp_path / "shared", tmp_path / "anna", key, Inputs("none"), "out", wait=1000)
 
@@ -187,7 +188,7 @@ def test_after_the_last_day_nobody_takes_part(study, tmp_path, monkeypatch):
     from datetime import UTC, datetime
 
     join(tmp_path, "--trust-study-file")
-    key = identity.read_identity(tmp_path / "anna" / "site.secret")
+    key = signing.read_identity(tmp_path / "anna" / "site.secret")
 
     class Later(datetime):
         @classmethod

@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from securegen.engines.federated import association, identity
+from securegen.engines.federated import association
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.cohort import _unlike, federated_strata, places_at, plan_analyses, sample_sets
@@ -19,6 +19,7 @@ from securegen.engines.federated.studyfile import TraitColumn
 from securegen.engines.federated.withheld import Withheld
 from securegen.engines.plain.sums import block_sums
 from securegen.errors import PolicyError
+from securegen.governance import signing
 from securegen.governance.guard import REFUSAL, guarded
 from securegen.io.arrays import ArrayReader
 from securegen.model import Samples
@@ -34,12 +35,12 @@ from .local_sums import at_every_site
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 SITES = 3
-KEYS = {name: identity.generate() for name in ("anna", "bert", "cora")}
+KEYS = {name: signing.generate() for name in ("anna", "bert", "cora")}
 
 
 def study_of(traits, **changes):
     changes = {"openings": "strict", "digest": secrets.token_hex(32)} | changes
-    return make_study(KEYS, identity.generate(), phenotypes=tuple(TraitColumn(*t) for t in traits), **changes)
+    return make_study(KEYS, signing.generate(), phenotypes=tuple(TraitColumn(*t) for t in traits), **changes)
 
 
 class Run:
@@ -343,9 +344,9 @@ def test_a_site_alone_that_leaves_a_study(tmp_path):
     reader, x, y = small()
     samples, mask = reader.samples, np.ones(360, bool)
     sets = [("Y1", mask)]
-    keys = {name: identity.generate() for name in "ABCD"}
-    four = make_study(keys, identity.generate(), digest="4" * 64, openings="all")
-    three = make_study({n: keys[n] for n in "ABC"}, identity.generate(), digest="3" * 64, openings="all")
+    keys = {name: signing.generate() for name in "ABCD"}
+    four = make_study(keys, signing.generate(), digest="4" * 64, openings="all")
+    three = make_study({n: keys[n] for n in "ABC"}, signing.generate(), digest="3" * 64, openings="all")
     log: list[str] = []
 
     def refuse(reason: str) -> NoReturn:
@@ -353,7 +354,7 @@ def test_a_site_alone_that_leaves_a_study(tmp_path):
 
     admit(four, sets, samples, tmp_path, guard_of_study(four, log.append, refuse))
     named = make_study(
-        {n: keys[n] for n in "ABC"}, identity.generate(), digest="5" * 64, openings="all", consent_openings=True
+        {n: keys[n] for n in "ABC"}, signing.generate(), digest="5" * 64, openings="all", consent_openings=True
     )
     with pytest.raises(PolicyError):
         admit(three, sets, samples, tmp_path, guard_of_study(three, log.append, refuse))

@@ -10,10 +10,11 @@ import pytest
 from support import securegen
 
 import securegen as sg
-from securegen.engines.federated import identity, rehearsal, site
+from securegen.engines.federated import rehearsal, site
 from securegen.engines.federated.engine import Federated
 from securegen.engines.plain.engine import write_plain, write_plain_qc
 from securegen.errors import InputError, UsageError
+from securegen.governance import signing
 from securegen.io.loco import read_offsets
 from securegen.stats.qc import Filters
 from securegen.study.genotypes import open_genotypes
@@ -193,7 +194,7 @@ def said_of(record: dict) -> str:
 
 
 def open_site(work: Path, inputs: Inputs) -> None:
-    key = identity.read_identity(work / "site1" / "private" / "site.secret")
+    key = signing.read_identity(work / "site1" / "private" / "site.secret")
     site.run_site(work / "shared", work / "site1" / "private", key, inputs, str(work / "out"))
 
 

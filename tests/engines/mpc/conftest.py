@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from securegen.engines.federated import rehearsal
-from securegen.engines.federated.identity import read_identity
 from securegen.engines.federated.site import run_site
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import read_parties, split_address
 from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.site_links import linked
+from securegen.governance.signing import read_identity
 from securegen.model import GenotypeBlock, Samples, Variants
 from securegen.study.genotypes import open_genotypes
 

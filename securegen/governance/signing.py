@@ -1,7 +1,7 @@
-"""Who signs: the Ed25519 key of a site or of the coordinator, and the file in which its public half travels.
+"""Who signs: an Ed25519 key of a site, a coordinator, a steward or an analyst, and the file of its public half.
 
-The private file (mode 0600, never overwritten) may have a passphrase. It decrypts nothing and lies on the machine that holds
-the site's genotypes in the clear: whoever takes it can sign as the site, not read what the sites send.
+The private file (mode 0600, never overwritten) may have a passphrase. It decrypts nothing: whoever takes it can sign as
+its owner, not read what others send.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from securegen.io.strict_json import read_json
 
 SECRET_MAGIC = "securegen signing key 2"
 PUBLIC_MAGIC = "securegen verify key 1"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
 
 def canonical(value: Any) -> bytes:
@@ -38,13 +37,6 @@ def sha256(*parts: bytes) -> str:
     for part in parts:
         h.update(len(part).to_bytes(8, "little") + part)
     return h.hexdigest()
-
-
-def check_name(name: str) -> str:
-    """Raises UsageError unless the name can stand in a file name and a table."""
-    if not NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is not a site name: letters, digits, _ and -, 32 at most")
-    return name
 
 
 def fingerprint(verify_key: bytes) -> str:
@@ -99,7 +91,7 @@ def write_identity(path: str | Path, identity: SigningIdentity, *, passphrase: b
 
 
 def write_verify_key(path: str | Path, identity: SigningIdentity) -> None:
-    """Write what the coordinator or the sites need to check this key's signatures."""
+    """Write what others need to check this key's signatures."""
     write_json(path, {"magic": PUBLIC_MAGIC, "key": identity.verify_key.hex()}, mode=FOR_OTHERS, overwrite=False)
 
 
