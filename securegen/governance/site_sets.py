@@ -1,10 +1,10 @@
 """Sets of sites across studies: whose own sums the totals of several studies would be, and whether that site agreed.
 
-Two sets of sites are equal, or each has none or two sites that the other lacks: one alone is hidden by nobody, and whoever
-comes in its place knows its own sums. Nor does a combination of totals with one site's sums give another's. Totals count
-as known to every site, since tables are published. Sites are told apart by name, by key, and by either: a false name under
-an old key, a false key under an old name and both by turns are found; another name with another key is another site.
-Names and keys alone, no files.
+The difference of two totals is a sum of sites too. So of two sets of sites none has one site alone that the other lacks:
+whoever comes in its place knows its own sums. Nor does a combination of totals with one site's sums give another's: two
+sites that come read each other, three do not. Totals count as known to every site, since tables are published. Sites are
+told apart by name, by key, and by either: a false name under an old key, a false key under an old name and both by turns
+are found; another name with another key is another site. Names and keys alone, no files.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def alone(new: StudySites, known: Sequence[StudySites]) -> list[Alone]:
     for labels in (_by_name, _by_key, _by_either):
         numbers = _numbers([*studies, new], labels)
         for reading in (*_pairs(new, studies, numbers), *_combinations(new, studies, numbers)):
-            if reading.site not in found or found[reading.site].agreed:
+            if reading.site not in found or (found[reading.site].agreed and not reading.agreed):
                 found[reading.site] = reading
     return sorted(found.values(), key=lambda r: r.agreed)
 
@@ -97,7 +97,7 @@ def _pairs(new: StudySites, studies: Sequence[StudySites], numbers: Sequence[dic
             name = members[min(goes)]
             yield Alone(
                 name,
-                name in study.agreed or name in new.agreed and name in mine.values(),
+                name in _agreed(study) or _agrees_here(name, new, mine),
                 f"of the sites of study {study.what[:16]} only {name} is not here: the difference of the two totals is its "
                 f"own sums{others}",
             )
@@ -105,32 +105,40 @@ def _pairs(new: StudySites, studies: Sequence[StudySites], numbers: Sequence[dic
             name = mine[min(comes)]
             yield Alone(
                 name,
-                name in new.agreed,
+                _agrees_here(name, new, mine),
                 f"of the sites here only {name} is not in study {study.what[:16]}: the difference of the two totals is its "
                 f"own sums{others}",
             )
 
 
 def _combinations(new: StudySites, studies: Sequence[StudySites], numbers: Sequence[dict[int, str]]) -> Iterator[Alone]:
-    """Whoever is read by three totals and more and a reader's own sums. Sites of a study of two have each other's anyhow."""
-    parts = [(s, m) for s, m in zip(studies, numbers, strict=False) if len(m) > 2]
-    sites = 1 + max(i for members in numbers for i in members)
-    here = numbers[-1]
-    if len(here) < 3 or any(m.keys() == here.keys() for _, m in parts):
+    """Whoever is read by totals and a reader's own sums."""
+    here, parts = numbers[-1], list(zip(studies, numbers, strict=False))
+    if any(members.keys() == here.keys() for members in numbers[:-1]):
         return
+    sites = 1 + max(i for members in numbers for i in members)
     names = {i: name for members in numbers for i, name in members.items()}
     for reader in sorted(names):
-        for one in sorted(_newly_read([m for _, m in parts], here, reader, sites)):
+        for one in sorted(_newly_read(numbers[:-1], here, reader, sites)):
+            if len(here) == 2 and one in here:
+                continue
             real = [(s, m) for s, m in parts if m.get(one, "") not in s.unsummed]
             if one not in _newly_read([m for _, m in real], here, reader, sites):
                 continue
-            hidden = [m for s, m in real if m.get(one, "") not in s.agreed]
-            agreed = one in here and here[one] in new.agreed or one not in _newly_read(hidden, here, reader, sites)
-            yield Alone(
-                names[one],
-                agreed,
-                f"beside the totals of other studies, {names[reader]} reads the sums of {names[one]} alone",
-            )
+            hidden = [m for s, m in real if m.get(one, "") not in _agreed(s)]
+            agreed = _agrees_here(names[one], new, here) or one not in _newly_read(hidden, here, reader, sites)
+            why = f"beside the totals of other studies, {names[reader]} reads the sums of {names[one]} alone"
+            yield Alone(names[one], agreed, why)
+
+
+def _agreed(study: StudySites) -> frozenset[str]:
+    """Two sites have each other's sums, and accepted a study that says so."""
+    return frozenset(name for name, _ in study.sites) if len(study.sites) == 2 else study.agreed
+
+
+def _agrees_here(name: str, new: StudySites, here: dict[int, str]) -> bool:
+    """A site of this name takes part and agreed: one that has another key than before says so itself."""
+    return name in new.agreed and name in here.values()
 
 
 def _newly_read(before: Sequence[dict[int, str]], here: dict[int, str], reader: int, sites: int) -> set[int]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from securegen.engines.federated.admission import LEDGER
-from securegen.engines.federated.leaving import Part, agrees, end_part, part_of, sums_among, sums_of_left
+from securegen.engines.federated.leaving import OwnPart, agrees, end_part, part_of, sums_among, sums_of_left
 from securegen.engines.federated.message_folder import SUFFIX, MessageFolder
 from securegen.engines.federated.messages import ACCEPT, LEFT, read_head
 from securegen.engines.federated.state import open_memory, study_folder
@@ -86,7 +86,7 @@ def check_continued(study: StudyFile, state: Path) -> None:
     """Raise PolicyError where this site may not go on, ProtocolError where the study file is not true. Changes nothing."""
     if not study.continues:
         return
-    known, part = None, Part(0, 0)
+    known, part = None, OwnPart(0, 0)
     if (state / LEDGER).exists():
         with open_ledger(state / LEDGER) as ledger:
             known = ledger.study(study.continues)
@@ -112,7 +112,7 @@ def end_continued(study: StudyFile, state: Path) -> None:
         ledger.unsummed(study.continues, _unsummed(study.continues, study.without))
 
 
-def _judge(study: StudyFile, known: StudySites | None, part: Part) -> None:
+def _judge(study: StudyFile, known: StudySites | None, part: OwnPart) -> None:
     """known: what the ledger has of the old study; part: what this site did in it."""
     if known is not None:
         said = {(s.name, s.verify_key.hex()) for s in study.sites}

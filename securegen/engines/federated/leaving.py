@@ -32,7 +32,7 @@ _PARTED = record(sums=integer(0, 1 << 32), totals=integer(0, 1 << 32))
 
 
 @dataclass(frozen=True)
-class Part:
+class OwnPart:
     """What a site did in a study. sums: it sent its part of; totals: it opened."""
 
     sums: int
@@ -64,7 +64,7 @@ def sums_among(steps: Iterable[str]) -> int:
     return sum(step not in _NO_SUM and not step.endswith(COMMITMENT) for step in steps)
 
 
-def end_part(memory: SiteState, reason: str, posted: Iterable[str] = ()) -> Part:
+def end_part(memory: SiteState, reason: str, posted: Iterable[str] = ()) -> OwnPart:
     """End this site's part in a study for good and delete all it kept of it: keys, masked messages, totals.
 
     posted: other steps that it has sent. Returns what it had done, the same at every call.
@@ -75,15 +75,15 @@ def end_part(memory: SiteState, reason: str, posted: Iterable[str] = ()) -> Part
     return part_of(memory)
 
 
-def part_of(memory: SiteState) -> Part:
+def part_of(memory: SiteState) -> OwnPart:
     """What this site has done in a study, also where its part has ended."""
     told = memory.recall(PARTED, _PARTED)
-    return _done(memory) if told is None else Part(**told)
+    return _done(memory) if told is None else OwnPart(**told)
 
 
-def _done(memory: SiteState, posted: Iterable[str] = ()) -> Part:
+def _done(memory: SiteState, posted: Iterable[str] = ()) -> OwnPart:
     sent = {name.removeprefix("sent.") for name in memory.names("sent.")}
-    return Part(sums_among(sent | set(posted)), len(memory.names("total.")))
+    return OwnPart(sums_among(sent | set(posted)), len(memory.names("total.")))
 
 
 def leave(folder: Path, state: Path, study: StudyFile, identity: SigningIdentity) -> tuple[str, int]:
