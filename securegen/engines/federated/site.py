@@ -51,6 +51,9 @@ from securegen.results.write import Summary, write_qc, write_tables
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs, Log, silent
 
+READABLE = (
+    "site {} agreed when it joined: where totals are opened with it and without it, the difference is its own sums"
+)
 Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 
 
@@ -187,7 +190,7 @@ def _take_part(
     }  # fmt: skip
     receipt = federated_receipt(
         [s.name for s in study.sites], [t.path for t in tables], opened=opened_by(study),
-        read=[*what_can_be_read(study.openings, study.few_missing), *read_alone],
+        read=[*what_can_be_read(study.openings, study.few_missing), *read_alone, *map(READABLE.format, agreed)],
     ).of_model(study.genetic_model)  # fmt: skip
     return SiteResult(study, site, strata, len(samples), tables, quality, receipt, opened, session.sent_bytes)
 

@@ -135,6 +135,8 @@ def test_nobody_goes_on_without_a_site_that_did_not_agree(finished, tmp_path, mo
 
 def test_a_site_that_agreed_is_read_and_everybody_is_told(agreed, tmp_path, fresh):
     made = copied(agreed, tmp_path)
+    said = [w for w in made.run("four", "anna").receipt.warnings if "dora" in w]
+    assert len(said) == 1 and "the difference is its own sums" in said[0]
     study = made.go_on("four", "three", "dora")
     assert study.without[0].name == "dora" and [s.name for s in study.sites] == [*THREE] and study.continues
     for site in THREE:
