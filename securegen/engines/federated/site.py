@@ -112,11 +112,11 @@ def run_site(
     with open_state(state, study) as memory:
         message_folder.withdraw_stop()
         try:
-            end_continued(study, state)
             if connect is not None:  # a site that left answers on no link
                 message_folder.refuse_left([s for s in study.sites if s.name != site])
             own = open_inputs(folder, study, variants, site, memory, inputs, log)
             commitment = same_inputs(memory, inputs, own.reader.samples)
+            end_continued(study, state)  # files that cannot be read end nothing
             with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
                     transport,

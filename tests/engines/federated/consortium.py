@@ -65,12 +65,12 @@ class Consortium:
             self.work / folder, self.work / out, self.work / "coordinator.secret", without=without, **more
         )
 
-    def run(self, folder: str, site: str, wait: float = 0.0):
+    def run(self, folder: str, site: str, wait: float = 0.0, **more: Any):
         inputs = Inputs(
             self.cohort.bfile, pheno=self.cohort.pheno, covar=self.cohort.covar, keep=str(self.work / site / "keep.txt")
         )
         out = self.work / site / folder
-        return steps.run_site(self.work / folder, self.state(site), inputs, str(out), wait=wait)
+        return steps.run_site(self.work / folder, self.state(site), inputs, str(out), wait=wait, **more)
 
     def run_all(self, folder: str, sites: Sequence[str]) -> dict[str, Any]:
         """What every site ends with: its result, or its error."""

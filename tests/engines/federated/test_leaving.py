@@ -245,6 +245,17 @@ def test_a_site_that_left_before_its_first_sum_was_in_none(stalled, tmp_path, fr
     assert made.table("cora", "three") == fresh
 
 
+def test_no_link_is_opened_to_a_site_that_left(stalled, tmp_path):
+    made = copied(stalled, tmp_path)
+    steps.leave(made.work / "four", made.state("dora"))
+
+    def connect(_):
+        raise AssertionError("a site that left answers on no link")
+
+    with pytest.raises(PeerError, match="site dora left the study"):
+        made.run("four", "anna", connect=connect)
+
+
 def test_a_site_that_left_later_had_been_in_sums(stalled, tmp_path):
     made = copied(stalled, tmp_path)
     with pytest.raises(PeerError):
