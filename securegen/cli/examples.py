@@ -74,6 +74,12 @@ EXAMPLES = {
     "party": "party --parties parties.toml --role phenotypes --pheno cohort.pheno.tsv --pheno-name QT "
     "--covar cohort.covar.tsv --reveal hits --out result",
     "dealer": "dealer --parties parties.toml --out dealer",
+    "audit": "audit verify governed --auditor seen.json",
+    "audit verify": "audit verify governed --auditor seen.json",
+    "audit show": "audit show governed --kind key --last 10",
+    "audit prove": "audit prove governed --entry 0 --from 1 --out entry0.tlog-proof",
+    "audit export": "audit export governed --html --out log.html",
+    "audit alerts": "audit alerts governed",
     "inspect": "inspect study.cohort --public key.public",
     "rerun": "rerun result.run.json --out again",
     "doctor": "doctor",

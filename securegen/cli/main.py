@@ -51,6 +51,9 @@ SECTIONS = {
         "party": "Be one party of a multi-party run.",
         "dealer": "Deal correlated randomness to the parties of a multi-party run.",
     },
+    "What was done, and by which rules": {
+        "audit": "The audit log of a policy: whether it is whole, what it says, proofs, alerts, a page.",
+    },
     "Looking at it, and doing it again": {
         "report": "A report of a finished run as one HTML file: results, precision, cost, who learned what.",
         "plot": "Pictures of a finished run: Manhattan, QQ, scores, cost, planned noise.",

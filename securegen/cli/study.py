@@ -13,7 +13,9 @@ from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import Function, Group, common_options, json_option, report, writes
 from securegen.cli.site import passphrase as site_passphrase
-from securegen.engines.federated.studyfile import KINDS, StudyFile, opened_by
+from securegen.cli.study_leaving import continue_command, leave_command
+from securegen.cli.study_terms import record_of, terms
+from securegen.engines.federated.studyfile import KINDS
 from securegen.errors import UsageError
 from securegen.governance.openings import FEW_MISSING, LEVELS, STRICT, WITHHOLD
 from securegen.study.inputs import STATISTICS
@@ -100,6 +102,13 @@ def _openings(command: Function) -> Function:
 @click.option(
     "--ld-prune-on", metavar="SITE", help="Without variants in linkage disequilibrium (r² above 0.2) at this site."
 )
+@click.option(
+    "--step1",
+    is_flag=True,
+    help="The sites make a whole-genome model together, whose predictions correct each chromosome.",
+)
+@click.option("--block", type=click.IntRange(1), metavar="B", help="Variants of a block of that model [√(5M)].")
+@click.option("--write-score", is_flag=True, help="Every site also writes that model as a polygenic score.")
 @click.option("--qc", is_flag=True, help="Also frequencies, missingness and Hardy–Weinberg tests of the pooled cohort.")
 @click.option(
     "--minimum-cohort", type=click.IntRange(1), default=20, show_default=True, help="Smallest site that takes part."
@@ -141,60 +150,11 @@ def init_command(
     )  # fmt: skip
     lines = [
         f"study {study.digest[:16]}: {len(study.sites)} sites, {study.variants} variants, in {folder}",
-        *_terms(study),
+        *terms(study),
     ]
     if dropped:
         lines.insert(0, f"{dropped} variants of {lists[0]} are not in every list, or with other alleles: left out")
-    report(lines, study=study.digest, left_out=dropped, **_record(study))
-
-
-def _terms(study: StudyFile) -> list[str]:
-    """What a site agrees to, and whose keys."""
-    from securegen.engines.federated.steps import COORDINATOR, fingerprints
-
-    names = [f"{t.name} ({study.test_of(t).name})" for t in study.phenotypes]
-    lines = [f"  {name}: {value}" for name, value in study.notes]
-    lines += [
-        f"  phenotypes: {', '.join(names)}", f"  covariates: {', '.join(study.covariates) or 'none'}"
-        + (f", {study.components} components" if study.components else "")
-        + (f", {study.pcs} components of all sites" if study.pcs else "")
-        + (", one for each site but the first" if study.site_indicators else ""),
-        f"  {study.variants} variants{_apart(study)}",
-        f"  missing calls: {study.missing}, no site below {study.minimum_cohort} people",
-    ]  # fmt: skip
-    common = "the people who have every phenotype" if study.common_samples else "each phenotype in its own people"
-    lines.append(f"  openings: {study.openings}, no fewer than {study.fewest_people} people stand out; {common}"
-                 + (", with consent to more" if study.consent_openings else ""))  # fmt: skip
-    if study.continues:
-        lines.append(
-            f"  continues study {study.continues[:16]} without {', '.join(s.name for s in study.without)}: with its first run a "
-            "site's part in that study ends, and what it kept of it is deleted"
-        )
-    lines += [f"  opened to every site: {line}" for line in opened_by(study)]
-    if len(study.sites) == 2:
-        lines.append("  two sites: each can compute the other's sums exactly")
-    marks = fingerprints(study)
-    lines += [f"  coordinator {marks.pop(COORDINATOR)}"]
-    return lines + [f"  site {name} {mark}" for name, mark in marks.items()]
-
-
-def _apart(study: StudyFile) -> str:
-    """What study.toml says of chromosomes that have a design of their own."""
-    said = [f"designs of their own for {', '.join(study.strata)}"] if study.strata else []
-    said += [f"males on X count {(0, 1, 2)[study.xchr_model or 2]}"] if "X" in study.strata else []
-    said += [f"PAR1 and PAR2 by {study.split_par}"] if study.split_par else []
-    said += ["a design for each chromosome, by predictions that every site has (--pred)"] if study.predictions else []
-    return f" ({'; '.join(said)})" if said else ""
-
-
-def _record(study: StudyFile) -> dict[str, Any]:
-    from securegen.engines.federated.steps import COORDINATOR, fingerprints
-
-    marks = fingerprints(study)
-    return {
-        "sites": [s.name for s in study.sites], "variants": study.variants, "opened": opened_by(study),
-        "coordinator": marks.pop(COORDINATOR), "fingerprints": marks,
-    }  # fmt: skip
+    report(lines, study=study.digest, left_out=dropped, **record_of(study))
 
 
 @command.command()
@@ -232,7 +192,7 @@ def join(
     study, _ = steps.open_folder(folder)
     secret = site_passphrase(state, passphrase_file)
     own = steps.site_of(study, state, passphrase=secret)
-    click.echo("\n".join([f"study {study.name} {study.digest[:16]}, for site {own}", *_terms(study)]), err=True)
+    click.echo("\n".join([f"study {study.name} {study.digest[:16]}, for site {own}", *terms(study)]), err=True)
     told = _pairs(sites, "--site") | ({steps.COORDINATOR: coordinator} if coordinator else {})
     absent = steps.unheard(study, own, told)
     if absent and not trust_study_file and sys.stdin.isatty():
@@ -256,59 +216,8 @@ def join(
         site=site,
         study=study.digest,
         may_leave=may_leave,
-        **{k: v for k, v in _record(study).items() if k != "sites"},
+        **{k: v for k, v in record_of(study).items() if k != "sites"},
     )
-
-
-@command.command("continue")
-@click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder of the study that a site leaves.")
-@click.option("--key", required=True, metavar="FILE", help="The coordinator's signing key of that study.")
-@click.option("--without", multiple=True, required=True, metavar="SITE", help="A site that is no longer in it.")
-@click.option("--out", required=True, metavar="FOLDER", help="The folder of the new study.")
-@click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
-@passphrases.passphrase_options
-@common_options
-@writes("{out}/study.toml", "{out}/study.sig", "{out}/variants.tsv", makes=["out"])
-def continue_command(
-    folder: str, key: str, without: tuple[str, ...], out: str, two_sites_learn_each_other: bool,
-    passphrase_file: str | None,
-) -> None:  # fmt: skip
-    """Write the study that goes on without a site: a new one, with new keys, which every site joins and runs.
-
-    A site goes on where no total with the leaving site can be open: it sent no sum itself, or the other left before its first.
-    Else the difference of two totals is the leaving site's own sums, and it must have joined with --may-leave.
-    """
-    from securegen.engines.federated.steps import continue_study
-
-    study = continue_study(
-        folder, out, key, without=without, two_sites_learn_each_other=two_sites_learn_each_other,
-        passphrase=passphrases.passphrase_for(key, passphrase_file),
-    )  # fmt: skip
-    lines = [
-        f"study {study.digest[:16]}: {len(study.sites)} sites, {study.variants} variants, in {out}",
-        *_terms(study),
-    ]
-    report(lines, study=study.digest, continues=study.continues, without=list(without), **_record(study))
-
-
-@command.command("leave")
-@click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
-@click.option("--state", required=True, metavar="FOLDER", help="This site's private folder.")
-@passphrases.passphrase_options
-@common_options
-@writes("that the site left, signed, in {folder}")
-def leave_command(folder: str, state: str, passphrase_file: str | None) -> None:
-    """Leave a study for good: this site's part ends, its keys for the study are deleted, and the others are told.
-
-    What others opened stays open. Before its first sum nothing of a site is in any total, and the others may go on without it.
-    """
-    from securegen.engines.federated.steps import leave
-
-    site, sums = leave(folder, state, passphrase=site_passphrase(state, passphrase_file))
-    said = (
-        f"it had sent its part of {sums} sums" if sums else "it had sent no sum: nothing of it was opened, nor can be"
-    )
-    report(f"site {site} left the study; {said}", site=site, sums=sums)
 
 
 @command.command()
@@ -340,3 +249,7 @@ def status(folder: str) -> None:
         )
     rows = [{**vars(p), "fingerprint": marks[p.site]} for p in found]
     report(lines, study=study.digest, variants=len(variants), coordinator=coordinator, sites=rows)
+
+
+command.add_command(continue_command)
+command.add_command(leave_command)

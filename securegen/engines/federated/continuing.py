@@ -13,16 +13,51 @@ from dataclasses import replace
 from pathlib import Path
 
 from securegen.engines.federated.admission import LEDGER
+from securegen.engines.federated.hub import open_folder
 from securegen.engines.federated.leaving import OwnPart, agrees, end_part, part_of, sums_among, sums_of_left
 from securegen.engines.federated.message_folder import SUFFIX, MessageFolder
 from securegen.engines.federated.messages import ACCEPT, LEFT, read_head
+from securegen.engines.federated.own_inputs import named_file
 from securegen.engines.federated.state import open_memory, study_folder
+from securegen.engines.federated.study_folder import refuse_written, write_folder
 from securegen.engines.federated.study_toml import new_study_id
-from securegen.engines.federated.studyfile import Leaver, Site, StudyFile
+from securegen.engines.federated.studyfile import LOADINGS, PC_VARIANTS, Leaver, Site, StudyFile
 from securegen.errors import PolicyError, ProtocolError, UsageError
 from securegen.governance.ledger_file import open_ledger
+from securegen.governance.signing import read_identity
 from securegen.governance.site_sets import StudySites
 from securegen.io.strict_json import read_regular
+
+
+def continue_study(
+    folder: str | Path,
+    out: str | Path,
+    key: str | Path,
+    *,
+    without: Sequence[str],
+    two_sites_learn_each_other: bool = False,
+    passphrase: bytes | None = None,
+) -> StudyFile:
+    """Write into the folder `out` the study of `folder` as it goes on without some sites: a new study, with new keys.
+
+    key: the coordinator's signing key of the old one; passphrase: of that file. Everything else is the old study's; with two
+    sites left, two_sites_learn_each_other is asked again. Every site joins and runs it as any other; each goes on only where
+    no total with the sites in `without` can be open, or these agreed when they joined. Returns the new study.
+
+    Raises UsageError for a site that the study does not have, PolicyError for another coordinator's key, too few sites, or
+    where the messages in `folder` show that the sites would refuse, StorageError where `out` has a study.
+    """
+    study, listed = open_folder(Path(folder))
+    coordinator = read_identity(key, passphrase=passphrase)
+    if coordinator.verify_key != study.coordinator:
+        raise PolicyError(
+            f"{key} is not the key of the study's coordinator: who began a study continues it, or `init` another"
+        )
+    refuse_written(Path(out))
+    named = {LOADINGS: study.loadings_digest, PC_VARIANTS: study.pc_variants_digest}
+    files = {file: named_file(Path(folder) / file, digest, "the study") for file, digest in named.items() if digest}
+    made = new_study(Path(folder), study, without, two_sites_learn_each_other)
+    return write_folder(Path(out), made, coordinator, listed, files)
 
 
 def new_study(folder: Path, study: StudyFile, without: Sequence[str], two_sites_learn_each_other: bool) -> StudyFile:

@@ -7,20 +7,21 @@ folder: `progress`. Who learns what: the study file says it (`studyfile.opened_b
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from securegen.engines.federated import continuing, hub, leaving, site, study_toml, studyfile, variants
-from securegen.engines.federated.chosen_variants import analysed, component_ids
-from securegen.engines.federated.own_inputs import named_file
+from securegen.engines.federated.chosen_variants import analysed, block_size, component_ids
+from securegen.engines.federated.continuing import continue_study as continue_study
+from securegen.engines.federated.study_folder import refuse_written, write_folder
 from securegen.engines.federated.studyfile import StudyFile
-from securegen.errors import PolicyError, StorageError, UsageError
+from securegen.errors import PolicyError, UsageError
 from securegen.governance import signing
+from securegen.governance.audit_beside import key_used
 from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
 from securegen.io.genotypes import FIELDS, FORMATS
-from securegen.io.output import atomic, private_folder
+from securegen.io.output import private_folder
 from securegen.model import Variants
 from securegen.stats.qc import Filters
 from securegen.study import ploidy
@@ -40,6 +41,7 @@ def keygen(state: Name, public: Name, *, passphrase: bytes | None = None) -> str
     """
     made = signing.generate()
     private_folder(Path(state))
+    key_used(state, "made", signing.key_digest(made.verify_key))
     signing.write_identity(Path(state) / SITE_KEY, made, passphrase=passphrase)
     signing.write_verify_key(public, made)
     return signing.fingerprint(made.verify_key)
@@ -81,6 +83,9 @@ def init(
     xchr_model: int | None = None,
     split_par: str | None = None,
     predictions: bool = False,
+    step1: bool = False,
+    block: int | None = None,
+    write_score: bool = False,
     interaction: str | None = None,
     dominant: bool = False,
     recessive: bool = False,
@@ -101,14 +106,18 @@ def init(
     variant_lists: of the sites, what all have is analysed, with the alleles of the first; phenotypes: name -> one of
     studyfile.KINDS; loadings: public ones, of which `components` become covariates; pcs: components that the sites compute
     together, on the ids of the file pc_variants or on all that pass, without linkage disequilibrium (r² above 0.2 within
-    500 variants) at the site ld_prune_on; common_samples: None for all but openings "all";
-    statistic: None for plink2, or regenie with predictions; dominant, recessive, hetonly: one of them, the genetic model; for
+    500 variants) at the site ld_prune_on; common_samples: None for all but openings "all", and for step1;
+    statistic: None for plink2, or regenie with predictions; step1: the sites make these together, by a whole-genome model of
+    `block` variants a block, None for √(5M); dominant, recessive, hetonly: one of them, the genetic model; for
     the rest see StudyFile. Returns the study and how many variants of the first list are not in every list; log: told of
     those that the study cannot analyse.
 
     Raises UsageError, PolicyError and DesignError for a study that does not fit together, StorageError where one is
     there already: nothing is then written.
     """
+    if block is not None and not step1:
+        raise UsageError("`block` is of a whole-genome model of all sites: give `step1`")
+    predictions = predictions or step1
     new = not Path(key).exists()
     coordinator = signing.generate() if new else signing.read_identity(key, passphrase=passphrase)
     lists = [variants.read_variants(path) for path in variant_lists]
@@ -134,67 +143,20 @@ def init(
         minimum_cohort=minimum_cohort, two_sites_learn_each_other=two_sites_learn_each_other, variants=len(common),
         variants_digest=common.digest(), loadings_digest=hashlib.sha256(raw).hexdigest() if loadings else "",
         dosage_grid=dosage_grid, commit=commit, openings=openings,
-        common_samples=openings != ALL if common_samples is None else common_samples, fewest_people=fewest_people,
+        common_samples=(openings != ALL or step1) if common_samples is None else common_samples, fewest_people=fewest_people,
         statistic=statistic or (REGENIE if predictions else PLINK2), strata=strata,
         xchr_model=xchr_model if "X" in strata else None, split_par=split_par, predictions=predictions,
+        step1=block_size(common, block) if step1 else 0, write_score=write_score,
         interaction=interaction, genetic_model=coding, pcs=pcs, ld_prune_on=ld_prune_on,
         pc_variants_digest=hashlib.sha256(listed).hexdigest() if listed else "",
         few_missing=few_missing, consent_openings=consent_openings,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
     )  # fmt: skip
-    _refuse_written(folder)
+    refuse_written(Path(folder))
     if new:
         signing.write_identity(key, coordinator, passphrase=passphrase)
     files = {studyfile.LOADINGS: raw, studyfile.PC_VARIANTS: listed}
-    return _write(Path(folder), study, coordinator, common, files), dropped
-
-
-def _refuse_written(folder: Name) -> None:
-    if os.path.lexists(Path(folder) / studyfile.STUDY):
-        raise StorageError(f"{Path(folder) / studyfile.STUDY} exists already: a study is never written over")
-
-
-def _write(
-    folder: Path, study: StudyFile, coordinator: signing.SigningIdentity, listed: Variants, files: Mapping[str, bytes]
-) -> StudyFile:
-    written = study_toml.write_study(folder, study, coordinator)
-    variants.write_variants(folder / studyfile.VARIANTS, listed)
-    for file, content in files.items():
-        if content:
-            with atomic(folder / file) as stream:
-                stream.write(content)
-    return written
-
-
-def continue_study(
-    folder: Name,
-    out: Name,
-    key: Name,
-    *,
-    without: Sequence[str],
-    two_sites_learn_each_other: bool = False,
-    passphrase: bytes | None = None,
-) -> StudyFile:
-    """Write into the folder `out` the study of `folder` as it goes on without some sites: a new study, with new keys.
-
-    key: the coordinator's signing key of the old one; passphrase: of that file. Everything else is the old study's; with two
-    sites left, two_sites_learn_each_other is asked again. Every site joins and runs it as any other; each goes on only where
-    no total with the sites in `without` can be open, or these agreed when they joined. Returns the new study.
-
-    Raises UsageError for a site that the study does not have, PolicyError for another coordinator's key, too few sites, or
-    where the messages in `folder` show that the sites would refuse, StorageError where `out` has a study.
-    """
-    study, listed = open_folder(folder)
-    coordinator = signing.read_identity(key, passphrase=passphrase)
-    if coordinator.verify_key != study.coordinator:
-        raise PolicyError(
-            f"{key} is not the key of the study's coordinator: who began a study continues it, or `init` another"
-        )
-    _refuse_written(out)
-    named = {studyfile.LOADINGS: study.loadings_digest, studyfile.PC_VARIANTS: study.pc_variants_digest}
-    files = {file: named_file(Path(folder) / file, digest, "the study") for file, digest in named.items() if digest}
-    made = continuing.new_study(Path(folder), study, without, two_sites_learn_each_other)
-    return _write(Path(out), made, coordinator, listed, files)
+    return write_folder(Path(folder), study, coordinator, common, files), dropped
 
 
 def open_folder(folder: Name) -> tuple[StudyFile, Variants]:
@@ -208,9 +170,16 @@ def fingerprints(study: StudyFile) -> dict[str, str]:
     return {COORDINATOR: signing.fingerprint(study.coordinator), **marks}
 
 
+def _own_key(state: Name, passphrase: bytes | None) -> signing.SigningIdentity:
+    """The site's signing key, whose use is in the audit log of the policy in or beside its private folder, if there is one."""
+    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    key_used(state, "unlocked", signing.key_digest(key.verify_key))
+    return key
+
+
 def site_of(study: StudyFile, state: Name, *, passphrase: bytes | None = None) -> str:
     """The site whose key is in `state`. Raises PolicyError for a key that the study does not have."""
-    return study.site_of(signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase).verify_key).name
+    return study.site_of(_own_key(state, passphrase).verify_key).name
 
 
 def unheard(study: StudyFile, own: str, told: Mapping[str, str]) -> list[str]:
@@ -250,7 +219,7 @@ def join(
     not agree, or where the site has joined and said otherwise; UsageError where a fingerprint is absent.
     """
     study, _ = open_folder(folder)
-    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    key = _own_key(state, passphrase)
     absent = unheard(study, study.site_of(key.verify_key).name, fingerprints)
     if absent and not trust_study_file:
         raise UsageError(
@@ -270,7 +239,7 @@ def leave(folder: Name, state: Name, *, passphrase: bytes | None = None) -> tupl
     site has finished, StorageError while another process of the site runs.
     """
     study, _ = open_folder(folder)
-    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    key = _own_key(state, passphrase)
     return leaving.leave(Path(folder), Path(state), study, key)
 
 
@@ -295,7 +264,7 @@ def run_site(
     in `state`. Raises PeerError while another site is awaited, and what `site.run_site` raises.
     """
     check_inputs(inputs)
-    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    key = _own_key(state, passphrase)
     return site.run_site(
         Path(folder), Path(state), key, inputs, out, study_file=study_file, connect=connect, wait=wait, digits=digits,
         filters=filters, log=log,
