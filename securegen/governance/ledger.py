@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from securegen.governance.openings import CONSENTED, FEWEST, RANK, SITE_SHARE, leverages, set_fault, sets_fault
-from securegen.governance.site_sets import Alone, StudySites, alone
+from securegen.governance.site_sets import ReadAlone, StudySites, alone
 from securegen.model import Samples
 
 PERSON_BYTES = 16  # of a person's HMAC that are kept
@@ -164,7 +164,7 @@ class Entries:
             first += values.shape[1]
         return out
 
-    def alone(self, study: StudySites) -> list[Alone]:
+    def alone(self, study: StudySites) -> list[ReadAlone]:
         """Whose own sums the totals of a study would be, beside those of studies in which this site has sent a sum."""
         return alone(study, [known for known in self.studies if known.begun])
 

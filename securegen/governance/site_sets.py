@@ -32,7 +32,7 @@ class StudySites:
 
 
 @dataclass(frozen=True)
-class Alone:
+class ReadAlone:
     """A site whose own sums would be read. agreed: it said yes when it joined; why: in words."""
 
     site: str
@@ -40,10 +40,10 @@ class Alone:
     why: str
 
 
-def alone(new: StudySites, known: Sequence[StudySites]) -> list[Alone]:
+def alone(new: StudySites, known: Sequence[StudySites]) -> list[ReadAlone]:
     """Who would be read by the totals of `new` beside those of known studies, each site once, refusals first."""
     studies = [s for s in known if s.what != new.what]
-    found: dict[str, Alone] = {}
+    found: dict[str, ReadAlone] = {}
     for labels in (_by_name, _by_key, _by_either):
         numbers = _numbers([*studies, new], labels)
         for reading in (*_pairs(new, studies, numbers), *_combinations(new, studies, numbers)):
@@ -88,14 +88,14 @@ def _numbers(
     return [{place[next(iter(labels(s, site)))]: site[0] for site in s.sites} for s in studies]
 
 
-def _pairs(new: StudySites, studies: Sequence[StudySites], numbers: Sequence[dict[int, str]]) -> Iterator[Alone]:
+def _pairs(new: StudySites, studies: Sequence[StudySites], numbers: Sequence[dict[int, str]]) -> Iterator[ReadAlone]:
     mine = numbers[-1]
     for study, members in zip(studies, numbers, strict=False):
         goes, comes = members.keys() - mine.keys(), mine.keys() - members.keys()
         others = "" if not (goes and comes) else " less those of sites that know theirs"
         if len(goes) == 1 and members[min(goes)] not in study.unsummed:
             name = members[min(goes)]
-            yield Alone(
+            yield ReadAlone(
                 name,
                 name in _agreed(study) or _agrees_here(name, new, mine),
                 f"of the sites of study {study.what[:16]} only {name} is not here: the difference of the two totals is its "
@@ -103,7 +103,7 @@ def _pairs(new: StudySites, studies: Sequence[StudySites], numbers: Sequence[dic
             )
         if len(comes) == 1:
             name = mine[min(comes)]
-            yield Alone(
+            yield ReadAlone(
                 name,
                 _agrees_here(name, new, mine),
                 f"of the sites here only {name} is not in study {study.what[:16]}: the difference of the two totals is its "
@@ -111,7 +111,9 @@ def _pairs(new: StudySites, studies: Sequence[StudySites], numbers: Sequence[dic
             )
 
 
-def _combinations(new: StudySites, studies: Sequence[StudySites], numbers: Sequence[dict[int, str]]) -> Iterator[Alone]:
+def _combinations(
+    new: StudySites, studies: Sequence[StudySites], numbers: Sequence[dict[int, str]]
+) -> Iterator[ReadAlone]:
     """Whoever is read by totals and a reader's own sums."""
     here, parts = numbers[-1], list(zip(studies, numbers, strict=False))
     if any(members.keys() == here.keys() for members in numbers[:-1]):
@@ -128,7 +130,7 @@ def _combinations(new: StudySites, studies: Sequence[StudySites], numbers: Seque
             hidden = [m for s, m in real if m.get(one, "") not in _agreed(s)]
             agreed = _agrees_here(names[one], new, here) or one not in _newly_read(hidden, here, reader, sites)
             why = f"beside the totals of other studies, {names[reader]} reads the sums of {names[one]} alone"
-            yield Alone(names[one], agreed, why)
+            yield ReadAlone(names[one], agreed, why)
 
 
 def _agreed(study: StudySites) -> frozenset[str]:
