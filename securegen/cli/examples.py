@@ -74,6 +74,11 @@ EXAMPLES = {
     "party": "party --parties parties.toml --role phenotypes --pheno cohort.pheno.tsv --pheno-name QT "
     "--covar cohort.covar.tsv --reveal hits --out result",
     "dealer": "dealer --parties parties.toml --out dealer",
+    "consent": f"consent check --register consent.tsv {COHORT} --purpose DS:MONDO:0005148",
+    "consent import": "consent import --register consent.tsv --table consents.tsv",
+    "consent withdraw": "consent withdraw --register consent.tsv --people leaving.txt",
+    "consent check": f"consent check --register consent.tsv {COHORT} --purpose DS:MONDO:0005148",
+    "consent list": "consent list --register consent.tsv",
     "audit": "audit verify governed --auditor seen.json",
     "audit verify": "audit verify governed --auditor seen.json",
     "audit show": "audit show governed --kind key --last 10",
