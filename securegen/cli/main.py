@@ -54,10 +54,14 @@ SECTIONS = {
     "People, and what they allow": {
         "consent": "A register of consent: import, withdraw, check, list.",
     },
+    "What was done, and by which rules": {
+        "audit": "The audit log of a policy: whether it is whole, what it says, proofs, alerts, a page.",
+    },
     "Looking at it, and doing it again": {
         "report": "A report of a finished run as one HTML file: results, precision, cost, who learned what.",
         "plot": "Pictures of a finished run: Manhattan, QQ, scores, cost, planned noise.",
         "check": "Compare two tables of results.",
+        "risk": "What a finished run would give away: power of membership tests, columns per sample, small scores.",
         "inspect": "Say what a file or folder is, without any key.",
         "rerun": "Run again what a PREFIX.run.json records.",
         "doctor": "Examine this installation.",

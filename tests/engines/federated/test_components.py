@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -363,6 +364,45 @@ def test_those_who_are_left_out_are_enough_for_their_components(crowd):
     assert most[10] > openings.LEVERAGE > most[48]
 
 
+@pytest.mark.parametrize("smallest", [10, 20])
+def test_a_site_without_relatives_is_no_smaller_than_the_study_takes(crowd, smallest):
+    """Of 60 people with one twice 48 are left out: 12 would be the site's part of the components."""
+    g = crowd[:, :60].copy()
+    g[:, 50] = g[:, 20]
+    site = SimpleNamespace(aligned=reader_of(g), planned=[SimpleNamespace(mask=np.ones(60, bool))])
+    study = SimpleNamespace(pcs=2, fewest_people=10, minimum_cohort=smallest)
+    memory = SimpleNamespace(once=lambda name, make: make())
+    if smallest == 10:
+        ((_, people),) = own_components.component_people(study, site, memory, lambda line: None)
+        assert people.sum() == 12
+        return
+    with pytest.raises(PolicyError, match="12 people are left"):
+        own_components.component_people(study, site, memory, lambda line: None)
+
+
 def own(reader, found):
     s = pc.standardised(found.counts)
     return pc.scores(found, OwnTotals(reader).project(*s.loadings(found.loadings)))
+
+
+def test_what_one_of_those_left_out_has_alone_is_withheld(crowd):
+    """Components are of everybody less relatives, the study sums everybody: where one of the 48 has the allele alone, the
+    difference is her components; where she alone lacks the call, or tells two variants apart, too."""
+    g = crowd[:60].copy()
+    left = np.arange(CROWD) >= CROWD - 48
+    her = CROWD - 7
+    g[:, left] = np.random.default_rng(2).integers(0, 3, (60, 48))  # common among them
+    g[9, left], g[9, her] = 0, 1
+    g[20, ~left & (np.arange(CROWD) < 30)] = -1
+    g[20, her] = -1
+    g[31] = g[30]
+    g[31, ~left] = crowd[31, ~left]
+    g[31, her] = (g[30, her] + 1) % 3
+    reader, people, guard = reader_of(g), ~left, SiteGuard(lambda line: None)
+    off = common._flags(reader, people, guard, strict=True)
+    assert not off[[9, 20, 30, 31]].any()
+    components = np.random.default_rng(1).normal(size=(CROWD, 2))
+    np.testing.assert_allclose(g[9] @ components - g[9, people] @ components[people], components[her])
+    on = common._flags(reader, people, guard, strict=True, others=left)
+    assert on[[9, 20, 31]].all() and not on[30]
+    np.testing.assert_array_equal(off, common._flags(reader, people, guard, strict=True, others=left & ~left))
