@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from securegen.errors import ArtefactError, StorageError
-from securegen.governance import audit_verify
+from securegen.governance import audit_log, audit_verify
 from securegen.governance.audit_beside import make_log
 from securegen.governance.audit_entry import Entry, read_entry
 from securegen.governance.audit_folder import LogFolder
@@ -334,3 +334,15 @@ def test_without_the_root_an_edited_log_passes(folder, monkeypatch):
     root = _root(lines_in(folder))
     monkeypatch.setattr(LogFolder, "checkpoint", lambda *_: type(signed)(signed.size, root, signed.key))
     assert read_log(folder).entries[0].facts["rows"] == 10**6
+
+
+def test_without_the_lines_signature_a_foreign_line_is_signed_into_the_log(folder, monkeypatch):
+    """Whoever may write in the folder, and has no key: with the check of signatures out, the next append vouches for it."""
+    lines = lines_in(folder)
+    put(folder, [*lines, edited(lines[-1], n=COUNT, rows=666)], tiles=False)
+    with pytest.raises(ArtefactError):
+        AuditLog.open(folder, STEWARD).append(*facts(1))
+    monkeypatch.setattr(audit_log, "verifies", lambda *_: True)
+    AuditLog.open(folder, STEWARD).append(*facts(1))
+    monkeypatch.undo()
+    assert read_log(folder).entries[COUNT].facts["rows"] == 666
