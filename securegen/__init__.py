@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from securegen.python.run import Results, open_sites, qc, run
     from securegen.python.structure import kinship, pca, step1
     from securegen.python.tables import compare, read_receipt
+    from securegen.record import receipt_steps as receipt
     from securegen.report.audit_page import write_audit_page
     from securegen.study.inputs import Inputs
     from securegen.study.opening import Study, open_qc, open_study
@@ -63,6 +64,7 @@ _LATER = {
     "read_pgen": ("io.pgen", "read_pgen"),
     "read_plink": ("io.plink1", "read_plink"),
     "read_receipt": ("python.tables", "read_receipt"),
+    "receipt": ("record.receipt_steps", ""),
     "risk": ("python.risk", "risk"),
     "read_vcf": ("io.vcf", "read_vcf"),
     "run": ("python.run", "run"),
@@ -101,6 +103,7 @@ __all__ = [
     "read_plink",
     "read_receipt",
     "read_vcf",
+    "receipt",
     "risk",
     "run",
     "scores",

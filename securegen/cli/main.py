@@ -56,6 +56,7 @@ SECTIONS = {
     },
     "What was done, and by which rules": {
         "audit": "The audit log of a policy: whether it is whole, what it says, proofs, alerts, a page.",
+        "receipt": "Signed receipts of runs: show, verify, sign.",
     },
     "Looking at it, and doing it again": {
         "report": "A report of a finished run as one HTML file: results, precision, cost, who learned what.",

@@ -12,7 +12,7 @@ import click
 
 from securegen.catalogue import models
 from securegen.cli.command import Function, check_writable, common_options
-from securegen.cli.runlog import logs
+from securegen.cli.runlog import logs, signs
 from securegen.errors import UsageError
 from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
@@ -248,7 +248,7 @@ def run_options(command: Function, *, config: str = "--config") -> Function:
             ),
             click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
         ]
-    )(common_options(logs(command), config=config))  # fmt: skip
+    )(common_options(logs(signs(command)), config=config))  # fmt: skip
 
 
 def run_options_beside_parties(command: Function) -> Function:

@@ -53,6 +53,7 @@ def test_every_option_of_a_command_is_a_field_of_python(words):
     for word in words:
         command = command.get_command(click.Context(command), word)  # type: ignore[attr-defined]
     python = {f.name for kind in (Inputs, TableForm, Filters, *ENGINES.values()) for f in fields(kind)}
+    python |= {"sign"} & set(inspect.signature(sg.run).parameters)
     options = {str(p.name) for p in command.params if p.expose_value}
     of_the_server = {"cohort", "design", "public"} if words == ("gwas",) else set()  # sg.ckks.associate
     assert options - python - OF_THE_TERMINAL - of_the_server == set()
