@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from securegen.engines.mpc import steps as mpc
     from securegen.engines.mpc.engine import Mpc
     from securegen.engines.plain.engine import Plain
+    from securegen.governance import policy_steps as policy
+    from securegen.governance.gate import Asking
     from securegen.inspection import inspect
     from securegen.python.pages import draw, write_report
     from securegen.python.run import Results, open_sites, qc, run
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 # Loaded when they are asked for: module, and the name in it (none: the module itself).
 _LATER = {
+    "Asking": ("governance.gate", "Asking"),
     "Ckks": ("engines.ckks.engine", "Ckks"),
     "Federated": ("engines.federated.engine", "Federated"),
     "Mpc": ("engines.mpc.engine", "Mpc"),
@@ -42,6 +45,7 @@ _LATER = {
     "mpc": ("engines.mpc.steps", ""),
     "open_sites": ("python.run", "open_sites"),
     "pca": ("python.structure", "pca"),
+    "policy": ("governance.policy_steps", ""),
     "qc": ("python.run", "qc"),
     "read_receipt": ("python.tables", "read_receipt"),
     "run": ("python.run", "run"),
@@ -50,6 +54,7 @@ _LATER = {
 }
 
 __all__ = [
+    "Asking",
     "Ckks",
     "Federated",
     "Inputs",
@@ -70,6 +75,7 @@ __all__ = [
     "open_sites",
     "open_study",
     "pca",
+    "policy",
     "qc",
     "read_bgen",
     "read_pgen",

@@ -7,6 +7,7 @@ STUDY = f"{COHORT} --pheno cohort.pheno.tsv --pheno-name QT --covar cohort.covar
 SCORE = "--score cohort.score.tsv"
 LEDGER = "--ledger ledger.json"
 PATIENTS = f"{COHORT} --keep patients.txt"  # a private model answers few people a client
+STEWARD = "--key rules/steward.secret"
 PASS = "--passphrase-file pass.txt"
 
 EXAMPLES = {
@@ -73,6 +74,12 @@ EXAMPLES = {
     "party": "party --parties parties.toml --role phenotypes --pheno cohort.pheno.tsv --pheno-name QT "
     "--covar cohort.covar.tsv --reveal hits --out result",
     "dealer": "dealer --parties parties.toml --out dealer",
+    "policy": f"policy init --name Biobank {STEWARD} --out rules/policy.toml",
+    "policy init": f"policy init --name Biobank {STEWARD} --set limits.smallest_cohort=20 --out rules/policy.toml",
+    "policy sign": f"policy sign rules/policy.toml {STEWARD}",
+    "policy check": "policy check rules/policy.toml",
+    "policy explain": "policy explain rules/policy.toml --purpose HMB --samples 491 --variants 5000 --columns 7",
+    "policy countersign": f"policy countersign --request {'0' * 64} {STEWARD} --out rules/request.signed",
     "inspect": "inspect study.cohort --public key.public",
     "rerun": "rerun result.run.json --out again",
     "doctor": "doctor",

@@ -51,6 +51,9 @@ SECTIONS = {
         "party": "Be one party of a multi-party run.",
         "dealer": "Deal correlated randomness to the parties of a multi-party run.",
     },
+    "Who may ask what": {
+        "policy": "What a data steward allows: write it, sign it, ask what it would decide.",
+    },
     "Looking at it, and doing it again": {
         "report": "A report of a finished run as one HTML file: results, precision, cost, who learned what.",
         "plot": "Pictures of a finished run: Manhattan, QQ, scores, cost, planned noise.",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from securegen.catalogue import models
+from securegen.cli.asking import asking_options
 from securegen.cli.command import Function, check_writable, common_options
 from securegen.cli.runlog import logs
 from securegen.errors import UsageError
@@ -96,13 +97,14 @@ def genotype_options(*, several: bool = False) -> Function:
         click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
         par_option,
+        asking_options,
     ]  # fmt: skip
     return apply_options(options)
 
 
 def site_genotypes(command: Function) -> Function:
-    """The files of genotypes of one site."""
-    return apply_options(genotype_files())(command)
+    """The files of genotypes of one site, and who asks."""
+    return apply_options([*genotype_files(), asking_options])(command)
 
 
 sex_option = click.option(

@@ -11,6 +11,7 @@ import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,8 @@ PERSON_BYTES = 16  # of a person's HMAC that are kept
 class Entries:
     """The ledger in memory. people: HMACs in hex; spent: columns summed with each one's genotypes; charged: marks of
     columns that are counted; sets: what for, and (people,) bool; studies: what for, and its sites' names and keys;
-    columns: people (n,), and (n, J) integers that were summed with their genotypes."""
+    columns: people (n,), and (n, J) integers that were summed with their genotypes; releases: digest of a request, and its
+    day, YYYY-MM-DD; policy: the latest under which something was released, as `policy_file.Pin.to_json`."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)
@@ -33,6 +35,8 @@ class Entries:
     sets: list[tuple[str, np.ndarray]] = field(default_factory=list)
     studies: list[tuple[str, list[str]]] = field(default_factory=list)
     columns: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    releases: list[tuple[str, str]] = field(default_factory=list)
+    policy: dict[str, Any] | None = None
 
     def mark(self, purpose: str, data: bytes) -> str:
         """HMAC-SHA256 under the ledger's key, in hex."""
@@ -82,11 +86,7 @@ class Entries:
         analysed = (columns != 0).any(axis=1)
         if not analysed.any():  # nobody of this site
             return None
-        order = np.argsort(rows, kind="stable")
-        marks = [
-            self.mark("column", rows[order].tobytes() + columns[order, j].tobytes()) for j in range(columns.shape[1])
-        ]
-        new = [j for j, mark in enumerate(marks) if mark not in self.charged and mark not in marks[:j]]
+        marks, new = self._new(rows, columns)
         most = max((self.spent[r] for r in rows[analysed]), default=0) + len(new)
         if new and most > share * analysed.sum():
             return (
@@ -106,6 +106,20 @@ class Entries:
             self.spent[r] += len(new)
         self.charged += [marks[j] for j in new]
         return None
+
+    def would_spend(self, rows: np.ndarray, columns: np.ndarray) -> int:
+        """The columns that the most-spent of these people would have been summed with, these among them."""
+        analysed = (columns != 0).any(axis=1)
+        spent = max((self.spent[r] for r in rows[analysed]), default=0)
+        return spent + len(self._new(rows, columns)[1])
+
+    def _new(self, rows: np.ndarray, columns: np.ndarray) -> tuple[list[str], list[int]]:
+        """A mark of every column, and which are not counted yet."""
+        order = np.argsort(rows, kind="stable")
+        marks = [
+            self.mark("column", rows[order].tobytes() + columns[order, j].tobytes()) for j in range(columns.shape[1])
+        ]
+        return marks, [j for j, mark in enumerate(marks) if mark not in self.charged and mark not in marks[:j]]
 
     def _together(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """(people, columns) of all parts, zeros for people who are not in them."""

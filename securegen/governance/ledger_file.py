@@ -19,6 +19,7 @@ import numpy as np
 
 from securegen.errors import StorageError
 from securegen.governance.ledger import PERSON_BYTES, Entries, padded
+from securegen.governance.policy import PIN
 from securegen.io.output import PRIVATE, PRIVATE_FOLDER, make_folder, write_text
 from securegen.io.schema import hex_text, integer, list_of, one_of, record, text
 from securegen.io.strict_json import parse_json, read_regular
@@ -36,6 +37,10 @@ _CONTENT = record(
     columns=list_of(
         record(members=list_of(integer(0, 1 << 24), 1, 1 << 24), bits=one_of(32, 64), values=text(1 << 29)), 0, 1 << 16
     ),
+    may_have={
+        "releases": list_of(record(request=hex_text(32), day=text(10, least=10)), 0, 1 << 20),
+        "policy": PIN,
+    },
 )
 _FILE = record(content=text(_MOST, printable=False), hmac=hex_text(32))
 
@@ -121,6 +126,8 @@ def _read(path: Path) -> Entries:
         people = np.array(item["members"], np.int64)
         values = np.frombuffer(bytes.fromhex(item["values"]), f"<i{item['bits'] // 8}").astype(np.int64)
         entries.columns.append((people, values.reshape(len(people), -1)))
+    entries.releases = [(item["request"], item["day"]) for item in value.get("releases", ())]
+    entries.policy = value.get("policy")
     return entries
 
 
@@ -145,5 +152,7 @@ def _content(entries: Entries) -> str:
         columns.append({"members": people.tolist(), "bits": bits, "values": raw})
     return json.dumps(
         {"format": FORMAT, "people": list(entries.people), "spent": entries.spent, "charged": entries.charged, "sets": sets,
-         "studies": studies, "columns": columns}
+         "studies": studies, "columns": columns,
+         **({"releases": [{"request": r, "day": d} for r, d in entries.releases]} if entries.releases else {}),
+         **({"policy": entries.policy} if entries.policy else {})}
     )  # fmt: skip

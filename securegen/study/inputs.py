@@ -10,6 +10,7 @@ from pathlib import Path
 from securegen.catalogue import LINEAR, TESTS, models, uses_missing
 from securegen.design import fixedpoint as fp
 from securegen.errors import UsageError
+from securegen.governance.gate import Asking
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
 from securegen.io.loco import read_prediction_list
@@ -24,6 +25,7 @@ BUILDS = ("b37", "b38")
 _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition")
 _TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred")
 GENETIC_MODELS = tuple(name for name in CODINGS if name != ADDITIVE)
+ASKING = ("policy", "purpose", "identity", "second_signature")  # fields of who asks
 _FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype", *GENETIC_MODELS)
 
 
@@ -56,7 +58,9 @@ class Inputs(GenotypeFiles):
     sex; pred: list of the predictions of a whole-genome model, as regenie's step 1 writes it; statistic: plink2, or
     regenie: a linear model has the variance of its null model, and X is as the file has it; None for regenie with pred;
     dominant, recessive, hetonly: one of them, the genetic model: a genotype counts 1 with one copy of A1 or two, with two, or
-    with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model.
+    with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model; policy: the file that
+    governs the data, None for the one beside them; purpose: what they are used for, a DUO code; identity: signing key of who
+    asks; second_signature: files of second signatures.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -93,6 +97,10 @@ class Inputs(GenotypeFiles):
     recessive: bool = False
     hetonly: bool = False
     interaction: str | None = None
+    policy: str | None = None
+    purpose: str | None = None
+    identity: str | None = None
+    second_signature: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
@@ -101,6 +109,10 @@ class Inputs(GenotypeFiles):
             object.__setattr__(self, name, checks.paths(name, getattr(self, name)))
         for name in (*LISTS, *(o.name for o in OPTIONS.values() if o.metavar), *_TABLES):
             object.__setattr__(self, name, checks.path(name, getattr(self, name)))
+        for name in ("policy", "identity"):
+            object.__setattr__(self, name, checks.path(name, getattr(self, name)))
+        object.__setattr__(self, "second_signature", checks.names("second_signature", self.second_signature))
+        checks.name("purpose", self.purpose)
         for option in OPTIONS.values():
             if option.choices:
                 checks.choice(option.name, getattr(self, option.name), (None, *option.choices))
@@ -161,6 +173,11 @@ class Inputs(GenotypeFiles):
     def coding(self) -> str:
         """The genetic model, of `vocabulary.CODINGS`."""
         return next((name for name in GENETIC_MODELS if getattr(self, name)), ADDITIVE)
+
+    @property
+    def asking(self) -> Asking:
+        """Who asks, and under what."""
+        return Asking(self.policy, self.identity, self.purpose, self.second_signature or ())
 
     @property
     def as_regenie(self) -> bool:

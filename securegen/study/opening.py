@@ -87,6 +87,10 @@ def open_study(
     recessive: bool = False,
     hetonly: bool = False,
     interaction: str | None = None,
+    policy: Path | None = None,
+    purpose: str | None = None,
+    identity: Path | None = None,
+    second_signature: Names | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -159,6 +163,10 @@ def open_study(
         recessive=recessive,
         hetonly=hetonly,
         interaction=interaction,
+        policy=path("policy", policy),
+        purpose=purpose,
+        identity=path("identity", identity),
+        second_signature=names("second_signature", second_signature),
     )
     return study_of(inputs, log, reader)
 
@@ -175,6 +183,10 @@ def open_qc(
     covar: Path | None = None,
     split_par: str | None = None,
     sex_name: str | None = None,
+    policy: Path | None = None,
+    purpose: str | None = None,
+    identity: Path | None = None,
+    second_signature: Names | None = None,
     keep: Path | None = None,
     remove: Path | None = None,
     extract: Path | None = None,
@@ -229,6 +241,10 @@ def open_qc(
         covar=path("covar", covar),
         split_par=split_par,
         sex_name=sex_name,
+        policy=path("policy", policy),
+        purpose=purpose,
+        identity=path("identity", identity),
+        second_signature=names("second_signature", second_signature),
     )
     return qc_of(inputs, log, reader)
 

@@ -14,11 +14,17 @@ import numpy as np
 
 from securegen.design.strata import Stratum
 from securegen.engines.federated.studyfile import StudyFile
+from securegen.engines.governed import gate_of_inputs
 from securegen.governance import openings
+from securegen.governance.door import ASSOCIATION, QUALITY, OutputFacts
+from securegen.governance.gate import Gate, PeopleFacts
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger_file import open_ledger
+from securegen.governance.pin import Pin, pinned
+from securegen.governance.signing import SigningIdentity
 from securegen.model import Samples
-from securegen.study.inputs import Log
+from securegen.study.build import Planned
+from securegen.study.inputs import Inputs, Log
 
 LEDGER = "ledger"
 
@@ -74,3 +80,45 @@ def charge(study: StudyFile, strata: Sequence[Stratum], samples: Samples, state:
             fault = ledger.charge(ledger.rows(samples), values, share=share, limit=limit)
             if fault is not None:
                 guard.refuse("columns", fault)
+
+
+def gate_of_site(
+    study: StudyFile, site: str, key: SigningIdentity, inputs: Inputs, places: Sequence[Path], log: Log
+) -> Gate:
+    """This site's own door: its policy stands beside its files or in its private folder; its signing key and the study file may
+    name it. Raises PolicyError where it is not there, or another one."""
+    named = study.site(site).policy
+    pins = [
+        (f"the signing key of site {site}", pinned(key.policy)),
+        (f"site {site} of the study file", None if named is None else Pin.from_text(named)),
+    ]
+    return gate_of_inputs("federated", inputs, log, more=places, pins=pins)
+
+
+def check_site(gate: Gate, study: StudyFile, planned: Sequence[Planned], samples: Samples) -> None:
+    """Before anything is sent: raise PolicyError where this site's policy refuses what the study opens. Enters nothing."""
+    wanted = [
+        OutputFacts(
+            ASSOCIATION, p.phenotype.name, int(p.mask.sum()), study.variants, columns=len(study.covariates) + 1,
+            minor=gate.minor_alleles,
+        )
+        for p in planned
+    ]  # fmt: skip
+    if study.qc:
+        wanted.append(
+            OutputFacts(QUALITY, "QC", max(o.samples for o in wanted), study.variants, minor=gate.minor_alleles)
+        )
+    gate.of(PeopleFacts(samples, tuple((p.phenotype.name, "", p.mask) for p in planned))).check(wanted)
+
+
+def check_terms(gate: Gate, study: StudyFile) -> None:
+    """Before a site joins: as `check_site`, of as many people as may be."""
+    many, nobody = openings.LARGEST_SUM, np.zeros(0, object)
+    gate.of(PeopleFacts(Samples(nobody, nobody, nobody.astype(bool), nobody.astype(np.int8)))).check(
+        [
+            OutputFacts(
+                ASSOCIATION, t.name, many, study.variants, columns=len(study.covariates) + 1, minor=gate.minor_alleles
+            )
+            for t in study.phenotypes
+        ]
+    )

@@ -8,16 +8,16 @@ lists the rounds). What it gives away: that it takes part, and its part of the o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum, analyses_of
-from securegen.engines.federated.admission import admit, charge, guard_of_study
+from securegen.engines.federated.admission import admit, charge, check_site, gate_of_site, guard_of_study
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.closed import closed_strata
 from securegen.engines.federated.cohort import federated_strata, sample_sets
@@ -32,12 +32,14 @@ from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_bel
 from securegen.engines.federated.state import SiteState, open_state
 from securegen.engines.federated.studyfile import StudyFile, opened_by
 from securegen.engines.federated.withheld import Withheld
+from securegen.engines.governed import people_of
 from securegen.errors import (
     PeerError,
     PolicyError,
     ProtocolError,
     SecuregenError,
 )
+from securegen.governance.gate import Gate
 from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
 from securegen.governance.signing import SigningIdentity
@@ -45,6 +47,8 @@ from securegen.io.strict_json import read_regular
 from securegen.model import GenotypeReader, OpenedSums, watched
 from securegen.record.association_receipts import federated_receipt
 from securegen.record.receipt import Receipt
+from securegen.results.outputs import associations
+from securegen.results.outputs import quality as quality_outputs
 from securegen.results.write import Summary, write_qc, write_tables
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs, Log, silent
@@ -55,7 +59,7 @@ Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 @dataclass(frozen=True)
 class SiteResult:
     """tables, quality: of the pooled cohort; opened: every round and its numbers; strata: designs of this site's rows, of
-    `people` people; bytes: posted by this site."""
+    `people` people; bytes: posted by this site; governance: what its policy decided, as `Gate.record`."""
 
     study: StudyFile
     site: str
@@ -66,6 +70,7 @@ class SiteResult:
     receipt: Receipt
     opened: dict[str, Any]
     bytes: int
+    governance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def analyses(self) -> tuple[Analysis, ...]:
@@ -99,6 +104,7 @@ def run_site(
     study, variants = open_folder(folder, study_file)
     site = study.site_of(identity.verify_key).name
     study.refuse_expired()
+    gate = gate_of_site(study, site, identity, inputs, [state, folder], log)
     message_folder = MessageFolder(folder, study, site, wait, log)
     if message_folder.own(ACCEPT) is None:
         raise PolicyError(
@@ -109,6 +115,7 @@ def run_site(
         try:
             own = open_inputs(folder, study, variants, site, memory, inputs, log)
             commitment = same_inputs(memory, inputs, own.reader.samples)
+            check_site(gate, study, own.planned, own.reader.samples)
             with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
                     transport,
@@ -119,6 +126,7 @@ def run_site(
                     state,
                     own,
                     commitment,
+                    gate,
                     out,
                     digits,
                     filters,
@@ -139,7 +147,7 @@ def _in_folder(message_folder: MessageFolder) -> Iterator[Transport]:
 
 def _take_part(
     transport: Transport, message_folder: MessageFolder, site: str, identity: SigningIdentity, memory: SiteState, state: Path,
-    own: OwnInputs, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
+    own: OwnInputs, commitment: str, gate: Gate, out: str, digits: int, filters: Filters | None, log: Log,
     seen: Callable[[OpenedSums], None] | None,
 ) -> SiteResult:  # fmt: skip
     study = message_folder.study
@@ -165,8 +173,14 @@ def _take_part(
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
     charge(study, strata, samples, state, guard)
+    if gate.policy is not None:
+        gate = gate.of(people_of(samples, strata, pooled=True), {"study": study.digest, "inputs": commitment})
+        if study.qc:
+            of_quality = gate.of(people_of(samples, strata, qc_only=True, pooled=True))
+            of_quality.check(quality_outputs(strata, study.variants, gate.minor_alleles))
+        gate.release(associations(analyses_of(strata), strata, study.variants, floor=gate.minor_alleles))
     withheld = Withheld()
-    tables, quality = _tables(study, strata, secure, own.reader, out, digits, filters, withheld, seen)
+    tables, quality = _tables(study, strata, secure, own.reader, gate, out, digits, filters, withheld, seen)
     for line in withheld.lines():
         log(line)
     forget_keys(memory)
@@ -179,8 +193,10 @@ def _take_part(
     receipt = federated_receipt(
         [s.name for s in study.sites], [t.path for t in tables], opened=opened_by(study),
         read=what_can_be_read(study.openings, study.few_missing),
-    ).of_model(study.genetic_model)  # fmt: skip
-    return SiteResult(study, site, strata, len(samples), tables, quality, receipt, opened, session.sent_bytes)
+    ).of_model(study.genetic_model).with_decisions(gate.lines())  # fmt: skip
+    return SiteResult(
+        study, site, strata, len(samples), tables, quality, receipt, opened, session.sent_bytes, gate.record()
+    )
 
 
 def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> None:
@@ -196,6 +212,7 @@ def _tables(
     strata: tuple[Stratum, ...],
     secure: SecureSum,
     reader: GenotypeReader,
+    gate: Gate,
     out: str,
     digits: int,
     filters: Filters | None,
@@ -210,8 +227,12 @@ def _tables(
 
     grid, variants, analyses = reader.dosage_grid, reader.variants, analyses_of(strata)
     blocks = watched(sums(withheld), seen)
-    tables = write_tables(out, variants, blocks, analyses, strata=strata, grid=grid, digits=digits, filters=filters)
+    tables = write_tables(
+        out, variants, blocks, analyses, gate=gate, strata=strata, grid=grid, digits=digits, filters=filters
+    )
     quality: list[str] = []
     if study.qc:
-        quality = write_qc(out, variants, sums(), None, strata=strata, grid=grid, digits=digits)
+        if gate.policy is not None:
+            gate = gate.of(people_of(reader.samples, strata, qc_only=True, pooled=True))
+        quality = write_qc(out, variants, sums(), None, gate=gate, strata=strata, grid=grid, digits=digits)
     return tables, quality

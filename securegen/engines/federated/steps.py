@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from securegen.engines.federated import hub, site, study_toml, studyfile, variants
+from securegen.engines.federated.admission import check_terms, gate_of_site
 from securegen.engines.federated.chosen_variants import analysed, listed_ids
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance import signing
+from securegen.governance.gate import Asking, gate_of
 from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
+from securegen.governance.pin import pinned
 from securegen.io.genotypes import FIELDS, FORMATS
 from securegen.io.output import atomic, private_folder
 from securegen.model import Variants
@@ -28,17 +32,24 @@ from securegen.study.inputs import PLINK2, REGENIE, Inputs, Log, silent
 
 SITE_KEY = "site.secret"
 COORDINATOR = "the coordinator"
-_OF_A_SITE = {*FIELDS, "pheno", "covar", "keep", "remove", "sex_name", "pred"}
+_OF_A_SITE = {
+    *FIELDS, "pheno", "covar", "keep", "remove", "sex_name", "pred", "policy", "purpose", "identity", "second_signature",
+}  # fmt: skip
 Name = str | Path
 
 
-def keygen(state: Name, public: Name, *, passphrase: bytes | None = None) -> str:
+def keygen(
+    state: Name, public: Name, *, passphrase: bytes | None = None, policy: Name | None = None
+) -> str:  # fmt: skip
     """Make a site's signing key in its private folder, and write its public half. Returns the fingerprint.
 
-    Raises StorageError where a file is there already, KeyFileError for a weak passphrase.
+    policy: the file that governs this site, by default one in `state`: the key and the study then name it, and the site takes
+    part under it alone. Raises StorageError where a file is there already, KeyFileError for a weak passphrase.
     """
     made = signing.generate()
     private_folder(Path(state))
+    pin = gate_of("federated", Asking(policy), [state]).pin
+    made = replace(made, policy=None if pin is None else pin.to_json())
     signing.write_identity(Path(state) / SITE_KEY, made, passphrase=passphrase)
     signing.write_verify_key(public, made)
     return signing.fingerprint(made.verify_key)
@@ -126,7 +137,7 @@ def init(
     notes = {"purpose": purpose, "controller": controller, "contact": contact, "expires": expires}
     study = StudyFile(
         digest="", name=name, study_id=study_toml.new_study_id(),
-        sites=tuple(studyfile.Site(n, signing.read_verify_key(path)) for n, path in sites.items()),
+        sites=tuple(_site(n, path) for n, path in sites.items()),
         coordinator=coordinator.verify_key,
         phenotypes=tuple(studyfile.TraitColumn(*pair) for pair in phenotypes.items()), covariates=tuple(covariates),
         model=model, missing=missing, bits=bits, site_indicators=site_indicators, components=components, qc=qc,
@@ -152,6 +163,13 @@ def init(
             with atomic(Path(folder) / file) as stream:
                 stream.write(content)
     return study, dropped
+
+
+def _site(name: str, public: Name) -> studyfile.Site:
+    """A site by its public key, with the policy that it is bound to."""
+    found = signing.read_public(public)
+    bound = pinned(found.get("policy"))
+    return studyfile.Site(name, found["key"], None if bound is None else bound.to_text())
 
 
 def open_folder(folder: Name) -> tuple[StudyFile, Variants]:
@@ -195,13 +213,15 @@ def join(
     fingerprints: Mapping[str, str],
     trust_study_file: bool = False,
     passphrase: bytes | None = None,
+    asking: Asking | None = None,
 ) -> str:
     """Accept the study of a folder for the site whose key is in `state`. Returns the site's name.
 
     Whoever writes a study file can put keys of its own under the names of other sites: all sites but one see that one's
     sums. So fingerprints has what the coordinator (COORDINATOR) and every other site said by telephone.
-    trust_study_file: go without those that are not given. Raises PolicyError where one differs or for a stranger's
-    key, UsageError where one is absent.
+    trust_study_file: go without those that are not given; asking: under which policy, by default that in `state`. Raises
+    PolicyError where one differs, for a stranger's key and where the site's policy refuses the study, UsageError where one
+    is absent.
     """
     study, _ = open_folder(folder)
     key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
@@ -211,6 +231,11 @@ def join(
             f"the fingerprints of {', '.join(absent)} were not given: ask there by telephone, then --coordinator "
             "FINGERPRINT and --site NAME=FINGERPRINT for every other site; --trust-study-file goes without"
         )
+    ask = asking or Asking()
+    typed: Any = Inputs
+    own = typed(policy=ask.policy, identity=ask.identity, purpose=ask.purpose, second_signature=ask.second or None)
+    name = study.site_of(key.verify_key).name
+    check_terms(gate_of_site(study, name, key, own, [Path(state), Path(state) / SITE_KEY], silent), study)
     return hub.join(Path(folder), key)
 
 
