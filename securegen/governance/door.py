@@ -14,10 +14,10 @@ from typing import Any
 
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.policy import (
+    ASKED,
     COUNT,
     FULL,
     GRANULARITIES,
-    PURPOSE,
     RECORD,
     REFUSED,
     REVEALS,
@@ -140,19 +140,16 @@ def _who(r: Request) -> Iterator[Reason]:
         needed = bool(p["purposes.required"])
         yield Reason("policy.purpose", not needed, "no purpose is named (`purpose`)", line("purposes.required"))
         return
-    if not PURPOSE.fullmatch(r.purpose):
+    if not ASKED.fullmatch(r.purpose):
         yield Reason("policy.purpose", False, f"{r.purpose[:40]!r} is no DUO code in capitals")
         return
+    purpose = r.purpose.partition(",")[0]
     ways: list[tuple[list[str], int | None]] = [(p["purposes.allowed"], line("purposes.allowed"))]
     if who is not None and who.purposes:
         ways.append((list(who.purposes), who.line))
-    for allowed_for, at in ways:
-        by = next((a for a in allowed_for if covers(a, r.purpose)), None)
-        said = (
-            f"{r.purpose} is covered by {by}"
-            if by
-            else f"{r.purpose} is not covered by {', '.join(allowed_for) or 'any'}"
-        )
+    for given, at in ways:
+        by = next((a for a in given if covers(a, purpose)), None)
+        said = f"{purpose} is covered by {by}" if by else f"{purpose} is not covered by {', '.join(given) or 'any'}"
         yield Reason("policy.purpose", by is not None, said, at)
 
 

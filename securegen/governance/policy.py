@@ -21,7 +21,8 @@ HITS, CHI2, UV, FULL = REVEALS = ("hits", "chi2", "uv", "full")  # of a table of
 REFUSED = "refused"
 SECOND = ("association", "quality", "scores", "people", "full")  # what a second signature may be asked for
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
-PURPOSE = re.compile(r"NRES|GRU|HMB|POA|DS:MONDO:[0-9]{7}")
+PURPOSE = re.compile(r"NRES|GRU|HMB|POA|MDS|DS:MONDO:[0-9]{7}")
+ASKED = re.compile(rf"({PURPOSE.pattern})(,[A-Z]+(:[A-Za-z0-9._-]+)?)*")  # with what a request declares
 _MOST = 1 << 40
 PIN = record(digest=hex_text(32), steward=hex_text(32), version=integer(1, 1 << 31))  # what `pin.Pin` is in JSON
 
@@ -34,7 +35,9 @@ def _name(value: object, where: str) -> str:
 
 def _purpose(value: object, where: str) -> str:
     if type(value) is not str or not PURPOSE.fullmatch(value):
-        raise Refused(f"{where} must be a DUO code in capitals: NRES, GRU, HMB, POA, or DS:MONDO: and seven digits")
+        raise Refused(
+            f"{where} must be a DUO code in capitals: NRES, GRU, HMB, POA, MDS, or DS:MONDO: and seven digits"
+        )
     return value
 
 
