@@ -1,9 +1,11 @@
 # make demo: encrypted association on the example cohort.  make test: install everything, lint, type-check, test.
-# PYTHON names the interpreter (3.11 or later), TORCH the torch that the MPC engine and the tests install.
+# PYTHON names the interpreter (3.11 or later), TORCH the torch that the MPC engine and the tests install,
+# WORKERS how many processes run the tests.
 
 SHELL := /bin/bash
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+WORKERS ?= 2
 VENV := .venv
 RUN := $(VENV)/bin/python
 OUT := demo-out
@@ -70,7 +72,7 @@ lint: $(VENV)/all.stamp
 	$(RUN) -m mypy
 
 test: lint $(VENV)/kernels.stamp
-	$(RUN) -m pytest -q -rfEs
+	$(RUN) -m pytest -q -rfEs -n $(WORKERS) --dist loadfile -p no:benchmark
 
 coverage: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	$(RUN) -m coverage erase

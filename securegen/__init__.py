@@ -3,18 +3,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from securegen.engines import scores
-from securegen.engines.ckks import steps as ckks
-from securegen.io.arrays import from_arrays
-from securegen.io.bgen import read_bgen
-from securegen.io.pgen import read_pgen
-from securegen.io.plink1 import read_plink
-from securegen.io.vcf import read_vcf
-from securegen.study.inputs import Inputs
-from securegen.study.opening import Study, open_qc, open_study
 from securegen.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from securegen.engines import scores
+    from securegen.engines.ckks import steps as ckks
     from securegen.engines.ckks.engine import Ckks
     from securegen.engines.federated import steps as federated
     from securegen.engines.federated.engine import Federated
@@ -24,31 +17,53 @@ if TYPE_CHECKING:
     from securegen.governance import policy_steps as policy
     from securegen.governance.gate import Asking
     from securegen.inspection import inspect
+    from securegen.io.arrays import from_arrays
+    from securegen.io.bgen import read_bgen
+    from securegen.io.pgen import read_pgen
+    from securegen.io.plink1 import read_plink
+    from securegen.io.vcf import read_vcf
     from securegen.python.pages import draw, write_report
     from securegen.python.run import Results, open_sites, qc, run
     from securegen.python.structure import kinship, pca, step1
     from securegen.python.tables import compare, read_receipt
+    from securegen.study.inputs import Inputs
+    from securegen.study.opening import Study, open_qc, open_study
+
+# The room of this name is loaded here, so that no later import binds it: `sg.scores` is engines.scores.
+import_module("securegen.scores")
+del globals()["scores"]
 
 # Loaded when they are asked for: module, and the name in it (none: the module itself).
 _LATER = {
     "Asking": ("governance.gate", "Asking"),
     "Ckks": ("engines.ckks.engine", "Ckks"),
     "Federated": ("engines.federated.engine", "Federated"),
+    "Inputs": ("study.inputs", "Inputs"),
     "Mpc": ("engines.mpc.engine", "Mpc"),
     "Plain": ("engines.plain.engine", "Plain"),
     "Results": ("python.run", "Results"),
+    "Study": ("study.opening", "Study"),
+    "ckks": ("engines.ckks.steps", ""),
     "compare": ("python.tables", "compare"),
     "draw": ("python.pages", "draw"),
     "federated": ("engines.federated.steps", ""),
+    "from_arrays": ("io.arrays", "from_arrays"),
     "inspect": ("inspection", "inspect"),
     "kinship": ("python.structure", "kinship"),
     "mpc": ("engines.mpc.steps", ""),
+    "open_qc": ("study.opening", "open_qc"),
     "open_sites": ("python.run", "open_sites"),
+    "open_study": ("study.opening", "open_study"),
     "pca": ("python.structure", "pca"),
     "policy": ("governance.policy_steps", ""),
     "qc": ("python.run", "qc"),
+    "read_bgen": ("io.bgen", "read_bgen"),
+    "read_pgen": ("io.pgen", "read_pgen"),
+    "read_plink": ("io.plink1", "read_plink"),
     "read_receipt": ("python.tables", "read_receipt"),
+    "read_vcf": ("io.vcf", "read_vcf"),
     "run": ("python.run", "run"),
+    "scores": ("engines.scores", ""),
     "step1": ("python.structure", "step1"),
     "write_report": ("python.pages", "write_report"),
 }

@@ -32,7 +32,12 @@ def excess(counted: Counter[str]) -> list[str]:
 
 
 def is_whole(config: pytest.Config) -> bool:
-    """Every test was asked for: no path, expression, marker or earlier failure chooses among them."""
+    """Every test was asked for: no path, expression, marker or earlier failure chooses among them.
+
+    A worker of pytest-xdist has a share of the tests; the run that started it counts them.
+    """
+    if hasattr(config, "workerinput"):
+        return False
     chosen = ("keyword", "markexpr", "deselect", "lf", "ignore", "ignore_glob", "stepwise", "collectonly", "maxfail")
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     return whole and not any(config.getoption(name, None) for name in chosen)

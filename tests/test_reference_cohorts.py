@@ -72,7 +72,7 @@ def test_mean_imputation_agrees_with_the_float64_reference(name, reference, reco
     model = study.design.analyses[0].model
     ratio = check_against(expected, columns, len(model.covariates), name)
     print(f"{name}: largest |ΔT| / certain bound = {ratio:.3f}")
-    record_property("largest ratio", ratio)
+    record_property("largest ratio", float(ratio))
     known = ~np.isnan(expected["T"].to_numpy())
     assert known.sum() >= 11
     t = expected["T"].to_numpy()[known]

@@ -53,6 +53,13 @@ def test_as_many_as_the_cap_pass_and_one_more_fails(suite):
     assert "failed" not in out
 
 
+def test_a_run_in_several_processes_counts_alike(suite):
+    pytest.importorskip("xdist")
+    more = skips.OTHER_CAP + 1
+    code, out = suite(more, "-n", "2")
+    assert code == 1 and f"{more} tests skipped: no tool ×{more}" in out and out.count("ERROR") == 1
+
+
 @pytest.mark.parametrize("arguments", [("-k", "absent"), ("tests/test_it.py",), ("--deselect", "tests/test_it.py::x")])
 def test_a_part_of_the_tests_may_skip_what_it_likes(suite, arguments):
     more = skips.OTHER_CAP + 1

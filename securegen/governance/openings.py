@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-from scipy.linalg import qr
 
 from securegen.model import IntArray
 
@@ -75,6 +74,8 @@ def weight_fault(w: np.ndarray, fewest: int = FEWEST) -> str | None:
 def leverages(columns: np.ndarray, *, intercept: bool = True) -> np.ndarray:
     """(n,) leverage of each person in the span of (n, p) columns and the intercept: the largest share of a person's own
     genotypes in any combination of the columns. Differences down to one unit in 10^11 count."""
+    from scipy.linalg import qr  # slow to import
+
     x = np.column_stack([np.ones((len(columns), int(intercept))), columns.astype(np.float64)])
     if not x.size:
         return np.zeros(len(x))

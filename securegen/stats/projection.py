@@ -20,7 +20,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import special
 
 from securegen.design.columns import Analysis, Design
 from securegen.design.linear import LinearModel
@@ -28,6 +27,7 @@ from securegen.errors import PlanError, UsageError
 from securegen.kernels.integer_sums import integer_sums, squared_sums
 from securegen.model import Columns, GenotypeBlock
 from securegen.stats import algebra
+from securegen.stats.pvalue import chisq_1_limit, t_squared
 
 SPARE = 36  # bits of a column beyond log2 √N: every column is right to 2^-36 in norm
 MEAN_BITS = 44
@@ -103,7 +103,7 @@ class Projection:
             leads = [math.sqrt(1 + self.df / t_squared(threshold, self.df))] * len(self.analyses)
             bound = leads[0]
         else:
-            limit = float(special.chdtri(1, threshold))
+            limit = chisq_1_limit(threshold)
             units = self.null or [math.sqrt(self.largest_weight)] * len(self.norms)
             leads = [norm / (unit * math.sqrt(limit)) for norm, unit in zip(self.norms, units, strict=True)]
             bound = math.sqrt(2 * self.samples / limit)
@@ -111,15 +111,6 @@ class Projection:
         if max(leads) > 2**bits:
             raise PlanError(f"the residual of {self.analyses[0].phenotype} is too large for its weights: hits need uv")
         return replace(self, leads=tuple(leads)), (bits,) * len(leads)
-
-
-def t_squared(threshold: float, df: int) -> float:
-    """T² whose two-sided p-value is `threshold`.
-
-    >>> round(t_squared(0.05, 10), 6)
-    4.964603
-    """
-    return float(special.stdtrit(df, threshold / 2) ** 2)
 
 
 def choose_scales(samples: int, grid: int = 1) -> Scales:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
 
 _LN10 = np.log(10.0)
 _TINY = 1e-280  # below it, the logarithm is computed directly
@@ -16,6 +15,8 @@ def chisq_1(chisq: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     >>> round(float(p[0]), 12), round(float(log10p[1]), 3)
     (0.05, 21717.322)
     """
+    from scipy import special  # slow to import: not at the start of every command
+
     log_p = special.log_ndtr(-np.sqrt(chisq)) + np.log(2.0)
     return special.erfc(np.sqrt(chisq / 2)), np.abs(log_p) / _LN10
 
@@ -30,6 +31,8 @@ def student_t(t: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     >>> round(float(p[0]), 10), round(float(log10p[1]), 6)
     (0.0733880348, 301.099167)
     """
+    from scipy import special
+
     t, df = np.abs(np.asarray(t, np.float64)), np.asarray(df, np.float64)
     df = np.broadcast_to(df, t.shape)
     p = np.minimum(2 * special.stdtr(df, -t), 1.0)
@@ -55,6 +58,8 @@ def f_of_two(f: np.ndarray, df: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _log_incomplete_beta(a: np.ndarray, odds: np.ndarray) -> np.ndarray:
     """ln I_x(a, 1/2) at x = 1/(1+odds), by modified Lentz with a fixed number of steps."""
+    from scipy import special
+
     b, x = 0.5, 1 / (1 + odds)
     log_front = -a * np.log1p(odds) + b * (np.log(odds) - np.log1p(odds)) - np.log(a) - special.betaln(a, b)
     c, d = np.ones_like(a), 1 / (1 - (a + b) * x / (a + 1))
@@ -76,5 +81,29 @@ def chisq_1_inverse(log10p: np.ndarray) -> np.ndarray:
     >>> chisq_1_inverse(np.array([1.3010299956639813, 21717.32239477])).round(2).tolist()
     [3.84, 100000.0]
     """
+    from scipy import special
+
     out: np.ndarray = special.ndtri_exp(-np.asarray(log10p, np.float64) * _LN10 - np.log(2.0)) ** 2
     return out
+
+
+def chisq_1_limit(p: float) -> float:
+    """χ² with one degree of freedom whose upper tail is p.
+
+    >>> round(chisq_1_limit(0.05), 6)
+    3.841459
+    """
+    from scipy import special
+
+    return float(special.chdtri(1, p))
+
+
+def t_squared(p: float, df: int) -> float:
+    """T² whose two-sided p-value is p.
+
+    >>> round(t_squared(0.05, 10), 6)
+    4.964603
+    """
+    from scipy import special
+
+    return float(special.stdtrit(df, p / 2) ** 2)

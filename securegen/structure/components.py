@@ -6,7 +6,8 @@ the H that are known. X is standardised as plink2 has it: (g − 2p)/√(2p(1 �
 number for all pairs, not by how many variants each pair has: entries differ from plink2's in the fourth digit.
 
 Who learns what: whoever sees totals learns counts, projections' squares and H of every round; loadings and eigenvalues are
-public then. Each person's components stay where the person's genotypes are.
+public then, and follow from totals to the last bit on every machine (`kernels.fixed_order`). Each person's components stay
+where the person's genotypes are.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from securegen.errors import DesignError
+from securegen.kernels import fixed_order
 from securegen.model import FloatArray, IntArray
 from securegen.structure.totals import Counts, Totals
 
@@ -95,12 +97,15 @@ def components(
             f"{wanted} components of {counts.samples} people and {varies} variants that vary: there are {width} at most"
         )
     effective = float(((counts.called / counts.samples) ** 2)[s.scale > 0].sum())
-    basis, images = np.zeros((len(s.scale), 0)), np.zeros((len(s.scale), 0))
+    basis, images, square = np.zeros((len(s.scale), 0)), np.zeros((len(s.scale), 0)), np.zeros((0, 0))
     v = orthonormal(_signs(seed, len(s.scale), width) * (s.scale > 0)[:, None], basis)
     for done in range(1, rounds + 1):
         h = _image(totals, s, v)
+        square = np.block(
+            [[square, fixed_order.inner(basis, h)], [fixed_order.inner(v, images), fixed_order.inner(v, h)]]
+        )
         basis, images = np.hstack([basis, v]), np.hstack([images, h])
-        found = _ritz(basis, images, wanted)
+        found = _ritz(basis, images, square, wanted)
         say(f"round {done}: residuals {', '.join(f'{r:.1e}' for r in found[2])}")
         if (found[2] <= tolerance).all():
             break
@@ -154,14 +159,15 @@ def orthonormal(columns: FloatArray, basis: FloatArray) -> FloatArray:
     return np.stack(new, axis=1) if new else np.zeros((len(columns), 0))
 
 
-def _ritz(basis: FloatArray, images: FloatArray, wanted: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Loadings, their θ and relative residuals: the best in the span of the basis."""
-    t = basis.T @ images
-    theta, rotation = np.linalg.eigh((t + t.T) / 2)
-    order = np.argsort(theta)[::-1][:wanted]
-    loadings, theta = basis @ rotation[:, order], theta[order]
-    left = images @ rotation[:, order] - loadings * theta
-    residuals = np.sqrt((left**2).sum(axis=0)) / np.maximum(theta, np.finfo(float).tiny)
+def _ritz(
+    basis: FloatArray, images: FloatArray, square: FloatArray, wanted: int
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Loadings, their θ and relative residuals: the best in the span of the basis. square: (C, C) basisᵀ images."""
+    theta, vectors = fixed_order.eigen((square + square.T) / 2)
+    turn, theta = vectors[:, :wanted], theta[:wanted]
+    loadings = fixed_order.product(basis, turn)
+    left = fixed_order.product(images, turn) - loadings * theta
+    residuals = np.sqrt([_dot(c, c) for c in left.T]) / np.maximum(theta, np.finfo(float).tiny)
     top = np.abs(loadings).argmax(axis=0)
     return loadings * np.where(loadings[top, np.arange(len(top))] < 0, -1.0, 1.0), theta, residuals
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
 
 from securegen.errors import UsageError
 from securegen.io.tables import Table, count_missing_numbers, expand_names, read_table
@@ -119,7 +118,8 @@ def log_pasted(table: Table, joined: people.Join, log: Log) -> None:
 
 def rank_inverse_normal(values: np.ndarray) -> np.ndarray:
     """Φ⁻¹((rank − 3/8)/(n + 1/4)), ties at their mean rank (Blom 1958; regenie's --apply-rint)."""
-    from scipy.stats import rankdata  # a second of every start, for one option
+    from scipy.special import ndtri  # a second of every start, for one option
+    from scipy.stats import rankdata
 
     out: np.ndarray = ndtri((rankdata(values) - 0.375) / (len(values) + 0.25))
     return out

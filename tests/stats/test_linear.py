@@ -109,7 +109,7 @@ def test_the_certain_bound_holds_against_exact_rationals(name, bits, complete, r
         assert abs(columns["BETA"][j] - beta) <= 2 * se * bound / (1 - bound / df**0.5)
         assert abs(columns["SE"][j] - se) <= 2 * se * bound / df**0.5 / (1 - bound / df**0.5)
     print(f"{name}: largest |ΔT|/bound {max(ratios):.3f}")
-    record_property("largest ratio", max(ratios))
+    record_property("largest ratio", float(max(ratios)))
     assert len(ratios) >= 6 and max(ratios) <= 1
 
 
