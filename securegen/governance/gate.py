@@ -206,7 +206,8 @@ class Gate:
             analysed = max(analysed, people.pooled) if analysed else 0
             if analysed and (not among or spent * among > columns * analysed):
                 columns, among = spent, analysed
-            fault = ledger.charge(rows, values, share=np.inf, limit=CONSENTED) or fault
+            stands_out = ledger.charge(rows, values, share=np.inf, limit=CONSENTED)
+            fault = fault or stands_out
         return replace(history, fault=fault, columns=columns, people=among)
 
 

@@ -107,7 +107,7 @@ def test_rare_rows_are_withheld_in_every_column_and_the_others_are_as_before(rul
     with pytest.raises(PolicyError, match=r"policy\.minor_alleles"):
         list(sg.Plain().sums(ruled.study(purpose="HMB", **FEW)))
     quality = sg.qc(sg.open_qc(ruled.cohort.bfile, purpose="HMB", keep=_keep(ruled), **FEW))["afreq"]
-    assert quality["ALT_FREQS"].isna().any() and quality["ALT_FREQS"].notna().any()
+    assert 0 < (quality["ALT_FREQS"] == "NA").sum() < len(quality)
 
 
 def _keep(ruled) -> Path:
