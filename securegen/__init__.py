@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from securegen.engines.mpc import steps as mpc
     from securegen.engines.mpc.engine import Mpc
     from securegen.engines.plain.engine import Plain
+    from securegen.governance import audit_steps as audit
     from securegen.governance import policy_steps as policy
     from securegen.governance.gate import Asking
     from securegen.inspection import inspect
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from securegen.io.plink1 import read_plink
     from securegen.io.vcf import read_vcf
     from securegen.python.pages import draw, write_report
+    from securegen.python.risk import risk
     from securegen.python.run import Results, open_sites, qc, run
     from securegen.python.structure import kinship, pca, step1
     from securegen.python.tables import compare, read_receipt
+    from securegen.report.audit_page import write_audit_page
     from securegen.study.inputs import Inputs
     from securegen.study.opening import Study, open_qc, open_study
 
@@ -44,6 +47,7 @@ _LATER = {
     "Results": ("python.run", "Results"),
     "Study": ("study.opening", "Study"),
     "ckks": ("engines.ckks.steps", ""),
+    "audit": ("governance.audit_steps", ""),
     "compare": ("python.tables", "compare"),
     "draw": ("python.pages", "draw"),
     "federated": ("engines.federated.steps", ""),
@@ -61,10 +65,12 @@ _LATER = {
     "read_pgen": ("io.pgen", "read_pgen"),
     "read_plink": ("io.plink1", "read_plink"),
     "read_receipt": ("python.tables", "read_receipt"),
+    "risk": ("python.risk", "risk"),
     "read_vcf": ("io.vcf", "read_vcf"),
     "run": ("python.run", "run"),
     "scores": ("engines.scores", ""),
     "step1": ("python.structure", "step1"),
+    "write_audit_page": ("report.audit_page", "write_audit_page"),
     "write_report": ("python.pages", "write_report"),
 }
 
@@ -78,6 +84,7 @@ __all__ = [
     "Results",
     "Study",
     "__version__",
+    "audit",
     "ckks",
     "compare",
     "draw",
@@ -97,9 +104,11 @@ __all__ = [
     "read_plink",
     "read_receipt",
     "read_vcf",
+    "risk",
     "run",
     "scores",
     "step1",
+    "write_audit_page",
     "write_report",
 ]
 

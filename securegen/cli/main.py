@@ -51,13 +51,15 @@ SECTIONS = {
         "party": "Be one party of a multi-party run.",
         "dealer": "Deal correlated randomness to the parties of a multi-party run.",
     },
-    "Who may ask what": {
+    "Who may ask what, and what was done": {
         "policy": "What a data steward allows: write it, sign it, ask what it would decide.",
+        "audit": "The audit log of a policy: whether it is whole, what it says, proofs, alerts, a page.",
     },
     "Looking at it, and doing it again": {
         "report": "A report of a finished run as one HTML file: results, precision, cost, who learned what.",
         "plot": "Pictures of a finished run: Manhattan, QQ, scores, cost, planned noise.",
         "check": "Compare two tables of results.",
+        "risk": "What a finished run would give away: power of membership tests, columns per sample, small scores.",
         "inspect": "Say what a file or folder is, without any key.",
         "rerun": "Run again what a PREFIX.run.json records.",
         "doctor": "Examine this installation.",

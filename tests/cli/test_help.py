@@ -18,6 +18,7 @@ from support import securegen
 from securegen.cli.command import example
 from securegen.cli.examples import EXAMPLES
 from securegen.cli.main import COMMANDS, main
+from securegen.governance import audit_steps as audit
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = slice(0, None, 9)  # of the example cohort, beside those of its scoring file
@@ -93,6 +94,9 @@ def walk(tmp_path_factory) -> Path:
     for name in ("pass.txt", "new.txt", "safe.txt"):
         (folder / name).touch(0o600)
         (folder / name).write_text(f"correct horse battery {name}\n")
+    (folder / "governed").mkdir()
+    (folder / "governed" / "policy.toml").touch()
+    audit.record(folder / "governed" / "key.secret", "key", {"action": "unlocked", "key": "00" * 32})
     return folder
 
 

@@ -134,7 +134,7 @@ def test_a_set_that_differs_by_few_people_is_refused_and_with_the_guard_off_it_i
     assert ((a - b).round() == truth).mean() > 0.9  # but for rows where calls are missing
     ruled.write()
     assert len(sg.run(ruled.study(purpose="HMB", keep=_keep(ruled), **FEW))["QT"])
-    with pytest.raises(PolicyError, match=r"policy\.differing_people: 1 people are only in the first"):
+    with pytest.raises(PolicyError, match=r"policy\.differing_people: 1 people are only in the"):
         sg.run(ruled.study(purpose="HMB", keep=less, **FEW))
     with pytest.raises(PolicyError, match=r"policy\.differing_people"):
         sg.run(ruled.study(("QT", "CC"), purpose="HMB", **FEW))

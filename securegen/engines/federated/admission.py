@@ -14,17 +14,11 @@ import numpy as np
 
 from securegen.design.strata import Stratum
 from securegen.engines.federated.studyfile import StudyFile
-from securegen.engines.governed import gate_of_inputs
 from securegen.governance import openings
-from securegen.governance.door import ASSOCIATION, QUALITY, OutputFacts
-from securegen.governance.gate import Gate, PeopleFacts
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger_file import open_ledger
-from securegen.governance.pin import Pin, pinned
-from securegen.governance.signing import SigningIdentity
-from securegen.model import Samples
-from securegen.study.build import Planned
-from securegen.study.inputs import Inputs, Log
+from securegen.model import IntArray, Samples
+from securegen.study.inputs import Log
 
 LEDGER = "ledger"
 
@@ -65,15 +59,14 @@ def charge(study: StudyFile, strata: Sequence[Stratum], samples: Samples, state:
     Raises PolicyError above the share of a site's, or of all, people of a stratum, and where the columns of all these
     people's studies single somebody out; consent lifts all three.
     """
-    free = study.consent_openings or not guard.on
-    share, limit = (math.inf, math.inf) if free else (openings.SITE_SHARE, openings.CONSENTED)
+    share, limit = _limits(study, guard)
     known: set[bytes] = set()
     with open_ledger(state / LEDGER) as ledger:
         for stratum in (s for s in strata if s.design.analyses):
             values = np.asarray(stratum.design.columns.values)
             pooled = max(a.model.samples for a in stratum.design.analyses)
             known |= {values[:, j].tobytes() for j in range(values.shape[1])}
-            if not free and len(known) > openings.POOLED_SHARE * pooled:
+            if share < math.inf and len(known) > openings.POOLED_SHARE * pooled:
                 guard.refuse(
                     "columns", f"{len(known)} of them are more than {openings.POOLED_SHARE:.0%} of {pooled} people"
                 )
@@ -82,43 +75,47 @@ def charge(study: StudyFile, strata: Sequence[Stratum], samples: Samples, state:
                 guard.refuse("columns", fault)
 
 
-def gate_of_site(
-    study: StudyFile, site: str, key: SigningIdentity, inputs: Inputs, places: Sequence[Path], log: Log
-) -> Gate:
-    """This site's own door: its policy stands beside its files or in its private folder; its signing key and the study file may
-    name it. Raises PolicyError where it is not there, or another one."""
-    named = study.site(site).policy
-    pins = [
-        (f"the signing key of site {site}", pinned(key.policy)),
-        (f"site {site} of the study file", None if named is None else Pin.from_text(named)),
-    ]
-    return gate_of_inputs("federated", inputs, log, more=places, pins=pins)
+def charge_products(
+    study: StudyFile, samples: Samples, people: np.ndarray, variants: bytes, block: int, predictors: int, state: Path,
+    guard: SiteGuard,
+) -> None:  # fmt: skip
+    """Count a whole-genome model of `people`, (N,) bool, before products of their genotypes are summed.
+
+    variants: what tells them and their blocks; block: variants of the largest; predictors: of all phenotypes. Raises PolicyError
+    above the share of a site's people, and where products of anybody's genotypes were summed of other variants or beside other
+    people; consent lifts both.
+    """
+    if not guard.on:
+        return
+    share, _ = _limits(study, guard)
+    with open_ledger(state / LEDGER) as ledger:
+        fault = ledger.charge_products(
+            f"study {study.name} {study.digest[:16]}", ledger.rows(samples), people, variants, block, predictors,
+            share=share, consent=study.consent_openings,
+        )  # fmt: skip
+    if fault is not None:
+        guard.refuse("whole-genome model", fault)
 
 
-def check_site(gate: Gate, study: StudyFile, planned: Sequence[Planned], samples: Samples) -> None:
-    """Before anything is sent: raise PolicyError where this site's policy refuses what the study opens. Enters nothing."""
-    wanted = [
-        OutputFacts(
-            ASSOCIATION, p.phenotype.name, int(p.mask.sum()), study.variants, columns=len(study.covariates) + 1,
-            minor=gate.minor_alleles,
-        )
-        for p in planned
-    ]  # fmt: skip
-    if study.qc:
-        wanted.append(
-            OutputFacts(QUALITY, "QC", max(o.samples for o in wanted), study.variants, minor=gate.minor_alleles)
-        )
-    gate.of(PeopleFacts(samples, tuple((p.phenotype.name, "", p.mask) for p in planned))).check(wanted)
+def charge_columns(
+    study: StudyFile, samples: Samples, people: np.ndarray, state: Path, guard: SiteGuard, what: str
+) -> Callable[[IntArray], None]:
+    """What counts columns (n, C) of `people`, (N,) bool, for everybody in them, before they meet a genotype, or ends the
+    study."""
+    share, limit = _limits(study, guard)
+
+    def charge(values: IntArray) -> None:
+        columns = np.zeros((len(people), values.shape[1]), np.int64)
+        columns[people] = values
+        with open_ledger(state / LEDGER) as ledger:
+            fault = ledger.charge(ledger.rows(samples), columns, share=share, limit=limit)
+        if fault is not None:
+            guard.refuse(what, fault)
+
+    return charge
 
 
-def check_terms(gate: Gate, study: StudyFile) -> None:
-    """Before a site joins: as `check_site`, of as many people as may be."""
-    many, nobody = openings.LARGEST_SUM, np.zeros(0, object)
-    gate.of(PeopleFacts(Samples(nobody, nobody, nobody.astype(bool), nobody.astype(np.int8)))).check(
-        [
-            OutputFacts(
-                ASSOCIATION, t.name, many, study.variants, columns=len(study.covariates) + 1, minor=gate.minor_alleles
-            )
-            for t in study.phenotypes
-        ]
-    )
+def _limits(study: StudyFile, guard: SiteGuard) -> tuple[float, float]:
+    """The share of people that columns may be, and the leverage of a person in them."""
+    free = study.consent_openings or not guard.on
+    return (math.inf, math.inf) if free else (openings.SITE_SHARE, openings.CONSENTED)
