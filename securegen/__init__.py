@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from securegen.engines.mpc.engine import Mpc
     from securegen.engines.plain.engine import Plain
     from securegen.governance import audit_steps as audit
+    from securegen.governance import consent_steps as consent
     from securegen.governance import policy_steps as policy
     from securegen.governance.gate import Asking
     from securegen.inspection import inspect
@@ -49,6 +50,7 @@ _LATER = {
     "ckks": ("engines.ckks.steps", ""),
     "audit": ("governance.audit_steps", ""),
     "compare": ("python.tables", "compare"),
+    "consent": ("governance.consent_steps", ""),
     "draw": ("python.pages", "draw"),
     "federated": ("engines.federated.steps", ""),
     "from_arrays": ("io.arrays", "from_arrays"),
@@ -87,6 +89,7 @@ __all__ = [
     "audit",
     "ckks",
     "compare",
+    "consent",
     "draw",
     "federated",
     "from_arrays",

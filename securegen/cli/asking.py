@@ -10,14 +10,13 @@ from securegen.cli.command import Function
 from securegen.governance.gate import Asking
 
 
-def asking_options(command: Function) -> Function:
-    """Who asks, and under which policy."""
+def policy_options(command: Function) -> Function:
+    """Under which policy, and who asks."""
     for option in reversed(
         [
             click.option(
                 "--policy", metavar="FILE", help="The signed policy that governs the data [the policy.toml beside them]."
             ),
-            click.option("--purpose", metavar="DUO", help="What the data are used for: GRU, HMB, POA, DS:MONDO:0005148 …"),
             click.option("--identity", metavar="FILE", help="Signing key of who asks, whom the policy names."),
             click.option(
                 "--second-signature", multiple=True, metavar="FILE", help="Of another person, where the policy asks for it."
@@ -26,6 +25,12 @@ def asking_options(command: Function) -> Function:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def asking_options(command: Function) -> Function:
+    """The same, and for what, in commands that read no genotypes."""
+    text = "What the results are used for: GRU, HMB, POA, DS:MONDO:0005148 …, for the policy."
+    return click.option("--purpose", metavar="DUO", help=text)(policy_options(command))
 
 
 def asking_from(options: dict[str, Any]) -> Asking:

@@ -51,6 +51,9 @@ SECTIONS = {
         "party": "Be one party of a multi-party run.",
         "dealer": "Deal correlated randomness to the parties of a multi-party run.",
     },
+    "People, and what they allow": {
+        "consent": "A register of consent: import, withdraw, check, list.",
+    },
     "Who may ask what, and what was done": {
         "policy": "What a data steward allows: write it, sign it, ask what it would decide.",
         "audit": "The audit log of a policy: whether it is whole, what it says, proofs, alerts, a page.",

@@ -11,7 +11,8 @@ import numpy as np
 from securegen.catalogue import reads_of
 from securegen.design.strata import Stratum
 from securegen.governance.door import SCORES, OutputFacts
-from securegen.governance.gate import Gate, PeopleFacts, gate_of
+from securegen.governance.gate import Gate, gate_of
+from securegen.governance.history import PeopleFacts
 from securegen.governance.pin import Pin
 from securegen.governance.policy import FULL
 from securegen.model import Samples
@@ -27,7 +28,9 @@ def gate_of_inputs(
 ) -> Gate:  # fmt: skip
     """The gate of a run on these files. more: other files and folders beside which a policy may stand; pins: what remembers
     one. Raises as `governance.gate.gate_of`."""
-    return gate_of(engine, inputs.asking, [*inputs.files().values(), *more], pins=pins, log=log)
+    return gate_of(
+        engine, inputs.asking, [*inputs.files().values(), *more], pins=pins, log=log, consent=bool(inputs.consent)
+    )
 
 
 def for_study(gate: Gate, study: Study) -> Gate:

@@ -98,6 +98,9 @@ def open(
     chr: str | Sequence[str] | None = None,
     from_bp: int | None = None,
     to_bp: int | None = None,
+    purpose: str | None = None,
+    consent: Name | None = None,
+    mondo: Name | None = None,
     columns: Sequence[int] | None = None,
     genome_build: str | None = None,
     match_by: str = "auto",
@@ -114,7 +117,6 @@ def open(
     slope: float = 1.0,
     gzip: bool = False,
     policy: Name | None = None,
-    purpose: str | None = None,
     identity: Name | None = None,
     second_signature: Name | Sequence[Name] | None = None,
     genotypes: SelectableReader | None = None,
@@ -132,7 +134,7 @@ def open(
         bgen_list=bgen_list, sample=sample, ref_last=ref_last, vcf_field=vcf_field,
         multiallelic=multiallelic, dosage_grid=dosage_grid, keep=keep, remove=remove, extract=extract, exclude=exclude,
         chr=chr, from_bp=from_bp, to_bp=to_bp, split_par=split_par, policy=policy, purpose=purpose, identity=identity,
-        second_signature=second_signature,
+        second_signature=second_signature, consent=consent, mondo=mondo,
     )  # fmt: skip
     typed = ScoreInputs
     rules = typed(

@@ -17,20 +17,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from securegen.errors import PolicyError
-from securegen.governance import policy_file, second_signature
+from securegen.errors import PolicyError, UsageError
+from securegen.governance import duo, policy_file, second_signature
 from securegen.governance.decision import Decision, Reason
-from securegen.governance.door import History, OutputFacts, Request, release
-from securegen.governance.ledger import Entries, padded
+from securegen.governance.door import OutputFacts, Request, release
+from securegen.governance.history import PeopleFacts, history_of
+from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
-from securegen.governance.openings import CONSENTED
 from securegen.governance.pin import Pin
-from securegen.governance.policy import RECORD, REFUSED, Policy
+from securegen.governance.policy import REFUSED, Policy
 from securegen.governance.signing import fingerprint, read_identity
-from securegen.io.schema import one_line
-from securegen.model import Samples
 from securegen.randomness import fresh_key
 
 LEDGER = "policy.ledger"
@@ -46,21 +42,6 @@ class Asking:
     identity: str | os.PathLike[str] | None = None
     purpose: str | None = None
     second: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class PeopleFacts:
-    """Whose sums leave.
-
-    sets: what for, on which of X, Y and MT or "", and (N,) bool; columns: (N, J) integers of every design; known: False
-    where an earlier version kept neither; pooled: people in the sums, where others' are beside these.
-    """
-
-    samples: Samples
-    sets: tuple[tuple[str, str, np.ndarray], ...] = ()
-    columns: tuple[np.ndarray, ...] = ()
-    known: bool = True
-    pooled: int = 0
 
 
 @dataclass
@@ -154,7 +135,7 @@ class Gate:
         with self._ledger(enter) as ledger:
             if ledger.policy is not None:
                 Pin.from_json(ledger.policy).refuse_other(policy, "the ledger of these people")
-            decision = release(replace(request, history=self._history(ledger, request)))
+            decision = release(replace(request, history=history_of(ledger, request, self.people)))
             if enter and request.digest not in self.requests or not decision.allowed:
                 self.decisions.append(decision)
                 self.requests.append(request.digest)
@@ -179,44 +160,6 @@ class Gate:
             if not enter:
                 raise _Forget
 
-    def _history(self, ledger: Entries, request: Request) -> History:
-        """What these people were in; enters sets and columns of this request into the ledger in memory."""
-        days = [
-            (request.today - datetime.date.fromisoformat(day)).days
-            for digest, day in ledger.releases
-            if digest != request.digest
-        ]
-        history = History(
-            day=sum(d <= 0 for d in days), month=sum(d < 30 for d in days), ever=len(days),
-            repeated=len(days) < len(ledger.releases),
-        )  # fmt: skip
-        people = self.people
-        if people is None or not people.known:
-            return replace(history, known=all(o.granularity == RECORD for o in request.outputs))
-        fault, rows, least = None, ledger.rows(people.samples), request.policy["limits.differing_people"]
-        for what, place, members in people.sets:  # sums of two places are never of the same variant
-            mark = f"[{place}] policy, "
-            here = [found for found in ledger.sets if found[0].startswith(mark)]
-            fault = fault or replace(ledger, sets=here).set_fault(rows, members, least)
-            if not any((padded(known, len(ledger.people)) == _among(ledger, rows, members)).all() for _, known in here):
-                ledger.sets.append((f"{mark}{one_line(what)}"[:400], _among(ledger, rows, members)))
-        columns, among = 0, 0
-        for values in people.columns:
-            spent, analysed = ledger.would_spend(rows, values), int((values != 0).any(axis=1).sum())
-            analysed = max(analysed, people.pooled) if analysed else 0
-            if analysed and (not among or spent * among > columns * analysed):
-                columns, among = spent, analysed
-            stands_out = ledger.charge(rows, values, share=np.inf, limit=CONSENTED)
-            fault = fault or stands_out
-        return replace(history, fault=fault, columns=columns, people=among)
-
-
-def _among(ledger: Entries, rows: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """(people of the ledger,) bool: a set of samples."""
-    out = np.zeros(len(ledger.people), bool)
-    out[rows[members]] = True
-    return out
-
 
 def ungoverned(engine: str = "") -> Gate:
     """The gate of what releases nothing, as a server. It holds no results back: writers are given that of `gate_of`."""
@@ -234,13 +177,16 @@ def gate_of(
     *,
     pins: Iterable[tuple[str, Pin | None]] = (),
     log: Log = print,
+    consent: bool = False,
     extra: Callable[[], Iterable[Reason]] = tuple,
 ) -> Gate:
     """The gate of a run: under the named policy, the one beside its files, or none where there is none.
 
-    files: whatever the run reads; pins: what remembers a policy, and its pin. Raises PolicyError where a policy is not as it was
+    files: whatever the run reads; pins: what remembers a policy, and its pin; consent: a register of it
+    is asked too. Raises UsageError for a purpose that nothing is held against, PolicyError where a policy is not as it was
     signed, two govern, or a pin's is not there, KeyFileError for an identity that cannot be read.
     """
+    asking = replace(asking, purpose=_canonical(asking.purpose))
     found = policy_file.beside(files)
     if asking.policy is not None:
         named = Path(asking.policy)
@@ -271,9 +217,21 @@ def gate_of(
     if policy is None:
         if asking.second or asking.identity is not None:
             raise PolicyError("policy.file: an identity or second signature is given, and no policy governs these data")
+        if asking.purpose is not None and not consent:
+            raise UsageError(
+                "`purpose` says what the data are used for: give the register of who allows it (`consent`), or a policy that does"
+            )
         return Gate(None, engine, asking, log=log)
     who, role = _who(policy, asking.identity)
     return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra)
+
+
+def _canonical(purpose: str | None) -> str | None:
+    """A purpose in the codes of DUO. Raises UsageError for other text."""
+    try:
+        return None if purpose is None else str(duo.parse_purpose(purpose))
+    except duo.NotDuo as problem:
+        raise UsageError(f"`purpose`: {problem}") from None
 
 
 def _who(policy: Policy, given: str | os.PathLike[str] | None) -> tuple[str | None, str]:

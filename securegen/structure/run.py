@@ -59,7 +59,7 @@ def open_autosomes(inputs: Inputs, log: Log = silent) -> SelectableReader:
 
 def pass_door(inputs: Inputs, reader: SelectableReader, names: Sequence[str], log: Log) -> Gate:
     """The door of tables with a row a person, before they are computed. Raises PolicyError where a policy refuses."""
-    gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log)
+    gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
     if gate.policy is not None:
         gate = replace(gate, inputs=inputs.digests())
     gate.release([OutputFacts(PEOPLE, name, len(reader.samples), len(reader.variants)) for name in names])

@@ -35,6 +35,7 @@ from securegen.errors import ArtefactError, StorageError
 from securegen.governance.gate import Asking, gate_of
 from securegen.governance.pin import Pin
 from securegen.model import GenotypeReader, Progress, SelectableReader, no_progress
+from securegen.study.consented import claim_release
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
 from securegen.study.ploidy import counting_copies
@@ -71,7 +72,12 @@ def pin_of_cohort(key: SecretKey, inputs: Inputs | None, prefix: PathLike, log: 
     """
     files = [*([] if inputs is None else inputs.files().values()), *([] if key.file is None else [key.file]), prefix]
     return gate_of(
-        "ckks", Asking() if inputs is None else inputs.asking, files, pins=[("the key", key.policy)], log=log
+        "ckks",
+        Asking() if inputs is None else inputs.asking,
+        files,
+        pins=[("the key", key.policy)],
+        log=log,
+        consent=inputs is not None and bool(inputs.consent),
     ).pin
 
 
@@ -239,6 +245,7 @@ def encrypt_design(
             "these are not the genotypes that were encrypted: give the same files, filters and genetic model"
             + info.other_order(reader.variants)
         )
+    claim_release([study.inputs], study.reader.samples, study.strata, str(folder))
     make = make_encryptor(encryptor, key)
     designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)
     return Path(folder)

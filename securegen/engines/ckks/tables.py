@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from securegen.engines.governed import people_of
 from securegen.errors import UsageError
-from securegen.governance.gate import Asking, Gate, PeopleFacts, gate_of
+from securegen.governance.gate import Asking, Gate, gate_of
+from securegen.governance.history import PeopleFacts
 from securegen.io.output import PRIVATE
 from securegen.model import Progress, Sums, counted
 from securegen.results.forms import PLINK2, TableForm, convert

@@ -38,6 +38,7 @@ from securegen.results.forms import TableForm, convert
 from securegen.results.summary import summary_of
 from securegen.stats.qc import Filters
 from securegen.study import people
+from securegen.study.consented import claim_release
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study, study_of
@@ -141,6 +142,7 @@ class Federated(Engine):
         """Deal one cohort to sites, or take a cohort a site, and let them run. Raises PolicyError where a rule refuses."""
         files_of(study, self.name)
         members = members_of(study)
+        claim_release(members, study.reader.samples, study.strata, out)
         inputs = members[0]
         with folders.working_folder(out, folders.SITES, keep=self.keep_files, log=log) as work:
             with log.stage("plan"):

@@ -14,7 +14,8 @@ from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.governed import gate_of_inputs
 from securegen.governance import openings
 from securegen.governance.door import ASSOCIATION, PEOPLE, QUALITY, OutputFacts
-from securegen.governance.gate import Gate, PeopleFacts
+from securegen.governance.gate import Gate
+from securegen.governance.history import PeopleFacts
 from securegen.governance.pin import Pin, pinned
 from securegen.governance.signing import SigningIdentity
 from securegen.model import Samples

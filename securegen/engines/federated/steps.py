@@ -29,12 +29,12 @@ from securegen.model import Variants
 from securegen.stats.qc import Filters
 from securegen.study import ploidy
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import PLINK2, REGENIE, Inputs, Log, silent
+from securegen.study.inputs import ASKING, PLINK2, REGENIE, Inputs, Log, silent
 
 SITE_KEY = "site.secret"
 COORDINATOR = "the coordinator"
 _OF_A_SITE = {
-    *FIELDS, "pheno", "covar", "keep", "remove", "sex_name", "pred", "policy", "purpose", "identity", "second_signature",
+    *FIELDS, "pheno", "covar", "keep", "remove", "sex_name", "pred", "consent", "mondo", *ASKING,
 }  # fmt: skip
 Name = str | Path
 

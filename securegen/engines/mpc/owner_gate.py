@@ -14,7 +14,8 @@ import numpy as np
 from securegen.engines.governed import gate_of_inputs
 from securegen.engines.mpc.net.parties import Parties
 from securegen.governance.door import ASSOCIATION, SCORES, OutputFacts
-from securegen.governance.gate import Gate, PeopleFacts
+from securegen.governance.gate import Gate
+from securegen.governance.history import PeopleFacts
 from securegen.governance.pin import Pin
 from securegen.governance.policy import FULL
 from securegen.model import GenotypeBlock, GenotypeReader

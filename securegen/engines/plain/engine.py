@@ -22,6 +22,7 @@ from securegen.results.outputs import associations
 from securegen.results.projected import PLAIN, plain_projected
 from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
 from securegen.stats.qc import Filters
+from securegen.study.consented import claim_release
 from securegen.study.opening import Study
 from securegen.study.strata import close_people
 
@@ -61,6 +62,7 @@ class Plain(Engine):
         qc_only: bool = False, bars: Bars = no_bars,
     ) -> EngineRun:  # fmt: skip
         """Tables from the exact sums. Raises as `Engine.run`."""
+        claim_release([study.inputs], study.reader.samples, study.strata, out)
         tables: list[Summary] = []
         gate = gate_of_study(self.name, study, log, qc_only=qc_only)
         check_tables(gate, study, reveal=self.reveal or FULL, qc_only=qc_only)

@@ -143,7 +143,7 @@ def gate_of_key(
 
 def pin_beside(inputs: Inputs, prefix: str | os.PathLike[str]) -> Pin | None:
     """The policy that a new key for these genotypes names: theirs, or one beside what is written."""
-    return gate_of("ckks", inputs.asking, [*inputs.files().values(), prefix]).pin
+    return gate_of("ckks", inputs.asking, [*inputs.files().values(), prefix], consent=bool(inputs.consent)).pin
 
 
 def decrypt_scores(
