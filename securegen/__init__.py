@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from securegen.io.plink1 import read_plink
     from securegen.io.vcf import read_vcf
     from securegen.python.pages import draw, write_report
+    from securegen.python.risk import risk
     from securegen.python.run import Results, open_sites, qc, run
     from securegen.python.structure import kinship, pca, step1
     from securegen.python.tables import compare, read_receipt
@@ -57,6 +58,7 @@ _LATER = {
     "read_pgen": ("io.pgen", "read_pgen"),
     "read_plink": ("io.plink1", "read_plink"),
     "read_receipt": ("python.tables", "read_receipt"),
+    "risk": ("python.risk", "risk"),
     "read_vcf": ("io.vcf", "read_vcf"),
     "run": ("python.run", "run"),
     "scores": ("engines.scores", ""),
@@ -91,6 +93,7 @@ __all__ = [
     "read_plink",
     "read_receipt",
     "read_vcf",
+    "risk",
     "run",
     "scores",
     "step1",

@@ -30,6 +30,7 @@ EXAMPLES = {
     "step1": f"step1 {STUDY} --block 200 --out model",
     "report": "report result",
     "plot": "plot result --format png,svg --width 1600",
+    "risk": f"risk result {COHORT} --max-power 0.95",
     "check": "check result.QT.glm.linear plain.QT.glm.linear",
     "prs-step": f"prs-step encrypt {COHORT} {SCORE} {PASS} --out enc",
     "prs-step encrypt": f"prs-step encrypt {COHORT} {SCORE} {PASS} --out enc",

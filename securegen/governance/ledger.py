@@ -20,11 +20,21 @@ from securegen.model import Samples
 PERSON_BYTES = 16  # of a person's HMAC that are kept
 
 
+@dataclass(frozen=True)
+class Products:
+    """Products of genotypes that were summed. what: the study; mark: of the people and the variants; members: (people,) bool."""
+
+    what: str
+    mark: str
+    members: np.ndarray
+
+
 @dataclass
 class Entries:
     """The ledger in memory. people: HMACs in hex; spent: columns summed with each one's genotypes; charged: marks of
     columns that are counted; sets: what for, and (people,) bool; studies: what for, and its sites' names and keys;
-    columns: people (n,), and (n, J) integers that were summed with their genotypes."""
+    columns: people (n,), and (n, J) integers that were summed with their genotypes; products: whose products of genotypes
+    with genotypes were summed."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)
@@ -33,6 +43,7 @@ class Entries:
     sets: list[tuple[str, np.ndarray]] = field(default_factory=list)
     studies: list[tuple[str, list[str]]] = field(default_factory=list)
     columns: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    products: list[Products] = field(default_factory=list)
 
     def mark(self, purpose: str, data: bytes) -> str:
         """HMAC-SHA256 under the ledger's key, in hex."""
@@ -105,6 +116,42 @@ class Entries:
         for r in rows[analysed]:
             self.spent[r] += len(new)
         self.charged += [marks[j] for j in new]
+        return None
+
+    def charge_products(
+        self, what: str, rows: np.ndarray, people: np.ndarray, variants: bytes, block: int, predictors: int, *,
+        share: float = SITE_SHARE, consent: bool = False,
+    ) -> str | None:  # fmt: skip
+        """Count, for everybody in a set of samples, (N,) bool, what a whole-genome model opens: `block` products of each
+        genotype with those of its block, and `predictors` columns. Once in these people's lifetime.
+
+        what: the study and phenotype, for whom the same again is free; variants: what tells them and their blocks. Returns
+        what is wrong, and counts nothing, when anybody was in products of other variants or of another set of people, of
+        which the differences single people out (not with consent), or when somebody's count would exceed `share` of the people.
+        """
+        mine = self._members(rows, people)
+        if not mine.any():  # nobody of this site
+            return None
+        mark = self.mark("products", np.flatnonzero(mine).astype("<i8").tobytes() + b"\0" + variants)
+        same = [p for p in self.products if p.mark == mark]
+        if any(p.what == what for p in same):
+            return None
+        others = [p for p in self.products if p.mark != mark and (padded(p.members, len(mine)) & mine).any()]
+        if others and not consent:
+            return (
+                "products of these people's genotypes were opened, of other variants or beside other people; once is the "
+                f"most without consent (the other: {others[0].what})"
+            )
+        everybody = np.flatnonzero(mine)
+        most = max(self.spent[r] for r in everybody) + predictors + (0 if same else block)
+        if most > share * len(everybody):
+            return (
+                f"{most} columns would have been summed with one person's genotypes, {share:.0%} of {len(everybody)} people "
+                "are the most without consent"
+            )
+        for r in everybody:
+            self.spent[r] += predictors + (0 if same else block)
+        self.products.append(Products(what, mark, mine))
         return None
 
     def _together(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import StorageError
-from securegen.governance.ledger import PERSON_BYTES, Entries, padded
+from securegen.governance.ledger import PERSON_BYTES, Entries, Products, padded
 from securegen.io.output import PRIVATE, PRIVATE_FOLDER, make_folder, write_text
 from securegen.io.schema import hex_text, integer, list_of, one_of, record, text
 from securegen.io.strict_json import parse_json, read_regular
@@ -36,6 +36,7 @@ _CONTENT = record(
     columns=list_of(
         record(members=list_of(integer(0, 1 << 24), 1, 1 << 24), bits=one_of(32, 64), values=text(1 << 29)), 0, 1 << 16
     ),
+    may_have={"products": list_of(record(what=text(400), mark=hex_text(32), members=text(1 << 24)), 0, 1 << 16)},
 )
 _FILE = record(content=text(_MOST, printable=False), hmac=hex_text(32))
 
@@ -114,14 +115,25 @@ def _read(path: Path) -> Entries:
     entries.people = {p: i for i, p in enumerate(value["people"])}
     entries.spent, entries.charged = value["spent"], value["charged"]
     for item in value["sets"]:
-        bits = np.unpackbits(np.frombuffer(bytes.fromhex(item["members"]), np.uint8), bitorder="little").astype(bool)
-        entries.sets.append((item["what"], padded(bits[: len(entries.people)], len(entries.people))))
+        entries.sets.append((item["what"], _unpacked(item["members"], len(entries.people))))
+    for item in value.get("products", []):
+        members = _unpacked(item["members"], len(entries.people))
+        entries.products.append(Products(item["what"], item["mark"], members))
     entries.studies = [(item["what"], item["sites"]) for item in value["studies"]]
     for item in value["columns"]:
         people = np.array(item["members"], np.int64)
         values = np.frombuffer(bytes.fromhex(item["values"]), f"<i{item['bits'] // 8}").astype(np.int64)
         entries.columns.append((people, values.reshape(len(people), -1)))
     return entries
+
+
+def _packed(members: np.ndarray) -> str:
+    return np.packbits(members, bitorder="little").tobytes().hex()
+
+
+def _unpacked(members: str, people: int) -> np.ndarray:
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(members), np.uint8), bitorder="little").astype(bool)
+    return padded(bits[:people], people)
 
 
 def _key_path(path: Path) -> Path:
@@ -136,7 +148,8 @@ def _write(path: Path, key: bytes, content: str) -> None:
 
 
 def _content(entries: Entries) -> str:
-    sets = [{"what": w, "members": np.packbits(m, bitorder="little").tobytes().hex()} for w, m in entries.sets]
+    sets = [{"what": w, "members": _packed(m)} for w, m in entries.sets]
+    products = [{"what": p.what, "mark": p.mark, "members": _packed(p.members)} for p in entries.products]
     studies = [{"what": w, "sites": s} for w, s in entries.studies]
     columns = []
     for people, values in entries.columns:
@@ -145,5 +158,5 @@ def _content(entries: Entries) -> str:
         columns.append({"members": people.tolist(), "bits": bits, "values": raw})
     return json.dumps(
         {"format": FORMAT, "people": list(entries.people), "spent": entries.spent, "charged": entries.charged, "sets": sets,
-         "studies": studies, "columns": columns}
+         "studies": studies, "columns": columns, "products": products}
     )  # fmt: skip

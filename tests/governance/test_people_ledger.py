@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import numpy as np
@@ -152,3 +153,61 @@ def test_a_combination_of_three_sets(tmp_path):
     guard.sets([("all", everyone), ("Y1", y1), ("Y2", y2), ("both", y1 & y2)])
     with pytest.raises(PolicyError):
         guard.sets([("all", everyone), ("Y1", y1), ("Y2", y2), ("Y3", y3)])
+
+
+def test_products_are_opened_once_in_a_lifetime(tmp_path):
+    """Two Gram matrices of sets of people that differ by one are, apart, all that person's genotypes in a block."""
+    x = np.random.default_rng(1).binomial(2, 0.3, (200, 30))
+    difference = x.T @ x - x[1:].T @ x[1:]
+    assert np.array_equal(difference, np.outer(x[0], x[0]))
+    path, everyone = tmp_path / "ledger", everybody(200)
+
+    def asked(what, ids, variants=b"blocks", block=6, predictors=2, **allowed):
+        with open_ledger(path) as ledger:
+            samples = people(ids)
+            return ledger.charge_products(
+                what, ledger.rows(samples), everybody(len(samples)), variants, block, predictors, **allowed
+            )
+
+    assert asked("study 1, Y", range(200)) is None
+    assert asked("study 1, Y", reversed(range(200))) is None, "resumed"
+    assert asked("study 1, Y", range(200), block=99) is None
+    assert asked("study 2, Z", range(200)) is None, "the same products, other predictors"
+    for ids, variants in ((range(1, 200), b"blocks"), (range(200), b"others"), (range(199, 400), b"blocks")):
+        assert "other: study 1, Y" in asked("study 3", ids, variants)
+        assert "other: study 1, Y" in asked("study 1, Y", ids, variants)
+    assert asked("study 3", range(200, 400)) is None, "nobody shared"
+    with open_ledger(path) as ledger:
+        assert [ledger.spent[i] for i in (0, 199, 200, 399)] == [10, 10, 8, 8]
+        assert len(ledger.products) == 3 and [int(p.members.sum()) for p in ledger.products] == [200] * 3
+        assert ledger.charge_products("study 4", ledger.rows(people(range(200))), ~everyone, b"", 1, 1) is None
+    assert asked("study 4", range(1, 200), consent=True) is None
+    assert "50 columns" in asked("study 5", range(200, 400), b"many", 40, 2, consent=True)
+    assert asked("study 5", range(200, 400), b"many", 40, 2, consent=True, share=np.inf) is None
+    with open_ledger(path) as ledger:
+        assert [ledger.spent[i] for i in (0, 199, 399)] == [10, 18, 50]
+
+
+def test_products_and_columns_are_one_budget(tmp_path):
+    columns = np.random.default_rng(2).integers(1, 9, (100, 10))
+    with open_ledger(tmp_path / "ledger") as ledger:
+        rows = ledger.rows(people(range(100)))
+        assert ledger.charge(rows, columns) is None
+        assert "17 columns" in ledger.charge_products("study", rows, everybody(100), b"", 5, 2)
+        assert ledger.products == []
+        assert ledger.charge_products("study", rows, everybody(100), b"", 5, 1) is None
+        assert "17 columns" in ledger.charge(rows, columns[:, :1] + 1)
+
+
+def test_a_ledger_from_before_products_is_read(tmp_path):
+    path = tmp_path / "ledger"
+    with open_ledger(path) as ledger:
+        ledger.add_set("one", ledger.rows(people(range(20))), everybody(20))
+    content = json.loads(json.loads(path.read_text())["content"])
+    del content["products"]
+    old = json.dumps(content)
+    with open_ledger(path) as ledger:
+        mark = ledger.mark("ledger", old.encode())
+    path.write_text(json.dumps({"content": old, "hmac": mark}))
+    with open_ledger(path) as ledger:
+        assert len(ledger.sets) == 1 and ledger.products == []

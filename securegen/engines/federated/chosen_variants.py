@@ -9,21 +9,47 @@ import numpy as np
 from securegen.catalogue import has_copies
 from securegen.errors import UsageError
 from securegen.io.text import count, iterate_lines
-from securegen.model import Variants
-from securegen.study import ploidy
+from securegen.model import IntArray, Variants
+from securegen.study import checks, ploidy
 from securegen.study.genotypes import DIPLOID
 from securegen.study.inputs import Log
 from securegen.study.predictions import rows_of
-from securegen.vocabulary import ADDITIVE
+from securegen.vocabulary import ADDITIVE, canonical_chromosome
+
+CHROMOSOMES = frozenset(map(str, range(1, 23)))
 
 
-def listed_ids(path: str | Path, common: Variants) -> bytes:
-    """The ids of a file, one a line, that the study has. Raises UsageError where it has none of them."""
-    wanted = {line.split()[0] for line in iterate_lines(path) if line.strip() and not line.startswith("#")}
-    ids = [name for name in common.id.tolist() if name in wanted]
-    if not ids:
-        raise UsageError(f"`pc_variants` {path}: the study has none of its {len(wanted)} variants")
-    return "".join(f"{name}\n" for name in ids).encode()
+def autosomes(variants: Variants) -> IntArray:
+    """Those on chromosomes 1 to 22, of which components are. Raises UsageError where there are none."""
+    numbered = np.array([canonical_chromosome(c) in CHROMOSOMES for c in variants.chromosome], bool)
+    index = np.flatnonzero(numbered & (ploidy.kinds_of(variants) == ploidy.AUTOSOMAL))
+    if not len(index):
+        raise UsageError("components are of chromosomes 1 to 22, and the study has no variant there: use `loadings`")
+    return index
+
+
+def component_ids(path: str | Path | None, common: Variants, pcs: int, log: Log) -> bytes:
+    """The ids of a file, the first word of each line, that the study has on chromosomes 1 to 22; nothing without a file.
+
+    Raises UsageError where fewer variants than components are left.
+    """
+    checks.whole("pcs", pcs, 0, 100)
+    if not pcs:
+        if path is not None:
+            raise UsageError("`pc_variants` chooses the variants of components: give `pcs`")
+        return b""
+    ids = common.id[autosomes(common)].tolist()
+    named = f"the study has on chromosomes 1 to 22 {count(len(ids), 'variant')}"
+    if path is not None:
+        wanted = {line.split()[0] for line in iterate_lines(path) if line.strip() and not line.startswith("#")}
+        ids = [name for name in ids if name in wanted]
+        found = len(set(ids))
+        named = f"`pc_variants` {path}: the study has on chromosomes 1 to 22 {found:,} of its {count(len(wanted), 'variant')}"
+        if found < len(wanted):
+            log(f"WARNING: {named}")
+    if len(ids) < pcs:
+        raise UsageError(f"{named}, too few for {count(pcs, 'component')}")
+    return "".join(f"{name}\n" for name in ids).encode() if path is not None else b""
 
 
 def analysed(

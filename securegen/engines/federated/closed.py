@@ -3,7 +3,8 @@ stand.
 
 Everybody analysed on Y is male, and on X of known sex, where sex is a column. So these are other people than on autosomes,
 by a few at some sites; Σx over the ones less Σx over the others is the people of unknown sex. Each site looks at its own
-people, and says yes or no under masks. Who learns what: how many sites say no, and how many have males, females.
+people, and says yes or no under masks; whether it has males and females it says in a number of its own, which no other
+site can change. Who learns what: how many sites say no, and which have males, females.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from securegen.design.columns import QUALITY
 from securegen.design.fixedpoint import SumOverSites
 from securegen.engines.federated.admission import LEDGER
 from securegen.engines.federated.cohort import everybody
+from securegen.engines.federated.rounds import OUT_OF_BOUNDS
 from securegen.engines.federated.studyfile import StudyFile
+from securegen.errors import PolicyError
 from securegen.governance import openings
 from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
@@ -54,8 +57,8 @@ class Closed:
 
 
 def closed_strata(
-    study: StudyFile, planned: Sequence[Planned], traits: Traits, samples: Samples, sets: Sequence[tuple[str, np.ndarray]],
-    total: SumOverSites, state: Path, log: Log,
+    study: StudyFile, site: str, planned: Sequence[Planned], traits: Traits, samples: Samples,
+    sets: Sequence[tuple[str, np.ndarray]], total: SumOverSites, state: Path, log: Log,
 ) -> Closed:  # fmt: skip
     """What stays closed, the same at every site. Nothing is asked where no rule holds, or nobody is apart by sex.
 
@@ -65,16 +68,19 @@ def closed_strata(
     if study.openings == openings.ALL or not members:
         return Closed({}, [])
     no, open_sets = _own_votes(study, planned, traits, samples, sets, members, state, log)
-    asked = [[int(no[i] is not None), *(int(p.any()) for p in m.parts)] for i, m in enumerate(members)]
-    opened = iter(total([v for row in asked for v in row]))
+    mine = np.array([s.name == site for s in study.sites])
+    fields = np.outer([p.any() for m in members for p in m.parts], mine).astype(np.int64)
+    opened = total([*(int(fault is not None) for fault in no), *fields.ravel().tolist()])
+    refusing = iter(opened[: len(no)])
+    present = iter(_sites_with(np.array(opened[len(no) :], object), fields, mine))
     least = 2 if study.two_sites_learn_each_other else SITES
     reasons: dict[tuple[int, str], str] = {}
     opening: NamedSets = []
     for i, m in enumerate(members):
-        refusing, *present = (next(opened) for _ in asked[i])
-        if refusing:
+        sites = [next(present) for _ in m.parts]
+        if next(refusing):
             reasons[m.kind, m.name] = "at a site few people would stand out there"
-        elif any(0 < sites < least for sites in present):
+        elif any(0 < number < least for number in sites):
             reasons[m.kind, m.name] = (
                 f"fewer than {least} sites have males, or females, there: they would read each other"
             )
@@ -84,6 +90,19 @@ def closed_strata(
         if name == QUALITY:
             log(f"WARNING: {NAMES[kind]}: no quality control there, its rows are NA: {reason}")
     return Closed(reasons, opening)
+
+
+def _sites_with(opened: np.ndarray, own: np.ndarray, mine: np.ndarray) -> list[int]:
+    """At how many sites there is somebody of each group. own: (groups, sites) 0 or 1, this site's answers in its own column
+    `mine`; opened: totals of all sites' answers.
+
+    A site that sets totals cannot answer for another: else the sums of one site would pass for those of three.
+    Raises PolicyError.
+    """
+    totals = opened.reshape(own.shape)
+    if not np.isin(totals, (0, 1)).all() or (totals[:, mine] != own[:, mine]).any():
+        raise PolicyError(OUT_OF_BOUNDS)
+    return [int(v) for v in totals.sum(axis=1)]
 
 
 def _members(

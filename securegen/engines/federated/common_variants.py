@@ -5,7 +5,8 @@
 | flags | of each variant: sites that withhold it | how many |
 | counts | of each variant that nobody withholds: calls that are missing, S = Σg | yes |
 
-A site withholds a variant in which few of its people stand out, or lack a call, or which is nearly one taken before it.
+A site withholds a variant in which few of its people stand out, or lack a call, or which is nearly one taken before it;
+also of the people alone with whom the same is summed elsewhere, since the difference of two totals is theirs.
 
 Who learns what: every site learns the totals; of a variant that is withheld, at how many sites.
 """
@@ -26,6 +27,7 @@ from securegen.model import FloatArray, GenotypeBlock, IntArray, SelectableReade
 from securegen.structure.totals import Counts, OwnTotals
 
 LEAST_FREQUENCY = 0.01
+UNITS = 256  # of a variant's root mean square, in which r² is computed
 MOST_ALIKE, PRUNED = 0.9, 0.2  # r² of a variant and one before it; at the site on which variants are pruned
 
 
@@ -49,15 +51,16 @@ def pooled_people(secure: SecureSum, people: np.ndarray) -> int:
 
 def common_variants(
     secure: SecureSum, reader: SelectableReader, people: np.ndarray, pooled: int, guard: SiteGuard, what: str, *,
-    strict: bool, prune: bool = False,
+    strict: bool, prune: bool = False, others: np.ndarray | None = None,
 ) -> CommonVariants:  # fmt: skip
-    """Those for sums over `people`, (N,) bool, `pooled` of all sites.
+    """Those for sums over `people`, (N,) bool, `pooled` of all sites. others: (N,) bool, further people with whom the same is
+    summed elsewhere, so that the difference is opened: the rules of rows hold over them too.
 
     reader: variants in the order that all sites share; what: names the steps; prune: this site withholds variants in linkage
     disequilibrium, among those that it withholds anyway. Raises DesignError where none is left, PolicyError where totals are
     not of people.
     """
-    own = _flags(reader, people, guard, strict=strict, prune=prune)
+    own = _flags(reader, people, guard, strict=strict, prune=prune, others=others)
     flags = secure.rows(
         f"{what}-flags", len(own), [field_bits(64)], lambda: own[:, None], bounds=(64,), check=not_below_own
     )
@@ -91,31 +94,37 @@ def _pooled_counts(secure: SecureSum, own: OwnTotals, pooled: int, what: str) ->
 
 
 def _flags(
-    reader: SelectableReader, people: np.ndarray, guard: SiteGuard, *, strict: bool, prune: bool = False
-) -> IntArray:
+    reader: SelectableReader, people: np.ndarray, guard: SiteGuard, *, strict: bool, prune: bool = False,
+    others: np.ndarray | None = None,
+) -> IntArray:  # fmt: skip
     """(M,) 1 where this site withholds a variant: few people stand out in it, or lack its call, or it is nearly one that was
     taken before."""
     out = np.zeros(len(reader.variants), np.int64)
     if not (guard.on or prune):
         return out
-    rule = RowRule([people], reader.dosage_grid, strict=strict, fewest=guard.fewest)
+    sets = [people, *([others] if others is not None and others.any() else [])]
+    rule = RowRule(sets, reader.dosage_grid, strict=strict, fewest=guard.fewest)
     kept: list[GenotypeBlock] = []
     alike = _Alike(people, PRUNED if prune else MOST_ALIKE)
     for block in iterate_blocks(reader, CHUNK):
         veto = rule.scan(block, kept) if guard.on else np.zeros(len(block), bool)
         if guard.on and block.missing is not None:
-            veto |= openings.too_few(block.missing[:, people].sum(axis=1, dtype=np.int64), guard.fewest)
+            for some in sets:
+                veto |= openings.too_few(block.missing[:, some].sum(axis=1, dtype=np.int64), guard.fewest)
         veto |= alike.scan(block, ~veto)
         out[block.start : block.start + len(block)] = veto
     return out
 
 
 class _Alike:
-    """Variants in high linkage disequilibrium with one taken before them, within the window of the rules."""
+    """Variants in high linkage disequilibrium with one taken before them, within the window of the rules.
+
+    Of integers, whose products add up exactly in any order: a site that is begun again withholds the same variants.
+    """
 
     def __init__(self, people: np.ndarray, most: float = MOST_ALIKE) -> None:
         self._people, self._most = people, most
-        self._taken = np.zeros((0, int(people.sum())), np.float32)
+        self._taken = np.zeros((0, int(people.sum())))
         self._places: list[int] = []
 
     def scan(self, block: GenotypeBlock, allowed: np.ndarray) -> np.ndarray:
@@ -128,9 +137,8 @@ class _Alike:
             near = np.array([p > at[0] - openings.WINDOW for p in self._places], bool)
             self._taken, self._places = self._taken[near], [p for p, n in zip(self._places, near, strict=True) if n]
             near_by = at[:, None] - np.array(self._places, np.int64)[None] < openings.WINDOW
-            alike: np.ndarray = ((x @ self._taken.T) ** 2 > self._most) & near_by
-            before = np.asarray(alike.any(axis=1))
-            inside: np.ndarray = (x @ x.T) ** 2 > self._most
+            before: np.ndarray = np.any(self._alike(x, self._taken) & near_by, axis=1)
+            inside = self._alike(x, x)
             taken: list[int] = []
             for v in range(len(x)):
                 if allowed[first + v] and not before[v] and not inside[v, taken].any():
@@ -142,12 +150,18 @@ class _Alike:
         return out
 
     def _standardised(self, block: GenotypeBlock, part: slice) -> FloatArray:
-        g = block.dosage[part][:, self._people].astype(np.float32)
+        """(V, n) whole numbers: every variant less its mean, of root mean square UNITS."""
+        g = block.dosage[part][:, self._people].astype(np.float64)
         if block.missing is not None:
             lack = block.missing[part][:, self._people]
             called = np.maximum((~lack).sum(axis=1, keepdims=True), 1)
             g = np.where(lack, g.sum(axis=1, keepdims=True) / called, g)
         g -= g.mean(axis=1, keepdims=True)
-        length = np.sqrt((g * g).sum(axis=1, keepdims=True))
-        out: FloatArray = g / np.where(length > 0, length, 1)
+        size = np.sqrt((g * g).mean(axis=1, keepdims=True))
+        out: FloatArray = np.rint(UNITS * (g / np.where(size > 0, size, 1)))
+        return out
+
+    def _alike(self, x: FloatArray, y: FloatArray) -> np.ndarray:
+        squares = (x * x).sum(axis=1)[:, None] * (y * y).sum(axis=1)
+        out: np.ndarray = (x @ y.T) ** 2 > self._most * squares
         return out

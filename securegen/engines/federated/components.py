@@ -128,15 +128,16 @@ class PooledTotals:
 
 def federated_components(
     secure: SecureSum, reader: SelectableReader, people: np.ndarray, wanted: int, seed: bytes, guard: SiteGuard,
-    charge: Charge, *, strict: bool, consent: bool = False, prune: bool = False, rounds: int = ROUNDS,
-    say: Callable[[str], None],
+    charge: Charge, *, strict: bool, consent: bool = False, prune: bool = False, others: np.ndarray | None = None,
+    rounds: int = ROUNDS, say: Callable[[str], None],
 ) -> FloatArray:  # fmt: skip
     """(N, wanted) components of all people of this site. people: (N,) bool, of whom the components are; the others are
     projected.
 
     reader: the variants of the components, in the order that all sites share; seed: the same everywhere; prune: this site
-    withholds variants in linkage disequilibrium, among those that it withholds anyway. Raises PolicyError
-    where the rules refuse, DesignError where too few people or variants are left.
+    withholds variants in linkage disequilibrium, among those that it withholds anyway; others: (N,) bool, those of the
+    projected over whom the study sums variants and components. Raises PolicyError where the rules refuse, DesignError where
+    too few people or variants are left.
     """
     pooled = pooled_people(secure, people)
     width = wanted + 4
@@ -150,7 +151,9 @@ def federated_components(
         guard.refuse(
             "components", f"{rounds * width} columns are more than {openings.SITE_SHARE:.0%} of the own people"
         )
-    found_variants = common_variants(secure, reader, people, pooled, guard, "components", strict=strict, prune=prune)
+    found_variants = common_variants(
+        secure, reader, people, pooled, guard, "components", strict=strict, prune=prune, others=others
+    )
     wanted_of, reader = len(reader.variants), found_variants.reader
     say(f"components: {len(reader.variants)} of {wanted_of} variants, {pooled} people, at most {rounds} rounds")
     totals = PooledTotals(secure, OwnTotals(reader, people), guard, found_variants.counts, charge, consent)

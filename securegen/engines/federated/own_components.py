@@ -13,22 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from securegen.engines.federated.admission import LEDGER
+from securegen.engines.federated.chosen_variants import autosomes
 from securegen.engines.federated.components import federated_components, unrelated_people
 from securegen.engines.federated.own_inputs import OwnInputs, named_file
 from securegen.engines.federated.rounds import SecureSum
 from securegen.engines.federated.state import SiteState
 from securegen.engines.federated.studyfile import PC_VARIANTS, StudyFile
-from securegen.errors import ArtefactError, UsageError
+from securegen.errors import ArtefactError, PolicyError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger_file import open_ledger
 from securegen.io.text import text_of
 from securegen.model import IntArray
 from securegen.study.inputs import Log
-from securegen.study.ploidy import AUTOSOMAL, kinds_of
-from securegen.vocabulary import canonical_chromosome
 
-CHROMOSOMES = frozenset(map(str, range(1, 23)))
 LEFT_OUT = 16  # people a component and one more, where any are left out as relatives
 NamedSets = list[tuple[str, np.ndarray]]
 
@@ -37,13 +35,14 @@ def component_people(study: StudyFile, own: OwnInputs, memory: SiteState, log: L
     """(N,) bool, of whom the components are: analysed in every phenotype, and of relatives one. Nothing without them.
 
     They are kept: the inputs do not change in a study, and a site that is begun again need not compare all pairs once more.
+    Raises PolicyError where fewer are left than the study's smallest cohort.
     """
     if not study.pcs:
         return []
-    everybody: np.ndarray = np.logical_and.reduce([p.mask for p in own.planned])
+    everybody = _everybody(own)
 
     def find() -> bytes:
-        reader = own.aligned.select(None, _autosomes(own))
+        reader = own.aligned.select(None, autosomes(own.aligned.variants))
         # sums over everybody less those over these are the others', in every component: enough people for their leverage
         fewest = max(study.fewest_people, LEFT_OUT * (study.pcs + 1))
         return np.packbits(unrelated_people(reader, everybody, fewest)).tobytes()
@@ -52,7 +51,17 @@ def component_people(study: StudyFile, own: OwnInputs, memory: SiteState, log: L
     people = np.unpackbits(raw, count=len(everybody)).astype(bool) & everybody
     if left := int((everybody & ~people).sum()):
         log(f"components: {left} relatives of {int(everybody.sum())} people are left out, and projected")
+    if people.sum() < study.minimum_cohort:
+        raise PolicyError(
+            f"{int(people.sum())} people are left for components without relatives; the study takes no site with fewer than "
+            f"{study.minimum_cohort}"
+        )
     return [("components", people)]
+
+
+def _everybody(own: OwnInputs) -> np.ndarray:
+    out: np.ndarray = np.logical_and.reduce([p.mask for p in own.planned])
+    return out
 
 
 def with_components(
@@ -66,7 +75,7 @@ def with_components(
     if not study.pcs:
         return own
     ((_, people),) = sets
-    chosen = _autosomes(own)
+    chosen = autosomes(own.aligned.variants)
     if study.pc_variants_digest:
         raw = named_file(folder / PC_VARIANTS, study.pc_variants_digest, "variants of components")
         named = set(text_of(raw, folder / PC_VARIANTS).split())
@@ -74,7 +83,8 @@ def with_components(
     found = federated_components(
         secure, own.aligned.select(None, chosen), people, study.pcs, bytes.fromhex(study.digest), guard,
         _charging(study, own, people, state, guard), strict=study.openings == openings.STRICT,
-        consent=study.consent_openings, prune=study.ld_prune_on == secure.site, say=log,
+        consent=study.consent_openings, prune=study.ld_prune_on == secure.site,
+        others=_everybody(own) & ~people, say=log,
     )  # fmt: skip
     kept = np.frombuffer(memory.once("components", found.tobytes), np.float64)
     if kept.size != found.size:
@@ -83,15 +93,6 @@ def with_components(
     covariates, first = own.traits.covariates.copy(), names.index("PC1")
     covariates[:, first : first + study.pcs] = kept.reshape(found.shape)
     return replace(own, traits=replace(own.traits, covariates=covariates))
-
-
-def _autosomes(own: OwnInputs) -> IntArray:
-    variants = own.aligned.variants
-    numbered = np.array([canonical_chromosome(c) in CHROMOSOMES for c in variants.chromosome], bool)
-    index = np.flatnonzero(numbered & (kinds_of(variants) == AUTOSOMAL))
-    if not len(index):
-        raise UsageError("components are of chromosomes 1 to 22, and the study has no variant there: use `loadings`")
-    return index
 
 
 def _charging(

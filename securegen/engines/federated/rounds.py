@@ -38,6 +38,7 @@ OUT_OF_BOUNDS = "a total is not what the people of these sites can give; the stu
 _SHAPE = record(
     rows=integer(0, 1 << 24), widths=list_of(integer(2, MOST_BITS), 1, 1 << 14), may_have={"salt": hex_text(32)}
 )  # fmt: skip
+PIECE, TOGETHER = 1 << 25, 4  # bytes of a message of one sum of rows, and how many of them are posted at once
 _COMMIT = record(commitment=hex_text(32))
 _COMPUTED = record(numbers=hex_text(32), mark=hex_text(32))
 
@@ -130,10 +131,25 @@ class SecureSum:
     ) -> np.ndarray:  # fmt: skip
         """Totals over the sites, (count, fields): int64 when every field has at most 63 bits, else Python integers.
 
-        widths: bits of each field, public and equal at every site; make(): the own rows. Raises ProtocolError (names the
-        site), PeerError (names the silent ones), PlanError (a number is too wide), PolicyError (a check refuses).
+        widths: bits of each field, public and equal at every site; make(): the own rows; check: of rows each by itself, for
+        those that no message holds are several. Raises ProtocolError (names the site), PeerError (names the silent ones),
+        PlanError (a number is too wide), PolicyError (a check refuses).
         """
-        return next(self.together([Step(name, count, tuple(widths), make, bounds, check)]))
+        size = max(1, PIECE // Layout(count, tuple(widths)).row_bytes)
+        if count <= size:
+            return next(self.together([Step(name, count, tuple(widths), make, bounds, check)]))
+        make = cache(make)
+        pieces = [
+            Step(
+                f"{name}-{first // size:04d}", min(size, count - first), tuple(widths),
+                partial(lambda at: make()[at : at + size], first), bounds, check,
+            )
+            for first in range(0, count, size)
+        ]  # fmt: skip
+        found: list[np.ndarray] = []
+        for at in range(0, len(pieces), TOGETHER):
+            found += self.together(pieces[at : at + TOGETHER])
+        return np.concatenate(found)
 
     def together(self, steps: Sequence[Step]) -> Iterator[np.ndarray]:
         """Totals of steps that do not depend on each other: all are posted before the first is opened."""

@@ -153,7 +153,7 @@ def _take_part(
     log("every two sites have a key")
     own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
     closed = closed_strata(
-        study, own.planned, own.traits, samples, sets, partial(secure.total, check=not_below_own), state, log
+        study, site, own.planned, own.traits, samples, sets, partial(secure.total, check=not_below_own), state, log
     )
     if closed.sets:
         admit(study, [*sets, *closed.sets], samples, state, guard)

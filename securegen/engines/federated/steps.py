@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from securegen.engines.federated import hub, site, study_toml, studyfile, variants
-from securegen.engines.federated.chosen_variants import analysed, listed_ids
+from securegen.engines.federated.chosen_variants import analysed, component_ids
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance import signing
@@ -122,7 +122,7 @@ def init(
     kinds = ploidy.kinds_of(common)
     strata = tuple(ploidy.NAMES[k] for k in sorted(set(kinds.tolist())) if k != ploidy.AUTOSOMAL)
     raw = Path(loadings).read_bytes() if loadings else b""
-    listed = listed_ids(pc_variants, common) if pc_variants else b""
+    listed = component_ids(pc_variants, common, pcs, log)
     notes = {"purpose": purpose, "controller": controller, "contact": contact, "expires": expires}
     study = StudyFile(
         digest="", name=name, study_id=study_toml.new_study_id(),
@@ -137,7 +137,7 @@ def init(
         statistic=statistic or (REGENIE if predictions else PLINK2), strata=strata,
         xchr_model=xchr_model if "X" in strata else None, split_par=split_par, predictions=predictions,
         interaction=interaction, genetic_model=coding, pcs=pcs, ld_prune_on=ld_prune_on,
-        pc_variants_digest=hashlib.sha256(listed).hexdigest() if pc_variants else "",
+        pc_variants_digest=hashlib.sha256(listed).hexdigest() if listed else "",
         few_missing=few_missing, consent_openings=consent_openings,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
     )  # fmt: skip

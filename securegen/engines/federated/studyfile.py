@@ -284,7 +284,9 @@ def opened_by(study: StudyFile) -> list[str]:
     if study.strata:
         out += [f"the same apart for {', '.join(study.strata)}, of X and Y over people by their sex"]
     if {"X", "Y"} & set(study.strata) and study.openings != ALL:
-        out += ["at how many sites few people, or none, would stand in the sums of X and of Y"]
+        out += [
+            "at how many sites few people would stand in the sums of X and of Y, and which have males and females there"
+        ]
     if study.predictions:
         out += ["the same apart for each chromosome, of what predictions of a whole-genome model leave of a phenotype"]
     if study.missing == "complete":

@@ -35,7 +35,7 @@ class MessageLinks:
     def __init__(self, session: Session, study: StudyFile, me: str) -> None:
         self._session, self._study, self._me = session, study, me
         self._early: dict[tuple[str, str], bytes] = {}
-        self._waiting = 0  # bytes of these
+        self._waiting = dict.fromkeys(session.others, 0)  # bytes of these
         self._posted: set[str] = set()
 
     def post(self, step: str, raw: bytes) -> None:
@@ -61,12 +61,12 @@ class MessageLinks:
             frame = self._session.receive(site, FRAME, dtype=np.uint8).tobytes()
             name, _, raw = frame.partition(b"\n")
             key = (site, name.decode("ascii", "replace"))
-            self._waiting += len(raw) + PLACE
-            if len(name) > MOST_STEP or key in self._early or self._waiting > MOST_PAYLOAD:
+            self._waiting[site] += len(raw) + PLACE
+            if len(name) > MOST_STEP or key in self._early or self._waiting[site] > MOST_PAYLOAD:
                 raise ProtocolError(f"site {site} sent {shown(key[1])} twice, or more than is summed together")
             self._early[key] = raw
         raw = self._early.pop((site, step))
-        self._waiting -= len(raw) + PLACE
+        self._waiting[site] -= len(raw) + PLACE
         return raw
 
     def leave(self) -> None:

@@ -72,7 +72,7 @@ class StrataRun:
             sets = sample_sets(study, planned, own.samples)
             admit(study, sets, own.samples, state, guard)
             self.closed[site] = closed = closed_strata(
-                study, planned, mine, own.samples, sets, secure.total, state, log
+                study, study.sites[site].name, planned, mine, own.samples, sets, secure.total, state, log
             )
             admit(study, [*sets, *closed.sets], own.samples, state, guard)
             places = places_at(study, mine, found, own.variants)

@@ -366,3 +366,26 @@ def test_those_who_are_left_out_are_enough_for_their_components(crowd):
 def own(reader, found):
     s = pc.standardised(found.counts)
     return pc.scores(found, OwnTotals(reader).project(*s.loadings(found.loadings)))
+
+
+def test_what_one_of_those_left_out_has_alone_is_withheld(crowd):
+    """Components are of everybody less relatives, the study sums everybody: where one of the 48 has the allele alone, the
+    difference is her components; where she alone lacks the call, or tells two variants apart, too."""
+    g = crowd[:60].copy()
+    left = np.arange(CROWD) >= CROWD - 48
+    her = CROWD - 7
+    g[:, left] = np.random.default_rng(2).integers(0, 3, (60, 48))  # common among them
+    g[9, left], g[9, her] = 0, 1
+    g[20, ~left & (np.arange(CROWD) < 30)] = -1
+    g[20, her] = -1
+    g[31] = g[30]
+    g[31, ~left] = crowd[31, ~left]
+    g[31, her] = (g[30, her] + 1) % 3
+    reader, people, guard = reader_of(g), ~left, SiteGuard(lambda line: None)
+    off = common._flags(reader, people, guard, strict=True)
+    assert not off[[9, 20, 30, 31]].any()
+    components = np.random.default_rng(1).normal(size=(CROWD, 2))
+    np.testing.assert_allclose(g[9] @ components - g[9, people] @ components[people], components[her])
+    on = common._flags(reader, people, guard, strict=True, others=left)
+    assert on[[9, 20, 31]].all() and not on[30]
+    np.testing.assert_array_equal(off, common._flags(reader, people, guard, strict=True, others=left & ~left))

@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 
-from securegen.engines.federated import hub
+from securegen.engines.federated import hub, rounds
 from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.fields import field_bits
 from securegen.engines.federated.messages import write_message
@@ -45,6 +45,17 @@ def test_sums_are_exact_and_the_same_at_every_site(tmp_path, commit):
         assert opened == ["design-0001", "variants-00000"]
     steps = [p.name for p in (trio.folder / "anna").glob("*.commit.msg")]
     assert len(steps) == (2 if commit else 0)
+
+
+@pytest.mark.parametrize("commit", [False, True])
+def test_a_sum_that_no_message_holds_is_several(tmp_path, monkeypatch, commit):
+    """Components of many variants: 100 columns of a million are 600 MB a site."""
+    monkeypatch.setattr(rounds, "PIECE", 1000)
+    trio = make_trio(tmp_path, commit=commit)
+    for exact, rows, opened in trio.drive(act).values():
+        assert exact == [3, -3 * LARGE] and np.array_equal(rows, sum(own_rows(s) for s in SITES))
+        assert opened[0] == "design-0001" and opened[1:] == [f"variants-00000-{i:04d}" for i in range(7)]
+    assert max(p.stat().st_size for p in trio.folder.glob("anna/variants-*")) < 1900, "a line of JSON and a tag beside"
 
 
 def test_a_step_is_one_message_of_the_fields_own_width(trio):

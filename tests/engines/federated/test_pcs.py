@@ -101,7 +101,7 @@ def test_chosen_variants_are_those_of_the_list(cohort, tmp_path):
                     steps.run_site(shared, tmp_path / site, inputs, tmp_path / f"{site}.out")
                 except sg.errors.PeerError:
                     continue
-    with pytest.raises(UsageError, match="none of its 1 variants"):
+    with pytest.raises(UsageError, match="0 of its 1 variant"):
         (tmp_path / "none.txt").write_text("nothing\n")
         steps.init(tmp_path / "other", tmp_path / "coordinator", pc_variants=tmp_path / "none.txt", **more)
     with pytest.raises(UsageError, match="of hard calls"):
@@ -109,3 +109,41 @@ def test_chosen_variants_are_those_of_the_list(cohort, tmp_path):
     with pytest.raises(UsageError, match="both called PC1"):
         steps.init(tmp_path / "other", tmp_path / "coordinator", covariates=["PC1"], **more)
     assert not (tmp_path / "other").exists() or not list((tmp_path / "other").iterdir())
+
+
+@pytest.mark.parametrize("listed, said", [
+    ("v0\r\nv1\r\nv1\r\n#v2\r\n\r\nv2 A G\r\n", None), ("x0\nx1\nx2\n", "0 of its 3 variants"),
+    ("v0\nx1\nx2\n", "1 of its 3 variants"),
+    ("".join(f"n{i}\n" for i in range(200_000)), "0 of its 200,000 variants"), ("1\tv0\t0\t1\tA\tG\n", "0 of its 1 variant"),
+    (None, None),
+])  # fmt: skip
+def test_lists_of_variants_are_looked_at_before_anybody_joins(tmp_path, listed, said):
+    """Names on X, names that nobody has, a bim for a list: refused where the study is written, with nothing left behind."""
+    rows = [f"1\tv{j}\t0\t{j + 1}\tA\tG\n" for j in range(4)] + [f"X\tx{j}\t0\t{j + 1}\tA\tG\n" for j in range(4)]
+    bim, path = tmp_path / "all.bim", tmp_path / "list.txt"
+    bim.write_text("".join(rows))
+    keys = {}
+    for site in ("a", "b", "c"):
+        steps.keygen(tmp_path / site, tmp_path / f"{site}.public")
+        keys[site] = tmp_path / f"{site}.public"
+    if listed is not None:
+        path.write_bytes(listed.encode())
+    told: list[str] = []
+
+    def init(pcs: int, lists: Path = bim):
+        return steps.init(
+            tmp_path / "shared", tmp_path / "coordinator", sites=keys, variant_lists=[lists], log=told.append,
+            phenotypes={"QT": "quantitative"}, pcs=pcs, pc_variants=None if listed is None else path,
+        )  # fmt: skip
+
+    with pytest.raises(UsageError, match=said or "too few for 5 components"):
+        init(2 if said else 5)
+    assert not (tmp_path / "shared").exists() and any("WARNING" in line for line in told) == (said is not None)
+    if said is None:
+        init(3)
+        kept = tmp_path / "shared" / "pc-variants.txt"
+        assert kept.read_text().split() == ["v0", "v1", "v2"] if listed else not kept.exists()
+    if listed is None:
+        bim.write_text("".join(rows[4:]))
+        with pytest.raises(UsageError, match="no variant there"):
+            init(1)

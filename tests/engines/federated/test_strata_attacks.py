@@ -7,6 +7,7 @@ import pytest
 
 from securegen.design import fixedpoint as fp
 from securegen.design.side_by_side import side_by_side
+from securegen.engines.federated import closed
 from securegen.engines.federated.closed import Closed
 from securegen.engines.federated.variant_sums import SiteSums, hidden_weights
 from securegen.errors import PolicyError
@@ -50,7 +51,7 @@ class Cohort:
         )  # fmt: skip
         return ArrayReader(self.dosage, Samples(names, names, np.ones(len(names), bool), self.sex), variants)
 
-    def run(self, folder, *, dealt=None, offsets=None, **changes) -> StrataRun:
+    def run(self, folder, *, dealt=None, offsets=None, alter=None, **changes) -> StrataRun:
         reader = self.reader()
         if offsets is not None:
             changes = {"predictions": True, "statistic": "regenie"} | changes
@@ -61,6 +62,7 @@ class Cohort:
             folder,
             dealt=dealt,
             offsets=offsets,
+            alter=alter,
         )
 
 
@@ -181,6 +183,29 @@ def test_two_sites_with_males_read_each_other(sexes, tmp_path, monkeypatch):
     assert (Y, "T") not in run.closed[0].reasons, "of nobody there is nothing to read"
     (tmp_path / "t").mkdir()
     assert codes(run, tmp_path / "t")["Y"] == {"SAMPLE_CT<=PREDICTOR_CT"}
+
+
+def test_a_site_that_answers_for_others(sexes, tmp_path, monkeypatch):
+    """One site has males. Another, which sets the total, says that all three have: the sums of Y are the first one's alone."""
+    anna = np.arange(N) % SITES == 0
+    sexes.sex[~anna] = FEMALE
+    row = sexes.chromosomes.index("Y")
+
+    def claims(name: str, own: np.ndarray) -> np.ndarray:
+        if name != "design-0001":
+            return own
+        answers = own[2:].reshape(-1, SITES).copy()  # after how many say no, of X and of Y
+        answers[[0, 2], 1:] = 1  # males on X, and on Y
+        return np.concatenate([own[:2], answers.ravel()])
+
+    with monkeypatch.context() as off:
+        off.setattr(closed, "_sites_with", lambda opened, own, mine: opened.reshape(own.shape).sum(axis=1).tolist())
+        run = sexes.run(tmp_path / "off", alter={2: claims})
+    assert counts(run, row)[1] == sexes.dosage[row, anna & (sexes.sex == MALE)].sum()
+    with pytest.raises(PolicyError, match="not what the people of these sites can give"):
+        sexes.run(tmp_path / "on", alter={2: claims})
+    run = sexes.run(tmp_path / "honest")
+    assert "fewer than 3 sites have males" in run.closed[0].reasons[Y, "T"]
 
 
 def test_quality_control_of_x_beside_one_unknown_sex(sexes, tmp_path, monkeypatch):

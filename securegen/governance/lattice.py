@@ -1,0 +1,72 @@
+"""Whether integer combinations of a block's variants single few people out, by the block's Gram matrix.
+
+Who sees the Gram matrix X'X of integer genotypes also has the products of every integer combination of variants with every
+variant. A combination that is 0 but for few people is these people's genotypes of the whole block, and lattice reduction finds
+it. So before a site's part of X'X is summed, the site looks for combinations, of its own people, of small squared norm. A person
+who is in a combination of hard calls adds 1 or more to it: below `fewest`, fewer than `fewest` people are in it.
+
+What an answer means. A block passes only if every combination was excluded: the basis is reduced until the squared lengths
+of its Gram–Schmidt vectors are large, and the combinations that remain possible are enumerated. Nothing rests on how close LLL
+comes to the shortest. A block in which that takes too many steps does not pass. Not looked for: combinations with numbers of
+2 or more at few people, whose squared norm is larger (three people with 2 have 12); combinations that are 0 for all people of
+this site, of which it has nobody; and real combinations, which leverage limits.
+
+Dosages on a grid of 1/divisor are columns of that grid, and their norms are in copies. Of an imputed person a combination
+has a fraction, and adds less than 1: then a block may be refused for more people. A missing call that alone tells two
+variants apart is found, since its square is at most 4.
+
+Columns that are the same, or of which one is a combination of others, add nothing and pass. A site with hardly more people
+than variants nearly never passes: with as many independent columns as people, every person is a combination.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from securegen.errors import DesignError
+from securegen.governance.openings import FEWEST
+from securegen.kernels.lattice import SHORT, TAKEN, take_columns
+from securegen.model import IntArray
+
+SWAPS, NODES = 20_000, 20_000  # of one variant's reduction and enumeration
+LARGEST_NORM = 1 << 52  # of a column, in squares of the grid
+
+
+def short_combination(gram: IntArray, fewest: int = FEWEST, divisor: int = 1) -> str | None:
+    """Of a block at one site: an integer combination of its columns whose squared norm is from above 0 to below `fewest`.
+
+    gram: (1 + B, 1 + B) int64 Gram matrix of this site's own people, the column of `divisor` for everybody first, then B
+    variants in steps of 1/divisor copies, up to 2^52. Returns what is wrong, for this site's own log, or None.
+
+    >>> x = np.array([[1, 0, 1], [1, 1, 1], [1, 2, 2], [1, 1, 1], [1, 0, 0]])
+    >>> short_combination(x.T @ x, 2)
+    'a combination of variants 1 and 2 singles out fewer than 2 people'
+    """
+    state, found, _ = _taken(gram, fewest, divisor, first=True)
+    at = int((state != TAKEN).argmax())
+    if state[at] == TAKEN:
+        return None
+    if state[at] != SHORT:
+        return f"whether combinations of variants 1 to {at} single out fewer than {fewest} people takes too long to say"
+    parts = np.flatnonzero(found[at, 1:]) + 1
+    few = ", ".join(str(v) for v in parts[:5]) + (f" and {len(parts) - 5} more" if len(parts) > 5 else "")
+    few = " and ".join(few.rsplit(", ", 1)) if len(parts) <= 5 else few
+    return f"a combination of variant{'s' * (len(parts) > 1)} {few} singles out fewer than {fewest} people"
+
+
+def withheld_for_lattice(gram: IntArray, fewest: int = FEWEST, divisor: int = 1) -> np.ndarray:
+    """(B,) bool: variants to leave out, so that the others pass `short_combination`, as any subset of them does.
+
+    gram: as there. Variants are taken in their order, each unless a combination with those taken before is too short.
+    """
+    state, _, _ = _taken(gram, fewest, divisor, first=False)
+    out: np.ndarray = state[1:] != TAKEN
+    return out
+
+
+def _taken(gram: IntArray, fewest: int, divisor: int, *, first: bool) -> tuple[np.ndarray, IntArray, int]:
+    if gram.ndim != 2 or len(gram) != gram.shape[1] or not len(gram) or gram.dtype != np.int64:
+        raise DesignError("a Gram matrix is a square of int64")
+    if not 0 <= gram.diagonal().min() <= gram.diagonal().max() < LARGEST_NORM:
+        raise DesignError("products of these people's dosages are too large to look for combinations of variants")
+    return take_columns(gram, fewest * divisor * divisor, first=first, swaps=SWAPS, nodes=NODES)

@@ -1,0 +1,249 @@
+"""Short vectors among the integer combinations of columns, from the columns' Gram matrix alone.
+
+Columns are taken one after another into a basis that stays LLL-reduced (Lenstra, Lenstra, Lovász 1982; dependent columns as
+Pohst 1987). The basis is kept twice: as exact integer coefficients of the columns, and as float64 coordinates that are turned
+by rotations, so that rounding does not grow. After each column an enumeration (Fincke, Pohst 1985) looks at every vector that
+could be short. Norms on which something is decided are exact. One thread, one order: the same input gives the same answer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+TAKEN, SHORT, UNDECIDED = 0, 1, 2  # what became of a column
+LOVASZ = 0.99
+LARGEST = 1 << 31  # of a coefficient
+SLACK = 1e-6  # of a squared float64 length, relative
+
+
+def take_columns(
+    gram: np.ndarray, least: int, *, first: bool, swaps: int, nodes: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Columns that are taken, in order, each as long as no combination with those before has a squared norm from 1 to
+    least − 1.
+
+    gram: (B, B) int64, products of the columns; first: end at the first that is not taken; swaps, nodes: of a column's
+    reduction and enumeration, after which it is UNDECIDED and not taken. Returns (B,) int8 of TAKEN, SHORT and UNDECIDED,
+    (B, B) int64 of the combinations found, a row for each column that is SHORT, and the largest number of swaps and nodes
+    that a column took.
+
+    >>> x = np.array([[1, 0, 1], [1, 1, 1], [1, 2, 2], [1, 1, 1], [1, 0, 0]])
+    >>> state, found, _ = take_columns(x.T @ x, 3, first=False, swaps=100, nodes=100)
+    >>> state.tolist(), found[2].tolist()
+    ([0, 0, 1], [0, -1, 1])
+    """
+    size = len(gram)
+    state, found = np.full(size, UNDECIDED, np.int8), np.zeros((size, size), np.int64)
+    most = _take(np.ascontiguousarray(gram), least, first, swaps, nodes, state, found)
+    return state, found, most
+
+
+@njit(cache=True, nogil=True)
+def _norm(gram, c, size):
+    """Exact squared norm of a combination. Sums wrap modulo 2^64, the norm itself is smaller."""
+    total = np.int64(0)
+    for i in range(size):
+        if c[i] != 0:
+            part = np.int64(0)
+            for j in range(size):
+                part += gram[i, j] * c[j]
+            total += c[i] * part
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _reduce_row(l, u, k, start, stop, size):
+    """Take multiples of rows start, start − 1, …, stop from row k. False where a coefficient passes LARGEST."""
+    for j in range(start, stop - 1, -1):
+        q = np.rint(l[k, j] / l[j, j])
+        if q != 0.0:
+            if not abs(q) < LARGEST:
+                return False
+            for i in range(j + 1):
+                l[k, i] -= q * l[j, i]
+            whole = np.int64(q)
+            for i in range(size):
+                c = u[k, i] - whole * u[j, i]
+                u[k, i] = c
+                if abs(c) > LARGEST:
+                    return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _turn(l, row, col, rows):
+    """Rotate columns col and col + 1 so that row `row` has 0 in the second."""
+    a, b = l[row, col], l[row, col + 1]
+    h = np.hypot(a, b)
+    if h == 0.0:
+        return
+    c, s = a / h, b / h
+    for i in range(row, rows):
+        x, y = l[i, col], l[i, col + 1]
+        l[i, col] = c * x + s * y
+        l[i, col + 1] = c * y - s * x
+    l[row, col] = h
+    l[row, col + 1] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _remove(l, u, k, rows, size):
+    """Take out row k, a zero vector."""
+    for i in range(k, rows - 1):
+        for j in range(i + 2):
+            l[i, j] = l[i + 1, j]
+        for j in range(size):
+            u[i, j] = u[i + 1, j]
+    for i in range(k, rows - 1):
+        _turn(l, i, i, rows - 1)
+
+
+@njit(cache=True, nogil=True)
+def _swap(l, u, k, rows, size):
+    for j in range(k + 1):
+        l[k, j], l[k - 1, j] = l[k - 1, j], l[k, j]
+    for j in range(size):
+        u[k, j], u[k - 1, j] = u[k - 1, j], u[k, j]
+    _turn(l, k - 1, k - 1, rows)
+
+
+@njit(cache=True, nogil=True)
+def _enumerate(gram, l, u, rows, size, least, nodes, x, center, rho, out):
+    """(state, nodes) of the vectors of the basis with a squared norm below `least`; out: the first found."""
+    limit = least * (1 + SLACK)
+    count = 0
+    for top in range(rows):
+        if l[top, top] * l[top, top] >= limit:
+            continue
+        k = top
+        x[top], center[top], rho[top] = 1, 0.0, 0.0
+        while k <= top:
+            count += 1
+            if count > nodes:
+                return UNDECIDED, count
+            d = (x[k] + center[k]) * l[k, k]
+            value = rho[k] + d * d
+            if value < limit:
+                if k > 0:
+                    k -= 1
+                    rho[k] = value
+                    total = 0.0
+                    for i in range(k + 1, top + 1):
+                        if x[i] != 0:
+                            total += x[i] * l[i, k]
+                    center[k] = total / l[k, k]
+                    x[k] = np.int64(np.rint(-center[k]))
+                    continue
+                for j in range(size):
+                    out[j] = 0
+                for i in range(top + 1):
+                    if x[i] != 0:
+                        for j in range(size):
+                            out[j] += x[i] * u[i, j]
+                norm = _norm(gram, out, size)
+                if 0 < norm < least:
+                    return SHORT, count
+            else:
+                k += 1
+                if k > top:
+                    break
+            if k == top:
+                x[k] += 1
+            else:  # the next integer by distance from −center
+                nearest = np.int64(np.rint(-center[k]))
+                away = x[k] - nearest
+                right = -center[k] >= nearest
+                if away == 0:
+                    x[k] = nearest + (1 if right else -1)
+                elif (away > 0) == right:
+                    x[k] = nearest - away
+                else:
+                    x[k] = nearest - away + (1 if right else -1)
+    return TAKEN, count
+
+
+@njit(cache=True, nogil=True)
+def _insert(gram, l, u, rows, v, least, swaps, out):
+    """(state, rows, swaps): reduce the basis with column v, which is its last row."""
+    size = v + 1
+    k, count = rows - 1, 0
+    while k < rows:
+        if k > 0:
+            if not _reduce_row(l, u, k, k - 1, k - 1, size):
+                return UNDECIDED, rows, count
+            before = l[k - 1, k - 1] * l[k - 1, k - 1]
+            if l[k, k] * l[k, k] + l[k, k - 1] * l[k, k - 1] < LOVASZ * before:
+                count += 1
+                if count > swaps:
+                    return UNDECIDED, rows, count
+                _swap(l, u, k, rows, size)
+                k -= 1
+                continue
+            if not _reduce_row(l, u, k, k - 2, 0, size):
+                return UNDECIDED, rows, count
+        norm = 0.0
+        for j in range(k + 1):
+            norm += l[k, j] * l[k, j]
+        if norm < least * (1 + SLACK) + 1:
+            exact = _norm(gram, u[k], size)
+            if 0 < exact < least:
+                for j in range(size):
+                    out[j] = u[k, j]
+                return SHORT, rows, count
+            if exact == 0:  # the vector of a dependent column, which has moved down here
+                _remove(l, u, k, rows, size)
+                rows -= 1
+                continue
+        k += 1
+    return TAKEN, rows, count
+
+
+@njit(cache=True, nogil=True)
+def _take(gram, least, first, swaps, nodes, state, found):
+    size = len(gram)
+    l, u = np.zeros((size + 1, size + 2)), np.zeros((size + 1, size), np.int64)
+    kept_l, kept_u = np.zeros((size + 1, size + 2)), np.zeros((size + 1, size), np.int64)
+    x, center, rho = np.zeros(size + 1, np.int64), np.zeros(size + 1), np.zeros(size + 1)
+    rows, most = 0, 0
+    for v in range(size):
+        for i in range(rows):
+            kept_l[i, : i + 1] = l[i, : i + 1]
+            kept_u[i, :v] = u[i, :v]
+        before = rows
+        u[rows, :] = 0
+        u[rows, v] = 1
+        l[rows, :] = 0.0
+        left = float(gram[v, v])
+        for i in range(rows):
+            exact = np.int64(0)
+            for j in range(v):
+                exact += u[i, j] * gram[j, v]
+            part = float(exact)
+            for j in range(i):
+                part -= l[i, j] * l[rows, j]
+            l[rows, i] = part / l[i, i]
+            left -= l[rows, i] * l[rows, i]
+            l[i, rows] = 0.0
+            u[i, v] = 0
+        l[rows, rows] = np.sqrt(max(left, 0.0))
+        rows += 1
+        out = found[v]
+        what, rows, count = _insert(gram, l, u, rows, v, least, swaps, out)
+        most = max(most, count)
+        if what == TAKEN:
+            what, count = _enumerate(gram, l, u, rows, v + 1, least, nodes, x, center, rho, out)
+            most = max(most, count)
+        state[v] = what
+        if what != TAKEN:
+            if what != SHORT:
+                out[:] = 0
+            if first:
+                return most
+            rows = before
+            l[:, :] = 0.0
+            for i in range(rows):
+                l[i, : i + 1] = kept_l[i, : i + 1]
+                u[i, :v] = kept_u[i, :v]
+                u[i, v:] = 0
+    return most
