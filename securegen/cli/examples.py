@@ -76,6 +76,7 @@ EXAMPLES = {
     "dealer": "dealer --parties parties.toml --out dealer",
     "inspect": "inspect study.cohort --public key.public",
     "rerun": "rerun result.run.json --out again",
+    "twin": "twin --like result --variants 500 --out rehearsal",
     "doctor": "doctor",
     "completion": "completion bash",
 }
