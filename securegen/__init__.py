@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from securegen.engines.mpc import steps as mpc
     from securegen.engines.mpc.engine import Mpc
     from securegen.engines.plain.engine import Plain
+    from securegen.governance import audit_steps as audit
+    from securegen.governance import consent_steps as consent
     from securegen.inspection import inspect
     from securegen.io.arrays import from_arrays
     from securegen.io.bgen import read_bgen
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from securegen.python.structure import kinship, pca, step1
     from securegen.python.tables import compare, read_receipt
     from securegen.python.twin import twin
+    from securegen.report.audit_page import write_audit_page
     from securegen.study.inputs import Inputs
     from securegen.study.opening import Study, open_qc, open_study
 
@@ -43,7 +46,9 @@ _LATER = {
     "Results": ("python.run", "Results"),
     "Study": ("study.opening", "Study"),
     "ckks": ("engines.ckks.steps", ""),
+    "audit": ("governance.audit_steps", ""),
     "compare": ("python.tables", "compare"),
+    "consent": ("governance.consent_steps", ""),
     "draw": ("python.pages", "draw"),
     "federated": ("engines.federated.steps", ""),
     "from_arrays": ("io.arrays", "from_arrays"),
@@ -65,6 +70,7 @@ _LATER = {
     "scores": ("engines.scores", ""),
     "step1": ("python.structure", "step1"),
     "twin": ("python.twin", "twin"),
+    "write_audit_page": ("report.audit_page", "write_audit_page"),
     "write_report": ("python.pages", "write_report"),
 }
 
@@ -77,8 +83,10 @@ __all__ = [
     "Results",
     "Study",
     "__version__",
+    "audit",
     "ckks",
     "compare",
+    "consent",
     "draw",
     "federated",
     "from_arrays",
@@ -100,6 +108,7 @@ __all__ = [
     "scores",
     "step1",
     "twin",
+    "write_audit_page",
     "write_report",
 ]
 

@@ -49,7 +49,7 @@ ALLOWED = {
     "local": ENGINE,
     "python": ENGINE | {"engines", "plot", "report", "structure"},
     "plot": NOUNS | {"io", "stats", "results"},
-    "report": NOUNS | {"catalogue", "rlwe", "io", "study", "scores", "results", "record", "plot"},
+    "report": NOUNS | {"catalogue", "rlwe", "io", "study", "scores", "results", "record", "plot", "governance"},
     "inspection": ENGINE | {"rlwe", "engines.ckks", "engines.federated", "engines.mpc"},
 }
 TOP = {"cli", "__main__", ""}

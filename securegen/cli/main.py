@@ -51,6 +51,12 @@ SECTIONS = {
         "party": "Be one party of a multi-party run.",
         "dealer": "Deal correlated randomness to the parties of a multi-party run.",
     },
+    "People, and what they allow": {
+        "consent": "A register of consent: import, withdraw, check, list.",
+    },
+    "What was done, and by which rules": {
+        "audit": "The audit log of a policy: whether it is whole, what it says, proofs, alerts, a page.",
+    },
     "Looking at it, and doing it again": {
         "report": "A report of a finished run as one HTML file: results, precision, cost, who learned what.",
         "plot": "Pictures of a finished run: Manhattan, QQ, scores, cost, planned noise.",

@@ -84,12 +84,25 @@ x_option = click.option(
 )  # fmt: skip
 
 
+_PURPOSE: list[Function] = [
+    click.option("--purpose", metavar="DUO", help="Only people whose consent covers it: HMB, DS:MONDO:0005148,IRB …"),
+    click.option("--consent", metavar="FILE", help="Their register of consent (securegen consent), for --purpose."),
+    click.option("--mondo", metavar="FILE", help="Diseases of --purpose: child and parent a line [a shipped table]."),
+]
+
+
+def purpose_options(command: Function) -> Function:
+    """What the data are used for, and who allows it."""
+    return apply_options(_PURPOSE)(command)
+
+
 def genotype_options(*, several: bool = False) -> Function:
     """The files of genotypes and the filters of samples and variants."""
     options = [
         *genotype_files(several=several),
         click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line)."),
         click.option("--remove", metavar="FILE", help="Without these samples."),
+        *_PURPOSE,
         click.option("--extract", metavar="FILE", help="Only these variant ids."),
         click.option("--exclude", metavar="FILE", help="Without these variant ids."),
         click.option("--chr", multiple=True, callback=names_of, metavar="A,B", help="Only these chromosomes, as 1-4,7."),

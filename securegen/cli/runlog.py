@@ -16,6 +16,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from securegen.cli.audit_runs import RunAudit
 from securegen.cli.command import RECORD, Function, dry_run, failure, speaks_of_flags
 from securegen.cli.config import arguments_of, command_words, digests_of, options_of
 from securegen.errors import StorageError, UsageError
@@ -39,6 +40,7 @@ class CommandLog(RunLog):
             lock = only_one(f"{out}{f'.{party}' if party else ''}.lock", f"{out}.*")
             ctx.find_root().with_resource(lock)
         super().__init__(out, command, quiet=quiet, private=private)
+        self.audit = None if dry_run() else RunAudit(ctx)
         ctx.meta[LOG] = self
         self.written = False
         self.note(_circumstances(ctx))
@@ -47,17 +49,25 @@ class CommandLog(RunLog):
     def write(self, **record: Any) -> None:
         """Write PREFIX.log and PREFIX.run.json with the options, and what the command wrote."""
         ctx = click.get_current_context()
-        call = {
+        call: dict[str, Any] = {
             "command": " ".join(command_words(ctx)), "options": options_of(ctx),
             "digests": digests_of(ctx),
         }  # fmt: skip
-        super().write(call=call, outputs=self._outputs(), **record)
+        outputs = self._outputs()
+        if self.audit is not None and (witnesses := self.audit.end(record, call["digests"].values(), outputs)):
+            record["audit"] = witnesses
+        super().write(call=call, outputs=outputs, **record)
         ctx.meta[RECORD] = self.record
         self.written = True
 
     def save_lines(self, *, replace: bool = True) -> None:
         assert not dry_run(), "a rehearsal writes nothing"
         super().save_lines(replace=replace)
+
+    def fail(self, kind: str, code: int, message: str) -> None:
+        if self.audit is not None:
+            self.audit.failed(code)
+        super().fail(kind, code, message)
 
     def _outputs(self) -> list[str]:
         """Files and folders PREFIX.* of this run: those changed since it began."""

@@ -69,6 +69,7 @@ def variants(out: str, **options: Any) -> None:
 @opt.site_options
 @click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line).")
 @click.option("--remove", metavar="FILE", help="Without these samples.")
+@opt.purpose_options
 @click.option("--pheno", required=True, metavar="FILE", help="This site's phenotypes.")
 @click.option("--covar", metavar="FILE", help="This site's covariates.")
 @click.option(
@@ -134,7 +135,7 @@ def take_part(
         samples=max(a.model.samples for a in tests), samples_stored=result.people,
         variants=result.study.variants, **covariate_facts(a.model for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),
-        planned_noise_margin_bits=None, receipt=receipt.to_json(), opened=result.opened,
+        files=result.scores, planned_noise_margin_bits=None, receipt=receipt.to_json(), opened=result.opened,
         summaries=[summary_json(t) for t in result.tables], **strata_facts(result.strata), **coding_facts(tests[0].coding),
     )  # fmt: skip
-    print_end(log, [*quality, *(t.path for t in result.tables)])
+    print_end(log, [*result.predictions, *result.scores, *quality, *(t.path for t in result.tables)])

@@ -13,7 +13,8 @@ from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import Function, Group, common_options, json_option, report, writes
 from securegen.cli.site import passphrase as site_passphrase
-from securegen.engines.federated.studyfile import KINDS, StudyFile, opened_by
+from securegen.engines.federated.studyfile import KINDS, StudyFile
+from securegen.engines.federated.terms import opened_by
 from securegen.errors import UsageError
 from securegen.governance.openings import FEW_MISSING, LEVELS, STRICT, WITHHOLD
 from securegen.study.inputs import STATISTICS
@@ -100,6 +101,13 @@ def _openings(command: Function) -> Function:
 @click.option(
     "--ld-prune-on", metavar="SITE", help="Without variants in linkage disequilibrium (r² above 0.2) at this site."
 )
+@click.option(
+    "--step1",
+    is_flag=True,
+    help="The sites make a whole-genome model together, whose predictions correct each chromosome.",
+)
+@click.option("--block", type=click.IntRange(1), metavar="B", help="Variants of a block of that model [√(5M)].")
+@click.option("--write-score", is_flag=True, help="Every site also writes that model as a polygenic score.")
 @click.option("--qc", is_flag=True, help="Also frequencies, missingness and Hardy–Weinberg tests of the pooled cohort.")
 @click.option(
     "--minimum-cohort", type=click.IntRange(1), default=20, show_default=True, help="Smallest site that takes part."

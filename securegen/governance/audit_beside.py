@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,12 @@ def policy_beside(path: str | os.PathLike[str]) -> Path | None:
     path = Path(path)
     places = [path, path.parent] if path.is_dir() else [path.parent]
     return next((p / POLICY for p in places if os.path.lexists(p / POLICY)), None)
+
+
+def policies_beside(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The policies beside several files, each once."""
+    found = (policy for path in paths if (policy := policy_beside(path)) is not None)
+    return list({os.path.realpath(policy.parent): policy for policy in found}.values())
 
 
 def log_beside(path: str | os.PathLike[str]) -> AuditLog | None:
@@ -59,6 +65,14 @@ def record(path: str | os.PathLike[str], kind: str, facts: Mapping[str, Any]) ->
         return None
     log.append(kind, facts)
     return log.witness()
+
+
+def key_used(path: str | os.PathLike[str], action: str, key: str) -> None:
+    """Log the use of a key file. action: made, unlocked, backup, passphrase; key: 64 hex digits that name it, no secret.
+
+    Raises as `record`: a key is not used where that cannot be logged.
+    """
+    record(path, "key", {"action": action, "key": key})
 
 
 def make_log(folder: str | os.PathLike[str], identity: SigningIdentity) -> AuditLog:

@@ -11,6 +11,8 @@ acknowledged. Lines before the checkpoint that are missing or altered are never 
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -74,6 +76,10 @@ class AuditLog:
         """How far the log is, signed, for receipts, messages and crates. Raises ArtefactError where it was altered."""
         with self._folder.locked(alone=False):
             return self._folder.checkpoint(self.key)
+
+    def pseudonym(self, name: str) -> str:
+        """A name of an account as this log knows it: equal names are equal, and only its key leads to one. 8 bytes in hex."""
+        return hmac.new(self._identity.signing_key, b"account\0" + name.encode(), hashlib.sha256).hexdigest()[:16]
 
     def _signed(self, state: _State, kind: str, facts: dict[str, Any]) -> Entry:
         said = time_text(time.time_ns() // 1_000_000)

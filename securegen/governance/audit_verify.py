@@ -41,9 +41,10 @@ class LogState:
     def verdict(self) -> str:
         """One line: what this says, and what it cannot say."""
         size = self.checkpoint.size
+        signed = f"{size} entr{'y is' if size == 1 else 'ies are'} as signed"
         if not self.witnesses:
-            return f"consistent, no witness: {size} entries are as signed; whether there were more cannot be told"
-        return f"consistent with {self.witnesses} witness{'es' * (self.witnesses > 1)}: {size} entries are as signed"
+            return f"consistent, no witness: {signed}; whether there were more cannot be told"
+        return f"consistent with {self.witnesses} witness{'es' * (self.witnesses > 1)}: {signed}"
 
 
 def read_log(

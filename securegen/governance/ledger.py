@@ -34,7 +34,8 @@ class Entries:
     """The ledger in memory. people: HMACs in hex; spent: columns summed with each one's genotypes; charged: marks of
     columns that are counted; sets: what for, and (people,) bool; studies: what for, and its sites' names and keys;
     columns: people (n,), and (n, J) integers that were summed with their genotypes; products: whose products of genotypes
-    with genotypes were summed."""
+    with genotypes were summed; register: lines of the register of consent that was last written beside this ledger, and
+    the mark of the last of them."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)
@@ -44,17 +45,23 @@ class Entries:
     studies: list[tuple[str, list[str]]] = field(default_factory=list)
     columns: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     products: list[Products] = field(default_factory=list)
+    register: tuple[int, str] = (0, "")
 
     def mark(self, purpose: str, data: bytes) -> str:
         """HMAC-SHA256 under the ledger's key, in hex."""
         return hmac.new(self.key, purpose.encode() + b"\0" + data, hashlib.sha256).hexdigest()
 
+    def person(self, fid: str, iid: str) -> str:
+        """What a person is called here, in hex."""
+        return self.mark("person", json.dumps([fid, iid]).encode())[: 2 * PERSON_BYTES]
+
     def rows(self, samples: Samples) -> np.ndarray:
         """(N,) int64: each sample's place in the ledger; new people are entered."""
-        out = np.empty(len(samples), np.int64)
-        for i, (fid, iid) in enumerate(zip(samples.fid, samples.iid, strict=True)):
-            person = self.mark("person", json.dumps([str(fid), str(iid)]).encode())[: 2 * PERSON_BYTES]
-            out[i] = self.people.setdefault(person, len(self.people))
+        return self.places([self.person(str(f), str(i)) for f, i in zip(samples.fid, samples.iid, strict=True)])
+
+    def places(self, names: Sequence[str]) -> np.ndarray:
+        """As `rows`, of people by what they are called here."""
+        out = np.array([self.people.setdefault(name, len(self.people)) for name in names], np.int64)
         self.spent += [0] * (len(self.people) - len(self.spent))
         return out
 

@@ -36,7 +36,10 @@ _CONTENT = record(
     columns=list_of(
         record(members=list_of(integer(0, 1 << 24), 1, 1 << 24), bits=one_of(32, 64), values=text(1 << 29)), 0, 1 << 16
     ),
-    may_have={"products": list_of(record(what=text(400), mark=hex_text(32), members=text(1 << 24)), 0, 1 << 16)},
+    may_have={
+        "products": list_of(record(what=text(400), mark=hex_text(32), members=text(1 << 24)), 0, 1 << 16),
+        "register": record(lines=integer(1, 1 << 40), mark=hex_text(PERSON_BYTES)),
+    },
 )
 _FILE = record(content=text(_MOST, printable=False), hmac=hex_text(32))
 
@@ -119,6 +122,8 @@ def _read(path: Path) -> Entries:
     for item in value.get("products", []):
         members = _unpacked(item["members"], len(entries.people))
         entries.products.append(Products(item["what"], item["mark"], members))
+    if "register" in value:
+        entries.register = value["register"]["lines"], value["register"]["mark"]
     entries.studies = [(item["what"], item["sites"]) for item in value["studies"]]
     for item in value["columns"]:
         people = np.array(item["members"], np.int64)
@@ -156,7 +161,8 @@ def _content(entries: Entries) -> str:
         bits = 32 if -(1 << 31) <= values.min(initial=0) and values.max(initial=0) < 1 << 31 else 64
         raw = values.astype(f"<i{bits // 8}").tobytes().hex()
         columns.append({"members": people.tolist(), "bits": bits, "values": raw})
+    register = dict(zip(("lines", "mark"), entries.register, strict=True)) if entries.register[0] else None
     return json.dumps(
         {"format": FORMAT, "people": list(entries.people), "spent": entries.spent, "charged": entries.charged, "sets": sets,
-         "studies": studies, "columns": columns, "products": products}
+         "studies": studies, "columns": columns, "products": products} | ({"register": register} if register else {})
     )  # fmt: skip

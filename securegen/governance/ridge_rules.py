@@ -111,7 +111,7 @@ def predictors_fault(w: IntArray, fewest: int = FEWEST) -> str | None:
     values *= values
     suspect |= values.max(axis=0) * (fewest * (1 + 1e-9)) > values.sum(axis=0)
     for j in np.flatnonzero(suspect).tolist():
-        fault = column_fault(w[:, j].astype(object) if w.dtype.itemsize > 4 else w[:, j].astype(np.int64), fewest)
+        fault = column_fault(w[:, j].astype(object), fewest)
         if fault is not None:
             return f"predictor {j}: {fault}"
     return None

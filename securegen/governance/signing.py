@@ -45,8 +45,13 @@ def fingerprint(verify_key: bytes) -> str:
     >>> fingerprint(bytes(32))
     '3a63-3b62-1e12-d78f-3ec7-153d-1562-a014'
     """
-    digits = sha256(b"fingerprint", verify_key)[:32]
+    digits = key_digest(verify_key)[:32]
     return "-".join(digits[i : i + 4] for i in range(0, 32, 4))
+
+
+def key_digest(verify_key: bytes) -> str:
+    """64 hex digits that name a key in a log; they begin as its fingerprint does."""
+    return sha256(b"fingerprint", verify_key)
 
 
 def read_fingerprint(text: str) -> str:

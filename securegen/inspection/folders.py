@@ -186,7 +186,8 @@ def describe_boxes(folder: Path) -> dict[str, Any] | None:
 def describe_study_folder(folder: Path) -> dict[str, Any] | None:
     """The shared folder of a federated study, or the file of it."""
     from securegen.engines.federated.study_toml import read_study
-    from securegen.engines.federated.studyfile import STUDY, opened_by
+    from securegen.engines.federated.studyfile import STUDY
+    from securegen.engines.federated.terms import opened_by
     from securegen.governance.signing import fingerprint
 
     path = folder / STUDY if folder.is_dir() else folder

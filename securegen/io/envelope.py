@@ -32,6 +32,7 @@ DRAWN_COST = {"n": 1 << 12, "r": 8, "p": 1}  # a passphrase drawn at random cann
 MOST_MEMORY = 1 << 30  # a header that asks for more is refused before scrypt runs
 LEAST_CHARACTERS, LEAST_DIFFERENT = 12, 5
 DIGEST = "sha256"
+_PROTECTION = {"protection", "scrypt", "salt", "nonce", DIGEST}
 DRAWN_MAGIC = "securegen drawn passphrase 1"
 
 
@@ -120,6 +121,12 @@ def read(
     return header, _opened(raw, header, path, what, passphrase, digested=header["magic"] == magic)
 
 
+def public_part(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the first line of a file says besides how it is protected. Raises KeyFileError."""
+    header = _header(_private_bytes(Path(path), "key file"), Path(path), "key file")
+    return {k: v for k, v in header.items() if k not in _PROTECTION}
+
+
 def is_protected(path: str | os.PathLike[str]) -> bool:
     """Whether a file needs a passphrase; False for what is no envelope, of which `read` says what is wrong."""
     try:
@@ -139,7 +146,7 @@ def rewrap(path: str | Path, *, old: bytes | None, new: bytes, copy: str | Path 
     magic = str(header["magic"])
     digested = DIGEST in header or header["protection"] != NONE
     secret = _opened(raw, header, path, "key file", old, digested=digested)
-    public = {k: v for k, v in header.items() if k not in ("protection", "scrypt", "salt", "nonce", DIGEST)}
+    public = {k: v for k, v in header.items() if k not in _PROTECTION}
     content = sealed(magic, public, secret, new)
     with atomic(copy or os.path.realpath(path), mode=PRIVATE, overwrite=copy is None) as stream:
         stream.write(content)

@@ -3,7 +3,8 @@
 Columns are taken one after another into a basis that stays LLL-reduced (Lenstra, Lenstra, Lovász 1982; dependent columns as
 Pohst 1987). The basis is kept twice: as exact integer coefficients of the columns, and as float64 coordinates that are turned
 by rotations, so that rounding does not grow. After each column an enumeration (Fincke, Pohst 1985) looks at every vector that
-could be short. Norms on which something is decided are exact. One thread, one order: the same input gives the same answer.
+could be short. Norms on which something is decided are exact, and at the end the coordinates are held against the exact
+products of the basis. One thread, one order: the same input gives the same answer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ TAKEN, SHORT, UNDECIDED = 0, 1, 2  # what became of a column
 LOVASZ = 0.99
 LARGEST = 1 << 31  # of a coefficient
 SLACK = 1e-6  # of a squared float64 length, relative
+DRIFT = 1e-9  # of a product of two vectors of the basis, relative to their norms
 
 
 def take_columns(
@@ -208,12 +210,14 @@ def _take(gram, least, first, swaps, nodes, state, found):
     rows, most = 0, 0
     for v in range(size):
         for i in range(rows):
-            kept_l[i, : i + 1] = l[i, : i + 1]
-            kept_u[i, :v] = u[i, :v]
+            for j in range(i + 1):
+                kept_l[i, j] = l[i, j]
+            for j in range(v):
+                kept_u[i, j] = u[i, j]
         before = rows
-        u[rows, :] = 0
+        for j in range(size):
+            u[rows, j] = 0
         u[rows, v] = 1
-        l[rows, :] = 0.0
         left = float(gram[v, v])
         for i in range(rows):
             exact = np.int64(0)
@@ -237,13 +241,44 @@ def _take(gram, least, first, swaps, nodes, state, found):
         state[v] = what
         if what != TAKEN:
             if what != SHORT:
-                out[:] = 0
+                for j in range(size):
+                    out[j] = 0
             if first:
                 return most
             rows = before
-            l[:, :] = 0.0
             for i in range(rows):
-                l[i, : i + 1] = kept_l[i, : i + 1]
-                u[i, :v] = kept_u[i, :v]
-                u[i, v:] = 0
+                for j in range(size + 2):
+                    l[i, j] = kept_l[i, j] if j <= i else 0.0
+                for j in range(size):
+                    u[i, j] = kept_u[i, j] if j < v else 0
+    if not _exact(gram, l, u, rows):
+        for v in range(size):
+            state[v] = UNDECIDED
     return most
+
+
+@njit(cache=True, nogil=True)
+def _exact(gram, l, u, rows):
+    """Whether the coordinates have the products of the basis."""
+    size = len(gram)
+    part, norms = np.zeros(size, np.int64), np.zeros(rows)
+    for i in range(rows):
+        for j in range(size):
+            part[j] = 0
+        for j in range(size):
+            if u[i, j] != 0:
+                for t in range(size):
+                    part[t] += u[i, j] * gram[j, t]
+        norm = np.int64(0)
+        for t in range(size):
+            norm += u[i, t] * part[t]
+        norms[i] = np.sqrt(float(norm))
+        for k in range(i + 1):
+            exact, product = np.int64(0), 0.0
+            for t in range(size):
+                exact += u[k, t] * part[t]
+            for t in range(k + 1):
+                product += l[i, t] * l[k, t]
+            if not abs(product - exact) <= DRIFT * norms[i] * norms[k]:
+                return False
+    return True

@@ -17,6 +17,7 @@ from securegen.structure.kinship import Pairs
 
 KIN0: Final = ("#FID1", "IID1", "FID2", "IID2", "NSNP", "HETHET", "IBS0", "KINSHIP")
 DIGITS: Final = 6  # as plink2 writes them
+WEIGHT_DIGITS: Final = 9
 
 
 def write_kin0(path: str | Path, samples: Samples, found: Iterable[Pairs]) -> int:
@@ -88,13 +89,19 @@ def write_loco(path: str | Path, samples: Samples, values: FloatArray) -> None:
             stream.write((" ".join([str(number), *cells]) + "\n").encode())
 
 
+def as_printed(values: FloatArray) -> FloatArray:
+    """The same numbers as a reader finds them in a .loco file."""
+    return np.array([float(f"{v:.{DIGITS}g}") for v in values.ravel().tolist()]).reshape(values.shape)
+
+
 def write_prediction_list(path: str | Path, files: Mapping[str, str]) -> None:
     """Write phenotype and .loco file a line; names are found from the list's own folder. Raises StorageError."""
     write_text(path, "".join(f"{phenotype} {name}\n" for phenotype, name in files.items()))
 
 
 def write_score_file(path: str | Path, variants: Variants, effects: FloatArray, phenotype: str) -> None:
-    """Write weights of a polygenic score in the form of the PGS Catalog. effects: (M,) of a copy. Raises StorageError."""
+    """Write weights of a polygenic score in the form of the PGS Catalog. effects: (M,) of a copy, of which the digits are
+    written that every machine computes alike. Raises StorageError."""
     header = f"#pgs_name={phenotype}\n#trait_reported={phenotype}\n#weight_type=beta\n#variants_number={len(effects)}\n"
     names = ("rsID", "chr_name", "chr_position", "effect_allele", "other_allele", "effect_weight")
     columns = [
@@ -106,4 +113,4 @@ def write_score_file(path: str | Path, variants: Variants, effects: FloatArray, 
         effects,
     ]
     with atomic(path) as stream:
-        stream.write((header + "\t".join(names) + "\n").encode() + lines_text(columns))
+        stream.write((header + "\t".join(names) + "\n").encode() + lines_text(columns, WEIGHT_DIGITS))

@@ -1,50 +1,44 @@
-"""One party's people in a whole-genome model: their numbers as integers, and the exact products of these that are totalled.
+"""One party's people in a whole-genome model: their numbers as integers.
 
 Float64 holds every sum here (below 2^53), so that the order in which BLAS adds does not matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import INTERCEPT
 from securegen.design.covariates import scale_covariates
-from securegen.design.exact import exact_gram
 from securegen.errors import DesignError
 from securegen.model import FloatArray, GenotypeReader, IntArray
 from securegen.structure.ridge import Adjustment, Rotation
+from securegen.structure.ridge_totals import PEOPLE, Alone, ModelTotals
+from securegen.structure.totals import Counts
 
 GRID = 1024  # of a dosage, also where it is a mean
 COVARIATE_BITS, PHENOTYPE_BITS = 16, 20  # of a scale
 WIDEST = 1 << 6  # scales: a number beyond it is refused
-PEOPLE = 4096  # that are multiplied at once
-
-TotalOfArrays = Callable[[IntArray], IntArray]
-
-
-def alone(values: IntArray) -> IntArray:
-    """The total of one owner."""
-    return values
 
 
 @dataclass(frozen=True)
 class People:
-    """Analysed people of one party. reader: genotypes of all its samples; analysed: (N,) bool; c: (n, K) int64 covariates, the
-    intercept first; y: (n, P) phenotypes; phenotypes, covariate_names: what they are called; adjustment: of everybody; total:
-    over the parties."""
+    """Analysed people of one party. reader: genotypes of all its samples; counts: of each variant, of everybody; analysed:
+    (N,) bool; c: (n, K) int64 covariates, the intercept first; y: (n, P) phenotypes; phenotypes, covariate_names: what they
+    are called; adjustment: of everybody; totals: over the parties."""
 
     reader: GenotypeReader
+    counts: Counts
     analysed: np.ndarray
     c: IntArray
     y: IntArray
     phenotypes: tuple[str, ...]
     covariate_names: tuple[str, ...]
     adjustment: Adjustment
-    total: TotalOfArrays = alone
+    totals: ModelTotals
 
     def residuals(self) -> FloatArray:
         """(n, P) of the phenotypes outside the covariates, in standard deviations."""
@@ -54,9 +48,13 @@ class People:
         out: FloatArray = left / (self.adjustment.deviation * 2.0**bits)
         return out
 
-    def total_of_lists(self) -> fp.SumOverSites:
-        """`total` of a few Python integers."""
-        return lambda values: self.total(np.array(values, np.int64)).tolist()
+    def dosages(self, rows: IntArray) -> IntArray:
+        """(n, B) int64 of these variants, in steps of 1/GRID."""
+        return imputed(self.reader, self.counts, self.analysed, rows)
+
+    def beside(self) -> IntArray:
+        """(n, K + P) covariates and phenotypes."""
+        return np.concatenate([self.c, self.y], axis=1)
 
     def covariates(self) -> FloatArray:
         """(n, K) in scales, the intercept first."""
@@ -64,17 +62,20 @@ class People:
 
 
 def people_of(
-    reader: GenotypeReader, analysed: np.ndarray, covariates: FloatArray, names: tuple[str, ...], phenotypes: FloatArray,
-    called: tuple[str, ...], total: fp.SumOverSites = fp.pooled, arrays: TotalOfArrays = alone,
+    reader: GenotypeReader, counts: Counts, analysed: np.ndarray, covariates: FloatArray, names: tuple[str, ...],
+    phenotypes: FloatArray, called: tuple[str, ...], totals: ModelTotals | None = None,
 ) -> People:  # fmt: skip
-    """Numbers as integers. covariates: (n, K−1) float64 of the analysed; phenotypes: (n, P), `called` so. Raises
-    DesignError for what is constant, collinear or far from everybody else."""
-    scaled = scale_covariates(covariates, names, total)
+    """Numbers as integers. counts: of the reader's variants, of everybody; covariates: (n, K−1) float64 of the analysed;
+    phenotypes: (n, P), `called` so; totals: over the parties, None for one owner. Raises DesignError for what is constant,
+    collinear or far from everybody else."""
+    totals = totals or Alone()
+    few = totals.few
+    scaled = scale_covariates(covariates, names, few)
     fine = fp.PRECISE_BITS - COVARIATE_BITS
     c = (scaled.precise + (1 << (fine - 1))) >> fine
     columns = []
     for j, name in enumerate(called):
-        scaling, decimals = fp.fit_scaling(phenotypes[:, j], f"phenotype {name}", total)
+        scaling, decimals = fp.fit_scaling(phenotypes[:, j], f"phenotype {name}", few)
         columns.append(scaling.integers(decimals, 1 << PHENOTYPE_BITS))
     y = np.stack(columns, axis=1)
     for named, values, bits in ((names, c[:, 1:], COVARIATE_BITS), (called, y, PHENOTYPE_BITS)):
@@ -84,23 +85,12 @@ def people_of(
                 f"{named[int(far.argmax())]} has a value more than {WIDEST} standard deviations from the mean: check it"
             )
     k, both = c.shape[1], np.concatenate([c, y], axis=1)
-    opened = np.array(fp.sum_matrix(exact_gram(both, both), total), float)
+    totals.columns(both, analysed)
+    opened = np.array(fp.sum_gram(both, few, partial(totals.gram, covariates=k)), float)
     adjustment = Adjustment(opened[:k, :k], scaled.samples, opened[:k, k:], opened[k:, k:].diagonal())
     if adjustment.freedom < 2:
         raise DesignError(f"{scaled.samples} people are too few for a model with {k - 1} covariates")
-    return People(reader, analysed, c, y, called, (INTERCEPT, *names), adjustment, arrays)
-
-
-def product(a: IntArray, b: IntArray) -> IntArray:
-    """aᵀb of integers, exact. Raises DesignError where float64 could not hold every sum of products."""
-    norms = [np.sqrt((values.astype(np.float64) ** 2).sum(axis=0)).max(initial=0.0) for values in (a, b)]
-    if norms[0] * norms[1] >= 2.0**52:  # by Cauchy and Schwarz, no sum of some of the products is larger
-        raise DesignError(f"products of {len(a)} people's numbers are too large to be summed exactly")
-    out = np.zeros((a.shape[1], b.shape[1]))
-    for start in range(0, len(a), PEOPLE):
-        part = slice(start, start + PEOPLE)
-        out += a[part].T.astype(np.float64) @ b[part].astype(np.float64)
-    return out.astype(np.int64)
+    return People(reader, counts, analysed, c, y, called, (INTERCEPT, *names), adjustment, totals)
 
 
 def rotated(x: IntArray, c: IntArray, rotation: Rotation) -> FloatArray:
@@ -116,19 +106,22 @@ def rotated(x: IntArray, c: IntArray, rotation: Rotation) -> FloatArray:
     return out
 
 
-def imputed(people: People, rows: IntArray) -> IntArray:
-    """(n, B) int64 dosages of these variants in steps of 1/GRID, missing calls at the mean of everybody analysed."""
-    where, reader = np.flatnonzero(people.analysed), people.reader
+def imputed(reader: GenotypeReader, counts: Counts, analysed: np.ndarray, rows: IntArray) -> IntArray:
+    """(n, B) int64 dosages of these variants in steps of 1/GRID, missing calls at the mean. counts: of everybody;
+    analysed: (N,) bool."""
+    where = np.flatnonzero(analysed)
     parts = [reader.read(a, b) for a, b in _runs_of(rows)]
     dosage = np.concatenate([part.dosage[:, where] for part in parts]).astype(np.int64)
-    missing = np.concatenate(
-        [np.zeros((len(p), len(where)), bool) if p.missing is None else p.missing[:, where] for p in parts]
-    )
-    called, summed = people.total(np.stack([(~missing).sum(axis=1), dosage.sum(axis=1)]))
     grid = reader.dosage_grid
-    mean = (2 * GRID * summed + grid * called) // np.maximum(2 * grid * called, 1)
     x = (2 * GRID * dosage + grid) // (2 * grid)
-    return np.ascontiguousarray(np.where(missing, mean[:, None], x).T)
+    if any(part.missing is not None for part in parts):
+        missing = np.concatenate(
+            [np.zeros((len(p), len(where)), bool) if p.missing is None else p.missing[:, where] for p in parts]
+        )
+        called, summed = counts.called[rows], counts.dosage[rows]
+        mean = (2 * GRID * summed + grid * called) // np.maximum(2 * grid * called, 1)
+        x = np.where(missing, mean[:, None], x)
+    return np.ascontiguousarray(x.T)
 
 
 def _runs_of(rows: IntArray) -> list[tuple[int, int]]:

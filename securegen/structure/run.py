@@ -27,9 +27,8 @@ from securegen.structure.people_tables import (
 from securegen.structure.totals import OwnTotals
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
-from securegen.vocabulary import canonical_chromosome
+from securegen.vocabulary import AUTOSOMES, canonical_chromosome
 
-AUTOSOMES = frozenset(map(str, range(1, 23)))
 OWN_ROUNDS, OWN_TOLERANCE = 20, 1e-3  # of components of one owner, who opens nothing
 
 

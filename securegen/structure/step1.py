@@ -18,7 +18,7 @@ from securegen.structure import whole_genome
 from securegen.structure.people_tables import write_loco, write_prediction_list, write_score_file
 from securegen.structure.ridge_people import People, people_of
 from securegen.structure.run import Made, facts_of, open_autosomes
-from securegen.structure.totals import OwnTotals
+from securegen.structure.totals import Counts, OwnTotals
 from securegen.structure.whole_genome import Level0, Prediction
 from securegen.study.build import Planned, plan
 from securegen.study.inputs import Inputs, Log, silent
@@ -93,12 +93,13 @@ class _Group:
         if not varies.any():
             raise DesignError("no variant varies among the people who are analysed")
         kept = reader.select(None, np.flatnonzero(varies))
+        counts = Counts(counts.called[varies], counts.dosage[varies], counts.samples)
         chromosome = np.array([int(canonical_chromosome(c)) for c in kept.variants.chromosome])
         self.blocks = whole_genome.blocks_of(chromosome, block)
         self._planned = planned
         self._values = np.stack([p.phenotype.values[analysed] for p in planned], axis=1)
         self.people: People = people_of(
-            kept, analysed, traits.covariates[analysed], traits.covariate_names, self._values,
+            kept, counts, analysed, traits.covariates[analysed], traits.covariate_names, self._values,
             tuple(p.phenotype.name for p in planned),
         )  # fmt: skip
         log(f"whole-genome model of {len(kept.variants):,} variants in {count(len(self.blocks), 'block')}, "

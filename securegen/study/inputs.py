@@ -10,6 +10,7 @@ from pathlib import Path
 from securegen.catalogue import LINEAR, TESTS, models, uses_missing
 from securegen.design import fixedpoint as fp
 from securegen.errors import UsageError
+from securegen.governance.consent_steps import purpose_of
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
 from securegen.io.loco import read_prediction_list
@@ -22,7 +23,7 @@ XCHR_MODELS = (0, 1, 2)
 PLINK2, REGENIE = STATISTICS = ("plink2", "regenie")
 BUILDS = ("b37", "b38")
 _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition")
-_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred")
+_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo")
 GENETIC_MODELS = tuple(name for name in CODINGS if name != ADDITIVE)
 _FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype", *GENETIC_MODELS)
 
@@ -56,7 +57,9 @@ class Inputs(GenotypeFiles):
     sex; pred: list of the predictions of a whole-genome model, as regenie's step 1 writes it; statistic: plink2, or
     regenie: a linear model has the variance of its null model, and X is as the file has it; None for regenie with pred;
     dominant, recessive, hetonly: one of them, the genetic model: a genotype counts 1 with one copy of A1 or two, with two, or
-    with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model.
+    with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model;
+    purpose: what the data are used for, as DS:MONDO:0005148,IRB: only people whose consent covers it are analysed; consent:
+    the register that has them; mondo: a table of diseases in place of the shipped one.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -93,6 +96,9 @@ class Inputs(GenotypeFiles):
     recessive: bool = False
     hetonly: bool = False
     interaction: str | None = None
+    purpose: str | None = None
+    consent: str | None = None
+    mondo: str | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
@@ -115,6 +121,7 @@ class Inputs(GenotypeFiles):
         checks.name("sex_name", self.sex_name)
         if self.sex_name and not (self.pheno or self.covar):
             raise UsageError("`sex_name` is a column of the phenotype or covariate table: give `pheno` or `covar`")
+        self._check_purpose()
         self._check_statistic()
         self._check_coding()
         self._check_interaction()
@@ -124,6 +131,17 @@ class Inputs(GenotypeFiles):
         checks.whole("dosage_grid", self.dosage_grid, 1, None)
         if self.from_bp is not None and self.to_bp is not None and self.from_bp > self.to_bp:
             raise UsageError(f"`from_bp` {self.from_bp} lies behind `to_bp` {self.to_bp}")
+
+    def _check_purpose(self) -> None:
+        checks.name("purpose", self.purpose)
+        if self.purpose is not None:
+            object.__setattr__(self, "purpose", str(purpose_of(self.purpose)))
+        if bool(self.purpose) != bool(self.consent):
+            raise UsageError(
+                "`purpose` and `consent` go together: what the data are used for, and the register of who allows it"
+            )
+        if self.mondo and not self.purpose:
+            raise UsageError("`mondo` is for a `purpose`")
 
     def _check_statistic(self) -> None:
         if self.pred and self.statistic == PLINK2:

@@ -87,6 +87,9 @@ def open_study(
     recessive: bool = False,
     hetonly: bool = False,
     interaction: str | None = None,
+    purpose: str | None = None,
+    consent: Path | None = None,
+    mondo: Path | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -159,6 +162,9 @@ def open_study(
         recessive=recessive,
         hetonly=hetonly,
         interaction=interaction,
+        purpose=purpose,
+        consent=path("consent", consent),
+        mondo=path("mondo", mondo),
     )
     return study_of(inputs, log, reader)
 
@@ -182,6 +188,9 @@ def open_qc(
     chr: Names | None = None,
     from_bp: int | None = None,
     to_bp: int | None = None,
+    purpose: str | None = None,
+    consent: Path | None = None,
+    mondo: Path | None = None,
     bfile: Path | Sequence[Path] = "",
     pfile: Path | Sequence[Path] = "",
     vcf: Path | Sequence[Path] = "",
@@ -229,6 +238,9 @@ def open_qc(
         covar=path("covar", covar),
         split_par=split_par,
         sex_name=sex_name,
+        purpose=purpose,
+        consent=path("consent", consent),
+        mondo=path("mondo", mondo),
     )
     return qc_of(inputs, log, reader)
 

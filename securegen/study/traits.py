@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,8 +28,10 @@ class Traits:
     unknown: tuple[int, int]
 
 
-def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Traits:
-    """Read and join the phenotype and covariate tables."""
+def read_traits(
+    inputs: Inputs, reader: GenotypeReader, log: Log = silent, *, among: np.ndarray | None = None
+) -> Traits:
+    """Read and join the phenotype and covariate tables. among: (N,) bool, who may be analysed, None for everybody."""
     if inputs.pheno is None:
         raise UsageError("`pheno` is needed")
     table = without_sex(read_table(inputs.pheno), inputs.pheno_name, inputs.sex_name, log, "phenotype")
@@ -39,6 +41,8 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
         checks.file_name(name, table.path)
     joined = people.join(reader.samples, table)
     log_pasted(table, joined, log)
+    if among is not None:
+        joined = replace(joined, row=np.where(among, joined.row, -1))
     phenotypes = tuple(_phenotype(inputs, reader, table, name, joined, log) for name in table.columns)
     names: list[str] = []
     columns: list[np.ndarray] = []

@@ -14,11 +14,12 @@ from pathlib import Path
 import click
 import pytest
 from bed_reader import open_bed, to_bed
-from support import securegen
+from support import securegen, write_tsv
 
 from securegen.cli.command import example
 from securegen.cli.examples import EXAMPLES
 from securegen.cli.main import COMMANDS, main
+from securegen.governance import audit_steps as audit
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = slice(0, None, 9)  # of the example cohort, beside those of its scoring file
@@ -89,11 +90,17 @@ def walk(tmp_path_factory) -> Path:
             "bp_position": bed.bp_position[keep], "allele_1": bed.allele_1[keep], "allele_2": bed.allele_2[keep],
         }  # fmt: skip
         to_bed(folder / "cohort.bed", bed.read(dtype="int8")[:, keep], properties=properties)
-    people = (folder / "cohort.fam").read_text().splitlines()[:1]  # the model of 119 weights answers 5 in its life
-    (folder / "patients.txt").write_text("".join(" ".join(line.split()[:2]) + "\n" for line in people))
+    ids = [line.split()[:2] for line in (folder / "cohort.fam").read_text().splitlines()]
+    for name in ("patients.txt", "leaving.txt"):  # the model of 119 weights answers 5 in its life
+        (folder / name).write_text(" ".join(ids[0]) + "\n")
+    consents = [[*own, "HMB", "2025-01-01"] for own in ids]
+    write_tsv(folder / "consents.tsv", ("FID", "IID", "DUO", "DATE"), consents)
     for name in ("pass.txt", "new.txt", "safe.txt"):
         (folder / name).touch(0o600)
         (folder / name).write_text(f"correct horse battery {name}\n")
+    (folder / "governed").mkdir()
+    (folder / "governed" / "policy.toml").touch()
+    audit.record(folder / "governed" / "key.secret", "key", {"action": "unlocked", "key": "00" * 32})
     return folder
 
 

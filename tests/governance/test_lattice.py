@@ -32,8 +32,8 @@ def with_ones(x, unit=1):
 
 
 def gram_of(x, unit=1):
-    x = with_ones(x, unit)
-    return x.T @ x
+    x = with_ones(x, unit).astype(np.float64)
+    return (x.T @ x).astype(np.int64)
 
 
 def planted(x, variants, people, seed):

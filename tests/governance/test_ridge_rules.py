@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from securegen.governance import ridge_rules as rules
 from securegen.governance.openings import column_fault
+from securegen.structure.ridge import rotation
+from securegen.structure.ridge_people import rotated
 
 
 def sites(n=400, size=30, seed=1):
@@ -120,3 +124,65 @@ def test_predictors_agree_with_the_rule_of_a_column():
     one_by_one = [column_fault(w[:, j]) is not None for j in range(300)]
     assert 30 < sum(one_by_one) < 270
     assert [rules.predictors_fault(w[:, j : j + 1]) is not None for j in range(300)] == one_by_one
+
+
+def test_a_steered_total_makes_a_predictor_of_one_person():
+    """Who posts last takes one person's x x' from X'X often enough: her leverage is nearly 1, her prediction by the others as
+    large as they want, and products of the predictor are her phenotype."""
+    own, others = sites(300, 12, seed=8)
+    own, others = own // 1024, others // 1024
+    rng, who, penalty = np.random.default_rng(9), 17, 4.0
+    y, total = rng.integers(-999, 999, 300), gram(own) + gram(others)
+
+    def predictor(opened):
+        inverse = np.linalg.inv(opened / 4.0**20 + penalty * np.eye(12))
+        leverage = np.einsum("ij,jk,ik->i", own, inverse, own)
+        fitted = own @ inverse @ (own.T @ y)
+        return leverage, (fitted - leverage * y) / (1 - leverage)
+
+    fine = gram(own << 20), gram(own << 20) + gram(others << 20)
+    honest, w = predictor(fine[1])
+    assert rules.others_fault(*fine, 300, 2 << 20) is None
+    assert (
+        rules.ridge_leverage_fault(honest) is None
+        and rules.predictors_fault(np.rint(w * 64)[:, None].astype(int)) is None
+    )
+    h = float(own[who] @ np.linalg.solve(total + penalty * np.eye(12), own[who]))
+    away = 1 / h - 1 / (1 - 1e-5)  # Sherman and Morrison: h/(1 − away h) is 1 − 10⁻⁵
+    steered = fine[1] - np.rint(away * np.outer(own[who], own[who]) * 4.0**20).astype(np.int64)
+    leverage, w = predictor(steered)
+    integers = np.rint(w * 64).astype(np.int64)
+    read = (integers @ y) / np.abs(integers).max() * np.sign(integers[who])
+    assert np.abs(integers).argmax() == who and abs(read - y[who]) < 0.02 * 999
+    assert rules.others_fault(fine[0], steered, 300, 2 << 20) is not None
+    assert rules.ridge_leverage_fault(leverage) is not None and rules.predictors_fault(integers[:, None]) is not None
+
+
+def test_a_step_made_again_in_another_order_is_the_same_integers():
+    """A projection in float32 flips where it is rounded; the totals of two tries then differ by one person's genotypes."""
+    rng = np.random.default_rng(1)
+    g = rng.binomial(2, rng.uniform(0.05, 0.5, 1500), (500, 1500)).astype(np.int64)
+    turn = np.linalg.qr(rng.normal(size=(1500, 40)))[0]
+    orders = np.arange(1500), rng.permutation(1500)
+
+    def in_floats(order):
+        z = np.zeros((500, 40), np.float32)
+        for part in np.array_split(order, 5):
+            z += g[:, part].astype(np.float32) @ turn[part].astype(np.float32)
+        return np.rint(z * np.float32(4096)).astype(np.int64)
+
+    first, again = map(in_floats, orders)
+    alone = np.flatnonzero((first != again).sum(axis=0) == 1)
+    assert len(alone), "some column differs in one person"
+    for j in alone[:3]:
+        who = int((first != again)[:, j].argmax())
+        assert np.array_equal(np.abs(g.T @ first[:, j] - g.T @ again[:, j]), g[who])
+
+    def in_integers(order):
+        turned = rotation(turn, np.zeros((0, 40)), np.zeros(40), (2.0, 0.0))
+        turned = replace(turned, turn=turned.turn[order])
+        return rotated(g[:, order], np.zeros((500, 0), np.int64), turned)
+
+    assert np.array_equal(*map(in_integers, orders))
+    assert np.array_equal(in_integers(orders[0])[::-1], rotated(g[::-1], np.zeros((500, 0), np.int64), rotation(
+        turn, np.zeros((0, 40)), np.zeros(40), (2.0, 0.0))))  # fmt: skip

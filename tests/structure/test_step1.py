@@ -14,6 +14,7 @@ from securegen.model import Samples
 from securegen.structure import ridge, ridge_people, whole_genome
 from securegen.structure.people_tables import write_loco
 from securegen.structure.ridge_people import people_of
+from securegen.structure.ridge_totals import Alone
 from securegen.structure.step1 import write_step1
 from securegen.structure.totals import OwnTotals
 
@@ -21,6 +22,26 @@ from .conftest import WHOLE
 
 REGENIE = WHOLE.parent / "gold_regenie"
 LOCO = 1e-3  # of dosages in steps of 1/1024 and predictors of 12 bits, beside values of the deviation 0.5
+
+
+class Together(Alone):
+    """Totals of parties that trust each other."""
+
+    def __init__(self, few):
+        self.few = few
+
+    def _total(self, values):
+        return np.array(self.few(values.ravel().tolist())).reshape(values.shape)
+
+    def products(self, beside, wanted):
+        for pair in super().products(beside, wanted):
+            yield tuple(map(self._total, pair))
+
+    def newton(self, step):
+        return tuple(map(self._total, super().newton(step)))
+
+    def losses(self, name, values):
+        return self._total(super().losses(name, values))
 
 
 def varying(reader, count: int):
@@ -61,7 +82,7 @@ def test_errors_are_those_of_leaving_each_person_out(whole, reader):
     few = varying(reader.select(np.arange(120), np.arange(0, 1000, 20)), 40)
     rng = np.random.default_rng(0)
     c, y = rng.normal(size=(120, 2)), rng.normal(size=(120, 1))
-    people = people_of(few, np.ones(120, bool), c, ("A", "B"), y, ("Y",))
+    people = people_of(few, OwnTotals(few).counts(), np.ones(120, bool), c, ("A", "B"), y, ("Y",))
     blocks = whole_genome.blocks_of(np.ones(40, int), 40)
     level = whole_genome.level_0(people, blocks)
     g = few.read(0, 40)
@@ -103,13 +124,13 @@ def test_sites_together_predict_what_one_cohort_predicts(whole, reader):
         cases = np.rint(y[people.analysed][:, 1])
         return whole_genome.quantitative(people, level, 0), whole_genome.binary(people, level, cases, 1)
 
-    alone = fit(people_of(few, np.ones(300, bool), c, ("A", "B"), y, ("Q", "B")))
+    counts = OwnTotals(few).counts()
+    alone = fit(people_of(few, counts, np.ones(300, bool), c, ("A", "B"), y, ("Q", "B")))
     where = np.arange(300) % 3
 
     def part(s, total):
         mine = where == s
-        arrays = lambda values: np.array(total(values.ravel().tolist())).reshape(values.shape)  # noqa: E731
-        return fit(people_of(few, mine, c[mine], ("A", "B"), y[mine], ("Q", "B"), total, arrays))
+        return fit(people_of(few, counts, mine, c[mine], ("A", "B"), y[mine], ("Q", "B"), Together(total)))
 
     together = Sites(3).run([partial(part, s) for s in range(3)])
     for s in range(3):
@@ -156,7 +177,8 @@ def test_variants_that_do_not_vary_are_left_out_and_collinear_ones_refused(whole
     g = reader.read(0, 1)
     with pytest.raises(DesignError, match="does not vary beside the covariates"):
         people = people_of(
-            reader, ~g.missing[0], g.dosage[0][~g.missing[0], None].astype(float), ("G",),
+            reader, OwnTotals(reader, ~g.missing[0]).counts(), ~g.missing[0],
+            g.dosage[0][~g.missing[0], None].astype(float), ("G",),
             np.random.default_rng(0).normal(size=(int((~g.missing).sum()), 1)), ("Y",),
         )  # fmt: skip
         whole_genome.level_0(people, [whole_genome.VariantBlock(1, np.arange(3))])
@@ -165,7 +187,7 @@ def test_variants_that_do_not_vary_are_left_out_and_collinear_ones_refused(whole
 def test_a_person_whom_nobody_else_predicts_ends_it(reader):
     few = varying(reader.select(np.arange(40), np.arange(2000)), 150)
     y = np.random.default_rng(0).normal(size=(40, 1))
-    people = people_of(few, np.ones(40, bool), np.zeros((40, 0)), (), y, ("Y",))
+    people = people_of(few, OwnTotals(few).counts(), np.ones(40, bool), np.zeros((40, 0)), (), y, ("Y",))
     with pytest.MonkeyPatch.context() as patch, pytest.raises(DesignError, match="predicted by nobody else"):
         patch.setattr(whole_genome, "LARGEST_LEVERAGE", 0.5)
         whole_genome.level_0(people, whole_genome.blocks_of(np.ones(150, int), 150))
@@ -176,7 +198,7 @@ def test_a_phenotype_far_out_is_refused(reader, monkeypatch):
     y = np.zeros((500, 1))
     y[0] = 1e6
     with pytest.raises(DesignError, match="Y has a value more than 8 standard deviations"):
-        people_of(reader, np.ones(500, bool), np.zeros((500, 0)), (), y, ("Y",))
+        people_of(reader, OwnTotals(reader).counts(), np.ones(500, bool), np.zeros((500, 0)), (), y, ("Y",))
 
 
 def test_names_that_join_to_one_are_refused(tmp_path):

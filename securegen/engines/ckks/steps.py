@@ -26,6 +26,7 @@ from securegen.engines.ckks.study_plan import compare_with_plan, plan, stored_sq
 from securegen.engines.ckks.tables import decrypt, decrypt_qc, decrypt_sums, decrypt_tables, read_design
 from securegen.errors import ArtefactError, StorageError
 from securegen.model import GenotypeReader, Progress, SelectableReader, no_progress
+from securegen.study.consented import claim_release
 from securegen.study.inputs import Log, silent
 from securegen.study.opening import Study
 from securegen.study.ploidy import counting_copies
@@ -208,6 +209,7 @@ def encrypt_design(
             "these are not the genotypes that were encrypted: give the same files, filters and genetic model"
             + info.other_order(reader.variants)
         )
+    claim_release([study.inputs], study.reader.samples, study.strata, str(folder))
     make = make_encryptor(encryptor, key)
     designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)
     return Path(folder)

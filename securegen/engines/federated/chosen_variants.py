@@ -1,12 +1,15 @@
-"""Which variants a study analyses, of those that all sites have, and which of them its components are computed on."""
+"""Which variants a study analyses, of those that all sites have, and which of them its components and its whole-genome model
+are computed on."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from securegen.catalogue import has_copies
+from securegen.engines.federated.studyfile import MOST_IN_BLOCK
 from securegen.errors import UsageError
 from securegen.io.text import count, iterate_lines
 from securegen.model import IntArray, Variants
@@ -14,17 +17,17 @@ from securegen.study import checks, ploidy
 from securegen.study.genotypes import DIPLOID
 from securegen.study.inputs import Log
 from securegen.study.predictions import rows_of
-from securegen.vocabulary import ADDITIVE, canonical_chromosome
-
-CHROMOSOMES = frozenset(map(str, range(1, 23)))
+from securegen.vocabulary import ADDITIVE, AUTOSOMES, canonical_chromosome
 
 
 def autosomes(variants: Variants) -> IntArray:
-    """Those on chromosomes 1 to 22, of which components are. Raises UsageError where there are none."""
-    numbered = np.array([canonical_chromosome(c) in CHROMOSOMES for c in variants.chromosome], bool)
+    """Those on chromosomes 1 to 22, of which components and a whole-genome model are. Raises UsageError for none."""
+    numbered = np.array([canonical_chromosome(c) in AUTOSOMES for c in variants.chromosome], bool)
     index = np.flatnonzero(numbered & (ploidy.kinds_of(variants) == ploidy.AUTOSOMAL))
     if not len(index):
-        raise UsageError("components are of chromosomes 1 to 22, and the study has no variant there: use `loadings`")
+        raise UsageError(
+            "components and a whole-genome model are of chromosomes 1 to 22, and the study has no variant there"
+        )
     return index
 
 
@@ -72,3 +75,13 @@ def analysed(
     if not keep.any():
         raise UsageError("no variant is left for this study")
     return found.take(np.flatnonzero(keep))
+
+
+def block_size(found: Variants, wanted: int | None) -> int:
+    """Variants of a block of a whole-genome model: as wanted, or √(5M) of M on autosomes, so that a block's variants and five
+    predictors a block are fewest together. Raises UsageError where the study has none."""
+    autosomal = len(autosomes(found))
+    size = round(math.sqrt(5 * autosomal)) if wanted is None else wanted
+    if not 1 <= size <= MOST_IN_BLOCK:
+        raise UsageError(f"`block` {size}: from 1 to {MOST_IN_BLOCK} variants")
+    return min(size, autosomal)

@@ -40,6 +40,10 @@ class CommonVariants:
     rows: IntArray
     counts: Counts
 
+    def take(self, index: IntArray) -> CommonVariants:
+        counts = Counts(self.counts.called[index], self.counts.dosage[index], self.counts.samples)
+        return CommonVariants(self.reader.select(None, index), self.rows[index], counts)
+
 
 def pooled_people(secure: SecureSum, people: np.ndarray) -> int:
     """How many people of all sites are in the sums. people: (N,) bool, the own."""
@@ -61,18 +65,21 @@ def common_variants(
     not of people.
     """
     own = _flags(reader, people, guard, strict=strict, prune=prune, others=others)
-    flags = secure.rows(
-        f"{what}-flags", len(own), [field_bits(64)], lambda: own[:, None], bounds=(64,), check=not_below_own
-    )
-    kept = np.flatnonzero(flags[:, 0] == 0)
-    if not len(kept):
-        raise DesignError(f"no variant is left for {what}: sites withhold all of them")
+    kept = withheld_by_nobody(secure, f"{what}-flags", own)
     reader = reader.select(None, kept)
     counts = _pooled_counts(secure, OwnTotals(reader, people), pooled, what)
     frequency = counts.dosage / (2 * reader.dosage_grid * np.maximum(counts.called, 1))
     common = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= LEAST_FREQUENCY)
-    counts = Counts(counts.called[common], counts.dosage[common], pooled)
-    return CommonVariants(reader.select(None, common), kept[common], counts)
+    return CommonVariants(reader, kept, counts).take(common)
+
+
+def withheld_by_nobody(secure: SecureSum, step: str, own: IntArray) -> IntArray:
+    """Index of the variants that no site withholds. own: (M,) 1 where this site does. Raises DesignError where none is left."""
+    flags = secure.rows(step, len(own), [field_bits(64)], lambda: own[:, None], bounds=(64,), check=not_below_own)
+    kept = np.flatnonzero(flags[:, 0] == 0)
+    if not len(kept):
+        raise DesignError(f"sites withhold every variant ({step}): nothing can be summed")
+    return kept
 
 
 def _pooled_counts(secure: SecureSum, own: OwnTotals, pooled: int, what: str) -> Counts:

@@ -37,7 +37,6 @@ from securegen.structure.totals import Counts, OwnTotals
 
 ROUNDS, LEAST_ROUNDS = 8, 3
 STANDS_OUT = 50  # a person's square may be this part of a column's; with consent the part of any column
-SHARE = 0.05  # of the pooled people: columns of components
 
 Charge = Callable[[IntArray], None]
 
@@ -141,11 +140,11 @@ def federated_components(
     """
     pooled = pooled_people(secure, people)
     width = wanted + 4
-    rounds = min(rounds, int(SHARE * pooled) // width) if guard.on and not consent else rounds
+    rounds = min(rounds, int(openings.STRUCTURE_SHARE * pooled) // width) if guard.on and not consent else rounds
     if rounds < LEAST_ROUNDS:
         raise DesignError(
-            f"{wanted} components of {pooled} people: {LEAST_ROUNDS} rounds of {width} columns are more than {SHARE:.0%} of "
-            "them; fewer components, public loadings (`loadings`), or `consent_openings`"
+            f"{wanted} components of {pooled} people: {LEAST_ROUNDS} rounds of {width} columns are more than "
+            f"{openings.STRUCTURE_SHARE:.0%} of them; fewer components, public loadings (`loadings`), or `consent_openings`"
         )
     if guard.on and not consent and rounds * width > openings.SITE_SHARE * people.sum():
         guard.refuse(

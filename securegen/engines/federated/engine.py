@@ -38,6 +38,7 @@ from securegen.results.forms import TableForm, convert
 from securegen.results.summary import summary_of
 from securegen.stats.qc import Filters
 from securegen.study import people
+from securegen.study.consented import claim_release
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study, study_of
@@ -72,6 +73,11 @@ class Federated(Engine):
         "Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
     )
     pcs: int | None = option(None, "Components that the sites compute together, as covariates.", metavar="K", least=1)
+    step1: bool = option(
+        False, "A whole-genome model that the sites make together: its predictions correct each chromosome."
+    )
+    block: int | None = option(None, "Variants of a block of that model [√(5M)].", metavar="B", least=1)
+    write_score: bool = option(False, "Also that model as a polygenic score, OUT.<PHENO>.score.txt.")
     two_sites_learn_each_other: bool = option(False, "Allow two sites, which hide nothing from each other.")
     keep_files: bool = option(False, KEEP_FILES)
 
@@ -83,7 +89,7 @@ class Federated(Engine):
 
     def open(self, members: Sequence[Inputs], log: Log, *, qc_only: bool = False) -> Study:
         common = members[0].common_samples
-        common = self.openings != ALL if common is None else common
+        common = (self.openings != ALL or self.step1) if common is None else common
         told = [replace(m, common_samples=common) for m in members]
         if len(told) == 1:
             return study_of(told[0], log)
@@ -94,6 +100,8 @@ class Federated(Engine):
     def rehearsing(self) -> Federated:
         if self.pcs:
             raise UsageError("the plain engine has no components of sites to compare with: leave `pcs` out")
+        if self.step1:
+            raise UsageError("the plain engine has no model of sites to compare with: leave `step1` out")
         if self.openings not in (None, ALL):
             raise UsageError(
                 f"whole tables of one owner's data are compared: `openings` {ALL}, which is the default then, not "
@@ -124,6 +132,7 @@ class Federated(Engine):
             work, members[0], local, silent, two_sites_learn_each_other=self.two_sites_learn_each_other,
             openings=self.openings or STRICT, few_missing=self.few_missing or WITHHOLD,
             consent_openings=self.consent_openings, pcs=self.pcs or 0,
+            step1=self.step1, block=self.block, write_score=self.write_score,
         )  # fmt: skip
 
     def run(
@@ -133,6 +142,7 @@ class Federated(Engine):
         """Deal one cohort to sites, or take a cohort a site, and let them run. Raises PolicyError where a rule refuses."""
         files_of(study, self.name)
         members = members_of(study)
+        claim_release(members, study.reader.samples, study.strata, out)
         inputs = members[0]
         with folders.working_folder(out, folders.SITES, keep=self.keep_files, log=log) as work:
             with log.stage("plan"):
@@ -157,23 +167,24 @@ class Federated(Engine):
             stored = sum(r["samples_stored"] for r in records)
             log(people.covariate_line(records[0]["covariate_names"]))
             log(f"{records[0]['samples']} of {stored} people are analysed")
-            tables = []
-            for s in records[0]["summaries"]:
-                path = out + s["path"].removeprefix(str(work.absolute() / local[0].name / "result"))
-                copy_file(s["path"], path)
-                tables.append(summary_of(s, path))
+            first = str(work.absolute() / local[0].name / "result")
+            here = {path: out + path.removeprefix(first) for path in rehearsal.written(records[0])}
+            for source, path in here.items():
+                copy_file(source, path)
+            tables = [summary_of(s, here[s["path"]]) for s in records[0]["summaries"]]
+            scores = tuple(here[path] for path in records[0]["files"])
         convert(tables, out, form, log, covariates=covariates_of(inputs))
-        receipt = released(records[0], [t.path for t in tables])
+        receipt = released(records[0], [*scores, *(t.path for t in tables)])
         facts = {name: records[0][name] for name in TOLD if name in records[0]} | {
             "inputs": digests_of(members), "samples_stored": stored, "opened": records[0]["opened"], "sites": len(local),
             "peak_rss_bytes": max(r["peak_rss_bytes"] for r in records),
         }  # fmt: skip
         sent = {"sent": {m.name: r["bytes"]["sent"][m.name] for m, r in zip(local, records, strict=True)}}
         remarks = tuple(Withheld(**records[0]["opened"]["withheld"]).lines())
-        return EngineRun(self.name, tuple(tables), (), receipt, sent, facts, remarks)
+        return EngineRun(self.name, tuple(tables), scores, receipt, sent, facts, remarks)
 
 
 def released(record: Mapping[str, Any], paths: Sequence[str]) -> Receipt:
     """The receipt of a site, with the tables where they are now."""
-    said, there = Receipt.from_json(record["receipt"]), {s["path"] for s in record["summaries"]}
+    said, there = Receipt.from_json(record["receipt"]), rehearsal.written(record)
     return replace(said, released=(*(r for r in said.released if r not in there), *paths))

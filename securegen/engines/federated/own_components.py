@@ -5,14 +5,12 @@ Who learns what: `components` says it. Which people are left out as relatives st
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from securegen.engines.federated.admission import LEDGER
+from securegen.engines.federated.admission import charge_columns
 from securegen.engines.federated.chosen_variants import autosomes
 from securegen.engines.federated.components import federated_components, unrelated_people
 from securegen.engines.federated.own_inputs import OwnInputs, named_file
@@ -22,9 +20,7 @@ from securegen.engines.federated.studyfile import PC_VARIANTS, StudyFile
 from securegen.errors import ArtefactError, PolicyError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
-from securegen.governance.ledger_file import open_ledger
 from securegen.io.text import text_of
-from securegen.model import IntArray
 from securegen.study.inputs import Log
 
 LEFT_OUT = 16  # people a component and one more, where any are left out as relatives
@@ -80,9 +76,10 @@ def with_components(
         raw = named_file(folder / PC_VARIANTS, study.pc_variants_digest, "variants of components")
         named = set(text_of(raw, folder / PC_VARIANTS).split())
         chosen = chosen[np.array([v in named for v in own.aligned.variants.id[chosen]], bool)]
+    charge = charge_columns(study, own.aligned.samples, people, state, guard, "columns of components")
     found = federated_components(
         secure, own.aligned.select(None, chosen), people, study.pcs, bytes.fromhex(study.digest), guard,
-        _charging(study, own, people, state, guard), strict=study.openings == openings.STRICT,
+        charge, strict=study.openings == openings.STRICT,
         consent=study.consent_openings, prune=study.ld_prune_on == secure.site,
         others=_everybody(own) & ~people, say=log,
     )  # fmt: skip
@@ -93,22 +90,3 @@ def with_components(
     covariates, first = own.traits.covariates.copy(), names.index("PC1")
     covariates[:, first : first + study.pcs] = kept.reshape(found.shape)
     return replace(own, traits=replace(own.traits, covariates=covariates))
-
-
-def _charging(
-    study: StudyFile, own: OwnInputs, people: np.ndarray, state: Path, guard: SiteGuard
-) -> Callable[[IntArray], None]:
-    """Counts the columns of a round for everybody in them, before they meet a genotype, or ends the study."""
-    free = study.consent_openings or not guard.on
-    share, limit = (math.inf, math.inf) if free else (openings.SITE_SHARE, openings.CONSENTED)
-    samples = own.aligned.samples
-
-    def charge(q: IntArray) -> None:
-        columns = np.zeros((len(people), q.shape[1]), np.int64)
-        columns[people] = q
-        with open_ledger(state / LEDGER) as ledger:
-            fault = ledger.charge(ledger.rows(samples), columns, share=share, limit=limit)
-        if fault is not None:
-            guard.refuse("columns of components", fault)
-
-    return charge

@@ -73,9 +73,10 @@ def open_inputs(
         )
     traits = read_traits(study, site, inputs, reader.samples, _components(folder, study, reader, site, memory))
     offsets = None
-    if bool(inputs.pred) != study.predictions:
+    if bool(inputs.pred) != (study.predictions and not study.step1):
         raise UsageError(
-            "the study has predictions of a whole-genome model: `pred` names this site's" if study.predictions
+            "`pred`: the sites of this study make the whole-genome model together" if study.step1
+            else "the study has predictions of a whole-genome model: `pred` names this site's" if study.predictions
             else "`pred`: the study has no predictions of a whole-genome model"
         )  # fmt: skip
     if inputs.pred:

@@ -5,7 +5,7 @@ The caller holds everybody's data, so nothing is hidden from it: this shows and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def refuse(inputs: Inputs) -> None:
 def set_up(
     work: Path, inputs: Inputs, sites: Sequence[LocalSite], log: Log, *, two_sites_learn_each_other: bool = False,
     openings: str = STRICT, few_missing: str = WITHHOLD, consent_openings: bool = False,
-    pcs: int = 0,
+    pcs: int = 0, step1: bool = False, block: int | None = None, write_score: bool = False,
 ) -> StudyFile:  # fmt: skip
     """Make keys, the study file and the private folders below `work`, and let every site accept."""
     refuse(inputs)
@@ -112,8 +112,9 @@ def set_up(
         covariates=covariates, name="rehearsal", model=inputs.model, missing=inputs.missing, bits=inputs.bits,
         dosage_grid=grid, qc=inputs.qc, minimum_cohort=1, two_sites_learn_each_other=two_sites_learn_each_other,
         openings=openings, few_missing=few_missing, consent_openings=consent_openings, common_samples=inputs.common_samples,
-        statistic=REGENIE if inputs.as_regenie else PLINK2, xchr_model=inputs.xchr_model, split_par=inputs.split_par,
-        predictions=bool(inputs.pred), interaction=inputs.interaction, pcs=pcs, log=log,
+        statistic=REGENIE if inputs.as_regenie or step1 else PLINK2, xchr_model=inputs.xchr_model, split_par=inputs.split_par,
+        predictions=bool(inputs.pred), interaction=inputs.interaction, pcs=pcs, step1=step1, block=block,
+        write_score=write_score, log=log,
         **{name: getattr(inputs, name) for name in GENETIC_MODELS},
     )  # fmt: skip
     if dropped:
@@ -183,10 +184,15 @@ def refusals(work: Path, sites: Sequence[LocalSite]) -> list[str]:
 def results(work: Path, sites: Sequence[LocalSite]) -> list[dict[str, Any]]:
     """run.json of every site. Raises SecuregenError when two sites wrote different tables."""
     records: list[dict[str, Any]] = [read_answer(work / s.name / "result", s.name) for s in sites]
-    for tables in zip(*(r["summaries"] for r in records), strict=True):
-        if len({Path(t["path"]).read_bytes() for t in tables}) > 1:
+    for paths in zip(*map(written, records), strict=True):
+        if len({Path(path).read_bytes() for path in paths}) > 1:
             raise SecuregenError("two sites wrote different tables: this must never happen, please report it")
     return records
+
+
+def written(record: Mapping[str, Any]) -> list[str]:
+    """What a site wrote that every site has: tables, and scores of a whole-genome model."""
+    return [*(t["path"] for t in record["summaries"]), *record["files"]]
 
 
 def message_table(shared: Path, study: StudyFile) -> list[tuple[str, int, int]]:

@@ -27,10 +27,12 @@ from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
 from securegen.engines.federated.own_components import component_people, with_components
 from securegen.engines.federated.own_inputs import OwnInputs, open_inputs, salt_of, same_inputs
+from securegen.engines.federated.own_predictions import with_predictions
 from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_below_own
 from securegen.engines.federated.state import SiteState, open_state
-from securegen.engines.federated.studyfile import StudyFile, opened_by
+from securegen.engines.federated.studyfile import StudyFile
+from securegen.engines.federated.terms import opened_by
 from securegen.engines.federated.withheld import Withheld
 from securegen.errors import (
     PeerError,
@@ -42,7 +44,7 @@ from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
 from securegen.governance.signing import SigningIdentity
 from securegen.io.strict_json import read_regular
-from securegen.model import GenotypeReader, OpenedSums, watched
+from securegen.model import GenotypeReader, OpenedSums, Variants, watched
 from securegen.record.association_receipts import federated_receipt
 from securegen.record.receipt import Receipt
 from securegen.results.write import Summary, write_qc, write_tables
@@ -54,7 +56,9 @@ Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 
 @dataclass(frozen=True)
 class SiteResult:
-    """tables, quality: of the pooled cohort; opened: every round and its numbers; strata: designs of this site's rows, of
+    """tables, quality: of the pooled cohort; predictions, scores: files of a whole-genome model, of
+    this site's people and of everybody;
+    opened: every round and its numbers; strata: designs of this site's rows, of
     `people` people; bytes: posted by this site."""
 
     study: StudyFile
@@ -63,6 +67,8 @@ class SiteResult:
     people: int
     tables: list[Summary]
     quality: list[str]
+    predictions: list[str]
+    scores: list[str]
     receipt: Receipt
     opened: dict[str, Any]
     bytes: int
@@ -118,6 +124,7 @@ def run_site(
                     memory,
                     state,
                     own,
+                    variants,
                     commitment,
                     out,
                     digits,
@@ -139,7 +146,7 @@ def _in_folder(message_folder: MessageFolder) -> Iterator[Transport]:
 
 def _take_part(
     transport: Transport, message_folder: MessageFolder, site: str, identity: SigningIdentity, memory: SiteState, state: Path,
-    own: OwnInputs, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
+    own: OwnInputs, variants: Variants, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
     seen: Callable[[OpenedSums], None] | None,
 ) -> SiteResult:  # fmt: skip
     study = message_folder.study
@@ -152,6 +159,7 @@ def _take_part(
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
     own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
+    own, predicted = with_predictions(study, own, variants, secure, guard, memory, state, log)
     closed = closed_strata(
         study, site, own.planned, own.traits, samples, sets, partial(secure.total, check=not_below_own), state, log
     )
@@ -166,6 +174,8 @@ def _take_part(
         secure.refuse(OUT_OF_BOUNDS)
     charge(study, strata, samples, state, guard)
     withheld = Withheld()
+    predictions = predicted.write(out) if predicted else []
+    scores = predicted.write_scores(out) if predicted and study.write_score else []
     tables, quality = _tables(study, strata, secure, own.reader, out, digits, filters, withheld, seen)
     for line in withheld.lines():
         log(line)
@@ -177,10 +187,12 @@ def _take_part(
         "field_bytes": secure.field_bytes, "row_bytes": secure.row_bytes, "withheld": vars(withheld),
     }  # fmt: skip
     receipt = federated_receipt(
-        [s.name for s in study.sites], [t.path for t in tables], opened=opened_by(study),
+        [s.name for s in study.sites], [*scores, *(t.path for t in tables)], opened=opened_by(study),
         read=what_can_be_read(study.openings, study.few_missing),
     ).of_model(study.genetic_model)  # fmt: skip
-    return SiteResult(study, site, strata, len(samples), tables, quality, receipt, opened, session.sent_bytes)
+    return SiteResult(
+        study, site, strata, len(samples), tables, quality, predictions, scores, receipt, opened, session.sent_bytes
+    )
 
 
 def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> None:

@@ -13,10 +13,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from securegen.engines.federated import hub, site, study_toml, studyfile, variants
-from securegen.engines.federated.chosen_variants import analysed, component_ids
+from securegen.engines.federated.chosen_variants import analysed, block_size, component_ids
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance import signing
+from securegen.governance.audit_beside import key_used
 from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
 from securegen.io.genotypes import FIELDS, FORMATS
 from securegen.io.output import atomic, private_folder
@@ -28,7 +29,7 @@ from securegen.study.inputs import PLINK2, REGENIE, Inputs, Log, silent
 
 SITE_KEY = "site.secret"
 COORDINATOR = "the coordinator"
-_OF_A_SITE = {*FIELDS, "pheno", "covar", "keep", "remove", "sex_name", "pred"}
+_OF_A_SITE = {*FIELDS, "pheno", "covar", "keep", "remove", "sex_name", "pred", "purpose", "consent", "mondo"}
 Name = str | Path
 
 
@@ -39,6 +40,7 @@ def keygen(state: Name, public: Name, *, passphrase: bytes | None = None) -> str
     """
     made = signing.generate()
     private_folder(Path(state))
+    key_used(state, "made", signing.key_digest(made.verify_key))
     signing.write_identity(Path(state) / SITE_KEY, made, passphrase=passphrase)
     signing.write_verify_key(public, made)
     return signing.fingerprint(made.verify_key)
@@ -80,6 +82,9 @@ def init(
     xchr_model: int | None = None,
     split_par: str | None = None,
     predictions: bool = False,
+    step1: bool = False,
+    block: int | None = None,
+    write_score: bool = False,
     interaction: str | None = None,
     dominant: bool = False,
     recessive: bool = False,
@@ -100,14 +105,18 @@ def init(
     variant_lists: of the sites, what all have is analysed, with the alleles of the first; phenotypes: name -> one of
     studyfile.KINDS; loadings: public ones, of which `components` become covariates; pcs: components that the sites compute
     together, on the ids of the file pc_variants or on all that pass, without linkage disequilibrium (r² above 0.2 within
-    500 variants) at the site ld_prune_on; common_samples: None for all but openings "all";
-    statistic: None for plink2, or regenie with predictions; dominant, recessive, hetonly: one of them, the genetic model; for
+    500 variants) at the site ld_prune_on; common_samples: None for all but openings "all", and for step1;
+    statistic: None for plink2, or regenie with predictions; step1: the sites make these together, by a whole-genome model of
+    `block` variants a block, None for √(5M); dominant, recessive, hetonly: one of them, the genetic model; for
     the rest see StudyFile. Returns the study and how many variants of the first list are not in every list; log: told of
     those that the study cannot analyse.
 
     Raises UsageError, PolicyError and DesignError for a study that does not fit together, StorageError where one is
     there already: nothing is then written.
     """
+    if block is not None and not step1:
+        raise UsageError("`block` is of a whole-genome model of all sites: give `step1`")
+    predictions = predictions or step1
     new = not Path(key).exists()
     coordinator = signing.generate() if new else signing.read_identity(key, passphrase=passphrase)
     lists = [variants.read_variants(path) for path in variant_lists]
@@ -133,9 +142,10 @@ def init(
         minimum_cohort=minimum_cohort, two_sites_learn_each_other=two_sites_learn_each_other, variants=len(common),
         variants_digest=common.digest(), loadings_digest=hashlib.sha256(raw).hexdigest() if loadings else "",
         dosage_grid=dosage_grid, commit=commit, openings=openings,
-        common_samples=openings != ALL if common_samples is None else common_samples, fewest_people=fewest_people,
+        common_samples=(openings != ALL or step1) if common_samples is None else common_samples, fewest_people=fewest_people,
         statistic=statistic or (REGENIE if predictions else PLINK2), strata=strata,
         xchr_model=xchr_model if "X" in strata else None, split_par=split_par, predictions=predictions,
+        step1=block_size(common, block) if step1 else 0, write_score=write_score,
         interaction=interaction, genetic_model=coding, pcs=pcs, ld_prune_on=ld_prune_on,
         pc_variants_digest=hashlib.sha256(listed).hexdigest() if listed else "",
         few_missing=few_missing, consent_openings=consent_openings,
@@ -165,9 +175,16 @@ def fingerprints(study: StudyFile) -> dict[str, str]:
     return {COORDINATOR: signing.fingerprint(study.coordinator), **marks}
 
 
+def _own_key(state: Name, passphrase: bytes | None) -> signing.SigningIdentity:
+    """The site's signing key, whose use is in the audit log of the policy in or beside its private folder, if there is one."""
+    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    key_used(state, "unlocked", signing.key_digest(key.verify_key))
+    return key
+
+
 def site_of(study: StudyFile, state: Name, *, passphrase: bytes | None = None) -> str:
     """The site whose key is in `state`. Raises PolicyError for a key that the study does not have."""
-    return study.site_of(signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase).verify_key).name
+    return study.site_of(_own_key(state, passphrase).verify_key).name
 
 
 def unheard(study: StudyFile, own: str, told: Mapping[str, str]) -> list[str]:
@@ -204,7 +221,7 @@ def join(
     key, UsageError where one is absent.
     """
     study, _ = open_folder(folder)
-    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    key = _own_key(state, passphrase)
     absent = unheard(study, study.site_of(key.verify_key).name, fingerprints)
     if absent and not trust_study_file:
         raise UsageError(
@@ -235,7 +252,7 @@ def run_site(
     in `state`. Raises PeerError while another site is awaited, and what `site.run_site` raises.
     """
     check_inputs(inputs)
-    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
+    key = _own_key(state, passphrase)
     return site.run_site(
         Path(folder), Path(state), key, inputs, out, study_file=study_file, connect=connect, wait=wait, digits=digits,
         filters=filters, log=log,

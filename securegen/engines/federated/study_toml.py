@@ -14,6 +14,7 @@ from typing import Any
 from securegen.catalogue import models
 from securegen.engines.federated.studyfile import (
     LOADINGS,
+    MOST_IN_BLOCK,
     NOTES,
     PC_VARIANTS,
     SIGNATURE,
@@ -22,8 +23,8 @@ from securegen.engines.federated.studyfile import (
     Site,
     StudyFile,
     TraitColumn,
-    opened_by,
 )
+from securegen.engines.federated.terms import opened_by
 from securegen.errors import ArtefactError, StorageError
 from securegen.governance.openings import FEW_MISSING, FEWEST, LEVELS
 from securegen.governance.signing import SigningIdentity, fingerprint, sha256, verifies
@@ -60,6 +61,7 @@ def _chosen(study: StudyFile) -> dict[str, Any]:
     values = {
         "statistic": None if study.statistic == PLINK2 else study.statistic, "strata": list(study.strata) or None,
         "xchr_model": study.xchr_model, "split_par": study.split_par, "predictions": study.predictions or None,
+        "step1": study.step1 or None, "write_score": study.write_score or None,
         "interaction": study.interaction, "pcs": study.pcs or None, "ld_prune_on": study.ld_prune_on,
         "genetic_model": None if study.genetic_model == ADDITIVE else study.genetic_model,
     }  # fmt: skip
@@ -118,7 +120,9 @@ _FILE = record(
     phenotype=list_of(record(name=_WORD, kind=_WORD), 0, 10_000),
     may_have={
         "statistic": one_of(*STATISTICS), "strata": list_of(one_of("X", "Y", "MT"), 1, 3),
-        "xchr_model": one_of(*XCHR_MODELS), "split_par": one_of(*BUILDS), "predictions": boolean, "interaction": _WORD,
+        "xchr_model": one_of(*XCHR_MODELS), "split_par": one_of(*BUILDS), "predictions": boolean,
+        "step1": integer(1, MOST_IN_BLOCK),
+        "write_score": boolean, "interaction": _WORD,
         "genetic_model": one_of(*CODINGS), "pcs": integer(1, 100), "ld_prune_on": text(64, least=1),
         "pc_variants": record(file=one_of(PC_VARIANTS), sha256=hex_text(32)),
         "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)),
@@ -158,6 +162,8 @@ def parse(content: str, where: str) -> StudyFile:
         xchr_model=value.get("xchr_model"),
         split_par=value.get("split_par"),
         predictions=value.get("predictions", False),
+        step1=value.get("step1", 0),
+        write_score=value.get("write_score", False),
         interaction=value.get("interaction"),
         genetic_model=value.get("genetic_model", ADDITIVE),
         pcs=value.get("pcs", 0),

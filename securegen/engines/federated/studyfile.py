@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from securegen.catalogue import TESTS, Test, chosen, models
 from securegen.errors import DesignError, PolicyError, UsageError
-from securegen.governance.openings import ALL, FEW_MISSING, FEWEST, LEVELS, ROUND, STRICT, WITHHOLD, what_can_be_read
+from securegen.governance.openings import FEW_MISSING, FEWEST, LEVELS, ROUND, STRICT, WITHHOLD
 from securegen.io.dosages import check_grid
 from securegen.study import checks
 from securegen.study.build import refuse_missing
@@ -21,6 +21,7 @@ from securegen.vocabulary import ADDITIVE, CODINGS
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
 PC_VARIANTS = "pc-variants.txt"
+MOST_IN_BLOCK = 2000  # variants of a whole-genome model
 NOTES = ("purpose", "controller", "contact", "expires")
 DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 QUANTITATIVE, CASE_CONTROL_12, CASE_CONTROL_01 = KINDS = ("quantitative", "case-control-12", "case-control-01")
@@ -66,7 +67,9 @@ class StudyFile:
     without those that are in linkage disequilibrium at the site ld_prune_on;
     consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; strata: kinds of
     chromosomes beside autosomes that the variants lie on (of X, Y, MT); xchr_model, split_par: as of study.inputs;
-    predictions: every site has those of a whole-genome model; genetic_model: what every site recodes its genotypes by;
+    predictions: of a whole-genome model, which every site has, or which the sites make together: step1 is then the variants of
+    a block, write_score whether its effects are written as a polygenic score;
+    genetic_model: what every site recodes its genotypes by;
     notes: signed text of NOTES.
     """
 
@@ -100,6 +103,8 @@ class StudyFile:
     xchr_model: int | None = None
     split_par: str | None = None
     predictions: bool = False
+    step1: int = 0
+    write_score: bool = False
     interaction: str | None = None
     genetic_model: str = ADDITIVE
     pcs: int = 0
@@ -150,11 +155,20 @@ class StudyFile:
             raise UsageError(
                 f"`missing` {self.missing} has another null model for each variant: `statistic` regenie needs mean"
             )
+        if self.step1 and not self.predictions:
+            raise UsageError("a whole-genome model (`step1`) makes `predictions`: the study file lacks them")
         if self.predictions and self.statistic != REGENIE:
             raise UsageError("predictions of a whole-genome model need the `statistic` regenie")
         for trait in self.phenotypes:
             if self.predictions and not self.test_of(trait).predictions:
                 raise UsageError(f"predictions are for a `model` with a null model, not for {self.test_of(trait).name}")
+        if self.step1 and not (self.common_samples or len(self.phenotypes) == 1):
+            raise UsageError(
+                "a whole-genome model of all sites (`step1`) is of people who have every phenotype: `common_samples`"
+            )
+        if self.write_score and not self.step1:
+            raise UsageError("`write_score` is for a whole-genome model of all sites: give `step1`")
+        checks.whole("step1", self.step1, 0, MOST_IN_BLOCK)
         checks.choice("xchr_model", self.xchr_model, (None, *XCHR_MODELS))
         checks.choice("split_par", self.split_par, (None, *BUILDS))
         if not set(self.strata) <= {"X", "Y", "MT"} or len(set(self.strata)) < len(self.strata):
@@ -254,46 +268,3 @@ class StudyFile:
             if s.verify_key == verify_key:
                 return s
         raise PolicyError("the signing key of this site is not in the study: ask the coordinator to name it there")
-
-
-def opened_by(study: StudyFile) -> list[str]:
-    """What every site learns of the pooled cohort."""
-    tests = [study.test_of(p) for p in study.phenotypes]
-    out = ["counts of analysed samples"]
-    if any(t.covariates for t in tests):
-        out += ["Σx and Σx² of every phenotype and covariate, and their products summed over everybody"]
-    if any(t.reads.weight is not None for t in tests):
-        out += ["gradient and Hessian of each Newton step of the null model"]
-    second = "Σg²"
-    if study.genetic_model != ADDITIVE:
-        out += [f"genotypes count 0 and 1 (genetic model: {study.genetic_model})"]
-        second = "Σ of the copies"
-    out += [
-        f"for every variant Σg, {second}, the number of missing calls, and Σ g × each column with missing calls at the mean"
-    ]
-    if study.interaction:
-        out += [
-            f"Σ of the products of {study.interaction} with every covariate and phenotype, and of their squares; for every "
-            f"variant Σ g × each of these, and Σ g² × {study.interaction} and its square"
-        ]
-    if study.pcs:
-        out += [f"loadings of {study.pcs} components: for each common variant Σg and Σ g × rounded projections of everybody "
-                f"who is no relative, {study.pcs + 4} columns a round, and their sums of squares"]  # fmt: skip
-    if study.qc:
-        out += ["for every variant, counts over founders for frequencies, missingness and Hardy–Weinberg tests"]
-    if study.strata:
-        out += [f"the same apart for {', '.join(study.strata)}, of X and Y over people by their sex"]
-    if {"X", "Y"} & set(study.strata) and study.openings != ALL:
-        out += [
-            "at how many sites few people would stand in the sums of X and of Y, and which have males and females there"
-        ]
-    if study.predictions:
-        out += ["the same apart for each chromosome, of what predictions of a whole-genome model leave of a phenotype"]
-    if study.missing == "complete":
-        out += [f"where {study.fewest_people} or more people of a site lack a call, or nobody, the products of columns "
-                "over those who do"]  # fmt: skip
-    if study.openings != ALL:
-        out += [
-            f"at how many sites fewer than {study.fewest_people} people would stand out in a variant: nothing else of it"
-        ]
-    return [*out, *what_can_be_read(study.openings, study.few_missing)]

@@ -42,11 +42,12 @@ from securegen.results.summary import coding_facts, summary_of
 from securegen.results.write import Summary
 from securegen.stats.projection import project
 from securegen.stats.qc import Filters
+from securegen.study.consented import claim_release
 from securegen.study.inputs import Inputs
 from securegen.study.opening import Study
 
 GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "split_par",
-                    "dominant", "recessive", "hetonly")  # fmt: skip
+                    "dominant", "recessive", "hetonly", "purpose", "consent", "mondo")  # fmt: skip
 DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical", "force_01",
           "apply_rint", "no_input_missing_phenotype", "common_samples", "sex_name", "statistic", "xchr_model",
           "pred", "interaction")  # fmt: skip
@@ -144,6 +145,7 @@ class Mpc(Engine):
     ) -> EngineRun:  # fmt: skip
         """Make keys and parties.toml, start every party, gather tables and records. Raises as the parties do."""
         files_of(study, self.name)
+        claim_release(members_of(study), study.reader.samples, study.strata, out)
         roles = ROLES[str(self.split)]
         limit = _columns(study)
         if self.opened:

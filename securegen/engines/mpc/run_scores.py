@@ -20,7 +20,7 @@ from securegen.scores.study import ScoreInputs, ScoreStudy, digests
 from securegen.study.inputs import Inputs
 
 _TAKEN = ("score", "columns", "allow", "digits", "gzip")
-_FILTERS = ("keep", "remove", "extract", "exclude", "from_bp", "to_bp")
+_FILTERS = ("keep", "remove", "extract", "exclude", "from_bp", "to_bp", "purpose", "consent", "mondo")
 
 
 @dataclass(frozen=True)

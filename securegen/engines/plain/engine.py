@@ -18,6 +18,7 @@ from securegen.results.forms import TableForm, convert
 from securegen.results.projected import PLAIN, plain_projected
 from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
 from securegen.stats.qc import Filters
+from securegen.study.consented import claim_release
 from securegen.study.opening import Study
 from securegen.study.strata import close_people
 
@@ -55,6 +56,7 @@ class Plain(Engine):
         qc_only: bool = False, bars: Bars = no_bars,
     ) -> EngineRun:  # fmt: skip
         """Tables from the exact sums. Raises as `Engine.run`."""
+        claim_release([study.inputs], study.reader.samples, study.strata, out)
         tables: list[Summary] = []
         with log.stage("gwas"):
             if self.reveal:

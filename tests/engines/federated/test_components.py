@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -361,6 +362,22 @@ def test_those_who_are_left_out_are_enough_for_their_components(crowd):
         found = pc.components(OwnTotals(reader, people), 2, SEED, rounds=3)
         most[fewest] = openings.leverages(own(reader, found)[~people]).max()
     assert most[10] > openings.LEVERAGE > most[48]
+
+
+@pytest.mark.parametrize("smallest", [10, 20])
+def test_a_site_without_relatives_is_no_smaller_than_the_study_takes(crowd, smallest):
+    """Of 60 people with one twice 48 are left out: 12 would be the site's part of the components."""
+    g = crowd[:, :60].copy()
+    g[:, 50] = g[:, 20]
+    site = SimpleNamespace(aligned=reader_of(g), planned=[SimpleNamespace(mask=np.ones(60, bool))])
+    study = SimpleNamespace(pcs=2, fewest_people=10, minimum_cohort=smallest)
+    memory = SimpleNamespace(once=lambda name, make: make())
+    if smallest == 10:
+        ((_, people),) = own_components.component_people(study, site, memory, lambda line: None)
+        assert people.sum() == 12
+        return
+    with pytest.raises(PolicyError, match="12 people are left"):
+        own_components.component_people(study, site, memory, lambda line: None)
 
 
 def own(reader, found):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from securegen.engines.federated.studyfile import opened_by
+from securegen.engines.federated.terms import opened_by
 from securegen.errors import DesignError, PolicyError, UsageError
 from securegen.governance import openings, rows
 from securegen.governance.guard import SiteGuard

@@ -7,7 +7,7 @@ import pytest
 
 from securegen.design.logistic import logistic_design
 from securegen.engines.federated import variant_sums
-from securegen.engines.federated.studyfile import opened_by
+from securegen.engines.federated.terms import opened_by
 from securegen.errors import PolicyError
 from securegen.governance import ledger, openings, rows
 

@@ -25,6 +25,7 @@ from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.planned_design import PlannedDesign
 from securegen.errors import ArtefactError, KeyFileError
+from securegen.governance.audit_beside import key_used
 from securegen.io import envelope
 from securegen.io.envelope import canonical
 from securegen.io.strict_json import parse_json
@@ -90,12 +91,14 @@ def write_secret(
 ) -> None:
     """Write the secret key, mode 0600, refusing to overwrite. passphrase None leaves it unprotected on disk.
 
-    Raises KeyFileError for a passphrase that is too weak, StorageError when the file exists or cannot be written.
+    Raises KeyFileError for a passphrase that is too weak, StorageError when the file exists or cannot be written; and where a
+    policy stands beside it and its audit log takes no entry.
     """
 
     def pack(b: bytes) -> str:
         return base64.b64encode(b).decode()
 
+    key_used(path, "made", key.public.fingerprint)
     secret = canonical(
         {"seal": pack(key.seal_stream), "residues": pack(key.residues.astype("<u8").tobytes()),
          "signing": pack(key.signing_key), "master": pack(key.master),
@@ -120,7 +123,7 @@ def read_secret(path: str | Path, *, passphrase: bytes | None = None) -> SecretK
 
         residues = np.frombuffer(unpack("residues"), dtype="<u8").astype(np.uint64).reshape(len(ring.primes), ring.n)
         planned = PlannedDesign.from_json(parts["planned"]) if parts.get("planned") else None
-        return SecretKey(
+        key = SecretKey(
             public, unpack("seal"), residues, unpack("signing"), unpack("master"), planned,
             Path(os.path.realpath(path)),
         )  # fmt: skip
@@ -128,6 +131,8 @@ def read_secret(path: str | Path, *, passphrase: bytes | None = None) -> SecretK
         raise KeyFileError(f"{path}: {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise KeyFileError(f"{path} is not a securegen secret key, or it is damaged") from None
+    key_used(path, "unlocked", public.fingerprint)
+    return key
 
 
 def retired_marker(path: str | Path) -> Path:
