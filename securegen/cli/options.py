@@ -128,6 +128,12 @@ def site_options(command: Function) -> Function:
     return apply_options([sex_option, pred_option])(command)
 
 
+generalise_option = click.option(
+    "--generalise", multiple=True, callback=names_of, metavar="COL:k",
+    help="Numbers of a column in bins of width k, or the first k characters of its categories.",
+)  # fmt: skip
+
+
 def _traits(required: bool) -> list[Function]:
     """Phenotypes and covariates."""
     return [
@@ -153,6 +159,7 @@ def _traits(required: bool) -> list[Function]:
             help="Every phenotype in the people who have all of them, or in all who have it [federated: common, else own].",
         ),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
+        generalise_option,
         click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
     ]  # fmt: skip
 

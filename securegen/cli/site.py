@@ -72,6 +72,7 @@ def variants(out: str, **options: Any) -> None:
 @opt.purpose_options
 @click.option("--pheno", required=True, metavar="FILE", help="This site's phenotypes.")
 @click.option("--covar", metavar="FILE", help="This site's covariates.")
+@opt.generalise_option
 @click.option(
     "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for a silent site [0]."
 )

@@ -11,6 +11,7 @@ from securegen.catalogue import LINEAR, TESTS, models, uses_missing
 from securegen.design import fixedpoint as fp
 from securegen.errors import UsageError
 from securegen.governance.consent_steps import purpose_of
+from securegen.governance.generalise import parse_rules
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
 from securegen.io.loco import read_prediction_list
@@ -22,7 +23,7 @@ MISSING = ("mean", "complete")
 XCHR_MODELS = (0, 1, 2)
 PLINK2, REGENIE = STATISTICS = ("plink2", "regenie")
 BUILDS = ("b37", "b38")
-_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition")
+_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition", "generalise")
 _TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo")
 GENETIC_MODELS = tuple(name for name in CODINGS if name != ADDITIVE)
 _FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype", *GENETIC_MODELS)
@@ -59,7 +60,8 @@ class Inputs(GenotypeFiles):
     dominant, recessive, hetonly: one of them, the genetic model: a genotype counts 1 with one copy of A1 or two, with two, or
     with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model;
     purpose: what the data are used for, as DS:MONDO:0005148,IRB: only people whose consent covers it are analysed; consent:
-    the register that has them; mondo: a table of diseases in place of the shipped one.
+    the register that has them; mondo: a table of diseases in place of the shipped one; generalise: COLUMN:k, bins of
+    width k of a phenotype or covariate, or the first k characters of one of categories.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -99,6 +101,7 @@ class Inputs(GenotypeFiles):
     purpose: str | None = None
     consent: str | None = None
     mondo: str | None = None
+    generalise: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
@@ -122,6 +125,7 @@ class Inputs(GenotypeFiles):
         if self.sex_name and not (self.pheno or self.covar):
             raise UsageError("`sex_name` is a column of the phenotype or covariate table: give `pheno` or `covar`")
         self._check_purpose()
+        parse_rules(self.generalise)
         self._check_statistic()
         self._check_coding()
         self._check_interaction()

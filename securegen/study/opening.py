@@ -90,6 +90,7 @@ def open_study(
     purpose: str | None = None,
     consent: Path | None = None,
     mondo: Path | None = None,
+    generalise: Names | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -165,6 +166,7 @@ def open_study(
         purpose=purpose,
         consent=path("consent", consent),
         mondo=path("mondo", mondo),
+        generalise=names("generalise", generalise),
     )
     return study_of(inputs, log, reader)
 

@@ -30,7 +30,19 @@ from securegen.study.inputs import PLINK2, REGENIE, Inputs, Log, silent
 
 SITE_KEY = "site.secret"
 COORDINATOR = "the coordinator"
-_OF_A_SITE = {*FIELDS, "pheno", "covar", "keep", "remove", "sex_name", "pred", "purpose", "consent", "mondo"}
+_OF_A_SITE = {
+    *FIELDS,
+    "pheno",
+    "covar",
+    "keep",
+    "remove",
+    "sex_name",
+    "pred",
+    "purpose",
+    "consent",
+    "mondo",
+    "generalise",
+}
 Name = str | Path
 
 
