@@ -6,7 +6,7 @@
 >>> _ = sg.run(study, out=f"{folder.name}/a")
 >>> found = sg.risk(f"{folder.name}/a", independent=200)
 >>> found
-Risk(4 tests of membership, largest power 0.25)
+Risk(4 tests of membership, largest power 0.27)
 >>> folder.cleanup()
 """
 
