@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from securegen.python.run import Results, open_sites, qc, run
     from securegen.python.structure import kinship, pca, step1
     from securegen.python.tables import compare, read_receipt
+    from securegen.python.twin import twin
     from securegen.report.audit_page import write_audit_page
     from securegen.study.inputs import Inputs
     from securegen.study.opening import Study, open_qc, open_study
@@ -70,6 +71,7 @@ _LATER = {
     "run": ("python.run", "run"),
     "scores": ("engines.scores", ""),
     "step1": ("python.structure", "step1"),
+    "twin": ("python.twin", "twin"),
     "write_audit_page": ("report.audit_page", "write_audit_page"),
     "write_report": ("python.pages", "write_report"),
 }
@@ -108,6 +110,7 @@ __all__ = [
     "run",
     "scores",
     "step1",
+    "twin",
     "write_audit_page",
     "write_report",
 ]

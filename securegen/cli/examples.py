@@ -90,6 +90,7 @@ EXAMPLES = {
     "audit alerts": "audit alerts governed",
     "inspect": "inspect study.cohort --public key.public",
     "rerun": "rerun result.run.json --out again",
+    "twin": "twin --like result --variants 500 --out rehearsal",
     "doctor": "doctor",
     "completion": "completion bash",
 }

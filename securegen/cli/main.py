@@ -65,6 +65,7 @@ SECTIONS = {
         "risk": "What a finished run would give away: power of membership tests, columns per sample, small scores.",
         "inspect": "Say what a file or folder is, without any key.",
         "rerun": "Run again what a PREFIX.run.json records.",
+        "twin": "A simulated cohort of a study's public shape, to rehearse on.",
         "doctor": "Examine this installation.",
         "completion": "Print a script for the shell that completes commands and options.",
     },

@@ -1,26 +1,27 @@
 """A federated study step by step, each role on its own machine, as the command line and Python take it.
 
-The coordinator: `init`. A site: `keygen`, `variant_list`, `join`, `run_site`. Whoever has the folder: `progress`. Who learns
-what: the study file says it (`studyfile.opened_by`), and the receipt of a site's run.
+The coordinator: `init`, `continue_study`. A site: `keygen`, `variant_list`, `join`, `run_site`, `leave`. Whoever has the
+folder: `progress`. Who learns what: the study file says it (`studyfile.opened_by`), and the receipt of a site's run.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from securegen.engines.federated import hub, site, study_toml, studyfile, variants
+from securegen.engines.federated import continuing, hub, leaving, site, study_toml, studyfile, variants
 from securegen.engines.federated.chosen_variants import analysed, block_size, component_ids
+from securegen.engines.federated.continuing import continue_study as continue_study
+from securegen.engines.federated.study_folder import refuse_written, write_folder
 from securegen.engines.federated.studyfile import StudyFile
-from securegen.errors import PolicyError, StorageError, UsageError
+from securegen.errors import PolicyError, UsageError
 from securegen.governance import signing
 from securegen.governance.audit_beside import key_used
 from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
 from securegen.io.genotypes import FIELDS, FORMATS
-from securegen.io.output import atomic, private_folder
+from securegen.io.output import private_folder
 from securegen.model import Variants
 from securegen.stats.qc import Filters
 from securegen.study import ploidy
@@ -163,17 +164,11 @@ def init(
         few_missing=few_missing, consent_openings=consent_openings,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
     )  # fmt: skip
-    if os.path.lexists(Path(folder) / studyfile.STUDY):
-        raise StorageError(f"{Path(folder) / studyfile.STUDY} exists already: a study is never written over")
+    refuse_written(Path(folder))
     if new:
         signing.write_identity(key, coordinator, passphrase=passphrase)
-    study = study_toml.write_study(Path(folder), study, coordinator)
-    variants.write_variants(Path(folder) / studyfile.VARIANTS, common)
-    for file, content in ((studyfile.LOADINGS, raw), (studyfile.PC_VARIANTS, listed)):
-        if content:
-            with atomic(Path(folder) / file) as stream:
-                stream.write(content)
-    return study, dropped
+    files = {studyfile.LOADINGS: raw, studyfile.PC_VARIANTS: listed}
+    return write_folder(Path(folder), study, coordinator, common, files), dropped
 
 
 def open_folder(folder: Name) -> tuple[StudyFile, Variants]:
@@ -223,14 +218,17 @@ def join(
     *,
     fingerprints: Mapping[str, str],
     trust_study_file: bool = False,
+    may_leave: bool = False,
     passphrase: bytes | None = None,
 ) -> str:
     """Accept the study of a folder for the site whose key is in `state`. Returns the site's name.
 
     Whoever writes a study file can put keys of its own under the names of other sites: all sites but one see that one's
     sums. So fingerprints has what the coordinator (COORDINATOR) and every other site said by telephone.
-    trust_study_file: go without those that are not given. Raises PolicyError where one differs or for a stranger's
-    key, UsageError where one is absent.
+    trust_study_file: go without those that are not given. may_leave: signed for all to see, this site agrees that the study goes
+    on without it, or one without it becomes this one, after totals were opened: their difference is its own sums.
+    Raises PolicyError where a fingerprint differs, for a stranger's key, where the study continues one without a site that did
+    not agree, or where the site has joined and said otherwise; UsageError where a fingerprint is absent.
     """
     study, _ = open_folder(folder)
     key = _own_key(state, passphrase)
@@ -240,7 +238,21 @@ def join(
             f"the fingerprints of {', '.join(absent)} were not given: ask there by telephone, then --coordinator "
             "FINGERPRINT and --site NAME=FINGERPRINT for every other site; --trust-study-file goes without"
         )
-    return hub.join(Path(folder), key)
+    continuing.check_continued(study, Path(state))
+    leaving.say_once(Path(state), study, may_leave)
+    return hub.join(Path(folder), key, may_leave=may_leave)
+
+
+def leave(folder: Name, state: Name, *, passphrase: bytes | None = None) -> tuple[str, int]:
+    """Leave a study for good: the part of the site whose key is in `state` ends, and its keys for the study are deleted.
+
+    The others are told by name. Returns the site's name, and in how many sums it had sent its part: none means that nothing
+    of it was or will be opened, and that the others may go on without it. Raises PolicyError for a stranger's key or when the
+    site has finished, StorageError while another process of the site runs.
+    """
+    study, _ = open_folder(folder)
+    key = _own_key(state, passphrase)
+    return leaving.leave(Path(folder), Path(state), study, key)
 
 
 def run_site(
