@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from securegen.engines.plain.engine import Plain
     from securegen.governance import audit_steps as audit
     from securegen.governance import consent_steps as consent
+    from securegen.governance import pseudonyms
     from securegen.inspection import inspect
     from securegen.io.arrays import from_arrays
     from securegen.io.bgen import read_bgen
@@ -59,6 +60,7 @@ _LATER = {
     "open_sites": ("python.run", "open_sites"),
     "open_study": ("study.opening", "open_study"),
     "pca": ("python.structure", "pca"),
+    "pseudonyms": ("governance.pseudonyms", ""),
     "qc": ("python.run", "qc"),
     "read_bgen": ("io.bgen", "read_bgen"),
     "read_pgen": ("io.pgen", "read_pgen"),
@@ -97,6 +99,7 @@ __all__ = [
     "open_sites",
     "open_study",
     "pca",
+    "pseudonyms",
     "qc",
     "read_bgen",
     "read_pgen",

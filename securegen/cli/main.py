@@ -53,6 +53,7 @@ SECTIONS = {
     },
     "People, and what they allow": {
         "consent": "A register of consent: import, withdraw, check, list.",
+        "pseudonyms": "Ids that leave as keyed HMACs, and back.",
     },
     "What was done, and by which rules": {
         "audit": "The audit log of a policy: whether it is whole, what it says, proofs, alerts, a page.",
