@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from securegen.governance import audit_steps as audit
     from securegen.governance import consent_steps as consent
     from securegen.governance import policy_steps as policy
+    from securegen.governance import pseudonyms
     from securegen.governance.gate import Asking
     from securegen.inspection import inspect
     from securegen.io.arrays import from_arrays
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from securegen.python.run import Results, open_sites, qc, run
     from securegen.python.structure import kinship, pca, step1
     from securegen.python.tables import compare, read_receipt
+    from securegen.python.twin import twin
     from securegen.report.audit_page import write_audit_page
     from securegen.study.inputs import Inputs
     from securegen.study.opening import Study, open_qc, open_study
@@ -62,6 +64,7 @@ _LATER = {
     "open_study": ("study.opening", "open_study"),
     "pca": ("python.structure", "pca"),
     "policy": ("governance.policy_steps", ""),
+    "pseudonyms": ("governance.pseudonyms", ""),
     "qc": ("python.run", "qc"),
     "read_bgen": ("io.bgen", "read_bgen"),
     "read_pgen": ("io.pgen", "read_pgen"),
@@ -72,6 +75,7 @@ _LATER = {
     "run": ("python.run", "run"),
     "scores": ("engines.scores", ""),
     "step1": ("python.structure", "step1"),
+    "twin": ("python.twin", "twin"),
     "write_audit_page": ("report.audit_page", "write_audit_page"),
     "write_report": ("python.pages", "write_report"),
 }
@@ -101,6 +105,7 @@ __all__ = [
     "open_study",
     "pca",
     "policy",
+    "pseudonyms",
     "qc",
     "read_bgen",
     "read_pgen",
@@ -111,6 +116,7 @@ __all__ = [
     "run",
     "scores",
     "step1",
+    "twin",
     "write_audit_page",
     "write_report",
 ]

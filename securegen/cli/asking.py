@@ -10,6 +10,25 @@ from securegen.cli.command import Function
 from securegen.governance.gate import Asking
 
 
+def purpose_options(command: Function) -> Function:
+    """What the data are used for, and who allows it."""
+    for option in reversed(
+        [
+            click.option(
+                "--purpose", metavar="DUO", help="What the data are used for: HMB, DS:MONDO:0005148,IRB …"
+            ),
+            click.option(
+                "--consent", metavar="FILE", help="Register of consent (securegen consent): only who allows the --purpose."
+            ),
+            click.option(
+                "--mondo", metavar="FILE", help="Diseases of --purpose: child and parent a line [a shipped table]."
+            ),
+        ]
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 def policy_options(command: Function) -> Function:
     """Under which policy, and who asks."""
     for option in reversed(

@@ -81,6 +81,9 @@ EXAMPLES = {
     "policy check": "policy check rules/policy.toml",
     "policy explain": "policy explain rules/policy.toml --purpose HMB --samples 491 --variants 5000 --columns 7",
     "policy countersign": f"policy countersign --request {'0' * 64} {STEWARD} --out rules/request.signed",
+    "pseudonyms": "pseudonyms make --key pseudonym.key --out away cohort.fam cohort.pheno.tsv cohort.covar.tsv",
+    "pseudonyms make": "pseudonyms make --key pseudonym.key --out away cohort.fam cohort.pheno.tsv cohort.covar.tsv",
+    "pseudonyms open": "pseudonyms open --key pseudonym.key --people cohort.fam --out opened.fam away/cohort.fam",
     "consent": f"consent check --register consent.tsv {COHORT} --purpose DS:MONDO:0005148",
     "consent import": "consent import --register consent.tsv --table consents.tsv",
     "consent withdraw": "consent withdraw --register consent.tsv --people leaving.txt",
@@ -94,6 +97,7 @@ EXAMPLES = {
     "audit alerts": "audit alerts governed",
     "inspect": "inspect study.cohort --public key.public",
     "rerun": "rerun result.run.json --out again",
+    "twin": "twin --like result --variants 500 --out rehearsal",
     "doctor": "doctor",
     "completion": "completion bash",
 }

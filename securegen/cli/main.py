@@ -53,6 +53,7 @@ SECTIONS = {
     },
     "People, and what they allow": {
         "consent": "A register of consent: import, withdraw, check, list.",
+        "pseudonyms": "Ids that leave as keyed HMACs, and back.",
     },
     "Who may ask what, and what was done": {
         "policy": "What a data steward allows: write it, sign it, ask what it would decide.",
@@ -65,6 +66,7 @@ SECTIONS = {
         "risk": "What a finished run would give away: power of membership tests, columns per sample, small scores.",
         "inspect": "Say what a file or folder is, without any key.",
         "rerun": "Run again what a PREFIX.run.json records.",
+        "twin": "A simulated cohort of a study's public shape, to rehearse on.",
         "doctor": "Examine this installation.",
         "completion": "Print a script for the shell that completes commands and options.",
     },

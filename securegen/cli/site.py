@@ -10,6 +10,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli import passphrases
+from securegen.cli.asking import purpose_options
 from securegen.cli.command import Group, common_options, report, writes
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.runlog import CommandLog
@@ -69,9 +70,10 @@ def variants(out: str, **options: Any) -> None:
 @opt.site_options
 @click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line).")
 @click.option("--remove", metavar="FILE", help="Without these samples.")
-@opt.purpose_options
+@purpose_options
 @click.option("--pheno", required=True, metavar="FILE", help="This site's phenotypes.")
 @click.option("--covar", metavar="FILE", help="This site's covariates.")
+@opt.generalise_option
 @click.option(
     "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for a silent site [0]."
 )

@@ -223,6 +223,7 @@ def encrypt_design(
     StorageError and DesignError otherwise.
     """
     from securegen.engines.ckks.owner import encrypt_design as designs
+    from securegen.engines.ckks.owner.asked import keep_asked
     from securegen.engines.ckks.owner.design_secrets import is_known
     from securegen.engines.ckks.owner.encryption import make_encryptor
     from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, read_info
@@ -247,7 +248,8 @@ def encrypt_design(
         )
     claim_release([study.inputs], study.reader.samples, study.strata, str(folder))
     make = make_encryptor(encryptor, key)
-    designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)
+    secrets = designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)
+    keep_asked(state, secrets.digest, study.inputs, study.strata)
     return Path(folder)
 
 

@@ -47,11 +47,13 @@ def _opened(
     Whoever takes a block of them has passed the door.
     """
     from securegen.engines.ckks.owner import decrypt
+    from securegen.engines.ckks.owner.asked import refuse_withdrawn
     from securegen.engines.ckks.owner.design_secrets import read_secrets
     from securegen.engines.ckks.owner.state import OwnerState, read_info
 
     state = OwnerState(Path(owner), key)
     info, secrets = read_info(state), read_secrets(state, design)
+    refuse_withdrawn(state, secrets.digest, info.samples)
     return info, secrets, decrypt.decrypt(Path(results), state, info, secrets, still_trusted=still_trusted)
 
 

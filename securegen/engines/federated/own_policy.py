@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from securegen.engines.federated.studyfile import StudyFile
+from securegen.engines.federated.studyfile import Site, StudyFile
 from securegen.engines.governed import gate_of_inputs
-from securegen.governance import openings
+from securegen.governance import openings, signing
 from securegen.governance.door import ASSOCIATION, PEOPLE, QUALITY, OutputFacts
-from securegen.governance.gate import Gate
+from securegen.governance.gate import Asking, Gate
 from securegen.governance.history import PeopleFacts
 from securegen.governance.pin import Pin, pinned
 from securegen.governance.signing import SigningIdentity
 from securegen.model import Samples
 from securegen.study.build import Planned
-from securegen.study.inputs import Inputs, Log
+from securegen.study.inputs import Inputs, Log, silent
 
 
 def gate_of_site(
@@ -57,6 +58,23 @@ def predicted_outputs(study: StudyFile, people: int) -> list[OutputFacts]:
     """Predictions of a whole-genome model that the sites make: a row for each of this site's people."""
     names = [p.name for p in study.phenotypes] if study.step1 else []
     return [OutputFacts(PEOPLE, f"predictions of {name}", people, study.variants) for name in names]
+
+
+def site_of_key(name: str, public: str | Path) -> Site:
+    """A site by its public key, with the policy that it is bound to."""
+    found = signing.read_public(public)
+    bound = pinned(found.get("policy"))
+    return Site(name, found["key"], None if bound is None else bound.to_text())
+
+
+def refuse_terms(study: StudyFile, key: SigningIdentity, asking: Asking, places: Sequence[Path]) -> None:
+    """Before a site joins: raise PolicyError where its policy, beside `places` or named, refuses what the study asks."""
+    typed: Any = Inputs
+    own = typed(
+        policy=asking.policy, identity=asking.identity, purpose=asking.purpose, second_signature=asking.second or None
+    )  # fmt: skip
+    name = study.site_of(key.verify_key).name
+    check_terms(gate_of_site(study, name, key, own, places, silent), study)
 
 
 def check_terms(gate: Gate, study: StudyFile) -> None:

@@ -17,12 +17,14 @@ from typing import Any
 
 from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum, analyses_of
-from securegen.engines.federated.admission import admit, charge, guard_of_study
+from securegen.engines.federated.admission import admit, begin, charge, guard_of_study, sites_of
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.closed import closed_strata
 from securegen.engines.federated.cohort import federated_strata, sample_sets
+from securegen.engines.federated.continuing import end_continued
 from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.hub import open_folder
+from securegen.engines.federated.leaving import agrees
 from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
 from securegen.engines.federated.own_components import component_people, with_components
@@ -56,6 +58,9 @@ from securegen.results.write import Summary, write_qc, write_tables
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs, Log, silent
 
+READABLE = (
+    "site {} agreed when it joined: where totals are opened with it and without it, the difference is its own sums"
+)
 Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 
 
@@ -120,9 +125,12 @@ def run_site(
     with open_state(state, study) as memory:
         message_folder.withdraw_stop()
         try:
+            if connect is not None:  # a site that left answers on no link
+                message_folder.refuse_left([s for s in study.sites if s.name != site])
             own = open_inputs(folder, study, variants, site, memory, inputs, log)
             commitment = same_inputs(memory, inputs, own.reader.samples)
             check_site(gate, study, own.planned, own.reader.samples)
+            end_continued(study, state)  # files that cannot be read end nothing
             with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
                     transport,
@@ -159,21 +167,25 @@ def _take_part(
     seen: Callable[[OpenedSums], None] | None,
 ) -> SiteResult:  # fmt: skip
     study = message_folder.study
-    _everybody_accepts(transport, message_folder)
+    agreed = _everybody_accepts(transport, message_folder)
     session = Conversation(transport, study, site, identity, memory)
     samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
+    sites = sites_of(study, site, agreed)
     related = component_people(study, own, memory, log)
     sets = [*sample_sets(study, own.planned, samples), *related]
-    admit(study, sets, samples, state, guard)
+    admit(study, sets, samples, state, guard, sites)
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
+    read_alone = begin(sites, state, guard)
+    for line in read_alone:
+        log(f"WARNING: {line}")
     own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
     own, predicted = with_predictions(study, own, variants, secure, guard, memory, state, log)
     closed = closed_strata(
         study, site, own.planned, own.traits, samples, sets, partial(secure.total, check=not_below_own), state, log
     )
     if closed.sets:
-        admit(study, [*sets, *closed.sets], samples, state, guard)
+        admit(study, [*sets, *closed.sets], samples, state, guard, sites)
     try:
         strata = federated_strata(
             study, own.planned, own.traits, own.places, samples, guarded(secure.total, guard), salt_of(memory), closed.reasons,
@@ -204,7 +216,7 @@ def _take_part(
     }  # fmt: skip
     receipt = federated_receipt(
         [s.name for s in study.sites], [*scores, *(t.path for t in tables)], opened=opened_by(study),
-        read=what_can_be_read(study.openings, study.few_missing),
+        read=[*what_can_be_read(study.openings, study.few_missing), *read_alone, *map(READABLE.format, agreed)],
     ).of_model(study.genetic_model).with_decisions(gate.lines())  # fmt: skip
     return SiteResult(
         study,
@@ -222,12 +234,16 @@ def _take_part(
     )
 
 
-def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> None:
-    own = message_folder.path(message_folder.me, ACCEPT)
-    transport.post(ACCEPT, read_regular(own, "a message"))
-    for name, message in transport.collect(ACCEPT).items():
+def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> list[str]:
+    """Names of the sites who agreed that their own sums may be read."""
+    me = message_folder.me
+    transport.post(ACCEPT, read_regular(message_folder.path(me, ACCEPT), "a message"))
+    found = transport.collect(ACCEPT)
+    for name, message in found.items():
         if message.value.get("accepts") != message_folder.study.digest:
             raise ProtocolError(f"site {name} has accepted another study")
+    own = message_folder.own(ACCEPT)
+    return [name for name, message in {**found, me: own}.items() if message is not None and agrees(message)]
 
 
 def _tables(

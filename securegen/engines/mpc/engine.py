@@ -50,7 +50,7 @@ GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "t
                     "dominant", "recessive", "hetonly", "purpose", "consent", "mondo")  # fmt: skip
 DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical", "force_01",
           "apply_rint", "no_input_missing_phenotype", "common_samples", "sex_name", "statistic", "xchr_model",
-          "pred", "interaction")  # fmt: skip
+          "pred", "interaction", "generalise")  # fmt: skip
 TOLD = ("samples", "covariates", "covariate_names", "phenotypes", "missing", "parameters", "reveal")
 
 
