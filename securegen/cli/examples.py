@@ -74,9 +74,9 @@ EXAMPLES = {
     "party": "party --parties parties.toml --role phenotypes --pheno cohort.pheno.tsv --pheno-name QT "
     "--covar cohort.covar.tsv --reveal hits --out result",
     "dealer": "dealer --parties parties.toml --out dealer",
-    "pseudonyms": "pseudonyms make --key pseudonym.key --out away cohort.fam cohort.pheno.tsv cohort.covar.tsv",
-    "pseudonyms make": "pseudonyms make --key pseudonym.key --out away cohort.fam cohort.pheno.tsv cohort.covar.tsv",
-    "pseudonyms open": "pseudonyms open --key pseudonym.key --people cohort.fam --out opened.fam away/cohort.fam",
+    "pseudonyms": "pseudonyms make --key names.key --out away cohort.fam",
+    "pseudonyms make": "pseudonyms make --key names.key --out away cohort.fam",
+    "pseudonyms open": "pseudonyms open --key names.key --people cohort.fam --out opened.fam away/cohort.fam",
     "consent": f"consent check --register consent.tsv {COHORT} --purpose DS:MONDO:0005148",
     "consent import": "consent import --register consent.tsv --table consents.tsv",
     "consent withdraw": "consent withdraw --register consent.tsv --people leaving.txt",
