@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from securegen.engines.plain.engine import Plain
     from securegen.governance import audit_steps as audit
     from securegen.governance import consent_steps as consent
+    from securegen.governance import policy_steps as policy
+    from securegen.governance import pseudonyms
+    from securegen.governance.gate import Asking
     from securegen.inspection import inspect
     from securegen.io.arrays import from_arrays
     from securegen.io.bgen import read_bgen
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from securegen.python.run import Results, open_sites, qc, run
     from securegen.python.structure import kinship, pca, step1
     from securegen.python.tables import compare, read_receipt
+    from securegen.python.twin import twin
     from securegen.record import receipt_steps as receipt
     from securegen.report.audit_page import write_audit_page
     from securegen.study.inputs import Inputs
@@ -38,6 +42,7 @@ del globals()["scores"]
 
 # Loaded when they are asked for: module, and the name in it (none: the module itself).
 _LATER = {
+    "Asking": ("governance.gate", "Asking"),
     "Ckks": ("engines.ckks.engine", "Ckks"),
     "Federated": ("engines.federated.engine", "Federated"),
     "Inputs": ("study.inputs", "Inputs"),
@@ -59,6 +64,8 @@ _LATER = {
     "open_sites": ("python.run", "open_sites"),
     "open_study": ("study.opening", "open_study"),
     "pca": ("python.structure", "pca"),
+    "policy": ("governance.policy_steps", ""),
+    "pseudonyms": ("governance.pseudonyms", ""),
     "qc": ("python.run", "qc"),
     "read_bgen": ("io.bgen", "read_bgen"),
     "read_pgen": ("io.pgen", "read_pgen"),
@@ -70,11 +77,13 @@ _LATER = {
     "run": ("python.run", "run"),
     "scores": ("engines.scores", ""),
     "step1": ("python.structure", "step1"),
+    "twin": ("python.twin", "twin"),
     "write_audit_page": ("report.audit_page", "write_audit_page"),
     "write_report": ("python.pages", "write_report"),
 }
 
 __all__ = [
+    "Asking",
     "Ckks",
     "Federated",
     "Inputs",
@@ -97,6 +106,8 @@ __all__ = [
     "open_sites",
     "open_study",
     "pca",
+    "policy",
+    "pseudonyms",
     "qc",
     "read_bgen",
     "read_pgen",
@@ -108,6 +119,7 @@ __all__ = [
     "run",
     "scores",
     "step1",
+    "twin",
     "write_audit_page",
     "write_report",
 ]

@@ -28,6 +28,7 @@ WRONG = {
     "pred": [3, ["a"]], "statistic": ["saige", "", 1],
     "dominant": [1, "yes", None], "recessive": [0], "hetonly": ["no"],
     "purpose": [3, "", "health", "HMB "], "consent": [["a"], 3], "mondo": [["a"]],
+    "generalise": [3, "AGE", ["AGE:0"], ("AGE:2", "AGE:3")],
     "interaction": [3, "", ["AGE"]], "condition": [3, [""]], "condition_list": [["a"]],
 }  # fmt: skip
 

@@ -53,8 +53,10 @@ SECTIONS = {
     },
     "People, and what they allow": {
         "consent": "A register of consent: import, withdraw, check, list.",
+        "pseudonyms": "Ids that leave as keyed HMACs, and back.",
     },
-    "What was done, and by which rules": {
+    "Who may ask what, and what was done": {
+        "policy": "What a data steward allows: write it, sign it, ask what it would decide.",
         "audit": "The audit log of a policy: whether it is whole, what it says, proofs, alerts, a page.",
         "receipt": "Signed receipts of runs: show, verify, sign.",
     },
@@ -65,6 +67,7 @@ SECTIONS = {
         "risk": "What a finished run would give away: power of membership tests, columns per sample, small scores.",
         "inspect": "Say what a file or folder is, without any key.",
         "rerun": "Run again what a PREFIX.run.json records.",
+        "twin": "A simulated cohort of a study's public shape, to rehearse on.",
         "doctor": "Examine this installation.",
         "completion": "Print a script for the shell that completes commands and options.",
     },

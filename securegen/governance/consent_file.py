@@ -8,16 +8,18 @@ refused. Who brings back register *and* ledger of one day brings back that day: 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import hmac
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 from securegen.errors import StorageError
 from securegen.governance import duo
-from securegen.governance.consent import ACTIONS, CONSENT, NOTHING, Line, Register
+from securegen.governance.audit_beside import record
+from securegen.governance.consent import ACTIONS, CONSENT, NOTHING, WITHDRAW, Line, Register
 from securegen.governance.ledger import PERSON_BYTES, Entries
 from securegen.governance.ledger_file import open_ledger
 from securegen.io.output import PRIVATE, write_text
@@ -55,8 +57,16 @@ def open_register(
         yield register
         if len(register.lines) != before or not path.exists():
             text, last = _written(register)
+            _log(path, register.lines[before:], text)
             write_text(path, text, mode=PRIVATE)
             ledger.register = len(register.lines), last
+
+
+def _log(path: Path, lines: Sequence[Line], text: str) -> None:
+    """Tell the audit log of the policy beside a register, if there is one, before the change is written."""
+    action = "withdrawn" if lines and all(line.action == WITHDRAW for line in lines) else "imported"
+    register = hashlib.sha256(text.encode()).hexdigest()
+    record(path, "consent", {"action": action, "register": register, "people": len({line.key for line in lines})})
 
 
 def ledger_of(path: str | os.PathLike[str]) -> Path:

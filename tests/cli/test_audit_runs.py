@@ -50,13 +50,9 @@ def test_a_run_is_logged_and_its_record_is_a_witness(small, place):
 def test_nothing_of_a_person_or_a_file_is_in_the_log(small, place):
     assert gwas(small, place).code == 0
     ids = {word for line in (place / "pheno.tsv").read_text().splitlines()[1:] for word in line.split("\t")[:2]}
-    text = (place / "audit/entries/000.jsonl").read_text()
+    text = re.sub('"sig":"[^"]*"', "", (place / "audit/entries/000.jsonl").read_text())  # Base 64 may spell an id
     assert len(ids) > 50 and not [i for i in ids if f'"{i}"' in text or re.search(rf"\b{i}\b", text)]
-    assert (
-        "pheno" not in re.sub(r'"phenotypes"', "", text)
-        and str(place) not in text
-        and "QT" not in text.split('"sig"')[0]
-    )
+    assert "pheno" not in re.sub(r'"phenotypes"', "", text) and str(place) not in text and "QT" not in text
 
 
 def test_without_a_policy_there_is_no_log(small, place):

@@ -58,6 +58,7 @@ def open_later_study(
     purpose: str | None = None,
     consent: PathLike | None = None,
     mondo: PathLike | None = None,
+    generalise: str | Sequence[str] | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     log: Log = silent,
@@ -73,6 +74,7 @@ def open_later_study(
         no_input_missing_phenotype=no_input_missing_phenotype, common_samples=common_samples,
         xchr_model=xchr_model, split_par=split_par, sex_name=sex_name, pred=path("pred", pred), statistic=statistic, qc=qc,
         hwe_controls=hwe_controls, purpose=purpose, consent=path("consent", consent), mondo=path("mondo", mondo),
+        generalise=names("generalise", generalise),
     )  # fmt: skip
     return later_study_of(inputs, owner, key, log)
 

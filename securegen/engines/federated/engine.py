@@ -45,7 +45,7 @@ from securegen.study.opening import Study, study_of
 
 SITES = 3
 TOLD = ("parameters", "samples", "variants", "covariates", "covariate_names", "phenotypes", "missing",
-        "planned_noise_margin_bits", "genetic_model", "strata")  # fmt: skip
+        "planned_noise_margin_bits", "genetic_model", "strata", "governance")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Federated(Engine):
     )  # fmt: skip
     consent_openings: bool = option(
         False,
-        "Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
+        "Named consent to more columns and leverage a person, and of every site that its own sums may be read.",
     )
     pcs: int | None = option(None, "Components that the sites compute together, as covariates.", metavar="K", least=1)
     step1: bool = option(
