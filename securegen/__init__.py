@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from securegen.io.pgen import read_pgen
     from securegen.io.plink1 import read_plink
     from securegen.io.vcf import read_vcf
+    from securegen.python.crate import crate
     from securegen.python.pages import draw, write_report
     from securegen.python.risk import risk
     from securegen.python.run import Results, open_sites, qc, run
@@ -54,6 +55,7 @@ _LATER = {
     "audit": ("governance.audit_steps", ""),
     "compare": ("python.tables", "compare"),
     "consent": ("governance.consent_steps", ""),
+    "crate": ("python.crate", "crate"),
     "draw": ("python.pages", "draw"),
     "federated": ("engines.federated.steps", ""),
     "from_arrays": ("io.arrays", "from_arrays"),
@@ -96,6 +98,7 @@ __all__ = [
     "ckks",
     "compare",
     "consent",
+    "crate",
     "draw",
     "federated",
     "from_arrays",

@@ -76,7 +76,7 @@ def sign(prefix: Where, key: Where | SigningIdentity, *, passphrase: bytes | Non
 def write_receipt(prefix: Where, key: Where | SigningIdentity) -> SignedReceipt:
     """Write PREFIX.receipt.json of the run that has just ended, in place of one of an earlier run. Raises as `sign`."""
     where, identity = _prefix(prefix), _identity(key, None)
-    record = _records(where)[0]
+    record = records_as_signed(where)[0]
     statement = statement_of(where, record, _digests(where, record))
     return _write(where, Envelope(PAYLOAD, statement.to_bytes()).signed_by(identity), statement)
 
@@ -111,6 +111,12 @@ def verify(
     statement = _statement(where, envelope)
     _compare(where, statement)
     return SignedReceipt(where + ENDING, statement, _marks(right), _beside(where, statement))
+
+
+def check_files(prefix: Where) -> None:
+    """Hold the files beside a receipt against it, whoever signed it. Raises as `verify`."""
+    where = _prefix(prefix)
+    _compare(where, _read(where)[1])
 
 
 def planned(prefix: Where) -> str:
@@ -154,7 +160,7 @@ def _statement(where: str, envelope: Envelope) -> RunStatement:
     return statement
 
 
-def _records(where: str) -> list[dict[str, Any]]:
+def records_as_signed(where: str) -> list[dict[str, Any]]:
     """The records of PREFIX.run.json as they stand there, the last run first. Raises InputError."""
     path = f"{where}.run.json"
     try:
@@ -210,7 +216,7 @@ def _compare(where: str, statement: RunStatement) -> None:
     wrong += [f"not there: {names(absent)}"] if absent else []
     wanted = statement.predicate["record"]["sha256"]
     try:
-        held = wanted in map(record_digest, _records(where))
+        held = wanted in map(record_digest, records_as_signed(where))
     except InputError:
         held = False
     if not held:

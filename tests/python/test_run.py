@@ -97,7 +97,8 @@ IN_PYTHON = {
     "passphrase_file": "passphrase", "new_passphrase_file": "new", "plain_secret_key": "passphrase", "file": "path",
 }  # fmt: skip
 OWN_CALLS = {
-    "qc_tables": sg.ckks.decrypt_qc, "threads": sg.ckks.associate, "memory": sg.ckks.associate, "append": sg.ckks.append_cohort,
+    "sign": sg.receipt.sign, "qc_tables": sg.ckks.decrypt_qc, "threads": sg.ckks.associate, "memory": sg.ckks.associate,
+    "append": sg.ckks.append_cohort,
 }  # fmt: skip
 OF_COMMANDS = {"quiet", "threads", "memory", "weak_passphrase"}
 
