@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from securegen.python.twin import twin
     from securegen.record import receipt_steps as receipt
     from securegen.report.audit_page import write_audit_page
+    from securegen.report.pia import pia
     from securegen.study.inputs import Inputs
     from securegen.study.opening import Study, open_qc, open_study
 
@@ -68,6 +69,7 @@ _LATER = {
     "pca": ("python.structure", "pca"),
     "policy": ("governance.policy_steps", ""),
     "pseudonyms": ("governance.pseudonyms", ""),
+    "pia": ("report.pia", "pia"),
     "qc": ("python.run", "qc"),
     "read_bgen": ("io.bgen", "read_bgen"),
     "read_pgen": ("io.pgen", "read_pgen"),
@@ -109,6 +111,7 @@ __all__ = [
     "open_sites",
     "open_study",
     "pca",
+    "pia",
     "policy",
     "pseudonyms",
     "qc",

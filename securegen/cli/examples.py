@@ -95,6 +95,7 @@ EXAMPLES = {
     "audit prove": "audit prove governed --entry 0 --from 1 --out entry0.tlog-proof",
     "audit export": "audit export governed --html --out log.html",
     "audit alerts": "audit alerts governed",
+    "pia": "pia result --out result.pia.html",
     "crate": "crate result --project Height --person 'A. Analyst' --out result.crate",
     "receipt": "receipt verify result --key analyst.pub",
     "receipt sign": "receipt sign result --key analyst.secret",

@@ -59,6 +59,7 @@ SECTIONS = {
         "policy": "What a data steward allows: write it, sign it, ask what it would decide.",
         "audit": "The audit log of a policy: whether it is whole, what it says, proofs, alerts, a page.",
         "receipt": "Signed receipts of runs: show, verify, sign.",
+        "pia": "An impact assessment of a finished run, as Article 35(7) GDPR parts it.",
         "crate": "Package a finished run for others: a Five Safes RO-Crate.",
     },
     "Looking at it, and doing it again": {
