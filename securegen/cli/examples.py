@@ -96,7 +96,7 @@ EXAMPLES = {
     "audit export": "audit export governed --html --out log.html",
     "audit alerts": "audit alerts governed",
     "pia": "pia result --out result.pia.html",
-    "crate": "crate result --project Height --person 'A. Analyst' --out result.crate",
+    "crate": "crate result --project Height --person Analyst --out result.crate",
     "receipt": "receipt verify result --key analyst.pub",
     "receipt sign": "receipt sign result --key analyst.secret",
     "receipt show": "receipt show result",

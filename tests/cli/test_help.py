@@ -147,7 +147,8 @@ def test_the_examples_run_one_after_the_other(walk):
     ran = set()
     for words in ORDER:
         ran.add(words)
-        if words == "twin" and importlib.util.find_spec("msprime") is None:  # of the extra [twin]
+        needs = {"twin": "msprime", "crate": "rocrate"}.get(words)  # of the extras [twin] and [gov]
+        if needs and importlib.util.find_spec(needs) is None:
             continue
         for line in BEFORE.get(words, []):
             run(walk, line)
