@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from securegen.catalogue import models
+from securegen.cli.asking import policy_options, purpose_options
 from securegen.cli.command import Function, check_writable, common_options
-from securegen.cli.runlog import logs
+from securegen.cli.runlog import logs, signs
 from securegen.errors import UsageError
 from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
@@ -84,38 +85,27 @@ x_option = click.option(
 )  # fmt: skip
 
 
-_PURPOSE: list[Function] = [
-    click.option("--purpose", metavar="DUO", help="Only people whose consent covers it: HMB, DS:MONDO:0005148,IRB …"),
-    click.option("--consent", metavar="FILE", help="Their register of consent (securegen consent), for --purpose."),
-    click.option("--mondo", metavar="FILE", help="Diseases of --purpose: child and parent a line [a shipped table]."),
-]
-
-
-def purpose_options(command: Function) -> Function:
-    """What the data are used for, and who allows it."""
-    return apply_options(_PURPOSE)(command)
-
-
 def genotype_options(*, several: bool = False) -> Function:
     """The files of genotypes and the filters of samples and variants."""
-    options = [
+    options: list[Function] = [
         *genotype_files(several=several),
         click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line)."),
         click.option("--remove", metavar="FILE", help="Without these samples."),
-        *_PURPOSE,
+        purpose_options,
         click.option("--extract", metavar="FILE", help="Only these variant ids."),
         click.option("--exclude", metavar="FILE", help="Without these variant ids."),
         click.option("--chr", multiple=True, callback=names_of, metavar="A,B", help="Only these chromosomes, as 1-4,7."),
         click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
         par_option,
+        policy_options,
     ]  # fmt: skip
     return apply_options(options)
 
 
 def site_genotypes(command: Function) -> Function:
-    """The files of genotypes of one site."""
-    return apply_options(genotype_files())(command)
+    """The files of genotypes of one site, and who asks."""
+    return apply_options([*genotype_files(), policy_options])(command)
 
 
 sex_option = click.option(
@@ -255,7 +245,7 @@ def run_options(command: Function, *, config: str = "--config") -> Function:
             ),
             click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
         ]
-    )(common_options(logs(command), config=config))  # fmt: skip
+    )(common_options(logs(signs(command)), config=config))  # fmt: skip
 
 
 def run_options_beside_parties(command: Function) -> Function:

@@ -45,7 +45,7 @@ KEEP_FILES = "Keep the files of the roles (keys are deleted all the same)."
 @dataclass(frozen=True)
 class EngineRun:
     """What a run leaves. tables: of association; files: other tables; bytes: by what was written or sent; facts: what
-    run.json says beside."""
+    run.json says beside; governance: what the door decided, as `Gate.record`."""
 
     engine: str
     tables: tuple[Summary, ...]
@@ -54,6 +54,7 @@ class EngineRun:
     bytes: Mapping[str, Any]
     facts: Mapping[str, Any]
     remarks: tuple[str, ...] = ()
+    governance: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"EngineRun({self.engine}, {len(self.tables)} tables, {self.receipt.scenario})"
@@ -67,7 +68,7 @@ class EngineRun:
         """What run.json says of it."""
         return {
             "engine": self.engine, "receipt": self.receipt.to_json(), "bytes": dict(self.bytes),
-            "promise": promises(self.tables), **self.facts,
+            "promise": promises(self.tables), **self.facts, **self.governance,
         }  # fmt: skip
 
 

@@ -37,7 +37,8 @@ class Entries:
     columns that are counted; sets: what for, and (people,) bool; studies: with their sites;
     columns: people (n,), and (n, J) integers that were summed with their genotypes; products: whose products of genotypes
     with genotypes were summed; register: lines of the register of consent that was last written beside this ledger, and
-    the mark of the last of them."""
+    the mark of the last of them; releases: digest of a request, and its day, YYYY-MM-DD; policy: the latest under which
+    something was released, as `pin.Pin.to_json`."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)
@@ -48,6 +49,8 @@ class Entries:
     columns: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     products: list[Products] = field(default_factory=list)
     register: tuple[int, str] = (0, "")
+    releases: list[tuple[str, str]] = field(default_factory=list)
+    policy: dict[str, Any] | None = None
 
     def mark(self, purpose: str, data: bytes) -> str:
         """HMAC-SHA256 under the ledger's key, in hex."""
@@ -102,11 +105,7 @@ class Entries:
         analysed = (columns != 0).any(axis=1)
         if not analysed.any():  # nobody of this site
             return None
-        order = np.argsort(rows, kind="stable")
-        marks = [
-            self.mark("column", rows[order].tobytes() + columns[order, j].tobytes()) for j in range(columns.shape[1])
-        ]
-        new = [j for j, mark in enumerate(marks) if mark not in self.charged and mark not in marks[:j]]
+        marks, new = self._new(rows, columns)
         most = max((self.spent[r] for r in rows[analysed]), default=0) + len(new)
         if new and most > share * analysed.sum():
             return (
@@ -126,6 +125,20 @@ class Entries:
             self.spent[r] += len(new)
         self.charged += [marks[j] for j in new]
         return None
+
+    def would_spend(self, rows: np.ndarray, columns: np.ndarray) -> int:
+        """The columns that the most-spent of these people would have been summed with, these among them."""
+        analysed = (columns != 0).any(axis=1)
+        spent = max((self.spent[r] for r in rows[analysed]), default=0)
+        return spent + len(self._new(rows, columns)[1])
+
+    def _new(self, rows: np.ndarray, columns: np.ndarray) -> tuple[list[str], list[int]]:
+        """A mark of every column, and which are not counted yet."""
+        order = np.argsort(rows, kind="stable")
+        marks = [
+            self.mark("column", rows[order].tobytes() + columns[order, j].tobytes()) for j in range(columns.shape[1])
+        ]
+        return marks, [j for j, mark in enumerate(marks) if mark not in self.charged and mark not in marks[:j]]
 
     def charge_products(
         self, what: str, rows: np.ndarray, people: np.ndarray, variants: bytes, block: int, predictors: int, *,

@@ -19,6 +19,7 @@ import numpy as np
 
 from securegen.errors import StorageError
 from securegen.governance.ledger import PERSON_BYTES, Entries, Products, padded
+from securegen.governance.policy import PIN
 from securegen.governance.site_sets import StudySites
 from securegen.io.output import PRIVATE, PRIVATE_FOLDER, make_folder, write_text
 from securegen.io.schema import boolean, hex_text, integer, list_of, one_of, record, text
@@ -52,6 +53,8 @@ _CONTENT = record(
     ),
     may_have={
         "products": list_of(record(what=text(400), mark=hex_text(32), members=text(1 << 24)), 0, 1 << 16),
+        "releases": list_of(record(request=hex_text(32), day=text(10, least=10)), 0, 1 << 20),
+        "policy": PIN,
         "register": record(lines=integer(1, 1 << 40), mark=hex_text(PERSON_BYTES)),
     },
 )
@@ -143,6 +146,8 @@ def _read(path: Path) -> Entries:
         people = np.array(item["members"], np.int64)
         values = np.frombuffer(bytes.fromhex(item["values"]), f"<i{item['bits'] // 8}").astype(np.int64)
         entries.columns.append((people, values.reshape(len(people), -1)))
+    entries.releases = [(item["request"], item["day"]) for item in value.get("releases", ())]
+    entries.policy = value.get("policy")
     return entries
 
 
@@ -189,5 +194,8 @@ def _content(entries: Entries) -> str:
     register = dict(zip(("lines", "mark"), entries.register, strict=True)) if entries.register[0] else None
     return json.dumps(
         {"format": FORMAT, "people": list(entries.people), "spent": entries.spent, "charged": entries.charged, "sets": sets,
-         "studies": studies, "columns": columns, "products": products} | ({"register": register} if register else {})
+         "studies": studies, "columns": columns, "products": products,
+         **({"register": register} if register else {}),
+         **({"releases": [{"request": r, "day": d} for r, d in entries.releases]} if entries.releases else {}),
+         **({"policy": entries.policy} if entries.policy else {})}
     )  # fmt: skip

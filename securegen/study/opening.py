@@ -91,6 +91,9 @@ def open_study(
     consent: Path | None = None,
     mondo: Path | None = None,
     generalise: Names | None = None,
+    policy: Path | None = None,
+    identity: Path | None = None,
+    second_signature: Names | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -167,6 +170,9 @@ def open_study(
         consent=path("consent", consent),
         mondo=path("mondo", mondo),
         generalise=names("generalise", generalise),
+        policy=path("policy", policy),
+        identity=path("identity", identity),
+        second_signature=names("second_signature", second_signature),
     )
     return study_of(inputs, log, reader)
 
@@ -183,6 +189,9 @@ def open_qc(
     covar: Path | None = None,
     split_par: str | None = None,
     sex_name: str | None = None,
+    policy: Path | None = None,
+    identity: Path | None = None,
+    second_signature: Names | None = None,
     keep: Path | None = None,
     remove: Path | None = None,
     extract: Path | None = None,
@@ -243,6 +252,9 @@ def open_qc(
         purpose=purpose,
         consent=path("consent", consent),
         mondo=path("mondo", mondo),
+        policy=path("policy", policy),
+        identity=path("identity", identity),
+        second_signature=names("second_signature", second_signature),
     )
     return qc_of(inputs, log, reader)
 

@@ -45,7 +45,7 @@ from securegen.study.opening import Study, study_of
 
 SITES = 3
 TOLD = ("parameters", "samples", "variants", "covariates", "covariate_names", "phenotypes", "missing",
-        "planned_noise_margin_bits", "genetic_model", "strata")  # fmt: skip
+        "planned_noise_margin_bits", "genetic_model", "strata", "governance")  # fmt: skip
 
 
 @dataclass(frozen=True)

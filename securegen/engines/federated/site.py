@@ -8,9 +8,9 @@ lists the rounds). What it gives away: that it takes part, and its part of the o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
 from securegen.engines.federated.own_components import component_people, with_components
 from securegen.engines.federated.own_inputs import OwnInputs, open_inputs, salt_of, same_inputs
+from securegen.engines.federated.own_policy import check_site, gate_of_site, predicted_outputs
 from securegen.engines.federated.own_predictions import with_predictions
 from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_below_own
@@ -36,12 +37,14 @@ from securegen.engines.federated.state import SiteState, open_state
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.federated.terms import opened_by
 from securegen.engines.federated.withheld import Withheld
+from securegen.engines.governed import people_of
 from securegen.errors import (
     PeerError,
     PolicyError,
     ProtocolError,
     SecuregenError,
 )
+from securegen.governance.gate import Gate
 from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
 from securegen.governance.signing import SigningIdentity
@@ -49,6 +52,8 @@ from securegen.io.strict_json import read_regular
 from securegen.model import GenotypeReader, OpenedSums, Variants, watched
 from securegen.record.association_receipts import federated_receipt
 from securegen.record.receipt import Receipt
+from securegen.results.outputs import associations
+from securegen.results.outputs import quality as quality_outputs
 from securegen.results.write import Summary, write_qc, write_tables
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs, Log, silent
@@ -64,7 +69,7 @@ class SiteResult:
     """tables, quality: of the pooled cohort; predictions, scores: files of a whole-genome model, of
     this site's people and of everybody;
     opened: every round and its numbers; strata: designs of this site's rows, of
-    `people` people; bytes: posted by this site."""
+    `people` people; bytes: posted by this site; governance: what its policy decided, as `Gate.record`."""
 
     study: StudyFile
     site: str
@@ -77,6 +82,7 @@ class SiteResult:
     receipt: Receipt
     opened: dict[str, Any]
     bytes: int
+    governance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def analyses(self) -> tuple[Analysis, ...]:
@@ -110,6 +116,7 @@ def run_site(
     study, variants = open_folder(folder, study_file)
     site = study.site_of(identity.verify_key).name
     study.refuse_expired()
+    gate = gate_of_site(study, site, identity, inputs, [state, folder], log)
     message_folder = MessageFolder(folder, study, site, wait, log)
     if message_folder.own(ACCEPT) is None:
         raise PolicyError(
@@ -122,6 +129,7 @@ def run_site(
                 message_folder.refuse_left([s for s in study.sites if s.name != site])
             own = open_inputs(folder, study, variants, site, memory, inputs, log)
             commitment = same_inputs(memory, inputs, own.reader.samples)
+            check_site(gate, study, own.planned, own.reader.samples)
             end_continued(study, state)  # files that cannot be read end nothing
             with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
@@ -134,6 +142,7 @@ def run_site(
                     own,
                     variants,
                     commitment,
+                    gate,
                     out,
                     digits,
                     filters,
@@ -154,7 +163,7 @@ def _in_folder(message_folder: MessageFolder) -> Iterator[Transport]:
 
 def _take_part(
     transport: Transport, message_folder: MessageFolder, site: str, identity: SigningIdentity, memory: SiteState, state: Path,
-    own: OwnInputs, variants: Variants, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
+    own: OwnInputs, variants: Variants, commitment: str, gate: Gate, out: str, digits: int, filters: Filters | None, log: Log,
     seen: Callable[[OpenedSums], None] | None,
 ) -> SiteResult:  # fmt: skip
     study = message_folder.study
@@ -185,10 +194,17 @@ def _take_part(
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
     charge(study, strata, samples, state, guard)
+    if gate.policy is not None:
+        gate = gate.of(people_of(samples, strata, pooled=True), {"study": study.digest, "inputs": commitment})
+        if study.qc:
+            of_quality = gate.of(people_of(samples, strata, qc_only=True, pooled=True))
+            of_quality.check(quality_outputs(strata, study.variants, gate.minor_alleles))
+        gate.release(predicted_outputs(study, len(samples)))
+        gate.release(associations(analyses_of(strata), strata, study.variants, floor=gate.minor_alleles))
     withheld = Withheld()
-    predictions = predicted.write(out) if predicted else []
-    scores = predicted.write_scores(out) if predicted and study.write_score else []
-    tables, quality = _tables(study, strata, secure, own.reader, out, digits, filters, withheld, seen)
+    predictions = predicted.write(out, gate) if predicted else []
+    scores = predicted.write_scores(out, gate) if predicted and study.write_score else []
+    tables, quality = _tables(study, strata, secure, own.reader, gate, out, digits, filters, withheld, seen)
     for line in withheld.lines():
         log(line)
     forget_keys(memory)
@@ -201,9 +217,20 @@ def _take_part(
     receipt = federated_receipt(
         [s.name for s in study.sites], [*scores, *(t.path for t in tables)], opened=opened_by(study),
         read=[*what_can_be_read(study.openings, study.few_missing), *read_alone, *map(READABLE.format, agreed)],
-    ).of_model(study.genetic_model)  # fmt: skip
+    ).of_model(study.genetic_model).with_decisions(gate.lines())  # fmt: skip
     return SiteResult(
-        study, site, strata, len(samples), tables, quality, predictions, scores, receipt, opened, session.sent_bytes
+        study,
+        site,
+        strata,
+        len(samples),
+        tables,
+        quality,
+        predictions,
+        scores,
+        receipt,
+        opened,
+        session.sent_bytes,
+        gate.record(),
     )
 
 
@@ -224,6 +251,7 @@ def _tables(
     strata: tuple[Stratum, ...],
     secure: SecureSum,
     reader: GenotypeReader,
+    gate: Gate,
     out: str,
     digits: int,
     filters: Filters | None,
@@ -238,8 +266,12 @@ def _tables(
 
     grid, variants, analyses = reader.dosage_grid, reader.variants, analyses_of(strata)
     blocks = watched(sums(withheld), seen)
-    tables = write_tables(out, variants, blocks, analyses, strata=strata, grid=grid, digits=digits, filters=filters)
+    tables = write_tables(
+        out, variants, blocks, analyses, gate=gate, strata=strata, grid=grid, digits=digits, filters=filters
+    )
     quality: list[str] = []
     if study.qc:
-        quality = write_qc(out, variants, sums(), None, strata=strata, grid=grid, digits=digits)
+        if gate.policy is not None:
+            gate = gate.of(people_of(reader.samples, strata, qc_only=True, pooled=True))
+        quality = write_qc(out, variants, sums(), None, gate=gate, strata=strata, grid=grid, digits=digits)
     return tables, quality

@@ -28,6 +28,7 @@ from securegen.engines.federated.studyfile import (
 from securegen.engines.federated.terms import opened_by
 from securegen.errors import ArtefactError, StorageError
 from securegen.governance.openings import FEW_MISSING, FEWEST, LEVELS
+from securegen.governance.pin import Pin
 from securegen.governance.signing import SigningIdentity, fingerprint, sha256, verifies
 from securegen.io.output import FOR_OTHERS, write_json, write_text
 from securegen.io.schema import Refused, boolean, hex_bytes, hex_text, integer, list_of, one_of, record, text
@@ -55,6 +56,10 @@ def _lines(values: dict[str, Any]) -> list[str]:
 
 def _key(raw: bytes) -> dict[str, str]:
     return {"verify_key": raw.hex(), "fingerprint": fingerprint(raw)}
+
+
+def _bound(site: Site) -> dict[str, str]:
+    return {} if site.policy is None else {"policy": site.policy}
 
 
 def _chosen(study: StudyFile) -> dict[str, Any]:
@@ -98,15 +103,23 @@ def render(study: StudyFile, opened: list[str]) -> str:
         signed = {"left": gone.left} if gone.left else {}
         out += ["", "[[continues.without]]", *_lines({"name": gone.name, **_key(gone.verify_key), **signed})]
     for site in study.sites:
-        out += ["", "[[site]]", *_lines({"name": site.name, **_key(site.verify_key)})]
+        out += ["", "[[site]]", *_lines({"name": site.name, **_key(site.verify_key), **_bound(site)})]
     for trait in study.phenotypes:
         out += ["", "[[phenotype]]", *_lines({"name": trait.name, "kind": trait.kind})]
     return "\n".join(out) + "\n"
 
 
+def _policy(value: Any, where: str) -> str:
+    """A pin in one line."""
+    try:
+        return Pin.from_text(text(200)(value, where)).to_text()
+    except ValueError as error:
+        raise Refused(f"{where} is not a policy's version, digest and steward: {error}") from None
+
+
 _WORD = text(1000, least=1)
 _COORDINATOR = record(verify_key=hex_bytes(32), fingerprint=_WORD)
-_SITE = record(name=text(64), verify_key=hex_bytes(32), fingerprint=_WORD)
+_SITE = record(name=text(64), verify_key=hex_bytes(32), fingerprint=_WORD, may_have={"policy": _policy})
 _LEAVER = record(name=text(64), verify_key=hex_bytes(32), fingerprint=_WORD, may_have={"left": text(2000)})
 _CONTINUES = record(study=hex_text(32), without=list_of(_LEAVER, 1, MOST_SITES))
 
@@ -157,7 +170,7 @@ def parse(content: str, where: str) -> StudyFile:
             "few_missing", "consent_openings")  # fmt: skip
     return StudyFile(
         digest=sha256(b"securegen study", content.encode()),
-        sites=tuple(Site(s["name"], s["verify_key"]) for s in value["site"]),
+        sites=tuple(Site(s["name"], s["verify_key"], s.get("policy")) for s in value["site"]),
         coordinator=value["coordinator"]["verify_key"],
         phenotypes=tuple(TraitColumn(p["name"], p["kind"]) for p in value["phenotype"]),
         covariates=tuple(value["covariates"]),

@@ -37,10 +37,11 @@ def check_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Site:
-    """A member of the study. verify_key: 32 bytes, Ed25519."""
+    """A member of the study. verify_key: 32 bytes, Ed25519; policy: the one that its owner bound it to (`pin.Pin.to_text`)."""
 
     name: str
     verify_key: bytes
+    policy: str | None = None
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ from securegen.results.write import Summary
 from securegen.stats.projection import project
 from securegen.stats.qc import Filters
 from securegen.study.consented import claim_release
-from securegen.study.inputs import Inputs
+from securegen.study.inputs import ASKING, Inputs
 from securegen.study.opening import Study
 
 GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "split_par",
@@ -129,7 +129,9 @@ class Mpc(Engine):
             def part(name: str) -> Callable[[], object]:
                 if roles[name] == "dealer":
                     return lambda: steps.run_dealer(parties, keys=work)
-                fields = {"genotypes": (*FIELDS, *GENOTYPE_FILTERS), "phenotypes": DESIGN}.get(name, ())
+                fields = {"genotypes": (*FIELDS, *GENOTYPE_FILTERS, *ASKING), "phenotypes": (*DESIGN, *ASKING)}.get(
+                    name, ()
+                )
                 own = Inputs(**{field: getattr(study.inputs, field) for field in fields})
                 return lambda: steps.run_party(
                     parties, name, own, str(work / name), keys=work, reveal=self.reveal or HITS, column_limit=limit,
@@ -161,7 +163,7 @@ class Mpc(Engine):
         receipt = replace(Receipt.from_json(records["genotypes"]["receipt"]), released=tuple(t.path for t in tables))
         sizes = traffic(records, log)
         log.seconds["online"] = first["seconds"]["online"]
-        facts = {name: first[name] for name in TOLD} | {
+        facts = {name: first[name] for name in TOLD} | {n: first[n] for n in ("governance",) if n in first} | {
             "split": self.split, "inputs": study.inputs.digests(), "planned_noise_margin_bits": None,
             "samples_stored": sum(r["samples_stored"] for r in records.values() if "samples_stored" in r),
             "variants": max(r.get("variants", 0) for r in records.values()),
@@ -177,8 +179,10 @@ class Mpc(Engine):
         }  # fmt: skip
         openings = self.openings if self.opened is None else None
         own = {
-            "genotypes": inputs.genotypes.options(work) | given(inputs, *GENOTYPE_FILTERS) | {"openings": openings},
-            "phenotypes": given(inputs, *DESIGN),
+            "genotypes": inputs.genotypes.options(work)
+            | given(inputs, *GENOTYPE_FILTERS, *ASKING)
+            | {"openings": openings},
+            "phenotypes": given(inputs, *DESIGN, *ASKING),
         }
         threads = max(1, (self.threads or os.cpu_count() or 1) // 2)
         return {

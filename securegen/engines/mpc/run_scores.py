@@ -17,7 +17,7 @@ from securegen.local.folders import PARTIES, working_folder
 from securegen.local.launcher import Role, given, launch
 from securegen.record.run_log import RunLog
 from securegen.scores.study import ScoreInputs, ScoreStudy, digests
-from securegen.study.inputs import Inputs
+from securegen.study.inputs import ASKING, Inputs
 
 _TAKEN = ("score", "columns", "allow", "digits", "gzip")
 _FILTERS = ("keep", "remove", "extract", "exclude", "from_bp", "to_bp", "purpose", "consent", "mondo")
@@ -73,6 +73,7 @@ class MpcScores:
             bytes={"sent": sent, "dealer": dealt, "rounds": max(r["bytes"]["rounds"] for r in records.values())},
             parameters={"bits": inputs.bits, "digits": inputs.digits}, planned_noise_margin_bits=None,
             peak_rss_bytes=max(r["peak_rss_bytes"] for r in records.values()),
+            **{name: people[name] for name in ("governance",) if name in people},
         )  # fmt: skip
 
 
@@ -85,7 +86,7 @@ def _roles(work: Path, genotypes: Inputs, inputs: ScoreInputs) -> list[Role]:
     }  # fmt: skip
     if inputs.columns:
         model["columns"] = [",".join(map(str, inputs.columns))]
-    people = {"role": "genotypes"} | given(genotypes.genotypes) | given(genotypes, *_FILTERS)
+    people = {"role": "genotypes"} | given(genotypes.genotypes) | given(genotypes, *_FILTERS, *ASKING)
     if genotypes.chr:
         people["chr"] = ",".join(genotypes.chr)
     told = {"genotypes": people | common, "model": model | common, "dealer": {"config": common["config"]}}

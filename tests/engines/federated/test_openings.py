@@ -22,7 +22,7 @@ from securegen.governance import signing
 from securegen.governance.guard import REFUSAL, guarded
 from securegen.io.arrays import ArrayReader
 from securegen.model import Samples
-from securegen.results.write import result_columns
+from securegen.results.block_columns import result_columns
 from securegen.study import people as align
 from securegen.study.build import build_design
 from securegen.study.genotypes import open_genotypes
