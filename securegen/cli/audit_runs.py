@@ -26,10 +26,11 @@ class RunAudit:
     """The logs of one run. Nothing where no policy stands beside a file that the command names."""
 
     def __init__(self, ctx: click.Context) -> None:
-        from securegen.governance.audit_beside import log_of, policies_beside
+        from securegen.governance.audit_beside import log_of
+        from securegen.governance.policy_file import beside
 
         named = [path for name, path in path_options(ctx) if name not in _WRITTEN]
-        policies = policies_beside(named)
+        policies = beside(named)
         if ctx.params.get("policy"):
             policies.append(Path(ctx.params["policy"]))
         folders = {os.path.realpath(policy.parent): policy for policy in policies}

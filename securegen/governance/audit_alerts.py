@@ -47,13 +47,13 @@ class AlertRule:
 
 
 RULES = (
-    AlertRule("bulk_rows", "sum", OUT, 2_000_000, 24, "rows", True, "more rows left than a study needs in a day"),
-    AlertRule("bulk_bytes", "sum", OUT, 1 << 30, 24, "bytes", True, "more bytes left than a study needs in a day"),
-    AlertRule("bulk_people", "sum", ("export",), 1000, 24 * 7, "people", True, "records of many people left in a week"),
+    AlertRule("bulk_rows", "sum", OUT, 100_000_000, 24, "rows", says="more rows left than a study needs in a day"),
+    AlertRule("bulk_bytes", "sum", OUT, 1 << 34, 24, "bytes", says="more bytes left than a study needs in a day"),
+    AlertRule("bulk_people", "sum", ("export",), 1000, 24 * 7, "people", says="records of many people left in a week"),
     AlertRule("burst", "count", ("run", "release", "refusal"), 60, 1, says="many requests in an hour"),
     AlertRule("refusals", "count", ("refusal",), 5, 24, says="many refusals in a day: somebody looks for what is allowed"),
     AlertRule("repeats", "same", OUT, 10, 24 * 30, "question", says="one question was answered many times"),
-    AlertRule("near", "near", OUT, 10, 24 * 365, "samples", True, "two answers to one question, of almost the same people: "
+    AlertRule("near", "near", OUT, 10, 24 * 365, "samples", says="two answers to one question, of almost the same people: "
               "their difference is those people"),
     AlertRule("budget", "budget", ("run", *OUT), 80, 0, says="a budget runs out"),
     AlertRule("new_asker", "new", ("run", *OUT), 1, 0, says="somebody asks who never did before"),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import StorageError
+from securegen.governance import policy_file
 from securegen.governance.audit_folder import CHECKPOINT, KEY
 from securegen.governance.audit_log import AuditLog
 from securegen.governance.audit_note import Checkpoint, LogKey, sign_checkpoint
@@ -23,48 +24,39 @@ from securegen.governance.audit_tree import EMPTY
 from securegen.governance.signing import SigningIdentity, generate, read_identity, write_identity
 from securegen.io.output import PRIVATE, PRIVATE_FOLDER, make_folder, sync_folder, write_text
 
-POLICY, FOLDER, SECRET = "policy.toml", "audit", "audit.secret"
+FOLDER, SECRET = "audit", "audit.secret"
 
 
-def policy_beside(path: str | os.PathLike[str]) -> Path | None:
-    """The policy.toml beside a file or a folder, or in the folder; None where there is none. A broken link is one."""
-    path = Path(path)
-    places = [path, path.parent] if path.is_dir() else [path.parent]
-    return next((p / POLICY for p in places if os.path.lexists(p / POLICY)), None)
+def logs_beside(paths: Iterable[str | os.PathLike[str]]) -> list[AuditLog]:
+    """The audit logs of the policies beside some files and folders, and in the folders; made where there are none yet.
 
-
-def policies_beside(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The policies beside several files, each once."""
-    found = (policy for path in paths if (policy := policy_beside(path)) is not None)
-    return list({os.path.realpath(policy.parent): policy for policy in found}.values())
+    Raises StorageError where a log was taken away or cannot be made or its key is gone, PolicyError as `policy_file.beside`.
+    """
+    return [log_of(policy) for policy in policy_file.beside(paths)]
 
 
 def log_beside(path: str | os.PathLike[str]) -> AuditLog | None:
-    """The audit log of the policy beside a file or a folder, made when there is none yet; None without a policy.
-
-    Raises StorageError where the log was taken away or cannot be made, KeyFileError where its key was.
-    """
-    policy = policy_beside(path)
-    return None if policy is None else log_of(policy)
+    """The audit log of the policy beside a file or a folder, the first of several; None without a policy. Raises as
+    `logs_beside`."""
+    return next(iter(logs_beside([path])), None)
 
 
 def log_of(policy: str | os.PathLike[str]) -> AuditLog:
-    """The audit log of a policy file, made when there is none yet. Raises as `log_beside`."""
+    """The audit log of a policy file, made when there is none yet. Raises as `logs_beside`."""
     place = Path(policy).parent
     with _held(place):
         return AuditLog.open(place / FOLDER, _made(place))
 
 
 def record(path: str | os.PathLike[str], kind: str, facts: Mapping[str, Any]) -> Checkpoint | None:
-    """Write an entry in the log beside a file or a folder; its witness, None without a policy.
+    """Write an entry in the log of every policy beside a file or a folder; the witness of the first, None without a policy.
 
-    Raises as `log_beside` and `AuditLog.append`: what cannot be logged is not done.
+    Raises as `logs_beside` and `AuditLog.append`: what cannot be logged is not done.
     """
-    log = log_beside(path)
-    if log is None:
-        return None
-    log.append(kind, facts)
-    return log.witness()
+    logs = logs_beside([path])
+    for log in logs:
+        log.append(kind, facts)
+    return logs[0].witness() if logs else None
 
 
 def key_used(path: str | os.PathLike[str], action: str, key: str) -> None:

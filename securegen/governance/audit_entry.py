@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from securegen.errors import ArtefactError, UsageError
+from securegen.governance import duo
 from securegen.governance.signing import canonical
 from securegen.io.schema import Check, Refused, anything, boolean, hex_text, integer, list_of, one_of, record, shown
 from securegen.io.strict_json import parse_json
@@ -24,13 +25,14 @@ MOST_LINE = (1 << 16) - 1  # a bundle of C2SP prefixes an entry with two bytes o
 COMMANDS = (
     "audit", "certs init-ca", "certs issue", "certs pin", "certs request", "check", "consent check", "consent import",
     "consent list", "consent withdraw", "crate", "dealer", "decrypt", "encrypt", "gwas", "inspect", "key backup",
-    "key passphrase", "keygen", "kinship", "merge", "party", "pca", "pia", "plan", "plot", "policy check", "policy explain",
-    "policy init", "policy sign", "prs", "prs-step accept", "prs-step answer", "prs-step blind", "prs-step challenge",
-    "prs-step decrypt", "prs-step encrypt", "prs-step encrypt-model", "prs-step evaluate", "prs-step invite",
-    "prs-step offer", "prs-step open", "prs-step reply", "prs-step request", "prs-step unmask", "prs-step withdraw",
-    "pseudonyms make", "pseudonyms open", "python", "qc", "receipt show", "receipt verify", "report", "rerun", "risk",
-    "run-local gwas", "run-local prs", "run-local qc", "site keygen", "site run", "site variants", "step1", "study init",
-    "study join", "study status", "twin",
+    "key passphrase", "keygen", "kinship", "merge", "party", "pca", "pia", "plan", "plot", "policy check",
+    "policy countersign", "policy explain", "policy init", "policy sign", "prs", "prs-step accept", "prs-step answer",
+    "prs-step blind", "prs-step challenge", "prs-step decrypt", "prs-step encrypt", "prs-step encrypt-model",
+    "prs-step evaluate", "prs-step invite", "prs-step offer", "prs-step open", "prs-step reply", "prs-step request",
+    "prs-step unmask", "prs-step withdraw", "pseudonyms make", "pseudonyms open", "python", "qc", "receipt show",
+    "receipt sign", "receipt verify", "report", "rerun", "risk", "run-local gwas", "run-local prs", "run-local qc",
+    "site keygen", "site run", "site variants", "step1", "study continue", "study init", "study join", "study leave",
+    "study status", "twin",
 )  # fmt: skip
 WHAT = (
     "table", "scores", "frequencies", "counts", "hits", "boolean", "components", "kinship", "predictions", "report", "crate",
@@ -38,10 +40,7 @@ WHAT = (
 )  # fmt: skip
 ROLES = ("owner", "steward", "analyst", "auditor", "site", "coordinator", "server", "modeller", "party", "dealer")
 ENGINES = ("plain", "ckks", "federated", "mpc")
-DUO = (
-    "GRU", "HMB", "DS", "POA", "NRES", "RS", "NMDS", "GSO", "NPU", "NCU", "NPUNCU", "PUB", "COL", "IRB", "GS", "MOR", "TS",
-    "US", "PS", "IS", "RTN", "CC",
-)  # fmt: skip
+DUO = tuple(dict.fromkeys((*duo.TERMS, *duo.PURPOSES)))
 ROOMS = (
     "policy", "consent", "budget", "openings", "audit", "risk", "noise", "release", "receipt", "pseudonyms", "generalise",
     "minimise", "ledger", "tier", "purpose", "identity", "pia", "crate", "twin", "dp",
@@ -63,7 +62,8 @@ COUNT = integer(0, 10**18)
 DIGEST = hex_text(32)
 RULE = _pattern(rf"({'|'.join(ROOMS)})(\.[a-z][a-z_]{{0,39}}){{1,2}}", "the name of a rule such as policy.purpose")
 FINGERPRINT = _pattern(r"[0-9a-f]{4}(-[0-9a-f]{4}){7}", "the fingerprint of a key")
-PURPOSE = _pattern(rf"({'|'.join(DUO)})(:MONDO:[0-9]{{7}})?", "a DUO code such as GRU or DS:MONDO:0005148")
+PURPOSES = rf"({'|'.join(DUO)})(:MONDO:[0-9]{{7}})?"
+PURPOSE = _pattern(PURPOSES, "a DUO code such as GRU or DS:MONDO:0005148")
 RULES = list_of(RULE, 0, 256)
 
 # What every entry may say: who asked, about which data, under which rules.

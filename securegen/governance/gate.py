@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import duo, policy_file, second_signature
+from securegen.governance import audit_release, duo, policy_file, second_signature
+from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import OutputFacts, Request, release
 from securegen.governance.history import PeopleFacts, history_of
@@ -60,6 +61,7 @@ class Gate:
     log: Log = print
     decisions: list[Decision] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    witnesses: list[Checkpoint] = field(default_factory=list)
 
     @property
     def pin(self) -> Pin | None:
@@ -77,7 +79,7 @@ class Gate:
 
     def joined(self, other: Gate) -> Gate:
         """Another gate of the same run, whose decisions are kept with these."""
-        return replace(other, decisions=self.decisions, requests=self.requests)
+        return replace(other, decisions=self.decisions, requests=self.requests, witnesses=self.witnesses)
 
     def check(self, outputs: Sequence[OutputFacts]) -> Decision | None:
         """What would be decided now; enters nothing. Raises PolicyError naming the rule that refuses."""
@@ -105,6 +107,7 @@ class Gate:
                 },
                 "who": self.who, "role": self.role, "purpose": self.asking.purpose, "requests": list(self.requests),
                 "decisions": [d.to_json() for d in self.decisions],
+                **({"audit": self.witnesses[-1].to_json()} if self.witnesses else {}),
             }
         }  # fmt: skip
 
@@ -135,7 +138,12 @@ class Gate:
         with self._ledger(enter) as ledger:
             if ledger.policy is not None:
                 Pin.from_json(ledger.policy).refuse_other(policy, "the ledger of these people")
-            decision = release(replace(request, history=history_of(ledger, request, self.people)))
+            request = replace(request, history=history_of(ledger, request, self.people))
+            folder = self.folder or Path(".")
+            request = replace(request, reasons=(*request.reasons, *audit_release.unusual_reasons(folder, request)))
+            decision = release(request)
+            if enter or not decision.allowed:
+                self.witnesses.append(audit_release.tell(folder, request, decision))
             if enter and request.digest not in self.requests or not decision.allowed:
                 self.decisions.append(decision)
                 self.requests.append(request.digest)

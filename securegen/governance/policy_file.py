@@ -11,7 +11,7 @@ import re
 import stat
 import tomllib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -173,9 +173,13 @@ def read_policy(path: str | Path) -> Policy:
     return policy
 
 
-def sign_policy(path: str | Path, steward: SigningIdentity) -> Policy:
-    """Sign a policy file. Raises PolicyError where it is not one, names another steward, or has no later version than the
-    one that was signed before."""
+def sign_policy(
+    path: str | Path, steward: SigningIdentity, *, first: Callable[[Policy], object] | None = None
+) -> Policy:  # fmt: skip
+    """Sign a policy file. first: told of it before the signature is written.
+
+    Raises PolicyError where it is not one, names another steward, or has no later version than the one that was signed before.
+    """
     path = Path(path)
     policy = parse(_bytes(path), str(path))
     if policy.steward != steward.verify_key.hex():
@@ -194,6 +198,8 @@ def sign_policy(path: str | Path, steward: SigningIdentity) -> Policy:
         "magic": MAGIC, "policy": policy.digest, "version": policy.version, "key": policy.steward,
         "signature": steward.sign(_signed(policy)).hex(),
     }  # fmt: skip
+    if first is not None:
+        first(policy)
     write_json(signature_path(path), seal, mode=FOR_OTHERS)
     return policy
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import PolicyError, StorageError, UsageError
-from securegen.governance import policy_file, second_signature, signing
+from securegen.governance import audit_beside, policy_file, second_signature, signing
 from securegen.governance.decision import Decision
 from securegen.governance.door import ASSOCIATION, KINDS, History, OutputFacts, Request, release
 from securegen.governance.gate import Asking, gate_of
@@ -60,8 +60,18 @@ def init(
 
 
 def sign(path: Name, key: Name, *, passphrase: bytes | None = None) -> Policy:
-    """Sign a policy with its steward's key. Raises PolicyError as `policy_file.sign_policy`, KeyFileError for the key."""
-    return policy_file.sign_policy(os.fspath(path), signing.read_identity(os.fspath(key), passphrase=passphrase))
+    """Sign a policy with its steward's key, after an entry in its audit log.
+
+    Raises PolicyError as `policy_file.sign_policy`, KeyFileError for the key, StorageError and ArtefactError where the log
+    takes no entry.
+    """
+
+    def told(policy: Policy) -> None:
+        facts = {"action": "signed", "policy": policy.digest, "by": signing.fingerprint(steward.verify_key)}
+        audit_beside.log_of(path).append("policy", facts)
+
+    steward = signing.read_identity(os.fspath(key), passphrase=passphrase)
+    return policy_file.sign_policy(os.fspath(path), steward, first=told)
 
 
 def countersign(request: str, key: Name, out: Name, *, passphrase: bytes | None = None) -> None:

@@ -11,16 +11,25 @@ from support import securegen
 
 from securegen.engines.ckks.owner import secret_key
 from securegen.errors import ArtefactError
-from securegen.governance import audit_beside
 from securegen.governance import audit_steps as audit
+from securegen.governance import policy_file, signing
 from securegen.governance.audit_beside import key_used
+from securegen.governance.policy_draft import draft
+
+
+def govern(folder) -> None:
+    """A signed policy that lets a run pass; `sg.policy.sign` would be the log's first entry."""
+    steward = signing.generate()
+    settings = {"purposes.required": False, "limits.minor_alleles": 0, "budgets.columns_share": 0.16}
+    (folder / "policy.toml").write_text(draft("Test", steward.verify_key.hex(), [], settings))
+    policy_file.sign_policy(folder / "policy.toml", steward)
 
 
 @pytest.fixture
 def place(small, tmp_path):
     """A folder of its own for the phenotypes, with a policy beside them."""
     shutil.copy(small.pheno, tmp_path / "pheno.tsv")
-    (tmp_path / "policy.toml").touch()
+    govern(tmp_path)
     return tmp_path
 
 
@@ -41,10 +50,10 @@ def test_a_run_is_logged_and_its_record_is_a_witness(small, place):
     assert start["run"] == end["run"] and start["account"] == end["account"]
     record = json.loads((place / "out.run.json").read_text())
     assert (end["samples"], end["variants"], end["engine"]) == (record["samples"], record["variants"], "plain")
-    assert audit.verify(place, seen=[place / "out.run.json"]).witnesses == 1
+    assert audit.verify(place, seen=[place / "out.run.json"]).witnesses == 2, "of the release, and of the run's end"
     for i in range(2):
         audit.record(place / "x", "key", {"action": "unlocked", "key": f"{i:064x}"})
-    assert audit.verify(place, seen=[place / "out.run.json"]).witnesses == 1, "the log grew"
+    assert audit.verify(place, seen=[place / "out.run.json"]).witnesses == 2, "the log grew"
 
 
 def test_nothing_of_a_person_or_a_file_is_in_the_log(small, place):
@@ -57,6 +66,7 @@ def test_nothing_of_a_person_or_a_file_is_in_the_log(small, place):
 
 def test_without_a_policy_there_is_no_log(small, place):
     (place / "policy.toml").unlink()
+    (place / "policy.toml.sig").unlink()
     assert gwas(small, place).code == 0
     assert not list(place.glob("audit*")) and "audit" not in json.loads((place / "out.run.json").read_text())
 
@@ -88,16 +98,6 @@ def test_what_cannot_be_logged_is_not_run(small, place):
     assert not (place / "out.QT.glm.linear").exists()
 
 
-def test_a_named_policy_has_the_log(small, place, tmp_path_factory):
-    """--policy elsewhere: beside that file. (A command without the option cannot name one.)"""
-    other = tmp_path_factory.mktemp("other") / "policy.toml"
-    other.touch()
-    assert [p.parent for p in audit_beside.policies_beside([place / "pheno.tsv", place / "out", other])] == [
-        place,
-        other.parent,
-    ]
-
-
 @pytest.fixture(scope="module")
 def key(small, tmp_path_factory):
     """A key file without a passphrase, made where no policy stood."""
@@ -108,7 +108,7 @@ def key(small, tmp_path_factory):
 
 
 def test_keys_are_logged_when_they_are_made_unlocked_and_copied(key, tmp_path):
-    (tmp_path / "policy.toml").touch()
+    govern(tmp_path)
     shutil.copy(key, tmp_path / "k.secret")
     opened = secret_key.read_secret(tmp_path / "k.secret")
     secret_key.write_secret(tmp_path / "again.secret", opened, passphrase=None)
@@ -121,7 +121,7 @@ def test_keys_are_logged_when_they_are_made_unlocked_and_copied(key, tmp_path):
 
 
 def test_a_key_is_not_unlocked_where_that_cannot_be_logged(key, tmp_path):
-    (tmp_path / "policy.toml").touch()
+    govern(tmp_path)
     shutil.copy(key, tmp_path / "k.secret")
     secret_key.read_secret(tmp_path / "k.secret")
     (tmp_path / "audit/checkpoint").write_text("x")
@@ -131,7 +131,7 @@ def test_a_key_is_not_unlocked_where_that_cannot_be_logged(key, tmp_path):
 
 def test_without_the_entry_a_key_would_be_used_unseen(key, tmp_path, monkeypatch):
     """The attack that the log is for: with it out, the key opens and nobody hears of it."""
-    (tmp_path / "policy.toml").touch()
+    govern(tmp_path)
     shutil.copy(key, tmp_path / "k.secret")
     monkeypatch.setattr(secret_key, "key_used", lambda *_: None)
     secret_key.read_secret(tmp_path / "k.secret")
@@ -144,7 +144,7 @@ def test_without_the_entry_a_key_would_be_used_unseen(key, tmp_path, monkeypatch
 def test_a_sites_key_is_logged(tmp_path):
     from securegen.engines.federated import steps
 
-    (tmp_path / "policy.toml").touch()
+    govern(tmp_path)
     mark = steps.keygen(tmp_path / "private", tmp_path / "public")
     (entry,) = audit.verify(tmp_path).entries
     assert entry.facts["action"] == "made" and entry.facts["key"].startswith(mark.replace("-", "")[:28])

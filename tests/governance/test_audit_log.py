@@ -50,6 +50,10 @@ def copied(log: AuditLog, folder: Path) -> AuditLog:
     return AuditLog(audit_log.LogFolder(folder), log._identity)
 
 
+def told_in(folder: Path) -> list[dict]:
+    return [e.facts for e in read_log(folder).entries]
+
+
 def told(log: AuditLog) -> list[dict]:
     return [e.facts for e in read_log(log.folder).entries]
 
@@ -362,7 +366,9 @@ def test_there_is_a_log_where_there_is_a_policy(tmp_path, fast):
     assert record(tmp_path / "key.secret", "run", RUN).size == 1
     assert record(tmp_path / "cohort", "run", RUN).size == 2, "a folder beside the policy"
     (tmp_path / "cohort/policy.toml").symlink_to("nowhere")
-    assert record(tmp_path / "cohort", "run", RUN).size == 1, "a policy in the folder is nearer; a broken link is one"
+    assert record(tmp_path / "cohort", "run", RUN).size == 3 and len(told_in(tmp_path / "cohort/audit")) == 1, (
+        "both govern"
+    )
     assert (tmp_path / "audit.secret").stat().st_mode & 0o077 == 0
 
 

@@ -1,0 +1,92 @@
+"""The door's decisions in the audit log: a release or a refusal, with its rules, before anything is shown.
+
+What enters is the asker's fingerprint, counts, digests and names of rules. Names of phenotypes enter only in a digest, the
+texts of reasons not at all.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from securegen.governance.audit_alerts import AlertRule, read_rules, reasons
+from securegen.governance.audit_beside import log_of
+from securegen.governance.audit_entry import ENGINES, PURPOSES, ROLES
+from securegen.governance.audit_note import Checkpoint
+from securegen.governance.audit_verify import read_log
+from securegen.governance.decision import Decision, Reason
+from securegen.governance.door import ASSOCIATION, PEOPLE, QUALITY, SCORES, Request
+from securegen.governance.policy_file import POLICY
+from securegen.governance.signing import canonical, fingerprint, sha256
+
+RULES_FILE = "alerts.toml"
+_WHAT = {ASSOCIATION: "table", QUALITY: "counts", SCORES: "scores", PEOPLE: "components"}
+_GENOTYPES = {"bed", "pgen", "vcf", "bgen", "cohort"}
+
+
+def facts_of(request: Request) -> dict[str, Any]:
+    """What the log holds of a request. `question`: a digest of what is asked, whoever the people are; `cohort`: of the genotype
+    files; `design`: of all input files."""
+    outputs = request.outputs
+    names = sorted([o.kind, o.name, o.variants, o.reveal] for o in outputs)
+    genotypes = [[n, d] for n, d in request.inputs if n in _GENOTYPES]
+    kinds = [o.kind for o in outputs if o.kind in _WHAT]
+    facts: dict[str, Any] = {
+        "what": _WHAT[kinds[0]] if kinds else "table",
+        "policy": request.policy.digest, "question": sha256(b"question", canonical([request.engine, names])),
+        "inputs": sha256(canonical(list(map(list, request.inputs)))), "decision": request.digest,
+        "phenotypes": len(outputs), "rows": sum(o.variants for o in outputs),
+        "samples": min((o.samples for o in outputs), default=0), "columns": max((o.columns for o in outputs), default=0),
+    }  # fmt: skip
+    if genotypes:
+        facts["cohort"] = sha256(b"cohort", canonical(genotypes))
+    if cases := [o.cases for o in outputs if o.cases is not None]:
+        facts["cases"] = min(cases)
+    said = (("role", request.role, ROLES), ("engine", request.engine, ENGINES))
+    facts |= {name: word for name, word, known in said if word in known}
+    code = (request.purpose or "").partition(",")[0]
+    if re.fullmatch(PURPOSES, code):  # any other is refused by its rule, and is text
+        facts["purpose"] = code
+    if (who := _fingerprint(request, request.who)) is not None:
+        facts["who"] = who
+    if request.history.people:
+        facts["spent"] = request.history.columns
+        facts["budget"] = int(request.policy["budgets.columns_share"] * request.history.people)
+    able = [name for name in request.second if name != request.who]
+    if able and (second := _fingerprint(request, able[0])) is not None:
+        facts["second"] = second
+    return facts
+
+
+def _fingerprint(request: Request, name: str | None) -> str | None:
+    found = None if name is None else request.policy.named(name)
+    return None if found is None else fingerprint(bytes.fromhex(found.verify_key))
+
+
+def rules_beside(folder: Path) -> Sequence[AlertRule] | None:
+    """The rules of alerts beside a policy, None where there are none. Raises InputError for a file that is not rules."""
+    path = folder / RULES_FILE
+    return read_rules(path) if path.exists() else None
+
+
+def unusual_reasons(folder: Path, request: Request) -> tuple[Reason, ...]:
+    """What the log's alerts say of a request: `audit.second_signature` where one demands it."""
+    rules = rules_beside(folder)
+    entries = read_log(log_of(folder / POLICY).folder).entries
+    now = time.time_ns() // 1_000_000
+    more = {} if rules is None else {"rules": rules}
+    return reasons(entries, "release", facts_of(request), at=now, **more)
+
+
+def tell(folder: Path, request: Request, decision: Decision) -> Checkpoint:
+    """Write a decision into the log of a policy's folder; on the disk when this returns. Raises as `AuditLog.append`."""
+    log, facts = log_of(folder / POLICY), facts_of(request)
+    spoke = decision.reasons if decision.allowed else decision.refusals
+    facts["rules"] = list(dict.fromkeys(r.rule for r in spoke))[:256]
+    if not decision.allowed:
+        facts["rules"] = facts["rules"] or ["policy.request"]
+    log.append("release" if decision.allowed else "refusal", facts)
+    return log.witness()

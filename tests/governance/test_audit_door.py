@@ -1,0 +1,156 @@
+"""What the door decides is in the audit log before anything is shown; what cannot be logged does not leave."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+from support import securegen
+
+import securegen as sg
+from securegen.errors import ArtefactError, PolicyError, StorageError
+from securegen.governance import audit_log, gate
+from securegen.governance.audit_entry import KINDS, SCHEMAS
+from securegen.governance.signing import fingerprint, read_identity
+
+FEW = {"chr": "1", "to_bp": 40_000}
+
+
+def entries(ruled, *kinds: str) -> list[dict]:
+    return [{"kind": e.kind, **e.facts} for e in sg.audit.verify(ruled.folder).entries if e.kind in (kinds or KINDS)]
+
+
+def gwas(ruled, *more, out="out"):
+    return securegen(
+        "gwas", *ruled.words("--out", ruled.folder / out, "--chr", "1", "--to-bp", "40000", "--quiet", *more)
+    )
+
+
+def test_a_release_and_its_witness(ruled):
+    policy = ruled.write()
+    assert gwas(ruled, "--purpose", "HMB", "--identity", ruled.key("anna")).code == 0
+    (entry,) = entries(ruled, "release")
+    assert (entry["what"], entry["role"], entry["purpose"], entry["policy"]) == (
+        "table",
+        "analyst",
+        "HMB",
+        policy.digest,
+    )
+    assert entry["who"] == fingerprint(read_identity(ruled.key("anna")).verify_key)
+    assert {"policy.purpose", "budget.columns", "policy.smallest_cohort"} <= set(entry["rules"])
+    record = json.loads((ruled.folder / "out.run.json").read_text())
+    assert entry["samples"] == record["samples"] and entry["decision"] == record["governance"]["requests"][0]
+    assert record["governance"]["audit"]["size"] < record["audit"][0]["size"]
+    assert sg.audit.verify(ruled.folder, seen=[ruled.folder / "out.run.json"]).witnesses == 2
+
+
+def test_a_refusal_names_its_rules(ruled):
+    ruled.write(limits__smallest_cohort=1000, purposes__allowed=["HMB"])
+    assert gwas(ruled, "--purpose", "POA").code == PolicyError.exit_code
+    (entry,) = entries(ruled, "refusal")
+    assert set(entry["rules"]) >= {"policy.purpose", "policy.smallest_cohort"} and entry["purpose"] == "POA"
+    assert [e["exit_code"] for e in entries(ruled, "run") if e["phase"] == "failed"] == [PolicyError.exit_code]
+    assert "policy.smallest_cohort" in securegen("audit", "show", ruled.folder, "--kind", "refusal").out
+
+
+def test_nothing_personal_is_in_the_log(ruled):
+    """No id of a person, no name of a phenotype or an identity, no path."""
+    ruled.write(purposes__allowed=["HMB"])
+    sg.run(ruled.study(purpose="HMB", **FEW))
+    with pytest.raises(PolicyError):
+        sg.run(ruled.study(purpose="POA", **FEW))
+    text = (ruled.folder / "audit/entries/000.jsonl").read_text()
+    facts = re.sub(r'"sig":"[^"]*"', "", text)
+    people = {w for line in Path(ruled.cohort.pheno).read_text().splitlines()[1:] for w in line.split("\t")[:2]}
+    assert len(people) > 100
+    for word in [*people, "QT", "anna", "steward", str(ruled.folder), "pheno", "Test"]:
+        assert not re.search(rf"\b{re.escape(word)}\b", facts), word
+
+
+def test_the_entry_is_there_before_the_table(ruled, monkeypatch):
+    """A full disk: nothing is released, and nothing is entered into the ledger."""
+    ruled.write()
+    monkeypatch.setattr(audit_log.LogFolder, "add_lines", full_disk)
+    with pytest.raises(StorageError, match="full"):
+        sg.run(ruled.study(purpose="HMB", **FEW)).write(ruled.folder / "out")
+    assert ruled.results("out") == [] and not (ruled.folder / gate.LEDGER).read_text().count("policy, QT")
+
+
+def full_disk(*_):
+    raise StorageError("the disk is full")
+
+
+def test_with_the_log_out_the_table_would_leave_unseen(ruled, monkeypatch):
+    ruled.write()
+    monkeypatch.setattr(gate.audit_release, "tell", lambda *_: sg.audit.verify(ruled.folder).checkpoint)
+    sg.run(ruled.study(purpose="HMB", **FEW))
+    assert entries(ruled, "release") == []
+
+
+def test_an_altered_log_stops_every_release(ruled):
+    ruled.write()
+    sg.run(ruled.study(purpose="HMB", **FEW))
+    path = ruled.folder / "audit/entries/000.jsonl"
+    path.write_text(path.read_text().replace('"HMB"', '"GRU"'))
+    with pytest.raises(ArtefactError, match="altered"):
+        sg.run(ruled.study(purpose="HMB", **FEW))
+    assert gwas(ruled, "--purpose", "HMB").code == ArtefactError.exit_code and ruled.results("out") == []
+
+
+def test_an_alert_can_demand_a_second_signature(ruled):
+    """Of another identity, on this request: without it the release is refused, and with it it is logged who signed."""
+    ruled.write()
+    (ruled.folder / "alerts.toml").write_text("[alerts.budget]\nlimit = 0\nsecond_signature = true\n")
+    words = ("--purpose", "HMB", "--identity", ruled.key("anna"))
+    done = gwas(ruled, *words)
+    assert done.code == PolicyError.exit_code and "audit.second_signature: audit.budget" in done.err
+    (refused,) = entries(ruled, "refusal")
+    assert refused["rules"] == ["audit.second_signature"]
+    for name, allowed in (("anna", False), ("otto", True)):
+        signed = ruled.folder / f"{name}.signed"
+        assert securegen(
+            "policy", "countersign", "--request", refused["decision"], "--key", ruled.key(name), "--out", signed
+        ).code == 0  # fmt: skip
+        assert (gwas(ruled, *words, "--second-signature", signed).code == 0) is allowed, name
+    (entry,) = entries(ruled, "release")
+    assert entry["second"] == fingerprint(read_identity(ruled.key("otto")).verify_key)
+
+
+def test_rules_that_are_none_stop_releases(ruled):
+    ruled.write()
+    (ruled.folder / "alerts.toml").write_text("[alerts.budgets]\nlimit = 0\n")
+    assert gwas(ruled, "--purpose", "HMB").code == 3
+
+
+def test_a_signed_policy_is_in_the_log_before_its_signature(ruled):
+    policy = ruled.write()
+    ruled.policy.write_text(ruled.policy.read_text().replace("version = 1", "version = 2"))
+    signed = sg.policy.sign(ruled.policy, ruled.key("steward"))
+    (entry,) = entries(ruled, "policy")
+    assert signed.digest != policy.digest and (entry["action"], entry["policy"]) == ("signed", signed.digest)
+    assert entry["by"] == fingerprint(read_identity(ruled.key("steward")).verify_key)
+    (ruled.folder / "audit/checkpoint").write_text("x")
+    ruled.policy.write_text(ruled.policy.read_text().replace("version = 2", "version = 3"))
+    with pytest.raises(ArtefactError):
+        sg.policy.sign(ruled.policy, ruled.key("steward"))
+    with pytest.raises(PolicyError):
+        sg.policy.check(ruled.policy)  # the new version is not signed
+
+
+def test_every_rule_of_the_package_is_a_word_of_the_log():
+    """Rules are literals in the code: the log takes each, or a refusal by it could not be logged."""
+    found = set()
+    for path in Path(sg.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Reason" and node.args:
+                first = node.args[0]
+                if isinstance(first, ast.Constant):
+                    found.add(first.value)
+                elif isinstance(first, ast.JoinedStr):
+                    found.add("".join(v.value if isinstance(v, ast.Constant) else "x" for v in first.values))
+    assert len(found) > 10
+    for rule in found:
+        SCHEMAS["refusal"]({"rules": [rule]}, "")
