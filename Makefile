@@ -12,6 +12,9 @@ OUT := demo-out
 COHORT := --bfile examples/cohort --pheno examples/cohort.pheno.tsv --covar examples/cohort.covar.tsv
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 
+# Every process of a test would compile the package's sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo demo-mpc test lint coverage docs bench clean check-prerequisites
 help:
 	@echo "make demo      encrypted association on the example cohort (no torch), table, plots and report in $(OUT)/"

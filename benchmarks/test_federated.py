@@ -3,11 +3,13 @@
 `test_secure_sum`: one site masks K sums for each of 2,048 variants, adds three sites' rows and reads the totals; exact
 integers here, floating point there. `test_site_segment`: all that a site does for 512 variants, by number of people: the
 sums over people grow, masks and bytes do not. `test_study`: 100,000 variants, three sites of 1,000 people, 5 covariates,
-half a percent of the calls missing; every site a process, from files to the pooled table.
+half a percent of the calls missing; every site a process, from files to the pooled table. `test_study_with_model`: the first
+20,000 of them with a whole-genome model of all sites; its bytes beside their formula.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
 from pathlib import Path
 
@@ -115,10 +117,10 @@ def test_site_segment(benchmark, people):
     benchmark.extra_info["bytes_sent"] = sent
 
 
-def made_up(folder: Path) -> Inputs:
+def made_up(folder: Path, variants: int = STUDY["variants"]) -> Inputs:
     """A pooled cohort as PLINK1 files: random genotypes, half a percent missing, one trait."""
     rng = np.random.default_rng(7)
-    people, variants = SITES * STUDY["people"], STUDY["variants"]
+    people = SITES * STUDY["people"]
     with (folder / "pooled.bed").open("wb") as bed:
         bed.write(b"\x6c\x1b\x01")
         for start in range(0, variants, 2000):
@@ -157,3 +159,37 @@ def test_study(benchmark, name, tmp_path_factory):
     benchmark.extra_info["field_bytes"] = records[0]["opened"]["field_bytes"]
     benchmark.extra_info["exchanges"] = len(records[0]["opened"]["rounds"])
     assert max(sent) <= 12e6 and max(sent) <= 1.15 * records[0]["opened"]["field_bytes"]
+
+
+def model_bytes(variants: int, people: int, block: int, columns: int) -> int:
+    """What a site sends for a whole-genome model, by its formula: products of a block's pairs, and of each variant with
+    covariates and phenotype; then the same of five predictors a block."""
+    row = lambda widths: -(-sum(widths) // 8)  # noqa: E731
+    square, blocks = people * 2048**2, -(-variants // block)
+    beside = row([field_bits(math.isqrt(square * people) << 16)] * columns)  # columns of a variance near 1
+    predictors, wide = 5 * blocks, people << 36
+    first = variants * (block + 1) // 2 * row([field_bits(square)]) + variants * beside
+    return first + predictors * (predictors + 1) // 2 * row([field_bits(wide)])
+
+
+@pytest.mark.parametrize("name", ["securegen-t1"])
+def test_study_with_model(benchmark, name, tmp_path_factory):
+    folder, variants, block = tmp_path_factory.mktemp("model"), 20_000, 316
+    inputs = made_up(folder, variants)
+    sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, SITES)
+    number = iter(range(100))
+
+    def prepare():
+        work = folder / f"run{next(number)}"
+        rehearsal.set_up(work, inputs, sites, lambda line: None, step1=True, block=block, openings="all")
+        return ([rehearsal.site_role(work, inputs, s, Filters()) for s in sites],), {}
+
+    benchmark.pedantic(rehearsal.run_sites, setup=prepare, rounds=1, iterations=1)
+    records = rehearsal.results(folder / "run0", sites)
+    sent = {r["name"]: r["numbers"] for r in records[0]["opened"]["rounds"] if r["name"].startswith("step1-")}
+    planned = model_bytes(variants, SITES * STUDY["people"], block, STUDY["covariates"] + 2)
+    benchmark.extra_info["work"] = sum(sent.values())
+    benchmark.extra_info["bytes_sent"] = max(record["bytes"]["sent"][record["site"]] for record in records)
+    benchmark.extra_info["bytes_planned"] = planned
+    benchmark.extra_info["exchanges"] = len(records[0]["opened"]["rounds"])
+    assert planned <= benchmark.extra_info["bytes_sent"] <= planned + 12e6

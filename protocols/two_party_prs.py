@@ -28,6 +28,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from securegen.engines.governed import gate_of_inputs
 from securegen.engines.mpc.dealer import score_dealer
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.net.certs import PartyIdentity
@@ -53,7 +54,9 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
         if name == "dealer":
             score_dealer(session, left="hospital", right="vendor")
         elif name == "hospital":
-            print(people_run(session, ROLES, open_genotypes(Inputs(a.bfile, keep=a.keep)), a.out))
+            inputs = Inputs(a.bfile, keep=a.keep)
+            gate = gate_of_inputs("mpc", inputs)
+            print(people_run(session, ROLES, open_genotypes(inputs), a.out, gate=gate))
         else:
             state = StateFile(directory / "vendor.state.json")
             model_run(

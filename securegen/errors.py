@@ -85,7 +85,7 @@ class ProtocolError(SecuregenError):
 
 
 class PolicyError(SecuregenError):
-    """The owner's policy or the protocol's privacy rule refuses."""
+    """The owner's policy, whose rule is named, or the protocol's privacy rule refuses."""
 
     exit_code = 12
 

@@ -37,7 +37,7 @@ ALLOWED = {
     "stats": NOUNS | {"design", "kernels"},
     "governance": NOUNS | {"io", "randomness", "kernels", "design"},
     "study": STUDY,
-    "results": NOUNS | {"kernels", "io", "design", "stats", "catalogue"},
+    "results": NOUNS | {"kernels", "io", "design", "stats", "catalogue", "governance"},  # tables pass the door
     "record": NOUNS | {"io", "governance"},
     "scores": STUDY | {"study"},
     "structure": STUDY | {"kernels", "study", "results"},

@@ -1,21 +1,21 @@
 """The documentation is run: examples execute, tables equal the code, links and names resolve, what is gone is told."""
 
 import ast
+import contextlib
 import doctest
 import importlib
 import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import click
 import pytest
 import test_architecture as architecture
+from support import securegen
 
 import securegen as sg
 from securegen import errors, vocabulary
@@ -79,12 +79,14 @@ def test_python_example_of_the_readme_runs(repository):
 
 
 def run_line(line: str, folder: Path) -> None:
-    words = shlex.split(line)
-    if words[0] == "securegen":
-        words = [sys.executable, "-m", *words]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    assert done.returncode == 0, f"{line}\n{done.stderr}"
+    with contextlib.chdir(folder):
+        if line.startswith("securegen "):
+            done = securegen(*shlex.split(line)[1:])
+            code, said = done.code, done.err
+        else:
+            other = subprocess.run(shlex.split(line), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            code, said = other.returncode, other.stderr
+    assert code == 0, f"{line}\n{said}"
 
 
 def test_shell_steps_of_the_readme_run(tmp_path):

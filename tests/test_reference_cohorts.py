@@ -14,7 +14,7 @@ from securegen.engines.ckks.owner.design_secrets import read_secrets
 from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.plain import sums
 from securegen.engines.plain.engine import write_plain
-from securegen.results.write import result_columns
+from securegen.results.block_columns import result_columns
 
 COHORTS = ("edge", "hail_1kg", "regenie_example", "fastlmm_toydata", "cineca", "sim_500x5k")
 STATISTICS = ("BETA", "SE", "L95", "U95", "T_STAT", "P", "LOG10_P")

@@ -27,6 +27,8 @@ WRONG = {
     "xchr_model": [3, "2", "X"], "split_par": ["hg19", 38], "sex_name": [1, "", ["SEX"]],
     "pred": [3, ["a"]], "statistic": ["saige", "", 1],
     "dominant": [1, "yes", None], "recessive": [0], "hetonly": ["no"],
+    "purpose": [3, "", "health", "HMB "], "consent": [["a"], 3], "mondo": [["a"]],
+    "generalise": [3, "AGE", ["AGE:0"], ("AGE:2", "AGE:3")],
     "interaction": [3, "", ["AGE"]], "condition": [3, [""]], "condition_list": [["a"]],
 }  # fmt: skip
 

@@ -175,6 +175,8 @@ def stop_rehearsal(paths: Sequence[str | os.PathLike[str]], **found: Any) -> Non
         check_writable(Path(path))
     if not dry_run():
         return
+    if (given := click.get_current_context().params).get("sign"):
+        paths = [*paths, f"{given['out']}.receipt.json"]
     report(
         ["dry run: inputs are in order, nothing was written", *(f"would write {os.fspath(p)}" for p in paths)],
         dry_run=True, would_write=[os.fspath(p) for p in paths], **found,

@@ -12,6 +12,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli import passphrases
+from securegen.cli.asking import asking_from, asking_options
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.progress import progress
@@ -20,6 +21,7 @@ from securegen.engines.protocol import strata_facts
 from securegen.errors import ArtefactError, UsageError
 from securegen.record.association_receipts import outsourced_receipt
 from securegen.record.run_log import print_end
+from securegen.results.outputs import associations, quality
 from securegen.results.summary import coding_facts, covariate_facts, print_summaries, promises
 from securegen.results.write import Summary
 
@@ -39,6 +41,7 @@ from securegen.results.write import Summary
     is_flag=True,
     help="Also write OUT.afreq, OUT.vmiss, OUT.hardy and, of X, OUT.hardy.x (encrypt --qc).",
 )
+@asking_options
 @table_options
 @opt.run_options
 @rehearses
@@ -60,7 +63,7 @@ def command(
 
     os.umask(0o077)  # what is decrypted is for its owner alone
     opt.use_threads(threads)
-    form = form_from(options)
+    form, asking = form_from(options), asking_from(options)
     log = CommandLog(out, "decrypt", quiet=quiet, private=True)
     there(Path(results), "results")
     if not list(there(Path(owner), "owner's folder").glob("*.box")):
@@ -75,26 +78,38 @@ def command(
                 "--maf, --mac, --geno, --hwe and --qc-tables need the sums of quality control, which this design has not: "
                 "encrypt with --qc"
             )
-        filters.check(read_info(OwnerState(Path(owner), key)).dosage_grid)
+        info = read_info(OwnerState(Path(owner), key))
+        filters.check(info.dosage_grid)
         if dry_run():
             refuse_retired(key, Path(owner), still_trusted=key_still_trusted)
             check_input(Path(results))
+        gate = steps.gate_of_results(key, owner, opened.digest, asking, log=log)
+        gate.check(associations(opened.analyses, opened.strata, len(info.variants), floor=gate.minor_alleles))
+        of_quality = gate
+        if qc_tables:
+            of_quality = gate.joined(
+                steps.gate_of_results(key, owner, opened.digest, asking, qc_only=True, log=log)
+            )  # fmt: skip
+            of_quality.check(quality(opened.strata, len(info.variants), gate.minor_alleles))
         paths = [form.path(out, a.test, a.phenotype) for a in opened.analyses if a.association]
         stop_rehearsal([*paths, *log.files], design=opened.record())
         chosen: dict[str, Any] = {"design": opened.digest, "still_trusted": key_still_trusted}
         with progress("decrypting", unit="variants", quiet=quiet) as report:
             tables = steps.decrypt_tables(
-                results, key, owner, out, filters=filters, progress=report, log=log, **vars(form), **chosen
+                results, key, owner, out, filters=filters, progress=report, log=log, gate=gate, **vars(form), **chosen
             )
-        paths = steps.decrypt_qc(results, key, owner, out, gzip=form.gzip, **chosen) if qc_tables else []
+        paths = []
+        if qc_tables:
+            paths = steps.decrypt_qc(results, key, owner, out, gzip=form.gzip, gate=of_quality, **chosen)
     print_summaries(tables, log, filters)
     paths += [t.path for t in tables]
     margin = key.public.parameters.margin_bits
     receipt = outsourced_receipt(paths, "the encryptor of the encrypt step", opened.line(), strata=len(opened.strata))
+    receipt = receipt.with_decisions(gate.lines())
     log.write(
         engine="ckks", design=opened.record(), planned_noise_margin_bits=margin, promise=promises(tables),
         receipt=receipt.to_json(), parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
-        bytes={}, **strata_facts(opened.strata), **(_people(tables) if tables else {}),
+        bytes={}, **gate.record(), **strata_facts(opened.strata), **(_people(tables) if tables else {}),
     )  # fmt: skip
     print_end(log, paths)
 

@@ -88,8 +88,9 @@ def command(
             _rehearsed(reader, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 steps.encrypt_cohort(
-                    reader, key, out, encryptor=encryptor, squares=squares, overwrite=overwrite, progress=report
-                )
+                    reader, key, out, encryptor=encryptor, squares=squares, overwrite=overwrite, progress=report,
+                    inputs=inputs,
+                )  # fmt: skip
             written = [paths.cohort]
         else:
             steps.refuse_complete(paths.owner, design=True, overwrite=overwrite)

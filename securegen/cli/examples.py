@@ -7,6 +7,7 @@ STUDY = f"{COHORT} --pheno cohort.pheno.tsv --pheno-name QT --covar cohort.covar
 SCORE = "--score cohort.score.tsv"
 LEDGER = "--ledger ledger.json"
 PATIENTS = f"{COHORT} --keep patients.txt"  # a private model answers few people a client
+STEWARD = "--key rules/steward.secret"
 PASS = "--passphrase-file pass.txt"
 
 EXAMPLES = {
@@ -66,6 +67,9 @@ EXAMPLES = {
     "study join": "study join --dir shared --state private --coordinator 0123-4567-89ab-cdef-0123-4567-89ab-cdef "
     "--site oslo=0123-4567-89ab-cdef-0123-4567-89ab-cdef --site turku=0123-4567-89ab-cdef-0123-4567-89ab-cdef",
     "study status": "study status --dir shared",
+    "study continue": "study continue --dir shared --key coordinator.secret --without turku --two-sites-learn-each-other "
+    "--out onward",
+    "study leave": "study leave --dir shared --state private",
     "certs": "certs init-ca --dir authority",
     "certs init-ca": "certs init-ca --dir authority",
     "certs request": "certs request --dir keys --name hospital",
@@ -74,14 +78,35 @@ EXAMPLES = {
     "party": "party --parties parties.toml --role phenotypes --pheno cohort.pheno.tsv --pheno-name QT "
     "--covar cohort.covar.tsv --reveal hits --out result",
     "dealer": "dealer --parties parties.toml --out dealer",
+    "policy": f"policy init --name Biobank {STEWARD} --out rules/policy.toml",
+    "policy init": f"policy init --name Biobank {STEWARD} --set limits.smallest_cohort=20 --out rules/policy.toml",
+    "policy sign": f"policy sign rules/policy.toml {STEWARD}",
+    "policy check": "policy check rules/policy.toml",
+    "policy explain": "policy explain rules/policy.toml --purpose HMB --samples 491 --variants 5000 --columns 7",
+    "policy countersign": f"policy countersign --request {'0' * 64} {STEWARD} --out rules/request.signed",
+    "pseudonyms": "pseudonyms make --key names.key --out away cohort.fam",
+    "pseudonyms make": "pseudonyms make --key names.key --out away cohort.fam",
+    "pseudonyms open": "pseudonyms open --key names.key --people cohort.fam --out opened.fam away/cohort.fam",
+    "consent": f"consent check --register consent.tsv {COHORT} --purpose DS:MONDO:0005148",
+    "consent import": "consent import --register consent.tsv --table consents.tsv",
+    "consent withdraw": "consent withdraw --register consent.tsv --people leaving.txt",
+    "consent check": f"consent check --register consent.tsv {COHORT} --purpose DS:MONDO:0005148",
+    "consent list": "consent list --register consent.tsv",
     "audit": "audit verify governed --auditor seen.json",
     "audit verify": "audit verify governed --auditor seen.json",
     "audit show": "audit show governed --kind key --last 10",
     "audit prove": "audit prove governed --entry 0 --from 1 --out entry0.tlog-proof",
     "audit export": "audit export governed --html --out log.html",
     "audit alerts": "audit alerts governed",
+    "pia": "pia result --out result.pia.html",
+    "crate": "crate result --project Height --person Analyst --out result.crate",
+    "receipt": "receipt verify result --key analyst.pub",
+    "receipt sign": "receipt sign result --key analyst.secret",
+    "receipt show": "receipt show result",
+    "receipt verify": "receipt verify result --key analyst.pub",
     "inspect": "inspect study.cohort --public key.public",
     "rerun": "rerun result.run.json --out again",
+    "twin": "twin --like result --variants 500 --out rehearsal",
     "doctor": "doctor",
     "completion": "completion bash",
 }

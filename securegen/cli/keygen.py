@@ -33,16 +33,20 @@ def read_plan(path: str) -> Plan:
 @click.option("--plan", "plan_file", required=True, metavar="FILE", help="OUT.plan.json of securegen plan.")
 @passphrases.passphrase_options
 @click.option("--plain-secret-key", is_flag=True, help="Store the secret key without a passphrase (mode 0600 only).")
+@click.option("--policy", metavar="FILE", help="The policy that governs it for good [the policy.toml beside KEY].")
 @click.option("--out", required=True, metavar="KEY", help="Writes KEY.secret and KEY.public.")
 @click.option("--quiet", is_flag=True, help="Nothing on stderr but errors.")
 @common_options
 @logs
 @rehearses
-def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool, out: str, quiet: bool) -> None:
+def command(
+    plan_file: str, passphrase_file: str | None, plain_secret_key: bool, policy: str | None, out: str, quiet: bool
+) -> None:
     """Make a key for a plan.
 
     KEY.secret stays with the owner (mode 0600, encrypted with the passphrase); KEY.public holds no secret. Existing keys
-    are never overwritten. securegen key changes a passphrase and makes a backup.
+    are never overwritten. A key that names a policy decrypts nothing without it. securegen key changes a passphrase and
+    makes a backup.
     """
     from securegen.engines.ckks import keys, steps
     from securegen.engines.ckks.owner import secret_key
@@ -55,10 +59,12 @@ def command(plan_file: str, passphrase_file: str | None, plain_secret_key: bool,
                 raise StorageError(f"{path} exists and is not overwritten: choose another name or remove it")
         stop_rehearsal([f"{out}.secret", f"{out}.public", *log.files], parameters=plan.parameters.to_json())
         secret = None if plain_secret_key else passphrases.passphrase(passphrase_file, confirm=True)
-        key = steps.generate_key(plan)
+        key = steps.generate_key(plan, policy=policy, beside=out)
         secret_key.write_secret(f"{out}.secret", key, passphrase=secret)
         keys.write_public(f"{out}.public", key.public)
     if plain_secret_key:
         log(f"{out}.secret is NOT encrypted: whoever reads the file reads the genotypes")
+    if key.policy is not None:
+        log(f"{out}.secret names its policy, version {key.policy.version}: nothing is decrypted without it")
     log(f"key {key.public.fingerprint[:16]}: {out}.secret (keep), {out}.public (may travel)")
     log.write(key=key.public.fingerprint)

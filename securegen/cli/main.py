@@ -51,8 +51,16 @@ SECTIONS = {
         "party": "Be one party of a multi-party run.",
         "dealer": "Deal correlated randomness to the parties of a multi-party run.",
     },
-    "What was done, and by which rules": {
+    "People, and what they allow": {
+        "consent": "A register of consent: import, withdraw, check, list.",
+        "pseudonyms": "Ids that leave as keyed HMACs, and back.",
+    },
+    "Who may ask what, and what was done": {
+        "policy": "What a data steward allows: write it, sign it, ask what it would decide.",
         "audit": "The audit log of a policy: whether it is whole, what it says, proofs, alerts, a page.",
+        "receipt": "Signed receipts of runs: show, verify, sign.",
+        "pia": "An impact assessment of a finished run, as Article 35(7) GDPR parts it.",
+        "crate": "Package a finished run for others: a Five Safes RO-Crate.",
     },
     "Looking at it, and doing it again": {
         "report": "A report of a finished run as one HTML file: results, precision, cost, who learned what.",
@@ -61,6 +69,7 @@ SECTIONS = {
         "risk": "What a finished run would give away: power of membership tests, columns per sample, small scores.",
         "inspect": "Say what a file or folder is, without any key.",
         "rerun": "Run again what a PREFIX.run.json records.",
+        "twin": "A simulated cohort of a study's public shape, to rehearse on.",
         "doctor": "Examine this installation.",
         "completion": "Print a script for the shell that completes commands and options.",
     },

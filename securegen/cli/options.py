@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from securegen.catalogue import models
+from securegen.cli.asking import policy_options, purpose_options
 from securegen.cli.command import Function, check_writable, common_options
-from securegen.cli.runlog import logs
+from securegen.cli.runlog import logs, signs
 from securegen.errors import UsageError
 from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
@@ -86,23 +87,25 @@ x_option = click.option(
 
 def genotype_options(*, several: bool = False) -> Function:
     """The files of genotypes and the filters of samples and variants."""
-    options = [
+    options: list[Function] = [
         *genotype_files(several=several),
         click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line)."),
         click.option("--remove", metavar="FILE", help="Without these samples."),
+        purpose_options,
         click.option("--extract", metavar="FILE", help="Only these variant ids."),
         click.option("--exclude", metavar="FILE", help="Without these variant ids."),
         click.option("--chr", multiple=True, callback=names_of, metavar="A,B", help="Only these chromosomes, as 1-4,7."),
         click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
         par_option,
+        policy_options,
     ]  # fmt: skip
     return apply_options(options)
 
 
 def site_genotypes(command: Function) -> Function:
-    """The files of genotypes of one site."""
-    return apply_options(genotype_files())(command)
+    """The files of genotypes of one site, and who asks."""
+    return apply_options([*genotype_files(), policy_options])(command)
 
 
 sex_option = click.option(
@@ -113,6 +116,12 @@ sex_option = click.option(
 def site_options(command: Function) -> Function:
     """Files of a site's own people beside its genotypes and tables."""
     return apply_options([sex_option, pred_option])(command)
+
+
+generalise_option = click.option(
+    "--generalise", multiple=True, callback=names_of, metavar="COL:k",
+    help="Numbers of a column in bins of width k, or the first k characters of its categories.",
+)  # fmt: skip
 
 
 def _traits(required: bool) -> list[Function]:
@@ -140,6 +149,7 @@ def _traits(required: bool) -> list[Function]:
             help="Every phenotype in the people who have all of them, or in all who have it [federated: common, else own].",
         ),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
+        generalise_option,
         click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
     ]  # fmt: skip
 
@@ -235,7 +245,7 @@ def run_options(command: Function, *, config: str = "--config") -> Function:
             ),
             click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
         ]
-    )(common_options(logs(command), config=config))  # fmt: skip
+    )(common_options(logs(signs(command)), config=config))  # fmt: skip
 
 
 def run_options_beside_parties(command: Function) -> Function:

@@ -136,7 +136,7 @@ def command(
     counted = (column_limit or "a hundredth of the samples") if role == "genotypes" else None
     made = mpc_receipt(split, wrote, reveal=reveal, threshold=threshold, column_limit=counted, several=outcome.several)
     tests = [t.analysis for t in outcome.tables]
-    made = made.of_model(tests[0].coding if tests else inputs.coding)
+    made = made.of_model(tests[0].coding if tests else inputs.coding).with_decisions(outcome.gate.lines())
     log.note(made.lines())
     sizes: dict[str, Any] = {"variants": outcome.variants_stored} if outcome.variants_stored else {}
     sizes |= {
@@ -149,7 +149,8 @@ def command(
         sizes |= strata_facts(outcome.study.strata)
     write_record(
         log, me, outcome, inputs=inputs.digests(), split=split, reveal=reveal, receipt=made.to_json(),
-        samples_stored=outcome.samples_stored, files=outcome.files, summaries=[summary_json(t) for t in outcome.tables], **sizes,
+        samples_stored=outcome.samples_stored, files=outcome.files, **outcome.gate.record(),
+        summaries=[summary_json(t) for t in outcome.tables], **sizes,
     )  # fmt: skip
     print_end(log, wrote)
 

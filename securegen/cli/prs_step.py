@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli import passphrases, prs_step_parties
+from securegen.cli.asking import asking_from, asking_options
 from securegen.cli.command import Group, writes
 from securegen.cli.form_options import gzip_option
 from securegen.cli.progress import progress
@@ -63,7 +65,8 @@ def encrypt(
     with log.stage("match"):
         study = open_scores(opt.inputs_from(options), score_inputs(options), log=log, out=out, haploid=False)
     with log.stage("keygen"):
-        key = steps.generate_key(study)
+        inputs = opt.inputs_from(options)
+        key = replace(steps.generate_key(study), policy=steps.pin_beside(inputs, out))
         secret_key.write_secret(f"{out}.secret", key, passphrase=passphrases.passphrase(passphrase_file, confirm=True))
         keys.write_public(f"{out}.public", key.public)
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
@@ -79,12 +82,13 @@ def encrypt(
 @click.option("--results", required=True, metavar="FOLDER", help="What the server returned.")
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
 @click.option("--digits", type=click.IntRange(1, 17), default=6, show_default=True, help="Significant digits.")
+@asking_options
 @gzip_option
 @opt.run_options
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")
 def decrypt(
     key_file: str, passphrase_file: str | None, owner: str, results: str, key_still_trusted: bool, digits: int, gzip: bool,
-    out: str, threads: int | None, memory: int | None, quiet: bool,
+    out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Owner, public model: decrypt, verify and write OUT.sscore. Nothing is written before every score is verified."""
     from securegen.engines.ckks.owner import secret_key
@@ -95,9 +99,12 @@ def decrypt(
     log = CommandLog(out, "prs-step decrypt", quiet=quiet, private=True)
     with log.stage("decrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
-        samples, sums = steps.decrypt(results, key, owner, still_trusted=key_still_trusted, digits=digits)
-    write_scores(out, samples, sums, ScoreInputs((), digits=digits, gzip=gzip), log)
-    log.write(engine="ckks", scores=list(sums.plan.names))
+        gate = steps.gate_of_key(key, owner, asking_from(options), log=log)
+        samples, sums = steps.decrypt(
+            results, key, owner, still_trusted=key_still_trusted, digits=digits, gate=gate
+        )  # fmt: skip
+    write_scores(out, samples, sums, ScoreInputs((), digits=digits, gzip=gzip), log, gate=gate)
+    log.write(engine="ckks", scores=list(sums.plan.names), **gate.record())
 
 
 @command.command()
@@ -170,6 +177,7 @@ def accept(
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
         reader = open_genotypes(opt.inputs_from(options), log)
         key = steps.accept(invitation, reader, out, encryptor=encryptor, progress=report)
+        key = replace(key, policy=steps.pin_beside(opt.inputs_from(options), out))
         secret_key.write_secret(f"{out}.secret", key, passphrase=passphrases.passphrase(passphrase_file, confirm=True))
     log(f"for the model owner: {out}.cohort, {out}.publickey; keep {out}.secret and {out}.owner")
     log.write(engine="ckks", parameters=key.public.parameters.to_json())
@@ -221,10 +229,12 @@ def open_(
     log = CommandLog(out, "prs-step open", quiet=quiet, private=True)
     with log.stage("decrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
-        reader = open_genotypes(opt.inputs_from(options), log)
-        table = steps.open_replies(invitation, replies, key, owner, reader)
-    write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log)
-    log.write(engine="ckks", scores=list(table.names))
+        inputs = opt.inputs_from(options)
+        gate = steps.gate_of_key(key, owner, inputs.asking, inputs.files().values(), log=log)
+        reader = open_genotypes(inputs, log)
+        table = steps.open_replies(invitation, replies, key, owner, reader, gate=gate)
+    write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log, gate=gate)
+    log.write(engine="ckks", scores=list(table.names), **gate.record())
 
 
 for _more in prs_step_parties.COMMANDS:

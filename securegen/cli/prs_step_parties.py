@@ -189,14 +189,17 @@ def unmask(
 ) -> None:
     """Hospital: take the masks away and write OUT.sscore."""
     from securegen.engines.ckks.scores import steps
+    from securegen.engines.governed import gate_of_inputs
     from securegen.scores.study import ScoreInputs, write_table
     from securegen.study.genotypes import open_genotypes
 
     log = CommandLog(out, "prs-step unmask", quiet=quiet, private=True)
-    reader = open_genotypes(opt.inputs_from(options), log)
-    table = steps.unmask(rounded, offer, masks, reader)
-    write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log)
-    log.write(engine="ckks", scores=list(table.names))
+    inputs = opt.inputs_from(options)
+    gate = gate_of_inputs("vendor-key", inputs, log, more=[masks])
+    reader = open_genotypes(inputs, log)
+    table = steps.unmask(rounded, offer, masks, reader, gate=gate)
+    write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log, gate=gate)
+    log.write(engine="ckks", scores=list(table.names), **gate.record())
 
 
 @click.command()

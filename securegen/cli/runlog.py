@@ -23,7 +23,7 @@ from securegen.errors import StorageError, UsageError
 from securegen.io.locks import only_one
 from securegen.record.run_log import RunLog
 
-LOG = "securegen.log"
+LOG, SIGN = "securegen.log", "securegen.sign"
 
 
 class CommandLog(RunLog):
@@ -53,10 +53,15 @@ class CommandLog(RunLog):
             "command": " ".join(command_words(ctx)), "options": options_of(ctx),
             "digests": digests_of(ctx),
         }  # fmt: skip
-        outputs = self._outputs()
+        outputs = self._outputs(record)
         if self.audit is not None and (witnesses := self.audit.end(record, call["digests"].values(), outputs)):
             record["audit"] = witnesses
         super().write(call=call, outputs=outputs, **record)
+        if (identity := ctx.meta.get(SIGN)) is not None:
+            from securegen.record import receipt_steps
+
+            signed = receipt_steps.write_receipt(self.out, identity)
+            self(f"signed {signed.path} with the key {', '.join(signed.signers)}")
         ctx.meta[RECORD] = self.record
         self.written = True
 
@@ -69,12 +74,16 @@ class CommandLog(RunLog):
             self.audit.failed(code)
         super().fail(kind, code, message)
 
-    def _outputs(self) -> list[str]:
-        """Files and folders PREFIX.* of this run: those changed since it began."""
+    def _outputs(self, record: dict[str, Any]) -> list[str]:
+        """Files and folders PREFIX.* of this run, and PREFIX_* as regenie names them: those changed since it began."""
         base = Path(self.out)
         begun = self.started - 0.02  # clocks of file systems tick
-        not_results = tuple(f"{base.name}.{word}" for word in ("log", "run.json", "lock", "parties.", "sites."))
-        found = [p for p in base.parent.glob(f"{escape(base.name)}.*") if not p.name.startswith(not_results)]
+        words = ("log", "run.json", "receipt.json", "lock", "parties.", "sites.")
+        not_results = tuple(f"{base.name}.{word}" for word in words)
+        regenie = ["pred.list", "*.loco", *(f"{escape(p)}.regenie" for p in record.get("phenotypes") or ())]
+        endings = [".*", *(f"_{name}{packed}" for name in regenie for packed in ("", ".gz", ".zst"))]
+        found = {p for ending in endings for p in base.parent.glob(f"{escape(base.name)}{ending}")}
+        found = {p for p in found if not p.name.startswith(not_results)}
         return sorted(str(p) for p in found if p.stat().st_mtime >= begun)
 
 
@@ -119,6 +128,22 @@ def _folder() -> str:
         return os.getcwd()
     except OSError:  # removed meanwhile
         return "unknown"
+
+
+def signs(function: Function) -> Function:
+    """A command whose --sign FILE signs the receipt of its run. The key is read before anything is computed."""
+
+    @functools.wraps(function)
+    def command(*args: Any, sign: str | None, **options: Any) -> Any:
+        if sign is not None:
+            from securegen.governance.signing import read_identity
+
+            click.get_current_context().meta[SIGN] = read_identity(sign)
+        return function(*args, **options)
+
+    return click.option("--sign", metavar="FILE", help="Sign the run's receipt with this key: PREFIX.receipt.json.")(
+        command
+    )
 
 
 def logs(function: Function) -> Function:

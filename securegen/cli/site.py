@@ -10,6 +10,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli import passphrases
+from securegen.cli.asking import purpose_options
 from securegen.cli.command import Group, common_options, report, writes
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.runlog import CommandLog
@@ -69,8 +70,10 @@ def variants(out: str, **options: Any) -> None:
 @opt.site_options
 @click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line).")
 @click.option("--remove", metavar="FILE", help="Without these samples.")
+@purpose_options
 @click.option("--pheno", required=True, metavar="FILE", help="This site's phenotypes.")
 @click.option("--covar", metavar="FILE", help="This site's covariates.")
+@opt.generalise_option
 @click.option(
     "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for a silent site [0]."
 )
@@ -135,6 +138,7 @@ def take_part(
         variants=result.study.variants, **covariate_facts(a.model for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),
         files=result.scores, planned_noise_margin_bits=None, receipt=receipt.to_json(), opened=result.opened,
+        **result.governance,
         summaries=[summary_json(t) for t in result.tables], **strata_facts(result.strata), **coding_facts(tests[0].coding),
     )  # fmt: skip
     print_end(log, [*result.predictions, *result.scores, *quality, *(t.path for t in result.tables)])

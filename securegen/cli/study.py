@@ -13,8 +13,9 @@ from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import Function, Group, common_options, json_option, report, writes
 from securegen.cli.site import passphrase as site_passphrase
-from securegen.engines.federated.studyfile import KINDS, StudyFile
-from securegen.engines.federated.terms import opened_by
+from securegen.cli.study_leaving import continue_command, leave_command
+from securegen.cli.study_terms import record_of, terms
+from securegen.engines.federated.studyfile import KINDS
 from securegen.errors import UsageError
 from securegen.governance.openings import FEW_MISSING, LEVELS, STRICT, WITHHOLD
 from securegen.study.inputs import STATISTICS
@@ -22,7 +23,7 @@ from securegen.study.inputs import STATISTICS
 
 @click.group(cls=Group)
 def command() -> None:
-    """A federated study: set it up as its coordinator, accept it as a site, see how far it is."""
+    """A federated study: set it up or continue it as its coordinator, join or leave it as a site, see how far it is."""
 
 
 def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
@@ -52,7 +53,7 @@ def _openings(command: Function) -> Function:
             ),
             click.option(
                 "--consent-openings", is_flag=True,
-                help="Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
+                help="Named consent to more columns and leverage a person, and of every site that its own sums may be read.",
             ),
         ]
     )(command)  # fmt: skip
@@ -149,55 +150,11 @@ def init_command(
     )  # fmt: skip
     lines = [
         f"study {study.digest[:16]}: {len(study.sites)} sites, {study.variants} variants, in {folder}",
-        *_terms(study),
+        *terms(study),
     ]
     if dropped:
         lines.insert(0, f"{dropped} variants of {lists[0]} are not in every list, or with other alleles: left out")
-    report(lines, study=study.digest, left_out=dropped, **_record(study))
-
-
-def _terms(study: StudyFile) -> list[str]:
-    """What a site agrees to, and whose keys."""
-    from securegen.engines.federated.steps import COORDINATOR, fingerprints
-
-    names = [f"{t.name} ({study.test_of(t).name})" for t in study.phenotypes]
-    lines = [f"  {name}: {value}" for name, value in study.notes]
-    lines += [
-        f"  phenotypes: {', '.join(names)}", f"  covariates: {', '.join(study.covariates) or 'none'}"
-        + (f", {study.components} components" if study.components else "")
-        + (f", {study.pcs} components of all sites" if study.pcs else "")
-        + (", one for each site but the first" if study.site_indicators else ""),
-        f"  {study.variants} variants{_apart(study)}",
-        f"  missing calls: {study.missing}, no site below {study.minimum_cohort} people",
-    ]  # fmt: skip
-    common = "the people who have every phenotype" if study.common_samples else "each phenotype in its own people"
-    lines.append(f"  openings: {study.openings}, no fewer than {study.fewest_people} people stand out; {common}"
-                 + (", with consent to more" if study.consent_openings else ""))  # fmt: skip
-    lines += [f"  opened to every site: {line}" for line in opened_by(study)]
-    if len(study.sites) == 2:
-        lines.append("  two sites: each can compute the other's sums exactly")
-    marks = fingerprints(study)
-    lines += [f"  coordinator {marks.pop(COORDINATOR)}"]
-    return lines + [f"  site {name} {mark}" for name, mark in marks.items()]
-
-
-def _apart(study: StudyFile) -> str:
-    """What study.toml says of chromosomes that have a design of their own."""
-    said = [f"designs of their own for {', '.join(study.strata)}"] if study.strata else []
-    said += [f"males on X count {(0, 1, 2)[study.xchr_model or 2]}"] if "X" in study.strata else []
-    said += [f"PAR1 and PAR2 by {study.split_par}"] if study.split_par else []
-    said += ["a design for each chromosome, by predictions that every site has (--pred)"] if study.predictions else []
-    return f" ({'; '.join(said)})" if said else ""
-
-
-def _record(study: StudyFile) -> dict[str, Any]:
-    from securegen.engines.federated.steps import COORDINATOR, fingerprints
-
-    marks = fingerprints(study)
-    return {
-        "sites": [s.name for s in study.sites], "variants": study.variants, "opened": opened_by(study),
-        "coordinator": marks.pop(COORDINATOR), "fingerprints": marks,
-    }  # fmt: skip
+    report(lines, study=study.digest, left_out=dropped, **record_of(study))
 
 
 @command.command()
@@ -214,12 +171,16 @@ def _record(study: StudyFile) -> dict[str, Any]:
     help="Another site's, as heard from that site; for each.",
 )
 @click.option("--trust-study-file", is_flag=True, help="Accept the keys that the study file names, whoever wrote it.")
+@click.option(
+    "--may-leave", is_flag=True,
+    help="Agree that the study may go on without this site after totals were opened: their difference is its own sums.",
+)  # fmt: skip
 @passphrases.passphrase_options
 @common_options
 @writes("the acceptance, signed, in {folder}")
 def join(
     folder: str, state: str, coordinator: str | None, sites: tuple[str, ...], trust_study_file: bool,
-    passphrase_file: str | None,
+    may_leave: bool, passphrase_file: str | None,
 ) -> None:  # fmt: skip
     """Accept the study of a folder for this site: prints what will be opened, and whose keys take part.
 
@@ -231,7 +192,7 @@ def join(
     study, _ = steps.open_folder(folder)
     secret = site_passphrase(state, passphrase_file)
     own = steps.site_of(study, state, passphrase=secret)
-    click.echo("\n".join([f"study {study.name} {study.digest[:16]}, for site {own}", *_terms(study)]), err=True)
+    click.echo("\n".join([f"study {study.name} {study.digest[:16]}, for site {own}", *terms(study)]), err=True)
     told = _pairs(sites, "--site") | ({steps.COORDINATOR: coordinator} if coordinator else {})
     absent = steps.unheard(study, own, told)
     if absent and not trust_study_file and sys.stdin.isatty():
@@ -239,11 +200,24 @@ def join(
             f"Were the fingerprints of {', '.join(absent)} compared with what each of them says?", abort=True, err=True
         )
         trust_study_file = True
-    site = steps.join(folder, state, fingerprints=told, trust_study_file=trust_study_file, passphrase=secret)
-    line = (
-        f"site {site} accepts study {study.digest[:16]} of coordinator {steps.fingerprints(study)[steps.COORDINATOR]}"
+    site = steps.join(
+        folder, state, fingerprints=told, trust_study_file=trust_study_file, may_leave=may_leave, passphrase=secret
     )
-    report(line, site=site, study=study.digest, **{k: v for k, v in _record(study).items() if k != "sites"})
+    lines = [
+        f"site {site} accepts study {study.digest[:16]} of coordinator {steps.fingerprints(study)[steps.COORDINATOR]}"
+    ]
+    if may_leave:
+        lines.append(
+            f"site {site} agrees, for all to see: where other sites open totals with it and without it, the difference is its "
+            "own sums, and whoever has the tables can read them"
+        )
+    report(
+        lines,
+        site=site,
+        study=study.digest,
+        may_leave=may_leave,
+        **{k: v for k, v in record_of(study).items() if k != "sites"},
+    )
 
 
 @command.command()
@@ -263,12 +237,19 @@ def status(folder: str) -> None:
     found = steps.progress(folder)
     for p in found:
         state = (
-            f"stopped with {p.stopped}" if p.stopped else "finished" if p.finished else f"at {p.last or 'nothing yet'}"
-        )
-        joined = "" if p.accepted else ", has not accepted"
+            "left the study" if p.left
+            else f"stopped with {p.stopped}" if p.stopped
+            else "finished" if p.finished
+            else f"at {p.last or 'nothing yet'}"
+        )  # fmt: skip
+        joined = ", may leave" if p.may_leave else "" if p.accepted else ", has not accepted"
         when = "never" if p.age is None else f"{p.age:.0f} s ago"
         lines.append(
             f"  {p.site:<20} {marks[p.site]} {state}{joined}; {p.messages} messages, {p.bytes / 1e6:.1f} MB, {when}"
         )
     rows = [{**vars(p), "fingerprint": marks[p.site]} for p in found]
     report(lines, study=study.digest, variants=len(variants), coordinator=coordinator, sites=rows)
+
+
+command.add_command(continue_command)
+command.add_command(leave_command)

@@ -9,14 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from securegen.catalogue import INTERACTION, models, uses_missing
 from securegen.design.strata import AUTOSOMES, Stratum
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
-from securegen.io.tables import read_table
+from securegen.io.tables import read_header
 from securegen.model import OpenedSums, Sums, coding_of
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
@@ -27,7 +26,7 @@ from securegen.stats.qc import Filters
 from securegen.study import checks
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study, qc_of, study_of
-from securegen.study.traits import without_sex
+from securegen.study.traits import used_columns
 from securegen.vocabulary import ADDITIVE
 
 
@@ -46,7 +45,7 @@ KEEP_FILES = "Keep the files of the roles (keys are deleted all the same)."
 @dataclass(frozen=True)
 class EngineRun:
     """What a run leaves. tables: of association; files: other tables; bytes: by what was written or sent; facts: what
-    run.json says beside."""
+    run.json says beside; governance: what the door decided, as `Gate.record`."""
 
     engine: str
     tables: tuple[Summary, ...]
@@ -55,6 +54,7 @@ class EngineRun:
     bytes: Mapping[str, Any]
     facts: Mapping[str, Any]
     remarks: tuple[str, ...] = ()
+    governance: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"EngineRun({self.engine}, {len(self.tables)} tables, {self.receipt.scenario})"
@@ -68,7 +68,7 @@ class EngineRun:
         """What run.json says of it."""
         return {
             "engine": self.engine, "receipt": self.receipt.to_json(), "bytes": dict(self.bytes),
-            "promise": promises(self.tables), **self.facts,
+            "promise": promises(self.tables), **self.facts, **self.governance,
         }  # fmt: skip
 
 
@@ -223,5 +223,5 @@ def covariates_of(inputs: Inputs) -> tuple[str, ...]:
     """Names of the covariates that the options choose."""
     if not inputs.covar:
         return ()
-    table = read_table(Path(inputs.covar))
-    return tuple(without_sex(table, inputs.covar_name, inputs.sex_name, silent, "covariate").columns)
+    names = read_header(inputs.covar)
+    return tuple(used_columns(names, inputs.covar, inputs.covar_name, inputs.sex_name, silent, "covariate"))

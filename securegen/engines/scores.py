@@ -98,6 +98,9 @@ def open(
     chr: str | Sequence[str] | None = None,
     from_bp: int | None = None,
     to_bp: int | None = None,
+    purpose: str | None = None,
+    consent: Name | None = None,
+    mondo: Name | None = None,
     columns: Sequence[int] | None = None,
     genome_build: str | None = None,
     match_by: str = "auto",
@@ -113,6 +116,9 @@ def open(
     intercept: float | None = None,
     slope: float = 1.0,
     gzip: bool = False,
+    policy: Name | None = None,
+    identity: Name | None = None,
+    second_signature: Name | Sequence[Name] | None = None,
     genotypes: SelectableReader | None = None,
     log: Log = silent,
 ) -> ScoreStudy:
@@ -127,7 +133,8 @@ def open(
         bfile=bfile, bfile_list=bfile_list, pfile=pfile, pfile_list=pfile_list, vcf=vcf, vcf_list=vcf_list, bgen=bgen,
         bgen_list=bgen_list, sample=sample, ref_last=ref_last, vcf_field=vcf_field,
         multiallelic=multiallelic, dosage_grid=dosage_grid, keep=keep, remove=remove, extract=extract, exclude=exclude,
-        chr=chr, from_bp=from_bp, to_bp=to_bp, split_par=split_par,
+        chr=chr, from_bp=from_bp, to_bp=to_bp, split_par=split_par, policy=policy, purpose=purpose, identity=identity,
+        second_signature=second_signature, consent=consent, mondo=mondo,
     )  # fmt: skip
     typed = ScoreInputs
     rules = typed(

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from securegen.governance.openings import CONSENTED, FEWEST, RANK, SITE_SHARE, leverages, set_fault, sets_fault
+from securegen.governance.site_sets import ReadAlone, StudySites, alone
 from securegen.model import Samples
 
 PERSON_BYTES = 16  # of a person's HMAC that are kept
@@ -32,29 +34,39 @@ class Products:
 @dataclass
 class Entries:
     """The ledger in memory. people: HMACs in hex; spent: columns summed with each one's genotypes; charged: marks of
-    columns that are counted; sets: what for, and (people,) bool; studies: what for, and its sites' names and keys;
+    columns that are counted; sets: what for, and (people,) bool; studies: with their sites;
     columns: people (n,), and (n, J) integers that were summed with their genotypes; products: whose products of genotypes
-    with genotypes were summed."""
+    with genotypes were summed; register: lines of the register of consent that was last written beside this ledger, and
+    the mark of the last of them; releases: digest of a request, and its day, YYYY-MM-DD; policy: the latest under which
+    something was released, as `pin.Pin.to_json`."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)
     spent: list[int] = field(default_factory=list)
     charged: list[str] = field(default_factory=list)
     sets: list[tuple[str, np.ndarray]] = field(default_factory=list)
-    studies: list[tuple[str, list[str]]] = field(default_factory=list)
+    studies: list[StudySites] = field(default_factory=list)
     columns: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     products: list[Products] = field(default_factory=list)
+    register: tuple[int, str] = (0, "")
+    releases: list[tuple[str, str]] = field(default_factory=list)
+    policy: dict[str, Any] | None = None
 
     def mark(self, purpose: str, data: bytes) -> str:
         """HMAC-SHA256 under the ledger's key, in hex."""
         return hmac.new(self.key, purpose.encode() + b"\0" + data, hashlib.sha256).hexdigest()
 
+    def person(self, fid: str, iid: str) -> str:
+        """What a person is called here, in hex."""
+        return self.mark("person", json.dumps([fid, iid]).encode())[: 2 * PERSON_BYTES]
+
     def rows(self, samples: Samples) -> np.ndarray:
         """(N,) int64: each sample's place in the ledger; new people are entered."""
-        out = np.empty(len(samples), np.int64)
-        for i, (fid, iid) in enumerate(zip(samples.fid, samples.iid, strict=True)):
-            person = self.mark("person", json.dumps([str(fid), str(iid)]).encode())[: 2 * PERSON_BYTES]
-            out[i] = self.people.setdefault(person, len(self.people))
+        return self.places([self.person(str(f), str(i)) for f, i in zip(samples.fid, samples.iid, strict=True)])
+
+    def places(self, names: Sequence[str]) -> np.ndarray:
+        """As `rows`, of people by what they are called here."""
+        out = np.array([self.people.setdefault(name, len(self.people)) for name in names], np.int64)
         self.spent += [0] * (len(self.people) - len(self.spent))
         return out
 
@@ -93,11 +105,7 @@ class Entries:
         analysed = (columns != 0).any(axis=1)
         if not analysed.any():  # nobody of this site
             return None
-        order = np.argsort(rows, kind="stable")
-        marks = [
-            self.mark("column", rows[order].tobytes() + columns[order, j].tobytes()) for j in range(columns.shape[1])
-        ]
-        new = [j for j, mark in enumerate(marks) if mark not in self.charged and mark not in marks[:j]]
+        marks, new = self._new(rows, columns)
         most = max((self.spent[r] for r in rows[analysed]), default=0) + len(new)
         if new and most > share * analysed.sum():
             return (
@@ -117,6 +125,20 @@ class Entries:
             self.spent[r] += len(new)
         self.charged += [marks[j] for j in new]
         return None
+
+    def would_spend(self, rows: np.ndarray, columns: np.ndarray) -> int:
+        """The columns that the most-spent of these people would have been summed with, these among them."""
+        analysed = (columns != 0).any(axis=1)
+        spent = max((self.spent[r] for r in rows[analysed]), default=0)
+        return spent + len(self._new(rows, columns)[1])
+
+    def _new(self, rows: np.ndarray, columns: np.ndarray) -> tuple[list[str], list[int]]:
+        """A mark of every column, and which are not counted yet."""
+        order = np.argsort(rows, kind="stable")
+        marks = [
+            self.mark("column", rows[order].tobytes() + columns[order, j].tobytes()) for j in range(columns.shape[1])
+        ]
+        return marks, [j for j, mark in enumerate(marks) if mark not in self.charged and mark not in marks[:j]]
 
     def charge_products(
         self, what: str, rows: np.ndarray, people: np.ndarray, variants: bytes, block: int, predictors: int, *,
@@ -163,59 +185,29 @@ class Entries:
             first += values.shape[1]
         return out
 
-    def site_fault(self, what: str, sites: Sequence[tuple[str, str]]) -> str | None:
-        """What is wrong with these sites, (name, key), beside those of other studies: one alone comes or goes, or a site
-        that is in several of them has another's sums by a combination of their totals."""
-        names: list[set[str]] = []
+    def alone(self, study: StudySites) -> list[ReadAlone]:
+        """Whose own sums the totals of a study would be, beside those of studies in which this site has sent a sum."""
+        return alone(study, [known for known in self.studies if known.begun])
 
-        def number(site: tuple[str, ...]) -> int:
-            """The same for the same name or the same key."""
-            for i, parts in enumerate(names):
-                if parts & set(site):
-                    parts.update(site)
-                    return i
-            names.append(set(site))
-            return len(names) - 1
+    def study(self, what: str) -> StudySites | None:
+        """A study that was entered, by its digest."""
+        return next((known for known in self.studies if known.what == what), None)
 
-        mine = {number(site) for site in sites}
-        others = [
-            (other, {number(tuple(m.split(" ", 1))) for m in members})
-            for other, members in self.studies
-            if other != what
-        ]
-        called = {number(site): site[0] for site in sites}
-        for other, members in others:
-            if len(members ^ mine) == 1:
-                (one,) = members ^ mine
-                name = called.get(one) or min(names[one], key=len)
-                return (
-                    f"the sites are those of study {other} but for {name}: the difference of two totals is its own sums"
-                )
-        known = [members for _, members in others if len(members) > 2]
-        if len(mine) < 3 or mine in known:
-            return None
-        for reader in sorted(mine):
-            seen = [members for members in known if reader in members]
-            new = _read_alone([*seen, mine], reader, len(names)) - _read_alone(seen, reader, len(names))
-            if new:
-                alone, by = (min(names[i], key=len) for i in (min(new), reader))
-                return f"beside the totals of other studies, {by} reads the sums of {alone} alone"
-        return None
+    def add_study(self, study: StudySites) -> None:
+        """Enter the sites of a study, once: what its sites agreed to first is kept."""
+        if self.study(study.what) is None:
+            self.studies.append(study)
 
-    def add_study(self, what: str, sites: Sequence[tuple[str, str]]) -> None:
-        """Enter the sites of a study before its first total is opened."""
-        if all(other != what for other, _ in self.studies):
-            self.studies.append((what, [" ".join(site) for site in sites]))
+    def begin(self, what: str) -> None:
+        """Say of a study that its totals may be open from now on."""
+        self._change(what, begun=True)
 
+    def unsummed(self, what: str, sites: Collection[str]) -> None:
+        """Say of sites, by name, that they signed to have been in no sum of a study."""
+        self._change(what, unsummed=frozenset(sites))
 
-def _read_alone(studies: Sequence[set[int]], reader: int, sites: int) -> set[int]:
-    """Sites whose own sums are a combination of these studies' totals and the reader's sums."""
-    rows = np.zeros((len(studies) + 1, sites))
-    for row, members in zip(rows, studies, strict=False):
-        row[list(members)] = 1
-    rows[-1, reader] = 1
-    share = np.diag(np.linalg.pinv(rows) @ rows)
-    return {int(j) for j in np.flatnonzero(share > 1 - 1e-9)} - {reader}
+    def _change(self, what: str, **changes: Any) -> None:
+        self.studies = [replace(known, **changes) if known.what == what else known for known in self.studies]
 
 
 def padded(members: np.ndarray, size: int) -> np.ndarray:

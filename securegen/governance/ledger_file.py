@@ -19,8 +19,10 @@ import numpy as np
 
 from securegen.errors import StorageError
 from securegen.governance.ledger import PERSON_BYTES, Entries, Products, padded
+from securegen.governance.policy import PIN
+from securegen.governance.site_sets import StudySites
 from securegen.io.output import PRIVATE, PRIVATE_FOLDER, make_folder, write_text
-from securegen.io.schema import hex_text, integer, list_of, one_of, record, text
+from securegen.io.schema import boolean, hex_text, integer, list_of, one_of, record, text
 from securegen.io.strict_json import parse_json, read_regular
 from securegen.randomness import fresh_key
 
@@ -32,11 +34,29 @@ _CONTENT = record(
     spent=list_of(integer(0, 1 << 24), 0, 1 << 24),
     charged=list_of(hex_text(32), 0, 1 << 20),
     sets=list_of(record(what=text(400), members=text(1 << 24)), 0, 1 << 16),
-    studies=list_of(record(what=text(100), sites=list_of(text(200), 1, 128)), 0, 1 << 16),
+    studies=list_of(
+        record(
+            what=text(100),
+            sites=list_of(text(200), 1, 128),
+            may_have={
+                "own": text(64),
+                "agreed": list_of(text(64), 0, 128),
+                "begun": boolean,
+                "unsummed": list_of(text(64), 0, 128),
+            },
+        ),
+        0,
+        1 << 16,
+    ),
     columns=list_of(
         record(members=list_of(integer(0, 1 << 24), 1, 1 << 24), bits=one_of(32, 64), values=text(1 << 29)), 0, 1 << 16
     ),
-    may_have={"products": list_of(record(what=text(400), mark=hex_text(32), members=text(1 << 24)), 0, 1 << 16)},
+    may_have={
+        "products": list_of(record(what=text(400), mark=hex_text(32), members=text(1 << 24)), 0, 1 << 16),
+        "releases": list_of(record(request=hex_text(32), day=text(10, least=10)), 0, 1 << 20),
+        "policy": PIN,
+        "register": record(lines=integer(1, 1 << 40), mark=hex_text(PERSON_BYTES)),
+    },
 )
 _FILE = record(content=text(_MOST, printable=False), hmac=hex_text(32))
 
@@ -119,12 +139,24 @@ def _read(path: Path) -> Entries:
     for item in value.get("products", []):
         members = _unpacked(item["members"], len(entries.people))
         entries.products.append(Products(item["what"], item["mark"], members))
-    entries.studies = [(item["what"], item["sites"]) for item in value["studies"]]
+    if "register" in value:
+        entries.register = value["register"]["lines"], value["register"]["mark"]
+    entries.studies = [_study(item) for item in value["studies"]]
     for item in value["columns"]:
         people = np.array(item["members"], np.int64)
         values = np.frombuffer(bytes.fromhex(item["values"]), f"<i{item['bits'] // 8}").astype(np.int64)
         entries.columns.append((people, values.reshape(len(people), -1)))
+    entries.releases = [(item["request"], item["day"]) for item in value.get("releases", ())]
+    entries.policy = value.get("policy")
     return entries
+
+
+def _study(item: dict[str, Any]) -> StudySites:
+    """A study of the file; one of before these were told apart counts as opened, and nobody agreed to anything."""
+    sites = tuple((name, key) for name, _, key in (site.partition(" ") for site in item["sites"]))
+    agreed = frozenset(item.get("agreed", ()))
+    unsummed = frozenset(item.get("unsummed", ()))
+    return StudySites(item["what"], sites, item.get("own", ""), agreed, unsummed, item.get("begun", True))
 
 
 def _packed(members: np.ndarray) -> str:
@@ -150,13 +182,20 @@ def _write(path: Path, key: bytes, content: str) -> None:
 def _content(entries: Entries) -> str:
     sets = [{"what": w, "members": _packed(m)} for w, m in entries.sets]
     products = [{"what": p.what, "mark": p.mark, "members": _packed(p.members)} for p in entries.products]
-    studies = [{"what": w, "sites": s} for w, s in entries.studies]
+    studies = [
+        {"what": s.what, "sites": [" ".join(site) for site in s.sites], "own": s.own, "agreed": sorted(s.agreed),
+         "unsummed": sorted(s.unsummed), "begun": s.begun} for s in entries.studies
+    ]  # fmt: skip
     columns = []
     for people, values in entries.columns:
         bits = 32 if -(1 << 31) <= values.min(initial=0) and values.max(initial=0) < 1 << 31 else 64
         raw = values.astype(f"<i{bits // 8}").tobytes().hex()
         columns.append({"members": people.tolist(), "bits": bits, "values": raw})
+    register = dict(zip(("lines", "mark"), entries.register, strict=True)) if entries.register[0] else None
     return json.dumps(
         {"format": FORMAT, "people": list(entries.people), "spent": entries.spent, "charged": entries.charged, "sets": sets,
-         "studies": studies, "columns": columns, "products": products}
+         "studies": studies, "columns": columns, "products": products,
+         **({"register": register} if register else {}),
+         **({"releases": [{"request": r, "day": d} for r, d in entries.releases]} if entries.releases else {}),
+         **({"policy": entries.policy} if entries.policy else {})}
     )  # fmt: skip

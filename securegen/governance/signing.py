@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from securegen.errors import KeyFileError, UsageError
+from securegen.governance.policy import PIN
 from securegen.io import envelope
 from securegen.io.output import FOR_OTHERS, write_json
 from securegen.io.schema import hex_bytes, one_of, printable, record
@@ -73,10 +74,11 @@ def verifies(verify_key: bytes, message: bytes, signature: bytes) -> bool:
 
 @dataclass(frozen=True, repr=False)
 class SigningIdentity(envelope.Unpicklable):
-    """A private signing key. verify_key: its 32 public bytes."""
+    """A private signing key. verify_key: its 32 public bytes; policy: the one that its owner bound it to, as `pin.Pin`."""
 
     signing_key: bytes = field(repr=False)
     verify_key: bytes
+    policy: dict[str, Any] | None = None
 
     def sign(self, message: bytes) -> bytes:
         return Ed25519PrivateKey.from_private_bytes(self.signing_key).sign(message)
@@ -91,30 +93,46 @@ def generate() -> SigningIdentity:
 def write_identity(path: str | Path, identity: SigningIdentity, *, passphrase: bytes | None = None) -> None:
     """Write the private file, unprotected without a passphrase. Raises StorageError when it exists, KeyFileError for a weak
     passphrase."""
-    public = {"verify_key": identity.verify_key.hex()}
+    public: dict[str, Any] = {"verify_key": identity.verify_key.hex()}
+    if identity.policy is not None:
+        public["policy"] = identity.policy
     envelope.write(path, SECRET_MAGIC, public, identity.signing_key, passphrase=passphrase)
 
 
 def write_verify_key(path: str | Path, identity: SigningIdentity) -> None:
     """Write what others need to check this key's signatures."""
-    write_json(path, {"magic": PUBLIC_MAGIC, "key": identity.verify_key.hex()}, mode=FOR_OTHERS, overwrite=False)
+    bound = {} if identity.policy is None else {"policy": identity.policy}
+    write_json(
+        path, {"magic": PUBLIC_MAGIC, "key": identity.verify_key.hex(), **bound}, mode=FOR_OTHERS, overwrite=False
+    )
 
 
 def read_identity(path: str | Path, *, passphrase: bytes | None = None) -> SigningIdentity:
     """Raises KeyFileError when the file is absent, readable by others, damaged or something else, or the passphrase wrong."""
     if not Path(path).exists():
         raise KeyFileError(f"there is no signing key {path}: securegen site keygen makes one")
-    _, raw = envelope.read(path, SECRET_MAGIC, "signing key", passphrase=passphrase)
+    head, raw = envelope.read(path, SECRET_MAGIC, "signing key", passphrase=passphrase)
     if len(raw) != 32:
         raise KeyFileError(f"{path} is not a securegen signing key, or it is damaged")
-    return SigningIdentity(raw, Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw())
+    bound = head.get("policy")
+    try:
+        policy = None if bound is None else PIN(bound, "policy")
+    except ValueError as error:
+        raise KeyFileError(f"{path} is not a securegen signing key, or it is damaged: {error}") from None
+    return SigningIdentity(raw, Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw(), policy)
 
 
 def read_verify_key(path: str | Path) -> bytes:
     """32 public bytes. Raises KeyFileError or ArtefactError."""
-    check = record(magic=one_of(PUBLIC_MAGIC), key=hex_bytes(32))
+    key: bytes = read_public(path)["key"]
+    return key
+
+
+def read_public(path: str | Path) -> dict[str, Any]:
+    """`key`, 32 public bytes, and `policy`, where its owner bound it to one. Raises KeyFileError or ArtefactError."""
+    check = record(magic=one_of(PUBLIC_MAGIC), key=hex_bytes(32), may_have={"policy": PIN})
     try:
-        key: bytes = read_json(path, "a securegen verify key", check, most=1 << 16)["key"]
-        return key
+        found: dict[str, Any] = read_json(path, "a securegen verify key", check, most=1 << 16)
+        return found
     except FileNotFoundError:
         raise KeyFileError(f"there is no verify key {path}: securegen site keygen makes one") from None

@@ -13,9 +13,10 @@ from typing import Any
 from securegen.engines.ckks.artefact import MANIFEST
 from securegen.engines.ckks.keys import PublicKey
 from securegen.errors import InputError
-from securegen.inspection.files import describe_file, is_secret, key_fingerprint
+from securegen.inspection.files import describe_file, key_fingerprint
 from securegen.inspection.folders import describe_boxes, describe_manifest, describe_study_folder
 from securegen.io.schema import printable
+from securegen.io.secret_files import is_secret
 
 __all__ = ["Inspection", "inspect", "is_secret", "key_fingerprint", "neighbours"]
 

@@ -18,6 +18,7 @@ from securegen.errors import ArtefactError, SecuregenError
 from securegen.governance import signing
 from securegen.inspection.folders import describe_study_folder, parameters_facts, public_key_facts
 from securegen.io.schema import anything, has, hex_bytes, integer, map_of, one_of, shown, text
+from securegen.io.secret_files import first_bytes
 from securegen.io.strict_json import parse_json, read_json, read_regular
 from securegen.io.text import GZIP
 from securegen.record.run_log import read_records
@@ -27,29 +28,6 @@ Found = dict[str, Any]
 _ENTRIES = map_of(anything, 1 << 22, name=text(1 << 12))
 _STATE = has("claims", "spent", claims=_ENTRIES, spent=_ENTRIES)
 _LEDGER = has("replies", replies=map_of(map_of(integer(0, 1 << 62), 1 << 20), 1 << 20))
-SECRET_WORDS = (
-    b"securegen secret key",
-    b"securegen signing key",
-    b"securegen party key",
-    b"PRIVATE KEY",
-    b"securegen mpc state",
-)
-
-
-def first_bytes(path: Path, count: int = 1 << 12) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(count)
-
-
-def is_secret(path: Path) -> bool:
-    """Whether a file is, or holds, a private key or a mask; a digest of it is kept nowhere.
-
-    >>> is_secret(Path("README.md"))
-    False
-    """
-    return any(word in first_bytes(path) for word in SECRET_WORDS) or path.name.endswith(
-        (".secret", ".key", ".state.json")
-    )
 
 
 def key_fingerprint(path: Path) -> str | None:

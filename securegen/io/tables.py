@@ -5,8 +5,7 @@ A table whose header has tabs is separated by tabs, so that an empty cell is a m
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,11 +13,11 @@ from typing import Final
 import numpy as np
 
 from securegen.errors import InputError, UsageError
-from securegen.io.schema import shown
-from securegen.io.text import count, fields_of, lines_of, read_text, refuse_separator
+from securegen.io.text import count, fields_of, iterate_lines, refuse_separator
 from securegen.model import Samples
-from securegen.vocabulary import LIKE_MISSING, MISSING_INPUT, MISSING_NUMBER, NO_NUMBER, is_missing
+from securegen.vocabulary import is_missing
 
+Choose = Callable[[Sequence[str]], Sequence[str]]  # names of a table's columns -> those that are kept
 IDS: Final[tuple[str, ...]] = ("FID", "IID")
 HEADER: Final = "the header must start with '#FID IID', '#IID' or 'FID IID'"
 MISSING_WORDS: Final = "a missing value is written NA, nan, ., -9 or nothing"
@@ -39,13 +38,7 @@ class Table:
         """Keep the named columns, in the order given; PC1-PC4 names a range. Raises UsageError for an unknown name."""
         if names is None:
             return self
-        return self.exactly(expand_names(names, list(self.columns), self.path))
-
-    def exactly(self, chosen: Sequence[str]) -> Table:
-        """Keep the columns of these names, which are no ranges. Raises UsageError for an unknown name."""
-        absent = [name for name in chosen if name not in self.columns]
-        if absent:
-            raise UsageError(f"{self.path} has no column {absent[0]}; it has {', '.join(self.columns)}")
+        chosen = expand_names(names, list(self.columns), self.path)
         return Table(self.path, self.fid, self.iid, {n: self.columns[n] for n in chosen}, self.line)
 
 
@@ -94,13 +87,13 @@ def unique_samples(
     return Samples(fid, iid, founder) if sex is None else Samples(fid, iid, founder, sex)
 
 
-def _numbered(path: str | Path) -> list[tuple[int, str]]:
+def _numbered(path: str | Path) -> Iterator[tuple[int, str]]:
     """Lines that are not empty, with their numbers; comments (##) before the first of them are left out."""
-    out: list[tuple[int, str]] = []
-    for number, line in enumerate(lines_of(read_text(path)), 1):
-        if line.strip() and (out or not line.startswith("##")):
-            out.append((number, line))
-    return out
+    begun = False
+    for number, line in enumerate(iterate_lines(path), 1):
+        if line.strip() and (begun or not line.startswith("##")):
+            begun = True
+            yield number, line
 
 
 def _cells_by_tab(line: str, width: int) -> list[str]:
@@ -111,9 +104,8 @@ def _cells_by_tab(line: str, width: int) -> list[str]:
     return cells
 
 
-def _split(lines: list[tuple[int, str]], path: str | Path) -> list[list[str]]:
-    """Fields of header and rows, all of one length. Raises InputError naming the first line of another."""
-    number, header = lines[0]
+def _header(number: int, header: str, path: str | Path) -> tuple[list[str], bool]:
+    """The names of a table, and whether tabs alone separate its cells."""
     names = fields_of(header)
     refuse_separator(names, path, number)
     if names[0] == "Unnamed:" and names[1:2] == ["0"]:
@@ -121,7 +113,7 @@ def _split(lines: list[tuple[int, str]], path: str | Path) -> list[list[str]]:
     _id_columns(names, path, number)
     by_tab = _cells_by_tab(header.rstrip("\t "), 0)
     if "\t" in header.strip() and any(" " in name for name in by_tab):  # blanks in names, or both separators
-        if all(len(fields_of(line)) == len(names) and "\t\t" not in line.strip() for _, line in lines):
+        if all(len(fields_of(line)) == len(names) and "\t\t" not in line.strip() for _, line in _numbered(path)):
             by_tab = names
         else:
             wrong = next(name for name in by_tab if " " in name)
@@ -131,12 +123,16 @@ def _split(lines: list[tuple[int, str]], path: str | Path) -> list[list[str]]:
     if "" in by_tab:
         index = " (pandas: to_csv(index=False))" if not by_tab[0] else ""
         raise InputError(f"{path}, line {number}: column {by_tab.index('') + 1} has no name{index}")
-    width = len(names)
-    tabs = "\t" in header.strip()
-    rows = [names]
+    return names, "\t" in header.strip()
+
+
+def _split(
+    lines: Iterable[tuple[int, str]], width: int, tabs: bool, path: str | Path
+) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row, with its line. Raises InputError naming the first line of another width."""
     mixed: list[int] = []
     blanks_inside = False
-    for at, (number, line) in enumerate(lines[1:], 1):
+    for at, (number, line) in enumerate(lines, 1):
         cells = _cells_by_tab(line, width) if tabs else fields_of(line)
         if len(cells) != width and tabs:
             other = fields_of(line)
@@ -150,10 +146,9 @@ def _split(lines: list[tuple[int, str]], path: str | Path) -> list[list[str]]:
             hint = ": R writes row names, use row.names=FALSE" if at == 1 and len(cells) == width + 1 else ""
             found = len(cells) if len(cells) > 1 else len(fields_of(line))
             raise InputError(f"{path}, line {number}: {count(found, 'field')}, the header has {width}{hint}")
-        rows.append(cells)
+        yield number, cells
     if mixed and blanks_inside:
         raise InputError(f"{path}, line {mixed[0]}: the header is separated by tabs, this line by blanks: use tabs")
-    return rows
 
 
 def _plain(cell: str) -> bool:
@@ -181,45 +176,75 @@ def _id_columns(header: list[str], path: str | Path, line: int) -> dict[str, int
     return at
 
 
-def read_table(path: str | Path) -> Table:
+def read_table(path: str | Path, choose: Choose | None = None) -> Table:
     """Read a phenotype or covariate table.
+
+    choose: names of the header -> those of columns to keep, in their order; None for all. A line at a time is read, and no
+    cell of another column is kept.
 
     Fields are separated by tabs or blanks. The header line starts with `#FID IID`, `#IID`, `FID IID` or `IID`; a column
     FID is an id wherever it stands.
     Raises InputError (file, line, what was expected) for a missing header, ragged rows and duplicate ids.
     """
     lines = _numbered(path)
-    if not lines:
+    first, text = next(lines, (0, ""))
+    if not text:
         raise InputError(f"{path} is empty")
-    first = lines[0][0]
-    rows = _split(lines, path)
-    header, body = rows[0], rows[1:]
+    header, tabs = _header(first, text, path)
     ids = _id_columns(header, path, first)
-    where = [i for i in range(len(header)) if i not in ids.values()]
-    names = [header[i] for i in where]
-    repeated = {n for n in names if names.count(n) > 1}
-    if repeated:
+    names = {name: i for i, name in enumerate(header) if i not in ids.values()}
+    free = [name for i, name in enumerate(header) if i not in ids.values()]
+    if repeated := {n for n in free if free.count(n) > 1}:
         raise InputError(f"{path}: column {', '.join(sorted(repeated))} appears more than once")
-    if not body:
-        raise InputError(f"{path} has a header but no rows")
-    numbers = np.array([number for number, _ in lines[1:]], dtype=np.int64)
+    wanted = free if choose is None else list(choose(free))
     seen: dict[tuple[str, ...], int] = {}
-    for number, fields in zip(numbers.tolist(), body, strict=True):
-        key = tuple(fields[i] for i in ids.values())
+    kept: dict[str, list[str]] = {name: [] for name in wanted}
+    for number, cells in _split(lines, len(header), tabs, path):
+        key = tuple(cells[i] for i in ids.values())
         if key in seen:
             raise InputError(f"{path}: {' '.join(key)} is on line {seen[key]} and again on line {number}")
         if any(text.split() != [text] or text[0] in "\"'" for text in key):
             raise InputError(f"{path}, line {number}: {' '.join(key)!r} is no id: it is empty, quoted or holds a blank")
         seen[key] = number
-    cells = np.array(body, dtype=object).reshape(len(body), len(header))
-    columns = {name: cells[:, i] for name, i in zip(names, where, strict=True)}
-    fid = cells[:, ids["FID"]] if "FID" in ids else None
-    return Table(str(path), fid, cells[:, ids["IID"]], columns, numbers)
+        for name, column in kept.items():
+            column.append(cells[names[name]])
+    if not seen:
+        raise InputError(f"{path} has a header but no rows")
+    people = dict(zip(ids, (_texts(column) for column in zip(*seen, strict=True)), strict=True))
+    columns = {name: _texts(column) for name, column in kept.items()}
+    return Table(str(path), people.get("FID"), people["IID"], columns, np.array(list(seen.values()), np.int64))
+
+
+def read_header(path: str | Path) -> list[str]:
+    """The names of a table's columns, its ids aside. Raises InputError."""
+    first, text = next(_numbered(path), (0, ""))
+    if not text:
+        raise InputError(f"{path} is empty")
+    header, _ = _header(first, text, path)
+    return [name for i, name in enumerate(header) if i not in _id_columns(header, path, first).values()]
+
+
+def _texts(values: Sequence[str]) -> np.ndarray:
+    out = np.empty(len(values), object)
+    out[:] = values
+    return out
+
+
+def all_of(path: str | Path, chosen: Sequence[str]) -> Choose:
+    """To keep the columns of these names, which are no ranges. Raises UsageError for one that is not there."""
+
+    def choose(columns: Sequence[str]) -> Sequence[str]:
+        absent = [name for name in chosen if name not in columns]
+        if absent:
+            raise UsageError(f"{path} has no column {absent[0]}; it has {', '.join(columns)}")
+        return chosen
+
+    return choose
 
 
 def read_ids(path: str | Path) -> list[tuple[str, ...]]:
     """Rows of a `--keep` or `--remove` file: (FID, IID) or (IID,); a header line (FID IID, IID or IID FID) is skipped."""
-    lines = _numbered(path)
+    lines = list(_numbered(path))
     rows = [fields_of(line) for _, line in lines]
     if not rows:
         return []
@@ -238,49 +263,4 @@ def read_ids(path: str | Path) -> list[tuple[str, ...]]:
 
 def read_names(path: str | Path) -> list[str]:
     """First field of each line of an `--extract` or `--exclude` file."""
-    return [fields_of(line)[0] for line in lines_of(read_text(path)) if line.strip()]
-
-
-def count_missing_numbers(table: Table, name: str) -> int:
-    """How many cells of a column hold the number -9."""
-    return sum(is_missing(text) and text.lower() not in MISSING_INPUT for text in table.columns[name].tolist())
-
-
-def parse_numbers(table: Table, name: str, *, advice: str = "", missing_number: bool = True) -> np.ndarray:
-    """(R,) float64 of a column, NaN where missing (NA, nan, ., nothing; with missing_number also -9).
-
-    advice: what to do about a word, at the end of the error. Raises InputError naming line and text.
-    """
-    texts = table.columns[name].tolist()
-    with contextlib.suppress(ValueError):  # the whole column at once, where nothing is wrong
-        missing = [text.lower() in MISSING_INPUT for text in texts]
-        out = np.array([np.nan if m else float(text) for text, m in zip(texts, missing, strict=True)], np.float64)
-        if (np.isfinite(out) | missing).all() and "_" not in "".join(texts):
-            return np.where(out == MISSING_NUMBER, np.nan, out) if missing_number else out
-    for i, text in enumerate(texts):
-        if text.lower() in MISSING_INPUT:
-            continue
-        where = f"{table.path}, line {table.line[i]}: column {name} holds {shown(text)}, expected a number"
-        try:
-            if "_" in text:  # Python's own notation
-                raise ValueError
-            value = float(text)
-        except ValueError:
-            raise InputError(f"{where} or NA{_hint(text, advice)}") from None
-        if not np.isfinite(value):
-            raise InputError(where)
-    raise InputError(f"{table.path}: column {name} cannot be read as numbers")
-
-
-def _hint(text: str, advice: str) -> str:
-    if text.lower() in LIKE_MISSING | NO_NUMBER or text.startswith("#") or not text.strip():
-        return f"; {MISSING_WORDS}"
-    if text[:1] in "\"'":
-        return "; numbers stand without quotes"
-    if "," in text:
-        return "; decimals are written with a point, thousands without a mark"
-    if "\N{MINUS SIGN}" in text or "\N{EN DASH}" in text:
-        return "; the minus sign is written -"
-    if text[:1].isdigit():
-        return ""
-    return advice or "; use --covar-categorical for a column of categories"
+    return [fields_of(line)[0] for line in iterate_lines(path) if line.strip()]

@@ -62,10 +62,16 @@ def iterate_lines(path: str | Path) -> Iterator[str]:
         else:
             refuse_foreign(head, path)
         with io.TextIOWrapper(stream, "utf-8-sig") as text:
-            for line in text:
-                if "\0" in line:
-                    raise InputError(f"{path} {_NUL}")
-                yield line.rstrip("\r\n")
+            number = 0
+            try:
+                for line in text:
+                    number += 1
+                    if "\0" in line:
+                        raise InputError(f"{path} {_NUL}")
+                    yield line.rstrip("\r\n")
+            except UnicodeDecodeError as error:  # met in a stretch of the file of which no line came yet
+                at = number + 1 + bytes(error.object).count(b"\n", 0, error.start)
+                raise InputError(_no_text(path, at, error.object[error.start])) from None
 
 
 def read_text(path: str | Path) -> str:
@@ -88,10 +94,11 @@ def text_of(raw: bytes, path: str | Path) -> str:
         try:
             return raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            line = raw.count(b"\n", 0, error.start) + 1
-            raise InputError(
-                f"{path}, line {line}: byte {raw[error.start]:#04x} is not UTF-8 text (utf-8); save the file as UTF-8"
-            ) from None
+            raise InputError(_no_text(path, raw.count(b"\n", 0, error.start) + 1, raw[error.start])) from None
+
+
+def _no_text(path: str | Path, line: int, byte: int) -> str:
+    return f"{path}, line {line}: byte {byte:#04x} is not UTF-8 text (utf-8); save the file as UTF-8"
 
 
 @contextlib.contextmanager

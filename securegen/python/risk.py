@@ -6,12 +6,13 @@
 >>> _ = sg.run(study, out=f"{folder.name}/a")
 >>> found = sg.risk(f"{folder.name}/a", independent=200)
 >>> found
-Risk(4 tests of membership, largest power 0.25)
+Risk(4 tests of membership, largest power 0.27)
 >>> folder.cleanup()
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import InputError, PolicyError, UsageError
+from securegen.governance.audit_beside import record
 from securegen.governance.opened_columns import ColumnShare, opened_columns
 from securegen.governance.small_models import SmallModel
 from securegen.io.digests import sha256
@@ -48,10 +50,11 @@ _QUALITY = ("afreq", "hardy")
 
 @dataclass(frozen=True, repr=False)
 class Risk:
-    """tests: of membership, each with its power; columns: sums a variant, over samples; chosen: of each table, which rows stay
-    below the wanted power; scores: combinations behind their values; warnings: of the run's receipt; digests: of the
-    tables, SHA-256."""
+    """prefix: what was looked at; tests: of membership, each with its power; columns: sums a variant, over samples; chosen:
+    of each table, which rows stay below the wanted power; scores: combinations behind their values; warnings: of the run's
+    receipt; digests: SHA-256 of the tables by name."""
 
+    prefix: str
     fpr: tuple[float, ...]
     power: float
     tests: tuple[Membership, ...]
@@ -59,7 +62,7 @@ class Risk:
     chosen: tuple[Chosen, ...]
     scores: tuple[SmallModel, ...]
     warnings: tuple[str, ...]
-    digests: tuple[str, ...]
+    digests: dict[str, str]
 
     def __repr__(self) -> str:
         return f"Risk({len(self.tests)} tests of membership, largest power {self.largest:.2g})"
@@ -76,6 +79,7 @@ class Risk:
             return
         worst = max(self.tests, key=lambda t: max(t.power))
         fewer = [f"{len(c.places)} of {c.rows} rows of {c.table}" for c in self.chosen if c.table == worst.table]
+        record(self.prefix, "refusal", {"rules": ["risk.max_power"], "what": "risk"})
         instead = f"; alone, {fewer[0]} stay at {self.power:g}" if fewer else ""
         raise PolicyError(
             f"risk.max_power: {worst.line()}: more than {max_power:g} of the members{instead}. Release fewer rows, or of more "
@@ -88,14 +92,17 @@ class Risk:
             "format": FORMAT, "note": STRONGER, "fpr": list(self.fpr), "power": self.power,
             "tests": [t.to_json() for t in self.tests], "columns": [c.to_json() for c in self.columns],
             "rows": [c.to_json() for c in self.chosen], "scores": [s.to_json() for s in self.scores],
-            "warnings": list(self.warnings), "fact": self.fact(),
+            "warnings": list(self.warnings), "tables": self.digests, "fact": self.fact(),
         }  # fmt: skip
 
     def fact(self) -> dict[str, Any]:
-        """What an audit log keeps of this estimate: digests and counts."""
+        """What the audit log keeps of this estimate: a digest of the tables, and counts."""
+        tables = "".join(f"{digest}\n" for digest in sorted(self.digests.values()))
         return {
-            "command": "risk", "tables": list(self.digests), "tests": len(self.tests), "fpr": list(self.fpr),
-            "largest_power": self.largest, "columns": max((c.columns for c in self.columns), default=0),
+            "command": "risk", "phase": "end", "inputs": hashlib.sha256(tables.encode()).hexdigest(),
+            "files": len(self.digests), "columns": max((c.columns for c in self.columns), default=0),
+            "samples": max((c.samples for c in self.columns), default=0),
+            "variants": max((t.variants for t in self.tests), default=0),
         }  # fmt: skip
 
     def lines(self) -> list[str]:
@@ -127,7 +134,7 @@ def risk(
     variants a table is worth; genotypes: count them in these, of the owner or of a reference panel, and choose no two linked
     rows (without either every variant counts, which is an upper bound); out: also write OUT.risk.json, and the chosen ids of
     each table. Raises InputError for tables without frequencies or effects, UsageError, and PolicyError beyond `max_power`,
-    after the files are written.
+    after the files are written. Under a policy every call is an entry of its audit log.
     """
     rates = tuple(fpr) if isinstance(fpr, Sequence) else (fpr,)
     for rate in rates or (float("nan"),):
@@ -140,6 +147,7 @@ def risk(
     if independent is not None and genotypes is not None:
         raise UsageError("`independent` says what would be counted in the genotypes: give one of them")
     found, ids = _estimate(os.fspath(prefix), rates, wanted, independent, genotypes, log)
+    record(found.prefix, "run", found.fact())
     if out is not None:
         write_risk(os.fspath(out), found, ids)
     if max_power is not None:
@@ -204,12 +212,12 @@ def _estimate(
         tests += assess(table, share, fpr)
         chosen.append(rows_within(table, power, fpr, linked))
     tests += together(tables, shares, fpr)
-    record = records[0] if records else {}
+    ran = records[0] if records else {}
     released = released_columns(tables)
-    columns = [c for c in (released, *opened_columns(record)) if c is not None]
-    receipt = record.get("receipt") or {}
+    columns = [c for c in (released, *opened_columns(ran)) if c is not None]
+    receipt = ran.get("receipt") or {}
     warnings = [str(w) for w in receipt.get("warnings", [])] + unread
     scores = released_models(sscore, records, log) if sscore else ()
-    digests = tuple(sha256(p) for p in (*paths, *([sscore] if sscore else [])))
+    digests = {Path(p).name: sha256(p) for p in (*paths, *([sscore] if sscore else []))}
     ids = [[str(t.id[j]) for j in c.places] for t, c in zip(tables, chosen, strict=True)]
-    return Risk(fpr, power, tuple(tests), tuple(columns), tuple(chosen), scores, tuple(warnings), digests), ids
+    return Risk(prefix, fpr, power, tuple(tests), tuple(columns), tuple(chosen), scores, tuple(warnings), digests), ids

@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 from securegen.engines.choosing import engine_of
 from securegen.engines.protocol import Engine, EngineRun, members_of
 from securegen.errors import UsageError
+from securegen.governance.signing import SigningIdentity, read_identity
 from securegen.io.output import copy_file
 from securegen.python.pages import draw, write_report
 from securegen.record.receipt import Receipt
+from securegen.record.receipt_steps import write_receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import PLINK2, TableForm, convert
 from securegen.results.read import read_frame, read_frames
@@ -130,12 +132,14 @@ def run(
     cols: str | None = None,
     filters: Filters | None = None,
     qc_only: bool = False,
+    sign: str | os.PathLike[str] | SigningIdentity | None = None,
 ) -> Results:
     """Run every role of an engine on this machine.
 
     engine: its name, or a record of its options (`sg.Plain`, `sg.Ckks`, `sg.Federated`, `sg.Mpc`); out: prefix of tables,
     log and run.json, None: they are deleted with the results; digits, format, genome_build, frequency_floor, gzip, cols:
-    how tables are laid out; filters: rows to leave out, of a study with qc=True; qc_only: the tables of quality control.
+    how tables are laid out; filters: rows to leave out, of a study with qc=True; qc_only: the tables of quality control;
+    sign: a signing key, or the file of one, that signs the receipt OUT.receipt.json (`sg.receipt`).
 
     Raises UsageError for what does not go together, before anything is computed, and as the roles do.
     """
@@ -145,13 +149,18 @@ def run(
     chosen.check_study(study)
     if qc_only and not chosen.quality:
         raise UsageError(f"engine {chosen.name} computes no tables of quality control alone: plain or ckks")
+    if sign is not None and out is None:
+        raise UsageError("`sign` signs the receipt of files that stay: give `out`")
+    signer = read_identity(os.fspath(sign)) if isinstance(sign, str | os.PathLike) else sign
     folder = tempfile.mkdtemp(prefix="securegen.") if out is None else None
     prefix = f"{folder}/run" if out is None else os.fspath(out)
     try:
         log = RunLog(prefix, f"run --engine {chosen.name}", quiet=True)
         made = chosen.run(study, prefix, form, log, filters=filters, qc_only=qc_only)
         log.note(made.receipt.lines())
-        log.write(**made.record())
+        log.write(**made.record(), **({} if out is None else {"outputs": made.paths}))
+        if signer is not None:
+            write_receipt(prefix, signer)
     except BaseException:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)

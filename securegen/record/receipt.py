@@ -5,7 +5,7 @@ It is written for the people whose data were used and for a reviewer, into PREFI
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ class Party:
 @dataclass(frozen=True)
 class Receipt:
     """parties; assumptions: what must hold for this to be true; released: what left, and to whom; warnings: what a
-    reader could still reconstruct; design: what was computed, in one line."""
+    reader could still reconstruct; design: what was computed, in one line; decisions: of the policy, a line a rule."""
 
     scenario: str
     parties: tuple[Party, ...]
@@ -32,6 +32,11 @@ class Receipt:
     released: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     design: str = ""
+    decisions: tuple[str, ...] = ()
+
+    def with_decisions(self, lines: Sequence[str]) -> Receipt:
+        """The same receipt, with what the policy decided."""
+        return replace(self, decisions=tuple(lines))
 
     def of_model(self, coding: str) -> Receipt:
         """The same receipt, whose `design` also says the genetic model, where it is not additive."""
@@ -46,7 +51,7 @@ class Receipt:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Receipt:
         """A receipt of run.json, which its reader has checked (`run_log.read_records`)."""
-        words = {name: tuple(value.get(name) or ()) for name in ("assumptions", "released", "warnings")}
+        words = {name: tuple(value.get(name) or ()) for name in ("assumptions", "released", "warnings", "decisions")}
         parties = tuple(
             Party(**{name: str(p.get(name, "")) for name in ("name", "holds", "learns")}) for p in value["parties"]
         )
@@ -58,7 +63,8 @@ class Receipt:
         out += [f"  {p.name}: holds {p.holds}; learns {p.learns}" for p in self.parties]
         out += [f"  assumed: {a}" for a in self.assumptions]
         out += [f"  released: {r}" for r in self.released]
-        return out + [f"  WARNING: {w}" for w in self.warnings]
+        out += [f"  WARNING: {w}" for w in self.warnings]
+        return out + [f"  decided: {line.strip()}" for line in self.decisions]
 
 
 FULL_TABLE = "whoever holds the genotypes can solve a full table of M >= N variants for the phenotypes"

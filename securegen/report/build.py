@@ -14,6 +14,7 @@ from securegen.report.cost import cost_section, parameter_section, precision_sec
 from securegen.report.gather import Run
 from securegen.report.html import NOTHING, Content, Markup, element, join, page, section
 from securegen.report.privacy import privacy_section, security
+from securegen.report.risk import risk_section
 from securegen.report.scores import catalog_tables, match_table, score_section
 
 ENGINES = {
@@ -61,6 +62,9 @@ def report(run: Run, *, annotations: str | None = None) -> str:
             ("privacy", "Who learned what", privacy_section(record)), ("precision", "Precision", precision_section(record)),
             ("cost", "Time and bytes", cost_section(record)), ("parameters", "Parameters", parameter_section(record)),
         ]  # fmt: skip
+    risk = risk_section(run.prefix)
+    if risk != NOTHING:
+        sections.insert(1 + bool(record), ("risk", "What it gives away", risk))
     links = join(element("a", name, href=f"#{identity}") for identity, name, _ in sections)
     version = f"securegen {record['version']}" if "version" in record else "securegen"
     engine = ENGINES.get(str(record.get("engine")), "")

@@ -76,7 +76,8 @@ def _released(entry: Any) -> Content:
     return element("code", text.rpartition("/")[2]) if "/" in text and " " not in text.rpartition("/")[0][-3:] else text
 
 
-def _plainer(warning: str, samples: int, variants: int) -> Content:
+def plainer(warning: str, samples: int, variants: int) -> Content:
+    """A warning of a receipt, as it is for a run of so many people and variants."""
     if warning != FULL_TABLE or not samples or not variants:
         return f"{warning[:1].upper()}{warning[1:]}."
     if variants >= samples:
@@ -119,7 +120,7 @@ def privacy_section(record: dict[str, Any]) -> Markup:
     warnings = receipt.get("warnings", [])
     if warnings:
         samples, variants = (int(record.get(k) or 0) for k in ("samples", "variants"))
-        known = bullets(_plainer(str(w), samples, variants) for w in warnings)
+        known = bullets(plainer(str(w), samples, variants) for w in warnings)
         parts += [element("h3", "What can still be worked out"), element("div", known, class_="plain warn")]
     return join(parts)
 

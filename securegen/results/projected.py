@@ -10,9 +10,12 @@ import numpy as np
 from securegen import vocabulary as voc
 from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum, analyses_of
+from securegen.governance.gate import Gate
 from securegen.model import GenotypeBlock, GenotypeReader, Variants
+from securegen.results import outputs
+from securegen.results.block_columns import refused_columns
 from securegen.results.rows import table_text, write_table
-from securegen.results.write import Summary, refused_columns
+from securegen.results.write import Summary
 from securegen.stats import projection
 from securegen.stats.projected_statistics import (
     CHISQ_COLUMNS,
@@ -80,10 +83,29 @@ def table_columns(test: str, reveal: str) -> tuple[str, ...]:
     return CHISQ_COLUMNS if reveal == "chi2" else uv_columns(test)
 
 
-def write_projected(
-    out: str, variants: Variants, a: Analysis, pieces: Sequence[Piece], *, reveal: str, digits: int = 17
+def write_pieces(
+    out: str, variants: Variants, analyses: Sequence[Analysis], strata: Sequence[Stratum],
+    pieces: Mapping[tuple[str, str], Sequence[Piece]], *, gate: Gate, reveal: str, digits: int = 17,
+) -> list[Summary]:  # fmt: skip
+    """Write OUT.<PHENO>.REVEAL of every analysis from its pieces. gate: the door. Raises PolicyError where the policy refuses."""
+    gate.release(outputs.associations(analyses, strata, len(variants), reveal))
+    return [
+        _write(
+            out,
+            variants,
+            a,
+            [*pieces[a.test, a.phenotype], *refused_pieces(strata, a, reveal)],
+            reveal=reveal,
+            digits=digits,
+        )
+        for a in analyses
+    ]
+
+
+def _write(
+    out: str, variants: Variants, a: Analysis, pieces: Sequence[Piece], *, reveal: str, digits: int
 ) -> Summary:  # fmt: skip
-    """Write OUT.<PHENO>.REVEAL, the statistics of an analysis for the variants of its pieces."""
+    """The statistics of an analysis for the variants of its pieces."""
     rows = np.concatenate([piece.rows for piece in pieces])
     order = np.argsort(rows, kind="stable")
     here = variants.take(rows[order])
@@ -115,10 +137,10 @@ def write_projected(
 
 
 def plain_projected(
-    reader: GenotypeReader, strata: Sequence[Stratum], out: str, *, reveal: str = "uv", digits: int = 17
+    reader: GenotypeReader, strata: Sequence[Stratum], out: str, *, gate: Gate, reveal: str = "uv", digits: int = 17
 ) -> list[Summary]:  # fmt: skip
     """The oracle in the clear: OUT.<PHENO>.uv or .chi2 for every phenotype. Raises UsageError for tests that are no
-    regressions."""
+    regressions, PolicyError where the policy refuses."""
     assert reveal in PLAIN
     pieces: dict[tuple[str, str], list[Piece]] = {}
     for stratum in strata:
@@ -141,13 +163,9 @@ def plain_projected(
                     columns = from_ratio(ratio, limit, p, number, error)
                 piece = Piece(places_in(stratum), columns, planned_error(p.samples, scales, grid))
                 pieces.setdefault((a.test, a.phenotype), []).append(piece)
-    return [
-        write_projected(
-            out, reader.variants, a, pieces[a.test, a.phenotype] + refused_pieces(strata, a, reveal), reveal=reveal,
-            digits=digits,
-        )
-        for a in analyses_of(strata)
-    ]  # fmt: skip
+    return write_pieces(
+        out, reader.variants, analyses_of(strata), strata, pieces, gate=gate, reveal=reveal, digits=digits
+    )
 
 
 def _blocks(reader: GenotypeReader, stratum: Stratum) -> Iterator[GenotypeBlock]:

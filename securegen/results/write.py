@@ -5,79 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from securegen import vocabulary as voc
 from securegen.catalogue import record_of
 from securegen.design.columns import QUALITY, Analysis
-from securegen.design.strata import Stratum, Unanalysed, alone, with_strata
+from securegen.design.strata import Stratum, alone, with_strata
 from securegen.errors import UsageError
+from securegen.governance.gate import Gate
 from securegen.io.output import atomic
-from securegen.model import ImputedSums, OpenedSums, Sums, Variants
+from securegen.model import OpenedSums, Sums, Variants
+from securegen.results import outputs
+from securegen.results.block_columns import minor_alleles, refused_columns, result_columns, without
 from securegen.results.rows import FULL_DIGITS, table_text
 from securegen.stats.qc import Filters, lambda_gc, no_quality, qc_tables
 
 QC = (QUALITY, "QC")
-
-
-def result_columns(
-    analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2
-) -> dict[str, np.ndarray]:
-    """Result columns of one analysis for one block. sums: of the whole design; pairs only where one analysis is run.
-
-    grid: steps of a dosage in a copy; copies: the most that a person has.
-    """
-    statistics = record_of(analysis).statistics
-    if isinstance(sums, OpenedSums):
-        opened, withheld = sums.parts[analysis.test, analysis.phenotype]
-        told: dict[str, Any] = {} if copies == 2 else {"copies": copies}
-        if isinstance(opened, ImputedSums) and opened.single is not None:
-            told["single"] = (opened.single,)
-        return _without(statistics(opened, analysis.model, grid=grid, **told), withheld)
-    part = Sums(
-        sums.start,
-        sums.g[:, list(analysis.columns)],
-        sums.m[:, list(analysis.columns)],
-        sums.q[:, list(analysis.squares)],
-        sums.mm,
-    )
-    more: dict[str, Any] = {} if copies == 2 else {"copies": copies}
-    if analysis.single:
-        more["single"] = tuple(people - sums.m[:, column] for column, people in analysis.single)
-    columns = statistics(part, analysis.model, grid=grid, **more)
-    return columns if sums.withheld is None else _without(columns, sums.withheld)
-
-
-def refused_columns(
-    refused: Unanalysed, names: Sequence[str], count: int, rows: Sequence[str] = (voc.ADD,)
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Result columns of `count` variants for a phenotype that has no design in their stratum. rows: TEST of each variant's."""
-    known = {"ERRCODE": refused.code, "OBS_CT": refused.samples, "CASE_CT": refused.cases}
-    out = {}
-    for name in {*names, "LOG10_P"} - set(voc.VARIANT_COLUMNS):
-        told = known.get(name)
-        value: float | int | str = np.nan if told is None else told
-        out[name] = np.full(count * len(rows), value, object if isinstance(value, str) else None)
-    out["TEST"] = np.tile(np.array(rows, dtype=object), count)
-    return out
-
-
-def _without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns without the numbers of withheld variants, whose ERRCODE says FEW_CARRIERS."""
-    if not withheld.any():
-        return columns
-    withheld = np.repeat(withheld, len(next(iter(columns.values()))) // len(withheld))
-    out = {}
-    for name, values in columns.items():
-        if name == "ERRCODE":
-            out[name] = np.where(withheld, voc.FEW_CARRIERS, values)
-        elif values.dtype == object:
-            out[name] = values
-        else:
-            out[name] = np.where(withheld, np.nan, values)
-    return out
 
 
 @dataclass
@@ -116,12 +60,14 @@ class _Collector:
         for flag, count in counts.items():
             self.filtered[flag] = self.filtered.get(flag, 0) + count
 
-    def columns(self, stratum: Stratum, sums: Sums | OpenedSums, grid: int) -> dict[str, np.ndarray] | None:
-        """Columns of the block in this stratum; None where the test is not done there."""
+    def columns(self, stratum: Stratum, sums: Sums | OpenedSums, grid: int, floor: int) -> dict[str, np.ndarray] | None:
+        """Columns of the block in this stratum; None where the test is not done there. floor: fewest minor alleles shown."""
         name = self.analysis.test, self.analysis.phenotype
         here = stratum.analysis(*name)
         if here is not None:
-            return result_columns(here, sums, grid=grid * stratum.unit, copies=stratum.copies)
+            told = {"grid": grid * stratum.unit, "copies": stratum.copies}
+            found = result_columns(here, sums, **told)
+            return without(found, minor_alleles(here, sums, **told) < floor) if floor else found
         refused = stratum.refusal(*name)
         if refused is None:
             return None
@@ -180,6 +126,7 @@ def write_tables(
     blocks: Iterable[Sums | OpenedSums],
     analyses: Sequence[Analysis],
     *,
+    gate: Gate,
     strata: Sequence[Stratum] = (),
     grid: int = 1,
     digits: int = FULL_DIGITS,
@@ -188,8 +135,9 @@ def write_tables(
 ) -> list[Summary]:
     """Write one table an analysis while the blocks stream by; no table appears before the last block was read.
 
-    strata: the design of each block, where several are; analyses then name the tables. filters: rows to leave out, by the
-    sums of the design's quality control. Raises UsageError when it has none, or for --hwe on fractional dosages.
+    gate: the door, passed before the first block is read; rows below its floor are withheld. strata: the design of each
+    block, where several are; analyses then name the tables. filters: rows to leave out, by the sums of the design's quality
+    control. Raises UsageError when it has none, or for --hwe on fractional dosages, PolicyError where the policy refuses.
     """
     strata = strata or alone(analyses, len(variants))
     sifting = filters is not None and filters.active
@@ -197,6 +145,8 @@ def write_tables(
         filters.check(grid)
     if sifting and any(qc_analysis(s.design.analyses) is None and s.refusal(*QC) is None for s in strata):
         raise UsageError("these filters need the sums of quality control: encrypt with `qc`")
+    floor = gate.minor_alleles
+    gate.release(outputs.associations(analyses, strata, len(variants), floor=floor))
     collectors = [_Collector(a) for a in analyses if a.association]
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(atomic(table_path(prefix, c.analysis), mode=mode)) for c in collectors]
@@ -207,7 +157,7 @@ def write_tables(
             if sifting and filters is not None:
                 keep, left_out = _sift(filters, _quality(stratum, sums, grid))
             for stream, collector in zip(streams, collectors, strict=True):
-                columns, rows = collector.columns(stratum, sums, grid), here
+                columns, rows = collector.columns(stratum, sums, grid, floor), here
                 if columns is None:
                     continue
                 each = len(collector.rows)
@@ -247,6 +197,7 @@ def write_qc(
     blocks: Iterable[Sums | OpenedSums],
     analysis: Analysis | None,
     *,
+    gate: Gate,
     strata: Sequence[Stratum] = (),
     grid: int = 1,
     digits: int = FULL_DIGITS,
@@ -254,18 +205,24 @@ def write_qc(
 ) -> list[str]:
     """Write PREFIX.afreq, .vmiss and, for hard calls, .hardy, and .hardy.x of variants on X; returns their paths.
 
-    analysis: quality control of all variants, or None where strata have theirs.
+    gate: the door; analysis: quality control of all variants, or None where strata have theirs. Raises PolicyError where the
+    policy refuses.
     """
     strata = strata or alone(() if analysis is None else (analysis,), len(variants))
+    floor = gate.minor_alleles
+    gate.release(outputs.quality(strata, len(variants), floor))
     paths = {name: f"{prefix}.{name}" for name in qc_files(strata, grid)}
     with contextlib.ExitStack() as stack:
         streams = {name: stack.enter_context(atomic(path, mode=mode)) for name, path in paths.items()}
         for name, stream in streams.items():
             stream.write(("\t".join(voc.QC_COLUMNS[name]) + "\n").encode())
         for stratum, (sums, here) in _with_variants(blocks, variants, strata):
-            tables = qc_tables(here, _quality(stratum, sums, grid))
-            for name in tables.keys() & streams.keys():
-                streams[name].write(table_text(here, tables[name], voc.QC_COLUMNS[name], digits))
+            quality = _quality(stratum, sums, grid)
+            rare = quality["MAC"] < floor
+            for name, columns in qc_tables(here, quality).items():
+                if name in streams:
+                    shown = columns if name == "vmiss" else without(columns, rare)
+                    streams[name].write(table_text(here, shown, voc.QC_COLUMNS[name], digits))
     return list(paths.values())
 
 

@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 
 from securegen.errors import InputError
+from securegen.governance.door import SCORES, OutputFacts
+from securegen.governance.gate import Gate
 from securegen.io.output import PRIVATE, write_text
 from securegen.io.table_files import write_table_file
 from securegen.io.tables import read_table
@@ -48,9 +50,13 @@ def sscore_text(samples: Samples, table: ScoreTable, extra: Mapping[str, FloatAr
 
 
 def write_sscore(
-    path: str | Path, samples: Samples, table: ScoreTable, extra: Mapping[str, FloatArray] | None = None
+    path: str | Path, samples: Samples, table: ScoreTable, extra: Mapping[str, FloatArray] | None = None, *, gate: Gate
 ) -> None:
-    """Write `sscore_text`, readable by its owner only: a row is a person. Raises StorageError."""
+    """Write `sscore_text`, readable by its owner only: a row is a person. gate: the door.
+
+    Raises StorageError, PolicyError where the policy refuses.
+    """
+    gate.release([OutputFacts(SCORES, name, len(samples), 0) for name in table.names])
     with write_table_file(path, mode=PRIVATE) as stream:
         stream.write(sscore_text(samples, table, extra).encode(errors="surrogateescape"))
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import UsageError
+from securegen.governance.gate import Gate
 from securegen.io.digests import sha256
 from securegen.io.genotypes import genotypes_given
 from securegen.io.table_files import GZ
@@ -265,15 +266,22 @@ def extra_columns(inputs: ScoreInputs, table: ScoreTable) -> dict[str, FloatArra
     return out
 
 
-def write_scores(out: str, samples: Samples, sums: ScoreSums, inputs: ScoreInputs, log: Log = silent) -> None:
-    """Round, compare with the reference and write OUT.sscore. The last step of every engine."""
-    write_table(out, samples, release(sums, digits=inputs.digits), inputs, log)
+def write_scores(
+    out: str, samples: Samples, sums: ScoreSums, inputs: ScoreInputs, log: Log = silent, *, gate: Gate
+) -> None:  # fmt: skip
+    """Round, compare with the reference and write OUT.sscore. The last step of every engine. gate: the door."""
+    write_table(out, samples, release(sums, digits=inputs.digits), inputs, log, gate=gate)
 
 
-def write_table(out: str, samples: Samples, table: ScoreTable, inputs: ScoreInputs, log: Log = silent) -> None:
-    """Write OUT.sscore of released scores, with the columns that compare them with a reference."""
+def write_table(
+    out: str, samples: Samples, table: ScoreTable, inputs: ScoreInputs, log: Log = silent, *, gate: Gate
+) -> None:  # fmt: skip
+    """Write OUT.sscore of released scores, with the columns that compare them with a reference. gate: the door.
+
+    Raises PolicyError where the policy refuses.
+    """
     path = inputs.table(out)
-    write_sscore(path, samples, table, extra_columns(inputs, table))
+    write_sscore(path, samples, table, extra_columns(inputs, table), gate=gate)
     for s, name in enumerate(table.names):
         column = table.total[:, s]
         log(f"{name}: mean {np.mean(column):.4g}, from {np.min(column):.4g} to {np.max(column):.4g}")

@@ -1,5 +1,5 @@
 """Tables of kinship, components and whole-genome models, as plink2 and regenie write them. Those with people in them are
-readable by their owner alone."""
+readable by their owner alone. Each is a part of what passed the door (`Gate.passed`)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from securegen.errors import InputError
+from securegen.governance.gate import Gate
 from securegen.io.output import PRIVATE, atomic, write_text
 from securegen.model import FloatArray, Samples, Variants
 from securegen.results.rows import lines_text
@@ -20,8 +21,9 @@ DIGITS: Final = 6  # as plink2 writes them
 WEIGHT_DIGITS: Final = 9
 
 
-def write_kin0(path: str | Path, samples: Samples, found: Iterable[Pairs]) -> int:
+def write_kin0(path: str | Path, samples: Samples, found: Iterable[Pairs], *, gate: Gate) -> int:
     """Write pairs as plink2's --make-king-table; returns how many. HETHET, IBS0: shares of NSNP. Raises StorageError."""
+    gate.passed()
     written = 0
     with atomic(path, mode=PRIVATE) as stream:
         stream.write(("\t".join(KIN0) + "\n").encode())
@@ -40,32 +42,36 @@ def write_kin0(path: str | Path, samples: Samples, found: Iterable[Pairs]) -> in
     return written
 
 
-def write_people(path: str | Path, samples: Samples) -> None:
+def write_people(path: str | Path, samples: Samples, *, gate: Gate) -> None:
     """Write a list of samples, for --keep and --remove. Raises StorageError."""
+    gate.passed()
     with atomic(path, mode=PRIVATE) as stream:
         stream.write(b"#FID\tIID\n" + lines_text([samples.fid, samples.iid]))
 
 
 def write_numbers(
-    path: str | Path, samples: Samples, names: Sequence[str], values: FloatArray, digits: int = DIGITS
+    path: str | Path, samples: Samples, names: Sequence[str], values: FloatArray, digits: int = DIGITS, *, gate: Gate
 ) -> None:
     """Write (N, C) float64 under #FID IID and these names. Raises StorageError."""
+    gate.passed()
     with atomic(path, mode=PRIVATE) as stream:
         stream.write(("\t".join(("#FID", "IID", *names)) + "\n").encode())
         stream.write(lines_text([samples.fid, samples.iid, *np.ascontiguousarray(values.T)], digits))
 
 
-def write_eigenvalues(path: str | Path, values: FloatArray) -> None:
+def write_eigenvalues(path: str | Path, values: FloatArray, *, gate: Gate) -> None:
     """Write one eigenvalue a line, as plink2. Raises StorageError."""
+    gate.passed()
     with atomic(path) as stream:
         stream.write(lines_text([values], DIGITS))
 
 
 def write_loadings(
     path: str | Path, variants: Variants, frequency: FloatArray, loadings: FloatArray, names: Sequence[str],
-    used: np.ndarray,
+    used: np.ndarray, *, gate: Gate
 ) -> None:  # fmt: skip
     """Write public loadings, as the sites of a study read them. used: (M,) bool. Raises StorageError."""
+    gate.passed()
     own = variants.take(np.flatnonzero(used))
     columns = [own.chromosome, own.position, own.id, own.effect_allele, own.other_allele, frequency[used]]
     header = ("#CHROM", "POS", "ID", "EFFECT_ALLELE", "OTHER_ALLELE", "FREQ", *names)
@@ -74,9 +80,10 @@ def write_loadings(
         stream.write(lines_text([*columns, *np.ascontiguousarray(loadings[used].T)]))
 
 
-def write_loco(path: str | Path, samples: Samples, values: FloatArray) -> None:
+def write_loco(path: str | Path, samples: Samples, values: FloatArray, *, gate: Gate) -> None:
     """Write (23, N) predictions without each chromosome, as regenie's step 1: people as FID_IID in the order of this text,
     six digits, NA for who was not analysed. Raises StorageError; InputError where two samples have one such name."""
+    gate.passed()
     names = [f"{fid}_{iid}" for fid, iid in zip(samples.fid, samples.iid, strict=True)]
     order = sorted(range(len(names)), key=names.__getitem__)
     for a, b in zip(order, order[1:], strict=False):
@@ -99,9 +106,10 @@ def write_prediction_list(path: str | Path, files: Mapping[str, str]) -> None:
     write_text(path, "".join(f"{phenotype} {name}\n" for phenotype, name in files.items()))
 
 
-def write_score_file(path: str | Path, variants: Variants, effects: FloatArray, phenotype: str) -> None:
+def write_score_file(path: str | Path, variants: Variants, effects: FloatArray, phenotype: str, *, gate: Gate) -> None:
     """Write weights of a polygenic score in the form of the PGS Catalog. effects: (M,) of a copy, of which the digits are
     written that every machine computes alike. Raises StorageError."""
+    gate.passed()
     header = f"#pgs_name={phenotype}\n#trait_reported={phenotype}\n#weight_type=beta\n#variants_number={len(effects)}\n"
     names = ("rsID", "chr_name", "chr_position", "effect_allele", "other_allele", "effect_weight")
     columns = [

@@ -6,13 +6,15 @@ their owner alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from securegen.errors import DesignError, UsageError
+from securegen.governance.door import PEOPLE, OutputFacts
+from securegen.governance.gate import Gate, gate_of
 from securegen.io.text import count
 from securegen.model import Progress, SelectableReader, no_progress
 from securegen.structure import components as pc
@@ -55,11 +57,20 @@ def open_autosomes(inputs: Inputs, log: Log = silent) -> SelectableReader:
     return reader
 
 
-def facts_of(inputs: Inputs, reader: SelectableReader) -> dict[str, Any]:
+def pass_door(inputs: Inputs, reader: SelectableReader, names: Sequence[str], log: Log) -> Gate:
+    """The door of tables with a row a person, before they are computed. Raises PolicyError where a policy refuses."""
+    gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
+    if gate.policy is not None:
+        gate = replace(gate, inputs=inputs.digests())
+    gate.release([OutputFacts(PEOPLE, name, len(reader.samples), len(reader.variants)) for name in names])
+    return gate
+
+
+def facts_of(inputs: Inputs, reader: SelectableReader, gate: Gate) -> dict[str, Any]:
     """What run.json says of any of these."""
     return {
         "engine": "plain", "inputs": inputs.digests(), "samples": len(reader.samples),
-        "variants": len(reader.variants),
+        "variants": len(reader.variants), **gate.record(),
     }  # fmt: skip
 
 
@@ -70,9 +81,12 @@ def write_kinship(
     """OUT.kin0: pairs with at least that kinship (None: all). cutoff: also OUT.king.cutoff.in.id, the samples of whom no two
     are closer, and OUT.king.cutoff.out.id, the others."""
     reader = open_autosomes(inputs, log)
+    gate = pass_door(inputs, reader, ["kinship"], log)
     related: list[kinship.Pairs] = []
     every = _watched(kinship.pairs(reader, progress=progress), cutoff, related)
-    written = write_kin0(f"{out}.kin0", reader.samples, every if least is None else (p.at_least(least) for p in every))
+    written = write_kin0(
+        f"{out}.kin0", reader.samples, every if least is None else (p.at_least(least) for p in every), gate=gate
+    )
     log(f"{count(written, 'pair')} of {count(len(reader.samples), 'sample')}")
     paths = [f"{out}.kin0"]
     facts: dict[str, Any] = {"pairs": written}
@@ -80,10 +94,10 @@ def write_kinship(
         chosen = kinship.unrelated(len(reader.samples), related)
         for name, which in (("in", chosen), ("out", ~chosen)):
             paths.append(f"{out}.king.cutoff.{name}.id")
-            write_people(paths[-1], reader.samples.take(np.flatnonzero(which)))
+            write_people(paths[-1], reader.samples.take(np.flatnonzero(which)), gate=gate)
         log(f"--king-cutoff {cutoff:g}: {int((~chosen).sum())} samples left out, {int(chosen.sum())} remain")
         facts["unrelated"] = int(chosen.sum())
-    return Made(tuple(paths), facts_of(inputs, reader) | facts)
+    return Made(tuple(paths), facts_of(inputs, reader, gate) | facts)
 
 
 def _watched(
@@ -109,6 +123,7 @@ def write_components(
     projections shrink. Raises DesignError for too few samples or variants.
     """
     reader = open_autosomes(inputs, log)
+    gate = pass_door(inputs, reader, ["components"], log)
     chosen = None
     if unrelated:
         close = [p.at_least(cutoff) for p in kinship.pairs(reader, progress=progress)]
@@ -131,10 +146,10 @@ def write_components(
         values[~chosen] /= 1 - 1 / found.eigenvalues
     names = [f"PC{i + 1}" for i in range(pcs)]
     paths = (f"{out}.eigenvec", f"{out}.eigenval", f"{out}.loadings.tsv")
-    write_numbers(paths[0], reader.samples, names, values)
-    write_eigenvalues(paths[1], found.eigenvalues)
+    write_numbers(paths[0], reader.samples, names, values, gate=gate)
+    write_eigenvalues(paths[1], found.eigenvalues, gate=gate)
     theta = found.eigenvalues * found.variants
     frequency = found.counts.dosage / (2 * reader.dosage_grid * np.maximum(found.counts.called, 1))
-    write_loadings(paths[2], reader.variants, frequency, found.loadings / np.sqrt(theta), names, s.scale > 0)
+    write_loadings(paths[2], reader.variants, frequency, found.loadings / np.sqrt(theta), names, s.scale > 0, gate=gate)
     facts = {"rounds": found.rounds, "residuals": found.residuals.tolist(), "eigenvalues": found.eigenvalues.tolist()}
-    return Made(paths, facts_of(inputs, reader) | facts)
+    return Made(paths, facts_of(inputs, reader, gate) | facts)

@@ -17,7 +17,7 @@ from securegen.model import FloatArray, Progress, SelectableReader, no_progress
 from securegen.structure import whole_genome
 from securegen.structure.people_tables import write_loco, write_prediction_list, write_score_file
 from securegen.structure.ridge_people import People, people_of
-from securegen.structure.run import Made, facts_of, open_autosomes
+from securegen.structure.run import Made, facts_of, open_autosomes, pass_door
 from securegen.structure.totals import Counts, OwnTotals
 from securegen.structure.whole_genome import Level0, Prediction
 from securegen.study.build import Planned, plan
@@ -42,6 +42,7 @@ def write_step1(
     for p in planned:
         if not p.test.predictions:
             raise UsageError(f"a whole-genome model is for `model` linear or logistic, not for {p.test.name}")
+    gate = pass_door(inputs, reader, [p.phenotype.name for p in planned], log)
     sets: dict[bytes, list[int]] = {}
     for i, p in enumerate(planned):
         sets.setdefault(p.mask.tobytes(), []).append(i)
@@ -63,18 +64,18 @@ def write_step1(
     names = [p.phenotype.name for p in planned]
     paths = [f"{out}_{i + 1}.loco" for i in range(len(names))]
     for path, values in zip(paths, loco, strict=True):
-        write_loco(path, reader.samples, values)
+        write_loco(path, reader.samples, values, gate=gate)
     if write_score:
         for name, (variants, effects) in scores.items():
             paths.append(f"{out}.{name}.score.txt")
-            write_score_file(paths[-1], variants, effects, name)
+            write_score_file(paths[-1], variants, effects, name, gate=gate)
             log(
                 f"WARNING: {paths[-1]} is not for the people that it was made of: it fits them better than anybody else"
             )
     listed = {name: f"{Path(out).name}_{i + 1}.loco" for i, name in enumerate(names)}
     write_prediction_list(f"{out}_pred.list", listed)
     facts: dict[str, Any] = {"phenotypes": names, "heritability": heritability, "block": block}
-    return Made((f"{out}_pred.list", *paths), facts_of(inputs, reader) | facts)
+    return Made((f"{out}_pred.list", *paths), facts_of(inputs, reader, gate) | facts)
 
 
 class _Group:

@@ -32,12 +32,16 @@ class Planned:
     mask: np.ndarray
 
 
-def build_design(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Design:
+def build_design(
+    inputs: Inputs, reader: GenotypeReader, log: Log = silent, *, among: np.ndarray | None = None
+) -> Design:
     """The design of every phenotype of one owner; those of a test that allows it share the columns of the same people.
+
+    among: as `read_traits`.
 
     Raises UsageError, InputError and DesignError, each saying which column and what to do.
     """
-    traits = read_traits(inputs, reader, log)
+    traits = read_traits(inputs, reader, log, among=among)
     planned = plan(inputs, traits, log)
     offsets = no_predictions(traits) if inputs.as_regenie else None
     conditions = conditions_of(inputs, reader, planned, log)

@@ -11,6 +11,7 @@ from securegen.io.text import count
 from securegen.model import GenotypeReader, SelectableReader
 from securegen.study import selection
 from securegen.study.coding import recoded
+from securegen.study.consented import consented
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.ploidy import counting_copies, split_par
 from securegen.study.relabelled import Relabelled
@@ -45,6 +46,7 @@ def open_genotypes(
         if ends:
             reader = Relabelled(reader, reader.samples, named)
     keep = selection.chosen_samples(reader.samples, inputs.keep, inputs.remove, log)
+    keep[keep] = consented(inputs, reader.samples.take(np.flatnonzero(keep)), log)
     wanted = selection.chosen_variants(reader.variants, inputs.extract, inputs.exclude, log)
     wanted &= selection.in_range(reader.variants, inputs.chr, inputs.from_bp, inputs.to_bp, log)
     coded = inputs.coding != ADDITIVE

@@ -10,6 +10,9 @@ from pathlib import Path
 from securegen.catalogue import LINEAR, TESTS, models, uses_missing
 from securegen.design import fixedpoint as fp
 from securegen.errors import UsageError
+from securegen.governance.consent_steps import purpose_of
+from securegen.governance.gate import Asking
+from securegen.governance.generalise import parse_rules
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
 from securegen.io.loco import read_prediction_list
@@ -21,9 +24,10 @@ MISSING = ("mean", "complete")
 XCHR_MODELS = (0, 1, 2)
 PLINK2, REGENIE = STATISTICS = ("plink2", "regenie")
 BUILDS = ("b37", "b38")
-_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition")
-_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred")
+_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition", "generalise")
+_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo")
 GENETIC_MODELS = tuple(name for name in CODINGS if name != ADDITIVE)
+ASKING = ("policy", "purpose", "identity", "second_signature")  # fields of who asks
 _FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype", *GENETIC_MODELS)
 
 
@@ -56,7 +60,12 @@ class Inputs(GenotypeFiles):
     sex; pred: list of the predictions of a whole-genome model, as regenie's step 1 writes it; statistic: plink2, or
     regenie: a linear model has the variance of its null model, and X is as the file has it; None for regenie with pred;
     dominant, recessive, hetonly: one of them, the genetic model: a genotype counts 1 with one copy of A1 or two, with two, or
-    with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model.
+    with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model;
+    purpose: what the data are used for, as DS:MONDO:0005148,IRB: only people whose consent covers it are analysed; consent:
+    the register that has them; mondo: a table of diseases in place of the shipped one; generalise: COLUMN:k, bins of
+    width k of a phenotype or covariate, or the first k characters of one of categories; policy:
+    the file that governs the data, None for the one beside them; identity: signing key of who asks; second_signature: files
+    of second signatures.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -93,6 +102,13 @@ class Inputs(GenotypeFiles):
     recessive: bool = False
     hetonly: bool = False
     interaction: str | None = None
+    purpose: str | None = None
+    consent: str | None = None
+    mondo: str | None = None
+    generalise: tuple[str, ...] | None = None
+    policy: str | None = None
+    identity: str | None = None
+    second_signature: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
@@ -101,6 +117,9 @@ class Inputs(GenotypeFiles):
             object.__setattr__(self, name, checks.paths(name, getattr(self, name)))
         for name in (*LISTS, *(o.name for o in OPTIONS.values() if o.metavar), *_TABLES):
             object.__setattr__(self, name, checks.path(name, getattr(self, name)))
+        for name in ("policy", "identity"):
+            object.__setattr__(self, name, checks.path(name, getattr(self, name)))
+        object.__setattr__(self, "second_signature", checks.names("second_signature", self.second_signature))
         for option in OPTIONS.values():
             if option.choices:
                 checks.choice(option.name, getattr(self, option.name), (None, *option.choices))
@@ -115,6 +134,8 @@ class Inputs(GenotypeFiles):
         checks.name("sex_name", self.sex_name)
         if self.sex_name and not (self.pheno or self.covar):
             raise UsageError("`sex_name` is a column of the phenotype or covariate table: give `pheno` or `covar`")
+        self._check_purpose()
+        parse_rules(self.generalise)
         self._check_statistic()
         self._check_coding()
         self._check_interaction()
@@ -124,6 +145,15 @@ class Inputs(GenotypeFiles):
         checks.whole("dosage_grid", self.dosage_grid, 1, None)
         if self.from_bp is not None and self.to_bp is not None and self.from_bp > self.to_bp:
             raise UsageError(f"`from_bp` {self.from_bp} lies behind `to_bp` {self.to_bp}")
+
+    def _check_purpose(self) -> None:
+        checks.name("purpose", self.purpose)
+        if self.purpose is not None:
+            object.__setattr__(self, "purpose", str(purpose_of(self.purpose)))
+        if self.consent and not self.purpose:
+            raise UsageError(f"`consent` {self.consent} is for a `purpose`: name what the data are used for")
+        if self.mondo and not self.purpose:
+            raise UsageError("`mondo` is for a `purpose`")
 
     def _check_statistic(self) -> None:
         if self.pred and self.statistic == PLINK2:
@@ -161,6 +191,11 @@ class Inputs(GenotypeFiles):
     def coding(self) -> str:
         """The genetic model, of `vocabulary.CODINGS`."""
         return next((name for name in GENETIC_MODELS if getattr(self, name)), ADDITIVE)
+
+    @property
+    def asking(self) -> Asking:
+        """Who asks, and under what."""
+        return Asking(self.policy, self.identity, self.purpose, self.second_signature or ())
 
     @property
     def as_regenie(self) -> bool:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from securegen.errors import DesignError, InputError
-from securegen.io.tables import MISSING_WORDS, Table, parse_numbers
+from securegen.io.table_numbers import parse_numbers
+from securegen.io.tables import MISSING_WORDS, Table
 from securegen.model import Samples
 from securegen.vocabulary import LIKE_MISSING, MISSING_CATEGORY, is_missing
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from securegen.errors import InputError, UsageError
-from securegen.io.tables import SEXES, Table, read_table, sex_codes
+from securegen.io.tables import SEXES, Table, all_of, read_header, read_table, sex_codes
 from securegen.model import GenotypeReader, SelectableReader
 from securegen.study import people
 from securegen.study.inputs import Inputs, Log
@@ -54,9 +54,9 @@ def with_sexes(inputs: Inputs, reader: GenotypeReader, log: Log) -> GenotypeRead
 def _table(inputs: Inputs, name: str) -> Table:
     """The phenotype or the covariate table, whichever has the column. Raises UsageError where none or both do."""
     paths = [path for path in (inputs.pheno, inputs.covar) if path]
-    found = [table for table in map(read_table, dict.fromkeys(paths)) if name in table.columns]
+    found = [path for path in dict.fromkeys(paths) if name in read_header(path)]
     if len(found) != 1:
         raise UsageError(
             f"`sex_name` {name}: {'both tables have' if found else 'no table has'} this column ({', '.join(paths)})"
         )
-    return found[0]
+    return read_table(found[0], all_of(found[0], [name]))

@@ -48,20 +48,21 @@ AS_REGENIE = (
 
 
 def build_strata(
-    inputs: Inputs, reader: GenotypeReader, log: Log = silent, *, qc_only: bool = False
+    inputs: Inputs, reader: GenotypeReader, log: Log = silent, *, qc_only: bool = False, among: np.ndarray | None = None
 ) -> tuple[GenotypeReader, tuple[Stratum, ...]]:
     """The cohort with dosages as they count copies, and its strata. Raises as `build_design`.
 
-    qc_only: of quality control alone. Without variants on X, Y and MT there is one stratum, and the reader as it is.
+    qc_only: of quality control alone; among: as `read_traits`. Without variants on X, Y and MT there is one stratum, and
+    the reader as it is.
     """
     reader = with_sexes(inputs, reader, log)
     kinds = kinds_of(reader.variants)
     if not kinds.any() and (qc_only or not inputs.pred):
         if qc_only:
             return reader, alone(build_qc(inputs, reader, phenotypes=_phenotypes(inputs, reader)), len(kinds))
-        return reader, alone(build_design(inputs, reader, log), len(kinds))
+        return reader, alone(build_design(inputs, reader, log, among=among), len(kinds))
     recoded = PloidyReader(reader, kinds, inputs.x_model, log=log)
-    traits = None if qc_only else read_traits(inputs, reader, log)
+    traits = None if qc_only else read_traits(inputs, reader, log, among=among)
     offsets = None
     if inputs.pred and traits is not None:
         traits, offsets = predictions.read_predictions(inputs.pred, reader.samples, traits, log)

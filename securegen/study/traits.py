@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
 from securegen.errors import UsageError
-from securegen.io.tables import Table, count_missing_numbers, expand_names, read_table
+from securegen.governance import generalise
+from securegen.governance.generalise import parse_rules, refuse_unused
+from securegen.io.table_numbers import count_missing_numbers
+from securegen.io.tables import Table, expand_names, read_table
 from securegen.io.text import count
 from securegen.model import GenotypeReader
 from securegen.study import checks, people
@@ -28,23 +32,31 @@ class Traits:
     unknown: tuple[int, int]
 
 
-def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Traits:
-    """Read and join the phenotype and covariate tables."""
+def read_traits(
+    inputs: Inputs, reader: GenotypeReader, log: Log = silent, *, among: np.ndarray | None = None
+) -> Traits:
+    """Read and join the phenotype and covariate tables. among: (N,) bool, who may be analysed, None for everybody."""
     if inputs.pheno is None:
         raise UsageError("`pheno` is needed")
-    table = without_sex(read_table(inputs.pheno), inputs.pheno_name, inputs.sex_name, log, "phenotype")
+    rules = parse_rules(inputs.generalise)
+    table = read_used(inputs.pheno, inputs.pheno_name, inputs.sex_name, log, "phenotype")
+    used = set(table.columns)
     if not table.columns:
         raise UsageError(f"{inputs.pheno} has no phenotype column")
     for name in table.columns:
         checks.file_name(name, table.path)
+    table = minimised(table, rules, inputs, log)
     joined = people.join(reader.samples, table)
     log_pasted(table, joined, log)
+    if among is not None:
+        joined = replace(joined, row=np.where(among, joined.row, -1))
     phenotypes = tuple(_phenotype(inputs, reader, table, name, joined, log) for name in table.columns)
     names: list[str] = []
     columns: list[np.ndarray] = []
     unknown = 0
     if inputs.covar:
-        table = without_sex(read_table(inputs.covar), inputs.covar_name, inputs.sex_name, log, "covariate")
+        table = read_used(inputs.covar, inputs.covar_name, inputs.sex_name, log, "covariate")
+        used |= set(table.columns)
         covar_join = people.join(reader.samples, table)
         log_pasted(table, covar_join, log)
         unknown = covar_join.unknown
@@ -55,6 +67,7 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
                 f"--covar-categorical: the chosen part of {table.path}",
             )
         )
+        table = minimised(table, rules, inputs, log, categorical)
         for name in table.columns:
             if name in categorical:
                 expanded = people.category_columns(reader.samples, table, name, covar_join)
@@ -67,16 +80,46 @@ def read_traits(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -> Tr
         log(people.covariate_line(names))
     elif inputs.covar_name or inputs.covar_categorical:
         raise UsageError("`covar_name` and `covar_categorical` need `covar`")
+    refuse_unused(rules, used)
     covariates = np.stack(columns, axis=1) if columns else np.empty((len(reader.samples), 0))
     return Traits(phenotypes, covariates, tuple(names), (joined.unknown, unknown))
 
 
-def without_sex(table: Table, names: Sequence[str] | None, sex_name: str | None, log: Log, what: str) -> Table:
-    """The columns that are named, or all of them but the one of the sex."""
-    if names is None and sex_name in table.columns:
-        log(f"column {sex_name} of {table.path} has the sex: no {what} unless it is named as one")
-        return table.exactly([name for name in table.columns if name != sex_name])
-    return table.select(names)
+def minimised(
+    table: Table, rules: Mapping[str, Fraction], inputs: Inputs, log: Log, categorical: Set[str] = frozenset()
+) -> Table:
+    """The table with coarser values where a rule says so. Raises PolicyError for whole dates and free text."""
+    columns = {}
+    for name, cells in table.columns.items():
+        generalise.refuse_dates(table.path, name, cells, categories=name in categorical)
+        if (width := rules.get(name)) is None:
+            columns[name] = cells
+        elif name in categorical:
+            columns[name] = generalise.cut(name, cells, width)
+            log(f"--generalise {name}: the first {width} characters of each code")
+        else:
+            numbers = not inputs.no_input_missing_phenotype
+            columns[name] = generalise.binned(name, cells, width, missing_number=numbers)
+            log(f"--generalise {name}: bins of width {float(width):g}, each value the lower end of its bin")
+        if name in categorical:
+            generalise.refuse_free_text(table.path, name, columns[name])
+    return replace(table, columns=columns)
+
+
+def read_used(path: str, names: Sequence[str] | None, sex_name: str | None, log: Log, what: str) -> Table:
+    """The columns of a table that are named, or all of them but the one of the sex; of no other column a cell is kept."""
+    return read_table(path, lambda columns: used_columns(columns, path, names, sex_name, log, what))
+
+
+def used_columns(
+    columns: Sequence[str], path: str, names: Sequence[str] | None, sex_name: str | None, log: Log, what: str
+) -> list[str]:
+    """Names of the columns of a table that are named, or of all but the one of the sex. Raises UsageError."""
+    if names is not None:
+        return expand_names(names, list(columns), path)
+    if sex_name in columns:
+        log(f"column {sex_name} of {path} has the sex: no {what} unless it is named as one")
+    return [name for name in columns if name != sex_name]
 
 
 def _numbers(

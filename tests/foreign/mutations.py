@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import itertools
+import operator
 import os
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ HOSTILE: tuple[object, ...] = (
     None, True, [], {}, -1, 0, 1, 7, 10**12, 1 << 63, 10**400, 0.5, 1e308, float("nan"), float("inf"), "", "x", "1",
     "aa" * 16, "0" * 64, "\x1b[2J\n", "\ud800", "\u202e" * 9, "../x", "..", "y" * 5000, [[[]]], {"a": {"b": None}}, ["g"], [-1],
 )  # fmt: skip
+EVERY = 7 if __debug__ else 29  # a second run, under -O, asks whether the checks are there, not about each value
 BOUND = 48 << 20  # bytes that a refusal may take
 
 
@@ -31,37 +33,37 @@ def leaves(value: object, path: tuple = ()) -> Iterator[tuple]:
             yield from leaves(value[i], (*path, i))
 
 
-def at(value: Any, path: tuple) -> Any:
+def at(value: Any, path: Sequence) -> Any:
     for step in path:
         value = value[step]
     return value
 
 
 def mutations(value: Any) -> Iterator[tuple[str, Any]]:
-    """(what was done, the changed value) for every seventh of all mutations; for all where SECUREGEN_FUZZ is set."""
-    return itertools.islice(_all(value), 0, None, 1 if os.environ.get("SECUREGEN_FUZZ") else 7)
+    """(what was done, the changed value) for every `EVERY`th of all mutations; for all where SECUREGEN_FUZZ is set."""
+    for what, change in itertools.islice(_all(value), 0, None, 1 if os.environ.get("SECUREGEN_FUZZ") else EVERY):
+        changed = copy.deepcopy(value)
+        change(changed)
+        yield what, changed
 
 
-def _all(value: Any) -> Iterator[tuple[str, Any]]:
-    """Replaced, removed, doubled, one more field."""
-    for path in list(leaves(value)):
+def _all(value: Any) -> Iterator[tuple[str, Callable[[Any], object]]]:
+    """Replaced, removed, doubled, one more field: what is done, and the function that does it to a copy."""
+    for path in leaves(value):
         *above, last = path
         for hostile in HOSTILE:
-            changed = copy.deepcopy(value)
-            at(changed, tuple(above))[last] = copy.deepcopy(hostile)
-            yield f"{path} = {str(hostile)[:20]!r}", changed
-        removed = copy.deepcopy(value)
-        del at(removed, tuple(above))[last]
-        yield f"{path} removed", removed
+            yield (
+                f"{path} = {str(hostile)[:20]!r}",
+                lambda c, above=above, last=last, hostile=hostile: operator.setitem(
+                    at(c, above), last, copy.deepcopy(hostile)
+                ),
+            )
+        yield f"{path} removed", lambda c, above=above, last=last: operator.delitem(at(c, above), last)
         found = at(value, path)
         if isinstance(found, list) and found:
-            changed = copy.deepcopy(value)
-            at(changed, path).append(copy.deepcopy(found[-1]))
-            yield f"{path} longer", changed
+            yield f"{path} longer", lambda c, path=path: at(c, path).append(copy.deepcopy(at(c, path)[-1]))
         elif isinstance(found, dict):
-            changed = copy.deepcopy(value)
-            at(changed, path)["surplus"] = 1
-            yield f"{path} with a field", changed
+            yield f"{path} with a field", lambda c, path=path: operator.setitem(at(c, path), "surplus", 1)
 
 
 @dataclass

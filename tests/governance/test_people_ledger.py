@@ -72,20 +72,6 @@ def test_columns_are_counted_a_person_and_once(tmp_path):
         assert sorted(set(ledger.spent)) == [16, 17]
 
 
-@pytest.mark.parametrize(
-    ("sites", "refused"), [("ABC", True), ("ABCDE", True), ("ABCD", False), ("ABEF", False), ("AB", False)]
-)
-def test_a_site_that_comes_or_goes_alone(tmp_path, sites, refused):
-    with open_ledger(tmp_path / "ledger") as ledger:
-        ledger.add_study("one", [(n, n * 8) for n in "ABCD"])
-    with open_ledger(tmp_path / "ledger") as ledger:
-        assert (ledger.site_fault("two", [(n, n * 9) for n in sites]) is not None) is refused
-        # under another name, with the old key
-        renamed = [(n.lower(), n * 8) for n in sites]
-        assert (ledger.site_fault("two", renamed) is not None) is refused
-        assert ledger.site_fault("one", [(n, n * 8) for n in "ABCD"]) is None
-
-
 def test_an_error_enters_nothing(tmp_path):
     with pytest.raises(ValueError), open_ledger(tmp_path / "ledger") as ledger:
         ledger.add_set("no", ledger.rows(people(range(20))), everybody(20))
@@ -116,21 +102,6 @@ def test_a_ledger_is_private_and_whole(tmp_path):
     os.symlink(tmp_path / "old", path)
     with pytest.raises(StorageError, match="link"), open_ledger(path):
         pass
-
-
-def test_sites_by_turns(tmp_path):
-    """Of five sites each four: no two studies differ by one site, four totals with A give every site's own sums."""
-    studies = ["ABCD", "ABCE", "ABDE", "ACDE"]
-    totals = np.array([[n in s for n in "ABCDE"] for s in [*studies, "A"]], float)
-    assert np.linalg.matrix_rank(totals) == 5
-    with open_ledger(tmp_path / "ledger") as ledger:
-        for number, sites in enumerate(studies):
-            fault = ledger.site_fault(str(number), [(n, n * 8) for n in sites])
-            if fault is not None:
-                break
-            ledger.add_study(str(number), [(n, n * 8) for n in sites])
-        assert number == 3 and "alone" in fault
-        assert ledger.site_fault("again", [(n, n * 8) for n in "ABCE"]) is None
 
 
 def test_a_combination_of_three_sets(tmp_path):

@@ -11,7 +11,8 @@ import zstandard
 from support import text_array
 
 from securegen.errors import DesignError, InputError, UsageError
-from securegen.io.tables import parse_numbers, read_ids, read_names, read_table
+from securegen.io.table_numbers import parse_numbers
+from securegen.io.tables import read_ids, read_names, read_table
 from securegen.model import Samples
 from securegen.study import people as align
 

@@ -96,7 +96,7 @@ def damage(copy, suffix: str, change) -> None:
         (".bim", lambda b: b[: b.rindex(b"\t")], r"c.bim, line 41: 5 fields, a bim file has 6"),
         (".bim", lambda b: b.replace(b"\t1010\t", b"\tx\t"), "c.bim, line 2: 'x' is no base-pair position"),
         (".bim", lambda b: b"", "c.bim is empty"),
-        (".bim", lambda b: b"\xff" + b, "c.bim is not UTF-8 text"),
+        (".bim", lambda b: b"\xff" + b, "c.bim, line 1: byte 0xff is not UTF-8 text"),
         (".fam", lambda b: b.replace(b"I36", b"I3 6"), r"c.fam, line 37: 7 fields, a fam file has 6"),
         (".fam", lambda b: b.replace(b"F36", b"F0").replace(b"I36", b"I0"), r"c.fam: F0 I0 appears more than once"),
         (".fam", lambda b: b.split(b"\n", 5)[5], r"c.bed has 413 bytes, 331 expected for 32 samples × 41 variants"),

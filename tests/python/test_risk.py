@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ from support import genotypes, securegen, write_plink, write_tsv
 
 import securegen as sg
 from securegen.errors import InputError, PolicyError, UsageError
+from securegen.governance.audit_beside import log_of
 from securegen.governance.membership import log_ratio
 from securegen.governance.opened_columns import opened_columns
 from securegen.python.assessment import share_of
+from securegen.report.html import NOTHING
+from securegen.report.risk import risk_section
 from securegen.results.read import read_frame
 from securegen.results.released import read_released
 
@@ -206,7 +210,7 @@ def test_the_command_gates_a_pipeline_and_writes_nothing_of_a_person(runs, small
     assert said["error"]["class"] == "PolicyError" and "risk.max_power" in said["error"]["message"]
     kept = json.loads(Path(f"{out}.risk.json").read_text())
     assert kept["note"] == "power of this test; stronger ones exist" and kept["tests"] == said["tests"]
-    assert kept["fact"]["largest_power"] > 0.6 and all(len(d) == 64 for d in kept["fact"]["tables"])
+    assert len(kept["fact"]["inputs"]) == 64 and all(len(d) == 64 for d in kept["tables"].values())
     written = Path(f"{out}.risk.json").read_text() + done.out
     assert (
         not [i for i in sg.read_plink(small.bfile).samples.iid.tolist() if f'"{i}"' in written]
@@ -218,3 +222,32 @@ def test_the_command_gates_a_pipeline_and_writes_nothing_of_a_person(runs, small
 def test_a_rehearsal_writes_nothing(runs, tmp_path):
     done = securegen("risk", runs / "both", "--dry-run", "--out", tmp_path / "r")
     assert done.code == 0 and "r.risk.json" in done.out and not list(tmp_path.iterdir())
+
+
+def test_under_a_policy_every_estimate_and_refusal_is_logged(runs, tmp_path):
+    """Also from Python; the entries hold digests and counts."""
+    shutil.copy(runs / "both.QT.glm.linear", tmp_path / "x.QT.glm.linear")
+    (tmp_path / "policy.toml").write_text("")
+    sg.risk(tmp_path / "x")
+    with pytest.raises(PolicyError):
+        sg.risk(tmp_path / "x", max_power=0.5)
+    entries = log_of(tmp_path / "policy.toml").folder / "entries"
+    kinds = [json.loads(line)["kind"] for p in sorted(entries.iterdir()) for line in p.read_text().splitlines()]
+    assert kinds == ["run", "run", "refusal"]
+
+
+def test_the_report_shows_the_estimate_of_these_tables_alone(runs, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs securegen[plot]")
+    head, *rows = (runs / "both.QT.glm.linear").read_text().splitlines(keepends=True)
+    table, prefix = tmp_path / "x.QT.glm.linear", str(tmp_path / "x")
+    table.write_text("".join([head, *rows[:200]]))
+    assert risk_section(prefix) == NOTHING
+    sg.risk(prefix, out=prefix, fpr=0.05)
+    sg.write_report(table, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "What it gives away" in page and "stronger ones exist" in page and "effects, trait known" in page
+    table.write_text("".join([head, *rows[:199]]))
+    assert "run securegen risk again" in risk_section(prefix).html
+    Path(f"{prefix}.risk.json").write_text('{"note": 3}')
+    with pytest.raises(InputError):
+        risk_section(prefix)

@@ -53,6 +53,7 @@ def test_every_option_of_a_command_is_a_field_of_python(words):
     for word in words:
         command = command.get_command(click.Context(command), word)  # type: ignore[attr-defined]
     python = {f.name for kind in (Inputs, TableForm, Filters, *ENGINES.values()) for f in fields(kind)}
+    python |= {"sign"} & set(inspect.signature(sg.run).parameters)
     options = {str(p.name) for p in command.params if p.expose_value}
     of_the_server = {"cohort", "design", "public"} if words == ("gwas",) else set()  # sg.ckks.associate
     assert options - python - OF_THE_TERMINAL - of_the_server == set()
@@ -96,7 +97,8 @@ IN_PYTHON = {
     "passphrase_file": "passphrase", "new_passphrase_file": "new", "plain_secret_key": "passphrase", "file": "path",
 }  # fmt: skip
 OWN_CALLS = {
-    "qc_tables": sg.ckks.decrypt_qc, "threads": sg.ckks.associate, "memory": sg.ckks.associate, "append": sg.ckks.append_cohort,
+    "sign": sg.receipt.sign, "qc_tables": sg.ckks.decrypt_qc, "threads": sg.ckks.associate, "memory": sg.ckks.associate,
+    "append": sg.ckks.append_cohort,
 }  # fmt: skip
 OF_COMMANDS = {"quiet", "threads", "memory", "weak_passphrase"}
 
@@ -113,6 +115,7 @@ def test_every_option_of_a_step_is_an_argument_of_its_functions(words):
         given -= {"passphrase"}  # old
     if "key" in known:
         given -= {"passphrase"}  # of secret_key.read_secret
+    given -= words_of(sg.Asking) | {"second_signature"} if "asking" in known else set()
     assert given and given - known - OF_COMMANDS == set()
 
 

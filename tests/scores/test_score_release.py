@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from securegen.errors import InputError, PolicyError, UsageError
+from securegen.governance.gate import ungoverned
 from securegen.scores.files import read_scoring
 from securegen.scores.match import match_variants
 from securegen.scores.plan import plan_scores
@@ -136,7 +137,7 @@ def test_sscore_file(model, tmp_path):
     assert rows[0][6] == "12.3457"
     assert [row[5] for row in rows] == [f"{v:.6g}" for v in table.total[:, 0]]
     assert [int(row[3]) for row in rows] == sums.named_dosage.tolist()
-    write_sscore(tmp_path / "a.sscore", reader.samples, table)
+    write_sscore(tmp_path / "a.sscore", reader.samples, table, gate=ungoverned())
     assert np.array_equal(read_reference(tmp_path / "a.sscore", "SCORE1"), table.column("SCORE1"))
     with pytest.raises(InputError, match="has no column X_SUM"):
         read_reference(tmp_path / "a.sscore", "X")

@@ -18,7 +18,7 @@ from securegen.design import interaction as design
 from securegen.design.data import DesignData
 from securegen.engines.plain.sums import block_sums
 from securegen.errors import DesignError, UsageError
-from securegen.results.write import result_columns
+from securegen.results.block_columns import result_columns
 from securegen.stats import two_regressors
 from securegen.stats.imputed import quadratic_sums
 

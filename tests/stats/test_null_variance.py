@@ -22,7 +22,7 @@ from securegen.design.logistic import logistic_design
 from securegen.engines.plain import sums
 from securegen.errors import DesignError
 from securegen.io.loco import read_offsets, read_prediction_list
-from securegen.results.write import result_columns
+from securegen.results.block_columns import result_columns
 from securegen.stats.linear import linear
 from securegen.study.traits import read_traits
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 from securegen.engines.ckks import keys, steps
 from securegen.engines.ckks.describe import describe
 from securegen.engines.ckks.owner import secret_key
+from securegen.engines.governed import check_tables, gate_of_study
 from securegen.engines.protocol import KEEP_FILES, Engine, EngineRun, option, study_facts
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.io.envelope import DRAWN_COST
@@ -67,6 +68,8 @@ class Ckks(Engine):
     ) -> EngineRun:  # fmt: skip
         """Encrypt, associate in the server's process, verify and decrypt. Raises as `Engine.run`, VerificationError."""
         tables: list[Summary] = []
+        gate = gate_of_study(self.name, study, log, qc_only=qc_only)
+        check_tables(gate, study, qc_only=qc_only)
         with log.stage("plan"):
             plan = steps.plan(study)
             describe(plan, study.strata, log)
@@ -89,23 +92,25 @@ class Ckks(Engine):
             log.seconds["gwas"] = served["seconds"]["gwas"]
             with log.stage("decrypt"):
                 results, files = server / "study.results", []
-                tables = steps.decrypt_tables(results, key, made.owner, out, filters=filters, log=log, **vars(form))
+                tables = steps.decrypt_tables(
+                    results, key, made.owner, out, filters=filters, log=log, gate=gate, **vars(form)
+                )
                 if qc_only:
-                    files = steps.decrypt_qc(results, key, made.owner, out, gzip=form.gzip)
+                    files = steps.decrypt_qc(results, key, made.owner, out, gzip=form.gzip, gate=gate)
                 opened = steps.read_design(key, made.owner)
             sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
             sizes["public_key"] = (owner / "key.public").stat().st_size
         paths = [*files, *(t.path for t in tables)]
         receipt = outsourced_receipt(
             paths, self.encryptor, opened.line(), close_people(study.strata), strata=len(opened.strata)
-        )
+        ).with_decisions(gate.lines())
         facts = study_facts(study) | {
             "design": opened.record(), "encryptor": self.encryptor,
             "parameters": key.public.parameters.to_json() | {"bits": plan.workload.bits},
             "planned_noise_margin_bits": plan.parameters.margin_bits,
             "peak_rss_bytes": max(peak_rss_bytes(), served["peak_rss_bytes"]),
         }  # fmt: skip
-        return EngineRun(self.name, tuple(tables), tuple(files), receipt, sizes, facts)
+        return EngineRun(self.name, tuple(tables), tuple(files), receipt, sizes, facts, governance=gate.record())
 
 
 @contextmanager

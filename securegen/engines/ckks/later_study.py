@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from securegen.errors import DesignError, UsageError
+from securegen.errors import DesignError, PolicyError, UsageError
 from securegen.io.genotypes import FIELDS
 from securegen.model import GenotypeReader
 from securegen.study.checks import names, path
+from securegen.study.consented import consented
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
 from securegen.study.ploidy import kinds_of, split_par
@@ -54,6 +55,10 @@ def open_later_study(
     sex_name: str | None = None,
     pred: PathLike | None = None,
     statistic: str | None = None,
+    purpose: str | None = None,
+    consent: PathLike | None = None,
+    mondo: PathLike | None = None,
+    generalise: str | Sequence[str] | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     log: Log = silent,
@@ -68,14 +73,16 @@ def open_later_study(
         model=model, missing=missing, bits=bits, force_01=force_01, apply_rint=apply_rint,
         no_input_missing_phenotype=no_input_missing_phenotype, common_samples=common_samples,
         xchr_model=xchr_model, split_par=split_par, sex_name=sex_name, pred=path("pred", pred), statistic=statistic, qc=qc,
-        hwe_controls=hwe_controls,
+        hwe_controls=hwe_controls, purpose=purpose, consent=path("consent", consent), mondo=path("mondo", mondo),
+        generalise=names("generalise", generalise),
     )  # fmt: skip
     return later_study_of(inputs, owner, key, log)
 
 
 def later_study_of(inputs: Inputs, owner: PathLike, key: SecretKey, log: Log = silent) -> Study:
     """As `open_later_study`. Raises UsageError for inputs that name or choose genotypes: people and variants are those that
-    were encrypted; DesignError for one that counts them otherwise."""
+    were encrypted; DesignError for one that counts them otherwise. Of those whose consent does not cover a purpose the
+    design has nothing; PolicyError where it would be of all of them."""
     from securegen.engines.ckks.owner.state import OwnerState, read_info
 
     ordinary = Inputs()
@@ -89,7 +96,13 @@ def later_study_of(inputs: Inputs, owner: PathLike, key: SecretKey, log: Log = s
     refuse_other_copies(inputs, info)
     # a design is made for genotypes before they are recoded
     before = replace(info, dosage_max=info.dosage_max // 2) if info.xchr_model == 1 else info
-    reader, strata = build_strata(inputs, before, log, qc_only=inputs.qc and inputs.pheno is None)
+    among = consented(inputs, info.samples, log)
+    if inputs.qc and not among.all():
+        raise PolicyError(
+            f"consent.purpose: quality control is of all who were encrypted, and the consent of {int((~among).sum())} does not "
+            "cover this purpose: leave `qc` out, or encrypt the cohort again without them"
+        )
+    reader, strata = build_strata(inputs, before, log, qc_only=inputs.qc and inputs.pheno is None, among=among)
     refuse_other_sexes(info, reader)
     return Study(inputs, info, strata)
 

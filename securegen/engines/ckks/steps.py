@@ -17,16 +17,26 @@ True
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securegen.engines.ckks.later_study import later_study_of, open_later_study, refuse_other_copies, refuse_other_sexes
 from securegen.engines.ckks.study_plan import compare_with_plan, plan, stored_squares
-from securegen.engines.ckks.tables import decrypt, decrypt_qc, decrypt_sums, decrypt_tables, read_design
+from securegen.engines.ckks.tables import (
+    decrypt,
+    decrypt_qc,
+    decrypt_sums,
+    decrypt_tables,
+    gate_of_results,
+    read_design,
+)
 from securegen.errors import ArtefactError, StorageError
+from securegen.governance.gate import Asking, gate_of
+from securegen.governance.pin import Pin
 from securegen.model import GenotypeReader, Progress, SelectableReader, no_progress
-from securegen.study.inputs import Log, silent
+from securegen.study.consented import claim_release
+from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
 from securegen.study.ploidy import counting_copies
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
@@ -38,16 +48,37 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 __all__ = [
     "Encrypted", "append_cohort", "associate", "compare_with_plan", "decrypt", "decrypt_qc", "decrypt_sums",
-    "decrypt_tables", "encrypt", "encrypt_cohort", "encrypt_design", "encrypted_paths", "generate_key",
-    "later_study_of", "open_later_study", "plan", "read_design", "refuse_complete", "warn_of_begun_append",
+    "decrypt_tables", "encrypt", "encrypt_cohort", "encrypt_design", "encrypted_paths", "gate_of_results", "generate_key",
+    "later_study_of", "open_later_study", "pin_of_cohort", "plan", "read_design", "refuse_complete", "warn_of_begun_append",
 ]  # fmt: skip
 
 
-def generate_key(plan: Plan) -> SecretKey:
-    """A fresh secret key for a plan. It stays with the owner."""
+def generate_key(plan: Plan, *, policy: PathLike | None = None, beside: PathLike | None = None) -> SecretKey:
+    """A fresh secret key for a plan. It stays with the owner.
+
+    policy: a signed policy.toml, by default one that stands beside `beside`: the key names it, and nothing is decrypted
+    without. Raises PolicyError for a policy that is not signed.
+    """
     from securegen.engines.ckks.owner import secret_key
 
-    return secret_key.generate(plan.parameters, plan.design)
+    gate = gate_of("ckks", Asking(policy), [] if beside is None else [beside])
+    return replace(secret_key.generate(plan.parameters, plan.design), policy=gate.pin)
+
+
+def pin_of_cohort(key: SecretKey, inputs: Inputs | None, prefix: PathLike, log: Log = silent) -> Pin | None:
+    """The policy that governs a cohort which is encrypted: beside its files, the key or what is written, or named.
+
+    Raises PolicyError where the key names a policy that is not here.
+    """
+    files = [*([] if inputs is None else inputs.files().values()), *([] if key.file is None else [key.file]), prefix]
+    return gate_of(
+        "ckks",
+        Asking() if inputs is None else inputs.asking,
+        files,
+        pins=[("the key", key.policy)],
+        log=log,
+        consent=inputs is not None and bool(inputs.consent),
+    ).pin
 
 
 @dataclass(frozen=True)
@@ -85,8 +116,9 @@ def encrypt(
     refuse_complete(paths.owner, design=True, overwrite=overwrite)
     compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
     paths = encrypt_cohort(
-        study.reader, key, prefix, encryptor=encryptor, squares=squares, overwrite=True, progress=progress
-    )
+        study.reader, key, prefix, encryptor=encryptor, squares=squares, overwrite=True, progress=progress,
+        inputs=study.inputs,
+    )  # fmt: skip
     encrypt_design(study, key, paths.owner, paths.design, encryptor=encryptor, overwrite=True, other_covariates=True)
     return paths
 
@@ -111,11 +143,13 @@ def encrypt_cohort(
     squares: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    inputs: Inputs | None = None,
 ) -> Encrypted:
     """Encrypt the genotypes alone into PREFIX.cohort; designs may come later (with squares, without the genotypes).
 
     reader: `study.genotypes.open_cohort` opens it, and says how males on X count; of one that was not opened so they count
-    0 and 2. overwrite: replace a cohort that is complete. Raises StorageError otherwise.
+    0 and 2. overwrite: replace a cohort that is complete; inputs: what names the genotypes, and a policy, which then governs
+    the cohort for good, as one that stands beside them does. Raises StorageError otherwise.
     """
     from securegen.engines.ckks.owner import encrypt_cohort as cohorts
     from securegen.engines.ckks.owner.encryption import make_encryptor
@@ -126,7 +160,10 @@ def encrypt_cohort(
     state = OwnerState(paths.owner, key)
     make = make_encryptor(encryptor, key)
     report, reader = progress or no_progress, counting_copies(reader, 2)
-    cohorts.encrypt_cohort(reader, key, paths.cohort, state, encryptor=make, squares=squares, progress=report)
+    pin = pin_of_cohort(key, inputs, prefix)
+    cohorts.encrypt_cohort(
+        reader, key, paths.cohort, state, encryptor=make, squares=squares, policy=pin, progress=report
+    )
     return paths
 
 
@@ -186,6 +223,7 @@ def encrypt_design(
     StorageError and DesignError otherwise.
     """
     from securegen.engines.ckks.owner import encrypt_design as designs
+    from securegen.engines.ckks.owner.asked import keep_asked
     from securegen.engines.ckks.owner.design_secrets import is_known
     from securegen.engines.ckks.owner.encryption import make_encryptor
     from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, read_info
@@ -208,8 +246,10 @@ def encrypt_design(
             "these are not the genotypes that were encrypted: give the same files, filters and genetic model"
             + info.other_order(reader.variants)
         )
+    claim_release([study.inputs], study.reader.samples, study.strata, str(folder))
     make = make_encryptor(encryptor, key)
-    designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)
+    secrets = designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)
+    keep_asked(state, secrets.digest, study.inputs, study.strata)
     return Path(folder)
 
 

@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from securegen.engines.governed import people_of
 from securegen.errors import UsageError
+from securegen.governance.gate import Asking, Gate, gate_of
+from securegen.governance.history import PeopleFacts
 from securegen.io.output import PRIVATE
 from securegen.model import Progress, Sums, counted
 from securegen.results.forms import PLINK2, TableForm, convert
+from securegen.results.outputs import associations
 from securegen.results.rows import FULL_DIGITS
 from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
 from securegen.stats.qc import Filters
@@ -38,21 +42,56 @@ def read_design(key: SecretKey, owner: PathLike, design: PathLike | None = None)
 def _opened(
     results: PathLike, key: SecretKey, owner: PathLike, design: PathLike | None, still_trusted: bool
 ) -> tuple[CohortInfo, DesignSecrets, Iterator[Sums]]:
-    """The owner's records of cohort and design, and the sums of every block, each verified before it is yielded."""
+    """The owner's records of cohort and design, and the sums of every block, each verified before it is yielded.
+
+    Whoever takes a block of them has passed the door.
+    """
     from securegen.engines.ckks.owner import decrypt
+    from securegen.engines.ckks.owner.asked import refuse_withdrawn
     from securegen.engines.ckks.owner.design_secrets import read_secrets
     from securegen.engines.ckks.owner.state import OwnerState, read_info
 
     state = OwnerState(Path(owner), key)
     info, secrets = read_info(state), read_secrets(state, design)
+    refuse_withdrawn(state, secrets.digest, info.samples)
     return info, secrets, decrypt.decrypt(Path(results), state, info, secrets, still_trusted=still_trusted)
 
 
+def gate_of_results(
+    key: SecretKey, owner: PathLike, design: PathLike | None = None, asking: Asking | None = None, *, qc_only: bool = False,
+    log: Log = silent,
+) -> Gate:  # fmt: skip
+    """The owner's door, which is the decryption: its policy stands beside the key or the owner's folder, and both may name it.
+
+    Raises PolicyError where a policy that is named is not here, or not as it was signed.
+    """
+    from securegen.engines.ckks.owner.design_secrets import read_secrets, with_values
+    from securegen.engines.ckks.owner.state import OwnerState, read_info
+
+    state = OwnerState(Path(owner), key)
+    info = read_info(state)
+    files = [owner, *([] if key.file is None else [key.file])]
+    pins = [("the key", key.policy), ("the encrypted cohort", info.policy)]
+    gate = gate_of("ckks", asking or Asking(), files, pins=pins, log=log, consent=False)
+    if gate.policy is None:
+        return gate
+    secrets = read_secrets(state, design)
+    strata = with_values(secrets)
+    people = (
+        PeopleFacts(info.samples, known=False) if strata is None else people_of(info.samples, strata, qc_only=qc_only)
+    )
+    return gate.of(people, {"cohort": info.digest, "design": secrets.digest})
+
+
 def decrypt_sums(
-    results: PathLike, key: SecretKey, owner: PathLike, *, design: PathLike | None = None, still_trusted: bool = False
-) -> Iterator[Sums]:
+    results: PathLike, key: SecretKey, owner: PathLike, *, design: PathLike | None = None, still_trusted: bool = False,
+    asking: Asking | None = None,
+) -> Iterator[Sums]:  # fmt: skip
     """The exact integers of the whole design, block by block, each verified; arguments and errors as `decrypt_tables`."""
-    yield from _opened(results, key, owner, design, still_trusted)[2]
+    gate = gate_of_results(key, owner, design, asking)
+    info, secrets, blocks = _opened(results, key, owner, design, still_trusted)
+    gate.release(associations(secrets.analyses, secrets.strata, len(info.variants), floor=0))
+    yield from blocks
 
 
 def decrypt_tables(
@@ -72,22 +111,27 @@ def decrypt_tables(
     filters: Filters | None = None,
     progress: Progress | None = None,
     log: Log = silent,
+    asking: Asking | None = None,
+    gate: Gate | None = None,
 ) -> list[Summary]:
     """Decrypt, verify and write OUT.<PHENO>.<TEST> for every analysis, readable by the owner alone.
 
     design: the folder or digest of the design that is opened; it may be left out where the owner's folder has one only;
-    digits, format, genome_build, frequency_floor, gzip, cols: how tables are laid out, as `results.forms.TableForm`.
+    digits, format, genome_build, frequency_floor, gzip, cols: how tables are laid out, as `results.forms.TableForm`; asking: who
+    asks and under which policy; gate: or the door itself, of `gate_of_results`.
     Raises VerificationError, writes nothing and retires the key when a result was not computed from this cohort and
     design; KeyFileError when the key is retired (still_trusted: decrypt all the same); UsageError when the design must be
-    named.
+    named; PolicyError where the policy refuses: nothing is decrypted then.
     """
     form = TableForm(digits, format, genome_build, frequency_floor, gzip, cols)
+    gate = gate or gate_of_results(key, owner, design, asking, log=log)
     info, secrets, blocks = _opened(results, key, owner, design, still_trusted)
     tables = write_tables(
         out,
         info.variants,
         counted(blocks, len(info.variants), progress),
         secrets.analyses,
+        gate=gate,
         strata=secrets.strata,
         grid=info.dosage_grid,
         digits=digits,
@@ -107,13 +151,18 @@ def decrypt_qc(
     design: PathLike | None = None,
     still_trusted: bool = False,
     gzip: bool = False,
+    asking: Asking | None = None,
+    gate: Gate | None = None,
 ) -> list[str]:
     """Decrypt, verify and write OUT.afreq, OUT.vmiss, OUT.hardy and, of X, OUT.hardy.x; arguments and errors as
     `decrypt_tables`. Raises UsageError when the design has no QC sums."""
     info, secrets, blocks = _opened(results, key, owner, design, still_trusted)
     if qc_analysis(secrets.analyses) is None:
         raise UsageError("this design has no sums for quality control: encrypt with `qc`")
-    paths = write_qc(out, info.variants, blocks, None, strata=secrets.strata, grid=info.dosage_grid, mode=PRIVATE)
+    gate = gate or gate_of_results(key, owner, design, asking, qc_only=True)
+    paths = write_qc(
+        out, info.variants, blocks, None, gate=gate, strata=secrets.strata, grid=info.dosage_grid, mode=PRIVATE
+    )
     return TableForm(gzip=gzip).finish(paths)
 
 
@@ -124,6 +173,7 @@ def decrypt(
     *,
     design: PathLike | None = None,
     still_trusted: bool = False,
+    asking: Asking | None = None,
 ) -> pd.DataFrame:
     """Verified result table as a pandas frame (several phenotypes: first index level PHENO).
 
@@ -132,5 +182,7 @@ def decrypt(
     from securegen.results.read import read_frames
 
     with tempfile.TemporaryDirectory() as folder:
-        tables = decrypt_tables(results, key, owner, f"{folder}/t", design=design, still_trusted=still_trusted)
+        tables = decrypt_tables(
+            results, key, owner, f"{folder}/t", design=design, still_trusted=still_trusted, asking=asking
+        )
         return read_frames({t.analysis.phenotype: t.path for t in tables})

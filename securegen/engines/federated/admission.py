@@ -6,17 +6,22 @@ Who learns what: nobody but this site, whose log names the rule that refuses.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from securegen.design.strata import Stratum
+from securegen.engines.federated.leaving import sums_among
+from securegen.engines.federated.state import FOLDER
 from securegen.engines.federated.studyfile import StudyFile
+from securegen.errors import StorageError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
+from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
+from securegen.governance.site_sets import StudySites
 from securegen.model import IntArray, Samples
 from securegen.study.inputs import Log
 
@@ -30,27 +35,66 @@ def guard_of_study(study: StudyFile, log: Log, end: Callable[[str], NoReturn]) -
     )  # fmt: skip
 
 
+def sites_of(study: StudyFile, own: str = "", agreed: Collection[str] = ()) -> StudySites:
+    """The sites of a study for the ledger of site `own`. agreed: names of those that signed so when they joined; with a study's
+    consent all of them did, by accepting its file."""
+    names = [s.name for s in study.sites]
+    return StudySites(
+        study.digest, tuple((s.name, s.verify_key.hex()) for s in study.sites), own,
+        frozenset(names if study.consent_openings else agreed),
+    )  # fmt: skip
+
+
 def admit(
-    study: StudyFile, sets: Sequence[tuple[str, np.ndarray]], samples: Samples, state: Path, guard: SiteGuard
-) -> None:
+    study: StudyFile, sets: Sequence[tuple[str, np.ndarray]], samples: Samples, state: Path, guard: SiteGuard,
+    sites: StudySites | None = None,
+) -> None:  # fmt: skip
     """Enter this study's sets of samples, (N,) bool each by what it is for, and of sites into the ledger below `state`.
 
-    Raises PolicyError when two sets, now or in these people's lifetime, differ by a few people, or the sites by one.
+    Raises PolicyError when two sets, now or in these people's lifetime, differ by a few people, or the sites so that one's
+    own sums could be read, StorageError where the ledger is older than what this site has sent.
     """
     guard.sets(sets)
-    members = [(s.name, s.verify_key.hex()) for s in study.sites]
+    sites = sites or sites_of(study)
     with open_ledger(state / LEDGER, guard.log) as ledger:
+        _refuse_older(ledger, state)
         rows = ledger.rows(samples)
-        if not study.consent_openings:
-            fault = ledger.site_fault(study.digest, members)
-            if fault is not None:
-                guard.refuse("sets of sites", fault)
+        _refuse_alone(ledger, sites, guard)
         for what, people in sets:
             fault = ledger.set_fault(rows, people, study.fewest_people)
             if fault is not None and guard.on:
                 guard.refuse(f"samples of {what}", fault)
             ledger.add_set(f"study {study.name} {study.digest[:16]}, {what}", rows, people)
-        ledger.add_study(study.digest, members)
+        ledger.add_study(sites)
+
+
+def begin(sites: StudySites, state: Path, guard: SiteGuard) -> list[str]:
+    """Say in the ledger that totals of a study may be open, before this site sends its part of the first.
+
+    Returns in words whose own sums can be read: they agreed. Raises as `admit`: another study may have begun meanwhile.
+    """
+    with open_ledger(state / LEDGER) as ledger:
+        read = _refuse_alone(ledger, sites, guard)
+        ledger.begin(sites.what)
+    return read
+
+
+def _refuse_alone(ledger: Entries, sites: StudySites, guard: SiteGuard) -> list[str]:
+    found = ledger.alone(ledger.study(sites.what) or sites)
+    if found and not found[0].agreed:
+        guard.refuse("sets of sites", found[0].why)
+    return [f"site {r.site} agreed that its own sums are read: {r.why}" for r in found]
+
+
+def _refuse_older(ledger: Entries, state: Path) -> None:
+    known = {s.what[:16] for s in ledger.studies}
+    for folder in state.glob(f"{FOLDER}*"):
+        sent = (p.name.removeprefix("sent.") for p in folder.glob("sent.*"))
+        if folder.name.removeprefix(FOLDER) not in known and sums_among(sent):
+            raise StorageError(
+                f"the ledger {state / LEDGER} does not know the study of {folder}, in which sums were sent: it is an older copy "
+                "or was deleted; bring the newest one back"
+            )
 
 
 def charge(study: StudyFile, strata: Sequence[Stratum], samples: Samples, state: Path, guard: SiteGuard) -> None:

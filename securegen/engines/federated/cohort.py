@@ -22,8 +22,9 @@ from securegen.design.strata import Stratum
 from securegen.engines.federated.rounds import not_below_own
 from securegen.engines.federated.studyfile import CASE_CONTROL_12, QUANTITATIVE, StudyFile, TraitColumn
 from securegen.errors import ArtefactError, InputError, PolicyError, UsageError
+from securegen.governance.generalise import parse_rules, refuse_unused
 from securegen.io.loco import Offsets
-from securegen.io.tables import read_table
+from securegen.io.tables import all_of, read_table
 from securegen.model import Samples, Variants
 from securegen.study import people as align
 from securegen.study.build import Planned, analysed, common_people, designs, no_predictions
@@ -31,7 +32,7 @@ from securegen.study.inputs import REGENIE, Inputs, Log, silent
 from securegen.study.ploidy import AUTOSOMAL, NAMES, kinds_of
 from securegen.study.strata import places_of, refuse_nowhere
 from securegen.study.stratum import Blueprint, Place, QualitySets, stratum_at
-from securegen.study.traits import Traits
+from securegen.study.traits import Traits, minimised
 
 NONE_CLOSED: Mapping[tuple[int, str], str] = MappingProxyType({})
 
@@ -52,7 +53,10 @@ def read_traits(study: StudyFile, site: str, inputs: Inputs, samples: Samples, c
     """Read and join the site's tables. components: (N, C) coordinates on the study's loadings."""
     if inputs.pheno is None:
         raise UsageError("`pheno` is needed")
-    table = read_table(inputs.pheno).exactly([t.name for t in study.phenotypes])
+    table = read_table(inputs.pheno, all_of(inputs.pheno, [t.name for t in study.phenotypes]))
+    rules = parse_rules(inputs.generalise)
+    refuse_unused(rules, {*table.columns, *study.covariates})
+    table = minimised(table, rules, inputs, silent)
     joined = align.join(samples, table)
     phenotypes = tuple(
         read_phenotype(align.column_values(samples, table, t.name, joined), t, inputs.pheno) for t in study.phenotypes
@@ -61,7 +65,8 @@ def read_traits(study: StudyFile, site: str, inputs: Inputs, samples: Samples, c
     if study.covariates:
         if inputs.covar is None:
             raise UsageError(f"the study has covariates {', '.join(study.covariates)}: `covar` is needed")
-        covar = read_table(inputs.covar).exactly(study.covariates)
+        covar = read_table(inputs.covar, all_of(inputs.covar, study.covariates))
+        covar = minimised(covar, rules, inputs, silent)
         covar_join = align.join(samples, covar)
         unknown = covar_join.unknown
         columns = [align.column_values(samples, covar, name, covar_join) for name in study.covariates]

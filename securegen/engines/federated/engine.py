@@ -15,6 +15,7 @@ from securegen.engines.federated import rehearsal
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.federated.variants import common_variants
 from securegen.engines.federated.withheld import Withheld
+from securegen.engines.governed import refuse_idle_purpose
 from securegen.engines.protocol import (
     KEEP_FILES,
     Engine,
@@ -38,13 +39,14 @@ from securegen.results.forms import TableForm, convert
 from securegen.results.summary import summary_of
 from securegen.stats.qc import Filters
 from securegen.study import people
+from securegen.study.consented import claim_release
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study, study_of
 
 SITES = 3
 TOLD = ("parameters", "samples", "variants", "covariates", "covariate_names", "phenotypes", "missing",
-        "planned_noise_margin_bits", "genetic_model", "strata")  # fmt: skip
+        "planned_noise_margin_bits", "genetic_model", "strata", "governance")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Federated(Engine):
     )  # fmt: skip
     consent_openings: bool = option(
         False,
-        "Named consent to more columns and leverage a person, and to sites that join or leave a study alone.",
+        "Named consent to more columns and leverage a person, and of every site that its own sums may be read.",
     )
     pcs: int | None = option(None, "Components that the sites compute together, as covariates.", metavar="K", least=1)
     step1: bool = option(
@@ -114,6 +116,7 @@ class Federated(Engine):
         if self.openings != ALL:
             raise UsageError(f"every sum is seen with openings {ALL} alone, for rehearsals on one owner's data")
         files_of(study, self.name)
+        refuse_idle_purpose(members_of(study)[0])
         found: list[OpenedSums] = []
         with tempfile.TemporaryDirectory(prefix="securegen.") as folder:
             local, _ = self._set_up(study, Path(folder))
@@ -140,7 +143,9 @@ class Federated(Engine):
     ) -> EngineRun:  # fmt: skip
         """Deal one cohort to sites, or take a cohort a site, and let them run. Raises PolicyError where a rule refuses."""
         files_of(study, self.name)
+        refuse_idle_purpose(members_of(study)[0])
         members = members_of(study)
+        claim_release(members, study.reader.samples, study.strata, out)
         inputs = members[0]
         with folders.working_folder(out, folders.SITES, keep=self.keep_files, log=log) as work:
             with log.stage("plan"):

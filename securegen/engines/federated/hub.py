@@ -10,8 +10,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from securegen.engines.federated.leaving import agrees
 from securegen.engines.federated.message_folder import SUFFIX, MessageFolder
-from securegen.engines.federated.messages import ACCEPT, FINISHED, STOPPED, write_message
+from securegen.engines.federated.messages import ACCEPT, FINISHED, LEFT, STOPPED, write_message
 from securegen.engines.federated.study_toml import read_study
 from securegen.engines.federated.studyfile import STUDY, VARIANTS, StudyFile
 from securegen.engines.federated.variants import read_variants
@@ -35,19 +36,24 @@ def open_folder(folder: Path, study_file: Path | None = None) -> tuple[StudyFile
     return study, variants
 
 
-def join(folder: Path, identity: SigningIdentity) -> str:
-    """Accept the study of a folder with this key; returns the site's name in it. Raises PolicyError for a stranger."""
+def join(folder: Path, identity: SigningIdentity, *, may_leave: bool = False) -> str:
+    """Accept the study of a folder with this key; returns the site's name in it. Raises PolicyError for a stranger.
+
+    may_leave: signed into the acceptance: this site's own sums may be read beside the totals of another study.
+    """
     study, _ = open_folder(folder)
     study.refuse_expired()
     site = study.site_of(identity.verify_key).name
-    raw = write_message(study.digest, site, ACCEPT, study.digest, {"accepts": study.digest}, None, identity)
+    value = {"accepts": study.digest} | ({"may_leave": True} if may_leave else {})
+    raw = write_message(study.digest, site, ACCEPT, study.digest, value, None, identity)
     MessageFolder(folder, study, site).post(ACCEPT, raw)
     return site
 
 
 @dataclass(frozen=True)
 class SiteProgress:
-    """How far a site is. last: its newest step; messages, bytes: what it has posted; age: seconds since then, None before."""
+    """How far a site is. last: its newest step; messages, bytes: what it has posted; age: seconds since then, None before;
+    may_leave: it agreed that its own sums may be read; left: it has left the study."""
 
     site: str
     accepted: bool
@@ -57,6 +63,8 @@ class SiteProgress:
     messages: int
     bytes: int
     age: float | None
+    may_leave: bool = False
+    left: bool = False
 
 
 def progress(folder: Path, study: StudyFile) -> list[SiteProgress]:
@@ -71,5 +79,11 @@ def progress(folder: Path, study: StudyFile) -> list[SiteProgress]:
         age = time.time() - files[-1].lstat().st_mtime if files else None
         reason = printable(stopped.value.get("reason", ""), 40) if stopped else ""
         last = next((s for s in reversed(steps) if s != STOPPED), "")
-        out.append(SiteProgress(site.name, ACCEPT in found, FINISHED in found, reason, last, len(found), size, age))
+        accept = found.get(ACCEPT)
+        out.append(
+            SiteProgress(
+                site.name, accept is not None, FINISHED in found, reason, last, len(found), size, age,
+                accept is not None and agrees(accept), LEFT in found,
+            )
+        )  # fmt: skip
     return out

@@ -10,11 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from securegen.engines.federated.messages import MOST_HEAD, MOST_PAYLOAD, STOPPED, Message, read_message, write_message
+from securegen.engines.federated.messages import (
+    LEFT,
+    MOST_HEAD,
+    MOST_PAYLOAD,
+    STOPPED,
+    Message,
+    read_message,
+    write_message,
+)
 from securegen.engines.federated.studyfile import Site, StudyFile
 from securegen.errors import PeerError, ProtocolError, StorageError
 from securegen.governance.signing import SigningIdentity
@@ -81,6 +90,7 @@ class MessageFolder:
             absent = [s for s in others if s.name not in found]
             if not absent:
                 return found
+            self.refuse_left(absent)
             for site in absent:
                 if (stopped := self.read(site, STOPPED)) is not None:
                     reason = printable(stopped.value.get("reason", ""), 40)
@@ -96,6 +106,15 @@ class MessageFolder:
 
     def leave(self) -> None:
         """Nothing: the folder keeps what was posted."""
+
+    def refuse_left(self, sites: Sequence[Site]) -> None:
+        """Raises PeerError naming one of these sites that has left the study."""
+        for site in sites:
+            if self.read(site, LEFT) is not None:
+                raise PeerError(
+                    f"site {site.name} left the study, which has ended: the coordinator continues it without {site.name} as a "
+                    "new one (securegen study continue)"
+                )
 
     def announce_stop(self, reason: str, identity: SigningIdentity) -> None:
         """Tell the others that this site cannot go on. `reason` is a kind of error, never its text."""

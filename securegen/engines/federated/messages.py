@@ -21,7 +21,7 @@ from securegen.io.schema import hex_bytes, hex_text, integer, map_of, optional, 
 from securegen.io.strict_json import parse_json
 
 DOMAIN = b"securegen federated message "
-ACCEPT, FINISHED, STOPPED = "accept", "finished", "stopped"
+ACCEPT, FINISHED, STOPPED, LEFT = "accept", "finished", "stopped", "left"
 MOST_HEAD = 1 << 22  # bytes of the line
 MOST_PAYLOAD = 1 << 28
 _BODY = record(
@@ -88,11 +88,16 @@ def read_head(raw: bytes, what: str) -> dict[str, Any]:
 
 def read_message(raw: bytes, study: StudyFile, site: Site, step: str) -> Message:
     """Check a message that came under a site's name. Raises ProtocolError saying what is wrong, without naming the site."""
+    return read_signed(raw, study.digest, site, step)
+
+
+def read_signed(raw: bytes, study: str, site: Site, step: str) -> Message:
+    """As `read_message`, of the study with this digest."""
     content, payload = read_head(raw, "it"), raw.partition(b"\n")[2]
     body = content["body"]
     if not verifies(site.verify_key, DOMAIN + canonical(body), content["signature"]):
         raise ProtocolError("it is not signed by that site: somebody altered it on the way")
-    if (body["study"], body["site"], body["step"]) != (study.digest, site.name, step):
+    if (body["study"], body["site"], body["step"]) != (study, site.name, step):
         raise ProtocolError("it is a message of another study, site or step")
     told = body["payload"] or {"size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
     if (len(payload), hashlib.sha256(payload).hexdigest()) != (told["size"], told["sha256"]):

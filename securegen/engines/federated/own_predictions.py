@@ -27,6 +27,7 @@ from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.federated.whole_genome import PooledModel
 from securegen.errors import DesignError
 from securegen.governance import openings, ridge_rules
+from securegen.governance.gate import Gate
 from securegen.governance.guard import SiteGuard, guarded
 from securegen.governance.lattice import small_integers, withheld_for_lattice
 from securegen.governance.ridge_rules import withheld_for_leverage
@@ -55,19 +56,19 @@ class Predicted:
     variants: Variants
     effects: dict[str, FloatArray]
 
-    def write(self, out: str) -> list[str]:
-        """OUT_pred.list and OUT_k.loco, as `pred` reads them. Returns their paths."""
+    def write(self, out: str, gate: Gate) -> list[str]:
+        """OUT_pred.list and OUT_k.loco, as `pred` reads them. gate: it was passed. Returns their paths."""
         paths = {name: f"{out}_{k}.loco" for k, name in enumerate(self.loco, 1)}
         for name, path in paths.items():
-            write_loco(path, self.samples, self.loco[name])
+            write_loco(path, self.samples, self.loco[name], gate=gate)
         write_prediction_list(f"{out}_pred.list", {name: Path(path).name for name, path in paths.items()})
         return [f"{out}_pred.list", *paths.values()]
 
-    def write_scores(self, out: str) -> list[str]:
-        """OUT.<PHENO>.score.txt, the same at every site. Returns their paths."""
+    def write_scores(self, out: str, gate: Gate) -> list[str]:
+        """OUT.<PHENO>.score.txt, the same at every site. gate: it was passed. Returns their paths."""
         paths = {name: f"{out}.{name}.score.txt" for name in self.effects}
         for name, path in paths.items():
-            write_score_file(path, self.variants, self.effects[name], name)
+            write_score_file(path, self.variants, self.effects[name], name, gate=gate)
         return list(paths.values())
 
 

@@ -23,15 +23,15 @@ from securegen.governance.openings import STRICT, WITHHOLD
 from securegen.governance.signing import read_identity
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.output import write_text
-from securegen.io.tables import read_table
+from securegen.io.tables import read_header
 from securegen.local.answers import read_answer
 from securegen.local.launcher import Role, given, launch
 from securegen.model import GenotypeReader, OpenedSums, Samples
 from securegen.stats.qc import Filters
 from securegen.study import people
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import GENETIC_MODELS, PLINK2, REGENIE, Inputs, Log, silent
-from securegen.study.traits import without_sex
+from securegen.study.inputs import ASKING, GENETIC_MODELS, PLINK2, REGENIE, Inputs, Log, silent
+from securegen.study.traits import read_used, used_columns
 
 LATE = 5  # seconds for the site that stopped the others to say why
 WAIT = 600  # seconds until a silent site is named
@@ -58,7 +58,7 @@ def trait_kinds(inputs: Inputs, cohorts: Sequence[Samples]) -> dict[str, str]:
     """How each phenotype is coded, by its name, from everybody's values: what a coordinator knows beforehand."""
     if inputs.pheno is None:
         raise UsageError("`pheno` is needed")
-    table = without_sex(read_table(inputs.pheno), inputs.pheno_name, inputs.sex_name, silent, "phenotype")
+    table = read_used(inputs.pheno, inputs.pheno_name, inputs.sex_name, silent, "phenotype")
     out = {}
     for name in table.columns:
         values = np.concatenate([people.column_values(s, table, name, people.join(s, table)) for s in cohorts])
@@ -98,8 +98,8 @@ def set_up(
         write_variants(lists[-1], reader.variants)
     covariates: tuple[str, ...] = ()
     if inputs.covar:
-        table = without_sex(read_table(inputs.covar), inputs.covar_name, inputs.sex_name, silent, "covariate")
-        covariates = tuple(table.columns)
+        names, path = read_header(inputs.covar), inputs.covar
+        covariates = tuple(used_columns(names, path, inputs.covar_name, inputs.sex_name, silent, "covariate"))
     shared = work / "shared"
     keys = {site.name: work / site.name / "site.public" for site in sites}
     for i, site in enumerate(sites):
@@ -132,8 +132,9 @@ def site_role(
     options: dict[str, Any] = {
         "dir": work / "shared", "state": private / "private", **site.genotypes.options(private),
         "keep": private / "keep.txt", "pheno": Path(inputs.pheno or ""), "covar": Path(inputs.covar) if inputs.covar else None,
-        "sex_name": inputs.sex_name, "pred": Path(inputs.pred) if inputs.pred else None,
-        **given(filters), "wait": wait, "threads": 1, "out": private / "result", **more,
+        "sex_name": inputs.sex_name, "generalise": inputs.generalise, "pred": Path(inputs.pred) if inputs.pred else None,
+        **given(filters), **given(inputs, *ASKING), "wait": wait,
+        "threads": 1, "out": private / "result", **more,
     }  # fmt: skip
     return Role(f"site {site.name.removeprefix('site')}", ("site", "run"), options, private)
 

@@ -8,25 +8,28 @@ lists the rounds). What it gives away: that it takes part, and its part of the o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum, analyses_of
-from securegen.engines.federated.admission import admit, charge, guard_of_study
+from securegen.engines.federated.admission import admit, begin, charge, guard_of_study, sites_of
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.closed import closed_strata
 from securegen.engines.federated.cohort import federated_strata, sample_sets
+from securegen.engines.federated.continuing import end_continued
 from securegen.engines.federated.conversation import Conversation
 from securegen.engines.federated.hub import open_folder
+from securegen.engines.federated.leaving import agrees
 from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
 from securegen.engines.federated.own_components import component_people, with_components
 from securegen.engines.federated.own_inputs import OwnInputs, open_inputs, salt_of, same_inputs
+from securegen.engines.federated.own_policy import check_site, gate_of_site, predicted_outputs
 from securegen.engines.federated.own_predictions import with_predictions
 from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_below_own
@@ -34,12 +37,14 @@ from securegen.engines.federated.state import SiteState, open_state
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.federated.terms import opened_by
 from securegen.engines.federated.withheld import Withheld
+from securegen.engines.governed import people_of
 from securegen.errors import (
     PeerError,
     PolicyError,
     ProtocolError,
     SecuregenError,
 )
+from securegen.governance.gate import Gate
 from securegen.governance.guard import guarded
 from securegen.governance.openings import what_can_be_read
 from securegen.governance.signing import SigningIdentity
@@ -47,10 +52,15 @@ from securegen.io.strict_json import read_regular
 from securegen.model import GenotypeReader, OpenedSums, Variants, watched
 from securegen.record.association_receipts import federated_receipt
 from securegen.record.receipt import Receipt
+from securegen.results.outputs import associations
+from securegen.results.outputs import quality as quality_outputs
 from securegen.results.write import Summary, write_qc, write_tables
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs, Log, silent
 
+READABLE = (
+    "site {} agreed when it joined: where totals are opened with it and without it, the difference is its own sums"
+)
 Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 
 
@@ -59,7 +69,7 @@ class SiteResult:
     """tables, quality: of the pooled cohort; predictions, scores: files of a whole-genome model, of
     this site's people and of everybody;
     opened: every round and its numbers; strata: designs of this site's rows, of
-    `people` people; bytes: posted by this site."""
+    `people` people; bytes: posted by this site; governance: what its policy decided, as `Gate.record`."""
 
     study: StudyFile
     site: str
@@ -72,6 +82,7 @@ class SiteResult:
     receipt: Receipt
     opened: dict[str, Any]
     bytes: int
+    governance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def analyses(self) -> tuple[Analysis, ...]:
@@ -105,6 +116,7 @@ def run_site(
     study, variants = open_folder(folder, study_file)
     site = study.site_of(identity.verify_key).name
     study.refuse_expired()
+    gate = gate_of_site(study, site, identity, inputs, [state, folder], log)
     message_folder = MessageFolder(folder, study, site, wait, log)
     if message_folder.own(ACCEPT) is None:
         raise PolicyError(
@@ -113,8 +125,12 @@ def run_site(
     with open_state(state, study) as memory:
         message_folder.withdraw_stop()
         try:
+            if connect is not None:  # a site that left answers on no link
+                message_folder.refuse_left([s for s in study.sites if s.name != site])
             own = open_inputs(folder, study, variants, site, memory, inputs, log)
             commitment = same_inputs(memory, inputs, own.reader.samples)
+            check_site(gate, study, own.planned, own.reader.samples)
+            end_continued(study, state)  # files that cannot be read end nothing
             with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
                     transport,
@@ -126,6 +142,7 @@ def run_site(
                     own,
                     variants,
                     commitment,
+                    gate,
                     out,
                     digits,
                     filters,
@@ -146,25 +163,29 @@ def _in_folder(message_folder: MessageFolder) -> Iterator[Transport]:
 
 def _take_part(
     transport: Transport, message_folder: MessageFolder, site: str, identity: SigningIdentity, memory: SiteState, state: Path,
-    own: OwnInputs, variants: Variants, commitment: str, out: str, digits: int, filters: Filters | None, log: Log,
+    own: OwnInputs, variants: Variants, commitment: str, gate: Gate, out: str, digits: int, filters: Filters | None, log: Log,
     seen: Callable[[OpenedSums], None] | None,
 ) -> SiteResult:  # fmt: skip
     study = message_folder.study
-    _everybody_accepts(transport, message_folder)
+    agreed = _everybody_accepts(transport, message_folder)
     session = Conversation(transport, study, site, identity, memory)
     samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
+    sites = sites_of(study, site, agreed)
     related = component_people(study, own, memory, log)
     sets = [*sample_sets(study, own.planned, samples), *related]
-    admit(study, sets, samples, state, guard)
+    admit(study, sets, samples, state, guard, sites)
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
+    read_alone = begin(sites, state, guard)
+    for line in read_alone:
+        log(f"WARNING: {line}")
     own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
     own, predicted = with_predictions(study, own, variants, secure, guard, memory, state, log)
     closed = closed_strata(
         study, site, own.planned, own.traits, samples, sets, partial(secure.total, check=not_below_own), state, log
     )
     if closed.sets:
-        admit(study, [*sets, *closed.sets], samples, state, guard)
+        admit(study, [*sets, *closed.sets], samples, state, guard, sites)
     try:
         strata = federated_strata(
             study, own.planned, own.traits, own.places, samples, guarded(secure.total, guard), salt_of(memory), closed.reasons,
@@ -173,10 +194,17 @@ def _take_part(
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
     charge(study, strata, samples, state, guard)
+    if gate.policy is not None:
+        gate = gate.of(people_of(samples, strata, pooled=True), {"study": study.digest, "inputs": commitment})
+        if study.qc:
+            of_quality = gate.of(people_of(samples, strata, qc_only=True, pooled=True))
+            of_quality.check(quality_outputs(strata, study.variants, gate.minor_alleles))
+        gate.release(predicted_outputs(study, len(samples)))
+        gate.release(associations(analyses_of(strata), strata, study.variants, floor=gate.minor_alleles))
     withheld = Withheld()
-    predictions = predicted.write(out) if predicted else []
-    scores = predicted.write_scores(out) if predicted and study.write_score else []
-    tables, quality = _tables(study, strata, secure, own.reader, out, digits, filters, withheld, seen)
+    predictions = predicted.write(out, gate) if predicted else []
+    scores = predicted.write_scores(out, gate) if predicted and study.write_score else []
+    tables, quality = _tables(study, strata, secure, own.reader, gate, out, digits, filters, withheld, seen)
     for line in withheld.lines():
         log(line)
     forget_keys(memory)
@@ -188,19 +216,34 @@ def _take_part(
     }  # fmt: skip
     receipt = federated_receipt(
         [s.name for s in study.sites], [*scores, *(t.path for t in tables)], opened=opened_by(study),
-        read=what_can_be_read(study.openings, study.few_missing),
-    ).of_model(study.genetic_model)  # fmt: skip
+        read=[*what_can_be_read(study.openings, study.few_missing), *read_alone, *map(READABLE.format, agreed)],
+    ).of_model(study.genetic_model).with_decisions(gate.lines())  # fmt: skip
     return SiteResult(
-        study, site, strata, len(samples), tables, quality, predictions, scores, receipt, opened, session.sent_bytes
+        study,
+        site,
+        strata,
+        len(samples),
+        tables,
+        quality,
+        predictions,
+        scores,
+        receipt,
+        opened,
+        session.sent_bytes,
+        gate.record(),
     )
 
 
-def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> None:
-    own = message_folder.path(message_folder.me, ACCEPT)
-    transport.post(ACCEPT, read_regular(own, "a message"))
-    for name, message in transport.collect(ACCEPT).items():
+def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> list[str]:
+    """Names of the sites who agreed that their own sums may be read."""
+    me = message_folder.me
+    transport.post(ACCEPT, read_regular(message_folder.path(me, ACCEPT), "a message"))
+    found = transport.collect(ACCEPT)
+    for name, message in found.items():
         if message.value.get("accepts") != message_folder.study.digest:
             raise ProtocolError(f"site {name} has accepted another study")
+    own = message_folder.own(ACCEPT)
+    return [name for name, message in {**found, me: own}.items() if message is not None and agrees(message)]
 
 
 def _tables(
@@ -208,6 +251,7 @@ def _tables(
     strata: tuple[Stratum, ...],
     secure: SecureSum,
     reader: GenotypeReader,
+    gate: Gate,
     out: str,
     digits: int,
     filters: Filters | None,
@@ -222,8 +266,12 @@ def _tables(
 
     grid, variants, analyses = reader.dosage_grid, reader.variants, analyses_of(strata)
     blocks = watched(sums(withheld), seen)
-    tables = write_tables(out, variants, blocks, analyses, strata=strata, grid=grid, digits=digits, filters=filters)
+    tables = write_tables(
+        out, variants, blocks, analyses, gate=gate, strata=strata, grid=grid, digits=digits, filters=filters
+    )
     quality: list[str] = []
     if study.qc:
-        quality = write_qc(out, variants, sums(), None, strata=strata, grid=grid, digits=digits)
+        if gate.policy is not None:
+            gate = gate.of(people_of(reader.samples, strata, qc_only=True, pooled=True))
+        quality = write_qc(out, variants, sums(), None, gate=gate, strata=strata, grid=grid, digits=digits)
     return tables, quality

@@ -15,7 +15,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from securegen.io.output import PRIVATE, atomic, private_folder, sync_folder
 from securegen.io.schema import Check
 from securegen.io.strict_json import parse_json, read_regular
 
-KEY, LOCK = "memory.key", "lock"
+FOLDER, KEY, LOCK = "study-", "memory.key", "lock"
 _MAC = 32
 _MOST = 1 << 30
 
@@ -90,9 +90,16 @@ class SiteState(Unpicklable):
         path.unlink(missing_ok=True)
         sync_folder(self.folder)
 
+    def forget_all(self, but: Collection[str]) -> None:
+        """Delete every entry except these."""
+        for name in self.names(""):
+            if name not in (KEY, LOCK, *but):
+                self.forget(name)
 
-def study_folder(state: Path, study: StudyFile) -> Path:
-    return state / f"study-{study.digest[:16]}"
+
+def study_folder(state: Path, digest: str) -> Path:
+    """Of the study with this digest."""
+    return state / f"{FOLDER}{digest[:16]}"
 
 
 @contextlib.contextmanager
@@ -101,8 +108,15 @@ def open_state(state: Path, study: StudyFile) -> Iterator[SiteState]:
 
     Raises StorageError when another process of this site runs, ArtefactError when it is damaged.
     """
+    with open_memory(state, study.digest) as memory:
+        yield memory
+
+
+@contextlib.contextmanager
+def open_memory(state: Path, digest: str) -> Iterator[SiteState]:
+    """As `open_state`, of a study of which the digest alone is at hand."""
     private_folder(state)
-    folder = study_folder(state, study)
+    folder = study_folder(state, digest)
     private_folder(folder)
     lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:

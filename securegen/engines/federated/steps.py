@@ -1,45 +1,55 @@
 """A federated study step by step, each role on its own machine, as the command line and Python take it.
 
-The coordinator: `init`. A site: `keygen`, `variant_list`, `join`, `run_site`. Whoever has the folder: `progress`. Who learns
-what: the study file says it (`studyfile.opened_by`), and the receipt of a site's run.
+The coordinator: `init`, `continue_study`. A site: `keygen`, `variant_list`, `join`, `run_site`, `leave`. Whoever has the
+folder: `progress`. Who learns what: the study file says it (`studyfile.opened_by`), and the receipt of a site's run.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
-from securegen.engines.federated import hub, site, study_toml, studyfile, variants
+from securegen.engines.federated import continuing, hub, leaving, site, study_toml, studyfile, variants
 from securegen.engines.federated.chosen_variants import analysed, block_size, component_ids
+from securegen.engines.federated.continuing import continue_study as continue_study
+from securegen.engines.federated.own_policy import refuse_terms, site_of_key
+from securegen.engines.federated.study_folder import refuse_written, write_folder
 from securegen.engines.federated.studyfile import StudyFile
-from securegen.errors import PolicyError, StorageError, UsageError
+from securegen.errors import PolicyError, UsageError
 from securegen.governance import signing
 from securegen.governance.audit_beside import key_used
+from securegen.governance.gate import Asking, gate_of
 from securegen.governance.openings import ALL, FEWEST, STRICT, WITHHOLD
 from securegen.io.genotypes import FIELDS, FORMATS
-from securegen.io.output import atomic, private_folder
+from securegen.io.output import private_folder
 from securegen.model import Variants
 from securegen.stats.qc import Filters
 from securegen.study import ploidy
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import PLINK2, REGENIE, Inputs, Log, silent
+from securegen.study.inputs import ASKING, PLINK2, REGENIE, Inputs, Log, silent
 
 SITE_KEY = "site.secret"
 COORDINATOR = "the coordinator"
-_OF_A_SITE = {*FIELDS, "pheno", "covar", "keep", "remove", "sex_name", "pred"}
+_OF_A_SITE = {
+    *FIELDS, "pheno", "covar", "keep", "remove", "sex_name", "pred", "consent", "mondo", "generalise", *ASKING,
+}  # fmt: skip
 Name = str | Path
 
 
-def keygen(state: Name, public: Name, *, passphrase: bytes | None = None) -> str:
+def keygen(
+    state: Name, public: Name, *, passphrase: bytes | None = None, policy: Name | None = None
+) -> str:  # fmt: skip
     """Make a site's signing key in its private folder, and write its public half. Returns the fingerprint.
 
-    Raises StorageError where a file is there already, KeyFileError for a weak passphrase.
+    policy: the file that governs this site, by default one in `state`: the key and the study then name it, and the site takes
+    part under it alone. Raises StorageError where a file is there already, KeyFileError for a weak passphrase.
     """
     made = signing.generate()
     private_folder(Path(state))
+    pin = gate_of("federated", Asking(policy), [state]).pin
+    made = replace(made, policy=None if pin is None else pin.to_json())
     key_used(state, "made", signing.key_digest(made.verify_key))
     signing.write_identity(Path(state) / SITE_KEY, made, passphrase=passphrase)
     signing.write_verify_key(public, made)
@@ -135,7 +145,7 @@ def init(
     notes = {"purpose": purpose, "controller": controller, "contact": contact, "expires": expires}
     study = StudyFile(
         digest="", name=name, study_id=study_toml.new_study_id(),
-        sites=tuple(studyfile.Site(n, signing.read_verify_key(path)) for n, path in sites.items()),
+        sites=tuple(site_of_key(n, path) for n, path in sites.items()),
         coordinator=coordinator.verify_key,
         phenotypes=tuple(studyfile.TraitColumn(*pair) for pair in phenotypes.items()), covariates=tuple(covariates),
         model=model, missing=missing, bits=bits, site_indicators=site_indicators, components=components, qc=qc,
@@ -151,17 +161,11 @@ def init(
         few_missing=few_missing, consent_openings=consent_openings,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
     )  # fmt: skip
-    if os.path.lexists(Path(folder) / studyfile.STUDY):
-        raise StorageError(f"{Path(folder) / studyfile.STUDY} exists already: a study is never written over")
+    refuse_written(Path(folder))
     if new:
         signing.write_identity(key, coordinator, passphrase=passphrase)
-    study = study_toml.write_study(Path(folder), study, coordinator)
-    variants.write_variants(Path(folder) / studyfile.VARIANTS, common)
-    for file, content in ((studyfile.LOADINGS, raw), (studyfile.PC_VARIANTS, listed)):
-        if content:
-            with atomic(Path(folder) / file) as stream:
-                stream.write(content)
-    return study, dropped
+    files = {studyfile.LOADINGS: raw, studyfile.PC_VARIANTS: listed}
+    return write_folder(Path(folder), study, coordinator, common, files), dropped
 
 
 def open_folder(folder: Name) -> tuple[StudyFile, Variants]:
@@ -211,14 +215,19 @@ def join(
     *,
     fingerprints: Mapping[str, str],
     trust_study_file: bool = False,
+    may_leave: bool = False,
     passphrase: bytes | None = None,
+    asking: Asking | None = None,
 ) -> str:
     """Accept the study of a folder for the site whose key is in `state`. Returns the site's name.
 
     Whoever writes a study file can put keys of its own under the names of other sites: all sites but one see that one's
     sums. So fingerprints has what the coordinator (COORDINATOR) and every other site said by telephone.
-    trust_study_file: go without those that are not given. Raises PolicyError where one differs or for a stranger's
-    key, UsageError where one is absent.
+    trust_study_file: go without those that are not given; asking: under which policy, by default that in `state`; may_leave:
+    signed for all to see, this site agrees that the study goes on without it, or one without it becomes this one, after totals
+    were opened: their difference is its own sums. Raises PolicyError where a fingerprint differs, for a stranger's key, where
+    the study continues one without a site that did not agree, where the site's policy refuses the study, or where it has
+    joined and said otherwise; UsageError where a fingerprint is absent.
     """
     study, _ = open_folder(folder)
     key = _own_key(state, passphrase)
@@ -228,7 +237,22 @@ def join(
             f"the fingerprints of {', '.join(absent)} were not given: ask there by telephone, then --coordinator "
             "FINGERPRINT and --site NAME=FINGERPRINT for every other site; --trust-study-file goes without"
         )
-    return hub.join(Path(folder), key)
+    refuse_terms(study, key, asking or Asking(), [Path(state), Path(state) / SITE_KEY])
+    continuing.check_continued(study, Path(state))
+    leaving.say_once(Path(state), study, may_leave)
+    return hub.join(Path(folder), key, may_leave=may_leave)
+
+
+def leave(folder: Name, state: Name, *, passphrase: bytes | None = None) -> tuple[str, int]:
+    """Leave a study for good: the part of the site whose key is in `state` ends, and its keys for the study are deleted.
+
+    The others are told by name. Returns the site's name, and in how many sums it had sent its part: none means that nothing
+    of it was or will be opened, and that the others may go on without it. Raises PolicyError for a stranger's key or when the
+    site has finished, StorageError while another process of the site runs.
+    """
+    study, _ = open_folder(folder)
+    key = _own_key(state, passphrase)
+    return leaving.leave(Path(folder), Path(state), study, key)
 
 
 def run_site(

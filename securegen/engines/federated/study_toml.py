@@ -20,6 +20,7 @@ from securegen.engines.federated.studyfile import (
     SIGNATURE,
     STUDY,
     VARIANTS,
+    Leaver,
     Site,
     StudyFile,
     TraitColumn,
@@ -27,6 +28,7 @@ from securegen.engines.federated.studyfile import (
 from securegen.engines.federated.terms import opened_by
 from securegen.errors import ArtefactError, StorageError
 from securegen.governance.openings import FEW_MISSING, FEWEST, LEVELS
+from securegen.governance.pin import Pin
 from securegen.governance.signing import SigningIdentity, fingerprint, sha256, verifies
 from securegen.io.output import FOR_OTHERS, write_json, write_text
 from securegen.io.schema import Refused, boolean, hex_bytes, hex_text, integer, list_of, one_of, record, text
@@ -54,6 +56,10 @@ def _lines(values: dict[str, Any]) -> list[str]:
 
 def _key(raw: bytes) -> dict[str, str]:
     return {"verify_key": raw.hex(), "fingerprint": fingerprint(raw)}
+
+
+def _bound(site: Site) -> dict[str, str]:
+    return {} if site.policy is None else {"policy": site.policy}
 
 
 def _chosen(study: StudyFile) -> dict[str, Any]:
@@ -91,16 +97,31 @@ def render(study: StudyFile, opened: list[str]) -> str:
         out += ["", "[loadings]", *_lines({"file": LOADINGS, "sha256": study.loadings_digest})]
     if study.pc_variants_digest:
         out += ["", "[pc_variants]", *_lines({"file": PC_VARIANTS, "sha256": study.pc_variants_digest})]
+    if study.continues:
+        out += ["", "[continues]", *_lines({"study": study.continues})]
+    for gone in study.without:
+        signed = {"left": gone.left} if gone.left else {}
+        out += ["", "[[continues.without]]", *_lines({"name": gone.name, **_key(gone.verify_key), **signed})]
     for site in study.sites:
-        out += ["", "[[site]]", *_lines({"name": site.name, **_key(site.verify_key)})]
+        out += ["", "[[site]]", *_lines({"name": site.name, **_key(site.verify_key), **_bound(site)})]
     for trait in study.phenotypes:
         out += ["", "[[phenotype]]", *_lines({"name": trait.name, "kind": trait.kind})]
     return "\n".join(out) + "\n"
 
 
+def _policy(value: Any, where: str) -> str:
+    """A pin in one line."""
+    try:
+        return Pin.from_text(text(200)(value, where)).to_text()
+    except ValueError as error:
+        raise Refused(f"{where} is not a policy's version, digest and steward: {error}") from None
+
+
 _WORD = text(1000, least=1)
 _COORDINATOR = record(verify_key=hex_bytes(32), fingerprint=_WORD)
-_SITE = record(name=text(64), verify_key=hex_bytes(32), fingerprint=_WORD)
+_SITE = record(name=text(64), verify_key=hex_bytes(32), fingerprint=_WORD, may_have={"policy": _policy})
+_LEAVER = record(name=text(64), verify_key=hex_bytes(32), fingerprint=_WORD, may_have={"left": text(2000)})
+_CONTINUES = record(study=hex_text(32), without=list_of(_LEAVER, 1, MOST_SITES))
 
 
 def _model(value: Any, where: str) -> Any:
@@ -125,7 +146,7 @@ _FILE = record(
         "write_score": boolean, "interaction": _WORD,
         "genetic_model": one_of(*CODINGS), "pcs": integer(1, 100), "ld_prune_on": text(64, least=1),
         "pc_variants": record(file=one_of(PC_VARIANTS), sha256=hex_text(32)),
-        "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)),
+        "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)), "continues": _CONTINUES,
         **dict.fromkeys(NOTES, text(1000)),
     },
 )  # fmt: skip
@@ -140,7 +161,8 @@ def parse(content: str, where: str) -> StudyFile:
         value = _FILE(value, "")
     except (tomllib.TOMLDecodeError, RecursionError, Refused) as error:
         raise ArtefactError(f"{where} is not a study file: {error}") from None
-    for who in (value["coordinator"], *value["site"]):
+    continues = value.get("continues", {"study": "", "without": []})
+    for who in (value["coordinator"], *value["site"], *continues["without"]):
         if who["fingerprint"] != fingerprint(who["verify_key"]):
             raise ArtefactError(f"{where} is not a study file: a fingerprint in it is not that of its key")
     same = ("name", "study_id", "missing", "site_indicators", "components", "qc", "minimum_cohort",
@@ -148,7 +170,7 @@ def parse(content: str, where: str) -> StudyFile:
             "few_missing", "consent_openings")  # fmt: skip
     return StudyFile(
         digest=sha256(b"securegen study", content.encode()),
-        sites=tuple(Site(s["name"], s["verify_key"]) for s in value["site"]),
+        sites=tuple(Site(s["name"], s["verify_key"], s.get("policy")) for s in value["site"]),
         coordinator=value["coordinator"]["verify_key"],
         phenotypes=tuple(TraitColumn(p["name"], p["kind"]) for p in value["phenotype"]),
         covariates=tuple(value["covariates"]),
@@ -169,6 +191,8 @@ def parse(content: str, where: str) -> StudyFile:
         pcs=value.get("pcs", 0),
         ld_prune_on=value.get("ld_prune_on"),
         pc_variants_digest=value["pc_variants"]["sha256"] if "pc_variants" in value else "",
+        continues=continues["study"],
+        without=tuple(Leaver(s["name"], s["verify_key"], s.get("left", "")) for s in continues["without"]),
         notes=tuple((name, value[name]) for name in NOTES if name in value),
         **{name: value[name] for name in same},
     )

@@ -37,10 +37,21 @@ def check_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Site:
-    """A member of the study. verify_key: 32 bytes, Ed25519."""
+    """A member of the study. verify_key: 32 bytes, Ed25519; policy: the one that its owner bound it to (`pin.Pin.to_text`)."""
 
     name: str
     verify_key: bytes
+    policy: str | None = None
+
+
+@dataclass(frozen=True)
+class Leaver:
+    """A site of the study that is continued, and not of this one. verify_key: 32 bytes; left: the line that it signed when
+    it left (`leaving`), empty where it signed none."""
+
+    name: str
+    verify_key: bytes
+    left: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,8 @@ class StudyFile:
     product with the dosage is tested;
     pcs: components that the sites compute together, on the variants of PC_VARIANTS where its digest is given,
     without those that are in linkage disequilibrium at the site ld_prune_on;
-    consent_openings: to more leverage and columns a person, and to sets of sites that differ by one; strata: kinds of
+    consent_openings: to more leverage and columns a person, and of every site to be read alone beside another study's totals;
+    continues, without: digest of the study that goes on as this one, and the sites that are no longer in it; strata: kinds of
     chromosomes beside autosomes that the variants lie on (of X, Y, MT); xchr_model, split_par: as of study.inputs;
     predictions: of a whole-genome model, which every site has, or which the sites make together: step1 is then the variants of
     a block, write_score whether its effects are written as a polygenic score;
@@ -110,6 +122,8 @@ class StudyFile:
     pcs: int = 0
     pc_variants_digest: str = ""
     ld_prune_on: str | None = None
+    continues: str = ""
+    without: tuple[Leaver, ...] = ()
     notes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -125,6 +139,9 @@ class StudyFile:
                 "with two sites each subtracts its own sums from the totals and has the other's exactly, however they are "
                 "added: use three sites, or say `two_sites_learn_each_other`"
             )
+        gone = {s.name for s in self.without} | {s.verify_key for s in self.without}
+        if bool(self.continues) != bool(self.without) or gone & {*names, *(s.verify_key for s in self.sites)}:
+            raise UsageError("a study that continues another names the sites that are no longer in it")
         if self.missing not in ("mean", "complete") or self.model not in (None, *models()):
             raise UsageError(f"model {self.model!r} or missing {self.missing!r} is not known")
         if not self.phenotypes:

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from securegen.design.strata import alone
+from securegen.engines.governed import check_tables, for_study, gate_of_inputs
 from securegen.engines.mpc import vertical
 from securegen.engines.mpc.aggregate_plan import AggregatePlan
 from securegen.engines.mpc.announced import StudyRun, open_announced
@@ -31,6 +32,7 @@ from securegen.engines.mpc.batches import Streams
 from securegen.engines.mpc.gwas import ask_consent, genotype_streams
 from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
 from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.owner_gate import pass_owner, rare_rows
 from securegen.engines.mpc.people import admitted, charge, hear_who, tell_who
 from securegen.engines.mpc.runs import RunReader, VariantRun, hear, hear_each, tell, tell_number
 from securegen.engines.mpc.shares.lifting import Pair
@@ -40,6 +42,8 @@ from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import ProtocolError
 from securegen.governance import openings
+from securegen.governance.gate import Gate
+from securegen.governance.policy import FULL
 from securegen.governance.rows import RowRule
 from securegen.kernels.integer_sums import squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, watched
@@ -53,11 +57,11 @@ from securegen.vocabulary import ADDITIVE
 def genotype_run(
     session: Session, roles: Roles, reader: GenotypeReader, *, cohort: str, state: StateFile,
     consent_aggregates: bool, column_limit: int | None = None, level: str = openings.STRICT, log: Log = silent,
-    threads: int = 1,
+    threads: int = 1, gate: Gate | None = None,
 ) -> bool:  # fmt: skip
     """The genotype party: announces its cohort, helps, learns who is analysed and how many columns there are.
 
-    level: of the rules of what may be opened. Returns whether there are several designs.
+    level: of the rules of what may be opened; gate: the owner's door. Returns whether there are several designs.
 
     Raises PolicyError without consent, above the column limit, and for a set of samples that differs by a few people from
     another of this run or of an earlier one, before any genotype is sent.
@@ -75,6 +79,7 @@ def genotype_run(
     copies = RunReader(reader)
     places = [copies.places(i, runs) for i in range(len(plans))]
     sets = [hear_who(session, roles.right, samples, len(plan.analysed)) for plan in plans]
+    pass_owner(gate, reader, list(zip(places, sets, strict=True)), max(plan.columns for plan in plans), FULL)
     rules = admitted(reader, list(zip(places, sets, strict=True)), state, level, log)
     forms = [plan.form() for plan in plans]
     costs = [(where, who, plan.columns) for where, who, plan in zip(places, sets, plans, strict=True)]
@@ -85,14 +90,15 @@ def genotype_run(
         i = run.stratum
         plan = replace(plans[i], variants=len(run))
         _answer(
-            session, roles, copies, run, plan, forms[i], sets[i], rules[i], kept, cohort=cohort, state=state, threads=threads
+            session, roles, copies, run, plan, forms[i], sets[i], rules[i], kept, cohort=cohort, state=state,
+            threads=threads, gate=gate,
         )  # fmt: skip
     return not runs[0].whole
 
 
 def _answer(
     session: Session, roles: Roles, copies: RunReader, run: VariantRun, plan: AggregatePlan, form: Form, analysed: np.ndarray,
-    rule: RowRule | None, kept: list[GenotypeBlock], *, cohort: str, state: StateFile, threads: int,
+    rule: RowRule | None, kept: list[GenotypeBlock], *, cohort: str, state: StateFile, threads: int, gate: Gate | None,
 ) -> None:  # fmt: skip
     """One run of the genotype party. kept: opened rows before it, changed into those before the next."""
     session.send_json(roles.dealer, "dealer/plan", plan.write())
@@ -102,7 +108,8 @@ def _answer(
     def blocks() -> Iterator[vertical.Block]:
         for block, calls in copies.blocks(run, vertical.block_size(plan.samples, form.bits)):
             squares.append(squared_sums(block.dosage, analysed.astype(np.int64), block.alleles))
-            vetoes.append(np.zeros(len(block), bool) if rule is None else rule.scan(calls, kept))
+            rare = rare_rows(calls, analysed, copies.grid, gate)
+            vetoes.append(rare if rule is None else rule.scan(calls, kept) | rare)
             made = genotype_streams(block, squares=bool(plan.weights), coding=copies.coding)
             yield replace(made, place=run.place)
 
@@ -139,16 +146,18 @@ def _cover(streams: Streams, rows: np.ndarray) -> None:
 def phenotype_run(
     session: Session, roles: Roles, inputs: Inputs, out: str, *, state: StateFile, consent_aggregates: bool,
     masked: Path | None = None, log: Log = silent, digits: int = 17, threads: int = 1,
-    seen: Callable[[Sums], None] | None = None, opened: Callable[[Study], None] | None = None,
+    seen: Callable[[Sums], None] | None = None, opened: Callable[[Study], None] | None = None, gate: Gate | None = None,
 ) -> list[Summary]:  # fmt: skip
     """The phenotype party: writes the tables. masked: a folder to keep masked genotypes in for later runs;
-    seen: is shown every block of sums; opened: the study."""
+    seen: is shown every block of sums; opened: the study; gate: the door, by default that of the inputs."""
     ask_consent(consent_aggregates)
     only_mean(inputs)
     announced = open_announced(inputs, agreed_cohort(session, roles.left, inputs, log), log)
     study = announced.study
     if opened is not None:
         opened(study)
+    gate = for_study(gate or gate_of_inputs("mpc", inputs, log), study)
+    check_tables(gate, study)
     parts, plans = announced.parts(), []
     for stratum in announced.strata:
         columns, people = stratum.design.columns, people_columns(stratum.design.analyses)
@@ -165,7 +174,8 @@ def phenotype_run(
 
     shown = watched(announced.sums(of), seen)
     return write_tables(
-        out, study.reader.variants, shown, study.analyses, strata=study.strata, grid=study.reader.dosage_grid, digits=digits
+        out, study.reader.variants, shown, study.analyses, gate=gate, strata=study.strata, grid=study.reader.dosage_grid,
+        digits=digits,
     )  # fmt: skip
 
 

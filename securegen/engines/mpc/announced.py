@@ -16,6 +16,7 @@ from securegen.design.strata import AUTOSOMES, Stratum, in_order
 from securegen.engines.mpc.runs import VariantRun
 from securegen.errors import UsageError
 from securegen.model import AnnouncedCohort, GenotypeReader, Sums, Variants
+from securegen.study.consented import consented
 from securegen.study.genotypes import DIPLOID
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
@@ -108,7 +109,7 @@ def open_announced(inputs: Inputs, cohort: AnnouncedCohort, log: Log = silent) -
     rows = np.flatnonzero(chosen)
     reader = replace(cohort, variants=variants.take(rows))
     refuse_sexless(inputs, with_sexes(inputs, reader, silent))
-    recoded, strata = build_strata(inputs, reader, log)
+    recoded, strata = build_strata(inputs, reader, log, among=consented(inputs, reader.samples, log))
     out = AnnouncedStudy(Study(inputs, recoded, strata), cohort, rows)
     _refuse_other_copies(out)
     return out

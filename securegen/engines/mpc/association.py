@@ -16,15 +16,19 @@ import numpy as np
 
 from securegen.catalogue import record_of
 from securegen.design.columns import Analysis
+from securegen.engines.governed import check_tables, for_study, gate_of_inputs
 from securegen.engines.mpc import gwas, outsourced, vertical
 from securegen.engines.mpc.announced import StudyRun, open_announced
 from securegen.engines.mpc.net.frames import MAX_PAYLOAD
 from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.owner_gate import pass_owner, rare_rows
 from securegen.engines.mpc.people import admitted, charge, hear_who, tell_who
 from securegen.engines.mpc.runs import RunReader, VariantRun, hear, hear_each, tell, tell_number
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import ProtocolError, UsageError
+from securegen.governance.gate import Gate
 from securegen.governance.openings import STRICT
+from securegen.governance.policy import FULL
 from securegen.model import AnnouncedCohort, GenotypeBlock, GenotypeReader, Samples, Sums, Variants, coding_of, watched
 from securegen.results.write import Summary, write_tables
 from securegen.study.inputs import Inputs, Log, silent
@@ -108,9 +112,10 @@ def _typed(value: object, kind: type) -> Any:
 
 def outsourced_genotype_run(
     session: Session, roles: outsourced.OutsourcedRoles, reader: GenotypeReader, *, cohort: str, state: StateFile,
-    column_limit: int | None = None, level: str = STRICT, log: Log = silent,
+    column_limit: int | None = None, level: str = STRICT, log: Log = silent, gate: Gate | None = None,
 ) -> bool:  # fmt: skip
-    """The genotype owner of an outsourced run. level: of the rules of what may be opened, as in `aggregates.genotype_run`."""
+    """The genotype owner of an outsourced run. level: of the rules of what may be opened, as in `aggregates.genotype_run`;
+    gate: the owner's door."""
     announce_cohort(session, roles.right, reader)
     samples = len(reader.samples)
     told, runs = hear(session, roles.right, "columns", reader.variants)
@@ -119,6 +124,7 @@ def outsourced_genotype_run(
     sets = [_hear_sets(session, roles.right, samples, len(own["m"])) for own in opened]
     copies = RunReader(reader)
     places = [copies.places(i, runs) for i in range(len(opened))]
+    pass_owner(gate, reader, list(zip(places, sets, strict=True)), max(len(own["m"]) for own in opened), FULL)
     rules = admitted(reader, list(zip(places, sets, strict=True)), state, level, log)
     costs = [(where, who, len(own["m"])) for where, who, own in zip(places, sets, opened, strict=True)]
     charge(state, cohort, costs, samples=samples, column_limit=column_limit)
@@ -127,7 +133,8 @@ def outsourced_genotype_run(
     def blocks(run: VariantRun) -> Iterator[vertical.Block]:
         rule, squares = rules[run.stratum], bool(opened[run.stratum]["q"])
         for block, calls in copies.blocks(run, vertical.block_size(samples, bits[run.stratum])):
-            veto = np.zeros(len(block), bool) if rule is None else rule.scan(calls, kept)
+            rare = rare_rows(calls, sets[run.stratum], copies.grid, gate)
+            veto = rare if rule is None else rule.scan(calls, kept) | rare
             session.send(roles.right, f"withheld/{block.start}", veto.astype(np.uint8))
             made = gwas.genotype_streams(block, squares=squares, coding=coding_of(reader))
             yield replace(made, withheld=veto, place=run.place)
@@ -151,12 +158,15 @@ def _hear_sets(session: Session, source: str, samples: int, columns: int) -> np.
 def outsourced_phenotype_run(
     session: Session, roles: outsourced.OutsourcedRoles, inputs: Inputs, out: str, *, state: StateFile, log: Log = silent,
     digits: int = 17, seen: Callable[[Sums], None] | None = None, opened: Callable[[Study], None] | None = None,
+    gate: Gate | None = None,
 ) -> list[Summary]:  # fmt: skip
     """The phenotype owner of an outsourced run, who also receives the sums and writes the tables. seen: is shown every
-    block of them; opened: the study."""
+    block of them; opened: the study; gate: the door, by default that of the inputs."""
     only_mean(inputs)
     announced = open_announced(inputs, agreed_cohort(session, roles.left, inputs, log), log)
     study, parts = announced.study, announced.parts()
+    gate = for_study(gate or gate_of_inputs("mpc", inputs, log), study)
+    check_tables(gate, study)
     sizes: list[dict[str, Any]] = []
     if opened is not None:
         opened(study)
@@ -188,7 +198,8 @@ def outsourced_phenotype_run(
 
     blocks = watched(announced.sums(of), seen)
     return write_tables(
-        out, study.reader.variants, blocks, study.analyses, strata=study.strata, grid=study.reader.dosage_grid, digits=digits
+        out, study.reader.variants, blocks, study.analyses, gate=gate, strata=study.strata, grid=study.reader.dosage_grid,
+        digits=digits,
     )  # fmt: skip
 
 

@@ -20,10 +20,12 @@ from securegen.engines.mpc.net.parties import DEALER, Parties
 from securegen.engines.mpc.net.session import Session, open_session
 from securegen.engines.mpc.outcome import Outcome, TimedSession
 from securegen.engines.mpc.outsourced import OutsourcedRoles
+from securegen.engines.mpc.owner_gate import gate_of_party
 from securegen.engines.mpc.projected import CHI2, HITS, UV
 from securegen.engines.mpc.state_file import StateFile, check_cohort
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import ProtocolError, UsageError
+from securegen.governance.gate import Gate
 from securegen.governance.openings import STRICT
 from securegen.io.genotypes import FORMATS
 from securegen.model import GenotypeReader, SelectableReader, Sums
@@ -67,7 +69,8 @@ class Task:
     masks and limits are kept; reveal: what is opened of a vertical split (REVEALS); threshold: p-value of a hit;
     masked: where the phenotype owner of a vertical split keeps masked genotypes; score: for score runs; column_limit:
     lifetime number of phenotype columns that the genotype owner answers (None: a hundredth of the samples); openings: of
-    the genotype owner, what sums that are opened whole may show of few people; seen: is shown every block of these.
+    the genotype owner, what sums that are opened whole may show of few people; seen: is shown every block of these; gate:
+    this party's door, by default that of its inputs.
     """
 
     inputs: Inputs
@@ -84,6 +87,7 @@ class Task:
     digits: int = 17
     threads: int = 1
     seen: Callable[[Sums], None] | None = None
+    gate: Gate | None = None
 
 
 def split_of(parties: Parties) -> str:
@@ -146,9 +150,14 @@ def run_party(parties: Parties, identity: PartyIdentity, task: Task, log: Log = 
     """
     split, role = check_task(parties, identity.name, task), parties[identity.name].role
     task = replace(task, state=replace(task.state, study=parties.digest()))
-    outcome = Outcome()
+    gate = task.gate or gate_of_party(parties, identity.name, task.inputs, scores=split == SCORES, log=log)
+    task = replace(task, gate=gate)
+    outcome = Outcome(gate=gate)
     started = time.perf_counter()
     reader = genotypes_of(task, split, log) if role == "genotypes" else None
+    if reader is not None and gate.policy is not None:
+        limit = int(gate.policy["budgets.columns_share"] * len(reader.samples))
+        task = replace(task, column_limit=min(limit, task.column_limit or limit))
     outcome.seconds["plan"] = time.perf_counter() - started
     with _session(parties, identity, outcome) as session:
         if reader is not None:
@@ -196,7 +205,7 @@ def _vertical(
             terms |= {"level": task.openings, "log": log}
         outcome.several = run.genotype_run(
             session, roles, reader, cohort=task.cohort, state=task.state, column_limit=task.column_limit,
-            threads=task.threads, **terms,
+            threads=task.threads, gate=task.gate, **terms,
         )  # fmt: skip
         return
     terms["opened"] = outcome.open
@@ -204,7 +213,7 @@ def _vertical(
         terms["seen"] = task.seen
     outcome.tables = run.phenotype_run(
         session, roles, task.inputs, task.out, state=task.state, masked=task.masked, log=log, digits=task.digits,
-        threads=task.threads, **terms,
+        threads=task.threads, gate=task.gate, **terms,
     )  # fmt: skip
 
 
@@ -216,12 +225,12 @@ def _outsourced(
     elif reader is not None:
         outcome.several = association.outsourced_genotype_run(
             session, roles, reader, cohort=task.cohort, state=task.state, column_limit=task.column_limit,
-            level=task.openings, log=log,
+            level=task.openings, log=log, gate=task.gate,
         )  # fmt: skip
     else:
         outcome.tables = association.outsourced_phenotype_run(
             session, roles, task.inputs, task.out, state=task.state, log=log, digits=task.digits,
-            seen=task.seen, opened=outcome.open,
+            seen=task.seen, opened=outcome.open, gate=task.gate,
         )  # fmt: skip
 
 
@@ -229,7 +238,9 @@ def _scores(session: Session, roles: Roles, task: Task, outcome: Outcome, reader
     own = task.score or ScoreTask()
     if reader is not None:
         outcome.files = [
-            score_run.people_run(session, roles, reader, task.out, digits=own.digits, threads=task.threads)
+            score_run.people_run(
+                session, roles, reader, task.out, gate=outcome.gate, digits=own.digits, threads=task.threads
+            )
         ]  # fmt: skip
     else:
         score_run.model_run(

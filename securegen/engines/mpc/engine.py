@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from securegen.engines.governed import refuse_idle_purpose
 from securegen.engines.mpc import steps
 from securegen.engines.mpc.announced import refuse_sexless
 from securegen.engines.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, REVEALS, ROLES, VERTICAL
@@ -42,14 +43,15 @@ from securegen.results.summary import coding_facts, summary_of
 from securegen.results.write import Summary
 from securegen.stats.projection import project
 from securegen.stats.qc import Filters
-from securegen.study.inputs import Inputs
+from securegen.study.consented import claim_release
+from securegen.study.inputs import ASKING, Inputs
 from securegen.study.opening import Study
 
 GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "split_par",
-                    "dominant", "recessive", "hetonly")  # fmt: skip
+                    "dominant", "recessive", "hetonly", "purpose", "consent", "mondo")  # fmt: skip
 DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical", "force_01",
           "apply_rint", "no_input_missing_phenotype", "common_samples", "sex_name", "statistic", "xchr_model",
-          "pred", "interaction")  # fmt: skip
+          "pred", "interaction", "generalise")  # fmt: skip
 TOLD = ("samples", "covariates", "covariate_names", "phenotypes", "missing", "parameters", "reveal")
 
 
@@ -119,6 +121,7 @@ class Mpc(Engine):
         if self.opened:
             raise UsageError(f"reveal {self.opened} opens no sum: reveal {AGGREGATES}, or split {OUTSOURCED}")
         files_of(study, self.name)
+        refuse_idle_purpose(members_of(study)[0])
         roles, found = ROLES[str(self.split)], list[Sums]()
         with tempfile.TemporaryDirectory(prefix="securegen.") as folder:
             work = Path(folder)
@@ -128,7 +131,9 @@ class Mpc(Engine):
             def part(name: str) -> Callable[[], object]:
                 if roles[name] == "dealer":
                     return lambda: steps.run_dealer(parties, keys=work)
-                fields = {"genotypes": (*FIELDS, *GENOTYPE_FILTERS), "phenotypes": DESIGN}.get(name, ())
+                fields = {"genotypes": (*FIELDS, *GENOTYPE_FILTERS, *ASKING), "phenotypes": (*DESIGN, *ASKING)}.get(
+                    name, ()
+                )
                 own = Inputs(**{field: getattr(study.inputs, field) for field in fields})
                 return lambda: steps.run_party(
                     parties, name, own, str(work / name), keys=work, reveal=self.reveal or HITS, column_limit=limit,
@@ -144,6 +149,8 @@ class Mpc(Engine):
     ) -> EngineRun:  # fmt: skip
         """Make keys and parties.toml, start every party, gather tables and records. Raises as the parties do."""
         files_of(study, self.name)
+        refuse_idle_purpose(members_of(study)[0])
+        claim_release(members_of(study), study.reader.samples, study.strata, out)
         roles = ROLES[str(self.split)]
         limit = _columns(study)
         if self.opened:
@@ -159,7 +166,7 @@ class Mpc(Engine):
         receipt = replace(Receipt.from_json(records["genotypes"]["receipt"]), released=tuple(t.path for t in tables))
         sizes = traffic(records, log)
         log.seconds["online"] = first["seconds"]["online"]
-        facts = {name: first[name] for name in TOLD} | {
+        facts = {name: first[name] for name in TOLD} | {n: first[n] for n in ("governance",) if n in first} | {
             "split": self.split, "inputs": study.inputs.digests(), "planned_noise_margin_bits": None,
             "samples_stored": sum(r["samples_stored"] for r in records.values() if "samples_stored" in r),
             "variants": max(r.get("variants", 0) for r in records.values()),
@@ -175,8 +182,10 @@ class Mpc(Engine):
         }  # fmt: skip
         openings = self.openings if self.opened is None else None
         own = {
-            "genotypes": inputs.genotypes.options(work) | given(inputs, *GENOTYPE_FILTERS) | {"openings": openings},
-            "phenotypes": given(inputs, *DESIGN),
+            "genotypes": inputs.genotypes.options(work)
+            | given(inputs, *GENOTYPE_FILTERS, *ASKING)
+            | {"openings": openings},
+            "phenotypes": given(inputs, *DESIGN, *ASKING),
         }
         threads = max(1, (self.threads or os.cpu_count() or 1) // 2)
         return {

@@ -9,6 +9,7 @@ from types import TracebackType
 from securegen.design.strata import AUTOSOMES
 from securegen.engines.mpc.net.queues import Traffic
 from securegen.engines.mpc.net.session import Session
+from securegen.governance.gate import Gate, ungoverned
 from securegen.results.write import Summary
 from securegen.study.opening import Study
 
@@ -16,7 +17,8 @@ from securegen.study.opening import Study
 @dataclass
 class Outcome:
     """What a run leaves at one party: its tables, seconds by stage, bytes sent and rounds; study: of the phenotype
-    owner of an association; several: designs, of which one has X, Y, MT or a chromosome alone."""
+    owner of an association; several: designs, of which one has X, Y, MT or a chromosome alone;
+    gate: this party's door."""
 
     tables: list[Summary] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
@@ -26,6 +28,7 @@ class Outcome:
     variants_stored: int = 0
     study: Study | None = None
     several: bool = False
+    gate: Gate = field(default_factory=ungoverned)
 
     def open(self, study: Study) -> None:
         self.study, self.several = study, [s.name for s in study.strata] != [AUTOSOMES]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from securegen.design.strata import AUTOSOMES, Stratum
+from securegen.engines.governed import check_tables, for_study, gate_of_inputs
 from securegen.engines.mpc import vertical
 from securegen.engines.mpc.announced import StudyRun, open_announced
 from securegen.engines.mpc.association import agreed_cohort, announce_cohort
@@ -22,6 +23,7 @@ from securegen.engines.mpc.batches import Batching
 from securegen.engines.mpc.gwas import genotype_streams, refuse_few
 from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
 from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.owner_gate import pass_owner
 from securegen.engines.mpc.people import charge
 from securegen.engines.mpc.projected import HITS, PhenotypeGroup, ProjectedPlan, check_reveal, make_plan, open_group
 from securegen.engines.mpc.projected_groups import public_group, read_design, read_groups, write_groups
@@ -33,8 +35,9 @@ from securegen.engines.mpc.shares.radix import to_digits
 from securegen.engines.mpc.state_file import StateFile, digest_array
 from securegen.engines.mpc.vertical import BlockShares, Roles
 from securegen.errors import ProtocolError, UsageError
+from securegen.governance.gate import Gate
 from securegen.model import AnnouncedCohort, GenotypeReader
-from securegen.results.projected import Piece, centre, places_in, refused_pieces, write_projected
+from securegen.results.projected import Piece, centre, places_in, write_pieces
 from securegen.results.write import Summary
 from securegen.stats.projection import Projection, VariantCounts, centred, choose_scales, project, variant_counts
 from securegen.study.inputs import Inputs, Log, silent
@@ -56,11 +59,11 @@ def _refuse_more_than_copies(reader: GenotypeReader) -> None:
 
 def genotype_run(
     session: Session, roles: Roles, reader: GenotypeReader, *, reveal: str, cohort: str, state: StateFile,
-    threshold: float | None = None, column_limit: int | None = None, threads: int = 1,
+    threshold: float | None = None, column_limit: int | None = None, threads: int = 1, gate: Gate | None = None,
 ) -> bool:  # fmt: skip
     """The genotype party: announces its cohort, helps, learns who is analysed and how many columns there are.
 
-    threshold: p-value of a hit. Returns whether there are several designs.
+    threshold: p-value of a hit; gate: the owner's door. Returns whether there are several designs.
 
     Raises PolicyError for another threshold than before on a phenotype, and above the column limit, before any genotype is
     sent.
@@ -80,6 +83,7 @@ def genotype_run(
     for what in bound:
         state.bind(what, repr(threshold), _ONE, keep=False)  # a run that is refused is neither counted nor remembered
     costs = [(copies.places(i, runs), np.stack(sets, axis=1), plan.columns) for i, (plan, sets) in enumerate(designs)]
+    pass_owner(gate, reader, [cost[:2] for cost in costs], max(plan.columns for plan, _ in designs), reveal)
     charge(state, cohort, costs, samples=samples, column_limit=column_limit)
     for what in bound:
         state.bind(what, repr(threshold), _ONE)
@@ -180,10 +184,10 @@ class _Design:
 def phenotype_run(
     session: Session, roles: Roles, inputs: Inputs, out: str, *, reveal: str, state: StateFile,
     threshold: float | None = None, masked: Path | None = None, log: Log = silent, digits: int = 17, threads: int = 1,
-    opened: Callable[[Study], None] | None = None,
+    opened: Callable[[Study], None] | None = None, gate: Gate | None = None,
 ) -> list[Summary]:  # fmt: skip
     """The phenotype party: writes the tables. masked: a folder to keep masked genotypes in for later runs; opened: is shown
-    the study.
+    the study; gate: the door, by default that of the inputs.
 
     Raises UsageError for tests that are no regressions.
     """
@@ -193,6 +197,8 @@ def phenotype_run(
     study, parts = announced.study, announced.parts()
     if opened is not None:
         opened(study)
+    gate = for_study(gate or gate_of_inputs("mpc", inputs, log), study)
+    check_tables(gate, study, reveal=reveal)
     designs = [_Design.of(stratum, cohort, reveal, threshold) for stratum in announced.strata]
     told: list[object] = []
     for d in designs:
@@ -211,14 +217,9 @@ def phenotype_run(
         for one in mine:
             for a, piece in one.pieces(places_in(d.stratum)):
                 pieces.setdefault((a.test, a.phenotype), []).append(piece)
-    variants = study.reader.variants
-    return [
-        write_projected(
-            out, variants, a, pieces[a.test, a.phenotype] + refused_pieces(study.strata, a, reveal), reveal=reveal,
-            digits=digits,
-        )
-        for a in study.analyses
-    ]  # fmt: skip
+    return write_pieces(
+        out, study.reader.variants, study.analyses, study.strata, pieces, gate=gate, reveal=reveal, digits=digits
+    )
 
 
 def _receive(

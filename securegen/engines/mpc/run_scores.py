@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
+from securegen.engines.governed import refuse_idle_purpose
 from securegen.engines.mpc.deployment import ROLES, SCORES
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.score_protocol import Bars, no_bars
@@ -17,10 +18,10 @@ from securegen.local.folders import PARTIES, working_folder
 from securegen.local.launcher import Role, given, launch
 from securegen.record.run_log import RunLog
 from securegen.scores.study import ScoreInputs, ScoreStudy, digests
-from securegen.study.inputs import Inputs
+from securegen.study.inputs import ASKING, Inputs
 
 _TAKEN = ("score", "columns", "allow", "digits", "gzip")
-_FILTERS = ("keep", "remove", "extract", "exclude", "from_bp", "to_bp")
+_FILTERS = ("keep", "remove", "extract", "exclude", "from_bp", "to_bp", "purpose", "consent", "mondo")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class MpcScores:
         bars: Bars = no_bars,
     ) -> None:  # fmt: skip
         """Makes keys and parties.toml for this run; writes OUT.sscore, OUT.log and OUT.run.json."""
+        refuse_idle_purpose(genotypes)
         with working_folder(out, PARTIES, keep=self.keep_files, log=log) as work:
             loopback_study(work, ROLES[SCORES])
             records = launch(_roles(work, genotypes, inputs))
@@ -73,6 +75,7 @@ class MpcScores:
             bytes={"sent": sent, "dealer": dealt, "rounds": max(r["bytes"]["rounds"] for r in records.values())},
             parameters={"bits": inputs.bits, "digits": inputs.digits}, planned_noise_margin_bits=None,
             peak_rss_bytes=max(r["peak_rss_bytes"] for r in records.values()),
+            **{name: people[name] for name in ("governance",) if name in people},
         )  # fmt: skip
 
 
@@ -85,7 +88,7 @@ def _roles(work: Path, genotypes: Inputs, inputs: ScoreInputs) -> list[Role]:
     }  # fmt: skip
     if inputs.columns:
         model["columns"] = [",".join(map(str, inputs.columns))]
-    people = {"role": "genotypes"} | given(genotypes.genotypes) | given(genotypes, *_FILTERS)
+    people = {"role": "genotypes"} | given(genotypes.genotypes) | given(genotypes, *_FILTERS, *ASKING)
     if genotypes.chr:
         people["chr"] = ",".join(genotypes.chr)
     told = {"genotypes": people | common, "model": model | common, "dealer": {"config": common["config"]}}

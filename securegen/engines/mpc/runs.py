@@ -100,7 +100,7 @@ class RunReader:
     """The genotype owner's dosages, run by run, as copies are counted on each chromosome."""
 
     def __init__(self, reader: GenotypeReader) -> None:
-        self.kinds, self.coding = kinds_of(reader.variants), coding_of(reader)
+        self.kinds, self.coding, self.grid = kinds_of(reader.variants), coding_of(reader), reader.dosage_grid
         names = {c: canonical_chromosome(c) in PSEUDOAUTOSOMAL for c in dict.fromkeys(reader.variants.chromosome)}
         self._ends = np.array([names[c] for c in reader.variants.chromosome], bool)
         self._plain = PloidyReader(reader, self.kinds)

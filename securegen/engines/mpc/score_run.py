@@ -18,6 +18,7 @@ from securegen.engines.mpc.scores import charge, model_side, people_side
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles, block_size
 from securegen.errors import PolicyError, ProtocolError
+from securegen.governance.gate import Gate
 from securegen.io.schema import score_name
 from securegen.io.text import count
 from securegen.model import GenotypeReader
@@ -30,9 +31,19 @@ from securegen.scores.sums import ScoreSums, count_alleles, second_copies
 
 
 def people_run(
-    session: Session, roles: Roles, reader: GenotypeReader, out: str, *, digits: int = DIGITS, threads: int = 1
+    session: Session,
+    roles: Roles,
+    reader: GenotypeReader,
+    out: str,
+    *,
+    gate: Gate,
+    digits: int = DIGITS,
+    threads: int = 1,
 ) -> str:
-    """The people's party: writes PREFIX.sscore and returns its path. Raises ProtocolError for a malformed reply."""
+    """The people's party: writes PREFIX.sscore and returns its path. gate: the door.
+
+    Raises ProtocolError for a malformed reply, PolicyError where the policy refuses.
+    """
     everything = np.arange(len(reader.variants))
     counts = count_alleles(reader, everything)
     announce_cohort(session, roles.right, reader)
@@ -45,7 +56,7 @@ def people_run(
         people=len(reader.samples), scores=len(plan.names), bits=bits, threads=threads,
     )  # fmt: skip
     path = f"{out}.sscore"
-    write_sscore(path, reader.samples, release(ScoreSums(plan, values), digits=digits))
+    write_sscore(path, reader.samples, release(ScoreSums(plan, values), digits=digits), gate=gate)
     return path
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from securegen.engines.federated.site import Connect
@@ -15,6 +16,7 @@ from securegen.engines.mpc.deployment import GENOME_WIDE, ScoreTask, Task
 from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import DEALER, Parties
 from securegen.engines.mpc.outcome import Outcome
+from securegen.engines.mpc.owner_gate import gate_of_party
 from securegen.engines.mpc.projected import HITS
 from securegen.engines.mpc.site_links import linked
 from securegen.engines.mpc.state_file import StateFile
@@ -74,9 +76,13 @@ def run_party(
         seen=seen,
     )  # fmt: skip
     identity = _own(parties, name, keys, passphrase)
+    split = deployment.check_task(parties, name, task)
+    task = replace(
+        task,
+        gate=gate_of_party(parties, name, inputs, scores=split == deployment.SCORES, more=[keys, memory.path], log=log),
+    )
     if not check_only:
         return deployment.run_party(parties, identity, task, log)
-    split = deployment.check_task(parties, name, task)
     if parties[name].role == "genotypes":
         deployment.genotypes_of(task, split, log)
     return Outcome()

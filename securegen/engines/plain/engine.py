@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from securegen.catalogue import record_of
+from securegen.engines.governed import check_tables, gate_of_study
 from securegen.engines.plain import sums
 from securegen.engines.protocol import Engine, EngineRun, option, study_facts
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
+from securegen.governance.gate import Gate
+from securegen.governance.policy import FULL
 from securegen.model import Progress, Sums, coding_of, counted
 from securegen.record.association_receipts import plain_receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm, convert
+from securegen.results.outputs import associations
 from securegen.results.projected import PLAIN, plain_projected
 from securegen.results.write import Summary, qc_analysis, write_qc, write_tables
 from securegen.stats.qc import Filters
+from securegen.study.consented import claim_release
 from securegen.study.opening import Study
 from securegen.study.strata import close_people
 
@@ -47,7 +52,9 @@ class Plain(Engine):
         return self
 
     def sums(self, study: Study) -> Iterator[Sums]:
-        """The exact integers, block by block."""
+        """The exact integers, block by block. Raises PolicyError where the policy refuses, or hides rare rows."""
+        gate = gate_of_study(self.name, study)
+        gate.release(associations(study.analyses, study.strata, len(study.reader.variants), floor=0))
         return sums.strata_sums(study.reader, study.strata)
 
     def run(
@@ -55,27 +62,38 @@ class Plain(Engine):
         qc_only: bool = False, bars: Bars = no_bars,
     ) -> EngineRun:  # fmt: skip
         """Tables from the exact sums. Raises as `Engine.run`."""
+        claim_release([study.inputs], study.reader.samples, study.strata, out)
         tables: list[Summary] = []
+        gate = gate_of_study(self.name, study, log, qc_only=qc_only)
+        check_tables(gate, study, reveal=self.reveal or FULL, qc_only=qc_only)
         with log.stage("gwas"):
             if self.reveal:
-                tables = plain_projected(study.reader, study.strata, out, reveal=self.reveal, digits=form.digits)
+                tables = plain_projected(
+                    study.reader, study.strata, out, gate=gate, reveal=self.reveal, digits=form.digits
+                )
             elif not qc_only:
                 with bars("associating", unit="variants") as report:
-                    tables = write_plain(study, out, digits=form.digits, filters=filters, progress=report)
+                    tables = write_plain(study, out, digits=form.digits, filters=filters, progress=report, gate=gate)
             convert(tables, out, form, log)
-            files = form.finish(write_plain_qc(study, out)) if qc_only else []
+            files = form.finish(write_plain_qc(study, out, gate=gate)) if qc_only else []
         receipt = plain_receipt([*files, *(t.path for t in tables)], close_people(study.strata))
-        receipt = receipt.of_model(coding_of(study.reader))
+        receipt = receipt.of_model(coding_of(study.reader)).with_decisions(gate.lines())
         facts = study_facts(study) | {
             "parameters": {"bits": max(a.model.bits for a in study.analyses)}, "planned_noise_margin_bits": None,
         }  # fmt: skip
-        return EngineRun(self.name, tuple(tables), tuple(files), receipt, {}, facts)
+        return EngineRun(self.name, tuple(tables), tuple(files), receipt, {}, facts, governance=gate.record())
 
 
 def write_plain(
-    study: Study, out: str, *, digits: int = 17, filters: Filters | None = None, progress: Progress | None = None
-) -> list[Summary]:
-    """Write OUT.<PHENO>.<TEST> for every analysis of a study. Raises UsageError for filters beside complete cases."""
+    study: Study, out: str, *, digits: int = 17, filters: Filters | None = None, progress: Progress | None = None,
+    gate: Gate | None = None,
+) -> list[Summary]:  # fmt: skip
+    """Write OUT.<PHENO>.<TEST> for every analysis of a study. gate: the door, by default that of the study.
+
+    Raises UsageError for filters beside complete cases, PolicyError where a policy refuses.
+    """
+    gate = gate or gate_of_study("plain", study)
+    check_tables(gate, study)
     variants, grid = study.reader.variants, study.reader.dosage_grid
     tests = [a for a in study.analyses if a.association]
     if study.inputs.missing == "complete" and any("complete" in record_of(a).missing for a in tests):
@@ -86,18 +104,21 @@ def write_plain(
         tables = []
         for a in tests:
             own, blocks = sums.complete_case_strata(study.reader, study.strata, a.test, a.phenotype)
-            tables += write_tables(out, variants, blocks, [a], strata=own, grid=grid, digits=digits)
+            tables += write_tables(out, variants, blocks, [a], gate=gate, strata=own, grid=grid, digits=digits)
         return tables
     blocks = counted(sums.strata_sums(study.reader, study.strata), len(variants), progress)
-    return write_tables(out, variants, blocks, tests, strata=study.strata, grid=grid, digits=digits, filters=filters)
+    return write_tables(
+        out, variants, blocks, tests, gate=gate, strata=study.strata, grid=grid, digits=digits, filters=filters
+    )
 
 
-def write_plain_qc(study: Study, out: str) -> list[str]:
-    """Write OUT.afreq, OUT.vmiss, for hard calls OUT.hardy, and of X OUT.hardy.x. Raises UsageError for a study without
-    these sums."""
+def write_plain_qc(study: Study, out: str, *, gate: Gate | None = None) -> list[str]:
+    """Write OUT.afreq, OUT.vmiss, for hard calls OUT.hardy, and of X OUT.hardy.x. gate: as of `write_plain`. Raises UsageError
+    for a study without these sums, PolicyError where a policy refuses."""
+    gate = gate or gate_of_study("plain", study, qc_only=True)
     if qc_analysis(study.analyses) is None:
         raise UsageError("this study has no sums for quality control: open it with qc=True")
     blocks = sums.strata_sums(study.reader, study.strata)
     return write_qc(
-        out, study.reader.variants, blocks, None, strata=study.strata, grid=study.reader.dosage_grid
+        out, study.reader.variants, blocks, None, gate=gate, strata=study.strata, grid=study.reader.dosage_grid
     )  # fmt: skip

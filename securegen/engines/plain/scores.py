@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from securegen.engines.governed import gate_of_scores
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.record.run_log import RunLog
 from securegen.record.score_receipts import plain_scores as receipt_of
@@ -28,13 +29,14 @@ class PlainScores:
         bars: Bars = no_bars,
     ) -> None:  # fmt: skip
         """Writes OUT.sscore, OUT.log and OUT.run.json, and OUT.match.tsv where `study` is not opened yet."""
+        gate = gate_of_scores(self.name, genotypes, inputs, log)
         with log.stage("match"):
             study = study or open_scores(genotypes, inputs, log=log, out=out)
         with log.stage("score"):
             sums = plain_scores(study.reader, study.plan)
-        write_scores(out, study.reader.samples, sums, inputs, log)
+        write_scores(out, study.reader.samples, sums, inputs, log, gate=gate)
         log.write(
-            receipt=receipt_of(inputs.table(out)).to_json(), engine="plain",
+            receipt=receipt_of(inputs.table(out)).with_decisions(gate.lines()).to_json(), engine="plain",
             parameters={"bits": inputs.bits, "digits": inputs.digits}, bytes={}, planned_noise_margin_bits=None,
-            **study.record(),
+            **study.record(), **gate.record(),
         )  # fmt: skip

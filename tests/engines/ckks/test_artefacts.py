@@ -190,7 +190,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120 if __debug__ else 30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_invented_manifest_is_refused_and_never_crashes(
     data, small_results, small_encrypted, small_key, tmp_path_factory

@@ -25,6 +25,8 @@ def test_the_guide_has_every_command_of_a_deployment():
         "study join",
         "site run",
         "study status",
+        "study leave",
+        "study continue",
         "run-local gwas",
         "party --role site",
     ):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from math import gcd
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ from securegen.governance import signing
 from securegen.governance.guard import REFUSAL, guarded
 from securegen.io.arrays import ArrayReader
 from securegen.model import Samples
-from securegen.results.write import result_columns
+from securegen.results.block_columns import result_columns
 from securegen.study import people as align
 from securegen.study.build import build_design
 from securegen.study.genotypes import open_genotypes
@@ -337,29 +336,6 @@ def test_only_whether_samples_are_equal_is_opened(tmp_path):
     guess = lambda i, secret: _unlike(masks[i][:, 0], masks[i][:, 1], secret)  # noqa: E731
     assert int(first[0]) == sum(guess(i, bytes([i]) * 32) for i in differ)
     assert int(first[0]) != sum(guess(i, b"") for i in differ), "who guesses the people cannot check it"
-
-
-def test_a_site_alone_that_leaves_a_study(tmp_path):
-    """D's sums are the difference of two studies of A, B, C, D and of A, B, C."""
-    reader, x, y = small()
-    samples, mask = reader.samples, np.ones(360, bool)
-    sets = [("Y1", mask)]
-    keys = {name: signing.generate() for name in "ABCD"}
-    four = make_study(keys, signing.generate(), digest="4" * 64, openings="all")
-    three = make_study({n: keys[n] for n in "ABC"}, signing.generate(), digest="3" * 64, openings="all")
-    log: list[str] = []
-
-    def refuse(reason: str) -> NoReturn:
-        raise PolicyError(reason)
-
-    admit(four, sets, samples, tmp_path, guard_of_study(four, log.append, refuse))
-    named = make_study(
-        {n: keys[n] for n in "ABC"}, signing.generate(), digest="5" * 64, openings="all", consent_openings=True
-    )
-    with pytest.raises(PolicyError):
-        admit(three, sets, samples, tmp_path, guard_of_study(three, log.append, refuse))
-    assert any("but for D" in line for line in log)
-    admit(named, sets, samples, tmp_path, guard_of_study(named, log.append, refuse))
 
 
 def test_columns_beyond_the_budget(tmp_path):

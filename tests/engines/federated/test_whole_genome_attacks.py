@@ -203,7 +203,7 @@ class Lone(LocalSum):
             yield own
 
 
-def steered_at(cohort: Cohort, who: int, wanted: float = 0.99) -> np.ndarray:
+def steered_at(cohort: Cohort, who: int, wanted: float) -> np.ndarray:
     """(B, B) that the deviating site takes from X'X of the first block, so that a person whom it knows has that leverage."""
     x, n = cohort.g[:BLOCK].T.astype(float) * GRID, cohort.g.shape[1]
     c = np.column_stack([np.ones(n), cohort.age])
@@ -224,7 +224,7 @@ def steered_at(cohort: Cohort, who: int, wanted: float = 0.99) -> np.ndarray:
 def test_a_person_with_a_leverage_above_a_half_is_refused(cohort, tmp_path, monkeypatch):
     """Who posts last makes the total nearly singular in the direction of a person: the prediction of that person is as large
     as they like, and its products are that person's numbers. The own people are looked at, whatever the total is."""
-    away = steered_at(cohort, SITES * WHO)[np.triu_indices(BLOCK)][:, None]
+    away = steered_at(cohort, SITES * WHO, 0.8)[np.triu_indices(BLOCK)][:, None]
 
     def alter(name, own):
         return own - np.concatenate([away, 0 * away]) if name == GRAM else own  # of two blocks
@@ -234,11 +234,11 @@ def test_a_person_with_a_leverage_above_a_half_is_refused(cohort, tmp_path, monk
         (tmp_path / name).mkdir()
     ((_, w, _), *_), _ = model_of(cohort, tmp_path / "off", level="all", alter=alter)
     w = w[:, 4].astype(float)  # of the smallest penalty
-    assert np.abs(w).argmax() == WHO and w[WHO] ** 2 > 0.5 * (w * w).sum()
+    assert np.abs(w).argmax() == WHO and w[WHO] ** 2 > 0.3 * (w * w).sum()
     said: list[str] = []
     with pytest.raises(PolicyError):
         model_of(cohort, tmp_path / "on", said=said, alter=alter)
-    assert any("leverage 0.9" in line for line in said)
+    assert any("leverage 0.8" in line for line in said)
     for value in (0.51, -1e-9, np.nan):
         with pytest.raises(PolicyError):
             totals_of(tmp_path).leverage("variants a to b", np.array([[0.1], [value]]))

@@ -18,6 +18,7 @@ from securegen.engines.mpc.shares.radix import Form, choose_form, to_digits
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PeerError, PolicyError, ProtocolError, UsageError
+from securegen.governance.gate import ungoverned
 from securegen.io.arrays import from_arrays
 from securegen.model import Samples, Variants
 from securegen.results.projected import plain_projected
@@ -134,14 +135,14 @@ def test_uv_are_the_plain_engines_text_for_text(study, cohort, tmp_path, monkeyp
     monkeypatch.setattr(vertical, "block_size", lambda samples, bits=64: 7)
     results(run(study(ROLES), cohort, tmp_path, reveal="uv"))
     _, _, opened = cohort
-    plain_projected(opened.reader, opened.strata, str(tmp_path / "plain"))
+    plain_projected(opened.reader, opened.strata, str(tmp_path / "plain"), gate=ungoverned())
     for name in ("QT", "MINUS"):
         assert (tmp_path / f"out.{name}.uv").read_text() == (tmp_path / f"plain.{name}.uv").read_text()
 
 
 def test_uv_of_a_score_test_are_the_plain_engines_too(study, cases, tmp_path):
     results(run(study(ROLES), cases, tmp_path, reveal="uv"))
-    plain_projected(cases[2].reader, cases[2].strata, str(tmp_path / "plain"))
+    plain_projected(cases[2].reader, cases[2].strata, str(tmp_path / "plain"), gate=ungoverned())
     assert (tmp_path / "out.CC.uv").read_text() == (tmp_path / "plain.CC.uv").read_text()
 
 
@@ -159,7 +160,9 @@ def test_chisq_alone_is_that_of_all_sums_within_the_printed_bound(study, request
         assert ok.sum() >= M - 2 and not ok[3]  # the constant variant says no more than that
         error = np.abs(found["CHISQ"].to_numpy()[ok] - want[ok]) / np.maximum(1, want[ok])
         assert error.max() <= summary.promise["dchisq_certain"] <= projected_statistics.TARGET
-        oracle = plain_projected(given[2].reader, given[2].strata, str(tmp_path / "p"), reveal="chi2")
+        oracle = plain_projected(
+            given[2].reader, given[2].strata, str(tmp_path / "p"), reveal="chi2", gate=ungoverned()
+        )
         assert oracle[0].codes == out["bob"][0].codes
 
 
@@ -191,7 +194,9 @@ def test_fractional_dosages_are_revealed_like_whole_ones(study, request, tmp_pat
         folder = tmp_path / reveal
         folder.mkdir()
         results(run(made, given, folder, reveal=reveal))
-        for oracle in plain_projected(fractional, given[2].strata, str(folder / "plain"), reveal=reveal):
+        for oracle in plain_projected(
+            fractional, given[2].strata, str(folder / "plain"), reveal=reveal, gate=ungoverned()
+        ):
             found, want = (table(folder / f"{p}.{oracle.analysis.phenotype}.{reveal}") for p in ("out", "plain"))
             assert (found["CHISQ"] - want["CHISQ"]).abs().max() <= limit * max(1, want["CHISQ"].max())
             assert found["ERRCODE"].equals(want["ERRCODE"])

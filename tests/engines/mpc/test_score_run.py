@@ -18,6 +18,7 @@ from securegen.engines.mpc.score_run import model_run, people_run
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
 from securegen.errors import PolicyError, ProtocolError
+from securegen.governance.gate import ungoverned
 from securegen.scores.files import read_scorings
 from securegen.scores.match import match_variants
 from securegen.scores.plan import plan_scores, used_variants
@@ -67,7 +68,7 @@ def plain_text(folder, digits=6):
 def run(study, folder, out, *, score="weights.tsv", limit=PEOPLE, digits=6):
     reader = open_genotypes(Inputs(str(folder / "people")))
     return study.run({
-        "gen": lambda s: people_run(s, ROLES, reader, str(out / "r"), digits=digits),
+        "gen": lambda s: people_run(s, ROLES, reader, str(out / "r"), gate=ungoverned(), digits=digits),
         "mod": lambda s: model_run(
             s, ROLES, [str(folder / score)], model="m", state=StateFile(out / "state"), reply_limit=limit,
             digits=digits,

@@ -7,7 +7,7 @@ import pytest
 
 from securegen.engines.plain import sums
 from securegen.engines.plain.engine import write_plain
-from securegen.results.write import result_columns
+from securegen.results.block_columns import result_columns
 from securegen.stats.score_test import PROMISED, expected_chisq_error
 from securegen.study.opening import Study
 

@@ -13,7 +13,7 @@ from statsmodels.stats.contingency_tables import Table, Table2x2
 
 import securegen as sg
 from securegen.engines.plain import sums
-from securegen.results.write import result_columns
+from securegen.results.block_columns import result_columns
 from securegen.study.opening import open_study
 
 N, M = 240, 25

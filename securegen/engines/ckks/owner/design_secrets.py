@@ -36,7 +36,7 @@ class DesignSecrets:
 
     strata: their columns without values; sets: of columns, one a stratum; places: of each stratum, where its columns are
     among all; sum_abs: (J,) int64, Σ_i |c_ik|; checks: for every block, (outputs,) uint64 in the order of `outputs`; folder:
-    where it was written; encrypted: when, local time.
+    where it was written; encrypted: when, local time; values: (N, J) int64 of each stratum where a policy governs the cohort.
     """
 
     digest: str
@@ -50,6 +50,7 @@ class DesignSecrets:
     encryptor: str
     folder: str
     encrypted: str
+    values: tuple[np.ndarray, ...] | None = None
 
     @property
     def analyses(self) -> tuple[Analysis, ...]:
@@ -99,14 +100,24 @@ def save(state: OwnerState, s: DesignSecrets) -> None:
         "strata": [_stratum_to_json(stratum, own) for stratum, own in zip(s.strata, s.places, strict=True)],
         "blocks": [len(c) for c in s.checks], "folder": s.folder, "encryptor": s.encryptor, "encrypted": s.encrypted,
     }  # fmt: skip
-    state.write(
-        state_name(s.digest), header, {"sum_abs": s.sum_abs, "checks": np.concatenate(s.checks).astype(np.uint64)}
-    )
+    arrays = {"sum_abs": s.sum_abs, "checks": np.concatenate(s.checks).astype(np.uint64)}
+    arrays |= {f"values-{i}": np.ascontiguousarray(values, np.int64) for i, values in enumerate(s.values or ())}
+    state.write(state_name(s.digest), header, arrays)
 
 
 def without_values(stratum: Stratum) -> Stratum:
     """The same stratum, its columns of nobody: what remains once they are encrypted."""
     return replace(stratum, design=Design(_nobodys(stratum.design.columns.squared), stratum.design.analyses))
+
+
+def with_values(s: DesignSecrets) -> tuple[Stratum, ...] | None:
+    """The strata with their columns, None where they were not kept."""
+    if s.values is None:
+        return None
+    return tuple(
+        replace(own, design=Design(replace(_nobodys(own.design.columns.squared), values=values), own.design.analyses))
+        for own, values in zip(s.strata, s.values, strict=True)
+    )
 
 
 def _nobodys(squared: Sequence[bool]) -> Columns:
@@ -219,4 +230,5 @@ def read_one(state: OwnerState, name: str) -> DesignSecrets:
         ColumnSets.from_body(header), tuple(tuple(x["columns"]) for x in header["strata"]), a["sum_abs"],
         np.split(a["checks"], ends), header["encryptor"], header["folder"],
         header.get("encrypted", "at a time that was not recorded"),
+        tuple(a[f"values-{i}"] for i in range(len(header["strata"]))) if "values-0" in a else None,
     )  # fmt: skip

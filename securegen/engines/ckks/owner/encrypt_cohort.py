@@ -30,6 +30,7 @@ from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, block_name, write_info
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, DesignError
+from securegen.governance.pin import Pin
 from securegen.io.envelope import canonical
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
 from securegen.kernels.threads import in_threads
@@ -81,9 +82,10 @@ def encrypt_cohort(
     *,
     encryptor: Encryptor,
     squares: bool = False,
+    policy: Pin | None = None,
     progress: Progress = no_progress,
 ) -> CohortInfo:
-    """Encrypt every genotype of `reader` into `folder` and keep the checks in `state`.
+    """Encrypt every genotype of `reader` into `folder` and keep the checks in `state`. policy: the one that governs it.
 
     Raises DesignError when the cohort is not the one that was planned (samples, dosage range), KeyFileError when the key
     is retired, StorageError before anything is written when it cannot fit on the disk.
@@ -96,7 +98,7 @@ def encrypt_cohort(
     size = least_bytes(sizes, key.public.parameters, squares, encryptor)
     require_space(folder, size - sum(f.stat().st_size for f in folder.glob("*.npy")))
     with state.alone():
-        return _encrypt_blocks(reader, sizes, key, folder, state, encryptor, squares, progress)
+        return _encrypt_blocks(reader, sizes, key, folder, state, encryptor, squares, policy, progress)
 
 
 def check_planned(reader: GenotypeReader, key: SecretKey, squares: bool) -> None:
@@ -115,7 +117,7 @@ def check_planned(reader: GenotypeReader, key: SecretKey, squares: bool) -> None
 
 def _encrypt_blocks(
     reader: GenotypeReader, sizes: Sequence[int], key: SecretKey, folder: Path, state: OwnerState, encryptor: Encryptor,
-    squares: bool, progress: Progress,
+    squares: bool, policy: Pin | None, progress: Progress,
 ) -> CohortInfo:  # fmt: skip
     earlier = state.cohort_digest()
     for stale in (folder / artefact.MANIFEST, state.folder / "cohort.box"):
@@ -132,6 +134,7 @@ def _encrypt_blocks(
     info = CohortInfo(
         "", cohort_id, reader.samples, reader.variants, reader.dosage_grid, reader.dosage_max, with_missing(parts), squares,
         encryptor.name, tuple(sizes), identities, coding=coding, xchr_model=xchr_model_of(reader),
+        policy=policy,
     )  # fmt: skip
     info = write_cohort(folder, info, parts, key)
     state.forget_others(info.digest, earlier)

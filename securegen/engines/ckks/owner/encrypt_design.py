@@ -117,6 +117,7 @@ def _encrypt(
     made = DesignSecrets(
         digest, info.digest, nonce, tuple(map(without_values, strata)), sets, pool.places, pool.sum_abs, checks,
         encryptor.name, str(folder.resolve()), time.strftime("%Y-%m-%d %H:%M:%S"),
+        tuple(np.asarray(s.design.columns.values) for s in strata) if info.policy is not None else None,
     )  # fmt: skip
     save(state, made)
     return made

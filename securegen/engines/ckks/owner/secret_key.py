@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -26,6 +27,7 @@ from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.planned_design import PlannedDesign
 from securegen.errors import ArtefactError, KeyFileError
 from securegen.governance.audit_beside import key_used
+from securegen.governance.pin import Pin, pinned
 from securegen.io import envelope
 from securegen.io.envelope import canonical
 from securegen.io.strict_json import parse_json
@@ -40,7 +42,8 @@ EARLIER_MAGIC = "securegen secret key 1"  # without a digest where there is no p
 class SecretKey(envelope.Unpicklable):
     """The owner's secrets. residues: (k, n) uint64, the RLWE key modulo the data primes, NTT form.
 
-    planned: the names of the design that the key was planned for, if any. file: where the key was read or written.
+    planned: the names of the design that the key was planned for, if any. file: where the key was read or written; policy:
+    the one that its owner bound it to: nothing is decrypted without.
     """
 
     public: PublicKey
@@ -50,6 +53,7 @@ class SecretKey(envelope.Unpicklable):
     master: bytes = field(repr=False)
     planned: PlannedDesign | None = field(default=None, repr=False)
     file: Path | None = field(default=None, compare=False)
+    policy: Pin | None = None
 
     def __repr__(self) -> str:
         return f"SecretKey({self.public.fingerprint[:16]})"
@@ -104,7 +108,9 @@ def write_secret(
          "signing": pack(key.signing_key), "master": pack(key.master),
          "planned": key.planned.to_json() if key.planned else None}
     )  # fmt: skip
-    public = {"public": key.public.to_json()}
+    public: dict[str, Any] = {"public": key.public.to_json()}
+    if key.policy is not None:
+        public["policy"] = key.policy.to_json()
     envelope.write(path, SECRET_MAGIC, public, secret, passphrase=passphrase, cost=cost)
 
 
@@ -125,7 +131,7 @@ def read_secret(path: str | Path, *, passphrase: bytes | None = None) -> SecretK
         planned = PlannedDesign.from_json(parts["planned"]) if parts.get("planned") else None
         key = SecretKey(
             public, unpack("seal"), residues, unpack("signing"), unpack("master"), planned,
-            Path(os.path.realpath(path)),
+            Path(os.path.realpath(path)), pinned(header.get("policy")),
         )  # fmt: skip
     except ArtefactError as error:  # of an earlier version, say, whose sums could not be verified
         raise KeyFileError(f"{path}: {error}") from None

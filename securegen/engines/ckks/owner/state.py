@@ -21,6 +21,7 @@ import numpy as np
 from securegen.engines.ckks.blocks import block_sizes, starts_of
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.errors import ArtefactError, UsageError
+from securegen.governance.pin import Pin, pinned
 from securegen.io.envelope import canonical
 from securegen.io.locks import only_one
 from securegen.io.output import atomic, private_folder
@@ -145,7 +146,8 @@ class CohortInfo:
     """What the owner knows of its encrypted cohort: digest of the manifest, id, people, variants, blocks and streams.
 
     blocks: variants of each, in order; identities: of the blocks, none where an earlier version wrote the record; earlier:
-    what it was before variants were appended; xchr_model: how males on X count, None where nothing is on X.
+    what it was before variants were appended; xchr_model: how males on X count, None where nothing is on X;
+    policy: the one that governs it.
     It stands for the genotypes when a design is made later: samples, variants and grid, but no dosages to read.
     """
 
@@ -163,6 +165,7 @@ class CohortInfo:
     coding: str = ADDITIVE
     earlier: tuple[Version, ...] = ()
     xchr_model: int | None = None
+    policy: Pin | None = None
 
     @cached_property
     def starts(self) -> IntArray:
@@ -224,7 +227,7 @@ def read_info(state: OwnerState) -> CohortInfo:
         header.get("dosage_max", 2 * header["dosage_grid"]), tuple(header["missing"]),
         header["squares"], header["encryptor"], tuple(blocks), tuple(header.get("identities", ())),
         coding=header.get("coding", ADDITIVE), earlier=tuple(Version(**version) for version in header.get("earlier", ())),
-        xchr_model=header.get("xchr_model"),
+        xchr_model=header.get("xchr_model"), policy=pinned(header.get("policy")),
     )  # fmt: skip
 
 
@@ -234,7 +237,7 @@ def write_info(state: OwnerState, info: CohortInfo) -> None:
         "digest": info.digest, "cohort_id": info.cohort_id, "dosage_grid": info.dosage_grid,
         "dosage_max": info.dosage_max, "missing": list(info.missing_blocks), "squares": info.squares,
         "encryptor": info.encryptor, "identities": list(info.identities), "blocks": list(info.blocks), "coding": info.coding,
-        "xchr_model": info.xchr_model,
+        "xchr_model": info.xchr_model, "policy": None if info.policy is None else info.policy.to_json(),
         "earlier": [asdict(version) for version in info.earlier],
     }  # fmt: skip
     v, s = info.variants, info.samples

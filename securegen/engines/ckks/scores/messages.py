@@ -33,7 +33,7 @@ VARIANT_FIELDS = ("chromosome", "id", "effect_allele", "other_allele")
 
 
 @dataclass(frozen=True)
-class Request:
+class ScoreRequest:
     """variants: of the cohort; counts: over all of them, or None when no call is missing."""
 
     variants: Variants
@@ -50,7 +50,7 @@ class Request:
         return AlleleCounts(variant, c.dosage[variant], c.second[variant], c.called[variant], c.samples)
 
 
-def make_request(reader: SelectableReader, imputation: str) -> Request:
+def make_request(reader: SelectableReader, imputation: str) -> ScoreRequest:
     """Raises PolicyError where allele counts of too few people would have to be sent."""
     everything = np.arange(len(reader.variants))
     counts = count_alleles(reader, everything)
@@ -61,12 +61,12 @@ def make_request(reader: SelectableReader, imputation: str) -> Request:
             f"(fewer than {FEWEST_COUNTED}) are close to their genotypes: take the scoring file's frequencies "
             "(`imputation` file) or nothing (`imputation` none)"
         )
-    return Request(
+    return ScoreRequest(
         reader.variants, counts.samples, reader.dosage_grid, counts if missing and imputation == "cohort" else None
     )
 
 
-def write_request(request: Request, folder: Path) -> None:
+def write_request(request: ScoreRequest, folder: Path) -> None:
     """Write the request as a folder."""
     make_folder(folder, FOLDER_FOR_OTHERS)
     v, files = request.variants, {}
@@ -83,7 +83,7 @@ def write_request(request: Request, folder: Path) -> None:
     artefact.write_manifest(folder, "score request", body, None)
 
 
-def read_request(folder: Path) -> Request:
+def read_request(folder: Path) -> ScoreRequest:
     """Raises ArtefactError when the folder is not a whole request, or holds counts that no genotypes have."""
     body = read_message(folder, "score request")
     samples, grid, arrays = body["samples"], body["dosage_grid"], read_arrays(folder, body["files"])
@@ -102,7 +102,7 @@ def read_request(folder: Path) -> Request:
         counts = AlleleCounts(np.arange(len(variants)), dosage, second, called, samples)
         if not counts.possible(grid):
             raise ArtefactError(f"{folder} is not a score request: no {samples} people have such allele counts")
-    return Request(variants, samples, grid, counts)
+    return ScoreRequest(variants, samples, grid, counts)
 
 
 @dataclass(frozen=True)

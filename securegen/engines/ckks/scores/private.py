@@ -25,7 +25,7 @@ from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.scores import evaluator, key_holder, messages, modeller
 from securegen.engines.ckks.scores.blinding import RINGS as BLINDED_RINGS
 from securegen.engines.ckks.scores.blinding import Blinding, ModelSize, choose_blinded, rounded_up, told_bits
-from securegen.engines.ckks.scores.messages import Invitation, Request
+from securegen.engines.ckks.scores.messages import Invitation, ScoreRequest
 from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan, promise, spend
 from securegen.engines.ckks.scores.weights import ScoreReader, StoredWeights, second_rows, stored_weights
 from securegen.errors import ArtefactError, UsageError
@@ -62,7 +62,7 @@ def refuse_several(inputs: ScoreInputs) -> None:
 
 
 def plan_private(
-    request: Request, inputs: ScoreInputs, log: Log = silent
+    request: ScoreRequest, inputs: ScoreInputs, log: Log = silent
 ) -> tuple[ScorePlan, tuple[Match, ...], ModelSize]:
     """Match and plan on a request; the plan, the matches and its size."""
     refuse_several(inputs)

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +25,15 @@ from securegen.engines.ckks.scores import owner as owner_side
 from securegen.engines.ckks.scores import parameters, public_model, server
 from securegen.engines.ckks.scores.weights import cohort_weights, score_reader, stored_weights
 from securegen.errors import ArtefactError
+from securegen.governance.door import SCORES, OutputFacts
+from securegen.governance.gate import Asking, Gate, gate_of
+from securegen.governance.pin import Pin
 from securegen.model import Progress, Samples, no_progress
 from securegen.scores.plan import ScorePlan
 from securegen.scores.release import DIGITS, refuse_small_models
 from securegen.scores.study import ScoreStudy
 from securegen.scores.sums import ScoreSums
+from securegen.study.inputs import Inputs, Log, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 MODEL = "score-model"
@@ -125,13 +130,31 @@ def score_encrypted(
     return Path(out)
 
 
+def gate_of_key(
+    key: SecretKey, owner: str | os.PathLike[str], asking: Asking | None = None,
+    files: Iterable[str | os.PathLike[str]] = (), *, log: Log = silent,
+) -> Gate:  # fmt: skip
+    """The door of who decrypts scores: the policy stands beside the key, the owner's folder or these files, and the key may
+    name it. Raises PolicyError where it is not here, or not as it was signed."""
+    files = list(files)
+    beside = [owner, *files, *([] if key.file is None else [key.file])]
+    pins = [("the key", key.policy), ("the encrypted cohort", read_info(OwnerState(Path(owner), key)).policy)]
+    return gate_of("ckks", asking or Asking(), beside, pins=pins, log=log, consent=bool(files))
+
+
+def pin_beside(inputs: Inputs, prefix: str | os.PathLike[str]) -> Pin | None:
+    """The policy that a new key for these genotypes names: theirs, or one beside what is written."""
+    return gate_of("ckks", inputs.asking, [*inputs.files().values(), prefix], consent=bool(inputs.consent)).pin
+
+
 def decrypt_scores(
     results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str], *, still_trusted: bool = False,
-    digits: int = 1,
+    digits: int = 1, gate: Gate | None = None,
 ) -> tuple[Samples, ScoreSums]:  # fmt: skip
     """Samples and their verified integers.
 
-    digits: how many the release will have. Raises PolicyError where they are more than was planned and a score has too few
+    digits: how many the release will have; gate: the door, by default that of the key (`gate_of_key`). Raises
+    PolicyError where the policy refuses, and where they are more than was planned and a score has too few
     variants for them; VerificationError, and retires the key, when a result was not computed from this cohort and model;
     KeyFileError when the key is retired (still_trusted: decrypt all the same).
     """
@@ -141,5 +164,7 @@ def decrypt_scores(
     if digits > header.get("digits", DIGITS):
         refuse_small_models(plan, digits=digits)
     model = public_model.Model(plan, header["cohort_variants"], header["digest"])
+    gate = gate or gate_of_key(key, owner)
+    gate.release([OutputFacts(SCORES, name, len(info.samples), 0) for name in plan.names])
     with guarded(key, state.folder, os.fspath(results), still_trusted=still_trusted):
         return info.samples, owner_side.decrypt(Path(results), key, info, state, model)

@@ -26,8 +26,10 @@ from securegen.engines.ckks.scores.messages import (
     read_invitation,
     write_request,
 )
+from securegen.engines.governed import gate_of_scores
 from securegen.engines.score_protocol import Bars, genotypes_of, no_bars
 from securegen.errors import UsageError
+from securegen.governance.gate import Gate
 from securegen.io.envelope import DRAWN_COST
 from securegen.io.output import copy_file
 from securegen.local.launcher import given, party_folders, run_inside
@@ -98,11 +100,13 @@ class HiddenModel:
     def finish(
         self, log: RunLog, made: Callable[..., Receipt], sizes: dict[str, int], served: dict[str, Any],
         parameters: Parameters, genotypes: Inputs, inputs: ScoreInputs, announced: Announcement, reader: SelectableReader,
-        *, request: Path, blur: int, margin: float,
+        *, request: Path, blur: int, margin: float, gate: Gate,
     ) -> None:  # fmt: skip
         """PREFIX.log and PREFIX.run.json of a run whose model the genotype owner does not know."""
         counts = (request / "counts.npy").exists()
-        receipt = made(inputs.table(log.out), self.encryptor, cap=announced.cap, counts=counts)
+        receipt = made(inputs.table(log.out), self.encryptor, cap=announced.cap, counts=counts).with_decisions(
+            gate.lines()
+        )
         log.note(receipt.lines())
         log.write(
             receipt=receipt.to_json(), engine="ckks", bytes=sizes, encryptor=self.encryptor, covariates=0, phenotypes=[],
@@ -115,7 +119,7 @@ class HiddenModel:
                 name: {"deviation_units": blur, "exponent": exponent}
                 for name, exponent in zip(announced.names, announced.exponent, strict=True)
             },
-            cap=announced.cap, peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]),
+            cap=announced.cap, peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]), **gate.record(),
         )  # fmt: skip
 
 
@@ -131,6 +135,7 @@ class PrivateModelScores(HiddenModel):
     ) -> None:  # fmt: skip
         """Writes OUT.sscore, OUT.log and OUT.run.json."""
         told = self.told(inputs)
+        gate = gate_of_scores(self.name, genotypes, inputs, log)
         with party_folders(out, "owner", "modeller", keep=self.keep_files, log=log) as at:
             owner, modeller = at["owner"], at["modeller"]
             with log.stage("match"):
@@ -151,13 +156,13 @@ class PrivateModelScores(HiddenModel):
             with log.stage("decrypt"):
                 replies = modeller / "study.replies"
                 table = private.open_scores_for(invitation, replies, key, owner / "study.owner", reader)
-            write_table(out, reader.samples, table, inputs, log)
+            write_table(out, reader.samples, table, inputs, log, gate=gate)
             names = ("request", "invitation", "cohort", "publickey", "replies")
             sizes = {n: folder_bytes(modeller / f"study.{n}") for n in names}
             self.finish(
                 log, score_receipts.private_model, sizes, served, key.public.parameters, genotypes, inputs, invitation,
                 reader, request=modeller / "study.request", blur=invitation.blinding.blur,
-                margin=invitation.blinding.margin_bits,
+                margin=invitation.blinding.margin_bits, gate=gate,
             )  # fmt: skip
 
 
@@ -173,6 +178,7 @@ class EncryptedModelScores(HiddenModel):
     ) -> None:  # fmt: skip
         """Writes OUT.sscore, OUT.log and OUT.run.json."""
         told = self.told(inputs)
+        gate = gate_of_scores(self.name, genotypes, inputs, log)
         with party_folders(out, "owner", "modeller", "evaluator", keep=self.keep_files, log=log) as at:
             owner, modeller, evaluator = at["owner"], at["modeller"], at["evaluator"]
             with log.stage("match"):
@@ -204,13 +210,13 @@ class EncryptedModelScores(HiddenModel):
             with log.stage("decrypt"):
                 replies = evaluator / "study.replies"
                 table = private.open_scores_for(invitation, replies, key, owner / "study.owner", reader)
-            write_table(out, reader.samples, table, inputs, log)
+            write_table(out, reader.samples, table, inputs, log, gate=gate)
             sizes = {n: folder_bytes(modeller / f"study.{n}") for n in ("request", "invitation")}
             sizes |= {n: folder_bytes(evaluator / f"study.{n}") for n in ("cohort", "publickey", "encmodel", "replies")}
             self.finish(
                 log, score_receipts.encrypted_model, sizes, served, key.public.parameters, genotypes, inputs, invitation,
                 reader, request=modeller / "study.request", blur=invitation.blinding.blur,
-                margin=invitation.blinding.margin_bits,
+                margin=invitation.blinding.margin_bits, gate=gate,
             )  # fmt: skip
 
 
@@ -226,6 +232,7 @@ class VendorKeyScores(HiddenModel):
     ) -> None:  # fmt: skip
         """Writes OUT.sscore, OUT.log and OUT.run.json."""
         told = self.told(inputs)
+        gate = gate_of_scores(self.name, genotypes, inputs, log)
         passphrase = {"SECUREGEN_PASSPHRASE": secrets.token_hex(32)}
         with party_folders(out, "hospital", "vendor", keep=self.keep_files, log=log) as at:
             hospital, vendor = at["hospital"], at["vendor"]
@@ -258,10 +265,10 @@ class VendorKeyScores(HiddenModel):
                 table = vendor_model.unmask_scores(
                     vendor / "study.rounded", hospital / "study.offer", hospital / "study.masks", reader
                 )  # fmt: skip
-            write_table(out, reader.samples, table, inputs, log)
+            write_table(out, reader.samples, table, inputs, log, gate=gate)
             sizes = {n: folder_bytes(vendor / f"study.{n}") for n in ("request", "blinded", "rounded")}
             sizes["offer"] = folder_bytes(hospital / "study.offer")
             self.finish(
                 log, score_receipts.vendor_key, sizes, served, own.key, genotypes, inputs, about, reader,
-                request=vendor / "study.request", blur=about.blur, margin=own.margin_bits,
+                request=vendor / "study.request", blur=about.blur, margin=own.margin_bits, gate=gate,
             )  # fmt: skip

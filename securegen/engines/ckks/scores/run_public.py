@@ -14,6 +14,7 @@ from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.scores import public as steps
 from securegen.engines.ckks.scores.parameters import margin_bits
 from securegen.engines.ckks.scores.weights import stored_weights
+from securegen.engines.governed import gate_of_scores
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.io.envelope import DRAWN_COST
 from securegen.local.launcher import party_folders, run_inside
@@ -41,6 +42,7 @@ class CkksScores:
         bars: Bars = no_bars,
     ) -> None:  # fmt: skip
         """Writes OUT.sscore, OUT.log and OUT.run.json, and OUT.match.tsv where `study` is not opened yet."""
+        gate = gate_of_scores(self.name, genotypes, inputs, log)
         with party_folders(out, "owner", "server", keep=self.keep_files, log=log) as at:
             with log.stage("match"):
                 study = study or open_scores(genotypes, inputs, log=log, out=out, haploid=False)
@@ -63,15 +65,15 @@ class CkksScores:
             served = run_inside(at["server"], "prs", cohort="study.cohort", model="study.model", out="study")
             log.seconds["score"] = served["seconds"]["score"]
             with log.stage("decrypt"):
-                _, sums = steps.decrypt_scores(at["server"] / "study.results", key, sent.owner)
-            write_scores(out, study.reader.samples, sums, inputs, log)
+                _, sums = steps.decrypt_scores(at["server"] / "study.results", key, sent.owner, gate=gate)
+            write_scores(out, study.reader.samples, sums, inputs, log, gate=gate)
             sizes = {n: folder_bytes(at["server"] / f"study.{n}") for n in ("cohort", "model", "results")}
             sizes["public_key"] = (at["owner"] / "key.public").stat().st_size
-            receipt = public_model(inputs.table(out), self.encryptor)
+            receipt = public_model(inputs.table(out), self.encryptor).with_decisions(gate.lines())
             log.note(receipt.lines())
             log.write(
                 receipt=receipt.to_json(), engine="ckks", bytes=sizes, encryptor=self.encryptor,
                 parameters=p.to_json() | {"bits": inputs.bits, "digits": inputs.digits},
                 planned_noise_margin_bits=margin_bits(p, norm),
-                peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]), **study.record(),
+                peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]), **study.record(), **gate.record(),
             )  # fmt: skip

@@ -13,21 +13,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.scores import encrypted_model, messages, private, promises, vendor_model
-from securegen.engines.ckks.scores.messages import Invitation, Request
+from securegen.engines.ckks.scores.messages import Invitation, ScoreRequest
 from securegen.engines.ckks.scores.promises import PrivacyRules
 from securegen.engines.ckks.scores.public import (
     EncryptedScores,
     add_model,
     decrypt_scores,
     encrypt_scores,
+    gate_of_key,
     generate_score_key,
+    pin_beside,
     score_encrypted,
 )
 from securegen.engines.ckks.scores.vendor import VendorParameters
+from securegen.governance.door import SCORES, OutputFacts
+from securegen.governance.gate import Asking, Gate, gate_of
 from securegen.model import Progress, SelectableReader, no_progress
 from securegen.scores.release import ScoreTable
 from securegen.scores.study import ScoreInputs, ScoreStudy
@@ -44,7 +49,7 @@ def generate_key(study: ScoreStudy) -> SecretKey:
     return generate_score_key(study.plan, len(study.reader.samples))
 
 
-def request(genotypes: SelectableReader, folder: Name, *, imputation: str = "cohort") -> Request:
+def request(genotypes: SelectableReader, folder: Name, *, imputation: str = "cohort") -> ScoreRequest:
     """Genotype owner or hospital: the variants of the cohort, for the model's owner, into `folder`."""
     made = messages.make_request(genotypes, imputation)
     messages.write_request(made, Path(folder))
@@ -104,10 +109,12 @@ def evaluate(
 
 
 def open_replies(
-    invitation: Name, replies: Name, key: SecretKey, owner: Name, genotypes: SelectableReader
+    invitation: Name, replies: Name, key: SecretKey, owner: Name, genotypes: SelectableReader, *, gate: Gate | None = None
 ) -> ScoreTable:  # fmt: skip
-    """Genotype owner: its scores. Raises VerificationError, and retires the key, where a reply is not what was promised."""
+    """Genotype owner: its scores. gate: the door, by default that of the key. Raises VerificationError, and retires the key,
+    where a reply is not what was promised; PolicyError where the policy refuses."""
     found = messages.read_invitation(Path(invitation))
+    _pass(gate or gate_of_key(key, owner), found.names, genotypes)
     return private.open_scores_for(found, Path(replies), key, Path(owner), genotypes)
 
 
@@ -134,9 +141,18 @@ def answer(
     vendor_model.answer(Path(blinded), Path(private_folder), inputs, rules, Path(folder), passphrase=passphrase)
 
 
-def unmask(rounded: Name, offer: Name, masks: Name, genotypes: SelectableReader) -> ScoreTable:
-    """Hospital: its scores. Raises VerificationError for a score beyond what the vendor announced."""
+def unmask(
+    rounded: Name, offer: Name, masks: Name, genotypes: SelectableReader, *, gate: Gate | None = None
+) -> ScoreTable:  # fmt: skip
+    """Hospital: its scores. gate: the door, by default that of the policy beside `masks`. Raises VerificationError for a score
+    beyond what the vendor announced, PolicyError where the policy refuses."""
+    names = vendor_model.read_offer(Path(offer)).names
+    _pass(gate or gate_of("vendor-key", Asking(), [masks]), names, genotypes)
     return vendor_model.unmask_scores(Path(rounded), Path(offer), Path(masks), genotypes)
+
+
+def _pass(gate: Gate, names: Sequence[str], genotypes: SelectableReader) -> None:
+    gate.release([OutputFacts(SCORES, name, len(genotypes.samples), 0) for name in names])
 
 
 def withdraw(private_folder: Name, ledger: Name) -> None:
@@ -146,5 +162,6 @@ def withdraw(private_folder: Name, ledger: Name) -> None:
 
 __all__ = [
     "EncryptedScores", "accept", "add_model", "answer", "blind", "challenge", "decrypt", "encrypt", "encrypt_model",
-    "evaluate", "generate_key", "invite", "offer", "open_replies", "reply", "request", "score", "unmask", "withdraw",
+    "evaluate", "gate_of_key", "generate_key", "invite", "offer", "open_replies", "pin_beside", "reply", "request", "score",
+    "unmask", "withdraw",
 ]  # fmt: skip

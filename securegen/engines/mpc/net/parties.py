@@ -12,6 +12,7 @@ first run; the certificate authority that signed the certificates is then truste
     address = "10.0.0.1:7001"   # where the others dial it; absent: it dials the others, and nobody need reach it
     listen = "0.0.0.0:7001"     # where it listens, if that is another address than the one dialled
     pin = "sha256:…"            # `securegen certs pin hospital.pem`
+    policy = "3 … …"            # its policy, where it has one: version, digest, steward (`securegen policy check`)
 
 The order of the parties is their rank. Of two parties the one without an address dials; of two with one, the later.
 """
@@ -33,6 +34,7 @@ from securegen.io.strict_json import read_regular
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")  # a DNS label, because TLS compares it with the certificate
 PIN = re.compile(r"sha256:[0-9a-f]{64}")
+POLICY = re.compile(r"[1-9][0-9]{0,9} [0-9a-f]{64} [0-9a-f]{64}")
 ROLES = ("genotypes", "phenotypes", "site", "server", "owner", "analyst", "model", "dealer", "compute")
 DEALER = "dealer"
 MOST_PARTIES = 256
@@ -42,13 +44,15 @@ _MOST_BYTES = 1 << 20
 @dataclass(frozen=True)
 class PartyEntry:
     """One line of the study. address: host:port where others dial it, None for a party that only dials; pin: sha256 of
-    its SubjectPublicKeyInfo; listen: host:port it listens on, where that is not the address."""
+    its SubjectPublicKeyInfo; listen: host:port it listens on, where that is not the address; policy: the pin of the one that
+    governs its data, which it cannot leave away then."""
 
     name: str
     role: str
     address: str | None
     pin: str
     listen: str | None = None
+    policy: str | None = None
 
     @property
     def listens(self) -> str:
@@ -102,8 +106,12 @@ class Parties:
 
     def digest(self) -> str:
         """SHA-256 over study, names, roles and pins in order: parties that differ in it are not in the same study."""
-        lines = [self.study, *(f"{p.name}\t{p.role}\t{p.pin}" for p in self.party)]
+        lines = [self.study, *(f"{p.name}\t{p.role}\t{p.pin}{_tail(p)}" for p in self.party)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _tail(p: PartyEntry) -> str:
+    return "" if p.policy is None else f"\t{p.policy}"
 
 
 def read_parties(path: Path) -> Parties:
@@ -152,7 +160,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 def _party(path: Path, number: int, row: Any) -> PartyEntry:
     where = f"{path}: party {number}"
-    fields, optional = ("name", "role", "pin"), ("address", "listen")
+    fields, optional = ("name", "role", "pin"), ("address", "listen", "policy")
     row = row if isinstance(row, dict) else {}
     wrong = [f for f in (*fields, *(f for f in optional if f in row)) if not isinstance(row.get(f), str)]
     wrong += sorted(set(row) - {*fields, *optional})
@@ -167,7 +175,9 @@ def _party(path: Path, number: int, row: Any) -> PartyEntry:
         raise InputError(f"{where} ({row['name']}): role {row['role']!r} is none of {', '.join(ROLES)}")
     if not PIN.fullmatch(row["pin"]):
         raise InputError(f"{where} ({row['name']}): pin must be sha256: and 64 hexadecimal digits")
-    for field in (f for f in optional if f in row):
+    if "policy" in row and not POLICY.fullmatch(row["policy"]):
+        raise InputError(f"{where} ({row['name']}): policy must be the line that securegen policy check prints")
+    for field in (f for f in ("address", "listen") if f in row):
         host, colon, port = row[field].rpartition(":")
         if not (colon and host and port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
             raise InputError(
@@ -177,7 +187,7 @@ def _party(path: Path, number: int, row: Any) -> PartyEntry:
         raise InputError(
             f"{where} ({row['name']}): it says where it listens, but not the address at which others dial it"
         )
-    return PartyEntry(row["name"], row["role"], row.get("address"), row["pin"], row.get("listen"))
+    return PartyEntry(row["name"], row["role"], row.get("address"), row["pin"], row.get("listen"), row.get("policy"))
 
 
 def write_parties(path: Path, parties: Parties) -> None:
@@ -189,7 +199,7 @@ def write_parties(path: Path, parties: Parties) -> None:
             "[[party]]",
             *(
                 f'{field} = "{value}"'
-                for field in ("name", "role", "address", "listen", "pin")
+                for field in ("name", "role", "address", "listen", "pin", "policy")
                 if (value := getattr(p, field)) is not None
             ),
         ]

@@ -26,6 +26,7 @@ from securegen.engines.ckks.scores.promises import PrivacyRules, kept_plan
 from securegen.engines.ckks.scores.public_model import read_model, restore_plan, write_model
 from securegen.engines.ckks.scores.schema import read_message
 from securegen.errors import ArtefactError, PlanError
+from securegen.governance.gate import ungoverned
 from securegen.io.schema import Refused, score_name
 from securegen.scores.release import release
 from securegen.scores.sscore import write_sscore
@@ -180,7 +181,7 @@ def test_names_that_forge_rows_work_where_nobody_looks(sent, tmp_path, monkeypat
     study, folder, _ = sent
     invitation = replace(messages.read_invitation(folder / "invitation"), names=(FORGED,))
     sums = invitation.sums(np.ones((6, 1), np.int64), np.zeros(6, np.int64), 1)
-    write_sscore(tmp_path / "forged.sscore", study.reader.samples, release(sums))
+    write_sscore(tmp_path / "forged.sscore", study.reader.samples, release(sums), gate=ungoverned())
     assert any(line.startswith("F999\tI999\t") for line in (tmp_path / "forged.sscore").read_text().splitlines())
     for bad in (FORGED, "", "a\tb", "\u202eabc", "a" * 256, 5, None, "\x1b[2J"):
         with pytest.raises(Refused):
@@ -190,7 +191,9 @@ def test_names_that_forge_rows_work_where_nobody_looks(sent, tmp_path, monkeypat
 
 def test_scores_are_for_their_owner_alone(sent, tmp_path):
     study, _, _ = sent
-    write_sscore(tmp_path / "s.sscore", study.reader.samples, release(plain_scores(study.reader, study.plan)))
+    write_sscore(
+        tmp_path / "s.sscore", study.reader.samples, release(plain_scores(study.reader, study.plan)), gate=ungoverned()
+    )
     assert (tmp_path / "s.sscore").stat().st_mode & 0o777 == 0o600
 
 

@@ -1,0 +1,84 @@
+"""securegen consent"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from securegen.cli import options as opt
+from securegen.cli.command import Group, common_options, report, writes
+
+REGISTER = click.option(
+    "--register", required=True, metavar="FILE", help="The register; its ledger and key lie beside it."
+)
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """A register of consent: who allows what, who withdrew. It names nobody, and commands say counts."""
+
+
+@command.command("import")
+@REGISTER
+@click.option(
+    "--table", required=True, metavar="FILE", help="FID, IID, DUO, MODIFIERS, DATE, EVIDENCE, separated by tabs."
+)
+@common_options
+@writes("{register}", "{register}.ledger", makes=["register"])
+def import_command(register: str, table: str) -> None:
+    """Enter the consents of a table, all or none; the register is made where there is none.
+
+    What is there already is no second entry. A consent is replaced by one of a later day, and a withdrawal by no older one.
+    """
+    from securegen.governance.consent_steps import import_table
+
+    made = import_table(register, table)
+    report(made.lines(), **vars(made))
+
+
+@command.command()
+@REGISTER
+@click.option("--people", required=True, metavar="FILE", help="Who withdraws: FID IID, or IID, a line.")
+@common_options
+@writes("{register}", "{register}.ledger")
+def withdraw(register: str, people: str) -> None:
+    """Enter that people withdrew: no run uses them from now on. What was released before is listed: it cannot be recalled."""
+    from securegen.governance import consent_steps
+
+    new, released = consent_steps.withdraw(register, people)
+    lines = [f"{new} people withdrew: no run with this register uses them from now on"]
+    report(
+        [*lines, *(f"released before, not to be recalled: {what}" for what in released)],
+        withdrew=new,
+        released=released,
+    )
+
+
+@command.command()
+@REGISTER
+@click.option("--purpose", required=True, metavar="DUO", help="HMB, DS:MONDO:0005148,IRB …")
+@click.option("--mondo", metavar="FILE", help="Diseases: child and parent a line [a shipped table].")
+@opt.site_genotypes
+@common_options
+def check(register: str, purpose: str, mondo: str | None, **options: Any) -> None:
+    """Whose consent covers a purpose, of the samples of a genotype file: in counts, and with what it obliges to."""
+    from securegen.governance import consent_steps
+    from securegen.study.genotypes import open_genotypes
+
+    reader = open_genotypes(opt.inputs_from(options), lambda line: None, haploid=True)
+    found = consent_steps.check(register, reader.samples, purpose, mondo=mondo)
+    lines = found.lines(consent_steps.purpose_of(purpose))
+    report(lines, samples=len(found.people), covered=int(found.people.sum()), left_out=dict(found.why),
+           obligations=dict(found.obligations), reason=found.reason.to_json())  # fmt: skip
+
+
+@command.command("list")
+@REGISTER
+@common_options
+def list_command(register: str) -> None:
+    """What people allow, who withdrew and what was released, in counts; and the last mark, a witness of the whole."""
+    from securegen.governance.consent_steps import listing
+
+    found = listing(register)
+    report(found.text(), **vars(found))

@@ -1,0 +1,155 @@
+"""securegen policy"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from securegen.cli import passphrases
+from securegen.cli.command import Group, common_options, json_option, report, writes
+from securegen.errors import UsageError
+from securegen.governance.door import ASSOCIATION, KINDS
+from securegen.governance.policy import FULL, REVEALS, ROLES
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """What a data steward allows: write a policy, sign it, check it, ask what it would decide."""
+
+
+@command.command("init")
+@click.option("--out", default="policy.toml", show_default=True, metavar="FILE", help="The policy to write.")
+@click.option("--name", required=True, metavar="TEXT", help="What it is called.")
+@click.option("--key", required=True, metavar="FILE", help="The steward's signing key; made when absent.")
+@click.option("--identity", "people", multiple=True, metavar="NAME=ROLE=FILE", help="Who may ask: role and verify key.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting in place of its default, as TOML."
+)
+@passphrases.passphrase_options
+@common_options
+@writes("{out}", "{key}", makes=["key", "out"])
+def init_command(
+    out: str, name: str, key: str, people: tuple[str, ...], settings: tuple[str, ...], passphrase_file: str | None
+) -> None:  # fmt: skip
+    """Write a policy with every setting and what it does. Edit it, then sign it."""
+    from pathlib import Path
+
+    from securegen.governance import policy_steps as steps
+
+    secret = (
+        passphrases.passphrase_for(key, passphrase_file)
+        if Path(key).exists()
+        else passphrases.given_passphrase(passphrase_file)
+    )
+    made = steps.init(out, name, key=key, identities=_people(people), settings=_settings(settings), passphrase=secret)
+    report(
+        f"wrote {out}, not signed yet; next: securegen policy sign {out} --key {key}", file=out, steward=made.steward
+    )
+
+
+@command.command()
+@click.argument("file")
+@click.option("--key", required=True, metavar="FILE", help="The steward's signing key.")
+@passphrases.passphrase_options
+@common_options
+@writes("{file}.sig")
+def sign(file: str, key: str, passphrase_file: str | None) -> None:
+    """Sign a policy: writes FILE.sig. A text that changed needs a later version."""
+    from securegen.governance import policy_steps as steps
+
+    made = steps.sign(file, key, passphrase=passphrases.passphrase_for(key, passphrase_file))
+    report(
+        f"signed {file}, version {made.version}, digest {made.digest[:16]}",
+        file=file,
+        version=made.version,
+        digest=made.digest,
+    )
+
+
+@command.command()
+@click.option("--request", required=True, metavar="DIGEST", help="What a refusal by policy.second_signature names.")
+@click.option("--key", required=True, metavar="FILE", help="Signing key of the second person.")
+@click.option("--out", required=True, metavar="FILE", help="The signature, for --second-signature.")
+@passphrases.passphrase_options
+@common_options
+@writes("{out}")
+def countersign(request: str, key: str, out: str, passphrase_file: str | None) -> None:
+    """Sign one request as the second person whom the policy asks for."""
+    from securegen.governance import policy_steps as steps
+
+    steps.countersign(request, key, out, passphrase=passphrases.passphrase_for(key, passphrase_file))
+    report(f"wrote {out}, for --second-signature on request {request[:16]}", file=out, request=request)
+
+
+@command.command()
+@click.argument("file")
+@json_option
+def check(file: str) -> None:
+    """Say what a policy is, by whom it is signed, and every setting with its line."""
+    from securegen.governance.pin import Pin
+    from securegen.governance.policy_draft import settings_of
+    from securegen.governance.policy_steps import check as read
+    from securegen.governance.signing import fingerprint
+
+    policy = read(file)
+    mark = fingerprint(bytes.fromhex(policy.steward))
+    lines = [
+        f"{policy['name']}, version {policy.version}, signed by {mark}",
+        f"in parties.toml: policy = \"{Pin.of(policy).to_text()}\"",
+        *settings_of(policy),
+    ]  # fmt: skip
+    report(lines, name=policy["name"], fingerprint=mark, **Pin.of(policy).to_json())
+
+
+@command.command()
+@click.argument("file")
+@click.option("--who", metavar="NAME", help="An identity of the policy [nobody in particular].")
+@click.option("--role", type=click.Choice(ROLES), help="What it asks as [its role in the policy].")
+@click.option("--purpose", metavar="DUO", help="GRU, HMB, POA, DS:MONDO:0005148 …")
+@click.option("--engine", default="plain", show_default=True, metavar="NAME", help="Of --engine.")
+@click.option("--kind", type=click.Choice(KINDS), default=ASSOCIATION, show_default=True, help="What would leave.")
+@click.option(
+    "--reveal", type=click.Choice(REVEALS), default=FULL, show_default=True, help="How much of an association."
+)
+@click.option("--samples", type=click.IntRange(0), required=True, metavar="N", help="People in it.")
+@click.option("--variants", type=click.IntRange(0), required=True, metavar="M", help="Variants in it.")
+@click.option("--cases", type=click.IntRange(0), metavar="N", help="Cases among them, the others are controls.")
+@click.option("--columns", type=click.IntRange(1), default=1, show_default=True, help="Of a model, with the intercept.")
+@click.option("--spent", type=click.IntRange(0), default=0, show_default=True, help="Columns of these people before.")
+@click.option("--releases", type=click.IntRange(0), default=0, show_default=True, help="Other ones today.")
+@click.option("--dp-epsilon", "epsilon", type=float, metavar="E", help="Of noise [exact].")
+@click.option("--dp-delta", "delta", type=float, metavar="D", help="Of noise.")
+@json_option
+def explain(file: str, **facts: Any) -> None:
+    """Say what would be decided for a request, and by which line of the policy. Nothing runs, nothing is counted."""
+    from securegen.governance import policy_steps as steps
+
+    decision = steps.explain(file, **facts)
+    lines = [f"{'allowed' if r.allowed else 'REFUSED':>8}  {r}" for r in decision.reasons]
+    report([*lines, f"decision: {'allowed' if decision.allowed else 'refused'}"], decision=decision.to_json())
+
+
+def _people(values: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    out = {}
+    for text in values:
+        parts = text.split("=", 2)
+        if len(parts) != 3 or not all(parts) or parts[0] in out:
+            raise UsageError(f"--identity {text!r}: write NAME=ROLE=FILE, each name once")
+        out[parts[0]] = (parts[1], parts[2])
+    return out
+
+
+def _settings(values: tuple[str, ...]) -> dict[str, Any]:
+    import tomllib
+
+    out = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        try:
+            out[key] = tomllib.loads(f"v = {value}")["v"]
+        except ValueError:
+            raise UsageError(f"--set {text!r}: write KEY=VALUE, the value as TOML: limits.smallest_cohort=20") from None
+        if not equals:
+            raise UsageError(f"--set {text!r}: write KEY=VALUE")
+    return out

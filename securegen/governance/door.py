@@ -1,0 +1,255 @@
+"""The one door: what may leave, decided from the request alone.
+
+`release` is pure: equal requests have equal decisions. It reads no file and no clock; `gate` gathers the facts. The whole
+decision is returned, with what each rule says and the line of policy.toml that says so. It binds those who do not hold the
+data; for the holder it is a record and a brake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from securegen.governance.decision import Decision, Reason
+from securegen.governance.policy import (
+    ASKED,
+    COUNT,
+    FULL,
+    GRANULARITIES,
+    RECORD,
+    REFUSED,
+    REVEALS,
+    Policy,
+    covers,
+)
+from securegen.governance.signing import canonical, sha256
+
+ASSOCIATION, QUALITY, SCORES, PEOPLE = KINDS = ("association", "quality", "scores", "people")
+
+
+@dataclass(frozen=True)
+class OutputFacts:
+    """One table that is to leave.
+
+    kind: of KINDS, `people` has kinship, components or predictions; name: phenotype or score; samples: people in it; cases,
+    controls: None where it has none; columns: of its model, intercept included; variants: rows or weights; minor: fewest
+    minor alleles of a row with numbers, None where rows below the floor will be NA; reveal: of an association.
+    """
+
+    kind: str
+    name: str
+    samples: int
+    variants: int
+    columns: int = 0
+    cases: int | None = None
+    controls: int | None = None
+    minor: int | None = None
+    reveal: str = FULL
+
+    @property
+    def granularity(self) -> str:
+        """Of Beacon v2: `record` has a row a person, `count` sums of people."""
+        return COUNT if self.kind in (ASSOCIATION, QUALITY) else RECORD
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "granularity": self.granularity}
+
+
+@dataclass(frozen=True)
+class History:
+    """What these people have been in before. fault: what the ledger says of the sets of samples and columns, None where
+    nothing; columns: that the most-spent person would have been summed with; people: of whom `columns` is a share; day,
+    month, ever: other releases; repeated: this very request was released before; known: False where the facts are not at
+    hand, which is refused."""
+
+    columns: int = 0
+    people: int = 0
+    fault: str | None = None
+    day: int = 0
+    month: int = 0
+    ever: int = 0
+    repeated: bool = False
+    known: bool = True
+
+
+@dataclass(frozen=True)
+class Request:
+    """Who asks for what. who: a name of the policy whose key signed, None for nobody in particular; role: of `who`, or what
+    the policy gives to nobody in particular; purpose: DUO code; inputs: digests of files, by name; second: names whose
+    signature on this request holds; epsilon, delta: of the noise of phenotypes, None where statistics are exact; reasons:
+    what other parts say, of consent and alerts."""
+
+    policy: Policy
+    role: str
+    engine: str
+    outputs: tuple[OutputFacts, ...]
+    today: date
+    who: str | None = None
+    purpose: str | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
+    history: History = History()
+    second: tuple[str, ...] = ()
+    epsilon: float | None = None
+    delta: float | None = None
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of what is asked for: the same on another day, and beside another history."""
+        told = {
+            "policy": self.policy.digest, "who": self.who, "role": self.role, "purpose": self.purpose,
+            "engine": self.engine, "outputs": [o.to_json() for o in self.outputs], "inputs": list(map(list, self.inputs)),
+            "epsilon": self.epsilon, "delta": self.delta,
+        }  # fmt: skip
+        return sha256(b"securegen request", canonical(told))
+
+
+def release(request: Request) -> Decision:
+    """Whether what is asked for may leave, with every rule that spoke."""
+    return Decision.of([*_who(request), *_tables(request), *_budgets(request), *_asked(request), *request.reasons])
+
+
+def _who(r: Request) -> Iterator[Reason]:
+    p, line = r.policy, r.policy.line
+    ends = p["expires"]
+    if ends != date.max:
+        yield Reason(
+            "policy.expires", r.today <= ends, f"the policy ends on {ends}, today is {r.today}", line("expires")
+        )
+    who = None if r.who is None else p.named(r.who)
+    if r.who is None:
+        given = p["requests.unidentified"]
+        allowed = given != REFUSED and r.role == given
+        said = (
+            "a request without an identity is refused"
+            if given == REFUSED
+            else f"without an identity the role is {given}"
+        )
+        yield Reason("policy.identity", allowed, said, line("requests.unidentified"))
+    elif who is None:
+        yield Reason("policy.identity", False, f"{r.who[:40]} is no identity of the policy")
+    else:
+        yield Reason("policy.identity", who.role == r.role, f"{who.name} is {who.role}, asks as {r.role}", who.line)
+        if who.expires != date.max:
+            yield Reason(
+                "policy.identity_expires", r.today <= who.expires, f"{who.name} ends on {who.expires}", who.line
+            )
+    if r.purpose is None:
+        needed = bool(p["purposes.required"])
+        yield Reason("policy.purpose", not needed, "no purpose is named (`purpose`)", line("purposes.required"))
+        return
+    if not ASKED.fullmatch(r.purpose):
+        yield Reason("policy.purpose", False, f"{r.purpose[:40]!r} is no DUO code in capitals")
+        return
+    purpose = r.purpose.partition(",")[0]
+    ways: list[tuple[list[str], int | None]] = [(p["purposes.allowed"], line("purposes.allowed"))]
+    if who is not None and who.purposes:
+        ways.append((list(who.purposes), who.line))
+    for given, at in ways:
+        by = next((a for a in given if covers(a, purpose)), None)
+        said = f"{purpose} is covered by {by}" if by else f"{purpose} is not covered by {', '.join(given) or 'any'}"
+        yield Reason("policy.purpose", by is not None, said, at)
+
+
+def _tables(r: Request) -> Iterator[Reason]:
+    p = r.policy
+    tier, most = f"tiers.{r.role}.granularity", f"tiers.{r.role}.reveal"
+    if tier not in p.values:
+        yield Reason("policy.role", False, f"{r.role[:40]!r} is no role")
+        return
+    if not r.outputs:
+        yield Reason("policy.request", False, "the request names no table")
+    for o in r.outputs:
+        if o.kind not in KINDS or o.reveal not in REVEALS:
+            yield Reason("policy.request", False, f"{o.name}: no table of a known kind")
+            continue
+        allowed = GRANULARITIES.index(o.granularity) <= GRANULARITIES.index(p[tier])
+        said = f"{o.name}: {o.kind}, granularity {o.granularity}; {r.role} has {p[tier]}"
+        yield Reason("policy.granularity", allowed, said, p.line(tier))
+        if o.kind == ASSOCIATION:
+            allowed = REVEALS.index(o.reveal) <= REVEALS.index(p[most])
+            yield Reason("policy.reveal", allowed, f"{o.name}: {o.reveal}; {r.role} has {p[most]}", p.line(most))
+        yield from _limits(p, o)
+
+
+def _limits(p: Policy, o: OutputFacts) -> Iterator[Reason]:
+    def least(key: str, rule: str, found: int, what: str) -> Reason:
+        return Reason(rule, found >= p[key], f"{o.name}: {found} {what}; {p[key]} are the fewest", p.line(key))
+
+    if o.granularity == COUNT:
+        yield least("limits.smallest_cohort", "policy.smallest_cohort", o.samples, "people")
+        for count, what in ((o.cases, "cases"), (o.controls, "controls")):
+            if count is not None:
+                yield least("limits.smallest_cases", "policy.smallest_cases", count, what)
+    if o.kind == ASSOCIATION:
+        yield least(
+            "limits.degrees_of_freedom", "policy.degrees_of_freedom", o.samples - o.columns, "degrees of freedom"
+        )
+        share = p["limits.columns_per_person"]
+        yield Reason(
+            "policy.columns_per_person", o.columns <= share * o.samples,
+            f"{o.name}: {o.columns} columns of {o.samples} people; {share:g} of them is the most",
+            p.line("limits.columns_per_person"),
+        )  # fmt: skip
+    if o.minor is not None:
+        yield least("limits.minor_alleles", "policy.minor_alleles", o.minor, "minor alleles in the rarest row")
+    elif o.kind == ASSOCIATION and o.reveal != FULL and p["limits.minor_alleles"]:
+        said = f"{o.name}: {o.reveal} does not open minor alleles, so rare rows cannot be found; 0 allows that"
+        yield Reason("policy.minor_alleles", False, said, p.line("limits.minor_alleles"))
+    top = p["limits.most_variants"]
+    yield Reason(
+        "policy.most_variants", o.variants <= top, f"{o.name}: {o.variants} variants; {top} are the most",
+        p.line("limits.most_variants"),
+    )  # fmt: skip
+
+
+def _budgets(r: Request) -> Iterator[Reason]:
+    p, h = r.policy, r.history
+    line = p.line("limits.differing_people")
+    if not h.known:
+        yield Reason("policy.differing_people", False, "who was analysed before is not at hand", line)
+        return
+    fault = h.fault or f"sets of samples are equal, or {p['limits.differing_people']} people apart"
+    yield Reason("policy.differing_people", h.fault is None, fault, line)
+    share = p["budgets.columns_share"]
+    yield Reason(
+        "budget.columns", h.columns <= share * h.people,
+        f"{h.columns} columns in the life of {h.people} people; {share:g} of them is the most",
+        p.line("budgets.columns_share"),
+    )  # fmt: skip
+    for key, found, when in (
+        ("releases_per_day", h.day, "today"), ("releases_per_month", h.month, "in 30 days"), ("releases", h.ever, "ever")
+    ):  # fmt: skip
+        most = p[f"budgets.{key}"]
+        said = f"{found} other releases {when}; {most} are the most" + (
+            ", and this one is a repetition" if h.repeated else ""
+        )
+        yield Reason(f"budget.{key}", h.repeated or found < most, said, p.line(f"budgets.{key}"))
+
+
+def _asked(r: Request) -> Iterator[Reason]:
+    """Second signatures and noise."""
+    p = r.policy
+    wanted = [
+        what for what in p["second_signature.for"]
+        if any(o.kind == what or (what == FULL and o.kind == ASSOCIATION and o.reveal == FULL) for o in r.outputs)
+    ]  # fmt: skip
+    if wanted:
+        able = {i.name for i in p.identities if i.role in p["second_signature.by"] and r.today <= i.expires} - {r.who}
+        given = sorted(able & set(r.second))
+        said = f"by {', '.join(given)}" if given else f"none on request {r.digest}"
+        yield Reason(
+            "policy.second_signature", bool(given), f"{', '.join(wanted)} needs a second signature: {said}",
+            p.line("second_signature.for"),
+        )  # fmt: skip
+    if r.epsilon is None:
+        if p["noise.required"] and any(o.kind == ASSOCIATION for o in r.outputs):
+            yield Reason("policy.noise", False, "exact statistics of a phenotype are refused", p.line("noise.required"))
+        return
+    for key, found in (("epsilon", r.epsilon), ("delta", r.delta or 0.0)):
+        most = p[f"noise.{key}"]
+        yield Reason(
+            f"policy.noise_{key}", 0 <= found <= most, f"{key} {found:g}; {most:g} is the most", p.line(f"noise.{key}")
+        )

@@ -1,0 +1,246 @@
+"""What stands in every door: the policy that governs a run, who asks, and the ledger of what these people were in.
+
+A writer of results takes a `Gate` and calls `release` before its first byte. A gate without a policy lets all through, and
+only `gate_of` makes one, after it has looked for a policy beside every file. The decision is `door.release`'s; what is
+allowed is in the ledger, on disk, before anything is shown.
+
+Who learns what: whoever runs the command reads the decision. The ledger has HMACs of people, and stays beside the policy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from securegen.errors import PolicyError, UsageError
+from securegen.governance import duo, policy_file, second_signature
+from securegen.governance.decision import Decision, Reason
+from securegen.governance.door import OutputFacts, Request, release
+from securegen.governance.history import PeopleFacts, history_of
+from securegen.governance.ledger import Entries
+from securegen.governance.ledger_file import open_ledger
+from securegen.governance.pin import Pin
+from securegen.governance.policy import REFUSED, Policy
+from securegen.governance.signing import fingerprint, read_identity
+from securegen.randomness import fresh_key
+
+LEDGER = "policy.ledger"
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Who asks, and under what. policy: the file, None for the one that stands beside the data; identity: file of the signing
+    key of who asks; purpose: DUO code; second: files of second signatures."""
+
+    policy: str | os.PathLike[str] | None = None
+    identity: str | os.PathLike[str] | None = None
+    purpose: str | None = None
+    second: tuple[str, ...] = ()
+
+
+@dataclass
+class Gate:
+    """One run's door. policy: None where nothing governs; decisions: what was decided so far, for the receipt."""
+
+    policy: Policy | None
+    engine: str
+    asking: Asking = Asking()
+    who: str | None = None
+    role: str = ""
+    folder: Path | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    people: PeopleFacts | None = None
+    extra: Callable[[], Iterable[Reason]] = tuple
+    log: Log = print
+    decisions: list[Decision] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    @property
+    def pin(self) -> Pin | None:
+        """What keys, cohorts and studies remember of the policy."""
+        return None if self.policy is None else Pin.of(self.policy)
+
+    @property
+    def minor_alleles(self) -> int:
+        """Rows with fewer are not shown."""
+        return 0 if self.policy is None else int(self.policy["limits.minor_alleles"])
+
+    def of(self, people: PeopleFacts, inputs: Mapping[str, str] | None = None) -> Gate:
+        """The same gate for these people and digests of files."""
+        return replace(self, people=people, inputs=self.inputs if inputs is None else inputs)
+
+    def joined(self, other: Gate) -> Gate:
+        """Another gate of the same run, whose decisions are kept with these."""
+        return replace(other, decisions=self.decisions, requests=self.requests)
+
+    def check(self, outputs: Sequence[OutputFacts]) -> Decision | None:
+        """What would be decided now; enters nothing. Raises PolicyError naming the rule that refuses."""
+        return self._decide(outputs, enter=False)
+
+    def release(self, outputs: Sequence[OutputFacts]) -> Decision | None:
+        """Decide, and enter what is allowed into the ledger. Raises PolicyError naming the rule that refuses; then nothing is
+        entered."""
+        return self._decide(outputs, enter=True)
+
+    def passed(self) -> None:
+        """Raises PolicyError unless `release` allowed something, or nothing governs: for writers of a part of it."""
+        if self.policy is not None and not any(d.allowed for d in self.decisions):
+            raise PolicyError("policy.request: these results did not pass the door")
+
+    def record(self) -> dict[str, Any]:
+        """What run.json and the receipt say; nothing where nothing governs."""
+        if self.policy is None:
+            return {}
+        return {
+            "governance": {
+                "policy": {
+                    "name": self.policy["name"], **Pin.of(self.policy).to_json(),
+                    "fingerprint": fingerprint(bytes.fromhex(self.policy.steward)),
+                },
+                "who": self.who, "role": self.role, "purpose": self.asking.purpose, "requests": list(self.requests),
+                "decisions": [d.to_json() for d in self.decisions],
+            }
+        }  # fmt: skip
+
+    def lines(self) -> list[str]:
+        """The decisions for people, one line a rule."""
+        if self.policy is None:
+            return []
+        who = self.who or "somebody without an identity"
+        out = [
+            f"policy {self.policy['name']}, version {self.policy.version}: {who} asks as {self.role}, purpose "
+            f"{self.asking.purpose or 'not named'}"
+        ]
+        seen = dict.fromkeys(
+            f"  {'allowed' if r.allowed else 'REFUSED'}, {r}" for d in self.decisions for r in d.reasons
+        )
+        return [*out, *seen]
+
+    def _decide(self, outputs: Sequence[OutputFacts], *, enter: bool) -> Decision | None:
+        if self.policy is None or not outputs:  # nothing leaves
+            return None
+        policy = self.policy
+        today = datetime.datetime.now(datetime.UTC).date()
+        request = Request(
+            policy, self.role, self.engine, tuple(outputs), today, self.who, self.asking.purpose,
+            tuple(sorted(self.inputs.items())), reasons=tuple(self.extra()),
+        )  # fmt: skip
+        request = replace(request, second=second_signature.who_signed(request, self.asking.second))
+        with self._ledger(enter) as ledger:
+            if ledger.policy is not None:
+                Pin.from_json(ledger.policy).refuse_other(policy, "the ledger of these people")
+            decision = release(replace(request, history=history_of(ledger, request, self.people)))
+            if enter and request.digest not in self.requests or not decision.allowed:
+                self.decisions.append(decision)
+                self.requests.append(request.digest)
+            if not decision.allowed:
+                for line in self.lines():
+                    self.log(line)
+            decision.require()
+            ledger.policy = Pin.of(policy).to_json()
+            if all(digest != request.digest for digest, _ in ledger.releases):
+                ledger.releases.append((request.digest, today.isoformat()))
+        return decision
+
+    @contextlib.contextmanager
+    def _ledger(self, enter: bool) -> Iterator[Entries]:
+        """The ledger, which keeps what is entered; without `enter` one that forgets."""
+        path = Path(self.folder or ".") / LEDGER
+        if not enter and not os.path.lexists(path):
+            yield Entries(fresh_key() + fresh_key())
+            return
+        with contextlib.suppress(_Forget), open_ledger(path, self.log if enter else None) as ledger:
+            yield ledger
+            if not enter:
+                raise _Forget
+
+
+def ungoverned(engine: str = "") -> Gate:
+    """The gate of what releases nothing, as a server. It holds no results back: writers are given that of `gate_of`."""
+    return Gate(None, engine)
+
+
+class _Forget(Exception):
+    pass
+
+
+def gate_of(
+    engine: str,
+    asking: Asking,
+    files: Iterable[str | os.PathLike[str]],
+    *,
+    pins: Iterable[tuple[str, Pin | None]] = (),
+    log: Log = print,
+    consent: bool = True,
+    extra: Callable[[], Iterable[Reason]] = tuple,
+) -> Gate:
+    """The gate of a run: under the named policy, the one beside its files, or none where there is none.
+
+    files: whatever the run reads; pins: what remembers a policy, and its pin; consent: False where no register of it is
+    asked, here or by another party. Raises UsageError for a purpose that nothing is held against, PolicyError where a policy
+    is not as it was signed, two govern, or a pin's is not there, KeyFileError for an identity that cannot be read.
+    """
+    asking = replace(asking, purpose=_canonical(asking.purpose))
+    found = policy_file.beside(files)
+    if asking.policy is not None:
+        named = Path(asking.policy)
+        others = [path for path in found if os.path.realpath(path) != os.path.realpath(named)]
+        policy: Policy | None = policy_file.read_policy(named)
+        for path in others:  # a policy of one's own does not lift the one that stands there
+            if policy_file.read_policy(path).digest != policy.digest:  # type: ignore[union-attr]
+                raise PolicyError(f"policy.file: {path} governs these data, not {named}")
+        folder = named.parent
+    elif found:
+        read = {policy_file.read_policy(path).digest: path for path in found}
+        if len(read) > 1:
+            raise PolicyError(
+                f"policy.file: {' and '.join(map(str, read.values()))} both govern these data: name neither"
+            )
+        policy, folder = policy_file.read_policy(found[0]), found[0].parent
+    else:
+        policy, folder = None, Path(".")
+    for what, pin in pins:
+        if pin is None:
+            continue
+        if policy is None:
+            raise PolicyError(
+                f"policy.file: {what} is governed by a policy, version {pin.version}, and none is here: put policy.toml and its "
+                "signature beside it, or name it by `policy`"
+            )
+        pin.refuse_other(policy, what)
+    if policy is None:
+        if asking.second or asking.identity is not None:
+            raise PolicyError("policy.file: an identity or second signature is given, and no policy governs these data")
+        if asking.purpose is not None and not consent:
+            raise UsageError(
+                "`purpose` says what the data are used for: give the register of who allows it (`consent`), or a policy that does"
+            )
+        return Gate(None, engine, asking, log=log)
+    who, role = _who(policy, asking.identity)
+    return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra)
+
+
+def _canonical(purpose: str | None) -> str | None:
+    """A purpose in the codes of DUO. Raises UsageError for other text."""
+    try:
+        return None if purpose is None else str(duo.parse_purpose(purpose))
+    except duo.NotDuo as problem:
+        raise UsageError(f"`purpose`: {problem}") from None
+
+
+def _who(policy: Policy, given: str | os.PathLike[str] | None) -> tuple[str | None, str]:
+    """Name and role of who asks. Raises PolicyError for a key that the policy does not have."""
+    if given is None:
+        role = policy["requests.unidentified"]
+        return None, role if role != REFUSED else "analyst"
+    key = read_identity(os.fspath(given))
+    found = policy.identity(key.verify_key.hex())
+    if found is None:
+        raise PolicyError(f"policy.identity: the policy has no identity with the key {fingerprint(key.verify_key)}")
+    return found.name, found.role

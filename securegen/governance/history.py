@@ -1,0 +1,68 @@
+"""What these people were in before, as the door takes it: from the ledger, with this request entered in memory."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from securegen.governance.door import History, Request
+from securegen.governance.ledger import Entries, padded
+from securegen.governance.openings import CONSENTED
+from securegen.governance.policy import RECORD
+from securegen.io.schema import one_line
+from securegen.model import Samples
+
+
+@dataclass(frozen=True)
+class PeopleFacts:
+    """Whose sums leave.
+
+    sets: what for, on which of X, Y and MT or "", and (N,) bool; columns: (N, J) integers of every design; known: False
+    where an earlier version kept neither; pooled: people in the sums, where others' are beside these.
+    """
+
+    samples: Samples
+    sets: tuple[tuple[str, str, np.ndarray], ...] = ()
+    columns: tuple[np.ndarray, ...] = ()
+    known: bool = True
+    pooled: int = 0
+
+
+def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) -> History:
+    """What these people were in; enters sets and columns of this request into the ledger in memory."""
+    days = [
+        (request.today - datetime.date.fromisoformat(day)).days
+        for digest, day in ledger.releases
+        if digest != request.digest
+    ]
+    history = History(
+        day=sum(d <= 0 for d in days), month=sum(d < 30 for d in days), ever=len(days),
+        repeated=len(days) < len(ledger.releases),
+    )  # fmt: skip
+    if people is None or not people.known:
+        return replace(history, known=all(o.granularity == RECORD for o in request.outputs))
+    fault, rows, least = None, ledger.rows(people.samples), request.policy["limits.differing_people"]
+    for what, place, members in people.sets:  # sums of two places are never of the same variant
+        mark = f"[{place}] policy, "
+        here = [found for found in ledger.sets if found[0].startswith(mark)]
+        fault = fault or replace(ledger, sets=here).set_fault(rows, members, least)
+        if not any((padded(known, len(ledger.people)) == _among(ledger, rows, members)).all() for _, known in here):
+            ledger.sets.append((f"{mark}{one_line(what)}"[:400], _among(ledger, rows, members)))
+    columns, among = 0, 0
+    for values in people.columns:
+        spent, analysed = ledger.would_spend(rows, values), int((values != 0).any(axis=1).sum())
+        analysed = max(analysed, people.pooled) if analysed else 0
+        if analysed and (not among or spent * among > columns * analysed):
+            columns, among = spent, analysed
+        stands_out = ledger.charge(rows, values, share=np.inf, limit=CONSENTED)
+        fault = fault or stands_out
+    return replace(history, fault=fault, columns=columns, people=among)
+
+
+def _among(ledger: Entries, rows: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """(people of the ledger,) bool: a set of samples."""
+    out = np.zeros(len(ledger.people), bool)
+    out[rows[members]] = True
+    return out

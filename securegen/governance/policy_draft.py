@@ -1,0 +1,65 @@
+"""The text of a new policy: every setting at its default, with what it does, ready to be edited and signed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from securegen.governance.policy import SETTINGS, Policy
+from securegen.governance.policy_file import parse
+
+
+def toml_value(value: Any) -> str:
+    """A value as a policy has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(toml_value(v) for v in value) + "]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else f"{value!r}"
+
+
+def draft(
+    name: str, steward: str, people: Sequence[Mapping[str, Any]] = (), settings: Mapping[str, Any] | None = None
+) -> str:
+    """The text of a policy. steward: verify key in hex; people: name, key, role and, where wanted, purposes and expires of each
+    identity; settings: by dotted key, in place of the defaults. Raises PolicyError naming line and key of what is wrong."""
+    chosen = {"format": 1, "name": name, "version": 1, "steward": steward, **(settings or {})}
+    lines = [
+        "# A policy of securegen: docs/governance.md has every key. A changed text needs a new version and signature."
+    ]
+    section = ""
+    for key, setting in SETTINGS.items():
+        table, _, short = key.rpartition(".")
+        if table != section:
+            section = table
+            lines += ["", f"[{table}]"]
+        value = chosen.pop(key, setting.default)
+        if value is None or (isinstance(value, date) and value == date.max):
+            continue
+        lines += [f"# {setting.text}", f"{short} = {toml_value(value)}"]
+    lines += [f"{key} = {toml_value(value)}" for key, value in chosen.items()]  # refused below, with its line
+    for person in people:
+        lines += ["", "[[identity]]", *(f"{key} = {toml_value(value)}" for key, value in person.items() if value)]
+    text = "\n".join(lines) + "\n"
+    parse(text.encode(), "the new policy")
+    return text
+
+
+def settings_of(policy: Policy) -> list[str]:
+    """Every setting in a line: where it stands, or that its default holds."""
+    out = []
+    for key in SETTINGS:
+        value = policy[key]
+        if value == date.max:
+            continue
+        line = policy.line(key)
+        out.append(f"{'default' if line is None else f'line {line}':>8}  {key} = {toml_value(value)}")
+    for i in policy.identities:
+        only = f", only {', '.join(i.purposes)}" if i.purposes else ""
+        ends = "" if i.expires == date.max else f", until {i.expires}"
+        out.append(f"{f'line {i.line}':>8}  {i.name}: {i.role}{only}{ends}")
+    return out

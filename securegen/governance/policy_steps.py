@@ -1,0 +1,126 @@
+"""What a steward does with a policy: make it, sign it, check it, ask what it would decide. `sg.policy` from Python.
+
+>>> import securegen as sg, tempfile
+>>> folder = tempfile.TemporaryDirectory()
+>>> made = sg.policy.init(f"{folder.name}/policy.toml", "Example", key=f"{folder.name}/steward.secret")
+>>> sg.policy.sign(f"{folder.name}/policy.toml", f"{folder.name}/steward.secret").version
+1
+>>> print(sg.policy.explain(f"{folder.name}/policy.toml", purpose="HMB", samples=400, variants=5000).allowed)
+True
+>>> print(sg.policy.explain(f"{folder.name}/policy.toml", purpose="HMB", samples=9, variants=5000).refusals[0].rule)
+policy.smallest_cohort
+>>> folder.cleanup()
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from securegen.errors import PolicyError, StorageError, UsageError
+from securegen.governance import policy_file, second_signature, signing
+from securegen.governance.decision import Decision
+from securegen.governance.door import ASSOCIATION, KINDS, History, OutputFacts, Request, release
+from securegen.governance.gate import Asking, gate_of
+from securegen.governance.policy import FULL, REVEALS, ROLES, Policy
+from securegen.governance.policy_draft import draft
+
+Name = str | os.PathLike[str]
+
+
+def init(
+    path: Name, name: str, *, key: Name, identities: Mapping[str, tuple[str, Name]] | None = None,
+    passphrase: bytes | None = None, settings: Mapping[str, Any] | None = None,
+) -> Policy:  # fmt: skip
+    """Write a policy with every setting, which is not signed yet.
+
+    key: the steward's signing key, made when absent, with FILE.pub beside it; passphrase: of that file; identities: name ->
+    role and verify key file; settings: by dotted key, in place of the defaults. Raises StorageError where a policy is there,
+    PolicyError naming what is wrong with a setting: nothing is then written.
+    """
+    path = Path(path)
+    if os.path.lexists(path):
+        raise StorageError(f"{path} exists and is not overwritten: choose another name or remove it")
+    new = not os.path.lexists(key)
+    steward = signing.generate() if new else signing.read_identity(os.fspath(key), passphrase=passphrase)
+    people = [{"name": "steward", "key": steward.verify_key.hex(), "role": "owner"}] if not identities or all(
+        signing.read_verify_key(os.fspath(public)) != steward.verify_key for _, public in identities.values()
+    ) else []  # fmt: skip
+    for who, (role, public) in (identities or {}).items():
+        people.append({"name": who, "key": signing.read_verify_key(os.fspath(public)).hex(), "role": role})
+    text = draft(name, steward.verify_key.hex(), people, settings)
+    if new:
+        signing.write_identity(os.fspath(key), steward, passphrase=passphrase)
+        signing.write_verify_key(f"{os.fspath(key).removesuffix('.secret')}.pub", steward)
+    policy_file.write_draft(path, text)
+    return policy_file.parse(text.encode(), str(path))
+
+
+def sign(path: Name, key: Name, *, passphrase: bytes | None = None) -> Policy:
+    """Sign a policy with its steward's key. Raises PolicyError as `policy_file.sign_policy`, KeyFileError for the key."""
+    return policy_file.sign_policy(os.fspath(path), signing.read_identity(os.fspath(key), passphrase=passphrase))
+
+
+def countersign(request: str, key: Name, out: Name, *, passphrase: bytes | None = None) -> None:
+    """Write a second person's signature on the request of this digest, 64 hex digits as a refusal names it.
+
+    Whoever signs has seen what is asked for, by `explain` or the refusal. Raises PolicyError, StorageError where OUT is there.
+    """
+    second_signature.countersign(
+        os.fspath(out), request, signing.read_identity(os.fspath(key), passphrase=passphrase)
+    )  # fmt: skip
+
+
+def check(path: Name) -> Policy:
+    """A signed policy as it is read before every run. Raises PolicyError for one that is absent, unsigned or altered."""
+    return policy_file.read_policy(os.fspath(path))
+
+
+def explain(
+    path: Name, *, who: str | None = None, role: str | None = None, purpose: str | None = None, engine: str = "plain",
+    kind: str = ASSOCIATION, reveal: str = FULL, samples: int, variants: int, cases: int | None = None, columns: int = 1,
+    minor_alleles: int | None = None, phenotypes: Sequence[str] = ("phenotype",), spent: int = 0, releases: int = 0,
+    epsilon: float | None = None, delta: float | None = None, today: datetime.date | None = None,
+) -> Decision:  # fmt: skip
+    """What would be decided for a request of these facts, rule by rule, before anything runs. Nothing is entered anywhere.
+
+    who: a name of the policy, None for nobody in particular; role: of `who`, or what the policy gives; kind: of
+    `door.KINDS`; cases: of a binary phenotype, the others are controls; columns: of a model, intercept included; spent: columns
+    that these people were summed with before; releases: other ones today. Raises UsageError for words that there are not.
+    """
+    policy = check(path)
+    for what, value, known in (("kind", kind, KINDS), ("reveal", reveal, REVEALS), ("role", role, (None, *ROLES))):
+        if value not in known:
+            raise UsageError(f"`{what}` is {value!r}: choose one of {', '.join(str(k) for k in known if k)}")
+    found = None if who is None else policy.named(who)
+    if who is not None and found is None:
+        raise PolicyError(f"policy.identity: {who} is no identity of the policy")
+    given = found.role if found is not None else policy["requests.unidentified"]
+    outputs = tuple(
+        OutputFacts(
+            kind, name, samples, variants, columns=columns, cases=cases, reveal=reveal,
+            controls=None if cases is None else samples - cases,
+            minor=minor_alleles if minor_alleles is not None or reveal != FULL else int(policy["limits.minor_alleles"]),
+        )
+        for name in phenotypes
+    )  # fmt: skip
+    return release(
+        Request(
+            policy,
+            role or given,
+            engine,
+            outputs,
+            today or datetime.datetime.now(datetime.UTC).date(),
+            who,
+            purpose,
+            history=History(columns=spent + columns, people=samples, day=releases, month=releases, ever=releases),
+            epsilon=epsilon,
+            delta=delta,
+        )  # fmt: skip
+    )
+
+
+__all__ = ["Asking", "check", "countersign", "explain", "gate_of", "init", "sign"]

@@ -1,0 +1,57 @@
+"""When an exact table may be released again: a rule on sets of people, over the ledger beside their register of consent.
+
+Two exact tables of one analysis that differ by a person are that person. So the people of a table are equal to those of an
+earlier one, or apart by `FEWEST` each way (`openings.set_fault`): of the same analysis, and of any analysis whose people
+include somebody who has left since, whatever it is called. What was released is remembered and listed, never recalled.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from securegen.governance.decision import Reason
+from securegen.governance.ledger import Entries, padded
+from securegen.governance.openings import FEWEST, set_fault
+
+RULE = "consent.release"
+_AS = " released "
+_LONGEST = 200
+
+
+def release_reason(
+    ledger: Entries, analysis: str, people: np.ndarray, left: np.ndarray, fewest: int = FEWEST
+) -> Reason:
+    """Whether a table of these people may leave. people, left: (L,) bool over the ledger's people: who is in it, and whose
+    consent does not cover the purpose, or no more.
+
+    >>> ledger, everybody, nobody = Entries(bytes(32)), np.ones(100, bool), np.zeros(100, bool)
+    >>> _ = ledger.places([str(i) for i in range(100)])
+    >>> enter_release(ledger, "QT linear", everybody, "2026-01-01", "a")
+    >>> one = np.arange(100) == 7
+    >>> release_reason(ledger, "QT linear", everybody & ~one, one).allowed
+    False
+    """
+    for what, known in ledger.sets:
+        before = padded(known, len(people))
+        if not (what.startswith(f"{analysis[:_LONGEST]}{_AS}") or (before & left).any()):
+            continue
+        fault = set_fault(before, people, fewest)
+        if fault is not None:
+            return Reason(
+                RULE, False,
+                f"{analysis}: {fault} (the first: {what}); the two tables together would be those people. It may be released "
+                f"when {fewest} have left since",
+            )  # fmt: skip
+    return Reason(RULE, True, f"{analysis}: no earlier table is of nearly the same people")
+
+
+def enter_release(ledger: Entries, analysis: str, people: np.ndarray, time: str, name: str) -> None:
+    """Remember that a table of these people leaves. name: of the run."""
+    ledger.sets.append((f"{analysis[:_LONGEST]}{_AS}{time} as {name[:100]}", people))
+
+
+def members(places: np.ndarray, chosen: np.ndarray, size: int) -> np.ndarray:
+    """(size,) bool over a ledger's people of (N,) chosen samples at these places."""
+    out = np.zeros(size, bool)
+    out[places[chosen]] = True
+    return out

@@ -1,0 +1,95 @@
+"""From sums to the columns of a block: one dispatch for every test, and the rows whose numbers are not shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from securegen import vocabulary as voc
+from securegen.catalogue import record_of
+from securegen.design.columns import Analysis
+from securegen.design.strata import Unanalysed
+from securegen.model import ImputedSums, OpenedSums, Sums
+from securegen.stats.imputed import alleles
+from securegen.vocabulary import ADDITIVE
+
+
+def result_columns(
+    analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2
+) -> dict[str, np.ndarray]:
+    """Result columns of one analysis for one block. sums: of the whole design; pairs only where one analysis is run.
+
+    grid: steps of a dosage in a copy; copies: the most that a person has.
+    """
+    statistics = record_of(analysis).statistics
+    if isinstance(sums, OpenedSums):
+        opened, withheld = sums.parts[analysis.test, analysis.phenotype]
+        told: dict[str, Any] = {} if copies == 2 else {"copies": copies}
+        if isinstance(opened, ImputedSums) and opened.single is not None:
+            told["single"] = (opened.single,)
+        return without(statistics(opened, analysis.model, grid=grid, **told), withheld)
+    part = Sums(
+        sums.start,
+        sums.g[:, list(analysis.columns)],
+        sums.m[:, list(analysis.columns)],
+        sums.q[:, list(analysis.squares)],
+        sums.mm,
+    )
+    more: dict[str, Any] = {} if copies == 2 else {"copies": copies}
+    if analysis.single:
+        more["single"] = tuple(people - sums.m[:, column] for column, people in analysis.single)
+    columns = statistics(part, analysis.model, grid=grid, **more)
+    return columns if sums.withheld is None else without(columns, sums.withheld)
+
+
+def refused_columns(
+    refused: Unanalysed, names: Sequence[str], count: int, rows: Sequence[str] = (voc.ADD,)
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Result columns of `count` variants for a phenotype that has no design in their stratum. rows: TEST of each variant's."""
+    known = {"ERRCODE": refused.code, "OBS_CT": refused.samples, "CASE_CT": refused.cases}
+    out = {}
+    for name in {*names, "LOG10_P"} - set(voc.VARIANT_COLUMNS):
+        told = known.get(name)
+        value: float | int | str = np.nan if told is None else told
+        out[name] = np.full(count * len(rows), value, object if isinstance(value, str) else None)
+    out["TEST"] = np.tile(np.array(rows, dtype=object), count)
+    return out
+
+
+def without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns without the numbers of withheld variants, whose ERRCODE says FEW_CARRIERS."""
+    if not withheld.any():
+        return columns
+    withheld = np.repeat(withheld, len(next(iter(columns.values()))) // len(withheld))
+    out = {}
+    for name, values in columns.items():
+        if name == "ERRCODE":
+            out[name] = np.where(withheld, voc.FEW_CARRIERS, values)
+        elif values.dtype == object:
+            out[name] = values
+        else:
+            out[name] = np.where(withheld, np.nan, values)
+    return out
+
+
+def minor_alleles(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2) -> np.ndarray:
+    """(V,) float64: minor alleles of the called people of one analysis, in copies. Arguments as of `result_columns`."""
+    single: tuple[np.ndarray, ...] = ()
+    coded = analysis.coding != ADDITIVE
+    if isinstance(sums, OpenedSums):
+        opened = sums.parts[analysis.test, analysis.phenotype][0]
+        if isinstance(opened, ImputedSums):
+            n, count = opened.called, opened.dosage if opened.alleles is None else opened.alleles
+            single = () if opened.single is None else (opened.single,)
+        else:
+            n, count = analysis.model.samples - opened.m[:, 0], opened.q[:, 0] if coded else opened.g[:, 0]
+    else:
+        first = analysis.columns[0]
+        n = analysis.model.samples - sums.m[:, first]
+        count = sums.q[:, analysis.squares[0]] if coded else sums.g[:, first]
+        single = tuple(people - sums.m[:, column] for column, people in analysis.single[:1])
+    copied = np.asarray(count, np.float64) / grid
+    found: np.ndarray = np.minimum(copied, alleles(n, copies, single) - copied)
+    return found

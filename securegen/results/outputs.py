@@ -1,0 +1,41 @@
+"""What tables say of themselves at the door: people, cases, columns and rows of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from securegen.catalogue import record_of
+from securegen.design.columns import Analysis
+from securegen.design.strata import Stratum
+from securegen.governance.door import ASSOCIATION, QUALITY, OutputFacts
+from securegen.governance.policy import FULL
+
+
+def associations(
+    analyses: Sequence[Analysis], strata: Sequence[Stratum], variants: int, reveal: str = FULL, floor: int | None = None
+) -> list[OutputFacts]:  # fmt: skip
+    """One output an analysis of phenotypes; where strata differ, the fewest people and the most columns of any.
+
+    floor: rows with fewer minor alleles are withheld; None where that cannot be seen.
+    """
+    out = []
+    for a in analyses:
+        if not a.association:
+            continue
+        here = [found for s in strata if (found := s.analysis(a.test, a.phenotype)) is not None] or [a]
+        cases = [m.model.cases for m in here] if record_of(a).binary else []
+        controls = [m.model.samples - m.model.cases for m in here] if record_of(a).binary else []
+        out.append(
+            OutputFacts(
+                ASSOCIATION, a.phenotype, min(m.model.samples for m in here), variants,
+                columns=max(len(m.model.covariates) + 1 for m in here), cases=min(cases, default=None),
+                controls=min(controls, default=None), minor=floor, reveal=reveal,
+            )
+        )  # fmt: skip
+    return out
+
+
+def quality(strata: Sequence[Stratum], variants: int, floor: int | None = None) -> list[OutputFacts]:
+    """Tables of quality control."""
+    people = [a.model.samples for s in strata for a in s.design.analyses if not a.association]
+    return [OutputFacts(QUALITY, "QC", min(people, default=0), variants, minor=floor)]

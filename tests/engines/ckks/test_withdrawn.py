@@ -1,0 +1,105 @@
+"""A cohort encrypted again without who withdrew: it is the cohort of the others, and nothing of before can be read any more."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import Cohort, write_tsv
+
+import securegen as sg
+from securegen.errors import ArtefactError, DesignError, KeyFileError, PolicyError, StorageError
+
+PEOPLE, GONE = 90, (7, 20)
+
+
+@pytest.fixture
+def register(tmp_path) -> Path:
+    rows = [(f"F{i}", f"I{i}", "HMB", "2025-01-01") for i in range(PEOPLE)]
+    path = tmp_path / "register.tsv"
+    sg.consent.import_table(path, write_tsv(tmp_path / "consents.tsv", ("FID", "IID", "DUO", "DATE"), rows))
+    return path
+
+
+def leave(register: Path) -> None:
+    people = write_tsv(register.parent / "leaving.txt", ("FID", "IID"), [(f"F{i}", f"I{i}") for i in GONE])
+    sg.consent.withdraw(register, people)
+
+
+def study(small: Cohort, **more) -> sg.Study:
+    return sg.open_study(
+        small.bfile, pheno=small.pheno, pheno_name="QT", covar=small.covar, chr="1", to_bp=1200, **more
+    )  # fmt: skip
+
+
+def others(tmp_path: Path) -> Path:
+    return write_tsv(
+        tmp_path / "others.txt", ("FID", "IID"), [(f"F{i}", f"I{i}") for i in range(PEOPLE) if i not in GONE]
+    )
+
+
+def test_encrypted_again_it_is_the_cohort_of_the_others(small, register, tmp_path):
+    """Table for table; and what was computed of the earlier one is refused before it is decrypted."""
+    first = study(small, purpose="HMB", consent=register)
+    old = sg.ckks.generate_key(sg.ckks.plan(first))
+    made = sg.ckks.encrypt_cohort(first.reader, old, tmp_path / "study")
+    sg.ckks.encrypt_design(study(small), old, made.owner, made.design)
+    stale = sg.ckks.associate(made.cohort, made.design, tmp_path / "stale")
+    leave(register)
+    later = study(small, purpose="HMB", consent=register)
+    with pytest.raises(DesignError, match="planned for 90"):  # a key is for a number of people
+        sg.ckks.encrypt_cohort(later.reader, old, tmp_path / "other")
+    new = sg.ckks.generate_key(sg.ckks.plan(later))
+    again = sg.ckks.encrypt(later, new, tmp_path / "study", overwrite=True)
+    results = sg.ckks.associate(again.cohort, again.design, tmp_path / "results")
+    fresh = study(small, keep=others(tmp_path))
+    assert sg.ckks.decrypt(results, new, again.owner).equals(sg.run(fresh).frame)
+    for key in (new, old):
+        with pytest.raises((ArtefactError, KeyFileError)):
+            sg.ckks.decrypt(stale, key, again.owner)
+    assert not any(
+        name in path.read_bytes() for path in again.owner.rglob("*") if path.is_file() for name in (b"I20", b"F20")
+    )
+
+
+def test_results_of_who_withdrew_meanwhile_are_not_decrypted(small, register, tmp_path):
+    """Between the steps of a deployment: the design was encrypted, the server has answered."""
+    asked = study(small, purpose="HMB", consent=register)
+    key = sg.ckks.generate_key(sg.ckks.plan(asked))
+    made = sg.ckks.encrypt(asked, key, tmp_path / "study")
+    results = sg.ckks.associate(made.cohort, made.design, tmp_path / "results")
+    assert len(sg.ckks.decrypt(results, key, made.owner)) == 21
+    leave(register)
+    with pytest.raises(PolicyError, match="consent.withdrawn: 2 of the people"):
+        sg.ckks.decrypt(results, key, made.owner)
+    with pytest.raises(PolicyError, match="consent.withdrawn"):
+        sg.ckks.decrypt_qc(results, key, made.owner, str(tmp_path / "q"))
+    register.rename(tmp_path / "elsewhere.tsv")
+    with pytest.raises(StorageError, match="register"):
+        sg.ckks.decrypt(results, key, made.owner)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+
+
+def test_with_the_same_seeds_it_is_the_same_bytes(small, register, tmp_path, monkeypatch):
+    """Seeds come from the operating system, so that two encryptions never are the same bytes; here they are fixed."""
+    leave(register)
+    readers = [study(small, purpose="HMB", consent=register).reader, study(small, keep=others(tmp_path)).reader]
+    key = sg.ckks.generate_key(sg.ckks.plan(study(small, keep=others(tmp_path))))
+
+    def made(reader, name: str, *, fixed: bool) -> dict[str, str]:
+        with monkeypatch.context() as patched:
+            if fixed:
+                patched.setattr("securegen.kernels.threads.get_num_threads", lambda: 1)  # who draws first
+                numbers = itertools.count()
+                draw = lambda size=32: np.random.default_rng(next(numbers)).bytes(size)  # noqa: E731
+                patched.setattr("secrets.token_bytes", draw)
+            return digests(sg.ckks.encrypt_cohort(reader, key, tmp_path / name).cohort)
+
+    assert made(readers[0], "a", fixed=True) == made(readers[1], "b", fixed=True)
+    assert made(readers[0], "c", fixed=False) != made(readers[1], "d", fixed=False)

@@ -1,0 +1,283 @@
+"""Nothing goes round the door: by command, from Python and by editing files, in every engine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from policy_tools import make_ruled
+from support import securegen
+
+import securegen as sg
+from securegen.engines.plain.engine import write_plain
+from securegen.errors import PolicyError, UsageError
+from securegen.governance import policy_file
+from securegen.governance.decision import Decision
+from securegen.governance.gate import LEDGER
+
+CODE = PolicyError.exit_code
+FEW = {"chr": "1", "to_bp": 40_000}
+
+
+def gwas(ruled, *more, out="out"):
+    return securegen("gwas", *ruled.words("--out", ruled.folder / out, "--quiet", *more))
+
+
+def test_off_without_a_policy_and_on_as_soon_as_one_stands_beside(ruled):
+    assert gwas(ruled, out="free").code == 0
+    assert "governance" not in json.loads((ruled.folder / "free.run.json").read_text())
+    ruled.write()
+    done = gwas(ruled)
+    assert done.code == CODE and "policy.purpose" in done.err and ruled.results("out") == []
+    assert gwas(ruled, "--purpose", "HMB").code == 0
+    assert (ruled.folder / "out.QT.glm.linear").read_bytes() == (ruled.folder / "free.QT.glm.linear").read_bytes()
+
+
+def test_run_json_and_the_receipt_have_the_decision(ruled):
+    policy = ruled.write()
+    assert gwas(ruled, "--purpose", "HMB", "--identity", ruled.key("anna")).code == 0
+    said = json.loads((ruled.folder / "out.run.json").read_text())
+    found = said["governance"]
+    assert (found["who"], found["role"], found["purpose"]) == ("anna", "analyst", "HMB")
+    assert found["policy"]["digest"] == policy.digest
+    (decision,) = map(Decision.from_json, found["decisions"])
+    assert decision.allowed and {r.rule for r in decision.reasons} >= {"policy.purpose", "budget.columns"}
+    assert any("policy.smallest_cohort" in line for line in said["receipt"]["decisions"])
+    assert "policy.smallest_cohort" in (ruled.folder / "out.log").read_text()
+    everything = (ruled.folder / "out.run.json").read_text() + (ruled.folder / LEDGER).read_text()
+    assert "I12" not in everything and "F12" not in everything  # no ids
+
+
+REFUSALS = {
+    "policy.purpose": ({"purposes__allowed": ["POA"]}, {}),
+    "policy.smallest_cohort": ({"limits__smallest_cohort": 91}, {}),
+    "policy.degrees_of_freedom": ({"limits__degrees_of_freedom": 90}, {}),
+    "policy.columns_per_person": ({"limits__columns_per_person": 0.01}, {}),
+    "policy.most_variants": ({"limits__most_variants": 10}, {}),
+    "policy.reveal": ({"tiers__analyst__reveal": "uv"}, {}),
+    "policy.granularity": ({"tiers__analyst__granularity": "boolean"}, {}),
+    "budget.columns": ({"budgets__columns_share": 0.01}, {}),
+    "budget.releases_per_day": ({"budgets__releases_per_day": 0}, {}),
+    "policy.second_signature": ({"second_signature__for": ["association"]}, {}),
+    "policy.noise": ({"noise__required": True}, {}),
+    "policy.identity": ({"requests__unidentified": "refused"}, {}),
+}
+
+
+@pytest.mark.parametrize("rule", REFUSALS)
+def test_each_rule_holds_by_command_and_from_python(ruled, rule):
+    settings, more = REFUSALS[rule]
+    ruled.write(**settings)
+    done = gwas(ruled, "--purpose", "HMB")
+    assert done.code == CODE and rule in done.err and ruled.results("out") == []
+    study = ruled.study(purpose="HMB", **FEW, **more)
+    if rule == "policy.most_variants":
+        study = ruled.study(purpose="HMB", **more)
+    for attempt in (
+        lambda: sg.run(study, out=ruled.folder / "out"), lambda: write_plain(study, str(ruled.folder / "out")),
+        lambda: list(sg.Plain().sums(study)),
+    ):  # fmt: skip
+        with pytest.raises(PolicyError, match=rule.replace(".", r"\.")):
+            attempt()
+    assert ruled.results("out") == []
+    ruled.write(version=2)
+    assert sg.run(study)["QT"] is not None  # and without the rule it works
+
+
+def test_few_cases_are_refused_whatever_the_test(ruled):
+    ruled.write(limits__smallest_cases=60)
+    for model in ("logistic", "trend", "allelic"):
+        with pytest.raises(PolicyError, match=r"policy\.smallest_cases"):
+            sg.run(ruled.study("CC", model=model, purpose="HMB", **FEW))
+
+
+def test_rare_rows_are_withheld_in_every_column_and_the_others_are_as_before(ruled):
+    free = sg.run(ruled.study(qc=True, **FEW))["QT"]
+    ruled.write(limits__minor_alleles=25)
+    frame = sg.run(ruled.study(purpose="HMB", **FEW))["QT"]
+    count = (free["A1_FREQ"] * 2 * free["OBS_CT"]).round()
+    hidden = frame["ERRCODE"] == "FEW_CARRIERS"
+    assert 0 < hidden.sum() < len(frame)
+    assert frame.loc[hidden, ["A1_FREQ", "OBS_CT", "BETA", "SE", "T_STAT", "P"]].isna().all().all()
+    pd.testing.assert_frame_equal(frame[~hidden], free[~hidden], check_dtype=False)
+    assert not hidden[(count >= 30) & (count <= 2 * free["OBS_CT"] - 30)].any()
+    with pytest.raises(PolicyError, match=r"policy\.minor_alleles"):
+        list(sg.Plain().sums(ruled.study(purpose="HMB", **FEW)))
+    quality = sg.qc(sg.open_qc(ruled.cohort.bfile, purpose="HMB", keep=_keep(ruled), **FEW))["afreq"]
+    assert 0 < (quality["ALT_FREQS"] == "NA").sum() < len(quality)
+
+
+def _keep(ruled) -> Path:
+    """The people who were analysed: another set would be refused."""
+    rows = [line.split("\t")[:3] for line in Path(ruled.cohort.pheno).read_text().splitlines()[1:]]
+    covar = {
+        line.split("\t")[1] for line in Path(ruled.cohort.covar).read_text().splitlines()[1:] if "\tNA" not in line
+    }
+    path = ruled.folder / "keep.txt"
+    path.write_text("".join(f"{f}\t{i}\n" for f, i, y in rows if y != "NA" and i in covar and i != "I9999"))
+    return path
+
+
+def test_a_set_that_differs_by_few_people_is_refused_and_with_the_guard_off_it_is_that_person(ruled):
+    """Two tables of the same phenotype, one without a person: their allele counts differ by that person's genotypes."""
+    people = _keep(ruled).read_text().splitlines()
+    less = ruled.folder / "less.txt"
+    less.write_text("\n".join(people[1:]) + "\n")
+    tables = [sg.run(ruled.study(keep=k, **FEW))["QT"] for k in (_keep(ruled), less)]
+    a, b = ((t["A1_FREQ"] * 2 * t["OBS_CT"]) for t in tables)
+    reader = sg.read_plink(ruled.cohort.bfile)
+    place = list(reader.samples.iid).index(people[0].split("\t")[1])
+    truth = reader.read(0, len(a)).dosage[:, place]
+    assert ((a - b).round() == truth).mean() > 0.9  # but for rows where calls are missing
+    ruled.write()
+    assert len(sg.run(ruled.study(purpose="HMB", keep=_keep(ruled), **FEW))["QT"])
+    with pytest.raises(PolicyError, match=r"policy\.differing_people: 1 people are only in the"):
+        sg.run(ruled.study(purpose="HMB", keep=less, **FEW))
+    with pytest.raises(PolicyError, match=r"policy\.differing_people"):
+        sg.run(ruled.study(("QT", "CC"), purpose="HMB", **FEW))
+    with pytest.raises(PolicyError, match=r"policy\.differing_people"):
+        sg.qc(sg.open_qc(ruled.cohort.bfile, purpose="HMB", **FEW))
+
+
+def test_budgets_count_what_is_new_and_a_refusal_costs_nothing(ruled):
+    ruled.write(budgets__releases_per_day=1, budgets__columns_share=0.08)  # 6 columns of 84 people
+    study = ruled.study(purpose="HMB", **FEW)
+    for _ in range(3):
+        sg.run(study)  # the same again
+    before = (ruled.folder / LEDGER).read_bytes()
+    other = ruled.study(purpose="HMB", covar_name="AGE", **FEW)
+    with pytest.raises(PolicyError, match=r"budget\.releases_per_day"):
+        sg.run(other)
+    assert (ruled.folder / LEDGER).read_bytes() == before
+    ruled.write(version=2, budgets__columns_share=0.05)
+    with pytest.raises(PolicyError, match=r"budget\.columns"):
+        sg.run(other)
+
+
+def test_editing_swapping_and_replaying_a_policy(ruled):
+    ruled.write(version=3)
+    old, seal = ruled.policy.read_bytes(), policy_file.signature_path(ruled.policy).read_bytes()
+    assert gwas(ruled, "--purpose", "HMB").code == 0
+    ruled.policy.write_bytes(old.replace(b"smallest_cohort = 10", b"smallest_cohort = 1"))
+    assert (done := gwas(ruled, "--purpose", "HMB")).code == CODE and "policy.signature" in done.err
+    ruled.write(version=4, limits__smallest_cohort=91)
+    assert "policy.smallest_cohort" in gwas(ruled, "--purpose", "HMB").err
+    ruled.write(version=5, limits__most_variants=100_000)
+    assert gwas(ruled, "--purpose", "HMB").code == 0
+    ruled.policy.write_bytes(old)
+    policy_file.signature_path(ruled.policy).write_bytes(seal)
+    assert (done := gwas(ruled, "--purpose", "HMB")).code == CODE and "policy.version" in done.err
+
+
+def test_a_policy_of_another_steward_does_not_take_its_place(ruled, tmp_path, small):
+    ruled.write()
+    assert gwas(ruled, "--purpose", "HMB").code == 0
+    other = make_ruled(tmp_path / "other", small)
+    other.write(version=9)
+    done = gwas(ruled, "--purpose", "HMB", "--policy", other.policy)
+    assert done.code == CODE and "governs these data" in done.err
+    for end in ("", ".sig"):
+        Path(f"{ruled.policy}{end}").write_bytes(Path(f"{other.policy}{end}").read_bytes())
+    done = gwas(ruled, "--purpose", "HMB")
+    assert done.code == CODE and "policy.steward" in done.err
+
+
+def test_links_to_governed_genotypes_are_governed(ruled, tmp_path):
+    ruled.write()
+    away = tmp_path / "away"
+    away.mkdir()
+    for end in ("bed", "bim", "fam"):
+        (away / f"c.{end}").symlink_to(f"{ruled.cohort.bfile}.{end}")
+    for name in ("pheno", "covar"):
+        (away / f"{name}.tsv").write_text(Path(getattr(ruled.cohort, name)).read_text())
+    moved = replace(ruled, folder=away, cohort=replace(
+        ruled.cohort, bfile=str(away / "c"), pheno=str(away / "pheno.tsv"), covar=str(away / "covar.tsv")
+    ))  # fmt: skip
+    assert "policy.purpose" in gwas(moved).err
+    assert moved.results("out") == []
+
+
+def test_an_identity_is_a_key_and_not_a_name(ruled):
+    ruled.write(requests__unidentified="refused")
+    assert gwas(ruled, "--purpose", "HMB", "--identity", ruled.key("anna")).code == 0
+    for key in ("stranger", "otto"):
+        done = gwas(ruled, "--purpose", "HMB", "--identity", ruled.key(key), out=key)
+        assert done.code == CODE and ruled.results(key) == []
+    done = gwas(ruled, "--purpose", "HMB", "--identity", ruled.folder / "keys" / "anna.pub", out="pub")
+    assert done.code == 6  # the public half proves nothing
+
+
+def test_a_second_signature_is_on_one_request(ruled):
+    ruled.write(second_signature__for=["full"])
+    done = gwas(ruled, "--purpose", "HMB", "--identity", ruled.key("anna"))
+    request = done.err.split("none on request ")[1].split()[0]
+    signed = ruled.folder / "otto.signed"
+    for who, out in (("anna", "own"), ("stranger", "foreign"), ("otto", "otto")):
+        words = (
+            "policy",
+            "countersign",
+            "--request",
+            request,
+            "--key",
+            ruled.key(who),
+            "--out",
+            ruled.folder / f"{out}.signed",
+        )
+        assert securegen(*words).code == 0
+    for out in ("own", "foreign"):
+        done = gwas(
+            ruled,
+            "--purpose",
+            "HMB",
+            "--identity",
+            ruled.key("anna"),
+            "--second-signature",
+            ruled.folder / f"{out}.signed",
+        )
+        assert done.code == CODE
+    words = ("--identity", ruled.key("anna"), "--second-signature", signed)
+    assert gwas(ruled, "--purpose", "GRU", *words).code == CODE  # another request
+    assert gwas(ruled, "--purpose", "HMB", *words).code == 0
+    signed.write_text(signed.read_text().replace(request[:8], "00000000"))
+    assert "was altered" in gwas(ruled, "--purpose", "HMB", *words).err
+
+
+def test_scores_and_people_need_a_role_with_records(ruled):
+    (ruled.folder / "w.tsv").write_text("ID\teffect_allele\teffect_weight\n" + "".join(
+        f"rs{i}\tA\t0.{i}\n" for i in range(20, 60)
+    ))  # fmt: skip
+    ruled.write()
+    prs = ("prs", "--bfile", ruled.cohort.bfile, "--score", ruled.folder / "w.tsv", "--purpose", "HMB", "--quiet",
+           "--min-overlap", "0", "--out", ruled.folder / "s")  # fmt: skip
+    assert (done := securegen(*prs)).code == CODE and "policy.granularity" in done.err and ruled.results("s") == []
+    with pytest.raises(PolicyError, match=r"policy\.granularity"):
+        sg.scores.run(
+            sg.scores.open(bfile=ruled.cohort.bfile, score=ruled.folder / "w.tsv", min_overlap=0, purpose="HMB")
+        )
+    assert securegen(*prs, "--identity", ruled.key("steward")).code == 0
+    assert "governance" in json.loads((ruled.folder / "s.run.json").read_text())
+    for command in ("kinship", "pca"):
+        done = securegen(
+            command, "--bfile", ruled.cohort.bfile, "--purpose", "HMB", "--quiet", "--out", ruled.folder / "p"
+        )
+        assert done.code == CODE and "policy.granularity" in done.err and ruled.results("p") == []
+    with pytest.raises(PolicyError, match=r"policy\.granularity"):
+        sg.pca(sg.Inputs(bfile=ruled.cohort.bfile, purpose="HMB"), pcs=2)
+    with pytest.raises(PolicyError, match=r"policy\.granularity"):
+        sg.step1(
+            sg.Inputs(bfile=ruled.cohort.bfile, pheno=ruled.cohort.pheno, pheno_name="QT", purpose="HMB"),
+            ruled.folder / "m",
+        )
+    assert ruled.results("m") == []
+
+
+def test_a_purpose_that_nothing_is_held_against_is_refused(ruled):
+    """Neither a register of consent nor a policy: whoever names a purpose would think that somebody asks."""
+    assert (done := gwas(ruled, "--purpose", "HMB")).code == 2 and "--consent" in done.err
+    study = ruled.study(purpose="HMB", **FEW)
+    for engine in ("plain", "ckks", sg.Federated(openings="all"), sg.Mpc(split="vertical", reveal="hits")):
+        with pytest.raises(UsageError, match="`purpose`"):
+            sg.run(study, engine)

@@ -1,0 +1,50 @@
+"""The page about governance is what the code does: its walk runs, and its tables are the settings."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from datetime import date
+from pathlib import Path
+
+import pytest
+from support import securegen
+
+from securegen.governance.policy import IDENTITY, SETTINGS
+from securegen.governance.policy_draft import toml_value
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "governance.md").read_text()
+
+
+def test_its_shell_steps_run(tmp_path, monkeypatch):
+    for file in (ROOT / "examples").glob("cohort.*"):
+        shutil.copy(file, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "biobank").mkdir()
+    for file in tmp_path.glob("cohort.*"):
+        shutil.copy(file, tmp_path / "biobank")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) for line in block.splitlines()]
+    done = []
+    for line in lines:
+        words = shlex.split(line)
+        if words[0] != "securegen":
+            continue
+        if "gwas" in words:
+            words += ["--chr", "1", "--to-bp", "300000"]
+        result = securegen(*words[1:])
+        assert result.code == 0, result.err
+        done.append(result.out)
+    assert len(done) == 6 and "decision: allowed" in done[3]
+    refused = securegen(*shlex.split(next(line for line in lines if " gwas " in line))[1:-4], "--out", "again")
+    assert refused.code == 12 and "policy.purpose" in refused.err and not (tmp_path / "again.QT.glm.linear").exists()
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, IDENTITY], ids=["settings", "identity"])
+def test_every_key_stands_there_with_its_default(settings):
+    for key, s in settings.items():
+        default = "needed" if s.default is None else "none" if s.default == date.max else f"`{toml_value(s.default)}`"
+        assert f"| `{key}` | {default} | {s.text} |" in PAGE
+    table = PAGE[PAGE.index("## policy.toml") :]
+    assert set(re.findall(r"^\| `([a-z_.]+)` \|", table, re.M)) == {*SETTINGS, *IDENTITY}
