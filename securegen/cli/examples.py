@@ -67,6 +67,9 @@ EXAMPLES = {
     "study join": "study join --dir shared --state private --coordinator 0123-4567-89ab-cdef-0123-4567-89ab-cdef "
     "--site oslo=0123-4567-89ab-cdef-0123-4567-89ab-cdef --site turku=0123-4567-89ab-cdef-0123-4567-89ab-cdef",
     "study status": "study status --dir shared",
+    "study continue": "study continue --dir shared --key coordinator.secret --without turku --two-sites-learn-each-other "
+    "--out onward",
+    "study leave": "study leave --dir shared --state private",
     "certs": "certs init-ca --dir authority",
     "certs init-ca": "certs init-ca --dir authority",
     "certs request": "certs request --dir keys --name hospital",

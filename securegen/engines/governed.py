@@ -28,9 +28,14 @@ def gate_of_inputs(
 ) -> Gate:  # fmt: skip
     """The gate of a run on these files. more: other files and folders beside which a policy may stand; pins: what remembers
     one. Raises as `governance.gate.gate_of`."""
-    return gate_of(
-        engine, inputs.asking, [*inputs.files().values(), *more], pins=pins, log=log, consent=bool(inputs.consent)
-    )
+    return gate_of(engine, inputs.asking, [*inputs.files().values(), *more], pins=pins, log=log)
+
+
+def refuse_idle_purpose(inputs: Inputs) -> None:
+    """Raise UsageError for a purpose that neither a register of consent nor a policy is held against. For whole runs: of
+    parties, one holds the register, and another has the purpose alone."""
+    if inputs.purpose is not None and not inputs.consent:
+        gate_of("", inputs.asking, inputs.files().values(), consent=False)
 
 
 def for_study(gate: Gate, study: Study) -> Gate:
@@ -42,6 +47,7 @@ def for_study(gate: Gate, study: Study) -> Gate:
 
 def gate_of_study(engine: str, study: Study, log: Log = silent, *, qc_only: bool = False) -> Gate:
     """The gate of a run with every role on this machine, for the people of a study. Raises as `gate_of_inputs`."""
+    refuse_idle_purpose(study.inputs)
     gate = gate_of_inputs(engine, study.inputs, log)
     if gate.policy is None:
         return gate
@@ -69,6 +75,7 @@ def people_of(
 
 def gate_of_scores(engine: str, genotypes: Inputs, inputs: ScoreInputs, log: Log = silent) -> Gate:
     """The gate of a run of scores: a row a person. Raises as `gate_of_inputs`, and where the policy refuses any score."""
+    refuse_idle_purpose(genotypes)
     gate = gate_of_inputs(engine, genotypes, log, more=inputs.score)
     if gate.policy is None:
         return gate

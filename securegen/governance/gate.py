@@ -185,14 +185,14 @@ def gate_of(
     *,
     pins: Iterable[tuple[str, Pin | None]] = (),
     log: Log = print,
-    consent: bool = False,
+    consent: bool = True,
     extra: Callable[[], Iterable[Reason]] = tuple,
 ) -> Gate:
     """The gate of a run: under the named policy, the one beside its files, or none where there is none.
 
-    files: whatever the run reads; pins: what remembers a policy, and its pin; consent: a register of it
-    is asked too. Raises UsageError for a purpose that nothing is held against, PolicyError where a policy is not as it was
-    signed, two govern, or a pin's is not there, KeyFileError for an identity that cannot be read.
+    files: whatever the run reads; pins: what remembers a policy, and its pin; consent: False where no register of it is
+    asked, here or by another party. Raises UsageError for a purpose that nothing is held against, PolicyError where a policy
+    is not as it was signed, two govern, or a pin's is not there, KeyFileError for an identity that cannot be read.
     """
     asking = replace(asking, purpose=_canonical(asking.purpose))
     found = policy_file.beside(files)

@@ -47,6 +47,11 @@ class SiteGuard(fp.Guard):
         """Whether the rules of this site's own people hold."""
         return self.level != ALL
 
+    @property
+    def limit(self) -> float:
+        """The largest leverage of one of this site's people."""
+        return self._limit
+
     def refuse(self, what: str, why: str) -> NoReturn:
         """Log what stands out, and raise PolicyError with the fixed message."""
         self.log(f"{REFUSED}, {what}: {why}")

@@ -9,7 +9,10 @@ What an answer means. A block passes only if every combination was excluded: the
 of its Gram–Schmidt vectors are large, and the combinations that remain possible are enumerated. Nothing rests on how close LLL
 comes to the shortest. A block in which that takes too many steps does not pass. Not looked for: combinations with numbers of
 2 or more at few people, whose squared norm is larger (three people with 2 have 12); combinations that are 0 for all people of
-this site, of which it has nobody; and real combinations, which leverage limits.
+this site, of which it has nobody; and real combinations, which leverage limits (`ridge_rules.withheld_for_leverage`).
+
+Covariates and phenotypes stand beside the variants in what is opened. Those of few values, such as sex, a batch or a diagnosis,
+are columns of whole numbers as variants are (`small_integers`), and their combinations with variants are looked for too.
 
 Dosages on a grid of 1/divisor are columns of that grid, and their norms are in copies. Of an imputed person a combination
 has a fraction, and adds less than 1: then a block may be refused for more people. A missing call that alone tells two
@@ -26,8 +29,9 @@ import numpy as np
 from securegen.errors import DesignError
 from securegen.governance.openings import FEWEST
 from securegen.kernels.lattice import SHORT, TAKEN, take_columns
-from securegen.model import IntArray
+from securegen.model import FloatArray, IntArray
 
+FEW_VALUES = 128  # of a column that stands beside variants
 SWAPS, NODES = 20_000, 20_000  # of one variant's reduction and enumeration
 LARGEST_NORM = 1 << 52  # of a column, in squares of the grid
 
@@ -54,14 +58,34 @@ def short_combination(gram: IntArray, fewest: int = FEWEST, divisor: int = 1) ->
     return f"a combination of variant{'s' * (len(parts) > 1)} {few} singles out fewer than {fewest} people"
 
 
-def withheld_for_lattice(gram: IntArray, fewest: int = FEWEST, divisor: int = 1) -> np.ndarray:
+def withheld_for_lattice(gram: IntArray, fewest: int = FEWEST, divisor: int = 1, beside: int = 0) -> np.ndarray:
     """(B,) bool: variants to leave out, so that the others pass `short_combination`, as any subset of them does.
 
-    gram: as there. Variants are taken in their order, each unless a combination with those taken before is too short.
+    gram: as there, with `beside` columns between the first and the variants, which are never left out. Variants are taken in
+    their order, each unless a combination with those taken before is too short.
     """
     state, _, _ = _taken(gram, fewest, divisor, first=False)
-    out: np.ndarray = state[1:] != TAKEN
+    out: np.ndarray = state[1 + beside :] != TAKEN
     return out
+
+
+def small_integers(values: FloatArray) -> IntArray:
+    """Of columns (n, E) of own people those of few values, as whole numbers from 0 on that have no common divisor: (n, F) int64.
+
+    >>> small_integers(np.array([[1.5, 0.1], [2.0, 0.27], [3.5, 0.314159]])).ravel().tolist()
+    [0, 1, 4]
+    """
+    out = []
+    for column in values.T:
+        known = np.unique(column)
+        if not 2 <= len(known) <= FEW_VALUES:
+            continue
+        steps = (known - known[0]) / np.diff(known).min()
+        whole = np.rint(steps)
+        if np.abs(steps - whole).max() < 1e-6 and whole[-1] < FEW_VALUES:
+            whole = whole.astype(np.int64) // np.gcd.reduce(whole.astype(np.int64))
+            out.append(whole[np.searchsorted(known, column)])
+    return np.stack(out, axis=1) if out else np.zeros((len(values), 0), np.int64)
 
 
 def _taken(gram: IntArray, fewest: int, divisor: int, *, first: bool) -> tuple[np.ndarray, IntArray, int]:

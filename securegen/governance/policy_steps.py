@@ -7,8 +7,8 @@
 1
 >>> print(sg.policy.explain(f"{folder.name}/policy.toml", purpose="HMB", samples=400, variants=5000).allowed)
 True
->>> print(sg.policy.explain(f"{folder.name}/policy.toml", purpose="HMB", samples=9, variants=5000).refusals[0])
-policy.smallest_cohort: phenotype: 9 people; 10 are the fewest (policy.toml, line 43)
+>>> print(sg.policy.explain(f"{folder.name}/policy.toml", purpose="HMB", samples=9, variants=5000).refusals[0].rule)
+policy.smallest_cohort
 >>> folder.cleanup()
 """
 

@@ -13,7 +13,11 @@ from securegen.model import FloatArray, IntArray
 
 LARGEST_ENTRY = 1 << 61  # of a total that is looked at
 OWN_LEVERAGE = 0.5  # the largest of a person in a block with its penalty
+BLOCK_SHARE = (
+    0.25  # variants of a block, over a site's people: beyond it the Gram matrix tells the people, whoever consents
+)
 LARGEST_ETA = 10.0  # of a linear predictor of a logistic model
+_FLAT = 2.0**-46  # a column, of an eigenvalue that is 0 but for rounding
 
 
 def positive_semidefinite_to_rounding(scaled: FloatArray) -> bool:
@@ -98,6 +102,69 @@ def ridge_leverage_fault(leverage: FloatArray) -> str | None:
     return None
 
 
+def span_leverages(gram: IntArray | FloatArray, columns: IntArray | FloatArray) -> FloatArray:
+    """(n,) leverage of own people in the span of (n, A) columns, by their Gram matrix: the largest share of a person in any real
+    combination of them. Of a direction in which the columns are 10⁻⁵ of their norms nothing is seen.
+
+    Whole columns with float64 sums of exact products: `openings.leverages` sees finer, and takes ten times as long.
+    """
+    _, values, turned = _directions(gram, columns)
+    out: FloatArray = (turned * turned / values).sum(axis=1)
+    return out
+
+
+def span_fault(leverage: FloatArray, limit: float) -> str | None:
+    """Of own people's leverages in the span of columns, (n,): one is above the limit."""
+    if leverage.size and not leverage.max() <= limit:  # not of NaN either
+        return f"one person has leverage {leverage.max():.3f} in the span of these columns; {limit} is the most"
+    return None
+
+
+def _directions(
+    gram: IntArray | FloatArray, columns: IntArray | FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(A, D) to eigenvectors of the Gram matrix at one scale, (D,) eigenvalues that are not 0, and people turned (n, D)."""
+    size = np.sqrt(gram.diagonal().astype(np.float64))
+    scale = np.where(size > 0, 1 / np.where(size > 0, size, 1), 0.0)
+    values, vectors = np.linalg.eigh(gram.astype(np.float64) * scale[:, None] * scale)
+    some = values > _FLAT * max(len(values), 1)
+    turn = scale[:, None] * vectors[:, some]
+    return turn, values[some], columns.astype(np.float64) @ turn
+
+
+def withheld_for_leverage(gram: IntArray, columns: IntArray, beside: int, limit: float) -> np.ndarray:
+    """(B,) bool: variants to leave out, so that no person's leverage in the span of the others and the first `beside` columns
+    is above the limit. A real combination that is 0 but for m people has one of leverage 1/m.
+
+    columns: (n, beside + B) of own people, gram: of them. Nothing is left out for people whom the first columns alone single
+    out: the rule of columns ends the study for those.
+    """
+    out = np.zeros(len(gram) - beside, bool)
+    first = np.arange(beside)
+    alone = span_leverages(gram[np.ix_(first, first)], columns[:, :beside]) > limit
+    while not out.all():
+        index = np.concatenate([first, beside + np.flatnonzero(~out)])
+        turn, values, turned = _directions(gram[np.ix_(index, index)], columns[:, index])
+        leverage = np.where(alone, 0.0, (turned * turned / values).sum(axis=1))
+        if not leverage.max(initial=0.0) > limit:
+            break
+        # without column j of a Gram matrix with inverse P a person loses (P x)_j² / P_jj
+        with_own = turn @ (turned[leverage.argmax()] / values)
+        inverse = (turn * turn / values).sum(axis=1)
+        loses = np.where(inverse > 0, with_own**2 / np.where(inverse > 0, inverse, 1), 0.0)[beside:]
+        out[np.flatnonzero(~out)[loses.argmax()]] = True
+    return out
+
+
+def block_fault(block: int, people: int) -> str | None:
+    """Of variants whose products are summed over `people` own people: so many that these products tell the people."""
+    if block > BLOCK_SHARE * people:
+        return (
+            f"blocks of {block} variants are more than {BLOCK_SHARE:.0%} of {people} people, whom their products tell"
+        )
+    return None
+
+
 def predictors_fault(w: IntArray, fewest: int = FEWEST) -> str | None:
     """Of predictors, (n, R) integers of own people: the first column that `column_fault` refuses, and why."""
     if not w.size:
@@ -114,6 +181,15 @@ def predictors_fault(w: IntArray, fewest: int = FEWEST) -> str | None:
         fault = column_fault(w[:, j].astype(object), fewest)
         if fault is not None:
             return f"predictor {j}: {fault}"
+    return None
+
+
+def losses_fault(values: IntArray, fewest: int = FEWEST) -> str | None:
+    """Of own people's losses, (n, L) integers that are not negative: one person has more than 1/fewest of their sum, as no
+    person may have of a column's squares."""
+    most, total = values.max(axis=0, initial=0), values.sum(axis=0)
+    for j in np.flatnonzero(most * float(fewest) > total).tolist():
+        return f"loss {j}: one person holds {most[j] / total[j]:.0%} of it; 1/{fewest} is the most"
     return None
 
 

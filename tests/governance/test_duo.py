@@ -36,7 +36,7 @@ def test_permissions_are_ordered():
     [
         ("GRU,NMDS", "MDS", "HMB"), ("GRU,NPOA", "POA", "HMB"), ("HMB,IRB", "HMB", "HMB,IRB"), ("HMB,COL", "HMB", "HMB,COL"),
         ("HMB,NPU", "HMB,NCU", "HMB,NPU"), ("HMB,NCU", "HMB,NPU", "HMB,NCU"), ("HMB,NPUNCU", "HMB,NPU", "HMB,NCU,NPU"),
-        ("HMB,NPU", "HMB", "HMB,NPUNCU"), ("HMB,GS:SE+FI", "HMB,GS:NO", "HMB,GS:FI"), ("HMB,RS:x", "HMB", "HMB,RS:paediatric"),
+        ("HMB,NPU", "HMB", "HMB,NPUNCU"), ("HMB,GS:SE+FI", "HMB,GS:NO", "HMB,GS:FI"), ("HMB,RS:a", "HMB,RS:b", "HMB,RS:a"),
         ("HMB,US:0000-0001", "HMB,US:0000-0002", "HMB,US:0000-0001"), ("HMB,PS:P1", "HMB,PS:p1", "HMB,PS:P1"),
         ("HMB,IS:KI", "HMB,IS:UU", "HMB,IS:KI"),
     ],

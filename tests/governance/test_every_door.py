@@ -13,7 +13,7 @@ from support import securegen
 
 import securegen as sg
 from securegen.engines.plain.engine import write_plain
-from securegen.errors import PolicyError
+from securegen.errors import PolicyError, UsageError
 from securegen.governance import policy_file
 from securegen.governance.decision import Decision
 from securegen.governance.gate import LEDGER
@@ -272,3 +272,12 @@ def test_scores_and_people_need_a_role_with_records(ruled):
             ruled.folder / "m",
         )
     assert ruled.results("m") == []
+
+
+def test_a_purpose_that_nothing_is_held_against_is_refused(ruled):
+    """Neither a register of consent nor a policy: whoever names a purpose would think that somebody asks."""
+    assert (done := gwas(ruled, "--purpose", "HMB")).code == 2 and "--consent" in done.err
+    study = ruled.study(purpose="HMB", **FEW)
+    for engine in ("plain", "ckks", sg.Federated(openings="all"), sg.Mpc(split="vertical", reveal="hits")):
+        with pytest.raises(UsageError, match="`purpose`"):
+            sg.run(study, engine)

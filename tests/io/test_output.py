@@ -29,6 +29,7 @@ PACKAGE = Path(output.__file__).parents[1]
 LOCKS = {
     "scores/ledger.py",
     "engines/federated/state.py",
+    "governance/audit_folder.py",  # a log is appended to
     "governance/ledger_file.py",
     "io/locks.py",
     "local/folders.py",

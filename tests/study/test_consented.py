@@ -111,11 +111,13 @@ def test_a_withdrawal_stops_use_at_once(small, register):
 
 
 def test_purpose_and_register_go_together(small, register):
-    for wrong in ({"purpose": PURPOSE}, {"consent": register}, {"mondo": register},
+    for wrong in ({"consent": register}, {"mondo": register},
                   {"purpose": "health", "consent": register}, {"purpose": 3, "consent": register}):  # fmt: skip
         with pytest.raises(UsageError):
             sg.Inputs(small.bfile, **wrong)
     assert sg.Inputs(small.bfile, purpose="ds:mondo:0005148,irb", consent="r").purpose == "DS:MONDO:0005148,IRB"
+    with pytest.raises(UsageError, match="`purpose`"):  # without a policy that is held against it
+        sg.run(sg.open_study(small.bfile, pheno=small.pheno, pheno_name="QT", purpose=PURPOSE, chr="1"))
 
 
 def blocks_of(asked: sg.Study):

@@ -72,7 +72,7 @@ def gate_of_results(
     info = read_info(state)
     files = [owner, *([] if key.file is None else [key.file])]
     pins = [("the key", key.policy), ("the encrypted cohort", info.policy)]
-    gate = gate_of("ckks", asking or Asking(), files, pins=pins, log=log)
+    gate = gate_of("ckks", asking or Asking(), files, pins=pins, log=log, consent=False)
     if gate.policy is None:
         return gate
     secrets = read_secrets(state, design)

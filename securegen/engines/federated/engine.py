@@ -15,6 +15,7 @@ from securegen.engines.federated import rehearsal
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.federated.variants import common_variants
 from securegen.engines.federated.withheld import Withheld
+from securegen.engines.governed import refuse_idle_purpose
 from securegen.engines.protocol import (
     KEEP_FILES,
     Engine,
@@ -115,6 +116,7 @@ class Federated(Engine):
         if self.openings != ALL:
             raise UsageError(f"every sum is seen with openings {ALL} alone, for rehearsals on one owner's data")
         files_of(study, self.name)
+        refuse_idle_purpose(members_of(study)[0])
         found: list[OpenedSums] = []
         with tempfile.TemporaryDirectory(prefix="securegen.") as folder:
             local, _ = self._set_up(study, Path(folder))
@@ -141,6 +143,7 @@ class Federated(Engine):
     ) -> EngineRun:  # fmt: skip
         """Deal one cohort to sites, or take a cohort a site, and let them run. Raises PolicyError where a rule refuses."""
         files_of(study, self.name)
+        refuse_idle_purpose(members_of(study)[0])
         members = members_of(study)
         claim_release(members, study.reader.samples, study.strata, out)
         inputs = members[0]

@@ -26,10 +26,11 @@ from securegen.engines.federated.state import SiteState
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.federated.whole_genome import PooledModel
 from securegen.errors import DesignError
-from securegen.governance import openings
+from securegen.governance import openings, ridge_rules
 from securegen.governance.gate import Gate
 from securegen.governance.guard import SiteGuard, guarded
-from securegen.governance.lattice import withheld_for_lattice
+from securegen.governance.lattice import small_integers, withheld_for_lattice
+from securegen.governance.ridge_rules import withheld_for_leverage
 from securegen.governance.signing import canonical
 from securegen.io.loco import Offsets
 from securegen.io.text import count
@@ -41,6 +42,8 @@ from securegen.structure.ridge_totals import product
 from securegen.structure.whole_genome import VariantBlock, blocks_of
 from securegen.study.inputs import Log
 from securegen.vocabulary import canonical_chromosome
+
+BESIDE = 1 << 20  # units of the largest of a column beside variants, in which leverage is computed
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def with_predictions(
     pooled = pooled_people(secure, people)
     common, blocks = _blocks(study, own, people, pooled, secure, guard, log)
     block, predictors = max(len(b.rows) for b in blocks), len(ridge.HERITABILITY) * len(blocks) * len(study.phenotypes)
-    _afford(study, guard, block + predictors, pooled, int(people.sum()))
+    _afford(study, guard, block, predictors, pooled, int(people.sum()))
     told = canonical({"variants": study.variants_digest, "blocks": [common.rows[b.rows].tolist() for b in blocks]})
     charge_products(study, own.aligned.samples, people, told, block, predictors, state, guard)
     totals = PooledModel(
@@ -122,10 +125,11 @@ def _blocks(
     """The variants of the model, `rows` of the study's, and their blocks."""
     asked, strict, number = autosomes(own.aligned.variants), study.openings == openings.STRICT, 0
     common = common_variants(secure, own.aligned.select(None, asked), people, pooled, guard, "step1", strict=strict)
-    before = -1
+    planned, before = [p.phenotype.values[people] for p in own.planned], -1
+    beside = np.column_stack([own.traits.covariates[people], *planned])
     while before != len(common.rows):  # blocks without a variant have others beside each other
         before, number = len(common.rows), number + 1
-        few = _few_in_combination(common, _divided(common.reader.variants, study.step1), people, guard)
+        few = _few_in_combination(common, _divided(common.reader.variants, study.step1), people, beside, guard, log)
         common = common.take(withheld_by_nobody(secure, f"step1-combinations-{number:02d}", few))
     blocks = _divided(common.reader.variants, study.step1)
     log(
@@ -140,22 +144,38 @@ def _divided(variants: Variants, size: int) -> list[VariantBlock]:
 
 
 def _few_in_combination(
-    common: CommonVariants, blocks: Sequence[VariantBlock], people: np.ndarray, guard: SiteGuard
-) -> IntArray:
-    """(M,) 1 where this site withholds a variant: with others of its block it singles few of its people out."""
+    common: CommonVariants, blocks: Sequence[VariantBlock], people: np.ndarray, beside: FloatArray, guard: SiteGuard, log: Log
+) -> IntArray:  # fmt: skip
+    """(M,) 1 where this site withholds a variant: with others of its block, and with covariates and phenotypes (n, E) beside
+    them, it singles few of its people out."""
     out = np.zeros(len(common.rows), np.int64)
+    whole = small_integers(beside) * GRID
+    scale = np.abs(beside - beside.mean(axis=0)).max(axis=0, initial=0.0) if len(beside) else np.ones(beside.shape[1])
+    centred = (beside - beside.mean(axis=0)) / np.where(scale > 0, scale, 1) if len(beside) else beside
+    fixed = np.concatenate([np.full((len(beside), 1), GRID), np.rint(centred * BESIDE)], axis=1).astype(np.int64)
     for block in blocks if guard.on else ():
         x = imputed(common.reader, common.counts, people, block.rows)
-        x = np.concatenate([np.full((len(x), 1), GRID), x], axis=1)
-        out[block.rows] = withheld_for_lattice(product(x, x), guard.fewest, GRID)
+        integers = np.concatenate([fixed[:, :1], whole, x], axis=1)
+        few = withheld_for_lattice(product(integers, integers), guard.fewest, GRID, whole.shape[1])
+        left = np.concatenate([fixed, x[:, ~few]], axis=1)
+        few[~few] = withheld_for_leverage(product(left, left), left, fixed.shape[1], guard.limit)
+        out[block.rows] = few
+    if out.any():
+        log(f"{count(int(out.sum()), 'variant')} withheld here: with others of a block they single few people out")
     return out
 
 
-def _afford(study: StudyFile, guard: SiteGuard, width: int, pooled: int, own: int) -> None:
-    """Raises DesignError or PolicyError where the combinations of a person's genotypes that the totals hold, `width` of them,
-    are too many for so few people."""
-    if study.consent_openings or not guard.on:
+def _afford(study: StudyFile, guard: SiteGuard, block: int, predictors: int, pooled: int, own: int) -> None:
+    """Raises DesignError or PolicyError where the combinations of a person's genotypes that the totals hold, `block` and
+    `predictors` of them, are too many for so few people. Consent lifts the shares, and not that of a block."""
+    if not guard.on:
         return
+    fault = ridge_rules.block_fault(block, own)
+    if fault is not None:
+        guard.refuse("whole-genome model", fault)
+    if study.consent_openings:
+        return
+    width = block + predictors
     if width > openings.STRUCTURE_SHARE * pooled:
         raise DesignError(
             f"a whole-genome model of {width} columns is more than {openings.STRUCTURE_SHARE:.0%} of {pooled} people: fewer "

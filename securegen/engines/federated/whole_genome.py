@@ -69,6 +69,9 @@ class PooledModel:
         self.charge(values)
 
     def gram(self, own: Matrix, opened: Matrix, covariates: int) -> None:
+        most = 1 << 62  # of a phenotype's squares: 2^40 a person
+        if any(abs(v) >= most for row in opened for v in row) or opened[0][0] != self.people << 2 * COVARIATE_BITS:
+            self.secure.refuse(OUT_OF_BOUNDS)
         self.guard.gram(own, opened)
         exact = [[[v << _TO_PRECISE for v in row[:covariates]] for row in part[:covariates]] for part in (own, opened)]
         self.guard.covariates(*exact)  # of the null model of a binary phenotype
@@ -121,10 +124,14 @@ class PooledModel:
             raise PolicyError(OUT_OF_BOUNDS)
 
     def newton(self, step: Weighted) -> tuple[IntArray, IntArray]:
+        own = cache(lambda: own_newton(step))
         if self.guard.on:
             weight = np.ldexp(step.weight.astype(np.float64), -step.bits)
             self._refuse(step.name, openings.weight_fault(weight, self.guard.fewest))
-        own = cache(lambda: own_newton(step))
+            self._refuse(step.name, openings.column_fault(step.left, self.guard.fewest))
+            weighted = np.sqrt(step.weight.astype(np.float64))[:, None] * step.x
+            most_of_one = ridge_rules.span_leverages(own()[0], weighted)
+            self._refuse(step.name, ridge_rules.span_fault(most_of_one, self.guard.limit))
         size, most = len(step.gram), int(step.gram.diagonal().max())
         bounds = most << max(step.bits - 2, 0), (1 << LEFT_BITS) * (math.isqrt(self.people * most) + 1)
 
@@ -150,8 +157,7 @@ class PooledModel:
 
     def losses(self, name: str, values: IntArray) -> IntArray:
         if self.guard.on:
-            for column in values.T:
-                self._refuse(name, openings.column_fault(column, self.guard.fewest))
+            self._refuse(name, ridge_rules.losses_fault(values, self.guard.fewest))
         most, own = self.people << LOSS_BITS, values.sum(axis=0)
         found = self.secure.rows(
             f"step1-{name}", 1, [field_bits(most)] * len(own), lambda: own[None], bounds=(most,) * len(own),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from securegen.engines.governed import refuse_idle_purpose
 from securegen.engines.mpc import steps
 from securegen.engines.mpc.announced import refuse_sexless
 from securegen.engines.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, REVEALS, ROLES, VERTICAL
@@ -120,6 +121,7 @@ class Mpc(Engine):
         if self.opened:
             raise UsageError(f"reveal {self.opened} opens no sum: reveal {AGGREGATES}, or split {OUTSOURCED}")
         files_of(study, self.name)
+        refuse_idle_purpose(members_of(study)[0])
         roles, found = ROLES[str(self.split)], list[Sums]()
         with tempfile.TemporaryDirectory(prefix="securegen.") as folder:
             work = Path(folder)
@@ -147,6 +149,7 @@ class Mpc(Engine):
     ) -> EngineRun:  # fmt: skip
         """Make keys and parties.toml, start every party, gather tables and records. Raises as the parties do."""
         files_of(study, self.name)
+        refuse_idle_purpose(members_of(study)[0])
         claim_release(members_of(study), study.reader.samples, study.strata, out)
         roles = ROLES[str(self.split)]
         limit = _columns(study)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
+from securegen.engines.governed import refuse_idle_purpose
 from securegen.engines.mpc.deployment import ROLES, SCORES
 from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.score_protocol import Bars, no_bars
@@ -47,6 +48,7 @@ class MpcScores:
         bars: Bars = no_bars,
     ) -> None:  # fmt: skip
         """Makes keys and parties.toml for this run; writes OUT.sscore, OUT.log and OUT.run.json."""
+        refuse_idle_purpose(genotypes)
         with working_folder(out, PARTIES, keep=self.keep_files, log=log) as work:
             loopback_study(work, ROLES[SCORES])
             records = launch(_roles(work, genotypes, inputs))

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from securegen.engines.federated.rounds import Step
-from securegen.errors import PolicyError
+from securegen.engines.federated.rounds import OUT_OF_BOUNDS, Step
+from securegen.errors import PolicyError, ProtocolError
 
 
 class Table:
@@ -31,7 +31,10 @@ class Table:
 
 
 class LocalSum:
-    """What one site sees of `rounds.SecureSum`. alter: a deviating site's own numbers, by step."""
+    """What one site sees of `rounds.SecureSum`. alter: a deviating site's own numbers, by step; checked: bounds and checks of
+    totals hold."""
+
+    checked = True
 
     def __init__(self, table: Table, site: int, alter: Callable[[str, np.ndarray], np.ndarray] | None = None) -> None:
         self._table, self._site, self._steps = table, site, 0
@@ -40,11 +43,24 @@ class LocalSum:
     def refuse(self, reason: str) -> NoReturn:
         raise PolicyError(reason)
 
-    def total(self, values: Sequence[int]) -> list[int]:
+    def total(self, values: Sequence[int], check: Any = None) -> list[int]:
         self._steps += 1
         name = f"design-{self._steps:04d}"
         own = self._alter(name, np.array([*map(int, values)], object))
         return [int(v) for v in self._table.sum(name, self._site, own)]
+
+    def rows(self, name, count, widths, make, *, bounds=None, check=None) -> np.ndarray:
+        return next(iter(self.together([Step(name, count, tuple(widths), make, bounds, check)])))
+
+    def agree(self, name: str, *integers: np.ndarray) -> None:
+        """Raises ProtocolError where another site has other integers."""
+        mark = np.concatenate([np.ravel(values).astype(np.int64) for values in integers])
+        self._table.sum(f"agree {name}", self._site, np.zeros(1, np.int64))
+        parts = self._table.parts.setdefault(f"agreed {name}", {})
+        parts[self._site] = mark
+        self._table.barrier.wait()
+        if any(not np.array_equal(mark, other) for other in parts.values()):
+            raise ProtocolError(f"{name}: other integers than this site")
 
     def together(self, steps: Sequence[Step]) -> Iterator[np.ndarray]:
         for step in steps:
@@ -53,7 +69,15 @@ class LocalSum:
             for column, width in zip(own.T, step.widths, strict=True):
                 assert not step.count or max(abs(int(column.min())), int(column.max())) < 1 << (width - 1)
             total = self._table.sum(step.name, self._site, self._alter(step.name, own))
-            if step.check is not None and step.count:
+            for column, bound in zip(total.T, step.bounds or (), strict=bool(step.bounds)):
+                if (
+                    self.checked
+                    and bound is not None
+                    and len(column)
+                    and max(-int(column.min()), int(column.max())) > bound
+                ):
+                    raise PolicyError(OUT_OF_BOUNDS)
+            if self.checked and step.check is not None and step.count:
                 step.check(own, total)
             yield total
 

@@ -136,9 +136,10 @@ def gate_of_key(
 ) -> Gate:  # fmt: skip
     """The door of who decrypts scores: the policy stands beside the key, the owner's folder or these files, and the key may
     name it. Raises PolicyError where it is not here, or not as it was signed."""
+    files = list(files)
     beside = [owner, *files, *([] if key.file is None else [key.file])]
     pins = [("the key", key.policy), ("the encrypted cohort", read_info(OwnerState(Path(owner), key)).policy)]
-    return gate_of("ckks", asking or Asking(), beside, pins=pins, log=log)
+    return gate_of("ckks", asking or Asking(), beside, pins=pins, log=log, consent=bool(files))
 
 
 def pin_beside(inputs: Inputs, prefix: str | os.PathLike[str]) -> Pin | None:
