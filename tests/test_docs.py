@@ -151,7 +151,7 @@ def test_examples_of_the_command_line_page_name_commands_and_flags():
     known = all_options(main, click.Context(main))
     for page in ("command-line", "pipelines"):
         text = (ROOT / "docs" / f"{page}.md").read_text()
-        named = set(re.findall(r"(?:`(?:[\w ]+ )?| )(--[a-z][a-z-]+)", text)) - {
+        named = set(re.findall(r"(?:`(?:[\w ]+ )?| )(--[a-z][a-z0-9-]+)", text)) - {
             "--snakefile",
             "--directory",
             "--cores",
