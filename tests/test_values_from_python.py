@@ -29,6 +29,7 @@ WRONG = {
     "dominant": [1, "yes", None], "recessive": [0], "hetonly": ["no"],
     "purpose": [3, "", "health", "HMB "], "consent": [["a"], 3], "mondo": [["a"]],
     "generalise": [3, "AGE", ["AGE:0"], ("AGE:2", "AGE:3")],
+    "policy": [3, ["a"]], "identity": [3, ["a"]], "second_signature": [3, [""]],
     "interaction": [3, "", ["AGE"]], "condition": [3, [""]], "condition_list": [["a"]],
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from securegen.errors import InputError
+from securegen.errors import ArtefactError, InputError
 from securegen.governance import duo
 from securegen.governance.decision import Reason
 from securegen.governance.ledger import PERSON_BYTES, Entries
@@ -211,7 +211,8 @@ def covered(register: Register, samples: Samples, purpose: duo.Purpose, today: d
         names.append(mine[0].person if mine else person)
         left_out = _why_not(mine, loose, ids[iid], today)
         for line in mine if left_out is None else []:
-            assert line.said is not None
+            if line.said is None:  # `_why_not` has answered for those
+                raise ArtefactError("the register of consent has a line without a consent that is not a withdrawal")
             if line.said not in answers:
                 answers[line.said] = duo.unmet(line.said, purpose, today, within)
             left_out = left_out or next(iter(answers[line.said]), None)

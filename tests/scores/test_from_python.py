@@ -16,8 +16,9 @@ from securegen.engines.scores import SCORE_ENGINES
 from securegen.errors import UsageError
 from securegen.scores.study import ScoreInputs
 
-# Of a terminal alone: where results go, how a process runs, and what --config, --json and --dry-run do.
-TERMINAL = {"out", "threads", "memory", "quiet", "plot", "ref_first"}
+# Of a terminal alone: where results go, how a process runs, and what --config, --json and --dry-run do; `sign` is
+# `sg.receipt.sign` of what was written.
+TERMINAL = {"out", "threads", "memory", "quiet", "plot", "ref_first", "sign"}
 # Words that name something else there: a choice of engine, a folder of a deployment's step, a secret's place.
 ENGINE_FLAGS = {"engine", "private_model", "encrypted_model", "vendor_key"}
 SERVER = {"cohort", "model"}
