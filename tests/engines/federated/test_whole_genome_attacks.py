@@ -59,14 +59,15 @@ def cohort():
     return Cohort()
 
 
-def model_of(cohort: Cohort, tmp_path, *, binary=False, alter=None, level="strict", said=None):
-    """Predictions of everybody's own site, and everything that was opened. alter: what the deviating site does, by step."""
+def model_of(cohort: Cohort, tmp_path, *, binary=False, alter=None, level="strict", said=None, only=None):
+    """Predictions of everybody's own site, and everything that was opened. alter: what the deviating site does, by step; only:
+    the one site at which the level holds, None for all, so that no other refuses first."""
     whole = OwnTotals(reader_of(cohort.g)).counts()
     values = cohort.cases if binary else cohort.trait
 
     def part(secure, site):
         reader, people = reader_of(cohort.at(cohort.g, site)), np.ones(cohort.at(cohort.age, site).shape, bool)
-        guard = SiteGuard((said if said is not None else []).append, level=level)
+        guard = SiteGuard((said if said is not None else []).append, level=level if only in (None, site) else "all")
         (tmp_path / f"{site}").mkdir(exist_ok=True)
         totals = fed.PooledModel(
             secure, guard, SiteState(tmp_path / f"{site}", bytes(32)), people, cohort.g.shape[1],
@@ -237,7 +238,7 @@ def test_a_person_with_a_leverage_above_a_half_is_refused(cohort, tmp_path, monk
     assert np.abs(w).argmax() == WHO and w[WHO] ** 2 > 0.3 * (w * w).sum()
     said: list[str] = []
     with pytest.raises(PolicyError):
-        model_of(cohort, tmp_path / "on", said=said, alter=alter)
+        model_of(cohort, tmp_path / "on", said=said, alter=alter, only=0)
     assert any("leverage 0.8" in line for line in said)
     for value in (0.51, -1e-9, np.nan):
         with pytest.raises(PolicyError):
