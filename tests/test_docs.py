@@ -275,6 +275,13 @@ def test_files_named_in_prose_exist():
     assert not lost, "files that do not exist: " + "; ".join(sorted(lost))
 
 
+def test_tests_named_in_prose_exist():
+    named = {(p, *found) for p in PAGES for found in re.findall(r"(tests/[\w/]+\.py)::(\w+)", p.read_text())}
+    assert len(named) > 10
+    lost = [f"{name_of(p)}: {file}::{test}" for p, file, test in named if f"def {test}(" not in (ROOT / file).read_text()]
+    assert not lost, "tests that do not exist: " + "; ".join(sorted(lost))
+
+
 def moved() -> dict[str, str]:
     """The table of names that moved in the changelog: old name, and what its row says of it."""
     return dict(re.findall(r"^\| `([\w.]+)` \| (.+) \|$", CHANGELOG, re.MULTILINE))
