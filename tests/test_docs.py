@@ -278,7 +278,9 @@ def test_files_named_in_prose_exist():
 def test_tests_named_in_prose_exist():
     named = {(p, *found) for p in PAGES for found in re.findall(r"(tests/[\w/]+\.py)::(\w+)", p.read_text())}
     assert len(named) > 10
-    lost = [f"{name_of(p)}: {file}::{test}" for p, file, test in named if f"def {test}(" not in (ROOT / file).read_text()]
+    lost = [
+        f"{name_of(p)}: {file}::{test}" for p, file, test in named if f"def {test}(" not in (ROOT / file).read_text()
+    ]
     assert not lost, "tests that do not exist: " + "; ".join(sorted(lost))
 
 
