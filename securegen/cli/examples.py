@@ -92,6 +92,7 @@ EXAMPLES = {
     "consent withdraw": "consent withdraw --register consent.tsv --people leaving.txt",
     "consent check": f"consent check --register consent.tsv {COHORT} --purpose DS:MONDO:0005148",
     "consent list": "consent list --register consent.tsv",
+    "consent apply": f"consent apply --register consent.tsv --key key.secret {PASS} {COHORT} --out study",
     "audit": "audit verify governed --auditor seen.json",
     "audit verify": "audit verify governed --auditor seen.json",
     "audit show": "audit show governed --kind key --last 10",

@@ -31,6 +31,7 @@ from securegen.engines.ckks.tables import (
     gate_of_results,
     read_design,
 )
+from securegen.engines.ckks.withdrawals import take_out_withdrawn
 from securegen.errors import ArtefactError, StorageError
 from securegen.governance.gate import Asking, gate_of
 from securegen.governance.pin import Pin
@@ -49,7 +50,8 @@ PathLike = str | os.PathLike[str]
 __all__ = [
     "Encrypted", "append_cohort", "associate", "compare_with_plan", "decrypt", "decrypt_qc", "decrypt_sums",
     "decrypt_tables", "encrypt", "encrypt_cohort", "encrypt_design", "encrypted_paths", "gate_of_results", "generate_key",
-    "later_study_of", "open_later_study", "pin_of_cohort", "plan", "read_design", "refuse_complete", "warn_of_begun_append",
+    "later_study_of", "open_later_study", "pin_of_cohort", "plan", "read_design", "refuse_complete", "take_out_withdrawn",
+    "warn_of_begun_append",
 ]  # fmt: skip
 
 
@@ -126,7 +128,9 @@ def encrypt(
 def refuse_complete(owner: Path, *, design: bool, overwrite: bool) -> None:
     """Raise StorageError when the study of an owner's folder is complete: with a design, or, if only a cohort is to be
     encrypted, the cohort. Its results, which may be on their way, could not be read any more."""
-    complete = (owner / "cohort.box").exists() and (not design or any(owner.glob("design-*.box")))
+    complete = any((owner / f"{name}.box").exists() for name in ("cohort", "leaving")) and (
+        not design or any(owner.glob("design-*.box"))
+    )
     if complete and not overwrite:
         raise StorageError(
             f"{owner} has a complete {'study' if design else 'cohort'}, which is not overwritten: results of it could not "
