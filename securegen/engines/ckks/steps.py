@@ -31,7 +31,6 @@ from securegen.engines.ckks.tables import (
     gate_of_results,
     read_design,
 )
-from securegen.engines.ckks.withdrawals import take_out_withdrawn
 from securegen.errors import ArtefactError, StorageError
 from securegen.governance.gate import Asking, gate_of
 from securegen.governance.pin import Pin
@@ -197,6 +196,21 @@ def append_cohort(
         genotypes, key, paths.cohort, state, name=name, xchr_model=xchr_model, progress=report, log=log
     )
     return paths
+
+
+def take_out_withdrawn(
+    genotypes: SelectableReader, key: SecretKey, prefix: PathLike, consent: PathLike, *, progress: Progress | None = None,
+    log: Log = silent,
+) -> int:  # fmt: skip
+    """Encrypt PREFIX.cohort again without whoever withdrew in the register `consent`. Returns how many those are.
+
+    genotypes: with or without them, opened by `study.genotypes.open_genotypes`. Designs and results of before are refused from
+    the first write on; a killed run goes on when it runs again. Raises as `owner.leave_cohort.leave_cohort`.
+    """
+    from securegen.engines.ckks.owner import withdrawals
+
+    paths, report = encrypted_paths(prefix), progress or no_progress
+    return withdrawals.take_out_withdrawn(genotypes, key, paths.cohort, paths.owner, consent, progress=report, log=log)
 
 
 def warn_of_begun_append(owner: PathLike, key: SecretKey, log: Log) -> None:
