@@ -89,7 +89,7 @@ SAME_TABLE = {
     "Windows": PLAIN.replace("\n", "\r\n"),
     "old Mac": PLAIN.replace("\n", "\r"),
     "byte-order mark": "\ufeff" + PLAIN,
-    "gzip": gzip.compress(PLAIN.encode()),
+    "gzip": gzip.compress(PLAIN.encode(), mtime=0),
     "trailing tabs": "".join(line + "\t\n" for line in PLAIN.splitlines()),
     "trailing blanks": "".join(line + "  \n" for line in PLAIN.splitlines()),
     "blanks around cells": PLAIN.replace("\t", "\t "),
