@@ -85,7 +85,7 @@ _NEEDED: dict[str, dict[str, Check]] = {
 }
 _MORE: dict[str, dict[str, Check]] = {
     "run": {"exit_code": integer(0, 255)},
-    "release": {"noise": boolean},
+    "release": {"noise": boolean, "ledger": DIGEST, "sets": COUNT, "charged": COUNT, "released": COUNT},
     "refusal": {"what": one_of(*WHAT)},
     "policy": {"before": DIGEST, "by": FINGERPRINT},
     "consent": {"before": DIGEST, "purposes": COUNT},
