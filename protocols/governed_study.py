@@ -47,7 +47,7 @@ from securegen.model import Samples, Variants
 
 SITES = ("oslo", "tartu", "turku")
 PEOPLE, VARIANTS, LEAVING = 220, 240, 20
-PATIENCE = 120  # seconds for another party
+PATIENCE = 300  # seconds for another party
 RULES = """[alerts.bulk_rows]
 limit = 1000
 second_signature = true
@@ -174,7 +174,7 @@ def auditor(me: Party) -> None:
     (log,) = me.wait("tartu.export.audit")
     state = sg.audit.verify(log, auditor=me.own / "tartu.seen")
     for alert in sg.audit.alerts(log, rules=me.shared / "alerts.toml"):
-        me.say(f"alert at tartu, {alert}")
+        me.say(f"alert at tartu, {alert.rule}: {alert.why}")
     if "audit.second_signature" not in state.entries[-1].facts["rules"]:
         raise SystemExit("nothing stopped the export")
     me.say(f"does not sign the request {digest.read_text()[:16]}…")
