@@ -167,9 +167,8 @@ class Gate:
                 if all(digest != request.digest for digest, _ in ledger.releases):
                     ledger.releases.append((request.digest, today.isoformat()))
                 ledger.keep()  # before the log names it
-            if enter or not decision.allowed:
+            if enter and request.digest not in self.requests or not decision.allowed:  # a run asks again: one release
                 self.witnesses.append(audit_release.tell(folder, request, decision, ledger if entered else None))
-            if enter and request.digest not in self.requests or not decision.allowed:
                 self.decisions.append(decision)
                 self.requests.append(request.digest)
             if not decision.allowed:
