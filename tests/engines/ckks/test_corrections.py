@@ -1,4 +1,4 @@
-"""Score tests corrected by the owner after verification: the plain engine's tables, and genotypes that are not the encrypted ones."""
+"""Score tests corrected by the owner after verification: the plain engine's tables, and genotypes that are others."""
 
 from __future__ import annotations
 
