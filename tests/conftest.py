@@ -55,10 +55,12 @@ def nursery() -> Iterator[Nursery]:
     nursery.close()
 
 
-@pytest.fixture
-def forked_roles(monkeypatch, nursery):
-    """Roles that the test starts are forks of a process that has imported the package: for tests of what they compute."""
-    monkeypatch.setattr(processes, "subprocess", nursery)
+@pytest.fixture(scope="module")
+def forked_roles(nursery):
+    """Roles that a module starts are forks of a process that has imported the package: for tests of what they compute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "subprocess", nursery)
+        yield
 
 
 @pytest.fixture(scope="session")
