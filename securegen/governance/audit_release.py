@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def unusual_reasons(folder: Path, request: Request) -> tuple[Reason, ...]:
     entries = read_log(log_of(folder / POLICY).folder).entries
     now = time.time_ns() // 1_000_000
     more = {} if rules is None else {"rules": rules}
-    return reasons(entries, "release", facts_of(request), at=now, **more)
+    said = reasons(entries, "release", facts_of(request), at=now, **more)
+    return tuple(r if r.allowed else replace(r, text=f"{r.text}; the request is {request.digest}") for r in said)
 
 
 def tell(folder: Path, request: Request, decision: Decision) -> Checkpoint:
