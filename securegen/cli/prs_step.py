@@ -175,9 +175,10 @@ def accept(
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step accept", quiet=quiet)
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
-        reader = open_genotypes(opt.inputs_from(options), log)
-        key = steps.accept(invitation, reader, out, encryptor=encryptor, progress=report)
-        key = replace(key, policy=steps.pin_beside(opt.inputs_from(options), out))
+        inputs = opt.inputs_from(options)
+        reader = open_genotypes(inputs, log)
+        key = steps.accept(invitation, reader, out, encryptor=encryptor, progress=report, asking=inputs.asking)
+        key = replace(key, policy=steps.pin_beside(inputs, out))
         secret_key.write_secret(f"{out}.secret", key, passphrase=passphrases.passphrase(passphrase_file, confirm=True))
     log(f"for the model owner: {out}.cohort, {out}.publickey; keep {out}.secret and {out}.owner")
     log.write(engine="ckks", parameters=key.public.parameters.to_json())

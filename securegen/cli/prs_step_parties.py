@@ -133,9 +133,10 @@ def blind(
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step blind", quiet=quiet)
-    reader = open_genotypes(opt.inputs_from(options), log)
+    inputs = opt.inputs_from(options)
+    reader = open_genotypes(inputs, log)
     with log.stage("score"):
-        steps.blind(offer, challenge, reader, f"{out}.blinded", f"{out}.masks")
+        steps.blind(offer, challenge, reader, f"{out}.blinded", f"{out}.masks", asking=inputs.asking)
     log.write(engine="ckks", role="hospital")
 
 

@@ -98,6 +98,20 @@ def check(
         return covered(opened, samples, asked, today or clock.date(), known.within)
 
 
+def refuse_withdrawn(
+    register: Name, samples: Samples, purpose: str, people: np.ndarray | None = None, *, mondo: Name | None = None
+) -> None:  # fmt: skip
+    """Raise PolicyError where somebody of these, (N,) bool or all, does not allow a purpose any more; StorageError where the
+    register is not where it was."""
+    allowed = check(register, samples, purpose, mondo=mondo).people
+    gone = int((~allowed if people is None else people & ~allowed).sum())
+    if gone:
+        raise PolicyError(
+            f"consent.withdrawn: {gone} of the people in these results do not allow {purpose} any more: nothing was opened. "
+            "Begin again without them, with `purpose` and `consent`: a design, or genotypes for scores, is encrypted anew"
+        )
+
+
 def left(register: Name, samples: Samples) -> np.ndarray:
     """(N,) bool: who of the samples withdrew, whatever for. Raises StorageError as `consent_file.open_register`."""
     with open_register(register) as opened:

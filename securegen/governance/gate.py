@@ -105,6 +105,27 @@ class Gate:
         if self.asking.purpose is not None and self.asking.consent is not None:
             consent_steps.claim(self.asking.consent, samples, sets, self.asking.purpose, name, mondo=self.asking.mondo)
 
+    def asked(self) -> dict[str, str] | None:
+        """What a purpose is held against, to be kept beside what is opened later; None where none is named."""
+        a = self.asking
+        if a.purpose is None or a.consent is None:
+            return None
+        found = {"purpose": a.purpose, "register": os.path.abspath(a.consent)}
+        return found if a.mondo is None else {**found, "mondo": os.path.abspath(a.mondo)}
+
+    def again(self, asked: Mapping[str, str] | None) -> Gate:
+        """The same gate for what was made for the purpose of `asked`, whatever is named now."""
+        if asked is None:
+            return self
+        purpose, register, mondo = asked["purpose"], asked["register"], asked.get("mondo")
+        return self.joined(replace(self, asking=replace(self.asking, purpose=purpose, consent=register, mondo=mondo)))
+
+    def refuse_withdrawn(self, samples: Samples, people: np.ndarray | None = None) -> None:
+        """Raises as `consent_steps.refuse_withdrawn`; nothing where no purpose is named."""
+        a = self.asking
+        if a.purpose is not None and a.consent is not None:
+            consent_steps.refuse_withdrawn(a.consent, samples, a.purpose, people, mondo=a.mondo)
+
     def passed(self) -> None:
         """Raises PolicyError unless `release` allowed something, or nothing governs: for writers of a part of it."""
         if self.policy is not None and not any(d.allowed for d in self.decisions):

@@ -55,7 +55,12 @@ def _opened(
     state = OwnerState(Path(owner), key)
     info, secrets = read_info(state), read_secrets(state, design)
     refuse_withdrawn(state, secrets.digest, info.samples)
-    return info, secrets, decrypt.decrypt(Path(results), state, info, secrets, still_trusted=still_trusted)
+
+    def blocks() -> Iterator[Sums]:
+        yield from decrypt.decrypt(Path(results), state, info, secrets, still_trusted=still_trusted)
+        refuse_withdrawn(state, secrets.digest, info.samples)  # who left meanwhile; no table has its name yet
+
+    return info, secrets, blocks()
 
 
 def gate_of_results(

@@ -1,19 +1,18 @@
-"""What a design was encrypted for, kept beside it: results are opened only while everybody in them still allows it.
+"""What a design, or genotypes for scores, were encrypted for, kept beside them: results are opened only while everybody in
+them still allows it.
 
 Who learns what: nobody; it is a box of the owner's, under the key.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
 
 from securegen.design.strata import Stratum
 from securegen.engines.ckks.owner.state import OwnerState
-from securegen.errors import PolicyError
-from securegen.governance import consent_steps
+from securegen.governance.gate import Asking, Gate, ungoverned
 from securegen.model import Samples
 from securegen.study.inputs import Inputs
 
@@ -24,24 +23,31 @@ def _name(digest: str) -> str:
 
 def keep_asked(state: OwnerState, digest: str, inputs: Inputs, strata: Sequence[Stratum]) -> None:
     """Remember the purpose and the register of a design, and who is in a column of it; nothing where no purpose is named."""
-    if inputs.purpose is None or inputs.consent is None:
-        return
     people = np.logical_or.reduce([(s.design.columns.values != 0).any(axis=1) for s in strata])
-    mondo = None if inputs.mondo is None else os.path.abspath(inputs.mondo)
-    header = {"purpose": inputs.purpose, "register": os.path.abspath(inputs.consent), "mondo": mondo}
-    state.write(_name(digest), header, {"people": people})
+    keep_asked_of(state, digest, inputs.asking, people)
+
+
+def keep_asked_of(state: OwnerState, digest: str, asking: Asking, people: np.ndarray) -> None:
+    """Remember the purpose and the register of (N,) bool people in what has this digest; nothing where no purpose is named."""
+    asked = Gate(None, "ckks", asking).asked()
+    if asked is not None:
+        state.write(_name(digest), {"mondo": None, **asked}, {"people": people})
+
+
+def gate_of_asked(state: OwnerState, digest: str, samples: Samples, gate: Gate) -> Gate:
+    """The gate for what was encrypted: its purpose and register, where it had some, and they still hold.
+
+    Raises PolicyError where somebody in it does not allow its purpose any more; StorageError where the register is not where it
+    was. Before anything is decrypted, and before anything is written.
+    """
+    if not (state.folder / f"{_name(digest)}.box").exists():
+        return gate
+    header, arrays = state.read(_name(digest))
+    known = gate.again({name: text for name, text in header.items() if text is not None})
+    known.refuse_withdrawn(samples, arrays["people"])
+    return known
 
 
 def refuse_withdrawn(state: OwnerState, digest: str, samples: Samples) -> None:
-    """Raise PolicyError where somebody in a design does not allow its purpose any more; StorageError where the register is
-    not where it was. Before anything is decrypted."""
-    if not (state.folder / f"{_name(digest)}.box").exists():
-        return
-    header, arrays = state.read(_name(digest))
-    found = consent_steps.check(header["register"], samples, header["purpose"], mondo=header["mondo"])
-    gone = int((arrays["people"] & ~found.people).sum())
-    if gone:
-        raise PolicyError(
-            f"consent.withdrawn: {gone} of the people whose genotypes these results sum do not allow {header['purpose']} any "
-            "more: nothing was decrypted; encrypt the design again, with `purpose` and `consent`"
-        )
+    """Raises as `gate_of_asked`."""
+    gate_of_asked(state, digest, samples, ungoverned())

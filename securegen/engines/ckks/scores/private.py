@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.ckks.cohort import EncryptedCohort, open_cohort
+from securegen.engines.ckks.owner.asked import gate_of_asked, keep_asked_of
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
 from securegen.engines.ckks.owner.encryption import make_encryptor
 from securegen.engines.ckks.owner.retirement import guarded
@@ -29,6 +30,7 @@ from securegen.engines.ckks.scores.messages import Invitation, ScoreRequest
 from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan, promise, spend
 from securegen.engines.ckks.scores.weights import ScoreReader, StoredWeights, second_rows, stored_weights
 from securegen.errors import ArtefactError, UsageError
+from securegen.governance.gate import Asking, Gate
 from securegen.io.kept_arrays import keep_json
 from securegen.model import IntArray, Progress, SelectableReader, no_progress
 from securegen.rlwe.publickey import NONCE_BYTES
@@ -138,6 +140,7 @@ def encrypt_for(
     *,
     encryptor: str = DEFAULT_ENCRYPTOR,
     progress: Progress = no_progress,
+    asking: Asking | None = None,
 ) -> SecretKey:
     """Genotype owner: a fresh key, the variants of the invitation encrypted into PREFIX.cohort, and PREFIX.publickey.
 
@@ -148,10 +151,11 @@ def encrypt_for(
     key = generate(invitation.parameters)
     stored = ScoreReader(reader.select(variants=invitation.variant), invitation.second)
     state = OwnerState(Path(f"{os.fspath(prefix)}.owner"), key)
-    encrypt_cohort(
+    info = encrypt_cohort(
         stored, key, Path(f"{os.fspath(prefix)}.cohort"), state, encryptor=make_encryptor(encryptor, key),
         progress=progress,
     )  # fmt: skip
+    keep_asked_of(state, info.digest, asking or Asking(), np.ones(len(info.samples), bool))
     key_holder.write_encryption_key(key.encryption_key(invitation.nonce), Path(f"{os.fspath(prefix)}.publickey"), key)
     return key
 
@@ -185,6 +189,15 @@ def reply(
     weights = score_weights(plan)
     spend(private, inputs, rules)
     modeller.write_replies(cohort, weights, key, invitation.blinding, folder, progress=progress)
+
+
+def gate_of_accepted(gate: Gate, key: SecretKey, owner: Path, reader: SelectableReader) -> Gate:
+    """The gate for what was encrypted for an invitation. Raises as `asked.gate_of_asked`; ArtefactError for other people."""
+    state = OwnerState(owner, key)
+    info = read_info(state)
+    if not info.same_people(reader.samples):
+        raise ArtefactError(f"{owner} is of other people than these: give the files and filters of the encryption")
+    return gate_of_asked(state, info.digest, info.samples, gate)
 
 
 def open_scores_for(

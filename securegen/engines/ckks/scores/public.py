@@ -10,11 +10,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.owner.asked import gate_of_asked, keep_asked_of
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
 from securegen.engines.ckks.owner.encryption import make_encryptor
 from securegen.engines.ckks.owner.retirement import guarded
@@ -25,6 +28,7 @@ from securegen.engines.ckks.scores import owner as owner_side
 from securegen.engines.ckks.scores import parameters, public_model, server
 from securegen.engines.ckks.scores.weights import cohort_weights, score_reader, stored_weights
 from securegen.errors import ArtefactError
+from securegen.governance import releases
 from securegen.governance.door import SCORES, OutputFacts
 from securegen.governance.gate import Asking, Gate, gate_of
 from securegen.governance.pin import Pin
@@ -83,6 +87,7 @@ def encrypt_scores(
     )  # fmt: skip
     owner_side.write_checks(reader, key, state, info)
     _keep(state, public_model.write_model(study.plan, paths.model, key), study.inputs.digits)
+    keep_asked_of(state, info.digest, study.genotypes.asking, np.ones(len(info.samples), bool))
     return paths
 
 
@@ -106,6 +111,7 @@ def add_model(
         public_model.write_model(study.plan, Path(model), key, cohort_variants=len(info.variants)),
         study.inputs.digits,
     )
+    keep_asked_of(state, info.digest, study.genotypes.asking, np.ones(len(info.samples), bool))
     return Path(model)
 
 
@@ -142,6 +148,17 @@ def gate_of_key(
     return gate_of("ckks", asking or Asking(), beside, pins=pins, log=log, consent=bool(files))
 
 
+def pass_scores(gate: Gate, names: Sequence[str], samples: Samples) -> None:
+    """The door of scores of these people, before they are opened. Raises PolicyError where the policy refuses, or where somebody
+    withdrew, or too few have left since an earlier release."""
+    gate.release([OutputFacts(SCORES, name, len(samples), 0) for name in names])
+    gate.refuse_withdrawn(samples)
+    everybody = np.ones(len(samples), bool)
+    gate.claim(
+        samples, [(releases.analysis_of(releases.SCORES, name), everybody) for name in names], "decrypted scores"
+    )
+
+
 def pin_beside(inputs: Inputs, prefix: str | os.PathLike[str]) -> Pin | None:
     """The policy that a new key for these genotypes names: theirs, or one beside what is written."""
     return gate_of("ckks", inputs.asking, [*inputs.files().values(), prefix], consent=bool(inputs.consent)).pin
@@ -164,7 +181,8 @@ def decrypt_scores(
     if digits > header.get("digits", DIGITS):
         refuse_small_models(plan, digits=digits)
     model = public_model.Model(plan, header["cohort_variants"], header["digest"])
-    gate = gate or gate_of_key(key, owner)
-    gate.release([OutputFacts(SCORES, name, len(info.samples), 0) for name in plan.names])
+    pass_scores(
+        gate_of_asked(state, info.digest, info.samples, gate or gate_of_key(key, owner)), plan.names, info.samples
+    )
     with guarded(key, state.folder, os.fspath(results), still_trusted=still_trusted):
         return info.samples, owner_side.decrypt(Path(results), key, info, state, model)

@@ -13,11 +13,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from securegen.engines.ckks.owner.secret_key import SecretKey
-from securegen.engines.ckks.scores import encrypted_model, messages, private, promises, vendor_model
+from securegen.engines.ckks.scores import encrypted_model, messages, private, promises, public, vendor_model
 from securegen.engines.ckks.scores.messages import Invitation, ScoreRequest
 from securegen.engines.ckks.scores.promises import PrivacyRules
 from securegen.engines.ckks.scores.public import (
@@ -31,7 +30,6 @@ from securegen.engines.ckks.scores.public import (
     score_encrypted,
 )
 from securegen.engines.ckks.scores.vendor import VendorParameters
-from securegen.governance.door import SCORES, OutputFacts
 from securegen.governance.gate import Asking, Gate, gate_of
 from securegen.model import Progress, SelectableReader, no_progress
 from securegen.scores.release import ScoreTable
@@ -75,11 +73,15 @@ def invite(
 
 def accept(
     invitation: Name, genotypes: SelectableReader, prefix: Name, *, encryptor: str = DEFAULT_ENCRYPTOR,
-    progress: Progress = no_progress,
+    progress: Progress = no_progress, asking: Asking | None = None,
 ) -> SecretKey:  # fmt: skip
-    """Genotype owner: a fresh key; PREFIX.cohort and PREFIX.publickey go to who computes, PREFIX.owner stays."""
+    """Genotype owner: a fresh key; PREFIX.cohort and PREFIX.publickey go to who computes, PREFIX.owner stays.
+
+    asking: the purpose and the register of consent, by which the scores are opened later."""
     found = messages.read_invitation(Path(invitation))
-    return private.encrypt_for(found, genotypes, prefix, encryptor=encryptor, progress=progress)
+    return private.encrypt_for(
+        found, genotypes, prefix, encryptor=encryptor, progress=progress, asking=asking
+    )  # fmt: skip
 
 
 def reply(
@@ -114,7 +116,8 @@ def open_replies(
     """Genotype owner: its scores. gate: the door, by default that of the key. Raises VerificationError, and retires the key,
     where a reply is not what was promised; PolicyError where the policy refuses."""
     found = messages.read_invitation(Path(invitation))
-    _pass(gate or gate_of_key(key, owner), found.names, genotypes)
+    gate = private.gate_of_accepted(gate or gate_of_key(key, owner), key, Path(owner), genotypes)
+    public.pass_scores(gate, found.names, genotypes.samples)
     return private.open_scores_for(found, Path(replies), key, Path(owner), genotypes)
 
 
@@ -129,9 +132,13 @@ def offer(
     )  # fmt: skip
 
 
-def blind(offer: Name, challenge: Name, genotypes: SelectableReader, folder: Name, masks: Name) -> None:
-    """Hospital: multiply and blind, for the vendor; `masks` stays."""
-    vendor_model.blind_scores(Path(offer), Path(challenge), genotypes, Path(folder), Path(masks))
+def blind(
+    offer: Name, challenge: Name, genotypes: SelectableReader, folder: Name, masks: Name, *, asking: Asking | None = None
+) -> None:  # fmt: skip
+    """Hospital: multiply and blind, for the vendor; `masks` stays. asking: as of `accept`."""
+    vendor_model.blind_scores(
+        Path(offer), Path(challenge), genotypes, Path(folder), Path(masks), asking=asking
+    )  # fmt: skip
 
 
 def answer(
@@ -147,12 +154,9 @@ def unmask(
     """Hospital: its scores. gate: the door, by default that of the policy beside `masks`. Raises VerificationError for a score
     beyond what the vendor announced, PolicyError where the policy refuses."""
     names = vendor_model.read_offer(Path(offer)).names
-    _pass(gate or gate_of("vendor-key", Asking(), [masks]), names, genotypes)
+    gate = (gate or gate_of("vendor-key", Asking(), [masks])).again(vendor_model.asked_of(Path(masks)))
+    public.pass_scores(gate, names, genotypes.samples)
     return vendor_model.unmask_scores(Path(rounded), Path(offer), Path(masks), genotypes)
-
-
-def _pass(gate: Gate, names: Sequence[str], genotypes: SelectableReader) -> None:
-    gate.release([OutputFacts(SCORES, name, len(genotypes.samples), 0) for name in names])
 
 
 def withdraw(private_folder: Name, ledger: Name) -> None:

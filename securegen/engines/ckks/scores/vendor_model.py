@@ -31,10 +31,11 @@ from securegen.engines.ckks.scores.schema import MAXIMUM_SAMPLES, read_message, 
 from securegen.engines.ckks.scores.vendor import VendorParameters
 from securegen.engines.ckks.scores.weights import ScoreReader, second_rows
 from securegen.errors import ArtefactError, PlanError, ProtocolError, VerificationError
+from securegen.governance.gate import Asking, Gate
 from securegen.io.envelope import DRAWN_COST, canonical, read_drawn, write_drawn
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, private_folder
-from securegen.io.schema import hex_text, integer, record
+from securegen.io.schema import hex_text, integer, record, text
 from securegen.model import SelectableReader
 from securegen.scores.release import ScoreTable, release
 from securegen.scores.study import ScoreInputs
@@ -42,7 +43,10 @@ from securegen.study.inputs import Log, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 BATCHES, DRAWN, PEOPLE = "batches.json", "batches.secret", "people.json"
-_PEOPLE = record(sha256=hex_text(32))
+_PEOPLE = record(
+    sha256=hex_text(32),
+    may_have={"asked": record(purpose=text(400), register=text(1 << 12), may_have={"mondo": text(1 << 12)})},
+)
 _BATCHES = record(
     people=integer(1, MAXIMUM_SAMPLES), dosage_max=integer(2, 1 << 15), bound=whole(1, SUM_LIMIT - 1),
     blur=whole(0, SUM_LIMIT - 1),
@@ -148,8 +152,9 @@ def read_offer(folder: Path) -> Offer:
 
 
 def blind_scores(
-    offer_folder: Path, challenge_file: Path, reader: SelectableReader, folder: Path, private: Path
-) -> None:
+    offer_folder: Path, challenge_file: Path, reader: SelectableReader, folder: Path, private: Path, *,
+    asking: Asking | None = None,
+) -> None:  # fmt: skip
     """Hospital: multiply, blind, write the messages to the vendor; the masks stay in `private`.
 
     Raises ArtefactError when the offer is for other genotypes, or a key was not made for this hospital's challenge.
@@ -182,7 +187,10 @@ def blind_scores(
         parts = {"top": top, "c1": c1}
         entries.append({n: vars(artefact.write_entry(folder, f"batch-{i:04d}.{n}.npy", a)) for n, a in parts.items()})
     keep_array(private / "masks.npy", np.concatenate(masks), mode=0o600)
-    keep_json(private / PEOPLE, {"sha256": _people(reader)}, mode=0o600)
+    kept_asked = Gate(None, "vendor-key", asking or Asking()).asked()
+    keep_json(
+        private / PEOPLE, {"sha256": _people(reader), **({"asked": kept_asked} if kept_asked else {})}, mode=0o600
+    )
     use_once(challenge_file)
     artefact.write_manifest(folder, "blinded scores", {"batches": entries}, None)
 
@@ -223,6 +231,15 @@ def answer(
     whole = np.concatenate(rounded)
     entry = vars(artefact.write_entry(folder, "rounded.npy", whole.astype("<i8")))
     artefact.write_manifest(folder, "rounded scores", {"rounded": entry}, None)
+
+
+def asked_of(private: Path) -> dict[str, str] | None:
+    """What the scores behind these masks are for, and its register; None where no purpose was named."""
+    try:
+        asked: dict[str, str | None] | None = kept_json(private / PEOPLE, "the people of a run", _PEOPLE).get("asked")
+    except FileNotFoundError:
+        raise ArtefactError(f"{private} holds no masks") from None
+    return None if asked is None else {name: text for name, text in asked.items() if text is not None}
 
 
 def unmask_scores(
