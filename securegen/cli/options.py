@@ -123,6 +123,17 @@ generalise_option = click.option(
     help="Numbers of a column in bins of width k, or the first k characters of its categories.",
 )  # fmt: skip
 
+noise_options = [
+    click.option(
+        "--dp-epsilon", type=float, metavar="E",
+        help="Noise on every phenotype: ε of a person's value, of nothing else about them.",
+    ),
+    click.option("--dp-delta", type=float, metavar="D", help="δ of quantitative ones: Gaussian noise [none: Laplace]."),
+    click.option(
+        "--dp-bounds", metavar="LO,HI", help="Least and greatest value of quantitative ones, known without the data."
+    ),
+]  # fmt: skip
+
 
 def _traits(required: bool) -> list[Function]:
     """Phenotypes and covariates."""
@@ -150,6 +161,7 @@ def _traits(required: bool) -> list[Function]:
         ),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
         generalise_option,
+        *noise_options,
         click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
     ]  # fmt: skip
 

@@ -74,6 +74,7 @@ def variants(out: str, **options: Any) -> None:
 @click.option("--pheno", required=True, metavar="FILE", help="This site's phenotypes.")
 @click.option("--covar", metavar="FILE", help="This site's covariates.")
 @opt.generalise_option
+@opt.apply_options(opt.noise_options)
 @click.option(
     "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for a silent site [0]."
 )

@@ -183,6 +183,7 @@ def study_facts(study: Study) -> dict[str, Any]:
             "phenotypes": [a.phenotype for a in tests if a.association],
             "missing": study.inputs.missing,
             **({"interaction": study.inputs.interaction} if study.inputs.interaction else {}),
+            **({"label_noise": study.inputs.label_noise.to_json()} if study.inputs.label_noise else {}),
         }
         | coding_facts(coding_of(study.reader))
         | strata_facts(study.strata)

@@ -23,6 +23,7 @@ from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import OutputFacts, Request, release
 from securegen.governance.history import PeopleFacts, history_of
+from securegen.governance.label_noise import noise_line
 from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.pin import Pin
@@ -37,12 +38,15 @@ Log = Callable[[str], None]
 @dataclass(frozen=True)
 class Asking:
     """Who asks, and under what. policy: the file, None for the one that stands beside the data; identity: file of the signing
-    key of who asks; purpose: DUO code; second: files of second signatures."""
+    key of who asks; purpose: DUO code; second: files of second signatures; epsilon, delta: of noise on the phenotypes, None where
+    they are exact."""
 
     policy: str | os.PathLike[str] | None = None
     identity: str | os.PathLike[str] | None = None
     purpose: str | None = None
     second: tuple[str, ...] = ()
+    epsilon: float | None = None
+    delta: float | None = None
 
 
 @dataclass
@@ -112,9 +116,10 @@ class Gate:
         }  # fmt: skip
 
     def lines(self) -> list[str]:
-        """The decisions for people, one line a rule."""
+        """Noise on phenotypes, and the decisions, for people: one line a rule."""
+        noise = [] if self.asking.epsilon is None else [noise_line(self.asking.epsilon, self.asking.delta)]
         if self.policy is None:
-            return []
+            return noise
         who = self.who or "somebody without an identity"
         out = [
             f"policy {self.policy['name']}, version {self.policy.version}: {who} asks as {self.role}, purpose "
@@ -123,7 +128,7 @@ class Gate:
         seen = dict.fromkeys(
             f"  {'allowed' if r.allowed else 'REFUSED'}, {r}" for d in self.decisions for r in d.reasons
         )
-        return [*out, *seen]
+        return [*noise, *out, *seen]
 
     def _decide(self, outputs: Sequence[OutputFacts], *, enter: bool) -> Decision | None:
         if self.policy is None or not outputs:  # nothing leaves
@@ -132,7 +137,8 @@ class Gate:
         today = datetime.datetime.now(datetime.UTC).date()
         request = Request(
             policy, self.role, self.engine, tuple(outputs), today, self.who, self.asking.purpose,
-            tuple(sorted(self.inputs.items())), reasons=tuple(self.extra()),
+            tuple(sorted(self.inputs.items())), epsilon=self.asking.epsilon, delta=self.asking.delta,
+            reasons=tuple(self.extra()),
         )  # fmt: skip
         request = replace(request, second=second_signature.who_signed(request, self.asking.second))
         with self._ledger(enter) as ledger:
