@@ -19,17 +19,17 @@ def test_a_policy_bounds_noise_and_refuses_exact_statistics(ruled):
     """By command, from Python and by editing the policy."""
     ruled.write(noise__required=True, noise__epsilon=2.0)
     asked = {"purpose": "HMB", **FEW}
-    words = ruled.words("--purpose", "HMB", "--quiet", "--pheno-name", "CC", "--out", ruled.folder / "o")
+    words = ruled.words("--purpose", "HMB", "--quiet", "--out", ruled.folder / "o")
     done = securegen("gwas", *words)
     assert done.code == 12 and "policy.noise" in done.err and ruled.results("o") == []
     with pytest.raises(PolicyError, match=r"policy\.noise"):
         sg.run(ruled.study("CC", **asked))
     with pytest.raises(PolicyError, match=r"noise\.budget"):
         ruled.study("CC", **asked, dp_epsilon=2.5)
-    assert securegen("gwas", *words, "--dp-epsilon", "1").code == 0
+    assert securegen("gwas", *words, "--dp-epsilon", "1", "--dp-bounds", "0,60").code == 0
     said = json.loads((ruled.folder / "o.run.json").read_text())
     assert said["label_noise"]["epsilon"] == 1 and any("noise: each" in x for x in said["receipt"]["decisions"])
-    sg.run(ruled.study("CC", **asked, dp_epsilon=1.0), "ckks")
+    sg.run(ruled.study("QT", purpose="HMB", dp_epsilon=1.0, dp_bounds="0,60", **FEW), "ckks")
     ruled.policy.write_text(ruled.policy.read_text().replace("required = true", "required = false"))
     with pytest.raises(PolicyError):
         ruled.study("CC", **asked, dp_epsilon=1.0)
