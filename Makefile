@@ -74,7 +74,9 @@ lint: $(VENV)/all.stamp
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-test: lint $(VENV)/kernels.stamp
+# Checks and compilation have one process each: side by side.
+test: $(VENV)/all.stamp
+	@$(MAKE) --no-print-directory --output-sync=target -j 2 lint $(VENV)/kernels.stamp
 	$(RUN) -m pytest -q -rfEs -n $(WORKERS) --dist loadfile -p no:benchmark
 
 coverage: $(VENV)/all.stamp $(VENV)/kernels.stamp

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from securegen.cli import options as opt
+from securegen.cli import passphrases
 from securegen.cli.command import Group, common_options, report, writes
 
 REGISTER = click.option(
@@ -53,6 +54,38 @@ def withdraw(register: str, people: str) -> None:
         withdrew=new,
         released=released,
     )
+
+
+@command.command()
+@REGISTER
+@click.option("--key", "key_file", required=True, metavar="FILE", help="KEY.secret of the encrypted cohort.")
+@passphrases.passphrase_options
+@opt.genotype_options()
+@click.option("--out", required=True, metavar="PREFIX", help="OUT.cohort and OUT.owner, as `encrypt` wrote them.")
+@common_options
+@writes("{out}.cohort", "{out}.owner")
+def apply(register: str, key_file: str, passphrase_file: str | None, out: str, **options: Any) -> None:
+    """Encrypt a cohort again without whoever withdrew, under the same key.
+
+    Give the genotypes and filters with which it was encrypted; they may lack who withdrew. Every block is new; the old
+    checks, designs and digests are deleted, and results of before are refused before they are decrypted. A killed run goes on
+    when it runs again.
+    """
+    from securegen.engines.ckks import steps
+    from securegen.engines.ckks.owner import secret_key
+    from securegen.study.genotypes import open_genotypes
+
+    inputs = opt.inputs_from(options)
+    key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
+    said: list[str] = []
+    reader = open_genotypes(inputs, lambda line: None, haploid=True)
+    gone = steps.take_out_withdrawn(reader, key, out, register, log=said.append)
+    if gone:
+        said.append(
+            f"replace what the server has by {out}.cohort, have its old files deleted, and encrypt the designs again: "
+            f"securegen encrypt --owner {out}.owner"
+        )
+    report(said, taken_out=gone)
 
 
 @command.command()

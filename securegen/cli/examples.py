@@ -106,6 +106,7 @@ EXAMPLES = {
     "receipt verify": "receipt verify result --key analyst.pub",
     "inspect": "inspect study.cohort --public key.public",
     "rerun": "rerun result.run.json --out again",
+    "consent apply": f"consent apply --register consent.tsv --key key.secret {PASS} {COHORT} --out study",
     "twin": "twin --like result --variants 500 --out rehearsal",
     "doctor": "doctor",
     "completion": "completion bash",

@@ -23,9 +23,9 @@ from securegen.io.strict_json import parse_json
 MOST_LINE = (1 << 16) - 1  # a bundle of C2SP prefixes an entry with two bytes of length
 
 COMMANDS = (
-    "audit", "certs init-ca", "certs issue", "certs pin", "certs request", "check", "consent check", "consent import",
-    "consent list", "consent withdraw", "crate", "dealer", "decrypt", "encrypt", "gwas", "inspect", "key backup",
-    "key passphrase", "keygen", "kinship", "merge", "party", "pca", "pia", "plan", "plot", "policy check",
+    "audit", "certs init-ca", "certs issue", "certs pin", "certs request", "check", "consent apply", "consent check",
+    "consent import", "consent list", "consent withdraw", "crate", "dealer", "decrypt", "encrypt", "gwas", "inspect",
+    "key backup", "key passphrase", "keygen", "kinship", "merge", "party", "pca", "pia", "plan", "plot", "policy check",
     "policy countersign", "policy explain", "policy init", "policy sign", "prs", "prs-step accept", "prs-step answer",
     "prs-step blind", "prs-step challenge", "prs-step decrypt", "prs-step encrypt", "prs-step encrypt-model",
     "prs-step evaluate", "prs-step invite", "prs-step offer", "prs-step open", "prs-step reply", "prs-step request",
@@ -80,7 +80,7 @@ _NEEDED: dict[str, dict[str, Check]] = {
     "refusal": {"rules": list_of(RULE, 1, 256)},
     "key": {"action": one_of("made", "unlocked", "backup", "passphrase", "retired"), "key": DIGEST},
     "policy": {"action": one_of("init", "signed", "changed", "removed"), "policy": DIGEST},
-    "consent": {"action": one_of("imported", "withdrawn", "checked"), "register": DIGEST},
+    "consent": {"action": one_of("imported", "withdrawn", "checked", "applied"), "register": DIGEST},
     "export": {"what": one_of(*WHAT)},
 }
 _MORE: dict[str, dict[str, Check]] = {

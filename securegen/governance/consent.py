@@ -224,6 +224,21 @@ def covered(register: Register, samples: Samples, purpose: duo.Purpose, today: d
     return Covered(people, tuple(names), dict(why), dict(obligations), _reason(people, why))
 
 
+def withdrawn(register: Register, samples: Samples) -> np.ndarray:
+    """(N,) bool: who withdrew, or may be somebody who did. Matched as in `covered`, and where it is not clear for leaving."""
+    by_id: dict[str, list[Line]] = {}
+    for line in register.in_force().values():
+        if line.action == WITHDRAW:
+            for name in dict.fromkeys((line.iid, line.pasted)):
+                by_id.setdefault(name, []).append(line)
+    out = np.zeros(len(samples), bool)
+    for i, (fid, iid) in enumerate(zip(samples.fid, samples.iid, strict=True)):
+        person, own, pasted = register.names(str(fid), str(iid))
+        loose = pasted == own
+        out[i] = any(loose or line.person == person or (line.alone and line.iid == own) for line in by_id.get(own, []))
+    return out
+
+
 def _why_not(mine: Sequence[Line], loose: bool, alike: int, today: date) -> str | None:
     """Why a sample has no consent at all; None where each of its lines is one."""
     if not mine:

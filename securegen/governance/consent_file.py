@@ -69,6 +69,11 @@ def _log(path: Path, lines: Sequence[Line], text: str) -> None:
     record(path, "consent", {"action": action, "register": register, "people": len({line.key for line in lines})})
 
 
+def digest_of(register: Register) -> str:
+    """Hex SHA-256 of the text of a register."""
+    return hashlib.sha256(_written(register)[0].encode()).hexdigest()
+
+
 def ledger_of(path: str | os.PathLike[str]) -> Path:
     """The ledger beside a register: the key that names its people, and the sets of them in released tables."""
     return Path(f"{os.fspath(path)}.ledger")

@@ -18,8 +18,8 @@ import numpy as np
 
 from securegen.errors import InputError, PolicyError, UsageError
 from securegen.governance import duo, releases
-from securegen.governance.consent import NOTHING, WITHDRAW, Covered, Imported, Register, Row, covered
-from securegen.governance.consent_file import now, open_register
+from securegen.governance.consent import NOTHING, WITHDRAW, Covered, Imported, Register, Row, covered, withdrawn
+from securegen.governance.consent_file import digest_of, now, open_register
 from securegen.governance.decision import Decision
 from securegen.governance.mondo import diseases
 from securegen.io.text import count, iterate_lines
@@ -96,6 +96,18 @@ def check(
     with open_register(register) as opened:
         _, clock = now(opened)
         return covered(opened, samples, asked, today or clock.date(), known.within)
+
+
+def left(register: Name, samples: Samples) -> np.ndarray:
+    """(N,) bool: who of the samples withdrew, whatever for. Raises StorageError as `consent_file.open_register`."""
+    with open_register(register) as opened:
+        return withdrawn(opened, samples)
+
+
+def register_digest(register: Name) -> str:
+    """Hex SHA-256 of a register as it is now, as audit entries name it. Raises StorageError."""
+    with open_register(register) as opened:
+        return digest_of(opened)
 
 
 def claim(

@@ -204,7 +204,8 @@ class Inputs(GenotypeFiles):
     def asking(self) -> Asking:
         """Who asks, and under what."""
         second = self.second_signature or ()
-        return Asking(self.policy, self.identity, self.purpose, second, self.dp_epsilon, self.dp_delta)
+        who = self.policy, self.identity, self.purpose, second, self.consent, self.mondo
+        return Asking(*who, self.dp_epsilon, self.dp_delta)
 
     @property
     def label_noise(self) -> LabelNoise | None:

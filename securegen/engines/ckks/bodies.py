@@ -77,7 +77,7 @@ RESULTS = record(
 
 def check_cohort(body: dict[str, Any], p: Parameters) -> None:
     """Raise ArtefactError unless the numbers of a COHORT belong together, and every file has the size of its shape."""
-    _equal(body["samples"], p.samples, "samples")
+    _check_samples(body, p)
     top = 2 * body["dosage_grid"]
     if (top * top if body["squares"] else top) > p.dosage_max:
         raise ArtefactError(f"the cohort's dosages may reach beyond {p.dosage_max}, which its parameters allow")
@@ -97,7 +97,7 @@ def check_cohort(body: dict[str, Any], p: Parameters) -> None:
 
 def check_design(body: dict[str, Any], p: Parameters) -> None:
     """The same of a DESIGN, but for what depends on the cohort."""
-    _equal(body["samples"], p.samples, "samples")
+    _check_samples(body, p)
     _equal(len(body["squared"]), len(body["public_ones"]), "marks of squared columns")
     _check_sets(body)
     parts, each = ColumnSets.from_body(body).parts, 1 if shares_public_half(body["encryptor"]) else 2
@@ -110,6 +110,12 @@ def check_design(body: dict[str, Any], p: Parameters) -> None:
             if own[0]["seed"] != entries[0]["seed"]:
                 raise ArtefactError("columns that are multiplied with the same blocks have different seeds")
     _check_distinct([*body["columns"], *body["squares"]])
+
+
+def _check_samples(body: dict[str, Any], p: Parameters) -> None:
+    """Raise ArtefactError for more people than the parameters are for; where some withdrew there are fewer."""
+    if body["samples"] > p.samples:
+        raise ArtefactError(f"the manifest has {body['samples']} samples, its parameters are for {p.samples}")
 
 
 def _check_sets(body: dict[str, Any]) -> None:
@@ -131,6 +137,7 @@ def _check_sets(body: dict[str, Any]) -> None:
 def check_pair(cohort: dict[str, Any], design: dict[str, Any], p: Parameters) -> None:
     """The rest: whether the design has a set and the owner's Σ g² for every block of this cohort, where they are needed."""
     columns, squares, blocks = ColumnSets.from_body(design), design["squares"], cohort["blocks"]
+    _equal(design["samples"], cohort["samples"], "samples")
     if columns.set_of:
         _equal(len(columns.set_of), len(blocks), "blocks with a set of columns")
     counts = [len(columns.squares(number)) for number in range(len(columns.sets))]

@@ -41,11 +41,12 @@ def ciphertext_shape(parameters: Parameters, *middle: int) -> tuple[int, ...]:
 
 def genotype_messages(stored: np.ndarray, first_group: int, groups: int, parameters: Parameters) -> np.ndarray:
     """(V, N) stored values of one block -> (groups, strands, n) int64 coefficients: sample i of a group at i + bj of the
-    strand that has the variant, j its place there. As many strands as the variants need."""
+    strand that has the variant, j its place there. As many strands as the variants need; zeros where fewer people remain than
+    were planned."""
     b, width = parameters.pack, parameters.strand_variants
     variants, samples = stored.shape
     strands = strands_of(variants, parameters)
-    if strands > parameters.strands or samples != parameters.samples:
+    if strands > parameters.strands or samples > parameters.samples:
         raise ValueError(f"{variants} variants of {samples} samples do not fit a block")
     part = stored[:, first_group * b : min((first_group + groups) * b, samples)]
     padded = np.zeros((strands * width, groups * b), np.int64)
@@ -65,7 +66,7 @@ def design_messages(columns: Sequence[np.ndarray], first_group: int, groups: int
     out = np.zeros((groups, len(columns), parameters.ring.n), np.int64)
     padded = np.zeros(groups * b, np.int64)
     for j, column in enumerate(columns):
-        if len(column) != parameters.samples:
+        if len(column) > parameters.samples:
             raise ValueError(f"a column of {len(column)} samples, {parameters.samples} planned")
         part = column[first_group * b : (first_group + groups) * b]
         padded[: len(part)] = part

@@ -49,7 +49,8 @@ PathLike = str | os.PathLike[str]
 __all__ = [
     "Encrypted", "append_cohort", "associate", "compare_with_plan", "decrypt", "decrypt_qc", "decrypt_sums",
     "decrypt_tables", "encrypt", "encrypt_cohort", "encrypt_design", "encrypted_paths", "gate_of_results", "generate_key",
-    "later_study_of", "open_later_study", "pin_of_cohort", "plan", "read_design", "refuse_complete", "warn_of_begun_append",
+    "later_study_of", "open_later_study", "pin_of_cohort", "plan", "read_design", "refuse_complete", "take_out_withdrawn",
+    "warn_of_begun_append",
 ]  # fmt: skip
 
 
@@ -126,7 +127,9 @@ def encrypt(
 def refuse_complete(owner: Path, *, design: bool, overwrite: bool) -> None:
     """Raise StorageError when the study of an owner's folder is complete: with a design, or, if only a cohort is to be
     encrypted, the cohort. Its results, which may be on their way, could not be read any more."""
-    complete = (owner / "cohort.box").exists() and (not design or any(owner.glob("design-*.box")))
+    complete = any((owner / f"{name}.box").exists() for name in ("cohort", "leaving")) and (
+        not design or any(owner.glob("design-*.box"))
+    )
     if complete and not overwrite:
         raise StorageError(
             f"{owner} has a complete {'study' if design else 'cohort'}, which is not overwritten: results of it could not "
@@ -193,6 +196,21 @@ def append_cohort(
         genotypes, key, paths.cohort, state, name=name, xchr_model=xchr_model, progress=report, log=log
     )
     return paths
+
+
+def take_out_withdrawn(
+    genotypes: SelectableReader, key: SecretKey, prefix: PathLike, consent: PathLike, *, progress: Progress | None = None,
+    log: Log = silent,
+) -> int:  # fmt: skip
+    """Encrypt PREFIX.cohort again without whoever withdrew in the register `consent`. Returns how many those are.
+
+    genotypes: with or without them, opened by `study.genotypes.open_genotypes`. Designs and results of before are refused from
+    the first write on; a killed run goes on when it runs again. Raises as `owner.leave_cohort.leave_cohort`.
+    """
+    from securegen.engines.ckks.owner import withdrawals
+
+    paths, report = encrypted_paths(prefix), progress or no_progress
+    return withdrawals.take_out_withdrawn(genotypes, key, paths.cohort, paths.owner, consent, progress=report, log=log)
 
 
 def warn_of_begun_append(owner: PathLike, key: SecretKey, log: Log) -> None:

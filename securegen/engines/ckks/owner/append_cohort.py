@@ -86,7 +86,7 @@ def append_cohort(
         reader = _fitted(reader, info, name, log)
         model = _xchr_model(xchr_model, info)
         counted = counting_copies(reader, model)
-        check_planned(counted, key, info.squares)
+        check_planned(counted, key, info.squares, like=info)
         rows = _missing_rows(counted, info, state, name, log)
         _refuse_another(folder, info, parts, state)
         make_folder(folder, FOLDER_FOR_OTHERS)

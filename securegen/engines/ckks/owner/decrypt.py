@@ -176,6 +176,11 @@ def _decrypt(
     if bound_to != (info.digest, secrets.digest, secrets.nonce):
         if (before := info.before(body["cohort"])) is not None:
             raise ArtefactError(f"{folder} was computed from {before.line()}. {AGAIN}")
+        if info.without and body["cohort"] != info.digest:
+            raise ArtefactError(
+                f"{folder} was computed from another cohort than the one of {state.folder}: people who withdrew "
+                f"were taken out of it on {info.without[-1]}. {AGAIN}"
+            )
         raise ArtefactError(
             f"{folder} was computed from another cohort or design than the one to open here: {secrets.line()}"
             + _instead(state, body["design"])

@@ -181,12 +181,12 @@ def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None
         if not known and past:
             refuse_ended(max(past, key=lambda s: s.encrypted), ended)
         if not known:
-            raise ArtefactError(f"{state.folder} knows no design: encrypt one first")
+            raise ArtefactError(f"{state.folder} knows no design: encrypt one first{_taken_out(state)}")
         return known[0]
     found = [s for s in every if _is(s, design, state.key.public)]
     if len(found) != 1:
         which = "several designs" if found else "no such design; it knows" + (listed or " none")
-        raise ArtefactError(f"--design {os.fspath(design)}: {state.folder} has {which}")
+        raise ArtefactError(f"--design {os.fspath(design)}: {state.folder} has {which}{_taken_out(state)}")
     written = _written(every, Path(design))
     if written is not None and written.digest != found[0].digest:
         raise ArtefactError(
@@ -195,6 +195,19 @@ def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None
         )
     refuse_ended(found[0], ended)
     return found[0]
+
+
+def _taken_out(state: OwnerState) -> str:
+    """What to add to a refusal of a design: that designs ended because people withdrew, where they did."""
+    try:
+        times = state.read("cohort")[0].get("without", ())
+    except ArtefactError:
+        return ""
+    return (
+        f"; people who withdrew were taken out of the cohort on {times[-1]}, and designs of before ended"
+        if times
+        else ""
+    )
 
 
 def refuse_ended(s: DesignSecrets, ended: Mapping[str, Version]) -> None:

@@ -83,29 +83,33 @@ def encrypt_cohort(
     encryptor: Encryptor,
     squares: bool = False,
     policy: Pin | None = None,
+    like: CohortInfo | None = None,
     progress: Progress = no_progress,
 ) -> CohortInfo:
-    """Encrypt every genotype of `reader` into `folder` and keep the checks in `state`. policy: the one that governs it.
+    """Encrypt every genotype of `reader` into `folder` and keep the checks in `state`. policy: the one that governs it;
+    like: the cohort of which these people remain, whose id and blocks are kept.
 
     Raises DesignError when the cohort is not the one that was planned (samples, dosage range), KeyFileError when the key
     is retired, StorageError before anything is written when it cannot fit on the disk.
     """
-    check_planned(reader, key, squares)
-    sizes = block_sizes(runs_of(reader), key.public.parameters.block_variants)
+    check_planned(reader, key, squares, like=like)
+    sizes = block_sizes(runs_of(reader), key.public.parameters.block_variants) if like is None else like.blocks
     refuse_retired(key, state.folder)
     make_folder(folder, FOLDER_FOR_OTHERS)
     state.make_folder()
     size = least_bytes(sizes, key.public.parameters, squares, encryptor)
     require_space(folder, size - sum(f.stat().st_size for f in folder.glob("*.npy")))
     with state.alone():
-        return _encrypt_blocks(reader, sizes, key, folder, state, encryptor, squares, policy, progress)
+        return _encrypt_blocks(reader, sizes, key, folder, state, encryptor, squares, policy, like, progress)
 
 
-def check_planned(reader: GenotypeReader, key: SecretKey, squares: bool) -> None:
-    """Raise DesignError when a cohort is not what its key was planned for."""
+def check_planned(reader: GenotypeReader, key: SecretKey, squares: bool, *, like: CohortInfo | None = None) -> None:
+    """Raise DesignError when a cohort is not what its key was planned for. like: as in `encrypt_cohort`; its people and fewer
+    fit, with less noise."""
     p, planned = key.public.parameters, key.planned
     stored_max = reader.dosage_max**2 if squares else reader.dosage_max
-    if len(reader.samples) == p.samples and stored_max <= p.dosage_max:
+    fits = len(reader.samples) == p.samples if like is None else len(reader.samples) <= len(like.samples) <= p.samples
+    if fits and stored_max <= p.dosage_max:
         return
     names = f" ({', '.join(planned.phenotypes)}: {', '.join(planned.models)})" if planned and planned.phenotypes else ""
     squared = ", since it stores squares: a score test (logistic) or --squares needs them" if squares else ""
@@ -117,7 +121,7 @@ def check_planned(reader: GenotypeReader, key: SecretKey, squares: bool) -> None
 
 def _encrypt_blocks(
     reader: GenotypeReader, sizes: Sequence[int], key: SecretKey, folder: Path, state: OwnerState, encryptor: Encryptor,
-    squares: bool, policy: Pin | None, progress: Progress,
+    squares: bool, policy: Pin | None, like: CohortInfo | None, progress: Progress,
 ) -> CohortInfo:  # fmt: skip
     earlier = state.cohort_digest()
     for stale in (folder / artefact.MANIFEST, state.folder / "cohort.box"):
@@ -125,11 +129,8 @@ def _encrypt_blocks(
     remove_unfinished(folder, state)
     coding = coding_of(reader)
     told = [] if coding == ADDITIVE else [coding]
-    cohort_id = hashlib.sha256(
-        canonical(
-            [key.public.fingerprint, reader.variants.digest(), squares, encryptor.name, artefact.FORMAT_VERSION, *told]
-        )
-    ).hexdigest()
+    named = [key.public.fingerprint, reader.variants.digest(), squares, encryptor.name, artefact.FORMAT_VERSION, *told]
+    cohort_id = hashlib.sha256(canonical(named)).hexdigest() if like is None else like.cohort_id
     parts, identities = encrypt_blocks(reader, sizes, 0, cohort_id, key, folder, state, encryptor, squares, progress)
     info = CohortInfo(
         "", cohort_id, reader.samples, reader.variants, reader.dosage_grid, reader.dosage_max, with_missing(parts), squares,

@@ -57,7 +57,7 @@ def encrypt_design(
     """
     refuse_retired(key, state.folder)
     pool = pooled(strata, [int(start) for start in info.starts])
-    _check_columns(pool, key.public.parameters)
+    _check_columns(pool, key.public.parameters, len(info.samples))
     verify.check_bounds(pool.sum_abs, pool.sets.squared, info.dosage_max)
     with state.alone():
         return _encrypt(strata, pool, key, info, state, folder, encryptor, reader, progress)
@@ -110,7 +110,7 @@ def _encrypt(
         checks.append(_expected(key, info, state, index, values, sets, own))
     nonce = secrets.token_hex(16)
     body = {
-        "key": key.public.fingerprint, "cohort": info.digest, "nonce": nonce, "samples": p.samples, **sets.to_body(),
+        "key": key.public.fingerprint, "cohort": info.digest, "nonce": nonce, "samples": len(info.samples), **sets.to_body(),
         "columns": entries, "squares": squares, "encryptor": encryptor.name,
     }  # fmt: skip
     digest = artefact.write_manifest(folder, "design", body, key)
@@ -131,9 +131,9 @@ def _write_squares(
     return write_ciphertexts(folder, f"squares-{index:06d}", made)
 
 
-def _check_columns(pool: ColumnPool, p: Parameters) -> None:
-    if any(len(c) != p.samples for c in pool.columns):
-        raise DesignError(f"the design has {len(pool.columns[0])} samples, the plan {p.samples}")
+def _check_columns(pool: ColumnPool, p: Parameters, samples: int) -> None:
+    if any(len(c) != samples for c in pool.columns):
+        raise DesignError(f"the design has {len(pool.columns[0])} samples, the cohort {samples}")
     if pool.largest_norm > p.norm:
         raise DesignError(
             f"a design column has norm 2^{np.log2(pool.largest_norm):.1f}, the plan allows 2^{np.log2(p.norm):.1f}: plan again "

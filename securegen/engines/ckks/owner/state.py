@@ -20,7 +20,7 @@ import numpy as np
 
 from securegen.engines.ckks.blocks import block_sizes, starts_of
 from securegen.engines.ckks.owner.secret_key import SecretKey
-from securegen.errors import ArtefactError, UsageError
+from securegen.errors import ArtefactError, PolicyError, UsageError
 from securegen.governance.pin import Pin, pinned
 from securegen.io.envelope import canonical
 from securegen.io.locks import only_one
@@ -30,6 +30,7 @@ from securegen.io.text import count
 from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, TextArray, Variants, coding_of
 from securegen.vocabulary import ADDITIVE
 
+LEAVING = "leaving"  # the record of a cohort from which people are being taken out
 MOST_BOX = 1 << 36  # bytes: read whole, and authenticated before they are parsed
 
 
@@ -147,7 +148,7 @@ class CohortInfo:
 
     blocks: variants of each, in order; identities: of the blocks, none where an earlier version wrote the record; earlier:
     what it was before variants were appended; xchr_model: how males on X count, None where nothing is on X;
-    policy: the one that governs it.
+    policy: the one that governs it; without: when people were taken out who withdrew, local times.
     It stands for the genotypes when a design is made later: samples, variants and grid, but no dosages to read.
     """
 
@@ -166,6 +167,7 @@ class CohortInfo:
     earlier: tuple[Version, ...] = ()
     xchr_model: int | None = None
     policy: Pin | None = None
+    without: tuple[str, ...] = ()
 
     @cached_property
     def starts(self) -> IntArray:
@@ -207,10 +209,21 @@ class CohortInfo:
 
 
 def read_info(state: OwnerState) -> CohortInfo:
-    """The owner's record of a cohort encrypted earlier. Raises ArtefactError when it was not encrypted to the end."""
+    """The owner's record of a cohort encrypted earlier. Raises ArtefactError when it was not encrypted to the end, PolicyError
+    while people are being taken out of it."""
+    if (state.folder / f"{LEAVING}.box").exists():
+        raise PolicyError(
+            f"consent.withdrawn: people withdrew from the cohort of {state.folder}, and taking them out did not end: nothing is "
+            "read with it or encrypted for it until `securegen consent apply` has run to its end"
+        )
     if not (state.folder / "cohort.box").exists() and any(state.folder.glob("block-*.box")):
         raise ArtefactError(f"the encryption of the cohort of {state.folder} was not finished: run it again")
-    header, a = state.read("cohort")
+    return read_record(state, "cohort")
+
+
+def read_record(state: OwnerState, name: str) -> CohortInfo:
+    """The record of a cohort by its name, whole or not. Raises ArtefactError."""
+    header, a = state.read(name)
 
     def text(name: str) -> TextArray:
         return a[name].astype(object)
@@ -227,23 +240,23 @@ def read_info(state: OwnerState) -> CohortInfo:
         header.get("dosage_max", 2 * header["dosage_grid"]), tuple(header["missing"]),
         header["squares"], header["encryptor"], tuple(blocks), tuple(header.get("identities", ())),
         coding=header.get("coding", ADDITIVE), earlier=tuple(Version(**version) for version in header.get("earlier", ())),
-        xchr_model=header.get("xchr_model"), policy=pinned(header.get("policy")),
+        xchr_model=header.get("xchr_model"), policy=pinned(header.get("policy")), without=tuple(header.get("without", ())),
     )  # fmt: skip
 
 
-def write_info(state: OwnerState, info: CohortInfo) -> None:
-    """Keep the record of a cohort that is encrypted to its end."""
+def write_info(state: OwnerState, info: CohortInfo, name: str = "cohort") -> None:
+    """Keep the record of a cohort that is encrypted to its end. name: LEAVING while people are taken out of it."""
     header = {
         "digest": info.digest, "cohort_id": info.cohort_id, "dosage_grid": info.dosage_grid,
         "dosage_max": info.dosage_max, "missing": list(info.missing_blocks), "squares": info.squares,
         "encryptor": info.encryptor, "identities": list(info.identities), "blocks": list(info.blocks), "coding": info.coding,
         "xchr_model": info.xchr_model, "policy": None if info.policy is None else info.policy.to_json(),
-        "earlier": [asdict(version) for version in info.earlier],
+        "earlier": [asdict(version) for version in info.earlier], "without": list(info.without),
     }  # fmt: skip
     v, s = info.variants, info.samples
     text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
     people = {"fid": s.fid.astype(str), "iid": s.iid.astype(str), "founder": s.founder, "sex": s.sex}
-    state.write("cohort", header, {"position": v.position, **text, **people})
+    state.write(name, header, {"position": v.position, **text, **people})
 
 
 def block_check(state: OwnerState, info: CohortInfo, index: int) -> np.ndarray:
