@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, UsageError
 from securegen.governance import audit_release, consent_steps, duo, policy_file, second_signature
 from securegen.governance.audit_note import Checkpoint
@@ -42,8 +43,7 @@ Log = Callable[[str], None]
 class Asking:
     """Who asks, and under what. policy: the file, None for the one that stands beside the data; identity: file of the signing
     key of who asks; purpose: DUO code; second: files of second signatures; consent: the register that the purpose is held
-    against; mondo: a table of diseases in place of the shipped one; epsilon, delta: of noise on the phenotypes, None where they
-    are exact."""
+    against; mondo: a table of diseases in place of the shipped one."""
 
     policy: str | os.PathLike[str] | None = None
     identity: str | os.PathLike[str] | None = None
@@ -51,13 +51,12 @@ class Asking:
     second: tuple[str, ...] = ()
     consent: str | os.PathLike[str] | None = None
     mondo: str | os.PathLike[str] | None = None
-    epsilon: float | None = None
-    delta: float | None = None
 
 
 @dataclass
 class Gate:
-    """One run's door. policy: None where nothing governs; decisions: what was decided so far, for the receipt."""
+    """One run's door. policy: None where nothing governs; decisions: what was decided so far, for the receipt; noise: of
+    the phenotypes whose tables asked to leave."""
 
     policy: Policy | None
     engine: str
@@ -72,6 +71,7 @@ class Gate:
     decisions: list[Decision] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     witnesses: list[Checkpoint] = field(default_factory=list)
+    noise: list[AppliedNoise] = field(default_factory=list)
 
     @property
     def pin(self) -> Pin | None:
@@ -89,7 +89,9 @@ class Gate:
 
     def joined(self, other: Gate) -> Gate:
         """Another gate of the same run, whose decisions are kept with these."""
-        return replace(other, decisions=self.decisions, requests=self.requests, witnesses=self.witnesses)
+        return replace(
+            other, decisions=self.decisions, requests=self.requests, witnesses=self.witnesses, noise=self.noise
+        )
 
     def check(self, outputs: Sequence[OutputFacts]) -> Decision | None:
         """What would be decided now; enters nothing. Raises PolicyError naming the rule that refuses."""
@@ -132,7 +134,7 @@ class Gate:
 
     def lines(self) -> list[str]:
         """Noise on phenotypes, and the decisions, for people: one line a rule."""
-        noise = [] if self.asking.epsilon is None else [noise_line(self.asking.epsilon, self.asking.delta)]
+        noise = [noise_line(n.epsilon, n.delta) for n in self.noise]
         if self.policy is None:
             return noise
         who = self.who or "somebody without an identity"
@@ -146,14 +148,14 @@ class Gate:
         return [*noise, *out, *seen]
 
     def _decide(self, outputs: Sequence[OutputFacts], *, enter: bool) -> Decision | None:
+        self.noise += [n for n in dict.fromkeys(o.noise for o in outputs) if n is not None and n not in self.noise]
         if self.policy is None or not outputs:  # nothing leaves
             return None
         policy = self.policy
         today = datetime.datetime.now(datetime.UTC).date()
         request = Request(
             policy, self.role, self.engine, tuple(outputs), today, self.who, self.asking.purpose,
-            tuple(sorted(self.inputs.items())), epsilon=self.asking.epsilon, delta=self.asking.delta,
-            reasons=tuple(self.extra()),
+            tuple(sorted(self.inputs.items())), reasons=tuple(self.extra()),
         )  # fmt: skip
         request = replace(request, second=second_signature.who_signed(request, self.asking.second))
         with self._ledger(enter) as ledger:

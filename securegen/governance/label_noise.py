@@ -8,6 +8,7 @@ Genotypes, covariates, who is in the cohort and whose phenotype is missing stay 
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from types import ModuleType
@@ -179,6 +180,7 @@ def _response(epsilon: float) -> Any:
     return found
 
 
+@functools.cache
 def _scale(noise: LabelNoise) -> float:
     """Of the noise, in steps: the least that OpenDP bounds by ε (and δ)."""
     if noise.delta is not None:

@@ -203,9 +203,7 @@ class Inputs(GenotypeFiles):
     @property
     def asking(self) -> Asking:
         """Who asks, and under what."""
-        second = self.second_signature or ()
-        who = self.policy, self.identity, self.purpose, second, self.consent, self.mondo
-        return Asking(*who, self.dp_epsilon, self.dp_delta)
+        return Asking(self.policy, self.identity, self.purpose, self.second_signature or (), self.consent, self.mondo)
 
     @property
     def label_noise(self) -> LabelNoise | None:

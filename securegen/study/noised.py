@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError
 from securegen.governance import policy_file
 from securegen.governance.gate import LEDGER
@@ -61,11 +62,16 @@ def noised(
             draws = entries.draw(p.name, places, p.values[known], noise, binary=p.binary, most=most)
             values = p.values.copy()
             values[known] = in_units(noise, draws, binary=p.binary)
-            out.append(replace(p, values=values))
+            out.append(replace(p, values=values, noise=applied(noise, binary=p.binary)))
     if noise is not None:
         for p in out:
             log(cost_line(noise, p))
     return tuple(out)
+
+
+def applied(noise: LabelNoise, *, binary: bool) -> AppliedNoise:
+    """What a phenotype with these draws carries to every door."""
+    return AppliedNoise(noise.epsilon, noise.delta, noise.mechanism(binary=binary))
 
 
 def place_of(inputs: Inputs) -> tuple[Path, Policy | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,9 +72,7 @@ def gate_of_results(
     info = read_info(state)
     files = [owner, *([] if key.file is None else [key.file])]
     pins = [("the key", key.policy), ("the encrypted cohort", info.policy)]
-    # what is opened is as its design is, whatever noise whoever asks says it has
-    asking = replace(asking or Asking(), epsilon=None, delta=None)
-    gate = gate_of("ckks", asking, files, pins=pins, log=log, consent=False)
+    gate = gate_of("ckks", asking or Asking(), files, pins=pins, log=log, consent=False)
     if gate.policy is None:
         return gate
     secrets = read_secrets(state, design)

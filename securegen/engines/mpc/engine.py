@@ -164,6 +164,7 @@ class Mpc(Engine):
         convert(tables, out, form, log, covariates=covariates_of(study.inputs))
         first = records["phenotypes"]
         receipt = replace(Receipt.from_json(records["genotypes"]["receipt"]), released=tuple(t.path for t in tables))
+        receipt = receipt.with_decisions(list(dict.fromkeys([*receipt.decisions, *first["receipt"]["decisions"]])))
         sizes = traffic(records, log)
         log.seconds["online"] = first["seconds"]["online"]
         facts = {name: first[name] for name in TOLD} | {n: first[n] for n in ("governance",) if n in first} | {
