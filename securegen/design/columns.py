@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from securegen.design.null_people import NullPeople
 from securegen.model import Columns
 from securegen.vocabulary import ADDITIVE
 
@@ -34,7 +35,8 @@ class Analysis:
     `Sums.q`) and the model that reads them.
 
     single: (column, how many people) of the analysed who have one copy where others have two, and of the cases among them
-    where the test counts their alleles. noise: of the phenotype's values, None where they are exact.
+    where the test counts their alleles. null: of each person, where a correction reads it; noise: of the phenotype's values,
+    None where they are exact.
     """
 
     test: str
@@ -43,6 +45,7 @@ class Analysis:
     squares: tuple[int, ...]
     model: Any
     single: tuple[tuple[int, int], ...] = ()
+    null: NullPeople | None = field(default=None, compare=False, repr=False)
     noise: AppliedNoise | None = None
 
     @property

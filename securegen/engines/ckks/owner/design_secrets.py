@@ -128,7 +128,7 @@ def _stratum_to_json(s: Stratum, places: Sequence[int]) -> dict[str, Any]:
     return {
         "name": s.name, "runs": [list(run) for run in s.runs], "unit": s.unit, "copies": s.copies,
         "refused": [asdict(r) for r in s.refused], "columns": list(places), "squared": list(s.design.columns.squared),
-        "analyses": [{**asdict(a), "kind": type(a.model).__name__} for a in s.design.analyses],
+        "analyses": [{**asdict(replace(a, null=None)), "kind": type(a.model).__name__} for a in s.design.analyses],
     }  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def _stratum_from_json(x: dict[str, Any]) -> Stratum:
         Analysis(
             a["test"], a["phenotype"], tuple(a["columns"]), tuple(a["squares"]),
             named(a["test"]).read_model(a["kind"], a["model"]), tuple((j, people) for j, people in a["single"]),
-            None if a.get("noise") is None else AppliedNoise(**a["noise"]),
+            noise=None if a.get("noise") is None else AppliedNoise(**a["noise"]),
         )
         for a in x["analyses"]
     )  # fmt: skip
