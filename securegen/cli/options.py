@@ -13,6 +13,7 @@ import click
 from securegen.catalogue import CORRECTIONS, NONE, models
 from securegen.cli.asking import policy_options, purpose_options
 from securegen.cli.command import Function, check_writable, common_options
+from securegen.cli.noise_options import noise_options
 from securegen.cli.runlog import logs, signs
 from securegen.errors import UsageError
 from securegen.io.formats import FormatOption
@@ -122,17 +123,6 @@ generalise_option = click.option(
     "--generalise", multiple=True, callback=names_of, metavar="COL:k",
     help="Numbers of a column in bins of width k, or the first k characters of its categories.",
 )  # fmt: skip
-
-noise_options = [
-    click.option(
-        "--dp-epsilon", type=float, metavar="E",
-        help="Noise on every phenotype: ε of a person's value, of nothing else about them.",
-    ),
-    click.option("--dp-delta", type=float, metavar="D", help="δ of quantitative ones: Gaussian noise [none: Laplace]."),
-    click.option(
-        "--dp-bounds", metavar="LO,HI", help="Least and greatest value of quantitative ones, known without the data."
-    ),
-]  # fmt: skip
 
 
 def _traits(required: bool) -> list[Function]:
