@@ -1,4 +1,4 @@
-"""Number-theoretic transform modulo primes below 2^31, in SEAL's order.
+"""Number-theoretic transform modulo primes below 2^30, in SEAL's order.
 
 Output j is the polynomial at ψ^(2·bitreverse(j)+1), ψ the smallest primitive 2n-th root of unity. So the pointwise
 product of two transforms is the transform of the product modulo X^n + 1. (Longa and Naehrig 2016; butterflies in
@@ -17,7 +17,7 @@ from securegen.kernels import butterfly
 from securegen.kernels.emit import words
 from securegen.kernels.threads import over_range
 
-SMALLEST = 16  # two vectors of 8 words
+SMALLEST = 32  # two vectors of 16 residues
 LEAST = 24  # rows worth a thread
 
 
@@ -34,18 +34,18 @@ class NttTables:
 
 @lru_cache(maxsize=64)
 def ntt_tables(n: int, q: int, pack: int = 1) -> NttTables:
-    """Tables for ring dimension n (a power of two, at least 16) and prime q, 1 mod 2n, below 2^31.
+    """Tables for ring dimension n (a power of two, at least 32) and prime q, 1 mod 2n, below 2^30.
 
     pack: the root is the power `pack` of ψ for the ring dimension n·pack, so that the transform is that of
     polynomials in X^pack of the larger ring.
 
-    >>> tables = ntt_tables(16, 97)
-    >>> a = np.arange(16, dtype=np.uint64).reshape(1, 1, 16)
+    >>> tables = ntt_tables(32, 193)
+    >>> a = np.arange(32, dtype=np.uint64).reshape(1, 1, 32)
     >>> forward(a, (tables,)); inverse(a, (tables,))
-    >>> a.ravel().tolist() == list(range(16))
+    >>> a.ravel().tolist() == list(range(32))
     True
     """
-    if q >= 1 << 31 or q % (2 * n) != 1 or n & (n - 1) or n < SMALLEST:
+    if q >= 1 << 30 or q % (2 * n) != 1 or n & (n - 1) or n < SMALLEST:
         raise ValueError(f"there is no transform of {n} numbers modulo {q} here")
     if pack > 1:
         psi = pow(int(ntt_tables(n * pack, q).roots[n * pack // 2]) & 0xFFFFFFFF, pack, q)
@@ -102,30 +102,48 @@ def _check(a: np.ndarray, tables: tuple[NttTables, ...]) -> None:
 
 
 @njit(nogil=True)
-def forward_row(x, roots, q):
-    """Transform one row, (n,) uint64, in place: values below 2q in, canonical residues out."""
+def forward_line(x, roots, q):
+    """Transform one row, (n,) uint32, in place: values below 4q in, canonical residues out."""
     n = len(x)
-    base, table, vector = uint64(x.ctypes.data), uint64(roots.ctypes.data), words()
+    base, table, vector = uint64(x.ctypes.data), uint64(roots.ctypes.data), 2 * words()
     t, m = n >> 1, 1
     while t >= vector:
         for i in range(m):
-            butterfly.forward_stage(base + uint64(16 * i * t), uint64(t), roots[m + i], q)
+            butterfly.forward_stage(base + uint64(8 * i * t), uint64(t), roots[m + i], q)
         t, m = t >> 1, m << 1
     butterfly.forward_short_stages(base, uint64(n), table, q)
 
 
 @njit(nogil=True)
-def inverse_row(x, roots, factor, q):
-    """Inverse transform of one row, in place: values below 2q in, canonical residues out."""
+def inverse_line(x, roots, factor, q):
+    """Inverse transform of one row, (n,) uint32, in place: values below 2q in, canonical residues out."""
     n = len(x)
-    base, table, vector = uint64(x.ctypes.data), uint64(roots.ctypes.data), words()
+    base, table, vector = uint64(x.ctypes.data), uint64(roots.ctypes.data), 2 * words()
     butterfly.inverse_short_stages(base, uint64(n), table, q)
     t, m = vector, n // (2 * vector)
     while m >= 1:
         for i in range(m):
-            butterfly.inverse_stage(base + uint64(16 * i * t), uint64(t), roots[m + i], q)
+            butterfly.inverse_stage(base + uint64(8 * i * t), uint64(t), roots[m + i], q)
         t, m = t << 1, m >> 1
     butterfly.scale(base, uint64(n), factor, q)
+
+
+@njit(nogil=True)
+def forward_row(x, roots, q):
+    """`forward_line` of uint64, in place: values below 4q in, canonical residues out."""
+    address, n = uint64(x.ctypes.data), uint64(len(x))
+    butterfly.narrow(address, n)
+    forward_line(x.view(np.uint32)[: len(x)], roots, q)
+    butterfly.widen(address, n)
+
+
+@njit(nogil=True)
+def inverse_row(x, roots, factor, q):
+    """`inverse_line` of uint64, in place: values below 2q in, canonical residues out."""
+    address, n = uint64(x.ctypes.data), uint64(len(x))
+    butterfly.narrow(address, n)
+    inverse_line(x.view(np.uint32)[: len(x)], roots, factor, q)
+    butterfly.widen(address, n)
 
 
 @njit(cache=True, nogil=True)

@@ -14,27 +14,30 @@ The error is centred binomial with 21 + 21 bits: standard deviation √10.5 = 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numba import njit, uint16, uint32, uint64
 
-from securegen.kernels.ntt import forward_row, ntt_tables, stack_tables
+from securegen.kernels import masked_lines
+from securegen.kernels.ntt import forward_line, ntt_tables, stack_tables
 from securegen.kernels.threads import over_range
 from securegen.randomness import fresh_key, keystream
-from securegen.rlwe.arithmetic import count_ones, less_once, times
+from securegen.rlwe.arithmetic import count_ones
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
 
 ERROR_BYTES = 6  # a coefficient: 42 of 48 bits
 CENTRE = 21
 PIECE = 16  # ciphertexts whose error bits are in memory at a time
+LINES = 1 << 16  # coefficients of several strands that stay in the second cache
+MOST_DIGITS = 16
 
 
 def encrypt_block(
     key_residues: np.ndarray, messages: np.ndarray, scale_log2: int, ring: Ring
 ) -> tuple[bytes, np.ndarray]:
-    """Encrypt (C, n) int64 coefficients at 2^scale_log2 under a fresh seed.
+    """Encrypt (C, n) coefficients, of any signed integer type, at 2^scale_log2 under a fresh seed.
 
     key_residues: (k, n) uint64, the secret key modulo the primes, NTT form. Returns the public seed and c0,
     (k, T, C, L) uint32; c1 is `uniform.expand_uniform(seed, C, ring)`. A message m stands for m·2^scale modulo the
@@ -45,7 +48,7 @@ def encrypt_block(
 
 
 def encrypt_strands(secrets: np.ndarray, messages: np.ndarray, scale_log2: int, ring: Ring) -> tuple[bytes, np.ndarray]:
-    """Encrypt (G, S, n) int64 coefficients under a fresh seed, the S strands of a group with one `a` (see `strands`).
+    """Encrypt (G, S, n) coefficients under a fresh seed, the S strands of a group with one `a` (see `strands`).
 
     secrets: (S, k, n) uint64, different keys. Returns the public seed and c0, (k, T, G, S, L) uint32; `a` is
     `uniform.expand_uniform(seed, G, ring)`.
@@ -58,91 +61,126 @@ def encrypt_parts(
 ) -> Iterator[tuple[bytes, np.ndarray]]:
     """As `encrypt_strands` of all strands together, which come in parts (G, S_i, n): a part is encrypted when it is asked
     for. All have the same seed and the same `a`; strand after strand has the next key, so that no key has two."""
+    return encrypt_digits(secrets, (messages[:, :, None] for messages in parts), (1,), scale_log2, ring)
+
+
+def encrypt_digits(
+    secrets: np.ndarray, parts: Iterable[np.ndarray], digit_bits: Sequence[int], scale_log2: int, ring: Ring
+) -> Iterator[tuple[bytes, np.ndarray]]:
+    """As `encrypt_parts` of messages Σ_l 2^(w_l)·digit_l, whose digits come as (G, S_i, D, n) signed integers.
+
+    digit_bits: the width of every digit, the lowest first; w_l is the sum of the widths before it. A digit may be any value of
+    its type.
+    """
     seed, first = fresh_key(), 0
-    for messages in parts:
-        last = first + messages.shape[1]
-        yield seed, _encrypt_with(seed, fresh_key(), secrets[first:last], messages, scale_log2, ring)
+    weights = [scale_log2 + sum(digit_bits[:l]) for l in range(len(digit_bits))]
+    for digits in parts:
+        last = first + digits.shape[1]
+        yield seed, _encrypt_with(seed, fresh_key(), secrets[first:last], digits, weights, ring)
         first = last
 
 
 def _encrypt_with(
-    seed: bytes, error_key: bytes, secrets: np.ndarray, messages: np.ndarray, scale_log2: int, ring: Ring
+    seed: bytes, error_key: bytes, secrets: np.ndarray, digits: np.ndarray, weights_log2: Sequence[int], ring: Ring
 ) -> np.ndarray:
     """c0 for given keys: for known-answer vectors and attack tests. Everything else calls `encrypt_strands`."""
-    groups, strands, n = messages.shape
+    groups, strands, count, n = digits.shape
     k = len(ring.primes)
-    if n != ring.n or messages.dtype != np.int64 or scale_log2 < 0:
+    if n != ring.n or digits.dtype not in _LIFTS or min(weights_log2) < 0 or len(weights_log2) != count:
         raise ValueError(
-            f"messages of {messages.dtype} {messages.shape} at 2^{scale_log2} are none of a ring of dimension {ring.n}"
+            f"messages of {digits.dtype} {digits.shape} at 2^{list(weights_log2)} are none of a ring of dimension {ring.n}"
         )
+    if count > MOST_DIGITS:
+        raise ValueError(f"{count} digits, {MOST_DIGITS} at most")
     if secrets.shape != (strands, k, n) or secrets.dtype != np.uint64:
         raise ValueError(f"keys of shape {secrets.shape}, {(strands, k, n)} expected")
     a = expand_uniform(seed, groups, ring)
     out = np.empty((*a.shape[:3], strands, ring.lanes), np.uint32)
     primes, roots, _, _ = stack_tables(tuple(ntt_tables(n, p) for p in ring.primes))
-    constants = np.array([_constants(p, scale_log2) for p in ring.primes], np.uint64)
-    flat = messages.reshape(groups * strands, n)
+    bits = 8 * digits.dtype.itemsize
+    constants = np.array([_constants(p, weights_log2, bits) for p in ring.primes], np.uint64)
+    factors = np.array([_factors(p, weights_log2, bits) for p in ring.primes], np.uint64)
+    digits, keys, together = np.ascontiguousarray(digits), secrets.astype(np.uint32), max(1, PIECE // max(strands, 1))
+    per_group = n * strands
+    encrypt_lines = _LIFTS[digits.dtype]
 
     def encrypt(first: int, last: int) -> None:
-        for start in range(first, last, PIECE):
-            stop = min(start + PIECE, last)
-            size = ERROR_BYTES * n * (stop - start)
-            bits = keystream(error_key, 0, size, offset=ERROR_BYTES * n * start)
-            wide = bits[: size // 3 * 2].view("<u4").reshape(-1, n)
-            narrow = bits[size // 3 * 2 :].view("<u2").reshape(-1, n)
-            _encrypt(flat[start:stop], wide, narrow, secrets, primes, roots, constants, a, out, start)
-            bits[:] = 0
+        lines = np.empty((2, min(strands, max(1, LINES // n)), n), np.uint32)
+        for start in range(first, last, together):
+            stop = min(start + together, last)
+            coins = per_group * (stop - start)
+            drawn = keystream(error_key, 0, ERROR_BYTES * coins, offset=ERROR_BYTES * per_group * start)
+            wide, narrow = drawn[: 4 * coins].view("<u4"), drawn[4 * coins :].view("<u2")
+            shape = (stop - start, strands, n)
+            encrypt_lines(
+                digits, wide.reshape(shape), narrow.reshape(shape), keys, primes, roots, constants, factors, a, lines, out, start
+            )
+            drawn[:] = 0
+        lines[:] = 0
 
-    over_range(len(flat), encrypt, least=PIECE)
+    over_range(groups, encrypt, least=together)
+    keys[:] = 0
     return out
 
 
-def _constants(q: int, scale_log2: int) -> tuple[int, ...]:
-    """Public numbers for one prime. With x = m + 2^63 = high·2^32 + low, 2^scale·m = high·w1 + low·w0 + constant.
-
-    w1, w0 with their quotients floor(w·2^32/q); the constant, less the centre of the error; Barrett's shift and factor.
-    """
-    w1, w0 = pow(2, 32 + scale_log2, q), pow(2, scale_log2, q)
-    constant = (-pow(2, 63 + scale_log2, q) - CENTRE) % q
-    bits = q.bit_length()
-    return w1, (w1 << 32) // q, w0, (w0 << 32) // q, constant, bits, (1 << 2 * bits) // q
+def _constants(q: int, weights_log2: Sequence[int], bits: int) -> tuple[int, ...]:
+    """Public numbers for one prime: the offsets of the digits and the centre of the error, to be taken away; `wide_constants`;
+    Barrett's shift and factor. A digit x of so many bits is lifted as x + 2^(bits−1)."""
+    constant = (-sum(1 << (bits - 1 + w) for w in weights_log2) - CENTRE) % q
+    r, size = (1 << 32) % q, q.bit_length()
+    return constant, r, (r << 32) // q, (1 << 32) // q, size, (1 << 2 * size) // q
 
 
-@njit(cache=True, nogil=True)
-def _encrypt(messages, wide, narrow, secrets, primes, roots, constants, public, out, first):
-    """Write c0 into out, (k, T, G, S, L) uint32, for the ciphertexts from number `first` on; c is strand c mod S of
-    group c div S.
+def _factors(q: int, weights_log2: Sequence[int], bits: int) -> list[int]:
+    """2^w with its quotient floor(2^w·2^32/q) for every digit; of 64 bits, for both halves."""
+    powers = [pow(2, w + h, q) for w in weights_log2 for h in ((32, 0) if bits == 64 else (0,))]
+    return [w | (w << 32) // q << 32 for w in powers]
 
-    messages: (c, n) int64; wide, narrow: (c, n) uint32 and uint16 of random bits; public: (k, T, G, L) uint32.
-    """
-    count, n = messages.shape
-    k, tiles, _, strands, lanes = out.shape
-    low_half = uint64(0xFFFFFFFF)
-    error = np.empty(n, np.uint32)
-    row = np.empty(n, np.uint64)
-    for c in range(count):
-        wide_bits, narrow_bits, message = wide[c], narrow[c], messages[c]
-        group, strand = (first + c) // strands, (first + c) % strands
-        key = secrets[strand]
-        for j in range(n):  # 42 coins: their sum less 21 is a sum of 21 minus a sum of 21
-            error[j] = count_ones(wide_bits[j]) + count_ones(uint32(narrow_bits[j] & uint16(0x3FF)))
-        for p in range(k):
-            q = primes[p]
-            w1, w1_quotient, w0, w0_quotient = constants[p, 0], constants[p, 1], constants[p, 2], constants[p, 3]
-            constant, bits, factor = constants[p, 4], constants[p, 5], constants[p, 6]
-            for j in range(n):
-                x = uint64(message[j]) + uint64(1 << 63)
-                high, low = x >> uint64(32), x & low_half
-                y = times(high, w1, w1_quotient, q) + times(low, w0, w0_quotient, q) + constant + uint64(error[j])
-                row[j] = less_once(less_once(y, uint64(4) * q), uint64(2) * q)  # y is below 6q
-            forward_row(row, roots[p], q)
-            down, up = bits - uint64(1), bits + uint64(1)
-            for t in range(tiles):
-                a, s, r = public[p, t, group], key[p, t * lanes : (t + 1) * lanes], row[t * lanes : (t + 1) * lanes]
-                result = out[p, t, group, strand]
-                for l in range(lanes):
-                    x = uint64(a[l]) * (s[l] & low_half)
-                    # Barrett's quotient is at most 2 too small (Menezes et al. 1996, 14.42)
-                    x -= (((x >> down) * factor) >> up) * q
-                    x = less_once(less_once(x, uint64(2) * q), q)
-                    result[l] = uint32(less_once(r[l] + q - x, q))
+
+def _lines(bits: int) -> Callable[..., None]:
+    """The inner loop for digits of so many bits."""
+    lift = masked_lines.lift(bits)
+
+    @njit(nogil=True)
+    def encrypt(digits, wide, narrow, keys, primes, roots, constants, factors, public, lines, out, first):
+        """Write c0 into out, (k, T, G, S, L) uint32, for the groups from number `first` on, some strands at a time, so that
+        what is written lies together.
+
+        digits: (G, S, D, n); wide, narrow: (g, S, n) uint32 and uint16 of random bits; keys: (S, k, n) uint32; public:
+        (k, T, G, L) uint32; lines: two rooms (s, n) uint32.
+        """
+        groups, strands, n = wide.shape
+        k, tiles, _, _, lanes = out.shape
+        errors, line = lines
+        together = len(errors)
+        size, count, width = uint64(n), uint64(digits.shape[2]), uint64(lanes)
+        for g in range(groups):
+            group = first + g
+            for start in range(0, strands, together):
+                some = min(together, strands - start)
+                for i in range(some):  # 42 coins: their sum less 21 is a sum of 21 minus a sum of 21
+                    for j in range(n):
+                        coins = uint32(narrow[g, start + i, j] & uint16(0x3FF))
+                        errors[i, j] = count_ones(wide[g, start + i, j]) + count_ones(coins)
+                for p in range(k):
+                    q, (constant, r, r_quotient, one_quotient, bits, factor) = primes[p], constants[p]
+                    down, up = bits - uint64(1), bits + uint64(1)
+                    for i in range(some):
+                        lift(
+                            uint64(digits[group, start + i].ctypes.data), uint64(errors[i].ctypes.data),
+                            uint64(line[i].ctypes.data), size, count, uint64(factors[p].ctypes.data), constant, q, r, r_quotient,
+                            one_quotient,
+                        )  # fmt: skip
+                        forward_line(line[i], roots[p], q)
+                    for t in range(tiles):
+                        at, a = t * lanes, uint64(public[p, t, group].ctypes.data)
+                        for i in range(some):
+                            masked_lines.subtract_product(
+                                uint64(line[i, at:].ctypes.data), uint64(keys[start + i, p, at:].ctypes.data), a,
+                                uint64(out[p, t, group, start + i].ctypes.data), width, q, down, up, factor,
+                            )  # fmt: skip
+
+    return encrypt
+
+
+_LIFTS = {np.dtype(f"i{size}"): _lines(8 * size) for size in (1, 2, 4, 8)}

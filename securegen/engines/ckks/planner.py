@@ -5,25 +5,30 @@ Everything the plan reads and writes is public: counts, precision, grid. It is m
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from securegen.engines.ckks import parameters
 from securegen.engines.ckks.blocks import MOST_BLOCKS, block_sizes, starts_of
-from securegen.engines.ckks.parameters import MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters
+from securegen.engines.ckks.parameters import MOST_DIGITS, MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters
 from securegen.engines.ckks.planned_design import NAMES, PlannedDesign
 from securegen.errors import ArtefactError, PlanError
 from securegen.io.schema import boolean, integer, list_of, number, record
 from securegen.kernels.residue_matmul import LANES
 from securegen.rlwe.ring import ERROR_SD, Ring
 
-RINGS = ((4096, (2, 3)), (8192, (3, 4, 5, 6)))
-PACKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+# whole primes of 30 bits, at most 180 bits at 8192 and 420 at 16384: room below the standard's 218 and 438
+RINGS = ((4096, (2, 3)), (8192, (3, 4, 5, 6)), (16384, tuple(range(7, 15))))
+PACKS = tuple(1 << i for i in range(11))
+LEAST_PLACES = 16  # of a strand: the transform of its sums
+COLUMN_DIGITS = (1, 2, 3)
 
-BLOCK_GENOTYPES = 1 << 26  # of a block at most, in memory where it is encrypted
+BLOCK_GENOTYPES = 1 << 27  # of a block at most, in memory where it is encrypted
 STRANDS = 8  # of a block: nine rows of products fill whole squares of the kernel
 
 # Seconds on one core that the choice between plans and the estimates rest on (docs/benchmarks.md): encrypting one residue
@@ -83,8 +88,20 @@ class Workload:
 
         At least dosage_max·√N, so that indicator columns fit and dosage_max·√N·norm also bounds the owner's Σ g².
         """
-        scaled = self.spread * 2.0**self.bits / 5 * math.hypot(1, 1 / 32) + 0.5
-        return math.sqrt(self.samples) * max(scaled, self.dosage_max)
+        return math.sqrt(self.samples) * max(self._scaled, self.dosage_max)
+
+    @property
+    def _scaled(self) -> float:
+        """Root mean square of a design column at most."""
+        return self.spread * 2.0**self.bits / 5 * math.hypot(1, 1 / 32) + 0.5
+
+    def norm_of_digits(self, count: int, bits: int) -> float:
+        """The same of every digit of a column in `count` digits of so many bits, for all data: the lower ones are within
+        2^(bits−1), the top one is what remains of the column, and of the lower ones at most 1/2 · 2^bits/(2^bits − 1)."""
+        if count == 1:
+            return self.norm
+        top = self._scaled / 2.0 ** (bits * (count - 1)) + 0.5 * 2.0**bits / (2.0**bits - 1)
+        return math.sqrt(self.samples) * max(top, 2.0 ** (bits - 1), self.dosage_max)
 
 
 @dataclass(frozen=True)
@@ -110,7 +127,8 @@ class Plan:
         strands, blocks = (
             self.workload.counts(size) for size in (self.parameters.strand_variants, self.parameters.block_variants)
         )
-        return [(columns, strands[columns], blocks[columns]) for columns in strands]
+        digits = self.parameters.column_digits
+        return [(columns * digits, strands[columns], blocks[columns]) for columns in strands]
 
     @property
     def polynomials(self) -> dict[str, int]:
@@ -123,14 +141,14 @@ class Plan:
         )
         return {
             "cohort": math.ceil(self.strands * p.groups * w.streams) * k,
-            "design": p.groups * (w.stored or w.columns) * k, "results": math.ceil(results) * k,
+            "design": p.groups * (w.stored or w.columns) * p.column_digits * k, "results": math.ceil(results) * k,
         }  # fmt: skip
 
     @property
     def _read(self) -> int:
         """Residue polynomials that the server reads: a column once for every set that has it."""
         p, w, size = self.parameters, self.workload, self.polynomials
-        design = p.groups * sum(w.sets) * len(p.ring.primes) if w.sets else size["design"]
+        design = p.groups * sum(w.sets) * p.column_digits * len(p.ring.primes) if w.sets else size["design"]
         return size["cohort"] + design
 
     @property
@@ -226,30 +244,48 @@ PLAN = record(
 )  # fmt: skip
 
 
-def _fit(ring: Ring, pack: int, w: Workload) -> Parameters | None:
-    """Scales for this ring and pack, the slack shared between both; None when they do not hold the sums."""
+def _fit(ring: Ring, pack: int, digits: tuple[int, int, float], w: Workload) -> Parameters | None:
+    """As many variants a coefficient as fit this ring and pack, and scales that share the slack; None when none fits.
+
+    digits: how many a column has, their bits, and the bound of their norm."""
     groups = -(-w.samples // pack)
+    column_digits, column_bits, norm = digits
     spread = math.sqrt(ring.n * groups)
+    bound = w.stored_max * math.sqrt(w.samples) * norm
+    digit_bits = 1 + math.ceil(math.log2(bound + 2))
     design = math.log2(2 * SIGMAS * ERROR_SD * w.stored_max * spread * math.sqrt(2))
-    genotype = math.log2(2 * SIGMAS * ERROR_SD * w.norm * math.sqrt(2)) + 0.1
-    room = math.log2(ring.modulus) - 1 - math.log2(w.stored_max * math.sqrt(w.samples) * w.norm + 1)
-    design_scale, genotype_scale = math.ceil(design), math.ceil(genotype)
-    slack = math.floor(room - 1e-6) - design_scale - genotype_scale
-    if slack < 0:
-        return None
-    try:
-        return Parameters(
-            ring,
-            pack,
-            genotype_scale + slack // 2,
-            design_scale + slack - slack // 2,
-            w.stored_max,
-            w.norm,
-            w.samples,
-            _strands(w, ring.n // pack),
-        )
-    except PlanError:
-        return None
+    genotype_scale = math.ceil(math.log2(2 * SIGMAS * ERROR_SD * norm * math.sqrt(2)) + 0.1)
+    room = math.floor(math.log2(ring.modulus) - 1 - math.log2(bound + 1) - 1e-6) - genotype_scale
+    for count in range(min(MOST_DIGITS, 1 + max(0, room) // (2 * digit_bits)), 0, -1):
+        # a geometric sum is the top digit and less than 2^-digit_bits · 2 of it: 0.01 bits cover both of its logarithms
+        above = digit_bits * (count - 1) + (0.01 if count > 1 else 0)
+        design_scale = math.ceil(design + above)
+        slack = math.floor(room - above) - design_scale
+        if slack < 0:
+            continue
+        try:
+            return Parameters(
+                ring, pack, genotype_scale + slack // 2, design_scale + slack - slack // 2, w.stored_max, norm, w.samples,
+                _strands(w, ring.n // pack * count), count, digit_bits if count > 1 else 0, column_digits, column_bits,
+            )  # fmt: skip
+        except PlanError:
+            continue
+    return None
+
+
+def _column_digits(w: Workload) -> list[tuple[int, int, float]]:
+    """How columns may be encrypted: digits, bits of each, and the bound of their norm, which is as small as it can be."""
+    out = [(1, 0, w.norm)]
+    for count in COLUMN_DIGITS[1:]:
+        norm, bits = min((w.norm_of_digits(count, bits), bits) for bits in range(2, w.bits))
+        if norm < out[-1][2]:
+            out.append((count, bits, norm))
+    return out
+
+
+@lru_cache(maxsize=32)
+def _ring(n: int, count: int) -> Ring:
+    return replace(Ring.standard(n, count), lanes=LANES)
 
 
 def _strands(w: Workload, width: int) -> int:
@@ -274,18 +310,22 @@ def choose(workload: Workload, missing: np.ndarray | None = None) -> Plan:
     best: tuple[float, Plan] | None = None
     for n, counts in RINGS:
         for count in counts:
-            ring = replace(Ring.standard(n, count), lanes=LANES)
-            for pack in PACKS:
-                parameters = _fit(ring, pack, workload)
+            ring = _ring(n, count)
+            for pack, digits in itertools.product(PACKS, _column_digits(workload)):
+                if n // pack < LEAST_PLACES or pack // 2 >= workload.samples > 1:
+                    continue
+                parameters = _fit(ring, pack, digits, workload)
                 if parameters is None:
                     continue
-                w = workload if missing is None else _with_missing(workload, missing, parameters)
-                plan = Plan(parameters, w)
-                cost = plan.cost()
-                if best is None or cost < best[0]:
-                    best = cost, plan
-            if best is not None:
-                return best[1]
+                plan = Plan(parameters, workload)
+                if best is not None and plan.cost() >= best[0]:
+                    continue
+                if missing is not None:
+                    plan = Plan(parameters, _with_missing(workload, missing, parameters))
+                if best is None or plan.cost() < best[0]:
+                    best = plan.cost(), plan
+    if best is not None:
+        return best[1]
     raise PlanError(
         f"no parameters hold sums over {workload.samples} samples at {workload.bits} bits a column and dosages of "
         f"up to {workload.dosage_max} units, each below 2^60 so that it can be verified: use fewer bits (`bits`) or "
