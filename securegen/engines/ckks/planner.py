@@ -244,7 +244,7 @@ PLAN = record(
 )  # fmt: skip
 
 
-def _fit(ring: Ring, pack: int, digits: tuple[int, int, float], w: Workload) -> Parameters | None:
+def fit(ring: Ring, pack: int, digits: tuple[int, int, float], w: Workload, most: int = MOST_DIGITS) -> Parameters | None:
     """As many variants a coefficient as fit this ring and pack, and scales that share the slack; None when none fits.
 
     digits: how many a column has, their bits, and the bound of their norm."""
@@ -256,7 +256,7 @@ def _fit(ring: Ring, pack: int, digits: tuple[int, int, float], w: Workload) -> 
     design = math.log2(2 * SIGMAS * ERROR_SD * w.stored_max * spread * math.sqrt(2))
     genotype_scale = math.ceil(math.log2(2 * SIGMAS * ERROR_SD * norm * math.sqrt(2)) + 0.1)
     room = math.floor(math.log2(ring.modulus) - 1 - math.log2(bound + 1) - 1e-6) - genotype_scale
-    for count in range(min(MOST_DIGITS, 1 + max(0, room) // (2 * digit_bits)), 0, -1):
+    for count in range(min(most, 1 + max(0, room) // (2 * digit_bits)), 0, -1):
         # a geometric sum is the top digit and less than 2^-digit_bits · 2 of it: 0.01 bits cover both of its logarithms
         above = digit_bits * (count - 1) + (0.01 if count > 1 else 0)
         design_scale = math.ceil(design + above)
@@ -273,7 +273,7 @@ def _fit(ring: Ring, pack: int, digits: tuple[int, int, float], w: Workload) -> 
     return None
 
 
-def _column_digits(w: Workload) -> list[tuple[int, int, float]]:
+def column_digits(w: Workload) -> list[tuple[int, int, float]]:
     """How columns may be encrypted: digits, bits of each, and the bound of their norm, which is as small as it can be."""
     out = [(1, 0, w.norm)]
     for count in COLUMN_DIGITS[1:]:
@@ -302,19 +302,20 @@ def _with_missing(workload: Workload, missing: np.ndarray, p: Parameters) -> Wor
     return replace(workload, streams=workload.streams + float(np.average(some, weights=strands)))
 
 
-def choose(workload: Workload, missing: np.ndarray | None = None) -> Plan:
+def choose(workload: Workload, missing: np.ndarray | None = None, *, most_digits: int = MOST_DIGITS) -> Plan:
     """The cheapest plan by estimated time. Raises PlanError when no ring holds the sums at 128-bit security.
 
-    missing: (M,) bool, variants with missing calls; their stream is then added to those of the workload.
+    missing: (M,) bool, variants with missing calls; their stream is then added to those of the workload; most_digits: variants
+    a coefficient.
     """
     best: tuple[float, Plan] | None = None
     for n, counts in RINGS:
         for count in counts:
             ring = _ring(n, count)
-            for pack, digits in itertools.product(PACKS, _column_digits(workload)):
+            for pack, digits in itertools.product(PACKS, column_digits(workload)):
                 if n // pack < LEAST_PLACES or pack // 2 >= workload.samples > 1:
                     continue
-                parameters = _fit(ring, pack, digits, workload)
+                parameters = fit(ring, pack, digits, workload, most_digits)
                 if parameters is None:
                     continue
                 plan = Plan(parameters, workload)
