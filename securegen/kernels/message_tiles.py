@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uint64
+from numba import njit, uint32, uint64
 
-from securegen.kernels.ntt import NttTables, forward_row, stack_tables
+from securegen.kernels.ntt import NttTables, forward_line, stack_tables
 from securegen.kernels.threads import over_range
 
 
@@ -27,7 +27,7 @@ def message_tiles(messages: np.ndarray, tables: tuple[NttTables, ...], lanes: in
 def _fill(messages, primes, roots, constants, out, first, last):
     k, tiles, _, lanes = out.shape
     low_half, half = uint64(0xFFFFFFFF), uint64(32)
-    row = np.empty(messages.shape[1], np.uint64)
+    row = np.empty(messages.shape[1], np.uint32)
     for task in range(first, last):
         c, p = task // k, task % k
         q, (w, w_quotient, one_quotient, shift) = primes[p], constants[p]
@@ -36,8 +36,8 @@ def _fill(messages, primes, roots, constants, out, first, last):
             high, low = x >> half, x & low_half
             y = high * w - ((high * w_quotient) >> half) * q + low - ((low * one_quotient) >> half) * q + shift
             y = y - uint64(4) * q if y >= uint64(4) * q else y  # y is below 5q
-            row[j] = y - uint64(2) * q if y >= uint64(2) * q else y
-        forward_row(row, roots[p], q)
+            row[j] = uint32(y - uint64(2) * q if y >= uint64(2) * q else y)
+        forward_line(row, roots[p], q)
         for t in range(tiles):
             for l in range(lanes):
                 out[p, t, c, l] = row[t * lanes + l]

@@ -14,7 +14,7 @@ The error is centred binomial with 21 + 21 bits: standard deviation √10.5 = 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numba import njit, uint16, uint32, uint64
@@ -32,6 +32,7 @@ CENTRE = 21
 PIECE = 16  # ciphertexts whose error bits are in memory at a time
 LINES = 1 << 16  # coefficients of several strands that stay in the second cache
 MOST_DIGITS = 16
+INTEGERS = tuple(np.dtype(f"i{size}") for size in (1, 2, 4, 8))
 
 
 def encrypt_block(
@@ -86,7 +87,7 @@ def _encrypt_with(
     """c0 for given keys: for known-answer vectors and attack tests. Everything else calls `encrypt_strands`."""
     groups, strands, count, n = digits.shape
     k = len(ring.primes)
-    if n != ring.n or digits.dtype not in _LIFTS or min(weights_log2) < 0 or len(weights_log2) != count:
+    if n != ring.n or digits.dtype not in INTEGERS or min(weights_log2) < 0 or len(weights_log2) != count:
         raise ValueError(
             f"messages of {digits.dtype} {digits.shape} at 2^{list(weights_log2)} are none of a ring of dimension {ring.n}"
         )
@@ -102,7 +103,7 @@ def _encrypt_with(
     factors = np.array([_factors(p, weights_log2, bits) for p in ring.primes], np.uint64)
     digits, keys, together = np.ascontiguousarray(digits), secrets.astype(np.uint32), max(1, PIECE // max(strands, 1))
     per_group = n * strands
-    encrypt_lines = _LIFTS[digits.dtype]
+    address = np.uint64(digits.ctypes.data)
 
     def encrypt(first: int, last: int) -> None:
         lines = np.empty((2, min(strands, max(1, LINES // n)), n), np.uint32)
@@ -112,9 +113,8 @@ def _encrypt_with(
             drawn = keystream(error_key, 0, ERROR_BYTES * coins, offset=ERROR_BYTES * per_group * start)
             wide, narrow = drawn[: 4 * coins].view("<u4"), drawn[4 * coins :].view("<u2")
             shape = (stop - start, strands, n)
-            encrypt_lines(
-                digits, wide.reshape(shape), narrow.reshape(shape), keys, primes, roots, constants, factors, a, lines, out, start
-            )
+            coins_of = wide.reshape(shape), narrow.reshape(shape)
+            _encrypt(address, count, bits, *coins_of, keys, primes, roots, constants, factors, a, lines, out, start)
             drawn[:] = 0
         lines[:] = 0
 
@@ -137,50 +137,50 @@ def _factors(q: int, weights_log2: Sequence[int], bits: int) -> list[int]:
     return [w | (w << 32) // q << 32 for w in powers]
 
 
-def _lines(bits: int) -> Callable[..., None]:
-    """The inner loop for digits of so many bits."""
-    lift = masked_lines.lift(bits)
+_lift_8, _lift_16, _lift_32, _lift_64 = (masked_lines.lift(bits) for bits in (8, 16, 32, 64))
 
-    @njit(nogil=True)
-    def encrypt(digits, wide, narrow, keys, primes, roots, constants, factors, public, lines, out, first):
-        """Write c0 into out, (k, T, G, S, L) uint32, for the groups from number `first` on, some strands at a time, so that
-        what is written lies together.
 
-        digits: (G, S, D, n); wide, narrow: (g, S, n) uint32 and uint16 of random bits; keys: (S, k, n) uint32; public:
-        (k, T, G, L) uint32; lines: two rooms (s, n) uint32.
-        """
-        groups, strands, n = wide.shape
-        k, tiles, _, _, lanes = out.shape
-        errors, line = lines
-        together = len(errors)
-        size, count, width = uint64(n), uint64(digits.shape[2]), uint64(lanes)
-        for g in range(groups):
-            group = first + g
-            for start in range(0, strands, together):
-                some = min(together, strands - start)
-                for i in range(some):  # 42 coins: their sum less 21 is a sum of 21 minus a sum of 21
-                    for j in range(n):
-                        coins = uint32(narrow[g, start + i, j] & uint16(0x3FF))
-                        errors[i, j] = count_ones(wide[g, start + i, j]) + count_ones(coins)
-                for p in range(k):
-                    q, (constant, r, r_quotient, one_quotient, bits, factor) = primes[p], constants[p]
-                    down, up = bits - uint64(1), bits + uint64(1)
+@njit(cache=True, nogil=True)
+def _encrypt(digits, count, bits, wide, narrow, keys, primes, roots, constants, factors, public, lines, out, first):
+    """Write c0 into out, (k, T, G, S, L) uint32, for the groups from number `first` on, some strands at a time, so that
+    what is written lies together.
+
+    digits: address of (G, S, D, n) integers of so many bits, D: count; wide, narrow: (g, S, n) uint32 and uint16 of random
+    bits; keys: (S, k, n) uint32; public: (k, T, G, L) uint32; lines: two rooms (s, n) uint32.
+    """
+    groups, strands, n = wide.shape
+    k, tiles, _, _, lanes = out.shape
+    errors, line = lines
+    together = len(errors)
+    size, many, width, message = uint64(n), uint64(count), uint64(lanes), uint64(count * n * bits // 8)
+    for g in range(groups):
+        group = first + g
+        for start in range(0, strands, together):
+            some = min(together, strands - start)
+            for i in range(some):  # 42 coins: their sum less 21 is a sum of 21 minus a sum of 21
+                for j in range(n):
+                    coins = uint32(narrow[g, start + i, j] & uint16(0x3FF))
+                    errors[i, j] = count_ones(wide[g, start + i, j]) + count_ones(coins)
+            for p in range(k):
+                q, (constant, r, r_quotient, one_quotient, length, factor) = primes[p], constants[p]
+                down, up = length - uint64(1), length + uint64(1)
+                for i in range(some):
+                    place = digits + uint64(group * strands + start + i) * message
+                    noise, target = uint64(errors[i].ctypes.data), uint64(line[i].ctypes.data)
+                    w = uint64(factors[p].ctypes.data)
+                    if bits == 8:
+                        _lift_8(place, noise, target, size, many, w, constant, q, r, r_quotient, one_quotient)
+                    elif bits == 16:
+                        _lift_16(place, noise, target, size, many, w, constant, q, r, r_quotient, one_quotient)
+                    elif bits == 32:
+                        _lift_32(place, noise, target, size, many, w, constant, q, r, r_quotient, one_quotient)
+                    else:
+                        _lift_64(place, noise, target, size, many, w, constant, q, r, r_quotient, one_quotient)
+                    forward_line(line[i], roots[p], q)
+                for t in range(tiles):
+                    at, a = t * lanes, uint64(public[p, t, group].ctypes.data)
                     for i in range(some):
-                        lift(
-                            uint64(digits[group, start + i].ctypes.data), uint64(errors[i].ctypes.data),
-                            uint64(line[i].ctypes.data), size, count, uint64(factors[p].ctypes.data), constant, q, r, r_quotient,
-                            one_quotient,
+                        masked_lines.subtract_product(
+                            uint64(line[i, at:].ctypes.data), uint64(keys[start + i, p, at:].ctypes.data), a,
+                            uint64(out[p, t, group, start + i].ctypes.data), width, q, down, up, factor,
                         )  # fmt: skip
-                        forward_line(line[i], roots[p], q)
-                    for t in range(tiles):
-                        at, a = t * lanes, uint64(public[p, t, group].ctypes.data)
-                        for i in range(some):
-                            masked_lines.subtract_product(
-                                uint64(line[i, at:].ctypes.data), uint64(keys[start + i, p, at:].ctypes.data), a,
-                                uint64(out[p, t, group, start + i].ctypes.data), width, q, down, up, factor,
-                            )  # fmt: skip
-
-    return encrypt
-
-
-_LIFTS = {np.dtype(f"i{size}"): _lines(8 * size) for size in (1, 2, 4, 8)}

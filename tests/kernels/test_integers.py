@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securegen.kernels import integer_matmul, integer_sums, modmath61
-from securegen.kernels.crt import round_residues
+from securegen.kernels.crt import round_residues, unpack_sums
 from securegen.rlwe.ring import ntt_primes
 
 from . import reference
@@ -100,6 +100,40 @@ def test_chinese_remaindering(count, scale, seed):
     assert got.tolist() == reference.round_residues(residues, primes, scale)
     exact = [abs(v - (r << scale)) / 2**scale for v, r in zip(values, got.tolist(), strict=True)]
     np.testing.assert_allclose(distance, exact, atol=2.0**-scale + 2.0**-50)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 14), st.integers(1, 100), st.lists(st.integers(1, 62), min_size=1, max_size=12), seeds)
+def test_sums_in_digits(count, scale, widths, seed):
+    primes = ntt_primes(16384, 30, count)
+    q, below = math.prod(primes), scale + sum(widths[:-1])
+    rng = np.random.default_rng(seed)
+    values = [int.from_bytes(rng.bytes(60), "little") % q for _ in range(20)]
+    edges = (
+        0,
+        1,
+        1 << scale - 1,
+        1 << below,
+        -(1 << below),
+        -(1 << below + 63),
+        (1 << below + 63) - 1,
+        1 << below + 63,
+    )
+    values += [(v + w) % q for v in edges for w in (-1, 0, 1)]
+    residues = np.array([[v % p for v in values] for p in primes], np.uint64)
+    got, distance = unpack_sums(residues, primes, scale, widths)
+    for value, digits, far in zip(values, got.tolist(), distance, strict=True):
+        signed = value - q if value > q // 2 else value
+        rest, remainder = divmod(signed + (1 << scale - 1), 1 << scale)
+        want = []
+        for width in widths[:-1]:
+            want.append((rest + (1 << width - 1)) % (1 << width) - (1 << width - 1))
+            rest = (rest - want[-1]) >> width
+        fits = -(1 << 63) < rest < 1 << 63
+        assert digits == [*want, rest if fits else -(1 << 63)]
+        assert far == pytest.approx(abs(remainder / 2**scale - 0.5) if fits else 1.0, abs=2.0**-50)
+    with pytest.raises(ValueError):
+        unpack_sums(residues, primes, scale, [*widths, 63])
 
 
 def test_quotients_beyond_64_bits_are_marked():

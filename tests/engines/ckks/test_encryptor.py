@@ -126,6 +126,42 @@ def test_every_int64_and_scale(key, value, scale):
         assert np.abs(error).max() <= encryptor.CENTRE
 
 
+@pytest.mark.parametrize(
+    ("dtype", "count", "n", "k"), [(np.int8, 10, 16384, 12), (np.int16, 16, 8192, 6), (np.int32, 5, 4096, 3)]
+)
+def test_messages_in_digits(dtype, count, n, k):
+    """The phase is Σ 2^w·digit + e modulo each prime, for the extremes of every type; one digit is the message itself."""
+    ring, width = Ring.standard(n, k), 62 if dtype == np.int32 else 21
+    rng, limits = np.random.default_rng(n), np.iinfo(dtype)
+    digits = rng.integers(limits.min, limits.max + 1, (1, 2, count, n)).astype(dtype)
+    digits[0, 0], digits[0, 1, :, 0] = limits.max, limits.min
+    secrets = np.stack([rng.integers(0, q, (2, n), dtype=np.uint64) for q in ring.primes], 1)
+    ((seed, c0),) = encryptor.encrypt_digits(secrets, [digits], (width,) * count, 17, ring)
+    q, a = np.array(ring.primes, np.int64)[:, None], from_tiles(uniform.expand_uniform(seed, 1, ring), ring)
+    got = from_tiles(c0, ring)[0]
+    got = (got + a * secrets % q.astype(np.uint64)) % q.astype(np.uint64)
+    inverse(got, ring_tables(ring))
+    wanted = np.zeros((2, k, n), np.int64)
+    for l in range(count):
+        weights = np.array([pow(2, 17 + width * l, p) for p in ring.primes])[:, None]
+        wanted = (wanted + digits[0, :, l, None].astype(np.int64) % q * weights) % q
+    errors = (got.astype(np.int64) - wanted + q // 2) % q - q // 2
+    assert np.abs(errors).max() <= encryptor.CENTRE and (errors == errors[:, :1]).all() and np.ptp(errors) > 20
+    fixed = lambda d: encryptor._encrypt_with(SEED, ERROR_KEY, secrets, d, [5], ring)  # noqa: E731
+    assert np.array_equal(fixed(digits[:, :, :1]), fixed(digits[:, :, :1].astype(np.int64)))
+
+
+def test_digits_that_are_none():
+    ring = Ring.standard(4096, 2)
+    secrets = np.zeros((1, 2, 4096), np.uint64)
+    for digits, widths in (
+        (np.zeros((1, 1, 17, 4096), np.int8), (2,) * 17), (np.zeros((1, 1, 2, 4096), np.int8), (2,)),
+        (np.zeros((1, 1, 1, 4096), np.uint8), (2,)), (np.zeros((1, 1, 1, 4096), ">i4"), (2,)),
+    ):  # fmt: skip
+        with pytest.raises(ValueError):
+            next(encryptor.encrypt_digits(secrets, [digits], widths, 0, ring))
+
+
 def test_two_rings_and_piece_borders():
     """n = 8192 with four primes, and block sizes around the pieces that threads take."""
     plan = choose(Workload(200_000, 1000, 2, 20))
@@ -145,7 +181,7 @@ def encrypted_with(
     seed: bytes, error_key: bytes, residues: np.ndarray, messages: np.ndarray, scale: int, ring: Ring
 ) -> np.ndarray:
     """`encrypt_block` for given keys: (C, n) messages as groups of one strand -> (k, T, C, L)."""
-    return encryptor._encrypt_with(seed, error_key, residues[None], messages[:, None], scale, ring)[:, :, :, 0]
+    return encryptor._encrypt_with(seed, error_key, residues[None], messages[:, None, None], [scale], ring)[:, :, :, 0]
 
 
 def aes_words(key: bytes, nonce: int, first_byte: int, size: int) -> bytes:
@@ -214,7 +250,7 @@ def test_encryption_equals_slow_twin(key, ring):
 def test_strands_equal_slow_twin(key, ring):
     """Two groups of three strands: each with its group's `a`, its own key, and the next error of the stream."""
     secrets, messages = strands.strand_secrets(key, 3), some_messages(ring, 6, 1 << 50)
-    fast = encryptor._encrypt_with(SEED, ERROR_KEY, secrets, messages.reshape(2, 3, ring.n), SCALE, ring)
+    fast = encryptor._encrypt_with(SEED, ERROR_KEY, secrets, messages.reshape(2, 3, 1, ring.n), [SCALE], ring)
     assert fast.shape == (len(ring.primes), ring.tiles, 2, 3, ring.lanes)
     a, c0 = from_tiles(uniform.expand_uniform(SEED, 2, ring), ring), from_tiles(fast, ring)
     modulus = modulus_of(key)

@@ -147,10 +147,10 @@ def test_every_strand_has_an_error_of_its_own(key, ring):
 def test_the_seed_does_not_determine_the_error(key, ring):
     """The error that the public seed's own stream would give is not that of any strand."""
     zeros, secrets = np.zeros((1, 3, ring.n), np.int64), strand_secrets(key, 3)
-    guess = lambda seed: encryptor._encrypt_with(seed, seed, secrets, zeros, SCALE, ring)  # noqa: E731
+    guess = lambda seed: encryptor._encrypt_with(seed, seed, secrets, zeros[:, :, None], [SCALE], ring)  # noqa: E731
     seed, c0 = encryptor.encrypt_strands(secrets, zeros, SCALE, ring)
     assert (guess(seed) == c0).mean() < 0.001
-    broken = encryptor._encrypt_with(seed, seed, secrets, zeros, SCALE, ring)
+    broken = encryptor._encrypt_with(seed, seed, secrets, zeros[:, :, None], [SCALE], ring)
     assert np.array_equal(guess(seed), broken)  # with one key for both, whoever has s can; and e − c0 = a·s gives s
 
 

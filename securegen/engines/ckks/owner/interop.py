@@ -2,7 +2,7 @@
 
 Both stand on SEAL, so a ciphertext is the same residues in both; what differs is the encoding. TenSEAL packs real numbers
 into slots, securegen integers into coefficients, so a ciphertext moved over decrypts exactly (`decrypt_with_seal`), but
-TenSEAL's own `decrypt` of it shows slots. Only rings with data primes below 2^31 fit (`ring_of` says which do not).
+TenSEAL's own `decrypt` of it shows slots. Only rings with data primes below 2^30 fit (`ring_of` says which do not).
 
 Who learns what: `public_context` holds no secret. `context_with_secret_key` hands out everything that is encrypted under
 the key, says so and is named so. A TenSEAL cohort becomes a securegen one only through its owner, who decrypts and
@@ -44,9 +44,9 @@ def ring_of(context: Any) -> Ring:
 
     data = context.seal_context().data.key_context_data().parms()
     primes = tuple(int(m.value()) for m in data.coeff_modulus())
-    if max(primes[:-1]) >= 1 << 31:
+    if max(primes[:-1]) >= 1 << 30:
         raise PlanError(
-            f"data primes of {max(primes[:-1]).bit_length()} bits do not fit securegen's kernels (31 at most): make the "
+            f"data primes of {max(primes[:-1]).bit_length()} bits do not fit securegen's kernels (30 at most): make the "
             "TenSEAL context with coeff_mod_bit_sizes=[30, 30, 30, 19] (n = 4096) or with 30s (n = 8192)"
         )
     ring = Ring(data.poly_modulus_degree(), primes[:-1], primes[-1])
