@@ -17,8 +17,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import audit_release, duo, policy_file, second_signature
+from securegen.governance import audit_release, consent_steps, duo, policy_file, second_signature
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import OutputFacts, Request, release
@@ -28,6 +30,7 @@ from securegen.governance.ledger_file import open_ledger
 from securegen.governance.pin import Pin
 from securegen.governance.policy import REFUSED, Policy
 from securegen.governance.signing import fingerprint, read_identity
+from securegen.model import Samples
 from securegen.randomness import fresh_key
 
 LEDGER = "policy.ledger"
@@ -37,12 +40,15 @@ Log = Callable[[str], None]
 @dataclass(frozen=True)
 class Asking:
     """Who asks, and under what. policy: the file, None for the one that stands beside the data; identity: file of the signing
-    key of who asks; purpose: DUO code; second: files of second signatures."""
+    key of who asks; purpose: DUO code; second: files of second signatures; consent: the register that the purpose is held
+    against; mondo: a table of diseases in place of the shipped one."""
 
     policy: str | os.PathLike[str] | None = None
     identity: str | os.PathLike[str] | None = None
     purpose: str | None = None
     second: tuple[str, ...] = ()
+    consent: str | os.PathLike[str] | None = None
+    mondo: str | os.PathLike[str] | None = None
 
 
 @dataclass
@@ -89,6 +95,15 @@ class Gate:
         """Decide, and enter what is allowed into the ledger. Raises PolicyError naming the rule that refuses; then nothing is
         entered."""
         return self._decide(outputs, enter=True)
+
+    def claim(self, samples: Samples, sets: Sequence[tuple[str, np.ndarray]], name: str) -> None:
+        """Enter in the register of consent that exact results of these people leave; nothing where no purpose is named.
+
+        sets: words of `releases.analysis_of`, and (N,) bool; name: of the run. Raises PolicyError where they would be, beside
+        an earlier release, few people.
+        """
+        if self.asking.purpose is not None and self.asking.consent is not None:
+            consent_steps.claim(self.asking.consent, samples, sets, self.asking.purpose, name, mondo=self.asking.mondo)
 
     def passed(self) -> None:
         """Raises PolicyError unless `release` allowed something, or nothing governs: for writers of a part of it."""

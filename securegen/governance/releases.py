@@ -1,11 +1,17 @@
 """When an exact table may be released again: a rule on sets of people, over the ledger beside their register of consent.
 
 Two exact tables of one analysis that differ by a person are that person. So the people of a table are equal to those of an
-earlier one, or apart by `FEWEST` each way (`openings.set_fault`): of the same analysis, and of any analysis whose people
-include somebody who has left since, whatever it is called. What was released is remembered and listed, never recalled.
+earlier one, or apart by `FEWEST` each way (`openings.set_fault`): of the same analysis, and of any of its family whose
+people include somebody who has left since, whatever it is called. `ANALYSES` says what is the same, and which are a family: sums
+of people are subtracted from each other, rows of people only from such rows. What was released is remembered and listed,
+never recalled.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +20,47 @@ from securegen.governance.ledger import Entries, padded
 from securegen.governance.openings import FEWEST, set_fault
 
 RULE = "consent.release"
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """What makes two releases the same analysis. words: its name, of which `name` and `place` differ by release; family:
+    whose releases can be subtracted from each other."""
+
+    words: str
+    family: str
+
+
+SUMS: Final = "sums"
+ASSOCIATION, PARTY, COMPONENTS, PREDICTIONS, KINSHIP, SCORES = (
+    "association", "party", "components", "predictions", "kinship", "scores"
+)  # fmt: skip
+ANALYSES: Final[Mapping[str, Analysed]] = {
+    ASSOCIATION: Analysed("{name} {place}", SUMS),  # phenotype and test, and quality control
+    PARTY: Analysed("rows of sums {name} {place}", SUMS),  # of who does not know the phenotype: how many people
+    COMPONENTS: Analysed("rows of components", SUMS),  # their loadings say frequencies
+    PREDICTIONS: Analysed("rows of predictions {name}", SUMS),  # a model fitted to everybody's sums
+    KINSHIP: Analysed("rows of kinship", KINSHIP),
+    SCORES: Analysed("rows of scores {name}", SCORES),  # what a call that is missing counts is of everybody
+}
+
+
+def analysis_of(kind: str, name: str = "", place: str = "") -> str:
+    """The words by which a release is the same analysis as another one. kind: of ANALYSES.
+
+    >>> analysis_of(KINSHIP), analysis_of(ASSOCIATION, "QT linear", "X")
+    ('rows of kinship', 'QT linear X')
+    """
+    return ANALYSES[kind].words.format(name=name, place=place)
+
+
+def family_of(analysis: str) -> str:
+    """The family of an analysis, or of a line of the ledger, which begins with it. No phenotype with its test begins so."""
+    rows = (a for a in ANALYSES.values() if a.words.startswith("rows of "))
+    found = [a.family for a in rows if analysis.startswith(a.words.partition(" {")[0])]
+    return found[0] if found else SUMS
+
+
 _AS = " released "
 _LONGEST = 200
 
@@ -33,7 +80,8 @@ def release_reason(
     """
     for what, known in ledger.sets:
         before = padded(known, len(people))
-        if not (what.startswith(f"{analysis[:_LONGEST]}{_AS}") or (before & left).any()):
+        same = what.startswith(f"{analysis[:_LONGEST]}{_AS}")
+        if not same and (family_of(what) != family_of(analysis) or not (before & left).any()):
             continue
         fault = set_fault(before, people, fewest)
         if fault is not None:

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from securegen.errors import InputError
+from securegen.governance import releases
 from securegen.governance.door import SCORES, OutputFacts
 from securegen.governance.gate import Gate
 from securegen.io.output import PRIVATE, write_text
@@ -57,6 +58,9 @@ def write_sscore(
     Raises StorageError, PolicyError where the policy refuses.
     """
     gate.release([OutputFacts(SCORES, name, len(samples), 0) for name in table.names])
+    everybody = np.ones(len(samples), bool)
+    claimed = [(releases.analysis_of(releases.SCORES, name), everybody) for name in table.names]
+    gate.claim(samples, claimed, Path(path).name)
     with write_table_file(path, mode=PRIVATE) as stream:
         stream.write(sscore_text(samples, table, extra).encode(errors="surrogateescape"))
 

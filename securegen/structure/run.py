@@ -6,13 +6,15 @@ their owner alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from securegen.errors import DesignError, UsageError
+from securegen.governance import releases
 from securegen.governance.door import PEOPLE, OutputFacts
 from securegen.governance.gate import Gate, gate_of
 from securegen.io.text import count
@@ -57,12 +59,19 @@ def open_autosomes(inputs: Inputs, log: Log = silent) -> SelectableReader:
     return reader
 
 
-def pass_door(inputs: Inputs, reader: SelectableReader, names: Sequence[str], log: Log) -> Gate:
-    """The door of tables with a row a person, before they are computed. Raises PolicyError where a policy refuses."""
+def pass_door(
+    inputs: Inputs, reader: SelectableReader, kind: str, out: str, log: Log, *,
+    people: Mapping[str, np.ndarray] | None = None,
+) -> Gate:  # fmt: skip
+    """The door of tables with a row a person, before they are computed. kind: of `releases.ANALYSES`; people: (N,) bool of
+    each of several tables, by name; everybody in one. Raises PolicyError where a policy refuses, or consent does."""
+    sets = {kind: np.ones(len(reader.samples), bool)} if people is None else people
     gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
     if gate.policy is not None:
         gate = replace(gate, inputs=inputs.digests())
-    gate.release([OutputFacts(PEOPLE, name, len(reader.samples), len(reader.variants)) for name in names])
+    gate.release([OutputFacts(PEOPLE, name, len(reader.samples), len(reader.variants)) for name in sets])
+    claimed = [(releases.analysis_of(kind, name), members) for name, members in sets.items()]
+    gate.claim(reader.samples, claimed, Path(out).name)
     return gate
 
 
@@ -81,7 +90,7 @@ def write_kinship(
     """OUT.kin0: pairs with at least that kinship (None: all). cutoff: also OUT.king.cutoff.in.id, the samples of whom no two
     are closer, and OUT.king.cutoff.out.id, the others."""
     reader = open_autosomes(inputs, log)
-    gate = pass_door(inputs, reader, ["kinship"], log)
+    gate = pass_door(inputs, reader, releases.KINSHIP, out, log)
     related: list[kinship.Pairs] = []
     every = _watched(kinship.pairs(reader, progress=progress), cutoff, related)
     written = write_kin0(
@@ -123,7 +132,7 @@ def write_components(
     projections shrink. Raises DesignError for too few samples or variants.
     """
     reader = open_autosomes(inputs, log)
-    gate = pass_door(inputs, reader, ["components"], log)
+    gate = pass_door(inputs, reader, releases.COMPONENTS, out, log)
     chosen = None
     if unrelated:
         close = [p.at_least(cutoff) for p in kinship.pairs(reader, progress=progress)]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import DesignError, UsageError
+from securegen.governance import releases
 from securegen.io.text import count
 from securegen.model import FloatArray, Progress, SelectableReader, no_progress
 from securegen.structure import whole_genome
@@ -42,7 +43,7 @@ def write_step1(
     for p in planned:
         if not p.test.predictions:
             raise UsageError(f"a whole-genome model is for `model` linear or logistic, not for {p.test.name}")
-    gate = pass_door(inputs, reader, [p.phenotype.name for p in planned], log)
+    gate = pass_door(inputs, reader, releases.PREDICTIONS, out, log, people={p.phenotype.name: p.mask for p in planned})
     sets: dict[bytes, list[int]] = {}
     for i, p in enumerate(planned):
         sets.setdefault(p.mask.tobytes(), []).append(i)

@@ -10,7 +10,7 @@ import numpy as np
 
 from securegen.design.strata import Stratum
 from securegen.errors import PolicyError
-from securegen.governance import consent_steps
+from securegen.governance import consent_steps, releases
 from securegen.model import Samples
 from securegen.study.inputs import Inputs, Log
 
@@ -37,7 +37,7 @@ def claim_release(members: Sequence[Inputs], samples: Samples, strata: Sequence[
     left before (`releases`).
     """
     sets = [
-        (f"{a.phenotype} {a.test} {s.name}", s.design.columns.people(a.columns[0]))
+        (releases.analysis_of(releases.ASSOCIATION, f"{a.phenotype} {a.test}", s.name), s.design.columns.people(a.columns[0]))
         for s in strata if any(m.purpose for m in members) for a in s.design.analyses
     ]  # fmt: skip
     for purpose, register, mondo in dict.fromkeys((m.purpose, m.consent, m.mondo) for m in members):

@@ -195,7 +195,7 @@ class Inputs(GenotypeFiles):
     @property
     def asking(self) -> Asking:
         """Who asks, and under what."""
-        return Asking(self.policy, self.identity, self.purpose, self.second_signature or ())
+        return Asking(self.policy, self.identity, self.purpose, self.second_signature or (), self.consent, self.mondo)
 
     @property
     def as_regenie(self) -> bool:

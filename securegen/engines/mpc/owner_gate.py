@@ -13,6 +13,7 @@ import numpy as np
 
 from securegen.engines.governed import gate_of_inputs
 from securegen.engines.mpc.net.parties import Parties
+from securegen.governance import releases
 from securegen.governance.door import ASSOCIATION, SCORES, OutputFacts
 from securegen.governance.gate import Gate
 from securegen.governance.history import PeopleFacts
@@ -42,9 +43,19 @@ def pass_owner(
 ) -> None:  # fmt: skip
     """The genotype owner's door, before a genotype is sent. strata: as of `admitted`; columns: of one variant's answer.
 
-    Raises PolicyError where its policy refuses.
+    Raises PolicyError where its policy or its register of consent refuses.
     """
-    if gate is None or gate.policy is None:
+    if gate is None:
+        return
+    gate.claim(
+        reader.samples,
+        [
+            (releases.analysis_of(releases.PARTY, f"of {int(chosen[:, j].sum())} people", place or ""), chosen[:, j] != 0)
+            for places, chosen in strata for place in sorted(places) for j in range(chosen.shape[1])
+        ],
+        "a session of parties",
+    )  # fmt: skip
+    if gate.policy is None:
         return
     sets = [
         (f"set {j + 1}", place or "", chosen[:, j])
