@@ -83,7 +83,9 @@ class Parameters:
             ("digits a column", self.column_digits, self.column_bits, MOST_COLUMN_DIGITS),
         ):
             if not 1 <= count <= most or (count > 1) != (bits > 0):
-                raise PlanError(f"{count} {what} of {bits} bits, expected 1 to {most}, with bits where there are several")
+                raise PlanError(
+                    f"{count} {what} of {bits} bits, expected 1 to {most}, with bits where there are several"
+                )
         self.check_exact()
 
     @property

@@ -12,7 +12,8 @@ from securegen.engines.ckks.blocks import runs_of, starts_of
 from securegen.engines.ckks.column_pool import pooled, strata_of
 from securegen.engines.ckks.parameters import MOST_DIGITS
 from securegen.engines.ckks.planned_design import PlannedDesign
-from securegen.engines.ckks.planner import Plan, Workload, choose
+from securegen.engines.ckks.planner import Plan, choose
+from securegen.engines.ckks.workload import Workload
 from securegen.errors import DesignError
 from securegen.model import variants_with_missing
 from securegen.study.inputs import Log
@@ -56,7 +57,10 @@ def plan(study: Study, *, squares: bool | None = None, scores: bool = False) -> 
     if len(strata) > 1:
         own = strata_of(strata, starts_of(runs).tolist())
         workload = replace(workload, sets=tuple(hidden), set_of=own, stored=sets.public_ones.count(False))
-    return replace(choose(workload, variants_with_missing(reader), most_digits=1 if scores else MOST_DIGITS), design=planned_names(study.analyses))
+    return replace(
+        choose(workload, variants_with_missing(reader), most_digits=1 if scores else MOST_DIGITS),
+        design=planned_names(study.analyses),
+    )
 
 
 def planned_names(analyses: Sequence[Analysis]) -> PlannedDesign:

@@ -36,7 +36,9 @@ from securegen.rlwe.ring import Ring
 SAMPLES = 40
 
 
-def planned(n: int, primes: int, pack: int, columns: int, *, bits: int = 16, grid: int = 1, squares=False) -> Parameters:
+def planned(
+    n: int, primes: int, pack: int, columns: int, *, bits: int = 16, grid: int = 1, squares=False
+) -> Parameters:
     """As many variants a coefficient as this ring holds, columns in so many digits."""
     w = Workload(SAMPLES, 10_000, 4, bits, dosage_max=2 * grid, squares=squares)
     digits = next(d for d in column_digits(w) if d[0] == columns)
@@ -167,7 +169,9 @@ def of_packed_integers(original, p: Parameters):
     def block_secrets(*arguments):
         r = original(*arguments)
         lowest = r[: p.places].astype(object)
-        return np.concatenate([(lowest << (p.digit_bits * l)) % verify.MODULUS for l in range(p.digits)]).astype(np.uint64)
+        return np.concatenate([(lowest << (p.digit_bits * l)) % verify.MODULUS for l in range(p.digits)]).astype(
+            np.uint64
+        )
 
     return block_secrets
 
@@ -184,7 +188,9 @@ def test_a_check_of_packed_integers_would_give_the_key_away(packed_check, tmp_pa
     reader = MemoryReader(rng.integers(0, 3, (p.strand_variants, SAMPLES)).astype(np.int8))
     info = encrypt_cohort(reader, key, tmp_path / "cohort", state, encryptor=encryptor)
     design = Design(Columns(("Y",), rng.integers(-12_000, 12_000, (SAMPLES, 1)), (False,)), ())
-    secrets = encrypt_design(alone(design, p.strand_variants), key, info, state, tmp_path / "design", encryptor=encryptor)
+    secrets = encrypt_design(
+        alone(design, p.strand_variants), key, info, state, tmp_path / "design", encryptor=encryptor
+    )
     served = cohort.open_cohort(tmp_path / "cohort")
     associate.associate(served, studydesign.open_design(tmp_path / "design", served.public), tmp_path / "results")
     (honest,) = decrypt.decrypt(tmp_path / "results", state, info, secrets)

@@ -94,10 +94,15 @@ class SealEncryptor:
         return Ciphertexts(to_tiles(both[0], ring), to_tiles(both[1], ring))
 
     def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
-        return self._in_groups(scaled_residues(messages.reshape(-1, messages.shape[2]), scale_log2, self._ring), messages)
+        return self._in_groups(
+            scaled_residues(messages.reshape(-1, messages.shape[2]), scale_log2, self._ring), messages
+        )
 
     def digits(self, messages: np.ndarray, widths: Sequence[int], scale_log2: int) -> Ciphertexts:
-        flat, modulus = messages.reshape(-1, *messages.shape[2:]).astype(np.int64), np.array(self._ring.primes, np.uint64)
+        flat, modulus = (
+            messages.reshape(-1, *messages.shape[2:]).astype(np.int64),
+            np.array(self._ring.primes, np.uint64),
+        )
         scales = itertools.accumulate(widths[:-1], initial=scale_log2)
         parts = (scaled_residues(flat[:, l], scale, self._ring) for l, scale in enumerate(scales))
         return self._in_groups(functools.reduce(lambda a, b: (a + b) % modulus[:, None], parts), messages)
