@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Plan:
         """Of all blocks."""
         return self.workload.parts(self.parameters.strand_variants)
 
-    @property
+    @cached_property
     def _shapes(self) -> list[tuple[int, int, int]]:
         """(encrypted columns, strands, blocks) of what is multiplied with so many."""
         strands, blocks = (
@@ -68,7 +68,7 @@ class Plan:
         digits = self.parameters.column_digits
         return [(columns * digits, strands[columns], blocks[columns]) for columns in strands]
 
-    @property
+    @cached_property
     def polynomials(self) -> dict[str, int]:
         """Residue polynomials (n coefficients, one prime) of the encrypted cohort, design and results, all streams."""
         p, w, k = self.parameters, self.workload, len(self.parameters.ring.primes)
@@ -242,29 +242,31 @@ def _with_missing(workload: Workload, missing: np.ndarray, p: Parameters) -> Wor
     return replace(workload, streams=workload.streams + float(np.average(some, weights=strands)))
 
 
-def choose(workload: Workload, missing: np.ndarray | None = None, *, most_digits: int = MOST_DIGITS) -> Plan:
+def choose(workload: Workload, missing: np.ndarray | None = None, *, whole: bool = False) -> Plan:
     """The cheapest plan by estimated time. Raises PlanError when no ring holds the sums at 128-bit security.
 
-    missing: (M,) bool, variants with missing calls; their stream is then added to those of the workload; most_digits: variants
-    a coefficient.
+    missing: (M,) bool, variants with missing calls; their stream is then added to those of the workload; whole: a variant a
+    coefficient, and columns undivided.
     """
     best: tuple[float, Plan] | None = None
     for n, counts in RINGS:
         for count in counts:
             ring = _ring(n, count)
-            for pack, digits in itertools.product(PACKS, column_digits(workload)):
+            for pack, digits in itertools.product(PACKS, column_digits(workload)[: 1 if whole else None]):
                 if n // pack < LEAST_PLACES or pack // 2 >= workload.samples > 1:
                     continue
-                parameters = fit(ring, pack, digits, workload, most_digits)
+                parameters = fit(ring, pack, digits, workload, 1 if whole else MOST_DIGITS)
                 if parameters is None:
                     continue
                 plan = Plan(parameters, workload)
-                if best is not None and plan.cost() >= best[0]:
+                cost = plan.cost()
+                if best is not None and cost >= best[0]:
                     continue
-                if missing is not None:
+                if missing is not None:  # these cost more, never less
                     plan = Plan(parameters, _with_missing(workload, missing, parameters))
-                if best is None or plan.cost() < best[0]:
-                    best = plan.cost(), plan
+                    cost = plan.cost()
+                if best is None or cost < best[0]:
+                    best = cost, plan
     if best is not None:
         return best[1]
     raise PlanError(

@@ -10,7 +10,6 @@ from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum
 from securegen.engines.ckks.blocks import runs_of, starts_of
 from securegen.engines.ckks.column_pool import pooled, strata_of
-from securegen.engines.ckks.parameters import MOST_DIGITS
 from securegen.engines.ckks.planned_design import PlannedDesign
 from securegen.engines.ckks.planner import Plan, choose
 from securegen.engines.ckks.workload import Workload
@@ -58,7 +57,7 @@ def plan(study: Study, *, squares: bool | None = None, scores: bool = False) -> 
         own = strata_of(strata, starts_of(runs).tolist())
         workload = replace(workload, sets=tuple(hidden), set_of=own, stored=sets.public_ones.count(False))
     return replace(
-        choose(workload, variants_with_missing(reader), most_digits=1 if scores else MOST_DIGITS),
+        choose(workload, variants_with_missing(reader), whole=scores),
         design=planned_names(study.analyses),
     )
 
