@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from securegen.design import fixedpoint
 from securegen.engines.ckks import parameters
 from securegen.engines.ckks.blocks import MOST_BLOCKS, block_sizes, starts_of
 from securegen.engines.ckks.parameters import MOST_DIGITS, MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters
@@ -249,7 +250,8 @@ def choose(workload: Workload, missing: np.ndarray | None = None, *, whole: bool
     coefficient, and columns undivided.
     """
     best: tuple[float, Plan] | None = None
-    for n, counts in RINGS:
+    provable = workload.largest_sum < fixedpoint.VERIFIED_SUM  # that of whole columns, however they are divided
+    for n, counts in RINGS if provable else ():
         for count in counts:
             ring = _ring(n, count)
             for pack, digits in itertools.product(PACKS, column_digits(workload)[: 1 if whole else None]):

@@ -56,6 +56,11 @@ class Workload:
         return math.sqrt(self.samples) * max(self._scaled, self.dosage_max)
 
     @property
+    def largest_sum(self) -> int:
+        """Bound of |Σ g c| by Cauchy and Schwarz."""
+        return math.ceil(self.stored_max * math.sqrt(self.samples) * self.norm)
+
+    @property
     def _scaled(self) -> float:
         """Root mean square of a design column at most."""
         return self.spread * 2.0**self.bits / 5 * math.hypot(1, 1 / 32) + 0.5

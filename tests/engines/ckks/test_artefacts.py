@@ -103,7 +103,8 @@ def test_an_unfinished_cohort_is_refused(travelled, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("version", "told"), [(99, r"written by another version of securegen \(99\)"), (2, "format version 2, .*encrypts again")]
+    ("version", "told"),
+    [(99, r"written by another version of securegen \(99\)"), (2, "format version 2, .*encrypts again")],
 )
 def test_another_version_is_refused(version, told, travelled, tmp_path):
     path = travelled[0] / "manifest.json"
