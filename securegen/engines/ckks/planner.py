@@ -21,13 +21,14 @@ from securegen.engines.ckks.planned_design import NAMES, PlannedDesign
 from securegen.engines.ckks.workload import Workload
 from securegen.errors import ArtefactError, PlanError
 from securegen.io.schema import boolean, integer, list_of, number, record
+from securegen.kernels.ntt import SMALLEST
 from securegen.kernels.residue_matmul import LANES
 from securegen.rlwe.ring import ERROR_SD, Ring
 
 # whole primes of 30 bits, at most 180 bits at 8192 and 420 at 16384: room below the standard's 218 and 438
 RINGS = ((4096, (2, 3)), (8192, (3, 4, 5, 6)), (16384, tuple(range(7, 15))))
-PACKS = tuple(1 << i for i in range(11))
-LEAST_PLACES = 16  # of a strand: the transform of its sums
+PACKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+LARGE_PACKS = (512, 1024)  # for large rings, of an association alone
 COLUMN_DIGITS = (1, 2, 3)
 
 BLOCK_GENOTYPES = 1 << 27  # of a block at most, in memory where it is encrypted
@@ -218,7 +219,7 @@ def column_digits(w: Workload) -> list[tuple[int, int, float]]:
     """How columns may be encrypted: digits, bits of each, and the bound of their norm, which is as small as it can be."""
     out = [(1, 0, w.norm)]
     for count in COLUMN_DIGITS[1:]:
-        norm, bits = min((w.norm_of_digits(count, bits), bits) for bits in range(2, w.bits))
+        norm, bits = min((w.norm_of_digits(count, bits), bits) for bits in range(2, max(3, w.bits)))
         if norm < out[-1][2]:
             out.append((count, bits, norm))
     return out
@@ -254,8 +255,8 @@ def choose(workload: Workload, missing: np.ndarray | None = None, *, whole: bool
     for n, counts in RINGS if provable else ():
         for count in counts:
             ring = _ring(n, count)
-            for pack, digits in itertools.product(PACKS, column_digits(workload)[: 1 if whole else None]):
-                if n // pack < LEAST_PLACES or pack // 2 >= workload.samples > 1:
+            for pack, digits in itertools.product(PACKS + LARGE_PACKS, column_digits(workload)[: 1 if whole else None]):
+                if n // pack < SMALLEST or pack // 2 >= workload.samples > 1:
                     continue
                 parameters = fit(ring, pack, digits, workload, 1 if whole else MOST_DIGITS)
                 if parameters is None:

@@ -98,7 +98,8 @@ def test_a_plan_is_exact_and_secure_or_refused(workload):
         return
     p = plan.parameters
     assert (
-        p.pack * p.block_variants == p.ring.n * p.strands * p.digits and p.groups * p.pack >= p.samples > (p.groups - 1) * p.pack
+        p.pack * p.block_variants == p.ring.n * p.strands * p.digits
+        and p.groups * p.pack >= p.samples > (p.groups - 1) * p.pack
     )
     assert math.log2(p.ring.modulus * p.ring.special) <= TABLE[p.ring.n]
     # the bound of docs/noise.md, written again: three terms, 15 standard deviations, one half
