@@ -30,6 +30,7 @@ SUBSET = (
     "foreign/test_foreign_manifests.py", "foreign/test_foreign_files.py", "engines/ckks/test_attacks.py",
     "engines/ckks/test_artefacts.py", "engines/ckks/test_append_attacks.py",
     "governance/test_audit_note.py", "governance/test_audit_attacks.py",
+    "governance/test_dsse.py", "governance/test_policy_file.py",
     "kernels/test_residue_matmul.py::test_refuses_what_could_overflow_or_does_not_fit",
     "kernels/test_residue_mac.py::test_refuses_what_could_overflow", "engines/mpc/test_hostile_frames.py",
 )  # fmt: skip

@@ -11,6 +11,7 @@ import click
 from securegen.catalogue import models
 from securegen.cli import options as opt
 from securegen.cli import passphrases
+from securegen.cli.asking import asking_from, asking_options
 from securegen.cli.command import Function, Group, common_options, json_option, report, writes
 from securegen.cli.site import passphrase as site_passphrase
 from securegen.cli.study_leaving import continue_command, leave_command
@@ -175,12 +176,13 @@ def init_command(
     "--may-leave", is_flag=True,
     help="Agree that the study may go on without this site after totals were opened: their difference is its own sums.",
 )  # fmt: skip
+@asking_options
 @passphrases.passphrase_options
 @common_options
 @writes("the acceptance, signed, in {folder}")
 def join(
     folder: str, state: str, coordinator: str | None, sites: tuple[str, ...], trust_study_file: bool,
-    may_leave: bool, passphrase_file: str | None,
+    may_leave: bool, passphrase_file: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Accept the study of a folder for this site: prints what will be opened, and whose keys take part.
 
@@ -201,8 +203,9 @@ def join(
         )
         trust_study_file = True
     site = steps.join(
-        folder, state, fingerprints=told, trust_study_file=trust_study_file, may_leave=may_leave, passphrase=secret
-    )
+        folder, state, fingerprints=told, trust_study_file=trust_study_file, may_leave=may_leave, passphrase=secret,
+        asking=asking_from(options),
+    )  # fmt: skip
     lines = [
         f"site {site} accepts study {study.digest[:16]} of coordinator {steps.fingerprints(study)[steps.COORDINATOR]}"
     ]

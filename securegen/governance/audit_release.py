@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from securegen.governance.audit_entry import ENGINES, PURPOSES, ROLES
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.audit_verify import read_log
 from securegen.governance.decision import Decision, Reason
-from securegen.governance.door import ASSOCIATION, PEOPLE, QUALITY, SCORES, Request
+from securegen.governance.door import ASSOCIATION, PEOPLE, QUALITY, SCORES, Request, second_signers
 from securegen.governance.policy_file import POLICY
 from securegen.governance.signing import canonical, fingerprint, sha256
 
@@ -55,7 +56,7 @@ def facts_of(request: Request) -> dict[str, Any]:
     if request.history.people:
         facts["spent"] = request.history.columns
         facts["budget"] = int(request.policy["budgets.columns_share"] * request.history.people)
-    able = [name for name in request.second if name != request.who]
+    able = second_signers(request)
     if able and (second := _fingerprint(request, able[0])) is not None:
         facts["second"] = second
     return facts
@@ -78,7 +79,9 @@ def unusual_reasons(folder: Path, request: Request) -> tuple[Reason, ...]:
     entries = read_log(log_of(folder / POLICY).folder).entries
     now = time.time_ns() // 1_000_000
     more = {} if rules is None else {"rules": rules}
-    return reasons(entries, "release", facts_of(request), at=now, **more)
+    found = reasons(entries, "release", facts_of(request), at=now, **more)
+    asks = f"; it needs a second signature on request {request.digest}"
+    return tuple(r if r.allowed else replace(r, text=r.text + asks) for r in found)
 
 
 def tell(folder: Path, request: Request, decision: Decision) -> Checkpoint:

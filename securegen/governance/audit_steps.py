@@ -22,6 +22,7 @@ from securegen.governance.audit_entry import KINDS, Entry
 from securegen.governance.audit_folder import CHECKPOINT, KEY, LogFolder
 from securegen.governance.audit_log import AuditLog
 from securegen.governance.audit_note import Checkpoint, LogKey, is_proof
+from securegen.governance.audit_release import rules_beside
 from securegen.governance.audit_tree import WIDTH, Frontier, tile_path
 from securegen.governance.audit_verify import LogState, read_log
 from securegen.governance.signing import read_fingerprint
@@ -177,10 +178,12 @@ def _write(path: Path, content: bytes) -> None:
 
 def alerts(log: LogState | str | Path, *, rules: str | Path | Sequence[AlertRule] | None = None) -> list[Alert]:
     """What the rules of alerts say of a log that is whole. rules: a TOML file with a table [alerts], or rules; default:
-    `audit_alerts.RULES`. Raises InputError for another file, ArtefactError as `verify`."""
+    alerts.toml beside the policy of a folder, else `audit_alerts.RULES`. Raises InputError for another file, ArtefactError as
+    `verify`."""
     state = log if isinstance(log, LogState) else read_log(folder_of(log))
     if rules is None:
-        return unusual(state.entries, RULES)
+        beside = None if isinstance(log, LogState) else rules_beside(folder_of(log).parent)
+        return unusual(state.entries, RULES if beside is None else beside)
     chosen = read_rules(rules) if isinstance(rules, str | Path) else rules
     return unusual(state.entries, chosen)
 

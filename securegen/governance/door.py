@@ -229,6 +229,12 @@ def _budgets(r: Request) -> Iterator[Reason]:
         yield Reason(f"budget.{key}", h.repeated or found < most, said, p.line(f"budgets.{key}"))
 
 
+def second_signers(r: Request) -> list[str]:
+    """Who signed a request as its second person: of a role that may, not expired, and not who asks."""
+    able = {i.name for i in r.policy.identities if i.role in r.policy["second_signature.by"] and r.today <= i.expires}
+    return sorted((able - {r.who}) & set(r.second))
+
+
 def _asked(r: Request) -> Iterator[Reason]:
     """Second signatures and noise."""
     p = r.policy
@@ -237,8 +243,7 @@ def _asked(r: Request) -> Iterator[Reason]:
         if any(o.kind == what or (what == FULL and o.kind == ASSOCIATION and o.reveal == FULL) for o in r.outputs)
     ]  # fmt: skip
     if wanted:
-        able = {i.name for i in p.identities if i.role in p["second_signature.by"] and r.today <= i.expires} - {r.who}
-        given = sorted(able & set(r.second))
+        given = second_signers(r)
         said = f"by {', '.join(given)}" if given else f"none on request {r.digest}"
         yield Reason(
             "policy.second_signature", bool(given), f"{', '.join(wanted)} needs a second signature: {said}",

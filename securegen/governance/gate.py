@@ -157,9 +157,8 @@ class Gate:
             folder = self.folder or Path(".")
             request = replace(request, reasons=(*request.reasons, *audit_release.unusual_reasons(folder, request)))
             decision = release(request)
-            if enter or not decision.allowed:
+            if enter and request.digest not in self.requests or not decision.allowed:  # a run asks again: one release
                 self.witnesses.append(audit_release.tell(folder, request, decision))
-            if enter and request.digest not in self.requests or not decision.allowed:
                 self.decisions.append(decision)
                 self.requests.append(request.digest)
             if not decision.allowed:

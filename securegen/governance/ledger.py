@@ -126,6 +126,12 @@ class Entries:
         self.charged += [marks[j] for j in new]
         return None
 
+    def spend(self, rows: np.ndarray, columns: int) -> int:
+        """Count columns of which only the number is known for these people; what the most-spent of them has then."""
+        for r in np.unique(rows).tolist():
+            self.spent[r] += columns
+        return max((self.spent[r] for r in rows.tolist()), default=0)
+
     def would_spend(self, rows: np.ndarray, columns: np.ndarray) -> int:
         """The columns that the most-spent of these people would have been summed with, these among them."""
         analysed = (columns != 0).any(axis=1)

@@ -108,7 +108,7 @@ def test_an_alert_can_demand_a_second_signature(ruled):
     done = gwas(ruled, *words)
     assert done.code == PolicyError.exit_code and "audit.second_signature: audit.budget" in done.err
     (refused,) = entries(ruled, "refusal")
-    assert refused["rules"] == ["audit.second_signature"]
+    assert refused["rules"] == ["audit.second_signature"] and f"on request {refused['decision']}" in done.err
     for name, allowed in (("anna", False), ("otto", True)):
         signed = ruled.folder / f"{name}.signed"
         assert securegen(
@@ -117,6 +117,19 @@ def test_an_alert_can_demand_a_second_signature(ruled):
         assert (gwas(ruled, *words, "--second-signature", signed).code == 0) is allowed, name
     (entry,) = entries(ruled, "release")
     assert entry["second"] == fingerprint(read_identity(ruled.key("otto")).verify_key)
+
+
+def test_an_alert_takes_the_second_signature_of_a_role_that_may_give_it(ruled):
+    """The roles are those of the policy, as for its own rule: not any identity of it."""
+    ruled.write(second_signature__by=["owner"])
+    (ruled.folder / "alerts.toml").write_text("[alerts.budget]\nlimit = 0\nsecond_signature = true\n")
+    words = ("--purpose", "HMB", "--identity", ruled.key("anna"))
+    assert gwas(ruled, *words).code == PolicyError.exit_code
+    request = entries(ruled, "refusal")[0]["decision"]
+    for name, code in (("otto", PolicyError.exit_code), ("steward", 0)):
+        signed = ruled.folder / f"{name}.signed"
+        sg.policy.countersign(request, ruled.key(name), signed)
+        assert gwas(ruled, *words, "--second-signature", signed).code == code, name
 
 
 def test_rules_that_are_none_stop_releases(ruled):

@@ -5,6 +5,7 @@ Who learns what: the genotype owner who is analysed; whoever receives the sums w
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -15,12 +16,12 @@ from securegen.design.strata import AUTOSOMES
 from securegen.engines.mpc.gwas import refuse_few
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.state_file import StateFile
-from securegen.errors import ProtocolError
+from securegen.errors import PolicyError, ProtocolError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.rows import RowRule
-from securegen.model import GenotypeReader
+from securegen.model import GenotypeReader, Samples
 from securegen.study.inputs import Log
 
 
@@ -56,7 +57,7 @@ def admitted(
     for place in sorted({place for places, _ in strata for place in places}):
         sets = _sets_of(strata, place)
         guard.sets(sets)
-        with open_ledger(path.with_name(f"{path.name}.ledger{place and '.'}{place}"), log) as ledger:
+        with open_ledger(_ledger(path, place), log) as ledger:
             rows = ledger.rows(reader.samples)
             for what, people in sets:
                 fault = ledger.set_fault(rows, people)
@@ -83,23 +84,39 @@ def _sets_of(strata: Sequence[tuple[Collection[str], np.ndarray]], place: str) -
 
 
 def charge(
-    state: StateFile, cohort: str, strata: Sequence[tuple[Collection[str], np.ndarray, int]], *, samples: int,
+    state: StateFile, cohort: str, strata: Sequence[tuple[Collection[str], np.ndarray, int]], *, people: Samples,
     column_limit: int | None,
 ) -> None:  # fmt: skip
-    """Count the columns that each variant's answer costs its cohort. strata: as of `admitted`, and how many columns; those of
-    one variant are never another's, so the longest counts.
+    """Count the columns that each variant's answer costs, for its cohort's name and for everybody in the cohort, who is the
+    same person under another name of the cohort. strata: as of `admitted`, and how many columns; those of one variant are
+    never another's, so the longest counts.
 
     On Y sums are over males, who are counted apart: a hundredth of those, unless there is a `column_limit`. Raises
-    PolicyError above the limit; nothing is counted then.
+    PolicyError where a name or a person would pass the limit; nothing is counted then.
     """
-    asked = []
-    for name, places in (("", {"", "X", "PAR"}), (", Y", {"Y"})):
-        mine = [(sets, columns) for where, sets, columns in strata if places & set(where)]
-        if not mine:
-            continue
-        people = samples
-        if name and all(sets.shape[1] for sets, _ in mine):
-            people = int(np.any([sets.any(axis=1) for sets, _ in mine], axis=0).sum())
-        limit = max(1, people // 100) if column_limit is None else column_limit
-        asked.append((f"columns of cohort {cohort}{name}", max(columns for _, columns in mine), limit))
-    state.spend_together(asked)
+    asked, path = [], Path(os.path.realpath(state.path))
+    with contextlib.ExitStack() as ledgers:
+        for name, places in (("", {"", "X", "PAR"}), ("Y", {"Y"})):
+            mine = [(sets, columns) for where, sets, columns in strata if places & set(where)]
+            if not mine:
+                continue
+            members = np.ones(len(people), bool)
+            if name and all(sets.shape[1] for sets, _ in mine):
+                members = np.any([sets.any(axis=1) for sets, _ in mine], axis=0)
+            columns = max(columns for _, columns in mine)
+            limit = max(1, int(members.sum()) // 100) if column_limit is None else column_limit
+            asked.append((f"columns of cohort {cohort}{name and ', '}{name}", columns, limit))
+            ledger = ledgers.enter_context(open_ledger(_ledger(path, name)))
+            most = ledger.spend(ledger.rows(people)[members], columns)
+            if most > limit:
+                raise PolicyError(
+                    f"{_ledger(path, name)}: {asked[-1][0]}: answered {most - columns} of at most {limit}; {columns} more are "
+                    "refused: so many were of one person, under whatever name of the cohort, and enough exact answers "
+                    f"reconstruct the data. If the owner accepts that: --column-limit {most}"
+                )
+        state.spend_together(asked)  # the ledgers are written after it: both before anything is sent
+
+
+def _ledger(state: Path, place: str) -> Path:
+    """The ledger of a place beside a state file."""
+    return state.with_name(f"{state.name}.ledger{place and '.'}{place}")
