@@ -17,8 +17,8 @@ from securegen.kernels.emit import WORD, Emitter, vector_words
 class _Butterfly(Emitter):
     """`lanes` residues a vector."""
 
-    def __init__(self, builder: ir.IRBuilder, q: ir.Value | None = None) -> None:
-        super().__init__(builder, vector_words())
+    def __init__(self, builder: ir.IRBuilder, q: ir.Value | None = None, width: int | None = None) -> None:
+        super().__init__(builder, width or vector_words())
         self.lanes = 2 * self.width
         if q is not None:
             self.q = self.splat_halves(q)
@@ -98,12 +98,12 @@ def _stage(inverse: bool):
     return run
 
 
-def _short_stages(inverse: bool):
+def _short_stages(inverse: bool, words: int | None = None):
     @intrinsic
     def run(typing_context, x, n, roots, q):
         def generate(context, builder, signature, arguments):
             x, n, roots, q = arguments
-            e = _Butterfly(builder, q)
+            e = _Butterfly(builder, q, words)
             b, width = e.b, e.lanes
             natural = list(range(2 * width))
             distances = [1 << i for i in range(width.bit_length() - 1)]
@@ -209,5 +209,7 @@ def widen(typing_context, x, n):
 forward_stage, inverse_stage = _stage(False), _stage(True)
 # (address, n, address of the table, q): all stages shorter than a vector; the forward ones leave canonical residues
 forward_short_stages, inverse_short_stages = _short_stages(False), _short_stages(True)
+# the same for n = 16, which are two vectors of 8 on any machine
+forward_smallest, inverse_smallest = _short_stages(False, 4), _short_stages(True, 4)
 # (address, n, factor with its quotient, q): multiply and make canonical
 scale = _scaling()

@@ -17,7 +17,7 @@ from securegen.kernels import butterfly
 from securegen.kernels.emit import words
 from securegen.kernels.threads import over_range
 
-SMALLEST = 32  # two vectors of 16 residues
+SMALLEST = 16  # two vectors of 8 residues
 LEAST = 24  # rows worth a thread
 
 
@@ -34,15 +34,15 @@ class NttTables:
 
 @lru_cache(maxsize=64)
 def ntt_tables(n: int, q: int, pack: int = 1) -> NttTables:
-    """Tables for ring dimension n (a power of two, at least 32) and prime q, 1 mod 2n, below 2^30.
+    """Tables for ring dimension n (a power of two, at least 16) and prime q, 1 mod 2n, below 2^30.
 
     pack: the root is the power `pack` of ψ for the ring dimension n·pack, so that the transform is that of
     polynomials in X^pack of the larger ring.
 
-    >>> tables = ntt_tables(32, 193)
-    >>> a = np.arange(32, dtype=np.uint64).reshape(1, 1, 32)
+    >>> tables = ntt_tables(16, 97)
+    >>> a = np.arange(16, dtype=np.uint64).reshape(1, 1, 16)
     >>> forward(a, (tables,)); inverse(a, (tables,))
-    >>> a.ravel().tolist() == list(range(32))
+    >>> a.ravel().tolist() == list(range(16))
     True
     """
     if q >= 1 << 30 or q % (2 * n) != 1 or n & (n - 1) or n < SMALLEST:
@@ -106,6 +106,9 @@ def forward_line(x, roots, q):
     """Transform one row, (n,) uint32, in place: values below 4q in, canonical residues out."""
     n = len(x)
     base, table, vector = uint64(x.ctypes.data), uint64(roots.ctypes.data), 2 * words()
+    if n < 2 * vector:
+        butterfly.forward_smallest(base, uint64(n), table, q)
+        return
     t, m = n >> 1, 1
     while t >= vector:
         for i in range(m):
@@ -119,7 +122,10 @@ def inverse_line(x, roots, factor, q):
     """Inverse transform of one row, (n,) uint32, in place: values below 2q in, canonical residues out."""
     n = len(x)
     base, table, vector = uint64(x.ctypes.data), uint64(roots.ctypes.data), 2 * words()
-    butterfly.inverse_short_stages(base, uint64(n), table, q)
+    if n < 2 * vector:
+        butterfly.inverse_smallest(base, uint64(n), table, q)
+    else:
+        butterfly.inverse_short_stages(base, uint64(n), table, q)
     t, m = vector, n // (2 * vector)
     while m >= 1:
         for i in range(m):

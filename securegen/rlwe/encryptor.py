@@ -140,6 +140,13 @@ def _factors(q: int, weights_log2: Sequence[int], bits: int) -> list[int]:
 _lift_8, _lift_16, _lift_32, _lift_64 = (masked_lines.lift(bits) for bits in (8, 16, 32, 64))
 
 
+@njit(nogil=True, inline="never")
+def _toss(wide, narrow, errors):
+    """Sums of 42 coins, (n,) uint32: less 21, a sum of 21 minus a sum of 21."""
+    for j in range(len(errors)):
+        errors[j] = count_ones(wide[j]) + count_ones(uint32(narrow[j] & uint16(0x3FF)))
+
+
 @njit(cache=True, nogil=True)
 def _encrypt(digits, count, bits, wide, narrow, keys, primes, roots, constants, factors, public, lines, out, first):
     """Write c0 into out, (k, T, G, S, L) uint32, for the groups from number `first` on, some strands at a time, so that
@@ -157,10 +164,8 @@ def _encrypt(digits, count, bits, wide, narrow, keys, primes, roots, constants, 
         group = first + g
         for start in range(0, strands, together):
             some = min(together, strands - start)
-            for i in range(some):  # 42 coins: their sum less 21 is a sum of 21 minus a sum of 21
-                for j in range(n):
-                    coins = uint32(narrow[g, start + i, j] & uint16(0x3FF))
-                    errors[i, j] = count_ones(wide[g, start + i, j]) + count_ones(coins)
+            for i in range(some):
+                _toss(wide[g, start + i], narrow[g, start + i], errors[i])
             for p in range(k):
                 q, (constant, r, r_quotient, one_quotient, length, factor) = primes[p], constants[p]
                 down, up = length - uint64(1), length + uint64(1)
