@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from securegen.kernels.emit import WORD, Emitter, vector_words
 
 
-class _Butterfly(Emitter):
+class Butterfly(Emitter):
     """`lanes` residues a vector."""
 
     def __init__(self, builder: ir.IRBuilder, q: ir.Value | None = None, width: int | None = None) -> None:
@@ -79,7 +79,7 @@ def _stage(inverse: bool):
     def run(typing_context, x, arm, root, q):
         def generate(context, builder, signature, arguments):
             x, count, root, q = arguments
-            e = _Butterfly(builder, q)
+            e = Butterfly(builder, q)
             w, arm, step = e.root(root), e.b.mul(count, WORD(4)), WORD(4 * e.lanes)
 
             def body(state: list[ir.Value], _: ir.Value) -> list[ir.Value]:
@@ -103,7 +103,7 @@ def _short_stages(inverse: bool, words: int | None = None):
     def run(typing_context, x, n, roots, q):
         def generate(context, builder, signature, arguments):
             x, n, roots, q = arguments
-            e = _Butterfly(builder, q, words)
+            e = Butterfly(builder, q, words)
             b, width = e.b, e.lanes
             natural = list(range(2 * width))
             distances = [1 << i for i in range(width.bit_length() - 1)]
@@ -145,7 +145,7 @@ def _scaling():
     def run(typing_context, x, n, factor, q):
         def generate(context, builder, signature, arguments):
             x, n, factor, q = arguments
-            e = _Butterfly(builder, q)
+            e = Butterfly(builder, q)
             w = e.root(factor)
 
             def body(state: list[ir.Value], _: ir.Value) -> list[ir.Value]:
@@ -166,7 +166,7 @@ def narrow(typing_context, x, n):
     """n words at an address become their n lower halves at the same address, in place."""
 
     def generate(context, builder, signature, arguments):
-        e = _Butterfly(builder)
+        e = Butterfly(builder)
 
         def body(state: list[ir.Value], _: ir.Value) -> list[ir.Value]:
             source, target = state
@@ -186,7 +186,7 @@ def widen(typing_context, x, n):
     """The inverse of `narrow`, from the end."""
 
     def generate(context, builder, signature, arguments):
-        e = _Butterfly(builder)
+        e = Butterfly(builder)
         x, n = arguments
         zero = ir.Constant(ir.VectorType(ir.IntType(32), e.lanes), None)
 

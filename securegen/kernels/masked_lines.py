@@ -11,13 +11,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from securegen.kernels.butterfly import Butterfly
 from securegen.kernels.emit import WORD, Emitter, vector_words
 
 _I32 = ir.IntType(32)
 
 
 def lift(bits: int) -> Any:
-    """A Numba intrinsic: line = Σ_l digit_l·w_l + c + added, below 4q, for digits of `bits` (8, 16, 32 or 64) signed bits.
+    """A Numba intrinsic: line = Σ_l digit_l·w_l + c + added, below 4q, for digits of `bits` (16, 32 or 64) signed bits.
 
     Arguments, all uint64: addresses of the digits, lines of n integers one after the other, of `added`, (n,) uint32 below
     q/4, and of the line; n, how many digits (at most 16); the address of w_l with its quotient floor(w·2^32/q), a word
@@ -87,6 +88,68 @@ def _lift(e: Emitter, bits: int, arguments: list[ir.Value]) -> None:
         return [b.add(place, b.add(step, step)), b.add(noise, WORD(8 * e.width)), b.add(target, WORD(8 * e.width))]
 
     e.loop(n, [digits, added, line], 2 * e.width, body)
+
+
+@intrinsic
+def lift_bytes(typing_context, digits, added, line, n, count, factors, constant, q):
+    """As `lift` for digits of 8 signed bits, and q above 2^29.
+
+    factors: address of a word for two digits, the lowest first: with w = a + 2^15·b for each, 16 bits each of a_l, a_(l+1),
+    b_l, b_(l+1), zeros where there is no second. c takes account of OFFSET·(1 + 2^15) that is added here.
+    """
+
+    def generate(context, builder, signature, arguments):
+        _lift_bytes(Butterfly(builder, arguments[-1]), arguments)
+        return context.get_dummy_value()
+
+    return types.void(*[types.uint64] * 8), generate
+
+
+OFFSET = 1 << 26  # above the size of 16 products of 8 and 15 bits
+
+
+def _lift_bytes(e: Butterfly, arguments: list[ir.Value]) -> None:
+    digits, added, line, n, count, factors, constant, q = arguments
+    b, lanes, half = e.b, e.lanes, ir.IntType(16)
+    narrow = ir.VectorType(ir.IntType(8), lanes)
+    offset = ir.Constant(ir.VectorType(_I32, lanes), [OFFSET] * lanes)
+    constant = e.splat_halves(constant)
+    shift = e.root(b.or_(WORD(1 << 15), b.shl(b.udiv(WORD(1 << 47), q), WORD(32))))
+    even, odd = (list(range(i, 2 * lanes, 2)) for i in (0, 1))
+
+    def bytes_at(address: ir.Value) -> ir.Value:
+        value = b.load(b.inttoptr(address, narrow.as_pointer()))
+        value.align = 1
+        return value
+
+    def dot(x: ir.Value, y: ir.Value) -> ir.Value:
+        """Sums of two neighbouring products of 16 bits: one instruction where there is one."""
+        products = []
+        for part in (even, odd):
+            left, right = (b.sext(e.shuffle(v, v, part), offset.type) for v in (x, y))
+            products.append(b.mul(left, right))
+        return b.add(*products)
+
+    def two_digits(state: list[ir.Value], left: ir.Value) -> list[ir.Value]:
+        low, high, place, factor = state
+        second = b.select(b.icmp_signed(">", left, WORD(1)), b.add(place, n), place)
+        lanes_of_both = [i // 2 + (lanes if i & 1 else 0) for i in range(2 * lanes)]
+        both = e.shuffle(bytes_at(place), bytes_at(second), lanes_of_both)
+        both = b.sext(both, ir.VectorType(half, 2 * lanes))
+        word = b.load(b.inttoptr(factor, WORD.as_pointer()))
+        a, c = (b.bitcast(e.splat_halves(w), both.type) for w in (word, b.lshr(word, WORD(32))))
+        return [b.add(low, dot(both, a)), b.add(high, dot(both, c)), b.add(place, b.add(n, n)), b.add(factor, WORD(8))]
+
+    def body(state: list[ir.Value], _: ir.Value) -> list[ir.Value]:
+        place, noise, target = state
+        low, high = e.loop(count, [offset, offset, place, factors], 2, two_digits)[:2]
+        total = b.add(
+            b.add(e.times_root(high, shift), low), b.add(constant, e.residues(noise))
+        )  # below 2q + q/4 + q + q/4
+        e.store(total, target)
+        return [b.add(place, WORD(lanes)), b.add(noise, WORD(4 * lanes)), b.add(target, WORD(4 * lanes))]
+
+    e.loop(n, [digits, added, line], lanes, body)
 
 
 @intrinsic

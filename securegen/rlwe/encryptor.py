@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit, uint16, uint32, uint64
 
 from securegen.kernels import masked_lines
+from securegen.kernels.masked_lines import OFFSET
 from securegen.kernels.ntt import forward_line, ntt_tables, stack_tables
 from securegen.kernels.threads import over_range
 from securegen.randomness import fresh_key, keystream
@@ -98,6 +99,8 @@ def _encrypt_with(
     a = expand_uniform(seed, groups, ring)
     out = np.empty((*a.shape[:3], strands, ring.lanes), np.uint32)
     primes, roots, _, _ = stack_tables(tuple(ntt_tables(n, p) for p in ring.primes))
+    if digits.dtype == np.int8 and min(ring.primes) < 1 << 29:
+        digits = digits.astype(np.int16)
     bits = 8 * digits.dtype.itemsize
     constants = np.array([_constants(p, weights_log2, bits) for p in ring.primes], np.uint64)
     factors = np.array([_factors(p, weights_log2, bits) for p in ring.primes], np.uint64)
@@ -125,19 +128,25 @@ def _encrypt_with(
 
 def _constants(q: int, weights_log2: Sequence[int], bits: int) -> tuple[int, ...]:
     """Public numbers for one prime: the offsets of the digits and the centre of the error, to be taken away; `wide_constants`;
-    Barrett's shift and factor. A digit x of so many bits is lifted as x + 2^(bits−1)."""
-    constant = (-sum(1 << (bits - 1 + w) for w in weights_log2) - CENTRE) % q
+    Barrett's shift and factor. A digit x of so many bits, more than 8, is lifted as x + 2^(bits−1)."""
+    offset = OFFSET * (1 + (1 << 15)) if bits == 8 else sum(1 << (bits - 1 + w) for w in weights_log2)
+    constant = (-offset - CENTRE) % q
     r, size = (1 << 32) % q, q.bit_length()
     return constant, r, (r << 32) // q, (1 << 32) // q, size, (1 << 2 * size) // q
 
 
 def _factors(q: int, weights_log2: Sequence[int], bits: int) -> list[int]:
-    """2^w with its quotient floor(2^w·2^32/q) for every digit; of 64 bits, for both halves."""
+    """What `masked_lines.lift` takes: 2^w with its quotient floor(2^w·2^32/q) for every digit; of 64 bits, for both halves; or
+    what `lift_bytes` takes."""
+    if bits == 8:
+        parts = [divmod(pow(2, w, q), 1 << 15) for w in weights_log2] + [(0, 0)] * (len(weights_log2) % 2)
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        return [a | c << 16 | b << 32 | d << 48 for (b, a), (d, c) in pairs]
     powers = [pow(2, w + h, q) for w in weights_log2 for h in ((32, 0) if bits == 64 else (0,))]
     return [w | (w << 32) // q << 32 for w in powers]
 
 
-_lift_8, _lift_16, _lift_32, _lift_64 = (masked_lines.lift(bits) for bits in (8, 16, 32, 64))
+_lift_16, _lift_32, _lift_64 = (masked_lines.lift(bits) for bits in (16, 32, 64))
 
 
 @njit(nogil=True, inline="never")
@@ -174,7 +183,7 @@ def _encrypt(digits, count, bits, wide, narrow, keys, primes, roots, constants, 
                     noise, target = uint64(errors[i].ctypes.data), uint64(line[i].ctypes.data)
                     w = uint64(factors[p].ctypes.data)
                     if bits == 8:
-                        _lift_8(place, noise, target, size, many, w, constant, q, r, r_quotient, one_quotient)
+                        masked_lines.lift_bytes(place, noise, target, size, many, w, constant, q)
                     elif bits == 16:
                         _lift_16(place, noise, target, size, many, w, constant, q, r, r_quotient, one_quotient)
                     elif bits == 32:
