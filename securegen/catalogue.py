@@ -22,10 +22,16 @@ from securegen.stats import contingency as counts
 from securegen.stats import interaction as interactions
 from securegen.stats import linear as regression
 from securegen.stats import score_test
+from securegen.stats.corrected import Correction, NullFit, Variant
+from securegen.stats.firth import firth
 from securegen.stats.qc import quality
+from securegen.stats.saddlepoint import saddlepoint
 from securegen.vocabulary import ADDITIVE
 
 Table = dict[str, np.ndarray]
+NONE = "none"
+# --correction -> what replaces the statistics of one variant, where the score test's P is small.
+CORRECTIONS: dict[str, Callable[[NullFit, Variant], Correction]] = {"spa": saddlepoint, "firth": firth}
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class Test:
     called: in a sentence; copies: statistics also take `copies` and `single`, who has one copy, and so it is done on X, Y
     and MT; predictions: its design takes those of a whole-genome model; codings: and dosages that a genetic model recodes;
     interacts: it is linear regression with a product of the dosage and a covariate; rows: TEST of each row of a variant, of a
-    model; main: the row that is ranked and drawn.
+    model; main: the row that is ranked and drawn; corrections: of `CORRECTIONS`, those that it can have.
     """
 
     __test__: ClassVar[bool] = False  # not a class of pytest
@@ -103,6 +109,7 @@ class Test:
     interacts: bool = False
     rows: Callable[[Any], tuple[str, ...]] = one_row
     main: int = 0
+    corrections: frozenset[str] = frozenset()
 
     @property
     def effects(self) -> bool:
@@ -173,7 +180,7 @@ LOGISTIC = Test(
     "logistic", "Score test of a logistic model, additive in copies of A1", logistic.logistic, score_test.score_test,
     logistic.ScoreModel, voc.SCORE_TEST_COLUMNS, "glm.logistic.score", Reads(filled=2, weight=3, minor=1), binary=True,
     missing=frozenset({"mean"}), promise=DCHISQ, called="the score test", copies=True,
-    predictions=True, codings=True,
+    predictions=True, codings=True, corrections=frozenset(CORRECTIONS),
 )  # fmt: skip
 TREND = Test(
     "trend", "Cochran–Armitage trend test", contingency.trend, counts.trend, contingency.CountModel, voc.TREND_COLUMNS,

@@ -31,6 +31,7 @@ WRONG = {
     "generalise": [3, "AGE", ["AGE:0"], ("AGE:2", "AGE:3")],
     "policy": [3, ["a"]], "identity": [3, ["a"]], "second_signature": [3, [""]],
     "interaction": [3, "", ["AGE"]], "condition": [3, [""]], "condition_list": [["a"]],
+    "correction": ["SPA", "", None, 1], "p_thresh": [-0.1, 1.1, "0.05", float("nan"), True], "fast": [1, "yes"],
 }  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.engines.protocol import strata_facts
 from securegen.errors import ArtefactError, UsageError
+from securegen.io.genotypes import FIELDS, GenotypeFiles, genotypes_given
+from securegen.model import SelectableReader
 from securegen.record.association_receipts import outsourced_receipt
 from securegen.record.run_log import print_end
 from securegen.results.outputs import associations, quality
@@ -41,6 +43,7 @@ from securegen.results.write import Summary
     is_flag=True,
     help="Also write OUT.afreq, OUT.vmiss, OUT.hardy and, of X, OUT.hardy.x (encrypt --qc).",
 )
+@opt.apply_options(opt.genotype_files())
 @asking_options
 @table_options
 @opt.run_options
@@ -53,7 +56,8 @@ def command(
     """Decrypt, verify and write the tables (the owner's side).
 
     Nothing is written before every block is verified. If one fails, the key is retired: docs/verification.md. Where the
-    owner's folder knows several designs, --design says which one is opened: the results do not choose.
+    owner's folder knows several designs, --design says which one is opened: the results do not choose. A design that was
+    encrypted with --correction needs the genotypes again (--bfile …): they never left.
     """
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.owner import secret_key
@@ -78,6 +82,7 @@ def command(
                 "--maf, --mac, --geno, --hwe and --qc-tables need the sums of quality control, which this design has not: "
                 "encrypt with --qc"
             )
+        correct = steps.corrector(key, owner, opened.digest, _genotypes(options, log))
         info = read_info(OwnerState(Path(owner), key))
         filters.check(info.dosage_grid)
         if dry_run():
@@ -96,8 +101,9 @@ def command(
         chosen: dict[str, Any] = {"design": opened.digest, "still_trusted": key_still_trusted}
         with progress("decrypting", unit="variants", quiet=quiet) as report:
             tables = steps.decrypt_tables(
-                results, key, owner, out, filters=filters, progress=report, log=log, gate=gate, **vars(form), **chosen
-            )
+                results, key, owner, out, filters=filters, progress=report, log=log, gate=gate, correct=correct,
+                **vars(form), **chosen,
+            )  # fmt: skip
         paths = []
         if qc_tables:
             paths = steps.decrypt_qc(results, key, owner, out, gzip=form.gzip, gate=of_quality, **chosen)
@@ -106,12 +112,21 @@ def command(
     margin = key.public.parameters.margin_bits
     receipt = outsourced_receipt(paths, "the encryptor of the encrypt step", opened.line(), strata=len(opened.strata))
     receipt = receipt.with_decisions(gate.lines())
+    if correct is not None:
+        receipt = receipt.corrected(correct.line())
     log.write(
         engine="ckks", design=opened.record(), planned_noise_margin_bits=margin, promise=promises(tables),
         receipt=receipt.to_json(), parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
-        bytes={}, **gate.record(), **strata_facts(opened.strata), **(_people(tables) if tables else {}),
+        bytes={}, **({} if correct is None else correct.record()), **gate.record(), **strata_facts(opened.strata),
+        **(_people(tables) if tables else {}),
     )  # fmt: skip
     print_end(log, paths)
+
+
+def _genotypes(options: dict[str, Any], log: CommandLog) -> SelectableReader | None:
+    """Take the files of genotypes out of the options, and open them; None where none is named."""
+    given = {name: options.pop(name) for name in FIELDS}
+    return GenotypeFiles(**given).open(log) if genotypes_given(given) else None
 
 
 def _people(tables: Sequence[Summary]) -> dict[str, Any]:

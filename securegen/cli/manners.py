@@ -13,7 +13,8 @@ FOREIGN = {
     "--ci": "L95 and U95, of 95 %, are always in a linear table",
     "--covar-variance-standardize": "covariates are scaled exactly by themselves",
     "--glm": "the command is gwas; --model chooses the test",
-    "--firth": "there is no Firth regression; rows where it would matter have the code LOW_MAC",
+    "--firth": "--correction firth, of the score test's rows of small P",
+    "--spa": "--correction spa, of the score test's rows of small P",
     "--logistic": "--model logistic (a score test)",
     "--linear": "--model linear",
     "--freq": "the command is qc",
@@ -38,7 +39,7 @@ FOREIGN = {
     "--test": "--dominant, --recessive",
     "--bsize": "blocks are chosen by --memory",
     "--minMAC": "--mac",
-    "--pThresh": "--threshold",
+    "--pThresh": "--p-thresh, with --correction",
 }
 KINDS = (click.Choice, click.types.FloatParamType, click.types.IntParamType)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from securegen.catalogue import models
+from securegen.catalogue import CORRECTIONS, NONE, models
 from securegen.cli.asking import policy_options, purpose_options
 from securegen.cli.command import Function, check_writable, common_options
 from securegen.cli.runlog import logs, signs
@@ -19,7 +19,7 @@ from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
 from securegen.results.forms import FORMATS as TABLE_FORMATS
 from securegen.stats.qc import Filters
-from securegen.study.inputs import BUILDS, REGENIE, STATISTICS, XCHR_MODELS, Inputs, Log
+from securegen.study.inputs import BUILDS, P_THRESH, REGENIE, STATISTICS, XCHR_MODELS, Inputs, Log
 
 if TYPE_CHECKING:
     from securegen.study.opening import Study
@@ -191,6 +191,12 @@ def design_options(required: bool = True) -> Function:
         click.option("--condition-list", metavar="FILE", help="A file of such ids, one a line."),
         genetic_models,
         click.option("--interaction", metavar="NAME", help="Also test the product of copies and this covariate (linear)."),
+        click.option(
+            "--correction", type=click.Choice([NONE, *CORRECTIONS]), default=NONE, show_default=True,
+            help="Score tests whose P is below --p-thresh: saddlepoint approximation, or Firth's likelihood.",
+        ),
+        click.option("--p-thresh", type=float, default=P_THRESH, show_default=True, metavar="P", help="For --correction."),
+        click.option("--fast", is_flag=True, help="--correction by carriers alone, as regenie approximates it."),
     ]  # fmt: skip
     return apply_options(options)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from securegen.design.null_people import NullPeople
 from securegen.model import Columns
 from securegen.vocabulary import ADDITIVE
 
@@ -21,7 +22,7 @@ class Analysis:
     `Sums.q`) and the model that reads them.
 
     single: (column, how many people) of the analysed who have one copy where others have two, and of the cases among them
-    where the test counts their alleles.
+    where the test counts their alleles. null: of each person, where a correction reads it.
     """
 
     test: str
@@ -30,6 +31,7 @@ class Analysis:
     squares: tuple[int, ...]
     model: Any
     single: tuple[tuple[int, int], ...] = ()
+    null: NullPeople | None = field(default=None, compare=False, repr=False)
 
     @property
     def coding(self) -> str:
@@ -91,7 +93,7 @@ def combine(designs: Sequence[Design], *, share: bool = False) -> Design:
         for a in part.analyses:
             columns, own = tuple(index[j] for j in a.columns), tuple(squares[i] for i in a.squares)
             single = tuple((index[j], people) for j, people in a.single)
-            analyses.append(Analysis(a.test, a.phenotype, columns, own, a.model, single))
+            analyses.append(Analysis(a.test, a.phenotype, columns, own, a.model, single, a.null))
     return Design(Columns(tuple(names), np.stack(kept, axis=1), tuple(squared)), tuple(analyses))
 
 

@@ -7,7 +7,7 @@ sums g². Where dosages are a genetic model's 0 and 1, whose squares they are, p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -18,6 +18,7 @@ from securegen.design.covariates import ScaledCovariates, remembered_covariates
 from securegen.design.data import DesignData
 from securegen.design.exact import exact_gram, round_half_up
 from securegen.design.null_model import UNIT, fit_null_model
+from securegen.design.null_people import NullPeople
 from securegen.errors import DesignError
 from securegen.kernels.rounded_products import rounded_products
 from securegen.model import Columns
@@ -63,7 +64,7 @@ def logistic(group: DesignData, total: fp.SumOverSites) -> Design:
     return logistic_design(
         group.analysed, group.covariates, group.covariate_names, group.values[:, 0], group.names[0], total=total,
         bits=group.bits, scaled=group.scaled, offset=None if group.offsets is None else group.offsets[:, 0],
-        coding=group.coding,
+        coding=group.coding, corrected=group.corrected,
     )  # fmt: skip
 
 
@@ -79,12 +80,13 @@ def logistic_design(
     scaled: dict[bytes, ScaledCovariates] | None = None,
     offset: np.ndarray | None = None,
     coding: str = ADDITIVE,
+    corrected: bool = False,
 ) -> Design:
     """Design of the score test. analysed: (N,) bool; covariates: (n, K−1) and cases: (n,) of 0 and 1, analysed only.
 
     scaled: remembers the covariates of the same people for the next phenotype; not for one site of several, whose sums
     the others would miss. offset: (n,) float64 logits that the null model adds to its own, None for none; coding: the
-    genetic model of the dosages that will be summed.
+    genetic model of the dosages that will be summed; corrected: the analysis keeps the null model of each person.
     Raises DesignError: too few samples, constant or collinear covariates, a null model that does not converge.
     """
     guard = fp.guard_of(total)
@@ -141,6 +143,9 @@ def logistic_design(
     squared = tuple(j < 2 if coded else n == f"{phenotype}:weight" for j, n in enumerate(names))
     fp.check_sum_bound(8 * count << bits, f"the sums of {phenotype}")
     analysis = Analysis("logistic", phenotype, tuple(range(len(names))), (0, 1) if coded else (0,), model)
+    if corrected:
+        kept = NullPeople(np.flatnonzero(analysed), cases == 1, c.precise, null.mean, offset)
+        analysis = replace(analysis, null=kept)
     return Design(Columns(names, scatter(values, analysed), squared), (analysis,))
 
 

@@ -75,7 +75,8 @@ class EngineRun:
 class Engine(ABC):
     """One way to compute the sums. tests, missing, reveals: what it can be asked for; several: it takes a cohort a site;
     filters: it can leave variants out by quality; quality: it computes tables of quality control alone; conditions:
-    dosages of named variants may become covariates; codings: genetic models may recode genotypes."""
+    dosages of named variants may become covariates; codings: genetic models may recode genotypes; corrections: rows of small
+    P may be corrected from the genotypes."""
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -88,6 +89,7 @@ class Engine(ABC):
     quality: ClassVar[bool] = False
     conditions: ClassVar[bool] = False
     codings: ClassVar[bool] = False
+    corrections: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for f in fields(self):  # type: ignore[arg-type]
@@ -119,6 +121,13 @@ class Engine(ABC):
             )
         if first.coding != ADDITIVE and not self.codings:
             raise UsageError(f"`{first.coding}` is not for engine {self.name}: use engine plain")
+        if first.corrects and not self.corrections:
+            raise UsageError(
+                f"`correction` {first.correction} needs genotypes, phenotypes and covariates in one place: engine plain or ckks, "
+                f"not {self.name}"
+            )
+        if first.corrects and self.opened is not None:
+            raise UsageError(f"`correction` {first.correction} is of whole tables: leave `reveal` {self.opened} out")
         if filters and filters.active and not self.filters:
             raise UsageError(
                 f"the filters of quality control do not go with engine {self.name}; choose variants by `extract`"

@@ -45,6 +45,10 @@ class Receipt:
         model = f"genetic model: {coding}"
         return replace(self, design=f"{self.design}; {model}" if self.design else model)
 
+    def corrected(self, line: str) -> Receipt:
+        """The same receipt, whose `design` also says which rows were corrected."""
+        return replace(self, design=f"{self.design}; {line}" if self.design else line)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -18,6 +18,7 @@ from securegen.io.output import atomic
 from securegen.model import OpenedSums, Sums, Variants
 from securegen.results import outputs
 from securegen.results.block_columns import minor_alleles, refused_columns, result_columns, without
+from securegen.results.corrections import Corrector
 from securegen.results.rows import FULL_DIGITS, table_text
 from securegen.stats.qc import Filters, lambda_gc, no_quality, qc_tables
 
@@ -47,8 +48,8 @@ class _Collector:
 
     TOP = 10
 
-    def __init__(self, analysis: Analysis) -> None:
-        self.analysis, self.record = analysis, record_of(analysis)
+    def __init__(self, analysis: Analysis, correct: Corrector | None) -> None:
+        self.analysis, self.record, self.correct = analysis, record_of(analysis), correct
         self.rows = self.record.rows(analysis.model)
         self.codes: dict[str, int] = {}
         self.certain, self.expected, self.variants = 0.0, 0.0, 0
@@ -67,6 +68,8 @@ class _Collector:
         if here is not None:
             told = {"grid": grid * stratum.unit, "copies": stratum.copies}
             found = result_columns(here, sums, **told)
+            if self.correct is not None:
+                found = self.correct.columns(stratum, name, sums.start, found)
             return without(found, minor_alleles(here, sums, **told) < floor) if floor else found
         refused = stratum.refusal(*name)
         if refused is None:
@@ -132,12 +135,15 @@ def write_tables(
     digits: int = FULL_DIGITS,
     filters: Filters | None = None,
     mode: int | None = None,
+    correct: Corrector | None = None,
 ) -> list[Summary]:
     """Write one table an analysis while the blocks stream by; no table appears before the last block was read.
 
     gate: the door, passed before the first block is read; rows below its floor are withheld. strata: the design of each
     block, where several are; analyses then name the tables. filters: rows to leave out, by the sums of the design's quality
-    control. Raises UsageError when it has none, or for --hwe on fractional dosages, PolicyError where the policy refuses.
+    control; correct: what is done to rows of small P.
+
+    Raises UsageError when it has none, or for --hwe on fractional dosages, PolicyError where the policy refuses.
     """
     strata = strata or alone(analyses, len(variants))
     sifting = filters is not None and filters.active
@@ -147,7 +153,7 @@ def write_tables(
         raise UsageError("these filters need the sums of quality control: encrypt with `qc`")
     floor = gate.minor_alleles
     gate.release(outputs.associations(analyses, strata, len(variants), floor=floor))
-    collectors = [_Collector(a) for a in analyses if a.association]
+    collectors = [_Collector(a, correct) for a in analyses if a.association]
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(atomic(table_path(prefix, c.analysis), mode=mode)) for c in collectors]
         for stream, c in zip(streams, collectors, strict=True):

@@ -2,8 +2,8 @@
 
 r = y − μ and w = μ(1−μ) under the null model; U = Σ g r − (Σ g w c)(CᵀWC)⁻¹Cᵀr, V = Σ w g² − (Σ g w c)(CᵀWC)⁻¹(Σ g w c)ᵀ;
 χ² = U²/V with one degree of freedom; one-step β = U/V, SE = 1/√V (Sikorska et al. 2013). Finite under separation, where
-Wald's test is not. No saddlepoint or Firth correction: they need more than sums, so LOW_MAC marks where the normal
-approximation is not to be trusted.
+Wald's test is not. LOW_MAC marks where the normal approximation is not to be trusted: corrections need more than sums
+(`stats.saddlepoint`, `stats.firth`).
 """
 
 from __future__ import annotations

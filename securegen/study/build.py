@@ -48,7 +48,7 @@ def build_design(
     coding = coding_of(reader)
     parts = designs(
         planned, traits, bits=inputs.bits, offsets=offsets, conditions=conditions, coding=coding,
-        interaction=inputs.interaction,
+        interaction=inputs.interaction, corrected=inputs.corrects,
     )  # fmt: skip
     if inputs.qc:
         parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
@@ -79,6 +79,7 @@ def designs(
     conditions: Conditions | None = None,
     coding: str = ADDITIVE,
     interaction: str | None = None,
+    corrected: bool = False,
     scaled: dict[bytes, ScaledCovariates] | None = None,
 ) -> list[Design]:
     """The designs of planned phenotypes, of one owner or of one of several sites, which make the same calls of `total`.
@@ -86,7 +87,8 @@ def designs(
     offsets: phenotype -> (N,) float64, what a whole-genome model predicts, or zeros for the statistic of regenie without one.
     alike: (masks) -> indices of those that are the same people, at every site; conditions:
     dosages that are covariates too; coding: the genetic model of the dosages that will be summed; interaction: the covariate
-    whose product with a dosage is tested; scaled: remembers covariates of one owner for further calls with the same ones.
+    whose product with a dosage is tested; corrected: null models are
+    kept of each person; scaled: remembers covariates of one owner for further calls with the same ones.
     Raises DesignError as the test's design, UsageError for a test that no genetic model is for.
     """
     if total is not fp.pooled:
@@ -114,6 +116,7 @@ def designs(
             scaled,
             coding=coding,
             interaction=interaction,
+            corrected=corrected,
         )
         if offsets is not None:
             group = replace(group, offsets=np.stack([offsets[name][mask] for name in group.names], axis=1))
@@ -169,6 +172,7 @@ def analysed(phenotype: people.Phenotype, test: Test, traits: Traits) -> tuple[n
 def plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
     """The test of every phenotype and who is analysed, said aloud. Raises UsageError and DesignError."""
     tests = [chosen(inputs.model, binary=p.binary, interaction=inputs.interaction) for p in traits.phenotypes]
+    _check_correction(inputs, traits.phenotypes, tests, log)
     common = np.ones(len(traits.covariates), bool)
     if inputs.common_samples:
         common = common_people(traits.phenotypes, tests, traits.covariates)
@@ -193,6 +197,19 @@ def plan(inputs: Inputs, traits: Traits, log: Log) -> list[Planned]:
             phenotype = _transformed(phenotype, mask, log)
         out.append(Planned(phenotype, test, mask))
     return out
+
+
+def _check_correction(inputs: Inputs, phenotypes: Sequence[people.Phenotype], tests: Sequence[Test], log: Log) -> None:
+    """Raise UsageError where no phenotype has a test that is corrected; say which are not."""
+    if not inputs.corrects:
+        return
+    plain = [p.name for p, test in zip(phenotypes, tests, strict=True) if inputs.correction not in test.corrections]
+    if len(plain) == len(tests):
+        raise UsageError(
+            f"`correction` {inputs.correction} is of cases and controls under `model` logistic: no phenotype is"
+        )
+    if plain:
+        log(f"--correction {inputs.correction}: not of {', '.join(plain)}, whose model is not logistic")
 
 
 def close_samples(design: Design) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from securegen.catalogue import LINEAR, TESTS, models, uses_missing
+from securegen.catalogue import CORRECTIONS, LINEAR, NONE, TESTS, models, uses_missing
 from securegen.design import fixedpoint as fp
 from securegen.errors import UsageError
 from securegen.governance.consent_steps import purpose_of
@@ -26,9 +26,10 @@ PLINK2, REGENIE = STATISTICS = ("plink2", "regenie")
 BUILDS = ("b37", "b38")
 _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition", "generalise")
 _TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo")
+P_THRESH = 0.05  # regenie's
 GENETIC_MODELS = tuple(name for name in CODINGS if name != ADDITIVE)
 ASKING = ("policy", "purpose", "identity", "second_signature")  # fields of who asks
-_FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype", *GENETIC_MODELS)
+_FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype", "fast", *GENETIC_MODELS)
 
 
 def refuse_interaction(name: str, model: str | None, missing: str) -> None:
@@ -61,6 +62,7 @@ class Inputs(GenotypeFiles):
     regenie: a linear model has the variance of its null model, and X is as the file has it; None for regenie with pred;
     dominant, recessive, hetonly: one of them, the genetic model: a genotype counts 1 with one copy of A1 or two, with two, or
     with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model;
+    correction: spa, firth or none, what replaces the score test's P where it is below p_thresh; fast: as regenie approximates it;
     purpose: what the data are used for, as DS:MONDO:0005148,IRB: only people whose consent covers it are analysed; consent:
     the register that has them; mondo: a table of diseases in place of the shipped one; generalise: COLUMN:k, bins of
     width k of a phenotype or covariate, or the first k characters of one of categories; policy:
@@ -102,6 +104,9 @@ class Inputs(GenotypeFiles):
     recessive: bool = False
     hetonly: bool = False
     interaction: str | None = None
+    correction: str = NONE
+    p_thresh: float = P_THRESH
+    fast: bool = False
     purpose: str | None = None
     consent: str | None = None
     mondo: str | None = None
@@ -139,6 +144,7 @@ class Inputs(GenotypeFiles):
         self._check_statistic()
         self._check_coding()
         self._check_interaction()
+        self._check_correction()
         checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)
@@ -186,6 +192,19 @@ class Inputs(GenotypeFiles):
         if named and self.model is not None and not TESTS[self.model].codings:
             able = ", ".join(name for name, test in TESTS.items() if test.codings)
             raise UsageError(f"`{named[0]}` is for `model` {able}, not for {self.model}")
+
+    def _check_correction(self) -> None:
+        checks.choice("correction", self.correction, (NONE, *CORRECTIONS))
+        checks.number("p_thresh", self.p_thresh, 0, 1)
+        if not self.corrects and (self.fast or self.p_thresh != P_THRESH):
+            raise UsageError(f"`{'fast' if self.fast else 'p_thresh'}` is of a `correction`: {', '.join(CORRECTIONS)}")
+        if self.corrects and self.model is not None and self.correction not in TESTS[self.model].corrections:
+            raise UsageError(f"`correction` {self.correction} is of `model` logistic, not of {self.model}")
+
+    @property
+    def corrects(self) -> bool:
+        """Whether score tests are corrected."""
+        return self.correction != NONE
 
     @property
     def coding(self) -> str:

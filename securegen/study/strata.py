@@ -112,6 +112,7 @@ def _make(inputs: Inputs, reader: GenotypeReader, planned: Sequence[Planned], qc
             conditions=conditions,
             coding=coding_of(reader),
             interaction=inputs.interaction,
+            corrected=inputs.corrects,
             scaled=scaled,
         )
 

@@ -20,7 +20,8 @@ TABLES = (
     "qt_linear_cov.QT.glm.linear", "qt_linear_nocov.QT.glm.linear",
 )  # fmt: skip
 REGENIE = (
-    "qt_nopred_QT", "qt_pred_QT", "qt_dominant_QT", "qt_condition_QT", "cc_nopred_CC", "cc_pred_CC",
+    "qt_nopred_QT", "qt_pred_QT", "qt_dominant_QT", "qt_condition_QT", "cc_nopred_CC", "cc_pred_CC", "cc_spa_CC",
+    "cc_spa_exact_CC", "cc_firth_CC", "cc_firth_exact_CC",
 )  # fmt: skip
 WHOLE = ("king.kin0.gz", "pca.eigenvec.gz", "pca.eigenval")  # of all variants together
 PREDICTIONS = ("qt1_pred.list", "qt1_1.loco", "cc1_pred.list", "cc1_1.loco", "cond.txt")

@@ -40,6 +40,7 @@ class Ckks(Engine):
     name: ClassVar[str] = "ckks"
     conditions: ClassVar[bool] = True
     codings: ClassVar[bool] = True
+    corrections: ClassVar[bool] = True
     quality: ClassVar[bool] = True
 
     encryptor: str = option(
@@ -92,9 +93,12 @@ class Ckks(Engine):
             log.seconds["gwas"] = served["seconds"]["gwas"]
             with log.stage("decrypt"):
                 results, files = server / "study.results", []
+                genotypes = study.reader if study.inputs.corrects else None
+                correct = steps.corrector(key, made.owner, None, genotypes)
                 tables = steps.decrypt_tables(
-                    results, key, made.owner, out, filters=filters, log=log, gate=gate, **vars(form)
-                )
+                    results, key, made.owner, out, filters=filters, log=log, gate=gate, correct=correct,
+                    **vars(form),
+                )  # fmt: skip
                 if qc_only:
                     files = steps.decrypt_qc(results, key, made.owner, out, gzip=form.gzip, gate=gate)
                 opened = steps.read_design(key, made.owner)
@@ -104,8 +108,10 @@ class Ckks(Engine):
         receipt = outsourced_receipt(
             paths, self.encryptor, opened.line(), close_people(study.strata), strata=len(opened.strata)
         ).with_decisions(gate.lines())
+        if correct is not None:
+            receipt = receipt.corrected(correct.line())
         facts = study_facts(study) | {
-            "design": opened.record(), "encryptor": self.encryptor,
+            **(correct.record() if correct is not None else {}), "design": opened.record(), "encryptor": self.encryptor,
             "parameters": key.public.parameters.to_json() | {"bits": plan.workload.bits},
             "planned_noise_margin_bits": plan.parameters.margin_bits,
             "peak_rss_bytes": max(peak_rss_bytes(), served["peak_rss_bytes"]),

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from securegen.engines.ckks.later_study import later_study_of, open_later_study, refuse_other_copies, refuse_other_sexes
 from securegen.engines.ckks.study_plan import compare_with_plan, plan, stored_squares
 from securegen.engines.ckks.tables import (
+    corrector,
     decrypt,
     decrypt_qc,
     decrypt_sums,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 __all__ = [
-    "Encrypted", "append_cohort", "associate", "compare_with_plan", "decrypt", "decrypt_qc", "decrypt_sums",
+    "Encrypted", "append_cohort", "associate", "compare_with_plan", "corrector", "decrypt", "decrypt_qc", "decrypt_sums",
     "decrypt_tables", "encrypt", "encrypt_cohort", "encrypt_design", "encrypted_paths", "gate_of_results", "generate_key",
     "later_study_of", "open_later_study", "pin_of_cohort", "plan", "read_design", "refuse_complete", "take_out_withdrawn",
     "warn_of_begun_append",
@@ -244,6 +245,7 @@ def encrypt_design(
     from securegen.engines.ckks.owner.asked import keep_asked
     from securegen.engines.ckks.owner.design_secrets import is_known
     from securegen.engines.ckks.owner.encryption import make_encryptor
+    from securegen.engines.ckks.owner.null_models import keep_null_models
     from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, read_info
 
     state = OwnerState(Path(owner), key)
@@ -268,6 +270,7 @@ def encrypt_design(
     make = make_encryptor(encryptor, key)
     secrets = designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)
     keep_asked(state, secrets.digest, study.inputs, study.strata)
+    keep_null_models(state, secrets.digest, study.inputs, study.strata)
     return Path(folder)
 
 

@@ -13,7 +13,8 @@ from securegen.errors import UsageError
 from securegen.governance.gate import Asking, Gate, gate_of
 from securegen.governance.history import PeopleFacts
 from securegen.io.output import PRIVATE
-from securegen.model import Progress, Sums, counted
+from securegen.model import GenotypeReader, Progress, Sums, counted
+from securegen.results.corrections import Corrector
 from securegen.results.forms import PLINK2, TableForm, convert
 from securegen.results.outputs import associations
 from securegen.results.rows import FULL_DIGITS
@@ -83,6 +84,22 @@ def gate_of_results(
     return gate.of(people, {"cohort": info.digest, "design": secrets.digest})
 
 
+def corrector(
+    key: SecretKey, owner: PathLike, design: PathLike | None, genotypes: GenotypeReader | None
+) -> Corrector | None:
+    """What corrects the tables of a design from the owner's genotypes; None where it was encrypted for no correction.
+
+    Raises UsageError where there are no genotypes, or some that nothing needs; ArtefactError for others than were encrypted.
+    """
+    from securegen.engines.ckks.owner.design_secrets import read_secrets
+    from securegen.engines.ckks.owner.null_models import corrector_of
+    from securegen.engines.ckks.owner.state import OwnerState, read_info
+
+    state = OwnerState(Path(owner), key)
+    secrets = read_secrets(state, design)
+    return corrector_of(state, secrets.digest, secrets.strata, read_info(state), genotypes)
+
+
 def decrypt_sums(
     results: PathLike, key: SecretKey, owner: PathLike, *, design: PathLike | None = None, still_trusted: bool = False,
     asking: Asking | None = None,
@@ -113,12 +130,15 @@ def decrypt_tables(
     log: Log = silent,
     asking: Asking | None = None,
     gate: Gate | None = None,
+    genotypes: GenotypeReader | None = None,
+    correct: Corrector | None = None,
 ) -> list[Summary]:
     """Decrypt, verify and write OUT.<PHENO>.<TEST> for every analysis, readable by the owner alone.
 
     design: the folder or digest of the design that is opened; it may be left out where the owner's folder has one only;
     digits, format, genome_build, frequency_floor, gzip, cols: how tables are laid out, as `results.forms.TableForm`; asking: who
-    asks and under which policy; gate: or the door itself, of `gate_of_results`.
+    asks and under which policy; gate: or the door itself, of `gate_of_results`; genotypes: that were encrypted, for a design with
+    a correction; correct: or what corrects, of `corrector`.
     Raises VerificationError, writes nothing and retires the key when a result was not computed from this cohort and
     design; KeyFileError when the key is retired (still_trusted: decrypt all the same); UsageError when the design must be
     named; PolicyError where the policy refuses: nothing is decrypted then.
@@ -126,6 +146,7 @@ def decrypt_tables(
     form = TableForm(digits, format, genome_build, frequency_floor, gzip, cols)
     gate = gate or gate_of_results(key, owner, design, asking, log=log)
     info, secrets, blocks = _opened(results, key, owner, design, still_trusted)
+    correct = correct or corrector(key, owner, secrets.digest, genotypes)
     tables = write_tables(
         out,
         info.variants,
@@ -137,7 +158,10 @@ def decrypt_tables(
         digits=digits,
         filters=filters,
         mode=PRIVATE,
+        correct=correct,
     )
+    if correct is not None:
+        log(correct.line())
     convert(tables, out, form, log)
     return tables
 
@@ -174,6 +198,7 @@ def decrypt(
     design: PathLike | None = None,
     still_trusted: bool = False,
     asking: Asking | None = None,
+    genotypes: GenotypeReader | None = None,
 ) -> pd.DataFrame:
     """Verified result table as a pandas frame (several phenotypes: first index level PHENO).
 
@@ -183,6 +208,7 @@ def decrypt(
 
     with tempfile.TemporaryDirectory() as folder:
         tables = decrypt_tables(
-            results, key, owner, f"{folder}/t", design=design, still_trusted=still_trusted, asking=asking
-        )
+            results, key, owner, f"{folder}/t", design=design, still_trusted=still_trusted, asking=asking,
+            genotypes=genotypes,
+        )  # fmt: skip
         return read_frames({t.analysis.phenotype: t.path for t in tables})

@@ -17,6 +17,7 @@ from securegen.governance.policy import FULL
 from securegen.model import Progress, Sums, coding_of, counted
 from securegen.record.association_receipts import plain_receipt
 from securegen.record.run_log import RunLog
+from securegen.results.corrections import Corrector
 from securegen.results.forms import TableForm, convert
 from securegen.results.outputs import associations
 from securegen.results.projected import PLAIN, plain_projected
@@ -34,6 +35,7 @@ class Plain(Engine):
     name: ClassVar[str] = "plain"
     conditions: ClassVar[bool] = True
     codings: ClassVar[bool] = True
+    corrections: ClassVar[bool] = True
     missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
     reveals: ClassVar[frozenset[str]] = frozenset(PLAIN)
     quality: ClassVar[bool] = True
@@ -64,6 +66,7 @@ class Plain(Engine):
         """Tables from the exact sums. Raises as `Engine.run`."""
         claim_release([study.inputs], study.reader.samples, study.strata, out)
         tables: list[Summary] = []
+        correct = corrector_of(study)
         gate = gate_of_study(self.name, study, log, qc_only=qc_only)
         check_tables(gate, study, reveal=self.reveal or FULL, qc_only=qc_only)
         with log.stage("gwas"):
@@ -73,27 +76,43 @@ class Plain(Engine):
                 )
             elif not qc_only:
                 with bars("associating", unit="variants") as report:
-                    tables = write_plain(study, out, digits=form.digits, filters=filters, progress=report, gate=gate)
+                    tables = write_plain(
+                        study, out, digits=form.digits, filters=filters, progress=report, gate=gate, correct=correct
+                    )
             convert(tables, out, form, log)
             files = form.finish(write_plain_qc(study, out, gate=gate)) if qc_only else []
         receipt = plain_receipt([*files, *(t.path for t in tables)], close_people(study.strata))
         receipt = receipt.of_model(coding_of(study.reader)).with_decisions(gate.lines())
+        if correct is not None:
+            log(correct.line())
+            receipt = receipt.corrected(correct.line())
         facts = study_facts(study) | {
             "parameters": {"bits": max(a.model.bits for a in study.analyses)}, "planned_noise_margin_bits": None,
+            **(correct.record() if correct is not None else {}),
         }  # fmt: skip
         return EngineRun(self.name, tuple(tables), tuple(files), receipt, {}, facts, governance=gate.record())
 
 
+def corrector_of(study: Study) -> Corrector | None:
+    """What corrects the score tests of a study, from its own genotypes; None where nothing does."""
+    i = study.inputs
+    if not i.corrects:
+        return None
+    return Corrector(i.correction, i.p_thresh, i.fast, study.strata, study.reader.read, study.reader.dosage_grid)
+
+
 def write_plain(
     study: Study, out: str, *, digits: int = 17, filters: Filters | None = None, progress: Progress | None = None,
-    gate: Gate | None = None,
+    gate: Gate | None = None, correct: Corrector | None = None,
 ) -> list[Summary]:  # fmt: skip
-    """Write OUT.<PHENO>.<TEST> for every analysis of a study. gate: the door, by default that of the study.
+    """Write OUT.<PHENO>.<TEST> for every analysis of a study. gate: the door, by default that of the study; correct: by
+    default as the study's inputs say.
 
     Raises UsageError for filters beside complete cases, PolicyError where a policy refuses.
     """
     gate = gate or gate_of_study("plain", study)
     check_tables(gate, study)
+    correct = correct or corrector_of(study)
     variants, grid = study.reader.variants, study.reader.dosage_grid
     tests = [a for a in study.analyses if a.association]
     if study.inputs.missing == "complete" and any("complete" in record_of(a).missing for a in tests):
@@ -108,8 +127,9 @@ def write_plain(
         return tables
     blocks = counted(sums.strata_sums(study.reader, study.strata), len(variants), progress)
     return write_tables(
-        out, variants, blocks, tests, gate=gate, strata=study.strata, grid=grid, digits=digits, filters=filters
-    )
+        out, variants, blocks, tests, gate=gate, strata=study.strata, grid=grid, digits=digits, filters=filters,
+        correct=correct,
+    )  # fmt: skip
 
 
 def write_plain_qc(study: Study, out: str, *, gate: Gate | None = None) -> list[str]:

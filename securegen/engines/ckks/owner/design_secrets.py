@@ -128,7 +128,7 @@ def _stratum_to_json(s: Stratum, places: Sequence[int]) -> dict[str, Any]:
     return {
         "name": s.name, "runs": [list(run) for run in s.runs], "unit": s.unit, "copies": s.copies,
         "refused": [asdict(r) for r in s.refused], "columns": list(places), "squared": list(s.design.columns.squared),
-        "analyses": [{**asdict(a), "kind": type(a.model).__name__} for a in s.design.analyses],
+        "analyses": [{**asdict(replace(a, null=None)), "kind": type(a.model).__name__} for a in s.design.analyses],
     }  # fmt: skip
 
 

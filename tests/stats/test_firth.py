@@ -1,0 +1,61 @@
+"""Firth's likelihood ratio against a general optimiser of the same function."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import optimize, stats
+
+from securegen.design.null_people import NullPeople
+from securegen.stats.corrected import NullFit
+from securegen.stats.firth import firth
+
+SAMPLES = 240
+
+
+@pytest.fixture(scope="module")
+def fit() -> NullFit:
+    rng = np.random.default_rng(21)
+    c = np.column_stack([np.ones(SAMPLES), rng.normal(size=(SAMPLES, 2))])
+    eta = c @ [-2.5, 0.8, -0.4]
+    y = rng.random(SAMPLES) < 1 / (1 + np.exp(-eta))
+    found = optimize.minimize(lambda b: np.logaddexp(0, c @ b).sum() - y @ (c @ b), np.zeros(3), tol=1e-12)
+    mean = 1 / (1 + np.exp(-c @ found.x))
+    return NullFit(NullPeople(np.arange(SAMPLES), y, np.rint(c * 2**30).astype(np.int64), mean))
+
+
+def penalised(fit: NullFit, x: np.ndarray, logits: np.ndarray, b: float) -> float:
+    eta = logits + x * b
+    p = 1 / (1 + np.exp(-eta))
+    likelihood = np.log(np.where(fit.cases, p, 1 - p)).sum()
+    return float(likelihood + 0.5 * np.log((x**2 * p * (1 - p)).sum()))
+
+
+def test_the_null_model_has_the_largest_penalised_likelihood(fit):
+    c = fit._null.covariates
+
+    def value(b):
+        p = 1 / (1 + np.exp(-c @ b))
+        information = (c * (p * (1 - p))[:, None]).T @ c
+        return -(np.log(np.where(fit.cases, p, 1 - p)).sum() + 0.5 * np.linalg.slogdet(information)[1])
+
+    found = optimize.minimize(value, np.zeros(3), method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-14})
+    np.testing.assert_allclose(fit.firth_logits, c @ found.x, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["common", "rare", "every carrier a case", "every carrier a control"])
+def test_effect_and_ratio_are_those_of_a_general_optimiser(fit, kind):
+    rng = np.random.default_rng(5)
+    g = rng.binomial(2, 0.3 if kind == "common" else 0.02, SAMPLES).astype(float)
+    if kind.startswith("every"):
+        g[:] = 0
+        g[np.flatnonzero(fit.cases == kind.endswith("case"))[:4]] = 1
+    variant = fit.variant(g, None, 2, fast=False)
+    found = optimize.minimize_scalar(lambda b: -penalised(fit, variant.x, fit.firth_logits, b), (-1, 1), tol=1e-12)
+    ours = firth(fit, variant)
+    ratio = 2 * (-found.fun - penalised(fit, variant.x, fit.firth_logits, 0))
+    assert ours.beta == pytest.approx(found.x, abs=1e-6)
+    assert ours.chisq == pytest.approx(ratio, abs=1e-9)
+    assert ours.log10p == pytest.approx(-np.log10(stats.chi2.sf(ratio, 1)), rel=1e-8)
+    p = 1 / (1 + np.exp(-(fit.firth_logits + variant.x * found.x)))
+    assert ours.se == pytest.approx((variant.x**2 * p * (1 - p)).sum() ** -0.5, rel=1e-6)
