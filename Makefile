@@ -77,7 +77,7 @@ lint: $(VENV)/all.stamp
 # Checks and compilation have one process each: side by side.
 test: $(VENV)/all.stamp
 	@$(MAKE) --no-print-directory --output-sync=target -j 2 lint $(VENV)/kernels.stamp
-	$(RUN) -m pytest -q -rfEs -n $(WORKERS) --dist loadfile -p no:benchmark
+	$(RUN) -m pytest -q -rfEs -n $(WORKERS) --dist loadfile --no-loadscope-reorder -p no:benchmark
 
 coverage: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	$(RUN) -m coverage erase

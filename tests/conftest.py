@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from forked_roles import Nursery
 from hypothesis import settings
+from order import pytest_collection_modifyitems  # noqa: F401
 from reference_data import Reference
 from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 from support import Cohort, simulate
@@ -17,6 +19,7 @@ from support import Cohort, simulate
 import securegen as sg
 from securegen.engines.ckks.owner import retirement
 from securegen.io import envelope
+from securegen.local import processes
 
 settings.register_profile("tests", deadline=None, print_blob=True)  # a shared machine has no deadlines
 settings.load_profile("tests")
@@ -44,6 +47,21 @@ def marks_do_not_outlive_a_test(monkeypatch, tmp_path_factory):
     yield
     for key, owner in retired:
         retirement.marks(key, owner)[0].unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="module")
+def forked_roles(nursery):
+    """Roles that a module starts are forks of a process that has imported the package: for tests of what they compute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "subprocess", nursery)
+        yield
 
 
 @pytest.fixture(scope="session")

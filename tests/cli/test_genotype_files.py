@@ -14,6 +14,8 @@ from securegen.io.plink1 import read_plink
 from securegen.results.layout import TableLayout
 from securegen.results.regenie import write_regenie
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 FORMATS = ("pfile", "vcf", "bcf", "bgen")
 
 

@@ -16,6 +16,7 @@ from securegen.engines.mpc.association import people_columns
 from securegen.errors import ArtefactError, UsageError
 from securegen.stats.qc import Filters
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
 ENGINES = {
     "ckks": sg.Ckks(),
     "aggregates": sg.Mpc(split="vertical", reveal="aggregates", consent_aggregates=True, openings="all"),

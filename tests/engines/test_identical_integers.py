@@ -13,6 +13,8 @@ from securegen.errors import PolicyError, UsageError
 from securegen.model import ImputedSums, OpenedSums, Sums
 from securegen.stats.imputed import linear_sums, score_sums
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 MPC = sg.Mpc(split="vertical", reveal="aggregates", consent_aggregates=True, openings="all")
 ENGINES = [sg.Ckks(), sg.Federated(sites=3, openings="all"), MPC, sg.Mpc(split="outsourced", openings="all")]
 

@@ -10,6 +10,8 @@ import pytest
 import securegen as sg
 from securegen.errors import DesignError
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 MPC = sg.Mpc(split="vertical", reveal="aggregates", consent_aggregates=True, openings="all")
 ENGINES = {
     "ckks": sg.Ckks(), "federated": sg.Federated(sites=3, openings="all"), "vertical": MPC,

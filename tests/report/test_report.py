@@ -17,6 +17,8 @@ from securegen.report.build import read_annotations
 from securegen.report.gather import find_tables, open_run
 from securegen.report.html import Markup, element, page, table
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 pytest.importorskip("matplotlib", reason="needs securegen[plot]")
 EVIL = '"><script>alert(1)</script><img/src=x onerror=alert(2)>'
 VOID = {"meta", "img", "source", "br"}

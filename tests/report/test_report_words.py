@@ -18,6 +18,8 @@ from securegen.record.run_log import read_records
 from securegen.report.gather import Run, open_run
 from securegen.report.privacy import privacy_section
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 pytest.importorskip("matplotlib", reason="needs securegen[plot]")
 
 

@@ -16,6 +16,8 @@ from securegen.engines.scores import SCORE_ENGINES
 from securegen.errors import UsageError
 from securegen.scores.study import ScoreInputs
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 # Of a terminal alone: where results go, how a process runs, and what --config, --json and --dry-run do; `sign` is
 # `sg.receipt.sign` of what was written.
 TERMINAL = {"out", "threads", "memory", "quiet", "plot", "ref_first", "sign"}

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from securegen.study.inputs import Inputs
 from securegen.study.opening import open_study
 
 from .conftest import make_study, write_cohort
+
+pytestmark = pytest.mark.usefixtures("forked_roles")
 
 NAMES = ("site1", "site2", "site3")
 
@@ -109,7 +112,8 @@ def test_counts_of_cases_and_controls_are_pooled(tmp_path, cohort, model):
     assert all((tmp_path / s.name / f"result.CC.{model}").read_bytes() == expected["CC"] for s in sites)
 
 
-def test_a_killed_site_resumes(tmp_path, cohort):
+def test_a_killed_site_resumes(tmp_path, cohort, monkeypatch):
+    monkeypatch.setattr(processes, "subprocess", subprocess)  # started as a deployment does
     inputs, sites, _ = prepare(tmp_path, cohort, pheno_name=("QT",))
     calls = [rehearsal.site_role(tmp_path, inputs, s, Filters(), wait=60).write() for s in sites]
     running = [processes.start(call) for call in calls]

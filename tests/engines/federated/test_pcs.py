@@ -14,6 +14,8 @@ import securegen as sg
 from securegen.engines.federated import steps
 from securegen.errors import ArtefactError, PolicyError, ProtocolError, UsageError
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 PEOPLE, VARIANTS = 1500, 300
 
 

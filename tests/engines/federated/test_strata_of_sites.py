@@ -25,6 +25,8 @@ from securegen.study.traits import read_traits
 
 from .strata_sites import StrataRun, strata_study
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 NAMES = ("site1", "site2", "site3")
 
 

@@ -12,6 +12,8 @@ from support import securegen, write_plink
 import securegen as sg
 from securegen.io.loco import read_offsets
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 PEOPLE, VARIANTS, BLOCK = 900, 80, 20
 
 

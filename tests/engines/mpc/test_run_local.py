@@ -16,6 +16,8 @@ from securegen.engines.mpc.loopback import free_ports, loopback_study
 from securegen.errors import KeyFileError, PolicyError, SecuregenError, UsageError
 from securegen.local.processes import start
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 EXAMPLES = Path(__file__).parents[3] / "examples"
 COHORT = [
     "--bfile", EXAMPLES / "cohort", "--pheno", EXAMPLES / "cohort.pheno.tsv", "--covar", EXAMPLES / "cohort.covar.tsv",

@@ -26,6 +26,8 @@ from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
 from securegen.study.inputs import Inputs
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 OWN, OTHER = b"m" * 32, b"e" * 32
 
 

@@ -24,6 +24,8 @@ from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
 from securegen.study.inputs import Inputs
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 
 @pytest.fixture
 def begun(additive, tmp_path):

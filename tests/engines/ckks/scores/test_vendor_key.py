@@ -36,6 +36,8 @@ from securegen.scores.study import ScoreInputs, open_scores
 from securegen.scores.sums import plain_scores
 from securegen.study.inputs import Inputs
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 NOTHING = np.zeros(1, np.int64)
 
 
