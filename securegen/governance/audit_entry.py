@@ -25,7 +25,7 @@ MOST_LINE = (1 << 16) - 1  # a bundle of C2SP prefixes an entry with two bytes o
 COMMANDS = (
     "audit", "certs init-ca", "certs issue", "certs pin", "certs request", "check", "consent apply", "consent check",
     "consent import", "consent list", "consent withdraw", "crate", "dealer", "decrypt", "encrypt", "gwas", "inspect",
-    "key backup", "key passphrase", "keygen", "kinship", "merge", "party", "pca", "pia", "plan", "plot", "policy check",
+    "key backup", "key passphrase", "keygen", "kinship", "merge", "meta", "party", "pca", "pia", "plan", "plot", "policy check",
     "policy countersign", "policy explain", "policy init", "policy sign", "prs", "prs-step accept", "prs-step answer",
     "prs-step blind", "prs-step challenge", "prs-step decrypt", "prs-step encrypt", "prs-step encrypt-model",
     "prs-step evaluate", "prs-step invite", "prs-step offer", "prs-step open", "prs-step reply", "prs-step request",
@@ -85,7 +85,7 @@ _NEEDED: dict[str, dict[str, Check]] = {
 }
 _MORE: dict[str, dict[str, Check]] = {
     "run": {"exit_code": integer(0, 255)},
-    "release": {"noise": boolean},
+    "release": {"noise": boolean, "ledger": DIGEST, "sets": COUNT, "charged": COUNT, "released": COUNT},
     "refusal": {"what": one_of(*WHAT)},
     "policy": {"before": DIGEST, "by": FINGERPRINT},
     "consent": {"before": DIGEST, "purposes": COUNT},

@@ -13,13 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from securegen.errors import StorageError
 from securegen.governance.audit_alerts import AlertRule, read_rules, reasons
 from securegen.governance.audit_beside import log_of
-from securegen.governance.audit_entry import ENGINES, PURPOSES, ROLES
+from securegen.governance.audit_entry import ENGINES, PURPOSES, ROLES, Entry
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.audit_verify import read_log
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import ASSOCIATION, PEOPLE, QUALITY, SCORES, Request, second_signers
+from securegen.governance.ledger import Entries
 from securegen.governance.policy_file import POLICY
 from securegen.governance.signing import canonical, fingerprint, sha256
 
@@ -73,10 +75,27 @@ def rules_beside(folder: Path) -> Sequence[AlertRule] | None:
     return read_rules(path) if path.exists() else None
 
 
-def unusual_reasons(folder: Path, request: Request) -> tuple[Reason, ...]:
-    """What the log's alerts say of a request: `audit.second_signature` where one demands it."""
+def entries_beside(folder: Path) -> list[Entry]:
+    """What the log of a policy's folder holds. Raises as `audit_beside.log_of` and `read_log`."""
+    return list(read_log(log_of(folder / POLICY).folder).entries)
+
+
+def refuse_older(ledger: Entries, entries: Sequence[Entry]) -> None:
+    """Raise StorageError where the log names releases of these people that the ledger does not have: an older ledger."""
+    last = next((e for e in reversed(entries) if e.kind == "release" and e.facts.get("ledger")), None)
+    if last is None:
+        return
+    counts = last.facts["sets"], last.facts["charged"], last.facts["released"]
+    if ledger.digest_of(counts) != last.facts["ledger"]:
+        raise StorageError(
+            f"the ledger of these people is an older one, or another: entry {last.number} of the audit log names {counts[2]} "
+            f"releases, {len(ledger.releases)} are in it. What was released since would be forgotten. Bring back the latest"
+        )
+
+
+def unusual_reasons(folder: Path, request: Request, entries: Sequence[Entry]) -> tuple[Reason, ...]:
+    """What the log's alerts say of a request beside its entries: `audit.second_signature` where one demands it."""
     rules = rules_beside(folder)
-    entries = read_log(log_of(folder / POLICY).folder).entries
     now = time.time_ns() // 1_000_000
     more = {} if rules is None else {"rules": rules}
     found = reasons(entries, "release", facts_of(request), at=now, **more)
@@ -84,9 +103,15 @@ def unusual_reasons(folder: Path, request: Request) -> tuple[Reason, ...]:
     return tuple(r if r.allowed else replace(r, text=r.text + asks) for r in found)
 
 
-def tell(folder: Path, request: Request, decision: Decision) -> Checkpoint:
-    """Write a decision into the log of a policy's folder; on the disk when this returns. Raises as `AuditLog.append`."""
+def tell(folder: Path, request: Request, decision: Decision, ledger: Entries | None = None) -> Checkpoint:
+    """Write a decision into the log of a policy's folder; on the disk when this returns. Raises as `AuditLog.append`.
+
+    ledger: with what was allowed in it, on the disk already; an older one is refused from then on.
+    """
     log, facts = log_of(folder / POLICY), facts_of(request)
+    if ledger is not None:
+        counts = ledger.counts
+        facts |= dict(zip(("sets", "charged", "released"), counts, strict=True)) | {"ledger": ledger.digest_of(counts)}
     spoke = decision.reasons if decision.allowed else decision.refusals
     facts["rules"] = list(dict.fromkeys(r.rule for r in spoke))[:256]
     if not decision.allowed:

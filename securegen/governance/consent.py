@@ -23,6 +23,7 @@ from securegen.io.text import count
 from securegen.model import Samples
 
 CONSENT, WITHDRAW = ACTIONS = ("consent", "withdraw")
+RELEASE: Final = "release"
 ABSENT, WITHDRAWN, UNCLEAR, LATER = "absent", "withdrawn", "unclear", "later"
 NOTHING: Final = "."  # in place of what a line does not have
 _WORDS: Final = {
@@ -54,6 +55,15 @@ class Line:
     def alone(self) -> bool:
         """Whether the person is known by the own id, without a family's."""
         return self.pasted == self.iid
+
+
+@dataclass(frozen=True)
+class Released:
+    """A line that binds the ledger. time: UTC; sets: releases that the ledger had entered; digest: of them, 64 hex digits."""
+
+    time: str
+    sets: int
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -96,11 +106,23 @@ class Register:
     """Lines in order, under the ledger whose key names people."""
 
     ledger: Entries
-    lines: list[Line] = field(default_factory=list)
+    lines: list[Line | Released] = field(default_factory=list)
 
     def in_force(self) -> dict[tuple[str, str], Line]:
         """The latest line of everybody."""
-        return {line.key: line for line in self.lines}
+        return {line.key: line for line in self.lines if isinstance(line, Line)}
+
+    def forgotten(self) -> Released | None:
+        """The line that names releases which the ledger does not have, or has otherwise: it is an older one."""
+        bound = [line for line in self.lines if isinstance(line, Released)][-1:]
+        return next((line for line in bound if self.ledger.digest_of((line.sets, 0, 0)) != line.digest), None)
+
+    def bind(self, now: str) -> None:
+        """Enter how many releases the ledger has, where it has more than the last line that says so."""
+        known = max((line.sets for line in self.lines if isinstance(line, Released)), default=0)
+        sets = len(self.ledger.sets)
+        if sets > known and (digest := self.ledger.digest_of((sets, 0, 0))) is not None:
+            self.lines.append(Released(now, sets, digest))
 
     def names(self, fid: str | None, iid: str) -> tuple[str, str, str]:
         """The three HMACs of a person; no family id, or 0, is one that is not known."""

@@ -2,7 +2,11 @@
 
 Each line ends with an HMAC of itself and of the one before, under the key of the ledger REGISTER.ledger beside it, so that an
 edited, cut or moved line is named. The ledger remembers how many lines there were and the last mark: an older register is
-refused. Who brings back register *and* ledger of one day brings back that day: keep a witness of both (`list` prints it).
+refused. A line `release` names how many releases the ledger had, and a digest of them: an older ledger is refused. Who brings
+back register *and* ledger of one day brings back that day: keep a witness of both (`list` prints it).
+
+What is released enters the ledger, then the register; who withdraws enters the register. Last the ledger remembers the
+register. A kill leaves what is written earlier ahead of what is written later, and the next run goes on from there.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from typing import NoReturn
 from securegen.errors import StorageError
 from securegen.governance import duo
 from securegen.governance.audit_beside import record
-from securegen.governance.consent import ACTIONS, CONSENT, NOTHING, WITHDRAW, Line, Register
+from securegen.governance.consent import ACTIONS, CONSENT, NOTHING, RELEASE, WITHDRAW, Line, Register, Released
 from securegen.governance.ledger import PERSON_BYTES, Entries
 from securegen.governance.ledger_file import open_ledger
 from securegen.io.output import PRIVATE, write_text
@@ -53,18 +57,27 @@ def open_register(
         raise StorageError(f"{ledger_of(path)} is gone, and with it the key of {path}: bring both back from a backup")
     with open_ledger(ledger_of(path), log) as ledger:
         register = Register(ledger, _read(path, ledger))
+        if (line := register.forgotten()) is not None:
+            raise StorageError(
+                f"{ledger_of(path)} is an older ledger, or another one: {path} names {line.sets} releases until {line.time}, "
+                f"this has {len(ledger.sets)}. What was released since would be forgotten. Bring back the latest"
+            )
         before = len(register.lines)
         yield register
+        register.bind(now(register)[0])
         if len(register.lines) != before or not path.exists():
             text, last = _written(register)
-            _log(path, register.lines[before:], text)
+            _log(path, [line for line in register.lines[before:] if isinstance(line, Line)], text)
+            ledger.keep()
             write_text(path, text, mode=PRIVATE)
             ledger.register = len(register.lines), last
 
 
 def _log(path: Path, lines: Sequence[Line], text: str) -> None:
-    """Tell the audit log of the policy beside a register, if there is one, before the change is written."""
-    action = "withdrawn" if lines and all(line.action == WITHDRAW for line in lines) else "imported"
+    """Tell the audit log of the policy beside a register, if there is one, before what people said is written."""
+    if not lines:  # what leaves is logged by its gate
+        return
+    action = "withdrawn" if all(line.action == WITHDRAW for line in lines) else "imported"
     register = hashlib.sha256(text.encode()).hexdigest()
     record(path, "consent", {"action": action, "register": register, "people": len({line.key for line in lines})})
 
@@ -86,7 +99,7 @@ def now(register: Register) -> tuple[str, datetime]:
     return max(said, register.lines[-1].time) if register.lines else said, clock
 
 
-def _read(path: Path, ledger: Entries) -> list[Line]:
+def _read(path: Path, ledger: Entries) -> list[Line | Released]:
     count, witness = ledger.register
     try:
         raw = read_regular(path, "a register of consent", most=_MOST, error=StorageError)
@@ -104,7 +117,7 @@ def _read(path: Path, ledger: Entries) -> list[Line]:
         raise StorageError(f"{path} was altered: a register of consent is ASCII text") from None
     if texts[:2] != [FORMAT, "\t".join(HEADER)] or texts[-1] != "":
         raise StorageError(f"{path} is no register of consent of this version, or its end is cut")
-    mark, lines, marks = "", list[Line](), list[str]()
+    mark, lines, marks = "", list[Line | Released](), list[str]()
     for number, text in enumerate(texts[2:-1], 3):
         cells = text.split("\t")
         mark = _next(ledger, mark, cells[:-1])
@@ -120,11 +133,13 @@ def _read(path: Path, ledger: Entries) -> list[Line]:
     return lines
 
 
-def _line(cells: list[str], path: Path, number: int) -> Line:
+def _line(cells: list[str], path: Path, number: int) -> Line | Released:
     """What a line says, whose mark is right: written by this program, or with its key."""
     time, action, person, iid, pasted, said, day, evidence, _ = cells
     try:
         datetime.strptime(time, _TIME)
+        if action == RELEASE:
+            return Released(time, int(said), _DIGEST(evidence, "the releases"))
         for name in (person, iid, pasted):
             _NAME(name, "a name")
         if evidence != NOTHING:
@@ -152,8 +167,11 @@ def _written(register: Register) -> tuple[str, str]:
     """The whole file, and the mark of its last line."""
     mark, out = "", [FORMAT, "\t".join(HEADER)]
     for line in register.lines:
-        said = NOTHING if line.said is None else str(line.said)
-        cells = [line.time, line.action, line.person, line.iid, line.pasted, said, str(line.day), line.evidence]
+        if isinstance(line, Released):
+            cells = [line.time, RELEASE, NOTHING, NOTHING, NOTHING, str(line.sets), NOTHING, line.digest]
+        else:
+            said = NOTHING if line.said is None else str(line.said)
+            cells = [line.time, line.action, line.person, line.iid, line.pasted, said, str(line.day), line.evidence]
         mark = _next(register.ledger, mark, cells)
         out.append("\t".join([*cells, mark]))
     return "\n".join(out) + "\n", mark

@@ -153,21 +153,28 @@ class Gate:
         with self._ledger(enter) as ledger:
             if ledger.policy is not None:
                 Pin.from_json(ledger.policy).refuse_other(policy, "the ledger of these people")
-            request = replace(request, history=history_of(ledger, request, self.people))
             folder = self.folder or Path(".")
-            request = replace(request, reasons=(*request.reasons, *audit_release.unusual_reasons(folder, request)))
+            entries = audit_release.entries_beside(folder)
+            audit_release.refuse_older(ledger, entries)
+            request = replace(request, history=history_of(ledger, request, self.people))
+            request = replace(
+                request, reasons=(*request.reasons, *audit_release.unusual_reasons(folder, request, entries))
+            )
             decision = release(request)
+            entered = enter and decision.allowed
+            if entered:
+                ledger.policy = Pin.of(policy).to_json()
+                if all(digest != request.digest for digest, _ in ledger.releases):
+                    ledger.releases.append((request.digest, today.isoformat()))
+                ledger.keep()  # before the log names it
             if enter and request.digest not in self.requests or not decision.allowed:  # a run asks again: one release
-                self.witnesses.append(audit_release.tell(folder, request, decision))
+                self.witnesses.append(audit_release.tell(folder, request, decision, ledger if entered else None))
                 self.decisions.append(decision)
                 self.requests.append(request.digest)
             if not decision.allowed:
                 for line in self.lines():
                     self.log(line)
             decision.require()
-            ledger.policy = Pin.of(policy).to_json()
-            if all(digest != request.digest for digest, _ in ledger.releases):
-                ledger.releases.append((request.digest, today.isoformat()))
         return decision
 
     @contextlib.contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,7 +38,8 @@ class Entries:
     columns: people (n,), and (n, J) integers that were summed with their genotypes; products: whose products of genotypes
     with genotypes were summed; register: lines of the register of consent that was last written beside this ledger, and
     the mark of the last of them; releases: digest of a request, and its day, YYYY-MM-DD; policy: the latest under which
-    something was released, as `pin.Pin.to_json`."""
+    something was released, as `pin.Pin.to_json`; changes: of the file so far; keep: writes what was entered by now, for what
+    is written after it."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)
@@ -51,6 +52,22 @@ class Entries:
     register: tuple[int, str] = (0, "")
     releases: list[tuple[str, str]] = field(default_factory=list)
     policy: dict[str, Any] | None = None
+    changes: int = 0
+    keep: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Sets, charged columns and releases, to which is only added: how far the ledger is."""
+        return len(self.sets), len(self.charged), len(self.releases)
+
+    def digest_of(self, counts: tuple[int, int, int]) -> str | None:
+        """What names the first sets, columns and releases, 64 hex digits; None where there are fewer."""
+        if any(n > here for n, here in zip(counts, self.counts, strict=True)):
+            return None
+        sets = [
+            [what, self.mark("set", np.flatnonzero(m).astype("<i8").tobytes())] for what, m in self.sets[: counts[0]]
+        ]
+        return self.mark("so far", json.dumps([sets, self.charged[: counts[1]], self.releases[: counts[2]]]).encode())
 
     def mark(self, purpose: str, data: bytes) -> str:
         """HMAC-SHA256 under the ledger's key, in hex."""

@@ -1,6 +1,8 @@
 """The file of a ledger of people, beside its key: both 0600, locked while in use, replaced whole, with an HMAC over all.
 
-Losing it, or bringing back an old copy, forgets what was opened: keep it with the data.
+An older copy is refused by the mark in the lock beside it (`io.changes`). Losing ledger and lock, or bringing both back,
+forgets what was opened, unless what is written after the ledger names how far it was: a register of consent does
+(`consent_file`), and the audit log of a policy (`audit_release`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from securegen.errors import StorageError
 from securegen.governance.ledger import PERSON_BYTES, Entries, Products, padded
 from securegen.governance.policy import PIN
 from securegen.governance.site_sets import StudySites
+from securegen.io.changes import raise_mark, read_mark
 from securegen.io.output import PRIVATE, PRIVATE_FOLDER, make_folder, write_text
 from securegen.io.schema import boolean, hex_text, integer, list_of, one_of, record, text
 from securegen.io.strict_json import parse_json, read_regular
@@ -58,7 +61,7 @@ _CONTENT = record(
         "register": record(lines=integer(1, 1 << 40), mark=hex_text(PERSON_BYTES)),
     },
 )
-_FILE = record(content=text(_MOST, printable=False), hmac=hex_text(32))
+_FILE = record(content=text(_MOST, printable=False), hmac=hex_text(32), may_have={"changes": integer(1, 1 << 60)})
 
 
 @contextlib.contextmanager
@@ -67,21 +70,39 @@ def open_ledger(path: str | Path, log: Callable[[str], None] | None = None) -> I
 
     log: told when the ledger is new, so that nobody loses an old one without a word.
 
-    Raises StorageError when it is damaged, readable by others, a link, or its key is gone.
+    Raises StorageError when it is damaged, older than its mark, readable by others, a link, or its key is gone.
     """
     path = Path(path)
     make_folder(path.parent, PRIVATE_FOLDER)
-    lock = _regular(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT)
+    beside = path.with_name(path.name + ".lock")
+    lock = _regular(beside, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if log is not None and not path.exists():
             log(f"the ledger {path} is new: what these people have been in before is not known to it")
+        mark = read_mark(lock, beside)
+        if mark and not (path.exists() or _key_path(path).exists()):
+            raise StorageError(f"{path} and its key are gone, {mark} changes were made: bring them back from a backup")
         entries = _read(path)
+        if entries.changes < mark:
+            raise StorageError(
+                f"{path} is older than the mark in {beside} ({entries.changes} changes, {mark} were made): what was opened and "
+                "released since would be forgotten. Bring back the latest ledger"
+            )
         before = _content(entries)
+
+        def keep() -> None:
+            nonlocal before
+            after = _content(entries)
+            if after != before:
+                entries.changes += 1
+                _write(path, entries.key, after, entries.changes)
+                raise_mark(lock, beside, entries.changes)
+                before = after
+
+        entries.keep = keep
         yield entries
-        after = _content(entries)
-        if after != before:
-            _write(path, entries.key, after)
+        keep()
     finally:
         os.close(lock)
 
@@ -117,7 +138,7 @@ def _read(path: Path) -> Entries:
         made = fresh_key() + fresh_key()
         write_text(_key_path(path), made.hex() + "\n", mode=PRIVATE, overwrite=False)
         entries = Entries(made)
-        _write(path, made, _content(entries))
+        _write(path, made, _content(entries), 0)
         return entries
     if key is None or raw is None:
         gone = _key_path(path) if key is None else path
@@ -127,7 +148,8 @@ def _read(path: Path) -> Entries:
     )
     entries = Entries(bytes.fromhex(secret))
     held: dict[str, Any] = parse_json(raw, f"{path}, a ledger,", _FILE, error=StorageError)
-    if not hmac.compare_digest(entries.mark("ledger", held["content"].encode()), held["hmac"]):
+    entries.changes = held.get("changes") or 0
+    if not hmac.compare_digest(_mark(entries, held["content"], entries.changes), held["hmac"]):
         raise StorageError(f"{path} was altered or belongs to another key: bring it back from a backup")
     value = parse_json(held["content"], f"{path}, a ledger,", _CONTENT, error=StorageError)
     if value["format"] != FORMAT or len(value["spent"]) != len(value["people"]):
@@ -172,11 +194,16 @@ def _key_path(path: Path) -> Path:
     return path.with_name(path.name + ".key")
 
 
-def _write(path: Path, key: bytes, content: str) -> None:
+def _mark(entries: Entries, content: str, changes: int) -> str:
+    """The HMAC of a file. changes: 0 in one of before they were counted."""
+    return entries.mark("ledger", (f"{changes} {content}" if changes else content).encode())
+
+
+def _write(path: Path, key: bytes, content: str, changes: int) -> None:
     if len(content) > _MOST // 2:
         raise StorageError(f"{path} would pass {_MOST >> 21} MB: too many columns and people for one ledger")
-    mark = Entries(key).mark("ledger", content.encode())
-    write_text(path, json.dumps({"content": content, "hmac": mark}) + "\n", mode=PRIVATE)
+    value: dict[str, Any] = {"content": content, "hmac": _mark(Entries(key), content, changes)}
+    write_text(path, json.dumps(value | ({"changes": changes} if changes else {})) + "\n", mode=PRIVATE)
 
 
 def _content(entries: Entries) -> str:

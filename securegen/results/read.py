@@ -34,6 +34,18 @@ _NUMBERS = frozenset(
         "U95",
     }
     | {"T_STAT", "Z_STAT", "Z_OR_F_STAT", "T_OR_F_STAT", "CHISQ", "LOG10_P", "WALD_LIKE_Z", "A1_CASE_CT", "A1_CTRL_CT"}
+    | {
+        "STUDY_CT",
+        "BETA_RANDOM",
+        "SE_RANDOM",
+        "LOG10_P_RANDOM",
+        "Z_STOUFFER",
+        "LOG10_P_STOUFFER",
+        "Q",
+        "P_Q",
+        "I2",
+        "TAU2",
+    }
 )
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
@@ -85,7 +97,7 @@ def read_own(path: str | Path, header: list[str] | None = None) -> pd.DataFrame:
     return frame
 
 
-_COUNTS = ("POS", "OBS_CT", "CASE_CT", "CTRL_CT", "MAC_CASE", "A1_CASE_CT", "A1_CTRL_CT")
+_COUNTS = ("POS", "OBS_CT", "STUDY_CT", "CASE_CT", "CTRL_CT", "MAC_CASE", "A1_CASE_CT", "A1_CTRL_CT")
 
 
 def read_frame(path: str | Path) -> pd.DataFrame:

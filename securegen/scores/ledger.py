@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import ArtefactError, InputError, PolicyError, StorageError
+from securegen.io.changes import raise_mark, read_mark
 from securegen.io.output import PRIVATE, make_folder, write_text
 from securegen.io.schema import Refused, hex_text, integer, map_of, one_of, record, text
 from securegen.io.strict_json import MOST_BYTES, parse_json
@@ -125,14 +126,14 @@ class Ledger:
         try:
             _refuse_open_folder(self.path.parent)
             fcntl.flock(lock, fcntl.LOCK_EX)
-            mark = _read_mark(lock, self._lock)
+            refuse_shared(os.fstat(lock), self._lock)
+            mark = read_mark(lock, self._lock, InputError)
             content = self._read(mark)
             yield content
             if write:
                 content["sequence"] += 1
                 write_text(self.path, _sealed(content), mode=PRIVATE)
-                os.pwrite(lock, b"%020d\n" % content["sequence"], 0)
-                os.fsync(lock)
+                raise_mark(lock, self._lock, content["sequence"])
         except OSError as error:
             raise StorageError(f"cannot keep {self.path}: {error.strerror}") from None
         finally:
@@ -266,12 +267,3 @@ def _refuse_open_folder(folder: Path) -> None:
     mode = folder.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         raise StorageError(f"everybody may write in {folder}, so the ledger there holds nobody; chmod o-w {folder}")
-
-
-def _read_mark(lock: int, path: Path) -> int:
-    """How many changes the ledger had when the lock was last held; 0 in locks of version 1, which are empty."""
-    refuse_shared(os.fstat(lock), path)
-    raw = os.pread(lock, 64, 0).strip()
-    if len(raw) > 20 or not (raw.isdigit() or not raw):
-        raise InputError(f"{path} is damaged: it does not hold the mark of its ledger. Restore it with the ledger")
-    return int(raw or b"0")

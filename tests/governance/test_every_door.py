@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from policy_tools import make_ruled
-from support import securegen
+from support import securegen, write_tsv
 
 import securegen as sg
 from securegen.engines.plain.engine import write_plain
@@ -281,3 +281,22 @@ def test_a_purpose_that_nothing_is_held_against_is_refused(ruled):
     for engine in ("plain", "ckks", sg.Federated(openings="all"), sg.Mpc(split="vertical", reveal="hits")):
         with pytest.raises(UsageError, match="`purpose`"):
             sg.run(study, engine)
+
+
+def test_a_meta_analysis_passes_the_door_of_the_policy_beside_its_tables(ruled):
+    """Its purpose, its smallest cohort, and its floor of minor alleles; its people were charged with the tables."""
+    rows = [("1", 10 * i, f"rs{i}", "A", "G", "G", 0.001 * i, 500, 0.1, 0.2, 0.6) for i in range(1, 30)]
+    header = ("#CHROM", "POS", "ID", "REF", "ALT", "A1", "A1_FREQ", "OBS_CT", "BETA", "SE", "P")
+    tables = [write_tsv(ruled.folder / name, header, rows) for name in ("a.tsv", "b.tsv")]
+    out = ruled.folder / "meta"
+    ruled.write(limits__minor_alleles=10)
+    done = securegen("meta", *tables, "--out", out)
+    assert done.code == CODE and "policy.purpose" in done.err and ruled.results("meta") == []
+    found = sg.meta(tables, out, asking=sg.Asking(purpose="HMB")).frame
+    shown = 2 * 1000 * 0.001 * (found.index.to_numpy() + 1) >= 10
+    assert shown.any() and not shown.all()
+    assert found["BETA"].notna().tolist() == found["P"].notna().tolist() == shown.tolist()
+    ruled.write(version=2, limits__smallest_cohort=1001)
+    with pytest.raises(PolicyError, match="smallest_cohort"):
+        sg.meta(tables, ruled.folder / "again", asking=sg.Asking(purpose="HMB"))
+    assert ruled.results("again") == []

@@ -180,5 +180,6 @@ def test_a_ledger_from_before_products_is_read(tmp_path):
     with open_ledger(path) as ledger:
         mark = ledger.mark("ledger", old.encode())
     path.write_text(json.dumps({"content": old, "hmac": mark}))
+    (tmp_path / "ledger.lock").write_bytes(b"")  # as versions left it that counted no changes
     with open_ledger(path) as ledger:
         assert len(ledger.sets) == 1 and ledger.products == []

@@ -27,6 +27,7 @@ import numpy as np
 
 from securegen.engines.mpc.shares.prg import derive_key
 from securegen.errors import PolicyError, StorageError, UsageError
+from securegen.io.changes import raise_mark, read_mark
 from securegen.io.schema import hex_text, integer, map_of, one_of, printable, record, text
 from securegen.io.strict_json import parse_json, read_regular
 from securegen.randomness import KEY_BYTES, fresh_key
@@ -42,7 +43,7 @@ _FIELDS: dict[str, Any] = {
     "spent": map_of(integer(0, 1 << 62), _MOST, name=_NAME),
 }  # fmt: skip
 _STATE = {
-    _FORMAT: record(format=one_of(_FORMAT), digest=hex_text(32), **_FIELDS),
+    _FORMAT: record(format=one_of(_FORMAT), digest=hex_text(32), **_FIELDS, may_have={"changes": integer(1, 1 << 60)}),
     _WITHOUT_DIGEST: record(format=one_of(_WITHOUT_DIGEST), **_FIELDS),
 }
 _COHORT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -125,15 +126,25 @@ class StateFile:
     @contextlib.contextmanager
     def _update(self) -> Iterator[dict[str, Any]]:
         path = Path(os.path.realpath(self.path))  # of two links to one file, both must see every change
+        beside = path.with_name(path.name + ".lock")
         try:
-            lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise StorageError(f"{path}: cannot keep the owner's state here: {error}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            state = self._read(path)
+            state, mark = self._read(path), read_mark(lock, beside)
+            changes = state.get("changes", 0)
+            if changes < mark:
+                raise StorageError(
+                    f"{path}: the owner's state is older than the mark in {beside} ({changes} changes, {mark} were made): masks "
+                    "would be used twice, and what was answered asked again. Bring back the latest, or start a new state, in "
+                    "another place, for new cohorts"
+                )
             yield state
+            state["changes"] = changes + 1
             _replace(path, json.dumps(state | {"digest": _digest(state)}, indent=1, sort_keys=True).encode())
+            raise_mark(lock, beside, state["changes"])
         finally:
             os.close(lock)
 
@@ -146,6 +157,7 @@ class StateFile:
         if mode & 0o022:
             raise StorageError(f"{path}: others may write the owner's state, so its limits hold nobody; chmod 600 it")
         state = parse_json(raw, f"{path}, the owner's state,", _sound, error=StorageError)
+        state = {name: part for name, part in state.items() if part is not None}  # of before changes were counted
         if state["format"] == _FORMAT and state.pop("digest") != _digest(state):
             raise StorageError(
                 f"{path}: the owner's state is damaged: it does not have the digest that it names. Restore it, or start a "

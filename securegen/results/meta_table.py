@@ -1,0 +1,55 @@
+"""The table of a meta-analysis: PREFIX.meta, a row a variant that any study has."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from securegen.governance.door import ASSOCIATION, OutputFacts
+from securegen.governance.gate import Gate
+from securegen.io.output import atomic
+from securegen.model import Variants
+from securegen.results.rows import FULL_DIGITS, table_text
+from securegen.vocabulary import VARIANT_COLUMNS
+
+COLUMNS: Final = (
+    *VARIANT_COLUMNS, "A1_FREQ", "STUDY_CT", "OBS_CT", "BETA", "SE", "L95", "U95", "Z_STAT", "P", "LOG10_P", "BETA_RANDOM",
+    "SE_RANDOM", "LOG10_P_RANDOM", "Z_STOUFFER", "LOG10_P_STOUFFER", "Q", "P_Q", "I2", "TAU2", "DIRECTION",
+)  # fmt: skip
+_ALWAYS: Final = ("STUDY_CT",)
+
+
+def outputs_of(columns: dict[str, np.ndarray], floor: int) -> list[OutputFacts]:
+    """What the table says of itself at the door; the fewest people of any row that has some."""
+    people = columns["OBS_CT"][columns["OBS_CT"] > 0]
+    return [OutputFacts(ASSOCIATION, "meta", int(people.min(initial=1 << 62)) if len(people) else 0, len(columns["OBS_CT"]),
+                        columns=1, minor=floor)]  # fmt: skip
+
+
+def write_meta(
+    path: str, variants: Variants, columns: dict[str, np.ndarray], digits: int = FULL_DIGITS, *, gate: Gate
+) -> None:
+    """Write the table. gate: the door, passed before the first byte; rows with fewer minor alleles than its floor, or whose
+    frequency no study says, are NA. Raises PolicyError, StorageError."""
+    floor = gate.minor_alleles
+    gate.release(outputs_of(columns, floor))
+    if floor:
+        share = columns["A1_FREQ"]
+        minor = 2 * np.fmin(share, 1 - share) * columns["OBS_CT"]
+        columns = _without(columns, ~(minor >= floor))
+    with atomic(path) as stream:
+        stream.write(("\t".join(COLUMNS) + "\n").encode())
+        stream.write(table_text(variants, columns, COLUMNS, digits))
+
+
+def _without(columns: dict[str, np.ndarray], rare: np.ndarray) -> dict[str, np.ndarray]:
+    out = {}
+    for name, values in columns.items():
+        if name in _ALWAYS:
+            out[name] = values
+        elif values.dtype == object:
+            out[name] = np.where(rare, "NA", values)
+        else:
+            out[name] = np.where(rare, np.nan, values)
+    return out
