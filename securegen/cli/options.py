@@ -13,6 +13,7 @@ import click
 from securegen.catalogue import CORRECTIONS, NONE, models
 from securegen.cli.asking import policy_options, purpose_options
 from securegen.cli.command import Function, check_writable, common_options
+from securegen.cli.noise_options import noise_options
 from securegen.cli.runlog import logs, signs
 from securegen.errors import UsageError
 from securegen.io.formats import FormatOption
@@ -150,6 +151,7 @@ def _traits(required: bool) -> list[Function]:
         ),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
         generalise_option,
+        *noise_options,
         click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
     ]  # fmt: skip
 

@@ -18,10 +18,11 @@ from securegen.io.output import write_json
 @opt.design_options()
 @opt.qc_options
 @click.option("--squares", is_flag=True, help="Plan a stream of squared dosages, for designs that come later.")
+@click.option("--scores", is_flag=True, help="One variant a coefficient: more bytes, and scores of the same cohort.")
 @opt.run_options
 @rehearses
 def command(
-    out: str, threads: int | None, memory: int | None, quiet: bool, squares: bool, **options: Any,
+    out: str, threads: int | None, memory: int | None, quiet: bool, squares: bool, scores: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Choose parameters and print time, bytes and precision before anything is encrypted.
 
@@ -35,7 +36,7 @@ def command(
     log = CommandLog(out, "plan", quiet=quiet)
     with log.stage("plan"):
         study = opt.open_study(opt.inputs_from(options), log)
-        plan = steps.plan(study, squares=squares or None)
+        plan = steps.plan(study, squares=squares or None, scores=scores)
         describe(plan, study.strata, log)
         stop_rehearsal([f"{out}.plan.json", *log.files], plan=plan.to_json())
         write_json(f"{out}.plan.json", plan.to_json())

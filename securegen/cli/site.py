@@ -13,6 +13,7 @@ from securegen.cli import passphrases
 from securegen.cli.asking import purpose_options
 from securegen.cli.command import Group, common_options, report, writes
 from securegen.cli.form_options import form_from, table_options
+from securegen.cli.noise_options import noise_options
 from securegen.cli.runlog import CommandLog
 from securegen.engines.protocol import strata_facts
 from securegen.errors import PolicyError
@@ -74,6 +75,7 @@ def variants(out: str, **options: Any) -> None:
 @click.option("--pheno", required=True, metavar="FILE", help="This site's phenotypes.")
 @click.option("--covar", metavar="FILE", help="This site's covariates.")
 @opt.generalise_option
+@opt.apply_options(noise_options)
 @click.option(
     "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for a silent site [0]."
 )

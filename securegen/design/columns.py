@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,26 @@ QUALITY = "qc"  # the analysis that is no association
 
 
 @dataclass(frozen=True)
+class AppliedNoise:
+    """Noise that a phenotype's values have: ε and δ (None: pure ε) of a person's value, and the mechanism.
+
+    Made where values are drawn and read back from a record that is authenticated, so that a door can ask what was built
+    instead of what was asked for.
+    """
+
+    epsilon: float
+    delta: float | None
+    mechanism: str
+
+
+@dataclass(frozen=True)
 class Analysis:
     """One test of one phenotype: which columns of the design it uses (`columns`, `squares` index `Sums.g` and
     `Sums.q`) and the model that reads them.
 
     single: (column, how many people) of the analysed who have one copy where others have two, and of the cases among them
-    where the test counts their alleles. null: of each person, where a correction reads it.
+    where the test counts their alleles. null: of each person, where a correction reads it; noise: of the phenotype's values,
+    None where they are exact.
     """
 
     test: str
@@ -32,6 +46,7 @@ class Analysis:
     model: Any
     single: tuple[tuple[int, int], ...] = ()
     null: NullPeople | None = field(default=None, compare=False, repr=False)
+    noise: AppliedNoise | None = None
 
     @property
     def coding(self) -> str:
@@ -93,7 +108,7 @@ def combine(designs: Sequence[Design], *, share: bool = False) -> Design:
         for a in part.analyses:
             columns, own = tuple(index[j] for j in a.columns), tuple(squares[i] for i in a.squares)
             single = tuple((index[j], people) for j, people in a.single)
-            analyses.append(Analysis(a.test, a.phenotype, columns, own, a.model, single, a.null))
+            analyses.append(replace(a, columns=columns, squares=own, single=single))
     return Design(Columns(tuple(names), np.stack(kept, axis=1), tuple(squared)), tuple(analyses))
 
 

@@ -192,6 +192,11 @@ def study_facts(study: Study) -> dict[str, Any]:
             "phenotypes": [a.phenotype for a in tests if a.association],
             "missing": study.inputs.missing,
             **({"interaction": study.inputs.interaction} if study.inputs.interaction else {}),
+            **(
+                {"label_noise": asked.to_json()}
+                if (asked := study.inputs.label_noise) and any(a.noise for a in tests)
+                else {}
+            ),
         }
         | coding_facts(coding_of(study.reader))
         | strata_facts(study.strata)

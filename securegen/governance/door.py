@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from securegen.design.columns import AppliedNoise
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.policy import (
     ASKED,
@@ -35,7 +36,8 @@ class OutputFacts:
 
     kind: of KINDS, `people` has kinship, components or predictions; name: phenotype or score; samples: people in it; cases,
     controls: None where it has none; columns: of its model, intercept included; variants: rows or weights; minor: fewest
-    minor alleles of a row with numbers, None where rows below the floor will be NA; reveal: of an association.
+    minor alleles of a row with numbers, None where rows below the floor will be NA; reveal: of an association; noise: that the
+    values of its phenotype have, as they were built, None where they are exact.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class OutputFacts:
     controls: int | None = None
     minor: int | None = None
     reveal: str = FULL
+    noise: AppliedNoise | None = None
 
     @property
     def granularity(self) -> str:
@@ -54,7 +57,12 @@ class OutputFacts:
         return COUNT if self.kind in (ASSOCIATION, QUALITY) else RECORD
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "granularity": self.granularity}
+        told = {
+            **vars(self),
+            "granularity": self.granularity,
+            "noise": None if self.noise is None else vars(self.noise),
+        }
+        return told if self.noise is not None else {k: v for k, v in told.items() if k != "noise"}
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,7 @@ class History:
 class Request:
     """Who asks for what. who: a name of the policy whose key signed, None for nobody in particular; role: of `who`, or what
     the policy gives to nobody in particular; purpose: DUO code; inputs: digests of files, by name; second: names whose
-    signature on this request holds; epsilon, delta: of the noise of phenotypes, None where statistics are exact; reasons:
-    what other parts say, of consent and alerts."""
+    signature on this request holds; reasons: what other parts say, of consent and alerts."""
 
     policy: Policy
     role: str
@@ -91,8 +98,6 @@ class Request:
     inputs: tuple[tuple[str, str], ...] = ()
     history: History = History()
     second: tuple[str, ...] = ()
-    epsilon: float | None = None
-    delta: float | None = None
     reasons: tuple[Reason, ...] = ()
 
     @property
@@ -101,7 +106,6 @@ class Request:
         told = {
             "policy": self.policy.digest, "who": self.who, "role": self.role, "purpose": self.purpose,
             "engine": self.engine, "outputs": [o.to_json() for o in self.outputs], "inputs": list(map(list, self.inputs)),
-            "epsilon": self.epsilon, "delta": self.delta,
         }  # fmt: skip
         return sha256(b"securegen request", canonical(told))
 
@@ -249,12 +253,12 @@ def _asked(r: Request) -> Iterator[Reason]:
             "policy.second_signature", bool(given), f"{', '.join(wanted)} needs a second signature: {said}",
             p.line("second_signature.for"),
         )  # fmt: skip
-    if r.epsilon is None:
-        if p["noise.required"] and any(o.kind == ASSOCIATION for o in r.outputs):
-            yield Reason("policy.noise", False, "exact statistics of a phenotype are refused", p.line("noise.required"))
-        return
-    for key, found in (("epsilon", r.epsilon), ("delta", r.delta or 0.0)):
-        most = p[f"noise.{key}"]
-        yield Reason(
-            f"policy.noise_{key}", 0 <= found <= most, f"{key} {found:g}; {most:g} is the most", p.line(f"noise.{key}")
-        )
+    exact = [o.name for o in r.outputs if o.kind == ASSOCIATION and o.noise is None]
+    if exact and p["noise.required"]:
+        said = f"exact statistics of a phenotype are refused: {', '.join(exact)}"
+        yield Reason("policy.noise", False, said, p.line("noise.required"))
+    for noise in dict.fromkeys(o.noise for o in r.outputs if o.noise is not None):
+        for key, found in (("epsilon", noise.epsilon), ("delta", noise.delta or 0.0)):
+            most = p[f"noise.{key}"]
+            said = f"{key} {found:g}; {most:g} is the most"
+            yield Reason(f"policy.noise_{key}", 0 <= found <= most, said, p.line(f"noise.{key}"))

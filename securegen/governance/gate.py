@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, UsageError
 from securegen.governance import audit_release, consent_steps, duo, policy_file, second_signature
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import OutputFacts, Request, release
 from securegen.governance.history import PeopleFacts, history_of
+from securegen.governance.label_noise import noise_line
 from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.pin import Pin
@@ -53,7 +55,8 @@ class Asking:
 
 @dataclass
 class Gate:
-    """One run's door. policy: None where nothing governs; decisions: what was decided so far, for the receipt."""
+    """One run's door. policy: None where nothing governs; decisions: what was decided so far, for the receipt; noise: of
+    the phenotypes whose tables asked to leave."""
 
     policy: Policy | None
     engine: str
@@ -68,6 +71,7 @@ class Gate:
     decisions: list[Decision] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     witnesses: list[Checkpoint] = field(default_factory=list)
+    noise: list[AppliedNoise] = field(default_factory=list)
 
     @property
     def pin(self) -> Pin | None:
@@ -85,7 +89,9 @@ class Gate:
 
     def joined(self, other: Gate) -> Gate:
         """Another gate of the same run, whose decisions are kept with these."""
-        return replace(other, decisions=self.decisions, requests=self.requests, witnesses=self.witnesses)
+        return replace(
+            other, decisions=self.decisions, requests=self.requests, witnesses=self.witnesses, noise=self.noise
+        )
 
     def check(self, outputs: Sequence[OutputFacts]) -> Decision | None:
         """What would be decided now; enters nothing. Raises PolicyError naming the rule that refuses."""
@@ -148,9 +154,10 @@ class Gate:
         }  # fmt: skip
 
     def lines(self) -> list[str]:
-        """The decisions for people, one line a rule."""
+        """Noise on phenotypes, and the decisions, for people: one line a rule."""
+        noise = [noise_line(n.epsilon, n.delta) for n in self.noise]
         if self.policy is None:
-            return []
+            return noise
         who = self.who or "somebody without an identity"
         out = [
             f"policy {self.policy['name']}, version {self.policy.version}: {who} asks as {self.role}, purpose "
@@ -159,9 +166,10 @@ class Gate:
         seen = dict.fromkeys(
             f"  {'allowed' if r.allowed else 'REFUSED'}, {r}" for d in self.decisions for r in d.reasons
         )
-        return [*out, *seen]
+        return [*noise, *out, *seen]
 
     def _decide(self, outputs: Sequence[OutputFacts], *, enter: bool) -> Decision | None:
+        self.noise += [n for n in dict.fromkeys(o.noise for o in outputs) if n is not None and n not in self.noise]
         if self.policy is None or not outputs:  # nothing leaves
             return None
         policy = self.policy

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance import audit_beside, policy_file, second_signature, signing
 from securegen.governance.decision import Decision
@@ -109,9 +110,10 @@ def explain(
     if who is not None and found is None:
         raise PolicyError(f"policy.identity: {who} is no identity of the policy")
     given = found.role if found is not None else policy["requests.unidentified"]
+    noise = None if epsilon is None else AppliedNoise(epsilon, delta, "")
     outputs = tuple(
         OutputFacts(
-            kind, name, samples, variants, columns=columns, cases=cases, reveal=reveal,
+            kind, name, samples, variants, columns=columns, cases=cases, reveal=reveal, noise=noise,
             controls=None if cases is None else samples - cases,
             minor=minor_alleles if minor_alleles is not None or reveal != FULL else int(policy["limits.minor_alleles"]),
         )
@@ -127,8 +129,6 @@ def explain(
             who,
             purpose,
             history=History(columns=spent + columns, people=samples, day=releases, month=releases, ever=releases),
-            epsilon=epsilon,
-            delta=delta,
         )  # fmt: skip
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from securegen.catalogue import record_of
-from securegen.design.columns import Analysis
+from securegen.design.columns import Analysis, AppliedNoise
 from securegen.design.strata import Stratum
 from securegen.governance.door import ASSOCIATION, QUALITY, OutputFacts
 from securegen.governance.policy import FULL
@@ -29,10 +29,16 @@ def associations(
             OutputFacts(
                 ASSOCIATION, a.phenotype, min(m.model.samples for m in here), variants,
                 columns=max(len(m.model.covariates) + 1 for m in here), cases=min(cases, default=None),
-                controls=min(controls, default=None), minor=floor, reveal=reveal,
+                controls=min(controls, default=None), minor=floor, reveal=reveal, noise=noise_of_all(here),
             )
         )  # fmt: skip
     return out
+
+
+def noise_of_all(here: Sequence[Analysis]) -> AppliedNoise | None:
+    """Of one phenotype wherever it is analysed; None where any of these has none, or another one."""
+    found = {a.noise for a in here}
+    return found.pop() if len(found) == 1 else None
 
 
 def quality(strata: Sequence[Stratum], variants: int, floor: int | None = None) -> list[OutputFacts]:

@@ -144,7 +144,9 @@ def joined(parts: Sequence[Design], planned: Sequence[Planned], *, share: bool) 
     """One design of all parts: analyses in the order of the phenotypes, quality control last. share: as `combine`."""
     design = combine(parts, share=share)
     position = {p.phenotype.name: i for i, p in enumerate(planned)}
-    analyses = sorted(design.analyses, key=lambda a: position[a.phenotype] if a.association else len(planned))
+    noise = {p.phenotype.name: p.phenotype.noise for p in planned}
+    made = [replace(a, noise=noise[a.phenotype]) if a.association else a for a in design.analyses]
+    analyses = sorted(made, key=lambda a: position[a.phenotype] if a.association else len(planned))
     return Design(design.columns, tuple(analyses))
 
 

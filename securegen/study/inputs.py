@@ -13,6 +13,7 @@ from securegen.errors import UsageError
 from securegen.governance.consent_steps import purpose_of
 from securegen.governance.gate import Asking
 from securegen.governance.generalise import parse_rules
+from securegen.governance.label_noise import LabelNoise, bounds_text, noise_of
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
 from securegen.io.loco import read_prediction_list
@@ -28,6 +29,7 @@ _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition",
 _TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo")
 P_THRESH = 0.05  # regenie's
 GENETIC_MODELS = tuple(name for name in CODINGS if name != ADDITIVE)
+NOISE = ("dp_epsilon", "dp_delta", "dp_bounds")
 ASKING = ("policy", "purpose", "identity", "second_signature")  # fields of who asks
 _FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype", "fast", *GENETIC_MODELS)
 
@@ -67,7 +69,8 @@ class Inputs(GenotypeFiles):
     the register that has them; mondo: a table of diseases in place of the shipped one; generalise: COLUMN:k, bins of
     width k of a phenotype or covariate, or the first k characters of one of categories; policy:
     the file that governs the data, None for the one beside them; identity: signing key of who asks; second_signature: files
-    of second signatures.
+    of second signatures; dp_epsilon: ε of noise on every phenotype; dp_delta: δ, of quantitative ones; dp_bounds: LO,HI, the
+    public bounds of quantitative ones, as text or two numbers.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -114,6 +117,9 @@ class Inputs(GenotypeFiles):
     policy: str | None = None
     identity: str | None = None
     second_signature: tuple[str, ...] | None = None
+    dp_epsilon: float | None = None
+    dp_delta: float | None = None
+    dp_bounds: str | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
@@ -141,6 +147,8 @@ class Inputs(GenotypeFiles):
             raise UsageError("`sex_name` is a column of the phenotype or covariate table: give `pheno` or `covar`")
         self._check_purpose()
         parse_rules(self.generalise)
+        object.__setattr__(self, "dp_bounds", bounds_text(self.dp_bounds))
+        noise_of(self.dp_epsilon, self.dp_delta, self.dp_bounds)
         self._check_statistic()
         self._check_coding()
         self._check_interaction()
@@ -215,6 +223,11 @@ class Inputs(GenotypeFiles):
     def asking(self) -> Asking:
         """Who asks, and under what."""
         return Asking(self.policy, self.identity, self.purpose, self.second_signature or (), self.consent, self.mondo)
+
+    @property
+    def label_noise(self) -> LabelNoise | None:
+        """Noise on phenotypes, None where they stay exact."""
+        return noise_of(self.dp_epsilon, self.dp_delta, self.dp_bounds)
 
     @property
     def as_regenie(self) -> bool:

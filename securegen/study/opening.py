@@ -15,6 +15,7 @@ from securegen.catalogue import has_copies
 from securegen.design.columns import Analysis, Design
 from securegen.design.strata import AUTOSOMES, Stratum, analyses_of
 from securegen.errors import UsageError
+from securegen.governance.label_noise import bounds_text
 from securegen.model import GenotypeReader, SelectableReader
 from securegen.study.checks import names, path, paths
 from securegen.study.genotypes import open_genotypes
@@ -97,6 +98,9 @@ def open_study(
     policy: Path | None = None,
     identity: Path | None = None,
     second_signature: Names | None = None,
+    dp_epsilon: float | None = None,
+    dp_delta: float | None = None,
+    dp_bounds: str | tuple[float, float] | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -179,6 +183,9 @@ def open_study(
         policy=path("policy", policy),
         identity=path("identity", identity),
         second_signature=names("second_signature", second_signature),
+        dp_epsilon=dp_epsilon,
+        dp_delta=dp_delta,
+        dp_bounds=bounds_text(dp_bounds),
     )
     return study_of(inputs, log, reader)
 

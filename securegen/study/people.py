@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from securegen.design.columns import AppliedNoise
 from securegen.errors import DesignError, InputError
 from securegen.io.table_numbers import parse_numbers
 from securegen.io.tables import MISSING_WORDS, Table
@@ -169,11 +170,13 @@ def match_people(samples: Samples, ids: Iterable[tuple[str, ...]], path: str = "
 
 @dataclass(frozen=True)
 class Phenotype:
-    """One phenotype over all samples. values: (N,) float64, NaN where missing; binary: coded 0 = control, 1 = case."""
+    """One phenotype over all samples. values: (N,) float64, NaN where missing; binary: coded 0 = control, 1 = case; noise:
+    that the values have, None where they are exact."""
 
     name: str
     values: np.ndarray
     binary: bool
+    noise: AppliedNoise | None = None
 
 
 def interpret_phenotype(name: str, values: np.ndarray, *, force_01: bool = False) -> Phenotype:

@@ -17,6 +17,7 @@ from securegen.io.text import count
 from securegen.model import GenotypeReader
 from securegen.study import checks, people
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.noised import noised
 
 FEW_VALUES = 4  # of a quantitative trait: is one of them a missing code?
 
@@ -50,7 +51,8 @@ def read_traits(
     log_pasted(table, joined, log)
     if among is not None:
         joined = replace(joined, row=np.where(among, joined.row, -1))
-    phenotypes = tuple(_phenotype(inputs, reader, table, name, joined, log) for name in table.columns)
+    exact = tuple(_phenotype(inputs, reader, table, name, joined, log) for name in table.columns)
+    phenotypes = noised(inputs, reader.samples, exact, log)
     names: list[str] = []
     columns: list[np.ndarray] = []
     unknown = 0

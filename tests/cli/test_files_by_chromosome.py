@@ -11,6 +11,8 @@ from support import securegen
 
 from securegen.io.genotypes import FORMATS
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):

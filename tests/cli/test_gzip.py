@@ -16,6 +16,8 @@ from securegen.errors import InputError
 from securegen.report.gather import open_run
 from securegen.results.read import read_results
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 
 def run(*words):
     done = securegen(*words, "--quiet")

@@ -22,6 +22,8 @@ from securegen.cli.main import COMMANDS, main
 from securegen.governance import audit_steps as audit
 from securegen.governance.signing import generate, write_identity, write_verify_key
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = slice(0, None, 9)  # of the example cohort, beside those of its scoring file
 # needs other parties that run at the same time; the line is parsed, tests/engines run them

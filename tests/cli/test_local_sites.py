@@ -9,6 +9,8 @@ from support import genotypes, securegen, write_plink, write_tsv
 
 import securegen as sg
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 N, M = 60, 9
 
 

@@ -14,6 +14,8 @@ from support import Cohort, securegen
 
 from securegen.cli.main import main
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 
 def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}

@@ -14,6 +14,8 @@ from support import simulate
 import securegen as sg
 from securegen.study.opening import open_study
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 ENGINES = {
     "ckks": sg.Ckks(),
     "federated": sg.Federated(openings="all"),

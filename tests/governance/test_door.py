@@ -7,6 +7,7 @@ from datetime import date
 
 import pytest
 
+from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError
 from securegen.governance import door, release, signing
 from securegen.governance.decision import Decision, Reason
@@ -38,6 +39,10 @@ def ruled(**settings):
     return replace(GOOD, policy=policy(**settings))
 
 
+def noisy(epsilon, delta=None):
+    return replace(GOOD, outputs=(replace(TABLE, noise=AppliedNoise(epsilon, delta, "noise")),))
+
+
 REFUSED = {
     "policy.expires": ruled(expires=date(2026, 5, 31)),
     "policy.identity": replace(GOOD, role="owner"),
@@ -58,8 +63,8 @@ REFUSED = {
     "budget.releases": ruled(budgets__releases=0),
     "policy.second_signature": ruled(second_signature__for=["association"]),
     "policy.noise": ruled(noise__required=True),
-    "policy.noise_epsilon": replace(GOOD, epsilon=1.5),
-    "policy.noise_delta": replace(GOOD, epsilon=1.0, delta=0.1),
+    "policy.noise_epsilon": noisy(1.5),
+    "policy.noise_delta": noisy(1.0, 0.1),
     "policy.request": replace(GOOD, outputs=()),
     "policy.role": replace(GOOD, who=None, role="king", policy=policy(requests__unidentified="owner")),
 }  # fmt: skip
@@ -174,7 +179,7 @@ def test_a_second_signature_is_of_another_person_who_may_give_it():
 def test_the_digest_of_a_request_is_of_everything_that_is_asked_for():
     others = [
         replace(GOOD, who="olga", role="owner"), replace(GOOD, purpose="GRU"), replace(GOOD, engine="ckks"),
-        replace(GOOD, outputs=(BINARY,)), replace(GOOD, inputs=(("bed", "00"),)), replace(GOOD, epsilon=1.0),
+        replace(GOOD, outputs=(BINARY,)), replace(GOOD, inputs=(("bed", "00"),)), noisy(1.0), noisy(1.0, 1e-6),
         ruled(limits__smallest_cohort=11),
     ]  # fmt: skip
     assert len({r.digest for r in (GOOD, *others)}) == 1 + len(others)

@@ -31,6 +31,7 @@ LOCKS = {
     "engines/federated/state.py",
     "governance/audit_folder.py",  # a log is appended to
     "governance/ledger_file.py",
+    "governance/noise_store.py",
     "io/locks.py",
     "local/folders.py",
     "engines/mpc/state_file.py",

@@ -20,6 +20,8 @@ from securegen.plot.scores import Scores, calibration, score_density
 from securegen.report.gather import Run
 from securegen.report.pictures import pictures
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 pytest.importorskip("matplotlib", reason="needs securegen[plot]")
 ODD = "$\\frac{ <script> 日本"  # neither mathematics nor markup
 

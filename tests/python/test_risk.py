@@ -22,6 +22,8 @@ from securegen.report.risk import risk_section
 from securegen.results.read import read_frame
 from securegen.results.released import read_released
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 PEOPLE, VARIANTS = 400, 500
 
 

@@ -14,6 +14,8 @@ from securegen.errors import UsageError
 from securegen.results.chosen_columns import chosen_columns, keep_columns
 from securegen.vocabulary import LINEAR_COLUMNS, SCORE_TEST_COLUMNS
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 
 @pytest.mark.parametrize(
     ("spec", "expected"),

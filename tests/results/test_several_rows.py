@@ -17,6 +17,8 @@ from securegen.results.read import read_frame, read_results
 from securegen.results.rows import read_sumstats
 from securegen.stats.qc import Filters
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 TESTS = ["ADD", "ADDxAGE", "USER_2DF"]
 CHOSEN = {
     "pheno": "examples/cohort.pheno.tsv", "pheno_name": "QT", "covar": "examples/cohort.covar.tsv", "chr": "1",

@@ -25,6 +25,8 @@ from securegen.results.rows import read_sumstats, table_text, write_table
 from securegen.version import VERSION
 from securegen.vocabulary import LINEAR_COLUMNS, OK
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 LOG10_P = np.array([0.25, 412.7, np.nan, 3.5, 1.0, 2.0])
 
 

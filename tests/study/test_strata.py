@@ -20,6 +20,8 @@ from securegen.stats.qc import Filters
 from securegen.study import ploidy
 from securegen.study.inputs import Inputs
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 N = 120
 CHROMOSOMES = ("1", "X", "X", "Y", "Y", "MT", "2", "X")
 CALLS = ["#CHROM", "ID", "A1_FREQ", "OBS_CT", "BETA", "SE", "T_STAT", "P", "ERRCODE"]

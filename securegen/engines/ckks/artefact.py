@@ -29,7 +29,7 @@ from securegen.io.schema import Check, Refused, anything, map_of, printable, rec
 from securegen.io.strict_json import open_regular, parse_json, read_regular
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MOST_MANIFEST = 1 << 28  # bytes: half a million people × a million variants need half of them
 MOST_VALUES = 1 << 24
 MOST_FIELDS = 64
@@ -126,6 +126,12 @@ def open_manifest(folder: Path, role: str | None = None) -> Manifest:
     version, named = found.body.get("version"), found.body.get("role")
     if found.body.get("magic") != "securegen":
         raise ArtefactError(f"{path} is not a securegen manifest")
+    if version in (1, 2):
+        raise ArtefactError(
+            f"{folder} has format version {version}, this securegen reads {FORMAT_VERSION}, which takes fewer bytes a genotype: "
+            "its owner plans, makes a key and encrypts again (securegen plan, keygen, encrypt); what is opened from results "
+            "of before needs the securegen that encrypted them"
+        )
     if version != FORMAT_VERSION:
         raise ArtefactError(f"{folder} was written by another version of securegen ({shown(version)})")
     if not isinstance(named, str):

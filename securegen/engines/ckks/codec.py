@@ -9,7 +9,8 @@ import numpy as np
 
 from securegen.engines.ckks.parameters import Parameters
 
-CHUNK_GROUPS = 64
+CHUNK_GROUPS = 64  # of a chunk at most
+CHUNK_RESIDUES = 128 * 3 * 4096  # of a strand in a chunk, unless a group has more
 
 
 class Chunks(Sequence[tuple[int, int]]):
@@ -17,15 +18,17 @@ class Chunks(Sequence[tuple[int, int]]):
 
     def __init__(self, parameters: Parameters) -> None:
         self._groups = parameters.groups
+        ring = parameters.ring
+        self._size = max(1, min(CHUNK_GROUPS, CHUNK_RESIDUES // (ring.n * len(ring.primes))))
 
     def __len__(self) -> int:
-        return -(-self._groups // CHUNK_GROUPS)
+        return -(-self._groups // self._size)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        first = range(0, self._groups, CHUNK_GROUPS)[index]
-        return first, min(CHUNK_GROUPS, self._groups - first)
+        first = range(0, self._groups, self._size)[index]
+        return first, min(self._size, self._groups - first)
 
 
 def chunks(parameters: Parameters) -> Chunks:
@@ -40,19 +43,25 @@ def ciphertext_shape(parameters: Parameters, *middle: int) -> tuple[int, ...]:
 
 
 def genotype_messages(stored: np.ndarray, first_group: int, groups: int, parameters: Parameters) -> np.ndarray:
-    """(V, N) stored values of one block -> (groups, strands, n) int64 coefficients: sample i of a group at i + bj of the
-    strand that has the variant, j its place there. As many strands as the variants need; zeros where fewer people remain than
-    were planned."""
+    """(V, N) stored values of one block -> (groups, strands, k, n) coefficients of the same type, in k digits: sample i of a
+    group at i + bj of the strand that has the variant, j its place there. A strand's variants fill the places of its
+    lowest digit first. As many strands as the variants need; zeros where fewer people remain than were planned."""
     b, width = parameters.pack, parameters.strand_variants
     variants, samples = stored.shape
     strands = strands_of(variants, parameters)
     if strands > parameters.strands or samples > parameters.samples:
         raise ValueError(f"{variants} variants of {samples} samples do not fit a block")
     part = stored[:, first_group * b : min((first_group + groups) * b, samples)]
-    padded = np.zeros((strands * width, groups * b), np.int64)
+    padded = np.zeros((strands * width, groups * b), stored.dtype)
     padded[:variants, : part.shape[1]] = part
-    out = padded.reshape(strands, width, groups, b).transpose(2, 0, 1, 3)
-    return np.ascontiguousarray(out).reshape(groups, strands, parameters.ring.n)
+    out = padded.reshape(strands, parameters.digits, parameters.places, groups, b).transpose(3, 0, 1, 2, 4)
+    return np.ascontiguousarray(out).reshape(groups, strands, parameters.digits, parameters.ring.n)
+
+
+def in_file_order(values: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """(S·n/b, k) digits of coefficients, strand after strand -> (S·k·n/b,): variants as `genotype_messages` has them."""
+    digits, places = parameters.digits, parameters.places
+    return np.ascontiguousarray(values.reshape(-1, places, digits).transpose(0, 2, 1)).reshape(-1)
 
 
 def strands_of(variants: int, parameters: Parameters) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securegen.errors import DesignError, PolicyError, UsageError
+from securegen.governance.label_noise import bounds_text
 from securegen.io.genotypes import FIELDS
 from securegen.model import GenotypeReader
 from securegen.study.checks import names, path
@@ -59,6 +60,9 @@ def open_later_study(
     consent: PathLike | None = None,
     mondo: PathLike | None = None,
     generalise: str | Sequence[str] | None = None,
+    dp_epsilon: float | None = None,
+    dp_delta: float | None = None,
+    dp_bounds: str | tuple[float, float] | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     log: Log = silent,
@@ -74,7 +78,7 @@ def open_later_study(
         no_input_missing_phenotype=no_input_missing_phenotype, common_samples=common_samples,
         xchr_model=xchr_model, split_par=split_par, sex_name=sex_name, pred=path("pred", pred), statistic=statistic, qc=qc,
         hwe_controls=hwe_controls, purpose=purpose, consent=path("consent", consent), mondo=path("mondo", mondo),
-        generalise=names("generalise", generalise),
+        generalise=names("generalise", generalise), dp_epsilon=dp_epsilon, dp_delta=dp_delta, dp_bounds=bounds_text(dp_bounds),
     )  # fmt: skip
     return later_study_of(inputs, owner, key, log)
 

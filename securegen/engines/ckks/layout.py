@@ -77,8 +77,8 @@ def block_layout(
     p: Parameters, wanted: Sequence[Output], variants: int, *, shared_genotypes: bool, shared_columns: bool
 ) -> BlockLayout:
     """The layout for a block of so many variants; shared_…: whether strands, and columns, have one public half."""
-    n, width = p.ring.n, p.strand_variants
-    strands = -(-variants // width)
+    n, width = p.ring.n, p.places
+    strands = -(-variants // p.strand_variants)
     halves = 1 if shared_genotypes else strands
     shapes: dict[tuple[str, str], tuple[int, ...]] = {}
     for stream in ("g", "m", "q"):

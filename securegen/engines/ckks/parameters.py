@@ -1,7 +1,9 @@
 """CKKS parameters: ring, primes, scales, and how a cohort lies in ciphertexts.
 
-Coefficient encoding. A ciphertext holds b samples × n/b variants: g(X) = Σ g_ij X^(i+bj) over i < b, and a design column
-c(X) = Σ c_i X^(b−1−i). Coefficient bj+b−1 of the product is Σ_i g_ij c_i; products add up over groups of b samples.
+Coefficient encoding. A ciphertext holds b samples × n/b places: g(X) = Σ g_ij X^(i+bj) over i < b, and a design column
+c(X) = Σ c_i X^(b−1−i). Coefficient bj+b−1 of the product is Σ_i g_ij c_i; products add up over groups of b samples. A place
+holds k variants: g_ij = Σ_l 2^(Bl) g_(i, variant l of place j), so that the coefficient is Σ_l 2^(Bl) S_l, k exact sums.
+Columns may be encrypted in digits, each a column of its own: Σ g c = Σ_d 2^(hd) Σ g c_d.
 Nothing rotates or relinearises, so no evaluation keys exist. A block of variants is a few such ciphertexts, its strands,
 which share their public half and have a secret key each (see `strands`).
 """
@@ -18,6 +20,8 @@ from securegen.io.schema import integer, list_of, number, one_of, record
 from securegen.kernels.residue_mac import LANES_MULTIPLE, PRIME_LIMIT
 from securegen.rlwe.ring import ERROR_MAX, ERROR_SD, STANDARD_128, Ring
 
+MOST_DIGITS = 16  # variants a coefficient
+MOST_COLUMN_DIGITS = 4
 SIGMAS = 15  # wrong rounding below 2^-128 in a whole run
 MAX_STRANDS = 64
 MOST_PRIMES = max(STANDARD_128.values()) // 30
@@ -26,6 +30,10 @@ MOST_GRID = 1 << 13  # dosage units a copy: a stored value has 16 bits
 
 # What planners make; what a file or a peer says is held against it before anything is computed from it.
 SCHEMA = record(
+    may_have={
+        "digits": integer(1, MOST_DIGITS), "digit_bits": integer(0, 61), "column_digits": integer(1, MOST_COLUMN_DIGITS),
+        "column_bits": integer(0, 60),
+    },
     ring=record(
         n=one_of(*STANDARD_128), primes=list_of(integer(3, PRIME_LIMIT - 1), 1, MOST_PRIMES), special=integer(3, (1 << 60) - 1),
         lanes=integer(LANES_MULTIPLE, max(STANDARD_128)),
@@ -45,8 +53,9 @@ class Parameters:
     """Public parameters of one encrypted study.
 
     ring; pack: b, samples a ciphertext; genotype_scale, design_scale: log2 of Δ_g and Δ_c; dosage_max: largest stored
-    value of any stream; norm: bound of the 2-norm of a design column; samples: N stored; strands: ciphertexts of a block
-    for one group of samples.
+    value of any stream; norm: bound of the 2-norm of a digit of a design column; samples: N stored; strands: ciphertexts of a
+    block for one group of samples; digits, digit_bits: k variants a coefficient, 2^digit_bits apart (0 for one); column_digits,
+    column_bits: digits of a column, 2^column_bits apart (0 for one).
     """
 
     ring: Ring
@@ -57,6 +66,10 @@ class Parameters:
     norm: float
     samples: int
     strands: int = 1
+    digits: int = 1
+    digit_bits: int = 0
+    column_digits: int = 1
+    column_bits: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.strands <= MAX_STRANDS:
@@ -65,11 +78,38 @@ class Parameters:
             raise PlanError(f"{self.pack} samples a ciphertext do not divide ring dimension {self.ring.n}")
         if self.samples < 1 or self.dosage_max < 1 or not self.norm > 0:
             raise PlanError("a plan needs samples, a largest dosage and a norm of the columns that are not zero")
+        for what, count, bits, most in (
+            ("variants a coefficient", self.digits, self.digit_bits, MOST_DIGITS),
+            ("digits a column", self.column_digits, self.column_bits, MOST_COLUMN_DIGITS),
+        ):
+            if not 1 <= count <= most or (count > 1) != (bits > 0):
+                raise PlanError(
+                    f"{count} {what} of {bits} bits, expected 1 to {most}, with bits where there are several"
+                )
         self.check_exact()
 
     @property
-    def strand_variants(self) -> int:
+    def places(self) -> int:
+        """Coefficients of a strand that hold sums."""
         return self.ring.n // self.pack
+
+    @property
+    def strand_variants(self) -> int:
+        return self.places * self.digits
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Bits of every digit of a coefficient, from the lowest; the top one takes what remains."""
+        return (max(self.digit_bits, 1),) * self.digits
+
+    @property
+    def largest_message(self) -> float:
+        """Largest coefficient of a genotype message: a geometric sum, more than the top digit alone."""
+        return self.dosage_max * self._geometric
+
+    @property
+    def _geometric(self) -> float:
+        return math.fsum(2.0 ** (self.digit_bits * l) for l in range(self.digits))
 
     @property
     def block_variants(self) -> int:
@@ -87,13 +127,13 @@ class Parameters:
     def noise_bound(self) -> float:
         """15 standard deviations of the noise of one decrypted sum, in units of the sum (docs/noise.md).
 
-        With x the stored values (≤ dosage_max), N·n/b coefficients: A = σ·max x·√(nN/b)/Δ_c (design error × dosages),
+        With M the messages (≤ largest_message), N·n/b coefficients: A = σ·max M·√(nN/b)/Δ_c (design error × genotypes),
         B = σ‖c‖/Δ_g (genotype error × design), C = 21σ√(nN/b)/(Δ_gΔ_c) (error × error, one factor at its maximum).
         """
         spread = math.sqrt(self.ring.n * self.groups)
         delta_g, delta_c = 2.0**self.genotype_scale, 2.0**self.design_scale
-        a = ERROR_SD * self.dosage_max * spread / delta_c
-        b = ERROR_SD * self.norm / delta_g
+        a = ERROR_SD * self.largest_message * spread / delta_c
+        b = ERROR_SD * max(self.norm, math.sqrt(self.groups * self.pack)) / delta_g
         c = ERROR_SD * ERROR_MAX * spread / (delta_g * delta_c)
         return SIGMAS * math.hypot(a, b + c)
 
@@ -110,7 +150,11 @@ class Parameters:
         """Raise PlanError unless every sum decrypts to the exact integer."""
         if self.noise_bound > 0.5:
             raise PlanError(f"noise of 15 standard deviations reaches {self.noise_bound:.2f}, it must stay below 0.5")
-        need = 1 + math.log2(self.sum_bound + 1) + self.result_scale
+        if self.digits > 1 and math.ceil(self.sum_bound) >= 1 << (self.digit_bits - 1):
+            raise PlanError(
+                f"sums of up to 2^{math.log2(self.sum_bound):.1f} with their sign do not fit digits of {self.digit_bits} bits"
+            )
+        need = 1 + math.log2(self.sum_bound * self._geometric + 1) + self.result_scale
         if need >= math.log2(self.ring.modulus):
             raise PlanError(f"sums need {need:.1f} bits, the modulus has {math.log2(self.ring.modulus):.1f}")
         check_sum_bound(math.ceil(self.sum_bound), "the sums", verified=True)

@@ -5,25 +5,33 @@ Everything the plan reads and writes is public: counts, precision, grid. It is m
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
+from securegen.design import fixedpoint
 from securegen.engines.ckks import parameters
 from securegen.engines.ckks.blocks import MOST_BLOCKS, block_sizes, starts_of
-from securegen.engines.ckks.parameters import MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters
+from securegen.engines.ckks.parameters import MOST_DIGITS, MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters
 from securegen.engines.ckks.planned_design import NAMES, PlannedDesign
+from securegen.engines.ckks.workload import Workload
 from securegen.errors import ArtefactError, PlanError
 from securegen.io.schema import boolean, integer, list_of, number, record
+from securegen.kernels.ntt import SMALLEST
 from securegen.kernels.residue_matmul import LANES
 from securegen.rlwe.ring import ERROR_SD, Ring
 
-RINGS = ((4096, (2, 3)), (8192, (3, 4, 5, 6)))
+# whole primes of 30 bits, at most 180 bits at 8192 and 420 at 16384: room below the standard's 218 and 438
+RINGS = ((4096, (2, 3)), (8192, (3, 4, 5, 6)), (16384, tuple(range(7, 15))))
 PACKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+LARGE_PACKS = (512, 1024)  # for large rings, of an association alone
+COLUMN_DIGITS = (1, 2, 3)
 
-BLOCK_GENOTYPES = 1 << 26  # of a block at most, in memory where it is encrypted
+BLOCK_GENOTYPES = 1 << 27  # of a block at most, in memory where it is encrypted
 STRANDS = 8  # of a block: nine rows of products fill whole squares of the kernel
 
 # Seconds on one core that the choice between plans and the estimates rest on (docs/benchmarks.md): encrypting one residue
@@ -34,57 +42,6 @@ MULTIPLY_SECONDS = 0.22e-9
 READ_SECONDS = 12e-6
 DECRYPT_SECONDS = 0.06e-3
 SEND_SECONDS = 1e-9
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What is to be summed. columns: encrypted design columns; bits: of a column; streams: stored streams a genotype, on
-    average (1, +1 in blocks where calls are missing, +1 with squares); dosage_max: the largest dosage in units of its grid;
-    squares: a g² stream is stored; runs: variants of each run that blocks do not cross (`blocks.runs_of`), none for one.
-
-    Where chromosomes have designs of their own, columns are the most that one has; sets: encrypted columns of each; set_of:
-    the set of every run; stored: different columns of all of them. spread: how many times its scale the standard deviation
-    of a column may be: 2 where predictions, which are another program's, were taken from a phenotype."""
-
-    samples: int
-    variants: int
-    columns: int
-    bits: int
-    streams: float = 2
-    dosage_max: int = 2
-    squares: bool = False
-    runs: tuple[int, ...] = ()
-    sets: tuple[int, ...] = ()
-    set_of: tuple[int, ...] = ()
-    stored: int = 0
-    spread: int = 1
-
-    def counts(self, size: int) -> dict[int, int]:
-        """Encrypted columns -> how many pieces of at most `size` variants are multiplied with so many."""
-        if not self.sets:
-            return {self.columns: self.parts(size)}
-        out: dict[int, int] = {}
-        for run, own in zip(self.runs, self.set_of, strict=True):
-            columns = self.sets[own]
-            out[columns] = out.get(columns, 0) - (-run // size)
-        return out
-
-    def parts(self, size: int) -> int:
-        """How many pieces of at most `size` variants all runs make."""
-        return sum(-(-run // size) for run in self.runs or (self.variants,))
-
-    @property
-    def stored_max(self) -> int:
-        return self.dosage_max**2 if self.squares else self.dosage_max
-
-    @property
-    def norm(self) -> float:
-        """2-norm bound of a design column: N samples within spread·scale, scale ≥ SD, centre within scale/32, rounding 1/2.
-
-        At least dosage_max·√N, so that indicator columns fit and dosage_max·√N·norm also bounds the owner's Σ g².
-        """
-        scaled = self.spread * 2.0**self.bits / 5 * math.hypot(1, 1 / 32) + 0.5
-        return math.sqrt(self.samples) * max(scaled, self.dosage_max)
 
 
 @dataclass(frozen=True)
@@ -104,15 +61,16 @@ class Plan:
         """Of all blocks."""
         return self.workload.parts(self.parameters.strand_variants)
 
-    @property
+    @cached_property
     def _shapes(self) -> list[tuple[int, int, int]]:
         """(encrypted columns, strands, blocks) of what is multiplied with so many."""
         strands, blocks = (
             self.workload.counts(size) for size in (self.parameters.strand_variants, self.parameters.block_variants)
         )
-        return [(columns, strands[columns], blocks[columns]) for columns in strands]
+        digits = self.parameters.column_digits
+        return [(columns * digits, strands[columns], blocks[columns]) for columns in strands]
 
-    @property
+    @cached_property
     def polynomials(self) -> dict[str, int]:
         """Residue polynomials (n coefficients, one prime) of the encrypted cohort, design and results, all streams."""
         p, w, k = self.parameters, self.workload, len(self.parameters.ring.primes)
@@ -123,14 +81,14 @@ class Plan:
         )
         return {
             "cohort": math.ceil(self.strands * p.groups * w.streams) * k,
-            "design": p.groups * (w.stored or w.columns) * k, "results": math.ceil(results) * k,
+            "design": p.groups * (w.stored or w.columns) * p.column_digits * k, "results": math.ceil(results) * k,
         }  # fmt: skip
 
     @property
     def _read(self) -> int:
         """Residue polynomials that the server reads: a column once for every set that has it."""
         p, w, size = self.parameters, self.workload, self.polynomials
-        design = p.groups * sum(w.sets) * len(p.ring.primes) if w.sets else size["design"]
+        design = p.groups * sum(w.sets) * p.column_digits * len(p.ring.primes) if w.sets else size["design"]
         return size["cohort"] + design
 
     @property
@@ -226,30 +184,50 @@ PLAN = record(
 )  # fmt: skip
 
 
-def _fit(ring: Ring, pack: int, w: Workload) -> Parameters | None:
-    """Scales for this ring and pack, the slack shared between both; None when they do not hold the sums."""
+def fit(
+    ring: Ring, pack: int, digits: tuple[int, int, float], w: Workload, most: int = MOST_DIGITS
+) -> Parameters | None:
+    """As many variants a coefficient as fit this ring and pack, and scales that share the slack; None when none fits.
+
+    digits: how many a column has, their bits, and the bound of their norm."""
     groups = -(-w.samples // pack)
+    column_digits, column_bits, norm = digits
     spread = math.sqrt(ring.n * groups)
+    bound = w.stored_max * math.sqrt(w.samples) * norm
+    digit_bits = 1 + math.ceil(math.log2(bound + 2))
     design = math.log2(2 * SIGMAS * ERROR_SD * w.stored_max * spread * math.sqrt(2))
-    genotype = math.log2(2 * SIGMAS * ERROR_SD * w.norm * math.sqrt(2)) + 0.1
-    room = math.log2(ring.modulus) - 1 - math.log2(w.stored_max * math.sqrt(w.samples) * w.norm + 1)
-    design_scale, genotype_scale = math.ceil(design), math.ceil(genotype)
-    slack = math.floor(room - 1e-6) - design_scale - genotype_scale
-    if slack < 0:
-        return None
-    try:
-        return Parameters(
-            ring,
-            pack,
-            genotype_scale + slack // 2,
-            design_scale + slack - slack // 2,
-            w.stored_max,
-            w.norm,
-            w.samples,
-            _strands(w, ring.n // pack),
-        )
-    except PlanError:
-        return None
+    genotype_scale = math.ceil(math.log2(2 * SIGMAS * ERROR_SD * norm * math.sqrt(2)) + 0.1)
+    room = math.floor(math.log2(ring.modulus) - 1 - math.log2(bound + 1) - 1e-6) - genotype_scale
+    for count in range(min(most, 1 + max(0, room) // (2 * digit_bits)), 0, -1):
+        # a geometric sum is the top digit and less than 2^-digit_bits · 2 of it: 0.01 bits cover both of its logarithms
+        above = digit_bits * (count - 1) + (0.01 if count > 1 else 0)
+        design_scale = math.ceil(design + above)
+        slack = math.floor(room - above) - design_scale
+        if slack < 0:
+            continue
+        try:
+            return Parameters(
+                ring, pack, genotype_scale + slack // 2, design_scale + slack - slack // 2, w.stored_max, norm, w.samples,
+                _strands(w, ring.n // pack * count), count, digit_bits if count > 1 else 0, column_digits, column_bits,
+            )  # fmt: skip
+        except PlanError:
+            continue
+    return None
+
+
+def column_digits(w: Workload) -> list[tuple[int, int, float]]:
+    """How columns may be encrypted: digits, bits of each, and the bound of their norm, which is as small as it can be."""
+    out = [(1, 0, w.norm)]
+    for count in COLUMN_DIGITS[1:]:
+        norm, bits = min((w.norm_of_digits(count, bits), bits) for bits in range(2, max(3, w.bits)))
+        if norm < out[-1][2]:
+            out.append((count, bits, norm))
+    return out
+
+
+@lru_cache(maxsize=32)
+def _ring(n: int, count: int) -> Ring:
+    return replace(Ring.standard(n, count), lanes=LANES)
 
 
 def _strands(w: Workload, width: int) -> int:
@@ -266,26 +244,34 @@ def _with_missing(workload: Workload, missing: np.ndarray, p: Parameters) -> Wor
     return replace(workload, streams=workload.streams + float(np.average(some, weights=strands)))
 
 
-def choose(workload: Workload, missing: np.ndarray | None = None) -> Plan:
+def choose(workload: Workload, missing: np.ndarray | None = None, *, whole: bool = False) -> Plan:
     """The cheapest plan by estimated time. Raises PlanError when no ring holds the sums at 128-bit security.
 
-    missing: (M,) bool, variants with missing calls; their stream is then added to those of the workload.
+    missing: (M,) bool, variants with missing calls; their stream is then added to those of the workload; whole: a variant a
+    coefficient, and columns undivided.
     """
     best: tuple[float, Plan] | None = None
-    for n, counts in RINGS:
+    provable = workload.largest_sum < fixedpoint.VERIFIED_SUM  # that of whole columns, however they are divided
+    for n, counts in RINGS if provable else ():
         for count in counts:
-            ring = replace(Ring.standard(n, count), lanes=LANES)
-            for pack in PACKS:
-                parameters = _fit(ring, pack, workload)
+            ring = _ring(n, count)
+            for pack, digits in itertools.product(PACKS + LARGE_PACKS, column_digits(workload)[: 1 if whole else None]):
+                if n // pack < SMALLEST or pack // 2 >= workload.samples > 1:
+                    continue
+                parameters = fit(ring, pack, digits, workload, 1 if whole else MOST_DIGITS)
                 if parameters is None:
                     continue
-                w = workload if missing is None else _with_missing(workload, missing, parameters)
-                plan = Plan(parameters, w)
+                plan = Plan(parameters, workload)
                 cost = plan.cost()
+                if best is not None and cost >= best[0]:
+                    continue
+                if missing is not None:  # these cost more, never less
+                    plan = Plan(parameters, _with_missing(workload, missing, parameters))
+                    cost = plan.cost()
                 if best is None or cost < best[0]:
                     best = cost, plan
-            if best is not None:
-                return best[1]
+    if best is not None:
+        return best[1]
     raise PlanError(
         f"no parameters hold sums over {workload.samples} samples at {workload.bits} bits a column and dosages of "
         f"up to {workload.dosage_max} units, each below 2^60 so that it can be verified: use fewer bits (`bits`) or "

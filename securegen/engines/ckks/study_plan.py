@@ -11,7 +11,8 @@ from securegen.design.strata import Stratum
 from securegen.engines.ckks.blocks import runs_of, starts_of
 from securegen.engines.ckks.column_pool import pooled, strata_of
 from securegen.engines.ckks.planned_design import PlannedDesign
-from securegen.engines.ckks.planner import Plan, Workload, choose
+from securegen.engines.ckks.planner import Plan, choose
+from securegen.engines.ckks.workload import Workload
 from securegen.errors import DesignError
 from securegen.model import variants_with_missing
 from securegen.study.inputs import Log
@@ -27,11 +28,12 @@ def stored_squares(strata: Sequence[Stratum]) -> bool:
     )
 
 
-def plan(study: Study, *, squares: bool | None = None) -> Plan:
+def plan(study: Study, *, squares: bool | None = None, scores: bool = False) -> Plan:
     """CKKS parameters for this study. Counts, precision and the dosage grid enter, and how many blocks of variants have
     missing calls, which the encrypted cohort shows too. Raises PlanError, and DesignError for predictions that are none.
 
-    squares: store a stream of squared dosages; None for what the design needs.
+    squares: store a stream of squared dosages; None for what the design needs; scores: one variant a coefficient, so that
+    scores can be computed from the same cohort.
     """
     reader, strata = study.reader, study.strata
     squares = stored_squares(strata) if squares is None else squares
@@ -54,7 +56,10 @@ def plan(study: Study, *, squares: bool | None = None) -> Plan:
     if len(strata) > 1:
         own = strata_of(strata, starts_of(runs).tolist())
         workload = replace(workload, sets=tuple(hidden), set_of=own, stored=sets.public_ones.count(False))
-    return replace(choose(workload, variants_with_missing(reader)), design=planned_names(study.analyses))
+    return replace(
+        choose(workload, variants_with_missing(reader), whole=scores),
+        design=planned_names(study.analyses),
+    )
 
 
 def planned_names(analyses: Sequence[Analysis]) -> PlannedDesign:

@@ -29,6 +29,7 @@ from securegen.model import Samples, Variants
 from securegen.study import people as align
 from securegen.study.build import Planned, analysed, common_people, designs, no_predictions
 from securegen.study.inputs import REGENIE, Inputs, Log, silent
+from securegen.study.noised import noised
 from securegen.study.ploidy import AUTOSOMAL, NAMES, kinds_of
 from securegen.study.strata import places_of, refuse_nowhere
 from securegen.study.stratum import Blueprint, Place, QualitySets, stratum_at
@@ -49,7 +50,9 @@ def read_phenotype(values: np.ndarray, trait: TraitColumn, where: str) -> align.
     return align.Phenotype(trait.name, out, True)
 
 
-def read_traits(study: StudyFile, site: str, inputs: Inputs, samples: Samples, components: np.ndarray) -> Traits:
+def read_traits(
+    study: StudyFile, site: str, inputs: Inputs, samples: Samples, components: np.ndarray, log: Log = silent
+) -> Traits:
     """Read and join the site's tables. components: (N, C) coordinates on the study's loadings."""
     if inputs.pheno is None:
         raise UsageError("`pheno` is needed")
@@ -58,9 +61,10 @@ def read_traits(study: StudyFile, site: str, inputs: Inputs, samples: Samples, c
     refuse_unused(rules, {*table.columns, *study.covariates})
     table = minimised(table, rules, inputs, silent)
     joined = align.join(samples, table)
-    phenotypes = tuple(
+    exact = tuple(
         read_phenotype(align.column_values(samples, table, t.name, joined), t, inputs.pheno) for t in study.phenotypes
     )
+    phenotypes = noised(inputs, samples, exact, log)
     columns, names, unknown = [], list(study.covariates), 0
     if study.covariates:
         if inputs.covar is None:

@@ -71,7 +71,8 @@ def open_inputs(
         raise InputError(
             "the study has variants on X or Y, and nobody's sex is known here: --sex-name COLUMN takes it from a table"
         )
-    traits = read_traits(study, site, inputs, reader.samples, _components(folder, study, reader, site, memory))
+    coordinates = _components(folder, study, reader, site, memory)
+    traits = read_traits(study, site, inputs, reader.samples, coordinates, log)
     offsets = None
     if bool(inputs.pred) != (study.predictions and not study.step1):
         raise UsageError(

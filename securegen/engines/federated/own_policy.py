@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from securegen.design.columns import AppliedNoise
 from securegen.engines.federated.studyfile import Site, StudyFile
 from securegen.engines.governed import gate_of_inputs
 from securegen.governance import openings, signing
@@ -42,7 +43,7 @@ def check_site(gate: Gate, study: StudyFile, planned: Sequence[Planned], samples
     wanted = [
         OutputFacts(
             ASSOCIATION, p.phenotype.name, int(p.mask.sum()), study.variants, columns=len(study.covariates) + 1,
-            minor=gate.minor_alleles,
+            minor=gate.minor_alleles, noise=p.phenotype.noise,
         )
         for p in planned
     ]  # fmt: skip
@@ -78,12 +79,22 @@ def refuse_terms(study: StudyFile, key: SigningIdentity, asking: Asking, places:
 
 
 def check_terms(gate: Gate, study: StudyFile) -> None:
-    """Before a site joins: as `check_site`, of as many people as may be."""
+    """Before a site joins: as `check_site`, of as many people and with as much noise as may be; no phenotype is read yet."""
+    p = gate.policy
+    noise = None
+    if p is not None and p["noise.required"]:
+        noise = AppliedNoise(float(p["noise.epsilon"]), float(p["noise.delta"]), "")
     many, nobody = openings.LARGEST_SUM, np.zeros(0, object)
     gate.of(PeopleFacts(Samples(nobody, nobody, nobody.astype(bool), nobody.astype(np.int8)))).check(
         [
             OutputFacts(
-                ASSOCIATION, t.name, many, study.variants, columns=len(study.covariates) + 1, minor=gate.minor_alleles
+                ASSOCIATION,
+                t.name,
+                many,
+                study.variants,
+                columns=len(study.covariates) + 1,
+                minor=gate.minor_alleles,
+                noise=noise,
             )
             for t in study.phenotypes
         ]

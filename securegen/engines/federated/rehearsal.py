@@ -30,7 +30,7 @@ from securegen.model import GenotypeReader, OpenedSums, Samples
 from securegen.stats.qc import Filters
 from securegen.study import people
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import ASKING, GENETIC_MODELS, PLINK2, REGENIE, Inputs, Log, silent
+from securegen.study.inputs import ASKING, GENETIC_MODELS, NOISE, PLINK2, REGENIE, Inputs, Log, silent
 from securegen.study.traits import read_used, used_columns
 
 LATE = 5  # seconds for the site that stopped the others to say why
@@ -133,7 +133,7 @@ def site_role(
         "dir": work / "shared", "state": private / "private", **site.genotypes.options(private),
         "keep": private / "keep.txt", "pheno": Path(inputs.pheno or ""), "covar": Path(inputs.covar) if inputs.covar else None,
         "sex_name": inputs.sex_name, "generalise": inputs.generalise, "pred": Path(inputs.pred) if inputs.pred else None,
-        **given(filters), **given(inputs, *ASKING), "wait": wait,
+        **given(filters), **given(inputs, *ASKING, *NOISE), "wait": wait,
         "threads": 1, "out": private / "result", **more,
     }  # fmt: skip
     return Role(f"site {site.name.removeprefix('site')}", ("site", "run"), options, private)

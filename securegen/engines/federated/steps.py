@@ -28,12 +28,12 @@ from securegen.model import Variants
 from securegen.stats.qc import Filters
 from securegen.study import ploidy
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import ASKING, PLINK2, REGENIE, Inputs, Log, silent
+from securegen.study.inputs import ASKING, NOISE, PLINK2, REGENIE, Inputs, Log, silent
 
 SITE_KEY = "site.secret"
 COORDINATOR = "the coordinator"
 _OF_A_SITE = {
-    *FIELDS, "pheno", "covar", "keep", "remove", "sex_name", "pred", "consent", "mondo", "generalise", *ASKING,
+    *FIELDS, "pheno", "covar", "keep", "remove", "sex_name", "pred", "consent", "mondo", "generalise", *ASKING, *NOISE,
 }  # fmt: skip
 Name = str | Path
 

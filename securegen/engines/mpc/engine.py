@@ -44,14 +44,14 @@ from securegen.results.write import Summary
 from securegen.stats.projection import project
 from securegen.stats.qc import Filters
 from securegen.study.consented import claim_release
-from securegen.study.inputs import ASKING, Inputs
+from securegen.study.inputs import ASKING, NOISE, Inputs
 from securegen.study.opening import Study
 
 GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "split_par",
                     "dominant", "recessive", "hetonly", "purpose", "consent", "mondo")  # fmt: skip
 DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical", "force_01",
           "apply_rint", "no_input_missing_phenotype", "common_samples", "sex_name", "statistic", "xchr_model",
-          "pred", "interaction", "generalise")  # fmt: skip
+          "pred", "interaction", "generalise", *NOISE)  # fmt: skip
 TOLD = ("samples", "covariates", "covariate_names", "phenotypes", "missing", "parameters", "reveal")
 
 
@@ -164,6 +164,7 @@ class Mpc(Engine):
         convert(tables, out, form, log, covariates=covariates_of(study.inputs))
         first = records["phenotypes"]
         receipt = replace(Receipt.from_json(records["genotypes"]["receipt"]), released=tuple(t.path for t in tables))
+        receipt = receipt.with_decisions(list(dict.fromkeys([*receipt.decisions, *first["receipt"]["decisions"]])))
         sizes = traffic(records, log)
         log.seconds["online"] = first["seconds"]["online"]
         facts = {name: first[name] for name in TOLD} | {n: first[n] for n in ("governance",) if n in first} | {

@@ -24,6 +24,8 @@ from securegen.io.filesets import chained
 from securegen.model import Samples
 from securegen.study.coding import Recoded
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 
 class Killed(BaseException):
     """The end of a process."""

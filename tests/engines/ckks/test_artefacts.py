@@ -102,10 +102,16 @@ def test_an_unfinished_cohort_is_refused(travelled, tmp_path):
         serve(travelled, tmp_path)
 
 
-def test_another_version_is_refused(travelled, tmp_path):
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [(99, r"written by another version of securegen \(99\)"), (2, "format version 2, .*encrypts again")],
+)
+def test_another_version_is_refused(version, told, travelled, tmp_path):
     path = travelled[0] / "manifest.json"
-    path.write_text(path.read_text().replace('"version": 2', '"version": 99'))
-    with pytest.raises(ArtefactError, match=r"written by another version of securegen \(99\)"):
+    written = path.read_text()
+    assert '"version": 3' in written
+    path.write_text(written.replace('"version": 3', f'"version": {version}'))
+    with pytest.raises(ArtefactError, match=told):
         serve(travelled, tmp_path)
 
 

@@ -42,7 +42,7 @@ def served(unprotected, tmp_path):
     values = (rng.integers(1 << 27, 1 << 28, (SAMPLES, 1)) * rng.choice([-1, 1], (SAMPLES, 1))).astype(np.int64)
     columns = Columns(("W",), values, (True,))
     reader = MemoryReader(rng.integers(0, 2 * GRID + 1, (VARIANTS, SAMPLES)).astype(np.int16), GRID)
-    planned = choose(WORKLOAD).parameters
+    planned = choose(WORKLOAD, whole=True).parameters
     key = secret_key.generate(
         replace(planned, pack=planned.ring.n // VARIANTS, strands=1)
     )  # no padding, which must be zero
@@ -114,7 +114,7 @@ def test_the_bound_is_exact(stream, factor):
 
 
 def test_a_key_from_a_file_is_held_to_it(unprotected, monkeypatch):
-    value = choose(WORKLOAD).parameters.to_json()
+    value = choose(WORKLOAD, whole=True).parameters.to_json()
     Parameters.from_json(value)
     monkeypatch.setattr(fixedpoint, "VERIFIED_SUM", 1 << 60)
     with pytest.raises(Exception, match="only sums below 2"):

@@ -13,6 +13,8 @@ import securegen as sg
 from securegen.engines.plain import sums as plain_sums
 from securegen.errors import DesignError
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 REGENIE = GOLD / "sim_500x5k" / "gold_regenie"
 
 

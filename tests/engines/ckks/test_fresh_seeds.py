@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ SAMPLES, VARIANTS, STRANDS = 4100, 150, 3
 @pytest.fixture(scope="module")
 def key():
     """64 samples and 64 variants a ciphertext: one block of three strands, and 65 groups, so two chunks."""
-    plan = choose(Workload(SAMPLES, VARIANTS, 1, 10)).parameters
+    plan = choose(Workload(SAMPLES, VARIANTS, 1, 10), whole=True).parameters
     p = Parameters(plan.ring, 64, plan.genotype_scale, plan.design_scale, plan.dosage_max, plan.norm, SAMPLES, STRANDS)
     assert p.groups == CHUNK_GROUPS + 1 and p.strand_variants * (STRANDS - 1) < VARIANTS <= p.block_variants
     return generate(p)
@@ -73,12 +74,15 @@ class Recording:
     def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
         return self._recorded(self.encrypt.strands, messages, scale_log2)
 
-    def _recorded(self, encrypt, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
+    def digits(self, messages: np.ndarray, widths: Sequence[int], scale_log2: int) -> Ciphertexts:
+        return self._recorded(self.encrypt.digits, messages, widths, scale_log2)
+
+    def _recorded(self, encrypt, *arguments) -> Ciphertexts:
         with self.lock:  # `lives` is the same for every order of the threads
             if self.lives == 0:
                 raise Killed
             self.lives -= 1
-        out = encrypt(messages, scale_log2)
+        out = encrypt(*arguments)
         self.seeds.append(out.seed.hex())
         return out
 

@@ -20,6 +20,8 @@ from securegen.errors import ArtefactError, DesignError, UsageError
 from securegen.model import Samples
 from securegen.study.build import Inputs
 
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
 
 @pytest.fixture
 def corrected(small, small_key, small_encrypted, small_results, tmp_path):

@@ -98,17 +98,21 @@ def test_a_plan_is_exact_and_secure_or_refused(workload):
         return
     p = plan.parameters
     assert (
-        p.pack * p.block_variants == p.ring.n * p.strands and p.groups * p.pack >= p.samples > (p.groups - 1) * p.pack
+        p.pack * p.block_variants == p.ring.n * p.strands * p.digits
+        and p.groups * p.pack >= p.samples > (p.groups - 1) * p.pack
     )
     assert math.log2(p.ring.modulus * p.ring.special) <= TABLE[p.ring.n]
     # the bound of docs/noise.md, written again: three terms, 15 standard deviations, one half
     sigma, terms = math.sqrt(10.5), p.ring.n * p.groups
-    a = sigma * p.dosage_max * math.sqrt(terms) / 2**p.design_scale
+    packed = sum(2 ** (p.digit_bits * l) for l in range(p.digits))
+    a = sigma * p.dosage_max * packed * math.sqrt(terms) / 2**p.design_scale
     b = sigma * p.norm / 2**p.genotype_scale
     c = 21 * sigma * math.sqrt(terms) / 2 ** (p.design_scale + p.genotype_scale)
     assert 15 * math.sqrt(a * a + (b + c) ** 2) <= 0.5 and p.margin_bits >= 0
     largest = p.dosage_max * math.sqrt(p.samples) * p.norm
-    assert 2 * (largest + 0.5) * 2 ** (p.design_scale + p.genotype_scale) < p.ring.modulus
+    assert p.digits == 1 or 2 * largest < 2**p.digit_bits
+    assert p.column_digits > 1 or p.norm == workload.norm
+    assert 2 * (largest * packed + 0.5) * 2 ** (p.design_scale + p.genotype_scale) < p.ring.modulus
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
     assert all(v > 0 for v in (*plan.bytes().values(), *plan.seconds().values()))
 
@@ -123,7 +127,7 @@ def test_half_a_million_people_fit():
 
 
 def base() -> Parameters:
-    return choose(Workload(200, 500, 4, 16)).parameters
+    return choose(Workload(200, 500, 4, 16), whole=True).parameters
 
 
 def test_parameters_that_could_round_wrongly_are_refused():
@@ -168,7 +172,7 @@ def test_measured_noise_stays_within_the_bound_at_the_largest_data(pack, grid, n
     strands = 2
     width = 4096 // pack * strands
     w = Workload(samples, width, columns, 16, dosage_max=2 * grid)
-    p = tight(dataclasses.replace(choose(w).parameters, pack=pack, strands=strands))
+    p = tight(dataclasses.replace(choose(w, whole=True).parameters, pack=pack, strands=strands))
     assert 0 <= p.margin_bits < 1.5
     key = secret_key.generate(p)
     top = int(p.norm / math.sqrt(samples))

@@ -1,4 +1,4 @@
-"""Parties of the CrypTen tests, each in its own process: DIRECTORY PROGRAM NAME…; prints what each found as JSON.
+"""Parties of the CrypTen tests, each its own process: DIRECTORY, each program's roles as JSON; prints what each found.
 
 Every generator that is not ours is recorded before the hardened block and compared after it, and the constructors of
 further ones, pickle and torch.distributed raise inside it.
@@ -33,12 +33,11 @@ HERE = Path(__file__).parent
 EXAMPLE = HERE.parents[2] / "protocols" / "two_party_crypten.py"
 
 
-def run(directory: Path, roles: dict[str, str], program: str) -> dict:
-    """What every party of a new study found, by name."""
-    loopback_study(directory, roles, timeout=60)
+def run(directory: Path, studies: dict[str, dict[str, str]]) -> dict[str, dict]:
+    """By program, what every party of a study of these roles found, by name: one after another, off one process."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / "crypten_party.py"), str(directory), program, *roles],
-        capture_output=True, text=True, timeout=150,
+        [sys.executable, "-W", "ignore", str(HERE / "crypten_party.py"), str(directory), json.dumps(studies)],
+        capture_output=True, text=True, timeout=600,
         env={**os.environ, "PYTHONPATH": str(HERE.parents[2]), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -256,11 +255,16 @@ def main():
 
     import_crypten()
     torch.set_num_threads(1)
-    directory, program, *names = Path(sys.argv[1]), *sys.argv[2:]
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(len(names), mp_context=context) as pool:
-        found = {name: pool.submit(party, directory, program, name) for name in names}
-        print(json.dumps({name: one.result() for name, one in found.items()}))
+    directory, studies = Path(sys.argv[1]), json.loads(sys.argv[2])
+    found = {}
+    for program, roles in studies.items():
+        (directory / program).mkdir()
+        loopback_study(directory / program, roles, timeout=60)
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(len(roles), mp_context=context) as pool:
+            parties = {name: pool.submit(party, directory / program, program, name) for name in roles}
+            found[program] = {name: one.result() for name, one in parties.items()}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

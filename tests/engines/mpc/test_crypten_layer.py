@@ -36,8 +36,17 @@ def example():
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory, example):
-    return run(tmp_path_factory.mktemp("programs"), example.ROLES, "programs")
+def ran(tmp_path_factory, example) -> dict[str, dict]:
+    """What the parties of every program found, off one process: torch takes longer to import than what they do."""
+    two = {"ada": "compute", "bob": "compute", "dealer": "dealer"}
+    three = {"ada": "compute", "bob": "compute", "cyd": "compute", "dealer": "dealer"}
+    studies = {"programs": example.ROLES, "refusals": two, "arithmetic": three, "draws": two}
+    return run(tmp_path_factory.mktemp("programs"), studies)
+
+
+@pytest.fixture
+def found(ran):
+    return ran["programs"]
 
 
 def test_both_parties_open_the_same_and_the_dealer_served(found):
@@ -83,9 +92,8 @@ def test_inference_follows_torch(found, example):
     assert np.abs(np.array(found["hospital"]["logits"]) - want).max() <= bound < 1e-3
 
 
-def test_what_is_refused_and_public_dropout(tmp_path):
-    roles = {"ada": "compute", "bob": "compute", "dealer": "dealer"}
-    out = run(tmp_path, roles, "refusals")
+def test_what_is_refused_and_public_dropout(ran):
+    out = ran["refusals"]
     assert out["ada"] == out["bob"]
     one = out["ada"]
     assert "cannot be seeded" in one["seed"] and "pickle" in one["cache"] and "replicated sharing" in one["replicated"]
@@ -95,8 +103,8 @@ def test_what_is_refused_and_public_dropout(tmp_path):
     assert abs(kept - 100) < 6 * np.sqrt(50)
 
 
-def test_three_parties_use_every_kind_of_correlated_randomness(tmp_path):
-    out = run(tmp_path, {"ada": "compute", "bob": "compute", "cyd": "compute", "dealer": "dealer"}, "arithmetic")
+def test_three_parties_use_every_kind_of_correlated_randomness(ran):
+    out = ran["arithmetic"]
     shares = [np.array(out[n].pop("share")) for n in ("ada", "bob", "cyd")]
     assert out["ada"] == out["bob"] == out["cyd"]
     a = np.array([[1.5, -2.25], [0.5, 3.0]])
@@ -117,9 +125,9 @@ def test_three_parties_use_every_kind_of_correlated_randomness(tmp_path):
     assert all(not np.isin(s, encoded).any() for s in shares)
 
 
-def test_no_entry_point_draws_from_another_generator_or_reads_a_pickle(tmp_path):
+def test_no_entry_point_draws_from_another_generator_or_reads_a_pickle(ran):
     """Under the poison: samples, comparisons, approximations, conversions, both shares of zero, dropouts, gradients."""
-    out = run(tmp_path, {"ada": "compute", "bob": "compute", "dealer": "dealer"}, "draws")
+    out = ran["draws"]
     one, other = out["ada"]["opened"], out["bob"]["opened"]
     assert one == other and one["zero"] == [[0] * 40, [0] * 40]
     for mine, theirs in zip(out["ada"]["shares"], out["bob"]["shares"], strict=True):

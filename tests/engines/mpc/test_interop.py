@@ -29,7 +29,7 @@ NUMBERS = np.array([[-(1 << 62), -3, 0], [1, 5, (1 << 62) - 1]])
 def found(tmp_path_factory):
     """Two parties and a dealer, each a process, run `interop` of crypten_party.py."""
     roles = {"a": "compute", "b": "compute", "dealer": "dealer"}
-    found = run(tmp_path_factory.mktemp("interop"), roles, "interop")
+    found = run(tmp_path_factory.mktemp("interop"), {"interop": roles})["interop"]
     return [found[name] for name in ("a", "b")]
 
 

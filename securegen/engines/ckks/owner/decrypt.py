@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.engines.ckks import artefact, bodies
+from securegen.engines.ckks import artefact, bodies, codec
 from securegen.engines.ckks.ciphertexts import shares_public_half
+from securegen.engines.ckks.column_digits import joined
 from securegen.engines.ckks.layout import BlockLayout, Output, block_layout, products
 from securegen.engines.ckks.owner import verify
 from securegen.engines.ckks.owner.design_secrets import AGAIN, DesignSecrets, all_designs
@@ -24,7 +25,7 @@ from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, VerificationError
-from securegen.kernels.crt import round_residues
+from securegen.kernels.crt import unpack_sums
 from securegen.kernels.fold import open_products
 from securegen.kernels.ntt import inverse
 from securegen.model import Sums
@@ -72,7 +73,7 @@ def insecure_decrypt_unverified(
         )  # (S, J, k, n/b)
         scales = [p.result_scale] * len(hidden) + [p.genotype_scale] * (columns - len(hidden))
         for j, scale in enumerate(scales):
-            values, noise = _rounded(opened[:, j], scale, p, variants)
+            values, noise = _rounded(opened[:, j], scale, p, p.widths, variants)
             used = (
                 [hidden[j]]
                 if j < len(hidden)
@@ -96,11 +97,14 @@ def _column_keys(key: SecretKey, secrets: DesignSecrets, number: int, columns: S
     return np.ascontiguousarray(keys_at(secrets.encryptor, key, strands))
 
 
-def _rounded(messages: np.ndarray, scale: int, p: Parameters, used: int) -> tuple[np.ndarray, float]:
-    """(C, k, X) residues of coefficients -> the first `used` of C·X integers, and the largest noise; 1 if the rest is
-    not zero."""
+def _rounded(
+    messages: np.ndarray, scale: int, p: Parameters, widths: Sequence[int], used: int
+) -> tuple[np.ndarray, float]:
+    """(C, k, X) residues of coefficients, each of digits of these widths -> the first `used` of the integers, and the largest
+    noise; 1 if the rest is not zero."""
     flat = np.ascontiguousarray(messages.transpose(1, 0, 2)).reshape(len(p.ring.primes), -1)
-    values, distance = round_residues(flat, p.ring.primes, scale)
+    digits, distance = unpack_sums(flat, p.ring.primes, scale, widths)
+    values = codec.in_file_order(digits, p) if len(widths) > 1 else digits[:, 0]
     return values[:used], 1.0 if values[used:].any() else float(distance.max(initial=0))
 
 
@@ -114,7 +118,7 @@ def _open_values(
     c0, c1 = (np.moveaxis(part, 0, 1).astype(np.uint64) for part in (values, halves))
     messages = np.ascontiguousarray((c0 + c1 * keys % modulus) % modulus)
     inverse(messages, ring_tables(p.ring))
-    return _rounded(messages, p.genotype_scale, p, used)
+    return _rounded(messages, p.genotype_scale, p, (62,), used)
 
 
 def decrypt_block(
@@ -141,7 +145,9 @@ def decrypt_block(
     for o, row in zip(wanted, sums, strict=True):
         {"g": g, "m": m, "q": q, "o": q}[o.stream][:, o.column] = row
     place = [own.index(j) for j in secrets.places[number]]
-    return Sums(int(info.starts[index]), g[:, place], m[:, place], q[:, [place[j] for j in columns.squared_index]])
+    hidden = [not secrets.sets.public_ones[j] for j in secrets.places[number]]
+    g, m, q = (joined(sums, place, hidden, p) for sums in (g, m, q))
+    return Sums(int(info.starts[index]), g, m, np.ascontiguousarray(q[:, list(columns.squared_index)]))
 
 
 def _bound(o: Output, number: int, secrets: DesignSecrets, info: CohortInfo) -> int:

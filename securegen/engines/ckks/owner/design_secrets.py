@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from securegen.catalogue import named
-from securegen.design.columns import Analysis, Design
+from securegen.design.columns import Analysis, AppliedNoise, Design
 from securegen.design.strata import Stratum, Unanalysed, analyses_of
 from securegen.engines.ckks import artefact, bodies
 from securegen.engines.ckks.column_sets import ColumnSets
@@ -137,6 +137,7 @@ def _stratum_from_json(x: dict[str, Any]) -> Stratum:
         Analysis(
             a["test"], a["phenotype"], tuple(a["columns"]), tuple(a["squares"]),
             named(a["test"]).read_model(a["kind"], a["model"]), tuple((j, people) for j, people in a["single"]),
+            noise=None if a.get("noise") is None else AppliedNoise(**a["noise"]),
         )
         for a in x["analyses"]
     )  # fmt: skip

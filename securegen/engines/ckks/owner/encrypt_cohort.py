@@ -53,7 +53,8 @@ def _encrypt_one(
     def encrypt(job: tuple[str, int]) -> list[dict[str, Any]]:
         stream, c = job
         first, count = chunks(p)[c]
-        made = encryptor.strands(codec.genotype_messages(streams[stream], first, count, p), p.genotype_scale)
+        messages = codec.genotype_messages(streams[stream], first, count, p)
+        made = encryptor.digits(messages, p.widths, p.genotype_scale)
         return write_ciphertexts(folder, f"{stream}-{block_name(index)}-{c:04d}", made)
 
     jobs = [(stream, c) for stream in streams for c in range(len(chunks(p)))]

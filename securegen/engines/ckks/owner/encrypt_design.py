@@ -20,6 +20,7 @@ from securegen.engines.ckks import artefact, codec
 from securegen.engines.ckks.blocks import read_blocks
 from securegen.engines.ckks.ciphertexts import write_ciphertexts
 from securegen.engines.ckks.codec import chunks
+from securegen.engines.ckks.column_digits import in_digits
 from securegen.engines.ckks.column_pool import ColumnPool, pooled
 from securegen.engines.ckks.column_sets import ColumnSets
 from securegen.engines.ckks.owner import verify
@@ -56,7 +57,9 @@ def encrypt_design(
     retired.
     """
     refuse_retired(key, state.folder)
-    pool = pooled(strata, [int(start) for start in info.starts])
+    whole = pooled(strata, [int(start) for start in info.starts])
+    verify.check_bounds(whole.sum_abs, whole.sets.squared, info.dosage_max)
+    pool = in_digits(whole, key.public.parameters)
     _check_columns(pool, key.public.parameters, len(info.samples))
     verify.check_bounds(pool.sum_abs, pool.sets.squared, info.dosage_max)
     with state.alone():

@@ -5,6 +5,8 @@ SEAL encrypts zero with its own randomness; we add NTT(2^scale · message). Both
 
 from __future__ import annotations
 
+import functools
+import itertools
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
@@ -15,19 +17,22 @@ from securegen.engines.ckks.ciphertexts import OWN, SEAL, Ciphertexts, shares_pu
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.strands import secrets_at
 from securegen.rlwe import seal
-from securegen.rlwe.encryptor import encrypt_block, encrypt_parts
+from securegen.rlwe.encryptor import encrypt_block, encrypt_digits, encrypt_parts
 from securegen.rlwe.residues import scaled_residues, to_tiles
 
 
 class Encryptor(Protocol):
     """Encrypts int64 messages at a scale of 2^scale_log2, freshly at every call: (C, n) under the key itself, or
-    (G, S, n) as S strands under the secret keys that `strand_keys` has for them; the strands may come in parts."""
+    (G, S, n) as S strands under the secret keys that `strand_keys` has for them; the strands may come in parts. `digits`:
+    strands (G, S, k, n) of 8, 16 or 32 bits, whose messages are Σ_l 2^(widths before l) digit_l."""
 
     name: str
 
     def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts: ...
 
     def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts: ...
+
+    def digits(self, messages: np.ndarray, widths: Sequence[int], scale_log2: int) -> Ciphertexts: ...
 
     def parts(self, parts: Iterable[np.ndarray], strands: int, scale_log2: int) -> Iterator[Ciphertexts]: ...
 
@@ -50,10 +55,18 @@ class OwnEncryptor:
 
     def parts(self, parts: Iterable[np.ndarray], strands: int, scale_log2: int) -> Iterator[Ciphertexts]:
         """As `strands` of all parts together, (G, S_i, n) of `strands` in all: each has a Ciphertexts, and the seed of all."""
+        for seed, c0 in encrypt_parts(self._keys(strands), parts, scale_log2, self._ring):
+            yield Ciphertexts(c0, None, seed)
+
+    def digits(self, messages: np.ndarray, widths: Sequence[int], scale_log2: int) -> Ciphertexts:
+        keys = self._keys(messages.shape[1])
+        seed, c0 = next(iter(encrypt_digits(keys, [messages], widths, scale_log2, self._ring)))
+        return Ciphertexts(c0, None, seed)
+
+    def _keys(self, strands: int) -> np.ndarray:
         if self._secrets is None or len(self._secrets) < strands:
             self._secrets = strand_keys(self.name, self._key, strands)
-        for seed, c0 in encrypt_parts(self._secrets[:strands], parts, scale_log2, self._ring):
-            yield Ciphertexts(c0, None, seed)
+        return self._secrets[:strands]
 
 
 class SealEncryptor:
@@ -67,18 +80,36 @@ class SealEncryptor:
         self._one_at_a_time = threading.Lock()  # SEAL fills one object of ours
 
     def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
+        return self._hide(scaled_residues(messages, scale_log2, self._ring))
+
+    def _hide(self, residues: np.ndarray) -> Ciphertexts:
+        """Encryptions of residues (C, k, n) in NTT form."""
         ring = self._ring
-        both = np.empty((2, len(messages), len(ring.primes), ring.n), np.uint64)
+        both = np.empty((2, len(residues), len(ring.primes), ring.n), np.uint64)
         with self._one_at_a_time:
-            for i in range(len(messages)):
+            for i in range(len(residues)):
                 both[:, i] = self._zero()
         modulus = np.array(ring.primes, np.uint64)[:, None]
-        both[0] = (both[0] + scaled_residues(messages, scale_log2, ring)) % modulus
+        both[0] = (both[0] + residues) % modulus
         return Ciphertexts(to_tiles(both[0], ring), to_tiles(both[1], ring))
 
     def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
-        groups, count, n = messages.shape
-        made = self(messages.reshape(groups * count, n), scale_log2)
+        return self._in_groups(
+            scaled_residues(messages.reshape(-1, messages.shape[2]), scale_log2, self._ring), messages
+        )
+
+    def digits(self, messages: np.ndarray, widths: Sequence[int], scale_log2: int) -> Ciphertexts:
+        flat, modulus = (
+            messages.reshape(-1, *messages.shape[2:]).astype(np.int64),
+            np.array(self._ring.primes, np.uint64),
+        )
+        scales = itertools.accumulate(widths[:-1], initial=scale_log2)
+        parts = (scaled_residues(flat[:, l], scale, self._ring) for l, scale in enumerate(scales))
+        return self._in_groups(functools.reduce(lambda a, b: (a + b) % modulus[:, None], parts), messages)
+
+    def _in_groups(self, residues: np.ndarray, messages: np.ndarray) -> Ciphertexts:
+        groups, count = messages.shape[:2]
+        made = self._hide(residues)
         shape = (*made.c0.shape[:2], groups, count, self._ring.lanes)
         c0, c1 = (half.reshape(shape) for half in made.halves())
         return Ciphertexts(c0, c1)

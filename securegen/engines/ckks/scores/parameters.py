@@ -43,6 +43,11 @@ def check_provable(sum_bound: int) -> None:
 def check_exact(parameters: Parameters, *, norm: float, sum_bound: int) -> None:
     """Raise PlanError unless scores with weights of this 2-norm and bound decrypt to exact integers."""
     check_provable(sum_bound)
+    if parameters.digits > 1:
+        raise PlanError(
+            "the cohort was encrypted with several variants in a coefficient, which association tests read and scores cannot: "
+            "plan it with `scores` (--scores), or encrypt the cohort for these scores"
+        )
     if noise_bound(parameters, norm) > 0.5:
         raise PlanError(
             f"noise of 15 standard deviations reaches {noise_bound(parameters, norm):.2f} units of a score, it must stay "

@@ -297,7 +297,7 @@ def test_the_store_of_an_association_serves_scores(strands, encryptor, additive,
     score = tmp_path / "part.tsv"
     score.write_text("\n".join(lines[:1] + lines[3::2]) + "\n")
     study = open_scores(Inputs(additive.bfile), ScoreInputs((str(score),), bits=20))
-    planned = plan_association(Workload(additive.samples, additive.variants, 12, 20)).parameters
+    planned = plan_association(Workload(additive.samples, additive.variants, 12, 20), whole=True).parameters
     key = generate(replace(planned, pack=64, strands=strands))
     assert key.public.parameters.block_variants % additive.variants  # the last block has fewer strands
     paths = steps.encrypt_cohort(study.reader, key, tmp_path / "e", encryptor=encryptor)
@@ -311,7 +311,7 @@ def test_a_store_that_grew_serves_scores_of_a_model_that_is_added_again(additive
     """200 variants, then 200: scores of before are refused by name, the model of before by the server."""
     study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,), bits=20))
     first, second = np.arange(200), np.arange(200, additive.variants)
-    planned = plan_association(Workload(additive.samples, additive.variants, 12, 20)).parameters
+    planned = plan_association(Workload(additive.samples, additive.variants, 12, 20), whole=True).parameters
     key = generate(replace(planned, pack=64, strands=3))
     paths = steps.encrypt_cohort(study.reader.select(variants=first), key, tmp_path / "e")
     early = open_scores(
@@ -357,7 +357,7 @@ def moved(study, what: str):
 def test_a_model_is_added_for_the_genotypes_that_were_encrypted(additive, tmp_path, monkeypatch, what):
     """Checks of others would accuse an honest server, and retire the key."""
     study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,), bits=20))
-    planned = plan_association(Workload(additive.samples, additive.variants, 12, 20)).parameters
+    planned = plan_association(Workload(additive.samples, additive.variants, 12, 20), whole=True).parameters
     key = generate(replace(planned, pack=64))
     paths = steps.encrypt_cohort(study.reader, key, tmp_path / "e")
     with pytest.raises(ArtefactError, match="not the genotypes that were encrypted"):

@@ -1,0 +1,133 @@
+"""Draws of noise that were made for people, and what they have cost: one a person and trait, used again and never drawn again.
+
+A trait is a column's name with mechanism, ε, δ and bounds. Whatever differs in one of these is another draw, and is charged to
+the person: ε and δ add up (sequential composition), so that a renamed column spends as much as the first. Under one name a
+person's value stays: a draw of another value would tell that it changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from securegen.errors import PolicyError
+from securegen.governance.label_noise import LabelNoise, drawn
+from securegen.model import Samples
+
+BUDGET_RULE, CHANGED_RULE, EXACT_RULE = "noise.budget", "noise.changed", "noise.exact"
+DEFAULT_EPSILON, DEFAULT_DELTA = 4.0, 1e-5  # of a person's life, where no policy says
+MARK_BYTES = 12
+_SLACK = 1e-9  # of sums of ε in float64
+
+
+@dataclass
+class NoisyTrait:
+    """Draws under one name and mechanism. people: places in `NoiseEntries.people`; values: marks of the true values; draws: 0/1,
+    or steps of the grid."""
+
+    name: str
+    binary: bool
+    noise: LabelNoise
+    people: list[int] = field(default_factory=list)
+    values: list[str] = field(default_factory=list)
+    draws: list[int] = field(default_factory=list)
+
+
+@dataclass
+class NoiseEntries:
+    """All draws of a place. key: of the marks of people and values; people: marks to places."""
+
+    key: bytes = field(repr=False)
+    people: dict[str, int] = field(default_factory=dict)
+    traits: list[NoisyTrait] = field(default_factory=list)
+
+    def person(self, fid: str, iid: str) -> str:
+        """What a person is called here, in hex."""
+        return self._mark("person", json.dumps([fid, iid]))
+
+    def places(self, samples: Samples, chosen: np.ndarray) -> list[int]:
+        """Places of the (N,) bool chosen samples; new people are entered."""
+        names = [self.person(str(samples.fid[i]), str(samples.iid[i])) for i in np.flatnonzero(chosen)]
+        return [self.people.setdefault(name, len(self.people)) for name in names]
+
+    def spent(self, place: int) -> tuple[float, float]:
+        """ε and δ of a person's draws."""
+        mine = [t.noise for t in self.traits if place in set(t.people)]
+        return sum(n.epsilon for n in mine), sum(n.delta or 0.0 for n in mine)
+
+    def draw(
+        self, name: str, places: Sequence[int], values: np.ndarray, noise: LabelNoise, *, binary: bool,
+        most: tuple[float, float] = (DEFAULT_EPSILON, DEFAULT_DELTA),
+    ) -> list[int]:  # fmt: skip
+        """The draws of these people, those that are there and fresh ones for the others. values: (n,) true ones; most: ε and δ
+        that a person may spend. Raises PolicyError, and then enters nothing."""
+        marks = [self._value(place, value) for place, value in zip(places, values.tolist(), strict=True)]
+        self._refuse_changed(name, places, marks)
+        trait = next((t for t in self.traits if (t.name, t.binary, t.noise) == (name, binary, noise)), None)
+        if trait is None:
+            trait = NoisyTrait(name, binary, noise)
+        known = dict(zip(trait.people, trait.draws, strict=True))
+        fresh = [i for i, place in enumerate(places) if place not in known]
+        self._refuse_spent(name, [places[i] for i in fresh], noise, most)
+        made = drawn(noise, values[fresh], binary=binary)
+        if fresh and all(t is not trait for t in self.traits):
+            self.traits.append(trait)
+        trait.people += [places[i] for i in fresh]
+        trait.values += [marks[i] for i in fresh]
+        trait.draws += made
+        known |= {places[i]: draw for i, draw in zip(fresh, made, strict=True)}
+        return [known[place] for place in places]
+
+    def knows(self, name: str) -> bool:
+        """Whether there are draws under this name."""
+        return any(t.name == name for t in self.traits)
+
+    def refuse_exact(self, name: str, places: Sequence[int], values: np.ndarray) -> None:
+        """Raise PolicyError for exact values of a trait that has noise, under its name or with the same values."""
+        asked = set(places)
+        marks = {place: self._value(place, value) for place, value in zip(places, values.tolist(), strict=True)}
+        for trait in self.traits:
+            both = [(p, v) for p, v in zip(trait.people, trait.values, strict=True) if p in asked]
+            alike = sum(marks[p] == v for p, v in both)
+            if both and (trait.name == name or alike == len(both)):
+                raise PolicyError(
+                    f"{EXACT_RULE}: phenotype {name} has noise here, as {trait.name}, in {len(both)} of these people: exact "
+                    "statistics of it would undo that; give the same `dp_epsilon`"
+                )
+
+    def _refuse_changed(self, name: str, places: Sequence[int], marks: Sequence[str]) -> None:
+        asked = dict(zip(places, marks, strict=True))
+        for trait in (t for t in self.traits if t.name == name):
+            changed = sum(asked.get(p, v) != v for p, v in zip(trait.people, trait.values, strict=True))
+            if changed:
+                raise PolicyError(
+                    f"{CHANGED_RULE}: {changed} values of phenotype {name} differ from those its noise was drawn for: a second "
+                    "draw would tell whose; bring them back, or name the column anew, which is charged"
+                )
+
+    def _refuse_spent(self, name: str, places: Sequence[int], noise: LabelNoise, most: tuple[float, float]) -> None:
+        epsilon, delta = dict.fromkeys(places, noise.epsilon), dict.fromkeys(places, noise.delta or 0.0)
+        for trait in self.traits:
+            for place in trait.people:
+                if place in epsilon:
+                    epsilon[place] += trait.noise.epsilon
+                    delta[place] += trait.noise.delta or 0.0
+        for what, found, limit in (("ε", epsilon, most[0]), ("δ", delta, most[1])):
+            over = max(found.values(), default=0.0)
+            if over > limit * (1 + _SLACK):
+                raise PolicyError(
+                    f"{BUDGET_RULE}: noise of phenotype {name} brings the {what} of a person to {over:g}; {limit:g} is the most, "
+                    "over all columns, names and ε of a life"
+                )
+
+    def _value(self, place: int, value: float) -> str:
+        return self._mark("value", f"{place} {value!r}")
+
+    def _mark(self, purpose: str, data: str) -> str:
+        raw = hmac.new(self.key, purpose.encode() + b"\0" + data.encode(), hashlib.sha256).digest()
+        return raw[:MARK_BYTES].hex()

@@ -1,0 +1,88 @@
+"""Noise and policies: no way round by command, from Python or by editing files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import securegen
+
+import securegen as sg
+from securegen.design.columns import AppliedNoise
+from securegen.engines.ckks.owner.design_secrets import save
+from securegen.engines.ckks.owner.state import OwnerState
+from securegen.engines.ckks.tables import read_design
+from securegen.errors import ArtefactError, PolicyError
+from securegen.governance.gate import Asking
+from securegen.governance.label_noise import RANDOMISED
+from securegen.results import outputs
+
+FEW = {"chr": "1", "to_bp": 40_000}
+
+
+def test_a_policy_bounds_noise_and_refuses_exact_statistics(ruled):
+    """By command, from Python and by editing the policy."""
+    ruled.write(noise__required=True, noise__epsilon=2.0)
+    asked = {"purpose": "HMB", **FEW}
+    words = ruled.words("--purpose", "HMB", "--quiet", "--out", ruled.folder / "o")
+    done = securegen("gwas", *words)
+    assert done.code == 12 and "policy.noise" in done.err and ruled.results("o") == []
+    with pytest.raises(PolicyError, match=r"policy\.noise"):
+        sg.run(ruled.study("CC", **asked))
+    with pytest.raises(PolicyError, match=r"noise\.budget"):
+        ruled.study("CC", **asked, dp_epsilon=2.5)
+    assert securegen("gwas", *words, "--dp-epsilon", "1", "--dp-bounds", "0,60").code == 0
+    said = json.loads((ruled.folder / "o.run.json").read_text())
+    assert said["label_noise"]["epsilon"] == 1 and any("noise: each" in x for x in said["receipt"]["decisions"])
+    ruled.policy.write_text(ruled.policy.read_text().replace("required = true", "required = false"))
+    with pytest.raises(PolicyError):
+        ruled.study("CC", **asked, dp_epsilon=1.0)
+
+
+def test_noise_after_exact_statistics_is_refused(ruled):
+    ruled.write(noise__epsilon=2.0)
+    asked = {"purpose": "HMB", **FEW}
+    sg.run(ruled.study("CC", **asked), out=str(ruled.folder / "exact"))
+    with pytest.raises(PolicyError, match=r"noise\.exact: exact statistics of phenotype CC"):
+        ruled.study("CC", **asked, dp_epsilon=1.0)
+
+
+def test_inputs_that_claim_noise_do_not_make_exact_phenotypes_noisy(ruled, monkeypatch):
+    """The claim opens the exact table where it is believed; the door asks what was built."""
+    ungoverned = sg.run(ruled.study("CC", **FEW))["CC"]
+    ruled.write(noise__required=True)
+    exact = ruled.study("CC", purpose="HMB", **FEW)
+    claims = replace(exact, inputs=replace(exact.inputs, dp_epsilon=1.0))
+    with pytest.raises(PolicyError, match=r"policy\.noise"):
+        sg.run(claims)
+    assert all(a.noise is None for a in claims.analyses)
+    monkeypatch.setattr(outputs, "noise_of_all", lambda _: AppliedNoise(claims.inputs.dp_epsilon, None, RANDOMISED))
+    opened = sg.run(claims)["CC"]
+    assert opened.equals(ungoverned)
+
+
+def test_a_design_of_noisy_phenotypes_is_opened_and_says_so_in_the_owners_record(ruled):
+    """Step by step: tables of both engines are of one stored draw; an exact design, or a record that was edited, is refused."""
+    ruled.write(noise__required=True, noise__epsilon=2.0)
+    study = ruled.study("CC", purpose="HMB", dp_epsilon=1.0, **FEW)
+    key, e = sg.ckks.generate_key(sg.ckks.plan(study)), ruled.folder / "e"
+    sg.ckks.encrypt(study, key, e)
+    sg.ckks.associate(f"{e}.cohort", f"{e}.design", f"{e}.results")
+    asking = Asking(ruled.policy, purpose="HMB")
+    table = sg.ckks.decrypt(f"{e}.results", key, f"{e}.owner", asking=asking)
+    assert table.equals(sg.run(study)["CC"])
+    record = read_design(key, f"{e}.owner")
+    assert [a.noise for a in record.analyses] == [AppliedNoise(1.0, None, RANDOMISED)]
+    (box,) = Path(f"{e}.owner").glob("design-*.box")
+    sealed = box.read_bytes()
+    box.write_bytes(sealed[:-40] + bytes([sealed[-40] ^ 1]) + sealed[-39:])
+    with pytest.raises(ArtefactError):
+        sg.ckks.decrypt(f"{e}.results", key, f"{e}.owner", asking=asking)
+    box.write_bytes(sealed)
+    exact = [replace(s, design=replace(s.design, analyses=tuple(replace(a, noise=None) for a in s.design.analyses)))
+             for s in record.strata]  # fmt: skip
+    save(OwnerState(Path(f"{e}.owner"), key), replace(record, strata=tuple(exact)))  # as of phenotypes that were exact
+    with pytest.raises(PolicyError, match=r"policy\.noise"):
+        sg.ckks.decrypt(f"{e}.results", key, f"{e}.owner", asking=asking)
