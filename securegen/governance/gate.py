@@ -98,15 +98,13 @@ class Gate:
         return self._decide(outputs, enter=False)
 
     def release(self, outputs: Sequence[OutputFacts]) -> Decision | None:
-        """Decide, and enter what is allowed into the ledger. Raises PolicyError naming the rule that refuses; then nothing is
-        entered."""
+        """Decide, and enter what is allowed into the ledger. Raises PolicyError naming the rule; then nothing is entered."""
         return self._decide(outputs, enter=True)
 
     def claim(self, samples: Samples, sets: Sequence[tuple[str, np.ndarray]], name: str) -> None:
         """Enter in the register of consent that exact results of these people leave; nothing where no purpose is named.
 
-        sets: words of `releases.analysis_of`, and (N,) bool; name: of the run. Raises PolicyError where they would be, beside
-        an earlier release, few people.
+        sets: words of `releases.analysis_of`, and (N,) bool; name: of the run. Raises PolicyError as `consent_steps.claim`.
         """
         if self.asking.purpose is not None and self.asking.consent is not None:
             consent_steps.claim(self.asking.consent, samples, sets, self.asking.purpose, name, mondo=self.asking.mondo)
@@ -119,10 +117,8 @@ class Gate:
         found = {"purpose": a.purpose, "register": os.path.abspath(a.consent)}
         return found if a.mondo is None else {**found, "mondo": os.path.abspath(a.mondo)}
 
-    def again(self, asked: Mapping[str, str] | None) -> Gate:
+    def again(self, asked: Mapping[str, str]) -> Gate:
         """The same gate for what was made for the purpose of `asked`, whatever is named now."""
-        if asked is None:
-            return self
         purpose, register, mondo = asked["purpose"], asked["register"], asked.get("mondo")
         return self.joined(replace(self, asking=replace(self.asking, purpose=purpose, consent=register, mondo=mondo)))
 
