@@ -179,6 +179,12 @@ def files_of(study: Study, engine: str) -> None:
         raise UsageError(f"the roles of engine {engine} read files: open the study from files, not from a reader")
 
 
+def noise_facts(study: Study) -> dict[str, Any]:
+    """`label_noise` of run.json, where phenotypes were built with noise."""
+    asked = study.inputs.label_noise
+    return {"label_noise": asked.to_json()} if asked and any(a.noise for a in study.analyses) else {}
+
+
 def study_facts(study: Study) -> dict[str, Any]:
     """The keys of run.json that describe a study, whatever the engine."""
     tests = [a for a in study.analyses if a.association] or list(study.analyses)
@@ -192,11 +198,7 @@ def study_facts(study: Study) -> dict[str, Any]:
             "phenotypes": [a.phenotype for a in tests if a.association],
             "missing": study.inputs.missing,
             **({"interaction": study.inputs.interaction} if study.inputs.interaction else {}),
-            **(
-                {"label_noise": asked.to_json()}
-                if (asked := study.inputs.label_noise) and any(a.noise for a in tests)
-                else {}
-            ),
+            **noise_facts(study),
         }
         | coding_facts(coding_of(study.reader))
         | strata_facts(study.strata)
