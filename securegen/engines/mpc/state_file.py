@@ -44,7 +44,7 @@ _FIELDS: dict[str, Any] = {
 }  # fmt: skip
 _STATE = {
     _FORMAT: record(format=one_of(_FORMAT), digest=hex_text(32), **_FIELDS, may_have={"changes": integer(1, 1 << 60)}),
-    _WITHOUT_DIGEST: record(format=one_of(_WITHOUT_DIGEST), **_FIELDS),
+    _WITHOUT_DIGEST: record(format=one_of(_WITHOUT_DIGEST), **_FIELDS, may_have={"changes": integer(1, 1 << 60)}),
 }
 _COHORT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
