@@ -52,11 +52,26 @@ class Asking:
     consent: str | os.PathLike[str] | None = None
     mondo: str | os.PathLike[str] | None = None
 
+    def asked(self) -> dict[str, str] | None:
+        """What a purpose is held against, to be kept beside what is opened later; None where none is named."""
+        if self.purpose is None or self.consent is None:
+            return None
+        more = {} if self.mondo is None else {"mondo": os.path.abspath(self.mondo)}
+        return {"purpose": self.purpose, "register": os.path.abspath(self.consent), **more}
+
+    def again(self, asked: Mapping[str, str]) -> Asking:
+        """The same for the purpose of `asked`, whatever is named now."""
+        return replace(self, purpose=asked["purpose"], consent=asked["register"], mondo=asked.get("mondo"))
+
+    def refuse_withdrawn(self, samples: Samples, people: np.ndarray | None = None) -> None:
+        """Raises as `consent_steps.refuse_withdrawn`; nothing where no purpose is named."""
+        if self.purpose is not None and self.consent is not None:
+            consent_steps.refuse_withdrawn(self.consent, samples, self.purpose, people, mondo=self.mondo)
+
 
 @dataclass
 class Gate:
-    """One run's door. policy: None where nothing governs; decisions: what was decided so far, for the receipt; noise: of
-    the phenotypes whose tables asked to leave."""
+    """One run's door. policy: None where nothing governs; decisions: so far, for the receipt; noise: of tables that asked."""
 
     policy: Policy | None
     engine: str
@@ -109,24 +124,9 @@ class Gate:
         if self.asking.purpose is not None and self.asking.consent is not None:
             consent_steps.claim(self.asking.consent, samples, sets, self.asking.purpose, name, mondo=self.asking.mondo)
 
-    def asked(self) -> dict[str, str] | None:
-        """What a purpose is held against, to be kept beside what is opened later; None where none is named."""
-        a = self.asking
-        if a.purpose is None or a.consent is None:
-            return None
-        found = {"purpose": a.purpose, "register": os.path.abspath(a.consent)}
-        return found if a.mondo is None else {**found, "mondo": os.path.abspath(a.mondo)}
-
     def again(self, asked: Mapping[str, str]) -> Gate:
         """The same gate for what was made for the purpose of `asked`, whatever is named now."""
-        purpose, register, mondo = asked["purpose"], asked["register"], asked.get("mondo")
-        return self.joined(replace(self, asking=replace(self.asking, purpose=purpose, consent=register, mondo=mondo)))
-
-    def refuse_withdrawn(self, samples: Samples, people: np.ndarray | None = None) -> None:
-        """Raises as `consent_steps.refuse_withdrawn`; nothing where no purpose is named."""
-        a = self.asking
-        if a.purpose is not None and a.consent is not None:
-            consent_steps.refuse_withdrawn(a.consent, samples, a.purpose, people, mondo=a.mondo)
+        return self.joined(replace(self, asking=self.asking.again(asked)))
 
     def passed(self) -> None:
         """Raises PolicyError unless `release` allowed something, or nothing governs: for writers of a part of it."""

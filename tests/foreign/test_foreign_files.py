@@ -96,7 +96,8 @@ def test_a_bit_that_decays_does_not_lower_a_limit(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="does not have the digest that it names"):
         owner.spend("c", 1, limit=9)
     old = {k: v for k, v in json.loads(raw).items() if k != "digest"} | {"format": "securegen mpc state 1"}
-    path.write_text(json.dumps(old))  # as version 0.1 wrote it
+    path.write_text(json.dumps(old))  # as version 0.1 wrote it, whose lock had no mark
+    (tmp_path / "state.lock").write_bytes(b"")
     with pytest.raises(PolicyError, match="answered 9 of at most 9"):
         owner.spend("c", 1, limit=9)
 

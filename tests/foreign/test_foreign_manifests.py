@@ -62,10 +62,11 @@ def hostile(small_encrypted, small_key, tmp_path_factory) -> Hostile:
     return Hostile(small_encrypted, small_key, tmp_path_factory.mktemp("hostile"))
 
 
-# Names and marks that say nothing about where anything lies: any value of the right form is as good.
+# Names and marks that say nothing about where anything lies: any value of the right form is as good. `strands` is the most
+# that a block may have; how many it has follows from its variants.
 FREE = {
     "m", "cohort_id", "nonce", "key_id", "verify_key", "blake3", "seed", "name", "dosage_grid", "norm", "public_ones",
-    "squared",
+    "squared", "strands",
 }  # fmt: skip
 
 

@@ -162,6 +162,7 @@ def test_a_ledger_of_before_agreements_counts_every_study(tmp_path):
     with open_ledger(path) as ledger:
         mark = ledger.mark("ledger", json.dumps(content).encode())
     path.write_text(json.dumps({"content": json.dumps(content), "hmac": mark}))
+    (tmp_path / "ledger.lock").write_bytes(b"")  # which had no mark then
     with open_ledger(path) as ledger:
         assert ledger.study("one") == study("one", "ABCD", own="")
         assert [(r.site, r.agreed) for r in ledger.alone(study("two", "ABC"))] == [("D", False)]

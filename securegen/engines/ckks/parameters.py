@@ -30,10 +30,6 @@ MOST_GRID = 1 << 13  # dosage units a copy: a stored value has 16 bits
 
 # What planners make; what a file or a peer says is held against it before anything is computed from it.
 SCHEMA = record(
-    may_have={
-        "digits": integer(1, MOST_DIGITS), "digit_bits": integer(0, 61), "column_digits": integer(1, MOST_COLUMN_DIGITS),
-        "column_bits": integer(0, 60),
-    },
     ring=record(
         n=one_of(*STANDARD_128), primes=list_of(integer(3, PRIME_LIMIT - 1), 1, MOST_PRIMES), special=integer(3, (1 << 60) - 1),
         lanes=integer(LANES_MULTIPLE, max(STANDARD_128)),
@@ -45,6 +41,10 @@ SCHEMA = record(
     norm=number(1, 2.0**60),
     samples=integer(1, MOST_SAMPLES),
     strands=integer(1, MAX_STRANDS),
+    digits=integer(1, MOST_DIGITS),
+    digit_bits=integer(0, 61),
+    column_digits=integer(1, MOST_COLUMN_DIGITS),
+    column_bits=integer(0, 60),
 )  # fmt: skip
 
 

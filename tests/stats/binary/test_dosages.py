@@ -74,7 +74,7 @@ def test_engines_agree_on_fractions(grid, bits, dosages, studies, together, same
     assert study.design.weights_squared, "the score test brings the stream of squares"
     plan = steps.plan(study)
     assert plan.parameters.dosage_max == (2 * grid) ** 2
-    assert plan.parameters.ring.n == (4096 if grid == 16 else 8192)
+    assert plan.parameters.ring.n == (8192 if grid == 4096 else 4096)
     same_as_plain(study)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from securegen.design.strata import Stratum
 from securegen.engines.ckks.owner.state import OwnerState
-from securegen.governance.gate import Asking, Gate, ungoverned
+from securegen.governance.gate import Asking, Gate
 from securegen.model import Samples
 from securegen.study.inputs import Inputs
 
@@ -29,9 +29,9 @@ def keep_asked(state: OwnerState, digest: str, inputs: Inputs, strata: Sequence[
 
 def keep_asked_of(state: OwnerState, digest: str, asking: Asking, people: np.ndarray) -> None:
     """Remember the purpose and the register of (N,) bool people in what has this digest; nothing where no purpose is named."""
-    asked = Gate(None, "ckks", asking).asked()
-    if asked is not None:
-        state.write(_name(digest), {"mondo": None, **asked}, {"people": people})
+    kept = asking.asked()
+    if kept is not None:
+        state.write(_name(digest), {"mondo": None, **kept}, {"people": people})
 
 
 def gate_of_asked(state: OwnerState, digest: str, samples: Samples, gate: Gate) -> Gate:
@@ -40,14 +40,15 @@ def gate_of_asked(state: OwnerState, digest: str, samples: Samples, gate: Gate) 
     Raises PolicyError where somebody in it does not allow its purpose any more; StorageError where the register is not where it
     was. Before anything is decrypted, and before anything is written.
     """
+    kept = refuse_withdrawn(state, digest, samples)
+    return gate if kept is None else gate.again(kept)
+
+
+def refuse_withdrawn(state: OwnerState, digest: str, samples: Samples) -> dict[str, str] | None:
+    """What was kept, None where nothing was. Raises as `gate_of_asked`."""
     if not (state.folder / f"{_name(digest)}.box").exists():
-        return gate
+        return None
     header, arrays = state.read(_name(digest))
-    known = gate.again({name: text for name, text in header.items() if text is not None})
-    known.refuse_withdrawn(samples, arrays["people"])
-    return known
-
-
-def refuse_withdrawn(state: OwnerState, digest: str, samples: Samples) -> None:
-    """Raises as `gate_of_asked`."""
-    gate_of_asked(state, digest, samples, ungoverned())
+    kept = {name: text for name, text in header.items() if text is not None}
+    Asking().again(kept).refuse_withdrawn(samples, arrays["people"])
+    return kept

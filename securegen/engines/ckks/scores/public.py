@@ -152,7 +152,7 @@ def pass_scores(gate: Gate, names: Sequence[str], samples: Samples) -> None:
     """The door of scores of these people, before they are opened. Raises PolicyError where the policy refuses, or where somebody
     withdrew, or too few have left since an earlier release."""
     gate.release([OutputFacts(SCORES, name, len(samples), 0) for name in names])
-    gate.refuse_withdrawn(samples)
+    gate.asking.refuse_withdrawn(samples)
     everybody = np.ones(len(samples), bool)
     gate.claim(
         samples, [(releases.analysis_of(releases.SCORES, name), everybody) for name in names], "decrypted scores"

@@ -31,7 +31,7 @@ from securegen.engines.ckks.scores.schema import MAXIMUM_SAMPLES, read_message, 
 from securegen.engines.ckks.scores.vendor import VendorParameters
 from securegen.engines.ckks.scores.weights import ScoreReader, second_rows
 from securegen.errors import ArtefactError, PlanError, ProtocolError, VerificationError
-from securegen.governance.gate import Asking, Gate
+from securegen.governance.gate import Asking
 from securegen.io.envelope import DRAWN_COST, canonical, read_drawn, write_drawn
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, private_folder
@@ -187,7 +187,7 @@ def blind_scores(
         parts = {"top": top, "c1": c1}
         entries.append({n: vars(artefact.write_entry(folder, f"batch-{i:04d}.{n}.npy", a)) for n, a in parts.items()})
     keep_array(private / "masks.npy", np.concatenate(masks), mode=0o600)
-    kept_asked = Gate(None, "vendor-key", asking or Asking()).asked()
+    kept_asked = (asking or Asking()).asked()
     keep_json(
         private / PEOPLE, {"sha256": _people(reader), **({"asked": kept_asked} if kept_asked else {})}, mode=0o600
     )

@@ -10,7 +10,7 @@ from support import write_tsv
 import securegen as sg
 from securegen.engines.ckks.scores import public, steps
 from securegen.errors import PolicyError, StorageError
-from securegen.governance.gate import Gate
+from securegen.governance.gate import Asking
 from securegen.scores.study import ScoreInputs, open_scores
 
 
@@ -41,5 +41,5 @@ def test_scores_are_not_decrypted_after_a_withdrawal(small, tmp_path, monkeypatc
     with pytest.raises(StorageError, match="is gone"):
         decrypt()
     (tmp_path / "moved.tsv").rename(register)
-    monkeypatch.setattr(Gate, "refuse_withdrawn", lambda *_: None)
+    monkeypatch.setattr(Asking, "refuse_withdrawn", lambda *_: None)
     assert decrypt() == len(people)  # the attack
