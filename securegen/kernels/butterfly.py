@@ -106,7 +106,8 @@ def _short_stages(inverse: bool, words: int | None = None):
             e = Butterfly(builder, q, words)
             b, width = e.b, e.lanes
             natural = list(range(2 * width))
-            distances = [1 << i for i in range(width.bit_length() - 1)]
+            # with fewer lanes than the machine has, the stage that is as long as a vector too
+            distances = [1 << i for i in range(width.bit_length() - (words is None))]
 
             def body(state: list[ir.Value], left: ir.Value) -> list[ir.Value]:
                 (address,) = state

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -92,3 +96,31 @@ def test_order_is_seals(n):
     assert (signed == signed[0]).all()  # one polynomial modulo every prime
     forward(rows, tables)
     np.testing.assert_array_equal(rows[0], residues)
+
+
+WIDE = """
+import sys
+import numpy as np
+from securegen.kernels import emit
+emit.vector_words = lambda: 8
+from securegen.kernels import ntt
+for n, q in ((16, 97), (32, 193), (64, 1153)):
+    tables, a = ntt.ntt_tables(n, q), (np.arange(n, dtype=np.uint64) % q).reshape(1, 1, n)
+    ntt.forward(a, (tables,))
+    print(*a.ravel())
+    ntt.inverse(a, (tables,))
+    assert (a.ravel() == np.arange(n) % q).all()
+"""
+
+
+def test_vectors_of_avx512_compute_the_same_on_any_machine(tmp_path):
+    """LLVM makes two instructions of one where the machine has narrower vectors."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", WIDE], capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for line, (n, q) in zip(done.stdout.splitlines(), ((16, 97), (32, 193), (64, 1153)), strict=True):
+        a = (np.arange(n, dtype=np.uint64) % q).reshape(1, 1, n)
+        forward(a, (ntt_tables(n, q),))
+        assert line.split() == [str(x) for x in a.ravel()]
