@@ -15,6 +15,7 @@ from unittest import mock
 import numpy as np
 from bed_reader import to_bed
 
+import securegen as sg
 from securegen.cli.main import entry
 from securegen.model import GenotypeBlock, Samples, Variants
 
@@ -91,6 +92,21 @@ def write_plink(prefix: Path, dosage: np.ndarray) -> None:
 def write_tsv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
     path.write_text("\n".join("\t".join(str(v) for v in row) for row in (header, *rows)) + "\n")
     return path
+
+
+def register_of(folder: Path, codes: dict[int, str]) -> Path:
+    """A register of consent of the cohort that `simulate` makes: person i allows what codes[i] says."""
+    rows = [(f"F{i}", f"I{i}", code, "2025-01-01") for i, code in codes.items()]
+    sg.consent.import_table(
+        folder / "register.tsv", write_tsv(folder / "consents.tsv", ("FID", "IID", "DUO", "DATE"), rows)
+    )
+    return folder / "register.tsv"
+
+
+def withdraw(register: Path, *people: int) -> None:
+    """These people of that cohort withdraw."""
+    rows = [(f"F{i}", f"I{i}") for i in people]
+    sg.consent.withdraw(register, write_tsv(register.parent / "leaving.txt", ("FID", "IID"), rows))
 
 
 def simulate(folder: Path, samples: int = 90, variants: int = 1300, seed: int = 11) -> Cohort:

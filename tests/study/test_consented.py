@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import Cohort, securegen, write_tsv
+from support import Cohort, register_of, securegen, withdraw, write_tsv
 
 import securegen as sg
 from securegen.errors import PolicyError, UsageError
@@ -17,23 +17,11 @@ PEOPLE = 90
 PURPOSE = "DS:MONDO:0005148"
 
 
-def consents(folder: Path, codes: dict[int, str], name: str = "consents.tsv") -> Path:
-    rows = [(f"F{i}", f"I{i}", code, "2025-01-01") for i, code in codes.items()]
-    return write_tsv(folder / name, ("FID", "IID", "DUO", "DATE"), rows)
-
-
 @pytest.fixture
 def register(tmp_path) -> Path:
     """All but I0 to I11 allow it: nine consent to other things, three are not there."""
     codes = dict.fromkeys(range(12, PEOPLE), "HMB") | dict.fromkeys(range(3, 12), "POA")
-    sg.consent.import_table(tmp_path / "register.tsv", consents(tmp_path, codes))
-    return tmp_path / "register.tsv"
-
-
-def leave(register: Path, *who: int) -> None:
-    path = register.parent / "leaving.txt"
-    path.write_text("".join(f"F{i} I{i}\n" for i in who))
-    sg.consent.withdraw(register, path)
+    return register_of(tmp_path, codes)
 
 
 def study(small: Cohort, register: Path | None, **more) -> sg.Study:
@@ -103,9 +91,9 @@ def test_scores_and_the_command_line_take_it(small, register, tmp_path):
 
 def test_a_withdrawal_stops_use_at_once(small, register):
     before = study(small, register)
-    leave(register, 20)
+    withdraw(register, 20)
     assert len(study(small, register).reader.samples) == len(before.reader.samples) - 1
-    leave(register, *range(12, PEOPLE))
+    withdraw(register, *range(12, PEOPLE))
     with pytest.raises(PolicyError, match="consent.purpose: the consent of 0 of 90"):
         study(small, register)
 
@@ -128,7 +116,7 @@ def test_two_tables_that_differ_by_a_person_do_not_leave(small, register, tmp_pa
     """Without the rule both are written, and their sums differ by the genotypes of who withdrew."""
     first = study(small, register, chr="1")
     sg.run(first)
-    leave(register, 20)
+    withdraw(register, 20)
     second = study(small, register, chr="1")
     everybody = [s.design.analyses[0].columns[0] for s in (first, second)]  # of who is analysed
     sums = [
@@ -143,7 +131,7 @@ def test_two_tables_that_differ_by_a_person_do_not_leave(small, register, tmp_pa
 
 def test_neither_another_name_nor_somebody_left_out_beside_helps(small, register, tmp_path):
     sg.run(study(small, register, chr="1"))
-    leave(register, 20)
+    withdraw(register, 20)
     renamed = tmp_path / "renamed.tsv"
     renamed.write_text(Path(small.pheno).read_text().replace("QT\t", "HEIGHT\t", 1))
     out = write_tsv(tmp_path / "out.txt", ("#FID", "IID"), [("F30", "I30")])
@@ -154,10 +142,10 @@ def test_neither_another_name_nor_somebody_left_out_beside_helps(small, register
 
 def test_it_leaves_again_when_enough_have_left(small, register, tmp_path):
     sg.run(study(small, register, chr="1"), out=tmp_path / "first")
-    leave(register, *range(20, 29))
+    withdraw(register, *range(20, 29))
     with pytest.raises(PolicyError, match="9 people|8 people"):  # of whom somebody may have no phenotype
         sg.run(study(small, register, chr="1"))
-    leave(register, *range(40, 46))
+    withdraw(register, *range(40, 46))
     results = sg.run(study(small, register, chr="1"))
     sg.run(study(small, register, chr="1"))  # the same people again
     assert len(results["QT"])
@@ -176,7 +164,7 @@ def test_a_later_design_of_a_stored_cohort_leaves_out_who_withdrew(
     small, small_encrypted, small_key, register, tmp_path
 ):
     """Genotypes stay encrypted as they are; who withdrew is in no column that they are summed with."""
-    leave(register, 20)
+    withdraw(register, 20)
     asked = sg.ckks.open_later_study(
         small_encrypted.owner,
         small_key,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import Cohort, securegen, write_tsv
+from support import Cohort, register_of, securegen, withdraw, write_tsv
 
 import securegen as sg
 from securegen.engines.mpc.owner_gate import pass_owner
@@ -23,15 +23,7 @@ PEOPLE = 90
 
 @pytest.fixture
 def register(tmp_path) -> Path:
-    rows = [(f"F{i}", f"I{i}", "HMB", "2025-01-01") for i in range(PEOPLE)]
-    path = tmp_path / "register.tsv"
-    sg.consent.import_table(path, write_tsv(tmp_path / "consents.tsv", ("FID", "IID", "DUO", "DATE"), rows))
-    return path
-
-
-def leave(register: Path, *gone: int) -> None:
-    people = write_tsv(register.parent / "leaving.txt", ("FID", "IID"), [(f"F{i}", f"I{i}") for i in gone])
-    sg.consent.withdraw(register, people)
+    return register_of(tmp_path, dict.fromkeys(range(PEOPLE), "HMB"))
 
 
 def asked(small: Cohort, register: Path, **more) -> sg.Inputs:
@@ -78,21 +70,21 @@ def test_it_leaves_again_when_enough_have_left(way: Callable, small, register, t
     """The same people again, one fewer, and ten fewer; beside it one more person left out by hand."""
     way(small, register, tmp_path / "a")
     way(small, register, tmp_path / "b")
-    leave(register, 20)
+    withdraw(register, 20)
     with pytest.raises(PolicyError, match=r"consent.release"):
         way(small, register, tmp_path / "not")
     out = write_tsv(tmp_path / "out.txt", ("#FID", "IID"), [("F30", "I30")])
     with pytest.raises(PolicyError, match=r"consent.release"):
         way(small, register, tmp_path / "not", remove=str(out))
     assert not list(tmp_path.glob("not*"))
-    leave(register, *range(40, 55))
+    withdraw(register, *range(40, 55))
     way(small, register, tmp_path / "enough")
     assert list(tmp_path.glob("enough*"))
 
 
 def test_another_name_of_a_score_does_not_help(small, register, tmp_path):
     scores(small, register, tmp_path / "a")
-    leave(register, 20)
+    withdraw(register, 20)
     renamed = sg.scores.open(
         score=scoring(small, register, "other"), bfile=small.bfile, purpose="HMB", consent=register
     )
@@ -103,9 +95,9 @@ def test_another_name_of_a_score_does_not_help(small, register, tmp_path):
 def test_components_and_tables_are_one_family_and_rows_of_kinship_are_not(small, register, tmp_path):
     """Loadings say the frequencies of everybody, as a table does; a row of kinship is subtracted from no sum."""
     kinship(small, register, tmp_path / "k")
-    leave(register, 20)
+    withdraw(register, 20)
     sg.run(sg.open_study(small.bfile, pheno=small.pheno, pheno_name="QT", purpose="HMB", consent=register, chr="1"))
-    leave(register, 21)
+    withdraw(register, 21)
     with pytest.raises(PolicyError, match="consent.release"):
         components(small, register, tmp_path / "not")
 
@@ -117,7 +109,7 @@ def test_by_command(small, register, tmp_path):
 
     score = scoring(small, register)
     assert run("kinship", "k").code == run("prs", "p", "--score", score).code == 0
-    leave(register, 20)
+    withdraw(register, 20)
     for command, more in (("kinship", ()), ("prs", ("--score", score))):
         done = run(command, "again", *more)
         assert done.code == 12 and "consent.release" in done.err, done.err
@@ -129,7 +121,7 @@ def test_by_editing_files(small, register, tmp_path):
     """The ledger that remembers is bound to the register: taken away or edited, nothing runs."""
     ledger = Path(f"{register}.ledger")
     kinship(small, register, tmp_path / "k")
-    leave(register, 20)
+    withdraw(register, 20)
     kept = ledger.read_bytes()
     edited = kept.replace(b"rows of kinship", b"rows of scores x")
     assert edited != kept

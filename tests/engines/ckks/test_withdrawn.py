@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import Cohort, write_tsv
+from support import Cohort, register_of, withdraw, write_tsv
 
 import securegen as sg
 from securegen.errors import ArtefactError, DesignError, KeyFileError, PolicyError, StorageError
@@ -18,15 +18,7 @@ PEOPLE, GONE = 90, (7, 20)
 
 @pytest.fixture
 def register(tmp_path) -> Path:
-    rows = [(f"F{i}", f"I{i}", "HMB", "2025-01-01") for i in range(PEOPLE)]
-    path = tmp_path / "register.tsv"
-    sg.consent.import_table(path, write_tsv(tmp_path / "consents.tsv", ("FID", "IID", "DUO", "DATE"), rows))
-    return path
-
-
-def leave(register: Path) -> None:
-    people = write_tsv(register.parent / "leaving.txt", ("FID", "IID"), [(f"F{i}", f"I{i}") for i in GONE])
-    sg.consent.withdraw(register, people)
+    return register_of(tmp_path, dict.fromkeys(range(PEOPLE), "HMB"))
 
 
 def study(small: Cohort, **more) -> sg.Study:
@@ -48,7 +40,7 @@ def test_encrypted_again_it_is_the_cohort_of_the_others(small, register, tmp_pat
     made = sg.ckks.encrypt_cohort(first.reader, old, tmp_path / "study")
     sg.ckks.encrypt_design(study(small), old, made.owner, made.design)
     stale = sg.ckks.associate(made.cohort, made.design, tmp_path / "stale")
-    leave(register)
+    withdraw(register, *GONE)
     later = study(small, purpose="HMB", consent=register)
     with pytest.raises(DesignError, match="planned for 90"):  # a key is for a number of people
         sg.ckks.encrypt_cohort(later.reader, old, tmp_path / "other")
@@ -72,7 +64,7 @@ def test_results_of_who_withdrew_meanwhile_are_not_decrypted(small, register, tm
     made = sg.ckks.encrypt(asked, key, tmp_path / "study")
     results = sg.ckks.associate(made.cohort, made.design, tmp_path / "results")
     assert len(sg.ckks.decrypt(results, key, made.owner)) == 21
-    leave(register)
+    withdraw(register, *GONE)
     with pytest.raises(PolicyError, match="consent.withdrawn: 2 of the people"):
         sg.ckks.decrypt(results, key, made.owner)
     with pytest.raises(PolicyError, match="consent.withdrawn"):
@@ -88,7 +80,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_with_the_same_seeds_it_is_the_same_bytes(small, register, tmp_path, monkeypatch):
     """Seeds come from the operating system, so that two encryptions never are the same bytes; here they are fixed."""
-    leave(register)
+    withdraw(register, *GONE)
     readers = [study(small, purpose="HMB", consent=register).reader, study(small, keep=others(tmp_path)).reader]
     key = sg.ckks.generate_key(sg.ckks.plan(study(small, keep=others(tmp_path))))
 
