@@ -242,23 +242,7 @@ def gate_of(
     """
     asking = replace(asking, purpose=_canonical(asking.purpose))
     found = policy_file.beside(files)
-    if asking.policy is not None:
-        named = Path(asking.policy)
-        others = [path for path in found if os.path.realpath(path) != os.path.realpath(named)]
-        policy: Policy | None = policy_file.read_policy(named)
-        for path in others:  # a policy of one's own does not lift the one that stands there
-            if policy_file.read_policy(path).digest != policy.digest:  # type: ignore[union-attr]
-                raise PolicyError(f"policy.file: {path} governs these data, not {named}")
-        folder = named.parent
-    elif found:
-        read = {policy_file.read_policy(path).digest: path for path in found}
-        if len(read) > 1:
-            raise PolicyError(
-                f"policy.file: {' and '.join(map(str, read.values()))} both govern these data: name neither"
-            )
-        policy, folder = policy_file.read_policy(found[0]), found[0].parent
-    else:
-        policy, folder = None, Path(".")
+    policy, folder = policy_file.governing(asking.policy, found)
     for what, pin in pins:
         if pin is None:
             continue

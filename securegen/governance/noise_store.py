@@ -1,9 +1,10 @@
 """The file of draws of noise: AES-256-GCM under a key in a file beside it, both 0600, locked while in use.
 
 Every change makes a new key and a new file, and the key file, which says which file is the latest and where it stands, is put in
-place last: killed at any write there is the state of before or of after. An older file of draws under the new key's file, an
-edited one, or a copied folder is refused. Both files brought back together from a backup cannot be told from the state of then:
-draws that were made since are made again. Keep them with the data, and the key file apart in backups.
+place last: killed at any write there is the state of before or of after. A place begins with a key file that names none, so
+that a key file that is gone is seen. An older file of draws under the new key's file, an edited one, or a copied folder is
+refused. Both files brought back together from a backup cannot be told from the state of then: draws that were made since are
+made again. Keep them with the data, and the key file apart in backups.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def _file(folder: Path, number: int) -> Path:
 def _read(folder: Path, log: Callable[[str], None] | None) -> tuple[NoiseEntries, int]:
     key_file = folder / _KEY
     if not os.path.lexists(key_file):
-        if any(name.startswith(f"{DRAWS}.") and name not in (_LOCK, f"{DRAWS}.1") for name in os.listdir(folder)):
+        if any(name.startswith(f"{DRAWS}.") and name != _LOCK for name in os.listdir(folder)):
             raise StorageError(f"{key_file} is gone, and draws of noise are there: bring it back from a backup")
         if log is not None:
             log(f"the draws of noise in {folder} are new: what these people spent elsewhere is not known here")
@@ -108,13 +109,15 @@ def _read(folder: Path, log: Callable[[str], None] | None) -> tuple[NoiseEntries
         raise StorageError(f"{key_file} is a link: two names of one place could forget each other's draws")
     header, key = envelope.read(key_file, MAGIC, WHAT)
     latest, place = header.get("latest"), header.get("folder")
-    if type(latest) is not int or latest < 1 or len(key) != 32:
+    if type(latest) is not int or latest < 0 or len(key) != 32:
         raise StorageError(f"{key_file} is not of this version")
     if place != str(folder):
         raise PolicyError(
             f"{COPY_RULE}: these draws of noise were made in {place}: a copy would draw apart, and each draw more gives "
             "the phenotype away; work there, or move the folder back"
         )
+    if latest == 0:  # killed before the first draws were whole
+        return NoiseEntries(fresh_key() + fresh_key()), 0
     path = _file(folder, latest)
     try:
         raw = read_regular(path, "draws of noise", most=_MOST, error=StorageError)
@@ -134,12 +137,18 @@ def _write(folder: Path, content: str, latest: int) -> None:
     key, nonce = AESGCM.generate_key(256), secrets.token_bytes(12)
     if len(content) > _MOST // 2:
         raise StorageError(f"the draws of noise in {folder} would pass {_MOST >> 21} MB")
+    if latest == 1:
+        _write_key(folder, 0, key)
     with atomic(_file(folder, latest), mode=PRIVATE) as stream:
         stream.write(nonce + AESGCM(key).encrypt(nonce, content.encode(), _named(latest)))
-    with atomic(folder / _KEY, mode=PRIVATE) as stream:
-        stream.write(envelope.sealed(MAGIC, {"folder": str(folder), "latest": latest}, key, None))
+    _write_key(folder, latest, key)
     with contextlib.suppress(OSError):
         os.unlink(_file(folder, latest - 1))
+
+
+def _write_key(folder: Path, latest: int, key: bytes) -> None:
+    with atomic(folder / _KEY, mode=PRIVATE) as stream:
+        stream.write(envelope.sealed(MAGIC, {"folder": str(folder), "latest": latest}, key, None))
 
 
 def _content(entries: NoiseEntries) -> str:

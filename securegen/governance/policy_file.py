@@ -11,7 +11,7 @@ import re
 import stat
 import tomllib
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +220,21 @@ def beside(files: Iterable[str | os.PathLike[str]]) -> list[Path]:
             if _stands_in(folder):
                 found.setdefault(Path(os.path.realpath(folder)), folder / POLICY)
     return list(found.values())
+
+
+def governing(named: str | os.PathLike[str] | None, found: Sequence[Path]) -> tuple[Policy | None, Path]:
+    """The policy that governs, None without one, and the folder that has its ledger, its log and its draws of noise.
+
+    named: by whoever asks; found: of `beside`. What stands beside the data comes first: a copy elsewhere, that somebody names,
+    neither lifts it nor begins another ledger. Raises PolicyError where two differ.
+    """
+    if not found:
+        return (None, Path(".")) if named is None else (read_policy(Path(named)), Path(named).parent)
+    policy = read_policy(found[0])
+    for path in (*found[1:], *(() if named is None else (Path(named),))):
+        if read_policy(path).digest != policy.digest:
+            raise PolicyError(f"policy.file: {found[0]} governs these data, not {path}")
+    return policy, found[0].parent
 
 
 def _stands_in(folder: Path) -> bool:

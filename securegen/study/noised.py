@@ -76,10 +76,8 @@ def applied(noise: LabelNoise, *, binary: bool) -> AppliedNoise:
 
 def place_of(inputs: Inputs) -> tuple[Path, Policy | None]:
     """The folder of the draws, and the policy that stands there."""
-    found = [Path(inputs.policy)] if inputs.policy else policy_file.beside(inputs.files().values())
-    if found:
-        return found[0].parent, policy_file.read_policy(found[0])
-    return Path(os.path.realpath(inputs.pheno or ".")).parent, None
+    policy, folder = policy_file.governing(inputs.policy, policy_file.beside(inputs.files().values()))
+    return folder if policy is not None else Path(os.path.realpath(inputs.pheno or ".")).parent, policy
 
 
 def refuse_left(folder: Path, policy: Policy | None, name: str, samples: Samples, known: np.ndarray) -> None:

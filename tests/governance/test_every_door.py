@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from securegen.errors import PolicyError, UsageError
 from securegen.governance import policy_file
 from securegen.governance.decision import Decision
 from securegen.governance.gate import LEDGER
+from securegen.study.noised import place_of
 
 CODE = PolicyError.exit_code
 FEW = {"chr": "1", "to_bp": 40_000}
@@ -155,6 +157,24 @@ def test_budgets_count_what_is_new_and_a_refusal_costs_nothing(ruled):
     ruled.write(version=2, budgets__columns_share=0.05)
     with pytest.raises(PolicyError, match=r"budget\.columns"):
         sg.run(other)
+
+
+def test_a_copy_of_the_policy_begins_no_other_ledger(ruled, tmp_path):
+    """Nor another log, nor other draws of noise: what stands beside the data keeps them, whatever is named."""
+    ruled.write(budgets__releases_per_day=1)
+    for end in ("", ".sig"):
+        shutil.copy(f"{ruled.policy}{end}", tmp_path / f"policy.toml{end}")
+    named = {"purpose": "HMB", "policy": tmp_path / "policy.toml", **FEW}
+    sg.run(ruled.study(**named))
+    with pytest.raises(PolicyError, match=r"budget\.releases_per_day"):
+        sg.run(ruled.study(covar_name="AGE", **named))
+    assert (ruled.folder / LEDGER).exists() and (ruled.folder / "audit").is_dir()
+    assert not (tmp_path / LEDGER).exists() and not (tmp_path / "audit").exists()
+    assert place_of(sg.Inputs(bfile=ruled.cohort.bfile, policy=tmp_path / "policy.toml"))[0] == ruled.folder
+    for end in ("", ".sig"):  # where none stands beside the data, the copy is the only one
+        Path(f"{ruled.policy}{end}").unlink()
+    sg.run(ruled.study(covar_name="AGE", **named))
+    assert (tmp_path / LEDGER).exists()
 
 
 def test_editing_swapping_and_replaying_a_policy(ruled):

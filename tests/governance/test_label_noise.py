@@ -214,6 +214,43 @@ def test_files_are_unreadable_without_the_key_and_refused_when_edited_rolled_bac
         assert entries.spent(0) == (2.0, 0.0)
 
 
+def test_a_key_file_that_is_gone_is_seen_from_the_first_draw_on(tmp_path):
+    """Else draws would be made anew, and each draw more gives the phenotype away."""
+    with open_draws(tmp_path) as entries:
+        first = draw(entries)
+    key = tmp_path / "noise.draws.key"
+    kept = key.read_bytes()
+    key.unlink()
+    with pytest.raises(StorageError, match="is gone"), open_draws(tmp_path):
+        pass
+    key.touch(mode=0o600)
+    key.write_bytes(kept)
+    with open_draws(tmp_path) as entries:
+        assert draw(entries) == first
+
+
+@pytest.mark.parametrize("dies_at", range(3))
+def test_killed_while_the_first_draw_is_written_a_place_is_new(dies_at, tmp_path, monkeypatch):
+    written = 0
+
+    def write(*args, **options):
+        nonlocal written
+        written += 1
+        if written > dies_at:
+            raise KeyboardInterrupt
+        return atomic(*args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("securegen.governance.noise_store.atomic", write)
+        with pytest.raises(KeyboardInterrupt), open_draws(tmp_path) as entries:
+            draw(entries)
+    with open_draws(tmp_path) as entries:
+        assert not entries.traits
+        first = draw(entries)
+    with open_draws(tmp_path) as entries:
+        assert draw(entries) == first
+
+
 def test_killed_at_any_write_it_is_as_before_or_as_after(tmp_path, monkeypatch):
     """A process that dies at a write leaves draws that were never shown, or all of them."""
 

@@ -67,6 +67,15 @@ def assert_equal_to_plain(reader: MemoryReader, columns: Columns, key, **options
             np.testing.assert_array_equal(getattr(a, stream), getattr(b, stream))
 
 
+@pytest.mark.parametrize("squared", [(True, True), (True, False), (False, True), (False, False)])
+def test_the_ones_column_may_be_squared_or_not(squared):
+    """Streams that are multiplied with the same columns share them, and only those."""
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.integers(-9, 9, 33), np.ones(33, int)], 1).astype(np.int64)
+    reader = MemoryReader(rng.integers(0, 3, (5, 33)).astype(np.int8))
+    assert_equal_to_plain(reader, Columns(("y", "one"), values, squared), key_for(33, 1, True), squares=True)
+
+
 @st.composite
 def studies(draw):
     """Few people, a number of variants around the edge of a block, columns with and without public ones."""

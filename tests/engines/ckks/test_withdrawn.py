@@ -11,6 +11,8 @@ import pytest
 from support import Cohort, register_of, withdraw, write_tsv
 
 import securegen as sg
+from securegen.engines.ckks.owner.asked import keep_asked_of
+from securegen.engines.ckks.owner.state import OwnerState
 from securegen.errors import ArtefactError, DesignError, KeyFileError, PolicyError, StorageError
 
 PEOPLE, GONE = 90, (7, 20)
@@ -69,6 +71,16 @@ def test_results_of_who_withdrew_meanwhile_are_not_decrypted(small, register, tm
         sg.ckks.decrypt(results, key, made.owner)
     with pytest.raises(PolicyError, match="consent.withdrawn"):
         sg.ckks.decrypt_qc(results, key, made.owner, str(tmp_path / "q"))
+    (box,) = made.owner.glob("asked-*.box")
+    kept = box.read_bytes()
+    box.unlink()  # which says for what it was encrypted
+    with pytest.raises(ArtefactError, match="asked-"):
+        sg.ckks.decrypt(results, key, made.owner)
+    state, digest = OwnerState(made.owner, key), box.stem.removeprefix("asked-")
+    keep_asked_of(state, digest, sg.Asking(purpose="HMB", consent=register), np.ones(PEOPLE - 1, bool))
+    with pytest.raises(ArtefactError, match="other people"):
+        sg.ckks.decrypt(results, key, made.owner)
+    box.write_bytes(kept)
     register.rename(tmp_path / "elsewhere.tsv")
     with pytest.raises(StorageError, match="register"):
         sg.ckks.decrypt(results, key, made.owner)

@@ -10,6 +10,7 @@ noise within plan (see `verify`, transposed).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,22 +90,28 @@ def insecure_decrypt_unverified(
     return tuple(x.reshape(shape).transpose(0, 2, 1).reshape(-1, columns) for x in (values, distance))  # type: ignore[return-value]
 
 
-def decrypt(folder: Path, key: SecretKey, info: CohortInfo, state: OwnerState, model: Model) -> ScoreSums:
-    """Verified scores of every sample. model: what was sent.
-
-    Raises ArtefactError when files are damaged or belong to another cohort or model, PlanError when the check would not
-    prove sums as large as the model allows, VerificationError (fixed text) when any check fails; the caller then retires
-    the key.
-    """
-    body = read_message(folder, "scores")
-    p, weights = key.public.parameters, model.weights()
-    check_provable(weights.sum_bound)
+def read_results(folder: Path, key: SecretKey, info: CohortInfo, model: Model) -> dict[str, Any]:
+    """The manifest of scores that a server computed. Raises ArtefactError when they are damaged or of another cohort or model."""
+    body: dict[str, Any] = read_message(folder, "scores")
     if (before := info.before(body["cohort"])) is not None:
         raise ArtefactError(
             f"{folder} was computed from {before.line()}: add the model again, for the server to compute anew"
         )
     if (body["key"], body["cohort"], body["model"]) != (key.public.fingerprint, info.digest, model.digest):
         raise ArtefactError(f"{folder} was computed from another cohort, model or key than the one sent")
+    return body
+
+
+def decrypt(folder: Path, key: SecretKey, info: CohortInfo, state: OwnerState, model: Model) -> ScoreSums:
+    """Verified scores of every sample. model: what was sent.
+
+    Raises ArtefactError as `read_results` and when files are damaged, PlanError when the check would not
+    prove sums as large as the model allows, VerificationError (fixed text) when any check fails; the caller then retires
+    the key.
+    """
+    body = read_results(folder, key, info, model)
+    p, weights = key.public.parameters, model.weights()
+    check_provable(weights.sum_bound)
     parts = chunks(p)
     if len(body["chunks"]) != len(parts):
         raise ArtefactError(f"{folder} has {len(body['chunks'])} chunks, {len(parts)} expected")

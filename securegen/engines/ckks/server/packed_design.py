@@ -48,17 +48,21 @@ class PackedDesign:
         out: Packed = {}
         for stream, index in self._index.items():
             halves = [*_chosen(stored, index, shared=self._design.shared), *([one] if self._ones[stream] else [])]
-            if halves and index == self._index["g"] and stream != "g":
+            if halves and stream != "g" and self._columns_of(stream) == self._columns_of("g"):
                 out[stream] = out["g"]
             elif halves:
                 out[stream] = pack_columns(halves)
         return out
 
+    def _columns_of(self, stream: str) -> tuple[tuple[int, ...], bool]:
+        """What a stream is multiplied with: streams of the same share it."""
+        return tuple(self._index[stream]), bool(self._ones[stream])
+
     @property
     def packed(self) -> int:
         """Polynomials a group in memory: streams with the same columns share them, and squares are filled up."""
         side = square_side()
-        shared = {tuple(i): self.count[s] for s, i in reversed(self._index.items())}
+        shared = {self._columns_of(s): self.count[s] for s in reversed(self._index)}
         return sum(-(-count // side) * side for count in shared.values())
 
     @property
