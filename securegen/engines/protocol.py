@@ -204,6 +204,7 @@ def study_facts(study: Study) -> dict[str, Any]:
             "missing": study.inputs.missing,
             **({"interaction": study.inputs.interaction} if study.inputs.interaction else {}),
             **noise_facts(study),
+            **({"masks": masks.to_json()} if (masks := study.inputs.masks) else {}),
         }
         | coding_facts(coding_of(study.reader))
         | strata_facts(study.strata)

@@ -26,6 +26,11 @@ class MaskOptions:
     bins: tuple[float, ...]
     rule: str
 
+    def to_json(self) -> dict[str, Any]:
+        """What run.json says of it beside the digests of the files."""
+        of = "aaf_file" if self.aaf_file else "analysed people"
+        return {"rule": self.rule, "aaf_bins": list(self.bins), "frequencies": of}
+
 
 def parse_bins(value: Any) -> tuple[float, ...] | None:
     """Frequencies from text or numbers, `all` for 1, ascending and each once; None stays None. Raises UsageError."""
