@@ -93,7 +93,8 @@ def minor_alleles(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1,
         single = tuple(people - sums.m[:, column] for column, people in analysis.single[:1])
     if analysis.coding == ADDITIVE or count is None:
         return _rarer(recoded / grid, alleles(n, copies, single))
-    return np.minimum(_rarer(count / grid, alleles(n, copies, single)), _rarer(recoded / grid, n))
+    found: np.ndarray = np.minimum(_rarer(count / grid, alleles(n, copies, single)), _rarer(recoded / grid, n))
+    return found
 
 
 def _rarer(count: np.ndarray, of: np.ndarray) -> np.ndarray:

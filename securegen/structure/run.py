@@ -62,10 +62,10 @@ def open_autosomes(inputs: Inputs, log: Log = silent) -> SelectableReader:
 
 def pass_door(
     inputs: Inputs, reader: SelectableReader, kind: str, out: str, log: Log, *,
-    people: Mapping[str, np.ndarray] | None = None, **options: object,
+    options: Mapping[str, object], people: Mapping[str, np.ndarray] | None = None,
 ) -> Gate:  # fmt: skip
-    """The door of tables with a row a person, before they are computed. kind: of `releases.ANALYSES`; people: (N,) bool of
-    each of several tables, by name; everybody in one; options: of this work, by name. Raises PolicyError where a policy
+    """The door of tables with a row a person, before they are computed. kind: of `releases.ANALYSES`; options: of this
+    work, by name; people: (N,) bool of each of several tables, by name; everybody in one. Raises PolicyError where a policy
     refuses, or consent does."""
     sets = {kind: np.ones(len(reader.samples), bool)} if people is None else people
     gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
@@ -92,7 +92,7 @@ def write_kinship(
     """OUT.kin0: pairs with at least that kinship (None: all). cutoff: also OUT.king.cutoff.in.id, the samples of whom no two
     are closer, and OUT.king.cutoff.out.id, the others."""
     reader = open_autosomes(inputs, log)
-    gate = pass_door(inputs, reader, releases.KINSHIP, out, log, least=least, cutoff=cutoff)
+    gate = pass_door(inputs, reader, releases.KINSHIP, out, log, options={"least": least, "cutoff": cutoff})
     related: list[kinship.Pairs] = []
     every = _watched(kinship.pairs(reader, progress=progress), cutoff, related)
     written = write_kin0(
@@ -135,7 +135,7 @@ def write_components(
     """
     reader = open_autosomes(inputs, log)
     told = {"pcs": pcs, "unrelated": unrelated, "cutoff": cutoff, "rounds": rounds, "tolerance": tolerance}
-    gate = pass_door(inputs, reader, releases.COMPONENTS, out, log, **told)
+    gate = pass_door(inputs, reader, releases.COMPONENTS, out, log, options=told)
     chosen = None
     if unrelated:
         close = [p.at_least(cutoff) for p in kinship.pairs(reader, progress=progress)]
