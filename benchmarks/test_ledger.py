@@ -1,5 +1,5 @@
-"""Counting columns of 500,000 people in the ledger: ids to HMACs, the file read and written, leverage beside what was counted. Two
-seconds are wanted; a BLAS whose threads wait for busy processors takes longer. The same request again only reads."""
+"""Counting columns of 500,000 people in the ledger: ids to HMACs, the file read and written, leverage beside what was counted.
+Two seconds are wanted; a BLAS whose threads wait for busy processors takes longer. The same request again only reads."""
 
 from __future__ import annotations
 

@@ -35,13 +35,14 @@ class Products:
 
 @dataclass
 class Entries:
-    """The ledger in memory. people: HMACs in hex, and places; spent: (people,) int64, columns summed with each one's
-    genotypes; charged: marks of columns that are counted; sets: what for, and (people,) bool; studies: with their sites;
-    columns: places (n,), ascending, and (n, J) integers that were summed with their genotypes; products: whose products of genotypes
-    with genotypes were summed; register: lines of the register of consent that was last written beside this ledger, and
-    the mark of the last of them; releases: digest of a request, and its day, YYYY-MM-DD; policy: the latest under which
-    something was released, as `pin.Pin.to_json`; changes: of the file so far; keep: writes what was entered by now, for what
-    is written after it."""
+    """The ledger in memory.
+
+    people: HMACs in hex, and places; spent: (people,) int64, columns summed with each one's genotypes; charged: marks of
+    columns that are counted; sets: what for, and (people,) bool; studies: with their sites; columns: places (n,), ascending,
+    and (n, J) integers that were summed with their genotypes; products: whose products of genotypes with genotypes were
+    summed; register: lines of the register of consent that was last written beside this ledger, and the mark of the last of
+    them; releases: digest of a request, and its day, YYYY-MM-DD; policy: the latest under which something was released, as
+    `pin.Pin.to_json`; changes: of the file so far; keep: writes what was entered by now, for what is written after it."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)

@@ -41,7 +41,10 @@ def raised_leverage(before: Sequence[Part], fresh: Part, people: int) -> float:
         nonlocal clear
         q, r, order = qr(of, mode="economic", pivoting=True)
         pivots = np.abs(np.diag(r))
-        rank, clear = int((pivots > RANK).sum()), clear and not ((pivots > RANK / _NEAR) & (pivots < RANK * _NEAR)).any()
+        rank, clear = (
+            int((pivots > RANK).sum()),
+            clear and not ((pivots > RANK / _NEAR) & (pivots < RANK * _NEAR)).any(),
+        )
         made = np.zeros((of.shape[1], rank))
         made[order[:rank]] = solve_triangular(r[:rank, :rank], np.eye(rank))
         return q[:, :rank], made
