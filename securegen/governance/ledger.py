@@ -175,7 +175,7 @@ class Entries:
         marks, new, known = [], [], set(self.charged)
         for j, column in enumerate(ordered):
             of = people.copy()
-            of.update(np.ascontiguousarray(column))
+            of.update(np.ascontiguousarray(column).tobytes())
             marks.append(of.hexdigest())
             if marks[-1] not in known:
                 known.add(marks[-1])

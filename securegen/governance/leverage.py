@@ -28,9 +28,9 @@ def raised_leverage(before: Sequence[Part], fresh: Part, people: int) -> float:
 
     parts, old = [*before, fresh], sum(values.shape[1] for _, values in before)
     width = old + fresh[1].shape[1]
-    triangle = np.zeros((0, width))
+    triangle: FloatArray = np.zeros((0, width))
     for block in _blocks(parts, width, people):
-        triangle = np.linalg.qr(np.vstack([triangle, block]), mode="r")
+        triangle = np.asarray(np.linalg.qr(np.vstack([triangle, block]), mode="r"))
     norm = np.sqrt((triangle**2).sum(axis=0))
     triangle /= np.where(norm > 0, norm, 1)
 
