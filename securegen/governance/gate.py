@@ -255,7 +255,7 @@ def gate_of(
     if policy is None:
         if asking.second or asking.identity is not None:
             raise PolicyError("policy.file: an identity or second signature is given, and no policy governs these data")
-        if asking.purpose is not None and not consent:
+        if asking.purpose is not None and asking.consent is None and not consent:
             raise UsageError(
                 "`purpose` says what the data are used for: give the register of who allows it (`consent`), or a policy that does"
             )

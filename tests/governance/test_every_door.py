@@ -52,8 +52,8 @@ def test_run_json_and_the_receipt_have_the_decision(ruled):
     assert decision.allowed and {r.rule for r in decision.reasons} >= {"policy.purpose", "budget.columns"}
     assert any("policy.smallest_cohort" in line for line in said["receipt"]["decisions"])
     assert "policy.smallest_cohort" in (ruled.folder / "out.log").read_text()
-    everything = (ruled.folder / "out.run.json").read_text() + (ruled.folder / LEDGER).read_text()
-    assert "I12" not in everything and "F12" not in everything  # no ids
+    everything = (ruled.folder / "out.run.json").read_bytes() + (ruled.folder / LEDGER).read_bytes()
+    assert b"I12" not in everything and b"F12" not in everything  # no ids
 
 
 REFUSALS = {
