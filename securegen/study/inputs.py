@@ -14,6 +14,7 @@ from securegen.governance.consent_steps import purpose_of
 from securegen.governance.gate import Asking
 from securegen.governance.generalise import parse_rules
 from securegen.governance.label_noise import LabelNoise, bounds_text, noise_of
+from securegen.governance.signing import digest_of
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
 from securegen.io.loco import read_prediction_list
@@ -291,3 +292,8 @@ class Inputs(GenotypeFiles):
     def digests(self) -> dict[str, str]:
         """SHA-256 of every input file."""
         return {name: sha256(path) for name, path in self.files().items()}
+
+    def asked_for(self) -> dict[str, str]:
+        """What a policy is asked for: `digests`, and one of every option that names no file."""
+        named = {*FORMATS, *LISTS, *_TABLES, *ASKING, *(o.name for o in OPTIONS.values() if o.metavar)}
+        return self.digests() | {"options": digest_of({k: v for k, v in vars(self).items() if k not in named})}
