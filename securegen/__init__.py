@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from securegen.io.plink1 import read_plink
     from securegen.io.vcf import read_vcf
     from securegen.python.crate import crate
+    from securegen.python.ld import clump, ld
     from securegen.python.pages import draw, write_report
     from securegen.python.risk import risk
     from securegen.python.run import Results, open_sites, qc, run
@@ -54,6 +55,7 @@ _LATER = {
     "Study": ("study.opening", "Study"),
     "ckks": ("engines.ckks.steps", ""),
     "audit": ("governance.audit_steps", ""),
+    "clump": ("python.ld", "clump"),
     "compare": ("python.tables", "compare"),
     "consent": ("governance.consent_steps", ""),
     "crate": ("python.crate", "crate"),
@@ -62,6 +64,7 @@ _LATER = {
     "from_arrays": ("io.arrays", "from_arrays"),
     "inspect": ("inspection", "inspect"),
     "kinship": ("python.structure", "kinship"),
+    "ld": ("python.ld", "ld"),
     "meta": ("python.meta", "meta"),
     "mpc": ("engines.mpc.steps", ""),
     "open_qc": ("study.opening", "open_qc"),
@@ -99,6 +102,7 @@ __all__ = [
     "__version__",
     "audit",
     "ckks",
+    "clump",
     "compare",
     "consent",
     "crate",
@@ -107,6 +111,7 @@ __all__ = [
     "from_arrays",
     "inspect",
     "kinship",
+    "ld",
     "meta",
     "mpc",
     "open_qc",
