@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securegen.errors import InputError, UsageError
+from securegen.io.text import iterate_lines
 from securegen.model import Progress, Variants, no_progress
 from securegen.python.aligned import matched, read_effects, variants_of
 from securegen.results.rows import FULL_DIGITS
@@ -46,7 +47,7 @@ def ld(inputs: Inputs, *, log: Log = silent) -> pd.DataFrame:
             size = int(found["shape"][0])
             half = np.zeros((size, size))
             half[np.tril_indices(size)] = found["data"]
-        ids = pd.read_csv(f"{folder}/r.z", sep=" ", dtype=str, keep_default_na=False)["rsid"].to_list()
+        ids = [line.split(" ")[0] for line in iterate_lines(f"{folder}/r.z")][1:]
     return pd.DataFrame(half + half.T, index=ids, columns=ids)
 
 

@@ -297,10 +297,10 @@ def test_scores_and_people_need_a_role_with_records(ruled):
 def test_correlations_are_columns_of_everybody_and_rare_variants_are_left_out(ruled):
     """An open matrix of M variants is M sums of each genotype: 12 of 90 people are within the budget, 24 are not."""
 
-    def correlated(out, names, **settings):
+    def correlated(out, names):
         (ruled.folder / "few").write_text("\n".join(names))
         return securegen("ld", "--bfile", ruled.cohort.bfile, "--extract", ruled.folder / "few", "--purpose", "HMB",
-                         "--out", ruled.folder / out, *settings.get("more", ()))  # fmt: skip
+                         "--out", ruled.folder / out)  # fmt: skip
 
     ruled.write(limits__minor_alleles=20)
     variants = sg.read_plink(ruled.cohort.bfile)
@@ -318,7 +318,7 @@ def test_correlations_are_columns_of_everybody_and_rare_variants_are_left_out(ru
     assert correlated("again", [*common[:12], rare[0]]).code == 0
     done = correlated("b", common[12:24])
     assert done.code == CODE and "budget.columns" in done.err and ruled.results("b") == []
-    ruled.write(version=2, limits__minor_alleles=20, budgets__columns_share=1.0, limits__columns_per_person=0.1)
+    ruled.write(version=2, limits__minor_alleles=20, limits__columns_per_person=0.1)
     done = correlated("c", common[:12])
     assert done.code == CODE and "policy.columns_per_person" in done.err and ruled.results("c") == []
     with pytest.raises(PolicyError, match=r"policy\.purpose"):
