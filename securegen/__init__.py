@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from securegen.io.plink1 import read_plink
     from securegen.io.vcf import read_vcf
     from securegen.python.crate import crate
+    from securegen.python.merge import merge
     from securegen.python.pages import draw, write_report
     from securegen.python.risk import risk
     from securegen.python.run import Results, open_sites, qc, run
@@ -62,6 +63,7 @@ _LATER = {
     "from_arrays": ("io.arrays", "from_arrays"),
     "inspect": ("inspection", "inspect"),
     "kinship": ("python.structure", "kinship"),
+    "merge": ("python.merge", "merge"),
     "meta": ("python.meta", "meta"),
     "mpc": ("engines.mpc.steps", ""),
     "open_qc": ("study.opening", "open_qc"),
@@ -107,6 +109,7 @@ __all__ = [
     "from_arrays",
     "inspect",
     "kinship",
+    "merge",
     "meta",
     "mpc",
     "open_qc",

@@ -21,6 +21,7 @@ from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
 from securegen.results.forms import FORMATS as TABLE_FORMATS
 from securegen.stats.qc import Filters
 from securegen.study.inputs import BUILDS, P_THRESH, REGENIE, STATISTICS, XCHR_MODELS, Inputs, Log
+from securegen.study.parts import part_of
 
 if TYPE_CHECKING:
     from securegen.study.opening import Study
@@ -35,7 +36,7 @@ def names_of(_: click.Context, parameter: click.Parameter, value: tuple[str, ...
     return tuple(names) or None
 
 
-def _prefix(ctx: click.Context, _: click.Parameter, value: str) -> str:
+def prefix(ctx: click.Context, _: click.Parameter, value: str) -> str:
     """A prefix that files can be written under, found out before anything is read or computed."""
     if not os.path.basename(value) or os.path.basename(value) in (".", ".."):
         raise UsageError(f"--out {value!r}: a prefix of files is expected, as results/run1, not a folder")
@@ -244,7 +245,7 @@ def run_options(command: Function, *, config: str = "--config") -> Function:
     """--out, --threads, --memory, --quiet, and what every command has. config: the flag of the file of options."""
     return apply_options(
         [
-            click.option("--out", default="securegen", show_default=True, metavar="PREFIX", callback=_prefix,
+            click.option("--out", default="securegen", show_default=True, metavar="PREFIX", callback=prefix,
                          help="Prefix of what is written."),
             click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads [all cores]."),
             click.option(
@@ -259,6 +260,19 @@ def run_options(command: Function, *, config: str = "--config") -> Function:
 def run_options_beside_parties(command: Function) -> Function:
     """As `run_options` where --config is taken by parties.toml."""
     return run_options(command, config="--run-config")
+
+
+blocks_option = click.option(
+    "--blocks", metavar="i/n", help="The i-th of n parts alone, for a job of its own; securegen merge joins them."
+)
+
+
+JOIN = "when all parts are there: securegen merge, with the same --out as PREFIX"
+
+
+def part_out(out: str, blocks: str | None) -> str:
+    """The prefix of what a run writes: with `blocks`, that of its part. Raises UsageError for what is no i/n."""
+    return out if blocks is None else part_of(blocks).prefix(out)
 
 
 def apply_options(options: list[Function]) -> Callable[[Function], Function]:

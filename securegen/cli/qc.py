@@ -19,6 +19,7 @@ from securegen.results.forms import TableForm
 @click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
 @opt.sex_option
 @gzip_option
+@opt.blocks_option
 @opt.run_options
 @rehearses
 def command(
@@ -33,5 +34,5 @@ def command(
     from securegen.engines.plain.engine import Plain
 
     opt.use_threads(threads)
-    log = CommandLog(out, "qc", quiet=quiet)
-    run_engine(Plain(), [opt.inputs_from(options, qc=True)], out, TableForm(gzip=gzip), log, qc_only=True)
+    log = CommandLog(opt.part_out(out, options["blocks"]), "qc", quiet=quiet)
+    run_engine(Plain(), [opt.inputs_from(options, qc=True)], log.out, TableForm(gzip=gzip), log, qc_only=True)

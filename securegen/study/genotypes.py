@@ -29,6 +29,8 @@ def open_genotypes(
     haploid: X, Y and MT too, for who has a design for each; with a genetic model X alone, where it is as regenie has it.
     Raises UsageError when nothing is left, and for a genetic model of fractional dosages.
     """
+    if inputs.blocks is not None:
+        raise UsageError("`blocks` is of tables of association and of quality control")
     files = inputs.genotypes
     reader = opened if opened is not None else files.open(log)
     if opened is not None:

@@ -18,6 +18,7 @@ from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
 from securegen.io.loco import read_prediction_list
 from securegen.study import checks
+from securegen.study.parts import part_of
 from securegen.vocabulary import ADDITIVE, CODINGS
 
 Log = Callable[[str], None]
@@ -26,7 +27,7 @@ XCHR_MODELS = (0, 1, 2)
 PLINK2, REGENIE = STATISTICS = ("plink2", "regenie")
 BUILDS = ("b37", "b38")
 _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition", "generalise")
-_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo")
+TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo")
 P_THRESH = 0.05  # regenie's
 GENETIC_MODELS = tuple(name for name in CODINGS if name != ADDITIVE)
 NOISE = ("dp_epsilon", "dp_delta", "dp_bounds")
@@ -70,7 +71,7 @@ class Inputs(GenotypeFiles):
     width k of a phenotype or covariate, or the first k characters of one of categories; policy:
     the file that governs the data, None for the one beside them; identity: signing key of who asks; second_signature: files
     of second signatures; dp_epsilon: ε of noise on every phenotype; dp_delta: δ, of quantitative ones; dp_bounds: LO,HI, the
-    public bounds of quantitative ones, as text or two numbers.
+    public bounds of quantitative ones, as text or two numbers; blocks: i/n, the i-th of n parts of the variants, in file order.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -120,13 +121,14 @@ class Inputs(GenotypeFiles):
     dp_epsilon: float | None = None
     dp_delta: float | None = None
     dp_bounds: str | None = None
+    blocks: str | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
             object.__setattr__(self, name, checks.names(name, getattr(self, name)))
         for name in FORMATS:
             object.__setattr__(self, name, checks.paths(name, getattr(self, name)))
-        for name in (*LISTS, *(o.name for o in OPTIONS.values() if o.metavar), *_TABLES):
+        for name in (*LISTS, *(o.name for o in OPTIONS.values() if o.metavar), *TABLES):
             object.__setattr__(self, name, checks.path(name, getattr(self, name)))
         for name in ("policy", "identity"):
             object.__setattr__(self, name, checks.path(name, getattr(self, name)))
@@ -153,6 +155,8 @@ class Inputs(GenotypeFiles):
         self._check_coding()
         self._check_interaction()
         self._check_correction()
+        if self.blocks is not None:
+            part_of(self.blocks)
         checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)
@@ -251,7 +255,7 @@ class Inputs(GenotypeFiles):
     def files(self) -> dict[str, Path]:
         """Every input file by the name it has in run.json."""
         out = self.genotypes.files()
-        for name in _TABLES:
+        for name in TABLES:
             if getattr(self, name):
                 out[name] = Path(getattr(self, name))
         if self.pred:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from securegen.catalogue import has_copies
 from securegen.design.columns import Analysis, Design
@@ -20,6 +20,7 @@ from securegen.model import GenotypeReader, SelectableReader
 from securegen.study.checks import names, path, paths
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.parts import Part, PartReader, part_of, strata_between
 from securegen.study.predictions import with_rows
 from securegen.study.strata import build_strata
 
@@ -43,6 +44,11 @@ class Study:
             names = ", ".join(s.name for s in self.strata)
             raise UsageError(f"these chromosomes have designs of their own, in `strata` of the study: {names}")
         return self.strata[0].design
+
+    @property
+    def part(self) -> Part | None:
+        """Which part of the variants it has, None for all."""
+        return None if self.inputs.blocks is None else part_of(self.inputs.blocks)
 
     @property
     def analyses(self) -> tuple[Analysis, ...]:
@@ -101,6 +107,7 @@ def open_study(
     dp_epsilon: float | None = None,
     dp_delta: float | None = None,
     dp_bounds: str | tuple[float, float] | None = None,
+    blocks: str | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -186,6 +193,7 @@ def open_study(
         dp_epsilon=dp_epsilon,
         dp_delta=dp_delta,
         dp_bounds=bounds_text(dp_bounds),
+        blocks=blocks,
     )
     return study_of(inputs, log, reader)
 
@@ -212,6 +220,7 @@ def open_qc(
     chr: Names | None = None,
     from_bp: int | None = None,
     to_bp: int | None = None,
+    blocks: str | None = None,
     purpose: str | None = None,
     consent: Path | None = None,
     mondo: Path | None = None,
@@ -268,24 +277,40 @@ def open_qc(
         policy=path("policy", policy),
         identity=path("identity", identity),
         second_signature=names("second_signature", second_signature),
+        blocks=blocks,
     )
     return qc_of(inputs, log, reader)
 
 
 def study_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """The study that inputs name, on a reader in place of their files where one is given. Raises as `open_study`."""
-    reader = open_genotypes(inputs, log, genotypes, haploid=has_copies(inputs.model))
+    whole = replace(inputs, blocks=None)
+    reader = open_genotypes(whole, log, genotypes, haploid=has_copies(inputs.model))
     if inputs.pred:
         reader = with_rows(reader, log)
-    return Study(inputs, *build_strata(inputs, reader, log))
+    return _part(Study(inputs, *build_strata(whole, reader, log)), log)
 
 
 def qc_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """As `study_of`, for quality control alone."""
-    reader = open_genotypes(inputs, log, genotypes, haploid=True)
+    whole = replace(inputs, blocks=None)
+    reader = open_genotypes(whole, log, genotypes, haploid=True)
     if reader.dosage_grid > 1:
         log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
-    return Study(inputs, *build_strata(inputs, reader, log, qc_only=True))
+    return _part(Study(inputs, *build_strata(whole, reader, log, qc_only=True)), log)
+
+
+def _part(study: Study, log: Log) -> Study:
+    """The variants of a study that its `blocks` name, with the designs of all."""
+    part = study.part
+    if part is None:
+        return study
+    count = len(study.reader.variants)
+    start, stop = part.span(count)
+    log(f"--blocks {part}: variants {start + 1:,} to {stop:,} of {count:,}")
+    return replace(
+        study, reader=PartReader(study.reader, start, stop), strata=strata_between(study.strata, start, stop)
+    )
 
 
 def _named(genotypes: Genotypes, bfile: Path | Sequence[Path]) -> tuple[str | tuple[str, ...], SelectableReader | None]:

@@ -32,13 +32,14 @@ from securegen.engines.ckks.tables import (
     gate_of_results,
     read_design,
 )
-from securegen.errors import ArtefactError, StorageError
+from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.governance.gate import Asking, gate_of
 from securegen.governance.pin import Pin
 from securegen.model import GenotypeReader, Progress, SelectableReader, no_progress
 from securegen.study.consented import claim_release
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
+from securegen.study.parts import part_of
 from securegen.study.ploidy import counting_copies
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
@@ -105,11 +106,13 @@ def encrypt(
     squares: bool | None = None,
     overwrite: bool = False,
     other_covariates: bool = False,
+    blocks: str | None = None,
     progress: Progress | None = None,
     log: Log = silent,
 ) -> Encrypted:
     """Encrypt cohort and design into PREFIX.cohort and PREFIX.design; PREFIX.owner keeps what verification needs.
 
+    blocks: as in `encrypt_cohort`, with which no design is made;
     squares: as in `plan`; overwrite: replace a study that is complete, whose results can then no longer be read;
     other_covariates: although a covariate that was planned is left out. Raises StorageError and DesignError otherwise.
     """
@@ -118,9 +121,11 @@ def encrypt(
     refuse_complete(paths.owner, design=True, overwrite=overwrite)
     compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
     paths = encrypt_cohort(
-        study.reader, key, prefix, encryptor=encryptor, squares=squares, overwrite=True, progress=progress,
-        inputs=study.inputs,
+        study.reader, key, prefix, encryptor=encryptor, squares=squares, overwrite=overwrite or blocks is None,
+        progress=progress, inputs=study.inputs, blocks=blocks,
     )  # fmt: skip
+    if blocks is not None:
+        return paths
     encrypt_design(study, key, paths.owner, paths.design, encryptor=encryptor, overwrite=True, other_covariates=True)
     return paths
 
@@ -148,23 +153,33 @@ def encrypt_cohort(
     overwrite: bool = False,
     progress: Progress | None = None,
     inputs: Inputs | None = None,
+    blocks: str | None = None,
 ) -> Encrypted:
     """Encrypt the genotypes alone into PREFIX.cohort; designs may come later (with squares, without the genotypes).
 
     reader: `study.genotypes.open_cohort` opens it, and says how males on X count; of one that was not opened so they count
     0 and 2. overwrite: replace a cohort that is complete; inputs: what names the genotypes, and a policy, which then governs
-    the cohort for good, as one that stands beside them does. Raises StorageError otherwise.
+    the cohort for good, as one that stands beside them does; blocks: i/n, the i-th of n parts of the blocks alone, which may
+    be encrypted at the same time: the same call without it then ends the cohort. Raises StorageError otherwise.
     """
     from securegen.engines.ckks.owner import encrypt_cohort as cohorts
     from securegen.engines.ckks.owner.encryption import make_encryptor
     from securegen.engines.ckks.owner.state import OwnerState
 
     paths = encrypted_paths(prefix)
+    part = None if blocks is None else part_of(blocks)
+    if part is not None and overwrite:
+        raise UsageError("`blocks` and `overwrite`: remove what is to be replaced, parts run at the same time")
     refuse_complete(paths.owner, design=False, overwrite=overwrite)
     state = OwnerState(paths.owner, key)
     make = make_encryptor(encryptor, key)
     report, reader = progress or no_progress, counting_copies(reader, 2)
     pin = pin_of_cohort(key, inputs, prefix)
+    if part is not None:
+        cohorts.encrypt_part(
+            reader, key, paths.cohort, state, part, encryptor=make, squares=squares, progress=report
+        )  # fmt: skip
+        return paths
     cohorts.encrypt_cohort(
         reader, key, paths.cohort, state, encryptor=make, squares=squares, policy=pin, progress=report
     )
@@ -281,8 +296,12 @@ def associate(
     *,
     progress: Progress | None = None,
     memory_bytes: int | None = None,
+    blocks: str | None = None,
 ) -> Path:
-    """The server's step: encrypted sums of an encrypted cohort and design, without any key. Returns the folder."""
+    """The server's step: encrypted sums of an encrypted cohort and design, without any key. Returns the folder.
+
+    blocks: i/n, the i-th of n parts of the cohort's blocks alone; PREFIX.1of22.results and so on are joined by `sg.merge`.
+    """
     from securegen.engines.ckks.cohort import open_cohort
     from securegen.engines.ckks.server import associate
     from securegen.engines.ckks.server.pass_memory import WORKING_BYTES
@@ -295,5 +314,6 @@ def associate(
         Path(out),
         progress=progress or no_progress,
         batch_bytes=memory_bytes or WORKING_BYTES,
+        part=None if blocks is None else part_of(blocks),
     )
     return Path(out)
