@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from securegen.engines.ckks.engine import Ckks
     from securegen.engines.federated import steps as federated
     from securegen.engines.federated.engine import Federated
+    from securegen.engines.merging import merge
     from securegen.engines.mpc import steps as mpc
     from securegen.engines.mpc.engine import Mpc
     from securegen.engines.plain.engine import Plain
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from securegen.io.plink1 import read_plink
     from securegen.io.vcf import read_vcf
     from securegen.python.crate import crate
-    from securegen.python.merge import merge
     from securegen.python.pages import draw, write_report
     from securegen.python.risk import risk
     from securegen.python.run import Results, open_sites, qc, run
@@ -63,7 +63,7 @@ _LATER = {
     "from_arrays": ("io.arrays", "from_arrays"),
     "inspect": ("inspection", "inspect"),
     "kinship": ("python.structure", "kinship"),
-    "merge": ("python.merge", "merge"),
+    "merge": ("engines.merging", "merge"),
     "meta": ("python.meta", "meta"),
     "mpc": ("engines.mpc.steps", ""),
     "open_qc": ("study.opening", "open_qc"),

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
+from securegen.cli.part_options import blocks_option, part_out
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import DesignError, UsageError
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace a study that is complete: its results are lost.")
 @click.option("--other-covariates", is_flag=True, help="Although covariates that were planned are left out.")
 @opt.encryptor_option
-@opt.blocks_option
+@blocks_option
 @opt.run_options
 @rehearses
 def command(
@@ -61,7 +62,7 @@ def command(
     if blocks is not None and (append or owner or overwrite):
         raise UsageError("--blocks is of a cohort's first encryption: leave out --append, --owner and --overwrite")
     opt.use_threads(threads)
-    log = CommandLog(opt.part_out(out, blocks), "encrypt", quiet=quiet)
+    log = CommandLog(part_out(out, blocks), "encrypt", quiet=quiet)
     inputs = opt.inputs_from(options)
     paths = steps.encrypted_paths(out)
     with log.stage("encrypt"):

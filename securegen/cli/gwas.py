@@ -11,6 +11,7 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.form_options import form_from, table_options
+from securegen.cli.part_options import JOIN, blocks_option, part_out
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import ArtefactError, UsageError
@@ -28,7 +29,7 @@ from securegen.results.forms import TableForm
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
 @table_options
-@opt.blocks_option
+@blocks_option
 @opt.run_options
 @rehearses
 def command(
@@ -44,7 +45,7 @@ def command(
         raise UsageError("give either genotypes (--bfile …: in the clear) or --cohort and --design (as the server)")
     if cohort and not design:
         raise UsageError("--cohort needs --design")
-    log = CommandLog(opt.part_out(out, options["blocks"]), "gwas", quiet=quiet)
+    log = CommandLog(part_out(out, options["blocks"]), "gwas", quiet=quiet)
     if cohort and design:
         _serve(cohort, design, public, out, log, memory, options["blocks"])
     else:
@@ -77,7 +78,7 @@ def _serve(
         )
     size = folder_bytes(results)
     if blocks is not None:
-        log(f"wrote {results} ({size / 1e6:.1f} MB); {opt.JOIN}")
+        log(f"wrote {results} ({size / 1e6:.1f} MB); {JOIN}")
         log.write(engine="ckks", role="server", bytes={"results": size}, blocks=blocks)
         return
     log(f"wrote {results} ({size / 1e6:.1f} MB), which goes back to the owner; next, there: securegen decrypt --key "

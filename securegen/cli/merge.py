@@ -22,7 +22,7 @@ def command(out: str, quiet: bool) -> None:
     Of tables: they are what one run writes, byte for byte. Of the server's gwas: PREFIX.results, which goes to the owner. Parts
     may end in any order; one that is absent, cut or of another run is named. An encrypted cohort is ended by encrypt.
     """
-    from securegen.python.merge import merge, planned
+    from securegen.engines.merging import merge, planned
 
     log = CommandLog(out, "merge", quiet=quiet)
     stop_rehearsal([*planned(out), *log.files])

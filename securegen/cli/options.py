@@ -21,7 +21,6 @@ from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
 from securegen.results.forms import FORMATS as TABLE_FORMATS
 from securegen.stats.qc import Filters
 from securegen.study.inputs import BUILDS, P_THRESH, REGENIE, STATISTICS, XCHR_MODELS, Inputs, Log
-from securegen.study.parts import part_of
 
 if TYPE_CHECKING:
     from securegen.study.opening import Study
@@ -260,19 +259,6 @@ def run_options(command: Function, *, config: str = "--config") -> Function:
 def run_options_beside_parties(command: Function) -> Function:
     """As `run_options` where --config is taken by parties.toml."""
     return run_options(command, config="--run-config")
-
-
-blocks_option = click.option(
-    "--blocks", metavar="i/n", help="The i-th of n parts alone, for a job of its own; securegen merge joins them."
-)
-
-
-JOIN = "when all parts are there: securegen merge, with the same --out as PREFIX"
-
-
-def part_out(out: str, blocks: str | None) -> str:
-    """The prefix of what a run writes: with `blocks`, that of its part. Raises UsageError for what is no i/n."""
-    return out if blocks is None else part_of(blocks).prefix(out)
 
 
 def apply_options(options: list[Function]) -> Callable[[Function], Function]:

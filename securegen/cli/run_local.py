@@ -12,6 +12,7 @@ from securegen.cli import options as opt
 from securegen.cli.command import Group, dry_run, rehearses, stop_rehearsal
 from securegen.cli.engine_options import engine_from, engine_options, given_engine
 from securegen.cli.form_options import form_from, gzip_option, table_options
+from securegen.cli.part_options import JOIN, blocks_option, part_out
 from securegen.cli.progress import progress
 from securegen.cli.run_local_prs import prs
 from securegen.cli.runlog import CommandLog
@@ -41,7 +42,7 @@ command.add_command(prs)
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
 @table_options
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
-@opt.blocks_option
+@blocks_option
 @opt.run_options
 @rehearses
 def gwas(compare_plain: bool, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any) -> None:
@@ -55,7 +56,7 @@ def gwas(compare_plain: bool, out: str, threads: int | None, memory: int | None,
     filters, form = opt.filters_from(options), form_from(options)
     cohorts = opt.cohorts_from(options)
     members = [opt.inputs_from(options | c, qc=filters.active) for c in cohorts]
-    log = CommandLog(opt.part_out(out, options["blocks"]), f"run-local gwas --engine {name}", quiet=quiet)
+    log = CommandLog(part_out(out, options["blocks"]), f"run-local gwas --engine {name}", quiet=quiet)
     run_engine(engine, members, log.out, form, log, filters, compare=compare_plain)
 
 
@@ -66,7 +67,7 @@ def gwas(compare_plain: bool, out: str, threads: int | None, memory: int | None,
 @click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
 @opt.sex_option
 @gzip_option
-@opt.blocks_option
+@blocks_option
 @opt.run_options
 @rehearses
 def qc(gzip: bool, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any) -> None:
@@ -74,7 +75,7 @@ def qc(gzip: bool, out: str, threads: int | None, memory: int | None, quiet: boo
     opt.use_threads(threads)
     name, engine = given_engine(options), engine_from(options, threads=threads, memory=memory)
     inputs = opt.inputs_from(options, qc=True)
-    log = CommandLog(opt.part_out(out, options["blocks"]), f"run-local qc --engine {name}", quiet=quiet)
+    log = CommandLog(part_out(out, options["blocks"]), f"run-local qc --engine {name}", quiet=quiet)
     run_engine(engine, [inputs], log.out, TableForm(gzip=gzip), log, qc_only=True)
 
 
@@ -115,4 +116,4 @@ def _report(run: EngineRun, study: Study, log: RunLog, filters: Filters | None) 
         log(line)
     log.note(run.receipt.lines())
     log.write(**run.record(), **part_facts(study, log.out, run.paths))
-    print_end(log, run.paths, None if study.part is None else opt.JOIN)
+    print_end(log, run.paths, None if study.part is None else JOIN)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
 import numpy as np
 
 from securegen.errors import UsageError
@@ -10,6 +13,7 @@ from securegen.io.genotypes import FORMATS
 from securegen.io.text import count
 from securegen.model import GenotypeReader, SelectableReader
 from securegen.study import selection
+from securegen.study.checks import paths
 from securegen.study.coding import recoded
 from securegen.study.consented import consented
 from securegen.study.inputs import Inputs, Log, silent
@@ -18,6 +22,8 @@ from securegen.study.relabelled import Relabelled
 from securegen.study.sexes import with_sexes
 from securegen.vocabulary import ADDITIVE
 
+PathLike = str | os.PathLike[str]
+Genotypes = PathLike | Sequence[PathLike] | SelectableReader
 DIPLOID = "genetic models are of people with two copies, as plink2 has them"
 
 
@@ -71,3 +77,16 @@ def open_genotypes(
 def open_cohort(inputs: Inputs, log: Log = silent) -> GenotypeReader:
     """As `open_genotypes`, with X, Y and MT as designs for each of them want it. Raises as that and `with_sexes`."""
     return counting_copies(with_sexes(inputs, open_genotypes(inputs, log, haploid=True), log), inputs.x_model)
+
+
+def named_genotypes(
+    genotypes: Genotypes, bfile: PathLike | Sequence[PathLike]
+) -> tuple[str | tuple[str, ...], SelectableReader | None]:
+    """Prefixes of PLINK1 filesets, or a reader of genotypes in memory."""
+    if isinstance(genotypes, str | os.PathLike | list | tuple):
+        if genotypes and bfile:
+            raise UsageError("genotypes are named twice: give the prefix alone, or bfile")
+        return paths("genotypes", genotypes or bfile), None
+    if not isinstance(genotypes, str | os.PathLike | Sequence) and hasattr(genotypes, "select"):
+        return paths("bfile", bfile), genotypes
+    raise UsageError(f"genotypes are a prefix of files or a reader, not {genotypes!r}")

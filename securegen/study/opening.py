@@ -18,15 +18,14 @@ from securegen.errors import UsageError
 from securegen.governance.label_noise import bounds_text
 from securegen.model import GenotypeReader, SelectableReader
 from securegen.study.checks import names, path, paths
-from securegen.study.genotypes import open_genotypes
+from securegen.study.genotypes import Genotypes, named_genotypes, open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
-from securegen.study.parts import Part, PartReader, part_of, strata_between
+from securegen.study.parts import RunPart, part_between, part_of
 from securegen.study.predictions import with_rows
 from securegen.study.strata import build_strata
 
 Path = str | os.PathLike[str]
 Names = str | Sequence[str]
-Genotypes = Path | Sequence[Path] | SelectableReader
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,7 +45,7 @@ class Study:
         return self.strata[0].design
 
     @property
-    def part(self) -> Part | None:
+    def part(self) -> RunPart | None:
         """Which part of the variants it has, None for all."""
         return None if self.inputs.blocks is None else part_of(self.inputs.blocks)
 
@@ -133,7 +132,7 @@ def open_study(
 
     Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
     """
-    prefix, reader = _named(genotypes, bfile)
+    prefix, reader = named_genotypes(genotypes, bfile)
     inputs = Inputs(
         bfile=prefix,
         pheno=path("pheno", pheno),
@@ -240,7 +239,7 @@ def open_qc(
     log: Log = silent,
 ) -> Study:
     """Open genotypes for quality control alone; keywords and errors as `open_study`, phenotypes only for hwe_controls."""
-    prefix, reader = _named(genotypes, bfile)
+    prefix, reader = named_genotypes(genotypes, bfile)
     inputs = Inputs(
         bfile=prefix,
         pheno=path("pheno", pheno),
@@ -288,7 +287,7 @@ def study_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | No
     reader = open_genotypes(whole, log, genotypes, haploid=has_copies(inputs.model))
     if inputs.pred:
         reader = with_rows(reader, log)
-    return _part(Study(inputs, *build_strata(whole, reader, log)), log)
+    return Study(inputs, *part_between(inputs.blocks, *build_strata(whole, reader, log), log))
 
 
 def qc_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
@@ -297,28 +296,4 @@ def qc_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None 
     reader = open_genotypes(whole, log, genotypes, haploid=True)
     if reader.dosage_grid > 1:
         log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
-    return _part(Study(inputs, *build_strata(whole, reader, log, qc_only=True)), log)
-
-
-def _part(study: Study, log: Log) -> Study:
-    """The variants of a study that its `blocks` name, with the designs of all."""
-    part = study.part
-    if part is None:
-        return study
-    count = len(study.reader.variants)
-    start, stop = part.span(count)
-    log(f"--blocks {part}: variants {start + 1:,} to {stop:,} of {count:,}")
-    return replace(
-        study, reader=PartReader(study.reader, start, stop), strata=strata_between(study.strata, start, stop)
-    )
-
-
-def _named(genotypes: Genotypes, bfile: Path | Sequence[Path]) -> tuple[str | tuple[str, ...], SelectableReader | None]:
-    """Prefixes of PLINK1 filesets, or a reader of genotypes in memory."""
-    if isinstance(genotypes, str | os.PathLike | list | tuple):
-        if genotypes and bfile:
-            raise UsageError("genotypes are named twice: give the prefix alone, or bfile")
-        return paths("genotypes", genotypes or bfile), None
-    if not isinstance(genotypes, str | os.PathLike | Sequence) and hasattr(genotypes, "select"):
-        return paths("bfile", bfile), genotypes
-    raise UsageError(f"genotypes are a prefix of files or a reader, not {genotypes!r}")
+    return Study(inputs, *part_between(inputs.blocks, *build_strata(whole, reader, log, qc_only=True), log))

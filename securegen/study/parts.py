@@ -7,7 +7,7 @@ not depend on it. So the tables of all parts, one behind the other, are the tabl
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from securegen.design.strata import Stratum
@@ -18,11 +18,11 @@ MOST_PARTS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Part:
+class RunPart:
     """The `number`-th of `of` parts, counted from 1.
 
     >>> part_of("3/22")
-    Part(number=3, of=22)
+    RunPart(number=3, of=22)
     """
 
     number: int
@@ -50,10 +50,10 @@ class Part:
         return f"{out}.{self.number}of{self.of}"
 
 
-def part_of(text: object) -> Part:
+def part_of(text: object) -> RunPart:
     """The part that i/n names. Raises UsageError for anything else."""
     found = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", text) if isinstance(text, str) else None
-    part = Part(*map(int, found.groups())) if found else None
+    part = RunPart(*map(int, found.groups())) if found else None
     if part is None or part.number > part.of or part.of > MOST_PARTS:
         raise UsageError(f"`blocks` is {text!r}: the third of 22 parts is 3/22")
     return part
@@ -106,3 +106,15 @@ def strata_between(strata: Sequence[Stratum], start: int, stop: int) -> tuple[St
         )
         for s in strata
     )
+
+
+def part_between(
+    blocks: str | None, reader: GenotypeReader, strata: tuple[Stratum, ...], log: Callable[[str], None]
+) -> tuple[GenotypeReader, tuple[Stratum, ...]]:
+    """The variants and strata that `blocks` names, all where it is None."""
+    if blocks is None:
+        return reader, strata
+    count = len(reader.variants)
+    start, stop = part_of(blocks).span(count)
+    log(f"--blocks {blocks}: variants {start + 1:,} to {stop:,} of {count:,}")
+    return PartReader(reader, start, stop), strata_between(strata, start, stop)

@@ -17,10 +17,11 @@ True
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from securegen.engines.ckks.folders import Encrypted, encrypted_paths, refuse_complete
 from securegen.engines.ckks.later_study import later_study_of, open_later_study, refuse_other_copies, refuse_other_sexes
 from securegen.engines.ckks.study_plan import compare_with_plan, plan, stored_squares
 from securegen.engines.ckks.tables import (
@@ -84,19 +85,6 @@ def pin_of_cohort(key: SecretKey, inputs: Inputs | None, prefix: PathLike, log: 
     ).pin
 
 
-@dataclass(frozen=True)
-class Encrypted:
-    """Folders of an encrypted study: `cohort` and `design` go to the server, `owner` stays with the key."""
-
-    cohort: Path
-    design: Path
-    owner: Path
-
-
-def encrypted_paths(prefix: PathLike) -> Encrypted:
-    return Encrypted(*(Path(f"{os.fspath(prefix)}.{part}") for part in ("cohort", "design", "owner")))
-
-
 def encrypt(
     study: Study,
     key: SecretKey,
@@ -128,19 +116,6 @@ def encrypt(
         return paths
     encrypt_design(study, key, paths.owner, paths.design, encryptor=encryptor, overwrite=True, other_covariates=True)
     return paths
-
-
-def refuse_complete(owner: Path, *, design: bool, overwrite: bool) -> None:
-    """Raise StorageError when the study of an owner's folder is complete: with a design, or, if only a cohort is to be
-    encrypted, the cohort. Its results, which may be on their way, could not be read any more."""
-    complete = any((owner / f"{name}.box").exists() for name in ("cohort", "leaving")) and (
-        not design or any(owner.glob("design-*.box"))
-    )
-    if complete and not overwrite:
-        raise StorageError(
-            f"{owner} has a complete {'study' if design else 'cohort'}, which is not overwritten: results of it could not "
-            "be read any more. Choose another --out, or `overwrite`"
-        )
 
 
 def encrypt_cohort(

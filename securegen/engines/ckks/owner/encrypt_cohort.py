@@ -35,7 +35,7 @@ from securegen.io.envelope import canonical
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
 from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeBlock, GenotypeReader, Progress, coding_of, no_progress
-from securegen.study.parts import Part, PartReader
+from securegen.study.parts import PartReader, RunPart
 from securegen.study.ploidy import xchr_model_of
 from securegen.vocabulary import ADDITIVE
 
@@ -152,7 +152,7 @@ def _cohort_id(reader: GenotypeReader, key: SecretKey, encryptor: Encryptor, squ
 
 
 def encrypt_part(
-    reader: GenotypeReader, key: SecretKey, folder: Path, state: OwnerState, part: Part, *, encryptor: Encryptor,
+    reader: GenotypeReader, key: SecretKey, folder: Path, state: OwnerState, part: RunPart, *, encryptor: Encryptor,
     squares: bool = False, progress: Progress = no_progress,
 ) -> range:  # fmt: skip
     """Encrypt the blocks of one part alone, beside processes that encrypt others; `encrypt_cohort` then finds them and ends

@@ -40,7 +40,7 @@ from securegen.model import Progress, no_progress
 from securegen.randomness import KEY_BYTES
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
-from securegen.study.parts import Part
+from securegen.study.parts import RunPart
 
 
 def associate(
@@ -50,7 +50,7 @@ def associate(
     *,
     progress: Progress = no_progress,
     batch_bytes: int = WORKING_BYTES,
-    part: Part | None = None,
+    part: RunPart | None = None,
 ) -> str:
     """Sum every stream of every block against every column; write the results folder and return its digest.
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from securegen.engines.ckks import artefact, bodies
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, sync_folder
-from securegen.study.parts import Part, part_of
+from securegen.study.parts import RunPart, part_of
 
 ROLE: Final = "part of results"
 _OF_ONE_PASS: Final = ("key", "cohort", "design", "nonce", "streams", "of")
@@ -31,7 +31,7 @@ class ResultsPart:
     body: dict[str, Any]
 
 
-def write_results(folder: Path, body: dict[str, Any], part: Part | None, first: int) -> str:
+def write_results(folder: Path, body: dict[str, Any], part: RunPart | None, first: int) -> str:
     """The manifest of results, or of those of a part, whose first block is `first`. Returns its digest."""
     if part is None:
         return artefact.write_manifest(folder, "results", body, None)
