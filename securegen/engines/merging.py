@@ -7,7 +7,8 @@
 ...     _ = sg.run(sg.open_study("examples/cohort", **study, blocks=f"{i}/2"), out=f"{folder.name}/a")
 >>> merged = sg.merge(f"{folder.name}/a")
 >>> whole = sg.run(sg.open_study("examples/cohort", **study), out=f"{folder.name}/b")
->>> open(merged.paths[0]).read() == open(whole.paths["QT"]).read()
+>>> from pathlib import Path
+>>> Path(merged.paths[0]).read_bytes() == Path(whole.paths["QT"]).read_bytes()
 True
 >>> folder.cleanup()
 """
