@@ -37,6 +37,7 @@ class Plain(Engine):
     codings: ClassVar[bool] = True
     corrections: ClassVar[bool] = True
     parts: ClassVar[bool] = True
+    masks: ClassVar[bool] = True
     missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
     reveals: ClassVar[frozenset[str]] = frozenset(PLAIN)
     quality: ClassVar[bool] = True
