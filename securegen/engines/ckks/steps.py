@@ -153,7 +153,7 @@ def encrypt_cohort(
 ) -> Encrypted:
     """Encrypt the genotypes alone into PREFIX.cohort; designs may come later (with squares, without the genotypes).
 
-    reader: `study.genotypes.open_cohort` opens it, and says how males on X count; of one that was not opened so they count
+    reader: `study.cohort_rows.open_cohort` opens it, and says how males on X count; of one that was not opened so they count
     0 and 2. overwrite: replace a cohort that is complete; inputs: what names the genotypes, and a policy, which then governs
     the cohort for good, as one that stands beside them does. Raises StorageError otherwise.
     """
