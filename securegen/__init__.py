@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from securegen.report.audit_page import write_audit_page
     from securegen.report.pia import pia
     from securegen.study.inputs import Inputs
-    from securegen.study.opening import Study, open_qc, open_study
+    from securegen.study.opening import Study, open_study
+    from securegen.study.opening_qc import open_qc
 
 # The room of this name is loaded here, so that no later import binds it: `sg.scores` is engines.scores.
 import_module("securegen.scores")
@@ -64,7 +65,7 @@ _LATER = {
     "kinship": ("python.structure", "kinship"),
     "meta": ("python.meta", "meta"),
     "mpc": ("engines.mpc.steps", ""),
-    "open_qc": ("study.opening", "open_qc"),
+    "open_qc": ("study.opening_qc", "open_qc"),
     "open_sites": ("python.run", "open_sites"),
     "open_study": ("study.opening", "open_study"),
     "pca": ("python.structure", "pca"),

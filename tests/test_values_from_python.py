@@ -33,6 +33,8 @@ WRONG = {
     "dp_epsilon": [0, -1.0, float("nan"), float("inf"), "1", True, 1e6], "dp_delta": [1e-6], "dp_bounds": ["0,1", "a", (1,), 3],
     "interaction": [3, "", ["AGE"]], "condition": [3, [""]], "condition_list": [["a"]],
     "correction": ["SPA", "", None, 1], "p_thresh": [-0.1, 1.1, "0.05", float("nan"), True], "fast": [1, "yes"],
+    "anno_file": [3, ["a"], "anno.txt"], "set_list": [3, "sets.txt"], "mask_def": [3, "masks.txt"], "aaf_file": [3, "f.txt"],
+    "aaf_bins": [0, -0.1, 1.5, "rare", float("nan"), True, {0.1}, (0.1,)], "build_mask": ["mean", 3, "sum"],
 }  # fmt: skip
 
 

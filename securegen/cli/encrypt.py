@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
+from securegen.cli.mask_options import mask_options
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import DesignError, UsageError
@@ -21,6 +22,7 @@ from securegen.record.run_log import folder_bytes
 
 if TYPE_CHECKING:
     from securegen.engines.ckks.owner.secret_key import SecretKey
+    from securegen.study.inputs import Inputs
 
 
 @click.command()
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 @passphrases.passphrase_options
 @opt.genotype_options()
 @opt.design_options(required=False)
+@mask_options
 @opt.qc_options
 @click.option("--owner", metavar="FOLDER", help="Add a design to the cohort encrypted earlier with this OUT.owner.")
 @click.option("--append", is_flag=True, help="Add the genotypes, a chromosome that came later, to OUT.cohort.")
@@ -51,7 +54,7 @@ def command(
     """
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.owner import secret_key
-    from securegen.study.genotypes import open_cohort, open_genotypes
+    from securegen.study.cohort_rows import open_cohort, open_rows
 
     if not genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
@@ -60,11 +63,12 @@ def command(
     opt.use_threads(threads)
     log = CommandLog(out, "encrypt", quiet=quiet)
     inputs = opt.inputs_from(options)
+    _refuse_masks(inputs, elsewhere=not genotypes_given(options))
     paths = steps.encrypted_paths(out)
     with log.stage("encrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         if append:
-            later = open_genotypes(inputs, log, haploid=True)
+            later = open_rows(inputs, log)
             _rehearsed(later, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 steps.append_cohort(
@@ -119,6 +123,16 @@ def command(
         log(made.line())
     record = {"design": made.record()} if made is not None else {}
     log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint, **record)
+
+
+def _refuse_masks(inputs: Inputs, *, elsewhere: bool) -> None:
+    """Raise UsageError for masks that cannot be made, or not again. elsewhere: the genotypes are encrypted already."""
+    if inputs.masks is not None and elsewhere:
+        raise UsageError("masks are made of genotypes: give them (--bfile …), or leave --anno-file, --set-list and --mask-def "
+                         "out for a cohort of masks that is encrypted already")  # fmt: skip
+    if inputs.masks is not None and inputs.corrects:
+        raise UsageError(f"--correction {inputs.correction} of masks is for engine plain, or from Python: decrypt does not make "
+                         "masks again")  # fmt: skip
 
 
 def _refuse_with_append(options: dict[str, Any], **others: Any) -> None:

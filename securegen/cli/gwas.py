@@ -11,6 +11,7 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.form_options import form_from, table_options
+from securegen.cli.mask_options import mask_options
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import ArtefactError, UsageError
@@ -25,6 +26,7 @@ from securegen.results.forms import TableForm
 @click.option("--public", metavar="FILE", help="KEY.public of the owner: refuse a cohort signed by anybody else.")
 @opt.genotype_options()
 @opt.design_options(required=False)
+@mask_options
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
 @table_options

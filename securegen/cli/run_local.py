@@ -12,6 +12,7 @@ from securegen.cli import options as opt
 from securegen.cli.command import Group, dry_run, rehearses, stop_rehearsal
 from securegen.cli.engine_options import engine_from, engine_options, given_engine
 from securegen.cli.form_options import form_from, gzip_option, table_options
+from securegen.cli.mask_options import mask_options
 from securegen.cli.progress import progress
 from securegen.cli.run_local_prs import prs
 from securegen.cli.runlog import CommandLog
@@ -37,6 +38,7 @@ command.add_command(prs)
 @engine_options()
 @opt.genotype_options(several=True)
 @opt.design_options()
+@mask_options
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
 @table_options

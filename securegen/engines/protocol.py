@@ -76,7 +76,7 @@ class Engine(ABC):
     """One way to compute the sums. tests, missing, reveals: what it can be asked for; several: it takes a cohort a site;
     filters: it can leave variants out by quality; quality: it computes tables of quality control alone; conditions:
     dosages of named variants may become covariates; codings: genetic models may recode genotypes; corrections: rows of small
-    P may be corrected from the genotypes."""
+    P may be corrected from the genotypes; masks: sets of variants may be tested in their place."""
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -90,6 +90,7 @@ class Engine(ABC):
     conditions: ClassVar[bool] = False
     codings: ClassVar[bool] = False
     corrections: ClassVar[bool] = False
+    masks: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for f in fields(self):  # type: ignore[arg-type]
@@ -128,6 +129,10 @@ class Engine(ABC):
             )
         if first.corrects and self.opened is not None:
             raise UsageError(f"`correction` {first.correction} is of whole tables: leave `reveal` {self.opened} out")
+        if first.masks is not None and not self.masks:
+            raise UsageError(
+                f"masks of sets of variants are made where genotypes and phenotypes are: engine plain or ckks, not {self.name}"
+            )
         if filters and filters.active and not self.filters:
             raise UsageError(
                 f"the filters of quality control do not go with engine {self.name}; choose variants by `extract`"
@@ -199,6 +204,7 @@ def study_facts(study: Study) -> dict[str, Any]:
             "missing": study.inputs.missing,
             **({"interaction": study.inputs.interaction} if study.inputs.interaction else {}),
             **noise_facts(study),
+            **({"masks": masks.to_json()} if (masks := study.inputs.masks) else {}),
         }
         | coding_facts(coding_of(study.reader))
         | strata_facts(study.strata)

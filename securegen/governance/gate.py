@@ -255,11 +255,17 @@ def gate_of(
     if policy is None:
         if asking.second or asking.identity is not None:
             raise PolicyError("policy.file: an identity or second signature is given, and no policy governs these data")
-        if asking.purpose is not None and not consent:
+        if asking.purpose is not None and asking.consent is None and not consent:
             raise UsageError(
                 "`purpose` says what the data are used for: give the register of who allows it (`consent`), or a policy that does"
             )
         return Gate(None, engine, asking, log=log)
+    for other in found[1:]:
+        if os.path.lexists(other.with_name(LEDGER)):
+            raise PolicyError(
+                f"policy.file: {folder} and {other.parent} both have this policy, and {other.with_name(LEDGER)} knows what was "
+                "released already: keep the policy, and the data, in one of them"
+            )
     who, role = _who(policy, asking.identity)
     return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra)
 

@@ -8,14 +8,13 @@ from securegen.errors import UsageError
 from securegen.io.fileset_checks import refuse_control_characters
 from securegen.io.genotypes import FORMATS
 from securegen.io.text import count
-from securegen.model import GenotypeReader, SelectableReader
+from securegen.model import SelectableReader
 from securegen.study import selection
 from securegen.study.coding import recoded
 from securegen.study.consented import consented
 from securegen.study.inputs import Inputs, Log, silent
-from securegen.study.ploidy import counting_copies, split_par
+from securegen.study.ploidy import split_par
 from securegen.study.relabelled import Relabelled
-from securegen.study.sexes import with_sexes
 from securegen.vocabulary import ADDITIVE
 
 DIPLOID = "genetic models are of people with two copies, as plink2 has them"
@@ -64,8 +63,3 @@ def open_genotypes(
     if reader.dosage_grid > 1:
         log(f"dosages are rounded to 1/{reader.dosage_grid}; the printed precision is that of everything else")
     return recoded(reader, inputs.coding, log)
-
-
-def open_cohort(inputs: Inputs, log: Log = silent) -> GenotypeReader:
-    """As `open_genotypes`, with X, Y and MT as designs for each of them want it. Raises as that and `with_sexes`."""
-    return counting_copies(with_sexes(inputs, open_genotypes(inputs, log, haploid=True), log), inputs.x_model)

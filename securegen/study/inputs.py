@@ -14,10 +14,13 @@ from securegen.governance.consent_steps import purpose_of
 from securegen.governance.gate import Asking
 from securegen.governance.generalise import parse_rules
 from securegen.governance.label_noise import LabelNoise, bounds_text, noise_of
+from securegen.governance.signing import digest_of
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
 from securegen.io.loco import read_prediction_list
 from securegen.study import checks
+from securegen.study.mask_options import FILES as MASK_FILES
+from securegen.study.mask_options import SUM, MaskOptions, mask_options, parse_bins
 from securegen.vocabulary import ADDITIVE, CODINGS
 
 Log = Callable[[str], None]
@@ -26,7 +29,8 @@ XCHR_MODELS = (0, 1, 2)
 PLINK2, REGENIE = STATISTICS = ("plink2", "regenie")
 BUILDS = ("b37", "b38")
 _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition", "generalise")
-_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo")
+_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo",
+           *MASK_FILES, "aaf_file")  # fmt: skip
 P_THRESH = 0.05  # regenie's
 GENETIC_MODELS = tuple(name for name in CODINGS if name != ADDITIVE)
 NOISE = ("dp_epsilon", "dp_delta", "dp_bounds")
@@ -65,6 +69,9 @@ class Inputs(GenotypeFiles):
     dominant, recessive, hetonly: one of them, the genetic model: a genotype counts 1 with one copy of A1 or two, with two, or
     with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model;
     correction: spa, firth or none, what replaces the score test's P where it is below p_thresh; fast: as regenie approximates it;
+    anno_file, set_list, mask_def: as regenie's, masks of sets of variants are tested in place of variants; aaf_file: public
+    frequencies, None for those of the analysed people; aaf_bins: the largest frequencies of masks, None for 0.01; build_mask:
+    max, sum or comphet, None for max;
     purpose: what the data are used for, as DS:MONDO:0005148,IRB: only people whose consent covers it are analysed; consent:
     the register that has them; mondo: a table of diseases in place of the shipped one; generalise: COLUMN:k, bins of
     width k of a phenotype or covariate, or the first k characters of one of categories; policy:
@@ -110,6 +117,12 @@ class Inputs(GenotypeFiles):
     correction: str = NONE
     p_thresh: float = P_THRESH
     fast: bool = False
+    anno_file: str | None = None
+    set_list: str | None = None
+    mask_def: str | None = None
+    aaf_file: str | None = None
+    aaf_bins: tuple[float, ...] | None = None
+    build_mask: str | None = None
     purpose: str | None = None
     consent: str | None = None
     mondo: str | None = None
@@ -153,6 +166,7 @@ class Inputs(GenotypeFiles):
         self._check_coding()
         self._check_interaction()
         self._check_correction()
+        self._check_masks()
         checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)
@@ -209,6 +223,23 @@ class Inputs(GenotypeFiles):
         if self.corrects and self.model is not None and self.correction not in TESTS[self.model].corrections:
             raise UsageError(f"`correction` {self.correction} is of `model` logistic, not of {self.model}")
 
+    def _check_masks(self) -> None:
+        object.__setattr__(self, "aaf_bins", parse_bins(self.aaf_bins))
+        if self.masks is None:
+            return
+        if self.coding != ADDITIVE:
+            raise UsageError(f"`{self.coding}` is of genotypes of two alleles, and masks count several variants")
+        if self.build_mask == SUM and (self.qc or self.model is not None and not TESTS[self.model].covariates):
+            what = "`qc` and its filters count" if self.qc else f"`model` {self.model} counts"
+            raise UsageError(f"{what} the alleles of one variant: `build_mask` max or comphet, not sum")
+
+    @property
+    def masks(self) -> MaskOptions | None:
+        """What masks are tested in place of variants; None where variants are."""
+        return mask_options(
+            self.anno_file, self.set_list, self.mask_def, self.aaf_file, self.aaf_bins, self.build_mask
+        )  # fmt: skip
+
     @property
     def corrects(self) -> bool:
         """Whether score tests are corrected."""
@@ -261,3 +292,8 @@ class Inputs(GenotypeFiles):
     def digests(self) -> dict[str, str]:
         """SHA-256 of every input file."""
         return {name: sha256(path) for name, path in self.files().items()}
+
+    def asked_for(self) -> dict[str, str]:
+        """What a policy is asked for: `digests`, and one of every option that names no file."""
+        named = {*FORMATS, *LISTS, *_TABLES, *ASKING, *(o.name for o in OPTIONS.values() if o.metavar)}
+        return self.digests() | {"options": digest_of({k: v for k, v in vars(self).items() if k not in named})}

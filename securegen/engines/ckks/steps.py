@@ -21,6 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from securegen.engines.ckks.later_study import later_study_of, open_later_study, refuse_other_copies, refuse_other_sexes
 from securegen.engines.ckks.study_plan import compare_with_plan, plan, stored_squares
 from securegen.engines.ckks.tables import (
@@ -31,7 +33,7 @@ from securegen.engines.ckks.tables import (
     decrypt_tables,
     gate_of_results,
     read_design,
-)
+)  # fmt: skip
 from securegen.errors import ArtefactError, StorageError
 from securegen.governance.gate import Asking, gate_of
 from securegen.governance.pin import Pin
@@ -151,11 +153,12 @@ def encrypt_cohort(
 ) -> Encrypted:
     """Encrypt the genotypes alone into PREFIX.cohort; designs may come later (with squares, without the genotypes).
 
-    reader: `study.genotypes.open_cohort` opens it, and says how males on X count; of one that was not opened so they count
+    reader: `study.cohort_rows.open_cohort` opens it, and says how males on X count; of one that was not opened so they count
     0 and 2. overwrite: replace a cohort that is complete; inputs: what names the genotypes, and a policy, which then governs
     the cohort for good, as one that stands beside them does. Raises StorageError otherwise.
     """
     from securegen.engines.ckks.owner import encrypt_cohort as cohorts
+    from securegen.engines.ckks.owner.asked import keep_asked_of
     from securegen.engines.ckks.owner.encryption import make_encryptor
     from securegen.engines.ckks.owner.state import OwnerState
 
@@ -165,9 +168,10 @@ def encrypt_cohort(
     make = make_encryptor(encryptor, key)
     report, reader = progress or no_progress, counting_copies(reader, 2)
     pin = pin_of_cohort(key, inputs, prefix)
-    cohorts.encrypt_cohort(
+    info = cohorts.encrypt_cohort(
         reader, key, paths.cohort, state, encryptor=make, squares=squares, policy=pin, progress=report
     )
+    keep_asked_of(state, info.digest, Asking() if inputs is None else inputs.asking, np.ones(len(info.samples), bool))
     return paths
 
 
@@ -226,23 +230,16 @@ def warn_of_begun_append(owner: PathLike, key: SecretKey, log: Log) -> None:
 
 
 def encrypt_design(
-    study: Study,
-    key: SecretKey,
-    owner: PathLike,
-    folder: PathLike,
-    *,
-    encryptor: str = DEFAULT_ENCRYPTOR,
-    overwrite: bool = False,
-    other_covariates: bool = False,
-    log: Log = silent,
-) -> Path:
+    study: Study, key: SecretKey, owner: PathLike, folder: PathLike, *, encryptor: str = DEFAULT_ENCRYPTOR,
+    overwrite: bool = False, other_covariates: bool = False, log: Log = silent,
+) -> Path:  # fmt: skip
     """Encrypt the design of `study` into `folder`, for the cohort whose owner's folder is `owner`.
 
     overwrite: replace the design that was encrypted into that folder before; other_covariates: as in `encrypt`. Raises
     StorageError and DesignError otherwise.
     """
     from securegen.engines.ckks.owner import encrypt_design as designs
-    from securegen.engines.ckks.owner.asked import keep_asked
+    from securegen.engines.ckks.owner.asked import keep_asked, refuse_left_out
     from securegen.engines.ckks.owner.design_secrets import is_known
     from securegen.engines.ckks.owner.encryption import make_encryptor
     from securegen.engines.ckks.owner.null_models import keep_null_models
@@ -266,6 +263,7 @@ def encrypt_design(
             "these are not the genotypes that were encrypted: give the same files, filters and genetic model"
             + info.other_order(reader.variants)
         )
+    refuse_left_out(state, info.samples, study.strata, study.inputs.asking)
     claim_release([study.inputs], study.reader.samples, study.strata, str(folder))
     make = make_encryptor(encryptor, key)
     secrets = designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)
