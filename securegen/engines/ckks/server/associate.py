@@ -115,7 +115,8 @@ def load_kernels() -> None:
     row = np.zeros((len(ring.primes), ring.tiles, 1, 1, ring.lanes), np.uint32)
     out = np.zeros_like(row)[None]
     expand_uniform(bytes(KEY_BYTES), 1, ring, out=row[:, :, :, 0], threads=1)
-    matmul_residues([[row]], pack_columns([row]), np.array(ring.primes, np.uint64), out, threads=1)
+    primes = np.array(ring.primes, np.uint64)
+    matmul_residues([[row]], pack_columns([row], primes), primes, out, threads=1)
     fold_tiles(out[0], 1, ring.primes)
 
 
