@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from securegen.engines.ckks.engine import Ckks
     from securegen.engines.federated import steps as federated
     from securegen.engines.federated.engine import Federated
+    from securegen.engines.merging import merge
     from securegen.engines.mpc import steps as mpc
     from securegen.engines.mpc.engine import Mpc
     from securegen.engines.plain.engine import Plain
@@ -66,6 +67,7 @@ _LATER = {
     "inspect": ("inspection", "inspect"),
     "kinship": ("python.structure", "kinship"),
     "ld": ("python.ld", "ld"),
+    "merge": ("engines.merging", "merge"),
     "meta": ("python.meta", "meta"),
     "mpc": ("engines.mpc.steps", ""),
     "open_qc": ("study.opening_qc", "open_qc"),
@@ -113,6 +115,7 @@ __all__ = [
     "inspect",
     "kinship",
     "ld",
+    "merge",
     "meta",
     "mpc",
     "open_qc",
