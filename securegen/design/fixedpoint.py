@@ -29,15 +29,10 @@ MORE_DIGITS = (9, 12)  # tried in turn where the standard deviation has fewer th
 SMALL_DIGITS = (15, 18, 21, 24, 27, 30)  # and then, where it has fewer than ENOUGH_UNITS
 ENOUGH_UNITS, FEWEST_UNITS = 3000, 1000  # of a standard deviation: reading moves T by about 1e-4, by 3e-4
 LARGEST_DECIMAL = 1 << 53
-DEFAULT_BITS = 16
-COVARIATE_BITS = 16  # where they do not enter the product with y (docs/precision.md)
-MINIMUM_BITS = 14
-MAXIMUM_BITS = 24
 PRECISE_BITS = 30  # of the columns in which y is regressed on the covariates, and of rounding errors
 COEFFICIENT_BITS = 24
 RESIDUAL_BITS = 44  # of the coefficients that are subtracted from y
 MAXIMUM_CONDITION = 1e8
-TARGET_ERROR = 1e-3  # of T, at T = 0
 VERIFIED_SUM = 1 << 60  # sums that are verified modulo 2^61 − 1 lie strictly between this and its negative
 
 
@@ -231,7 +226,8 @@ def column_integers(scaling: Scaling, decimals: np.ndarray, bits: int) -> np.nda
 def errors_of(integers: np.ndarray, precise: np.ndarray, bits: int) -> np.ndarray:
     """(N,) int64: how far a column's integers are from the column at 2^-30 of its scale, in units of 2^-30 of an integer."""
     # products may wrap, their difference does not
-    return (integers * (5 << PRECISE_BITS) - precise * (1 << bits) + 2) // 5
+    out: np.ndarray = (integers * (5 << PRECISE_BITS) - precise * (1 << bits) + 2) // 5
+    return out
 
 
 def sum_gram(x: np.ndarray, total: SumOverSites, check: Callable[[Matrix, Matrix], None]) -> list[list[int]]:
@@ -273,33 +269,6 @@ def refuse_collinear(gram: list[list[int]], names: Sequence[str]) -> float:
             "leave one of them out"
         )
     return float(values[0])
-
-
-def phenotype_bits(df: int, residual_share: float) -> int:
-    """Bits of a phenotype (or residual) whose rounding turns T by at most half of 1e-3, at T = 0: √(df/12) integers over
-    its norm of √df·share·2^bits/5. residual_share: as of `bits_for`.
-
-    >>> [phenotype_bits(df, 0.75) for df in (490, 2_000, 10_000, 100_000, 500_000)]
-    [17, 18, 19, 21, 22]
-    """
-    need = math.sqrt(max(df, 1) / 12) * 5 / residual_share / (TARGET_ERROR / 2)
-    return min(max(MINIMUM_BITS, math.ceil(math.log2(need))), MAXIMUM_BITS)
-
-
-def bits_for(df: int, residual_share: float, covariates: int) -> int:
-    """Bits that every column needs, so that the certain bound of T at T = 0 stays at or below 1e-3 although rounded covariates
-    enter the product with y: of interactions and complete cases.
-
-    residual_share: residual standard deviation over its scale, in (1/2, 1]; covariates: without intercept. The share
-    of the covariates in the bound is planned as √covariates; the bound printed after the run uses the variant's own.
-    """
-    need = planned_error(df, residual_share, covariates, 0) / TARGET_ERROR
-    return min(max(DEFAULT_BITS, math.ceil(math.log2(need))), MAXIMUM_BITS)
-
-
-def planned_error(df: int, residual_share: float, covariates: int, bits: int) -> float:
-    """The certain bound of T at T = 0 as `bits_for` plans it."""
-    return math.sqrt(max(df, 1)) * 2.5 * (1 / residual_share + math.sqrt(covariates)) * 2.0**-bits
 
 
 def check_sum_bound(bound: int, what: str, *, verified: bool = False) -> None:

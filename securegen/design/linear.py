@@ -19,6 +19,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from securegen.design import column_bits
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import INTERCEPT, Analysis, Design, scatter
 from securegen.design.covariates import ScaledCovariates, remembered_covariates
@@ -141,9 +142,12 @@ def design_of_scaled(
         # the rounding of y also moves the length of its column, which a null variance does not follow
         planned = df if offsets is None else 2 * df
         if even:
-            bits = coarse = max(fp.bits_for(planned, r.share, len(c.names)) for r in residuals)
+            bits = coarse = max(column_bits.bits_for(planned, r.share, len(c.names)) for r in residuals)
         else:
-            bits, coarse = max(fp.phenotype_bits(planned, r.share) for r in residuals), fp.COVARIATE_BITS
+            bits, coarse = (
+                max(column_bits.phenotype_bits(planned, r.share) for r in residuals),
+                column_bits.COVARIATE_BITS,
+            )
     columns = [np.ones(len(phenotypes), np.int64)]
     columns += [fp.column_integers(s, d, coarse) for s, d in zip(c.scalings, c.decimals, strict=True)]
     columns += [r.scaling.integers(r.values, 1 << bits, 5) for r in residuals]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design.fixedpoint import planned_error
+from securegen.design.column_bits import planned_error
 from securegen.design.interaction import FINER, InteractionModel
 from securegen.model import ImputedSums, IntArray, Sums
 from securegen.stats import linear, rounding

@@ -59,7 +59,7 @@ def moved(
     signed = algebra.backward(*factor, z[0])
     inverse = [algebra.backward(*factor, algebra.forward(*factor, e)) for e in _unit_rows(len(alpha))]
     width = range(len(alpha))
-    eta = np.sqrt(np.maximum(_form(signed, signed, model.error_gram), 0)) * WIDER
+    eta = np.sqrt(np.maximum(form(signed, model.error_gram), 0)) * WIDER
     kappa = people * algebra.dot(alpha, model.unread)
     tau_read = people * algebra.dot([np.sqrt(np.maximum(inverse[k][k], 0)) for k in width], model.unread)
     own = np.sqrt(np.maximum(sum(model.error_gram[i][j] * inverse[j][i] for i in width for j in width), 0))
@@ -123,8 +123,9 @@ def _unit_rows(k: int) -> list[list[float]]:
     return [[1.0 if i == j else 0.0 for i in range(k)] for j in range(k)]
 
 
-def _form(a: Sequence[Entry], b: Sequence[Entry], gram: Sequence[Sequence[float]]) -> Entry:
-    return sum((a[i] * b[j] * gram[i][j] for i in range(len(a)) for j in range(len(b))), 0.0)
+def form(a: Sequence[Entry], gram: Sequence[Sequence[float]]) -> Entry:
+    """aᵀ·gram·a."""
+    return sum((a[i] * a[j] * gram[i][j] for i in range(len(a)) for j in range(len(a))), 0.0)
 
 
 def _sine_of(tau: Entry) -> Entry:

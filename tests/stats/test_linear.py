@@ -10,6 +10,7 @@ import pytest
 import statsmodels.api as sm
 from support import MemoryReader
 
+from securegen.design import column_bits
 from securegen.design import fixedpoint as fp
 from securegen.design.exact import solve_exactly
 from securegen.design.linear import linear_design
@@ -236,7 +237,7 @@ def test_covariates_enter_the_product_with_y_unrounded():
     dosage, covariates, y = nasty("plain")
     exact = run(dosage, covariates, y)["T_STAT"]  # to 16 bits
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fp, "COVARIATE_BITS", 5)
+        patch.setattr(column_bits, "COVARIATE_BITS", 5)
         design = designed(covariates, y)
     (model,) = (a.model for a in design.analyses)
     assert (model.bits, model.covariate_bits) == (16, 5)
