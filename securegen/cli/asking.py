@@ -52,8 +52,14 @@ def asking_options(command: Function) -> Function:
     return click.option("--purpose", metavar="DUO", help=text)(policy_options(command))
 
 
+def opening_options(command: Function) -> Function:
+    """The same in commands that open results of people, whose consent is asked again."""
+    return policy_options(purpose_options(command))
+
+
 def asking_from(options: dict[str, Any]) -> Asking:
     """Take who asks out of the options of a command."""
     return Asking(
-        options.pop("policy"), options.pop("identity"), options.pop("purpose"), options.pop("second_signature") or ()
-    )
+        options.pop("policy"), options.pop("identity"), options.pop("purpose"), options.pop("second_signature") or (),
+        options.pop("consent", None), options.pop("mondo", None),
+    )  # fmt: skip

@@ -12,7 +12,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli import passphrases
-from securegen.cli.asking import asking_from, asking_options
+from securegen.cli.asking import asking_from, opening_options
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.progress import progress
@@ -44,7 +44,7 @@ from securegen.results.write import Summary
     help="Also write OUT.afreq, OUT.vmiss, OUT.hardy and, of X, OUT.hardy.x (encrypt --qc).",
 )
 @opt.apply_options(opt.genotype_files())
-@asking_options
+@opening_options
 @table_options
 @opt.run_options
 @rehearses

@@ -10,7 +10,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli import passphrases, prs_step_parties
-from securegen.cli.asking import asking_from, asking_options
+from securegen.cli.asking import asking_from, opening_options
 from securegen.cli.command import Group, writes
 from securegen.cli.form_options import gzip_option
 from securegen.cli.progress import progress
@@ -82,7 +82,7 @@ def encrypt(
 @click.option("--results", required=True, metavar="FOLDER", help="What the server returned.")
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
 @click.option("--digits", type=click.IntRange(1, 17), default=6, show_default=True, help="Significant digits.")
-@asking_options
+@opening_options
 @gzip_option
 @opt.run_options
 @writes("{out}.sscore", "{out}.log", "{out}.run.json")

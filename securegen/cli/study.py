@@ -11,7 +11,7 @@ import click
 from securegen.catalogue import models
 from securegen.cli import options as opt
 from securegen.cli import passphrases
-from securegen.cli.asking import asking_from, asking_options
+from securegen.cli.asking import asking_from, opening_options
 from securegen.cli.command import Function, Group, common_options, json_option, report, writes
 from securegen.cli.site import passphrase as site_passphrase
 from securegen.cli.study_leaving import continue_command, leave_command
@@ -176,7 +176,7 @@ def init_command(
     "--may-leave", is_flag=True,
     help="Agree that the study may go on without this site after totals were opened: their difference is its own sums.",
 )  # fmt: skip
-@asking_options
+@opening_options
 @passphrases.passphrase_options
 @common_options
 @writes("the acceptance, signed, in {folder}")

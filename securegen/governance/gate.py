@@ -89,6 +89,11 @@ class Gate:
     noise: list[AppliedNoise] = field(default_factory=list)
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the policy stands, if one governs: the audit log there knows ledgers."""
+        return () if self.folder is None else (self.folder,)
+
+    @property
     def pin(self) -> Pin | None:
         """What keys, cohorts and studies remember of the policy."""
         return None if self.policy is None else Pin.of(self.policy)
@@ -209,7 +214,7 @@ class Gate:
         if not enter and not os.path.lexists(path):
             yield Entries(fresh_key() + fresh_key())
             return
-        with contextlib.suppress(_Forget), open_ledger(path, self.log if enter else None) as ledger:
+        with contextlib.suppress(_Forget), open_ledger(path, self.log if enter else None, audited=False) as ledger:
             yield ledger
             if not enter:
                 raise _Forget
@@ -255,11 +260,17 @@ def gate_of(
     if policy is None:
         if asking.second or asking.identity is not None:
             raise PolicyError("policy.file: an identity or second signature is given, and no policy governs these data")
-        if asking.purpose is not None and not consent:
+        if asking.purpose is not None and asking.consent is None and not consent:
             raise UsageError(
                 "`purpose` says what the data are used for: give the register of who allows it (`consent`), or a policy that does"
             )
         return Gate(None, engine, asking, log=log)
+    for other in found[1:]:
+        if os.path.lexists(other.with_name(LEDGER)):
+            raise PolicyError(
+                f"policy.file: {folder} and {other.parent} both have this policy, and {other.with_name(LEDGER)} knows what was "
+                "released already: keep the policy, and the data, in one of them"
+            )
     who, role = _who(policy, asking.identity)
     return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra)
 

@@ -48,7 +48,7 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
         mark = f"[{place}] policy, "
         here = [found for found in ledger.sets if found[0].startswith(mark)]
         fault = fault or replace(ledger, sets=here).set_fault(rows, members, least)
-        if not any((padded(known, len(ledger.people)) == _among(ledger, rows, members)).all() for _, known in here):
+        if not any((padded(known, len(ledger.spent)) == _among(ledger, rows, members)).all() for _, known in here):
             ledger.sets.append((f"{mark}{one_line(what)}"[:400], _among(ledger, rows, members)))
     columns, among = 0, 0
     for values in people.columns:
@@ -63,6 +63,6 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
 
 def _among(ledger: Entries, rows: np.ndarray, members: np.ndarray) -> np.ndarray:
     """(people of the ledger,) bool: a set of samples."""
-    out = np.zeros(len(ledger.people), bool)
+    out = np.zeros(len(ledger.spent), bool)
     out[rows[members]] = True
     return out

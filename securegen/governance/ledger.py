@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 import numpy as np
 
-from securegen.governance.openings import CONSENTED, FEWEST, RANK, SITE_SHARE, leverages, set_fault, sets_fault
+from securegen.governance.leverage import Part, raised_leverage
+from securegen.governance.openings import CONSENTED, FEWEST, SITE_SHARE, set_fault, sets_fault
 from securegen.governance.site_sets import ReadAlone, StudySites, alone
 from securegen.model import Samples
 
@@ -33,21 +35,22 @@ class Products:
 
 @dataclass
 class Entries:
-    """The ledger in memory. people: HMACs in hex; spent: columns summed with each one's genotypes; charged: marks of
-    columns that are counted; sets: what for, and (people,) bool; studies: with their sites;
-    columns: people (n,), and (n, J) integers that were summed with their genotypes; products: whose products of genotypes
-    with genotypes were summed; register: lines of the register of consent that was last written beside this ledger, and
-    the mark of the last of them; releases: digest of a request, and its day, YYYY-MM-DD; policy: the latest under which
-    something was released, as `pin.Pin.to_json`; changes: of the file so far; keep: writes what was entered by now, for what
-    is written after it."""
+    """The ledger in memory.
+
+    people: HMACs in hex, and places; spent: (people,) int64, columns summed with each one's genotypes; charged: marks of
+    columns that are counted; sets: what for, and (people,) bool; studies: with their sites; columns: places (n,), ascending,
+    and (n, J) integers that were summed with their genotypes; products: whose products of genotypes with genotypes were
+    summed; register: lines of the register of consent that was last written beside this ledger, and the mark of the last of
+    them; releases: digest of a request, and its day, YYYY-MM-DD; policy: the latest under which something was released, as
+    `pin.Pin.to_json`; changes: of the file so far; keep: writes what was entered by now, for what is written after it."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)
-    spent: list[int] = field(default_factory=list)
+    spent: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     charged: list[str] = field(default_factory=list)
     sets: list[tuple[str, np.ndarray]] = field(default_factory=list)
     studies: list[StudySites] = field(default_factory=list)
-    columns: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    columns: list[Part] = field(default_factory=list)
     products: list[Products] = field(default_factory=list)
     register: tuple[int, str] = (0, "")
     releases: list[tuple[str, str]] = field(default_factory=list)
@@ -75,16 +78,31 @@ class Entries:
 
     def person(self, fid: str, iid: str) -> str:
         """What a person is called here, in hex."""
-        return self.mark("person", json.dumps([fid, iid]).encode())[: 2 * PERSON_BYTES]
+        return self._names([(fid, iid)])[0]
+
+    def _names(self, ids: Iterable[tuple[str, str]]) -> list[str]:
+        """What people are called here: HMACs of the JSON list of both ids, from two states of SHA-256 that are copied."""
+        padded_key = self.key.ljust(64, b"\0")
+        inner, outer = (hashlib.sha256(bytes(b ^ pad for b in padded_key)) for pad in (0x36, 0x5C))
+        inner.update(b"person\0")
+        out, quoted, begun, ended = [], encode_basestring_ascii, inner.copy, outer.copy
+        for fid, iid in ids:
+            first = begun()
+            first.update(f"[{quoted(fid)}, {quoted(iid)}]".encode())
+            second = ended()
+            second.update(first.digest())
+            out.append(second.hexdigest()[: 2 * PERSON_BYTES])
+        return out
 
     def rows(self, samples: Samples) -> np.ndarray:
         """(N,) int64: each sample's place in the ledger; new people are entered."""
-        return self.places([self.person(str(f), str(i)) for f, i in zip(samples.fid, samples.iid, strict=True)])
+        return self.places(self._names(zip(map(str, samples.fid), map(str, samples.iid), strict=True)))
 
     def places(self, names: Sequence[str]) -> np.ndarray:
         """As `rows`, of people by what they are called here."""
-        out = np.array([self.people.setdefault(name, len(self.people)) for name in names], np.int64)
-        self.spent += [0] * (len(self.people) - len(self.spent))
+        people = self.people
+        out = np.array([people.setdefault(name, len(people)) for name in names], np.int64)
+        self.spent = np.concatenate([self.spent, np.zeros(len(people) - len(self.spent), np.int64)])
         return out
 
     def set_fault(self, rows: np.ndarray, people: np.ndarray, fewest: int = FEWEST) -> str | None:
@@ -106,7 +124,7 @@ class Entries:
             self.sets.append((what, mine))
 
     def _members(self, rows: np.ndarray, people: np.ndarray) -> np.ndarray:
-        out = np.zeros(len(self.people), bool)
+        out = np.zeros(len(self.spent), bool)
         out[rows[people]] = True
         return out
 
@@ -123,7 +141,7 @@ class Entries:
         if not analysed.any():  # nobody of this site
             return None
         marks, new = self._new(rows, columns)
-        most = max((self.spent[r] for r in rows[analysed]), default=0) + len(new)
+        most = int(self.spent[rows[analysed]].max()) + len(new)
         if new and most > share * analysed.sum():
             return (
                 f"{most} columns would have been summed with one person's genotypes, {share:.0%} of {analysed.sum()} people "
@@ -131,37 +149,38 @@ class Entries:
             )
         if not new:
             return None
-        fresh = rows[analysed], columns[analysed][:, new].astype(np.int64)
-        together, before = self._together([*self.columns, fresh]), self._together(self.columns)
-        now, old = leverages(together, intercept=False), leverages(before, intercept=False)
-        most = float(now[now > old + RANK].max(initial=0.0)) if self.columns else 0.0
-        if most > limit:
-            return f"one person has leverage {most:.3f} in the columns of all studies; {limit} is the most"
+        fresh = _part(rows[analysed], columns[np.ix_(analysed, new)])
+        most_of_one = raised_leverage(self.columns, fresh, len(self.spent)) if self.columns else 0.0
+        if most_of_one > limit:
+            return f"one person has leverage {most_of_one:.3f} in the columns of all studies; {limit} is the most"
         self.columns.append(fresh)
-        for r in rows[analysed]:
-            self.spent[r] += len(new)
+        self.spent[fresh[0]] += len(new)
         self.charged += [marks[j] for j in new]
         return None
 
     def spend(self, rows: np.ndarray, columns: int) -> int:
         """Count columns of which only the number is known for these people; what the most-spent of them has then."""
-        for r in np.unique(rows).tolist():
-            self.spent[r] += columns
-        return max((self.spent[r] for r in rows.tolist()), default=0)
+        self.spent[np.unique(rows)] += columns
+        return int(self.spent[rows].max(initial=0))
 
     def would_spend(self, rows: np.ndarray, columns: np.ndarray) -> int:
         """The columns that the most-spent of these people would have been summed with, these among them."""
         analysed = (columns != 0).any(axis=1)
-        spent = max((self.spent[r] for r in rows[analysed]), default=0)
-        return spent + len(self._new(rows, columns)[1])
+        return int(self.spent[rows[analysed]].max(initial=0)) + len(self._new(rows, columns)[1])
 
     def _new(self, rows: np.ndarray, columns: np.ndarray) -> tuple[list[str], list[int]]:
         """A mark of every column, and which are not counted yet."""
         order = np.argsort(rows, kind="stable")
-        marks = [
-            self.mark("column", rows[order].tobytes() + columns[order, j].tobytes()) for j in range(columns.shape[1])
-        ]
-        return marks, [j for j, mark in enumerate(marks) if mark not in self.charged and mark not in marks[:j]]
+        people, ordered = hmac.new(self.key, b"column\0" + rows[order].tobytes(), hashlib.sha256), columns[order].T
+        marks, new, known = [], [], set(self.charged)
+        for j, column in enumerate(ordered):
+            of = people.copy()
+            of.update(np.ascontiguousarray(column).tobytes())
+            marks.append(of.hexdigest())
+            if marks[-1] not in known:
+                known.add(marks[-1])
+                new.append(j)
+        return marks, new
 
     def charge_products(
         self, what: str, rows: np.ndarray, people: np.ndarray, variants: bytes, block: int, predictors: int, *,
@@ -188,25 +207,15 @@ class Entries:
                 f"most without consent (the other: {others[0].what})"
             )
         everybody = np.flatnonzero(mine)
-        most = max(self.spent[r] for r in everybody) + predictors + (0 if same else block)
+        most = int(self.spent[everybody].max()) + predictors + (0 if same else block)
         if most > share * len(everybody):
             return (
                 f"{most} columns would have been summed with one person's genotypes, {share:.0%} of {len(everybody)} people "
                 "are the most without consent"
             )
-        for r in everybody:
-            self.spent[r] += predictors + (0 if same else block)
+        self.spent[everybody] += predictors + (0 if same else block)
         self.products.append(Products(what, mark, mine))
         return None
-
-    def _together(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-        """(people, columns) of all parts, zeros for people who are not in them."""
-        out = np.zeros((len(self.people), sum(values.shape[1] for _, values in parts)), np.int64)
-        first = 0
-        for people, values in parts:
-            out[people, first : first + values.shape[1]] = values
-            first += values.shape[1]
-        return out
 
     def alone(self, study: StudySites) -> list[ReadAlone]:
         """Whose own sums the totals of a study would be, beside those of studies in which this site has sent a sum."""
@@ -238,3 +247,20 @@ def padded(members: np.ndarray, size: int) -> np.ndarray:
     out = np.zeros(size, bool)
     out[: len(members)] = members
     return out
+
+
+def _part(rows: np.ndarray, values: np.ndarray) -> Part:
+    """Columns in the order of places, once a place, in the narrowest integers that hold them."""
+    places, at = np.unique(rows, return_inverse=True)
+    if len(places) == len(rows):
+        return places, narrow(values[np.argsort(rows)])
+    out = np.zeros((len(places), values.shape[1]), np.int64)
+    np.add.at(out, at, values)  # of a person who is there twice the sum: their genotypes are the same
+    return places, narrow(out)
+
+
+def narrow(values: np.ndarray) -> np.ndarray:
+    """The same integers in the narrowest type of 1, 2, 4 or 8 bytes that holds them."""
+    least, most = int(values.min(initial=0)), int(values.max(initial=0))
+    width = next(w for w in (1, 2, 4, 8) if -(1 << 8 * w - 1) <= least and most < 1 << 8 * w - 1)
+    return values.astype(f"<i{width}")

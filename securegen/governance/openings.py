@@ -110,14 +110,24 @@ def sets_fault(sets: np.ndarray, fewest: int = FEWEST) -> str | None:
 
     Inclusion and exclusion of three sets and more; the largest share of one person in any combination is a leverage.
     """
-    people = sets.any(axis=1)
-    new, old = leverages(sets[people], intercept=False), leverages(sets[people, :-1], intercept=False)
+    rows, counts = _distinct(sets)  # people who are in the same sets have the same leverage
+    weighted = np.sqrt(counts)[:, None] * rows
+    new, old = leverages(weighted, intercept=False) / counts, leverages(weighted[:, :-1], intercept=False) / counts
     most = float(new[new > old + RANK].max(initial=0.0))
     if most * fewest > 1 + 1e-6:
         return (
             f"a combination of {sets.shape[1]} sets of samples is about {1 / most:.1f} people; {fewest} are the fewest"
         )
     return None
+
+
+def _distinct(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of (n, s) bool: a row of each kind there is, and how many people have it."""
+    code = np.zeros(len(sets), np.int64)
+    for column in sets.T:
+        code = np.unique(2 * code + column, return_inverse=True)[1].ravel()
+    _, first, counts = np.unique(code, return_index=True, return_counts=True)
+    return sets[first], counts
 
 
 def close_sets(sets: Sequence[tuple[str, np.ndarray]], fewest: int = FEWEST) -> list[tuple[str, str, int]]:

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -198,6 +198,12 @@ def write_text(path: str | Path, text: str, **options: Any) -> None:
     """Write a text as UTF-8; names of files in it keep their bytes. Options as `atomic`."""
     with atomic(path, **options) as stream:
         stream.write(text.encode(errors="surrogateescape"))
+
+
+def write_bytes(path: str | Path, parts: Iterable[bytes | memoryview], **options: Any) -> None:
+    """Write bytes, part after part. Options as `atomic`."""
+    with atomic(path, **options) as stream:
+        stream.writelines(parts)
 
 
 def write_json(path: str | Path, value: Any, **options: Any) -> None:

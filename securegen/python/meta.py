@@ -25,6 +25,7 @@ import numpy as np
 from securegen.errors import InputError, UsageError
 from securegen.governance.gate import Asking, gate_of
 from securegen.governance.history import PeopleFacts
+from securegen.governance.signing import digest_of
 from securegen.io.digests import sha256
 from securegen.model import Samples, Variants
 from securegen.results.forms import TableForm
@@ -103,7 +104,9 @@ def meta(
         raise UsageError("a table is named twice: its people would be counted twice")
     gate = gate_of("plain", asking or Asking(), [*paths, out], log=log, consent=False)
     # sums of these people left with the tables: nothing of them is opened anew
-    gate = gate.of(PeopleFacts(_nobody()), {os.path.basename(p): sha256(p) for p in paths})
+    options = {"genomic_control": genomic_control, "match": match, "keep_ambiguous": keep_ambiguous}
+    asked = {f"table{i}": sha256(p) for i, p in enumerate(paths, 1)} | {"options": digest_of(options)}
+    gate = gate.of(PeopleFacts(_nobody()), asked)
     variants, parts, studies = _aligned(paths, match, keep_ambiguous=keep_ambiguous, log=log)
     if genomic_control:
         parts = controlled(parts, np.array([s.inflation for s in studies]))

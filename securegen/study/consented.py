@@ -36,10 +36,15 @@ def claim_release(members: Sequence[Inputs], samples: Samples, strata: Sequence[
     members: inputs, one a site; out: prefix of the run. Raises PolicyError where they differ by few people from a table that
     left before (`releases`).
     """
-    sets = [
-        (releases.analysis_of(releases.ASSOCIATION, f"{a.phenotype} {a.test}", s.name), s.design.columns.people(a.columns[0]))
-        for s in strata if any(m.purpose for m in members) for a in s.design.analyses
-    ]  # fmt: skip
+    sets = release_sets(strata) if any(m.purpose for m in members) else []
     for purpose, register, mondo in dict.fromkeys((m.purpose, m.consent, m.mondo) for m in members):
         if purpose is not None and register is not None:
             consent_steps.claim(register, samples, sets, purpose, Path(out).name, mondo=mondo)
+
+
+def release_sets(strata: Sequence[Stratum]) -> list[tuple[str, np.ndarray]]:
+    """What exact tables of strata are, in the words of `releases.analysis_of`, and (N,) bool: of whom."""
+    return [
+        (releases.analysis_of(releases.ASSOCIATION, f"{a.phenotype} {a.test}", s.name), s.design.columns.people(a.columns[0]))
+        for s in strata for a in s.design.analyses
+    ]  # fmt: skip

@@ -31,6 +31,7 @@ from securegen.study.build import (
     close_samples,
     conditions_of,
     designs,
+    most_copies,
     no_predictions,
     plan,
     quality_sets,
@@ -115,6 +116,7 @@ def _make(inputs: Inputs, reader: GenotypeReader, planned: Sequence[Planned], qc
             corrected=inputs.corrects,
             complete=inputs.missing == "complete",
             scaled=scaled,
+            most=most_copies(reader),
         )
 
     return make

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from securegen.governance import policy_file, signing
 from securegen.governance.policy import Policy
 from securegen.governance.policy_draft import draft
 
+FORMER = "securegen ledger 2"
 EASY = {"limits.minor_alleles": 0, "budgets.columns_share": 0.16}  # as where nothing governs, for 90 people
 
 
@@ -68,3 +71,12 @@ def make_ruled(folder: Path, cohort: Cohort) -> Ruled:
         cohort, bfile=str(folder / "cohort"), pheno=str(folder / "pheno.tsv"), covar=str(folder / "covar.tsv")
     )
     return Ruled(folder, own)
+
+
+def write_former(path: Path, content: dict, changes: int = 0) -> None:
+    """A ledger of format 2, under the key beside it. changes: 0 as of before they were counted."""
+    said = json.dumps({"format": FORMER} | content)
+    key = bytes.fromhex(path.with_name(f"{path.name}.key").read_text())
+    told = b"ledger\0" + (f"{changes} {said}" if changes else said).encode()
+    counted = {"changes": changes} if changes else {}
+    path.write_text(json.dumps({"content": said, "hmac": hmac.digest(key, told, "sha256").hex()} | counted) + "\n")

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from policy_tools import make_ruled
@@ -18,6 +19,8 @@ from securegen.errors import PolicyError, UsageError
 from securegen.governance import policy_file
 from securegen.governance.decision import Decision
 from securegen.governance.gate import LEDGER
+from securegen.results import write
+from securegen.stats.qc import Filters
 from securegen.study.noised import place_of
 
 CODE = PolicyError.exit_code
@@ -49,8 +52,8 @@ def test_run_json_and_the_receipt_have_the_decision(ruled):
     assert decision.allowed and {r.rule for r in decision.reasons} >= {"policy.purpose", "budget.columns"}
     assert any("policy.smallest_cohort" in line for line in said["receipt"]["decisions"])
     assert "policy.smallest_cohort" in (ruled.folder / "out.log").read_text()
-    everything = (ruled.folder / "out.run.json").read_text() + (ruled.folder / LEDGER).read_text()
-    assert "I12" not in everything and "F12" not in everything  # no ids
+    everything = (ruled.folder / "out.run.json").read_bytes() + (ruled.folder / LEDGER).read_bytes()
+    assert b"I12" not in everything and b"F12" not in everything  # no ids
 
 
 REFUSALS = {
@@ -110,6 +113,68 @@ def test_rare_rows_are_withheld_in_every_column_and_the_others_are_as_before(rul
         list(sg.Plain().sums(ruled.study(purpose="HMB", **FEW)))
     quality = sg.qc(sg.open_qc(ruled.cohort.bfile, purpose="HMB", keep=_keep(ruled), **FEW))["afreq"]
     assert 0 < (quality["ALT_FREQS"] == "NA").sum() < len(quality)
+
+
+def test_masks_that_contain_each_other_are_refused_where_rare_rows_are_withheld(ruled):
+    """Both are common enough to be shown; sums of one variant, which is not, are their difference."""
+    free = sg.run(ruled.study(qc=True, **FEW))["QT"]
+    count = (free["A1_FREQ"] * 2 * free["OBS_CT"]).round()
+    rare = free["ID"][count < 25].iloc[0]
+    rest = free["ID"][(count >= 25) & (count < 90)].tolist()
+    for name, lines in {
+        "anno": [f"{v} G a" for v in rest] + [f"{rare} G b"], "sets": [f"G 1 1 {rare} {' '.join(rest)}"],
+        "masks": ["M1 a", "M2 a,b"],
+    }.items():  # fmt: skip
+        (ruled.folder / name).write_text("\n".join(lines) + "\n")
+    files = {"anno_file": ruled.folder / "anno", "set_list": ruled.folder / "sets", "mask_def": ruled.folder / "masks"}
+    masks = {**files, "aaf_bins": "all", "build_mask": "sum", **FEW}
+    one, both = (row for _, row in sg.run(ruled.study(**masks))["QT"].iterrows())
+    assert round(2 * both["OBS_CT"] * (both["A1_FREQ"] - one["A1_FREQ"])) in (
+        count[free["ID"] == rare].item() + d for d in (-2, -1, 0, 1, 2)
+    )
+    ruled.write(limits__minor_alleles=25)
+    with pytest.raises(PolicyError, match=r"policy\.minor_alleles.*two masks of a set"):
+        sg.run(ruled.study(purpose="HMB", **masks), out=ruled.folder / "out")
+    assert ruled.results("out") == []
+
+
+def test_filters_leave_out_no_withheld_row(ruled, monkeypatch):
+    """By one count after the other, the rows that are gone told the count of each."""
+    ruled.write(limits__minor_alleles=25, budgets__releases=9)
+    study = ruled.study(purpose="HMB", qc=True, **FEW)
+
+    def hidden(**filters):
+        frame = sg.run(study, filters=Filters(**filters))["QT"]
+        return set(frame["ID"][frame["ERRCODE"] == "FEW_CARRIERS"]), len(frame)
+
+    block = study.reader.read(0, len(study.reader.variants))
+    called = (~block.missing).sum(axis=1)
+    alleles = np.where(block.missing, 0, block.dosage).sum(axis=1)
+    counted = set(study.reader.variants.id[np.minimum(alleles, 2 * called - alleles) < 25])  # of all people
+    everything, rows = hidden()
+    assert len(counted) > 3 and counted <= everything
+    for filters in ({"mac": 20}, {"maf": 0.2}, {"hwe": 0.5}, {"geno": 0.01}):
+        here, left = hidden(**filters)
+        assert here >= counted and (left < rows or "mac" in filters), filters
+    monkeypatch.setattr(write, "_sift", lambda f, q, floor, sift=write._sift: sift(f, q, 0))  # the protection
+    assert hidden(mac=20)[0] & counted < counted and not hidden(mac=25)[0] & counted
+
+
+def test_few_people_who_have_a_genetic_model_are_withheld(ruled, monkeypatch):
+    """Of one homozygote the effect is a phenotype."""
+    ruled.write(limits__minor_alleles=3)
+    study = ruled.study(purpose="HMB", recessive=True, **FEW)
+
+    def hidden():
+        frame = sg.run(study)["QT"]
+        return set(frame["ID"][frame["ERRCODE"] == "FEW_CARRIERS"])
+
+    dosage = study.reader.read(0, len(study.reader.variants)).dosage[:, study.design.columns.values[:, 0] != 0]
+    two = (dosage == 1).sum(axis=1)
+    few = set(study.reader.variants.id[(two < 3) | (two > dosage.shape[1] - 3)])
+    assert few and hidden() >= few
+    monkeypatch.setattr(write, "minor_alleles", lambda *_, **__: np.full(len(two), 99.0))  # the protection
+    assert not hidden() & few
 
 
 def _keep(ruled) -> Path:
@@ -261,8 +326,59 @@ def test_a_second_signature_is_on_one_request(ruled):
     words = ("--identity", ruled.key("anna"), "--second-signature", signed)
     assert gwas(ruled, "--purpose", "GRU", *words).code == CODE  # another request
     assert gwas(ruled, "--purpose", "HMB", *words).code == 0
+    for other in (("--chr", "2"), ("--covar-name", "AGE"), ("--recessive",), ("--missing", "complete")):
+        done = gwas(ruled, "--purpose", "HMB", *words, *other, out="other")
+        assert done.code == CODE and "policy.second_signature" in done.err, other
     signed.write_text(signed.read_text().replace(request[:8], "00000000"))
     assert "was altered" in gwas(ruled, "--purpose", "HMB", *words).err
+
+
+def test_other_options_of_as_many_rows_are_another_release(ruled, monkeypatch):
+    """Two windows of as many variants: the second was once a repetition, which is free."""
+    ruled.write(budgets__releases=1)
+    first, second = ruled.study(purpose="HMB", **FEW), ruled.study(purpose="HMB", chr="1", from_bp=1, to_bp=40_000)
+    sg.run(first)
+    sg.run(ruled.study(purpose="HMB", **FEW))  # the same again
+    with pytest.raises(PolicyError, match=r"budget\.releases: 1 other"):
+        sg.run(second)
+    monkeypatch.setattr(sg.Inputs, "asked_for", sg.Inputs.digests)  # the protection
+    ruled.write(version=2, budgets__releases=2)
+    sg.run(first)
+    assert sg.run(second)["QT"] is not None
+
+
+def test_a_copy_of_the_policy_beside_links_or_other_files_begins_no_ledger(ruled, monkeypatch, tmp_path):
+    ruled.write(budgets__releases=1)
+    sg.run(ruled.study(purpose="HMB", **FEW))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("policy.toml", "policy.toml.sig"):
+        shutil.copy(ruled.folder / name, mine)
+    (mine / "further").symlink_to(ruled.folder)
+    for end in ("bed", "bim", "fam"):
+        (mine / f"cohort.{end}").symlink_to(f"further/cohort.{end}")
+    c = ruled.cohort
+
+    def again():
+        return sg.run(
+            sg.open_study(mine / "cohort", pheno=c.pheno, pheno_name="QT", covar=c.covar, purpose="HMB", chr="1")
+        )
+
+    with pytest.raises(PolicyError, match=r"budget\.releases: 1 other"):
+        again()
+    shutil.copy(ruled.folder / LEDGER, mine)  # any: what it says is not read
+    with pytest.raises(PolicyError, match=r"policy\.file: .* both have this policy"):
+        again()
+    (mine / LEDGER).unlink()
+    monkeypatch.setattr(
+        policy_file, "_folders_of", lambda given: [given.parent, given.resolve().parent]
+    )  # the protection
+    with pytest.raises(PolicyError, match=r"policy\.file: .* knows what was released"):
+        again()
+    monkeypatch.setattr(policy_file, "_folders_of", lambda given: [given.parent])
+    shutil.copy(c.pheno, tmp_path), shutil.copy(c.covar, tmp_path)
+    c = replace(c, pheno=str(tmp_path / "pheno.tsv"), covar=str(tmp_path / "covar.tsv"))
+    assert again()["QT"] is not None
 
 
 def test_scores_and_people_need_a_role_with_records(ruled):

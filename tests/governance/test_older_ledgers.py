@@ -93,7 +93,7 @@ def test_killed_after_any_write_the_next_run_goes_on(change: Callable, last: int
     """Killed before the register, a release was not given; from then on the rule holds."""
     with monkeypatch.context() as dying:
         writes = iter(range(last))
-        for module, name in ((ledger_file, "write_text"), (ledger_file, "raise_mark"), (consent_file, "write_text")):
+        for module, name in ((ledger_file, "write_bytes"), (ledger_file, "raise_mark"), (consent_file, "write_text")):
             real = getattr(module, name)
 
             def write(*given, real=real, **more):

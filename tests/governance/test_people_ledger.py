@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import numpy as np
 import pytest
+from policy_tools import write_former
 
 from securegen.errors import PolicyError, StorageError
-from securegen.governance import openings
+from securegen.governance import leverage, openings
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger_file import open_ledger
 from securegen.model import Samples
@@ -83,15 +83,28 @@ def test_an_error_enters_nothing(tmp_path):
 def test_a_ledger_is_private_and_whole(tmp_path):
     path = tmp_path / "ledger"
     with open_ledger(path) as ledger:
-        ledger.add_set("one", ledger.rows(people(["NA12878"])), everybody(1))
+        rows = ledger.rows(people(["NA12878", 2, 3]))
+        ledger.add_set("one", rows, np.arange(3) > 0)
+        assert ledger.charge(rows, np.array([[1, -300], [0, 7], [1 << 40, 9]]), share=1.0) is None
     assert [oct(p.stat().st_mode & 0o777) for p in (path, tmp_path / "ledger.key")] == ["0o600", "0o600"]
-    assert b"NA12878" not in path.read_bytes()
-    text = path.read_text()
-    for altered in (text.replace("one", "two"), text[:-40], text.replace("sets", "Sets"), "{}", ""):
-        path.write_text(altered)
+    raw = path.read_bytes()
+    assert b"NA12878" not in raw
+
+    def refused(content: bytes) -> None:
+        path.write_bytes(content)
         with pytest.raises(StorageError), open_ledger(path):
             pass
-    path.write_text(text)
+
+    for at in range(len(raw)):  # cut, or one bit altered, wherever it is
+        refused(raw[:at] if at % 2 else raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+    for content in (raw + b"0", b"{}", b"", b"securegen ledger 4\n" + raw[19:]):
+        refused(content)
+    path.write_bytes(raw)
+    (tmp_path / ".ledger.0a1b2c3d").write_bytes(raw[:50])  # a writer that was killed
+    with open_ledger(path) as ledger:
+        assert ledger.spent.tolist() == [2, 2, 2] and ledger.columns[0][1].tolist() == [[1, -300], [0, 7], [1 << 40, 9]]
+        ledger.add_set("two", rows, np.arange(3) > 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ledger", "ledger.key", "ledger.lock"]
     os.chmod(path, 0o644)
     with pytest.raises(StorageError, match="chmod"), open_ledger(path):
         pass
@@ -170,16 +183,60 @@ def test_products_and_columns_are_one_budget(tmp_path):
         assert "17 columns" in ledger.charge(rows, columns[:, :1] + 1)
 
 
-def test_a_ledger_from_before_products_is_read(tmp_path):
-    path = tmp_path / "ledger"
+def test_a_ledger_of_format_2_is_read_and_written_anew(tmp_path):
+    path, values = tmp_path / "ledger", np.array([[1, -300], [1 << 40, 9]])
     with open_ledger(path) as ledger:
-        ledger.add_set("one", ledger.rows(people(range(20))), everybody(20))
-    content = json.loads(json.loads(path.read_text())["content"])
-    del content["products"]
-    old = json.dumps(content)
+        rows = ledger.rows(people(range(3)))
+        names = [ledger.person(str(i), str(i)) for i in range(3)]
+        assert list(ledger.people) == names and rows.tolist() == [0, 1, 2]
+        marks, _ = ledger._new(np.array([2, 0]), values)
+    former = {
+        "format": "securegen ledger 2", "people": names, "spent": [2, 0, 7], "charged": marks, "studies": [],
+        "sets": [{"what": "one", "members": "06"}],
+        "columns": [{"members": [2, 0], "bits": 64, "values": values.astype("<i8").tobytes().hex()}],
+    }  # fmt: skip
+    write_former(path, former, changes=1)
+    written = path.read_bytes()
     with open_ledger(path) as ledger:
-        mark = ledger.mark("ledger", old.encode())
-    path.write_text(json.dumps({"content": old, "hmac": mark}))
-    (tmp_path / "ledger.lock").write_bytes(b"")  # as versions left it that counted no changes
+        assert ledger.spent.tolist() == [2, 0, 7] and ledger.sets[0][1].tolist() == [False, True, True]
+        assert ledger.columns[0][0].tolist() == [0, 2] and ledger.columns[0][1].tolist() == [[1 << 40, 9], [1, -300]]
+        assert ledger.charge(np.array([2, 0]), values, share=1.0) is None, "charged before"
+        assert ledger.products == []
+    assert path.read_bytes() == written, "nothing was entered"
     with open_ledger(path) as ledger:
-        assert len(ledger.sets) == 1 and ledger.products == []
+        assert ledger.charge(rows, np.array([[5], [6], [8]]), share=9.0, limit=1.1) is None
+    assert path.read_bytes().startswith(b"securegen ledger 3\n")
+    with open_ledger(path) as ledger:
+        assert ledger.spent.tolist() == [3, 1, 8] and len(ledger.columns) == 2
+    path.write_bytes(written)
+    with pytest.raises(StorageError, match="older than the mark"), open_ledger(path):
+        pass
+    write_former(path, former | {"spent": [0, 0]}, changes=9)
+    with pytest.raises(StorageError, match="not a ledger of this version"), open_ledger(path):
+        pass
+    path.write_bytes(written.replace(b"one", b"two"))
+    with pytest.raises(StorageError, match="altered"), open_ledger(path):
+        pass
+
+
+@pytest.mark.parametrize("step", range(-9, -30, -4))
+def test_leverage_of_parts_is_that_of_the_whole_matrix(step, monkeypatch):
+    """A person's value that is corrected by 2^step of a column's size: blocks of rows, and the whole matrix where columns are
+    nearly dependent, against one factorisation of everything."""
+    monkeypatch.setattr(leverage, "_ENTRIES", 64)
+    rng, everyone = np.random.default_rng(-step), np.arange(200)
+    some = np.sort(rng.permutation(200)[:150])
+    parts = [(everyone, rng.integers(-(1 << 30), 1 << 30, (200, 2))), (some, rng.integers(0, 3, (150, 2)))]
+    corrected = parts[0][1].copy()
+    corrected[17, 0] += 1 << 30 + step
+    again = corrected.copy()
+    again[18, 0] += 1 << 30 + step
+    for before, fresh in ((parts, corrected), ([*parts, (everyone, corrected)], again), (parts, parts[0][1])):
+        before_whole, whole = (np.zeros((200, 2 * n), np.int64) for n in (len(before), len(before) + 1))
+        for i, (rows, values) in enumerate([*before, (everyone, fresh)]):
+            whole[rows, 2 * i : 2 * i + 2] = values
+        before_whole[:] = whole[:, :-2]
+        now, then = (openings.leverages(x, intercept=False) for x in (whole, before_whole))
+        expected = now[now > then + openings.RANK].max(initial=0.0)
+        found = leverage.raised_leverage(before, (everyone, fresh), 200)
+        assert found == pytest.approx(expected, abs=1e-6) and (found > 0.9 or fresh is parts[0][1])

@@ -41,24 +41,27 @@ def read_design(key: SecretKey, owner: PathLike, design: PathLike | None = None)
 
 
 def _opened(
-    results: PathLike, key: SecretKey, owner: PathLike, design: PathLike | None, still_trusted: bool
+    results: PathLike, key: SecretKey, owner: PathLike, design: PathLike | None, still_trusted: bool, gate: Gate
 ) -> tuple[CohortInfo, DesignSecrets, Iterator[Sums]]:
     """The owner's records of cohort and design, and the sums of every block, each verified before it is yielded.
 
-    Whoever takes a block of them has passed the door.
+    gate: the door; whoever takes a block of them has passed it. What was encrypted without a purpose and is opened for one is
+    entered in that one's register. Raises as `asked.refuse_withdrawn` and `Gate.claim`.
     """
     from securegen.engines.ckks.owner import decrypt
-    from securegen.engines.ckks.owner.asked import refuse_withdrawn
+    from securegen.engines.ckks.owner.asked import pass_asked, refuse_withdrawn
     from securegen.engines.ckks.owner.design_secrets import read_secrets
     from securegen.engines.ckks.owner.state import OwnerState, read_info
 
     state = OwnerState(Path(owner), key)
     info, secrets = read_info(state), read_secrets(state, design)
-    refuse_withdrawn(state, secrets.digest, info.samples)
+    pass_asked(state, secrets.digest, info.samples, gate)
 
     def blocks() -> Iterator[Sums]:
         yield from decrypt.decrypt(Path(results), state, info, secrets, still_trusted=still_trusted)
-        refuse_withdrawn(state, secrets.digest, info.samples)  # who left meanwhile; no table has its name yet
+        refuse_withdrawn(
+            state, secrets.digest, info.samples, gate.asking
+        )  # who left meanwhile; no table has its name yet
 
     return info, secrets, blocks()
 
@@ -111,7 +114,7 @@ def decrypt_sums(
 ) -> Iterator[Sums]:  # fmt: skip
     """The exact integers of the whole design, block by block, each verified; arguments and errors as `decrypt_tables`."""
     gate = gate_of_results(key, owner, design, asking)
-    info, secrets, blocks = _opened(results, key, owner, design, still_trusted)
+    info, secrets, blocks = _opened(results, key, owner, design, still_trusted, gate)
     gate.release(associations(secrets.analyses, secrets.strata, len(info.variants), floor=0))
     yield from blocks
 
@@ -150,7 +153,7 @@ def decrypt_tables(
     """
     form = TableForm(digits, format, genome_build, frequency_floor, gzip, cols)
     gate = gate or gate_of_results(key, owner, design, asking, log=log)
-    info, secrets, blocks = _opened(results, key, owner, design, still_trusted)
+    info, secrets, blocks = _opened(results, key, owner, design, still_trusted, gate)
     correct = correct or corrector(key, owner, secrets.digest, genotypes)
     tables = write_tables(
         out,
@@ -185,10 +188,10 @@ def decrypt_qc(
 ) -> list[str]:
     """Decrypt, verify and write OUT.afreq, OUT.vmiss, OUT.hardy and, of X, OUT.hardy.x; arguments and errors as
     `decrypt_tables`. Raises UsageError when the design has no QC sums."""
-    info, secrets, blocks = _opened(results, key, owner, design, still_trusted)
+    gate = gate or gate_of_results(key, owner, design, asking, qc_only=True)
+    info, secrets, blocks = _opened(results, key, owner, design, still_trusted, gate)
     if qc_analysis(secrets.analyses) is None:
         raise UsageError("this design has no sums for quality control: encrypt with `qc`")
-    gate = gate or gate_of_results(key, owner, design, asking, qc_only=True)
     paths = write_qc(
         out, info.variants, blocks, None, gate=gate, strata=secrets.strata, grid=info.dosage_grid, mode=PRIVATE
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from securegen.engines.federated.message_folder import SUFFIX, MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, LEFT, STOPPED, Message, read_signed, write_message
+from securegen.engines.federated.own_purpose import ASKED
 from securegen.engines.federated.pair_keys import CONFIRM, HELLO, KEYS, READY
 from securegen.engines.federated.state import SiteState, open_state
 from securegen.engines.federated.studyfile import Site, StudyFile
@@ -71,7 +72,7 @@ def end_part(memory: SiteState, reason: str, posted: Iterable[str] = ()) -> OwnP
     """
     memory.once(ENDED, reason.encode)  # from here on no further sum is made
     memory.remember(PARTED, lambda: asdict(_done(memory, posted)), _PARTED)
-    memory.forget_all(but=(ENDED, PARTED))
+    memory.forget_all(but=(ENDED, PARTED, *ASKED))
     return part_of(memory)
 
 

@@ -19,7 +19,7 @@ from securegen.engines.federated.projection import parse_loadings, project
 from securegen.engines.federated.state import SiteState
 from securegen.engines.federated.studyfile import LOADINGS, StudyFile
 from securegen.engines.federated.variants import AlignedReader, align_reader, describe
-from securegen.errors import ArtefactError, InputError, ProtocolError, UsageError
+from securegen.errors import ArtefactError, InputError, PolicyError, ProtocolError, UsageError
 from securegen.governance.signing import sha256
 from securegen.io.strict_json import read_regular
 from securegen.io.text import text_of
@@ -39,6 +39,10 @@ from securegen.vocabulary import ADDITIVE
 CHANGED = (
     "genotypes, phenotypes, covariates or filters changed since this site began the study: bring the files back, or start "
     "another study"
+)
+WITHDRAWN = (
+    "consent.withdrawn: who allows the purpose of this study is not whom this site began it with, and half its sums would be of "
+    "others: leave it (securegen study leave), and start another study"
 )
 MOST_LOADINGS = 1 << 30  # bytes of loadings.tsv, or of a list of variants
 
@@ -98,7 +102,8 @@ def salt_of(memory: SiteState) -> bytes:
 def same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
     """This site's commitment to what it sums, the same at every start.
 
-    Raises ArtefactError when files, people or software changed since it began: half the sums would be of other data.
+    Raises ArtefactError when files, people or software changed since it began: half the sums would be of other data; PolicyError
+    where the people are others by a register of consent.
     """
     salt = salt_of(memory)
     software = f"securegen {VERSION}, NumPy {np.__version__}, {platform.machine()}, {' '.join(platform.libc_ver())}"
@@ -110,7 +115,12 @@ def same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
     people = sha256(
         *(f"{f}\t{i}".encode(errors="surrogateescape") for f, i in zip(samples.fid, samples.iid, strict=True))
     )
-    now = commitment_to_inputs(salt, {**inputs.digests(), "samples": people, "software": software})
+    mark = sha256(salt, people.encode()).encode()
+    if memory.once("people", lambda: mark) != mark and inputs.consent is not None:
+        raise PolicyError(WITHDRAWN)
+    files = inputs.digests()
+    files.pop("consent", None)  # what it says are the people
+    now = commitment_to_inputs(salt, {**files, "samples": people, "software": software})
     if memory.once("inputs", now.encode).decode() != now:
         raise ArtefactError(CHANGED)
     return now

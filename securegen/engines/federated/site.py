@@ -31,6 +31,7 @@ from securegen.engines.federated.own_components import component_people, with_co
 from securegen.engines.federated.own_inputs import OwnInputs, open_inputs, salt_of, same_inputs
 from securegen.engines.federated.own_policy import check_site, gate_of_site, predicted_outputs
 from securegen.engines.federated.own_predictions import with_predictions
+from securegen.engines.federated.own_purpose import for_what_was_asked, keep_asked
 from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_below_own
 from securegen.engines.federated.state import SiteState, open_state
@@ -116,12 +117,14 @@ def run_site(
     study, variants = open_folder(folder, study_file)
     site = study.site_of(identity.verify_key).name
     study.refuse_expired()
+    inputs = for_what_was_asked(state, study, inputs)
     gate = gate_of_site(study, site, identity, inputs, [state, folder], log)
     message_folder = MessageFolder(folder, study, site, wait, log)
     if message_folder.own(ACCEPT) is None:
         raise PolicyError(
             f"site {site} has not accepted the study: securegen study join --dir {folder} --state {state}"
         )
+    keep_asked(state, study, inputs.asking)
     with open_state(state, study) as memory:
         message_folder.withdraw_stop()
         try:
@@ -130,7 +133,7 @@ def run_site(
             own = open_inputs(folder, study, variants, site, memory, inputs, log)
             commitment = same_inputs(memory, inputs, own.reader.samples)
             check_site(gate, study, own.planned, own.reader.samples)
-            end_continued(study, state)  # files that cannot be read end nothing
+            end_continued(study, state, gate.folders)  # files that cannot be read end nothing
             with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
                     transport,
@@ -169,7 +172,7 @@ def _take_part(
     study = message_folder.study
     agreed = _everybody_accepts(transport, message_folder)
     session = Conversation(transport, study, site, identity, memory)
-    samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
+    samples, guard = own.reader.samples, guard_of_study(study, log, session.end, gate.folders)
     sites = sites_of(study, site, agreed)
     related = component_people(study, own, memory, log)
     sets = [*sample_sets(study, own.planned, samples), *related]

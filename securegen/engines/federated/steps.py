@@ -15,6 +15,7 @@ from securegen.engines.federated import continuing, hub, leaving, site, study_to
 from securegen.engines.federated.chosen_variants import analysed, block_size, component_ids
 from securegen.engines.federated.continuing import continue_study as continue_study
 from securegen.engines.federated.own_policy import refuse_terms, site_of_key
+from securegen.engines.federated.own_purpose import keep_asked
 from securegen.engines.federated.study_folder import refuse_written, write_folder
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import PolicyError, UsageError
@@ -239,6 +240,7 @@ def join(
         )
     refuse_terms(study, key, asking or Asking(), [Path(state), Path(state) / SITE_KEY])
     continuing.check_continued(study, Path(state))
+    keep_asked(Path(state), study, asking or Asking())
     leaving.say_once(Path(state), study, may_leave)
     return hub.join(Path(folder), key, may_leave=may_leave)
 

@@ -49,6 +49,7 @@ from securegen.kernels.integer_sums import squared_sums
 from securegen.model import Columns, GenotypeBlock, GenotypeReader, Sums, Variants, watched
 from securegen.randomness import fresh_key, keystream
 from securegen.results.write import Summary, write_tables
+from securegen.study.consented import claim_release
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
 from securegen.vocabulary import ADDITIVE
@@ -158,6 +159,7 @@ def phenotype_run(
         opened(study)
     gate = for_study(gate or gate_of_inputs("mpc", inputs, log), study)
     check_tables(gate, study)
+    claim_release([inputs], study.reader.samples, study.strata, out)
     parts, plans = announced.parts(), []
     for stratum in announced.strata:
         columns, people = stratum.design.columns, people_columns(stratum.design.analyses)

@@ -31,6 +31,7 @@ from securegen.governance.openings import STRICT
 from securegen.governance.policy import FULL
 from securegen.model import AnnouncedCohort, GenotypeBlock, GenotypeReader, Samples, Sums, Variants, coding_of, watched
 from securegen.results.write import Summary, write_tables
+from securegen.study.consented import claim_release
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
 from securegen.study.ploidy import X, Y, kinds_of
@@ -167,6 +168,7 @@ def outsourced_phenotype_run(
     study, parts = announced.study, announced.parts()
     gate = for_study(gate or gate_of_inputs("mpc", inputs, log), study)
     check_tables(gate, study)
+    claim_release([inputs], study.reader.samples, study.strata, out)
     sizes: list[dict[str, Any]] = []
     if opened is not None:
         opened(study)

@@ -32,9 +32,10 @@ def gate_of_party(
     text = parties[name].policy
     pin = None if text is None else Pin.from_text(text)
     gate = gate_of_inputs("mpc", inputs, log, more=more, pins=[(f"party {name} of parties.toml", pin)])
-    if scores and parties[name].role == "genotypes" and gate.policy is not None:
-        gate = replace(gate, inputs=inputs.digests())
-        gate.check([OutputFacts(SCORES, "scores", 0, 0)])
+    if parties[name].role == "genotypes" and gate.policy is not None:
+        gate = replace(gate, inputs=inputs.asked_for())
+        if scores:
+            gate.check([OutputFacts(SCORES, "scores", 0, 0)])
     return gate
 
 

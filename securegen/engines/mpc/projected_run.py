@@ -40,6 +40,7 @@ from securegen.model import AnnouncedCohort, GenotypeReader
 from securegen.results.projected import Piece, centre, places_in, write_pieces
 from securegen.results.write import Summary
 from securegen.stats.projection import Projection, VariantCounts, centred, choose_scales, project, variant_counts
+from securegen.study.consented import claim_release
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
 from securegen.vocabulary import ADDITIVE
@@ -199,6 +200,7 @@ def phenotype_run(
         opened(study)
     gate = for_study(gate or gate_of_inputs("mpc", inputs, log), study)
     check_tables(gate, study, reveal=reveal)
+    claim_release([inputs], study.reader.samples, study.strata, out)
     designs = [_Design.of(stratum, cohort, reveal, threshold) for stratum in announced.strata]
     told: list[object] = []
     for d in designs:

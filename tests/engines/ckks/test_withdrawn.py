@@ -11,7 +11,7 @@ import pytest
 from support import Cohort, register_of, withdraw, write_tsv
 
 import securegen as sg
-from securegen.engines.ckks.owner.asked import keep_asked_of
+from securegen.engines.ckks.owner import asked as asked_of
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.errors import ArtefactError, DesignError, KeyFileError, PolicyError, StorageError
 
@@ -71,18 +71,54 @@ def test_results_of_who_withdrew_meanwhile_are_not_decrypted(small, register, tm
         sg.ckks.decrypt(results, key, made.owner)
     with pytest.raises(PolicyError, match="consent.withdrawn"):
         sg.ckks.decrypt_qc(results, key, made.owner, str(tmp_path / "q"))
-    (box,) = made.owner.glob("asked-*.box")
+    (box,) = (b for b in made.owner.glob("asked-*.box") if (made.owner / b.name.replace("asked", "design")).exists())
     kept = box.read_bytes()
     box.unlink()  # which says for what it was encrypted
     with pytest.raises(ArtefactError, match="asked-"):
         sg.ckks.decrypt(results, key, made.owner)
     state, digest = OwnerState(made.owner, key), box.stem.removeprefix("asked-")
-    keep_asked_of(state, digest, sg.Asking(purpose="HMB", consent=register), np.ones(PEOPLE - 1, bool))
+    asked_of.keep_asked_of(state, digest, sg.Asking(purpose="HMB", consent=register), np.ones(PEOPLE - 1, bool))
     with pytest.raises(ArtefactError, match="other people"):
         sg.ckks.decrypt(results, key, made.owner)
     box.write_bytes(kept)
     register.rename(tmp_path / "elsewhere.tsv")
     with pytest.raises(StorageError, match="register"):
+        sg.ckks.decrypt(results, key, made.owner)
+
+
+def test_a_design_without_a_purpose_is_held_against_what_the_folder_knows(small, register, tmp_path, monkeypatch):
+    """The cohort was encrypted for a purpose, the design beside it for none."""
+    asked, idle = study(small, purpose="HMB", consent=register), study(small)
+    key = sg.ckks.generate_key(sg.ckks.plan(asked))
+    made = sg.ckks.encrypt_cohort(asked.reader, key, tmp_path / "study", inputs=asked.inputs)
+    sg.ckks.encrypt_design(idle, key, made.owner, made.design)
+    results = sg.ckks.associate(made.cohort, made.design, tmp_path / "results")
+    named = sg.Asking(purpose="HMB", consent=register)
+    assert len(sg.ckks.decrypt(results, key, made.owner, asking=named)) == 21
+    assert [" as design " in what for what, _ in sg.consent.listing(register).releases] == [True]
+    withdraw(register, *GONE)
+    for opening in ({}, {"asking": named}):
+        with pytest.raises(PolicyError, match="consent.withdrawn: 2 of the"):
+            sg.ckks.decrypt(results, key, made.owner, **opening)
+    with pytest.raises(PolicyError, match="consent.withdrawn: 2 of these people withdrew"):
+        sg.ckks.encrypt_design(idle, key, made.owner, tmp_path / "another")
+    with monkeypatch.context() as patched:
+        patched.setattr(asked_of, "refuse_left", lambda *_: None)
+        assert len(sg.ckks.decrypt(results, key, made.owner)) == 21  # the attack
+    assert sg.ckks.take_out_withdrawn(idle.reader, key, tmp_path / "study", register) == 2
+    assert asked_of.registers_of(OwnerState(made.owner, key)) == [str(register)]  # of what is encrypted anew too
+
+
+def test_people_taken_out_are_remembered_with_their_register(small, register, tmp_path):
+    """Nothing named a purpose before the register was applied; who withdraws later is in no result either."""
+    idle = study(small)
+    key = sg.ckks.generate_key(sg.ckks.plan(idle))
+    made = sg.ckks.encrypt_cohort(idle.reader, key, tmp_path / "study", inputs=idle.inputs)
+    assert sg.ckks.take_out_withdrawn(idle.reader, key, tmp_path / "study", register) == 0
+    sg.ckks.encrypt_design(idle, key, made.owner, made.design)
+    results = sg.ckks.associate(made.cohort, made.design, tmp_path / "results")
+    withdraw(register, GONE[0])
+    with pytest.raises(PolicyError, match="consent.withdrawn: 1 of these people"):
         sg.ckks.decrypt(results, key, made.owner)
 
 

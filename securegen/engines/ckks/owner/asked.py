@@ -6,52 +6,125 @@ Who learns what: nobody; it is a box of the owner's, under the key.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from securegen.design.strata import Stratum
 from securegen.engines.ckks.owner.state import OwnerState
-from securegen.errors import ArtefactError
+from securegen.errors import ArtefactError, PolicyError
+from securegen.governance import consent_steps
 from securegen.governance.gate import Asking, Gate
 from securegen.model import Samples
+from securegen.study.consented import release_sets
 from securegen.study.inputs import Inputs
+
+_PREFIX = "asked-"
 
 
 def _name(digest: str) -> str:
-    return f"asked-{digest[:32]}"
+    return f"{_PREFIX}{digest[:32]}"
 
 
 def keep_asked(state: OwnerState, digest: str, inputs: Inputs, strata: Sequence[Stratum]) -> None:
-    """Remember the purpose and the register of a design, and who is in a column of it."""
-    people = np.logical_or.reduce([(s.design.columns.values != 0).any(axis=1) for s in strata])
-    keep_asked_of(state, digest, inputs.asking, people)
+    """Remember the purpose and the register of a design, who is in a column of it and, where no purpose is named, in which
+    table."""
+    people = _in_columns(strata)
+    sets = [] if inputs.asking.asked() else release_sets(strata)
+    state.write(
+        _name(digest),
+        (inputs.asking.asked() or _known(registers_of(state))) | ({"sets": [what for what, _ in sets]} if sets else {}),
+        {"people": people, **{f"set-{i}": members for i, (_, members) in enumerate(sets)}},
+    )
+
+
+def refuse_left_out(state: OwnerState, samples: Samples, strata: Sequence[Stratum], asking: Asking) -> None:
+    """Before a design is encrypted without a purpose: raise as `refuse_left`."""
+    if asking.asked() is None:
+        refuse_left(state, samples, _in_columns(strata))
+
+
+def _in_columns(strata: Sequence[Stratum]) -> np.ndarray:
+    return np.asarray(np.logical_or.reduce([(s.design.columns.values != 0).any(axis=1) for s in strata]))
 
 
 def keep_asked_of(state: OwnerState, digest: str, asking: Asking, people: np.ndarray) -> None:
     """Remember the purpose and the register of (N,) bool people in what has this digest; also that no purpose was named, so
-    that a box that is gone is not taken for that."""
-    state.write(_name(digest), asking.asked() or {}, {"people": people})
+    that a box that is gone is not taken for that, and then which registers this owner's folder knows."""
+    state.write(_name(digest), asking.asked() or _known(registers_of(state)), {"people": people})
+
+
+def keep_registers(state: OwnerState, digest: str, registers: Collection[str], people: int) -> None:
+    """Remember, of a cohort of so many people with this digest, registers and no purpose."""
+    state.write(_name(digest), _known(registers), {"people": np.ones(people, bool)})
+
+
+def registers_of(state: OwnerState) -> list[str]:
+    """The registers of consent with which anything in this folder was encrypted, that its key can read."""
+    found: set[str] = set()
+    for box in state.folder.glob(f"{_PREFIX}*.box"):
+        with contextlib.suppress(ArtefactError):  # of another key
+            found |= _registers(state.read(box.stem)[0])
+    return sorted(found)
+
+
+def _known(registers: Collection[str]) -> dict[str, Any]:
+    return {"registers": sorted(registers)} if registers else {}
+
+
+def _registers(kept: Mapping[str, Any]) -> set[str]:
+    return {*kept.get("registers", ()), *([kept["register"]] if "register" in kept else [])}
+
+
+def refuse_left(state: OwnerState, samples: Samples, people: np.ndarray, registers: Collection[str] = ()) -> None:
+    """Raise PolicyError where somebody of (N,) bool people withdrew, whatever for, in a register that this folder knows or in
+    `registers`: of what is encrypted, or was, without a purpose. StorageError as `consent_steps.left`."""
+    for register in sorted({*registers, *registers_of(state)}):
+        gone = int((consent_steps.left(register, samples) & people).sum())
+        if gone:
+            raise PolicyError(
+                f"consent.withdrawn: {gone} of these people withdrew (register {register}), and no purpose is named: give "
+                "`purpose` and `consent`, with which they are left out"
+            )
+
+
+def pass_asked(state: OwnerState, digest: str, samples: Samples, gate: Gate) -> None:
+    """Before results of a design are opened: raise as `refuse_withdrawn`; where it has no purpose and is opened for one, enter
+    its tables in that one's register, or raise as `Gate.claim`."""
+    if refuse_withdrawn(state, digest, samples, gate.asking) is None:
+        kept, arrays = state.read(_name(digest))
+        sets = [(what, arrays[f"set-{i}"]) for i, what in enumerate(kept.get("sets", ()))]
+        gate.claim(samples, sets, f"design {digest[:16]}")
 
 
 def gate_of_asked(state: OwnerState, digest: str, samples: Samples, gate: Gate) -> Gate:
     """The gate for what was encrypted: its purpose and register, where it had some, and they still hold.
 
-    Raises PolicyError where somebody in it does not allow its purpose any more; StorageError where the register is not where it
-    was; ArtefactError where the record is gone. Before anything is decrypted, and before anything is written.
+    Raises as `refuse_withdrawn`. Before anything is decrypted, and before anything is written.
     """
-    kept = refuse_withdrawn(state, digest, samples)
+    kept = refuse_withdrawn(state, digest, samples, gate.asking)
     return gate if kept is None else gate.again(kept)
 
 
-def refuse_withdrawn(state: OwnerState, digest: str, samples: Samples) -> dict[str, str] | None:
-    """What was kept, None where no purpose was named. Raises as `gate_of_asked`."""
+def refuse_withdrawn(
+    state: OwnerState, digest: str, samples: Samples, asking: Asking | None = None
+) -> dict[str, str] | None:
+    """What was kept, None where no purpose was named; then everybody who withdrew from a register that the folder knows counts.
+
+    asking: who opens it, and for what: that holds too. Raises PolicyError where somebody in it does not allow its purpose any
+    more; StorageError where the register is not where it was; ArtefactError where the record is gone.
+    """
     kept, arrays = state.read(_name(digest))
     if len(arrays["people"]) != len(samples):
         raise ArtefactError(
             f"{state.folder} has the record of a purpose for other people: encrypt anew what it was for"
         )
-    if not kept:
+    if asking is not None:
+        asking.refuse_withdrawn(samples, arrays["people"])
+    if "purpose" not in kept:
+        refuse_left(state, samples, arrays["people"], _registers(kept))
         return None
     Asking().again(kept).refuse_withdrawn(samples, arrays["people"])
     return dict(kept)

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from securegen.engines.ckks import artefact
+from securegen.engines.ckks.owner.asked import keep_registers, registers_of
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
 from securegen.engines.ckks.owner.encryption import make_encryptor
 from securegen.engines.ckks.owner.retirement import refuse_retired
@@ -134,8 +135,10 @@ def _refuse_other_genotypes(
 def _replace(folder: Path, state: OwnerState, beside: Path, after: OwnerState) -> None:
     """Put the new cohort, which is whole, in place of the old one; whatever was done of it already is left."""
     made = read_record(after, "cohort")
+    keep_registers(state, made.digest, registers_of(state), len(made.samples))
     for path in (*state.folder.glob("design-*.box"), *state.folder.glob("asked-*.box")):
-        path.unlink()
+        if made.digest[:32] not in path.name:
+            path.unlink()
     for box in sorted(after.folder.glob("block-*.box")):
         os.replace(box, state.folder / box.name)
     make_folder(folder, FOLDER_FOR_OTHERS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from securegen.engines.ckks.owner.asked import keep_registers, registers_of
 from securegen.engines.ckks.owner.leave_cohort import leave_cohort
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.state import OwnerState
@@ -27,10 +28,11 @@ def take_out_withdrawn(
     """
     register = consent_steps.register_digest(consent)
     audit_beside.record(owner, "consent", {"action": "applied", "register": register})
+    state = OwnerState(owner, key)
     info, gone = leave_cohort(
-        genotypes, key, folder, OwnerState(owner, key), lambda samples: consent_steps.left(consent, samples),
-        progress=progress,
+        genotypes, key, folder, state, lambda samples: consent_steps.left(consent, samples), progress=progress
     )  # fmt: skip
+    keep_registers(state, info.digest, {*registers_of(state), os.path.abspath(consent)}, len(info.samples))
     remain = count(len(info.samples), "sample")
     log(
         f"{count(gone, 'sample')} of people who withdrew taken out; {remain} encrypted anew under the same key"

@@ -1,0 +1,118 @@
+"""A site takes part for the purpose that it joined for: left out later, or in the study that goes on, it still holds."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import write_tsv
+
+import securegen as sg
+from securegen.engines.federated import site as site_run
+from securegen.engines.federated import steps
+from securegen.errors import PeerError, PolicyError
+from securegen.governance.gate import Asking
+from securegen.study.inputs import Inputs
+
+from .consortium import SITES, Consortium
+
+THREE = SITES[:3]
+GONE = "p4"  # of anna
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory, cohort) -> Consortium:
+    """anna joined for a purpose, with a register in which everybody consents; three sites have keys, and a fourth is silent."""
+    made = Consortium(tmp_path_factory.mktemp("begun"), cohort)
+    table = write_tsv(
+        made.work / "consents.tsv", ("IID", "DUO", "DATE"), [(p, "HMB", "2025-01-01") for p in cohort.people]
+    )
+    sg.consent.import_table(made.work / "register.tsv", table)
+    made.init("four", SITES[1:] + SITES[:1])
+    return made
+
+
+@pytest.fixture
+def consortium(begun, tmp_path) -> Consortium:
+    shutil.copytree(begun.work, tmp_path, dirs_exist_ok=True)
+    return replace(begun, work=tmp_path)
+
+
+def asking(made: Consortium) -> Asking:
+    return Asking(purpose="hmb", consent=made.work / "register.tsv")
+
+
+def join(made: Consortium, folder: str = "four", asked: Asking | None = None) -> None:
+    steps.join(
+        made.work / folder, made.state("anna"), fingerprints={}, trust_study_file=True, asking=asked or asking(made)
+    )
+
+
+def run(made: Consortium, folder: str = "four", **more):
+    """anna, as far as she goes alone."""
+    keep = str(made.work / "anna" / "keep.txt")
+    inputs = Inputs(made.cohort.bfile, pheno=made.cohort.pheno, covar=made.cohort.covar, keep=keep, **more)
+    said: list[str] = []
+    with pytest.raises(PeerError):
+        steps.run_site(made.work / folder, made.state("anna"), inputs, str(made.work / "out"), log=said.append)
+    return said
+
+
+def withdraw(made: Consortium) -> None:
+    sg.consent.withdraw(made.work / "register.tsv", write_tsv(made.work / "leaving.txt", ("IID",), [(GONE,)]))
+
+
+def counted(said: list[str]) -> list[str]:
+    return [line for line in said if line.startswith("--purpose HMB")]
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_run_without_a_purpose_is_for_the_one_that_was_joined_for(consortium, monkeypatch, remembered):
+    join(consortium)
+    withdraw(consortium)
+    if not remembered:  # the attack: who withdrew is in the sums
+        monkeypatch.setattr(site_run, "for_what_was_asked", lambda state, study, inputs: inputs)
+    said = counted(run(consortium))
+    assert ("23 of 24 people" in said[0]) if remembered else said == []
+
+
+def test_who_withdrew_while_the_study_ran_is_not_summed_on(consortium, monkeypatch):
+    """The first run names the purpose, the second does not, and somebody withdrew between them."""
+    (line,) = counted(run(consortium, purpose="HMB", consent=str(consortium.work / "register.tsv")))
+    assert "24 of 24 people" in line
+    withdraw(consortium)
+    with pytest.raises(PolicyError, match="consent.withdrawn: who allows the purpose"):
+        run(consortium)
+    monkeypatch.setattr(site_run, "for_what_was_asked", lambda state, study, inputs: inputs)
+    run(consortium)  # the attack: the run goes on with all
+
+
+def test_the_study_that_goes_on_is_for_the_same_purpose(consortium):
+    join(consortium)
+    run(consortium)
+    consortium.go_on("four", "three", "dora")
+    join(consortium, "three", Asking())
+    withdraw(consortium)
+    assert "23 of 24 people" in counted(run(consortium, "three"))[0]
+
+
+def test_another_purpose_or_register_is_another_study(consortium):
+    join(consortium)
+    other = consortium.work / "other.tsv"
+    for more in ({"purpose": "POA"}, {"purpose": "HMB", "consent": str(other)}):
+        with pytest.raises(PolicyError, match="consent.purpose: this site takes part with the"):
+            run(consortium, **more)
+    with pytest.raises(PolicyError, match="takes part with the purpose HMB, not GRU"):
+        join(consortium, asked=Asking(purpose="GRU"))
+    assert not Path(other).exists()
+
+
+def test_a_register_that_changed_for_others_stops_nothing(consortium):
+    """Its bytes are no part of what the site commits itself to: who is in the sums is."""
+    named = {"purpose": "HMB", "consent": str(consortium.work / "register.tsv")}
+    run(consortium, **named)
+    rows = write_tsv(consortium.work / "more.tsv", ("IID", "DUO", "DATE"), [("stranger", "HMB", "2025-01-01")])
+    sg.consent.import_table(consortium.work / "register.tsv", rows)
+    run(consortium, **named)
