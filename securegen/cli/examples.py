@@ -33,6 +33,7 @@ EXAMPLES = {
     "plot": "plot result --format png,svg --width 1600",
     "risk": f"risk result {COHORT} --max-power 0.95",
     "check": "check result.QT.glm.linear plain.QT.glm.linear",
+    "merge": "merge array",
     "meta": "meta result.QT.glm.linear plain.QT.glm.linear --genomic-control --out both",
     "prs-step": f"prs-step encrypt {COHORT} {SCORE} {PASS} --out enc",
     "prs-step encrypt": f"prs-step encrypt {COHORT} {SCORE} {PASS} --out enc",

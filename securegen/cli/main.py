@@ -66,6 +66,7 @@ SECTIONS = {
         "report": "A report of a finished run as one HTML file: results, precision, cost, who learned what.",
         "plot": "Pictures of a finished run: Manhattan, QQ, scores, cost, planned noise.",
         "check": "Compare two tables of results.",
+        "merge": "Join the parts of a run that --blocks made.",
         "meta": "Meta-analysis of finished tables.",
         "risk": "What a finished run would give away: power of membership tests, columns per sample, small scores.",
         "inspect": "Say what a file or folder is, without any key.",

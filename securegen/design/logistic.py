@@ -32,7 +32,7 @@ class ScoreModel:
     samples, cases: people analysed; weight_gram: K × K float64, CᵀWC with the intercept's row from the quantised columns;
     residual_cross: K float64, Cᵀr of the quantised r; residual_unit, weight_units: value of one integer of r, and of w
     and each w·c; weight_total: Σ of the integer w; covariate_gram: (K−1) × (K−1), CᵀC; bits: of the columns; coding: the
-    genetic model of the dosages.
+    genetic model of the dosages; most: copies that a person may have.
     """
 
     phenotype: str
@@ -47,6 +47,7 @@ class ScoreModel:
     covariate_gram: tuple[tuple[float, ...], ...]
     bits: int
     coding: str = ADDITIVE
+    most: int = 2
 
 
 def _quantise(values: np.ndarray, bits: int, total: fp.SumOverSites, what: str) -> tuple[np.ndarray, float]:
@@ -64,7 +65,7 @@ def logistic(group: DesignData, total: fp.SumOverSites) -> Design:
     return logistic_design(
         group.analysed, group.covariates, group.covariate_names, group.values[:, 0], group.names[0], total=total,
         bits=group.bits, scaled=group.scaled, offset=None if group.offsets is None else group.offsets[:, 0],
-        coding=group.coding, corrected=group.corrected,
+        coding=group.coding, corrected=group.corrected, most=group.most,
     )  # fmt: skip
 
 
@@ -81,12 +82,14 @@ def logistic_design(
     offset: np.ndarray | None = None,
     coding: str = ADDITIVE,
     corrected: bool = False,
+    most: int = 2,
 ) -> Design:
     """Design of the score test. analysed: (N,) bool; covariates: (n, K−1) and cases: (n,) of 0 and 1, analysed only.
 
     scaled: remembers the covariates of the same people for the next phenotype; not for one site of several, whose sums
     the others would miss. offset: (n,) float64 logits that the null model adds to its own, None for none; coding: the
-    genetic model of the dosages that will be summed; corrected: the analysis keeps the null model of each person.
+    genetic model of the dosages that will be summed; corrected: the analysis keeps the null model of each person; most: as of
+    the model.
     Raises DesignError: too few samples, constant or collinear covariates, a null model that does not converge.
     """
     guard = fp.guard_of(total)
@@ -135,7 +138,7 @@ def logistic_design(
     model = ScoreModel(
         phenotype, c.names, count, case_count, tuple(map(tuple, gram)), tuple(v / UNIT * r_unit for v in cross), r_unit,
         tuple(units), column_sums[0], _centred_gram(c.gram, shift), bits,
-        coding,
+        coding, most,
     )  # fmt: skip
     names: tuple[str, ...] = (INTERCEPT, f"{phenotype}:case", f"{phenotype}:residual", f"{phenotype}:weight")
     names += tuple(f"{phenotype}:weight×{n}" for n in c.names)

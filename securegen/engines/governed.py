@@ -88,6 +88,7 @@ def check_tables(gate: Gate, study: Study, *, reveal: str = FULL, qc_only: bool 
     """Before the work: raise PolicyError where the policy would refuse the tables of a study now. Enters nothing."""
     if gate.policy is None:
         return
+    outputs.refuse_masks(study.reader.variants, gate.minor_alleles)
     count, floor = len(study.reader.variants), gate.minor_alleles if reveal == FULL else None
     if qc_only:
         gate.check(outputs.quality(study.strata, count, floor))

@@ -82,6 +82,7 @@ _NEEDED: dict[str, dict[str, Check]] = {
     "policy": {"action": one_of("init", "signed", "changed", "removed"), "policy": DIGEST},
     "consent": {"action": one_of("imported", "withdrawn", "checked", "applied"), "register": DIGEST},
     "export": {"what": one_of(*WHAT)},
+    "ledger": {"which": DIGEST, "changes": COUNT, "whole": DIGEST},
 }
 _MORE: dict[str, dict[str, Check]] = {
     "run": {"exit_code": integer(0, 255)},
@@ -89,6 +90,7 @@ _MORE: dict[str, dict[str, Check]] = {
     "refusal": {"what": one_of(*WHAT)},
     "policy": {"before": DIGEST, "by": FINGERPRINT},
     "consent": {"before": DIGEST, "purposes": COUNT},
+    "ledger": {"ledger": DIGEST, "sets": COUNT, "charged": COUNT, "released": COUNT},
 }
 KINDS = tuple(_NEEDED)
 SCHEMAS = {

@@ -90,6 +90,11 @@ class Gate:
     noise: list[AppliedNoise] = field(default_factory=list)
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the policy stands, if one governs: the audit log there knows ledgers."""
+        return () if self.folder is None else (self.folder,)
+
+    @property
     def pin(self) -> Pin | None:
         """What keys, cohorts and studies remember of the policy."""
         return None if self.policy is None else Pin.of(self.policy)
@@ -212,7 +217,7 @@ class Gate:
         if not enter and not os.path.lexists(path):
             yield Entries(fresh_key() + fresh_key())
             return
-        with contextlib.suppress(_Forget), open_ledger(path, self.log if enter else None) as ledger:
+        with contextlib.suppress(_Forget), open_ledger(path, self.log if enter else None, audited=False) as ledger:
             yield ledger
             if not enter:
                 raise _Forget

@@ -152,6 +152,7 @@ def write_tables(
     if sifting and any(qc_analysis(s.design.analyses) is None and s.refusal(*QC) is None for s in strata):
         raise UsageError("these filters need the sums of quality control: encrypt with `qc`")
     floor = gate.minor_alleles
+    outputs.refuse_masks(variants, floor)
     gate.release(outputs.associations(analyses, strata, len(variants), floor=floor))
     collectors = [_Collector(a, correct) for a in analyses if a.association]
     with contextlib.ExitStack() as stack:
@@ -220,6 +221,7 @@ def write_qc(
     """
     strata = strata or alone(() if analysis is None else (analysis,), len(variants))
     floor = gate.minor_alleles
+    outputs.refuse_masks(variants, floor)
     gate.release(outputs.quality(strata, len(variants), floor))
     paths = {name: f"{prefix}.{name}" for name in qc_files(strata, grid)}
     with contextlib.ExitStack() as stack:

@@ -61,7 +61,8 @@ def score_test(
     code = np.full(len(n), voc.OK, dtype=object)
     with np.errstate(divide="ignore", invalid="ignore"):
         share, most = (freq, each) if sums.alleles is None else (sums.dosage / called, 1)
-        expected = most * np.minimum(share, 1 - share) * model.cases
+        rare = np.where(share > 1, share, np.minimum(share, 1 - share))  # sums of several variants exceed two alleles
+        expected = most * rare * model.cases
         code[expected < FEWEST_CASE_ALLELES] = voc.LOW_MAC
         code[v < HIGH_VIF * weighted_variance] = voc.VIF_TOO_HIGH
         code[~(regular & (v > CORRELATED * weighted_variance))] = voc.CORR_TOO_HIGH
@@ -108,12 +109,13 @@ def chisq_error_bound(
     """Certain bound of |Δχ²| for every variant, from sums alone (docs/score-test.md has the proof).
 
     g_sum: Σ g in copies, imputed ones included; gamma: coefficients of g on the covariates under W. ρ is the largest
-    rounding error of a column. With e = g − γ₀, ‖e‖² ≤ E = 2(1 − γ₀)Σg + Nγ₀² since g² ≤ 2g:
+    rounding error of a column. With e = g − γ₀, ‖e‖² ≤ E = (D − 2γ₀)Σg + Nγ₀² since g² ≤ D·g, D = 2 copies at
+    most, or more of masks:
     |ΔU| ≤ ρ_r √N (√E + √(γᵀCᵀCγ)), |ΔV| ≤ ρ_w E + 2√(NE) Σ|γ_k|ρ_k + remainder.
     """
     n, k = model.samples, len(gamma)
     rho = [0.5 * unit + 2.0**-31 for unit in model.weight_units]
-    e2 = np.maximum(2 * (1 - gamma[0]) * g_sum + n * gamma[0] ** 2, 0.0)
+    e2 = np.maximum((model.most - 2 * gamma[0]) * g_sum + n * gamma[0] ** 2, 0.0)
     e1 = np.sqrt(n * e2)
     inner = sum(
         (gamma[i] * gamma[j] * model.covariate_gram[i - 1][j - 1] for i in range(1, k) for j in range(1, k)), 0.0

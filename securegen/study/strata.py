@@ -31,6 +31,7 @@ from securegen.study.build import (
     close_samples,
     conditions_of,
     designs,
+    most_copies,
     no_predictions,
     plan,
     quality_sets,
@@ -114,6 +115,7 @@ def _make(inputs: Inputs, reader: GenotypeReader, planned: Sequence[Planned], qc
             interaction=inputs.interaction,
             corrected=inputs.corrects,
             scaled=scaled,
+            most=most_copies(reader),
         )
 
     return make

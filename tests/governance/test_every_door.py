@@ -117,6 +117,29 @@ def test_rare_rows_are_withheld_in_every_column_and_the_others_are_as_before(rul
     assert 0 < (quality["ALT_FREQS"] == "NA").sum() < len(quality)
 
 
+def test_masks_that_contain_each_other_are_refused_where_rare_rows_are_withheld(ruled):
+    """Both are common enough to be shown; sums of one variant, which is not, are their difference."""
+    free = sg.run(ruled.study(qc=True, **FEW))["QT"]
+    count = (free["A1_FREQ"] * 2 * free["OBS_CT"]).round()
+    rare = free["ID"][count < 25].iloc[0]
+    rest = free["ID"][(count >= 25) & (count < 90)].tolist()
+    for name, lines in {
+        "anno": [f"{v} G a" for v in rest] + [f"{rare} G b"], "sets": [f"G 1 1 {rare} {' '.join(rest)}"],
+        "masks": ["M1 a", "M2 a,b"],
+    }.items():  # fmt: skip
+        (ruled.folder / name).write_text("\n".join(lines) + "\n")
+    files = {"anno_file": ruled.folder / "anno", "set_list": ruled.folder / "sets", "mask_def": ruled.folder / "masks"}
+    masks = {**files, "aaf_bins": "all", "build_mask": "sum", **FEW}
+    one, both = (row for _, row in sg.run(ruled.study(**masks))["QT"].iterrows())
+    assert round(2 * both["OBS_CT"] * (both["A1_FREQ"] - one["A1_FREQ"])) in (
+        count[free["ID"] == rare].item() + d for d in (-2, -1, 0, 1, 2)
+    )
+    ruled.write(limits__minor_alleles=25)
+    with pytest.raises(PolicyError, match=r"policy\.minor_alleles.*two masks of a set"):
+        sg.run(ruled.study(purpose="HMB", **masks), out=ruled.folder / "out")
+    assert ruled.results("out") == []
+
+
 def test_filters_leave_out_no_withheld_row(ruled, monkeypatch):
     """By one count after the other, the rows that are gone told the count of each."""
     ruled.write(limits__minor_alleles=25, budgets__releases=9)

@@ -36,6 +36,7 @@ BEHIND = {  # a finished table in another form, which passed when it was written
     "results/gwas_ssf.py": {"write_gwas_ssf"},
     "results/regenie.py": {"write_regenie"},
     "results/chosen_columns.py": {"keep_columns"},
+    "results/join.py": {"join_tables"},
     "results/rows.py": {"write_table"},
     "structure/people_tables.py": {"write_prediction_list"},
     "scores/sscore.py": {"write_match_log"},
