@@ -71,9 +71,9 @@ def pass_door(
     which these tell. Raises PolicyError where a policy refuses, or consent does."""
     sets = {kind: np.ones(len(reader.samples), bool)} if people is None else people
     gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
-    if gate.policy is not None:
-        gate = replace(gate, inputs=inputs.asked_for() | {f"options.{kind}": digest_of(options)})
-        gate = replace(gate, extra=partial(exact_reasons, gate.policy, exact))
+    if (policy := gate.policy) is not None:
+        asked = inputs.asked_for() | {f"options.{kind}": digest_of(options)}
+        gate = replace(gate, inputs=asked, extra=partial(exact_reasons, policy, exact))
         if people is not None:  # of phenotypes, of which noise asks what left before
             gate = gate.of(PeopleFacts(reader.samples, tuple((name, "", mask) for name, mask in people.items())))
     gate.release([OutputFacts(PEOPLE, name, len(reader.samples), len(reader.variants)) for name in sets])
