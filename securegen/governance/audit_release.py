@@ -6,6 +6,7 @@ texts of reasons not at all.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -72,7 +73,7 @@ def _fingerprint(request: Request, name: str | None) -> str | None:
 def rules_beside(folder: Path) -> Sequence[AlertRule] | None:
     """The rules of alerts beside a policy, None where there are none. Raises InputError for a file that is not rules."""
     path = folder / RULES_FILE
-    return read_rules(path) if path.exists() else None
+    return read_rules(path) if os.path.lexists(path) else None
 
 
 def entries_beside(folder: Path) -> list[Entry]:

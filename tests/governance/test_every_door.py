@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from support import securegen, write_tsv
 import securegen as sg
 from securegen.engines.plain.engine import write_plain
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import policy_file
+from securegen.governance import audit_beside, gate, policy_file
 from securegen.governance.decision import Decision
 from securegen.governance.gate import LEDGER
 from securegen.results import write
@@ -467,3 +469,25 @@ def test_a_meta_analysis_passes_the_door_of_the_policy_beside_its_tables(ruled):
     with pytest.raises(PolicyError, match="smallest_cohort"):
         sg.meta(tables, ruled.folder / "again", asking=sg.Asking(purpose="HMB"))
     assert ruled.results("again") == []
+
+
+def test_a_clock_set_back_revives_no_policy(ruled, monkeypatch):
+    """The log has been later: its last entry is the least that the day can be."""
+    tomorrow = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(1)
+    ruled.write(expires=tomorrow)
+    real = time.time_ns
+    with monkeypatch.context() as later:
+        later.setattr(time, "time_ns", lambda: real() + 3 * 86_400 * 10**9)
+        audit_beside.key_used(ruled.policy, "unlocked", "ab" * 32)
+    study = ruled.study(purpose="HMB", **FEW)
+    with pytest.raises(PolicyError, match=r"policy\.expires"):
+        sg.run(study)
+    monkeypatch.setattr(gate, "moment", lambda _: datetime.datetime(2000, 1, 1))  # the protection
+    assert sg.run(study)["QT"] is not None
+
+
+def test_explain_reads_a_purpose_as_a_run_does(ruled):
+    ruled.write()
+    for purpose, allowed in (("duo:0000006", True), ("hmb,irb", True), ("HMB or so", False)):
+        said = sg.policy.explain(ruled.policy, purpose=purpose, samples=90, variants=9)
+        assert said.allowed is allowed, purpose
