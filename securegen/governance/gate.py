@@ -25,6 +25,7 @@ from securegen.governance import audit_release, consent_steps, duo, policy_file,
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import OutputFacts, Request, release
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.history import PeopleFacts, history_of
 from securegen.governance.label_noise import noise_line
 from securegen.governance.ledger import Entries
@@ -32,7 +33,7 @@ from securegen.governance.ledger_file import open_ledger
 from securegen.governance.pin import Pin
 from securegen.governance.policy import REFUSED, Policy
 from securegen.governance.signing import fingerprint, read_identity
-from securegen.model import Samples
+from securegen.model import GenotypeReader, Samples
 from securegen.randomness import fresh_key
 
 LEDGER = "policy.ledger"
@@ -127,6 +128,13 @@ class Gate:
     def again(self, asked: Mapping[str, str]) -> Gate:
         """The same gate for what was made for the purpose of `asked`, whatever is named now."""
         return self.joined(replace(self, asking=self.asking.again(asked)))
+
+    def enrol(self, reader: GenotypeReader) -> None:
+        """Enter people whose genotypes are here in the clear into the ledger, so that they are known later by their ids alone.
+        Nothing where nothing governs. Raises StorageError."""
+        if self.policy is not None:
+            with self._ledger(True) as ledger:
+                ledger.rows(reader.samples, Fingerprints(reader))
 
     def passed(self) -> None:
         """Raises PolicyError unless `release` allowed something, or nothing governs: for writers of a part of it."""
