@@ -78,14 +78,8 @@ def pin_of_cohort(
     names a policy that is not here.
     """
     files = [*([] if inputs is None else inputs.files().values()), *([] if key.file is None else [key.file]), prefix]
-    gate = gate_of(
-        "ckks",
-        Asking() if inputs is None else inputs.asking,
-        files,
-        pins=[("the key", key.policy)],
-        log=log,
-        consent=inputs is not None and bool(inputs.consent),
-    )
+    asking, consent = (Asking(), False) if inputs is None else (inputs.asking, bool(inputs.consent))
+    gate = gate_of("ckks", asking, files, pins=[("the key", key.policy)], log=log, consent=consent)
     if reader is not None:
         gate.enrol(reader)
     return gate.pin
