@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from securegen.catalogue import CORRECTIONS, LINEAR, NONE, TESTS, models, uses_missing
-from securegen.design import fixedpoint as fp
+from securegen.design import column_bits
 from securegen.errors import UsageError
 from securegen.governance.consent_steps import purpose_of
 from securegen.governance.gate import Asking
@@ -168,7 +168,7 @@ class Inputs(GenotypeFiles):
         self._check_correction()
         self._check_masks()
         _ = self.blocks is None or part_of(self.blocks)
-        checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
+        checks.whole("bits", self.bits, column_bits.MINIMUM_BITS, column_bits.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)
         checks.whole("dosage_grid", self.dosage_grid, 1, None)

@@ -414,6 +414,37 @@ def test_scores_and_people_need_a_role_with_records(ruled):
     assert ruled.results("m") == []
 
 
+def test_correlations_are_columns_of_everybody_and_rare_variants_are_left_out(ruled):
+    """An open matrix of M variants is M sums of each genotype: 12 of 90 people are within the budget, 24 are not."""
+
+    def correlated(out, names):
+        (ruled.folder / "few").write_text("\n".join(names))
+        return securegen("ld", "--bfile", ruled.cohort.bfile, "--extract", ruled.folder / "few", "--purpose", "HMB",
+                         "--out", ruled.folder / out)  # fmt: skip
+
+    ruled.write(limits__minor_alleles=20)
+    variants = sg.read_plink(ruled.cohort.bfile)
+    g = variants.read(0, 60)
+    minor = g.dosage.sum(axis=1)
+    minor = [min(m, 180 - m) for m in minor.tolist()]  # the first third has every call
+    common = [v for v, m in zip(variants.variants.id, minor, strict=False) if m >= 20]
+    rare = [v for v, m in zip(variants.variants.id, minor, strict=False) if 0 < m < 20]
+    assert len(common) >= 24 and rare
+    assert correlated("a", [*common[:12], rare[0]]).code == 0
+    assert (
+        rare[0] not in (ruled.folder / "a.z").read_text()
+        and "fewer than 20 minor" in (ruled.folder / "a.log").read_text()
+    )
+    assert correlated("again", [*common[:12], rare[0]]).code == 0
+    done = correlated("b", common[12:24])
+    assert done.code == CODE and "budget.columns" in done.err and ruled.results("b") == []
+    ruled.write(version=2, limits__minor_alleles=20, limits__columns_per_person=0.1)
+    done = correlated("c", common[:12])
+    assert done.code == CODE and "policy.columns_per_person" in done.err and ruled.results("c") == []
+    with pytest.raises(PolicyError, match=r"policy\.purpose"):
+        sg.ld(sg.Inputs(bfile=ruled.cohort.bfile, extract=str(ruled.folder / "few")))
+
+
 def test_a_purpose_that_nothing_is_held_against_is_refused(ruled):
     """Neither a register of consent nor a policy: whoever names a purpose would think that somebody asks."""
     assert (done := gwas(ruled, "--purpose", "HMB")).code == 2 and "--consent" in done.err
